@@ -1,0 +1,1 @@
+"""Database migrations for Pyramid applications made of many packages."""

@@ -1,0 +1,44 @@
+"""Revisions as plain data: what the graph knows of a revision script."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["Revision"]
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """One revision of one package, as its script states it; nothing in it is resolved yet.
+
+    :ivar package: dotted name of the package to whose history the revision belongs
+    :ivar id: the revision identifier, unique within its package only
+    :ivar down_revisions: parents in the same package; empty for a base, several for a merge
+    :ivar depends_on: Alembic's ``depends_on``: identifiers or branch labels of the same package
+    :ivar branch_labels: the labels that this script itself declares
+    :ivar requires: requirements on other packages, ``package@revision`` each, as written
+    :ivar run_before: revisions of other packages that require this one, ``package@revision`` each
+    :ivar replaces: identifiers of the same package that were squashed into this revision
+    :ivar doc: the script's docstring, stripped; its first paragraph is the message
+    :ivar path: the script's file, absolute
+    """
+
+    package: str
+    id: str
+    down_revisions: tuple[str, ...] = ()
+    depends_on: tuple[str, ...] = ()
+    branch_labels: tuple[str, ...] = ()
+    requires: tuple[str, ...] = ()
+    run_before: tuple[str, ...] = ()
+    replaces: tuple[str, ...] = ()
+    doc: str = ""
+    path: str = ""
+
+    @property
+    def message(self) -> str:
+        """The first paragraph of the docstring, as Alembic shows it."""
+        return self.doc.split("\n\n", 1)[0]
+
+    def __str__(self) -> str:
+        """Return ``package@id``, the form in which requirements are written."""
+        return f"{self.package}@{self.id}"
