@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 here = Path(__file__).parent
 
@@ -21,9 +21,12 @@ test = [
     "pyramid_retry",
     "pyramid_tm",
     "pytest",
+    "pytest-xdist",
     "ruff",
     "waitress",
     "WebTest",
+    # setuptools before 70.1 cannot build a wheel without it.
+    "wheel",
 ]
 
 setup(
@@ -34,14 +37,39 @@ setup(
     if (here / "README.rst").exists()
     else "",
     long_description_content_type="text/x-rst",
+    author="websauna_migrate contributors",
     license="MIT",
+    keywords="pyramid alembic sqlalchemy database migration",
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Environment :: Console",
+        "Environment :: Web Environment",
+        "Framework :: Pyramid",
+        "Intended Audience :: Developers",
+        "Operating System :: POSIX",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3 :: Only",
+        "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Programming Language :: Python :: 3.14",
+        "Topic :: Database",
+        "Typing :: Typed",
+    ],
     python_requires=">=3.10",
-    packages=["websauna_migrate", "websauna_migrate.scripts", "websauna_migrate.alembic_template"],
+    # The template stands at the top of the repository, and in the package once installed. It is
+    # no Python package: the mapping only tells where its files come from.
+    packages=[
+        *find_packages(include=["websauna_migrate", "websauna_migrate.*"]),
+        "websauna_migrate.alembic_template",
+    ],
     package_dir={"websauna_migrate.alembic_template": "alembic_template"},
     package_data={
         "websauna_migrate": ["py.typed"],
-        "websauna_migrate.alembic_template": ["*", "versions/*"],
+        "websauna_migrate.alembic_template": ["README", "script.py.mako", "versions/.gitkeep"],
     },
+    zip_safe=False,
     install_requires=[
         "alembic>=1.16",
         "plaster>=1.1",
@@ -49,6 +77,8 @@ setup(
         "pyramid>=2.0",
         "pyramid_tm>=2.2",
         "rich>=12",
+        # Pyramid imports pkg_resources, which setuptools 82 no longer has. Pyramid 2.1 says so
+        # itself, 2.0 does not.
         "setuptools<82",
         "SQLAlchemy>=2.0",
         "transaction>=2.4",

@@ -1,1 +1,95 @@
-"""Database migrations for Pyramid applications made of many packages."""
+"""Database migrations for Pyramid applications made of many packages.
+
+``config.include("websauna_migrate")`` gives an application the :class:`.IMigrationService`
+utility, which sees the revision scripts of every registered package as one graph.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pyramid.config import Configurator
+
+    from websauna_migrate.directives import migration_package
+    from websauna_migrate.errors import MigrationError
+    from websauna_migrate.initializer import Initializer
+    from websauna_migrate.interfaces import IMigrationPackage, IMigrationService
+
+__all__ = [
+    "IMigrationPackage",
+    "IMigrationService",
+    "Initializer",
+    "MigrationError",
+    "includeme",
+    "migration_package",
+]
+
+#: Where the public names live; they are imported when they are asked for, so that a console script
+#: that needs none of them does not wait for Pyramid.
+HOMES = {
+    "IMigrationPackage": "websauna_migrate.interfaces",
+    "IMigrationService": "websauna_migrate.interfaces",
+    "Initializer": "websauna_migrate.initializer",
+    "MigrationError": "websauna_migrate.errors",
+    "migration_package": "websauna_migrate.directives",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def includeme(config: Configurator) -> None:
+    """Activate migrations in a Pyramid application.
+
+    Registers the :class:`.IMigrationService` utility and the directives
+    ``config.add_migration_package`` and ``config.set_migration_service``. Settings, all optional:
+
+    ``sqlalchemy.url``
+        the database; needed by whatever uses one
+    ``websauna_migrate.url``
+        another URL for migrations alone: a role that owns the tables, or a way around a pooler
+    ``websauna_migrate.package``
+        the application's own package; default: the one that Pyramid knows as its root package
+    ``websauna_migrate.script_location.NAME``
+        script directory of package NAME, an asset spec or a path
+    ``websauna_migrate.version_locations.NAME``
+        its folders with revision scripts, one a line; default: ``versions`` in the script directory
+    ``websauna_migrate.version_table.NAME``
+        its history table; default: ``alembic_history_`` and the dotted name with ``_``
+    ``websauna_migrate.version_table_schema``
+        schema of all history tables and of the ledger; default: the database's own
+    ``websauna_migrate.lock_wait``
+        seconds to wait for another run, default 300; 0 fails at once
+    ``websauna_migrate.lock_timeout_ms``
+        milliseconds that a statement first waits for a table's lock, default 100; 0 for no limit
+    ``websauna_migrate.lock_timeout_max_ms``
+        up to what that rises from attempt to attempt, default 1000
+    ``websauna_migrate.lock_budget``
+        seconds for which a step is tried again when a lock is taken, default 600
+    ``websauna_migrate.statement_timeout_ms``
+        limit of each statement on PostgreSQL, in milliseconds, default 0 for none
+    """
+    from websauna_migrate.directives import add_migration_package, set_migration_service
+    from websauna_migrate.service import MigrationService
+    from websauna_migrate.sessions import held_connections
+    from websauna_migrate.settings import parse_settings
+
+    config.add_directive("add_migration_package", add_migration_package)
+    config.add_directive("set_migration_service", set_migration_service)
+    settings = parse_settings(config.registry.settings or {})
+    held_connections.watch()
+    config.set_migration_service(
+        MigrationService(
+            settings,
+            application=settings.package or config.registry.package_name,
+            notify=config.registry.notify,
+        )
+    )

@@ -1,0 +1,52 @@
+# Everything by one command each; what it needs is installed into .venv first.
+#
+#   make demo    migrate the example application on SQLite, then show what stands where
+#   make test    run the tests on SQLite, PostgreSQL and MariaDB; ARGS="-k lock" goes to pytest
+#   make lint    ruff and mypy
+#   make clean   remove what the others made, the demo's database too
+#
+# PYTHON=python3.13 chooses another Python for a .venv that is not there yet.
+
+PYTHON ?= python3
+# Each test process starts database servers of its own, so more than a few do not pay.
+WORKERS ?= logical --maxprocesses 4
+ARGS ?=
+
+BIN := .venv/bin
+METADATA := setup.py pyproject.toml $(wildcard examples/*/setup.py examples/*/pyproject.toml)
+EXAMPLES := $(patsubst examples/%/,-e ./examples/%,$(sort $(dir $(filter examples/%,$(METADATA)))))
+# Warnings of pip are about the machine; its errors are shown.
+INSTALL := $(BIN)/python -m pip --disable-pip-version-check --no-input install -qq
+
+.PHONY: demo test lint clean
+
+demo: .venv/installed-demo
+	$(BIN)/ws-alembic -x packages=all -c development.ini upgrade
+	$(BIN)/ws-alembic -c development.ini status
+
+test: .venv/installed-test
+	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
+
+lint: .venv/installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# The virtual environment is made anew where pip is missing in it, as it is after a first try on a
+# Debian without python3-venv.
+.venv/installed-demo: $(METADATA)
+	@echo "Installing websauna_migrate and its examples into .venv ..."
+	@test -x $(BIN)/pip || $(PYTHON) -m venv .venv
+	@$(INSTALL) -e . $(EXAMPLES)
+	@touch $@
+
+.venv/installed-test: $(METADATA)
+	@echo "Installing websauna_migrate, its examples and what the tests need into .venv ..."
+	@test -x $(BIN)/pip || $(PYTHON) -m venv .venv
+	@$(INSTALL) -e ".[test]" $(EXAMPLES)
+	@touch $@ .venv/installed-demo
+
+clean:
+	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis example.sqlite*
+	find . -name __pycache__ -prune -exec rm -rf {} +
+	find . -name '*.egg-info' -prune -exec rm -rf {} +

@@ -1,0 +1,366 @@
+"""Fixtures for every test: databases of real servers, processes, and environments to install into.
+
+``WEBSAUNA_MIGRATE_REQUIRE=sqlite,postgresql,mariadb`` in the environment makes a database that
+cannot be had, or that no test used, a failure. Otherwise its tests are skipped, and the summary at
+the end says so.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import venv
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import distributions
+from pathlib import Path
+from site import getsitepackages
+from typing import Any
+
+import pytest
+from databases import MariaDBServer, PostgreSQLServer, Unavailable, start_mariadb, start_postgresql
+from hypothesis import settings
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+PRODUCTS = {"sqlite": "SQLite", "postgresql": "PostgreSQL", "mariadb": "MariaDB"}
+
+#: What a developer's own shell says about databases must not lead a test to them.
+FOREIGN_VARIABLES = re.compile(r"ALEMBIC_CONFIG|PG[A-Z]+|MYSQL_.*|MARIADB_.*|PYTHON(PATH|WARNINGS)")
+
+settings.register_profile(
+    "websauna_migrate",
+    deadline=None,
+    derandomize=bool(os.environ.get("CI")),
+    print_blob=True,
+)
+settings.load_profile("websauna_migrate")
+
+
+# Which databases were tested
+
+
+@dataclass
+class Tested:
+    """The databases that tests of this process used, and those that could not be had."""
+
+    versions: dict[str, str] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)
+
+    def update(self, other: Tested) -> None:
+        self.versions.update(other.versions)
+        self.missing.update(other.missing)
+
+
+TESTED = pytest.StashKey[Tested]()
+
+
+def required() -> list[str]:
+    """Return the keys of the databases that must be tested."""
+    words = re.split(r"[\s,]+", os.environ.get("WEBSAUNA_MIGRATE_REQUIRE", "").lower())
+    unknown = sorted(set(words) - {"", *PRODUCTS})
+    if unknown:
+        raise pytest.UsageError(
+            f"WEBSAUNA_MIGRATE_REQUIRE: unknown database {unknown[0]!r}; "
+            f"known are {', '.join(PRODUCTS)}"
+        )
+    return [key for key in PRODUCTS if key in words]
+
+
+def not_tested(tested: Tested) -> dict[str, str]:
+    """Return the reason for every database that no test has used."""
+    return {
+        key: tested.missing.get(key, "no selected test needs it")
+        for key in PRODUCTS
+        if key not in tested.versions
+    }
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[TESTED] = Tested()
+    required()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    """Take over what a worker of pytest-xdist has tested."""
+    output = getattr(node, "workeroutput", None)
+    if output and "databases" in output:
+        node.config.stash[TESTED].update(Tested(*output["databases"]))
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    tested = session.config.stash[TESTED]
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["databases"] = (tested.versions, tested.missing)
+    elif (
+        session.exitstatus == pytest.ExitCode.OK
+        and not session.config.option.collectonly
+        and not_tested(tested).keys() & set(required())
+    ):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    if config.option.collectonly:
+        return
+    tested = config.stash[TESTED]
+    names = [
+        f"{PRODUCTS[key]} {tested.versions[key]}" for key in PRODUCTS if key in tested.versions
+    ]
+    terminalreporter.write_line(f"databases tested: {', '.join(names) or 'none'}")
+    for key, reason in not_tested(tested).items():
+        terminalreporter.write_line(
+            f"database not tested{', but required' if key in required() else ''}: "
+            f"{PRODUCTS[key]} ({reason.splitlines()[0]})",
+            yellow=True,
+        )
+
+
+# Servers
+
+
+def give_up(config: pytest.Config, key: str, reason: str) -> None:
+    """Skip the test that needs a database, or fail it where the database is required."""
+    config.stash[TESTED].missing[key] = reason
+    if key in required():
+        pytest.fail(f"{PRODUCTS[key]} is required, but {reason}", pytrace=False)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def postgresql_server(pytestconfig: pytest.Config) -> Iterator[PostgreSQLServer]:
+    """A PostgreSQL server: ``host port user password socket_dir bin_dir``, and ``url_of(name)``."""
+    try:
+        server = start_postgresql()
+    except Unavailable as exc:
+        give_up(pytestconfig, "postgresql", str(exc))
+        raise
+    pytestconfig.stash[TESTED].versions["postgresql"] = server.version
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def mariadb_server(pytestconfig: pytest.Config) -> Iterator[MariaDBServer]:
+    """A MariaDB server: ``host port user password socket bin_dir``, and ``url_of(name)``."""
+    try:
+        server = start_mariadb()
+    except Unavailable as exc:
+        give_up(pytestconfig, "mariadb", str(exc))
+        raise
+    pytestconfig.stash[TESTED].versions["mariadb"] = server.version
+    yield server
+    server.stop()
+
+
+# Databases: each test has one of its own
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path, pytestconfig: pytest.Config) -> str:
+    """The URL of a SQLite file that does not exist yet."""
+    pytestconfig.stash[TESTED].versions["sqlite"] = sqlite3.sqlite_version
+    return f"sqlite:///{tmp_path / 'database.sqlite'}"
+
+
+@pytest.fixture
+def postgresql_url(postgresql_server: PostgreSQLServer) -> Iterator[str]:
+    """The URL of an empty database, as a superuser whose password needs quoting."""
+    url = postgresql_server.create_database()
+    yield url
+    postgresql_server.drop_database(url)
+
+
+@pytest.fixture
+def mariadb_url(mariadb_server: MariaDBServer) -> Iterator[str]:
+    """The URL of an empty database, as a user who may do everything."""
+    url = mariadb_server.create_database()
+    yield url
+    mariadb_server.drop_database(url)
+
+
+@pytest.fixture(params=list(PRODUCTS))
+def database_url(request: pytest.FixtureRequest) -> str:
+    """The URL of an empty database, on each product in turn."""
+    return str(request.getfixturevalue(f"{request.param}_url"))
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def transactional_database_url(request: pytest.FixtureRequest) -> str:
+    """The URL of an empty database, on each product whose DDL can be rolled back."""
+    return str(request.getfixturevalue(f"{request.param}_url"))
+
+
+# Processes
+
+Run = Callable[..., "subprocess.CompletedProcess[Any]"]
+
+
+def run_process(
+    argv: Sequence[str | os.PathLike[str]],
+    *,
+    cwd: str | os.PathLike[str] | None = None,
+    env: Mapping[str, str | None] | None = None,
+    input: str | bytes | None = None,
+    timeout: float = 120,
+    text: bool = True,
+) -> subprocess.CompletedProcess[Any]:
+    """Run a program to its end and return what it printed, whatever its exit status is.
+
+    The console scripts of this Python are found by name. Without ``input`` its standard input is
+    empty.
+
+    :param env: variables on top of this process's; ``None`` takes one away. What the developer's
+        shell says about databases (``PGHOST`` ...) is not passed on.
+    :param timeout: seconds; then the program and its children are killed, and the test fails with
+        what they had printed
+    :param text: ``False`` gives and takes bytes
+    """
+    variables = {k: v for k, v in os.environ.items() if not FOREIGN_VARIABLES.fullmatch(k)}
+    variables["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), variables["PATH"]])
+    for key, value in (env or {}).items():
+        if value is None:
+            variables.pop(key, None)
+        else:
+            variables[key] = value
+    words = [os.fspath(word) for word in argv]
+    # The child's own PATH, not ours, decides which program is meant.
+    words[0] = shutil.which(words[0], path=variables.get("PATH")) or words[0]
+    process = subprocess.Popen(
+        words,
+        cwd=cwd,
+        env=variables,
+        stdin=subprocess.DEVNULL if input is None else subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8" if text else None,
+        start_new_session=True,
+    )
+    with process:
+        try:
+            stdout, stderr = process.communicate(input, timeout)
+        except BaseException as exc:
+            os.killpg(process.pid, signal.SIGKILL)
+            stdout, stderr = process.communicate()
+            if not isinstance(exc, subprocess.TimeoutExpired):
+                raise
+            pytest.fail(
+                f"{words} did not end within {timeout} s\nstdout:\n{stdout}\nstderr:\n{stderr}",
+                pytrace=False,
+            )
+    return subprocess.CompletedProcess(words, process.returncode, stdout, stderr)
+
+
+@pytest.fixture(scope="session")
+def run() -> Run:
+    """``run(argv, cwd=, env=, input=, timeout=120, text=True)``, see ``run_process``."""
+    return run_process
+
+
+# Environments
+
+
+@dataclass(frozen=True)
+class Environment:
+    """A virtual environment into which the project was installed as its users install it."""
+
+    root: Path
+
+    def program(self, name: str) -> Path:
+        """Return the path of a console script."""
+        return self.root / "bin" / name
+
+    @property
+    def python(self) -> Path:
+        return self.program("python")
+
+    @property
+    def site_packages(self) -> Path:
+        return next((self.root / "lib").glob("python*/site-packages"))
+
+
+def pip(*words: str | os.PathLike[str]) -> None:
+    """Run this Python's pip without any network."""
+    result = run_process(
+        [sys.executable, "-m", "pip", "--no-input", "--disable-pip-version-check", *words],
+        env={"PIP_NO_INDEX": "1"},
+        timeout=300,
+    )
+    assert result.returncode == 0, f"pip {words}\n{result.stdout}\n{result.stderr}"
+
+
+def build_wheel(source: Path, target: Path) -> Path:
+    """Build the wheel of a copy of a source tree, which stays as it was, and return its path."""
+    target.mkdir(parents=True, exist_ok=True)
+    copy = target / f"source of {source.name}"
+    ignored = shutil.ignore_patterns(
+        ".git", ".venv*", "build", "dist", "*.egg-info", "__pycache__", ".*_cache", "*.sqlite"
+    )
+    shutil.copytree(source, copy, ignore=ignored)
+    before = set(target.glob("*.whl"))
+    pip("wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", target, copy)
+    (wheel,) = set(target.glob("*.whl")) - before
+    return wheel
+
+
+def link_dependencies(target: Path) -> Path:
+    """Make a directory of links to what is installed in this Python, and return it.
+
+    Only what came from a package index is linked: the project itself and its examples are in this
+    Python too, and whoever looks for their entry points must not find two of each.
+    """
+    target.mkdir()
+    for site_packages in map(Path, getsitepackages()):
+        local = {
+            path.parts[0]
+            for distribution in distributions(path=[str(site_packages)])
+            if "dir_info" in json.loads(distribution.read_text("direct_url.json") or "{}")
+            for path in distribution.files or ()
+        }
+        for path in site_packages.iterdir():
+            if path.name not in local and path.suffix != ".pth":
+                (target / path.name).symlink_to(path)
+    return target
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project's wheel, built from this checkout."""
+    return build_wheel(REPOSITORY, tmp_path_factory.mktemp("wheel"))
+
+
+@pytest.fixture(scope="session")
+def installed_venv(
+    wheel: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., Environment]:
+    """``installed_venv(*package_dirs)``: an :class:`Environment` in a directory with spaces.
+
+    The project's wheel and those of the packages are installed into it, not editable. Their
+    dependencies are those of the Python that runs the tests. The same packages give the same
+    environment: do not change it.
+    """
+    environments: dict[tuple[Path, ...], Environment] = {}
+
+    def create(*package_dirs: str | os.PathLike[str]) -> Environment:
+        key = tuple(Path(directory).resolve() for directory in package_dirs)
+        if key not in environments:
+            root = tmp_path_factory.mktemp("an environment") / "with spaces in its name"
+            venv.create(root, symlinks=True)
+            environment = Environment(root)
+            wheels = [wheel, *(build_wheel(directory, root / "wheels") for directory in key)]
+            pip("--python", environment.python, "install", "--quiet", "--no-deps", *wheels)
+            dependencies = link_dependencies(root / "dependencies")
+            (environment.site_packages / "dependencies.pth").write_text(
+                f"{dependencies}\n", encoding="utf-8"
+            )
+            environments[key] = environment
+        return environments[key]
+
+    return create

@@ -1,0 +1,83 @@
+"""What websauna_migrate takes from SQLAlchemy below its public API is still there.
+
+A failure here means that an upstream release changed it: adapt ``sqlalchemy_internals.py``.
+"""
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy import orm
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.ext.declarative import DeferredReflection
+
+from websauna_migrate.sqlalchemy_internals import declared_classes
+
+
+def declared_of(base):
+    return {
+        cls.__name__: mapper
+        for cls, mapper in declared_classes()
+        if getattr(cls, "metadata", None) is base.metadata
+    }
+
+
+def test_every_declared_class_is_found_with_its_mapper():
+    base = orm.declarative_base()
+
+    class Offer(base):
+        __tablename__ = "offers"
+        id = sa.Column(sa.Integer, primary_key=True)
+
+    assert declared_of(base) == {"Offer": sa.inspect(Offer)}
+
+
+def test_classes_of_registries_that_share_a_metadata_are_all_found():
+    metadata = sa.MetaData()
+    first, second = (orm.declarative_base(metadata=metadata) for _ in range(2))
+
+    class One(first):
+        __tablename__ = "one"
+        id = sa.Column(sa.Integer, primary_key=True)
+
+    class Two(second):
+        __tablename__ = "two"
+        id = sa.Column(sa.Integer, primary_key=True)
+
+    assert declared_of(first) == {"One": sa.inspect(One), "Two": sa.inspect(Two)}
+
+
+def test_looking_at_classes_configures_no_mapper():
+    base = orm.declarative_base()
+
+    class Broken(base):
+        __tablename__ = "broken"
+        id = sa.Column(sa.Integer, primary_key=True)
+        others = orm.relationship("NoSuchClass")
+
+    declared_of(base)
+
+    assert not sa.inspect(Broken).configured
+    base.registry.dispose()
+
+
+def test_a_class_that_waits_for_reflection_has_no_mapper_yet():
+    base = orm.declarative_base()
+
+    class Waiting(DeferredReflection, base):
+        __tablename__ = "waiting"
+
+    assert declared_of(base) == {"Waiting": None}
+    # The public way fails here, which is why it is not used.
+    with pytest.raises(orm.exc.UnmappedClassError):
+        _ = base.registry.mappers
+
+
+def test_a_class_whose_mapping_failed_does_no_harm():
+    base = orm.declarative_base()
+    with pytest.raises(ArgumentError) as failure:
+
+        class NoKey(base):
+            __tablename__ = "no_key"
+            name = sa.Column(sa.String)
+
+    assert set(declared_of(base)) <= {"NoKey"}
+    del failure

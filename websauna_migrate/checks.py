@@ -1,0 +1,239 @@
+"""What ``check`` looks at: scripts, histories, models and database, each against the others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import inspect
+from sqlalchemy.engine import Connection
+
+from websauna_migrate.graph import Graph
+from websauna_migrate.histories import HISTORY_PREFIX, list_history_tables
+from websauna_migrate.ledger import DONE, LEDGER_TABLE
+from websauna_migrate.plan import pending, plan_upgrade
+from websauna_migrate.results import CheckProblem, CheckReport
+from websauna_migrate.runner import ALEMBIC, checksum
+from websauna_migrate.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from websauna_migrate.service import MigrationService
+
+__all__ = ["Checker"]
+
+
+class Checker:
+    """One check of some packages."""
+
+    def __init__(
+        self, service: MigrationService, snapshot: Snapshot, selected: Sequence[str]
+    ) -> None:
+        self.service = service
+        self.snapshot = snapshot
+        self.selected = selected
+
+    def report(self, *, everything: bool) -> CheckReport:
+        """Return all that is to be said.
+
+        :param everything: whether to speak of packages and tables that belong to none of the
+            selected packages as well
+        """
+        applied = self.service._applied(self.snapshot)
+        plan_upgrade(self.snapshot.graph, applied, {})
+        problems = [
+            *self.unknown_revisions(applied),
+            *self.pending_revisions(applied),
+            *self.missing_requirements(),
+        ]
+        with self.service._reading() as connection:
+            if connection is not None:
+                problems += self.changed_scripts(connection, applied)
+                problems += self.drift(connection, applied)
+                if everything:
+                    problems += self.nobodys(connection)
+        return CheckReport(tuple(problems))
+
+    def unknown_revisions(
+        self, applied: Mapping[str, tuple[str, ...]]
+    ) -> Iterator[CheckProblem]:
+        """Find rows of history tables that no script defines."""
+        for name in self.selected:
+            lineage = self.snapshot.lineages[name]
+            for row in applied[name]:
+                if row not in lineage:
+                    table = self.snapshot.packages[name].history_table
+                    yield CheckProblem(
+                        "unknown-revision",
+                        name,
+                        f'The history table "{table}" of package "{name}" has revision "{row}", '
+                        "which no script defines. Restore the script, or stamp the package.",
+                        details=row,
+                    )
+
+    def pending_revisions(
+        self, applied: Mapping[str, tuple[str, ...]]
+    ) -> Iterator[CheckProblem]:
+        """Find revisions that are not applied."""
+        waiting = pending(self.snapshot.graph, applied)
+        for name in self.selected:
+            revisions = waiting.get(name, ())
+            if revisions:
+                yield CheckProblem(
+                    "pending",
+                    name,
+                    f'Package "{name}" has {len(revisions)} revisions that are not applied. Run: '
+                    f"ws-alembic -x packages={name} upgrade",
+                    details=tuple(revision.id for revision in revisions),
+                )
+
+    def missing_requirements(self) -> Iterator[CheckProblem]:
+        """Find foreign keys of scripts that cross packages without a requirement."""
+        created, graph = self.snapshot.created, self.snapshot.graph
+        for name in self.selected:
+            for revision in self.snapshot.lineages[name]:
+                for effect in self.snapshot.effects[name, revision.id]:
+                    if effect.kind != "foreign_key" or effect.target_table is None:
+                        continue
+                    origin = created.table_origin(effect.target_schema, effect.target_table)
+                    if origin is None or origin[0] == name:
+                        continue
+                    target = self.snapshot.lineages[origin[0]].revisions[origin[1]]
+                    if graph.node(target) not in ancestors(graph, graph.node(revision)):
+                        yield CheckProblem(
+                            "requirement",
+                            name,
+                            f'Revision "{revision.id}" of package "{name}" ("{revision.path}", '
+                            f'line {effect.line}) has a foreign key to "{effect.target_table}", '
+                            f'which revision "{target.id}" of package "{target.package}" '
+                            f'creates. Add to the script: requires = ("{target}",)',
+                            details=str(target),
+                        )
+
+    def changed_scripts(
+        self, connection: Connection, applied: Mapping[str, tuple[str, ...]]
+    ) -> Iterator[CheckProblem]:
+        """Find scripts that are not what they were when they were applied."""
+        if LEDGER_TABLE not in list_history_tables(
+            connection, self.service.settings.version_table_schema
+        ):
+            return
+        latest = {
+            (entry.package, entry.revision): entry
+            for entry in self.service.ledger.entries(connection)
+            if entry.outcome == DONE
+        }
+        for name in self.selected:
+            lineage = self.snapshot.lineages[name]
+            for one in sorted(lineage.applied([row for row in applied[name] if row in lineage])):
+                entry = latest.get((name, one))
+                path = lineage.revisions[one].path
+                if (
+                    entry is not None
+                    and entry.direction == "upgrade"
+                    and entry.checksum
+                    and entry.checksum != checksum(path)
+                ):
+                    yield CheckProblem(
+                        "script-changed",
+                        name,
+                        f'The script of revision "{one}" of package "{name}" ("{path}") was '
+                        f"changed after it was applied on {entry.started:%Y-%m-%d %H:%M} UTC.",
+                        fatal=False,
+                    )
+
+    def drift(
+        self, connection: Connection, applied: Mapping[str, tuple[str, ...]]
+    ) -> Iterator[CheckProblem]:
+        """Find differences between models and database, in packages that are up to date."""
+        from websauna_migrate.autogenerate import OwnedObjects, find_changes
+
+        waiting = pending(self.snapshot.graph, applied)
+        ownership = self.service.ownership
+        for name in self.selected:
+            package = self.snapshot.packages[name]
+            environment = self.snapshot.environments[name]
+            if not package.metadata or waiting.get(name):
+                continue
+            if not environment.exists:
+                tables = ownership.tables_of(name)
+                if tables:
+                    yield CheckProblem(
+                        "no-scripts",
+                        name,
+                        f'Package "{name}" has {len(tables)} tables in its models but no script '
+                        f'directory ("{package.script_directory}"). Run: ws-alembic -x '
+                        f'packages={name} revision --autogenerate -m "..."',
+                    )
+                continue
+            owned = OwnedObjects(name, ownership, self.snapshot)
+            with ALEMBIC:
+                changes = find_changes(environment, owned, connection, applied[name])
+            connection.rollback()
+            for change in changes:
+                for diff in diffs_of(change):
+                    yield CheckProblem(
+                        "drift", name, f'Package "{name}": {describe(diff)}', details=diff
+                    )
+
+    def nobodys(self, connection: Connection) -> Iterator[CheckProblem]:
+        """Find history tables of packages that are gone, and tables that belong to nobody."""
+        service = self.service
+        schema = service.settings.version_table_schema
+        known = {package.history_table for package in service.packages} | {LEDGER_TABLE}
+        owners = service.ownership.owners
+        default = inspect(connection).default_schema_name
+        schemas = {schema_ for schema_, _ in owners} | {None, schema}
+        for one in sorted(schemas, key=lambda s: s or ""):
+            if one is not None and one == default:
+                continue
+            for table in sorted(list_history_tables(connection, one)):
+                if one == schema and table in known:
+                    continue
+                if one == schema and table.startswith(HISTORY_PREFIX):
+                    yield CheckProblem(
+                        "not-installed",
+                        None,
+                        f'The history table "{table}" belongs to no registered package.',
+                        fatal=False,
+                    )
+                elif (one, table) not in owners and not self.snapshot.created.table_origin(
+                    one, table
+                ):
+                    name = f"{one}.{table}" if one else table
+                    yield CheckProblem(
+                        "unowned",
+                        None,
+                        f'The table "{name}" belongs to no package: it is left alone.',
+                        fatal=False,
+                    )
+
+
+def ancestors(graph: Graph, node: int) -> set[int]:
+    """Return all nodes that have to run before a node."""
+    found: set[int] = set()
+    waiting = list(graph.parents[node])
+    while waiting:
+        one = waiting.pop()
+        if one not in found:
+            found.add(one)
+            waiting.extend(graph.parents[one])
+    return found
+
+
+def diffs_of(operation: Any) -> list[Any]:
+    """Return an operation's differences as Alembic's tuples, flat."""
+    if hasattr(operation, "ops"):
+        return [diff for inner in operation.ops for diff in diffs_of(inner)]
+    return [operation.to_diff_tuple()]
+
+
+def describe(diff: Any) -> str:
+    """Return a difference in words."""
+    if isinstance(diff, list):
+        return "; ".join(describe(one) for one in diff)
+    kind = str(diff[0]).replace("_", " ")
+    rest = [part for part in diff[1:] if part is not None]
+    names = [getattr(part, "name", None) or str(part) for part in rest]
+    return f"{kind} {' '.join(str(name) for name in names)}"
+
+

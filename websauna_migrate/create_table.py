@@ -1,0 +1,282 @@
+"""The models as a SQL script: what ``create_all()`` would run, for tables of several MetaData."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from itertools import chain, groupby
+from typing import Any, Protocol
+
+from sqlalchemy import ARRAY, MetaData, Table, TextClause, event
+from sqlalchemy import Sequence as SqlSequence
+from sqlalchemy.dialects.postgresql import DOMAIN, ENUM, CreateDomainType, CreateEnumType
+from sqlalchemy.engine import URL, Dialect
+from sqlalchemy.engine.mock import MockConnection
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.schema import (
+    AddConstraint,
+    CreateIndex,
+    CreateSequence,
+    DefaultClause,
+    ExecutableDDLElement,
+)
+from sqlalchemy.sql.functions import next_value
+from sqlalchemy.sql.visitors import iterate
+from sqlalchemy.types import TypeDecorator, TypeEngine
+
+from websauna_migrate.errors import MigrationError, UsageError
+
+__all__ = [
+    "ModelsUnusable",
+    "TypeConflict",
+    "UnknownName",
+    "create_statements",
+    "select_tables",
+    "sql_dialect",
+    "tables_of",
+]
+
+NamedType = ENUM | DOMAIN
+
+
+class ModelsUnusable(MigrationError, ValueError):
+    """The models cannot be written as SQL; ``problem`` is SQLAlchemy's own word."""
+
+    def __init__(self, dialect: str, problem: str) -> None:
+        """Build the message."""
+        self.dialect = dialect
+        self.problem = problem
+        super().__init__(f"The models cannot be written as SQL of {dialect}: {problem}")
+
+
+class TypeConflict(MigrationError, ValueError):
+    """Two types of one name differ; ``name`` is theirs, with the schema."""
+
+    def __init__(self, name: str, first: str, second: str) -> None:
+        """Build the message."""
+        self.name = name
+        super().__init__(
+            f'The models define the type "{name}" in two ways. Give one of them another name.\n'
+            f"  {first}\n  {second}"
+        )
+
+
+class UnknownName(UsageError, LookupError):
+    """A name is neither that of a package nor that of a table."""
+
+    def __init__(self, name: str, packages: Sequence[str], tables: Sequence[str]) -> None:
+        """Build the message."""
+        self.name = name
+        self.packages = tuple(packages)
+        close = difflib.get_close_matches(name, [*packages, *tables])
+        hint = f" Did you mean {' or '.join(quoted(close))}?" if close else ""
+        super().__init__(
+            f'There is no package and no table "{name}" in the models.{hint}\n'
+            f"Registered packages are: {', '.join(quoted(packages))}."
+        )
+
+
+class Package(Protocol):
+    """What is asked of a registered package."""
+
+    @property
+    def name(self) -> str:
+        """Dotted name."""
+
+    @property
+    def metadata(self) -> Sequence[MetaData]:
+        """The models."""
+
+
+def quoted(names: Iterable[str]) -> list[str]:
+    """Return names in quotes, for a message."""
+    return [f'"{name}"' for name in names]
+
+
+def tables_of(packages: Iterable[Package]) -> list[Table]:
+    """Return all tables of the packages' models, each once."""
+    found = chain.from_iterable(m.tables.values() for p in packages for m in p.metadata)
+    return list(dict.fromkeys(found))
+
+
+def select_tables(
+    names: Iterable[str], packages: Sequence[Package], owner_of: Callable[[Table], str]
+) -> list[Table]:
+    """Return the tables that are meant by names.
+
+    :param names: a package means the tables that it owns; ``table`` is one without a schema, or
+        else every one of that name; ``schema.table`` is also understood
+    :param owner_of: returns the name of a table's package
+    :raises UnknownName: write one of the names in the message
+    """
+    tables = tables_of(packages)
+    known = [package.name for package in packages]
+    selected: dict[Table, None] = {}
+    for name in names:
+        owned = [table for table in tables if name in known and owner_of(table) == name]
+        named = [table for table in tables if table.fullname == name] or [
+            table for table in tables if table.name == name
+        ]
+        if name not in known and not named:
+            raise UnknownName(name, known, [table.fullname for table in tables])
+        selected.update(dict.fromkeys([*owned, *named]))
+    return list(selected)
+
+
+def sql_dialect(url: URL) -> Dialect:
+    """Return the dialect of a database for a script, with no driver and no connection.
+
+    :raises ModelsUnusable: if SQLAlchemy does not know it: install what brings it
+    """
+    try:
+        # In the default style of many drivers a percent sign in a statement is written twice.
+        dialect_class: Callable[..., Dialect] = url.get_dialect()
+        return dialect_class(paramstyle="named")
+    except SQLAlchemyError as exc:
+        raise ModelsUnusable(url.drivername, str(exc)) from exc
+
+
+def create_statements(
+    tables: Collection[Table], dialect: Dialect, *, all_sequences: bool = False
+) -> list[str]:
+    """Return the statements that create tables, with all that SQLAlchemy would create with them.
+
+    The order depends on the tables alone: a table follows those that it refers to, in whichever
+    MetaData they are, and constraints of tables that refer to each other come at the end. The
+    types come first, each once. DDL that is attached to the tables or their MetaData by events is
+    included.
+
+    :param all_sequences: also the sequences of the MetaData that no column of the tables uses
+    :returns: each without its semicolon
+    :raises MigrationError: if the models cannot be written for the dialect
+    """
+    tables = sorted(tables, key=lambda table: table.fullname)
+    script = Script(dialect)
+    try:
+        script.create(tables, all_sequences=all_sequences)
+        return [script.render(element) for element in script.in_order()]
+    except SQLAlchemyError as exc:
+        raise ModelsUnusable(dialect.name, str(exc)) from exc
+
+
+class Script:
+    """Collects the DDL that SQLAlchemy would run."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        """Begin an empty script."""
+        self.dialect = dialect
+        self.connection: Any = MockConnection(dialect, self.add)
+        self.elements: list[ExecutableDDLElement | TextClause] = []
+        self.sequences: set[tuple[str | None, str]] = set()
+
+    def add(self, element: Any, parameters: object = None) -> None:
+        """Take an element that SQLAlchemy runs."""
+        if isinstance(element, CreateEnumType | CreateDomainType):
+            # Those come from ``types``: SQLAlchemy 2.0 and 2.1 run them at different times, and
+            # for tables that were not asked for.
+            return
+        if isinstance(element, CreateSequence):
+            key = (element.element.schema, str(element.element.name))
+            if key in self.sequences:
+                return
+            self.sequences.add(key)
+        if isinstance(element, ExecutableDDLElement | TextClause):
+            self.elements.append(element)
+
+    def create(self, tables: Sequence[Table], *, all_sequences: bool) -> None:
+        """Let SQLAlchemy create the tables."""
+        together = MetaData()
+        originals = list(dict.fromkeys(table.metadata for table in tables))
+
+        def before(_: MetaData, connection: Any, **given: Any) -> None:
+            for metadata in originals:
+                own = [table for table in tables if table.metadata is metadata]
+                metadata.dispatch.before_create(metadata, connection, **{**given, "tables": own})
+            self.elements += self.types(tables)
+            for sequence in used_sequences(tables, originals if all_sequences else ()):
+                # Refuses, as create_all() does, where the database has no sequences.
+                if dialect_creates(sequence, self.dialect):
+                    sequence.create(connection, checkfirst=False)
+
+        def after(_: MetaData, connection: Any, **given: Any) -> None:
+            for metadata in originals:
+                own = [table for table in tables if table.metadata is metadata]
+                metadata.dispatch.after_create(metadata, connection, **{**given, "tables": own})
+
+        event.listen(together, "before_create", before)
+        event.listen(together, "after_create", after)
+        # It sorts the tables that it is given, whosever they are.
+        together.create_all(self.connection, tables=tables, checkfirst=False)
+
+    def types(self, tables: Iterable[Table]) -> list[ExecutableDDLElement]:
+        """Return the creation of all types that columns of the tables need, each once.
+
+        :raises TypeConflict: if two of one name differ
+        """
+        if self.dialect.name != "postgresql":
+            return []
+        found: dict[tuple[str | None, str], ExecutableDDLElement] = {}
+        for column in chain.from_iterable(table.columns for table in tables):
+            for named in named_types(column.type, self.dialect):
+                key = (named.schema, str(named.name))
+                create = (
+                    CreateEnumType(named) if isinstance(named, ENUM) else CreateDomainType(named)
+                )
+                first, second = self.render(found.setdefault(key, create)), self.render(create)
+                if first != second:
+                    raise TypeConflict(".".join(filter(None, key)), first, second)
+        return list(found.values())
+
+    def in_order(self) -> Iterator[ExecutableDDLElement | TextClause]:
+        """Yield the elements, with those in order by text that SQLAlchemy keeps in sets."""
+        for kind, neighbours in groupby(self.elements, key=kind_of):
+            group = list(neighbours)
+            yield from group if kind is None else sorted(group, key=self.render)
+
+    def render(self, element: ExecutableDDLElement | TextClause) -> str:
+        """Return the SQL of an element."""
+        return str(element.compile(dialect=self.dialect)).strip().rstrip(";").rstrip()
+
+
+def kind_of(element: object) -> tuple[type, object] | None:
+    """Tell which neighbours of an element might come in any order."""
+    if isinstance(element, CreateIndex):
+        return CreateIndex, element.element.table
+    return (AddConstraint, None) if isinstance(element, AddConstraint) else None
+
+
+def named_types(type_: TypeEngine[Any], dialect: Dialect) -> Iterator[NamedType]:
+    """Yield the types that must be created for a column's type, those first that others need."""
+    impl = type_.dialect_impl(dialect)
+    if isinstance(impl, TypeDecorator):
+        yield from named_types(impl.type_engine(dialect), dialect)
+    elif isinstance(impl, ARRAY):
+        yield from named_types(impl.item_type, dialect)
+    elif isinstance(impl, DOMAIN):
+        yield from named_types(impl.data_type, dialect)
+        if impl.create_type:
+            yield impl
+    elif isinstance(impl, ENUM) and impl.create_type:
+        yield impl
+
+
+def used_sequences(tables: Iterable[Table], whole: Iterable[MetaData]) -> list[SqlSequence]:
+    """Return the sequences that server defaults of the tables call, and all of whole MetaData.
+
+    A sequence that is a column's own default is created with its table.
+    """
+    found: dict[SqlSequence, None] = {}
+    for column in chain.from_iterable(table.columns for table in tables):
+        default = column.server_default
+        if isinstance(default, DefaultClause) and not isinstance(default.arg, str):
+            calls = (part for part in iterate(default.arg) if isinstance(part, next_value))
+            found.update(dict.fromkeys(call.sequence for call in calls))
+    for metadata in whole:
+        own = metadata._sequences.values()
+        found.update(dict.fromkeys(sequence for sequence in own if sequence.column is None))
+    return sorted(found, key=lambda sequence: (sequence.schema or "", str(sequence.name)))
+
+
+def dialect_creates(sequence: SqlSequence, dialect: Dialect) -> bool:
+    """Tell whether a database needs a sequence."""
+    return dialect.supports_sequences and not (dialect.sequences_optional and sequence.optional)

@@ -1,0 +1,177 @@
+"""The service's own connections: how they are made, and what is said when one fails."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import quote, quote_plus
+
+from sqlalchemy import Engine, engine_from_config, event
+from sqlalchemy.engine import URL, Connection
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.pool import NullPool
+
+from websauna_migrate.errors import MigrationError
+from websauna_migrate.settings import Settings
+
+__all__ = [
+    "DatabaseFailure",
+    "connect",
+    "hide_password",
+    "is_missing_file",
+    "make_engine",
+    "safe_url",
+]
+
+#: Execution option of a connection that writes: its transactions on SQLite take the write lock at
+#: their start, so that two writers never fail half way.
+WRITES = "websauna_migrate_writes"
+
+#: The extra that brings each database's driver.
+DRIVER_EXTRAS = {"postgresql": "postgresql-binary", "mysql": "mysql", "mariadb": "mysql"}
+
+
+class DatabaseFailure(MigrationError, RuntimeError):
+    """The database cannot be reached, refuses the user, or does not exist.
+
+    :ivar url: as text, without its password
+    :ivar problem: the driver's own words, without the password
+    """
+
+    def __init__(self, url: str, problem: str, remedy: str = "") -> None:
+        self.url = url
+        self.problem = problem
+        super().__init__(
+            f'Cannot use the database "{url}": {problem}'
+            + (f"\n{remedy}" if remedy else "")
+        )
+
+
+def safe_url(url: URL) -> str:
+    """Return a URL as text, with its password as ``***`` wherever the URL may hold one."""
+    query = {
+        key: "***" if "password" in key.lower() or key.lower() == "passwd" else value
+        for key, value in url.query.items()
+    }
+    return url.set(query=query).render_as_string(hide_password=True)
+
+
+def secrets_of(url: URL) -> list[str]:
+    """Return what must never be shown: the URL's passwords, also as they stand in a URL."""
+    raw = [str(url.password)] if url.password else []
+    raw += [
+        str(value)
+        for key, value in url.query.items()
+        if "password" in key.lower() or key.lower() == "passwd"
+    ]
+    found = {form for text in raw for form in (text, quote(text, safe=""), quote_plus(text))}
+    return sorted((form for form in found if form), key=len, reverse=True)
+
+
+def hide_password(text: str, url: URL) -> str:
+    """Return a text with every password of the URL replaced by ``***``."""
+    for secret in secrets_of(url):
+        # A very short password would tear words apart and thereby give itself away.
+        if len(secret) >= 3:
+            text = text.replace(secret, "***")
+    return text
+
+
+def is_missing_file(url: URL) -> bool:
+    """Tell whether the URL is of an SQLite file that does not exist; connecting would create it."""
+    if url.get_backend_name() != "sqlite":
+        return False
+    name = url.database
+    if not name or name == ":memory:" or name.startswith("file:"):
+        return False
+    return not os.path.exists(name)  # noqa: PTH110 - the driver takes a str
+
+
+def make_engine(settings: Settings) -> Engine:
+    """Return an engine of the service's own: the application's URL and options, but no pool.
+
+    :raises SettingError: if no URL is set
+    :raises DatabaseFailure: if the URL's dialect or driver is not installed
+    """
+    url = settings.require_url()
+    options: dict[str, Any] = dict(settings.engine_options)
+    options["sqlalchemy.url"] = url
+    try:
+        engine = engine_from_config(options, poolclass=NullPool)
+    except NoSuchModuleError:
+        raise DatabaseFailure(
+            safe_url(url),
+            f'SQLAlchemy knows no dialect "{url.drivername}".',
+            "Correct the setting sqlalchemy.url, or install the dialect's distribution.",
+        ) from None
+    except ModuleNotFoundError as exc:
+        extra = DRIVER_EXTRAS.get(url.get_backend_name())
+        hint = f'pip install "websauna_migrate[{extra}]"' if extra else f"pip install {exc.name}"
+        raise DatabaseFailure(
+            safe_url(url), f'the driver "{exc.name}" is not installed.', f"Install it: {hint}"
+        ) from exc
+    except (ArgumentError, TypeError, ValueError) as exc:
+        raise DatabaseFailure(
+            safe_url(url),
+            f"its options are not accepted: {hide_password(str(exc), url)}",
+            "Correct the sqlalchemy.* settings.",
+        ) from None
+    if engine.dialect.name == "sqlite":
+        make_transactional(engine)
+    return engine
+
+
+def make_transactional(engine: Engine) -> None:
+    """Let SQLAlchemy begin SQLite's transactions, so that DDL is part of them.
+
+    Python's driver begins one only before DML and leaves DDL outside: a step that is killed would
+    leave its tables behind.
+    """
+
+    @event.listens_for(engine, "connect")
+    def take_control(dbapi_connection: Any, record: Any) -> None:
+        dbapi_connection.isolation_level = None
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        options = connection.get_execution_options()
+        if options.get("isolation_level") == "AUTOCOMMIT":
+            return
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get(WRITES) else "BEGIN")
+
+
+@contextmanager
+def connect(engine: Engine, *, writes: bool = False) -> Iterator[Connection]:
+    """Give a connection and close it; a failure to connect is told in one sentence.
+
+    :param writes: whether transactions of the connection are going to write
+    :raises DatabaseFailure: when the database is down, refuses the user, or does not exist
+    """
+    with reported(engine.url):
+        connection = engine.connect().execution_options(**{WRITES: writes})
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+@contextmanager
+def reported(url: URL) -> Iterator[None]:
+    """Turn a driver's error into a :class:`DatabaseFailure`."""
+    try:
+        yield
+    except DBAPIError as exc:
+        raise DatabaseFailure(
+            safe_url(url),
+            one_line(hide_password(str(exc.orig), url)),
+            "Check that the server runs and that the setting sqlalchemy.url names the right "
+            "host, port, user, password and database.",
+        ) from None
+
+
+def one_line(text: str) -> str:
+    """Return a driver's message as one line that ends in a full stop."""
+    words = " ".join(text.split())
+    return words if words.endswith((".", "!", "?")) else words + "."

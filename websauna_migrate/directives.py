@@ -1,0 +1,158 @@
+"""What a package calls to register itself: the directive, and the decorator found by a scan."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import venusian
+from pyramid.config import PHASE1_CONFIG, PHASE2_CONFIG, Configurator
+from pyramid.exceptions import ConfigurationError
+
+from websauna_migrate.interfaces import IMigrationService
+from websauna_migrate.packages import make_package
+from websauna_migrate.settings import parse_settings
+
+__all__ = ["add_migration_package", "migration_package", "set_migration_service"]
+
+T = TypeVar("T", bound=type)
+
+#: The venusian category of :func:`migration_package`.
+CATEGORY = "websauna_migrate"
+
+
+def set_migration_service(config: Configurator, service: Any) -> None:
+    """Register the migration service.
+
+    ``config.include("websauna_migrate")`` does it with the default one; an application that calls
+    this directive itself replaces it.
+
+    :param service: an object that provides :class:`.IMigrationService`
+    :raises ConfigurationError: if it does not
+    """
+    if not IMigrationService.providedBy(service):
+        raise ConfigurationError(
+            f"set_migration_service() was given {service!r}, which does not provide "
+            "IMigrationService. Subclass websauna_migrate.service.MigrationService, or declare "
+            "the interface with @implementer."
+        )
+
+    def register() -> None:
+        config.registry.registerUtility(service, IMigrationService)
+
+    introspectable = config.introspectable(
+        "migration service", "service", config.object_description(service), "migration service"
+    )
+    config.action(
+        IMigrationService, register, introspectables=(introspectable,), order=PHASE1_CONFIG
+    )
+
+
+def add_migration_package(
+    config: Configurator,
+    name: str | None = None,
+    *,
+    metadata: Any = None,
+    script_location: str | None = None,
+    depends_on: str | Sequence[str] = (),
+    version_table: str | None = None,
+) -> None:
+    """Register a package for migrations.
+
+    :param name: dotted name; default: the package whose ``includeme`` is running
+    :param metadata: a ``MetaData``, a declarative base, a sequence of them, or a dotted name of
+        one; left out for a package that has scripts only
+    :param script_location: an asset spec (``fooapp:alembic``) or a path; a relative path starts at
+        the package's own folder. Default: ``alembic/`` inside the package, else beside its
+        ``setup.py`` or ``pyproject.toml``. The setting ``websauna_migrate.script_location.NAME``
+        wins.
+    :param depends_on: packages (``fooapp``) or their revisions (``fooapp@37e1cb6de47``) that have
+        to be there before the package's first revision
+    :param version_table: name of the history table, where the default will not do
+    :raises ConfigurationError: for a name that is no package, and for arguments of a wrong kind
+    """
+    if name is None:
+        name = config.package.__name__
+    place = describe_place(config)
+    package = make_package(
+        config.maybe_dotted(name) if not isinstance(name, str) else name,
+        parse_settings(config.registry.settings or {}),
+        metadata=config.maybe_dotted(metadata) if is_dotted_for_pyramid(metadata) else metadata,
+        script_location=script_location,
+        depends_on=depends_on,
+        version_table=version_table,
+        place=place,
+    )
+
+    def register() -> None:
+        service = config.registry.queryUtility(IMigrationService)
+        if service is None:
+            raise ConfigurationError(
+                f'Package "{name}" is registered for migrations in {place}, but there is no '
+                'migration service. Call config.include("websauna_migrate").'
+            )
+        service.add_package(package)
+
+    introspectable = config.introspectable(
+        "migration packages", package.name, package.name, "migration package"
+    )
+    introspectable["history_table"] = package.history_table
+    introspectable["script_directory"] = str(package.script_directory)
+    introspectable["depends_on"] = package.depends_on
+    config.action(
+        (IMigrationService, package.name),
+        register,
+        introspectables=(introspectable,),
+        order=PHASE2_CONFIG,
+    )
+
+
+def is_dotted_for_pyramid(metadata: Any) -> bool:
+    """Tell whether a dotted name starts with a dot and so is relative to the including package."""
+    return isinstance(metadata, str) and metadata.startswith(".")
+
+
+def describe_place(config: Configurator) -> str:
+    """Return the file and line whose call is being executed, for messages."""
+    info = config.action_info
+    file, line = getattr(info, "file", None), getattr(info, "line", None)
+    return f"{file}, line {line}" if file else "the application's configuration"
+
+
+def migration_package(
+    name: str | None = None,
+    *,
+    metadata: Any = None,
+    script_location: str | None = None,
+    depends_on: str | Sequence[str] = (),
+    version_table: str | None = None,
+) -> Callable[[T], T]:
+    """Register a package by decorating its declarative base; ``config.scan()`` finds it.
+
+    The parameters are those of :func:`add_migration_package`; ``metadata`` defaults to the
+    decorated class's own. ``name`` defaults to the package that is being scanned if the class is
+    inside it, else to the package that contains the class's module::
+
+        @migration_package()
+        class Base(DeclarativeBase):
+            pass
+    """
+
+    def decorate(cls: T) -> T:
+        def callback(context: Any, _: str, ob: Any) -> None:
+            config = context.config.with_package(info.module)
+            scanned = context.config.package.__name__
+            module = info.module.__name__
+            inside = module == scanned or module.startswith(scanned + ".")
+            config.add_migration_package(
+                name or (scanned if inside else config.package.__name__),
+                metadata=ob if metadata is None else metadata,
+                script_location=script_location,
+                depends_on=depends_on,
+                version_table=version_table,
+            )
+
+        info = venusian.attach(cls, callback, category=CATEGORY)
+        return cls
+
+    return decorate

@@ -1,0 +1,66 @@
+"""History tables: their names, and reading all of them in one query."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+
+from sqlalchemy import Column, MetaData, String, Table, inspect, literal, select, union_all
+from sqlalchemy.engine import Connection
+
+__all__ = [
+    "HISTORY_PREFIX",
+    "MAX_NAME_BYTES",
+    "history_table_name",
+    "list_history_tables",
+    "read_rows",
+]
+
+HISTORY_PREFIX = "alembic_history_"
+
+#: PostgreSQL allows 63 bytes, and Alembic names the table's primary key after it with "_pkc".
+MAX_NAME_BYTES = 63 - len("_pkc")
+
+
+def history_table_name(package: str) -> str:
+    """Return the name of a package's history table.
+
+    ``alembic_history_`` and the dotted name in lower case with ``.`` as ``_``. A name of more than
+    59 bytes in UTF-8 ends in a hash of the dotted name instead, the same on every database.
+    """
+    name = HISTORY_PREFIX + package.lower().replace(".", "_")
+    encoded = name.encode()
+    if len(encoded) <= MAX_NAME_BYTES:
+        return name
+    digest = hashlib.sha256(package.encode()).hexdigest()[:10]
+    return encoded[: MAX_NAME_BYTES - len(digest) - 1].decode(errors="ignore") + "_" + digest
+
+
+def list_history_tables(connection: Connection, schema: str | None = None) -> frozenset[str]:
+    """Return the names of all tables of a schema; one query."""
+    return frozenset(inspect(connection).get_table_names(schema=schema))
+
+
+def read_rows(
+    connection: Connection, tables: Iterable[str], schema: str | None = None
+) -> Mapping[str, tuple[str, ...]]:
+    """Return the rows of existing history tables, sorted, by table; one query for all of them.
+
+    :param tables: names of tables that exist
+    """
+    names = sorted(tables)
+    rows: dict[str, list[str]] = {name: [] for name in names}
+    # SQLite allows 500 terms in a compound SELECT.
+    for start in range(0, len(names), 400):
+        queries = []
+        for name in names[start : start + 400]:
+            table = version_table(name, schema)
+            queries.append(select(literal(name).label("history_table"), table.c.version_num))
+        for name, row in connection.execute(union_all(*queries)):
+            rows[name].append(row)
+    return {name: tuple(sorted(found)) for name, found in rows.items()}
+
+
+def version_table(name: str, schema: str | None = None) -> Table:
+    """Return a history table's shape, enough to read and write its rows."""
+    return Table(name, MetaData(), Column("version_num", String(32)), schema=schema)

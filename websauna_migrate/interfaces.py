@@ -1,0 +1,187 @@
+"""The contracts: the migration service, a registered package, and the events of a run.
+
+The full documentation of every method stands here; the classes that implement the interfaces
+repeat nothing. ``packages`` arguments take a dotted name, an iterable of them, or ``None`` for all
+registered packages. Revisions are named as in Alembic (``head``, ``heads``, ``base``, a full or
+partial identifier, a branch label, ``label@head``, ``+1``, ``-2``); a symbol applies to each of
+the packages, an identifier to those of them that have it.
+"""
+
+from __future__ import annotations
+
+from zope.interface import Attribute, Interface
+
+__all__ = [
+    "IMigrationPackage",
+    "IMigrationRunEnded",
+    "IMigrationRunStarted",
+    "IMigrationService",
+    "IMigrationStepApplied",
+]
+
+
+class IMigrationPackage(Interface):
+    """A package that registered itself for migrations."""
+
+    name = Attribute("Dotted name, ``str``.")
+    metadata = Attribute("The models' ``MetaData``, a tuple; empty where only scripts were given.")
+    script_directory = Attribute("Absolute ``Path`` of the script directory; it may not exist yet.")
+    version_locations = Attribute("Absolute ``Path`` of each folder with revision scripts, a tuple.")
+    depends_on = Attribute("Requirements of the whole package, a tuple of ``str``.")
+    history_table = Attribute("Name of the package's history table, ``str``, without its schema.")
+    place = Attribute("Where it was registered, file and line, for messages.")
+
+
+class IMigrationService(Interface):
+    """The migrations of all registered packages, as one graph.
+
+    Registered as a utility on the application's registry by ``config.include("websauna_migrate")``.
+    No method prints or exits. Every known failure is a
+    :class:`websauna_migrate.errors.MigrationError`.
+    """
+
+    packages = Attribute("The registered packages, a tuple of IMigrationPackage ordered by name.")
+    application = Attribute("Dotted name of the application's own package, or ``None``.")
+    url = Attribute("The database's ``sqlalchemy.engine.URL``; its ``repr`` hides the password.")
+
+    def upgrade(revision="heads", *, packages=None, tag=None):
+        """Run the upgrade plan on a connection of its own and record the run in the ledger.
+
+        Requirements in other packages are brought in, and no more than that. Safe to call inside a
+        request: neither the request's session nor its transaction is touched, and where a lock of
+        the calling thread's own connections is in the way an error says so at once.
+
+        :param revision: the target, a ``str`` or a sequence of them
+        :param packages: whose target it is; default all
+        :param tag: handed to ``env.py`` scripts as Alembic's ``--tag``
+        :returns: a :class:`websauna_migrate.results.Run`; its ``steps`` are empty if there was
+            nothing to do
+        :raises websauna_migrate.errors.MigrationError: when the graph, the history or a step is at
+            fault; earlier steps of the run stay applied, the failing one is rolled back where the
+            database can
+        """
+
+    def downgrade(revision, *, packages=None, cascade=False, tag=None):
+        """Run the downgrade plan; parameters and errors as in :meth:`upgrade`.
+
+        :param cascade: take applied revisions of other packages that require what goes down
+            first; without it they are the reason for a refusal that names them
+        :returns: a :class:`websauna_migrate.results.Run`
+        """
+
+    def plan(revision="heads", *, packages=None, direction="upgrade", cascade=False):
+        """Return the :class:`websauna_migrate.plan.Plan` that a run would follow; run nothing.
+
+        :param direction: ``"upgrade"`` or ``"downgrade"``
+        """
+
+    def sql(revision="heads", *, packages=None, direction="upgrade", tag=None):
+        """Return the SQL script of an upgrade or downgrade as ``str``; no database is contacted.
+
+        :param revision: the target; ``start:end`` begins at ``start`` instead of an empty
+            database. A downgrade needs ``start:end``.
+        """
+
+    def stamp(revisions="heads", *, packages=None, purge=False, with_requirements=False, tag=None):
+        """Write the history tables as if the revisions were applied; run no script.
+
+        :param purge: erase the packages' history first, whatever stands in it
+        :param with_requirements: stamp what the revisions require of other packages too
+        :returns: a tuple of :class:`websauna_migrate.results.StampedPackage`, only the changed ones
+        """
+
+    def revision(
+        message=None,
+        *,
+        packages=None,
+        autogenerate=False,
+        head="head",
+        splice=False,
+        branch_label=None,
+        version_path=None,
+        rev_id=None,
+        depends_on=None,
+        requires=(),
+    ):
+        """Write a new revision script for each package.
+
+        With ``autogenerate`` only packages with changes get one. A package without a script
+        directory gets it from the template. Arguments are Alembic's.
+
+        :param requires: requirements on other packages, ``package@revision`` each, besides those
+            that autogenerate infers
+        :returns: a tuple of :class:`websauna_migrate.results.CreatedScript`; empty if nothing
+            changed
+        :raises websauna_migrate.errors.MigrationError: when a package is not up to date, its
+            script directory is not the user's to edit, or a script cannot be rendered; no file is
+            left behind
+        """
+
+    def merge(revisions, *, packages, message=None, branch_label=None, rev_id=None, splice=False):
+        """Write a script that merges the given heads of one package.
+
+        :returns: a tuple of one :class:`websauna_migrate.results.CreatedScript`
+        """
+
+    def current(*, packages=None):
+        """Return what is applied: a tuple of :class:`websauna_migrate.results.PackageState`.
+
+        Without ``packages`` it includes packages that are no longer installed but left a history
+        table. Nothing is created in the database.
+        """
+
+    def heads(*, packages=None):
+        """Return the newest revisions of each package: a tuple of Revision. No database access."""
+
+    def history(rev_range=None, *, packages=None):
+        """Return the revisions, newest first, as one timeline that follows the requirements.
+
+        :param rev_range: ``start:end``, Alembic's ``-r``; both ends are included; ``current``
+            means the applied revisions. Only ``current`` needs the database.
+        :returns: a tuple of :class:`websauna_migrate.results.HistoryEntry`
+        """
+
+    def show(revision, *, packages=None):
+        """Return the revisions named by a symbol: a tuple of HistoryEntry."""
+
+    def check(*, packages=None):
+        """Compare scripts, histories, models and database.
+
+        :returns: a :class:`websauna_migrate.results.CheckReport`; its ``ok`` says whether all is
+            well
+        """
+
+    def ensure_version(*, packages=None):
+        """Create the packages' history tables where they are missing."""
+
+    def uninstall(package, *, cascade=False):
+        """Downgrade a package to base, then drop its history table.
+
+        :returns: a :class:`websauna_migrate.results.Run`
+        """
+
+    def owner_of(table):
+        """Return the dotted name of the package that owns a ``sqlalchemy.Table`` of the models."""
+
+
+class IMigrationRunStarted(Interface):
+    """A run is about to begin."""
+
+    run_id = Attribute("Identifier of the run in the ledger, ``str``.")
+    plan = Attribute("The plan, :class:`websauna_migrate.plan.Plan`.")
+
+
+class IMigrationStepApplied(Interface):
+    """A step of a run was committed."""
+
+    run_id = Attribute("Identifier of the run in the ledger, ``str``.")
+    step = Attribute("The step, :class:`websauna_migrate.results.AppliedStep`.")
+    number = Attribute("Its place in the run, from 1.")
+    total = Attribute("How many steps the run has.")
+
+
+class IMigrationRunEnded(Interface):
+    """A run is over, well or not."""
+
+    run = Attribute("The :class:`websauna_migrate.results.Run`.")
+    error = Attribute("The exception that ended it, or ``None``.")

@@ -1,0 +1,412 @@
+"""One package's revisions as Alembic sees them: heads, bases, branch labels, ancestors, rows.
+
+Everything here gives what ``alembic.script.revision.RevisionMap`` gives for the same scripts, in
+time linear in their number, and in an order that depends on the identifiers alone.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+from operator import attrgetter
+
+from websauna_migrate.edges import Edge, RevisionCycle, find_cycle
+from websauna_migrate.errors import MigrationError
+from websauna_migrate.revisions import Revision
+
+__all__ = [
+    "DuplicateLabel",
+    "DuplicateRevision",
+    "IllegalRevisionId",
+    "Lineage",
+    "MissingRevision",
+]
+
+#: Alembic's own list: these characters mean something in a target.
+ILLEGAL_CHARACTERS = frozenset("@-+:")
+
+
+class DuplicateRevision(MigrationError, ValueError):
+    """Two scripts of one package have the same identifier."""
+
+    def __init__(self, first: Revision, second: Revision) -> None:
+        self.first, self.second = first, second
+        super().__init__(
+            f'Package "{first.package}" has the revision "{first.id}" twice: in "{first.path}" '
+            f'and in "{second.path}". Remove one of the files, or give it another identifier.'
+        )
+
+
+class DuplicateLabel(MigrationError, ValueError):
+    """A branch label is the label, or the identifier, of another revision too."""
+
+    def __init__(self, label: str, first: Revision, second: Revision) -> None:
+        self.label, self.first, self.second = label, first, second
+        super().__init__(
+            f'The branch label "{label}" of revision "{second.id}" of "{second.package}" '
+            f'("{second.path}") is already used by revision "{first.id}" ("{first.path}"). '
+            "Labels are unique within a package: rename one of the two."
+        )
+
+
+class IllegalRevisionId(MigrationError, ValueError):
+    """A revision identifier has a character that means something in a target."""
+
+    def __init__(self, revision: Revision) -> None:
+        self.revision = revision
+        super().__init__(
+            f'The identifier of revision "{revision.id}" of "{revision.package}" '
+            f'("{revision.path}") has one of the characters @ - + : in it. '
+            "Take another identifier."
+        )
+
+
+class MissingRevision(MigrationError, LookupError):
+    """A script names a parent or dependency that its package does not have.
+
+    :ivar attribute: ``down_revision`` or ``depends_on``
+    :ivar missing: what is not there
+    """
+
+    def __init__(self, revision: Revision, attribute: str, missing: str) -> None:
+        self.revision, self.attribute, self.missing = revision, attribute, missing
+        elsewhere = ""
+        if attribute == "depends_on":
+            elsewhere = ' A revision of another package is named with "requires".'
+        super().__init__(
+            f'Revision "{revision.id}" of "{revision.package}" ("{revision.path}") has '
+            f'{attribute} = "{missing}", but the package has no such revision. Restore the '
+            f"missing script, or correct {attribute}.{elsewhere}"
+        )
+
+
+class Lineage:
+    """The revisions of one package.
+
+    :ivar package: the package's dotted name
+    :ivar revisions: the revisions by identifier, sorted by it
+    :ivar labels: the identifier of the revision that declares a branch label, by label
+    :ivar ids: the identifiers, sorted; the place of one is its *position*
+    :ivar down: positions of each position's parents by ``down_revision``, sorted
+    :ivar up: positions of each position's children by ``down_revision``, sorted
+    :ivar all_down: as ``down``, followed by those that only ``depends_on`` names
+    :ivar all_up: as ``up``, with those that only ``depends_on`` makes children
+    """
+
+    def __init__(self, package: str, revisions: Iterable[Revision] = ()) -> None:
+        """Check and connect the revisions.
+
+        :raises MigrationError: naming the file: for an identifier or a branch label that occurs
+            twice, a parent that is missing, or a cycle
+        """
+        self.package = package
+        by_id: dict[str, Revision] = {}
+        labelled: list[Revision] = []
+        for revision in sorted(revisions, key=attrgetter("id", "path")):
+            if revision.id in by_id:
+                raise DuplicateRevision(by_id[revision.id], revision)
+            if not ILLEGAL_CHARACTERS.isdisjoint(revision.id):
+                raise IllegalRevisionId(revision)
+            by_id[revision.id] = revision
+            if revision.branch_labels:
+                labelled.append(revision)
+        self.revisions: Mapping[str, Revision] = by_id
+        self.ids: tuple[str, ...] = tuple(by_id)
+        self.labels: Mapping[str, str] = self._collect_labels(labelled)
+        self._positions = {id_: position for position, id_ in enumerate(self.ids)}
+        self._dependencies: dict[int, tuple[int, ...]] = {}
+        self._connect()
+        self._topological = self._sort()
+
+    def _collect_labels(self, labelled: Iterable[Revision]) -> dict[str, str]:
+        labels: dict[str, str] = {}
+        for revision in labelled:
+            for label in revision.branch_labels:
+                taken = label if label in self.revisions else labels.get(label)
+                if taken is not None:
+                    raise DuplicateLabel(label, self.revisions[taken], revision)
+                labels[label] = revision.id
+        return labels
+
+    def _connect(self) -> None:
+        count = len(self.ids)
+        positions = self._positions
+        self.down: list[tuple[int, ...]] = [()] * count
+        self.all_down: list[tuple[int, ...]] = self.down
+        self.up: list[list[int]] = [[] for _ in range(count)]
+        self.all_up: list[list[int]] = self.up
+        depending: list[tuple[int, Revision]] = []
+        for position, revision in enumerate(self.revisions.values()):
+            try:
+                parents = tuple([positions[id_] for id_ in revision.down_revisions])
+            except KeyError as exc:
+                raise MissingRevision(revision, "down_revision", exc.args[0]) from None
+            if len(parents) > 1:
+                parents = tuple(sorted(set(parents)))
+            self.down[position] = parents
+            for parent in parents:
+                self.up[parent].append(position)
+            if revision.depends_on:
+                depending.append((position, revision))
+        if depending:
+            self.all_down = list(self.down)
+            self.all_up = [list(children) for children in self.up]
+        for position, revision in depending:
+            dependencies = tuple(sorted({self._depended(revision, n) for n in revision.depends_on}))
+            self._dependencies[position] = dependencies
+            parents = self.down[position]
+            only = tuple(parent for parent in dependencies if parent not in parents)
+            self.all_down[position] = parents + only
+            for parent in only:
+                self.all_up[parent].append(position)
+
+    def _depended(self, revision: Revision, name: str) -> int:
+        # As in Alembic: a full identifier or a branch label, no part of one.
+        position = self._positions.get(self.labels.get(name, name))
+        if position is None:
+            raise MissingRevision(revision, "depends_on", name)
+        return position
+
+    def _sort(self) -> list[int]:
+        """Return the positions so that each comes after what it needs."""
+        waiting = [len(parents) for parents in self.all_down]
+        order = [position for position, count in enumerate(waiting) if not count]
+        for position in order:
+            for child in self.all_up[position]:
+                waiting[child] -= 1
+                if not waiting[child]:
+                    order.append(child)
+        if len(order) < len(waiting):
+            cycle = find_cycle(self.all_down)
+            raise RevisionCycle(
+                self.edge(later, earlier)
+                for later, earlier in zip(cycle, cycle[1:] + cycle[:1], strict=True)
+            )
+        return order
+
+    def edge(self, later: int, earlier: int) -> Edge:
+        """Return the edge from a position to one that it needs."""
+        dependent, required = self.at(later), self.at(earlier)
+        if earlier in self.down[later]:
+            return Edge(dependent, required, "down_revision", required.id)
+        text = next(
+            name for name in dependent.depends_on if self.labels.get(name, name) == required.id
+        )
+        return Edge(dependent, required, "depends_on", text)
+
+    def at(self, position: int) -> Revision:
+        """Return the revision at a position."""
+        return self.revisions[self.ids[position]]
+
+    def position(self, revision_id: str) -> int:
+        """Return the position of a full identifier.
+
+        :raises KeyError: for one that the package does not have
+        """
+        return self._positions[revision_id]
+
+    def __len__(self) -> int:
+        """Return how many revisions there are."""
+        return len(self.ids)
+
+    def __iter__(self) -> Iterator[Revision]:
+        """Iterate over the revisions by identifier."""
+        return iter(self.revisions.values())
+
+    def __contains__(self, revision_id: object) -> bool:
+        """Tell whether a full identifier is one of the package."""
+        return revision_id in self.revisions
+
+    # Alembic's attributes of a revision map
+
+    @cached_property
+    def heads(self) -> tuple[str, ...]:
+        """The revisions that no ``down_revision`` names."""
+        return tuple(id_ for id_, children in zip(self.ids, self.up, strict=True) if not children)
+
+    @cached_property
+    def effective_heads(self) -> tuple[str, ...]:
+        """The heads that no ``depends_on`` names either: the rows of a fully upgraded database."""
+        return tuple(
+            id_ for id_, children in zip(self.ids, self.all_up, strict=True) if not children
+        )
+
+    @cached_property
+    def bases(self) -> tuple[str, ...]:
+        """The revisions without ``down_revision``."""
+        return tuple(id_ for id_, parents in zip(self.ids, self.down, strict=True) if not parents)
+
+    @cached_property
+    def long_names(self) -> list[str]:
+        """The identifiers and labels that Alembic knows by their beginning alone, sorted."""
+        return sorted(name for name in (*self.ids, *self.labels) if len(name) > 3)
+
+    def children(self, revision_id: str) -> tuple[str, ...]:
+        """Return the revisions that name this one as ``down_revision``."""
+        return self._ids(self.up[self._positions[revision_id]])
+
+    def is_branch_point(self, revision_id: str) -> bool:
+        """Tell whether several revisions name this one as ``down_revision``."""
+        return len(self.up[self._positions[revision_id]]) > 1
+
+    def is_merge_point(self, revision_id: str) -> bool:
+        """Tell whether a revision has several parents."""
+        return len(self.down[self._positions[revision_id]]) > 1
+
+    def labels_of(self, revision_id: str) -> frozenset[str]:
+        """Return the branch labels of a revision, those of its branch included."""
+        return self._labels_by_position[self._positions[revision_id]]
+
+    @cached_property
+    def _labels_by_position(self) -> list[frozenset[str]]:
+        """Spread each label as Alembic does.
+
+        Up to all descendants; and down to the ancestors, up to a branch or merge point, where
+        nothing but one unbranched line follows the label. Sets are shared, since labels are few.
+        """
+        nothing: frozenset[str] = frozenset()
+        found = [nothing] * len(self.ids)
+        for revision_id in self.labels.values():
+            found[self._positions[revision_id]] = frozenset(
+                self.revisions[revision_id].branch_labels
+            )
+        for position in self._topological:
+            for parent in self.down[position]:
+                if not found[parent] <= found[position]:
+                    found[position] |= found[parent]
+        linear = bytearray(len(self.ids))
+        for position in reversed(self._topological):
+            if len(self.down[position]) < 2 and len(self.all_up[position]) < 2:
+                children = self.up[position]
+                linear[position] = not children or linear[children[0]]
+        for position in reversed(self._topological):
+            if linear[position]:
+                for parent in self.down[position]:
+                    if linear[parent] and not found[position] <= found[parent]:
+                        found[parent] |= found[position]
+        return found
+
+    # Walks
+
+    def ancestors(self, revision_ids: Iterable[str], *, dependencies: bool = True) -> set[str]:
+        """Return the revisions themselves and all that they come after.
+
+        :param dependencies: follow ``depends_on`` too, not ``down_revision`` alone
+        """
+        starts = [self._positions[id_] for id_ in revision_ids]
+        return {self.ids[p] for p in reach(starts, self.all_down if dependencies else self.down)}
+
+    def ancestor_positions(self, revision_ids: Iterable[str]) -> set[int]:
+        """Return the positions of :meth:`ancestors`."""
+        return reach([self._positions[id_] for id_ in revision_ids], self.all_down)
+
+    def descendants(self, revision_ids: Iterable[str], *, dependencies: bool = True) -> set[str]:
+        """Return the revisions themselves and all that come after them."""
+        starts = [self._positions[id_] for id_ in revision_ids]
+        return {self.ids[p] for p in reach(starts, self.all_up if dependencies else self.up)}
+
+    def lineage_of(self, revision_id: str, *, dependencies: bool = False) -> set[str]:
+        """Return the ancestors and descendants of a revision, itself included."""
+        return self.ancestors([revision_id], dependencies=dependencies) | self.descendants(
+            [revision_id], dependencies=dependencies
+        )
+
+    def _ids(self, positions: Iterable[int]) -> tuple[str, ...]:
+        return tuple(self.ids[position] for position in positions)
+
+    # Rows of the history table
+
+    def lost(self, rows: Iterable[str]) -> tuple[str, ...]:
+        """Return the rows that no script defines, sorted."""
+        return tuple(sorted(row for row in rows if row not in self.revisions))
+
+    def applied(self, rows: Iterable[str]) -> set[str]:
+        """Return the revisions that rows stand for: themselves and their ancestors.
+
+        Rows that no script defines stand for nothing; see :meth:`lost`.
+        """
+        return {self.ids[position] for position in self.applied_positions(rows)}
+
+    def applied_positions(self, rows: Iterable[str]) -> set[int]:
+        """Return the positions of :meth:`applied`."""
+        return self.ancestor_positions(row for row in rows if row in self.revisions)
+
+    def current(self, rows: Iterable[str]) -> tuple[str, ...]:
+        """Return what Alembic's ``current`` prints: applied revisions without an applied child.
+
+        These are more than the rows where a row ``depends_on`` a revision of another branch.
+        """
+        applied = self.applied(rows)
+        return tuple(sorted(id_ for id_ in applied if applied.isdisjoint(self.children(id_))))
+
+    def reduce(self, applied: Collection[str]) -> frozenset[str]:
+        """Return the rows that stand for a set of applied revisions: the newest of them."""
+        positions = {self._positions[id_] for id_ in applied}
+        return frozenset(
+            self.ids[position]
+            for position in positions
+            if positions.isdisjoint(self.all_up[position])
+        )
+
+    def normalized_down_revisions(self, revision_id: str) -> tuple[str, ...]:
+        """Return the parents without those dependencies that an ancestor already depends on."""
+        position = self._positions[revision_id]
+        return self._ids(self.down[position] + self._normalized_dependencies(position))
+
+    def _normalized_dependencies(self, position: int) -> tuple[int, ...]:
+        parents = self.down[position]
+        only = {p for p in self._dependencies.get(position, ()) if p not in parents}
+        for parent in parents:
+            only.difference_update(self._dependencies.get(parent, ()))
+        # A dependency that nothing else has cannot be one of an ancestor: mostly no walk is needed.
+        shared = [p for p in only if len(self._depending[p]) > 1]
+        if shared:
+            older = reach(parents, self.down)
+            only.difference_update(p for p in shared if not older.isdisjoint(self._depending[p]))
+        return tuple(sorted(only))
+
+    @cached_property
+    def _depending(self) -> dict[int, list[int]]:
+        """The positions whose ``depends_on`` names a position."""
+        found: dict[int, list[int]] = {}
+        for position, dependencies in self._dependencies.items():
+            for dependency in dependencies:
+                found.setdefault(dependency, []).append(position)
+        return found
+
+    def rows_after(
+        self, rows: Collection[str], revision_id: str, *, upgrade: bool
+    ) -> frozenset[str]:
+        """Return the history table's rows after a revision ran, as Alembic would write them.
+
+        Alembic leaves a row too many in one case: while several rows are there, a revision goes
+        down of which one parent is an ancestor of another. The row is harmless, and what runs the
+        step writes it, so it is here too.
+
+        :param rows: the rows before
+        :param upgrade: whether the revision was applied or taken away
+        """
+        down = set(self.normalized_down_revisions(revision_id))
+        before = frozenset(rows)
+        if upgrade:
+            replaced = before & down
+            if len(replaced) > 1:
+                replaced = frozenset(down - self.applied(before - down))
+            return before - replaced | {revision_id}
+        others = before - {revision_id}
+        if others:
+            return others | (down - self.applied(others))
+        return self.reduce(self.ancestors(down)) & down if down else others
+
+
+def reach(starts: Iterable[int], links: Sequence[Collection[int]]) -> set[int]:
+    """Return the nodes that links lead to from some nodes, themselves included."""
+    found = set(starts)
+    queue = deque(found)
+    while queue:
+        for node in links[queue.pop()]:
+            if node not in found:
+                found.add(node)
+                queue.append(node)
+    return found

@@ -1,0 +1,243 @@
+"""Registered packages: what one is, where its scripts are, and that no two get in each other's way."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from pyramid.exceptions import ConfigurationError
+from sqlalchemy import MetaData
+from zope.interface import implementer
+
+from websauna_migrate.errors import MigrationError
+from websauna_migrate.histories import history_table_name
+from websauna_migrate.interfaces import IMigrationPackage
+from websauna_migrate.settings import Settings
+
+__all__ = [
+    "MigrationPackage",
+    "RegistrationError",
+    "SharedHistoryTable",
+    "make_package",
+    "package_folder",
+    "project_folder",
+]
+
+#: What marks the folder of a project, as DESIGN.md says.
+PROJECT_FILES = ("setup.py", "pyproject.toml")
+
+
+class RegistrationError(MigrationError, ConfigurationError):
+    """A package was registered in a way that cannot work; ``package`` is the name as given."""
+
+    def __init__(self, package: str, problem: str) -> None:
+        self.package = package
+        super().__init__(f'Package "{package}" cannot be registered for migrations: {problem}')
+
+
+class SharedHistoryTable(RegistrationError):
+    """Two packages would record their revisions in one history table."""
+
+    def __init__(self, first: MigrationPackage, second: MigrationPackage) -> None:
+        self.first = first
+        self.second = second
+        super().__init__(
+            second.name,
+            f'its history table "{second.history_table}" is that of package "{first.name}".\n'
+            f'  "{first.name}" is registered in {first.place}\n'
+            f'  "{second.name}" is registered in {second.place}\n'
+            'Give one of them a table of its own with version_table="...".',
+        )
+
+
+@implementer(IMigrationPackage)
+class MigrationPackage:
+    """A registered package; the attributes are documented on :class:`.IMigrationPackage`."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        folder: Path,
+        metadata: tuple[MetaData, ...] = (),
+        script_directory: Path,
+        version_locations: tuple[Path, ...] = (),
+        depends_on: tuple[str, ...] = (),
+        history_table: str,
+        explicit: bool = False,
+        place: str = "",
+    ) -> None:
+        self.name = name
+        self.folder = folder
+        self.metadata = metadata
+        self.script_directory = script_directory
+        self.own_version_locations = version_locations
+        self.depends_on = depends_on
+        self.history_table = history_table
+        self.explicit = explicit
+        self.place = place
+
+    @property
+    def version_locations(self) -> tuple[Path, ...]:
+        """The folders with revision scripts: the configured ones, else ``versions``."""
+        return self.own_version_locations or (self.script_directory / "versions",)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name} {str(self.script_directory)!r}>"
+
+
+def make_package(
+    name: str,
+    settings: Settings,
+    *,
+    metadata: Any = None,
+    script_location: str | None = None,
+    depends_on: str | Sequence[str] = (),
+    version_table: str | None = None,
+    place: str = "",
+) -> MigrationPackage:
+    """Validate what ``add_migration_package`` was given.
+
+    :param metadata: a ``MetaData``, a declarative base, a sequence of them, or ``None``
+    :param script_location: an asset spec or a path; a relative path starts at the package's own
+        folder. The setting ``websauna_migrate.script_location.NAME`` wins.
+    :raises RegistrationError: when the name is no importable package, or an argument is of the
+        wrong kind
+    """
+    folder = package_folder(name)
+    location = settings.script_location.get(name) or script_location
+    directory = (
+        locate(name, location, folder) if location else default_script_directory(name, folder)
+    )
+    table = settings.version_table.get(name) or version_table or history_table_name(name)
+    return MigrationPackage(
+        name,
+        folder=folder,
+        metadata=collect_metadata(name, metadata),
+        script_directory=directory,
+        version_locations=tuple(
+            locate(name, text, folder) for text in settings.version_locations.get(name, ())
+        ),
+        depends_on=(depends_on,) if isinstance(depends_on, str) else tuple(depends_on),
+        history_table=table,
+        explicit=bool(location),
+        place=place,
+    )
+
+
+def package_folder(name: str) -> Path:
+    """Return the folder of an importable package, without importing the package itself.
+
+    :raises RegistrationError: if there is no such package, or the name is that of a module
+    """
+    try:
+        spec = importlib.util.find_spec(name)
+    except (ImportError, AttributeError, ValueError):
+        spec = None
+    if spec is None:
+        raise RegistrationError(
+            name, "there is no such Python package. Name an importable package, dotted."
+        )
+    if not spec.submodule_search_locations:
+        raise RegistrationError(
+            name,
+            "it is a module, not a package. Name the package that contains it, or make it a "
+            "folder with an __init__.py.",
+        )
+    return Path(next(iter(spec.submodule_search_locations))).resolve()
+
+
+def project_folder(folder: Path) -> Path | None:
+    """Return the nearest folder at or above a package that holds ``setup.py`` or ``pyproject.toml``.
+
+    An installed package (below ``site-packages`` or ``dist-packages``) has no project.
+    """
+    if is_installed(folder):
+        return None
+    for candidate in (folder, *folder.parents):
+        if any((candidate / name).is_file() for name in PROJECT_FILES):
+            return candidate
+    return None
+
+
+def is_installed(folder: Path) -> bool:
+    """Tell whether a folder lies where installers put packages, so that it is nobody's to edit."""
+    return any(part in ("site-packages", "dist-packages") for part in folder.parts)
+
+
+def default_script_directory(name: str, folder: Path) -> Path:
+    """Return ``alembic/`` inside the package if it is there, else beside the project's setup file.
+
+    Where neither is there, the package's own folder is where the first revision makes it: scripts
+    inside the package travel in its wheel. A project that holds several packages keeps theirs
+    apart by the package's own ``alembic/`` folders.
+    """
+    inside = folder / "alembic"
+    if inside.is_dir():
+        return inside
+    project = project_folder(folder)
+    if project is not None and project != folder:
+        beside = project / "alembic"
+        # A folder with an __init__.py is somebody's package of that name, not a script directory.
+        if beside.is_dir() and not (beside / "__init__.py").exists():
+            return beside
+    return inside
+
+
+def locate(name: str, location: str, folder: Path) -> Path:
+    """Return the absolute path of an asset spec or path.
+
+    :raises RegistrationError: if the asset spec names a package that cannot be imported
+    """
+    package, colon, path = location.partition(":")
+    if colon and not Path(location).is_absolute() and package.replace(".", "").isidentifier():
+        try:
+            base = package_folder(package)
+        except RegistrationError:
+            raise RegistrationError(
+                name,
+                f'its script location "{location}" names package "{package}", which cannot be '
+                "imported. Write an importable package before the colon, or a path.",
+            ) from None
+        return (base / path).resolve()
+    given = Path(location).expanduser()
+    return (given if given.is_absolute() else folder / given).resolve()
+
+
+def collect_metadata(name: str, given: Any) -> tuple[MetaData, ...]:
+    """Return the MetaData behind what a registration was given, each once, in order.
+
+    :raises RegistrationError: for anything that is no MetaData and has none
+    """
+    if given is None:
+        return ()
+    if isinstance(given, str):
+        return collect_metadata(name, resolve_dotted(name, given))
+    if isinstance(given, MetaData):
+        return (given,)
+    if isinstance(getattr(given, "metadata", None), MetaData):
+        return (given.metadata,)
+    if isinstance(given, Iterable):
+        found: list[MetaData] = []
+        for part in given:
+            found += [m for m in collect_metadata(name, part) if m not in found]
+        return tuple(found)
+    raise RegistrationError(
+        name,
+        f"metadata={type(given).__name__} is neither a MetaData nor a declarative base, nor a "
+        "sequence of them, nor a dotted name of one.",
+    )
+
+
+def resolve_dotted(name: str, dotted: str) -> Any:
+    """Return the object of a dotted name, ``pkg.models.Base`` or ``pkg.models:Base``."""
+    module_name, _, attribute = dotted.replace(":", ".").rpartition(".")
+    try:
+        return getattr(importlib.import_module(module_name), attribute)
+    except (ImportError, AttributeError, ValueError) as exc:
+        raise RegistrationError(
+            name, f'metadata="{dotted}" cannot be resolved: {type(exc).__name__}: {exc}'
+        ) from exc

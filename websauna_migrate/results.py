@@ -1,0 +1,146 @@
+"""What the service's methods return: plain, immutable data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from websauna_migrate.revisions import Revision
+
+__all__ = [
+    "AppliedStep",
+    "CheckProblem",
+    "CheckReport",
+    "CreatedScript",
+    "HistoryEntry",
+    "PackageState",
+    "Run",
+    "StampedPackage",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class AppliedStep:
+    """A step that was committed.
+
+    :ivar direction: ``"upgrade"`` or ``"downgrade"``
+    :ivar started: aware, UTC
+    :ivar seconds: how long it took, its commit included
+    :ivar reason: why it was in the plan, as a sentence fragment
+    """
+
+    package: str
+    revision: str
+    message: str
+    direction: str
+    started: datetime
+    seconds: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One execution of a plan.
+
+    :ivar id: the run's identifier in the ledger
+    :ivar steps: what was committed, in order; empty if there was nothing to do
+    """
+
+    id: str
+    direction: str
+    steps: tuple[AppliedStep, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StampedPackage:
+    """A history table that a stamp changed: its rows before and after."""
+
+    package: str
+    before: tuple[str, ...]
+    after: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CreatedScript:
+    """A revision script that was written; ``path`` is absolute."""
+
+    package: str
+    revision: str
+    message: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class PackageState:
+    """Where one package stands.
+
+    :ivar installed: false for a package that is known from its history table alone
+    :ivar rows: the history table's rows, sorted; empty if there is no table
+    :ivar applied: the revisions of ``rows``, those that scripts define
+    :ivar unknown: the rows that no script defines
+    :ivar implied: applied revisions that Alembic's ``current`` prints beside the rows
+    :ivar heads: the newest revisions that the scripts define
+    :ivar pending: how many of the package's revisions are not applied
+    """
+
+    package: str
+    installed: bool
+    history_table: str
+    rows: tuple[str, ...] = ()
+    applied: tuple[Revision, ...] = ()
+    unknown: tuple[str, ...] = ()
+    implied: tuple[Revision, ...] = ()
+    heads: tuple[Revision, ...] = ()
+    pending: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryEntry:
+    """A revision with what Alembic's listings say of it.
+
+    :ivar labels: branch labels, inherited ones included
+    :ivar children: the package's revisions that name it as their parent
+    :ivar is_head: no revision of the package has it as its parent
+    :ivar is_effective_head: and none depends on it (Alembic's "real" head)
+    :ivar requires: resolved requirements on other packages, ``package@id`` each, those that other
+        packages' ``run_before`` put on it included
+    """
+
+    revision: Revision
+    labels: tuple[str, ...] = ()
+    children: tuple[str, ...] = ()
+    is_head: bool = False
+    is_effective_head: bool = False
+    is_branch_point: bool = False
+    is_merge_point: bool = False
+    requires: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CheckProblem:
+    """Something that ``check`` found.
+
+    :ivar kind: ``pending``, ``drift``, ``unknown-revision``, ``requirement``, ``unowned``,
+        ``not-installed``, ``script-changed``, ...
+    :ivar fatal: false for what is only worth knowing
+    :ivar details: a diff as Alembic gives it, a table, ...: depends on ``kind``
+    """
+
+    kind: str
+    package: str | None
+    message: str
+    fatal: bool = True
+    details: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class CheckReport:
+    """The outcome of ``check``."""
+
+    problems: tuple[CheckProblem, ...] = field(default=())
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing fatal was found."""
+        return not any(problem.fatal for problem in self.problems)

@@ -1,0 +1,181 @@
+"""Start the application of an INI file, and find the migration service in it."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+import plaster
+
+from websauna_migrate.errors import MigrationError
+from websauna_migrate.interfaces import IMigrationService
+from websauna_migrate.loader import config_uri
+
+__all__ = ["Application", "ApplicationFailed", "ServiceMissing"]
+
+#: Frames of these packages before the first of the application say nothing about it.
+MACHINERY = frozenset(
+    {
+        "contextlib",
+        "importlib",
+        "paste",
+        "pkg_resources",
+        "plaster",
+        "plaster_pastedeploy",
+        "pyramid",
+        "venusian",
+        "websauna_migrate",
+        "zope",
+    }
+)
+
+#: Sections that logging alone understands: they have a ``%`` syntax of their own.
+LOGGING_SECTIONS = ("logger", "handler", "formatter")
+
+
+class ApplicationFailed(MigrationError, RuntimeError):
+    """The application raised an error while it started; the error is the cause.
+
+    :ivar ini: the INI file
+    :ivar factory: what the INI file says the application is made by
+    """
+
+    def __init__(self, ini: str, factory: str, error: BaseException) -> None:
+        self.ini = ini
+        self.factory = factory
+        super().__init__(
+            f'The application "{factory}" of "{ini}" did not start: {type(error).__name__}.\n\n'
+            + own_traceback(error)
+        )
+
+
+class ServiceMissing(MigrationError, LookupError):
+    """The application does not include websauna_migrate."""
+
+    def __init__(self, ini: str, factory: str) -> None:
+        self.ini = ini
+        self.factory = factory
+        super().__init__(
+            f'The application "{factory}" of "{ini}" does not include websauna_migrate. Add '
+            '"config.include("websauna_migrate")" to the code that configures it.'
+        )
+
+
+@dataclass(frozen=True)
+class Application:
+    """An application that an INI file describes.
+
+    :ivar uri: of the INI file, any that plaster knows
+    :ivar bootstrap: ``pyramid.paster.bootstrap`` or what a test puts in its place
+    """
+
+    uri: str
+    bootstrap: Callable[[str], Mapping[str, Any]]
+
+    @classmethod
+    def of(cls, argument: str, bootstrap: Callable[[str], Mapping[str, Any]]) -> Application:
+        """Return the application that a user means by a path or a URI."""
+        return cls(config_uri(argument), bootstrap)
+
+    @property
+    def ini(self) -> str:
+        """The path of the INI file, for messages."""
+        return str(plaster.parse_uri(self.uri).path)
+
+    @property
+    def factory(self) -> str:
+        """What makes the application, as its section in the INI file says."""
+        name = plaster.parse_uri(self.uri).fragment or "main"
+        settings = self._loader().get_settings(f"app:{name}")
+        return str(settings.get("use") or settings.get("paste.app_factory") or f"app:{name}")
+
+    def sections(self) -> dict[str, dict[str, str]]:
+        """Return the settings of all sections that are not logging's, by section."""
+        loader = self._loader()
+        found: dict[str, dict[str, str]] = {}
+        for section in loader.get_sections():
+            if not section.startswith(LOGGING_SECTIONS):
+                # Another program's section may have a syntax of its own too.
+                with contextlib.suppress(MigrationError, ValueError):
+                    found[section] = dict(loader.get_settings(section))
+        return found
+
+    def set_up_logging(self, *, quiet: bool = False) -> None:
+        """Configure logging as the INI file says.
+
+        :param quiet: let only warnings and errors through to the terminal; log files get all
+        """
+        self._loader().setup_logging()
+        if quiet:
+            for handler in terminal_handlers():
+                handler.setLevel(max(handler.level, logging.WARNING))
+
+    @contextlib.contextmanager
+    def started(self) -> Iterator[Mapping[str, Any]]:
+        """Start the application and yield Pyramid's script environment; close it at the end.
+
+        :raises ApplicationFailed: when the application raises: its own traceback is in the message
+        :raises ServiceMissing: when the application does not include websauna_migrate
+        """
+        try:
+            env = self.bootstrap(self.uri)
+        except MigrationError:
+            raise
+        except Exception as exc:
+            # Pyramid wraps what a configuration action raises; a known failure stays one.
+            known = getattr(exc, "evalue", None)
+            if isinstance(known, MigrationError):
+                raise known from exc
+            raise ApplicationFailed(self.ini, self.factory, exc) from exc
+        try:
+            if env["registry"].queryUtility(IMigrationService) is None:
+                raise ServiceMissing(self.ini, self.factory)
+            yield env
+        finally:
+            env["closer"]()
+
+    def _loader(self) -> Any:
+        return plaster.get_loader(self.uri, protocols=["wsgi"])
+
+
+def own_traceback(error: BaseException) -> str:
+    """Return an error's traceback from the application's first frame on.
+
+    Where no frame is the application's, say because the INI file names something that is not
+    there, the error's own words are all there is to say.
+    """
+    start = first_own_frame(error.__traceback__)
+    if start is None:
+        return "".join(traceback.format_exception_only(error)).rstrip()
+    lines = traceback.TracebackException(type(error), error, start).format()
+    return "".join(lines).rstrip()
+
+
+def first_own_frame(frames: TracebackType | None) -> TracebackType | None:
+    """Return the traceback from the first frame on that is not machinery's."""
+    while frames is not None:
+        module = str(frames.tb_frame.f_globals.get("__name__", ""))
+        if module.partition(".")[0] not in MACHINERY:
+            return frames
+        frames = frames.tb_next
+    return None
+
+
+def terminal_handlers() -> Iterator[logging.Handler]:
+    """Yield the log handlers that write to standard error."""
+    loggers = [logging.getLogger(), *map(logging.getLogger, logging.root.manager.loggerDict)]
+    for handler in {handler for logger in loggers for handler in logger.handlers}:
+        if getattr(handler, "stream", None) is sys.stderr:
+            yield handler
+
+
+def default_config() -> str:
+    """Return the INI file to use where none is named."""
+    return os.environ.get("ALEMBIC_CONFIG") or "development.ini"

@@ -1,0 +1,88 @@
+"""``ws-create-table``: the models as a SQL script."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from pyramid.paster import bootstrap
+from zope.interface.interfaces import ComponentLookupError
+
+from websauna_migrate.create_table import (
+    create_statements,
+    select_tables,
+    sql_dialect,
+    tables_of,
+)
+from websauna_migrate.errors import MigrationError
+from websauna_migrate.interfaces import IMigrationService
+from websauna_migrate.loader import config_uri
+from websauna_migrate.scripts.main import console_script
+from websauna_migrate.scripts.output import reserve_stdout
+
+__all__ = ["NotIncluded", "main"]
+
+DESCRIPTION = """\
+Print the SQL that would create the tables of the application's models in an empty database: types,
+sequences, tables, indexes and comments, of all packages in the order in which they can be run. No
+database is contacted.
+"""
+
+EPILOG = """\
+examples:
+  ws-create-table development.ini
+  ws-create-table development.ini fooapp.blog
+  ws-create-table development.ini users audit.log
+
+The dialect is that of the application's database, its version is not known. So a type that only
+newer servers have, such as MariaDB's UUID, is printed as the one that all have.
+
+The exit status is 0, 1 if the models cannot be printed, 2 for wrong usage and unknown names.
+"""
+
+
+class NotIncluded(MigrationError, LookupError):
+    """An application has no migration service; ``ini`` is its INI file."""
+
+    def __init__(self, ini: str) -> None:
+        """Build the message."""
+        self.ini = ini
+        super().__init__(
+            f'The application of "{ini}" does not include websauna_migrate. Write '
+            "\"config.include('websauna_migrate')\" where it is configured."
+        )
+
+
+@console_script
+def main(argv: Sequence[str]) -> int | None:
+    """Print the models of an application as SQL."""
+    parser = argparse.ArgumentParser(
+        prog="ws-create-table",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("ini", metavar="INI", help="the application's INI file, or a plaster URI")
+    parser.add_argument(
+        "names",
+        metavar="NAME",
+        nargs="*",
+        help='a package, whose own tables are meant, a table, or "schema.table"; default: all',
+    )
+    options = parser.parse_args(argv)
+    with reserve_stdout() as output, bootstrap(config_uri(options.ini)) as env:
+        try:
+            service = env["registry"].getUtility(IMigrationService)
+        except ComponentLookupError:
+            raise NotIncluded(options.ini) from None
+        packages = service.packages
+        tables = (
+            select_tables(options.names, packages, service.owner_of)
+            if options.names
+            else tables_of(packages)
+        )
+        statements = create_statements(
+            tables, sql_dialect(service.url), all_sequences=not options.names
+        )
+        output.lines(f"{statement};\n" for statement in statements)
+    return 0

@@ -1,0 +1,48 @@
+"""``ws-db-shell``: the database's own client program, on the application's database."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from websauna_migrate.clients import shell_client
+from websauna_migrate.scripts.main import become, console_script, database_url
+
+__all__ = ["main"]
+
+DESCRIPTION = """\
+Open a shell of the application's database: pgcli, else psql; litecli, else sqlite3; mycli, else
+mariadb, else mysql. SQL that comes by a pipe is read by psql, sqlite3, mariadb or mysql, where
+there is one.
+
+The database is "websauna_migrate.url" in the INI file, else "sqlalchemy.url". The application is
+not started, and its password is in no process list.
+"""
+
+EPILOG = """\
+examples:
+  ws-db-shell production.ini
+  ws-db-shell production.ini -c "SELECT 1"
+  ws-db-shell production.ini < script.sql
+
+The exit status is the client's own; 1 if there is no client or no database, 2 for wrong usage.
+"""
+
+
+@console_script
+def main(argv: Sequence[str]) -> NoReturn:
+    """Replace the process by the client program."""
+    parser = argparse.ArgumentParser(
+        prog="ws-db-shell",
+        usage="ws-db-shell [-h] INI [arguments for the client program]",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("ini", metavar="INI", help="the application's INI file, or a plaster URI")
+    # Whatever follows the INI is the program's, also what argparse would take for its own.
+    options = parser.parse_args(argv[:1])
+    interactive = sys.stdin is not None and sys.stdin.isatty()
+    become(shell_client(database_url(options.ini), argv[1:], interactive=interactive))

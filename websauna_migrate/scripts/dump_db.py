@@ -1,0 +1,151 @@
+"""``ws-dump-db``: a dump of the application's database on standard output."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Sequence
+from typing import BinaryIO
+
+from sqlalchemy.engine import URL
+
+from websauna_migrate.clients import (
+    Client,
+    ProgramMissing,
+    dump_client,
+    sqlite_file,
+    sqlite_timeout_ms,
+)
+from websauna_migrate.errors import MigrationError
+from websauna_migrate.scripts.main import become, console_script, database_url
+
+__all__ = ["DumpFailed", "main"]
+
+DESCRIPTION = """\
+Write a dump of the application's database to standard output, and nothing else: pg_dump for
+PostgreSQL, mariadb-dump or mysqldump for MariaDB and MySQL, the .dump command of sqlite3 for
+SQLite. What follows the INI file is given to that program as it is.
+
+The database is "websauna_migrate.url" in the INI file, else "sqlalchemy.url". The application is
+not started, and its password is in no process list.
+"""
+
+EPILOG = """\
+examples:
+  ws-dump-db production.ini > dump.sql
+  ws-dump-db production.ini --format=c > dump.pgdump        (PostgreSQL)
+  ws-dump-db production.ini --routines --events > dump.sql  (MariaDB, MySQL)
+  ws-dump-db production.ini --data-only users > dump.sql    (SQLite)
+
+mariadb-dump and mysqldump are started with --single-transaction, so that the application goes on
+meanwhile, and --hex-blob; their option files (~/.my.cnf) are not read. Without a sqlite3 program
+Python's own module writes the dump, which then takes no arguments.
+
+The exit status is the dump program's own; 1 if it could not be started, 2 for wrong usage. Anything
+but 0 means that the dump is not complete.
+"""
+
+#: How .dump reports a failure: as a comment in the dump, and with exit status 0.
+SQLITE_FAILURES = (b"/**** ERROR: (", b"/****** CORRUPTION ERROR ", b"/****** ERROR: ")
+
+
+class DumpFailed(MigrationError, RuntimeError):
+    """A SQLite database could not be read to its end; ``problem`` is SQLite's own word."""
+
+    def __init__(self, file: str, problem: str) -> None:
+        """Build the message."""
+        self.file = file
+        self.problem = problem
+        super().__init__(f'The dump of "{file}" is not complete: {problem}')
+
+
+@console_script
+def main(argv: Sequence[str]) -> int:
+    """Dump the database of an INI file."""
+    parser = argparse.ArgumentParser(
+        prog="ws-dump-db",
+        usage="ws-dump-db [-h] INI [arguments for the dump program]",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("ini", metavar="INI", help="the application's INI file, or a plaster URI")
+    # Whatever follows the INI is the program's, also what argparse would take for its own.
+    options = parser.parse_args(argv[:1])
+    url, arguments = database_url(options.ini), argv[1:]
+    if url.get_backend_name() != "sqlite":
+        become(dump_client(url, arguments))
+    return dump_sqlite(url, arguments, sys.stdout.buffer)
+
+
+def dump_sqlite(url: URL, arguments: Sequence[str], output: BinaryIO) -> int:
+    """Dump a SQLite database by the sqlite3 program, or by Python if there is none.
+
+    :returns: the exit status
+    :raises DumpFailed: if the database could not be read to its end: look what is wrong with it
+    :raises ProgramMissing: if Python cannot do what was asked for: install the program
+    """
+    try:
+        client = dump_client(url, arguments)
+    except ProgramMissing:
+        file = sqlite_file(url)
+        if arguments:
+            raise
+        dump_by_python(file, sqlite_timeout_ms(url), output)
+        return 0
+    return dump_by_program(client, sqlite_file(url), output)
+
+
+def dump_by_program(client: Client, file: str, output: BinaryIO) -> int:
+    """Copy what the sqlite3 program writes, and find out whether it was able to."""
+    problem = ""
+    with subprocess.Popen(
+        client.argv(), env=client.variables(os.environ), stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        for line in process.stdout:
+            output.write(line)
+            if line.startswith(b"/****") and not problem and line.startswith(SQLITE_FAILURES):
+                problem = line.decode("utf-8", "replace").strip("/* \n").removeprefix("ERROR: ")
+        output.flush()
+    status = process.returncode
+    if status < 0:
+        return 128 - status
+    if problem and not status:
+        raise DumpFailed(file, problem)
+    return status
+
+
+def dump_by_python(file: str, timeout_ms: int, output: BinaryIO) -> None:
+    """Write the dump with Python's module.
+
+    :raises DumpFailed: if the database could not be read to its end, or has virtual tables, which
+        the module writes so that they cannot be restored
+    """
+    try:
+        with contextlib.closing(
+            sqlite3.connect(
+                file, timeout_ms / 1000, isolation_level=None, uri=file.startswith("file:")
+            )
+        ) as connection:
+            # Text that is no UTF-8 has to come out as it went in.
+            connection.text_factory = lambda data: data.decode("utf-8", "surrogateescape")
+            # One snapshot for all tables.
+            connection.execute("BEGIN")
+            virtual = "SELECT 1 FROM sqlite_master WHERE sql LIKE 'CREATE VIRTUAL TABLE%'"
+            if connection.execute(virtual).fetchone():
+                raise DumpFailed(
+                    file,
+                    "Python cannot dump its virtual tables. Install the sqlite3 program: "
+                    "apt-get install sqlite3",
+                )
+            for statement in connection.iterdump():
+                output.write(statement.encode("utf-8", "surrogateescape") + b"\n")
+            output.flush()
+    except sqlite3.Error as exc:
+        raise DumpFailed(file, str(exc)) from exc

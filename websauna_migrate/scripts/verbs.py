@@ -1,0 +1,461 @@
+"""The commands of ``ws-alembic``: each makes one call of the service and renders what it returns.
+
+:data:`VERBS` is the one place where a command is made known.
+"""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from websauna_migrate.errors import MigrationError, UsageError
+from websauna_migrate.results import CreatedScript, HistoryEntry, PackageState
+from websauna_migrate.scripts import render, render_history
+from websauna_migrate.scripts.output import Output
+
+if TYPE_CHECKING:
+    from argparse import _ArgumentGroup as ArgumentGroup
+
+__all__ = ["VERBS", "Call", "NoSuchRevision", "Verb"]
+
+
+@dataclass(frozen=True)
+class Call:
+    """A command line, parsed, in a started application.
+
+    :ivar service: the :class:`websauna_migrate.interfaces.IMigrationService`
+    :ivar packages: those that the command works on; ``None`` for all, also those that are no
+        longer installed
+    """
+
+    options: Namespace
+    service: Any
+    packages: tuple[str, ...] | None
+    output: Output
+
+    @property
+    def several(self) -> bool:
+        """Whether lines must say of which package they tell."""
+        return self.packages is None or len(self.packages) > 1
+
+
+@dataclass(frozen=True)
+class Verb:
+    """A command.
+
+    :ivar run: does it, and returns the exit status if that is not 0
+    :ivar help: for a command of ours; Alembic's have their own
+    :ivar arguments: adds arguments to those of Alembic's; one that is there already is replaced
+    :ivar positionals: what differs from Alembic's declaration of a positional argument
+    :ivar everywhere: without ``-x packages=`` the command works on all packages, not on the
+        current one
+    :ivar unasked: the command names its package itself: ``-x packages=`` has no meaning
+    """
+
+    run: Callable[[Call], int | None]
+    help: str = ""
+    arguments: Callable[[ArgumentGroup], object] | None = None
+    positionals: Mapping[str, dict[str, Any]] = field(default_factory=dict)
+    everywhere: bool = False
+    unasked: bool = False
+
+
+class NoSuchRevision(MigrationError, LookupError):
+    """A symbol stands for no revision at all, such as ``current`` in an empty database."""
+
+    def __init__(self, symbol: str, packages: Iterable[str] | None) -> None:
+        self.symbol = symbol
+        self.packages = tuple(packages or ())
+        of = f" of package {', '.join(self.packages)}" if self.packages else ""
+        super().__init__(
+            f'"{symbol}" indicates no revision{of}. "ws-alembic history" lists what there is.'
+        )
+
+
+# Looking
+
+
+def branches(call: Call) -> None:
+    """Print where branches part."""
+    entries = call.service.history(packages=call.packages)
+    call.output.lines(
+        render_history.render_branches(entries, verbose=call.options.verbose, several=call.several)
+    )
+
+
+def check(call: Call) -> int:
+    """Print what is wrong with scripts, histories, models and database."""
+    report = call.service.check(packages=call.packages)
+    if call.options.json:
+        call.output.lines([render.to_json(report)])
+    else:
+        call.output.lines(render.render_check(report))
+    return 0 if report.ok else 1
+
+
+def current(call: Call) -> int:
+    """Print what is applied."""
+    states = call.service.current(packages=call.packages)
+    if call.options.json:
+        call.output.lines([render.to_json(states)])
+    else:
+        call.output.lines(
+            render_history.render_current(
+                states,
+                installed_history(call, states),
+                url=call.service.url.render_as_string(hide_password=True),
+                verbose=call.options.verbose,
+                several=call.several,
+            )
+        )
+    if call.options.check_heads and (behind := list(render.render_not_at_head(states))):
+        raise NotAtHead(behind)
+    return 0
+
+
+class NotAtHead(MigrationError):
+    """The answer of ``current --check-heads``: a sentence for each package that is behind."""
+
+    def __init__(self, behind: Iterable[str]) -> None:
+        self.behind = tuple(behind)
+        super().__init__("\n".join([*self.behind, 'Run "ws-alembic upgrade".']))
+
+
+def heads(call: Call) -> None:
+    """Print the newest revisions of the scripts."""
+    entries = call.service.history(packages=call.packages)
+    resolve = call.options.resolve_dependencies
+    if call.options.json:
+        newest = [e for e in entries if (e.is_effective_head if resolve else e.is_head)]
+        call.output.lines([render.to_json(newest)])
+        return
+    call.output.lines(
+        render_history.render_heads(
+            entries,
+            verbose=call.options.verbose,
+            resolve_dependencies=resolve,
+            several=call.several,
+        )
+    )
+
+
+def history(call: Call) -> None:
+    """Print revisions as one timeline, newest first."""
+    options = call.options
+    if options.rev_range is not None and ":" not in options.rev_range:
+        raise UsageError("History range requires [start]:[end], [start]:, or :[end].")
+    entries = call.service.history(options.rev_range, packages=call.packages)
+    if options.json:
+        call.output.lines([render.to_json(entries)])
+        return
+    call.output.lines(
+        render_history.render_history(
+            entries,
+            verbose=options.verbose,
+            applied=applied_rows(call) if options.indicate_current else None,
+            several=call.several,
+        )
+    )
+
+
+def plan(call: Call) -> None:
+    """Print what an upgrade or downgrade would do."""
+    options = call.options
+    direction = "downgrade" if options.downgrade else "upgrade"
+    found = call.service.plan(
+        options.revision, packages=call.packages, direction=direction, cascade=options.cascade
+    )
+    if options.json:
+        call.output.lines([render.to_json(found.as_data())])
+    elif found.steps:
+        call.output.table(render.plan_table(found))
+    else:
+        call.output.lines(["Nothing to do."])
+
+
+def show(call: Call) -> None:
+    """Print the revisions that a symbol stands for."""
+    entries = call.service.show(call.options.rev, packages=call.packages)
+    call.output.lines(render_history.render_show(entries, several=call.several))
+
+
+def status(call: Call) -> None:
+    """Print where each package stands."""
+    states = call.service.current(packages=call.packages)
+    if call.options.json:
+        call.output.lines([render.to_json(states)])
+    else:
+        call.output.table(render.status_table(states))
+
+
+# Running
+
+
+def downgrade(call: Call) -> None:
+    """Take revisions back."""
+    options = call.options
+    check_range(options)
+    if options.sql:
+        if ":" not in options.revision:
+            raise UsageError(
+                '"downgrade --sql" needs a range, START:END: where it begins and ends.'
+            )
+        write_sql(call, options.revision, direction="downgrade", tag=options.tag)
+        return
+    run = call.service.downgrade(
+        options.revision, packages=call.packages, cascade=options.cascade, tag=options.tag
+    )
+    sum_up(call, render.render_run(run, call.packages))
+
+
+def ensure_version(call: Call) -> None:
+    """Create the history tables that are missing."""
+    if call.options.sql:
+        write_sql(call, "base", direction="ensure_version")
+    else:
+        call.service.ensure_version(packages=call.packages)
+
+
+def stamp(call: Call) -> None:
+    """Write history tables without running a script."""
+    options = call.options
+    if options.sql:
+        write_sql(call, options.revisions, direction="stamp", tag=options.tag, purge=options.purge)
+        return
+    stamped = call.service.stamp(
+        options.revisions,
+        packages=call.packages,
+        purge=options.purge,
+        with_requirements=options.with_requirements,
+        tag=options.tag,
+    )
+    sum_up(call, *render.render_stamped(stamped))
+
+
+def uninstall(call: Call) -> None:
+    """Take back all that a package did."""
+    options = call.options
+    run = call.service.uninstall(options.package, cascade=options.cascade)
+    steps = render.counted(len(run.steps), "step")
+    sum_up(call, f"{options.package} is uninstalled: {steps} taken back, history table dropped.")
+
+
+def upgrade(call: Call) -> None:
+    """Apply revisions."""
+    options = call.options
+    check_range(options)
+    if options.sql:
+        write_sql(call, options.revision, direction="upgrade", tag=options.tag)
+        return
+    run = call.service.upgrade(options.revision, packages=call.packages, tag=options.tag)
+    newest = options.revision in ("head", "heads")
+    sum_up(call, render.render_run(run, call.packages, newest=newest))
+
+
+def check_range(options: Namespace) -> None:
+    """Refuse a range of revisions where there is no SQL script to write."""
+    if ":" in options.revision and not options.sql:
+        raise UsageError(
+            f'Range revision not allowed: "{options.revision}" has a meaning with --sql only. '
+            "Name the revision to end at."
+        )
+
+
+def write_sql(call: Call, revision: Any, **arguments: Any) -> None:
+    """Write the script that a run would be, and nothing else."""
+    script = call.service.sql(revision, packages=call.packages, **arguments)
+    call.output.stream.write(script)
+
+
+def sum_up(call: Call, *lines: str) -> None:
+    """Print what was done, unless the user wants to hear errors only."""
+    if not call.options.quiet:
+        call.output.lines(lines)
+
+
+# Writing scripts
+
+
+def edit(call: Call) -> None:
+    """Open the scripts of the revisions that a symbol stands for in an editor."""
+    from alembic.util import open_in_editor
+
+    entries = call.service.show(call.options.rev, packages=call.packages)
+    if not entries:
+        raise NoSuchRevision(call.options.rev, call.packages)
+    for entry in entries:
+        with call.output.lent():
+            open_in_editor(entry.revision.path)
+
+
+def merge(call: Call) -> None:
+    """Write a script that joins heads."""
+    options = call.options
+    created = call.service.merge(
+        options.revisions,
+        packages=call.packages,
+        message=options.message,
+        branch_label=options.branch_label,
+        rev_id=options.rev_id,
+        splice=options.splice,
+    )
+    write_created(call, created)
+
+
+def revision(call: Call) -> None:
+    """Write new revision scripts."""
+    options = call.options
+    if options.sql:
+        raise UsageError(
+            '"revision --sql" has no meaning: a revision is a Python script. Use "upgrade --sql" '
+            "for the SQL of revisions that are there."
+        )
+    created = call.service.revision(
+        options.message,
+        packages=call.packages,
+        autogenerate=options.autogenerate,
+        head=options.head or "head",
+        splice=options.splice,
+        branch_label=options.branch_label,
+        version_path=options.version_path,
+        rev_id=options.rev_id,
+        depends_on=options.depends_on,
+        requires=tuple(options.requires or ()),
+    )
+    write_created(call, created)
+
+
+def write_created(call: Call, created: Iterable[CreatedScript]) -> None:
+    """Print the paths of new scripts."""
+    call.output.lines(render.render_created(created))
+
+
+# What rendering needs besides
+
+
+def installed_history(call: Call, states: Iterable[PackageState]) -> tuple[HistoryEntry, ...]:
+    """Return the histories of packages that stand somewhere: they say what is a head."""
+    names = tuple(state.package for state in states if state.installed and state.applied)
+    return tuple(call.service.history(packages=names)) if names else ()
+
+
+def applied_rows(call: Call) -> dict[str, frozenset[str]]:
+    """Return the rows of the history tables, by package."""
+    states = call.service.current(packages=call.packages)
+    return {state.package: frozenset(state.rows) for state in states}
+
+
+# Arguments besides Alembic's
+
+
+def add_json(group: ArgumentGroup) -> None:
+    """Add ``--json``."""
+    group.add_argument("--json", action="store_true", help="Print JSON, for programs")
+
+
+def add_cascade(group: ArgumentGroup) -> None:
+    """Add ``--cascade``."""
+    group.add_argument(
+        "--cascade",
+        action="store_true",
+        help="First take back the revisions of other packages that require what goes",
+    )
+
+
+def add_current(group: ArgumentGroup) -> None:
+    """Add the arguments of ``current`` that not every Alembic has."""
+    add_json(group)
+    group.add_argument(
+        "-c",
+        "--check-heads",
+        action="store_true",
+        help="Check if all head revisions are applied to the database. "
+        "Exit with an error code if this is not the case.",
+    )
+
+
+def add_merge(group: ArgumentGroup) -> None:
+    """Add the arguments of ``merge`` that not every Alembic has."""
+    group.add_argument(
+        "--splice",
+        action="store_true",
+        help="Allow a non-head revision as the 'head' to splice onto",
+    )
+
+
+def add_plan(group: ArgumentGroup) -> None:
+    """Add the arguments of ``plan``."""
+    group.add_argument("revision", nargs="?", default="heads", help="the target; default: heads")
+    group.add_argument("--downgrade", action="store_true", help="Show the plan of a downgrade")
+    add_cascade(group)
+    add_json(group)
+
+
+def add_requires(group: ArgumentGroup) -> None:
+    """Add ``--requires``."""
+    group.add_argument(
+        "--requires",
+        action="append",
+        metavar="PACKAGE@REVISION",
+        help="Specify one or more revisions of other packages which this revision requires.",
+    )
+
+
+def add_uninstall(group: ArgumentGroup) -> None:
+    """Add the arguments of ``uninstall``."""
+    group.add_argument("package", metavar="PACKAGE", help="dotted name of the package")
+    add_cascade(group)
+
+
+def add_with_requirements(group: ArgumentGroup) -> None:
+    """Add ``--with-requirements``."""
+    group.add_argument(
+        "--with-requirements",
+        action="store_true",
+        help="Stamp what the revisions require of other packages too",
+    )
+
+
+VERBS: Mapping[str, Verb] = {
+    "branches": Verb(branches),
+    "check": Verb(check, arguments=add_json),
+    "current": Verb(current, arguments=add_current),
+    "downgrade": Verb(downgrade, arguments=add_cascade),
+    "edit": Verb(edit),
+    "ensure_version": Verb(ensure_version),
+    "heads": Verb(heads, arguments=add_json),
+    "history": Verb(history, arguments=add_json),
+    "merge": Verb(merge, arguments=add_merge),
+    "plan": Verb(
+        plan,
+        help="Show what an upgrade would do, step by step, and why.",
+        arguments=add_plan,
+    ),
+    "revision": Verb(revision, arguments=add_requires),
+    "show": Verb(show),
+    "stamp": Verb(stamp, arguments=add_with_requirements),
+    "status": Verb(
+        status,
+        help="Show where all packages stand: applied, newest and pending revisions.",
+        arguments=add_json,
+        everywhere=True,
+    ),
+    "uninstall": Verb(
+        uninstall,
+        help="Downgrade a package to base, then drop its history table.",
+        arguments=add_uninstall,
+        unasked=True,
+    ),
+    "upgrade": Verb(
+        upgrade,
+        positionals={
+            "revision": {
+                "nargs": "?",
+                "default": "heads",
+                "help": "revision identifier; default: heads",
+            }
+        },
+    ),
+}

@@ -1,0 +1,179 @@
+"""Which packages a command line means: ``-x packages=`` and the current-package rule."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Literal
+
+from websauna_migrate.errors import UsageError
+from websauna_migrate.packages import (
+    RegistrationError,
+    is_installed,
+    package_folder,
+    project_folder,
+)
+
+__all__ = [
+    "NoCurrentPackage",
+    "NoPackages",
+    "PackagesArgumentError",
+    "UnknownPackage",
+    "parse_packages_argument",
+    "select_packages",
+]
+
+ALL: Literal["all"] = "all"
+
+FORM = 'Write "-x packages=all", "-x packages=fooapp" or "-x packages=fooapp,fooapp.blog".'
+
+
+class PackagesArgumentError(UsageError):
+    """``-x packages`` has no value; ``argument`` is what was given."""
+
+    def __init__(self, argument: str) -> None:
+        self.argument = argument
+        super().__init__(f'"-x {argument}" names no package. {FORM}')
+
+
+class UnknownPackage(UsageError, LookupError):
+    """A name that no registered package has; ``packages`` are the known ones."""
+
+    def __init__(self, name: str, packages: Sequence[str]) -> None:
+        self.name = name
+        self.packages = tuple(packages)
+        close = difflib.get_close_matches(name, packages)
+        hint = f" Did you mean {quoted(close, ' or ')}?" if close else ""
+        super().__init__(
+            f'No package "{name}" is registered for migrations.{hint}\n'
+            f"Registered are: {quoted(packages)}."
+        )
+
+
+class NoPackages(UsageError, LookupError):
+    """The application registers no package at all."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The application registers no package for migrations. Call "
+            '"config.add_migration_package(metadata=Base.metadata)" where it is configured.'
+        )
+
+
+class NoCurrentPackage(UsageError, LookupError):
+    """No ``-x packages=`` was given and nothing tells which package is meant.
+
+    :ivar packages: the names from which to choose
+    """
+
+    def __init__(self, reason: str, packages: Sequence[str]) -> None:
+        self.packages = tuple(packages)
+        super().__init__(
+            f"{reason}\nSay which package is meant: -x packages=all, or one or more of "
+            f"{quoted(packages)}."
+        )
+
+
+def quoted(names: Iterable[str], separator: str = ", ") -> str:
+    """Return names in quotes, for a message."""
+    return separator.join(f'"{name}"' for name in names)
+
+
+def parse_packages_argument(x_args: Iterable[str]) -> tuple[str, ...] | Literal["all"] | None:
+    """Read ``packages=`` from the values of ``-x``; all other values are somebody else's.
+
+    Names are separated by commas, spaces around them do not count, and several ``-x packages=``
+    add up. A name that is there twice counts once.
+
+    :returns: the names in the order given, ``"all"``, or ``None`` where nothing was said
+    :raises PackagesArgumentError: if the value or its ``=`` is missing: write one of the forms
+        that the message shows
+    """
+    names: dict[str, None] = {}
+    for argument in x_args:
+        key, _, value = argument.partition("=")
+        if key.strip() != "packages":
+            continue
+        given = [name.strip() for name in value.split(",") if name.strip()]
+        if not given:
+            raise PackagesArgumentError(argument)
+        names.update(dict.fromkeys(given))
+    if ALL in names:
+        return ALL
+    return tuple(names) or None
+
+
+def select_packages(
+    argument: Sequence[str] | Literal["all"] | None,
+    packages: Sequence[str],
+    application: str | None,
+    cwd: Path,
+) -> tuple[str, ...]:
+    """Return the names of the packages that a command works on.
+
+    :param argument: what :func:`parse_packages_argument` returned
+    :param packages: the names of the registered packages
+    :param application: the name of the application's own package, if it is known
+    :param cwd: the directory in which the command runs
+    :raises UsageError: if a name is not registered, or if no name was given and neither the
+        directory nor the application tells which package is meant: use ``-x packages=``
+    """
+    if not packages:
+        raise NoPackages
+    if argument is None:
+        return (current_package(packages, application, cwd),)
+    if argument == ALL:
+        return tuple(packages)
+    for name in argument:
+        if name not in packages:
+            raise UnknownPackage(name, packages)
+    return tuple(argument)
+
+
+def current_package(packages: Sequence[str], application: str | None, cwd: Path) -> str:
+    """Return the package in whose project a directory lies, else the application's own.
+
+    The rule is that of DESIGN.md, "The current package". A project within a project wins over the
+    outer one, and so does a package within a package.
+
+    :raises NoCurrentPackage: if that leaves several packages or none
+    """
+    here = cwd.resolve()
+    candidates = deepest(
+        (territory, name)
+        for name in packages
+        for territory in territories(name)
+        if here.is_relative_to(territory)
+    )
+    if len(candidates) == 1:
+        return candidates[0]
+    # Of the packages of one project, outside the folders of all of them, the application's wins.
+    if application is not None and application in (candidates or packages):
+        return application
+    if candidates:
+        raise NoCurrentPackage(
+            f'The project in "{here}" has several packages: {quoted(candidates)}.', candidates
+        )
+    reason = (
+        "It is not known which package is the application's own"
+        if application is None
+        else f'The application\'s own package "{application}" is not registered for migrations'
+    )
+    raise NoCurrentPackage(f'{reason}, and "{here}" is in no registered package.', packages)
+
+
+def territories(name: str) -> tuple[Path, ...]:
+    """Return the directories in which a package is the current one: its folder and its project."""
+    try:
+        folder = package_folder(name)
+    except RegistrationError:
+        return ()
+    project = None if is_installed(folder) else project_folder(folder)
+    return (folder,) if project is None or project == folder else (folder, project.resolve())
+
+
+def deepest(found: Iterable[tuple[Path, str]]) -> tuple[str, ...]:
+    """Return the names with the longest path, sorted."""
+    places = sorted(found, key=lambda place: (-len(place[0].parts), place[1]))
+    return tuple(name for path, name in places if len(path.parts) == len(places[0][0].parts))

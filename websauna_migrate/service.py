@@ -1,0 +1,703 @@
+"""The migration service: every capability behind one utility."""
+
+from __future__ import annotations
+
+import io
+import uuid
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import contextmanager
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from alembic.util import rev_id as new_revision_id
+from alembic.util.exc import CommandError
+from sqlalchemy import Engine, Table
+from sqlalchemy.engine import URL, make_url
+from zope.interface import implementer
+
+from websauna_migrate.checks import Checker
+from websauna_migrate.database import connect, is_missing_file, make_engine
+from websauna_migrate.environment import AlembicOptions
+from websauna_migrate.errors import MigrationError, UsageError
+from websauna_migrate.histories import HISTORY_PREFIX, list_history_tables, read_rows
+from websauna_migrate.interfaces import IMigrationService
+from websauna_migrate.ledger import Ledger
+from websauna_migrate.offline import render_sql
+from websauna_migrate.ownership import Ownership
+from websauna_migrate.packages import MigrationPackage, RegistrationError, SharedHistoryTable
+from websauna_migrate.plan import Plan, pending, plan_downgrade, plan_stamp, plan_upgrade
+from websauna_migrate.results import (
+    CheckReport,
+    CreatedScript,
+    HistoryEntry,
+    PackageState,
+    Run,
+    StampedPackage,
+)
+from websauna_migrate.revisions import Revision
+from websauna_migrate.runner import ALEMBIC, Runner
+from websauna_migrate.settings import Settings
+from websauna_migrate.snapshot import Snapshot
+from websauna_migrate.stamping import write_rows
+from websauna_migrate.targets import TargetError, is_relative, resolve, upgrade_targets
+from websauna_migrate.template import require_editable
+
+__all__ = ["MigrationService", "UnknownPackage"]
+
+Packages = str | Iterable[str] | None
+Targets = str | Sequence[str]
+
+
+class UnknownPackage(UsageError, LookupError):
+    """A name is not that of a registered package; ``known`` are those that are."""
+
+    def __init__(self, name: str, known: Sequence[str]) -> None:
+        self.name = name
+        self.known = tuple(known)
+        close = get_close_matches(name, known, n=1)
+        hint = f' Did you mean "{close[0]}"?' if close else ""
+        listed = ", ".join(f'"{one}"' for one in known) or "none"
+        super().__init__(
+            f'No package "{name}" is registered for migrations.{hint} Registered: {listed}.'
+        )
+
+
+@implementer(IMigrationService)
+class MigrationService:
+    """The default service; the contract is on :class:`.IMigrationService`.
+
+    :param settings: what :func:`.parse_settings` read
+    :param application: dotted name of the application's package, as Pyramid knows it
+    :param notify: gets the events of a run; ``registry.notify``
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        application: str | None = None,
+        notify: Callable[[object], None] = lambda event: None,
+    ) -> None:
+        self.settings = settings
+        self.root_package = application
+        self.notify = notify
+        self.options = AlembicOptions()
+        #: Told in words when a run has to wait for another one.
+        self.on_wait: Callable[[str], None] | None = None
+        self.ledger = Ledger(settings.version_table_schema)
+        self._packages: dict[str, MigrationPackage] = {}
+
+    # Packages
+
+    @property
+    def packages(self) -> tuple[MigrationPackage, ...]:
+        return tuple(self._packages[name] for name in sorted(self._packages))
+
+    @property
+    def application(self) -> str | None:
+        root = self.root_package
+        candidates = [
+            name for name in self._packages if root == name or (root or "").startswith(name + ".")
+        ]
+        return max(candidates, key=len, default=None)
+
+    @property
+    def url(self) -> URL:
+        return self.settings.require_url()
+
+    def add_package(self, package: MigrationPackage) -> None:
+        """Register a package.
+
+        :raises ConfigurationError: if it is registered already, or shares its history table or its
+            script directory with another package
+        """
+        for other in self._packages.values():
+            if other.name == package.name:
+                raise RegistrationError(
+                    package.name,
+                    f"it is registered twice, in {other.place} and in {package.place}.",
+                )
+            if other.history_table.lower() == package.history_table.lower():
+                raise SharedHistoryTable(other, package)
+            if (
+                other.script_directory == package.script_directory
+                and package.script_directory.exists()
+            ):
+                raise RegistrationError(
+                    package.name,
+                    f'its script directory "{package.script_directory}" is that of package '
+                    f'"{other.name}" (registered in {other.place}). Give each package its own '
+                    "with script_location.",
+                )
+        self._packages[package.name] = package
+
+    def use_ini(
+        self,
+        path: str | None,
+        sections: Mapping[str, Mapping[str, str]],
+        main_section: str = "alembic",
+        cmd_opts: Any = None,
+    ) -> None:
+        """Take Alembic's own options from an INI file and a command line.
+
+        :param path: the INI file, absolute
+        :param sections: its sections, interpolated
+        :param main_section: the one with Alembic's options
+        :param cmd_opts: the parsed command line, for scripts that ask for ``-x`` arguments
+        """
+        self.options = AlembicOptions(path, sections, main_section, cmd_opts)
+
+    # Running
+
+    def upgrade(
+        self, revision: Targets = "heads", *, packages: Packages = None, tag: str | None = None
+    ) -> Run:
+        return self._run("upgrade", revision, packages, tag=tag)
+
+    def downgrade(
+        self,
+        revision: Targets,
+        *,
+        packages: Packages = None,
+        cascade: bool = False,
+        tag: str | None = None,
+    ) -> Run:
+        return self._run("downgrade", revision, packages, cascade=cascade, tag=tag)
+
+    def plan(
+        self,
+        revision: Targets = "heads",
+        *,
+        packages: Packages = None,
+        direction: str = "upgrade",
+        cascade: bool = False,
+    ) -> Plan:
+        snapshot = self._snapshot()
+        return self._planner(snapshot, direction, revision, packages, cascade)(
+            self._applied(snapshot)
+        )
+
+    def sql(
+        self,
+        revision: Targets = "heads",
+        *,
+        packages: Packages = None,
+        direction: str = "upgrade",
+        tag: str | None = None,
+    ) -> str:
+        snapshot = self._snapshot()
+        applied, targets = self._offline_range(snapshot, revision, packages, direction)
+        make = plan_upgrade if direction == "upgrade" else plan_downgrade
+        output = io.StringIO()
+        render_sql(snapshot, make(snapshot.graph, applied, targets), self.url, output, tag=tag)
+        return output.getvalue()
+
+    def uninstall(self, package: str, *, cascade: bool = False) -> Run:
+        (name,) = self._select([package])
+        run = self._run("downgrade", "base", [name], cascade=cascade)
+        table = self._packages[name].history_table
+        with connect(self.make_engine(), writes=True) as connection:
+            if table in list_history_tables(connection, self.settings.version_table_schema):
+                write_rows(connection, table, self.settings.version_table_schema, None)
+            connection.commit()
+        return run
+
+    def stamp(
+        self,
+        revisions: Targets = "heads",
+        *,
+        packages: Packages = None,
+        purge: bool = False,
+        with_requirements: bool = False,
+        tag: str | None = None,
+    ) -> tuple[StampedPackage, ...]:
+        snapshot = self._snapshot()
+        selected = self._select(packages)
+        with self._runner(snapshot).locked() as (connection, read):
+            before = read()
+            stamped = plan_stamp(
+                snapshot.graph,
+                before,
+                self._targets(snapshot, revisions, selected),
+                purge=purge,
+                with_requirements=with_requirements,
+            )
+            after = {name: tuple(sorted(rows)) for name, rows in stamped.items()}
+            changed = tuple(
+                StampedPackage(name, before[name], after[name])
+                for name in sorted(after)
+                if after[name] != before[name]
+            )
+            for one in changed:
+                table = self._packages[one.package].history_table
+                write_rows(connection, table, self.settings.version_table_schema, one.after)
+            connection.commit()
+        return changed
+
+    def ensure_version(self, *, packages: Packages = None) -> None:
+        snapshot = self._snapshot()
+        with self._runner(snapshot).locked() as (connection, read):
+            rows = read()
+            for name in self._select(packages):
+                table = self._packages[name].history_table
+                write_rows(connection, table, self.settings.version_table_schema, rows[name])
+            connection.commit()
+
+    # Scripts
+
+    def revision(
+        self,
+        message: str | None = None,
+        *,
+        packages: Packages = None,
+        autogenerate: bool = False,
+        head: str = "head",
+        splice: bool = False,
+        branch_label: str | None = None,
+        version_path: str | None = None,
+        rev_id: str | None = None,
+        depends_on: str | Sequence[str] | None = None,
+        requires: Sequence[str] = (),
+    ) -> tuple[CreatedScript, ...]:
+        from websauna_migrate.autogenerate import ScriptWriter
+
+        selected = self._select(packages)
+        for name in selected:
+            require_editable(self._packages[name], Path(version_path) if version_path else None)
+        writer = ScriptWriter(
+            packages=[self._packages[name] for name in selected],
+            ownership=self.ownership,
+            take_snapshot=lambda: self._snapshot(may_be_missing=selected),
+            requires=requires,
+            arguments={
+                "message": message,
+                "head": head,
+                "splice": splice,
+                "branch_label": branch_label,
+                "version_path": version_path,
+                "rev_id": rev_id,
+                "depends_on": depends_on,
+            },
+        )
+        with ALEMBIC:
+            if not autogenerate:
+                return writer.write(None, {})
+            snapshot = self._snapshot(may_be_missing=selected)
+            with self._reading() as connection:
+                if connection is not None:
+                    applied = self._runner(snapshot).read(connection)[0]
+                    connection.rollback()
+                    return writer.write(connection, applied)
+            # The file of an SQLite database that was never migrated is not made by a look at it.
+            with connect(make_engine(Settings(url=make_url("sqlite://")))) as empty:
+                return writer.write(empty, {})
+
+    def merge(
+        self,
+        revisions: Targets,
+        *,
+        packages: Packages,
+        message: str | None = None,
+        branch_label: str | None = None,
+        rev_id: str | None = None,
+        splice: bool = False,
+    ) -> tuple[CreatedScript, ...]:
+        from websauna_migrate.autogenerate import RevisionFailed, created
+
+        selected = self._select(packages)
+        if len(selected) != 1:
+            raise UsageError(
+                "merge joins the heads of one package; name it with -x packages=NAME."
+            )
+        (name,) = selected
+        require_editable(self._packages[name])
+        snapshot = self._snapshot()
+        lineage = snapshot.lineages[name]
+        heads = [
+            found for target in as_targets(revisions) for found in resolve_all(lineage, target)
+        ]
+        if len(set(heads)) < 2:
+            raise RevisionFailed(
+                name,
+                f'a merge needs at least two revisions, and "{" ".join(as_targets(revisions))}" '
+                f"means {len(set(heads))}",
+            )
+        environment = snapshot.environments[name]
+        try:
+            script = environment.scripts.generate_revision(
+                rev_id or new_revision_id(),
+                message,
+                refresh=True,
+                head=heads,
+                branch_labels=branch_label,
+                splice=splice,
+                config=environment.config,
+                requires=(),
+            )
+        except CommandError as exc:
+            raise RevisionFailed(name, str(exc)) from exc
+        assert script is not None
+        return (created(name, script),)
+
+    # Looking
+
+    def current(self, *, packages: Packages = None) -> tuple[PackageState, ...]:
+        snapshot = self._snapshot()
+        selected = self._select(packages)
+        rows: Mapping[str, tuple[str, ...]] = {}
+        with self._reading() as connection:
+            if connection is not None:
+                schema = self.settings.version_table_schema
+                tables = list_history_tables(connection, schema)
+                ours = {package.history_table for package in self.packages}
+                histories = {t for t in tables if t.startswith(HISTORY_PREFIX) or t in ours}
+                rows = read_rows(connection, histories, schema)
+        applied = {
+            name: rows.get(package.history_table, ()) for name, package in self._packages.items()
+        }
+        waiting = pending(snapshot.graph, applied)
+        states = [
+            self._state(snapshot, name, applied[name], len(waiting.get(name, ())))
+            for name in selected
+        ]
+        if packages is None:
+            known = {package.history_table for package in self.packages}
+            states += [
+                PackageState(
+                    package=table[len(HISTORY_PREFIX) :],
+                    installed=False,
+                    history_table=table,
+                    rows=rows[table],
+                    unknown=rows[table],
+                )
+                for table in sorted(set(rows) - known)
+            ]
+        return tuple(states)
+
+    def _state(
+        self, snapshot: Snapshot, name: str, rows: tuple[str, ...], waiting: int
+    ) -> PackageState:
+        lineage = snapshot.lineages[name]
+        known = [row for row in rows if row in lineage]
+        return PackageState(
+            package=name,
+            installed=True,
+            history_table=self._packages[name].history_table,
+            rows=rows,
+            applied=tuple(lineage.revisions[row] for row in known),
+            unknown=tuple(row for row in rows if row not in lineage),
+            implied=tuple(
+                lineage.revisions[one] for one in lineage.current(known) if one not in known
+            ),
+            heads=tuple(lineage.revisions[head] for head in lineage.heads),
+            pending=waiting,
+        )
+
+    def heads(self, *, packages: Packages = None) -> tuple[Revision, ...]:
+        snapshot = self._snapshot()
+        return tuple(
+            snapshot.lineages[name].revisions[head]
+            for name in self._select(packages)
+            for head in snapshot.lineages[name].heads
+        )
+
+    def history(
+        self, rev_range: str | None = None, *, packages: Packages = None
+    ) -> tuple[HistoryEntry, ...]:
+        snapshot = self._snapshot()
+        selected = self._select(packages)
+        ordered = [
+            revision
+            for revision in reversed(snapshot.graph.timeline(selected))
+        ]
+        if rev_range is not None:
+            start, colon, end = rev_range.strip().partition(":")
+            if not colon or ":" in end:
+                raise UsageError(
+                    f'The range "{rev_range}" is not of the form [start]:[end], [start]: or :[end].'
+                )
+            applied = self._applied(snapshot) if "current" in (start, end) else {}
+            inside = self._collect(
+                snapshot,
+                selected,
+                lambda lineage: range_of(lineage, start, end, applied.get(lineage.package, ())),
+            )
+            ordered = [one for one in ordered if one.id in inside.get(one.package, ())]
+        return tuple(self._entry(snapshot, revision) for revision in ordered)
+
+    def show(self, revision: str, *, packages: Packages = None) -> tuple[HistoryEntry, ...]:
+        snapshot = self._snapshot()
+        selected = self._select(packages)
+        applied = self._applied(snapshot) if revision == "current" else {}
+        found = self._collect(
+            snapshot,
+            selected,
+            lambda lineage: (
+                set(applied.get(lineage.package, ())) & set(lineage.ids)
+                if revision == "current"
+                else set(resolve_all(lineage, revision))
+            ),
+        )
+        return tuple(
+            self._entry(snapshot, snapshot.lineages[name].revisions[one])
+            for name in selected
+            for one in sorted(found.get(name, ()))
+        )
+
+    def check(self, *, packages: Packages = None) -> CheckReport:
+        return Checker(self, self._snapshot(), self._select(packages)).report(
+            everything=packages is None
+        )
+
+    def owner_of(self, table: Table) -> str:
+        return self.ownership.owner_of(table)
+
+    @property
+    def ownership(self) -> Ownership:
+        """Which package owns what of the models, as they are now."""
+        return Ownership(self.packages)
+
+    def _entry(self, snapshot: Snapshot, revision: Revision) -> HistoryEntry:
+        lineage = snapshot.lineages[revision.package]
+        return HistoryEntry(
+            revision=revision,
+            labels=tuple(sorted(lineage.labels_of(revision.id))),
+            children=lineage.children(revision.id),
+            is_head=revision.id in lineage.heads,
+            is_effective_head=revision.id in lineage.effective_heads,
+            is_branch_point=lineage.is_branch_point(revision.id),
+            is_merge_point=lineage.is_merge_point(revision.id),
+            requires=tuple(
+                sorted({str(edge.required) for edge in snapshot.graph.required_by(revision)})
+            ),
+        )
+
+    # Helpers of the methods above
+
+    def _snapshot(self, may_be_missing: Iterable[str] = ()) -> Snapshot:
+        return Snapshot(
+            self.packages, self.settings, self.options, may_be_missing=may_be_missing
+        )
+
+    def make_engine(self) -> Engine:
+        """Return a new engine of the service's own: no pool, and SQLite's DDL in transactions."""
+        return make_engine(self.settings)
+
+    def compare_options(self, package: str) -> dict[str, Any]:
+        """Return the options of Alembic's ``context.configure`` that compare one package alone."""
+        from websauna_migrate.autogenerate import OwnedObjects, compare_options
+
+        owned = OwnedObjects(package, self.ownership, self._snapshot())
+        return compare_options(owned, self.url.get_backend_name())
+
+    def _runner(self, snapshot: Snapshot) -> Runner:
+        return Runner(
+            engine=self.make_engine(),
+            environments=snapshot.environments,
+            ledger=self.ledger,
+            settings=self.settings,
+            notify=self.notify,
+            on_wait=self.on_wait,
+        )
+
+    @contextmanager
+    def _reading(self) -> Any:
+        """Give a connection for reading, or ``None`` where an SQLite file does not exist yet."""
+        if is_missing_file(self.url):
+            yield None
+        else:
+            with connect(self.make_engine()) as connection:
+                yield connection
+
+    def _applied(self, snapshot: Snapshot) -> Mapping[str, tuple[str, ...]]:
+        with self._reading() as connection:
+            if connection is None:
+                return dict.fromkeys(self._packages, ())
+            return self._runner(snapshot).read(connection)[0]
+
+    def _select(self, packages: Packages) -> tuple[str, ...]:
+        """Return the names of the packages meant, sorted, each once.
+
+        :raises UnknownPackage: for a name that is not registered
+        """
+        known = sorted(self._packages)
+        if packages is None:
+            return tuple(known)
+        names = [packages] if isinstance(packages, str) else list(packages)
+        for name in names:
+            if name not in self._packages:
+                raise UnknownPackage(name, known)
+        return tuple(sorted(set(names)))
+
+    def _run(
+        self,
+        direction: str,
+        revision: Targets,
+        packages: Packages,
+        *,
+        cascade: bool = False,
+        tag: str | None = None,
+    ) -> Run:
+        snapshot = self._snapshot()
+        planner = self._planner(snapshot, direction, revision, packages, cascade)
+        # The scripts' own faults come first: they need no database.
+        _ = snapshot.graph
+        if direction == "downgrade" and is_missing_file(self.url):
+            return Run(uuid.uuid4().hex, direction)
+        return self._runner(snapshot).run(direction, planner, tag=tag)
+
+    def _planner(
+        self,
+        snapshot: Snapshot,
+        direction: str,
+        revision: Targets,
+        packages: Packages,
+        cascade: bool,
+    ) -> Callable[[Mapping[str, tuple[str, ...]]], Plan]:
+        if direction not in ("upgrade", "downgrade"):
+            raise UsageError(f'The direction "{direction}" is neither "upgrade" nor "downgrade".')
+        for target in as_targets(revision):
+            if ":" in target:
+                raise UsageError(
+                    f'The range "{target}" is only understood with --sql; name one revision.'
+                )
+        targets = self._targets(snapshot, revision, self._select(packages))
+
+        def make_plan(applied: Mapping[str, tuple[str, ...]]) -> Plan:
+            if direction == "upgrade":
+                return plan_upgrade(snapshot.graph, applied, targets)
+            return plan_downgrade(snapshot.graph, applied, targets, cascade=cascade)
+
+        return make_plan
+
+    def _targets(
+        self, snapshot: Snapshot, revision: Targets, selected: Sequence[str]
+    ) -> dict[str, tuple[str, ...]]:
+        """Say for each package what of the targets is meant for it."""
+        targets: dict[str, list[str]] = {name: [] for name in selected}
+        for target in as_targets(revision):
+            package, at, rest = target.partition("@")
+            if at and package in self._packages:
+                targets.setdefault(package, []).append(rest)
+            elif len(selected) == 1 or is_symbol(target):
+                for name in selected:
+                    targets[name].append(target)
+            else:
+                found = self._collect(
+                    snapshot, selected, lambda lineage, t=target: set(resolve_all(lineage, t))
+                )
+                for name in found:
+                    targets[name].append(target)
+        return {name: tuple(found) for name, found in targets.items() if found}
+
+    def _collect(
+        self,
+        snapshot: Snapshot,
+        selected: Sequence[str],
+        find: Callable[[Any], set[str]],
+    ) -> dict[str, set[str]]:
+        """Ask each package for revisions; one that has none of the name is no error by itself.
+
+        :raises TargetError: if no package has it: the first one's error
+        """
+        found: dict[str, set[str]] = {}
+        errors: list[TargetError] = []
+        for name in selected:
+            try:
+                found[name] = find(snapshot.lineages[name])
+            except TargetError as exc:
+                errors.append(exc)
+        if errors and not found:
+            if len(errors) == 1:
+                raise errors[0]
+            raise UnknownEverywhere(errors)
+        return found
+
+    def _offline_range(
+        self,
+        snapshot: Snapshot,
+        revision: Targets,
+        packages: Packages,
+        direction: str,
+    ) -> tuple[dict[str, tuple[str, ...]], dict[str, tuple[str, ...]]]:
+        """Return where a SQL script begins, package by package, and its targets."""
+        selected = self._select(packages)
+        applied: dict[str, tuple[str, ...]] = dict.fromkeys(self._packages, ())
+        ends: list[str] = []
+        for target in as_targets(revision):
+            start, colon, end = target.partition(":")
+            if not colon:
+                if direction == "downgrade":
+                    raise UsageError(
+                        "A downgrade with --sql needs a range: <from revision>:<to revision>."
+                    )
+                ends.append(target)
+                continue
+            ends.append(end or "heads")
+            for name, rows in self._targets(snapshot, start or "base", selected).items():
+                lineage = snapshot.lineages[name]
+                applied[name] += tuple(f for row in rows for f in resolve_all(lineage, row))
+        # What a starting point requires of other packages is there as well.
+        stamped = plan_stamp(
+            snapshot.graph,
+            dict.fromkeys(self._packages, ()),
+            {name: rows for name, rows in applied.items() if rows},
+            with_requirements=True,
+        )
+        applied.update({name: tuple(sorted(rows)) for name, rows in stamped.items()})
+        return applied, self._targets(snapshot, tuple(ends), selected)
+
+
+class UnknownEverywhere(MigrationError, LookupError):
+    """None of several packages knows a revision."""
+
+    def __init__(self, errors: Sequence[TargetError]) -> None:
+        self.errors = tuple(errors)
+        lines = "".join(f"\n  {error}" for error in errors)
+        super().__init__(f"None of the packages has the revision that was asked for:{lines}")
+
+
+#: Targets that mean something in every package.
+SYMBOLS = frozenset({"head", "heads", "base", "current"})
+
+
+def is_symbol(target: str) -> bool:
+    """Tell whether a target means something in every package: ``heads``, ``+1``, ``head-2``."""
+    if target in SYMBOLS:
+        return True
+    return is_relative(target) and target.lstrip("headsbase").startswith(("+", "-"))
+
+
+def as_targets(revision: Targets) -> tuple[str, ...]:
+    """Return one target or several as a tuple."""
+    return (revision,) if isinstance(revision, str) else tuple(revision)
+
+
+def resolve_all(lineage: Any, target: str) -> tuple[str, ...]:
+    """Return the revisions of a package that a target means, relative ones included."""
+    if is_relative(target):
+        return tuple(upgrade_targets(lineage, target, ()))
+    return tuple(resolve(lineage, target))
+
+
+def range_of(lineage: Any, start: str, end: str, rows: Sequence[str]) -> set[str]:
+    """Return the revisions of one package in a range, both ends included, as Alembic does."""
+
+    def ids(symbol: str) -> tuple[str, ...]:
+        if symbol == "current":
+            return tuple(row for row in rows if row in lineage)
+        return resolve_all(lineage, symbol)
+
+    upper = ids(end or "heads")
+    if not start or start == "base":
+        return set(lineage.ancestors(upper))
+    if start.startswith("-") and len(upper) == 1:
+        start = f"{upper[0]}{start}"
+    lower = ids(start)
+    inside = set(lineage.ancestors(upper))
+    if not lower:
+        return inside
+    return (inside - set(lineage.ancestors(lower)) | set(lower)) & set(
+        lineage.descendants(lower, dependencies=False)
+    )

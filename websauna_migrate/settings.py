@@ -1,0 +1,180 @@
+"""The ``websauna_migrate.*`` settings of an application, read and validated in one place."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pyramid.exceptions import ConfigurationError
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from websauna_migrate.errors import MigrationError
+
+__all__ = ["PREFIX", "SettingError", "Settings", "parse_settings"]
+
+PREFIX = "websauna_migrate."
+
+#: Settings that name a package after their own name, ``websauna_migrate.script_location.fooapp``.
+PER_PACKAGE = ("script_location", "version_locations", "version_table")
+
+
+class SettingError(MigrationError, ConfigurationError):
+    """A setting cannot be used; ``key`` is its full name. The value is never shown.
+
+    Pyramid's ``ConfigurationError`` too, so that an application's own handling of it works.
+    """
+
+    def __init__(self, key: str, problem: str) -> None:
+        self.key = key
+        self.problem = problem
+        super().__init__(f'Setting "{key}": {problem}')
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the service was configured with.
+
+    :ivar url: the database, ``None`` where neither ``websauna_migrate.url`` nor ``sqlalchemy.url``
+        is set
+    :ivar engine_options: the application's ``sqlalchemy.*`` settings but for the URL and the pool
+    :ivar version_table_schema: schema of the history tables and the ledger
+    :ivar package: the application's own package, where it is not the one that Pyramid knows
+    :ivar lock_wait: seconds to wait for another run, at least 0; 0 fails at once
+    :ivar lock_timeout_ms: how long a statement of a step first waits for a table's lock
+    :ivar lock_timeout_max_ms: up to what the wait rises from attempt to attempt
+    :ivar lock_budget: seconds for which a step is tried again when a table's lock is taken
+    :ivar statement_timeout_ms: limit of each statement on PostgreSQL, 0 for none
+    """
+
+    url: URL | None = None
+    engine_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    version_table_schema: str | None = None
+    package: str | None = None
+    script_location: Mapping[str, str] = field(default_factory=dict)
+    version_locations: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    version_table: Mapping[str, str] = field(default_factory=dict)
+    lock_wait: float = 300.0
+    lock_timeout_ms: int = 100
+    lock_timeout_max_ms: int = 1000
+    lock_budget: float = 600.0
+    statement_timeout_ms: int = 0
+
+    def require_url(self) -> URL:
+        """Return the database's URL.
+
+        :raises SettingError: if there is none: set ``sqlalchemy.url``
+        """
+        if self.url is None:
+            raise SettingError(
+                "sqlalchemy.url", "it is missing. Set it in [app:main] to the database's URL."
+            )
+        return self.url
+
+
+def parse_settings(settings: Mapping[str, Any]) -> Settings:
+    """Read an application's settings.
+
+    :param settings: ``registry.settings``; keys of others are left alone
+    :raises SettingError: for an unknown ``websauna_migrate.`` key, and for a value that cannot be
+        read; it names the key and what is expected
+    """
+    simple: dict[str, Any] = {}
+    per_package: dict[str, dict[str, Any]] = {name: {} for name in PER_PACKAGE}
+    url: URL | None = None
+    for key in sorted(k for k in settings if isinstance(k, str) and k.startswith(PREFIX)):
+        name = key[len(PREFIX) :]
+        value = settings[key]
+        head, _, package = name.partition(".")
+        if head in PER_PACKAGE and package:
+            text = str(value).strip()
+            per_package[head][package] = (
+                tuple(part.strip() for part in text.splitlines() if part.strip())
+                if head == "version_locations"
+                else text
+            )
+        elif name == "url":
+            url = parse_url(key, value)
+        elif name in READERS:
+            simple[name] = READERS[name](key, value)
+        else:
+            raise SettingError(key, unknown_setting(name))
+    if url is None and settings.get("sqlalchemy.url"):
+        url = parse_url("sqlalchemy.url", settings["sqlalchemy.url"])
+    return Settings(
+        url=url,
+        engine_options={
+            key: value
+            for key, value in settings.items()
+            if isinstance(key, str)
+            and key.startswith("sqlalchemy.")
+            and key != "sqlalchemy.url"
+            and not key.startswith(("sqlalchemy.pool", "sqlalchemy.max_overflow"))
+        },
+        script_location=per_package["script_location"],
+        version_locations=per_package["version_locations"],
+        version_table=per_package["version_table"],
+        **simple,
+    )
+
+
+def parse_url(key: str, value: Any) -> URL:
+    """Return a database URL from a setting; a message about it never shows the value."""
+    if isinstance(value, URL):
+        return value
+    try:
+        return make_url(str(value).strip())
+    except (ArgumentError, ValueError):
+        raise SettingError(
+            key,
+            "it is no database URL. Write dialect://user:password@host:port/database, with "
+            "special characters of the password percent-encoded.",
+        ) from None
+
+
+def unknown_setting(name: str) -> str:
+    """Return the words about a setting that does not exist, with the likeliest one."""
+    known = sorted({"url", *READERS, *(f"{prefix}.PACKAGE" for prefix in PER_PACKAGE)})
+    close = difflib.get_close_matches(name, known, n=1)
+    hint = f' Did you mean "{PREFIX}{close[0]}"?' if close else ""
+    return f"there is no such setting.{hint} Known: {', '.join(PREFIX + k for k in known)}."
+
+
+def read_text(key: str, value: Any) -> str | None:
+    """Read a text; empty means not set."""
+    return str(value).strip() or None
+
+
+def read_seconds(key: str, value: Any) -> float:
+    """Read a number of seconds, at least 0."""
+    try:
+        seconds = float(value)
+    except (TypeError, ValueError):
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise SettingError(key, "it must be a number of seconds, 0 or more.")
+    return seconds
+
+
+def read_milliseconds(key: str, value: Any) -> int:
+    """Read a whole number of milliseconds, at least 0."""
+    try:
+        milliseconds = int(value)
+    except (TypeError, ValueError):
+        milliseconds = -1
+    if milliseconds < 0:
+        raise SettingError(key, "it must be a whole number of milliseconds, 0 or more.")
+    return milliseconds
+
+
+READERS = {
+    "package": read_text,
+    "version_table_schema": read_text,
+    "lock_wait": read_seconds,
+    "lock_budget": read_seconds,
+    "lock_timeout_ms": read_milliseconds,
+    "lock_timeout_max_ms": read_milliseconds,
+    "statement_timeout_ms": read_milliseconds,
+}

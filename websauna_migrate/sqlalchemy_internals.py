@@ -1,0 +1,33 @@
+"""The one place that reaches into SQLAlchemy below its public API.
+
+SQLAlchemy has no public way from a ``MetaData`` to the classes that are mapped to its tables:
+``registry.mappers`` is public, but nothing lists the registries, and it raises as soon as one class
+of the registry still waits for its mapper (``DeferredReflection``).
+``tests/test_sqlalchemy_internals.py`` fails loudly when an upstream release changes what is used
+here.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy.orm import Mapper
+
+__all__ = ["declared_classes"]
+
+
+def declared_classes() -> list[tuple[type[Any], Mapper[Any] | None]]:
+    """Return every class that any SQLAlchemy registry of this process knows, in no fixed order.
+
+    Nothing is configured by this: relationships stay as the models declared them.
+
+    :returns: each class with its mapper, or with ``None`` while the class waits for one
+    """
+    # Imported here, so that a release without it breaks this question alone and not every command.
+    from sqlalchemy.orm.mapper import _all_registries
+
+    return [
+        (manager.class_, manager.mapper if manager.is_mapped else None)
+        for registry in _all_registries()
+        for manager in list(registry._managers)
+    ]

@@ -1,0 +1,41 @@
+"""Writing a history table without running a script."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import MetaData, Table, delete, inspect, insert
+from sqlalchemy.engine import Connection
+
+from websauna_migrate.histories import version_table
+
+__all__ = ["write_rows"]
+
+
+def write_rows(
+    connection: Connection, name: str, schema: str | None, rows: Sequence[str] | None
+) -> None:
+    """Let a history table hold exactly these rows, in the current transaction.
+
+    :param rows: the identifiers; the table is created if need be. ``None`` drops the table.
+    """
+    if rows is None:
+        Table(name, MetaData(), schema=schema).drop(connection, checkfirst=True)
+        return
+    table = version_table(name, schema)
+    if not inspect(connection).has_table(name, schema=schema):
+        create_history_table(connection, name, schema)
+    connection.execute(delete(table))
+    if rows:
+        connection.execute(insert(table), [{"version_num": row} for row in sorted(rows)])
+
+
+def create_history_table(connection: Connection, name: str, schema: str | None) -> None:
+    """Create a history table in the shape that Alembic gives it, also a third party dialect's."""
+    context = MigrationContext.configure(
+        connection, opts={"version_table": name, "version_table_schema": schema}
+    )
+    context.impl.version_table_impl(
+        version_table=name, version_table_schema=schema, version_table_pk=True
+    ).create(connection)

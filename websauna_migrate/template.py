@@ -1,0 +1,91 @@
+"""Making a package's script directory from the template: nobody runs ``alembic init``."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from websauna_migrate.errors import MigrationError
+from websauna_migrate.packages import MigrationPackage, is_installed
+
+__all__ = ["NotEditable", "create_script_directory", "require_editable", "template_folder"]
+
+#: The template's folder, beside this module in an installed package and at the top of a checkout.
+NAME = "alembic_template"
+
+
+class NotEditable(MigrationError, PermissionError):
+    """A revision would have to be written where it is not the user's to write."""
+
+    def __init__(self, package: str, directory: Path, why: str) -> None:
+        self.package = package
+        self.directory = directory
+        super().__init__(
+            f'A revision of package "{package}" cannot be written to "{directory}": {why}. '
+            f'Install the package with "pip install -e", or keep its scripts elsewhere with the '
+            f'setting "websauna_migrate.script_location.{package} = %(here)s/alembic/{package}".'
+        )
+
+
+def template_folder() -> Path:
+    """Return the folder that holds the template."""
+    here = Path(__file__).parent
+    installed = here / NAME
+    return installed if installed.is_dir() else here.parent / NAME
+
+
+def require_editable(package: MigrationPackage, directory: Path | None = None) -> None:
+    """Refuse to write into an installed package or a folder that the user cannot write to.
+
+    :param directory: where a script is going to be written; default: the script directory
+    :raises NotEditable: naming the setting that redirects the package's scripts
+    """
+    target = directory or package.script_directory
+    if is_installed(target):
+        raise NotEditable(package.name, target, "it is inside an installed package")
+    existing = target
+    while not existing.exists():
+        existing = existing.parent
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        raise NotEditable(package.name, target, f'"{existing}" is not writable')
+
+
+def create_script_directory(package: MigrationPackage) -> bool:
+    """Make a package's script directory unless it is there.
+
+    All of it appears at once: a run that is stopped leaves nothing half written.
+
+    :returns: whether it was made
+    :raises NotEditable: if it is not the user's to make
+    """
+    directory = package.script_directory
+    if directory.is_dir() and any(directory.iterdir()):
+        return False
+    require_editable(package)
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
+    try:
+        shutil.copytree(
+            template_folder(),
+            work,
+            ignore=shutil.ignore_patterns("__pycache__", "*.pyc", ".gitkeep", "__init__.py"),
+            dirs_exist_ok=True,
+        )
+        (work / "versions").mkdir(exist_ok=True)
+        work.chmod(0o755 & ~current_umask())
+        if directory.is_dir():
+            directory.rmdir()
+        work.rename(directory)
+    except BaseException:
+        shutil.rmtree(work, ignore_errors=True)
+        raise
+    return True
+
+
+def current_umask() -> int:
+    """Return the process's umask, which can only be read by setting it."""
+    umask = os.umask(0o022)
+    os.umask(umask)
+    return umask
