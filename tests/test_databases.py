@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import subprocess
 import sys
 import time
@@ -134,6 +135,56 @@ os.kill(os.getpid(), signal.SIGKILL)
     assert not Path(directory.strip()).exists()
     with pytest.raises(ProcessLookupError):
         os.kill(int(pid), 0)
+
+
+@pytest.mark.parametrize(
+    ("require", "status", "outcome"),
+    [("", 0, "2 skipped"), ("mariadb", 1, "2 errors"), ("SQLite, mariadb", 1, "2 errors")],
+)
+@pytest.mark.parametrize("workers", ["0", "1"])
+def test_a_database_that_is_not_there_is_told(run, require, status, outcome, workers):
+    result = run_tests(
+        run,
+        "mariadb",
+        workers,
+        WEBSAUNA_MIGRATE_TEST_MARIADB="mysql+pymysql://somebody:secret@127.0.0.1:1/mysql",
+        WEBSAUNA_MIGRATE_REQUIRE=require,
+    )
+    assert result.returncode == status
+    assert outcome in result.stdout
+    assert "databases tested: none\n" in result.stdout
+    required = ", but required" if require else ""
+    assert f"database not tested{required}: MariaDB (the MariaDB server of " in result.stdout
+    assert "secret" not in result.stdout + result.stderr
+
+
+@pytest.mark.parametrize("workers", ["0", "1"])
+def test_a_required_database_that_no_test_used_is_a_failure(run, workers):
+    result = run_tests(run, "sqlite", workers, WEBSAUNA_MIGRATE_REQUIRE="sqlite,postgresql")
+    assert result.returncode == 1
+    assert "2 passed" in result.stdout
+    assert f"databases tested: SQLite {sqlite3.sqlite_version}\n" in result.stdout
+    assert (
+        "database not tested, but required: PostgreSQL (no selected test needs it)" in result.stdout
+    )
+
+
+def test_a_database_that_nobody_knows_cannot_be_required(run):
+    result = run_tests(run, "sqlite", "0", WEBSAUNA_MIGRATE_REQUIRE="sqlite oracle")
+    assert result.returncode == pytest.ExitCode.USAGE_ERROR
+    assert "unknown database 'oracle'; known are sqlite, postgresql, mariadb" in result.stderr
+
+
+def run_tests(run, product: str, workers: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run this file's first test on one product, in a pytest of its own."""
+    return run(
+        [
+            *(sys.executable, "-m", "pytest", __file__, "-n", workers, "-p", "no:cacheprovider"),
+            *("-k", f"every_test_gets_an_empty_database and {product}"),
+        ],
+        cwd=Path(__file__).parent.parent,
+        env={"PYTEST_ADDOPTS": None, **env},
+    )
 
 
 def test_a_process_that_hangs_fails_the_test_with_what_it_printed(run):

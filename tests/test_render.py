@@ -36,6 +36,7 @@ from websauna_migrate.scripts.render_history import (
     render_history,
     render_show,
 )
+from websauna_migrate.steps import Plan, Reason, Step
 
 # Alembic's own words
 
@@ -149,7 +150,7 @@ verbosity = pytest.mark.parametrize("verbose", [False, True], ids=["short", "ver
 
 
 @verbosity
-@pytest.mark.parametrize("rev_range", [None, "a1:a4", ":b2", "a4:"])
+@pytest.mark.parametrize("rev_range", [None, "a1:a4", ":b2", "a4:a5"])
 def test_history_is_that_of_alembic(config: Config, verbose: bool, rev_range: str | None) -> None:
     command.history(config, rev_range, verbose=verbose)
     base, _, head = (rev_range or ":").partition(":")
@@ -321,6 +322,15 @@ def test_current_of_several_packages_tells_of_each() -> None:
     ]
 
 
+def test_verbose_current_of_several_packages_has_a_paragraph_for_each() -> None:
+    text = ours(render_current(STATES[1:3], (), url="x://", verbose=True, several=True))
+    assert text == (
+        "Current revision(s) for x://:\n"
+        "Package: websauna.gone\nRev: abc (not installed)\n\n"
+        "Package: websauna.new\nRev: <base>\n\n"
+    )
+
+
 def test_current_of_one_empty_package_is_empty_as_with_alembic() -> None:
     assert list(render_current(STATES[2:3], ())) == []
 
@@ -435,7 +445,7 @@ def test_a_run_is_summed_up() -> None:
         (None, True, "Nothing to do: all packages are at their newest revision."),
         (("fooapp",), True, "Nothing to do: fooapp is at its newest revision."),
         (("a", "b"), True, "Nothing to do: a, b are at their newest revision."),
-        (None, False, "Nothing to do: the database is there already."),
+        (None, False, "Nothing to do: the database is at that revision already."),
     ],
 )
 def test_a_run_without_steps(packages: tuple[str, ...] | None, newest: bool, expected: str) -> None:
@@ -482,6 +492,29 @@ def test_a_check_with_nothing_fatal_is_well() -> None:
         "note: Table x.",
         "No new upgrade operations detected.",
     ]
+
+
+# Plans
+
+
+def test_a_plan_is_a_table_of_steps_and_reasons() -> None:
+    required = Reason("required", "websauna.user@37e1", "script", "fooapp", "2d97")
+    requested = Reason("requested", "fooapp@heads")
+    rows = frozenset[str]()
+    plan = Plan(
+        (
+            Step("websauna.user", USER1.revision, "upgrade", (required,), rows, rows),
+            Step("fooapp", FOO2.revision, "upgrade", (requested,), rows, rows),
+        ),
+        "upgrade",
+    )
+    assert list(render.render_table(render.plan_table(plan))) == lines(
+        """
+        UPGRADE  PACKAGE        REVISION  MESSAGE  REASON
+        1        websauna.user  37e1      Users    required by fooapp 2d97
+        2        fooapp         2d97      Offers   requested
+        """
+    )
 
 
 # JSON

@@ -172,6 +172,13 @@ def reported(url: URL) -> Iterator[None]:
 
 
 def one_line(text: str) -> str:
-    """Return a driver's message as one line that ends in a full stop."""
-    words = " ".join(text.split())
+    """Return a driver's message as one line that ends in a full stop.
+
+    What PostgreSQL adds to point at a place in the statement is left out.
+    """
+    lines = [line.strip() for line in text.splitlines()]
+    kept = [line for line in lines if line.strip("^ ") and not line.startswith("LINE ")]
+    if len(kept) < len(lines) and any(line.startswith("LINE ") for line in lines):
+        kept = kept[:1]
+    words = " ".join(" ".join(kept).split())
     return words if words.endswith((".", "!", "?")) else words + "."

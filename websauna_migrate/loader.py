@@ -149,9 +149,10 @@ class MergedParser(configparser.ConfigParser):
 
     def _anchor(self, section: str, option: str, text: str) -> str:
         """Make ``config:x.ini`` in an included file relative to that file, not to the top file."""
+        if option not in _REFERRING and not section.startswith(("composite:", "composit:")):
+            return text
         directory = Path(self.ini.origin(section, option) or self.ini.path).parent
-        refers = option in _REFERRING or section.startswith(("composite:", "composit:"))
-        if not refers or directory == Path(self.ini.path).parent:
+        if directory == Path(self.ini.path).parent:
             return text
         # Quoted, since a space would end an item of a pipeline; doubled, since text is raw.
         prefix = "config:" + quote(os.fsencode(directory)).replace("%", "%%") + "/"

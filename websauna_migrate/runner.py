@@ -70,7 +70,10 @@ class StepFailed(MigrationError, RuntimeError):
             self.exit_code = InterruptedSteps.exit_code
         else:
             state = "Nothing of it was applied."
-        earlier = f" {done} earlier steps of this run stay applied." if done else ""
+        earlier = ""
+        if done:
+            stay = "step of this run stays" if done == 1 else "steps of this run stay"
+            earlier = f" {done} earlier {stay} applied."
         super().__init__(
             f'The {step.direction} of revision "{self.revision}" of package "{self.package}" '
             f"failed ({place}): {problem}\n{state}{earlier}"

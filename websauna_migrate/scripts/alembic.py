@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +20,7 @@ from sqlalchemy.exc import DBAPIError
 
 from websauna_migrate.errors import MigrationError, UsageError
 from websauna_migrate.interfaces import IMigrationService
-from websauna_migrate.scripts.application import Application, default_config
+from websauna_migrate.scripts.application import Application
 from websauna_migrate.scripts.main import console_script
 from websauna_migrate.scripts.output import Output, reserve_stdout
 from websauna_migrate.scripts.progress import Progress
@@ -39,6 +40,9 @@ own; -x packages= names others."""
 EPILOG = """\
 Results go to standard output, everything else to standard error. The exit status is 0 if all is
 done, 1 if it could not be done, 2 if the command line could not be understood."""
+
+#: The INI file where the user names none.
+DEFAULT_CONFIG = "development.ini"
 
 #: Commands that need no application, and what to say of them.
 ALEMBICS_OWN = {
@@ -203,18 +207,34 @@ def add_global_arguments(group: ArgumentGroup) -> None:
     )
 
 
+class NoConfig(MigrationError, FileNotFoundError):
+    """No INI file was named, and there is none where one is looked for; ``directory`` is that."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        super().__init__(
+            f'There is no "{DEFAULT_CONFIG}" in "{directory}". Name the application\'s INI file: '
+            "ws-alembic -c INI COMMAND, or set the environment variable ALEMBIC_CONFIG."
+        )
+
+
 def config_argument(options: Namespace) -> str:
     """Return what the user gave as the INI file, or the default.
 
+    :raises NoConfig: if nothing was given and the default does not exist
     :raises UsageError: if there are several: an INI includes others by ``[includes]``
     """
-    given = options.config or [default_config()]
+    given = options.config or list(filter(None, [os.environ.get("ALEMBIC_CONFIG")]))
     if len(given) > 1:
         raise UsageError(
             "Only one INI file may be given with -c. It can include others: "
             '"include_ini_files" in its section [includes].'
         )
-    return str(given[0])
+    if given:
+        return str(given[0])
+    if not Path(DEFAULT_CONFIG).is_file():
+        raise NoConfig(Path.cwd())
+    return DEFAULT_CONFIG
 
 
 def packages_of(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -174,8 +173,3 @@ def terminal_handlers() -> Iterator[logging.Handler]:
     for handler in {handler for logger in loggers for handler in logger.handlers}:
         if getattr(handler, "stream", None) is sys.stderr:
             yield handler
-
-
-def default_config() -> str:
-    """Return the INI file to use where none is named."""
-    return os.environ.get("ALEMBIC_CONFIG") or "development.ini"

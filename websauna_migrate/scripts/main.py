@@ -115,9 +115,10 @@ def app_settings(loader: Any) -> Mapping[str, Any]:
     neither needed nor wanted: a database must be within reach also when the code is broken.
     """
     if isinstance(loader, plaster_pastedeploy.Loader):
-        section: Mapping[str, Any] = loader.get_settings(f"app:{loader.uri.fragment or 'main'}")
-        if section and not section.get("use", "").startswith("config:"):
-            return section
+        section = f"app:{loader.uri.fragment or 'main'}"
+        found: Mapping[str, Any] = loader.get_settings(section)
+        if section in loader.get_sections() and not found.get("use", "").startswith("config:"):
+            return found
     # What the application prints while it is imported must not end up in a dump.
     with reserve_stdout():
         settings: Mapping[str, Any] = loader.get_wsgi_app_settings()

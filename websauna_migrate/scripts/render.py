@@ -124,7 +124,7 @@ def render_run(run: Run, packages: Sequence[str] | None, *, newest: bool = False
         done = "applied" if run.direction == "upgrade" else "taken back"
         return f"{counted(len(run.steps), 'step')} {done} in {seconds:.2f} s."
     if not newest:
-        return "Nothing to do: the database is there already."
+        return "Nothing to do: the database is at that revision already."
     if packages is None:
         return "Nothing to do: all packages are at their newest revision."
     if len(packages) == 1:

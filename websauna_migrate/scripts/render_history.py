@@ -135,7 +135,10 @@ def render_current(
             entry = known.get((revision.package, revision.id), HistoryEntry(revision))
             yield format_entry(entry, verbose=verbose, several=several, width=width)
         for line in odd_lines(state, several):
-            yield prefixed(line, state.package, several=several, width=width)
+            if verbose and several:
+                yield f"Package: {state.package}\nRev: {line}\n"
+            else:
+                yield prefixed(line, state.package, several=several, width=width)
 
 
 def odd_lines(state: PackageState, several: bool) -> Iterator[str]:

@@ -1,0 +1,132 @@
+"""Small applications that tests make: real packages on ``sys.path`` with models and scripts."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import textwrap
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyramid.config import Configurator
+
+from websauna_migrate.interfaces import IMigrationService
+
+__all__ = ["Workshop"]
+
+SCRIPT = '''"""{message}"""
+from alembic import op
+import sqlalchemy as sa
+
+revision = {revision!r}
+down_revision = {down!r}
+branch_labels = {labels!r}
+depends_on = {depends_on!r}
+requires = {requires!r}
+run_before = {run_before!r}
+
+
+def upgrade():
+{upgrade}
+
+
+def downgrade():
+{downgrade}
+'''
+
+
+class Workshop:
+    """Makes packages below a folder that is on ``sys.path`` for the time of a test."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.names: list[str] = []
+
+    def package(self, name: str, models: str | None = "", **registration: Any) -> Path:
+        """Make a package; ``models`` is the source of its ``models.py``, with ``Base`` in it."""
+        folder = self.root.joinpath(*name.split("."))
+        folder.mkdir(parents=True)
+        for parent in [*folder.relative_to(self.root).parents][:-1]:
+            (self.root / parent / "__init__.py").touch()
+        arguments = {**registration}
+        if models is not None:
+            (folder / "models.py").write_text(textwrap.dedent(models))
+            if "Base" in models:
+                arguments.setdefault("metadata", f"{name}.models.Base")
+        words = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
+        (folder / "__init__.py").write_text(
+            f"def includeme(config):\n    config.add_migration_package({words})\n"
+        )
+        self.names.append(name)
+        importlib.invalidate_caches()
+        return folder
+
+    def script(
+        self,
+        package: str,
+        revision: str,
+        down: str | Sequence[str] | None = None,
+        upgrade: str = "pass",
+        downgrade: str = "pass",
+        *,
+        message: str = "",
+        labels: Any = None,
+        depends_on: Any = None,
+        requires: Sequence[str] = (),
+        run_before: Sequence[str] = (),
+    ) -> Path:
+        """Write a revision script of a package."""
+        versions = self.root.joinpath(*package.split("."), "alembic", "versions")
+        versions.mkdir(parents=True, exist_ok=True)
+        path = versions / f"{revision}.py"
+        path.write_text(
+            SCRIPT.format(
+                message=message or f"Revision {revision}",
+                revision=revision,
+                down=down,
+                labels=labels,
+                depends_on=depends_on,
+                requires=tuple(requires),
+                run_before=tuple(run_before),
+                upgrade=textwrap.indent(textwrap.dedent(upgrade).strip(), "    "),
+                downgrade=textwrap.indent(textwrap.dedent(downgrade).strip(), "    "),
+            )
+        )
+        return path
+
+    def configure(self, url: str, *packages: str, **settings: Any) -> Configurator:
+        """Return a configurator of an application that includes packages; default all made ones."""
+        config = Configurator(
+            settings={
+                "sqlalchemy.url": url,
+                **{f"websauna_migrate.{key}": value for key, value in settings.items()},
+            }
+        )
+        config.include("websauna_migrate")
+        for name in packages or self.names:
+            config.include(name)
+        config.commit()
+        return config
+
+    def service(self, url: str, *packages: str, **settings: Any) -> Any:
+        """Return the service of such an application."""
+        return self.configure(url, *packages, **settings).registry.getUtility(IMigrationService)
+
+    def forget(self) -> None:
+        """Let go of imported modules."""
+        tops = {name.partition(".")[0] for name in self.names}
+        for module in [m for m in sys.modules if m.partition(".")[0] in tops]:
+            del sys.modules[module]
+
+
+@pytest.fixture
+def workshop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workshop]:
+    """A workshop in the test's own folder."""
+    root = tmp_path / "src"
+    root.mkdir()
+    monkeypatch.syspath_prepend(str(root))
+    made = Workshop(root)
+    yield made
+    made.forget()
