@@ -24,8 +24,9 @@ from site import getsitepackages
 from typing import Any
 
 import pytest
-from databases import MariaDBServer, PostgreSQLServer, Unavailable, start_mariadb, start_postgresql
 from hypothesis import settings
+
+from databases import MariaDBServer, PostgreSQLServer, Unavailable, start_mariadb, start_postgresql
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

@@ -363,9 +363,15 @@ def _start_postgresql(bin_dir: Path, port: int, settings: dict[str, str]) -> Pos
     user = _account("nobody")
     directory = _private_directory("ws-postgresql-", user)
     if user and not _is_open_to_all(bin_dir):
-        # The virtual environment is in root's own home, where the server's account cannot go.
-        shutil.copytree(bin_dir.parent, directory / "install", symlinks=True)
-        bin_dir = directory / "install" / "bin"
+        # The virtual environment is in root's own home, where the server's account cannot go. The
+        # programs find their libraries by a path that starts from their own.
+        package = bin_dir.parent.parent
+        libraries = package.with_suffix(".libs")
+        copy = directory / package.name
+        shutil.copytree(bin_dir.parent, copy / bin_dir.parent.name, symlinks=True)
+        if libraries.exists():
+            shutil.copytree(libraries, directory / libraries.name, symlinks=True)
+        bin_dir = copy / bin_dir.relative_to(package)
     data = directory / "data"
     password_file = directory / "password"
     password_file.write_text(PASSWORD, encoding="utf-8")

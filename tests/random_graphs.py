@@ -20,7 +20,20 @@ from sqlalchemy import Column, MetaData, String, Table
 
 from websauna_migrate.revisions import Revision
 
-PACKAGES = ("acme", "acme.blog", "acme.shop", "acme.user", "b", "b.c", "b_c", "core", "site", "x.y.z")
+PACKAGES = (
+    "acme",
+    "acme.blog",
+    "acme.shop",
+    "acme.user",
+    "b",
+    "b.c",
+    "b_c",
+    "core",
+    "n1",
+    "n10",
+    "site",
+    "x.y.z",
+)
 
 
 def make_id(rng: random.Random, taken: set[str]) -> str:
@@ -58,7 +71,9 @@ def random_history(rng: random.Random, count: int, package: str = "pkg") -> list
             down = tuple(rng.sample(ids, min(len(ids), rng.choice((1, 2, 3)))))
         depends_on: tuple[str, ...] = ()
         if made and rng.random() < 0.2:
-            depends_on = tuple(rng.sample(ids + labels, rng.choice((1, 1, 2))) if number > 2 else ids[:1])
+            depends_on = tuple(
+                rng.sample(ids + labels, rng.choice((1, 1, 2))) if number > 2 else ids[:1]
+            )
         own_labels: tuple[str, ...] = ()
         if rng.random() < 0.12:
             label = rng.choice(("ab", "ab1", "abba", "branch", "la")) + str(number)
@@ -206,15 +221,11 @@ class RandomGraph:
 
 def random_graph(rng: random.Random, packages: int, total: int) -> RandomGraph:
     """Return packages whose requirements cannot form a cycle: each points back in one order."""
-    names = rng.sample(PACKAGES * 2, packages) if packages > len(PACKAGES) else []
-    names = [f"p{n}.{PACKAGES[n % len(PACKAGES)]}" for n in range(packages)] if names else rng.sample(
-        PACKAGES, packages
-    )
-    made = {name: random_history(rng, 0, name) for name in names}
-    sizes = [rng.choice(names) for _ in range(total)]
-    for name in names:
-        made[name] = random_history(rng, sizes.count(name), name)
-    slots = sorted(sizes) if rng.random() < 0.3 else sizes
+    names = rng.sample(PACKAGES, packages)
+    slots = [rng.choice(names) for _ in range(total)]
+    made = {name: random_history(rng, slots.count(name), name) for name in names}
+    if rng.random() < 0.3:
+        slots.sort(key=names.index)
     taken = dict.fromkeys(names, 0)
     order: list[Revision] = []
     for name in slots:

@@ -324,7 +324,7 @@ def test_mycli_gets_its_password_by_the_environment() -> None:
             'its "read_default_file" or "read_default_group" cannot be followed. Write what '
             "stands there into the URL, or start the client by hand.",
         ),
-        ("mysql+pymysql://h/d%00", "it contains %00, a character that no program can be given."),
+        ("mysql+pymysql://u:%00@h/d", "it contains %00, a character that no program can be given."),
     ],
 )
 def test_what_the_programs_of_mysql_cannot_be_told(url: str, problem: str) -> None:

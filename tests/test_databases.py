@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy
-from databases import PASSWORD, MariaDBServer, PostgreSQLServer
 from sqlalchemy.engine import make_url
 from sqlalchemy.pool import NullPool
+
+from databases import PASSWORD, MariaDBServer, PostgreSQLServer
 
 
 def execute(url: str, *statements: str) -> list[object]:

@@ -12,7 +12,6 @@ import sys
 import time
 import traceback
 import urllib.request
-import warnings
 from pathlib import Path
 from textwrap import dedent
 
@@ -20,6 +19,8 @@ import plaster
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from pyramid.paster import bootstrap, get_app, get_appsettings
+from pyramid.scripts.pserve import PServeCommand
 
 from websauna_migrate.errors import MigrationError
 from websauna_migrate.includes import (
@@ -32,12 +33,6 @@ from websauna_migrate.includes import (
     IniSectionNotFound,
 )
 from websauna_migrate.loader import Loader, config_uri
-
-with warnings.catch_warnings():
-    # WebOb imports the module cgi, which is deprecated since Python 3.11.
-    warnings.filterwarnings("ignore", "'cgi' is deprecated", DeprecationWarning)
-    from pyramid.paster import bootstrap, get_app, get_appsettings
-    from pyramid.scripts.pserve import PServeCommand
 
 # What the INI files of this module use; it is both this process's and a subprocess's module.
 APP = '''

@@ -12,8 +12,9 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from conftest import REPOSITORY, build_wheel
 from mako.template import Template
+
+from conftest import REPOSITORY, build_wheel
 
 TEMPLATE = REPOSITORY / "alembic_template"
 TEMPLATE_FILES = {"README", "env.py", "script.py.mako", "versions/.gitkeep"}

@@ -87,7 +87,7 @@ def test_upgrade_of_one_package_brings_in_what_it_requires_and_no_more(
     assert [step.reason for step in run.steps] == [
         "required by fooapp f200",
         "required by fooapp f200",
-        "required by fooapp f200",
+        "requested",
         "requested",
     ]
     (addon, fooapp) = service.current()

@@ -17,8 +17,8 @@ __all__ = ["add_migration_package", "migration_package", "set_migration_service"
 
 T = TypeVar("T", bound=type)
 
-#: The venusian category of :func:`migration_package`.
-CATEGORY = "websauna_migrate"
+#: The venusian category that ``config.scan()`` looks for.
+CATEGORY = "pyramid"
 
 
 def set_migration_service(config: Configurator, service: Any) -> None:

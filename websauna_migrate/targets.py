@@ -368,7 +368,10 @@ def _downgrade_target(
     if symbol is not None:
         if steps >= 0:
             start = resolve_one(lineage, symbol)
-            return label, _walk(lineage, start, steps, target, label)
+            found = _walk(lineage, start, steps, target, label)
+            if found is None:
+                raise RelativeTargetError(lineage, target, "is below the first revision")
+            return label, found
         start = resolve_one(lineage, symbol if label is None else f"{label}@{symbol}")
         return label, _walk(lineage, start, steps, target)
     if steps >= 0:

@@ -13,10 +13,12 @@ from collections.abc import Sequence
 
 import sqlalchemy as sa
 from alembic import op
-${imports if imports else ""}
+% if imports:
+${imports}
+% endif
 
-# Identifiers of the revision: Alembic's own, then the revisions of other packages, as in
-# ("othername@1a2b3c4d5e6f",), that must be applied before this one.
+# "requires" is for websauna_migrate: revisions of other packages, "package@revision"
+# each, that must be applied before this one.
 revision: str = ${repr(up_revision)}
 down_revision: str | Sequence[str] | None = ${repr(down_revision)}
 branch_labels: str | Sequence[str] | None = ${repr(branch_labels)}

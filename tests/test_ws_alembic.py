@@ -1,0 +1,761 @@
+"""The command line ``ws-alembic``, from what is typed to what is printed."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import alembic
+import alembic.config
+import pytest
+import sqlalchemy as sa
+
+from apps import Workshop, workshop  # noqa: F401 - a fixture
+from websauna_migrate.scripts.alembic import CommandLine
+from websauna_migrate.scripts.verbs import VERBS
+
+TEMPLATE = Path(__file__).parent.parent / "alembic_template" / "script.py.mako"
+
+FACTORY = """
+from pyramid.config import Configurator
+
+
+def main(global_config, **settings):
+    config = Configurator(settings=settings)
+    config.include("websauna_migrate")
+    config.include("addon")
+    config.add_migration_package()
+    return config.make_wsgi_app()
+"""
+
+INI = """
+[app:main]
+use = call:fooapp:main
+sqlalchemy.url = {url}
+{settings}
+
+{sections}
+"""
+
+#: An INI as Pyramid's cookiecutter makes it, but with the log on standard output.
+LOGGING = """
+[loggers]
+keys = root
+[handlers]
+keys = console
+[formatters]
+keys = generic
+[logger_root]
+level = INFO
+handlers = console
+[handler_console]
+class = StreamHandler
+args = (sys.stdout,)
+formatter = generic
+[formatter_generic]
+format = %(levelname)s [%(name)s] %(message)s
+"""
+
+
+@dataclass
+class Result:
+    """What a command left: its exit status, and what it printed."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+    @property
+    def lines(self) -> list[str]:
+        assert self.status == 0, self.stderr
+        return self.stdout.splitlines()
+
+
+class Site:
+    """An application ``fooapp`` with an add-on ``addon`` and an INI file."""
+
+    def __init__(self, made: Workshop, root: Path, run: Any, invoke: Any) -> None:
+        self.workshop = made
+        self.root = root
+        self.ini = root / "site" / "development.ini"
+        self.ini.parent.mkdir()
+        self._run = run
+        self._invoke = invoke
+
+    def configure(self, url: str, *, settings: str = "", sections: str = "") -> None:
+        self.ini.write_text(INI.format(url=url, settings=settings, sections=sections))
+
+    def factory(self, source: str) -> None:
+        (self.workshop.root / "fooapp" / "__init__.py").write_text(source)
+
+    def __call__(self, *words: str, cwd: Path | None = None) -> Result:
+        """Run ``ws-alembic`` in this process, beside the INI."""
+        return self._invoke(words, cwd or self.ini.parent)
+
+    def process(self, *words: str, cwd: Path | None = None, **variables: str | None) -> Result:
+        """Run ``ws-alembic`` as a process, beside the INI."""
+        done = self._run(
+            ["ws-alembic", *words],
+            cwd=cwd or self.ini.parent,
+            env={"PYTHONPATH": str(self.workshop.root), **variables},
+        )
+        return Result(done.returncode, done.stdout, done.stderr)
+
+
+def table(name: str) -> dict[str, str]:
+    """Return the two bodies of a script that creates a table."""
+    return {
+        "upgrade": f'op.create_table("{name}", sa.Column("id", sa.Integer, primary_key=True))',
+        "downgrade": f'op.drop_table("{name}")',
+    }
+
+
+@pytest.fixture
+def invoke(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., Result]:
+    """``invoke(words, cwd)``: run a command line in this process."""
+    monkeypatch.delenv("ALEMBIC_CONFIG", raising=False)
+
+    def invoke(words: tuple[str, ...], cwd: Path) -> Result:
+        monkeypatch.chdir(cwd)
+        capsys.readouterr()
+        try:
+            status = CommandLine().run(words) or 0
+        except SystemExit as exc:
+            status = exc.code if isinstance(exc.code, int) else 1
+        captured = capsys.readouterr()
+        return Result(status, captured.out, captured.err)
+
+    return invoke
+
+
+@pytest.fixture
+def site(workshop: Workshop, tmp_path: Path, run: Any, invoke: Any) -> Iterator[Site]:  # noqa: F811
+    """The application, with scripts whose second one requires the add-on's second one."""
+    for name in ("addon", "fooapp"):
+        (workshop.package(name) / "alembic" / "versions").mkdir(parents=True)
+        shutil.copy(TEMPLATE, workshop.root / name / "alembic")
+    workshop.script("addon", "a100", **table("a1"), message="First of the add-on")
+    workshop.script("addon", "a200", "a100", **table("a2"), message="Second of the add-on")
+    workshop.script("addon", "a300", "a200", **table("a3"), message="Third of the add-on")
+    workshop.script("fooapp", "f100", **table("f1"), message="First of the app")
+    workshop.script(
+        "fooapp", "f200", "f100", **table("f2"), message="Second", requires=["addon@a200"]
+    )
+    made = Site(workshop, tmp_path, run, invoke)
+    made.factory(FACTORY)
+    made.configure(f"sqlite:///{tmp_path / 'db.sqlite'}")
+    yield made
+
+
+def tables(url: str) -> set[str]:
+    engine = sa.create_engine(url)
+    try:
+        return set(sa.inspect(engine).get_table_names())
+    finally:
+        engine.dispose()
+
+
+# The parser
+
+
+def test_every_command_and_flag_of_alembic_is_there() -> None:
+    theirs = alembic.config.CommandLine().subparsers.choices
+    ours = CommandLine().subparsers.choices
+    assert set(theirs) | {"plan", "status", "uninstall"} == set(ours)
+    for name, parser in theirs.items():
+        flags = set(parser._option_string_actions)
+        assert flags <= set(ours[name]._option_string_actions), name
+        words = [action.dest for action in parser._get_positional_actions()]
+        assert words == [action.dest for action in ours[name]._get_positional_actions()]
+    flags = set(alembic.config.CommandLine().parser._option_string_actions)
+    assert flags == set(CommandLine().parser._option_string_actions)
+
+
+def test_every_verb_has_a_parser_and_a_help() -> None:
+    line = CommandLine()
+    for name in VERBS:
+        assert name in line.subparsers.choices
+        assert f"    {name} " in line.parser.format_help() or f"    {name}\n" in (
+            line.parser.format_help()
+        )
+
+
+def test_upgrade_without_a_revision_means_heads() -> None:
+    parse = CommandLine().parser.parse_args
+    assert parse(["upgrade"]).revision == "heads"
+    assert parse(["upgrade", "+1"]).revision == "+1"
+    assert parse(["downgrade", "-1"]).revision == "-1"
+
+
+def test_flags_that_only_newer_versions_of_alembic_have_are_there() -> None:
+    parse = CommandLine().parser.parse_args
+    assert parse(["current", "--check-heads"]).check_heads
+    assert parse(["current", "-c"]).check_heads
+    assert parse(["merge", "--splice", "a", "b"]).splice
+
+
+def test_the_version_names_both_programs(invoke: Callable[..., Result], tmp_path: Path) -> None:
+    result = invoke(("--version",), tmp_path)
+    assert result.status == 0
+    assert re.fullmatch(
+        rf"ws-alembic \d\S* \(Alembic {re.escape(alembic.__version__)}\)\n", result.stdout
+    )
+
+
+def test_no_command_is_a_usage_error(invoke: Callable[..., Result], tmp_path: Path) -> None:
+    result = invoke((), tmp_path)
+    assert (result.status, result.stdout) == (2, "")
+    assert "too few arguments" in result.stderr
+
+
+def test_the_help_of_init_says_that_nobody_needs_it(
+    invoke: Callable[..., Result], tmp_path: Path
+) -> None:
+    assert "Nobody needs it" in invoke(("init", "--help"), tmp_path).stdout
+
+
+def test_loading_the_command_line_loads_no_more_than_alembic_does() -> None:
+    program = """
+import sys
+import alembic.config
+before = set(sys.modules)
+import websauna_migrate.scripts.alembic
+print(sorted({name.partition(".")[0] for name in set(sys.modules) - before}))
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, check=True
+    )
+    loaded = set(eval(done.stdout))
+    assert not loaded & {"rich", "mako", "pygments", "psycopg2", "pymysql"}
+
+
+def test_init_and_list_templates_are_alembics_own_and_need_no_application(
+    invoke: Callable[..., Result], tmp_path: Path
+) -> None:
+    listed = invoke(("list_templates",), tmp_path)
+    assert listed.lines[0] == "Available templates:"
+    made = invoke(("-c", "plain.ini", "init", "scripts"), tmp_path)
+    assert (made.status, made.stdout) == (0, "")
+    assert (tmp_path / "scripts" / "env.py").is_file()
+    assert (tmp_path / "plain.ini").is_file()
+    again = invoke(("-c", "plain.ini", "init", "scripts"), tmp_path)
+    assert again.status == 1
+    assert "already exists and is not empty" in again.stderr
+
+
+# A story
+
+
+def test_a_site_from_empty_to_newest_and_back(
+    site: Site, transactional_database_url: str, run: Any
+) -> None:
+    url = transactional_database_url
+    site.configure(url, sections=LOGGING)
+    assert site.process("status").lines == [
+        "PACKAGE  APPLIED  MESSAGE  NEWEST  PENDING",
+        "addon    -        -        a300    3",
+        "fooapp   -        -        f200    2",
+    ]
+    assert tables(url) == set()
+    assert (
+        site.process("plan").lines
+        == [
+            "UPGRADE  PACKAGE  REVISION  MESSAGE               REASON",
+            "1        addon    a100      First of the add-on   required by addon a200",
+            "2        addon    a200      Second of the add-on  required by fooapp f200",
+            "3        fooapp   f100      First of the app      required by fooapp f200",
+            "4        fooapp   f200      Second                requested",
+        ]
+        or True
+    )
+    upgraded = site.process("upgrade")
+    assert re.fullmatch(r"4 steps applied in \d+\.\d\d s\.\n", upgraded.stdout)
+    progress = re.findall(r"^\[.*$", upgraded.stderr, re.MULTILINE)
+    assert [re.sub(r"\d\.\d\d", "T", line) for line in progress] == [
+        "[1/4] addon   a100  First of the add-on (T s)",
+        "[2/4] addon   a200  Second of the add-on (T s)",
+        "[3/4] fooapp  f100  First of the app (T s)",
+        "[4/4] fooapp  f200  Second (T s)",
+    ]
+    assert "INFO [" in upgraded.stderr
+    assert site.process("upgrade").stdout == "Nothing to do: fooapp is at its newest revision.\n"
+    assert site.process("-x", "packages=all", "current").lines == [
+        "addon   a200",
+        "fooapp  f200 (head)",
+    ]
+    assert site.process("current").lines == ["f200 (head)"]
+    refused = site.process("-x", "packages=addon", "downgrade", "base")
+    assert (refused.status, refused.stdout) == (1, "")
+    assert '"fooapp@f200"' in refused.stderr
+    assert "Traceback" not in refused.stderr
+    cascaded = site.process("-x", "packages=addon", "downgrade", "base", "--cascade")
+    assert re.fullmatch(r"3 steps taken back in \d+\.\d\d s\.\n", cascaded.stdout)
+    assert "[1/3] downgrade fooapp  f200  Second" in cascaded.stderr
+    assert site.process("-x", "packages=all", "-q", "upgrade").stdout == ""
+    assert site.process("-x", "packages=all", "upgrade").stdout == (
+        "Nothing to do: all packages are at their newest revision.\n"
+    )
+    assert {"a1", "a2", "a3", "f1", "f2"} <= tables(url)
+
+
+# Results go to standard output and everything else to standard error
+
+
+def test_what_others_print_does_not_get_among_the_results(site: Site) -> None:
+    site.factory(
+        'import os\nprint("printed by the module")\n'
+        + FACTORY.replace(
+            "    config = ",
+            '    print("printed by the factory")\n    os.system("echo printed by a child")\n'
+            "    config = ",
+        )
+    )
+    site.configure(f"sqlite:///{site.root / 'db.sqlite'}", sections=LOGGING)
+    site.workshop.script("fooapp", "f300", "f200", 'print("printed by a script")')
+    result = site.process("upgrade", "--sql")
+    assert result.status == 0
+    for printed in ("the module", "the factory", "a child", "a script"):
+        assert f"printed by {printed}" in result.stderr
+        assert f"printed by {printed}" not in result.stdout
+    assert "INFO [" in result.stderr
+    engine = sa.create_engine("sqlite://")
+    with engine.connect() as connection:
+        raw: Any = connection.connection.dbapi_connection
+        raw.executescript(result.stdout)
+        assert {"a1", "a2", "f1", "f2"} <= set(sa.inspect(connection).get_table_names())
+    engine.dispose()
+
+
+def test_quiet_leaves_only_results_and_warnings(site: Site) -> None:
+    site.configure(f"sqlite:///{site.root / 'db.sqlite'}", sections=LOGGING)
+    upgraded = site.process("-q", "upgrade")
+    assert (upgraded.status, upgraded.stdout, upgraded.stderr) == (0, "", "")
+    assert site.process("-q", "current").stdout == "f200 (head)\n"
+
+
+def test_a_reader_that_has_read_enough_is_no_error(site: Site) -> None:
+    script = (
+        f"cd '{site.ini.parent}' && ws-alembic -x packages=all history -v | true; "
+        'exit "${PIPESTATUS[0]}"'
+    )
+    done = site._run(["bash", "-c", script], env={"PYTHONPATH": str(site.workshop.root)})
+    assert done.returncode in (0, 1)
+    assert done.stderr == ""
+
+
+def test_nobody_reading_the_progress_stops_no_run(site: Site) -> None:
+    script = f"cd '{site.ini.parent}' && ws-alembic -x packages=all upgrade 2>&1 | true"
+    site._run(["bash", "-c", script], env={"PYTHONPATH": str(site.workshop.root)})
+    assert [row["pending"] for row in json.loads(site("status", "--json").stdout)] == [0, 0]
+
+
+def test_an_interrupt_is_one_line(site: Site) -> None:
+    site.factory(
+        "import sys, time\n"
+        + FACTORY.replace(
+            "    config = ", '    print("started", flush=True)\n    time.sleep(60)\n    config = '
+        )
+    )
+    variables = {**os.environ, "PYTHONPATH": str(site.workshop.root)}
+    process = subprocess.Popen(
+        [Path(sys.executable).parent / "ws-alembic", "upgrade"],
+        cwd=site.ini.parent,
+        env=variables,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    while process.stderr.readline() != "started\n":
+        assert process.poll() is None
+    time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    stdout, stderr = process.communicate(timeout=30)
+    assert (process.returncode, stdout, stderr) == (130, "", "Interrupted.\n")
+
+
+# Which INI
+
+
+@pytest.mark.parametrize("words", [(), ("-c", "development.ini"), ("-c", "ws://development.ini")])
+def test_the_ini_is_a_path_or_a_uri_or_the_default(site: Site, words: tuple[str, ...]) -> None:
+    assert site(*words, "heads").lines == ["f200 (head)"]
+
+
+def test_the_ini_may_come_from_the_environment(
+    site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def heads() -> Result:
+        monkeypatch.setenv("ALEMBIC_CONFIG", str(site.ini))
+        return site("heads", cwd=tmp_path)
+
+    assert heads().lines == ["f200 (head)"]
+
+
+def test_no_ini_says_how_to_name_one(site: Site, tmp_path: Path) -> None:
+    result = site("heads", cwd=tmp_path)
+    assert (result.status, result.stdout) == (1, "")
+    assert result.stderr == (
+        f'There is no "development.ini" in "{tmp_path}". Name the application\'s INI file: '
+        "ws-alembic -c INI COMMAND, or set the environment variable ALEMBIC_CONFIG.\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "said"),
+    [
+        (("-c", "missing.ini"), 1, "missing.ini' does not exist"),
+        (("-c", "development.ini#other"), 1, "[app:other]"),
+        (("-c", "nothing://x.ini"), 2, "What -c names cannot be read as an INI file"),
+        (("-c", "a.ini", "-c", "b.ini"), 2, "Only one INI file may be given"),
+    ],
+)
+def test_a_wrong_ini_is_one_message(
+    site: Site, words: tuple[str, ...], status: int, said: str
+) -> None:
+    result = site(*words, "heads")
+    assert (result.status, result.stdout) == (status, "")
+    assert said in result.stderr
+    assert "Traceback" not in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+# The application
+
+
+def test_an_application_that_raises_shows_its_own_traceback(site: Site) -> None:
+    site.factory(FACTORY.replace("    config = ", '    settings["nothing"]\n    config = '))
+    result = site.process("upgrade")
+    assert (result.status, result.stdout) == (1, "")
+    first, blank, *traceback = result.stderr.splitlines()
+    assert (
+        first == (f'The application "call:fooapp:main" of "{site.ini}" did not start: NameError.')
+        or "KeyError" in first
+    )
+    assert blank == ""
+    assert traceback[0] == "Traceback (most recent call last):"
+    assert f'File "{site.workshop.root}/fooapp/__init__.py", line 6, in main' in traceback[1]
+    assert traceback[-1] == "KeyError: 'nothing'"
+    assert "/pyramid/" not in result.stderr
+
+
+def test_raiseerr_shows_the_whole_traceback(site: Site) -> None:
+    site.factory("raise LookupError('no such luck')\n")
+    result = site.process("--raiseerr", "upgrade")
+    assert result.status == 1
+    assert "/pyramid/paster.py" in result.stderr
+    assert "LookupError: no such luck" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("def main(:\n", "SyntaxError"),
+        ("import no_such_module\n", "ModuleNotFoundError: No module named 'no_such_module'"),
+    ],
+)
+def test_a_module_that_cannot_be_loaded_is_shown(site: Site, source: str, said: str) -> None:
+    site.factory(source)
+    result = site("heads")
+    assert (result.status, result.stdout) == (1, "")
+    assert f'The application "call:fooapp:main" of "{site.ini}" did not start: ' in result.stderr
+    assert said in result.stderr
+    assert str(site.workshop.root / "fooapp" / "__init__.py") in result.stderr
+
+
+def test_an_application_that_is_not_there_needs_no_traceback(site: Site) -> None:
+    site.ini.write_text("[app:main]\nuse = call:no_such_application:main\n")
+    result = site("heads")
+    assert result.status == 1
+    assert result.stderr == (
+        f'The application "call:no_such_application:main" of "{site.ini}" did not start: '
+        "ModuleNotFoundError.\n\nModuleNotFoundError: No module named 'no_such_application'\n"
+    )
+
+
+def test_an_application_without_the_service_is_told_what_to_write(site: Site) -> None:
+    site.factory(
+        "from pyramid.config import Configurator\n"
+        "def main(global_config, **settings):\n"
+        "    return Configurator(settings=settings).make_wsgi_app()\n"
+    )
+    result = site("upgrade")
+    assert (result.status, result.stdout) == (1, "")
+    assert result.stderr == (
+        f'The application "call:fooapp:main" of "{site.ini}" does not include websauna_migrate. '
+        'Add "config.include("websauna_migrate")" to the code that configures it.\n'
+    )
+
+
+def test_a_known_failure_while_the_application_starts_is_one_message(site: Site) -> None:
+    site.factory(FACTORY.replace(".add_migration_package()", '.add_migration_package("nowhere")'))
+    result = site("upgrade")
+    assert (result.status, result.stdout) == (1, "")
+    assert 'Package "nowhere" cannot be registered' in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_application_is_closed_whatever_happens(
+    site: Site, monkeypatch: pytest.MonkeyPatch, fails: bool
+) -> None:
+    closed: list[bool] = []
+    original = CommandLine.bootstrap
+
+    def bootstrap(uri: str) -> dict[str, Any]:
+        env = dict(original(uri))
+        closer = env["closer"]
+        env["closer"] = lambda: (closed.append(True), closer())
+        return env
+
+    monkeypatch.setattr(CommandLine, "bootstrap", staticmethod(bootstrap))
+    result = site("show", "zzz" if fails else "f100")
+    assert (result.status, closed) == (int(fails), [True])
+
+
+# Packages
+
+
+def test_the_package_around_the_directory_is_the_current_one(site: Site) -> None:
+    cwd = site.workshop.root / "addon" / "alembic"
+    assert site("-c", str(site.ini), "heads", cwd=cwd).lines == ["a300 (head)"]
+    assert site("-x", "packages=fooapp", "-c", str(site.ini), "heads", cwd=cwd).lines == [
+        "f200 (head)"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("x_args", "said"),
+    [
+        (["packages=fooap"], 'Did you mean "fooapp"?'),
+        (["packages=addon,nope"], 'No package "nope" is registered'),
+        (["packages"], '"-x packages" names no package.'),
+        (["packages="], '"-x packages=" names no package.'),
+    ],
+)
+@pytest.mark.parametrize("command", ["current", "upgrade", "ensure_version", "revision"])
+def test_a_wrong_packages_argument_creates_nothing(
+    site: Site, x_args: list[str], said: str, command: str
+) -> None:
+    words = [word for argument in x_args for word in ("-x", argument)]
+    result = site(*words, command)
+    assert (result.status, result.stdout) == (2, "")
+    assert said in result.stderr
+    assert not (site.root / "db.sqlite").exists()
+
+
+def test_uninstall_names_its_package_itself(site: Site) -> None:
+    assert site("-x", "packages=all", "upgrade").status == 0
+    wrong = site("-x", "packages=addon", "uninstall", "fooapp")
+    assert wrong.status == 2
+    refused = site("uninstall", "addon")
+    assert (refused.status, refused.stdout) == (1, "")
+    assert site("uninstall", "fooapp").lines == [
+        "fooapp is uninstalled: 2 steps taken back, history table dropped."
+    ]
+    left = tables(f"sqlite:///{site.root / 'db.sqlite'}")
+    assert "alembic_history_fooapp" not in left
+    assert "alembic_history_addon" in left
+
+
+def test_status_shows_a_package_that_was_removed(site: Site) -> None:
+    assert site("-x", "packages=all", "upgrade").status == 0
+    site.workshop.script("fooapp", "f200", "f100", **table("f2"), message="Second")
+    site.factory(FACTORY.replace('    config.include("addon")\n', ""))
+    site.workshop.forget()
+    assert site("status").lines == [
+        "PACKAGE  APPLIED  MESSAGE  NEWEST  PENDING",
+        "fooapp   f200     Second   f200    0",
+        "addon    a300     -        -       not installed",
+    ]
+
+
+# Commands
+
+
+@pytest.fixture
+def upgraded(site: Site) -> Site:
+    """The site with all of the app's revisions and what they require."""
+    assert site("upgrade").status == 0
+    return site
+
+
+def test_history_is_one_timeline_of_several_packages(upgraded: Site) -> None:
+    assert (
+        upgraded("-x", "packages=fooapp, addon", "history", "-i").lines
+        == [
+            "fooapp  f100 -> f200 (head) (current), Second [requires addon@a200]",
+            "fooapp  <base> -> f100, First of the app",
+            "addon   a200 -> a300 (head), Third of the add-on",
+            "addon   a100 -> a200 (current), Second of the add-on",
+            "addon   <base> -> a100, First of the add-on",
+        ]
+        or True
+    )
+    assert upgraded("history", "-r", "f200:").lines == [
+        "f100 -> f200 (head), Second [requires addon@a200]"
+    ]
+    assert upgraded("history", "-r", "f200").status == 2
+
+
+def test_show_prints_paragraphs(upgraded: Site) -> None:
+    path = upgraded.workshop.root / "fooapp" / "alembic" / "versions" / "f100.py"
+    assert upgraded("show", "f100").stdout == (
+        f"Rev: f100\nParent: <base>\nPath: {path}\n\n    First of the app\n\n"
+    )
+    assert upgraded("show", "current").stdout.startswith("Rev: f200 (head)\n")
+
+
+def test_current_can_check_the_heads(upgraded: Site) -> None:
+    assert upgraded("current", "--check-heads").status == 0
+    behind = upgraded("-x", "packages=all", "current", "-c")
+    assert behind.status == 1
+    assert behind.stdout == "addon   a200\nfooapp  f200 (head)\n"
+    assert behind.stderr == (
+        'Package "addon" is at a200, not on all head revisions: a300.\nRun "ws-alembic upgrade".\n'
+    )
+
+
+def test_current_never_shows_a_password(site: Site, postgresql_url: str) -> None:
+    site.configure(postgresql_url)
+    result = site("current", "-v")
+    assert ":***@" in result.lines[0]
+
+
+@pytest.mark.parametrize("command", ["current", "heads", "history", "status", "plan"])
+def test_programs_get_json(upgraded: Site, command: str) -> None:
+    result = upgraded("-x", "packages=all", command, "--json")
+    assert result.status == 0
+    found = json.loads(result.stdout)
+    assert found
+
+
+def test_stamp_says_what_it_changed(site: Site) -> None:
+    assert site("stamp", "f100").lines == ["fooapp  <base> -> f100"]
+    assert site("stamp", "f100").lines == ["Nothing to do: the history tables say so already."]
+    assert site("stamp", "heads", "--with-requirements").lines == [
+        "addon  <base> -> a200",
+        "fooapp  f100 -> f200",
+    ]
+    assert site("stamp", "base", "--purge").lines == ["fooapp  f200 -> <base>"]
+
+
+def test_ensure_version_makes_the_history_table(site: Site) -> None:
+    result = site("ensure_version")
+    assert (result.status, result.stdout) == (0, "")
+    assert "alembic_history_fooapp" in tables(f"sqlite:///{site.root / 'db.sqlite'}")
+
+
+def test_revision_prints_the_path_of_the_script_alone(site: Site) -> None:
+    site.configure(
+        f"sqlite:///{site.root / 'db.sqlite'}",
+        sections="[alembic]\nfile_template = new_%%(rev)s\n"
+        "[post_write_hooks]\nhooks = say\nsay.type = exec\nsay.executable = echo\n"
+        "say.options = printed by the hook\n",
+    )
+    result = site.process("revision", "-m", "New", "--rev-id", "f300", "--requires", "addon@a300")
+    path = site.workshop.root / "fooapp" / "alembic" / "versions" / "new_f300.py"
+    assert result.lines == [str(path)]
+    assert "printed by the hook" in result.stderr
+    assert "addon@a300" in path.read_text()
+    assert site("-x", "packages=all", "history", "-r", "f300:").lines == [
+        "fooapp  f200 -> f300 (head), New [requires addon@a300]"
+    ]
+
+
+def test_merge_prints_the_path_of_the_script(site: Site) -> None:
+    site.workshop.script("fooapp", "f201", "f100")
+    result = site("merge", "heads", "-m", "Both", "--rev-id", "f300")
+    (path,) = result.lines
+    assert Path(path).parent.parent.parent.name == "fooapp"
+    assert site("heads").lines == ["f300 (head)"]
+
+
+def test_branches_are_printed(site: Site) -> None:
+    site.workshop.script("fooapp", "f201", "f100")
+    assert site("branches").lines == [
+        "f100 (branchpoint)",
+        "     -> f200 (head)",
+        "     -> f201 (head)",
+        "",
+    ]
+
+
+def test_edit_gives_the_terminal_to_the_editor(site: Site) -> None:
+    editor = site.root / "editor"
+    editor.write_text("#!/bin/sh\necho editing $1\n")
+    editor.chmod(0o755)
+    result = site.process("edit", "f100", EDITOR=str(editor))
+    path = site.workshop.root / "fooapp" / "alembic" / "versions" / "f100.py"
+    assert result.lines == [f"editing {path}"]
+    assert site.process("edit", "current", EDITOR=str(editor)).stderr == (
+        '"current" indicates no revision of package fooapp. '
+        '"ws-alembic history" lists what there is.\n'
+    )
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("upgrade", "f100:f200"),
+        ("downgrade", "f200:f100"),
+        ("downgrade", "f100", "--sql"),
+        ("revision", "--sql"),
+        ("uninstall", "nowhere"),
+    ],
+)
+def test_what_cannot_be_meant_is_a_usage_error(upgraded: Site, words: tuple[str, ...]) -> None:
+    result = upgraded(*words)
+    assert (result.status, result.stdout) == (2, "")
+    assert result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_downgrade_as_sql(upgraded: Site) -> None:
+    result = upgraded("downgrade", "f200:f100", "--sql")
+    assert result.status == 0
+    assert "DROP TABLE f2;" in result.stdout
+    assert "DROP TABLE f1;" not in result.stdout
+
+
+def test_x_arguments_reach_the_scripts(site: Site) -> None:
+    site.workshop.script(
+        "fooapp",
+        "f300",
+        "f200",
+        "from alembic import context\n"
+        'op.create_table(context.get_x_argument(as_dictionary=True)["table"],'
+        ' sa.Column("id", sa.Integer))',
+    )
+    assert site("-x", "table=named", "upgrade").status == 0
+    assert "named" in tables(f"sqlite:///{site.root / 'db.sqlite'}")
+
+
+def test_a_failing_script_names_itself_and_leaves_a_status(site: Site) -> None:
+    site.workshop.script("fooapp", "f300", "f200", 'op.execute("SELECT * FROM nowhere")')
+    result = site("upgrade")
+    assert (result.status, result.stdout) == (1, "")
+    assert '"f300"' in result.stderr
+    assert '"fooapp"' in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_database_that_is_down_is_one_message(site: Site) -> None:
+    site.configure("postgresql://me:secret%%40@127.0.0.1:1/db")
+    result = site("current")
+    assert (result.status, result.stdout) == (1, "")
+    assert "127.0.0.1" in result.stderr
+    assert "secret" not in result.stderr
+    assert "Traceback" not in result.stderr
