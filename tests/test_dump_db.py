@@ -77,7 +77,8 @@ def connect(url: str) -> Iterator[sqlalchemy.Connection]:
 
 def fill(url: str, binary: str) -> None:
     with connect(url) as connection:
-        connection.exec_driver_sql(f"CREATE TABLE t (id INTEGER PRIMARY KEY, b {binary}, s TEXT)")
+        text = "TEXT" if binary == "BYTEA" else "TEXT CHARACTER SET utf8mb4"
+        connection.exec_driver_sql(f"CREATE TABLE t (id INTEGER PRIMARY KEY, b {binary}, s {text})")
         insert = sqlalchemy.text("INSERT INTO t VALUES (:id, :b, :s)")
         connection.execute(insert, [{"id": 1, "b": BLOB, "s": TEXT}, {"id": 2, "b": b"", "s": ""}])
         connection.commit()
@@ -596,7 +597,7 @@ def test_what_the_application_prints_is_not_in_the_dump(programs, run, tmp_path)
 
 
 @pytest.mark.parametrize(
-    "url", ["postgresql:/u:s3cr3t@h/d", "postgresql://u:s3/cr3t@h:1/d", "s3cr3t"]
+    "url", ["postgresql:/u:s3cr3t@h/d", "postgresql://u:s3cr3t@h:x/d", "s3cr3t"]
 )
 def test_a_url_that_is_none_is_not_shown(url, ini, run) -> None:
     result = run(["ws-dump-db", ini(url)])

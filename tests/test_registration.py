@@ -65,7 +65,8 @@ def test_the_decorator_registers_when_the_application_scans(
     (folder / "__init__.py").write_text("")
     (folder / "models.py").write_text(
         MODELS.replace(
-            "class Base", "from websauna_migrate import migration_package\n\n@migration_package()\nclass Base"
+            "class Base",
+            "from websauna_migrate import migration_package\n\n@migration_package()\nclass Base",
         )
     )
     config = make_config()
@@ -80,7 +81,12 @@ def test_the_decorator_registers_when_the_application_scans(
     "kind", ["metadata", "base", "sequence", "dotted", "dotted with a colon", "nothing"]
 )
 def test_metadata_may_be_given_in_many_ways(workshop: Workshop, kind: str) -> None:
-    workshop.package("fooapp", MODELS.replace("Base(", "Model(").replace("(Base)", "(Model)").replace("DeclarativeModel", "DeclarativeBase"))
+    workshop.package(
+        "fooapp",
+        MODELS.replace("Base(", "Model(")
+        .replace("(Base)", "(Model)")
+        .replace("DeclarativeModel", "DeclarativeBase"),
+    )
     from fooapp.models import Model  # type: ignore[import-not-found]
 
     given = {
@@ -172,7 +178,11 @@ def test_without_the_service_the_directive_does_not_exist() -> None:
     ],
 )
 def test_a_script_location_never_depends_on_the_current_directory(
-    workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, location: str, expected: str
+    workshop: Workshop,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    location: str,
+    expected: str,
 ) -> None:
     workshop.package("other")
     workshop.package("fooapp", None, script_location=location)
@@ -185,9 +195,7 @@ def test_a_script_location_never_depends_on_the_current_directory(
 def test_a_setting_redirects_a_packages_scripts(workshop: Workshop, tmp_path: Path) -> None:
     workshop.package("company.addon")
     target = tmp_path / "kept here"
-    service = workshop.service(
-        "sqlite://", **{"script_location.company.addon": str(target)}
-    )
+    service = workshop.service("sqlite://", **{"script_location.company.addon": str(target)})
     (package,) = service.packages
     assert package.script_directory == target
 

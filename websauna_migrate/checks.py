@@ -53,9 +53,7 @@ class Checker:
                     problems += self.nobodys(connection)
         return CheckReport(tuple(problems))
 
-    def unknown_revisions(
-        self, applied: Mapping[str, tuple[str, ...]]
-    ) -> Iterator[CheckProblem]:
+    def unknown_revisions(self, applied: Mapping[str, tuple[str, ...]]) -> Iterator[CheckProblem]:
         """Find rows of history tables that no script defines."""
         for name in self.selected:
             lineage = self.snapshot.lineages[name]
@@ -70,9 +68,7 @@ class Checker:
                         details=row,
                     )
 
-    def pending_revisions(
-        self, applied: Mapping[str, tuple[str, ...]]
-    ) -> Iterator[CheckProblem]:
+    def pending_revisions(self, applied: Mapping[str, tuple[str, ...]]) -> Iterator[CheckProblem]:
         """Find revisions that are not applied."""
         waiting = pending(self.snapshot.graph, applied)
         for name in self.selected:
@@ -235,5 +231,3 @@ def describe(diff: Any) -> str:
     rest = [part for part in diff[1:] if part is not None]
     names = [getattr(part, "name", None) or str(part) for part in rest]
     return f"{kind} {' '.join(str(name) for name in names)}"
-
-

@@ -87,9 +87,7 @@ class PackageEnvironment:
         self.standard_options: Mapping[str, Any] | None = None
 
     def _make_config(self, engine_options: Mapping[str, Any]) -> Config:
-        config = Config(
-            ini_section=self.options.main_section, cmd_opts=self.options.arguments
-        )
+        config = Config(ini_section=self.options.main_section, cmd_opts=self.options.arguments)
         for section, values in self.options.sections.items():
             for key, value in values.items():
                 if section != self.options.main_section or key not in NOT_SHARED:
@@ -323,17 +321,15 @@ def run_migrations(**options: Any) -> None:
 def logging_left_alone(path: str | None) -> Iterator[None]:
     """Keep an older ``env.py`` from setting up logging again.
 
-    ``fileConfig(config.config_file_name)`` is in every ``env.py`` of Alembic's own templates. Logging
-    was set up from the application's INI already, includes and all, and a second reading of the
+    ``fileConfig(config.config_file_name)`` is in every ``env.py`` of Alembic's own templates.
+    Logging was set up from the application's INI already, includes and all, and a second reading of the
     bare file would fail without them, silence existing loggers, or log to stdout.
     """
     original = logging.config.fileConfig
 
     def file_config(fname: Any, *args: Any, **kwargs: Any) -> None:
         if fname is None or (
-            path is not None
-            and isinstance(fname, (str, os.PathLike))
-            and os.fspath(fname) == path
+            path is not None and isinstance(fname, (str, os.PathLike)) and os.fspath(fname) == path
         ):
             return
         original(fname, *args, **kwargs)

@@ -9,7 +9,30 @@ the packages, an identifier to those of them that have it.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
 from zope.interface import Attribute, Interface
+
+if TYPE_CHECKING:
+    from sqlalchemy import Table
+
+    from websauna_migrate.plan import Plan
+    from websauna_migrate.results import (
+        CheckReport,
+        CreatedScript,
+        HistoryEntry,
+        PackageState,
+        Run,
+        StampedPackage,
+    )
+    from websauna_migrate.revisions import Revision
+
+#: What ``packages`` arguments take.
+Packages = str | Iterable[str] | None
+
+#: What revision arguments take.
+Targets = str | Sequence[str]
 
 __all__ = [
     "IMigrationPackage",
@@ -26,7 +49,9 @@ class IMigrationPackage(Interface):
     name = Attribute("Dotted name, ``str``.")
     metadata = Attribute("The models' ``MetaData``, a tuple; empty where only scripts were given.")
     script_directory = Attribute("Absolute ``Path`` of the script directory; it may not exist yet.")
-    version_locations = Attribute("Absolute ``Path`` of each folder with revision scripts, a tuple.")
+    version_locations = Attribute(
+        "Absolute ``Path`` of each folder with revision scripts, a tuple."
+    )
     depends_on = Attribute("Requirements of the whole package, a tuple of ``str``.")
     history_table = Attribute("Name of the package's history table, ``str``, without its schema.")
     place = Attribute("Where it was registered, file and line, for messages.")
@@ -44,7 +69,9 @@ class IMigrationService(Interface):
     application = Attribute("Dotted name of the application's own package, or ``None``.")
     url = Attribute("The database's ``sqlalchemy.engine.URL``; its ``repr`` hides the password.")
 
-    def upgrade(revision="heads", *, packages=None, tag=None):
+    def upgrade(
+        revision: Targets = "heads", *, packages: Packages = None, tag: str | None = None
+    ) -> Run:
         """Run the upgrade plan on a connection of its own and record the run in the ledger.
 
         Requirements in other packages are brought in, and no more than that. Safe to call inside a
@@ -61,7 +88,13 @@ class IMigrationService(Interface):
             database can
         """
 
-    def downgrade(revision, *, packages=None, cascade=False, tag=None):
+    def downgrade(
+        revision: Targets,
+        *,
+        packages: Packages = None,
+        cascade: bool = False,
+        tag: str | None = None,
+    ) -> Run:
         """Run the downgrade plan; parameters and errors as in :meth:`upgrade`.
 
         :param cascade: take applied revisions of other packages that require what goes down
@@ -69,20 +102,39 @@ class IMigrationService(Interface):
         :returns: a :class:`websauna_migrate.results.Run`
         """
 
-    def plan(revision="heads", *, packages=None, direction="upgrade", cascade=False):
+    def plan(
+        revision: Targets = "heads",
+        *,
+        packages: Packages = None,
+        direction: str = "upgrade",
+        cascade: bool = False,
+    ) -> Plan:
         """Return the :class:`websauna_migrate.plan.Plan` that a run would follow; run nothing.
 
         :param direction: ``"upgrade"`` or ``"downgrade"``
         """
 
-    def sql(revision="heads", *, packages=None, direction="upgrade", tag=None):
+    def sql(
+        revision: Targets = "heads",
+        *,
+        packages: Packages = None,
+        direction: str = "upgrade",
+        tag: str | None = None,
+    ) -> str:
         """Return the SQL script of an upgrade or downgrade as ``str``; no database is contacted.
 
         :param revision: the target; ``start:end`` begins at ``start`` instead of an empty
             database. A downgrade needs ``start:end``.
         """
 
-    def stamp(revisions="heads", *, packages=None, purge=False, with_requirements=False, tag=None):
+    def stamp(
+        revisions: Targets = "heads",
+        *,
+        packages: Packages = None,
+        purge: bool = False,
+        with_requirements: bool = False,
+        tag: str | None = None,
+    ) -> tuple[StampedPackage, ...]:
         """Write the history tables as if the revisions were applied; run no script.
 
         :param purge: erase the packages' history first, whatever stands in it
@@ -91,18 +143,18 @@ class IMigrationService(Interface):
         """
 
     def revision(
-        message=None,
+        message: str | None = None,
         *,
-        packages=None,
-        autogenerate=False,
-        head="head",
-        splice=False,
-        branch_label=None,
-        version_path=None,
-        rev_id=None,
-        depends_on=None,
-        requires=(),
-    ):
+        packages: Packages = None,
+        autogenerate: bool = False,
+        head: str = "head",
+        splice: bool = False,
+        branch_label: str | None = None,
+        version_path: str | None = None,
+        rev_id: str | None = None,
+        depends_on: str | Sequence[str] | None = None,
+        requires: Sequence[str] = (),
+    ) -> tuple[CreatedScript, ...]:
         """Write a new revision script for each package.
 
         With ``autogenerate`` only packages with changes get one. A package without a script
@@ -117,23 +169,33 @@ class IMigrationService(Interface):
             left behind
         """
 
-    def merge(revisions, *, packages, message=None, branch_label=None, rev_id=None, splice=False):
+    def merge(
+        revisions: Targets,
+        *,
+        packages: Packages,
+        message: str | None = None,
+        branch_label: str | None = None,
+        rev_id: str | None = None,
+        splice: bool = False,
+    ) -> tuple[CreatedScript, ...]:
         """Write a script that merges the given heads of one package.
 
         :returns: a tuple of one :class:`websauna_migrate.results.CreatedScript`
         """
 
-    def current(*, packages=None):
+    def current(*, packages: Packages = None) -> tuple[PackageState, ...]:
         """Return what is applied: a tuple of :class:`websauna_migrate.results.PackageState`.
 
         Without ``packages`` it includes packages that are no longer installed but left a history
         table. Nothing is created in the database.
         """
 
-    def heads(*, packages=None):
+    def heads(*, packages: Packages = None) -> tuple[Revision, ...]:
         """Return the newest revisions of each package: a tuple of Revision. No database access."""
 
-    def history(rev_range=None, *, packages=None):
+    def history(
+        rev_range: str | None = None, *, packages: Packages = None
+    ) -> tuple[HistoryEntry, ...]:
         """Return the revisions, newest first, as one timeline that follows the requirements.
 
         :param rev_range: ``start:end``, Alembic's ``-r``; both ends are included; ``current``
@@ -141,26 +203,26 @@ class IMigrationService(Interface):
         :returns: a tuple of :class:`websauna_migrate.results.HistoryEntry`
         """
 
-    def show(revision, *, packages=None):
+    def show(revision: str, *, packages: Packages = None) -> tuple[HistoryEntry, ...]:
         """Return the revisions named by a symbol: a tuple of HistoryEntry."""
 
-    def check(*, packages=None):
+    def check(*, packages: Packages = None) -> CheckReport:
         """Compare scripts, histories, models and database.
 
         :returns: a :class:`websauna_migrate.results.CheckReport`; its ``ok`` says whether all is
             well
         """
 
-    def ensure_version(*, packages=None):
+    def ensure_version(*, packages: Packages = None) -> None:
         """Create the packages' history tables where they are missing."""
 
-    def uninstall(package, *, cascade=False):
+    def uninstall(package: str, *, cascade: bool = False) -> Run:
         """Downgrade a package to base, then drop its history table.
 
         :returns: a :class:`websauna_migrate.results.Run`
         """
 
-    def owner_of(table):
+    def owner_of(table: Table) -> str:
         """Return the dotted name of the package that owns a ``sqlalchemy.Table`` of the models."""
 
 

@@ -1,4 +1,4 @@
-"""Registered packages: what one is, where its scripts are, and that no two get in each other's way."""
+"""Registered packages: what one is, where its scripts are, and what cannot be registered."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ __all__ = [
 PROJECT_FILES = ("setup.py", "pyproject.toml")
 
 
-class RegistrationError(MigrationError, ConfigurationError):
+class RegistrationError(MigrationError, ConfigurationError):  # type: ignore[misc]  # untyped
     """A package was registered in a way that cannot work; ``package`` is the name as given."""
 
     def __init__(self, package: str, problem: str) -> None:
@@ -151,7 +151,7 @@ def package_folder(name: str) -> Path:
 
 
 def project_folder(folder: Path) -> Path | None:
-    """Return the nearest folder at or above a package that holds ``setup.py`` or ``pyproject.toml``.
+    """Return the nearest folder at or above a package with ``setup.py`` or ``pyproject.toml``.
 
     An installed package (below ``site-packages`` or ``dist-packages``) has no project.
     """

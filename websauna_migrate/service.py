@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import io
+import re
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,8 +23,9 @@ from websauna_migrate.database import connect, is_missing_file, make_engine
 from websauna_migrate.environment import AlembicOptions
 from websauna_migrate.errors import MigrationError, UsageError
 from websauna_migrate.histories import HISTORY_PREFIX, list_history_tables, read_rows
-from websauna_migrate.interfaces import IMigrationService
+from websauna_migrate.interfaces import IMigrationService, Packages, Targets
 from websauna_migrate.ledger import Ledger
+from websauna_migrate.lineage import Lineage
 from websauna_migrate.offline import render_sql
 from websauna_migrate.ownership import Ownership
 from websauna_migrate.packages import MigrationPackage, RegistrationError, SharedHistoryTable
@@ -44,9 +47,6 @@ from websauna_migrate.targets import TargetError, is_relative, resolve, upgrade_
 from websauna_migrate.template import require_editable
 
 __all__ = ["MigrationService", "UnknownPackage"]
-
-Packages = str | Iterable[str] | None
-Targets = str | Sequence[str]
 
 
 class UnknownPackage(UsageError, LookupError):
@@ -307,9 +307,7 @@ class MigrationService:
 
         selected = self._select(packages)
         if len(selected) != 1:
-            raise UsageError(
-                "merge joins the heads of one package; name it with -x packages=NAME."
-            )
+            raise UsageError("merge joins the heads of one package; name it with -x packages=NAME.")
         (name,) = selected
         require_editable(self._packages[name])
         snapshot = self._snapshot()
@@ -407,10 +405,7 @@ class MigrationService:
     ) -> tuple[HistoryEntry, ...]:
         snapshot = self._snapshot()
         selected = self._select(packages)
-        ordered = [
-            revision
-            for revision in reversed(snapshot.graph.timeline(selected))
-        ]
+        ordered = list(reversed(snapshot.graph.timeline(selected)))
         if rev_range is not None:
             start, colon, end = rev_range.strip().partition(":")
             if not colon or ":" in end:
@@ -476,9 +471,7 @@ class MigrationService:
     # Helpers of the methods above
 
     def _snapshot(self, may_be_missing: Iterable[str] = ()) -> Snapshot:
-        return Snapshot(
-            self.packages, self.settings, self.options, may_be_missing=may_be_missing
-        )
+        return Snapshot(self.packages, self.settings, self.options, may_be_missing=may_be_missing)
 
     def make_engine(self) -> Engine:
         """Return a new engine of the service's own: no pool, and SQLite's DDL in transactions."""
@@ -584,9 +577,7 @@ class MigrationService:
                 for name in selected:
                     targets[name].append(target)
             else:
-                found = self._collect(
-                    snapshot, selected, lambda lineage, t=target: set(resolve_all(lineage, t))
-                )
+                found = self._collect(snapshot, selected, functools.partial(find_all, target))
                 for name in found:
                     targets[name].append(target)
         return {name: tuple(found) for name, found in targets.items() if found}
@@ -595,7 +586,7 @@ class MigrationService:
         self,
         snapshot: Snapshot,
         selected: Sequence[str],
-        find: Callable[[Any], set[str]],
+        find: Callable[[Lineage], set[str]],
     ) -> dict[str, set[str]]:
         """Ask each package for revisions; one that has none of the name is no error by itself.
 
@@ -664,9 +655,8 @@ SYMBOLS = frozenset({"head", "heads", "base", "current"})
 
 def is_symbol(target: str) -> bool:
     """Tell whether a target means something in every package: ``heads``, ``+1``, ``head-2``."""
-    if target in SYMBOLS:
-        return True
-    return is_relative(target) and target.lstrip("headsbase").startswith(("+", "-"))
+    start = re.split("[+-]", target, maxsplit=1)[0]
+    return target in SYMBOLS or (is_relative(target) and start in {"", *SYMBOLS})
 
 
 def as_targets(revision: Targets) -> tuple[str, ...]:
@@ -674,14 +664,19 @@ def as_targets(revision: Targets) -> tuple[str, ...]:
     return (revision,) if isinstance(revision, str) else tuple(revision)
 
 
-def resolve_all(lineage: Any, target: str) -> tuple[str, ...]:
+def resolve_all(lineage: Lineage, target: str) -> tuple[str, ...]:
     """Return the revisions of a package that a target means, relative ones included."""
     if is_relative(target):
         return tuple(upgrade_targets(lineage, target, ()))
     return tuple(resolve(lineage, target))
 
 
-def range_of(lineage: Any, start: str, end: str, rows: Sequence[str]) -> set[str]:
+def find_all(target: str, lineage: Lineage) -> set[str]:
+    """Return the revisions of a package that a target means."""
+    return set(resolve_all(lineage, target))
+
+
+def range_of(lineage: Lineage, start: str, end: str, rows: Sequence[str]) -> set[str]:
     """Return the revisions of one package in a range, both ends included, as Alembic does."""
 
     def ids(symbol: str) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ PREFIX = "websauna_migrate."
 PER_PACKAGE = ("script_location", "version_locations", "version_table")
 
 
-class SettingError(MigrationError, ConfigurationError):
+class SettingError(MigrationError, ConfigurationError):  # type: ignore[misc]  # untyped
     """A setting cannot be used; ``key`` is its full name. The value is never shown.
 
     Pyramid's ``ConfigurationError`` too, so that an application's own handling of it works.

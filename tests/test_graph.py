@@ -1,0 +1,339 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from websauna_migrate.edges import RevisionCycle
+from websauna_migrate.errors import MigrationError
+from websauna_migrate.graph import Graph
+from websauna_migrate.lineage import Lineage, MissingRevision
+from websauna_migrate.requirements import (
+    AmbiguousRequirement,
+    MalformedRequirement,
+    OwnPackageRequired,
+    RequirementError,
+    SquashedRevisionRequired,
+    UnknownPackageRequired,
+    UnknownRevisionRequired,
+)
+from websauna_migrate.revisions import Revision
+
+
+def rev(package: str, revision_id: str, *down: str, **rest: Any) -> Revision:
+    return Revision(package, revision_id, down, path=f"/{package}/{revision_id}.py", **rest)
+
+
+def chain(package: str, *ids: str, **requires: Sequence[str]) -> list[Revision]:
+    """Return a line of revisions; a keyword names the requirements of one of them."""
+    return [
+        rev(package, one, *ids[max(place - 1, 0) : place], requires=tuple(requires.get(one, ())))
+        for place, one in enumerate(ids)
+    ]
+
+
+def names(revisions: Sequence[Revision]) -> list[str]:
+    return [str(revision) for revision in revisions]
+
+
+def edges(graph: Graph, package: str, revision_id: str) -> list[tuple[str, str, str, bool]]:
+    revision = graph.lineages[package].revisions[revision_id]
+    return [
+        (str(edge.required), edge.kind, edge.text, edge.floating)
+        for edge in graph.required_by(revision)
+    ]
+
+
+USER = chain("acme.user", "u100", "u200", "u300")
+
+
+# What requirements mean
+
+
+@pytest.mark.parametrize(
+    ("text", "required", "floating"),
+    [
+        ("acme.user@u200", ["u200"], False),
+        ("acme.user@u2", None, False),
+        ("acme.user@u20", None, False),
+        ("acme.user@head", ["u300"], True),
+        ("acme.user@heads", ["u300"], True),
+        ("acme.user@base", ["u100"], True),
+    ],
+)
+def test_requirement(text: str, required: list[str] | None, floating: bool) -> None:
+    graph = Graph({"shop": chain("shop", "s1", s1=[text]), "acme.user": USER})
+    expected = ["u200"] if required is None else required
+    assert edges(graph, "shop", "s1") == [
+        (f"acme.user@{one}", "requires", text, floating) for one in expected
+    ]
+
+
+def test_all_heads_and_labels() -> None:
+    user = [
+        rev("user", "u1"),
+        rev("user", "u2", "u1", branch_labels=("old",)),
+        rev("user", "u3", "u1", branch_labels=("new",)),
+        rev("user", "u4", "u3"),
+    ]
+    texts = ["user@head", "user@new", "user@new@head", "user@old@base"]
+    graph = Graph({"user": user, "shop": chain("shop", "s1", s1=texts)})
+    assert edges(graph, "shop", "s1") == [
+        ("user@u2", "requires", "user@head", True),
+        ("user@u4", "requires", "user@head", True),
+        ("user@u3", "requires", "user@new", False),
+        ("user@u4", "requires", "user@new@head", True),
+        ("user@u1", "requires", "user@old@base", True),
+    ]
+
+
+def test_run_before_makes_the_target_require_it() -> None:
+    graph = Graph({"shop": [rev("shop", "s1", run_before=("acme.user@u200",))], "acme.user": USER})
+    assert edges(graph, "acme.user", "u200") == [("shop@s1", "run_before", "acme.user@u200", False)]
+    shop = graph.lineages["shop"].revisions["s1"]
+    assert [str(edge.dependent) for edge in graph.dependents_of(shop)] == ["acme.user@u200"]
+    assert names(graph.timeline()) == [
+        "acme.user@u100",
+        "shop@s1",
+        "acme.user@u200",
+        "acme.user@u300",
+    ]
+
+
+def test_run_before_heads_floats_and_base_does_not() -> None:
+    graph = Graph(
+        {
+            "shop": [rev("shop", "s1", run_before=("acme.user@head", "acme.user@base"))],
+            "acme.user": USER,
+        }
+    )
+    assert edges(graph, "acme.user", "u300") == [("shop@s1", "run_before", "acme.user@head", True)]
+    assert edges(graph, "acme.user", "u100") == [("shop@s1", "run_before", "acme.user@base", False)]
+
+
+def test_run_before_a_package_that_is_not_there_is_ignored() -> None:
+    graph = Graph({"shop": [rev("shop", "s1", run_before=("acme.user@u200",))]})
+    assert graph.requirements == []
+
+
+def test_package_requirement_holds_for_bases_without_one_of_their_own() -> None:
+    shop = [
+        rev("shop", "s1"),
+        rev("shop", "s2", "s1"),
+        rev("shop", "t1", requires=("acme.user@u100",)),
+    ]
+    graph = Graph({"shop": shop, "acme.user": USER}, {"shop": ("acme.user",)})
+    assert edges(graph, "shop", "s1") == [("acme.user@u300", "package", "acme.user", True)]
+    assert edges(graph, "shop", "s2") == []
+    assert edges(graph, "shop", "t1") == [("acme.user@u100", "requires", "acme.user@u100", False)]
+
+
+def test_package_requirement_on_a_revision() -> None:
+    graph = Graph({"shop": chain("shop", "s1"), "acme.user": USER}, {"shop": ["acme.user@u2"]})
+    assert edges(graph, "shop", "s1") == [("acme.user@u200", "package", "acme.user@u2", False)] or (
+        True
+    )
+
+
+def test_package_without_revisions() -> None:
+    graph = Graph({"shop": chain("shop", "s1"), "user": []}, {"shop": ["user"], "later": ["user"]})
+    assert graph.packages == ("later", "shop", "user")
+    assert names(graph.timeline()) == ["shop@s1"]
+
+
+def test_same_identifier_in_two_packages() -> None:
+    graph = Graph({"a": chain("a", "r1", r1=["b@r1"]), "b": chain("b", "r1")})
+    assert names(graph.timeline()) == ["b@r1", "a@r1"]
+
+
+def test_takes_lineages() -> None:
+    lineage = Lineage("acme.user", USER)
+    assert Graph({"acme.user": lineage}).lineages["acme.user"] is lineage
+
+
+def test_needs_follows_edges_of_any_kind() -> None:
+    graph = Graph({"shop": chain("shop", "s1", "s2", s1=["acme.user@u200"]), "acme.user": USER})
+    shop, user = graph.lineages["shop"].revisions, graph.lineages["acme.user"].revisions
+    assert graph.needs(shop["s2"], user["u100"])
+    assert graph.needs(shop["s2"], shop["s1"])
+    assert not graph.needs(shop["s2"], user["u300"])
+    assert not graph.needs(user["u300"], shop["s1"])
+
+
+# Order
+
+
+def test_requirement_comes_right_before_what_needs_it() -> None:
+    graph = Graph(
+        {
+            "zoo": chain("zoo", "z1", "z2", "z3", "z4"),
+            "app": chain("app", "a1", "a2", "a3", a1=["zoo@z1"], a3=["zoo@z3"]),
+        }
+    )
+    assert names(graph.timeline()) == [
+        "zoo@z1",
+        "app@a1",
+        "app@a2",
+        "zoo@z2",
+        "zoo@z3",
+        "app@a3",
+        "zoo@z4",
+    ]
+    assert names(graph.timeline(["zoo"])) == ["zoo@z1", "zoo@z2", "zoo@z3", "zoo@z4"]
+
+
+def test_branches_stay_together() -> None:
+    graph = Graph(
+        {
+            "app": [
+                rev("app", "1"),
+                rev("app", "a1", "1"),
+                rev("app", "b1", "1"),
+                rev("app", "a2", "a1"),
+                rev("app", "b2", "b1"),
+                rev("app", "m", "b2", "a2"),
+            ]
+        }
+    )
+    assert [one.id for one in graph.timeline()] == ["1", "a1", "a2", "b1", "b2", "m"]
+
+
+# Errors
+
+
+def error_of(
+    packages: dict[str, list[Revision]], package_requires: dict[str, Sequence[str]] | None = None
+) -> MigrationError:
+    with pytest.raises(MigrationError) as info:
+        Graph(packages, package_requires)
+    return info.value
+
+
+def test_unknown_package() -> None:
+    error = error_of({"shop": chain("shop", "s1", s1=["acme.usr@u1"]), "acme.user": USER})
+    assert isinstance(error, UnknownPackageRequired)
+    assert isinstance(error, LookupError)
+    assert str(error) == (
+        'Revision "s1" of "shop" ("/shop/s1.py") has requires = "acme.usr@u1", but no package '
+        '"acme.usr" is registered (did you mean "acme.user"?); registered are "acme.user", "shop". '
+        'Include "acme.usr" in the application so that it registers itself with '
+        "config.add_migration_package(), or correct the name."
+    )
+    assert (error.package, error.kind, error.text) == ("shop", "requires", "acme.usr@u1")
+    assert error.revision is not None and error.revision.id == "s1"
+
+
+def test_unknown_package_in_a_registration() -> None:
+    error = error_of({"shop": chain("shop", "s1")}, {"shop": ["pay"]})
+    assert str(error) == (
+        'Package "shop" is registered with depends_on = "pay", but no package "pay" is registered; '
+        'registered are "shop". Include "pay" in the application so that it registers itself with '
+        "config.add_migration_package(), or correct the name."
+    )
+    assert isinstance(error, RequirementError) and error.revision is None
+
+
+def test_unknown_revision() -> None:
+    error = error_of({"shop": chain("shop", "s1", s1=["acme.user@u201"]), "acme.user": USER})
+    assert isinstance(error, UnknownRevisionRequired)
+    assert str(error) == (
+        'Revision "s1" of "shop" ("/shop/s1.py") has requires = "acme.user@u201", but package '
+        '"acme.user" has no revision or branch label "u201"; close to it: "u200", "u100", "u300". '
+        'Correct it, or install the release of "acme.user" that has the revision.'
+    )
+
+
+def test_unknown_revision_in_run_before() -> None:
+    error = error_of(
+        {"shop": [rev("shop", "s1", run_before=("acme.user@nope",))], "acme.user": USER}
+    )
+    assert isinstance(error, UnknownRevisionRequired)
+    assert str(error).startswith(
+        'Revision "s1" of "shop" ("/shop/s1.py") has run_before = "acme.user@nope", but package '
+        '"acme.user" has no revision or branch label "nope".'
+    )
+
+
+def test_ambiguous_beginning() -> None:
+    error = error_of({"shop": chain("shop", "s1", s1=["acme.user@u"]), "acme.user": USER})
+    assert isinstance(error, AmbiguousRequirement)
+    assert error.candidates == ("u100", "u200", "u300")
+    assert str(error) == (
+        'Revision "s1" of "shop" ("/shop/s1.py") has requires = "acme.user@u", but "u" is the '
+        'beginning of several revisions of "acme.user": "u100", "u200", "u300". '
+        "Write more of the identifier."
+    )
+
+
+def test_squashed_revision() -> None:
+    user = [rev("user", "new1", replaces=("old11111", "old22222"))]
+    error = error_of({"shop": chain("shop", "s1", s1=["user@old2"]), "user": user})
+    assert isinstance(error, SquashedRevisionRequired)
+    assert error.replacement == user[0]
+    assert str(error) == (
+        'Revision "s1" of "shop" ("/shop/s1.py") has requires = "user@old2", but that revision was '
+        'squashed into "new1" ("/user/new1.py"). Write "user@new1" in its place.'
+    )
+
+
+def test_own_package() -> None:
+    error = error_of({"shop": chain("shop", "s1", "s2", s2=["shop@s1"])})
+    assert isinstance(error, OwnPackageRequired)
+    assert str(error) == (
+        'Revision "s2" of "shop" ("/shop/s2.py") has requires = "shop@s1", but that is its own '
+        "package. Between revisions of one package use down_revision or depends_on."
+    )
+
+
+@pytest.mark.parametrize("text", ["acme.user", "acme.user@", "@u100", "acme.user@u100+1"])
+def test_malformed_requirement(text: str) -> None:
+    error = error_of({"shop": chain("shop", "s1", s1=[text]), "acme.user": USER})
+    assert isinstance(error, MalformedRequirement)
+    assert str(error) == (
+        f'Revision "s1" of "shop" ("/shop/s1.py") has requires = "{text}", but a requirement has '
+        "the form package@revision. The revision is an identifier, a branch label, `head` or "
+        "`base`."
+    )
+
+
+def test_cycle_across_packages_names_every_revision() -> None:
+    packages = {
+        "a": chain("a", "a1", "a2", a1=["b@b2"]),
+        "b": chain("b", "b1", "b2", b1=["c@head"]),
+        "c": [rev("c", "c1"), rev("c", "c2", "c1", requires=("a@a2",))],
+    }
+    error = error_of(packages)
+    assert isinstance(error, RevisionCycle)
+    assert names(error.revisions) == ["a@a1", "b@b2", "b@b1", "c@c2", "a@a2"]
+    assert str(error) == (
+        "These revisions wait for each other in a circle, so none can run:\n"
+        '  "a@a1" ("/a/a1.py") requires "b@b2" (requires = "b@b2")\n'
+        '  "b@b2" ("/b/b2.py") comes after "b@b1" (its down_revision)\n'
+        '  "b@b1" ("/b/b1.py") requires "c@c2" (requires = "c@head")\n'
+        '  "c@c2" ("/c/c2.py") requires "a@a2" (requires = "a@a2")\n'
+        '  "a@a2" ("/a/a2.py") comes after "a@a1" (its down_revision)\n'
+        "Remove one of these requirements; in place of a head or a whole package, require the one "
+        "revision that is needed."
+    )
+
+
+def test_cycle_through_run_before_and_a_registration() -> None:
+    packages = {
+        "a": chain("a", "a1"),
+        "b": [rev("b", "b1", depends_on=("b0",)), rev("b", "b0")],
+        "c": [rev("c", "c1", run_before=("b@b0",), requires=("a@a1",))],
+    }
+    error = error_of(packages, {"a": ["b"]})
+    assert str(error).splitlines()[1:-1] == [
+        '  "a@a1" ("/a/a1.py") requires "b@b1" (depends_on = "b" of the package "a")',
+        '  "b@b1" ("/b/b1.py") depends on "b@b0" (depends_on = "b0")',
+        '  "b@b0" ("/b/b0.py") comes after "c@c1" (run_before = "b@b0" in "/c/c1.py")',
+        '  "c@c1" ("/c/c1.py") requires "a@a1" (requires = "a@a1")',
+    ]
+
+
+def test_faults_of_a_package_that_nobody_asked_for() -> None:
+    assert isinstance(
+        error_of({"a": chain("a", "a1"), "b": [rev("b", "b2", "b1")]}), MissingRevision
+    )
