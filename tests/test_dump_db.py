@@ -206,7 +206,8 @@ def test_options_of_libpq_reach_the_server(postgresql_server, postgresql_url, in
         env={"PATH": path_with(postgresql_server.bin_dir)},
     )
     assert result.returncode == 1
-    assert "server does not support SSL, but SSL was required" in result.stderr
+    # The server has no TLS, and its own programs are made without it.
+    assert re.search('"require" invalid when SSL|does not support SSL, but', result.stderr)
 
 
 def test_a_single_percent_sign_in_the_password(postgresql_server, postgresql_url, ini, run) -> None:
@@ -265,7 +266,7 @@ def test_no_password_in_the_process_list_while_pg_dump_runs(
             connection.rollback()
             output, errors = process.communicate(timeout=60)
     assert (process.returncode, errors) == (0, b"")
-    assert output.rstrip().endswith(b"PostgreSQL database dump complete\n--") or output
+    assert b"PostgreSQL database dump complete" in output
     assert f"port={postgresql_server.port}" in cmdline
     assert postgresql_server.password not in cmdline
     assert make_url(postgresql_url).render_as_string(hide_password=False) not in cmdline
@@ -278,9 +279,8 @@ def test_no_password_in_the_process_list_while_pg_dump_runs(
 
 
 def test_a_secret_of_libpq_is_in_a_file_without_name(ini, programs, run) -> None:
-    script = 'test ! "$(find -L /proc/self/fd -perm /077 -type f)" && echo "$1" && ' + (
-        "cat $PGSERVICEFILE && cat $PGSERVICEFILE && echo $PGSERVICEFILE"
-    )
+    file = "$PGSERVICEFILE"
+    script = f'stat -L -c %a {file}; echo "$1"; cat {file}; cat {file}; echo {file}'
     result = run(
         ["ws-dump-db", ini("postgresql://h/d?sslpassword=s3cr3t")],
         env={"PATH": programs(pg_dump=script)},
@@ -288,7 +288,7 @@ def test_a_secret_of_libpq_is_in_a_file_without_name(ini, programs, run) -> None
     service = "[websauna_migrate]\nsslpassword=s3cr3t\n"
     assert (result.returncode, result.stderr) == (0, "")
     assert result.stdout.startswith(
-        f"--dbname=host=h dbname=d service=websauna_migrate\n{service}{service}/dev/fd/"
+        f"600\n--dbname=host=h dbname=d service=websauna_migrate\n{service}{service}/dev/fd/"
     )
 
 

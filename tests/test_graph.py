@@ -54,20 +54,16 @@ USER = chain("acme.user", "u100", "u200", "u300")
 @pytest.mark.parametrize(
     ("text", "required", "floating"),
     [
-        ("acme.user@u200", ["u200"], False),
-        ("acme.user@u2", None, False),
-        ("acme.user@u20", None, False),
-        ("acme.user@head", ["u300"], True),
-        ("acme.user@heads", ["u300"], True),
-        ("acme.user@base", ["u100"], True),
+        ("acme.user@u200", "u200", False),
+        ("acme.user@u2", "u200", False),
+        ("acme.user@head", "u300", True),
+        ("acme.user@heads", "u300", True),
+        ("acme.user@base", "u100", True),
     ],
 )
-def test_requirement(text: str, required: list[str] | None, floating: bool) -> None:
+def test_requirement(text: str, required: str, floating: bool) -> None:
     graph = Graph({"shop": chain("shop", "s1", s1=[text]), "acme.user": USER})
-    expected = ["u200"] if required is None else required
-    assert edges(graph, "shop", "s1") == [
-        (f"acme.user@{one}", "requires", text, floating) for one in expected
-    ]
+    assert edges(graph, "shop", "s1") == [(f"acme.user@{required}", "requires", text, floating)]
 
 
 def test_all_heads_and_labels() -> None:
@@ -131,9 +127,7 @@ def test_package_requirement_holds_for_bases_without_one_of_their_own() -> None:
 
 def test_package_requirement_on_a_revision() -> None:
     graph = Graph({"shop": chain("shop", "s1"), "acme.user": USER}, {"shop": ["acme.user@u2"]})
-    assert edges(graph, "shop", "s1") == [("acme.user@u200", "package", "acme.user@u2", False)] or (
-        True
-    )
+    assert edges(graph, "shop", "s1") == [("acme.user@u200", "package", "acme.user@u2", False)]
 
 
 def test_package_without_revisions() -> None:
@@ -239,7 +233,7 @@ def test_unknown_revision() -> None:
     assert isinstance(error, UnknownRevisionRequired)
     assert str(error) == (
         'Revision "s1" of "shop" ("/shop/s1.py") has requires = "acme.user@u201", but package '
-        '"acme.user" has no revision or branch label "u201"; close to it: "u200", "u100", "u300". '
+        '"acme.user" has no revision or branch label "u201"; close to it: "u200". '
         'Correct it, or install the release of "acme.user" that has the revision.'
     )
 

@@ -269,17 +269,11 @@ def test_a_site_from_empty_to_newest_and_back(
         "fooapp   -        -        f200    2",
     ]
     assert tables(url) == set()
-    assert (
-        site.process("plan").lines
-        == [
-            "UPGRADE  PACKAGE  REVISION  MESSAGE               REASON",
-            "1        addon    a100      First of the add-on   required by addon a200",
-            "2        addon    a200      Second of the add-on  required by fooapp f200",
-            "3        fooapp   f100      First of the app      required by fooapp f200",
-            "4        fooapp   f200      Second                requested",
-        ]
-        or True
-    )
+    heading, *steps = site.process("plan").lines
+    assert heading == "UPGRADE  PACKAGE  REVISION  MESSAGE               REASON"
+    assert len(steps) == 4
+    assert steps[1] == "2        addon    a200      Second of the add-on  required by fooapp f200"
+    assert steps[3] == "4        fooapp   f200      Second                requested"
     upgraded = site.process("upgrade")
     assert re.fullmatch(r"4 steps applied in \d+\.\d\d s\.\n", upgraded.stdout)
     progress = re.findall(r"^\[.*$", upgraded.stderr, re.MULTILINE)
@@ -440,10 +434,7 @@ def test_an_application_that_raises_shows_its_own_traceback(site: Site) -> None:
     result = site.process("upgrade")
     assert (result.status, result.stdout) == (1, "")
     first, blank, *traceback = result.stderr.splitlines()
-    assert (
-        first == (f'The application "call:fooapp:main" of "{site.ini}" did not start: NameError.')
-        or "KeyError" in first
-    )
+    assert first == f'The application "call:fooapp:main" of "{site.ini}" did not start: KeyError.'
     assert blank == ""
     assert traceback[0] == "Traceback (most recent call last):"
     assert f'File "{site.workshop.root}/fooapp/__init__.py", line 6, in main' in traceback[1]
@@ -593,17 +584,13 @@ def upgraded(site: Site) -> Site:
 
 
 def test_history_is_one_timeline_of_several_packages(upgraded: Site) -> None:
-    assert (
-        upgraded("-x", "packages=fooapp, addon", "history", "-i").lines
-        == [
-            "fooapp  f100 -> f200 (head) (current), Second [requires addon@a200]",
-            "fooapp  <base> -> f100, First of the app",
-            "addon   a200 -> a300 (head), Third of the add-on",
-            "addon   a100 -> a200 (current), Second of the add-on",
-            "addon   <base> -> a100, First of the add-on",
-        ]
-        or True
-    )
+    assert upgraded("-x", "packages=fooapp, addon", "history", "-i").lines == [
+        "fooapp  f100 -> f200 (head) (current), Second [requires addon@a200]",
+        "fooapp  <base> -> f100, First of the app",
+        "addon   a200 -> a300 (head), Third of the add-on",
+        "addon   a100 -> a200 (current), Second of the add-on",
+        "addon   <base> -> a100, First of the add-on",
+    ]
     assert upgraded("history", "-r", "f200:").lines == [
         "f100 -> f200 (head), Second [requires addon@a200]"
     ]

@@ -306,7 +306,7 @@ NOT_A_COLUMN = (
     r"period|system)\b)"
 )
 ADD_COLUMN = pattern(rf"add {NOT_A_COLUMN}(?:column )?(?:if not exists )?I .*")
-DROP_COLUMN = pattern(rf"drop {NOT_A_COLUMN}(?:column )?(?:if exists )?I\b.*")
+DROP_COLUMN = pattern(rf"drop {NOT_A_COLUMN}(?:column )?(?:if exists )?I.*")
 REFERENCES = pattern(r"\breferences Q\s*(?:\(([^()]*)\))?")
 FOREIGN_KEY = pattern(r"\bforeign key\s*(?:I\s*)?\(([^()]*)\)\s*$")
 COLUMN_START = pattern(rf"\s*{NOT_A_COLUMN}I .*")
@@ -585,7 +585,7 @@ class ExhaustedError(Exception):
 #: Enough for any script; loops over literals inside of loops could go on without an end.
 MOST_STEPS = 200_000
 LONGEST_LOOP = 2_000
-LONGEST_TEXT = 1_000_000
+LONGEST_TEXT = 100_000
 DEEPEST_CALL = 25
 
 #: Operations that make or rename no table, column or type.
@@ -1264,12 +1264,16 @@ class Reader:
         )
 
 
-def inside(value: object, depth: int = 0) -> Iterator[Built]:
-    """Yield a built object and all that its arguments hold."""
-    if isinstance(value, Built) and depth < DEEPEST_CALL:
-        yield value
-        for part in (*value.args, *value.keywords.values()):
-            yield from inside(part, depth + 1)
+def inside(column: Built) -> Iterator[Built]:
+    """Yield a built object and all that its arguments hold, each once."""
+    seen: set[int] = set()
+    waiting: list[object] = [column]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, Built) and id(value) not in seen:
+            seen.add(id(value))
+            yield value
+            waiting += [*value.keywords.values(), *reversed(value.args)]
 
 
 def same(values: list[object]) -> bool:

@@ -322,8 +322,8 @@ def logging_left_alone(path: str | None) -> Iterator[None]:
     """Keep an older ``env.py`` from setting up logging again.
 
     ``fileConfig(config.config_file_name)`` is in every ``env.py`` of Alembic's own templates.
-    Logging was set up from the application's INI already, includes and all, and a second reading of the
-    bare file would fail without them, silence existing loggers, or log to stdout.
+    Logging was set up from the application's INI already, includes and all, and a second reading
+    of the bare file would fail without them, silence existing loggers, or log to stdout.
     """
     original = logging.config.fileConfig
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from alembic import context
+from alembic.util.exc import CommandError
 from pyramid.paster import bootstrap
 
 from websauna_migrate.database import connect
@@ -26,9 +27,17 @@ def run_plain(options: Mapping[str, Any]) -> None:
     """Run migrations for a command of plain ``alembic``.
 
     :param options: what ``env.py`` gave to :func:`.run_migrations`
-    :raises NotBootable: when the INI file is not the application's, or the script directory is
-        that of no registered package
+    :raises CommandError: for every known failure, so that alembic tells it in one line: when the
+        INI file is not the application's, or the script directory is that of no registered package
     """
+    try:
+        boot_and_run(options)
+    except MigrationError as exc:
+        raise CommandError(str(exc)) from exc
+
+
+def boot_and_run(options: Mapping[str, Any]) -> None:
+    """Boot the application of alembic's INI file, and run the script directory's package."""
     path = context.config.config_file_name
     if path is None:
         raise NotBootable(

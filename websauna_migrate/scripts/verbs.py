@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from websauna_migrate.errors import MigrationError, UsageError
+from websauna_migrate.interfaces import IMigrationService
 from websauna_migrate.results import CreatedScript, HistoryEntry, PackageState
 from websauna_migrate.scripts import render, render_history
 from websauna_migrate.scripts.output import Output
@@ -25,13 +26,12 @@ __all__ = ["VERBS", "Call", "NoSuchRevision", "Verb"]
 class Call:
     """A command line, parsed, in a started application.
 
-    :ivar service: the :class:`websauna_migrate.interfaces.IMigrationService`
     :ivar packages: those that the command works on; ``None`` for all, also those that are no
         longer installed
     """
 
     options: Namespace
-    service: Any
+    service: IMigrationService
     packages: tuple[str, ...] | None
     output: Output
 

@@ -1,0 +1,318 @@
+"""Script directories of every kind: the template's, older hand-written ones, and plain alembic."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import alembic
+import pytest
+import sqlalchemy as sa
+from apps import Workshop, workshop  # noqa: F401 - a fixture
+
+from websauna_migrate.environment import EnvironmentFailure
+from websauna_migrate.runner import StepFailed
+from websauna_migrate.template import template_folder
+
+TEMPLATES = Path(alembic.__file__).parent / "templates"
+
+COOKIECUTTER = """
+from alembic import context
+from pyramid.paster import get_appsettings, setup_logging
+from sqlalchemy import engine_from_config
+
+from fooapp.models import Base
+
+config = context.config
+setup_logging(config.config_file_name)
+settings = get_appsettings(config.config_file_name)
+target_metadata = Base.metadata
+
+
+def run_migrations_offline():
+    context.configure(url=settings["sqlalchemy.url"])
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+def run_migrations_online():
+    engine = engine_from_config(settings, prefix="sqlalchemy.")
+    connection = engine.connect()
+    context.configure(connection=connection, target_metadata=target_metadata)
+    try:
+        with context.begin_transaction():
+            context.run_migrations()
+    finally:
+        connection.close()
+
+
+if context.is_offline_mode():
+    run_migrations_offline()
+else:
+    run_migrations_online()
+"""
+
+UNGUARDED = """
+from logging.config import fileConfig
+
+from alembic import context
+from sqlalchemy import engine_from_config, pool
+
+config = context.config
+fileConfig(config.config_file_name)
+target_metadata = None
+
+
+def run_migrations_online():
+    connectable = engine_from_config(
+        config.get_section(config.config_ini_section), prefix="sqlalchemy.", poolclass=pool.NullPool
+    )
+    with connectable.connect() as connection:
+        context.configure(
+            connection, target_metadata=target_metadata, version_table="somebody_elses"
+        )
+        with context.begin_transaction():
+            context.run_migrations()
+
+
+run_migrations_online()
+"""
+
+MODELS = """
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class Offer(Base):
+    __tablename__ = "offer"
+    id: Mapped[int] = mapped_column(primary_key=True)
+"""
+
+INI = """
+[app:main]
+use = call:fooapp:main
+sqlalchemy.url = {url}
+{more}
+
+[alembic]
+script_location = fooapp:alembic
+
+[loggers]
+keys = root
+
+[handlers]
+keys = console
+
+[formatters]
+keys = generic
+
+[logger_root]
+level = WARN
+handlers = console
+
+[handler_console]
+class = StreamHandler
+args = (sys.stderr,)
+formatter = generic
+
+[formatter_generic]
+format = %(levelname)s %(message)s
+"""
+
+MAIN = """
+from pyramid.config import Configurator
+
+
+def includeme(config):
+    config.add_migration_package(metadata="fooapp.models.Base")
+
+
+def main(global_config, **settings):
+    config = Configurator(settings=settings)
+    config.include("websauna_migrate")
+    config.include("fooapp")
+    return config.make_wsgi_app()
+"""
+
+
+@pytest.fixture
+def foo(workshop: Workshop) -> Workshop:
+    """A package with models, and two scripts beside whatever env.py a test gives it."""
+    folder = workshop.package("fooapp", MODELS)
+    (folder / "__init__.py").write_text(MAIN)
+    workshop.script(
+        "fooapp",
+        "f100",
+        upgrade='op.create_table("offer", sa.Column("id", sa.Integer, primary_key=True))',
+        downgrade='op.drop_table("offer")',
+    )
+    workshop.script(
+        "fooapp",
+        "f200",
+        "f100",
+        upgrade='op.create_table("second", sa.Column("id", sa.Integer, primary_key=True))',
+        downgrade='op.drop_table("second")',
+    )
+    return workshop
+
+
+def write_env(workshop: Workshop, source: str | Path) -> None:
+    directory = workshop.root / "fooapp" / "alembic"
+    if isinstance(source, Path):
+        for name in ("env.py", "script.py.mako"):
+            shutil.copy(source / name, directory / name)
+    else:
+        (directory / "env.py").write_text(source)
+        shutil.copy(TEMPLATES / "generic" / "script.py.mako", directory)
+
+
+def write_ini(workshop: Workshop, url: str, more: str = "") -> Path:
+    path = workshop.root.parent / "development.ini"
+    path.write_text(INI.format(url=url.replace("%", "%%"), more=more))
+    return path
+
+
+def tables(url: str) -> set[str]:
+    engine = sa.create_engine(url)
+    try:
+        return set(sa.inspect(engine).get_table_names())
+    finally:
+        engine.dispose()
+
+
+KINDS: dict[str, Any] = {
+    "none": None,
+    "the template's": template_folder(),
+    "Alembic's generic": TEMPLATES / "generic",
+    "Alembic's pyproject": TEMPLATES / "pyproject",
+    "Pyramid's cookiecutter": COOKIECUTTER,
+    "older, with fileConfig": UNGUARDED,
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_environment_works_on_the_runs_own_connection(
+    foo: Workshop, transactional_database_url: str, kind: str
+) -> None:
+    if KINDS[kind] is not None:
+        write_env(foo, KINDS[kind])
+    service = foo.service(transactional_database_url)
+    service.use_ini(str(write_ini(foo, transactional_database_url)), {})
+    assert len(service.upgrade().steps) == 2
+    expected = {"offer", "second", "alembic_history_fooapp", "websauna_migrate_ledger"}
+    assert tables(transactional_database_url) == expected
+    assert [step.revision for step in service.downgrade("-1").steps] == ["f200"]
+    assert "CREATE TABLE second" in service.sql("f100:f200")
+    foo.script("fooapp", "f200", "f100", upgrade='op.execute("SELECT nonsense")')
+    with pytest.raises(StepFailed):
+        service.upgrade()
+    assert service.current()[0].rows == ("f100",)
+
+
+def test_an_older_environment_keeps_existing_loggers(foo: Workshop, sqlite_url: str) -> None:
+    write_env(foo, UNGUARDED)
+    logger = logging.getLogger("fooapp.existing")
+    service = foo.service(sqlite_url)
+    service.use_ini(str(write_ini(foo, sqlite_url)), {})
+    service.upgrade()
+    assert not logger.disabled
+
+
+def test_options_of_an_older_environment_are_kept(foo: Workshop, sqlite_url: str) -> None:
+    write_env(
+        foo,
+        UNGUARDED.replace(
+            'version_table="somebody_elses"',
+            "on_version_apply=lambda ctx, step, heads, run_args: seen.append(step.up_revision_id)",
+        ).replace("target_metadata = None", "target_metadata = None\nfrom fooapp import seen"),
+    )
+    init = foo.root / "fooapp" / "__init__.py"
+    init.write_text("seen = []\n" + init.read_text())
+    service = foo.service(sqlite_url)
+    service.upgrade()
+    from fooapp import seen  # type: ignore[import-not-found]
+
+    assert seen == ["f100", "f200"]
+
+
+def test_an_environment_that_runs_nothing_is_named(foo: Workshop, sqlite_url: str) -> None:
+    write_env(foo, "from alembic import context\n")
+    with pytest.raises(EnvironmentFailure) as caught:
+        foo.service(sqlite_url).upgrade()
+    path = foo.root / "fooapp" / "alembic" / "env.py"
+    assert str(caught.value) == (
+        f'The env.py of package "fooapp" ({path}) did not call context.run_migrations(). Nothing '
+        "was changed. See Alembic's documentation of env.py, or replace it by the two lines of the "
+        "template."
+    )
+
+
+def test_x_arguments_reach_an_environment(foo: Workshop, sqlite_url: str) -> None:
+    write_env(
+        foo,
+        UNGUARDED.replace(
+            "target_metadata = None",
+            "target_metadata = None\nfrom fooapp import seen\n"
+            'seen.append(context.get_x_argument(as_dictionary=True)["tenant"])',
+        ),
+    )
+    init = foo.root / "fooapp" / "__init__.py"
+    init.write_text("seen = []\n" + init.read_text())
+    service = foo.service(sqlite_url)
+    from argparse import Namespace
+
+    service.use_ini(None, {}, cmd_opts=Namespace(x=["tenant=one"]))
+    service.upgrade()
+    from fooapp import seen  # type: ignore[import-not-found]
+
+    assert set(seen) == {"one"}
+
+
+@pytest.mark.parametrize("include", [False, True], ids=["one file", "an include"])
+def test_plain_alembic_works_with_the_template(
+    foo: Workshop, transactional_database_url: str, run: Any, include: bool
+) -> None:
+    write_env(foo, template_folder())
+    ini = write_ini(foo, transactional_database_url)
+    if include:
+        text = ini.read_text()
+        (ini.parent / "base.ini").write_text(text.replace("[alembic]", "[not_alembic]"))
+        ini.write_text(
+            "[includes]\ninclude_ini_files = base.ini\n[app:main]\n"
+            "[alembic]\nscript_location = fooapp:alembic\n"
+        )
+    program = [sys.executable, "-m", "alembic", "-c", str(ini)]
+    environment = {"PYTHONPATH": str(foo.root)}
+    result = run([*program, "upgrade", "head"], env=environment, cwd=foo.root)
+    assert result.returncode == 0, result.stderr
+    assert tables(transactional_database_url) == {"offer", "second", "alembic_history_fooapp"}
+    current = run([*program, "current"], env=environment, cwd=foo.root)
+    assert current.stdout == "f200 (head)\n"
+    offline = run([*program, "upgrade", "f100", "--sql"], env=environment, cwd=foo.root)
+    assert "CREATE TABLE offer" in offline.stdout
+    assert "alembic_history_fooapp" in offline.stdout
+    down = run([*program, "downgrade", "base"], env=environment, cwd=foo.root)
+    assert down.returncode == 0, down.stderr
+    assert tables(transactional_database_url) == {"alembic_history_fooapp"}
+    assert len(foo.service(transactional_database_url).upgrade().steps) == 2
+
+
+def test_plain_alembic_without_the_applications_ini_says_so(foo: Workshop, run: Any) -> None:
+    write_env(foo, template_folder())
+    path = foo.root / "alembic.ini"
+    path.write_text("[alembic]\nscript_location = fooapp:alembic\n")
+    result = run(
+        [sys.executable, "-m", "alembic", "-c", str(path), "current"],
+        env={"PYTHONPATH": str(foo.root)},
+        cwd=foo.root,
+    )
+    assert result.returncode != 0
+    assert result.stdout.startswith("FAILED: ") or "FAILED: " in result.stdout
+    assert "app:main" in result.stdout
+    assert "Traceback" not in result.stderr
