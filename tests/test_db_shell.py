@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy
 from sqlalchemy.engine import make_url
+
 from test_dump_db import path_with, running
 
 SCRIPT = Path(sys.executable).parent / "ws-db-shell"

@@ -9,9 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import REPOSITORY, Environment, Run
 from sqlalchemy import create_engine, inspect
 from sqlalchemy.engine import make_url
+
+from conftest import REPOSITORY, Environment, Run
 
 EXAMPLES = REPOSITORY / "examples"
 
@@ -22,16 +23,19 @@ SCRIPTS = sorted(EXAMPLES.glob("*/src/acme/*/alembic/versions/*.py"))
 
 VISIT = """
 import sys
+import warnings
 from datetime import date, datetime, timezone
 from decimal import Decimal
 
 import pyramid.paster
 import webtest
+from sqlalchemy.exc import SAWarning
 
 from acme.app.models import Offer
 from acme.shop.models import Order, OrderStatus, Product
 from acme.user.models import Group, User
 
+warnings.simplefilter("error", SAWarning)
 app = pyramid.paster.get_app(sys.argv[1])
 with app.registry["dbsession_factory"].begin() as session:
     author = User(email="ann@example.com", display_name="Ann", groups=[Group(name="sellers")])
@@ -119,8 +123,7 @@ def test_page_shows_the_offers(
     ini: Path, ws_alembic: Callable[..., str], environment: Environment, run: Run
 ) -> None:
     ws_alembic(ini, "upgrade")
-    no_warnings = ["-W", "error::sqlalchemy.exc.SAWarning"]
-    result = run([environment.python, *no_warnings, "-c", VISIT, f"ws://{ini}"])
+    result = run([environment.python, "-c", VISIT, f"ws://{ini}"], cwd=ini.parent)
     assert result.returncode == 0, result.stdout + result.stderr
     assert json.loads(result.stdout) == {
         "offers": [

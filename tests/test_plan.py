@@ -265,10 +265,8 @@ def test_downgrade_is_refused_while_others_need_it(graph: Graph) -> None:
 
 def test_cascade(graph: Graph) -> None:
     plan = plan_downgrade(graph, EVERYTHING, {"user": "base"}, cascade=True)
-    assert (
-        reasons(plan)
-        == [
-            "shop@s3: requires pay p1, which goes",
+    assert reasons(plan) == [
+        "shop@s3: requires pay p1, which goes",
         "shop@s2: requires user u2, which goes",
         "pay@p2: requires user u1, which goes",
         "pay@p1: requires user u1, which goes",

@@ -662,6 +662,95 @@ def test_revision_prints_the_path_of_the_script_alone(site: Site) -> None:
     ]
 
 
+MODELS = """
+import sqlalchemy as sa
+from sqlalchemy.orm import DeclarativeBase
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class F1(Base):
+    __tablename__ = "f1"
+    id = sa.Column(sa.Integer, primary_key=True)
+
+
+class F2(Base):
+    __tablename__ = "f2"
+    id = sa.Column(sa.Integer, primary_key=True)
+"""
+
+
+def test_check_and_autogenerate_tell_of_changes_or_of_none(upgraded: Site) -> None:
+    models = upgraded.workshop.root / "fooapp" / "models.py"
+    models.write_text(MODELS)
+    upgraded.factory(FACTORY.replace("_package()", '_package(metadata="fooapp.models.Base")'))
+    upgraded.workshop.forget()
+    assert upgraded("check").lines == ["No new upgrade operations detected."]
+    assert json.loads(upgraded("check", "--json").stdout) == {"ok": True, "problems": []}
+    assert upgraded("revision", "--autogenerate").lines == ["No changes: no script was written."]
+    models.write_text(MODELS + "    note = sa.Column(sa.String(5))\n")
+    upgraded.workshop.forget()
+    changed = upgraded("check")
+    assert changed.status == 1
+    assert "note" in changed.stdout
+    assert not json.loads(upgraded("check", "--json").stdout)["ok"]
+    (path,) = upgraded("revision", "--autogenerate", "-m", "Adding a note").lines
+    assert Path(path).read_text().startswith('"""Adding a note\n')
+    assert upgraded("upgrade").status == 0
+    assert upgraded("check").status == 0
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("history",),
+        ("history", "-v"),
+        ("history", "-r", "b200:heads"),
+        ("heads",),
+        ("heads", "-v"),
+        ("heads", "--resolve-dependencies"),
+        ("branches",),
+        ("branches", "-v"),
+        ("show", "b300"),
+        ("show", "heads"),
+    ],
+    ids=" ".join,
+)
+def test_one_package_is_described_as_alembic_does(
+    site: Site, words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    script = site.workshop.script
+    script("addon", "b100", "a300", labels="left")
+    script("addon", "b200", "a300", labels="right", message="Two\nlines\n\nand more")
+    script("addon", "b300", ("b100", "b200"), message="Merged")
+    script("addon", "c100", depends_on="b300")
+    script("addon", "c200", "c100", depends_on=["left", "a100"])
+    script("addon", "d100")
+    ours = site("-x", "packages=addon", *words)
+    config = site.root / "alembic.ini"
+    directory = site.workshop.root / "addon" / "alembic"
+    config.write_text(f"[alembic]\nscript_location = {directory}\npath_separator = os\n")
+    alembic.config.main(["-c", str(config), *words])
+    theirs = capsys.readouterr().out
+    separator = "Rev: " if "-v" in words or "show" in words else "\n"
+    assert theirs.strip()
+    # Alembic keeps labels, heads and branches in sets: their order differs from run to run.
+    assert sorted(map(sorted_names, ours.stdout.split(separator))) == sorted(
+        map(sorted_names, theirs.split(separator))
+    )
+
+
+def sorted_names(text: str) -> str:
+    """Return a text in which names between commas or on lines with arrows are sorted."""
+    lines = [
+        re.sub(r"\w+(, \w+)+", lambda names: ", ".join(sorted(names[0].split(", "))), line)
+        for line in text.splitlines()
+    ]
+    return "\n".join(sorted(lines))
+
+
 def test_merge_prints_the_path_of_the_script(site: Site) -> None:
     site.workshop.script("fooapp", "f201", "f100")
     result = site("merge", "heads", "-m", "Both", "--rev-id", "f300")
@@ -700,6 +789,8 @@ def test_edit_gives_the_terminal_to_the_editor(site: Site) -> None:
         ("downgrade", "f200:f100"),
         ("downgrade", "f100", "--sql"),
         ("revision", "--sql"),
+        ("stamp", "heads", "--sql"),
+        ("ensure_version", "--sql"),
         ("uninstall", "nowhere"),
     ],
 )

@@ -11,12 +11,24 @@ from pathlib import Path
 from typing import Any
 
 import alembic.context  # noqa: F401 - it is what fills EnvironmentContext's setups
-from alembic.autogenerate.render import _repr_type
+from alembic.autogenerate import RevisionContext
+from alembic.autogenerate.api import AutogenContext
+from alembic.autogenerate.compare import _populate_migration_script
+from alembic.autogenerate.render import _alembic_autogenerate_prefix, _repr_type
 from alembic.config import Config
 from alembic.runtime.environment import EnvironmentContext
+from alembic.runtime.migration import MigrationContext
 from alembic.script.base import Script, ScriptDirectory
+from sqlalchemy import Table
+from sqlalchemy.engine.reflection import Inspector
 
-__all__ = ["LoadedScriptDirectory", "ProxiedEnvironment", "render_type"]
+__all__ = [
+    "BoundedComparison",
+    "LoadedScriptDirectory",
+    "ProxiedEnvironment",
+    "in_batch",
+    "render_type",
+]
 
 
 class ProxiedEnvironment(EnvironmentContext):
@@ -104,3 +116,59 @@ def render_type(type_: Any, autogen_context: Any) -> str:
     type, which a hook needs that renders a decorated type as what it stores.
     """
     return _repr_type(type_, autogen_context)
+
+
+def in_batch(autogen_context: AutogenContext) -> bool:
+    """Tell whether what is rendered now stands in a ``batch_alter_table`` block.
+
+    A renderer of an operation of its own has to write another prefix there, and public Alembic
+    has no question for it.
+    """
+    return _alembic_autogenerate_prefix(autogen_context) == "batch_op."
+
+
+class BoundedComparison(RevisionContext):
+    """A comparison of given tables, through a given inspector.
+
+    ``RevisionContext._run_environment`` makes its own ``AutogenContext``, which takes all tables
+    of the ``MetaData`` and inspects the database afresh: for each of many packages that share
+    both, that is the work of all of them.
+
+    :ivar tables: the tables to compare, those that are referred to first; ``None`` for all that
+        ``env.py`` gave
+    :ivar inspector: reflects the database
+    """
+
+    tables: tuple[Table, ...] | None = None
+    inspector: Inspector | None = None
+
+    @property
+    def autogen_context(self) -> AutogenContext:
+        """The context of the comparison that was made, in which a script is rendered."""
+        return self._last_autogen_context
+
+    def _run_environment(
+        self, rev: Any, migration_context: MigrationContext, autogenerate: bool
+    ) -> None:
+        (script,) = self.generated_revisions
+        options = migration_context.opts
+        script.upgrade_ops_list[-1].upgrade_token = options["upgrade_token"]
+        script.downgrade_ops_list[-1].downgrade_token = options["downgrade_token"]
+        context = AutogenContext(migration_context, autogenerate=autogenerate)
+        if self.tables is not None:
+            # Memoized on the first use, so that a value set before takes its place.
+            context.__dict__["sorted_tables"] = list(self.tables)
+            context.__dict__["table_key_to_table"] = {table.key: table for table in self.tables}
+        if self.inspector is not None:
+            context.__dict__["inspector"] = self.inspector
+        self._last_autogen_context = context
+        if autogenerate:
+            _populate_migration_script(context, script)
+        for hook in (
+            self.process_revision_directives,
+            options["process_revision_directives"],
+        ):
+            if hook:
+                hook(migration_context, rev, self.generated_revisions)
+        for script in self.generated_revisions:
+            script._needs_render = True

@@ -128,7 +128,11 @@ def read_script(
     source: str | bytes | ast.Module, filename: str, function: str = "upgrade"
 ) -> ScriptEffects:
     """Return the effects as :func:`read_effects` does, and how many could not be read."""
-    tree = source if isinstance(source, ast.Module) else parse_script(source, filename)
+    try:
+        tree = source if isinstance(source, ast.Module) else parse_script(source, filename)
+    except RecursionError:
+        # Valid, but nested deeper than Python hands out as a tree.
+        return ScriptEffects((), 1)
     return Reader().read(tree, function)
 
 
@@ -144,8 +148,8 @@ def parse_script(source: str | bytes, filename: str) -> ast.Module:
             return ast.parse(source, filename)
     except SyntaxError as exc:
         raise ScriptSyntaxError(filename, exc.lineno, exc.msg) from exc
-    except (ValueError, RecursionError, MemoryError) as exc:
-        raise ScriptSyntaxError(filename, None, str(exc) or "it is nested too deeply") from exc
+    except ValueError as exc:
+        raise ScriptSyntaxError(filename, None, str(exc)) from exc
 
 
 # What stands at the end
@@ -615,6 +619,9 @@ HARMLESS = frozenset(
 DATA_STATEMENTS = frozenset({"insert", "update", "delete", "select"})
 ENUMS = frozenset({"Enum", "ENUM"})
 
+#: Methods that may change the schema whatever they are called on: connections, sessions, MetaData.
+ON_CONNECTIONS = frozenset({"execute", "exec_driver_sql", "create_all"})
+
 
 @dataclass(frozen=True, slots=True)
 class Arguments:
@@ -978,6 +985,8 @@ class Reader:
             if isinstance(called, Dotted):
                 if called.name.startswith("alembic.op."):
                     return self.operate(called.last, given)
+                if called.last in ON_CONNECTIONS:
+                    return self.call_method(UNKNOWN, called.last, given)
                 return self.call_imported(called, given)
         except UnreadableError:
             self.unreadable += 1
@@ -1041,12 +1050,12 @@ class Reader:
             return self.operate_batch(owner, name, given)
         if isinstance(owner, Built) and name in ("create", "drop"):
             return self.create_or_drop(owner, name)
-        if name in ("execute", "exec_driver_sql", "scalar"):
-            statement = given.get(0, "statement", "clauseelement")
+        if name == "create_all":
+            raise UnreadableError
+        if name in ON_CONNECTIONS:
+            statement = given.get(0, "statement")
             if isinstance(statement, str):
                 self.execute(statement)
-        elif name == "create_all":
-            raise UnreadableError
         elif isinstance(owner, str):
             return call_text(owner, name, given)
         elif isinstance(owner, list) and name in ("append", "extend"):

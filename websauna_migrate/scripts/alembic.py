@@ -174,6 +174,8 @@ def add_global_arguments(group: ArgumentGroup) -> None:
         "--version",
         action=VersionAction,
         nargs=0,
+        dest=argparse.SUPPRESS,
+        default=argparse.SUPPRESS,
         help="Show the versions of websauna_migrate and Alembic and exit",
     )
     group.add_argument(

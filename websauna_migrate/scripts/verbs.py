@@ -89,7 +89,7 @@ def check(call: Call) -> int:
     """Print what is wrong with scripts, histories, models and database."""
     report = call.service.check(packages=call.packages)
     if call.options.json:
-        call.output.lines([render.to_json(report)])
+        call.output.lines([render.to_json({"ok": report.ok, "problems": report.problems})])
     else:
         call.output.lines(render.render_check(report))
     return 0 if report.ok else 1
@@ -212,18 +212,14 @@ def downgrade(call: Call) -> None:
 
 def ensure_version(call: Call) -> None:
     """Create the history tables that are missing."""
-    if call.options.sql:
-        write_sql(call, "base", direction="ensure_version")
-    else:
-        call.service.ensure_version(packages=call.packages)
+    refuse_sql(call.options)
+    call.service.ensure_version(packages=call.packages)
 
 
 def stamp(call: Call) -> None:
     """Write history tables without running a script."""
     options = call.options
-    if options.sql:
-        write_sql(call, options.revisions, direction="stamp", tag=options.tag, purge=options.purge)
-        return
+    refuse_sql(options)
     stamped = call.service.stamp(
         options.revisions,
         packages=call.packages,
@@ -260,6 +256,15 @@ def check_range(options: Namespace) -> None:
         raise UsageError(
             f'Range revision not allowed: "{options.revision}" has a meaning with --sql only. '
             "Name the revision to end at."
+        )
+
+
+def refuse_sql(options: Namespace) -> None:
+    """Refuse to write SQL where the service cannot say what it would be."""
+    if options.sql:
+        raise UsageError(
+            f'"{options.verb} --sql" cannot be written: it depends on what the history tables '
+            'hold. Run it without --sql, or take the statements from "upgrade --sql".'
         )
 
 
