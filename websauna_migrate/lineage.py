@@ -12,7 +12,13 @@ from functools import cached_property
 from operator import attrgetter
 
 from websauna_migrate.edges import Edge, RevisionCycle, find_cycle
-from websauna_migrate.errors import MigrationError
+from websauna_migrate.labels import spread_labels
+from websauna_migrate.lineage_errors import (
+    DuplicateLabel,
+    DuplicateRevision,
+    IllegalRevisionId,
+    MissingRevision,
+)
 from websauna_migrate.revisions import Revision
 
 __all__ = [
@@ -25,60 +31,6 @@ __all__ = [
 
 #: Alembic's own list: these characters mean something in a target.
 ILLEGAL_CHARACTERS = frozenset("@-+:")
-
-
-class DuplicateRevision(MigrationError, ValueError):
-    """Two scripts of one package have the same identifier."""
-
-    def __init__(self, first: Revision, second: Revision) -> None:
-        self.first, self.second = first, second
-        super().__init__(
-            f'Package "{first.package}" has the revision "{first.id}" twice: in "{first.path}" '
-            f'and in "{second.path}". Remove one of the files, or give it another identifier.'
-        )
-
-
-class DuplicateLabel(MigrationError, ValueError):
-    """A branch label is the label, or the identifier, of another revision too."""
-
-    def __init__(self, label: str, first: Revision, second: Revision) -> None:
-        self.label, self.first, self.second = label, first, second
-        super().__init__(
-            f'The branch label "{label}" of revision "{second.id}" of "{second.package}" '
-            f'("{second.path}") is already used by revision "{first.id}" ("{first.path}"). '
-            "Labels are unique within a package: rename one of the two."
-        )
-
-
-class IllegalRevisionId(MigrationError, ValueError):
-    """A revision identifier has a character that means something in a target."""
-
-    def __init__(self, revision: Revision) -> None:
-        self.revision = revision
-        super().__init__(
-            f'The identifier of revision "{revision.id}" of "{revision.package}" '
-            f'("{revision.path}") has one of the characters @ - + : in it. '
-            "Take another identifier."
-        )
-
-
-class MissingRevision(MigrationError, LookupError):
-    """A script names a parent or dependency that its package does not have.
-
-    :ivar attribute: ``down_revision`` or ``depends_on``
-    :ivar missing: what is not there
-    """
-
-    def __init__(self, revision: Revision, attribute: str, missing: str) -> None:
-        self.revision, self.attribute, self.missing = revision, attribute, missing
-        elsewhere = ""
-        if attribute == "depends_on":
-            elsewhere = ' A revision of another package is named with "requires".'
-        super().__init__(
-            f'Revision "{revision.id}" of "{revision.package}" ("{revision.path}") has '
-            f'{attribute} = "{missing}", but the package has no such revision. Restore the '
-            f"missing script, or correct {attribute}.{elsewhere}"
-        )
 
 
 class Lineage:
@@ -260,32 +212,9 @@ class Lineage:
 
     @cached_property
     def _labels_by_position(self) -> list[frozenset[str]]:
-        """Spread each label as Alembic does.
-
-        Up to all descendants; and down to the ancestors, up to a branch or merge point, where
-        nothing but one unbranched line follows the label. Sets are shared, since labels are few.
-        """
-        nothing: frozenset[str] = frozenset()
-        found = [nothing] * len(self.ids)
-        for revision_id in self.labels.values():
-            found[self._positions[revision_id]] = frozenset(
-                self.revisions[revision_id].branch_labels
-            )
-        for position in self._topological:
-            for parent in self.down[position]:
-                if not found[parent] <= found[position]:
-                    found[position] |= found[parent]
-        linear = bytearray(len(self.ids))
-        for position in reversed(self._topological):
-            if len(self.down[position]) < 2 and len(self.all_up[position]) < 2:
-                children = self.up[position]
-                linear[position] = not children or linear[children[0]]
-        for position in reversed(self._topological):
-            if linear[position]:
-                for parent in self.down[position]:
-                    if linear[parent] and not found[position] <= found[parent]:
-                        found[parent] |= found[position]
-        return found
+        own = {self._positions[id_]: self.revisions[id_] for id_ in self.labels.values()}
+        labels = {position: revision.branch_labels for position, revision in own.items()}
+        return spread_labels(labels, self._topological, self.down, self.all_up)
 
     # Walks
 
@@ -311,6 +240,30 @@ class Lineage:
         return self.ancestors([revision_id], dependencies=dependencies) | self.descendants(
             [revision_id], dependencies=dependencies
         )
+
+    def is_on_line(self, older: int, newer: int) -> bool:
+        """Tell whether one position leads to another by first parents alone, in constant time.
+
+        If it does, the one is an ancestor of the other; if not, it may be one all the same.
+        """
+        first, count = self._lines
+        return first[older] <= first[newer] < first[older] + count[older]
+
+    @cached_property
+    def _lines(self) -> tuple[list[int], list[int]]:
+        """Number the tree of first parents so that what stands above a position is one range."""
+        count = [1] * len(self.ids)
+        for position in reversed(self._topological):
+            for parent in self.down[position][:1]:
+                count[parent] += count[position]
+        first = [0] * len(self.ids)
+        free = [0] * (len(self.ids) + 1)
+        for position in self._topological:
+            parent = self.down[position][0] if self.down[position] else -1
+            first[position] = free[parent]
+            free[parent] += count[position]
+            free[position] = first[position] + 1
+        return first, count
 
     def _ids(self, positions: Iterable[int]) -> tuple[str, ...]:
         return tuple(self.ids[position] for position in positions)

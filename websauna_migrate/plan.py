@@ -191,7 +191,7 @@ def plan_downgrade(
     violations = state.violations()
     because = Cascade(graph, state, violations).run(requested)
     going = requested.keys() | because.keys()
-    if check_violations and violations and not relieves(graph, state, violations, going):
+    if check_violations and going and violations and not relieves(graph, state, violations, going):
         raise HistoryViolated(violations)
     order = sorted(going, key=graph.places.__getitem__, reverse=True)
     reasons = _downgrade_reasons(graph, order, requested, because)

@@ -22,12 +22,12 @@ from websauna_migrate.edges import Edge
 from websauna_migrate.errors import MigrationError
 from websauna_migrate.lineage import Lineage
 from websauna_migrate.revisions import Revision
+from websauna_migrate.target_errors import quote
 from websauna_migrate.targets import (
     AmbiguousRevision,
     TargetError,
     find_revision,
     is_relative,
-    quote,
     resolve,
 )
 

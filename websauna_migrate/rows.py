@@ -33,8 +33,7 @@ class Rows:
         for position in self._applied:
             for parent in lineage.all_down[position]:
                 self._children[parent] += 1
-        # A row that is an ancestor of another comes from hands or from a quirk of Alembic's; then
-        # each step asks the lineage.
+        # A row that is an ancestor of another comes from hands or from a quirk of Alembic's.
         self._reduced = not any(self._children[position] for position in positions)
 
     def upgrade(self, revision_id: str) -> frozenset[str]:
@@ -60,29 +59,34 @@ class Rows:
         parents = lineage.all_down[position]
         for parent in parents:
             self._children[parent] -= 1
-        if not self._reduced:
-            self.rows = lineage.rows_after(self.rows, revision_id, upgrade=False)
-            return self.rows
         others = self.rows - {revision_id}
-        back = {lineage.ids[parent] for parent in parents if not self._children[parent]}
-        if others and len(parents) > 1:
-            covered = [parent for parent in parents if self._children[parent]]
-            normalized = None
-            for parent in covered:
-                if self._stands_below(parent, others):
-                    continue
-                if normalized is None:
-                    normalized = lineage.normalized_down_revisions(revision_id)
-                if lineage.ids[parent] in normalized:
-                    # Alembic's row too many, see Lineage.rows_after.
-                    back.add(lineage.ids[parent])
-                    self._reduced = False
-        self.rows = others | back
+        back = [lineage.ids[parent] for parent in parents if not self._children[parent]]
+        if others and len(back) < len(parents) > 1:
+            back += self._too_many(revision_id, parents, others)
+        self.rows = others.union(back)
         return self.rows
 
-    def _stands_below(self, position: int, rows: frozenset[str]) -> bool:
-        """Tell whether a revision is an ancestor of one of the rows."""
+    def _too_many(
+        self, revision_id: str, parents: Collection[int], others: frozenset[str]
+    ) -> list[str]:
+        """Return the parents that Alembic makes rows though they have applied children."""
         lineage = self.lineage
+        found = [
+            lineage.ids[parent]
+            for parent in parents
+            if self._children[parent] and not self._stands_below(parent, others)
+        ]
+        if found:
+            normalized = lineage.normalized_down_revisions(revision_id)
+            found = [parent for parent in found if parent in normalized]
+            self._reduced = self._reduced and not found
+        return found
+
+    def _stands_below(self, position: int, rows: frozenset[str]) -> bool:
+        """Tell whether a revision is one of the rows or an ancestor of one."""
+        lineage = self.lineage
+        if any(lineage.is_on_line(position, lineage.position(row)) for row in rows):
+            return True
         seen = {position}
         stack = [position]
         while stack:

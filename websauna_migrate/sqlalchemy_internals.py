@@ -9,11 +9,13 @@ here.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy.orm import Mapper
+from sqlalchemy.types import TypeEngine
 
-__all__ = ["declared_classes"]
+__all__ = ["declared_classes", "variants_of"]
 
 
 def declared_classes() -> list[tuple[type[Any], Mapper[Any] | None]]:
@@ -31,3 +33,11 @@ def declared_classes() -> list[tuple[type[Any], Mapper[Any] | None]]:
         for registry in _all_registries()
         for manager in list(registry._managers)
     ]
+
+
+def variants_of(type_: TypeEngine[Any]) -> Mapping[str, TypeEngine[Any]]:
+    """Return what ``with_variant`` put in place of a type, by the name of the dialect.
+
+    Nothing public tells: ``dialect_impl`` gives the variant in the shape of one dialect alone.
+    """
+    return type_._variant_mapping

@@ -12,7 +12,7 @@ from websauna_migrate.graph import Graph
 from websauna_migrate.lineage import Lineage
 from websauna_migrate.requirements import Requirement, squashed_into
 from websauna_migrate.revisions import Revision
-from websauna_migrate.targets import quote
+from websauna_migrate.target_errors import quote
 
 __all__ = [
     "Applied",

@@ -6,7 +6,13 @@ from collections.abc import Sequence
 
 from websauna_migrate.errors import MigrationError
 
-__all__ = ["CannotRender", "NotUpToDate", "RevisionFailed", "TableNotCreated"]
+__all__ = [
+    "CannotRender",
+    "NotUpToDate",
+    "RevisionFailed",
+    "TableNotCreated",
+    "TypeNotCreated",
+]
 
 
 class RevisionFailed(MigrationError, ValueError):
@@ -39,21 +45,36 @@ class NotUpToDate(MigrationError, ValueError):
         self.pending = tuple(pending)
         super().__init__(
             f'The database is not up to date for package "{package}": {len(pending)} of its '
-            f'revisions are not applied, the next is "{pending[0]}". Run first: '
-            f"ws-alembic -x packages={package} upgrade"
+            f'revisions are not applied, the next one is "{pending[0]}". Nothing was written. Run '
+            f"first: ws-alembic -x packages={package} upgrade"
         )
 
 
 class TableNotCreated(MigrationError, LookupError):
-    """A new foreign key points at a table that no script creates yet."""
+    """A model refers to another package's table that no revision creates yet."""
 
     def __init__(self, package: str, table: str, owner: str) -> None:
         self.package = package
         self.table = table
         self.owner = owner
         super().__init__(
-            f'A new foreign key of package "{package}" points at the table "{table}" of package '
-            f'"{owner}", which no revision of that package creates yet. Write that package\'s '
+            f'A model of package "{package}" has a foreign key to table "{table}" of package '
+            f'"{owner}", but no revision of "{owner}" creates it. Nothing was written. Write that '
+            f"revision first, or both at once: ws-alembic -x packages={owner},{package} revision "
+            "--autogenerate"
+        )
+
+
+class TypeNotCreated(MigrationError, LookupError):
+    """A model has a column of another package's enum type that no revision creates yet."""
+
+    def __init__(self, package: str, type_: str, owner: str) -> None:
+        self.package = package
+        self.type = type_
+        self.owner = owner
+        super().__init__(
+            f'A model of package "{package}" has a column of the type "{type_}" of package '
+            f'"{owner}", but no revision of "{owner}" creates it. Nothing was written. Write that '
             f"revision first, or both at once: ws-alembic -x packages={owner},{package} revision "
             "--autogenerate"
         )

@@ -44,6 +44,9 @@ done, 1 if it could not be done, 2 if the command line could not be understood."
 #: The INI file where the user names none.
 DEFAULT_CONFIG = "development.ini"
 
+#: Its section with Alembic's own options, which need not be there.
+DEFAULT_SECTION = "alembic"
+
 #: Commands that need no application, and what to say of them.
 ALEMBICS_OWN = {
     "init": "Initialize a script directory for plain Alembic. Nobody needs it for ws-alembic: the "
@@ -197,7 +200,7 @@ def add_global_arguments(group: ArgumentGroup) -> None:
         "-n",
         "--name",
         type=str,
-        default="alembic",
+        default=DEFAULT_SECTION,
         help="Name of section in .ini file to use for Alembic config",
     )
     group.add_argument(
@@ -217,6 +220,18 @@ class NoConfig(MigrationError, FileNotFoundError):
         super().__init__(
             f'There is no "{DEFAULT_CONFIG}" in "{directory}". Name the application\'s INI file: '
             "ws-alembic -c INI COMMAND, or set the environment variable ALEMBIC_CONFIG."
+        )
+
+
+class NoSection(UsageError, LookupError):
+    """What ``-n`` names is no section of the INI file; ``section`` and ``ini`` are these."""
+
+    def __init__(self, section: str, ini: str) -> None:
+        self.section = section
+        self.ini = ini
+        super().__init__(
+            f'"{ini}" has no section [{section}]. Name the one with Alembic\'s own options with '
+            "-n, or leave it out: no such section is needed."
         )
 
 

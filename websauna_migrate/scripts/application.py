@@ -8,6 +8,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -85,8 +86,9 @@ class Application:
 
     @property
     def ini(self) -> str:
-        """The path of the INI file, for messages."""
-        return str(plaster.parse_uri(self.uri).path)
+        """The absolute path of the INI file."""
+        path = getattr(self._loader(), "filepath", None) or plaster.parse_uri(self.uri).path
+        return str(Path(path).absolute())
 
     @property
     def factory(self) -> str:

@@ -1,0 +1,191 @@
+"""Who holds the lock that a step waits for: named while it waits, by a second connection."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from websauna_migrate.servers import Server
+
+__all__ = ["Blocker", "BlockerWatch", "blockers_of_file", "without_literals"]
+
+#: Seconds between two looks at what blocks; a fraction of the shortest lock timeout.
+LOOK_SECONDS = 0.03
+
+#: How much of a blocking session's statement is shown.
+QUERY_LENGTH = 120
+
+
+@dataclass(frozen=True, slots=True)
+class Blocker:
+    """A session that holds what a step needs.
+
+    :ivar process: its number at the server
+    :ivar age: seconds since its transaction began
+    :ivar certain: whether the server said so; otherwise it is one that may be the cause
+    """
+
+    process: int
+    user: str = ""
+    application: str = ""
+    state: str = ""
+    query: str = ""
+    age: float | None = None
+    certain: bool = True
+
+    def __str__(self) -> str:
+        """Return the session in words."""
+        words = [f"process {self.process}"]
+        if self.user:
+            words.append(f"user {self.user}")
+        if self.application:
+            words.append(self.application)
+        if self.state:
+            words.append(self.state)
+        if self.age is not None:
+            words.append(f"for {self.age:.0f} s")
+        query = f": {self.query}" if self.query else ""
+        return f"{'' if self.certain else 'perhaps '}{', '.join(words)}{query}"
+
+
+POSTGRESQL = text(
+    "SELECT pid, usename, application_name, state, query, "
+    "extract(epoch FROM clock_timestamp() - coalesce(xact_start, backend_start)) AS age "
+    "FROM pg_stat_activity WHERE pid = ANY(pg_blocking_pids(:process))"
+)
+
+#: MariaDB does not say who waits for whom, so all that have a transaction come into question.
+MYSQL = text(
+    "SELECT p.id, p.user, p.host, p.command, coalesce(t.trx_query, p.info), "
+    "timestampdiff(SECOND, t.trx_started, now()) AS age "
+    "FROM information_schema.innodb_trx t "
+    "JOIN information_schema.processlist p ON p.id = t.trx_mysql_thread_id "
+    "WHERE p.id <> :process AND p.db = database() ORDER BY t.trx_started LIMIT 5"
+)
+
+
+class BlockerWatch:
+    """Looks from a second connection while a step waits.
+
+    :ivar found: the blocking sessions that were seen last
+    """
+
+    def __init__(self, make_engine: Callable[[], Engine], server: Server) -> None:
+        self.server = server
+        self.found: tuple[Blocker, ...] = ()
+        self._make_engine = make_engine
+        self._connection: Connection | None = None
+        self._thread: threading.Thread | None = None
+        self._over = threading.Event()
+        self._failed = False
+
+    def start(self, process: int) -> None:
+        """Begin to look who blocks a session of PostgreSQL; for others see :meth:`look`.
+
+        :param process: the waiting session's number at the server
+        """
+        if self.server.kind != "postgresql" or self._failed:
+            return
+        self._over.clear()
+        self._thread = threading.Thread(
+            target=self._watch, args=(process,), name="websauna_migrate blockers", daemon=True
+        )
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop looking."""
+        self._over.set()
+        if self._thread is not None:
+            self._thread.join(5.0)
+            self._thread = None
+
+    def close(self) -> None:
+        """Let the second connection go."""
+        self.stop()
+        if self._connection is not None:
+            with suppress(SQLAlchemyError):
+                self._connection.close()
+            self._connection = None
+
+    def look(self, process: int) -> None:
+        """Look once, after a wait: what MariaDB has."""
+        if self.server.kind == "mysql" and not self._failed:
+            self._look(process)
+
+    def _watch(self, process: int) -> None:
+        while not self._over.is_set() and not self._failed:
+            self._look(process)
+            self._over.wait(LOOK_SECONDS)
+
+    def _look(self, process: int) -> None:
+        try:
+            if self._connection is None:
+                self._connection = self._make_engine().connect()
+            certain = self.server.kind == "postgresql"
+            rows: Sequence[Any] = self._connection.execute(
+                POSTGRESQL if certain else MYSQL, {"process": process}
+            ).all()
+            # No transaction stays open: it would hold a snapshot.
+            self._connection.rollback()
+        except SQLAlchemyError:
+            # No connection is left, or a right is missing: the wait goes on without names.
+            self._failed = True
+            return
+        if rows:
+            self.found = tuple(
+                Blocker(
+                    process=row[0],
+                    user=row[1] or "",
+                    application=row[2] or "",
+                    state=(row[3] or "").lower(),
+                    query=shown_query(row[4] or ""),
+                    age=None if row[5] is None else float(row[5]),
+                    certain=certain,
+                )
+                for row in rows
+            )
+
+
+def shown_query(query: str) -> str:
+    """Return another session's statement, fit to be shown: short, and without what it quotes."""
+    words = " ".join(without_literals(query).split())
+    return words if len(words) <= QUERY_LENGTH else words[: QUERY_LENGTH - 3] + "..."
+
+
+def without_literals(query: str) -> str:
+    """Return a statement with ``'...'`` for each text in it, which may be a password or worse."""
+    query = re.sub(r"'(?:[^'\\]|''|\\.)*(?:'|\Z)", "'...'", query, flags=re.DOTALL)
+    return re.sub(r"\$(\w*)\$.*?(?:\$\1\$|\Z)", "'...'", query, flags=re.DOTALL)
+
+
+def blockers_of_file(path: str) -> tuple[Blocker, ...]:
+    """Return the processes that hold locks on a file, where the system tells; Linux does."""
+    found = set()
+    with suppress(OSError, ValueError, IndexError, DBAPIError):
+        inodes = {
+            Path(name).stat().st_ino for name in (path, path + "-shm") if Path(name).exists()
+        }
+        for line in Path("/proc/locks").read_text(encoding="ascii").splitlines():
+            words = line.split()
+            # 1: POSIX  ADVISORY  WRITE 4711 08:01:1234 0 EOF
+            if words[1] == "POSIX" and int(words[5].rpartition(":")[2]) in inodes:
+                found.add(int(words[4]))
+    return tuple(
+        Blocker(process, application=command_of(process)) for process in sorted(found) if process > 0
+    )
+
+
+def command_of(process: int) -> str:
+    """Return the name of a process's program; empty if it cannot be told."""
+    with suppress(OSError):
+        return Path(f"/proc/{process}/comm").read_text(encoding="utf-8").strip()
+    return ""

@@ -1,0 +1,147 @@
+"""What a run must know of the server that it talks to, found out before anything else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import DBAPIError
+
+from websauna_migrate.errors import MigrationError
+
+__all__ = ["NotWritable", "Server", "examine", "require_primary", "server_process"]
+
+#: PostgreSQL then notices within this time that a client has gone, also in a long statement.
+CHECK_INTERVAL = "1s"
+
+
+class NotWritable(MigrationError, RuntimeError):
+    """The server is a standby, read-only, or cut off from its cluster.
+
+    :ivar what: the reason, as a noun phrase
+    """
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        super().__init__(
+            f"This database is {what}: migrations cannot run on it, and nothing was changed. Let "
+            "the setting sqlalchemy.url (or websauna_migrate.url) name the primary."
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A server as a run sees it.
+
+    :ivar kind: ``postgresql``, ``mysql``, ``sqlite`` or another dialect's name
+    :ivar process: number of the connection at the server
+    :ivar pooled: a pooler stands between, which may give each transaction another connection
+    :ivar mariadb: it is MariaDB rather than MySQL
+    :ivar galera: it is a node of a Galera cluster
+    """
+
+    kind: str
+    process: int | None = None
+    pooled: bool = False
+    mariadb: bool = False
+    galera: bool = False
+
+    @property
+    def transactional(self) -> bool:
+        """Whether DDL can be rolled back."""
+        return self.kind in ("postgresql", "sqlite")
+
+
+def examine(connection: Connection) -> Server:
+    """Look at the server; the connection is left without a transaction.
+
+    :raises NotWritable: for a standby, which grants locks and would look as if there were nothing
+        to do, and for every other server that does not accept writes
+    """
+    kind = connection.dialect.name
+    if kind == "postgresql":
+        return examine_postgresql(connection)
+    if kind in ("mysql", "mariadb"):
+        return examine_mysql(connection)
+    return Server(kind)
+
+
+def require_primary(connection: Connection) -> None:
+    """Refuse a server that does not accept writes.
+
+    :raises NotWritable: if it does not
+    """
+    examine(connection)
+
+
+def examine_postgresql(connection: Connection) -> Server:
+    """Look at a PostgreSQL server and let it notice when this client is gone."""
+    row = connection.execute(
+        text(
+            "SELECT pg_is_in_recovery(), current_setting('transaction_read_only'), "
+            "pg_backend_pid()"
+        )
+    ).one()
+    connection.rollback()
+    if row[0]:
+        raise NotWritable("a standby")
+    if row[1] == "on":
+        raise NotWritable("read-only for this user")
+    told = server_process(connection.connection.dbapi_connection)
+    # A pooler invents the number that it tells its clients.
+    pooled = told is not None and told != row[2]
+    if not pooled:
+        try:
+            # Older servers do not know it, and not every operating system can do it.
+            connection.execute(
+                text(
+                    "SELECT set_config(name, :value, false) FROM pg_settings "
+                    "WHERE name = 'client_connection_check_interval'"
+                ),
+                {"value": CHECK_INTERVAL},
+            )
+            connection.commit()
+        except DBAPIError:
+            connection.rollback()
+    return Server("postgresql", process=row[2], pooled=pooled)
+
+
+def examine_mysql(connection: Connection) -> Server:
+    """Look at a MariaDB or MySQL server."""
+    variables = shown(connection, "VARIABLES", ("wsrep_on", "read_only", "version"))
+    galera = variables.get("wsrep_on", "OFF").upper() in ("ON", "1")
+    if galera:
+        status = shown(connection, "STATUS", ("wsrep_cluster_status", "wsrep_ready"))
+        if status.get("wsrep_cluster_status", "Primary").lower() != "primary":
+            raise NotWritable("a Galera node that is not part of the primary component")
+        if status.get("wsrep_ready", "ON").upper() != "ON":
+            raise NotWritable("a Galera node that is not ready")
+    if variables.get("read_only", "OFF").upper() in ("ON", "1"):
+        raise NotWritable("a read-only replica")
+    process = connection.scalar(text("SELECT CONNECTION_ID()"))
+    connection.rollback()
+    return Server(
+        "mysql",
+        process=process,
+        mariadb="mariadb" in variables.get("version", "").lower(),
+        galera=galera,
+    )
+
+
+def shown(connection: Connection, what: str, names: tuple[str, ...]) -> dict[str, str]:
+    """Return variables of the server; a cut off Galera node answers nothing but SHOW."""
+    listed = ", ".join(f"'{name}'" for name in names)
+    rows = connection.exec_driver_sql(f"SHOW GLOBAL {what} WHERE Variable_name IN ({listed})")
+    return {str(name).lower(): str(value) for name, value in rows}
+
+
+def server_process(dbapi_connection: Any) -> int | None:
+    """Return the number by which the server knows a connection, if the driver tells it."""
+    info = getattr(dbapi_connection, "info", None)
+    number = getattr(info, "backend_pid", None)
+    if number is None:
+        thread_id = getattr(dbapi_connection, "thread_id", None)
+        number = thread_id() if callable(thread_id) else None
+    return number
