@@ -33,9 +33,7 @@ setup(
     name="websauna_migrate",
     version="0.1.0",
     description="Database migrations for Pyramid applications made of many packages",
-    long_description=(here / "README.rst").read_text(encoding="utf-8")
-    if (here / "README.rst").exists()
-    else "",
+    long_description=(here / "README.rst").read_text(encoding="utf-8"),
     long_description_content_type="text/x-rst",
     author="websauna_migrate contributors",
     license="MIT",
