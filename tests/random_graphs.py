@@ -132,7 +132,7 @@ class Oracle:
 
     def downgrade_set(self, target: str, rows: Iterable[str]) -> set[str]:
         found, _ = self.map._collect_downgrade_revisions(tuple(rows), target, False, False, True)
-        return {one.revision for one in found}  # type: ignore[union-attr]
+        return {one.revision for one in found}
 
     def maintain(self, rows: Iterable[str], steps: Iterable[Any]) -> frozenset[str]:
         """Return the rows that Alembic leaves in the history table."""

@@ -3,14 +3,15 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 from alembic.script.revision import RevisionError
 from alembic.util import CommandError
 from hypothesis import given, settings
-from random_graphs import Oracle, histories
 
+from random_graphs import Oracle, histories
 from websauna_migrate.edges import RevisionCycle, find_cycle
 from websauna_migrate.lineage import (
     DuplicateLabel,
@@ -31,7 +32,6 @@ from websauna_migrate.targets import (
     TargetNotApplied,
     UnknownRevision,
     downgrade_set,
-    find_revision,
     is_relative,
     resolve,
     resolve_one,
@@ -381,8 +381,12 @@ def outcome(work: Callable[[], Any], errors: Any) -> tuple[str, Any]:
         return "error", exc
 
 
-def is_known(lineage: Lineage, name: str) -> bool:
-    return outcome(lambda: find_revision(lineage, name), TargetError)[0] == "found"
+def resolved_set(lineage: Lineage, target: str) -> set[str]:
+    return set(resolve(lineage, target))
+
+
+def upgrade_set(lineage: Lineage, target: str, rows: frozenset[str]) -> set[str]:
+    return lineage.ancestors(upgrade_targets(lineage, target, rows)) - lineage.applied(rows)
 
 
 def random_rows(lineage: Lineage, rng: random.Random) -> frozenset[str]:
@@ -398,10 +402,8 @@ def random_target(lineage: Lineage, rng: random.Random) -> str:
     steps = rng.choice(["+1", "+2", "+0", "-1", "-2", "-3"])
     if symbol == "base" and steps in ("+0", "-1", "-2", "-3"):
         steps = "+1"  # Alembic takes "base-1" for the head.
-    return rng.choice(
-        [symbol, symbol, f"{label}@{symbol}", steps, f"{label}@{steps}", f"{symbol}{steps}"]
-        + [f"{label}@{symbol}{steps}"]
-    )
+    relative = [steps, f"{label}@{steps}", f"{symbol}{steps}", f"{label}@{symbol}{steps}"]
+    return rng.choice([symbol, symbol, f"{label}@{symbol}", *relative])
 
 
 @given(histories())
@@ -436,8 +438,8 @@ def test_absolute_targets_are_alembics(drawn: Any) -> None:
     for _ in range(10):
         target = random_target(lineage, rng)
         if not is_relative(target):
-            theirs = outcome(lambda t=target: oracle.resolve(t), RevisionError)
-            ours = outcome(lambda t=target: set(resolve(lineage, t)), TargetError)
+            theirs = outcome(partial(oracle.resolve, target), RevisionError)
+            ours = outcome(partial(resolved_set, lineage, target), TargetError)
             assert ours[0] == theirs[0] and (ours[0] == "error" or ours[1] == theirs[1]), target
 
 
@@ -448,13 +450,8 @@ def test_upgrade_sets_are_alembics(drawn: Any) -> None:
     for _ in range(10):
         target, rows = random_target(lineage, rng), random_rows(lineage, rng)
         # Alembic fails with assertions too.
-        theirs = outcome(lambda t=target, r=rows: oracle.upgrade_set(t, r), Exception)
-        ours = outcome(
-            lambda t=target, r=rows: (
-                lineage.ancestors(upgrade_targets(lineage, t, r)) - lineage.applied(r)
-            ),
-            TargetError,
-        )
+        theirs = outcome(partial(oracle.upgrade_set, target, rows), Exception)
+        ours = outcome(partial(upgrade_set, lineage, target, rows), TargetError)
         if theirs[0] == "error" and "overlaps with" in str(theirs[1]):
             # Of "label@heads" one head may depend on another; here the newest is enough.
             assert ours[0] == "found"
@@ -468,9 +465,13 @@ def test_downgrade_sets_are_alembics(drawn: Any) -> None:
     oracle, lineage = Oracle(history), Lineage("pkg", history)
     for _ in range(10):
         target, rows = random_target(lineage, rng), random_rows(lineage, rng)
-        # Where several rows are there Alembic takes the first of them, with a warning.
-        theirs = outcome(lambda t=target, r=rows: oracle.downgrade_set(t, r), Exception)
-        ours = outcome(lambda t=target, r=rows: downgrade_set(lineage, t, r), TargetError)
+        if len(rows) > 1 and target.startswith("-"):
+            # Alembic takes the first row, whichever that is, with a warning.
+            with pytest.raises(AmbiguousWalk):
+                downgrade_set(lineage, target, rows)
+            continue
+        theirs = outcome(partial(oracle.downgrade_set, target, rows), Exception)
+        ours = outcome(partial(downgrade_set, lineage, target, rows), TargetError)
         assert ours[0] == theirs[0] and (ours[0] == "error" or ours[1] == theirs[1]), target
 
 
@@ -480,17 +481,15 @@ def test_stamps_are_alembics(drawn: Any) -> None:
     oracle, lineage = Oracle(history), Lineage("pkg", history)
     for _ in range(10):
         target, rows = random_target(lineage, rng), random_rows(lineage, rng)
-        label, at, symbol = target.partition("@")
+        _label, at, symbol = target.partition("@")
         if is_relative(target) or (at and symbol not in ("head", "heads", "base", *lineage.ids)):
             continue
-        ours = outcome(lambda t=target, r=rows: stamp_rows(lineage, [t], r), TargetError)
+        ours = outcome(partial(stamp_rows, lineage, [target], rows), TargetError)
         if ours[0] == "found" and len(resolve(lineage, target)) > 1:
             # With several targets Alembic may lose one that is a row already, or fail.
             assert lineage.applied(ours[1]) >= lineage.ancestors(resolve(lineage, target))
             continue
-        theirs = outcome(
-            lambda t=target, r=rows: oracle.stamp((t,), r), (CommandError, RevisionError)
-        )
+        theirs = outcome(partial(oracle.stamp, (target,), rows), (CommandError, RevisionError))
         assert ours[0] == theirs[0] and (ours[0] == "error" or ours[1] == theirs[1]), target
 
 
@@ -513,15 +512,15 @@ def test_rows_are_alembics(drawn: Any) -> None:
         one = rng.choice(ready if upgrade else sorted(loose))
         after = lineage.rows_after(rows, one, upgrade=upgrade)
         assert (walk.upgrade(one) if upgrade else walk.downgrade(one)) == after
-        # A merge of parents that are each other's ancestors makes Alembic delete a row that is
+        # A merge of parents that are each other's ancestors makes Alembic look for a row that is
         # not there.
-        theirs = outcome(
-            lambda r=rows, o=one, u=upgrade: oracle.rows_after(r, o, upgrade=u), KeyError
-        )
+        theirs = outcome(partial(oracle.rows_after, rows, one, upgrade=upgrade), LookupError)
         if theirs[0] == "found":
             assert after == theirs[1]
         else:
-            assert upgrade and after == lineage.reduce(applied | {one})
+            assert upgrade
+            if rows == lineage.reduce(applied):
+                assert after == lineage.reduce(applied | {one})
         applied = applied | {one} if upgrade else applied - {one}
         assert lineage.applied(after) == applied
         rows = after
@@ -535,11 +534,11 @@ def test_twenty_thousand_revisions_in_one_package(shape: str) -> None:
     count = 20_000
     made = [rev("00000")]
     for number in range(1, count):
-        down = (f"{number - 1:05}",)
+        down: tuple[str, ...] = (f"{number - 1:05}",)
         rest: dict[str, Any] = {}
         if shape == "merged" and number > 2:
             down = (f"{number - 1:05}", f"{number - 2:05}")
-            rest["depends_on"] = (f"{number // 2 // 2:05}",)
+            rest["depends_on"] = (f"{number // 4:05}",)
         if shape == "labelled" and number % 1000 == 0:
             rest["branch_labels"] = (f"label{number}",)
         made.append(rev(f"{number:05}", *down, **rest))

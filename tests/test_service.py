@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from apps import Workshop, workshop  # noqa: F401 - a fixture
 from websauna_migrate.runner import InterruptedSteps, StepFailed
-from websauna_migrate.service import UnknownPackage
+from websauna_migrate.selection import UnknownPackage
 
 
 def table(name: str) -> dict[str, str]:
@@ -208,8 +208,8 @@ def test_an_unknown_package_is_refused_and_nothing_is_created(
     with pytest.raises(UnknownPackage) as caught:
         service.upgrade(packages=["foapp"])
     assert str(caught.value) == (
-        'No package "foapp" is registered for migrations. Did you mean "fooapp"? '
-        'Registered: "addon", "fooapp".'
+        'No package "foapp" is registered for migrations. Did you mean "fooapp"?\n'
+        'Registered are: "addon", "fooapp".'
     )
     assert tables(database_url) == set()
 

@@ -9,6 +9,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sqlite3
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -790,8 +791,7 @@ def test_edit_gives_the_terminal_to_the_editor(site: Site) -> None:
         ("downgrade", "f200:f100"),
         ("downgrade", "f100", "--sql"),
         ("revision", "--sql"),
-        ("stamp", "heads", "--sql"),
-        ("ensure_version", "--sql"),
+        ("stamp", "heads", "--sql", "--purge"),
         ("uninstall", "nowhere"),
     ],
 )
@@ -800,6 +800,23 @@ def test_what_cannot_be_meant_is_a_usage_error(upgraded: Site, words: tuple[str,
     assert (result.status, result.stdout) == (2, "")
     assert result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_history_tables_as_sql_can_be_run(upgraded: Site, sqlite_url: str, tmp_path: Path) -> None:
+    stamp = upgraded("stamp", "f100", "--sql")
+    assert (stamp.status, stamp.stderr) == (0, "")
+    assert "BEGIN;" in stamp.stdout and "COMMIT;" in stamp.stdout
+    connection = sqlite3.connect(tmp_path / "other.sqlite")
+    connection.executescript(stamp.stdout)
+    found = connection.execute("SELECT version_num FROM alembic_history_fooapp").fetchall()
+    assert found == [("f100",)]
+    forward = upgraded("stamp", "f100:f200", "--sql").stdout
+    connection.executescript(forward)
+    found = connection.execute("SELECT version_num FROM alembic_history_fooapp").fetchall()
+    assert found == [("f200",)]
+    connection.close()
+    tables = upgraded("-x", "packages=all", "ensure_version", "--sql").stdout
+    assert tables.count("CREATE TABLE alembic_history_") == 2
 
 
 def test_downgrade_as_sql(upgraded: Site) -> None:

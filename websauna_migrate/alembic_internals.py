@@ -7,6 +7,7 @@ an upstream release changes one of them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,13 @@ import alembic.context  # noqa: F401 - it is what fills EnvironmentContext's set
 from alembic.autogenerate import RevisionContext
 from alembic.autogenerate.api import AutogenContext
 from alembic.autogenerate.compare import _populate_migration_script
-from alembic.autogenerate.render import _alembic_autogenerate_prefix, _repr_type
+from alembic.autogenerate.render import (
+    _alembic_autogenerate_prefix,
+    _render_python_into_templatevars,
+    _repr_type,
+)
 from alembic.config import Config
+from alembic.ddl.impl import DefaultImpl
 from alembic.runtime.environment import EnvironmentContext
 from alembic.runtime.migration import MigrationContext
 from alembic.script.base import Script, ScriptDirectory
@@ -142,6 +148,9 @@ class BoundedComparison(RevisionContext):
     tables: tuple[Table, ...] | None = None
     inspector: Inspector | None = None
 
+    #: Adds the imports that a script's two functions need besides those that were noted.
+    complete_imports: Callable[[str, set[str]], None] | None = None
+
     @property
     def autogen_context(self) -> AutogenContext:
         """The context of the comparison that was made, in which a script is rendered."""
@@ -172,3 +181,54 @@ class BoundedComparison(RevisionContext):
                 hook(migration_context, rev, self.generated_revisions)
         for script in self.generated_revisions:
             script._needs_render = True
+
+    def _to_script(self, migration_script: Any) -> Script | None:
+        """Write a script as Alembic does, with its imports completed and ``%`` as it was.
+
+        Alembic renders SQL in the driver's form, where ``%`` is doubled; what a script says is
+        compiled again when it runs.
+        """
+        arguments: dict[str, Any] = dict(self.template_args)
+        if getattr(migration_script, "_needs_render", False):
+            context = self.autogen_context
+            context.imports = set(migration_script.imports)
+            with single_percent(context.migration_context.impl):
+                _render_python_into_templatevars(context, migration_script, arguments)
+                if self.complete_imports is not None:
+                    names = (
+                        migration_script.upgrade_ops_list[-1].upgrade_token,
+                        migration_script.downgrade_ops_list[-1].downgrade_token,
+                    )
+                    body = "".join(
+                        f"def {name}():\n    {arguments[name]}\n" for name in names if name
+                    )
+                    self.complete_imports(body, context.imports)
+            arguments["imports"] = "\n".join(sorted(context.imports))
+        return self.script_directory.generate_revision(
+            migration_script.rev_id,
+            migration_script.message,
+            refresh=True,
+            head=migration_script.head,
+            splice=migration_script.splice,
+            branch_labels=migration_script.branch_label,
+            version_path=migration_script.version_path,
+            depends_on=migration_script.depends_on,
+            **arguments,
+        )
+
+
+@contextmanager
+def single_percent(impl: DefaultImpl) -> Iterator[None]:
+    """Let an implementation render SQL without the doubling of ``%`` that its driver asks for."""
+    original = impl.render_ddl_sql_expr
+
+    def render(expr: Any, *args: Any, **kw: Any) -> str:
+        rendered = original(expr, *args, **kw)
+        doubled = impl.dialect.paramstyle in ("format", "pyformat")
+        return rendered.replace("%%", "%") if doubled else rendered
+
+    impl.render_ddl_sql_expr = render  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        del impl.render_ddl_sql_expr  # type: ignore[method-assign]

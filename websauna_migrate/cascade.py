@@ -63,6 +63,8 @@ class Cascade:
 
     def _dependents(self, node: int, gone: Collection[int]) -> list[tuple[int, Reason]]:
         graph, applied = self.graph, self.state.applied
+        if not (node in graph.cross_dependents or node in self.watches or node in self.instead):
+            return []
         revision = graph.revisions[node]
         found = [
             (dependent, Reason("cascade", edge.text, edge.kind, revision.package, revision.id))

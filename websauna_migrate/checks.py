@@ -141,10 +141,17 @@ class Checker:
         self, connection: Connection, applied: Mapping[str, tuple[str, ...]]
     ) -> Iterator[CheckProblem]:
         """Find differences between models and database, in packages that are up to date."""
-        from websauna_migrate.autogenerate import OwnedObjects, find_changes
+        from websauna_migrate.autogenerate import OwnedObjects, Reflection, find_changes
 
         waiting = pending(self.snapshot.graph, applied)
         ownership = self.service.ownership
+        default_schema = connection.dialect.default_schema_name
+        all_owned = {
+            name: OwnedObjects(name, ownership, self.snapshot, default_schema)
+            for name in self.selected
+        }
+        # One look at the database for all packages.
+        reflection = Reflection(connection, {k for owned in all_owned.values() for k in owned.keys})
         for name in self.selected:
             package = self.snapshot.packages[name]
             environment = self.snapshot.environments[name]
@@ -161,10 +168,8 @@ class Checker:
                         f'packages={name} revision --autogenerate -m "..."',
                     )
                 continue
-            owned = OwnedObjects(name, ownership, self.snapshot)
             with ALEMBIC:
-                changes = find_changes(environment, owned, connection, applied[name])
-            connection.rollback()
+                changes = find_changes(environment, all_owned[name], reflection, applied[name])
             for change in changes:
                 for diff in diffs_of(change):
                     yield CheckProblem(

@@ -117,7 +117,6 @@ class UnsupportedDatabase(MigrationError, NotImplementedError):
     """There is no client for a dialect; ``dialect`` is its name with the driver."""
 
     def __init__(self, dialect: str) -> None:
-        """Build the message."""
         self.dialect = dialect
         hint = ' Write "postgresql" for "postgres".' if dialect.startswith("postgres") else ""
         super().__init__(
@@ -130,7 +129,6 @@ class UrlUnusable(MigrationError, ValueError):
     """A database URL says something that no client can be told; it is never shown."""
 
     def __init__(self, problem: str) -> None:
-        """Build the message."""
         self.problem = problem
         super().__init__(f"The database URL cannot be used: {problem}")
 
@@ -139,7 +137,6 @@ class NoDatabaseFile(MigrationError, FileNotFoundError):
     """A SQLite database is no file, or its file is missing; ``file`` is ``None`` in memory."""
 
     def __init__(self, file: str | None) -> None:
-        """Build the message."""
         self.file = file
         super().__init__(
             "The SQLite database is in the application's memory, where no other program can read "
@@ -150,7 +147,6 @@ class NoDatabaseFile(MigrationError, FileNotFoundError):
         )
 
     def __str__(self) -> str:
-        """Return the message."""
         # OSError would show its arguments its own way.
         return str(self.args[0])
 
@@ -159,7 +155,6 @@ class ProgramMissing(MigrationError, LookupError):
     """None of the programs that would do is installed; ``programs`` are their names."""
 
     def __init__(self, programs: Sequence[str], backend: str) -> None:
-        """Build the message."""
         self.programs = tuple(programs)
         product, install = PRODUCTS[backend]
         ways = [install, *(f"pip install {n}" for n in programs if n == COMFORTABLE[backend])]

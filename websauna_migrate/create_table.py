@@ -43,7 +43,6 @@ class ModelsUnusable(MigrationError, ValueError):
     """The models cannot be written as SQL; ``problem`` is SQLAlchemy's own word."""
 
     def __init__(self, dialect: str, problem: str) -> None:
-        """Build the message."""
         self.dialect = dialect
         self.problem = problem
         super().__init__(f"The models cannot be written as SQL of {dialect}: {problem}")
@@ -53,7 +52,6 @@ class TypeConflict(MigrationError, ValueError):
     """Two types of one name differ; ``name`` is theirs, with the schema."""
 
     def __init__(self, name: str, first: str, second: str) -> None:
-        """Build the message."""
         self.name = name
         super().__init__(
             f'The models define the type "{name}" in two ways. Give one of them another name.\n'
@@ -65,7 +63,6 @@ class UnknownName(UsageError, LookupError):
     """A name is neither that of a package nor that of a table."""
 
     def __init__(self, name: str, packages: Sequence[str], tables: Sequence[str]) -> None:
-        """Build the message."""
         self.name = name
         self.packages = tuple(packages)
         close = difflib.get_close_matches(name, [*packages, *tables])

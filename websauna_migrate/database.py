@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -97,6 +98,9 @@ def make_engine(settings: Settings) -> Engine:
     """
     url = settings.require_url()
     options: dict[str, Any] = dict(settings.engine_options)
+    if str(options.get("sqlalchemy.isolation_level", "")).upper() == "AUTOCOMMIT":
+        # It would quietly take apart every step's transaction.
+        del options["sqlalchemy.isolation_level"]
     options["sqlalchemy.url"] = url
     try:
         engine = engine_from_config(options, poolclass=NullPool)
@@ -120,7 +124,27 @@ def make_engine(settings: Settings) -> Engine:
         ) from None
     if engine.dialect.name == "sqlite":
         make_transactional(engine)
+    elif engine.dialect.driver in NAMED_BY:
+        give_name(engine, NAMED_BY[engine.dialect.driver])
     return engine
+
+
+#: By which argument of its ``connect`` a driver tells the server what program it is.
+NAMED_BY = {
+    "psycopg2": "application_name",
+    "psycopg": "application_name",
+    "pymysql": "program_name",
+    "mysqldb": "program_name",
+}
+
+
+def give_name(engine: Engine, argument: str) -> None:
+    """Let the server's list of sessions say which process of which host this is."""
+    name = f"websauna_migrate {os.getpid()} {socket.gethostname()}"[:63]
+
+    @event.listens_for(engine, "do_connect")
+    def say_name(dialect: Any, record: Any, arguments: Any, keywords: dict[str, Any]) -> None:
+        keywords.setdefault(argument, name)
 
 
 def make_transactional(engine: Engine) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from websauna_migrate.errors import MigrationError
 from websauna_migrate.revisions import Revision
 
-__all__ = ["Edge", "RevisionCycle", "find_cycle"]
+__all__ = ["Edge", "RevisionCycle", "cycle_error", "find_cycle"]
 
 
 class Edge(NamedTuple):
@@ -68,6 +68,17 @@ class RevisionCycle(MigrationError, ValueError):
         super().__init__(
             f"These revisions wait for each other in a circle, so none can run:{lines}\n{remedy}"
         )
+
+
+def cycle_error(
+    parents: Sequence[Sequence[int]], edge: Callable[[int, int], Edge]
+) -> RevisionCycle:
+    """Return the error that names the cycle which :func:`find_cycle` finds.
+
+    :param edge: returns the edge from a node to one that it needs
+    """
+    cycle = find_cycle(parents)
+    return RevisionCycle(map(edge, cycle, [*cycle[1:], *cycle[:1]]))
 
 
 def find_cycle(parents: Sequence[Sequence[int]]) -> list[int]:

@@ -87,7 +87,7 @@ class PackageEnvironment:
         self.standard_options: Mapping[str, Any] | None = None
 
     def _make_config(self, engine_options: Mapping[str, Any]) -> Config:
-        config = Config(ini_section=self.options.main_section, cmd_opts=self.options.arguments)
+        config = Config(ini_section=self.options.main_section)
         for section, values in self.options.sections.items():
             for key, value in values.items():
                 if section != self.options.main_section or key not in NOT_SHARED:
@@ -103,6 +103,7 @@ class PackageEnvironment:
         main.update({key: str(value) for key, value in engine_options.items()})
         for key, value in main.items():
             config.set_main_option(key, value.replace("%", "%%"))
+        config.cmd_opts = self.options.arguments
         # Set last: the file was read by the include mechanism already, not by Alembic.
         config.config_file_name = self.options.path
         return config

@@ -13,10 +13,9 @@ package requires right before the revision that requires it. Every plan is a par
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import cached_property
 from itertools import chain
 
-from websauna_migrate.edges import Edge, RevisionCycle, find_cycle
+from websauna_migrate.edges import Edge, cycle_error
 from websauna_migrate.lineage import Lineage
 from websauna_migrate.requirements import Requirement, collect_requirements
 from websauna_migrate.revisions import Revision
@@ -37,6 +36,8 @@ class Graph:
     :ivar cross_parents: for each node with requirements on other packages, the edges by the node
         required
     :ivar cross_dependents: for each node that other packages require, the edges by the dependent
+    :ivar order: the nodes in the canonical order
+    :ivar places: the place of each node in that order
     """
 
     def __init__(
@@ -72,8 +73,7 @@ class Graph:
         self.cross_parents: dict[int, list[tuple[int, Edge]]] = {}
         self.cross_dependents: dict[int, list[tuple[int, Edge]]] = {}
         self._connect()
-        #: All nodes in the canonical order.
-        self.order: Sequence[int] = self._sort()
+        self.order, self.places = self._sort()
 
     def _connect(self) -> None:
         for requirement in self.requirements:
@@ -115,8 +115,8 @@ class Graph:
         offset = self._offsets[revision.package]
         return (offset + p for p in self.lineages[revision.package].all_down[node - offset])
 
-    def _sort(self) -> list[int]:
-        """Return the nodes in the canonical order.
+    def _sort(self) -> tuple[list[int], list[int]]:
+        """Return the nodes in the canonical order, and the place of each in it.
 
         :raises RevisionCycle: if there is none
         """
@@ -143,15 +143,8 @@ class Graph:
         for node, needed in enumerate(parents):
             for parent in needed:
                 if places[parent] >= places[node] or places[parent] < 0:
-                    raise self._cycle()
-        return order
-
-    def _cycle(self) -> RevisionCycle:
-        cycle = find_cycle(self.parents)
-        return RevisionCycle(
-            self._edge(later, earlier)
-            for later, earlier in zip(cycle, cycle[1:] + cycle[:1], strict=True)
-        )
+                    raise cycle_error(parents, self._edge)
+        return order, places
 
     def _edge(self, later: int, earlier: int) -> Edge:
         for required, edge in self.cross_parents.get(later, ()):
@@ -160,14 +153,6 @@ class Graph:
         package = self.revisions[later].package
         offset = self._offsets[package]
         return self.lineages[package].edge(later - offset, earlier - offset)
-
-    @cached_property
-    def places(self) -> list[int]:
-        """The place of each node in the canonical order."""
-        places = [0] * len(self.order)
-        for place, node in enumerate(self.order):
-            places[node] = place
-        return places
 
     def required_by(self, revision: Revision) -> tuple[Edge, ...]:
         """Return the edges to the revisions of other packages that a revision requires."""

@@ -121,10 +121,12 @@ class IMigrationService(Interface):
         direction: str = "upgrade",
         tag: str | None = None,
     ) -> str:
-        """Return the SQL script of an upgrade or downgrade as ``str``; no database is contacted.
+        """Return the SQL script of a run as ``str``; no database is contacted.
 
         :param revision: the target; ``start:end`` begins at ``start`` instead of an empty
             database. A downgrade needs ``start:end``.
+        :param direction: ``"upgrade"``, ``"downgrade"``, ``"stamp"``, or ``"ensure_version"``,
+            which creates the history tables and has no target
         """
 
     def stamp(

@@ -6,10 +6,14 @@ nobody ever sees it as ``running``; whatever ends the transaction early (an ``au
 literal COMMIT, MariaDB's implicit one) publishes it exactly when the step stops being atomic. A
 row that is seen as ``running`` while no run is in progress is therefore a step that ended half
 done.
+
+The row of a run's first step is written beforehand, as ``planned``, so that those who wait for the
+run can read who it is.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import socket
 import uuid
@@ -17,16 +21,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
+    BigInteger,
     Column,
     DateTime,
-    Index,
     Integer,
     MetaData,
     String,
     Table,
+    bindparam,
     delete,
     insert,
     select,
@@ -34,13 +40,24 @@ from sqlalchemy import (
 )
 from sqlalchemy.engine import Connection
 
-__all__ = ["LEDGER_TABLE", "Ledger", "LedgerEntry"]
+if TYPE_CHECKING:
+    from websauna_migrate.plan import Step
+
+__all__ = ["LEDGER_TABLE", "Ledger", "LedgerEntry", "MarkerLost", "checksum"]
 
 LEDGER_TABLE = "websauna_migrate_ledger"
 
+#: Outcomes. A step has exactly one row in each run.
+PLANNED = "planned"
 RUNNING = "running"
 DONE = "done"
 FAILED = "failed"
+STOPPED = "stopped"
+UNDONE = "undone"
+
+
+class MarkerLost(Exception):
+    """The script ended its transaction by a rollback: what it did before is gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +69,11 @@ class LedgerEntry:
     :ivar number: the step's place in its run, from 1
     :ivar started: UTC
     :ivar ended: UTC, ``None`` while running
-    :ivar outcome: ``running``, ``done`` or ``failed``
+    :ivar outcome: ``planned``, ``running``, ``done``, ``failed``, ``stopped``, or ``undone`` for a
+        half done step that was settled with ``repair``
     :ivar checksum: SHA-256 of the script as it was run, hexadecimal
+    :ivar session: number of the server's session that held the run's lock, 0 where there is none
+    :ivar note: who settled a half done step, and how; empty otherwise
     """
 
     id: str
@@ -70,6 +90,16 @@ class LedgerEntry:
     process: int
     version: str
     checksum: str
+    session: int
+    note: str
+
+    def __str__(self) -> str:
+        """Return the words that name the step and its run."""
+        return (
+            f'{self.direction} of revision "{self.revision}" of package "{self.package}", '
+            f"started {self.started:%Y-%m-%d %H:%M:%S} UTC by process {self.process} on "
+            f"{self.host}"
+        )
 
 
 def make_table(schema: str | None) -> Table:
@@ -91,7 +121,8 @@ def make_table(schema: str | None) -> Table:
         Column("process", Integer, nullable=False),
         Column("version", String(64), nullable=False),
         Column("checksum", String(64), nullable=False),
-        Index(f"{LEDGER_TABLE}_outcome", "outcome"),
+        Column("session", BigInteger, nullable=False),
+        Column("note", String(255), nullable=False),
         schema=schema,
     )
 
@@ -116,53 +147,105 @@ class Ledger:
         self.table = make_table(schema)
         self.host = socket.gethostname()[:255]
         self.version = program_version()[:64]
+        self._end = (
+            update(self.table)
+            .where(self.table.c.id == bindparam("b_id"), self.table.c.outcome == RUNNING)
+            .values(
+                outcome=bindparam("outcome"), ended=bindparam("ended"), note=bindparam("note")
+            )
+        )
 
     def create(self, connection: Connection) -> None:
         """Create the table unless it is there."""
         self.table.create(connection, checkfirst=True)
 
-    def start(
+    def plan(
         self,
         connection: Connection,
         *,
         run: str,
-        number: int,
-        package: str,
-        revision: str,
-        direction: str,
+        step: Step,
         history_table: str,
-        checksum: str,
-        outcome: str = RUNNING,
+        session: int | None = None,
     ) -> str:
-        """Write a row for a step and return its id."""
-        entry = uuid.uuid4().hex
-        now = utc_now()
-        connection.execute(
-            insert(self.table).values(
-                id=entry,
-                run=run,
-                number=number,
-                package=package[:255],
-                revision=revision[:255],
-                direction=direction,
-                history_table=history_table,
-                started=now,
-                ended=None if outcome == RUNNING else now,
-                outcome=outcome,
-                host=self.host,
-                process=os.getpid(),
-                version=self.version,
-                checksum=checksum,
-            )
-        )
-        return entry
+        """Write the row of a run's first step before the run begins, and return its id.
 
-    def end(self, connection: Connection, entry: str, outcome: str = DONE) -> None:
-        """Write how a step ended."""
-        connection.execute(
-            update(self.table)
-            .where(self.table.c.id == entry)
-            .values(outcome=outcome, ended=utc_now())
+        Rows that a killed run left before its first step are taken away.
+        """
+        connection.execute(delete(self.table).where(self.table.c.outcome == PLANNED))
+        values = self.values(
+            run=run, number=1, step=step, history_table=history_table, session=session
+        )
+        connection.execute(insert(self.table), {**values, "outcome": PLANNED, "checksum": ""})
+        return str(values["id"])
+
+    def values(
+        self,
+        *,
+        run: str,
+        number: int,
+        step: Step,
+        history_table: str,
+        session: int | None = None,
+        entry: str | None = None,
+    ) -> dict[str, Any]:
+        """Return a row that marks a step as running, by column.
+
+        :param entry: the row's id; default: a new one
+        """
+        return {
+            "id": entry or uuid.uuid4().hex,
+            "run": run,
+            "number": number,
+            "package": step.package[:255],
+            "revision": step.revision.id[:255],
+            "direction": step.direction,
+            "history_table": history_table,
+            "started": utc_now(),
+            "ended": None,
+            "outcome": RUNNING,
+            "host": self.host,
+            "process": os.getpid(),
+            "version": self.version,
+            "checksum": checksum(step.revision.path),
+            "session": session or 0,
+            "note": "",
+        }
+
+    def start(self, connection: Connection, values: dict[str, Any], *, planned: bool = False) -> None:
+        """Write a step's row, which marks it.
+
+        :param planned: whether the row is there already, written by :meth:`plan`
+        """
+        statement: Any = insert(self.table)
+        if planned:
+            statement = update(self.table).where(self.table.c.id == values["id"]).values(values)
+            connection.execute(statement)
+        else:
+            connection.execute(statement, values)
+
+    def end(
+        self, connection: Connection, entry: str, outcome: str = DONE, note: str = ""
+    ) -> None:
+        """Write how a step ended.
+
+        :raises MarkerLost: if the row is not there any more, or no longer marked
+        """
+        changed = connection.execute(
+            self._end,
+            {"b_id": entry, "outcome": outcome, "ended": utc_now(), "note": note[:255]},
+        ).rowcount
+        # -1: the driver does not count.
+        if changed == 0:
+            raise MarkerLost
+
+    def record(
+        self, connection: Connection, values: dict[str, Any], outcome: str, *, planned: bool
+    ) -> None:
+        """Write a step that left nothing behind: it failed, or was stopped."""
+        now = utc_now()
+        self.start(
+            connection, {**values, "outcome": outcome, "ended": now}, planned=planned
         )
 
     def remove(self, connection: Connection, entry: str) -> None:
@@ -177,6 +260,13 @@ class Ledger:
         """Return all rows, oldest first, of one package or of all."""
         return self._read(connection, *([] if package is None else [self.table.c.package == package]))
 
+    def run_of(self, connection: Connection) -> tuple[LedgerEntry, ...]:
+        """Return the rows of the newest run, oldest first; while a run is in progress: its own."""
+        newest = (
+            select(self.table.c.run).order_by(self.table.c.started.desc()).limit(1)
+        ).scalar_subquery()
+        return self._read(connection, self.table.c.run == newest)
+
     def _read(self, connection: Connection, *conditions: Any) -> tuple[LedgerEntry, ...]:
         rows: Sequence[Any] = connection.execute(
             select(self.table)
@@ -184,3 +274,11 @@ class Ledger:
             .order_by(self.table.c.started, self.table.c.number)
         ).all()
         return tuple(LedgerEntry(**row._mapping) for row in rows)
+
+
+def checksum(path: str) -> str:
+    """Return the SHA-256 of a script's file, hexadecimal; empty if it cannot be read."""
+    try:
+        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    except OSError:
+        return ""

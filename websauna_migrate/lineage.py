@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from operator import attrgetter
 
-from websauna_migrate.edges import Edge, RevisionCycle, find_cycle
+from websauna_migrate.edges import Edge, cycle_error
 from websauna_migrate.labels import spread_labels
 from websauna_migrate.lineage_errors import (
     DuplicateLabel,
@@ -130,11 +130,7 @@ class Lineage:
                 if not waiting[child]:
                     order.append(child)
         if len(order) < len(waiting):
-            cycle = find_cycle(self.all_down)
-            raise RevisionCycle(
-                self.edge(later, earlier)
-                for later, earlier in zip(cycle, cycle[1:] + cycle[:1], strict=True)
-            )
+            raise cycle_error(self.all_down, self.edge)
         return order
 
     def edge(self, later: int, earlier: int) -> Edge:
@@ -212,9 +208,10 @@ class Lineage:
 
     @cached_property
     def _labels_by_position(self) -> list[frozenset[str]]:
-        own = {self._positions[id_]: self.revisions[id_] for id_ in self.labels.values()}
-        labels = {position: revision.branch_labels for position, revision in own.items()}
-        return spread_labels(labels, self._topological, self.down, self.all_up)
+        declared = {
+            self._positions[id_]: self.revisions[id_].branch_labels for id_ in self.labels.values()
+        }
+        return spread_labels(declared, self._topological, self.down, self.all_up)
 
     # Walks
 

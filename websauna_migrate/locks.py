@@ -1,68 +1,217 @@
 """One run at a time per database.
 
-The lock is held on the connection that does the work, so that a database which still runs a dead
-client's statement still holds it, and it is polled, never waited for inside the database: a
-blocked waiter keeps a snapshot that CREATE INDEX CONCURRENTLY would wait for.
+A lock is polled, never waited for inside the database: a blocked waiter keeps a snapshot that
+CREATE INDEX CONCURRENTLY would wait for. Which lock it is depends on the server:
+
+=============================  ====================================================================
+PostgreSQL                     a session's advisory lock, on the connection that does the work: a
+                               server that still runs a dead client's statement still holds it
+PostgreSQL behind a pooler     a transaction's advisory lock, in a second transaction, and one in
+                               each step's own
+MariaDB                        ``GET_LOCK``, on the connection that does the work
+Galera                         a committed row with an expiry, since its locks are each node's own
+SQLite                         a lock on a file beside the database, and ``BEGIN IMMEDIATE``
+=============================  ====================================================================
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 import random
+import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from sqlalchemy import text
-from sqlalchemy.engine import Connection
+from sqlalchemy.engine import Connection, Engine
 
 from websauna_migrate.errors import MigrationError
+from websauna_migrate.servers import NotWritable, Server, examine, require_primary
+from websauna_migrate.stopping import Stopping
 
-__all__ = ["NotWritable", "RunInProgress", "require_primary", "run_lock"]
+__all__ = [
+    "LockLost",
+    "NotWritable",
+    "RunInProgress",
+    "RunLock",
+    "WaitStopped",
+    "lock_key",
+    "make_lock",
+    "require_primary",
+    "run_lock",
+    "take",
+]
 
 #: Poll between these many seconds, at random, so that waiters do not come in step.
 POLL_SECONDS = (0.05, 0.25)
 
+#: Seconds after which a waiting run says again what it waits for.
+TELL_AGAIN_SECONDS = 30.0
+
 
 class RunInProgress(MigrationError, TimeoutError):
-    """Another run holds the database's lock for longer than ``lock_wait``."""
+    """Another run holds the database's lock for longer than ``lock_wait``.
+
+    :ivar waited: seconds
+    :ivar holder: who holds it, in words; empty if it cannot be told
+    """
 
     def __init__(self, waited: float, holder: str) -> None:
         self.waited = waited
         self.holder = holder
         super().__init__(
-            f"Another migration run is in progress on this database{holder}; gave up after "
-            f"{waited:.1f} s. Nothing was changed. Try again when it is over, or raise the setting "
-            '"websauna_migrate.lock_wait" (seconds).'
+            f"Another migration run is in progress on this database{in_brackets(holder)}; gave up "
+            f"after {waited:.1f} s. Nothing was changed. Try again when it is over, or raise the "
+            'setting "websauna_migrate.lock_wait" (seconds).'
         )
 
 
-class NotWritable(MigrationError, RuntimeError):
-    """The server is a standby, or read-only."""
+class WaitStopped(MigrationError, RuntimeError):
+    """A run was asked to stop while it waited for another one."""
 
-    def __init__(self, what: str) -> None:
+    def __init__(self, exit_code: int = 130) -> None:
+        self.exit_code = exit_code
         super().__init__(
-            f"This database is {what}: migrations cannot run on it, and nothing was changed. Let "
-            "the setting sqlalchemy.url (or websauna_migrate.url) name the primary."
+            "Stopped as asked, while another migration run was in progress. Nothing was changed."
         )
 
 
-def require_primary(connection: Connection) -> None:
-    """Refuse a standby, which grants locks and would look as if there were nothing to do.
+class LockLost(Exception):
+    """The run's lock is not its own any more; the words say how that came about."""
 
-    :raises NotWritable: if the server does not accept writes
+
+class RunLock:
+    """The lock of one run. This one holds nothing: for databases that know no lock.
+
+    :ivar spans_steps: whether it keeps every other run out from one step to the next. Where it
+        does not, each step reads the history again.
+    :ivar doing: what the run does, for those who wait
+    :ivar session: number of the server's session that holds it, while this run does
+    :ivar other_session: the one that holds it instead, once :meth:`holder` was asked
     """
-    backend = connection.dialect.name
-    if backend == "postgresql":
-        if connection.scalar(text("SELECT pg_is_in_recovery()")):
-            raise NotWritable("a standby")
-        if connection.scalar(text("SHOW transaction_read_only")) == "on":
-            raise NotWritable("read-only for this user")
-        connection.rollback()
-    elif backend in ("mysql", "mariadb"):
-        if connection.scalar(text("SELECT @@read_only")):
-            raise NotWritable("a read-only replica")
-        connection.rollback()
+
+    spans_steps = False
+    doing = ""
+    session: int | None = None
+    other_session: int | None = None
+
+    def take(self) -> bool:
+        """Try to take the lock, without waiting, and tell whether it is taken."""
+        return True
+
+    def release(self) -> None:
+        """Let the lock go; it may be lost already."""
+
+    def check(self) -> None:
+        """Make sure that the lock is still held.
+
+        :raises LockLost: if it is not
+        """
+
+    def join(self, connection: Connection) -> None:
+        """Tie the transaction of a step to the lock: called first in each of them.
+
+        :raises LockLost: if the lock is not held any more
+        """
+
+    def holder(self) -> str:
+        """Return who holds the lock, in words; empty if it cannot be told."""
+        return ""
+
+
+def lock_key(scope: str) -> int:
+    """Return the 64 bits that PostgreSQL knows the lock by.
+
+    :param scope: what besides the database the lock is for: the history tables' schema
+    """
+    digest = hashlib.sha256(f"websauna_migrate:{scope}".encode()).digest()
+    return int.from_bytes(digest[:8], "big", signed=True)
+
+
+def who_we_are() -> str:
+    """Return this process as others shall know it."""
+    return f"process {os.getpid()} on {socket.gethostname()}"
+
+
+def in_brackets(words: str) -> str:
+    """Return words to put behind a noun; empty for none."""
+    return f" ({words})" if words else ""
+
+
+def make_lock(
+    connection: Connection,
+    server: Server,
+    scope: str = "",
+    second_engine: Callable[[], Engine] | None = None,
+    schema: str | None = None,
+) -> RunLock:
+    """Return the lock that fits the server, not taken yet.
+
+    :param second_engine: makes an engine for the lock's own connection, where it needs one;
+        default: the work's own
+    """
+    engine_of = second_engine or (lambda: connection.engine)
+    if server.kind == "postgresql":
+        from websauna_migrate.advisory_locks import SessionLock, TransactionLock
+
+        if server.pooled:
+            return TransactionLock(engine_of(), scope)
+        return SessionLock(connection, scope)
+    if server.kind == "mysql":
+        if server.galera:
+            from websauna_migrate.leases import Lease
+
+            return Lease(connection, engine_of(), schema)
+        from websauna_migrate.named_locks import NamedLock
+
+        return NamedLock(connection, scope)
+    if server.kind == "sqlite":
+        from websauna_migrate.file_locks import FileLock
+
+        return FileLock.beside(connection) or RunLock()
+    return RunLock()
+
+
+@contextmanager
+def take(
+    lock: RunLock,
+    wait: float,
+    *,
+    tell: Callable[[str], None] | None = None,
+    describe: Callable[[], str] = lambda: "",
+    stopping: Stopping | None = None,
+) -> Iterator[RunLock]:
+    """Hold a lock.
+
+    :param wait: seconds to wait for it, 0 to fail at once
+    :param tell: told in words who holds the lock that is waited for, and for how long
+    :param describe: says more about the holder than the lock itself knows
+    :raises RunInProgress: when the time is over
+    :raises WaitStopped: when asked to stop meanwhile
+    """
+    stopping = stopping or Stopping()
+    began = time.monotonic()
+    deadline = began + wait
+    next_words = began
+    while not lock.take():
+        now = time.monotonic()
+        if now >= next_words or now >= deadline:
+            holder = ", ".join(filter(None, (lock.holder(), describe())))
+            if now >= deadline:
+                raise RunInProgress(now - began, holder)
+            if tell is not None:
+                tell(
+                    f"Another migration run is in progress{in_brackets(holder)}; waiting for it, "
+                    f"at most {deadline - now:.0f} s."
+                )
+            next_words = now + TELL_AGAIN_SECONDS
+        if stopping.wait(max(0.0, min(random.uniform(*POLL_SECONDS), deadline - now))):
+            raise WaitStopped(stopping.exit_code)
+    try:
+        yield lock
+    finally:
+        lock.release()
 
 
 @contextmanager
@@ -73,78 +222,11 @@ def run_lock(
     scope: str = "",
     on_wait: Callable[[str], None] | None = None,
 ) -> Iterator[bool]:
-    """Hold the database's lock for runs.
+    """Hold the database's lock, for work that is not a run of the service's own.
 
-    :param wait: seconds to wait for it, 0 to fail at once
-    :param scope: what besides the database the lock is for: the history tables' schema
-    :param on_wait: told once, in words, who holds the lock that is waited for
-    :returns: whether the lock spans transactions. Where it is false (SQLite), each transaction
-        takes the database's write lock by itself, and the history has to be read again in each.
+    :returns: whether the lock keeps every other run out until it is let go
     :raises RunInProgress: when the time is over
     """
-    backend = connection.dialect.name
-    if backend == "postgresql":
-        take, release = "SELECT pg_try_advisory_lock(:key)", "SELECT pg_advisory_unlock(:key)"
-        digest = hashlib.sha256(f"websauna_migrate:{scope}".encode()).digest()
-        key: int | str = int.from_bytes(digest[:8], "big", signed=True)
-    elif backend in ("mysql", "mariadb"):
-        # The lock is the server's, not the database's; its name has at most 64 characters.
-        take, release = "SELECT GET_LOCK(:key, 0)", "SELECT RELEASE_LOCK(:key)"
-        database = connection.scalar(text("SELECT DATABASE()"))
-        digest = hashlib.sha256(f"{database}:{scope}".encode()).digest()
-        key = f"websauna_migrate:{digest.hex()[:40]}"
-    else:
-        yield False
-        return
-    deadline = time.monotonic() + wait
-    told = False
-    while True:
-        taken = connection.scalar(text(take), {"key": key})
-        connection.commit()
-        if taken:
-            break
-        if not told or time.monotonic() >= deadline:
-            holder = find_holder(connection, key)
-        if time.monotonic() >= deadline:
-            raise RunInProgress(wait, holder)
-        if not told and on_wait is not None:
-            on_wait(
-                f"Another migration run is in progress{holder}; waiting for it, at most {wait:g} s."
-            )
-        told = True
-        remaining = deadline - time.monotonic()
-        time.sleep(max(0.0, min(random.uniform(*POLL_SECONDS), remaining)))
-    try:
-        yield True
-    finally:
-        if not connection.invalidated and not connection.closed:
-            if connection.in_transaction():
-                connection.rollback()
-            connection.scalar(text(release), {"key": key})
-            connection.commit()
-
-
-def find_holder(connection: Connection, key: int | str) -> str:
-    """Return who holds the lock, as words to put behind a noun; empty if it cannot be told."""
-    if isinstance(key, int):
-        row = connection.execute(
-            text(
-                "SELECT a.pid, a.usename, a.client_addr, a.application_name, a.backend_start "
-                "FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid "
-                "WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 "
-                "AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) "
-                "AND ((l.classid::bigint << 32) | l.objid::bigint) = :key"
-            ),
-            {"key": key},
-        ).first()
-        connection.commit()
-        if row is None:
-            return ""
-        where = f" from {row.client_addr}" if row.client_addr else ""
-        return (
-            f" (server process {row.pid}, user {row.usename}{where}, "
-            f"connected since {row.backend_start:%Y-%m-%d %H:%M:%S%z})"
-        )
-    session = connection.scalar(text("SELECT IS_USED_LOCK(:key)"), {"key": key})
-    connection.commit()
-    return f" (connection id {session})" if session else ""
+    lock = make_lock(connection, examine(connection), scope)
+    with take(lock, wait, tell=on_wait):
+        yield lock.spans_steps

@@ -31,11 +31,14 @@ class NamedLock(RunLock):
 
     def take(self) -> bool:
         """Try to take the lock."""
-        taken = self.connection.scalar(text("SELECT GET_LOCK(:key, 0)"), {"key": self.key}) == 1
+        row = self.connection.execute(
+            text("SELECT GET_LOCK(:key, 0), CONNECTION_ID()"), {"key": self.key}
+        ).one()
         self.connection.commit()
-        if taken:
+        if row[0] == 1:
             self._driver = self.connection.connection.dbapi_connection
-        return taken
+            self.session = row[1]
+        return bool(row[0] == 1)
 
     def release(self) -> None:
         """Let the lock go."""
@@ -57,6 +60,7 @@ class NamedLock(RunLock):
     def holder(self) -> str:
         """Return who holds the lock."""
         session = self.connection.scalar(text("SELECT IS_USED_LOCK(:key)"), {"key": self.key})
+        self.other_session = int(session) if session else None
         if not session:
             self.connection.rollback()
             return ""

@@ -181,7 +181,7 @@ def _of_script(resolver: _Resolver, revision: Revision) -> Iterator[Requirement]
             continue
         # A head that has run already was maybe no head when this script was written, and asks
         # nothing of it. "base" is meant as written: before the first revision.
-        floating = resolved.floating and not text.endswith("base")
+        floating = resolved.floating and not text.endswith("@base")
         for dependent in resolved.revisions:
             yield Requirement(dependent, (revision,), "run_before", text, floating)
 

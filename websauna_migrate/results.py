@@ -45,11 +45,13 @@ class Run:
 
     :ivar id: the run's identifier in the ledger
     :ivar steps: what was committed, in order; empty if there was nothing to do
+    :ivar dry_run: whether it was all rolled back at the end: the steps are what would be committed
     """
 
     id: str
     direction: str
     steps: tuple[AppliedStep, ...] = ()
+    dry_run: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,121 +1,90 @@
 """Running a plan: the only part that changes the database.
 
-Each step is one transaction of its own, on the one connection that also holds the run's lock. It
-is opened by Alembic, so that ``autocommit_block`` works, and contains everything: the ledger's
-marker, the script's work, the history table's new rows and the ledger's final word.
+Each step is one transaction of its own, on the connection that also holds the run's lock. It is
+opened by Alembic, so that ``autocommit_block`` works, and contains everything: the ledger's marker,
+the script's work, the history table's new rows and the ledger's final word.
 """
 
 from __future__ import annotations
 
-import functools
-import hashlib
-import random
-import threading
+import logging
 import time
-import traceback
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
-from alembic.runtime.migration import MigrationContext, MigrationStep
-from sqlalchemy import text
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 from zope.interface import implementer
 
-from websauna_migrate.database import connect, hide_password, one_line
+from websauna_migrate.atomicity import require_atomic
+from websauna_migrate.database import WRITES, connect
 from websauna_migrate.environment import PackageEnvironment
-from websauna_migrate.errors import MigrationError
+from websauna_migrate.exclusion import ALEMBIC
+from websauna_migrate.execution import RunContext, StepRunner, Waiting, clean, lock_problem
+from websauna_migrate.failures import (
+    BlockedByCaller,
+    HistoryMoved,
+    InterruptedSteps,
+    RunStopped,
+    StepFailed,
+)
 from websauna_migrate.histories import list_history_tables, read_rows
 from websauna_migrate.interfaces import (
     IMigrationRunEnded,
     IMigrationRunStarted,
     IMigrationStepApplied,
 )
-from websauna_migrate.ledger import DONE, FAILED, LEDGER_TABLE, Ledger, LedgerEntry
-from websauna_migrate.locks import require_primary, run_lock
+from websauna_migrate.ledger import LEDGER_TABLE, STOPPED, Ledger, LedgerEntry, checksum
+from websauna_migrate.locks import RunLock, make_lock, take
 from websauna_migrate.plan import Plan, Step
 from websauna_migrate.results import AppliedStep, Run
-from websauna_migrate.sessions import held_connections
+from websauna_migrate.servers import Server, examine
 from websauna_migrate.settings import Settings
+from websauna_migrate.statements import is_lock_failure
+from websauna_migrate.stopping import Stopping
+from websauna_migrate.trust import distrusted
 
-__all__ = ["InterruptedSteps", "Runner", "StepFailed"]
+__all__ = [
+    "ALEMBIC",
+    "BlockedByCaller",
+    "InterruptedSteps",
+    "RunOptions",
+    "RunStopped",
+    "Runner",
+    "StepFailed",
+    "checksum",
+]
 
-#: Alembic's ``context`` and ``op`` are module globals: one run at a time in a process, too.
-ALEMBIC = threading.Lock()
-
-#: Attempts after which a lock that the calling thread itself holds is believed to be the cause.
-OWN_LOCK_ATTEMPTS = 3
+log = logging.getLogger(__name__)
 
 Applied = Mapping[str, tuple[str, ...]]
 
-
-class StepFailed(MigrationError, RuntimeError):
-    """A script failed; ``half_done`` tells whether parts of it may have been committed."""
-
-    def __init__(
-        self, step: Step, place: str, problem: str, *, half_done: bool, done: int
-    ) -> None:
-        self.package = step.package
-        self.revision = step.revision.id
-        self.half_done = half_done
-        if half_done:
-            state = (
-                "It was not one transaction, so parts of it may have been applied; see what is "
-                "there, then tell with: ws-alembic repair"
-            )
-            self.exit_code = InterruptedSteps.exit_code
-        else:
-            state = "Nothing of it was applied."
-        earlier = ""
-        if done:
-            stay = "step of this run stays" if done == 1 else "steps of this run stay"
-            earlier = f" {done} earlier {stay} applied."
-        super().__init__(
-            f'The {step.direction} of revision "{self.revision}" of package "{self.package}" '
-            f"failed ({place}): {problem}\n{state}{earlier}"
-        )
+T = TypeVar("T")
 
 
-class InterruptedSteps(MigrationError, RuntimeError):
-    """An earlier run ended in the middle of a step that was not one transaction."""
+@dataclass(frozen=True)
+class RunOptions:
+    """What the caller of a run may ask for.
 
-    exit_code = 3
+    :ivar tag: handed to ``env.py`` scripts as Alembic's ``--tag``
+    :ivar atomic: the whole run shall be one transaction
+    :ivar dry_run: and it shall be rolled back at its end
+    :ivar stop: asked at each step's boundary whether to stop, see :class:`.Stop`
+    :ivar lock_wait: seconds to wait for another run; ``None`` for the setting
+    :ivar limits: in place of the settings of the same names; ``None`` for no change
+    """
 
-    def __init__(self, entries: Sequence[LedgerEntry]) -> None:
-        self.entries = tuple(entries)
-        lines = [
-            f'  {entry.direction} of revision "{entry.revision}" of package "{entry.package}", '
-            f"started {entry.started:%Y-%m-%d %H:%M:%S} UTC by process {entry.process} on "
-            f"{entry.host}"
-            for entry in entries
-        ]
-        super().__init__(
-            "An earlier run ended in the middle of a step, parts of which may have been applied:\n"
-            + "\n".join(lines)
-            + "\nNothing was changed now. See what is there, then tell with: ws-alembic repair"
-        )
-
-
-class BlockedByCaller(MigrationError, RuntimeError):
-    """The calling thread's own open transaction is in the way of its ``upgrade()``."""
-
-    def __init__(self, step: Step, holders: str) -> None:
-        self.package = step.package
-        self.revision = step.revision.id
-        super().__init__(
-            f'The {step.direction} of revision "{step.revision.id}" of package "{step.package}" '
-            f"waits for a lock that the calling thread's own connection holds ({holders}). Commit "
-            "or roll back the open transaction (request.tm) before the call, or run ws-alembic. "
-            "Nothing of the step was applied."
-        )
-
-
-class HistoryMoved(Exception):
-    """Another run changed a history table since the plan was made; plan again."""
+    tag: str | None = None
+    atomic: bool = False
+    dry_run: bool = False
+    stop: Callable[[], bool] | None = None
+    lock_wait: float | None = None
+    limits: Mapping[str, float | None] = field(default_factory=dict)
 
 
 @implementer(IMigrationRunStarted)
@@ -153,20 +122,31 @@ class Runner:
     def __init__(
         self,
         *,
-        engine: Engine,
+        make_engine: Callable[[], Engine],
         environments: Mapping[str, PackageEnvironment],
         ledger: Ledger,
         settings: Settings,
         notify: Callable[[object], None],
         on_wait: Callable[[str], None] | None = None,
+        options: RunOptions | None = None,
     ) -> None:
-        self.engine = engine
+        """Prepare; nothing is connected yet.
+
+        :param make_engine: makes an engine that nobody else uses
+        :param notify: gets the events of a run
+        :param on_wait: told in words what somebody who waits for the run should know
+        """
+        self.make_engine = make_engine
         self.environments = environments
         self.ledger = ledger
         self.settings = settings
         self.notify = notify
         self.on_wait = on_wait
+        self.options = options or RunOptions()
         self.schema = settings.version_table_schema
+        self.stopping = Stopping(self.options.stop)
+        wait = self.options.lock_wait
+        self.lock_wait = settings.lock_wait if wait is None else wait
 
     def read(self, connection: Connection) -> tuple[Applied, bool]:
         """Return the rows of every registered package's history table, and if there is a ledger."""
@@ -180,373 +160,384 @@ class Runner:
             LEDGER_TABLE in existing
         )
 
-    def run(
-        self, direction: str, make_plan: Callable[[Applied], Plan], *, tag: str | None = None
-    ) -> Run:
+    def tell(self, words: str) -> None:
+        """Say something to whoever waits for the run."""
+        if self.on_wait is not None:
+            self.on_wait(words)
+        else:
+            log.warning("%s", words)
+
+    def run(self, direction: str, make_plan: Callable[[Applied], Plan]) -> Run:
         """Make the plan under the lock and run it.
 
         :param make_plan: gets the applied rows of every package and returns the plan; called again
             whenever the history may have changed meanwhile
         """
         run_id = uuid.uuid4().hex
-        with ALEMBIC, connect(self.engine, writes=True) as connection:
-            require_primary(connection)
+        with ALEMBIC.held(self.lock_wait), connect(self.make_engine()) as connection:
+            server = examine(connection)
             if not self._anything_to_do(connection, make_plan):
-                return Run(run_id, direction)
-            with run_lock(
-                connection,
-                self.settings.lock_wait,
-                scope=self.schema or "",
-                on_wait=self.on_wait,
-            ) as spans_steps:
-                return self._run_locked(connection, run_id, direction, make_plan, tag, spans_steps)
+                return Run(run_id, direction, dry_run=self.options.dry_run)
+            with self._locked(connection, server, direction) as lock:
+                context = RunContext(
+                    run_id=run_id,
+                    connection=connection,
+                    server=server,
+                    lock=lock,
+                    environments=self.environments,
+                    ledger=self.ledger,
+                    settings=self.settings,
+                    make_engine=self.make_engine,
+                    tell=self.tell,
+                    stopping=self.stopping,
+                    limits=self.options.limits,
+                    tag=self.options.tag,
+                    atomic=self.options.atomic or self.options.dry_run,
+                )
+                return LockedRun(self, context, direction, make_plan).run()
 
     @contextmanager
-    def locked(self) -> Iterator[tuple[Connection, Callable[[], Applied]]]:
+    def locked(self, doing: str = "stamp") -> Iterator[tuple[Connection, Callable[[], Applied]]]:
         """Hold the run's lock for a change of the history tables alone.
 
+        :param doing: what for, in words for those who wait
         :returns: the connection, and what reads the histories in its current transaction
         :raises InterruptedSteps: if an earlier run ended in the middle of a step
         """
-        with ALEMBIC, connect(self.engine, writes=True) as connection:
-            require_primary(connection)
-            with run_lock(
-                connection,
-                self.settings.lock_wait,
-                scope=self.schema or "",
-                on_wait=self.on_wait,
-            ):
-                self._read_locked(connection)
-                yield connection, lambda: self.read(connection)[0]
+        with self.locked_for_repair(doing) as connection:
+            if self.marked(connection):
+                self.refuse_interrupted(connection)
+            yield connection, lambda: self.read(connection)[0]
+
+    @contextmanager
+    def locked_for_repair(self, doing: str) -> Iterator[Connection]:
+        """Hold the run's lock whatever an earlier run left behind."""
+        with ALEMBIC.held(self.lock_wait), connect(self.make_engine()) as connection:
+            server = examine(connection)
+            with self._locked(connection, server, doing):
+                connection.execution_options(**{WRITES: True})
+                yield connection
+
+    @contextmanager
+    def _locked(self, connection: Connection, server: Server, doing: str) -> Iterator[RunLock]:
+        lock = make_lock(
+            connection,
+            server,
+            scope=self.schema or "",
+            second_engine=self.make_engine,
+            schema=self.schema,
+        )
+        lock.doing = doing
+        with take(
+            lock,
+            self.lock_wait,
+            tell=self.tell,
+            describe=lambda: self._describe_run(connection, lock.other_session),
+            stopping=self.stopping,
+        ):
+            yield lock
+
+    def _describe_run(self, connection: Connection, session: int | None) -> str:
+        """Return what the ledger says of the run in progress, in words.
+
+        :param session: the server's session that holds the lock
+        """
+        if session is None:
+            return ""
+        try:
+            entries = self.ledger.run_of(connection)
+            connection.rollback()
+        except DBAPIError:
+            clean(connection)
+            return ""
+        # Rows of another session are those of a run before.
+        if not entries or not session or entries[-1].session != session:
+            return ""
+        return describe_run(entries)
 
     def _anything_to_do(
         self, connection: Connection, make_plan: Callable[[Applied], Plan]
     ) -> bool:
         """Look without the lock: most runs find nothing to do and need none."""
-        applied, has_ledger = self.read(connection)
-        marked = has_ledger and self.ledger.interrupted(connection)
+        try:
+            applied, has_ledger = self.read(connection)
+            marked = has_ledger and self.ledger.interrupted(connection)
+        except DBAPIError as exc:
+            if not is_lock_failure(exc, connection.dialect.name):
+                raise
+            # SQLite cannot be read while somebody commits: somebody is at work.
+            clean(connection)
+            return True
         connection.rollback()
         return bool(marked) or bool(make_plan(applied).steps)
 
-    def _run_locked(
+    def marked(self, connection: Connection) -> tuple[LedgerEntry, ...]:
+        """Return the steps that are marked as running; under the lock, nobody runs them."""
+        has_ledger = LEDGER_TABLE in list_history_tables(connection, self.schema)
+        found = self.ledger.interrupted(connection) if has_ledger else ()
+        connection.rollback()
+        return found
+
+    def refuse_interrupted(self, connection: Connection) -> None:
+        """Raise what is to be said of steps that ended half done.
+
+        :raises InterruptedSteps: always
+        """
+        from websauna_migrate.repair import known_facts
+
+        entries = self.marked(connection)
+        applied = self.read(connection)[0]
+        known = {entry.id: known_facts(entry, connection, applied) for entry in entries}
+        connection.rollback()
+        raise InterruptedSteps(entries, known)
+
+
+class LockedRun:
+    """One run, under the lock."""
+
+    def __init__(
         self,
-        connection: Connection,
-        run_id: str,
+        runner: Runner,
+        context: RunContext,
         direction: str,
         make_plan: Callable[[Applied], Plan],
-        tag: str | None,
-        spans_steps: bool,
-    ) -> Run:
-        done: list[AppliedStep] = []
-        started = False
+    ) -> None:
+        self.runner = runner
+        self.context = context
+        self.connection = context.connection
+        self.direction = direction
+        self.make_plan = make_plan
+        self.options = runner.options
+        self.done: list[AppliedStep] = []
+        self.started = False
+        self._first: Step | None = None
+
+    def run(self) -> Run:
+        """Plan, and run the plan; plan again when a history turns out to be different."""
         error: BaseException | None = None
+        steps = StepRunner(self.context)
+        run = Run(self.context.run_id, self.direction)
         try:
             while True:
-                applied = self._read_locked(connection)
-                plan = make_plan(applied)
+                plan = self._plan(steps)
                 if not plan.steps:
                     break
-                if not started:
-                    self.ledger.create(connection)
-                    connection.commit()
-                    self.notify(RunStarted(run_id, plan))
-                    started = True
                 try:
-                    self._run_steps(connection, run_id, plan, tag, spans_steps, done)
+                    if self.context.atomic:
+                        self._run_atomic(steps, plan)
+                    else:
+                        self._run_steps(steps, plan)
                 except HistoryMoved:
-                    connection.rollback()
+                    clean(self.connection)
                     continue
                 break
+            self._forget_planned(steps)
         except BaseException as exc:
             error = exc
             raise
         finally:
-            run = Run(run_id, direction, tuple(done))
-            if started:
-                self.notify(RunEnded(run, error))
+            steps.close()
+            run = Run(
+                self.context.run_id,
+                self.direction,
+                tuple(self.done),
+                dry_run=self.options.dry_run,
+            )
+            if self.started:
+                self.runner.notify(RunEnded(run, error))
         return run
 
-    def _read_locked(self, connection: Connection) -> Applied:
+    def _plan(self, steps: StepRunner) -> Plan:
         """Read the histories under the lock, and refuse to go on after a half done step."""
-        applied, has_ledger = self.read(connection)
-        interrupted = self.ledger.interrupted(connection) if has_ledger else ()
+        connection = self.connection
+        applied, has_ledger = self.runner.read(connection)
+        if has_ledger and self.context.ledger.interrupted(connection):
+            connection.rollback()
+            self.runner.refuse_interrupted(connection)
         connection.rollback()
-        if interrupted:
-            raise InterruptedSteps(interrupted)
-        return applied
+        plan = self.make_plan(applied)
+        if plan.steps and not self.started:
+            self._start(steps, plan)
+        self._first = plan.steps[0] if plan.steps else self._first
+        return plan
 
-    def _run_steps(
-        self,
-        connection: Connection,
-        run_id: str,
-        plan: Plan,
-        tag: str | None,
-        spans_steps: bool,
-        done: list[AppliedStep],
-    ) -> None:
-        total = len(done) + len(plan.steps)
+    def _start(self, steps: StepRunner, plan: Plan) -> None:
+        """Say that the run begins, to those who wait for it and to subscribers."""
+        context, connection = self.context, self.connection
+        if context.atomic:
+            what = "A dry run" if self.options.dry_run else "An atomic run (--atomic)"
+            require_atomic(context.server, plan.steps, context.environments, what)
+        self._distrust(plan)
+        connection.execution_options(**{WRITES: True})
+        if not self.options.dry_run:
+            first = plan.steps[0]
+            table = context.environments[first.package].package.history_table
+
+            def write() -> str:
+                context.ledger.create(connection)
+                return context.ledger.plan(
+                    connection,
+                    run=context.run_id,
+                    step=first,
+                    history_table=table,
+                    session=context.lock.session,
+                )
+
+            context.planned = self._written(steps, first, write)
+            self.runner.notify(RunStarted(context.run_id, plan))
+            self.started = True
+
+    def _distrust(self, plan: Plan) -> None:
+        """Warn of scripts that others may change."""
+        for name in plan.packages:
+            package = self.context.environments[name].package
+            files = {Path(step.revision.path) for step in plan.steps if step.package == name}
+            folders = {package.script_directory, *(path.parent for path in files)}
+            env = package.script_directory / "env.py"
+            for warning in distrusted(name, [*sorted(folders), env, *sorted(files)]):
+                self.runner.tell(f"Warning: {warning}")
+
+    def _written(self, steps: StepRunner, step: Step, write: Callable[[], T]) -> T:
+        """Write in a transaction of its own, again while a lock is taken, as for a step.
+
+        :param step: the one that has to wait
+        """
+        timeouts = steps.timeouts_of(step)
+        waiting = Waiting(timeouts.lock_budget)
+        while True:
+            try:
+                steps.supervisor.begin_step(timeouts, waiting.seconds)
+                settings = steps.supervisor.local_settings(waiting.seconds)
+                if self.context.server.kind == "postgresql" and settings:
+                    self.connection.exec_driver_sql(settings)
+                found = write()
+                self.connection.commit()
+                return found
+            except DBAPIError as exc:
+                clean(self.connection)
+                if not is_lock_failure(exc, self.context.server.kind):
+                    raise
+                waiting.attempts += 1
+                if not steps.wait(step, waiting, timeouts):
+                    raise StepFailed(
+                        step,
+                        step.revision.path,
+                        lock_problem(waiting),
+                        half_done=False,
+                        done=len(self.done),
+                    ) from exc
+
+    def _run_steps(self, steps: StepRunner, plan: Plan) -> None:
+        """Run each step in a transaction of its own."""
+        total = len(self.done) + len(plan.steps)
         for step in plan.steps:
-            number = len(done) + 1
+            number = len(self.done) + 1
+            if self.context.stopping:
+                self._stop(steps, step, number, total)
             began = datetime.now(timezone.utc)
             clock = time.perf_counter()
-            self._run_step(connection, run_id, number, step, tag, spans_steps)
-            applied = AppliedStep(
-                package=step.package,
-                revision=step.revision.id,
-                message=step.revision.message,
-                direction=step.direction,
-                started=began,
-                seconds=time.perf_counter() - clock,
-                reason=step.reason,
-            )
-            done.append(applied)
-            self.notify(StepApplied(run_id, applied, number, total))
+            steps.run(number, total, step)
+            applied = applied_step(step, began, time.perf_counter() - clock)
+            self.done.append(applied)
+            self.runner.notify(StepApplied(self.context.run_id, applied, number, total))
 
-    def _run_step(
-        self,
-        connection: Connection,
-        run_id: str,
-        number: int,
-        step: Step,
-        tag: str | None,
-        spans_steps: bool,
-    ) -> None:
-        """Run one step, again and again while a table's lock is taken, up to the budget."""
-        deadline = time.monotonic() + self.settings.lock_budget
-        timeout_ms = self.settings.lock_timeout_ms
-        attempt = 0
-        while True:
-            attempt += 1
-            try:
-                self._attempt(connection, run_id, number, step, tag, spans_steps, timeout_ms)
-                return
-            except (HistoryMoved, MigrationError):
-                clean(connection)
-                raise
-            except Exception as exc:
-                clean(connection)
-                half_done = self._marker_is_visible(connection, run_id, number)
-                if not half_done and is_lock_timeout(exc):
-                    own = self._own_holders(connection)
-                    if own and attempt >= OWN_LOCK_ATTEMPTS:
-                        raise BlockedByCaller(step, own) from exc
-                    if time.monotonic() < deadline:
-                        time.sleep(random.uniform(0.5, 1.5) * timeout_ms / 1000)
-                        timeout_ms = min(timeout_ms * 2, self.settings.lock_timeout_max_ms)
-                        continue
-                if not half_done:
-                    self._record_failure(connection, run_id, number, step)
-                raise StepFailed(
-                    step,
-                    place_of(exc, step.revision.path),
-                    self._describe(exc),
-                    half_done=half_done,
-                    done=number - 1,
-                ) from exc
-            except BaseException:
-                # Interrupted from outside: what the transaction held is rolled back.
-                clean(connection)
-                raise
+    def _stop(self, steps: StepRunner, step: Step, number: int, total: int) -> None:
+        """End the run before a step.
 
-    def _attempt(
-        self,
-        connection: Connection,
-        run_id: str,
-        number: int,
-        step: Step,
-        tag: str | None,
-        spans_steps: bool,
-        timeout_ms: int,
-    ) -> None:
-        environment = self.environments[step.package]
-        scripts = environment.scripts
-        script = scripts.get_revision(step.revision.id)
-        entry = ""
-
-        def steps(rows: Any, context: MigrationContext) -> Sequence[Any]:
-            if frozenset(rows) != step.rows_before:
-                raise HistoryMoved
-            make = (
-                MigrationStep.upgrade_from_script
-                if step.direction == "upgrade"
-                else MigrationStep.downgrade_from_script
-            )
-            revision_step = make(scripts.revision_map, script)
-            function = revision_step.migration_fn
-
-            @functools.wraps(function)
-            def marked(**arguments: Any) -> None:
-                nonlocal entry
-                assert context.connection is not None
-                set_timeouts(context.connection, timeout_ms, self.settings.statement_timeout_ms)
-                entry = self.ledger.start(
-                    context.connection,
-                    run=run_id,
-                    number=number,
-                    package=step.package,
-                    revision=step.revision.id,
-                    direction=step.direction,
-                    history_table=environment.package.history_table,
-                    checksum=checksum(step.revision.path),
-                )
-                function(**arguments)
-
-            revision_step.migration_fn = marked
-            return [revision_step]
-
-        def on_version_apply(*, ctx: MigrationContext, **_: Any) -> None:
-            assert ctx.connection is not None
-            self.ledger.end(ctx.connection, entry, DONE)
-
-        if connection.in_transaction():
-            connection.rollback()
-        environment.run(
-            steps,
-            connection=connection,
-            rows=tuple(sorted(step.rows_before)) if spans_steps else None,
-            configure={"on_version_apply": on_version_apply},
-            tag=tag,
+        :raises RunStopped: always
+        """
+        values = steps.values(number, step)
+        planned = self.context.planned
+        if self.context.atomic and planned is not None:
+            values["id"] = planned
+        if not self.options.dry_run:
+            steps.record(values, STOPPED, exists=values["id"] == planned)
+        raise RunStopped(
+            step,
+            done=number - 1 if not self.context.atomic else 0,
+            total=total,
+            running=False,
+            exit_code=self.context.stopping.exit_code,
         )
-        if connection.in_transaction():
-            connection.commit()
 
-    def _marker_is_visible(self, connection: Connection, run_id: str, number: int) -> bool:
-        """Tell, after the rollback, if the step's marker was published all the same."""
-        try:
-            marks = self.ledger.interrupted(connection)
-            connection.rollback()
-        except DBAPIError:
-            # The connection is gone: the next run looks again, under the lock.
-            clean(connection)
-            return False
-        return any(mark.run == run_id and mark.number == number for mark in marks)
+    def _run_atomic(self, steps: StepRunner, plan: Plan) -> None:
+        """Run all steps in one transaction; all of them again while a lock is taken."""
+        context = self.context
+        limits = [steps.timeouts_of(step) for step in plan.steps]
+        waiting = Waiting(max(limit.lock_budget for limit in limits))
+        while True:
+            steps.require_lock(0)
+            applied: list[AppliedStep] = []
+            failing = plan.steps[0]
+            values = steps.values(1, failing)
+            clean(self.connection)
+            try:
+                steps.supervisor.begin_step(limits[0], waiting.seconds)
+                self.connection.begin()
+                if self.options.dry_run:
+                    context.ledger.create(self.connection)
+                for number, step in enumerate(plan.steps, 1):
+                    failing = step
+                    if context.stopping:
+                        clean(self.connection)
+                        self._stop(steps, step, number, len(plan.steps))
+                    values = steps.values(number, step)
+                    began = datetime.now(timezone.utc)
+                    clock = time.perf_counter()
+                    steps.attempt(step, values, limits[number - 1], waiting)
+                    applied.append(applied_step(step, began, time.perf_counter() - clock))
+                if self.options.dry_run:
+                    self.connection.rollback()
+                else:
+                    self.connection.commit()
+                break
+            except (HistoryMoved, RunStopped):
+                clean(self.connection)
+                raise
+            except BaseException as exc:
+                clean(self.connection)
+                # It comes back only if the run is to be tried again.
+                steps.after_atomic_failure(
+                    exc,
+                    failing,
+                    values,
+                    waiting,
+                    limits[len(applied)] if len(applied) < len(limits) else limits[-1],
+                    done=len(applied),
+                    total=len(plan.steps),
+                    dry_run=self.options.dry_run,
+                )
+        self.done.extend(applied)
+        if not self.options.dry_run:
+            for number, one in enumerate(applied, 1):
+                self.runner.notify(StepApplied(context.run_id, one, number, len(applied)))
 
-    def _record_failure(
-        self, connection: Connection, run_id: str, number: int, step: Step
-    ) -> None:
-        """Write that a step failed; a failure to do so must not hide the first one."""
-        environment = self.environments[step.package]
-        try:
-            self.ledger.start(
-                connection,
-                run=run_id,
-                number=number,
-                package=step.package,
-                revision=step.revision.id,
-                direction=step.direction,
-                history_table=environment.package.history_table,
-                checksum=checksum(step.revision.path),
-                outcome=FAILED,
-            )
-            connection.commit()
-        except DBAPIError:
-            clean(connection)
-
-    def _describe(self, exc: BaseException) -> str:
-        """Return what went wrong in one sentence, without a password or bound values."""
-        if isinstance(exc, DBAPIError):
-            return hide_password(one_line(str(exc.orig)), self.engine.url)
-        words = f"{type(exc).__name__}: {exc}" if str(exc) else type(exc).__name__
-        return hide_password(one_line(words), self.engine.url)
-
-    def _own_holders(self, connection: Connection) -> str:
-        """Return which open transactions the calling thread itself holds, in words, or ``""``."""
-        own = held_connections.of_this_thread(but=connection.connection.dbapi_connection)
-        backend = connection.dialect.name
-        if backend == "sqlite":
-            return "an open SQLite transaction" if any(in_transaction(c) for c in own) else ""
-        identifiers = [number for number in map(server_process, own) if number is not None]
-        if not identifiers:
-            return ""
-        if backend == "postgresql":
-            query = text(
-                "SELECT pid FROM pg_stat_activity WHERE pid = ANY(:own) "
-                "AND datname = current_database() AND xact_start IS NOT NULL"
-            )
-            parameters: dict[str, Any] = {"own": identifiers}
-        else:
-            listed = ", ".join(str(int(number)) for number in identifiers)
-            query = text(
-                "SELECT trx_mysql_thread_id FROM information_schema.innodb_trx "
-                f"WHERE trx_mysql_thread_id IN ({listed})"
-            )
-            parameters = {}
-        try:
-            found = sorted(connection.scalars(query, parameters))
-        except DBAPIError:
-            # It takes a right that a migration does not need; without it nobody can tell.
-            found = []
-        clean(connection)
-        return ", ".join(f"server process {number}" for number in found)
+    def _forget_planned(self, steps: StepRunner) -> None:
+        """Take the row of the first step away if in the end there was no step."""
+        entry, first = self.context.planned, self._first
+        if entry is not None and first is not None and not self.done:
+            self._written(steps, first, lambda: self.context.ledger.remove(self.connection, entry))
 
 
-def clean(connection: Connection) -> None:
-    """Leave no transaction open, whatever state the connection is in."""
-    try:
-        if not connection.closed and connection.in_transaction():
-            connection.rollback()
-    except DBAPIError:
-        connection.invalidate()
+def applied_step(step: Step, began: datetime, seconds: float) -> AppliedStep:
+    """Return a step that is done."""
+    return AppliedStep(
+        package=step.package,
+        revision=step.revision.id,
+        message=step.revision.message,
+        direction=step.direction,
+        started=began,
+        seconds=seconds,
+        reason=step.reason,
+    )
 
 
-def set_timeouts(connection: Connection, lock_ms: int, statement_ms: int) -> None:
-    """Bound how long the step's statements wait for a table's lock, for this transaction alone.
-
-    Behind an ``autocommit_block`` or a literal COMMIT the limits are gone with the transaction, so
-    they never cut off a CREATE INDEX CONCURRENTLY.
-    """
-    if connection.dialect.name == "postgresql":
-        if lock_ms:
-            connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{int(lock_ms)}ms'")
-        if statement_ms:
-            connection.exec_driver_sql(f"SET LOCAL statement_timeout = '{int(statement_ms)}ms'")
-    elif connection.dialect.name in ("mysql", "mariadb") and lock_ms:
-        # Whole seconds only; the server's own default is a day.
-        seconds = max(1, round(lock_ms / 1000))
-        connection.exec_driver_sql(f"SET SESSION lock_wait_timeout = {seconds}")
-
-
-def is_lock_timeout(exc: BaseException) -> bool:
-    """Tell whether a step failed only since a lock was taken."""
-    if not isinstance(exc, DBAPIError):
-        return False
-    original: Any = exc.orig
-    if getattr(original, "pgcode", None) == "55P03" or getattr(original, "sqlstate", None) == "55P03":
-        return True
-    arguments = getattr(original, "args", ())
-    if type(original).__module__.split(".")[0] == "sqlite3":
-        return "locked" in str(original)
-    return bool(arguments) and arguments[0] == 1205
-
-
-def in_transaction(dbapi_connection: Any) -> bool:
-    """Tell whether a ``sqlite3`` connection has an open transaction of this very thread."""
-    return bool(getattr(dbapi_connection, "in_transaction", False))
-
-
-def server_process(dbapi_connection: Any) -> int | None:
-    """Return the number by which the server knows a connection, if the driver tells it."""
-    info = getattr(dbapi_connection, "info", None)
-    number = getattr(info, "backend_pid", None)
-    if number is None:
-        thread_id = getattr(dbapi_connection, "thread_id", None)
-        number = thread_id() if callable(thread_id) else None
-    return number
-
-
-def checksum(path: str) -> str:
-    """Return the SHA-256 of a script's file, hexadecimal; empty if it cannot be read."""
-    try:
-        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
-    except OSError:
-        return ""
-
-
-def place_of(exc: BaseException, path: str) -> str:
-    """Return the script's file and the line in it that was running when ``exc`` arose."""
-    lines = [
-        frame.lineno
-        for frame in traceback.extract_tb(exc.__traceback__)
-        if frame.filename == path
-    ]
-    return f"{path}, line {lines[-1]}" if lines else path
+def describe_run(entries: tuple[LedgerEntry, ...]) -> str:
+    """Return a run in words: who, since when, and how far it is."""
+    first, last = entries[0], entries[-1]
+    where = f'revision "{last.revision}" of package "{last.package}"'
+    state = f"at {where}" if last.ended is None else f"past {where}"
+    return (
+        f"process {first.process} on {first.host}, {first.direction} since "
+        f"{first.started:%Y-%m-%d %H:%M:%S} UTC, {state}"
+    )

@@ -8,7 +8,6 @@ import re
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import contextmanager
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +25,11 @@ from websauna_migrate.histories import HISTORY_PREFIX, list_history_tables, read
 from websauna_migrate.interfaces import IMigrationService, Packages, Targets
 from websauna_migrate.ledger import Ledger
 from websauna_migrate.lineage import Lineage
-from websauna_migrate.offline import render_sql
+from websauna_migrate.offline import render_rows, render_sql
 from websauna_migrate.ownership import Ownership
 from websauna_migrate.packages import MigrationPackage, RegistrationError, SharedHistoryTable
 from websauna_migrate.plan import Plan, pending, plan_downgrade, plan_stamp, plan_upgrade
+from websauna_migrate.repair import ACTIONS, InterruptedStep, choose, known_facts, rerun_plan, settle
 from websauna_migrate.results import (
     CheckReport,
     CreatedScript,
@@ -39,28 +39,15 @@ from websauna_migrate.results import (
     StampedPackage,
 )
 from websauna_migrate.revisions import Revision
-from websauna_migrate.runner import ALEMBIC, Runner
+from websauna_migrate.runner import ALEMBIC, Runner, RunOptions
+from websauna_migrate.selection import UnknownPackage
 from websauna_migrate.settings import Settings
 from websauna_migrate.snapshot import Snapshot
 from websauna_migrate.stamping import write_rows
 from websauna_migrate.targets import TargetError, is_relative, resolve, upgrade_targets
-from websauna_migrate.template import require_editable
+from websauna_migrate.template import require_editable, require_template
 
-__all__ = ["MigrationService", "UnknownPackage"]
-
-
-class UnknownPackage(UsageError, LookupError):
-    """A name is not that of a registered package; ``known`` are those that are."""
-
-    def __init__(self, name: str, known: Sequence[str]) -> None:
-        self.name = name
-        self.known = tuple(known)
-        close = get_close_matches(name, known, n=1)
-        hint = f' Did you mean "{close[0]}"?' if close else ""
-        listed = ", ".join(f'"{one}"' for one in known) or "none"
-        super().__init__(
-            f'No package "{name}" is registered for migrations.{hint} Registered: {listed}.'
-        )
+__all__ = ["MigrationService"]
 
 
 @implementer(IMigrationService)
@@ -151,9 +138,26 @@ class MigrationService:
     # Running
 
     def upgrade(
-        self, revision: Targets = "heads", *, packages: Packages = None, tag: str | None = None
+        self,
+        revision: Targets = "heads",
+        *,
+        packages: Packages = None,
+        tag: str | None = None,
+        atomic: bool = False,
+        dry_run: bool = False,
+        stop: Callable[[], bool] | None = None,
+        lock_wait: float | None = None,
+        lock_timeout_ms: int | None = None,
+        lock_budget: float | None = None,
+        statement_timeout_ms: int | None = None,
     ) -> Run:
-        return self._run("upgrade", revision, packages, tag=tag)
+        limits = {
+            "lock_timeout_ms": lock_timeout_ms,
+            "lock_budget": lock_budget,
+            "statement_timeout_ms": statement_timeout_ms,
+        }
+        options = RunOptions(tag, atomic, dry_run, stop, lock_wait, limits)
+        return self._run("upgrade", revision, packages, options=options)
 
     def downgrade(
         self,
@@ -162,8 +166,64 @@ class MigrationService:
         packages: Packages = None,
         cascade: bool = False,
         tag: str | None = None,
+        atomic: bool = False,
+        dry_run: bool = False,
+        stop: Callable[[], bool] | None = None,
+        lock_wait: float | None = None,
+        lock_timeout_ms: int | None = None,
+        lock_budget: float | None = None,
+        statement_timeout_ms: int | None = None,
     ) -> Run:
-        return self._run("downgrade", revision, packages, cascade=cascade, tag=tag)
+        limits = {
+            "lock_timeout_ms": lock_timeout_ms,
+            "lock_budget": lock_budget,
+            "statement_timeout_ms": statement_timeout_ms,
+        }
+        options = RunOptions(tag, atomic, dry_run, stop, lock_wait, limits)
+        return self._run("downgrade", revision, packages, cascade=cascade, options=options)
+
+    def repair(
+        self,
+        action: str | None = None,
+        step: str | None = None,
+        *,
+        stop: Callable[[], bool] | None = None,
+    ) -> tuple[InterruptedStep, ...]:
+        if action is not None and action not in ACTIONS:
+            raise UsageError(f'A half done step can be {", ".join(ACTIONS)}, not "{action}".')
+        if is_missing_file(self.url):
+            return ()
+        snapshot = self._snapshot()
+        schema = self.settings.version_table_schema
+        runner = self._runner(snapshot, RunOptions(stop=stop))
+        with (
+            connect(self.make_engine()) if action is None else runner.locked_for_repair("repair")
+        ) as connection:
+            entries = choose(runner.marked(connection), step)
+            applied = runner.read(connection)[0]
+            found = tuple(
+                InterruptedStep(entry, known_facts(entry, connection, applied), action)
+                for entry in entries
+            )
+            for entry in entries:
+                if action is None:
+                    break
+                settle(
+                    connection,
+                    self.ledger,
+                    entry,
+                    action,
+                    snapshot=snapshot,
+                    rows=applied.get(entry.package),
+                    schema=schema,
+                )
+                applied = runner.read(connection)[0]
+            connection.commit()
+        if action == "rerun" and entries:
+            runner.run(
+                entries[0].direction, lambda applied: rerun_plan(entries, snapshot, applied)
+            )
+        return found
 
     def plan(
         self,
@@ -186,20 +246,40 @@ class MigrationService:
         direction: str = "upgrade",
         tag: str | None = None,
     ) -> str:
+        if direction not in OFFLINE:
+            raise UsageError(f'The direction "{direction}" is none of: {", ".join(OFFLINE)}.')
+        self.settings.require_url()
         snapshot = self._snapshot()
-        applied, targets = self._offline_range(snapshot, revision, packages, direction)
-        make = plan_upgrade if direction == "upgrade" else plan_downgrade
         output = io.StringIO()
-        render_sql(snapshot, make(snapshot.graph, applied, targets), self.url, output, tag=tag)
+        if direction == "ensure_version":
+            names = self._select(packages)
+            render_rows(snapshot, {name: ((), ()) for name in names}, output, create=True)
+            return output.getvalue()
+        applied, targets = self._offline_range(snapshot, revision, packages, direction)
+        if direction == "stamp":
+            stamped = plan_stamp(snapshot.graph, applied, targets)
+            changes = {
+                name: (applied[name], rows)
+                for name, rows in stamped.items()
+                if set(applied[name]) != rows
+            }
+            render_rows(snapshot, changes, output, create=True)
+        else:
+            make = plan_upgrade if direction == "upgrade" else plan_downgrade
+            render_sql(snapshot, make(snapshot.graph, applied, targets), output, tag=tag)
         return output.getvalue()
 
     def uninstall(self, package: str, *, cascade: bool = False) -> Run:
         (name,) = self._select([package])
         run = self._run("downgrade", "base", [name], cascade=cascade)
+        if is_missing_file(self.url):
+            return run
         table = self._packages[name].history_table
-        with connect(self.make_engine(), writes=True) as connection:
-            if table in list_history_tables(connection, self.settings.version_table_schema):
-                write_rows(connection, table, self.settings.version_table_schema, None)
+        schema = self.settings.version_table_schema
+        with self._runner(self._snapshot()).locked("uninstall") as (connection, read):
+            # Another run may have upgraded the package again meanwhile.
+            if not read()[name] and table in list_history_tables(connection, schema):
+                write_rows(connection, table, schema, None)
             connection.commit()
         return run
 
@@ -265,11 +345,13 @@ class MigrationService:
         selected = self._select(packages)
         for name in selected:
             require_editable(self._packages[name], Path(version_path) if version_path else None)
+            require_template(self._packages[name])
         writer = ScriptWriter(
             packages=[self._packages[name] for name in selected],
             ownership=self.ownership,
             take_snapshot=lambda: self._snapshot(may_be_missing=selected),
             requires=requires,
+            keep_types=self.settings.render_types == "keep",
             arguments={
                 "message": message,
                 "head": head,
@@ -310,6 +392,7 @@ class MigrationService:
             raise UsageError("merge joins the heads of one package; name it with -x packages=NAME.")
         (name,) = selected
         require_editable(self._packages[name])
+        require_template(self._packages[name])
         snapshot = self._snapshot()
         lineage = snapshot.lineages[name]
         heads = [
@@ -482,16 +565,21 @@ class MigrationService:
         from websauna_migrate.autogenerate import OwnedObjects, compare_options
 
         owned = OwnedObjects(package, self.ownership, self._snapshot())
-        return compare_options(owned, self.url.get_backend_name())
+        return compare_options(owned, keep_types=self.settings.render_types == "keep")
 
-    def _runner(self, snapshot: Snapshot) -> Runner:
+    def _runner(self, snapshot: Snapshot, options: RunOptions | None = None) -> Runner:
+        settings = self.settings
+        if options is not None and options.dry_run and is_missing_file(self.url):
+            # The file of an SQLite database that was never migrated is not made by a dry run.
+            settings = Settings(url=make_url("sqlite://"))
         return Runner(
-            engine=self.make_engine(),
+            make_engine=lambda: make_engine(settings),
             environments=snapshot.environments,
             ledger=self.ledger,
             settings=self.settings,
             notify=self.notify,
             on_wait=self.on_wait,
+            options=options,
         )
 
     @contextmanager
@@ -530,7 +618,7 @@ class MigrationService:
         packages: Packages,
         *,
         cascade: bool = False,
-        tag: str | None = None,
+        options: RunOptions | None = None,
     ) -> Run:
         snapshot = self._snapshot()
         planner = self._planner(snapshot, direction, revision, packages, cascade)
@@ -538,7 +626,7 @@ class MigrationService:
         _ = snapshot.graph
         if direction == "downgrade" and is_missing_file(self.url):
             return Run(uuid.uuid4().hex, direction)
-        return self._runner(snapshot).run(direction, planner, tag=tag)
+        return self._runner(snapshot, options).run(direction, planner)
 
     def _planner(
         self,
@@ -648,6 +736,9 @@ class UnknownEverywhere(MigrationError, LookupError):
         lines = "".join(f"\n  {error}" for error in errors)
         super().__init__(f"None of the packages has the revision that was asked for:{lines}")
 
+
+#: What a SQL script can be of.
+OFFLINE = ("upgrade", "downgrade", "stamp", "ensure_version")
 
 #: Targets that mean something in every package.
 SYMBOLS = frozenset({"head", "heads", "base", "current"})

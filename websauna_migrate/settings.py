@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +12,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from websauna_migrate.errors import MigrationError
+from websauna_migrate.timeouts import Timeouts
 
 __all__ = ["PREFIX", "SettingError", "Settings", "parse_settings"]
 
@@ -19,6 +20,9 @@ PREFIX = "websauna_migrate."
 
 #: Settings that name a package after their own name, ``websauna_migrate.script_location.fooapp``.
 PER_PACKAGE = ("script_location", "version_locations", "version_table")
+
+#: Limits for all packages, or for one: ``websauna_migrate.lock_budget.fooapp``.
+LIMITS = ("lock_timeout_ms", "lock_timeout_max_ms", "lock_budget", "statement_timeout_ms")
 
 
 class SettingError(MigrationError, ConfigurationError):  # type: ignore[misc]  # untyped
@@ -46,7 +50,10 @@ class Settings:
     :ivar lock_timeout_ms: how long a statement of a step first waits for a table's lock
     :ivar lock_timeout_max_ms: up to what the wait rises from attempt to attempt
     :ivar lock_budget: seconds for which a step is tried again when a table's lock is taken
-    :ivar statement_timeout_ms: limit of each statement on PostgreSQL, 0 for none
+    :ivar statement_timeout_ms: limit of each statement on PostgreSQL and MariaDB, 0 for none
+    :ivar render_types: how a new script writes a custom column type: ``impl`` as what it stores,
+        ``keep`` as itself, so that the script depends on the type's later code
+    :ivar limits: the four of locks and statements for single packages, by package and name
     """
 
     url: URL | None = None
@@ -61,6 +68,17 @@ class Settings:
     lock_timeout_max_ms: int = 1000
     lock_budget: float = 600.0
     statement_timeout_ms: int = 0
+    render_types: str = "impl"
+    limits: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+
+    def timeouts_of(self, package: str) -> Timeouts:
+        """Return the limits of a package's steps."""
+        return Timeouts(
+            lock_timeout_ms=self.lock_timeout_ms,
+            lock_timeout_max_ms=self.lock_timeout_max_ms,
+            lock_budget=self.lock_budget,
+            statement_timeout_ms=self.statement_timeout_ms,
+        ).changed(self.limits.get(package, {}))
 
     def require_url(self) -> URL:
         """Return the database's URL.
@@ -83,6 +101,7 @@ def parse_settings(settings: Mapping[str, Any]) -> Settings:
     """
     simple: dict[str, Any] = {}
     per_package: dict[str, dict[str, Any]] = {name: {} for name in PER_PACKAGE}
+    limits: dict[str, dict[str, float]] = {}
     url: URL | None = None
     for key in sorted(k for k in settings if isinstance(k, str) and k.startswith(PREFIX)):
         name = key[len(PREFIX) :]
@@ -95,6 +114,8 @@ def parse_settings(settings: Mapping[str, Any]) -> Settings:
                 if head == "version_locations"
                 else text
             )
+        elif head in LIMITS and package:
+            limits.setdefault(package, {})[head] = READERS[head](key, value)
         elif name == "url":
             url = parse_url(key, value)
         elif name in READERS:
@@ -116,6 +137,7 @@ def parse_settings(settings: Mapping[str, Any]) -> Settings:
         script_location=per_package["script_location"],
         version_locations=per_package["version_locations"],
         version_table=per_package["version_table"],
+        limits=limits,
         **simple,
     )
 
@@ -169,7 +191,15 @@ def read_milliseconds(key: str, value: Any) -> int:
     return milliseconds
 
 
-READERS = {
+def read_render_types(key: str, value: Any) -> str:
+    """Read how custom column types are written into scripts."""
+    text = str(value).strip().lower()
+    if text not in ("impl", "keep"):
+        raise SettingError(key, 'it must be "impl" or "keep".')
+    return text
+
+
+READERS: Mapping[str, Callable[[str, Any], Any]] = {
     "package": read_text,
     "version_table_schema": read_text,
     "lock_wait": read_seconds,
@@ -177,4 +207,5 @@ READERS = {
     "lock_timeout_ms": read_milliseconds,
     "lock_timeout_max_ms": read_milliseconds,
     "statement_timeout_ms": read_milliseconds,
+    "render_types": read_render_types,
 }

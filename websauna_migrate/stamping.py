@@ -32,10 +32,13 @@ def write_rows(
 
 
 def create_history_table(connection: Connection, name: str, schema: str | None) -> None:
-    """Create a history table in the shape that Alembic gives it, also a third party dialect's."""
-    context = MigrationContext.configure(
-        connection, opts={"version_table": name, "version_table_schema": schema}
-    )
-    context.impl.version_table_impl(
+    """Create a history table."""
+    context = MigrationContext.configure(connection)
+    full_version_table(context, name, schema).create(connection)
+
+
+def full_version_table(context: MigrationContext, name: str, schema: str | None) -> Table:
+    """Return a history table in the shape that Alembic gives it, also on a third party dialect."""
+    return context.impl.version_table_impl(
         version_table=name, version_table_schema=schema, version_table_pk=True
-    ).create(connection)
+    )

@@ -10,10 +10,13 @@ from pathlib import Path
 from websauna_migrate.errors import MigrationError
 from websauna_migrate.packages import MigrationPackage, is_installed
 
-__all__ = ["NotEditable", "create_script_directory", "require_editable", "template_folder"]
+__all__ = ["NotEditable", "create_script_directory", "require_editable", "require_template", "template_folder"]
 
 #: The template's folder, beside this module in an installed package and at the top of a checkout.
 NAME = "alembic_template"
+
+#: What a revision script is made from.
+MAKO = "script.py.mako"
 
 
 class NotEditable(MigrationError, PermissionError):
@@ -50,6 +53,28 @@ def require_editable(package: MigrationPackage, directory: Path | None = None) -
         existing = existing.parent
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
         raise NotEditable(package.name, target, f'"{existing}" is not writable')
+
+
+class TemplateMissing(MigrationError, FileNotFoundError):
+    """A script directory has no ``script.py.mako`` to make a revision from."""
+
+    def __init__(self, package: MigrationPackage) -> None:
+        self.package = package.name
+        self.path = package.script_directory / MAKO
+        super().__init__(
+            f'No revision of package "{package.name}" can be made: its script directory has no '
+            f'"{self.path}". Copy it from "{template_folder() / MAKO}".'
+        )
+
+
+def require_template(package: MigrationPackage) -> None:
+    """Refuse to make a revision in a script directory without ``script.py.mako``.
+
+    :raises TemplateMissing: if it is not there; an empty directory gets it with all the rest
+    """
+    directory = package.script_directory
+    if directory.is_dir() and any(directory.iterdir()) and not (directory / MAKO).is_file():
+        raise TemplateMissing(package)
 
 
 def create_script_directory(package: MigrationPackage) -> bool:

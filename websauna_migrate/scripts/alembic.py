@@ -39,7 +39,8 @@ own; -x packages= names others."""
 
 EPILOG = """\
 Results go to standard output, everything else to standard error. The exit status is 0 if all is
-done, 1 if it could not be done, 2 if the command line could not be understood."""
+done, 1 if it could not be done, 2 if the command line could not be understood, 3 if a step is half
+done, 130 or 143 if a signal stopped it."""
 
 #: The INI file where the user names none.
 DEFAULT_CONFIG = "development.ini"
@@ -131,7 +132,10 @@ class CommandLine(alembic.config.CommandLine):
         application.set_up_logging(quiet=options.quiet)
         with application.started() as env:
             service = env["registry"].getUtility(IMigrationService)
-            service.use_ini(application.ini, application.sections(), options.name, cmd_opts=options)
+            sections = application.sections()
+            if options.name not in sections and options.name != DEFAULT_SECTION:
+                raise NoSection(options.name, application.ini)
+            service.use_ini(application.ini, sections, options.name, cmd_opts=options)
             packages = packages_of(verb, asked, service)
             if not options.quiet:
                 Progress(sys.stderr).subscribe(env["registry"], service)

@@ -45,7 +45,6 @@ class NotIncluded(MigrationError, LookupError):
     """An application has no migration service; ``ini`` is its INI file."""
 
     def __init__(self, ini: str) -> None:
-        """Build the message."""
         self.ini = ini
         super().__init__(
             f'The application of "{ini}" does not include websauna_migrate. Write '

@@ -57,7 +57,6 @@ class DumpFailed(MigrationError, RuntimeError):
     """A SQLite database could not be read to its end; ``problem`` is SQLite's own word."""
 
     def __init__(self, file: str, problem: str) -> None:
-        """Build the message."""
         self.file = file
         self.problem = problem
         super().__init__(f'The dump of "{file}" is not complete: {problem}')

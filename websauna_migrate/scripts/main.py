@@ -31,7 +31,6 @@ class IniUnreadable(MigrationError, OSError):
     """The INI file cannot be read; ``ini`` is what the user wrote."""
 
     def __init__(self, ini: str, problem: str) -> None:
-        """Build the message."""
         self.ini = ini
         super().__init__(f'The INI file "{ini}" cannot be read: {problem}')
 
@@ -40,7 +39,6 @@ class ClientNotStarted(MigrationError, OSError):
     """The operating system refused to start a client program."""
 
     def __init__(self, program: str, problem: str) -> None:
-        """Build the message."""
         self.program = program
         super().__init__(f'The program "{program}" cannot be started: {problem}')
 

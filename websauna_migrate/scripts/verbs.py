@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from websauna_migrate.errors import MigrationError, UsageError
 from websauna_migrate.interfaces import IMigrationService
-from websauna_migrate.results import CreatedScript, HistoryEntry, PackageState
-from websauna_migrate.scripts import render, render_history
+from websauna_migrate.failures import INTERRUPTED
+from websauna_migrate.results import CreatedScript, HistoryEntry, PackageState, Run
+from websauna_migrate.scripts import render, render_history, render_runs
 from websauna_migrate.scripts.output import Output
+from websauna_migrate.scripts.signals import stop_signals
 
 if TYPE_CHECKING:
     from argparse import _ArgumentGroup as ArgumentGroup
@@ -197,6 +199,7 @@ def downgrade(call: Call) -> None:
     """Take revisions back."""
     options = call.options
     check_range(options)
+    refuse_with_sql(options)
     if options.sql:
         if ":" not in options.revision:
             raise UsageError(
@@ -204,22 +207,37 @@ def downgrade(call: Call) -> None:
             )
         write_sql(call, options.revision, direction="downgrade", tag=options.tag)
         return
-    run = call.service.downgrade(
-        options.revision, packages=call.packages, cascade=options.cascade, tag=options.tag
-    )
-    sum_up(call, render.render_run(run, call.packages))
+    with stop_signals() as stop:
+        run = call.service.downgrade(
+            options.revision,
+            packages=call.packages,
+            cascade=options.cascade,
+            tag=options.tag,
+            stop=stop,
+            **run_options(options),
+        )
+    sum_up_run(call, run, render.render_run(run, call.packages))
 
 
 def ensure_version(call: Call) -> None:
     """Create the history tables that are missing."""
-    refuse_sql(call.options)
+    if call.options.sql:
+        write_sql(call, "base", direction="ensure_version")
+        return
     call.service.ensure_version(packages=call.packages)
 
 
 def stamp(call: Call) -> None:
     """Write history tables without running a script."""
     options = call.options
-    refuse_sql(options)
+    if options.sql:
+        if options.purge:
+            raise UsageError(
+                '"stamp --sql --purge" cannot be written: it depends on what the history tables '
+                "hold. Leave one of the two out."
+            )
+        write_sql(call, options.revisions, direction="stamp")
+        return
     stamped = call.service.stamp(
         options.revisions,
         packages=call.packages,
@@ -242,12 +260,52 @@ def upgrade(call: Call) -> None:
     """Apply revisions."""
     options = call.options
     check_range(options)
+    refuse_with_sql(options)
     if options.sql:
         write_sql(call, options.revision, direction="upgrade", tag=options.tag)
         return
-    run = call.service.upgrade(options.revision, packages=call.packages, tag=options.tag)
+    with stop_signals() as stop:
+        run = call.service.upgrade(
+            options.revision,
+            packages=call.packages,
+            tag=options.tag,
+            stop=stop,
+            **run_options(options),
+        )
     newest = options.revision in ("head", "heads")
-    sum_up(call, render.render_run(run, call.packages, newest=newest))
+    sum_up_run(call, run, render.render_run(run, call.packages, newest=newest))
+
+
+def repair(call: Call) -> int:
+    """Show steps that ended half done, or settle one."""
+    options = call.options
+    with stop_signals() as stop:
+        found = call.service.repair(options.action, options.step, stop=stop)
+    call.output.lines(render_runs.render_interrupted(found))
+    return INTERRUPTED if found and options.action is None else 0
+
+
+def run_options(options: Namespace) -> dict[str, Any]:
+    """Return what a run is asked for besides its target."""
+    return {
+        name: getattr(options, name)
+        for name in (
+            "atomic",
+            "dry_run",
+            "lock_wait",
+            "lock_timeout_ms",
+            "lock_budget",
+            "statement_timeout_ms",
+        )
+    }
+
+
+def sum_up_run(call: Call, run: Run, line: str) -> None:
+    """Print what a run did; of a dry run that is the result itself."""
+    if run.dry_run:
+        call.output.lines(render_runs.render_dry_run(run))
+    else:
+        sum_up(call, line)
 
 
 def check_range(options: Namespace) -> None:
@@ -259,13 +317,12 @@ def check_range(options: Namespace) -> None:
         )
 
 
-def refuse_sql(options: Namespace) -> None:
-    """Refuse to write SQL where the service cannot say what it would be."""
-    if options.sql:
-        raise UsageError(
-            f'"{options.verb} --sql" cannot be written: it depends on what the history tables '
-            'hold. Run it without --sql, or take the statements from "upgrade --sql".'
-        )
+def refuse_with_sql(options: Namespace) -> None:
+    """Refuse what has no meaning where a SQL script is written and nothing runs."""
+    for name in ("atomic", "dry_run"):
+        if options.sql and getattr(options, name):
+            flag = "--" + name.replace("_", "-")
+            raise UsageError(f"{flag} has no meaning with --sql, which runs nothing.")
 
 
 def write_sql(call: Call, revision: Any, **arguments: Any) -> None:
@@ -408,6 +465,62 @@ def add_requires(group: ArgumentGroup) -> None:
     )
 
 
+def add_repair(group: ArgumentGroup) -> None:
+    """Add the arguments of ``repair``."""
+    group.add_argument(
+        "step",
+        nargs="?",
+        metavar="PACKAGE@REVISION",
+        help="the step that is meant, where several ended half done",
+    )
+    for action, words in (
+        ("rerun", "Run the step again"),
+        ("done", "Take the step as done, and write it into the history"),
+        ("undone", "Take the step as not done; the next upgrade runs it"),
+    ):
+        group.add_argument(
+            f"--{action}", dest="action", action="store_const", const=action, help=words
+        )
+
+
+def add_run(group: ArgumentGroup) -> None:
+    """Add the arguments of commands that run scripts."""
+    group.add_argument(
+        "--atomic",
+        action="store_true",
+        help="Make the whole run one transaction, where the database can",
+    )
+    group.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="Execute everything in one transaction and roll it back",
+    )
+    for name, metavar, words in (
+        ("lock-wait", "SECONDS", "How long to wait for another run; 0 fails at once"),
+        ("lock-timeout-ms", "MS", "How long a statement first waits for a table's lock"),
+        ("lock-budget", "SECONDS", "For how long a step is tried again when a lock is taken"),
+        ("statement-timeout-ms", "MS", "How long a statement may run; 0 for no limit"),
+    ):
+        group.add_argument(f"--{name}", type=not_negative, metavar=metavar, help=words)
+
+
+def not_negative(text: str) -> float:
+    """Return a number from the command line.
+
+    :raises ValueError: if it is none, or below 0
+    """
+    number = float(text)
+    if not 0 <= number < float("inf"):
+        raise ValueError(text)
+    return number
+
+
+def add_downgrade(group: ArgumentGroup) -> None:
+    """Add the arguments of ``downgrade``."""
+    add_cascade(group)
+    add_run(group)
+
+
 def add_uninstall(group: ArgumentGroup) -> None:
     """Add the arguments of ``uninstall``."""
     group.add_argument("package", metavar="PACKAGE", help="dotted name of the package")
@@ -427,7 +540,7 @@ VERBS: Mapping[str, Verb] = {
     "branches": Verb(branches),
     "check": Verb(check, arguments=add_json),
     "current": Verb(current, arguments=add_current),
-    "downgrade": Verb(downgrade, arguments=add_cascade),
+    "downgrade": Verb(downgrade, arguments=add_downgrade),
     "edit": Verb(edit),
     "ensure_version": Verb(ensure_version),
     "heads": Verb(heads, arguments=add_json),
@@ -437,6 +550,12 @@ VERBS: Mapping[str, Verb] = {
         plan,
         help="Show what an upgrade would do, step by step, and why.",
         arguments=add_plan,
+    ),
+    "repair": Verb(
+        repair,
+        help="Show steps that ended half done, or settle one.",
+        arguments=add_repair,
+        unasked=True,
     ),
     "revision": Verb(revision, arguments=add_requires),
     "show": Verb(show),
@@ -455,6 +574,7 @@ VERBS: Mapping[str, Verb] = {
     ),
     "upgrade": Verb(
         upgrade,
+        arguments=add_run,
         positionals={
             "revision": {
                 "nargs": "?",

@@ -1,0 +1,273 @@
+"""Steps that ended half done: always found, and settled by somebody who looked."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+
+from apps import Workshop, workshop  # noqa: F401 - a fixture
+from runs import execute, exit_status, forked, ledger, rows, steps, table, tables, wait_for
+from websauna_migrate.errors import UsageError
+from websauna_migrate.repair import CannotRepair
+from websauna_migrate.runner import InterruptedSteps, StepFailed
+
+HALF = """
+op.create_table("half", sa.Column("id", sa.Integer))
+op.execute("COMMIT")
+op.execute("SELECT nonsense FROM nowhere")
+"""
+
+
+@pytest.fixture
+def half(workshop: Workshop) -> Workshop:
+    """An app whose second revision breaks after a literal COMMIT."""
+    workshop.package("fooapp")
+    workshop.script("fooapp", "f100", **table("f1"))
+    workshop.script("fooapp", "f200", "f100", upgrade=HALF)
+    workshop.script("fooapp", "f300", "f200", **table("f3"))
+    return workshop
+
+
+def interrupt(workshop: Workshop, url: str) -> None:
+    with pytest.raises(StepFailed) as caught:
+        workshop.service(url).upgrade()
+    assert caught.value.half_done
+
+
+def history(url: str) -> list[str]:
+    return [row[0] for row in rows(url, "SELECT version_num FROM alembic_history_fooapp")]
+
+
+def test_the_refusal_says_what_is_known(half: Workshop, database_url: str) -> None:
+    interrupt(half, database_url)
+    with pytest.raises(InterruptedSteps) as caught:
+        half.service(database_url).upgrade()
+    message = str(caught.value)
+    (entry,) = caught.value.entries
+    assert message == (
+        "An earlier run ended in the middle of a step, parts of which may have been applied:\n"
+        '  upgrade of revision "f200" of package "fooapp", started '
+        f"{entry.started:%Y-%m-%d %H:%M:%S} UTC by process {os.getpid()} on {entry.host}\n"
+        '    Its history table "alembic_history_fooapp" does not have its row (rows: "f100").\n'
+        "Nothing was changed now. See what is there, then tell with: ws-alembic repair"
+    )
+    assert caught.value.exit_code == 3
+
+
+def test_every_change_is_refused_while_a_step_is_half_done(
+    half: Workshop, database_url: str
+) -> None:
+    interrupt(half, database_url)
+    service = half.service(database_url)
+    for call in (
+        service.upgrade,
+        lambda: service.downgrade("base"),
+        lambda: service.stamp("heads"),
+        lambda: service.uninstall("fooapp"),
+        service.ensure_version,
+    ):
+        with pytest.raises(InterruptedSteps):
+            call()
+    assert service.current()[0].rows == ("f100",)
+
+
+def test_looking_changes_nothing(half: Workshop, database_url: str) -> None:
+    interrupt(half, database_url)
+    before = ledger(database_url)
+    (found,) = half.service(database_url).repair()
+    assert (found.name, found.action) == ("fooapp@f200", None)
+    assert ledger(database_url) == before
+
+
+def test_nothing_to_repair(half: Workshop, database_url: str) -> None:
+    service = half.service(database_url)
+    assert service.repair() == ()
+    assert service.repair("done") == ()
+    service.upgrade("f100")
+    with pytest.raises(UsageError) as caught:
+        service.repair("done", "fooapp@f100")
+    assert str(caught.value) == (
+        'No step "fooapp@f100" ended half done. Those that did: none.'
+    )
+
+
+def test_done_writes_the_history(half: Workshop, database_url: str) -> None:
+    interrupt(half, database_url)
+    service = half.service(database_url)
+    (found,) = service.repair("done", "fooapp@f200")
+    assert found.action == "done"
+    assert history(database_url) == ["f200"]
+    assert steps(service.upgrade()) == ["fooapp@f300"]
+    ((note,),) = rows(
+        database_url,
+        "SELECT note FROM websauna_migrate_ledger WHERE revision = 'f200'",
+    )
+    assert note.startswith("repair --done by ")
+    assert [entry[3] for entry in ledger(database_url)] == ["done", "done", "done"]
+
+
+def test_undone_leaves_the_history(half: Workshop, database_url: str) -> None:
+    interrupt(half, database_url)
+    service = half.service(database_url)
+    execute(database_url, "DROP TABLE half")
+    service.repair("undone")
+    assert history(database_url) == ["f100"]
+    assert ("fooapp", "f200", "upgrade", "undone") in ledger(database_url)
+    half.script("fooapp", "f200", "f100", **table("half"))
+    assert steps(half.service(database_url).upgrade()) == ["fooapp@f200", "fooapp@f300"]
+
+
+def test_undone_takes_a_row_back_that_was_written(half: Workshop, database_url: str) -> None:
+    interrupt(half, database_url)
+    execute(database_url, "UPDATE alembic_history_fooapp SET version_num = 'f200'")
+    half.service(database_url).repair("undone")
+    assert history(database_url) == ["f100"]
+
+
+def test_rerun_runs_that_step_and_no_other(half: Workshop, database_url: str) -> None:
+    interrupt(half, database_url)
+    execute(database_url, "DROP TABLE half")
+    half.script("fooapp", "f200", "f100", **table("half"))
+    service = half.service(database_url)
+    (found,) = service.repair("rerun")
+    assert found.action == "rerun"
+    assert history(database_url) == ["f200"]
+    assert "f3" not in tables(database_url)
+
+
+def test_a_half_done_downgrade(workshop: Workshop, database_url: str) -> None:
+    workshop.package("fooapp")
+    workshop.script("fooapp", "f100", **table("f1"))
+    workshop.script("fooapp", "f200", "f100", downgrade=HALF)
+    service = workshop.service(database_url)
+    service.upgrade()
+    with pytest.raises(StepFailed):
+        service.downgrade("f100")
+    with pytest.raises(InterruptedSteps):
+        service.upgrade()
+    service.repair("done")
+    assert history(database_url) == ["f100"]
+    assert steps(service.upgrade()) == ["fooapp@f200"]
+
+
+def test_a_step_of_a_package_that_is_gone(half: Workshop, database_url: str) -> None:
+    half.package("other")
+    interrupt(half, database_url)
+    service = half.service(database_url, "other")
+    with pytest.raises(CannotRepair) as caught:
+        service.repair("done")
+    assert str(caught.value) == (
+        'Revision "f200" of package "fooapp" cannot be settled: the package is not registered any '
+        "more. Install it again, or use --undone. Nothing was changed."
+    )
+    (found,) = service.repair("undone")
+    assert found.known == "Its package is not registered any more."
+    assert service.repair() == ()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        'op.execute("ROLLBACK"); op.execute("CREATE TABLE two (id INTEGER)")',
+        'op.get_bind().rollback(); op.execute("INSERT INTO f1 VALUES (1)")',
+    ],
+)
+def test_a_script_that_rolls_back_by_itself_is_an_error(
+    workshop: Workshop, database_url: str, words: str
+) -> None:
+    workshop.package("fooapp")
+    workshop.script("fooapp", "f100", **table("f1"))
+    workshop.script("fooapp", "f200", "f100", upgrade=words)
+    with pytest.raises(StepFailed) as caught:
+        workshop.service(database_url).upgrade()
+    assert "the script rolls its transaction back by itself" in str(caught.value)
+    assert history(database_url) == ["f100"]
+    assert "two" not in tables(database_url)
+
+
+def test_a_script_says_that_it_is_not_transactional(
+    workshop: Workshop, database_url: str
+) -> None:
+    workshop.package("fooapp")
+    path = workshop.script(
+        "fooapp",
+        "f100",
+        upgrade="""
+        op.create_table("one", sa.Column("id", sa.Integer))
+        op.execute("INSERT INTO one VALUES (1)")
+        raise RuntimeError("half way")
+        """,
+    )
+    path.write_text(path.read_text() + "\ntransactional = False\n")
+    service = workshop.service(database_url)
+    with pytest.raises(StepFailed) as caught:
+        service.upgrade()
+    assert caught.value.half_done
+    assert rows(database_url, "SELECT id FROM one") == [(1,)]
+    with pytest.raises(InterruptedSteps):
+        service.upgrade()
+    service.repair("done")
+    assert service.upgrade().steps == ()
+
+
+KINDS = {
+    "autocommit": """
+        with op.get_context().autocommit_block():
+            op.execute("CREATE TABLE one (id INTEGER)")
+            SLEEP
+        """,
+    "only": """
+        with op.get_context().autocommit_block():
+            SLEEP
+            op.execute("CREATE TABLE one (id INTEGER)")
+        """,
+    "commit": """
+        op.execute("CREATE TABLE one (id INTEGER)")
+        op.execute("COMMIT")
+        SLEEP
+        """,
+}
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_a_killed_step_is_found(workshop: Workshop, database_url: str, kind: str) -> None:
+    flag = workshop.root / "flag"
+    sleep = f'__import__("pathlib").Path({str(flag)!r}).touch(); import time; time.sleep(60)'
+    workshop.package("fooapp")
+    workshop.script("fooapp", "f100", **table("f1"))
+    workshop.script("fooapp", "f200", "f100", upgrade=KINDS[kind].replace("SLEEP", sleep))
+    service = workshop.service(database_url)
+    with forked(lambda: service.upgrade() and 0) as pid:
+        wait_for(flag.exists)
+        os.kill(pid, signal.SIGKILL)
+        assert exit_status(pid) == -signal.SIGKILL
+    with pytest.raises(InterruptedSteps) as caught:
+        workshop.service(database_url, lock_wait="20").upgrade()
+    (entry,) = caught.value.entries
+    assert (entry.package, entry.revision, entry.process) == ("fooapp", "f200", pid)
+
+
+def test_a_killed_transactional_step_leaves_nothing(
+    workshop: Workshop, transactional_database_url: str
+) -> None:
+    url = transactional_database_url
+    flag = workshop.root / "flag"
+    workshop.package("fooapp")
+    path = workshop.script(
+        "fooapp",
+        "f100",
+        upgrade=f"""
+        op.create_table("one", sa.Column("id", sa.Integer))
+        __import__("pathlib").Path({str(flag)!r}).touch(); import time; time.sleep(60)
+        """,
+    )
+    service = workshop.service(url)
+    with forked(lambda: service.upgrade() and 0) as pid:
+        wait_for(flag.exists)
+        os.kill(pid, signal.SIGKILL)
+        exit_status(pid)
+    path.write_text(path.read_text().replace("time.sleep(60)", "time.sleep(0)"))
+    assert steps(workshop.service(url, lock_wait="20").upgrade()) == ["fooapp@f100"]
+    assert ledger(url) == [("fooapp", "f100", "upgrade", "done")]

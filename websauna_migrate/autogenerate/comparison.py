@@ -1,0 +1,139 @@
+"""Comparing one package's models with the database."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from alembic.runtime.migration import MigrationContext
+
+from websauna_migrate.alembic_internals import BoundedComparison
+from websauna_migrate.autogenerate.differences import complete
+from websauna_migrate.autogenerate.owned import OwnedObjects
+from websauna_migrate.autogenerate.reflection import Reflection
+from websauna_migrate.autogenerate.renames import NO_RENAMES, Renames
+from websauna_migrate.autogenerate.rendering import item_renderer
+from websauna_migrate.autogenerate.tables import AUTOMATIC
+from websauna_migrate.environment import PackageEnvironment
+
+__all__ = ["Comparison", "compare_options", "find_changes"]
+
+Finish = Callable[[Any, Any, list[Any]], None]
+
+
+def compare_options(
+    owned: OwnedObjects, *, keep_types: bool = False
+) -> dict[str, Any]:
+    """Return the options of ``context.configure`` for a comparison of one package.
+
+    :param keep_types: write custom types as themselves
+    """
+    return {
+        "include_name": owned.include_name,
+        "include_object": owned.include_object,
+        "include_schemas": bool(owned.schemas - {None}),
+        "compare_type": True,
+        "compare_server_default": True,
+        "render_as_batch": AUTOMATIC,
+        "render_item": item_renderer(keep_types),
+    }
+
+
+class Comparison:
+    """One comparison of a package with the database, in the package's own environment."""
+
+    def __init__(
+        self,
+        environment: PackageEnvironment,
+        owned: OwnedObjects,
+        reflection: Reflection,
+        *,
+        renames: Renames = NO_RENAMES,
+        keep_types: bool = False,
+        arguments: dict[str, Any] | None = None,
+    ) -> None:
+        """Prepare the comparison.
+
+        :param arguments: those of Alembic's ``revision`` command
+        """
+        self.environment = environment
+        self.owned = owned
+        self.reflection = reflection
+        self.renames = renames
+        self.keep_types = keep_types
+        self.context = BoundedComparison(
+            environment.config,
+            environment.scripts,
+            command_arguments(**(arguments or {})),
+            self.complete,
+        )
+        if owned.registered.metadata:
+            self.context.tables = owned.tables
+        self.context.inspector = reflection.inspector(renames)
+
+    def run(self, rows: tuple[str, ...], finish: Finish | None = None) -> None:
+        """Compare.
+
+        :param rows: those of the package's history table
+        :param finish: called with the operations after the package's own hooks
+        """
+        connection = self.reflection.connection
+
+        def compare(rev: Any, migration_context: MigrationContext) -> Sequence[Any]:
+            self.context.run_autogenerate(rev, migration_context)
+            return ()
+
+        insisted = compare_options(self.owned, keep_types=self.keep_types)
+        if finish is not None:
+            insisted["process_revision_directives"] = finish
+        self.environment.run(
+            compare,
+            connection=connection,
+            rows=rows,
+            configure=insisted,
+            dont_mutate=True,
+            template_args=self.context.template_args,
+            revision_context=self.context,
+        )
+
+    def complete(self, migration_context: Any, revision: Any, directives: list[Any]) -> None:
+        """Add what Alembic does not compare, before the package's own hooks see it."""
+        complete(self, directives)
+
+    @property
+    def operations(self) -> list[Any]:
+        """The operations of the upgrade that was found."""
+        return [
+            operation
+            for script in self.context.generated_revisions
+            for container in script.upgrade_ops_list
+            for operation in container.ops
+        ]
+
+
+def find_changes(
+    environment: PackageEnvironment,
+    owned: OwnedObjects,
+    reflection: Reflection,
+    rows: tuple[str, ...],
+) -> list[Any]:
+    """Return what autogenerate would write for a package, as Alembic's operation objects."""
+    comparison = Comparison(environment, owned, reflection)
+    comparison.run(rows)
+    return comparison.operations
+
+
+def command_arguments(**given: Any) -> dict[str, Any]:
+    """Return the arguments that Alembic's ``revision`` command hands to its context."""
+    return {
+        "message": None,
+        "autogenerate": True,
+        "sql": False,
+        "head": "head",
+        "splice": False,
+        "branch_label": None,
+        "version_path": None,
+        "rev_id": None,
+        "depends_on": None,
+        **given,
+    }

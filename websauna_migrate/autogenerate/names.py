@@ -1,0 +1,168 @@
+"""The names that a new script uses: each must be defined by it or imported by it."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import importlib
+import symtable
+import sys
+from collections.abc import Iterator
+
+__all__ = ["Unresolved", "free_names", "imports_for"]
+
+#: Modules whose values a ``repr`` shows without the module, ``Decimal('1')`` for one.
+BARE = (
+    "datetime",
+    "decimal",
+    "uuid",
+    "fractions",
+    "ipaddress",
+    "enum",
+    "sqlalchemy",
+    "sqlalchemy.dialects.postgresql",
+    "sqlalchemy.dialects.mysql",
+    "sqlalchemy.dialects.sqlite",
+)
+
+#: What every module has without defining it.
+PREDEFINED = frozenset(dir(builtins)) | {"__file__", "__name__", "__doc__"}
+
+
+class Unresolved(NameError):
+    """A script uses a name that nothing defines.
+
+    :ivar line: where, counted from 1
+    :ivar table: the table of the operation in which it is used, if that is known
+    :ivar column: the column, if that is known
+    """
+
+    def __init__(self, name: str, line: int, table: str | None, column: str | None) -> None:
+        self.line = line
+        self.table = table
+        self.column = column
+        super().__init__(name)
+        self.name = name
+
+
+def free_names(source: str) -> list[str]:
+    """Return the names that a module uses and does not define, sorted.
+
+    :raises SyntaxError: if it does not compile
+    """
+    compile(source, "<revision script>", "exec", dont_inherit=True)
+    top = symtable.symtable(source, "<revision script>", "exec")
+    defined = {
+        symbol.get_name()
+        for symbol in top.get_symbols()
+        if symbol.is_assigned() or symbol.is_imported() or symbol.is_namespace()
+    }
+    used = {name for table in scopes(top) for name in globals_of(table)}
+    return sorted(used - defined - PREDEFINED)
+
+
+def scopes(table: symtable.SymbolTable) -> Iterator[symtable.SymbolTable]:
+    """Yield a scope and all scopes in it."""
+    yield table
+    for child in table.get_children():
+        yield from scopes(child)
+
+
+def globals_of(table: symtable.SymbolTable) -> Iterator[str]:
+    """Yield the names that a scope takes from the module or from the builtins."""
+    for symbol in table.get_symbols():
+        if symbol.is_referenced() and (table.get_type() == "module" or symbol.is_global()):
+            yield symbol.get_name()
+
+
+def imports_for(source: str, names: list[str]) -> list[str]:
+    """Return the import statements that define names, in the order of the names.
+
+    :raises Unresolved: for a name that nothing known defines
+    """
+    tree = ast.parse(source)
+    statements = []
+    for name in names:
+        found = [statement_for(use) for use in uses_of(tree, name)]
+        if not found or None in found:
+            raise unresolved(tree, name)
+        statements += [statement for statement in found if statement]
+    return list(dict.fromkeys(statements))
+
+
+def uses_of(tree: ast.AST, name: str) -> list[str]:
+    """Return the dotted names, as far as they go, that begin with a name."""
+    inner = {
+        id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Attribute)
+    }
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Attribute, ast.Name)) and id(node) not in inner:
+            dotted = dotted_name(node)
+            if dotted is not None and dotted.partition(".")[0] == name:
+                found.append(dotted)
+    return list(dict.fromkeys(found))
+
+
+def dotted_name(node: ast.expr) -> str | None:
+    """Return ``a.b.c`` for an expression of that form."""
+    if isinstance(node, ast.Name):
+        return node.id
+    if isinstance(node, ast.Attribute):
+        value = dotted_name(node.value)
+        return f"{value}.{node.attr}" if value else None
+    return None
+
+
+def statement_for(dotted: str) -> str | None:
+    """Return the import that makes a dotted name mean something, ``None`` if there is none."""
+    parts = dotted.split(".")
+    if len(parts) == 1:
+        for module in BARE:
+            if hasattr(importlib.import_module(module), dotted):
+                return f"from {module} import {dotted}"
+        return None
+    for length in range(len(parts) - 1, 0, -1):
+        module = ".".join(parts[:length])
+        # A type that a model has is of a module that is loaded; only the standard library's
+        # are looked for besides.
+        if module not in sys.modules and parts[0] not in sys.stdlib_module_names:
+            continue
+        try:
+            found = importlib.import_module(module)
+        except ImportError:
+            continue
+        if has_path(found, parts[length:]):
+            return f"import {module}"
+    return None
+
+
+def has_path(found: object, path: list[str]) -> bool:
+    """Tell whether an object has an attribute, or one of an attribute of it."""
+    for part in path:
+        if not hasattr(found, part):
+            return False
+        found = getattr(found, part)
+    return True
+
+
+def unresolved(tree: ast.AST, name: str) -> Unresolved:
+    """Return the error that says where a name is used."""
+    line, table, column = 1, None, None
+    for call in ast.walk(tree):
+        if not isinstance(call, ast.Call):
+            continue
+        own = [n for n in ast.walk(call) if isinstance(n, ast.Name) and n.id == name]
+        if not own:
+            continue
+        line = own[0].lineno
+        called = dotted_name(call.func) or ""
+        first = call.args[0] if call.args else None
+        text = first.value if isinstance(first, ast.Constant) else None
+        if isinstance(text, str):
+            # The walk comes from the outside in.
+            if called.endswith("Column"):
+                column = text
+            elif called.startswith("op.") or called.endswith("batch_alter_table"):
+                table = table or text
+    return Unresolved(name, line, table, column)

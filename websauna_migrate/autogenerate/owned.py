@@ -1,0 +1,110 @@
+"""What belongs to the package whose revision is being made: all else is invisible to it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+from sqlalchemy import Table
+
+from websauna_migrate.ownership import Ownership
+from websauna_migrate.packages import MigrationPackage
+from websauna_migrate.snapshot import Snapshot
+
+__all__ = ["Key", "OwnedObjects"]
+
+#: Schema and name; ``None`` is the database's default schema.
+Key = tuple[str | None, str]
+
+
+class OwnedObjects:
+    """What of the models and of the database belongs to one package.
+
+    A table of the models belongs to its owner. A table that only the database has belongs to the
+    package whose scripts created it; what no package created is nobody's. Indexes, comments and
+    constraints belong with their table.
+    """
+
+    def __init__(
+        self,
+        package: str,
+        ownership: Ownership,
+        snapshot: Snapshot,
+        default_schema: str | None = None,
+    ) -> None:
+        """Keep what the questions are answered from.
+
+        :param default_schema: how the database names the schema that ``None`` means
+        """
+        self.package = package
+        self.ownership = ownership
+        self.snapshot = snapshot
+        self.default_schema = default_schema
+
+    @property
+    def registered(self) -> MigrationPackage:
+        """The package itself."""
+        return self.snapshot.packages[self.package]
+
+    @property
+    def tables(self) -> tuple[Table, ...]:
+        """The package's tables of the models, those that are referred to first."""
+        return self.ownership.tables_of(self.package)
+
+    def owns(self, schema: str | None, name: str) -> bool:
+        """Tell whether a table is the package's."""
+        return self.owner_of(schema, name) == self.package
+
+    def owner_of(self, schema: str | None, name: str) -> str | None:
+        """Return the package that a table belongs to, ``None`` for nobody."""
+        return self._owners.get((self.normal(schema), name))
+
+    def normal(self, schema: str | None) -> str | None:
+        """Return a schema, ``None`` for the default one however it was written."""
+        return None if schema == self.default_schema else schema
+
+    @cached_property
+    def _owners(self) -> Mapping[Key, str]:
+        """The owner of every table that models or scripts know."""
+        created = {
+            (self.normal(schema), name): package
+            for (schema, name), (package, _) in self.snapshot.created.tables.items()
+        }
+        return created | {
+            (self.normal(schema), name): package
+            for (schema, name), package in self.ownership.owners.items()
+        }
+
+    @cached_property
+    def keys(self) -> frozenset[Key]:
+        """Schema and name of every table of the package, in models or scripts."""
+        return frozenset(key for key, owner in self._owners.items() if owner == self.package)
+
+    @cached_property
+    def schemas(self) -> frozenset[str | None]:
+        """The schemas in which the package has tables, in models or scripts."""
+        return frozenset(schema for schema, _ in self.keys)
+
+    def include_name(
+        self, name: str | None, type_: str, parent_names: Mapping[str, str | None]
+    ) -> bool:
+        """Alembic's ``include_name``: nothing else is reflected at all."""
+        if type_ == "schema":
+            return self.normal(name) in self.schemas
+        if type_ == "table" and name is not None:
+            return self.owns(parent_names.get("schema_name"), name)
+        return True
+
+    def include_object(
+        self, object_: Any, name: str | None, type_: str, reflected: bool, compare_to: Any
+    ) -> bool:
+        """Alembic's ``include_object``: of a shared ``MetaData`` only the package's tables.
+
+        Where a package registered no ``MetaData``, its ``env.py`` alone knows its tables: those
+        that are nobody else's.
+        """
+        if type_ == "table" and not reflected:
+            owner = self.owner_of(object_.schema, object_.name)
+            return owner == self.package or (owner is None and not self.registered.metadata)
+        return True

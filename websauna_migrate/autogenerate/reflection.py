@@ -1,0 +1,165 @@
+"""One look at the database for all packages of a command."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property, partial
+from typing import Any
+
+from sqlalchemy import inspect
+from sqlalchemy.dialects.postgresql.base import PGInspector
+from sqlalchemy.engine import Connection
+from sqlalchemy.engine.reflection import Inspector
+
+from websauna_migrate.autogenerate.owned import Key
+from websauna_migrate.autogenerate.renames import Renames
+
+__all__ = ["Reflection"]
+
+#: What SQLAlchemy reflects of a table, each with ``get_<kind>`` and ``get_multi_<kind>``.
+KINDS = (
+    "columns",
+    "pk_constraint",
+    "foreign_keys",
+    "indexes",
+    "unique_constraints",
+    "table_comment",
+    "check_constraints",
+    "table_options",
+)
+
+
+class Reflection:
+    """The tables of all packages as the database has them, read once and schema by schema.
+
+    SQLAlchemy and Alembic reflect what one comparison asks for. With many packages that is as many
+    times the server's catalog, of which all answers are here after the first package.
+    """
+
+    def __init__(self, connection: Connection, wanted: Iterable[Key]) -> None:
+        """Read nothing yet.
+
+        :param wanted: the tables that any package may ask for; others are read when asked for
+        """
+        self.connection = connection
+        self.wanted = frozenset(wanted)
+        self.default_schema: str | None = connection.dialect.default_schema_name
+        self._inspector = inspect(connection)
+        self._names: dict[str | None, frozenset[str]] = {}
+        self._read: dict[tuple[str, str | None], Mapping[Key, Any] | None] = {}
+
+    def table_names(self, schema: str | None) -> frozenset[str]:
+        """Return the names of all tables of a schema."""
+        if schema not in self._names:
+            self._names[schema] = frozenset(self._inspector.get_table_names(schema=schema))
+        return self._names[schema]
+
+    def has_table(self, schema: str | None, name: str) -> bool:
+        """Tell whether a table exists."""
+        return name in self.table_names(None if schema == self.default_schema else schema)
+
+    def has_type(self, schema: str | None, name: str) -> bool:
+        """Tell whether PostgreSQL has an enum type."""
+        return (None if schema == self.default_schema else schema, name) in self.enums
+
+    @cached_property
+    def enums(self) -> Mapping[Key, tuple[str, ...]]:
+        """The values of every enum type that PostgreSQL has; empty on other databases."""
+        if not isinstance(self._inspector, PGInspector):
+            return {}
+        return {
+            (
+                None if one["schema"] == self.default_schema else one["schema"],
+                one["name"],
+            ): tuple(one["labels"])
+            for one in self._inspector.get_enums(schema="*")
+        }
+
+    @cached_property
+    def domains(self) -> frozenset[Key]:
+        """The domains that PostgreSQL has; none on other databases."""
+        if not isinstance(self._inspector, PGInspector):
+            return frozenset()
+        return frozenset(
+            (None if one["schema"] == self.default_schema else one["schema"], one["name"])
+            for one in self._inspector.get_domains(schema="*")
+        )
+
+    def read(self, kind: str, schema: str | None) -> Mapping[Key, Any]:
+        """Return one kind of fact about all wanted tables of a schema.
+
+        :raises NotImplementedError: if the database has no such thing
+        """
+        if (kind, schema) not in self._read:
+            names = sorted(
+                name for name in self.table_names(schema) if (schema, name) in self.wanted
+            )
+            found: Mapping[Key, Any] | None = {}
+            if names:
+                try:
+                    found = getattr(self._inspector, f"get_multi_{kind}")(
+                        schema=schema, filter_names=names
+                    )
+                except NotImplementedError:
+                    found = None
+            self._read[kind, schema] = found
+        answer = self._read[kind, schema]
+        if answer is None:
+            raise NotImplementedError
+        return answer
+
+    def inspector(self, renames: Renames) -> Inspector:
+        """Return an inspector that answers from here, as if ``renames`` had been made already."""
+        inspector = inspect(self.connection)
+        inspector.get_table_names = lambda schema=None, **kw: sorted(  # type: ignore[method-assign]
+            renames.new_table(schema, name) for name in self.table_names(schema)
+        )
+        for kind in KINDS:
+            original: Callable[..., Any] = getattr(inspector, f"get_{kind}")
+            setattr(inspector, f"get_multi_{kind}", partial(self._many, renames, kind))
+            setattr(inspector, f"get_{kind}", partial(self._one, renames, kind, original))
+        return inspector
+
+    def _many(
+        self,
+        renames: Renames,
+        kind: str,
+        schema: str | None = None,
+        filter_names: Iterable[str] | None = None,
+        **_: Any,
+    ) -> dict[Key, Any]:
+        wanted = None if filter_names is None else frozenset(filter_names)
+        found = {}
+        for (_schema, name), facts in self.read(kind, schema).items():
+            new = renames.new_table(schema, name)
+            if wanted is None or new in wanted:
+                found[schema, new] = renames.translate(kind, schema, name, duplicate(facts))
+        return found
+
+    def _one(
+        self,
+        renames: Renames,
+        kind: str,
+        original: Callable[..., Any],
+        table_name: str,
+        schema: str | None = None,
+        **kw: Any,
+    ) -> Any:
+        old = renames.old_table(schema, table_name)
+        found = self.read(kind, schema)
+        if (schema, old) not in found:
+            return original(table_name, schema=schema, **kw)
+        return renames.translate(kind, schema, old, duplicate(found[schema, old]))
+
+
+def duplicate(facts: Any) -> Any:
+    """Return facts that may be changed without the next one who asks seeing it.
+
+    Types are shared: they hold no state of a table.
+    """
+    if isinstance(facts, list):
+        return [duplicate(one) for one in facts]
+    if isinstance(facts, dict):
+        return {key: duplicate(value) for key, value in facts.items()}
+    return copy.copy(facts) if isinstance(facts, set) else facts

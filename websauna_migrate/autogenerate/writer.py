@@ -1,0 +1,323 @@
+"""Writing the new revisions of some packages: all of them, or none."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from alembic.operations import ops
+from alembic.script.base import Script
+from alembic.util.exc import CommandError
+from sqlalchemy.engine import Connection
+
+from websauna_migrate.alembic_internals import BoundedComparison
+from websauna_migrate.autogenerate.column_types import dialect_of
+from websauna_migrate.autogenerate.comparison import Comparison, command_arguments
+from websauna_migrate.autogenerate.failures import CannotRender, NotUpToDate, RevisionFailed
+from websauna_migrate.autogenerate.inference import Inference
+from websauna_migrate.autogenerate.names import Unresolved, free_names, imports_for
+from websauna_migrate.autogenerate.ordering import referred_key
+from websauna_migrate.autogenerate.owned import OwnedObjects
+from websauna_migrate.autogenerate.reflection import Reflection
+from websauna_migrate.autogenerate.rendering import place_of, require_renderable
+from websauna_migrate.ownership import Ownership, named_types
+from websauna_migrate.packages import MigrationPackage
+from websauna_migrate.results import CreatedScript
+from websauna_migrate.snapshot import Snapshot
+from websauna_migrate.template import create_script_directory
+
+__all__ = ["ScriptWriter", "created"]
+
+
+class ScriptWriter:
+    """Writes the new revisions of some packages, all of them or none."""
+
+    def __init__(
+        self,
+        *,
+        packages: Sequence[MigrationPackage],
+        ownership: Ownership,
+        take_snapshot: Callable[[], Snapshot],
+        requires: Sequence[str],
+        arguments: Mapping[str, Any],
+        keep_types: bool = False,
+    ) -> None:
+        """Keep what every package's revision is made from.
+
+        :param take_snapshot: reads the scripts; called again after each new one, so that the next
+            package's script can require it
+        :param requires: requirements besides those that are inferred
+        :param arguments: those of Alembic's ``revision`` command
+        :param keep_types: write custom types as themselves
+        """
+        self.packages = {package.name: package for package in packages}
+        self.ownership = ownership
+        self.take_snapshot = take_snapshot
+        self.requires = tuple(requires)
+        self.arguments = dict(arguments)
+        self.keep_types = keep_types
+        self.made_directories: list[Path] = []
+        self.written: list[CreatedScript] = []
+
+    def write(
+        self,
+        connection: Connection | None,
+        applied: Mapping[str, tuple[str, ...]],
+    ) -> tuple[CreatedScript, ...]:
+        """Write the scripts.
+
+        :param connection: the database to compare with; ``None`` for empty scripts
+        :param applied: the rows of each package's history table
+        """
+        try:
+            if connection is None:
+                for name in sorted(self.packages):
+                    self.make_directory(name)
+                    self.written += self.write_empty(name)
+            else:
+                self.compare_and_write(connection, applied)
+        except BaseException:
+            self.undo()
+            raise
+        for directory in self.made_directories:
+            # A directory that was made for a script that turned out empty is not wanted.
+            if not any(Path(one.path).is_relative_to(directory) for one in self.written):
+                shutil.rmtree(directory)
+        return tuple(self.written)
+
+    def compare_and_write(
+        self, connection: Connection, applied: Mapping[str, tuple[str, ...]]
+    ) -> None:
+        """Write the script of each package that has changes; the database is read once."""
+        snapshot = self.take_snapshot()
+        default_schema = connection.dialect.default_schema_name
+        reflection = Reflection(
+            connection,
+            frozenset().union(
+                *(
+                    OwnedObjects(name, self.ownership, snapshot, default_schema).keys
+                    for name in self.packages
+                )
+            ),
+        )
+        for name in self.ordered():
+            self.make_directory(name)
+            found = self.write_one(name, reflection, applied.get(name, ()))
+            self.written += found
+        connection.rollback()
+
+    def make_directory(self, name: str) -> None:
+        """Make a package's script directory unless it is there."""
+        if create_script_directory(self.packages[name]):
+            self.made_directories.append(self.packages[name].script_directory)
+
+    def undo(self) -> None:
+        """Remove what was written so far."""
+        for script in self.written:
+            Path(script.path).unlink(missing_ok=True)
+        for directory in self.made_directories:
+            shutil.rmtree(directory, ignore_errors=True)
+
+    def ordered(self) -> list[str]:
+        """Return the packages so that one whose tables or types are used comes before the users."""
+        needs: dict[str, set[str]] = {name: set() for name in self.packages}
+        for name in self.packages:
+            for table in self.ownership.tables_of(name):
+                for constraint in table.foreign_key_constraints:
+                    key = referred_key(constraint)
+                    owner = self.ownership.owners.get(key) if key else None
+                    if owner in needs and owner != name:
+                        needs[name].add(owner)
+                for column in table.columns:
+                    for key, _ in named_types(column.type, dialect_of("postgresql")):
+                        owner = self.ownership.enum_owner(*key)
+                        if owner in needs and owner != name:
+                            needs[name].add(owner)
+        ordered: list[str] = []
+        waiting = sorted(self.packages)
+        while waiting:
+            ready = [name for name in waiting if needs[name] <= set(ordered)]
+            # Packages that refer to each other cannot both come first: then the names decide.
+            chosen = ready[0] if ready else waiting[0]
+            ordered.append(chosen)
+            waiting.remove(chosen)
+        return ordered
+
+    def write_empty(self, name: str) -> list[CreatedScript]:
+        """Write one package's script without any operation."""
+        environment = self.take_snapshot().environments[name]
+        context = BoundedComparison(
+            environment.config,
+            environment.scripts,
+            command_arguments(**{**self.arguments, "autogenerate": False}),
+        )
+        context.template_args["requires"] = self.requires
+        return self.keep(name, context, environment.scripts)
+
+    def write_one(
+        self, name: str, reflection: Reflection, rows: tuple[str, ...]
+    ) -> list[CreatedScript]:
+        """Write one package's script, or none if nothing changed."""
+        snapshot = self.take_snapshot()
+        require_up_to_date(snapshot, name, rows)
+        owned = OwnedObjects(name, self.ownership, snapshot, reflection.default_schema)
+        comparison = Comparison(
+            snapshot.environments[name],
+            owned,
+            reflection,
+            keep_types=self.keep_types,
+            arguments=self.arguments,
+        )
+        context = comparison.context
+
+        def finish(migration_context: Any, revision: Any, directives: list[Any]) -> None:
+            drop_empty_scripts(directives)
+            context.template_args["requires"] = tuple(
+                dict.fromkeys([*self.requires, *Inference(owned, reflection).requires(directives)])
+            )
+            require_renderable(owned, context.autogen_context, directives)
+
+        with reported(name):
+            comparison.run(rows, finish)
+        return self.keep(name, context, snapshot.environments[name].scripts, owned)
+
+    def keep(
+        self,
+        name: str,
+        context: BoundedComparison,
+        scripts: Any,
+        owned: OwnedObjects | None = None,
+    ) -> list[CreatedScript]:
+        """Write the files, and remove them again if one cannot run."""
+        before = set(scripts.list_files())
+        context.complete_imports = lambda body, imports: complete_imports(scripts, body, imports)
+        try:
+            with reported(name):
+                found = [script for script in context.generate_scripts() if script is not None]
+            for script in found:
+                ensure_requires(script, context.template_args["requires"])
+                require_names(name, Path(script.path), owned)
+        except BaseException:
+            for path in set(scripts.list_files()) - before:
+                path.unlink(missing_ok=True)
+            raise
+        return [created(name, script) for script in found]
+
+
+class reported:
+    """Turns what Alembic says about a revision into an error that names the package."""
+
+    def __init__(self, package: str) -> None:
+        self.package = package
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: Any, exc: BaseException | None, traceback: Any) -> None:
+        if isinstance(exc, CommandError):
+            raise RevisionFailed(self.package, str(exc)) from exc
+        if isinstance(exc, SyntaxError):
+            raise RevisionFailed(
+                self.package, f"the script is not valid Python, in line {exc.lineno}: {exc.msg}"
+            ) from exc
+
+
+def require_up_to_date(snapshot: Snapshot, name: str, rows: tuple[str, ...]) -> None:
+    """Refuse to compare a package while revisions of it are not applied.
+
+    :raises NotUpToDate: naming the next one
+    """
+    lineage = snapshot.lineages[name]
+    applied = lineage.applied([row for row in rows if row in lineage])
+    waiting = [one.id for one in snapshot.graph.timeline([name]) if one.id not in applied]
+    if waiting:
+        raise NotUpToDate(name, waiting)
+
+
+def drop_empty_scripts(directives: list[Any]) -> None:
+    """Remove scripts without an operation, after the package's own hook had its say."""
+    directives[:] = [
+        script
+        for script in directives
+        if not isinstance(script, ops.MigrationScript)
+        or not all(container.is_empty() for container in script.upgrade_ops_list)
+    ]
+
+
+def complete_imports(scripts: Any, body: str, imports: set[str]) -> None:
+    """Add the imports of names that rendering left to the reader.
+
+    :param body: the two functions of the script
+    :param imports: the statements so far; those that are missing are added
+    """
+    template = Path(scripts.dir, "script.py.mako").read_text(encoding="utf-8")
+    known = [line for line in template.splitlines() if line.startswith(("import ", "from "))]
+    source = "\n".join([*known, *sorted(imports), body])
+    missing = free_names(source)
+    try:
+        imports.update(imports_for(source, missing))
+    except Unresolved:
+        # The whole file is looked at once it is written; the template may have more.
+        return
+
+
+def require_names(package: str, path: Path, owned: OwnedObjects | None) -> None:
+    """Refuse a script that uses a name which nothing in it defines.
+
+    :raises CannotRender: naming model, table and column
+    """
+    source = path.read_text(encoding="utf-8")
+    missing = free_names(source)
+    if not missing:
+        return
+    try:
+        imports_for(source, missing)
+        place = f'the script "{path.name}"'
+    except Unresolved as exc:
+        place = f'the script "{path.name}", line {exc.line},'
+        if owned is not None and exc.table and exc.column:
+            place = place_of(owned, None, exc.table, exc.column)
+    raise CannotRender(
+        package,
+        place,
+        f'needs the name "{missing[0]}", which nothing in the script defines.',
+        "Let the render_item hook of the package's env.py add the import to "
+        "autogen_context.imports, or add it to the package's script.py.mako.",
+    )
+
+
+def ensure_requires(script: Script, requires: Sequence[str]) -> None:
+    """Put the ``requires`` line into a script whose own template does not know of it."""
+    if not requires or getattr(script.module, "requires", None) is not None:
+        return
+    path = Path(script.path)
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    names = ("depends_on", "branch_labels", "down_revision")
+    place = next(
+        (
+            number
+            for name in names
+            for number, line in enumerate(lines, start=1)
+            if line.startswith(name)
+        ),
+        None,
+    )
+    if place is None:
+        raise CommandError(
+            f"{path} has no down_revision line to put its requirements behind; "
+            "mend the package's script.py.mako"
+        )
+    lines.insert(place, f"requires = {tuple(requires)!r}\n")
+    path.write_text("".join(lines), encoding="utf-8")
+
+
+def created(package: str, script: Script) -> CreatedScript:
+    """Return a written script as data."""
+    return CreatedScript(
+        package=package,
+        revision=script.revision,
+        message=script.doc,
+        path=str(Path(script.path).resolve()),
+    )

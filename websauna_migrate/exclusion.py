@@ -1,0 +1,84 @@
+"""One run at a time in a process: Alembic's ``context`` and ``op`` are module globals."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import TracebackType
+
+from websauna_migrate.errors import MigrationError
+
+__all__ = ["ALEMBIC", "NestedRun", "ProcessBusy", "ProcessLock"]
+
+
+class NestedRun(MigrationError, RuntimeError):
+    """A migration script, or a subscriber of its run, asked for what only one can do at a time."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "A migration run is in progress in this very thread, and a second one cannot run "
+            "inside of it. Call the service when the run is over."
+        )
+
+
+class ProcessBusy(MigrationError, TimeoutError):
+    """Another thread of this process is at work with Alembic for longer than ``lock_wait``."""
+
+    def __init__(self, waited: float) -> None:
+        self.waited = waited
+        super().__init__(
+            f"Another thread of this process runs migrations; gave up after {waited:g} s. Nothing "
+            'was changed. Try again, or raise the setting "websauna_migrate.lock_wait" (seconds).'
+        )
+
+
+class ProcessLock:
+    """A lock that tells a thread which holds it already instead of waiting for ever."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._owner: int | None = None
+
+    def _acquire(self, timeout: float) -> bool:
+        if self._owner == threading.get_ident():
+            raise NestedRun
+        taken = self._lock.acquire(timeout=timeout)
+        if taken:
+            self._owner = threading.get_ident()
+        return taken
+
+    def _release(self) -> None:
+        self._owner = None
+        self._lock.release()
+
+    def __enter__(self) -> None:
+        """Take the lock, however long it takes."""
+        self._acquire(-1)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Let the lock go."""
+        self._release()
+
+    @contextmanager
+    def held(self, wait: float) -> Iterator[None]:
+        """Hold the lock.
+
+        :param wait: seconds to wait for it, 0 to fail at once
+        :raises ProcessBusy: when the time is over
+        """
+        if not self._acquire(min(wait, threading.TIMEOUT_MAX)):
+            raise ProcessBusy(wait)
+        try:
+            yield
+        finally:
+            self._release()
+
+
+#: Held by whatever enters an environment of Alembic's.
+ALEMBIC = ProcessLock()

@@ -1,0 +1,72 @@
+"""SIGINT and SIGTERM while a run is in progress: once for its next boundary, twice for now."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from types import FrameType
+
+from websauna_migrate.stopping import Stop, StopNow
+
+__all__ = ["stop_signals"]
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+@contextlib.contextmanager
+def stop_signals() -> Iterator[Stop]:
+    """Yield what the service asks whether to stop, and let signals answer.
+
+    Python runs a signal's handler only between two of its own instructions, and a statement that
+    the database is at work on is a single one. So a thread reads from a pipe which signals came,
+    and can cancel the statement.
+    """
+    stop = Stop()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    count = 0
+
+    def received(number: int, frame: FrameType | None) -> None:
+        nonlocal count
+        count += 1
+        # A script that is at work in Python itself has nothing that could be cancelled.
+        if count > 1 and stop.interruptible:
+            raise StopNow
+
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    thread = threading.Thread(target=obey, args=(reading, stop), daemon=True)
+    thread.start()
+    before = {number: signal.signal(number, received) for number in SIGNALS}
+    descriptor = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    try:
+        yield stop
+    finally:
+        signal.set_wakeup_fd(descriptor)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        os.close(writing)
+        thread.join()
+        os.close(reading)
+
+
+def obey(descriptor: int, stop: Stop) -> None:
+    """Read the numbers of signals from a pipe until it is closed, and ask to stop."""
+    while numbers := os.read(descriptor, 16):
+        for number in numbers:
+            if number not in SIGNALS:
+                continue
+            say("Rolling back." if stop() else "Stopping when the step is done; again for now.")
+            stop.request(number)
+
+
+def say(words: str) -> None:
+    """Write a line to standard error, if somebody is there to read it."""
+    with contextlib.suppress(OSError, ValueError):
+        sys.stderr.write(words + "\n")
+        sys.stderr.flush()

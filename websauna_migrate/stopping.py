@@ -1,0 +1,125 @@
+"""Ending a run early: at a step's boundary when asked once, within the step when asked twice."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+__all__ = ["CutOff", "Stop", "StopNow", "Stopping"]
+
+#: Seconds between two looks at a request that cannot wake anybody.
+POLL_SECONDS = 0.05
+
+
+class StopNow(BaseException):
+    """Raised inside a script that shall end now; ``except Exception`` does not catch it."""
+
+
+class CutOff(Exception):
+    """A statement was not executed because the run shall end now."""
+
+
+class Stop:
+    """A request to stop, to be made from any thread.
+
+    The service asks it by calling it, like any function that returns whether to stop. The first
+    :meth:`request` ends the run at the next step's boundary; the second cancels the statement that
+    is running and rolls the step back.
+
+    :ivar signal: number of the signal that asked, if one did
+    """
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+        self._asked = threading.Event()
+        self._at_once = threading.Event()
+        self._cancel: Callable[[], None] | None = None
+        #: Whether a script runs, in which :class:`StopNow` may be raised.
+        self.interruptible = False
+
+    def __call__(self) -> bool:
+        """Tell whether to stop."""
+        return self._asked.is_set()
+
+    @property
+    def at_once(self) -> bool:
+        """Whether not even the running step is to be finished."""
+        return self._at_once.is_set()
+
+    def request(self, signal_number: int | None = None) -> None:
+        """Ask to stop; for the second time, at once. Not to be called from a signal handler."""
+        if self.signal is None:
+            self.signal = signal_number
+        if not self._asked.is_set():
+            self._asked.set()
+            return
+        self._at_once.set()
+        cancel = self._cancel
+        if cancel is not None:
+            with suppress(Exception):
+                cancel()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until asked to stop, at most some seconds; tell whether it was."""
+        return self._asked.wait(seconds)
+
+    @contextmanager
+    def running(self, cancel: Callable[[], None]) -> Iterator[None]:
+        """Let a second request cancel what the connection is doing.
+
+        :param cancel: called in the thread that asks
+        """
+        self._cancel = cancel
+        self.interruptible = True
+        try:
+            yield
+        finally:
+            self.interruptible = False
+            self._cancel = None
+
+
+class Stopping:
+    """What the runner asks: a :class:`Stop`, any function that says whether to stop, or nothing."""
+
+    def __init__(self, asked: Callable[[], bool] | None = None) -> None:
+        self.stop = asked if isinstance(asked, Stop) else None
+        self._asked = asked
+
+    def __bool__(self) -> bool:
+        """Tell whether to stop."""
+        return self._asked is not None and bool(self._asked())
+
+    @property
+    def at_once(self) -> bool:
+        """Whether not even the running step is to be finished."""
+        return self.stop is not None and self.stop.at_once
+
+    @property
+    def exit_code(self) -> int:
+        """What a shell calls a program that a signal ended; Ctrl-C's if there was none."""
+        number = self.stop.signal if self.stop is not None else None
+        return 128 + (number or signal.SIGINT)
+
+    def wait(self, seconds: float) -> bool:
+        """Wait some seconds, less if asked to stop; tell whether it was."""
+        if self.stop is not None:
+            return self.stop.wait(seconds)
+        deadline = time.monotonic() + seconds
+        while not self:
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
+                return False
+            time.sleep(min(remaining, POLL_SECONDS) if self._asked is not None else remaining)
+        return True
+
+    @contextmanager
+    def running(self, cancel: Callable[[], None]) -> Iterator[None]:
+        """Let a request to stop at once cancel what the connection is doing."""
+        if self.stop is None:
+            yield
+        else:
+            with self.stop.running(cancel):
+                yield
