@@ -152,7 +152,7 @@ typed("datetime_", sa.DateTime)
 typed("datetime_utc", lambda: sa.DateTime(timezone=datetime.timezone.utc))  # type: ignore[arg-type]
 typed("interval", sa.Interval)
 typed("binary", sa.LargeBinary)
-typed("fixed_binary", lambda: sa.BINARY(8))
+typed("fixed_binary", lambda: sa.BINARY(8), "sqlite", "mariadb")
 typed("uuid_", sa.Uuid)
 typed("uuid_text", lambda: sa.Uuid(native_uuid=False))
 typed("json", sa.JSON)
@@ -239,7 +239,7 @@ typed("default_jsonb", postgresql.JSONB, "postgresql", server_default="{}")
 typed("default_json_plain", sa.JSON, "postgresql", "mariadb", server_default="[]")
 typed("default_array", lambda: sa.ARRAY(sa.Text), "postgresql", server_default="{}")
 typed("default_interval", sa.Interval, "postgresql", server_default="1 day")
-typed("default_cast", sa.Date, "postgresql", server_default=sa.cast("2020-01-01", sa.Date))
+typed("default_cast", sa.Date, "postgresql", server_default=sa.cast(sa.text("'2020-01-01'"), sa.Date))
 typed("default_uuid_value", sa.Uuid, "postgresql", server_default=str(uuid.UUID(int=7)))
 typed(
     "default_on_update",

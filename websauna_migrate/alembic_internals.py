@@ -6,10 +6,11 @@ an upstream release changes one of them.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import alembic.context  # noqa: F401 - it is what fills EnvironmentContext's setups
 from alembic.autogenerate import RevisionContext
@@ -25,7 +26,7 @@ from alembic.ddl.impl import DefaultImpl
 from alembic.runtime.environment import EnvironmentContext
 from alembic.runtime.migration import MigrationContext
 from alembic.script.base import Script, ScriptDirectory
-from sqlalchemy import Table
+from sqlalchemy import Column, Table
 from sqlalchemy.engine.reflection import Inspector
 
 __all__ = [
@@ -133,6 +134,49 @@ def in_batch(autogen_context: AutogenContext) -> bool:
     return _alembic_autogenerate_prefix(autogen_context) == "batch_op."
 
 
+class Matcher(Protocol):
+    """Tells whether types and server defaults of columns differ."""
+
+    def types_differ(
+        self, original: Callable[..., bool], inspected: Column[Any], model: Column[Any]
+    ) -> bool:
+        """Tell whether a column's type is another one; ``original`` is Alembic's answer."""
+
+    def defaults_differ(self, inspected: Column[Any], model: Column[Any]) -> bool:
+        """Tell whether a column's server default is another one."""
+
+
+@contextmanager
+def matched_by(impl: DefaultImpl, matching: Matcher | None) -> Iterator[None]:
+    """Let an implementation compare through ``matching``.
+
+    The options ``compare_type`` and ``compare_server_default`` are the user's, and the latter
+    fails on computed columns before it is asked.
+    """
+    if matching is None:
+        yield
+        return
+    original = impl.compare_type
+
+    def compare_type(inspected: Any, model: Any) -> bool:
+        return matching.types_differ(original, inspected, model)
+
+    def compare_server_default(inspected: Any, model: Any, *_: Any) -> bool:
+        return matching.defaults_differ(inspected, model)
+
+    impl.compare_type = compare_type  # type: ignore[method-assign]
+    impl.compare_server_default = compare_server_default  # type: ignore[method-assign]
+    try:
+        with warnings.catch_warnings():
+            # Both are compared in another way.
+            warnings.filterwarnings("ignore", "Computed default on .* cannot be modified")
+            warnings.filterwarnings("ignore", "autogenerate skipping metadata-specified expression")
+            yield
+    finally:
+        del impl.compare_type  # type: ignore[method-assign]
+        del impl.compare_server_default  # type: ignore[method-assign]
+
+
 class BoundedComparison(RevisionContext):
     """A comparison of given tables, through a given inspector.
 
@@ -148,6 +192,8 @@ class BoundedComparison(RevisionContext):
     tables: tuple[Table, ...] | None = None
     inspector: Inspector | None = None
 
+    #: Tells types and server defaults apart in place of Alembic.
+    matching: Matcher | None = None
     #: Adds the imports that a script's two functions need besides those that were noted.
     complete_imports: Callable[[str, set[str]], None] | None = None
 
@@ -172,7 +218,8 @@ class BoundedComparison(RevisionContext):
             context.__dict__["inspector"] = self.inspector
         self._last_autogen_context = context
         if autogenerate:
-            _populate_migration_script(context, script)
+            with matched_by(migration_context.impl, self.matching):
+                _populate_migration_script(context, script)
         for hook in (
             self.process_revision_directives,
             options["process_revision_directives"],

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import inspect
 from sqlalchemy.engine import Connection
 
-from websauna_migrate.graph import Graph
 from websauna_migrate.histories import HISTORY_PREFIX, list_history_tables
 from websauna_migrate.ledger import DONE, LEDGER_TABLE
 from websauna_migrate.plan import pending, plan_upgrade
@@ -94,7 +93,7 @@ class Checker:
                     if origin is None or origin[0] == name:
                         continue
                     target = self.snapshot.lineages[origin[0]].revisions[origin[1]]
-                    if graph.node(target) not in ancestors(graph, graph.node(revision)):
+                    if not graph.needs(revision, target):
                         yield CheckProblem(
                             "requirement",
                             name,
@@ -207,18 +206,6 @@ class Checker:
                         f'The table "{name}" belongs to no package: it is left alone.',
                         fatal=False,
                     )
-
-
-def ancestors(graph: Graph, node: int) -> set[int]:
-    """Return all nodes that have to run before a node."""
-    found: set[int] = set()
-    waiting = list(graph.parents[node])
-    while waiting:
-        one = waiting.pop()
-        if one not in found:
-            found.add(one)
-            waiting.extend(graph.parents[one])
-    return found
 
 
 def diffs_of(operation: Any) -> list[Any]:

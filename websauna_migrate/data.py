@@ -156,9 +156,10 @@ def step_connection() -> Connection:
     try:
         context = op.get_context()
     except NameError:
-        raise UsageError(
-            "websauna_migrate.data is for revision scripts: no migration runs now."
-        ) from None
+        context = None
+    # Alembic leaves the context of a script that failed behind.
+    if context is None or (not context.as_sql and getattr(context.connection, "closed", True)):
+        raise UsageError("websauna_migrate.data is for revision scripts: no migration runs now.")
     connection = context.connection
     if context.as_sql or connection is None:
         raise UsageError(

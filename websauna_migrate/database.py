@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import Any
 from urllib.parse import quote, quote_plus
 
@@ -23,6 +24,7 @@ __all__ = [
     "hide_password",
     "is_missing_file",
     "make_engine",
+    "open_engine",
     "safe_url",
 ]
 
@@ -90,20 +92,16 @@ def is_missing_file(url: URL) -> bool:
     return not os.path.exists(name)  # noqa: PTH110 - the driver takes a str
 
 
-def make_engine(settings: Settings) -> Engine:
-    """Return an engine of the service's own: the application's URL and options, but no pool.
+def open_engine(url: URL, options: Mapping[str, Any], **arguments: Any) -> Engine:
+    """Return SQLAlchemy's engine for a URL; nothing connects yet.
 
-    :raises SettingError: if no URL is set
-    :raises DatabaseFailure: if the URL's dialect or driver is not installed
+    :param options: ``sqlalchemy.*`` settings; the URL among them does not count
+    :param arguments: further arguments of ``create_engine``
+    :raises DatabaseFailure: if the URL's dialect or driver is not installed, or an option is wrong
     """
-    url = settings.require_url()
-    options: dict[str, Any] = dict(settings.engine_options)
-    if str(options.get("sqlalchemy.isolation_level", "")).upper() == "AUTOCOMMIT":
-        # It would quietly take apart every step's transaction.
-        del options["sqlalchemy.isolation_level"]
-    options["sqlalchemy.url"] = url
+    url = with_installed_driver(url)
     try:
-        engine = engine_from_config(options, poolclass=NullPool)
+        return engine_from_config({**options, "sqlalchemy.url": url}, **arguments)
     except NoSuchModuleError:
         raise DatabaseFailure(
             safe_url(url),
@@ -122,6 +120,38 @@ def make_engine(settings: Settings) -> Engine:
             f"its options are not accepted: {hide_password(str(exc), url)}",
             "Correct the sqlalchemy.* settings.",
         ) from None
+
+
+#: Drivers for a URL that names none: SQLAlchemy's own choice depends on its version (2.1 turned
+#: from psycopg2 to psycopg for PostgreSQL), what is installed does not.
+DRIVERS = {
+    "postgresql": ("psycopg2", "psycopg"),
+    "mysql": ("MySQLdb", "pymysql"),
+    "mariadb": ("MySQLdb", "pymysql"),
+}
+
+
+def with_installed_driver(url: URL) -> URL:
+    """Return a URL that names no driver with the first one of the database that is installed."""
+    for module in DRIVERS.get(url.drivername, ()):
+        if find_spec(module) is not None:
+            return url.set(drivername=f"{url.drivername}+{module.lower()}")
+    driver = DRIVERS.get(url.drivername, ("",))[0]
+    return url.set(drivername=f"{url.drivername}+{driver.lower()}") if driver else url
+
+
+def make_engine(settings: Settings) -> Engine:
+    """Return an engine of the service's own: the application's URL and options, but no pool.
+
+    :raises SettingError: if no URL is set
+    :raises DatabaseFailure: if the URL's dialect or driver is not installed
+    """
+    url = settings.require_url()
+    options: dict[str, Any] = dict(settings.engine_options)
+    if str(options.get("sqlalchemy.isolation_level", "")).upper() == "AUTOCOMMIT":
+        # It would quietly take apart every step's transaction.
+        del options["sqlalchemy.isolation_level"]
+    engine = open_engine(url, options, poolclass=NullPool)
     if engine.dialect.name == "sqlite":
         make_transactional(engine)
     elif engine.dialect.driver in NAMED_BY:
@@ -187,10 +217,13 @@ def reported(url: URL) -> Iterator[None]:
     try:
         yield
     except DBAPIError as exc:
+        is_file = url.get_backend_name() == "sqlite"
         raise DatabaseFailure(
             safe_url(url),
             one_line(hide_password(str(exc.orig), url)),
-            "Check that the server runs and that the setting sqlalchemy.url names the right "
+            "Check that its folder exists and that you may write there."
+            if is_file
+            else "Check that the server runs and that the setting sqlalchemy.url names the right "
             "host, port, user, password and database.",
         ) from None
 

@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from websauna_migrate.blockers import Blocker, BlockerWatch, blockers_of_file
 from websauna_migrate.data import data_of_step
-from websauna_migrate.database import hide_password, one_line
+from websauna_migrate.database import connect, hide_password, one_line
 from websauna_migrate.environment import PackageEnvironment
 from websauna_migrate.errors import MigrationError
 from websauna_migrate.failures import (
@@ -351,13 +351,13 @@ class StepRunner:
         """Wait for another try, or raise what is to be told."""
         run = self.run_context
         lost = self._is_lost()
-        visible = not lost and self._marker_is_visible(values["id"])
+        visible = self._marker_is_visible(values["id"], lost=lost)
         half_done = visible and not self.supervisor.untouched
         exists = visible or values["id"] == run.planned
         stopped = isinstance(exc, (StopNow, CutOff)) or run.stopping.at_once
         if not isinstance(exc, Exception) or stopped:
             if not half_done:
-                self.record(values, STOPPED, exists=exists)
+                self.record(values, STOPPED, exists=exists, lost=lost)
             if not stopped:
                 # KeyboardInterrupt, SystemExit: whoever raised it means the whole program.
                 raise exc
@@ -392,7 +392,7 @@ class StepRunner:
                         exit_code=run.stopping.exit_code,
                     ) from exc
                 problem = lock_problem(waiting)
-        if not half_done:
+        if not half_done and not lost:
             self.record(values, FAILED, exists=exists)
         if isinstance(exc, MigrationError) and not half_done:
             raise exc
@@ -401,7 +401,7 @@ class StepRunner:
             place_of(exc, step.revision.path),
             problem or self.describe(exc),
             half_done=half_done,
-            unknown=lost,
+            unknown=lost and not half_done,
             done=number - 1,
         ) from exc
 
@@ -424,7 +424,7 @@ class StepRunner:
         """
         run = self.run_context
         lost = self._is_lost()
-        visible = not lost and not dry_run and self._marker_is_visible(values["id"])
+        visible = not dry_run and self._marker_is_visible(values["id"], lost=lost)
         exists = run.planned is not None
         if exists:
             # The row of the first step is the only one that is there, so it tells of this one.
@@ -487,26 +487,40 @@ class StepRunner:
                 return False
         return True
 
-    def _marker_is_visible(self, entry: str) -> bool:
+    def _marker_is_visible(self, entry: str, *, lost: bool) -> bool:
         """Tell, after the rollback, if the step's marker was published all the same."""
         try:
-            marks = self.run_context.ledger.interrupted(self.connection)
-            self.connection.rollback()
-        except DBAPIError:
+            if lost:
+                with connect(self.run_context.make_engine()) as connection:
+                    marks = self.run_context.ledger.interrupted(connection)
+            else:
+                marks = self.run_context.ledger.interrupted(self.connection)
+                self.connection.rollback()
+        except (SQLAlchemyError, MigrationError):
+            # The next run looks again, under the lock.
             clean(self.connection)
             return False
         return any(mark.id == entry for mark in marks)
 
-    def record(self, values: dict[str, Any], outcome: str, *, exists: bool) -> None:
+    def record(
+        self, values: dict[str, Any], outcome: str, *, exists: bool, lost: bool = False
+    ) -> None:
         """Write that a step left nothing behind; if that fails, it must not hide why.
 
         :param exists: whether the step has its row in the ledger already
+        :param lost: whether the run's own connection is of no use any more
         """
-        try:
-            self.run_context.ledger.record(self.connection, values, outcome, planned=exists)
-            self.connection.commit()
-        except SQLAlchemyError:
-            clean(self.connection)
+        with suppress(SQLAlchemyError, MigrationError):
+            if lost:
+                with connect(self.run_context.make_engine()) as connection:
+                    self.run_context.ledger.record(connection, values, outcome, planned=exists)
+                    connection.commit()
+                return
+            try:
+                self.run_context.ledger.record(self.connection, values, outcome, planned=exists)
+                self.connection.commit()
+            finally:
+                clean(self.connection)
 
     def describe(self, exc: BaseException) -> str:
         """Return what went wrong in one sentence, without a password or bound values."""

@@ -9,10 +9,11 @@ import transaction
 import zope.sqlalchemy
 from pyramid.config import Configurator
 from pyramid.router import Router
-from sqlalchemy import Engine, engine_from_config
+from sqlalchemy import Engine
 from sqlalchemy.orm import Session, sessionmaker
 
-from websauna_migrate.settings import SettingError
+from websauna_migrate.database import open_engine
+from websauna_migrate.settings import parse_settings
 
 __all__ = ["Initializer"]
 
@@ -90,12 +91,11 @@ class Initializer:
         """Return the application's engine, from its ``sqlalchemy.*`` settings.
 
         :raises SettingError: if ``sqlalchemy.url`` is missing
+        :raises DatabaseFailure: if its driver is not installed
         """
-        if not self.settings.get("sqlalchemy.url"):
-            raise SettingError(
-                "sqlalchemy.url", "it is missing. Set it in [app:main] to the database's URL."
-            )
-        return engine_from_config(self.settings, "sqlalchemy.")
+        url = parse_settings({"sqlalchemy.url": self.settings.get("sqlalchemy.url")}).require_url()
+        options = {k: v for k, v in self.settings.items() if k.startswith("sqlalchemy.")}
+        return open_engine(url, options)
 
     def configure_migrations(self) -> None:
         """Register packages for migrations that do not do it themselves."""

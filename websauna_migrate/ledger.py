@@ -242,11 +242,19 @@ class Ledger:
     def record(
         self, connection: Connection, values: dict[str, Any], outcome: str, *, planned: bool
     ) -> None:
-        """Write a step that left nothing behind: it failed, or was stopped."""
-        now = utc_now()
-        self.start(
-            connection, {**values, "outcome": outcome, "ended": now}, planned=planned
-        )
+        """Write a step that left nothing behind: it failed, or was stopped.
+
+        :param planned: whether the row is there already; one that says "done" stays
+        """
+        values = {**values, "outcome": outcome, "ended": utc_now()}
+        if planned:
+            connection.execute(
+                update(self.table)
+                .where(self.table.c.id == values["id"], self.table.c.outcome != DONE)
+                .values(values)
+            )
+        else:
+            connection.execute(insert(self.table), values)
 
     def remove(self, connection: Connection, entry: str) -> None:
         """Delete a row."""

@@ -190,7 +190,8 @@ def take(
     :raises RunInProgress: when the time is over
     :raises WaitStopped: when asked to stop meanwhile
     """
-    stopping = stopping or Stopping()
+    # It is falsy as long as nobody asked.
+    stopping = Stopping() if stopping is None else stopping
     began = time.monotonic()
     deadline = began + wait
     next_words = began

@@ -12,10 +12,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import Mapper
+from sqlalchemy.schema import CheckConstraint
 from sqlalchemy.types import TypeEngine
 
-__all__ = ["declared_classes", "variants_of"]
+__all__ = ["declared_classes", "is_created", "is_type_bound", "variants_of"]
 
 
 def declared_classes() -> list[tuple[type[Any], Mapper[Any] | None]]:
@@ -41,3 +43,18 @@ def variants_of(type_: TypeEngine[Any]) -> Mapping[str, TypeEngine[Any]]:
     Nothing public tells: ``dialect_impl`` gives the variant in the shape of one dialect alone.
     """
     return type_._variant_mapping
+
+
+def is_created(constraint: CheckConstraint, dialect: Dialect) -> bool:
+    """Tell whether a CHECK constraint is part of its table on a database.
+
+    One that an enum or a boolean brings is there only where the database has no such type; the
+    rule for it is known to the DDL compiler alone.
+    """
+    rule: Any = constraint._create_rule
+    return rule is None or bool(rule(dialect.ddl_compiler(dialect, None)))
+
+
+def is_type_bound(constraint: CheckConstraint) -> bool:
+    """Tell whether a column's type, an enum or a boolean, brought a CHECK constraint."""
+    return bool(constraint._type_bound)

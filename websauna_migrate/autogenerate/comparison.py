@@ -9,10 +9,12 @@ from alembic.runtime.migration import MigrationContext
 
 from websauna_migrate.alembic_internals import BoundedComparison
 from websauna_migrate.autogenerate.differences import complete
+from websauna_migrate.autogenerate.matching import Matching
 from websauna_migrate.autogenerate.owned import OwnedObjects
 from websauna_migrate.autogenerate.reflection import Reflection
 from websauna_migrate.autogenerate.renames import NO_RENAMES, Renames
 from websauna_migrate.autogenerate.rendering import item_renderer
+from websauna_migrate.autogenerate.shadow import Shadows
 from websauna_migrate.autogenerate.tables import AUTOMATIC
 from websauna_migrate.environment import PackageEnvironment
 
@@ -70,6 +72,8 @@ class Comparison:
         if owned.registered.metadata:
             self.context.tables = owned.tables
         self.context.inspector = reflection.inspector(renames)
+        self.shadows = Shadows(reflection.connection)
+        self.context.matching = Matching(reflection.connection, self.shadows)
 
     def run(self, rows: tuple[str, ...], finish: Finish | None = None) -> None:
         """Compare.

@@ -1,14 +1,23 @@
-"""What a comparison finds besides that which Alembic finds."""
+"""What a comparison finds besides that which Alembic finds, in an order that works."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from alembic.operations import ops
+from sqlalchemy import Column, Sequence, Table
 
+from websauna_migrate.autogenerate.checks import CheckComparison
+from websauna_migrate.autogenerate.column_changes import in_steps
+from websauna_migrate.autogenerate.enum_changes import EnumChange
 from websauna_migrate.autogenerate.enums import NamedTypes
+from websauna_migrate.autogenerate.indexes import IndexComparison
+from websauna_migrate.autogenerate.naming import name_constraints
+from websauna_migrate.autogenerate.operations import ScriptOp
 from websauna_migrate.autogenerate.ordering import arrange
+from websauna_migrate.autogenerate.schema_objects import SchemaObjects
 from websauna_migrate.autogenerate.tables import TableChanges
+from websauna_migrate.autogenerate.uniques import lost_uniques
 
 if TYPE_CHECKING:
     from websauna_migrate.autogenerate.comparison import Comparison
@@ -22,17 +31,131 @@ def complete(comparison: Comparison, directives: list[Any]) -> None:
         for upgrade, downgrade in zip(
             script.upgrade_ops_list, script.downgrade_ops_list, strict=True
         ):
-            forget_info(upgrade)
-            types = NamedTypes(comparison.owned, comparison.reflection).operations(upgrade)
-            arrange(upgrade)
-            upgrade.ops[:] = [
-                *(one for one in types if one.diff[0] != "remove_type"),
-                *upgrade.ops,
-                *(one for one in types if one.diff[0] == "remove_type"),
-            ]
-            upgrade.ops[:] = [TableChanges.of(one) for one in upgrade.ops]
+            Completion(comparison, upgrade).run()
             upgrade.reverse_into(downgrade)
             forget_info(downgrade)
+
+
+class Completion:
+    """The completion of one upgrade."""
+
+    def __init__(self, comparison: Comparison, upgrade: Any) -> None:
+        self.comparison = comparison
+        self.owned = comparison.owned
+        self.reflection = comparison.reflection
+        self.inspector = comparison.context.autogen_context.inspector
+        self.upgrade = upgrade
+
+    def run(self) -> None:
+        """Complete and arrange the operations."""
+        forget_info(self.upgrade)
+        types = NamedTypes(self.owned, self.reflection).operations(self.upgrade)
+        self.upgrade.ops[:] = [TableChanges.of(one) for one in self.upgrade.ops]
+        covered = {
+            (column.table.name, column.name)
+            for one in types
+            if isinstance(one, EnumChange)
+            for column in one.columns
+        }
+        for table in self.existing_tables():
+            self.compare(table, covered)
+        objects = SchemaObjects(self.owned, self.reflection).operations(self.upgrade)
+        for op in self.upgrade.ops:
+            if isinstance(op, ops.CreateTableOp):
+                without_serial(op)
+        arrange(self.upgrade)
+        self.upgrade.ops[:] = [
+            *(one for one in [*objects, *types] if not one.diff[0].startswith("remove_")),
+            *self.upgrade.ops,
+            *(one for one in [*types, *objects] if one.diff[0].startswith("remove_")),
+        ]
+        for op in self.upgrade.ops:
+            if isinstance(op, TableChanges):
+                op.ops[:] = in_steps(op.ops)
+                name_constraints(op, self.taken_names(op))
+                self.keep_unnamed_checks(op)
+
+    def existing_tables(self) -> list[Table]:
+        """Return the models' tables that the database has as well."""
+        names = {
+            schema: set(self.inspector.get_table_names(schema=schema))
+            for schema in {self.owned.normal(table.schema) for table in self.owned.tables}
+        }
+        return [
+            table
+            for table in self.owned.tables
+            if table.name in names[self.owned.normal(table.schema)]
+        ]
+
+    def compare(self, table: Table, covered: set[tuple[str, str]]) -> None:
+        """Compare what Alembic does not compare of a table."""
+        changes = self.changes_of(table)
+        added = {op.column.name for op in changes.ops if isinstance(op, ops.AddColumnOp)}
+        context = self.comparison.context.autogen_context
+        checks = CheckComparison(context, table, self.comparison.shadows, self.inspector)
+        checks.skipped = added | {column for name, column in covered if name == table.name}
+        found = checks.operations()
+        changes.checks = checks
+        changes.ops += found
+        changes.ops += IndexComparison(
+            table, self.comparison.shadows, self.inspector, self.owned
+        ).operations(changes.ops)
+        if self.reflection.connection.dialect.name == "sqlite":
+            changes.ops += lost_uniques(table, self.inspector)
+        if checks.lost:
+            changes.recreate = changes.recreate or not changes.ops
+            changes.ops += [lost_check(table.name, text) for text in checks.lost]
+        if changes.ops and changes not in self.upgrade.ops:
+            self.upgrade.ops.append(changes)
+
+    def changes_of(self, table: Table) -> TableChanges:
+        """Return the changes of a table that were found so far."""
+        schema = self.owned.normal(table.schema)
+        for op in self.upgrade.ops:
+            if (
+                isinstance(op, TableChanges)
+                and op.table_name == table.name
+                and self.owned.normal(op.schema) == schema
+            ):
+                return op
+        return TableChanges(table.name, [], schema=schema)
+
+    def taken_names(self, changes: TableChanges) -> set[str]:
+        """Return the names that constraints of a table have."""
+        names = set()
+        schema = self.owned.normal(changes.schema)
+        if changes.table_name not in self.inspector.get_table_names(schema=schema):
+            return set()
+        for kind in ("foreign_keys", "unique_constraints", "check_constraints", "indexes"):
+            try:
+                facts = getattr(self.inspector, f"get_{kind}")(changes.table_name, schema=schema)
+            except NotImplementedError:
+                continue
+            names |= {str(one["name"]) for one in facts if one["name"]}
+        return names
+
+    def keep_unnamed_checks(self, changes: TableChanges) -> None:
+        """Let SQLite's new table have the CHECK constraints without a name of the old one."""
+        checks = changes.checks
+        if checks is None or not checks.unnamed:
+            return
+        sources = [f"sa.CheckConstraint({text!r})" for text in checks.unnamed]
+        kept = [
+            source
+            for source, text in zip(sources, checks.unnamed, strict=True)
+            if text not in checks.lost
+        ]
+        changes.table_args = (kept, sources)
+
+
+def lost_check(table: str, text: str) -> ScriptOp:
+    """Return the operation that leaves a CHECK without a name out of SQLite's new table."""
+    return ScriptOp(
+        ("remove_constraint", "check", table, text),
+        lambda context: ["pass"],
+        lambda context: ["pass"],
+        ("add_constraint", "check", table, text),
+    )
 
 
 def forget_info(container: Any) -> None:
@@ -40,3 +163,18 @@ def forget_info(container: Any) -> None:
     for operation in container.ops:
         if isinstance(operation, ops.CreateTableOp):
             operation.info = {}
+
+
+def without_serial(operation: Any) -> None:
+    """Keep a column that takes its values from a named sequence from getting a second one."""
+    for place, column in enumerate(operation.columns):
+        if isinstance(column, Column) and isinstance(column.default, Sequence):
+            operation.columns[place] = Column(
+                column.name,
+                column.type,
+                key=column.key,
+                nullable=column.nullable,
+                server_default=column.server_default,
+                comment=column.comment,
+                autoincrement=False,
+            )

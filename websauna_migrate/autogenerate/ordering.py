@@ -9,6 +9,7 @@ from alembic.operations import ops
 from sqlalchemy import ForeignKeyConstraint
 
 from websauna_migrate.autogenerate.owned import Key
+from websauna_migrate.autogenerate.tables import TableChanges, WithTable
 
 __all__ = ["arrange", "referred_key"]
 
@@ -41,27 +42,37 @@ def arrange(upgrade: Any) -> None:
     first, middle, last = split_foreign_keys(changes)
     arranged: list[Any] = [*others, *first]
     for op in ordered_creates:
-        arranged += [op, *followers.get(key_of(op), ())]
+        arranged += [op, *with_table(followers.get(key_of(op), ()), silent=False)]
     arranged += [
-        ops.ModifyTableOps(
-            constraint.parent.name,
+        TableChanges(
+            constraint.table.name,
             [ops.CreateForeignKeyOp.from_constraint(constraint)],
-            schema=constraint.parent.schema,
+            schema=constraint.table.schema,
         )
         for constraint in closing
     ]
     arranged += [*middle, *last]
     arranged += [
-        ops.ModifyTableOps(
-            constraint.parent.name,
+        TableChanges(
+            constraint.table.name,
             [ops.DropConstraintOp.from_constraint(constraint)],
-            schema=constraint.parent.schema,
+            schema=constraint.table.schema,
         )
         for constraint in opening
     ]
     for op in reversed(ordered_drops):
-        arranged += [*followers.get(key_of(op), ()), op]
+        arranged += [*with_table(followers.get(key_of(op), ()), silent=True), op]
     upgrade.ops[:] = arranged
+
+
+def with_table(changes: Sequence[Any], *, silent: bool) -> list[WithTable]:
+    """Return changes of a table that is created or dropped as what comes and goes with it."""
+    found = []
+    for op in changes:
+        one = WithTable(op.table_name, op.ops, schema=op.schema)
+        one.silent = silent
+        found.append(one)
+    return found
 
 
 def cut_circles(found: Sequence[Any]) -> tuple[list[Any], list[ForeignKeyConstraint]]:
@@ -112,7 +123,8 @@ def without(op: Any, constraints: Sequence[ForeignKeyConstraint]) -> Any:
             if tuple(constraint.column_keys) in gone:
                 table.constraints.discard(constraint)
         return ops.DropTableOp.from_table(table)
-    op.columns = [item for item in op.columns if item not in constraints]
+    gone = {id(constraint) for constraint in constraints}
+    op.columns = [item for item in op.columns if id(item) not in gone]
     return op
 
 
@@ -135,8 +147,44 @@ def split_foreign_keys(changes: Sequence[Any]) -> tuple[list[Any], list[Any], li
             )
         for inner_ops, target in zip(groups, (first, middle, last), strict=True):
             if inner_ops:
-                target.append(ops.ModifyTableOps(op.table_name, inner_ops, schema=op.schema))
+                target.append(part_of(op, sorted(inner_ops, key=rank)))
     return first, middle, last
+
+
+def part_of(changes: TableChanges, inner: list[Any]) -> TableChanges:
+    """Return some of a table's changes."""
+    part = TableChanges(changes.table_name, inner, schema=changes.schema)
+    part.checks = changes.checks
+    part.recreate = changes.recreate
+    return part
+
+
+#: The order of a table's changes: what is in the way goes first, what leans on others comes last.
+RANKS: tuple[tuple[Any, str | None, int], ...] = (
+    (ops.DropConstraintOp, "foreignkey", 0),
+    (ops.DropConstraintOp, "check", 1),
+    (ops.DropConstraintOp, None, 2),
+    (ops.DropIndexOp, None, 2),
+    (ops.AddColumnOp, None, 3),
+    (ops.AlterColumnOp, None, 4),
+    (ops.CreateIndexOp, None, 6),
+    (ops.CreateUniqueConstraintOp, None, 6),
+    (ops.CreateCheckConstraintOp, None, 7),
+    (ops.CreateForeignKeyOp, None, 8),
+    (ops.AddConstraintOp, None, 6),
+    (ops.DropColumnOp, None, 9),
+)
+
+
+def rank(op: Any) -> int:
+    """Return the place of a change among a table's changes."""
+    for kind, constraint_type, place in RANKS:
+        if isinstance(op, kind) and constraint_type in (
+            None,
+            getattr(op, "constraint_type", None),
+        ):
+            return place
+    return 5
 
 
 def target_of(op: Any) -> Iterator[Key]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property, partial
 from typing import Any
@@ -11,9 +12,15 @@ from sqlalchemy import inspect
 from sqlalchemy.dialects.postgresql.base import PGInspector
 from sqlalchemy.engine import Connection
 from sqlalchemy.engine.reflection import Inspector
+from sqlalchemy.types import NullType
 
+from websauna_migrate.autogenerate.column_types import StoredType
 from websauna_migrate.autogenerate.owned import Key
 from websauna_migrate.autogenerate.renames import Renames
+from websauna_migrate.autogenerate.unreflected import (
+    sqlite_expression_indexes,
+    stored_type_name,
+)
 
 __all__ = ["Reflection"]
 
@@ -47,6 +54,7 @@ class Reflection:
         self.default_schema: str | None = connection.dialect.default_schema_name
         self._inspector = inspect(connection)
         self._names: dict[str | None, frozenset[str]] = {}
+        self._sequences: dict[str | None, frozenset[str]] = {}
         self._read: dict[tuple[str, str | None], Mapping[Key, Any] | None] = {}
 
     def table_names(self, schema: str | None) -> frozenset[str]:
@@ -86,6 +94,18 @@ class Reflection:
             for one in self._inspector.get_domains(schema="*")
         )
 
+    @cached_property
+    def schema_names(self) -> frozenset[str]:
+        """The names of all schemas."""
+        return frozenset(self._inspector.get_schema_names())
+
+    def sequence_names(self, schema: str | None) -> frozenset[str]:
+        """Return the names of a schema's sequences."""
+        if schema not in self._sequences:
+            names = self._inspector.get_sequence_names(schema=schema)
+            self._sequences[schema] = frozenset(names)
+        return self._sequences[schema]
+
     def read(self, kind: str, schema: str | None) -> Mapping[Key, Any]:
         """Return one kind of fact about all wanted tables of a schema.
 
@@ -98,9 +118,7 @@ class Reflection:
             found: Mapping[Key, Any] | None = {}
             if names:
                 try:
-                    found = getattr(self._inspector, f"get_multi_{kind}")(
-                        schema=schema, filter_names=names
-                    )
+                    found = self._reflect(kind, schema, names)
                 except NotImplementedError:
                     found = None
             self._read[kind, schema] = found
@@ -108,6 +126,26 @@ class Reflection:
         if answer is None:
             raise NotImplementedError
         return answer
+
+    def _reflect(self, kind: str, schema: str | None, names: list[str]) -> Mapping[Key, Any]:
+        """Reflect one kind of fact, and what SQLAlchemy warns of that it leaves out."""
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Did not recognize type")
+            warnings.filterwarnings("ignore", ".*reflection of expression-based index")
+            found: dict[Key, Any] = dict(
+                getattr(self._inspector, f"get_multi_{kind}")(schema=schema, filter_names=names)
+            )
+        if kind == "columns":
+            for (_, table), columns in found.items():
+                for column in columns:
+                    if isinstance(column["type"], NullType):
+                        name = stored_type_name(self.connection, schema, table, column["name"])
+                        if name:
+                            column["type"] = StoredType(name)
+        if kind == "indexes" and self.connection.dialect.name == "sqlite" and schema is None:
+            for (_, table), indexes in found.items():
+                indexes += sqlite_expression_indexes(self.connection, table)
+        return found
 
     def inspector(self, renames: Renames) -> Inspector:
         """Return an inspector that answers from here, as if ``renames`` had been made already."""

@@ -15,7 +15,7 @@ from alembic.operations import ops
 from sqlalchemy.schema import Column, Computed, DefaultClause
 from sqlalchemy.types import SchemaType
 
-__all__ = ["AUTOMATIC", "TableChanges"]
+__all__ = ["AUTOMATIC", "TableChanges", "WithTable"]
 
 #: The value of ``render_as_batch`` that leaves it to each table's changes.
 AUTOMATIC = "automatic"
@@ -41,6 +41,8 @@ class TableChanges(ops.ModifyTableOps):
     table_args: tuple[Sequence[str], Sequence[str]] = ((), ())
     naming_convention: Mapping[str, str] | None = None
     recreate: bool = False
+    #: The comparison of the table's CHECK constraints that the changes come from.
+    checks: Any = None
 
     @classmethod
     def of(cls, operation: Any) -> Any:
@@ -67,9 +69,27 @@ class TableChanges(ops.ModifyTableOps):
         return self.recreate or not all(map(is_simple, self.ops))
 
 
+class WithTable(TableChanges):
+    """The indexes of a table that is created or dropped: they go with it.
+
+    :ivar silent: whether the table is dropped
+    """
+
+    silent = False
+
+    def reverse(self) -> WithTable:
+        """Return the changes back."""
+        back = super().reverse()
+        assert isinstance(back, WithTable)
+        back.silent = not self.silent
+        return back
+
+
 @renderers.dispatch_for(TableChanges)
 def render_table_changes(context: AutogenContext, operation: TableChanges) -> list[str]:
     """Return the lines of a table's changes, for Alembic's printer."""
+    if isinstance(operation, WithTable) and operation.silent:
+        return []
     batch = context.opts.get("render_as_batch", False)
     if batch == AUTOMATIC:
         batch = operation.needs_batch
@@ -80,6 +100,8 @@ def render_table_changes(context: AutogenContext, operation: TableChanges) -> li
         lines: list[str] = renderers.dispatch(plain)(context, plain)
     finally:
         context.opts = given
+    if batch and operation.recreate and not lines:
+        lines = ["", "pass", ""]
     if batch and lines:
         lines[0] = batch_line(context, operation)
     return lines

@@ -34,8 +34,9 @@ def stop_signals() -> Iterator[Stop]:
     def received(number: int, frame: FrameType | None) -> None:
         nonlocal count
         count += 1
-        # A script that is at work in Python itself has nothing that could be cancelled.
-        if count > 1 and stop.interruptible:
+        # A script that is at work in Python itself has nothing that could be cancelled. A driver
+        # has, and would lose its connection if it were interrupted.
+        if count > 1 and stop.interruptible and not in_sqlalchemy(frame):
             raise StopNow
 
     reading, writing = os.pipe()
@@ -63,6 +64,15 @@ def obey(descriptor: int, stop: Stop) -> None:
                 continue
             say("Rolling back." if stop() else "Stopping when the step is done; again for now.")
             stop.request(number)
+
+
+def in_sqlalchemy(frame: FrameType | None) -> bool:
+    """Tell whether a frame belongs to SQLAlchemy, or was called by it."""
+    while frame is not None:
+        if str(frame.f_globals.get("__name__", "")).startswith("sqlalchemy."):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def say(words: str) -> None:

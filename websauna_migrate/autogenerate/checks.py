@@ -1,0 +1,151 @@
+"""CHECK constraints, which Alembic leaves out: added, removed and changed ones."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from alembic.autogenerate.api import AutogenContext
+from alembic.operations import ops
+from sqlalchemy import CheckConstraint, MetaData, Table
+from sqlalchemy.sql.elements import conv
+
+from websauna_migrate.autogenerate.matching import normal_sql
+from websauna_migrate.autogenerate.shadow import Shadows, applicable_checks, sql_text
+from websauna_migrate.sqlalchemy_internals import is_type_bound
+
+__all__ = ["CheckComparison"]
+
+
+class CheckComparison:
+    """Compares the CHECK constraints of one table.
+
+    :ivar unnamed: the texts of those without a name that the table has, as reflected
+    :ivar lost: those of them that no model has any more
+    :ivar skipped: columns whose types bring their CHECK themselves in the same script
+    """
+
+    def __init__(
+        self, context: AutogenContext, table: Table, shadows: Shadows, inspector: Any
+    ) -> None:
+        self.context = context
+        self.table = table
+        self.shadows = shadows
+        assert context.connection is not None
+        self.connection = context.connection
+        try:
+            self.reflected = inspector.get_check_constraints(table.name, schema=self.schema)
+        except NotImplementedError:
+            self.reflected = None
+        self.unnamed = [one["sqltext"] for one in self.reflected or () if not one["name"]]
+        self.lost: list[str] = []
+        self.skipped: set[str] = set()
+
+    @property
+    def schema(self) -> str | None:
+        """The table's schema as the database is asked for it."""
+        default = self.connection.dialect.default_schema_name
+        return None if self.table.schema == default else self.table.schema
+
+    def operations(self) -> list[Any]:
+        """Return what makes the table's constraints the model's."""
+        if self.reflected is None:
+            return []
+        applicable = list(enumerate(applicable_checks(self.table, self.connection)))
+        wanted = [one for one in applicable if not self.is_skipped(one[1])]
+        names = {final_name(one, self.connection) for _, one in applicable}
+        names -= {final_name(one, self.connection) for _, one in wanted}
+        found = [
+            one
+            for one in self.reflected
+            if not self.is_implied(one) and (one["name"] is None or one["name"] not in names)
+        ]
+        pairs = []
+        for same in (self.same_name, self.same_text, self.same_shadow):
+            for number, check in list(wanted):
+                partner = next((one for one in found if same(number, check, one)), None)
+                if partner is not None:
+                    wanted.remove((number, check))
+                    found.remove(partner)
+                    pairs.append((number, check, partner))
+        operations: list[Any] = []
+        for number, check, partner in pairs:
+            if not self.same_text(number, check, partner) and not self.same_shadow(
+                number, check, partner
+            ):
+                operations += [*self.removal(partner), *self.addition(check)]
+        for partner in found:
+            operations += self.removal(partner)
+        for _, check in wanted:
+            operations += self.addition(check)
+        return operations
+
+    def is_implied(self, one: Any) -> bool:
+        """Tell whether the database has a constraint by itself: MariaDB checks JSON."""
+        return normal_sql(one["sqltext"].replace("`", "")).startswith("json_valid(")
+
+    def is_skipped(self, check: CheckConstraint) -> bool:
+        """Tell whether a type brings a constraint where its column is added or changed."""
+        return is_type_bound(check) and {c.name for c in check.columns} <= self.skipped
+
+    def same_name(self, number: int, check: CheckConstraint, one: Any) -> bool:
+        """Tell whether a model's constraint and a table's have the same name."""
+        return bool(one["name"]) and final_name(check, self.connection) == one["name"]
+
+    def same_text(self, number: int, check: CheckConstraint, one: Any) -> bool:
+        """Tell whether two constraints read the same."""
+        if check.name and one["name"] and not self.same_name(number, check, one):
+            return False
+        return plain(sql_text(check.sqltext, self.connection)) == plain(one["sqltext"])
+
+    def same_shadow(self, number: int, check: CheckConstraint, one: Any) -> bool:
+        """Tell whether two constraints are the same to the database."""
+        if check.name and one["name"] and not self.same_name(number, check, one):
+            return False
+        shadow = self.shadows.of(self.table)
+        text = shadow.checks.get(number) if shadow else None
+        return text is not None and plain(text) == plain(one["sqltext"])
+
+    def addition(self, check: CheckConstraint) -> list[Any]:
+        """Return the operation that adds a constraint."""
+        name = check.name
+        if isinstance(name, str) and name:
+            name = conv(final_name(check, self.connection) or str(name))
+        else:
+            name = None
+        return [self.operation(name, sql_text(check.sqltext, self.connection))]
+
+    def removal(self, one: Any) -> list[Any]:
+        """Return the operation that drops a constraint; SQLite's unnamed one is left out."""
+        if not one["name"]:
+            self.lost.append(one["sqltext"])
+            return []
+        add = self.operation(conv(one["name"]), one["sqltext"])
+        return [ops.DropConstraintOp.from_constraint(add.to_constraint())]
+
+    def operation(self, name: Any, text: str) -> Any:
+        """Return the operation that adds a constraint of a name and text."""
+        table = Table(self.table.name, MetaData(), schema=self.table.schema)
+        check = CheckConstraint(text, name=name)
+        table.append_constraint(check)
+        return ops.CreateCheckConstraintOp.from_constraint(check)
+
+
+def final_name(check: CheckConstraint, connection: Any) -> str | None:
+    """Return the name that a constraint has in the database, shortened and all."""
+    if not isinstance(check.name, str) or not check.name:
+        return None
+    preparer = connection.dialect.identifier_preparer
+    formatted = preparer.format_constraint(check)
+    return None if formatted is None else unquoted(str(formatted))
+
+
+def unquoted(name: str) -> str:
+    """Return an identifier without the quotes of any database."""
+    if len(name) > 1 and name[0] in "\"`" and name[-1] == name[0]:
+        return name[1:-1].replace(name[0] * 2, name[0])
+    return name
+
+
+def plain(text: str) -> str:
+    """Return an expression without the quotes of identifiers and without meaningless marks."""
+    return normal_sql(text.replace("`", "").replace('"', ""))

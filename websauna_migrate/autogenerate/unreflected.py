@@ -1,0 +1,103 @@
+"""What SQLAlchemy does not reflect: types that it has no class for, SQLite's expression indexes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.engine import Connection
+
+__all__ = ["sqlite_expression_indexes", "stored_type_name"]
+
+#: A CREATE INDEX as SQLite keeps it: unique, expressions with their bracket, predicate.
+CREATE_INDEX = re.compile(
+    r"create\s+(?P<unique>unique\s+)?index\s+.*?\bon\s+(?:\"(?:[^\"]|\"\")*\"|[^\s(]+)\s*(?P<rest>\(.*)",
+    re.IGNORECASE | re.DOTALL,
+)
+
+STORED_TYPES = {
+    "postgresql": (
+        "SELECT format_type(a.atttypid, a.atttypmod) FROM pg_attribute a "
+        "JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace "
+        "WHERE c.relname = :table AND a.attname = :column "
+        "AND n.nspname = coalesce(:schema, current_schema())"
+    ),
+    "mysql": (
+        "SELECT column_type FROM information_schema.columns WHERE table_name = :table "
+        "AND column_name = :column AND table_schema = coalesce(:schema, database())"
+    ),
+    "sqlite": "SELECT type FROM pragma_table_info(:table) WHERE name = :column AND :schema IS NULL",
+}
+
+
+def stored_type_name(
+    connection: Connection, schema: str | None, table: str, column: str
+) -> str | None:
+    """Return how the database names a column's type."""
+    query = STORED_TYPES.get(connection.dialect.name.replace("mariadb", "mysql"))
+    if query is None:
+        return None
+    found: str | None = connection.scalar(
+        text(query), {"schema": schema, "table": table, "column": column}
+    )
+    return found
+
+
+def sqlite_expression_indexes(connection: Connection, table: str) -> Iterator[dict[str, Any]]:
+    """Yield the indexes of a table that are on an expression, as SQLAlchemy reflects others."""
+    rows = connection.execute(
+        text("SELECT name, sql FROM sqlite_master WHERE type = 'index' AND tbl_name = :table"),
+        {"table": table},
+    )
+    for name, sql in rows.all():
+        match = CREATE_INDEX.match(sql or "")
+        if not match:
+            continue
+        inside, rest = split_brackets(match["rest"])
+        expressions = list(split_commas(inside))
+        if all(re.fullmatch(r"\w+|\"(?:[^\"]|\"\")*\"", one) for one in expressions):
+            continue
+        plain = [one.strip('"') if re.fullmatch(r"\w+|\"[^\"]*\"", one) else None
+                 for one in expressions]
+        where = re.match(r"\s*where\s+(.*)", rest, re.IGNORECASE | re.DOTALL)
+        yield {
+            "name": name,
+            "unique": bool(match["unique"]),
+            "column_names": plain,
+            "expressions": expressions,
+            "dialect_options": {"sqlite_where": where[1]} if where else {},
+        }
+
+
+def split_brackets(sql: str) -> tuple[str, str]:
+    """Return what is in the brackets that SQL begins with, and what follows them."""
+    for place, depth in depths(sql):
+        if depth == 0:
+            return sql[1:place], sql[place + 1 :]
+    return sql[1:], ""
+
+
+def split_commas(sql: str) -> Iterator[str]:
+    """Yield the parts of a list."""
+    start = 0
+    for place, depth in depths(sql):
+        if depth == 0 and sql[place] == ",":
+            yield sql[start:place].strip()
+            start = place + 1
+    yield sql[start:].strip()
+
+
+def depths(sql: str) -> Iterator[tuple[int, int]]:
+    """Yield the place of each mark outside of quotes, and how many brackets are open behind it."""
+    depth = 0
+    quote = ""
+    for place, character in enumerate(sql):
+        if quote:
+            quote = "" if character == quote else quote
+        elif character in "'\"`":
+            quote = character
+        else:
+            depth += {"(": 1, ")": -1}.get(character, 0)
+            yield place, depth
