@@ -1,0 +1,59 @@
+"""The README's examples, run as they stand there; what they print is compared."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from conftest import REPOSITORY, Run
+
+README = (REPOSITORY / "README.rst").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    """Return the code blocks of a language, without their indentation."""
+    found = re.findall(rf"^\.\. code-block:: {language}\n\n((?:    .*\n|\n)+)", README, re.M)
+    return [re.sub(r"^    ", "", block, flags=re.M).strip() + "\n" for block in found]
+
+
+def commands(block: str) -> list[tuple[str, str]]:
+    """Return the command lines of a console block, each with what it prints."""
+    parts = re.split(r"^\$ (.*)\n", block, flags=re.M)
+    return list(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def normal(text: str) -> str:
+    """Return a text without what differs from run to run: identifiers and times."""
+    text = re.sub(r"\b[0-9a-f]{12}\b", "REVISION", text)
+    return re.sub(r"\d+\.\d+ s", "TIME", text)
+
+
+def test_the_first_screen(tmp_path: Path, run: Run) -> None:
+    package = tmp_path / "fooapp"
+    package.mkdir()
+    (package / "__init__.py").write_text(blocks("python")[0])
+    (tmp_path / "development.ini").write_text(blocks("ini")[0])
+    for command, output in commands(blocks("console")[0]):
+        result = run(["sh", "-c", command], cwd=tmp_path, env={"PYTHONPATH": str(tmp_path)})
+        assert result.returncode == 0, result.stderr
+        printed = (result.stderr + result.stdout).replace(str(tmp_path), "/site")
+        assert normal(printed).strip() == normal(output).strip()
+
+
+def test_the_example_application(tmp_path: Path, run: Run) -> None:
+    pytest.importorskip("acme.app")
+    shutil.copy(REPOSITORY / "development.ini", tmp_path)
+    ((command, output),) = commands(blocks("console")[3])
+    assert command == "ws-alembic -x packages=all -c development.ini upgrade"
+    result = run(["sh", "-c", command], cwd=tmp_path)
+    assert normal(result.stderr + result.stdout) == normal(output)
+
+
+def test_the_two_commands_of_the_checkout_exist(run: Run) -> None:
+    for command, _ in commands(blocks("console")[1].split("make", 1)[0]):
+        assert command.startswith("pip install")
+    for target in re.findall(r"^    \$ make (\w+)", README, re.M):
+        result = run(["make", "-n", target], cwd=REPOSITORY)
+        assert result.returncode == 0, result.stderr
