@@ -26,7 +26,7 @@ def commands(block: str) -> list[tuple[str, str]]:
 
 def normal(text: str) -> str:
     """Return a text without what differs from run to run: identifiers and times."""
-    text = re.sub(r"\b[0-9a-f]{12}\b", "REVISION", text)
+    text = re.sub(r"(?<![0-9a-z])[0-9a-f]{12}(?![0-9a-z])", "REVISION", text)
     return re.sub(r"\d+\.\d+ s", "TIME", text)
 
 
