@@ -20,7 +20,8 @@ from websauna_migrate.revisions import Revision
 from websauna_migrate.settings import Settings
 
 if TYPE_CHECKING:
-    from websauna_migrate.created import CreatedObjects, Effect
+    from websauna_migrate.created import CreatedObjects
+    from websauna_migrate.effects import Effect
 
 __all__ = ["ScriptBroken", "ScriptDirectoryMissing", "Snapshot"]
 
@@ -108,7 +109,7 @@ class Snapshot:
     @cached_property
     def effects(self) -> Mapping[tuple[str, str], tuple[Effect, ...]]:
         """What each script's upgrade does to the schema, read from its source, by revision."""
-        from websauna_migrate.created import read_effects
+        from websauna_migrate.script_reader import read_effects
 
         return {
             (revision.package, revision.id): read_effects(
