@@ -24,6 +24,10 @@ Kind: TypeAlias = Literal[
     "drop_type",
     "rename_type",
     "foreign_key",
+    "give_table",
+    "take_table",
+    "give_type",
+    "take_type",
 ]
 
 
