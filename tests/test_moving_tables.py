@@ -351,9 +351,11 @@ def test_earlier_foreign_keys_to_the_table_need_no_new_requirement(
     assert [problem for problem in problems if problem.kind == "requirement"] == []
 
 
-def test_check_notes_a_class_that_moved_alone(shop: Workshop, sqlite_url: str) -> None:
+def test_check_notes_a_class_that_moved_alone(
+    shop: Workshop, transactional_database_url: str
+) -> None:
     write_models(shop, offer_in="app")
-    service = shop.service(sqlite_url)
+    service = shop.service(transactional_database_url)
     service.upgrade()
     (problem,) = service.check().problems
     assert (problem.kind, problem.package, problem.fatal) == ("moved", "app", False)
@@ -362,6 +364,7 @@ def test_check_notes_a_class_that_moved_alone(shop: Workshop, sqlite_url: str) -
         'package "shop" since revision "a200". Hand it over with: ws-alembic move-table offers '
         'shop app, or move its class to "shop".'
     )
+    assert service.revision(autogenerate=True) == ()
 
 
 # Going back

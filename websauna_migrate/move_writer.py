@@ -20,7 +20,11 @@ from websauna_migrate.ownership import Ownership, named_types
 from websauna_migrate.packages import MigrationPackage
 from websauna_migrate.results import CreatedScript
 from websauna_migrate.snapshot import Snapshot
-from websauna_migrate.template import create_script_directory, require_editable
+from websauna_migrate.template import (
+    create_script_directory,
+    require_editable,
+    require_template,
+)
 
 __all__ = ["MoveRefused", "MoveWriter"]
 
@@ -122,6 +126,7 @@ class MoveWriter:
             )
         for package in (self.source, self.target):
             require_editable(package)
+            require_template(package)
         created = snapshot.created
         origin = created.table_origin(*self.key)
         if origin is None:

@@ -413,8 +413,6 @@ class MigrationService:
             ownership=self.ownership,
             take_snapshot=lambda: self._snapshot(may_be_missing=[target]),
         )
-        for name in (source, target):
-            require_template(self._packages[name])
         with ALEMBIC:
             return writer.write()
 
