@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import inspect
 from sqlalchemy.engine import Connection
 
+from websauna_migrate.departed import list_departed
 from websauna_migrate.histories import HISTORY_PREFIX, list_history_tables
 from websauna_migrate.ledger import DONE, LEDGER_TABLE
 from websauna_migrate.moves import full_name
@@ -53,6 +54,7 @@ class Checker:
                 problems += self.drift(connection, applied)
                 if everything:
                     problems += self.moved_tables()
+                    problems += self.departed_packages(connection)
                     problems += self.nobodys(connection)
         return CheckReport(tuple(problems))
 
@@ -220,8 +222,27 @@ class Checker:
                         "drift", name, f'Package "{name}": {describe(diff)}', details=diff
                     )
 
+    def departed_packages(self, connection: Connection) -> Iterator[CheckProblem]:
+        """Find packages that are gone and left their history tables."""
+        service = self.service
+        for one in list_departed(
+            connection,
+            known={package.history_table for package in service.packages},
+            ledger=service.ledger.table,
+            schema=service.settings.version_table_schema,
+        ):
+            rows = ", ".join(one.rows) or "no revision"
+            yield CheckProblem(
+                "not-installed",
+                None,
+                f'Package "{one.name}" is not installed any more; its history table '
+                f'"{one.history_table}" has {rows}.',
+                fatal=False,
+                details=one.rows,
+            )
+
     def nobodys(self, connection: Connection) -> Iterator[CheckProblem]:
-        """Find history tables of packages that are gone, and tables that belong to nobody."""
+        """Find tables that belong to nobody."""
         service = self.service
         schema = service.settings.version_table_schema
         known = {package.history_table for package in service.packages} | {LEDGER_TABLE}
@@ -232,16 +253,9 @@ class Checker:
             if one is not None and one == default:
                 continue
             for table in sorted(list_history_tables(connection, one)):
-                if one == schema and table in known:
+                if one == schema and (table in known or table.startswith(HISTORY_PREFIX)):
                     continue
-                if one == schema and table.startswith(HISTORY_PREFIX):
-                    yield CheckProblem(
-                        "not-installed",
-                        None,
-                        f'The history table "{table}" belongs to no registered package.',
-                        fatal=False,
-                    )
-                elif (one, table) not in owners and not self.snapshot.created.table_origin(
+                if (one, table) not in owners and not self.snapshot.created.table_origin(
                     one, table
                 ):
                     name = f"{one}.{table}" if one else table

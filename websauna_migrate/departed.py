@@ -16,7 +16,14 @@ from websauna_migrate.histories import (
     read_rows,
 )
 
-__all__ = ["Departed", "NotInstalled", "StillInstalled", "dotted_names", "find_departed"]
+__all__ = [
+    "Departed",
+    "NotInstalled",
+    "StillInstalled",
+    "dotted_names",
+    "find_departed",
+    "list_departed",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +80,11 @@ def dotted_names(connection: Connection, ledger: Table, tables: Iterable[str]) -
     return names
 
 
-def find_departed(
-    connection: Connection, name: str, *, known: Collection[str], ledger: Table, schema: str | None
-) -> Departed | None:
-    """Return what a package left that is gone, ``None`` if it left no history table.
+def list_departed(
+    connection: Connection, *, known: Collection[str], ledger: Table, schema: str | None
+) -> tuple[Departed, ...]:
+    """Return the packages that are gone, by the history tables that they left.
 
-    :param name: its dotted name, or the name that ``status`` shows for it
     :param known: the history tables of the registered packages
     """
     tables = {
@@ -86,9 +92,15 @@ def find_departed(
         for table in list_history_tables(connection, schema)
         if table.startswith(HISTORY_PREFIX) and table not in known
     }
+    rows = read_rows(connection, tables, schema) if tables else {}
     names = dotted_names(connection, ledger, tables)
+    return tuple(Departed(names[table], table, rows[table]) for table in sorted(tables))
+
+
+def find_departed(name: str, departed: Iterable[Departed]) -> Departed | None:
+    """Return the package of a name, ``None`` if it left no history table.
+
+    :param name: its dotted name, or the one that ``status`` shows for it
+    """
     meant = {history_table_name(name), HISTORY_PREFIX + name}
-    for table in sorted(tables):
-        if table in meant or names[table] == name:
-            return Departed(names[table], table, read_rows(connection, [table], schema)[table])
-    return None
+    return next((one for one in departed if one.name == name or one.history_table in meant), None)

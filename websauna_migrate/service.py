@@ -19,7 +19,13 @@ from zope.interface import implementer
 
 from websauna_migrate.checks import Checker
 from websauna_migrate.database import connect, is_missing_file, make_engine
-from websauna_migrate.departed import NotInstalled, StillInstalled, dotted_names, find_departed
+from websauna_migrate.departed import (
+    NotInstalled,
+    StillInstalled,
+    dotted_names,
+    find_departed,
+    list_departed,
+)
 from websauna_migrate.environment import AlembicOptions
 from websauna_migrate.errors import MigrationError, UsageError
 from websauna_migrate.histories import HISTORY_PREFIX, list_history_tables, read_rows
@@ -296,9 +302,8 @@ class MigrationService:
         departed = None
         with self._reading() as connection:
             if connection is not None:
-                departed = find_departed(
-                    connection, package, known=known, ledger=ledger, schema=schema
-                )
+                found = list_departed(connection, known=known, ledger=ledger, schema=schema)
+                departed = find_departed(package, found)
         if departed is None:
             raise UnknownPackage(package, sorted(self._packages))
         if not really:
