@@ -11,18 +11,17 @@ from alembic.operations import Operations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from websauna_migrate.created import (
-    HARMLESS,
-    CreatedObjects,
-    Effect,
-    Reader,
+from websauna_migrate.created import CreatedObjects
+from websauna_migrate.effects import Effect
+from websauna_migrate.errors import MigrationError
+from websauna_migrate.script_operations import HARMLESS, OperationReader
+from websauna_migrate.script_reader import (
     ScriptSyntaxError,
     parse_script,
     read_effects,
     read_script,
-    read_sql,
 )
-from websauna_migrate.errors import MigrationError
+from websauna_migrate.sql_reader import read_sql
 
 
 def script(body, before="", after=""):
@@ -688,7 +687,7 @@ def test_sql_of_which_only_unimportant_parts_are_unknown_is_readable():
 
 def test_every_operation_of_alembic_is_known_as_read_or_as_harmless():
     operations = {name for name, _ in inspect.getmembers(Operations, inspect.isfunction)}
-    handled = {name.removeprefix("op_") for name in vars(Reader) if name.startswith("op_")}
+    handled = {name.removeprefix("op_") for name in vars(OperationReader) if name.startswith("op_")}
     public = {name for name in operations if not name.startswith("_")}
     assert public - handled - HARMLESS == {"f", "invoke", "run_async"}
 

@@ -14,16 +14,16 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.associationproxy import association_proxy
 from sqlalchemy.ext.declarative import AbstractConcreteBase, DeferredReflection
 
+from websauna_migrate.claims import Claim
+from websauna_migrate.declared_models import package_of_module
 from websauna_migrate.errors import MigrationError
-from websauna_migrate.ownership import (
-    Claim,
+from websauna_migrate.ownership import Ownership
+from websauna_migrate.ownership_errors import (
     OwnerConflict,
     OwnerNotRegistered,
-    Ownership,
     OwnershipError,
     OwnerUnknown,
     RelationshipsBroken,
-    package_of_module,
 )
 
 

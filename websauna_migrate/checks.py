@@ -8,14 +8,18 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import inspect
 from sqlalchemy.engine import Connection
 
+from websauna_migrate.departed import list_departed
 from websauna_migrate.histories import HISTORY_PREFIX, list_history_tables
 from websauna_migrate.ledger import DONE, LEDGER_TABLE
+from websauna_migrate.moves import full_name
 from websauna_migrate.plan import pending, plan_upgrade
 from websauna_migrate.results import CheckProblem, CheckReport
+from websauna_migrate.revisions import Revision
 from websauna_migrate.runner import ALEMBIC, checksum
 from websauna_migrate.snapshot import Snapshot
 
 if TYPE_CHECKING:
+    from websauna_migrate.effects import Effect
     from websauna_migrate.service import MigrationService
 
 __all__ = ["Checker"]
@@ -49,6 +53,8 @@ class Checker:
                 problems += self.changed_scripts(connection, applied)
                 problems += self.drift(connection, applied)
                 if everything:
+                    problems += self.moved_tables()
+                    problems += self.departed_packages(connection)
                     problems += self.nobodys(connection)
         return CheckReport(tuple(problems))
 
@@ -83,26 +89,67 @@ class Checker:
 
     def missing_requirements(self) -> Iterator[CheckProblem]:
         """Find foreign keys of scripts that cross packages without a requirement."""
-        created, graph = self.snapshot.created, self.snapshot.graph
         for name in self.selected:
             for revision in self.snapshot.lineages[name]:
                 for effect in self.snapshot.effects[name, revision.id]:
-                    if effect.kind != "foreign_key" or effect.target_table is None:
+                    found = self.missing_requirement(revision, effect)
+                    if found is None:
                         continue
-                    origin = created.table_origin(effect.target_schema, effect.target_table)
-                    if origin is None or origin[0] == name:
-                        continue
-                    target = self.snapshot.lineages[origin[0]].revisions[origin[1]]
-                    if not graph.needs(revision, target):
-                        yield CheckProblem(
-                            "requirement",
-                            name,
-                            f'Revision "{revision.id}" of package "{name}" ("{revision.path}", '
-                            f'line {effect.line}) has a foreign key to "{effect.target_table}", '
-                            f'which revision "{target.id}" of package "{target.package}" '
-                            f'creates. Add to the script: requires = ("{target}",)',
-                            details=str(target),
-                        )
+                    target, what = found
+                    yield CheckProblem(
+                        "requirement",
+                        name,
+                        f'Revision "{revision.id}" of package "{name}" ("{revision.path}", '
+                        f'line {effect.line}) has a foreign key to "{what}", which revision '
+                        f'"{target.id}" of package "{target.package}" creates. Add to the script: '
+                        f'requires = ("{target}",)',
+                        details=str(target),
+                    )
+
+    def missing_requirement(
+        self, revision: Revision, effect: Effect
+    ) -> tuple[Revision, str] | None:
+        """Return what a foreign key of a script should require and does not.
+
+        :returns: the newest of the revisions that introduced the table and its columns, and which
+            of these that is
+        """
+        if effect.kind != "foreign_key" or effect.target_table is None:
+            return None
+        created, graph = self.snapshot.created, self.snapshot.graph
+        key = (effect.target_schema, effect.target_table)
+        missing: dict[int, str] = {}
+        for column in (None, *effect.target_columns):
+            origins = created.origins(*key, column)
+            if revision.package in {package for package, _ in origins}:
+                continue
+            # The present owner of a table that moved, or a former one: each had the table.
+            targets = [self.snapshot.lineages[p].revisions[one] for p, one in origins]
+            if targets and not any(graph.needs(revision, target) for target in targets):
+                what = full_name(*key) if column is None else f"{full_name(*key)}.{column}"
+                missing.setdefault(graph.node(targets[0]), what)
+        if not missing:
+            return None
+        newest = max(missing, key=graph.places.__getitem__)
+        return graph.revisions[newest], missing[newest]
+
+    def moved_tables(self) -> Iterator[CheckProblem]:
+        """Find tables that models and scripts have in different packages."""
+        owners = self.service.ownership.owners
+        for key, (package, revision) in self.snapshot.created.tables.items():
+            owner = owners.get(key)
+            if owner is not None and owner != package:
+                table = full_name(*key)
+                yield CheckProblem(
+                    "moved",
+                    owner,
+                    f'Table "{table}" is in the models of package "{owner}", but by the scripts '
+                    f'it belongs to package "{package}" since revision "{revision}". Hand it over '
+                    f"with: ws-alembic move-table {table} {package} {owner}, or move its class to "
+                    f'"{package}".',
+                    fatal=False,
+                    details=key,
+                )
 
     def changed_scripts(
         self, connection: Connection, applied: Mapping[str, tuple[str, ...]]
@@ -175,8 +222,27 @@ class Checker:
                         "drift", name, f'Package "{name}": {describe(diff)}', details=diff
                     )
 
+    def departed_packages(self, connection: Connection) -> Iterator[CheckProblem]:
+        """Find packages that are gone and left their history tables."""
+        service = self.service
+        for one in list_departed(
+            connection,
+            known={package.history_table for package in service.packages},
+            ledger=service.ledger.table,
+            schema=service.settings.version_table_schema,
+        ):
+            rows = ", ".join(one.rows) or "no revision"
+            yield CheckProblem(
+                "not-installed",
+                None,
+                f'Package "{one.name}" is not installed any more; its history table '
+                f'"{one.history_table}" has {rows}.',
+                fatal=False,
+                details=one.rows,
+            )
+
     def nobodys(self, connection: Connection) -> Iterator[CheckProblem]:
-        """Find history tables of packages that are gone, and tables that belong to nobody."""
+        """Find tables that belong to nobody."""
         service = self.service
         schema = service.settings.version_table_schema
         known = {package.history_table for package in service.packages} | {LEDGER_TABLE}
@@ -187,16 +253,9 @@ class Checker:
             if one is not None and one == default:
                 continue
             for table in sorted(list_history_tables(connection, one)):
-                if one == schema and table in known:
+                if one == schema and (table in known or table.startswith(HISTORY_PREFIX)):
                     continue
-                if one == schema and table.startswith(HISTORY_PREFIX):
-                    yield CheckProblem(
-                        "not-installed",
-                        None,
-                        f'The history table "{table}" belongs to no registered package.',
-                        fatal=False,
-                    )
-                elif (one, table) not in owners and not self.snapshot.created.table_origin(
+                if (one, table) not in owners and not self.snapshot.created.table_origin(
                     one, table
                 ):
                     name = f"{one}.{table}" if one else table

@@ -171,6 +171,21 @@ class IMigrationService(Interface):
             left behind
         """
 
+    def move_table(table: str, source: str, target: str) -> tuple[CreatedScript, CreatedScript]:
+        """Write the two revisions that hand a table over to another package.
+
+        They do nothing in the database: the table stays where it is with its rows, and belongs to
+        ``target`` from then on. ``target``'s revision requires ``source``'s.
+
+        :param table: ``schema.name``, or the name alone
+        :param source: the package whose scripts created the table
+        :param target: the package that gets it
+        :returns: the script of ``source`` and that of ``target``
+        :raises websauna_migrate.errors.MigrationError: if the table is not ``source``'s to give, a
+            package has several heads or is not the user's to edit, or their requirements would
+            form a circle; no file is left behind
+        """
+
     def merge(
         revisions: Targets,
         *,
@@ -218,10 +233,16 @@ class IMigrationService(Interface):
     def ensure_version(*, packages: Packages = None) -> None:
         """Create the packages' history tables where they are missing."""
 
-    def uninstall(package: str, *, cascade: bool = False) -> Run:
+    def uninstall(package: str, *, cascade: bool = False, forget: bool = False) -> Run:
         """Downgrade a package to base, then drop its history table.
 
+        :param cascade: as in :meth:`downgrade`; also allows the loss of a table that the package
+            gave to another one by :meth:`move_table`
+        :param forget: of a package that is not registered any more, drop the history table alone;
+            its other tables stay as they are, nobody's
         :returns: a :class:`websauna_migrate.results.Run`
+        :raises websauna_migrate.departed.NotInstalled: for a package that left a history table but
+            no scripts; install it again, or ``forget`` it
         """
 
     def owner_of(table: Table) -> str:

@@ -15,40 +15,22 @@ An index belongs to the package of its table. For types and sequences see
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Protocol
 
-from pyramid.exceptions import ConfigurationError
 from sqlalchemy import ARRAY, MetaData, Sequence, Table
 from sqlalchemy.dialects import postgresql, registry
 from sqlalchemy.engine import Dialect
-from sqlalchemy.exc import NoReferenceError
-from sqlalchemy.orm import Mapper, RelationshipProperty
-from sqlalchemy.schema import ForeignKeyConstraint
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-from websauna_migrate.errors import MigrationError
-from websauna_migrate.sqlalchemy_internals import declared_classes
+from websauna_migrate.claims import Claim, Unsettled, by_place
+from websauna_migrate.declared_models import DeclaredModels, package_of_module
+from websauna_migrate.ownership_errors import OwnerConflict, OwnerNotRegistered, OwnerUnknown
+from websauna_migrate.table_order import Key, depths_of, key_of, referenced_key, sort_key
 
-__all__ = [
-    "Claim",
-    "Key",
-    "OwnerConflict",
-    "OwnerNotRegistered",
-    "OwnerUnknown",
-    "Ownership",
-    "OwnershipError",
-    "PackageModels",
-    "RelationshipsBroken",
-    "Unsettled",
-    "package_of_module",
-]
-
-#: How a table, type or sequence is named everywhere: its schema (``None``: the default) and name.
-Key: TypeAlias = tuple[str | None, str]
+__all__ = ["Key", "Ownership", "PackageModels", "named_types"]
 
 
 class PackageModels(Protocol):
@@ -65,119 +47,6 @@ class PackageModels(Protocol):
     @property
     def depends_on(self) -> tuple[str, ...]:
         """Packages that this one requires, each perhaps with ``@revision``."""
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """Why a table belongs to a package.
-
-    :ivar package: dotted name of the package
-    :ivar rule: the rule that says so
-    :ivar place: where that is written, for a message: ``class "fooapp.models.Offer"``
-    """
-
-    package: str
-    rule: Literal["info", "class", "metadata", "secondary"]
-    place: str
-
-
-@dataclass(frozen=True, slots=True)
-class Unsettled:
-    """A table that no rule settles, with the packages that come into question.
-
-    :ivar table: the table
-    :ivar claims: a claim for each candidate package and reason; none of them decides alone
-    :ivar strangers: mapped classes of the table that lie in no registered package
-    """
-
-    table: Table
-    claims: tuple[Claim, ...]
-    strangers: tuple[str, ...] = ()
-
-    def __str__(self) -> str:
-        """Return one line that names the table, what maps it and the candidates."""
-        reasons: dict[str, list[str]] = {}
-        for claim in self.claims:
-            reasons.setdefault(claim.package, []).append(claim.place)
-        candidates = ", ".join(f'"{name}" ({"; ".join(why)})' for name, why in reasons.items())
-        mapped = "".join(f", mapped by {name} outside of all packages" for name in self.strangers)
-        return (
-            f'"{self.table.fullname}"{mapped}: {candidates or "no package registered its MetaData"}'
-        )
-
-
-class OwnershipError(MigrationError, ConfigurationError):  # type: ignore[misc]  # Pyramid is untyped
-    """The models do not say, or say twice, which package a table belongs to."""
-
-
-class OwnerUnknown(OwnershipError):
-    """No rule settles the owner of some tables; ``unsettled`` has them all."""
-
-    def __init__(self, unsettled: tuple[Unsettled, ...]) -> None:
-        """Name every unsettled table with its candidates."""
-        self.unsettled = unsettled
-        example = unsettled[0]
-        package = example.claims[0].package if example.claims else "..."
-        lines = "".join(f"\n  {one}" for one in unsettled)
-        super().__init__(
-            f"No rule settles which package owns these tables; the candidates are:{lines}\n"
-            f'Name the owner where the table is defined: Table("{example.table.name}", ..., '
-            f'info={{"package": "{package}"}}){in_class(bool(example.strangers))}.'
-        )
-
-
-class OwnerConflict(OwnershipError):
-    """A table is claimed by two packages, or defined twice in one; ``claims`` names the places."""
-
-    def __init__(self, table: Table, claims: tuple[Claim, ...], definitions: int) -> None:
-        """Name the place of each claim; ``definitions`` counts the ``Table`` objects at odds."""
-        self.table = table
-        self.claims = claims
-        packages = sorted({claim.package for claim in claims})
-        problem = (
-            "is claimed by more than one package"
-            if len(packages) > 1
-            else f'of package "{packages[0]}" is defined more than once'
-        )
-        lines = "".join(f'\n  "{claim.package}": {claim.place}' for claim in claims)
-        info = f'info={{"package": "{packages[0]}"}}'
-        remedy = (
-            f"Name its owner: Table(..., {info}){in_class(True)}."
-            if definitions == 1
-            else f"Rename one of the tables; one that only describes the other is marked by {info}."
-            if len(packages) > 1
-            else "Keep one definition."
-        )
-        super().__init__(f'Table "{table.fullname}" {problem}:{lines}\n{remedy}')
-
-
-class OwnerNotRegistered(OwnershipError):
-    """``Table.info["package"]`` names no registered package; ``known`` lists the registered."""
-
-    def __init__(self, table: Table, package: object, known: tuple[str, ...]) -> None:
-        """Name the table, what it says, and what it could say."""
-        self.table = table
-        self.package = package
-        self.known = known
-        super().__init__(
-            f'Table "{table.fullname}" names its owner by info={{"package": {package!r}}}, but no '
-            "such package is registered for migrations. Correct the name or register the package. "
-            "Registered: "
-            f"{', '.join(known) or 'none'}."
-        )
-
-
-class RelationshipsBroken(OwnershipError):
-    """SQLAlchemy cannot configure the models, which the ``secondary`` rule needs."""
-
-    def __init__(self, problem: Exception) -> None:
-        """Quote what SQLAlchemy says."""
-        self.problem = problem
-        super().__init__(
-            "The relationships of the models cannot be set up, and only they can tell who owns the "
-            f"association tables. SQLAlchemy says: {type(problem).__name__}: {problem}\n"
-            "Correct the model that this names."
-        )
 
 
 class Ownership:
@@ -197,6 +66,7 @@ class Ownership:
                 names = self._registrants.setdefault(metadata, [])
                 if name not in names:
                     names.append(name)
+        self._models = DeclaredModels(self._packages, self._registrants)
 
     def owner_of(self, table: Table) -> str:
         """Return the package that owns a table.
@@ -288,7 +158,7 @@ class Ownership:
             if not isinstance(named, str) or named not in self._packages:
                 raise OwnerNotRegistered(table, named, self._names)
             return Claim(named, "info", f'info={{"package": "{named}"}}')
-        claims = self._class_claims.get(table, ())
+        claims = self._models.class_claims.get(table, ())
         if claims:
             if len({claim.package for claim in claims}) > 1:
                 raise OwnerConflict(table, claims, 1)
@@ -299,10 +169,12 @@ class Ownership:
         )
         if len(registered) == 1:
             return registered[0]
-        uses = self._secondary_claims.get(table, ())
+        uses = self._models.secondary_claims.get(table, ())
         if len({claim.package for claim in uses}) == 1:
             return uses[0]
-        strangers = tuple(f'class "{one.dotted}"' for one in self._classes if one.brought is table)
+        strangers = tuple(
+            f'class "{one.dotted}"' for one in self._models.classes if one.brought is table
+        )
         raise OwnerUnknown((Unsettled(table, uses or registered, strangers),))
 
     def _settle(self, definitions: list[Table]) -> tuple[Table, Claim]:
@@ -320,7 +192,7 @@ class Ownership:
 
         def rank(pair: tuple[Table, Claim]) -> tuple[bool, bool]:
             table, _ = pair
-            classes = self._class_claims.get(table, ())
+            classes = self._models.class_claims.get(table, ())
             return (
                 owner in self._registrants[table.metadata],
                 any(claim.package == owner for claim in classes),
@@ -430,160 +302,6 @@ class Ownership:
             found |= new
             waiting += new
         return found
-
-    @cached_property
-    def _classes(self) -> list[DeclaredClass]:
-        """The classes that are mapped to the registered ``MetaData``, by dotted name."""
-        found: list[DeclaredClass] = []
-        for cls, mapper in declared_classes():
-            if mapper is None:
-                # The class waits for reflection; its table is already there.
-                table = vars(cls).get("__table__")
-                tables = [table]
-            else:
-                table = mapper.local_table
-                if mapper.inherits is not None and mapper.inherits.local_table is table:
-                    table = None
-                tables = list(mapper.tables)
-            if not any(isinstance(t, Table) and t.metadata in self._registrants for t in tables):
-                continue
-            found.append(
-                DeclaredClass(
-                    dotted=f"{cls.__module__}.{cls.__qualname__}",
-                    package=package_of_module(cls.__module__, self._packages),
-                    brought=table if isinstance(table, Table) else None,
-                    mapper=mapper,
-                )
-            )
-        return sorted(found, key=lambda one: one.dotted)
-
-    @cached_property
-    def _class_claims(self) -> dict[Table, tuple[Claim, ...]]:
-        claims: dict[Table, tuple[Claim, ...]] = {}
-        for one in self._classes:
-            if one.package is not None and one.brought is not None:
-                claim = Claim(one.package, "class", f'class "{one.dotted}"')
-                claims[one.brought] = (*claims.get(one.brought, ()), claim)
-        return claims
-
-    @cached_property
-    def _secondary_claims(self) -> dict[Table, tuple[Claim, ...]]:
-        """The relationships that use a table as ``secondary``, where packages declared them.
-
-        This configures the mappers, since ``secondary`` may be a string or a callable until then;
-        therefore it is asked only for tables that nothing else settles. A relationship that
-        SQLAlchemy derived from a ``backref`` does not count, and a ``viewonly`` one, which only
-        reads the table, counts only if there is no other.
-        """
-        relationships: list[tuple[DeclaredClass, RelationshipProperty[Any]]] = []
-        derived: set[tuple[Mapper[Any], str]] = set()
-        for one in self._classes:
-            if one.mapper is None:
-                continue
-            try:
-                inherited_too = list(one.mapper.relationships)
-            except Exception as exc:
-                raise RelationshipsBroken(exc) from exc
-            for relationship in inherited_too:
-                if relationship.parent is one.mapper and relationship.secondary is not None:
-                    relationships.append((one, relationship))
-                    if relationship.backref is not None:
-                        backref = relationship.backref
-                        key = backref if isinstance(backref, str) else backref[0]
-                        derived.add((relationship.mapper, key))
-        written: dict[Table, list[Claim]] = {}
-        only_read: dict[Table, list[Claim]] = {}
-        for one, relationship in relationships:
-            table = relationship.secondary
-            if one.package is None or not isinstance(table, Table):
-                continue
-            if (relationship.parent, relationship.key) not in derived:
-                place = f'relationship "{one.dotted}.{relationship.key}"'
-                uses = only_read if relationship.viewonly else written
-                uses.setdefault(table, []).append(Claim(one.package, "secondary", place))
-        return {table: by_place(claims) for table, claims in {**only_read, **written}.items()}
-
-
-@dataclass(frozen=True, slots=True)
-class DeclaredClass:
-    """A mapped class: its package, and the table that it brought, if it brought one."""
-
-    dotted: str
-    package: str | None
-    brought: Table | None
-    mapper: Mapper[Any] | None
-
-
-def package_of_module(module: str, packages: Container[str]) -> str | None:
-    """Return the longest of the package names that contains a module, on a dot boundary.
-
-    >>> package_of_module("company.app_extra.models", {"company.app"}) is None
-    True
-    """
-    name = module
-    while name:
-        if name in packages:
-            return name
-        name = name.rpartition(".")[0]
-    return None
-
-
-def key_of(table: Table) -> Key:
-    """Return the schema and name of a table."""
-    return (table.schema, str(table.name))
-
-
-def sort_key(key: Key) -> str:
-    """Return what ``MetaData`` sorts its tables by: ``schema.name``, or the name alone."""
-    schema, name = key
-    return name if schema is None else f"{schema}.{name}"
-
-
-def by_place(claims: Iterable[Claim]) -> tuple[Claim, ...]:
-    """Return claims ordered by package, then by place."""
-    return tuple(sorted(claims, key=lambda claim: (claim.package, claim.place)))
-
-
-def in_class(mapped: bool) -> str:
-    """Return how ``info`` is written in a mapped class, to complete a remedy."""
-    return ', or __table_args__ = {"info": {...}} in its class' if mapped else ""
-
-
-def referenced_key(constraint: ForeignKeyConstraint) -> Key | None:
-    """Return the schema and name of the table that a foreign key references, as far as known.
-
-    The table may be in another ``MetaData`` than the one that names it by a string.
-    """
-    try:
-        return key_of(constraint.referred_table)
-    except NoReferenceError:
-        *schema, name, _ = constraint.elements[0].target_fullname.split(".")
-        return (".".join(schema) or None, name)
-
-
-def depths_of(parents: Mapping[Key, Iterable[Key]]) -> dict[Key, int]:
-    """Return for each key the length of the longest chain of parents above it.
-
-    The walk is depth first without recursion, in the given order; an edge that closes a circle
-    is skipped.
-    """
-    depths: dict[Key, int] = {}
-    for start in parents:
-        if start in depths:
-            continue
-        entered = {start}
-        trail: list[tuple[Key, Iterator[Key]]] = [(start, iter(parents[start]))]
-        while trail:
-            key, remaining = trail[-1]
-            parent = next((p for p in remaining if p not in depths and p not in entered), None)
-            if parent is not None:
-                entered.add(parent)
-                trail.append((parent, iter(parents[parent])))
-            else:
-                above = (depths[parent] + 1 for parent in parents[key] if parent in depths)
-                depths[key] = max(above, default=0)
-                trail.pop()
-    return depths
 
 
 def named_types(declared: TypeEngine[Any], dialect: Dialect) -> Iterator[tuple[Key, set[str]]]:

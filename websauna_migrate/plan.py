@@ -41,18 +41,26 @@ class DowngradeRefused(MigrationError, RuntimeError):
     :ivar dependents: these revisions, with all that comes after them, in the order in which they
         would have to go
     :ivar reasons: for each of them why it would have to go
+    :ivar losses: what would be lost besides, a clause each
     """
 
-    def __init__(self, dependents: Sequence[tuple[Revision, tuple[Reason, ...]]]) -> None:
+    def __init__(
+        self,
+        dependents: Sequence[tuple[Revision, tuple[Reason, ...]]],
+        losses: Sequence[str] = (),
+    ) -> None:
         self.dependents = tuple(revision for revision, _ in dependents)
         self.reasons = tuple(reasons for _, reasons in dependents)
+        self.losses = tuple(losses)
         lines = "".join(
             f'\n  "{revision}" ("{revision.path}"): {reasons[0]}'
             for revision, reasons in dependents
         )
+        lost = "".join(f"Data would be lost: {loss}.\n" for loss in losses)
         super().__init__(
             "The downgrade would take away what applied revisions of other packages require. "
             f"These would have to go first, in this order:{lines}\n"
+            f"{lost}"
             "Add `--cascade` to take them down too, or downgrade their packages first."
         )
 

@@ -19,6 +19,11 @@ class Revision:
     :ivar requires: requirements on other packages, ``package@revision`` each, as written
     :ivar run_before: revisions of other packages that require this one, ``package@revision`` each
     :ivar replaces: identifiers of the same package that were squashed into this revision
+    :ivar gives_tables: tables that go to other packages, ``schema.name`` or name, each with the
+        package that gets it; nothing is done to them in the database
+    :ivar takes_tables: tables that come from other packages, each with the package that had it
+    :ivar gives_types: named types that go with them, in the same way
+    :ivar takes_types: named types that come with them, in the same way
     :ivar doc: the script's docstring, stripped; its first paragraph is the message
     :ivar path: the script's file, absolute
     """
@@ -31,6 +36,10 @@ class Revision:
     requires: tuple[str, ...] = ()
     run_before: tuple[str, ...] = ()
     replaces: tuple[str, ...] = ()
+    gives_tables: tuple[tuple[str, str], ...] = ()
+    takes_tables: tuple[tuple[str, str], ...] = ()
+    gives_types: tuple[tuple[str, str], ...] = ()
+    takes_types: tuple[tuple[str, str], ...] = ()
     doc: str = ""
     path: str = ""
 

@@ -19,16 +19,24 @@ from zope.interface import implementer
 
 from websauna_migrate.checks import Checker
 from websauna_migrate.database import connect, is_missing_file, make_engine
+from websauna_migrate.departed import (
+    NotInstalled,
+    StillInstalled,
+    dotted_names,
+    find_departed,
+    list_departed,
+)
 from websauna_migrate.environment import AlembicOptions
 from websauna_migrate.errors import MigrationError, UsageError
 from websauna_migrate.histories import HISTORY_PREFIX, list_history_tables, read_rows
 from websauna_migrate.interfaces import IMigrationService, Packages, Targets
 from websauna_migrate.ledger import Ledger
 from websauna_migrate.lineage import Lineage
+from websauna_migrate.losses import plan_downgrade_without_loss
 from websauna_migrate.offline import render_rows, render_sql
 from websauna_migrate.ownership import Ownership
 from websauna_migrate.packages import MigrationPackage, RegistrationError, SharedHistoryTable
-from websauna_migrate.plan import Plan, pending, plan_downgrade, plan_stamp, plan_upgrade
+from websauna_migrate.plan import Plan, pending, plan_stamp, plan_upgrade
 from websauna_migrate.repair import ACTIONS, InterruptedStep, choose, known_facts, rerun_plan, settle
 from websauna_migrate.results import (
     CheckReport,
@@ -265,11 +273,13 @@ class MigrationService:
             }
             render_rows(snapshot, changes, output, create=True)
         else:
-            make = plan_upgrade if direction == "upgrade" else plan_downgrade
+            make = plan_upgrade if direction == "upgrade" else plan_downgrade_without_loss
             render_sql(snapshot, make(snapshot.graph, applied, targets), output, tag=tag)
         return output.getvalue()
 
-    def uninstall(self, package: str, *, cascade: bool = False) -> Run:
+    def uninstall(self, package: str, *, cascade: bool = False, forget: bool = False) -> Run:
+        if forget or package not in self._packages:
+            return self._forget(package, really=forget)
         (name,) = self._select([package])
         run = self._run("downgrade", "base", [name], cascade=cascade)
         if is_missing_file(self.url):
@@ -282,6 +292,26 @@ class MigrationService:
                 write_rows(connection, table, schema, None)
             connection.commit()
         return run
+
+    def _forget(self, package: str, *, really: bool) -> Run:
+        """Drop the history table of a package that is gone, or say what else can be done."""
+        if package in self._packages:
+            raise StillInstalled(package)
+        known = {one.history_table for one in self.packages}
+        ledger, schema = self.ledger.table, self.settings.version_table_schema
+        departed = None
+        with self._reading() as connection:
+            if connection is not None:
+                found = list_departed(connection, known=known, ledger=ledger, schema=schema)
+                departed = find_departed(package, found)
+        if departed is None:
+            raise UnknownPackage(package, sorted(self._packages))
+        if not really:
+            raise NotInstalled(departed)
+        with self._runner(self._snapshot()).locked("uninstall") as (connection, _):
+            write_rows(connection, departed.history_table, schema, None)
+            connection.commit()
+        return Run(uuid.uuid4().hex, "downgrade")
 
     def stamp(
         self,
@@ -375,6 +405,22 @@ class MigrationService:
             with connect(make_engine(Settings(url=make_url("sqlite://")))) as empty:
                 return writer.write(empty, {})
 
+    def move_table(
+        self, table: str, source: str, target: str
+    ) -> tuple[CreatedScript, CreatedScript]:
+        from websauna_migrate.move_writer import MoveWriter
+
+        self._select([source, target])
+        writer = MoveWriter(
+            table,
+            self._packages[source],
+            self._packages[target],
+            ownership=self.ownership,
+            take_snapshot=lambda: self._snapshot(may_be_missing=[target]),
+        )
+        with ALEMBIC:
+            return writer.write()
+
     def merge(
         self,
         revisions: Targets,
@@ -427,6 +473,7 @@ class MigrationService:
         snapshot = self._snapshot()
         selected = self._select(packages)
         rows: Mapping[str, tuple[str, ...]] = {}
+        names: Mapping[str, str] = {}
         with self._reading() as connection:
             if connection is not None:
                 schema = self.settings.version_table_schema
@@ -434,6 +481,7 @@ class MigrationService:
                 ours = {package.history_table for package in self.packages}
                 histories = {t for t in tables if t.startswith(HISTORY_PREFIX) or t in ours}
                 rows = read_rows(connection, histories, schema)
+                names = dotted_names(connection, self.ledger.table, histories - ours)
         applied = {
             name: rows.get(package.history_table, ()) for name, package in self._packages.items()
         }
@@ -446,7 +494,7 @@ class MigrationService:
             known = {package.history_table for package in self.packages}
             states += [
                 PackageState(
-                    package=table[len(HISTORY_PREFIX) :],
+                    package=names[table],
                     installed=False,
                     history_table=table,
                     rows=rows[table],
@@ -648,7 +696,7 @@ class MigrationService:
         def make_plan(applied: Mapping[str, tuple[str, ...]]) -> Plan:
             if direction == "upgrade":
                 return plan_upgrade(snapshot.graph, applied, targets)
-            return plan_downgrade(snapshot.graph, applied, targets, cascade=cascade)
+            return plan_downgrade_without_loss(snapshot.graph, applied, targets, cascade=cascade)
 
         return make_plan
 

@@ -15,12 +15,14 @@ from websauna_migrate.environment import AlembicOptions, PackageEnvironment
 from websauna_migrate.errors import MigrationError
 from websauna_migrate.graph import Graph
 from websauna_migrate.lineage import Lineage
+from websauna_migrate.moves import what_is_given, what_is_taken
 from websauna_migrate.packages import MigrationPackage
 from websauna_migrate.revisions import Revision
 from websauna_migrate.settings import Settings
 
 if TYPE_CHECKING:
-    from websauna_migrate.created import CreatedObjects, Effect
+    from websauna_migrate.created import CreatedObjects
+    from websauna_migrate.effects import Effect
 
 __all__ = ["ScriptBroken", "ScriptDirectoryMissing", "Snapshot"]
 
@@ -108,11 +110,13 @@ class Snapshot:
     @cached_property
     def effects(self) -> Mapping[tuple[str, str], tuple[Effect, ...]]:
         """What each script's upgrade does to the schema, read from its source, by revision."""
-        from websauna_migrate.created import read_effects
+        from websauna_migrate.script_reader import read_effects
 
         return {
-            (revision.package, revision.id): read_effects(
-                Path(revision.path).read_text(encoding="utf-8"), revision.path
+            (revision.package, revision.id): (
+                *what_is_taken(revision),
+                *read_effects(Path(revision.path).read_text(encoding="utf-8"), revision.path),
+                *what_is_given(revision),
             )
             for lineage in self.lineages.values()
             for revision in lineage
@@ -184,6 +188,18 @@ def to_revision(package: str, script: Script) -> Revision:
             f"its {attribute} is {value!r}, neither a text nor a sequence of texts.",
         )
 
+    def moved(attribute: str) -> tuple[tuple[str, str], ...]:
+        value: Any = getattr(module, attribute, None) or {}
+        if isinstance(value, dict) and all(
+            isinstance(part, str) and part for pair in value.items() for part in pair
+        ):
+            return tuple(sorted(value.items()))
+        raise ScriptBroken(
+            package,
+            script.path,
+            f"its {attribute} is {value!r}, not a dictionary of names and packages.",
+        )
+
     if not isinstance(script.revision, str) or not script.revision:
         raise ScriptBroken(
             package, script.path, f"its revision is {script.revision!r}, not a text."
@@ -197,6 +213,10 @@ def to_revision(package: str, script: Script) -> Revision:
         requires=texts("requires"),
         run_before=texts("run_before"),
         replaces=texts("replaces"),
+        gives_tables=moved("gives_tables"),
+        takes_tables=moved("takes_tables"),
+        gives_types=moved("gives_types"),
+        takes_types=moved("takes_types"),
         doc=script.longdoc,
         path=script.path,
     )

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -251,7 +252,10 @@ def stamp(call: Call) -> None:
 def uninstall(call: Call) -> None:
     """Take back all that a package did."""
     options = call.options
-    run = call.service.uninstall(options.package, cascade=options.cascade)
+    run = call.service.uninstall(options.package, cascade=options.cascade, forget=options.forget)
+    if options.forget:
+        sum_up(call, f"{options.package} is forgotten: history table dropped, its tables left.")
+        return
     steps = render.counted(len(run.steps), "step")
     sum_up(call, f"{options.package} is uninstalled: {steps} taken back, history table dropped.")
 
@@ -364,6 +368,28 @@ def merge(call: Call) -> None:
         splice=options.splice,
     )
     write_created(call, created)
+
+
+def move_table(call: Call) -> None:
+    """Write the two scripts that hand a table over, and say what is left to do."""
+    options = call.options
+    created = call.service.move_table(options.table, options.source, options.target)
+    write_created(call, created)
+    schema, _, name = options.table.rpartition(".")
+    for package in call.service.packages:
+        for metadata in package.metadata:
+            for table in metadata.tables.values():
+                if (table.schema or "", table.name) != (schema, name) or call.options.quiet:
+                    continue
+                if call.service.owner_of(table) != options.target:
+                    print(
+                        f'The models have table "{options.table}" in "{options.source}". Move its '
+                        f'class to "{options.target}", or name the owner there: Table(..., '
+                        f'info={{"package": "{options.target}"}}), in a class __table_args__ = '
+                        f'{{"info": {{"package": "{options.target}"}}}}.',
+                        file=sys.stderr,
+                    )
+                    return
 
 
 def revision(call: Call) -> None:
@@ -524,7 +550,19 @@ def add_downgrade(group: ArgumentGroup) -> None:
 def add_uninstall(group: ArgumentGroup) -> None:
     """Add the arguments of ``uninstall``."""
     group.add_argument("package", metavar="PACKAGE", help="dotted name of the package")
+    group.add_argument(
+        "--forget",
+        action="store_true",
+        help="Of a package that is not installed any more, drop the history table alone",
+    )
     add_cascade(group)
+
+
+def add_move_table(group: ArgumentGroup) -> None:
+    """Add the arguments of ``move-table``."""
+    group.add_argument("table", metavar="TABLE", help="the table, or SCHEMA.TABLE")
+    group.add_argument("source", metavar="FROM", help="the package whose scripts create it")
+    group.add_argument("target", metavar="TO", help="the package that gets it")
 
 
 def add_with_requirements(group: ArgumentGroup) -> None:
@@ -546,6 +584,12 @@ VERBS: Mapping[str, Verb] = {
     "heads": Verb(heads, arguments=add_json),
     "history": Verb(history, arguments=add_json),
     "merge": Verb(merge, arguments=add_merge),
+    "move-table": Verb(
+        move_table,
+        help="Write the two revisions that hand a table over to another package.",
+        arguments=add_move_table,
+        unasked=True,
+    ),
     "plan": Verb(
         plan,
         help="Show what an upgrade would do, step by step, and why.",

@@ -1,0 +1,106 @@
+"""Packages that are gone: known from the history tables that they left, and from the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+from sqlalchemy import Table, select
+from sqlalchemy.engine import Connection
+
+from websauna_migrate.errors import MigrationError, UsageError
+from websauna_migrate.histories import (
+    HISTORY_PREFIX,
+    history_table_name,
+    list_history_tables,
+    read_rows,
+)
+
+__all__ = [
+    "Departed",
+    "NotInstalled",
+    "StillInstalled",
+    "dotted_names",
+    "find_departed",
+    "list_departed",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Departed:
+    """A package that is not registered any more.
+
+    :ivar name: its dotted name where the ledger has it, else what follows the prefix of its table
+    :ivar history_table: the table that it left
+    :ivar rows: the rows of that table, sorted
+    """
+
+    name: str
+    history_table: str
+    rows: tuple[str, ...]
+
+
+class NotInstalled(MigrationError, LookupError):
+    """A package cannot be downgraded since its scripts are not there."""
+
+    def __init__(self, departed: Departed) -> None:
+        self.departed = departed
+        name = departed.name
+        rows = ", ".join(departed.rows) or "no revision"
+        super().__init__(
+            f'Package "{name}" is not installed, so its revisions cannot be taken back; its '
+            f'history table "{departed.history_table}" has {rows}. To drop its tables, install it '
+            f"again and run: ws-alembic uninstall {name}\n"
+            "To leave its tables as they are and drop the history table alone: "
+            f"ws-alembic uninstall --forget {name}"
+        )
+
+
+class StillInstalled(UsageError):
+    """A package that is registered cannot be forgotten."""
+
+    def __init__(self, package: str) -> None:
+        self.package = package
+        super().__init__(
+            f'Package "{package}" is registered for migrations; --forget is for packages that are '
+            f"gone. To take its revisions back: ws-alembic uninstall {package}"
+        )
+
+
+def dotted_names(connection: Connection, ledger: Table, tables: Iterable[str]) -> Mapping[str, str]:
+    """Return the names of the packages that left history tables, by table.
+
+    :param ledger: the ledger's table, which may not exist
+    """
+    names = {table: table.removeprefix(HISTORY_PREFIX) for table in tables}
+    if names and ledger.name in list_history_tables(connection, ledger.schema):
+        query = select(ledger.c.history_table, ledger.c.package).distinct()
+        for table, package in connection.execute(query.where(ledger.c.history_table.in_(names))):
+            names[table] = package
+    return names
+
+
+def list_departed(
+    connection: Connection, *, known: Collection[str], ledger: Table, schema: str | None
+) -> tuple[Departed, ...]:
+    """Return the packages that are gone, by the history tables that they left.
+
+    :param known: the history tables of the registered packages
+    """
+    tables = {
+        table
+        for table in list_history_tables(connection, schema)
+        if table.startswith(HISTORY_PREFIX) and table not in known
+    }
+    rows = read_rows(connection, tables, schema) if tables else {}
+    names = dotted_names(connection, ledger, tables)
+    return tuple(Departed(names[table], table, rows[table]) for table in sorted(tables))
+
+
+def find_departed(name: str, departed: Iterable[Departed]) -> Departed | None:
+    """Return the package of a name, ``None`` if it left no history table.
+
+    :param name: its dotted name, or the one that ``status`` shows for it
+    """
+    meant = {history_table_name(name), HISTORY_PREFIX + name}
+    return next((one for one in departed if one.name == name or one.history_table in meant), None)

@@ -1,0 +1,263 @@
+"""Moving a table to another package: the two revision scripts, both or neither."""
+
+from __future__ import annotations
+
+import ast
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+
+from alembic.util import rev_id as new_revision_id
+from alembic.util.exc import CommandError
+from sqlalchemy.dialects import registry
+
+from websauna_migrate.edges import RevisionCycle
+from websauna_migrate.effects import Key
+from websauna_migrate.errors import MigrationError
+from websauna_migrate.moves import full_name, split_name
+from websauna_migrate.ownership import Ownership, named_types
+from websauna_migrate.packages import MigrationPackage
+from websauna_migrate.results import CreatedScript
+from websauna_migrate.snapshot import Snapshot
+from websauna_migrate.template import (
+    create_script_directory,
+    require_editable,
+    require_template,
+)
+
+__all__ = ["MoveRefused", "MoveWriter"]
+
+COMMENT = (
+    '# For websauna_migrate: table "{table}" {verb} package "{package}", with its rows. It stays\n'
+    "# where it is in the database, so there is nothing to do below.\n"
+)
+
+
+class MoveRefused(MigrationError, ValueError):
+    """A table cannot be moved; no file was written.
+
+    :ivar table: as the user named it
+    """
+
+    def __init__(self, table: str, problem: str, remedy: str) -> None:
+        self.table = table
+        super().__init__(f'Table "{table}" was not moved: {problem}. {remedy}')
+
+
+class MoveWriter:
+    """Writes the two revisions that hand a table over."""
+
+    def __init__(
+        self,
+        table: str,
+        source: MigrationPackage,
+        target: MigrationPackage,
+        *,
+        ownership: Ownership,
+        take_snapshot: Callable[[], Snapshot],
+    ) -> None:
+        """Keep what is moved.
+
+        :param table: ``schema.name``, or the name alone
+        :param take_snapshot: reads the scripts of all packages
+        """
+        self.table = table
+        self.key: Key = split_name(table)
+        self.source = source
+        self.target = target
+        self.ownership = ownership
+        self.take_snapshot = take_snapshot
+        self.written: list[Path] = []
+        self.made_directory: Path | None = None
+
+    def write(self) -> tuple[CreatedScript, CreatedScript]:
+        """Write both scripts and see that they run.
+
+        :raises MoveRefused: saying why; then no file is left
+        """
+        snapshot = self.take_snapshot()
+        self.validate(snapshot)
+        types = self.types(snapshot)
+        try:
+            if create_script_directory(self.target):
+                self.made_directory = self.target.script_directory
+            given = self.write_one(
+                self.source,
+                f"Moving table {self.table} to {self.target.name}",
+                (),
+                COMMENT.format(table=self.table, verb="goes to", package=self.target.name),
+                gives_tables={self.table: self.target.name},
+                gives_types=dict.fromkeys(types, self.target.name),
+            )
+            taken = self.write_one(
+                self.target,
+                f"Taking over table {self.table} from {self.source.name}",
+                (f"{self.source.name}@{given.revision}",),
+                COMMENT.format(table=self.table, verb="comes from", package=self.source.name),
+                takes_tables={self.table: self.source.name},
+                takes_types=dict.fromkeys(types, self.source.name),
+            )
+            self.require_runnable()
+        except BaseException:
+            self.undo()
+            raise
+        return given, taken
+
+    def undo(self) -> None:
+        """Remove what was written so far."""
+        for path in self.written:
+            path.unlink(missing_ok=True)
+        if self.made_directory is not None:
+            shutil.rmtree(self.made_directory, ignore_errors=True)
+
+    def validate(self, snapshot: Snapshot) -> None:
+        """Refuse what cannot be moved.
+
+        :raises MoveRefused: naming the owner, or the table that may be meant
+        :raises NotEditable: if a script would be written where it is not the user's to write
+        """
+        source, target = self.source.name, self.target.name
+        if source == target:
+            raise MoveRefused(
+                self.table,
+                f'"{source}" would give it to itself',
+                "Name two packages: ws-alembic move-table TABLE FROM TO",
+            )
+        for package in (self.source, self.target):
+            require_editable(package)
+            require_template(package)
+        created = snapshot.created
+        origin = created.table_origin(*self.key)
+        if origin is None:
+            former = created.packages_of_table(*self.key)
+            if former:
+                problem = f'the scripts of "{former[-1]}" dropped it or gave it away already'
+                remedy = "Nothing of it is left to move."
+            else:
+                problem = f'no revision of "{source}" creates it'
+                remedy = self.suggestion(created.tables)
+            raise MoveRefused(self.table, problem, remedy)
+        if origin[0] != source:
+            revision = snapshot.lineages[origin[0]].revisions[origin[1]]
+            raise MoveRefused(
+                self.table,
+                f'it belongs to package "{origin[0]}" since revision "{revision.id}" '
+                f'("{revision.path}")',
+                "There is nothing left to do."
+                if origin[0] == target
+                else f"Move it from there: ws-alembic move-table {self.table} {origin[0]} {target}",
+            )
+        for package in (self.source, self.target):
+            heads = snapshot.lineages[package.name].heads
+            if len(heads) > 1:
+                raise MoveRefused(
+                    self.table,
+                    f'package "{package.name}" has several heads: {", ".join(sorted(heads))}',
+                    f'Merge them first: ws-alembic -x packages={package.name} merge -m "..." heads',
+                )
+
+    def suggestion(self, tables: Mapping[Key, tuple[str, str]]) -> str:
+        """Return which tables there are in place of one that is not there."""
+        mine = sorted(
+            full_name(*key) for key, (name, _) in tables.items() if name == self.source.name
+        )
+        close = get_close_matches(self.table, mine, n=1) or [
+            one for one in mine if split_name(one)[1] == self.key[1]
+        ]
+        hint = f'Did you mean "{close[0]}"? ' if close else ""
+        return f"{hint}Its tables: {', '.join(mine) or 'none that a script creates'}."
+
+    def types(self, snapshot: Snapshot) -> tuple[str, ...]:
+        """Return the named types that the table alone uses, by the models, and FROM created."""
+        dialect = registry.load("postgresql")()
+        users: dict[Key, set[Key]] = {}
+        for package in snapshot.packages:
+            for table in self.ownership.tables_of(package):
+                for column in table.columns:
+                    for key, _ in named_types(column.type, dialect):
+                        users.setdefault(key, set()).add((table.schema, table.name))
+        created = snapshot.created.types
+        return tuple(
+            sorted(
+                full_name(*key)
+                for key, tables in users.items()
+                if tables == {self.key} and created.get(key, ("", ""))[0] == self.source.name
+            )
+        )
+
+    def write_one(
+        self,
+        package: MigrationPackage,
+        message: str,
+        requires: Sequence[str],
+        comment: str,
+        **attributes: Mapping[str, str],
+    ) -> CreatedScript:
+        """Write the script of one package."""
+        environment = self.take_snapshot().environments[package.name]
+        before = set(environment.scripts.list_files())
+        try:
+            script = environment.scripts.generate_revision(
+                new_revision_id(),
+                message,
+                refresh=True,
+                config=environment.config,
+                requires=tuple(requires),
+            )
+        except CommandError as exc:
+            raise MoveRefused(
+                self.table, f'the revision of "{package.name}" cannot be written: {exc}', ""
+            ) from exc
+        finally:
+            self.written += set(environment.scripts.list_files()) - before
+        assert script is not None
+        path = Path(script.path).resolve()
+        lines = {name: repr(value) for name, value in attributes.items() if value}
+        if requires and "requires" not in assigned(path.read_text(encoding="utf-8")):
+            lines["requires"] = repr(tuple(requires))
+        insert(path, comment + "".join(f"{name} = {text}\n" for name, text in lines.items()))
+        return CreatedScript(package.name, script.revision, script.doc, str(path))
+
+    def require_runnable(self) -> None:
+        """Refuse a move that the other requirements do not allow.
+
+        :raises MoveRefused: if the packages' requirements would form a circle
+        """
+        try:
+            _ = self.take_snapshot().graph
+        except RevisionCycle as exc:
+            edges = "".join(f"\n  {edge.describe()}" for edge in exc.edges)
+            raise MoveRefused(
+                self.table,
+                f'"{self.target.name}" would have to wait for "{self.source.name}", which waits '
+                f"for it:{edges}\nNo file was written",
+                "Where a head or a whole package is required, require the one revision that is "
+                "needed.",
+            ) from exc
+
+
+def assigned(source: str) -> dict[str, int]:
+    """Return the names that a script assigns at its top, each with the line where that ends."""
+    found: dict[str, int] = {}
+    for node in ast.parse(source).body:
+        targets = (
+            node.targets
+            if isinstance(node, ast.Assign)
+            else [node.target]
+            if isinstance(node, ast.AnnAssign)
+            else []
+        )
+        for target in targets:
+            if isinstance(target, ast.Name):
+                found[target.id] = node.end_lineno or node.lineno
+    return found
+
+
+def insert(path: Path, text: str) -> None:
+    """Put lines behind the identifiers of a script."""
+    source = path.read_text(encoding="utf-8")
+    names = ("revision", "down_revision", "branch_labels", "depends_on", "requires")
+    place = max(line for name, line in assigned(source).items() if name in names)
+    lines = source.splitlines(keepends=True)
+    path.write_text("".join([*lines[:place], text, *lines[place:]]), encoding="utf-8")
