@@ -135,9 +135,7 @@ def test_a_session_of_a_script_that_is_not_transactional(
     assert found(database_url) == [1, 2]
 
 
-def test_a_session_joins_the_steps_transaction_manager(
-    things: Workshop, database_url: str
-) -> None:
+def test_a_session_joins_the_steps_transaction_manager(things: Workshop, database_url: str) -> None:
     script = """
     session = data.session(join_transaction=True)
     session.execute(sa.insert(Thing.__table__).values(id=1))
@@ -146,8 +144,9 @@ def test_a_session_joins_the_steps_transaction_manager(
     manager.get().addAfterCommitHook(lambda done: open(NOTE, "a").write(str(done)) and None)
     """
     note = things.root / "note"
-    script = script.replace('open(NOTE, "a").write', f"__import__('pathlib').Path({str(note)!r})"
-                            ".write_text")
+    script = script.replace(
+        'open(NOTE, "a").write', f"__import__('pathlib').Path({str(note)!r}).write_text"
+    )
     assert migrate(things, database_url, script) == [1]
     assert note.read_text() == "True"
 

@@ -128,7 +128,7 @@ def test_the_lock_file_of_sqlite_goes_with_the_run(slow: Workshop, sqlite_url: s
 
 def test_two_holders_of_a_lock_file_are_impossible(tmp_path: Any) -> None:
     first, second = FileLock(tmp_path / "x-migrating"), FileLock(tmp_path / "x-migrating")
-    first.doing = "upgrade"
+    first.doing = second.doing = "upgrade"
     for _ in range(3):
         assert first.take()
         assert not second.take()
@@ -294,7 +294,7 @@ def test_racing_upgraders_apply_everything_once(
         down = f"r{number}"
     service = workshop.service(database_url, lock_wait="60")
     for target in ("addon@r2", "heads"):
-        pids = [fork(lambda: service.upgrade(target) and 0) for _ in range(8)]
+        pids = [fork(lambda t=target: service.upgrade(t) and 0) for _ in range(8)]
         assert [exit_status(pid) for pid in pids] == [0] * 8
     assert Counter(ledger(database_url)) == Counter(
         {("addon" if n <= 4 else "fooapp", f"r{n}", "upgrade", "done"): 1 for n in range(1, 9)}
@@ -333,9 +333,7 @@ def test_killed_at_random_moments(workshop: Workshop, transactional_database_url
     assert [entry[3] for entry in ledger(url)] == ["done"] * 30
 
 
-def test_a_reader_does_not_see_a_run_as_interrupted(
-    workshop: Workshop, database_url: str
-) -> None:
+def test_a_reader_does_not_see_a_run_as_interrupted(workshop: Workshop, database_url: str) -> None:
     """A marker that is visible while its run goes on is not a half done step."""
     flag = workshop.root / "flag"
     workshop.package("fooapp")

@@ -88,9 +88,7 @@ def test_nothing_to_repair(half: Workshop, database_url: str) -> None:
     service.upgrade("f100")
     with pytest.raises(UsageError) as caught:
         service.repair("done", "fooapp@f100")
-    assert str(caught.value) == (
-        'No step "fooapp@f100" ended half done. Those that did: none.'
-    )
+    assert str(caught.value) == ('No step "fooapp@f100" ended half done. Those that did: none.')
 
 
 def test_done_writes_the_history(half: Workshop, database_url: str) -> None:
@@ -187,9 +185,7 @@ def test_a_script_that_rolls_back_by_itself_is_an_error(
     assert "two" not in tables(database_url)
 
 
-def test_a_script_says_that_it_is_not_transactional(
-    workshop: Workshop, database_url: str
-) -> None:
+def test_a_script_says_that_it_is_not_transactional(workshop: Workshop, database_url: str) -> None:
     workshop.package("fooapp")
     path = workshop.script(
         "fooapp",

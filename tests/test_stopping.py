@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import threading
 import time
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 import pytest
 
 from apps import Workshop, workshop  # noqa: F401 - a fixture
-from runs import exit_status, forked, ledger, rows, steps, table, tables, wait_for
+from runs import exit_status, forked, ledger, steps, table, tables, wait_for
 from websauna_migrate.failures import InterruptedSteps, RunStopped
 from websauna_migrate.scripts.signals import stop_signals
 from websauna_migrate.stopping import Stop
@@ -47,9 +46,7 @@ def second(workshop: Workshop, then: str) -> None:
     )
 
 
-def test_a_function_stops_the_run_at_the_next_boundary(
-    three: Workshop, database_url: str
-) -> None:
+def test_a_function_stops_the_run_at_the_next_boundary(three: Workshop, database_url: str) -> None:
     answers = iter([False, True])
     service = three.service(database_url)
     with pytest.raises(RunStopped) as caught:
@@ -72,14 +69,10 @@ def test_a_stop_before_the_first_step(three: Workshop, database_url: str) -> Non
     assert ledger(database_url) == [("fooapp", "f100", "upgrade", "stopped")]
 
 
-def test_an_atomic_run_stops_with_nothing(
-    three: Workshop, transactional_database_url: str
-) -> None:
+def test_an_atomic_run_stops_with_nothing(three: Workshop, transactional_database_url: str) -> None:
     answers = iter([False, True])
     with pytest.raises(RunStopped) as caught:
-        three.service(transactional_database_url).upgrade(
-            atomic=True, stop=lambda: next(answers)
-        )
+        three.service(transactional_database_url).upgrade(atomic=True, stop=lambda: next(answers))
     assert caught.value.done == 0
     assert ledger(transactional_database_url) == [("fooapp", "f200", "upgrade", "stopped")]
     assert "f1" not in tables(transactional_database_url)
@@ -213,5 +206,3 @@ def test_signals_of_other_threads_are_left_alone() -> None:
     thread.start()
     thread.join()
     assert found == [(False, True)]
-
-

@@ -148,7 +148,7 @@ def test_an_own_transaction_that_is_not_in_the_way_is_none(
 
 
 def test_limits_of_a_package_and_of_a_script(workshop: Workshop, postgresql_url: str) -> None:
-    show = 'op.execute("INSERT INTO seen SELECT current_setting(\'{}\')")'
+    show = "op.execute(\"INSERT INTO seen SELECT current_setting('{}')\")"
     workshop.package("addon")
     workshop.package("fooapp")
     execute(postgresql_url, "CREATE TABLE seen (value TEXT)")
@@ -177,7 +177,7 @@ def test_a_limit_that_is_no_number_names_the_script(workshop: Workshop, sqlite_u
     with pytest.raises(BadTimeout) as caught:
         workshop.service(sqlite_url).upgrade()
     assert str(caught.value) == (
-        f'Revision script "{path}" has lock_budget = \'long\': it must be a number, 0 or more. '
+        f"Revision script \"{path}\" has lock_budget = 'long': it must be a number, 0 or more. "
         "Correct the script. Nothing of it was applied."
     )
 
@@ -188,9 +188,7 @@ def test_a_setting_that_is_no_number_names_its_key(busy: Workshop, sqlite_url: s
     assert 'Setting "websauna_migrate.lock_timeout_ms.fooapp": ' in str(caught.value)
 
 
-def test_a_statement_that_takes_too_long_is_ended(
-    workshop: Workshop, database_url: str
-) -> None:
+def test_a_statement_that_takes_too_long_is_ended(workshop: Workshop, database_url: str) -> None:
     if database_url.startswith("sqlite"):
         pytest.skip("SQLite has no limit for a statement")
     sleep = "pg_sleep(5)" if database_url.startswith("postgresql") else "sleep(5)"
@@ -295,8 +293,11 @@ def test_an_invalid_index_is_dropped_before_it_is_made_again(
         'The INVALID index public."Things by name", which an earlier CREATE INDEX CONCURRENTLY '
         "left behind, was dropped."
     ]
-    assert rows(postgresql_url, "SELECT indisvalid FROM pg_index i JOIN pg_class c "
-                "ON c.oid = i.indexrelid WHERE relname = 'Things by name'") == [(True,)]
+    assert rows(
+        postgresql_url,
+        "SELECT indisvalid FROM pg_index i JOIN pg_class c "
+        "ON c.oid = i.indexrelid WHERE relname = 'Things by name'",
+    ) == [(True,)]
     assert service.upgrade().steps == ()
 
 

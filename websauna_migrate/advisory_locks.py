@@ -89,9 +89,7 @@ class TransactionLock(RunLock):
         # Whatever limits idle transactions here must spare this one.
         for name in ("idle_in_transaction_session_timeout", "transaction_timeout"):
             connection.execute(
-                text(
-                    "SELECT set_config(name, '0', true) FROM pg_settings WHERE name = :name"
-                ),
+                text("SELECT set_config(name, '0', true) FROM pg_settings WHERE name = :name"),
                 {"name": name},
             )
         row = connection.execute(
@@ -126,9 +124,7 @@ class TransactionLock(RunLock):
     def join(self, connection: Connection) -> None:
         """Take the step's own lock, in its transaction."""
         self.check()
-        connection.exec_driver_sql(
-            "SET LOCAL idle_in_transaction_session_timeout = 0"
-        )
+        connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
         try:
             with connection.begin_nested():
                 connection.execute(

@@ -1,4 +1,4 @@
-"""Which steps cannot be part of one transaction for a whole run, as far as can be told beforehand."""
+"""Which steps cannot be part of one transaction for a whole run, as told by their scripts."""
 
 from __future__ import annotations
 

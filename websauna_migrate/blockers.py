@@ -171,16 +171,16 @@ def blockers_of_file(path: str) -> tuple[Blocker, ...]:
     """Return the processes that hold locks on a file, where the system tells; Linux does."""
     found = set()
     with suppress(OSError, ValueError, IndexError, DBAPIError):
-        inodes = {
-            Path(name).stat().st_ino for name in (path, path + "-shm") if Path(name).exists()
-        }
+        inodes = {Path(name).stat().st_ino for name in (path, path + "-shm") if Path(name).exists()}
         for line in Path("/proc/locks").read_text(encoding="ascii").splitlines():
             words = line.split()
             # 1: POSIX  ADVISORY  WRITE 4711 08:01:1234 0 EOF
             if words[1] == "POSIX" and int(words[5].rpartition(":")[2]) in inodes:
                 found.add(int(words[4]))
     return tuple(
-        Blocker(process, application=command_of(process)) for process in sorted(found) if process > 0
+        Blocker(process, application=command_of(process))
+        for process in sorted(found)
+        if process > 0
     )
 
 

@@ -8,8 +8,8 @@ What they do is part of the step, and committed with it::
         with data.session() as session:
             session.execute(sa.update(users).values(active=True))
 
-A script defines the tables that it needs by itself (``sa.table``, a local declarative base), as they
-are at that point of the history, and does not import the application's models.
+A script defines the tables that it needs by itself (``sa.table``, a local declarative base), as
+they are at that point of the history, and does not import the application's models.
 """
 
 from __future__ import annotations

@@ -47,8 +47,7 @@ class DatabaseFailure(MigrationError, RuntimeError):
         self.url = url
         self.problem = problem
         super().__init__(
-            f'Cannot use the database "{url}": {problem}'
-            + (f"\n{remedy}" if remedy else "")
+            f'Cannot use the database "{url}": {problem}' + (f"\n{remedy}" if remedy else "")
         )
 
 

@@ -39,7 +39,7 @@ from websauna_migrate.statements import (
     is_lock_failure,
 )
 from websauna_migrate.steps import Step
-from websauna_migrate.stopping import CutOff, Stopping, StopNow
+from websauna_migrate.stopping import CutOff, StopNow, Stopping
 from websauna_migrate.timeouts import Timeouts, timeouts_of_script
 
 __all__ = ["RunContext", "StepRunner", "Waiting", "clean", "is_transactional", "lock_problem"]
@@ -467,7 +467,7 @@ class StepRunner:
 
     def _is_lost(self) -> bool:
         """Tell whether the connection, and with it the lock, is not what it was."""
-        if self.connection.closed or self.connection.invalidated:
+        if is_gone(self.connection):
             return True
         try:
             self.run_context.lock.check()
@@ -481,10 +481,10 @@ class StepRunner:
             except SQLAlchemyError:
                 # Or a request to cancel the last statement came late, and hit this one.
                 clean(self.connection)
-                if self.connection.closed or self.connection.invalidated:
-                    return True
             else:
                 return False
+            if is_gone(self.connection):
+                break
         return True
 
     def _marker_is_visible(self, entry: str, *, lost: bool) -> bool:
@@ -544,7 +544,7 @@ def refuse_autocommit() -> Any:
 
 
 def is_transactional(module: Any) -> bool:
-    """Tell whether a script lets its step be one transaction; ``transactional = False`` does not."""
+    """Tell whether a script lets its step be one transaction: not if ``transactional = False``."""
     return getattr(module, "transactional", True) is not False
 
 
@@ -567,6 +567,11 @@ def has_open(dbapi_connection: Any, path: str) -> bool:
     return False
 
 
+def is_gone(connection: Connection) -> bool:
+    """Tell whether a connection is known to be closed or broken."""
+    return connection.closed or connection.invalidated
+
+
 def clean(connection: Connection) -> None:
     """Leave no transaction open, whatever state the connection is in."""
     try:
@@ -579,8 +584,6 @@ def clean(connection: Connection) -> None:
 def place_of(exc: BaseException, path: str) -> str:
     """Return the script's file and the line in it that was running when ``exc`` arose."""
     lines = [
-        frame.lineno
-        for frame in traceback.extract_tb(exc.__traceback__)
-        if frame.filename == path
+        frame.lineno for frame in traceback.extract_tb(exc.__traceback__) if frame.filename == path
     ]
     return f"{path}, line {lines[-1]}" if lines else path

@@ -154,9 +154,7 @@ class RunStopped(MigrationError, RuntimeError):
         else:
             state = f"The {revision_of(step)} was not begun."
         remedy = "" if half_done else " Run the command again to go on."
-        super().__init__(
-            f"Stopped as asked, with {done} of {total} steps applied. {state}{remedy}"
-        )
+        super().__init__(f"Stopped as asked, with {done} of {total} steps applied. {state}{remedy}")
 
 
 class NotAtomic(MigrationError, ValueError):

@@ -150,9 +150,7 @@ class Ledger:
         self._end = (
             update(self.table)
             .where(self.table.c.id == bindparam("b_id"), self.table.c.outcome == RUNNING)
-            .values(
-                outcome=bindparam("outcome"), ended=bindparam("ended"), note=bindparam("note")
-            )
+            .values(outcome=bindparam("outcome"), ended=bindparam("ended"), note=bindparam("note"))
         )
 
     def create(self, connection: Connection) -> None:
@@ -212,7 +210,9 @@ class Ledger:
             "note": "",
         }
 
-    def start(self, connection: Connection, values: dict[str, Any], *, planned: bool = False) -> None:
+    def start(
+        self, connection: Connection, values: dict[str, Any], *, planned: bool = False
+    ) -> None:
         """Write a step's row, which marks it.
 
         :param planned: whether the row is there already, written by :meth:`plan`
@@ -224,9 +224,7 @@ class Ledger:
         else:
             connection.execute(statement, values)
 
-    def end(
-        self, connection: Connection, entry: str, outcome: str = DONE, note: str = ""
-    ) -> None:
+    def end(self, connection: Connection, entry: str, outcome: str = DONE, note: str = "") -> None:
         """Write how a step ended.
 
         :raises MarkerLost: if the row is not there any more, or no longer marked
@@ -264,9 +262,13 @@ class Ledger:
         """Return the steps that are marked as running; the table must be there."""
         return self._read(connection, self.table.c.outcome == RUNNING)
 
-    def entries(self, connection: Connection, package: str | None = None) -> tuple[LedgerEntry, ...]:
+    def entries(
+        self, connection: Connection, package: str | None = None
+    ) -> tuple[LedgerEntry, ...]:
         """Return all rows, oldest first, of one package or of all."""
-        return self._read(connection, *([] if package is None else [self.table.c.package == package]))
+        return self._read(
+            connection, *([] if package is None else [self.table.c.package == package])
+        )
 
     def run_of(self, connection: Connection) -> tuple[LedgerEntry, ...]:
         """Return the rows of the newest run, oldest first; while a run is in progress: its own."""

@@ -32,9 +32,7 @@ class ScriptNotOffline(MigrationError, RuntimeError):
         )
 
 
-def render_sql(
-    snapshot: Snapshot, plan: Plan, output: TextIO, *, tag: str | None = None
-) -> None:
+def render_sql(snapshot: Snapshot, plan: Plan, output: TextIO, *, tag: str | None = None) -> None:
     """Write the SQL of a plan's steps to ``output``, each step in its own transaction."""
     with ALEMBIC:
         for step in plan.steps:

@@ -255,9 +255,7 @@ class Runner:
             return ""
         return describe_run(entries)
 
-    def _anything_to_do(
-        self, connection: Connection, make_plan: Callable[[Applied], Plan]
-    ) -> bool:
+    def _anything_to_do(self, connection: Connection, make_plan: Callable[[Applied], Plan]) -> bool:
         """Look without the lock: most runs find nothing to do and need none."""
         try:
             applied, has_ledger = self.read(connection)

@@ -80,8 +80,7 @@ def examine_postgresql(connection: Connection) -> Server:
     """Look at a PostgreSQL server and let it notice when this client is gone."""
     row = connection.execute(
         text(
-            "SELECT pg_is_in_recovery(), current_setting('transaction_read_only'), "
-            "pg_backend_pid()"
+            "SELECT pg_is_in_recovery(), current_setting('transaction_read_only'), pg_backend_pid()"
         )
     ).one()
     connection.rollback()

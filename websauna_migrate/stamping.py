@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import MetaData, Table, delete, inspect, insert
+from sqlalchemy import MetaData, Table, delete, insert, inspect
 from sqlalchemy.engine import Connection
 
 from websauna_migrate.histories import version_table

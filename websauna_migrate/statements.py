@@ -377,7 +377,6 @@ class Supervisor:
             cursor.close()
         self._session_settings = settings
 
-
     def _set_sqlite(self, waited: float) -> None:
         """Let SQLite wait for the file as long as a statement may by now."""
         milliseconds = self._timeouts.lock_ms_after(waited) or UNLIMITED_MS

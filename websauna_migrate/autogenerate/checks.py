@@ -21,6 +21,7 @@ class CheckComparison:
 
     :ivar unnamed: the texts of those without a name that the table has, as reflected
     :ivar lost: those of them that no model has any more
+    :ivar nameless: the additions of constraints that have no name in the models
     :ivar skipped: columns whose types bring their CHECK themselves in the same script
     """
 
@@ -39,6 +40,7 @@ class CheckComparison:
         self.unnamed = [one["sqltext"] for one in self.reflected or () if not one["name"]]
         self.lost: list[str] = []
         self.skipped: set[str] = set()
+        self.nameless: list[Any] = []
 
     @property
     def schema(self) -> str | None:
@@ -112,7 +114,10 @@ class CheckComparison:
             name = conv(final_name(check, self.connection) or str(name))
         else:
             name = None
-        return [self.operation(name, sql_text(check.sqltext, self.connection))]
+        operation = self.operation(name, sql_text(check.sqltext, self.connection))
+        if name is None:
+            self.nameless.append(operation)
+        return [operation]
 
     def removal(self, one: Any) -> list[Any]:
         """Return the operation that drops a constraint; SQLite's unnamed one is left out."""

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from alembic.autogenerate import renderers
 from alembic.autogenerate.api import AutogenContext
 from alembic.operations import ops
+from sqlalchemy import Table
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import CompileError, UnsupportedCompilationError
 from sqlalchemy.schema import Computed, DefaultClause, Identity
@@ -56,10 +57,12 @@ def name_of(type_: TypeEngine[Any] | None) -> str | None:
         return None
 
 
-def in_steps(operations: list[Any]) -> list[Any]:
+def in_steps(operations: list[Any], model: Table | None) -> list[Any]:
     """Return a table's changes, those of types in the steps that they need.
 
     A default cannot be converted with its column on PostgreSQL: it goes first and comes last.
+
+    :param model: the table as its model has it
     """
     found: list[Any] = []
     for op in operations:
@@ -94,8 +97,12 @@ def in_steps(operations: list[Any]) -> list[Any]:
         changed.modify_server_default = False
         changed.existing_server_default = False
         found.append(changed)
-        wanted = old_default if new_default is False else new_default
-        if wanted is not None:
+        wanted = new_default
+        if wanted is False and model is not None:
+            wanted = next(
+                (c.server_default for c in model.columns if c.name == op.column_name), None
+            )
+        if isinstance(wanted, DefaultClause):
             nullable = op.modify_nullable if op.modify_nullable is not None else op.existing_nullable
             found.append(
                 ops.AlterColumnOp(
@@ -104,7 +111,7 @@ def in_steps(operations: list[Any]) -> list[Any]:
                     schema=op.schema,
                     existing_type=op.modify_type,
                     existing_nullable=nullable,
-                    existing_server_default=False,
+                    existing_server_default=None,
                     existing_comment=op.existing_comment,
                     modify_server_default=wanted,
                 )

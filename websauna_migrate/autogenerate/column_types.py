@@ -22,6 +22,7 @@ from sqlalchemy.types import (
     UserDefinedType,
 )
 
+from websauna_migrate.autogenerate.checked_types import CheckedBoolean, CheckedEnum
 from websauna_migrate.sqlalchemy_internals import variants_of
 
 __all__ = ["StoredType", "TypeRenderer", "UnfitType", "stored_type"]
@@ -93,6 +94,10 @@ class TypeRenderer:
             raise UnfitType("has no type that is known")
         if isinstance(type_, StoredType):
             return self.raw(type_.spec)
+        if isinstance(type_, CheckedEnum):
+            return self.checked_enum(type_)
+        if isinstance(type_, CheckedBoolean):
+            return f"{self.prefix}Boolean(create_constraint=True, name={self.final(type_.name)})"
         if isinstance(type_, sa.Enum):
             return self.enum(type_)
         if isinstance(type_, ARRAY):
@@ -160,7 +165,7 @@ class TypeRenderer:
         else:
             called = f"{self.prefix}Enum"
         if name:
-            arguments.append(f"name={self.final_name(type_)}")
+            arguments.append(f"name={str(name)!r}")
         if type_.schema:
             arguments.append(f"schema={type_.schema!r}")
         if called == "postgresql.ENUM":
@@ -174,9 +179,24 @@ class TypeRenderer:
             arguments.append(f"length={length}")
         return f"{called}({', '.join(arguments)})"
 
-    def final_name(self, type_: sa.Enum) -> str:
-        """Return the source of an enum's name."""
-        return repr(str(type_.name))
+    def checked_enum(self, type_: CheckedEnum) -> str:
+        """Return the source of an enum whose CHECK has another name than the type."""
+        plain = repr([str(value) for value in type_.enums])[1:-1]
+        more = "" if type_.native_enum else ", native_enum=False"
+        length = type_.length
+        if length is not None and length != max(len(str(value)) for value in type_.enums):
+            more += f", length={length}"
+        name = self.final(type_.check_name)
+        rendered = f"{self.prefix}Enum({plain}, name={name}, create_constraint=True{more})"
+        if type_.native_enum:
+            unchecked = sa.Enum(*type_.enums, name=type_.name, schema=type_.schema)
+            rendered += f".with_variant({self.enum(unchecked)}, 'postgresql')"
+        return rendered
+
+    def final(self, name: Any) -> str:
+        """Return the source of a name that no naming convention changes any more."""
+        operations = self.context.opts["alembic_module_prefix"] or ""
+        return f"{operations}f({str(name)!r})"
 
     def array(self, type_: ARRAY[Any]) -> str:
         """Return the source of an array."""

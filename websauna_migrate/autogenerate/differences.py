@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 from alembic.operations import ops
 from sqlalchemy import Column, Sequence, Table
 
+from websauna_migrate.autogenerate.checked_types import name_checks
 from websauna_migrate.autogenerate.checks import CheckComparison
 from websauna_migrate.autogenerate.column_changes import in_steps
 from websauna_migrate.autogenerate.enum_changes import EnumChange
 from websauna_migrate.autogenerate.enums import NamedTypes
 from websauna_migrate.autogenerate.indexes import IndexComparison
+from websauna_migrate.autogenerate.mariadb_indexes import with_index_drops
 from websauna_migrate.autogenerate.naming import name_constraints
 from websauna_migrate.autogenerate.operations import ScriptOp
 from websauna_migrate.autogenerate.ordering import arrange
@@ -45,6 +47,9 @@ class Completion:
         self.reflection = comparison.reflection
         self.inspector = comparison.context.autogen_context.inspector
         self.upgrade = upgrade
+        self.models = {
+            (self.owned.normal(table.schema), table.name): table for table in self.owned.tables
+        }
 
     def run(self) -> None:
         """Complete and arrange the operations."""
@@ -63,6 +68,7 @@ class Completion:
         for op in self.upgrade.ops:
             if isinstance(op, ops.CreateTableOp):
                 without_serial(op)
+        name_checks(self.upgrade, self.models, self.reflection.connection)
         arrange(self.upgrade)
         self.upgrade.ops[:] = [
             *(one for one in [*objects, *types] if not one.diff[0].startswith("remove_")),
@@ -71,9 +77,12 @@ class Completion:
         ]
         for op in self.upgrade.ops:
             if isinstance(op, TableChanges):
-                op.ops[:] = in_steps(op.ops)
-                name_constraints(op, self.taken_names(op))
+                table = self.models.get((self.owned.normal(op.schema), op.table_name))
+                op.ops[:] = in_steps(op.ops, table)
+                columns = [column.name for column in table.columns] if table is not None else []
+                name_constraints(op, self.taken_names(op), columns)
                 self.keep_unnamed_checks(op)
+        self.upgrade.ops[:] = with_index_drops(self.upgrade.ops, self.models)
 
     def existing_tables(self) -> list[Table]:
         """Return the models' tables that the database has as well."""
@@ -103,7 +112,7 @@ class Completion:
         if self.reflection.connection.dialect.name == "sqlite":
             changes.ops += lost_uniques(table, self.inspector)
         if checks.lost:
-            changes.recreate = changes.recreate or not changes.ops
+            changes.recreate = True
             changes.ops += [lost_check(table.name, text) for text in checks.lost]
         if changes.ops and changes not in self.upgrade.ops:
             self.upgrade.ops.append(changes)
@@ -139,13 +148,24 @@ class Completion:
         checks = changes.checks
         if checks is None or not checks.unnamed:
             return
+        if checks.lost:
+            # The script is SQLite's own, so new ones without a name can stay without.
+            moved = [
+                op
+                for op in changes.ops
+                if isinstance(op, ops.CreateCheckConstraintOp) and op in checks.nameless
+            ]
+            changes.ops[:] = [op for op in changes.ops if op not in moved]
+            new = [f"sa.CheckConstraint({str(op.condition)!r})" for op in moved]
+        else:
+            new = []
         sources = [f"sa.CheckConstraint({text!r})" for text in checks.unnamed]
         kept = [
             source
             for source, text in zip(sources, checks.unnamed, strict=True)
             if text not in checks.lost
         ]
-        changes.table_args = (kept, sources)
+        changes.table_args = ([*kept, *new], sources)
 
 
 def lost_check(table: str, text: str) -> ScriptOp:

@@ -8,7 +8,7 @@ package's table it is in. Elsewhere the values are part of each column.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from difflib import SequenceMatcher
 from typing import Any
 
@@ -18,13 +18,13 @@ from alembic.autogenerate.api import AutogenContext
 from alembic.operations.ops import AlterColumnOp
 from sqlalchemy import Column
 from sqlalchemy.dialects import postgresql
-from sqlalchemy.schema import CheckConstraint
+from sqlalchemy.schema import CheckConstraint, DefaultClause
 
 from websauna_migrate.autogenerate.operations import ScriptOp
 from websauna_migrate.autogenerate.owned import Key
 from websauna_migrate.autogenerate.tables import TableChanges
 
-__all__ = ["EnumChange"]
+__all__ = ["EnumChange", "constant"]
 
 #: Makes a type anew. What depends on its values by name (defaults, CHECK constraints, expression
 #: and partial indexes) is taken away first and put back afterwards, as it was written.
@@ -102,19 +102,25 @@ class EnumChange(ScriptOp):
         after: tuple[str, ...],
         type_: sa.Enum,
         columns: Sequence[Column[Any]],
+        facts: Mapping[tuple[str, str], Mapping[str, Any]],
     ) -> None:
+        """Keep the change.
+
+        :param facts: what the columns are in the database now, by table and name
+        """
         self.key = key
         self.before = before
         self.after = after
         self.type = type_
         self.columns = tuple(columns)
-        super().__init__(
-            ("change_type", *key, before, after), self.lines, self.lines
-        )
+        self.facts = facts
+        super().__init__(("change_type", *key, before, after), self.lines, self.lines)
 
     def reverse(self) -> EnumChange:
         """Return the change back."""
-        return EnumChange(self.key, self.after, self.before, self.type, self.columns)
+        return EnumChange(
+            self.key, self.after, self.before, self.type, self.columns, self.facts
+        )
 
     @property
     def renamed(self) -> tuple[tuple[str, str], ...]:
@@ -238,19 +244,33 @@ class EnumChange(ScriptOp):
         """Return the lines that change the type of each column."""
         lines: list[str] = []
         for column in self.plain_columns:
+            facts = self.facts[column.table.name, column.name]
             change = AlterColumnOp(
                 column.table.name,
                 column.name,
                 schema=column.table.schema,
                 modify_type=self.with_values(after),
                 existing_type=self.with_values(before),
-                existing_nullable=column.nullable,
-                existing_server_default=column.server_default or False,
-                existing_comment=column.comment,
+                existing_nullable=facts["nullable"],
+                existing_server_default=self.default(facts["default"], after),
+                existing_comment=facts.get("comment"),
             )
             block = TableChanges(column.table.name, [change], schema=column.table.schema)
             lines += renderers.dispatch(block)(context, block)
         return lines
+
+    def default(self, text: str | None, values: Sequence[str]) -> Any:
+        """Return a column's default under the name that it has among some values."""
+        if text is None:
+            return False
+        value = constant(text)
+        if value is None:
+            return DefaultClause(sa.text(text))
+        if value not in values:
+            names = dict(self.renamed)
+            names.update({new: old for old, new in self.renamed})
+            value = names.get(value, value)
+        return DefaultClause(value)
 
     def with_values(self, values: Sequence[str]) -> sa.Enum:
         """Return the type with other values."""
@@ -263,6 +283,12 @@ class EnumChange(ScriptOp):
             create_constraint=self.type.create_constraint,
             **({"length": length} if explicit else {}),
         )
+
+
+def constant(sql: str) -> str | None:
+    """Return the value of a string constant in SQL, ``None`` for anything else."""
+    match = re.match(r"^\(?'((?:[^']|'')*)'", sql)
+    return match[1].replace("''", "'") if match else None
 
 
 def literal(text: str) -> str:

@@ -19,7 +19,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from websauna_migrate.autogenerate.column_types import TypeRenderer, dialect_of
-from websauna_migrate.autogenerate.enum_changes import EnumChange
+from websauna_migrate.autogenerate.enum_changes import EnumChange, constant
 from websauna_migrate.autogenerate.enum_history import last_values
 from websauna_migrate.autogenerate.failures import CannotRender
 from websauna_migrate.autogenerate.operations import ScriptOp, on_dialect
@@ -167,9 +167,24 @@ class NamedTypes:
             column
             for column in found.columns
             if self.owned.owner_of(column.table.schema, column.table.name) == self.owned.package
-            and self.reflection.has_table(column.table.schema, column.table.name)
         ]
-        return EnumChange(key, tuple(before), found.values, found.type, columns)
+        there = self.facts(columns)
+        columns = [column for column in columns if (column.table.name, column.name) in there]
+        change = EnumChange(
+            key, tuple(before), found.values, found.type, columns, self.facts(columns)
+        )
+        forget_defaults(upgrade, change)
+        return change
+
+    def facts(self, columns: Iterable[Column[Any]]) -> dict[tuple[str, str], Mapping[str, Any]]:
+        """Return what columns are in the database, by table and name."""
+        found = {}
+        for column in columns:
+            schema = self.owned.normal(column.table.schema)
+            read = self.reflection.read("columns", schema)
+            for facts in read.get((schema, column.table.name), ()):
+                found[column.table.name, facts["name"]] = facts
+        return found
 
 
 def creation(key: Key, found: ModelType) -> ScriptOp:
@@ -228,6 +243,20 @@ def covered_changes(upgrade: Any, key: Key, owned: OwnedObjects) -> list[Any]:
         )
         and isinstance(op.existing_type, (sa.Enum, sa.String))
     ]
+
+
+def forget_defaults(upgrade: Any, change: EnumChange) -> None:
+    """Take out changes of defaults that follow from renaming a value."""
+    renamed = dict(change.renamed)
+    columns = {(column.table.name, column.name) for column in change.columns}
+    for table in upgrade.ops:
+        for op in table.ops if isinstance(table, ops.ModifyTableOps) else ():
+            if isinstance(op, ops.AlterColumnOp) and (op.table_name, op.column_name) in columns:
+                old = constant(str(getattr(op.existing_server_default, "arg", "")))
+                new = str(getattr(op.modify_server_default, "arg", ""))
+                if old is not None and renamed.get(old) == new:
+                    op.modify_server_default = False
+    remove_changes(upgrade, [])
 
 
 def remove_changes(upgrade: Any, covered: Iterable[Any]) -> None:

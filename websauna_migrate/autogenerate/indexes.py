@@ -57,7 +57,7 @@ class IndexComparison:
         where = index.kwargs.get(f"{backend}_where")
         stored = options.get(f"{backend}_where")
         wanted = None if where is None else sql_text(where, self.connection)
-        same_where = plain(wanted or "") == plain(str(stored or ""))
+        same_where = plain(wanted or "") == plain("" if stored is None else str(stored))
         method = str(index.kwargs.get(f"{backend}_using") or "")
         same_method = method.lower() == str(options.get(f"{backend}_using") or "").lower()
         same_expressions = self.expressions(index) == stored_expressions(found)
@@ -66,8 +66,8 @@ class IndexComparison:
         shadow = self.shadows.of(self.table)
         made = shadow.indexes.get(str(index.name)) if shadow else None
         if made is None:
-            # Alembic has compared what can be compared by text.
-            return not same_where and (wanted is None or stored is None)
+            # SQLite keeps what was written. Elsewhere Alembic has compared what texts can tell.
+            return backend == "sqlite" or (not same_where and (wanted is None or stored is None))
         return comparable(made, backend) != comparable(found, backend)
 
     def expressions(self, index: Index) -> list[str]:
@@ -89,9 +89,9 @@ class IndexComparison:
         )
         names = found.get("expressions") or found["column_names"]
         options = {
-            key: text(escaped(value)) if key.endswith("_where") else value
+            key: text(escaped(str(value))) if key.endswith("_where") else value
             for key, value in (found.get("dialect_options") or {}).items()
-            if value
+            if value is not None and (key.endswith("_where") or value)
         }
         return Index(
             found["name"],
@@ -110,10 +110,11 @@ def stored_expressions(found: Any) -> list[str]:
 def comparable(found: Any, backend: str) -> tuple[Any, ...]:
     """Return what tells a reflected index from another one."""
     options = found.get("dialect_options") or {}
+    where = options.get(f"{backend}_where")
     return (
         stored_expressions(found),
         bool(found["unique"]),
-        plain(str(options.get(f"{backend}_where") or "")),
+        plain("" if where is None else str(where)),
         options.get(f"{backend}_using") or "",
         list(options.get(f"{backend}_include") or ()),
         sorted((found.get("column_sorting") or {}).items()),

@@ -6,6 +6,8 @@ the table is made anew.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from typing import Any
 
 from alembic.operations import ops
@@ -27,14 +29,18 @@ REFLECTED_NAMES = {
 MAX_BYTES = 63
 
 
-def name_constraints(changes: TableChanges, taken: set[str]) -> None:
+def name_constraints(changes: TableChanges, taken: set[str], columns: Sequence[str]) -> None:
     """Name all constraints that a table's changes add or drop.
 
     :param taken: names that the table's constraints have already
+    :param columns: the table's columns
     """
+    taken -= {
+        str(op.constraint_name) for op in changes.ops if isinstance(op, ops.DropConstraintOp)
+    }
     for op in changes.ops:
         if isinstance(op, ops.AddConstraintOp) and not getattr(op, "constraint_name", None):
-            name = default_name(op)
+            name = default_name(op, columns)
             if name:
                 op.constraint_name = conv(unused(name, taken))
                 taken.add(op.constraint_name)
@@ -43,14 +49,19 @@ def name_constraints(changes: TableChanges, taken: set[str]) -> None:
             changes.naming_convention = REFLECTED_NAMES
 
 
-def default_name(op: Any) -> str | None:
-    """Return the name that PostgreSQL would give to a constraint."""
+def default_name(op: Any, columns: Sequence[str]) -> str | None:
+    """Return the name that PostgreSQL would give to a constraint.
+
+    :param columns: the table's columns; a CHECK of just one of them is named after it
+    """
     if isinstance(op, ops.CreateForeignKeyOp):
         return shortened(op.source_table, "_".join(op.local_cols), "fkey")
     if isinstance(op, ops.CreateUniqueConstraintOp):
         return shortened(op.table_name, "_".join(op.columns), "key")
     if isinstance(op, ops.CreateCheckConstraintOp):
-        return shortened(op.table_name, "", "check")
+        words = set(re.findall(r"\w+", re.sub(r"'[^']*'", "", str(op.condition))))
+        used = [column for column in columns if column in words]
+        return shortened(op.table_name, used[0] if len(used) == 1 else "", "check")
     return None
 
 

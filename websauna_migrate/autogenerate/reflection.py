@@ -18,6 +18,7 @@ from websauna_migrate.autogenerate.column_types import StoredType
 from websauna_migrate.autogenerate.owned import Key
 from websauna_migrate.autogenerate.renames import Renames
 from websauna_migrate.autogenerate.unreflected import (
+    mariadb_defaults,
     sqlite_expression_indexes,
     stored_type_name,
 )
@@ -142,6 +143,12 @@ class Reflection:
                         name = stored_type_name(self.connection, schema, table, column["name"])
                         if name:
                             column["type"] = StoredType(name)
+        if kind == "columns" and getattr(self.connection.dialect, "is_mariadb", False):
+            defaults = mariadb_defaults(self.connection, schema, names)
+            for (_, table), columns in found.items():
+                for column in columns:
+                    if column["default"] is None and not column.get("computed"):
+                        column["default"] = defaults.get((table, column["name"]))
         if kind == "indexes" and self.connection.dialect.name == "sqlite" and schema is None:
             for (_, table), indexes in found.items():
                 indexes += sqlite_expression_indexes(self.connection, table)

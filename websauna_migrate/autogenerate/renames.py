@@ -159,8 +159,8 @@ class Renames:
             for key, value in list((one.get("dialect_options") or {}).items()):
                 if isinstance(value, list):
                     one["dialect_options"][key] = [new(column) for column in value]
-                elif isinstance(value, str) and key.endswith("_where"):
-                    one["dialect_options"][key] = renamed_in(value, columns)
+                elif key.endswith("_where") and value is not None:
+                    one["dialect_options"][key] = renamed_in(str(value), columns)
         return facts
 
 

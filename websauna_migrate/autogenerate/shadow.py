@@ -60,7 +60,12 @@ class Shadows:
 
     def _make(self, table: Table) -> Shadow | None:
         copy, indexes = temporary(table, self.connection)
-        savepoint = self.connection.begin_nested()
+        # On MariaDB a temporary table outlives a rollback, and its making commits nothing.
+        on_mariadb = self.connection.dialect.name in ("mysql", "mariadb")
+        savepoint = None if on_mariadb else self.connection.begin_nested()
+        if self.connection.dialect.name != "postgresql":
+            # Elsewhere an index is kept as it was written.
+            indexes = {}
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
@@ -71,9 +76,9 @@ class Shadows:
         except (DBAPIError, SQLAlchemyError, NotImplementedError):
             return None
         finally:
-            savepoint.rollback()
-            if self.connection.dialect.name in ("mysql", "mariadb"):
-                # A rollback leaves the table there; dropping a temporary one commits nothing.
+            if savepoint is not None:
+                savepoint.rollback()
+            else:
                 self.connection.exec_driver_sql(f"DROP TEMPORARY TABLE IF EXISTS {NAME}")
 
 

@@ -1,15 +1,17 @@
-"""What SQLAlchemy does not reflect: types that it has no class for, SQLite's expression indexes."""
+"""What SQLAlchemy does not reflect: types that it has no class for, SQLite's expression indexes,
+MariaDB's expressions as defaults.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import bindparam, text
 from sqlalchemy.engine import Connection
 
-__all__ = ["sqlite_expression_indexes", "stored_type_name"]
+__all__ = ["mariadb_defaults", "sqlite_expression_indexes", "stored_type_name"]
 
 #: A CREATE INDEX as SQLite keeps it: unique, expressions with their bracket, predicate.
 CREATE_INDEX = re.compile(
@@ -43,6 +45,22 @@ def stored_type_name(
         text(query), {"schema": schema, "table": table, "column": column}
     )
     return found
+
+
+def mariadb_defaults(
+    connection: Connection, schema: str | None, tables: Collection[str]
+) -> dict[tuple[str, str], str]:
+    """Return the server defaults of tables by table and column, expressions included.
+
+    SQLAlchemy reads constants alone.
+    """
+    query = text(
+        "SELECT table_name, column_name, column_default FROM information_schema.columns "
+        "WHERE table_schema = coalesce(:schema, database()) AND table_name IN :tables "
+        "AND column_default IS NOT NULL AND column_default <> 'NULL'"
+    ).bindparams(bindparam("tables", expanding=True))
+    rows = connection.execute(query, {"schema": schema, "tables": list(tables)})
+    return {(table, column): default for table, column, default in rows}
 
 
 def sqlite_expression_indexes(connection: Connection, table: str) -> Iterator[dict[str, Any]]:
