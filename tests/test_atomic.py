@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from apps import Workshop, workshop  # noqa: F401 - a fixture
+from apps import Workshop
 from runs import blocking, execute, ledger, rows, steps, table, tables
 from websauna_migrate.failures import NotAtomic
 from websauna_migrate.interfaces import IMigrationStepApplied

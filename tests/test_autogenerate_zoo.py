@@ -122,7 +122,9 @@ def described(connection: sa.Connection) -> dict[str, Any]:
     default = inspector.default_schema_name
     schemas: list[str | None] = [None]
     if connection.dialect.name == "postgresql":
-        schemas += [s for s in inspector.get_schema_names() if s not in (default, "information_schema")]
+        schemas += [
+            s for s in inspector.get_schema_names() if s not in (default, "information_schema")
+        ]
     found: dict[str, Any] = {}
     for schema in schemas:
         if schema:
@@ -157,7 +159,9 @@ def describe_table(
     columns = []
     for column in inspector.get_columns(table, schema=schema):
         type_ = column.pop("type")
-        text = "unknown" if isinstance(type_, sa.types.NullType) else type_.compile(connection.dialect)
+        text = (
+            "unknown" if isinstance(type_, sa.types.NullType) else type_.compile(connection.dialect)
+        )
         columns.append({"type": text, **plain(column)})
 
     def names(facts: list[dict[str, Any]]) -> list[Any]:
@@ -178,15 +182,17 @@ def describe_table(
         if "sqltext" in one:
             one = {**one, "sqltext": cast_away(one["sqltext"])}
         automatic = automatic or one["name"] in one.get("column_names", ())
-        return {k: v for k, v in one.items() if not automatic or k not in ("name", "duplicates_index")}
+        return {
+            k: v for k, v in one.items() if not automatic or k not in ("name", "duplicates_index")
+        }
 
     facts: dict[str, Any] = {
         "columns": columns,
         "key": plain(inspector.get_pk_constraint(table, schema=schema)),
         "foreign keys": names(inspector.get_foreign_keys(table, schema=schema)),
-        "indexes": names(inspector.get_indexes(table, schema=schema)) if mariadb else sorted(
-            plain(inspector.get_indexes(table, schema=schema)), key=str
-        ),
+        "indexes": names(inspector.get_indexes(table, schema=schema))
+        if mariadb
+        else sorted(plain(inspector.get_indexes(table, schema=schema)), key=str),
         "uniques": names(inspector.get_unique_constraints(table, schema=schema)),
         "checks": names(inspector.get_check_constraints(table, schema=schema)),
     }
@@ -207,7 +213,9 @@ def cases(features: dict[str, Feature]) -> list[Any]:
 
 def remaining(service: Any) -> list[str]:
     """Return what a check still finds."""
-    return [problem.message for problem in service.check(packages=service.packages[0].name).problems]
+    return [
+        problem.message for problem in service.check(packages=service.packages[0].name).problems
+    ]
 
 
 @contextmanager

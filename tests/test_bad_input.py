@@ -1,4 +1,4 @@
-"""Broken scripts and databases: one message that names the thing and the remedy, nothing written."""
+"""Broken scripts and databases: one message that names the thing and the remedy."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from apps import Workshop, workshop  # noqa: F401 - a fixture
-from conftest import PostgreSQLServer
 
+from apps import Workshop
+from conftest import PostgreSQLServer
 from websauna_migrate.database import DatabaseFailure
 from websauna_migrate.errors import MigrationError
 from websauna_migrate.snapshot import ScriptBroken, ScriptDirectoryMissing

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from sqlalchemy.engine import make_url
 
-from apps import Workshop, workshop  # noqa: F401 - a fixture
+from apps import Workshop
 from clusters import GaleraCluster, galera_cluster, pgbouncer, standby_of
 from databases import PostgreSQLServer, Unavailable, start_postgresql
 from runs import execute, exit_status, fork, forked, ledger, rows, steps, table, tables, wait_for

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from apps import Workshop, workshop  # noqa: F401 - a fixture
+from apps import Workshop
 from runs import rows, table, tables
 from websauna_migrate import data
 from websauna_migrate.errors import UsageError

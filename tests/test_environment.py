@@ -11,8 +11,8 @@ from typing import Any
 import alembic
 import pytest
 import sqlalchemy as sa
-from apps import Workshop, workshop  # noqa: F401 - a fixture
 
+from apps import Workshop
 from websauna_migrate.environment import EnvironmentFailure
 from websauna_migrate.runner import StepFailed
 from websauna_migrate.template import template_folder

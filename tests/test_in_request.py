@@ -11,7 +11,7 @@ import sqlalchemy as sa
 import zope.sqlalchemy
 from webtest import TestApp
 
-from apps import Workshop, workshop  # noqa: F401 - a fixture
+from apps import Workshop
 from runs import execute, ledger, rows, steps, tables
 from websauna_migrate import IMigrationService, Initializer
 from websauna_migrate.failures import BlockedByCaller

@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import make_url
 
-from apps import Workshop, workshop  # noqa: F401 - a fixture
+from apps import Workshop
 from test_service import rows, steps, table, tables
 from test_ws_alembic import TEMPLATE, Site, invoke, site  # noqa: F401 - fixtures
 from websauna_migrate.departed import NotInstalled, StillInstalled
@@ -20,7 +20,7 @@ from websauna_migrate.service import UnknownPackage
 
 
 @pytest.fixture
-def made(workshop: Workshop) -> Workshop:  # noqa: F811
+def made(workshop: Workshop) -> Workshop:
     """An application ``fooapp``, which requires nothing, and an add-on ``acme.shop``."""
     (workshop.package("fooapp", None) / "alembic").mkdir()
     shutil.copy(TEMPLATE, workshop.root / "fooapp" / "alembic")

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from apps import Workshop, workshop  # noqa: F401 - a fixture
+from apps import Workshop
 from databases import PostgreSQLServer
 from runs import (
     execute,

@@ -13,7 +13,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import make_url
 
-from apps import Workshop, workshop  # noqa: F401 - a fixture
+from apps import Workshop
 from conftest import PostgreSQLServer
 from test_ws_alembic import TEMPLATE, Result, Site, invoke, site  # noqa: F401 - fixtures
 from websauna_migrate.created import CreatedObjects
@@ -129,7 +129,7 @@ def write_models(made: Workshop, *, offer_in: str = "shop", **more: str) -> None
 
 
 @pytest.fixture
-def shop(workshop: Workshop) -> Workshop:  # noqa: F811
+def shop(workshop: Workshop) -> Workshop:
     """An add-on ``shop`` that has a table ``offers``, and ``app``, which is to get it."""
     for name in ("shop", "app"):
         folder = workshop.package(name, BASE)

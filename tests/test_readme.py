@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+
 from conftest import REPOSITORY, Run
 
 README = (REPOSITORY / "README.rst").read_text(encoding="utf-8")

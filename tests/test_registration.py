@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from apps import Workshop, workshop  # noqa: F401 - a fixture
 from pyramid.config import Configurator
 from pyramid.exceptions import ConfigurationConflictError, ConfigurationError
 from zope.interface.verify import verifyObject
 
+from apps import Workshop
 from websauna_migrate.histories import MAX_NAME_BYTES, history_table_name
 from websauna_migrate.interfaces import IMigrationPackage, IMigrationService
 from websauna_migrate.packages import RegistrationError
@@ -159,7 +159,7 @@ def test_one_script_directory_for_two_packages_is_refused(workshop: Workshop) ->
     workshop.package("one")
     workshop.package("two", None, script_location="one:alembic")
     workshop.script("one", "a100")
-    with pytest.raises(ConfigurationError, match='directory ".*" is that of package "one"'):
+    with pytest.raises(ConfigurationError, match=r'directory ".*" is that of package "one"'):
         workshop.service("sqlite://")
 
 

@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from apps import Workshop, workshop  # noqa: F401 - a fixture
+from apps import Workshop
 from runs import execute, exit_status, forked, ledger, rows, steps, table, tables, wait_for
 from websauna_migrate.errors import UsageError
 from websauna_migrate.repair import CannotRepair

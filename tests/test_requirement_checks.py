@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from apps import Workshop, workshop  # noqa: F401 - a fixture
+from apps import Workshop
 from test_ws_alembic import TEMPLATE
 
 
 @pytest.fixture
-def two(workshop: Workshop) -> Workshop:  # noqa: F811
+def two(workshop: Workshop) -> Workshop:
     """``addon`` with a table whose column ``code`` came later, and ``fooapp`` with one table."""
     workshop.package("addon", None)
     workshop.package("fooapp", None)

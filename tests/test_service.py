@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from apps import Workshop, workshop  # noqa: F401 - a fixture
+from apps import Workshop
 from websauna_migrate.runner import InterruptedSteps, StepFailed
 from websauna_migrate.selection import UnknownPackage
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from apps import Workshop, workshop  # noqa: F401 - a fixture
+from apps import Workshop
 from runs import exit_status, forked, ledger, steps, table, tables, wait_for
 from websauna_migrate.failures import InterruptedSteps, RunStopped
 from websauna_migrate.scripts.signals import stop_signals

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from apps import Workshop, workshop  # noqa: F401 - a fixture
+from apps import Workshop
 from runs import blocking, engine_of, execute, ledger, rows, steps, table, tables, transaction_on
 from websauna_migrate.blockers import shown_query
 from websauna_migrate.failures import BlockedByCaller

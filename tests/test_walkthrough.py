@@ -18,6 +18,7 @@ from subprocess import CompletedProcess
 
 import pytest
 import sqlalchemy as sa
+
 from conftest import REPOSITORY, Environment, PostgreSQLServer, link_dependencies, pip, run_process
 
 PACKAGES = ("user", "shop", "app")

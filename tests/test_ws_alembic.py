@@ -8,8 +8,8 @@ import os
 import re
 import shutil
 import signal
-import subprocess
 import sqlite3
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -22,7 +22,7 @@ import alembic.config
 import pytest
 import sqlalchemy as sa
 
-from apps import Workshop, workshop  # noqa: F401 - a fixture
+from apps import Workshop
 from websauna_migrate.scripts.alembic import CommandLine
 from websauna_migrate.scripts.verbs import VERBS
 
@@ -143,7 +143,7 @@ def invoke(
 
 
 @pytest.fixture
-def site(workshop: Workshop, tmp_path: Path, run: Any, invoke: Any) -> Iterator[Site]:  # noqa: F811
+def site(workshop: Workshop, tmp_path: Path, run: Any, invoke: Any) -> Iterator[Site]:
     """The application, with scripts whose second one requires the add-on's second one."""
     for name in ("addon", "fooapp"):
         (workshop.package(name) / "alembic" / "versions").mkdir(parents=True)

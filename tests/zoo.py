@@ -84,7 +84,9 @@ def typed(name: str, type_: Any, *on: str, **kw: Any) -> None:
     """Register a feature that is one column of a type."""
 
     def fill(metadata: MetaData, version: int) -> None:
-        Table(name, metadata, Column("id", sa.Integer, primary_key=True), Column("x", type_(), **kw))
+        Table(
+            name, metadata, Column("id", sa.Integer, primary_key=True), Column("x", type_(), **kw)
+        )
 
     FEATURES[name] = Feature(name, fill, on or EVERYWHERE)
 
@@ -164,7 +166,9 @@ typed("string_subclass", ShortString)
 typed("custom_type", Point, "postgresql")
 typed(
     "variant",
-    lambda: sa.JSON().with_variant(postgresql.JSONB(), "postgresql").with_variant(sa.Text(), "sqlite"),
+    lambda: (
+        sa.JSON().with_variant(postgresql.JSONB(), "postgresql").with_variant(sa.Text(), "sqlite")
+    ),
 )
 typed("enum", lambda: sa.Enum("a", "b", name="plain_enum"))
 typed("enum_class", lambda: sa.Enum(Color))
@@ -202,7 +206,9 @@ typed("pg_oid", postgresql.OID, "postgresql")
 typed("pg_bytea", postgresql.BYTEA, "postgresql")
 typed(
     "pg_domain",
-    lambda: postgresql.DOMAIN("short_text", sa.String(9), check=sa.text("VALUE <> ''"), not_null=False),
+    lambda: postgresql.DOMAIN(
+        "short_text", sa.String(9), check=sa.text("VALUE <> ''"), not_null=False
+    ),
     "postgresql",
 )
 typed("my_integer", lambda: mysql.INTEGER(unsigned=True), "mariadb")
@@ -226,12 +232,18 @@ typed("default_true", sa.Boolean, server_default=sa.true(), nullable=False)
 typed("default_false_text", sa.Boolean, server_default=sa.text("false"))
 typed("default_boolean_string", sa.Boolean, server_default="1")
 typed("default_now", sa.DateTime, server_default=sa.func.now())
-typed("default_current", lambda: sa.DateTime(timezone=True), server_default=sa.func.current_timestamp())
+typed(
+    "default_current",
+    lambda: sa.DateTime(timezone=True),
+    server_default=sa.func.current_timestamp(),
+)
 typed("default_text_now", sa.DateTime, server_default=sa.text("CURRENT_TIMESTAMP"))
 typed("default_date", sa.Date, server_default="2020-01-31")
 typed("default_null", sa.Integer, server_default=sa.null())
 typed("default_function", lambda: sa.String(40), "sqlite", server_default=sa.func.lower("ABC"))
-typed("default_function_server", lambda: sa.String(40), *SERVERS, server_default=sa.func.lower("ABC"))
+typed(
+    "default_function_server", lambda: sa.String(40), *SERVERS, server_default=sa.func.lower("ABC")
+)
 typed("default_uuid", sa.Uuid, "postgresql", server_default=sa.func.gen_random_uuid())
 typed("default_clock", sa.DateTime, "postgresql", server_default=sa.func.clock_timestamp())
 typed("default_json", postgresql.JSON, "postgresql", server_default=sa.text("'{\"a\": 1}'::json"))
@@ -239,7 +251,9 @@ typed("default_jsonb", postgresql.JSONB, "postgresql", server_default="{}")
 typed("default_json_plain", sa.JSON, "postgresql", "mariadb", server_default="[]")
 typed("default_array", lambda: sa.ARRAY(sa.Text), "postgresql", server_default="{}")
 typed("default_interval", sa.Interval, "postgresql", server_default="1 day")
-typed("default_cast", sa.Date, "postgresql", server_default=sa.cast(sa.text("'2020-01-01'"), sa.Date))
+typed(
+    "default_cast", sa.Date, "postgresql", server_default=sa.cast(sa.text("'2020-01-01'"), sa.Date)
+)
 typed("default_uuid_value", sa.Uuid, "postgresql", server_default=str(uuid.UUID(int=7)))
 typed(
     "default_on_update",
@@ -334,7 +348,9 @@ def foreign_key_circle(metadata: MetaData, version: int) -> None:
 
 @feature()
 def foreign_key_use_alter(metadata: MetaData, version: int) -> None:
-    simple(metadata, "alter_a", Column("b", sa.ForeignKey("alter_b.id", name="fk_ab", use_alter=True)))
+    simple(
+        metadata, "alter_a", Column("b", sa.ForeignKey("alter_b.id", name="fk_ab", use_alter=True))
+    )
     simple(metadata, "alter_b", Column("a", sa.ForeignKey("alter_a.id", name="fk_ba")))
 
 
@@ -509,7 +525,9 @@ def identity(metadata: MetaData, version: int) -> None:
     Table(
         "identity_",
         metadata,
-        Column("id", sa.Integer, sa.Identity(always=True, start=100, increment=5), primary_key=True),
+        Column(
+            "id", sa.Integer, sa.Identity(always=True, start=100, increment=5), primary_key=True
+        ),
         Column("n", sa.Integer, sa.Identity(cycle=True)),
     )
 
@@ -523,7 +541,9 @@ def sequence(metadata: MetaData, version: int) -> None:
 @feature("postgresql")
 def sequence_default(metadata: MetaData, version: int) -> None:
     numbers = sa.Sequence("default_numbers", metadata=metadata)
-    simple(metadata, "sequence_default", Column("n", sa.Integer, server_default=numbers.next_value()))
+    simple(
+        metadata, "sequence_default", Column("n", sa.Integer, server_default=numbers.next_value())
+    )
 
 
 @feature(*SERVERS)
@@ -531,7 +551,7 @@ def comments(metadata: MetaData, version: int) -> None:
     simple(
         metadata,
         "commented",
-        Column("a", sa.Integer, comment="it's 100% \"a\": \\n"),
+        Column("a", sa.Integer, comment='it\'s 100% "a": \\n'),
         comment="What's 100% in\na table",
     )
 
@@ -806,7 +826,9 @@ def index_partial_change(metadata: MetaData, version: int) -> None:
     table = simple(metadata, "ipc", Column("a", sa.Integer), Column("s", sa.String(9)))
     where = table.c.a > (1 if version == 1 else 2)
     sa.Index("ipc_some", table.c.a, postgresql_where=where, sqlite_where=where)
-    sa.Index("ipc_expression", sa.func.lower(table.c.s) if version == 1 else sa.func.upper(table.c.s))
+    sa.Index(
+        "ipc_expression", sa.func.lower(table.c.s) if version == 1 else sa.func.upper(table.c.s)
+    )
 
 
 @change()
@@ -894,9 +916,7 @@ def enum_value_renamed(metadata: MetaData, version: int) -> None:
 @change()
 def enum_values_reordered(metadata: MetaData, version: int) -> None:
     values = ["a", "b", "c"] if version == 1 else ["c", "a", "b"]
-    simple(
-        metadata, "evo", Column("e", sa.Enum(*values, name="evo_enum", create_constraint=True))
-    )
+    simple(metadata, "evo", Column("e", sa.Enum(*values, name="evo_enum", create_constraint=True)))
 
 
 @change()
@@ -967,3 +987,54 @@ def schema_change(metadata: MetaData, version: int) -> None:
     simple(metadata, "sch_first")
     if version == 2:
         simple(metadata, "sch_second", Column("f", sa.ForeignKey("sch_first.id")), schema="stock")
+
+
+@change()
+def computed_kept(metadata: MetaData, version: int) -> None:
+    simple(
+        metadata,
+        "cpk",
+        Column("n", sa.Integer),
+        Column("c", sa.Integer, sa.Computed("n + 1", persisted=True)),
+        Column("s", sa.String(9 * version)),
+    )
+
+
+@change("sqlite", "postgresql")
+def index_expression_kept(metadata: MetaData, version: int) -> None:
+    table = simple(
+        metadata, "iek", Column("a", sa.String(9)), Column("s", sa.String(9 * version))
+    )
+    sa.Index("iek_lower", sa.func.lower(table.c.a), unique=True)
+    where = table.c.a > "b"
+    sa.Index("iek_some", table.c.a, postgresql_where=where, sqlite_where=where)
+
+
+@change()
+def computed_change(metadata: MetaData, version: int) -> None:
+    simple(
+        metadata,
+        "cpc",
+        Column("n", sa.Integer),
+        Column("c", sa.Integer, sa.Computed(f"n + {version}", persisted=True)),
+    )
+
+
+@change("postgresql")
+def identity_change(metadata: MetaData, version: int) -> None:
+    simple(
+        metadata,
+        "idc",
+        Column("n", sa.Integer, *([sa.Identity(start=7)] if version == 2 else []), nullable=False),
+        Column("m", sa.Integer, sa.Identity(always=version == 2)),
+    )
+
+
+@change(*SERVERS)
+def key_change(metadata: MetaData, version: int) -> None:
+    Table(
+        "kc",
+        metadata,
+        Column("a", sa.Integer, primary_key=True, autoincrement=False),
+        Column("b", sa.BigInteger if version == 2 else sa.Integer, nullable=False),
+    )

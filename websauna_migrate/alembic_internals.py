@@ -18,7 +18,9 @@ from alembic.autogenerate.api import AutogenContext
 from alembic.autogenerate.compare import _populate_migration_script
 from alembic.autogenerate.render import (
     _alembic_autogenerate_prefix,
+    _render_column,
     _render_python_into_templatevars,
+    _render_server_default,
     _repr_type,
 )
 from alembic.config import Config
@@ -34,6 +36,8 @@ __all__ = [
     "LoadedScriptDirectory",
     "ProxiedEnvironment",
     "in_batch",
+    "render_column",
+    "render_server_default",
     "render_type",
 ]
 
@@ -123,6 +127,19 @@ def render_type(type_: Any, autogen_context: Any) -> str:
     type, which a hook needs that renders a decorated type as what it stores.
     """
     return _repr_type(type_, autogen_context)
+
+
+def render_column(column: Column[Any], autogen_context: AutogenContext) -> str:
+    """Return the Python source of a column; an operation of our own has one as well."""
+    return _render_column(column, autogen_context)
+
+
+def render_server_default(default: Any, autogen_context: AutogenContext) -> str:
+    """Return the Python source of a server default.
+
+    Alembic leaves the existing one out of a change of an identity, which cannot run without.
+    """
+    return str(_render_server_default(default, autogen_context))
 
 
 def in_batch(autogen_context: AutogenContext) -> bool:

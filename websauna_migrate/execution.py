@@ -190,6 +190,7 @@ class StepRunner:
             )
             revision_step = make(scripts.revision_map, script)
             revision_step.migration_fn = self._marked(
+                step,
                 revision_step.migration_fn,
                 context,
                 values,
@@ -200,7 +201,8 @@ class StepRunner:
 
         def on_version_apply(*, ctx: MigrationContext, **_: Any) -> None:
             assert ctx.connection is not None
-            run.ledger.end(ctx.connection, values["id"], DONE)
+            if not self.supervisor.ended:
+                run.ledger.end(ctx.connection, values["id"], DONE)
             # The last moment at which a run that lost its lock can keep from committing.
             run.lock.check()
 
@@ -223,6 +225,7 @@ class StepRunner:
 
     def _marked(
         self,
+        step: Step,
         function: Callable[..., None],
         context: MigrationContext,
         values: dict[str, Any],
@@ -238,12 +241,11 @@ class StepRunner:
             connection = context.connection
             assert connection is not None
             planned = values["id"] == run.planned
+            settings = ""
             if self.server.kind == "postgresql":
                 settings = self.supervisor.local_settings(waiting.seconds)
-                if settings:
-                    connection.exec_driver_sql(settings)
             run.lock.join(connection)
-            run.ledger.start(connection, values, planned=planned)
+            run.ledger.start(connection, values, planned=planned, settings=settings)
             if waiting.attempts:
                 self._watch(connection)
             with self.supervisor.looking(), run.stopping.running(self._cancel):
@@ -256,6 +258,10 @@ class StepRunner:
                         function(**arguments)
             if run.stopping.at_once:
                 raise CutOff
+            if is_plain(step) and connection.dialect.driver == "psycopg2":
+                self.supervisor.end_with = functools.partial(
+                    run.ledger.end_with, entry=values["id"]
+                )
 
         return marked
 
@@ -546,6 +552,11 @@ def refuse_autocommit() -> Any:
 def is_transactional(module: Any) -> bool:
     """Tell whether a script lets its step be one transaction: not if ``transactional = False``."""
     return getattr(module, "transactional", True) is not False
+
+
+def is_plain(step: Step) -> bool:
+    """Tell whether a step replaces one row of its history table and does nothing else to it."""
+    return len(step.rows_before - step.rows_after) == len(step.rows_after - step.rows_before) == 1
 
 
 def lock_problem(waiting: Waiting) -> str:

@@ -9,8 +9,8 @@ the packages, an identifier to those of them that have it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from zope.interface import Attribute, Interface
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Table
 
     from websauna_migrate.plan import Plan
+    from websauna_migrate.repair import InterruptedStep
     from websauna_migrate.results import (
         CheckReport,
         CreatedScript,
@@ -70,7 +71,17 @@ class IMigrationService(Interface):
     url = Attribute("The database's ``sqlalchemy.engine.URL``; its ``repr`` hides the password.")
 
     def upgrade(
-        revision: Targets = "heads", *, packages: Packages = None, tag: str | None = None
+        revision: Targets = "heads",
+        *,
+        packages: Packages = None,
+        tag: str | None = None,
+        atomic: bool = False,
+        dry_run: bool = False,
+        stop: Callable[[], bool] | None = None,
+        lock_wait: float | None = None,
+        lock_timeout_ms: int | None = None,
+        lock_budget: float | None = None,
+        statement_timeout_ms: int | None = None,
     ) -> Run:
         """Run the upgrade plan on a connection of its own and record the run in the ledger.
 
@@ -81,6 +92,16 @@ class IMigrationService(Interface):
         :param revision: the target, a ``str`` or a sequence of them
         :param packages: whose target it is; default all
         :param tag: handed to ``env.py`` scripts as Alembic's ``--tag``
+        :param atomic: make the whole run one transaction, across packages (PostgreSQL, SQLite)
+        :param dry_run: run it in a transaction that is rolled back (PostgreSQL, SQLite)
+        :param stop: asked before each step; the run ends there if it returns true
+        :param lock_wait: seconds to wait for another run, 0 to fail at once; default: the setting
+        :param lock_timeout_ms: milliseconds that a statement first waits for a table's lock;
+            default: the script's own limit, else the setting
+        :param lock_budget: seconds for which a step is tried again while a lock is taken; default
+            likewise
+        :param statement_timeout_ms: limit of each statement on PostgreSQL, 0 for none; default
+            likewise
         :returns: a :class:`websauna_migrate.results.Run`; its ``steps`` are empty if there was
             nothing to do
         :raises websauna_migrate.errors.MigrationError: when the graph, the history or a step is at
@@ -94,12 +115,34 @@ class IMigrationService(Interface):
         packages: Packages = None,
         cascade: bool = False,
         tag: str | None = None,
+        atomic: bool = False,
+        dry_run: bool = False,
+        stop: Callable[[], bool] | None = None,
+        lock_wait: float | None = None,
+        lock_timeout_ms: int | None = None,
+        lock_budget: float | None = None,
+        statement_timeout_ms: int | None = None,
     ) -> Run:
         """Run the downgrade plan; parameters and errors as in :meth:`upgrade`.
 
         :param cascade: take applied revisions of other packages that require what goes down
             first; without it they are the reason for a refusal that names them
         :returns: a :class:`websauna_migrate.results.Run`
+        """
+
+    def repair(
+        action: str | None = None,
+        step: str | None = None,
+        *,
+        stop: Callable[[], bool] | None = None,
+    ) -> tuple[InterruptedStep, ...]:
+        """Settle steps that an earlier run left half done, or look at them.
+
+        :param action: ``"rerun"`` runs the step again, ``"done"`` records it as applied and
+            ``"undone"`` as not applied; ``None`` changes nothing
+        :param step: ``package@revision``; default all
+        :param stop: as in :meth:`upgrade`, for the steps that are run again
+        :returns: what was found, with what is known of each
         """
 
     def plan(
@@ -156,6 +199,9 @@ class IMigrationService(Interface):
         rev_id: str | None = None,
         depends_on: str | Sequence[str] | None = None,
         requires: Sequence[str] = (),
+        rename_tables: Sequence[str] = (),
+        rename_columns: Sequence[str] = (),
+        ask: Callable[[Any], bool] | None = None,
     ) -> tuple[CreatedScript, ...]:
         """Write a new revision script for each package.
 
@@ -164,6 +210,11 @@ class IMigrationService(Interface):
 
         :param requires: requirements on other packages, ``package@revision`` each, besides those
             that autogenerate infers
+        :param rename_tables: ``old:new`` or ``schema.old:new`` each, for autogenerate
+        :param rename_columns: ``table.old:new`` or ``schema.table.old:new`` each
+        :param ask: asks the author of the models whether a drop beside an addition is a rename;
+            gets an object with a ``question``, a ``warning`` and the ``option`` that answers
+            beforehand. Without it the script and its ``warnings`` say what may be lost.
         :returns: a tuple of :class:`websauna_migrate.results.CreatedScript`; empty if nothing
             changed
         :raises websauna_migrate.errors.MigrationError: when a package is not up to date, its

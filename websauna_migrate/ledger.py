@@ -20,6 +20,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,6 +39,7 @@ from sqlalchemy import (
     select,
     update,
 )
+from sqlalchemy.dialects.postgresql import psycopg2
 from sqlalchemy.engine import Connection
 
 if TYPE_CHECKING:
@@ -211,18 +213,54 @@ class Ledger:
         }
 
     def start(
-        self, connection: Connection, values: dict[str, Any], *, planned: bool = False
+        self,
+        connection: Connection,
+        values: dict[str, Any],
+        *,
+        planned: bool = False,
+        settings: str = "",
     ) -> None:
         """Write a step's row, which marks it.
 
         :param planned: whether the row is there already, written by :meth:`plan`
+        :param settings: statements to execute before, on PostgreSQL; empty for none
         """
-        statement: Any = insert(self.table)
+        if connection.dialect.driver == "psycopg2" and not planned:
+            # One way to the server and back for both: each costs as much as a statement.
+            statement = f"{settings}; {self._insert_sql}" if settings else self._insert_sql
+            connection.exec_driver_sql(statement, values)
+            return
+        if settings:
+            connection.exec_driver_sql(settings)
         if planned:
-            statement = update(self.table).where(self.table.c.id == values["id"]).values(values)
-            connection.execute(statement)
+            connection.execute(
+                update(self.table).where(self.table.c.id == values["id"]).values(values)
+            )
         else:
-            connection.execute(statement, values)
+            connection.execute(insert(self.table), values)
+
+    @cached_property
+    def _insert_sql(self) -> str:
+        return str(insert(self.table).compile(dialect=psycopg2.dialect()))
+
+    @cached_property
+    def _name(self) -> str:
+        preparer = psycopg2.dialect().identifier_preparer
+        return str(preparer.format_table(self.table))
+
+    def end_with(self, statement: str, entry: str) -> str:
+        """Return PostgreSQL's statement that ends a step and changes its history in one.
+
+        It changes nothing where the step is not marked any more.
+
+        :param statement: an UPDATE of the history table, with a WHERE
+        """
+        return (
+            f"WITH ended AS (UPDATE {self._name} SET outcome = '{DONE}', "
+            "ended = clock_timestamp() AT TIME ZONE 'UTC' "
+            f"WHERE id = '{entry}' AND outcome = '{RUNNING}' RETURNING 1) "
+            f"{statement} AND EXISTS (SELECT 1 FROM ended)"
+        )
 
     def end(self, connection: Connection, entry: str, outcome: str = DONE, note: str = "") -> None:
         """Write how a step ended.

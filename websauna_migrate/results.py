@@ -65,12 +65,16 @@ class StampedPackage:
 
 @dataclass(frozen=True, slots=True)
 class CreatedScript:
-    """A revision script that was written; ``path`` is absolute."""
+    """A revision script that was written; ``path`` is absolute.
+
+    :ivar warnings: what its author should look at, each with the remedy
+    """
 
     package: str
     revision: str
     message: str
     path: str
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

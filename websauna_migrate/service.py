@@ -37,7 +37,14 @@ from websauna_migrate.offline import render_rows, render_sql
 from websauna_migrate.ownership import Ownership
 from websauna_migrate.packages import MigrationPackage, RegistrationError, SharedHistoryTable
 from websauna_migrate.plan import Plan, pending, plan_stamp, plan_upgrade
-from websauna_migrate.repair import ACTIONS, InterruptedStep, choose, known_facts, rerun_plan, settle
+from websauna_migrate.repair import (
+    ACTIONS,
+    InterruptedStep,
+    choose,
+    known_facts,
+    rerun_plan,
+    settle,
+)
 from websauna_migrate.results import (
     CheckReport,
     CreatedScript,
@@ -261,7 +268,7 @@ class MigrationService:
         output = io.StringIO()
         if direction == "ensure_version":
             names = self._select(packages)
-            render_rows(snapshot, {name: ((), ()) for name in names}, output, create=True)
+            render_rows(snapshot, dict.fromkeys(names, ((), ())), output, create=True)
             return output.getvalue()
         applied, targets = self._offline_range(snapshot, revision, packages, direction)
         if direction == "stamp":
@@ -369,9 +376,15 @@ class MigrationService:
         rev_id: str | None = None,
         depends_on: str | Sequence[str] | None = None,
         requires: Sequence[str] = (),
+        rename_tables: Sequence[str] = (),
+        rename_columns: Sequence[str] = (),
+        ask: Callable[[Any], bool] | None = None,
     ) -> tuple[CreatedScript, ...]:
-        from websauna_migrate.autogenerate import ScriptWriter
+        from websauna_migrate.autogenerate import Renames, ScriptWriter
 
+        renames = Renames.parse(rename_tables, rename_columns)
+        if renames and not autogenerate:
+            raise UsageError("A rename is written with --autogenerate alone.")
         selected = self._select(packages)
         for name in selected:
             require_editable(self._packages[name], Path(version_path) if version_path else None)
@@ -382,6 +395,8 @@ class MigrationService:
             take_snapshot=lambda: self._snapshot(may_be_missing=selected),
             requires=requires,
             keep_types=self.settings.render_types == "keep",
+            renames=renames,
+            ask=ask,
             arguments={
                 "message": message,
                 "head": head,

@@ -102,6 +102,8 @@ class Supervisor:
 
     :ivar connection: the run's
     :ivar published: whether the running step is no longer one transaction
+    :ivar end_with: adds the ledger's last word to the next statement, which changes the history
+    :ivar ended: whether that was done
     :ivar untouched: whether a published step failed before it changed anything: its first
         statement was one that does all or nothing
     """
@@ -131,6 +133,8 @@ class Supervisor:
         self.published = False
         self.untouched = False
         self.active = False
+        self.end_with: Callable[[str], str] | None = None
+        self.ended = False
         self._changes = 0
         self._timeouts = Timeouts()
         self._savepoints = False
@@ -158,6 +162,8 @@ class Supervisor:
         self.untouched = False
         self._savepoints = False
         self._changes = 0
+        self.end_with = None
+        self.ended = False
         if self.server.kind == "mysql":
             self._set_mysql(waited)
         elif self.server.kind == "sqlite":
@@ -204,6 +210,12 @@ class Supervisor:
             self._savepoints = bool(self._timeouts.lock_timeout_ms)
 
     def _do_execute(self, cursor: Any, statement: str, parameters: Any, context: Any) -> bool:
+        end_with, self.end_with = self.end_with, None
+        if end_with is not None and statement.startswith("UPDATE "):
+            cursor.execute(end_with(statement), parameters)
+            self.ended = bool(cursor.rowcount)
+            # Otherwise the two are done one by one, to see which of them finds no row.
+            return self.ended
         return self._supervise(
             cursor, statement, context, lambda: cursor.execute(statement, parameters)
         )

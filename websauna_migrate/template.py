@@ -10,7 +10,13 @@ from pathlib import Path
 from websauna_migrate.errors import MigrationError
 from websauna_migrate.packages import MigrationPackage, is_installed
 
-__all__ = ["NotEditable", "create_script_directory", "require_editable", "require_template", "template_folder"]
+__all__ = [
+    "NotEditable",
+    "create_script_directory",
+    "require_editable",
+    "require_template",
+    "template_folder",
+]
 
 #: The template's folder, beside this module in an installed package and at the top of a checkout.
 NAME = "alembic_template"

@@ -12,13 +12,16 @@ from websauna_migrate.autogenerate.failures import (
 )
 from websauna_migrate.autogenerate.owned import OwnedObjects
 from websauna_migrate.autogenerate.reflection import Reflection
+from websauna_migrate.autogenerate.renames import BadRename, Renames
 from websauna_migrate.autogenerate.writer import ScriptWriter, created
 
 __all__ = [
+    "BadRename",
     "CannotRender",
     "NotUpToDate",
     "OwnedObjects",
     "Reflection",
+    "Renames",
     "RevisionFailed",
     "ScriptWriter",
     "TableNotCreated",

@@ -146,7 +146,7 @@ def final_name(check: CheckConstraint, connection: Any) -> str | None:
 
 def unquoted(name: str) -> str:
     """Return an identifier without the quotes of any database."""
-    if len(name) > 1 and name[0] in "\"`" and name[-1] == name[0]:
+    if len(name) > 1 and name[0] in '"`' and name[-1] == name[0]:
         return name[1:-1].replace(name[0] * 2, name[0])
     return name
 

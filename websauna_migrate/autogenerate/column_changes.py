@@ -14,9 +14,26 @@ from sqlalchemy.exc import CompileError, UnsupportedCompilationError
 from sqlalchemy.schema import Computed, DefaultClause, Identity
 from sqlalchemy.types import SchemaType, TypeEngine
 
+from websauna_migrate.alembic_internals import render_server_default
 from websauna_migrate.autogenerate.column_types import dialect_of
 
 __all__ = ["TypeChange", "in_steps"]
+
+
+class IdentityChange(ops.AlterColumnOp):
+    """A change of an identity that says what was there before."""
+
+
+@renderers.dispatch_for(IdentityChange)
+def render_identity_change(context: AutogenContext, operation: IdentityChange) -> str:
+    """Return the source of a change of an identity."""
+    plain = ops.AlterColumnOp(operation.table_name, operation.column_name)
+    plain.__dict__.update(operation.__dict__)
+    rendered = str(renderers.dispatch(plain)(context, plain))
+    if not isinstance(operation.existing_server_default, Identity):
+        return rendered
+    existing = render_server_default(operation.existing_server_default, context)
+    return f"{rendered[:-1]},\n           existing_server_default={existing})"
 
 
 class TypeChange(ops.AlterColumnOp):
@@ -66,8 +83,11 @@ def in_steps(operations: list[Any], model: Table | None) -> list[Any]:
     """
     found: list[Any] = []
     for op in operations:
-        if not isinstance(op, ops.AlterColumnOp) or op.modify_type is None:
+        if not isinstance(op, ops.AlterColumnOp):
             found.append(op)
+            continue
+        if op.modify_type is None:
+            found.append(as_identity_change(op))
             continue
         old_default = op.existing_server_default
         new_default = op.modify_server_default
@@ -103,7 +123,9 @@ def in_steps(operations: list[Any], model: Table | None) -> list[Any]:
                 (c.server_default for c in model.columns if c.name == op.column_name), None
             )
         if isinstance(wanted, DefaultClause):
-            nullable = op.modify_nullable if op.modify_nullable is not None else op.existing_nullable
+            nullable = (
+                op.modify_nullable if op.modify_nullable is not None else op.existing_nullable
+            )
             found.append(
                 ops.AlterColumnOp(
                     op.table_name,
@@ -117,6 +139,16 @@ def in_steps(operations: list[Any], model: Table | None) -> list[Any]:
                 )
             )
     return found
+
+
+def as_identity_change(op: Any) -> Any:
+    """Return a change of a column, one of its identity as such."""
+    defaults = (op.modify_server_default, op.existing_server_default)
+    if op.modify_server_default is False or not any(isinstance(d, Identity) for d in defaults):
+        return op
+    changed = IdentityChange(op.table_name, op.column_name)
+    changed.__dict__.update(op.__dict__)
+    return changed
 
 
 def without_check(type_: TypeEngine[Any]) -> TypeEngine[Any]:

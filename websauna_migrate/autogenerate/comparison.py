@@ -13,8 +13,10 @@ from websauna_migrate.autogenerate.matching import Matching
 from websauna_migrate.autogenerate.owned import OwnedObjects
 from websauna_migrate.autogenerate.reflection import Reflection
 from websauna_migrate.autogenerate.renames import NO_RENAMES, Renames
+from websauna_migrate.autogenerate.renaming import Renaming
 from websauna_migrate.autogenerate.rendering import item_renderer
 from websauna_migrate.autogenerate.shadow import Shadows
+from websauna_migrate.autogenerate.suspects import warning_comment
 from websauna_migrate.autogenerate.tables import AUTOMATIC
 from websauna_migrate.environment import PackageEnvironment
 
@@ -23,9 +25,7 @@ __all__ = ["Comparison", "compare_options", "find_changes"]
 Finish = Callable[[Any, Any, list[Any]], None]
 
 
-def compare_options(
-    owned: OwnedObjects, *, keep_types: bool = False
-) -> dict[str, Any]:
+def compare_options(owned: OwnedObjects, *, keep_types: bool = False) -> dict[str, Any]:
     """Return the options of ``context.configure`` for a comparison of one package.
 
     :param keep_types: write custom types as themselves
@@ -61,7 +61,7 @@ class Comparison:
         self.environment = environment
         self.owned = owned
         self.reflection = reflection
-        self.renames = renames
+        self.renaming = Renaming(owned, reflection, renames)
         self.keep_types = keep_types
         self.context = BoundedComparison(
             environment.config,
@@ -71,7 +71,7 @@ class Comparison:
         )
         if owned.registered.metadata:
             self.context.tables = owned.tables
-        self.context.inspector = reflection.inspector(renames)
+        self.context.inspector = reflection.inspector(self.renaming.renames)
         self.shadows = Shadows(reflection.connection)
         self.context.matching = Matching(reflection.connection, self.shadows)
 
@@ -103,6 +103,16 @@ class Comparison:
     def complete(self, migration_context: Any, revision: Any, directives: list[Any]) -> None:
         """Add what Alembic does not compare, before the package's own hooks see it."""
         complete(self, directives)
+
+    @property
+    def impl(self) -> Any:
+        """Alembic's implementation of the database."""
+        return self.context.autogen_context.migration_context.impl
+
+    def warn(self, warnings: Sequence[str]) -> None:
+        """Put warnings into the script, above its operations."""
+        for script in self.context.generated_revisions:
+            script.upgrade_ops_list[0].ops.insert(0, warning_comment(warnings))
 
     @property
     def operations(self) -> list[Any]:

@@ -10,8 +10,10 @@ from sqlalchemy import Column, Sequence, Table
 from websauna_migrate.autogenerate.checked_types import name_checks
 from websauna_migrate.autogenerate.checks import CheckComparison
 from websauna_migrate.autogenerate.column_changes import in_steps
+from websauna_migrate.autogenerate.computed import changed_columns, kept_columns
 from websauna_migrate.autogenerate.enum_changes import EnumChange
 from websauna_migrate.autogenerate.enums import NamedTypes
+from websauna_migrate.autogenerate.expression_indexes import with_expression_indexes
 from websauna_migrate.autogenerate.indexes import IndexComparison
 from websauna_migrate.autogenerate.mariadb_indexes import with_index_drops
 from websauna_migrate.autogenerate.naming import name_constraints
@@ -82,7 +84,15 @@ class Completion:
                 columns = [column.name for column in table.columns] if table is not None else []
                 name_constraints(op, self.taken_names(op), columns)
                 self.keep_unnamed_checks(op)
-        self.upgrade.ops[:] = with_index_drops(self.upgrade.ops, self.models)
+        self.upgrade.ops[:] = [
+            part
+            for op in self.upgrade.ops
+            for part in with_expression_indexes(op, self.models, self.inspector)
+        ]
+        self.upgrade.ops[:] = [
+            *self.comparison.renaming.operations(self.upgrade),
+            *with_index_drops(self.upgrade.ops, self.models),
+        ]
 
     def existing_tables(self) -> list[Table]:
         """Return the models' tables that the database has as well."""
@@ -109,6 +119,9 @@ class Completion:
         changes.ops += IndexComparison(
             table, self.comparison.shadows, self.inspector, self.owned
         ).operations(changes.ops)
+        schema = self.owned.normal(table.schema)
+        changes.ops += changed_columns(table, schema, self.inspector, self.comparison.shadows)
+        changes.computed = kept_columns(table)
         if self.reflection.connection.dialect.name == "sqlite":
             changes.ops += lost_uniques(table, self.inspector)
         if checks.lost:

@@ -118,9 +118,7 @@ class EnumChange(ScriptOp):
 
     def reverse(self) -> EnumChange:
         """Return the change back."""
-        return EnumChange(
-            self.key, self.after, self.before, self.type, self.columns, self.facts
-        )
+        return EnumChange(self.key, self.after, self.before, self.type, self.columns, self.facts)
 
     @property
     def renamed(self) -> tuple[tuple[str, str], ...]:

@@ -266,10 +266,6 @@ def remove_changes(upgrade: Any, covered: Iterable[Any]) -> None:
     for table in upgrade.ops:
         if isinstance(table, ops.ModifyTableOps):
             table.ops[:] = [
-                op
-                for op in table.ops
-                if not isinstance(op, ops.AlterColumnOp) or op.has_changes()
+                op for op in table.ops if not isinstance(op, ops.AlterColumnOp) or op.has_changes()
             ]
-    upgrade.ops[:] = [
-        op for op in upgrade.ops if not isinstance(op, ops.ModifyTableOps) or op.ops
-    ]
+    upgrade.ops[:] = [op for op in upgrade.ops if not isinstance(op, ops.ModifyTableOps) or op.ops]

@@ -21,9 +21,7 @@ class RevisionFailed(MigrationError, ValueError):
     def __init__(self, package: str, problem: str) -> None:
         self.package = package
         self.problem = problem
-        super().__init__(
-            f'No revision of package "{package}" was written: {one_sentence(problem)}'
-        )
+        super().__init__(f'No revision of package "{package}" was written: {one_sentence(problem)}')
 
 
 class CannotRender(RevisionFailed):

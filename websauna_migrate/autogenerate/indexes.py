@@ -17,9 +17,7 @@ __all__ = ["IndexComparison"]
 class IndexComparison:
     """Compares the predicates, expressions and methods of one table's indexes."""
 
-    def __init__(
-        self, table: Table, shadows: Shadows, inspector: Any, owned: OwnedObjects
-    ) -> None:
+    def __init__(self, table: Table, shadows: Shadows, inspector: Any, owned: OwnedObjects) -> None:
         self.table = table
         self.shadows = shadows
         self.connection = shadows.connection
@@ -73,9 +71,7 @@ class IndexComparison:
     def expressions(self, index: Index) -> list[str]:
         """Return what a model's index is on."""
         return [
-            plain(
-                one.name if isinstance(one, Column) else sql_text(one, self.connection)
-            )
+            plain(one.name if isinstance(one, Column) else sql_text(one, self.connection))
             for one in index.expressions
         ]
 

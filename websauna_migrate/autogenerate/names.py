@@ -92,9 +92,7 @@ def imports_for(source: str, names: list[str]) -> list[str]:
 
 def uses_of(tree: ast.AST, name: str) -> list[str]:
     """Return the dotted names, as far as they go, that begin with a name."""
-    inner = {
-        id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Attribute)
-    }
+    inner = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
     found = []
     for node in ast.walk(tree):
         if isinstance(node, (ast.Attribute, ast.Name)) and id(node) not in inner:

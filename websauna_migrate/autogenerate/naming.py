@@ -35,9 +35,7 @@ def name_constraints(changes: TableChanges, taken: set[str], columns: Sequence[s
     :param taken: names that the table's constraints have already
     :param columns: the table's columns
     """
-    taken -= {
-        str(op.constraint_name) for op in changes.ops if isinstance(op, ops.DropConstraintOp)
-    }
+    taken -= {str(op.constraint_name) for op in changes.ops if isinstance(op, ops.DropConstraintOp)}
     for op in changes.ops:
         if isinstance(op, ops.AddConstraintOp) and not getattr(op, "constraint_name", None):
             name = default_name(op, columns)

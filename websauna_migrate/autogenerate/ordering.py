@@ -147,7 +147,7 @@ def split_foreign_keys(changes: Sequence[Any]) -> tuple[list[Any], list[Any], li
             )
         for inner_ops, target in zip(groups, (first, middle, last), strict=True):
             if inner_ops:
-                target.append(part_of(op, sorted(inner_ops, key=rank)))
+                target.append(part_of(op, in_rank(inner_ops)))
     return first, middle, last
 
 
@@ -156,6 +156,7 @@ def part_of(changes: TableChanges, inner: list[Any]) -> TableChanges:
     part = TableChanges(changes.table_name, inner, schema=changes.schema)
     part.checks = changes.checks
     part.recreate = changes.recreate
+    part.computed = changes.computed
     return part
 
 
@@ -174,6 +175,17 @@ RANKS: tuple[tuple[Any, str | None, int], ...] = (
     (ops.AddConstraintOp, None, 6),
     (ops.DropColumnOp, None, 9),
 )
+
+
+def in_rank(found: list[Any]) -> list[Any]:
+    """Return a table's changes in order; a column that is made anew goes before it comes."""
+    added = {op.column.name for op in found if isinstance(op, ops.AddColumnOp)}
+
+    def place(op: Any) -> float:
+        again = isinstance(op, ops.DropColumnOp) and op.column_name in added
+        return 2.5 if again else rank(op)
+
+    return sorted(found, key=place)
 
 
 def rank(op: Any) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from websauna_migrate.autogenerate.owned import Key
@@ -34,6 +34,20 @@ class TableRename:
         """The option of ``revision`` that asks for it."""
         return f"--rename-table {qualified(self.schema, self.old)}:{self.new}"
 
+    @property
+    def question(self) -> str:
+        """What to ask the models' author."""
+        return f'Was the table "{qualified(self.schema, self.old)}" renamed to "{self.new}"?'
+
+    @property
+    def warning(self) -> str:
+        """What is lost if it is no rename, and the remedy."""
+        return (
+            f'The table "{qualified(self.schema, self.old)}" is dropped with its rows, and '
+            f'"{self.new}" is made with the same columns. If it was renamed, run instead: '
+            f"ws-alembic revision --autogenerate {self.option}"
+        )
+
     @classmethod
     def parse(cls, text: str) -> TableRename:
         """Read ``old:new`` or ``schema.old:new``."""
@@ -56,6 +70,23 @@ class ColumnRename:
     def option(self) -> str:
         """The option of ``revision`` that asks for it."""
         return f"--rename-column {qualified(self.schema, self.table)}.{self.old}:{self.new}"
+
+    @property
+    def question(self) -> str:
+        """What to ask the models' author."""
+        return (
+            f'Was the column "{self.old}" of table "{qualified(self.schema, self.table)}" renamed '
+            f'to "{self.new}"?'
+        )
+
+    @property
+    def warning(self) -> str:
+        """What is lost if it is no rename, and the remedy."""
+        return (
+            f'The column "{self.old}" of table "{qualified(self.schema, self.table)}" is dropped '
+            f'with its values, and "{self.new}" of the same type is added. If it was renamed, run '
+            f"instead: ws-alembic revision --autogenerate {self.option}"
+        )
 
     @classmethod
     def parse(cls, text: str) -> ColumnRename:
@@ -97,6 +128,12 @@ class Renames:
     def __bool__(self) -> bool:
         return bool(self.tables or self.columns)
 
+    def also(self, rename: TableRename | ColumnRename) -> Renames:
+        """Return these renames and one more."""
+        if isinstance(rename, TableRename):
+            return replace(self, tables=(*self.tables, rename))
+        return replace(self, columns=(*self.columns, rename))
+
     def new_table(self, schema: str | None, old: str) -> str:
         """Return the name of a table after the renames."""
         for one in self.tables:
@@ -114,9 +151,7 @@ class Renames:
     def columns_of(self, schema: str | None, table: str) -> dict[str, str]:
         """Return the new names of a table's columns by the old ones; the table's name is new."""
         return {
-            one.old: one.new
-            for one in self.columns
-            if (one.schema, one.table) == (schema, table)
+            one.old: one.new for one in self.columns if (one.schema, one.table) == (schema, table)
         }
 
     def translate(self, kind: str, schema: str | None, old_table: str, facts: Any) -> Any:

@@ -192,7 +192,9 @@ def creator_of_schema(snapshot: Snapshot, schema: str) -> tuple[str, str] | None
         re.IGNORECASE,
     )
     for revision in snapshot.graph.timeline():
-        if pattern.search(Path(revision.path).read_text(encoding="utf-8").split("def downgrade")[0]):
+        if pattern.search(
+            Path(revision.path).read_text(encoding="utf-8").split("def downgrade")[0]
+        ):
             return revision.package, revision.id
     return None
 

@@ -100,7 +100,9 @@ def temporary(table: Table, connection: Connection) -> tuple[Table, dict[str, In
     )
     for number, check in enumerate(applicable_checks(table, connection)):
         copy.append_constraint(
-            CheckConstraint(sa.text(escaped(sql_text(check.sqltext, connection))), name=f"c{number}")
+            CheckConstraint(
+                sa.text(escaped(sql_text(check.sqltext, connection))), name=f"c{number}"
+            )
         )
     indexes = {}
     for number, index in enumerate(sorted(table.indexes, key=lambda one: str(one.name))):
@@ -148,8 +150,16 @@ def reflected(connection: Connection, indexes: Mapping[str, Index]) -> Shadow:
         checks = inspector.get_check_constraints(NAME)
     except NotImplementedError:
         checks = []
+    columns: dict[str, dict[str, Any]] = {
+        column["name"]: dict(column) for column in inspector.get_columns(NAME)
+    }
+    if getattr(connection.dialect, "is_mariadb", False):
+        # SQLAlchemy reads no expression there.
+        for row in connection.exec_driver_sql(f"SHOW COLUMNS FROM {NAME}").mappings():
+            if columns[row["Field"]]["default"] is None:
+                columns[row["Field"]]["default"] = row["Default"]
     return Shadow(
-        {column["name"]: column for column in inspector.get_columns(NAME)},
+        columns,
         {
             int(str(check["name"])[1:]): check["sqltext"]
             for check in checks
@@ -193,4 +203,3 @@ def sql_text(expression: Any, connection: Connection) -> str:
 def escaped(text: str) -> str:
     """Return SQL in which SQLAlchemy reads no ``:name`` as a parameter."""
     return re.sub(r"(?<![:\w\\]):(?=\w)", r"\\:", text)
-

@@ -15,6 +15,9 @@ from alembic.operations import ops
 from sqlalchemy.schema import Column, Computed, DefaultClause
 from sqlalchemy.types import SchemaType
 
+from websauna_migrate.alembic_internals import render_column
+from websauna_migrate.autogenerate.operations import on_dialect
+
 __all__ = ["AUTOMATIC", "TableChanges", "WithTable"]
 
 #: The value of ``render_as_batch`` that leaves it to each table's changes.
@@ -41,6 +44,8 @@ class TableChanges(ops.ModifyTableOps):
     table_args: tuple[Sequence[str], Sequence[str]] = ((), ())
     naming_convention: Mapping[str, str] | None = None
     recreate: bool = False
+    #: Computed columns that stay, each with the name of the column before it.
+    computed: Sequence[tuple[Column[Any], str | None]] = ()
     #: The comparison of the table's CHECK constraints that the changes come from.
     checks: Any = None
 
@@ -61,6 +66,7 @@ class TableChanges(ops.ModifyTableOps):
         back.table_args = (self.table_args[1], self.table_args[0])
         back.naming_convention = self.naming_convention
         back.recreate = self.recreate
+        back.computed = self.computed
         return back
 
     @property
@@ -103,8 +109,32 @@ def render_table_changes(context: AutogenContext, operation: TableChanges) -> li
     if batch and operation.recreate and not lines:
         lines = ["", "pass", ""]
     if batch and lines:
-        lines[0] = batch_line(context, operation)
+        lines[:1] = [batch_line(context, operation), *computed_lines(context, operation)]
     return lines
+
+
+def computed_lines(context: AutogenContext, operation: TableChanges) -> list[str]:
+    """Return the lines that keep computed columns where SQLite's table is made anew.
+
+    Alembic copies their values with the others, which SQLite refuses; a column that is taken out
+    and put in again has none to copy.
+    """
+    touched = {
+        getattr(op, "column_name", None) or op.column.name
+        for op in operation.ops
+        if isinstance(op, (ops.AddColumnOp, ops.DropColumnOp))
+    }
+    lines = []
+    for column, previous in operation.computed:
+        if column.name in touched:
+            continue
+        rendered = render_column(column, context)
+        place = f", insert_after={previous!r}" if previous and previous not in touched else ""
+        lines += [
+            f"batch_op.drop_column({str(column.name)!r})",
+            f"batch_op.add_column({rendered}{place})",
+        ]
+    return on_dialect(context, "sqlite", lines) if lines else []
 
 
 def batch_line(context: AutogenContext, operation: TableChanges) -> str:

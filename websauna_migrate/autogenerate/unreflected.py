@@ -77,8 +77,9 @@ def sqlite_expression_indexes(connection: Connection, table: str) -> Iterator[di
         expressions = list(split_commas(inside))
         if all(re.fullmatch(r"\w+|\"(?:[^\"]|\"\")*\"", one) for one in expressions):
             continue
-        plain = [one.strip('"') if re.fullmatch(r"\w+|\"[^\"]*\"", one) else None
-                 for one in expressions]
+        plain = [
+            one.strip('"') if re.fullmatch(r"\w+|\"[^\"]*\"", one) else None for one in expressions
+        ]
         where = re.match(r"\s*where\s+(.*)", rest, re.IGNORECASE | re.DOTALL)
         yield {
             "name": name,

@@ -21,7 +21,10 @@ from websauna_migrate.autogenerate.names import Unresolved, free_names, imports_
 from websauna_migrate.autogenerate.ordering import referred_key
 from websauna_migrate.autogenerate.owned import OwnedObjects
 from websauna_migrate.autogenerate.reflection import Reflection
+from websauna_migrate.autogenerate.renames import NO_RENAMES, BadRename, Renames
+from websauna_migrate.autogenerate.renaming import applicable
 from websauna_migrate.autogenerate.rendering import place_of, require_renderable
+from websauna_migrate.autogenerate.suspects import Suspect, suspects_in
 from websauna_migrate.ownership import Ownership, named_types
 from websauna_migrate.packages import MigrationPackage
 from websauna_migrate.results import CreatedScript
@@ -43,6 +46,8 @@ class ScriptWriter:
         requires: Sequence[str],
         arguments: Mapping[str, Any],
         keep_types: bool = False,
+        renames: Renames = NO_RENAMES,
+        ask: Callable[[Suspect], bool] | None = None,
     ) -> None:
         """Keep what every package's revision is made from.
 
@@ -51,6 +56,9 @@ class ScriptWriter:
         :param requires: requirements besides those that are inferred
         :param arguments: those of Alembic's ``revision`` command
         :param keep_types: write custom types as themselves
+        :param renames: what the database has under another name than the models
+        :param ask: tells whether a drop beside an addition is a rename; ``None`` where nobody can
+            be asked, and then the script warns
         """
         self.packages = {package.name: package for package in packages}
         self.ownership = ownership
@@ -58,6 +66,9 @@ class ScriptWriter:
         self.requires = tuple(requires)
         self.arguments = dict(arguments)
         self.keep_types = keep_types
+        self.renames = renames
+        self.ask = ask
+        self.renamed: set[str] = set()
         self.made_directories: list[Path] = []
         self.written: list[CreatedScript] = []
 
@@ -104,9 +115,14 @@ class ScriptWriter:
         )
         for name in self.ordered():
             self.make_directory(name)
-            found = self.write_one(name, reflection, applied.get(name, ()))
-            self.written += found
+            self.written += self.write_one(name, reflection, applied.get(name, ()))
         connection.rollback()
+        for rename in (*self.renames.tables, *self.renames.columns):
+            if rename.option not in self.renamed:
+                raise BadRename(
+                    rename.option,
+                    "no model of the packages that get a revision has the new name.",
+                )
 
     def make_directory(self, name: str) -> None:
         """Make a package's script directory unless it is there."""
@@ -163,25 +179,59 @@ class ScriptWriter:
         snapshot = self.take_snapshot()
         require_up_to_date(snapshot, name, rows)
         owned = OwnedObjects(name, self.ownership, snapshot, reflection.default_schema)
-        comparison = Comparison(
-            snapshot.environments[name],
-            owned,
-            reflection,
-            keep_types=self.keep_types,
-            arguments=self.arguments,
+        renames = applicable(self.renames, owned, reflection)
+        self.renamed |= {one.option for one in (*renames.tables, *renames.columns)}
+        rejected: list[Suspect] = []
+        while True:
+            comparison = Comparison(
+                snapshot.environments[name],
+                owned,
+                reflection,
+                renames=renames,
+                keep_types=self.keep_types,
+                arguments=self.arguments,
+            )
+            with reported(name):
+                comparison.run(rows, self.finisher(comparison))
+            suspects = [
+                one
+                for one in suspects_in(comparison.operations, comparison.impl)
+                if one not in rejected
+            ]
+            accepted = self.answered(suspects, rejected)
+            if accepted is None:
+                break
+            renames = applicable(renames.also(accepted), owned, reflection)
+        warnings = [one.warning for one in suspects if one not in rejected]
+        if warnings:
+            comparison.warn(warnings)
+        return self.keep(
+            name, comparison.context, snapshot.environments[name].scripts, owned, warnings
         )
-        context = comparison.context
+
+    def answered(self, suspects: Sequence[Suspect], rejected: list[Suspect]) -> Suspect | None:
+        """Ask about renames, and return the first that is one."""
+        if self.ask is None:
+            return None
+        for one in suspects:
+            if self.ask(one):
+                return one
+            rejected.append(one)
+        return None
+
+    def finisher(self, comparison: Comparison) -> Callable[[Any, Any, list[Any]], None]:
+        """Return what is done with the operations after the package's own hooks."""
+        owned, context = comparison.owned, comparison.context
+        inference = Inference(owned, comparison.reflection)
 
         def finish(migration_context: Any, revision: Any, directives: list[Any]) -> None:
             drop_empty_scripts(directives)
             context.template_args["requires"] = tuple(
-                dict.fromkeys([*self.requires, *Inference(owned, reflection).requires(directives)])
+                dict.fromkeys([*self.requires, *inference.requires(directives)])
             )
             require_renderable(owned, context.autogen_context, directives)
 
-        with reported(name):
-            comparison.run(rows, finish)
-        return self.keep(name, context, snapshot.environments[name].scripts, owned)
+        return finish
 
     def keep(
         self,
@@ -189,6 +239,7 @@ class ScriptWriter:
         context: BoundedComparison,
         scripts: Any,
         owned: OwnedObjects | None = None,
+        warnings: Sequence[str] = (),
     ) -> list[CreatedScript]:
         """Write the files, and remove them again if one cannot run."""
         before = set(scripts.list_files())
@@ -203,7 +254,7 @@ class ScriptWriter:
             for path in set(scripts.list_files()) - before:
                 path.unlink(missing_ok=True)
             raise
-        return [created(name, script) for script in found]
+        return [created(name, script, warnings) for script in found]
 
 
 class reported:
@@ -313,11 +364,12 @@ def ensure_requires(script: Script, requires: Sequence[str]) -> None:
     path.write_text("".join(lines), encoding="utf-8")
 
 
-def created(package: str, script: Script) -> CreatedScript:
+def created(package: str, script: Script, warnings: Sequence[str] = ()) -> CreatedScript:
     """Return a written script as data."""
     return CreatedScript(
         package=package,
         revision=script.revision,
         message=script.doc,
         path=str(Path(script.path).resolve()),
+        warnings=tuple(warnings),
     )

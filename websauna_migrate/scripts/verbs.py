@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from websauna_migrate.errors import MigrationError, UsageError
-from websauna_migrate.interfaces import IMigrationService
 from websauna_migrate.failures import INTERRUPTED
+from websauna_migrate.interfaces import IMigrationService
 from websauna_migrate.results import CreatedScript, HistoryEntry, PackageState, Run
 from websauna_migrate.scripts import render, render_history, render_runs
 from websauna_migrate.scripts.output import Output
@@ -411,8 +411,25 @@ def revision(call: Call) -> None:
         rev_id=options.rev_id,
         depends_on=options.depends_on,
         requires=tuple(options.requires or ()),
+        rename_tables=tuple(options.rename_table or ()),
+        rename_columns=tuple(options.rename_column or ()),
+        ask=ask_about_rename if sys.stdin.isatty() and sys.stderr.isatty() else None,
     )
     write_created(call, created)
+    for script in created:
+        for warning in script.warnings:
+            print(f"WARNING: {warning}", file=sys.stderr)
+
+
+def ask_about_rename(suspect: Any) -> bool:
+    """Ask on the terminal if a drop beside an addition is a rename."""
+    while True:
+        print(f"{suspect.question} [y/n] ", end="", file=sys.stderr, flush=True)
+        answer = sys.stdin.readline()
+        if not answer:
+            return False
+        if answer.strip().lower() in ("y", "yes", "n", "no"):
+            return answer.strip().lower().startswith("y")
 
 
 def write_created(call: Call, created: Iterable[CreatedScript]) -> None:
@@ -481,13 +498,25 @@ def add_plan(group: ArgumentGroup) -> None:
     add_json(group)
 
 
-def add_requires(group: ArgumentGroup) -> None:
-    """Add ``--requires``."""
+def add_revision(group: ArgumentGroup) -> None:
+    """Add ``--requires`` and the renames."""
     group.add_argument(
         "--requires",
         action="append",
         metavar="PACKAGE@REVISION",
         help="Specify one or more revisions of other packages which this revision requires.",
+    )
+    group.add_argument(
+        "--rename-table",
+        action="append",
+        metavar="OLD:NEW",
+        help="Rename a table instead of dropping it and making a new one; with --autogenerate.",
+    )
+    group.add_argument(
+        "--rename-column",
+        action="append",
+        metavar="TABLE.OLD:NEW",
+        help="Rename a column instead of dropping it and adding a new one; with --autogenerate.",
     )
 
 
@@ -601,7 +630,7 @@ VERBS: Mapping[str, Verb] = {
         arguments=add_repair,
         unasked=True,
     ),
-    "revision": Verb(revision, arguments=add_requires),
+    "revision": Verb(revision, arguments=add_revision),
     "show": Verb(show),
     "stamp": Verb(stamp, arguments=add_with_requirements),
     "status": Verb(
