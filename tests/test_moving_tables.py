@@ -362,9 +362,21 @@ def test_check_notes_a_class_that_moved_alone(
     assert problem.message == (
         'Table "offers" is in the models of package "app", but by the scripts it belongs to '
         'package "shop" since revision "a200". Hand it over with: ws-alembic move-table offers '
-        'shop app, or move its class to "shop".'
+        'shop app, or move its class back to "shop".'
     )
     assert service.revision(autogenerate=True) == ()
+
+
+def test_check_notes_a_table_that_moved_without_its_class(shop: Workshop, sqlite_url: str) -> None:
+    _, taken = shop.service(sqlite_url).move_table("offers", "shop", "app")
+    service = shop.service(sqlite_url)
+    service.upgrade()
+    (problem,) = service.check().problems
+    assert problem.message == (
+        'Table "offers" is in the models of package "shop", but by the scripts it belongs to '
+        f'package "app" since revision "{taken.revision}". Move its class to "app", or name the '
+        'owner there: info={"package": "app"}.'
+    )
 
 
 # Going back
@@ -398,12 +410,15 @@ def test_the_former_owner_cannot_be_uninstalled_with_the_table(
     execute(url, *INSERT)
     with pytest.raises(DowngradeRefused) as caught:
         service.uninstall("shop")
-    script = shop.root / "shop" / "alembic" / "versions" / "a200.py"
+    versions = shop.root / "shop" / "alembic" / "versions"
     assert str(caught.value) == (
         "The downgrade would take away what applied revisions of other packages require. These "
         "would have to go first, in this order:\n"
         f'  "app@{taken.revision}" ("{taken.path}"): requires shop {given.revision}, which goes\n'
-        f'Data would be lost: the downgrade of "shop@a200" ("{script}") drops table "offers" with '
+        f'Data would be lost: the downgrade of "shop@a300" ("{versions / "a300.py"}") drops column '
+        f'"note" of table "offers", which "shop@{given.revision}" gave to "app".\n'
+        f'Data would be lost: the downgrade of "shop@a200" ("{versions / "a200.py"}") drops table '
+        '"offers" with '
         f'its rows, which "shop@{given.revision}" gave to "app".\n'
         "Add `--cascade` to take them down too, or downgrade their packages first."
     )
@@ -427,19 +442,23 @@ def test_the_table_is_safe_before_its_new_owner_was_upgraded(
     service.upgrade(packages="shop")
     for attempt in (
         lambda: service.uninstall("shop"),
-        lambda: service.downgrade("a100", packages="shop"),
+        lambda: service.downgrade("a100", packages="shop", cascade=False),
         lambda: service.plan("base", packages="shop", direction="downgrade"),
     ):
         with pytest.raises(MovedTableDropped) as caught:
             attempt()
-    script = shop.root / "shop" / "alembic" / "versions" / "a200.py"
+    versions = shop.root / "shop" / "alembic" / "versions"
     assert str(caught.value) == (
         "The downgrade would drop what belongs to another package, and nothing was run:\n"
-        f'  the downgrade of "shop@a200" ("{script}") drops table "offers" with its rows, which '
-        f'"shop@{given.revision}" gave to "app"\n'
-        'Keep it: downgrade "shop" to "a200" and no further. Add `--cascade` to drop it with all '
-        "its rows."
+        f'  the downgrade of "shop@a300" ("{versions / "a300.py"}") drops column "note" of table '
+        f'"offers", which "shop@{given.revision}" gave to "app"\n'
+        f'  the downgrade of "shop@a200" ("{versions / "a200.py"}") drops table "offers" with its '
+        f'rows, which "shop@{given.revision}" gave to "app"\n'
+        'Keep it: downgrade "shop" to "a300" and no further. Add `--cascade` to drop it with all '
+        "that is in it."
     )
+    with pytest.raises(MovedTableDropped, match='drops column "note"'):
+        service.downgrade("a200", packages="shop")
     assert execute(url, SELECT) == ROWS
     # Also where the new owner is not installed any more.
     with pytest.raises(MovedTableDropped):
@@ -490,6 +509,41 @@ def test_the_new_owner_drops_the_table(shop: Workshop, make_url_of: Callable[[st
     assert "offers" not in schema_of(url)
     service.downgrade("base")
     assert not {"offers", "customers"} & set(schema_of(url))
+
+
+def test_the_former_owner_can_go_for_good(
+    workshop: Workshop,  # noqa: F811
+    make_url_of: Callable[[str], str],
+) -> None:
+    for name in ("shop", "app"):
+        (workshop.package(name, None) / "alembic" / "versions").mkdir(parents=True)
+        shutil.copy(TEMPLATE, workshop.root / name / "alembic")
+    create = 'op.create_table("offers", sa.Column("id", sa.Integer, primary_key=True))'
+    workshop.script("shop", "a100", None, create, 'op.drop_table("offers")')
+    used, fresh = make_url_of("used"), make_url_of("fresh")
+    given, taken = workshop.service(used).move_table("offers", "shop", "app")
+    workshop.service(used).upgrade()
+    execute(used, "INSERT INTO offers (id) VALUES (1)")
+    # As the documentation says: the new owner's revision makes the table by itself.
+    path = Path(taken.path)
+    source = path.read_text().replace(f"('shop@{given.revision}',)", "()")
+    source = source.replace(
+        "    pass\n",
+        f'    if not sa.inspect(op.get_bind()).has_table("offers"):\n        {create}\n',
+        1,
+    )
+    path.write_text(source)
+    service = workshop.service(used, "app")
+    assert service.upgrade().steps == ()
+    service.uninstall("shop", forget=True)
+    assert execute(used, "SELECT id FROM offers") == [(1,)]
+    assert [state.package for state in service.current()] == ["app"]
+    workshop.service(fresh, "app").upgrade()
+    without_history = [
+        {name: found for name, found in schema_of(url).items() if name in ("offers", "types")}
+        for url in (used, fresh)
+    ]
+    assert without_history[0] == without_history[1]
 
 
 # Refusals

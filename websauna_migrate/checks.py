@@ -11,7 +11,7 @@ from sqlalchemy.engine import Connection
 from websauna_migrate.departed import list_departed
 from websauna_migrate.histories import HISTORY_PREFIX, list_history_tables
 from websauna_migrate.ledger import DONE, LEDGER_TABLE
-from websauna_migrate.moves import full_name
+from websauna_migrate.moves import full_name, split_name
 from websauna_migrate.plan import pending, plan_upgrade
 from websauna_migrate.results import CheckProblem, CheckReport
 from websauna_migrate.revisions import Revision
@@ -140,13 +140,20 @@ class Checker:
             owner = owners.get(key)
             if owner is not None and owner != package:
                 table = full_name(*key)
+                script = self.snapshot.lineages[package].revisions[revision]
+                moved = key in [split_name(text) for text, _ in script.takes_tables]
+                remedy = (
+                    f'Move its class to "{package}", or name the owner there: info={{"package": '
+                    f'"{package}"}}.'
+                    if moved
+                    else f"Hand it over with: ws-alembic move-table {table} {package} {owner}, or "
+                    f'move its class back to "{package}".'
+                )
                 yield CheckProblem(
                     "moved",
                     owner,
                     f'Table "{table}" is in the models of package "{owner}", but by the scripts '
-                    f'it belongs to package "{package}" since revision "{revision}". Hand it over '
-                    f"with: ws-alembic move-table {table} {package} {owner}, or move its class to "
-                    f'"{package}".',
+                    f'it belongs to package "{package}" since revision "{revision}". {remedy}',
                     fatal=False,
                     details=key,
                 )

@@ -24,6 +24,7 @@ from sqlalchemy.engine import URL, Connection
 from websauna_migrate.alembic_internals import LoadedScriptDirectory, ProxiedEnvironment
 from websauna_migrate.errors import MigrationError
 from websauna_migrate.packages import MigrationPackage
+from websauna_migrate.type_memory import TypeMemory
 
 __all__ = ["AlembicOptions", "PackageEnvironment", "run_migrations"]
 
@@ -83,6 +84,7 @@ class PackageEnvironment:
         self.on_error = on_error
         self.config = self._make_config(engine_options)
         self._scripts: LoadedScriptDirectory | None = None
+        self.types = TypeMemory()
         #: What the template's ``env.py`` gave to :func:`run_migrations`, once it has been run.
         self.standard_options: Mapping[str, Any] | None = None
 
@@ -179,6 +181,7 @@ class PackageEnvironment:
                 "did not call context.run_migrations(). Nothing was changed. See Alembic's "
                 "documentation of env.py, or replace it by the two lines of the template.",
             )
+        self.types.keep(environment.memo)
 
     @contextmanager
     def attached(self, environment: BoundEnvironment) -> Iterator[None]:
@@ -209,6 +212,8 @@ class BoundEnvironment(ProxiedEnvironment):
         self.output = output
         self.rows = rows
         self.insisted = insisted
+        #: The named types that the step created, see :mod:`websauna_migrate.type_memory`.
+        self.memo: dict[str, Any] = {}
 
     def configure(self, *args: Any, **kwargs: Any) -> None:
         """Configure as ``env.py`` says, but for what the service is answerable for."""
@@ -235,6 +240,8 @@ class BoundEnvironment(ProxiedEnvironment):
         if self.owner.url is not None and self.owner.url.get_backend_name() == "sqlite":
             kwargs["transactional_ddl"] = True
         super().configure(**kwargs)
+        self.memo = self.get_context().impl.memo
+        self.owner.types.attach(self.memo, self.run_connection)
         if self.rows is not None and self.run_connection is not None:
             self.get_context().get_current_heads = self.known_heads  # type: ignore[method-assign]
 

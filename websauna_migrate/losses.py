@@ -21,24 +21,31 @@ __all__ = ["Loss", "MovedTableDropped", "find_losses", "plan_downgrade_without_l
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """A table that a downgrade of its former package would drop.
+    """A table, or a column of one, that a downgrade of its former package would drop.
 
     :ivar table: as the script names it
     :ivar given: the revision that gave it away
     :ivar receiver: the package that has it now
     :ivar dropped: the revision whose downgrade drops it
+    :ivar column: the column, ``None`` where the whole table goes
     """
 
     table: str
     given: Revision
     receiver: str
     dropped: Revision
+    column: str | None = None
 
     def __str__(self) -> str:
         """Return the fact as a clause."""
+        what = (
+            f'table "{self.table}" with its rows'
+            if self.column is None
+            else f'column "{self.column}" of table "{self.table}"'
+        )
         return (
-            f'the downgrade of "{self.dropped}" ("{self.dropped.path}") drops table '
-            f'"{self.table}" with its rows, which "{self.given}" gave to "{self.receiver}"'
+            f'the downgrade of "{self.dropped}" ("{self.dropped.path}") drops {what}, which '
+            f'"{self.given}" gave to "{self.receiver}"'
         )
 
 
@@ -55,7 +62,7 @@ class MovedTableDropped(MigrationError, RuntimeError):
         super().__init__(
             f"The downgrade would drop what belongs to another package, and nothing was run:{lines}"
             f'\nKeep it: downgrade "{first.dropped.package}" to "{first.dropped.id}" and no '
-            "further. Add `--cascade` to drop it with all its rows."
+            "further. Add `--cascade` to drop it with all that is in it."
         )
 
 
@@ -70,9 +77,9 @@ def find_losses(going: Iterable[Revision], asked: Collection[str] = ()) -> tuple
     for revision in going:
         package = revision.package
         if any(package == giver for giver, _ in given):
-            for key in dropped_by(revision):
+            for key, column in dropped_by(revision):
                 if move := given.get((package, key)):
-                    found.append(Loss(*move, revision))
+                    found.append(Loss(*move, revision, column))
         # What was said last counts: a table may have come back.
         for text, receiver in revision.gives_tables:
             move = None if receiver in asked else (text, revision, receiver)
@@ -82,14 +89,14 @@ def find_losses(going: Iterable[Revision], asked: Collection[str] = ()) -> tuple
     return tuple(found)
 
 
-def dropped_by(revision: Revision) -> Iterator[Key]:
-    """Yield the tables that the downgrade of a revision drops, read from its source."""
+def dropped_by(revision: Revision) -> Iterator[tuple[Key, str | None]]:
+    """Yield the tables, and columns, that the downgrade of a revision drops, by its source."""
     from websauna_migrate.script_reader import read_effects
 
     source = Path(revision.path).read_text(encoding="utf-8")
     for effect in read_effects(source, revision.path, "downgrade"):
-        if effect.kind == "drop_table":
-            yield effect.schema, effect.name
+        if effect.kind in ("drop_table", "drop_column"):
+            yield (effect.schema, effect.name), effect.column
 
 
 def plan_downgrade_without_loss(
