@@ -80,6 +80,8 @@ class MigrationService:
         self.options = AlembicOptions()
         #: Told in words when a run has to wait for another one.
         self.on_wait: Callable[[str], None] | None = None
+        #: Read scripts from their text and remember it; else import every script.
+        self.use_index = True
         self.ledger = Ledger(settings.version_table_schema)
         self._packages: dict[str, MigrationPackage] = {}
 
@@ -602,7 +604,13 @@ class MigrationService:
     # Helpers of the methods above
 
     def _snapshot(self, may_be_missing: Iterable[str] = ()) -> Snapshot:
-        return Snapshot(self.packages, self.settings, self.options, may_be_missing=may_be_missing)
+        return Snapshot(
+            self.packages,
+            self.settings,
+            self.options,
+            may_be_missing=may_be_missing,
+            use_index=self.use_index,
+        )
 
     def make_engine(self) -> Engine:
         """Return a new engine of the service's own: no pool, and SQLite's DDL in transactions."""
