@@ -25,7 +25,7 @@ from alembic.autogenerate.render import (
 from alembic.config import Config
 from alembic.ddl.impl import DefaultImpl
 from alembic.runtime.environment import EnvironmentContext
-from alembic.runtime.migration import MigrationContext
+from alembic.runtime.migration import MigrationContext, RevisionStep
 from alembic.script.base import Script, ScriptDirectory
 from alembic.script.revision import RevisionMap
 from alembic.util import memoized_property
@@ -35,14 +35,17 @@ from sqlalchemy.engine.reflection import Inspector
 if TYPE_CHECKING:
     from websauna_migrate.revisions import Revision as KnownRevision
     from websauna_migrate.revision_reader import ScriptReader
+    from websauna_migrate.steps import Step
 
 __all__ = [
     "BoundedComparison",
     "LazyScript",
     "LinearRevisionMap",
     "LoadedScriptDirectory",
+    "PlannedStep",
     "ProxiedEnvironment",
     "in_batch",
+    "planned_step",
     "render_type",
 ]
 
@@ -172,6 +175,61 @@ class LoadedScriptDirectory(ScriptDirectory):
 
     def _load_revisions(self) -> Iterator[Script]:
         return (LazyScript(self.reader, revision) for revision in self.reader.revisions)
+
+
+class PlannedStep(RevisionStep):
+    """A step of which the plan knows the history table's rows before and after.
+
+    ``RevisionStep`` finds them out by walking through all ancestors of the rows, at each step.
+    """
+
+    def __init__(self, scripts: LoadedScriptDirectory, step: Step) -> None:
+        super().__init__(
+            scripts.revision_map,
+            scripts.get_revision(step.revision.id),
+            step.direction == "upgrade",
+        )
+        self._gone = sorted(step.rows_before - step.rows_after)
+        self._new = sorted(step.rows_after - step.rows_before)
+
+    def should_delete_branch(self, heads: set[str]) -> bool:
+        """Tell whether one row goes, and none comes."""
+        return len(self._gone) == 1 and not self._new
+
+    def should_create_branch(self, heads: set[str]) -> bool:
+        """Tell whether one row comes, and none goes."""
+        return len(self._new) == 1 and not self._gone
+
+    def should_merge_branches(self, heads: set[str]) -> bool:
+        """Tell whether one row comes in place of several."""
+        return len(self._gone) > 1 and len(self._new) == 1
+
+    def merge_branch_idents(self, heads: set[str]) -> tuple[list[str], str, str]:
+        """Return the rows that go, and the last of them with what it becomes."""
+        return self._gone[:-1], self._gone[-1], self._new[0]
+
+    def should_unmerge_branches(self, heads: set[str]) -> bool:
+        """Tell whether several rows come in place of one."""
+        return len(self._gone) == 1 and len(self._new) > 1
+
+    def unmerge_branch_idents(self, heads: set[str]) -> tuple[str, str, tuple[str, ...]]:
+        """Return a row with what it becomes, and the rows that come besides."""
+        return self._gone[0], self._new[-1], tuple(self._new[:-1])
+
+    def update_version_num(self, heads: set[str]) -> tuple[str, str]:
+        """Return a row with what it becomes."""
+        (gone,), (new,) = self._gone, self._new
+        return gone, new
+
+
+def planned_step(scripts: LoadedScriptDirectory, step: Step) -> RevisionStep:
+    """Return a step of a plan as Alembic runs it."""
+    rows = step.rows_before, step.rows_after
+    if min(len(rows[0] - rows[1]), len(rows[1] - rows[0])) > 1 or rows[0] == rows[1]:
+        # No single step of Alembic's changes rows like that; let it say what is wrong.
+        script = scripts.get_revision(step.revision.id)
+        return RevisionStep(scripts.revision_map, script, step.direction == "upgrade")
+    return PlannedStep(scripts, step)
 
 
 def render_type(type_: Any, autogen_context: Any) -> str:

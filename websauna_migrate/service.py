@@ -11,8 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from alembic.util import rev_id as new_revision_id
-from alembic.util.exc import CommandError
 from sqlalchemy import Engine, Table
 from sqlalchemy.engine import URL, make_url
 from zope.interface import implementer
@@ -263,7 +261,7 @@ class MigrationService:
         output = io.StringIO()
         if direction == "ensure_version":
             names = self._select(packages)
-            render_rows(snapshot, {name: ((), ()) for name in names}, output, create=True)
+            render_rows(snapshot, dict.fromkeys(names, ((), ())), output, create=True)
             return output.getvalue()
         applied, targets = self._offline_range(snapshot, revision, packages, direction)
         if direction == "stamp":
@@ -433,6 +431,9 @@ class MigrationService:
         rev_id: str | None = None,
         splice: bool = False,
     ) -> tuple[CreatedScript, ...]:
+        from alembic.util import rev_id as new_revision_id
+        from alembic.util.exc import CommandError
+
         from websauna_migrate.autogenerate import RevisionFailed, created
 
         selected = self._select(packages)
