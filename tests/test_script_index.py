@@ -1,3 +1,4 @@
+# ruff: noqa: F811
 """The index of revision scripts: never wrong, never needed, never somebody else's."""
 
 from __future__ import annotations
@@ -281,10 +282,10 @@ def test_two_processes_at_once(workshop: Workshop, tmp_path: Path, cache_folder:
         "    i.save()\n"
     )
     directory = workshop.root / "indexed" / "alembic"
-    words = [sys.executable, "-c", program, os.getcwd(), str(directory), str(tmp_path / "c")]
+    words = [sys.executable, "-c", program, str(Path.cwd()), str(directory), str(tmp_path / "c")]
     both = [subprocess.Popen([*words, name]) for name in ("one", "two")]
     assert [one.wait(120) for one in both] == [0, 0]
-    assert all(not name.startswith(".") for name in os.listdir(tmp_path / "c"))
+    assert all(not one.name.startswith(".") for one in (tmp_path / "c").iterdir())
 
 
 def test_the_default_folder_follows_the_platform(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,3 +1,4 @@
+# ruff: noqa: E501, RUF001
 """Reading a script's text gives what importing it gives, whatever the text is."""
 
 from __future__ import annotations

@@ -34,6 +34,8 @@ READER = f"1 {sys.version_info[0]}.{sys.version_info[1]} {sys.flags.optimize} " 
     ATTRIBUTES
 )
 
+COMMON = frozenset({"id", "down_revisions", "doc"})
+
 #: Of a file that is not in an index: time of change, of status change, size, and inode.
 Stamp = Sequence[int]
 
@@ -158,6 +160,15 @@ def is_settled(stamp: Stamp, now: int) -> bool:
 
 def revision_of(package: str, path: str, literals: Literals) -> Revision:
     """Return a script's revision from what the script says."""
+    if literals.keys() <= COMMON:
+        # The usual case, ten thousand times.
+        return Revision(
+            package,
+            literals["id"],  # type: ignore[arg-type]
+            tuple(literals.get("down_revisions", ())),
+            doc=literals.get("doc", ""),  # type: ignore[arg-type]
+            path=path,
+        )
     return Revision(
         package=package,
         path=path,
