@@ -17,11 +17,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from apps import Workshop, workshop  # noqa: F401 - a fixture
-from websauna_migrate import script_index
+from websauna_migrate import script_index, script_literals
 from websauna_migrate.cache import Cache, default_folder
+from websauna_migrate.revision_reader import ScriptBroken, ScriptChanged
 from websauna_migrate.revisions import Revision
 from websauna_migrate.script_index import ScriptIndex, list_script_files, revision_of
-from websauna_migrate.revision_reader import ScriptBroken, ScriptChanged
 
 SCRIPT = '''"""{message}"""
 revision = "{revision}"
@@ -47,13 +47,13 @@ def directory(tmp_path: Path) -> Path:
 def reads(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bytes]]:
     """The texts that were read, and not known from an index."""
     found: list[bytes] = []
-    original = script_index.read_literals
+    original = script_literals.read_literals
 
     def read(source: bytes) -> Any:
         found.append(source)
         return original(source)
 
-    monkeypatch.setattr(script_index, "read_literals", read)
+    monkeypatch.setattr(script_literals, "read_literals", read)
     monkeypatch.setattr(script_index, "SETTLED_NS", 0)
     yield found
 

@@ -10,16 +10,28 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from websauna_migrate.cache import Cache
 from websauna_migrate.revisions import Revision
-from websauna_migrate.script_literals import ATTRIBUTES, Literals, read_literals
 
-__all__ = ["ScriptFile", "ScriptIndex", "list_script_files"]
+__all__ = ["ATTRIBUTES", "MAPPINGS", "Literals", "ScriptFile", "ScriptIndex", "list_script_files"]
+
+#: The names in a script by the attributes of :class:`.Revision` that they are the values of.
+ATTRIBUTES: Mapping[str, str] = {
+    field.name: {"id": "revision", "down_revisions": "down_revision"}.get(field.name, field.name)
+    for field in fields(Revision)
+    if field.name not in ("package", "doc", "path")
+}
+
+#: Those whose values are dictionaries in a script, and pairs in a revision.
+MAPPINGS = frozenset(f.name for f in fields(Revision) if "tuple[tuple" in str(f.type))
+
+#: The attributes of :class:`.Revision` that are not empty, but for ``package`` and ``path``.
+Literals = dict[str, "str | tuple[Any, ...]"]
 
 #: Alembic's own rule for a file that is a revision script.
 SCRIPT_NAME = re.compile(r"(?!\.\#|__init__).*\.py$")
@@ -126,6 +138,9 @@ class ScriptIndex:
             self._kept[file.path] = known
             literals: Literals = known[1]
             return literals
+        # Mostly, it is not needed.
+        from websauna_migrate.script_literals import read_literals
+
         now = time.time_ns()
         try:
             source = Path(file.path).read_bytes()

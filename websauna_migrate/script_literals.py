@@ -12,26 +12,11 @@ from __future__ import annotations
 import ast
 import re
 import sys
-from collections.abc import Iterator, Mapping
-from dataclasses import fields
-from typing import Any
+from collections.abc import Iterator
 
-from websauna_migrate.revisions import Revision
+from websauna_migrate.script_index import ATTRIBUTES, MAPPINGS, Literals
 
-__all__ = ["ATTRIBUTES", "Literals", "read_literals"]
-
-#: The names in a script by the attributes of :class:`.Revision` that they are the values of.
-ATTRIBUTES: Mapping[str, str] = {
-    field.name: {"id": "revision", "down_revisions": "down_revision"}.get(field.name, field.name)
-    for field in fields(Revision)
-    if field.name not in ("package", "doc", "path")
-}
-
-#: Those whose values are dictionaries in a script, and pairs in a revision.
-MAPPINGS = frozenset(f.name for f in fields(Revision) if "tuple[tuple" in str(f.type))
-
-#: The attributes of :class:`.Revision` that are not empty, but for ``package`` and ``path``.
-Literals = dict[str, "str | tuple[Any, ...]"]
+__all__ = ["read_literals"]
 
 NAMES = {name: attribute for attribute, name in ATTRIBUTES.items()}
 
