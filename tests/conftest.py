@@ -24,6 +24,7 @@ from site import getsitepackages
 from typing import Any
 
 import pytest
+from apps import workshop  # noqa: F401 - a fixture of all tests
 from hypothesis import settings
 
 from databases import MariaDBServer, PostgreSQLServer, Unavailable, start_mariadb, start_postgresql
@@ -42,6 +43,15 @@ settings.register_profile(
     print_blob=True,
 )
 settings.load_profile("websauna_migrate")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A cache folder of the tests' own, for this process and those that it starts."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(folder))
+        yield folder / "websauna_migrate"
 
 
 # Which databases were tested

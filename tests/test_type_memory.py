@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import sqlalchemy as sa
 
-from apps import Workshop, workshop  # noqa: F401 - a fixture
+from apps import Workshop
 from test_service import tables
 from websauna_migrate.runner import StepFailed
 

@@ -66,6 +66,9 @@ def includeme(config: Configurator) -> None:
         its history table; default: ``alembic_history_`` and the dotted name with ``_``
     ``websauna_migrate.version_table_schema``
         schema of all history tables and of the ledger; default: the database's own
+    ``websauna_migrate.cache``
+        folder where it is kept what revision scripts say of themselves, or ``off``; default:
+        ``websauna_migrate`` in ``$XDG_CACHE_HOME``, else in ``~/.cache``
     ``websauna_migrate.lock_wait``
         seconds to wait for another run, default 300; 0 fails at once
     ``websauna_migrate.lock_timeout_ms``

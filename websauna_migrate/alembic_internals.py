@@ -7,10 +7,11 @@ an upstream release changes one of them.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Protocol
 
 import alembic.context  # noqa: F401 - it is what fills EnvironmentContext's setups
 from alembic.autogenerate import RevisionContext
@@ -26,16 +27,27 @@ from alembic.autogenerate.render import (
 from alembic.config import Config
 from alembic.ddl.impl import DefaultImpl
 from alembic.runtime.environment import EnvironmentContext
-from alembic.runtime.migration import MigrationContext
+from alembic.runtime.migration import MigrationContext, RevisionStep
 from alembic.script.base import Script, ScriptDirectory
+from alembic.script.revision import RevisionMap
+from alembic.util import memoized_property
 from sqlalchemy import Column, Table
 from sqlalchemy.engine.reflection import Inspector
 
+if TYPE_CHECKING:
+    from websauna_migrate.revision_reader import ScriptReader
+    from websauna_migrate.revisions import Revision as KnownRevision
+    from websauna_migrate.steps import Step
+
 __all__ = [
     "BoundedComparison",
+    "LazyScript",
+    "LinearRevisionMap",
     "LoadedScriptDirectory",
+    "PlannedStep",
     "ProxiedEnvironment",
     "in_batch",
+    "planned_step",
     "render_column",
     "render_server_default",
     "render_type",
@@ -54,6 +66,69 @@ class ProxiedEnvironment(EnvironmentContext):
         cls._setups[cls] = cls._setups[EnvironmentContext]
 
 
+class LinearRevisionMap(RevisionMap):
+    """Alembic's map of a package's scripts, made in linear time.
+
+    ``RevisionMap._revision_map`` looks at the ancestors of each revision with dependencies, and at
+    the descendants of each with a branch label: quadratic in their number. :class:`.Lineage` knows
+    the same of all revisions at once.
+    """
+
+    def __init__(self, generator: Callable[[], Iterable[Script]], reader: ScriptReader) -> None:
+        super().__init__(generator)
+        self._reader = reader
+
+    @memoized_property
+    def _revision_map(self) -> dict[Any, Any]:
+        lineage = self._reader.lineage
+        found: dict[Any, Any] = {script.revision: script for script in self._generator()}
+        for id_, script in found.items():
+            position = lineage.position(id_)
+            script.nextrev = frozenset(lineage.children(id_))
+            script._all_nextrev = frozenset(lineage.ids[p] for p in lineage.all_up[position])
+            script.branch_labels = set(lineage.labels_of(id_))
+            script._resolved_dependencies = lineage.dependencies(id_)
+            down = lineage.revisions[id_].down_revisions
+            script._normalized_resolved_dependencies = tuple(
+                one for one in lineage.normalized_down_revisions(id_) if one not in down
+            )
+        scripts = list(found.values())
+        self.heads = tuple(s.revision for s in scripts if s.is_head)
+        self._real_heads = tuple(s.revision for s in scripts if s._is_real_head)
+        self.bases = tuple(s.revision for s in scripts if s.is_base)
+        self._real_bases = tuple(s.revision for s in scripts if s._is_real_base)
+        for label, id_ in lineage.labels.items():
+            found[label] = found[id_]
+        found[None] = found[()] = None
+        return found
+
+
+class LazyScript(Script):
+    """A script that is known from its text, and imported when its module is asked for."""
+
+    def __init__(self, reader: ScriptReader, revision: KnownRevision) -> None:
+        self._reader = reader
+        self._known = revision
+        self.path = revision.path
+        # Script's own constructor asks the module for everything.
+        super(Script, self).__init__(
+            revision.id,
+            revision.down_revisions,
+            dependencies=revision.depends_on,
+            branch_labels=revision.branch_labels,
+        )
+
+    @property
+    def module(self) -> ModuleType:  # type: ignore[override]
+        """The script's module; it is verified to say what the text said."""
+        return self._reader.imported(self._known).module
+
+    @property
+    def longdoc(self) -> str:
+        """The script's docstring."""
+        return self._known.doc
+
+
 class LoadedScriptDirectory(ScriptDirectory):
     """A script directory whose files are read once, by a reader that names what is wrong.
 
@@ -61,13 +136,10 @@ class LoadedScriptDirectory(ScriptDirectory):
     methods read the same files again and report a broken one without naming it.
     """
 
-    on_error: Callable[[Path, BaseException], None] | None = None
-    _loaded: list[Script] | None = None
+    reader: ScriptReader
 
     @classmethod
-    def load(
-        cls, config: Config, on_error: Callable[[Path, BaseException], None] | None = None
-    ) -> LoadedScriptDirectory:
+    def load(cls, config: Config, reader: ScriptReader) -> LoadedScriptDirectory:
         """Return the script directory that a configuration names; its files are read later."""
         plain = ScriptDirectory.from_config(config)
         scripts = cls(
@@ -83,29 +155,13 @@ class LoadedScriptDirectory(ScriptDirectory):
             # Its messages go to stdout, where results belong.
             messaging_opts={"quiet": True},
         )
-        scripts.on_error = on_error
+        scripts.reader = reader
+        scripts.revision_map = LinearRevisionMap(scripts._load_revisions, reader)
         return scripts
 
-    def load_scripts(self) -> list[Script]:
-        """Return the scripts of all version locations, in file order.
-
-        What ``on_error`` raises for a file that cannot be read comes through.
-        """
-        if self._loaded is None:
-            scripts = []
-            for path in self.list_files():
-                try:
-                    script = Script._from_path(self, path)
-                except (KeyboardInterrupt, GeneratorExit):
-                    raise
-                except BaseException as exc:
-                    if self.on_error is not None:
-                        self.on_error(path, exc)
-                    raise
-                if script is not None:
-                    scripts.append(script)
-            self._loaded = scripts
-        return self._loaded
+    def import_script(self, path: Path) -> Script | None:
+        """Import a file; ``None`` if it is no revision script after all."""
+        return Script._from_path(self, path)
 
     def list_files(self) -> list[Path]:
         """Return the files that may be revision scripts, each real file once."""
@@ -116,8 +172,68 @@ class LoadedScriptDirectory(ScriptDirectory):
                     found.setdefault(path.resolve())
         return list(found)
 
+    def get_revision(self, id_: str) -> Script:
+        """Return a revision; one that is named in full is found at once."""
+        found = self.revision_map._revision_map.get(id_)
+        return found if isinstance(found, Script) else super().get_revision(id_)
+
     def _load_revisions(self) -> Iterator[Script]:
-        return iter(self.load_scripts())
+        return (LazyScript(self.reader, revision) for revision in self.reader.revisions)
+
+
+class PlannedStep(RevisionStep):
+    """A step of which the plan knows the history table's rows before and after.
+
+    ``RevisionStep`` finds them out by walking through all ancestors of the rows, at each step.
+    """
+
+    def __init__(self, scripts: LoadedScriptDirectory, step: Step) -> None:
+        super().__init__(
+            scripts.revision_map,
+            scripts.get_revision(step.revision.id),
+            step.direction == "upgrade",
+        )
+        self._gone = sorted(step.rows_before - step.rows_after)
+        self._new = sorted(step.rows_after - step.rows_before)
+
+    def should_delete_branch(self, heads: set[str]) -> bool:
+        """Tell whether one row goes, and none comes."""
+        return len(self._gone) == 1 and not self._new
+
+    def should_create_branch(self, heads: set[str]) -> bool:
+        """Tell whether one row comes, and none goes."""
+        return len(self._new) == 1 and not self._gone
+
+    def should_merge_branches(self, heads: set[str]) -> bool:
+        """Tell whether one row comes in place of several."""
+        return len(self._gone) > 1 and len(self._new) == 1
+
+    def merge_branch_idents(self, heads: set[str]) -> tuple[list[str], str, str]:
+        """Return the rows that go, and the last of them with what it becomes."""
+        return self._gone[:-1], self._gone[-1], self._new[0]
+
+    def should_unmerge_branches(self, heads: set[str]) -> bool:
+        """Tell whether several rows come in place of one."""
+        return len(self._gone) == 1 and len(self._new) > 1
+
+    def unmerge_branch_idents(self, heads: set[str]) -> tuple[str, str, tuple[str, ...]]:
+        """Return a row with what it becomes, and the rows that come besides."""
+        return self._gone[0], self._new[-1], tuple(self._new[:-1])
+
+    def update_version_num(self, heads: set[str]) -> tuple[str, str]:
+        """Return a row with what it becomes."""
+        (gone,), (new,) = self._gone, self._new
+        return gone, new
+
+
+def planned_step(scripts: LoadedScriptDirectory, step: Step) -> RevisionStep:
+    """Return a step of a plan as Alembic runs it."""
+    rows = step.rows_before, step.rows_after
+    if min(len(rows[0] - rows[1]), len(rows[1] - rows[0])) > 1 or rows[0] == rows[1]:
+        # No single step of Alembic's changes rows like that; let it say what is wrong.
+        script = scripts.get_revision(step.revision.id)
+        return RevisionStep(scripts.revision_map, script, step.direction == "upgrade")
+    return PlannedStep(scripts, step)
 
 
 def render_type(type_: Any, autogen_context: Any) -> str:

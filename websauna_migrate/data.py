@@ -21,7 +21,6 @@ from typing import Any
 
 import transaction
 import zope.sqlalchemy
-from alembic import op
 from sqlalchemy.engine import Connection
 from sqlalchemy.orm import Session
 from zope.sqlalchemy.datamanager import STATUS_CHANGED
@@ -154,6 +153,8 @@ def step_connection() -> Connection:
     :raises UsageError: if there is none
     """
     try:
+        from alembic import op
+
         context = op.get_context()
     except NameError:
         context = None

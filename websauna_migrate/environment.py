@@ -9,29 +9,34 @@ package's history table and its URL in place of what the script gives, and leave
 
 from __future__ import annotations
 
-import logging.config
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
 from sqlalchemy.engine import URL, Connection
 
-from websauna_migrate.alembic_internals import LoadedScriptDirectory, ProxiedEnvironment
+from websauna_migrate.cache import Cache
 from websauna_migrate.errors import MigrationError
 from websauna_migrate.packages import MigrationPackage
+from websauna_migrate.revision_reader import ScriptReader
 from websauna_migrate.type_memory import TypeMemory
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+    from alembic.runtime.migration import MigrationContext
+
+    from websauna_migrate.alembic_internals import LoadedScriptDirectory
+    from websauna_migrate.bound_environment import BoundEnvironment
 
 __all__ = ["AlembicOptions", "PackageEnvironment", "run_migrations"]
 
 #: Where a running environment is found by the template's ``env.py``.
 ATTRIBUTE = "websauna_migrate"
 
-Steps = Callable[[Any, MigrationContext], Sequence[Any]]
+Steps = Callable[[Any, "MigrationContext"], Sequence[Any]]
 
 
 class EnvironmentFailure(MigrationError, RuntimeError):
@@ -75,20 +80,29 @@ class PackageEnvironment:
         engine_options: Mapping[str, Any],
         schema: str | None,
         options: AlembicOptions,
-        on_error: Callable[[Path, BaseException], None] | None = None,
+        cache: Cache | None = None,
     ) -> None:
+        """Describe the environment; nothing of Alembic is needed before something is to run.
+
+        :param cache: where what was read of scripts is kept; ``None`` to import them all
+        """
         self.package = package
         self.url = url
         self.schema = schema
         self.options = options
-        self.on_error = on_error
-        self.config = self._make_config(engine_options)
+        self.engine_options = engine_options
+        self.cache = cache
         self._scripts: LoadedScriptDirectory | None = None
         self.types = TypeMemory()
+        self._reader: ScriptReader | None = None
         #: What the template's ``env.py`` gave to :func:`run_migrations`, once it has been run.
         self.standard_options: Mapping[str, Any] | None = None
 
-    def _make_config(self, engine_options: Mapping[str, Any]) -> Config:
+    @cached_property
+    def config(self) -> Config:
+        """Alembic's configuration, as ``env.py`` sees it."""
+        from alembic.config import Config
+
         config = Config(ini_section=self.options.main_section)
         for section, values in self.options.sections.items():
             for key, value in values.items():
@@ -102,7 +116,7 @@ class PackageEnvironment:
             )
         if self.url is not None:
             main["sqlalchemy.url"] = self.url.render_as_string(hide_password=False)
-        main.update({key: str(value) for key, value in engine_options.items()})
+        main.update({key: str(value) for key, value in self.engine_options.items()})
         for key, value in main.items():
             config.set_main_option(key, value.replace("%", "%%"))
         config.cmd_opts = self.options.arguments
@@ -116,15 +130,35 @@ class PackageEnvironment:
         return self.package.script_directory.is_dir()
 
     @property
+    def reader(self) -> ScriptReader:
+        """What reads the scripts, each once."""
+        if self._reader is None:
+            # A script that has no source is known by an import alone.
+            self._reader = ScriptReader(
+                self.package,
+                lambda: self.scripts,
+                cache=None if self._alembic_flag("sourceless") else self.cache,
+                recursive=self._alembic_flag("recursive_version_locations"),
+            )
+        return self._reader
+
+    @property
     def scripts(self) -> LoadedScriptDirectory:
-        """The script directory, its files read once."""
+        """Alembic's script directory, whose scripts are imported when they are needed."""
         if self._scripts is None:
-            self._scripts = LoadedScriptDirectory.load(self.config, self.on_error)
+            from websauna_migrate.alembic_internals import LoadedScriptDirectory
+
+            self._scripts = LoadedScriptDirectory.load(self.config, self.reader)
         return self._scripts
 
     def forget_scripts(self) -> None:
         """Read the script directory again when it is needed next."""
-        self._scripts = None
+        self._scripts = self._reader = None
+
+    def _alembic_flag(self, name: str) -> bool:
+        """Return one of Alembic's own options that is ``true`` or not."""
+        section = self.options.sections.get(self.options.main_section, {})
+        return any(key.lower() == name and value == "true" for key, value in section.items())
 
     def run(
         self,
@@ -146,6 +180,8 @@ class PackageEnvironment:
             them
         :raises EnvironmentFailure: when ``env.py`` never ran the migrations
         """
+        from websauna_migrate.bound_environment import BoundEnvironment, logging_left_alone
+
         called = False
 
         def work(rows: Any, context: MigrationContext) -> Sequence[Any]:
@@ -193,116 +229,6 @@ class PackageEnvironment:
             del self.config.attributes[ATTRIBUTE]
 
 
-class BoundEnvironment(ProxiedEnvironment):
-    """Alembic's environment, bound to a package and to the run's own connection."""
-
-    def __init__(
-        self,
-        owner: PackageEnvironment,
-        *,
-        connection: Connection | None,
-        output: TextIO | None,
-        rows: tuple[str, ...] | None,
-        insisted: dict[str, Any],
-        **options: Any,
-    ) -> None:
-        super().__init__(owner.config, owner.scripts, **options)
-        self.owner = owner
-        self.run_connection = connection
-        self.output = output
-        self.rows = rows
-        self.insisted = insisted
-        #: The named types that the step created, see :mod:`websauna_migrate.type_memory`.
-        self.memo: dict[str, Any] = {}
-
-    def configure(self, *args: Any, **kwargs: Any) -> None:
-        """Configure as ``env.py`` says, but for what the service is answerable for."""
-        # The first parameter, and the only one that scripts give by position.
-        if args:
-            kwargs["connection"] = args[0]
-        for key in ("connection", "url", "dialect_name"):
-            kwargs.pop(key, None)
-        if self.run_connection is not None:
-            kwargs["connection"] = self.run_connection
-            kwargs.pop("literal_binds", None)
-        else:
-            assert self.owner.url is not None
-            kwargs["url"] = self.owner.url
-            kwargs["literal_binds"] = True
-            kwargs["output_buffer"] = self.output
-        for key, value in self.insisted.items():
-            combine = COMBINED.get(key)
-            given = kwargs.get(key)
-            kwargs[key] = combine(given, value) if combine and given is not None else value
-        kwargs["version_table"] = self.owner.package.history_table
-        kwargs["version_table_schema"] = self.owner.schema
-        kwargs["transaction_per_migration"] = True
-        if self.owner.url is not None and self.owner.url.get_backend_name() == "sqlite":
-            kwargs["transactional_ddl"] = True
-        super().configure(**kwargs)
-        self.memo = self.get_context().impl.memo
-        self.owner.types.attach(self.memo, self.run_connection)
-        if self.rows is not None and self.run_connection is not None:
-            self.get_context().get_current_heads = self.known_heads  # type: ignore[method-assign]
-
-    def known_heads(self) -> tuple[str, ...]:
-        """Return the rows that the run knows, in place of Alembic's query for them.
-
-        The transaction of the step begins here, so that a history table that is made for the
-        first revision is part of it.
-        """
-        assert self.run_connection is not None and self.rows is not None
-        if not self.run_connection.in_transaction():
-            self.run_connection.begin()
-        return self.rows
-
-    def run_standard(self, options: Mapping[str, Any]) -> None:
-        """Do what every ``env.py`` does, with ``options`` for ``context.configure``."""
-        self.configure(**{"target_metadata": list(self.owner.package.metadata), **options})
-        with self.begin_transaction():
-            self.run_migrations()
-
-
-def both(first: Any, second: Any) -> Any:
-    """Return a filter that includes what both filters include."""
-    return lambda *args: first(*args) and second(*args)
-
-
-def either(first: Any, second: Any) -> Any:
-    """Return a renderer that asks the second where the first leaves it to the default."""
-
-    def render(*args: Any) -> Any:
-        rendered = first(*args)
-        return second(*args) if rendered is False else rendered
-
-    return render
-
-
-def in_turn(first: Any, second: Any) -> Any:
-    """Return a hook that calls one after the other; each may be one or a collection of them."""
-    functions = [f for hooks in (first, second) for f in ([hooks] if callable(hooks) else hooks)]
-
-    def call(*args: Any, **kwargs: Any) -> None:
-        for function in functions:
-            function(*args, **kwargs)
-
-    return call
-
-
-#: Options that ``env.py`` and the service both have a say in; in all others the service insists.
-COMBINED: Mapping[str, Callable[[Any, Any], Any]] = {
-    "include_name": both,
-    "include_object": both,
-    "render_item": either,
-    "process_revision_directives": in_turn,
-    "on_version_apply": in_turn,
-    "compare_type": lambda given, ours: given,
-    "compare_server_default": lambda given, ours: given,
-    "render_as_batch": lambda given, ours: given,
-    "include_schemas": lambda given, ours: given or ours,
-}
-
-
 def run_migrations(**options: Any) -> None:
     """Run a package's migrations; the whole of the template's ``env.py``.
 
@@ -315,6 +241,8 @@ def run_migrations(**options: Any) -> None:
     """
     from alembic import context
 
+    from websauna_migrate.bound_environment import BoundEnvironment
+
     environment = context.config.attributes.get(ATTRIBUTE)
     if isinstance(environment, BoundEnvironment):
         environment.owner.standard_options = options
@@ -323,27 +251,3 @@ def run_migrations(**options: Any) -> None:
         from websauna_migrate.plain_alembic import run_plain
 
         run_plain(options)
-
-
-@contextmanager
-def logging_left_alone(path: str | None) -> Iterator[None]:
-    """Keep an older ``env.py`` from setting up logging again.
-
-    ``fileConfig(config.config_file_name)`` is in every ``env.py`` of Alembic's own templates.
-    Logging was set up from the application's INI already, includes and all, and a second reading
-    of the bare file would fail without them, silence existing loggers, or log to stdout.
-    """
-    original = logging.config.fileConfig
-
-    def file_config(fname: Any, *args: Any, **kwargs: Any) -> None:
-        if fname is None or (
-            path is not None and isinstance(fname, (str, os.PathLike)) and os.fspath(fname) == path
-        ):
-            return
-        original(fname, *args, **kwargs)
-
-    logging.config.fileConfig = file_config
-    try:
-        yield
-    finally:
-        logging.config.fileConfig = original

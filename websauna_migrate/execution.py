@@ -8,14 +8,12 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from alembic.runtime.migration import MigrationContext, MigrationStep
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from websauna_migrate.blockers import Blocker, BlockerWatch, blockers_of_file
-from websauna_migrate.data import data_of_step
 from websauna_migrate.database import connect, hide_password, one_line
 from websauna_migrate.environment import PackageEnvironment
 from websauna_migrate.errors import MigrationError
@@ -41,6 +39,9 @@ from websauna_migrate.statements import (
 from websauna_migrate.steps import Step
 from websauna_migrate.stopping import CutOff, StopNow, Stopping
 from websauna_migrate.timeouts import Timeouts, timeouts_of_script
+
+if TYPE_CHECKING:
+    from alembic.runtime.migration import MigrationContext
 
 __all__ = ["RunContext", "StepRunner", "Waiting", "clean", "is_transactional", "lock_problem"]
 
@@ -173,6 +174,8 @@ class StepRunner:
     ) -> None:
         """Run a step once. In an atomic run the caller's transaction is open, and stays so."""
         run = self.run_context
+        from websauna_migrate.alembic_internals import planned_step
+
         environment = run.environments[step.package]
         scripts = environment.scripts
         script = scripts.get_revision(step.revision.id)
@@ -183,12 +186,7 @@ class StepRunner:
                 raise HistoryMoved
             if run.atomic:
                 context.autocommit_block = refuse_autocommit  # type: ignore[method-assign]
-            make = (
-                MigrationStep.upgrade_from_script
-                if step.direction == "upgrade"
-                else MigrationStep.downgrade_from_script
-            )
-            revision_step = make(scripts.revision_map, script)
+            revision_step = planned_step(scripts, step)
             revision_step.migration_fn = self._marked(
                 step,
                 revision_step.migration_fn,
@@ -235,6 +233,8 @@ class StepRunner:
     ) -> Callable[..., None]:
         """Return a script's function with the marker in front of it."""
         run = self.run_context
+
+        from websauna_migrate.data import data_of_step
 
         @functools.wraps(function)
         def marked(**arguments: Any) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 
-from sqlalchemy import Column, MetaData, String, Table, inspect, literal, select, union_all
+from sqlalchemy import Column, MetaData, String, Table, inspect, text
 from sqlalchemy.engine import Connection
 
 __all__ = [
@@ -38,6 +38,15 @@ def history_table_name(package: str) -> str:
 
 def list_history_tables(connection: Connection, schema: str | None = None) -> frozenset[str]:
     """Return the names of all tables of a schema; one query."""
+    if connection.dialect.name == "postgresql":
+        # As the inspector does it, which takes longer to write the query than to run it.
+        where = "n.nspname = :schema" if schema else "pg_catalog.pg_table_is_visible(c.oid)"
+        query = text(
+            "SELECT c.relname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n "
+            f"ON n.oid = c.relnamespace WHERE {where} AND c.relkind IN ('r', 'p') "
+            "AND n.nspname != 'pg_catalog'"
+        )
+        return frozenset(connection.scalars(query, {"schema": schema} if schema else {}))
     return frozenset(inspect(connection).get_table_names(schema=schema))
 
 
@@ -51,13 +60,16 @@ def read_rows(
     names = sorted(tables)
     rows: dict[str, list[str]] = {name: [] for name in names}
     # SQLite allows 500 terms in a compound SELECT.
+    quote = connection.dialect.identifier_preparer.quote
+    prefix = f"{quote(schema)}." if schema else ""
     for start in range(0, len(names), 400):
-        queries = []
-        for name in names[start : start + 400]:
-            table = version_table(name, schema)
-            queries.append(select(literal(name).label("history_table"), table.c.version_num))
-        for name, row in connection.execute(union_all(*queries)):
-            rows[name].append(row)
+        # Nothing of it is anybody's input, and the expression language takes longer than the query.
+        query = " UNION ALL ".join(
+            f"SELECT {number}, version_num FROM {prefix}{quote(names[number])}"
+            for number in range(start, min(start + 400, len(names)))
+        )
+        for number, row in connection.exec_driver_sql(query):
+            rows[names[number]].append(row)
     return {name: tuple(sorted(found)) for name, found in rows.items()}
 
 

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 from zope.interface import Attribute, Interface
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from sqlalchemy import Table
 
     from websauna_migrate.plan import Plan
@@ -270,6 +272,12 @@ class IMigrationService(Interface):
             means the applied revisions. Only ``current`` needs the database.
         :returns: a tuple of :class:`websauna_migrate.results.HistoryEntry`
         """
+
+    def entries(revisions: Iterable[Revision]) -> tuple[HistoryEntry, ...]:
+        """Return what listings say of some revisions, newest first. No database access."""
+
+    def one_look() -> AbstractContextManager[None]:
+        """Read the scripts once for all that this thread asks within a ``with`` block."""
 
     def show(revision: str, *, packages: Packages = None) -> tuple[HistoryEntry, ...]:
         """Return the revisions named by a symbol: a tuple of HistoryEntry."""

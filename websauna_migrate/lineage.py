@@ -194,6 +194,18 @@ class Lineage:
         """Return the revisions that name this one as ``down_revision``."""
         return self._ids(self.up[self._positions[revision_id]])
 
+    def dependencies(self, revision_id: str) -> tuple[str, ...]:
+        """Return the revisions that ``depends_on`` means, labels resolved."""
+        return self._ids(self._dependencies.get(self._positions[revision_id], ()))
+
+    def is_head(self, revision_id: str) -> bool:
+        """Tell whether no ``down_revision`` names a revision."""
+        return not self.up[self._positions[revision_id]]
+
+    def is_effective_head(self, revision_id: str) -> bool:
+        """Tell whether neither ``down_revision`` nor ``depends_on`` names a revision."""
+        return not self.all_up[self._positions[revision_id]]
+
     def is_branch_point(self, revision_id: str) -> bool:
         """Tell whether several revisions name this one as ``down_revision``."""
         return len(self.up[self._positions[revision_id]]) > 1

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
-from alembic.runtime.migration import MigrationContext, MigrationStep
 from sqlalchemy import delete, insert
 from sqlalchemy.schema import CreateTable
 
@@ -15,6 +14,9 @@ from websauna_migrate.plan import Plan, Step
 from websauna_migrate.runner import ALEMBIC
 from websauna_migrate.snapshot import Snapshot
 from websauna_migrate.stamping import full_version_table
+
+if TYPE_CHECKING:
+    from alembic.runtime.migration import MigrationContext
 
 __all__ = ["ScriptNotOffline", "render_rows", "render_sql"]
 
@@ -42,17 +44,11 @@ def render_sql(snapshot: Snapshot, plan: Plan, output: TextIO, *, tag: str | Non
 
 def render_step(snapshot: Snapshot, step: Step, output: TextIO, tag: str | None) -> None:
     """Write the SQL of one step."""
-    environment = snapshot.environments[step.package]
-    scripts = environment.scripts
-    script = scripts.get_revision(step.revision.id)
-    make = (
-        MigrationStep.upgrade_from_script
-        if step.direction == "upgrade"
-        else MigrationStep.downgrade_from_script
-    )
+    from websauna_migrate.alembic_internals import planned_step
 
+    environment = snapshot.environments[step.package]
     def steps(rows: Any, context: MigrationContext) -> Sequence[Any]:
-        return [make(scripts.revision_map, script)]
+        return [planned_step(environment.scripts, step)]
 
     try:
         environment.run(

@@ -5,14 +5,13 @@ from __future__ import annotations
 import functools
 import io
 import re
+import threading
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from alembic.util import rev_id as new_revision_id
-from alembic.util.exc import CommandError
 from sqlalchemy import Engine, Table
 from sqlalchemy.engine import URL, make_url
 from zope.interface import implementer
@@ -87,6 +86,10 @@ class MigrationService:
         self.options = AlembicOptions()
         #: Told in words when a run has to wait for another one.
         self.on_wait: Callable[[str], None] | None = None
+        #: Read scripts from their text and remember it; else import every script.
+        self.use_index = True
+        #: In a thread, the scripts as :meth:`one_look` saw them.
+        self._look = threading.local()
         self.ledger = Ledger(settings.version_table_schema)
         self._packages: dict[str, MigrationPackage] = {}
 
@@ -446,6 +449,9 @@ class MigrationService:
         rev_id: str | None = None,
         splice: bool = False,
     ) -> tuple[CreatedScript, ...]:
+        from alembic.util import rev_id as new_revision_id
+        from alembic.util.exc import CommandError
+
         from websauna_migrate.autogenerate import RevisionFailed, created
 
         selected = self._select(packages)
@@ -567,6 +573,13 @@ class MigrationService:
             ordered = [one for one in ordered if one.id in inside.get(one.package, ())]
         return tuple(self._entry(snapshot, revision) for revision in ordered)
 
+    def entries(self, revisions: Iterable[Revision]) -> tuple[HistoryEntry, ...]:
+        snapshot = self._snapshot()
+        graph = snapshot.graph
+        nodes = {graph.node(revision) for revision in revisions}
+        ordered = sorted(nodes, key=lambda node: graph.places[node], reverse=True)
+        return tuple(self._entry(snapshot, graph.revisions[node]) for node in ordered)
+
     def show(self, revision: str, *, packages: Packages = None) -> tuple[HistoryEntry, ...]:
         snapshot = self._snapshot()
         selected = self._select(packages)
@@ -605,8 +618,8 @@ class MigrationService:
             revision=revision,
             labels=tuple(sorted(lineage.labels_of(revision.id))),
             children=lineage.children(revision.id),
-            is_head=revision.id in lineage.heads,
-            is_effective_head=revision.id in lineage.effective_heads,
+            is_head=lineage.is_head(revision.id),
+            is_effective_head=lineage.is_effective_head(revision.id),
             is_branch_point=lineage.is_branch_point(revision.id),
             is_merge_point=lineage.is_merge_point(revision.id),
             requires=tuple(
@@ -617,7 +630,25 @@ class MigrationService:
     # Helpers of the methods above
 
     def _snapshot(self, may_be_missing: Iterable[str] = ()) -> Snapshot:
-        return Snapshot(self.packages, self.settings, self.options, may_be_missing=may_be_missing)
+        held: Snapshot | None = getattr(self._look, "snapshot", None)
+        if held is not None and not may_be_missing:
+            return held
+        return Snapshot(
+            self.packages,
+            self.settings,
+            self.options,
+            may_be_missing=may_be_missing,
+            use_index=self.use_index,
+        )
+
+    @contextmanager
+    def one_look(self) -> Iterator[None]:
+        """Read the scripts once for all that this thread asks within the block."""
+        self._look.snapshot = self._snapshot()
+        try:
+            yield
+        finally:
+            self._look.snapshot = None
 
     def make_engine(self) -> Engine:
         """Return a new engine of the service's own: no pool, and SQLite's DDL in transactions."""
@@ -689,7 +720,20 @@ class MigrationService:
         _ = snapshot.graph
         if direction == "downgrade" and is_missing_file(self.url):
             return Run(uuid.uuid4().hex, direction)
-        return self._runner(snapshot, options).run(direction, planner)
+
+        def make_plan(applied: Mapping[str, tuple[str, ...]]) -> Plan:
+            plan = planner(applied)
+            # A script that is broken shall be found before the first step, not between two.
+            for step in plan.steps:
+                _ = snapshot.environments[step.package].scripts.get_revision(
+                    step.revision.id
+                ).module
+            return plan
+
+        if is_missing_file(self.url):
+            # The file of an SQLite database is not made for a run that cannot begin.
+            make_plan(dict.fromkeys(self._packages, ()))
+        return self._runner(snapshot, options).run(direction, make_plan)
 
     def _planner(
         self,

@@ -46,6 +46,7 @@ class Settings:
     :ivar engine_options: the application's ``sqlalchemy.*`` settings but for the URL and the pool
     :ivar version_table_schema: schema of the history tables and the ledger
     :ivar package: the application's own package, where it is not the one that Pyramid knows
+    :ivar cache: the folder where indexes are kept, ``off`` for none, ``None`` for the default
     :ivar lock_wait: seconds to wait for another run, at least 0; 0 fails at once
     :ivar lock_timeout_ms: how long a statement of a step first waits for a table's lock
     :ivar lock_timeout_max_ms: up to what the wait rises from attempt to attempt
@@ -60,6 +61,7 @@ class Settings:
     engine_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
     version_table_schema: str | None = None
     package: str | None = None
+    cache: str | None = None
     script_location: Mapping[str, str] = field(default_factory=dict)
     version_locations: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     version_table: Mapping[str, str] = field(default_factory=dict)
@@ -202,6 +204,7 @@ def read_render_types(key: str, value: Any) -> str:
 READERS: Mapping[str, Callable[[str, Any], Any]] = {
     "package": read_text,
     "version_table_schema": read_text,
+    "cache": read_text,
     "lock_wait": read_seconds,
     "lock_budget": read_seconds,
     "lock_timeout_ms": read_milliseconds,

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from alembic.runtime.migration import MigrationContext
 from sqlalchemy import MetaData, Table, delete, insert, inspect
 from sqlalchemy.engine import Connection
 
 from websauna_migrate.histories import version_table
+
+if TYPE_CHECKING:
+    from alembic.runtime.migration import MigrationContext
 
 __all__ = ["write_rows"]
 
@@ -33,6 +36,8 @@ def write_rows(
 
 def create_history_table(connection: Connection, name: str, schema: str | None) -> None:
     """Create a history table."""
+    from alembic.runtime.migration import MigrationContext
+
     context = MigrationContext.configure(connection)
     full_version_table(context, name, schema).create(connection)
 

@@ -14,12 +14,12 @@ from sqlalchemy import Column, Table
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import DefaultClause
 
+from websauna_migrate.autogenerate.checks import final_name, unquoted
 from websauna_migrate.autogenerate.operations import ScriptOp
 from websauna_migrate.autogenerate.owned import Key, OwnedObjects
 from websauna_migrate.autogenerate.reflection import Reflection
 from websauna_migrate.autogenerate.renames import BadRename, ColumnRename, Renames, TableRename
 from websauna_migrate.autogenerate.shadow import applicable_checks
-from websauna_migrate.autogenerate.checks import final_name, unquoted
 
 __all__ = ["Renaming", "applicable"]
 

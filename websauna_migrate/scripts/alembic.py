@@ -135,11 +135,13 @@ class CommandLine(alembic.config.CommandLine):
             sections = application.sections()
             if options.name not in sections and options.name != DEFAULT_SECTION:
                 raise NoSection(options.name, application.ini)
+            service.use_index = not options.no_index
             service.use_ini(application.ini, sections, options.name, cmd_opts=options)
             packages = packages_of(verb, asked, service)
             if not options.quiet:
                 Progress(sys.stderr).subscribe(env["registry"], service)
-            return verb.run(Call(options, service, packages, output)) or 0
+            with service.one_look():
+                return verb.run(Call(options, service, packages, output)) or 0
 
     def run_alembics_own(self, options: Namespace, output: Output) -> None:
         """Run a command that needs no application, with Alembic's own templates."""
@@ -213,6 +215,12 @@ def add_global_arguments(group: ArgumentGroup) -> None:
         action="store_true",
         help="No progress, no summary, no log lines below a warning on the terminal; "
         "what a command was asked to show, and errors, are printed all the same",
+    )
+    group.add_argument(
+        "--no-index",
+        action="store_true",
+        help="Import every revision script, rather than read what it says of itself from its text "
+        "and from the index in the user's cache folder",
     )
 
 

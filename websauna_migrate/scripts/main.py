@@ -9,18 +9,20 @@ import signal
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import plaster
 import plaster_pastedeploy
 from pyramid.exceptions import ConfigurationError, ConfigurationExecutionError
 from sqlalchemy.engine import URL
 
-from websauna_migrate.clients import Client
 from websauna_migrate.errors import MigrationError
 from websauna_migrate.loader import config_uri
 from websauna_migrate.scripts.output import reserve_stdout
 from websauna_migrate.settings import SettingError, parse_url
+
+if TYPE_CHECKING:
+    from websauna_migrate.clients import Client
 
 __all__ = ["ClientNotStarted", "IniUnreadable", "become", "console_script", "database_url"]
 

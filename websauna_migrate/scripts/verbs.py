@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from websauna_migrate.errors import MigrationError, UsageError
 from websauna_migrate.failures import INTERRUPTED
 from websauna_migrate.interfaces import IMigrationService
-from websauna_migrate.results import CreatedScript, HistoryEntry, PackageState, Run
+from websauna_migrate.results import CreatedScript, Run
 from websauna_migrate.scripts import render, render_history, render_runs
 from websauna_migrate.scripts.output import Output
 from websauna_migrate.scripts.signals import stop_signals
@@ -107,7 +107,11 @@ def current(call: Call) -> int:
         call.output.lines(
             render_history.render_current(
                 states,
-                installed_history(call, states),
+                call.service.entries(
+                    revision
+                    for state in states
+                    for revision in (*state.applied, *state.implied)
+                ),
                 url=call.service.url.render_as_string(hide_password=True),
                 verbose=call.options.verbose,
                 several=call.several,
@@ -128,8 +132,9 @@ class NotAtHead(MigrationError):
 
 def heads(call: Call) -> None:
     """Print the newest revisions of the scripts."""
-    entries = call.service.history(packages=call.packages)
+    service = call.service
     resolve = call.options.resolve_dependencies
+    entries = service.entries(service.heads(packages=call.packages))
     if call.options.json:
         newest = [e for e in entries if (e.is_effective_head if resolve else e.is_head)]
         call.output.lines([render.to_json(newest)])
@@ -438,12 +443,6 @@ def write_created(call: Call, created: Iterable[CreatedScript]) -> None:
 
 
 # What rendering needs besides
-
-
-def installed_history(call: Call, states: Iterable[PackageState]) -> tuple[HistoryEntry, ...]:
-    """Return the histories of packages that stand somewhere: they say what is a head."""
-    names = tuple(state.package for state in states if state.installed and state.applied)
-    return tuple(call.service.history(packages=names)) if names else ()
 
 
 def applied_rows(call: Call) -> dict[str, frozenset[str]]:

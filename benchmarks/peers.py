@@ -1,0 +1,96 @@
+"""The others: each in an environment of its own, and a Django project of the same tables."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+from workloads import Workload
+
+__all__ = ["django_project", "environment_of"]
+
+REQUIREMENTS = {
+    "alembic": ("alembic", "psycopg2-binary"),
+    "flask": ("Flask-Migrate", "psycopg2-binary"),
+    "django": ("Django", "psycopg2-binary"),
+}
+
+
+def environment_of(peer: str, folder: Path) -> str:
+    """Return the Python of a peer's environment, which is made if it is not there."""
+    root = folder / peer
+    python = root / "bin" / "python"
+    if not (root / "complete").exists():
+        print(f"installing {', '.join(REQUIREMENTS[peer])} ...", file=sys.stderr)
+        venv.create(root, with_pip=True, clear=True)
+        install = [str(python), "-m", "pip", "--disable-pip-version-check", "install", "-q"]
+        subprocess.run([*install, *REQUIREMENTS[peer]], check=True)
+        (root / "complete").touch()
+    return str(python)
+
+
+SETTINGS = """
+SECRET_KEY = "benchmark"
+USE_TZ = True
+DEFAULT_AUTO_FIELD = "django.db.models.AutoField"
+INSTALLED_APPS = {apps!r}
+DATABASES = {{"default": {database!r}}}
+"""
+
+MIGRATION = """from django.db import migrations, models
+
+
+class Migration(migrations.Migration):
+    initial = {initial}
+    dependencies = {dependencies!r}
+    operations = [{operation}]
+"""
+
+MANAGE = """import os, sys
+sys.path.insert(0, os.path.dirname(__file__))
+os.environ["DJANGO_SETTINGS_MODULE"] = "bench_settings"
+from django.core.management import execute_from_command_line
+execute_from_command_line(sys.argv)
+"""
+
+
+def django_project(work: Workload, database: dict[str, object]) -> Path:
+    """Write a Django project with the workload's tables; return its ``manage.py``."""
+    root = work.root / "django"
+    root.mkdir(exist_ok=True)
+    apps = [f"dj_{name}" for name in work.packages]
+    (root / "bench_settings.py").write_text(SETTINGS.format(apps=apps, database=database))
+    (root / "manage.py").write_text(MANAGE)
+    for app in apps:
+        folder = root / app / "migrations"
+        folder.mkdir(parents=True, exist_ok=True)
+        (root / app / "__init__.py").touch()
+        (folder / "__init__.py").touch()
+        models = ["from django.db import models\n"]
+        for number in range(work.revisions):
+            model = f"T{number // 3}"
+            if number % 3 == 0:
+                operation = (
+                    f"migrations.CreateModel(name={model!r}, fields=["
+                    "('id', models.IntegerField(primary_key=True, serialize=False)), "
+                    "('name', models.CharField(max_length=40, null=True))])"
+                )
+                models.append(
+                    f"class {model}(models.Model):\n    id = models.IntegerField(primary_key=True)\n"
+                    "    name = models.CharField(max_length=40, null=True)\n"
+                )
+            elif number % 3 == 1:
+                operation = f"migrations.AddField({model!r}, 'size', models.IntegerField(null=True))"
+                models[-1] += "    size = models.IntegerField(null=True)\n"
+            else:
+                index = f"models.Index(fields=['name'], name='{app}_{number}')"
+                operation = f"migrations.AddIndex({model!r}, {index})"
+                models[-1] += f"    class Meta:\n        indexes = [{index}]\n"
+            before = [(app, f"{number - 1:04}_step")] if number else []
+            (folder / f"{number:04}_step.py").write_text(
+                MIGRATION.format(initial=not number, dependencies=before, operation=operation)
+            )
+        (root / app / "models.py").write_text("\n\n".join(models))
+    return root / "manage.py"

@@ -1,0 +1,107 @@
+"""Writes ``docs/benchmarks.rst`` and its plots."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from measuring import Sample
+
+__all__ = ["Report", "plot"]
+
+
+class Report:
+    """A page of tables and plots."""
+
+    def __init__(self, title: str, introduction: str) -> None:
+        self.parts = [title, "=" * len(title), "", introduction, ""]
+
+    def section(self, title: str, text: str = "") -> None:
+        self.parts += [title, "-" * len(title), ""]
+        if text:
+            self.parts += [text, ""]
+
+    def table(self, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        widths = [max(map(len, column)) for column in zip(headings, *rows, strict=True)]
+        line = " ".join("=" * width for width in widths)
+        cells = [
+            " ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
+            for row in (headings, *rows)
+        ]
+        self.parts += [line, cells[0], line, *cells[1:], line, ""]
+
+    def samples(self, samples: Mapping[str, Sample], base: str, *, order: str = "cpu") -> None:
+        """Write a table of contenders.
+
+        :param base: the contender that the ratios refer to
+        """
+        rows = [
+            (
+                name,
+                f"{sample.median('wall'):.2f} ± {sample.spread('wall') / 2:.2f}",
+                f"{sample.median('cpu'):.2f} ± {sample.spread('cpu') / 2:.2f}",
+                f"{sample.median(order) / samples[base].median(order):.2f}",
+                f"{sample.median('memory'):.0f}",
+            )
+            for name, sample in samples.items()
+        ]
+        ratio = f"{order} / {base}"
+        self.table(("", "wall s", "CPU s", ratio, "peak MiB"), rows)
+
+    def image(self, name: str, alternative: str) -> None:
+        self.parts += [f".. image:: {name}", f"   :alt: {alternative}", ""]
+
+    def verdicts(self, verdicts: Sequence[tuple[str, str, bool]]) -> None:
+        """Write targets, what was measured, and whether it is met."""
+        self.table(
+            ("target", "measured", ""),
+            [(target, found, "met" if met else "**missed**") for target, found, met in verdicts],
+        )
+
+    def write(self, path: Path) -> None:
+        path.write_text("\n".join(self.parts).rstrip() + "\n")
+
+
+def plot(
+    path: Path, title: str, lines: Mapping[str, Sequence[tuple[float, float]]], x: str, y: str
+) -> None:
+    """Draw lines on logarithmic axes as an SVG."""
+    points = [point for line in lines.values() for point in line]
+    left, right = (math.log10(f(p[0] for p in points)) for f in (min, max))
+    low, high = (math.log10(f(p[1] for p in points)) for f in (min, max))
+    low, high = math.floor(low * 2) / 2, math.ceil(high * 2) / 2
+    width, height, edge = 640, 400, 60
+
+    def place(px: float, py: float) -> tuple[float, float]:
+        return (
+            edge + (math.log10(px) - left) / ((right - left) or 1) * (width - edge - 170),
+            height - edge - (math.log10(py) - low) / ((high - low) or 1) * (height - 2 * edge),
+        )
+
+    colours = ("#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#ff7f0e", "#8c564b")
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
+        'font-family="sans-serif" font-size="12">',
+        f'<rect width="{width}" height="{height}" fill="white"/>',
+        f'<text x="{edge}" y="24" font-size="15">{title}</text>',
+        f'<text x="{edge}" y="{height - 12}">{x}</text>',
+        f'<text x="{edge}" y="44">{y}</text>',
+    ]
+    for px in sorted({p[0] for p in points}):
+        at, _ = place(px, 10**low)
+        parts.append(f'<text x="{at:.0f}" y="{height - 36}" text-anchor="middle">{px:g}</text>')
+    for step in range(round((high - low) * 2) + 1):
+        value = 10 ** (low + step / 2)
+        _, at = place(10**left, value)
+        parts.append(f'<text x="{edge - 6}" y="{at:.0f}" text-anchor="end">{value:.2g}</text>')
+        parts.append(
+            f'<line x1="{edge}" x2="{width - 170}" y1="{at:.0f}" y2="{at:.0f}" stroke="#ddd"/>'
+        )
+    for number, (name, line) in enumerate(lines.items()):
+        colour = colours[number % len(colours)]
+        path_ = " ".join("{:.1f},{:.1f}".format(*place(*point)) for point in line)
+        parts.append(f'<polyline points="{path_}" fill="none" stroke="{colour}" stroke-width="2"/>')
+        at = 70 + 18 * number
+        parts.append(f'<text x="{width - 160}" y="{at}" fill="{colour}">{name}</text>')
+    path.write_text("\n".join([*parts, "</svg>"]) + "\n")

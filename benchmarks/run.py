@@ -1,0 +1,383 @@
+"""Measure everything, and write ``docs/benchmarks.rst``: ``python benchmarks/run.py [--quick]``.
+
+``--only NAME`` measures one part and prints it, and leaves the page alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import platform
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import psycopg2
+from measuring import Contender, Sample, measure
+from peers import django_project, environment_of
+from report import Report, plot
+from workloads import Workload, make_workload
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+PROGRAMS = Path(__file__).resolve().parent / "programs"
+sys.path.insert(0, str(REPOSITORY / "tests"))
+
+Verdict = tuple[str, str, bool]
+
+
+@dataclass
+class Bench:
+    """What all parts need."""
+
+    root: Path
+    peers: Path
+    quick: bool
+    postgresql: str
+    report: Report
+
+    def rounds(self, full: int) -> int:
+        return 2 if self.quick else full
+
+    def ours(self, work: Workload, *words: str, name: str = "", cache: str = "warm") -> Contender:
+        """Return ``ws-alembic`` with a command."""
+        folder = self.root / "caches" / work.root.name
+        prepare = None
+        if cache == "cold":
+            folder = self.root / "caches" / "cold"
+            prepare = _Remove(folder)
+        return Contender(
+            name or f"ws-alembic {words[0]}",
+            [[sys.executable, str(PROGRAMS / "ws.py"), "-c", str(work.root / "app.ini"),
+              "-x", "packages=all", *words]],
+            self.environment(work, folder),
+            prepare,
+        )  # fmt: skip
+
+    def environment(self, work: Workload, cache: Path | None = None) -> dict[str, str]:
+        path = os.pathsep.join([str(work.root), str(REPOSITORY)])
+        return {"PYTHONPATH": path, "XDG_CACHE_HOME": str(cache or self.root / "caches")}
+
+    def boot(self, work: Workload, ini: str = "app.ini", name: str = "boot") -> Contender:
+        return Contender(
+            name,
+            [[sys.executable, str(PROGRAMS / "boot.py"), str(work.root / ini)]],
+            self.environment(work),
+        )
+
+    def alembic(self, work: Workload, verb: str, *, loop: bool) -> Contender:
+        """Return Alembic alone, as one process or as one for each package."""
+        python = environment_of("alembic", self.peers)
+        inis = [str(work.root / "plain" / f"{name}.ini") for name in work.packages]
+        if loop:
+            commands = [[python, str(PROGRAMS / "alembic_loop.py"), verb, *inis]]
+        else:
+            words = [verb, "heads"] if verb == "upgrade" else [verb]
+            program = str(PROGRAMS / "alembic_process.py")
+            commands = [[python, program, "-c", ini, *words] for ini in inis]
+        return Contender(f"Alembic {verb}, {'a loop' if loop else 'processes'}", commands)
+
+    def django(self, work: Workload, *words: str) -> Contender:
+        python = environment_of("django", self.peers)
+        manage = django_project(work, django_database(work.url))
+        return Contender(f"Django {words[0]}", [[python, str(manage), *words]])
+
+
+class _Remove:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __call__(self) -> None:
+        subprocess.run(["rm", "-rf", str(self.folder)], check=True)
+
+
+def django_database(url: str) -> dict[str, object]:
+    if url.startswith("sqlite"):
+        return {"ENGINE": "django.db.backends.sqlite3", "NAME": url.partition("///")[2]}
+    from sqlalchemy.engine import make_url
+
+    parts = make_url(url)
+    return {
+        "ENGINE": "django.db.backends.postgresql",
+        **{"NAME": parts.database, "USER": parts.username, "PASSWORD": str(parts.password)},
+        **{"HOST": parts.host, "PORT": parts.port},
+    }
+
+
+@contextlib.contextmanager
+def cursor_of(url: str) -> Iterator[object]:
+    if url.startswith("sqlite"):
+        connection = sqlite3.connect(url.partition("///")[2])
+    else:
+        connection = psycopg2.connect(url.replace("postgresql+psycopg2:", "postgresql:"))
+    with contextlib.closing(connection):
+        yield connection.cursor()
+        connection.commit()
+
+
+def empty_database(url: str) -> None:
+    """Leave nothing in a database."""
+    if url.startswith("sqlite"):
+        Path(url.partition("///")[2]).unlink(missing_ok=True)
+        return
+    with cursor_of(url) as cursor:
+        cursor.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")  # type: ignore[attr-defined]
+
+
+def pretend_all_is_applied(work: Workload) -> None:
+    """Fill the history tables, for us and Django alike."""
+    empty_database(work.url)
+    with cursor_of(work.url) as cursor:
+        execute = cursor.execute  # type: ignore[attr-defined]
+        for name, head in work.heads().items():
+            table = f"alembic_history_{name}"
+            execute(f"CREATE TABLE {table} (version_num VARCHAR(32) NOT NULL PRIMARY KEY)")
+            execute(f"INSERT INTO {table} VALUES ('{head}')")
+
+
+def say(report: Report, samples: dict[str, Sample], base: str, order: str = "cpu") -> None:
+    report.samples(samples, base, order=order)
+    for name, sample in samples.items():
+        print(
+            f"  {name:<40} wall {sample.median('wall'):8.2f}  cpu {sample.median():8.2f}"
+            f"  {sample.median('memory'):5.0f} MiB"
+        )
+
+
+def at_most(text: str, found: float, limit: float, unit: str = "x") -> Verdict:
+    return f"{text}: at most {limit:g} {unit}", f"{found:.2f} {unit}", found <= limit
+
+
+def at_least(text: str, found: float, limit: float) -> Verdict:
+    return f"{text}: at least {limit:g} x", f"{found:.1f} x", found >= limit
+
+
+def small(bench: Bench) -> None:
+    """Measure one package with one revision."""
+    work = make_workload(
+        bench.root / "small", f"sqlite:///{bench.root}/small.sqlite", packages=1, revisions=1
+    )
+    pretend_all_is_applied(work)
+    time.sleep(3)
+    program = [sys.executable, str(PROGRAMS / "ws.py"), "--help"]
+    samples = measure(
+        [
+            bench.boot(work, "bare.ini", "boot, without websauna_migrate"),
+            bench.boot(work),
+            Contender("ws-alembic --help", [program], bench.environment(work)),
+            bench.ours(work, "current"),
+            bench.alembic(work, "current", loop=False),
+        ],
+        bench.rounds(11) * (3 if bench.quick else 1),
+    )
+    bench.report.section("One package, one revision", "SQLite.")
+    say(bench.report, samples, "boot")
+    boot = samples["boot"].median()
+    bare = samples["boot, without websauna_migrate"].median()
+    ours = samples["ws-alembic current"].median()
+    theirs = samples["Alembic current, processes"].median()
+    bench.report.verdicts(
+        [
+            at_most("--help above the boot", samples["ws-alembic --help"].median() - boot, 0.15, "s"),
+            at_most("current above the boot", ours - boot, 0.15, "s"),
+            at_most("current, to `alembic current` plus the bare boot", ours / (theirs + bare), 1),
+        ]
+    )
+
+
+def nothing(bench: Bench) -> None:
+    """Measure commands that find nothing to do."""
+    per = 100 if bench.quick else 500
+    work = make_workload(bench.root / "nothing", bench.postgresql, packages=20, revisions=per)
+    pretend_all_is_applied(work)
+    time.sleep(3)
+    verbs = ("current", "status", "upgrade", "heads", "history", "plan")
+    samples = measure(
+        [
+            bench.boot(work),
+            *(bench.ours(work, verb) for verb in verbs),
+            bench.ours(work, "status", name="ws-alembic status, cold cache", cache="cold"),
+            *(
+                bench.alembic(work, verb, loop=loop)
+                for verb in ("current", "upgrade", "heads", "history")
+                for loop in (False, True)
+                if loop or verb in ("current", "upgrade")
+            ),
+        ],
+        bench.rounds(5),
+    )
+    bench.report.section(
+        f"Nothing to do, 20 packages with {per} revisions each", "PostgreSQL; all is applied."
+    )
+    say(bench.report, samples, "boot")
+    verdicts = []
+    boot = samples["boot"].median()
+    for verb in ("upgrade", "current", "status"):
+        ours = samples[f"ws-alembic {verb}"]
+        peer = "upgrade" if verb == "upgrade" else "current"
+        processes = samples[f"Alembic {peer}, processes"]
+        loop = samples[f"Alembic {peer}, a loop"]
+        verdicts += [
+            at_least(f"{verb}, to processes", processes.median("wall") / ours.median("wall"), 14),
+            at_least(f"{verb}, to a loop", loop.median("wall") / ours.median("wall"), 4),
+            at_most(f"{verb}, CPU above the boot", ours.median() - boot, 0.35, "s"),
+            at_most(f"{verb}, memory to a loop", ours.median("memory") / loop.median("memory"), 1.3),
+        ]
+    for verb, peer in (("heads", "heads"), ("history", "history"), ("plan", "current")):
+        ratio = samples[f"Alembic {peer}, a loop"].median("wall") / samples[
+            f"ws-alembic {verb}"
+        ].median("wall")
+        verdicts.append(at_least(f"{verb}, to a loop of Alembic's {peer}", ratio, 4))
+    bench.report.verdicts(verdicts)
+
+
+def empty(bench: Bench) -> None:
+    """Measure an upgrade from empty."""
+    per = 20 if bench.quick else 100
+    for title, url in (
+        ("SQLite", f"sqlite:///{bench.root}/empty.sqlite"),
+        ("PostgreSQL", bench.postgresql),
+    ):
+        work = make_workload(bench.root / "empty", url, packages=20, revisions=per)
+        steps = bench.root / "steps.json"
+        steps.write_text(json.dumps({name: [*work.statements(name)] for name in work.packages}))
+        raw = [environment_of("alembic", bench.peers), str(PROGRAMS / "raw.py"), url, str(steps)]
+        contenders = [
+            Contender("driver alone", [raw]),
+            bench.ours(work, "-q", "upgrade", name="ws-alembic upgrade"),
+            bench.alembic(work, "upgrade", loop=True),
+            bench.alembic(work, "upgrade", loop=False),
+            bench.django(work, "migrate", "-v0"),
+        ]
+        fresh = [
+            Contender(c.name, c.commands, c.environment, lambda: empty_database(url))  # noqa: B023
+            for c in contenders
+        ]
+        time.sleep(3)
+        samples = measure(fresh, bench.rounds(3), warm=bench.quick)
+        bench.report.section(f"Upgrade from empty, 20 packages with {per} revisions each, {title}")
+        say(bench.report, samples, "driver alone", "wall")
+        wall = {name: sample.median("wall") for name, sample in samples.items()}
+        ours = wall["ws-alembic upgrade"]
+        bench.report.verdicts(
+            [
+                at_most("to the driver alone", ours / wall["driver alone"], 1.3),
+                at_least("to Alembic's processes", wall["Alembic upgrade, processes"] / ours, 3),
+                at_least("to Django", wall["Django migrate"] / ours, 4),
+            ]
+        )
+
+
+def growth(bench: Bench) -> None:
+    """Measure how a command grows with the number of revisions."""
+    sizes = (500, 1000, 2000) if bench.quick else (1_000, 5_000, 10_000, 20_000)
+    lines: dict[str, list[tuple[float, float]]] = {}
+    above: dict[str, list[float]] = {}
+    bench.report.section(
+        "Growth", "CPU seconds of ``ws-alembic status`` with all applied, the boot taken off; SQLite."
+    )
+    for size in sizes:
+        contenders = []
+        for packages, shape in ((1, "chain"), (1, "merged"), (20, "chain"), (20, "merged")):
+            name = f"{packages} package{'s' * (packages > 1)}, {shape}"
+            root = bench.root / f"growth-{size}-{packages}-{shape}"
+            url = f"sqlite:///{root}.sqlite"
+            work = make_workload(
+                root, url, packages=packages, revisions=size // packages, shape=shape
+            )
+            pretend_all_is_applied(work)
+            contenders += [
+                bench.boot(work, name=f"{name}, boot"),
+                bench.ours(work, "status", name=name),
+            ]
+        time.sleep(3)
+        samples = measure(contenders, bench.rounds(5))
+        for name, sample in samples.items():
+            if not name.endswith("boot"):
+                seconds = max(sample.median() - samples[f"{name}, boot"].median(), 0.001)
+                lines.setdefault(name, []).append((size, seconds))
+                above.setdefault(name, []).append(sample.median())
+                print(f"  {size:>6} {name:<24} {seconds:.2f}")
+    bench.report.table(
+        ("", *map(str, sizes), f"{sizes[-1]} to {sizes[-2]}"),
+        [
+            (
+                name,
+                *(f"{seconds:.2f}" for _, seconds in line),
+                f"{above[name][-1] / above[name][-2]:.2f} (whole process)",
+            )
+            for name, line in lines.items()
+        ],
+    )
+    bench.report.verdicts(
+        [
+            at_most(f"{name}, whole process", values[-1] / values[-2], 2.2)
+            for name, values in above.items()
+        ]
+    )
+    plot(REPOSITORY / "docs" / "growth.svg", "ws-alembic status", lines, "revisions", "CPU s")
+    bench.report.image("growth.svg", "CPU seconds by number of revisions")
+
+
+PARTS: dict[str, Callable[[Bench], None]] = {
+    "small": small,
+    "nothing": nothing,
+    "empty": empty,
+    "growth": growth,
+}
+
+
+def machine(server: str) -> str:
+    """Return what the figures depend on."""
+    names = ("websauna_migrate", "alembic", "SQLAlchemy", "pyramid", "psycopg2-binary")
+    versions = []
+    for name in names:
+        with contextlib.suppress(Exception):
+            versions.append(f"{name} {version(name)}")
+    cpu = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        cpu = next((line.split(":")[1].strip() for line in lines if "model name" in line), cpu)
+    load = ", ".join(f"{one:.1f}" for one in os.getloadavg())
+    return (
+        f"Measured by ``make bench`` on {time.strftime('%Y-%m-%d')}: {cpu}, {os.cpu_count()} cores, "
+        f"load {load} at the start, CPython {platform.python_version()}, {', '.join(versions)}, "
+        f"SQLite {sqlite3.sqlite_version}, PostgreSQL {server} on loopback. Contenders run in turn; "
+        "each figure is the median of whole processes, ± half of what lies between the fastest and "
+        "the slowest round. Read the ratios within a table, not the seconds."
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="small workloads, two rounds")
+    parser.add_argument("--only", choices=PARTS, action="append", help="measure this part")
+    parser.add_argument("--peers", type=Path, default=REPOSITORY / "build" / "bench")
+    options = parser.parse_args(argv)
+    from databases import start_postgresql
+
+    server = start_postgresql()
+    url = server.create_database().replace("postgresql:", "postgresql+psycopg2:", 1)
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        report = Report("Benchmarks", machine(server.version))
+        bench = Bench(Path(folder), options.peers, options.quick, url, report)
+        for name in options.only or PARTS:
+            print(name)
+            PARTS[name](bench)
+        if options.only:
+            print("\n".join(report.parts))
+        else:
+            report.write(REPOSITORY / "docs" / "benchmarks.rst")
+    server.stop()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,112 @@
+"""No command imports what it does not use."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+#: Modules by the first names of which a command that only looks has no use.
+FORBIDDEN = (
+    "rich",
+    "pytest",
+    "hypothesis",
+    "multiprocessing",
+    "websauna_migrate.autogenerate",
+    "websauna_migrate.created",
+    "websauna_migrate.plain_alembic",
+    "websauna_migrate.bound_environment",
+    "websauna_migrate.alembic_internals",
+    "websauna_migrate.create_table",
+)
+
+APP = """\
+from pyramid.config import Configurator
+
+
+def main(global_config, **settings):
+    config = Configurator(settings=settings)
+    config.include("websauna_migrate")
+    config.include("importing_package")
+    return config.make_wsgi_app()
+"""
+
+SCRIPT = 'revision = "a1"\ndown_revision = None\nimport a_script_was_imported\n'
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    versions = tmp_path / "importing_package" / "alembic" / "versions"
+    versions.mkdir(parents=True)
+    (versions / "a1.py").write_text(SCRIPT)
+    (tmp_path / "importing_package" / "__init__.py").write_text(
+        "def includeme(config):\n    config.add_migration_package()\n"
+    )
+    (tmp_path / "importing_app.py").write_text(APP)
+    (tmp_path / "app.ini").write_text(
+        "[app:main]\nuse = call:importing_app:main\nsqlalchemy.url = sqlite:///%(here)s/db.sqlite\n"
+    )
+    return tmp_path
+
+
+def modules_of(project: Path, *words: str, prepare: str = "") -> set[str]:
+    """Return the modules that a command has imported at its end."""
+    program = (
+        f"import sys; sys.path[:0] = [{str(project)!r}, {str(REPOSITORY)!r}]\n{prepare}\n"
+        "from websauna_migrate.scripts.alembic import main\n"
+        "try: status = main(sys.argv[1:])\n"
+        "except SystemExit as exc: status = exc.code\n"
+        "print(*sorted(sys.modules), sep='\\n', file=sys.stderr)\n"
+        "sys.exit(status)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, *words], capture_output=True, text=True, cwd=project
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return set(done.stderr.split())
+
+
+COMMANDS = [
+    ("--help",),
+    *(("-c", "app.ini", "-x", "packages=all", verb) for verb in ("heads", "history", "plan")),
+    *(("-c", "app.ini", "-x", "packages=all", verb) for verb in ("current", "status")),
+]
+
+
+def found(modules: set[str], names: tuple[str, ...]) -> set[str]:
+    return {m for m in modules if any(m == n or m.startswith(n + ".") for n in names)}
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=lambda words: words[-1])
+def test_a_command_that_looks(project: Path, words: tuple[str, ...]) -> None:
+    assert not found(modules_of(project, *words), FORBIDDEN)
+
+
+def test_an_upgrade_with_nothing_to_do(project: Path) -> None:
+    import sqlite3
+
+    with sqlite3.connect(project / "db.sqlite") as connection:
+        connection.execute("CREATE TABLE alembic_history_importing_package (version_num VARCHAR)")
+        connection.execute("INSERT INTO alembic_history_importing_package VALUES ('a1')")
+    connection.close()
+    modules = modules_of(project, "-c", "app.ini", "-x", "packages=all", "upgrade")
+    assert not found(modules, FORBIDDEN)
+
+
+def test_help_starts_neither_the_service_nor_a_driver(project: Path) -> None:
+    modules = modules_of(project, "--help")
+    assert not found(
+        modules, ("websauna_migrate.service", "websauna_migrate.runner", "psycopg2", "sqlite3")
+    )
+
+
+def test_the_service_needs_no_alembic() -> None:
+    program = "import sys, websauna_migrate.service; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, cwd=REPOSITORY, check=True
+    )
+    assert not found(set(done.stdout.split()), ("alembic", "mako"))

@@ -1,0 +1,152 @@
+"""Alembic's environment while a package's ``env.py`` runs, bound to the run's own connection."""
+
+from __future__ import annotations
+
+import logging.config
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TextIO
+
+from sqlalchemy.engine import Connection
+
+from websauna_migrate.alembic_internals import ProxiedEnvironment
+
+if TYPE_CHECKING:
+    from websauna_migrate.environment import PackageEnvironment
+
+__all__ = ["BoundEnvironment", "logging_left_alone"]
+
+
+class BoundEnvironment(ProxiedEnvironment):
+    """Alembic's environment, bound to a package and to the run's own connection."""
+
+    def __init__(
+        self,
+        owner: PackageEnvironment,
+        *,
+        connection: Connection | None,
+        output: TextIO | None,
+        rows: tuple[str, ...] | None,
+        insisted: dict[str, Any],
+        **options: Any,
+    ) -> None:
+        super().__init__(owner.config, owner.scripts, **options)
+        self.owner = owner
+        self.run_connection = connection
+        self.output = output
+        self.rows = rows
+        self.insisted = insisted
+        #: The named types that the step created, see :mod:`websauna_migrate.type_memory`.
+        self.memo: dict[str, Any] = {}
+
+    def configure(self, *args: Any, **kwargs: Any) -> None:
+        """Configure as ``env.py`` says, but for what the service is answerable for."""
+        # The first parameter, and the only one that scripts give by position.
+        if args:
+            kwargs["connection"] = args[0]
+        for key in ("connection", "url", "dialect_name"):
+            kwargs.pop(key, None)
+        if self.run_connection is not None:
+            kwargs["connection"] = self.run_connection
+            kwargs.pop("literal_binds", None)
+        else:
+            assert self.owner.url is not None
+            kwargs["url"] = self.owner.url
+            kwargs["literal_binds"] = True
+            kwargs["output_buffer"] = self.output
+        for key, value in self.insisted.items():
+            combine = COMBINED.get(key)
+            given = kwargs.get(key)
+            kwargs[key] = combine(given, value) if combine and given is not None else value
+        kwargs["version_table"] = self.owner.package.history_table
+        kwargs["version_table_schema"] = self.owner.schema
+        kwargs["transaction_per_migration"] = True
+        if self.owner.url is not None and self.owner.url.get_backend_name() == "sqlite":
+            kwargs["transactional_ddl"] = True
+        super().configure(**kwargs)
+        self.memo = self.get_context().impl.memo
+        self.owner.types.attach(self.memo, self.run_connection)
+        if self.rows is not None and self.run_connection is not None:
+            self.get_context().get_current_heads = self.known_heads  # type: ignore[method-assign]
+
+    def known_heads(self) -> tuple[str, ...]:
+        """Return the rows that the run knows, in place of Alembic's query for them.
+
+        The transaction of the step begins here, so that a history table that is made for the
+        first revision is part of it.
+        """
+        assert self.run_connection is not None and self.rows is not None
+        if not self.run_connection.in_transaction():
+            self.run_connection.begin()
+        return self.rows
+
+    def run_standard(self, options: Mapping[str, Any]) -> None:
+        """Do what every ``env.py`` does, with ``options`` for ``context.configure``."""
+        self.configure(**{"target_metadata": list(self.owner.package.metadata), **options})
+        with self.begin_transaction():
+            self.run_migrations()
+
+
+def both(first: Any, second: Any) -> Any:
+    """Return a filter that includes what both filters include."""
+    return lambda *args: first(*args) and second(*args)
+
+
+def either(first: Any, second: Any) -> Any:
+    """Return a renderer that asks the second where the first leaves it to the default."""
+
+    def render(*args: Any) -> Any:
+        rendered = first(*args)
+        return second(*args) if rendered is False else rendered
+
+    return render
+
+
+def in_turn(first: Any, second: Any) -> Any:
+    """Return a hook that calls one after the other; each may be one or a collection of them."""
+    functions = [f for hooks in (first, second) for f in ([hooks] if callable(hooks) else hooks)]
+
+    def call(*args: Any, **kwargs: Any) -> None:
+        for function in functions:
+            function(*args, **kwargs)
+
+    return call
+
+
+#: Options that ``env.py`` and the service both have a say in; in all others the service insists.
+COMBINED: Mapping[str, Callable[[Any, Any], Any]] = {
+    "include_name": both,
+    "include_object": both,
+    "render_item": either,
+    "process_revision_directives": in_turn,
+    "on_version_apply": in_turn,
+    "compare_type": lambda given, ours: given,
+    "compare_server_default": lambda given, ours: given,
+    "render_as_batch": lambda given, ours: given,
+    "include_schemas": lambda given, ours: given or ours,
+}
+
+
+@contextmanager
+def logging_left_alone(path: str | None) -> Iterator[None]:
+    """Keep an older ``env.py`` from setting up logging again.
+
+    ``fileConfig(config.config_file_name)`` is in every ``env.py`` of Alembic's own templates.
+    Logging was set up from the application's INI already, includes and all, and a second reading
+    of the bare file would fail without them, silence existing loggers, or log to stdout.
+    """
+    original = logging.config.fileConfig
+
+    def file_config(fname: Any, *args: Any, **kwargs: Any) -> None:
+        if fname is None or (
+            path is not None and isinstance(fname, (str, os.PathLike)) and os.fspath(fname) == path
+        ):
+            return
+        original(fname, *args, **kwargs)
+
+    logging.config.fileConfig = file_config
+    try:
+        yield
+    finally:
+        logging.config.fileConfig = original

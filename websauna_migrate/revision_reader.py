@@ -1,0 +1,209 @@
+"""A package's revision scripts as revisions: from the index, from their text, or imported."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from websauna_migrate.cache import Cache
+from websauna_migrate.errors import MigrationError
+from websauna_migrate.lineage import Lineage
+from websauna_migrate.packages import MigrationPackage
+from websauna_migrate.revisions import Revision
+from websauna_migrate.script_index import ScriptIndex, list_script_files, revision_of
+
+if TYPE_CHECKING:
+    from alembic.script.base import Script
+
+    from websauna_migrate.alembic_internals import LoadedScriptDirectory
+
+__all__ = ["ScriptBroken", "ScriptChanged", "ScriptReader", "to_revision"]
+
+
+class ScriptBroken(MigrationError, ValueError):
+    """A revision script cannot be read.
+
+    :ivar path: the script's file
+    """
+
+    def __init__(self, package: str, path: str, problem: str) -> None:
+        self.package = package
+        self.path = path
+        super().__init__(
+            f'Revision script "{path}" of package "{package}" cannot be read: {problem}\n'
+            "Correct the script, or remove it. Nothing was changed."
+        )
+
+
+class ScriptChanged(MigrationError, RuntimeError):
+    """A script says something else when it is imported than it said when it was read."""
+
+    def __init__(self, package: str, path: str) -> None:
+        self.package = package
+        self.path = path
+        super().__init__(
+            f'Revision script "{path}" of package "{package}" was changed while the command ran, '
+            "or computes what it says of itself in a way that its text does not show. Run the "
+            "command again; if that does not help, run it with --no-index."
+        )
+
+
+class ScriptReader:
+    """Reads the scripts of one package, once.
+
+    :ivar package: the package
+    :ivar recursive: whether folders below its version locations are looked into
+    """
+
+    def __init__(
+        self,
+        package: MigrationPackage,
+        scripts: Callable[[], LoadedScriptDirectory],
+        *,
+        cache: Cache | None,
+        recursive: bool = False,
+    ) -> None:
+        """Prepare for reading.
+
+        :param scripts: gives Alembic's script directory; called when a script has to be imported
+        :param cache: where the index is kept; ``None`` to import every script
+        """
+        self.package = package
+        self.recursive = recursive
+        self._scripts = scripts
+        self._cache = cache
+        self._imported: dict[str, Script] = {}
+
+    @cached_property
+    def revisions(self) -> list[Revision]:
+        """The revisions, in the order of the files.
+
+        :raises ScriptBroken: naming the file
+        """
+        if self._cache is None:
+            found = [self._import(str(path)) for path in self._scripts().list_files()]
+            return [revision for revision in found if revision is not None]
+        index = ScriptIndex(self._cache, self.package.script_directory)
+        name = self.package.name
+        revisions = []
+        files = list_script_files(self.package.version_locations, recursive=self.recursive)
+        for file in files:
+            literals = index.read(file)
+            if literals is not None:
+                revisions.append(revision_of(name, file.path, literals))
+            elif (revision := self._import(file.path)) is not None:
+                revisions.append(revision)
+        index.save()
+        return revisions
+
+    @cached_property
+    def lineage(self) -> Lineage:
+        """The revisions, connected.
+
+        :raises MigrationError: naming the script that is at fault
+        """
+        return Lineage(self.package.name, self.revisions)
+
+    def imported(self, revision: Revision) -> Script:
+        """Return the script of a revision, imported.
+
+        :raises ScriptBroken: if it cannot be imported
+        :raises ScriptChanged: if it is not what it was when it was read
+        """
+        script = self._imported.get(revision.path)
+        if script is None:
+            if self._import(revision.path) != revision:
+                raise ScriptChanged(self.package.name, revision.path)
+            script = self._imported[revision.path]
+        return script
+
+    def _import(self, path: str) -> Revision | None:
+        name = self.package.name
+        try:
+            script = self._scripts().import_script(Path(path))
+        except (KeyboardInterrupt, GeneratorExit):
+            raise
+        except BaseException as exc:
+            report(name, path, exc)
+        if script is None:
+            return None
+        self._imported[path] = script
+        return to_revision(name, script)
+
+
+def report(package: str, path: str, exc: BaseException) -> NoReturn:
+    """Name the script that cannot be imported."""
+    from alembic.util.exc import CommandError
+
+    if isinstance(exc, SyntaxError):
+        where = f"line {exc.lineno}: {exc.msg}" if exc.lineno else exc.msg
+        raise ScriptBroken(package, path, f"it has a syntax error in {where}.") from exc
+    if isinstance(exc, CommandError):
+        raise ScriptBroken(package, path, str(exc)) from exc
+    if isinstance(exc, AttributeError) and "down_revision" in str(exc):
+        raise ScriptBroken(package, path, 'it has no "down_revision".') from exc
+    lines = [
+        frame.lineno for frame in traceback.extract_tb(exc.__traceback__) if frame.filename == path
+    ]
+    where = f" in line {lines[-1]}" if lines else ""
+    raise ScriptBroken(package, path, f"it raises {type(exc).__name__}{where}: {exc}") from exc
+
+
+def to_revision(package: str, script: Script) -> Revision:
+    """Return a loaded script as plain data.
+
+    :raises ScriptBroken: when one of its identifiers is not a text or a sequence of texts
+    """
+    module = script.module
+
+    def texts(attribute: str) -> tuple[str, ...]:
+        value: Any = getattr(module, attribute, None)
+        if value is None:
+            return ()
+        if isinstance(value, str):
+            return (value,)
+        if isinstance(value, (tuple, list, set, frozenset)) and all(
+            isinstance(part, str) for part in value
+        ):
+            return tuple(sorted(value)) if isinstance(value, (set, frozenset)) else tuple(value)
+        raise ScriptBroken(
+            package,
+            script.path,
+            f"its {attribute} is {value!r}, neither a text nor a sequence of texts.",
+        )
+
+    def moved(attribute: str) -> tuple[tuple[str, str], ...]:
+        value: Any = getattr(module, attribute, None) or {}
+        if isinstance(value, dict) and all(
+            isinstance(part, str) and part for pair in value.items() for part in pair
+        ):
+            return tuple(sorted(value.items()))
+        raise ScriptBroken(
+            package,
+            script.path,
+            f"its {attribute} is {value!r}, not a dictionary of names and packages.",
+        )
+
+    if not isinstance(script.revision, str) or not script.revision:
+        raise ScriptBroken(
+            package, script.path, f"its revision is {script.revision!r}, not a text."
+        )
+    return Revision(
+        package=package,
+        id=script.revision,
+        down_revisions=texts("down_revision"),
+        depends_on=texts("depends_on"),
+        branch_labels=texts("branch_labels"),
+        requires=texts("requires"),
+        run_before=texts("run_before"),
+        replaces=texts("replaces"),
+        gives_tables=moved("gives_tables"),
+        takes_tables=moved("takes_tables"),
+        gives_types=moved("gives_types"),
+        takes_types=moved("takes_types"),
+        doc=script.longdoc,
+        path=script.path,
+    )
