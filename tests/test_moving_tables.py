@@ -521,7 +521,7 @@ def make_it_itself(path: str, requirement: str, create: str) -> None:
 
 
 def test_an_application_gives_a_table_to_an_add_on_that_others_use(
-    workshop: Workshop,  # noqa: F811
+    workshop: Workshop,
     make_url_of: Callable[[str], str],
 ) -> None:
     for name in ("addon", "fooapp"):
@@ -548,7 +548,7 @@ def test_an_application_gives_a_table_to_an_add_on_that_others_use(
 
 
 def test_the_former_owner_can_go_for_good(
-    workshop: Workshop,  # noqa: F811
+    workshop: Workshop,
     make_url_of: Callable[[str], str],
 ) -> None:
     for name in ("shop", "app"):
