@@ -511,8 +511,44 @@ def test_the_new_owner_drops_the_table(shop: Workshop, make_url_of: Callable[[st
     assert not {"offers", "customers"} & set(schema_of(url))
 
 
+def make_it_itself(path: str, requirement: str, create: str) -> None:
+    """Let the new owner's revision make the table itself, as the documentation says."""
+    source = Path(path).read_text()
+    assert requirement in source
+    source = source.replace(f"('{requirement}',)", "()")
+    guarded = f'if not sa.inspect(op.get_bind()).has_table("offers"):\n        {create}'
+    Path(path).write_text(source.replace("    pass\n", f"    {guarded}\n", 1))
+
+
+def test_an_application_gives_a_table_to_an_add_on_that_others_use(
+    workshop: Workshop,
+    make_url_of: Callable[[str], str],
+) -> None:
+    for name in ("addon", "fooapp"):
+        (workshop.package(name, None) / "alembic" / "versions").mkdir(parents=True)
+        shutil.copy(TEMPLATE, workshop.root / name / "alembic")
+    create = 'op.create_table("offers", sa.Column("id", sa.Integer, primary_key=True))'
+    workshop.script("fooapp", "f100", None, create, 'op.drop_table("offers")')
+    given, taken = workshop.service(make_url_of("one")).move_table("offers", "fooapp", "addon")
+    make_it_itself(taken.path, f"fooapp@{given.revision}", create)
+    path = Path(given.path)
+    path.write_text(path.read_text() + f"\nrun_before = ('addon@{taken.revision}',)\n")
+    for url, order in (
+        (make_url_of("one"), ("fooapp", "addon")),
+        (make_url_of("two"), ("addon", "fooapp")),
+    ):
+        for package in order:
+            workshop.service(url).upgrade(packages=package)
+        assert workshop.service(url).check().problems == ()
+        with pytest.raises(DowngradeRefused, match='drops table "offers"'):
+            workshop.service(url).uninstall("fooapp")
+    alone = workshop.service(make_url_of("alone"), "addon")
+    alone.upgrade()
+    assert schema_of(make_url_of("alone"))["offers"] == schema_of(make_url_of("one"))["offers"]
+
+
 def test_the_former_owner_can_go_for_good(
-    workshop: Workshop,  # noqa: F811
+    workshop: Workshop,
     make_url_of: Callable[[str], str],
 ) -> None:
     for name in ("shop", "app"):
@@ -524,15 +560,7 @@ def test_the_former_owner_can_go_for_good(
     given, taken = workshop.service(used).move_table("offers", "shop", "app")
     workshop.service(used).upgrade()
     execute(used, "INSERT INTO offers (id) VALUES (1)")
-    # As the documentation says: the new owner's revision makes the table by itself.
-    path = Path(taken.path)
-    source = path.read_text().replace(f"('shop@{given.revision}',)", "()")
-    source = source.replace(
-        "    pass\n",
-        f'    if not sa.inspect(op.get_bind()).has_table("offers"):\n        {create}\n',
-        1,
-    )
-    path.write_text(source)
+    make_it_itself(taken.path, f"shop@{given.revision}", create)
     service = workshop.service(used, "app")
     assert service.upgrade().steps == ()
     service.uninstall("shop", forget=True)

@@ -79,11 +79,16 @@ class Checker:
         for name in self.selected:
             revisions = waiting.get(name, ())
             if revisions:
+                many = (
+                    "1 revision that is"
+                    if len(revisions) == 1
+                    else f"{len(revisions)} revisions that are"
+                )
                 yield CheckProblem(
                     "pending",
                     name,
-                    f'Package "{name}" has {len(revisions)} revisions that are not applied. Run: '
-                    f"ws-alembic -x packages={name} upgrade",
+                    f'Package "{name}" has {many} not applied. Run: ws-alembic -x packages={name} '
+                    "upgrade",
                     details=tuple(revision.id for revision in revisions),
                 )
 
