@@ -1,0 +1,65 @@
+"""The command lines that only look, understood without Alembic, whose import takes longer.
+
+What is not exactly one of them is left to the whole parser: abbreviations, help, mistakes. A test
+compares the two.
+"""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from websauna_migrate.scripts.invocation import add_global_arguments, group_of
+from websauna_migrate.scripts.verbs import VERBS
+
+__all__ = ["QUICK", "quick_options"]
+
+VERBOSE: tuple[tuple[str, ...], dict[str, Any]] = (("-v", "--verbose"), {"action": "store_true"})
+
+#: Alembic's own arguments of the commands that are understood here.
+QUICK: dict[str, Sequence[tuple[tuple[str, ...], dict[str, Any]]]] = {
+    "current": (VERBOSE,),
+    "heads": (VERBOSE, (("--resolve-dependencies",), {"action": "store_true"})),
+    "history": (
+        VERBOSE,
+        (("-r", "--rev-range"), {}),
+        (("-i", "--indicate-current"), {"action": "store_true"}),
+    ),
+    "plan": (),
+    "status": (),
+}
+
+
+class NotQuick(Exception):
+    """The command line is for the whole parser."""
+
+
+class Parser(ArgumentParser):
+    """A parser that gives up where another one would end the program."""
+
+    def error(self, message: str) -> NoReturn:
+        """Give up."""
+        raise NotQuick(message)
+
+
+def quick_options(argv: Sequence[str]) -> Namespace | None:
+    """Return the options of a command line, or ``None`` if the whole parser has to read it."""
+    if not any(name in argv for name in QUICK) or "--version" in argv:
+        return None
+    parser = Parser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--raiseerr", action="store_true")
+    add_global_arguments(group_of(parser))
+    subparsers = parser.add_subparsers()
+    for name, arguments in QUICK.items():
+        subparser = subparsers.add_parser(name, add_help=False, allow_abbrev=False)
+        for flags, options in arguments:
+            subparser.add_argument(*flags, **options)
+        subparser.set_defaults(verb=name)
+        if (add := VERBS[name].arguments) is not None:
+            add(group_of(subparser))
+    try:
+        options_ = parser.parse_args(argv)
+    except NotQuick:
+        return None
+    return options_ if hasattr(options_, "verb") else None
