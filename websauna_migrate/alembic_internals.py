@@ -297,7 +297,7 @@ def matched_by(impl: DefaultImpl, matching: Matcher | None) -> Iterator[None]:
     def compare_server_default(inspected: Any, model: Any, *_: Any) -> bool:
         return matching.defaults_differ(inspected, model)
 
-    impl.compare_type = compare_type  # type: ignore[method-assign]
+    impl.compare_type = compare_type  # type: ignore[assignment, method-assign]
     impl.compare_server_default = compare_server_default  # type: ignore[method-assign]
     try:
         with warnings.catch_warnings():
@@ -306,8 +306,8 @@ def matched_by(impl: DefaultImpl, matching: Matcher | None) -> Iterator[None]:
             warnings.filterwarnings("ignore", "autogenerate skipping metadata-specified expression")
             yield
     finally:
-        del impl.compare_type  # type: ignore[method-assign]
-        del impl.compare_server_default  # type: ignore[method-assign]
+        del impl.compare_type
+        del impl.compare_server_default
 
 
 class BoundedComparison(RevisionContext):
@@ -411,4 +411,4 @@ def single_percent(impl: DefaultImpl) -> Iterator[None]:
     try:
         yield
     finally:
-        del impl.render_ddl_sql_expr  # type: ignore[method-assign]
+        del impl.render_ddl_sql_expr

@@ -241,11 +241,12 @@ class Ledger:
 
     @cached_property
     def _insert_sql(self) -> str:
-        return str(insert(self.table).compile(dialect=psycopg2.dialect()))
+        dialect = psycopg2.dialect()  # type: ignore[no-untyped-call]
+        return str(insert(self.table).compile(dialect=dialect))
 
     @cached_property
     def _name(self) -> str:
-        preparer = psycopg2.dialect().identifier_preparer
+        preparer = psycopg2.dialect().identifier_preparer  # type: ignore[no-untyped-call]
         return str(preparer.format_table(self.table))
 
     def end_with(self, statement: str, entry: str) -> str:

@@ -34,7 +34,7 @@ def with_expression_indexes(
     changed = {str(one.index_name) for one in [*drops, *creates]}
     kept = []
     table = models.get((op.schema, op.table_name))
-    if table is not None and op.ops:
+    if table is not None and op.ops and has_expressions(table):
         there = {
             str(one["name"])
             for one in inspector.get_indexes(op.table_name, schema=op.schema)
@@ -54,6 +54,18 @@ def with_expression_indexes(
         yield around(index, first=False)
     if creates:
         yield TableChanges(op.table_name, creates, schema=op.schema)
+
+
+def existing_indexes(op: Any, inspector: Any) -> set[str]:
+    """Return the names of the indexes that an operation's table has in the database."""
+    if op.table_name not in inspector.get_table_names(schema=op.schema):
+        return set()
+    return {str(one["name"]) for one in inspector.get_indexes(op.table_name, schema=op.schema)}
+
+
+def has_expressions(table: Table) -> bool:
+    """Tell whether a model has an expression index."""
+    return any(has_expression(index) for index in table.indexes)
 
 
 def is_expression(op: Any) -> bool:

@@ -121,8 +121,7 @@ class Renaming:
                     if kind == "indexes" and (one.get("duplicates_constraint") or old in keys):
                         # It goes and comes with its constraint.
                         continue
-                    if kind == "foreign_keys":
-                        keys.add(old)
+                    keys.add(str(old))
                     yield kind, str(old), new, one
 
     def operations(self, upgrade: Any) -> list[ScriptOp]:

@@ -1,0 +1,525 @@
+"""Prove that runs survive: racing upgraders, kills, lost servers, locks: ``make chaos``.
+
+Everything is bounded in count and time, on loopback, with servers of its own. Each line of the
+table that is printed says what was demanded and what was seen; the exit status is 1 if a demand was
+not met. ``--rounds`` and ``--kills`` make it shorter; names of scenarios choose some of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import random
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+
+import sqlalchemy as sa
+from sqlalchemy.engine import make_url
+
+from apps import Workshop
+from clusters import galera_cluster, pgbouncer, standby_of
+from databases import Unavailable, start_mariadb, start_postgresql
+from runs import blocking, engine_of, execute, exit_status, fork, rows, tables
+
+Urls = Callable[[], tuple[str, str]]
+
+SCRIPTS = {
+    "DDL": 'op.create_table("t{n}", sa.Column("id", sa.Integer))',
+    "IF NOT EXISTS": 'op.execute("CREATE TABLE IF NOT EXISTS t{n} (id INTEGER)")',
+    "data": 'op.execute("INSERT INTO journal VALUES ({n})")',
+    "autocommit": """
+        with op.get_context().autocommit_block():
+            op.execute("INSERT INTO journal VALUES ({n})")
+        """,
+    "CONCURRENTLY": """
+        with op.get_context().autocommit_block():
+            op.execute("CREATE INDEX CONCURRENTLY i{n} ON journal (id)")
+        """,
+}
+
+STEPS = 20
+
+
+class Chaos:
+    """The scenarios, and what they found."""
+
+    def __init__(self, root: Path, rounds: int, kills: int, racers: int) -> None:
+        self.root = root
+        self.rounds = rounds
+        self.kills = kills
+        self.racers = racers
+        self.failed = False
+        self.stack = contextlib.ExitStack()
+        self._made = 0
+
+    # Servers, started when they are needed
+
+    def postgresql(self) -> Any:
+        if not hasattr(self, "_postgresql"):
+            self._postgresql = start_postgresql()
+            self.stack.callback(self._postgresql.stop)
+        return self._postgresql
+
+    def mariadb(self) -> Any:
+        if not hasattr(self, "_mariadb"):
+            self._mariadb = start_mariadb()
+            self.stack.callback(self._mariadb.stop)
+        return self._mariadb
+
+    def pooled(self) -> Callable[[str], str]:
+        if not hasattr(self, "_pooled"):
+            self._pooled = self.stack.enter_context(pgbouncer(self.postgresql()))
+        return self._pooled
+
+    def databases(self) -> dict[str, Urls]:
+        """Return for each kind what makes a database: its own URL, and the one for runs."""
+
+        def twice(url: str) -> tuple[str, str]:
+            return url, url
+
+        def pooled() -> tuple[str, str]:
+            url = self.postgresql().create_database()
+            return url, self.pooled()(url)
+
+        return {
+            "PostgreSQL": lambda: twice(self.postgresql().create_database()),
+            "pgbouncer": pooled,
+            "MariaDB": lambda: twice(self.mariadb().create_database()),
+            "SQLite": lambda: twice(f"sqlite:///{self.folder() / 'database.sqlite'}"),
+        }
+
+    def folder(self) -> Path:
+        self._made += 1
+        folder = self.root / f"folder{self._made}"
+        folder.mkdir()
+        return folder
+
+    # Applications
+
+    @contextlib.contextmanager
+    def application(self, script: str, count: int = STEPS) -> Iterator[Workshop]:
+        """Make two packages whose revisions do the same each, the second one after the first."""
+        folder = self.folder()
+        sys.path.insert(0, str(folder))
+        workshop = Workshop(folder)
+        half = count // 2
+        for name in ("addon", "fooapp"):
+            workshop.package(name)
+        for n in range(1, count + 1):
+            first = n in (1, half + 1)
+            workshop.script(
+                "addon" if n <= half else "fooapp",
+                f"r{n:03}",
+                None if first else f"r{n - 1:03}",
+                upgrade=script.replace("{n}", str(n)),
+                requires=[f"addon@r{half:03}"] if n == half + 1 else [],
+            )
+        try:
+            yield workshop
+        finally:
+            workshop.forget()
+            sys.path.remove(str(folder))
+
+    def line(self, what: str, demanded: str, seen: str, ok: bool) -> None:
+        self.failed |= not ok
+        print(f"{'ok  ' if ok else 'BAD '} {what:<58} {demanded:<34} {seen}", flush=True)
+
+    # What was applied, as the database has it
+
+    def wrong(self, url: str, kind: str, count: int = STEPS) -> list[str]:
+        """Return what does not agree: the ledger, the histories and the data."""
+        try:
+            return self._wrong(url, kind, count)
+        except sa.exc.DBAPIError as exc:
+            return [str(exc.orig).splitlines()[0]]
+
+    def _wrong(self, url: str, kind: str, count: int) -> list[str]:
+        found = []
+        done = Counter(
+            revision
+            for revision, outcome in rows(url, "SELECT revision, outcome FROM "
+                                               "websauna_migrate_ledger")
+            if outcome == "done"
+        )
+        expected = {f"r{n:03}": 1 for n in range(1, count + 1)}
+        if done != expected:
+            found.append(f"ledger {done - Counter(expected)} {Counter(expected) - done}")
+        for package, last in (("addon", count // 2), ("fooapp", count)):
+            got = rows(url, f"SELECT version_num FROM alembic_history_{package}")
+            if got != [(f"r{last:03}",)]:
+                found.append(f"history of {package} {got}")
+        numbers = sorted(n for (n,) in rows(url, "SELECT id FROM journal"))
+        if kind in ("data", "autocommit") and numbers != list(range(1, count + 1)):
+            found.append(f"data {numbers}")
+        if kind in ("DDL", "IF NOT EXISTS"):
+            missing = {f"t{n}" for n in range(1, count + 1)} - tables(url)
+            if missing:
+                found.append(f"tables {missing}")
+        return found
+
+    # Scenarios
+
+    def racing(self) -> None:
+        """Start many upgraders at once."""
+        for name, create in self.databases().items():
+            for kind, script in SCRIPTS.items():
+                if kind == "CONCURRENTLY" and name not in ("PostgreSQL", "pgbouncer"):
+                    continue
+                bad, statuses, locks = [], Counter[int](), 0
+                began = time.monotonic()
+                with self.application(script) as workshop:
+                    for number in range(self.rounds):
+                        own, url = create()
+                        execute(own, "CREATE TABLE journal (id INTEGER)")
+                        service = workshop.service(url, lock_wait="300")
+                        if number % 2:
+                            service.upgrade("addon@r005")
+                        pids = [
+                            fork(lambda s=service: s.upgrade() and 0) for _ in range(self.racers)
+                        ]
+                        statuses.update(exit_status(pid, 300) for pid in pids)
+                        bad += self.wrong(own, kind)
+                        if name == "pgbouncer":
+                            held = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"
+                            locks += rows(own, held)[0][0]
+                seen = f"{len(bad)} bad, exit {dict(statuses)}, {time.monotonic() - began:.0f} s"
+                if name == "pgbouncer":
+                    seen += f", {locks} locks left"
+                self.line(
+                    f"{self.racers} upgraders x {self.rounds}: {name}, {kind}",
+                    "once each, all exit 0",
+                    seen + (f" {bad[:2]}" if bad else ""),
+                    not bad and set(statuses) == {0} and not locks,
+                )
+
+    def killed(self) -> None:
+        """Kill a run of transactional steps at random moments."""
+        script = SCRIPTS["DDL"] + "; " + SCRIPTS["data"]
+        for name in ("PostgreSQL", "SQLite"):
+            create = self.databases()[name]
+            bad, reruns = [], 0
+            with self.application(script) as workshop:
+                seconds = self.duration(workshop, create)
+                for _ in range(self.kills):
+                    _, url = create()
+                    execute(url, "CREATE TABLE journal (id INTEGER)")
+                    service = workshop.service(url, lock_wait="60")
+                    self.kill_soon(fork(lambda s=service: s.upgrade() and 0), seconds)
+                    try:
+                        service.upgrade()
+                        reruns += 1
+                    except Exception as exc:
+                        bad.append(str(exc)[:200])
+                    bad += self.wrong(url, "data")
+            self.line(
+                f"{self.kills} x kill -9, transactional: {name}",
+                "0 inconsistent, all re-runs clean",
+                f"{len(bad)} inconsistent, {reruns} clean" + (f" {bad[:2]}" if bad else ""),
+                not bad and reruns == self.kills,
+            )
+
+    def killed_half(self) -> None:
+        """Kill a run of steps that are not one transaction."""
+        from websauna_migrate.runner import InterruptedSteps
+
+        kinds = {
+            "PostgreSQL": """
+        with op.get_context().autocommit_block():
+            op.execute("INSERT INTO journal VALUES ({n})")
+            op.execute("SELECT pg_sleep(0.01)")
+            op.execute("INSERT INTO journal VALUES (-{n})")
+        """,
+            "MariaDB": """
+        op.create_table("t{n}", sa.Column("id", sa.Integer))
+        op.execute("INSERT INTO journal VALUES ({n})")
+        op.create_table("u{n}", sa.Column("id", sa.Integer))
+        op.execute("INSERT INTO journal VALUES (-{n})")
+        """,
+        }
+        for name, script in kinds.items():
+            create = self.databases()[name]
+            reported = clean = 0
+            unreported = []
+            with self.application(script) as workshop:
+                seconds = self.duration(workshop, create)
+                for _ in range(self.kills):
+                    _, url = create()
+                    execute(url, "CREATE TABLE journal (id INTEGER)")
+                    service = workshop.service(url, lock_wait="60")
+                    self.kill_soon(fork(lambda s=service: s.upgrade() and 0), seconds)
+                    try:
+                        service.upgrade()
+                        clean += 1
+                        numbers = Counter(n for (n,) in rows(url, "SELECT id FROM journal"))
+                        if numbers != {n: 1 for i in range(1, STEPS + 1) for n in (i, -i)}:
+                            unreported.append(f"{numbers}")
+                    except InterruptedSteps as exc:
+                        reported += 1
+                        (entry,) = exc.entries
+                        row = rows(url, "SELECT version_num FROM alembic_history_addon")
+                        if not entry.revision or not row:
+                            unreported.append(str(exc))
+            self.line(
+                f"{self.kills} x kill -9, not transactional: {name}",
+                "0 unreported",
+                f"{len(unreported)} unreported, {reported} refused by name, {clean} clean"
+                + (f" {unreported[:2]}" if unreported else ""),
+                not unreported,
+            )
+
+    def duration(self, workshop: Workshop, create: Urls) -> float:
+        """Return how long a run takes that nobody kills."""
+        own, url = create()
+        execute(own, "CREATE TABLE journal (id INTEGER)")
+        service = workshop.service(url)
+        began = time.monotonic()
+        exit_status(fork(lambda: service.upgrade() and 0))
+        return time.monotonic() - began
+
+    def kill_soon(self, pid: int, within: float) -> None:
+        time.sleep(random.uniform(0.0, within))
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        exit_status(pid)
+
+    def killed_racing(self) -> None:
+        """Start several upgraders and kill some of them."""
+        rounds, racers = self.rounds * 3, 8
+        script = SCRIPTS["DDL"] + "; " + SCRIPTS["data"]
+        for name in ("PostgreSQL", "pgbouncer", "SQLite"):
+            create = self.databases()[name]
+            bad = []
+            with self.application(script) as workshop:
+                for _ in range(rounds):
+                    own, url = create()
+                    execute(own, "CREATE TABLE journal (id INTEGER)")
+                    service = workshop.service(url, lock_wait="120")
+                    pids = [fork(lambda s=service: s.upgrade() and 0) for _ in range(racers)]
+                    for pid in random.sample(pids, 4):
+                        time.sleep(random.uniform(0, 0.15))
+                        with contextlib.suppress(ProcessLookupError):
+                            os.kill(pid, signal.SIGKILL)
+                    statuses = {exit_status(pid, 200) for pid in pids}
+                    if statuses - {0, -signal.SIGKILL}:
+                        bad.append(f"exit {statuses}")
+                    service.upgrade()
+                    bad += self.wrong(own, "data")
+            self.line(
+                f"{rounds} x {racers} upgraders, 4 of them killed: {name}",
+                "once each, always",
+                f"{len(bad)} bad" + (f" {bad[:2]}" if bad else ""),
+                not bad,
+            )
+
+    def restarted(self) -> None:
+        """Lose the server during a run, and fail over to a promoted standby."""
+        script = SCRIPTS["DDL"] + "; " + SCRIPTS["data"] + '; op.execute("SELECT pg_sleep(0.02)")'
+        bad = []
+        count = max(2, self.rounds // 3)
+        for _ in range(count):
+            server = start_postgresql()
+            try:
+                with (
+                    self.application(script) as workshop,
+                    standby_of(server) as (port, promote),
+                ):
+                    url = server.create_database()
+                    execute(url, "CREATE TABLE journal (id INTEGER)")
+                    there = make_url(url).set(port=port).render_as_string(False)
+                    both = (
+                        make_url(url)
+                        .set(host=None, port=None)
+                        .update_query_pairs(
+                            [
+                                ("host", f"127.0.0.1:{server.port}"),
+                                ("host", f"127.0.0.1:{port}"),
+                                ("target_session_attrs", "read-write"),
+                            ]
+                        )
+                        .render_as_string(False)
+                    )
+                    service = workshop.service(both)
+                    pid = fork(lambda s=service: s.upgrade() and 0)
+                    time.sleep(random.uniform(0.2, 0.7))
+                    assert server.pid is not None
+                    os.kill(server.pid, signal.SIGQUIT)
+                    exit_status(pid)
+                    promote()
+                    service.upgrade()
+                    bad += self.wrong(there, "data")
+            finally:
+                server.stop()
+        self.line(
+            f"{count} x failover to a promoted standby during a run",
+            "0 inconsistent, re-run clean",
+            f"{len(bad)} inconsistent" + (f" {bad[:2]}" if bad else ""),
+            not bad,
+        )
+
+    def queue(self) -> None:
+        """Let readers stand in the queue behind an ALTER TABLE."""
+        url = self.postgresql().create_database()
+        execute(url, "CREATE TABLE busy (id INTEGER)")
+        alter = 'op.add_column("busy", sa.Column("c{n}", sa.Integer))'
+        stalls: list[float] = []
+        over = threading.Event()
+
+        def look() -> None:
+            with engine_of(url).connect() as connection:
+                while not over.is_set():
+                    began = time.monotonic()
+                    connection.execute(sa.text("SELECT * FROM busy"))
+                    connection.rollback()
+                    stalls.append(time.monotonic() - began)
+                    time.sleep(0.02)
+
+        with self.application(alter, 2) as workshop:
+            service = workshop.service(url)
+            service.on_wait = lambda words: None
+            readers = [threading.Thread(target=look) for _ in range(8)]
+            done = []
+
+            def upgrade() -> int:
+                service.upgrade()
+                return 0
+
+            with blocking(url, "SELECT * FROM busy", seconds=10):
+                ends = time.monotonic() + 10
+                pid = fork(upgrade)
+                for reader in readers:
+                    reader.start()
+                done.append(exit_status(pid))
+                late = time.monotonic() - ends
+            over.set()
+            for reader in readers:
+                reader.join()
+        self.line(
+            "a reader holds the table for 10 s, 8 more arrive",
+            "stall <= 0.2 s, ALTER within 1 s",
+            f"stall {max(stalls):.2f} s of {len(stalls)} reads, ALTER {late:.2f} s after",
+            max(stalls) <= 0.25 and late < 1.5 and done == [0],
+        )
+
+    def orphans(self) -> None:
+        """Kill a client whose statement runs on."""
+        worst = 0.0
+        count = min(self.rounds, 5)
+        for _ in range(count):
+            url = self.postgresql().create_database()
+            with self.application('op.execute("SELECT pg_sleep(30)")', 2) as workshop:
+                service = workshop.service(url)
+                pid = fork(lambda s=service: s.upgrade() and 0)
+                running = "SELECT 1 FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%' " \
+                    "AND datname = current_database()"
+                while not rows(url, running):
+                    time.sleep(0.02)
+                os.kill(pid, signal.SIGKILL)
+                exit_status(pid)
+                began = time.monotonic()
+                while rows(url, running) and time.monotonic() - began < 20:
+                    time.sleep(0.02)
+                worst = max(worst, time.monotonic() - began)
+        self.line(
+            f"{count} x orphan statement of a killed client",
+            "ended within 2 s",
+            f"{worst:.2f} s at the worst",
+            worst <= 2.0,
+        )
+
+    def galera(self) -> None:
+        """Race over three nodes, and kill one of them."""
+        with galera_cluster() as cluster:
+            racers = self.racers - self.racers % 3 or 3
+            bad, statuses = [], Counter[int]()
+            for number in range(self.rounds):
+                name = f"racing{number}"
+                cluster.execute(
+                    f"CREATE DATABASE {name}",
+                    f"CREATE TABLE {name}.journal (k INT AUTO_INCREMENT PRIMARY KEY, id INT)",
+                )
+                script = SCRIPTS["data"].replace("journal VALUES", "journal (id) VALUES")
+                with self.application(script) as workshop:
+                    services = [
+                        workshop.service(node.url(name), lock_wait="300") for node in cluster.nodes
+                    ]
+                    pids = [
+                        fork(lambda s=services[n % 3]: s.upgrade() and 0) for n in range(racers)
+                    ]
+                    statuses.update(exit_status(pid, 300) for pid in pids)
+                    for node in cluster.nodes:
+                        bad += self.wrong(node.url(name), "data")
+            self.line(
+                f"{racers} upgraders x {self.rounds} over three Galera nodes",
+                "once each, all exit 0",
+                f"{len(bad)} bad, exit {dict(statuses)}" + (f" {bad[:2]}" if bad else ""),
+                not bad and set(statuses) == {0},
+            )
+            cluster.execute(
+                "CREATE DATABASE dying",
+                "CREATE TABLE dying.journal (k INT AUTO_INCREMENT PRIMARY KEY, id INT)",
+            )
+            script += "; import time; time.sleep(0.3)"
+            with self.application(script) as workshop:
+                services = [
+                    workshop.service(node.url("dying"), lock_wait="300") for node in cluster.nodes
+                ]
+                holder = fork(lambda: services[2].upgrade() and 0)
+                time.sleep(2)
+                others = [fork(lambda s=s: s.upgrade() and 0) for s in services[:2] * 2]
+                time.sleep(1)
+                cluster.nodes[2].kill()
+                began = time.monotonic()
+                exit_status(holder)
+                found = Counter(exit_status(pid, 300) for pid in others)
+                bad = self.wrong(cluster.nodes[0].url("dying"), "data")
+            self.line(
+                "a Galera node is killed under its run",
+                "once each, takeover after the lease",
+                f"{len(bad)} bad, others exit {dict(found)}, "
+                f"over {time.monotonic() - began:.0f} s later" + (f" {bad[:2]}" if bad else ""),
+                not bad and set(found) == {0},
+            )
+
+
+SCENARIOS = (
+    "racing",
+    "killed",
+    "killed_half",
+    "killed_racing",
+    "restarted",
+    "queue",
+    "orphans",
+    "galera",
+)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("scenarios", nargs="*", metavar="SCENARIO", help=", ".join(SCENARIOS))
+    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--racers", type=int, default=16)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as directory:
+        chaos = Chaos(Path(directory), options.rounds, options.kills, options.racers)
+        with chaos.stack:
+            for name in options.scenarios or SCENARIOS:
+                try:
+                    getattr(chaos, name)()
+                except Unavailable as exc:
+                    print(f"--   {name}: not tried, {str(exc).splitlines()[0]}", flush=True)
+    return int(chaos.failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
