@@ -4,6 +4,7 @@
 #   make test    run the tests on SQLite, PostgreSQL and MariaDB; ARGS="-k lock" goes to pytest
 #   make lint    ruff and mypy
 #   make chaos   race, kill and cut off runs, for about half an hour; ARGS="racing --rounds 2"
+#   make bench   compare with the peers and write docs/benchmarks.rst; ARGS=--quick takes minutes
 #   make clean   remove what the others made, the demo's database too
 #
 # PYTHON=python3.13 chooses another Python for a .venv that is not there yet.
@@ -19,7 +20,7 @@ EXAMPLES := $(patsubst examples/%/,-e ./examples/%,$(sort $(dir $(filter example
 # Warnings of pip are about the machine; its errors are shown.
 INSTALL := $(BIN)/python -m pip --disable-pip-version-check --no-input install -qq
 
-.PHONY: demo test lint chaos clean
+.PHONY: demo test lint chaos bench clean
 
 demo: .venv/installed-demo
 	$(BIN)/ws-alembic -x packages=all -c development.ini upgrade
@@ -35,6 +36,10 @@ lint: .venv/installed-test
 
 chaos: .venv/installed-test
 	$(BIN)/python benchmarks/chaos.py $(ARGS)
+
+# The peers get environments of their own, below build/bench.
+bench: .venv/installed-test
+	$(BIN)/python benchmarks/run.py $(ARGS)
 
 # The virtual environment is made anew where pip is missing in it, as it is after a first try on a
 # Debian without python3-venv.

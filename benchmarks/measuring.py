@@ -67,7 +67,9 @@ def run(contender: Contender, sample: Sample | None) -> None:
         sample.memory.append(memory)
 
 
-def measure(contenders: Sequence[Contender], rounds: int, *, warm: bool = True) -> dict[str, Sample]:
+def measure(
+    contenders: Sequence[Contender], rounds: int, *, warm: bool = True
+) -> dict[str, Sample]:
     """Run all contenders in turn, ``rounds`` times, after a first time that does not count."""
     samples = {contender.name: Sample() for contender in contenders}
     for number in range(-1 if warm else 0, rounds):

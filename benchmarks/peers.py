@@ -78,11 +78,14 @@ def django_project(work: Workload, database: dict[str, object]) -> Path:
                     "('name', models.CharField(max_length=40, null=True))])"
                 )
                 models.append(
-                    f"class {model}(models.Model):\n    id = models.IntegerField(primary_key=True)\n"
+                    f"class {model}(models.Model):\n"
+                    "    id = models.IntegerField(primary_key=True)\n"
                     "    name = models.CharField(max_length=40, null=True)\n"
                 )
             elif number % 3 == 1:
-                operation = f"migrations.AddField({model!r}, 'size', models.IntegerField(null=True))"
+                operation = (
+                    f"migrations.AddField({model!r}, 'size', models.IntegerField(null=True))"
+                )
                 models[-1] += "    size = models.IntegerField(null=True)\n"
             else:
                 index = f"models.Index(fields=['name'], name='{app}_{number}')"

@@ -106,8 +106,11 @@ def django_database(url: str) -> dict[str, object]:
     parts = make_url(url)
     return {
         "ENGINE": "django.db.backends.postgresql",
-        **{"NAME": parts.database, "USER": parts.username, "PASSWORD": str(parts.password)},
-        **{"HOST": parts.host, "PORT": parts.port},
+        "NAME": parts.database,
+        "USER": parts.username,
+        "PASSWORD": str(parts.password),
+        "HOST": parts.host,
+        "PORT": parts.port,
     }
 
 
@@ -185,7 +188,9 @@ def small(bench: Bench) -> None:
     theirs = samples["Alembic current, processes"].median()
     bench.report.verdicts(
         [
-            at_most("--help above the boot", samples["ws-alembic --help"].median() - boot, 0.15, "s"),
+            at_most(
+                "--help above the boot", samples["ws-alembic --help"].median() - boot, 0.15, "s"
+            ),
             at_most("current above the boot", ours - boot, 0.15, "s"),
             at_most("current, to `alembic current` plus the bare boot", ours / (theirs + bare), 1),
         ]
@@ -228,7 +233,9 @@ def nothing(bench: Bench) -> None:
             at_least(f"{verb}, to processes", processes.median("wall") / ours.median("wall"), 14),
             at_least(f"{verb}, to a loop", loop.median("wall") / ours.median("wall"), 4),
             at_most(f"{verb}, CPU above the boot", ours.median() - boot, 0.35, "s"),
-            at_most(f"{verb}, memory to a loop", ours.median("memory") / loop.median("memory"), 1.3),
+            at_most(
+                f"{verb}, memory to a loop", ours.median("memory") / loop.median("memory"), 1.3
+            ),
         ]
     for verb, peer in (("heads", "heads"), ("history", "history"), ("plan", "current")):
         ratio = samples[f"Alembic {peer}, a loop"].median("wall") / samples[
@@ -281,7 +288,8 @@ def growth(bench: Bench) -> None:
     lines: dict[str, list[tuple[float, float]]] = {}
     above: dict[str, list[float]] = {}
     bench.report.section(
-        "Growth", "CPU seconds of ``ws-alembic status`` with all applied, the boot taken off; SQLite."
+        "Growth",
+        "CPU seconds of ``ws-alembic status`` with all applied, the boot taken off; SQLite.",
     )
     for size in sizes:
         contenders = []
@@ -347,10 +355,11 @@ def machine(server: str) -> str:
         cpu = next((line.split(":")[1].strip() for line in lines if "model name" in line), cpu)
     load = ", ".join(f"{one:.1f}" for one in os.getloadavg())
     return (
-        f"Measured by ``make bench`` on {time.strftime('%Y-%m-%d')}: {cpu}, {os.cpu_count()} cores, "
-        f"load {load} at the start, CPython {platform.python_version()}, {', '.join(versions)}, "
-        f"SQLite {sqlite3.sqlite_version}, PostgreSQL {server} on loopback. Contenders run in turn; "
-        "each figure is the median of whole processes, ± half of what lies between the fastest and "
+        f"Measured by ``make bench`` on {time.strftime('%Y-%m-%d')}: {cpu}, {os.cpu_count()} "
+        f"cores, load {load} at the start, CPython {platform.python_version()}, "
+        f"{', '.join(versions)}, "
+        f"SQLite {sqlite3.sqlite_version}, PostgreSQL {server} on loopback. Contenders run in "
+        "turn; each figure is the median of whole processes, ± half of what lies between the fastest and "
         "the slowest round. Read the ratios within a table, not the seconds."
     )
 

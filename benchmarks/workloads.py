@@ -43,7 +43,7 @@ def downgrade() -> None:
     {downgrade}
 '''
 
-PLAIN_ENV = '''from sqlalchemy import engine_from_config, pool
+PLAIN_ENV = """from sqlalchemy import engine_from_config, pool
 from alembic import context
 
 config = context.config
@@ -64,7 +64,7 @@ def run_migrations_online():
 
 
 run_migrations_online()
-'''
+"""
 
 PLAIN_INI = """[alembic]
 script_location = %(here)s/{package}
@@ -73,7 +73,7 @@ path_separator = os
 sqlalchemy.url = {url}
 """
 
-APP = '''from pyramid.config import Configurator
+APP = """from pyramid.config import Configurator
 
 
 def main(global_config, **settings):
@@ -82,15 +82,15 @@ def main(global_config, **settings):
     for name in {packages!r}:
         config.include(name)
     return config.make_wsgi_app()
-'''
+"""
 
-BARE_APP = '''import sqlalchemy.orm
+BARE_APP = """import sqlalchemy.orm
 from pyramid.config import Configurator
 
 
 def main(global_config, **settings):
     return Configurator(settings=settings).make_wsgi_app()
-'''
+"""
 
 INI = """[app:main]
 use = call:{app}:main

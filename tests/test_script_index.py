@@ -1,4 +1,3 @@
-# ruff: noqa: F811
 """The index of revision scripts: never wrong, never needed, never somebody else's."""
 
 from __future__ import annotations
