@@ -147,8 +147,9 @@ class Chaos:
         found = []
         done = Counter(
             revision
-            for revision, outcome in rows(url, "SELECT revision, outcome FROM "
-                                               "websauna_migrate_ledger")
+            for revision, outcome in rows(
+                url, "SELECT revision, outcome FROM websauna_migrate_ledger"
+            )
             if outcome == "done"
         )
         expected = {f"r{n:03}": 1 for n in range(1, count + 1)}
@@ -419,8 +420,10 @@ class Chaos:
             with self.application('op.execute("SELECT pg_sleep(30)")', 2) as workshop:
                 service = workshop.service(url)
                 pid = fork(lambda s=service: s.upgrade() and 0)
-                running = "SELECT 1 FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%' " \
+                running = (
+                    "SELECT 1 FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%' "
                     "AND datname = current_database()"
+                )
                 while not rows(url, running):
                     time.sleep(0.02)
                 os.kill(pid, signal.SIGKILL)

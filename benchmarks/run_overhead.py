@@ -23,6 +23,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -166,7 +167,7 @@ def main() -> int:
             for name, create in databases.items():
                 figures: dict[str, list[float]] = {"raw": [], "bare": [], "full": []}
                 for _ in range(options.rounds):
-                    figures["raw"].append(measure(lambda url=create(): raw(url, *size)))
+                    figures["raw"].append(measure(partial(raw, create(), *size)))
                     service = workshop.service(create())
                     with bare():
                         figures["bare"].append(measure(service.upgrade))

@@ -24,9 +24,9 @@ from site import getsitepackages
 from typing import Any
 
 import pytest
-from apps import workshop  # noqa: F401 - a fixture of all tests
 from hypothesis import settings
 
+from apps import workshop  # noqa: F401 - a fixture of all tests
 from databases import MariaDBServer, PostgreSQLServer, Unavailable, start_mariadb, start_postgresql
 
 REPOSITORY = Path(__file__).resolve().parent.parent

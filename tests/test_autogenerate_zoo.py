@@ -51,7 +51,9 @@ class Cage:
     def expected(self, features: Sequence[Feature], version: int) -> dict[str, Any]:
         """Return what ``create_all`` makes of the models."""
         made = [feature.metadata(version) for feature in features]
-        schemas = sorted({t.schema for m in made for t in m.tables.values() if t.schema} - {"public"})
+        schemas = sorted(
+            {t.schema for m in made for t in m.tables.values() if t.schema} - {"public"}
+        )
         with self.reference.begin() as connection:
             for schema in schemas:
                 connection.execute(sa.schema.CreateSchema(schema))
@@ -126,9 +128,7 @@ class Zoo:
 
 
 @pytest.fixture(scope="module")
-def zoo(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Zoo]:
+def zoo(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zoo]:
     dropped: list[Any] = []
 
     def make(product: str) -> Cage:
@@ -240,8 +240,13 @@ def describe_table(
         text = type_.compile(connection.dialect) if known else "unknown"
         columns.append({"type": text, **plain(column)})
     facts: dict[str, Any] = {"columns": columns}
-    for kind in ("pk_constraint", "foreign_keys", "indexes", "unique_constraints",
-                 "check_constraints"):
+    for kind in (
+        "pk_constraint",
+        "foreign_keys",
+        "indexes",
+        "unique_constraints",
+        "check_constraints",
+    ):
         found = getattr(inspector, f"get_{kind}")(table, schema=schema)
         rows = found if isinstance(found, list) else [found]
         facts[kind] = sorted((plain(relevant(one, product, kind)) for one in rows), key=str)

@@ -28,7 +28,7 @@ def enums(url: str) -> set[str]:
 
 
 @pytest.fixture
-def one(workshop: Workshop) -> Workshop:  # noqa: F811
+def one(workshop: Workshop) -> Workshop:
     workshop.package("one", None)
     workshop.script("one", "a100", None, table_with("first"))
     return workshop

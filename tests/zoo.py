@@ -1002,9 +1002,7 @@ def computed_kept(metadata: MetaData, version: int) -> None:
 
 @change("sqlite", "postgresql")
 def index_expression_kept(metadata: MetaData, version: int) -> None:
-    table = simple(
-        metadata, "iek", Column("a", sa.String(9)), Column("s", sa.String(9 * version))
-    )
+    table = simple(metadata, "iek", Column("a", sa.String(9)), Column("s", sa.String(9 * version)))
     sa.Index("iek_lower", sa.func.lower(table.c.a), unique=True)
     where = table.c.a > "b"
     sa.Index("iek_some", table.c.a, postgresql_where=where, sqlite_where=where)

@@ -324,6 +324,7 @@ class BoundedComparison(RevisionContext):
 
     tables: tuple[Table, ...] | None = None
     inspector: Inspector | None = None
+    template_args: dict[str, Any]
 
     #: Tells types and server defaults apart in place of Alembic.
     matching: Matcher | None = None

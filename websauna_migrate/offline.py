@@ -47,6 +47,7 @@ def render_step(snapshot: Snapshot, step: Step, output: TextIO, tag: str | None)
     from websauna_migrate.alembic_internals import planned_step
 
     environment = snapshot.environments[step.package]
+
     def steps(rows: Any, context: MigrationContext) -> Sequence[Any]:
         return [planned_step(environment.scripts, step)]
 

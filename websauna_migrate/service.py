@@ -238,9 +238,7 @@ class MigrationService:
                 applied = runner.read(connection)[0]
             connection.commit()
         if action == "rerun" and entries:
-            runner.run(
-                entries[0].direction, lambda applied: rerun_plan(entries, snapshot, applied)
-            )
+            runner.run(entries[0].direction, lambda applied: rerun_plan(entries, snapshot, applied))
         return found
 
     def plan(
@@ -725,9 +723,11 @@ class MigrationService:
             plan = planner(applied)
             # A script that is broken shall be found before the first step, not between two.
             for step in plan.steps:
-                _ = snapshot.environments[step.package].scripts.get_revision(
-                    step.revision.id
-                ).module
+                _ = (
+                    snapshot.environments[step.package]
+                    .scripts.get_revision(step.revision.id)
+                    .module
+                )
             return plan
 
         if is_missing_file(self.url):

@@ -15,9 +15,10 @@ from typing import Any
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import Mapper
 from sqlalchemy.schema import CheckConstraint
+from sqlalchemy.sql.compiler import DDLCompiler
 from sqlalchemy.types import TypeEngine
 
-__all__ = ["declared_classes", "is_created", "is_type_bound", "variants_of"]
+__all__ = ["ddl_compiler", "declared_classes", "is_created", "is_type_bound", "variants_of"]
 
 
 def declared_classes() -> list[tuple[type[Any], Mapper[Any] | None]]:
@@ -52,7 +53,13 @@ def is_created(constraint: CheckConstraint, dialect: Dialect) -> bool:
     rule for it is known to the DDL compiler alone.
     """
     rule: Any = constraint._create_rule
-    return rule is None or bool(rule(dialect.ddl_compiler(dialect, None)))
+    return rule is None or bool(rule(ddl_compiler(dialect)))
+
+
+def ddl_compiler(dialect: Dialect) -> DDLCompiler:
+    """Return a database's compiler of DDL, without a statement to compile."""
+    no_statement: Any = None
+    return dialect.ddl_compiler(dialect, no_statement)
 
 
 def is_type_bound(constraint: CheckConstraint) -> bool:

@@ -58,7 +58,8 @@ def conversion(operation: Any) -> str | None:
     new = name_of(operation.modify_type)
     if old is None or new is None or old.partition("(")[0] == new.partition("(")[0]:
         return None
-    column = postgresql.dialect().identifier_preparer.quote(operation.column_name)
+    preparer = postgresql.dialect().identifier_preparer  # type: ignore[no-untyped-call]
+    column = preparer.quote(operation.column_name)
     if isinstance(operation.existing_type, sa.Enum) or isinstance(operation.modify_type, sa.Enum):
         return f"{column}::text::{new}"
     return f"{column}::{new}"

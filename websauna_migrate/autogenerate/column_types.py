@@ -206,11 +206,11 @@ class TypeRenderer:
         self.context.imports.add("from sqlalchemy.dialects import postgresql")
         return f"postgresql.ARRAY({', '.join(arguments)})"
 
-    def domain(self, type_: postgresql.DOMAIN[Any]) -> str:
+    def domain(self, type_: Any) -> str:
         """Return the source of a domain, that creates none by itself."""
         return self.domain_source(type_, "create_type=False")
 
-    def domain_source(self, type_: postgresql.DOMAIN[Any], *more: str) -> str:
+    def domain_source(self, type_: Any, *more: str) -> str:
         """Return the source of a domain with further arguments."""
         arguments = [repr(str(type_.name)), self.source(type_.data_type)]
         if type_.schema:

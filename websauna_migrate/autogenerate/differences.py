@@ -79,9 +79,9 @@ class Completion:
         ]
         for op in self.upgrade.ops:
             if isinstance(op, TableChanges):
-                table = self.models.get((self.owned.normal(op.schema), op.table_name))
-                op.ops[:] = in_steps(op.ops, table)
-                columns = [column.name for column in table.columns] if table is not None else []
+                model = self.models.get((self.owned.normal(op.schema), op.table_name))
+                op.ops[:] = in_steps(op.ops, model)
+                columns = [column.name for column in model.columns] if model is not None else []
                 name_constraints(op, self.taken_names(op), columns)
                 self.keep_unnamed_checks(op)
         self.upgrade.ops[:] = [

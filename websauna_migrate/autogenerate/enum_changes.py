@@ -152,7 +152,7 @@ class EnumChange(ScriptOp):
 
     def statements(self, context: AutogenContext) -> list[str]:
         """Return the statements for PostgreSQL."""
-        preparer = postgresql.dialect().identifier_preparer
+        preparer = postgresql.dialect().identifier_preparer  # type: ignore[no-untyped-call]
         schema, name = self.key
         quoted = preparer.quote(name)
         qualified = f"{preparer.quote(schema)}.{quoted}" if schema else quoted

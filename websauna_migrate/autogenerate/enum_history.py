@@ -60,4 +60,4 @@ def values_in(tree: ast.AST, key: Key) -> Iterator[tuple[str, ...]]:
 
 def called(call: ast.Call) -> str:
     """Return the last part of what is called."""
-    return getattr(call.func, "attr", None) or getattr(call.func, "id", "")
+    return str(getattr(call.func, "attr", None) or getattr(call.func, "id", ""))

@@ -17,9 +17,7 @@ from websauna_migrate.autogenerate.tables import TableChanges, WithTable
 __all__ = ["with_expression_indexes"]
 
 
-def with_expression_indexes(
-    op: Any, models: Mapping[Key, Table], inspector: Any
-) -> Iterator[Any]:
+def with_expression_indexes(op: Any, models: Mapping[Key, Table], inspector: Any) -> Iterator[Any]:
     """Yield an operation with what it needs for expression indexes.
 
     Those that change are taken out of a batch; those that stay are made again behind it on
@@ -28,17 +26,18 @@ def with_expression_indexes(
     if not isinstance(op, TableChanges) or isinstance(op, WithTable) or not op.needs_batch:
         yield op
         return
-    drops = [one for one in op.ops if isinstance(one, ops.DropIndexOp) and is_expression(one)]
-    creates = [one for one in op.ops if isinstance(one, ops.CreateIndexOp) and is_expression(one)]
+    drops: list[Any] = [
+        one for one in op.ops if isinstance(one, ops.DropIndexOp) and is_expression(one)
+    ]
+    creates: list[Any] = [
+        one for one in op.ops if isinstance(one, ops.CreateIndexOp) and is_expression(one)
+    ]
     op.ops[:] = [one for one in op.ops if one not in drops and one not in creates]
     changed = {str(one.index_name) for one in [*drops, *creates]}
     kept = []
     table = models.get((op.schema, op.table_name))
     if table is not None and op.ops and has_expressions(table):
-        there = {
-            str(one["name"])
-            for one in inspector.get_indexes(op.table_name, schema=op.schema)
-        }
+        there = {str(one["name"]) for one in inspector.get_indexes(op.table_name, schema=op.schema)}
         kept = [
             index
             for index in sorted(table.indexes, key=lambda one: str(one.name))

@@ -84,7 +84,7 @@ class IndexComparison:
             schema=self.table.schema,
         )
         names = found.get("expressions") or found["column_names"]
-        options = {
+        options: dict[str, Any] = {
             key: text(escaped(str(value))) if key.endswith("_where") else value
             for key, value in (found.get("dialect_options") or {}).items()
             if value is not None and (key.endswith("_where") or value)

@@ -25,6 +25,7 @@ def with_index_drops(found: Sequence[Any], models: Mapping[Key, Table]) -> list[
     for op in found:
         before: list[Any] = []
         after: list[Any] = []
+        inner: Any
         for inner in op.ops if isinstance(op, TableChanges) else ():
             table = models.get((op.schema, op.table_name))
             columns = foreign_key_columns(inner)

@@ -10,6 +10,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.schema import DefaultClause
 
 from websauna_migrate.autogenerate.shadow import Shadows
+from websauna_migrate.sqlalchemy_internals import ddl_compiler
 
 __all__ = ["Matching", "normal_sql"]
 
@@ -46,7 +47,7 @@ class Matching:
             return False
         found = default_text(inspected)
         wanted = (
-            dialect.ddl_compiler(dialect, None).get_column_default_string(model)
+            ddl_compiler(dialect).get_column_default_string(model)
             if isinstance(model.server_default, DefaultClause)
             else None
         )

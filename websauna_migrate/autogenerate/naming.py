@@ -40,8 +40,9 @@ def name_constraints(changes: TableChanges, taken: set[str], columns: Sequence[s
         if isinstance(op, ops.AddConstraintOp) and not getattr(op, "constraint_name", None):
             name = default_name(op, columns)
             if name:
-                op.constraint_name = conv(unused(name, taken))
-                taken.add(op.constraint_name)
+                addition: Any = op
+                addition.constraint_name = conv(unused(name, taken))
+                taken.add(addition.constraint_name)
         elif isinstance(op, ops.DropConstraintOp) and not op.constraint_name:
             op.constraint_name = conv(reflected_name(op.to_constraint(), op.table_name))
             changes.naming_convention = REFLECTED_NAMES

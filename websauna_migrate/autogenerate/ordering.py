@@ -102,7 +102,7 @@ def foreign_keys_of(op: Any) -> list[ForeignKeyConstraint]:
     """Return the foreign keys of a table that is created or dropped, in a fixed order."""
     items = op.to_table().constraints if isinstance(op, ops.DropTableOp) else op.columns
     found = [item for item in items if isinstance(item, ForeignKeyConstraint)]
-    return sorted(found, key=lambda constraint: constraint.column_keys)
+    return sorted(found, key=lambda constraint: tuple(constraint.column_keys))
 
 
 def pending(op: Any, constraints: Sequence[ForeignKeyConstraint], keys: set[Key]) -> bool:
@@ -123,8 +123,8 @@ def without(op: Any, constraints: Sequence[ForeignKeyConstraint]) -> Any:
             if tuple(constraint.column_keys) in gone:
                 table.constraints.discard(constraint)
         return ops.DropTableOp.from_table(table)
-    gone = {id(constraint) for constraint in constraints}
-    op.columns = [item for item in op.columns if id(item) not in gone]
+    unwanted = {id(constraint) for constraint in constraints}
+    op.columns = [item for item in op.columns if id(item) not in unwanted]
     return op
 
 

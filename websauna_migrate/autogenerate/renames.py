@@ -108,6 +108,11 @@ class Renames:
     columns: tuple[ColumnRename, ...] = ()
     constraints: Mapping[Key, Mapping[str, str]] = field(default_factory=dict)
 
+    @property
+    def everything(self) -> tuple[TableRename | ColumnRename, ...]:
+        """The renames of tables, then those of columns."""
+        return (*self.tables, *self.columns)
+
     @classmethod
     def parse(cls, tables: Iterable[str], columns: Iterable[str]) -> Renames:
         """Read the options.

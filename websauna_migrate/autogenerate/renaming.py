@@ -132,8 +132,7 @@ class Renaming:
         if not self.plain:
             return []
         found = [table_rename(one) for one in self.plain.tables]
-        for one in self.plain.columns:
-            found.append(self.column_rename(one, upgrade))
+        found += [self.column_rename(column, upgrade) for column in self.plain.columns]
         for key in self.models:
             for kind, old, new, facts in self.following(key):
                 found += self.constraint_rename(key, kind, old, new, facts)
@@ -295,7 +294,8 @@ TYPES = {
 def addition(kind: str, name: str, facts: Any) -> str:
     """Return the line that adds a constraint or index in a batch."""
     if kind == "indexes":
-        return f"batch_op.create_index({name!r}, {facts['column_names']!r}, unique={bool(facts['unique'])!r})"
+        unique = bool(facts["unique"])
+        return f"batch_op.create_index({name!r}, {facts['column_names']!r}, unique={unique!r})"
     if kind == "unique_constraints":
         return f"batch_op.create_unique_constraint({name!r}, {facts['column_names']!r})"
     if kind == "check_constraints":
@@ -349,7 +349,8 @@ def names_of(table: Table, connection: Any) -> set[str]:
 
 def quoted(name: str) -> str:
     """Return an identifier as PostgreSQL needs it."""
-    return str(postgresql.dialect().identifier_preparer.quote(name))
+    preparer = postgresql.dialect().identifier_preparer  # type: ignore[no-untyped-call]
+    return str(preparer.quote(name))
 
 
 def dotted(schema: str | None, name: str) -> str:

@@ -90,7 +90,9 @@ def temporary(table: Table, connection: Connection) -> tuple[Table, dict[str, In
     metadata = MetaData()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        whole = table.to_metadata(metadata, name=NAME, schema=None)
+        # SQLAlchemy knows None for the default schema, its annotation does not.
+        no_schema: Any = None
+        whole = table.to_metadata(metadata, name=NAME, schema=no_schema)
     copy = Table(
         NAME,
         MetaData(),
@@ -112,7 +114,7 @@ def temporary(table: Table, connection: Connection) -> tuple[Table, dict[str, In
             else sa.text(escaped(sql_text(expression, connection)))
             for expression in index.expressions
         ]
-        options = {
+        options: dict[str, Any] = {
             key: sa.text(escaped(sql_text(value, connection)))
             if isinstance(value, sa.sql.ClauseElement)
             else value
@@ -181,9 +183,8 @@ def applicable_checks(table: Table, connection: Connection) -> list[CheckConstra
     """
     found = []
     for constraint in table.constraints:
-        if isinstance(constraint, CheckConstraint):
-            if is_created(constraint, connection.dialect):
-                found.append(constraint)
+        if isinstance(constraint, CheckConstraint) and is_created(constraint, connection.dialect):
+            found.append(constraint)
     return sorted(found, key=lambda one: (str(one.name), sql_text(one.sqltext, connection)))
 
 

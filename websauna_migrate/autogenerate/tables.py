@@ -120,7 +120,7 @@ def computed_lines(context: AutogenContext, operation: TableChanges) -> list[str
     and put in again has none to copy.
     """
     touched = {
-        getattr(op, "column_name", None) or op.column.name
+        op.column_name if isinstance(op, ops.DropColumnOp) else op.column.name
         for op in operation.ops
         if isinstance(op, (ops.AddColumnOp, ops.DropColumnOp))
     }

@@ -117,7 +117,7 @@ class ScriptWriter:
             self.make_directory(name)
             self.written += self.write_one(name, reflection, applied.get(name, ()))
         connection.rollback()
-        for rename in (*self.renames.tables, *self.renames.columns):
+        for rename in self.renames.everything:
             if rename.option not in self.renamed:
                 raise BadRename(
                     rename.option,
@@ -180,7 +180,7 @@ class ScriptWriter:
         require_up_to_date(snapshot, name, rows)
         owned = OwnedObjects(name, self.ownership, snapshot, reflection.default_schema)
         renames = applicable(self.renames, owned, reflection)
-        self.renamed |= {one.option for one in (*renames.tables, *renames.columns)}
+        self.renamed |= {one.option for one in renames.everything}
         rejected: list[Suspect] = []
         while True:
             comparison = Comparison(

@@ -108,9 +108,7 @@ def current(call: Call) -> int:
             render_history.render_current(
                 states,
                 call.service.entries(
-                    revision
-                    for state in states
-                    for revision in (*state.applied, *state.implied)
+                    revision for state in states for revision in (*state.applied, *state.implied)
                 ),
                 url=call.service.url.render_as_string(hide_password=True),
                 verbose=call.options.verbose,
