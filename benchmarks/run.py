@@ -359,8 +359,8 @@ def machine(server: str) -> str:
         f"cores, load {load} at the start, CPython {platform.python_version()}, "
         f"{', '.join(versions)}, "
         f"SQLite {sqlite3.sqlite_version}, PostgreSQL {server} on loopback. Contenders run in "
-        "turn; each figure is the median of whole processes, ± half of what lies between the fastest and "
-        "the slowest round. Read the ratios within a table, not the seconds."
+        "turn; each figure is the median of whole processes, ± half of what lies between the "
+        "fastest and the slowest round. Read the ratios within a table, not the seconds."
     )
 
 
