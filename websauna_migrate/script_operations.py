@@ -24,6 +24,7 @@ __all__ = ["HARMLESS", "OperationReader"]
 #: Operations that make or rename no table, column or type.
 HARMLESS = frozenset(
     {
+        "add_enum_value",
         "bulk_insert",
         "create_check_constraint",
         "create_entity",
