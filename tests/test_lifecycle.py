@@ -21,13 +21,13 @@ from websauna_migrate.service import UnknownPackage
 
 @pytest.fixture
 def made(workshop: Workshop) -> Workshop:
-    """An application ``fooapp``, which requires nothing, and an add-on ``acme.shop``."""
+    """An application ``fooapp``, which requires nothing, and an add-on ``acorp.shop``."""
     (workshop.package("fooapp", None) / "alembic").mkdir()
     shutil.copy(TEMPLATE, workshop.root / "fooapp" / "alembic")
-    workshop.package("acme.shop", None)
+    workshop.package("acorp.shop", None)
     workshop.script("fooapp", "f100", **table("f1"))
-    workshop.script("acme.shop", "s100", **table("s1"))
-    workshop.script("acme.shop", "s200", "s100", **table("s2"))
+    workshop.script("acorp.shop", "s100", **table("s1"))
+    workshop.script("acorp.shop", "s200", "s100", **table("s2"))
     return workshop
 
 
@@ -35,9 +35,9 @@ def test_a_package_is_added_later(made: Workshop, database_url: str) -> None:
     made.service(database_url, "fooapp").upgrade()
     service = made.service(database_url)
     (shop, fooapp) = service.current()
-    assert (shop.package, shop.installed, shop.rows, shop.pending) == ("acme.shop", True, (), 2)
+    assert (shop.package, shop.installed, shop.rows, shop.pending) == ("acorp.shop", True, (), 2)
     assert fooapp.pending == 0
-    assert steps(service.upgrade()) == ["acme.shop@s100", "acme.shop@s200"]
+    assert steps(service.upgrade()) == ["acorp.shop@s100", "acorp.shop@s200"]
     assert service.check().ok
 
 
@@ -45,10 +45,10 @@ def test_a_package_that_came_later_is_required_by_old_revisions_of_none(
     made: Workshop, database_url: str
 ) -> None:
     made.service(database_url, "fooapp").upgrade()
-    made.script("fooapp", "f200", "f100", **table("f2"), requires=["acme.shop@s100"])
+    made.script("fooapp", "f200", "f100", **table("f2"), requires=["acorp.shop@s100"])
     service = made.service(database_url)
-    assert steps(service.upgrade(packages="fooapp")) == ["acme.shop@s100", "fooapp@f200"]
-    assert steps(service.upgrade()) == ["acme.shop@s200"]
+    assert steps(service.upgrade(packages="fooapp")) == ["acorp.shop@s100", "fooapp@f200"]
+    assert steps(service.upgrade()) == ["acorp.shop@s200"]
 
 
 def test_a_removed_package_is_reported_and_all_else_works(
@@ -59,9 +59,9 @@ def test_a_removed_package_is_reported_and_all_else_works(
     service = made.service(database_url, "fooapp")
     (_, gone) = service.current()
     assert (gone.package, gone.installed, gone.history_table, gone.rows, gone.pending) == (
-        "acme.shop",
+        "acorp.shop",
         False,
-        "alembic_history_acme_shop",
+        "alembic_history_acorp_shop",
         ("s200",),
         0,
     )
@@ -75,8 +75,8 @@ def test_a_removed_package_is_reported_and_all_else_works(
     (created,) = service.revision("More", packages="fooapp")
     assert steps(service.upgrade()) == [f"fooapp@{created.revision}"]
     assert len(service.downgrade("base").steps) == 3
-    assert {"s1", "s2", "alembic_history_acme_shop"} <= tables(database_url)
-    assert rows(database_url, "SELECT version_num FROM alembic_history_acme_shop") == [("s200",)]
+    assert {"s1", "s2", "alembic_history_acorp_shop"} <= tables(database_url)
+    assert rows(database_url, "SELECT version_num FROM alembic_history_acorp_shop") == [("s200",)]
 
 
 def test_a_removed_package_without_a_ledger_is_named_after_its_table(
@@ -88,19 +88,19 @@ def test_a_removed_package_without_a_ledger_is_named_after_its_table(
     with engine.begin() as connection:
         connection.execute(sa.text("DROP TABLE IF EXISTS websauna_migrate_ledger"))
     engine.dispose()
-    assert [state.package for state in service.current()] == ["fooapp", "acme_shop"]
-    service.uninstall("acme_shop", forget=True)
+    assert [state.package for state in service.current()] == ["fooapp", "acorp_shop"]
+    service.uninstall("acorp_shop", forget=True)
     assert [state.package for state in service.current()] == ["fooapp"]
 
 
 def test_a_package_that_is_still_required_cannot_just_be_removed(
     made: Workshop, sqlite_url: str
 ) -> None:
-    made.script("fooapp", "f200", "f100", **table("f2"), requires=["acme.shop@s100"])
+    made.script("fooapp", "f200", "f100", **table("f2"), requires=["acorp.shop@s100"])
     made.service(sqlite_url).upgrade()
     with pytest.raises(UnknownPackageRequired) as caught:
         made.service(sqlite_url, "fooapp").upgrade()
-    assert 'requires = "acme.shop@s100", but no package "acme.shop" is registered' in str(
+    assert 'requires = "acorp.shop@s100", but no package "acorp.shop" is registered' in str(
         caught.value
     )
 
@@ -108,10 +108,10 @@ def test_a_package_that_is_still_required_cannot_just_be_removed(
 def test_a_package_comes_back(made: Workshop, database_url: str) -> None:
     made.service(database_url).upgrade()
     made.service(database_url, "fooapp").upgrade()
-    made.script("acme.shop", "s300", "s200", **table("s3"))
+    made.script("acorp.shop", "s300", "s200", **table("s3"))
     service = made.service(database_url)
     assert [state.installed for state in service.current()] == [True, True]
-    assert steps(service.upgrade()) == ["acme.shop@s300"]
+    assert steps(service.upgrade()) == ["acorp.shop@s300"]
     assert {"s1", "s2", "s3"} <= tables(database_url)
 
 
@@ -121,32 +121,32 @@ def test_a_package_comes_back(made: Workshop, database_url: str) -> None:
 def test_uninstall_takes_back_all_that_a_package_did(made: Workshop, database_url: str) -> None:
     service = made.service(database_url)
     service.upgrade()
-    run = service.uninstall("acme.shop")
-    assert steps(run) == ["acme.shop@s200", "acme.shop@s100"]
+    run = service.uninstall("acorp.shop")
+    assert steps(run) == ["acorp.shop@s200", "acorp.shop@s100"]
     assert tables(database_url) == {"f1", "alembic_history_fooapp", "websauna_migrate_ledger"}
     # Once more changes nothing; and it comes back as new.
-    assert service.uninstall("acme.shop").steps == ()
-    assert steps(service.upgrade()) == ["acme.shop@s100", "acme.shop@s200"]
+    assert service.uninstall("acorp.shop").steps == ()
+    assert steps(service.upgrade()) == ["acorp.shop@s100", "acorp.shop@s200"]
 
 
 def test_uninstall_is_refused_while_others_require_the_package(
     made: Workshop, database_url: str
 ) -> None:
-    path = made.script("fooapp", "f200", "f100", **table("f2"), requires=["acme.shop@s200"])
+    path = made.script("fooapp", "f200", "f100", **table("f2"), requires=["acorp.shop@s200"])
     service = made.service(database_url)
     service.upgrade()
     before = tables(database_url)
     with pytest.raises(DowngradeRefused) as caught:
-        service.uninstall("acme.shop")
+        service.uninstall("acorp.shop")
     assert str(caught.value) == (
         "The downgrade would take away what applied revisions of other packages require. These "
         "would have to go first, in this order:\n"
-        f'  "fooapp@f200" ("{path}"): requires acme.shop s200, which goes\n'
+        f'  "fooapp@f200" ("{path}"): requires acorp.shop s200, which goes\n'
         "Add `--cascade` to take them down too, or downgrade their packages first."
     )
     assert tables(database_url) == before
-    run = service.uninstall("acme.shop", cascade=True)
-    assert steps(run) == ["fooapp@f200", "acme.shop@s200", "acme.shop@s100"]
+    run = service.uninstall("acorp.shop", cascade=True)
+    assert steps(run) == ["fooapp@f200", "acorp.shop@s200", "acorp.shop@s100"]
     assert tables(database_url) == {"f1", "alembic_history_fooapp", "websauna_migrate_ledger"}
 
 
@@ -162,7 +162,7 @@ def test_uninstall_of_a_package_without_scripts(made: Workshop, database_url: st
 
 def test_uninstall_where_there_is_no_database(made: Workshop, sqlite_url: str) -> None:
     service = made.service(sqlite_url)
-    assert service.uninstall("acme.shop").steps == ()
+    assert service.uninstall("acorp.shop").steps == ()
     with pytest.raises(UnknownPackage):
         service.uninstall("nowhere")
     assert not Path(make_url(sqlite_url).database or "").exists()
@@ -172,9 +172,9 @@ def test_uninstall_of_an_unknown_name(made: Workshop, database_url: str) -> None
     service = made.service(database_url)
     for forget in (False, True):
         with pytest.raises(UnknownPackage) as caught:
-            service.uninstall("acme.shpo", forget=forget)
+            service.uninstall("acorp.shpo", forget=forget)
         assert str(caught.value).startswith(
-            'No package "acme.shpo" is registered for migrations. Did you mean "acme.shop"?'
+            'No package "acorp.shpo" is registered for migrations. Did you mean "acorp.shop"?'
         )
     assert tables(database_url) == set()
 
@@ -184,40 +184,40 @@ def test_uninstall_of_a_package_that_is_gone(made: Workshop, database_url: str) 
     service = made.service(database_url, "fooapp")
     before = tables(database_url)
     with pytest.raises(NotInstalled) as caught:
-        service.uninstall("acme.shop")
+        service.uninstall("acorp.shop")
     assert str(caught.value) == (
-        'Package "acme.shop" is not installed, so its revisions cannot be taken back; its history '
-        'table "alembic_history_acme_shop" has s200. To drop its tables, install it again and '
-        "run: ws-alembic uninstall acme.shop\n"
+        'Package "acorp.shop" is not installed, so its revisions cannot be taken back; its history '
+        'table "alembic_history_acorp_shop" has s200. To drop its tables, install it again and '
+        "run: ws-alembic uninstall acorp.shop\n"
         "To leave its tables as they are and drop the history table alone: ws-alembic uninstall "
-        "--forget acme.shop"
+        "--forget acorp.shop"
     )
     assert tables(database_url) == before
-    assert service.uninstall("acme.shop", forget=True).steps == ()
-    assert tables(database_url) == before - {"alembic_history_acme_shop"}
+    assert service.uninstall("acorp.shop", forget=True).steps == ()
+    assert tables(database_url) == before - {"alembic_history_acorp_shop"}
     assert [state.package for state in service.current()] == ["fooapp"]
     assert {problem.kind for problem in service.check().problems} == {"unowned"}
 
 
-@pytest.mark.parametrize("name", ["acme.shop", "acme_shop"])
+@pytest.mark.parametrize("name", ["acorp.shop", "acorp_shop"])
 def test_a_package_that_is_gone_is_known_by_either_name(
     made: Workshop, sqlite_url: str, name: str
 ) -> None:
     made.service(sqlite_url).upgrade()
     made.service(sqlite_url, "fooapp").uninstall(name, forget=True)
-    assert "alembic_history_acme_shop" not in tables(sqlite_url)
+    assert "alembic_history_acorp_shop" not in tables(sqlite_url)
 
 
 def test_a_package_that_is_there_is_not_forgotten(made: Workshop, sqlite_url: str) -> None:
     service = made.service(sqlite_url)
     service.upgrade()
     with pytest.raises(StillInstalled) as caught:
-        service.uninstall("acme.shop", forget=True)
+        service.uninstall("acorp.shop", forget=True)
     assert str(caught.value) == (
-        'Package "acme.shop" is registered for migrations; --forget is for packages that are '
-        "gone. To take its revisions back: ws-alembic uninstall acme.shop"
+        'Package "acorp.shop" is registered for migrations; --forget is for packages that are '
+        "gone. To take its revisions back: ws-alembic uninstall acorp.shop"
     )
-    assert "alembic_history_acme_shop" in tables(sqlite_url)
+    assert "alembic_history_acorp_shop" in tables(sqlite_url)
 
 
 # The command line

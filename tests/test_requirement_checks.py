@@ -247,14 +247,14 @@ def test_autogenerate_requires_the_revision_of_the_table_or_column(
 def test_without_the_requirement_a_new_database_would_be_made_in_a_wrong_order(
     two: Workshop, postgresql_url: str
 ) -> None:
-    # "acme" comes before "addon": without a word, its script would run first and fail.
-    two.package("acme", None)
+    # "abba" comes before "addon": without a word, its script would run first and fail.
+    two.package("abba", None)
     foreign_key = 'op.create_table("t", sa.Column("x", sa.Integer, sa.ForeignKey("users.id")))'
-    two.script("acme", "x100", None, foreign_key)
-    assert str(two.service(postgresql_url).plan().steps[0].revision) == "acme@x100"
-    (problem,) = two.service(postgresql_url).check(packages="acme").problems[-1:]
+    two.script("abba", "x100", None, foreign_key)
+    assert str(two.service(postgresql_url).plan().steps[0].revision) == "abba@x100"
+    (problem,) = two.service(postgresql_url).check(packages="abba").problems[-1:]
     assert problem.kind == "requirement"
-    two.script("acme", "x100", None, foreign_key, requires=[problem.details])
+    two.script("abba", "x100", None, foreign_key, requires=[problem.details])
     two.service(postgresql_url).upgrade()
     engine = sa.create_engine(postgresql_url)
     (found,) = sa.inspect(engine).get_foreign_keys("t")
