@@ -7,8 +7,6 @@ import shutil
 from importlib.metadata import distribution
 from pathlib import Path
 
-import pytest
-
 from conftest import REPOSITORY, Run
 
 README = (REPOSITORY / "README.rst").read_text(encoding="utf-8")
