@@ -186,6 +186,8 @@ def make_transactional(engine: Engine) -> None:
     @event.listens_for(engine, "connect")
     def take_control(dbapi_connection: Any, record: Any) -> None:
         dbapi_connection.isolation_level = None
+        # For a look at the histories while others run; steps set a limit of their own.
+        dbapi_connection.execute("PRAGMA busy_timeout = 15000")
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
