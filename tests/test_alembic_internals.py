@@ -1,0 +1,204 @@
+"""What websauna_migrate takes from Alembic below its public API is still there.
+
+A failure here means that an upstream release changed it: adapt ``alembic_internals.py``.
+"""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import RevisionContext, render
+from alembic.autogenerate.api import AutogenContext
+from alembic.config import Config
+from alembic.ddl.impl import DefaultImpl
+from alembic.operations import ops
+from alembic.runtime.environment import EnvironmentContext
+from alembic.runtime.migration import MigrationContext
+from alembic.script.base import Script, ScriptDirectory
+
+from websauna_migrate import alembic_internals
+from websauna_migrate.alembic_internals import (
+    BoundedComparison,
+    ProxiedEnvironment,
+    in_batch,
+    matched_by,
+    render_column,
+    render_server_default,
+    render_type,
+    single_percent,
+)
+
+
+@pytest.fixture
+def context() -> AutogenContext:
+    """A context in which something is rendered for PostgreSQL."""
+    from sqlalchemy.dialects import postgresql
+
+    options = {
+        "sqlalchemy_module_prefix": "sa.",
+        "alembic_module_prefix": "op.",
+        "user_module_prefix": None,
+        "render_item": None,
+        "render_as_batch": True,
+    }
+    migration = MigrationContext.configure(dialect=postgresql.dialect())  # type: ignore[no-untyped-call]
+    return AutogenContext(migration, opts=options, autogenerate=False)
+
+
+def test_the_module_alembic_context_stands_for_an_environment_of_ours(tmp_path: Path) -> None:
+    from alembic import context as proxy
+
+    class Ours(ProxiedEnvironment):
+        pass
+
+    scripts = ScriptDirectory(str(tmp_path))
+    with Ours(Config(), scripts, fn=lambda rev, context: [], marker=17) as environment:
+        assert proxy.get_tag_argument() is environment.get_tag_argument()
+        assert proxy.config is environment.config
+    assert EnvironmentContext in EnvironmentContext._setups
+
+
+def test_types_columns_and_defaults_are_rendered(context: AutogenContext) -> None:
+    assert render_type(sa.String(7), context) == "sa.String(length=7)"
+    column: sa.Column[Any] = sa.Column("n", sa.Integer, sa.Computed("a + 1"))
+    assert render_column(column, context) == (
+        "sa.Column('n', sa.Integer(), sa.Computed('a + 1', ), nullable=True)"
+    )
+    default = sa.Identity(start=3)
+    assert render_server_default(default, context).startswith("sa.Identity(")
+
+
+def test_a_renderer_knows_whether_it_is_in_a_batch(context: AutogenContext) -> None:
+    seen = []
+
+    class Probe(ops.MigrateOperation):
+        pass
+
+    @render.renderers.dispatch_for(Probe)
+    def probe(inner: AutogenContext, op: Any) -> list[str]:
+        seen.append(in_batch(inner))
+        return ["pass"]
+
+    block = ops.ModifyTableOps("t", [Probe()])
+    render.renderers.dispatch(block)(context, block)
+    assert seen == [True]
+    assert in_batch(context) is False
+
+
+def test_a_context_takes_given_tables_and_inspector(tmp_path: Path) -> None:
+    engine = sa.create_engine("sqlite://")
+    one, two = (
+        sa.Table(name, sa.MetaData(), sa.Column("id", sa.Integer)) for name in ("one", "two")
+    )
+    (tmp_path / "versions").mkdir()
+    with engine.connect() as connection:
+        migration = MigrationContext.configure(
+            connection, opts={"target_metadata": [one.metadata, two.metadata]}
+        )
+        migration.opts.update(
+            process_revision_directives=None,
+            upgrade_token="upgrades",
+            downgrade_token="downgrades",
+        )
+        arguments: dict[str, Any] = dict.fromkeys(
+            ("message", "splice", "branch_label", "version_path", "rev_id", "depends_on")
+        )
+        comparison = BoundedComparison(
+            Config(), ScriptDirectory(str(tmp_path)), {**arguments, "head": "head", "sql": False}
+        )
+        comparison.tables = (two,)
+        comparison.inspector = sa.inspect(connection)
+        comparison.run_autogenerate((), migration)
+        (script,) = comparison.generated_revisions
+        assert script.upgrade_ops is not None
+        names = [op.table_name for op in script.upgrade_ops.ops]  # type: ignore[attr-defined]
+        assert names == ["two"]
+        assert comparison.autogen_context.inspector is comparison.inspector
+    engine.dispose()
+
+
+def test_alembic_still_makes_and_keeps_its_context_where_ours_does() -> None:
+    source = inspect.getsource(RevisionContext)
+    for part in (
+        "def _run_environment(",
+        "self._last_autogen_context",
+        "compare._populate_migration_script(",
+        "_needs_render",
+        "def _to_script(self, migration_script",
+        "render._render_python_into_templatevars(",
+    ):
+        assert part in source, part
+    assert "memoized_property" in inspect.getsource(AutogenContext)
+
+
+def test_an_implementation_compares_through_ours_for_a_while() -> None:
+    asked = []
+
+    class Matching:
+        def types_differ(self, original: Any, inspected: Any, model: Any) -> bool:
+            asked.append("type")
+            return bool(original(inspected, model))
+
+        def defaults_differ(self, inspected: Any, model: Any) -> bool:
+            asked.append("default")
+            return False
+
+    engine = sa.create_engine("sqlite://")
+    with engine.connect() as connection:
+        impl = MigrationContext.configure(connection).impl
+        with matched_by(impl, Matching()):
+            column: Any = sa.Column("a", sa.Integer)
+            assert impl.compare_type(column, sa.Column("a", sa.String(3))) is True
+            assert impl.compare_server_default(column, column, None, "'x'") is False
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.warn("Computed default on t.c cannot be modified", stacklevel=1)
+            assert caught == []
+        assert asked == ["type", "default"]
+        assert "compare_type" not in vars(impl) and "compare_server_default" not in vars(impl)
+    engine.dispose()
+    assert "impl.compare_type(" in inspect.getsource(alembic_compare())
+    assert "impl.compare_server_default(" in inspect.getsource(alembic_compare(defaults=True))
+
+
+def alembic_compare(*, defaults: bool = False) -> Any:
+    """Return the module of Alembic that compares types or defaults, of any release."""
+    import alembic.autogenerate.compare as compare
+
+    return getattr(compare, "server_defaults" if defaults else "types", compare)
+
+
+def test_percent_signs_are_single_in_a_script() -> None:
+    from sqlalchemy.dialects import postgresql
+
+    dialect = postgresql.dialect(paramstyle="pyformat")  # type: ignore[no-untyped-call]
+    impl = DefaultImpl(dialect, None, False, None, None, {})
+    expression = sa.column("a", sa.String).like("x%")
+    with single_percent(impl):
+        assert impl.render_ddl_sql_expr(expression) == "a LIKE 'x%'"
+    assert impl.render_ddl_sql_expr(expression) == "a LIKE 'x%%'"
+
+
+def test_script_files_are_listed_and_read_by_name(tmp_path: Path) -> None:
+    assert callable(Script._from_path) and callable(Script._list_py_dir)
+    directory = ScriptDirectory(str(tmp_path))
+    assert isinstance(directory._version_locations, (list, tuple))
+    assert "_load_revisions" in vars(ScriptDirectory)
+
+
+def test_only_one_module_touches_private_names() -> None:
+    """Every import of a private name of Alembic stands in ``alembic_internals.py``."""
+    package = Path(alembic_internals.__file__).parent
+    offenders = [
+        f"{path.name}: {line.strip()}"
+        for path in package.rglob("*.py")
+        if path.name != "alembic_internals.py"
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if line.lstrip().startswith(("from alembic", "import alembic"))
+        and any(word.lstrip("(").startswith("_") for word in line.split("import")[-1].split())
+    ]
+    assert offenders == []
