@@ -112,7 +112,9 @@ def pgbouncer(
             f"listen_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n"
             f"auth_type = scram-sha-256\nauth_file = {directory}/users\n"
             f"pool_mode = {mode}\ndefault_pool_size = 20\nmax_client_conn = 200\n"
-            "server_reset_query_always = 0\nignore_startup_parameters = extra_float_digits\n"
+            # Each test has a database of its own, and a pool for it.
+            "server_idle_timeout = 2\nserver_reset_query_always = 0\n"
+            "ignore_startup_parameters = extra_float_digits\n"
         )
         for name in ("users", "ini"):
             if user:

@@ -78,7 +78,10 @@ def includeme(config: Configurator) -> None:
     ``websauna_migrate.lock_budget``
         seconds for which a step is tried again when a lock is taken, default 600
     ``websauna_migrate.statement_timeout_ms``
-        limit of each statement on PostgreSQL, in milliseconds, default 0 for none
+        limit of each statement on PostgreSQL and MariaDB, in milliseconds, default 0 for none
+
+    The last four are set for one package by ``websauna_migrate.lock_budget.NAME`` and the like, and
+    for one revision by a module attribute of its script, ``lock_budget = 60``.
     """
     from websauna_migrate.directives import add_migration_package, set_migration_service
     from websauna_migrate.service import MigrationService

@@ -12,6 +12,8 @@ from sqlalchemy.exc import DBAPIError, InvalidRequestError
 from websauna_migrate.locks import LockLost, RunLock, lock_key
 from websauna_migrate.servers import CHECK_INTERVAL
 
+NOTICE = f"SET LOCAL client_connection_check_interval = '{CHECK_INTERVAL}'"
+
 __all__ = ["SessionLock", "TransactionLock", "find_holder"]
 
 #: Seconds for which a step waits for a killed run's last statement to end on the server.
@@ -79,6 +81,7 @@ class TransactionLock(RunLock):
         self.key = lock_key(scope)
         self.step_key = lock_key(f"{scope}:step")
         self.connection: Connection | None = None
+        self._notices: bool | None = None
 
     def take(self) -> bool:
         """Try to take the lock."""
@@ -124,18 +127,7 @@ class TransactionLock(RunLock):
     def join(self, connection: Connection) -> None:
         """Take the step's own lock, in its transaction."""
         self.check()
-        connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
-        try:
-            with connection.begin_nested():
-                connection.execute(
-                    text(
-                        "SELECT set_config(name, :value, true) FROM pg_settings "
-                        "WHERE name = 'client_connection_check_interval'"
-                    ),
-                    {"value": CHECK_INTERVAL},
-                )
-        except DBAPIError:
-            pass
+        self._notice_orphans(connection)
         deadline = time.monotonic() + ORPHAN_SECONDS
         while not connection.scalar(
             text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": self.step_key}
@@ -145,6 +137,19 @@ class TransactionLock(RunLock):
                     "The server still runs a statement of an earlier run that was killed."
                 )
             time.sleep(0.1)
+
+    def _notice_orphans(self, connection: Connection) -> None:
+        """Let the server notice during this transaction when the client is gone, if it can."""
+        if self._notices is None:
+            # Older servers do not know the setting, and not every operating system can do it.
+            try:
+                with connection.begin_nested():
+                    connection.execute(text(NOTICE))
+                self._notices = True
+            except DBAPIError:
+                self._notices = False
+        elif self._notices:
+            connection.execute(text(NOTICE))
 
     def holder(self) -> str:
         """Return who holds the lock."""

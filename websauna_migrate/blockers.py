@@ -101,6 +101,11 @@ class BlockerWatch:
         )
         self._thread.start()
 
+    def prepare(self) -> None:
+        """Connect, so that the next attempt is looked at from its beginning."""
+        if self.server.kind == "postgresql" and self._connection is None and not self._failed:
+            self._look(0)
+
     def stop(self) -> None:
         """Stop looking."""
         self._over.set()

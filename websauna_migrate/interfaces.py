@@ -142,7 +142,7 @@ class IMigrationService(Interface):
 
         :param action: ``"rerun"`` runs the step again, ``"done"`` records it as applied and
             ``"undone"`` as not applied; ``None`` changes nothing
-        :param step: ``package@revision``; default all
+        :param step: ``package@revision``; it may be left out where there is only one
         :param stop: as in :meth:`upgrade`, for the steps that are run again
         :returns: what was found, with what is known of each
         """

@@ -1,0 +1,197 @@
+"""``ws-alembic`` commands that run scripts: their flags, their exit statuses, and signals."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from apps import Workshop
+from runs import ledger, rows, table, tables, wait_for
+
+INI = """
+[app:main]
+use = call:fooapp:main
+sqlalchemy.url = {url}
+{settings}
+"""
+
+FACTORY = """
+from pyramid.config import Configurator
+
+def main(global_config, **settings):
+    config = Configurator(settings=settings)
+    config.include("websauna_migrate")
+    config.add_migration_package()
+    return config.make_wsgi_app()
+"""
+
+
+class Site:
+    def __init__(self, workshop: Workshop, ini: Path, run: Any) -> None:
+        self.workshop = workshop
+        self.ini = ini
+        self._run = run
+
+    def configure(self, url: str, **settings: str) -> None:
+        lines = "\n".join(f"websauna_migrate.{key} = {value}" for key, value in settings.items())
+        self.ini.write_text(INI.format(url=url.replace("%", "%%"), settings=lines))
+
+    def __call__(self, *words: str) -> subprocess.CompletedProcess[str]:
+        done: subprocess.CompletedProcess[str] = self._run(
+            ["ws-alembic", "-c", self.ini, *words],
+            cwd=self.ini.parent,
+            env={"PYTHONPATH": str(self.workshop.root)},
+        )
+        return done
+
+
+@pytest.fixture
+def site(workshop: Workshop, tmp_path: Path, run: Callable[..., Any]) -> Site:
+    workshop.package("fooapp")
+    (workshop.root / "fooapp" / "__init__.py").write_text(FACTORY)
+    workshop.script("fooapp", "f100", **table("f1"), message="First")
+    workshop.script("fooapp", "f200", "f100", **table("f2"), message="Second")
+    return Site(workshop, tmp_path / "site.ini", run)
+
+
+def test_a_dry_run_is_a_result(site: Site, transactional_database_url: str) -> None:
+    site.configure(transactional_database_url)
+    done = site("upgrade", "--dry-run")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("[1/2] fooapp  f100  First (")
+    assert lines[1].startswith("[2/2] fooapp  f200  Second (")
+    assert lines[2].startswith("Dry run: 2 steps executed in ")
+    assert lines[2].endswith(" s and rolled back.")
+    assert tables(transactional_database_url) == set()
+    site("upgrade")
+    assert site("upgrade", "--dry-run").stdout == "Dry run: nothing to do.\n"
+
+
+def test_an_atomic_run(site: Site, transactional_database_url: str) -> None:
+    site.configure(transactional_database_url)
+    site.workshop.script("fooapp", "f300", "f200", upgrade='op.execute("nonsense")')
+    done = site("upgrade", "--atomic")
+    assert done.returncode == 1
+    assert "Nothing of it was applied. The earlier steps of this run were rolled back" in (
+        done.stderr
+    )
+    assert tables(transactional_database_url) == {"websauna_migrate_ledger"}
+    assert site("upgrade", "f200", "--atomic").returncode == 0
+
+
+@pytest.mark.parametrize("flag", ["--atomic", "--dry-run"])
+def test_what_has_no_meaning_with_sql(site: Site, sqlite_url: str, flag: str) -> None:
+    site.configure(sqlite_url)
+    done = site("upgrade", "--sql", flag)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"{flag} has no meaning with --sql, which runs nothing.\n"
+
+
+@pytest.mark.parametrize("value", ["-1", "soon", "inf", "nan"])
+def test_a_limit_that_is_no_number(site: Site, sqlite_url: str, value: str) -> None:
+    site.configure(sqlite_url)
+    done = site("upgrade", f"--lock-wait={value}")
+    assert done.returncode == 2
+    assert "argument --lock-wait: invalid" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_repair_from_beginning_to_end(site: Site, database_url: str) -> None:
+    site.configure(database_url)
+    half = 'op.create_table("half", sa.Column("id", sa.Integer))\nop.execute("COMMIT")\n'
+    site.workshop.script("fooapp", "f300", "f200", upgrade=half + 'op.execute("nonsense")')
+    assert site("repair").stdout == "Nothing to repair: no step ended half done.\n"
+    assert site("upgrade").returncode == 3
+    refused = site("upgrade")
+    assert refused.returncode == 3
+    assert 'upgrade of revision "f300" of package "fooapp", started ' in refused.stderr
+    listed = site("repair")
+    assert listed.returncode == 3
+    assert listed.stdout.startswith(
+        'fooapp@f300: upgrade of revision "f300" of package "fooapp", started '
+    )
+    assert "ws-alembic repair --rerun" in listed.stdout
+    wrong = site("repair", "--done", "fooapp@f100")
+    assert (wrong.returncode, wrong.stderr) == (
+        2,
+        'No step "fooapp@f100" ended half done. Those that did: fooapp@f300.\n',
+    )
+    settled = site("repair", "--done", "fooapp@f300")
+    assert (settled.returncode, settled.stdout) == (0, "fooapp@f300 counts as done.\n")
+    assert site("upgrade").returncode == 0
+    assert rows(database_url, "SELECT version_num FROM alembic_history_fooapp") == [("f300",)]
+
+
+def test_a_signal_stops_the_command(site: Site, sqlite_url: str) -> None:
+    site.configure(sqlite_url)
+    flag = site.workshop.root / "flag"
+    site.workshop.script(
+        "fooapp",
+        "f200",
+        "f100",
+        upgrade=f"""
+        import pathlib, time
+        pathlib.Path({str(flag)!r}).touch()
+        time.sleep(1)
+        """,
+    )
+    site.workshop.script("fooapp", "f300", "f200", **table("f3"))
+    program = Path(sys.executable).parent / "ws-alembic"
+    with subprocess.Popen(
+        [str(program), "-c", str(site.ini), "upgrade"],
+        env={**os.environ, "PYTHONPATH": str(site.workshop.root)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as running:
+        wait_for(flag.exists, 90)
+        running.send_signal(signal.SIGTERM)
+        stdout, stderr = running.communicate(timeout=30)
+    assert running.returncode == 143
+    assert stdout == ""
+    assert "Stopping when the step is done; again for now.\n" in stderr
+    assert stderr.endswith(
+        'Stopped as asked, with 2 of 3 steps applied. The upgrade of revision "f300" of package '
+        '"fooapp" was not begun. Run the command again to go on.\n'
+    )
+    assert [entry[3] for entry in ledger(sqlite_url)] == ["done", "done", "stopped"]
+
+
+def test_scripts_that_others_may_change_are_reported(site: Site, sqlite_url: str) -> None:
+    site.configure(sqlite_url)
+    path = site.workshop.root / "fooapp" / "alembic" / "versions" / "f200.py"
+    path.chmod(0o666)
+    done = site("upgrade")
+    assert done.returncode == 0
+    assert (
+        f'Warning: The scripts of package "fooapp" may be changed by others: "{path}", every user '
+        "of this machine may write to it. Whoever changes a script decides what this run does to "
+        "the database.\n"
+    ) in done.stderr
+
+
+def test_no_password_is_shown_anywhere(site: Site, postgresql_url: str) -> None:
+    from sqlalchemy.engine import make_url
+
+    site.configure(postgresql_url)
+    password = str(make_url(postgresql_url).password)
+    site.workshop.script(
+        "fooapp",
+        "f200",
+        "f100",
+        upgrade="raise RuntimeError(str(op.get_bind().engine.url.password))",
+    )
+    done = site("upgrade")
+    assert done.returncode == 1
+    assert "RuntimeError: ***." in done.stderr
+    assert password not in done.stderr + done.stdout
+    found = rows(postgresql_url, "SELECT * FROM websauna_migrate_ledger")
+    assert password not in str(found)

@@ -1,0 +1,35 @@
+"""Errors that say no more than that a lock was not free."""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["error_number", "is_lock_failure"]
+
+
+def error_number(exc: BaseException) -> int:
+    """Return MariaDB's number of a driver's error, 0 if it has none."""
+    original = getattr(exc, "orig", None) or exc
+    arguments = getattr(original, "args", ())
+    return arguments[0] if arguments and isinstance(arguments[0], int) else 0
+
+
+def is_lock_failure(exc: BaseException, kind: str) -> bool:
+    """Tell whether a statement failed only since a lock was taken, or two sessions were at odds.
+
+    :param exc: SQLAlchemy's error or the driver's own
+    """
+    original: Any = getattr(exc, "orig", None) or exc
+    if kind == "postgresql":
+        code = getattr(original, "pgcode", None) or getattr(original, "sqlstate", None)
+        # Not available; deadlock; could not serialize.
+        return code in ("55P03", "40P01", "40001")
+    if kind == "sqlite":
+        name = type(original).__module__.split(".")[0]
+        return name == "sqlite3" and "locked" in str(original)
+    if kind == "mysql":
+        return type(original).__module__.split(".")[0] != "builtins" and error_number(exc) in (
+            1205,
+            1213,
+        )
+    return False
