@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from sqlalchemy.engine import URL, Connection
 
 from websauna_migrate.cache import Cache
+from websauna_migrate.entities import entities_apart
 from websauna_migrate.errors import MigrationError
 from websauna_migrate.packages import MigrationPackage
 from websauna_migrate.revision_reader import ScriptReader
@@ -95,6 +96,8 @@ class PackageEnvironment:
         self._scripts: LoadedScriptDirectory | None = None
         self.types = TypeMemory()
         self._reader: ScriptReader | None = None
+        #: What the package's ``env.py`` registered with alembic-utils.
+        self.entities: list[Any] = []
         #: What the template's ``env.py`` gave to :func:`run_migrations`, once it has been run.
         self.standard_options: Mapping[str, Any] | None = None
 
@@ -202,7 +205,7 @@ class PackageEnvironment:
             as_sql=connection is None,
             **context_options,
         )
-        with environment:
+        with environment, entities_apart(self.entities):
             if self.standard_options is not None:
                 environment.run_standard(self.standard_options)
             elif not Path(self.scripts.env_py_location).exists():

@@ -13,7 +13,8 @@ from websauna_migrate.autogenerate.failures import (
 from websauna_migrate.autogenerate.owned import OwnedObjects
 from websauna_migrate.autogenerate.reflection import Reflection
 from websauna_migrate.autogenerate.renames import BadRename, Renames
-from websauna_migrate.autogenerate.writer import ScriptWriter, created
+from websauna_migrate.autogenerate.script_files import created
+from websauna_migrate.autogenerate.writer import ScriptWriter
 
 __all__ = [
     "BadRename",

@@ -123,7 +123,8 @@ class TypeRenderer:
         own = self.context.dialect
         try:
             return self.raw(type_.compile(own))
-        except (CompileError, UnsupportedCompilationError) as exc:
+        except Exception as exc:
+            # It is the models' own code.
             raise UnfitType(f"has the type {type(type_).__qualname__}: {exc}") from exc
 
     def decorated(self, type_: TypeDecorator[Any]) -> str:

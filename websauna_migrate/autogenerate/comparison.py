@@ -18,6 +18,7 @@ from websauna_migrate.autogenerate.rendering import item_renderer
 from websauna_migrate.autogenerate.shadow import Shadows
 from websauna_migrate.autogenerate.suspects import warning_comment
 from websauna_migrate.autogenerate.tables import AUTOMATIC
+from websauna_migrate.entities import entities_apart
 from websauna_migrate.environment import PackageEnvironment
 
 __all__ = ["Comparison", "compare_options", "find_changes"]
@@ -90,15 +91,16 @@ class Comparison:
         insisted = compare_options(self.owned, keep_types=self.keep_types)
         if finish is not None:
             insisted["process_revision_directives"] = finish
-        self.environment.run(
-            compare,
-            connection=connection,
-            rows=rows,
-            configure=insisted,
-            dont_mutate=True,
-            template_args=self.context.template_args,
-            revision_context=self.context,
-        )
+        with entities_apart([], self.owned.owns_entity):
+            self.environment.run(
+                compare,
+                connection=connection,
+                rows=rows,
+                configure=insisted,
+                dont_mutate=True,
+                template_args=self.context.template_args,
+                revision_context=self.context,
+            )
 
     def complete(self, migration_context: Any, revision: Any, directives: list[Any]) -> None:
         """Add what Alembic does not compare, before the package's own hooks see it."""

@@ -173,7 +173,7 @@ class NamedTypes:
         change = EnumChange(
             key, tuple(before), found.values, found.type, columns, self.facts(columns)
         )
-        forget_defaults(upgrade, change)
+        follow(upgrade, change)
         return change
 
     def facts(self, columns: Iterable[Column[Any]]) -> dict[tuple[str, str], Mapping[str, Any]]:
@@ -245,13 +245,18 @@ def covered_changes(upgrade: Any, key: Key, owned: OwnedObjects) -> list[Any]:
     ]
 
 
-def forget_defaults(upgrade: Any, change: EnumChange) -> None:
-    """Take out changes of defaults that follow from renaming a value."""
+def follow(upgrade: Any, change: EnumChange) -> None:
+    """Let further changes of the columns come after the change of their type.
+
+    MariaDB is told the whole column each time. Defaults that follow from renaming a value are
+    taken out.
+    """
     renamed = dict(change.renamed)
-    columns = {(column.table.name, column.name) for column in change.columns}
+    columns = {(column.table.name, column.name): column for column in change.columns}
     for table in upgrade.ops:
         for op in table.ops if isinstance(table, ops.ModifyTableOps) else ():
             if isinstance(op, ops.AlterColumnOp) and (op.table_name, op.column_name) in columns:
+                op.existing_type = columns[op.table_name, op.column_name].type
                 old = constant(str(getattr(op.existing_server_default, "arg", "")))
                 new = str(getattr(op.modify_server_default, "arg", ""))
                 if old is not None and renamed.get(old) == new:

@@ -10,6 +10,7 @@ __all__ = [
     "CannotRender",
     "NotUpToDate",
     "RevisionFailed",
+    "RevisionsInCircle",
     "TableNotCreated",
     "TypeNotCreated",
 ]
@@ -75,6 +76,20 @@ class TypeNotCreated(MigrationError, LookupError):
             f'"{owner}", but no revision of "{owner}" creates it. Nothing was written. Write that '
             f"revision first, or both at once: ws-alembic -x packages={owner},{package} revision "
             "--autogenerate"
+        )
+
+
+class RevisionsInCircle(MigrationError, ValueError):
+    """New scripts of several packages would wait for each other."""
+
+    def __init__(self, packages: Sequence[str]) -> None:
+        self.packages = tuple(packages)
+        listed = ", ".join(f'"{name}"' for name in packages)
+        super().__init__(
+            f"The changes of the packages {listed} depend on each other in a circle: one drops "
+            "what another still refers to, and has something new that the other needs. Nothing was "
+            "written. Make the changes in two steps: keep the models that are to go, make and "
+            "apply the revisions, then remove the models and make the revisions for that."
         )
 
 

@@ -145,22 +145,20 @@ def has_path(found: object, path: list[str]) -> bool:
 
 
 def unresolved(tree: ast.AST, name: str) -> Unresolved:
-    """Return the error that says where a name is used."""
-    line, table, column = 1, None, None
+    """Return the error that says where a name is used first."""
+    uses = [node for node in ast.walk(tree) if isinstance(node, ast.Name) and node.id == name]
+    first = min(uses, key=lambda node: (node.lineno, node.col_offset))
+    table, column = None, None
     for call in ast.walk(tree):
-        if not isinstance(call, ast.Call):
+        if not isinstance(call, ast.Call) or first not in ast.walk(call):
             continue
-        own = [n for n in ast.walk(call) if isinstance(n, ast.Name) and n.id == name]
-        if not own:
-            continue
-        line = own[0].lineno
-        called = dotted_name(call.func) or ""
-        first = call.args[0] if call.args else None
-        text = first.value if isinstance(first, ast.Constant) else None
+        argument = call.args[0] if call.args else None
+        text = argument.value if isinstance(argument, ast.Constant) else None
         if isinstance(text, str):
+            called = dotted_name(call.func) or ""
             # The walk comes from the outside in.
             if called.endswith("Column"):
                 column = text
             elif called.startswith("op.") or called.endswith("batch_alter_table"):
                 table = table or text
-    return Unresolved(name, line, table, column)
+    return Unresolved(name, first.lineno, table, column)

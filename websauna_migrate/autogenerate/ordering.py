@@ -40,7 +40,10 @@ def arrange(upgrade: Any) -> None:
     ordered_creates, closing = cut_circles(creates)
     ordered_drops, opening = cut_circles(drops)
     first, middle, last = split_foreign_keys(changes)
-    arranged: list[Any] = [*others, *first]
+    # Views and functions lean on tables: they go before any, and come after all that are new.
+    going = [op for op in others if type(op).__name__.startswith("Drop")]
+    coming = [op for op in others if op not in going]
+    arranged: list[Any] = [*going, *first]
     for op in ordered_creates:
         arranged += [op, *with_table(followers.get(key_of(op), ()), silent=False)]
     arranged += [
@@ -51,7 +54,7 @@ def arrange(upgrade: Any) -> None:
         )
         for constraint in closing
     ]
-    arranged += [*middle, *last]
+    arranged += [*middle, *last, *coming]
     arranged += [
         TableChanges(
             constraint.table.name,

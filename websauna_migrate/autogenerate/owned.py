@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Table
@@ -12,10 +14,24 @@ from websauna_migrate.ownership import Ownership
 from websauna_migrate.packages import MigrationPackage
 from websauna_migrate.snapshot import Snapshot
 
-__all__ = ["Key", "OwnedObjects"]
+__all__ = ["Key", "OwnedObjects", "entity_creator"]
 
 #: Schema and name; ``None`` is the database's default schema.
 Key = tuple[str | None, str]
+
+
+#: What Alembic itself asks ``include_object`` about.
+ALEMBIC_KINDS = frozenset(
+    {
+        "schema",
+        "table",
+        "column",
+        "index",
+        "unique_constraint",
+        "foreign_key_constraint",
+        "check_constraint",
+    }
+)
 
 
 class OwnedObjects:
@@ -86,6 +102,16 @@ class OwnedObjects:
         """The schemas in which the package has tables, in models or scripts."""
         return frozenset(schema for schema, _ in self.keys)
 
+    def owns_entity(self, entity: Any) -> bool:
+        """Tell whether an entity of alembic-utils that no ``env.py`` registered is the package's.
+
+        The package whose scripts created it has it; a new one belongs to the only package.
+        """
+        creator = entity_creator(self.snapshot, entity.signature)
+        if creator is None:
+            return len(self.snapshot.packages) == 1
+        return creator == self.package
+
     def include_name(
         self, name: str | None, type_: str, parent_names: Mapping[str, str | None]
     ) -> bool:
@@ -104,7 +130,22 @@ class OwnedObjects:
         Where a package registered no ``MetaData``, its ``env.py`` alone knows its tables: those
         that are nobody else's.
         """
+        if reflected and type_ not in ALEMBIC_KINDS and name is not None:
+            # A view or function of alembic-utils: only who created it may drop it.
+            signature = name.partition(".")[2]
+            return entity_creator(self.snapshot, signature) == self.package
         if type_ == "table" and not reflected:
             owner = self.owner_of(object_.schema, object_.name)
             return owner == self.package or (owner is None and not self.registered.metadata)
         return True
+
+
+def entity_creator(snapshot: Snapshot, signature: str) -> str | None:
+    """Return the package whose scripts create a view, function or trigger."""
+    pattern = re.compile(
+        rf"\bPG\w+\([^)]*?signature\s*=\s*(['\"]){re.escape(signature)}\1", re.DOTALL
+    )
+    for revision in snapshot.graph.timeline():
+        if pattern.search(Path(revision.path).read_text(encoding="utf-8")):
+            return revision.package
+    return None

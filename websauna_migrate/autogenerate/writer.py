@@ -8,23 +8,35 @@ from pathlib import Path
 from typing import Any
 
 from alembic.operations import ops
-from alembic.script.base import Script
 from alembic.util.exc import CommandError
 from sqlalchemy.engine import Connection
+from sqlalchemy.exc import DBAPIError
 
 from websauna_migrate.alembic_internals import BoundedComparison
 from websauna_migrate.autogenerate.column_types import dialect_of
 from websauna_migrate.autogenerate.comparison import Comparison, command_arguments
-from websauna_migrate.autogenerate.failures import CannotRender, NotUpToDate, RevisionFailed
+from websauna_migrate.autogenerate.departures import Departures
+from websauna_migrate.autogenerate.failures import (
+    NotUpToDate,
+    RevisionFailed,
+    RevisionsInCircle,
+)
 from websauna_migrate.autogenerate.inference import Inference
-from websauna_migrate.autogenerate.names import Unresolved, free_names, imports_for
 from websauna_migrate.autogenerate.ordering import referred_key
 from websauna_migrate.autogenerate.owned import OwnedObjects
 from websauna_migrate.autogenerate.reflection import Reflection
 from websauna_migrate.autogenerate.renames import NO_RENAMES, BadRename, Renames
 from websauna_migrate.autogenerate.renaming import applicable
-from websauna_migrate.autogenerate.rendering import place_of, require_renderable
+from websauna_migrate.autogenerate.rendering import require_renderable
+from websauna_migrate.autogenerate.script_files import (
+    complete_imports,
+    created,
+    ensure_line,
+    require_names,
+)
 from websauna_migrate.autogenerate.suspects import Suspect, suspects_in
+from websauna_migrate.database import one_line
+from websauna_migrate.edges import RevisionCycle
 from websauna_migrate.ownership import Ownership, named_types
 from websauna_migrate.packages import MigrationPackage
 from websauna_migrate.results import CreatedScript
@@ -69,6 +81,7 @@ class ScriptWriter:
         self.renames = renames
         self.ask = ask
         self.renamed: set[str] = set()
+        self.departures = Departures()
         self.made_directories: list[Path] = []
         self.written: list[CreatedScript] = []
 
@@ -113,9 +126,16 @@ class ScriptWriter:
                 )
             ),
         )
-        for name in self.ordered():
-            self.make_directory(name)
-            self.written += self.write_one(name, reflection, applied.get(name, ()))
+        try:
+            for name in self.ordered():
+                self.make_directory(name)
+                self.written += self.write_one(name, reflection, applied.get(name, ()))
+            # Requirements that form a circle are found before anybody relies on the scripts.
+            _ = self.take_snapshot().graph
+        except RevisionCycle as exc:
+            if not self.written:
+                raise
+            raise RevisionsInCircle([script.package for script in self.written]) from exc
         connection.rollback()
         for rename in self.renames.everything:
             if rename.option not in self.renamed:
@@ -163,7 +183,9 @@ class ScriptWriter:
 
     def write_empty(self, name: str) -> list[CreatedScript]:
         """Write one package's script without any operation."""
-        environment = self.take_snapshot().environments[name]
+        snapshot = self.take_snapshot()
+        self.require_new_identifier(snapshot, name)
+        environment = snapshot.environments[name]
         context = BoundedComparison(
             environment.config,
             environment.scripts,
@@ -177,6 +199,7 @@ class ScriptWriter:
     ) -> list[CreatedScript]:
         """Write one package's script, or none if nothing changed."""
         snapshot = self.take_snapshot()
+        self.require_new_identifier(snapshot, name)
         require_up_to_date(snapshot, name, rows)
         owned = OwnedObjects(name, self.ownership, snapshot, reflection.default_schema)
         renames = applicable(self.renames, owned, reflection)
@@ -205,9 +228,20 @@ class ScriptWriter:
         warnings = [one.warning for one in suspects if one not in rejected]
         if warnings:
             comparison.warn(warnings)
-        return self.keep(
+        operations = comparison.operations
+        found = self.keep(
             name, comparison.context, snapshot.environments[name].scripts, owned, warnings
         )
+        for script in found:
+            self.departures.note(script, operations)
+        return found
+
+    def require_new_identifier(self, snapshot: Snapshot, name: str) -> None:
+        """Refuse an identifier that a revision of the package has already."""
+        wanted = self.arguments.get("rev_id")
+        if wanted and wanted in snapshot.lineages[name]:
+            path = snapshot.lineages[name].revisions[wanted].path
+            raise RevisionFailed(name, f'revision "{wanted}" is there already ("{path}")')
 
     def answered(self, suspects: Sequence[Suspect], rejected: list[Suspect]) -> Suspect | None:
         """Ask about renames, and return the first that is one."""
@@ -226,9 +260,15 @@ class ScriptWriter:
 
         def finish(migration_context: Any, revision: Any, directives: list[Any]) -> None:
             drop_empty_scripts(directives)
-            context.template_args["requires"] = tuple(
-                dict.fromkeys([*self.requires, *inference.requires(directives)])
-            )
+            operations = comparison.operations
+            requires = [
+                *self.requires,
+                *inference.requires(directives),
+                *self.departures.requires(owned.package, operations),
+            ]
+            arguments: dict[str, Any] = context.template_args
+            arguments["requires"] = tuple(dict.fromkeys(requires))
+            arguments["run_before"] = tuple(self.departures.run_before(owned.package, operations))
             require_renderable(owned, context.autogen_context, directives)
 
         return finish
@@ -248,7 +288,8 @@ class ScriptWriter:
             with reported(name):
                 found = [script for script in context.generate_scripts() if script is not None]
             for script in found:
-                ensure_requires(script, context.template_args["requires"])
+                ensure_line(script, "requires", context.template_args["requires"])
+                ensure_line(script, "run_before", context.template_args.get("run_before", ()))
                 require_names(name, Path(script.path), owned)
         except BaseException:
             for path in set(scripts.list_files()) - before:
@@ -269,6 +310,13 @@ class reported:
     def __exit__(self, kind: Any, exc: BaseException | None, traceback: Any) -> None:
         if isinstance(exc, CommandError):
             raise RevisionFailed(self.package, str(exc)) from exc
+        if isinstance(exc, DBAPIError):
+            raise RevisionFailed(
+                self.package,
+                f"the database refused what the comparison asked: {one_line(str(exc.orig))} A view "
+                "needs the tables that it is on: they get a revision first, which is applied, "
+                "then the view gets its own",
+            ) from exc
         if isinstance(exc, SyntaxError):
             raise RevisionFailed(
                 self.package, f"the script is not valid Python, in line {exc.lineno}: {exc.msg}"
@@ -295,81 +343,3 @@ def drop_empty_scripts(directives: list[Any]) -> None:
         if not isinstance(script, ops.MigrationScript)
         or not all(container.is_empty() for container in script.upgrade_ops_list)
     ]
-
-
-def complete_imports(scripts: Any, body: str, imports: set[str]) -> None:
-    """Add the imports of names that rendering left to the reader.
-
-    :param body: the two functions of the script
-    :param imports: the statements so far; those that are missing are added
-    """
-    template = Path(scripts.dir, "script.py.mako").read_text(encoding="utf-8")
-    known = [line for line in template.splitlines() if line.startswith(("import ", "from "))]
-    source = "\n".join([*known, *sorted(imports), body])
-    missing = free_names(source)
-    try:
-        imports.update(imports_for(source, missing))
-    except Unresolved:
-        # The whole file is looked at once it is written; the template may have more.
-        return
-
-
-def require_names(package: str, path: Path, owned: OwnedObjects | None) -> None:
-    """Refuse a script that uses a name which nothing in it defines.
-
-    :raises CannotRender: naming model, table and column
-    """
-    source = path.read_text(encoding="utf-8")
-    missing = free_names(source)
-    if not missing:
-        return
-    try:
-        imports_for(source, missing)
-        place = f'the script "{path.name}"'
-    except Unresolved as exc:
-        place = f'the script "{path.name}", line {exc.line},'
-        if owned is not None and exc.table and exc.column:
-            place = place_of(owned, None, exc.table, exc.column)
-    raise CannotRender(
-        package,
-        place,
-        f'needs the name "{missing[0]}", which nothing in the script defines.',
-        "Let the render_item hook of the package's env.py add the import to "
-        "autogen_context.imports, or add it to the package's script.py.mako.",
-    )
-
-
-def ensure_requires(script: Script, requires: Sequence[str]) -> None:
-    """Put the ``requires`` line into a script whose own template does not know of it."""
-    if not requires or getattr(script.module, "requires", None) is not None:
-        return
-    path = Path(script.path)
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    names = ("depends_on", "branch_labels", "down_revision")
-    place = next(
-        (
-            number
-            for name in names
-            for number, line in enumerate(lines, start=1)
-            if line.startswith(name)
-        ),
-        None,
-    )
-    if place is None:
-        raise CommandError(
-            f"{path} has no down_revision line to put its requirements behind; "
-            "mend the package's script.py.mako"
-        )
-    lines.insert(place, f"requires = {tuple(requires)!r}\n")
-    path.write_text("".join(lines), encoding="utf-8")
-
-
-def created(package: str, script: Script, warnings: Sequence[str] = ()) -> CreatedScript:
-    """Return a written script as data."""
-    return CreatedScript(
-        package=package,
-        revision=script.revision,
-        message=script.doc,
-        path=str(Path(script.path).resolve()),
-        warnings=tuple(warnings),
-    )
