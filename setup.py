@@ -12,6 +12,7 @@ mysql = ["PyMySQL>=1.1"]
 test = [
     *postgresql_binary,
     *mysql,
+    "alembic_utils",
     "build",
     "hypothesis",
     "mypy",
