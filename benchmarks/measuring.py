@@ -47,6 +47,8 @@ def run(contender: Contender, sample: Sample | None) -> None:
     if contender.prepare is not None:
         contender.prepare()
     environment = {**os.environ, **contender.environment}
+    # Users have bytecode caches; a setting of this shell must not take them away.
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     cpu, memory = 0.0, 0.0
     start = time.perf_counter()
     for command in contender.commands:

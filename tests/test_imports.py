@@ -100,7 +100,7 @@ def test_an_upgrade_with_nothing_to_do(project: Path) -> None:
         connection.execute("INSERT INTO alembic_history_importing_package VALUES ('a1')")
     connection.close()
     modules = modules_of(project, "-c", "app.ini", "-x", "packages=all", "upgrade")
-    assert not found(modules, FORBIDDEN)
+    assert not found(modules, QUICK_FORBIDDEN)
 
 
 def test_help_starts_neither_the_service_nor_a_driver(project: Path) -> None:

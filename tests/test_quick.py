@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from websauna_migrate.environment import with_command
 from websauna_migrate.scripts.command_line import CommandLine
 from websauna_migrate.scripts.quick import QUICK, quick_options
 
@@ -40,6 +41,9 @@ WORDS = st.sampled_from(
             "--version",
             "--",
             "--sql",
+            "--tag=x",
+            "--atomic",
+            "--lock-wait=3",
         ),
         *("packages=all", "app.ini", "heads", "a1", ":current", "+1", "", "upgrade", *QUICK),
     ]
@@ -93,16 +97,22 @@ def test_every_argument_of_a_quick_command_is_known(verb: str) -> None:
             if flag in ("-h", "--help"):
                 assert quick_options([verb, flag]) is None
                 continue
-            words = [flag] if action.nargs == 0 else [flag, "a:b"]
+            words = [flag] if action.nargs == 0 else [flag, "1" if action.type else "a:b"]
             assert compare([verb, *words]) is not None, flag
     assert compare(["-c", "x.ini", "-x", "packages=all", verb]) is not None
+
+
+@pytest.mark.parametrize("words", [["upgrade"], ["upgrade", "a@b", "--sql"], ["history"]])
+def test_an_environment_is_told_the_command(words: list[str]) -> None:
+    found = quick_options(words)
+    assert with_command(found).cmd == CommandLine().parser.parse_args(words).cmd
 
 
 def test_abbreviations_help_and_other_commands_are_left_to_the_whole_parser() -> None:
     for words in (
         ["current", "--verb"],
         ["--help"],
-        ["upgrade"],
+        ["downgrade", "base"],
         ["current", "x"],
         ["heads", "-z"],
     ):

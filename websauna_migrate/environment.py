@@ -9,6 +9,7 @@ package's history table and its URL in place of what the script gives, and leave
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -122,7 +123,7 @@ class PackageEnvironment:
         main.update({key: str(value) for key, value in self.engine_options.items()})
         for key, value in main.items():
             config.set_main_option(key, value.replace("%", "%%"))
-        config.cmd_opts = self.options.arguments
+        config.cmd_opts = with_command(self.options.arguments)
         # Set last: the file was read by the include mechanism already, not by Alembic.
         config.config_file_name = self.options.path
         return config
@@ -254,3 +255,20 @@ def run_migrations(**options: Any) -> None:
         from websauna_migrate.plain_alembic import run_plain
 
         run_plain(options)
+
+
+def with_command(arguments: Any) -> Any:
+    """Add what Alembic's parser adds to a command line that was parsed without it.
+
+    ``env.py`` may ask ``config.cmd_opts.cmd`` for the command: Alembic's function, and the names of
+    its positional and keyword arguments.
+    """
+    import alembic.command
+
+    verb = getattr(arguments, "verb", None)
+    function = getattr(alembic.command, str(verb), None)
+    if function is not None and not hasattr(arguments, "cmd"):
+        spec = inspect.getfullargspec(function)
+        first = len(spec.args) - len(spec.defaults or ())
+        arguments.cmd = (function, spec.args[1:first], spec.args[first:])
+    return arguments

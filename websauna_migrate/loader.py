@@ -33,7 +33,10 @@ from websauna_migrate.includes import (
     read_ini,
 )
 
-__all__ = ["Loader", "MergedParser", "config_uri"]
+__all__ = ["SCHEME", "Loader", "MergedParser", "config_uri"]
+
+#: Of the URIs that :class:`Loader` is registered for.
+SCHEME = "ws"
 
 #: Options which PasteDeploy reads as references to other sections and files.
 _REFERRING = {"use", "next", "filter-with", "pipeline"}
@@ -57,7 +60,7 @@ def config_uri(argument: str) -> str:
     # POSIX keeps two leading slashes, but in a URI a host name would follow them.
     path = "/" + os.path.normpath(Path(path).absolute()).lstrip("/")
     quoted = re.sub(r"[%#?\x00-\x1f\x7f]", lambda match: f"%{ord(match[0]):02X}", path)
-    return f"ws://{quoted}{suffix}"
+    return f"{SCHEME}://{quoted}{suffix}"
 
 
 def _split(text: str, marks: str, exists: Callable[[str], bool]) -> tuple[str, str]:

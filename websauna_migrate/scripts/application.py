@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import sys
 import traceback
@@ -16,7 +17,7 @@ import plaster
 
 from websauna_migrate.errors import MigrationError
 from websauna_migrate.interfaces import IMigrationService
-from websauna_migrate.loader import config_uri
+from websauna_migrate.loader import SCHEME, Loader, config_uri
 
 __all__ = ["Application", "ApplicationFailed", "ServiceMissing"]
 
@@ -87,19 +88,19 @@ class Application:
     @property
     def ini(self) -> str:
         """The absolute path of the INI file."""
-        path = getattr(self._loader(), "filepath", None) or plaster.parse_uri(self.uri).path
+        path = getattr(self._loader, "filepath", None) or plaster.parse_uri(self.uri).path
         return str(Path(path).absolute())
 
     @property
     def factory(self) -> str:
         """What makes the application, as its section in the INI file says."""
         name = plaster.parse_uri(self.uri).fragment or "main"
-        settings = self._loader().get_settings(f"app:{name}")
+        settings = self._loader.get_settings(f"app:{name}")
         return str(settings.get("use") or settings.get("paste.app_factory") or f"app:{name}")
 
     def sections(self) -> dict[str, dict[str, str]]:
         """Return the settings of all sections that are not logging's, by section."""
-        loader = self._loader()
+        loader = self._loader
         found: dict[str, dict[str, str]] = {}
         for section in loader.get_sections():
             if not section.startswith(LOGGING_SECTIONS):
@@ -113,7 +114,7 @@ class Application:
 
         :param quiet: let only warnings and errors through to the terminal; log files get all
         """
-        self._loader().setup_logging()
+        self._loader.setup_logging()
         if quiet:
             for handler in terminal_handlers():
                 handler.setLevel(max(handler.level, logging.WARNING))
@@ -142,8 +143,13 @@ class Application:
         finally:
             env["closer"]()
 
+    @functools.cached_property
     def _loader(self) -> Any:
-        return plaster.get_loader(self.uri, protocols=["wsgi"])
+        uri = plaster.parse_uri(self.uri)
+        # plaster looks through the metadata of every installed distribution, each time.
+        if uri.scheme == SCHEME:
+            return Loader(uri)
+        return plaster.get_loader(uri, protocols=["wsgi"])
 
 
 def own_traceback(error: BaseException) -> str:

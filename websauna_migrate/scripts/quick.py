@@ -1,4 +1,4 @@
-"""The command lines that only look, understood without Alembic, whose import takes longer.
+"""The command lines that look or find nothing to do, understood without Alembic's slow import.
 
 What is not exactly one of them is left to the whole parser: abbreviations, help, mistakes. A test
 compares the two.
@@ -28,6 +28,11 @@ QUICK: dict[str, Sequence[tuple[tuple[str, ...], dict[str, Any]]]] = {
     ),
     "plan": (),
     "status": (),
+    "upgrade": (
+        (("revision",), dict(VERBS["upgrade"].positionals["revision"])),
+        (("--sql",), {"action": "store_true"}),
+        (("--tag",), {}),
+    ),
 }
 
 
