@@ -140,7 +140,8 @@ def operation(package: str, number: int) -> tuple[str, str]:
     table = f"{package}_t{number // 3}"
     if number % 3 == 0:
         return (
-            f"op.create_table({table!r}, sa.Column('id', sa.Integer(), nullable=False), "
+            f"op.create_table({table!r}, "
+            "sa.Column('id', sa.Integer(), nullable=False, autoincrement=False), "
             "sa.Column('name', sa.String(40)), "
             f"sa.PrimaryKeyConstraint('id', name='pk_{table}'))",
             f"op.drop_table({table!r})",

@@ -5,6 +5,7 @@ A failure here means that an upstream release changed it: adapt ``alembic_intern
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import warnings
 from pathlib import Path
@@ -18,13 +19,14 @@ from alembic.config import Config
 from alembic.ddl.impl import DefaultImpl
 from alembic.operations import ops
 from alembic.runtime.environment import EnvironmentContext
-from alembic.runtime.migration import MigrationContext
+from alembic.runtime.migration import HeadMaintainer, MigrationContext
 from alembic.script.base import Script, ScriptDirectory
 
 from websauna_migrate import alembic_internals
 from websauna_migrate.alembic_internals import (
     BoundedComparison,
     ProxiedEnvironment,
+    RowWriter,
     in_batch,
     matched_by,
     render_column,
@@ -202,3 +204,15 @@ def test_only_one_module_touches_private_names() -> None:
         and any(word.lstrip("(").startswith("_") for word in line.split("import")[-1].split())
     ]
     assert offenders == []
+
+
+def test_a_context_runs_steps_as_ours_does() -> None:
+    """Ours repeats the method but for what it leaves out: SQL scripts, and ``purge``."""
+    lines = inspect.getsource(MigrationContext.run_migrations).split('"""')[-1]
+    code = "\n".join(line for line in lines.splitlines() if line.strip()[:1] != "#")
+    assert hashlib.sha256("".join(code.split()).encode()).hexdigest()[:16] == "e0863a5d42242272"
+    for name in ("_insert_version", "_delete_version", "_update_version", "update_to_step"):
+        assert inspect.isfunction(getattr(HeadMaintainer, name))
+    assert inspect.signature(HeadMaintainer._update_version) == inspect.signature(
+        RowWriter._update_version
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import traceback
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
@@ -21,6 +21,9 @@ from websauna_migrate.stopping import CutOff, StopNow
 from websauna_migrate.timeouts import Timeouts
 from websauna_migrate.waiting import LockWaits, Waiting, lock_problem
 
+if TYPE_CHECKING:
+    from websauna_migrate.execution import Attempt
+
 __all__ = ["Aftermath"]
 
 
@@ -34,18 +37,11 @@ class Aftermath:
         self.supervisor = supervisor
         self.waits = waits
 
-    def after_failure(
-        self,
-        exc: BaseException,
-        number: int,
-        total: int,
-        step: Step,
-        values: dict[str, Any],
-        waiting: Waiting,
-        timeouts: Timeouts,
-    ) -> None:
+    def after_failure(self, exc: BaseException, attempt: Attempt, total: int) -> None:
         """Wait for another try, or raise what is to be told."""
         run = self.run
+        number, step, values = attempt.number, attempt.step, attempt.values
+        waiting, timeouts = attempt.waiting, attempt.timeouts
         lost = self._is_lost()
         visible = self._marker_is_visible(values["id"], lost=lost)
         half_done = visible and not self.supervisor.untouched

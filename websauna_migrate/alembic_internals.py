@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol
@@ -27,11 +28,12 @@ from alembic.autogenerate.render import (
 from alembic.config import Config
 from alembic.ddl.impl import DefaultImpl
 from alembic.runtime.environment import EnvironmentContext
-from alembic.runtime.migration import MigrationContext, RevisionStep
+from alembic.runtime.migration import HeadMaintainer, MigrationContext, RevisionStep, log
 from alembic.script.base import Script, ScriptDirectory
 from alembic.script.revision import RevisionMap
 from alembic.util import memoized_property
-from sqlalchemy import Column, Table
+from alembic.util.exc import CommandError
+from sqlalchemy import Column, Table, Update, bindparam
 from sqlalchemy.engine.reflection import Inspector
 
 if TYPE_CHECKING:
@@ -46,11 +48,13 @@ __all__ = [
     "LoadedScriptDirectory",
     "PlannedStep",
     "ProxiedEnvironment",
+    "RowWriter",
     "in_batch",
     "planned_step",
     "render_column",
     "render_server_default",
     "render_type",
+    "run_migrations",
 ]
 
 
@@ -224,6 +228,54 @@ class PlannedStep(RevisionStep):
         """Return a row with what it becomes."""
         (gone,), (new,) = self._gone, self._new
         return gone, new
+
+
+class RowWriter(HeadMaintainer):
+    """Keeps the rows of a history table by a statement that is compiled once.
+
+    Alembic's has the revisions in its text, so that each step's is compiled anew.
+    """
+
+    @cached_property
+    def _update(self) -> Update:
+        table = self.context._version
+        return (
+            table.update()
+            .where(table.c.version_num == bindparam("gone"))
+            .values(version_num=bindparam("new"))
+        )
+
+    def _update_version(self, from_: str, to_: str) -> None:
+        connection = self.context.connection
+        assert connection is not None and to_ not in self.heads
+        found = connection.execute(self._update, {"gone": from_, "new": to_})
+        if self.context.dialect.supports_sane_rowcount and found.rowcount != 1:
+            raise CommandError(
+                f"Online migration expected to match one row when updating '{from_}' to '{to_}' "
+                f"in '{self.context.version_table}'; {found.rowcount} found"
+            )
+        self.heads.remove(from_)
+        self.heads.add(to_)
+
+
+def run_migrations(context: MigrationContext, **arguments: Any) -> None:
+    """Do what ``MigrationContext.run_migrations`` does on a connection, with a :class:`RowWriter`.
+
+    The method makes its ``HeadMaintainer`` itself, and nothing public puts another in its place.
+    """
+    context.impl.start_migrations()
+    heads = context.get_current_heads()
+    if not heads and not context.opts.get("dont_mutate", False):
+        context._ensure_version_table()
+    rows = RowWriter(context, heads)
+    assert context._migrations_fn is not None
+    for step in context._migrations_fn(heads, context):
+        with context.begin_transaction(_per_migration=True):
+            log.info("Running %s", step)
+            step.migration_fn(**arguments)
+            rows.update_to_step(step)
+            for callback in context.on_version_apply_callbacks:
+                callback(ctx=context, step=step.info, heads=set(rows.heads), run_args=arguments)
 
 
 def planned_step(scripts: LoadedScriptDirectory, step: Step) -> RevisionStep:

@@ -6,11 +6,12 @@ import logging.config
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, TextIO
 
 from sqlalchemy.engine import Connection
 
-from websauna_migrate.alembic_internals import ProxiedEnvironment
+from websauna_migrate.alembic_internals import ProxiedEnvironment, run_migrations
 
 if TYPE_CHECKING:
     from websauna_migrate.environment import PackageEnvironment
@@ -68,7 +69,9 @@ class BoundEnvironment(ProxiedEnvironment):
         self.memo = self.get_context().impl.memo
         self.owner.types.attach(self.memo, self.run_connection)
         if self.rows is not None and self.run_connection is not None:
-            self.get_context().get_current_heads = self.known_heads  # type: ignore[method-assign]
+            context = self.get_context()
+            context.get_current_heads = self.known_heads  # type: ignore[method-assign]
+            context.run_migrations = partial(run_migrations, context)  # type: ignore[method-assign]
 
     def known_heads(self) -> tuple[str, ...]:
         """Return the rows that the run knows, in place of Alembic's query for them.

@@ -10,7 +10,7 @@ package's history table and its URL in place of what the script gives, and leave
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -38,7 +38,7 @@ __all__ = ["AlembicOptions", "PackageEnvironment", "run_migrations"]
 #: Where a running environment is found by the template's ``env.py``.
 ATTRIBUTE = "websauna_migrate"
 
-Steps = Callable[[Any, "MigrationContext"], Sequence[Any]]
+Steps = Callable[[Any, "MigrationContext"], Iterable[Any]]
 
 
 class EnvironmentFailure(MigrationError, RuntimeError):
@@ -188,7 +188,7 @@ class PackageEnvironment:
 
         called = False
 
-        def work(rows: Any, context: MigrationContext) -> Sequence[Any]:
+        def work(rows: Any, context: MigrationContext) -> Iterable[Any]:
             nonlocal called
             # A multi-database env.py runs its migrations once per engine: ours is one.
             if called:

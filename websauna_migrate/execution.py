@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from websauna_migrate.aftermath import Aftermath
@@ -26,11 +30,59 @@ from websauna_migrate.waiting import LockWaits, Waiting
 if TYPE_CHECKING:
     from alembic.runtime.migration import MigrationContext
 
-__all__ = ["StepRunner", "is_transactional"]
+__all__ = ["Attempt", "StepRunner", "is_transactional"]
+
+
+@dataclass
+class Attempt:
+    """A step that is being run.
+
+    :ivar number: the step's place in the run, from 1
+    :ivar values: the step's row in the ledger
+    :ivar waiting: what this attempt and those before have waited for locks
+    :ivar began: when the first attempt at the step began, in UTC
+    :ivar clock: and by ``time.perf_counter``
+    """
+
+    number: int
+    step: Step
+    values: dict[str, Any]
+    timeouts: Timeouts
+    waiting: Waiting
+    began: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
+    clock: float = field(default_factory=time.perf_counter)
+
+    @property
+    def entry(self) -> str:
+        """The id of the step's row in the ledger."""
+        return str(self.values["id"])
+
+    @property
+    def seconds(self) -> float:
+        """How long it has taken so far."""
+        return time.perf_counter() - self.clock
+
+
+class Boundary:
+    """Where no step is being run; :ivar error: what was raised there."""
+
+    error: BaseException | None = None
+
+    def __enter__(self) -> None:
+        """Come to a boundary."""
+
+    def __exit__(self, kind: object, error: BaseException | None, place: object) -> None:
+        """Leave it."""
+        self.error = error
 
 
 class StepRunner:
-    """Runs steps, one at a time, in a run's context."""
+    """Runs steps, one at a time, in a run's context.
+
+    :ivar current: the newest attempt
+    """
+
+    current: Attempt
 
     def __init__(self, run: RunContext) -> None:
         self.run_context = run
@@ -55,28 +107,69 @@ class StepRunner:
         own = timeouts_of_script(script.module, step.revision.path)
         return run.settings.timeouts_of(step.package).changed(own).changed(run.limits)
 
-    def run(self, number: int, total: int, step: Step) -> None:
-        """Run a step in a transaction of its own, again and again while a lock is taken.
+    def run(
+        self,
+        number: int,
+        total: int,
+        steps: Iterable[Step],
+        before: Callable[[int, Step], None],
+        after: Callable[[Attempt], None],
+    ) -> None:
+        """Run steps of one package, each in a transaction of its own.
 
-        :param number: its place in the run, from 1
+        A step is run again and again while a lock is taken. The package's environment is set up
+        once for all that go well.
+
+        :param number: the first step's place in the run, from 1
+        :param before: called at the boundary before each step with its place; what it raises is not
+            the step's failure
+        :param after: called at the boundary after each step, in the same way
         :raises HistoryMoved: when the plan does not fit any more
-        :raises MigrationError: when the step failed, was stopped, or could not get a lock
+        :raises MigrationError: when a step failed, was stopped, or could not get a lock
         """
-        timeouts = self.timeouts_of(step)
-        waiting = Waiting(timeouts.lock_budget)
-        while True:
-            self.require_lock(number - 1)
-            values = self.values(number, step)
+        left = deque(enumerate(steps, number))
+        boundary = Boundary()
+
+        def begin(again: Attempt | None = None) -> Attempt:
+            with boundary:
+                before(*left[0])
+                return self.prepare(*left[0], again)
+
+        def follow(done: Attempt) -> Attempt | None:
+            with boundary:
+                left.popleft()
+                after(done)
+            return begin() if left and self.run_context.lock.spans_steps else None
+
+        again: Attempt | None = None
+        while left:
+            self.current = begin(again)
             try:
-                self.attempt(step, values, timeouts, waiting)
-                return
+                self.attempt(self.current, follow)
+                again = None
             except HistoryMoved:
                 clean(self.connection)
                 raise
             except BaseException as exc:
                 clean(self.connection)
+                if exc is boundary.error:
+                    raise
                 # It comes back only if the step is to be tried again.
-                self.aftermath.after_failure(exc, number, total, step, values, waiting, timeouts)
+                self.aftermath.after_failure(exc, self.current, total)
+                again = self.current
+
+    def prepare(self, number: int, step: Step, again: Attempt | None = None) -> Attempt:
+        """Get ready for a step.
+
+        :param again: the attempt at the same step that had to give way to others
+        :raises ConnectionLost: if the run has lost its lock
+        """
+        self.require_lock(number - 1)
+        values = self.values(number, step)
+        if again is not None:
+            return replace(again, values=values)
+        timeouts = self.timeouts_of(step)
+        return Attempt(number, step, values, timeouts, Waiting(timeouts.lock_budget))
 
     def values(self, number: int, step: Step) -> dict[str, Any]:
         """Return the ledger's row of a step that is about to run."""
@@ -101,68 +194,83 @@ class StepRunner:
             raise ConnectionLost(str(exc), done) from exc
 
     def attempt(
-        self, step: Step, values: dict[str, Any], timeouts: Timeouts, waiting: Waiting
+        self,
+        first: Attempt,
+        follow: Callable[[Attempt], Attempt | None] = lambda done: None,
     ) -> None:
-        """Run a step once. In an atomic run the caller's transaction is open, and stays so."""
+        """Run a step once. In an atomic run the caller's transaction is open, and stays so.
+
+        :param follow: gets an attempt that went well, and returns the next one
+        """
         run = self.run_context
-        from websauna_migrate.alembic_internals import planned_step
+        environment = run.environments[first.step.package]
 
-        environment = run.environments[step.package]
-        scripts = environment.scripts
-        script = scripts.get_revision(step.revision.id)
-        self.waits.current = (step, waiting, timeouts)
-
-        def steps(rows: Any, context: MigrationContext) -> Sequence[Any]:
-            if frozenset(rows) != step.rows_before:
+        def steps(rows: Any, context: MigrationContext) -> Iterator[Any]:
+            if frozenset(rows) != first.step.rows_before:
                 raise HistoryMoved
             if run.atomic:
                 context.autocommit_block = refuse_autocommit  # type: ignore[method-assign]
-            revision_step = planned_step(scripts, step)
-            revision_step.migration_fn = self._marked(
-                step,
-                revision_step.migration_fn,
-                context,
-                values,
-                waiting,
-                transactional=is_transactional(script.module),
-            )
-            return [revision_step]
+            attempt: Attempt | None = first
+            while attempt is not None:
+                yield self._planned(attempt, context)
+                self._end(attempt)
+                environment.types.renew(context.impl.memo, self.connection)
+                attempt = follow(attempt)
+                if attempt is not None:
+                    self._begin(attempt)
 
         def on_version_apply(*, ctx: MigrationContext, **_: Any) -> None:
             assert ctx.connection is not None
             if not self.supervisor.ended:
-                run.ledger.end(ctx.connection, values["id"], DONE)
+                run.ledger.end(ctx.connection, self.current.entry, DONE)
             # The last moment at which a run that lost its lock can keep from committing.
             run.lock.check()
 
         if not run.atomic and self.connection.in_transaction():
             self.connection.rollback()
-        self.supervisor.begin_step(timeouts, waiting.seconds)
+        self._begin(first)
         try:
             environment.run(
                 steps,
                 connection=self.connection,
-                rows=tuple(sorted(step.rows_before)) if run.lock.spans_steps else None,
+                rows=tuple(sorted(first.step.rows_before)) if run.lock.spans_steps else None,
                 configure={"on_version_apply": on_version_apply},
                 tag=run.tag,
             )
         finally:
-            self.waits.stop_watching(waiting)
+            self.waits.stop_watching(self.current.waiting)
         if not run.atomic and self.connection.in_transaction():
             self.connection.commit()
 
+    def _begin(self, attempt: Attempt) -> None:
+        """Say that a step's statements come now."""
+        self.current = attempt
+        self.waits.current = (attempt.step, attempt.waiting, attempt.timeouts)
+        self.supervisor.begin_step(attempt.timeouts, attempt.waiting.seconds)
+
+    def _end(self, attempt: Attempt) -> None:
+        """Commit what Alembic has not, where it knows no transactions."""
+        self.waits.stop_watching(attempt.waiting)
+        if not self.run_context.atomic and self.connection.in_transaction():
+            self.connection.commit()
+
+    def _planned(self, attempt: Attempt, context: MigrationContext) -> Any:
+        """Return a step as Alembic runs it, with the marker in front of its script's function."""
+        from websauna_migrate.alembic_internals import planned_step
+
+        scripts = self.run_context.environments[attempt.step.package].scripts
+        found = planned_step(scripts, attempt.step)
+        found.migration_fn = self._marked(attempt, found.migration_fn, context)
+        return found
+
     def _marked(
-        self,
-        step: Step,
-        function: Callable[..., None],
-        context: MigrationContext,
-        values: dict[str, Any],
-        waiting: Waiting,
-        *,
-        transactional: bool,
+        self, attempt: Attempt, function: Callable[..., None], context: MigrationContext
     ) -> Callable[..., None]:
         """Return a script's function with the marker in front of it."""
         run = self.run_context
+        step, values, waiting = attempt.step, attempt.values, attempt.waiting
+        script = run.environments[step.package].scripts.get_revision(step.revision.id)
+        transactional = is_transactional(script.module)
 
         from websauna_migrate.data import data_of_step
 
@@ -190,7 +298,7 @@ class StepRunner:
                 raise CutOff
             if is_plain(step) and connection.dialect.driver == "psycopg2":
                 self.supervisor.end_with = functools.partial(
-                    run.ledger.end_with, entry=values["id"]
+                    run.ledger.end_with, entry=attempt.entry
                 )
 
         return marked

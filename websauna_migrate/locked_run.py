@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import time
+import itertools
 from collections.abc import Callable, Mapping
-from datetime import datetime, timezone
+from datetime import datetime
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -12,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 
 from websauna_migrate.atomicity import require_atomic
 from websauna_migrate.database import WRITES
-from websauna_migrate.execution import StepRunner
+from websauna_migrate.execution import Attempt, StepRunner
 from websauna_migrate.failures import HistoryMoved, RunStopped, StepFailed
 from websauna_migrate.ledger import STOPPED
 from websauna_migrate.lock_failures import is_lock_failure
@@ -171,16 +172,18 @@ class LockedRun:
     def _run_steps(self, steps: StepRunner, plan: Plan) -> None:
         """Run each step in a transaction of its own."""
         total = len(self.done) + len(plan.steps)
-        for step in plan.steps:
-            number = len(self.done) + 1
+
+        def before(number: int, step: Step) -> None:
             if self.context.stopping:
                 self._stop(steps, step, number, total)
-            began = datetime.now(timezone.utc)
-            clock = time.perf_counter()
-            steps.run(number, total, step)
-            applied = applied_step(step, began, time.perf_counter() - clock)
+
+        def after(done: Attempt) -> None:
+            applied = applied_step(done.step, done.began, done.seconds)
             self.done.append(applied)
-            self.runner.notify(StepApplied(self.context.run_id, applied, number, total))
+            self.runner.notify(StepApplied(self.context.run_id, applied, done.number, total))
+
+        for _, stretch in itertools.groupby(plan.steps, key=attrgetter("package")):
+            steps.run(len(self.done) + 1, total, stretch, before, after)
 
     def _stop(self, steps: StepRunner, step: Step, number: int, total: int) -> None:
         """End the run before a step.
@@ -223,10 +226,9 @@ class LockedRun:
                         clean(self.connection)
                         self._stop(steps, step, number, len(plan.steps))
                     values = steps.values(number, step)
-                    began = datetime.now(timezone.utc)
-                    clock = time.perf_counter()
-                    steps.attempt(step, values, limits[number - 1], waiting)
-                    applied.append(applied_step(step, began, time.perf_counter() - clock))
+                    attempt = Attempt(number, step, values, limits[number - 1], waiting)
+                    steps.attempt(attempt)
+                    applied.append(applied_step(step, attempt.began, attempt.seconds))
                 if self.options.dry_run:
                     self.connection.rollback()
                 else:

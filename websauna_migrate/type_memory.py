@@ -41,6 +41,13 @@ class TypeMemory:
                 earlier = self._created.get(kind, frozenset())
                 self._created[kind] = earlier | frozenset(found)
 
+    def renew(self, memo: dict[str, Any], connection: Connection | None) -> None:
+        """Remember what a step created, and let the next one's DDL know of it."""
+        if memo or self._created:
+            self.keep(memo)
+            memo.clear()
+            self.attach(memo, connection)
+
 
 class StepTypes(set[Key]):
     """The types that a step created, and with them those of earlier steps that are there."""
