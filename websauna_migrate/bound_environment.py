@@ -66,12 +66,13 @@ class BoundEnvironment(ProxiedEnvironment):
         if self.owner.url is not None and self.owner.url.get_backend_name() == "sqlite":
             kwargs["transactional_ddl"] = True
         super().configure(**kwargs)
-        self.memo = self.get_context().impl.memo
+        context = self.get_context()
+        self.memo = context.impl.memo
         self.owner.types.attach(self.memo, self.run_connection)
-        if self.rows is not None and self.run_connection is not None:
-            context = self.get_context()
-            context.get_current_heads = self.known_heads  # type: ignore[method-assign]
+        if self.run_connection is not None:
             context.run_migrations = partial(run_migrations, context)  # type: ignore[method-assign]
+            if self.rows is not None:
+                context.get_current_heads = self.known_heads  # type: ignore[method-assign]
 
     def known_heads(self) -> tuple[str, ...]:
         """Return the rows that the run knows, in place of Alembic's query for them.

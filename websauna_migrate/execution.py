@@ -15,6 +15,7 @@ from websauna_migrate.failures import (
     ConnectionLost,
     HistoryMoved,
 )
+from websauna_migrate.histories import read_rows
 from websauna_migrate.ledger import DONE
 from websauna_migrate.locks import LockLost
 from websauna_migrate.run_context import RunContext, clean
@@ -139,7 +140,7 @@ class StepRunner:
             with boundary:
                 left.popleft()
                 after(done)
-            return begin() if left and self.run_context.lock.spans_steps else None
+            return begin() if left else None
 
         again: Attempt | None = None
         while left:
@@ -218,6 +219,8 @@ class StepRunner:
                 attempt = follow(attempt)
                 if attempt is not None:
                     self._begin(attempt)
+                    if not run.lock.spans_steps:
+                        self._read_again(attempt.step)
 
         def on_version_apply(*, ctx: MigrationContext, **_: Any) -> None:
             assert ctx.connection is not None
@@ -247,6 +250,19 @@ class StepRunner:
         self.current = attempt
         self.waits.current = (attempt.step, attempt.waiting, attempt.timeouts)
         self.supervisor.begin_step(attempt.timeouts, attempt.waiting.seconds)
+
+    def _read_again(self, step: Step) -> None:
+        """Make sure, in the step's transaction, that nobody else ran between the steps.
+
+        :raises HistoryMoved: if somebody did
+        """
+        if not self.connection.in_transaction():
+            self.connection.begin()
+        environment = self.run_context.environments[step.package]
+        table = environment.package.history_table
+        rows = read_rows(self.connection, [table], environment.schema)
+        if frozenset(rows[table]) != step.rows_before:
+            raise HistoryMoved
 
     def _end(self, attempt: Attempt) -> None:
         """Commit what Alembic has not, where it knows no transactions."""
