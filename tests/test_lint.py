@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from apps import Workshop
-from runs import rows, tables
-from test_run_commands import site
+from runs import rows, table, tables
+from test_run_commands import FACTORY, INI
 from websauna_migrate.errors import MigrationError
 from websauna_migrate.lint import LintNotPossible, UnsafeChanges
 from websauna_migrate.lint_comments import ScriptComments
 from websauna_migrate.new_tables import NewTables
 from websauna_migrate.recorded_sql import split_sql
+from websauna_migrate.scripts.alembic import main
 from websauna_migrate.settings import STYLE_RULES, SettingError, parse_settings
 from websauna_migrate.squawk import SquawkFailed, run_squawk
-
-__all__ = ["site"]
 
 #: The line of a script on which the body of its ``upgrade()`` begins.
 FIRST = 14
@@ -282,7 +283,7 @@ def test_a_script_that_needs_a_connection(app: Callable[..., Any], read: str, pr
     (unchecked,) = report.unchecked
     assert (unchecked.package, unchecked.revision) == ("fooapp", "r2")
     assert unchecked.line == FIRST + 1 + read.count("\n")
-    assert unchecked.reason.startswith(f"from here on it cannot be written as SQL: {problem}")
+    assert unchecked.reason.startswith(f"what follows is only known when it runs ({problem}")
     assert report.warnings == ()
     assert report.ok is False
 
@@ -596,3 +597,212 @@ def test_a_source_that_is_not_there(tmp_path: Path) -> None:
     assert len(ScriptComments.of(str(tmp_path / "latin.py")).found) == 1
     (tmp_path / "bad.py").write_bytes(b"# \xe4 squawk-ignore-file\n")
     assert ScriptComments.of(str(tmp_path / "bad.py")).found == []
+
+
+# The commands
+
+
+@dataclass
+class Done:
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+class Site:
+    """An application whose commands are run in this process."""
+
+    def __init__(self, workshop: Workshop, ini: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.workshop = workshop
+        self.ini = ini
+        self._capsys = capsys
+
+    def configure(self, url: str) -> None:
+        self.ini.write_text(INI.format(url=url.replace("%", "%%"), settings=""))
+
+    def __call__(self, *words: str) -> Done:
+        self._capsys.readouterr()
+        status = main(["-c", str(self.ini), *words]) or 0
+        captured = self._capsys.readouterr()
+        return Done(status, captured.out, captured.err)
+
+
+@pytest.fixture
+def site(workshop: Workshop, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Site:
+    workshop.package("fooapp")
+    (workshop.root / "fooapp" / "__init__.py").write_text(FACTORY)
+    workshop.script("fooapp", "f100", **table("f1"), message="First")
+    workshop.script("fooapp", "f200", "f100", **table("f2"), message="Second")
+    return Site(workshop, tmp_path / "site.ini", capsys)
+
+
+@pytest.fixture
+def lint_site(site: Site, postgresql_url: str) -> Site:
+    """An application at its second revision, with an unsafe third and a harmless fourth."""
+    site.configure(postgresql_url)
+    assert site("upgrade").returncode == 0
+    site.workshop.script(
+        "fooapp",
+        "f300",
+        "f200",
+        'op.add_column("f1", sa.Column("x", sa.Integer, nullable=False))\n'
+        'for t in ("f1", "f2"):\n    op.create_index(f"ix_{t}", t, ["id"])',
+        message="Third",
+    )
+    site.workshop.script("fooapp", "f400", "f300", message="Fourth")
+    return site
+
+
+def path_of(site: Site, revision: str) -> Path:
+    return site.workshop.root / "fooapp" / "alembic" / "versions" / f"{revision}.py"
+
+
+def test_the_command(lint_site: Site, postgresql_url: str) -> None:
+    path = path_of(lint_site, "f300")
+    done = lint_site("lint")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (
+        done.stdout
+        == f"""\
+fooapp f300  Third
+  {path}:14
+    ALTER TABLE f1 ADD COLUMN x INTEGER NOT NULL
+    adding-required-field: {ADDING}
+      Make the field nullable or add a non-VOLATILE DEFAULT
+  {path}:16
+    CREATE INDEX ix_f1 ON f1 (id)
+    require-concurrent-index-creation: {INDEX}
+      Use `concurrently` to avoid blocking writes.
+  {path}:16
+    CREATE INDEX ix_f2 ON f2 (id)
+    require-concurrent-index-creation: {INDEX}
+      Use `concurrently` to avoid blocking writes.
+
+3 unsafe changes in 2 pending steps.
+"""
+    )
+    failed = lint_site("lint", "--fail-on-lint")
+    assert (failed.returncode, failed.stdout) == (1, done.stdout)
+    assert failed.stderr == (
+        "The plan has 3 unsafe changes; nothing was run.\n"
+        "Change the script, or accept the change by a comment on its line: "
+        "# squawk-ignore adding-required-field\n"
+    )
+    data = json.loads(lint_site("lint", "--json").stdout)
+    assert [one["line"] for one in data["findings"]] == [14, 16, 16]
+    assert lint_site("lint", "+1").stdout.endswith("\n3 unsafe changes in 1 pending step.\n")
+    assert lint_site("lint", "f200").stdout == "Nothing to check: no step is pending.\n"
+    assert lint_site("-x", "packages=nobody", "lint").returncode == 2
+
+    refused = lint_site("upgrade", "--fail-on-lint")
+    assert refused.returncode == 1
+    assert f'"fooapp" revision "f300" ({path}:14): adding-required-field\n' in refused.stderr
+    assert "applied" not in refused.stderr + refused.stdout
+    assert rows(postgresql_url, "SELECT version_num FROM alembic_history_fooapp") == [("f200",)]
+
+    text = path.read_text()
+    path.write_text("# squawk-ignore-file: nobody is here yet\n" + text)
+    warned = lint_site("lint", "--fail-on-lint")
+    assert warned.returncode == 1
+    assert f'WARNING: {path}:1: squawk knows no rule "nobody".\n' in warned.stderr
+    path.write_text("# squawk-ignore-file\n" + text)
+    done = lint_site("lint", "--fail-on-lint")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "No unsafe changes in 2 pending steps, 3 accepted.\n"
+    assert lint_site("upgrade", "--fail-on-lint").returncode == 0
+
+
+ADDING = (
+    "Adding a new column that is `NOT NULL` and has no default value to an existing table "
+    "effectively makes it required."
+)
+INDEX = "During normal index creation, table updates are blocked, but reads are still allowed."
+
+
+def test_the_plan(lint_site: Site, postgresql_url: str, tmp_path: Path) -> None:
+    path = path_of(lint_site, "f300")
+    done = lint_site("plan")
+    assert (done.returncode, done.stderr) == (0, "")
+    table, findings = done.stdout.split("\n\n", 1)
+    assert len(table.splitlines()) == 3
+    assert findings == lint_site("lint").stdout
+    assert lint_site("plan", "--no-lint").stdout == table + "\n"
+    failed = lint_site("plan", "--fail-on-lint")
+    assert (failed.returncode, failed.stdout) == (1, done.stdout)
+    assert failed.stderr.startswith("The plan has 3 unsafe changes; nothing was run.\n")
+    data = json.loads(lint_site("plan", "--json").stdout)
+    assert [one["line"] for one in data["lint"]["findings"]] == [14, 16, 16]
+    assert "lint" not in json.loads(lint_site("plan", "--json", "--no-lint").stdout)
+    assert "unsafe" not in lint_site("plan", "--downgrade", "base").stdout
+    for flag in ("--no-lint", "--downgrade"):
+        wrong = lint_site("plan", "--fail-on-lint", flag)
+        assert (wrong.returncode, wrong.stdout) == (2, "")
+        assert wrong.stderr == f"--fail-on-lint has no meaning with {flag}.\n"
+
+    # A plan is a plan, whatever its scripts look like.
+    path.write_text(path.read_text() + "import no_such_module\n")
+    broken = lint_site("plan")
+    assert (broken.returncode, broken.stdout) == (0, table + "\n")
+    assert broken.stderr.startswith(f'WARNING: Revision script "{path}" of package "fooapp"')
+    assert lint_site("lint").returncode == 1
+
+
+def test_a_plan_of_harmless_steps_says_nothing(site: Site, postgresql_url: str) -> None:
+    site.configure(postgresql_url)
+    done = site("plan")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(done.stdout.splitlines()) == 3
+    assert site("lint").stdout == "No unsafe changes in 2 pending steps.\n"
+    unread = "op.get_bind().execute(sa.text('SELECT 1')).one()"
+    path = site.workshop.script("fooapp", "f300", "f200", unread)
+    reason = "AttributeError: 'NoneType' object has no attribute 'one'"
+    assert site("plan").stdout.endswith(
+        f"\n\nfooapp f300  not checked: {path}:14: what follows is only known when it runs "
+        f"({reason})\n\nNo unsafe changes in 3 pending steps, 1 step not checked to the end.\n"
+    )
+    assert site("plan", "--fail-on-lint").returncode == 0
+
+
+def test_without_the_linter(lint_site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The linter is looked for on ``PATH`` and beside Python; here it is in neither place."""
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    plan = lint_site("plan")
+    assert (plan.returncode, plan.stderr, len(plan.stdout.splitlines())) == (0, "", 3)
+    for words in (
+        ("lint",),
+        ("plan", "--fail-on-lint"),
+        ("upgrade", "--fail-on-lint"),
+        ("lint", "f200"),
+    ):
+        done = lint_site(*words)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr == (
+            'Unsafe changes are found by "squawk", which is not installed. Install it: '
+            "pip install websauna_migrate[lint]\n"
+        )
+
+
+def test_with_a_broken_linter(
+    lint_site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    fake(tmp_path / "bin", "sys.exit(4)")
+    plan = lint_site("plan")
+    assert plan.returncode == 0
+    assert len(plan.stdout.splitlines()) == 3
+    assert re.match(r'WARNING: The linter ".*/bin/squawk" failed: exit status 4\.', plan.stderr)
+
+
+def test_the_command_on_another_database(site: Site, sqlite_url: str) -> None:
+    site.configure(sqlite_url)
+    for words in (("lint",), ("plan", "--fail-on-lint"), ("upgrade", "--fail-on-lint")):
+        done = site(*words)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr == (
+            "Unsafe changes are found on PostgreSQL alone: the linter, squawk, does not know "
+            '"sqlite".\n'
+        )
+    assert site("plan").stderr == ""
+    done = site("upgrade", "--sql", "--fail-on-lint")
+    assert (done.returncode, done.stdout) == (2, "")

@@ -12,7 +12,7 @@ from sqlalchemy.engine import URL
 from websauna_migrate.errors import MigrationError, UsageError
 from websauna_migrate.lint_comments import ScriptComments
 from websauna_migrate.new_tables import NewTables, is_about_definition
-from websauna_migrate.recorded_sql import RecordedStep, Statement, record_step
+from websauna_migrate.recorded_sql import RecordedStep, Statement, quiet_alembic, record_step
 from websauna_migrate.results import LintFinding, LintReport, UncheckedScript
 from websauna_migrate.settings import PREFIX
 from websauna_migrate.snapshot import Snapshot
@@ -115,7 +115,8 @@ def lint_plan(
     :param program: squawk's path
     :param excluded: rules that are not asked for
     """
-    recorded = [record_step(snapshot, step) for step in plan.steps]
+    with quiet_alembic():
+        recorded = [record_step(snapshot, step) for step in plan.steps]
     comments = {id(one): ScriptComments.of(one.step.revision.path) for one in recorded}
     places = list(places_of(recorded, comments))
     names = {
@@ -223,7 +224,7 @@ def unchecked_scripts(
                 reason = f"squawk cannot read this SQL: {found.message}"
                 yield UncheckedScript(*where, line, reason)
         if one.problem is not None:
-            reason = f"from here on it cannot be written as SQL: {one.problem}"
+            reason = f"what follows is only known when it runs ({one.problem})"
             yield UncheckedScript(*where, one.line, reason)
 
 

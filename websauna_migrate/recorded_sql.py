@@ -22,7 +22,7 @@ from websauna_migrate.snapshot import Snapshot
 from websauna_migrate.sql_reader import LEXEME
 from websauna_migrate.steps import Step
 
-__all__ = ["RecordedStep", "Statement", "record_step", "split_sql"]
+__all__ = ["RecordedStep", "Statement", "quiet_alembic", "record_step", "split_sql"]
 
 #: What Alembic writes where a transaction begins and ends.
 BEGIN, COMMIT = "BEGIN;", "COMMIT;"
@@ -63,8 +63,7 @@ def record_step(snapshot: Snapshot, step: Step) -> RecordedStep:
     recorder = Recorder(vars(module), transactional=is_transactional(module))
     problem, line = None, None
     try:
-        with quiet_alembic():
-            render_step(snapshot, step, recorder, None)
+        render_step(snapshot, step, recorder, None)
     except (Exception, SystemExit) as exc:
         cause = exc.__cause__ if isinstance(exc, ScriptNotOffline) and exc.__cause__ else exc
         words = " ".join(str(cause).split())
@@ -140,14 +139,16 @@ def last_line(trace: TracebackType | None, is_own: Callable[[FrameType], bool]) 
 
 @contextmanager
 def quiet_alembic() -> Iterator[None]:
-    """Keep Alembic from logging that it runs what is only looked at."""
-    logger = logging.getLogger("alembic.runtime.migration")
+    """Keep Alembic from logging that it is there, and that it runs what is only looked at."""
+    loggers = [logging.getLogger(f"alembic.runtime.{name}") for name in ("migration", "plugins")]
 
     def is_warning(record: logging.LogRecord) -> bool:
         return record.levelno >= logging.WARNING
 
-    logger.addFilter(is_warning)
+    for logger in loggers:
+        logger.addFilter(is_warning)
     try:
         yield
     finally:
-        logger.removeFilter(is_warning)
+        for logger in loggers:
+            logger.removeFilter(is_warning)

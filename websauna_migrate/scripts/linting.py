@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+from websauna_migrate.errors import MigrationError
 from websauna_migrate.results import LintFinding, LintReport, UncheckedScript
 from websauna_migrate.scripts.render import counted, one_line, to_json
 from websauna_migrate.steps import Plan
@@ -48,13 +49,13 @@ def lint_of_plan(call: Call, plan: Plan) -> LintReport | None:
         or service.url.get_backend_name() != "postgresql"
     ):
         return None
-    from websauna_migrate.squawk import SquawkFailed, is_installed
+    from websauna_migrate.squawk import is_installed
 
     if not is_installed():
         return None
     try:
         return service.lint(plan=plan)
-    except SquawkFailed as exc:
+    except MigrationError as exc:
         # It was the plan that was asked for, and that is known.
         print(f"WARNING: {exc}", file=sys.stderr)
         return None
@@ -76,27 +77,33 @@ def conclude(call: Call, report: LintReport) -> None:
 def render_lint(report: LintReport) -> Iterator[str]:
     """Yield the unsafe changes, statement by statement, and what was not checked."""
     if not report.steps:
-        yield "Nothing to do."
+        yield "Nothing to check: no step is pending."
         return
-
-    def place(one: LintFinding) -> tuple[str, ...]:
-        return one.package, one.revision, one.path, str(one.line), one.statement
-
-    for (package, revision, path, line, statement), found in groupby(report.findings, key=place):
-        findings = list(found)
-        yield f"{package} {revision}  {one_line(findings[0].message)}".rstrip()
-        yield f"  {path}:{line}"
-        yield f"    {shortened(one_line(statement))}"
-        for one in findings:
-            yield f"    {one.rule}: {one_line(one.text)}"
-            if one.help:
-                yield f"      {one_line(one.help)}"
+    for (package, revision, message), of_step in groupby(report.findings, key=step_of):
+        yield f"{package} {revision}  {one_line(message)}".rstrip()
+        for (place, statement), found in groupby(of_step, key=statement_of):
+            yield f"  {place}"
+            yield f"    {shortened(one_line(statement))}"
+            for one in found:
+                yield f"    {one.rule}: {one_line(one.text)}"
+                if one.help:
+                    yield f"      {one_line(one.help)}"
         yield ""
     for unchecked in report.unchecked:
         yield render_unchecked(unchecked)
     if report.unchecked:
         yield ""
     yield summary(report)
+
+
+def step_of(one: LintFinding) -> tuple[str, str, str]:
+    """Return what the heading of a finding's step says."""
+    return one.package, one.revision, one.message
+
+
+def statement_of(one: LintFinding) -> tuple[str, str]:
+    """Return where a finding's statement is, and the statement."""
+    return f"{one.path}:{one.line}", one.statement
 
 
 def render_unchecked(one: UncheckedScript) -> str:
