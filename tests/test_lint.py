@@ -17,8 +17,8 @@ from apps import Workshop
 from runs import rows, table, tables
 from test_run_commands import FACTORY, INI
 from websauna_migrate.errors import MigrationError
-from websauna_migrate.lint import LintNotPossible, UnsafeChanges
 from websauna_migrate.lint_comments import ScriptComments
+from websauna_migrate.lint_errors import LintNotPossible, UnsafeChanges
 from websauna_migrate.new_tables import NewTables
 from websauna_migrate.recorded_sql import split_sql
 from websauna_migrate.scripts.alembic import main
@@ -345,6 +345,24 @@ def test_a_check_that_was_validated_by_an_earlier_step(
     ):
         workshop.script("fooapp", f"r{number}", f"r{number - 1}", upgrade=f'op.execute("{sql}")')
     assert workshop.service(postgresql_url).lint().findings == ()
+
+
+def test_a_table_that_a_script_creates_after_it_has_read(
+    workshop: Workshop, postgresql_url: str
+) -> None:
+    """What is created behind the end of what is checked is known from the source."""
+    workshop.package("fooapp")
+    read = "op.get_bind().execute(sa.text('SELECT 1')).scalar()"
+    workshop.script("fooapp", "r1", upgrade=f"{read}\n{BASE}")
+    change = """
+    op.drop_column("users", "a")
+    op.create_index("ix1", "users", ["b"], postgresql_concurrently=True)
+    """
+    workshop.script("fooapp", "r2", "r1", upgrade=change)
+    report = workshop.service(postgresql_url).lint()
+    assert [one.revision for one in report.unchecked] == ["r1"]
+    # It fails, also where nobody is in its way.
+    assert told(report.findings) == [(1, "ban-concurrent-index-creation-in-transaction")]
 
 
 # Settings

@@ -106,8 +106,8 @@ class IMigrationService(Interface):
             likewise
         :param statement_timeout_ms: limit of each statement on PostgreSQL, 0 for none; default
             likewise
-        :param fail_on_lint: run nothing if :meth:`lint` finds an unsafe change in the plan
-            (PostgreSQL)
+        :param fail_on_lint: run nothing if :meth:`lint` finds an unsafe change in the plan, and
+            raise :class:`websauna_migrate.lint_errors.UnsafeChanges` (PostgreSQL)
         :returns: a :class:`websauna_migrate.results.Run`; its ``steps`` are empty if there was
             nothing to do
         :raises websauna_migrate.errors.MigrationError: when the graph, the history or a step is at
@@ -177,7 +177,7 @@ class IMigrationService(Interface):
 
         :param plan: the plan of an upgrade, where the caller has it already
         :returns: a :class:`websauna_migrate.results.LintReport`
-        :raises websauna_migrate.lint.LintNotPossible: if the database is no PostgreSQL
+        :raises websauna_migrate.lint_errors.LintNotPossible: if the database is no PostgreSQL
         :raises websauna_migrate.squawk.SquawkMissing: if the linter is not installed
         :raises websauna_migrate.squawk.SquawkFailed: if it gives no answer
         """

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
+import tokenize
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy.engine import URL
-
-from websauna_migrate.errors import MigrationError, UsageError
+from websauna_migrate.effects import Key
 from websauna_migrate.lint_comments import ScriptComments
-from websauna_migrate.new_tables import NewTables, is_about_definition
+from websauna_migrate.new_tables import NewTables, matters_for_new
 from websauna_migrate.recorded_sql import RecordedStep, Statement, quiet_alembic, record_step
 from websauna_migrate.results import LintFinding, LintReport, UncheckedScript
 from websauna_migrate.settings import PREFIX
@@ -26,7 +25,7 @@ from websauna_migrate.squawk import (
 )
 from websauna_migrate.steps import Plan, Step
 
-__all__ = ["LintNotPossible", "UnsafeChanges", "lint_plan", "require_postgresql"]
+__all__ = ["lint_plan"]
 
 #: Rules about what the service itself sees to: limits, transactions, and what is left of a step
 #: that failed. The last one is about squawk's own comments.
@@ -46,41 +45,7 @@ OURS = frozenset(
 ATTEMPTS = 10
 
 #: A comment in a script's SQL that would silence squawk for the steps of all packages.
-WHOLE_FILE = re.compile(r"squawk-ignore-file[^\n]*")
-
-
-class LintNotPossible(UsageError):
-    """The database is none that the linter knows; ``backend`` is SQLAlchemy's name of it."""
-
-    def __init__(self, backend: str) -> None:
-        self.backend = backend
-        super().__init__(
-            "Unsafe changes are found on PostgreSQL alone: the linter, squawk, does not know "
-            f'"{backend}".'
-        )
-
-
-class UnsafeChanges(MigrationError, RuntimeError):
-    """A plan has unsafe changes, and was to have none; ``report`` says which."""
-
-    def __init__(self, report: LintReport, *, listed: bool = False) -> None:
-        """Build the message.
-
-        :param listed: the user has seen the findings already
-        """
-        self.report = report
-        found = report.findings
-        some = "an unsafe change" if len(found) == 1 else f"{len(found)} unsafe changes"
-        lines = "".join(
-            f'\n  "{one.package}" revision "{one.revision}" ({one.path}:{one.line}): {one.rule}'
-            for one in found
-        )
-        super().__init__(
-            f"The plan has {some}; nothing was run."
-            + ("" if listed else lines)
-            + "\nChange the script, or accept the change by a comment on its line: "
-            f"# squawk-ignore {found[0].rule}"
-        )
+WHOLE_FILE = re.compile(r"(?P<comment>(?:--|/\*)[ \t]*)?squawk-ignore-file[^\n]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,15 +55,6 @@ class Place:
     recorded: RecordedStep
     statement: Statement
     on_new_table: bool
-
-
-def require_postgresql(url: URL) -> None:
-    """Refuse a database that squawk does not know.
-
-    :raises LintNotPossible: for any but PostgreSQL
-    """
-    if url.get_backend_name() != "postgresql":
-        raise LintNotPossible(url.get_backend_name())
 
 
 def lint_plan(
@@ -131,7 +87,7 @@ def lint_plan(
         rule, statement, step = found.rule, place.statement, place.recorded.step
         if rule in OURS or rule in excluded or not statement.lines:
             continue
-        if place.on_new_table and not is_about_definition(rule):
+        if place.on_new_table and not matters_for_new(rule):
             continue
         finding = LintFinding(
             package=step.package,
@@ -174,8 +130,24 @@ def places_of(
     for one in recorded:
         for statement in one.statements:
             for found in WHOLE_FILE.finditer(statement.sql):
+                if not found["comment"]:
+                    continue
                 comments[id(one)].add(found[0], statement.lines[0] if statement.lines else 0)
             yield Place(one, statement, new_tables.follow(statement.sql))
+        if one.problem is not None:
+            new_tables.tables |= created_by(one.step)
+
+
+def created_by(step: Step) -> set[Key]:
+    """Return the tables that a script creates as far as its source tells, which is not run."""
+    from websauna_migrate.script_reader import read_effects
+
+    try:
+        with tokenize.open(step.revision.path) as file:
+            effects = read_effects(file.read(), step.revision.path)
+    except (OSError, SyntaxError, UnicodeDecodeError):
+        return set()
+    return {(one.schema, one.name) for one in effects if one.kind == "create_table"}
 
 
 def ask(

@@ -12,7 +12,7 @@ import re
 from websauna_migrate.effects import Key
 from websauna_migrate.sql_reader import parse_name, pattern, read_sql, split_statements
 
-__all__ = ["NewTables"]
+__all__ = ["NewTables", "matters_for_new"]
 
 ALTER = pattern(r"alter (?:foreign )?table (?:if exists )?(?:only )?Q.*")
 CREATE = pattern(r"create (?:(?:unlogged|temp|temporary|foreign) )?table (?!if not exists )Q.*")
@@ -22,6 +22,11 @@ CREATE_INDEX = pattern(
 DROP = pattern(r"drop (?P<kind>table|index) (?:concurrently )?(?:if exists )?Q\s*"
                r"(?:cascade|restrict)?\s*")  # fmt: skip
 TRUNCATE = pattern(r"truncate (?:table )?(?:only )?Q\s*;?\s*")
+
+MATTERS = re.compile(
+    "prefer-|ban-char-field|identifier-|require-table-schema|"
+    "ban-concurrent-index-creation-in-transaction"
+)
 
 
 class NewTables:
@@ -67,6 +72,9 @@ class NewTables:
         return found is not None and parse_name(found[1]) in self.tables
 
 
-def is_about_definition(rule: str) -> bool:
-    """Tell whether a rule is about how a thing is defined, which matters for a new table too."""
-    return re.match(r"prefer-|ban-char-field|identifier-|require-table-schema", rule) is not None
+def matters_for_new(rule: str) -> bool:
+    """Tell whether a rule is about more than locks, rows and readers, which new tables lack.
+
+    That is how a thing is defined, and what fails in any case.
+    """
+    return MATTERS.match(rule) is not None

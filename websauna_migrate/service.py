@@ -31,6 +31,7 @@ from websauna_migrate.histories import HISTORY_PREFIX, list_history_tables, read
 from websauna_migrate.interfaces import IMigrationService, Packages, Targets
 from websauna_migrate.ledger import Ledger
 from websauna_migrate.lineage import Lineage
+from websauna_migrate.lint_errors import UnsafeChanges, require_postgresql
 from websauna_migrate.losses import plan_downgrade_without_loss
 from websauna_migrate.offline import render_rows, render_sql
 from websauna_migrate.ownership import Ownership
@@ -651,7 +652,7 @@ class MigrationService:
         :raises LintNotPossible: if the database is no PostgreSQL
         :raises SquawkMissing: if the linter is not installed
         """
-        from websauna_migrate.lint import lint_plan, require_postgresql
+        from websauna_migrate.lint import lint_plan
         from websauna_migrate.squawk import find_squawk
 
         require_postgresql(self.url)
@@ -785,7 +786,9 @@ class MigrationService:
                 )
             steps = tuple((step.package, step.revision.id) for step in plan.steps)
             if lint is not None and steps not in checked:
-                refuse_unsafe(lint(plan))
+                report = lint(plan)
+                if not report.ok:
+                    raise UnsafeChanges(report)
                 checked.add(steps)
             return plan
 
@@ -901,17 +904,6 @@ class UnknownEverywhere(MigrationError, LookupError):
         self.errors = tuple(errors)
         lines = "".join(f"\n  {error}" for error in errors)
         super().__init__(f"None of the packages has the revision that was asked for:{lines}")
-
-
-def refuse_unsafe(report: LintReport) -> None:
-    """Refuse a plan with unsafe changes.
-
-    :raises UnsafeChanges: naming all of them
-    """
-    from websauna_migrate.lint import UnsafeChanges
-
-    if not report.ok:
-        raise UnsafeChanges(report)
 
 
 #: What a SQL script can be of.

@@ -8,6 +8,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from websauna_migrate.errors import MigrationError
+from websauna_migrate.lint_errors import UnsafeChanges
 from websauna_migrate.results import LintFinding, LintReport, UncheckedScript
 from websauna_migrate.scripts.render import counted, one_line, to_json
 from websauna_migrate.steps import Plan
@@ -69,8 +70,6 @@ def conclude(call: Call, report: LintReport) -> None:
     for warning in report.warnings:
         print(f"WARNING: {warning}", file=sys.stderr)
     if call.options.fail_on_lint and not report.ok:
-        from websauna_migrate.lint import UnsafeChanges
-
         raise UnsafeChanges(report, listed=True)
 
 
