@@ -13,7 +13,7 @@ from websauna_migrate.lint_comments import ScriptComments
 from websauna_migrate.new_tables import NewTables, matters_for_new
 from websauna_migrate.recorded_sql import RecordedStep, Statement, quiet_alembic, record_step
 from websauna_migrate.results import LintFinding, LintReport, UncheckedScript
-from websauna_migrate.settings import PREFIX
+from websauna_migrate.settings import PREFIX, STYLE_RULES
 from websauna_migrate.snapshot import Snapshot
 from websauna_migrate.squawk import (
     SYNTAX_ERROR,
@@ -76,8 +76,12 @@ def lint_plan(
     comments = {id(one): ScriptComments.of(one.step.revision.path) for one in recorded}
     places = list(places_of(recorded, comments))
     names = {
-        rule for one in comments.values() for found in one.found for rule in found.rules
-    } | set(excluded)
+        rule
+        for one in comments.values()
+        for found in one.found
+        for rule in found.rules
+        # Older versions of squawk lack some of the rules about style.
+    } | (set(excluded) - STYLE_RULES)
     raw, unread = ask(places, names, lambda sql: run_squawk(
         program, sql, server_version=server_version
     ))  # fmt: skip
@@ -107,7 +111,7 @@ def lint_plan(
     whole = {id(one.step) for one in recorded if one.problem is None}
     warnings = [
         f'Setting "{PREFIX}lint_exclude": squawk knows no rule "{name}".'
-        for name in sorted(unknown & set(excluded))
+        for name in sorted(unknown & set(excluded) - STYLE_RULES)
     ]
     for one in recorded:
         warnings += warnings_of(
