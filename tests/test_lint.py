@@ -78,7 +78,7 @@ def test_what_is_unsafe(app: Callable[..., Any]) -> None:
         (4, "renaming-table"),
     ]
     assert report.findings[2].statement == "ALTER TABLE users DROP COLUMN b"
-    assert report.findings[1].help == "Use `concurrently` to avoid blocking writes."
+    assert "concurrently" in report.findings[1].help.lower()
     assert not report.ok
     assert (report.accepted, report.unchecked, report.warnings) == ((), (), ())
 
@@ -679,25 +679,24 @@ def test_the_command(lint_site: Site, postgresql_url: str) -> None:
     path = path_of(lint_site, "f300")
     done = lint_site("lint")
     assert (done.returncode, done.stderr) == (0, "")
-    assert (
-        done.stdout
-        == f"""\
-fooapp f300  Third
-  {path}:14
-    ALTER TABLE f1 ADD COLUMN x INTEGER NOT NULL
-    adding-required-field: {ADDING}
-      Make the field nullable or add a non-VOLATILE DEFAULT
-  {path}:16
-    CREATE INDEX ix_f1 ON f1 (id)
-    require-concurrent-index-creation: {INDEX}
-      Use `concurrently` to avoid blocking writes.
-  {path}:16
-    CREATE INDEX ix_f2 ON f2 (id)
-    require-concurrent-index-creation: {INDEX}
-      Use `concurrently` to avoid blocking writes.
-
-3 unsafe changes in 2 pending steps.
-"""
+    data = json.loads(lint_site("lint", "--json").stdout)
+    assert [one["line"] for one in data["findings"]] == [14, 16, 16]
+    adding, index, _ = data["findings"]
+    assert done.stdout == (
+        "fooapp f300  Third\n"
+        f"  {path}:14\n"
+        "    ALTER TABLE f1 ADD COLUMN x INTEGER NOT NULL\n"
+        f"    adding-required-field: {adding['text']}\n"
+        f"      {adding['help']}\n"
+        f"  {path}:16\n"
+        "    CREATE INDEX ix_f1 ON f1 (id)\n"
+        f"    require-concurrent-index-creation: {index['text']}\n"
+        f"      {index['help']}\n"
+        f"  {path}:16\n"
+        "    CREATE INDEX ix_f2 ON f2 (id)\n"
+        f"    require-concurrent-index-creation: {index['text']}\n"
+        f"      {index['help']}\n"
+        "\n3 unsafe changes in 2 pending steps.\n"
     )
     failed = lint_site("lint", "--fail-on-lint")
     assert (failed.returncode, failed.stdout) == (1, done.stdout)
@@ -706,8 +705,6 @@ fooapp f300  Third
         "Change the script, or accept the change by a comment on its line: "
         "# squawk-ignore adding-required-field\n"
     )
-    data = json.loads(lint_site("lint", "--json").stdout)
-    assert [one["line"] for one in data["findings"]] == [14, 16, 16]
     assert lint_site("lint", "+1").stdout.endswith("\n3 unsafe changes in 1 pending step.\n")
     assert lint_site("lint", "f200").stdout == "Nothing to check: no step is pending.\n"
     assert lint_site("-x", "packages=nobody", "lint").returncode == 2
@@ -728,13 +725,6 @@ fooapp f300  Third
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == "No unsafe changes in 2 pending steps, 3 accepted.\n"
     assert lint_site("upgrade", "--fail-on-lint").returncode == 0
-
-
-ADDING = (
-    "Adding a new column that is `NOT NULL` and has no default value to an existing table "
-    "effectively makes it required."
-)
-INDEX = "During normal index creation, table updates are blocked, but reads are still allowed."
 
 
 def test_the_plan(lint_site: Site, postgresql_url: str, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import tokenize
 from bisect import bisect_right
@@ -75,54 +76,53 @@ def lint_plan(
         recorded = [record_step(snapshot, step) for step in plan.steps]
     comments = {id(one): ScriptComments.of(one.step.revision.path) for one in recorded}
     places = list(places_of(recorded, comments))
-    names = {
-        rule
-        for one in comments.values()
-        for found in one.found
-        for rule in found.rules
-        # Older versions of squawk lack some of the rules about style.
-    } | (set(excluded) - STYLE_RULES)
-    raw, unread = ask(places, names, lambda sql: run_squawk(
-        program, sql, server_version=server_version
-    ))  # fmt: skip
+    # Not those that are left out by default: not every version of squawk has all of them.
+    names = (set(excluded) - STYLE_RULES).union(
+        *(found.rules for script in comments.values() for found in script.found)
+    )
+    run = functools.partial(run_squawk, program, server_version=server_version)
+    raw, unread = ask(places, names, run)
     findings: list[LintFinding] = []
     accepted: list[LintFinding] = []
     for place, found in raw:
-        rule, statement, step = found.rule, place.statement, place.recorded.step
+        rule, statement = found.rule, place.statement
         if rule in OURS or rule in excluded or not statement.lines:
             continue
         if place.on_new_table and not matters_for_new(rule):
             continue
-        finding = LintFinding(
-            package=step.package,
-            revision=step.revision.id,
-            message=step.revision.message,
-            path=step.revision.path,
-            line=statement.lines[0],
-            rule=rule,
-            text=found.message,
-            help=found.help,
-            statement=statement.sql.rstrip("; \n"),
-        )
+        finding = finding_of(place, found)
         is_accepted = comments[id(place.recorded)].accepts(rule, statement.lines)
         (accepted if is_accepted else findings).append(finding)
     unknown = unknown_names(found for _, found in raw)
-    skipped = {*unknown, *OURS, *excluded}
-    whole = {id(one.step) for one in recorded if one.problem is None}
     warnings = [
         f'Setting "{PREFIX}lint_exclude": squawk knows no rule "{name}".'
-        for name in sorted(unknown & set(excluded) - STYLE_RULES)
+        for name in sorted((unknown & set(excluded)) - STYLE_RULES)
     ]
+    skipped = {*unknown, *OURS, *excluded}
     for one in recorded:
-        warnings += warnings_of(
-            one.step, comments[id(one)], unknown, skipped, complete=id(one.step) in whole
-        )
+        warnings += warnings_of(one, comments[id(one)], unknown, skipped)
     return LintReport(
         len(plan.steps),
         tuple(dict.fromkeys(findings)),
         tuple(dict.fromkeys(accepted)),
         tuple(unchecked_scripts(recorded, unread)),
         tuple(warnings),
+    )
+
+
+def finding_of(place: Place, found: RawFinding) -> LintFinding:
+    """Return a finding with the place in a script that it is about."""
+    step = place.recorded.step
+    return LintFinding(
+        package=step.package,
+        revision=step.revision.id,
+        message=step.revision.message,
+        path=step.revision.path,
+        line=place.statement.lines[0],
+        rule=found.rule,
+        text=found.message,
+        help=found.help,
+        statement=place.statement.sql.rstrip("; \n"),
     )
 
 
@@ -205,24 +205,23 @@ def unchecked_scripts(
 
 
 def warnings_of(
-    step: Step,
+    recorded: RecordedStep,
     comments: ScriptComments,
     unknown: Collection[str],
     skipped: Collection[str],
-    *,
-    complete: bool,
 ) -> Iterable[str]:
     """Yield what is to be said of a script's comments.
 
+    :param unknown: rules that squawk does not know
     :param skipped: rules of which nothing can be found
-    :param complete: whether all of the script was checked
     """
+    path = recorded.step.revision.path
     for one in comments.found:
-        place = f"{step.revision.path}:{one.line}"
         for name in sorted(one.rules & set(unknown)):
-            yield f'{place}: squawk knows no rule "{name}".'
+            yield f'{path}:{one.line}: squawk knows no rule "{name}".'
         if not one.rules and not one.whole_script:
-            yield f'{place}: "squawk-ignore" names no rule, and accepts nothing.'
-    for line, rule in comments.unused() if complete else ():
+            yield f'{path}:{one.line}: "squawk-ignore" names no rule, and accepts nothing.'
+    # What was not checked may be what the comment is for.
+    for line, rule in comments.unused() if recorded.problem is None else ():
         if rule not in skipped:
-            yield f'{step.revision.path}:{line}: "squawk-ignore {rule}" accepts nothing here.'
+            yield f'{path}:{line}: "squawk-ignore {rule}" accepts nothing here.'

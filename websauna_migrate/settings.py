@@ -32,6 +32,7 @@ STYLE_RULES = frozenset(
         "prefer-identity",
         "prefer-text-field",
         "prefer-timestamp-tz",
+        "prefer-timestamptz",
         "require-enum-value-ordering",
     }
 )
