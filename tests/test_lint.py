@@ -347,6 +347,32 @@ def test_a_check_that_was_validated_by_an_earlier_step(
     assert workshop.service(postgresql_url).lint().findings == ()
 
 
+ENV = """
+from alembic import context
+
+context.configure(url="postgresql://elsewhere/x", literal_binds=True)
+with context.begin_transaction():
+    context.execute("ALTER TABLE users DROP COLUMN of_the_environment")
+    context.run_migrations()
+"""
+
+
+@pytest.mark.parametrize(("end", "problem"), [("", None), ("\n1 / 0", "ZeroDivisionError")])
+def test_a_hand_written_environment(
+    workshop: Workshop, postgresql_url: str, end: str, problem: str | None
+) -> None:
+    workshop.package("fooapp")
+    workshop.script("fooapp", "r1", upgrade=BASE)
+    workshop.service(postgresql_url).upgrade()
+    (workshop.root / "fooapp" / "alembic" / "env.py").write_text(ENV + end)
+    workshop.script("fooapp", "r2", "r1", upgrade='op.drop_column("users", "a")')
+    workshop.script("fooapp", "r3", "r2", upgrade='op.drop_column("users", "b")')
+    report = workshop.service(postgresql_url).lint()
+    assert [(one.revision, one.line) for one in report.findings] == [("r2", FIRST), ("r3", FIRST)]
+    told = [(one.revision, one.line, problem in one.reason) for one in report.unchecked if problem]
+    assert told == ([("r2", None, True), ("r3", None, True)] if problem else [])
+
+
 def test_a_table_that_a_script_creates_after_it_has_read(
     workshop: Workshop, postgresql_url: str
 ) -> None:
