@@ -9,9 +9,11 @@ here = Path(__file__).parent
 postgresql = ["psycopg2"]
 postgresql_binary = ["psycopg2-binary"]
 mysql = ["PyMySQL>=1.1"]
+lint = ["squawk-cli>=2.0"]
 test = [
     *postgresql_binary,
     *mysql,
+    *lint,
     "alembic_utils",
     "build",
     "hypothesis",
@@ -92,6 +94,7 @@ setup(
         "postgresql": postgresql,
         "postgresql-binary": postgresql_binary,
         "mysql": mysql,
+        "lint": lint,
         "test": test,
     },
     entry_points={

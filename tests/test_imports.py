@@ -22,6 +22,9 @@ FORBIDDEN = (
     "websauna_migrate.bound_environment",
     "websauna_migrate.alembic_internals",
     "websauna_migrate.create_table",
+    "websauna_migrate.lint",
+    "websauna_migrate.recorded_sql",
+    "websauna_migrate.squawk",
 )
 
 #: And those of a command that is understood without Alembic's parser.
@@ -101,6 +104,25 @@ def test_an_upgrade_with_nothing_to_do(project: Path) -> None:
     connection.close()
     modules = modules_of(project, "-c", "app.ini", "-x", "packages=all", "upgrade")
     assert not found(modules, QUICK_FORBIDDEN)
+
+
+@pytest.mark.parametrize("verb", ["plan", "lint"])
+def test_the_linter_is_for_pending_steps(project: Path, postgresql_url: str, verb: str) -> None:
+    ini = project / "app.ini"
+    url = postgresql_url.replace("%", "%%")
+    ini.write_text(f"[app:main]\nuse = call:importing_app:main\nsqlalchemy.url = {url}\n")
+    words = ("-c", "app.ini", "-x", "packages=all", verb)
+    (project / "a_script_was_imported.py").touch()
+    (project / "importing_package" / "alembic" / "versions" / "a1.py").write_text(
+        f"{SCRIPT}\ndef upgrade():\n    pass\n"
+    )
+    linter = ("websauna_migrate.lint", "alembic")
+    assert found(modules_of(project, *words), linter)
+    modules_of(project, "-c", "app.ini", "-x", "packages=all", "upgrade")
+    modules = modules_of(project, *words)
+    assert not found(modules, ("alembic", "mako", "a_script_was_imported"))
+    if verb == "plan":
+        assert not found(modules, QUICK_FORBIDDEN)
 
 
 def test_help_starts_neither_the_service_nor_a_driver(project: Path) -> None:

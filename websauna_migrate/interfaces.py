@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         CheckReport,
         CreatedScript,
         HistoryEntry,
+        LintReport,
         PackageState,
         Run,
         StampedPackage,
@@ -84,6 +85,7 @@ class IMigrationService(Interface):
         lock_timeout_ms: int | None = None,
         lock_budget: float | None = None,
         statement_timeout_ms: int | None = None,
+        fail_on_lint: bool = False,
     ) -> Run:
         """Run the upgrade plan on a connection of its own and record the run in the ledger.
 
@@ -104,6 +106,8 @@ class IMigrationService(Interface):
             likewise
         :param statement_timeout_ms: limit of each statement on PostgreSQL, 0 for none; default
             likewise
+        :param fail_on_lint: run nothing if :meth:`lint` finds an unsafe change in the plan, and
+            raise :class:`websauna_migrate.lint_errors.UnsafeChanges` (PostgreSQL)
         :returns: a :class:`websauna_migrate.results.Run`; its ``steps`` are empty if there was
             nothing to do
         :raises websauna_migrate.errors.MigrationError: when the graph, the history or a step is at
@@ -157,6 +161,25 @@ class IMigrationService(Interface):
         """Return the :class:`websauna_migrate.plan.Plan` that a run would follow; run nothing.
 
         :param direction: ``"upgrade"`` or ``"downgrade"``
+        """
+
+    def lint(
+        revision: Targets = "heads",
+        *,
+        packages: Packages = None,
+        plan: Plan | None = None,
+    ) -> LintReport:
+        """Return the unsafe changes that an upgrade would make on PostgreSQL; run nothing there.
+
+        Each pending script is executed as for ``sql``, without a connection, and its SQL is read
+        by squawk. What a script reads from the database makes it impossible to check the rest of
+        it: that is part of the report.
+
+        :param plan: the plan of an upgrade, where the caller has it already
+        :returns: a :class:`websauna_migrate.results.LintReport`
+        :raises websauna_migrate.lint_errors.LintNotPossible: if the database is no PostgreSQL
+        :raises websauna_migrate.squawk.SquawkMissing: if the linter is not installed
+        :raises websauna_migrate.squawk.SquawkFailed: if it gives no answer
         """
 
     def sql(

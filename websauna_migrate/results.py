@@ -14,9 +14,12 @@ __all__ = [
     "CheckReport",
     "CreatedScript",
     "HistoryEntry",
+    "LintFinding",
+    "LintReport",
     "PackageState",
     "Run",
     "StampedPackage",
+    "UncheckedScript",
 ]
 
 
@@ -150,3 +153,65 @@ class CheckReport:
     def ok(self) -> bool:
         """Whether nothing fatal was found."""
         return not any(problem.fatal for problem in self.problems)
+
+
+@dataclass(frozen=True, slots=True)
+class LintFinding:
+    """An unsafe change that a pending step would make.
+
+    :ivar message: the revision's
+    :ivar path: of the revision script
+    :ivar line: where the script makes the change, counted from 1
+    :ivar rule: squawk's name of the rule
+    :ivar text: what is unsafe about it
+    :ivar help: what to do instead, where squawk says so
+    :ivar statement: the SQL
+    """
+
+    package: str
+    revision: str
+    message: str
+    path: str
+    line: int
+    rule: str
+    text: str
+    help: str | None
+    statement: str
+
+
+@dataclass(frozen=True, slots=True)
+class UncheckedScript:
+    """What the linter could not see of a pending step.
+
+    :ivar line: from where on, or the line that could not be read; ``None`` where that is not known
+    :ivar reason: why, a clause
+    """
+
+    package: str
+    revision: str
+    path: str
+    line: int | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class LintReport:
+    """What the linter says of a plan.
+
+    :ivar steps: how many steps the plan has
+    :ivar findings: the unsafe changes, in the order in which they would be made
+    :ivar accepted: those that a comment in the script accepts
+    :ivar unchecked: what could not be checked
+    :ivar warnings: comments and settings that have no effect, a sentence each
+    """
+
+    steps: int = 0
+    findings: tuple[LintFinding, ...] = ()
+    accepted: tuple[LintFinding, ...] = ()
+    unchecked: tuple[UncheckedScript, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing unsafe was found."""
+        return not self.findings

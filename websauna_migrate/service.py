@@ -31,6 +31,7 @@ from websauna_migrate.histories import HISTORY_PREFIX, list_history_tables, read
 from websauna_migrate.interfaces import IMigrationService, Packages, Targets
 from websauna_migrate.ledger import Ledger
 from websauna_migrate.lineage import Lineage
+from websauna_migrate.lint_errors import UnsafeChanges, require_postgresql
 from websauna_migrate.losses import plan_downgrade_without_loss
 from websauna_migrate.offline import render_rows, render_sql
 from websauna_migrate.ownership import Ownership
@@ -48,6 +49,7 @@ from websauna_migrate.results import (
     CheckReport,
     CreatedScript,
     HistoryEntry,
+    LintReport,
     PackageState,
     Run,
     StampedPackage,
@@ -168,6 +170,7 @@ class MigrationService:
         lock_timeout_ms: int | None = None,
         lock_budget: float | None = None,
         statement_timeout_ms: int | None = None,
+        fail_on_lint: bool = False,
     ) -> Run:
         limits = {
             "lock_timeout_ms": lock_timeout_ms,
@@ -175,7 +178,8 @@ class MigrationService:
             "statement_timeout_ms": statement_timeout_ms,
         }
         options = RunOptions(tag, atomic, dry_run, stop, lock_wait, limits)
-        return self._run("upgrade", revision, packages, options=options)
+        lint = self._linter() if fail_on_lint else None
+        return self._run("upgrade", revision, packages, options=options, lint=lint)
 
     def downgrade(
         self,
@@ -253,6 +257,21 @@ class MigrationService:
         return self._planner(snapshot, direction, revision, packages, cascade)(
             self._applied(snapshot)
         )
+
+    def lint(
+        self,
+        revision: Targets = "heads",
+        *,
+        packages: Packages = None,
+        plan: Plan | None = None,
+    ) -> LintReport:
+        lint = self._linter()
+        if plan is None:
+            plan = self.plan(revision, packages=packages)
+        if plan.direction != "upgrade":
+            raise UsageError("Unsafe changes are found in upgrades; a downgrade takes things away.")
+        with ALEMBIC:
+            return lint(plan)
 
     def sql(
         self,
@@ -627,6 +646,37 @@ class MigrationService:
 
     # Helpers of the methods above
 
+    def _linter(self) -> Callable[[Plan], LintReport]:
+        """Return what finds the unsafe changes of a plan.
+
+        :raises LintNotPossible: if the database is no PostgreSQL
+        :raises SquawkMissing: if the linter is not installed
+        """
+        from websauna_migrate.lint import lint_plan
+        from websauna_migrate.squawk import find_squawk
+
+        require_postgresql(self.url)
+        program = find_squawk()
+
+        def lint(plan: Plan) -> LintReport:
+            if not plan.steps:
+                return LintReport()
+            with connect(self.make_engine()) as connection:
+                version = connection.dialect.server_version_info or ()
+            # Environments that no run uses: a script that is only looked at leaves things behind.
+            snapshot = Snapshot(
+                self.packages, self.settings, self.options, use_index=self.use_index
+            )
+            return lint_plan(
+                snapshot,
+                plan,
+                program=program,
+                server_version=version,
+                excluded=self.settings.lint_exclude,
+            )
+
+        return lint
+
     def _snapshot(self, may_be_missing: Iterable[str] = ()) -> Snapshot:
         held: Snapshot | None = getattr(self._look, "snapshot", None)
         if held is not None and not may_be_missing:
@@ -711,8 +761,14 @@ class MigrationService:
         *,
         cascade: bool = False,
         options: RunOptions | None = None,
+        lint: Callable[[Plan], LintReport] | None = None,
     ) -> Run:
+        """Run a plan.
+
+        :param lint: refuse a plan in which it finds something
+        """
         snapshot = self._snapshot()
+        checked: set[tuple[Any, ...]] = set()
         planner = self._planner(snapshot, direction, revision, packages, cascade)
         # The scripts' own faults come first: they need no database.
         _ = snapshot.graph
@@ -728,6 +784,12 @@ class MigrationService:
                     .scripts.get_revision(step.revision.id)
                     .module
                 )
+            steps = tuple((step.package, step.revision.id) for step in plan.steps)
+            if lint is not None and steps not in checked:
+                report = lint(plan)
+                if not report.ok:
+                    raise UnsafeChanges(report)
+                checked.add(steps)
             return plan
 
         if is_missing_file(self.url):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +21,21 @@ PREFIX = "websauna_migrate."
 
 #: Settings that name a package after their own name, ``websauna_migrate.script_location.fooapp``.
 PER_PACKAGE = ("script_location", "version_locations", "version_table")
+
+#: The linter's rules about style, and about limits that an operator sets for the whole run: nothing
+#: that one of them finds locks a table for long, loses data or breaks the code that still serves.
+STYLE_RULES = frozenset(
+    {
+        "ban-char-field",
+        "prefer-bigint-over-int",
+        "prefer-bigint-over-smallint",
+        "prefer-identity",
+        "prefer-text-field",
+        "prefer-timestamp-tz",
+        "prefer-timestamptz",
+        "require-enum-value-ordering",
+    }
+)
 
 #: Limits for all packages, or for one: ``websauna_migrate.lock_budget.fooapp``.
 LIMITS = ("lock_timeout_ms", "lock_timeout_max_ms", "lock_budget", "statement_timeout_ms")
@@ -54,6 +70,7 @@ class Settings:
     :ivar statement_timeout_ms: limit of each statement on PostgreSQL and MariaDB, 0 for none
     :ivar render_types: how a new script writes a custom column type: ``impl`` as what it stores,
         ``keep`` as itself, so that the script depends on the type's later code
+    :ivar lint_exclude: rules of the linter by which nothing is reported
     :ivar limits: the four of locks and statements for single packages, by package and name
     """
 
@@ -71,6 +88,7 @@ class Settings:
     lock_budget: float = 600.0
     statement_timeout_ms: int = 0
     render_types: str = "impl"
+    lint_exclude: frozenset[str] = STYLE_RULES
     limits: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     def timeouts_of(self, package: str) -> Timeouts:
@@ -201,6 +219,20 @@ def read_render_types(key: str, value: Any) -> str:
     return text
 
 
+def read_rules(key: str, value: Any) -> frozenset[str]:
+    """Read names of the linter's rules; ``default`` stands for those that are left out anyway."""
+    words = re.split(r"[\s,]+", str(value).strip().lower())
+    for word in words:
+        if not re.fullmatch(r"[a-z0-9-]*", word):
+            raise SettingError(
+                key,
+                'it must be names of squawk\'s rules, such as "ban-drop-column", separated by '
+                'commas or spaces; "default" stands for the rules about style.',
+            )
+    rules = frozenset(words) - {"", "default"}
+    return rules | STYLE_RULES if "default" in words else rules
+
+
 READERS: Mapping[str, Callable[[str, Any], Any]] = {
     "package": read_text,
     "version_table_schema": read_text,
@@ -211,4 +243,5 @@ READERS: Mapping[str, Callable[[str, Any], Any]] = {
     "lock_timeout_max_ms": read_milliseconds,
     "statement_timeout_ms": read_milliseconds,
     "render_types": read_render_types,
+    "lint_exclude": read_rules,
 }

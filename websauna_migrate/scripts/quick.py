@@ -26,6 +26,7 @@ QUICK: dict[str, Sequence[tuple[tuple[str, ...], dict[str, Any]]]] = {
         (("-r", "--rev-range"), {}),
         (("-i", "--indicate-current"), {"action": "store_true"}),
     ),
+    "lint": (),
     "plan": (),
     "status": (),
     "upgrade": (

@@ -15,7 +15,7 @@ from websauna_migrate.errors import MigrationError, UsageError
 from websauna_migrate.failures import INTERRUPTED
 from websauna_migrate.interfaces import IMigrationService
 from websauna_migrate.results import CreatedScript, Run
-from websauna_migrate.scripts import render, render_history, render_runs
+from websauna_migrate.scripts import linting, render, render_history, render_runs
 from websauna_migrate.scripts.output import Output
 from websauna_migrate.scripts.signals import stop_signals
 
@@ -170,15 +170,24 @@ def plan(call: Call) -> None:
     """Print what an upgrade or downgrade would do."""
     options = call.options
     direction = "downgrade" if options.downgrade else "upgrade"
+    if options.fail_on_lint and (options.downgrade or options.no_lint):
+        flag = "--downgrade" if options.downgrade else "--no-lint"
+        raise UsageError(f"--fail-on-lint has no meaning with {flag}.")
     found = call.service.plan(
         options.revision, packages=call.packages, direction=direction, cascade=options.cascade
     )
+    report = linting.lint_of_plan(call, found)
     if options.json:
-        call.output.lines([render.to_json(found.as_data())])
+        data = found.as_data() | ({} if report is None else {"lint": report})
+        call.output.lines([render.to_json(data)])
     elif found.steps:
         call.output.table(render.plan_table(found))
+        if report is not None and (report.findings or report.unchecked):
+            call.output.lines(["", *linting.render_lint(report)])
     else:
         call.output.lines(["Nothing to do."])
+    if report is not None:
+        linting.conclude(call, report)
 
 
 def show(call: Call) -> None:
@@ -277,6 +286,7 @@ def upgrade(call: Call) -> None:
             packages=call.packages,
             tag=options.tag,
             stop=stop,
+            fail_on_lint=options.fail_on_lint,
             **run_options(options),
         )
     newest = options.revision in ("head", "heads")
@@ -326,8 +336,8 @@ def check_range(options: Namespace) -> None:
 
 def refuse_with_sql(options: Namespace) -> None:
     """Refuse what has no meaning where a SQL script is written and nothing runs."""
-    for name in ("atomic", "dry_run"):
-        if options.sql and getattr(options, name):
+    for name in ("atomic", "dry_run", "fail_on_lint"):
+        if options.sql and getattr(options, name, False):
             flag = "--" + name.replace("_", "-")
             raise UsageError(f"{flag} has no meaning with --sql, which runs nothing.")
 
@@ -493,6 +503,12 @@ def add_plan(group: ArgumentGroup) -> None:
     group.add_argument("--downgrade", action="store_true", help="Show the plan of a downgrade")
     add_cascade(group)
     add_json(group)
+    group.add_argument(
+        "--no-lint",
+        action="store_true",
+        help="Do not look for unsafe changes, which is done on PostgreSQL if squawk is installed",
+    )
+    linting.add_fail_on_lint(group)
 
 
 def add_revision(group: ArgumentGroup) -> None:
@@ -573,6 +589,19 @@ def add_downgrade(group: ArgumentGroup) -> None:
     add_run(group)
 
 
+def add_upgrade(group: ArgumentGroup) -> None:
+    """Add the arguments of ``upgrade``."""
+    add_run(group)
+    linting.add_fail_on_lint(group)
+
+
+def add_lint(group: ArgumentGroup) -> None:
+    """Add the arguments of ``lint``."""
+    group.add_argument("revision", nargs="?", default="heads", help="the target; default: heads")
+    add_json(group)
+    linting.add_fail_on_lint(group)
+
+
 def add_uninstall(group: ArgumentGroup) -> None:
     """Add the arguments of ``uninstall``."""
     group.add_argument("package", metavar="PACKAGE", help="dotted name of the package")
@@ -609,6 +638,11 @@ VERBS: Mapping[str, Verb] = {
     "ensure_version": Verb(ensure_version),
     "heads": Verb(heads, arguments=add_json),
     "history": Verb(history, arguments=add_json),
+    "lint": Verb(
+        linting.lint,
+        help="Show the unsafe changes of an upgrade on PostgreSQL, found by squawk.",
+        arguments=add_lint,
+    ),
     "merge": Verb(merge, arguments=add_merge),
     "move-table": Verb(
         move_table,
@@ -644,7 +678,7 @@ VERBS: Mapping[str, Verb] = {
     ),
     "upgrade": Verb(
         upgrade,
-        arguments=add_run,
+        arguments=add_upgrade,
         positionals={
             "revision": {
                 "nargs": "?",

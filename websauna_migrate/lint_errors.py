@@ -1,0 +1,53 @@
+"""Refusals around unsafe changes, in words."""
+
+from __future__ import annotations
+
+from sqlalchemy.engine import URL
+
+from websauna_migrate.errors import MigrationError, UsageError
+from websauna_migrate.results import LintReport
+
+__all__ = ["LintNotPossible", "UnsafeChanges", "require_postgresql"]
+
+
+class LintNotPossible(UsageError):
+    """The database is none that the linter knows; ``backend`` is SQLAlchemy's name of it."""
+
+    def __init__(self, backend: str) -> None:
+        self.backend = backend
+        super().__init__(
+            "Unsafe changes are found on PostgreSQL alone: the linter, squawk, does not know "
+            f'"{backend}".'
+        )
+
+
+class UnsafeChanges(MigrationError, RuntimeError):
+    """A plan has unsafe changes, and was to have none; ``report`` says which."""
+
+    def __init__(self, report: LintReport, *, listed: bool = False) -> None:
+        """Build the message.
+
+        :param listed: the user has seen the findings already
+        """
+        self.report = report
+        found = report.findings
+        some = "an unsafe change" if len(found) == 1 else f"{len(found)} unsafe changes"
+        lines = "".join(
+            f'\n  "{one.package}" revision "{one.revision}" ({one.path}:{one.line}): {one.rule}'
+            for one in found
+        )
+        super().__init__(
+            f"The plan has {some}; nothing was run."
+            + ("" if listed else lines)
+            + "\nChange the script, or accept the change by a comment on its line: "
+            f"# squawk-ignore {found[0].rule}"
+        )
+
+
+def require_postgresql(url: URL) -> None:
+    """Refuse a database that squawk does not know.
+
+    :raises LintNotPossible: for any but PostgreSQL
+    """
+    if url.get_backend_name() != "postgresql":
+        raise LintNotPossible(url.get_backend_name())
