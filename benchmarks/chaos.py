@@ -21,7 +21,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+REPOSITORY = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(REPOSITORY / "tests"))
 
 import sqlalchemy as sa
 from sqlalchemy.engine import make_url
@@ -29,6 +30,7 @@ from sqlalchemy.engine import make_url
 from apps import Workshop
 from clusters import galera_cluster, pgbouncer, standby_of
 from databases import Unavailable, start_mariadb, start_postgresql
+from report import Report, machine
 from runs import blocking, engine_of, execute, exit_status, fork, rows, tables
 
 Urls = Callable[[], tuple[str, str]]
@@ -59,8 +61,24 @@ class Chaos:
         self.kills = kills
         self.racers = racers
         self.failed = False
+        self.lines: list[tuple[str, str, str, str]] = []
         self.stack = contextlib.ExitStack()
         self._made = 0
+
+    def write(self, path: Path) -> None:
+        """Write the page of figures."""
+        servers = [
+            f"{name} {getattr(self, f'_{name.lower()}').version}"
+            for name in ("PostgreSQL", "MariaDB")
+            if hasattr(self, f"_{name.lower()}")
+        ]
+        report = Report(
+            "Chaos",
+            f"Measured by ``make chaos ARGS=--write`` on {machine(*servers)} *Bad* is a history, a "
+            "ledger or data in which a revision was not applied exactly once.",
+        )
+        report.table(("what", "demanded", "found", ""), self.lines)
+        report.write(path)
 
     # Servers, started when they are needed
 
@@ -132,6 +150,7 @@ class Chaos:
 
     def line(self, what: str, demanded: str, seen: str, ok: bool) -> None:
         self.failed |= not ok
+        self.lines.append((what, demanded, seen, "" if ok else "**missed**"))
         print(f"{'ok  ' if ok else 'BAD '} {what:<58} {demanded:<34} {seen}", flush=True)
 
     # What was applied, as the database has it
@@ -519,6 +538,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--racers", type=int, default=16)
+    parser.add_argument("--write", action="store_true", help="write docs/chaos.rst")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory:
         chaos = Chaos(Path(directory), options.rounds, options.kills, options.racers)
@@ -528,6 +548,8 @@ def main() -> int:
                     getattr(chaos, name)()
                 except Unavailable as exc:
                     print(f"--   {name}: not tried, {str(exc).splitlines()[0]}", flush=True)
+            if options.write:
+                chaos.write(REPOSITORY / "docs" / "chaos.rst")
     return int(chaos.failed)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import venv
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from workloads import Workload
 
-__all__ = ["django_project", "environment_of"]
+__all__ = ["django_project", "environment_of", "flask_project"]
 
 REQUIREMENTS = {
     "alembic": ("alembic", "psycopg2-binary"),
@@ -97,3 +98,30 @@ def django_project(work: Workload, database: dict[str, object]) -> Path:
             )
         (root / app / "models.py").write_text("\n\n".join(models))
     return root / "manage.py"
+
+
+FLASK_APP = """from flask import Flask
+from flask_migrate import Migrate
+from flask_sqlalchemy import SQLAlchemy
+
+app = Flask(__name__)
+app.config["SQLALCHEMY_DATABASE_URI"] = {url!r}
+db = SQLAlchemy(app)
+Migrate(app, db, directory={directory!r})
+"""
+
+
+def flask_project(work: Workload, python: str) -> Path:
+    """Write a Flask application with the first package's scripts; return its file."""
+    root = work.root / "flask"
+    root.mkdir(exist_ok=True)
+    app = root / "app.py"
+    app.write_text(FLASK_APP.format(url=work.url, directory=str(root / "migrations")))
+    command = [python, "-m", "flask", "--app", str(app), "db"]
+    subprocess.run([*command, "init"], check=True, capture_output=True)
+    name = work.packages[0]
+    for script in (work.root / name / "alembic" / "versions").iterdir():
+        if script.suffix == ".py":
+            shutil.copy(script, root / "migrations" / "versions")
+    subprocess.run([*command, "stamp", "heads"], check=True, capture_output=True)
+    return app

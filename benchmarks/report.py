@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import os
+import platform
+import sqlite3
+import time
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 
 from measuring import Sample
 
-__all__ = ["Report", "plot"]
+__all__ = ["Report", "machine", "plot"]
 
 
 class Report:
@@ -71,11 +77,11 @@ def plot(
     left, right = (math.log10(f(p[0] for p in points)) for f in (min, max))
     low, high = (math.log10(f(p[1] for p in points)) for f in (min, max))
     low, high = math.floor(low * 2) / 2, math.ceil(high * 2) / 2
-    width, height, edge = 640, 400, 60
+    width, height, edge = 760, 400, 60
 
     def place(px: float, py: float) -> tuple[float, float]:
         return (
-            edge + (math.log10(px) - left) / ((right - left) or 1) * (width - edge - 170),
+            edge + (math.log10(px) - left) / ((right - left) or 1) * (width - edge - 250),
             height - edge - (math.log10(py) - low) / ((high - low) or 1) * (height - 2 * edge),
         )
 
@@ -96,12 +102,34 @@ def plot(
         _, at = place(10**left, value)
         parts.append(f'<text x="{edge - 6}" y="{at:.0f}" text-anchor="end">{value:.2g}</text>')
         parts.append(
-            f'<line x1="{edge}" x2="{width - 170}" y1="{at:.0f}" y2="{at:.0f}" stroke="#ddd"/>'
+            f'<line x1="{edge}" x2="{width - 250}" y1="{at:.0f}" y2="{at:.0f}" stroke="#ddd"/>'
         )
     for number, (name, line) in enumerate(lines.items()):
         colour = colours[number % len(colours)]
         path_ = " ".join("{:.1f},{:.1f}".format(*place(*point)) for point in line)
         parts.append(f'<polyline points="{path_}" fill="none" stroke="{colour}" stroke-width="2"/>')
         at = 70 + 18 * number
-        parts.append(f'<text x="{width - 160}" y="{at}" fill="{colour}">{name}</text>')
+        parts.append(f'<text x="{width - 240}" y="{at}" fill="{colour}">{name}</text>')
     path.write_text("\n".join([*parts, "</svg>"]) + "\n")
+
+
+def machine(*servers: str) -> str:
+    """Return what figures depend on: the day, the processor, the load and all versions.
+
+    :param servers: names and versions of the database servers
+    """
+    names = ("websauna_migrate", "alembic", "SQLAlchemy", "pyramid", "psycopg2-binary")
+    versions = []
+    for name in names:
+        with contextlib.suppress(Exception):
+            versions.append(f"{name} {version(name)}")
+    cpu = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        cpu = next((line.split(":")[1].strip() for line in lines if "model name" in line), cpu)
+    load = ", ".join(f"{one:.1f}" for one in os.getloadavg())
+    return (
+        f"{time.strftime('%Y-%m-%d')}: {cpu}, {os.cpu_count()} cores, load {load} at the start, "
+        f"CPython {platform.python_version()}, {', '.join(versions)}, "
+        f"SQLite {sqlite3.sqlite_version}, {', '.join(servers)} on loopback."
+    )
