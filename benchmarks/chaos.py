@@ -21,17 +21,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-REPOSITORY = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(REPOSITORY / "tests"))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
 import sqlalchemy as sa
+from report import Report, machine
 from sqlalchemy.engine import make_url
 
 from apps import Workshop
 from clusters import galera_cluster, pgbouncer, standby_of
 from databases import Unavailable, start_mariadb, start_postgresql
-from report import Report, machine
 from runs import blocking, engine_of, execute, exit_status, fork, rows, tables
+
+REPOSITORY = Path(__file__).resolve().parent.parent
 
 Urls = Callable[[], tuple[str, str]]
 

@@ -375,9 +375,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from databases import start_postgresql
 
     # As it comes: unlike the tests', this server does not forget what it was told.
-    durable = {
-        name: "on" for name in ("fsync", "synchronous_commit", "full_page_writes", "autovacuum")
-    }
+    durable = dict.fromkeys(("fsync", "synchronous_commit", "full_page_writes", "autovacuum"), "on")
     server = start_postgresql({**durable, "shared_buffers": "128MB"})
     url = server.create_database().replace("postgresql:", "postgresql+psycopg2:", 1)
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
