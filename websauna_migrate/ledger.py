@@ -39,8 +39,7 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.dialects.postgresql import psycopg2
-from sqlalchemy.engine import Connection
+from sqlalchemy.engine import Connection, Dialect
 
 if TYPE_CHECKING:
     from websauna_migrate.plan import Step
@@ -241,13 +240,11 @@ class Ledger:
 
     @cached_property
     def _insert_sql(self) -> str:
-        dialect = psycopg2.dialect()  # type: ignore[no-untyped-call]
-        return str(insert(self.table).compile(dialect=dialect))
+        return str(insert(self.table).compile(dialect=psycopg2_dialect()))
 
     @cached_property
     def _name(self) -> str:
-        preparer = psycopg2.dialect().identifier_preparer  # type: ignore[no-untyped-call]
-        return str(preparer.format_table(self.table))
+        return str(psycopg2_dialect().identifier_preparer.format_table(self.table))
 
     def end_with(self, statement: str, entry: str) -> str:
         """Return PostgreSQL's statement that ends a step and changes its history in one.
@@ -331,3 +328,11 @@ def checksum(path: str) -> str:
         return hashlib.sha256(Path(path).read_bytes()).hexdigest()
     except OSError:
         return ""
+
+
+def psycopg2_dialect() -> Dialect:
+    """Return a dialect that is imported only where its database is."""
+    from sqlalchemy.dialects.postgresql import psycopg2
+
+    dialect: Dialect = psycopg2.dialect()  # type: ignore[no-untyped-call]
+    return dialect

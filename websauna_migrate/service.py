@@ -10,13 +10,12 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Engine, Table
 from sqlalchemy.engine import URL, make_url
 from zope.interface import implementer
 
-from websauna_migrate.checks import Checker
 from websauna_migrate.database import connect, is_missing_file, make_engine
 from websauna_migrate.departed import (
     NotInstalled,
@@ -34,17 +33,8 @@ from websauna_migrate.lineage import Lineage
 from websauna_migrate.lint_errors import UnsafeChanges, require_postgresql
 from websauna_migrate.losses import plan_downgrade_without_loss
 from websauna_migrate.offline import render_rows, render_sql
-from websauna_migrate.ownership import Ownership
 from websauna_migrate.packages import MigrationPackage, RegistrationError, SharedHistoryTable
 from websauna_migrate.plan import Plan, pending, plan_stamp, plan_upgrade
-from websauna_migrate.repair import (
-    ACTIONS,
-    InterruptedStep,
-    choose,
-    known_facts,
-    rerun_plan,
-    settle,
-)
 from websauna_migrate.results import (
     CheckReport,
     CreatedScript,
@@ -62,6 +52,12 @@ from websauna_migrate.snapshot import Snapshot
 from websauna_migrate.stamping import write_rows
 from websauna_migrate.targets import TargetError, is_relative, resolve, upgrade_targets
 from websauna_migrate.template import require_editable, require_template
+
+# What only some of the methods need is imported there: an application that starts up waits for
+# neither the ORM nor a comparison.
+if TYPE_CHECKING:
+    from websauna_migrate.ownership import Ownership
+    from websauna_migrate.repair import InterruptedStep
 
 __all__ = ["MigrationService"]
 
@@ -211,6 +207,15 @@ class MigrationService:
         *,
         stop: Callable[[], bool] | None = None,
     ) -> tuple[InterruptedStep, ...]:
+        from websauna_migrate.repair import (
+            ACTIONS,
+            InterruptedStep,
+            choose,
+            known_facts,
+            rerun_plan,
+            settle,
+        )
+
         if action is not None and action not in ACTIONS:
             raise UsageError(f'A half done step can be {", ".join(ACTIONS)}, not "{action}".')
         if is_missing_file(self.url):
@@ -617,6 +622,8 @@ class MigrationService:
         )
 
     def check(self, *, packages: Packages = None) -> CheckReport:
+        from websauna_migrate.checks import Checker
+
         return Checker(self, self._snapshot(), self._select(packages)).report(
             everything=packages is None
         )
@@ -627,6 +634,8 @@ class MigrationService:
     @property
     def ownership(self) -> Ownership:
         """Which package owns what of the models, as they are now."""
+        from websauna_migrate.ownership import Ownership
+
         return Ownership(self.packages)
 
     def _entry(self, snapshot: Snapshot, revision: Revision) -> HistoryEntry:

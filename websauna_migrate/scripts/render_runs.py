@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
-from websauna_migrate.repair import InterruptedStep
 from websauna_migrate.results import Run
 from websauna_migrate.scripts.render import counted, render_step
+
+if TYPE_CHECKING:
+    from websauna_migrate.repair import InterruptedStep
 
 __all__ = ["render_dry_run", "render_interrupted"]
 
