@@ -3,6 +3,7 @@
 #   make demo    migrate the example application on SQLite, then show what stands where
 #   make test    run the tests on SQLite, PostgreSQL and MariaDB; ARGS="-k lock" goes to pytest
 #   make lint    ruff and mypy
+#   make docs    build the documentation into build/docs; a warning is an error
 #   make chaos   race, kill and cut off runs, for about half an hour; ARGS="racing --rounds 2"
 #   make bench   compare with the peers and write docs/benchmarks.rst; ARGS=--quick takes minutes
 #   make clean   remove what the others made, the demo's database too
@@ -20,7 +21,7 @@ EXAMPLES := $(patsubst examples/%/,-e ./examples/%,$(sort $(dir $(filter example
 # Warnings of pip are about the machine; its errors are shown.
 INSTALL := $(BIN)/python -m pip --disable-pip-version-check --no-input install -qq
 
-.PHONY: demo test lint chaos bench clean
+.PHONY: demo test lint docs chaos bench clean
 
 demo: .venv/installed-demo
 	$(BIN)/ws-alembic -x packages=all -c development.ini upgrade
@@ -33,6 +34,9 @@ lint: .venv/installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: .venv/installed-test
+	$(BIN)/python -m sphinx -q -W --keep-going -b html docs build/docs
 
 chaos: .venv/installed-test
 	$(BIN)/python benchmarks/chaos.py $(ARGS)

@@ -10,7 +10,9 @@ postgresql = ["psycopg2"]
 postgresql_binary = ["psycopg2-binary"]
 mysql = ["PyMySQL>=1.1"]
 lint = ["squawk-cli>=2.0"]
+docs = ["Sphinx"]
 test = [
+    *docs,
     *postgresql_binary,
     *mysql,
     *lint,
@@ -95,6 +97,7 @@ setup(
         "postgresql-binary": postgresql_binary,
         "mysql": mysql,
         "lint": lint,
+        "docs": docs,
         "test": test,
     },
     entry_points={
