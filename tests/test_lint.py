@@ -171,6 +171,14 @@ def test_comments_that_accept(app: Callable[..., Any]) -> None:
     )
 
 
+def test_a_comment_on_a_table_that_is_still_new_is_of_use(app: Callable[..., Any]) -> None:
+    report = app("""
+    op.create_table("brand_new", sa.Column("a", sa.Integer), sa.Column("b", sa.Integer))
+    op.drop_column("brand_new", "a")  # squawk-ignore ban-drop-column
+    """)
+    assert (report.findings, report.accepted, report.warnings) == ((), (), ())
+
+
 @pytest.mark.parametrize(
     ("comment", "left"),
     [

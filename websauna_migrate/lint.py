@@ -93,6 +93,9 @@ def lint_plan(
         finding = finding_of(place, found)
         is_accepted = comments[id(place.recorded)].accepts(rule, statement.lines)
         (accepted if is_accepted else findings).append(finding)
+    for place in places:
+        if place.on_new_table and comments[id(place.recorded)].found:
+            comments[id(place.recorded)].excuse(place.statement.lines)
     unknown = unknown_names(found for _, found in raw)
     warnings = [
         f'Setting "{PREFIX}lint_exclude": squawk knows no rule "{name}".'

@@ -112,13 +112,22 @@ class ScriptComments:
         accepted = [one for one in wide if one.accepts(rule)]
         if accepted:
             return True
-        near: list[Acceptance] = []
-        if len(wide) < len(self.found):
-            for line in lines:
-                start, end = self.range_of(line)
-                near += [one for one in self.found if start <= one.line <= end]
+        near = self.near(lines) if len(wide) < len(self.found) else ()
         accepted = [one for one in near if not one.whole_script and one.accepts(rule)]
         return bool(accepted)
+
+    def near(self, lines: Iterable[int]) -> list[Acceptance]:
+        """Return the comments on and right above the statements of the script on some lines."""
+        found = []
+        for line in lines:
+            start, end = self.range_of(line)
+            found += [one for one in self.found if start <= one.line <= end]
+        return found
+
+    def excuse(self, lines: Iterable[int]) -> None:
+        """Take the comments of a statement to be of use: on a new table nothing is unsafe."""
+        for one in (*self.near(lines), *(one for one in self.found if one.whole_script)):
+            one.used |= one.rules
 
     def range_of(self, line: int) -> tuple[int, int]:
         """Return the lines of the statement on a line, with the comments right above it."""
