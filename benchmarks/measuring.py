@@ -47,6 +47,8 @@ def run(contender: Contender, sample: Sample | None) -> None:
     if contender.prepare is not None:
         contender.prepare()
     environment = {**os.environ, **contender.environment}
+    # Everybody keeps compiled modules, as an installed program does.
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     cpu, memory = 0.0, 0.0
     start = time.perf_counter()
     for command in contender.commands:
