@@ -12,13 +12,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from sqlalchemy import MetaData, Table
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import Mapper
 from sqlalchemy.schema import CheckConstraint
 from sqlalchemy.sql.compiler import DDLCompiler
 from sqlalchemy.types import TypeEngine
 
-__all__ = ["ddl_compiler", "declared_classes", "is_created", "is_type_bound", "variants_of"]
+__all__ = [
+    "ddl_compiler",
+    "declared_classes",
+    "has_reflection_listeners",
+    "is_created",
+    "is_type_bound",
+    "variants_of",
+]
 
 
 def declared_classes() -> list[tuple[type[Any], Mapper[Any] | None]]:
@@ -36,6 +44,16 @@ def declared_classes() -> list[tuple[type[Any], Mapper[Any] | None]]:
         for registry in _all_registries()
         for manager in list(registry._managers)
     ]
+
+
+def has_reflection_listeners() -> bool:
+    """Tell whether somebody listens to the columns of every table that is reflected.
+
+    A table that was just made has the listeners of its class; nothing public lists them.
+    """
+    metadata = MetaData()
+    probe = Table("probe", metadata)
+    return any(bool(one.dispatch.column_reflect) for one in (probe, metadata))
 
 
 def variants_of(type_: TypeEngine[Any]) -> Mapping[str, TypeEngine[Any]]:
