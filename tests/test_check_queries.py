@@ -123,7 +123,7 @@ def test_serial_columns_are_those_that_alembic_finds(postgresql_url: str) -> Non
             "CREATE SEQUENCE free",
             "CREATE TABLE shared (id INTEGER DEFAULT nextval('free'), "
             "other INTEGER DEFAULT nextval('plain_id_seq'))",
-            "CREATE TABLE numbered (id INTEGER GENERATED ALWAYS AS IDENTITY, word TEXT DEFAULT 'a')",
+            "CREATE TABLE numbered (id INTEGER GENERATED ALWAYS AS IDENTITY, word TEXT)",
         ):
             connection.exec_driver_sql(statement)
         impl = MigrationContext.configure(connection).impl
