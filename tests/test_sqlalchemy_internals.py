@@ -9,7 +9,7 @@ from sqlalchemy import orm
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.declarative import DeferredReflection
 
-from websauna_migrate.sqlalchemy_internals import declared_classes
+from websauna_migrate.sqlalchemy_internals import declared_classes, has_reflection_listeners
 
 
 def declared_of(base):
@@ -81,3 +81,17 @@ def test_a_class_whose_mapping_failed_does_no_harm():
 
     assert set(declared_of(base)) <= {"NoKey"}
     del failure
+
+
+def test_who_listens_to_every_reflection_is_found():
+    def listener(*args):
+        pass
+
+    for target in (sa.Table, sa.MetaData):
+        assert not has_reflection_listeners()
+        sa.event.listen(target, "column_reflect", listener)
+        try:
+            assert has_reflection_listeners()
+        finally:
+            sa.event.remove(target, "column_reflect", listener)
+    assert not has_reflection_listeners()
