@@ -16,12 +16,14 @@ from sqlalchemy import MetaData, Table
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import Mapper
 from sqlalchemy.schema import CheckConstraint
+from sqlalchemy.sql.base import DialectKWArgs
 from sqlalchemy.sql.compiler import DDLCompiler
 from sqlalchemy.types import TypeEngine
 
 __all__ = [
     "ddl_compiler",
     "declared_classes",
+    "has_dialect_arguments",
     "has_reflection_listeners",
     "is_created",
     "is_type_bound",
@@ -44,6 +46,14 @@ def declared_classes() -> list[tuple[type[Any], Mapper[Any] | None]]:
         for registry in _all_registries()
         for manager in list(registry._managers)
     ]
+
+
+def has_dialect_arguments(item: DialectKWArgs) -> bool:
+    """Tell whether a table, column, constraint or index has arguments for a certain database.
+
+    ``kwargs`` tells it as well, but makes a collection for each item that has none.
+    """
+    return "dialect_options" in vars(item)
 
 
 def has_reflection_listeners() -> bool:

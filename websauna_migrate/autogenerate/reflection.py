@@ -214,7 +214,15 @@ class Reflection:
     ) -> dict[Key, Any]:
         wanted = None if filter_names is None else frozenset(filter_names)
         found = {}
-        for (_schema, name), facts in self.read(kind, schema).items():
+        read = self.read(kind, schema)
+        if wanted is not None and not renames:
+            # Some tables of many: a package's.
+            return {
+                (schema, name): duplicate(read[schema, name])
+                for name in wanted
+                if (schema, name) in read
+            }
+        for (_schema, name), facts in read.items():
             new = renames.new_table(schema, name)
             if wanted is None or new in wanted:
                 found[schema, new] = renames.translate(kind, schema, name, duplicate(facts))

@@ -32,7 +32,11 @@ from sqlalchemy.types import NullType, TypeDecorator, TypeEngine
 
 from websauna_migrate.autogenerate.column_types import StoredType
 from websauna_migrate.autogenerate.shadow import sql_text
-from websauna_migrate.sqlalchemy_internals import is_created, is_type_bound
+from websauna_migrate.sqlalchemy_internals import (
+    has_dialect_arguments,
+    is_created,
+    is_type_bound,
+)
 
 __all__ = ["ModelTraits", "ReflectedTraits", "Unstable"]
 
@@ -161,7 +165,7 @@ class ModelTraits:
             table.schema,
             str(table.name),
             table.comment,
-            plain(table.kwargs),
+            plain(table.kwargs) if has_dialect_arguments(table) else None,
             self.convention(table.metadata),
             [self.column(column, column is numbered) for column in table.columns],
             sorted([repr(self.constraint(one)) for one in table.constraints]),
@@ -193,7 +197,7 @@ class ModelTraits:
             self.default(column.server_default),
             # A sequence is compared apart from tables, but tells how a column is numbered.
             str(default.name) if isinstance(default, Sequence) else None,
-            plain(column.kwargs) if column.kwargs else None,
+            plain(column.kwargs) if has_dialect_arguments(column) else None,
         )
 
     def type(self, type_: TypeEngine[Any]) -> Any:
@@ -239,7 +243,7 @@ class ModelTraits:
             constraint.deferrable,
             constraint.initially,
             getattr(constraint, "comment", None),
-            plain(constraint.kwargs) if constraint.kwargs else None,
+            plain(constraint.kwargs) if has_dialect_arguments(constraint) else None,
         )
         if kind is PrimaryKeyConstraint or kind is UniqueConstraint:
             return (*common, [str(column.name) for column in constraint.columns])
@@ -280,7 +284,7 @@ class ModelTraits:
                 (key, self.sql(value) if isinstance(value, ClauseElement) else plain(value))
                 for key, value in index.kwargs.items()
             )
-            if index.kwargs
+            if has_dialect_arguments(index)
             else None,
         )
 
