@@ -14,7 +14,8 @@ from sqlalchemy.dialects import postgresql
 from apps import Workshop
 from test_fingerprints_random import CHANGES, first_spec, source
 from websauna_migrate.autogenerate.differences import Completion
-from websauna_migrate.autogenerate.traits import ModelTraits, ReflectedTraits, Unstable
+from websauna_migrate.autogenerate.facts import ReflectedTraits, Unstable
+from websauna_migrate.autogenerate.traits import ModelTraits
 from websauna_migrate.sqlalchemy_internals import has_reflection_listeners
 
 MODELS = """

@@ -19,9 +19,10 @@ from sqlalchemy import Table, text
 from sqlalchemy.engine import URL, Connection
 from sqlalchemy.exc import DBAPIError
 
+from websauna_migrate.autogenerate.facts import ReflectedTraits, Unstable
 from websauna_migrate.autogenerate.owned import Key
 from websauna_migrate.autogenerate.reflection import KINDS, Reflection
-from websauna_migrate.autogenerate.traits import ModelTraits, ReflectedTraits, Unstable
+from websauna_migrate.autogenerate.traits import ModelTraits
 from websauna_migrate.cache import Cache
 from websauna_migrate.ledger import program_version
 from websauna_migrate.sqlalchemy_internals import has_reflection_listeners
