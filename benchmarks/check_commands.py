@@ -136,6 +136,8 @@ def growth(bench: Bench) -> None:
             for (first, before), (last, after) in [(line[0], line[-1])]
         ]
     )
+    if bench.quick:
+        return
     path = Path(REPOSITORY / "docs" / "growth-of-check.svg")
     plot(path, "ws-alembic check", lines, "tables", "CPU s")
     bench.report.image("growth-of-check.svg", "CPU seconds of check by number of tables")
