@@ -10,7 +10,7 @@ from pathlib import Path
 
 from workloads import Workload
 
-__all__ = ["django_project", "environment_of", "flask_project"]
+__all__ = ["django_models_project", "django_project", "environment_of", "flask_project"]
 
 REQUIREMENTS = {
     "alembic": ("alembic", "psycopg2-binary"),
@@ -125,3 +125,48 @@ def flask_project(work: Workload, python: str) -> Path:
             shutil.copy(script, root / "migrations" / "versions")
     subprocess.run([*command, "stamp", "heads"], check=True, capture_output=True)
     return app
+
+
+MODEL = """
+
+class T{number}(models.Model):
+    name = models.CharField(max_length=40, db_index=True)
+    state = models.CharField(max_length=4, choices=[("new", "new"), ("done", "done")], null=True)
+    amount = models.DecimalField(max_digits=10, decimal_places=2, default=0, null=True)
+    created = models.DateTimeField(auto_now_add=True, null=True)
+    active = models.BooleanField()
+    note = models.TextField(null=True)
+    parent = models.ForeignKey(
+        "{parent}", models.CASCADE, null=True, db_index=False, related_name="+"
+    )
+
+    class Meta:
+        indexes = [models.Index(fields=["created", "active"], name="ix_{app}_{number}")]
+"""
+
+
+def django_models_project(
+    work: Workload, database: dict[str, object], tables: int, python: str
+) -> Path:
+    """Write a Django project of apps with many models, with its migrations.
+
+    :param tables: how many models each app has
+    """
+    root = work.root / "django"
+    root.mkdir(exist_ok=True)
+    apps = [f"dj_{name}" for name in work.packages]
+    (root / "bench_settings.py").write_text(SETTINGS.format(apps=apps, database=database))
+    (root / "manage.py").write_text(MANAGE)
+    for place, app in enumerate(apps):
+        folder = root / app / "migrations"
+        folder.mkdir(parents=True, exist_ok=True)
+        (root / app / "__init__.py").touch()
+        (folder / "__init__.py").touch()
+        first = f"{apps[place - 1]}.T0" if place else "self"
+        text = "from django.db import models\n" + "".join(
+            MODEL.format(number=n, app=app, parent=f"T{n - 1}" if n else first)
+            for n in range(tables)
+        )
+        (root / app / "models.py").write_text(text)
+    subprocess.run([python, str(root / "manage.py"), "makemigrations", "-v0"], check=True)
+    return root / "manage.py"

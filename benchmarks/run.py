@@ -6,164 +6,32 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
-import os
-import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import psycopg2
-from measuring import Contender, Sample, measure
-from peers import django_project, environment_of, flask_project
+from bench import (
+    PROGRAMS,
+    REPOSITORY,
+    Bench,
+    at_least,
+    at_most,
+    django_database,
+    empty_database,
+    pretend_all_is_applied,
+    say,
+)
+from check_commands import check
+from measuring import Contender, measure
+from peers import django_project, environment_of
 from report import Report, machine, plot
-from workloads import Workload, make_workload
+from workloads import make_workload
 
-REPOSITORY = Path(__file__).resolve().parent.parent
-PROGRAMS = Path(__file__).resolve().parent / "programs"
 sys.path.insert(0, str(REPOSITORY / "tests"))
-
-Verdict = tuple[str, str, bool]
-
-
-@dataclass
-class Bench:
-    """What all parts need."""
-
-    root: Path
-    peers: Path
-    quick: bool
-    postgresql: str
-    report: Report
-
-    def rounds(self, full: int) -> int:
-        return 2 if self.quick else full
-
-    def ours(self, work: Workload, *words: str, name: str = "", cache: str = "warm") -> Contender:
-        """Return ``ws-alembic`` with a command."""
-        folder = self.root / "caches" / work.root.name
-        prepare = None
-        if cache == "cold":
-            folder = self.root / "caches" / "cold"
-            prepare = _Remove(folder)
-        return Contender(
-            name or f"ws-alembic {words[0]}",
-            [[sys.executable, str(PROGRAMS / "ws.py"), "-c", str(work.root / "app.ini"),
-              "-x", "packages=all", *words]],
-            self.environment(work, folder),
-            prepare,
-        )  # fmt: skip
-
-    def environment(self, work: Workload, cache: Path | None = None) -> dict[str, str]:
-        path = os.pathsep.join([str(work.root), str(REPOSITORY)])
-        return {"PYTHONPATH": path, "XDG_CACHE_HOME": str(cache or self.root / "caches")}
-
-    def boot(self, work: Workload, ini: str = "app.ini", name: str = "boot") -> Contender:
-        return Contender(
-            name,
-            [[sys.executable, str(PROGRAMS / "boot.py"), str(work.root / ini)]],
-            self.environment(work),
-        )
-
-    def alembic(self, work: Workload, verb: str, *, loop: bool) -> Contender:
-        """Return Alembic alone, as one process or as one for each package."""
-        python = environment_of("alembic", self.peers)
-        inis = [str(work.root / "plain" / f"{name}.ini") for name in work.packages]
-        if loop:
-            commands = [[python, str(PROGRAMS / "alembic_loop.py"), verb, *inis]]
-        else:
-            words = [verb, "heads"] if verb == "upgrade" else [verb]
-            program = str(PROGRAMS / "alembic_process.py")
-            commands = [[python, program, "-c", ini, *words] for ini in inis]
-        return Contender(f"Alembic {verb}, {'a loop' if loop else 'processes'}", commands)
-
-    def django(self, work: Workload, *words: str, project: Path | None = None) -> Contender:
-        python = environment_of("django", self.peers)
-        manage = project or django_project(work, django_database(work.url))
-        return Contender(f"Django {' '.join(words)}", [[python, str(manage), *words]])
-
-    def flask(self, work: Workload, *words: str) -> Contender:
-        python = environment_of("flask", self.peers)
-        app = flask_project(work, python)
-        command = [python, "-m", "flask", "--app", str(app), "db", *words]
-        return Contender(f"Flask-Migrate {words[0]}", [command])
-
-
-class _Remove:
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def __call__(self) -> None:
-        subprocess.run(["rm", "-rf", str(self.folder)], check=True)
-
-
-def django_database(url: str) -> dict[str, object]:
-    if url.startswith("sqlite"):
-        return {"ENGINE": "django.db.backends.sqlite3", "NAME": url.partition("///")[2]}
-    from sqlalchemy.engine import make_url
-
-    parts = make_url(url)
-    return {
-        "ENGINE": "django.db.backends.postgresql",
-        "NAME": parts.database,
-        "USER": parts.username,
-        "PASSWORD": str(parts.password),
-        "HOST": parts.host,
-        "PORT": parts.port,
-    }
-
-
-@contextlib.contextmanager
-def cursor_of(url: str) -> Iterator[object]:
-    if url.startswith("sqlite"):
-        connection = sqlite3.connect(url.partition("///")[2])
-    else:
-        connection = psycopg2.connect(url.replace("postgresql+psycopg2:", "postgresql:"))
-    with contextlib.closing(connection):
-        yield connection.cursor()
-        connection.commit()
-
-
-def empty_database(url: str) -> None:
-    """Leave nothing in a database."""
-    if url.startswith("sqlite"):
-        Path(url.partition("///")[2]).unlink(missing_ok=True)
-        return
-    with cursor_of(url) as cursor:
-        cursor.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")  # type: ignore[attr-defined]
-
-
-def pretend_all_is_applied(work: Workload) -> None:
-    """Fill the history tables, for us and Django alike."""
-    empty_database(work.url)
-    with cursor_of(work.url) as cursor:
-        execute = cursor.execute  # type: ignore[attr-defined]
-        for name, head in work.heads().items():
-            table = f"alembic_history_{name}"
-            execute(f"CREATE TABLE {table} (version_num VARCHAR(32) NOT NULL PRIMARY KEY)")
-            execute(f"INSERT INTO {table} VALUES ('{head}')")
-
-
-def say(report: Report, samples: dict[str, Sample], base: str, order: str = "cpu") -> None:
-    report.samples(samples, base, order=order)
-    for name, sample in samples.items():
-        print(
-            f"  {name:<40} wall {sample.median('wall'):8.2f}  cpu {sample.median():8.2f}"
-            f"  {sample.median('memory'):5.0f} MiB"
-        )
-
-
-def at_most(text: str, found: float, limit: float, unit: str = "x") -> Verdict:
-    return f"{text}: at most {limit:g} {unit}", f"{found:.2f} {unit}", found <= limit
-
-
-def at_least(text: str, found: float, limit: float) -> Verdict:
-    return f"{text}: at least {limit:g} x", f"{found:.1f} x", found >= limit
 
 
 def small(bench: Bench) -> None:
@@ -354,6 +222,7 @@ PARTS: dict[str, Callable[[Bench], None]] = {
     "nothing": nothing,
     "empty": empty,
     "growth": growth,
+    "check": check,
 }
 
 

@@ -27,11 +27,13 @@ from websauna_migrate.alembic_internals import (
     BoundedComparison,
     ProxiedEnvironment,
     RowWriter,
+    comparator_modules,
     in_batch,
     matched_by,
     render_column,
     render_server_default,
     render_type,
+    serials_known,
     single_percent,
 )
 
@@ -104,6 +106,8 @@ def test_a_context_takes_given_tables_and_inspector(tmp_path: Path) -> None:
         )
         migration.opts.update(
             process_revision_directives=None,
+            # Comparators of plugins that another test has imported ask for it.
+            include_schemas=False,
             upgrade_token="upgrades",
             downgrade_token="downgrades",
         )
@@ -165,6 +169,40 @@ def test_an_implementation_compares_through_ours_for_a_while() -> None:
     engine.dispose()
     assert "impl.compare_type(" in inspect.getsource(alembic_compare())
     assert "impl.compare_server_default(" in inspect.getsource(alembic_compare(defaults=True))
+
+
+def test_all_functions_that_compare_are_known_by_their_modules() -> None:
+    engine = sa.create_engine("sqlite://")
+    with engine.connect() as connection:
+        migration = MigrationContext.configure(
+            connection, opts={"target_metadata": sa.MetaData(), "include_object": None}
+        )
+        context = AutogenContext(migration, metadata=sa.MetaData())
+        before = comparator_modules(context)
+        assert any(module.startswith("alembic.autogenerate.compare") for module in before)
+        context.comparators.dispatch_for("table")(test_script_files_are_listed_and_read_by_name)
+        assert comparator_modules(context) - before == {__name__}
+    engine.dispose()
+
+
+def test_serial_columns_are_told_by_ours_for_a_while() -> None:
+    impl = DefaultImpl.get_by_dialect(postgresql_dialect())(
+        postgresql_dialect(), None, False, None, None, {}
+    )
+    table = sa.Table("t", sa.MetaData())
+    inspector: Any = None
+    with serials_known(impl, lambda column: column["name"] == "mine"):
+        for name in ("mine", "other"):
+            facts = {"name": name, "type": sa.INTEGER(), "default": "nextval('x'::regclass)"}
+            impl._compat_autogen_column_reflect(inspector)(inspector, table, facts)
+            assert ("default" in facts) == (name == "other")
+    assert "autogen_column_reflect" not in vars(impl)
+
+
+def postgresql_dialect() -> Any:
+    from sqlalchemy.dialects import postgresql
+
+    return postgresql.dialect()  # type: ignore[no-untyped-call]
 
 
 def alembic_compare(*, defaults: bool = False) -> Any:

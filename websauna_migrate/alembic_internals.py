@@ -34,6 +34,7 @@ from alembic.script.revision import RevisionMap
 from alembic.util import memoized_property
 from alembic.util.exc import CommandError
 from sqlalchemy import Column, Table, Update, bindparam
+from sqlalchemy.dialects.postgresql import BIGINT, INTEGER
 from sqlalchemy.engine.reflection import Inspector
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ __all__ = [
     "PlannedStep",
     "ProxiedEnvironment",
     "RowWriter",
+    "comparator_modules",
     "in_batch",
     "planned_step",
     "render_column",
@@ -319,6 +321,18 @@ def in_batch(autogen_context: AutogenContext) -> bool:
     return _alembic_autogenerate_prefix(autogen_context) == "batch_op."
 
 
+def comparator_modules(autogen_context: AutogenContext) -> set[str]:
+    """Return the modules of all functions that take part in a comparison, plugins' included.
+
+    Alembic's dispatcher calls them, and does not tell which they are.
+    """
+    return {
+        str(function.__module__)
+        for functions in autogen_context.comparators._registry.values()
+        for function, _ in functions
+    }
+
+
 class Matcher(Protocol):
     """Tells whether types and server defaults of columns differ."""
 
@@ -362,6 +376,36 @@ def matched_by(impl: DefaultImpl, matching: Matcher | None) -> Iterator[None]:
         del impl.compare_server_default
 
 
+@contextmanager
+def serials_known(impl: DefaultImpl, is_serial: Callable[[Any], bool] | None) -> Iterator[None]:
+    """Let PostgreSQL's implementation tell serial columns without a query for each of them.
+
+    ``PostgresqlImpl.autogen_column_reflect`` asks the server about every default that is a
+    sequence's next value. There is no option for it.
+
+    :param is_serial: tells of a reflected column whether its sequence is its own; ``None`` leaves
+        Alembic to itself
+    """
+    if is_serial is None:
+        yield
+        return
+
+    def column_reflect(inspector: Inspector, table: Table, column_info: Any) -> None:
+        if (
+            column_info.get("default")
+            and isinstance(column_info["type"], (INTEGER, BIGINT))
+            and is_serial(column_info)
+        ):
+            # The sequence is part of the column.
+            del column_info["default"]
+
+    impl.autogen_column_reflect = column_reflect  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        del impl.autogen_column_reflect
+
+
 class BoundedComparison(RevisionContext):
     """A comparison of given tables, through a given inspector.
 
@@ -378,6 +422,10 @@ class BoundedComparison(RevisionContext):
     inspector: Inspector | None = None
     template_args: dict[str, Any]
 
+    #: Leaves out tables that need not be compared, before anything is.
+    narrow: Callable[[AutogenContext], None] | None = None
+    #: Tells serial columns on PostgreSQL, see :func:`serials_known`.
+    is_serial: Callable[[Any], bool] | None = None
     #: Tells types and server defaults apart in place of Alembic.
     matching: Matcher | None = None
     #: Adds the imports that a script's two functions need besides those that were noted.
@@ -396,6 +444,8 @@ class BoundedComparison(RevisionContext):
         script.upgrade_ops_list[-1].upgrade_token = options["upgrade_token"]
         script.downgrade_ops_list[-1].downgrade_token = options["downgrade_token"]
         context = AutogenContext(migration_context, autogenerate=autogenerate)
+        if autogenerate and self.narrow is not None:
+            self.narrow(context)
         if self.tables is not None:
             # Memoized on the first use, so that a value set before takes its place.
             context.__dict__["sorted_tables"] = list(self.tables)
@@ -404,7 +454,8 @@ class BoundedComparison(RevisionContext):
             context.__dict__["inspector"] = self.inspector
         self._last_autogen_context = context
         if autogenerate:
-            with matched_by(migration_context.impl, self.matching):
+            impl = migration_context.impl
+            with matched_by(impl, self.matching), serials_known(impl, self.is_serial):
                 _populate_migration_script(context, script)
         for hook in (
             self.process_revision_directives,

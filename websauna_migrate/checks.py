@@ -29,8 +29,18 @@ class Checker:
     """One check of some packages."""
 
     def __init__(
-        self, service: MigrationService, snapshot: Snapshot, selected: Sequence[str]
+        self,
+        service: MigrationService,
+        snapshot: Snapshot,
+        selected: Sequence[str],
+        *,
+        full: bool = False,
     ) -> None:
+        """Prepare the check.
+
+        :param full: compare tables too that are known to be equal to their models
+        """
+        self.full = full
         self.service = service
         self.snapshot = snapshot
         self.selected = selected
@@ -199,17 +209,23 @@ class Checker:
         self, connection: Connection, applied: Mapping[str, tuple[str, ...]]
     ) -> Iterator[CheckProblem]:
         """Find differences between models and database, in packages that are up to date."""
-        from websauna_migrate.autogenerate import OwnedObjects, Reflection, find_changes
+        from websauna_migrate.autogenerate import (
+            Fingerprints,
+            OwnedObjects,
+            Reflection,
+            find_changes,
+        )
 
         waiting = pending(self.snapshot.graph, applied)
         ownership = self.service.ownership
         default_schema = connection.dialect.default_schema_name
-        all_owned = {
-            name: OwnedObjects(name, ownership, self.snapshot, default_schema)
-            for name in self.selected
-        }
+        if not self.selected:
+            return
+        first = OwnedObjects(self.selected[0], ownership, self.snapshot, default_schema)
+        all_owned = {name: first.beside(name) for name in self.selected}
         # One look at the database for all packages.
         reflection = Reflection(connection, {k for owned in all_owned.values() for k in owned.keys})
+        fingerprints = Fingerprints(self.snapshot.cache, self.service.url, full=self.full)
         for name in self.selected:
             package = self.snapshot.packages[name]
             environment = self.snapshot.environments[name]
@@ -227,12 +243,15 @@ class Checker:
                     )
                 continue
             with ALEMBIC:
-                changes = find_changes(environment, all_owned[name], reflection, applied[name])
+                changes = find_changes(
+                    environment, all_owned[name], reflection, applied[name], fingerprints
+                )
             for change in changes:
                 for diff in diffs_of(change):
                     yield CheckProblem(
                         "drift", name, f'Package "{name}": {describe(diff)}', details=diff
                     )
+        fingerprints.save()
 
     def departed_packages(self, connection: Connection) -> Iterator[CheckProblem]:
         """Find packages that are gone and left their history tables."""

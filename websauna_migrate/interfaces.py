@@ -227,6 +227,7 @@ class IMigrationService(Interface):
         rename_tables: Sequence[str] = (),
         rename_columns: Sequence[str] = (),
         ask: Callable[[Any], bool] | None = None,
+        full: bool = False,
     ) -> tuple[CreatedScript, ...]:
         """Write a new revision script for each package.
 
@@ -240,6 +241,7 @@ class IMigrationService(Interface):
         :param ask: asks the author of the models whether a drop beside an addition is a rename;
             gets an object with a ``question``, a ``warning`` and the ``option`` that answers
             beforehand. Without it the script and its ``warnings`` say what may be lost.
+        :param full: compare tables too that an earlier comparison found equal to their models
         :returns: a tuple of :class:`websauna_migrate.results.CreatedScript`; empty if nothing
             changed
         :raises websauna_migrate.errors.MigrationError: when a package is not up to date, its
@@ -305,9 +307,11 @@ class IMigrationService(Interface):
     def show(revision: str, *, packages: Packages = None) -> tuple[HistoryEntry, ...]:
         """Return the revisions named by a symbol: a tuple of HistoryEntry."""
 
-    def check(*, packages: Packages = None) -> CheckReport:
+    def check(*, packages: Packages = None, full: bool = False) -> CheckReport:
         """Compare scripts, histories, models and database.
 
+        :param full: compare tables too that an earlier comparison found equal to their models, and
+            of which neither side changed since
         :returns: a :class:`websauna_migrate.results.CheckReport`; its ``ok`` says whether all is
             well
         """

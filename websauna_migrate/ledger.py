@@ -13,6 +13,7 @@ run can read who it is.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import socket
@@ -133,6 +134,7 @@ def utc_now() -> datetime:
     return datetime.now(timezone.utc).replace(tzinfo=None)
 
 
+@functools.cache
 def program_version() -> str:
     """Return this package's version."""
     try:

@@ -20,7 +20,7 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import Any, Protocol
 
-from sqlalchemy import ARRAY, MetaData, Sequence, Table
+from sqlalchemy import ARRAY, Enum, MetaData, Sequence, Table
 from sqlalchemy.dialects import postgresql, registry
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator, TypeEngine
@@ -28,9 +28,10 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 from websauna_migrate.claims import Claim, Unsettled, by_place
 from websauna_migrate.declared_models import DeclaredModels, package_of_module
 from websauna_migrate.ownership_errors import OwnerConflict, OwnerNotRegistered, OwnerUnknown
+from websauna_migrate.sqlalchemy_internals import variants_of
 from websauna_migrate.table_order import Key, depths_of, key_of, referenced_key, sort_key
 
-__all__ = ["Key", "Ownership", "PackageModels", "named_types"]
+__all__ = ["Key", "Ownership", "PackageModels", "may_be_named", "named_types"]
 
 
 class PackageModels(Protocol):
@@ -309,6 +310,8 @@ def named_types(declared: TypeEngine[Any], dialect: Dialect) -> Iterator[tuple[K
 
     :param dialect: PostgreSQL's: only there are types objects of a schema
     """
+    if not may_be_named(declared):
+        return
     try:
         actual: object = declared.dialect_impl(dialect)
     except Exception:
@@ -324,3 +327,16 @@ def named_types(declared: TypeEngine[Any], dialect: Dialect) -> Iterator[tuple[K
     elif isinstance(actual, postgresql.ENUM) and actual.name is not None:
         modules = {actual.enum_class.__module__} if actual.enum_class is not None else set()
         yield (actual.schema, str(actual.name)), modules
+
+
+def may_be_named(declared: TypeEngine[Any]) -> bool:
+    """Tell whether a type can be, or contain, a named type; most cannot, and are not asked."""
+    return (
+        isinstance(declared, NAMED)
+        or bool(variants_of(declared))
+        or not type(declared).__module__.startswith("sqlalchemy.")
+    )
+
+
+#: SQLAlchemy's classes of types that are named, or made of others.
+NAMED = (Enum, ARRAY, postgresql.DOMAIN, TypeDecorator)

@@ -16,6 +16,7 @@ from sqlalchemy import Engine, Table
 from sqlalchemy.engine import URL, make_url
 from zope.interface import implementer
 
+from websauna_migrate.cache import Cache
 from websauna_migrate.database import connect, is_missing_file, make_engine
 from websauna_migrate.departed import (
     NotInstalled,
@@ -404,8 +405,9 @@ class MigrationService:
         rename_tables: Sequence[str] = (),
         rename_columns: Sequence[str] = (),
         ask: Callable[[Any], bool] | None = None,
+        full: bool = False,
     ) -> tuple[CreatedScript, ...]:
-        from websauna_migrate.autogenerate import Renames, ScriptWriter
+        from websauna_migrate.autogenerate import Fingerprints, Renames, ScriptWriter
 
         renames = Renames.parse(rename_tables, rename_columns)
         if renames and not autogenerate:
@@ -422,6 +424,7 @@ class MigrationService:
             keep_types=self.settings.render_types == "keep",
             renames=renames,
             ask=ask,
+            fingerprints=Fingerprints(self._cache, self.url, full=full) if autogenerate else None,
             arguments={
                 "message": message,
                 "head": head,
@@ -443,6 +446,7 @@ class MigrationService:
                     return writer.write(connection, applied)
             # The file of an SQLite database that was never migrated is not made by a look at it.
             with connect(make_engine(Settings(url=make_url("sqlite://")))) as empty:
+                writer.fingerprints = None
                 return writer.write(empty, {})
 
     def move_table(
@@ -621,10 +625,10 @@ class MigrationService:
             for one in sorted(found.get(name, ()))
         )
 
-    def check(self, *, packages: Packages = None) -> CheckReport:
+    def check(self, *, packages: Packages = None, full: bool = False) -> CheckReport:
         from websauna_migrate.checks import Checker
 
-        return Checker(self, self._snapshot(), self._select(packages)).report(
+        return Checker(self, self._snapshot(), self._select(packages), full=full).report(
             everything=packages is None
         )
 
@@ -685,6 +689,10 @@ class MigrationService:
             )
 
         return lint
+
+    @property
+    def _cache(self) -> Cache:
+        return Cache.of(self.settings.cache) if self.use_index else Cache(None)
 
     def _snapshot(self, may_be_missing: Iterable[str] = ()) -> Snapshot:
         held: Snapshot | None = getattr(self._look, "snapshot", None)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from websauna_migrate.cache import Cache
@@ -59,6 +58,8 @@ class Snapshot:
         self.packages: Mapping[str, MigrationPackage] = {p.name: p for p in packages}
         self.may_be_missing = frozenset(may_be_missing)
         cache = Cache.of(settings.cache) if use_index else None
+        #: Where what was read is kept; it has no folder where nothing is to be kept.
+        self.cache = cache or Cache(None)
         self.environments: Mapping[str, PackageEnvironment] = {
             name: PackageEnvironment(
                 package,
@@ -92,17 +93,19 @@ class Snapshot:
     @cached_property
     def effects(self) -> Mapping[tuple[str, str], tuple[Effect, ...]]:
         """What each script's upgrade does to the schema, read from its source, by revision."""
-        from websauna_migrate.script_reader import read_effects
+        from websauna_migrate.effect_index import EffectIndex
 
-        return {
-            (revision.package, revision.id): (
-                *what_is_taken(revision),
-                *read_effects(Path(revision.path).read_text(encoding="utf-8"), revision.path),
-                *what_is_given(revision),
-            )
-            for lineage in self.lineages.values()
-            for revision in lineage
-        }
+        found: dict[tuple[str, str], tuple[Effect, ...]] = {}
+        for name, lineage in self.lineages.items():
+            index = EffectIndex(self.cache, self.packages[name].script_directory)
+            for revision in lineage:
+                found[name, revision.id] = (
+                    *what_is_taken(revision),
+                    *index.read(revision.path),
+                    *what_is_given(revision),
+                )
+            index.save()
+        return found
 
     @cached_property
     def created(self) -> CreatedObjects:

@@ -12,13 +12,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from sqlalchemy import MetaData, Table
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import Mapper
 from sqlalchemy.schema import CheckConstraint
+from sqlalchemy.sql.base import DialectKWArgs
 from sqlalchemy.sql.compiler import DDLCompiler
 from sqlalchemy.types import TypeEngine
 
-__all__ = ["ddl_compiler", "declared_classes", "is_created", "is_type_bound", "variants_of"]
+__all__ = [
+    "ddl_compiler",
+    "declared_classes",
+    "has_dialect_arguments",
+    "has_reflection_listeners",
+    "is_created",
+    "is_type_bound",
+    "variants_of",
+]
 
 
 def declared_classes() -> list[tuple[type[Any], Mapper[Any] | None]]:
@@ -36,6 +46,24 @@ def declared_classes() -> list[tuple[type[Any], Mapper[Any] | None]]:
         for registry in _all_registries()
         for manager in list(registry._managers)
     ]
+
+
+def has_dialect_arguments(item: DialectKWArgs) -> bool:
+    """Tell whether a table, column, constraint or index has arguments for a certain database.
+
+    ``kwargs`` tells it as well, but makes a collection for each item that has none.
+    """
+    return "dialect_options" in vars(item)
+
+
+def has_reflection_listeners() -> bool:
+    """Tell whether somebody listens to the columns of every table that is reflected.
+
+    A table that was just made has the listeners of its class; nothing public lists them.
+    """
+    metadata = MetaData()
+    probe = Table("probe", metadata)
+    return any(bool(one.dispatch.column_reflect) for one in (probe, metadata))
 
 
 def variants_of(type_: TypeEngine[Any]) -> Mapping[str, TypeEngine[Any]]:

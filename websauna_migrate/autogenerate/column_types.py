@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
 import re
 from collections.abc import Mapping
@@ -341,6 +342,7 @@ def spec(type_: TypeEngine[Any], dialect: Dialect) -> str:
     return type_.compile(dialect)
 
 
+@functools.cache
 def dialect_of(database: str) -> Dialect:
     """Return the dialect of a database, without any driver."""
     dialect: Dialect = registry.load(database)()

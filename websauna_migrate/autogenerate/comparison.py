@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from alembic.autogenerate.api import AutogenContext
 from alembic.runtime.migration import MigrationContext
+from sqlalchemy import Table
 
 from websauna_migrate.alembic_internals import BoundedComparison
 from websauna_migrate.autogenerate.differences import complete
+from websauna_migrate.autogenerate.fingerprints import Fingerprints
+from websauna_migrate.autogenerate.influences import compares_plainly
 from websauna_migrate.autogenerate.matching import Matching
 from websauna_migrate.autogenerate.owned import OwnedObjects
 from websauna_migrate.autogenerate.reflection import Reflection
@@ -54,9 +58,11 @@ class Comparison:
         renames: Renames = NO_RENAMES,
         keep_types: bool = False,
         arguments: dict[str, Any] | None = None,
+        fingerprints: Fingerprints | None = None,
     ) -> None:
         """Prepare the comparison.
 
+        :param fingerprints: of tables that are known to be equal; ``None`` compares all
         :param arguments: those of Alembic's ``revision`` command
         """
         self.environment = environment
@@ -73,8 +79,14 @@ class Comparison:
         if owned.registered.metadata:
             self.context.tables = owned.tables
         self.context.inspector = reflection.inspector(self.renaming.renames)
+        # A table that is to be renamed is not there yet under its name.
+        self.fingerprints = fingerprints if owned.registered.metadata and not renames else None
+        self.plain = False
+        self.context.narrow = self.narrow
         self.shadows = Shadows(reflection.connection)
         self.context.matching = Matching(reflection.connection, self.shadows)
+        if reflection.connection.dialect.name == "postgresql":
+            self.context.is_serial = reflection.is_serial
 
     def run(self, rows: tuple[str, ...], finish: Finish | None = None) -> None:
         """Compare.
@@ -101,6 +113,29 @@ class Comparison:
                 template_args=self.context.template_args,
                 revision_context=self.context,
             )
+
+    def narrow(self, context: AutogenContext) -> None:
+        """Leave out the tables that are known to be equal, unless ``env.py`` has a say in it."""
+        if self.fingerprints is None:
+            return
+        self.plain = compares_plainly(context, self.owned)
+        if self.plain:
+            known = self.fingerprints.known(self.schemas(self.owned.tables), self.reflection)
+            self.context.tables = tuple(
+                table
+                for table, schema in self.schemas(self.owned.tables).items()
+                if (schema, str(table.name)) not in known
+            )
+            self.context.inspector = self.reflection.inspector(self.renaming.renames, known)
+
+    def keep(self, equal: Iterable[Table]) -> None:
+        """Remember tables that were compared in full and have no difference."""
+        if self.fingerprints is not None and self.plain:
+            self.fingerprints.keep(self.schemas(equal), self.reflection)
+
+    def schemas(self, tables: Iterable[Table]) -> dict[Table, str | None]:
+        """Return tables with their schemas, ``None`` for the default one."""
+        return {table: self.owned.normal(table.schema) for table in tables}
 
     def complete(self, migration_context: Any, revision: Any, directives: list[Any]) -> None:
         """Add what Alembic does not compare, before the package's own hooks see it."""
@@ -132,9 +167,10 @@ def find_changes(
     owned: OwnedObjects,
     reflection: Reflection,
     rows: tuple[str, ...],
+    fingerprints: Fingerprints | None = None,
 ) -> list[Any]:
     """Return what autogenerate would write for a package, as Alembic's operation objects."""
-    comparison = Comparison(environment, owned, reflection)
+    comparison = Comparison(environment, owned, reflection, fingerprints=fingerprints)
     comparison.run(rows)
     return comparison.operations
 

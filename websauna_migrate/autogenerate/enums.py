@@ -26,6 +26,7 @@ from websauna_migrate.autogenerate.operations import ScriptOp, on_dialect
 from websauna_migrate.autogenerate.owned import Key, OwnedObjects
 from websauna_migrate.autogenerate.reflection import Reflection
 from websauna_migrate.autogenerate.rendering import typed_columns
+from websauna_migrate.ownership import may_be_named
 
 __all__ = ["NamedTypes", "named_types_in"]
 
@@ -84,13 +85,20 @@ class NamedTypes:
         return operations
 
     def of_models(self) -> dict[Key, ModelType]:
-        """Return the named types that the models of all packages use, by normal key."""
+        """Return the named types that the models of all packages use, by normal key.
+
+        They are found once for all packages of a command.
+        """
+        known: dict[Key, ModelType] | None = self.reflection.model_types
+        if known is not None:
+            return known
         found: dict[Key, ModelType] = {}
         for package in sorted(self.owned.snapshot.packages):
             for table in self.owned.ownership.tables_of(package):
                 for column in table.columns:
                     for type_ in named_types_in(column.type):
                         self.note(found, column, type_)
+        self.reflection.model_types = found
         return found
 
     def note(self, found: dict[Key, ModelType], column: Column[Any], type_: Any) -> None:
@@ -212,6 +220,8 @@ def creation(key: Key, found: ModelType) -> ScriptOp:
 
 def named_types_in(declared: TypeEngine[Any]) -> Iterator[Any]:
     """Yield the enum types and domains inside a column's type, as PostgreSQL would have them."""
+    if not may_be_named(declared):
+        return
     try:
         actual: Any = declared.dialect_impl(dialect_of("postgresql"))
     except Exception:

@@ -58,6 +58,12 @@ class OwnedObjects:
         self.snapshot = snapshot
         self.default_schema = default_schema
 
+    def beside(self, package: str) -> OwnedObjects:
+        """Return what belongs to another package; who owns which table is found out once."""
+        other = OwnedObjects(package, self.ownership, self.snapshot, self.default_schema)
+        other.__dict__["_owners"] = self._owners
+        return other
+
     @property
     def registered(self) -> MigrationPackage:
         """The package itself."""

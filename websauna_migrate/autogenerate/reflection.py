@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import copy
+import re
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import cached_property, partial
 from typing import Any
 
-from sqlalchemy import inspect
+from sqlalchemy import inspect, text
 from sqlalchemy.dialects.postgresql.base import PGInspector
 from sqlalchemy.engine import Connection
 from sqlalchemy.engine.reflection import Inspector
@@ -23,7 +24,7 @@ from websauna_migrate.autogenerate.unreflected import (
     stored_type_name,
 )
 
-__all__ = ["Reflection"]
+__all__ = ["KINDS", "Reflection"]
 
 #: What SQLAlchemy reflects of a table, each with ``get_<kind>`` and ``get_multi_<kind>``.
 KINDS = (
@@ -36,6 +37,20 @@ KINDS = (
     "check_constraints",
     "table_options",
 )
+
+NEXT_VALUE = re.compile(r"nextval\('(.+?)'::regclass\)")
+
+#: What Alembic asks about one sequence at a time. A sequence is named as PostgreSQL names it where
+#: a default takes a value from it.
+OWNED_SEQUENCES = """
+SELECT c.oid::regclass::text, a.attname
+FROM pg_class c
+JOIN pg_depend d ON d.objid = c.oid AND d.classid = 'pg_class'::regclass
+    AND d.refclassid = 'pg_class'::regclass
+JOIN pg_class t ON t.oid = d.refobjid
+JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum = d.refobjsubid
+WHERE c.relkind = 'S'
+"""
 
 
 class Reflection:
@@ -57,6 +72,8 @@ class Reflection:
         self._names: dict[str | None, frozenset[str]] = {}
         self._sequences: dict[str | None, frozenset[str]] = {}
         self._read: dict[tuple[str, str | None], Mapping[Key, Any] | None] = {}
+        #: The named types of all models, once the comparison of a package has found them.
+        self.model_types: Any = None
 
     def table_names(self, schema: str | None) -> frozenset[str]:
         """Return the names of all tables of a schema."""
@@ -99,6 +116,21 @@ class Reflection:
     def schema_names(self) -> frozenset[str]:
         """The names of all schemas."""
         return frozenset(self._inspector.get_schema_names())
+
+    @cached_property
+    def owned_sequences(self) -> frozenset[tuple[str, str]]:
+        """The sequences that belong to a column on PostgreSQL, each with the column's name."""
+        if not isinstance(self._inspector, PGInspector):
+            return frozenset()
+        rows = self.connection.execute(text(OWNED_SEQUENCES))
+        return frozenset((name, column) for name, column in rows)
+
+    def is_serial(self, column: Any) -> bool:
+        """Tell whether a reflected column takes its values from a sequence of its own."""
+        match = NEXT_VALUE.match(column["default"] or "")
+        if match is None:
+            return False
+        return (match[1].replace("''", "'"), column["name"]) in self.owned_sequences
 
     def sequence_names(self, schema: str | None) -> frozenset[str]:
         """Return the names of a schema's sequences."""
@@ -154,11 +186,16 @@ class Reflection:
                 indexes += sqlite_expression_indexes(self.connection, table)
         return found
 
-    def inspector(self, renames: Renames) -> Inspector:
-        """Return an inspector that answers from here, as if ``renames`` had been made already."""
+    def inspector(self, renames: Renames, without: Collection[Key] = ()) -> Inspector:
+        """Return an inspector that answers from here, as if ``renames`` had been made already.
+
+        :param without: tables that it does not list
+        """
         inspector = inspect(self.connection)
         inspector.get_table_names = lambda schema=None, **kw: sorted(  # type: ignore[method-assign]
-            renames.new_table(schema, name) for name in self.table_names(schema)
+            renames.new_table(schema, name)
+            for name in self.table_names(schema)
+            if (schema, name) not in without
         )
         for kind in KINDS:
             original: Callable[..., Any] = getattr(inspector, f"get_{kind}")
@@ -177,7 +214,15 @@ class Reflection:
     ) -> dict[Key, Any]:
         wanted = None if filter_names is None else frozenset(filter_names)
         found = {}
-        for (_schema, name), facts in self.read(kind, schema).items():
+        read = self.read(kind, schema)
+        if wanted is not None and not renames:
+            # Some tables of many: a package's.
+            return {
+                (schema, name): duplicate(read[schema, name])
+                for name in wanted
+                if (schema, name) in read
+            }
+        for (_schema, name), facts in read.items():
             new = renames.new_table(schema, name)
             if wanted is None or new in wanted:
                 found[schema, new] = renames.translate(kind, schema, name, duplicate(facts))

@@ -72,7 +72,9 @@ class SchemaObjects:
             if missing:
                 yield sequence_creation(sequence)
         if self.dialect.supports_sequences:
-            for name in sorted(self.scripted_names - {name for _, name in self.all_used}):
+            scripted = self.scripted_names
+            unused = scripted and scripted - {name for _, name in self.all_used}
+            for name in sorted(unused):
                 if name in self.reflection.sequence_names(None):
                     yield sequence_creation(sa.Sequence(name)).reverse()
 

@@ -21,6 +21,7 @@ from websauna_migrate.autogenerate.failures import (
     RevisionFailed,
     RevisionsInCircle,
 )
+from websauna_migrate.autogenerate.fingerprints import Fingerprints
 from websauna_migrate.autogenerate.inference import Inference
 from websauna_migrate.autogenerate.ordering import referred_key
 from websauna_migrate.autogenerate.owned import OwnedObjects
@@ -60,6 +61,7 @@ class ScriptWriter:
         keep_types: bool = False,
         renames: Renames = NO_RENAMES,
         ask: Callable[[Suspect], bool] | None = None,
+        fingerprints: Fingerprints | None = None,
     ) -> None:
         """Keep what every package's revision is made from.
 
@@ -71,6 +73,7 @@ class ScriptWriter:
         :param renames: what the database has under another name than the models
         :param ask: tells whether a drop beside an addition is a rename; ``None`` where nobody can
             be asked, and then the script warns
+        :param fingerprints: of tables that are known to be equal; ``None`` compares all
         """
         self.packages = {package.name: package for package in packages}
         self.ownership = ownership
@@ -80,9 +83,12 @@ class ScriptWriter:
         self.keep_types = keep_types
         self.renames = renames
         self.ask = ask
+        self.fingerprints = fingerprints
         self.renamed: set[str] = set()
         self.departures = Departures()
         self.made_directories: list[Path] = []
+        self._snapshot: Snapshot | None = None
+        self._owned: OwnedObjects | None = None
         self.written: list[CreatedScript] = []
 
     def write(
@@ -115,28 +121,22 @@ class ScriptWriter:
         self, connection: Connection, applied: Mapping[str, tuple[str, ...]]
     ) -> None:
         """Write the script of each package that has changes; the database is read once."""
-        snapshot = self.take_snapshot()
         default_schema = connection.dialect.default_schema_name
-        reflection = Reflection(
-            connection,
-            frozenset().union(
-                *(
-                    OwnedObjects(name, self.ownership, snapshot, default_schema).keys
-                    for name in self.packages
-                )
-            ),
-        )
+        keys = [self.owned_by(name, default_schema).keys for name in self.packages]
+        reflection = Reflection(connection, frozenset().union(*keys))
         try:
             for name in self.ordered():
                 self.make_directory(name)
                 self.written += self.write_one(name, reflection, applied.get(name, ()))
             # Requirements that form a circle are found before anybody relies on the scripts.
-            _ = self.take_snapshot().graph
+            _ = self.snapshot.graph
         except RevisionCycle as exc:
             if not self.written:
                 raise
             raise RevisionsInCircle([script.package for script in self.written]) from exc
         connection.rollback()
+        if self.fingerprints is not None:
+            self.fingerprints.save()
         for rename in self.renames.everything:
             if rename.option not in self.renamed:
                 raise BadRename(
@@ -144,9 +144,23 @@ class ScriptWriter:
                     "no model of the packages that get a revision has the new name.",
                 )
 
+    @property
+    def snapshot(self) -> Snapshot:
+        """The scripts as they are now; they are read again after each change."""
+        if self._snapshot is None:
+            self._snapshot = self.take_snapshot()
+        return self._snapshot
+
+    def owned_by(self, name: str, default_schema: str | None) -> OwnedObjects:
+        """Return what belongs to a package, by the scripts as they are now."""
+        if self._owned is None or self._owned.snapshot is not self.snapshot:
+            self._owned = OwnedObjects(name, self.ownership, self.snapshot, default_schema)
+        return self._owned.beside(name)
+
     def make_directory(self, name: str) -> None:
         """Make a package's script directory unless it is there."""
         if create_script_directory(self.packages[name]):
+            self._snapshot = None
             self.made_directories.append(self.packages[name].script_directory)
 
     def undo(self) -> None:
@@ -183,7 +197,7 @@ class ScriptWriter:
 
     def write_empty(self, name: str) -> list[CreatedScript]:
         """Write one package's script without any operation."""
-        snapshot = self.take_snapshot()
+        snapshot = self.snapshot
         self.require_new_identifier(snapshot, name)
         environment = snapshot.environments[name]
         context = BoundedComparison(
@@ -198,10 +212,10 @@ class ScriptWriter:
         self, name: str, reflection: Reflection, rows: tuple[str, ...]
     ) -> list[CreatedScript]:
         """Write one package's script, or none if nothing changed."""
-        snapshot = self.take_snapshot()
+        snapshot = self.snapshot
         self.require_new_identifier(snapshot, name)
         require_up_to_date(snapshot, name, rows)
-        owned = OwnedObjects(name, self.ownership, snapshot, reflection.default_schema)
+        owned = self.owned_by(name, reflection.default_schema)
         renames = applicable(self.renames, owned, reflection)
         self.renamed |= {one.option for one in renames.everything}
         rejected: list[Suspect] = []
@@ -213,6 +227,7 @@ class ScriptWriter:
                 renames=renames,
                 keep_types=self.keep_types,
                 arguments=self.arguments,
+                fingerprints=self.fingerprints,
             )
             with reported(name):
                 comparison.run(rows, self.finisher(comparison))
@@ -295,6 +310,8 @@ class ScriptWriter:
             for path in set(scripts.list_files()) - before:
                 path.unlink(missing_ok=True)
             raise
+        if found:
+            self._snapshot = None
         return [created(name, script, warnings) for script in found]
 
 

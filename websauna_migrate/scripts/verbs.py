@@ -90,7 +90,7 @@ def branches(call: Call) -> None:
 
 def check(call: Call) -> int:
     """Print what is wrong with scripts, histories, models and database."""
-    report = call.service.check(packages=call.packages)
+    report = call.service.check(packages=call.packages, full=call.options.full)
     if call.options.json:
         call.output.lines([render.to_json({"ok": report.ok, "problems": report.problems})])
     else:
@@ -426,6 +426,7 @@ def revision(call: Call) -> None:
         requires=tuple(options.requires or ()),
         rename_tables=tuple(options.rename_table or ()),
         rename_columns=tuple(options.rename_column or ()),
+        full=options.full,
         ask=ask_about_rename if sys.stdin.isatty() and sys.stderr.isatty() else None,
     )
     write_created(call, created)
@@ -512,7 +513,7 @@ def add_plan(group: ArgumentGroup) -> None:
 
 
 def add_revision(group: ArgumentGroup) -> None:
-    """Add ``--requires`` and the renames."""
+    """Add ``--requires``, the renames and ``--full``."""
     group.add_argument(
         "--requires",
         action="append",
@@ -530,6 +531,22 @@ def add_revision(group: ArgumentGroup) -> None:
         action="append",
         metavar="TABLE.OLD:NEW",
         help="Rename a column instead of dropping it and adding a new one; with --autogenerate.",
+    )
+    add_full(group)
+
+
+def add_check(group: ArgumentGroup) -> None:
+    """Add the arguments of ``check``."""
+    add_json(group)
+    add_full(group)
+
+
+def add_full(group: ArgumentGroup) -> None:
+    """Add ``--full``."""
+    group.add_argument(
+        "--full",
+        action="store_true",
+        help="Compare tables too that an earlier comparison found equal to their models",
     )
 
 
@@ -631,7 +648,7 @@ def add_with_requirements(group: ArgumentGroup) -> None:
 
 VERBS: Mapping[str, Verb] = {
     "branches": Verb(branches),
-    "check": Verb(check, arguments=add_json),
+    "check": Verb(check, arguments=add_check),
     "current": Verb(current, arguments=add_current),
     "downgrade": Verb(downgrade, arguments=add_downgrade),
     "edit": Verb(edit),

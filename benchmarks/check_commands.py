@@ -1,0 +1,143 @@
+"""Measures ``check`` and ``revision --autogenerate`` where nothing changed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from bench import (
+    PROGRAMS,
+    REPOSITORY,
+    Bench,
+    at_least,
+    at_most,
+    django_database,
+    empty_database,
+    say,
+)
+from measuring import Contender, measure
+from model_workloads import make_model_workload
+from peers import django_models_project, environment_of
+from report import plot
+from workloads import Workload
+
+__all__ = ["check"]
+
+REVISION = ("revision", "--autogenerate", "-m", "nothing")
+
+
+def check(bench: Bench) -> None:
+    """Measure comparisons of models and database without a difference."""
+    sizes = ((20, 10),) if bench.quick else ((20, 50), (20, 150))
+    for packages, tables in sizes:
+        for product in ("PostgreSQL", "SQLite"):
+            compare(bench, packages, tables, product)
+    growth(bench)
+
+
+def filled(bench: Bench, name: str, packages: int, tables: int, product: str) -> Workload:
+    """Return a workload with a database at its heads."""
+    root = bench.root / name
+    url = bench.postgresql if product == "PostgreSQL" else f"sqlite:///{root}.sqlite"
+    empty_database(url)
+    work = make_model_workload(root, url, packages=packages, tables=tables)
+    upgrade = bench.ours(work, "-q", "upgrade")
+    subprocess.run(upgrade.commands[0], env={**os.environ, **upgrade.environment}, check=True)
+    # What was changed a moment ago is not kept in the index of scripts.
+    time.sleep(3)
+    return work
+
+
+def bulk(bench: Bench, work: Workload) -> Contender:
+    """Return the limit: the application's start, its models, and SQLAlchemy's reflection."""
+    return Contender(
+        "bulk reflection",
+        [[sys.executable, str(PROGRAMS / "bulk_reflection.py"), str(work.root / "bare.ini")]],
+        bench.environment(work),
+    )
+
+
+def compare(bench: Bench, packages: int, tables: int, product: str) -> None:
+    """Measure all contenders on one product."""
+    work = filled(bench, f"check-{tables}-{product}", packages, tables, product)
+    python = environment_of("django", bench.peers)
+    manage = django_models_project(work, django_database(work.url), tables, python)
+    django = [python, str(manage), "makemigrations", "--check", "--dry-run", "-v0"]
+    samples = measure(
+        [
+            bench.boot(work, "bare.ini", "boot with models"),
+            bulk(bench, work),
+            bench.ours(work, "check", name="check"),
+            bench.ours(work, "check", name="check, cold", cache="cold"),
+            bench.ours(work, *REVISION, name="revision"),
+            bench.ours(work, *REVISION, name="revision, cold", cache="cold"),
+            bench.alembic(work, "check", loop=True),
+            bench.alembic(work, "check", loop=False),
+            Contender("Django makemigrations --check", [django]),
+        ],
+        bench.rounds(5),
+    )
+    bench.report.section(
+        f"Nothing changed, {packages} packages with {tables} tables each, {product}",
+        "Tables of eight columns, two indexes and one foreign key. Alembic compares each package "
+        "with ``include_name`` and ``include_object``.",
+    )
+    say(bench.report, samples, "bulk reflection")
+    cpu = {name: sample.median() for name, sample in samples.items()}
+    loop, processes = cpu["Alembic check, a loop"], cpu["Alembic check, processes"]
+    django_cpu = cpu["Django makemigrations --check"]
+    verdicts = []
+    for command in ("check", "revision"):
+        cold = cpu[f"{command}, cold"]
+        verdicts += [
+            at_least(f"{command}, cold, to processes", processes / cold, 7),
+            at_least(f"{command}, cold, to a loop", loop / cold, 1.4),
+            at_least(f"{command}, to processes", processes / cpu[command], 14),
+            at_least(f"{command}, to a loop", loop / cpu[command], 3),
+            at_most(f"{command}, to the reflection", cpu[command] / cpu["bulk reflection"], 2),
+            at_least(f"{command}, to Django", django_cpu / cpu[command], 1),
+        ]
+    bench.report.verdicts(verdicts)
+
+
+def growth(bench: Bench) -> None:
+    """Measure how ``check`` grows with the number of tables."""
+    sizes = (100, 200, 400) if bench.quick else (500, 1000, 2000, 3000)
+    lines: dict[str, list[tuple[float, float]]] = {"check": [], "check, cold": []}
+    for size in sizes:
+        work = filled(bench, f"tables-{size}", 20, size // 20, "PostgreSQL")
+        samples = measure(
+            [
+                bench.boot(work, "bare.ini"),
+                bench.ours(work, "check", name="check"),
+                bench.ours(work, "check", name="check, cold", cache="cold"),
+            ],
+            bench.rounds(5),
+        )
+        boot = samples["boot"].median()
+        for name, line in lines.items():
+            line.append((size, max(samples[name].median() - boot, 0.001)))
+    bench.report.section(
+        "Growth of check",
+        "CPU seconds by number of tables, the boot with the models taken off; PostgreSQL.",
+    )
+    bench.report.table(
+        ("", *map(str, sizes)),
+        [(name, *(f"{seconds:.2f}" for _, seconds in line)) for name, line in lines.items()],
+    )
+    # Linear with a constant part: never more than in proportion.
+    bench.report.verdicts(
+        [
+            at_most(f"{name}, {last:g} to {first:g} tables", after / before, last / first * 1.1)
+            for name, line in lines.items()
+            for (first, before), (last, after) in [(line[0], line[-1])]
+        ]
+    )
+    if bench.quick:
+        return
+    path = Path(REPOSITORY / "docs" / "growth-of-check.svg")
+    plot(path, "ws-alembic check", lines, "tables", "CPU s")
+    bench.report.image("growth-of-check.svg", "CPU seconds of check by number of tables")

@@ -1,0 +1,157 @@
+"""The number of queries of a comparison on PostgreSQL does not depend on what is compared."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from alembic.ddl.postgresql import PostgresqlImpl
+from alembic.runtime.migration import MigrationContext
+
+from apps import Workshop
+from websauna_migrate.autogenerate.reflection import Reflection
+from websauna_migrate.cache import Cache
+
+HEADER = "import sqlalchemy as sa\nmetadata = sa.MetaData()\n"
+
+TABLE = """
+sa.Table(
+    "{name}",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("state", sa.Enum("a", "b", name="{package}_state")),
+    sa.Column("amount", sa.Numeric(10, 2), server_default="0"),
+    sa.Column("created", sa.DateTime, server_default=sa.func.now(), comment="when"),
+    {columns}
+    sa.Column("parent", sa.ForeignKey("{package}_0.id"), index=True),
+    sa.Index("ix_{name}", "created", "amount"),
+)
+"""
+
+#: What PostgreSQL keeps in other words than the model's, so that it is asked how it reads these.
+REWRITTEN = 'sa.CheckConstraint("amount IN (1, 2)", name="ck_amount"), '
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+class Counting:
+    """A service that notes the statements it sends."""
+
+    def __init__(self, service: Any) -> None:
+        self.service = service
+        self.statements: list[str] = []
+        engine = service.make_engine()
+        sa.event.listen(
+            engine, "before_cursor_execute", lambda *args: self.statements.append(args[2])
+        )
+        service.make_engine = lambda: engine
+
+    def count(self, question: Any) -> int:
+        self.statements.clear()
+        assert question(self.service) in ((), True)
+        return len(self.statements)
+
+
+def counts(
+    workshop: Workshop, server: Any, *, packages: int, tables: int, columns: int, more: str = ""
+) -> list[int]:
+    """Return how many queries each question sends, with an empty cache and with a filled one."""
+    url = server.create_database()
+    kind = "r" if more else "p"
+    names = [f"{kind}{packages}x{tables}x{columns}x{number}" for number in range(packages)]
+    for name in names:
+        extra = "".join(f'sa.Column("c{n}", sa.String(9)), ' for n in range(columns)) + more
+        source = HEADER + "".join(
+            TABLE.format(name=f"{name}_{number}", package=name, columns=extra)
+            for number in range(tables)
+        )
+        workshop.package(name, source, metadata=f"{name}.models.metadata")
+    try:
+        service = workshop.service(url, *names)
+        service.revision("one", autogenerate=True)
+        service.upgrade()
+        counting = Counting(service)
+        found = []
+        for _ in ("cold", "warm"):
+            found.append(counting.count(lambda one: one.check().ok))
+            found.append(counting.count(lambda one: one.revision("two", autogenerate=True)))
+        found.append(counting.count(lambda one: one.check(full=True).ok))
+        counting.service.make_engine().dispose()
+        return found
+    finally:
+        server.drop_database(url)
+
+
+def test_queries_depend_on_neither_tables_nor_columns_nor_packages(
+    workshop: Workshop, postgresql_server: Any
+) -> None:
+    sizes = [
+        {"packages": 1, "tables": 3, "columns": 1},
+        {"packages": 5, "tables": 3, "columns": 1},
+        {"packages": 1, "tables": 40, "columns": 1},
+        {"packages": 1, "tables": 3, "columns": 12},
+    ]
+    found = [counts(workshop, postgresql_server, **size) for size in sizes]
+    assert found == [found[0]] * len(sizes)
+    assert max(found[0]) <= 30
+
+
+def test_a_table_is_made_as_a_shadow_only_until_it_is_known(
+    workshop: Workshop, postgresql_server: Any
+) -> None:
+    few, many = (
+        counts(workshop, postgresql_server, packages=1, tables=n, columns=1, more=REWRITTEN)
+        for n in (2, 6)
+    )
+    assert few[0] < many[0]
+    assert few[1:4] == many[1:4]
+
+
+def test_serial_columns_are_those_that_alembic_finds(postgresql_url: str) -> None:
+    engine = sa.create_engine(postgresql_url)
+    with engine.connect() as connection:
+        for statement in (
+            "CREATE SCHEMA other",
+            'CREATE TABLE plain (id SERIAL PRIMARY KEY, "Second" BIGSERIAL, third INTEGER)',
+            'CREATE TABLE "Odd Name" ("Id" SERIAL PRIMARY KEY)',
+            "CREATE TABLE other.plain (id SERIAL PRIMARY KEY, small SMALLSERIAL)",
+            "CREATE SEQUENCE free",
+            "CREATE TABLE shared (id INTEGER DEFAULT nextval('free'), "
+            "other INTEGER DEFAULT nextval('plain_id_seq'))",
+            "CREATE TABLE numbered (id INTEGER GENERATED ALWAYS AS IDENTITY, word TEXT)",
+        ):
+            connection.exec_driver_sql(statement)
+        impl = MigrationContext.configure(connection).impl
+        assert isinstance(impl, PostgresqlImpl)
+        inspector = sa.inspect(connection)
+        reflection = Reflection(connection, ())
+        found = {}
+        for schema in (None, "other"):
+            for table in inspector.get_table_names(schema=schema):
+                for column in inspector.get_columns(table, schema=schema):
+                    info: Any = dict(column)
+                    known_integer = isinstance(info["type"], (sa.INTEGER, sa.BIGINT))
+                    ours = known_integer and reflection.is_serial(info)
+                    impl.autogen_column_reflect(inspector, sa.Table(table, sa.MetaData()), info)
+                    theirs = "default" not in info
+                    found[table, info["name"]] = theirs
+                    if not isinstance(info["type"], sa.SMALLINT):
+                        assert ours == theirs, (schema, table, column)
+    engine.dispose()
+    assert found["plain", "id"] and found["plain", "Second"] and found["Odd Name", "Id"]
+    assert not found["shared", "id"] and not found["shared", "other"]
+
+
+def test_no_cache_compares_all(workshop: Workshop, postgresql_url: str) -> None:
+    source = HEADER + TABLE.format(name="nocache_0", package="nocache", columns="")
+    workshop.package("nocache", source, metadata="nocache.models.metadata")
+    service = workshop.service(postgresql_url, cache="off")
+    service.revision("one", autogenerate=True)
+    service.upgrade()
+    assert service.check().ok and service.check().ok
+    assert Cache.of("off").folder is None
