@@ -40,7 +40,9 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.engine import Connection, Dialect
+from sqlalchemy.engine import Connection
+
+from websauna_migrate.direct_sql import DirectStatement, prepare, psycopg2_dialect
 
 if TYPE_CHECKING:
     from websauna_migrate.plan import Step
@@ -150,6 +152,7 @@ class Ledger:
         self.table = make_table(schema)
         self.host = socket.gethostname()[:255]
         self.version = program_version()[:64]
+        self._prepared: dict[tuple[str, str], DirectStatement | None] = {}
         self._end = (
             update(self.table)
             .where(self.table.c.id == bindparam("b_id"), self.table.c.outcome == RUNNING)
@@ -226,11 +229,11 @@ class Ledger:
         :param planned: whether the row is there already, written by :meth:`plan`
         :param settings: statements to execute before, on PostgreSQL; empty for none
         """
-        if connection.dialect.driver == "psycopg2" and not planned:
-            # One way to the server and back for both: each costs as much as a statement.
-            statement = f"{settings}; {self._insert_sql}" if settings else self._insert_sql
-            connection.exec_driver_sql(statement, values)
-            return
+        if not planned:
+            direct = self._direct("insert", connection)
+            if direct is not None:
+                direct.execute(connection, values, before=settings)
+                return
         if settings:
             connection.exec_driver_sql(settings)
         if planned:
@@ -240,9 +243,12 @@ class Ledger:
         else:
             connection.execute(insert(self.table), values)
 
-    @cached_property
-    def _insert_sql(self) -> str:
-        return str(insert(self.table).compile(dialect=psycopg2_dialect()))
+    def _direct(self, kind: str, connection: Connection) -> DirectStatement | None:
+        key = kind, connection.dialect.driver
+        if key not in self._prepared:
+            statement = insert(self.table) if kind == "insert" else self._end
+            self._prepared[key] = prepare(statement, connection.dialect.driver)
+        return self._prepared[key]
 
     @cached_property
     def _name(self) -> str:
@@ -267,10 +273,12 @@ class Ledger:
 
         :raises MarkerLost: if the row is not there any more, or no longer marked
         """
-        changed = connection.execute(
-            self._end,
-            {"b_id": entry, "outcome": outcome, "ended": utc_now(), "note": note[:255]},
-        ).rowcount
+        values = {"b_id": entry, "outcome": outcome, "ended": utc_now(), "note": note[:255]}
+        direct = self._direct("end", connection)
+        if direct is not None:
+            changed = direct.execute(connection, values)
+        else:
+            changed = connection.execute(self._end, values).rowcount
         # -1: the driver does not count.
         if changed == 0:
             raise MarkerLost
@@ -330,11 +338,3 @@ def checksum(path: str) -> str:
         return hashlib.sha256(Path(path).read_bytes()).hexdigest()
     except OSError:
         return ""
-
-
-def psycopg2_dialect() -> Dialect:
-    """Return a dialect that is imported only where its database is."""
-    from sqlalchemy.dialects.postgresql import psycopg2
-
-    dialect: Dialect = psycopg2.dialect()  # type: ignore[no-untyped-call]
-    return dialect
