@@ -25,9 +25,13 @@ __all__ = [
     "IncludeCircle",
     "IncludePackageNotFound",
     "IncludeSchemeUnknown",
+    "IncludesTooDeep",
     "IniError",
+    "IniGlobalNotFound",
+    "IniInterpolationEndless",
     "IniInterpolationLoop",
     "IniLoggingError",
+    "IniLoggingRefused",
     "IniMalformed",
     "IniNameNotFound",
     "IniNotFound",
@@ -40,6 +44,11 @@ __all__ = [
 
 #: The escape ``%%``, or a reference ``%(name)s`` with its name as the only group.
 REFERENCE = re.compile(r"%%|%\(([^)]+)\)s")
+
+#: So many files may include each other in a row: more are a generator's mistake.
+MAX_DEPTH = 200
+
+_NAME = re.compile(r"[\w.\-]{1,64}")
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9_+.\-]*):")
 
@@ -128,6 +137,20 @@ class IncludeCircle(IniError, ValueError):
         super().__init__(chain[-1], f"includes itself: {way}", "Remove one of these includes.")
 
 
+class IncludesTooDeep(IniError, ValueError):
+    """More files include each other in a row than anybody would write; ``depth`` is the limit."""
+
+    def __init__(self, path: str, included_by: str, depth: int) -> None:
+        """Name the file at which it is enough."""
+        self.depth = depth
+        super().__init__(
+            path,
+            f"is more than {depth} includes away from the file that was named",
+            "Include it from a file nearer to that one.",
+            included_by=included_by,
+        )
+
+
 class IniNameNotFound(IniError, LookupError):
     """The ``option`` of a ``section`` refers to a ``name`` that does not exist."""
 
@@ -136,13 +159,30 @@ class IniNameNotFound(IniError, LookupError):
         self.section = section
         self.option = option
         self.name = name
+        # What no option would be called may be a password that happens to look like a reference.
+        shown = name if _NAME.fullmatch(name) else "..."
+        defined = f"'{name}'" if shown == name else "the name"
         super().__init__(
             path,
-            f"refers to %({name})s in option '{option}' of section [{section}], "
+            f"refers to %({shown})s in option '{option}' of section [{section}], "
             "where no such name is known",
             remedy
-            or f"Define '{name}' in [{section}] or [DEFAULT]; if the text is meant literally, "
-            f"write %%({name})s.",
+            or f"Define {defined} in [{section}] or [DEFAULT]; if the text is meant literally, "
+            f"write %%({shown})s.",
+        )
+
+
+class IniGlobalNotFound(IniError, LookupError):
+    """An ``option`` of a ``section`` gets what no ``[DEFAULT]`` and nothing else sets."""
+
+    def __init__(self, path: str, section: str, option: str) -> None:
+        """Name the place, not what is written there."""
+        self.section = section
+        self.option = option
+        super().__init__(
+            path,
+            f"has '{option}' in section [{section}], for a name that is not set",
+            "Name an option of [DEFAULT].",
         )
 
 
@@ -158,6 +198,21 @@ class IniInterpolationLoop(IniError, ValueError):
             path,
             f"has options in section [{section}] that refer to each other: {way}",
             "Give one of them a value of its own.",
+        )
+
+
+class IniInterpolationEndless(IniError, ValueError):
+    """An ``option`` of a ``section`` refers to more than can be put together."""
+
+    def __init__(self, path: str, section: str, option: str) -> None:
+        """Name the option."""
+        self.section = section
+        self.option = option
+        super().__init__(
+            path,
+            f"refers in option '{option}' of section [{section}] to too many other options, "
+            "which refer to others in turn",
+            "Write the value out.",
         )
 
 
@@ -201,6 +256,19 @@ class IniLoggingError(IniError, ValueError):
             path,
             f"configures logging, but neither it nor a file that it includes defines '{missing}'",
             "Define it, or take it out of the sections [loggers], [handlers] and [formatters].",
+        )
+
+
+class IniLoggingRefused(IniError, ValueError):
+    """Python's logging refuses a configuration; ``error`` is the name of its error's class."""
+
+    def __init__(self, path: str, error: BaseException) -> None:
+        """Name the kind of error alone: its words may hold an argument of a handler."""
+        self.error = type(error).__name__
+        super().__init__(
+            path,
+            f"configures logging in a way that Python refuses: {self.error}",
+            "Correct the class, args and level in its sections [handler_...] and [logger_...].",
         )
 
 
@@ -264,6 +332,7 @@ def read_ini(path: str, included_by: str | None = None) -> MergedIni:
     :raises IncludeSchemeUnknown: an include is neither a path nor ``resource://``
     :raises IncludePackageNotFound: ``resource://`` names no package; install it
     :raises IncludeCircle: a file includes itself on some way; remove one include of the chain
+    :raises IncludesTooDeep: a chain of includes has more than 200 files; shorten it
     :raises IniNameNotFound: an include refers to more than ``%(here)s``; write the path out
     """
     ini = MergedIni(_absolute(path))
@@ -278,9 +347,13 @@ def _absolute(path: str | Path) -> str:
 
 def _merge(ini: MergedIni, path: str, included_by: str | None, chain: tuple[str, ...]) -> None:
     """Add a file, then depth first what it includes."""
+    if "\0" in path:
+        raise IniNotReadable(path, "its name has a NUL character", included_by)
     # The real path, because a symbolic link to a directory can make a circle of ever new names.
     if os.path.realpath(path) in map(os.path.realpath, chain):
         raise IncludeCircle([*chain, path])
+    if len(chain) > MAX_DEPTH:
+        raise IncludesTooDeep(path, chain[-1], MAX_DEPTH)
     if path in ini.files:
         return  # Included before on another way, where it ranks higher: nothing is left to add.
     ini.files.append(path)
@@ -376,7 +449,8 @@ def _package_directories(path: str, package: str) -> list[Path]:
         if exc.name is None or not f"{package}.".startswith(f"{exc.name}."):
             raise  # A package is there and fails to import something else: its own traceback helps.
         spec = None
-    except ValueError:
+    except (ImportError, ValueError):
+        # A name that is empty or begins with a dot.
         spec = None
     if spec is None:
         raise IncludePackageNotFound(path, package, "which is not installed")
