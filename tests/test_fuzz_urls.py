@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import random
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 import pytest
 from hypothesis import example, given
@@ -16,7 +17,7 @@ from websauna_migrate.clients import Client, dump_client, shell_client
 from websauna_migrate.database import DatabaseFailure, connect, hide_password, make_engine, safe_url
 from websauna_migrate.errors import MigrationError
 from websauna_migrate.service import MigrationService
-from websauna_migrate.settings import parse_settings
+from websauna_migrate.settings import SettingError, parse_settings
 
 DIALECTS = (
     *("postgresql", "postgresql+psycopg2", "postgresql+psycopg", "postgresql+pg8000", "postgres"),
@@ -49,8 +50,6 @@ def password(rng: random.Random) -> str:
 
 def encoded(rng: random.Random, text: str) -> str:
     """Return a password as a user may write it into a URL: right, or nearly."""
-    from urllib.parse import quote, quote_plus
-
     return rng.choice((quote, quote_plus, lambda t, safe="": quote(t, safe="/:"), lambda t, safe="": t))(
         text, safe=""
     )
@@ -77,8 +76,7 @@ class Case:
         return f"<{self.url!r}>"
 
 
-def urls(**_: Any) -> Any:
-    return seeds().map(Case)
+urls = seeds().map(Case)
 
 
 def nowhere(text: str) -> None:
@@ -90,7 +88,7 @@ def engine_of(url: str) -> Engine:
 
 
 @cases(500)
-@given(urls())
+@given(urls)
 def test_a_url_makes_an_engine_or_a_named_error(
     caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str], case: Case
 ) -> None:
@@ -106,7 +104,7 @@ def test_a_url_makes_an_engine_or_a_named_error(
 
 
 @cases(200)
-@given(urls())
+@given(urls)
 def test_no_repr_shows_it(case: Case) -> None:
     settings = named(lambda: parse_settings({"sqlalchemy.url": case.url, "sqlalchemy.echo": "true"}))
     if isinstance(settings, MigrationError):
@@ -121,7 +119,7 @@ def found_everywhere(names: Any) -> str:
 
 
 @cases(400)
-@given(urls())
+@given(urls)
 def test_no_client_gets_it_in_its_arguments(case: Case) -> None:
     settings = named(lambda: parse_settings({"sqlalchemy.url": case.url}))
     if isinstance(settings, MigrationError):
@@ -135,7 +133,7 @@ def test_no_client_gets_it_in_its_arguments(case: Case) -> None:
 
 
 @cases(150)
-@given(urls())
+@given(urls)
 def test_a_driver_that_repeats_it_is_not_passed_on(case: Case) -> None:
     settings = named(lambda: parse_settings({"sqlalchemy.url": case.url}))
     if isinstance(settings, MigrationError) or SECRET not in str(settings.require_url().password):
@@ -143,6 +141,14 @@ def test_a_driver_that_repeats_it_is_not_passed_on(case: Case) -> None:
     url = settings.require_url()
     for form in forms_of(str(url.password)):
         nowhere(hide_password(f"connection to '{form}' failed, {form}", url))
+
+
+@pytest.mark.parametrize("tail", ["", "/x", "?x", "?x&y=z", ":1"])
+def test_an_at_sign_that_nobody_escaped_is_named(tail: str) -> None:
+    with pytest.raises(SettingError) as caught:
+        parse_settings({"sqlalchemy.url": f"postgresql://u:p@{SECRET}{tail}@host/db"})
+    nowhere(shown(caught.value))
+    assert "percent-encoded" in str(caught.value)
 
 
 @pytest.mark.parametrize(
