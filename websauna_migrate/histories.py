@@ -13,6 +13,7 @@ __all__ = [
     "MAX_NAME_BYTES",
     "history_table_name",
     "list_history_tables",
+    "problem_of_table_name",
     "read_rows",
 ]
 
@@ -34,6 +35,29 @@ def history_table_name(package: str) -> str:
         return name
     digest = hashlib.sha256(package.encode()).hexdigest()[:10]
     return encoded[: MAX_NAME_BYTES - len(digest) - 1].decode(errors="ignore") + "_" + digest
+
+
+def problem_of_table_name(name: object) -> str:
+    """Return why a history table cannot have a name, on one database or another; empty if it can.
+
+    :param name: what a registration or a setting says
+    """
+    if not isinstance(name, str):
+        return f"a name is a text, not of type {type(name).__name__}."
+    try:
+        length = len(name.encode())
+    except UnicodeEncodeError:
+        return "it has a character that cannot be written in UTF-8."
+    if "\0" in name:
+        return "it has a NUL character."
+    if length > MAX_NAME_BYTES:
+        return f"it has {length} bytes in UTF-8; no more than {MAX_NAME_BYTES} are allowed."
+    if name.lower().startswith("sqlite_"):
+        return 'SQLite keeps names that begin with "sqlite_" for itself.'
+    if name != name.rstrip():
+        # MariaDB refuses it.
+        return "it ends with a blank."
+    return ""
 
 
 def list_history_tables(connection: Connection, schema: str | None = None) -> frozenset[str]:

@@ -126,6 +126,9 @@ def make_table(schema: str | None) -> Table:
         Column("session", BigInteger, nullable=False),
         Column("note", String(255), nullable=False),
         schema=schema,
+        # Names are anybody's; a database in another character set refuses some.
+        mysql_charset="utf8mb4",
+        mariadb_charset="utf8mb4",
     )
 
 

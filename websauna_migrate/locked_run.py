@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 from sqlalchemy.exc import DBAPIError
 
 from websauna_migrate.atomicity import require_atomic
-from websauna_migrate.database import WRITES
+from websauna_migrate.database import WRITES, hide_password, one_line
 from websauna_migrate.execution import StepRunner
 from websauna_migrate.failures import HistoryMoved, RunStopped, StepFailed
 from websauna_migrate.ledger import STOPPED
@@ -157,16 +157,17 @@ class LockedRun:
             except DBAPIError as exc:
                 clean(self.connection)
                 if not is_lock_failure(exc, self.context.server.kind):
-                    raise
+                    problem = f"the ledger cannot be written: {one_line(str(exc.orig))}"
+                    raise self._failed(step, problem) from exc
                 waiting.attempts += 1
                 if not steps.waits.wait(step, waiting, timeouts):
-                    raise StepFailed(
-                        step,
-                        step.revision.path,
-                        lock_problem(waiting),
-                        half_done=False,
-                        done=len(self.done),
-                    ) from exc
+                    raise self._failed(step, lock_problem(waiting)) from exc
+
+    def _failed(self, step: Step, problem: str) -> StepFailed:
+        """Return the error of a step that was not begun."""
+        path, url = step.revision.path, self.connection.engine.url
+        problem = hide_password(problem, url)
+        return StepFailed(step, path, problem, half_done=False, done=len(self.done))
 
     def _run_steps(self, steps: StepRunner, plan: Plan) -> None:
         """Run each step in a transaction of its own."""
