@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from websauna_migrate.atomicity import require_atomic
 from websauna_migrate.database import WRITES, hide_password, one_line
 from websauna_migrate.execution import StepRunner
-from websauna_migrate.failures import HistoryMoved, RunStopped, StepFailed
+from websauna_migrate.failures import HistoryMoved, HistoryUnsteady, RunStopped, StepFailed
 from websauna_migrate.ledger import STOPPED
 from websauna_migrate.lock_failures import is_lock_failure
 from websauna_migrate.plan import Plan, Step
@@ -31,6 +31,10 @@ __all__ = ["LockedRun"]
 Applied = Mapping[str, tuple[str, ...]]
 
 T = TypeVar("T")
+
+#: How often in a row a plan is made anew, without a step in between. Nobody else who runs
+#: migrations under the lock changes a history, so that once is usual and twice is rare.
+MAX_MOVES = 5
 
 
 class LockedRun:
@@ -58,6 +62,7 @@ class LockedRun:
         error: BaseException | None = None
         steps = StepRunner(self.context)
         run = Run(self.context.run_id, self.direction)
+        moves, done = 0, 0
         try:
             while True:
                 plan = self._plan(steps)
@@ -70,6 +75,10 @@ class LockedRun:
                         self._run_steps(steps, plan)
                 except HistoryMoved:
                     clean(self.connection)
+                    moves = moves + 1 if done == len(self.done) else 1
+                    done = len(self.done)
+                    if moves > MAX_MOVES:
+                        raise HistoryUnsteady(plan.steps[0]) from None
                     continue
                 break
             self._forget_planned(steps)

@@ -86,7 +86,7 @@ class Runner:
 
     def read(self, connection: Connection) -> tuple[Applied, bool]:
         """Return the rows of every registered package's history table, and if there is a ledger."""
-        existing = list_history_tables(connection, self.schema)
+        existing = list_history_tables(connection, self.schema, views=True)
         tables = {
             name: environment.package.history_table
             for name, environment in self.environments.items()
