@@ -14,7 +14,17 @@ from pyramid.exceptions import ConfigurationError
 
 from websauna_migrate.errors import MigrationError
 
-__all__ = ["SECRET", "cases", "chain_of", "forms_of", "hostile", "hostile_text", "named", "seeds", "shown"]
+__all__ = [
+    "SECRET",
+    "cases",
+    "chain_of",
+    "forms_of",
+    "hostile",
+    "hostile_text",
+    "named",
+    "seeds",
+    "shown",
+]
 
 T = TypeVar("T")
 
@@ -71,9 +81,57 @@ def forms_of(password: str) -> set[str]:
 
 #: What means something to SQL, to a format, to a driver, to a path or to a terminal.
 PIECES = (
-    *("'", '"', "`", ";", "--", "/*", "*/", "\\", ".", "%", "%s", "%(x)s", ":name", "?", "$1", "{}"),
-    *("$$", "[", "]", "(", ")", " ", "\t", "\n", "\r", "\0", "\x1b[31m", "@", "+", "-", ":", ",", "#"),
-    *("é", "ß", "İ", "名前", "\u202e", "\U0001f600", "\ufeff", "\u0301", "a", "B", "select", "user"),
+    *(
+        "'",
+        '"',
+        "`",
+        ";",
+        "--",
+        "/*",
+        "*/",
+        "\\",
+        ".",
+        "%",
+        "%s",
+        "%(x)s",
+        ":name",
+        "?",
+        "$1",
+        "{}",
+    ),
+    *(
+        "$$",
+        "[",
+        "]",
+        "(",
+        ")",
+        " ",
+        "\t",
+        "\n",
+        "\r",
+        "\0",
+        "\x1b[31m",
+        "@",
+        "+",
+        "-",
+        ":",
+        ",",
+        "#",
+    ),
+    *(
+        "é",
+        "ß",
+        "İ",
+        "名前",
+        "\u202e",
+        "\U0001f600",
+        "\ufeff",
+        "\u0301",
+        "a",
+        "B",
+        "select",
+        "user",
+    ),
     *("DROP TABLE canary", 'x"; DROP TABLE canary; --', "x'; DROP TABLE canary; --"),
     *("x`; DROP TABLE canary; -- ", "pg_catalog", "sqlite_master", "0", "1e9", "None", "a" * 70),
 )

@@ -30,19 +30,67 @@ NUMBERS = itertools.count()
 
 SECTIONS = ("app:main", "app:x", "DEFAULT", "alembic", "includes", "server:main", "a b", "é")
 
-OPTIONS = ("a", "b", "A", "use", "sqlalchemy.url", "include_ini_files", "set a", "get a", "here", "é")
+OPTIONS = (
+    "a",
+    "b",
+    "A",
+    "use",
+    "sqlalchemy.url",
+    "include_ini_files",
+    "set a",
+    "get a",
+    "here",
+    "é",
+)
 
 FRAGMENTS = (
     *("x", "y z", "%", "%%", "%(", "%()s", "%(here)s", "%(__file__)s", "%(a)s", "%(b)s", "%(é)s"),
-    *("%(nowhere)s", "=", ":", "#", ";", "[", "]", "\n ", "\n\n  ", "\t", "'", '"', "\\", "é", "\U0001f600"),
+    *(
+        "%(nowhere)s",
+        "=",
+        ":",
+        "#",
+        ";",
+        "[",
+        "]",
+        "\n ",
+        "\n\n  ",
+        "\t",
+        "'",
+        '"',
+        "\\",
+        "é",
+        "\U0001f600",
+    ),
     *("egg:nothing", "config:a.ini", "config:a.ini#x", "call:nowhere:main", "sqlite://", SECRET),
 )
 
 INCLUDES = (
-    *("a.ini", "b.ini", "./a.ini", "top.ini", "../top.ini", "missing.ini", ".", "/", "%(here)s/a.ini"),
+    *(
+        "a.ini",
+        "b.ini",
+        "./a.ini",
+        "top.ini",
+        "../top.ini",
+        "missing.ini",
+        ".",
+        "/",
+        "%(here)s/a.ini",
+    ),
     *("%(here)s/%%", "%(nowhere)s/a.ini", "http://example.com/a.ini", "RESOURCE://json/a.ini"),
-    *("resource://json/a.ini", "resource://", "resource:///a.ini", "resource://.x/a.ini", "file:a.ini"),
-    *("resource://no_such_package/a.ini", "resource://os.path/a.ini", "resource://a\0b/a.ini", "a\0b"),
+    *(
+        "resource://json/a.ini",
+        "resource://",
+        "resource:///a.ini",
+        "resource://.x/a.ini",
+        "file:a.ini",
+    ),
+    *(
+        "resource://no_such_package/a.ini",
+        "resource://os.path/a.ini",
+        "resource://a\0b/a.ini",
+        "a\0b",
+    ),
     *("resource://json/../../etc/passwd", "resource://json", "é.ini", "x" * 5000, "x:y", ","),
 )
 
@@ -59,7 +107,9 @@ def value(rng: random.Random) -> str:
 def ini_file(rng: random.Random, includes: bool) -> bytes:
     """Return what may stand in an INI file, or nearly."""
     lines: list[str] = []
-    for section in rng.sample(SECTIONS, rng.randrange(5)) + rng.choices(SECTIONS, k=rng.random() < 0.1):
+    for section in rng.sample(SECTIONS, rng.randrange(5)) + rng.choices(
+        SECTIONS, k=rng.random() < 0.1
+    ):
         lines.append(f"[{section}]")
         chosen = rng.sample(OPTIONS, rng.randrange(4)) + rng.choices(OPTIONS, k=rng.random() < 0.1)
         # The name of a file is no secret.
@@ -120,9 +170,11 @@ def read_all(path: str) -> dict[str, dict[str, str]]:
     return found
 
 
-NESTED = b"[app:main]\n" + b"\n".join(
-    b"a%d = %%(a%d)s%%(a%d)s" % (n, n + 1, n + 1) for n in range(40)
-) + b"\na40 = x\n"
+NESTED = (
+    b"[app:main]\n"
+    + b"\n".join(b"a%d = %%(a%d)s%%(a%d)s" % (n, n + 1, n + 1) for n in range(40))
+    + b"\na40 = x\n"
+)
 
 DEEP = b"[app:main]\n" + b"\n".join(b"a%d = %%(a%d)s" % (n, n + 1) for n in range(2000))
 
@@ -181,7 +233,24 @@ def test_the_database_is_found_or_an_error_named(folder: Path, top: bytes, first
 
 
 URI_PIECES = (
-    *("ws://", "file:", "#", "?", "%", "%00", "[", "]", "://", "/", "x.ini", "=", "&", "%(a", ":", "a"),
+    *(
+        "ws://",
+        "file:",
+        "#",
+        "?",
+        "%",
+        "%00",
+        "[",
+        "]",
+        "://",
+        "/",
+        "x.ini",
+        "=",
+        "&",
+        "%(a",
+        ":",
+        "a",
+    ),
     *("é", "\0", "\n", "..", "~", "//", "egg:", "\U0001f600", " "),
 )
 
@@ -252,7 +321,18 @@ format = {8}
 
 LOGGING_VALUES = (
     *("x", "h", "f", "", "WARN", "INFO", "warn", "y", "StreamHandler", "NullHandler", "nowhere.X"),
-    *("(sys.stderr,)", "()", "(", f"('{SECRET}',)", f"{SECRET}", "1/0", "%(message)s", "%", "%(x", "os"),
+    *(
+        "(sys.stderr,)",
+        "()",
+        "(",
+        f"('{SECRET}',)",
+        f"{SECRET}",
+        "1/0",
+        "%(message)s",
+        "%",
+        "%(x",
+        "os",
+    ),
 )
 
 USUAL = ("x", "h", "f", "WARN", "INFO", "NullHandler", "()", "NOTSET", "%(message)s")

@@ -94,7 +94,6 @@ def test_registration_arguments_of_any_text(name: str) -> None:
     named(lambda: make_package("json", Settings(), depends_on=name))
 
 
-
 def look(url: str, query: str) -> list[Any]:
     engine = sa.create_engine(url, poolclass=NullPool)
     with engine.begin() as connection:
@@ -165,7 +164,9 @@ def test_revisions_are_quoted(workshop: Workshop, database_url: str) -> None:
     assert look(database_url, "SELECT * FROM canary") == []
 
 
-@pytest.mark.parametrize("name", ["a@b", "a-b", "a+b", "a:b", "x'; y", "x\\", "x\ny", "x\0", "\u202ex"])
+@pytest.mark.parametrize(
+    "name", ["a@b", "a-b", "a+b", "a:b", "x'; y", "x\\", "x\ny", "x\0", "\u202ex"]
+)
 def test_a_revision_that_would_not_stay_in_its_quotes_names_its_file(
     workshop: Workshop, sqlite_url: str, name: str
 ) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from hypothesis import example, given
+from hypothesis import given
 from sqlalchemy.pool import NullPool
 
 from apps import Workshop
@@ -42,7 +42,7 @@ class Case:
 
     def __init__(self, rng: random.Random) -> None:
         self.statements: list[tuple[str, tuple[Any, ...]]] = []
-        self.statements.append((f"CREATE TABLE canary (id)", ()))
+        self.statements.append(("CREATE TABLE canary (id)", ()))
         if rng.random() < 0.8:
             self.statements.append((rng.choice(TABLES).format(HISTORY), ()))
             for _ in range(rng.choice((0, 1, 1, 2, 3))):
@@ -142,7 +142,9 @@ READING = ("current", "status", "plan", "plan down", "check", "repair")
 
 @pytest.fixture
 def foo(workshop: Workshop) -> Workshop:
-    workshop.package("fooapp", "from sqlalchemy.orm import declarative_base\nBase = declarative_base()\n")
+    workshop.package(
+        "fooapp", "from sqlalchemy.orm import declarative_base\nBase = declarative_base()\n"
+    )
     workshop.script("fooapp", "f100", **table("f1"))
     workshop.script("fooapp", "f200", "f100", **table("f2"))
     workshop.script("fooapp", "f300", "f200", **table("f3"))
@@ -152,9 +154,7 @@ def foo(workshop: Workshop) -> Workshop:
 
 @cases(330)
 @given(seeds())
-def test_rows_are_understood_or_named(
-    foo: Workshop, tmp_path: Path, rng: random.Random
-) -> None:
+def test_rows_are_understood_or_named(foo: Workshop, tmp_path: Path, rng: random.Random) -> None:
     case = Case(rng)
     path = tmp_path / f"{next(NUMBERS)}.sqlite"
     url = case.make(path)
@@ -169,7 +169,7 @@ def test_rows_are_understood_or_named(
         if name in READING or not is_run(name):
             assert after == before, name
         else:
-            assert set(line for line in before if not is_ours(line)) - set(kept) == set()
+            assert {line for line in before if not is_ours(line)} - set(kept) == set()
     if name.startswith("repair"):
         canary = [line for line in after if line.startswith("b'canary'")]
         assert canary == [line for line in before if line.startswith("b'canary'")]

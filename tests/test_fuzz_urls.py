@@ -21,12 +21,42 @@ from websauna_migrate.settings import SettingError, parse_settings
 
 DIALECTS = (
     *("postgresql", "postgresql+psycopg2", "postgresql+psycopg", "postgresql+pg8000", "postgres"),
-    *("postgresql+asyncpg", "mysql", "mysql+pymysql", "mariadb", "mariadb+mysqldb", "mysql+x", "sqlite"),
-    *("sqlite+pysqlite", "oracle", "mssql+pyodbc", "nosuch", "nosuch+driver", "", "a b", "json", "é"),
+    *(
+        "postgresql+asyncpg",
+        "mysql",
+        "mysql+pymysql",
+        "mariadb",
+        "mariadb+mysqldb",
+        "mysql+x",
+        "sqlite",
+    ),
+    *(
+        "sqlite+pysqlite",
+        "oracle",
+        "mssql+pyodbc",
+        "nosuch",
+        "nosuch+driver",
+        "",
+        "a b",
+        "json",
+        "é",
+    ),
 )
 
 HOSTS = (
-    *("localhost", "127.0.0.1", "[::1]", "[::1", "::1", "", "a,b", "a:1,b:2", "h%2Fx", "é", "x" * 300),
+    *(
+        "localhost",
+        "127.0.0.1",
+        "[::1]",
+        "[::1",
+        "::1",
+        "",
+        "a,b",
+        "a:1,b:2",
+        "h%2Fx",
+        "é",
+        "x" * 300,
+    ),
     *("/tmp", "h h", "h\0", "999.1.1.1"),
 )
 
@@ -34,9 +64,31 @@ PORTS = ("", "", ":1", ":5432", ":x", ":", ":-1", ":99999999", ":1:2", ":5432,54
 
 #: What may stand in a query besides a password.
 OPTIONS = (
-    *("sslmode=require", "host=a:1&host=b:2", "host=a,b&port=1,2", "host=a&port=x", "charset=utf8mb4"),
-    *("connect_timeout=x", "service=x", "uri=true", "timeout=x", "ssl=true", "ssl_ca=/x", "plugin=x"),
-    *("read_default_file=/x", "isolation_level=NONSENSE", "unix_socket=/x", "a=1&a=2", "=", "a", "%zz=%"),
+    *(
+        "sslmode=require",
+        "host=a:1&host=b:2",
+        "host=a,b&port=1,2",
+        "host=a&port=x",
+        "charset=utf8mb4",
+    ),
+    *(
+        "connect_timeout=x",
+        "service=x",
+        "uri=true",
+        "timeout=x",
+        "ssl=true",
+        "ssl_ca=/x",
+        "plugin=x",
+    ),
+    *(
+        "read_default_file=/x",
+        "isolation_level=NONSENSE",
+        "unix_socket=/x",
+        "a=1&a=2",
+        "=",
+        "a",
+        "%zz=%",
+    ),
     *("options=-c%20x", "application_name=x", "client_encoding=nonsense", "mode=memory", "a%00b=c"),
 )
 
@@ -50,9 +102,9 @@ def password(rng: random.Random) -> str:
 
 def encoded(rng: random.Random, text: str) -> str:
     """Return a password as a user may write it into a URL: right, or nearly."""
-    return rng.choice((quote, quote_plus, lambda t, safe="": quote(t, safe="/:"), lambda t, safe="": t))(
-        text, safe=""
-    )
+    return rng.choice(
+        (quote, quote_plus, lambda t, safe="": quote(t, safe="/:"), lambda t, safe="": t)
+    )(text, safe="")
 
 
 class Case:
@@ -68,7 +120,9 @@ class Case:
             query.append(f"{rng.choice(SECRET_OPTIONS)}={words}")
         tail = "?" + "&".join(query) if query else ""
         database = rng.choice(("/db", "/db", "", "/", "/-x", "/a/b", "/é", "/:memory:", "/d%00"))
-        self.url = f"{dialect}://{user}:{words}@{rng.choice(HOSTS)}{rng.choice(PORTS)}{database}{tail}"
+        self.url = (
+            f"{dialect}://{user}:{words}@{rng.choice(HOSTS)}{rng.choice(PORTS)}{database}{tail}"
+        )
         if rng.random() < 0.1:
             self.url = self.url.replace("://", rng.choice((":", ":/", "//", "")), 1)
 
@@ -106,7 +160,9 @@ def test_a_url_makes_an_engine_or_a_named_error(
 @cases(200)
 @given(urls)
 def test_no_repr_shows_it(case: Case) -> None:
-    settings = named(lambda: parse_settings({"sqlalchemy.url": case.url, "sqlalchemy.echo": "true"}))
+    settings = named(
+        lambda: parse_settings({"sqlalchemy.url": case.url, "sqlalchemy.echo": "true"})
+    )
     if isinstance(settings, MigrationError):
         return
     service = MigrationService(settings)
@@ -188,8 +244,22 @@ def test_connecting_fails_with_a_name(url: str, caplog: pytest.LogCaptureFixture
 
 
 SETTINGS = (
-    *("lock_wait", "lock_timeout_ms", "lock_budget", "statement_timeout_ms", "render_types", "cache"),
-    *("url", "package", "version_table_schema", "script_location.x", "version_table.x", "lock_wait.x"),
+    *(
+        "lock_wait",
+        "lock_timeout_ms",
+        "lock_budget",
+        "statement_timeout_ms",
+        "render_types",
+        "cache",
+    ),
+    *(
+        "url",
+        "package",
+        "version_table_schema",
+        "script_location.x",
+        "version_table.x",
+        "lock_wait.x",
+    ),
     *("nonsense", "", "é", "lock_budget.a.b", "version_locations.x", "lock_timeout_max_ms"),
 )
 

@@ -57,6 +57,7 @@ def usable(connection: Connection, table: str) -> Iterator[None]:
         problem = hide_password(str(exc.orig), connection.engine.url)
         raise HistoryTableBroken(table, one_line(problem)) from exc
 
+
 #: PostgreSQL allows 63 bytes, and Alembic names the table's primary key after it with "_pkc".
 MAX_NAME_BYTES = 63 - len("_pkc")
 
