@@ -283,6 +283,17 @@ def test_the_command_reports_it_and_goes_on(site: Site, sqlite_url: str) -> None
     assert str(folder) in done.stderr
 
 
+def test_a_cache_folder_that_the_ini_names_is_reported(site: Site, sqlite_url: str) -> None:
+    folder = site.ini.parent / "cache"
+    folder.mkdir()
+    folder.chmod(0o777)
+    site.configure(sqlite_url, cache=str(folder))
+    done = site("upgrade")
+    assert done.returncode == 0
+    assert f'The folder "{folder}" of the setting websauna_migrate.cache may be' in done.stderr
+    assert list(folder.iterdir()) == []
+
+
 # Names in SQL
 
 #: Where a statement is put together from words, what is put in, and why that is safe.

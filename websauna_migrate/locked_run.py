@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 from sqlalchemy.exc import DBAPIError
 
 from websauna_migrate.atomicity import require_atomic
+from websauna_migrate.cache import Cache
 from websauna_migrate.database import WRITES, hide_password, one_line
 from websauna_migrate.execution import StepRunner
 from websauna_migrate.failures import HistoryMoved, HistoryUnsteady, RunStopped, StepFailed
@@ -20,7 +21,7 @@ from websauna_migrate.plan import Plan, Step
 from websauna_migrate.results import AppliedStep, Run
 from websauna_migrate.run_context import RunContext, clean
 from websauna_migrate.run_events import RunEnded, RunStarted, StepApplied
-from websauna_migrate.trust import distrusted
+from websauna_migrate.trust import distrusted, distrusted_cache
 from websauna_migrate.waiting import Waiting, lock_problem
 
 if TYPE_CHECKING:
@@ -145,6 +146,11 @@ class LockedRun:
             folders = {package.script_directory, *(path.parent for path in files)}
             env = package.script_directory / "env.py"
             for warning in distrusted(name, [*sorted(folders), env, *sorted(files)]):
+                self.runner.tell(f"Warning: {warning}")
+        setting = self.context.settings.cache
+        folder = Cache.of(setting).folder
+        if setting is not None and folder is not None:
+            for warning in distrusted_cache(folder):
                 self.runner.tell(f"Warning: {warning}")
 
     def _written(self, steps: StepRunner, step: Step, write: Callable[[], T]) -> T:

@@ -8,7 +8,7 @@ import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-__all__ = ["distrusted"]
+__all__ = ["distrusted", "distrusted_cache"]
 
 
 def distrusted(package: str, paths: Iterable[Path]) -> Iterator[str]:
@@ -28,6 +28,15 @@ def distrusted(package: str, paths: Iterable[Path]) -> Iterator[str]:
                 "Whoever changes a script decides what this run does to the database."
             )
             return
+
+
+def distrusted_cache(folder: Path) -> Iterator[str]:
+    """Yield a warning for a cache folder that a setting names and others may write to."""
+    if who := others(folder.resolve()):
+        yield (
+            f'The folder "{folder}" of the setting websauna_migrate.cache may be changed by '
+            f"others: {who}. What is in it is not used, so that each command reads all scripts."
+        )
 
 
 def others(path: Path, *, is_above: bool = False) -> str:
