@@ -147,7 +147,7 @@ def ini(workshop: Workshop, tmp_path: Path) -> Path:
     return tmp_path / "site.ini"
 
 
-@cases(160)
+@cases(140)
 @given(seeds().map(line))
 def test_a_command_line_is_done_or_refused_in_words(
     ini: Path,

@@ -152,7 +152,7 @@ def foo(workshop: Workshop) -> Workshop:
     return workshop
 
 
-@cases(330)
+@cases(220)
 @given(seeds())
 def test_rows_are_understood_or_named(foo: Workshop, tmp_path: Path, rng: random.Random) -> None:
     case = Case(rng)
