@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError
 
 from websauna_migrate.database import hide_password, one_line
 from websauna_migrate.errors import MigrationError
+from websauna_migrate.lock_failures import says_nothing_of_a_table
 
 __all__ = [
     "HISTORY_PREFIX",
@@ -45,13 +46,10 @@ def usable(connection: Connection, table: str) -> Iterator[None]:
 
     :raises HistoryTableBroken: when it does, unless a lock was not to be had or the server is gone
     """
-    from websauna_migrate.lock_failures import is_lock_failure
-
     try:
         yield
     except DBAPIError as exc:
-        kind = connection.dialect.name.replace("mariadb", "mysql")
-        if exc.connection_invalidated or is_lock_failure(exc, kind):
+        if says_nothing_of_a_table(exc, connection):
             raise
         connection.rollback()
         problem = hide_password(str(exc.orig), connection.engine.url)
@@ -139,7 +137,9 @@ def read_rows(
         )
         try:
             found = connection.exec_driver_sql(query).all()
-        except DBAPIError:
+        except DBAPIError as exc:
+            if says_nothing_of_a_table(exc, connection):
+                raise
             # It does not say at which table; nothing was written so far.
             connection.rollback()
             for name in names:

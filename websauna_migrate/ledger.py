@@ -46,6 +46,7 @@ from sqlalchemy.exc import DBAPIError
 
 from websauna_migrate.database import hide_password, one_line
 from websauna_migrate.errors import MigrationError
+from websauna_migrate.lock_failures import says_nothing_of_a_table
 
 if TYPE_CHECKING:
     from websauna_migrate.plan import Step
@@ -353,7 +354,7 @@ def readable(connection: Connection) -> Iterator[None]:
     try:
         yield
     except DBAPIError as exc:
-        if exc.connection_invalidated:
+        if says_nothing_of_a_table(exc, connection):
             raise
         connection.rollback()
         problem = hide_password(str(exc.orig), connection.engine.url)
