@@ -27,6 +27,7 @@ from sqlalchemy.dialects.postgresql.psycopg2 import PGDialect_psycopg2
 from sqlalchemy.engine import URL, Dialect
 from sqlalchemy.exc import ArgumentError
 
+from websauna_migrate.database import is_secret
 from websauna_migrate.errors import MigrationError
 
 __all__ = [
@@ -327,6 +328,8 @@ def libpq_client(
     if password:
         environment["PGPASSWORD"] = password
     secrets = {key: options.pop(key) for key in LIBPQ_SECRETS if key in options}
+    if unknown := next(filter(is_secret, options), None):
+        raise UrlUnusable(f'libpq has no option "{unknown}", and its value is not to be shown.')
     private_file = None
     if secrets:
         if "service" in options:

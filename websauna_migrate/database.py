@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from urllib.parse import quote, quote_plus
 
 from sqlalchemy import Engine, engine_from_config, event
 from sqlalchemy.engine import URL, Connection
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.exc import DBAPIError, NoSuchModuleError
 from sqlalchemy.pool import NullPool
 
 from websauna_migrate.errors import MigrationError
@@ -36,6 +37,10 @@ WRITES = "websauna_migrate_writes"
 DRIVER_EXTRAS = {"postgresql": "postgresql-binary", "mysql": "mysql", "mariadb": "mysql"}
 
 
+#: Options of drivers that hold a password, a key, or a whole connection string with one.
+SECRET_OPTION = re.compile("passw|pwd|secret|token|scram_|odbc_connect", re.IGNORECASE)
+
+
 class DatabaseFailure(MigrationError, RuntimeError):
     """The database cannot be reached, refuses the user, or does not exist.
 
@@ -51,10 +56,16 @@ class DatabaseFailure(MigrationError, RuntimeError):
         )
 
 
+def is_secret(key: str) -> bool:
+    """Tell whether an option in a URL's query may hold a password or the like."""
+    return SECRET_OPTION.search(key) is not None
+
+
 def safe_url(url: URL) -> str:
     """Return a URL as text, with its password as ``***`` wherever the URL may hold one."""
     query = {
-        key: "***" if "password" in key.lower() or key.lower() == "passwd" else value
+        # A password in which nobody escaped an "@" goes on behind it.
+        key: "***" if is_secret(key) or "@" in "".join(value) else value
         for key, value in url.query.items()
     }
     return url.set(query=query).render_as_string(hide_password=True)
@@ -63,12 +74,14 @@ def safe_url(url: URL) -> str:
 def secrets_of(url: URL) -> list[str]:
     """Return what must never be shown: the URL's passwords, also as they stand in a URL."""
     raw = [str(url.password)] if url.password else []
-    raw += [
-        str(value)
-        for key, value in url.query.items()
-        if "password" in key.lower() or key.lower() == "passwd"
-    ]
-    found = {form for text in raw for form in (text, quote(text, safe=""), quote_plus(text))}
+    for key, value in url.query.items():
+        if is_secret(key):
+            raw += [value] if isinstance(value, str) else value
+    found = {
+        form
+        for text in raw
+        for form in (text, quote(text, safe=""), quote_plus(text), repr(text)[1:-1])
+    }
     return sorted((form for form in found if form), key=len, reverse=True)
 
 
@@ -113,7 +126,8 @@ def open_engine(url: URL, options: Mapping[str, Any], **arguments: Any) -> Engin
         raise DatabaseFailure(
             safe_url(url), f'the driver "{exc.name}" is not installed.', f"Install it: {hint}"
         ) from exc
-    except (ArgumentError, TypeError, ValueError) as exc:
+    except Exception as exc:
+        # What a dialect makes of the options is its own code.
         raise DatabaseFailure(
             safe_url(url),
             f"its options are not accepted: {hide_password(str(exc), url)}",
@@ -214,14 +228,16 @@ def connect(engine: Engine, *, writes: bool = False) -> Iterator[Connection]:
 
 @contextmanager
 def reported(url: URL) -> Iterator[None]:
-    """Turn a driver's error into a :class:`DatabaseFailure`."""
+    """Turn a driver's error while it connects into a :class:`DatabaseFailure`."""
     try:
         yield
-    except DBAPIError as exc:
+    except Exception as exc:
+        # Drivers refuse an option, a port or a character with errors of their own.
+        error = exc.orig if isinstance(exc, DBAPIError) else exc
         is_file = url.get_backend_name() == "sqlite"
         raise DatabaseFailure(
             safe_url(url),
-            one_line(hide_password(str(exc.orig), url)),
+            one_line(hide_password(str(error), url)),
             "Check that its folder exists and that you may write there."
             if is_file
             else "Check that the server runs and that the setting sqlalchemy.url names the right "

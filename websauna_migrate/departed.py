@@ -15,6 +15,7 @@ from websauna_migrate.histories import (
     list_history_tables,
     read_rows,
 )
+from websauna_migrate.ledger import readable
 
 __all__ = [
     "Departed",
@@ -75,8 +76,9 @@ def dotted_names(connection: Connection, ledger: Table, tables: Iterable[str]) -
     names = {table: table.removeprefix(HISTORY_PREFIX) for table in tables}
     if names and ledger.name in list_history_tables(connection, ledger.schema):
         query = select(ledger.c.history_table, ledger.c.package).distinct()
-        for table, package in connection.execute(query.where(ledger.c.history_table.in_(names))):
-            names[table] = package
+        with readable(connection):
+            found = connection.execute(query.where(ledger.c.history_table.in_(names))).all()
+        names.update((table, package) for table, package in found if isinstance(package, str))
     return names
 
 

@@ -16,6 +16,7 @@ __all__ = [
     "BlockedByCaller",
     "ConnectionLost",
     "HistoryMoved",
+    "HistoryUnsteady",
     "InterruptedSteps",
     "NotAtomic",
     "RunStopped",
@@ -177,6 +178,18 @@ class ConnectionLost(MigrationError, RuntimeError):
         super().__init__(
             f"{problem} The run ends here, so that no step is applied twice."
             f"{earlier_steps(done)} Run the command again to go on."
+        )
+
+
+class HistoryUnsteady(MigrationError, RuntimeError):
+    """A history table holds something else whenever a step begins than when the plan was made."""
+
+    def __init__(self, step: Step) -> None:
+        self.package = step.package
+        super().__init__(
+            f'The history table of package "{step.package}" holds other rows when a step begins '
+            "than just before, time and again. Either another program writes to it all the time, "
+            "or it holds a row twice or is no table: see what is there. Nothing was changed since."
         )
 
 

@@ -3,20 +3,58 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 
 from sqlalchemy import Column, MetaData, String, Table, inspect, text
 from sqlalchemy.engine import Connection
+from sqlalchemy.exc import DBAPIError
+
+from websauna_migrate.database import hide_password, one_line
+from websauna_migrate.errors import MigrationError
+from websauna_migrate.lock_failures import says_nothing_of_a_table
 
 __all__ = [
     "HISTORY_PREFIX",
     "MAX_NAME_BYTES",
+    "HistoryTableBroken",
     "history_table_name",
     "list_history_tables",
+    "problem_of_table_name",
     "read_rows",
+    "usable",
 ]
 
 HISTORY_PREFIX = "alembic_history_"
+
+
+class HistoryTableBroken(MigrationError, RuntimeError):
+    """What should be a history table is none; ``table`` is its name."""
+
+    def __init__(self, table: str, problem: str) -> None:
+        self.table = table
+        super().__init__(
+            f'The history table "{table}" cannot be used: {problem} It has to be a table with the '
+            'text column "version_num", as Alembic makes it. Restore it, or give the package '
+            "another one with the setting websauna_migrate.version_table.PACKAGE."
+        )
+
+
+@contextmanager
+def usable(connection: Connection, table: str) -> Iterator[None]:
+    """Name the history table at which a statement fails.
+
+    :raises HistoryTableBroken: when it does, unless a lock was not to be had or the server is gone
+    """
+    try:
+        yield
+    except DBAPIError as exc:
+        if says_nothing_of_a_table(exc, connection):
+            raise
+        connection.rollback()
+        problem = hide_password(str(exc.orig), connection.engine.url)
+        raise HistoryTableBroken(table, one_line(problem)) from exc
+
 
 #: PostgreSQL allows 63 bytes, and Alembic names the table's primary key after it with "_pkc".
 MAX_NAME_BYTES = 63 - len("_pkc")
@@ -36,14 +74,43 @@ def history_table_name(package: str) -> str:
     return encoded[: MAX_NAME_BYTES - len(digest) - 1].decode(errors="ignore") + "_" + digest
 
 
-def list_history_tables(connection: Connection, schema: str | None = None) -> frozenset[str]:
-    """Return the names of all tables of a schema; one query."""
+def problem_of_table_name(name: object) -> str:
+    """Return why a history table cannot have a name, on one database or another; empty if it can.
+
+    :param name: what a registration or a setting says
+    """
+    if not isinstance(name, str):
+        return f"a name is a text, not of type {type(name).__name__}."
+    try:
+        length = len(name.encode())
+    except UnicodeEncodeError:
+        return "it has a character that cannot be written in UTF-8."
+    if "\0" in name:
+        return "it has a NUL character."
+    if length > MAX_NAME_BYTES:
+        return f"it has {length} bytes in UTF-8; no more than {MAX_NAME_BYTES} are allowed."
+    if name.lower().startswith("sqlite_"):
+        return 'SQLite keeps names that begin with "sqlite_" for itself.'
+    if name != name.rstrip():
+        # MariaDB refuses it.
+        return "it ends with a blank."
+    return ""
+
+
+def list_history_tables(
+    connection: Connection, schema: str | None = None, *, views: bool = False
+) -> frozenset[str]:
+    """Return the names of all tables of a schema; one query.
+
+    :param views: on PostgreSQL of its views too, where a table could not be made beside them
+    """
     if connection.dialect.name == "postgresql":
         # As the inspector does it, which takes longer to write the query than to run it.
         where = "n.nspname = :schema" if schema else "pg_catalog.pg_table_is_visible(c.oid)"
+        kinds = "'r', 'p', 'v', 'm', 'f'" if views else "'r', 'p'"
         query = text(
             "SELECT c.relname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n "
-            f"ON n.oid = c.relnamespace WHERE {where} AND c.relkind IN ('r', 'p') "
+            f"ON n.oid = c.relnamespace WHERE {where} AND c.relkind IN ({kinds}) "
             "AND n.nspname != 'pg_catalog'"
         )
         return frozenset(connection.scalars(query, {"schema": schema} if schema else {}))
@@ -68,7 +135,21 @@ def read_rows(
             f"SELECT {number}, version_num FROM {prefix}{quote(names[number])}"
             for number in range(start, min(start + 400, len(names)))
         )
-        for number, row in connection.exec_driver_sql(query):
+        try:
+            found = connection.exec_driver_sql(query).all()
+        except DBAPIError as exc:
+            if says_nothing_of_a_table(exc, connection):
+                raise
+            # It does not say at which table; nothing was written so far.
+            connection.rollback()
+            for name in names:
+                with usable(connection, name):
+                    connection.exec_driver_sql(f"SELECT version_num FROM {prefix}{quote(name)}")
+            raise
+        for number, row in found:
+            if not isinstance(row, str):
+                what = "an empty row." if row is None else f"a {type(row).__name__} for a text."
+                raise HistoryTableBroken(names[number], f"it has {what}")
             rows[names[number]].append(row)
     return {name: tuple(sorted(found)) for name, found in rows.items()}
 

@@ -18,7 +18,8 @@ import hashlib
 import os
 import socket
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import cached_property
@@ -41,13 +42,17 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.engine import Connection
+from sqlalchemy.exc import DBAPIError
 
+from websauna_migrate.database import hide_password, one_line
 from websauna_migrate.direct_sql import DirectStatement, prepare, psycopg2_dialect
+from websauna_migrate.errors import MigrationError
+from websauna_migrate.lock_failures import says_nothing_of_a_table
 
 if TYPE_CHECKING:
     from websauna_migrate.plan import Step
 
-__all__ = ["LEDGER_TABLE", "Ledger", "LedgerEntry", "MarkerLost", "checksum"]
+__all__ = ["LEDGER_TABLE", "Ledger", "LedgerEntry", "LedgerUnreadable", "MarkerLost", "checksum"]
 
 LEDGER_TABLE = "websauna_migrate_ledger"
 
@@ -58,6 +63,17 @@ DONE = "done"
 FAILED = "failed"
 STOPPED = "stopped"
 UNDONE = "undone"
+
+
+class LedgerUnreadable(MigrationError, RuntimeError):
+    """What has the ledger's name is no ledger, or holds rows that nobody wrote there."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(
+            f'The table "{LEDGER_TABLE}" cannot be read: {problem} Correct the row if it was '
+            "changed by hand. A table of another origin has to get another name: the ledger is "
+            "made anew then."
+        )
 
 
 class MarkerLost(Exception):
@@ -128,6 +144,9 @@ def make_table(schema: str | None) -> Table:
         Column("session", BigInteger, nullable=False),
         Column("note", String(255), nullable=False),
         schema=schema,
+        # Names are anybody's; a database in another character set refuses some.
+        mysql_charset="utf8mb4",
+        mariadb_charset="utf8mb4",
     )
 
 
@@ -324,12 +343,47 @@ class Ledger:
         return self._read(connection, self.table.c.run == newest)
 
     def _read(self, connection: Connection, *conditions: Any) -> tuple[LedgerEntry, ...]:
-        rows: Sequence[Any] = connection.execute(
-            select(self.table)
-            .where(*conditions)
-            .order_by(self.table.c.started, self.table.c.number)
-        ).all()
-        return tuple(LedgerEntry(**row._mapping) for row in rows)
+        query = select(self.table).where(*conditions)
+        with readable(connection):
+            rows: Sequence[Any] = connection.execute(
+                query.order_by(self.table.c.started, self.table.c.number)
+            ).all()
+        return tuple(entry_of(row) for row in rows)
+
+
+@contextmanager
+def readable(connection: Connection) -> Iterator[None]:
+    """Name the ledger where it cannot be read.
+
+    :raises LedgerUnreadable: if it has other columns, or values of another kind
+    """
+    try:
+        yield
+    except DBAPIError as exc:
+        if says_nothing_of_a_table(exc, connection):
+            raise
+        connection.rollback()
+        problem = hide_password(str(exc.orig), connection.engine.url)
+        raise LedgerUnreadable(one_line(problem)) from exc
+    except (TypeError, ValueError) as exc:
+        # SQLite keeps whatever it is given, and the time is read from a text.
+        raise LedgerUnreadable(one_line(str(exc))) from exc
+
+
+def entry_of(row: Any) -> LedgerEntry:
+    """Return a row of the ledger.
+
+    :raises LedgerUnreadable: if it was not written by a run
+    """
+    entry = LedgerEntry(**row._mapping)
+    texts = (entry.id, entry.run, entry.package, entry.revision, entry.outcome, entry.host)
+    if (
+        not all(isinstance(text, str) for text in texts)
+        or not isinstance(entry.started, datetime)
+        or entry.direction not in ("upgrade", "downgrade")
+    ):
+        raise LedgerUnreadable(f"the row {entry.id!r} was not written by a run.")
+    return entry
 
 
 def checksum(path: str) -> str:

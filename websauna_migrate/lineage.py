@@ -29,8 +29,9 @@ __all__ = [
     "MissingRevision",
 ]
 
-#: Alembic's own list: these characters mean something in a target.
-ILLEGAL_CHARACTERS = frozenset("@-+:")
+#: The first four, Alembic's own list, mean something in a target. Alembic puts an identifier into
+#: its statements as ``'%s'``, unescaped, where the other two would end it.
+ILLEGAL_CHARACTERS = frozenset("@-+:'\\")
 
 
 class Lineage:
@@ -58,7 +59,7 @@ class Lineage:
         for revision in sorted(revisions, key=attrgetter("id", "path")):
             if revision.id in by_id:
                 raise DuplicateRevision(by_id[revision.id], revision)
-            if not ILLEGAL_CHARACTERS.isdisjoint(revision.id):
+            if not (revision.id.isprintable() and ILLEGAL_CHARACTERS.isdisjoint(revision.id)):
                 raise IllegalRevisionId(revision)
             by_id[revision.id] = revision
             if revision.branch_labels:

@@ -32,14 +32,14 @@ class DuplicateLabel(MigrationError, ValueError):
 
 
 class IllegalRevisionId(MigrationError, ValueError):
-    """A revision identifier has a character that means something in a target."""
+    """A revision identifier has a character that means something in a target or in SQL."""
 
     def __init__(self, revision: Revision) -> None:
         self.revision = revision
         super().__init__(
             f'The identifier of revision "{revision.id}" of "{revision.package}" '
-            f'("{revision.path}") has one of the characters @ - + : in it. '
-            "Take another identifier."
+            f'("{revision.path}") has one of the characters @ - + : \' \\ in it, or one that '
+            "cannot be printed. Take another identifier."
         )
 
 

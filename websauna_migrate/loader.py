@@ -16,7 +16,7 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, unquote
+from urllib.parse import quote, unquote, urlsplit
 
 import plaster
 import plaster_pastedeploy
@@ -24,8 +24,12 @@ from paste.deploy import loadwsgi
 
 from websauna_migrate.includes import (
     REFERENCE,
+    IniError,
+    IniGlobalNotFound,
+    IniInterpolationEndless,
     IniInterpolationLoop,
     IniLoggingError,
+    IniLoggingRefused,
     IniNameNotFound,
     IniSectionAmbiguous,
     IniSectionNotFound,
@@ -51,11 +55,16 @@ def config_uri(argument: str) -> str:
     :param argument: a path, or a plaster URI with a scheme; a fragment ``#name`` and a query
         ``?option=value`` may follow either
     :returns: for a path the ``ws://`` URI of the absolute path; a URI as it is
+    :raises IniError: for a URI that cannot be read as one; name the file by its path
     """
     path, suffix = _split(argument, "#?", _is_file)
     scheme = re.match(r"[A-Za-z][A-Za-z0-9+.\-]*:(//)?", argument)
     # A relative path may begin like a URI: an existing file decides, unless there is a "://".
     if scheme and (scheme[1] or not _is_file(path)):
+        try:
+            urlsplit(argument)
+        except ValueError:
+            raise IniError(path, "is no URI", "Name the file by its path.") from None
         return argument
     # POSIX keeps two leading slashes, but in a URI a host name would follow them.
     path = "/" + os.path.normpath(Path(path).absolute()).lstrip("/")
@@ -83,13 +92,19 @@ def _decode(path: str) -> str:
     return path if _is_file(path) and not _is_file(decoded) else decoded
 
 
+#: So many options may refer to each other in a row, and so long may become what results.
+_MAX_CHAIN, _MAX_LENGTH = 100, 1_000_000
+
+
 class _Interpolation(configparser.Interpolation):
     """Replaces ``%(name)s`` and ``%%``; any other ``%`` stands for itself."""
 
     def before_get(
         self, parser: Any, section: str, option: str, value: str, defaults: Mapping[str, str]
     ) -> str:
-        return self._resolve(parser.ini, section, (option,), value, defaults)
+        if "%" not in value:
+            return value
+        return self._resolve(parser.ini, section, (option,), value, defaults, {})
 
     def _resolve(
         self,
@@ -98,8 +113,13 @@ class _Interpolation(configparser.Interpolation):
         chain: tuple[str, ...],
         text: str,
         names: Mapping[str, str],
+        known: dict[str, str],
     ) -> str:
+        """Return a text with everything replaced; ``known`` are the options resolved before."""
+        length = len(text)
+
         def replace(match: re.Match[str]) -> str:
+            nonlocal length
             name = match[1]
             if name is None:
                 return "%"
@@ -109,7 +129,13 @@ class _Interpolation(configparser.Interpolation):
             if name not in names:
                 where = section if chain[-1] in ini.items(section) else configparser.DEFAULTSECT
                 raise IniNameNotFound(place, where, chain[-1], name)
-            return self._resolve(ini, section, (*chain, name), names[name], names)
+            if name not in known and len(chain) < _MAX_CHAIN:
+                found = self._resolve(ini, section, (*chain, name), names[name], names, known)
+                known[name] = found
+            length += len(known.get(name, ""))
+            if name not in known or length > _MAX_LENGTH:
+                raise IniInterpolationEndless(place, section, chain[0])
+            return known[name]
 
         return REFERENCE.sub(replace, text)
 
@@ -227,6 +253,14 @@ class _IniLoader(loadwsgi.ConfigLoader):  # type: ignore[misc]  # PasteDeploy ha
         raise IniSectionNotFound(self.filename, f"{prefixes[0]}:{name}", known)
 
 
+def _unset(parser: MergedParser, section: str, exc: KeyError) -> IniGlobalNotFound:
+    """Return the error of the ``get name = global`` that plaster_pastedeploy could not follow."""
+    gets = [name for name in parser.options(section) if name.startswith("get ")]
+    option = next((name for name in gets if parser.get(section, name) == exc.args[0]), "get")
+    place = parser.ini.origin(section, option) or parser.ini.path
+    return IniGlobalNotFound(place, section, option)
+
+
 class Loader(plaster_pastedeploy.Loader):  # type: ignore[misc]  # plaster_pastedeploy has no types
     """Loads settings, applications, servers, filters and logging from a merged INI file.
 
@@ -256,7 +290,11 @@ class Loader(plaster_pastedeploy.Loader):  # type: ignore[misc]  # plaster_paste
         :param defaults: names to interpolate; they win over ``[DEFAULT]``
         :returns: a dictionary, empty if there is no such section
         """
-        settings = super().get_settings(section, defaults)
+        try:
+            settings = super().get_settings(section, defaults)
+        except KeyError as exc:
+            parser = self._get_parser(defaults)
+            raise _unset(parser, self._maybe_get_default_name(section), exc) from None
         if section == "pserve" and (included := read_ini(self.filepath).files[1:]):
             settings["watch_files"] = "\n".join([settings.get("watch_files", ""), *included])
         return settings
@@ -288,6 +326,7 @@ class Loader(plaster_pastedeploy.Loader):  # type: ignore[misc]  # plaster_paste
 
         :param defaults: names to interpolate; ``[DEFAULT]`` wins over them
         :raises IniLoggingError: a section or option of the configuration is missing; add it
+        :raises IniLoggingRefused: a handler or level cannot be made; correct it
         """
         parser = self._ini_loader(defaults, overwrite=False).parser
         if not parser.has_section("loggers"):
@@ -297,6 +336,10 @@ class Loader(plaster_pastedeploy.Loader):  # type: ignore[misc]  # plaster_paste
             logging.config.fileConfig(parser, disable_existing_loggers=False)
         except KeyError as exc:
             raise IniLoggingError(self.filepath, str(exc.args[0])) from exc
+        except IniError:
+            raise
+        except Exception as exc:
+            raise IniLoggingRefused(self.filepath, exc) from exc
 
     def _get_parser(self, defaults: Any = None) -> MergedParser:
         parser: MergedParser = self._ini_loader(defaults, overwrite=True).parser

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["error_number", "is_lock_failure"]
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import DBAPIError
+
+__all__ = ["error_number", "is_lock_failure", "says_nothing_of_a_table"]
 
 
 def error_number(exc: BaseException) -> int:
@@ -27,9 +30,14 @@ def is_lock_failure(exc: BaseException, kind: str) -> bool:
     if kind == "sqlite":
         name = type(original).__module__.split(".")[0]
         return name == "sqlite3" and "locked" in str(original)
-    if kind == "mysql":
+    if kind in ("mysql", "mariadb"):
         return type(original).__module__.split(".")[0] != "builtins" and error_number(exc) in (
             1205,
             1213,
         )
     return False
+
+
+def says_nothing_of_a_table(exc: DBAPIError, connection: Connection) -> bool:
+    """Tell whether a statement failed for want of a lock or of a server, whatever it was about."""
+    return exc.connection_invalidated or is_lock_failure(exc, connection.dialect.name)

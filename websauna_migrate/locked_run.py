@@ -12,16 +12,17 @@ from typing import TYPE_CHECKING, TypeVar
 from sqlalchemy.exc import DBAPIError
 
 from websauna_migrate.atomicity import require_atomic
-from websauna_migrate.database import WRITES
+from websauna_migrate.cache import Cache
+from websauna_migrate.database import WRITES, hide_password, one_line
 from websauna_migrate.execution import Attempt, StepRunner
-from websauna_migrate.failures import HistoryMoved, RunStopped, StepFailed
+from websauna_migrate.failures import HistoryMoved, HistoryUnsteady, RunStopped, StepFailed
 from websauna_migrate.ledger import STOPPED
 from websauna_migrate.lock_failures import is_lock_failure
 from websauna_migrate.plan import Plan, Step
 from websauna_migrate.results import AppliedStep, Run
 from websauna_migrate.run_context import RunContext, clean
 from websauna_migrate.run_events import RunEnded, RunStarted, StepApplied
-from websauna_migrate.trust import distrusted
+from websauna_migrate.trust import distrusted, distrusted_cache
 from websauna_migrate.waiting import Waiting, lock_problem
 
 if TYPE_CHECKING:
@@ -32,6 +33,10 @@ __all__ = ["LockedRun"]
 Applied = Mapping[str, tuple[str, ...]]
 
 T = TypeVar("T")
+
+#: How often in a row a plan is made anew, without a step in between. Nobody else who runs
+#: migrations under the lock changes a history, so that once is usual and twice is rare.
+MAX_MOVES = 5
 
 
 class LockedRun:
@@ -59,6 +64,7 @@ class LockedRun:
         error: BaseException | None = None
         steps = StepRunner(self.context)
         run = Run(self.context.run_id, self.direction)
+        moves, done = 0, 0
         try:
             while True:
                 plan = self._plan(steps)
@@ -71,6 +77,10 @@ class LockedRun:
                         self._run_steps(steps, plan)
                 except HistoryMoved:
                     clean(self.connection)
+                    moves = moves + 1 if done == len(self.done) else 1
+                    done = len(self.done)
+                    if moves > MAX_MOVES:
+                        raise HistoryUnsteady(plan.steps[0]) from None
                     continue
                 break
             self._forget_planned(steps)
@@ -138,6 +148,11 @@ class LockedRun:
             env = package.script_directory / "env.py"
             for warning in distrusted(name, [*sorted(folders), env, *sorted(files)]):
                 self.runner.tell(f"Warning: {warning}")
+        setting = self.context.settings.cache
+        folder = Cache.of(setting).folder
+        if setting is not None and folder is not None:
+            for warning in distrusted_cache(folder):
+                self.runner.tell(f"Warning: {warning}")
 
     def _written(self, steps: StepRunner, step: Step, write: Callable[[], T]) -> T:
         """Write in a transaction of its own, again while a lock is taken, as for a step.
@@ -158,16 +173,17 @@ class LockedRun:
             except DBAPIError as exc:
                 clean(self.connection)
                 if not is_lock_failure(exc, self.context.server.kind):
-                    raise
+                    problem = f"the ledger cannot be written: {one_line(str(exc.orig))}"
+                    raise self._failed(step, problem) from exc
                 waiting.attempts += 1
                 if not steps.waits.wait(step, waiting, timeouts):
-                    raise StepFailed(
-                        step,
-                        step.revision.path,
-                        lock_problem(waiting),
-                        half_done=False,
-                        done=len(self.done),
-                    ) from exc
+                    raise self._failed(step, lock_problem(waiting)) from exc
+
+    def _failed(self, step: Step, problem: str) -> StepFailed:
+        """Return the error of a step that was not begun."""
+        path, url = step.revision.path, self.connection.engine.url
+        problem = hide_password(problem, url)
+        return StepFailed(step, path, problem, half_done=False, done=len(self.done))
 
     def _run_steps(self, steps: StepRunner, plan: Plan) -> None:
         """Run each step in a transaction of its own."""

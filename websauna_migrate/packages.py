@@ -13,7 +13,7 @@ from sqlalchemy import MetaData
 from zope.interface import implementer
 
 from websauna_migrate.errors import MigrationError
-from websauna_migrate.histories import history_table_name
+from websauna_migrate.histories import history_table_name, problem_of_table_name
 from websauna_migrate.interfaces import IMigrationPackage
 from websauna_migrate.settings import Settings
 
@@ -113,6 +113,8 @@ def make_package(
         locate(name, location, folder) if location else default_script_directory(name, folder)
     )
     table = settings.version_table.get(name) or version_table or history_table_name(name)
+    if problem := problem_of_table_name(table):
+        raise RegistrationError(name, f"its history table cannot be called so: {problem}")
     return MigrationPackage(
         name,
         folder=folder,
@@ -135,7 +137,7 @@ def package_folder(name: str) -> Path:
     """
     try:
         spec = importlib.util.find_spec(name)
-    except (ImportError, AttributeError, ValueError):
+    except (ImportError, AttributeError, TypeError, ValueError):
         spec = None
     if spec is None:
         raise RegistrationError(
@@ -190,8 +192,11 @@ def default_script_directory(name: str, folder: Path) -> Path:
 def locate(name: str, location: str, folder: Path) -> Path:
     """Return the absolute path of an asset spec or path.
 
-    :raises RegistrationError: if the asset spec names a package that cannot be imported
+    :raises RegistrationError: if the asset spec names a package that cannot be imported, or the
+        location is no possible path
     """
+    if "\0" in location:
+        raise RegistrationError(name, "its script location has a NUL character.")
     package, colon, path = location.partition(":")
     if colon and not Path(location).is_absolute() and package.replace(".", "").isidentifier():
         try:
@@ -203,7 +208,12 @@ def locate(name: str, location: str, folder: Path) -> Path:
                 "imported. Write an importable package before the colon, or a path.",
             ) from None
         return (base / path).resolve()
-    given = Path(location).expanduser()
+    try:
+        given = Path(location).expanduser()
+    except RuntimeError:
+        raise RegistrationError(
+            name, f'its script location "{location}" begins with a user who has no home folder.'
+        ) from None
     return (given if given.is_absolute() else folder / given).resolve()
 
 
@@ -237,7 +247,7 @@ def resolve_dotted(name: str, dotted: str) -> Any:
     module_name, _, attribute = dotted.replace(":", ".").rpartition(".")
     try:
         return getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, AttributeError, ValueError) as exc:
+    except (ImportError, AttributeError, TypeError, ValueError) as exc:
         raise RegistrationError(
             name, f'metadata="{dotted}" cannot be resolved: {type(exc).__name__}: {exc}'
         ) from exc

@@ -144,7 +144,9 @@ def settle(
     if rows is not None:
         wanted = rows_settled(entry, lineage, rows, applied=shall_be_applied)
         if wanted != frozenset(rows):
-            write_rows(connection, entry.history_table, schema, tuple(sorted(wanted)))
+            # Not the table that the ledger's row names: anybody may have written that.
+            table = snapshot.packages[entry.package].history_table
+            write_rows(connection, table, schema, tuple(sorted(wanted)))
     elif action != "undone":
         raise CannotRepair(
             entry, "the package is not registered any more. Install it again, or use --undone."

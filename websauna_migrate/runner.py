@@ -25,7 +25,7 @@ from websauna_migrate.failures import (
     StepFailed,
 )
 from websauna_migrate.histories import list_history_tables, read_rows
-from websauna_migrate.ledger import LEDGER_TABLE, Ledger, LedgerEntry, checksum
+from websauna_migrate.ledger import LEDGER_TABLE, Ledger, LedgerEntry, LedgerUnreadable, checksum
 from websauna_migrate.lock_failures import is_lock_failure
 from websauna_migrate.locked_run import LockedRun
 from websauna_migrate.locks import RunLock, make_lock, take
@@ -86,7 +86,7 @@ class Runner:
 
     def read(self, connection: Connection) -> tuple[Applied, bool]:
         """Return the rows of every registered package's history table, and if there is a ledger."""
-        existing = list_history_tables(connection, self.schema)
+        existing = list_history_tables(connection, self.schema, views=True)
         tables = {
             name: environment.package.history_table
             for name, environment in self.environments.items()
@@ -183,7 +183,8 @@ class Runner:
         try:
             entries = self.ledger.run_of(connection)
             connection.rollback()
-        except DBAPIError:
+        except (DBAPIError, LedgerUnreadable):
+            # The run in progress may be about to make the table.
             clean(connection)
             return ""
         # Rows of another session are those of a run before.

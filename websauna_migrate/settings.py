@@ -74,7 +74,7 @@ class Settings:
     :ivar limits: the four of locks and statements for single packages, by package and name
     """
 
-    url: URL | None = None
+    url: URL | None = field(default=None, repr=False)
     engine_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
     version_table_schema: str | None = None
     package: str | None = None
@@ -166,14 +166,25 @@ def parse_url(key: str, value: Any) -> URL:
     """Return a database URL from a setting; a message about it never shows the value."""
     if isinstance(value, URL):
         return value
+    text = str(value).strip()
     try:
-        return make_url(str(value).strip())
+        url = make_url(text)
+        # It raises for a dialect that cannot be the name of one.
+        is_file = url.get_backend_name() == "sqlite" and not (url.host or url.username)
     except (ArgumentError, ValueError):
         raise SettingError(
             key,
             "it is no database URL. Write dialect://user:password@host:port/database, with "
             "special characters of the password percent-encoded.",
         ) from None
+    if text.count("@") > 1 and not is_file:
+        # The end of a password in which it was not escaped would count as the host, and be shown.
+        raise SettingError(
+            key,
+            'it has an "@" besides the one between password and host. Write each other one as '
+            "%40, percent-encoded.",
+        )
+    return url
 
 
 def unknown_setting(name: str) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import MetaData, Table, delete, insert, inspect
 from sqlalchemy.engine import Connection
 
-from websauna_migrate.histories import version_table
+from websauna_migrate.histories import usable, version_table
 
 if TYPE_CHECKING:
     from alembic.runtime.migration import MigrationContext
@@ -22,16 +22,18 @@ def write_rows(
     """Let a history table hold exactly these rows, in the current transaction.
 
     :param rows: the identifiers; the table is created if need be. ``None`` drops the table.
+    :raises HistoryTableBroken: if something else has its name
     """
-    if rows is None:
-        Table(name, MetaData(), schema=schema).drop(connection, checkfirst=True)
-        return
-    table = version_table(name, schema)
-    if not inspect(connection).has_table(name, schema=schema):
-        create_history_table(connection, name, schema)
-    connection.execute(delete(table))
-    if rows:
-        connection.execute(insert(table), [{"version_num": row} for row in sorted(rows)])
+    with usable(connection, name):
+        if rows is None:
+            Table(name, MetaData(), schema=schema).drop(connection, checkfirst=True)
+            return
+        table = version_table(name, schema)
+        if not inspect(connection).has_table(name, schema=schema):
+            create_history_table(connection, name, schema)
+        connection.execute(delete(table))
+        if rows:
+            connection.execute(insert(table), [{"version_num": row} for row in sorted(rows)])
 
 
 def create_history_table(connection: Connection, name: str, schema: str | None) -> None:

@@ -3,32 +3,72 @@
 from __future__ import annotations
 
 import os
+import pwd
 import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-__all__ = ["distrusted"]
+__all__ = ["distrusted", "distrusted_cache"]
 
 
 def distrusted(package: str, paths: Iterable[Path]) -> Iterator[str]:
     """Yield a warning for a package whose scripts others may write to, at most one.
 
+    A folder in which others may write lets them exchange what is below it, unless it is sticky, as
+    ``/tmp`` is. So the folders above are looked at as well, up to the root.
+
     :param paths: its script directory, and the folders and files in it that are going to be used
     """
-    me = os.geteuid()
-    for path in paths:
-        try:
-            status = path.stat()
-        except OSError:
-            continue
-        if status.st_mode & stat.S_IWOTH:
-            who = "every user of this machine may write to it"
-        elif status.st_uid not in (0, me):
-            who = f"it belongs to another user (uid {status.st_uid})"
-        else:
-            continue
+    given = [path.resolve() for path in paths]
+    above = {parent for path in given for parent in path.parents} - set(given)
+    for path in [*given, *sorted(above)]:
+        if who := others(path, is_above=path in above):
+            yield (
+                f'The scripts of package "{package}" may be changed by others: "{path}", {who}. '
+                "Whoever changes a script decides what this run does to the database."
+            )
+            return
+
+
+def distrusted_cache(folder: Path) -> Iterator[str]:
+    """Yield a warning for a cache folder that a setting names and others may write to."""
+    if who := others(folder.resolve()):
         yield (
-            f'The scripts of package "{package}" may be changed by others: "{path}", {who}. '
-            "Whoever changes a script decides what this run does to the database."
+            f'The folder "{folder}" of the setting websauna_migrate.cache may be changed by '
+            f"others: {who}. What is in it is not used, so that each command reads all scripts."
         )
-        return
+
+
+def others(path: Path, *, is_above: bool = False) -> str:
+    """Return who else may write to a file or folder, in words; empty if nobody does.
+
+    :param is_above: whether it is a folder above the scripts, where being sticky is enough
+    """
+    try:
+        status = path.stat()
+    except OSError:
+        return ""
+    if is_above and status.st_mode & stat.S_ISVTX:
+        return ""
+    if status.st_mode & stat.S_IWOTH:
+        return "every user of this machine may write to it"
+    if status.st_uid not in (0, os.geteuid()):
+        return f"it belongs to another user (uid {status.st_uid})"
+    if status.st_mode & stat.S_IWGRP and not is_private_group(status.st_gid, status.st_uid):
+        return f"the group {status.st_gid} may write to it"
+    return ""
+
+
+def is_private_group(group: int, owner: int) -> bool:
+    """Tell whether a group is the owner's own, as many systems make one for each user.
+
+    It has the number of the user, or is the user's primary group and bears the same name.
+    """
+    if group in (0, owner):
+        return True
+    import grp
+
+    try:
+        return pwd.getpwuid(owner).pw_name == grp.getgrgid(group).gr_name
+    except KeyError:
+        return False

@@ -7,14 +7,17 @@ import functools
 import logging
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import plaster
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
 
+from websauna_migrate.database import hide_password
 from websauna_migrate.errors import MigrationError
 from websauna_migrate.interfaces import IMigrationService
 from websauna_migrate.loader import SCHEME, Loader, config_uri
@@ -48,12 +51,18 @@ class ApplicationFailed(MigrationError, RuntimeError):
     :ivar factory: what the INI file says the application is made by
     """
 
-    def __init__(self, ini: str, factory: str, error: BaseException) -> None:
+    def __init__(
+        self, ini: str, factory: str, error: BaseException, urls: Iterable[str] = ()
+    ) -> None:
+        """Quote the traceback, without the passwords of database URLs that the INI file has."""
         self.ini = ini
         self.factory = factory
+        words = own_traceback(error)
+        for text in urls:
+            words = hide_url(words, text)
         super().__init__(
             f'The application "{factory}" of "{ini}" did not start: {type(error).__name__}.\n\n'
-            + own_traceback(error)
+            + words
         )
 
 
@@ -135,13 +144,20 @@ class Application:
             known = getattr(exc, "evalue", None)
             if isinstance(known, MigrationError):
                 raise known from exc
-            raise ApplicationFailed(self.ini, self.factory, exc) from exc
+            raise ApplicationFailed(self.ini, self.factory, exc, self._urls()) from exc
         try:
             if env["registry"].queryUtility(IMigrationService) is None:
                 raise ServiceMissing(self.ini, self.factory)
             yield env
         finally:
             env["closer"]()
+
+    def _urls(self) -> list[str]:
+        """Return the options of all sections that may be a database's URL."""
+        with contextlib.suppress(MigrationError, OSError, LookupError, ValueError):
+            sections = self.sections().values()
+            return [text for options in sections for text in options.values() if "://" in text]
+        return []
 
     @functools.cached_property
     def _loader(self) -> Any:
@@ -150,6 +166,14 @@ class Application:
         if uri.scheme == SCHEME:
             return Loader(uri)
         return plaster.get_loader(uri, protocols=["wsgi"])
+
+
+def hide_url(words: str, text: str) -> str:
+    """Return words without the passwords of a URL; all of one that cannot be read is hidden."""
+    try:
+        return hide_password(words, make_url(text.strip()))
+    except (ArgumentError, ValueError):
+        return words.replace(text, "***")
 
 
 def own_traceback(error: BaseException) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from websauna_migrate.database import safe_url
 from websauna_migrate.errors import MigrationError, UsageError
 from websauna_migrate.failures import INTERRUPTED
 from websauna_migrate.interfaces import IMigrationService
@@ -110,7 +111,7 @@ def current(call: Call) -> int:
                 call.service.entries(
                     revision for state in states for revision in (*state.applied, *state.implied)
                 ),
-                url=call.service.url.render_as_string(hide_password=True),
+                url=safe_url(call.service.url),
                 verbose=call.options.verbose,
                 several=call.several,
             )
