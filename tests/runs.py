@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -123,6 +124,7 @@ def fork(work: Callable[[], int | None]) -> int:
     if pid:
         return pid
     status = 99
+    errors = os.dup(2)
     try:
         # The parent's output is not the child's to write to.
         null = os.open(os.devnull, os.O_RDWR)
@@ -133,6 +135,9 @@ def fork(work: Callable[[], int | None]) -> int:
         status = exc.code if isinstance(exc.code, int) else 1
     except BaseException as exc:
         status = getattr(exc, "exit_code", 98)
+        if status == 98:
+            # Nobody expects it, so a test that fails should show it.
+            os.write(errors, traceback.format_exc().encode())
     finally:
         os._exit(status)
 
