@@ -86,12 +86,13 @@ class Bench:
             words = [verb, "heads"] if verb == "upgrade" else [verb]
             program = str(PROGRAMS / "alembic_process.py")
             commands = [[python, program, "-c", ini, *words] for ini in inis]
-        return Contender(f"Alembic {verb}, {'a loop' if loop else 'processes'}", commands)
+        name = f"Alembic {verb}, {'a loop' if loop else 'processes'}"
+        return Contender(name, commands, once=not loop and len(inis) > 1)
 
     def django(self, work: Workload, *words: str, project: Path | None = None) -> Contender:
         python = environment_of("django", self.peers)
         manage = project or django_project(work, django_database(work.url))
-        return Contender(f"Django {' '.join(words)}", [[python, str(manage), *words]])
+        return Contender(f"Django {' '.join(words)}", [[python, str(manage), *words]], once=True)
 
     def flask(self, work: Workload, *words: str) -> Contender:
         python = environment_of("flask", self.peers)

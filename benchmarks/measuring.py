@@ -34,12 +34,14 @@ class Contender:
 
     :ivar commands: argument lists, run one after the other
     :ivar prepare: called before, outside of the time
+    :ivar once: takes so long that it is run once, without a warm-up
     """
 
     name: str
     commands: Sequence[Sequence[str]]
     environment: Mapping[str, str] = field(default_factory=dict)
     prepare: Callable[[], None] | None = None
+    once: bool = False
 
 
 def run(contender: Contender, sample: Sample | None) -> None:
@@ -76,5 +78,7 @@ def measure(
     samples = {contender.name: Sample() for contender in contenders}
     for number in range(-1 if warm else 0, rounds):
         for contender in contenders:
+            if contender.once and number != 0:
+                continue
             run(contender, None if number < 0 else samples[contender.name])
     return samples

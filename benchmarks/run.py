@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from bench import (
@@ -143,11 +144,11 @@ def empty(bench: Bench) -> None:
             bench.django(work, "migrate", "-v0"),
         ]
         fresh = [
-            Contender(c.name, c.commands, c.environment, lambda: empty_database(url))  # noqa: B023
+            replace(c, prepare=lambda: empty_database(url), once=False)  # noqa: B023
             for c in contenders
         ]
         time.sleep(3)
-        samples = measure(fresh, bench.rounds(3), warm=bench.quick)
+        samples = measure(fresh, bench.rounds(2), warm=False)
         bench.report.section(f"Upgrade from empty, 20 packages with {per} revisions each, {title}")
         say(bench.report, samples, "driver alone", "wall")
         wall = {name: sample.median("wall") for name, sample in samples.items()}
@@ -193,7 +194,7 @@ def growth(bench: Bench) -> None:
                 contenders.append(bench.ours(work, verb, name=f"{verb}, {name}"))
                 boots[f"{verb}, {name}"] = f"boot, {name}"
         time.sleep(3)
-        samples = measure(contenders, bench.rounds(3))
+        samples = measure(contenders, bench.rounds(2))
         for name, boot in boots.items():
             seconds = max(samples[name].median() - samples[boot].median(), 0.001)
             lines.setdefault(name, []).append((size, seconds))
