@@ -232,7 +232,7 @@ def introduction(server: str) -> str:
         f"Measured by ``make bench`` on {machine(f'PostgreSQL {server}')} PostgreSQL has its own "
         "defaults: a commit is on the disk before it is told. Contenders run in turn; each figure "
         "is the median of whole processes, ± half of what lies between the fastest and the slowest "
-        "round. Read the ratios within a table, not the seconds."
+        "round; what takes longest runs once. Read the ratios within a table, not the seconds."
     )
 
 
