@@ -28,6 +28,7 @@ from websauna_migrate.alembic_internals import (
     ProxiedEnvironment,
     RowWriter,
     comparator_modules,
+    compares_types_alone,
     in_batch,
     matched_by,
     render_column,
@@ -254,3 +255,13 @@ def test_a_context_runs_steps_as_ours_does() -> None:
     assert inspect.signature(HeadMaintainer._update_version) == inspect.signature(
         RowWriter._update_version
     )
+
+
+def test_types_alone_are_compared_by_alembics_own_comparison() -> None:
+    def impl_of(name: str) -> Any:
+        return MigrationContext.configure(dialect_name=name).impl
+
+    assert compares_types_alone(impl_of("postgresql").compare_type)
+    own = impl_of("postgresql")
+    own.compare_type = lambda inspected, model: False
+    assert not compares_types_alone(own.compare_type)

@@ -51,6 +51,7 @@ __all__ = [
     "ProxiedEnvironment",
     "RowWriter",
     "comparator_modules",
+    "compares_types_alone",
     "in_batch",
     "planned_step",
     "render_column",
@@ -331,6 +332,20 @@ def comparator_modules(autogen_context: AutogenContext) -> set[str]:
         for functions in autogen_context.comparators._registry.values()
         for function, _ in functions
     }
+
+
+def compares_types_alone(compare_type: Any) -> bool:
+    """Tell whether a comparison of two columns' types looks at nothing but the types.
+
+    Alembic's own does, by how they are written; an implementation of a database may override it.
+    """
+    function = getattr(compare_type, "__func__", None)
+    impl: Any = type(getattr(compare_type, "__self__", None))
+    return (
+        function is DefaultImpl.compare_type
+        and impl._tokenize_column_type is DefaultImpl._tokenize_column_type
+        and impl.__module__.startswith("alembic.")
+    )
 
 
 class Matcher(Protocol):

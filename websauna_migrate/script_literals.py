@@ -161,14 +161,25 @@ def _read_lines(source: bytes) -> dict[str, object] | None:
             name = assignment[1]
             if simple is not None and name not in NAMES:
                 value = None
-            elif assignment[2][:1] in ("(", "[", "{"):
-                value = _literal(_up_to_bracket(line, lines)[assignment.start(2) :])
             else:
-                value = _literal(assignment[2])
+                value = _value(name, _up_to_bracket(line, lines)[assignment.start(2) :])
         if not name.isascii() or name.startswith("__") or name in values:
             return None
         values[name] = value
     return values
+
+
+def _value(name: str, text: str) -> object:
+    """Return the value of a name; ``None`` where the name says nothing of the revision.
+
+    :raises _Unknown: if the text cannot be told, or binds names itself
+    """
+    expression = ast.parse(text, mode="eval").body
+    if name in NAMES:
+        return _literal_of(expression)
+    if any(_bound(expression)):
+        raise _Unknown
+    return None
 
 
 def _imports_nothing_of_note(line: str, lines: Iterator[str]) -> bool:
@@ -315,10 +326,6 @@ def _bound(node: ast.AST) -> Iterator[str]:
         raise _Unknown
     for child in ast.iter_child_nodes(node):
         yield from _bound(child)
-
-
-def _literal(text: str) -> object:
-    return _literal_of(ast.parse(text, mode="eval").body)
 
 
 def _literal_of(node: ast.expr) -> object:

@@ -126,7 +126,9 @@ class Comparison:
                 for table, schema in self.schemas(self.owned.tables).items()
                 if (schema, str(table.name)) not in known
             )
-            self.context.inspector = self.reflection.inspector(self.renaming.renames, known)
+            # Alembic asks of each table that is listed whether it is the package's.
+            listed = self.owned.keys - known
+            self.context.inspector = self.reflection.inspector(self.renaming.renames, listed)
 
     def keep(self, equal: Iterable[Table]) -> None:
         """Remember tables that were compared in full and have no difference."""

@@ -60,9 +60,11 @@ class ReflectedTraits:
         if kind in PLAIN:
             return value
         if kind is dict:
-            return [(key, self.of(one)) for key, one in value.items()]
+            return [
+                (key, one if type(one) in PLAIN else self.of(one)) for key, one in value.items()
+            ]
         if kind is list:
-            return [self.of(one) for one in value]
+            return [one if type(one) in PLAIN else self.of(one) for one in value]
         if isinstance(value, TypeEngine):
             return self.type(value)
         return plain(value)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import Column
 from sqlalchemy.engine import Connection
 from sqlalchemy.schema import DefaultClause
+from sqlalchemy.types import TypeEngine
 
+from websauna_migrate.alembic_internals import compares_types_alone
 from websauna_migrate.autogenerate.shadow import Shadows
 from websauna_migrate.sqlalchemy_internals import ddl_compiler
 
@@ -21,13 +24,24 @@ class Matching:
     def __init__(self, connection: Connection, shadows: Shadows) -> None:
         self.connection = connection
         self.shadows = shadows
+        # Pairs of types that Alembic found to be the same.
+        self._same: set[Any] = set()
 
     def types_differ(self, original: Any, inspected: Column[Any], model: Column[Any]) -> bool:
         """Tell whether a column's type is another one.
 
         :param original: Alembic's own comparison of two columns
         """
+        pair = None
+        if compares_types_alone(original):
+            pair = hashable(inspected.type), hashable(model.type)
+            if None in pair:
+                pair = None
+            elif pair in self._same:
+                return False
         if not original(inspected, model):
+            if pair is not None:
+                self._same.add(pair)
             return False
         shadow = self.shadows.of(model.table)
         column = shadow.columns.get(model.name) if shadow else None
@@ -84,6 +98,24 @@ def normal_default(text: str | None) -> str | None:
     return None if normal == "null" else normal
 
 
+def hashable(type_: TypeEngine[Any]) -> Any:
+    """Return a type's class and state, ``None`` if that cannot be hashed.
+
+    Two types of the same class and state are written in the same way.
+    """
+    state = vars(type_)
+    if not state:
+        return type(type_)
+    found = (type(type_), *state, *state.values(), *map(type, state.values()))
+    try:
+        hash(found)
+    except TypeError:
+        # A list of values, or a variant for another database.
+        return None
+    return found
+
+
+@lru_cache(maxsize=4096)
 def normal_sql(text: str) -> str:
     """Return SQL without what has no meaning: spaces, outer brackets, case outside of strings."""
     parts = re.split(r"('(?:[^']|'')*')", text)

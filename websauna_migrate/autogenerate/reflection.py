@@ -38,6 +38,9 @@ KINDS = (
     "table_options",
 )
 
+#: Collections in what is reflected.
+CHANGEABLE = (list, dict, set)
+
 NEXT_VALUE = re.compile(r"nextval\('(.+?)'::regclass\)")
 
 #: What Alembic asks about one sequence at a time. A sequence is named as PostgreSQL names it where
@@ -186,16 +189,16 @@ class Reflection:
                 indexes += sqlite_expression_indexes(self.connection, table)
         return found
 
-    def inspector(self, renames: Renames, without: Collection[Key] = ()) -> Inspector:
+    def inspector(self, renames: Renames, listed: Collection[Key] | None = None) -> Inspector:
         """Return an inspector that answers from here, as if ``renames`` had been made already.
 
-        :param without: tables that it does not list
+        :param listed: the tables that it lists where they exist; ``None`` for all
         """
         inspector = inspect(self.connection)
         inspector.get_table_names = lambda schema=None, **kw: sorted(  # type: ignore[method-assign]
             renames.new_table(schema, name)
             for name in self.table_names(schema)
-            if (schema, name) not in without
+            if listed is None or (schema, name) in listed
         )
         for kind in KINDS:
             original: Callable[..., Any] = getattr(inspector, f"get_{kind}")
@@ -251,7 +254,10 @@ def duplicate(facts: Any) -> Any:
     Types are shared: they hold no state of a table.
     """
     if isinstance(facts, list):
-        return [duplicate(one) for one in facts]
+        return [duplicate(one) if isinstance(one, CHANGEABLE) else one for one in facts]
     if isinstance(facts, dict):
-        return {key: duplicate(value) for key, value in facts.items()}
+        return {
+            key: duplicate(value) if isinstance(value, CHANGEABLE) else value
+            for key, value in facts.items()
+        }
     return copy.copy(facts) if isinstance(facts, set) else facts

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from websauna_migrate.scripts.collecting import collecting_seldom
 from websauna_migrate.scripts.invocation import bootstrap, execute, run_options
 from websauna_migrate.scripts.quick import quick_options
 
@@ -27,6 +28,12 @@ def __getattr__(name: str) -> Any:
 def main(argv: Sequence[str] | None = None) -> int | None:
     """Run ``ws-alembic``; the exit status is returned."""
     arguments = sys.argv[1:] if argv is None else argv
+    with collecting_seldom():
+        return run(arguments)
+
+
+def run(arguments: Sequence[str]) -> int | None:
+    """Run a command line."""
     options = quick_options(arguments)
     if options is not None:
         return run_options(options, lambda parsed, output: execute(parsed, output, bootstrap))

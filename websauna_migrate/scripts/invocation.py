@@ -18,6 +18,7 @@ from sqlalchemy.exc import DBAPIError
 from websauna_migrate.errors import MigrationError, UsageError
 from websauna_migrate.interfaces import IMigrationService
 from websauna_migrate.scripts.application import Application
+from websauna_migrate.scripts.collecting import keep_until_exit
 from websauna_migrate.scripts.main import console_script
 from websauna_migrate.scripts.output import Output, reserve_stdout
 from websauna_migrate.scripts.progress import Progress
@@ -34,6 +35,9 @@ DEFAULT_CONFIG = "development.ini"
 
 #: Its section with Alembic's own options, which need not be there.
 DEFAULT_SECTION = "alembic"
+
+#: Commands that run revision scripts, which may do anything.
+RUNNING = frozenset({"upgrade", "downgrade"})
 
 
 def bootstrap(uri: str) -> Mapping[str, Any]:
@@ -66,6 +70,8 @@ def execute(options: Namespace, output: Output, boot: Callable[[str], Mapping[st
     verb = VERBS.get(options.verb)
     if verb is None:
         raise UsageError(f'ws-alembic does not have Alembic\'s command "{options.verb}" yet.')
+    if options.verb not in RUNNING:
+        keep_until_exit()
     asked = parse_packages_argument(options.x or ())
     application = Application.of(config_argument(options), boot)
     application.set_up_logging(quiet=options.quiet)
