@@ -50,6 +50,7 @@ def test_the_wheel_says_what_it_is_and_what_it_needs(wheel):
     assert "\nRequires-Python: >=3.10\n" in metadata
     assert "\nLicense: MIT\n" in metadata
     assert sorted(re.findall(r"Provides-Extra: (.*)", metadata)) == [
+        "docs",
         "lint",
         "mysql",
         "postgresql",

@@ -36,8 +36,8 @@ DEFAULT_CONFIG = "development.ini"
 #: Its section with Alembic's own options, which need not be there.
 DEFAULT_SECTION = "alembic"
 
-#: Commands that run revision scripts, which may do anything.
-RUNNING = frozenset({"upgrade", "downgrade"})
+#: Commands that change no database. Where one is changed, the program ends as Python does.
+LOOKING = frozenset("branches check current heads history lint plan revision show status".split())
 
 
 def bootstrap(uri: str) -> Mapping[str, Any]:
@@ -70,7 +70,7 @@ def execute(options: Namespace, output: Output, boot: Callable[[str], Mapping[st
     verb = VERBS.get(options.verb)
     if verb is None:
         raise UsageError(f'ws-alembic does not have Alembic\'s command "{options.verb}" yet.')
-    if options.verb not in RUNNING:
+    if options.verb in LOOKING:
         keep_until_exit()
     asked = parse_packages_argument(options.x or ())
     application = Application.of(config_argument(options), boot)
