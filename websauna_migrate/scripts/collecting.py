@@ -32,7 +32,7 @@ def collecting_seldom() -> Iterator[None]:
 def keep_until_exit() -> None:
     """Leave to the operating system what is in cycles when the interpreter ends.
 
-    This is for commands that change no database: finalizers of objects in cycles are not called then.
+    This is for commands that change no database: no finalizer of an object in a cycle is called.
     """
     # The first to be registered is the last to be called, and one time is enough.
     atexit.unregister(gc.freeze)

@@ -37,7 +37,12 @@ DEFAULT_CONFIG = "development.ini"
 DEFAULT_SECTION = "alembic"
 
 #: Commands that change no database. Where one is changed, the program ends as Python does.
-LOOKING = frozenset("branches check current heads history lint plan revision show status".split())
+LOOKING = frozenset(
+    {
+        *("branches", "check", "current", "heads", "history"),
+        *("lint", "plan", "revision", "show", "status"),
+    }
+)
 
 
 def bootstrap(uri: str) -> Mapping[str, Any]:
