@@ -350,6 +350,48 @@ class Chaos:
             )
 
     def restarted(self) -> None:
+        """Let the server crash and recover during a run."""
+        script = SCRIPTS["DDL"] + "; " + SCRIPTS["data"] + '; op.execute("SELECT pg_sleep(0.02)")'
+        bad: list[str] = []
+        statuses = Counter[int]()
+        with self.application(script) as workshop:
+            for _ in range(self.rounds):
+                url = self.postgresql().create_database()
+                execute(url, "CREATE TABLE journal (id INTEGER)")
+                service = workshop.service(url, lock_wait="60")
+                victim = engine_of(url).connect()
+                process = victim.exec_driver_sql("SELECT pg_backend_pid()").scalar_one()
+                pid = fork(lambda s=service: s.upgrade() and 0)
+                time.sleep(random.uniform(0.1, 0.6))
+                # The server ends all sessions then, and recovers from its log.
+                os.kill(process, signal.SIGKILL)
+                statuses[exit_status(pid)] += 1
+                victim.invalidate()
+                victim.close()
+                self.wait_for(url)
+                service.upgrade()
+                bad += self.wrong(url, "data")
+        self.line(
+            f"{self.rounds} x crash and restart of the server during a run",
+            "0 inconsistent, re-run clean",
+            f"{len(bad)} inconsistent, first run exit {dict(statuses)}"
+            + (f" {bad[:2]}" if bad else ""),
+            not bad,
+        )
+
+    def wait_for(self, url: str) -> None:
+        """Wait until a server that recovers takes connections again."""
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                rows(url, "SELECT 1")
+                return
+            except sa.exc.DBAPIError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
+
+    def failed_over(self) -> None:
         """Lose the server during a run, and fail over to a promoted standby."""
         script = SCRIPTS["DDL"] + "; " + SCRIPTS["data"] + '; op.execute("SELECT pg_sleep(0.02)")'
         bad = []
@@ -527,6 +569,7 @@ SCENARIOS = (
     "killed_half",
     "killed_racing",
     "restarted",
+    "failed_over",
     "queue",
     "orphans",
     "galera",

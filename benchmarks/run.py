@@ -144,11 +144,11 @@ def empty(bench: Bench) -> None:
             bench.django(work, "migrate", "-v0"),
         ]
         fresh = [
-            replace(c, prepare=lambda: empty_database(url), once=False)  # noqa: B023
+            replace(c, prepare=lambda: empty_database(url))  # noqa: B023
             for c in contenders
         ]
         time.sleep(3)
-        samples = measure(fresh, bench.rounds(2), warm=False)
+        samples = measure(fresh, bench.rounds(3))
         bench.report.section(f"Upgrade from empty, 20 packages with {per} revisions each, {title}")
         say(bench.report, samples, "driver alone", "wall")
         wall = {name: sample.median("wall") for name, sample in samples.items()}

@@ -235,7 +235,7 @@ def test_loading_the_command_line_loads_no_more_than_alembic_does() -> None:
 import sys
 import alembic.config
 before = set(sys.modules)
-import websauna_migrate.scripts.alembic
+import websauna_migrate.scripts.alembic, websauna_migrate.scripts.command_line
 print(sorted({name.partition(".")[0] for name in set(sys.modules) - before}))
 """
     done = subprocess.run(

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from websauna_migrate.scripts.collecting import collecting_seldom
-from websauna_migrate.scripts.invocation import bootstrap, execute, run_options
-from websauna_migrate.scripts.quick import quick_options
 
 if TYPE_CHECKING:
     from websauna_migrate.scripts.command_line import CommandLine
@@ -34,6 +32,10 @@ def main(argv: Sequence[str] | None = None) -> int | None:
 
 def run(arguments: Sequence[str]) -> int | None:
     """Run a command line."""
+    # Here, because imports make objects that the collector would look through.
+    from websauna_migrate.scripts.invocation import bootstrap, execute, run_options
+    from websauna_migrate.scripts.quick import quick_options
+
     options = quick_options(arguments)
     if options is not None:
         return run_options(options, lambda parsed, output: execute(parsed, output, bootstrap))
