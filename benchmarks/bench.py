@@ -18,6 +18,7 @@ from report import Report
 from workloads import Workload
 
 __all__ = [
+    "DURABLE",
     "PROGRAMS",
     "REPOSITORY",
     "Bench",
@@ -33,6 +34,15 @@ __all__ = [
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 PROGRAMS = Path(__file__).resolve().parent / "programs"
+
+#: PostgreSQL as it comes: unlike the tests' server it does not forget what it was told.
+DURABLE = {
+    "fsync": "on",
+    "synchronous_commit": "on",
+    "full_page_writes": "on",
+    "autovacuum": "on",
+    "shared_buffers": "128MB",
+}
 
 Verdict = tuple[str, str, bool]
 

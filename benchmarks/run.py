@@ -1,6 +1,7 @@
 """Measure everything, and write ``docs/benchmarks.rst``: ``python benchmarks/run.py [--quick]``.
 
-``--only NAME`` measures one part and prints it, and leaves the page alone.
+``--only NAME`` measures one part and prints it, and leaves the page alone; ``--write`` makes a page
+of these parts alone.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bench import (
+    DURABLE,
     PROGRAMS,
     REPOSITORY,
     Bench,
@@ -148,7 +150,7 @@ def empty(bench: Bench) -> None:
             for c in contenders
         ]
         time.sleep(3)
-        samples = measure(fresh, bench.rounds(3))
+        samples = measure(fresh, bench.rounds(2))
         bench.report.section(f"Upgrade from empty, 20 packages with {per} revisions each, {title}")
         say(bench.report, samples, "driver alone", "wall")
         wall = {name: sample.median("wall") for name, sample in samples.items()}
@@ -240,13 +242,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="small workloads, two rounds")
     parser.add_argument("--only", choices=PARTS, action="append", help="measure this part")
+    parser.add_argument("--write", action="store_true", help="write the page of --only too")
     parser.add_argument("--peers", type=Path, default=REPOSITORY / "build" / "bench")
     options = parser.parse_args(argv)
     from databases import start_postgresql
 
-    # As it comes: unlike the tests', this server does not forget what it was told.
-    durable = dict.fromkeys(("fsync", "synchronous_commit", "full_page_writes", "autovacuum"), "on")
-    server = start_postgresql({**durable, "shared_buffers": "128MB"})
+    server = start_postgresql(DURABLE)
     url = server.create_database().replace("postgresql:", "postgresql+psycopg2:", 1)
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         report = Report("Benchmarks", introduction(server.version))
@@ -254,7 +255,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         for name in options.only or PARTS:
             print(name)
             PARTS[name](bench)
-        if options.only:
+        if options.only and not options.write:
             print("\n".join(report.parts))
         else:
             report.write(REPOSITORY / "docs" / "benchmarks.rst")
