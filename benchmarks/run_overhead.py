@@ -151,6 +151,7 @@ def main() -> int:
     parser.add_argument("--revisions", type=int, default=100)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--profile", action="store_true")
+    parser.add_argument("--only", choices=("postgresql", "sqlite"))
     options = parser.parse_args()
     size = options.packages, options.revisions
     server = start_postgresql(DURABLE)
@@ -167,6 +168,8 @@ def main() -> int:
                 "sqlite": lambda: f"sqlite:///{root / f'{next(numbers)}.sqlite'}",
             }
             for name, create in databases.items():
+                if options.only not in (None, name):
+                    continue
                 figures: dict[str, list[float]] = {"raw": [], "bare": [], "full": []}
                 for _ in range(options.rounds):
                     figures["raw"].append(measure(partial(raw, create(), *size)))
