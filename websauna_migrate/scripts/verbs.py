@@ -17,6 +17,7 @@ from websauna_migrate.failures import INTERRUPTED
 from websauna_migrate.interfaces import IMigrationService
 from websauna_migrate.results import CreatedScript, Run
 from websauna_migrate.scripts import linting, render, render_history, render_runs
+from websauna_migrate.scripts.collecting import keep_until_exit
 from websauna_migrate.scripts.output import Output
 from websauna_migrate.scripts.signals import stop_signals
 
@@ -290,6 +291,8 @@ def upgrade(call: Call) -> None:
             fail_on_lint=options.fail_on_lint,
             **run_options(options),
         )
+    if not run.steps:
+        keep_until_exit()
     newest = options.revision in ("head", "heads")
     sum_up_run(call, run, render.render_run(run, call.packages, newest=newest))
 
