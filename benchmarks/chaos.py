@@ -24,6 +24,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
 import sqlalchemy as sa
+from bench import DURABLE
 from report import Report, machine
 from sqlalchemy.engine import make_url
 
@@ -354,9 +355,12 @@ class Chaos:
         script = SCRIPTS["DDL"] + "; " + SCRIPTS["data"] + '; op.execute("SELECT pg_sleep(0.02)")'
         bad: list[str] = []
         statuses = Counter[int]()
+        # The tests' server would forget commits in a crash, as it was told to.
+        server = start_postgresql(DURABLE)
+        self.stack.callback(server.stop)
         with self.application(script) as workshop:
             for _ in range(self.rounds):
-                url = self.postgresql().create_database()
+                url = server.create_database()
                 execute(url, "CREATE TABLE journal (id INTEGER)")
                 service = workshop.service(url, lock_wait="60")
                 victim = engine_of(url).connect()
