@@ -22,8 +22,8 @@ import plaster
 import plaster_pastedeploy
 from paste.deploy import loadwsgi
 
-from websauna_migrate.includes import (
-    REFERENCE,
+from websauna_migrate.includes import REFERENCE, MergedIni, read_ini
+from websauna_migrate.ini_errors import (
     IniError,
     IniGlobalNotFound,
     IniInterpolationEndless,
@@ -33,11 +33,9 @@ from websauna_migrate.includes import (
     IniNameNotFound,
     IniSectionAmbiguous,
     IniSectionNotFound,
-    MergedIni,
-    read_ini,
 )
 
-__all__ = ["SCHEME", "Loader", "MergedParser", "config_uri"]
+__all__ = ["SCHEME", "Loader", "MergedParser", "config_uri", "open_loader"]
 
 #: Of the URIs that :class:`Loader` is registered for.
 SCHEME = "ws"
@@ -355,3 +353,17 @@ class Loader(plaster_pastedeploy.Loader):  # type: ignore[misc]  # plaster_paste
         loader = _IniLoader(read_ini(self.filepath), self._get_defaults(defaults))
         loader.update_defaults(loader.given, overwrite)
         return loader
+
+
+def open_loader(uri: str) -> Any:
+    """Return the loader of a plaster URI.
+
+    plaster looks through the metadata of every installed distribution for it, each time; for a URI
+    of our own scheme that is left out.
+
+    :raises PlasterError: if there is none
+    """
+    parsed = plaster.parse_uri(uri)
+    if parsed.scheme == SCHEME:
+        return Loader(parsed)
+    return plaster.get_loader(parsed, protocols=["wsgi"])

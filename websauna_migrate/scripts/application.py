@@ -20,7 +20,7 @@ from sqlalchemy.exc import ArgumentError
 from websauna_migrate.database import hide_password
 from websauna_migrate.errors import MigrationError
 from websauna_migrate.interfaces import IMigrationService
-from websauna_migrate.loader import SCHEME, Loader, config_uri
+from websauna_migrate.loader import config_uri, open_loader
 
 __all__ = ["Application", "ApplicationFailed", "ServiceMissing"]
 
@@ -161,11 +161,7 @@ class Application:
 
     @functools.cached_property
     def _loader(self) -> Any:
-        uri = plaster.parse_uri(self.uri)
-        # plaster looks through the metadata of every installed distribution, each time.
-        if uri.scheme == SCHEME:
-            return Loader(uri)
-        return plaster.get_loader(uri, protocols=["wsgi"])
+        return open_loader(self.uri)
 
 
 def hide_url(words: str, text: str) -> str:

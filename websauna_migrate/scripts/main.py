@@ -17,7 +17,7 @@ from pyramid.exceptions import ConfigurationError, ConfigurationExecutionError
 from sqlalchemy.engine import URL
 
 from websauna_migrate.errors import MigrationError
-from websauna_migrate.loader import config_uri
+from websauna_migrate.loader import config_uri, open_loader
 from websauna_migrate.scripts.output import reserve_stdout
 from websauna_migrate.settings import SettingError, parse_url
 
@@ -91,7 +91,7 @@ def database_url(ini: str) -> URL:
     :raises MigrationError: if the file cannot be read, or says nothing usable
     """
     try:
-        loader = plaster.get_loader(config_uri(ini), protocols=["wsgi"])
+        loader = open_loader(config_uri(ini))
         settings = app_settings(loader)
     except MigrationError:
         raise
