@@ -224,25 +224,30 @@ class Chaos:
                     not bad and set(statuses) == {0} and not locks,
                 )
 
+    def each_killed(self, create: Urls, script: str) -> Iterator[tuple[str, Any]]:
+        """Kill runs at random moments; yield each one's database and service afterwards."""
+        with self.application(script) as workshop:
+            seconds = self.duration(workshop, create)
+            for _ in range(self.kills):
+                _, url = create()
+                execute(url, "CREATE TABLE journal (id INTEGER)")
+                service = workshop.service(url, lock_wait="60")
+                self.kill_soon(fork(lambda s=service: s.upgrade() and 0), seconds)
+                yield url, service
+
     def killed(self) -> None:
         """Kill a run of transactional steps at random moments."""
         script = SCRIPTS["DDL"] + "; " + SCRIPTS["data"]
         for name in ("PostgreSQL", "SQLite"):
             create = self.databases()[name]
             bad, reruns = [], 0
-            with self.application(script) as workshop:
-                seconds = self.duration(workshop, create)
-                for _ in range(self.kills):
-                    _, url = create()
-                    execute(url, "CREATE TABLE journal (id INTEGER)")
-                    service = workshop.service(url, lock_wait="60")
-                    self.kill_soon(fork(lambda s=service: s.upgrade() and 0), seconds)
-                    try:
-                        service.upgrade()
-                        reruns += 1
-                    except Exception as exc:
-                        bad.append(str(exc)[:200])
-                    bad += self.wrong(url, "data")
+            for url, service in self.each_killed(create, script):
+                try:
+                    service.upgrade()
+                    reruns += 1
+                except Exception as exc:
+                    bad.append(str(exc)[:200])
+                bad += self.wrong(url, "data")
             self.line(
                 f"{self.kills} x kill -9, transactional: {name}",
                 "0 inconsistent, all re-runs clean",
@@ -272,32 +277,26 @@ class Chaos:
             create = self.databases()[name]
             reported = clean = 0
             unreported = []
-            with self.application(script) as workshop:
-                seconds = self.duration(workshop, create)
-                for _ in range(self.kills):
-                    _, url = create()
-                    execute(url, "CREATE TABLE journal (id INTEGER)")
-                    service = workshop.service(url, lock_wait="60")
-                    self.kill_soon(fork(lambda s=service: s.upgrade() and 0), seconds)
-                    try:
-                        service.upgrade()
-                        clean += 1
-                        numbers = Counter(n for (n,) in rows(url, "SELECT id FROM journal"))
-                        if numbers != {n: 1 for i in range(1, STEPS + 1) for n in (i, -i)}:
-                            unreported.append(f"{numbers}")
-                    except InterruptedSteps as exc:
-                        reported += 1
-                        (entry,) = exc.entries
-                        done = {
-                            revision
-                            for revision, outcome in rows(
-                                url, "SELECT revision, outcome FROM websauna_migrate_ledger"
-                            )
-                            if outcome == "done"
-                        }
-                        # It names the first revision that is not done.
-                        if entry.revision != f"r{len(done) + 1:03}":
-                            unreported.append(str(exc))
+            for url, service in self.each_killed(create, script):
+                try:
+                    service.upgrade()
+                    clean += 1
+                    numbers = Counter(n for (n,) in rows(url, "SELECT id FROM journal"))
+                    if numbers != {n: 1 for i in range(1, STEPS + 1) for n in (i, -i)}:
+                        unreported.append(f"{numbers}")
+                except InterruptedSteps as exc:
+                    reported += 1
+                    (entry,) = exc.entries
+                    done = {
+                        revision
+                        for revision, outcome in rows(
+                            url, "SELECT revision, outcome FROM websauna_migrate_ledger"
+                        )
+                        if outcome == "done"
+                    }
+                    # It names the first revision that is not done.
+                    if entry.revision != f"r{len(done) + 1:03}":
+                        unreported.append(str(exc))
             self.line(
                 f"{self.kills} x kill -9, not transactional: {name}",
                 "0 unreported",
