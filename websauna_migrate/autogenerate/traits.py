@@ -29,6 +29,7 @@ from sqlalchemy.sql.functions import GenericFunction
 from sqlalchemy.types import NullType, TypeDecorator, TypeEngine
 
 from websauna_migrate.autogenerate.facts import Unstable, plain
+from websauna_migrate.autogenerate.schema_objects import SEQUENCE_OPTIONS
 from websauna_migrate.autogenerate.shadow import sql_text
 from websauna_migrate.sqlalchemy_internals import (
     has_dialect_arguments,
@@ -38,19 +39,8 @@ from websauna_migrate.sqlalchemy_internals import (
 
 __all__ = ["ModelTraits"]
 
-IDENTITY = (
-    "always",
-    "on_null",
-    "start",
-    "increment",
-    "minvalue",
-    "maxvalue",
-    "nominvalue",
-    "nomaxvalue",
-    "cycle",
-    "cache",
-    "order",
-)
+#: What an identity column may have, a sequence's options among it.
+IDENTITY = ("always", "on_null", *SEQUENCE_OPTIONS, "order")
 
 
 class ModelTraits:
