@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from websauna_migrate.errors import MigrationError
-from websauna_migrate.includes import (
+from websauna_migrate.includes import MergedIni, read_ini
+from websauna_migrate.ini_errors import (
     IncludeCircle,
     IncludePackageNotFound,
     IncludeSchemeUnknown,
@@ -23,8 +24,6 @@ from websauna_migrate.includes import (
     IniNameNotFound,
     IniNotFound,
     IniNotReadable,
-    MergedIni,
-    read_ini,
 )
 
 

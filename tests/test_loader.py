@@ -23,7 +23,7 @@ from pyramid.paster import bootstrap, get_app, get_appsettings
 from pyramid.scripts.pserve import PServeCommand
 
 from websauna_migrate.errors import MigrationError
-from websauna_migrate.includes import (
+from websauna_migrate.ini_errors import (
     IniError,
     IniInterpolationLoop,
     IniLoggingError,

@@ -23,40 +23,13 @@ from websauna_migrate.ini_errors import (
     IncludePackageNotFound,
     IncludeSchemeUnknown,
     IncludesTooDeep,
-    IniError,
-    IniGlobalNotFound,
-    IniInterpolationEndless,
-    IniInterpolationLoop,
-    IniLoggingError,
-    IniLoggingRefused,
     IniMalformed,
     IniNameNotFound,
     IniNotFound,
     IniNotReadable,
-    IniSectionAmbiguous,
-    IniSectionNotFound,
 )
 
-__all__ = [
-    "IncludeCircle",
-    "IncludePackageNotFound",
-    "IncludeSchemeUnknown",
-    "IncludesTooDeep",
-    "IniError",
-    "IniGlobalNotFound",
-    "IniInterpolationEndless",
-    "IniInterpolationLoop",
-    "IniLoggingError",
-    "IniLoggingRefused",
-    "IniMalformed",
-    "IniNameNotFound",
-    "IniNotFound",
-    "IniNotReadable",
-    "IniSectionAmbiguous",
-    "IniSectionNotFound",
-    "MergedIni",
-    "read_ini",
-]
+__all__ = ["MergedIni", "read_ini"]
 
 #: The escape ``%%``, or a reference ``%(name)s`` with its name as the only group.
 REFERENCE = re.compile(r"%%|%\(([^)]+)\)s")
