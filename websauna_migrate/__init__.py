@@ -71,6 +71,9 @@ def includeme(config: Configurator) -> None:
         ``websauna_migrate`` in ``$XDG_CACHE_HOME``, else in ``~/.cache``
     ``websauna_migrate.lock_wait``
         seconds to wait for another run, default 300; 0 fails at once
+    ``websauna_migrate.pipeline``
+        whether a step whose script only gives statements is sent in one piece while the next is
+        prepared, default on
     ``websauna_migrate.lock_timeout_ms``
         milliseconds that a statement first waits for a table's lock, default 100; 0 for no limit
     ``websauna_migrate.lock_timeout_max_ms``

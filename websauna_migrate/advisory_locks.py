@@ -24,6 +24,7 @@ class SessionLock(RunLock):
     """A lock of the session that does the work."""
 
     spans_steps = True
+    allows_batches = True
 
     def __init__(self, connection: Connection, scope: str) -> None:
         self.connection = connection

@@ -22,7 +22,7 @@ from websauna_migrate.timeouts import Timeouts
 from websauna_migrate.waiting import LockWaits, Waiting, lock_problem
 
 if TYPE_CHECKING:
-    from websauna_migrate.execution import Attempt
+    from websauna_migrate.attempts import Attempt
 
 __all__ = ["Aftermath"]
 

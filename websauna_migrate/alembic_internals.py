@@ -6,6 +6,7 @@ an upstream release changes one of them.
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -28,7 +29,13 @@ from alembic.autogenerate.render import (
 from alembic.config import Config
 from alembic.ddl.impl import DefaultImpl
 from alembic.runtime.environment import EnvironmentContext
-from alembic.runtime.migration import HeadMaintainer, MigrationContext, RevisionStep, log
+from alembic.runtime.migration import (
+    HeadMaintainer,
+    MigrationContext,
+    RevisionStep,
+    StampStep,
+    log,
+)
 from alembic.script.base import Script, ScriptDirectory
 from alembic.script.revision import RevisionMap
 from alembic.util import memoized_property
@@ -50,6 +57,7 @@ __all__ = [
     "PlannedStep",
     "ProxiedEnvironment",
     "RowWriter",
+    "announce",
     "comparator_modules",
     "compares_types_alone",
     "in_batch",
@@ -200,6 +208,7 @@ class PlannedStep(RevisionStep):
             scripts.get_revision(step.revision.id),
             step.direction == "upgrade",
         )
+        self.rows_before = step.rows_before
         self._gone = sorted(step.rows_before - step.rows_after)
         self._new = sorted(step.rows_after - step.rows_before)
 
@@ -248,6 +257,16 @@ class RowWriter(HeadMaintainer):
             .values(version_num=bindparam("new"))
         )
 
+    def update_to_step(self, step: RevisionStep | StampStep) -> None:
+        """Change the rows as a step says.
+
+        Steps in between may have gone another way, see :mod:`websauna_migrate.pipeline`; one of a
+        plan knows the rows that it begins with.
+        """
+        if isinstance(step, PlannedStep):
+            self.heads = set(step.rows_before)
+        super().update_to_step(step)
+
     def _update_version(self, from_: str, to_: str) -> None:
         connection = self.context.connection
         assert connection is not None and to_ not in self.heads
@@ -279,6 +298,12 @@ def run_migrations(context: MigrationContext, **arguments: Any) -> None:
             rows.update_to_step(step)
             for callback in context.on_version_apply_callbacks:
                 callback(ctx=context, step=step.info, heads=set(rows.heads), run_args=arguments)
+
+
+def announce(scripts: LoadedScriptDirectory, step: Step) -> None:
+    """Write the line into Alembic's log that it writes before each step."""
+    if log.isEnabledFor(logging.INFO):
+        log.info("Running %s", planned_step(scripts, step))
 
 
 def planned_step(scripts: LoadedScriptDirectory, step: Step) -> RevisionStep:

@@ -8,10 +8,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from websauna_migrate.environment import PackageEnvironment
-from websauna_migrate.execution import is_transactional
 from websauna_migrate.failures import NotAtomic
 from websauna_migrate.servers import Server
-from websauna_migrate.steps import Step
+from websauna_migrate.steps import Step, is_transactional
 
 __all__ = ["require_atomic"]
 

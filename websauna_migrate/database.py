@@ -20,6 +20,8 @@ from websauna_migrate.errors import MigrationError
 from websauna_migrate.settings import Settings
 
 __all__ = [
+    "BATCHED",
+    "WRITES",
     "DatabaseFailure",
     "connect",
     "hide_password",
@@ -32,6 +34,9 @@ __all__ = [
 #: Execution option of a connection that writes: its transactions on SQLite take the write lock at
 #: their start, so that two writers never fail half way.
 WRITES = "websauna_migrate_writes"
+
+#: Execution option of a connection whose transactions are in the statements that its driver gets.
+BATCHED = "websauna_migrate_batched"
 
 #: The extra that brings each database's driver.
 DRIVER_EXTRAS = {"postgresql": "postgresql-binary", "mysql": "mysql", "mariadb": "mysql"}
@@ -206,7 +211,7 @@ def make_transactional(engine: Engine) -> None:
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
         options = connection.get_execution_options()
-        if options.get("isolation_level") == "AUTOCOMMIT":
+        if options.get("isolation_level") == "AUTOCOMMIT" or options.get(BATCHED):
             return
         connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get(WRITES) else "BEGIN")
 

@@ -14,7 +14,7 @@ from sqlalchemy.engine import Connection, Dialect
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql.expression import ClauseElement
 
-__all__ = ["DirectStatement", "prepare", "psycopg2_dialect"]
+__all__ = ["DirectStatement", "as_text", "prepare", "psycopg2_dialect", "wrapped"]
 
 
 class DirectStatement:
@@ -48,21 +48,32 @@ class DirectStatement:
             cursor.execute(sql, parameters)
             return int(cursor.rowcount)
         except driver.Error as exc:
-            dialect: Any = connection.dialect
-            gone = dialect.is_disconnect(exc, connection.connection.dbapi_connection, cursor)
-            if gone:
-                connection.invalidate(exc)
-            raise DBAPIError.instance(
-                sql,
-                None,
-                exc,
-                driver.Error,
-                hide_parameters=True,
-                connection_invalidated=gone,
-                dialect=dialect,
-            ) from exc
+            raise wrapped(exc, connection, sql, cursor) from exc
         finally:
             cursor.close()
+
+
+def wrapped(
+    exc: Exception, connection: Connection, sql: str | None, cursor: Any = None
+) -> DBAPIError:
+    """Return a driver's error as SQLAlchemy's, without values; a lost connection is given up.
+
+    :param sql: the statement that failed, if it is one that may be shown
+    """
+    dialect: Any = connection.dialect
+    gone = dialect.is_disconnect(exc, connection.connection.dbapi_connection, cursor)
+    if gone:
+        connection.invalidate(exc)
+    error: Any = DBAPIError.instance(
+        sql,
+        None,
+        exc,
+        dialect.dbapi.Error,
+        hide_parameters=True,
+        connection_invalidated=gone,
+        dialect=dialect,
+    )
+    return error  # type: ignore[no-any-return]
 
 
 def prepare(statement: ClauseElement, driver: str) -> DirectStatement | None:

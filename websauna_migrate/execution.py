@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import functools
-import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
-from datetime import datetime, timezone
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from websauna_migrate.aftermath import Aftermath
+from websauna_migrate.attempts import Attempt, Stretch
 from websauna_migrate.failures import (
     ConnectionLost,
     HistoryMoved,
@@ -18,12 +16,13 @@ from websauna_migrate.failures import (
 from websauna_migrate.histories import read_rows
 from websauna_migrate.ledger import DONE
 from websauna_migrate.locks import LockLost
+from websauna_migrate.pipeline import Pipeline
 from websauna_migrate.run_context import RunContext, clean
 from websauna_migrate.statements import (
     EndsTransaction,
     Supervisor,
 )
-from websauna_migrate.steps import Step
+from websauna_migrate.steps import Step, is_transactional
 from websauna_migrate.stopping import CutOff
 from websauna_migrate.timeouts import Timeouts, timeouts_of_script
 from websauna_migrate.waiting import LockWaits, Waiting
@@ -31,50 +30,7 @@ from websauna_migrate.waiting import LockWaits, Waiting
 if TYPE_CHECKING:
     from alembic.runtime.migration import MigrationContext
 
-__all__ = ["Attempt", "StepRunner", "is_transactional"]
-
-
-@dataclass
-class Attempt:
-    """A step that is being run.
-
-    :ivar number: the step's place in the run, from 1
-    :ivar values: the step's row in the ledger
-    :ivar waiting: what this attempt and those before have waited for locks
-    :ivar began: when the first attempt at the step began, in UTC
-    :ivar clock: and by ``time.perf_counter``
-    """
-
-    number: int
-    step: Step
-    values: dict[str, Any]
-    timeouts: Timeouts
-    waiting: Waiting
-    began: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
-    clock: float = field(default_factory=time.perf_counter)
-
-    @property
-    def entry(self) -> str:
-        """The id of the step's row in the ledger."""
-        return str(self.values["id"])
-
-    @property
-    def seconds(self) -> float:
-        """How long it has taken so far."""
-        return time.perf_counter() - self.clock
-
-
-class Boundary:
-    """Where no step is being run; :ivar error: what was raised there."""
-
-    error: BaseException | None = None
-
-    def __enter__(self) -> None:
-        """Come to a boundary."""
-
-    def __exit__(self, kind: object, error: BaseException | None, place: object) -> None:
-        """Leave it."""
-        self.error = error
+__all__ = ["StepRunner"]
 
 
 class StepRunner:
@@ -96,9 +52,11 @@ class StepRunner:
         self.supervisor.atomic = run.atomic
         self.supervisor.watch(run.connection.engine)
         self.aftermath = Aftermath(run, self.supervisor, self.waits)
+        self.pipeline = Pipeline(run, self.supervisor, self.waits, at=self._at, cancel=self._cancel)
 
     def close(self) -> None:
         """Let go of what was opened besides the run's connection."""
+        self.pipeline.close()
         self.waits.close()
 
     def timeouts_of(self, step: Step) -> Timeouts:
@@ -122,38 +80,25 @@ class StepRunner:
         once for all that go well.
 
         :param number: the first step's place in the run, from 1
-        :param before: called at the boundary before each step with its place; what it raises is not
+        :param before: called at the boundary before a step with its place; what it raises is not
             the step's failure
         :param after: called at the boundary after each step, in the same way
         :raises HistoryMoved: when the plan does not fit any more
         :raises MigrationError: when a step failed, was stopped, or could not get a lock
         """
-        left = deque(enumerate(steps, number))
-        boundary = Boundary()
-
-        def begin(again: Attempt | None = None) -> Attempt:
-            with boundary:
-                before(*left[0])
-                return self.prepare(*left[0], again)
-
-        def follow(done: Attempt) -> Attempt | None:
-            with boundary:
-                left.popleft()
-                after(done)
-            return begin() if left else None
-
+        stretch = Stretch(steps, number, total, attempt=self.prepare, before=before, after=after)
         again: Attempt | None = None
-        while left:
-            self.current = begin(again)
+        while (attempt := stretch.begin(again)) is not None:
+            self.current = attempt
             try:
-                self.attempt(self.current, follow)
+                self.attempt(attempt, stretch)
                 again = None
             except HistoryMoved:
                 clean(self.connection)
                 raise
             except BaseException as exc:
                 clean(self.connection)
-                if exc is boundary.error:
+                if exc is stretch.error:
                     raise
                 # It comes back only if the step is to be tried again.
                 self.aftermath.after_failure(exc, self.current, total)
@@ -194,14 +139,10 @@ class StepRunner:
         except LockLost as exc:
             raise ConnectionLost(str(exc), done) from exc
 
-    def attempt(
-        self,
-        first: Attempt,
-        follow: Callable[[Attempt], Attempt | None] = lambda done: None,
-    ) -> None:
+    def attempt(self, first: Attempt, stretch: Stretch | None = None) -> None:
         """Run a step once. In an atomic run the caller's transaction is open, and stays so.
 
-        :param follow: gets an attempt that went well, and returns the next one
+        :param stretch: the step's and those that follow, which are run if it goes well
         """
         run = self.run_context
         environment = run.environments[first.step.package]
@@ -216,7 +157,14 @@ class StepRunner:
                 yield self._planned(attempt, context)
                 self._end(attempt)
                 environment.types.renew(context.impl.memo, self.connection)
-                attempt = follow(attempt)
+                if stretch is None:
+                    return
+                stretch.done(attempt)
+                again = None
+                # Whatever else wants to be called for a step gets it in the step's transaction.
+                if context.on_version_apply_callbacks == (on_version_apply,):
+                    again = self.pipeline.run(stretch, context)
+                attempt = stretch.begin(again)
                 if attempt is not None:
                     self._begin(attempt)
                     if not run.lock.spans_steps:
@@ -245,10 +193,14 @@ class StepRunner:
         if not run.atomic and self.connection.in_transaction():
             self.connection.commit()
 
-    def _begin(self, attempt: Attempt) -> None:
-        """Say that a step's statements come now."""
+    def _at(self, attempt: Attempt) -> None:
+        """Say which attempt the run is at."""
         self.current = attempt
         self.waits.current = (attempt.step, attempt.waiting, attempt.timeouts)
+
+    def _begin(self, attempt: Attempt) -> None:
+        """Say that a step's statements come now."""
+        self._at(attempt)
         self.supervisor.begin_step(attempt.timeouts, attempt.waiting.seconds)
 
     def _read_again(self, step: Step) -> None:
@@ -312,7 +264,7 @@ class StepRunner:
                         function(**arguments)
             if run.stopping.at_once:
                 raise CutOff
-            if is_plain(step) and connection.dialect.driver == "psycopg2":
+            if step.replaces_row and connection.dialect.driver == "psycopg2":
                 self.supervisor.end_with = functools.partial(
                     run.ledger.end_with, entry=attempt.entry
                 )
@@ -334,13 +286,3 @@ class StepRunner:
 def refuse_autocommit() -> Any:
     """Stand in for ``autocommit_block`` in a run that is one transaction."""
     raise EndsTransaction("autocommit_block()")
-
-
-def is_transactional(module: Any) -> bool:
-    """Tell whether a script lets its step be one transaction: not if ``transactional = False``."""
-    return getattr(module, "transactional", True) is not False
-
-
-def is_plain(step: Step) -> bool:
-    """Tell whether a step replaces one row of its history table and does nothing else to it."""
-    return len(step.rows_before - step.rows_after) == len(step.rows_after - step.rows_before) == 1

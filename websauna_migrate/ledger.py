@@ -5,7 +5,8 @@ A step's row is inserted in the step's own transaction before its script runs, w
 nobody ever sees it as ``running``; whatever ends the transaction early (an ``autocommit_block``, a
 literal COMMIT, MariaDB's implicit one) publishes it exactly when the step stops being atomic. A
 row that is seen as ``running`` while no run is in progress is therefore a step that ended half
-done.
+done. A step that is sent in one piece (:mod:`websauna_migrate.batches`) cannot end early, and its
+row is written once, as ``done``.
 
 The row of a run's first step is written beforehand, as ``planned``, so that those who wait for the
 run can read who it is.

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, TypeVar
 from sqlalchemy.exc import DBAPIError
 
 from websauna_migrate.atomicity import require_atomic
+from websauna_migrate.attempts import Attempt
 from websauna_migrate.cache import Cache
 from websauna_migrate.database import WRITES, hide_password, one_line
-from websauna_migrate.execution import Attempt, StepRunner
+from websauna_migrate.execution import StepRunner
 from websauna_migrate.failures import HistoryMoved, HistoryUnsteady, RunStopped, StepFailed
 from websauna_migrate.ledger import STOPPED
 from websauna_migrate.lock_failures import is_lock_failure

@@ -16,11 +16,10 @@ from dataclasses import dataclass
 from types import FrameType, TracebackType
 from typing import Any
 
-from websauna_migrate.execution import is_transactional
 from websauna_migrate.offline import ScriptNotOffline, render_step
 from websauna_migrate.snapshot import Snapshot
 from websauna_migrate.sql_reader import LEXEME
-from websauna_migrate.steps import Step
+from websauna_migrate.steps import Step, is_transactional
 
 __all__ = ["RecordedStep", "Statement", "quiet_alembic", "record_step", "split_sql"]
 

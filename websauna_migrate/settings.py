@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pyramid.exceptions import ConfigurationError
+from pyramid.settings import truthy
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -70,6 +71,8 @@ class Settings:
     :ivar statement_timeout_ms: limit of each statement on PostgreSQL and MariaDB, 0 for none
     :ivar render_types: how a new script writes a custom column type: ``impl`` as what it stores,
         ``keep`` as itself, so that the script depends on the type's later code
+    :ivar pipeline: whether steps whose scripts only give statements are sent in one piece each, one
+        while the next is prepared
     :ivar lint_exclude: rules of the linter by which nothing is reported
     :ivar limits: the four of locks and statements for single packages, by package and name
     """
@@ -88,6 +91,7 @@ class Settings:
     lock_budget: float = 600.0
     statement_timeout_ms: int = 0
     render_types: str = "impl"
+    pipeline: bool = True
     lint_exclude: frozenset[str] = STYLE_RULES
     limits: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
@@ -222,6 +226,14 @@ def read_milliseconds(key: str, value: Any) -> int:
     return milliseconds
 
 
+def read_switch(key: str, value: Any) -> bool:
+    """Read whether something is on or off, in any of Pyramid's words for it."""
+    text = str(value).strip().lower()
+    if text not in (*truthy, "f", "false", "n", "no", "off", "0"):
+        raise SettingError(key, 'it must be "on" or "off".')
+    return text in truthy
+
+
 def read_render_types(key: str, value: Any) -> str:
     """Read how custom column types are written into scripts."""
     text = str(value).strip().lower()
@@ -254,5 +266,6 @@ READERS: Mapping[str, Callable[[str, Any], Any]] = {
     "lock_timeout_max_ms": read_milliseconds,
     "statement_timeout_ms": read_milliseconds,
     "render_types": read_render_types,
+    "pipeline": read_switch,
     "lint_exclude": read_rules,
 }

@@ -29,7 +29,7 @@ from websauna_migrate.servers import Server
 from websauna_migrate.stopping import CutOff, Stopping
 from websauna_migrate.timeouts import Timeouts
 
-__all__ = ["EndsTransaction", "RollsBack", "Supervisor"]
+__all__ = ["EndsTransaction", "NotCollected", "RollsBack", "Supervisor"]
 
 COMMENTS = r"(?:\s|--[^\n]*\n|/\*.*?\*/)*"
 
@@ -40,6 +40,8 @@ ENDS_TRANSACTION = re.compile(
     r"(?!\s+(?:WORK\s+|TRANSACTION\s+)?TO\b)",
     re.IGNORECASE | re.DOTALL,
 )
+
+CONCURRENTLY = re.compile(r"\bCONCURRENTLY\b", re.IGNORECASE)
 
 ROLLS_BACK = re.compile(r"\b(?:ROLLBACK|ABORT)\b", re.IGNORECASE)
 
@@ -53,6 +55,10 @@ class EndsTransaction(Exception):
 
 class RollsBack(Exception):
     """A statement would roll back the step's transaction, and its marker with it."""
+
+
+class NotCollected(Exception):
+    """A statement has an answer that is waited for, or cannot be one among several."""
 
 
 class Supervisor:
@@ -88,6 +94,7 @@ class Supervisor:
         self._published = False
         self._timeouts = Timeouts()
         self._savepoints = False
+        self._collected: list[tuple[str, Any]] | None = None
         self.postgresql = PostgreSQLStatements(connection, wait, tell, self.local_settings)
         self.mysql = MySQLStatements(connection, lock, wait, mariadb=server.mariadb)
         self._listeners = (
@@ -126,19 +133,44 @@ class Supervisor:
         finally:
             self.active = False
 
+    @contextmanager
+    def collecting(self) -> Iterator[list[tuple[str, Any]]]:
+        """Yield a list, and put the statements of a script there in place of executing them.
+
+        A statement raises :class:`NotCollected` if its answer is waited for.
+        """
+        self._collected = []
+        try:
+            yield self._collected
+        finally:
+            self._collected = None
+
+    def settings_of(self, timeouts: Timeouts, waited: float) -> str:
+        """Return the statements that bound a step's transaction; empty for none.
+
+        :param waited: seconds that the step has waited for locks so far
+        """
+        if self.server.kind == "sqlite":
+            milliseconds = timeouts.lock_ms_after(waited) or UNLIMITED_MS
+            return f"PRAGMA busy_timeout = {milliseconds}"
+        return self._local_settings(timeouts, waited) if self.server.kind == "postgresql" else ""
+
     def local_settings(self, waited: float) -> str:
         """Return the statements that bound a transaction on PostgreSQL; empty for none.
 
         Behind an ``autocommit_block`` or a literal COMMIT the limits are gone with the transaction,
         so they never cut off a CREATE INDEX CONCURRENTLY.
         """
+        return self._local_settings(self._timeouts, waited)
+
+    def _local_settings(self, timeouts: Timeouts, waited: float) -> str:
         parts = []
-        lock_ms = self._timeouts.lock_ms_after(waited)
+        lock_ms = timeouts.lock_ms_after(waited)
         # In one transaction for all steps, the limits of the step before still stand.
         if lock_ms or self.atomic:
             parts.append(f"SET LOCAL lock_timeout = '{lock_ms}ms'")
-        if self._timeouts.statement_timeout_ms or self.atomic:
-            milliseconds = math.ceil(self._timeouts.statement_timeout_ms)
+        if timeouts.statement_timeout_ms or self.atomic:
+            milliseconds = math.ceil(timeouts.statement_timeout_ms)
             parts.append(f"SET LOCAL statement_timeout = '{milliseconds}ms'")
         return "; ".join(parts)
 
@@ -158,6 +190,9 @@ class Supervisor:
             self._savepoints = bool(self._timeouts.lock_timeout_ms)
 
     def _do_execute(self, cursor: Any, statement: str, parameters: Any, context: Any) -> bool:
+        if self._collected is not None:
+            self._collect(statement, parameters, context)
+            return True
         end_with, self.end_with = self.end_with, None
         if end_with is not None and statement.startswith("UPDATE "):
             cursor.execute(end_with(statement), parameters)
@@ -169,6 +204,8 @@ class Supervisor:
         )
 
     def _do_executemany(self, cursor: Any, statement: str, parameters: Any, context: Any) -> bool:
+        if self._collected is not None:
+            raise NotCollected
         if self.server.kind == "mysql":
             return self._supervise(
                 cursor, statement, context, lambda: cursor.executemany(statement, parameters)
@@ -176,7 +213,21 @@ class Supervisor:
         return False
 
     def _do_execute_no_params(self, cursor: Any, statement: str, context: Any) -> bool:
+        if self._collected is not None:
+            raise NotCollected
         return self._supervise(cursor, statement, context, lambda: cursor.execute(statement))
+
+    def _collect(self, statement: str, parameters: Any, context: Any) -> None:
+        """Take a statement down, unless the step has to be run by itself because of it."""
+        if (
+            self._collected is None
+            or context.root_connection is not self.connection
+            or not (context.isddl or (context.is_text and context.compiled is not None))
+            or ENDS_TRANSACTION.search(statement)
+            or CONCURRENTLY.search(statement)
+        ):
+            raise NotCollected
+        self._collected.append((statement, parameters))
 
     def _supervise(
         self, cursor: Any, statement: str, context: Any, execute: Callable[[], object]
@@ -217,6 +268,5 @@ class Supervisor:
 
     def _set_sqlite(self, waited: float) -> None:
         """Let SQLite wait for the file as long as a statement may by now."""
-        milliseconds = self._timeouts.lock_ms_after(waited) or UNLIMITED_MS
         dbapi_connection: Any = self.connection.connection.dbapi_connection
-        dbapi_connection.execute(f"PRAGMA busy_timeout = {milliseconds}")
+        dbapi_connection.execute(self.settings_of(self._timeouts, waited))

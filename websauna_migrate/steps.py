@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from websauna_migrate.revisions import Revision
 
-__all__ = ["Direction", "Plan", "Reason", "Step"]
+__all__ = ["Direction", "Plan", "Reason", "Step", "is_transactional"]
 
 Direction = Literal["upgrade", "downgrade"]
 
@@ -66,6 +66,12 @@ class Step:
         more = [f"{len(texts) - 3} more"] if len(texts) > 3 else []
         return "; ".join(texts[:3] + more)
 
+    @property
+    def replaces_row(self) -> bool:
+        """Whether it replaces one row of its history table and does nothing else to it."""
+        before, after = self.rows_before, self.rows_after
+        return len(before - after) == len(after - before) == 1
+
     def as_data(self) -> dict[str, Any]:
         """Return the step as what JSON knows."""
         return {
@@ -118,3 +124,8 @@ class Plan:
     def as_data(self) -> dict[str, Any]:
         """Return the plan as what JSON knows."""
         return {"direction": self.direction, "steps": [step.as_data() for step in self.steps]}
+
+
+def is_transactional(module: Any) -> bool:
+    """Tell whether a script lets its step be one transaction: not if ``transactional = False``."""
+    return getattr(module, "transactional", True) is not False

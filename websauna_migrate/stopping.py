@@ -67,13 +67,14 @@ class Stop:
         return self._asked.wait(seconds)
 
     @contextmanager
-    def running(self, cancel: Callable[[], None]) -> Iterator[None]:
+    def running(self, cancel: Callable[[], None], *, interruptible: bool = True) -> Iterator[None]:
         """Let a second request cancel what the connection is doing.
 
         :param cancel: called in the thread that asks
+        :param interruptible: whether :class:`StopNow` may be raised meanwhile
         """
         self._cancel = cancel
-        self.interruptible = True
+        self.interruptible = interruptible
         try:
             yield
         finally:
@@ -87,10 +88,12 @@ class Stopping:
     def __init__(self, asked: Callable[[], bool] | None = None) -> None:
         self.stop = asked if isinstance(asked, Stop) else None
         self._asked = asked
+        self._answer = False
 
     def __bool__(self) -> bool:
-        """Tell whether to stop."""
-        return self._asked is not None and bool(self._asked())
+        """Tell whether to stop; who said so once is not asked again."""
+        self._answer = self._answer or (self._asked is not None and bool(self._asked()))
+        return self._answer
 
     @property
     def at_once(self) -> bool:
@@ -116,10 +119,10 @@ class Stopping:
         return True
 
     @contextmanager
-    def running(self, cancel: Callable[[], None]) -> Iterator[None]:
+    def running(self, cancel: Callable[[], None], *, interruptible: bool = True) -> Iterator[None]:
         """Let a request to stop at once cancel what the connection is doing."""
         if self.stop is None:
             yield
         else:
-            with self.stop.running(cancel):
+            with self.stop.running(cancel, interruptible=interruptible):
                 yield

@@ -41,6 +41,11 @@ class TypeMemory:
                 earlier = self._created.get(kind, frozenset())
                 self._created[kind] = earlier | frozenset(found)
 
+    def renew_after_failure(self, memo: dict[str, Any], connection: Connection | None) -> None:
+        """Forget what a step said it created: it was rolled back, or never came so far."""
+        memo.clear()
+        self.attach(memo, connection)
+
     def renew(self, memo: dict[str, Any], connection: Connection | None) -> None:
         """Remember what a step created, and let the next one's DDL know of it."""
         if memo or self._created:

@@ -1,0 +1,583 @@
+"""Steps that are sent in one piece each: the same in all that anybody can see."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import sys
+import threading
+import time
+import types
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from apps import Workshop
+from runs import blocking, execute, ledger, rows, steps, table, tables, wait_for
+from websauna_migrate.batches import Batch, PostgreSQLBatches, SQLiteBatches
+from websauna_migrate.errors import MigrationError
+from websauna_migrate.failures import RunStopped, StepFailed
+from websauna_migrate.plain_scripts import is_plain_script
+from websauna_migrate.run_events import StepApplied
+from websauna_migrate.settings import SettingError, parse_settings
+from websauna_migrate.stopping import Stop
+
+
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> list[Batch]:
+    """The batches that were made ready to be sent."""
+    found: list[Batch] = []
+    for kind in (PostgreSQLBatches, SQLiteBatches):
+
+        def sending(self: Any, batch: Batch, original: Any = kind.sending) -> Any:
+            found.append(batch)
+            return original(self, batch)
+
+        monkeypatch.setattr(kind, "sending", sending)
+    return found
+
+
+def ids(batches: list[Batch]) -> list[str]:
+    return [batch.step.revision.id for batch in batches]
+
+
+def chain(workshop: Workshop, *upgrades: str, package: str = "fooapp") -> None:
+    """Make a package of revisions ``r1``, ``r2`` ... of which the first makes table ``t0``."""
+    workshop.package(package, None)
+    workshop.script(package, "r1", None, **table("t0"))
+    for number, upgrade in enumerate(upgrades, 2):
+        workshop.script(package, f"r{number}", f"r{number - 1}", upgrade)
+
+
+def contents(url: str) -> dict[str, Any]:
+    """Return all tables with their columns, indexes and rows; times and ids left out."""
+    engine = sa.create_engine(url)
+    found: dict[str, Any] = {}
+    with engine.connect() as connection:
+        inspector = sa.inspect(connection)
+        for name in inspector.get_table_names():
+            if name == "websauna_migrate_ledger":
+                continue
+            found[name] = (
+                [(c["name"], str(c["type"]), c["nullable"]) for c in inspector.get_columns(name)],
+                sorted(str(index["name"]) for index in inspector.get_indexes(name)),
+                sorted(map(tuple, connection.exec_driver_sql(f'SELECT * FROM "{name}"')), key=str),
+            )
+    engine.dispose()
+    return found
+
+
+# Which scripts
+
+
+def function(body: str, **names: Any) -> Any:
+    from alembic import op
+
+    code = f"def upgrade():\n    {body}\n"
+    known: dict[str, Any] = {"op": op, "sa": sa, **names}
+    exec(compile(code, "script.py", "exec"), known)
+    return known["upgrade"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "pass",
+        'op.drop_table("a")',
+        'op.create_table("a", sa.Column("id", sa.Integer(), primary_key=True), schema="x")',
+        'op.add_column("a", sa.Column("at", sa.DateTime(), server_default=sa.func.now()))',
+        'op.alter_column("a", "b", existing_type=sa.String(3), nullable=False)',
+        'op.create_index(op.f("ix"), "a", [sa.text("lower(b)")], unique=True)',
+        'op.create_foreign_key(None, "a", "b", ["c"], ["id"], ondelete="CASCADE")',
+        'op.execute("UPDATE a SET b = 1")',
+        'op.execute(sa.text("UPDATE a SET b = 1")); op.drop_column("a", "c")',
+        'op.add_column("a", Column("b", Integer))',
+        'op.add_column("a", sa.Column("b", KIND, server_default=DEFAULT))',
+        'op.add_column("a", sa.Column("b", postgresql.JSONB(none_as_null=True)))',
+    ],
+)
+def test_what_is_plain(body: str) -> None:
+    from sqlalchemy.dialects import postgresql
+
+    made = function(
+        body,
+        Column=sa.Column,
+        Integer=sa.Integer,
+        KIND=sa.String(7),
+        DEFAULT="x",
+        postgresql=postgresql,
+    )
+    assert is_plain_script(made)
+
+
+class OurType(sa.types.TypeDecorator[str]):
+    impl = sa.String
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "op.get_bind()",
+        "op.get_context()",
+        'op.batch_alter_table("a")',
+        'op.bulk_insert(sa.table("a"), [])',
+        'print("now")',
+        'open("file")',
+        "import os",
+        "from os import path",
+        "[op.drop_table(name) for name in 'ab']",
+        "(lambda: op.drop_table('a'))()",
+        "def inner(): pass",
+        "class Inner: pass",
+        'sa.create_engine("sqlite://")',
+        "sa.event.listen(1, 2, 3)",
+        "sa.inspect(1)",
+        "helper()",
+        'op.add_column("a", sa.Column("b", OurType))',
+        'op.add_column("a", sa.Column("b", our_type))',
+        "state.append(1)",
+        "op.create_entity(1)",
+        "sa.orm.Session()",
+        "yield",
+        "getattr(op, 'get' + '_bind')()",
+        "op.f.__globals__",
+        "unknown",
+    ],
+)
+def test_what_is_not_plain(body: str) -> None:
+    made = function(
+        body, helper=lambda: None, OurType=OurType, our_type=OurType(), state=[], other=types
+    )
+    assert not is_plain_script(made)
+
+
+def test_what_is_no_function_of_a_script() -> None:
+    def given(argument: int = 1) -> None:
+        """Have an argument."""
+
+    local = 1
+
+    def closure() -> int:
+        return local
+
+    class Callable_:
+        def __call__(self) -> None:
+            """Do nothing."""
+
+    for made in (None, given, closure, Callable_(), print, lambda *a: None, lambda **k: None):
+        assert not is_plain_script(made)
+
+
+# What goes this way
+
+
+def test_every_plain_step_but_the_first_of_a_package(
+    workshop: Workshop, transactional_database_url: str, sent: list[Batch]
+) -> None:
+    chain(workshop, *(table(f"t{n}")["upgrade"] for n in (1, 2, 3)))
+    chain(workshop, table("b1")["upgrade"], package="barapp")
+    (workshop.root / "barapp" / "alembic" / "versions" / "r1.py").write_text(
+        (workshop.root / "barapp" / "alembic" / "versions" / "r1.py")
+        .read_text()
+        .replace('"t0"', '"b0"')
+    )
+    run = workshop.service(transactional_database_url).upgrade()
+    assert [(b.step.package, b.step.revision.id, b.lasting) for b in sent] == [
+        ("barapp", "r2", transactional_database_url.startswith("sqlite")),
+        ("fooapp", "r2", transactional_database_url.startswith("sqlite")),
+        ("fooapp", "r3", transactional_database_url.startswith("sqlite")),
+        ("fooapp", "r4", True),
+    ]
+    assert len(run.steps) == 6
+    assert {entry[3] for entry in ledger(transactional_database_url)} == {"done"}
+    assert rows(
+        transactional_database_url,
+        "SELECT count(*) FROM websauna_migrate_ledger WHERE ended >= started AND length(id) = 32 "
+        "AND length(checksum) = 64 AND note = ''",
+    ) == [(6,)]
+    assert rows(transactional_database_url, "SELECT * FROM alembic_history_fooapp") == [("r4",)]
+
+
+def test_downgrades_go_the_same_way(
+    workshop: Workshop, transactional_database_url: str, sent: list[Batch]
+) -> None:
+    workshop.package("fooapp", None)
+    down = None
+    for name in ("r1", "r2", "r3", "r4"):
+        workshop.script("fooapp", name, down, **table(name))
+        down = name
+    service = workshop.service(transactional_database_url)
+    service.upgrade()
+    sent.clear()
+    service.downgrade("base")
+    # The last one leaves no row, which is not to replace one.
+    assert ids(sent) == ["r3", "r2"]
+    assert tables(transactional_database_url) == {
+        "alembic_history_fooapp",
+        "websauna_migrate_ledger",
+    }
+
+
+@pytest.mark.parametrize("how", ["setting", "atomic", "dry run"])
+def test_where_each_step_is_run_by_itself(
+    workshop: Workshop, transactional_database_url: str, sent: list[Batch], how: str
+) -> None:
+    chain(workshop, table("t1")["upgrade"], table("t2")["upgrade"])
+    service = workshop.service(
+        transactional_database_url, pipeline="off" if how == "setting" else "on"
+    )
+    run = service.upgrade(atomic=how == "atomic", dry_run=how == "dry run")
+    assert len(run.steps) == 3
+    assert sent == []
+
+
+def test_mariadb_commits_by_itself(workshop: Workshop, mariadb_url: str, sent: list[Batch]) -> None:
+    chain(workshop, table("t1")["upgrade"], table("t2")["upgrade"])
+    assert len(workshop.service(mariadb_url).upgrade().steps) == 3
+    assert sent == []
+
+
+def test_an_isolation_level_of_its_own(
+    workshop: Workshop, postgresql_url: str, sent: list[Batch]
+) -> None:
+    chain(workshop, table("t1")["upgrade"])
+    config = workshop.configure(postgresql_url)
+    config.registry.settings["sqlalchemy.isolation_level"] = "SERIALIZABLE"
+    from websauna_migrate.interfaces import IMigrationService
+    from websauna_migrate.service import MigrationService
+
+    service = config.registry.getUtility(IMigrationService)
+    assert isinstance(service, MigrationService)
+    object.__setattr__(
+        service.settings, "engine_options", {"sqlalchemy.isolation_level": "SERIALIZABLE"}
+    )
+    assert len(service.upgrade().steps) == 2
+    assert sent == []
+
+
+@pytest.mark.parametrize("value", ["", "maybe", "2"])
+def test_a_setting_that_is_neither_on_nor_off(value: str) -> None:
+    with pytest.raises(SettingError) as caught:
+        parse_settings({"websauna_migrate.pipeline": value})
+    assert str(caught.value) == 'Setting "websauna_migrate.pipeline": it must be "on" or "off".'
+
+
+# The same as by itself
+
+BODIES = st.lists(
+    st.sampled_from(
+        [
+            'op.create_table("n{n}", sa.Column("id", sa.Integer), sa.Column("s", sa.String(9)))',
+            'op.add_column("t0", sa.Column("c{n}", sa.Integer, server_default="7"))',
+            'op.execute("INSERT INTO t0 (id) VALUES ({n})")',
+            'op.execute("CREATE INDEX i{n} ON t0 (id) -- 100%; COMMENT")',
+            "op.execute(sa.text(\"INSERT INTO words VALUES ('%(a)s \\\\:b 100%\\t;x')\"))",
+            'op.get_bind().execute(sa.text("INSERT INTO t0 (id) VALUES (1{n}0)"))',
+            'op.bulk_insert(sa.table("words", sa.column("word")), [{{"word": "{n}%"}}])',
+            "pass",
+            'op.execute("INSERT INTO nowhere VALUES (1)")',
+            'op.execute("INSERT INTO t0 (id) VALUES (1)"); op.execute("nonsense")',
+            "op.execute(\"UPDATE alembic_history_fooapp SET version_num = 'x'\")",
+            "op.execute(\"INSERT INTO alembic_history_fooapp VALUES ('x')\")",
+            'raise RuntimeError("in the script")',
+            'op.create_table("t0")',
+        ]
+    ),
+    min_size=1,
+    max_size=6,
+)
+
+
+@settings(
+    max_examples=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(bodies=BODIES)
+def test_both_ways_give_the_same(
+    bodies: list[str],
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+    postgresql_server: Any,
+) -> None:
+    folder = tmp_path_factory.mktemp("ways")
+    for kind in ("sqlite", "postgresql"):
+        found = []
+        for pipeline in ("on", "off"):
+            url = f"sqlite:///{folder}/{pipeline}.sqlite"
+            if kind == "postgresql":
+                url = postgresql_server.create_database()
+            root = folder / f"{kind}-{pipeline}"
+            root.mkdir()
+            with monkeypatch.context() as patch:
+                patch.syspath_prepend(str(root))
+                workshop = Workshop(root)
+                words = 'op.create_table("words", sa.Column("word", sa.String(40)))'
+                chain(workshop, words, *(b.format(n=n) for n, b in enumerate(bodies)))
+                found.append(outcome(workshop, url, pipeline, root))
+                workshop.forget()
+        assert found[0] == found[1]
+
+
+def outcome(workshop: Workshop, url: str, pipeline: str, root: Path) -> Any:
+    """Run all and return what can be seen of it."""
+    config = workshop.configure(url, pipeline=pipeline)
+    told: list[Any] = []
+    config.add_subscriber(
+        lambda event: told.append((event.step.revision, event.number, event.total)), StepApplied
+    )
+    config.commit()
+    from websauna_migrate.interfaces import IMigrationService
+
+    service = config.registry.getUtility(IMigrationService)
+    try:
+        result = str(steps(service.upgrade()))
+    except MigrationError as exc:
+        result = str(exc).replace(str(root), "")
+    return result, told, contents(url), ledger(url)
+
+
+def test_an_error_is_told_by_the_script_s_line(
+    workshop: Workshop, transactional_database_url: str, sent: list[Batch]
+) -> None:
+    chain(workshop, 'op.execute("INSERT INTO t0 (id) VALUES (1)")\nop.execute("SELECT nothing")')
+    with pytest.raises(StepFailed) as caught:
+        workshop.service(transactional_database_url).upgrade()
+    assert ids(sent) == ["r2"]
+    assert "r2.py, line 15)" in str(caught.value)
+    assert "nothing" in str(caught.value)
+    assert "Nothing of it was applied." in str(caught.value)
+    assert rows(transactional_database_url, "SELECT * FROM t0") == []
+
+
+def test_a_script_that_is_not_plain_waits_for_the_step_before(
+    workshop: Workshop, transactional_database_url: str, tmp_path: Path
+) -> None:
+    chain(
+        workshop,
+        'op.execute("SELECT nothing")',
+        f'open({str(tmp_path / "seen")!r}, "w").close()',
+    )
+    with pytest.raises(StepFailed):
+        workshop.service(transactional_database_url).upgrade()
+    assert not (tmp_path / "seen").exists()
+
+
+def test_a_step_that_fails_takes_back_what_it_made_of_types(
+    workshop: Workshop, postgresql_url: str
+) -> None:
+    enum = 'sa.Enum("a", "b", name="state")'
+    chain(
+        workshop,
+        f'op.create_table("e1", sa.Column("s", {enum}))',
+        f'op.create_table("e2", sa.Column("s", {enum}))',
+        'op.drop_table("e1")',
+        f'op.create_table("e3", sa.Column("s", {enum}))',
+    )
+    assert len(workshop.service(postgresql_url).upgrade().steps) == 5
+    assert {"e2", "e3"} <= tables(postgresql_url)
+
+
+def test_a_lock_that_is_taken_for_a_while(
+    workshop: Workshop, transactional_database_url: str, sent: list[Batch]
+) -> None:
+    """The step is sent once, gives way, and is run by itself until the lock comes free."""
+    chain(workshop, *(f'op.add_column("t0", sa.Column("c{n}", sa.Integer))' for n in range(3)))
+    is_file = transactional_database_url.startswith("sqlite")
+    holder = blocking(
+        transactional_database_url, "BEGIN IMMEDIATE" if is_file else "LOCK TABLE t0", seconds=0.8
+    )
+    asked = itertools.count()
+
+    def stop() -> bool:
+        # The second step is on its way then, and the lock taken behind it, before the third.
+        if next(asked) == 2:
+            wait_for(lambda: len(ledger(transactional_database_url)) == 2)
+            holder.__enter__()
+        return False
+
+    run = workshop.service(transactional_database_url).upgrade(stop=stop)
+    holder.__exit__(None, None, None)
+    assert steps(run) == ["fooapp@r1", "fooapp@r2", "fooapp@r3", "fooapp@r4"]
+    assert ids(sent) == ["r2", "r3", "r4"]
+    assert run.steps[2].seconds > 0.1
+
+
+def test_a_stop_ends_the_run_behind_what_was_sent(
+    workshop: Workshop, transactional_database_url: str
+) -> None:
+    chain(workshop, *(table(f"t{n}")["upgrade"] for n in (1, 2, 3)))
+    answers = iter([False, False, False, True])
+    with pytest.raises(RunStopped) as caught:
+        workshop.service(transactional_database_url).upgrade(stop=lambda: next(answers))
+    assert caught.value.done == 3
+    assert [entry[1:] for entry in ledger(transactional_database_url)] == [
+        ("r1", "upgrade", "done"),
+        ("r2", "upgrade", "done"),
+        ("r3", "upgrade", "done"),
+        ("r4", "upgrade", "stopped"),
+    ]
+    assert len(workshop.service(transactional_database_url).upgrade().steps) == 1
+
+
+LONG = {
+    "postgresql": 'op.execute("SELECT pg_sleep(60)")',
+    "sqlite": 'op.execute("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n '
+    'WHERE i < 300000000) SELECT count(*) FROM n")',
+}
+
+
+def test_a_second_request_cancels_what_was_sent(
+    workshop: Workshop, transactional_database_url: str, sent: list[Batch]
+) -> None:
+    kind = transactional_database_url.partition(":")[0].partition("+")[0]
+    chain(workshop, LONG[kind], table("t3")["upgrade"])
+    stop = Stop()
+
+    def ask() -> None:
+        wait_for(lambda: ids(sent) == ["r2"])
+        time.sleep(0.3)
+        stop.request()
+        stop.request()
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    with pytest.raises(RunStopped) as caught:
+        workshop.service(transactional_database_url).upgrade(stop=stop)
+    thread.join()
+    assert caught.value.done == 1
+    assert [entry[1:] for entry in ledger(transactional_database_url)] == [
+        ("r1", "upgrade", "done"),
+        ("r2", "upgrade", "stopped"),
+    ]
+
+
+def test_a_connection_that_is_cut_while_a_step_is_sent(
+    workshop: Workshop, postgresql_url: str, sent: list[Batch]
+) -> None:
+    chain(workshop, LONG["postgresql"], table("t3")["upgrade"])
+
+    def cut() -> None:
+        wait_for(lambda: ids(sent) == ["r2"])
+        time.sleep(0.3)
+        execute(
+            postgresql_url,
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND query LIKE '%pg_sleep%' "
+            "AND pid <> pg_backend_pid()",
+        )
+
+    thread = threading.Thread(target=cut)
+    thread.start()
+    with pytest.raises(StepFailed) as caught:
+        workshop.service(postgresql_url).upgrade()
+    thread.join()
+    assert "cannot tell whether the step was applied" in str(caught.value)
+    assert '"r2"' in str(caught.value)
+    workshop.script("fooapp", "r2", "r1", **table("t2"))
+    assert steps(workshop.service(postgresql_url).upgrade()) == ["fooapp@r2", "fooapp@r3"]
+
+
+def test_a_history_that_somebody_else_changes(
+    workshop: Workshop, transactional_database_url: str, sent: list[Batch]
+) -> None:
+    """The step does not fit any more; it is seen before anything of it stays."""
+    chain(workshop, table("t1")["upgrade"], table("t2")["upgrade"])
+    asked = itertools.count()
+
+    def stop() -> bool:
+        if next(asked) == 2:
+            # On PostgreSQL nobody holds a lock on these rows between the steps.
+            with contextlib.suppress(sa.exc.OperationalError):
+                execute(
+                    transactional_database_url,
+                    "UPDATE alembic_history_fooapp SET version_num = 'r3' WHERE version_num = 'r2'",
+                )
+        return False
+
+    service = workshop.service(transactional_database_url)
+    if transactional_database_url.startswith("sqlite"):
+        assert steps(service.upgrade(stop=stop)) == ["fooapp@r1", "fooapp@r2"]
+    else:
+        with pytest.raises(StepFailed) as caught:
+            service.upgrade(stop=stop)
+        assert "expected to match one row" in str(caught.value)
+    assert "t2" not in tables(transactional_database_url)
+
+
+def test_threads_take_turns_as_before(workshop: Workshop, sqlite_url: str) -> None:
+    before = sys.getswitchinterval()
+    count = threading.active_count()
+    chain(workshop, table("t1")["upgrade"], 'op.execute("nonsense")')
+    with pytest.raises(StepFailed):
+        workshop.service(sqlite_url).upgrade()
+    assert sys.getswitchinterval() == before
+    assert threading.active_count() == count
+
+
+def test_an_interrupt_while_an_answer_is_waited_for(
+    workshop: Workshop, transactional_database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was sent is finished and counted, and the connection is given back in order."""
+    chain(workshop, *(table(f"t{n}")["upgrade"] for n in (1, 2, 3)))
+    with interrupting(monkeypatch, at=2), pytest.raises(KeyboardInterrupt):
+        workshop.service(transactional_database_url).upgrade()
+    done = [entry[1] for entry in ledger(transactional_database_url) if entry[3] == "done"]
+    assert done == ["r1", "r2", "r3"]
+    assert rows(transactional_database_url, "SELECT * FROM alembic_history_fooapp") == [("r3",)]
+    assert steps(workshop.service(transactional_database_url).upgrade()) == ["fooapp@r4"]
+
+
+@contextlib.contextmanager
+def interrupting(monkeypatch: pytest.MonkeyPatch, at: int) -> Iterator[None]:
+    """Raise what Ctrl-C raises, once, when an answer is waited for."""
+    from concurrent.futures import Future
+
+    original: Callable[..., Any] = Future.exception
+    count = 0
+
+    def exception(self: Any, timeout: float | None = None) -> Any:
+        nonlocal count
+        count += 1
+        if count == at:
+            raise KeyboardInterrupt
+        return original(self, timeout)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Future, "exception", exception)
+        yield
+
+
+def test_a_message_of_postgresql(
+    workshop: Workshop, postgresql_url: str, sent: list[Batch]
+) -> None:
+    chain(workshop, 'op.execute("INSERT INTO t0 VALUES (5) -- it\'s 100%")', "pass")
+    messages: list[str] = []
+    with pytest.MonkeyPatch.context() as patch:
+        original = PostgreSQLBatches.message
+
+        def message(self: Any, batch: Batch) -> bytes:
+            made = original(self, batch)
+            messages.append(made.decode())
+            return made
+
+        patch.setattr(PostgreSQLBatches, "message", message)
+        workshop.service(postgresql_url).upgrade()
+    first, last = (message.split("\n;\n") for message in messages)
+    assert first[:4] == [
+        "BEGIN",
+        "SET LOCAL synchronous_commit = off",
+        "SET LOCAL lock_timeout = '100ms'",
+        "INSERT INTO t0 VALUES (5) -- it's 100%",
+    ]
+    assert first[4].startswith(
+        "WITH moved AS (UPDATE alembic_history_fooapp SET version_num = 'r2' "
+        "WHERE version_num = 'r1' RETURNING 1), told AS (INSERT INTO websauna_migrate_ledger "
+    )
+    assert first[5:] == ["COMMIT"]
+    assert "SET LOCAL synchronous_commit = off" not in last

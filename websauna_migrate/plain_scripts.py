@@ -1,0 +1,120 @@
+"""Which scripts do nothing but give statements to their database.
+
+While the database works on a step, the script of the next one may run already, if nobody can tell:
+all that it does is a list of statements, which are kept until the step before is committed. That
+is so if its function names nothing but Alembic's operations and SQLAlchemy's types, as every script
+does that ``--autogenerate`` wrote. Whatever names anything else, also something harmless, is run
+when its turn has come.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+import types
+from collections.abc import Callable, Mapping
+from typing import Any
+
+__all__ = ["is_plain_script"]
+
+#: Operations that execute statements and look at nothing. Left out are those that hand out the
+#: connection or the context, and those that reflect.
+OPERATIONS = frozenset(
+    {
+        "add_column",
+        "alter_column",
+        "create_check_constraint",
+        "create_exclude_constraint",
+        "create_foreign_key",
+        "create_index",
+        "create_primary_key",
+        "create_table",
+        "create_table_comment",
+        "create_unique_constraint",
+        "drop_column",
+        "drop_constraint",
+        "drop_index",
+        "drop_table",
+        "drop_table_comment",
+        "execute",
+        "f",
+        "rename_table",
+    }
+)
+
+#: What of SQLAlchemy is neither a type nor part of a table, and only describes SQL.
+EXPRESSIONS = frozenset(
+    {"current_timestamp", "false", "func", "literal_column", "null", "now", "text", "true"}
+)
+
+#: Where SQLAlchemy's types and the parts of tables are.
+MODULES = (
+    "sqlalchemy",
+    "sqlalchemy.types",
+    "sqlalchemy.dialects.postgresql",
+    "sqlalchemy.dialects.sqlite",
+)
+
+#: Values of a script's module that its functions may name.
+CONSTANTS = (str, bytes, int, float, bool, tuple, type(None))
+
+
+def is_plain_script(function: Callable[..., Any] | None) -> bool:
+    """Tell whether a script's function does nothing but give statements to its database.
+
+    :param function: ``upgrade`` or ``downgrade`` of a revision script, ``None`` if it has none
+    """
+    code = getattr(function, "__code__", None)
+    if not isinstance(function, types.FunctionType) or code is None:
+        return False
+    if function.__closure__ or code.co_argcount or code.co_kwonlyargcount:
+        return False
+    # A function or class inside of it, a generator, or arguments: not as a template writes it.
+    if code.co_flags & UNUSUAL or any(isinstance(c, types.CodeType) for c in code.co_consts):
+        return False
+    return all(is_plain_name(name, function.__globals__) for name in code.co_names)
+
+
+#: Of a code object: ``*args``, ``**kwargs``, a generator, a coroutine, an asynchronous generator.
+UNUSUAL = 0x04 | 0x08 | 0x20 | 0x80 | 0x200
+
+
+def is_plain_name(name: str, known: Mapping[str, Any]) -> bool:
+    """Tell whether a name that a function uses is harmless, as a global and as an attribute."""
+    if name in known and not is_plain_value(known[name]):
+        return False
+    return name in known or name in OPERATIONS or name in vocabulary()
+
+
+def is_plain_value(value: Any) -> bool:
+    """Tell whether a value of a script's module may be named by its functions."""
+    if isinstance(value, types.ModuleType):
+        return value.__name__ == "alembic.op" or is_of_sqlalchemy(value.__name__)
+    if isinstance(value, type):
+        return is_description(value) and is_of_sqlalchemy(value.__module__)
+    return type(value) in CONSTANTS or is_plain_value(type(value))
+
+
+def is_of_sqlalchemy(module: str) -> bool:
+    """Tell whether a module is SQLAlchemy itself or one of its dialects."""
+    return module == "sqlalchemy" or module.startswith(("sqlalchemy.dialects.", "sqlalchemy.sql."))
+
+
+def is_description(value: Any) -> bool:
+    """Tell whether a class describes a part of a schema."""
+    from sqlalchemy.schema import SchemaItem
+    from sqlalchemy.types import TypeEngine
+
+    return isinstance(value, type) and issubclass(value, (SchemaItem, TypeEngine))
+
+
+@functools.cache
+def vocabulary() -> frozenset[str]:
+    """Return the names of all classes that describe a schema, and of expressions."""
+    # A dialect that is not imported is not the database's, and no script names it.
+    modules = [sys.modules[name] for name in MODULES if name in sys.modules]
+    classes = {
+        name for module in modules for name in vars(module) if is_description(vars(module)[name])
+    }
+    # Builtin functions have other names, and so has whatever connects to a database.
+    return frozenset(classes | EXPRESSIONS)
