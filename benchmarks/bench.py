@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import sqlite3
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,6 +55,11 @@ class Bench:
     postgresql: str
     report: Report
 
+    @property
+    def python(self) -> str:
+        """The Python of our own environment, which has no more in it than a peer's."""
+        return environment_of("ours", self.peers)
+
     def rounds(self, full: int) -> int:
         return 2 if self.quick else full
 
@@ -69,20 +72,19 @@ class Bench:
             prepare = _Remove(folder)
         return Contender(
             name or f"ws-alembic {words[0]}",
-            [[sys.executable, str(PROGRAMS / "ws.py"), "-c", str(work.root / "app.ini"),
+            [[self.python, str(PROGRAMS / "ws.py"), "-c", str(work.root / "app.ini"),
               "-x", "packages=all", *words]],
             self.environment(work, folder),
             prepare,
         )  # fmt: skip
 
     def environment(self, work: Workload, cache: Path | None = None) -> dict[str, str]:
-        path = os.pathsep.join([str(work.root), str(REPOSITORY)])
-        return {"PYTHONPATH": path, "XDG_CACHE_HOME": str(cache or self.root / "caches")}
+        return {"PYTHONPATH": str(work.root), "XDG_CACHE_HOME": str(cache or self.root / "caches")}
 
     def boot(self, work: Workload, ini: str = "app.ini", name: str = "boot") -> Contender:
         return Contender(
             name,
-            [[sys.executable, str(PROGRAMS / "boot.py"), str(work.root / ini)]],
+            [[self.python, str(PROGRAMS / "boot.py"), str(work.root / ini)]],
             self.environment(work),
         )
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -55,7 +54,7 @@ def bulk(bench: Bench, work: Workload) -> Contender:
     """Return the limit: the application's start, its models, and SQLAlchemy's reflection."""
     return Contender(
         "bulk reflection",
-        [[sys.executable, str(PROGRAMS / "bulk_reflection.py"), str(work.root / "bare.ini")]],
+        [[bench.python, str(PROGRAMS / "bulk_reflection.py"), str(work.root / "bare.ini")]],
         bench.environment(work),
     )
 

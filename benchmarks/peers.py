@@ -1,4 +1,4 @@
-"""The others: each in an environment of its own, and a Django project of the same tables."""
+"""We and the others: each in an environment of its own, and a Django project of the same tables."""
 
 from __future__ import annotations
 
@@ -12,7 +12,11 @@ from workloads import Workload
 
 __all__ = ["django_models_project", "django_project", "environment_of", "flask_project"]
 
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+#: As users have it: mako, say, imports pygments wherever that is installed.
 REQUIREMENTS = {
+    "ours": ("-e", f"{REPOSITORY}[postgresql-binary]"),
     "alembic": ("alembic", "psycopg2-binary"),
     "flask": ("Flask-Migrate", "psycopg2-binary"),
     "django": ("Django", "psycopg2-binary"),
@@ -24,7 +28,7 @@ def environment_of(peer: str, folder: Path) -> str:
     root = folder / peer
     python = root / "bin" / "python"
     if not (root / "complete").exists():
-        print(f"installing {', '.join(REQUIREMENTS[peer])} ...", file=sys.stderr)
+        print(f"installing what {peer} needs ...", file=sys.stderr)
         venv.create(root, with_pip=True, clear=True)
         install = [str(python), "-m", "pip", "--disable-pip-version-check", "install", "-q"]
         subprocess.run([*install, *REQUIREMENTS[peer]], check=True)

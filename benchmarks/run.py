@@ -44,7 +44,7 @@ def small(bench: Bench) -> None:
     )
     pretend_all_is_applied(work)
     time.sleep(3)
-    program = [sys.executable, str(PROGRAMS / "ws.py"), "--help"]
+    program = [bench.python, str(PROGRAMS / "ws.py"), "--help"]
     samples = measure(
         [
             bench.boot(work, "bare.ini", "boot, without websauna_migrate"),

@@ -115,6 +115,26 @@ def test_an_upgrade_with_nothing_to_do(project: Path) -> None:
     assert not found(modules, QUICK_FORBIDDEN)
 
 
+def test_an_upgrade_with_steps(project: Path) -> None:
+    (project / "a_script_was_imported.py").touch()
+    (project / "importing_package" / "alembic" / "versions" / "a1.py").write_text(
+        f'{SCRIPT}\nfrom alembic import op\ndef upgrade():\n    op.execute("SELECT 1")\n'
+    )
+    modules = modules_of(project, "-c", "app.ini", "-x", "packages=all", "upgrade")
+    assert "a_script_was_imported" in modules
+    assert not found(
+        modules,
+        (
+            "sqlalchemy.orm",
+            "zope.sqlalchemy",
+            "websauna_migrate.data",
+            "websauna_migrate.autogenerate",
+            "websauna_migrate.lint",
+            "websauna_migrate.repair",
+        ),
+    )
+
+
 @pytest.mark.parametrize("verb", ["plan", "lint"])
 def test_the_linter_is_for_pending_steps(project: Path, postgresql_url: str, verb: str) -> None:
     ini = project / "app.ini"

@@ -14,8 +14,6 @@ they are at that point of the history, and does not import the application's mod
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
@@ -26,6 +24,7 @@ from sqlalchemy.orm import Session
 from zope.sqlalchemy.datamanager import STATUS_CHANGED
 
 from websauna_migrate.errors import UsageError
+from websauna_migrate.step_data import running
 
 __all__ = ["StepSession", "session", "transaction_manager"]
 
@@ -49,54 +48,6 @@ class StepSession(Session):
                 self.commit()
         finally:
             self.close()
-
-
-class StepData:
-    """The sessions and the transaction manager of one step."""
-
-    def __init__(self, connection: Connection) -> None:
-        self.connection = connection
-        self.sessions: list[StepSession] = []
-        self.manager: Any = None
-
-    def finish(self) -> None:
-        """Write what is pending: first what joined the transaction manager, then the rest."""
-        if self.manager is not None:
-            self.manager.commit()
-            self.manager = None
-        for one in self.sessions:
-            if one.in_transaction() or one.new or one.dirty or one.deleted:
-                one.commit()
-            one.close()
-        self.sessions.clear()
-
-    def abandon(self) -> None:
-        """Let go of everything; the step's transaction is rolled back by the runner."""
-        if self.manager is not None:
-            self.manager.abort()
-            self.manager = None
-        for one in self.sessions:
-            one.close()
-        self.sessions.clear()
-
-
-#: The running step's. There is one run at a time in a process, as with Alembic's ``op``.
-_running: list[StepData] = []
-
-
-@contextmanager
-def data_of_step(connection: Connection) -> Iterator[None]:
-    """Let scripts have sessions on a connection, and write what they left pending."""
-    data = StepData(connection)
-    _running.append(data)
-    try:
-        yield
-        data.finish()
-    except BaseException:
-        data.abandon()
-        raise
-    finally:
-        _running.remove(data)
 
 
 def session(*, join_transaction: Any = False, **options: Any) -> StepSession:
@@ -140,11 +91,6 @@ def transaction_manager() -> Any:
         if data is not None:
             data.manager = manager
     return manager
-
-
-def running() -> StepData | None:
-    """Return the running step's data; ``None`` under plain Alembic."""
-    return _running[-1] if _running else None
 
 
 def step_connection() -> Connection:

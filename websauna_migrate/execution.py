@@ -22,6 +22,7 @@ from websauna_migrate.statements import (
     EndsTransaction,
     Supervisor,
 )
+from websauna_migrate.step_data import data_of_step
 from websauna_migrate.steps import Step, is_transactional
 from websauna_migrate.stopping import CutOff
 from websauna_migrate.timeouts import Timeouts, timeouts_of_script
@@ -127,6 +128,7 @@ class StepRunner:
             history_table=run.environments[step.package].package.history_table,
             session=run.lock.session,
             entry=run.planned if number == 1 else None,
+            digest=run.checksums.get(step.revision.path),
         )
 
     def require_lock(self, done: int) -> None:
@@ -239,8 +241,6 @@ class StepRunner:
         step, values, waiting = attempt.step, attempt.values, attempt.waiting
         script = run.environments[step.package].scripts.get_revision(step.revision.id)
         transactional = is_transactional(script.module)
-
-        from websauna_migrate.data import data_of_step
 
         @functools.wraps(function)
         def marked(**arguments: Any) -> None:

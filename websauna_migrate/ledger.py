@@ -17,7 +17,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
-import secrets
 import socket
 import time
 from collections.abc import Iterator, Sequence
@@ -152,12 +151,12 @@ def make_table(schema: str | None) -> Table:
     )
 
 
-def new_id() -> str:
-    """Return 32 hexadecimal digits that nobody else has.
+def new_id(run: str, number: int) -> str:
+    """Return 32 hexadecimal digits that nobody else has, for a step of a run.
 
     They begin with the time, so that the newest row is at the end of the index.
     """
-    return f"{time.time_ns():016x}{secrets.token_hex(8)}"
+    return f"{time.time_ns():016x}{run[:8]}{number & 0xFFFFFFFF:08x}"
 
 
 def utc_now() -> datetime:
@@ -221,13 +220,15 @@ class Ledger:
         history_table: str,
         session: int | None = None,
         entry: str | None = None,
+        digest: str | None = None,
     ) -> dict[str, Any]:
         """Return a row that marks a step as running, by column.
 
         :param entry: the row's id; default: a new one
+        :param digest: the script's checksum, if it was taken when the script was imported
         """
         return {
-            "id": entry or new_id(),
+            "id": entry or new_id(run, number),
             "run": run,
             "number": number,
             "package": step.package[:255],
@@ -240,7 +241,7 @@ class Ledger:
             "host": self.host,
             "process": os.getpid(),
             "version": self.version,
-            "checksum": checksum(step.revision.path),
+            "checksum": checksum(step.revision.path) if digest is None else digest,
             "session": session or 0,
             "note": "",
         }

@@ -17,7 +17,7 @@ from websauna_migrate.cache import Cache
 from websauna_migrate.database import WRITES, hide_password, one_line
 from websauna_migrate.execution import StepRunner
 from websauna_migrate.failures import HistoryMoved, HistoryUnsteady, RunStopped, StepFailed
-from websauna_migrate.ledger import STOPPED
+from websauna_migrate.ledger import STOPPED, checksum
 from websauna_migrate.lock_failures import is_lock_failure
 from websauna_migrate.plan import Plan, Step
 from websauna_migrate.results import AppliedStep, Run
@@ -109,6 +109,10 @@ class LockedRun:
             self.runner.refuse_interrupted(connection)
         connection.rollback()
         plan = self.make_plan(applied)
+        # The scripts are imported by now, and run as they are.
+        self.context.checksums = {
+            step.revision.path: checksum(step.revision.path) for step in plan.steps
+        }
         if plan.steps and not self.started:
             self._start(steps, plan)
         self._first = plan.steps[0] if plan.steps else self._first
