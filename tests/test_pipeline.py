@@ -267,6 +267,34 @@ def test_a_setting_that_is_neither_on_nor_off(value: str) -> None:
     assert str(caught.value) == 'Setting "websauna_migrate.pipeline": it must be "on" or "off".'
 
 
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "INSERT INTO t0 VALUES (1); END",
+        "INSERT INTO t0 VALUES (1);COMMIT",
+        "INSERT INTO t0 VALUES (1); abort",
+        "COPY t0 FROM STDIN",
+        "CREATE INDEX CONCURRENTLY i ON t0 (id)",
+        "BEGIN",
+        "START TRANSACTION",
+        "PREPARE TRANSACTION 'x'",
+        "COMMENT ON TABLE t0 IS 'the end'",
+    ],
+)
+def test_a_statement_that_may_end_the_transaction(
+    workshop: Workshop, postgresql_url: str, sent: list[Batch], statement: str
+) -> None:
+    chain(workshop, f'op.execute("{statement}")')
+    with contextlib.suppress(MigrationError):
+        workshop.service(postgresql_url).upgrade()
+    assert sent == []
+    engine = sa.create_engine(postgresql_url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        for (name,) in connection.exec_driver_sql("SELECT gid FROM pg_prepared_xacts").all():
+            connection.exec_driver_sql(f"ROLLBACK PREPARED '{name}'")
+    engine.dispose()
+
+
 # The same as by itself
 
 BODIES = st.lists(
@@ -286,6 +314,10 @@ BODIES = st.lists(
             "op.execute(\"INSERT INTO alembic_history_fooapp VALUES ('x')\")",
             'raise RuntimeError("in the script")',
             'op.create_table("t0")',
+            'op.execute("SELECT 1; SELECT 2")',
+            'op.execute("/* unfinished")',
+            'op.execute("INSERT INTO t0 (id) VALUES (2) ; SELECT \'unfinished")',
+            'op.execute("SAVEPOINT a; SELECT 1; RELEASE SAVEPOINT a")',
         ]
     ),
     min_size=1,

@@ -6,6 +6,7 @@ import traceback
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from websauna_migrate.database import connect, hide_password, one_line
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from websauna_migrate.attempts import Attempt
 
 __all__ = ["Aftermath"]
+
+#: For what is nice to have written, but no reason to wait.
+BRIEF = Timeouts(lock_timeout_ms=1000)
 
 
 class Aftermath:
@@ -205,14 +209,21 @@ class Aftermath:
         with suppress(SQLAlchemyError, MigrationError):
             if lost:
                 with connect(self.run.make_engine()) as connection:
-                    self.run.ledger.record(connection, values, outcome, planned=exists)
-                    connection.commit()
+                    self._record(connection, values, outcome, exists)
                 return
             try:
-                self.run.ledger.record(self.connection, values, outcome, planned=exists)
-                self.connection.commit()
+                self._record(self.connection, values, outcome, exists)
             finally:
                 clean(self.connection)
+
+    def _record(
+        self, connection: Connection, values: dict[str, Any], outcome: str, exists: bool
+    ) -> None:
+        if self.server.kind == "postgresql":
+            # A script may have left its row behind in a transaction that it only prepared.
+            connection.exec_driver_sql(self.supervisor.settings_of(BRIEF, 0.0))
+        self.run.ledger.record(connection, values, outcome, planned=exists)
+        connection.commit()
 
     def describe(self, exc: BaseException) -> str:
         """Return what went wrong in one sentence, without a password or bound values."""

@@ -41,7 +41,11 @@ ENDS_TRANSACTION = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 
-CONCURRENTLY = re.compile(r"\bCONCURRENTLY\b", re.IGNORECASE)
+#: What may end a transaction, or has a way of its own to the server. A word that only looks so,
+#: say in a comment or in a function's body, does no harm.
+APART = re.compile(
+    r"\b(?:ABORT|BEGIN|COMMIT|CONCURRENTLY|COPY|END|PREPARE|ROLLBACK|START)\b", re.IGNORECASE
+)
 
 ROLLS_BACK = re.compile(r"\b(?:ROLLBACK|ABORT)\b", re.IGNORECASE)
 
@@ -223,8 +227,7 @@ class Supervisor:
             self._collected is None
             or context.root_connection is not self.connection
             or not (context.isddl or (context.is_text and context.compiled is not None))
-            or ENDS_TRANSACTION.search(statement)
-            or CONCURRENTLY.search(statement)
+            or APART.search(statement)
         ):
             raise NotCollected
         self._collected.append((statement, parameters))
