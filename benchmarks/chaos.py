@@ -587,6 +587,9 @@ def main() -> int:
     parser.add_argument("--racers", type=int, default=16)
     parser.add_argument("--write", action="store_true", help="write docs/chaos.rst")
     options = parser.parse_args()
+    for name in options.scenarios:
+        if name not in SCENARIOS:
+            parser.error(f'no scenario "{name}"; there are: {", ".join(SCENARIOS)}')
     with tempfile.TemporaryDirectory() as directory:
         chaos = Chaos(Path(directory), options.rounds, options.kills, options.racers)
         with chaos.stack:
