@@ -75,7 +75,12 @@ def is_gone(connection: Connection) -> bool:
 def clean(connection: Connection) -> None:
     """Leave no transaction open, whatever state the connection is in."""
     try:
-        if not connection.closed and connection.in_transaction():
-            connection.rollback()
+        if connection.closed or connection.get_transaction() is None:
+            return
+        connection.rollback()
+        if connection.dialect.driver == "pysqlite" and not connection.invalidated:
+            # After a COMMIT that failed, as it does while somebody reads, SQLAlchemy takes the
+            # transaction to be over. SQLite keeps it open.
+            connection.connection.rollback()
     except SQLAlchemyError:
         connection.invalidate()

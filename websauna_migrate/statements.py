@@ -53,6 +53,11 @@ ROLLS_BACK = re.compile(r"\b(?:ROLLBACK|ABORT)\b", re.IGNORECASE)
 UNLIMITED_MS = 600_000
 
 
+#: Milliseconds for which SQLite waits at most where waiting is all that is left. It does not listen
+#: to requests to stop meanwhile.
+PATIENT_MS = 30_000
+
+
 class EndsTransaction(Exception):
     """A statement would end the transaction that a whole run is."""
 
@@ -181,12 +186,12 @@ class Supervisor:
     # What SQLAlchemy calls
 
     def _begin(self, connection: Connection) -> None:
-        if not self.active or connection is not self.connection or self.server.kind != "postgresql":
+        if not self.active or connection is not self.connection:
             return
         if connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT":
-            self._published = True
+            self._publish()
             self._savepoints = False
-        elif self._published:
+        elif self._published and self.server.kind == "postgresql":
             # What follows an autocommit_block is a new transaction, which knows no limits yet.
             settings = self.local_settings(0.0)
             if settings:
@@ -267,7 +272,20 @@ class Supervisor:
             raise EndsTransaction(words)
         if ROLLS_BACK.search(match.group()) and not (self._published or self.mysql.published):
             raise RollsBack(words)
+        self._publish()
+
+    def _publish(self) -> None:
+        """Take notice that the step is no longer one transaction, so that it cannot start anew."""
+        if self.server.kind == "sqlite" and not self._published:
+            # All that follows has to wait by itself.
+            dbapi_connection: Any = self.connection.connection.dbapi_connection
+            dbapi_connection.execute(f"PRAGMA busy_timeout = {self._patience_ms()}")
         self._published = self.mysql.published = True
+
+    def _patience_ms(self) -> int:
+        """Return for how long SQLite is to wait for the file when a step cannot start anew."""
+        budget_ms = math.ceil(self._timeouts.lock_budget * 1000)
+        return max(self._timeouts.lock_ms_after(0.0), min(budget_ms, PATIENT_MS))
 
     def _set_sqlite(self, waited: float) -> None:
         """Let SQLite wait for the file as long as a statement may by now."""
