@@ -26,6 +26,7 @@ from websauna_migrate.plain_scripts import is_plain_script
 from websauna_migrate.run_events import StepApplied
 from websauna_migrate.settings import SettingError, parse_settings
 from websauna_migrate.stopping import Stop
+from websauna_migrate.timeouts import BadTimeout
 
 
 @pytest.fixture
@@ -147,11 +148,28 @@ class OurType(sa.types.TypeDecorator[str]):
         "getattr(op, 'get' + '_bind')()",
         "op.f.__globals__",
         "unknown",
+        "for hook in HOOKS: hook()",
+        "HOOKS[0]()",
+        "global NUMBER; NUMBER += 1",
+        "op.drop_table = None",
+        "op.get_bind().engine",
+        "sa.engine.create_engine(1)",
     ],
 )
 def test_what_is_not_plain(body: str) -> None:
     made = function(
-        body, helper=lambda: None, OurType=OurType, our_type=OurType(), state=[], other=types
+        body,
+        helper=lambda: None,
+        OurType=OurType,
+        our_type=OurType(),
+        state=[],
+        other=types,
+        HOOKS=(print,),
+        NUMBER=1,
+        # As globals they are harmless, as attributes not.
+        get_bind="a text",
+        engine="a text",
+        create_engine="a text",
     )
     assert not is_plain_script(made)
 
@@ -188,7 +206,7 @@ def test_every_plain_step_but_the_first_of_a_package(
     )
     run = workshop.service(transactional_database_url).upgrade()
     assert [(b.step.package, b.step.revision.id, b.lasting) for b in sent] == [
-        ("barapp", "r2", transactional_database_url.startswith("sqlite")),
+        ("barapp", "r2", True),
         ("fooapp", "r2", transactional_database_url.startswith("sqlite")),
         ("fooapp", "r3", transactional_database_url.startswith("sqlite")),
         ("fooapp", "r4", True),
@@ -293,6 +311,42 @@ def test_a_statement_that_may_end_the_transaction(
         for (name,) in connection.exec_driver_sql("SELECT gid FROM pg_prepared_xacts").all():
             connection.exec_driver_sql(f"ROLLBACK PREPARED '{name}'")
     engine.dispose()
+
+
+def test_a_script_that_catches_whatever_is_raised(
+    workshop: Workshop, transactional_database_url: str
+) -> None:
+    caught = 'try:\n    op.execute("INSERT INTO t0 VALUES (1) -- start")\nexcept:\n    pass'
+    chain(workshop, caught, "pass")
+    workshop.service(transactional_database_url).upgrade()
+    assert rows(transactional_database_url, "SELECT * FROM t0") == [(1,)]
+
+
+@pytest.mark.parametrize(
+    "bodies",
+    [
+        ["INSERT INTO t0 VALUES (1) \\0 + 1"],
+        ["/* not now", "DROP TABLE t0", "*/"],
+        ["SELECT '", "DROP TABLE t0", "'"],
+        ["SELECT $$", "DROP TABLE t0", "$$"],
+        ["SELECT 1; /*", "DROP TABLE t0", "*/ SELECT 1"],
+        ["SELECT 1 /*", "DROP TABLE t0", "SELECT 1 -- */"],
+        [
+            "SET standard_conforming_strings = off",
+            "COMMENT ON TABLE t0 IS 'C:\\\\new'",
+        ],
+        ["SELECT set_config('standard_conforming_strings', 'off', true)", "SELECT 'C:\\\\new'"],
+        ["SET TRANSACTION ISOLATION LEVEL SERIALIZABLE"],
+        ["SELECT '\\ud800'"],
+    ],
+)
+def test_statements_that_mean_something_else_among_others(
+    workshop: Workshop, postgresql_url: str, sent: list[Batch], bodies: list[str]
+) -> None:
+    chain(workshop, "; ".join(f'op.execute("""{body}""")' for body in bodies), "pass")
+    with contextlib.suppress(MigrationError, UnicodeError):
+        workshop.service(postgresql_url).upgrade()
+    assert "r2" not in ids(sent) or ledger(postgresql_url)[1][3] == "failed"
 
 
 # The same as by itself
@@ -540,6 +594,226 @@ def test_a_history_that_somebody_else_changes(
             service.upgrade(stop=stop)
         assert "expected to match one row" in str(caught.value)
     assert "t2" not in tables(transactional_database_url)
+
+
+def test_a_time_begins_with_its_step(workshop: Workshop, postgresql_url: str) -> None:
+    """Not when it was prepared, while the step before was on its way."""
+    chain(workshop, 'op.execute("SELECT pg_sleep(0.5)")', "pass")
+    run = workshop.service(postgresql_url).upgrade()
+    second, third = run.steps[1:]
+    assert second.seconds >= 0.5 > third.seconds
+    assert (third.started - second.started).total_seconds() >= 0.5
+    assert rows(
+        postgresql_url,
+        "SELECT revision FROM websauna_migrate_ledger WHERE ended - started > interval '0.4 s'",
+    ) == [("r2",)]
+
+
+def test_whoever_cancels_a_step_is_obeyed(
+    workshop: Workshop, postgresql_url: str, sent: list[Batch]
+) -> None:
+    chain(workshop, 'op.execute("SELECT pg_sleep(60)")')
+
+    def cancel() -> None:
+        wait_for(lambda: ids(sent) == ["r2"])
+        time.sleep(0.2)
+        execute(
+            postgresql_url,
+            "SELECT pg_cancel_backend(pid) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND query LIKE '%pg_sleep%' "
+            "AND pid <> pg_backend_pid()",
+        )
+
+    thread = threading.Thread(target=cancel)
+    thread.start()
+    with pytest.raises(StepFailed) as caught:
+        workshop.service(postgresql_url).upgrade()
+    thread.join()
+    assert "canceling statement due to user request" in str(caught.value)
+    assert [entry[3] for entry in ledger(postgresql_url)] == ["done", "failed"]
+
+
+def test_a_long_step_that_fails_is_not_run_again(
+    workshop: Workshop, postgresql_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("websauna_migrate.pipeline.AGAIN_SECONDS", 0.2)
+    chain(workshop, 'op.execute("SELECT pg_sleep(0.3)"); op.execute("SELECT nothing")')
+    began = time.monotonic()
+    with pytest.raises(StepFailed) as caught:
+        workshop.service(postgresql_url).upgrade()
+    assert time.monotonic() - began < 60
+    assert 'r2.py): column "nothing" does not exist' in str(caught.value)
+    assert rows(postgresql_url, "SELECT count(*) FROM websauna_migrate_ledger") == [(2,)]
+
+
+def test_a_stop_that_raises_is_no_step_s_failure(
+    workshop: Workshop, transactional_database_url: str
+) -> None:
+    chain(workshop, table("t1")["upgrade"], table("t2")["upgrade"])
+    asked = itertools.count()
+
+    def stop() -> bool:
+        if next(asked) == 2:
+            raise ValueError("of the caller")
+        return False
+
+    with pytest.raises(ValueError, match="of the caller"):
+        workshop.service(transactional_database_url).upgrade(stop=stop)
+    assert [entry[1:] for entry in ledger(transactional_database_url)] == [
+        ("r1", "upgrade", "done"),
+        ("r2", "upgrade", "done"),
+    ]
+
+
+def test_a_subscriber_that_raises_is_no_step_s_failure(
+    workshop: Workshop, transactional_database_url: str
+) -> None:
+    chain(workshop, *(table(f"t{n}")["upgrade"] for n in (1, 2)))
+    config = workshop.configure(transactional_database_url)
+
+    def applied(event: StepApplied) -> None:
+        if event.number == 2:
+            raise ValueError("of the subscriber")
+
+    config.add_subscriber(applied, StepApplied)
+    config.commit()
+    from websauna_migrate.interfaces import IMigrationService
+
+    with pytest.raises(ValueError, match="of the subscriber"):
+        config.registry.getUtility(IMigrationService).upgrade()
+    assert {entry[3] for entry in ledger(transactional_database_url)} == {"done"}
+
+
+def test_a_limit_that_is_no_number_is_told_at_its_step(
+    workshop: Workshop, transactional_database_url: str
+) -> None:
+    chain(workshop, table("t1")["upgrade"], table("t2")["upgrade"])
+    path = workshop.root / "fooapp" / "alembic" / "versions" / "r3.py"
+    path.write_text(path.read_text() + "\nlock_budget = 'soon'\n")
+    with pytest.raises(BadTimeout):
+        workshop.service(transactional_database_url).upgrade()
+    assert [entry[1:] for entry in ledger(transactional_database_url)] == [
+        ("r1", "upgrade", "done"),
+        ("r2", "upgrade", "done"),
+    ]
+
+
+def test_an_application_that_executes_something_in_every_transaction(
+    workshop: Workshop, transactional_database_url: str, sent: list[Batch]
+) -> None:
+    chain(workshop, table("t1")["upgrade"], table("t2")["upgrade"])
+
+    def begin(connection: sa.Connection) -> None:
+        if connection.dialect.name == "postgresql":
+            connection.exec_driver_sql("SET LOCAL app.tenant = 'x'")
+        elif not connection.connection.in_transaction:  # type: ignore[attr-defined]
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    sa.event.listen(sa.Engine, "begin", begin)
+    try:
+        if transactional_database_url.startswith("postgresql"):
+            assert len(workshop.service(transactional_database_url).upgrade().steps) == 3
+            assert sent == []
+    finally:
+        sa.event.remove(sa.Engine, "begin", begin)
+
+
+@pytest.fixture
+def lazy_url(postgresql_url: str) -> Iterator[str]:
+    """A database whose server writes only when it is told to."""
+    engine = sa.create_engine(postgresql_url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        name = connection.exec_driver_sql("SELECT current_database()").scalar_one()
+        connection.exec_driver_sql(f"ALTER DATABASE {name} SET synchronous_commit = on")
+        connection.exec_driver_sql("ALTER SYSTEM SET wal_writer_delay = '10s'")
+        connection.exec_driver_sql("SELECT pg_reload_conf()")
+        time.sleep(0.5)
+        yield postgresql_url
+        connection.exec_driver_sql("ALTER SYSTEM RESET wal_writer_delay")
+        connection.exec_driver_sql("SELECT pg_reload_conf()")
+    engine.dispose()
+
+
+class Positions:
+    """Where the server's log was when each step was applied, and if it was on the disk by then."""
+
+    def __init__(self, url: str, fail_at: int = 0) -> None:
+        self.url = url
+        self.fail_at = fail_at
+        self.applied: list[str] = []
+        self.written: list[bool] = []
+
+    def __call__(self, event: StepApplied) -> None:
+        query = "SELECT pg_current_wal_insert_lsn()::text, pg_current_wal_flush_lsn()::text"
+        (position, _) = rows(self.url, query)[0]
+        self.applied.append(position)
+        self.written.append(self.on_disk())
+        if event.number == self.fail_at:
+            raise ValueError
+
+    def on_disk(self) -> bool:
+        """Tell whether the newest applied step is on the disk."""
+        query = f"SELECT pg_current_wal_flush_lsn() >= '{self.applied[-1]}'::pg_lsn"
+        return bool(rows(self.url, query)[0][0])
+
+    def service(self, workshop: Workshop) -> Any:
+        config = workshop.configure(self.url)
+        config.add_subscriber(self, StepApplied)
+        config.commit()
+        from websauna_migrate.interfaces import IMigrationService
+
+        return config.registry.getUtility(IMigrationService)
+
+
+def test_all_is_on_the_disk_when_a_run_ends(workshop: Workshop, lazy_url: str) -> None:
+    chain(workshop, *(table(f"t{n}")["upgrade"] for n in range(1, 6)))
+    positions = Positions(lazy_url, fail_at=5)
+    with pytest.raises(ValueError):
+        positions.service(workshop).upgrade()
+    # In the middle it is not, or this test would show nothing.
+    assert positions.written[1:4] == [False, False, False]
+    assert positions.on_disk()
+    positions = Positions(lazy_url)
+    positions.service(workshop).upgrade()
+    assert positions.on_disk()
+
+
+def test_all_is_on_the_disk_when_a_connection_was_lost(workshop: Workshop, lazy_url: str) -> None:
+    chain(
+        workshop,
+        table("t1")["upgrade"],
+        table("t2")["upgrade"],
+        'op.execute("SELECT pg_terminate_backend(pg_backend_pid())")',
+        table("t3")["upgrade"],
+    )
+    positions = Positions(lazy_url)
+    with pytest.raises(StepFailed):
+        positions.service(workshop).upgrade()
+    assert positions.written[1:] == [False, False]
+    assert positions.on_disk()
+
+
+def test_all_is_on_the_disk_before_a_step_that_is_run_by_itself(
+    workshop: Workshop, lazy_url: str
+) -> None:
+    chain(
+        workshop,
+        table("t1")["upgrade"],
+        table("t2")["upgrade"],
+        "from fooapp import look\nlook()",
+    )
+    (workshop.root / "fooapp" / "__init__.py").write_text(
+        "look = None\ndef includeme(config):\n    config.add_migration_package()\n"
+    )
+    positions = Positions(lazy_url)
+    service = positions.service(workshop)
+    import fooapp  # type: ignore[import-not-found]
+
+    found: list[bool] = []
+    fooapp.look = lambda: found.append(positions.on_disk())
+    service.upgrade()
+    assert positions.written[1:3] == [False, False]
+    assert found == [True]
 
 
 def test_threads_take_turns_as_before(workshop: Workshop, sqlite_url: str) -> None:

@@ -25,6 +25,7 @@ class Attempt:
     :ivar waiting: what this attempt and those before have waited for locks
     :ivar began: when the first attempt at the step began, in UTC
     :ivar clock: and by ``time.perf_counter``
+    :ivar is_done: whether it went well
     """
 
     number: int
@@ -34,6 +35,14 @@ class Attempt:
     waiting: Waiting
     began: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
     clock: float = field(default_factory=time.perf_counter)
+    is_done: bool = False
+
+    def start(self) -> None:
+        """Begin to count from now: the attempt was prepared while another step ran."""
+        self.began = datetime.now(timezone.utc)
+        self.clock = time.perf_counter()
+        self.values["started"] = self.began.replace(tzinfo=None)
+        self.waiting.began = time.monotonic()
 
     @property
     def entry(self) -> str:
@@ -77,9 +86,9 @@ class Stretch:
         self._before = before
         self._after = after
 
-    def __bool__(self) -> bool:
-        """Tell whether steps are left."""
-        return bool(self._left)
+    def __len__(self) -> int:
+        """Return how many steps are left."""
+        return len(self._left)
 
     def begin(self, again: Attempt | None = None) -> Attempt | None:
         """Come to the first step that is left; ``None`` if there is none.
@@ -103,6 +112,7 @@ class Stretch:
 
     def done(self, attempt: Attempt) -> None:
         """Leave the first step that is left behind: it went well."""
+        attempt.is_done = True
         with self:
             self._left.popleft()
             self._after(attempt)

@@ -68,6 +68,11 @@ class Batches(ABC):
         self.history = named(history)
         self.columns = [column.name for column in ledger.columns]
 
+    @property
+    @abstractmethod
+    def in_transaction(self) -> bool:
+        """Whether the driver has begun a transaction."""
+
     @abstractmethod
     def opened(self) -> AbstractContextManager[None]:
         """Have the transactions, which are the driver's otherwise; none is open."""
@@ -85,6 +90,11 @@ class PostgreSQLBatches(Batches):
     """A batch is one message to the server, which answers once."""
 
     defers = True
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether the driver has begun a transaction."""
+        return bool(self.driver.info.transaction_status)
 
     @contextmanager
     def opened(self) -> Iterator[None]:
@@ -114,6 +124,9 @@ class PostgreSQLBatches(Batches):
         def send() -> None:
             try:
                 self.cursor.execute(message)
+                # It does not, say, where the text ended early for the driver.
+                if self.cursor.statusmessage != "COMMIT":
+                    raise BatchFailed
             except BaseException:
                 if not self.driver.closed:
                     self.cursor.execute("ROLLBACK")
@@ -148,6 +161,11 @@ TURN_SECONDS = 0.0001
 
 class SQLiteBatches(Batches):
     """The statements of a batch are executed one by one; there is no server to wait for."""
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether the driver has begun a transaction."""
+        return bool(self.driver.in_transaction)
 
     @contextmanager
     def opened(self) -> Iterator[None]:

@@ -53,7 +53,7 @@ class StepRunner:
         self.supervisor.atomic = run.atomic
         self.supervisor.watch(run.connection.engine)
         self.aftermath = Aftermath(run, self.supervisor, self.waits)
-        self.pipeline = Pipeline(run, self.supervisor, self.waits, at=self._at, cancel=self._cancel)
+        self.pipeline = Pipeline(run, self.supervisor, at=self._at, cancel=self._cancel)
 
     def close(self) -> None:
         """Let go of what was opened besides the run's connection."""
@@ -99,7 +99,7 @@ class StepRunner:
                 raise
             except BaseException as exc:
                 clean(self.connection)
-                if exc is stretch.error:
+                if exc is stretch.error or self.current.is_done:
                     raise
                 # It comes back only if the step is to be tried again.
                 self.aftermath.after_failure(exc, self.current, total)

@@ -330,6 +330,12 @@ class Ledger:
         else:
             connection.execute(insert(self.table), values)
 
+    def touch(self, connection: Connection, entry: str) -> None:
+        """Write a row as it is."""
+        connection.execute(
+            update(self.table).where(self.table.c.id == entry).values(note=self.table.c.note)
+        )
+
     def remove(self, connection: Connection, entry: str) -> None:
         """Delete a row."""
         connection.execute(delete(self.table).where(self.table.c.id == entry))

@@ -9,6 +9,7 @@ when its turn has come.
 
 from __future__ import annotations
 
+import dis
 import functools
 import sys
 import types
@@ -47,8 +48,9 @@ EXPRESSIONS = frozenset(
     {"current_timestamp", "false", "func", "literal_column", "null", "now", "text", "true"}
 )
 
-#: Where SQLAlchemy's types and the parts of tables are.
+#: Where operations, SQLAlchemy's types and the parts of tables are.
 MODULES = (
+    "alembic.op",
     "sqlalchemy",
     "sqlalchemy.types",
     "sqlalchemy.dialects.postgresql",
@@ -56,7 +58,13 @@ MODULES = (
 )
 
 #: Values of a script's module that its functions may name.
-CONSTANTS = (str, bytes, int, float, bool, tuple, type(None))
+CONSTANTS = (str, bytes, int, float, bool, type(None))
+
+#: What a function of a script does not do, unless others are to see it.
+STORING = frozenset(
+    dis.opmap[name]
+    for name in ("STORE_GLOBAL", "DELETE_GLOBAL", "STORE_ATTR", "DELETE_ATTR", "STORE_SUBSCR")
+)
 
 
 def is_plain_script(function: Callable[..., Any] | None) -> bool:
@@ -72,6 +80,8 @@ def is_plain_script(function: Callable[..., Any] | None) -> bool:
     # A function or class inside of it, a generator, or arguments: not as a template writes it.
     if code.co_flags & UNUSUAL or any(isinstance(c, types.CodeType) for c in code.co_consts):
         return False
+    if not STORING.isdisjoint(code.co_code[::2]):
+        return False
     return all(is_plain_name(name, function.__globals__) for name in code.co_names)
 
 
@@ -83,7 +93,10 @@ def is_plain_name(name: str, known: Mapping[str, Any]) -> bool:
     """Tell whether a name that a function uses is harmless, as a global and as an attribute."""
     if name in known and not is_plain_value(known[name]):
         return False
-    return name in known or name in OPERATIONS or name in vocabulary()
+    if name in OPERATIONS or name in vocabulary():
+        return True
+    # As an attribute it would be something else than the global of the same name.
+    return name in known and not any(hasattr(module, name) for module in modules())
 
 
 def is_plain_value(value: Any) -> bool:
@@ -92,6 +105,8 @@ def is_plain_value(value: Any) -> bool:
         return value.__name__ == "alembic.op" or is_of_sqlalchemy(value.__name__)
     if isinstance(value, type):
         return is_description(value) and is_of_sqlalchemy(value.__module__)
+    if type(value) is tuple:
+        return all(map(is_plain_value, value))
     return type(value) in CONSTANTS or is_plain_value(type(value))
 
 
@@ -111,10 +126,13 @@ def is_description(value: Any) -> bool:
 @functools.cache
 def vocabulary() -> frozenset[str]:
     """Return the names of all classes that describe a schema, and of expressions."""
-    # A dialect that is not imported is not the database's, and no script names it.
-    modules = [sys.modules[name] for name in MODULES if name in sys.modules]
     classes = {
-        name for module in modules for name in vars(module) if is_description(vars(module)[name])
+        name for module in modules() for name in vars(module) if is_description(vars(module)[name])
     }
     # Builtin functions have other names, and so has whatever connects to a database.
     return frozenset(classes | EXPRESSIONS)
+
+
+def modules() -> list[types.ModuleType]:
+    """Return the modules that a plain script may name, but for dialects that nobody imported."""
+    return [sys.modules[name] for name in MODULES if name in sys.modules]

@@ -41,10 +41,22 @@ ENDS_TRANSACTION = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 
-#: What may end a transaction, or has a way of its own to the server. A word that only looks so,
-#: say in a comment or in a function's body, does no harm.
+#: One statement that means the same among others as by itself: it changes or reads what is in the
+#: database, not the session, and is closed in itself. How a backslash, a dollar or a comment in a
+#: comment is read depends on more than the text.
+COLLECTIBLE = re.compile(
+    r"""
+    \s* (?: ALTER | COMMENT | CREATE | DELETE | DROP | GRANT | INSERT | REVOKE | SELECT | TRUNCATE
+         | UPDATE | WITH ) \b
+    (?: [^'"`$\\;\-/\0] | '[^'\\\0]*' | "[^"\\\0]*" | -(?!-) | --[^\n\0]*(?:\n|\Z) | /(?!\*) )*
+    ;?\s*
+    """,
+    re.IGNORECASE | re.VERBOSE,
+)
+
+#: Words of a statement that may do more, wherever they stand. One that only looks so does no harm.
 APART = re.compile(
-    r"\b(?:ABORT|BEGIN|COMMIT|CONCURRENTLY|COPY|END|PREPARE|ROLLBACK|START)\b", re.IGNORECASE
+    r"\b(?:ABORT|BEGIN|COMMIT|CONCURRENTLY|END|PREPARE|ROLLBACK|START|SET_CONFIG)\b", re.IGNORECASE
 )
 
 ROLLS_BACK = re.compile(r"\b(?:ROLLBACK|ABORT)\b", re.IGNORECASE)
@@ -104,6 +116,7 @@ class Supervisor:
         self._timeouts = Timeouts()
         self._savepoints = False
         self._collected: list[tuple[str, Any]] | None = None
+        self._refused = False
         self.postgresql = PostgreSQLStatements(connection, wait, tell, self.local_settings)
         self.mysql = MySQLStatements(connection, lock, wait, mariadb=server.mariadb)
         self._listeners = (
@@ -149,8 +162,12 @@ class Supervisor:
         A statement raises :class:`NotCollected` if its answer is waited for.
         """
         self._collected = []
+        self._refused = False
         try:
             yield self._collected
+            if self._refused:
+                # The script caught it, as it may catch whatever a statement raises.
+                raise NotCollected
         finally:
             self._collected = None
 
@@ -200,8 +217,8 @@ class Supervisor:
 
     def _do_execute(self, cursor: Any, statement: str, parameters: Any, context: Any) -> bool:
         if self._collected is not None:
-            self._collect(statement, parameters, context)
-            return True
+            self._collected.append((statement, parameters))
+            return self._require_collectible(statement, context)
         end_with, self.end_with = self.end_with, None
         if end_with is not None and statement.startswith("UPDATE "):
             cursor.execute(end_with(statement), parameters)
@@ -214,7 +231,7 @@ class Supervisor:
 
     def _do_executemany(self, cursor: Any, statement: str, parameters: Any, context: Any) -> bool:
         if self._collected is not None:
-            raise NotCollected
+            return self._require_collectible("", context)
         if self.server.kind == "mysql":
             return self._supervise(
                 cursor, statement, context, lambda: cursor.executemany(statement, parameters)
@@ -223,19 +240,23 @@ class Supervisor:
 
     def _do_execute_no_params(self, cursor: Any, statement: str, context: Any) -> bool:
         if self._collected is not None:
-            raise NotCollected
+            return self._require_collectible("", context)
         return self._supervise(cursor, statement, context, lambda: cursor.execute(statement))
 
-    def _collect(self, statement: str, parameters: Any, context: Any) -> None:
-        """Take a statement down, unless the step has to be run by itself because of it."""
+    def _require_collectible(self, statement: str, context: Any) -> bool:
+        """Make sure that a statement may be sent later, and with others; returns ``True``.
+
+        :raises NotCollected: if the step has to be run by itself because of it
+        """
         if (
-            self._collected is None
-            or context.root_connection is not self.connection
+            context.root_connection is not self.connection
             or not (context.isddl or (context.is_text and context.compiled is not None))
+            or not COLLECTIBLE.fullmatch(statement)
             or APART.search(statement)
         ):
+            self._refused = True
             raise NotCollected
-        self._collected.append((statement, parameters))
+        return True
 
     def _supervise(
         self, cursor: Any, statement: str, context: Any, execute: Callable[[], object]
