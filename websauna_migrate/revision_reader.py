@@ -13,7 +13,8 @@ from websauna_migrate.errors import MigrationError
 from websauna_migrate.lineage import Lineage
 from websauna_migrate.packages import MigrationPackage
 from websauna_migrate.revisions import Revision
-from websauna_migrate.script_index import ScriptIndex, list_script_files, revision_of
+from websauna_migrate.script_files import list_script_files
+from websauna_migrate.script_index import ScriptIndex
 
 if TYPE_CHECKING:
     from alembic.script.base import Script
@@ -87,17 +88,13 @@ class ScriptReader:
             found = [self._import(str(path)) for path in self._scripts().list_files()]
             return [revision for revision in found if revision is not None]
         index = ScriptIndex(self._cache, self.package.script_directory)
-        name = self.package.name
-        revisions = []
         files = list_script_files(self.package.version_locations, recursive=self.recursive)
-        for file in files:
-            literals = index.read(file)
-            if literals is not None:
-                revisions.append(revision_of(name, file.path, literals))
-            elif (revision := self._import(file.path)) is not None:
-                revisions.append(revision)
-        index.save()
-        return revisions
+        known = index.revisions(self.package.name, files)
+        asked = (
+            self._import(path) if revision is None else revision
+            for path, revision in zip(files.paths, known, strict=True)
+        )
+        return [revision for revision in asked if revision is not None]
 
     @cached_property
     def lineage(self) -> Lineage:
