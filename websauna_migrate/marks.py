@@ -20,10 +20,10 @@ def is_marked(connection: Connection, schema: str | None) -> bool:
     :raises LedgerUnreadable: if it has other columns
     """
     quote = connection.dialect.identifier_preparer.quote
-    columns = ", ".join(quote(field.name) for field in fields(LedgerEntry))
-    table = f"{quote(schema)}.{LEDGER_TABLE}" if schema else LEDGER_TABLE
+    prefix = f"{quote(schema)}." if schema else ""
     with readable(connection):
         found = connection.exec_driver_sql(
-            f"SELECT {columns} FROM {table} WHERE outcome = '{RUNNING}'"
+            f"SELECT {', '.join(quote(field.name) for field in fields(LedgerEntry))} "
+            f"FROM {prefix}{quote(LEDGER_TABLE)} WHERE outcome = '{RUNNING}'"
         )
         return found.first() is not None
