@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from websauna_migrate.scripts.collecting import SELDOM, collecting_seldom
+from websauna_migrate.scripts.collecting import SELDOM, collect_from_here, collecting_seldom
 
 #: An object in a cycle, which tells when it is finalized.
 PROGRAM = """
@@ -27,9 +27,14 @@ atexit.register(print, "end")
 def test_the_collector_is_as_it_was_afterwards() -> None:
     before = gc.get_threshold()
     with pytest.raises(KeyError), collecting_seldom():
+        assert not gc.isenabled()
+        collect_from_here()
+        assert gc.isenabled()
         assert gc.get_threshold() == SELDOM
         raise KeyError
+    assert gc.isenabled()
     assert gc.get_threshold() == before
+    assert gc.get_freeze_count() == 0
 
 
 @pytest.mark.parametrize("given", [(0, 10, 10), (500_000, 5, 5)])
@@ -38,10 +43,23 @@ def test_a_collector_that_was_set_is_left_alone(given: tuple[int, int, int]) -> 
     try:
         gc.set_threshold(*given)
         with collecting_seldom():
+            collect_from_here()
             assert gc.get_threshold() == given
+            assert gc.get_freeze_count() == 0
         assert gc.get_threshold() == given
     finally:
         gc.set_threshold(*before)
+
+
+def test_a_collector_that_was_turned_off_stays_off() -> None:
+    gc.disable()
+    try:
+        with collecting_seldom():
+            collect_from_here()
+            assert not gc.isenabled()
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize(

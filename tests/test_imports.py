@@ -33,11 +33,24 @@ QUICK_FORBIDDEN = (
     "alembic",
     "mako",
     "sqlalchemy.orm",
+    "sqlalchemy.dialects.mysql",
     "sqlalchemy.dialects.postgresql",
     "websauna_migrate.checks",
+    "websauna_migrate.departed",
+    "websauna_migrate.effects",
+    "websauna_migrate.execution",
+    "websauna_migrate.locked_run",
+    "websauna_migrate.losses",
+    "websauna_migrate.offline",
     "websauna_migrate.ownership",
     "websauna_migrate.repair",
+    "websauna_migrate.stamping",
+    "websauna_migrate.statements",
+    "websauna_migrate.template",
 )
+
+#: And those of a command that does not ask what a run would do.
+NO_RUN = ("websauna_migrate.ledger", "websauna_migrate.runner", "websauna_migrate.script_literals")
 
 APP = """\
 from pyramid.config import Configurator
@@ -102,6 +115,23 @@ def found(modules: set[str], names: tuple[str, ...]) -> set[str]:
 def test_a_command_that_looks(project: Path, words: tuple[str, ...]) -> None:
     forbidden = FORBIDDEN if words[-1] == "--help" else QUICK_FORBIDDEN
     assert not found(modules_of(project, *words), forbidden)
+
+
+@pytest.mark.parametrize("verb", ["heads", "history", "current", "status"])
+def test_what_asks_for_no_plan(project: Path, monkeypatch: pytest.MonkeyPatch, verb: str) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(project / "cache"))
+    settled = "import websauna_migrate.script_index as s; s.SETTLED_NS = 0"
+    words = ("-c", "app.ini", "-x", "packages=all", verb)
+    modules_of(project, *words, prepare=settled)
+    assert not found(modules_of(project, *words), NO_RUN)
+
+
+def test_an_upgrade_after_a_run_with_a_ledger(project: Path) -> None:
+    script = project / "importing_package" / "alembic" / "versions" / "a1.py"
+    script.write_text('revision = "a1"\ndown_revision = None\ndef upgrade():\n    pass\n')
+    words = ("-c", "app.ini", "-x", "packages=all", "upgrade")
+    assert "alembic" in modules_of(project, *words)
+    assert not found(modules_of(project, *words), QUICK_FORBIDDEN)
 
 
 def test_an_upgrade_with_nothing_to_do(project: Path) -> None:

@@ -30,7 +30,7 @@ def scripts_of(revisions: list[Revision]) -> Any:
     reader: Any = SimpleNamespace(
         lineage=Lineage("pkg", revisions),
         revisions=revisions,
-        imported=lambda _: SimpleNamespace(module=SimpleNamespace(upgrade=None, downgrade=None)),
+        imported=lambda _: SimpleNamespace(upgrade=None, downgrade=None),
     )
     scripts = LoadedScriptDirectory.__new__(LoadedScriptDirectory)
     scripts.reader = reader

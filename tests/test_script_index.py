@@ -20,7 +20,8 @@ from websauna_migrate import script_index, script_literals
 from websauna_migrate.cache import Cache, default_folder
 from websauna_migrate.revision_reader import ScriptBroken, ScriptChanged
 from websauna_migrate.revisions import Revision
-from websauna_migrate.script_index import ScriptIndex, list_script_files, revision_of
+from websauna_migrate.script_files import list_script_files
+from websauna_migrate.script_index import ScriptIndex
 
 SCRIPT = '''"""{message}"""
 revision = "{revision}"
@@ -64,14 +65,9 @@ def write(directory: Path, revision: str, down: str | None = None, message: str 
 
 
 def read(cache: Cache, directory: Path) -> dict[str, Revision | None]:
-    index = ScriptIndex(cache, directory)
-    found = {}
-    for file in list_script_files([directory / "versions"]):
-        literals = index.read(file)
-        name = Path(file.path).name
-        found[name] = None if literals is None else revision_of("pkg", file.path, literals)
-    index.save()
-    return found
+    files = list_script_files([directory / "versions"])
+    found = ScriptIndex(cache, directory).revisions("pkg", files)
+    return dict(zip([Path(path).name for path in files.paths], found, strict=True))
 
 
 def index_file(cache: Cache) -> Path:
@@ -267,6 +263,7 @@ def test_two_processes_at_once(workshop: Workshop, tmp_path: Path, cache_folder:
         "import sys; sys.path.insert(0, sys.argv[1])\n"
         "from pathlib import Path\n"
         "from websauna_migrate import script_index as s\n"
+        "from websauna_migrate.script_files import list_script_files\n"
         "from websauna_migrate.cache import Cache\n"
         "s.SETTLED_NS = 0\n"
         "d = Path(sys.argv[2])\n"
@@ -275,11 +272,9 @@ def test_two_processes_at_once(workshop: Workshop, tmp_path: Path, cache_folder:
         "        new = d / 'versions' / f'{n}-{sys.argv[4]}.new'\n"
         "        new.write_text(f'revision = \"x{n}{sys.argv[4]}\"\\ndown_revision = None')\n"
         "        new.rename(new.with_suffix('.py'))\n"
-        "    i = s.ScriptIndex(Cache(Path(sys.argv[3])), d)\n"
-        "    for f in s.list_script_files([d / 'versions']):\n"
-        "        l = i.read(f)\n"
-        "        assert l['id'] in open(f.path).read()\n"
-        "    i.save()\n"
+        "    files = list_script_files([d / 'versions'])\n"
+        "    for r in s.ScriptIndex(Cache(Path(sys.argv[3])), d).revisions('pkg', files):\n"
+        "        assert r.id in open(r.path).read()\n"
     )
     directory = workshop.root / "indexed" / "alembic"
     words = [sys.executable, "-c", program, str(Path.cwd()), str(directory), str(tmp_path / "c")]

@@ -136,7 +136,7 @@ class LazyScript(Script):
     @property
     def module(self) -> ModuleType:  # type: ignore[override]
         """The script's module; it is verified to say what the text said."""
-        return self._reader.imported(self._known).module
+        return self._reader.imported(self._known)
 
     @property
     def longdoc(self) -> str:

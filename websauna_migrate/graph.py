@@ -66,7 +66,12 @@ class Graph:
             self.lineages[package] = lineage
             self._offsets[package] = offset = len(self.revisions)
             self.revisions.extend(lineage)
-            self.parents.extend([[offset + p for p in parents] for parents in lineage.all_down])
+            self.parents.extend(
+                [
+                    (offset + parents[0],) if len(parents) == 1 else [offset + p for p in parents]
+                    for parents in lineage.all_down
+                ]
+            )
         self.requirements: Sequence[Requirement] = collect_requirements(
             self.lineages, package_requires
         )

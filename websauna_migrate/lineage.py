@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from operator import attrgetter
 
 from websauna_migrate.edges import Edge, cycle_error
+from websauna_migrate.identifiers import by_identifier
 from websauna_migrate.labels import spread_labels
 from websauna_migrate.lineage_errors import (
     DuplicateLabel,
@@ -28,10 +28,6 @@ __all__ = [
     "Lineage",
     "MissingRevision",
 ]
-
-#: The first four, Alembic's own list, mean something in a target. Alembic puts an identifier into
-#: its statements as ``'%s'``, unescaped, where the other two would end it.
-ILLEGAL_CHARACTERS = frozenset("@-+:'\\")
 
 
 class Lineage:
@@ -54,16 +50,8 @@ class Lineage:
             twice, a parent that is missing, or a cycle
         """
         self.package = package
-        by_id: dict[str, Revision] = {}
-        labelled: list[Revision] = []
-        for revision in sorted(revisions, key=attrgetter("id", "path")):
-            if revision.id in by_id:
-                raise DuplicateRevision(by_id[revision.id], revision)
-            if not (revision.id.isprintable() and ILLEGAL_CHARACTERS.isdisjoint(revision.id)):
-                raise IllegalRevisionId(revision)
-            by_id[revision.id] = revision
-            if revision.branch_labels:
-                labelled.append(revision)
+        by_id = by_identifier(revisions)
+        labelled = [revision for revision in by_id.values() if revision.branch_labels]
         self.revisions: Mapping[str, Revision] = by_id
         self.ids: tuple[str, ...] = tuple(by_id)
         self.labels: Mapping[str, str] = self._collect_labels(labelled)
@@ -86,20 +74,24 @@ class Lineage:
         count = len(self.ids)
         positions = self._positions
         self.down: list[tuple[int, ...]] = [()] * count
+        down = self.down
         self.all_down: list[tuple[int, ...]] = self.down
         self.up: list[list[int]] = [[] for _ in range(count)]
+        up = self.up
         self.all_up: list[list[int]] = self.up
         depending: list[tuple[int, Revision]] = []
         for position, revision in enumerate(self.revisions.values()):
-            try:
-                parents = tuple([positions[id_] for id_ in revision.down_revisions])
-            except KeyError as exc:
-                raise MissingRevision(revision, "down_revision", exc.args[0]) from None
-            if len(parents) > 1:
-                parents = tuple(sorted(set(parents)))
-            self.down[position] = parents
-            for parent in parents:
-                self.up[parent].append(position)
+            names = revision.down_revisions
+            if names:
+                try:
+                    parents = tuple([positions[id_] for id_ in names])
+                except KeyError as exc:
+                    raise MissingRevision(revision, "down_revision", exc.args[0]) from None
+                if len(parents) > 1:
+                    parents = tuple(sorted(set(parents)))
+                down[position] = parents
+                for parent in parents:
+                    up[parent].append(position)
             if revision.depends_on:
                 depending.append((position, revision))
         if depending:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.util
+import os
+import re
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from websauna_migrate.cache import Cache
@@ -13,7 +18,8 @@ from websauna_migrate.errors import MigrationError
 from websauna_migrate.lineage import Lineage
 from websauna_migrate.packages import MigrationPackage
 from websauna_migrate.revisions import Revision
-from websauna_migrate.script_index import ScriptIndex, list_script_files, revision_of
+from websauna_migrate.script_files import list_script_files
+from websauna_migrate.script_index import ScriptIndex
 
 if TYPE_CHECKING:
     from alembic.script.base import Script
@@ -75,7 +81,7 @@ class ScriptReader:
         self.recursive = recursive
         self._scripts = scripts
         self._cache = cache
-        self._imported: dict[str, Script] = {}
+        self._imported: dict[str, ModuleType] = {}
 
     @cached_property
     def revisions(self) -> list[Revision]:
@@ -87,17 +93,13 @@ class ScriptReader:
             found = [self._import(str(path)) for path in self._scripts().list_files()]
             return [revision for revision in found if revision is not None]
         index = ScriptIndex(self._cache, self.package.script_directory)
-        name = self.package.name
-        revisions = []
         files = list_script_files(self.package.version_locations, recursive=self.recursive)
-        for file in files:
-            literals = index.read(file)
-            if literals is not None:
-                revisions.append(revision_of(name, file.path, literals))
-            elif (revision := self._import(file.path)) is not None:
-                revisions.append(revision)
-        index.save()
-        return revisions
+        known = index.revisions(self.package.name, files)
+        asked = (
+            self._import(path) if revision is None else revision
+            for path, revision in zip(files.paths, known, strict=True)
+        )
+        return [revision for revision in asked if revision is not None]
 
     @cached_property
     def lineage(self) -> Lineage:
@@ -107,31 +109,72 @@ class ScriptReader:
         """
         return Lineage(self.package.name, self.revisions)
 
-    def imported(self, revision: Revision) -> Script:
-        """Return the script of a revision, imported.
+    def imported(self, revision: Revision) -> ModuleType:
+        """Return the module of a revision's script.
 
         :raises ScriptBroken: if it cannot be imported
         :raises ScriptChanged: if it is not what it was when it was read
         """
-        script = self._imported.get(revision.path)
-        if script is None:
-            if self._import(revision.path) != revision:
+        module = self._imported.get(revision.path)
+        if module is None:
+            if self._import_again(revision.path) != revision:
                 raise ScriptChanged(self.package.name, revision.path)
-            script = self._imported[revision.path]
-        return script
+            module = self._imported[revision.path]
+        return module
+
+    def _import_again(self, path: str) -> Revision | None:
+        """Import a script that is known from its text, in half the time that Alembic takes."""
+        with reporting(self.package.name, path):
+            module = load_module(path)
+        if module is None or not is_usual(module):
+            return self._import(path)
+        self._imported[path] = module
+        doc = (module.__doc__ or "").strip()
+        return revision_in(self.package.name, path, module, module.revision, doc)
 
     def _import(self, path: str) -> Revision | None:
         name = self.package.name
-        try:
+        with reporting(name, path):
             script = self._scripts().import_script(Path(path))
-        except (KeyboardInterrupt, GeneratorExit):
-            raise
-        except BaseException as exc:
-            report(name, path, exc)
         if script is None:
             return None
-        self._imported[path] = script
+        self._imported[path] = script.module
         return to_revision(name, script)
+
+
+def load_module(path: str) -> ModuleType | None:
+    """Import a script as Alembic does; ``None`` if the file is gone."""
+    if not os.path.isfile(path):  # noqa: PTH113
+        return None
+    name = re.sub(r"\W", "_", os.path.basename(path))  # noqa: PTH119
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        return None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def is_usual(module: ModuleType) -> bool:
+    """Tell whether a module says what Alembic asks of it, in the way of these days."""
+    names = vars(module)
+    return (
+        "revision" in names and "down_revision" in names and "_alembic_source_encoding" not in names
+    )
+
+
+@contextmanager
+def reporting(package: str, path: str) -> Iterator[None]:
+    """Name a script that cannot be imported.
+
+    :raises ScriptBroken: whatever the script raises
+    """
+    try:
+        yield
+    except (KeyboardInterrupt, GeneratorExit):
+        raise
+    except BaseException as exc:
+        report(package, path, exc)
 
 
 def report(package: str, path: str, exc: BaseException) -> NoReturn:
@@ -157,11 +200,18 @@ def to_revision(package: str, script: Script) -> Revision:
 
     :raises ScriptBroken: when one of its identifiers is not a text or a sequence of texts
     """
-    module = script.module
+    return revision_in(package, script.path, script.module, script.revision, script.longdoc)
+
+
+def revision_in(package: str, path: str, module: ModuleType, id_: Any, doc: str) -> Revision:
+    """Return what a script's module says.
+
+    :raises ScriptBroken: when one of its identifiers is not a text or a sequence of texts
+    """
 
     def texts(attribute: str) -> tuple[str, ...]:
         value: Any = getattr(module, attribute, None)
-        if value is None:
+        if value is None or value == ():
             return ()
         if isinstance(value, str):
             return (value,)
@@ -170,30 +220,26 @@ def to_revision(package: str, script: Script) -> Revision:
         ):
             return tuple(sorted(value)) if isinstance(value, (set, frozenset)) else tuple(value)
         raise ScriptBroken(
-            package,
-            script.path,
-            f"its {attribute} is {value!r}, neither a text nor a sequence of texts.",
+            package, path, f"its {attribute} is {value!r}, neither a text nor a sequence of texts."
         )
 
     def moved(attribute: str) -> tuple[tuple[str, str], ...]:
-        value: Any = getattr(module, attribute, None) or {}
+        value: Any = getattr(module, attribute, None)
+        if not value:
+            return ()
         if isinstance(value, dict) and all(
             isinstance(part, str) and part for pair in value.items() for part in pair
         ):
             return tuple(sorted(value.items()))
         raise ScriptBroken(
-            package,
-            script.path,
-            f"its {attribute} is {value!r}, not a dictionary of names and packages.",
+            package, path, f"its {attribute} is {value!r}, not a dictionary of names and packages."
         )
 
-    if not isinstance(script.revision, str) or not script.revision:
-        raise ScriptBroken(
-            package, script.path, f"its revision is {script.revision!r}, not a text."
-        )
+    if not isinstance(id_, str) or not id_:
+        raise ScriptBroken(package, path, f"its revision is {id_!r}, not a text.")
     return Revision(
         package=package,
-        id=script.revision,
+        id=id_,
         down_revisions=texts("down_revision"),
         depends_on=texts("depends_on"),
         branch_labels=texts("branch_labels"),
@@ -204,6 +250,6 @@ def to_revision(package: str, script: Script) -> Revision:
         takes_tables=moved("takes_tables"),
         gives_types=moved("gives_types"),
         takes_types=moved("takes_types"),
-        doc=script.longdoc,
-        path=script.path,
+        doc=doc,
+        path=path,
     )

@@ -27,8 +27,8 @@ from websauna_migrate.failures import (
 from websauna_migrate.histories import list_history_tables, read_rows
 from websauna_migrate.ledger import LEDGER_TABLE, Ledger, LedgerEntry, LedgerUnreadable, checksum
 from websauna_migrate.lock_failures import is_lock_failure
-from websauna_migrate.locked_run import LockedRun
 from websauna_migrate.locks import RunLock, make_lock, take
+from websauna_migrate.marks import is_marked
 from websauna_migrate.plan import Plan
 from websauna_migrate.results import Run
 from websauna_migrate.run_context import RunContext, RunOptions, clean
@@ -60,7 +60,7 @@ class Runner:
         *,
         make_engine: Callable[[], Engine],
         environments: Mapping[str, PackageEnvironment],
-        ledger: Ledger,
+        ledger: Callable[[], Ledger],
         settings: Settings,
         notify: Callable[[object], None],
         on_wait: Callable[[str], None] | None = None,
@@ -69,12 +69,13 @@ class Runner:
         """Prepare; nothing is connected yet.
 
         :param make_engine: makes an engine that nobody else uses
+        :param ledger: gives the ledger; called where there is something to do
         :param notify: gets the events of a run
         :param on_wait: told in words what somebody who waits for the run should know
         """
         self.make_engine = make_engine
         self.environments = environments
-        self.ledger = ledger
+        self._ledger = ledger
         self.settings = settings
         self.notify = notify
         self.on_wait = on_wait
@@ -83,6 +84,11 @@ class Runner:
         self.stopping = Stopping(self.options.stop)
         wait = self.options.lock_wait
         self.lock_wait = settings.lock_wait if wait is None else wait
+
+    @property
+    def ledger(self) -> Ledger:
+        """The ledger of the run."""
+        return self._ledger()
 
     def read(self, connection: Connection) -> tuple[Applied, bool]:
         """Return the rows of every registered package's history table, and if there is a ledger."""
@@ -130,6 +136,9 @@ class Runner:
                     tag=self.options.tag,
                     atomic=self.options.atomic or self.options.dry_run,
                 )
+                # Mostly, it is not needed.
+                from websauna_migrate.locked_run import LockedRun
+
                 return LockedRun(self, context, direction, make_plan).run()
 
     @contextmanager
@@ -196,7 +205,7 @@ class Runner:
         """Look without the lock: most runs find nothing to do and need none."""
         try:
             applied, has_ledger = self.read(connection)
-            marked = has_ledger and self.ledger.interrupted(connection)
+            marked = has_ledger and is_marked(connection, self.schema)
         except DBAPIError as exc:
             if not is_lock_failure(exc, connection.dialect.name):
                 raise
@@ -204,7 +213,7 @@ class Runner:
             clean(connection)
             return True
         connection.rollback()
-        return bool(marked) or bool(make_plan(applied).steps)
+        return marked or bool(make_plan(applied).steps)
 
     def marked(self, connection: Connection) -> tuple[LedgerEntry, ...]:
         """Return the steps that are marked as running; under the lock, nobody runs them."""

@@ -18,22 +18,12 @@ from zope.interface import implementer
 
 from websauna_migrate.cache import Cache
 from websauna_migrate.database import connect, is_missing_file, make_engine
-from websauna_migrate.departed import (
-    NotInstalled,
-    StillInstalled,
-    dotted_names,
-    find_departed,
-    list_departed,
-)
 from websauna_migrate.environment import AlembicOptions
 from websauna_migrate.errors import MigrationError, UsageError
+from websauna_migrate.exclusion import ALEMBIC
 from websauna_migrate.histories import HISTORY_PREFIX, list_history_tables, read_rows
 from websauna_migrate.interfaces import IMigrationService, Packages, Targets
-from websauna_migrate.ledger import Ledger
 from websauna_migrate.lineage import Lineage
-from websauna_migrate.lint_errors import UnsafeChanges, require_postgresql
-from websauna_migrate.losses import plan_downgrade_without_loss
-from websauna_migrate.offline import render_rows, render_sql
 from websauna_migrate.packages import MigrationPackage, RegistrationError, SharedHistoryTable
 from websauna_migrate.plan import Plan, pending, plan_stamp, plan_upgrade
 from websauna_migrate.results import (
@@ -46,19 +36,18 @@ from websauna_migrate.results import (
     StampedPackage,
 )
 from websauna_migrate.revisions import Revision
-from websauna_migrate.runner import ALEMBIC, Runner, RunOptions
 from websauna_migrate.selection import UnknownPackage
 from websauna_migrate.settings import Settings
 from websauna_migrate.snapshot import Snapshot
-from websauna_migrate.stamping import write_rows
 from websauna_migrate.targets import TargetError, is_relative, resolve, upgrade_targets
-from websauna_migrate.template import require_editable, require_template
 
 # What only some of the methods need is imported there: an application that starts up waits for
-# neither the ORM nor a comparison.
+# neither the ORM nor a comparison, nor for what runs a plan.
 if TYPE_CHECKING:
+    from websauna_migrate.ledger import Ledger
     from websauna_migrate.ownership import Ownership
     from websauna_migrate.repair import InterruptedStep
+    from websauna_migrate.runner import Runner, RunOptions
 
 __all__ = ["MigrationService"]
 
@@ -89,8 +78,14 @@ class MigrationService:
         self.use_index = True
         #: In a thread, the scripts as :meth:`one_look` saw them.
         self._look = threading.local()
-        self.ledger = Ledger(settings.version_table_schema)
         self._packages: dict[str, MigrationPackage] = {}
+
+    @functools.cached_property
+    def ledger(self) -> Ledger:
+        """The ledger of all runs on the database."""
+        from websauna_migrate.ledger import Ledger
+
+        return Ledger(self.settings.version_table_schema)
 
     # Packages
 
@@ -169,6 +164,8 @@ class MigrationService:
         statement_timeout_ms: int | None = None,
         fail_on_lint: bool = False,
     ) -> Run:
+        from websauna_migrate.run_context import RunOptions
+
         limits = {
             "lock_timeout_ms": lock_timeout_ms,
             "lock_budget": lock_budget,
@@ -193,6 +190,8 @@ class MigrationService:
         lock_budget: float | None = None,
         statement_timeout_ms: int | None = None,
     ) -> Run:
+        from websauna_migrate.run_context import RunOptions
+
         limits = {
             "lock_timeout_ms": lock_timeout_ms,
             "lock_budget": lock_budget,
@@ -216,6 +215,7 @@ class MigrationService:
             rerun_plan,
             settle,
         )
+        from websauna_migrate.run_context import RunOptions
 
         if action is not None and action not in ACTIONS:
             raise UsageError(f'A half done step can be {", ".join(ACTIONS)}, not "{action}".')
@@ -287,6 +287,9 @@ class MigrationService:
         direction: str = "upgrade",
         tag: str | None = None,
     ) -> str:
+        from websauna_migrate.losses import plan_downgrade_without_loss
+        from websauna_migrate.offline import render_rows, render_sql
+
         if direction not in OFFLINE:
             raise UsageError(f'The direction "{direction}" is none of: {", ".join(OFFLINE)}.')
         self.settings.require_url()
@@ -311,6 +314,8 @@ class MigrationService:
         return output.getvalue()
 
     def uninstall(self, package: str, *, cascade: bool = False, forget: bool = False) -> Run:
+        from websauna_migrate.stamping import write_rows
+
         if forget or package not in self._packages:
             return self._forget(package, really=forget)
         (name,) = self._select([package])
@@ -328,6 +333,14 @@ class MigrationService:
 
     def _forget(self, package: str, *, really: bool) -> Run:
         """Drop the history table of a package that is gone, or say what else can be done."""
+        from websauna_migrate.departed import (
+            NotInstalled,
+            StillInstalled,
+            find_departed,
+            list_departed,
+        )
+        from websauna_migrate.stamping import write_rows
+
         if package in self._packages:
             raise StillInstalled(package)
         known = {one.history_table for one in self.packages}
@@ -355,6 +368,8 @@ class MigrationService:
         with_requirements: bool = False,
         tag: str | None = None,
     ) -> tuple[StampedPackage, ...]:
+        from websauna_migrate.stamping import write_rows
+
         snapshot = self._snapshot()
         selected = self._select(packages)
         with self._runner(snapshot).locked() as (connection, read):
@@ -379,6 +394,8 @@ class MigrationService:
         return changed
 
     def ensure_version(self, *, packages: Packages = None) -> None:
+        from websauna_migrate.stamping import write_rows
+
         snapshot = self._snapshot()
         with self._runner(snapshot).locked() as (connection, read):
             rows = read()
@@ -408,6 +425,7 @@ class MigrationService:
         full: bool = False,
     ) -> tuple[CreatedScript, ...]:
         from websauna_migrate.autogenerate import Fingerprints, Renames, ScriptWriter
+        from websauna_migrate.template import require_editable, require_template
 
         renames = Renames.parse(rename_tables, rename_columns)
         if renames and not autogenerate:
@@ -479,6 +497,7 @@ class MigrationService:
         from alembic.util.exc import CommandError
 
         from websauna_migrate.autogenerate import RevisionFailed, created
+        from websauna_migrate.template import require_editable, require_template
 
         selected = self._select(packages)
         if len(selected) != 1:
@@ -528,7 +547,10 @@ class MigrationService:
                 ours = {package.history_table for package in self.packages}
                 histories = {t for t in tables if t.startswith(HISTORY_PREFIX) or t in ours}
                 rows = read_rows(connection, histories, schema)
-                names = dotted_names(connection, self.ledger.table, histories - ours)
+                if not histories <= ours:
+                    from websauna_migrate.departed import dotted_names
+
+                    names = dotted_names(connection, self.ledger.table, histories - ours)
         applied = {
             name: rows.get(package.history_table, ()) for name, package in self._packages.items()
         }
@@ -666,6 +688,7 @@ class MigrationService:
         :raises SquawkMissing: if the linter is not installed
         """
         from websauna_migrate.lint import lint_plan
+        from websauna_migrate.lint_errors import require_postgresql
         from websauna_migrate.squawk import find_squawk
 
         require_postgresql(self.url)
@@ -727,6 +750,8 @@ class MigrationService:
         return compare_options(owned, keep_types=self.settings.render_types == "keep")
 
     def _runner(self, snapshot: Snapshot, options: RunOptions | None = None) -> Runner:
+        from websauna_migrate.runner import Runner
+
         settings = self.settings
         if options is not None and options.dry_run and is_missing_file(self.url):
             # The file of an SQLite database that was never migrated is not made by a dry run.
@@ -734,7 +759,7 @@ class MigrationService:
         return Runner(
             make_engine=lambda: make_engine(settings),
             environments=snapshot.environments,
-            ledger=self.ledger,
+            ledger=lambda: self.ledger,
             settings=self.settings,
             notify=self.notify,
             on_wait=self.on_wait,
@@ -805,6 +830,8 @@ class MigrationService:
             if lint is not None and steps not in checked:
                 report = lint(plan)
                 if not report.ok:
+                    from websauna_migrate.lint_errors import UnsafeChanges
+
                     raise UnsafeChanges(report)
                 checked.add(steps)
             return plan
@@ -834,6 +861,8 @@ class MigrationService:
         def make_plan(applied: Mapping[str, tuple[str, ...]]) -> Plan:
             if direction == "upgrade":
                 return plan_upgrade(snapshot.graph, applied, targets)
+            from websauna_migrate.losses import plan_downgrade_without_loss
+
             return plan_downgrade_without_loss(snapshot.graph, applied, targets, cascade=cascade)
 
         return make_plan

@@ -11,7 +11,6 @@ from websauna_migrate.environment import AlembicOptions, PackageEnvironment
 from websauna_migrate.errors import MigrationError
 from websauna_migrate.graph import Graph
 from websauna_migrate.lineage import Lineage
-from websauna_migrate.moves import what_is_given, what_is_taken
 from websauna_migrate.packages import MigrationPackage
 from websauna_migrate.revision_reader import ScriptBroken
 from websauna_migrate.settings import Settings
@@ -94,6 +93,7 @@ class Snapshot:
     def effects(self) -> Mapping[tuple[str, str], tuple[Effect, ...]]:
         """What each script's upgrade does to the schema, read from its source, by revision."""
         from websauna_migrate.effect_index import EffectIndex
+        from websauna_migrate.moves import what_is_given, what_is_taken
 
         found: dict[tuple[str, str], tuple[Effect, ...]] = {}
         for name, lineage in self.lineages.items():

@@ -19,15 +19,33 @@ def distrusted(package: str, paths: Iterable[Path]) -> Iterator[str]:
 
     :param paths: its script directory, and the folders and files in it that are going to be used
     """
-    given = [path.resolve() for path in paths]
-    above = {parent for path in given for parent in path.parents} - set(given)
-    for path in [*given, *sorted(above)]:
-        if who := others(path, is_above=path in above):
+    given = [*dict.fromkeys(resolved(paths))]
+    folders = {Path(folder) for folder in {os.path.dirname(path) for path in given}}  # noqa: PTH120
+    every = folders.union(*(folder.parents for folder in folders))
+    above = [str(folder) for folder in sorted(every)]
+    known = set(given)
+    for path, is_above in [
+        *((path, False) for path in given),
+        *((path, True) for path in above if path not in known),
+    ]:
+        if who := others(path, is_above=is_above):
             yield (
                 f'The scripts of package "{package}" may be changed by others: "{path}", {who}. '
                 "Whoever changes a script decides what this run does to the database."
             )
             return
+
+
+def resolved(paths: Iterable[Path]) -> Iterator[str]:
+    """Yield paths without symbolic links; each folder is resolved once, for all its files."""
+    folders: dict[str, str] = {}
+    for path in paths:
+        folder, name = os.path.split(path)
+        if folder not in folders:
+            folders[folder] = os.path.realpath(folder)
+        real = os.path.join(folders[folder], name)  # noqa: PTH118
+        plain = name not in ("", ".", "..") and not os.path.islink(real)  # noqa: PTH114
+        yield real if plain else os.path.realpath(path)
 
 
 def distrusted_cache(folder: Path) -> Iterator[str]:
@@ -39,13 +57,13 @@ def distrusted_cache(folder: Path) -> Iterator[str]:
         )
 
 
-def others(path: Path, *, is_above: bool = False) -> str:
+def others(path: Path | str, *, is_above: bool = False) -> str:
     """Return who else may write to a file or folder, in words; empty if nobody does.
 
     :param is_above: whether it is a folder above the scripts, where being sticky is enough
     """
     try:
-        status = path.stat()
+        status = os.stat(path)  # noqa: PTH116
     except OSError:
         return ""
     if is_above and status.st_mode & stat.S_ISVTX:

@@ -1,7 +1,8 @@
 """The collector of reference cycles, in a program that soon ends.
 
-Models are hundreds of thousands of objects that stay until the end. Looking through them again and
-again, and once more when the interpreter ends, takes much longer than many a command.
+Modules, an application, models and revisions are hundreds of thousands of objects that stay until
+the end. Looking through them again and again, and once more when the interpreter ends, takes much
+longer than many a command.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import contextlib
 import gc
 from collections.abc import Iterator
 
-__all__ = ["collecting_seldom", "keep_until_exit"]
+__all__ = ["collect_from_here", "collecting_seldom", "keep_until_exit"]
 
 #: For ``gc.set_threshold``. Garbage of a long run is still collected.
 SELDOM = (100_000, 10, 10)
@@ -19,14 +20,32 @@ SELDOM = (100_000, 10, 10)
 
 @contextlib.contextmanager
 def collecting_seldom() -> Iterator[None]:
-    """Let the collector look less often meanwhile, if it is as Python made it."""
+    """Keep the collector off until :func:`collect_from_here`, and let it look less often then.
+
+    A collector that is not as Python made it is left alone.
+    """
     given = gc.get_threshold()
-    if given[0] and given[0] < SELDOM[0]:
-        gc.set_threshold(*SELDOM)
+    if not gc.isenabled() or not 0 < given[0] < SELDOM[0] or gc.get_freeze_count():
+        yield
+        return
+    gc.set_threshold(*SELDOM)
+    gc.disable()
     try:
         yield
     finally:
+        # Whatever there is becomes old: with the usual threshold all of it would be looked at.
+        gc.freeze()
+        gc.unfreeze()
         gc.set_threshold(*given)
+        gc.enable()
+
+
+def collect_from_here() -> None:
+    """Turn the collector on for what comes; what is there already stays, and is not looked at."""
+    # Another threshold is that of a collector which was left alone.
+    if gc.get_threshold() == SELDOM and not gc.isenabled():
+        gc.freeze()
+        gc.enable()
 
 
 def keep_until_exit() -> None:

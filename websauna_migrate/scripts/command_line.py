@@ -10,6 +10,7 @@ from typing import NoReturn
 import alembic.config
 from alembic.config import CommandFunction
 
+from websauna_migrate.scripts.collecting import keep_until_exit
 from websauna_migrate.scripts.invocation import (
     add_global_arguments,
     bootstrap,
@@ -84,7 +85,12 @@ class CommandLine(alembic.config.CommandLine):
 
     def run(self, argv: Sequence[str] | None = None) -> int | None:
         """Execute a command line and return its exit status."""
-        options = self.parser.parse_args(argv)
+        try:
+            options = self.parser.parse_args(argv)
+        except SystemExit:
+            # Help was given, or a usage: nothing else was done.
+            keep_until_exit()
+            raise
         if not hasattr(options, "verb"):
             self.parser.error("too few arguments")
         return run_options(options, self.execute)

@@ -16,9 +16,9 @@ from plaster.exceptions import PlasterError
 from sqlalchemy.exc import DBAPIError
 
 from websauna_migrate.errors import MigrationError, UsageError
-from websauna_migrate.interfaces import IMigrationService
+from websauna_migrate.interfaces import IMigrationRunStarted, IMigrationService
 from websauna_migrate.scripts.application import Application
-from websauna_migrate.scripts.collecting import keep_until_exit
+from websauna_migrate.scripts.collecting import collect_from_here, keep_until_exit
 from websauna_migrate.scripts.main import console_script
 from websauna_migrate.scripts.output import Output, reserve_stdout
 from websauna_migrate.scripts.progress import Progress
@@ -43,6 +43,9 @@ LOOKING = frozenset(
         *("lint", "plan", "revision", "show", "status"),
     }
 )
+
+#: Commands that end as soon as the scripts were looked at: they make no garbage to speak of.
+SHORT = LOOKING - {"check", "lint", "revision"}
 
 
 def bootstrap(uri: str) -> Mapping[str, Any]:
@@ -88,6 +91,13 @@ def execute(options: Namespace, output: Output, boot: Callable[[str], Mapping[st
         service.use_index = not options.no_index
         service.use_ini(application.ini, sections, options.name, cmd_opts=options)
         packages = packages_of(verb, asked, service)
+        if options.verb == "upgrade" and not options.dry_run:
+            # Mostly there is nothing to do.
+            env["registry"].registerHandler(
+                lambda event: collect_from_here(), (IMigrationRunStarted,)
+            )
+        elif options.verb not in SHORT:
+            collect_from_here()
         if not options.quiet:
             Progress(sys.stderr).subscribe(env["registry"], service)
         with service.one_look():

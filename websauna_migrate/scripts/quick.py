@@ -51,13 +51,15 @@ class Parser(ArgumentParser):
 
 def quick_options(argv: Sequence[str]) -> Namespace | None:
     """Return the options of a command line, or ``None`` if the whole parser has to read it."""
-    if not any(name in argv for name in QUICK) or "--version" in argv:
+    # A word that is not there cannot be the command: its parser need not be made.
+    named = {name: arguments for name, arguments in QUICK.items() if name in argv}
+    if not named or "--version" in argv:
         return None
     parser = Parser(add_help=False, allow_abbrev=False)
     parser.add_argument("--raiseerr", action="store_true")
     add_global_arguments(group_of(parser))
     subparsers = parser.add_subparsers()
-    for name, arguments in QUICK.items():
+    for name, arguments in named.items():
         subparser = subparsers.add_parser(name, add_help=False, allow_abbrev=False)
         for flags, options in arguments:
             subparser.add_argument(*flags, **options)

@@ -1,0 +1,93 @@
+"""The files of a script directory that may be revision scripts, and what tells if they changed."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from operator import attrgetter
+from pathlib import Path
+
+__all__ = ["UNKNOWN", "ScriptFiles", "Stamp", "list_script_files"]
+
+#: Alembic's own rule for a file that is a revision script.
+SCRIPT_NAME = re.compile(r"(?!\.\#|__init__).*\.py$")
+
+#: Four numbers: time of change, of status change, size, and inode. The time of change alone does
+#: not change whenever a file does: a copy, an archive or an image may set it as it likes. The time
+#: of status change and the inode are the file system's own.
+Stamp = Sequence[int]
+
+#: Of a file of which nobody can say anything; no file has it.
+UNKNOWN: Stamp = (-1, -1, -1, -1)
+
+
+class ScriptFiles:
+    """The files that may be revision scripts, in Alembic's order.
+
+    :ivar paths: absolute, without symbolic links
+    :ivar stamps: the numbers of all their stamps, one after the other; a stamp differs if the file
+        is another one, or was changed
+    """
+
+    def __init__(self) -> None:
+        self.paths: list[str] = []
+        self.stamps: list[int] = []
+        self._seen: set[str] = set()
+
+    def stamp(self, place: int) -> Stamp:
+        """Return the stamp of the file at a place."""
+        return self.stamps[4 * place : 4 * place + 4]
+
+    def add_folder(self, folder: str) -> None:
+        """Add the scripts that stand in a folder, by name; a file that is there already is not."""
+        with os.scandir(folder) as entries:
+            ordered = sorted(entries, key=attrgetter("name"))
+        seen, paths, stamps = self._seen, self.paths, self.stamps
+        for entry in ordered:
+            name, path = entry.name, entry.path
+            is_file = entry.is_file(follow_symlinks=False)
+            is_link = not is_file and entry.is_symlink()
+            if is_link:
+                # Alembic sees the file that is meant, and its name.
+                path = os.path.realpath(path)
+                name = os.path.basename(path)  # noqa: PTH119
+            # The usual name is told without the regular expression, ten thousand times.
+            usual = name[-3:] == ".py" and name[0] not in "._" and "\n" not in name
+            if path in seen or (not usual and SCRIPT_NAME.match(name) is None):
+                continue
+            if not is_file and os.path.isdir(path):  # noqa: PTH112
+                continue
+            seen.add(path)
+            paths.append(path)
+            try:
+                status = os.stat(path) if is_link else entry.stat()  # noqa: PTH116
+            except OSError:
+                stamps += UNKNOWN
+            else:
+                stamps += (status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino)
+
+
+def list_script_files(locations: Iterable[Path], *, recursive: bool = False) -> ScriptFiles:
+    """Return the revision scripts in some folders in Alembic's order, each real file once.
+
+    :param locations: folders; one that is missing has no scripts
+    :param recursive: look into the folders below as well
+    """
+    files = ScriptFiles()
+    for location in locations:
+        for folder in folders_of(os.path.realpath(location), recursive=recursive):
+            files.add_folder(folder)
+    return files
+
+
+def folders_of(top: str, *, recursive: bool) -> Iterator[str]:
+    """Yield a folder, and those below it."""
+    if not recursive:
+        if os.path.isdir(top):  # noqa: PTH112 - a Path would take longer than the question
+            yield top
+        return
+    for root, folders, _ in os.walk(top):
+        folders.sort()
+        if not root.endswith("__pycache__"):
+            yield root
