@@ -13,7 +13,7 @@ import dis
 import functools
 import sys
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 __all__ = ["is_plain_script"]
@@ -82,21 +82,18 @@ def is_plain_script(function: Callable[..., Any] | None) -> bool:
         return False
     if not STORING.isdisjoint(code.co_code[::2]):
         return False
-    return all(is_plain_name(name, function.__globals__) for name in code.co_names)
+    names = set(code.co_names)
+    known = function.__globals__
+    allowed = vocabulary()
+    # A name may be a global, an attribute, or both in one function.
+    return all(is_plain_value(known[name]) for name in names & known.keys()) and all(
+        name in known and not any(hasattr(module, name) for module in modules())
+        for name in names - allowed
+    )
 
 
 #: Of a code object: ``*args``, ``**kwargs``, a generator, a coroutine, an asynchronous generator.
 UNUSUAL = 0x04 | 0x08 | 0x20 | 0x80 | 0x200
-
-
-def is_plain_name(name: str, known: Mapping[str, Any]) -> bool:
-    """Tell whether a name that a function uses is harmless, as a global and as an attribute."""
-    if name in known and not is_plain_value(known[name]):
-        return False
-    if name in OPERATIONS or name in vocabulary():
-        return True
-    # As an attribute it would be something else than the global of the same name.
-    return name in known and not any(hasattr(module, name) for module in modules())
 
 
 def is_plain_value(value: Any) -> bool:
@@ -125,12 +122,12 @@ def is_description(value: Any) -> bool:
 
 @functools.cache
 def vocabulary() -> frozenset[str]:
-    """Return the names of all classes that describe a schema, and of expressions."""
+    """Return the names of operations, of all classes that describe a schema, and of expressions."""
     classes = {
         name for module in modules() for name in vars(module) if is_description(vars(module)[name])
     }
     # Builtin functions have other names, and so has whatever connects to a database.
-    return frozenset(classes | EXPRESSIONS)
+    return frozenset(classes | EXPRESSIONS | OPERATIONS)
 
 
 def modules() -> list[types.ModuleType]:
