@@ -19,7 +19,7 @@ from websauna_migrate.autogenerate.reflection import Reflection
 from websauna_migrate.autogenerate.renames import NO_RENAMES, Renames
 from websauna_migrate.autogenerate.renaming import Renaming
 from websauna_migrate.autogenerate.rendering import item_renderer
-from websauna_migrate.autogenerate.shadow import Shadows
+from websauna_migrate.autogenerate.shadows import Shadows
 from websauna_migrate.autogenerate.suspects import warning_comment
 from websauna_migrate.autogenerate.tables import AUTOMATIC
 from websauna_migrate.entities import entities_apart

@@ -1,0 +1,57 @@
+"""The shadows of a comparison, each made when it is asked for."""
+
+from __future__ import annotations
+
+import warnings
+
+import sqlalchemy as sa
+from sqlalchemy import Table
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.schema import CreateTable
+
+from websauna_migrate.autogenerate.shadow import NAME, Shadow, reflected, temporary
+
+__all__ = ["Shadows"]
+
+
+class Shadows:
+    """The shadows of a comparison, each made when it is first asked for."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self._made: dict[Table, Shadow | None] = {}
+
+    def of(self, table: Table) -> Shadow | None:
+        """Return the shadow of a model's table.
+
+        :returns: ``None`` where the database does not make it: a type is missing, or the user may
+            not make temporary tables
+        """
+        if table not in self._made:
+            self._made[table] = self._make_one(table)
+        return self._made[table]
+
+    def _make_one(self, table: Table) -> Shadow | None:
+        """Make a table's shadow, reflect it, and take it back."""
+        copy, indexes = temporary(table, self.connection)
+        # On MariaDB a temporary table outlives a rollback, and its making commits nothing.
+        on_mariadb = self.connection.dialect.name in ("mysql", "mariadb")
+        savepoint = None if on_mariadb else self.connection.begin_nested()
+        if self.connection.dialect.name != "postgresql":
+            # Elsewhere an index is kept as it was written.
+            indexes = {}
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                self.connection.execute(CreateTable(copy))
+                for index in indexes.values():
+                    self.connection.execute(sa.schema.CreateIndex(index))
+                return reflected(self.connection, indexes)
+        except (DBAPIError, SQLAlchemyError, NotImplementedError):
+            return None
+        finally:
+            if savepoint is not None:
+                savepoint.rollback()
+            else:
+                self.connection.exec_driver_sql(f"DROP TEMPORARY TABLE IF EXISTS {NAME}")
