@@ -71,7 +71,10 @@ def table(target: str | None = None) -> dict[str, Any]:
 
 
 def first_spec() -> Spec:
-    return {"one": table(), "two": table("one"), "three": table("two")}
+    spec = {"one": table(), "two": table("one"), "three": table("two")}
+    # Without it a table is evidently equal on PostgreSQL, and no fingerprint is needed.
+    del spec["three"]["columns"]["twice"]
+    return spec
 
 
 def source(spec: Spec) -> str:
