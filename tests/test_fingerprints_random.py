@@ -164,6 +164,7 @@ CHANGES: dict[str, Callable[[Any, int], None]] = {
         "sa.UniqueConstraint('code', name='uq_{t}')",
         "sa.UniqueConstraint('code', 'size', name='uq_{t}')",
         "sa.UniqueConstraint('code', name='uq_{t}', deferrable=True)",
+        "sa.UniqueConstraint('code')",
     ),
     "check": item(
         "check",

@@ -168,14 +168,29 @@ class Evidence:
 
 
 def uniques(wanted: Sequence[UniqueConstraint], found: Sequence[Any]) -> bool:
-    """Tell whether UNIQUE constraints are evidently equal: all have names, and no options."""
-    models = {given_name(one): [column.name for column in one.columns] for one in wanted}
+    """Tell whether UNIQUE constraints are evidently equal: none has options.
+
+    One without a name in the model is known by its columns; the database has given it a name.
+    """
+    named: dict[str, list[str]] = {}
+    unnamed: list[list[str]] = []
+    for one in wanted:
+        columns = [column.name for column in one.columns]
+        name = given_name(one)
+        if has_options(one):
+            return False
+        if one.name is None:
+            unnamed.append(columns)
+        elif name is None or name in named:
+            return False
+        else:
+            named[name] = columns
     stored = {one["name"]: one["column_names"] for one in found}
+    others = [columns for name, columns in stored.items() if name not in named]
     return (
-        models == stored
-        and None not in models
-        and len(models) == len(wanted) == len(found)
-        and not any(has_options(one) for one in wanted)
+        len(stored) == len(found)
+        and all(stored.get(name) == columns for name, columns in named.items())
+        and sorted(others) == sorted(unnamed)
         and not any(other_options(one.get("dialect_options") or {}) for one in found)
     )
 
