@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psycopg2
 from measuring import Contender, Sample
@@ -154,7 +155,15 @@ def empty_database(url: str) -> None:
         Path(url.partition("///")[2]).unlink(missing_ok=True)
         return
     with cursor_of(url) as cursor:
-        cursor.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")  # type: ignore[attr-defined]
+        psycopg2_cursor: Any = cursor
+        psycopg2_cursor.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+        tables = [name for (name,) in psycopg2_cursor.fetchall()]
+        # Each dropped table is locked until the commit, and there is room for some thousands.
+        for start in range(0, len(tables), 100):
+            names = ", ".join(f'"{name}"' for name in tables[start : start + 100])
+            psycopg2_cursor.execute(f"DROP TABLE {names} CASCADE")
+            psycopg2_cursor.connection.commit()
+        psycopg2_cursor.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
 
 
 def pretend_all_is_applied(work: Workload) -> None:

@@ -71,7 +71,10 @@ def table(target: str | None = None) -> dict[str, Any]:
 
 
 def first_spec() -> Spec:
-    return {"one": table(), "two": table("one"), "three": table("two")}
+    spec = {"one": table(), "two": table("one"), "three": table("two")}
+    # Without it a table is evidently equal on PostgreSQL, and no fingerprint is needed.
+    del spec["three"]["columns"]["twice"]
+    return spec
 
 
 def source(spec: Spec) -> str:
@@ -161,6 +164,7 @@ CHANGES: dict[str, Callable[[Any, int], None]] = {
         "sa.UniqueConstraint('code', name='uq_{t}')",
         "sa.UniqueConstraint('code', 'size', name='uq_{t}')",
         "sa.UniqueConstraint('code', name='uq_{t}', deferrable=True)",
+        "sa.UniqueConstraint('code')",
     ),
     "check": item(
         "check",

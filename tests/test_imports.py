@@ -134,13 +134,29 @@ def test_an_upgrade_after_a_run_with_a_ledger(project: Path) -> None:
     assert not found(modules_of(project, *words), QUICK_FORBIDDEN)
 
 
-def test_an_upgrade_with_nothing_to_do(project: Path) -> None:
+def pretend_all_is_applied(project: Path) -> None:
     import sqlite3
 
     with sqlite3.connect(project / "db.sqlite") as connection:
         connection.execute("CREATE TABLE alembic_history_importing_package (version_num VARCHAR)")
         connection.execute("INSERT INTO alembic_history_importing_package VALUES ('a1')")
     connection.close()
+
+
+def test_a_check_of_models_without_classes_needs_no_orm(project: Path) -> None:
+    (project / "importing_package" / "__init__.py").write_text(
+        "import sqlalchemy\n\nmetadata = sqlalchemy.MetaData()\n\n"
+        "def includeme(config):\n    config.add_migration_package(metadata=metadata)\n"
+    )
+    pretend_all_is_applied(project)
+    modules = modules_of(project, "-c", "app.ini", "-x", "packages=all", "check")
+    assert "websauna_migrate.autogenerate.comparison" in modules
+    unused = ("sqlalchemy.orm", "rich", "websauna_migrate.lint", "a_script_was_imported")
+    assert not found(modules, unused)
+
+
+def test_an_upgrade_with_nothing_to_do(project: Path) -> None:
+    pretend_all_is_applied(project)
     modules = modules_of(project, "-c", "app.ini", "-x", "packages=all", "upgrade")
     assert not found(modules, QUICK_FORBIDDEN)
 

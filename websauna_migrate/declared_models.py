@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Collection, Container
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import MetaData, Table
-from sqlalchemy.orm import Mapper, RelationshipProperty
 
 from websauna_migrate.claims import Claim, by_place
 from websauna_migrate.ownership_errors import RelationshipsBroken
 from websauna_migrate.sqlalchemy_internals import declared_classes
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Mapper, RelationshipProperty
 
 __all__ = ["DeclaredClass", "DeclaredModels", "package_of_module"]
 

@@ -9,16 +9,19 @@ here.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import MetaData, Table
 from sqlalchemy.engine import Dialect
-from sqlalchemy.orm import Mapper
 from sqlalchemy.schema import CheckConstraint
 from sqlalchemy.sql.base import DialectKWArgs
 from sqlalchemy.sql.compiler import DDLCompiler
 from sqlalchemy.types import TypeEngine
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Mapper
 
 __all__ = [
     "ddl_compiler",
@@ -38,6 +41,9 @@ def declared_classes() -> list[tuple[type[Any], Mapper[Any] | None]]:
 
     :returns: each class with its mapper, or with ``None`` while the class waits for one
     """
+    if "sqlalchemy.orm" not in sys.modules:
+        # Models without classes: nobody has registered any.
+        return []
     # Imported here, so that a release without it breaks this question alone and not every command.
     from sqlalchemy.orm.mapper import _all_registries
 

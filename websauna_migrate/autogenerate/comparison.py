@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from alembic.autogenerate.api import AutogenContext
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Table
 
-from websauna_migrate.alembic_internals import BoundedComparison
+from websauna_migrate.alembic_internals import BoundedComparison, compares_types_alone
 from websauna_migrate.autogenerate.differences import complete
+from websauna_migrate.autogenerate.evidence import Evidence
 from websauna_migrate.autogenerate.fingerprints import Fingerprints
 from websauna_migrate.autogenerate.influences import compares_plainly
 from websauna_migrate.autogenerate.matching import Matching
-from websauna_migrate.autogenerate.owned import OwnedObjects
+from websauna_migrate.autogenerate.owned import Key, OwnedObjects
+from websauna_migrate.autogenerate.questions import asks
 from websauna_migrate.autogenerate.reflection import Reflection
 from websauna_migrate.autogenerate.renames import NO_RENAMES, Renames
 from websauna_migrate.autogenerate.renaming import Renaming
 from websauna_migrate.autogenerate.rendering import item_renderer
-from websauna_migrate.autogenerate.shadow import Shadows
+from websauna_migrate.autogenerate.shadows import Shadows
 from websauna_migrate.autogenerate.suspects import warning_comment
 from websauna_migrate.autogenerate.tables import AUTOMATIC
 from websauna_migrate.entities import entities_apart
@@ -83,7 +85,11 @@ class Comparison:
         self.fingerprints = fingerprints if owned.registered.metadata and not renames else None
         self.plain = False
         self.context.narrow = self.narrow
-        self.shadows = Shadows(reflection.connection)
+        if reflection.evidence is None:
+            reflection.evidence = Evidence(reflection)
+            reflection.shadows = Shadows(reflection.connection, self.foreseen)
+        self.evidence: Evidence = reflection.evidence
+        self.shadows: Shadows = reflection.shadows
         self.context.matching = Matching(reflection.connection, self.shadows)
         if reflection.connection.dialect.name == "postgresql":
             self.context.is_serial = reflection.is_serial
@@ -120,15 +126,51 @@ class Comparison:
             return
         self.plain = compares_plainly(context, self.owned)
         if self.plain:
-            known = self.fingerprints.known(self.schemas(self.owned.tables), self.reflection)
-            self.context.tables = tuple(
-                table
-                for table, schema in self.schemas(self.owned.tables).items()
+            tables = self.schemas(self.owned.tables)
+            known = self.evident(context, tables)
+            unclear = {
+                table: schema
+                for table, schema in tables.items()
                 if (schema, str(table.name)) not in known
+            }
+            known |= self.fingerprints.known(unclear, self.reflection)
+            self.context.tables = tuple(
+                table for table, schema in unclear.items() if (schema, str(table.name)) not in known
             )
             # Alembic asks of each table that is listed whether it is the package's.
             listed = self.owned.keys - known
             self.context.inspector = self.reflection.inspector(self.renaming.renames, listed)
+
+    def evident(
+        self, context: AutogenContext, tables: Mapping[Table, str | None]
+    ) -> frozenset[Key]:
+        """Return those of some tables that are evidently equal, by schema and name."""
+        assert self.fingerprints is not None
+        if not self.fingerprints.trusted:
+            return frozenset()
+        if not compares_types_alone(context.migration_context.impl.compare_type):
+            return frozenset()
+        return frozenset(
+            (schema, str(table.name))
+            for table, schema in tables.items()
+            if self.evidence.equal(table, schema)
+        )
+
+    def foreseen(self, all_: bool) -> Iterator[Table]:
+        """Yield the tables of all packages that the database may be asked about.
+
+        :param all_: those too that have a known fingerprint
+        """
+        known = None if all_ else self.fingerprints
+        for package in self.owned.snapshot.packages:
+            for table in self.owned.ownership.tables_of(package):
+                schema = self.owned.normal(table.schema)
+                if (schema, str(table.name)) not in self.reflection.wanted:
+                    continue
+                if not asks(self.evidence, table, schema):
+                    continue
+                if known is None or not known.known({table: schema}, self.reflection):
+                    yield table
 
     def keep(self, equal: Iterable[Table]) -> None:
         """Remember tables that were compared in full and have no difference."""

@@ -9,7 +9,8 @@ from sqlalchemy import Column, Table
 from sqlalchemy.schema import Computed
 
 from websauna_migrate.autogenerate.checks import plain
-from websauna_migrate.autogenerate.shadow import Shadows, sql_text
+from websauna_migrate.autogenerate.shadow import sql_text
+from websauna_migrate.autogenerate.shadows import Shadows
 
 __all__ = ["changed_columns", "kept_columns"]
 

@@ -85,12 +85,17 @@ class Fingerprints:
         self._models: ModelTraits | None = None
         self._reflected: ReflectedTraits | None = None
 
+    @property
+    def trusted(self) -> bool:
+        """Whether anything short of a comparison in full may tell that a table is equal."""
+        return self.active and not self.full
+
     def known(self, tables: Mapping[Table, str | None], reflection: Reflection) -> frozenset[Key]:
         """Return those of some tables that are known to be equal, by schema and name.
 
         :param tables: each with its schema, ``None`` for the default one
         """
-        if self.full or not self.active or not self._kept:
+        if not self.trusted or not self._kept:
             return frozenset()
         found = set()
         for table, schema in tables.items():

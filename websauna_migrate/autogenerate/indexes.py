@@ -6,12 +6,14 @@ from typing import Any
 
 from alembic.operations import ops
 from sqlalchemy import Column, Index, MetaData, Table, text
+from sqlalchemy.engine import Connection
 
 from websauna_migrate.autogenerate.checks import plain
 from websauna_migrate.autogenerate.owned import OwnedObjects
-from websauna_migrate.autogenerate.shadow import Shadows, escaped, sql_text
+from websauna_migrate.autogenerate.shadow import escaped, sql_text
+from websauna_migrate.autogenerate.shadows import Shadows
 
-__all__ = ["IndexComparison"]
+__all__ = ["IndexComparison", "reads_alike"]
 
 
 class IndexComparison:
@@ -50,30 +52,17 @@ class IndexComparison:
 
     def differs(self, index: Index, found: Any) -> bool:
         """Tell whether an index is another one to the database."""
-        options = found.get("dialect_options") or {}
-        backend = self.connection.dialect.name
-        where = index.kwargs.get(f"{backend}_where")
-        stored = options.get(f"{backend}_where")
-        wanted = None if where is None else sql_text(where, self.connection)
-        same_where = plain(wanted or "") == plain("" if stored is None else str(stored))
-        method = str(index.kwargs.get(f"{backend}_using") or "")
-        same_method = method.lower() == str(options.get(f"{backend}_using") or "").lower()
-        same_expressions = self.expressions(index) == stored_expressions(found)
-        if same_where and same_method and same_expressions:
+        if reads_alike(index, found, self.connection):
             return False
+        backend = self.connection.dialect.name
         shadow = self.shadows.of(self.table)
         made = shadow.indexes.get(str(index.name)) if shadow else None
         if made is None:
             # SQLite keeps what was written. Elsewhere Alembic has compared what texts can tell.
-            return backend == "sqlite" or (not same_where and (wanted is None or stored is None))
+            wanted, stored = predicates(index, found, self.connection)
+            one_sided = plain(wanted or "") != plain(stored or "") and None in (wanted, stored)
+            return backend == "sqlite" or one_sided
         return comparable(made, backend) != comparable(found, backend)
-
-    def expressions(self, index: Index) -> list[str]:
-        """Return what a model's index is on."""
-        return [
-            plain(one.name if isinstance(one, Column) else sql_text(one, self.connection))
-            for one in index.expressions
-        ]
 
     def as_reflected(self, found: Any) -> Index:
         """Return a reflected index as an object."""
@@ -96,6 +85,37 @@ class IndexComparison:
             _table=table,
             **options,
         )
+
+
+def reads_alike(index: Index, found: Any, connection: Connection) -> bool:
+    """Tell whether a model's index and a reflected one have the same texts and method."""
+    backend = connection.dialect.name
+    wanted, stored = predicates(index, found, connection)
+    method = str(index.kwargs.get(f"{backend}_using") or "")
+    options = found.get("dialect_options") or {}
+    return (
+        plain(wanted or "") == plain(stored or "")
+        and method.lower() == str(options.get(f"{backend}_using") or "").lower()
+        and model_expressions(index, connection) == stored_expressions(found)
+    )
+
+
+def predicates(index: Index, found: Any, connection: Connection) -> tuple[str | None, str | None]:
+    """Return the predicates of a model's index and of a reflected one."""
+    key = f"{connection.dialect.name}_where"
+    where, stored = index.kwargs.get(key), (found.get("dialect_options") or {}).get(key)
+    return (
+        None if where is None else sql_text(where, connection),
+        None if stored is None else str(stored),
+    )
+
+
+def model_expressions(index: Index, connection: Connection) -> list[str]:
+    """Return what a model's index is on."""
+    return [
+        plain(one.name if isinstance(one, Column) else sql_text(one, connection))
+        for one in index.expressions
+    ]
 
 
 def stored_expressions(found: Any) -> list[str]:

@@ -77,6 +77,10 @@ class Reflection:
         self._read: dict[tuple[str, str | None], Mapping[Key, Any] | None] = {}
         #: The named types of all models, once the comparison of a package has found them.
         self.model_types: Any = None
+        #: What shows tables to be equal to their models, and the shadows of those that it does not,
+        #: once a comparison has made them.
+        self.evidence: Any = None
+        self.shadows: Any = None
 
     def table_names(self, schema: str | None) -> frozenset[str]:
         """Return the names of all tables of a schema."""
@@ -162,6 +166,13 @@ class Reflection:
         if answer is None:
             raise NotImplementedError
         return answer
+
+    def facts(self, schema: str | None, name: str) -> Callable[[str], Any]:
+        """Return what gives each kind of fact about a table.
+
+        It raises ``KeyError`` where the table is not there, or is not among the wanted ones.
+        """
+        return lambda kind: self.read(kind, schema)[schema, name]
 
     def _reflect(self, kind: str, schema: str | None, names: list[str]) -> Mapping[Key, Any]:
         """Reflect one kind of fact, and what SQLAlchemy warns of that it leaves out."""

@@ -17,12 +17,11 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import CheckConstraint, Column, Index, MetaData, Table
 from sqlalchemy.engine import Connection
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
-from sqlalchemy.schema import Computed, CreateTable
+from sqlalchemy.schema import Computed
 
 from websauna_migrate.sqlalchemy_internals import is_created
 
-__all__ = ["Shadow", "Shadows", "applicable_checks", "sql_text"]
+__all__ = ["NAME", "Shadow", "applicable_checks", "escaped", "reflected", "sql_text", "temporary"]
 
 NAME = "websauna_migrate_shadow"
 
@@ -39,47 +38,6 @@ class Shadow:
     columns: Mapping[str, Mapping[str, Any]]
     checks: Mapping[int, str] = field(default_factory=dict)
     indexes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-
-
-class Shadows:
-    """The shadows of a comparison, each made when it is first asked for."""
-
-    def __init__(self, connection: Connection) -> None:
-        self.connection = connection
-        self._made: dict[str, Shadow | None] = {}
-
-    def of(self, table: Table) -> Shadow | None:
-        """Return the shadow of a model's table.
-
-        :returns: ``None`` where the database does not make it: a type is missing, or the user may
-            not make temporary tables
-        """
-        if table.key not in self._made:
-            self._made[table.key] = self._make(table)
-        return self._made[table.key]
-
-    def _make(self, table: Table) -> Shadow | None:
-        copy, indexes = temporary(table, self.connection)
-        # On MariaDB a temporary table outlives a rollback, and its making commits nothing.
-        on_mariadb = self.connection.dialect.name in ("mysql", "mariadb")
-        savepoint = None if on_mariadb else self.connection.begin_nested()
-        if self.connection.dialect.name != "postgresql":
-            # Elsewhere an index is kept as it was written.
-            indexes = {}
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                self.connection.execute(CreateTable(copy))
-                for index in indexes.values():
-                    self.connection.execute(sa.schema.CreateIndex(index))
-                return reflected(self.connection, indexes)
-        except (DBAPIError, SQLAlchemyError, NotImplementedError):
-            return None
-        finally:
-            if savepoint is not None:
-                savepoint.rollback()
-            else:
-                self.connection.exec_driver_sql(f"DROP TEMPORARY TABLE IF EXISTS {NAME}")
 
 
 def temporary(table: Table, connection: Connection) -> tuple[Table, dict[str, Index]]:

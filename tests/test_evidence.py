@@ -1,0 +1,244 @@
+"""Evidence that a table is equal to its model: never where a comparison in full finds anything."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+
+from apps import Workshop
+from test_fingerprints_random import CHANGES, Spec, source, table
+from websauna_migrate.autogenerate.differences import Completion
+from websauna_migrate.autogenerate.evidence import Evidence
+from websauna_migrate.autogenerate.reflection import Reflection
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def plain_spec() -> Spec:
+    """Return tables of which all is evident."""
+    spec = {"one": table(), "two": table("one")}
+    for one in spec.values():
+        del one["columns"]["twice"]
+    return spec
+
+
+def models(spec: Spec) -> sa.MetaData:
+    namespace: dict[str, Any] = {}
+    exec(compile(source(spec), "models", "exec"), namespace)
+    metadata: sa.MetaData = namespace["metadata"]
+    return metadata
+
+
+@pytest.fixture
+def connection(postgresql_url: str) -> Iterator[sa.Connection]:
+    engine = sa.create_engine(postgresql_url)
+    with engine.connect() as connection:
+        yield connection
+    engine.dispose()
+
+
+def evident(connection: sa.Connection, metadata: sa.MetaData) -> set[str]:
+    """Return the tables that are evidently equal to their models."""
+    schemas = {
+        one: None if one.schema == "public" else one.schema for one in metadata.sorted_tables
+    }
+    wanted = {(schema, one.name) for one, schema in schemas.items()}
+    evidence = Evidence(Reflection(connection, wanted))
+    return {one.name for one, schema in schemas.items() if evidence.equal(one, schema)}
+
+
+@pytest.mark.parametrize("kind", sorted(CHANGES))
+def test_evidence_ends_with_any_change(connection: sa.Connection, kind: str) -> None:
+    before = plain_spec()
+    models(before).create_all(connection)
+    assert evident(connection, models(before)) == {"one", "two"}
+    seen = 0
+    for number in range(6):
+        after = copy.deepcopy(before)
+        CHANGES[kind](after["two"], number)
+        if after == before or kind == "enum":
+            # The values of an enum type are compared for all tables that have it.
+            continue
+        seen += 1
+        assert evident(connection, models(after)) <= {"one"} or same_to_alembic(after)
+    assert seen or kind == "enum"
+
+
+def same_to_alembic(spec: Spec) -> bool:
+    """Tell whether a change is none to Alembic."""
+    default = spec["two"]["columns"]["name"][1].get("server_default")
+    unique = spec["two"]["items"].get("unique", "")
+    return (
+        default == "sa.text(\"'x'\")"
+        or "deferrable" in unique
+        or unique == "sa.UniqueConstraint('code')"
+    )
+
+
+ODD: dict[str, Callable[[sa.MetaData], Any]] = {
+    "nulls that are not distinct": lambda m: sa.Table(
+        "t",
+        m,
+        sa.Column("x", sa.Integer),
+        sa.UniqueConstraint("x", postgresql_nulls_not_distinct=True),
+    ),
+    "an exclusion": lambda m: sa.Table(
+        "t", m, sa.Column("x", postgresql.INT4RANGE), postgresql.ExcludeConstraint(("x", "&&"))
+    ),
+    "a computed column": lambda m: sa.Table(
+        "t", m, sa.Column("x", sa.Integer), sa.Column("y", sa.Integer, sa.Computed("x"))
+    ),
+    "an identity": lambda m: sa.Table("t", m, sa.Column("x", sa.Integer, sa.Identity())),
+    "a default that the model does not know": lambda m: sa.Table(
+        "t", m, sa.Column("x", sa.Integer, server_default=sa.FetchedValue())
+    ),
+    "a rewritten check": lambda m: sa.Table(
+        "t", m, sa.Column("x", sa.Integer), sa.CheckConstraint("x IN (1, 2)", name="c")
+    ),
+    "a check without a name": lambda m: sa.Table(
+        "t", m, sa.Column("x", sa.Integer), sa.CheckConstraint("x > 1")
+    ),
+    "an index on an expression": lambda m: sa.Table(
+        "t", m, sa.Column("x", sa.Text), sa.Index("i", sa.text("lower(x)"))
+    ),
+    "an order": lambda m: sa.Table(
+        "t", m, sa.Column("x", sa.Text), sa.Index("i", sa.text("x DESC"))
+    ),
+    "a method": lambda m: sa.Table(
+        "t", m, sa.Column("x", sa.Text), sa.Index("i", "x", postgresql_using="hash")
+    ),
+    "a class of operators": lambda m: sa.Table(
+        "t",
+        m,
+        sa.Column("x", sa.Text),
+        sa.Index("i", "x", postgresql_ops={"x": "text_pattern_ops"}),
+    ),
+    "the default schema by name": lambda m: sa.Table(
+        "t", m, sa.Column("x", sa.Integer), schema="public"
+    ),
+    "a type without a name": lambda m: sa.Table("t", m, sa.Column("x")),
+}
+
+
+@pytest.mark.parametrize("kind", sorted(ODD))
+def test_what_is_not_plain_is_never_evident(connection: sa.Connection, kind: str) -> None:
+    metadata = sa.MetaData()
+    made = ODD[kind](metadata)
+    if kind == "a type without a name":
+        connection.exec_driver_sql("CREATE TABLE t (x integer)")
+    else:
+        metadata.create_all(connection)
+    assert made.name == "t"
+    assert evident(connection, metadata) == set()
+
+
+def test_unique_constraints_without_a_name_are_known_by_their_columns(
+    connection: sa.Connection,
+) -> None:
+    forms = {
+        "one": [sa.UniqueConstraint("x")],
+        "both": [sa.UniqueConstraint("x"), sa.UniqueConstraint("y", "x")],
+        "one named": [sa.UniqueConstraint("x"), sa.UniqueConstraint("y", "x", name="u")],
+        "other columns": [sa.UniqueConstraint("y")],
+        "another name": [sa.UniqueConstraint("x"), sa.UniqueConstraint("y", "x", name="v")],
+        "none": [],
+    }
+    made = {}
+    for form, constraints in forms.items():
+        made[form] = sa.MetaData()
+        columns = [sa.Column(name, sa.Integer) for name in "xy"]
+        sa.Table("t", made[form], *columns, *constraints)
+    for form, metadata in made.items():
+        metadata.create_all(connection)
+        found = {other for other, models in made.items() if evident(connection, models)}
+        # Any name does for one that the model gives none.
+        expected = {"one named", "another name"} & {form}
+        assert found == {form} | ({"both"} if expected else set())
+        metadata.drop_all(connection)
+
+
+def test_a_name_that_a_convention_may_change_is_not_evident(connection: sa.Connection) -> None:
+    found = []
+    for convention in (None, {"uq": "uq_%(table_name)s_%(constraint_name)s"}):
+        metadata = sa.MetaData(naming_convention=convention)
+        sa.Table("t", metadata, sa.Column("x", sa.Integer), sa.UniqueConstraint("x", name="q"))
+        metadata.drop_all(connection)
+        metadata.create_all(connection)
+        found.append(evident(connection, metadata))
+        one = next(
+            c for c in metadata.tables["t"].constraints if isinstance(c, sa.UniqueConstraint)
+        )
+        if convention:
+            # As if somebody had taken the convention's mark from it.
+            one.name = "q"
+            assert evident(connection, metadata) == set()
+    assert found == [{"t"}, {"t"}]
+
+
+def test_who_listens_to_reflection_leaves_no_evidence(connection: sa.Connection) -> None:
+    metadata = models(plain_spec())
+    metadata.create_all(connection)
+
+    def listener(*args: Any) -> None:
+        pass
+
+    sa.event.listen(sa.Table, "column_reflect", listener)
+    try:
+        assert evident(connection, metadata) == set()
+    finally:
+        sa.event.remove(sa.Table, "column_reflect", listener)
+
+
+def test_other_databases_have_no_evidence() -> None:
+    metadata = models(plain_spec())
+    engine = sa.create_engine("sqlite://")
+    with engine.connect() as connection:
+        metadata.create_all(connection)
+        assert evident(connection, metadata) == set()
+    engine.dispose()
+
+
+@pytest.fixture
+def compared(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The tables that were compared in full."""
+    found: list[str] = []
+    original = Completion.existing_tables
+
+    def existing_tables(self: Completion) -> Any:
+        tables = original(self)
+        found.extend(table.name for table in tables)
+        return tables
+
+    monkeypatch.setattr(Completion, "existing_tables", existing_tables)
+    return found
+
+
+def test_evidently_equal_tables_are_not_compared_in_full(
+    workshop: Workshop, postgresql_url: str, compared: list[str]
+) -> None:
+    spec = plain_spec()
+    spec["three"] = table("one")
+    workshop.package("evident", source(spec), metadata="evident.models.metadata")
+    service = workshop.service(postgresql_url)
+    service.revision("one", autogenerate=True)
+    service.upgrade()
+    found = []
+    for full in (False, False, True):
+        compared.clear()
+        assert service.check(full=full).ok
+        found.append(sorted(compared))
+    # The computed column is not evident, and known by its fingerprint from the second time on.
+    assert found == [["three"], [], ["one", "three", "two"]]
+    service.use_index = False
+    compared.clear()
+    assert service.check().ok
+    assert sorted(compared) == ["one", "three", "two"]

@@ -1,0 +1,88 @@
+"""The shadows of a command: made together on PostgreSQL, one by one elsewhere."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable
+
+import sqlalchemy as sa
+from sqlalchemy import Table
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.schema import CreateTable
+
+from websauna_migrate.autogenerate.shadow import NAME, Shadow, reflected, temporary
+from websauna_migrate.autogenerate.shadow_batch import make_together
+
+__all__ = ["Shadows"]
+
+
+class Shadows:
+    """The shadows of a command, made when the first is asked for.
+
+    PostgreSQL is asked once for all that are foreseen, so that the number of queries does not
+    depend on the number of tables.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        foreseen: Callable[[bool], Iterable[Table]] = lambda all_: (),
+    ) -> None:
+        """Make nothing yet.
+
+        :param foreseen: returns the tables that are likely to be asked about, of all packages; with
+            ``True`` also those that are known to be equal
+        """
+        self.connection = connection
+        self.foreseen = foreseen
+        self._made: dict[Table, Shadow | None] = {}
+        self._rounds = 0
+
+    def of(self, table: Table) -> Shadow | None:
+        """Return the shadow of a model's table.
+
+        :returns: ``None`` where the database does not make it: a type is missing, or the user may
+            not make temporary tables
+        """
+        if table not in self._made:
+            self._made.update(self._make(table))
+        return self._made[table]
+
+    def _make(self, table: Table) -> dict[Table, Shadow | None]:
+        """Make a table's shadow, and with it those that will be asked for as well."""
+        if self.connection.dialect.name == "postgresql":
+            self._rounds += 1
+            wanted = dict.fromkeys([table])
+            if self._rounds <= 2:
+                wanted.update(dict.fromkeys(self.foreseen(self._rounds == 2)))
+            together = make_together(
+                self.connection, [one for one in wanted if one not in self._made]
+            )
+            if table in together:
+                return together
+        return {table: self._make_one(table)}
+
+    def _make_one(self, table: Table) -> Shadow | None:
+        """Make a table's shadow, reflect it, and take it back."""
+        copy, indexes = temporary(table, self.connection)
+        # On MariaDB a temporary table outlives a rollback, and its making commits nothing.
+        on_mariadb = self.connection.dialect.name in ("mysql", "mariadb")
+        savepoint = None if on_mariadb else self.connection.begin_nested()
+        if self.connection.dialect.name != "postgresql":
+            # Elsewhere an index is kept as it was written.
+            indexes = {}
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                self.connection.execute(CreateTable(copy))
+                for index in indexes.values():
+                    self.connection.execute(sa.schema.CreateIndex(index))
+                return reflected(self.connection, indexes)
+        except (DBAPIError, SQLAlchemyError, NotImplementedError):
+            return None
+        finally:
+            if savepoint is not None:
+                savepoint.rollback()
+            else:
+                self.connection.exec_driver_sql(f"DROP TEMPORARY TABLE IF EXISTS {NAME}")
