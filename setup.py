@@ -108,10 +108,10 @@ setup(
             "ws-create-table=websauna_migrate.scripts.create_table:main",
         ],
         "plaster.loader_factory": [
-            "ws=websauna_migrate.loader:Loader",
+            "ws=websauna_migrate.ini.loader:Loader",
         ],
         "plaster.wsgi_loader_factory": [
-            "ws=websauna_migrate.loader:Loader",
+            "ws=websauna_migrate.ini.loader:Loader",
         ],
     },
 )

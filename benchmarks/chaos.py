@@ -257,7 +257,7 @@ class Chaos:
 
     def killed_half(self) -> None:
         """Kill a run of steps that are not one transaction."""
-        from websauna_migrate.runner import InterruptedSteps
+        from websauna_migrate.runs.runner import InterruptedSteps
 
         kinds = {
             "PostgreSQL": """

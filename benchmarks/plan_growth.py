@@ -18,9 +18,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from websauna_migrate.graph import Graph
-from websauna_migrate.plan import plan_downgrade, plan_upgrade
-from websauna_migrate.revisions import Revision
+from websauna_migrate.planning.graph import Graph
+from websauna_migrate.planning.plan import plan_downgrade, plan_upgrade
+from websauna_migrate.planning.revisions import Revision
 
 PACKAGES = 50
 SIZES = (2_500, 5_000, 10_000, 20_000, 40_000)

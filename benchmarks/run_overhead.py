@@ -37,9 +37,9 @@ from sqlalchemy.engine import make_url
 
 from apps import Workshop
 from databases import start_postgresql
-from websauna_migrate.ledger import Ledger
-from websauna_migrate.locks import RunLock
-from websauna_migrate.statements import Supervisor
+from websauna_migrate.locks.locks import RunLock
+from websauna_migrate.runs.ledger import Ledger
+from websauna_migrate.runs.statements import Supervisor
 
 
 def operations(count: int) -> list[tuple[str, str]]:
@@ -126,7 +126,7 @@ def bare() -> Iterator[None]:
         spans_steps = True
 
     with (
-        mock.patch("websauna_migrate.runner.make_lock", lambda *a, **k: Unlocked()),
+        mock.patch("websauna_migrate.runs.runner.make_lock", lambda *a, **k: Unlocked()),
         mock.patch.object(Ledger, "values", lambda self, **k: {"id": ""}),
         mock.patch.object(Ledger, "plan", lambda self, *a, **k: "x"),
         mock.patch.object(Ledger, "mark", lambda self, *a, **k: None, create=True),

@@ -18,7 +18,7 @@ from alembic.script import revision as alembic_revision
 from hypothesis import strategies as st
 from sqlalchemy import Column, MetaData, String, Table
 
-from websauna_migrate.revisions import Revision
+from websauna_migrate.planning.revisions import Revision
 
 PACKAGES = (
     "acme",

@@ -11,17 +11,17 @@ from alembic.operations import Operations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from websauna_migrate.created import CreatedObjects
-from websauna_migrate.effects import Effect
 from websauna_migrate.errors import MigrationError
-from websauna_migrate.script_operations import HARMLESS, OperationReader
-from websauna_migrate.script_reader import (
+from websauna_migrate.reading.created import CreatedObjects
+from websauna_migrate.reading.effects import Effect
+from websauna_migrate.reading.script_operations import HARMLESS, OperationReader
+from websauna_migrate.reading.script_reader import (
     ScriptSyntaxError,
     parse_script,
     read_effects,
     read_script,
 )
-from websauna_migrate.sql_reader import read_sql
+from websauna_migrate.reading.sql_reader import read_sql
 
 
 def script(body, before="", after=""):

@@ -8,7 +8,7 @@ from apps import Workshop
 from runs import rows, table, tables
 from websauna_migrate import data
 from websauna_migrate.errors import UsageError
-from websauna_migrate.runner import StepFailed
+from websauna_migrate.runs.runner import StepFailed
 
 
 @pytest.fixture

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from websauna_migrate import script_reader
 from websauna_migrate.cache import Cache
-from websauna_migrate.effect_index import EffectIndex
-from websauna_migrate.effects import Effect
-from websauna_migrate.script_reader import ScriptSyntaxError, read_effects
+from websauna_migrate.reading import script_reader
+from websauna_migrate.reading.effect_index import EffectIndex
+from websauna_migrate.reading.effects import Effect
+from websauna_migrate.reading.script_reader import ScriptSyntaxError, read_effects
 
 SOURCE = """
 from alembic import op

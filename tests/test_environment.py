@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from apps import Workshop
 from websauna_migrate.environment import EnvironmentFailure
-from websauna_migrate.runner import StepFailed
+from websauna_migrate.runs.runner import StepFailed
 from websauna_migrate.template import template_folder
 
 TEMPLATES = Path(alembic.__file__).parent / "templates"

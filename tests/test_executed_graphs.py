@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 
 from random_graphs import PACKAGES, RandomGraph, graphs
 from websauna_migrate.packages import make_package
-from websauna_migrate.revisions import Revision
+from websauna_migrate.planning.revisions import Revision
 from websauna_migrate.service import MigrationService
 from websauna_migrate.settings import parse_settings
 

@@ -17,10 +17,10 @@ from sqlalchemy.engine import URL
 
 from fuzz import SECRET, cases, named, seeds, shown
 from websauna_migrate.errors import MigrationError
-from websauna_migrate.ini_errors import (
+from websauna_migrate.ini.ini_errors import (
     IniError,
 )
-from websauna_migrate.loader import config_uri
+from websauna_migrate.ini.loader import config_uri
 from websauna_migrate.scripts import alembic as ws_alembic
 from websauna_migrate.scripts.main import database_url
 

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from websauna_migrate.edges import RevisionCycle
 from websauna_migrate.errors import MigrationError
-from websauna_migrate.graph import Graph
-from websauna_migrate.lineage import Lineage, MissingRevision
-from websauna_migrate.requirements import (
+from websauna_migrate.planning.edges import RevisionCycle
+from websauna_migrate.planning.graph import Graph
+from websauna_migrate.planning.lineage import Lineage, MissingRevision
+from websauna_migrate.planning.requirements import (
     AmbiguousRequirement,
     MalformedRequirement,
     OwnPackageRequired,
@@ -18,7 +18,7 @@ from websauna_migrate.requirements import (
     UnknownPackageRequired,
     UnknownRevisionRequired,
 )
-from websauna_migrate.revisions import Revision
+from websauna_migrate.planning.revisions import Revision
 
 
 def rev(package: str, revision_id: str, *down: str, **rest: Any) -> Revision:

@@ -17,14 +17,14 @@ FORBIDDEN = (
     "hypothesis",
     "multiprocessing",
     "websauna_migrate.autogenerate",
-    "websauna_migrate.created",
+    "websauna_migrate.reading.created",
     "websauna_migrate.plain_alembic",
     "websauna_migrate.bound_environment",
     "websauna_migrate.alembic_internals",
     "websauna_migrate.create_table",
-    "websauna_migrate.lint",
-    "websauna_migrate.recorded_sql",
-    "websauna_migrate.squawk",
+    "websauna_migrate.linting.lint",
+    "websauna_migrate.linting.recorded_sql",
+    "websauna_migrate.linting.squawk",
 )
 
 #: And those of a command that is understood without Alembic's parser.
@@ -37,20 +37,24 @@ QUICK_FORBIDDEN = (
     "sqlalchemy.dialects.postgresql",
     "websauna_migrate.checks",
     "websauna_migrate.departed",
-    "websauna_migrate.effects",
-    "websauna_migrate.execution",
-    "websauna_migrate.locked_run",
-    "websauna_migrate.losses",
-    "websauna_migrate.offline",
-    "websauna_migrate.ownership",
-    "websauna_migrate.repair",
-    "websauna_migrate.stamping",
-    "websauna_migrate.statements",
+    "websauna_migrate.reading.effects",
+    "websauna_migrate.runs.execution",
+    "websauna_migrate.runs.locked_run",
+    "websauna_migrate.planning.losses",
+    "websauna_migrate.runs.offline",
+    "websauna_migrate.owners.ownership",
+    "websauna_migrate.runs.repair",
+    "websauna_migrate.runs.stamping",
+    "websauna_migrate.runs.statements",
     "websauna_migrate.template",
 )
 
 #: And those of a command that does not ask what a run would do.
-NO_RUN = ("websauna_migrate.ledger", "websauna_migrate.runner", "websauna_migrate.script_literals")
+NO_RUN = (
+    "websauna_migrate.runs.ledger",
+    "websauna_migrate.runs.runner",
+    "websauna_migrate.reading.script_literals",
+)
 
 APP = """\
 from pyramid.config import Configurator
@@ -120,7 +124,7 @@ def test_a_command_that_looks(project: Path, words: tuple[str, ...]) -> None:
 @pytest.mark.parametrize("verb", ["heads", "history", "current", "status"])
 def test_what_asks_for_no_plan(project: Path, monkeypatch: pytest.MonkeyPatch, verb: str) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(project / "cache"))
-    settled = "import websauna_migrate.script_index as s; s.SETTLED_NS = 0"
+    settled = "import websauna_migrate.reading.script_index as s; s.SETTLED_NS = 0"
     words = ("-c", "app.ini", "-x", "packages=all", verb)
     modules_of(project, *words, prepare=settled)
     assert not found(modules_of(project, *words), NO_RUN)
@@ -151,7 +155,7 @@ def test_a_check_of_models_without_classes_needs_no_orm(project: Path) -> None:
     pretend_all_is_applied(project)
     modules = modules_of(project, "-c", "app.ini", "-x", "packages=all", "check")
     assert "websauna_migrate.autogenerate.comparison" in modules
-    unused = ("sqlalchemy.orm", "rich", "websauna_migrate.lint", "a_script_was_imported")
+    unused = ("sqlalchemy.orm", "rich", "websauna_migrate.linting.lint", "a_script_was_imported")
     assert not found(modules, unused)
 
 
@@ -175,8 +179,8 @@ def test_an_upgrade_with_steps(project: Path) -> None:
             "zope.sqlalchemy",
             "websauna_migrate.data",
             "websauna_migrate.autogenerate",
-            "websauna_migrate.lint",
-            "websauna_migrate.repair",
+            "websauna_migrate.linting.lint",
+            "websauna_migrate.runs.repair",
         ),
     )
 
@@ -191,7 +195,7 @@ def test_the_linter_is_for_pending_steps(project: Path, postgresql_url: str, ver
     (project / "importing_package" / "alembic" / "versions" / "a1.py").write_text(
         f"{SCRIPT}\ndef upgrade():\n    pass\n"
     )
-    linter = ("websauna_migrate.lint", "alembic")
+    linter = ("websauna_migrate.linting.lint", "alembic")
     assert found(modules_of(project, *words), linter)
     modules_of(project, "-c", "app.ini", "-x", "packages=all", "upgrade")
     modules = modules_of(project, *words)
@@ -204,7 +208,7 @@ def test_the_linter_is_for_pending_steps(project: Path, postgresql_url: str, ver
 def test_help_starts_neither_the_service_nor_a_driver(project: Path) -> None:
     modules = modules_of(project, "--help")
     assert not found(
-        modules, ("websauna_migrate.service", "websauna_migrate.runner", "psycopg2", "sqlite3")
+        modules, ("websauna_migrate.service", "websauna_migrate.runs.runner", "psycopg2", "sqlite3")
     )
 
 

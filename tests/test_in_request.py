@@ -14,7 +14,7 @@ from webtest import TestApp
 from apps import Workshop
 from runs import execute, ledger, rows, steps, tables
 from websauna_migrate import IMigrationService, Initializer
-from websauna_migrate.failures import BlockedByCaller
+from websauna_migrate.runs.failures import BlockedByCaller
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from websauna_migrate.errors import MigrationError
-from websauna_migrate.includes import MergedIni, read_ini
-from websauna_migrate.ini_errors import (
+from websauna_migrate.ini.includes import MergedIni, read_ini
+from websauna_migrate.ini.ini_errors import (
     IncludeCircle,
     IncludePackageNotFound,
     IncludeSchemeUnknown,
@@ -345,7 +345,7 @@ def test_only_the_standard_library_is_imported():
         "package.__path__ = [str(root)]\n"
         "sys.modules['websauna_migrate'] = package\n"
         "before = set(sys.modules)\n"
-        "import websauna_migrate.includes\n"
+        "import websauna_migrate.ini.includes\n"
         "new = {name.partition('.')[0] for name in set(sys.modules) - before}\n"
         "print(sorted(new - set(sys.stdlib_module_names)))"
     )

@@ -12,17 +12,17 @@ from alembic.util import CommandError
 from hypothesis import given, settings
 
 from random_graphs import Oracle, histories
-from websauna_migrate.edges import RevisionCycle, find_cycle
-from websauna_migrate.lineage import (
+from websauna_migrate.planning.edges import RevisionCycle, find_cycle
+from websauna_migrate.planning.lineage import (
     DuplicateLabel,
     DuplicateRevision,
     IllegalRevisionId,
     Lineage,
     MissingRevision,
 )
-from websauna_migrate.revisions import Revision
-from websauna_migrate.rows import Rows
-from websauna_migrate.targets import (
+from websauna_migrate.planning.revisions import Revision
+from websauna_migrate.planning.rows import Rows
+from websauna_migrate.planning.targets import (
     AmbiguousRevision,
     AmbiguousWalk,
     NotOnBranch,

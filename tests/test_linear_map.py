@@ -19,10 +19,10 @@ from websauna_migrate.alembic_internals import (
     PlannedStep,
     planned_step,
 )
-from websauna_migrate.graph import Graph
-from websauna_migrate.lineage import Lineage
-from websauna_migrate.plan import plan_downgrade, plan_upgrade
-from websauna_migrate.revisions import Revision
+from websauna_migrate.planning.graph import Graph
+from websauna_migrate.planning.lineage import Lineage
+from websauna_migrate.planning.plan import plan_downgrade, plan_upgrade
+from websauna_migrate.planning.revisions import Revision
 
 
 def scripts_of(revisions: list[Revision]) -> Any:

@@ -23,7 +23,7 @@ from pyramid.paster import bootstrap, get_app, get_appsettings
 from pyramid.scripts.pserve import PServeCommand
 
 from websauna_migrate.errors import MigrationError
-from websauna_migrate.ini_errors import (
+from websauna_migrate.ini.ini_errors import (
     IniError,
     IniInterpolationLoop,
     IniLoggingError,
@@ -32,7 +32,7 @@ from websauna_migrate.ini_errors import (
     IniSectionAmbiguous,
     IniSectionNotFound,
 )
-from websauna_migrate.loader import Loader, config_uri
+from websauna_migrate.ini.loader import Loader, config_uri
 
 # What the INI files of this module use; it is both this process's and a subprocess's module.
 APP = '''
@@ -273,7 +273,7 @@ def test_percent_in_a_path_may_be_written_bare_in_the_uri(write, tmp_path):
 
 def test_repr_names_the_file_without_query_options():
     loader = load("ws:///etc/x.ini?password=geheim")
-    assert repr(loader) == "websauna_migrate.loader.Loader('/etc/x.ini')"
+    assert repr(loader) == "websauna_migrate.ini.loader.Loader('/etc/x.ini')"
 
 
 # Interpolation

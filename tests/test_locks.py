@@ -27,10 +27,10 @@ from runs import (
     transaction_on,
     wait_for,
 )
-from websauna_migrate.exclusion import NestedRun, ProcessBusy
-from websauna_migrate.file_locks import FileLock
-from websauna_migrate.locks import NotWritable, RunInProgress
-from websauna_migrate.runner import InterruptedSteps
+from websauna_migrate.locks.file_locks import FileLock
+from websauna_migrate.locks.locks import NotWritable, RunInProgress
+from websauna_migrate.runs.exclusion import NestedRun, ProcessBusy
+from websauna_migrate.runs.runner import InterruptedSteps
 
 
 @pytest.fixture

@@ -16,11 +16,11 @@ from sqlalchemy.engine import make_url
 from apps import Workshop
 from conftest import PostgreSQLServer
 from test_ws_alembic import TEMPLATE, Result, Site, invoke, site  # noqa: F401 - fixtures
-from websauna_migrate.created import CreatedObjects
-from websauna_migrate.effects import Effect
-from websauna_migrate.losses import MovedTableDropped
 from websauna_migrate.move_writer import MoveRefused
-from websauna_migrate.plan import DowngradeRefused
+from websauna_migrate.planning.losses import MovedTableDropped
+from websauna_migrate.planning.plan import DowngradeRefused
+from websauna_migrate.reading.created import CreatedObjects
+from websauna_migrate.reading.effects import Effect
 from websauna_migrate.service import UnknownPackage
 from websauna_migrate.snapshot import ScriptBroken
 from websauna_migrate.template import NotEditable

@@ -14,11 +14,11 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.associationproxy import association_proxy
 from sqlalchemy.ext.declarative import AbstractConcreteBase, DeferredReflection
 
-from websauna_migrate.claims import Claim
-from websauna_migrate.declared_models import package_of_module
 from websauna_migrate.errors import MigrationError
-from websauna_migrate.ownership import Ownership
-from websauna_migrate.ownership_errors import (
+from websauna_migrate.owners.claims import Claim
+from websauna_migrate.owners.declared_models import package_of_module
+from websauna_migrate.owners.ownership import Ownership
+from websauna_migrate.owners.ownership_errors import (
     OwnerConflict,
     OwnerNotRegistered,
     OwnershipError,

@@ -19,14 +19,14 @@ from hypothesis import strategies as st
 
 from apps import Workshop
 from runs import blocking, execute, ledger, rows, steps, table, tables, wait_for
-from websauna_migrate.batches import Batch, PostgreSQLBatches, SQLiteBatches
 from websauna_migrate.errors import MigrationError
-from websauna_migrate.failures import RunStopped, StepFailed
-from websauna_migrate.plain_scripts import is_plain_script
-from websauna_migrate.run_events import StepApplied
+from websauna_migrate.reading.plain_scripts import is_plain_script
+from websauna_migrate.runs.batches import Batch, PostgreSQLBatches, SQLiteBatches
+from websauna_migrate.runs.failures import RunStopped, StepFailed
+from websauna_migrate.runs.run_events import StepApplied
+from websauna_migrate.runs.stopping import Stop
+from websauna_migrate.runs.timeouts import BadTimeout
 from websauna_migrate.settings import SettingError, parse_settings
-from websauna_migrate.stopping import Stop
-from websauna_migrate.timeouts import BadTimeout
 
 
 @pytest.fixture
@@ -636,7 +636,7 @@ def test_whoever_cancels_a_step_is_obeyed(
 def test_a_long_step_that_fails_is_not_run_again(
     workshop: Workshop, postgresql_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("websauna_migrate.pipeline.AGAIN_SECONDS", 0.2)
+    monkeypatch.setattr("websauna_migrate.runs.pipeline.AGAIN_SECONDS", 0.2)
     chain(workshop, 'op.execute("SELECT pg_sleep(0.3)"); op.execute("SELECT nothing")')
     began = time.monotonic()
     with pytest.raises(StepFailed) as caught:

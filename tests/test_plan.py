@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from websauna_migrate.errors import UsageError
-from websauna_migrate.graph import Graph
-from websauna_migrate.plan import (
+from websauna_migrate.planning.graph import Graph
+from websauna_migrate.planning.plan import (
     DowngradeRefused,
     Plan,
     pending,
@@ -17,9 +17,9 @@ from websauna_migrate.plan import (
     plan_upgrade,
     timeline,
 )
-from websauna_migrate.revisions import Revision
-from websauna_migrate.state import HistoryViolated, LostRevision, State
-from websauna_migrate.targets import TargetError, UnknownRevision
+from websauna_migrate.planning.revisions import Revision
+from websauna_migrate.planning.state import HistoryViolated, LostRevision, State
+from websauna_migrate.planning.targets import TargetError, UnknownRevision
 
 
 def rev(package: str, revision_id: str, *down: str, **rest: Any) -> Revision:

@@ -17,9 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from random_graphs import RandomGraph, graphs, random_graph, shuffled
-from websauna_migrate.edges import RevisionCycle
-from websauna_migrate.graph import Graph
-from websauna_migrate.plan import (
+from websauna_migrate.planning.edges import RevisionCycle
+from websauna_migrate.planning.graph import Graph
+from websauna_migrate.planning.plan import (
     DowngradeRefused,
     Plan,
     plan_downgrade,
@@ -27,8 +27,8 @@ from websauna_migrate.plan import (
     plan_upgrade,
     timeline,
 )
-from websauna_migrate.state import State
-from websauna_migrate.targets import TargetError, downgrade_set
+from websauna_migrate.planning.state import State
+from websauna_migrate.planning.targets import TargetError, downgrade_set
 
 Node = tuple[str, str]
 Rows = Mapping[str, Collection[str]]

@@ -16,6 +16,8 @@ from alembic.config import Config
 from alembic.script import Script, ScriptDirectory
 from alembic.util import to_tuple
 
+from websauna_migrate.planning.revisions import Revision
+from websauna_migrate.planning.steps import Plan, Reason, Step
 from websauna_migrate.results import (
     AppliedStep,
     CheckProblem,
@@ -26,7 +28,6 @@ from websauna_migrate.results import (
     Run,
     StampedPackage,
 )
-from websauna_migrate.revisions import Revision
 from websauna_migrate.scripts import render
 from websauna_migrate.scripts.output import Output
 from websauna_migrate.scripts.render_history import (
@@ -36,7 +37,6 @@ from websauna_migrate.scripts.render_history import (
     render_history,
     render_show,
 )
-from websauna_migrate.steps import Plan, Reason, Step
 
 # Alembic's own words
 

@@ -10,8 +10,8 @@ import pytest
 from apps import Workshop
 from runs import execute, exit_status, forked, ledger, rows, steps, table, tables, wait_for
 from websauna_migrate.errors import UsageError
-from websauna_migrate.repair import CannotRepair
-from websauna_migrate.runner import InterruptedSteps, StepFailed
+from websauna_migrate.runs.repair import CannotRepair
+from websauna_migrate.runs.runner import InterruptedSteps, StepFailed
 
 HALF = """
 op.create_table("half", sa.Column("id", sa.Integer))

@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from apps import Workshop
-from websauna_migrate.runner import InterruptedSteps, StepFailed
+from websauna_migrate.runs.runner import InterruptedSteps, StepFailed
 from websauna_migrate.selection import UnknownPackage
 
 

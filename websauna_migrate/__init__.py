@@ -87,8 +87,8 @@ def includeme(config: Configurator) -> None:
     for one revision by a module attribute of its script, ``lock_budget = 60``.
     """
     from websauna_migrate.directives import add_migration_package, set_migration_service
+    from websauna_migrate.runs.sessions import held_connections
     from websauna_migrate.service import MigrationService
-    from websauna_migrate.sessions import held_connections
     from websauna_migrate.settings import parse_settings
 
     config.add_directive("add_migration_package", add_migration_package)

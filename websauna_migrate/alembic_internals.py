@@ -45,9 +45,9 @@ from sqlalchemy.dialects.postgresql import BIGINT, INTEGER
 from sqlalchemy.engine.reflection import Inspector
 
 if TYPE_CHECKING:
-    from websauna_migrate.revision_reader import ScriptReader
-    from websauna_migrate.revisions import Revision as KnownRevision
-    from websauna_migrate.steps import Step
+    from websauna_migrate.planning.revisions import Revision as KnownRevision
+    from websauna_migrate.planning.steps import Step
+    from websauna_migrate.reading.revision_reader import ScriptReader
 
 __all__ = [
     "BoundedComparison",
@@ -260,7 +260,7 @@ class RowWriter(HeadMaintainer):
     def update_to_step(self, step: RevisionStep | StampStep) -> None:
         """Change the rows as a step says.
 
-        Steps in between may have gone another way, see :mod:`websauna_migrate.pipeline`; one of a
+        Steps in between may have gone another way, see :mod:`.pipeline`; one of a
         plan knows the rows that it begins with.
         """
         if isinstance(step, PlannedStep):

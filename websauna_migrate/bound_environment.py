@@ -38,7 +38,7 @@ class BoundEnvironment(ProxiedEnvironment):
         self.output = output
         self.rows = rows
         self.insisted = insisted
-        #: The named types that the step created, see :mod:`websauna_migrate.type_memory`.
+        #: The named types that the step created, see :mod:`websauna_migrate.runs.type_memory`.
         self.memo: dict[str, Any] = {}
 
     def configure(self, *args: Any, **kwargs: Any) -> None:

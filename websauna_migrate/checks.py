@@ -10,16 +10,16 @@ from sqlalchemy.engine import Connection
 
 from websauna_migrate.departed import list_departed
 from websauna_migrate.histories import HISTORY_PREFIX, list_history_tables
-from websauna_migrate.ledger import DONE, LEDGER_TABLE
-from websauna_migrate.moves import full_name, split_name
-from websauna_migrate.plan import pending, plan_upgrade
+from websauna_migrate.planning.moves import full_name, split_name
+from websauna_migrate.planning.plan import pending, plan_upgrade
+from websauna_migrate.planning.revisions import Revision
 from websauna_migrate.results import CheckProblem, CheckReport
-from websauna_migrate.revisions import Revision
-from websauna_migrate.runner import ALEMBIC, checksum
+from websauna_migrate.runs.ledger import DONE, LEDGER_TABLE
+from websauna_migrate.runs.runner import ALEMBIC, checksum
 from websauna_migrate.snapshot import Snapshot
 
 if TYPE_CHECKING:
-    from websauna_migrate.effects import Effect
+    from websauna_migrate.reading.effects import Effect
     from websauna_migrate.service import MigrationService
 
 __all__ = ["Checker"]

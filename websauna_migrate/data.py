@@ -24,7 +24,7 @@ from sqlalchemy.orm import Session
 from zope.sqlalchemy.datamanager import STATUS_CHANGED
 
 from websauna_migrate.errors import UsageError
-from websauna_migrate.step_data import running
+from websauna_migrate.runs.step_data import running
 
 __all__ = ["StepSession", "session", "transaction_manager"]
 

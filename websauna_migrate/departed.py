@@ -15,7 +15,7 @@ from websauna_migrate.histories import (
     list_history_tables,
     read_rows,
 )
-from websauna_migrate.ledger import readable
+from websauna_migrate.runs.ledger import readable
 
 __all__ = [
     "Departed",

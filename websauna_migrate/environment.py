@@ -23,8 +23,8 @@ from websauna_migrate.cache import Cache
 from websauna_migrate.entities import entities_apart
 from websauna_migrate.errors import MigrationError
 from websauna_migrate.packages import MigrationPackage
-from websauna_migrate.revision_reader import ScriptReader
-from websauna_migrate.type_memory import TypeMemory
+from websauna_migrate.reading.revision_reader import ScriptReader
+from websauna_migrate.runs.type_memory import TypeMemory
 
 if TYPE_CHECKING:
     from alembic.config import Config

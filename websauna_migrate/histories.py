@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 
 from websauna_migrate.database import hide_password, one_line
 from websauna_migrate.errors import MigrationError
-from websauna_migrate.lock_failures import says_nothing_of_a_table
+from websauna_migrate.runs.lock_failures import says_nothing_of_a_table
 
 __all__ = [
     "HISTORY_PREFIX",

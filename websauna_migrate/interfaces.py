@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Table
 
-    from websauna_migrate.plan import Plan
-    from websauna_migrate.repair import InterruptedStep
+    from websauna_migrate.planning.plan import Plan
+    from websauna_migrate.planning.revisions import Revision
     from websauna_migrate.results import (
         CheckReport,
         CreatedScript,
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
         Run,
         StampedPackage,
     )
-    from websauna_migrate.revisions import Revision
+    from websauna_migrate.runs.repair import InterruptedStep
 
 #: What ``packages`` arguments take.
 Packages = str | Iterable[str] | None
@@ -107,7 +107,7 @@ class IMigrationService(Interface):
         :param statement_timeout_ms: limit of each statement on PostgreSQL, 0 for none; default
             likewise
         :param fail_on_lint: run nothing if :meth:`lint` finds an unsafe change in the plan, and
-            raise :class:`websauna_migrate.lint_errors.UnsafeChanges` (PostgreSQL)
+            raise :class:`websauna_migrate.linting.lint_errors.UnsafeChanges` (PostgreSQL)
         :returns: a :class:`websauna_migrate.results.Run`; its ``steps`` are empty if there was
             nothing to do
         :raises websauna_migrate.errors.MigrationError: when the graph, the history or a step is at
@@ -158,7 +158,7 @@ class IMigrationService(Interface):
         direction: str = "upgrade",
         cascade: bool = False,
     ) -> Plan:
-        """Return the :class:`websauna_migrate.plan.Plan` that a run would follow; run nothing.
+        """Return the :class:`.Plan` that a run would follow; run nothing.
 
         :param direction: ``"upgrade"`` or ``"downgrade"``
         """
@@ -177,9 +177,9 @@ class IMigrationService(Interface):
 
         :param plan: the plan of an upgrade, where the caller has it already
         :returns: a :class:`websauna_migrate.results.LintReport`
-        :raises websauna_migrate.lint_errors.LintNotPossible: if the database is no PostgreSQL
-        :raises websauna_migrate.squawk.SquawkMissing: if the linter is not installed
-        :raises websauna_migrate.squawk.SquawkFailed: if it gives no answer
+        :raises LintNotPossible: if the database is no PostgreSQL
+        :raises SquawkMissing: if the linter is not installed
+        :raises SquawkFailed: if it gives no answer
         """
 
     def sql(
@@ -339,7 +339,7 @@ class IMigrationRunStarted(Interface):
     """A run is about to begin."""
 
     run_id = Attribute("Identifier of the run in the ledger, ``str``.")
-    plan = Attribute("The plan, :class:`websauna_migrate.plan.Plan`.")
+    plan = Attribute("The plan, :class:`websauna_migrate.planning.plan.Plan`.")
 
 
 class IMigrationStepApplied(Interface):

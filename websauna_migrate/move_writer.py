@@ -12,12 +12,12 @@ from alembic.util import rev_id as new_revision_id
 from alembic.util.exc import CommandError
 from sqlalchemy.dialects import registry
 
-from websauna_migrate.edges import RevisionCycle
-from websauna_migrate.effects import Key
 from websauna_migrate.errors import MigrationError
-from websauna_migrate.moves import full_name, split_name
-from websauna_migrate.ownership import Ownership, named_types
+from websauna_migrate.owners.ownership import Ownership, named_types
 from websauna_migrate.packages import MigrationPackage
+from websauna_migrate.planning.edges import RevisionCycle
+from websauna_migrate.planning.moves import full_name, split_name
+from websauna_migrate.reading.effects import Key
 from websauna_migrate.results import CreatedScript
 from websauna_migrate.snapshot import Snapshot
 from websauna_migrate.template import (

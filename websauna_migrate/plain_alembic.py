@@ -12,9 +12,9 @@ from pyramid.paster import bootstrap
 
 from websauna_migrate.database import connect
 from websauna_migrate.errors import MigrationError
+from websauna_migrate.ini.loader import config_uri
 from websauna_migrate.interfaces import IMigrationService
-from websauna_migrate.loader import config_uri
-from websauna_migrate.locks import require_primary, run_lock
+from websauna_migrate.locks.locks import require_primary, run_lock
 
 __all__ = ["NotBootable", "run_plain"]
 

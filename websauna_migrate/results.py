@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from websauna_migrate.revisions import Revision
+from websauna_migrate.planning.revisions import Revision
 
 __all__ = [
     "AppliedStep",

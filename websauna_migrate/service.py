@@ -20,12 +20,13 @@ from websauna_migrate.cache import Cache
 from websauna_migrate.database import connect, is_missing_file, make_engine
 from websauna_migrate.environment import AlembicOptions
 from websauna_migrate.errors import MigrationError, UsageError
-from websauna_migrate.exclusion import ALEMBIC
 from websauna_migrate.histories import HISTORY_PREFIX, list_history_tables, read_rows
 from websauna_migrate.interfaces import IMigrationService, Packages, Targets
-from websauna_migrate.lineage import Lineage
 from websauna_migrate.packages import MigrationPackage, RegistrationError, SharedHistoryTable
-from websauna_migrate.plan import Plan, pending, plan_stamp, plan_upgrade
+from websauna_migrate.planning.lineage import Lineage
+from websauna_migrate.planning.plan import Plan, pending, plan_stamp, plan_upgrade
+from websauna_migrate.planning.revisions import Revision
+from websauna_migrate.planning.targets import TargetError, is_relative, resolve, upgrade_targets
 from websauna_migrate.results import (
     CheckReport,
     CreatedScript,
@@ -35,19 +36,18 @@ from websauna_migrate.results import (
     Run,
     StampedPackage,
 )
-from websauna_migrate.revisions import Revision
+from websauna_migrate.runs.exclusion import ALEMBIC
 from websauna_migrate.selection import UnknownPackage
 from websauna_migrate.settings import Settings
 from websauna_migrate.snapshot import Snapshot
-from websauna_migrate.targets import TargetError, is_relative, resolve, upgrade_targets
 
 # What only some of the methods need is imported there: an application that starts up waits for
 # neither the ORM nor a comparison, nor for what runs a plan.
 if TYPE_CHECKING:
-    from websauna_migrate.ledger import Ledger
-    from websauna_migrate.ownership import Ownership
-    from websauna_migrate.repair import InterruptedStep
-    from websauna_migrate.runner import Runner, RunOptions
+    from websauna_migrate.owners.ownership import Ownership
+    from websauna_migrate.runs.ledger import Ledger
+    from websauna_migrate.runs.repair import InterruptedStep
+    from websauna_migrate.runs.runner import Runner, RunOptions
 
 __all__ = ["MigrationService"]
 
@@ -83,7 +83,7 @@ class MigrationService:
     @functools.cached_property
     def ledger(self) -> Ledger:
         """The ledger of all runs on the database."""
-        from websauna_migrate.ledger import Ledger
+        from websauna_migrate.runs.ledger import Ledger
 
         return Ledger(self.settings.version_table_schema)
 
@@ -164,7 +164,7 @@ class MigrationService:
         statement_timeout_ms: int | None = None,
         fail_on_lint: bool = False,
     ) -> Run:
-        from websauna_migrate.run_context import RunOptions
+        from websauna_migrate.runs.run_context import RunOptions
 
         limits = {
             "lock_timeout_ms": lock_timeout_ms,
@@ -190,7 +190,7 @@ class MigrationService:
         lock_budget: float | None = None,
         statement_timeout_ms: int | None = None,
     ) -> Run:
-        from websauna_migrate.run_context import RunOptions
+        from websauna_migrate.runs.run_context import RunOptions
 
         limits = {
             "lock_timeout_ms": lock_timeout_ms,
@@ -207,7 +207,7 @@ class MigrationService:
         *,
         stop: Callable[[], bool] | None = None,
     ) -> tuple[InterruptedStep, ...]:
-        from websauna_migrate.repair import (
+        from websauna_migrate.runs.repair import (
             ACTIONS,
             InterruptedStep,
             choose,
@@ -215,7 +215,7 @@ class MigrationService:
             rerun_plan,
             settle,
         )
-        from websauna_migrate.run_context import RunOptions
+        from websauna_migrate.runs.run_context import RunOptions
 
         if action is not None and action not in ACTIONS:
             raise UsageError(f'A half done step can be {", ".join(ACTIONS)}, not "{action}".')
@@ -287,8 +287,8 @@ class MigrationService:
         direction: str = "upgrade",
         tag: str | None = None,
     ) -> str:
-        from websauna_migrate.losses import plan_downgrade_without_loss
-        from websauna_migrate.offline import render_rows, render_sql
+        from websauna_migrate.planning.losses import plan_downgrade_without_loss
+        from websauna_migrate.runs.offline import render_rows, render_sql
 
         if direction not in OFFLINE:
             raise UsageError(f'The direction "{direction}" is none of: {", ".join(OFFLINE)}.')
@@ -314,7 +314,7 @@ class MigrationService:
         return output.getvalue()
 
     def uninstall(self, package: str, *, cascade: bool = False, forget: bool = False) -> Run:
-        from websauna_migrate.stamping import write_rows
+        from websauna_migrate.runs.stamping import write_rows
 
         if forget or package not in self._packages:
             return self._forget(package, really=forget)
@@ -339,7 +339,7 @@ class MigrationService:
             find_departed,
             list_departed,
         )
-        from websauna_migrate.stamping import write_rows
+        from websauna_migrate.runs.stamping import write_rows
 
         if package in self._packages:
             raise StillInstalled(package)
@@ -368,7 +368,7 @@ class MigrationService:
         with_requirements: bool = False,
         tag: str | None = None,
     ) -> tuple[StampedPackage, ...]:
-        from websauna_migrate.stamping import write_rows
+        from websauna_migrate.runs.stamping import write_rows
 
         snapshot = self._snapshot()
         selected = self._select(packages)
@@ -394,7 +394,7 @@ class MigrationService:
         return changed
 
     def ensure_version(self, *, packages: Packages = None) -> None:
-        from websauna_migrate.stamping import write_rows
+        from websauna_migrate.runs.stamping import write_rows
 
         snapshot = self._snapshot()
         with self._runner(snapshot).locked() as (connection, read):
@@ -660,7 +660,7 @@ class MigrationService:
     @property
     def ownership(self) -> Ownership:
         """Which package owns what of the models, as they are now."""
-        from websauna_migrate.ownership import Ownership
+        from websauna_migrate.owners.ownership import Ownership
 
         return Ownership(self.packages)
 
@@ -687,9 +687,9 @@ class MigrationService:
         :raises LintNotPossible: if the database is no PostgreSQL
         :raises SquawkMissing: if the linter is not installed
         """
-        from websauna_migrate.lint import lint_plan
-        from websauna_migrate.lint_errors import require_postgresql
-        from websauna_migrate.squawk import find_squawk
+        from websauna_migrate.linting.lint import lint_plan
+        from websauna_migrate.linting.lint_errors import require_postgresql
+        from websauna_migrate.linting.squawk import find_squawk
 
         require_postgresql(self.url)
         program = find_squawk()
@@ -750,7 +750,7 @@ class MigrationService:
         return compare_options(owned, keep_types=self.settings.render_types == "keep")
 
     def _runner(self, snapshot: Snapshot, options: RunOptions | None = None) -> Runner:
-        from websauna_migrate.runner import Runner
+        from websauna_migrate.runs.runner import Runner
 
         settings = self.settings
         if options is not None and options.dry_run and is_missing_file(self.url):
@@ -830,7 +830,7 @@ class MigrationService:
             if lint is not None and steps not in checked:
                 report = lint(plan)
                 if not report.ok:
-                    from websauna_migrate.lint_errors import UnsafeChanges
+                    from websauna_migrate.linting.lint_errors import UnsafeChanges
 
                     raise UnsafeChanges(report)
                 checked.add(steps)
@@ -861,7 +861,7 @@ class MigrationService:
         def make_plan(applied: Mapping[str, tuple[str, ...]]) -> Plan:
             if direction == "upgrade":
                 return plan_upgrade(snapshot.graph, applied, targets)
-            from websauna_migrate.losses import plan_downgrade_without_loss
+            from websauna_migrate.planning.losses import plan_downgrade_without_loss
 
             return plan_downgrade_without_loss(snapshot.graph, applied, targets, cascade=cascade)
 

@@ -14,7 +14,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from websauna_migrate.errors import MigrationError
-from websauna_migrate.timeouts import Timeouts
+from websauna_migrate.runs.timeouts import Timeouts
 
 __all__ = ["PREFIX", "SettingError", "Settings", "parse_settings"]
 

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 from websauna_migrate.cache import Cache
 from websauna_migrate.environment import AlembicOptions, PackageEnvironment
 from websauna_migrate.errors import MigrationError
-from websauna_migrate.graph import Graph
-from websauna_migrate.lineage import Lineage
 from websauna_migrate.packages import MigrationPackage
-from websauna_migrate.revision_reader import ScriptBroken
+from websauna_migrate.planning.graph import Graph
+from websauna_migrate.planning.lineage import Lineage
+from websauna_migrate.reading.revision_reader import ScriptBroken
 from websauna_migrate.settings import Settings
 
 if TYPE_CHECKING:
-    from websauna_migrate.created import CreatedObjects
-    from websauna_migrate.effects import Effect
+    from websauna_migrate.reading.created import CreatedObjects
+    from websauna_migrate.reading.effects import Effect
 
 __all__ = ["ScriptBroken", "ScriptDirectoryMissing", "Snapshot"]
 
@@ -92,8 +92,8 @@ class Snapshot:
     @cached_property
     def effects(self) -> Mapping[tuple[str, str], tuple[Effect, ...]]:
         """What each script's upgrade does to the schema, read from its source, by revision."""
-        from websauna_migrate.effect_index import EffectIndex
-        from websauna_migrate.moves import what_is_given, what_is_taken
+        from websauna_migrate.planning.moves import what_is_given, what_is_taken
+        from websauna_migrate.reading.effect_index import EffectIndex
 
         found: dict[tuple[str, str], tuple[Effect, ...]] = {}
         for name, lineage in self.lineages.items():
@@ -110,7 +110,7 @@ class Snapshot:
     @cached_property
     def created(self) -> CreatedObjects:
         """Which revision created which table, column and type."""
-        from websauna_migrate.created import CreatedObjects
+        from websauna_migrate.reading.created import CreatedObjects
 
         return CreatedObjects(
             (revision.package, revision.id, self.effects[revision.package, revision.id])

@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import Table
 
-from websauna_migrate.ownership import Ownership
+from websauna_migrate.owners.ownership import Ownership
 from websauna_migrate.packages import MigrationPackage
 from websauna_migrate.snapshot import Snapshot
 

@@ -37,9 +37,9 @@ from websauna_migrate.autogenerate.script_files import (
 )
 from websauna_migrate.autogenerate.suspects import Suspect, suspects_in
 from websauna_migrate.database import one_line
-from websauna_migrate.edges import RevisionCycle
-from websauna_migrate.ownership import Ownership, named_types
+from websauna_migrate.owners.ownership import Ownership, named_types
 from websauna_migrate.packages import MigrationPackage
+from websauna_migrate.planning.edges import RevisionCycle
 from websauna_migrate.results import CreatedScript
 from websauna_migrate.snapshot import Snapshot
 from websauna_migrate.template import create_script_directory

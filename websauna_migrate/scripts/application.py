@@ -19,8 +19,8 @@ from sqlalchemy.exc import ArgumentError
 
 from websauna_migrate.database import hide_password
 from websauna_migrate.errors import MigrationError
+from websauna_migrate.ini.loader import config_uri, open_loader
 from websauna_migrate.interfaces import IMigrationService
-from websauna_migrate.loader import config_uri, open_loader
 
 __all__ = ["Application", "ApplicationFailed", "ServiceMissing"]
 

@@ -15,8 +15,8 @@ from websauna_migrate.create_table import (
     tables_of,
 )
 from websauna_migrate.errors import MigrationError
+from websauna_migrate.ini.loader import config_uri
 from websauna_migrate.interfaces import IMigrationService
-from websauna_migrate.loader import config_uri
 from websauna_migrate.scripts.main import console_script
 from websauna_migrate.scripts.output import reserve_stdout
 

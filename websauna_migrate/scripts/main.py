@@ -17,7 +17,7 @@ from pyramid.exceptions import ConfigurationError, ConfigurationExecutionError
 from sqlalchemy.engine import URL
 
 from websauna_migrate.errors import MigrationError
-from websauna_migrate.loader import config_uri, open_loader
+from websauna_migrate.ini.loader import config_uri, open_loader
 from websauna_migrate.scripts.output import reserve_stdout
 from websauna_migrate.settings import SettingError, parse_url
 

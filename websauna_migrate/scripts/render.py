@@ -9,6 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from datetime import datetime
 from typing import Any
 
+from websauna_migrate.planning.revisions import Revision
+from websauna_migrate.planning.steps import Plan
 from websauna_migrate.results import (
     AppliedStep,
     CheckReport,
@@ -17,8 +19,6 @@ from websauna_migrate.results import (
     Run,
     StampedPackage,
 )
-from websauna_migrate.revisions import Revision
-from websauna_migrate.steps import Plan
 
 __all__ = [
     "Table",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
+from websauna_migrate.planning.revisions import Revision
 from websauna_migrate.results import HistoryEntry, PackageState
-from websauna_migrate.revisions import Revision
 
 __all__ = [
     "format_block",

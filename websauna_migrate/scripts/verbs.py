@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from websauna_migrate.database import safe_url
 from websauna_migrate.errors import MigrationError, UsageError
-from websauna_migrate.failures import INTERRUPTED
 from websauna_migrate.interfaces import IMigrationService
 from websauna_migrate.results import CreatedScript, Run
+from websauna_migrate.runs.failures import INTERRUPTED
 from websauna_migrate.scripts import linting, render, render_history, render_runs
 from websauna_migrate.scripts.collecting import keep_until_exit
 from websauna_migrate.scripts.output import Output

@@ -1,0 +1,1 @@
+"""INI files that include each other."""

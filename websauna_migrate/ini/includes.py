@@ -1,0 +1,231 @@
+"""INI files that include others: read them, and merge them raw into one.
+
+The section ``[includes]`` of an INI file names further files in ``include_ini_files``. The
+including file wins over them, and an earlier include over a later one, key by key. What an include
+itself includes ranks right behind it. Nothing is interpolated here but ``%(here)s`` and
+``%(__file__)s`` in that one option: the rest resolves after merging, in
+:mod:`websauna_migrate.ini.loader`.
+
+No message of an error carries the value of an option, because any value may hold a password.
+"""
+
+from __future__ import annotations
+
+import configparser
+import importlib.util
+import io
+import os
+import re
+from pathlib import Path
+
+from websauna_migrate.ini.ini_errors import (
+    IncludeCircle,
+    IncludePackageNotFound,
+    IncludeSchemeUnknown,
+    IncludesTooDeep,
+    IniMalformed,
+    IniNameNotFound,
+    IniNotFound,
+    IniNotReadable,
+)
+
+__all__ = ["MergedIni", "read_ini"]
+
+#: The escape ``%%``, or a reference ``%(name)s`` with its name as the only group.
+REFERENCE = re.compile(r"%%|%\(([^)]+)\)s")
+
+#: So many files may include each other in a row: more are a generator's mistake.
+MAX_DEPTH = 200
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9_+.\-]*):")
+
+
+class MergedIni:
+    """An INI file and all that it includes, merged, not interpolated.
+
+    :ivar path: the top file, absolute: the one that was named on the command line
+    :ivar files: every file that was read, by rank: the top file first
+    """
+
+    def __init__(self, path: str) -> None:
+        """Start empty; :func:`read_ini` fills it."""
+        self.path = path
+        self.files: list[str] = []
+        self._options: dict[str, dict[str, tuple[str, str]]] = {}
+        self._first: dict[str, str] = {}
+
+    def sections(self) -> list[str]:
+        """Return the names of all sections without ``DEFAULT``."""
+        return [section for section in self._first if section != configparser.DEFAULTSECT]
+
+    def items(self, section: str) -> dict[str, str]:
+        """Return the raw options of a section.
+
+        :param section: ``DEFAULT`` is a section like any other here
+        :returns: only its own options, those of ``DEFAULT`` are not in it; empty if there is none
+        """
+        return {option: text for option, (text, _) in self._options.get(section, {}).items()}
+
+    def origin(self, section: str, option: str | None = None) -> str | None:
+        """Return the file that an option, or a section as such, comes from.
+
+        :param section: ``DEFAULT`` is asked too if the section itself has no such option
+        :param option: without it, the highest ranking file that has the section
+        :returns: an absolute path, or ``None`` if no file has the option
+        """
+        if option is None:
+            return self._first.get(section)
+        for where in (section, configparser.DEFAULTSECT):
+            if found := self._options.get(where, {}).get(option):
+                return found[1]
+        return None
+
+    def add(self, path: str, section: str, options: dict[str, str]) -> None:
+        """Add what a file has in a section behind everything that is already there."""
+        self._first.setdefault(section, path)
+        mine = self._options.setdefault(section, {})
+        for option, text in options.items():
+            mine.setdefault(option, (text, path))
+
+
+def read_ini(path: str, included_by: str | None = None) -> MergedIni:
+    """Read an INI file with everything it includes.
+
+    :param path: the top file; a relative path starts at the current directory
+    :param included_by: the file to name in an error as the one in which ``path`` is written
+    :returns: the merged file
+    :raises IniNotFound: a file does not exist; create it or correct the name
+    :raises IniNotReadable: it is a directory, or permissions forbid it
+    :raises IniMalformed: a file is not UTF-8, or not an INI file; correct the line
+    :raises IncludeSchemeUnknown: an include is neither a path nor ``resource://``
+    :raises IncludePackageNotFound: ``resource://`` names no package; install it
+    :raises IncludeCircle: a file includes itself on some way; remove one include of the chain
+    :raises IncludesTooDeep: a chain of includes has more than 200 files; shorten it
+    :raises IniNameNotFound: an include refers to more than ``%(here)s``; write the path out
+    """
+    ini = MergedIni(_absolute(path))
+    _merge(ini, ini.path, included_by, ())
+    return ini
+
+
+def _absolute(path: str | Path) -> str:
+    """Return an absolute path without ``..``; as in PasteDeploy, symbolic links stay."""
+    return os.path.normpath(Path(path).absolute())
+
+
+def _merge(ini: MergedIni, path: str, included_by: str | None, chain: tuple[str, ...]) -> None:
+    """Add a file, then depth first what it includes."""
+    if "\0" in path:
+        raise IniNotReadable(path, "its name has a NUL character", included_by)
+    # The real path, because a symbolic link to a directory can make a circle of ever new names.
+    if os.path.realpath(path) in map(os.path.realpath, chain):
+        raise IncludeCircle([*chain, path])
+    if len(chain) > MAX_DEPTH:
+        raise IncludesTooDeep(path, chain[-1], MAX_DEPTH)
+    if path in ini.files:
+        return  # Included before on another way, where it ranks higher: nothing is left to add.
+    ini.files.append(path)
+    parser = _parse(path, included_by)
+    # Taken out first: items() of a section would otherwise mix the defaults in.
+    defaults = dict(parser.defaults())
+    for option in defaults:
+        parser.remove_option(configparser.DEFAULTSECT, option)
+    if defaults:
+        ini.add(path, configparser.DEFAULTSECT, defaults)
+    for section in parser.sections():
+        ini.add(path, section, dict(parser.items(section)))
+    includes = parser.get("includes", "include_ini_files", fallback="")
+    for reference in re.split(r"[\s,]+", includes):
+        if reference:
+            _merge(ini, _locate(ini, path, reference), path, (*chain, path))
+
+
+class _RawParser(configparser.RawConfigParser):
+    """Reads as PasteDeploy does, which keeps the case of option names, but interpolates nothing."""
+
+    def optionxform(self, optionstr: str) -> str:
+        return optionstr
+
+
+def _parse(path: str, included_by: str | None) -> configparser.RawConfigParser:
+    """Read one file. The errors of configparser quote the line, so they are not chained."""
+    try:
+        content = Path(path).read_bytes()
+    except FileNotFoundError:
+        raise IniNotFound(path, included_by) from None
+    except OSError as exc:
+        raise IniNotReadable(path, exc.strerror or type(exc).__name__, included_by) from exc
+    parser = _RawParser()
+    try:
+        parser.read_file(io.StringIO(content.decode("utf-8-sig"), newline=None), path)
+    except UnicodeDecodeError as exc:
+        line = content.count(b"\n", 0, exc.start) + 1
+        fault, remedy = "the text is not UTF-8", "Save the file as UTF-8."
+    except configparser.DuplicateSectionError as exc:
+        line = exc.lineno or 0
+        fault = f"section [{exc.section}] is there twice"
+        remedy = "Make one section of the two."
+    except configparser.DuplicateOptionError as exc:
+        line = exc.lineno or 0
+        fault = f"option '{exc.option}' of section [{exc.section}] is there twice"
+        remedy = "Keep one of the two."
+    except configparser.MissingSectionHeaderError as exc:
+        line = exc.lineno
+        fault = "there is no [section] header above it"
+        remedy = "Write a header such as [app:main] above the first option."
+    except configparser.ParsingError as exc:
+        line = getattr(exc, "lineno", None) or exc.errors[0][0]
+        fault = "it is neither a [section] header nor 'option = value'"
+        remedy = "Add the '=', indent the line to continue the one above, or make it a # comment."
+    else:
+        return parser
+    raise IniMalformed(path, line, fault, remedy, included_by)
+
+
+def _locate(ini: MergedIni, path: str, reference: str) -> str:
+    """Return the absolute path of what the file ``path`` includes as ``reference``."""
+    known = {"here": str(Path(ini.path).parent), "__file__": ini.path}
+
+    def replace(match: re.Match[str]) -> str:
+        name = match[1]
+        if name is None:
+            return "%"
+        if name not in known:
+            remedy = "Includes are read before names resolve: write the path, or %(here)s in it."
+            raise IniNameNotFound(path, "includes", "include_ini_files", name, remedy)
+        return known[name]
+
+    # The scheme is looked for before %(here)s is replaced, since a directory name may hold a colon.
+    scheme = _SCHEME.match(reference)
+    reference = REFERENCE.sub(replace, reference)
+    if scheme is None:
+        return _absolute(Path(path).parent / reference)
+    prefix = "resource://"
+    if reference[: len(prefix)].lower() != prefix:
+        raise IncludeSchemeUnknown(path, scheme[1])
+    package, _, inside = reference[len(prefix) :].partition("/")
+    # A namespace package may lie in several directories; the first that has the file gives it.
+    places = [place / inside for place in _package_directories(path, package)]
+    return _absolute(next((place for place in places if place.is_file()), places[0]))
+
+
+def _package_directories(path: str, package: str) -> list[Path]:
+    """Return the directories of a package; only the packages that contain it get imported."""
+    try:
+        spec = importlib.util.find_spec(package)
+    except ModuleNotFoundError as exc:
+        if exc.name is None or not f"{package}.".startswith(f"{exc.name}."):
+            raise  # A package is there and fails to import something else: its own traceback helps.
+        spec = None
+    except (ImportError, ValueError):
+        # A name that is empty or begins with a dot.
+        spec = None
+    if spec is None:
+        raise IncludePackageNotFound(path, package, "which is not installed")
+    if spec.submodule_search_locations is None:
+        raise IncludePackageNotFound(path, package, "which is a module and not a package")
+    places = map(Path, spec.submodule_search_locations)
+    directories = [place for place in places if place.is_dir()]
+    if not directories:
+        raise IncludePackageNotFound(path, package, "which is not unpacked in a directory")
+    return directories

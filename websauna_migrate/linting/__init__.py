@@ -1,0 +1,1 @@
+"""Unsafe changes of a plan, found by squawk."""

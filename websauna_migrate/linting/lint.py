@@ -1,0 +1,235 @@
+"""Unsafe changes of a plan: squawk's findings on its SQL, told by package, revision and line."""
+
+from __future__ import annotations
+
+import functools
+import re
+import tokenize
+from bisect import bisect_right
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
+
+from websauna_migrate.linting.lint_comments import ScriptComments
+from websauna_migrate.linting.new_tables import NewTables, matters_for_new
+from websauna_migrate.linting.recorded_sql import (
+    RecordedStep,
+    Statement,
+    quiet_alembic,
+    record_step,
+)
+from websauna_migrate.linting.squawk import (
+    SYNTAX_ERROR,
+    RawFinding,
+    SquawkFailed,
+    question_about,
+    run_squawk,
+    unknown_names,
+)
+from websauna_migrate.planning.steps import Plan, Step
+from websauna_migrate.reading.effects import Key
+from websauna_migrate.results import LintFinding, LintReport, UncheckedScript
+from websauna_migrate.settings import PREFIX, STYLE_RULES
+from websauna_migrate.snapshot import Snapshot
+
+__all__ = ["lint_plan"]
+
+#: Rules about what the service itself sees to: limits, transactions, and what is left of a step
+#: that failed. The last one is about squawk's own comments.
+OURS = frozenset(
+    {
+        "require-lock-timeout",
+        "require-statement-timeout",
+        "require-timeout-settings",
+        "transaction-nesting",
+        "ban-uncommitted-transaction",
+        "prefer-robust-stmts",
+        "unused-ignore",
+    }
+)
+
+#: How often squawk is asked again without the statements that it could not read.
+ATTEMPTS = 10
+
+#: A comment in a script's SQL that would silence squawk for the steps of all packages.
+WHOLE_FILE = re.compile(r"(?P<comment>(?:--|/\*)[ \t]*)?squawk-ignore-file[^\n]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A statement in squawk's input."""
+
+    recorded: RecordedStep
+    statement: Statement
+    on_new_table: bool
+
+
+def lint_plan(
+    snapshot: Snapshot,
+    plan: Plan,
+    *,
+    program: str,
+    server_version: Sequence[object],
+    excluded: Collection[str],
+) -> LintReport:
+    """Check the SQL of a plan's steps; nothing is run, and no database is contacted.
+
+    :param snapshot: of environments that no run uses: scripts leave things behind in them
+    :param program: squawk's path
+    :param excluded: rules that are not asked for
+    """
+    with quiet_alembic():
+        recorded = [record_step(snapshot, step) for step in plan.steps]
+    comments = {id(one): ScriptComments.of(one.step.revision.path) for one in recorded}
+    places = list(places_of(recorded, comments))
+    # Not those that are left out by default: not every version of squawk has all of them.
+    names = (set(excluded) - STYLE_RULES).union(
+        *(found.rules for script in comments.values() for found in script.found)
+    )
+    run = functools.partial(run_squawk, program, server_version=server_version)
+    raw, unread = ask(places, names, run)
+    findings: list[LintFinding] = []
+    accepted: list[LintFinding] = []
+    for place, found in raw:
+        rule, statement = found.rule, place.statement
+        if rule in OURS or rule in excluded or not statement.lines:
+            continue
+        if place.on_new_table and not matters_for_new(rule):
+            continue
+        finding = finding_of(place, found)
+        is_accepted = comments[id(place.recorded)].accepts(rule, statement.lines)
+        (accepted if is_accepted else findings).append(finding)
+    for place in places:
+        if place.on_new_table and comments[id(place.recorded)].found:
+            comments[id(place.recorded)].excuse(place.statement.lines)
+    unknown = unknown_names(found for _, found in raw)
+    warnings = [
+        f'Setting "{PREFIX}lint_exclude": squawk knows no rule "{name}".'
+        for name in sorted((unknown & set(excluded)) - STYLE_RULES)
+    ]
+    skipped = {*unknown, *OURS, *excluded}
+    for one in recorded:
+        warnings += warnings_of(one, comments[id(one)], unknown, skipped)
+    return LintReport(
+        len(plan.steps),
+        tuple(dict.fromkeys(findings)),
+        tuple(dict.fromkeys(accepted)),
+        tuple(unchecked_scripts(recorded, unread)),
+        tuple(warnings),
+    )
+
+
+def finding_of(place: Place, found: RawFinding) -> LintFinding:
+    """Return a finding with the place in a script that it is about."""
+    step = place.recorded.step
+    return LintFinding(
+        package=step.package,
+        revision=step.revision.id,
+        message=step.revision.message,
+        path=step.revision.path,
+        line=place.statement.lines[0],
+        rule=found.rule,
+        text=found.message,
+        help=found.help,
+        statement=place.statement.sql.rstrip("; \n"),
+    )
+
+
+def places_of(
+    recorded: Iterable[RecordedStep], comments: dict[int, ScriptComments]
+) -> Iterable[Place]:
+    """Yield all statements in order."""
+    new_tables = NewTables()
+    for one in recorded:
+        for statement in one.statements:
+            for found in WHOLE_FILE.finditer(statement.sql):
+                if not found["comment"]:
+                    continue
+                comments[id(one)].add(found[0], statement.lines[0] if statement.lines else 0)
+            yield Place(one, statement, new_tables.follow(statement.sql))
+        if one.problem is not None:
+            new_tables.tables |= created_by(one.step)
+
+
+def created_by(step: Step) -> set[Key]:
+    """Return the tables that a script creates as far as its source tells, which is not run."""
+    from websauna_migrate.reading.script_reader import read_effects
+
+    try:
+        with tokenize.open(step.revision.path) as file:
+            effects = read_effects(file.read(), step.revision.path)
+    except (OSError, SyntaxError, UnicodeDecodeError):
+        return set()
+    return {(one.schema, one.name) for one in effects if one.kind == "create_table"}
+
+
+def ask(
+    places: Sequence[Place], names: Collection[str], run: Callable[[str], list[RawFinding]]
+) -> tuple[list[tuple[Place, RawFinding]], list[tuple[Place, RawFinding]]]:
+    """Return what squawk finds, and what it cannot read: one syntax error hides all the rest."""
+    unread: dict[int, RawFinding] = {}
+    question = Place(RecordedStep(None, ()), Statement(""), False)  # type: ignore[arg-type]
+    for _ in range(ATTEMPTS):
+        starts: list[int] = []
+        lines = 0
+        parts: list[str] = []
+        for number, place in enumerate(places):
+            starts.append(lines)
+            # What is behind a statement, up to the next one, still counts as its own.
+            sql = "" if number in unread else WHOLE_FILE.sub("", place.statement.sql)
+            parts.append(sql + "\n\n")
+            lines += sql.count("\n") + 2
+        starts.append(lines)
+        found = run("".join(parts) + (question_about(names) if names else ""))
+        located = [(bisect_right(starts, one.line) - 1, one) for one in found]
+        wrong = {number: one for number, one in located if one.rule == SYNTAX_ERROR}
+        if not wrong:
+            all_places = [*places, question]
+            return (
+                [(all_places[number], one) for number, one in located],
+                [(places[number], one) for number, one in sorted(unread.items())],
+            )
+        if not wrong.keys() - unread.keys() - {len(places)}:
+            break
+        unread |= {number: one for number, one in wrong.items() if number < len(places)}
+    raise SquawkFailed("squawk", "it cannot read the SQL of the plan.")
+
+
+def unchecked_scripts(
+    recorded: Iterable[RecordedStep], unread: Iterable[tuple[Place, RawFinding]]
+) -> Iterable[UncheckedScript]:
+    """Yield what was not checked: what needs a connection, and SQL that squawk cannot read."""
+    unread = list(unread)
+    for one in recorded:
+        revision = one.step.revision
+        where = (one.step.package, revision.id, revision.path)
+        for place, found in unread:
+            if place.recorded is one:
+                line = place.statement.lines[0] if place.statement.lines else None
+                reason = f"squawk cannot read this SQL: {found.message}"
+                yield UncheckedScript(*where, line, reason)
+        if one.problem is not None:
+            reason = f"what follows is only known when it runs ({one.problem})"
+            yield UncheckedScript(*where, one.line, reason)
+
+
+def warnings_of(
+    recorded: RecordedStep,
+    comments: ScriptComments,
+    unknown: Collection[str],
+    skipped: Collection[str],
+) -> Iterable[str]:
+    """Yield what is to be said of a script's comments.
+
+    :param unknown: rules that squawk does not know
+    :param skipped: rules of which nothing can be found
+    """
+    path = recorded.step.revision.path
+    for one in comments.found:
+        for name in sorted(one.rules & set(unknown)):
+            yield f'{path}:{one.line}: squawk knows no rule "{name}".'
+        if not one.rules and not one.whole_script:
+            yield f'{path}:{one.line}: "squawk-ignore" names no rule, and accepts nothing.'
+    # What was not checked may be what the comment is for.
+    for line, rule in comments.unused() if recorded.problem is None else ():
+        if rule not in skipped:
+            yield f'{path}:{line}: "squawk-ignore {rule}" accepts nothing here.'

@@ -1,0 +1,153 @@
+"""The SQL of a plan's steps, each statement with the lines of the script that it comes from.
+
+A script is run as for ``upgrade --sql``. Whatever writes a statement, an operation of Alembic's, a
+batch or a helper, stands somewhere below the script's own frames on the stack: their lines are what
+the statement is told by.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType, TracebackType
+from typing import Any
+
+from websauna_migrate.planning.steps import Step, is_transactional
+from websauna_migrate.reading.sql_reader import LEXEME
+from websauna_migrate.runs.offline import ScriptNotOffline, render_step
+from websauna_migrate.snapshot import Snapshot
+
+__all__ = ["RecordedStep", "Statement", "quiet_alembic", "record_step", "split_sql"]
+
+#: What Alembic writes where a transaction begins and ends.
+BEGIN, COMMIT = "BEGIN;", "COMMIT;"
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """One statement; ``lines`` are those of the script that led to it, the innermost first.
+
+    Empty for what no script says: the history table's rows, the transaction.
+    """
+
+    sql: str
+    lines: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedStep:
+    """The SQL of a step, as far as it can be written down.
+
+    :ivar problem: why the rest cannot be, ``None`` if all of it is here
+    :ivar line: the script's line at which that was
+    """
+
+    step: Step
+    statements: tuple[Statement, ...]
+    problem: str | None = None
+    line: int | None = None
+
+
+def record_step(snapshot: Snapshot, step: Step) -> RecordedStep:
+    """Run a script in Alembic's offline mode and return its SQL; no database is contacted.
+
+    The caller holds :data:`websauna_migrate.runs.exclusion.ALEMBIC`.
+    """
+    scripts = snapshot.environments[step.package].scripts
+    module = scripts.get_revision(step.revision.id).module
+    recorder = Recorder(vars(module), transactional=is_transactional(module))
+    problem, line = None, None
+    try:
+        render_step(snapshot, step, recorder, None)
+    except (Exception, SystemExit) as exc:
+        cause = exc.__cause__ if isinstance(exc, ScriptNotOffline) and exc.__cause__ else exc
+        words = " ".join(str(cause).split())
+        problem = f"{type(cause).__name__}: {words}" if words else type(cause).__name__
+        line = last_line(cause.__traceback__, recorder.is_own)
+        recorder.finish()
+    return RecordedStep(step, tuple(recorder.statements), problem, line)
+
+
+class Recorder(io.StringIO):
+    """What Alembic writes SQL to."""
+
+    def __init__(self, module: dict[str, Any], *, transactional: bool) -> None:
+        """Record nothing yet.
+
+        :param module: the script's globals, by which its functions are known
+        :param transactional: whether the step is a transaction, as it is at run time
+        """
+        super().__init__()
+        self.module = module
+        self.transactional = transactional
+        self.statements: list[Statement] = []
+        self._in_transaction = False
+
+    def is_own(self, frame: FrameType) -> bool:
+        """Tell whether a frame is the script's."""
+        return frame.f_globals is self.module
+
+    def write(self, text: str) -> int:
+        """Take one text, a statement as a rule, with the lines of the script on the stack."""
+        words = text.strip()
+        if words in (BEGIN, COMMIT):
+            if self.transactional:
+                self._in_transaction = words == BEGIN
+                self.statements.append(Statement(words))
+            return len(text)
+        lines: list[int] = []
+        frame: FrameType | None = sys._getframe(1)
+        while frame is not None:
+            if self.is_own(frame):
+                lines.append(frame.f_lineno)
+            frame = frame.f_back
+        self.statements += [Statement(sql, tuple(lines)) for sql in split_sql(words)]
+        return len(text)
+
+    def finish(self) -> None:
+        """End a transaction that a script which failed has left open."""
+        if self._in_transaction:
+            self.statements.append(Statement(COMMIT))
+
+
+def split_sql(text: str) -> Iterator[str]:
+    """Yield the statements of a text as they stand there, comments and all, each with its end."""
+    start = 0
+    for found in LEXEME.finditer(text):
+        if found["end"]:
+            yield text[start : found.end()].strip()
+            start = found.end()
+    # What ends with a comment has its semicolon in there.
+    if rest := text[start:].strip().removesuffix(";"):
+        yield f"{rest}\n;"
+
+
+def last_line(trace: TracebackType | None, is_own: Callable[[FrameType], bool]) -> int | None:
+    """Return the innermost line of a script in a traceback."""
+    line = None
+    while trace is not None:
+        if is_own(trace.tb_frame):
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    return line
+
+
+@contextmanager
+def quiet_alembic() -> Iterator[None]:
+    """Keep Alembic from logging that it is there, and that it runs what is only looked at."""
+    loggers = [logging.getLogger(f"alembic.runtime.{name}") for name in ("migration", "plugins")]
+
+    def is_warning(record: logging.LogRecord) -> bool:
+        return record.levelno >= logging.WARNING
+
+    for logger in loggers:
+        logger.addFilter(is_warning)
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeFilter(is_warning)

@@ -1,0 +1,198 @@
+"""PostgreSQL's advisory locks: a session's own, and for poolers a transaction's."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.exc import DBAPIError, InvalidRequestError
+
+from websauna_migrate.locks.locks import LockLost, RunLock, lock_key
+from websauna_migrate.servers import CHECK_INTERVAL
+
+NOTICE = f"SET LOCAL client_connection_check_interval = '{CHECK_INTERVAL}'"
+
+__all__ = ["SessionLock", "TransactionLock", "find_holder"]
+
+#: Seconds for which a step waits for a killed run's last statement to end on the server.
+ORPHAN_SECONDS = 60.0
+
+
+class SessionLock(RunLock):
+    """A lock of the session that does the work."""
+
+    spans_steps = True
+    allows_batches = True
+
+    def __init__(self, connection: Connection, scope: str) -> None:
+        self.connection = connection
+        self.key = lock_key(scope)
+        self._driver: Any = None
+
+    def take(self) -> bool:
+        """Try to take the lock."""
+        row = self.connection.execute(
+            text("SELECT pg_try_advisory_lock(:key), pg_backend_pid()"), {"key": self.key}
+        ).one()
+        self.connection.commit()
+        if row[0]:
+            self._driver = self.connection.connection.dbapi_connection
+            self.session = row[1]
+        return bool(row[0])
+
+    def release(self) -> None:
+        """Let the lock go."""
+        if not still_there(self.connection, self._driver):
+            return
+        try:
+            self.connection.rollback()
+            self.connection.scalar(text("SELECT pg_advisory_unlock(:key)"), {"key": self.key})
+            self.connection.commit()
+        except DBAPIError:
+            # The lock ends with the connection, which is closed next.
+            self.connection.invalidate()
+
+    def check(self) -> None:
+        """Make sure that the session is still the one that took the lock."""
+        if not still_there(self.connection, self._driver):
+            raise LockLost("The connection to the database was lost, and the run's lock with it.")
+
+    def holder(self) -> str:
+        """Return who holds the lock."""
+        self.other_session, words = find_holder(self.connection, self.key)
+        return words
+
+
+class TransactionLock(RunLock):
+    """A lock of a transaction that does nothing else, for where sessions are not one's own.
+
+    A pooler lends a server's session for one transaction, so a session's lock would stay behind
+    with a stranger. The second transaction is READ COMMITTED: it holds no snapshot that CREATE
+    INDEX CONCURRENTLY would wait for. A run that is killed loses it at once though its last
+    statement may run on; therefore each step's transaction takes a lock of its own as well, which
+    is free no sooner than that statement has ended.
+    """
+
+    spans_steps = True
+
+    def __init__(self, engine: Engine, scope: str) -> None:
+        self.engine = engine
+        self.key = lock_key(scope)
+        self.step_key = lock_key(f"{scope}:step")
+        self.connection: Connection | None = None
+        self._notices: bool | None = None
+
+    def take(self) -> bool:
+        """Try to take the lock."""
+        connection = self.connection
+        if connection is None:
+            connection = self.engine.connect().execution_options(isolation_level="READ COMMITTED")
+            self.connection = connection
+        # Whatever limits idle transactions here must spare this one.
+        for name in ("idle_in_transaction_session_timeout", "transaction_timeout"):
+            connection.execute(
+                text("SELECT set_config(name, '0', true) FROM pg_settings WHERE name = :name"),
+                {"name": name},
+            )
+        row = connection.execute(
+            text("SELECT pg_try_advisory_xact_lock(:key), pg_backend_pid()"), {"key": self.key}
+        ).one()
+        if not row[0]:
+            connection.rollback()
+            return False
+        self.session = row[1]
+        return True
+
+    def release(self) -> None:
+        """Let the lock go."""
+        if self.connection is not None:
+            try:
+                self.connection.rollback()
+            except DBAPIError:
+                self.connection.invalidate()
+            self.connection.close()
+            self.connection = None
+
+    def check(self) -> None:
+        """Make sure that the transaction is still open."""
+        try:
+            assert self.connection is not None
+            if self.connection.scalar(text("SELECT pg_backend_pid()")) == self.session:
+                return
+        except (DBAPIError, InvalidRequestError):
+            pass
+        raise LockLost("The transaction that held the run's lock was ended from outside.")
+
+    def join(self, connection: Connection) -> None:
+        """Take the step's own lock, in its transaction."""
+        self.check()
+        self._notice_orphans(connection)
+        deadline = time.monotonic() + ORPHAN_SECONDS
+        while not connection.scalar(
+            text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": self.step_key}
+        ):
+            if time.monotonic() > deadline:
+                raise LockLost(
+                    "The server still runs a statement of an earlier run that was killed."
+                )
+            time.sleep(0.1)
+
+    def _notice_orphans(self, connection: Connection) -> None:
+        """Let the server notice during this transaction when the client is gone, if it can."""
+        if self._notices is None:
+            # Older servers do not know the setting, and not every operating system can do it.
+            try:
+                with connection.begin_nested():
+                    connection.execute(text(NOTICE))
+                self._notices = True
+            except DBAPIError:
+                self._notices = False
+        elif self._notices:
+            connection.execute(text(NOTICE))
+
+    def holder(self) -> str:
+        """Return who holds the lock."""
+        if self.connection is None:
+            return ""
+        self.other_session, words = find_holder(self.connection, self.key)
+        return words
+
+
+def still_there(connection: Connection, driver_connection: Any) -> bool:
+    """Tell whether a connection is the one that it was: SQLAlchemy replaces a broken one."""
+    return (
+        driver_connection is not None
+        and not connection.closed
+        and not connection.invalidated
+        and connection.connection.dbapi_connection is driver_connection
+    )
+
+
+def find_holder(connection: Connection, key: int) -> tuple[int | None, str]:
+    """Return which server process holds an advisory lock, as a number and in words."""
+    try:
+        row = connection.execute(
+            text(
+                "SELECT a.pid, a.usename, host(a.client_addr) AS client, a.application_name, "
+                "a.backend_start "
+                "FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid "
+                "WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 "
+                "AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) "
+                "AND ((l.classid::bigint << 32) | l.objid::bigint) = :key"
+            ),
+            {"key": key},
+        ).first()
+        connection.rollback()
+    except DBAPIError:
+        connection.rollback()
+        return None, ""
+    if row is None:
+        return None, ""
+    words = f"server process {row.pid}, user {row.usename}"
+    if row.client:
+        words += f" from {row.client}"
+    if row.backend_start:
+        words += f", connected since {row.backend_start:%Y-%m-%d %H:%M:%S%z}"
+    return row.pid, words

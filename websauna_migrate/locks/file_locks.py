@@ -1,0 +1,110 @@
+"""SQLite's lock for runs: a lock on a file beside the database.
+
+SQLite's own write lock ends with each transaction. A step that is not one transaction would lose it
+in the middle, and its mark in the ledger could not be told from that of a killed run. The system
+frees a file's lock when its process ends, however it ends.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy.engine import Connection
+
+from websauna_migrate.locks.locks import RunLock
+
+__all__ = ["FileLock", "database_file"]
+
+SUFFIX = "-migrating"
+
+
+class FileLock(RunLock):
+    """A lock on ``<database>-migrating``, which holds who made it and goes with the run.
+
+    Other programs, plain Alembic among them, do not know it. So each step takes SQLite's write
+    lock as well, and reads the history again under it: ``spans_steps`` is false.
+    """
+
+    allows_batches = True
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._descriptor: int | None = None
+
+    @classmethod
+    def beside(cls, connection: Connection) -> FileLock | None:
+        """Return the lock of a connection's database; ``None`` if that is not in a file."""
+        file = database_file(connection.connection.dbapi_connection)
+        if not file:
+            return None
+        path = Path(os.path.realpath(file) + SUFFIX)
+        return cls(path) if os.access(path.parent, os.W_OK) else None
+
+    def take(self) -> bool:
+        """Try to take the lock."""
+        # Its mode is the database's, as SQLite does with files of its own: the next run may be
+        # another user's.
+        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, self._mode())
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # The last holder may have removed the file between the two calls.
+            taken = os.path.samestat(os.fstat(descriptor), os.stat(self.path))  # noqa: PTH116
+        except (BlockingIOError, FileNotFoundError):
+            taken = False
+        except BaseException:
+            os.close(descriptor)
+            raise
+        if not taken:
+            os.close(descriptor)
+            return False
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, json.dumps(self._note()).encode(), 0)
+        self._descriptor = descriptor
+        return True
+
+    def _mode(self) -> int:
+        try:
+            database = str(self.path).removesuffix(SUFFIX)
+            return os.stat(database).st_mode & 0o666  # noqa: PTH116
+        except FileNotFoundError:
+            return 0o644
+
+    def _note(self) -> dict[str, Any]:
+        return {
+            "process": os.getpid(),
+            "host": socket.gethostname(),
+            "since": f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M:%S}",
+            "doing": self.doing,
+        }
+
+    def release(self) -> None:
+        """Let the lock go, and remove the file while it is still ours."""
+        if self._descriptor is not None:
+            self.path.unlink(missing_ok=True)
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def holder(self) -> str:
+        """Return who holds the lock."""
+        try:
+            note = json.loads(self.path.read_bytes())
+            return (
+                f"process {int(note['process'])} on {note['host']}, since {note['since']} UTC, "
+                f"{note['doing']}"
+            ).rstrip(", ")
+        except (OSError, ValueError, KeyError, TypeError):
+            return ""
+
+
+def database_file(dbapi_connection: Any) -> str:
+    """Return the path of a ``sqlite3`` connection's main database; empty if it is in memory."""
+    for row in dbapi_connection.execute("PRAGMA database_list"):
+        if row[1] == "main":
+            return str(row[2] or "")
+    return ""

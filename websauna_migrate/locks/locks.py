@@ -1,0 +1,236 @@
+"""One run at a time per database.
+
+A lock is polled, never waited for inside the database: a blocked waiter keeps a snapshot that
+CREATE INDEX CONCURRENTLY would wait for. Which lock it is depends on the server:
+
+=============================  ====================================================================
+PostgreSQL                     a session's advisory lock, on the connection that does the work: a
+                               server that still runs a dead client's statement still holds it
+PostgreSQL behind a pooler     a transaction's advisory lock, in a second transaction, and one in
+                               each step's own
+MariaDB                        ``GET_LOCK``, on the connection that does the work
+Galera                         a committed row with an expiry, since its locks are each node's own
+SQLite                         a lock on a file beside the database, and ``BEGIN IMMEDIATE``
+=============================  ====================================================================
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from sqlalchemy.engine import Connection, Engine
+
+from websauna_migrate.errors import MigrationError
+from websauna_migrate.runs.stopping import Stopping
+from websauna_migrate.servers import NotWritable, Server, examine, require_primary
+
+__all__ = [
+    "LockLost",
+    "NotWritable",
+    "RunInProgress",
+    "RunLock",
+    "WaitStopped",
+    "lock_key",
+    "make_lock",
+    "require_primary",
+    "run_lock",
+    "take",
+]
+
+#: Poll between these many seconds, at random, so that waiters do not come in step.
+POLL_SECONDS = (0.05, 0.25)
+
+#: Seconds after which a waiting run says again what it waits for.
+TELL_AGAIN_SECONDS = 30.0
+
+
+class RunInProgress(MigrationError, TimeoutError):
+    """Another run holds the database's lock for longer than ``lock_wait``.
+
+    :ivar waited: seconds
+    :ivar holder: who holds it, in words; empty if it cannot be told
+    """
+
+    def __init__(self, waited: float, holder: str) -> None:
+        self.waited = waited
+        self.holder = holder
+        super().__init__(
+            f"Another migration run is in progress on this database{in_brackets(holder)}; gave up "
+            f"after {waited:.1f} s. Nothing was changed. Try again when it is over, or raise the "
+            'setting "websauna_migrate.lock_wait" (seconds).'
+        )
+
+
+class WaitStopped(MigrationError, RuntimeError):
+    """A run was asked to stop while it waited for another one."""
+
+    def __init__(self, exit_code: int = 130) -> None:
+        self.exit_code = exit_code
+        super().__init__(
+            "Stopped as asked, while another migration run was in progress. Nothing was changed."
+        )
+
+
+class LockLost(Exception):
+    """The run's lock is not its own any more; the words say how that came about."""
+
+
+class RunLock:
+    """The lock of one run. This one holds nothing: for databases that know no lock.
+
+    :ivar spans_steps: whether it keeps every other run out from one step to the next. Where it
+        does not, each step reads the history again.
+    :ivar allows_batches: whether a step may be sent in one piece: the lock needs nothing in the
+        step's transaction
+    :ivar doing: what the run does, for those who wait
+    :ivar session: number of the server's session that holds it, while this run does
+    :ivar other_session: the one that holds it instead, once :meth:`holder` was asked
+    """
+
+    spans_steps = False
+    allows_batches = False
+    doing = ""
+    session: int | None = None
+    other_session: int | None = None
+
+    def take(self) -> bool:
+        """Try to take the lock, without waiting, and tell whether it is taken."""
+        return True
+
+    def release(self) -> None:
+        """Let the lock go; it may be lost already."""
+
+    def check(self) -> None:
+        """Make sure that the lock is still held.
+
+        :raises LockLost: if it is not
+        """
+
+    def join(self, connection: Connection) -> None:
+        """Tie the transaction of a step to the lock: called first in each of them.
+
+        :raises LockLost: if the lock is not held any more
+        """
+
+    def holder(self) -> str:
+        """Return who holds the lock, in words; empty if it cannot be told."""
+        return ""
+
+
+def lock_key(scope: str) -> int:
+    """Return the 64 bits that PostgreSQL knows the lock by.
+
+    :param scope: what besides the database the lock is for: the history tables' schema
+    """
+    digest = hashlib.sha256(f"websauna_migrate:{scope}".encode()).digest()
+    return int.from_bytes(digest[:8], "big", signed=True)
+
+
+def who_we_are() -> str:
+    """Return this process as others shall know it."""
+    return f"process {os.getpid()} on {socket.gethostname()}"
+
+
+def in_brackets(words: str) -> str:
+    """Return words to put behind a noun; empty for none."""
+    return f" ({words})" if words else ""
+
+
+def make_lock(
+    connection: Connection,
+    server: Server,
+    scope: str = "",
+    second_engine: Callable[[], Engine] | None = None,
+    schema: str | None = None,
+) -> RunLock:
+    """Return the lock that fits the server, not taken yet.
+
+    :param second_engine: makes an engine for the lock's own connection, where it needs one;
+        default: the work's own
+    """
+    engine_of = second_engine or (lambda: connection.engine)
+    if server.kind == "postgresql":
+        from websauna_migrate.locks.advisory_locks import SessionLock, TransactionLock
+
+        if server.pooled:
+            return TransactionLock(engine_of(), scope)
+        return SessionLock(connection, scope)
+    if server.kind == "mysql":
+        if server.galera:
+            from websauna_migrate.locks.leases import Lease
+
+            return Lease(connection, engine_of(), schema)
+        from websauna_migrate.locks.named_locks import NamedLock
+
+        return NamedLock(connection, scope)
+    if server.kind == "sqlite":
+        from websauna_migrate.locks.file_locks import FileLock
+
+        return FileLock.beside(connection) or RunLock()
+    return RunLock()
+
+
+@contextmanager
+def take(
+    lock: RunLock,
+    wait: float,
+    *,
+    tell: Callable[[str], None] | None = None,
+    describe: Callable[[], str] = lambda: "",
+    stopping: Stopping | None = None,
+) -> Iterator[RunLock]:
+    """Hold a lock.
+
+    :param wait: seconds to wait for it, 0 to fail at once
+    :param tell: told in words who holds the lock that is waited for, and for how long
+    :param describe: says more about the holder than the lock itself knows
+    :raises RunInProgress: when the time is over
+    :raises WaitStopped: when asked to stop meanwhile
+    """
+    # It is falsy as long as nobody asked.
+    stopping = Stopping() if stopping is None else stopping
+    began = time.monotonic()
+    deadline = began + wait
+    next_words = began
+    while not lock.take():
+        now = time.monotonic()
+        if now >= next_words or now >= deadline:
+            holder = ", ".join(filter(None, (lock.holder(), describe())))
+            if now >= deadline:
+                raise RunInProgress(now - began, holder)
+            if tell is not None:
+                tell(
+                    f"Another migration run is in progress{in_brackets(holder)}; waiting for it, "
+                    f"at most {deadline - now:.0f} s."
+                )
+            next_words = now + TELL_AGAIN_SECONDS
+        if stopping.wait(max(0.0, min(random.uniform(*POLL_SECONDS), deadline - now))):
+            raise WaitStopped(stopping.exit_code)
+    try:
+        yield lock
+    finally:
+        lock.release()
+
+
+@contextmanager
+def run_lock(
+    connection: Connection,
+    wait: float,
+    *,
+    scope: str = "",
+    on_wait: Callable[[str], None] | None = None,
+) -> Iterator[bool]:
+    """Hold the database's lock, for work that is not a run of the service's own.
+
+    :returns: whether the lock keeps every other run out until it is let go
+    :raises RunInProgress: when the time is over
+    """
+    lock = make_lock(connection, examine(connection), scope)
+    with take(lock, wait, tell=on_wait):
+        yield lock.spans_steps

@@ -1,0 +1,1 @@
+"""Which package a table belongs to."""

@@ -1,0 +1,342 @@
+"""Ownership: which package a table, enum type or sequence of the models belongs to.
+
+The rules for a table, the first that applies wins:
+
+1. ``info``: the package named in ``Table.info["package"]``;
+2. ``class``: the package with the longest dotted name that contains the module of the table's
+   mapped class, on a dot boundary. The class that counts is the one that brought the table: a
+   single-table subclass, wherever it lives, changes nothing, a joined subclass owns its own table;
+3. ``metadata``: the only package that registered the table's ``MetaData``;
+4. ``secondary``: the package of the class whose relationship names the table as ``secondary``.
+
+An index belongs to the package of its table. For types and sequences see
+:meth:`Ownership.enum_owner` and :meth:`Ownership.sequence_owner`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any, Protocol
+
+from sqlalchemy import ARRAY, Enum, MetaData, Sequence, Table
+from sqlalchemy.dialects import postgresql, registry
+from sqlalchemy.engine import Dialect
+from sqlalchemy.types import TypeDecorator, TypeEngine
+
+from websauna_migrate.owners.claims import Claim, Unsettled, by_place
+from websauna_migrate.owners.declared_models import DeclaredModels, package_of_module
+from websauna_migrate.owners.ownership_errors import OwnerConflict, OwnerNotRegistered, OwnerUnknown
+from websauna_migrate.owners.table_order import Key, depths_of, key_of, referenced_key, sort_key
+from websauna_migrate.sqlalchemy_internals import variants_of
+
+__all__ = ["Key", "Ownership", "PackageModels", "may_be_named", "named_types"]
+
+
+class PackageModels(Protocol):
+    """What ownership asks of a registered package; ``MigrationPackage`` has all of it."""
+
+    @property
+    def name(self) -> str:
+        """Dotted name."""
+
+    @property
+    def metadata(self) -> tuple[MetaData, ...]:
+        """The ``MetaData`` that the package registered; several packages may share one."""
+
+    @property
+    def depends_on(self) -> tuple[str, ...]:
+        """Packages that this one requires, each perhaps with ``@revision``."""
+
+
+class Ownership:
+    """The owner of each table, enum type and sequence of the registered packages' models.
+
+    Everything is found at the first question and kept: ask after all models are imported. The
+    answers depend on the models and names alone, never on the order of registration or import.
+    """
+
+    def __init__(self, packages: Iterable[PackageModels]) -> None:
+        """Keep the packages; nothing is looked at yet."""
+        self._packages = {package.name: package for package in packages}
+        self._names = tuple(sorted(self._packages))
+        self._registrants: dict[MetaData, list[str]] = {}
+        for name in self._names:
+            for metadata in self._packages[name].metadata:
+                names = self._registrants.setdefault(metadata, [])
+                if name not in names:
+                    names.append(name)
+        self._models = DeclaredModels(self._packages, self._registrants)
+
+    def owner_of(self, table: Table) -> str:
+        """Return the package that owns a table.
+
+        A table of no registered ``MetaData`` (a reflected one, a copy) is looked up by its schema
+        and name.
+
+        :raises OwnerUnknown: if no rule settles it: write ``info={"package": ...}``
+        :raises OwnerConflict: if two packages claim it: rename one, or write ``info``
+        :raises OwnerNotRegistered: if its ``info`` names an unknown package
+        :raises RelationshipsBroken: if only relationships could tell, and they are broken
+        """
+        return self.claim_of(table).package
+
+    def claim_of(self, table: Table) -> Claim:
+        """Return the owner of a table with the reason; raises as :meth:`owner_of`."""
+        definitions = self._definitions.get(key_of(table))
+        return self._settle(definitions)[1] if definitions else self._claim(table)
+
+    def tables_of(self, package: str) -> tuple[Table, ...]:
+        """Return the tables that a package owns: referenced ones first, then by name.
+
+        That is the order of ``MetaData.sorted_tables``, over all registered ``MetaData`` at once.
+
+        :raises OwnershipError: as :meth:`owner_of`, for any table of the models
+        """
+        return self._tables_by_owner.get(package, ())
+
+    @cached_property
+    def owners(self) -> Mapping[Key, str]:
+        """The owner of every table by schema and name, ordered as in :meth:`tables_of`.
+
+        :raises OwnershipError: as :meth:`owner_of`; an :exc:`OwnerUnknown` names all unsettled
+            tables at once
+        """
+        return MappingProxyType({key: claim.package for key, (_, claim) in self._settled.items()})
+
+    @cached_property
+    def enum_owners(self) -> Mapping[Key, str]:
+        """The owner of every named type in use by schema and name; see :meth:`enum_owner`."""
+        dialect = registry.load("postgresql")()
+        users: dict[Key, dict[str, set[str]]] = {}
+        for table, claim in self._settled.values():
+            for column in table.columns:
+                for key, modules in named_types(column.type, dialect):
+                    users.setdefault(key, {}).setdefault(claim.package, set()).update(modules)
+        return self._shared_owners(users)
+
+    def enum_owner(self, schema: str | None, name: str) -> str | None:
+        """Return the package that owns a named type: an enum, or a PostgreSQL domain.
+
+        Only a package whose own tables use the type can own it, because only its scripts can have
+        created it. Of several such packages the owner is the one that contains the module of the
+        Python enum class, else the one on which all the others depend (by ``depends_on`` or a
+        foreign key), else the first by name. Types inside arrays, domains, variants and type
+        decorators count, as PostgreSQL would see them; an enum kept as a string
+        (``native_enum=False``) is no type.
+
+        :returns: ``None`` if no table of the models uses such a type
+        """
+        return self.enum_owners.get((schema, name))
+
+    @cached_property
+    def sequence_owners(self) -> Mapping[Key, str]:
+        """The owner of every sequence in use by schema and name; see :meth:`sequence_owner`."""
+        users: dict[Key, dict[str, set[str]]] = {}
+        for table, claim in self._settled.values():
+            for column in table.columns:
+                if isinstance(column.default, Sequence):
+                    key = (column.default.schema, str(column.default.name))
+                    users.setdefault(key, {}).setdefault(claim.package, set())
+        return self._shared_owners(users)
+
+    def sequence_owner(self, schema: str | None, name: str) -> str | None:
+        """Return the package with a column that takes its values from a sequence.
+
+        Of several packages the owner is chosen as for types.
+
+        :returns: ``None`` if no column of the models uses such a sequence
+        """
+        return self.sequence_owners.get((schema, name))
+
+    # Rules
+
+    def _claim(self, table: Table) -> Claim:
+        """Apply the four rules to one definition of a table."""
+        named = table.info.get("package")
+        if named is not None:
+            if not isinstance(named, str) or named not in self._packages:
+                raise OwnerNotRegistered(table, named, self._names)
+            return Claim(named, "info", f'info={{"package": "{named}"}}')
+        claims = self._models.class_claims.get(table, ())
+        if claims:
+            if len({claim.package for claim in claims}) > 1:
+                raise OwnerConflict(table, claims, 1)
+            return claims[0]
+        registered = tuple(
+            Claim(name, "metadata", "registered its MetaData")
+            for name in self._registrants.get(table.metadata, ())
+        )
+        if len(registered) == 1:
+            return registered[0]
+        uses = self._models.secondary_claims.get(table, ())
+        if len({claim.package for claim in uses}) == 1:
+            return uses[0]
+        strangers = tuple(
+            f'class "{one.dotted}"' for one in self._models.classes if one.brought is table
+        )
+        raise OwnerUnknown((Unsettled(table, uses or registered, strangers),))
+
+    def _settle(self, definitions: list[Table]) -> tuple[Table, Claim]:
+        """Return the true definition among tables of one schema and name, with its claim.
+
+        Another ``MetaData`` may describe the same table, to have a foreign key's target; the one
+        that counts is in a ``MetaData`` of the owner and has a class of the owner.
+        """
+        found = [(table, self._claim(table)) for table in definitions]
+        if len(found) == 1:
+            return found[0]
+        owner = found[0][1].package
+        if any(claim.package != owner for _, claim in found):
+            raise OwnerConflict(definitions[0], by_place(c for _, c in found), len(found))
+
+        def rank(pair: tuple[Table, Claim]) -> tuple[bool, bool]:
+            table, _ = pair
+            classes = self._models.class_claims.get(table, ())
+            return (
+                owner in self._registrants[table.metadata],
+                any(claim.package == owner for claim in classes),
+            )
+
+        best = max(map(rank, found))
+        winners = [pair for pair in found if rank(pair) == best]
+        if len(winners) > 1:
+            raise OwnerConflict(definitions[0], by_place(c for _, c in winners), len(winners))
+        return winners[0]
+
+    def _shared_owners(self, users: Mapping[Key, dict[str, set[str]]]) -> Mapping[Key, str]:
+        """Choose the owner of each type or sequence among its users; see :meth:`enum_owner`.
+
+        :param users: the using packages, each with the modules that define its enum classes
+        """
+        return MappingProxyType(
+            {key: self._shared_owner(users[key]) for key in sorted(users, key=sort_key)}
+        )
+
+    def _shared_owner(self, users: dict[str, set[str]]) -> str:
+        modules = set().union(*users.values())
+        homes = {package_of_module(module, self._packages) for module in modules} & set(users)
+        needed = {
+            name
+            for name in users
+            if all(name in self._requirements(other) for other in users if other != name)
+        }
+        for candidates in (homes, needed):
+            if len(candidates) == 1:
+                return str(*candidates)
+        return min(users)
+
+    # What the rules look at
+
+    @cached_property
+    def _definitions(self) -> dict[Key, list[Table]]:
+        """All tables of all registered ``MetaData``, by schema and name."""
+        definitions: dict[Key, list[Table]] = {}
+        for metadata in self._registrants:
+            for table in metadata.tables.values():
+                definitions.setdefault(key_of(table), []).append(table)
+        return definitions
+
+    @cached_property
+    def _ordered(self) -> tuple[Key, ...]:
+        """All keys in canonical order: by depth below the tables referenced, then by name.
+
+        A foreign key to a table that no model has counts for nothing. In a circle of foreign keys
+        the one that closes it, seen from the first table by name, counts for nothing either.
+        """
+        depths = depths_of({key: sorted(self._parents(key), key=sort_key) for key in self._sorted})
+        return tuple(sorted(depths, key=lambda key: (depths[key], sort_key(key))))
+
+    @cached_property
+    def _sorted(self) -> tuple[Key, ...]:
+        return tuple(sorted(self._definitions, key=sort_key))
+
+    def _parents(self, key: Key) -> set[Key]:
+        """Return the tables of the models that a table's foreign keys reference."""
+        targets = (
+            referenced_key(constraint)
+            for table in self._definitions[key]
+            for constraint in table.foreign_key_constraints
+            if not constraint.use_alter
+        )
+        return {target for target in targets if target in self._definitions} - {key}
+
+    @cached_property
+    def _settled(self) -> Mapping[Key, tuple[Table, Claim]]:
+        """The true definition and the claim of every table, in canonical order."""
+        settled: dict[Key, tuple[Table, Claim]] = {}
+        unsettled: list[Unsettled] = []
+        for key in self._ordered:
+            try:
+                settled[key] = self._settle(self._definitions[key])
+            except OwnerUnknown as exc:
+                unsettled += exc.unsettled
+        if unsettled:
+            raise OwnerUnknown(tuple(unsettled))
+        return settled
+
+    @cached_property
+    def _tables_by_owner(self) -> dict[str, tuple[Table, ...]]:
+        tables: dict[str, list[Table]] = {}
+        for table, claim in self._settled.values():
+            tables.setdefault(claim.package, []).append(table)
+        return {name: tuple(owned) for name, owned in tables.items()}
+
+    @cached_property
+    def _direct_requirements(self) -> dict[str, set[str]]:
+        """The packages that each package needs by itself: by ``depends_on`` or a foreign key."""
+        needs = {
+            name: {needed.partition("@")[0] for needed in package.depends_on}
+            for name, package in self._packages.items()
+        }
+        for key, (_, claim) in self._settled.items():
+            needs[claim.package].update(self._settled[p][1].package for p in self._parents(key))
+        return needs
+
+    def _requirements(self, package: str) -> set[str]:
+        """Return all packages that a package needs, through others too."""
+        found: set[str] = set()
+        waiting = [package]
+        while waiting:
+            new = self._direct_requirements.get(waiting.pop(), set()) - found
+            found |= new
+            waiting += new
+        return found
+
+
+def named_types(declared: TypeEngine[Any], dialect: Dialect) -> Iterator[tuple[Key, set[str]]]:
+    """Yield the named types inside a column's type, with the modules of their enum classes.
+
+    :param dialect: PostgreSQL's: only there are types objects of a schema
+    """
+    if not may_be_named(declared):
+        return
+    try:
+        actual: object = declared.dialect_impl(dialect)
+    except Exception:
+        # A type made for another database may refuse this one; then it is no type of this one.
+        return
+    while isinstance(actual, TypeDecorator):
+        actual = actual.impl_instance
+    if isinstance(actual, ARRAY):
+        yield from named_types(actual.item_type, dialect)
+    elif isinstance(actual, postgresql.DOMAIN):
+        yield (actual.schema, str(actual.name)), set()
+        yield from named_types(actual.data_type, dialect)
+    elif isinstance(actual, postgresql.ENUM) and actual.name is not None:
+        modules = {actual.enum_class.__module__} if actual.enum_class is not None else set()
+        yield (actual.schema, str(actual.name)), modules
+
+
+def may_be_named(declared: TypeEngine[Any]) -> bool:
+    """Tell whether a type can be, or contain, a named type; most cannot, and are not asked."""
+    return (
+        isinstance(declared, NAMED)
+        or bool(variants_of(declared))
+        or not type(declared).__module__.startswith("sqlalchemy.")
+    )
+
+
+#: SQLAlchemy's classes of types that are named, or made of others.
+NAMED = (Enum, ARRAY, postgresql.DOMAIN, TypeDecorator)

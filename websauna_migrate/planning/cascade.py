@@ -1,0 +1,102 @@
+"""What has to go when something goes: applied revisions that require it, in whatever package."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+from websauna_migrate.planning.graph import Graph
+from websauna_migrate.planning.requirements import Requirement
+from websauna_migrate.planning.revisions import Revision
+from websauna_migrate.planning.state import State, Violation
+from websauna_migrate.planning.steps import Reason
+
+__all__ = ["Cascade", "relieves"]
+
+
+class Cascade:
+    """Finds the applied revisions that cannot stay when others go."""
+
+    def __init__(self, graph: Graph, state: State, violations: Iterable[Violation]) -> None:
+        self.graph, self.state = graph, state
+        self.watches: dict[int, list[Requirement]] = {}
+        for requirement in graph.requirements:
+            if requirement.floating and state.is_applied(requirement.dependent):
+                for base in requirement.bases:
+                    self.watches.setdefault(graph.node(base), []).append(requirement)
+        # What is missing hides what it stands on: then that is required in its place.
+        self.instead: dict[int, list[Requirement]] = {}
+        for violation in violations:
+            for node in self._beneath(violation.missing):
+                self.instead.setdefault(node, []).append(violation.requirement)
+
+    def _beneath(self, missing: Iterable[Revision]) -> set[int]:
+        found: set[int] = set()
+        seen = {self.graph.node(revision) for revision in missing}
+        stack = list(seen)
+        while stack:
+            for parent in self.graph.parents[stack.pop()]:
+                if self.state.applied[parent]:
+                    found.add(parent)
+                elif parent not in seen:
+                    seen.add(parent)
+                    stack.append(parent)
+        return found
+
+    def run(self, starts: Iterable[int]) -> dict[int, list[Reason]]:
+        """Return the nodes that must go too, with the reasons of those in other packages."""
+        because: dict[int, list[Reason]] = {}
+        gone = set(starts)
+        stack = sorted(gone)
+        while stack:
+            node = stack.pop()
+            for dependent, reason in self._dependents(node, gone):
+                because.setdefault(dependent, []).append(reason)
+                if dependent not in gone:
+                    gone.add(dependent)
+                    stack.append(dependent)
+            for child in self.graph.children(node):
+                if self.state.applied[child] and child not in gone:
+                    because.setdefault(child, [])
+                    gone.add(child)
+                    stack.append(child)
+        return because
+
+    def _dependents(self, node: int, gone: Collection[int]) -> list[tuple[int, Reason]]:
+        graph, applied = self.graph, self.state.applied
+        if not (node in graph.cross_dependents or node in self.watches or node in self.instead):
+            return []
+        revision = graph.revisions[node]
+        found = [
+            (dependent, Reason("cascade", edge.text, edge.kind, revision.package, revision.id))
+            for dependent, edge in graph.cross_dependents.get(node, ())
+            if applied[dependent] and not edge.floating
+        ]
+        watching = [
+            requirement
+            for requirement in self.watches.get(node, ())
+            if all(base in gone or not applied[base] for base in map(graph.node, requirement.bases))
+        ]
+        for requirement in (*watching, *self.instead.get(node, ())):
+            reason = Reason(
+                "cascade", requirement.text, requirement.kind, revision.package, revision.id
+            )
+            found.append((graph.node(requirement.dependent), reason))
+        return found
+
+
+def relieves(
+    graph: Graph, state: State, violations: Iterable[Violation], going: Collection[int]
+) -> bool:
+    """Tell whether a violating revision goes, or one that stands on it."""
+    found = {graph.node(violation.dependent) for violation in violations}
+    stack = list(found)
+    while stack:
+        node = stack.pop()
+        if node in going:
+            return True
+        others = (dependent for dependent, _ in graph.cross_dependents.get(node, ()))
+        for above in (*graph.children(node), *others):
+            if state.applied[above] and above not in found:
+                found.add(above)
+                stack.append(above)
+    return False

@@ -1,0 +1,160 @@
+"""Edges of the graph, with the line that made each of them, and the cycles that they may form."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+from websauna_migrate.errors import MigrationError
+from websauna_migrate.planning.revisions import Revision
+
+__all__ = ["Edge", "RevisionCycle", "cycle_error", "find_cycle"]
+
+
+class Edge(NamedTuple):
+    """One revision must run before another, and why.
+
+    :ivar dependent: the revision that comes later
+    :ivar required: the revision that must be applied before it
+    :ivar kind: ``down_revision``, ``depends_on``, ``requires``, ``run_before``, or ``package`` for
+        what the package's registration says for all of its base revisions
+    :ivar text: as written; for ``run_before`` it is written in the script of ``required``
+    :ivar floating: ``text`` names no certain revision but, say, the package's heads, which move on
+    """
+
+    dependent: Revision
+    required: Revision
+    kind: str
+    text: str
+    floating: bool = False
+
+    def describe(self) -> str:
+        """Return ``"a@1" ("/file") requires "b@2" (requires = "b@head")``."""
+        if self.kind == "down_revision":
+            verb, origin = "comes after", "its down_revision"
+        elif self.kind == "depends_on":
+            verb, origin = "depends on", f'depends_on = "{self.text}"'
+        elif self.kind == "requires":
+            verb, origin = "requires", f'requires = "{self.text}"'
+        elif self.kind == "run_before":
+            verb = "comes after"
+            origin = f'run_before = "{self.text}" in "{self.required.path}"'
+        else:
+            verb = "requires"
+            origin = f'depends_on = "{self.text}" of the package "{self.dependent.package}"'
+        return f'"{self.dependent}" ("{self.dependent.path}") {verb} "{self.required}" ({origin})'
+
+
+class RevisionCycle(MigrationError, ValueError):
+    """Revisions wait for each other in a circle.
+
+    :ivar edges: the circle; each edge's ``required`` is the next one's ``dependent``
+    :ivar revisions: the revisions on it, in that order
+    """
+
+    def __init__(self, edges: Iterable[Edge]) -> None:
+        self.edges = tuple(edges)
+        self.revisions = tuple(edge.dependent for edge in self.edges)
+        lines = "".join(f"\n  {edge.describe()}" for edge in self.edges)
+        packages = {revision.package for revision in self.revisions}
+        if len(packages) == 1:
+            remedy = f'Correct one of these lines in the scripts of "{packages.pop()}".'
+        else:
+            remedy = (
+                "Remove one of these requirements; in place of a head or a whole package, "
+                "require the one revision that is needed."
+            )
+        super().__init__(
+            f"These revisions wait for each other in a circle, so none can run:{lines}\n{remedy}"
+        )
+
+
+def cycle_error(
+    parents: Sequence[Sequence[int]], edge: Callable[[int, int], Edge]
+) -> RevisionCycle:
+    """Return the error that names the cycle which :func:`find_cycle` finds.
+
+    :param edge: returns the edge from a node to one that it needs
+    """
+    cycle = find_cycle(parents)
+    return RevisionCycle(map(edge, cycle, [*cycle[1:], *cycle[:1]]))
+
+
+def find_cycle(parents: Sequence[Sequence[int]]) -> list[int]:
+    """Return a shortest cycle through the smallest node that is on any; each needs the next one.
+
+    The choice depends on the numbers alone: give nodes their numbers in a canonical order.
+
+    :param parents: for each node the nodes that it needs
+    :returns: an empty list where there is no cycle
+    """
+    component = _strong_components(parents)
+    sizes: dict[int, int] = {}
+    for number in component:
+        sizes[number] = sizes.get(number, 0) + 1
+    for start, number in enumerate(component):
+        if sizes[number] > 1 or start in parents[start]:
+            break
+    else:
+        return []
+    came_from: dict[int, int] = {}
+    queue = deque([start])
+    while queue:
+        node = queue.popleft()
+        for parent in sorted(parents[node]):
+            if parent == start:
+                path = [node]
+                while path[-1] != start:
+                    path.append(came_from[path[-1]])
+                return path[::-1]
+            if component[parent] == number and parent not in came_from:
+                came_from[parent] = node
+                queue.append(parent)
+    raise AssertionError("a strong component of several nodes has a cycle")
+
+
+def _strong_components(parents: Sequence[Sequence[int]]) -> list[int]:
+    """Return for each node the number of its strongly connected component (Tarjan, iterative)."""
+    count = len(parents)
+    unseen = count
+    index = [unseen] * count
+    low = [unseen] * count
+    component = [-1] * count
+    on_stack = bytearray(count)
+    stack: list[int] = []
+    clock = components = 0
+    for root in range(count):
+        if index[root] != unseen:
+            continue
+        work = [(root, iter(parents[root]))]
+        index[root] = low[root] = clock
+        clock += 1
+        stack.append(root)
+        on_stack[root] = 1
+        while work:
+            node, remaining = work[-1]
+            for parent in remaining:
+                if index[parent] == unseen:
+                    index[parent] = low[parent] = clock
+                    clock += 1
+                    stack.append(parent)
+                    on_stack[parent] = 1
+                    work.append((parent, iter(parents[parent])))
+                    break
+                if on_stack[parent]:
+                    low[node] = min(low[node], index[parent])
+            else:
+                work.pop()
+                if work:
+                    below = work[-1][0]
+                    low[below] = min(low[below], low[node])
+                if low[node] == index[node]:
+                    while True:
+                        member = stack.pop()
+                        on_stack[member] = 0
+                        component[member] = components
+                        if member == node:
+                            break
+                    components += 1
+    return component

@@ -1,0 +1,367 @@
+"""One package's revisions as Alembic sees them: heads, bases, branch labels, ancestors, rows.
+
+Everything here gives what ``alembic.script.revision.RevisionMap`` gives for the same scripts, in
+time linear in their number, and in an order that depends on the identifiers alone.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+
+from websauna_migrate.planning.edges import Edge, cycle_error
+from websauna_migrate.planning.identifiers import by_identifier
+from websauna_migrate.planning.labels import spread_labels
+from websauna_migrate.planning.lineage_errors import (
+    DuplicateLabel,
+    DuplicateRevision,
+    IllegalRevisionId,
+    MissingRevision,
+)
+from websauna_migrate.planning.revisions import Revision
+
+__all__ = [
+    "DuplicateLabel",
+    "DuplicateRevision",
+    "IllegalRevisionId",
+    "Lineage",
+    "MissingRevision",
+]
+
+
+class Lineage:
+    """The revisions of one package.
+
+    :ivar package: the package's dotted name
+    :ivar revisions: the revisions by identifier, sorted by it
+    :ivar labels: the identifier of the revision that declares a branch label, by label
+    :ivar ids: the identifiers, sorted; the place of one is its *position*
+    :ivar down: positions of each position's parents by ``down_revision``, sorted
+    :ivar up: positions of each position's children by ``down_revision``, sorted
+    :ivar all_down: as ``down``, followed by those that only ``depends_on`` names
+    :ivar all_up: as ``up``, with those that only ``depends_on`` makes children
+    """
+
+    def __init__(self, package: str, revisions: Iterable[Revision] = ()) -> None:
+        """Check and connect the revisions.
+
+        :raises MigrationError: naming the file: for an identifier or a branch label that occurs
+            twice, a parent that is missing, or a cycle
+        """
+        self.package = package
+        by_id = by_identifier(revisions)
+        labelled = [revision for revision in by_id.values() if revision.branch_labels]
+        self.revisions: Mapping[str, Revision] = by_id
+        self.ids: tuple[str, ...] = tuple(by_id)
+        self.labels: Mapping[str, str] = self._collect_labels(labelled)
+        self._positions = {id_: position for position, id_ in enumerate(self.ids)}
+        self._dependencies: dict[int, tuple[int, ...]] = {}
+        self._connect()
+        self._topological = self._sort()
+
+    def _collect_labels(self, labelled: Iterable[Revision]) -> dict[str, str]:
+        labels: dict[str, str] = {}
+        for revision in labelled:
+            for label in revision.branch_labels:
+                taken = label if label in self.revisions else labels.get(label)
+                if taken is not None:
+                    raise DuplicateLabel(label, self.revisions[taken], revision)
+                labels[label] = revision.id
+        return labels
+
+    def _connect(self) -> None:
+        count = len(self.ids)
+        positions = self._positions
+        self.down: list[tuple[int, ...]] = [()] * count
+        down = self.down
+        self.all_down: list[tuple[int, ...]] = self.down
+        self.up: list[list[int]] = [[] for _ in range(count)]
+        up = self.up
+        self.all_up: list[list[int]] = self.up
+        depending: list[tuple[int, Revision]] = []
+        for position, revision in enumerate(self.revisions.values()):
+            names = revision.down_revisions
+            if names:
+                try:
+                    parents = tuple([positions[id_] for id_ in names])
+                except KeyError as exc:
+                    raise MissingRevision(revision, "down_revision", exc.args[0]) from None
+                if len(parents) > 1:
+                    parents = tuple(sorted(set(parents)))
+                down[position] = parents
+                for parent in parents:
+                    up[parent].append(position)
+            if revision.depends_on:
+                depending.append((position, revision))
+        if depending:
+            self.all_down = list(self.down)
+            self.all_up = [list(children) for children in self.up]
+        for position, revision in depending:
+            dependencies = tuple(sorted({self._depended(revision, n) for n in revision.depends_on}))
+            self._dependencies[position] = dependencies
+            parents = self.down[position]
+            only = tuple(parent for parent in dependencies if parent not in parents)
+            self.all_down[position] = parents + only
+            for parent in only:
+                self.all_up[parent].append(position)
+
+    def _depended(self, revision: Revision, name: str) -> int:
+        # As in Alembic: a full identifier or a branch label, no part of one.
+        position = self._positions.get(self.labels.get(name, name))
+        if position is None:
+            raise MissingRevision(revision, "depends_on", name)
+        return position
+
+    def _sort(self) -> list[int]:
+        """Return the positions so that each comes after what it needs."""
+        waiting = [len(parents) for parents in self.all_down]
+        order = [position for position, count in enumerate(waiting) if not count]
+        for position in order:
+            for child in self.all_up[position]:
+                waiting[child] -= 1
+                if not waiting[child]:
+                    order.append(child)
+        if len(order) < len(waiting):
+            raise cycle_error(self.all_down, self.edge)
+        return order
+
+    def edge(self, later: int, earlier: int) -> Edge:
+        """Return the edge from a position to one that it needs."""
+        dependent, required = self.at(later), self.at(earlier)
+        if earlier in self.down[later]:
+            return Edge(dependent, required, "down_revision", required.id)
+        text = next(
+            name for name in dependent.depends_on if self.labels.get(name, name) == required.id
+        )
+        return Edge(dependent, required, "depends_on", text)
+
+    def at(self, position: int) -> Revision:
+        """Return the revision at a position."""
+        return self.revisions[self.ids[position]]
+
+    def position(self, revision_id: str) -> int:
+        """Return the position of a full identifier.
+
+        :raises KeyError: for one that the package does not have
+        """
+        return self._positions[revision_id]
+
+    def __len__(self) -> int:
+        """Return how many revisions there are."""
+        return len(self.ids)
+
+    def __iter__(self) -> Iterator[Revision]:
+        """Iterate over the revisions by identifier."""
+        return iter(self.revisions.values())
+
+    def __contains__(self, revision_id: object) -> bool:
+        """Tell whether a full identifier is one of the package."""
+        return revision_id in self.revisions
+
+    # Alembic's attributes of a revision map
+
+    @cached_property
+    def heads(self) -> tuple[str, ...]:
+        """The revisions that no ``down_revision`` names."""
+        return tuple(id_ for id_, children in zip(self.ids, self.up, strict=True) if not children)
+
+    @cached_property
+    def effective_heads(self) -> tuple[str, ...]:
+        """The heads that no ``depends_on`` names either: the rows of a fully upgraded database."""
+        return tuple(
+            id_ for id_, children in zip(self.ids, self.all_up, strict=True) if not children
+        )
+
+    @cached_property
+    def bases(self) -> tuple[str, ...]:
+        """The revisions without ``down_revision``."""
+        return tuple(id_ for id_, parents in zip(self.ids, self.down, strict=True) if not parents)
+
+    @cached_property
+    def long_names(self) -> list[str]:
+        """The identifiers and labels that Alembic knows by their beginning alone, sorted."""
+        return sorted(name for name in (*self.ids, *self.labels) if len(name) > 3)
+
+    def children(self, revision_id: str) -> tuple[str, ...]:
+        """Return the revisions that name this one as ``down_revision``."""
+        return self._ids(self.up[self._positions[revision_id]])
+
+    def dependencies(self, revision_id: str) -> tuple[str, ...]:
+        """Return the revisions that ``depends_on`` means, labels resolved."""
+        return self._ids(self._dependencies.get(self._positions[revision_id], ()))
+
+    def is_head(self, revision_id: str) -> bool:
+        """Tell whether no ``down_revision`` names a revision."""
+        return not self.up[self._positions[revision_id]]
+
+    def is_effective_head(self, revision_id: str) -> bool:
+        """Tell whether neither ``down_revision`` nor ``depends_on`` names a revision."""
+        return not self.all_up[self._positions[revision_id]]
+
+    def is_branch_point(self, revision_id: str) -> bool:
+        """Tell whether several revisions name this one as ``down_revision``."""
+        return len(self.up[self._positions[revision_id]]) > 1
+
+    def is_merge_point(self, revision_id: str) -> bool:
+        """Tell whether a revision has several parents."""
+        return len(self.down[self._positions[revision_id]]) > 1
+
+    def labels_of(self, revision_id: str) -> frozenset[str]:
+        """Return the branch labels of a revision, those of its branch included."""
+        return self._labels_by_position[self._positions[revision_id]]
+
+    @cached_property
+    def _labels_by_position(self) -> list[frozenset[str]]:
+        declared = {
+            self._positions[id_]: self.revisions[id_].branch_labels for id_ in self.labels.values()
+        }
+        return spread_labels(declared, self._topological, self.down, self.all_up)
+
+    # Walks
+
+    def ancestors(self, revision_ids: Iterable[str], *, dependencies: bool = True) -> set[str]:
+        """Return the revisions themselves and all that they come after.
+
+        :param dependencies: follow ``depends_on`` too, not ``down_revision`` alone
+        """
+        starts = [self._positions[id_] for id_ in revision_ids]
+        return {self.ids[p] for p in reach(starts, self.all_down if dependencies else self.down)}
+
+    def ancestor_positions(self, revision_ids: Iterable[str]) -> set[int]:
+        """Return the positions of :meth:`ancestors`."""
+        return reach([self._positions[id_] for id_ in revision_ids], self.all_down)
+
+    def descendants(self, revision_ids: Iterable[str], *, dependencies: bool = True) -> set[str]:
+        """Return the revisions themselves and all that come after them."""
+        starts = [self._positions[id_] for id_ in revision_ids]
+        return {self.ids[p] for p in reach(starts, self.all_up if dependencies else self.up)}
+
+    def lineage_of(self, revision_id: str, *, dependencies: bool = False) -> set[str]:
+        """Return the ancestors and descendants of a revision, itself included."""
+        return self.ancestors([revision_id], dependencies=dependencies) | self.descendants(
+            [revision_id], dependencies=dependencies
+        )
+
+    def is_on_line(self, older: int, newer: int) -> bool:
+        """Tell whether one position leads to another by first parents alone, in constant time.
+
+        If it does, the one is an ancestor of the other; if not, it may be one all the same.
+        """
+        first, count = self._lines
+        return first[older] <= first[newer] < first[older] + count[older]
+
+    @cached_property
+    def _lines(self) -> tuple[list[int], list[int]]:
+        """Number the tree of first parents so that what stands above a position is one range."""
+        count = [1] * len(self.ids)
+        for position in reversed(self._topological):
+            for parent in self.down[position][:1]:
+                count[parent] += count[position]
+        first = [0] * len(self.ids)
+        free = [0] * (len(self.ids) + 1)
+        for position in self._topological:
+            parent = self.down[position][0] if self.down[position] else -1
+            first[position] = free[parent]
+            free[parent] += count[position]
+            free[position] = first[position] + 1
+        return first, count
+
+    def _ids(self, positions: Iterable[int]) -> tuple[str, ...]:
+        return tuple(self.ids[position] for position in positions)
+
+    # Rows of the history table
+
+    def lost(self, rows: Iterable[str]) -> tuple[str, ...]:
+        """Return the rows that no script defines, sorted."""
+        return tuple(sorted(row for row in rows if row not in self.revisions))
+
+    def applied(self, rows: Iterable[str]) -> set[str]:
+        """Return the revisions that rows stand for: themselves and their ancestors.
+
+        Rows that no script defines stand for nothing; see :meth:`lost`.
+        """
+        return {self.ids[position] for position in self.applied_positions(rows)}
+
+    def applied_positions(self, rows: Iterable[str]) -> set[int]:
+        """Return the positions of :meth:`applied`."""
+        return self.ancestor_positions(row for row in rows if row in self.revisions)
+
+    def current(self, rows: Iterable[str]) -> tuple[str, ...]:
+        """Return what Alembic's ``current`` prints: applied revisions without an applied child.
+
+        These are more than the rows where a row ``depends_on`` a revision of another branch.
+        """
+        applied = self.applied(rows)
+        return tuple(sorted(id_ for id_ in applied if applied.isdisjoint(self.children(id_))))
+
+    def reduce(self, applied: Collection[str]) -> frozenset[str]:
+        """Return the rows that stand for a set of applied revisions: the newest of them."""
+        positions = {self._positions[id_] for id_ in applied}
+        return frozenset(
+            self.ids[position]
+            for position in positions
+            if positions.isdisjoint(self.all_up[position])
+        )
+
+    def normalized_down_revisions(self, revision_id: str) -> tuple[str, ...]:
+        """Return the parents without those dependencies that an ancestor already depends on."""
+        position = self._positions[revision_id]
+        return self._ids(self.down[position] + self._normalized_dependencies(position))
+
+    def _normalized_dependencies(self, position: int) -> tuple[int, ...]:
+        parents = self.down[position]
+        only = {p for p in self._dependencies.get(position, ()) if p not in parents}
+        for parent in parents:
+            only.difference_update(self._dependencies.get(parent, ()))
+        # A dependency that nothing else has cannot be one of an ancestor: mostly no walk is needed.
+        shared = [p for p in only if len(self._depending[p]) > 1]
+        if shared:
+            older = reach(parents, self.down)
+            only.difference_update(p for p in shared if not older.isdisjoint(self._depending[p]))
+        return tuple(sorted(only))
+
+    @cached_property
+    def _depending(self) -> dict[int, list[int]]:
+        """The positions whose ``depends_on`` names a position."""
+        found: dict[int, list[int]] = {}
+        for position, dependencies in self._dependencies.items():
+            for dependency in dependencies:
+                found.setdefault(dependency, []).append(position)
+        return found
+
+    def rows_after(
+        self, rows: Collection[str], revision_id: str, *, upgrade: bool
+    ) -> frozenset[str]:
+        """Return the history table's rows after a revision ran, as Alembic would write them.
+
+        Alembic leaves a row too many in one case: while several rows are there, a revision goes
+        down of which one parent is an ancestor of another. The row is harmless, and what runs the
+        step writes it, so it is here too.
+
+        :param rows: the rows before
+        :param upgrade: whether the revision was applied or taken away
+        """
+        down = set(self.normalized_down_revisions(revision_id))
+        before = frozenset(rows)
+        if upgrade:
+            replaced = before & down
+            if len(replaced) > 1:
+                replaced = frozenset(down - self.applied(before - down))
+            return before - replaced | {revision_id}
+        others = before - {revision_id}
+        if others:
+            return others | (down - self.applied(others))
+        return self.reduce(self.ancestors(down)) & down if down else others
+
+
+def reach(starts: Iterable[int], links: Sequence[Collection[int]]) -> set[int]:
+    """Return the nodes that links lead to from some nodes, themselves included."""
+    found = set(starts)
+    queue = deque(found)
+    while queue:
+        for node in links[queue.pop()]:
+            if node not in found:
+                found.add(node)
+                queue.append(node)
+    return found

@@ -1,0 +1,247 @@
+"""Plans: what an upgrade, a downgrade or a stamp would do, from scripts and applied rows alone.
+
+Every function takes ``applied``, the rows of each package's history table (or a
+:class:`.State` of them), and ``targets``, for a package one target or
+several, as :mod:`.targets` understands them. No result depends on an order in
+which anything was given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from websauna_migrate.errors import MigrationError
+from websauna_migrate.planning.cascade import Cascade, relieves
+from websauna_migrate.planning.graph import Graph
+from websauna_migrate.planning.revisions import Revision
+from websauna_migrate.planning.rows import Rows
+from websauna_migrate.planning.state import (
+    Applied,
+    HistoryViolated,
+    State,
+    Targets,
+    normalize_targets,
+)
+from websauna_migrate.planning.steps import Direction, Plan, Reason, Step
+from websauna_migrate.planning.targets import downgrade_set, upgrade_targets
+from websauna_migrate.runs.stamps import plan_stamp
+
+__all__ = [
+    "Applied",
+    "DowngradeRefused",
+    "Plan",
+    "Reason",
+    "Step",
+    "Targets",
+    "pending",
+    "plan_downgrade",
+    "plan_stamp",
+    "plan_upgrade",
+    "timeline",
+]
+
+
+class DowngradeRefused(MigrationError, RuntimeError):
+    """Applied revisions of other packages require what a downgrade would take away.
+
+    :ivar dependents: these revisions, with all that comes after them, in the order in which they
+        would have to go
+    :ivar reasons: for each of them why it would have to go
+    :ivar losses: what would be lost besides, a clause each
+    """
+
+    def __init__(
+        self,
+        dependents: Sequence[tuple[Revision, tuple[Reason, ...]]],
+        losses: Sequence[str] = (),
+    ) -> None:
+        self.dependents = tuple(revision for revision, _ in dependents)
+        self.reasons = tuple(reasons for _, reasons in dependents)
+        self.losses = tuple(losses)
+        lines = "".join(
+            f'\n  "{revision}" ("{revision.path}"): {reasons[0]}'
+            for revision, reasons in dependents
+        )
+        lost = "".join(f"Data would be lost: {loss}.\n" for loss in losses)
+        super().__init__(
+            "The downgrade would take away what applied revisions of other packages require. "
+            f"These would have to go first, in this order:{lines}\n"
+            f"{lost}"
+            "Add `--cascade` to take them down too, or downgrade their packages first."
+        )
+
+
+def plan_upgrade(
+    graph: Graph,
+    applied: Applied,
+    targets: Targets | None = None,
+    *,
+    check_violations: bool = True,
+) -> Plan:
+    """Plan an upgrade: the targets, what they require in any package, and no more.
+
+    :param targets: default the heads of all packages
+    :param check_violations: whether an applied revision, of any package, that lacks what it
+        requires is an error
+    :raises TargetError: if a target means nothing in its package
+    :raises LostRevision: if a package that is named or needed has rows that no script defines
+    :raises HistoryViolated: listing every violation
+    """
+    state = State.of(graph, applied)
+    wanted = normalize_targets(
+        graph, dict.fromkeys(graph.packages, "heads") if targets is None else targets
+    )
+    state.refuse_lost(wanted)
+    requested: dict[int, list[Reason]] = {}
+    for package, target in _pairs(wanted):
+        lineage = graph.lineages[package]
+        starts = upgrade_targets(lineage, target, state.rows[package])
+        reason = Reason("requested", f"{package}@{target}")
+        offset = graph.offset(package)
+        for position in lineage.ancestor_positions(starts):
+            if not state.applied[offset + position]:
+                requested.setdefault(offset + position, []).append(reason)
+    steps = _closure(graph, state, requested)
+    state.refuse_lost({graph.revisions[node].package for node in steps})
+    if check_violations and (violations := state.violations()):
+        raise HistoryViolated(violations)
+    order = sorted(steps, key=graph.places.__getitem__)
+    reasons = _upgrade_reasons(graph, order, requested)
+    return _build(graph, state, order, reasons, "upgrade")
+
+
+def _pairs(targets: Mapping[str, Sequence[str]]) -> list[tuple[str, str]]:
+    return [(package, target) for package, names in targets.items() for target in names]
+
+
+def _closure(graph: Graph, state: State, starts: Iterable[int]) -> set[int]:
+    """Return the nodes and all that they need, as far as it is not applied."""
+    found = set(starts)
+    stack = list(found)
+    applied, parents = state.applied, graph.parents
+    while stack:
+        for parent in parents[stack.pop()]:
+            if parent not in found and not applied[parent]:
+                found.add(parent)
+                stack.append(parent)
+    return found
+
+
+def _upgrade_reasons(
+    graph: Graph, order: Sequence[int], requested: Mapping[int, Sequence[Reason]]
+) -> dict[int, tuple[Reason, ...]]:
+    """Say of each step why it is there; what only leads to another step has that one's reasons."""
+    reasons: dict[int, tuple[Reason, ...]] = {}
+    planned = set(order)
+    for node in reversed(order):
+        own = list(requested.get(node, ()))
+        for dependent, edge in graph.cross_dependents.get(node, ()):
+            if dependent in planned:
+                revision = edge.dependent
+                own.append(Reason("required", edge.text, edge.kind, revision.package, revision.id))
+        if not own:
+            heir = min(
+                (c for c in graph.children(node) if c in planned), key=graph.places.__getitem__
+            )
+            reasons[node] = reasons[heir]
+        else:
+            reasons[node] = tuple(own)
+    return reasons
+
+
+def _build(
+    graph: Graph,
+    state: State,
+    order: Iterable[int],
+    reasons: Mapping[int, tuple[Reason, ...]],
+    direction: Direction,
+) -> Plan:
+    """Follow the rows of the history tables through the steps."""
+    walks: dict[str, Rows] = {}
+    steps: list[Step] = []
+    for node in order:
+        revision = graph.revisions[node]
+        package = revision.package
+        walk = walks.get(package)
+        if walk is None:
+            walk = walks[package] = Rows(graph.lineages[package], state.rows[package])
+        before = walk.rows
+        after = walk.upgrade(revision.id) if direction == "upgrade" else walk.downgrade(revision.id)
+        steps.append(Step(package, revision, direction, reasons[node], before, after))
+    return Plan(tuple(steps), direction)
+
+
+def plan_downgrade(
+    graph: Graph,
+    applied: Applied,
+    targets: Targets,
+    *,
+    cascade: bool = False,
+    check_violations: bool = True,
+) -> Plan:
+    """Plan a downgrade: in each package named what Alembic's own downgrade would take away.
+
+    Packages that are named together go together. A violation of the graph by applied revisions is
+    no obstacle for a downgrade that takes away such a revision, or one that depends on it: so the
+    way back is always open, however many violations there are.
+
+    :param cascade: take applied dependents in other packages down first, with all that comes
+        after them
+    :param check_violations: whether violations that the downgrade does nothing about are an error
+    :raises TargetError: if a target means nothing in its package, or is not below what is applied
+    :raises DowngradeRefused: listing the dependents, if there are any and ``cascade`` is false
+    :raises LostRevision: if a package that would be touched has rows that no script defines
+    :raises HistoryViolated: listing every violation
+    """
+    state = State.of(graph, applied)
+    wanted = normalize_targets(graph, targets)
+    state.refuse_lost(wanted)
+    requested: dict[int, list[Reason]] = {}
+    for package, target in _pairs(wanted):
+        lineage = graph.lineages[package]
+        reason = Reason("requested", f"{package}@{target}")
+        for revision_id in downgrade_set(lineage, target, state.rows[package]):
+            requested.setdefault(graph.find(package, revision_id), []).append(reason)
+    violations = state.violations()
+    because = Cascade(graph, state, violations).run(requested)
+    going = requested.keys() | because.keys()
+    if check_violations and going and violations and not relieves(graph, state, violations, going):
+        raise HistoryViolated(violations)
+    order = sorted(going, key=graph.places.__getitem__, reverse=True)
+    reasons = _downgrade_reasons(graph, order, requested, because)
+    extra = [node for node in order if node not in requested]
+    if extra and not cascade:
+        raise DowngradeRefused([(graph.revisions[node], reasons[node]) for node in extra])
+    state.refuse_lost({graph.revisions[node].package for node in order})
+    return _build(graph, state, order, reasons, "downgrade")
+
+
+def _downgrade_reasons(
+    graph: Graph,
+    order: Sequence[int],
+    requested: Mapping[int, Sequence[Reason]],
+    because: Mapping[int, Sequence[Reason]],
+) -> dict[int, tuple[Reason, ...]]:
+    """Say of each step why it is there; what stands on a step that goes has that one's reasons."""
+    reasons: dict[int, tuple[Reason, ...]] = {}
+    for node in reversed(order):
+        own = (*requested.get(node, ()), *sorted(because.get(node, ()), key=_reason_key))
+        if not own:
+            parents = [p for p in graph.parents[node] if p in reasons]
+            own = reasons[parents[0]]
+        reasons[node] = tuple(own)
+    return reasons
+
+
+def _reason_key(reason: Reason) -> tuple[str, ...]:
+    return reason.package or "", reason.revision or "", reason.kind or "", reason.text
+
+
+def timeline(graph: Graph, packages: Iterable[str] | None = None) -> tuple[Revision, ...]:
+    """Return all revisions of some packages, default all, oldest first, in the canonical order."""
+    return graph.timeline(packages)
+
+
+def pending(graph: Graph, applied: Applied) -> dict[str, tuple[Revision, ...]]:
+    """Return the revisions of each package that are not applied, in canonical order."""
+    return State.of(graph, applied).pending()

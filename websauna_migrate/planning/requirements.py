@@ -1,0 +1,303 @@
+"""Requirements between packages: what scripts and registrations write, resolved to revisions.
+
+A requirement is written ``package@revision``, split at the first ``@``. The revision may be a full
+identifier, the beginning of one, a branch label, or a *floating* symbol: ``head``, ``heads``,
+``base``, and these behind ``label@``. What a floating symbol means changes whenever its package
+gets a revision. Before a revision has run, it waits for everything that the symbol means today.
+Once it has run, the heads of that day are not known any more, and newer ones cannot have been
+needed: then it asks only that the package be there, with a base revision of that branch applied.
+
+``requires`` on a package that is not registered is an error. ``run_before`` on one is ignored: an
+add-on may run before a package that is not always installed. A package-level requirement stands
+for a ``requires`` in each base revision of the package that has none on that package itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+from websauna_migrate.errors import MigrationError
+from websauna_migrate.planning.edges import Edge
+from websauna_migrate.planning.lineage import Lineage
+from websauna_migrate.planning.revisions import Revision
+from websauna_migrate.planning.target_errors import quote
+from websauna_migrate.planning.targets import (
+    AmbiguousRevision,
+    TargetError,
+    find_revision,
+    is_relative,
+    resolve,
+)
+
+__all__ = [
+    "AmbiguousRequirement",
+    "MalformedRequirement",
+    "OwnPackageRequired",
+    "Requirement",
+    "RequirementError",
+    "SquashedRevisionRequired",
+    "UnknownPackageRequired",
+    "UnknownRevisionRequired",
+    "collect_requirements",
+    "squashed_into",
+]
+
+
+class RequirementError(MigrationError, LookupError):
+    """A requirement cannot be understood.
+
+    :ivar revision: the revision whose script says so, ``None`` for a package's registration
+    :ivar package: the package that says so
+    :ivar kind: ``requires``, ``run_before`` or ``package``
+    :ivar text: the requirement as written
+    """
+
+    def __init__(self, source: Source, problem: str, remedy: str) -> None:
+        self.revision, self.package = source.revision, source.package
+        self.kind, self.text = source.kind, source.text
+        super().__init__(f"{source.describe()}, but {problem}. {remedy}")
+
+
+class MalformedRequirement(RequirementError):
+    """A requirement that is not of the form ``package@revision``."""
+
+
+class OwnPackageRequired(RequirementError):
+    """A requirement on a revision of the package that says so."""
+
+
+class UnknownPackageRequired(RequirementError):
+    """A requirement on a package that is not registered."""
+
+
+class UnknownRevisionRequired(RequirementError):
+    """A requirement on a revision that its package does not have."""
+
+
+class AmbiguousRequirement(RequirementError):
+    """A requirement on a partial identifier that several revisions begin with.
+
+    :ivar candidates: their identifiers
+    """
+
+    candidates: tuple[str, ...] = ()
+
+
+class SquashedRevisionRequired(RequirementError):
+    """A requirement on a revision that was squashed away.
+
+    :ivar replacement: the revision that took its place
+    """
+
+    replacement: Revision | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a requirement is written."""
+
+    package: str
+    kind: str
+    text: str
+    revision: Revision | None = None
+
+    def describe(self) -> str:
+        """Return the beginning of a sentence that says who requires what."""
+        if self.revision is None:
+            return f'Package "{self.package}" is registered with depends_on = "{self.text}"'
+        return (
+            f'Revision "{self.revision.id}" of "{self.package}" ("{self.revision.path}") has '
+            f'{self.kind} = "{self.text}"'
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Requirement:
+    """What one line asks for one revision.
+
+    :ivar dependent: the revision that must wait
+    :ivar required: what it waits for; all heads for ``pkg@head``
+    :ivar kind: ``requires``, ``run_before`` or ``package``
+    :ivar text: as written
+    :ivar floating: see the module's docstring
+    :ivar bases: of a floating one, the base revisions of which one must be applied once the
+        dependent is; empty where it asks nothing then
+    """
+
+    dependent: Revision
+    required: tuple[Revision, ...]
+    kind: str
+    text: str
+    floating: bool = False
+    bases: tuple[Revision, ...] = ()
+
+    def edges(self) -> Iterator[Edge]:
+        """Iterate over the edges, one for each required revision."""
+        for required in self.required:
+            yield Edge(self.dependent, required, self.kind, self.text, self.floating)
+
+
+@dataclass(frozen=True, slots=True)
+class _Resolved:
+    """What a text means: revisions, whether the meaning moves, and its bases if it does."""
+
+    revisions: tuple[Revision, ...]
+    floating: bool = False
+    bases: tuple[Revision, ...] = ()
+
+
+def collect_requirements(
+    lineages: Mapping[str, Lineage], package_requires: Mapping[str, Sequence[str]]
+) -> list[Requirement]:
+    """Resolve all requirements, in an order that depends on names and identifiers alone.
+
+    :param lineages: the revisions of each registered package
+    :param package_requires: requirements of whole packages; a name without ``@`` means its heads
+    :raises RequirementError: for the first one in that order that cannot be understood
+    """
+    resolver = _Resolver(lineages)
+    found: list[Requirement] = []
+    for package in sorted(lineages):
+        lineage = lineages[package]
+        found.extend(_of_package(resolver, lineage, sorted(set(package_requires.get(package, ())))))
+        for revision in lineage:
+            if revision.requires or revision.run_before:
+                found.extend(_of_script(resolver, revision))
+    return found
+
+
+def _of_script(resolver: _Resolver, revision: Revision) -> Iterator[Requirement]:
+    for text in sorted(set(revision.requires)):
+        resolved = resolver.resolve(Source(revision.package, "requires", text, revision))
+        assert resolved is not None
+        yield Requirement(
+            revision, resolved.revisions, "requires", text, resolved.floating, resolved.bases
+        )
+    for text in sorted(set(revision.run_before)):
+        resolved = resolver.resolve(Source(revision.package, "run_before", text, revision))
+        if resolved is None:
+            continue
+        # A head that has run already was maybe no head when this script was written, and asks
+        # nothing of it. "base" is meant as written: before the first revision.
+        floating = resolved.floating and not text.endswith("@base")
+        for dependent in resolved.revisions:
+            yield Requirement(dependent, (revision,), "run_before", text, floating)
+
+
+def _of_package(
+    resolver: _Resolver, lineage: Lineage, texts: Iterable[str]
+) -> Iterator[Requirement]:
+    for text in texts:
+        resolved = resolver.resolve(Source(lineage.package, "package", text))
+        assert resolved is not None
+        required_package = text.partition("@")[0]
+        for base in lineage.bases:
+            revision = lineage.revisions[base]
+            own = {written.partition("@")[0] for written in revision.requires}
+            if required_package not in own:
+                yield Requirement(
+                    revision,
+                    resolved.revisions,
+                    "package",
+                    text,
+                    resolved.floating,
+                    resolved.bases,
+                )
+
+
+class _Resolver:
+    """Resolves texts, each once."""
+
+    def __init__(self, lineages: Mapping[str, Lineage]) -> None:
+        self.lineages = lineages
+        self._known: dict[tuple[str, str], _Resolved] = {}
+
+    def resolve(self, source: Source) -> _Resolved | None:
+        """Return what a requirement means; ``None`` if it is to be ignored."""
+        package, at, target = source.text.partition("@")
+        if not at and source.kind == "package":
+            target = "heads"
+        if not package or not target or is_relative(target):
+            raise MalformedRequirement(
+                source,
+                "a requirement has the form package@revision",
+                "The revision is an identifier, a branch label, `head` or `base`.",
+            )
+        if package == source.package:
+            raise OwnPackageRequired(
+                source,
+                "that is its own package",
+                "Between revisions of one package use down_revision or depends_on.",
+            )
+        lineage = self.lineages.get(package)
+        if lineage is None:
+            if source.kind == "run_before":
+                return None
+            raise self._unknown_package(source, package)
+        resolved = self._known.get((package, target))
+        if resolved is None:
+            try:
+                resolved = _resolve(lineage, target)
+            except TargetError as exc:
+                raise _as_requirement_error(source, lineage, target, exc) from exc
+            self._known[package, target] = resolved
+        return resolved
+
+    def _unknown_package(self, source: Source, package: str) -> UnknownPackageRequired:
+        known = sorted(self.lineages)
+        close = get_close_matches(package, known, 1)
+        hint = f' (did you mean "{close[0]}"?)' if close else ""
+        return UnknownPackageRequired(
+            source,
+            f'no package "{package}" is registered{hint}; registered are {quote(known)}',
+            f'Include "{package}" in the application so that it registers itself with '
+            "config.add_migration_package(), or correct the name.",
+        )
+
+
+def _resolve(lineage: Lineage, target: str) -> _Resolved:
+    label, _, symbol = target.rpartition("@")
+    if symbol not in ("head", "heads", "base"):
+        return _Resolved((lineage.revisions[resolve(lineage, target)[0]],))
+    branch: Iterable[str] = lineage.revisions
+    heads: Iterable[str] = lineage.effective_heads
+    if label:
+        branch = lineage.lineage_of(find_revision(lineage, label))
+        heads = [head for head in lineage.heads if head in branch]
+    bases = tuple(lineage.revisions[base] for base in lineage.bases if base in branch)
+    revisions = tuple(lineage.revisions[head] for head in heads)
+    return _Resolved(bases if symbol == "base" else revisions, floating=True, bases=bases)
+
+
+def _as_requirement_error(
+    source: Source, lineage: Lineage, target: str, error: TargetError
+) -> RequirementError:
+    replacement = squashed_into(lineage, target)
+    if replacement is not None:
+        squashed = SquashedRevisionRequired(
+            source,
+            f'that revision was squashed into "{replacement.id}" ("{replacement.path}")',
+            f'Write "{replacement}" in its place.',
+        )
+        squashed.replacement = replacement
+        return squashed
+    if isinstance(error, AmbiguousRevision):
+        ambiguous = AmbiguousRequirement(source, error.problem, error.remedy)
+        ambiguous.candidates = error.candidates
+        return ambiguous
+    return UnknownRevisionRequired(
+        source,
+        error.problem,
+        f'Correct it, or install the release of "{lineage.package}" that has the revision.',
+    )
+
+
+def squashed_into(lineage: Lineage, name: str) -> Revision | None:
+    """Return the revision that replaces a former one, named in full or by its beginning."""
+    for revision in lineage:
+        for former in revision.replaces:
+            if former == name or (len(name) > 3 and former.startswith(name)):
+                return revision
+    return None

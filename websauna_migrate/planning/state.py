@@ -1,0 +1,209 @@
+"""What is applied: the rows of all history tables, seen against the graph."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Union
+
+from websauna_migrate.errors import MigrationError, UsageError
+from websauna_migrate.planning.edges import Edge
+from websauna_migrate.planning.graph import Graph
+from websauna_migrate.planning.lineage import Lineage
+from websauna_migrate.planning.requirements import Requirement, squashed_into
+from websauna_migrate.planning.revisions import Revision
+from websauna_migrate.planning.target_errors import quote
+
+__all__ = [
+    "Applied",
+    "HistoryViolated",
+    "LostRevision",
+    "State",
+    "Targets",
+    "Violation",
+    "normalize_targets",
+]
+
+#: The rows of each package's history table, or the state that was made of them.
+Applied = Union["State", Mapping[str, Collection[str]]]
+
+#: For a package one target or several.
+Targets = Mapping[str, str | Sequence[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """An applied revision that lacks what it requires.
+
+    :ivar requirement: what it asks
+    :ivar missing: the required revisions that are not applied; for a floating requirement the base
+        revisions, of which none is
+    """
+
+    requirement: Requirement
+    missing: tuple[Revision, ...]
+
+    @property
+    def dependent(self) -> Revision:
+        """The revision that is applied too early."""
+        return self.requirement.dependent
+
+    def describe(self) -> str:
+        """Return a clause that names both sides, the file and the line."""
+        requirement = self.requirement
+        edge = Edge(self.dependent, self.missing[0], requirement.kind, requirement.text)
+        if requirement.floating:
+            return f"{edge.describe()}, but nothing of that package's branch is applied"
+        return f"{edge.describe()}, which is not applied"
+
+
+class HistoryViolated(MigrationError, RuntimeError):
+    """Applied revisions lack what they require; found before anything runs.
+
+    :ivar violations: all of them, in canonical order
+    """
+
+    def __init__(self, violations: Iterable[Violation]) -> None:
+        self.violations = tuple(violations)
+        lines = "".join(f"\n  {violation.describe()}" for violation in self.violations)
+        first = self.violations[0]
+        missing, dependent = first.missing[0], first.dependent
+        below = dependent.down_revisions[0] if dependent.down_revisions else "base"
+        super().__init__(
+            "Applied revisions lack what they require, and nothing was run:"
+            f"{lines}\n"
+            f'If the schema has what "{missing}" makes, record that with `ws-alembic -x '
+            f"packages={missing.package} stamp {missing.id}`. If it has not, take "
+            f'"{dependent}" down with `ws-alembic -x packages={dependent.package} downgrade '
+            f"{below}` and upgrade again: then the order is right."
+        )
+
+
+class LostRevision(MigrationError, LookupError):
+    """A history table has rows that no script of the package defines.
+
+    :ivar package: the package's dotted name
+    :ivar rows: the rows
+    """
+
+    def __init__(self, lineage: Lineage, rows: Iterable[str]) -> None:
+        self.package, self.rows = lineage.package, tuple(rows)
+        replacement = next(filter(None, (squashed_into(lineage, row) for row in self.rows)), None)
+        rows_text = f"the row {quote(self.rows)}" if len(self.rows) == 1 else quote(self.rows)
+        stamp = f"`ws-alembic -x packages={self.package} stamp --purge"
+        if replacement is not None:
+            remedy = (
+                f'A revision of that name was squashed into "{replacement.id}" '
+                f'("{replacement.path}"): if all that it replaces was applied, record it with '
+                f"{stamp} {replacement.id}`."
+            )
+        else:
+            remedy = (
+                f'Restore the missing script, or install the release of "{self.package}" that has '
+                "it. If you know which revision the schema is at, record that with "
+                f"{stamp} REVISION`."
+            )
+        super().__init__(
+            f'The history table of "{self.package}" has {rows_text}, which no script of the '
+            f"package defines. {remedy}"
+        )
+
+
+class State:
+    """The applied revisions of all packages.
+
+    :ivar graph: the graph
+    :ivar rows: the rows of each registered package's history table
+    :ivar lost: of the packages that have them, the rows that no script defines, sorted
+    :ivar absent: the rows of packages that are not registered any more
+    :ivar applied: for each node 1 if it is applied, else 0
+    """
+
+    def __init__(self, graph: Graph, rows: Mapping[str, Collection[str]]) -> None:
+        """Work out what the rows stand for.
+
+        :param rows: the rows of each package's history table; a missing package has none
+        """
+        self.graph = graph
+        self.rows: dict[str, frozenset[str]] = {}
+        self.lost: dict[str, tuple[str, ...]] = {}
+        self.absent = {p: frozenset(r) for p, r in sorted(rows.items()) if p not in graph.lineages}
+        self.applied = bytearray(len(graph.revisions))
+        for package, lineage in graph.lineages.items():
+            self.rows[package] = found = frozenset(rows.get(package, ()))
+            if lost := lineage.lost(found):
+                self.lost[package] = lost
+            if found:
+                offset = graph.offset(package)
+                for position in lineage.applied_positions(found):
+                    self.applied[offset + position] = 1
+
+    @classmethod
+    def of(cls, graph: Graph, applied: State | Mapping[str, Collection[str]]) -> State:
+        """Return the state of rows, or the state that was given."""
+        return applied if isinstance(applied, State) else cls(graph, applied)
+
+    def is_applied(self, revision: Revision) -> bool:
+        """Tell whether a revision of the graph is applied."""
+        return bool(self.applied[self.graph.node(revision)])
+
+    def refuse_lost(self, packages: Iterable[str]) -> None:
+        """Stop at packages whose rows are not understood.
+
+        :raises LostRevision: for the first of the packages, by name, that has such rows
+        """
+        for package in sorted(self.lost.keys() & set(packages)):
+            raise LostRevision(self.graph.lineages[package], self.lost[package])
+
+    def violations(self) -> tuple[Violation, ...]:
+        """Return the applied revisions that lack what they require, in canonical order.
+
+        What a package lacks that has rows which no script defines is not counted: a row that is
+        not understood may stand for it.
+        """
+        return tuple(sorted(self._violations(), key=self._place))
+
+    def _place(self, violation: Violation) -> tuple[int, int, str, str]:
+        graph = self.graph
+        return (
+            graph.places[graph.node(violation.dependent)],
+            graph.node(violation.missing[0]),
+            violation.requirement.kind,
+            violation.requirement.text,
+        )
+
+    def _violations(self) -> Iterator[Violation]:
+        for requirement in self.graph.requirements:
+            if not self.is_applied(requirement.dependent):
+                continue
+            wanted = requirement.bases if requirement.floating else requirement.required
+            if not wanted or wanted[0].package in self.lost:
+                continue
+            missing = tuple(revision for revision in wanted if not self.is_applied(revision))
+            if missing and (not requirement.floating or len(missing) == len(wanted)):
+                yield Violation(requirement, missing)
+
+    def pending(self) -> dict[str, tuple[Revision, ...]]:
+        """Return the revisions of each package that are not applied, in canonical order."""
+        found: dict[str, list[Revision]] = {package: [] for package in self.graph.packages}
+        for node in self.graph.order:
+            if not self.applied[node]:
+                revision = self.graph.revisions[node]
+                found[revision.package].append(revision)
+        return {package: tuple(revisions) for package, revisions in found.items()}
+
+
+def normalize_targets(graph: Graph, targets: Targets) -> dict[str, tuple[str, ...]]:
+    """Return the targets of each package, packages and targets sorted.
+
+    :raises UsageError: for a package that is not in the graph
+    """
+    for package in sorted(targets.keys() - graph.lineages.keys()):
+        raise UsageError(
+            f'No package "{package}" is registered for migrations; registered are '
+            f"{quote(graph.packages)}."
+        )
+    return {
+        package: (given,) if isinstance(given, str) else tuple(sorted(set(given)))
+        for package, given in sorted(targets.items())
+    }

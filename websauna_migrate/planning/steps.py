@@ -1,0 +1,131 @@
+"""A plan as data: steps, in order, each with the reasons why it is there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from websauna_migrate.planning.revisions import Revision
+
+__all__ = ["Direction", "Plan", "Reason", "Step", "is_transactional"]
+
+Direction = Literal["upgrade", "downgrade"]
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why a step is in a plan.
+
+    :ivar why: ``requested`` for a target of the command; ``required`` for what an upgrade brings
+        in; ``cascade`` for a dependent that a downgrade takes along
+    :ivar text: the target as ``package@target``, or the requirement as written
+    :ivar kind: of a requirement, see :class:`websauna_migrate.planning.edges.Edge`
+    :ivar package: of a requirement, the package at its other end
+    :ivar revision: of a requirement, the identifier of the revision at its other end
+    """
+
+    why: Literal["requested", "required", "cascade"]
+    text: str
+    kind: str | None = None
+    package: str | None = None
+    revision: str | None = None
+
+    def __str__(self) -> str:
+        """Return the reason as a fragment of a sentence."""
+        if self.why == "requested":
+            return "requested"
+        if self.why == "required":
+            return f"required by {self.package} {self.revision}"
+        return f"requires {self.package} {self.revision}, which goes"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One revision to run.
+
+    :ivar package: the package's dotted name
+    :ivar revision: the revision
+    :ivar direction: ``upgrade`` or ``downgrade``
+    :ivar reasons: why it is in the plan, at least one
+    :ivar rows_before: the rows of the package's history table before the step
+    :ivar rows_after: the rows that Alembic leaves after it
+    """
+
+    package: str
+    revision: Revision
+    direction: Direction
+    reasons: tuple[Reason, ...]
+    rows_before: frozenset[str]
+    rows_after: frozenset[str]
+
+    @property
+    def reason(self) -> str:
+        """The reasons as a fragment of a sentence, no more than three of them."""
+        texts = list(dict.fromkeys(map(str, self.reasons)))
+        more = [f"{len(texts) - 3} more"] if len(texts) > 3 else []
+        return "; ".join(texts[:3] + more)
+
+    @property
+    def replaces_row(self) -> bool:
+        """Whether it replaces one row of its history table and does nothing else to it."""
+        before, after = self.rows_before, self.rows_after
+        return len(before - after) == len(after - before) == 1
+
+    def as_data(self) -> dict[str, Any]:
+        """Return the step as what JSON knows."""
+        return {
+            "package": self.package,
+            "revision": self.revision.id,
+            "direction": self.direction,
+            "message": self.revision.message,
+            "path": self.revision.path,
+            "reason": self.reason,
+            "reasons": [
+                {
+                    "why": reason.why,
+                    "text": reason.text,
+                    "kind": reason.kind,
+                    "package": reason.package,
+                    "revision": reason.revision,
+                }
+                for reason in self.reasons
+            ],
+            "rows_before": sorted(self.rows_before),
+            "rows_after": sorted(self.rows_after),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The ordered steps that a command would run; the same for the same scripts and rows."""
+
+    steps: tuple[Step, ...]
+    direction: Direction
+
+    def __len__(self) -> int:
+        """Return the number of steps."""
+        return len(self.steps)
+
+    def __iter__(self) -> Iterator[Step]:
+        """Iterate over the steps in order."""
+        return iter(self.steps)
+
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """The packages that the plan touches, sorted."""
+        return tuple(sorted({step.package for step in self.steps}))
+
+    @property
+    def rows_after(self) -> dict[str, frozenset[str]]:
+        """The rows of each touched package's history table at the end."""
+        return {step.package: step.rows_after for step in self.steps}
+
+    def as_data(self) -> dict[str, Any]:
+        """Return the plan as what JSON knows."""
+        return {"direction": self.direction, "steps": [step.as_data() for step in self.steps]}
+
+
+def is_transactional(module: Any) -> bool:
+    """Tell whether a script lets its step be one transaction: not if ``transactional = False``."""
+    return getattr(module, "transactional", True) is not False

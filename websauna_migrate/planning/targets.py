@@ -1,0 +1,296 @@
+"""Targets of commands, resolved within one package as Alembic resolves them.
+
+A target is ``head``, ``heads``, ``base``, a full identifier, the beginning of one, a branch label,
+any of these behind ``label@``, or a number of steps from one of them or from where the database is
+(``+1``, ``-2``, ``ae10+3``, ``label@-1``).
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left
+from collections.abc import Collection, Iterable, Sequence
+
+from websauna_migrate.planning.lineage import Lineage
+from websauna_migrate.planning.target_errors import (
+    AmbiguousRevision,
+    AmbiguousWalk,
+    NotOnBranch,
+    RelativeTargetError,
+    SeveralHeads,
+    TargetError,
+    TargetNotApplied,
+    UnknownRevision,
+)
+
+__all__ = [
+    "AmbiguousRevision",
+    "AmbiguousWalk",
+    "NotOnBranch",
+    "RelativeTargetError",
+    "SeveralHeads",
+    "TargetError",
+    "TargetNotApplied",
+    "UnknownRevision",
+    "downgrade_set",
+    "find_revision",
+    "is_relative",
+    "resolve",
+    "resolve_one",
+    "stamp_rows",
+    "upgrade_targets",
+]
+
+RELATIVE = re.compile(r"(?:(.+?)@)?(\w+)?([+-]\d+)")
+
+
+def is_relative(target: str) -> bool:
+    """Tell whether a target is a number of steps from something."""
+    return RELATIVE.fullmatch(target) is not None
+
+
+def find_revision(lineage: Lineage, name: str, label: str | None = None) -> str:
+    """Return the identifier that a full one, the beginning of one or a branch label means.
+
+    As in Alembic, the beginning of an identifier or label of four characters or more will do, if
+    there is no other.
+
+    :param label: the branch label, or any name of a revision, that the result must be related to
+    :raises UnknownRevision: if there is none
+    :raises AmbiguousRevision: naming the candidates
+    :raises NotOnBranch: if ``label`` is that of another branch
+    """
+    branch = None if label is None else lineage.lineage_of(find_revision(lineage, label))
+    if name in lineage.revisions:
+        found = name
+    elif name in lineage.labels:
+        found = lineage.labels[name]
+    else:
+        names = lineage.long_names
+        candidates = []
+        place = bisect_left(names, name)
+        while name and place < len(names) and names[place].startswith(name):
+            candidate = lineage.labels.get(names[place], names[place])
+            if branch is None or candidate in branch:
+                candidates.append(names[place])
+            place += 1
+        if not candidates:
+            raise UnknownRevision(lineage, name)
+        if len(candidates) > 1:
+            raise AmbiguousRevision(lineage, name, candidates)
+        found = lineage.labels.get(candidates[0], candidates[0])
+    if branch is not None and found not in branch:
+        assert label is not None
+        raise NotOnBranch(lineage, label, found)
+    return found
+
+
+def resolve(lineage: Lineage, target: str) -> tuple[str, ...]:
+    """Return the revisions that an absolute target means: none for ``base``, sorted.
+
+    :raises TargetError: as :func:`find_revision`, and for ``head`` where there are several
+    """
+    label, symbol = _split(target)
+    if symbol == "base":
+        if label is not None:
+            find_revision(lineage, label)
+        return ()
+    if symbol not in ("head", "heads"):
+        return (find_revision(lineage, symbol, label),)
+    if label is not None:
+        heads = _filter(lineage, lineage.heads, label)
+    else:
+        heads = lineage.heads if symbol == "head" else lineage.effective_heads
+    if symbol == "head" and len(heads) > 1:
+        raise SeveralHeads(lineage, target, heads)
+    return heads
+
+
+def resolve_one(lineage: Lineage, target: str) -> str | None:
+    """Return the one revision that an absolute target means, or ``None`` for ``base``.
+
+    :raises TargetError: as :func:`resolve`, and if the target means several revisions
+    """
+    found = resolve(lineage, target)
+    if len(found) > 1:
+        raise SeveralHeads(lineage, target, found)
+    return found[0] if found else None
+
+
+def _split(target: str) -> tuple[str | None, str]:
+    label, at, symbol = target.partition("@")
+    return (label or None, symbol) if at else (None, target)
+
+
+def _filter(lineage: Lineage, ids: Iterable[str], label: str) -> tuple[str, ...]:
+    """Return those of the revisions that are related to a branch."""
+    branch = lineage.lineage_of(find_revision(lineage, label))
+    return tuple(id_ for id_ in ids if id_ in branch)
+
+
+def _walk(
+    lineage: Lineage, start: str | None, steps: int, target: str, label: str | None = None
+) -> str | None:
+    """Follow ``down_revision`` for a number of steps.
+
+    :param start: where to start; ``None`` is before the first revision
+    :param steps: up if positive
+    :param label: the branch to follow up
+    :returns: where it ends, ``None`` for before the first revision
+    :raises TargetError: if the way forks or ends before
+    """
+    here = start
+    branch = None if label is None else lineage.lineage_of(find_revision(lineage, label))
+    for _ in range(abs(steps)):
+        if steps > 0:
+            ways: Sequence[str] = lineage.bases if here is None else lineage.children(here)
+            if branch is not None:
+                ways = [way for way in ways if way in branch]
+            if not ways:
+                raise RelativeTargetError(lineage, target, "goes beyond the newest revision")
+        elif here is None:
+            raise RelativeTargetError(lineage, target, "goes below the first revision")
+        else:
+            ways = lineage.revisions[here].down_revisions
+            if not ways:
+                here = None
+                continue
+        if len(ways) > 1:
+            raise AmbiguousWalk(lineage, target, sorted(ways))
+        here = ways[0]
+    return here
+
+
+def upgrade_targets(lineage: Lineage, target: str, rows: Collection[str]) -> tuple[str, ...]:
+    """Return the revisions that an upgrade to ``target`` must reach; none for ``base``.
+
+    :param rows: the history table's rows, from which ``+1`` counts
+    :raises TargetError: if the target means nothing there
+    """
+    match = RELATIVE.fullmatch(target)
+    if match is None:
+        return resolve(lineage, target)
+    label, symbol, number = match.groups()
+    steps = int(number)
+    if symbol is not None:
+        if steps > 0:
+            start = resolve_one(lineage, symbol)
+            found = _walk(lineage, start, steps, target, label)
+        else:
+            start = resolve_one(lineage, symbol if label is None else f"{label}@{symbol}")
+            found = _walk(lineage, start, steps, target)
+    elif steps > 0:
+        start = _only_start(lineage, target, label, rows)
+        found = _walk(lineage, start, steps, target, label)
+    else:
+        raise RelativeTargetError(lineage, target, "is no step up")
+    if found is None:
+        raise RelativeTargetError(lineage, target, "is below the first revision")
+    return (found,)
+
+
+def _only_start(
+    lineage: Lineage, target: str, label: str | None, rows: Collection[str]
+) -> str | None:
+    """Return the revision that steps up count from, or ``None`` for before the first one."""
+    starts: Collection[str] = [row for row in rows if row in lineage]
+    if label is not None:
+        starts = _filter(lineage, starts, label)
+        if not starts:
+            # The branch is applied below other rows: take its newest applied revisions.
+            active = _filter(lineage, lineage.applied(rows), label)
+            below = {d for id_ in active for d in lineage.normalized_down_revisions(id_)}
+            starts = set(active) - below
+    if len(starts) > 1:
+        raise AmbiguousWalk(lineage, target, sorted(starts))
+    return next(iter(starts), None)
+
+
+def downgrade_set(lineage: Lineage, target: str, rows: Collection[str]) -> set[str]:
+    """Return the applied revisions that a downgrade to ``target`` takes away.
+
+    Where several rows are there, ``-1`` alone has no meaning that would not depend on their order;
+    Alembic warns of it and takes the first. Here it is an error that asks for ``label@-1``.
+
+    :param rows: the history table's rows
+    :raises TargetError: if the target means nothing there, or is not below the rows
+    """
+    label, found = _downgrade_target(lineage, target, rows)
+    roots = set(lineage.bases if found is None else lineage.children(found))
+    if label is not None and len(roots) > 1:
+        roots &= lineage.ancestors([find_revision(lineage, label)], dependencies=False)
+        if not roots:
+            raise TargetNotApplied(lineage, target, rows)
+    gone = lineage.descendants(roots) & lineage.applied(rows)
+    if found is not None and not gone and found not in rows:
+        raise TargetNotApplied(lineage, target, rows)
+    return gone
+
+
+def _downgrade_target(
+    lineage: Lineage, target: str, rows: Collection[str]
+) -> tuple[str | None, str | None]:
+    """Return the branch to keep to and the revision to stay, each ``None`` where there is none."""
+    match = RELATIVE.fullmatch(target)
+    if match is None:
+        before, _, symbol = target.rpartition("@")
+        if before:
+            find_revision(lineage, before)
+        return before or None, resolve_one(lineage, symbol)
+    label, symbol, number = match.groups()
+    steps = int(number)
+    if symbol is not None:
+        if steps >= 0:
+            start = resolve_one(lineage, symbol)
+            found = _walk(lineage, start, steps, target, label)
+            if found is None:
+                raise RelativeTargetError(lineage, target, "is below the first revision")
+            return label, found
+        start = resolve_one(lineage, symbol if label is None else f"{label}@{symbol}")
+        return label, _walk(lineage, start, steps, target)
+    if steps >= 0:
+        raise RelativeTargetError(lineage, target, "is no step down")
+    starts: Sequence[str] = sorted(row for row in rows if row in lineage)
+    if label is not None:
+        related = _filter(lineage, starts, label)
+        # Other branches may be applied below a row that depends on them.
+        starts = related or _filter(lineage, lineage.current(rows), label)
+    if not starts:
+        raise RelativeTargetError(lineage, target, "has nothing applied to go down from")
+    if len(starts) > 1:
+        raise AmbiguousWalk(lineage, target, starts)
+    return label or starts[0], _walk(lineage, starts[0], steps, target)
+
+
+def stamp_rows(lineage: Lineage, targets: Sequence[str], rows: Collection[str]) -> frozenset[str]:
+    """Return the rows of the history table after a stamp.
+
+    Rows that are related to a target make room for it; the rows of other branches stay.
+
+    :param targets: absolute targets; together they name the rows that shall be
+    :param rows: the rows before
+    :raises TargetError: if a target means nothing there
+    """
+    related: set[str] = set()
+    destinations: set[str] = set()
+    for target in targets:
+        if is_relative(target):
+            raise RelativeTargetError(lineage, target, "is not understood by stamp")
+        found = resolve(lineage, target)
+        destinations.update(found)
+        label, symbol = _split(target)
+        if label is None and symbol == "base":
+            related.update(rows)
+        for name in (*found, *([] if label is None else [find_revision(lineage, label)])):
+            related.update(lineage.lineage_of(name, dependencies=True).intersection(rows))
+    if not destinations:
+        return frozenset(rows) - related
+    after = set(rows)
+    # Of targets that are each other's ancestors the newest stands for all.
+    for destination in lineage.reduce(lineage.ancestors(destinations)) & destinations:
+        if destination in related:
+            continue
+        if not lineage.lineage_of(destination, dependencies=True).isdisjoint(related):
+            after -= related - destinations
+        after.add(destination)
+    return frozenset(after)

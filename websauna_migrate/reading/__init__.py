@@ -1,0 +1,1 @@
+"""What revision scripts say of themselves, mostly without importing them."""

@@ -1,0 +1,68 @@
+"""The effects of revision scripts, remembered by the text that they were read from.
+
+Reading effects means parsing a script and walking its tree, which takes much longer than reading
+the file: a text that was read once is not parsed again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from dataclasses import astuple, fields
+from pathlib import Path
+from typing import Any
+
+from websauna_migrate.cache import Cache
+from websauna_migrate.reading.effects import Effect
+from websauna_migrate.runs.ledger import program_version
+
+__all__ = ["EffectIndex"]
+
+FIELDS = tuple(field.name for field in fields(Effect))
+
+#: Raised when effects are read in another way.
+READER = 1
+
+
+class EffectIndex:
+    """The effects of one package's scripts."""
+
+    def __init__(self, cache: Cache, directory: Path) -> None:
+        """Read the index of a script directory, if there is one that can be trusted."""
+        self._cache = cache
+        python = ".".join(map(str, sys.version_info[:2]))
+        self._key = f"{READER} {program_version()} {python}\n{directory}"
+        found = cache.read("effects", self._key)
+        self._known: dict[str, list[list[Any]]] = found if isinstance(found, dict) else {}
+        self._kept: dict[str, list[list[Any]]] = {}
+        self._changed = False
+
+    def read(self, path: str) -> tuple[Effect, ...]:
+        """Return the effects of a script's upgrade.
+
+        :raises ScriptSyntaxError: if the script is no valid Python
+        """
+        source = Path(path).read_bytes()
+        digest = hashlib.blake2b(source, digest_size=16).hexdigest()
+        known = self._known.get(digest)
+        if known is None:
+            from websauna_migrate.reading.script_reader import read_effects
+
+            effects = read_effects(source.decode("utf-8"), path)
+            known = [list(astuple(effect)) for effect in effects]
+            self._changed = True
+            self._kept[digest] = known
+            return effects
+        self._kept[digest] = known
+        found = []
+        for values in known:
+            effect: Any = dict(zip(FIELDS, values, strict=True))
+            effect["target_columns"] = tuple(effect["target_columns"])
+            found.append(Effect(**effect))
+        return tuple(found)
+
+    def save(self) -> None:
+        """Keep what was read, unless it was known before."""
+        if self._changed or len(self._kept) < len(self._known):
+            self._cache.write("effects", self._key, self._kept)
+            self._known, self._changed = self._kept, False

@@ -1,0 +1,255 @@
+"""A package's revision scripts as revisions: from the index, from their text, or imported."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from websauna_migrate.cache import Cache
+from websauna_migrate.errors import MigrationError
+from websauna_migrate.packages import MigrationPackage
+from websauna_migrate.planning.lineage import Lineage
+from websauna_migrate.planning.revisions import Revision
+from websauna_migrate.reading.script_files import list_script_files
+from websauna_migrate.reading.script_index import ScriptIndex
+
+if TYPE_CHECKING:
+    from alembic.script.base import Script
+
+    from websauna_migrate.alembic_internals import LoadedScriptDirectory
+
+__all__ = ["ScriptBroken", "ScriptChanged", "ScriptReader", "to_revision"]
+
+
+class ScriptBroken(MigrationError, ValueError):
+    """A revision script cannot be read.
+
+    :ivar path: the script's file
+    """
+
+    def __init__(self, package: str, path: str, problem: str) -> None:
+        self.package = package
+        self.path = path
+        super().__init__(
+            f'Revision script "{path}" of package "{package}" cannot be read: {problem}\n'
+            "Correct the script, or remove it. Nothing was changed."
+        )
+
+
+class ScriptChanged(MigrationError, RuntimeError):
+    """A script says something else when it is imported than it said when it was read."""
+
+    def __init__(self, package: str, path: str) -> None:
+        self.package = package
+        self.path = path
+        super().__init__(
+            f'Revision script "{path}" of package "{package}" was changed while the command ran, '
+            "or computes what it says of itself in a way that its text does not show. Run the "
+            "command again; if that does not help, run it with --no-index."
+        )
+
+
+class ScriptReader:
+    """Reads the scripts of one package, once.
+
+    :ivar package: the package
+    :ivar recursive: whether folders below its version locations are looked into
+    """
+
+    def __init__(
+        self,
+        package: MigrationPackage,
+        scripts: Callable[[], LoadedScriptDirectory],
+        *,
+        cache: Cache | None,
+        recursive: bool = False,
+    ) -> None:
+        """Prepare for reading.
+
+        :param scripts: gives Alembic's script directory; called when a script has to be imported
+        :param cache: where the index is kept; ``None`` to import every script
+        """
+        self.package = package
+        self.recursive = recursive
+        self._scripts = scripts
+        self._cache = cache
+        self._imported: dict[str, ModuleType] = {}
+
+    @cached_property
+    def revisions(self) -> list[Revision]:
+        """The revisions, in the order of the files.
+
+        :raises ScriptBroken: naming the file
+        """
+        if self._cache is None:
+            found = [self._import(str(path)) for path in self._scripts().list_files()]
+            return [revision for revision in found if revision is not None]
+        index = ScriptIndex(self._cache, self.package.script_directory)
+        files = list_script_files(self.package.version_locations, recursive=self.recursive)
+        known = index.revisions(self.package.name, files)
+        asked = (
+            self._import(path) if revision is None else revision
+            for path, revision in zip(files.paths, known, strict=True)
+        )
+        return [revision for revision in asked if revision is not None]
+
+    @cached_property
+    def lineage(self) -> Lineage:
+        """The revisions, connected.
+
+        :raises MigrationError: naming the script that is at fault
+        """
+        return Lineage(self.package.name, self.revisions)
+
+    def imported(self, revision: Revision) -> ModuleType:
+        """Return the module of a revision's script.
+
+        :raises ScriptBroken: if it cannot be imported
+        :raises ScriptChanged: if it is not what it was when it was read
+        """
+        module = self._imported.get(revision.path)
+        if module is None:
+            if self._import_again(revision.path) != revision:
+                raise ScriptChanged(self.package.name, revision.path)
+            module = self._imported[revision.path]
+        return module
+
+    def _import_again(self, path: str) -> Revision | None:
+        """Import a script that is known from its text, in half the time that Alembic takes."""
+        with reporting(self.package.name, path):
+            module = load_module(path)
+        if module is None or not is_usual(module):
+            return self._import(path)
+        self._imported[path] = module
+        doc = (module.__doc__ or "").strip()
+        return revision_in(self.package.name, path, module, module.revision, doc)
+
+    def _import(self, path: str) -> Revision | None:
+        name = self.package.name
+        with reporting(name, path):
+            script = self._scripts().import_script(Path(path))
+        if script is None:
+            return None
+        self._imported[path] = script.module
+        return to_revision(name, script)
+
+
+def load_module(path: str) -> ModuleType | None:
+    """Import a script as Alembic does; ``None`` if the file is gone."""
+    if not os.path.isfile(path):  # noqa: PTH113
+        return None
+    name = re.sub(r"\W", "_", os.path.basename(path))  # noqa: PTH119
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        return None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def is_usual(module: ModuleType) -> bool:
+    """Tell whether a module says what Alembic asks of it, in the way of these days."""
+    names = vars(module)
+    return (
+        "revision" in names and "down_revision" in names and "_alembic_source_encoding" not in names
+    )
+
+
+@contextmanager
+def reporting(package: str, path: str) -> Iterator[None]:
+    """Name a script that cannot be imported.
+
+    :raises ScriptBroken: whatever the script raises
+    """
+    try:
+        yield
+    except (KeyboardInterrupt, GeneratorExit):
+        raise
+    except BaseException as exc:
+        report(package, path, exc)
+
+
+def report(package: str, path: str, exc: BaseException) -> NoReturn:
+    """Name the script that cannot be imported."""
+    from alembic.util.exc import CommandError
+
+    if isinstance(exc, SyntaxError):
+        where = f"line {exc.lineno}: {exc.msg}" if exc.lineno else exc.msg
+        raise ScriptBroken(package, path, f"it has a syntax error in {where}.") from exc
+    if isinstance(exc, CommandError):
+        raise ScriptBroken(package, path, str(exc)) from exc
+    if isinstance(exc, AttributeError) and "down_revision" in str(exc):
+        raise ScriptBroken(package, path, 'it has no "down_revision".') from exc
+    lines = [
+        frame.lineno for frame in traceback.extract_tb(exc.__traceback__) if frame.filename == path
+    ]
+    where = f" in line {lines[-1]}" if lines else ""
+    raise ScriptBroken(package, path, f"it raises {type(exc).__name__}{where}: {exc}") from exc
+
+
+def to_revision(package: str, script: Script) -> Revision:
+    """Return a loaded script as plain data.
+
+    :raises ScriptBroken: when one of its identifiers is not a text or a sequence of texts
+    """
+    return revision_in(package, script.path, script.module, script.revision, script.longdoc)
+
+
+def revision_in(package: str, path: str, module: ModuleType, id_: Any, doc: str) -> Revision:
+    """Return what a script's module says.
+
+    :raises ScriptBroken: when one of its identifiers is not a text or a sequence of texts
+    """
+
+    def texts(attribute: str) -> tuple[str, ...]:
+        value: Any = getattr(module, attribute, None)
+        if value is None or value == ():
+            return ()
+        if isinstance(value, str):
+            return (value,)
+        if isinstance(value, (tuple, list, set, frozenset)) and all(
+            isinstance(part, str) for part in value
+        ):
+            return tuple(sorted(value)) if isinstance(value, (set, frozenset)) else tuple(value)
+        raise ScriptBroken(
+            package, path, f"its {attribute} is {value!r}, neither a text nor a sequence of texts."
+        )
+
+    def moved(attribute: str) -> tuple[tuple[str, str], ...]:
+        value: Any = getattr(module, attribute, None)
+        if not value:
+            return ()
+        if isinstance(value, dict) and all(
+            isinstance(part, str) and part for pair in value.items() for part in pair
+        ):
+            return tuple(sorted(value.items()))
+        raise ScriptBroken(
+            package, path, f"its {attribute} is {value!r}, not a dictionary of names and packages."
+        )
+
+    if not isinstance(id_, str) or not id_:
+        raise ScriptBroken(package, path, f"its revision is {id_!r}, not a text.")
+    return Revision(
+        package=package,
+        id=id_,
+        down_revisions=texts("down_revision"),
+        depends_on=texts("depends_on"),
+        branch_labels=texts("branch_labels"),
+        requires=texts("requires"),
+        run_before=texts("run_before"),
+        replaces=texts("replaces"),
+        gives_tables=moved("gives_tables"),
+        takes_tables=moved("takes_tables"),
+        gives_types=moved("gives_types"),
+        takes_types=moved("takes_types"),
+        doc=doc,
+        path=path,
+    )

@@ -1,0 +1,1 @@
+"""Runs: the only part that changes the database."""

@@ -1,0 +1,249 @@
+"""What becomes of a step that did not go well: another try, or an error that says what is true."""
+
+from __future__ import annotations
+
+import traceback
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from websauna_migrate.database import connect, hide_password, one_line
+from websauna_migrate.errors import MigrationError
+from websauna_migrate.locks.locks import LockLost
+from websauna_migrate.planning.steps import Step
+from websauna_migrate.runs.failures import BlockedByCaller, ConnectionLost, RunStopped, StepFailed
+from websauna_migrate.runs.ledger import FAILED, STOPPED, MarkerLost
+from websauna_migrate.runs.lock_failures import is_lock_failure
+from websauna_migrate.runs.run_context import RunContext, clean, is_gone
+from websauna_migrate.runs.statements import EndsTransaction, RollsBack, Supervisor
+from websauna_migrate.runs.stopping import CutOff, StopNow
+from websauna_migrate.runs.timeouts import Timeouts
+from websauna_migrate.runs.waiting import LockWaits, Waiting, lock_problem
+
+if TYPE_CHECKING:
+    from websauna_migrate.runs.attempts import Attempt
+
+__all__ = ["Aftermath"]
+
+#: For what is nice to have written, but no reason to wait.
+BRIEF = Timeouts(lock_timeout_ms=1000)
+
+
+class Aftermath:
+    """Finds out, after the rollback, what a failed attempt left behind."""
+
+    def __init__(self, run: RunContext, supervisor: Supervisor, waits: LockWaits) -> None:
+        self.run = run
+        self.connection = run.connection
+        self.server = run.server
+        self.supervisor = supervisor
+        self.waits = waits
+
+    def after_failure(self, exc: BaseException, attempt: Attempt, total: int) -> None:
+        """Wait for another try, or raise what is to be told."""
+        run = self.run
+        number, step, values = attempt.number, attempt.step, attempt.values
+        waiting, timeouts = attempt.waiting, attempt.timeouts
+        lost = self._is_lost()
+        visible = self._marker_is_visible(values["id"], lost=lost)
+        half_done = visible and not self.supervisor.untouched
+        exists = visible or values["id"] == run.planned
+        stopped = isinstance(exc, (StopNow, CutOff)) or run.stopping.at_once
+        if not isinstance(exc, Exception) or stopped:
+            if not half_done:
+                self.record(values, STOPPED, exists=exists, lost=lost)
+            if not stopped:
+                # KeyboardInterrupt, SystemExit: whoever raised it means the whole program.
+                raise exc
+            raise RunStopped(
+                step,
+                done=number - 1,
+                total=total,
+                running=True,
+                half_done=half_done,
+                exit_code=run.stopping.exit_code,
+            ) from exc
+        if isinstance(exc, LockLost) and not half_done:
+            raise ConnectionLost(str(exc), number - 1) from exc
+        problem = ""
+        if is_lock_failure(exc, self.server.kind) and not lost:
+            waiting.attempts += 1
+            problem = lock_problem(waiting)
+            if not half_done:
+                try:
+                    if self.waits.wait(step, waiting, timeouts):
+                        return
+                except BlockedByCaller as blocked:
+                    self.record(values, FAILED, exists=exists)
+                    raise blocked from exc
+                if run.stopping:
+                    self.record(values, STOPPED, exists=exists)
+                    raise RunStopped(
+                        step,
+                        done=number - 1,
+                        total=total,
+                        running=True,
+                        exit_code=run.stopping.exit_code,
+                    ) from exc
+                problem = lock_problem(waiting)
+        if not half_done and not lost:
+            self.record(values, FAILED, exists=exists)
+        if isinstance(exc, MigrationError) and not half_done:
+            raise exc
+        raise StepFailed(
+            step,
+            place_of(exc, step.revision.path),
+            problem or self.describe(exc),
+            half_done=half_done,
+            unknown=lost and not half_done,
+            done=number - 1,
+        ) from exc
+
+    def after_atomic_failure(
+        self,
+        exc: BaseException,
+        step: Step,
+        values: dict[str, Any],
+        waiting: Waiting,
+        timeouts: Timeouts,
+        *,
+        done: int,
+        total: int,
+        dry_run: bool,
+    ) -> None:
+        """Wait for another try of a run that is one transaction, or raise what is to be told.
+
+        :param step: the one that failed
+        :param done: how many went well before, and are rolled back with it
+        """
+        run = self.run
+        lost = self._is_lost()
+        visible = not dry_run and self._marker_is_visible(values["id"], lost=lost)
+        exists = run.planned is not None
+        if exists:
+            # The row of the first step is the only one that is there, so it tells of this one.
+            values = {**values, "id": run.planned}
+        stopped = isinstance(exc, (StopNow, CutOff)) or run.stopping.at_once
+        problem = ""
+        outcome = FAILED
+        error: MigrationError | None = None
+        if stopped or not isinstance(exc, Exception):
+            outcome = STOPPED
+            if stopped:
+                error = RunStopped(
+                    step, done=0, total=total, running=True, exit_code=run.stopping.exit_code
+                )
+        elif isinstance(exc, LockLost):
+            raise ConnectionLost(str(exc), 0) from exc
+        elif is_lock_failure(exc, self.server.kind) and not lost:
+            waiting.attempts += 1
+            try:
+                if self.waits.wait(step, waiting, timeouts):
+                    return
+            except BlockedByCaller as blocked:
+                error = blocked
+            problem = lock_problem(waiting)
+        if not dry_run and not lost and not visible:
+            self.record(values, outcome, exists=exists)
+        if error is not None:
+            raise error from exc
+        if isinstance(exc, MigrationError) or not isinstance(exc, Exception):
+            raise exc
+        raise StepFailed(
+            step,
+            place_of(exc, step.revision.path),
+            problem or self.describe(exc),
+            half_done=visible,
+            unknown=lost,
+            done=done,
+            atomic=True,
+        ) from exc
+
+    def _is_lost(self) -> bool:
+        """Tell whether the connection, and with it the lock, is not what it was."""
+        if is_gone(self.connection):
+            return True
+        try:
+            self.run.lock.check()
+        except LockLost:
+            return True
+        for _ in range(2):
+            try:
+                # A broken connection may not have been noticed yet.
+                self.connection.exec_driver_sql("SELECT 1")
+                self.connection.rollback()
+            except SQLAlchemyError:
+                # Or a request to cancel the last statement came late, and hit this one.
+                clean(self.connection)
+            else:
+                return False
+            if is_gone(self.connection):
+                break
+        return True
+
+    def _marker_is_visible(self, entry: str, *, lost: bool) -> bool:
+        """Tell, after the rollback, if the step's marker was published all the same."""
+        try:
+            if lost:
+                with connect(self.run.make_engine()) as connection:
+                    marks = self.run.ledger.interrupted(connection)
+            else:
+                marks = self.run.ledger.interrupted(self.connection)
+                self.connection.rollback()
+        except (SQLAlchemyError, MigrationError):
+            # The next run looks again, under the lock.
+            clean(self.connection)
+            return False
+        return any(mark.id == entry for mark in marks)
+
+    def record(
+        self, values: dict[str, Any], outcome: str, *, exists: bool, lost: bool = False
+    ) -> None:
+        """Write that a step left nothing behind; if that fails, it must not hide why.
+
+        :param exists: whether the step has its row in the ledger already
+        :param lost: whether the run's own connection is of no use any more
+        """
+        with suppress(SQLAlchemyError, MigrationError):
+            if lost:
+                with connect(self.run.make_engine()) as connection:
+                    self._record(connection, values, outcome, exists)
+                return
+            try:
+                self._record(self.connection, values, outcome, exists)
+            finally:
+                clean(self.connection)
+
+    def _record(
+        self, connection: Connection, values: dict[str, Any], outcome: str, exists: bool
+    ) -> None:
+        if self.server.kind == "postgresql":
+            # A script may have left its row behind in a transaction that it only prepared.
+            connection.exec_driver_sql(self.supervisor.settings_of(BRIEF, 0.0))
+        self.run.ledger.record(connection, values, outcome, planned=exists)
+        connection.commit()
+
+    def describe(self, exc: BaseException) -> str:
+        """Return what went wrong in one sentence, without a password or bound values."""
+        url = self.connection.engine.url
+        if isinstance(exc, DBAPIError):
+            return hide_password(one_line(str(exc.orig)), url)
+        if isinstance(exc, (MarkerLost, RollsBack)):
+            return (
+                "the script rolls its transaction back by itself. To take back a part, use a "
+                "savepoint or websauna_migrate.data.session()."
+            )
+        if isinstance(exc, EndsTransaction):
+            return f'"{exc}" would end the transaction that the whole run is.'
+        words = f"{type(exc).__name__}: {exc}" if str(exc) else type(exc).__name__
+        return hide_password(one_line(words), url)
+
+
+def place_of(exc: BaseException, path: str) -> str:
+    """Return the script's file and the line in it that was running when ``exc`` arose."""
+    lines = [
+        frame.lineno for frame in traceback.extract_tb(exc.__traceback__) if frame.filename == path
+    ]
+    return f"{path}, line {lines[-1]}" if lines else path

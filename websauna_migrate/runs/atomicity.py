@@ -1,0 +1,95 @@
+"""Which steps cannot be part of one transaction for a whole run, as told by their scripts."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+from websauna_migrate.environment import PackageEnvironment
+from websauna_migrate.planning.steps import Step, is_transactional
+from websauna_migrate.runs.failures import NotAtomic
+from websauna_migrate.servers import Server
+
+__all__ = ["require_atomic"]
+
+#: What PostgreSQL and SQLite refuse inside of a transaction, or what ends one.
+NEEDS_AUTOCOMMIT = re.compile(
+    r"^\s*(?:COMMIT|ROLLBACK(?!\s+TO)|VACUUM|(?:CREATE|DROP|ALTER)\s+(?:DATABASE|TABLESPACE)|"
+    r"ALTER\s+SYSTEM|REINDEX\s+DATABASE)\b|\bCONCURRENTLY\b",
+    re.IGNORECASE,
+)
+
+
+def require_atomic(
+    server: Server,
+    steps: Iterable[Step],
+    environments: Mapping[str, PackageEnvironment],
+    what: str,
+) -> None:
+    """Refuse a run as one transaction where that is impossible; nothing was changed then.
+
+    :param what: the run in words, such as ``--atomic``
+    :raises NotAtomic: naming every step that is in the way, or the database
+    """
+    if not server.transactional:
+        raise NotAtomic(
+            f"{what} is impossible on this database: it commits at each change of the schema. "
+            "Nothing was changed.",
+            {},
+            "Run without it: each step is marked, and a half done one is found by the next run.",
+        )
+    reasons = {}
+    for step in steps:
+        script = environments[step.package].scripts.get_revision(step.revision.id)
+        if not is_transactional(script.module):
+            reasons[f"{step.package}@{step.revision.id}"] = "its script says transactional = False"
+            continue
+        for reason in obstacles(Path(step.revision.path), step.direction):
+            reasons[f"{step.package}@{step.revision.id}"] = reason
+            break
+    if reasons:
+        raise NotAtomic(
+            f"{what} is impossible: the whole run cannot be one transaction. Nothing was changed.",
+            reasons,
+            "Upgrade to the revision before each of these first, then without it.",
+        )
+
+
+def obstacles(path: Path, direction: str) -> Iterator[str]:
+    """Yield what in a script's source does not go with an open transaction.
+
+    :param direction: the function that is going to run; the other one's body does not matter
+    """
+    other = "downgrade" if direction == "upgrade" else "upgrade"
+    try:
+        tree = ast.parse(path.read_bytes())
+    except (OSError, SyntaxError, ValueError):
+        return
+    for top in tree.body:
+        if isinstance(top, ast.FunctionDef) and top.name == other:
+            continue
+        docstring = docstring_of(top)
+        for node in ast.walk(top):
+            if isinstance(node, ast.Attribute) and node.attr == "autocommit_block":
+                yield f"line {node.lineno} uses autocommit_block()"
+            elif isinstance(node, ast.keyword) and node.arg == "postgresql_concurrently":
+                yield f"line {node.value.lineno} works CONCURRENTLY"
+            elif (
+                isinstance(node, ast.Constant)
+                and isinstance(node.value, str)
+                and node is not docstring
+                and (match := NEEDS_AUTOCOMMIT.search(node.value))
+            ):
+                words = " ".join(match.group().upper().split())
+                yield f"line {node.lineno} has {words}"
+
+
+def docstring_of(node: ast.stmt) -> ast.expr | None:
+    """Return the node of a docstring, or of any text that is a statement by itself."""
+    if isinstance(node, ast.Expr):
+        return node.value
+    if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and node.body:
+        return docstring_of(node.body[0])
+    return None

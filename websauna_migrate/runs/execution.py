@@ -1,0 +1,288 @@
+"""Running one step of a plan: its marker, its script, its rows, and another try if need be."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from websauna_migrate.histories import read_rows
+from websauna_migrate.locks.locks import LockLost
+from websauna_migrate.planning.steps import Step, is_transactional
+from websauna_migrate.runs.aftermath import Aftermath
+from websauna_migrate.runs.attempts import Attempt, Stretch
+from websauna_migrate.runs.failures import (
+    ConnectionLost,
+    HistoryMoved,
+)
+from websauna_migrate.runs.ledger import DONE
+from websauna_migrate.runs.pipeline import Pipeline
+from websauna_migrate.runs.run_context import RunContext, clean
+from websauna_migrate.runs.statements import (
+    EndsTransaction,
+    Supervisor,
+)
+from websauna_migrate.runs.step_data import data_of_step
+from websauna_migrate.runs.stopping import CutOff
+from websauna_migrate.runs.timeouts import Timeouts, timeouts_of_script
+from websauna_migrate.runs.waiting import LockWaits, Waiting
+
+if TYPE_CHECKING:
+    from alembic.runtime.migration import MigrationContext
+
+__all__ = ["StepRunner"]
+
+
+class StepRunner:
+    """Runs steps, one at a time, in a run's context.
+
+    :ivar current: the newest attempt
+    """
+
+    current: Attempt
+
+    def __init__(self, run: RunContext) -> None:
+        self.run_context = run
+        self.connection = run.connection
+        self.server = run.server
+        self.waits = LockWaits(run)
+        self.supervisor = Supervisor(
+            run.connection, run.server, run.lock, run.stopping, self.waits.wait_in_step, run.tell
+        )
+        self.supervisor.atomic = run.atomic
+        self.supervisor.watch(run.connection.engine)
+        self.aftermath = Aftermath(run, self.supervisor, self.waits)
+        self.pipeline = Pipeline(run, self.supervisor, at=self._at, cancel=self._cancel)
+
+    def close(self) -> None:
+        """Let go of what was opened besides the run's connection."""
+        self.pipeline.close()
+        self.waits.close()
+
+    def timeouts_of(self, step: Step) -> Timeouts:
+        """Return a step's limits: the run's, else the script's, the package's, everybody's."""
+        run = self.run_context
+        script = run.environments[step.package].scripts.get_revision(step.revision.id)
+        own = timeouts_of_script(script.module, step.revision.path)
+        return run.settings.timeouts_of(step.package).changed(own).changed(run.limits)
+
+    def run(
+        self,
+        number: int,
+        total: int,
+        steps: Iterable[Step],
+        before: Callable[[int, Step], None],
+        after: Callable[[Attempt], None],
+    ) -> None:
+        """Run steps of one package, each in a transaction of its own.
+
+        A step is run again and again while a lock is taken. The package's environment is set up
+        once for all that go well.
+
+        :param number: the first step's place in the run, from 1
+        :param before: called at the boundary before a step with its place; what it raises is not
+            the step's failure
+        :param after: called at the boundary after each step, in the same way
+        :raises HistoryMoved: when the plan does not fit any more
+        :raises MigrationError: when a step failed, was stopped, or could not get a lock
+        """
+        stretch = Stretch(steps, number, total, attempt=self.prepare, before=before, after=after)
+        again: Attempt | None = None
+        while (attempt := stretch.begin(again)) is not None:
+            self.current = attempt
+            try:
+                self.attempt(attempt, stretch)
+                again = None
+            except HistoryMoved:
+                clean(self.connection)
+                raise
+            except BaseException as exc:
+                clean(self.connection)
+                if exc is stretch.error or self.current.is_done:
+                    raise
+                # It comes back only if the step is to be tried again.
+                self.aftermath.after_failure(exc, self.current, total)
+                again = self.current
+
+    def prepare(self, number: int, step: Step, again: Attempt | None = None) -> Attempt:
+        """Get ready for a step.
+
+        :param again: the attempt at the same step that had to give way to others
+        :raises ConnectionLost: if the run has lost its lock
+        """
+        self.require_lock(number - 1)
+        values = self.values(number, step)
+        if again is not None:
+            return replace(again, values=values)
+        timeouts = self.timeouts_of(step)
+        return Attempt(number, step, values, timeouts, Waiting(timeouts.lock_budget))
+
+    def values(self, number: int, step: Step) -> dict[str, Any]:
+        """Return the ledger's row of a step that is about to run."""
+        run = self.run_context
+        return run.ledger.values(
+            run=run.run_id,
+            number=number,
+            step=step,
+            history_table=run.environments[step.package].package.history_table,
+            session=run.lock.session,
+            entry=run.planned if number == 1 else None,
+            digest=run.checksums.get(step.revision.path),
+        )
+
+    def require_lock(self, done: int) -> None:
+        """Make sure that this run may go on.
+
+        :raises ConnectionLost: if it has lost its lock
+        """
+        try:
+            self.run_context.lock.check()
+        except LockLost as exc:
+            raise ConnectionLost(str(exc), done) from exc
+
+    def attempt(self, first: Attempt, stretch: Stretch | None = None) -> None:
+        """Run a step once. In an atomic run the caller's transaction is open, and stays so.
+
+        :param stretch: the step's and those that follow, which are run if it goes well
+        """
+        run = self.run_context
+        environment = run.environments[first.step.package]
+
+        def steps(rows: Any, context: MigrationContext) -> Iterator[Any]:
+            if frozenset(rows) != first.step.rows_before:
+                raise HistoryMoved
+            if run.atomic:
+                context.autocommit_block = refuse_autocommit  # type: ignore[method-assign]
+            attempt: Attempt | None = first
+            while attempt is not None:
+                yield self._planned(attempt, context)
+                self._end(attempt)
+                environment.types.renew(context.impl.memo, self.connection)
+                if stretch is None:
+                    return
+                stretch.done(attempt)
+                again = None
+                # Whatever else wants to be called for a step gets it in the step's transaction.
+                if context.on_version_apply_callbacks == (on_version_apply,):
+                    again = self.pipeline.run(stretch, context)
+                attempt = stretch.begin(again)
+                if attempt is not None:
+                    self._begin(attempt)
+                    if not run.lock.spans_steps:
+                        self._read_again(attempt.step)
+
+        def on_version_apply(*, ctx: MigrationContext, **_: Any) -> None:
+            assert ctx.connection is not None
+            if not self.supervisor.ended:
+                run.ledger.end(ctx.connection, self.current.entry, DONE)
+            # The last moment at which a run that lost its lock can keep from committing.
+            run.lock.check()
+
+        if not run.atomic and self.connection.in_transaction():
+            self.connection.rollback()
+        self._begin(first)
+        try:
+            environment.run(
+                steps,
+                connection=self.connection,
+                rows=tuple(sorted(first.step.rows_before)) if run.lock.spans_steps else None,
+                configure={"on_version_apply": on_version_apply},
+                tag=run.tag,
+            )
+        finally:
+            self.waits.stop_watching(self.current.waiting)
+        if not run.atomic and self.connection.in_transaction():
+            self.connection.commit()
+
+    def _at(self, attempt: Attempt) -> None:
+        """Say which attempt the run is at."""
+        self.current = attempt
+        self.waits.current = (attempt.step, attempt.waiting, attempt.timeouts)
+
+    def _begin(self, attempt: Attempt) -> None:
+        """Say that a step's statements come now."""
+        self._at(attempt)
+        self.supervisor.begin_step(attempt.timeouts, attempt.waiting.seconds)
+
+    def _read_again(self, step: Step) -> None:
+        """Make sure, in the step's transaction, that nobody else ran between the steps.
+
+        :raises HistoryMoved: if somebody did
+        """
+        if not self.connection.in_transaction():
+            self.connection.begin()
+        environment = self.run_context.environments[step.package]
+        table = environment.package.history_table
+        rows = read_rows(self.connection, [table], environment.schema)
+        if frozenset(rows[table]) != step.rows_before:
+            raise HistoryMoved
+
+    def _end(self, attempt: Attempt) -> None:
+        """Commit what Alembic has not, where it knows no transactions."""
+        self.waits.stop_watching(attempt.waiting)
+        if not self.run_context.atomic and self.connection.in_transaction():
+            self.connection.commit()
+
+    def _planned(self, attempt: Attempt, context: MigrationContext) -> Any:
+        """Return a step as Alembic runs it, with the marker in front of its script's function."""
+        from websauna_migrate.alembic_internals import planned_step
+
+        scripts = self.run_context.environments[attempt.step.package].scripts
+        found = planned_step(scripts, attempt.step)
+        found.migration_fn = self._marked(attempt, found.migration_fn, context)
+        return found
+
+    def _marked(
+        self, attempt: Attempt, function: Callable[..., None], context: MigrationContext
+    ) -> Callable[..., None]:
+        """Return a script's function with the marker in front of it."""
+        run = self.run_context
+        step, values, waiting = attempt.step, attempt.values, attempt.waiting
+        script = run.environments[step.package].scripts.get_revision(step.revision.id)
+        transactional = is_transactional(script.module)
+
+        @functools.wraps(function)
+        def marked(**arguments: Any) -> None:
+            connection = context.connection
+            assert connection is not None
+            planned = values["id"] == run.planned
+            settings = ""
+            if self.server.kind == "postgresql":
+                settings = self.supervisor.local_settings(waiting.seconds)
+            run.lock.join(connection)
+            run.ledger.start(connection, values, planned=planned, settings=settings)
+            if waiting.attempts:
+                self.waits.watch(connection)
+            with self.supervisor.looking(), run.stopping.running(self._cancel):
+                if transactional:
+                    with data_of_step(connection):
+                        function(**arguments)
+                else:
+                    # It commits the marker first.
+                    with context.autocommit_block(), data_of_step(connection):
+                        function(**arguments)
+            if run.stopping.at_once:
+                raise CutOff
+            if step.replaces_row and connection.dialect.driver == "psycopg2":
+                self.supervisor.end_with = functools.partial(
+                    run.ledger.end_with, entry=attempt.entry
+                )
+
+        return marked
+
+    def _cancel(self) -> None:
+        """Cancel what the server does for this run; called from another thread."""
+        driver: Any = self.connection.connection.dbapi_connection
+        if self.server.kind == "sqlite":
+            driver.interrupt()
+        elif self.server.kind == "mysql":
+            with self.run_context.make_engine().connect() as connection:
+                connection.exec_driver_sql(f"KILL QUERY {int(self.server.process or 0)}")
+        elif hasattr(driver, "cancel"):
+            driver.cancel()
+
+
+def refuse_autocommit() -> Any:
+    """Stand in for ``autocommit_block`` in a run that is one transaction."""
+    raise EndsTransaction("autocommit_block()")

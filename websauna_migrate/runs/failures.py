@@ -1,0 +1,197 @@
+"""How a run can end without having done everything."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from websauna_migrate.errors import MigrationError
+
+if TYPE_CHECKING:
+    from websauna_migrate.planning.plan import Step
+    from websauna_migrate.runs.ledger import LedgerEntry
+
+__all__ = [
+    "INTERRUPTED",
+    "BlockedByCaller",
+    "ConnectionLost",
+    "HistoryMoved",
+    "HistoryUnsteady",
+    "InterruptedSteps",
+    "NotAtomic",
+    "RunStopped",
+    "StepFailed",
+]
+
+#: The exit code that says: a step is half done, and somebody has to look.
+INTERRUPTED = 3
+
+ROLLED_BACK = "Nothing of it was applied."
+HALF_DONE = (
+    "It was not one transaction, so parts of it may have been applied; see what is there, then "
+    "tell with: ws-alembic repair"
+)
+UNKNOWN = (
+    "The connection was lost, so this run cannot tell whether the step was applied. Run the "
+    "command again: it looks first."
+)
+
+
+def revision_of(step: Step) -> str:
+    """Return the words for a step: its direction, revision and package."""
+    return f'{step.direction} of revision "{step.revision.id}" of package "{step.package}"'
+
+
+def earlier_steps(done: int, *, atomic: bool = False) -> str:
+    """Return a sentence about the steps before, with a space in front; empty if there are none."""
+    if not done:
+        return ""
+    if atomic:
+        return " The earlier steps of this run were rolled back with it."
+    return f" {done} earlier {'step' if done == 1 else 'steps'} of this run " + (
+        "stays applied." if done == 1 else "stay applied."
+    )
+
+
+class StepFailed(MigrationError, RuntimeError):
+    """A script failed.
+
+    :ivar half_done: whether parts of it may have been committed; then the exit code is 3
+    :ivar unknown: whether the connection was lost, so that nobody here can tell
+    """
+
+    def __init__(
+        self,
+        step: Step,
+        place: str,
+        problem: str,
+        *,
+        half_done: bool,
+        done: int,
+        unknown: bool = False,
+        atomic: bool = False,
+    ) -> None:
+        self.package = step.package
+        self.revision = step.revision.id
+        self.half_done = half_done
+        self.unknown = unknown
+        state = HALF_DONE if half_done else UNKNOWN if unknown else ROLLED_BACK
+        if half_done:
+            self.exit_code = INTERRUPTED
+        super().__init__(
+            f"The {revision_of(step)} failed ({place}): {problem}\n"
+            f"{state}{earlier_steps(done, atomic=atomic)}"
+        )
+
+
+class InterruptedSteps(MigrationError, RuntimeError):
+    """An earlier run ended in the middle of a step that was not one transaction.
+
+    :ivar entries: the ledger's rows of these steps
+    :ivar known: what more can be said of each, a sentence by the row's id
+    """
+
+    exit_code = INTERRUPTED
+
+    def __init__(
+        self, entries: Sequence[LedgerEntry], known: Mapping[str, str] | None = None
+    ) -> None:
+        self.entries = tuple(entries)
+        self.known = dict(known or {})
+        lines = []
+        for entry in self.entries:
+            lines.append(f"  {entry}")
+            if self.known.get(entry.id):
+                lines.append(f"    {self.known[entry.id]}")
+        super().__init__(
+            "An earlier run ended in the middle of a step, parts of which may have been applied:\n"
+            + "\n".join(lines)
+            + "\nNothing was changed now. See what is there, then tell with: ws-alembic repair"
+        )
+
+
+class BlockedByCaller(MigrationError, RuntimeError):
+    """The calling thread's own open transaction is in the way of its ``upgrade()``."""
+
+    def __init__(self, step: Step, holders: str) -> None:
+        self.package = step.package
+        self.revision = step.revision.id
+        self.holders = holders
+        super().__init__(
+            f"The {revision_of(step)} waits for a lock that the calling thread's own connection "
+            f"holds ({holders}). Commit or roll back the open transaction (request.tm) before the "
+            "call, or run ws-alembic. Nothing of the step was applied."
+        )
+
+
+class RunStopped(MigrationError, RuntimeError):
+    """A run ended early because it was asked to.
+
+    :ivar done: how many steps were applied before
+    :ivar half_done: whether parts of the running step may have been committed; the exit code is 3
+    """
+
+    exit_code = 130
+
+    def __init__(
+        self,
+        step: Step,
+        *,
+        done: int,
+        total: int,
+        running: bool,
+        half_done: bool = False,
+        exit_code: int = 130,
+    ) -> None:
+        self.package = step.package
+        self.revision = step.revision.id
+        self.done = done
+        self.half_done = half_done
+        self.exit_code = INTERRUPTED if half_done else exit_code
+        if half_done:
+            state = f"The {revision_of(step)} was cut off. {HALF_DONE}"
+        elif running:
+            state = f"The {revision_of(step)} was rolled back."
+        else:
+            state = f"The {revision_of(step)} was not begun."
+        remedy = "" if half_done else " Run the command again to go on."
+        super().__init__(f"Stopped as asked, with {done} of {total} steps applied. {state}{remedy}")
+
+
+class NotAtomic(MigrationError, ValueError):
+    """Steps, or the database, cannot be part of one transaction as was asked.
+
+    :ivar reasons: why, by ``package@revision``; empty where the database is the reason
+    """
+
+    def __init__(self, what: str, reasons: Mapping[str, str], remedy: str) -> None:
+        self.reasons = dict(reasons)
+        lines = "".join(f"\n  {name}: {reason}" for name, reason in self.reasons.items())
+        super().__init__(f"{what}{lines}\n{remedy}")
+
+
+class ConnectionLost(MigrationError, RuntimeError):
+    """The run's connection, or its lock, was lost between two steps."""
+
+    def __init__(self, problem: str, done: int) -> None:
+        self.done = done
+        super().__init__(
+            f"{problem} The run ends here, so that no step is applied twice."
+            f"{earlier_steps(done)} Run the command again to go on."
+        )
+
+
+class HistoryUnsteady(MigrationError, RuntimeError):
+    """A history table holds something else whenever a step begins than when the plan was made."""
+
+    def __init__(self, step: Step) -> None:
+        self.package = step.package
+        super().__init__(
+            f'The history table of package "{step.package}" holds other rows when a step begins '
+            "than just before, time and again. Either another program writes to it all the time, "
+            "or it holds a row twice or is no table: see what is there. Nothing was changed since."
+        )
+
+
+class HistoryMoved(Exception):
+    """Another run changed a history table since the plan was made; plan again."""

@@ -1,0 +1,411 @@
+"""The ledger: a table that records every step of every run, and marks a step in progress.
+
+A step's row is inserted in the step's own transaction before its script runs, with outcome
+``running``, and updated to ``done`` right after the history table. In a purely transactional step
+nobody ever sees it as ``running``; whatever ends the transaction early (an ``autocommit_block``, a
+literal COMMIT, MariaDB's implicit one) publishes it exactly when the step stops being atomic. A
+row that is seen as ``running`` while no run is in progress is therefore a step that ended half
+done. A step that is sent in one piece (:mod:`.batches`) cannot end early, and its
+row is written once, as ``done``.
+
+The row of a run's first step is written beforehand, as ``planned``, so that those who wait for the
+run can read who it is.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    DateTime,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    bindparam,
+    delete,
+    insert,
+    select,
+    update,
+)
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import DBAPIError
+
+from websauna_migrate.database import hide_password, one_line
+from websauna_migrate.errors import MigrationError
+from websauna_migrate.runs.direct_sql import DirectStatement, prepare, psycopg2_dialect
+from websauna_migrate.runs.lock_failures import says_nothing_of_a_table
+
+if TYPE_CHECKING:
+    from websauna_migrate.planning.plan import Step
+
+__all__ = ["LEDGER_TABLE", "Ledger", "LedgerEntry", "LedgerUnreadable", "MarkerLost", "checksum"]
+
+LEDGER_TABLE = "websauna_migrate_ledger"
+
+#: Outcomes. A step has exactly one row in each run.
+PLANNED = "planned"
+RUNNING = "running"
+DONE = "done"
+FAILED = "failed"
+STOPPED = "stopped"
+UNDONE = "undone"
+
+
+class LedgerUnreadable(MigrationError, RuntimeError):
+    """What has the ledger's name is no ledger, or holds rows that nobody wrote there."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(
+            f'The table "{LEDGER_TABLE}" cannot be read: {problem} Correct the row if it was '
+            "changed by hand. A table of another origin has to get another name: the ledger is "
+            "made anew then."
+        )
+
+
+class MarkerLost(Exception):
+    """The script ended its transaction by a rollback: what it did before is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerEntry:
+    """One row of the ledger.
+
+    :ivar id: 32 hexadecimal digits
+    :ivar run: identifier of the run, 32 hexadecimal digits
+    :ivar number: the step's place in its run, from 1
+    :ivar started: UTC
+    :ivar ended: UTC, ``None`` while running
+    :ivar outcome: ``planned``, ``running``, ``done``, ``failed``, ``stopped``, or ``undone`` for a
+        half done step that was settled with ``repair``
+    :ivar checksum: SHA-256 of the script as it was run, hexadecimal
+    :ivar session: number of the server's session that held the run's lock, 0 where there is none
+    :ivar note: who settled a half done step, and how; empty otherwise
+    """
+
+    id: str
+    run: str
+    number: int
+    package: str
+    revision: str
+    direction: str
+    history_table: str
+    started: datetime
+    ended: datetime | None
+    outcome: str
+    host: str
+    process: int
+    version: str
+    checksum: str
+    session: int
+    note: str
+
+    def __str__(self) -> str:
+        """Return the words that name the step and its run."""
+        return (
+            f'{self.direction} of revision "{self.revision}" of package "{self.package}", '
+            f"started {self.started:%Y-%m-%d %H:%M:%S} UTC by process {self.process} on "
+            f"{self.host}"
+        )
+
+
+def make_table(schema: str | None) -> Table:
+    """Return the ledger's table; its types are the same on every database."""
+    return Table(
+        LEDGER_TABLE,
+        MetaData(),
+        Column("id", String(32), primary_key=True),
+        Column("run", String(32), nullable=False),
+        Column("number", Integer, nullable=False),
+        Column("package", String(255), nullable=False),
+        Column("revision", String(255), nullable=False),
+        Column("direction", String(16), nullable=False),
+        Column("history_table", String(64), nullable=False),
+        Column("started", DateTime, nullable=False),
+        Column("ended", DateTime),
+        Column("outcome", String(16), nullable=False),
+        Column("host", String(255), nullable=False),
+        Column("process", Integer, nullable=False),
+        Column("version", String(64), nullable=False),
+        Column("checksum", String(64), nullable=False),
+        Column("session", BigInteger, nullable=False),
+        Column("note", String(255), nullable=False),
+        schema=schema,
+        # Names are anybody's; a database in another character set refuses some.
+        mysql_charset="utf8mb4",
+        mariadb_charset="utf8mb4",
+    )
+
+
+def new_id(run: str, number: int) -> str:
+    """Return 32 hexadecimal digits that nobody else has, for a step of a run.
+
+    They begin with the time, so that the newest row is at the end of the index.
+    """
+    return f"{time.time_ns():016x}{run[:8]}{number & 0xFFFFFFFF:08x}"
+
+
+def utc_now() -> datetime:
+    """Return the time in UTC without a zone, as the ledger keeps it on every database."""
+    return datetime.now(timezone.utc).replace(tzinfo=None)
+
+
+@functools.cache
+def program_version() -> str:
+    """Return this package's version."""
+    try:
+        return version("websauna_migrate")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+class Ledger:
+    """Reads and writes the ledger's table on a connection that it is given."""
+
+    def __init__(self, schema: str | None = None) -> None:
+        self.table = make_table(schema)
+        self.host = socket.gethostname()[:255]
+        self.version = program_version()[:64]
+        self._prepared: dict[tuple[str, str], DirectStatement | None] = {}
+        self._end = (
+            update(self.table)
+            .where(self.table.c.id == bindparam("b_id"), self.table.c.outcome == RUNNING)
+            .values(outcome=bindparam("outcome"), ended=bindparam("ended"), note=bindparam("note"))
+        )
+
+    def create(self, connection: Connection) -> None:
+        """Create the table unless it is there."""
+        self.table.create(connection, checkfirst=True)
+
+    def plan(
+        self,
+        connection: Connection,
+        *,
+        run: str,
+        step: Step,
+        history_table: str,
+        session: int | None = None,
+    ) -> str:
+        """Write the row of a run's first step before the run begins, and return its id.
+
+        Rows that a killed run left before its first step are taken away.
+        """
+        connection.execute(delete(self.table).where(self.table.c.outcome == PLANNED))
+        values = self.values(
+            run=run, number=1, step=step, history_table=history_table, session=session
+        )
+        connection.execute(insert(self.table), {**values, "outcome": PLANNED, "checksum": ""})
+        return str(values["id"])
+
+    def values(
+        self,
+        *,
+        run: str,
+        number: int,
+        step: Step,
+        history_table: str,
+        session: int | None = None,
+        entry: str | None = None,
+        digest: str | None = None,
+    ) -> dict[str, Any]:
+        """Return a row that marks a step as running, by column.
+
+        :param entry: the row's id; default: a new one
+        :param digest: the script's checksum, if it was taken when the script was imported
+        """
+        return {
+            "id": entry or new_id(run, number),
+            "run": run,
+            "number": number,
+            "package": step.package[:255],
+            "revision": step.revision.id[:255],
+            "direction": step.direction,
+            "history_table": history_table,
+            "started": utc_now(),
+            "ended": None,
+            "outcome": RUNNING,
+            "host": self.host,
+            "process": os.getpid(),
+            "version": self.version,
+            "checksum": checksum(step.revision.path) if digest is None else digest,
+            "session": session or 0,
+            "note": "",
+        }
+
+    def start(
+        self,
+        connection: Connection,
+        values: dict[str, Any],
+        *,
+        planned: bool = False,
+        settings: str = "",
+    ) -> None:
+        """Write a step's row, which marks it.
+
+        :param planned: whether the row is there already, written by :meth:`plan`
+        :param settings: statements to execute before, on PostgreSQL; empty for none
+        """
+        if not planned:
+            direct = self._direct("insert", connection)
+            if direct is not None:
+                direct.execute(connection, values, before=settings)
+                return
+        if settings:
+            connection.exec_driver_sql(settings)
+        if planned:
+            connection.execute(
+                update(self.table).where(self.table.c.id == values["id"]).values(values)
+            )
+        else:
+            connection.execute(insert(self.table), values)
+
+    def _direct(self, kind: str, connection: Connection) -> DirectStatement | None:
+        key = kind, connection.dialect.driver
+        if key not in self._prepared:
+            statement = insert(self.table) if kind == "insert" else self._end
+            self._prepared[key] = prepare(statement, connection.dialect.driver)
+        return self._prepared[key]
+
+    @cached_property
+    def _name(self) -> str:
+        return str(psycopg2_dialect().identifier_preparer.format_table(self.table))
+
+    def end_with(self, statement: str, entry: str) -> str:
+        """Return PostgreSQL's statement that ends a step and changes its history in one.
+
+        It changes nothing where the step is not marked any more.
+
+        :param statement: an UPDATE of the history table, with a WHERE
+        """
+        return (
+            f"WITH ended AS (UPDATE {self._name} SET outcome = '{DONE}', "
+            "ended = clock_timestamp() AT TIME ZONE 'UTC' "
+            f"WHERE id = '{entry}' AND outcome = '{RUNNING}' RETURNING 1) "
+            f"{statement} AND EXISTS (SELECT 1 FROM ended)"
+        )
+
+    def end(self, connection: Connection, entry: str, outcome: str = DONE, note: str = "") -> None:
+        """Write how a step ended.
+
+        :raises MarkerLost: if the row is not there any more, or no longer marked
+        """
+        values = {"b_id": entry, "outcome": outcome, "ended": utc_now(), "note": note[:255]}
+        direct = self._direct("end", connection)
+        if direct is not None:
+            changed = direct.execute(connection, values)
+        else:
+            changed = connection.execute(self._end, values).rowcount
+        # -1: the driver does not count.
+        if changed == 0:
+            raise MarkerLost
+
+    def record(
+        self, connection: Connection, values: dict[str, Any], outcome: str, *, planned: bool
+    ) -> None:
+        """Write a step that left nothing behind: it failed, or was stopped.
+
+        :param planned: whether the row is there already; one that says "done" stays
+        """
+        values = {**values, "outcome": outcome, "ended": utc_now()}
+        if planned:
+            connection.execute(
+                update(self.table)
+                .where(self.table.c.id == values["id"], self.table.c.outcome != DONE)
+                .values(values)
+            )
+        else:
+            connection.execute(insert(self.table), values)
+
+    def touch(self, connection: Connection, entry: str) -> None:
+        """Write a row as it is."""
+        connection.execute(
+            update(self.table).where(self.table.c.id == entry).values(note=self.table.c.note)
+        )
+
+    def remove(self, connection: Connection, entry: str) -> None:
+        """Delete a row."""
+        connection.execute(delete(self.table).where(self.table.c.id == entry))
+
+    def interrupted(self, connection: Connection) -> tuple[LedgerEntry, ...]:
+        """Return the steps that are marked as running; the table must be there."""
+        return self._read(connection, self.table.c.outcome == RUNNING)
+
+    def entries(
+        self, connection: Connection, package: str | None = None
+    ) -> tuple[LedgerEntry, ...]:
+        """Return all rows, oldest first, of one package or of all."""
+        return self._read(
+            connection, *([] if package is None else [self.table.c.package == package])
+        )
+
+    def run_of(self, connection: Connection) -> tuple[LedgerEntry, ...]:
+        """Return the rows of the newest run, oldest first; while a run is in progress: its own."""
+        newest = (
+            select(self.table.c.run).order_by(self.table.c.started.desc()).limit(1)
+        ).scalar_subquery()
+        return self._read(connection, self.table.c.run == newest)
+
+    def _read(self, connection: Connection, *conditions: Any) -> tuple[LedgerEntry, ...]:
+        query = select(self.table).where(*conditions)
+        with readable(connection):
+            rows: Sequence[Any] = connection.execute(
+                query.order_by(self.table.c.started, self.table.c.number)
+            ).all()
+        return tuple(entry_of(row) for row in rows)
+
+
+@contextmanager
+def readable(connection: Connection) -> Iterator[None]:
+    """Name the ledger where it cannot be read.
+
+    :raises LedgerUnreadable: if it has other columns, or values of another kind
+    """
+    try:
+        yield
+    except DBAPIError as exc:
+        if says_nothing_of_a_table(exc, connection):
+            raise
+        connection.rollback()
+        problem = hide_password(str(exc.orig), connection.engine.url)
+        raise LedgerUnreadable(one_line(problem)) from exc
+    except (TypeError, ValueError) as exc:
+        # SQLite keeps whatever it is given, and the time is read from a text.
+        raise LedgerUnreadable(one_line(str(exc))) from exc
+
+
+def entry_of(row: Any) -> LedgerEntry:
+    """Return a row of the ledger.
+
+    :raises LedgerUnreadable: if it was not written by a run
+    """
+    entry = LedgerEntry(**row._mapping)
+    texts = (entry.id, entry.run, entry.package, entry.revision, entry.outcome, entry.host)
+    if (
+        not all(isinstance(text, str) for text in texts)
+        or not isinstance(entry.started, datetime)
+        or entry.direction not in ("upgrade", "downgrade")
+    ):
+        raise LedgerUnreadable(f"the row {entry.id!r} was not written by a run.")
+    return entry
+
+
+def checksum(path: str) -> str:
+    """Return the SHA-256 of a script's file, hexadecimal; empty if it cannot be read."""
+    try:
+        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    except OSError:
+        return ""

@@ -1,0 +1,296 @@
+"""One run, once it holds the lock: plan, run the steps, plan again where a history moved."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from operator import attrgetter
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from sqlalchemy.exc import DBAPIError
+
+from websauna_migrate.cache import Cache
+from websauna_migrate.database import WRITES, hide_password, one_line
+from websauna_migrate.planning.plan import Plan, Step
+from websauna_migrate.results import AppliedStep, Run
+from websauna_migrate.runs.atomicity import require_atomic
+from websauna_migrate.runs.attempts import Attempt
+from websauna_migrate.runs.execution import StepRunner
+from websauna_migrate.runs.failures import HistoryMoved, HistoryUnsteady, RunStopped, StepFailed
+from websauna_migrate.runs.ledger import STOPPED, checksum
+from websauna_migrate.runs.lock_failures import is_lock_failure
+from websauna_migrate.runs.run_context import RunContext, clean
+from websauna_migrate.runs.run_events import RunEnded, RunStarted, StepApplied
+from websauna_migrate.runs.waiting import Waiting, lock_problem
+from websauna_migrate.trust import distrusted, distrusted_cache
+
+if TYPE_CHECKING:
+    from websauna_migrate.runs.runner import Runner
+
+__all__ = ["LockedRun"]
+
+Applied = Mapping[str, tuple[str, ...]]
+
+T = TypeVar("T")
+
+#: How often in a row a plan is made anew, without a step in between. Nobody else who runs
+#: migrations under the lock changes a history, so that once is usual and twice is rare.
+MAX_MOVES = 5
+
+
+class LockedRun:
+    """One run, under the lock."""
+
+    def __init__(
+        self,
+        runner: Runner,
+        context: RunContext,
+        direction: str,
+        make_plan: Callable[[Applied], Plan],
+    ) -> None:
+        self.runner = runner
+        self.context = context
+        self.connection = context.connection
+        self.direction = direction
+        self.make_plan = make_plan
+        self.options = runner.options
+        self.done: list[AppliedStep] = []
+        self.started = False
+        self._first: Step | None = None
+
+    def run(self) -> Run:
+        """Plan, and run the plan; plan again when a history turns out to be different."""
+        error: BaseException | None = None
+        steps = StepRunner(self.context)
+        run = Run(self.context.run_id, self.direction)
+        moves, done = 0, 0
+        try:
+            while True:
+                plan = self._plan(steps)
+                if not plan.steps:
+                    break
+                try:
+                    if self.context.atomic:
+                        self._run_atomic(steps, plan)
+                    else:
+                        self._run_steps(steps, plan)
+                except HistoryMoved:
+                    clean(self.connection)
+                    moves = moves + 1 if done == len(self.done) else 1
+                    done = len(self.done)
+                    if moves > MAX_MOVES:
+                        raise HistoryUnsteady(plan.steps[0]) from None
+                    continue
+                break
+            self._forget_planned(steps)
+        except BaseException as exc:
+            error = exc
+            raise
+        finally:
+            steps.close()
+            run = Run(
+                self.context.run_id,
+                self.direction,
+                tuple(self.done),
+                dry_run=self.options.dry_run,
+            )
+            if self.started:
+                self.runner.notify(RunEnded(run, error))
+        return run
+
+    def _plan(self, steps: StepRunner) -> Plan:
+        """Read the histories under the lock, and refuse to go on after a half done step."""
+        connection = self.connection
+        applied, has_ledger = self.runner.read(connection)
+        if has_ledger and self.context.ledger.interrupted(connection):
+            connection.rollback()
+            self.runner.refuse_interrupted(connection)
+        connection.rollback()
+        plan = self.make_plan(applied)
+        # The scripts are imported by now, and run as they are.
+        self.context.checksums = {
+            step.revision.path: checksum(step.revision.path) for step in plan.steps
+        }
+        if plan.steps and not self.started:
+            self._start(steps, plan)
+        self._first = plan.steps[0] if plan.steps else self._first
+        return plan
+
+    def _start(self, steps: StepRunner, plan: Plan) -> None:
+        """Say that the run begins, to those who wait for it and to subscribers."""
+        context, connection = self.context, self.connection
+        if context.atomic:
+            what = "A dry run" if self.options.dry_run else "An atomic run (--atomic)"
+            require_atomic(context.server, plan.steps, context.environments, what)
+        self._distrust(plan)
+        connection.execution_options(**{WRITES: True})
+        if not self.options.dry_run:
+            first = plan.steps[0]
+            table = context.environments[first.package].package.history_table
+
+            def write() -> str:
+                context.ledger.create(connection)
+                return context.ledger.plan(
+                    connection,
+                    run=context.run_id,
+                    step=first,
+                    history_table=table,
+                    session=context.lock.session,
+                )
+
+            context.planned = self._written(steps, first, write)
+            self.runner.notify(RunStarted(context.run_id, plan))
+            self.started = True
+
+    def _distrust(self, plan: Plan) -> None:
+        """Warn of scripts that others may change."""
+        for name in plan.packages:
+            package = self.context.environments[name].package
+            files = {Path(step.revision.path) for step in plan.steps if step.package == name}
+            folders = {package.script_directory, *(path.parent for path in files)}
+            env = package.script_directory / "env.py"
+            for warning in distrusted(name, [*sorted(folders), env, *sorted(files)]):
+                self.runner.tell(f"Warning: {warning}")
+        setting = self.context.settings.cache
+        folder = Cache.of(setting).folder
+        if setting is not None and folder is not None:
+            for warning in distrusted_cache(folder):
+                self.runner.tell(f"Warning: {warning}")
+
+    def _written(self, steps: StepRunner, step: Step, write: Callable[[], T]) -> T:
+        """Write in a transaction of its own, again while a lock is taken, as for a step.
+
+        :param step: the one that has to wait
+        """
+        timeouts = steps.timeouts_of(step)
+        waiting = Waiting(timeouts.lock_budget)
+        while True:
+            try:
+                steps.supervisor.begin_step(timeouts, waiting.seconds)
+                settings = steps.supervisor.local_settings(waiting.seconds)
+                if self.context.server.kind == "postgresql" and settings:
+                    self.connection.exec_driver_sql(settings)
+                found = write()
+                self.connection.commit()
+                return found
+            except DBAPIError as exc:
+                clean(self.connection)
+                if not is_lock_failure(exc, self.context.server.kind):
+                    problem = f"the ledger cannot be written: {one_line(str(exc.orig))}"
+                    raise self._failed(step, problem) from exc
+                waiting.attempts += 1
+                if not steps.waits.wait(step, waiting, timeouts):
+                    raise self._failed(step, lock_problem(waiting)) from exc
+
+    def _failed(self, step: Step, problem: str) -> StepFailed:
+        """Return the error of a step that was not begun."""
+        path, url = step.revision.path, self.connection.engine.url
+        problem = hide_password(problem, url)
+        return StepFailed(step, path, problem, half_done=False, done=len(self.done))
+
+    def _run_steps(self, steps: StepRunner, plan: Plan) -> None:
+        """Run each step in a transaction of its own."""
+        total = len(self.done) + len(plan.steps)
+
+        def before(number: int, step: Step) -> None:
+            if self.context.stopping:
+                self._stop(steps, step, number, total)
+
+        def after(done: Attempt) -> None:
+            applied = applied_step(done.step, done.began, done.seconds)
+            self.done.append(applied)
+            self.runner.notify(StepApplied(self.context.run_id, applied, done.number, total))
+
+        for _, stretch in itertools.groupby(plan.steps, key=attrgetter("package")):
+            steps.run(len(self.done) + 1, total, stretch, before, after)
+
+    def _stop(self, steps: StepRunner, step: Step, number: int, total: int) -> None:
+        """End the run before a step.
+
+        :raises RunStopped: always
+        """
+        values = steps.values(number, step)
+        planned = self.context.planned
+        if self.context.atomic and planned is not None:
+            values["id"] = planned
+        if not self.options.dry_run:
+            steps.aftermath.record(values, STOPPED, exists=values["id"] == planned)
+        raise RunStopped(
+            step,
+            done=number - 1 if not self.context.atomic else 0,
+            total=total,
+            running=False,
+            exit_code=self.context.stopping.exit_code,
+        )
+
+    def _run_atomic(self, steps: StepRunner, plan: Plan) -> None:
+        """Run all steps in one transaction; all of them again while a lock is taken."""
+        context = self.context
+        limits = [steps.timeouts_of(step) for step in plan.steps]
+        waiting = Waiting(max(limit.lock_budget for limit in limits))
+        while True:
+            steps.require_lock(0)
+            applied: list[AppliedStep] = []
+            failing = plan.steps[0]
+            values = steps.values(1, failing)
+            clean(self.connection)
+            try:
+                steps.supervisor.begin_step(limits[0], waiting.seconds)
+                self.connection.begin()
+                if self.options.dry_run:
+                    context.ledger.create(self.connection)
+                for number, step in enumerate(plan.steps, 1):
+                    failing = step
+                    if context.stopping:
+                        clean(self.connection)
+                        self._stop(steps, step, number, len(plan.steps))
+                    values = steps.values(number, step)
+                    attempt = Attempt(number, step, values, limits[number - 1], waiting)
+                    steps.attempt(attempt)
+                    applied.append(applied_step(step, attempt.began, attempt.seconds))
+                if self.options.dry_run:
+                    self.connection.rollback()
+                else:
+                    self.connection.commit()
+                break
+            except (HistoryMoved, RunStopped):
+                clean(self.connection)
+                raise
+            except BaseException as exc:
+                clean(self.connection)
+                # It comes back only if the run is to be tried again.
+                steps.aftermath.after_atomic_failure(
+                    exc,
+                    failing,
+                    values,
+                    waiting,
+                    limits[len(applied)] if len(applied) < len(limits) else limits[-1],
+                    done=len(applied),
+                    total=len(plan.steps),
+                    dry_run=self.options.dry_run,
+                )
+        self.done.extend(applied)
+        if not self.options.dry_run:
+            for number, one in enumerate(applied, 1):
+                self.runner.notify(StepApplied(context.run_id, one, number, len(applied)))
+
+    def _forget_planned(self, steps: StepRunner) -> None:
+        """Take the row of the first step away if in the end there was no step."""
+        entry, first = self.context.planned, self._first
+        if entry is not None and first is not None and not self.done:
+            self._written(steps, first, lambda: self.context.ledger.remove(self.connection, entry))
+
+
+def applied_step(step: Step, began: datetime, seconds: float) -> AppliedStep:
+    """Return a step that is done."""
+    return AppliedStep(
+        package=step.package,
+        revision=step.revision.id,
+        message=step.revision.message,
+        direction=step.direction,
+        started=began,
+        seconds=seconds,
+        reason=step.reason,
+    )

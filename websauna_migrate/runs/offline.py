@@ -1,0 +1,106 @@
+"""A plan as SQL: Alembic's offline mode, step by step along the graph."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TextIO
+
+from sqlalchemy import delete, insert
+from sqlalchemy.schema import CreateTable
+
+from websauna_migrate.errors import MigrationError
+from websauna_migrate.histories import version_table
+from websauna_migrate.planning.plan import Plan, Step
+from websauna_migrate.runs.runner import ALEMBIC
+from websauna_migrate.runs.stamping import full_version_table
+from websauna_migrate.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from alembic.runtime.migration import MigrationContext
+
+__all__ = ["ScriptNotOffline", "render_rows", "render_sql"]
+
+
+class ScriptNotOffline(MigrationError, RuntimeError):
+    """A script does something that cannot be written down as SQL."""
+
+    def __init__(self, step: Step, problem: str) -> None:
+        self.package = step.package
+        self.revision = step.revision.id
+        super().__init__(
+            f'The {step.direction} of revision "{step.revision.id}" of package "{step.package}" '
+            f'("{step.revision.path}") cannot be written as SQL: {problem}\n'
+            "A script that reads from the database runs only with a connection."
+        )
+
+
+def render_sql(snapshot: Snapshot, plan: Plan, output: TextIO, *, tag: str | None = None) -> None:
+    """Write the SQL of a plan's steps to ``output``, each step in its own transaction."""
+    with ALEMBIC:
+        for step in plan.steps:
+            output.write(f"-- {step.direction} {step.package} {step.revision.id}\n\n")
+            render_step(snapshot, step, output, tag)
+
+
+def render_step(snapshot: Snapshot, step: Step, output: TextIO, tag: str | None) -> None:
+    """Write the SQL of one step."""
+    from websauna_migrate.alembic_internals import planned_step
+
+    environment = snapshot.environments[step.package]
+
+    def steps(rows: Any, context: MigrationContext) -> Sequence[Any]:
+        return [planned_step(environment.scripts, step)]
+
+    try:
+        environment.run(
+            steps,
+            output=output,
+            starting_rev=tuple(sorted(step.rows_before)) or None,
+            destination_rev=step.revision.id,
+            tag=tag,
+        )
+    except MigrationError:
+        raise
+    except Exception as exc:
+        raise ScriptNotOffline(step, f"{type(exc).__name__}: {exc}") from exc
+
+
+def render_rows(
+    snapshot: Snapshot,
+    changes: Mapping[str, tuple[Collection[str], Collection[str]]],
+    output: TextIO,
+    *,
+    create: bool,
+) -> None:
+    """Write the SQL that changes history tables without running a script.
+
+    :param changes: by package the rows before and after
+    :param create: whether the tables of packages without rows have to be created
+    """
+    with ALEMBIC:
+        for name, (before, after) in sorted(changes.items()):
+            output.write(f"-- history of {name}\n\n")
+            environment = snapshot.environments[name]
+
+            def work(
+                _: Any,
+                context: MigrationContext,
+                name: str = environment.package.history_table,
+                schema: str | None = environment.schema,
+                old: Collection[str] = before,
+                new: Collection[str] = after,
+            ) -> Sequence[Any]:
+                if context.impl.transactional_ddl:
+                    context.impl.emit_begin()
+                if create and not old:
+                    context.execute(CreateTable(full_version_table(context, name, schema)))
+                table = version_table(name, schema)
+                for row in sorted(set(old) - set(new)):
+                    context.execute(delete(table).where(table.c.version_num == row))
+                for row in sorted(set(new) - set(old)):
+                    context.execute(insert(table).values(version_num=row).inline())
+                if context.impl.transactional_ddl:
+                    context.impl.emit_commit()
+                return ()
+
+            environment.run(work, output=output, starting_rev=tuple(sorted(before)) or None)

@@ -1,0 +1,278 @@
+"""Steps in a row without a pause: one is on its way to the database while the next is prepared.
+
+A step whose script only gives statements (:mod:`.plain_scripts`) is run without the
+database: its statements are collected, put into one batch with all that a step writes besides, and
+sent from a thread of its own (:mod:`.batches`). Meanwhile the next script is run
+in the same way; its batch is sent when the one before is committed.
+
+Nothing is handled here that does not go smoothly. The batch of a script that wants something of the
+database is dropped, and that of a statement which fails was rolled back by the server: the step is
+run anew by itself, where a failure finds its script's line. A lock that is taken, and what a second
+time does not make better, is a failure of the step as any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from websauna_migrate.database import BATCHED, connect
+from websauna_migrate.errors import MigrationError
+from websauna_migrate.histories import version_table
+from websauna_migrate.locks.locks import LockLost
+from websauna_migrate.planning.steps import is_transactional
+from websauna_migrate.reading.plain_scripts import is_plain_script
+from websauna_migrate.runs.attempts import Attempt, Stretch
+from websauna_migrate.runs.batches import Batch, Batches, batches_for
+from websauna_migrate.runs.direct_sql import wrapped
+from websauna_migrate.runs.lock_failures import is_lock_failure
+from websauna_migrate.runs.run_context import RunContext, clean
+from websauna_migrate.runs.statements import Supervisor
+
+if TYPE_CHECKING:
+    from alembic.runtime.migration import MigrationContext
+
+__all__ = ["Pipeline"]
+
+#: PostgreSQL's code for a statement that somebody canceled.
+QUERY_CANCELED = "57014"
+
+#: Seconds after which a step that failed is not run anew only to learn more of it.
+AGAIN_SECONDS = 1.0
+
+
+class Pipeline:
+    """Runs steps as long as they go smoothly."""
+
+    def __init__(
+        self,
+        run: RunContext,
+        supervisor: Supervisor,
+        *,
+        at: Callable[[Attempt], None],
+        cancel: Callable[[], None],
+    ) -> None:
+        """Prepare; nothing is opened yet.
+
+        :param at: told which attempt the run is at, whenever that changes
+        :param cancel: cancels what the server does for the run
+        """
+        self.run_context = run
+        self.connection = run.connection
+        self.supervisor = supervisor
+        self.at = at
+        self.cancel = cancel
+        self._in_flight: tuple[Attempt, Batch, Future[None]] | None = None
+        self._sender: ThreadPoolExecutor | None = None
+        #: Whether the steps of this run can go this way at all.
+        self.possible = run.settings.pipeline and run.lock.allows_batches and not run.atomic
+        #: The ledger's row of the newest step that may not be on the disk yet.
+        self._unwritten: str | None = None
+
+    def run(self, stretch: Stretch, context: MigrationContext) -> Attempt | None:
+        """Run steps; no transaction is open.
+
+        :returns: an attempt that is to be made again by itself, at the first step that is left now;
+            ``None`` if that step was not tried, or no step is left
+        :raises LockLost: if the run has lost its lock
+        :raises DBAPIError: if a step failed for good, lost its connection, or waits for a lock
+        """
+        attempt = stretch.look_ahead(0)
+        if attempt is None or not self.possible or not self._is_plain(attempt):
+            return None
+        environment = self.run_context.environments[attempt.step.package]
+        history = version_table(environment.package.history_table, environment.schema)
+        sending = batches_for(self.connection, self.run_context.ledger.table, history)
+        if sending is None:
+            return None
+        with self._opened(sending, stretch) as opened:
+            again = self._run(sending, stretch, attempt, context) if opened else None
+        self._write_out()
+        return again
+
+    def _run(
+        self, sending: Batches, stretch: Stretch, first: Attempt, context: MigrationContext
+    ) -> Attempt | None:
+        attempt: Attempt | None = first
+        while attempt is not None:
+            batch = self._batch(attempt, context)
+            again = self._land(stretch)
+            if again is not None or batch is None or self._stops(stretch):
+                return again
+            if not self._send(sending, stretch, attempt, batch):
+                return None
+            # What is wrong with a step is told when it is begun.
+            with suppress(MigrationError):
+                attempt = None
+                attempt = stretch.look_ahead(1)
+        return self._land(stretch)
+
+    def close(self) -> None:
+        """End the thread, and see that what was committed is on the disk."""
+        if self._sender is not None:
+            self._sender.shutdown()
+            self._sender = None
+        self._write_out()
+
+    def _write_out(self) -> None:
+        """Wait until all that was committed is on the disk."""
+        entry, self._unwritten = self._unwritten, None
+        if entry is None:
+            return
+        # A commit that is waited for writes all that was committed before.
+        try:
+            clean(self.connection)
+            self.run_context.lock.check()
+            self.run_context.ledger.touch(self.connection, entry)
+            self.connection.commit()
+        except (SQLAlchemyError, LockLost):
+            clean(self.connection)
+            with (
+                suppress(SQLAlchemyError, MigrationError),
+                connect(self.run_context.make_engine()) as connection,
+            ):
+                self.run_context.ledger.touch(connection, entry)
+                connection.commit()
+
+    def _stops(self, stretch: Stretch) -> bool:
+        """Ask whether to stop, at a boundary."""
+        with stretch:
+            return bool(self.run_context.stopping)
+
+    def _is_plain(self, attempt: Attempt) -> bool:
+        """Tell whether a step can be one batch."""
+        step = attempt.step
+        module = (
+            self.run_context.environments[step.package]
+            .scripts.get_revision(step.revision.id)
+            .module
+        )
+        return (
+            step.replaces_row
+            and is_transactional(module)
+            # Older servers would measure the whole message.
+            and not attempt.timeouts.statement_timeout_ms
+            and is_plain_script(getattr(module, step.direction, None))
+        )
+
+    def _batch(self, attempt: Attempt, context: MigrationContext) -> Batch | None:
+        """Run a step's script and return its batch; ``None`` if it has to be run by itself."""
+        if not self._is_plain(attempt):
+            return None
+        environment = self.run_context.environments[attempt.step.package]
+        script = environment.scripts.get_revision(attempt.step.revision.id)
+        function = getattr(script.module, attempt.step.direction)
+        memo = context.impl.memo
+        before = named_types(memo)
+        statements: list[tuple[str, Any]] | None
+        try:
+            with self.supervisor.collecting() as statements:
+                function()
+        except Exception:
+            statements = None
+        if statements is None or named_types(memo) != before:
+            # It is remembered of a step that is done which types it created.
+            environment.types.renew_after_failure(memo, self.connection)
+            return None
+        return Batch(
+            attempt.step,
+            attempt.values,
+            settings=self.supervisor.settings_of(attempt.timeouts, attempt.waiting.seconds),
+            statements=statements,
+        )
+
+    def _send(self, sending: Batches, stretch: Stretch, attempt: Attempt, batch: Batch) -> bool:
+        """Send a batch while nothing is in flight; tell whether the driver could write it down."""
+        from websauna_migrate.alembic_internals import announce
+
+        attempt.start()
+        batch.lasting = not sending.defers or len(stretch) == 1
+        try:
+            send = sending.sending(batch)
+        except Exception:
+            return False
+        self.at(attempt)
+        self.run_context.lock.check()
+        announce(self.run_context.environments[attempt.step.package].scripts, attempt.step)
+        if self._sender is None:
+            self._sender = ThreadPoolExecutor(1, thread_name_prefix="websauna_migrate")
+        self._in_flight = attempt, batch, self._sender.submit(send)
+        return True
+
+    def _land(self, stretch: Stretch) -> Attempt | None:
+        """Wait for the answer to what was sent; return its attempt if it is to be made again.
+
+        :raises DBAPIError: if nothing is gained by that
+        """
+        if self._in_flight is None:
+            return None
+        attempt, batch, answer = self._in_flight
+        error = answer.exception()
+        self._in_flight = None
+        if error is None:
+            self._unwritten = None if batch.lasting else attempt.entry
+            stretch.done(attempt)
+            return None
+        if not isinstance(error, Exception):
+            raise error
+        driver: Any = self.connection.dialect.dbapi
+        if isinstance(error, driver.Error):
+            known = wrapped(error, self.connection, None)
+            if self._is_final(known, attempt):
+                raise known from error
+        return attempt
+
+    def _is_final(self, error: DBAPIError, attempt: Attempt) -> bool:
+        """Tell whether a step's error is to be dealt with as it is.
+
+        Made again, the step tells at which line of its script it fails. That is not worth a long
+        time with locks held, and whoever canceled it wants it to end.
+        """
+        run = self.run_context
+        return (
+            error.connection_invalidated
+            or is_lock_failure(error, run.server.kind)
+            or getattr(error.orig, "pgcode", None) == QUERY_CANCELED
+            or run.stopping.at_once
+            or attempt.seconds > AGAIN_SECONDS
+        )
+
+    @contextmanager
+    def _opened(self, sending: Batches, stretch: Stretch) -> Iterator[bool]:
+        """Let SQLAlchemy take it that one transaction is open, in which nothing is executed.
+
+        :returns: whether the driver has none
+        """
+        connection = self.connection.execution_options(**{BATCHED: True})
+        try:
+            connection.begin()
+            if sending.in_transaction:
+                # A listener of the application's executes something in every transaction.
+                self.possible = False
+                yield False
+                return
+            with (
+                sending.opened(),
+                self.run_context.stopping.running(self.cancel, interruptible=False),
+            ):
+                try:
+                    yield True
+                except BaseException:
+                    # What was sent is on its way all the same, and the connection in use.
+                    with suppress(Exception):
+                        self._land(stretch)
+                    raise
+                finally:
+                    clean(connection)
+        finally:
+            clean(connection)
+            connection.execution_options(**{BATCHED: False})
+
+
+def named_types(memo: dict[str, Any]) -> dict[str, set[Any]]:
+    """Return the named types that Alembic took down as created, by kind."""
+    return {kind: set(found) for kind, found in memo.items() if isinstance(found, set)}

@@ -1,0 +1,206 @@
+"""Settling steps that ended half done: what is known of them, and what is to be taken as true."""
+
+from __future__ import annotations
+
+import getpass
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import text
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import SQLAlchemyError
+
+from websauna_migrate.errors import MigrationError, UsageError
+from websauna_migrate.planning.lineage import Lineage
+from websauna_migrate.planning.steps import Plan, Reason, Step
+from websauna_migrate.runs.ledger import DONE, UNDONE, Ledger, LedgerEntry
+from websauna_migrate.runs.stamping import write_rows
+from websauna_migrate.snapshot import Snapshot
+
+__all__ = [
+    "ACTIONS",
+    "CannotRepair",
+    "InterruptedStep",
+    "choose",
+    "invalid_indexes",
+    "known_facts",
+    "rerun_plan",
+    "settle",
+]
+
+#: ``rerun`` the step, take it as ``done``, or as ``undone``.
+ACTIONS = ("rerun", "done", "undone")
+
+
+class CannotRepair(MigrationError, LookupError):
+    """A half done step cannot be settled in this way: its scripts are not there any more."""
+
+    def __init__(self, entry: LedgerEntry, problem: str) -> None:
+        self.entry = entry
+        super().__init__(
+            f'Revision "{entry.revision}" of package "{entry.package}" cannot be settled: '
+            f"{problem} Nothing was changed."
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class InterruptedStep:
+    """A step that ended half done.
+
+    :ivar entry: its row in the ledger
+    :ivar known: what can be said of it, a sentence
+    :ivar action: how it was settled, one of :data:`ACTIONS`; ``None`` if it was only looked at
+    """
+
+    entry: LedgerEntry
+    known: str
+    action: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The step as ``package@revision``."""
+        return f"{self.entry.package}@{self.entry.revision}"
+
+
+def known_facts(
+    entry: LedgerEntry, connection: Connection, applied: Mapping[str, Sequence[str]]
+) -> str:
+    """Return what the database says of a half done step, in words.
+
+    :param applied: the rows of the history tables, by package
+    """
+    rows = applied.get(entry.package)
+    if rows is None:
+        facts = ["Its package is not registered any more"]
+    else:
+        there = "has" if entry.revision in rows else "does not have"
+        listed = ", ".join(f'"{row}"' for row in rows) or "none"
+        facts = [f'Its history table "{entry.history_table}" {there} its row (rows: {listed})']
+    found = invalid_indexes(connection)
+    if found:
+        facts.append(f"INVALID indexes: {', '.join(found)}")
+    return "; ".join(facts) + "."
+
+
+def invalid_indexes(connection: Connection) -> tuple[str, ...]:
+    """Return the indexes that a CREATE INDEX CONCURRENTLY left unfinished; PostgreSQL has them."""
+    if connection.dialect.name != "postgresql":
+        return ()
+    try:
+        return tuple(
+            connection.scalars(
+                text(
+                    "SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname) "
+                    "FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid "
+                    "JOIN pg_namespace n ON n.oid = c.relnamespace "
+                    "WHERE NOT i.indisvalid AND n.nspname !~ '^pg_' ORDER BY 1"
+                )
+            )
+        )
+    except SQLAlchemyError:
+        connection.rollback()
+        return ()
+
+
+def choose(entries: Sequence[LedgerEntry], step: str | None) -> tuple[LedgerEntry, ...]:
+    """Return the steps that are meant.
+
+    :param step: ``package@revision``; ``None`` for the only one
+    :raises UsageError: if there are several and none is named, or no such step is half done
+    """
+    if step is None:
+        if len(entries) > 1:
+            listed = ", ".join(f"{entry.package}@{entry.revision}" for entry in entries)
+            raise UsageError(f"Several steps ended half done; name the one that is meant: {listed}")
+        return tuple(entries)
+    found = tuple(e for e in entries if f"{e.package}@{e.revision}" == step)
+    if not found:
+        listed = ", ".join(f"{entry.package}@{entry.revision}" for entry in entries) or "none"
+        raise UsageError(f'No step "{step}" ended half done. Those that did: {listed}.')
+    return found
+
+
+def settle(
+    connection: Connection,
+    ledger: Ledger,
+    entry: LedgerEntry,
+    action: str,
+    *,
+    snapshot: Snapshot,
+    rows: Sequence[str] | None,
+    schema: str | None,
+) -> None:
+    """Write down, in the current transaction, what is to be taken as true of a step.
+
+    The history table is made to say whether the revision is applied, and the ledger who said so.
+
+    :param action: one of :data:`ACTIONS`; a step that is rerun counts as undone before
+    :param rows: of the package's history table; ``None`` for a package that is not registered
+    :raises CannotRepair: if the history would have to change and the scripts are not there
+    """
+    shall_be_applied = (entry.direction == "upgrade") == (action == "done")
+    lineage = snapshot.lineages.get(entry.package)
+    if rows is not None:
+        wanted = rows_settled(entry, lineage, rows, applied=shall_be_applied)
+        if wanted != frozenset(rows):
+            # Not the table that the ledger's row names: anybody may have written that.
+            table = snapshot.packages[entry.package].history_table
+            write_rows(connection, table, schema, tuple(sorted(wanted)))
+    elif action != "undone":
+        raise CannotRepair(
+            entry, "the package is not registered any more. Install it again, or use --undone."
+        )
+    note = f"repair --{action} by {whoever()}"
+    ledger.end(connection, entry.id, DONE if action == "done" else UNDONE, note)
+
+
+def rows_settled(
+    entry: LedgerEntry, lineage: Lineage | None, rows: Sequence[str], *, applied: bool
+) -> frozenset[str]:
+    """Return the rows that a history table shall have.
+
+    :param applied: whether the revision is to be among what they stand for
+    """
+    if lineage is None or entry.revision not in lineage:
+        raise CannotRepair(
+            entry, "no script of the package defines this revision. Restore the script first."
+        )
+    known = [row for row in rows if row in lineage]
+    if (entry.revision in lineage.applied(known)) == applied:
+        return frozenset(rows)
+    return lineage.rows_after(rows, entry.revision, upgrade=applied)
+
+
+def rerun_plan(
+    entries: Sequence[LedgerEntry], snapshot: Snapshot, applied: Mapping[str, Sequence[str]]
+) -> Plan:
+    """Return the plan that runs half done steps again, and nothing else; one direction a plan."""
+    steps = []
+    for entry in entries:
+        lineage = snapshot.lineages[entry.package]
+        rows = frozenset(applied[entry.package])
+        up = entry.direction == "upgrade"
+        if (entry.revision in lineage.applied(rows)) == up:
+            # Another run was faster.
+            continue
+        steps.append(
+            Step(
+                package=entry.package,
+                revision=lineage.revisions[entry.revision],
+                direction="upgrade" if up else "downgrade",
+                reasons=(Reason("requested", f"{entry.package}@{entry.revision}"),),
+                rows_before=rows,
+                rows_after=lineage.rows_after(rows, entry.revision, upgrade=up),
+            )
+        )
+    return Plan(tuple(steps), "upgrade" if entries[0].direction == "upgrade" else "downgrade")
+
+
+def whoever() -> str:
+    """Return who runs this process, for the ledger."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError, ImportError):
+        user = f"uid {os.geteuid()}"
+    return f"{user} (process {os.getpid()})"

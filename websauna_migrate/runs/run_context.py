@@ -1,0 +1,86 @@
+"""What is asked of a run, and what all of its steps have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from websauna_migrate.environment import PackageEnvironment
+from websauna_migrate.locks.locks import RunLock
+from websauna_migrate.runs.ledger import Ledger
+from websauna_migrate.runs.stopping import Stopping
+from websauna_migrate.servers import Server
+from websauna_migrate.settings import Settings
+
+__all__ = ["RunContext", "RunOptions", "clean", "is_gone"]
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What the caller of a run may ask for.
+
+    :ivar tag: handed to ``env.py`` scripts as Alembic's ``--tag``
+    :ivar atomic: the whole run shall be one transaction
+    :ivar dry_run: and it shall be rolled back at its end
+    :ivar stop: asked at each step's boundary whether to stop, see :class:`.Stop`
+    :ivar lock_wait: seconds to wait for another run; ``None`` for the setting
+    :ivar limits: in place of the settings of the same names; ``None`` for no change
+    """
+
+    tag: str | None = None
+    atomic: bool = False
+    dry_run: bool = False
+    stop: Callable[[], bool] | None = None
+    lock_wait: float | None = None
+    limits: Mapping[str, float | None] = field(default_factory=dict)
+
+
+@dataclass
+class RunContext:
+    """What all steps of a run have in common.
+
+    :ivar connection: the one that does the work
+    :ivar make_engine: makes an engine for a second connection, should one be needed
+    :ivar limits: what the caller of the run asked for, in place of settings
+    :ivar tell: told in words what somebody who waits for the run should know
+    :ivar checksums: of the plan's scripts, by path
+    :ivar planned: id of the ledger's row that was written for the first step, until it is used
+    """
+
+    run_id: str
+    connection: Connection
+    server: Server
+    lock: RunLock
+    environments: Mapping[str, PackageEnvironment]
+    ledger: Ledger
+    settings: Settings
+    make_engine: Callable[[], Engine]
+    tell: Callable[[str], None]
+    stopping: Stopping = field(default_factory=Stopping)
+    limits: Mapping[str, float | None] = field(default_factory=dict)
+    tag: str | None = None
+    atomic: bool = False
+    checksums: Mapping[str, str] = field(default_factory=dict)
+    planned: str | None = None
+
+
+def is_gone(connection: Connection) -> bool:
+    """Tell whether a connection is known to be closed or broken."""
+    return connection.closed or connection.invalidated
+
+
+def clean(connection: Connection) -> None:
+    """Leave no transaction open, whatever state the connection is in."""
+    try:
+        if connection.closed or connection.get_transaction() is None:
+            return
+        connection.rollback()
+        if connection.dialect.driver == "pysqlite" and not connection.invalidated:
+            # After a COMMIT that failed, as it does while somebody reads, SQLAlchemy takes the
+            # transaction to be over. SQLite keeps it open.
+            connection.connection.rollback()
+    except SQLAlchemyError:
+        connection.invalidate()

@@ -1,0 +1,253 @@
+"""Running a plan: the only part that changes the database.
+
+Each step is one transaction of its own, on the connection that also holds the run's lock. It is
+opened by Alembic, so that ``autocommit_block`` works, and contains everything: the ledger's marker,
+the script's work, the history table's new rows and the ledger's final word.
+"""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.exc import DBAPIError
+
+from websauna_migrate.database import WRITES, connect
+from websauna_migrate.environment import PackageEnvironment
+from websauna_migrate.histories import list_history_tables, read_rows
+from websauna_migrate.locks.locks import RunLock, make_lock, take
+from websauna_migrate.planning.plan import Plan
+from websauna_migrate.results import Run
+from websauna_migrate.runs.exclusion import ALEMBIC
+from websauna_migrate.runs.failures import (
+    BlockedByCaller,
+    InterruptedSteps,
+    RunStopped,
+    StepFailed,
+)
+from websauna_migrate.runs.ledger import (
+    LEDGER_TABLE,
+    Ledger,
+    LedgerEntry,
+    LedgerUnreadable,
+    checksum,
+)
+from websauna_migrate.runs.lock_failures import is_lock_failure
+from websauna_migrate.runs.marks import is_marked
+from websauna_migrate.runs.run_context import RunContext, RunOptions, clean
+from websauna_migrate.runs.stopping import Stopping
+from websauna_migrate.servers import Server, examine
+from websauna_migrate.settings import Settings
+
+__all__ = [
+    "ALEMBIC",
+    "BlockedByCaller",
+    "InterruptedSteps",
+    "RunOptions",
+    "RunStopped",
+    "Runner",
+    "StepFailed",
+    "checksum",
+]
+
+log = logging.getLogger(__name__)
+
+Applied = Mapping[str, tuple[str, ...]]
+
+
+class Runner:
+    """Runs plans on one database."""
+
+    def __init__(
+        self,
+        *,
+        make_engine: Callable[[], Engine],
+        environments: Mapping[str, PackageEnvironment],
+        ledger: Callable[[], Ledger],
+        settings: Settings,
+        notify: Callable[[object], None],
+        on_wait: Callable[[str], None] | None = None,
+        options: RunOptions | None = None,
+    ) -> None:
+        """Prepare; nothing is connected yet.
+
+        :param make_engine: makes an engine that nobody else uses
+        :param ledger: gives the ledger; called where there is something to do
+        :param notify: gets the events of a run
+        :param on_wait: told in words what somebody who waits for the run should know
+        """
+        self.make_engine = make_engine
+        self.environments = environments
+        self._ledger = ledger
+        self.settings = settings
+        self.notify = notify
+        self.on_wait = on_wait
+        self.options = options or RunOptions()
+        self.schema = settings.version_table_schema
+        self.stopping = Stopping(self.options.stop)
+        wait = self.options.lock_wait
+        self.lock_wait = settings.lock_wait if wait is None else wait
+
+    @property
+    def ledger(self) -> Ledger:
+        """The ledger of the run."""
+        return self._ledger()
+
+    def read(self, connection: Connection) -> tuple[Applied, bool]:
+        """Return the rows of every registered package's history table, and if there is a ledger."""
+        existing = list_history_tables(connection, self.schema, views=True)
+        tables = {
+            name: environment.package.history_table
+            for name, environment in self.environments.items()
+        }
+        rows = read_rows(connection, existing.intersection(tables.values()), self.schema)
+        return {name: rows.get(table, ()) for name, table in tables.items()}, (
+            LEDGER_TABLE in existing
+        )
+
+    def tell(self, words: str) -> None:
+        """Say something to whoever waits for the run."""
+        if self.on_wait is not None:
+            self.on_wait(words)
+        else:
+            log.warning("%s", words)
+
+    def run(self, direction: str, make_plan: Callable[[Applied], Plan]) -> Run:
+        """Make the plan under the lock and run it.
+
+        :param make_plan: gets the applied rows of every package and returns the plan; called again
+            whenever the history may have changed meanwhile
+        """
+        run_id = uuid.uuid4().hex
+        with ALEMBIC.held(self.lock_wait), connect(self.make_engine()) as connection:
+            server = examine(connection)
+            if not self._anything_to_do(connection, make_plan):
+                return Run(run_id, direction, dry_run=self.options.dry_run)
+            with self._locked(connection, server, direction) as lock:
+                context = RunContext(
+                    run_id=run_id,
+                    connection=connection,
+                    server=server,
+                    lock=lock,
+                    environments=self.environments,
+                    ledger=self.ledger,
+                    settings=self.settings,
+                    make_engine=self.make_engine,
+                    tell=self.tell,
+                    stopping=self.stopping,
+                    limits=self.options.limits,
+                    tag=self.options.tag,
+                    atomic=self.options.atomic or self.options.dry_run,
+                )
+                # Mostly, it is not needed.
+                from websauna_migrate.runs.locked_run import LockedRun
+
+                return LockedRun(self, context, direction, make_plan).run()
+
+    @contextmanager
+    def locked(self, doing: str = "stamp") -> Iterator[tuple[Connection, Callable[[], Applied]]]:
+        """Hold the run's lock for a change of the history tables alone.
+
+        :param doing: what for, in words for those who wait
+        :returns: the connection, and what reads the histories in its current transaction
+        :raises InterruptedSteps: if an earlier run ended in the middle of a step
+        """
+        with self.locked_for_repair(doing) as connection:
+            if self.marked(connection):
+                self.refuse_interrupted(connection)
+            yield connection, lambda: self.read(connection)[0]
+
+    @contextmanager
+    def locked_for_repair(self, doing: str) -> Iterator[Connection]:
+        """Hold the run's lock whatever an earlier run left behind."""
+        with ALEMBIC.held(self.lock_wait), connect(self.make_engine()) as connection:
+            server = examine(connection)
+            with self._locked(connection, server, doing):
+                connection.execution_options(**{WRITES: True})
+                yield connection
+
+    @contextmanager
+    def _locked(self, connection: Connection, server: Server, doing: str) -> Iterator[RunLock]:
+        lock = make_lock(
+            connection,
+            server,
+            scope=self.schema or "",
+            second_engine=self.make_engine,
+            schema=self.schema,
+        )
+        lock.doing = doing
+        with take(
+            lock,
+            self.lock_wait,
+            tell=self.tell,
+            describe=lambda: self._describe_run(connection, lock.other_session),
+            stopping=self.stopping,
+        ):
+            yield lock
+
+    def _describe_run(self, connection: Connection, session: int | None) -> str:
+        """Return what the ledger says of the run in progress, in words.
+
+        :param session: the server's session that holds the lock
+        """
+        if session is None:
+            return ""
+        try:
+            entries = self.ledger.run_of(connection)
+            connection.rollback()
+        except (DBAPIError, LedgerUnreadable):
+            # The run in progress may be about to make the table.
+            clean(connection)
+            return ""
+        # Rows of another session are those of a run before.
+        if not entries or not session or entries[-1].session != session:
+            return ""
+        return describe_run(entries)
+
+    def _anything_to_do(self, connection: Connection, make_plan: Callable[[Applied], Plan]) -> bool:
+        """Look without the lock: most runs find nothing to do and need none."""
+        try:
+            applied, has_ledger = self.read(connection)
+            marked = has_ledger and is_marked(connection, self.schema)
+        except DBAPIError as exc:
+            if not is_lock_failure(exc, connection.dialect.name):
+                raise
+            # SQLite cannot be read while somebody commits: somebody is at work.
+            clean(connection)
+            return True
+        connection.rollback()
+        return marked or bool(make_plan(applied).steps)
+
+    def marked(self, connection: Connection) -> tuple[LedgerEntry, ...]:
+        """Return the steps that are marked as running; under the lock, nobody runs them."""
+        has_ledger = LEDGER_TABLE in list_history_tables(connection, self.schema)
+        found = self.ledger.interrupted(connection) if has_ledger else ()
+        connection.rollback()
+        return found
+
+    def refuse_interrupted(self, connection: Connection) -> None:
+        """Raise what is to be said of steps that ended half done.
+
+        :raises InterruptedSteps: always
+        """
+        from websauna_migrate.runs.repair import known_facts
+
+        entries = self.marked(connection)
+        applied = self.read(connection)[0]
+        known = {entry.id: known_facts(entry, connection, applied) for entry in entries}
+        connection.rollback()
+        raise InterruptedSteps(entries, known)
+
+
+def describe_run(entries: tuple[LedgerEntry, ...]) -> str:
+    """Return a run in words: who, since when, and how far it is."""
+    first, last = entries[0], entries[-1]
+    where = f'revision "{last.revision}" of package "{last.package}"'
+    state = f"at {where}" if last.ended is None else f"past {where}"
+    return (
+        f"process {first.process} on {first.host}, {first.direction} since "
+        f"{first.started:%Y-%m-%d %H:%M:%S} UTC, {state}"
+    )

@@ -1,0 +1,89 @@
+"""Stamps: the rows that history tables shall have, without running a script."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from websauna_migrate.planning.graph import Graph
+from websauna_migrate.planning.requirements import Requirement
+from websauna_migrate.planning.state import Applied, State, Targets, normalize_targets
+from websauna_migrate.planning.targets import stamp_rows
+
+__all__ = ["plan_stamp"]
+
+
+def plan_stamp(
+    graph: Graph,
+    applied: Applied,
+    targets: Targets,
+    *,
+    purge: bool = False,
+    with_requirements: bool = False,
+) -> dict[str, frozenset[str]]:
+    """Return the rows that history tables have after a stamp; nothing runs.
+
+    A stamp is the remedy for a history that violates the graph, so no violation is an obstacle.
+
+    :param purge: take the packages' rows as gone before, even those that no script defines
+    :param with_requirements: stamp what the stamped revisions require of other packages too,
+        where it is not applied. A floating requirement is met by any applied base revision of its
+        package; where there is none its heads are stamped.
+    :returns: the rows of the packages named, and of others that change
+    :raises TargetError: if a target means nothing in its package
+    :raises LostRevision: if a package that would be touched has rows that no script defines
+    """
+    state = State.of(graph, applied)
+    wanted = normalize_targets(graph, targets)
+    before = {p: frozenset() if purge and p in wanted else r for p, r in state.rows.items()}
+    state = State(graph, before)
+    state.refuse_lost(wanted)
+    after = {
+        package: stamp_rows(graph.lineages[package], names, before[package])
+        for package, names in wanted.items()
+    }
+    if not with_requirements:
+        return after
+    stamped = State(graph, {**before, **after})
+    raised = _required(graph, stamped, after)
+    state.refuse_lost(raised)
+    for package, ids in raised.items():
+        lineage = graph.lineages[package]
+        after[package] = lineage.reduce(lineage.applied(stamped.rows[package]) | ids)
+    return after
+
+
+def _required(graph: Graph, stamped: State, packages: Iterable[str]) -> dict[str, set[str]]:
+    """Return what applied revisions of some packages lack, transitively, by package."""
+    asked: dict[int, list[Requirement]] = {}
+    for requirement in graph.requirements:
+        asked.setdefault(graph.node(requirement.dependent), []).append(requirement)
+    applied = bytearray(stamped.applied)
+    found: dict[str, set[str]] = {}
+    floating: list[Requirement] = []
+    stack = [graph.node(r) for p in packages for r in graph.lineages[p] if stamped.is_applied(r)]
+    while stack:
+        while stack:
+            node = stack.pop()
+            needed = set(graph.own_parents(node))
+            for requirement in asked.get(node, ()):
+                if requirement.floating:
+                    floating.append(requirement)
+                else:
+                    needed.update(map(graph.node, requirement.required))
+            for parent in needed:
+                if not applied[parent]:
+                    applied[parent] = 1
+                    revision = graph.revisions[parent]
+                    found.setdefault(revision.package, set()).add(revision.id)
+                    stack.append(parent)
+        # Only now, so that no order of looking decides what meets a floating requirement.
+        unmet = [
+            requirement
+            for requirement in floating
+            if requirement.bases and not any(applied[graph.node(b)] for b in requirement.bases)
+        ]
+        for revision in {revision for requirement in unmet for revision in requirement.required}:
+            applied[graph.node(revision)] = 1
+            found.setdefault(revision.package, set()).add(revision.id)
+            stack.append(graph.node(revision))
+    return found

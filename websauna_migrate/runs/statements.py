@@ -1,0 +1,314 @@
+"""What stands between a step's statements and the driver.
+
+Most statements pass untouched. Those that a step cannot survive if they go wrong are looked after:
+
+- In a run that is one transaction, a literal COMMIT is refused.
+- A CREATE INDEX CONCURRENTLY first removes the INVALID index that an earlier one left under its
+  name, which IF NOT EXISTS would silently keep.
+- A statement that could not get a lock is tried again by itself once the step is no longer one
+  transaction, because then the step as a whole cannot be: on MariaDB every DDL statement, on
+  PostgreSQL what follows an ``autocommit_block``.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import event
+from sqlalchemy.engine import Connection, Engine
+
+from websauna_migrate.locks.locks import RunLock
+from websauna_migrate.runs.blockers import without_literals
+from websauna_migrate.runs.mysql_statements import MySQLStatements
+from websauna_migrate.runs.postgresql_statements import PostgreSQLStatements
+from websauna_migrate.runs.stopping import CutOff, Stopping
+from websauna_migrate.runs.timeouts import Timeouts
+from websauna_migrate.servers import Server
+
+__all__ = ["EndsTransaction", "NotCollected", "RollsBack", "Supervisor"]
+
+COMMENTS = r"(?:\s|--[^\n]*\n|/\*.*?\*/)*"
+
+#: A statement, or one among several in a text, that ends the transaction around it. The bodies of
+#: triggers have an END behind a semicolon.
+ENDS_TRANSACTION = re.compile(
+    rf"(?:^{COMMENTS}END\b|(?:^|;){COMMENTS}(?:COMMIT|ROLLBACK|ABORT|PREPARE\s+TRANSACTION)\b)"
+    r"(?!\s+(?:WORK\s+|TRANSACTION\s+)?TO\b)",
+    re.IGNORECASE | re.DOTALL,
+)
+
+#: One statement that means the same among others as by itself: it changes or reads what is in the
+#: database, not the session, and is closed in itself. How a backslash, a dollar or a comment in a
+#: comment is read depends on more than the text.
+COLLECTIBLE = re.compile(
+    r"""
+    \s* (?: ALTER | COMMENT | CREATE | DELETE | DROP | GRANT | INSERT | REVOKE | SELECT | TRUNCATE
+         | UPDATE | WITH ) \b
+    (?: [^'"`$\\;\-/\0] | '[^'\\\0]*' | "[^"\\\0]*" | -(?!-) | --[^\n\0]*(?:\n|\Z) | /(?!\*) )*
+    ;?\s*
+    """,
+    re.IGNORECASE | re.VERBOSE,
+)
+
+#: Words of a statement that may do more, wherever they stand. One that only looks so does no harm.
+APART = re.compile(
+    r"\b(?:ABORT|BEGIN|COMMIT|CONCURRENTLY|END|PREPARE|ROLLBACK|START|SET_CONFIG)\b", re.IGNORECASE
+)
+
+ROLLS_BACK = re.compile(r"\b(?:ROLLBACK|ABORT)\b", re.IGNORECASE)
+
+#: What "no limit" is where there has to be one.
+UNLIMITED_MS = 600_000
+
+
+#: Milliseconds for which SQLite waits at most where waiting is all that is left. It does not listen
+#: to requests to stop meanwhile.
+PATIENT_MS = 30_000
+
+
+class EndsTransaction(Exception):
+    """A statement would end the transaction that a whole run is."""
+
+
+class RollsBack(Exception):
+    """A statement would roll back the step's transaction, and its marker with it."""
+
+
+class NotCollected(Exception):
+    """A statement has an answer that is waited for, or cannot be one among several."""
+
+
+class Supervisor:
+    """Looks after the statements of one run, on its connection.
+
+    :ivar connection: the run's
+    :ivar end_with: adds the ledger's last word to the next statement, which changes the history
+    :ivar ended: whether that was done
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        server: Server,
+        lock: RunLock,
+        stopping: Stopping,
+        wait: Callable[[float], bool],
+        tell: Callable[[str], None],
+    ) -> None:
+        """Begin to look after a connection.
+
+        :param wait: called when a lock was not free, with the seconds that were waited before;
+            waits a little and tells whether to try again
+        :param tell: told in words what is done besides
+        """
+        self.connection = connection
+        self.server = server
+        self.stopping = stopping
+        self.atomic = False
+        self.active = False
+        self.end_with: Callable[[str], str] | None = None
+        self.ended = False
+        self._published = False
+        self._timeouts = Timeouts()
+        self._savepoints = False
+        self._collected: list[tuple[str, Any]] | None = None
+        self._refused = False
+        self.postgresql = PostgreSQLStatements(connection, wait, tell, self.local_settings)
+        self.mysql = MySQLStatements(connection, lock, wait, mariadb=server.mariadb)
+        self._listeners = (
+            ("do_execute", self._do_execute),
+            ("do_executemany", self._do_executemany),
+            ("do_execute_no_params", self._do_execute_no_params),
+            ("begin", self._begin),
+        )
+
+    def watch(self, engine: Engine) -> None:
+        """Listen to an engine that nobody else uses."""
+        for name, function in self._listeners:
+            event.listen(engine, name, function)
+
+    def begin_step(self, timeouts: Timeouts, waited: float) -> None:
+        """Say that a step's statements come now.
+
+        :param waited: seconds that the step has waited for locks so far
+        """
+        self._timeouts = timeouts
+        self._published = False
+        self._savepoints = False
+        self.end_with = None
+        self.ended = False
+        if self.server.kind == "mysql":
+            self.mysql.begin_step(timeouts, waited)
+        elif self.server.kind == "sqlite":
+            self._set_sqlite(waited)
+
+    @contextmanager
+    def looking(self) -> Iterator[None]:
+        """Look after the statements of a script while it runs."""
+        self.active = True
+        try:
+            yield
+        finally:
+            self.active = False
+
+    @contextmanager
+    def collecting(self) -> Iterator[list[tuple[str, Any]]]:
+        """Yield a list, and put the statements of a script there in place of executing them.
+
+        A statement raises :class:`NotCollected` if its answer is waited for.
+        """
+        self._collected = []
+        self._refused = False
+        try:
+            yield self._collected
+            if self._refused:
+                # The script caught it, as it may catch whatever a statement raises.
+                raise NotCollected
+        finally:
+            self._collected = None
+
+    def settings_of(self, timeouts: Timeouts, waited: float) -> str:
+        """Return the statements that bound a step's transaction; empty for none.
+
+        :param waited: seconds that the step has waited for locks so far
+        """
+        if self.server.kind == "sqlite":
+            milliseconds = timeouts.lock_ms_after(waited) or UNLIMITED_MS
+            return f"PRAGMA busy_timeout = {milliseconds}"
+        return self._local_settings(timeouts, waited) if self.server.kind == "postgresql" else ""
+
+    def local_settings(self, waited: float) -> str:
+        """Return the statements that bound a transaction on PostgreSQL; empty for none.
+
+        Behind an ``autocommit_block`` or a literal COMMIT the limits are gone with the transaction,
+        so they never cut off a CREATE INDEX CONCURRENTLY.
+        """
+        return self._local_settings(self._timeouts, waited)
+
+    def _local_settings(self, timeouts: Timeouts, waited: float) -> str:
+        parts = []
+        lock_ms = timeouts.lock_ms_after(waited)
+        # In one transaction for all steps, the limits of the step before still stand.
+        if lock_ms or self.atomic:
+            parts.append(f"SET LOCAL lock_timeout = '{lock_ms}ms'")
+        if timeouts.statement_timeout_ms or self.atomic:
+            milliseconds = math.ceil(timeouts.statement_timeout_ms)
+            parts.append(f"SET LOCAL statement_timeout = '{milliseconds}ms'")
+        return "; ".join(parts)
+
+    # What SQLAlchemy calls
+
+    def _begin(self, connection: Connection) -> None:
+        if not self.active or connection is not self.connection:
+            return
+        if connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT":
+            self._publish()
+            self._savepoints = False
+        elif self._published and self.server.kind == "postgresql":
+            # What follows an autocommit_block is a new transaction, which knows no limits yet.
+            settings = self.local_settings(0.0)
+            if settings:
+                connection.exec_driver_sql(settings)
+            self._savepoints = bool(self._timeouts.lock_timeout_ms)
+
+    def _do_execute(self, cursor: Any, statement: str, parameters: Any, context: Any) -> bool:
+        if self._collected is not None:
+            self._collected.append((statement, parameters))
+            return self._require_collectible(statement, context)
+        end_with, self.end_with = self.end_with, None
+        if end_with is not None and statement.startswith("UPDATE "):
+            cursor.execute(end_with(statement), parameters)
+            self.ended = bool(cursor.rowcount)
+            # Otherwise the two are done one by one, to see which of them finds no row.
+            return self.ended
+        return self._supervise(
+            cursor, statement, context, lambda: cursor.execute(statement, parameters)
+        )
+
+    def _do_executemany(self, cursor: Any, statement: str, parameters: Any, context: Any) -> bool:
+        if self._collected is not None:
+            return self._require_collectible("", context)
+        if self.server.kind == "mysql":
+            return self._supervise(
+                cursor, statement, context, lambda: cursor.executemany(statement, parameters)
+            )
+        return False
+
+    def _do_execute_no_params(self, cursor: Any, statement: str, context: Any) -> bool:
+        if self._collected is not None:
+            return self._require_collectible("", context)
+        return self._supervise(cursor, statement, context, lambda: cursor.execute(statement))
+
+    def _require_collectible(self, statement: str, context: Any) -> bool:
+        """Make sure that a statement may be sent later, and with others; returns ``True``.
+
+        :raises NotCollected: if the step has to be run by itself because of it
+        """
+        if (
+            context.root_connection is not self.connection
+            or not (context.isddl or (context.is_text and context.compiled is not None))
+            or not COLLECTIBLE.fullmatch(statement)
+            or APART.search(statement)
+        ):
+            self._refused = True
+            raise NotCollected
+        return True
+
+    def _supervise(
+        self, cursor: Any, statement: str, context: Any, execute: Callable[[], object]
+    ) -> bool:
+        """Return whether the statement was executed here."""
+        if not self.active or context.root_connection is not self.connection:
+            return False
+        if self.stopping.at_once:
+            raise CutOff
+        if ENDS_TRANSACTION.search(statement):
+            self._end_transaction(without_literals(statement))
+        if self.server.kind == "mysql":
+            return self.mysql.execute(statement, execute)
+        if self.server.kind == "postgresql":
+            return self.postgresql.execute(cursor, statement, execute, savepoints=self._savepoints)
+        return False
+
+    @property
+    def untouched(self) -> bool:
+        """Whether a step that is no longer one transaction failed before it changed anything."""
+        return self.mysql.untouched
+
+    def _end_transaction(self, statement: str) -> None:
+        """Take notice of a statement that ends the step's transaction, or refuse it.
+
+        What follows a literal ROLLBACK would be committed one by one without the marker, so that
+        nobody could ever find it.
+        """
+        match = ENDS_TRANSACTION.search(statement)
+        if match is None:
+            return
+        words = " ".join(statement.split())
+        if self.atomic:
+            raise EndsTransaction(words)
+        if ROLLS_BACK.search(match.group()) and not (self._published or self.mysql.published):
+            raise RollsBack(words)
+        self._publish()
+
+    def _publish(self) -> None:
+        """Take notice that the step is no longer one transaction, so that it cannot start anew."""
+        if self.server.kind == "sqlite" and not self._published:
+            # All that follows has to wait by itself.
+            dbapi_connection: Any = self.connection.connection.dbapi_connection
+            dbapi_connection.execute(f"PRAGMA busy_timeout = {self._patience_ms()}")
+        self._published = self.mysql.published = True
+
+    def _patience_ms(self) -> int:
+        """Return for how long SQLite is to wait for the file when a step cannot start anew."""
+        budget_ms = math.ceil(self._timeouts.lock_budget * 1000)
+        return max(self._timeouts.lock_ms_after(0.0), min(budget_ms, PATIENT_MS))
+
+    def _set_sqlite(self, waited: float) -> None:
+        """Let SQLite wait for the file as long as a statement may by now."""
+        dbapi_connection: Any = self.connection.connection.dbapi_connection
+        dbapi_connection.execute(self.settings_of(self._timeouts, waited))

@@ -1,0 +1,154 @@
+"""Waiting for a table's lock: for how long, for whom, and when there is no use in it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+from sqlalchemy.engine import Connection
+
+from websauna_migrate.locks.file_locks import database_file
+from websauna_migrate.planning.steps import Step
+from websauna_migrate.runs.blockers import Blocker, BlockerWatch, blockers_of_file
+from websauna_migrate.runs.failures import BlockedByCaller
+from websauna_migrate.runs.run_context import RunContext
+from websauna_migrate.runs.sessions import held_connections
+from websauna_migrate.runs.timeouts import Timeouts
+from websauna_migrate.servers import server_process
+
+__all__ = ["LockWaits", "Waiting", "lock_problem"]
+
+#: Seconds after which a lock that the calling thread itself may hold is believed to be the cause,
+#: where the database cannot tell who holds it.
+OWN_LOCK_SECONDS = {"sqlite": 0.5, "mysql": 3.0}
+
+#: Seconds between two messages about the same wait.
+TELL_AGAIN_SECONDS = 10.0
+
+
+class Waiting:
+    """The time that one step, or one run that is one transaction, spends waiting for locks."""
+
+    def __init__(self, budget: float) -> None:
+        self.began = time.monotonic()
+        self.budget = budget
+        self.attempts = 0
+        self.told = 0.0
+        self.named = False
+        self.blockers: tuple[Blocker, ...] = ()
+
+    @property
+    def seconds(self) -> float:
+        """How long it has been waiting; 0 before the first failure."""
+        return time.monotonic() - self.began if self.attempts else 0.0
+
+
+class LockWaits:
+    """The waits for locks of one run.
+
+    :ivar current: the step at work with its wait so far, for statements that wait by themselves
+    """
+
+    def __init__(self, run: RunContext) -> None:
+        self.run = run
+        self.connection = run.connection
+        self.server = run.server
+        self.blockers = BlockerWatch(run.make_engine, run.server)
+        self.current: tuple[Step, Waiting, Timeouts] | None = None
+
+    def close(self) -> None:
+        """Let the second connection go."""
+        self.blockers.close()
+
+    def stop_watching(self, waiting: Waiting) -> None:
+        """Look no longer who blocks the attempt, and keep who was seen last."""
+        self.blockers.stop()
+        waiting.blockers = self.blockers.found or waiting.blockers
+
+    def watch(self, connection: Connection) -> None:
+        """Look from now on who blocks the attempt, in its transaction."""
+        process = self.server.process
+        if self.server.pooled:
+            process = connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one()
+        if process is not None:
+            self.blockers.start(process)
+
+    def wait_in_step(self, waited: float) -> bool:
+        """Wait before a statement is tried again by itself; tell whether it is to be."""
+        assert self.current is not None
+        step, waiting, timeouts = self.current
+        waiting.attempts += 1
+        return self.wait(step, waiting, timeouts, waited)
+
+    def wait(
+        self, step: Step, waiting: Waiting, timeouts: Timeouts, waited: float | None = None
+    ) -> bool:
+        """Let others go first; tell whether the step is to be tried again.
+
+        :raises BlockedByCaller: if the calling thread itself holds the lock
+        """
+        seconds = waiting.seconds if waited is None else waited
+        self._name_blockers(waiting)
+        own = self._own_holders(waiting)
+        if own:
+            raise BlockedByCaller(step, own)
+        if seconds >= waiting.budget or self.run.stopping:
+            return False
+        self.blockers.prepare()
+        now = time.monotonic()
+        news = bool(waiting.blockers) and not waiting.named
+        if waiting.attempts > 1 and (news or now - waiting.told > TELL_AGAIN_SECONDS):
+            waiting.told = now
+            waiting.named = bool(waiting.blockers)
+            self.run.tell(
+                f"{step.package} {step.revision.id} waits for a lock{held_by(waiting.blockers)}; "
+                f"it is tried again for {max(0.0, waiting.budget - seconds):.0f} s."
+            )
+        pause = min(timeouts.pause_after(seconds), max(0.0, waiting.budget - seconds))
+        return not self.run.stopping.wait(pause)
+
+    def _name_blockers(self, waiting: Waiting) -> None:
+        """Learn who holds the lock, where the database tells afterwards."""
+        if self.server.kind == "mysql" and self.server.process is not None:
+            self.blockers.look(self.server.process)
+            waiting.blockers = self.blockers.found or waiting.blockers
+        elif self.server.kind == "sqlite" and not self.connection.closed:
+            path = database_file(self.connection.connection.dbapi_connection)
+            waiting.blockers = blockers_of_file(path) if path else ()
+
+    def _own_holders(self, waiting: Waiting) -> str:
+        """Return which open transactions of the calling thread are in the way; empty for none."""
+        own = held_connections.of_this_thread(but=self.connection.connection.dbapi_connection)
+        if not own:
+            return ""
+        if self.server.kind == "sqlite":
+            if waiting.seconds < OWN_LOCK_SECONDS["sqlite"]:
+                return ""
+            path = database_file(self.connection.connection.dbapi_connection)
+            return "an open SQLite transaction" if any(has_open(c, path) for c in own) else ""
+        processes = {number for number in map(server_process, own) if number is not None}
+        if self.server.kind == "mysql" and waiting.seconds < OWN_LOCK_SECONDS["mysql"]:
+            return ""
+        found = sorted(b.process for b in waiting.blockers if b.process in processes)
+        return ", ".join(f"server process {number}" for number in found)
+
+
+def lock_problem(waiting: Waiting) -> str:
+    """Return what is said of a lock that never came free."""
+    return f"a lock was not free within {waiting.seconds:.1f} s{held_by(waiting.blockers)}."
+
+
+def held_by(blockers: Sequence[Blocker]) -> str:
+    """Return words about who holds a lock; empty if nobody knows."""
+    return f", held by {'; '.join(map(str, blockers))}" if blockers else ""
+
+
+def has_open(dbapi_connection: Any, path: str) -> bool:
+    """Tell whether a ``sqlite3`` connection has a transaction open in a file."""
+    if not getattr(dbapi_connection, "in_transaction", False):
+        return False
+    with suppress(Exception):
+        return database_file(dbapi_connection) == path
+    return False
