@@ -18,11 +18,12 @@ from sqlalchemy.exc import DBAPIError
 from websauna_migrate.errors import MigrationError, UsageError
 from websauna_migrate.interfaces import IMigrationRunStarted, IMigrationService
 from websauna_migrate.scripts.application import Application
+from websauna_migrate.scripts.call import Call
 from websauna_migrate.scripts.collecting import collect_from_here, keep_until_exit
 from websauna_migrate.scripts.main import console_script
 from websauna_migrate.scripts.output import Output, reserve_stdout
 from websauna_migrate.scripts.progress import Progress
-from websauna_migrate.scripts.verbs import VERBS, Call, Verb
+from websauna_migrate.scripts.verbs import VERBS, Verb
 from websauna_migrate.selection import parse_packages_argument, select_packages
 
 if TYPE_CHECKING:

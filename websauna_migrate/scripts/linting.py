@@ -16,7 +16,7 @@ from websauna_migrate.scripts.render import counted, one_line, to_json
 if TYPE_CHECKING:
     from argparse import _ArgumentGroup as ArgumentGroup
 
-    from websauna_migrate.scripts.verbs import Call
+    from websauna_migrate.scripts.call import Call
 
 __all__ = ["add_fail_on_lint", "conclude", "lint", "lint_of_plan", "render_lint"]
 

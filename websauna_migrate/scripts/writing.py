@@ -1,0 +1,109 @@
+"""Commands of ``ws-alembic`` that write revision scripts."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+from websauna_migrate.errors import UsageError
+from websauna_migrate.results import CreatedScript
+from websauna_migrate.scripts import render
+from websauna_migrate.scripts.call import Call
+from websauna_migrate.scripts.looking import NoSuchRevision
+
+__all__ = ["ask_about_rename", "edit", "merge", "move_table", "revision", "write_created"]
+
+
+def edit(call: Call) -> None:
+    """Open the scripts of the revisions that a symbol stands for in an editor."""
+    from alembic.util import open_in_editor
+
+    entries = call.service.show(call.options.rev, packages=call.packages)
+    if not entries:
+        raise NoSuchRevision(call.options.rev, call.packages)
+    for entry in entries:
+        with call.output.lent():
+            open_in_editor(entry.revision.path)
+
+
+def merge(call: Call) -> None:
+    """Write a script that joins heads."""
+    options = call.options
+    created = call.service.merge(
+        options.revisions,
+        packages=call.packages,
+        message=options.message,
+        branch_label=options.branch_label,
+        rev_id=options.rev_id,
+        splice=options.splice,
+    )
+    write_created(call, created)
+
+
+def move_table(call: Call) -> None:
+    """Write the two scripts that hand a table over, and say what is left to do."""
+    options = call.options
+    created = call.service.move_table(options.table, options.source, options.target)
+    write_created(call, created)
+    schema, _, name = options.table.rpartition(".")
+    for package in call.service.packages:
+        for metadata in package.metadata:
+            for table in metadata.tables.values():
+                if (table.schema or "", table.name) != (schema, name) or call.options.quiet:
+                    continue
+                if call.service.owner_of(table) != options.target:
+                    print(
+                        f'The models have table "{options.table}" in "{options.source}". Move its '
+                        f'class to "{options.target}", or name the owner there: Table(..., '
+                        f'info={{"package": "{options.target}"}}), in a class __table_args__ = '
+                        f'{{"info": {{"package": "{options.target}"}}}}.',
+                        file=sys.stderr,
+                    )
+                    return
+
+
+def revision(call: Call) -> None:
+    """Write new revision scripts."""
+    options = call.options
+    if options.sql:
+        raise UsageError(
+            '"revision --sql" has no meaning: a revision is a Python script. Use "upgrade --sql" '
+            "for the SQL of revisions that are there."
+        )
+    created = call.service.revision(
+        options.message,
+        packages=call.packages,
+        autogenerate=options.autogenerate,
+        head=options.head or "head",
+        splice=options.splice,
+        branch_label=options.branch_label,
+        version_path=options.version_path,
+        rev_id=options.rev_id,
+        depends_on=options.depends_on,
+        requires=tuple(options.requires or ()),
+        rename_tables=tuple(options.rename_table or ()),
+        rename_columns=tuple(options.rename_column or ()),
+        full=options.full,
+        ask=ask_about_rename if sys.stdin.isatty() and sys.stderr.isatty() else None,
+    )
+    write_created(call, created)
+    for script in created:
+        for warning in script.warnings:
+            print(f"WARNING: {warning}", file=sys.stderr)
+
+
+def ask_about_rename(suspect: Any) -> bool:
+    """Ask on the terminal if a drop beside an addition is a rename."""
+    while True:
+        print(f"{suspect.question} [y/n] ", end="", file=sys.stderr, flush=True)
+        answer = sys.stdin.readline()
+        if not answer:
+            return False
+        if answer.strip().lower() in ("y", "yes", "n", "no"):
+            return answer.strip().lower().startswith("y")
+
+
+def write_created(call: Call, created: Iterable[CreatedScript]) -> None:
+    """Print the paths of new scripts."""
+    call.output.lines(render.render_created(created))
