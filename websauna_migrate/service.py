@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import io
-import re
 import threading
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -19,14 +18,20 @@ from zope.interface import implementer
 from websauna_migrate.cache import Cache
 from websauna_migrate.database import connect, is_missing_file, make_engine
 from websauna_migrate.environment import AlembicOptions
-from websauna_migrate.errors import MigrationError, UsageError
+from websauna_migrate.errors import UsageError
 from websauna_migrate.histories import HISTORY_PREFIX, list_history_tables, read_rows
 from websauna_migrate.interfaces import IMigrationService, Packages, Targets
 from websauna_migrate.packages import MigrationPackage, RegistrationError, SharedHistoryTable
-from websauna_migrate.planning.lineage import Lineage
 from websauna_migrate.planning.plan import Plan, pending, plan_stamp, plan_upgrade
 from websauna_migrate.planning.revisions import Revision
-from websauna_migrate.planning.targets import TargetError, is_relative, resolve, upgrade_targets
+from websauna_migrate.planning.several import (
+    as_targets,
+    collect,
+    offline_range,
+    range_of,
+    resolve_all,
+    targets_for,
+)
 from websauna_migrate.results import (
     CheckReport,
     CreatedScript,
@@ -50,6 +55,10 @@ if TYPE_CHECKING:
     from websauna_migrate.runs.runner import Runner, RunOptions
 
 __all__ = ["MigrationService"]
+
+
+#: What a SQL script can be of.
+OFFLINE = ("upgrade", "downgrade", "stamp", "ensure_version")
 
 
 @implementer(IMigrationService)
@@ -299,7 +308,9 @@ class MigrationService:
             names = self._select(packages)
             render_rows(snapshot, dict.fromkeys(names, ((), ())), output, create=True)
             return output.getvalue()
-        applied, targets = self._offline_range(snapshot, revision, packages, direction)
+        applied, targets = offline_range(
+            snapshot.graph, revision, self._select(packages), direction
+        )
         if direction == "stamp":
             stamped = plan_stamp(snapshot.graph, applied, targets)
             changes = {
@@ -377,7 +388,7 @@ class MigrationService:
             stamped = plan_stamp(
                 snapshot.graph,
                 before,
-                self._targets(snapshot, revisions, selected),
+                targets_for(revisions, selected, snapshot.lineages),
                 purge=purge,
                 with_requirements=with_requirements,
             )
@@ -613,9 +624,9 @@ class MigrationService:
                     f'The range "{rev_range}" is not of the form [start]:[end], [start]: or :[end].'
                 )
             applied = self._applied(snapshot) if "current" in (start, end) else {}
-            inside = self._collect(
-                snapshot,
+            inside = collect(
                 selected,
+                snapshot.lineages,
                 lambda lineage: range_of(lineage, start, end, applied.get(lineage.package, ())),
             )
             ordered = [one for one in ordered if one.id in inside.get(one.package, ())]
@@ -632,9 +643,9 @@ class MigrationService:
         snapshot = self._snapshot()
         selected = self._select(packages)
         applied = self._applied(snapshot) if revision == "current" else {}
-        found = self._collect(
-            snapshot,
+        found = collect(
             selected,
+            snapshot.lineages,
             lambda lineage: (
                 set(applied.get(lineage.package, ())) & set(lineage.ids)
                 if revision == "current"
@@ -856,7 +867,7 @@ class MigrationService:
                 raise UsageError(
                     f'The range "{target}" is only understood with --sql; name one revision.'
                 )
-        targets = self._targets(snapshot, revision, self._select(packages))
+        targets = targets_for(revision, self._select(packages), snapshot.lineages)
 
         def make_plan(applied: Mapping[str, tuple[str, ...]]) -> Plan:
             if direction == "upgrade":
@@ -866,139 +877,3 @@ class MigrationService:
             return plan_downgrade_without_loss(snapshot.graph, applied, targets, cascade=cascade)
 
         return make_plan
-
-    def _targets(
-        self, snapshot: Snapshot, revision: Targets, selected: Sequence[str]
-    ) -> dict[str, tuple[str, ...]]:
-        """Say for each package what of the targets is meant for it."""
-        targets: dict[str, list[str]] = {name: [] for name in selected}
-        for target in as_targets(revision):
-            package, at, rest = target.partition("@")
-            if at and package in self._packages:
-                targets.setdefault(package, []).append(rest)
-            elif len(selected) == 1 or is_symbol(target):
-                for name in selected:
-                    targets[name].append(target)
-            else:
-                found = self._collect(snapshot, selected, functools.partial(find_all, target))
-                for name in found:
-                    targets[name].append(target)
-        return {name: tuple(found) for name, found in targets.items() if found}
-
-    def _collect(
-        self,
-        snapshot: Snapshot,
-        selected: Sequence[str],
-        find: Callable[[Lineage], set[str]],
-    ) -> dict[str, set[str]]:
-        """Ask each package for revisions; one that has none of the name is no error by itself.
-
-        :raises TargetError: if no package has it: the first one's error
-        """
-        found: dict[str, set[str]] = {}
-        errors: list[TargetError] = []
-        for name in selected:
-            try:
-                found[name] = find(snapshot.lineages[name])
-            except TargetError as exc:
-                errors.append(exc)
-        if errors and not found:
-            if len(errors) == 1:
-                raise errors[0]
-            raise UnknownEverywhere(errors)
-        return found
-
-    def _offline_range(
-        self,
-        snapshot: Snapshot,
-        revision: Targets,
-        packages: Packages,
-        direction: str,
-    ) -> tuple[dict[str, tuple[str, ...]], dict[str, tuple[str, ...]]]:
-        """Return where a SQL script begins, package by package, and its targets."""
-        selected = self._select(packages)
-        applied: dict[str, tuple[str, ...]] = dict.fromkeys(self._packages, ())
-        ends: list[str] = []
-        for target in as_targets(revision):
-            start, colon, end = target.partition(":")
-            if not colon:
-                if direction == "downgrade":
-                    raise UsageError(
-                        "A downgrade with --sql needs a range: <from revision>:<to revision>."
-                    )
-                ends.append(target)
-                continue
-            ends.append(end or "heads")
-            for name, rows in self._targets(snapshot, start or "base", selected).items():
-                lineage = snapshot.lineages[name]
-                applied[name] += tuple(f for row in rows for f in resolve_all(lineage, row))
-        # What a starting point requires of other packages is there as well.
-        stamped = plan_stamp(
-            snapshot.graph,
-            dict.fromkeys(self._packages, ()),
-            {name: rows for name, rows in applied.items() if rows},
-            with_requirements=True,
-        )
-        applied.update({name: tuple(sorted(rows)) for name, rows in stamped.items()})
-        return applied, self._targets(snapshot, tuple(ends), selected)
-
-
-class UnknownEverywhere(MigrationError, LookupError):
-    """None of several packages knows a revision."""
-
-    def __init__(self, errors: Sequence[TargetError]) -> None:
-        self.errors = tuple(errors)
-        lines = "".join(f"\n  {error}" for error in errors)
-        super().__init__(f"None of the packages has the revision that was asked for:{lines}")
-
-
-#: What a SQL script can be of.
-OFFLINE = ("upgrade", "downgrade", "stamp", "ensure_version")
-
-#: Targets that mean something in every package.
-SYMBOLS = frozenset({"head", "heads", "base", "current"})
-
-
-def is_symbol(target: str) -> bool:
-    """Tell whether a target means something in every package: ``heads``, ``+1``, ``head-2``."""
-    start = re.split("[+-]", target, maxsplit=1)[0]
-    return target in SYMBOLS or (is_relative(target) and start in {"", *SYMBOLS})
-
-
-def as_targets(revision: Targets) -> tuple[str, ...]:
-    """Return one target or several as a tuple."""
-    return (revision,) if isinstance(revision, str) else tuple(revision)
-
-
-def resolve_all(lineage: Lineage, target: str) -> tuple[str, ...]:
-    """Return the revisions of a package that a target means, relative ones included."""
-    if is_relative(target):
-        return tuple(upgrade_targets(lineage, target, ()))
-    return tuple(resolve(lineage, target))
-
-
-def find_all(target: str, lineage: Lineage) -> set[str]:
-    """Return the revisions of a package that a target means."""
-    return set(resolve_all(lineage, target))
-
-
-def range_of(lineage: Lineage, start: str, end: str, rows: Sequence[str]) -> set[str]:
-    """Return the revisions of one package in a range, both ends included, as Alembic does."""
-
-    def ids(symbol: str) -> tuple[str, ...]:
-        if symbol == "current":
-            return tuple(row for row in rows if row in lineage)
-        return resolve_all(lineage, symbol)
-
-    upper = ids(end or "heads")
-    if not start or start == "base":
-        return set(lineage.ancestors(upper))
-    if start.startswith("-") and len(upper) == 1:
-        start = f"{upper[0]}{start}"
-    lower = ids(start)
-    inside = set(lineage.ancestors(upper))
-    if not lower:
-        return inside
-    return (inside - set(lineage.ancestors(lower)) | set(lower)) & set(
-        lineage.descendants(lower, dependencies=False)
-    )
