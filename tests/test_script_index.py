@@ -16,9 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from apps import Workshop
-from websauna_migrate import script_index, script_literals
 from websauna_migrate.cache import Cache, default_folder
 from websauna_migrate.planning.revisions import Revision
+from websauna_migrate.reading import script_index, script_literals
 from websauna_migrate.reading.revision_reader import ScriptBroken, ScriptChanged
 from websauna_migrate.reading.script_files import list_script_files
 from websauna_migrate.reading.script_index import ScriptIndex
@@ -262,7 +262,7 @@ def test_two_processes_at_once(workshop: Workshop, tmp_path: Path, cache_folder:
     program = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
         "from pathlib import Path\n"
-        "from websauna_migrate import script_index as s\n"
+        "from websauna_migrate.reading import script_index as s\n"
         "from websauna_migrate.reading.script_files import list_script_files\n"
         "from websauna_migrate.cache import Cache\n"
         "s.SETTLED_NS = 0\n"
