@@ -253,12 +253,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         report = Report("Benchmarks", introduction(server.version))
         bench = Bench(Path(folder), options.peers, options.quick, url, report)
         for name in options.only or PARTS:
-            print(name)
+            print(name, flush=True)
             PARTS[name](bench)
+            if options.write or not options.only:
+                # What was measured so far is not lost with a later part.
+                report.write(REPOSITORY / "docs" / "benchmarks.rst")
         if options.only and not options.write:
             print("\n".join(report.parts))
-        else:
-            report.write(REPOSITORY / "docs" / "benchmarks.rst")
     server.stop()
     return 0
 
