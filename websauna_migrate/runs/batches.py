@@ -7,7 +7,6 @@ the row says ``done`` from the beginning.
 
 from __future__ import annotations
 
-import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -154,11 +153,6 @@ class PostgreSQLBatches(Batches):
 EXPRESSIONS = {"ended": "clock_timestamp() AT TIME ZONE 'UTC'"}
 
 
-#: Seconds after which a thread that runs gives way to one that waits, while two take turns: the
-#: driver's calls are shorter than Python's 5 ms.
-TURN_SECONDS = 0.0001
-
-
 class SQLiteBatches(Batches):
     """The statements of a batch are executed one by one; there is no server to wait for."""
 
@@ -169,7 +163,7 @@ class SQLiteBatches(Batches):
 
     @contextmanager
     def opened(self) -> Iterator[None]:
-        """Let the two threads take turns quickly; the driver begins no transactions anyway."""
+        """Prepare the statements; the driver begins no transactions anyway."""
         self.cursor = self.driver.cursor()
         marks = ", ".join(f":{name}" for name in self.columns)
         self._insert = f"INSERT INTO {self.ledger} ({', '.join(self.columns)}) VALUES ({marks})"
@@ -178,12 +172,9 @@ class SQLiteBatches(Batches):
             f"AND (SELECT count(*) FROM {self.history}) = ?"
         )
         self._settings = ""
-        turn = sys.getswitchinterval()
-        sys.setswitchinterval(min(turn, TURN_SECONDS))
         try:
             yield
         finally:
-            sys.setswitchinterval(turn)
             self.cursor.close()
 
     def sending(self, batch: Batch) -> Callable[[], None]:

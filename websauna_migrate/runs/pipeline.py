@@ -13,6 +13,7 @@ time does not make better, is a failure of the step as any other.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -40,6 +41,10 @@ __all__ = ["Pipeline"]
 
 #: PostgreSQL's code for a statement that somebody canceled.
 QUERY_CANCELED = "57014"
+
+#: Seconds after which a thread that runs gives way to one that waits: a script takes less than
+#: Python's own 5 ms, and the sender would begin when it is over.
+TURN_SECONDS = 0.0001
 
 #: Seconds after which a step that failed is not run anew only to learn more of it.
 AGAIN_SECONDS = 1.0
@@ -257,6 +262,7 @@ class Pipeline:
                 return
             with (
                 sending.opened(),
+                quick_turns(),
                 self.run_context.stopping.running(self.cancel, interruptible=False),
             ):
                 try:
@@ -271,6 +277,17 @@ class Pipeline:
         finally:
             clean(connection)
             connection.execution_options(**{BATCHED: False})
+
+
+@contextmanager
+def quick_turns() -> Iterator[None]:
+    """Let a thread that waits have its turn soon, as the one does that sends."""
+    seconds = sys.getswitchinterval()
+    sys.setswitchinterval(min(seconds, TURN_SECONDS))
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(seconds)
 
 
 def named_types(memo: dict[str, Any]) -> dict[str, set[Any]]:
