@@ -79,8 +79,10 @@ class Chaos:
             f"Measured by ``make chaos ARGS=--write`` on {machine(*servers)} *Bad* is a history, a "
             "ledger or data in which a revision was not applied exactly once.",
         )
+        report.begin()
         report.table(("what", "demanded", "found", ""), self.lines)
-        report.write(path)
+        report.end("chaos")
+        report.write(path, ["chaos"])
 
     # Servers, started when they are needed
 

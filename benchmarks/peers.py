@@ -30,7 +30,7 @@ def environment_of(peer: str, folder: Path) -> str:
     if not (root / "complete").exists():
         print(f"installing what {peer} needs ...", file=sys.stderr)
         venv.create(root, with_pip=True, clear=True)
-        install = [str(python), "-m", "pip", "--disable-pip-version-check", "install", "-q"]
+        install = [str(python), "-m", "pip", "--disable-pip-version-check", "install", "-qq"]
         subprocess.run([*install, *REQUIREMENTS[peer]], check=True)
         (root / "complete").touch()
     return str(python)

@@ -17,11 +17,33 @@ from measuring import Sample
 __all__ = ["Report", "machine", "plot"]
 
 
+#: Begins a part of the page, which a later run may replace alone.
+MARK = ".. part: "
+
+
 class Report:
-    """A page of tables and plots."""
+    """A page of tables and plots, in parts.
+
+    :ivar parts: the lines of the part that is being measured
+    """
 
     def __init__(self, title: str, introduction: str) -> None:
-        self.parts = [title, "=" * len(title), "", introduction, ""]
+        self.head = [title, "=" * len(title), "", introduction, ""]
+        self.parts: list[str] = []
+        self._measured: dict[str, str] = {}
+
+    def begin(self) -> None:
+        """Begin a part."""
+        load = ", ".join(f"{one:.1f}" for one in os.getloadavg())
+        self.parts = [f"*Measured on {time.strftime('%Y-%m-%d')}, load {load} before.*", ""]
+
+    def end(self, name: str) -> None:
+        """End a part."""
+        self._measured[name] = "\n".join(self.parts).rstrip()
+
+    def __str__(self) -> str:
+        """Return what was measured."""
+        return "\n\n".join(self._measured.values())
 
     def section(self, title: str, text: str = "") -> None:
         self.parts += [title, "-" * len(title), ""]
@@ -65,8 +87,19 @@ class Report:
             [(target, found, "met" if met else "**missed**") for target, found, met in verdicts],
         )
 
-    def write(self, path: Path) -> None:
-        path.write_text("\n".join(self.parts).rstrip() + "\n")
+    def write(self, path: Path, order: Sequence[str]) -> None:
+        """Write what was measured into a page; parts that were not are left as they are.
+
+        :param order: the names of all parts
+        """
+        found: dict[str, str] = {}
+        with contextlib.suppress(FileNotFoundError):
+            for part in path.read_text().split("\n" + MARK)[1:]:
+                name, _, text = part.partition("\n")
+                found[name] = text.strip()
+        found.update(self._measured)
+        parts = [f"{MARK}{name}\n\n{found[name]}" for name in order if name in found]
+        path.write_text("\n".join(self.head) + "\n" + "\n\n".join(parts) + "\n")
 
 
 def plot(
