@@ -543,26 +543,34 @@ def test_a_second_request_cancels_what_was_sent(
     ]
 
 
+@contextlib.contextmanager
+def done_to_the_sleeping(url: str, function: str, sent: list[Batch]) -> Iterator[None]:
+    """Call one of PostgreSQL's functions for the session that sleeps in step ``r2``."""
+
+    def call() -> None:
+        wait_for(lambda: ids(sent) == ["r2"])
+        time.sleep(0.3)
+        execute(
+            url,
+            f"SELECT {function}(pid) FROM pg_stat_activity WHERE query LIKE '%pg_sleep%' "
+            "AND datname = current_database() AND pid <> pg_backend_pid()",
+        )
+
+    thread = threading.Thread(target=call)
+    thread.start()
+    yield
+    thread.join()
+
+
 def test_a_connection_that_is_cut_while_a_step_is_sent(
     workshop: Workshop, postgresql_url: str, sent: list[Batch]
 ) -> None:
     chain(workshop, LONG["postgresql"], table("t3")["upgrade"])
-
-    def cut() -> None:
-        wait_for(lambda: ids(sent) == ["r2"])
-        time.sleep(0.3)
-        execute(
-            postgresql_url,
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-            "WHERE datname = current_database() AND query LIKE '%pg_sleep%' "
-            "AND pid <> pg_backend_pid()",
-        )
-
-    thread = threading.Thread(target=cut)
-    thread.start()
-    with pytest.raises(StepFailed) as caught:
+    with (
+        done_to_the_sleeping(postgresql_url, "pg_terminate_backend", sent),
+        pytest.raises(StepFailed) as caught,
+    ):
         workshop.service(postgresql_url).upgrade()
-    thread.join()
     assert "cannot tell whether the step was applied" in str(caught.value)
     assert '"r2"' in str(caught.value)
     workshop.script("fooapp", "r2", "r1", **table("t2"))
@@ -612,23 +620,12 @@ def test_a_time_begins_with_its_step(workshop: Workshop, postgresql_url: str) ->
 def test_whoever_cancels_a_step_is_obeyed(
     workshop: Workshop, postgresql_url: str, sent: list[Batch]
 ) -> None:
-    chain(workshop, 'op.execute("SELECT pg_sleep(60)")')
-
-    def cancel() -> None:
-        wait_for(lambda: ids(sent) == ["r2"])
-        time.sleep(0.2)
-        execute(
-            postgresql_url,
-            "SELECT pg_cancel_backend(pid) FROM pg_stat_activity "
-            "WHERE datname = current_database() AND query LIKE '%pg_sleep%' "
-            "AND pid <> pg_backend_pid()",
-        )
-
-    thread = threading.Thread(target=cancel)
-    thread.start()
-    with pytest.raises(StepFailed) as caught:
+    chain(workshop, LONG["postgresql"])
+    with (
+        done_to_the_sleeping(postgresql_url, "pg_cancel_backend", sent),
+        pytest.raises(StepFailed) as caught,
+    ):
         workshop.service(postgresql_url).upgrade()
-    thread.join()
     assert "canceling statement due to user request" in str(caught.value)
     assert [entry[3] for entry in ledger(postgresql_url)] == ["done", "failed"]
 
