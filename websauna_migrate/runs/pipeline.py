@@ -87,7 +87,7 @@ class Pipeline:
         :raises DBAPIError: if a step failed for good, lost its connection, or waits for a lock
         """
         attempt = stretch.look_ahead(0)
-        if attempt is None or not self.possible or not self._is_plain(attempt):
+        if attempt is None or not self.possible or self._function(attempt) is None:
             return None
         environment = self.run_context.environments[attempt.step.package]
         history = version_table(environment.package.history_table, environment.schema)
@@ -148,29 +148,30 @@ class Pipeline:
         with stretch:
             return bool(self.run_context.stopping)
 
-    def _is_plain(self, attempt: Attempt) -> bool:
-        """Tell whether a step can be one batch."""
+    def _function(self, attempt: Attempt) -> Callable[[], object] | None:
+        """Return a step's function, if the step can be one batch."""
         step = attempt.step
         module = (
             self.run_context.environments[step.package]
             .scripts.get_revision(step.revision.id)
             .module
         )
-        return (
+        function: Callable[[], object] | None = getattr(module, step.direction, None)
+        plain = (
             step.replaces_row
             and is_transactional(module)
             # Older servers would measure the whole message.
             and not attempt.timeouts.statement_timeout_ms
-            and is_plain_script(getattr(module, step.direction, None))
+            and is_plain_script(function)
         )
+        return function if plain else None
 
     def _batch(self, attempt: Attempt, context: MigrationContext) -> Batch | None:
         """Run a step's script and return its batch; ``None`` if it has to be run by itself."""
-        if not self._is_plain(attempt):
+        function = self._function(attempt)
+        if function is None:
             return None
         environment = self.run_context.environments[attempt.step.package]
-        script = environment.scripts.get_revision(attempt.step.revision.id)
-        function = getattr(script.module, attempt.step.direction)
         memo = context.impl.memo
         before = named_types(memo)
         statements: list[tuple[str, Any]] | None
@@ -181,7 +182,7 @@ class Pipeline:
             statements = None
         if statements is None or named_types(memo) != before:
             # It is remembered of a step that is done which types it created.
-            environment.types.renew_after_failure(memo, self.connection)
+            environment.types.reset(memo, self.connection)
             return None
         return Batch(
             attempt.step,
@@ -272,8 +273,6 @@ class Pipeline:
                     with suppress(Exception):
                         self._land(stretch)
                     raise
-                finally:
-                    clean(connection)
         finally:
             clean(connection)
             connection.execution_options(**{BATCHED: False})

@@ -41,8 +41,8 @@ class TypeMemory:
                 earlier = self._created.get(kind, frozenset())
                 self._created[kind] = earlier | frozenset(found)
 
-    def renew_after_failure(self, memo: dict[str, Any], connection: Connection | None) -> None:
-        """Forget what a step said it created: it was rolled back, or never came so far."""
+    def reset(self, memo: dict[str, Any], connection: Connection | None) -> None:
+        """Let a step's DDL know of the finished steps alone, not of what it said it created."""
         memo.clear()
         self.attach(memo, connection)
 
@@ -50,8 +50,7 @@ class TypeMemory:
         """Remember what a step created, and let the next one's DDL know of it."""
         if memo or self._created:
             self.keep(memo)
-            memo.clear()
-            self.attach(memo, connection)
+            self.reset(memo, connection)
 
 
 class StepTypes(set[Key]):
