@@ -20,10 +20,13 @@ from hypothesis import strategies as st
 from apps import Workshop
 from runs import blocking, execute, ledger, rows, steps, table, tables, wait_for
 from websauna_migrate.errors import MigrationError
+from websauna_migrate.interfaces import IMigrationService, IMigrationStepApplied
 from websauna_migrate.reading.plain_scripts import is_plain_script
 from websauna_migrate.runs.batches import Batch, PostgreSQLBatches, SQLiteBatches
 from websauna_migrate.runs.failures import RunStopped, StepFailed
+from websauna_migrate.runs.pipeline import AHEAD
 from websauna_migrate.runs.run_events import StepApplied
+from websauna_migrate.runs.sender import LOOK_SECONDS, Sender
 from websauna_migrate.runs.stopping import Stop
 from websauna_migrate.runs.timeouts import BadTimeout
 from websauna_migrate.settings import SettingError, parse_settings
@@ -31,15 +34,15 @@ from websauna_migrate.settings import SettingError, parse_settings
 
 @pytest.fixture
 def sent(monkeypatch: pytest.MonkeyPatch) -> list[Batch]:
-    """The batches that were made ready to be sent."""
+    """The batches that were sent."""
     found: list[Batch] = []
     for kind in (PostgreSQLBatches, SQLiteBatches):
 
-        def sending(self: Any, batch: Batch, original: Any = kind.sending) -> Any:
+        def send(self: Any, batch: Batch, original: Any = kind.send) -> None:
             found.append(batch)
-            return original(self, batch)
+            original(self, batch)
 
-        monkeypatch.setattr(kind, "sending", sending)
+        monkeypatch.setattr(kind, "send", send)
     return found
 
 
@@ -266,7 +269,6 @@ def test_an_isolation_level_of_its_own(
     chain(workshop, table("t1")["upgrade"])
     config = workshop.configure(postgresql_url)
     config.registry.settings["sqlalchemy.isolation_level"] = "SERIALIZABLE"
-    from websauna_migrate.interfaces import IMigrationService
     from websauna_migrate.service import MigrationService
 
     service = config.registry.getUtility(IMigrationService)
@@ -418,8 +420,6 @@ def outcome(workshop: Workshop, url: str, pipeline: str, root: Path) -> Any:
         lambda event: told.append((event.step.revision, event.number, event.total)), StepApplied
     )
     config.commit()
-    from websauna_migrate.interfaces import IMigrationService
-
     service = config.registry.getUtility(IMigrationService)
     try:
         result = str(steps(service.upgrade()))
@@ -516,6 +516,79 @@ LONG = {
     "sqlite": 'op.execute("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n '
     'WHERE i < 300000000) SELECT count(*) FROM n")',
 }
+
+
+#: What takes half a second or so.
+WHILE = {
+    "postgresql": LONG["postgresql"].replace("60", "0.5"),
+    "sqlite": LONG["sqlite"].replace("300000000", "3000000"),
+}
+
+
+def test_a_request_ends_the_run_behind_the_step_that_is_sent(
+    workshop: Workshop, transactional_database_url: str, sent: list[Batch]
+) -> None:
+    """Steps that were prepared by then are not begun."""
+    kind = transactional_database_url.partition(":")[0].partition("+")[0]
+    chain(workshop, "pass", WHILE[kind], *(table(f"t{n}")["upgrade"] for n in (1, 2, 3)))
+    stop = Stop()
+
+    def ask() -> None:
+        wait_for(lambda: ids(sent) == ["r2", "r3"])
+        stop.request()
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    with pytest.raises(RunStopped) as caught:
+        workshop.service(transactional_database_url).upgrade(stop=stop)
+    thread.join()
+    assert caught.value.done == 3
+    assert ids(sent) == ["r2", "r3"]
+    assert [entry[1:] for entry in ledger(transactional_database_url)] == [
+        ("r1", "upgrade", "done"),
+        ("r2", "upgrade", "done"),
+        ("r3", "upgrade", "done"),
+        ("r4", "upgrade", "stopped"),
+    ]
+    again = workshop.service(transactional_database_url).upgrade()
+    assert steps(again) == ["fooapp@r4", "fooapp@r5", "fooapp@r6"]
+
+
+@pytest.mark.parametrize("watched", [False, True])
+def test_how_far_a_run_is_ahead(
+    workshop: Workshop, transactional_database_url: str, watched: bool
+) -> None:
+    """Whoever subscribes is told of a step before the next one begins, and nobody else waits."""
+    kind = transactional_database_url.partition(":")[0].partition("+")[0]
+    chain(workshop, "pass", WHILE[kind], *(["pass"] * 40))
+    config = workshop.configure(transactional_database_url)
+    at_event: list[tuple[int, int]] = []
+    if watched:
+
+        def applied(event: StepApplied) -> None:
+            at_event.append((event.number, len(ledger(transactional_database_url))))
+
+        config.add_subscriber(applied, IMigrationStepApplied)
+        config.commit()
+    furthest = 0
+    original = Sender.put
+
+    def put(self: Any, one: Any) -> None:
+        nonlocal furthest
+        original(self, one)
+        furthest = max(furthest, len(self))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Sender, "put", put)
+        run = config.registry.getUtility(IMigrationService).upgrade()
+    assert [step.revision for step in run.steps] == [f"r{n}" for n in range(1, 44)]
+    assert furthest == (1 if watched else AHEAD)
+    assert at_event == ([(n, n) for n in range(1, 44)] if watched else [])
+    entries = rows(
+        transactional_database_url,
+        "SELECT revision FROM websauna_migrate_ledger ORDER BY started, number",
+    )
+    assert [entry[0] for entry in entries] == [step.revision for step in run.steps]
 
 
 def test_a_second_request_cancels_what_was_sent(
@@ -674,8 +747,6 @@ def test_a_subscriber_that_raises_is_no_step_s_failure(
 
     config.add_subscriber(applied, StepApplied)
     config.commit()
-    from websauna_migrate.interfaces import IMigrationService
-
     with pytest.raises(ValueError, match="of the subscriber"):
         config.registry.getUtility(IMigrationService).upgrade()
     assert {entry[3] for entry in ledger(transactional_database_url)} == {"done"}
@@ -757,8 +828,6 @@ class Positions:
         config = workshop.configure(self.url)
         config.add_subscriber(self, StepApplied)
         config.commit()
-        from websauna_migrate.interfaces import IMigrationService
-
         return config.registry.getUtility(IMigrationService)
 
 
@@ -829,32 +898,33 @@ def test_an_interrupt_while_an_answer_is_waited_for(
     workshop: Workshop, transactional_database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was sent is finished and counted, and the connection is given back in order."""
-    chain(workshop, *(table(f"t{n}")["upgrade"] for n in (1, 2, 3)))
+    kind = transactional_database_url.partition(":")[0].partition("+")[0]
+    chain(workshop, WHILE[kind], *(table(f"t{n}")["upgrade"] for n in (1, 2)))
     with interrupting(monkeypatch, at=2), pytest.raises(KeyboardInterrupt):
         workshop.service(transactional_database_url).upgrade()
     done = [entry[1] for entry in ledger(transactional_database_url) if entry[3] == "done"]
-    assert done == ["r1", "r2", "r3"]
-    assert rows(transactional_database_url, "SELECT * FROM alembic_history_fooapp") == [("r3",)]
-    assert steps(workshop.service(transactional_database_url).upgrade()) == ["fooapp@r4"]
+    assert done == ["r1", "r2"]
+    assert rows(transactional_database_url, "SELECT * FROM alembic_history_fooapp") == [("r2",)]
+    again = workshop.service(transactional_database_url).upgrade()
+    assert steps(again) == ["fooapp@r3", "fooapp@r4"]
 
 
 @contextlib.contextmanager
 def interrupting(monkeypatch: pytest.MonkeyPatch, at: int) -> Iterator[None]:
     """Raise what Ctrl-C raises, once, when an answer is waited for."""
-    from concurrent.futures import Future
-
-    original: Callable[..., Any] = Future.exception
+    original: Callable[..., Any] = threading.Event.wait
     count = 0
 
-    def exception(self: Any, timeout: float | None = None) -> Any:
+    def wait(self: Any, timeout: float | None = None) -> Any:
         nonlocal count
-        count += 1
-        if count == at:
-            raise KeyboardInterrupt
+        if threading.current_thread() is threading.main_thread() and timeout == LOOK_SECONDS:
+            count += 1
+            if count == at:
+                raise KeyboardInterrupt
         return original(self, timeout)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Future, "exception", exception)
+        patch.setattr(threading.Event, "wait", wait)
         yield
 
 
@@ -886,3 +956,53 @@ def test_a_message_of_postgresql(
     )
     assert first[5:] == ["COMMIT"]
     assert "SET LOCAL synchronous_commit = off" not in last
+
+
+@pytest.mark.parametrize("mode", ["delete", "truncate", "wal"])
+def test_a_journal_of_sqlite_is_as_before(
+    workshop: Workshop, sqlite_url: str, tmp_path: Path, mode: str
+) -> None:
+    """One file serves all steps that are sent, unless the database has a mode of its own."""
+    chain(workshop, *(table(f"t{n}")["upgrade"] for n in (1, 2, 3)))
+
+    def connected(connection: Any, record: object) -> None:
+        connection.execute(f"PRAGMA journal_mode = {mode}")
+
+    seen: list[str] = []
+    original = SQLiteBatches.send
+
+    def send(self: Any, batch: Batch) -> None:
+        seen.append(self.driver.execute("PRAGMA journal_mode").fetchone()[0])
+        original(self, batch)
+
+    sa.event.listen(sa.Engine, "connect", connected)
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(SQLiteBatches, "send", send)
+            assert len(workshop.service(sqlite_url).upgrade().steps) == 4
+    finally:
+        sa.event.remove(sa.Engine, "connect", connected)
+    assert seen == [{"delete": "persist"}.get(mode, mode)] * 3
+    path = Path(sqlite_url.partition("///")[2])
+    left = [name.name for name in path.parent.glob(f"{path.name}-journal")]
+    assert left == ([f"{path.name}-journal"] if mode == "truncate" else [])
+
+
+def test_a_reader_does_not_mind_the_journal(workshop: Workshop, sqlite_url: str) -> None:
+    """One that reads in between sees what was committed, and one that writes does so in turn."""
+    chain(workshop, *(table(f"t{n}")["upgrade"] for n in (1, 2, 3)))
+    original = SQLiteBatches.send
+
+    def send(self: Any, batch: Batch) -> None:
+        original(self, batch)
+        assert rows(sqlite_url, "SELECT version_num FROM alembic_history_fooapp") == [
+            (batch.step.revision.id,)
+        ]
+        execute(sqlite_url, "INSERT INTO t0 (id) VALUES (NULL)")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SQLiteBatches, "send", send)
+        assert len(workshop.service(sqlite_url).upgrade().steps) == 4
+    assert rows(sqlite_url, "SELECT count(*) FROM t0") == [(3,)]
+    assert rows(sqlite_url, "PRAGMA integrity_check") == [("ok",)]
+    assert not Path(sqlite_url.partition("///")[2] + "-journal").exists()

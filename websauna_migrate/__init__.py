@@ -100,5 +100,14 @@ def includeme(config: Configurator) -> None:
             settings,
             application=settings.package or config.registry.package_name,
             notify=config.registry.notify,
+            subscribed=lambda event: has_subscribers(config.registry, event),
         )
     )
+
+
+def has_subscribers(registry: Any, event: type) -> bool:
+    """Tell whether something subscribes to events of a class."""
+    from zope.interface import implementedBy
+
+    provided: Any = implementedBy(event)  # type: ignore[no-untyped-call]
+    return bool(registry.adapters.subscriptions((provided,), None))

@@ -343,7 +343,7 @@ class IMigrationRunStarted(Interface):
 
 
 class IMigrationStepApplied(Interface):
-    """A step of a run was committed."""
+    """A step of a run was committed; a subscriber is told before the next one begins."""
 
     run_id = Attribute("Identifier of the run in the ledger, ``str``.")
     step = Attribute("The step, :class:`websauna_migrate.results.AppliedStep`.")

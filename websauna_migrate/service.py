@@ -68,6 +68,7 @@ class MigrationService:
     :param settings: what :func:`.parse_settings` read
     :param application: dotted name of the application's package, as Pyramid knows it
     :param notify: gets the events of a run; ``registry.notify``
+    :param subscribed: tells whether somebody gets events of a class
     """
 
     def __init__(
@@ -76,13 +77,17 @@ class MigrationService:
         *,
         application: str | None = None,
         notify: Callable[[object], None] = lambda event: None,
+        subscribed: Callable[[type], bool] = lambda event: True,
     ) -> None:
         self.settings = settings
         self.root_package = application
         self.notify = notify
+        self.subscribed = subscribed
         self.options = AlembicOptions()
         #: Told in words when a run has to wait for another one.
         self.on_wait: Callable[[str], None] | None = None
+        #: Told of each step soon after it was applied; a subscriber is told before the next begins.
+        self.on_step: Callable[[Any], None] | None = None
         #: Read scripts from their text and remember it; else import every script.
         self.use_index = True
         #: In a thread, the scripts as :meth:`one_look` saw them.
@@ -773,7 +778,9 @@ class MigrationService:
             ledger=lambda: self.ledger,
             settings=self.settings,
             notify=self.notify,
+            subscribed=self.subscribed,
             on_wait=self.on_wait,
+            on_step=self.on_step,
             options=options,
         )
 

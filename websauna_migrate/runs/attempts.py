@@ -25,6 +25,7 @@ class Attempt:
     :ivar waiting: what this attempt and those before have waited for locks
     :ivar began: when the first attempt at the step began, in UTC
     :ivar clock: and by ``time.perf_counter``
+    :ivar ended: when the attempt ended, by the same clock; ``None`` while it is being made
     :ivar is_done: whether it went well
     """
 
@@ -35,6 +36,7 @@ class Attempt:
     waiting: Waiting
     began: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
     clock: float = field(default_factory=time.perf_counter)
+    ended: float | None = None
     is_done: bool = False
 
     def start(self) -> None:
@@ -44,6 +46,15 @@ class Attempt:
         self.values["started"] = self.began.replace(tzinfo=None)
         self.waiting.began = time.monotonic()
 
+    def end(self) -> None:
+        """Count no further: the step was applied, and its turn to be told of comes later."""
+        self.ended = time.perf_counter()
+
+    @property
+    def is_sent(self) -> bool:
+        """Whether the step was applied by being sent in one piece."""
+        return self.ended is not None
+
     @property
     def entry(self) -> str:
         """The id of the step's row in the ledger."""
@@ -51,8 +62,8 @@ class Attempt:
 
     @property
     def seconds(self) -> float:
-        """How long it has taken so far."""
-        return time.perf_counter() - self.clock
+        """How long it has taken so far, or took."""
+        return (self.ended or time.perf_counter()) - self.clock
 
 
 class Stretch:

@@ -8,10 +8,9 @@ the row says ``done`` from the beginning.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 from sqlalchemy import Table
@@ -77,11 +76,12 @@ class Batches(ABC):
         """Have the transactions, which are the driver's otherwise; none is open."""
 
     @abstractmethod
-    def sending(self, batch: Batch) -> Callable[[], None]:
-        """Return what executes a batch, to be called in a thread of its own.
+    def send(self, batch: Batch) -> None:
+        """Execute a batch; called in a thread of its own.
 
-        It raises the driver's error, or :class:`BatchFailed`; nothing of the batch is done then,
-        unless the connection is gone as well.
+        Where it raises, nothing of the batch is done, unless the connection is gone as well.
+
+        :raises BatchFailed: if the history is not what the plan says
         """
 
 
@@ -116,22 +116,18 @@ class PostgreSQLBatches(Batches):
                 self.cursor.close()
                 self.driver.autocommit = False
 
-    def sending(self, batch: Batch) -> Callable[[], None]:
-        """Return what executes a batch."""
+    def send(self, batch: Batch) -> None:
+        """Execute a batch."""
         message = self.message(batch)
-
-        def send() -> None:
-            try:
-                self.cursor.execute(message)
-                # It does not, say, where the text ended early for the driver.
-                if self.cursor.statusmessage != "COMMIT":
-                    raise BatchFailed
-            except BaseException:
-                if not self.driver.closed:
-                    self.cursor.execute("ROLLBACK")
-                raise
-
-        return send
+        try:
+            self.cursor.execute(message)
+            # It does not, say, where the text ended early for the driver.
+            if self.cursor.statusmessage != "COMMIT":
+                raise BatchFailed
+        except BaseException:
+            if not self.driver.closed:
+                self.cursor.execute("ROLLBACK")
+            raise
 
     def message(self, batch: Batch) -> bytes:
         """Return a batch as one text; the driver puts the parameters in, as it always does."""
@@ -173,13 +169,28 @@ class SQLiteBatches(Batches):
         )
         self._settings = ""
         try:
-            yield
+            with self._journal_kept():
+                yield
         finally:
             self.cursor.close()
 
-    def sending(self, batch: Batch) -> Callable[[], None]:
-        """Return what executes a batch."""
-        return partial(self.send, batch)
+    @contextmanager
+    def _journal_kept(self) -> Iterator[None]:
+        """Have one rollback journal that is overwritten, not a new file for each transaction.
+
+        That is this connection's alone; SQLite says how the modes go together, and whoever comes
+        after a crash reads the journal or removes it as always.
+        """
+        (mode,) = self.cursor.execute("PRAGMA journal_mode").fetchone()
+        if mode != "delete":
+            yield
+            return
+        self.cursor.execute("PRAGMA journal_mode = persist").fetchall()
+        try:
+            yield
+        finally:
+            # It removes the file, unless somebody else is writing, who does so.
+            self.cursor.execute("PRAGMA journal_mode = delete").fetchall()
 
     def send(self, batch: Batch) -> None:
         """Execute a batch."""

@@ -201,7 +201,7 @@ class LockedRun:
         def after(done: Attempt) -> None:
             applied = applied_step(done.step, done.began, done.seconds)
             self.done.append(applied)
-            self.runner.notify(StepApplied(self.context.run_id, applied, done.number, total))
+            self._tell(StepApplied(self.context.run_id, applied, done.number, total))
 
         for _, stretch in itertools.groupby(plan.steps, key=attrgetter("package")):
             steps.run(len(self.done) + 1, total, stretch, before, after)
@@ -274,7 +274,12 @@ class LockedRun:
         self.done.extend(applied)
         if not self.options.dry_run:
             for number, one in enumerate(applied, 1):
-                self.runner.notify(StepApplied(context.run_id, one, number, len(applied)))
+                self._tell(StepApplied(context.run_id, one, number, len(applied)))
+
+    def _tell(self, event: StepApplied) -> None:
+        """Tell of a step that was applied."""
+        self.runner.on_step(event)
+        self.runner.notify(event)
 
     def _forget_planned(self, steps: StepRunner) -> None:
         """Take the row of the first step away if in the end there was no step."""

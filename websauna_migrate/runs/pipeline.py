@@ -1,9 +1,12 @@
-"""Steps in a row without a pause: one is on its way to the database while the next is prepared.
+"""Steps in a row without a pause: one is on its way to the database while the next are prepared.
 
 A step whose script only gives statements (:mod:`.plain_scripts`) is run without the
-database: its statements are collected, put into one batch with all that a step writes besides, and
-sent from a thread of its own (:mod:`.batches`). Meanwhile the next script is run
-in the same way; its batch is sent when the one before is committed.
+database: its statements are collected, put into one batch with all that a step writes besides
+(:mod:`.batches`), and sent from a thread of its own (:mod:`.sender`) when the one before is
+committed. Meanwhile the next scripts are run in the same way.
+
+Whoever asked to be told of each step, or to be asked, is told before the next one begins: only one
+is on its way then.
 
 Nothing is handled here that does not go smoothly. The batch of a script that wants something of the
 database is dropped, and that of a statement which fails was rolled back by the server: the step is
@@ -15,9 +18,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
@@ -32,6 +34,7 @@ from websauna_migrate.runs.batches import Batch, Batches, batches_for
 from websauna_migrate.runs.direct_sql import wrapped
 from websauna_migrate.runs.lock_failures import is_lock_failure
 from websauna_migrate.runs.run_context import RunContext, clean
+from websauna_migrate.runs.sender import Sender
 from websauna_migrate.runs.statements import Supervisor
 
 if TYPE_CHECKING:
@@ -39,12 +42,17 @@ if TYPE_CHECKING:
 
 __all__ = ["Pipeline"]
 
+Sending: TypeAlias = "Sender[tuple[Attempt, Batch]]"
+
 #: PostgreSQL's code for a statement that somebody canceled.
 QUERY_CANCELED = "57014"
 
 #: Seconds after which a thread that runs gives way to one that waits: a script takes less than
 #: Python's own 5 ms, and the sender would begin when it is over.
 TURN_SECONDS = 0.0001
+
+#: How many steps are on their way at most: one that is sent, and those that wait for it.
+AHEAD = 32
 
 #: Seconds after which a step that failed is not run anew only to learn more of it.
 AGAIN_SECONDS = 1.0
@@ -71,10 +79,9 @@ class Pipeline:
         self.supervisor = supervisor
         self.at = at
         self.cancel = cancel
-        self._in_flight: tuple[Attempt, Batch, Future[None]] | None = None
-        self._sender: ThreadPoolExecutor | None = None
         #: Whether the steps of this run can go this way at all.
         self.possible = run.settings.pipeline and run.lock.allows_batches and not run.atomic
+        self.ahead = AHEAD if run.stopping.in_any_thread and not run.watched else 1
         #: The ledger's row of the newest step that may not be on the disk yet.
         self._unwritten: str | None = None
 
@@ -94,7 +101,7 @@ class Pipeline:
         sending = batches_for(self.connection, self.run_context.ledger.table, history)
         if sending is None:
             return None
-        with self._opened(sending, stretch) as opened:
+        with self._opened(sending) as opened:
             again = self._run(sending, stretch, attempt, context) if opened else None
         self._write_out()
         return again
@@ -102,25 +109,33 @@ class Pipeline:
     def _run(
         self, sending: Batches, stretch: Stretch, first: Attempt, context: MigrationContext
     ) -> Attempt | None:
+        def send(sent: tuple[Attempt, Batch]) -> None:
+            self._send(sending, *sent)
+
         attempt: Attempt | None = first
-        while attempt is not None:
-            batch = self._batch(attempt, context)
-            again = self._land(stretch)
-            if again is not None or batch is None or self._stops(stretch):
-                return again
-            if not self._send(sending, stretch, attempt, batch):
-                return None
-            # What is wrong with a step is told when it is begun.
-            with suppress(MigrationError):
-                attempt = None
-                attempt = stretch.look_ahead(1)
-        return self._land(stretch)
+        with Sender(send, ahead=self.ahead, stop=self.run_context.stopping.stop) as sender:
+            try:
+                while attempt is not None:
+                    batch = self._batch(attempt, context)
+                    again = self._land(sender, stretch, wait_for_all=batch is None)
+                    if again is not None or batch is None or self._stops(stretch):
+                        return again
+                    batch.lasting = not sending.defers or len(stretch) == len(sender) + 1
+                    sender.put((attempt, batch))
+                    # What is wrong with a step is told when it is begun.
+                    with suppress(MigrationError):
+                        attempt = None
+                        attempt = stretch.look_ahead(len(sender))
+                return self._land(sender, stretch, wait_for_all=True)
+            except BaseException:
+                # What was sent is on its way all the same, and the connection in use.
+                sender.drop()
+                with suppress(Exception):
+                    self._land(sender, stretch, wait_for_all=True)
+                raise
 
     def close(self) -> None:
-        """End the thread, and see that what was committed is on the disk."""
-        if self._sender is not None:
-            self._sender.shutdown()
-            self._sender = None
+        """See that what was committed is on the disk."""
         self._write_out()
 
     def _write_out(self) -> None:
@@ -191,39 +206,37 @@ class Pipeline:
             statements=statements,
         )
 
-    def _send(self, sending: Batches, stretch: Stretch, attempt: Attempt, batch: Batch) -> bool:
-        """Send a batch while nothing is in flight; tell whether the driver could write it down."""
+    def _send(self, sending: Batches, attempt: Attempt, batch: Batch) -> None:
+        """Send a batch; called in the sender's thread."""
         from websauna_migrate.alembic_internals import announce
 
         attempt.start()
-        batch.lasting = not sending.defers or len(stretch) == 1
-        try:
-            send = sending.sending(batch)
-        except Exception:
-            return False
-        self.at(attempt)
         self.run_context.lock.check()
         announce(self.run_context.environments[attempt.step.package].scripts, attempt.step)
-        if self._sender is None:
-            self._sender = ThreadPoolExecutor(1, thread_name_prefix="websauna_migrate")
-        self._in_flight = attempt, batch, self._sender.submit(send)
-        return True
+        sending.send(batch)
+        attempt.end()
 
-    def _land(self, stretch: Stretch) -> Attempt | None:
-        """Wait for the answer to what was sent; return its attempt if it is to be made again.
+    def _land(self, sender: Sending, stretch: Stretch, *, wait_for_all: bool) -> Attempt | None:
+        """Take notice of what was sent; return an attempt that is to be made again.
 
-        :raises DBAPIError: if nothing is gained by that
+        :param wait_for_all: whether nothing is to be on its way afterwards; else there is room for
+            one more, and no wait if there is already
+        :raises LockLost: if the run has lost its lock
+        :raises DBAPIError: if nothing is gained by another attempt
         """
-        if self._in_flight is None:
-            return None
-        attempt, batch, answer = self._in_flight
-        error = answer.exception()
-        self._in_flight = None
-        if error is None:
+        left = sender.ahead // 2 if len(sender) == sender.ahead else sender.ahead - 1
+        for attempt, batch in sender.over(0 if wait_for_all else left):
+            self.at(attempt)
+            if not attempt.is_sent:
+                assert sender.error is not None
+                return self._failed(attempt, sender.error)
             self._unwritten = None if batch.lasting else attempt.entry
             stretch.done(attempt)
-            return None
-        if not isinstance(error, Exception):
+        return None
+
+    def _failed(self, attempt: Attempt, error: BaseException) -> Attempt:
+        """Return an attempt that failed if it is to be made again, else raise its error."""
+        if not isinstance(error, Exception) or isinstance(error, LockLost):
             raise error
         driver: Any = self.connection.dialect.dbapi
         if isinstance(error, driver.Error):
@@ -248,7 +261,7 @@ class Pipeline:
         )
 
     @contextmanager
-    def _opened(self, sending: Batches, stretch: Stretch) -> Iterator[bool]:
+    def _opened(self, sending: Batches) -> Iterator[bool]:
         """Let SQLAlchemy take it that one transaction is open, in which nothing is executed.
 
         :returns: whether the driver has none
@@ -266,13 +279,7 @@ class Pipeline:
                 quick_turns(),
                 self.run_context.stopping.running(self.cancel, interruptible=False),
             ):
-                try:
-                    yield True
-                except BaseException:
-                    # What was sent is on its way all the same, and the connection in use.
-                    with suppress(Exception):
-                        self._land(stretch)
-                    raise
+                yield True
         finally:
             clean(connection)
             connection.execution_options(**{BATCHED: False})

@@ -69,7 +69,9 @@ class Runner:
         ledger: Callable[[], Ledger],
         settings: Settings,
         notify: Callable[[object], None],
+        subscribed: Callable[[type], bool] = lambda event: True,
         on_wait: Callable[[str], None] | None = None,
+        on_step: Callable[[object], None] | None = None,
         options: RunOptions | None = None,
     ) -> None:
         """Prepare; nothing is connected yet.
@@ -77,14 +79,18 @@ class Runner:
         :param make_engine: makes an engine that nobody else uses
         :param ledger: gives the ledger; called where there is something to do
         :param notify: gets the events of a run
+        :param subscribed: tells whether somebody gets a kind of event
         :param on_wait: told in words what somebody who waits for the run should know
+        :param on_step: told of each step that was applied, soon after
         """
         self.make_engine = make_engine
         self.environments = environments
         self._ledger = ledger
         self.settings = settings
         self.notify = notify
+        self.subscribed = subscribed
         self.on_wait = on_wait
+        self.on_step = on_step or ignore
         self.options = options or RunOptions()
         self.schema = settings.version_table_schema
         self.stopping = Stopping(self.options.stop)
@@ -126,6 +132,10 @@ class Runner:
             server = examine(connection)
             if not self._anything_to_do(connection, make_plan):
                 return Run(run_id, direction, dry_run=self.options.dry_run)
+            # Mostly, they are not needed.
+            from websauna_migrate.runs.locked_run import LockedRun
+            from websauna_migrate.runs.run_events import StepApplied
+
             with self._locked(connection, server, direction) as lock:
                 context = RunContext(
                     run_id=run_id,
@@ -141,10 +151,8 @@ class Runner:
                     limits=self.options.limits,
                     tag=self.options.tag,
                     atomic=self.options.atomic or self.options.dry_run,
+                    watched=self.subscribed(StepApplied),
                 )
-                # Mostly, it is not needed.
-                from websauna_migrate.runs.locked_run import LockedRun
-
                 return LockedRun(self, context, direction, make_plan).run()
 
     @contextmanager
@@ -240,6 +248,10 @@ class Runner:
         known = {entry.id: known_facts(entry, connection, applied) for entry in entries}
         connection.rollback()
         raise InterruptedSteps(entries, known)
+
+
+def ignore(event: object) -> None:
+    """Do nothing."""
 
 
 def describe_run(entries: tuple[LedgerEntry, ...]) -> str:

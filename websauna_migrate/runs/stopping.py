@@ -96,6 +96,11 @@ class Stopping:
         return self._answer
 
     @property
+    def in_any_thread(self) -> bool:
+        """Whether it may be asked by others than the caller's thread."""
+        return self.stop is not None or self._asked is None
+
+    @property
     def at_once(self) -> bool:
         """Whether not even the running step is to be finished."""
         return self.stop is not None and self.stop.at_once

@@ -12,7 +12,7 @@ import contextlib
 import gc
 from collections.abc import Iterator
 
-__all__ = ["collect_from_here", "collecting_seldom", "keep_until_exit"]
+__all__ = ["collect_from_here", "collect_once_more", "collecting_seldom", "keep_until_exit"]
 
 #: For ``gc.set_threshold``. Garbage of a long run is still collected.
 SELDOM = (100_000, 10, 10)
@@ -48,10 +48,21 @@ def collect_from_here() -> None:
         gc.enable()
 
 
+def collect_once_more() -> None:
+    """Collect what a run left behind, so that its finalizers are called, and nothing after that.
+
+    What was there before the run is not looked at. The interpreter would do it twice at its end.
+    """
+    # Nothing is frozen by a collector that was left alone.
+    if gc.get_freeze_count():
+        gc.collect()
+        keep_until_exit()
+
+
 def keep_until_exit() -> None:
     """Leave to the operating system what is in cycles when the interpreter ends.
 
-    This is for commands that change no database: no finalizer of an object in a cycle is called.
+    This is for commands that run no scripts: no finalizer of an object in a cycle is called.
     """
     # The first to be registered is the last to be called, and one time is enough.
     atexit.unregister(gc.freeze)

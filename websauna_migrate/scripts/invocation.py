@@ -37,7 +37,7 @@ DEFAULT_CONFIG = "development.ini"
 #: Its section with Alembic's own options, which need not be there.
 DEFAULT_SECTION = "alembic"
 
-#: Commands that change no database. Where one is changed, the program ends as Python does.
+#: Commands that change no database, and run no scripts.
 LOOKING = frozenset(
     {
         *("branches", "check", "current", "heads", "history"),

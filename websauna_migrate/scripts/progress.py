@@ -24,8 +24,11 @@ class Progress:
     def subscribe(self, registry: Any, service: Any) -> None:
         """Ask for the events of runs, and to be told when a run has to wait."""
         service.on_wait = self.write
+        if hasattr(service, "on_step"):
+            service.on_step = self.step_applied
+        else:
+            registry.registerHandler(self.step_applied, (IMigrationStepApplied,))
         registry.registerHandler(self.run_started, (IMigrationRunStarted,))
-        registry.registerHandler(self.step_applied, (IMigrationStepApplied,))
 
     def run_started(self, event: Any) -> None:
         """Learn how long the names of the packages are."""

@@ -10,7 +10,7 @@ from websauna_migrate.results import Run
 from websauna_migrate.runs.failures import INTERRUPTED
 from websauna_migrate.scripts import render, render_runs
 from websauna_migrate.scripts.call import Call, sum_up
-from websauna_migrate.scripts.collecting import keep_until_exit
+from websauna_migrate.scripts.collecting import collect_once_more, keep_until_exit
 from websauna_migrate.scripts.signals import stop_signals
 
 __all__ = [
@@ -49,6 +49,7 @@ def downgrade(call: Call) -> None:
             stop=stop,
             **run_options(options),
         )
+    collect_once_more()
     sum_up_run(call, run, render.render_run(run, call.packages))
 
 
@@ -109,7 +110,9 @@ def upgrade(call: Call) -> None:
             fail_on_lint=options.fail_on_lint,
             **run_options(options),
         )
-    if not run.steps:
+    if run.steps:
+        collect_once_more()
+    else:
         keep_until_exit()
     newest = options.revision in ("head", "heads")
     sum_up_run(call, run, render.render_run(run, call.packages, newest=newest))
