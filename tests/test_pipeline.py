@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import sqlite3
 import sys
 import threading
 import time
 import types
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,13 @@ from runs import blocking, execute, ledger, rows, steps, table, tables, wait_for
 from websauna_migrate.errors import MigrationError
 from websauna_migrate.interfaces import IMigrationService, IMigrationStepApplied
 from websauna_migrate.reading.plain_scripts import is_plain_script
-from websauna_migrate.runs.batches import Batch, PostgreSQLBatches, SQLiteBatches
+from websauna_migrate.runs.batches import (
+    Batch,
+    Message,
+    PostgreSQLBatches,
+    SQLiteBatches,
+    literal,
+)
 from websauna_migrate.runs.failures import RunStopped, StepFailed
 from websauna_migrate.runs.pipeline import AHEAD
 from websauna_migrate.runs.run_events import StepApplied
@@ -37,13 +45,32 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[Batch]:
     """The batches that were sent."""
     found: list[Batch] = []
     for kind in (PostgreSQLBatches, SQLiteBatches):
-
-        def send(self: Any, batch: Batch, original: Any = kind.send) -> None:
-            found.append(batch)
-            original(self, batch)
-
-        monkeypatch.setattr(kind, "send", send)
+        tell_sent(monkeypatch, kind, found.append)
     return found
+
+
+def tell_sent(
+    patch: pytest.MonkeyPatch,
+    kind: Any,
+    before: Callable[[Batch], object] = lambda batch: None,
+    after: Callable[[Batch], object] = lambda batch: None,
+) -> None:
+    """Call functions with each batch of a kind before and after it is sent."""
+    made: dict[bytes, Batch] = {}
+
+    def message(self: Any, batch: Batch, original: Any = kind.message) -> Any:
+        found = original(self, batch)
+        made[found.head] = batch
+        return found
+
+    def send(self: Any, text: bytes, original: Any = kind.send) -> None:
+        (batch,) = (batch for head, batch in made.items() if text.startswith(head + b"'2"))
+        before(batch)
+        original(self, text)
+        after(batch)
+
+    patch.setattr(kind, "message", message)
+    patch.setattr(kind, "send", send)
 
 
 def ids(batches: list[Batch]) -> list[str]:
@@ -936,9 +963,9 @@ def test_a_message_of_postgresql(
     with pytest.MonkeyPatch.context() as patch:
         original = PostgreSQLBatches.message
 
-        def message(self: Any, batch: Batch) -> bytes:
+        def message(self: Any, batch: Batch) -> Message:
             made = original(self, batch)
-            messages.append(made.decode())
+            messages.append(made.at(datetime(2026, 11, 26, 9)).decode())
             return made
 
         patch.setattr(PostgreSQLBatches, "message", message)
@@ -953,6 +980,10 @@ def test_a_message_of_postgresql(
     assert first[4].startswith(
         "WITH moved AS (UPDATE alembic_history_fooapp SET version_num = 'r2' "
         "WHERE version_num = 'r1' RETURNING 1), told AS (INSERT INTO websauna_migrate_ledger "
+    )
+    assert first[4].endswith(
+        ", clock_timestamp() AT TIME ZONE 'UTC', TIMESTAMP '2026-11-26 09:00:00.000000' "
+        "FROM moved RETURNING 1) SELECT 1 / count(*) FROM told"
     )
     assert first[5:] == ["COMMIT"]
     assert "SET LOCAL synchronous_commit = off" not in last
@@ -971,9 +1002,9 @@ def test_a_journal_of_sqlite_is_as_before(
     seen: list[str] = []
     original = SQLiteBatches.send
 
-    def send(self: Any, batch: Batch) -> None:
+    def send(self: Any, text: bytes) -> None:
         seen.append(self.driver.execute("PRAGMA journal_mode").fetchone()[0])
-        original(self, batch)
+        original(self, text)
 
     sa.event.listen(sa.Engine, "connect", connected)
     try:
@@ -991,18 +1022,37 @@ def test_a_journal_of_sqlite_is_as_before(
 def test_a_reader_does_not_mind_the_journal(workshop: Workshop, sqlite_url: str) -> None:
     """One that reads in between sees what was committed, and one that writes does so in turn."""
     chain(workshop, *(table(f"t{n}")["upgrade"] for n in (1, 2, 3)))
-    original = SQLiteBatches.send
 
-    def send(self: Any, batch: Batch) -> None:
-        original(self, batch)
+    def committed(batch: Batch) -> None:
         assert rows(sqlite_url, "SELECT version_num FROM alembic_history_fooapp") == [
             (batch.step.revision.id,)
         ]
         execute(sqlite_url, "INSERT INTO t0 (id) VALUES (NULL)")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(SQLiteBatches, "send", send)
+        tell_sent(patch, SQLiteBatches, after=committed)
         assert len(workshop.service(sqlite_url).upgrade().steps) == 4
     assert rows(sqlite_url, "SELECT count(*) FROM t0") == [(3,)]
     assert rows(sqlite_url, "PRAGMA integrity_check") == [("ok",)]
     assert not Path(sqlite_url.partition("///")[2] + "-journal").exists()
+
+
+def test_a_script_of_sqlite(workshop: Workshop, sqlite_url: str, sent: list[Batch]) -> None:
+    """What is no part of a text is not collected, and what a text quotes stays as it is."""
+    chain(
+        workshop,
+        """op.execute("INSERT INTO t0 (id) VALUES (length('a;b''c')) -- it's")""",
+        'op.execute(sa.text("INSERT INTO t0 (id) VALUES (:n)").bindparams(n=7))',
+        'op.execute("SELECT 1 AS [a"); op.execute("DROP TABLE t0"); op.execute("SELECT 1 AS b]")',
+    )
+    with pytest.raises(StepFailed) as caught:
+        workshop.service(sqlite_url).upgrade()
+    assert "r4.py, line" in str(caught.value)
+    assert ids(sent) == ["r2"]
+    assert rows(sqlite_url, "SELECT id FROM t0") == [(5,), (7,)]
+
+
+@pytest.mark.parametrize("value", ["it's", "", None, 0, 12, "a\\'; --", "ü\n☃"])
+def test_a_literal_of_sqlite(value: Any) -> None:
+    with contextlib.closing(sqlite3.connect(":memory:")) as connection:
+        assert connection.execute(f"SELECT {literal(value)}").fetchone() == (value,)

@@ -11,20 +11,29 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from datetime import datetime
+from typing import Any, NamedTuple
 
 from sqlalchemy import Table
 from sqlalchemy.engine import Connection
 
 from websauna_migrate.planning.steps import Step
 from websauna_migrate.runs.direct_sql import as_text
-from websauna_migrate.runs.ledger import DONE, utc_now
+from websauna_migrate.runs.ledger import DONE
 
-__all__ = ["Batch", "BatchFailed", "Batches", "PostgreSQLBatches", "SQLiteBatches", "batches_for"]
+__all__ = [
+    "Batch",
+    "BatchFailed",
+    "Batches",
+    "Message",
+    "PostgreSQLBatches",
+    "SQLiteBatches",
+    "batches_for",
+]
 
 
 class BatchFailed(Exception):
-    """A batch found something else in the database than the plan, and was rolled back."""
+    """A batch cannot be sent, or did not come to its end and was rolled back."""
 
 
 @dataclass
@@ -49,6 +58,20 @@ class Batch:
         (gone,) = self.step.rows_before - self.step.rows_after
         (new,) = self.step.rows_after - self.step.rows_before
         return gone, new
+
+
+class Message(NamedTuple):
+    """A batch as one text, around the moment at which it is sent."""
+
+    head: bytes
+    tail: bytes
+
+    def at(self, moment: datetime) -> bytes:
+        """Return the whole text.
+
+        :param moment: in UTC, without a zone
+        """
+        return b"%b'%b'%b" % (self.head, as_text(moment).encode("ascii"), self.tail)
 
 
 class Batches(ABC):
@@ -76,12 +99,19 @@ class Batches(ABC):
         """Have the transactions, which are the driver's otherwise; none is open."""
 
     @abstractmethod
-    def send(self, batch: Batch) -> None:
-        """Execute a batch; called in a thread of its own.
+    def message(self, batch: Batch) -> Message:
+        """Return a batch as one text, in the order in which they are sent.
+
+        It raises what the driver does where it cannot write a value.
+        """
+
+    @abstractmethod
+    def send(self, text: bytes) -> None:
+        """Execute the text of a message; called in a thread of its own.
 
         Where it raises, nothing of the batch is done, unless the connection is gone as well.
 
-        :raises BatchFailed: if the history is not what the plan says
+        :raises BatchFailed: if not all of it was executed
         """
 
 
@@ -100,14 +130,14 @@ class PostgreSQLBatches(Batches):
         """Let the driver send no BEGIN of its own."""
         self.driver.autocommit = True
         self.cursor = self.driver.cursor()
-        names = ", ".join(self.columns)
-        given = ", ".join(EXPRESSIONS.get(name, f"%({name})s") for name in self.columns)
+        names = [name for name in self.columns if name not in ("ended", "started")]
+        given = ", ".join(f"%({name})s" for name in names)
         # The division fails, and all with it, where the history is not what the plan says.
         self._finish = (
             f"WITH moved AS (UPDATE {doubled(self.history)} SET version_num = %(new)s "
             "WHERE version_num = %(gone)s RETURNING 1), "
-            f"told AS (INSERT INTO {doubled(self.ledger)} ({names}) "
-            f"SELECT {given} FROM moved RETURNING 1) SELECT 1 / count(*) FROM told"
+            f"told AS (INSERT INTO {doubled(self.ledger)} ({', '.join(names)}, ended, started) "
+            f"SELECT {given}, clock_timestamp() AT TIME ZONE 'UTC', TIMESTAMP "
         )
         try:
             yield
@@ -116,20 +146,7 @@ class PostgreSQLBatches(Batches):
                 self.cursor.close()
                 self.driver.autocommit = False
 
-    def send(self, batch: Batch) -> None:
-        """Execute a batch."""
-        message = self.message(batch)
-        try:
-            self.cursor.execute(message)
-            # It does not, say, where the text ended early for the driver.
-            if self.cursor.statusmessage != "COMMIT":
-                raise BatchFailed
-        except BaseException:
-            if not self.driver.closed:
-                self.cursor.execute("ROLLBACK")
-            raise
-
-    def message(self, batch: Batch) -> bytes:
+    def message(self, batch: Batch) -> Message:
         """Return a batch as one text; the driver puts the parameters in, as it always does."""
         gone, new = batch.rows
         values = {**batch.values, "outcome": DONE, "gone": gone, "new": new}
@@ -140,17 +157,27 @@ class PostgreSQLBatches(Batches):
             parts.append(batch.settings.encode("ascii"))
         parts += [self.cursor.mogrify(sql, parameters) for sql, parameters in batch.statements]
         parts.append(self.cursor.mogrify(self._finish, values))
-        parts.append(b"COMMIT")
         # A script's last line may be a comment.
-        return b"\n;\n".join(parts)
+        return Message(
+            b"\n;\n".join(parts),
+            b" FROM moved RETURNING 1) SELECT 1 / count(*) FROM told\n;\nCOMMIT",
+        )
 
-
-#: Columns of the ledger that PostgreSQL fills in by itself.
-EXPRESSIONS = {"ended": "clock_timestamp() AT TIME ZONE 'UTC'"}
+    def send(self, text: bytes) -> None:
+        """Execute the text of a message."""
+        try:
+            self.cursor.execute(text)
+            # It does not, say, where the text ended early for the driver.
+            if self.cursor.statusmessage != "COMMIT":
+                raise BatchFailed
+        except BaseException:
+            if not self.driver.closed:
+                self.cursor.execute("ROLLBACK")
+            raise
 
 
 class SQLiteBatches(Batches):
-    """The statements of a batch are executed one by one; there is no server to wait for."""
+    """A batch is one script, in which nobody else wants Python's lock between two statements."""
 
     @property
     def in_transaction(self) -> bool:
@@ -159,14 +186,8 @@ class SQLiteBatches(Batches):
 
     @contextmanager
     def opened(self) -> Iterator[None]:
-        """Prepare the statements; the driver begins no transactions anyway."""
+        """Have one journal; the driver begins no transactions anyway."""
         self.cursor = self.driver.cursor()
-        marks = ", ".join(f":{name}" for name in self.columns)
-        self._insert = f"INSERT INTO {self.ledger} ({', '.join(self.columns)}) VALUES ({marks})"
-        self._update = (
-            f"UPDATE {self.history} SET version_num = ? WHERE version_num = ? "
-            f"AND (SELECT count(*) FROM {self.history}) = ?"
-        )
         self._settings = ""
         try:
             with self._journal_kept():
@@ -192,33 +213,54 @@ class SQLiteBatches(Batches):
             # It removes the file, unless somebody else is writing, who does so.
             self.cursor.execute("PRAGMA journal_mode = delete").fetchall()
 
-    def send(self, batch: Batch) -> None:
-        """Execute a batch."""
-        execute = self.cursor.execute
+    def message(self, batch: Batch) -> Message:
+        """Return a batch as one text."""
+        if any(parameters for _, parameters in batch.statements):
+            raise BatchFailed
         before = batch.step.rows_before
         gone, new = batch.rows
-        if batch.settings != self._settings:
-            execute(batch.settings)
-            self._settings = batch.settings
+        given = ", ".join(map(literal, sorted(before)))
+        number = len(before)
+        settings, self._settings = self._settings, batch.settings
+        parts = [batch.settings] if batch.settings != settings else []
+        parts.append("BEGIN IMMEDIATE")
+        parts += [sql for sql, _ in batch.statements]
+        # Whoever does not know the run's lock may have written to the history in between.
+        parts.append(
+            f"UPDATE {self.history} SET version_num = {literal(new)} "
+            f"WHERE version_num = {literal(gone)} "
+            f"AND (SELECT count(*) FROM {self.history}) = {number} AND {number} = "
+            f"(SELECT count(*) FROM {self.history} WHERE version_num IN ({given}))"
+        )
+        values = {**batch.values, "outcome": DONE}
+        names = [name for name in self.columns if name not in ("id", "ended", "started")]
+        given = ", ".join(literal(values[name]) for name in names)
+        # The row without an id fails, and all with it.
+        parts.append(
+            f"INSERT INTO {self.ledger} (id, {', '.join(names)}, started, ended) "
+            f"SELECT CASE changes() WHEN 1 THEN {literal(values['id'])} END, {given}, "
+            "began, max(began, strftime('%Y-%m-%d %H:%M:%f000', 'now')) FROM (SELECT "
+        )
+        # A script's last line may be a comment.
+        return Message("\n;\n".join(parts).encode(), b" AS began)\n;\nCOMMIT")
+
+    def send(self, text: bytes) -> None:
+        """Execute the text of a message."""
         try:
-            execute("BEGIN IMMEDIATE")
-            # Whoever does not know the run's lock may have written to the history in between.
-            if len(before) > 1:
-                rows = execute(f"SELECT version_num FROM {self.history}").fetchall()
-                if {row[0] for row in rows} != before:
-                    raise BatchFailed
-            for sql, parameters in batch.statements:
-                execute(sql, parameters)
-            execute(self._update, (new, gone, len(before)))
-            if self.cursor.rowcount != 1:
+            self.cursor.executescript(text.decode())
+            if self.driver.in_transaction:
                 raise BatchFailed
-            values = {**batch.values, "outcome": DONE, "ended": utc_now()}
-            execute(self._insert, {key: as_text(value) for key, value in values.items()})
-            execute("COMMIT")
         except BaseException:
             if self.driver.in_transaction:
-                execute("ROLLBACK")
+                self.cursor.execute("ROLLBACK")
             raise
+
+
+def literal(value: Any) -> str:
+    """Return a text, a number or nothing as SQLite reads it."""
+    if isinstance(value, str):
+        return "'" + value.replace("'", "''") + "'"
+    return "NULL" if value is None else str(int(value))
 
 
 def doubled(name: str) -> str:

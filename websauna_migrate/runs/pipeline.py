@@ -30,7 +30,7 @@ from websauna_migrate.locks.locks import LockLost
 from websauna_migrate.planning.steps import is_transactional
 from websauna_migrate.reading.plain_scripts import is_plain_script
 from websauna_migrate.runs.attempts import Attempt, Stretch
-from websauna_migrate.runs.batches import Batch, Batches, batches_for
+from websauna_migrate.runs.batches import Batch, Batches, Message, batches_for
 from websauna_migrate.runs.direct_sql import wrapped
 from websauna_migrate.runs.lock_failures import is_lock_failure
 from websauna_migrate.runs.run_context import RunContext, clean
@@ -42,7 +42,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Pipeline"]
 
-Sending: TypeAlias = "Sender[tuple[Attempt, Batch]]"
+#: An attempt, the message to send, and whether it is on the disk when it is committed.
+Sent: TypeAlias = "tuple[Attempt, Message, bool]"
 
 #: PostgreSQL's code for a statement that somebody canceled.
 QUERY_CANCELED = "57014"
@@ -109,19 +110,19 @@ class Pipeline:
     def _run(
         self, sending: Batches, stretch: Stretch, first: Attempt, context: MigrationContext
     ) -> Attempt | None:
-        def send(sent: tuple[Attempt, Batch]) -> None:
-            self._send(sending, *sent)
+        def send(sent: Sent) -> None:
+            self._send(sending, sent[0], sent[1])
 
         attempt: Attempt | None = first
         with Sender(send, ahead=self.ahead, stop=self.run_context.stopping.stop) as sender:
             try:
                 while attempt is not None:
-                    batch = self._batch(attempt, context)
-                    again = self._land(sender, stretch, wait_for_all=batch is None)
-                    if again is not None or batch is None or self._stops(stretch):
+                    lasting = not sending.defers or len(stretch) == len(sender) + 1
+                    message = self._message(attempt, context, sending, lasting=lasting)
+                    again = self._land(sender, stretch, wait_for_all=message is None)
+                    if again is not None or message is None or self._stops(stretch):
                         return again
-                    batch.lasting = not sending.defers or len(stretch) == len(sender) + 1
-                    sender.put((attempt, batch))
+                    sender.put((attempt, message, lasting))
                     # What is wrong with a step is told when it is begun.
                     with suppress(MigrationError):
                         attempt = None
@@ -181,7 +182,9 @@ class Pipeline:
         )
         return function if plain else None
 
-    def _batch(self, attempt: Attempt, context: MigrationContext) -> Batch | None:
+    def _message(
+        self, attempt: Attempt, context: MigrationContext, sending: Batches, *, lasting: bool
+    ) -> Message | None:
         """Run a step's script and return its batch; ``None`` if it has to be run by itself."""
         function = self._function(attempt)
         if function is None:
@@ -199,24 +202,35 @@ class Pipeline:
             # It is remembered of a step that is done which types it created.
             environment.types.reset(memo, self.connection)
             return None
-        return Batch(
+        batch = Batch(
             attempt.step,
             attempt.values,
             settings=self.supervisor.settings_of(attempt.timeouts, attempt.waiting.seconds),
+            lasting=lasting,
             statements=statements,
         )
+        try:
+            return sending.message(batch)
+        except Exception:
+            return None
 
-    def _send(self, sending: Batches, attempt: Attempt, batch: Batch) -> None:
+    def _send(self, sending: Batches, attempt: Attempt, message: Message) -> None:
         """Send a batch; called in the sender's thread."""
-        from websauna_migrate.alembic_internals import announce
-
         attempt.start()
         self.run_context.lock.check()
-        announce(self.run_context.environments[attempt.step.package].scripts, attempt.step)
-        sending.send(batch)
+        self._announce(attempt)
+        sending.send(message.at(attempt.values["started"]))
         attempt.end()
 
-    def _land(self, sender: Sending, stretch: Stretch, *, wait_for_all: bool) -> Attempt | None:
+    def _announce(self, attempt: Attempt) -> None:
+        """Write the line into Alembic's log that it writes before each step."""
+        from websauna_migrate.alembic_internals import announce
+
+        announce(self.run_context.environments[attempt.step.package].scripts, attempt.step)
+
+    def _land(
+        self, sender: Sender[Sent], stretch: Stretch, *, wait_for_all: bool
+    ) -> Attempt | None:
         """Take notice of what was sent; return an attempt that is to be made again.
 
         :param wait_for_all: whether nothing is to be on its way afterwards; else there is room for
@@ -225,12 +239,12 @@ class Pipeline:
         :raises DBAPIError: if nothing is gained by another attempt
         """
         left = sender.ahead // 2 if len(sender) == sender.ahead else sender.ahead - 1
-        for attempt, batch in sender.over(0 if wait_for_all else left):
+        for attempt, _, lasting in sender.over(0 if wait_for_all else left):
             self.at(attempt)
             if not attempt.is_sent:
                 assert sender.error is not None
                 return self._failed(attempt, sender.error)
-            self._unwritten = None if batch.lasting else attempt.entry
+            self._unwritten = None if lasting else attempt.entry
             stretch.done(attempt)
         return None
 

@@ -43,16 +43,19 @@ ENDS_TRANSACTION = re.compile(
 
 #: One statement that means the same among others as by itself: it changes or reads what is in the
 #: database, not the session, and is closed in itself. How a backslash, a dollar or a comment in a
-#: comment is read depends on more than the text.
-COLLECTIBLE = re.compile(
-    r"""
+#: comment is read depends on more than the text; SQLite reads a name in brackets.
+COLLECTIBLE = r"""
     \s* (?: ALTER | COMMENT | CREATE | DELETE | DROP | GRANT | INSERT | REVOKE | SELECT | TRUNCATE
          | UPDATE | WITH ) \b
-    (?: [^'"`$\\;\-/\0] | '[^'\\\0]*' | "[^"\\\0]*" | -(?!-) | --[^\n\0]*(?:\n|\Z) | /(?!\*) )*
+    (?: [^'"`$\\;\-/\0BRACKET] | '[^'\\\0]*' | "[^"\\\0]*" | -(?!-) | --[^\n\0]*(?:\n|\Z)
+      | /(?!\*) )*
     ;?\s*
-    """,
-    re.IGNORECASE | re.VERBOSE,
-)
+    """
+
+COLLECTIBLES = {
+    kind: re.compile(COLLECTIBLE.replace("BRACKET", bracket), re.IGNORECASE | re.VERBOSE)
+    for kind, bracket in (("postgresql", ""), ("sqlite", r"\["))
+}
 
 #: Words of a statement that may do more, wherever they stand. One that only looks so does no harm.
 APART = re.compile(
@@ -251,7 +254,7 @@ class Supervisor:
         if (
             context.root_connection is not self.connection
             or not (context.isddl or (context.is_text and context.compiled is not None))
-            or not COLLECTIBLE.fullmatch(statement)
+            or not COLLECTIBLES[self.server.kind].fullmatch(statement)
             or APART.search(statement)
         ):
             self._refused = True
