@@ -11,7 +11,7 @@ from pathlib import Path
 __all__ = ["distrusted", "distrusted_cache"]
 
 
-def distrusted(package: str, paths: Iterable[Path]) -> Iterator[str]:
+def distrusted(package: str, paths: Iterable[Path | str]) -> Iterator[str]:
     """Yield a warning for a package whose scripts others may write to, at most one.
 
     A folder in which others may write lets them exchange what is below it, unless it is sticky, as
@@ -36,7 +36,7 @@ def distrusted(package: str, paths: Iterable[Path]) -> Iterator[str]:
             return
 
 
-def resolved(paths: Iterable[Path]) -> Iterator[str]:
+def resolved(paths: Iterable[Path | str]) -> Iterator[str]:
     """Yield paths without symbolic links; each folder is resolved once, for all its files."""
     folders: dict[str, str] = {}
     for path in paths:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dis
 import functools
+import re
 import sys
 import types
 from collections.abc import Callable
@@ -61,9 +62,12 @@ MODULES = (
 CONSTANTS = (str, bytes, int, float, bool, type(None))
 
 #: What a function of a script does not do, unless others are to see it.
-STORING = frozenset(
-    dis.opmap[name]
-    for name in ("STORE_GLOBAL", "DELETE_GLOBAL", "STORE_ATTR", "DELETE_ATTR", "STORE_SUBSCR")
+STORING = re.compile(
+    b"[%b]"
+    % b"".join(
+        re.escape(bytes([dis.opmap[name]]))
+        for name in ("STORE_GLOBAL", "DELETE_GLOBAL", "STORE_ATTR", "DELETE_ATTR", "STORE_SUBSCR")
+    )
 )
 
 
@@ -80,15 +84,14 @@ def is_plain_script(function: Callable[..., Any] | None) -> bool:
     # A function or class inside of it, a generator, or arguments: not as a template writes it.
     if code.co_flags & UNUSUAL or any(isinstance(c, types.CodeType) for c in code.co_consts):
         return False
-    if not STORING.isdisjoint(code.co_code[::2]):
+    if STORING.search(code.co_code[::2]):
         return False
     names = set(code.co_names)
     known = function.__globals__
-    allowed = vocabulary()
     # A name may be a global, an attribute, or both in one function.
     return all(is_plain_value(known[name]) for name in names & known.keys()) and all(
         name in known and not any(hasattr(module, name) for module in modules())
-        for name in names - allowed
+        for name in names - vocabulary()
     )
 
 

@@ -53,6 +53,8 @@ class StepRunner:
         self.supervisor.atomic = run.atomic
         self.supervisor.watch(run.connection.engine)
         self.aftermath = Aftermath(run, self.supervisor, self.waits)
+        #: Of the packages' scripts that say nothing of it.
+        self._limits: dict[str, Timeouts] = {}
         self.pipeline = Pipeline(run, self.supervisor, at=self._at, cancel=self._cancel)
 
     def close(self) -> None:
@@ -65,7 +67,12 @@ class StepRunner:
         run = self.run_context
         script = run.environments[step.package].scripts.get_revision(step.revision.id)
         own = timeouts_of_script(script.module, step.revision.path)
-        return run.settings.timeouts_of(step.package).changed(own).changed(run.limits)
+        found = None if own else self._limits.get(step.package)
+        if found is None:
+            found = run.settings.timeouts_of(step.package).changed(own).changed(run.limits)
+        if not own:
+            self._limits[step.package] = found
+        return found
 
     def run(
         self,

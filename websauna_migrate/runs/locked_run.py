@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from operator import attrgetter
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from sqlalchemy.exc import DBAPIError
@@ -148,10 +148,10 @@ class LockedRun:
         """Warn of scripts that others may change."""
         for name in plan.packages:
             package = self.context.environments[name].package
-            files = {Path(step.revision.path) for step in plan.steps if step.package == name}
-            folders = {package.script_directory, *(path.parent for path in files)}
-            env = package.script_directory / "env.py"
-            for warning in distrusted(name, [*sorted(folders), env, *sorted(files)]):
+            files = sorted({step.revision.path for step in plan.steps if step.package == name})
+            folders = {str(package.script_directory), *map(os.path.dirname, files)}
+            env = str(package.script_directory / "env.py")
+            for warning in distrusted(name, [*sorted(folders), env, *files]):
                 self.runner.tell(f"Warning: {warning}")
         setting = self.context.settings.cache
         folder = Cache.of(setting).folder
@@ -279,7 +279,8 @@ class LockedRun:
     def _tell(self, event: StepApplied) -> None:
         """Tell of a step that was applied."""
         self.runner.on_step(event)
-        self.runner.notify(event)
+        if self.context.watched:
+            self.runner.notify(event)
 
     def _forget_planned(self, steps: StepRunner) -> None:
         """Take the row of the first step away if in the end there was no step."""
