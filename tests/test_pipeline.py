@@ -32,6 +32,7 @@ from websauna_migrate.runs.batches import (
     literal,
 )
 from websauna_migrate.runs.failures import RunStopped, StepFailed
+from websauna_migrate.runs.ledger import Ledger
 from websauna_migrate.runs.pipeline import AHEAD
 from websauna_migrate.runs.run_events import StepApplied
 from websauna_migrate.runs.sender import LOOK_SECONDS, Sender
@@ -1017,6 +1018,58 @@ def test_a_journal_of_sqlite_is_as_before(
     path = Path(sqlite_url.partition("///")[2])
     left = [name.name for name in path.parent.glob(f"{path.name}-journal")]
     assert left == ([f"{path.name}-journal"] if mode == "truncate" else [])
+
+
+@pytest.mark.parametrize(
+    ("mode", "level", "last", "levels", "flush"),
+    [
+        ("wal", 2, "pass", [1, 1, 1, 2], []),
+        ("wal", 3, "pass", [1, 1, 1, 3], []),
+        ("wal", 2, "print()", [1, 1, 1], [2]),
+        ("wal", 1, "print()", [1, 1, 1], []),
+        ("delete", 2, "print()", [2, 2, 2], []),
+    ],
+)
+def test_which_commits_of_sqlite_are_waited_for(
+    workshop: Workshop,
+    sqlite_url: str,
+    mode: str,
+    level: int,
+    last: str,
+    levels: list[int],
+    flush: list[int],
+) -> None:
+    """With a write-ahead log the last one of a row, or one more before a step by itself."""
+    chain(workshop, *(table(f"t{n}")["upgrade"] for n in (1, 2, 3)), last)
+    seen: list[int] = []
+    after: list[int] = []
+
+    def connected(connection: Any, record: object) -> None:
+        connection.execute(f"PRAGMA journal_mode = {mode}")
+        connection.execute(f"PRAGMA synchronous = {level}")
+
+    def of(connection: Any) -> int:
+        return int(connection.execute("PRAGMA synchronous").fetchone()[0])
+
+    original = SQLiteBatches.send
+
+    def send(self: Any, text: bytes) -> None:
+        original(self, text)
+        seen.append(of(self.driver))
+
+    def touch(self: Any, connection: Any, entry: str, original: Any = Ledger.touch) -> None:
+        after.append(of(connection.connection.dbapi_connection))
+        original(self, connection, entry)
+
+    sa.event.listen(sa.Engine, "connect", connected)
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(SQLiteBatches, "send", send)
+            patch.setattr(Ledger, "touch", touch)
+            assert len(workshop.service(sqlite_url).upgrade().steps) == 5
+    finally:
+        sa.event.remove(sa.Engine, "connect", connected)
+    assert (seen, after) == (levels, flush)
 
 
 def test_a_reader_does_not_mind_the_journal(workshop: Workshop, sqlite_url: str) -> None:

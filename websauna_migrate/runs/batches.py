@@ -176,6 +176,10 @@ class PostgreSQLBatches(Batches):
             raise
 
 
+#: Levels of SQLite's PRAGMA synchronous.
+SYNCHRONOUS_NORMAL, SYNCHRONOUS_FULL = 1, 2
+
+
 class SQLiteBatches(Batches):
     """A batch is one script, in which nobody else wants Python's lock between two statements."""
 
@@ -186,32 +190,31 @@ class SQLiteBatches(Batches):
 
     @contextmanager
     def opened(self) -> Iterator[None]:
-        """Have one journal; the driver begins no transactions anyway."""
+        """Have a journal for many steps; the driver begins no transactions anyway."""
         self.cursor = self.driver.cursor()
         self._settings = ""
+        mode = self._pragma("journal_mode")
+        # Of a write-ahead log the beginning is never lost before the end, as on PostgreSQL.
+        self._synchronous = self._pragma("synchronous")
+        self.defers = mode == "wal" and self._synchronous >= SYNCHRONOUS_FULL
+        if mode == "delete":
+            # One journal that is overwritten, not a new file for each transaction. That is this
+            # connection's alone; SQLite says how the modes go together, and whoever comes after a
+            # crash reads the journal or removes it as always.
+            self._pragma("journal_mode = persist")
         try:
-            with self._journal_kept():
-                yield
+            yield
         finally:
+            if mode == "delete":
+                # It removes the file, unless somebody else is writing, who does so.
+                self._pragma("journal_mode = delete")
+            elif self.defers:
+                self._pragma(f"synchronous = {self._synchronous}")
             self.cursor.close()
 
-    @contextmanager
-    def _journal_kept(self) -> Iterator[None]:
-        """Have one rollback journal that is overwritten, not a new file for each transaction.
-
-        That is this connection's alone; SQLite says how the modes go together, and whoever comes
-        after a crash reads the journal or removes it as always.
-        """
-        (mode,) = self.cursor.execute("PRAGMA journal_mode").fetchone()
-        if mode != "delete":
-            yield
-            return
-        self.cursor.execute("PRAGMA journal_mode = persist").fetchall()
-        try:
-            yield
-        finally:
-            # It removes the file, unless somebody else is writing, who does so.
-            self.cursor.execute("PRAGMA journal_mode = delete").fetchall()
+    def _pragma(self, words: str) -> Any:
+        """Ask SQLite for a setting, or change it; its first answer is returned."""
+        return (self.cursor.execute(f"PRAGMA {words}").fetchone() or (None,))[0]
 
     def message(self, batch: Batch) -> Message:
         """Return a batch as one text."""
@@ -221,8 +224,12 @@ class SQLiteBatches(Batches):
         gone, new = batch.rows
         given = ", ".join(map(literal, sorted(before)))
         number = len(before)
-        settings, self._settings = self._settings, batch.settings
-        parts = [batch.settings] if batch.settings != settings else []
+        settings = batch.settings
+        if self.defers:
+            level = self._synchronous if batch.lasting else SYNCHRONOUS_NORMAL
+            settings += f"; PRAGMA synchronous = {level}"
+        parts = [settings] if settings != self._settings else []
+        self._settings = settings
         parts.append("BEGIN IMMEDIATE")
         parts += [sql for sql, _ in batch.statements]
         # Whoever does not know the run's lock may have written to the history in between.
