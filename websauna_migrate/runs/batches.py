@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -84,10 +84,13 @@ class Batches(ABC):
 
     def __init__(self, connection: Connection, ledger: Table, history: Table) -> None:
         self.driver: Any = connection.connection.dbapi_connection
-        named = connection.dialect.identifier_preparer.format_table
+        dialect: Any = connection.dialect
+        self.error: type[Exception] = dialect.dbapi.Error
+        named = dialect.identifier_preparer.format_table
         self.ledger = named(ledger)
         self.history = named(history)
         self.columns = [column.name for column in ledger.columns]
+        self.types = {column.name: TYPES[column.type.python_type] for column in ledger.columns}
 
     @property
     @abstractmethod
@@ -115,6 +118,13 @@ class Batches(ABC):
         """
 
 
+#: Types of the ledger's columns, wide enough that the columns' own say whether a value fits.
+TYPES: Mapping[type, str] = {str: "text", int: "bigint", datetime: "timestamp"}
+
+#: PostgreSQL's name of what ends a step, in the run's own session.
+PREPARED = "websauna_migrate_step"
+
+
 class PostgreSQLBatches(Batches):
     """A batch is one message to the server, which answers once."""
 
@@ -130,24 +140,39 @@ class PostgreSQLBatches(Batches):
         """Let the driver send no BEGIN of its own."""
         self.driver.autocommit = True
         self.cursor = self.driver.cursor()
-        names = [name for name in self.columns if name not in ("ended", "started")]
-        given = ", ".join(f"%({name})s" for name in names)
-        # The division fails, and all with it, where the history is not what the plan says.
-        self._finish = (
-            f"WITH moved AS (UPDATE {doubled(self.history)} SET version_num = %(new)s "
-            "WHERE version_num = %(gone)s RETURNING 1), "
-            f"told AS (INSERT INTO {doubled(self.ledger)} ({', '.join(names)}, ended, started) "
-            f"SELECT {given}, clock_timestamp() AT TIME ZONE 'UTC', TIMESTAMP "
-        )
+        self._finish = ""
         try:
             yield
         finally:
             if not self.driver.closed:
+                if self._finish:
+                    # Of a connection that is lost, what was lost with it is told, not this.
+                    with suppress(self.error):
+                        self.cursor.execute(f"DEALLOCATE {PREPARED}")
                 self.cursor.close()
                 self.driver.autocommit = False
 
+    def _prepare(self) -> str:
+        """Let the server plan once what it does at the end of each step; return what does it."""
+        names = [*(name for name in self.columns if name not in ("ended", "started")), "started"]
+        types = ", ".join(("text", "text", *(self.types[name] for name in names)))
+        given = ", ".join(f"${number}" for number, _ in enumerate(names, 3))
+        # The division fails, and all with it, where the history is not what the plan says.
+        self.cursor.execute(
+            f"PREPARE {PREPARED} ({types}) AS WITH "
+            f"moved AS (UPDATE {self.history} SET version_num = $1 "
+            "WHERE version_num = $2 RETURNING 1), "
+            f"told AS (INSERT INTO {self.ledger} ({', '.join(names)}, ended) "
+            f"SELECT {given}, clock_timestamp() AT TIME ZONE 'UTC' FROM moved RETURNING 1) "
+            "SELECT 1 / count(*) FROM told"
+        )
+        values = ", ".join(f"%({name})s" for name in ("new", "gone", *names[:-1]))
+        return f"EXECUTE {PREPARED} ({values}, "
+
     def message(self, batch: Batch) -> Message:
         """Return a batch as one text; the driver puts the parameters in, as it always does."""
+        # Nothing is on its way yet where it is not prepared.
+        self._finish = self._finish or self._prepare()
         gone, new = batch.rows
         values = {**batch.values, "outcome": DONE, "gone": gone, "new": new}
         parts = [b"BEGIN"]
@@ -158,10 +183,7 @@ class PostgreSQLBatches(Batches):
         parts += [self.cursor.mogrify(sql, parameters) for sql, parameters in batch.statements]
         parts.append(self.cursor.mogrify(self._finish, values))
         # A script's last line may be a comment.
-        return Message(
-            b"\n;\n".join(parts),
-            b" FROM moved RETURNING 1) SELECT 1 / count(*) FROM told\n;\nCOMMIT",
-        )
+        return Message(b"\n;\n".join(parts), b")\n;\nCOMMIT")
 
     def send(self, text: bytes) -> None:
         """Execute the text of a message."""
@@ -268,11 +290,6 @@ def literal(value: Any) -> str:
     if isinstance(value, str):
         return "'" + value.replace("'", "''") + "'"
     return "NULL" if value is None else str(int(value))
-
-
-def doubled(name: str) -> str:
-    """Return a name for a text in which the driver puts parameters."""
-    return name.replace("%", "%%")
 
 
 def batches_for(connection: Connection, ledger: Table, history: Table) -> Batches | None:
