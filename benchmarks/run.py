@@ -150,7 +150,7 @@ def empty(bench: Bench) -> None:
             for c in contenders
         ]
         time.sleep(3)
-        samples = measure(fresh, bench.rounds(2))
+        samples = measure(fresh, bench.rounds(4))
         bench.report.section(f"Upgrade from empty, 20 packages with {per} revisions each, {title}")
         say(bench.report, samples, "driver alone", "wall")
         wall = {name: sample.median("wall") for name, sample in samples.items()}

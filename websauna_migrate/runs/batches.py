@@ -99,7 +99,10 @@ class Batches(ABC):
 
     @abstractmethod
     def opened(self) -> AbstractContextManager[None]:
-        """Have the transactions, which are the driver's otherwise; none is open."""
+        """Have the transactions, which are the driver's otherwise; none is open.
+
+        It raises the driver's error where the database does not let it.
+        """
 
     @abstractmethod
     def message(self, batch: Batch) -> Message:
@@ -139,7 +142,8 @@ class PostgreSQLBatches(Batches):
     def opened(self) -> Iterator[None]:
         """Let the driver send no BEGIN of its own."""
         self.driver.autocommit = True
-        self.cursor = self.driver.cursor()
+        # One for each thread.
+        self.cursor, self.writer = self.driver.cursor(), self.driver.cursor()
         self._finish = ""
         try:
             yield
@@ -148,8 +152,9 @@ class PostgreSQLBatches(Batches):
                 if self._finish:
                     # Of a connection that is lost, what was lost with it is told, not this.
                     with suppress(self.error):
-                        self.cursor.execute(f"DEALLOCATE {PREPARED}")
+                        self.writer.execute(f"DEALLOCATE {PREPARED}")
                 self.cursor.close()
+                self.writer.close()
                 self.driver.autocommit = False
 
     def _prepare(self) -> str:
@@ -158,7 +163,7 @@ class PostgreSQLBatches(Batches):
         types = ", ".join(("text", "text", *(self.types[name] for name in names)))
         given = ", ".join(f"${number}" for number, _ in enumerate(names, 3))
         # The division fails, and all with it, where the history is not what the plan says.
-        self.cursor.execute(
+        self.writer.execute(
             f"PREPARE {PREPARED} ({types}) AS WITH "
             f"moved AS (UPDATE {self.history} SET version_num = $1 "
             "WHERE version_num = $2 RETURNING 1), "
@@ -180,8 +185,8 @@ class PostgreSQLBatches(Batches):
             parts.append(b"SET LOCAL synchronous_commit = off")
         if batch.settings:
             parts.append(batch.settings.encode("ascii"))
-        parts += [self.cursor.mogrify(sql, parameters) for sql, parameters in batch.statements]
-        parts.append(self.cursor.mogrify(self._finish, values))
+        parts += [self.writer.mogrify(sql, parameters) for sql, parameters in batch.statements]
+        parts.append(self.writer.mogrify(self._finish, values))
         # A script's last line may be a comment.
         return Message(b"\n;\n".join(parts), b")\n;\nCOMMIT")
 
@@ -227,11 +232,13 @@ class SQLiteBatches(Batches):
         try:
             yield
         finally:
-            if mode == "delete":
-                # It removes the file, unless somebody else is writing, who does so.
-                self._pragma("journal_mode = delete")
-            elif self.defers:
-                self._pragma(f"synchronous = {self._synchronous}")
+            # What went wrong before is told, not this.
+            with suppress(self.error):
+                if mode == "delete":
+                    # It removes the file, unless somebody else is writing, who does so.
+                    self._pragma("journal_mode = delete")
+                elif self.defers:
+                    self._pragma(f"synchronous = {self._synchronous}")
             self.cursor.close()
 
     def _pragma(self, words: str) -> Any:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
@@ -288,11 +288,15 @@ class Pipeline:
                 self.possible = False
                 yield False
                 return
-            with (
-                sending.opened(),
-                quick_turns(),
-                self.run_context.stopping.running(self.cancel, interruptible=False),
-            ):
+            with ExitStack() as stack:
+                try:
+                    stack.enter_context(sending.opened())
+                except sending.error:
+                    yield False
+                    return
+                stack.enter_context(quick_turns())
+                stopping = self.run_context.stopping
+                stack.enter_context(stopping.running(self.cancel, interruptible=False))
                 yield True
         finally:
             clean(connection)
