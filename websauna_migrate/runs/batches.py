@@ -247,7 +247,8 @@ class SQLiteBatches(Batches):
 
     def message(self, batch: Batch) -> Message:
         """Return a batch as one text."""
-        if any(parameters for _, parameters in batch.statements):
+        # Of some statements SQLite keeps the text, up to the next semicolon.
+        if any(parameters or "--" in sql for sql, parameters in batch.statements):
             raise BatchFailed
         before = batch.step.rows_before
         gone, new = batch.rows
@@ -277,8 +278,7 @@ class SQLiteBatches(Batches):
             f"SELECT CASE changes() WHEN 1 THEN {literal(values['id'])} END, {given}, "
             "began, max(began, strftime('%Y-%m-%d %H:%M:%f000', 'now')) FROM (SELECT "
         )
-        # A script's last line may be a comment.
-        return Message("\n;\n".join(parts).encode(), b" AS began)\n;\nCOMMIT")
+        return Message(";".join(parts).encode(), b" AS began);COMMIT")
 
     def send(self, text: bytes) -> None:
         """Execute the text of a message."""
