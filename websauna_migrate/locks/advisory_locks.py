@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from typing import Any
 
 from sqlalchemy import text
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DBAPIError, InvalidRequestError
 
 from websauna_migrate.locks.locks import LockLost, RunLock, lock_key
+from websauna_migrate.locks.session_locks import OwnSessionLock
 from websauna_migrate.servers import CHECK_INTERVAL
 
 NOTICE = f"SET LOCAL client_connection_check_interval = '{CHECK_INTERVAL}'"
@@ -20,48 +20,19 @@ __all__ = ["SessionLock", "TransactionLock", "find_holder"]
 ORPHAN_SECONDS = 60.0
 
 
-class SessionLock(RunLock):
-    """A lock of the session that does the work."""
+class SessionLock(OwnSessionLock):
+    """A session's advisory lock."""
 
-    spans_steps = True
     allows_batches = True
+    taking = "SELECT pg_try_advisory_lock(:key), pg_backend_pid()"
+    releasing = "SELECT pg_advisory_unlock(:key)"
 
     def __init__(self, connection: Connection, scope: str) -> None:
-        self.connection = connection
-        self.key = lock_key(scope)
-        self._driver: Any = None
-
-    def take(self) -> bool:
-        """Try to take the lock."""
-        row = self.connection.execute(
-            text("SELECT pg_try_advisory_lock(:key), pg_backend_pid()"), {"key": self.key}
-        ).one()
-        self.connection.commit()
-        if row[0]:
-            self._driver = self.connection.connection.dbapi_connection
-            self.session = row[1]
-        return bool(row[0])
-
-    def release(self) -> None:
-        """Let the lock go."""
-        if not still_there(self.connection, self._driver):
-            return
-        try:
-            self.connection.rollback()
-            self.connection.scalar(text("SELECT pg_advisory_unlock(:key)"), {"key": self.key})
-            self.connection.commit()
-        except DBAPIError:
-            # The lock ends with the connection, which is closed next.
-            self.connection.invalidate()
-
-    def check(self) -> None:
-        """Make sure that the session is still the one that took the lock."""
-        if not still_there(self.connection, self._driver):
-            raise LockLost("The connection to the database was lost, and the run's lock with it.")
+        super().__init__(connection, lock_key(scope))
 
     def holder(self) -> str:
         """Return who holds the lock."""
-        self.other_session, words = find_holder(self.connection, self.key)
+        self.other_session, words = find_holder(self.connection, int(self.key))
         return words
 
 
@@ -156,18 +127,8 @@ class TransactionLock(RunLock):
         """Return who holds the lock."""
         if self.connection is None:
             return ""
-        self.other_session, words = find_holder(self.connection, self.key)
+        self.other_session, words = find_holder(self.connection, int(self.key))
         return words
-
-
-def still_there(connection: Connection, driver_connection: Any) -> bool:
-    """Tell whether a connection is the one that it was: SQLAlchemy replaces a broken one."""
-    return (
-        driver_connection is not None
-        and not connection.closed
-        and not connection.invalidated
-        and connection.connection.dbapi_connection is driver_connection
-    )
 
 
 def find_holder(connection: Connection, key: int) -> tuple[int | None, str]:

@@ -3,59 +3,27 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any
 
 from sqlalchemy import text
 from sqlalchemy.engine import Connection
-from sqlalchemy.exc import DBAPIError
 
-from websauna_migrate.locks.advisory_locks import still_there
-from websauna_migrate.locks.locks import LockLost, RunLock
+from websauna_migrate.locks.session_locks import OwnSessionLock
 
 __all__ = ["NamedLock"]
 
 
-class NamedLock(RunLock):
+class NamedLock(OwnSessionLock):
     """``GET_LOCK`` of the session that does the work; the implicit commits of DDL do not end it."""
 
-    spans_steps = True
+    taking = "SELECT GET_LOCK(:key, 0), CONNECTION_ID()"
+    releasing = "SELECT RELEASE_LOCK(:key)"
 
     def __init__(self, connection: Connection, scope: str) -> None:
-        self.connection = connection
         # The lock is the server's, not the database's; its name has at most 64 characters.
         database = connection.scalar(text("SELECT DATABASE()"))
         connection.rollback()
         digest = hashlib.sha256(f"{database}:{scope}".encode()).hexdigest()
-        self.key = f"websauna_migrate:{digest[:40]}"
-        self._driver: Any = None
-
-    def take(self) -> bool:
-        """Try to take the lock."""
-        row = self.connection.execute(
-            text("SELECT GET_LOCK(:key, 0), CONNECTION_ID()"), {"key": self.key}
-        ).one()
-        self.connection.commit()
-        if row[0] == 1:
-            self._driver = self.connection.connection.dbapi_connection
-            self.session = row[1]
-        return bool(row[0] == 1)
-
-    def release(self) -> None:
-        """Let the lock go."""
-        if not still_there(self.connection, self._driver):
-            return
-        try:
-            self.connection.rollback()
-            self.connection.scalar(text("SELECT RELEASE_LOCK(:key)"), {"key": self.key})
-            self.connection.commit()
-        except DBAPIError:
-            # The lock ends with the connection, which is closed next.
-            self.connection.invalidate()
-
-    def check(self) -> None:
-        """Make sure that the session is still the one that took the lock."""
-        if not still_there(self.connection, self._driver):
-            raise LockLost("The connection to the database was lost, and the run's lock with it.")
+        super().__init__(connection, f"websauna_migrate:{digest[:40]}")
 
     def holder(self) -> str:
         """Return who holds the lock."""

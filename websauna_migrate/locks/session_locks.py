@@ -1,0 +1,67 @@
+"""What the locks of one session have in common: they are held as long as the session lives."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import DBAPIError
+
+from websauna_migrate.locks.locks import LockLost, RunLock
+
+__all__ = ["OwnSessionLock", "still_there"]
+
+
+class OwnSessionLock(RunLock):
+    """A lock of the session that does the work.
+
+    :cvar taking: the query that tries to take it, with 1 or true for success, and
+        the number of the session
+    :cvar releasing: the one that lets it go
+    """
+
+    spans_steps = True
+    taking: str
+    releasing: str
+
+    def __init__(self, connection: Connection, key: int | str) -> None:
+        self.connection = connection
+        self.key = key
+        self._driver: Any = None
+
+    def take(self) -> bool:
+        """Try to take the lock."""
+        row = self.connection.execute(text(self.taking), {"key": self.key}).one()
+        self.connection.commit()
+        if row[0] == 1:
+            self._driver = self.connection.connection.dbapi_connection
+            self.session = row[1]
+        return bool(row[0] == 1)
+
+    def release(self) -> None:
+        """Let the lock go."""
+        if not still_there(self.connection, self._driver):
+            return
+        try:
+            self.connection.rollback()
+            self.connection.scalar(text(self.releasing), {"key": self.key})
+            self.connection.commit()
+        except DBAPIError:
+            # The lock ends with the connection, which is closed next.
+            self.connection.invalidate()
+
+    def check(self) -> None:
+        """Make sure that the session is still the one that took the lock."""
+        if not still_there(self.connection, self._driver):
+            raise LockLost("The connection to the database was lost, and the run's lock with it.")
+
+
+def still_there(connection: Connection, driver_connection: Any) -> bool:
+    """Tell whether a connection is the one that it was: SQLAlchemy replaces a broken one."""
+    return (
+        driver_connection is not None
+        and not connection.closed
+        and not connection.invalidated
+        and connection.connection.dbapi_connection is driver_connection
+    )
