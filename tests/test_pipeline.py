@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import itertools
+import os
+import signal
 import sqlite3
 import sys
 import threading
@@ -20,9 +23,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from apps import Workshop
-from runs import blocking, execute, ledger, rows, steps, table, tables, wait_for
+from runs import blocking, execute, forked, ledger, rows, steps, table, tables, wait_for
 from websauna_migrate.errors import MigrationError
-from websauna_migrate.interfaces import IMigrationService, IMigrationStepApplied
+from websauna_migrate.interfaces import (
+    IMigrationRunEnded,
+    IMigrationRunStarted,
+    IMigrationService,
+    IMigrationStepApplied,
+)
 from websauna_migrate.reading.plain_scripts import is_plain_script
 from websauna_migrate.runs.batches import (
     Batch,
@@ -37,6 +45,7 @@ from websauna_migrate.runs.run_events import StepApplied
 from websauna_migrate.runs.sender import LOOK_SECONDS, Sender
 from websauna_migrate.runs.stopping import Stop
 from websauna_migrate.runs.timeouts import BadTimeout
+from websauna_migrate.scripts.progress import Progress
 from websauna_migrate.settings import SettingError, parse_settings
 
 
@@ -64,7 +73,7 @@ def tell_sent(
         return found
 
     def send(self: Any, text: bytes, original: Any = kind.send) -> None:
-        (batch,) = (batch for head, batch in made.items() if text.startswith(head + b"'2"))
+        (batch,) = (batch for head, batch in list(made.items()) if text.startswith(head + b"'2"))
         before(batch)
         original(self, text)
         after(batch)
@@ -367,6 +376,8 @@ def test_a_script_that_catches_whatever_is_raised(
         ["SELECT set_config('standard_conforming_strings', 'off', true)", "SELECT 'C:\\\\new'"],
         ["SET TRANSACTION ISOLATION LEVEL SERIALIZABLE"],
         ["SELECT '\\ud800'"],
+        # To PostgreSQL a comment is over there.
+        ["SELECT 1 --\\r, '", "DELETE FROM t0 --'"],
     ],
 )
 def test_statements_that_mean_something_else_among_others(
@@ -1056,3 +1067,17 @@ def test_a_script_of_sqlite(workshop: Workshop, sqlite_url: str, sent: list[Batc
 def test_a_literal_of_sqlite(value: Any) -> None:
     with contextlib.closing(sqlite3.connect(":memory:")) as connection:
         assert connection.execute(f"SELECT {literal(value)}").fetchone() == (value,)
+
+
+@pytest.mark.parametrize("sign", ["?", "?1", "@x", r"\\:x", "#1"])
+def test_a_parameter_that_nobody_gave(
+    workshop: Workshop, sqlite_url: str, sent: list[Batch], sign: str
+) -> None:
+    """As one of several statements it would be NULL."""
+    words = 'op.create_table("words", sa.Column("word", sa.String(9)))'
+    chain(workshop, words, f'op.execute("INSERT INTO words VALUES ({sign})")')
+    with pytest.raises(StepFailed) as caught:
+        workshop.service(sqlite_url).upgrade()
+    assert "r3.py, line 14" in str(caught.value)
+    assert ids(sent) == ["r2"]
+    assert rows(sqlite_url, "SELECT * FROM words") == []
