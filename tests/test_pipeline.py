@@ -1081,3 +1081,33 @@ def test_a_parameter_that_nobody_gave(
     assert "r3.py, line 14" in str(caught.value)
     assert ids(sent) == ["r2"]
     assert rows(sqlite_url, "SELECT * FROM words") == []
+
+
+def test_the_text_that_sqlite_keeps(workshop: Workshop, tmp_path: Path) -> None:
+    chain(
+        workshop,
+        'op.create_index("i1", "t0", ["id"])',
+        'op.execute("CREATE TABLE s (id INTEGER) STRICT")',
+        'op.execute("CREATE VIEW v AS SELECT 1 AS one;")',
+    )
+    found = []
+    for pipeline in ("on", "off"):
+        url = f"sqlite:///{tmp_path}/{pipeline}.sqlite"
+        workshop.service(url, pipeline=pipeline).upgrade()
+        found.append(rows(url, "SELECT name, sql FROM sqlite_master"))
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("name", ["it's", 'a"b', "a%b", "%(new)s"])
+def test_a_history_with_an_odd_name(
+    workshop: Workshop, transactional_database_url: str, sent: list[Batch], name: str
+) -> None:
+    """Its steps are not run a second time by themselves."""
+    chain(workshop, "pass", "pass")
+    done: list[Batch] = []
+    with pytest.MonkeyPatch.context() as patch:
+        for kind in (PostgreSQLBatches, SQLiteBatches):
+            tell_sent(patch, kind, after=done.append)
+        settings = {"version_table.fooapp": name}
+        workshop.service(transactional_database_url, **settings).upgrade()
+    assert ids(done) == ["r2", "r3"]

@@ -132,11 +132,12 @@ class PostgreSQLBatches(Batches):
         self.cursor = self.driver.cursor()
         names = [name for name in self.columns if name not in ("ended", "started")]
         given = ", ".join(f"%({name})s" for name in names)
-        # The division fails, and all with it, where the history is not what the plan says.
+        # The division fails, and all with it, where the history is not what the plan says. The
+        # names are written for a text in which the driver puts parameters.
         self._finish = (
-            f"WITH moved AS (UPDATE {doubled(self.history)} SET version_num = %(new)s "
+            f"WITH moved AS (UPDATE {self.history} SET version_num = %(new)s "
             "WHERE version_num = %(gone)s RETURNING 1), "
-            f"told AS (INSERT INTO {doubled(self.ledger)} ({', '.join(names)}, ended, started) "
+            f"told AS (INSERT INTO {self.ledger} ({', '.join(names)}, ended, started) "
             f"SELECT {given}, clock_timestamp() AT TIME ZONE 'UTC', TIMESTAMP "
         )
         try:
@@ -224,7 +225,8 @@ class SQLiteBatches(Batches):
         settings, self._settings = self._settings, batch.settings
         parts = [batch.settings] if batch.settings != settings else []
         parts.append("BEGIN IMMEDIATE")
-        parts += [sql for sql, _ in batch.statements]
+        # A last line may be a comment. SQLite keeps a text up to the semicolon.
+        parts += [f"{sql}\n" if "--" in sql else sql for sql, _ in batch.statements]
         # Whoever does not know the run's lock may have written to the history in between.
         parts.append(
             f"UPDATE {self.history} SET version_num = {literal(new)} "
@@ -241,8 +243,7 @@ class SQLiteBatches(Batches):
             f"SELECT CASE changes() WHEN 1 THEN {literal(values['id'])} END, {given}, "
             "began, max(began, strftime('%Y-%m-%d %H:%M:%f000', 'now')) FROM (SELECT "
         )
-        # A script's last line may be a comment.
-        return Message("\n;\n".join(parts).encode(), b" AS began)\n;\nCOMMIT")
+        return Message(";\n".join(parts).encode(), b" AS began);\nCOMMIT")
 
     def send(self, text: bytes) -> None:
         """Execute the text of a message."""
@@ -261,11 +262,6 @@ def literal(value: Any) -> str:
     if isinstance(value, str):
         return "'" + value.replace("'", "''") + "'"
     return "NULL" if value is None else str(int(value))
-
-
-def doubled(name: str) -> str:
-    """Return a name for a text in which the driver puts parameters."""
-    return name.replace("%", "%%")
 
 
 def batches_for(connection: Connection, ledger: Table, history: Table) -> Batches | None:
