@@ -1111,3 +1111,116 @@ def test_a_history_with_an_odd_name(
         settings = {"version_table.fooapp": name}
         workshop.service(transactional_database_url, **settings).upgrade()
     assert ids(done) == ["r2", "r3"]
+
+
+@pytest.mark.parametrize("mode", ["wal", "truncate"])
+def test_the_journal_of_an_attached_database(
+    workshop: Workshop, sqlite_url: str, tmp_path: Path, mode: str
+) -> None:
+    other = tmp_path / "other.sqlite"
+    execute(f"sqlite:///{other}", "CREATE TABLE x (id INTEGER)")
+    chain(workshop, table("t1")["upgrade"], table("t2")["upgrade"])
+    seen: list[str] = []
+
+    def connected(connection: Any, record: object) -> None:
+        connection.execute("ATTACH ? AS other", (str(other),))
+        connection.execute(f"PRAGMA other.journal_mode = {mode}")
+
+    original = SQLiteBatches.send
+
+    def send(self: Any, text: bytes) -> None:
+        for name in ("main", "other"):
+            seen.append(self.driver.execute(f"PRAGMA {name}.journal_mode").fetchone()[0])
+        original(self, text)
+
+    sa.event.listen(sa.Engine, "connect", connected)
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(SQLiteBatches, "send", send)
+            assert len(workshop.service(sqlite_url).upgrade().steps) == 3
+    finally:
+        sa.event.remove(sa.Engine, "connect", connected)
+    assert seen == ["persist", mode] * 2
+    assert rows(f"sqlite:///{other}", "PRAGMA journal_mode") == [
+        ("wal" if mode == "wal" else "delete",)
+    ]
+
+
+@pytest.mark.parametrize("at", ["r2", "r4"])
+@pytest.mark.parametrize("stays", [True, False])
+def test_an_application_that_turns_to_wal_meanwhile(
+    workshop: Workshop, sqlite_url: str, at: str, stays: bool
+) -> None:
+    """That is for everybody, and the run does not take it back, nor fail of it."""
+    chain(workshop, *(table(f"t{n}")["upgrade"] for n in (1, 2, 3)))
+    path = sqlite_url.partition("///")[2]
+    opened: list[sqlite3.Connection] = []
+
+    def applied(batch: Batch) -> None:
+        if batch.step.revision.id == at:
+            opened.append(sqlite3.connect(path, check_same_thread=False))
+            assert opened[0].execute("PRAGMA journal_mode = wal").fetchone() == ("wal",)
+            assert opened[0].execute("SELECT * FROM t0").fetchall() == []
+            if not stays:
+                opened[0].close()
+
+    with pytest.MonkeyPatch.context() as patch:
+        tell_sent(patch, SQLiteBatches, after=applied)
+        assert len(workshop.service(sqlite_url).upgrade().steps) == 4
+    opened[0].close()
+    assert rows(sqlite_url, "PRAGMA journal_mode") == [("wal",)]
+
+
+@pytest.mark.parametrize("query", ["PRAGMA main.journal_mode", "PRAGMA main.journal_mode = delete"])
+def test_a_journal_mode_that_cannot_be_set(workshop: Workshop, sqlite_url: str, query: str) -> None:
+    """It is no reason to fail."""
+    chain(workshop, table("t1")["upgrade"], table("t2")["upgrade"])
+
+    class Locked:
+        def __init__(self, cursor: Any) -> None:
+            self.cursor = cursor
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.cursor, name)
+
+        def execute(self, sql: str) -> Any:
+            if sql == query:
+                raise sqlite3.OperationalError("database is locked")
+            return self.cursor.execute(sql)
+
+    original = SQLiteBatches._journal_kept
+
+    @contextlib.contextmanager
+    def kept(self: Any) -> Iterator[None]:
+        self.cursor = Locked(self.cursor)
+        with original(self):
+            yield
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SQLiteBatches, "_journal_kept", kept)
+        assert len(workshop.service(sqlite_url).upgrade().steps) == 3
+
+
+def test_a_journal_that_a_killed_run_left(workshop: Workshop, sqlite_url: str) -> None:
+    chain(workshop, *(table(f"t{n}")["upgrade"] for n in range(1, 200)))
+    path = Path(sqlite_url.partition("///")[2])
+    for least in (30, 60, 90):
+        service = workshop.service(sqlite_url)
+        with forked(lambda service=service: bool(service.upgrade()) and 0) as pid:
+            wait_for(lambda least=least: path.exists() and len(tables_of_file(path)) > least)
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+        done = [entry[1] for entry in ledger(sqlite_url) if entry[3] == "done"]
+        assert rows(sqlite_url, "SELECT * FROM alembic_history_fooapp") == [(done[-1],)]
+        assert len(tables_of_file(path)) == len(done)
+        assert rows(sqlite_url, "PRAGMA integrity_check") == [("ok",)]
+    workshop.service(sqlite_url).upgrade()
+    assert len(tables_of_file(path)) == 200
+    assert not path.with_name(f"{path.name}-journal").exists()
+
+
+def tables_of_file(path: Path) -> list[Any]:
+    """Return the tables that steps made; none while they cannot be read."""
+    with contextlib.suppress(sa.exc.OperationalError):
+        return rows(f"sqlite:///{path}", "SELECT 1 FROM sqlite_master WHERE name GLOB 't[0-9]*'")
+    return []

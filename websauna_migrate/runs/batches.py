@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -203,16 +203,23 @@ class SQLiteBatches(Batches):
         That is this connection's alone; SQLite says how the modes go together, and whoever comes
         after a crash reads the journal or removes it as always.
         """
-        (mode,) = self.cursor.execute("PRAGMA journal_mode").fetchone()
-        if mode != "delete":
+        if self._journal_mode() != "delete":
             yield
             return
-        self.cursor.execute("PRAGMA journal_mode = persist").fetchall()
+        self._journal_mode(" = persist")
         try:
             yield
         finally:
-            # It removes the file, unless somebody else is writing, who does so.
-            self.cursor.execute("PRAGMA journal_mode = delete").fetchall()
+            # An application that was started meanwhile may have turned to WAL, for everybody.
+            if self._journal_mode() == "persist":
+                # It removes the file, unless somebody else is writing, who does so.
+                self._journal_mode(" = delete")
+
+    def _journal_mode(self, change: str = "") -> str:
+        """Return the mode of the main database alone; empty if the file is locked."""
+        with suppress(Exception):
+            return str(self.cursor.execute(f"PRAGMA main.journal_mode{change}").fetchone()[0])
+        return ""
 
     def message(self, batch: Batch) -> Message:
         """Return a batch as one text."""
