@@ -1224,3 +1224,39 @@ def tables_of_file(path: Path) -> list[Any]:
     with contextlib.suppress(sa.exc.OperationalError):
         return rows(f"sqlite:///{path}", "SELECT 1 FROM sqlite_master WHERE name GLOB 't[0-9]*'")
     return []
+
+
+def test_a_subscriber_that_comes_with_the_run(
+    workshop: Workshop, transactional_database_url: str
+) -> None:
+    chain(workshop, "pass", "pass")
+    config = workshop.configure(transactional_database_url)
+    told: list[tuple[int, int]] = []
+
+    def applied(event: Any) -> None:
+        told.append((event.number, len(ledger(transactional_database_url))))
+
+    def started(event: Any) -> None:
+        config.registry.registerHandler(applied, (IMigrationStepApplied,))
+
+    config.add_subscriber(started, IMigrationRunStarted)
+    config.commit()
+    config.registry.getUtility(IMigrationService).upgrade()
+    assert told == [(1, 1), (2, 2), (3, 3)]
+
+
+def test_progress_of_a_service_that_hands_on(workshop: Workshop, sqlite_url: str) -> None:
+    class Service:
+        def __init__(self, other: Any) -> None:
+            self.other = other
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.other, name)
+
+    chain(workshop, "pass", "pass")
+    registry = workshop.configure(sqlite_url).registry
+    service = Service(registry.getUtility(IMigrationService))
+    stream = io.StringIO()
+    Progress(stream).subscribe(registry, service)
+    service.upgrade()
+    assert len(stream.getvalue().splitlines()) == 3

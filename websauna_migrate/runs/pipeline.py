@@ -82,7 +82,6 @@ class Pipeline:
         self.cancel = cancel
         #: Whether the steps of this run can go this way at all.
         self.possible = run.settings.pipeline and run.lock.allows_batches and not run.atomic
-        self.ahead = AHEAD if run.stopping.in_any_thread and not run.watched else 1
         #: The ledger's row of the newest step that may not be on the disk yet.
         self._unwritten: str | None = None
 
@@ -113,8 +112,10 @@ class Pipeline:
         def send(sent: Sent) -> None:
             self._send(sending, sent[0], sent[1])
 
+        run = self.run_context
+        ahead = AHEAD if run.stopping.in_any_thread and not run.watched() else 1
         attempt: Attempt | None = first
-        with Sender(send, ahead=self.ahead, stop=self.run_context.stopping.stop) as sender:
+        with Sender(send, ahead=ahead, stop=run.stopping.stop) as sender:
             try:
                 while attempt is not None:
                     lasting = not sending.defers or len(stretch) == len(sender) + 1
