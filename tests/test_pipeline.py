@@ -1226,6 +1226,70 @@ def tables_of_file(path: Path) -> list[Any]:
     return []
 
 
+def test_whoever_is_impatient_with_a_long_step(workshop: Workshop, sqlite_url: str) -> None:
+    """Ctrl-C again and again: nobody rolls back what the sender is in the middle of."""
+    chain(
+        workshop,
+        "\n".join([WHILE["sqlite"], *(table(f"a{n}")["upgrade"] for n in range(100))]),
+        table("t3")["upgrade"],
+    )
+    over = threading.Event()
+    begun = threading.Event()
+
+    def interrupt() -> None:
+        assert begun.wait(10)
+        while not over.wait(0.05):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    def count_one(number: int, frame: object) -> None:
+        if not over.is_set():
+            raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, count_one)
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            tell_sent(patch, SQLiteBatches, lambda batch: begun.set(), lambda batch: over.set())
+            with pytest.raises(KeyboardInterrupt):
+                workshop.service(sqlite_url).upgrade()
+    finally:
+        over.set()
+        thread.join()
+        signal.signal(signal.SIGINT, before)
+    assert rows(sqlite_url, "SELECT * FROM alembic_history_fooapp") == [("r2",)]
+    assert [entry[1:] for entry in ledger(sqlite_url)] == [
+        ("r1", "upgrade", "done"),
+        ("r2", "upgrade", "done"),
+    ]
+    assert len([name for name in tables(sqlite_url) if name.startswith("a")]) == 101
+    assert steps(workshop.service(sqlite_url).upgrade()) == ["fooapp@r3"]
+
+
+def test_whoever_is_told_afterwards_raises(
+    workshop: Workshop, transactional_database_url: str
+) -> None:
+    """It is no step's failure, and what was applied by then is counted."""
+    chain(workshop, *["pass"] * 10, 'op.execute("SELECT nothing")', "pass")
+    config = workshop.configure(transactional_database_url)
+    ended: list[Any] = []
+    config.add_subscriber(ended.append, IMigrationRunEnded)
+    config.commit()
+    service = config.registry.getUtility(IMigrationService)
+
+    def applied(event: Any) -> None:
+        if event.number >= 5:
+            time.sleep(0.1)
+            raise ValueError(f"of step {event.number}")
+
+    service.on_step = applied
+    with pytest.raises(ValueError, match="of step 5"):
+        service.upgrade()
+    entries = ledger(transactional_database_url)
+    assert {entry[3] for entry in entries} == {"done"}
+    assert len(ended[0].run.steps) == len(entries)
+
+
 def test_a_subscriber_that_comes_with_the_run(
     workshop: Workshop, transactional_database_url: str
 ) -> None:

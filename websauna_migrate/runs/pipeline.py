@@ -130,10 +130,7 @@ class Pipeline:
                         attempt = stretch.look_ahead(len(sender))
                 return self._land(sender, stretch, wait_for_all=True)
             except BaseException:
-                # What was sent is on its way all the same, and the connection in use.
-                sender.drop()
-                with suppress(Exception):
-                    self._land(sender, stretch, wait_for_all=True)
+                self._land_rest(sender, stretch)
                 raise
 
     def close(self) -> None:
@@ -240,14 +237,39 @@ class Pipeline:
         :raises DBAPIError: if nothing is gained by another attempt
         """
         left = sender.ahead // 2 if len(sender) == sender.ahead else sender.ahead - 1
-        for attempt, _, lasting in sender.over(0 if wait_for_all else left):
-            self.at(attempt)
-            if not attempt.is_sent:
+        for sent in sender.over(0 if wait_for_all else left):
+            if not self._passed(sent, stretch):
                 assert sender.error is not None
-                return self._failed(attempt, sender.error)
-            self._unwritten = None if lasting else attempt.entry
-            stretch.done(attempt)
+                return self._failed(sent[0], sender.error)
         return None
+
+    def _land_rest(self, sender: Sender[Sent], stretch: Stretch) -> None:
+        """Take notice of what was sent, where the run ends for another reason."""
+        error = stretch.error
+        try:
+            # What is on its way is done all the same, and the connection in use.
+            sender.close()
+        finally:
+            for sent in sender.over(0):
+                with suppress(Exception):
+                    if not self._passed(sent, stretch):
+                        assert sender.error is not None
+                        self._failed(sent[0], sender.error)
+            # What is raised of the rest is not what the run ends for.
+            stretch.error = error
+
+    def _passed(self, sent: Sent, stretch: Stretch) -> bool:
+        """Take notice of one that was sent; tell whether it went well."""
+        attempt, _, lasting = sent
+        if attempt.is_done:
+            # Whoever was told of it raised something.
+            return True
+        self.at(attempt)
+        if not attempt.is_sent:
+            return False
+        self._unwritten = None if lasting else attempt.entry
+        stretch.done(attempt)
+        return True
 
     def _failed(self, attempt: Attempt, error: BaseException) -> Attempt:
         """Return an attempt that failed if it is to be made again, else raise its error."""
