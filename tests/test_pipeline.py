@@ -592,6 +592,32 @@ def test_a_request_ends_the_run_behind_the_step_that_is_sent(
     assert steps(again) == ["fooapp@r4", "fooapp@r5", "fooapp@r6"]
 
 
+def test_a_request_while_scripts_are_run_ahead(
+    workshop: Workshop, transactional_database_url: str, sent: list[Batch]
+) -> None:
+    """What is on its way by then is done, and counted."""
+    chain(workshop, *["pass"] * 40)
+    stop = Stop()
+
+    def sending(batch: Batch) -> None:
+        if batch.step.revision.id == "r2":
+            stop.request()
+            time.sleep(0.5)
+
+    with pytest.MonkeyPatch.context() as patch:
+        for kind in (PostgreSQLBatches, SQLiteBatches):
+            tell_sent(patch, kind, sending)
+        with pytest.raises(RunStopped) as caught:
+            workshop.service(transactional_database_url).upgrade(stop=stop)
+    assert caught.value.done == 2
+    assert ids(sent) == ["r2"]
+    assert [entry[1:] for entry in ledger(transactional_database_url)] == [
+        ("r1", "upgrade", "done"),
+        ("r2", "upgrade", "done"),
+        ("r3", "upgrade", "stopped"),
+    ]
+
+
 @pytest.mark.parametrize("watched", [False, True])
 def test_how_far_a_run_is_ahead(
     workshop: Workshop, transactional_database_url: str, watched: bool

@@ -121,8 +121,11 @@ class Pipeline:
                     lasting = not sending.defers or len(stretch) == len(sender) + 1
                     message = self._message(attempt, context, sending, lasting=lasting)
                     again = self._land(sender, stretch, wait_for_all=message is None)
-                    if again is not None or message is None or self._stops(stretch):
+                    if again is not None or message is None:
                         return again
+                    if self._stops(stretch):
+                        # The sender begins no more either, but may be in the middle of one.
+                        break
                     sender.put((attempt, message, lasting))
                     # What is wrong with a step is told when it is begun.
                     with suppress(MigrationError):
