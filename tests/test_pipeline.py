@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import itertools
+import os
+import signal
 import sqlite3
 import sys
 import threading
@@ -20,9 +23,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from apps import Workshop
-from runs import blocking, execute, ledger, rows, steps, table, tables, wait_for
+from runs import blocking, execute, forked, ledger, rows, steps, table, tables, wait_for
 from websauna_migrate.errors import MigrationError
-from websauna_migrate.interfaces import IMigrationService, IMigrationStepApplied
+from websauna_migrate.interfaces import (
+    IMigrationRunEnded,
+    IMigrationRunStarted,
+    IMigrationService,
+    IMigrationStepApplied,
+)
 from websauna_migrate.reading.plain_scripts import is_plain_script
 from websauna_migrate.runs.batches import (
     Batch,
@@ -38,6 +46,7 @@ from websauna_migrate.runs.run_events import StepApplied
 from websauna_migrate.runs.sender import LOOK_SECONDS, Sender
 from websauna_migrate.runs.stopping import Stop
 from websauna_migrate.runs.timeouts import BadTimeout
+from websauna_migrate.scripts.progress import Progress
 from websauna_migrate.settings import SettingError, parse_settings
 
 
@@ -369,6 +378,8 @@ def test_a_script_that_catches_whatever_is_raised(
         ["SELECT set_config('standard_conforming_strings', 'off', true)", "SELECT 'C:\\\\new'"],
         ["SET TRANSACTION ISOLATION LEVEL SERIALIZABLE"],
         ["SELECT '\\ud800'"],
+        # To PostgreSQL a comment is over there.
+        ["SELECT 1 --\\r, '", "DELETE FROM t0 --'"],
     ],
 )
 def test_statements_that_mean_something_else_among_others(
@@ -581,6 +592,32 @@ def test_a_request_ends_the_run_behind_the_step_that_is_sent(
     ]
     again = workshop.service(transactional_database_url).upgrade()
     assert steps(again) == ["fooapp@r4", "fooapp@r5", "fooapp@r6"]
+
+
+def test_a_request_while_scripts_are_run_ahead(
+    workshop: Workshop, transactional_database_url: str, sent: list[Batch]
+) -> None:
+    """What is on its way by then is done, and counted."""
+    chain(workshop, *["pass"] * 40)
+    stop = Stop()
+
+    def sending(batch: Batch) -> None:
+        if batch.step.revision.id == "r2":
+            stop.request()
+            time.sleep(0.5)
+
+    with pytest.MonkeyPatch.context() as patch:
+        for kind in (PostgreSQLBatches, SQLiteBatches):
+            tell_sent(patch, kind, sending)
+        with pytest.raises(RunStopped) as caught:
+            workshop.service(transactional_database_url).upgrade(stop=stop)
+    assert caught.value.done == 2
+    assert ids(sent) == ["r2"]
+    assert [entry[1:] for entry in ledger(transactional_database_url)] == [
+        ("r1", "upgrade", "done"),
+        ("r2", "upgrade", "done"),
+        ("r3", "upgrade", "stopped"),
+    ]
 
 
 @pytest.mark.parametrize("watched", [False, True])
@@ -1124,3 +1161,260 @@ def test_sqlite_keeps_the_same_texts(workshop: Workshop, tmp_path: Path) -> None
 def test_a_literal_of_sqlite(value: Any) -> None:
     with contextlib.closing(sqlite3.connect(":memory:")) as connection:
         assert connection.execute(f"SELECT {literal(value)}").fetchone() == (value,)
+
+
+@pytest.mark.parametrize("sign", ["?", "?1", "@x", r"\\:x", "#1"])
+def test_a_parameter_that_nobody_gave(
+    workshop: Workshop, sqlite_url: str, sent: list[Batch], sign: str
+) -> None:
+    """As one of several statements it would be NULL."""
+    words = 'op.create_table("words", sa.Column("word", sa.String(9)))'
+    chain(workshop, words, f'op.execute("INSERT INTO words VALUES ({sign})")')
+    with pytest.raises(StepFailed) as caught:
+        workshop.service(sqlite_url).upgrade()
+    assert "r3.py, line 14" in str(caught.value)
+    assert ids(sent) == ["r2"]
+    assert rows(sqlite_url, "SELECT * FROM words") == []
+
+
+def test_the_text_that_sqlite_keeps(workshop: Workshop, tmp_path: Path) -> None:
+    chain(
+        workshop,
+        'op.create_index("i1", "t0", ["id"])',
+        'op.execute("CREATE TABLE s (id INTEGER) STRICT")',
+        'op.execute("CREATE VIEW v AS SELECT 1 AS one;")',
+    )
+    found = []
+    for pipeline in ("on", "off"):
+        url = f"sqlite:///{tmp_path}/{pipeline}.sqlite"
+        workshop.service(url, pipeline=pipeline).upgrade()
+        found.append(rows(url, "SELECT name, sql FROM sqlite_master"))
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("name", ["it's", 'a"b', "a%b", "%(new)s"])
+def test_a_history_with_an_odd_name(
+    workshop: Workshop, transactional_database_url: str, sent: list[Batch], name: str
+) -> None:
+    """Its steps are not run a second time by themselves."""
+    chain(workshop, "pass", "pass")
+    done: list[Batch] = []
+    with pytest.MonkeyPatch.context() as patch:
+        for kind in (PostgreSQLBatches, SQLiteBatches):
+            tell_sent(patch, kind, after=done.append)
+        settings = {"version_table.fooapp": name}
+        workshop.service(transactional_database_url, **settings).upgrade()
+    assert ids(done) == ["r2", "r3"]
+
+
+@pytest.mark.parametrize("mode", ["wal", "truncate"])
+def test_the_journal_of_an_attached_database(
+    workshop: Workshop, sqlite_url: str, tmp_path: Path, mode: str
+) -> None:
+    other = tmp_path / "other.sqlite"
+    execute(f"sqlite:///{other}", "CREATE TABLE x (id INTEGER)")
+    chain(workshop, table("t1")["upgrade"], table("t2")["upgrade"])
+    seen: list[str] = []
+
+    def connected(connection: Any, record: object) -> None:
+        connection.execute("ATTACH ? AS other", (str(other),))
+        connection.execute(f"PRAGMA other.journal_mode = {mode}")
+
+    original = SQLiteBatches.send
+
+    def send(self: Any, text: bytes) -> None:
+        for name in ("main", "other"):
+            seen.append(self.driver.execute(f"PRAGMA {name}.journal_mode").fetchone()[0])
+        original(self, text)
+
+    sa.event.listen(sa.Engine, "connect", connected)
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(SQLiteBatches, "send", send)
+            assert len(workshop.service(sqlite_url).upgrade().steps) == 3
+    finally:
+        sa.event.remove(sa.Engine, "connect", connected)
+    assert seen == ["persist", mode] * 2
+    assert rows(f"sqlite:///{other}", "PRAGMA journal_mode") == [
+        ("wal" if mode == "wal" else "delete",)
+    ]
+
+
+@pytest.mark.parametrize("at", ["r2", "r4"])
+@pytest.mark.parametrize("stays", [True, False])
+def test_an_application_that_turns_to_wal_meanwhile(
+    workshop: Workshop, sqlite_url: str, at: str, stays: bool
+) -> None:
+    """That is for everybody, and the run does not take it back, nor fail of it."""
+    chain(workshop, *(table(f"t{n}")["upgrade"] for n in (1, 2, 3)))
+    path = sqlite_url.partition("///")[2]
+    opened: list[sqlite3.Connection] = []
+
+    def applied(batch: Batch) -> None:
+        if batch.step.revision.id == at:
+            opened.append(sqlite3.connect(path, check_same_thread=False))
+            assert opened[0].execute("PRAGMA journal_mode = wal").fetchone() == ("wal",)
+            assert opened[0].execute("SELECT * FROM t0").fetchall() == []
+            if not stays:
+                opened[0].close()
+
+    with pytest.MonkeyPatch.context() as patch:
+        tell_sent(patch, SQLiteBatches, after=applied)
+        assert len(workshop.service(sqlite_url).upgrade().steps) == 4
+    opened[0].close()
+    assert rows(sqlite_url, "PRAGMA journal_mode") == [("wal",)]
+
+
+@pytest.mark.parametrize("query", ["PRAGMA main.journal_mode", "PRAGMA main.journal_mode = delete"])
+def test_a_journal_mode_that_cannot_be_set(workshop: Workshop, sqlite_url: str, query: str) -> None:
+    """It is no reason to fail."""
+    chain(workshop, table("t1")["upgrade"], table("t2")["upgrade"])
+
+    class Locked:
+        def __init__(self, cursor: Any) -> None:
+            self.cursor = cursor
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.cursor, name)
+
+        def execute(self, sql: str) -> Any:
+            if sql == query:
+                raise sqlite3.OperationalError("database is locked")
+            return self.cursor.execute(sql)
+
+    original = SQLiteBatches._journal_kept
+
+    @contextlib.contextmanager
+    def kept(self: Any) -> Iterator[None]:
+        self.cursor = Locked(self.cursor)
+        with original(self):
+            yield
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SQLiteBatches, "_journal_kept", kept)
+        assert len(workshop.service(sqlite_url).upgrade().steps) == 3
+
+
+def test_a_journal_that_a_killed_run_left(workshop: Workshop, sqlite_url: str) -> None:
+    chain(workshop, *(table(f"t{n}")["upgrade"] for n in range(1, 200)))
+    path = Path(sqlite_url.partition("///")[2])
+    for least in (30, 60, 90):
+        service = workshop.service(sqlite_url)
+        with forked(lambda service=service: bool(service.upgrade()) and 0) as pid:
+            wait_for(lambda least=least: path.exists() and len(tables_of_file(path)) > least)
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+        done = [entry[1] for entry in ledger(sqlite_url) if entry[3] == "done"]
+        assert rows(sqlite_url, "SELECT * FROM alembic_history_fooapp") == [(done[-1],)]
+        assert len(tables_of_file(path)) == len(done)
+        assert rows(sqlite_url, "PRAGMA integrity_check") == [("ok",)]
+    workshop.service(sqlite_url).upgrade()
+    assert len(tables_of_file(path)) == 200
+    assert not path.with_name(f"{path.name}-journal").exists()
+
+
+def tables_of_file(path: Path) -> list[Any]:
+    """Return the tables that steps made; none while they cannot be read."""
+    with contextlib.suppress(sa.exc.OperationalError):
+        return rows(f"sqlite:///{path}", "SELECT 1 FROM sqlite_master WHERE name GLOB 't[0-9]*'")
+    return []
+
+
+def test_whoever_is_impatient_with_a_long_step(workshop: Workshop, sqlite_url: str) -> None:
+    """Ctrl-C again and again: nobody rolls back what the sender is in the middle of."""
+    chain(
+        workshop,
+        "\n".join([WHILE["sqlite"], *(table(f"a{n}")["upgrade"] for n in range(100))]),
+        table("t3")["upgrade"],
+    )
+    over = threading.Event()
+    begun = threading.Event()
+
+    def interrupt() -> None:
+        assert begun.wait(10)
+        while not over.wait(0.05):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    def count_one(number: int, frame: object) -> None:
+        if not over.is_set():
+            raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, count_one)
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            tell_sent(patch, SQLiteBatches, lambda batch: begun.set(), lambda batch: over.set())
+            with pytest.raises(KeyboardInterrupt):
+                workshop.service(sqlite_url).upgrade()
+    finally:
+        over.set()
+        thread.join()
+        signal.signal(signal.SIGINT, before)
+    assert rows(sqlite_url, "SELECT * FROM alembic_history_fooapp") == [("r2",)]
+    assert [entry[1:] for entry in ledger(sqlite_url)] == [
+        ("r1", "upgrade", "done"),
+        ("r2", "upgrade", "done"),
+    ]
+    assert len([name for name in tables(sqlite_url) if name.startswith("a")]) == 101
+    assert steps(workshop.service(sqlite_url).upgrade()) == ["fooapp@r3"]
+
+
+def test_whoever_is_told_afterwards_raises(
+    workshop: Workshop, transactional_database_url: str
+) -> None:
+    """It is no step's failure, and what was applied by then is counted."""
+    chain(workshop, *["pass"] * 10, 'op.execute("SELECT nothing")', "pass")
+    config = workshop.configure(transactional_database_url)
+    ended: list[Any] = []
+    config.add_subscriber(ended.append, IMigrationRunEnded)
+    config.commit()
+    service = config.registry.getUtility(IMigrationService)
+
+    def applied(event: Any) -> None:
+        if event.number >= 5:
+            time.sleep(0.1)
+            raise ValueError(f"of step {event.number}")
+
+    service.on_step = applied
+    with pytest.raises(ValueError, match="of step 5"):
+        service.upgrade()
+    entries = ledger(transactional_database_url)
+    assert {entry[3] for entry in entries} == {"done"}
+    assert len(ended[0].run.steps) == len(entries)
+
+
+def test_a_subscriber_that_comes_with_the_run(
+    workshop: Workshop, transactional_database_url: str
+) -> None:
+    chain(workshop, "pass", "pass")
+    config = workshop.configure(transactional_database_url)
+    told: list[tuple[int, int]] = []
+
+    def applied(event: Any) -> None:
+        told.append((event.number, len(ledger(transactional_database_url))))
+
+    def started(event: Any) -> None:
+        config.registry.registerHandler(applied, (IMigrationStepApplied,))
+
+    config.add_subscriber(started, IMigrationRunStarted)
+    config.commit()
+    config.registry.getUtility(IMigrationService).upgrade()
+    assert told == [(1, 1), (2, 2), (3, 3)]
+
+
+def test_progress_of_a_service_that_hands_on(workshop: Workshop, sqlite_url: str) -> None:
+    class Service:
+        def __init__(self, other: Any) -> None:
+            self.other = other
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.other, name)
+
+    chain(workshop, "pass", "pass")
+    registry = workshop.configure(sqlite_url).registry
+    service = Service(registry.getUtility(IMigrationService))
+    stream = io.StringIO()
+    Progress(stream).subscribe(registry, service)
+    service.upgrade()
+    assert len(stream.getvalue().splitlines()) == 3

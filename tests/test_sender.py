@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import threading
 import time
 
@@ -59,7 +61,7 @@ def test_nothing_is_begun_behind_one_that_fails() -> None:
     assert begun == [0, 1, 2]
 
 
-@pytest.mark.parametrize("how", ["asked", "dropped", "left"])
+@pytest.mark.parametrize("how", ["asked", "closed", "left"])
 def test_what_was_not_begun_is_dropped(how: str) -> None:
     begun, go_on, stop = threading.Event(), threading.Event(), threading.Event()
     sent: list[int] = []
@@ -79,9 +81,9 @@ def test_what_was_not_begun_is_dropped(how: str) -> None:
         begun.wait()
         if how == "asked":
             stop.set()
-        elif how == "dropped":
-            sender.drop()
         threading.Thread(target=later).start()
+        if how == "closed":
+            sender.close()
         if how != "left":
             assert list(sender.over(0)) == [0]
     assert sent == [0]
@@ -92,3 +94,42 @@ def test_the_thread_ends_though_nothing_was_put() -> None:
     with Sender(print, ahead=1):
         assert threading.active_count() == before + 1
     assert threading.active_count() == before
+
+
+def test_an_interrupt_does_not_end_the_wait_for_what_is_being_sent() -> None:
+    """Python itself takes the thread to be over then."""
+    sent = threading.Event()
+
+    def send(one: int) -> None:
+        time.sleep(0.5)
+        sent.set()
+
+    def received(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, received)
+    try:
+        with pytest.raises(KeyboardInterrupt), Sender(send, ahead=2) as sender:
+            sender.put(1)
+            time.sleep(0.1)
+            signal.setitimer(signal.ITIMER_REAL, 0.05, 0.05)
+            with contextlib.suppress(KeyboardInterrupt):
+                sender.close()
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            assert sent.is_set()
+            raise KeyboardInterrupt
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert "websauna_migrate" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_one_that_was_not_dealt_with_comes_again() -> None:
+    with Sender(lambda one: None, ahead=4) as sender:
+        sender.put(1)
+        sender.put(2)
+        for one in sender.over(0):
+            assert one == 1
+            break
+        assert list(sender.over(0)) == [1, 2]
+        assert len(sender) == 0

@@ -87,6 +87,7 @@ class Batches(ABC):
         dialect: Any = connection.dialect
         self.error: type[Exception] = dialect.dbapi.Error
         named = dialect.identifier_preparer.format_table
+        self.schema = ledger.schema
         self.ledger = named(ledger)
         self.history = named(history)
         self.columns = [column.name for column in ledger.columns]
@@ -169,7 +170,9 @@ class PostgreSQLBatches(Batches):
             "WHERE version_num = $2 RETURNING 1), "
             f"told AS (INSERT INTO {self.ledger} ({', '.join(names)}, ended) "
             f"SELECT {given}, clock_timestamp() AT TIME ZONE 'UTC' FROM moved RETURNING 1) "
-            "SELECT 1 / count(*) FROM told"
+            "SELECT 1 / count(*) FROM told",
+            # The names are written for a text in which the driver puts parameters.
+            (),
         )
         values = ", ".join(f"%({name})s" for name in ("new", "gone", *names[:-1]))
         return f"EXECUTE {PREPARED} ({values}, "
@@ -220,30 +223,54 @@ class SQLiteBatches(Batches):
         """Have a journal for many steps; the driver begins no transactions anyway."""
         self.cursor = self.driver.cursor()
         self._settings = ""
-        mode = self._pragma("journal_mode")
-        # Of a write-ahead log the beginning is never lost before the end, as on PostgreSQL.
-        self._synchronous = self._pragma("synchronous")
-        self.defers = mode == "wal" and self._synchronous >= SYNCHRONOUS_FULL
-        if mode == "delete":
-            # One journal that is overwritten, not a new file for each transaction. That is this
-            # connection's alone; SQLite says how the modes go together, and whoever comes after a
-            # crash reads the journal or removes it as always.
-            self._pragma("journal_mode = persist")
+        try:
+            with self._journal_kept(), self._disk_at_the_end():
+                yield
+        finally:
+            self.cursor.close()
+
+    @contextmanager
+    def _journal_kept(self) -> Iterator[None]:
+        """Have one rollback journal that is overwritten, not a new file for each transaction.
+
+        That is this connection's alone; SQLite says how the modes go together, and whoever comes
+        after a crash reads the journal or removes it as always.
+        """
+        if self._pragma("journal_mode") != "delete":
+            yield
+            return
+        self._pragma("journal_mode", "persist")
         try:
             yield
         finally:
-            # What went wrong before is told, not this.
-            with suppress(self.error):
-                if mode == "delete":
-                    # It removes the file, unless somebody else is writing, who does so.
-                    self._pragma("journal_mode = delete")
-                elif self.defers:
-                    self._pragma(f"synchronous = {self._synchronous}")
-            self.cursor.close()
+            # An application that was started meanwhile may have turned to WAL, for everybody.
+            if self._pragma("journal_mode") == "persist":
+                # It removes the file, unless somebody else is writing, who does so.
+                self._pragma("journal_mode", "delete")
 
-    def _pragma(self, words: str) -> Any:
-        """Ask SQLite for a setting, or change it; its first answer is returned."""
-        return (self.cursor.execute(f"PRAGMA {words}").fetchone() or (None,))[0]
+    @contextmanager
+    def _disk_at_the_end(self) -> Iterator[None]:
+        """Wait for the disk only at the end, if a write-ahead log keeps the order of the steps."""
+        self._level = self._pragma("synchronous") or 0
+        # Each file has its own; the ledger's is to be the one that the steps change.
+        self.defers = (
+            self._level >= SYNCHRONOUS_FULL
+            and not self.schema
+            and self._pragma("journal_mode") == "wal"
+        )
+        try:
+            yield
+        finally:
+            if self.defers:
+                self._pragma("synchronous", self._level)
+
+    def _pragma(self, name: str, value: object = "") -> Any:
+        """Ask for a setting of the main database, or change it; ``None`` if the file is locked."""
+        with suppress(self.error):
+            change = f" = {value}" if value else ""
+            found = self.cursor.execute(f"PRAGMA main.{name}{change}").fetchone()
+            return found[0] if found else None
+        return None
 
     def message(self, batch: Batch) -> Message:
         """Return a batch as one text."""
@@ -256,8 +283,8 @@ class SQLiteBatches(Batches):
         number = len(before)
         settings = batch.settings
         if self.defers:
-            level = self._synchronous if batch.lasting else SYNCHRONOUS_NORMAL
-            settings += f"; PRAGMA synchronous = {level}"
+            level = self._level if batch.lasting else SYNCHRONOUS_NORMAL
+            settings += f"; PRAGMA main.synchronous = {level}"
         parts = [settings] if settings != self._settings else []
         self._settings = settings
         parts.append("BEGIN IMMEDIATE")

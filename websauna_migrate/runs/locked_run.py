@@ -279,8 +279,7 @@ class LockedRun:
     def _tell(self, event: StepApplied) -> None:
         """Tell of a step that was applied."""
         self.runner.on_step(event)
-        if self.context.watched:
-            self.runner.notify(event)
+        self.runner.notify(event)
 
     def _forget_planned(self, steps: StepRunner) -> None:
         """Take the row of the first step away if in the end there was no step."""

@@ -82,7 +82,6 @@ class Pipeline:
         self.cancel = cancel
         #: Whether the steps of this run can go this way at all.
         self.possible = run.settings.pipeline and run.lock.allows_batches and not run.atomic
-        self.ahead = AHEAD if run.stopping.in_any_thread and not run.watched else 1
         #: The ledger's row of the newest step that may not be on the disk yet.
         self._unwritten: str | None = None
 
@@ -113,15 +112,20 @@ class Pipeline:
         def send(sent: Sent) -> None:
             self._send(sending, sent[0], sent[1])
 
+        run = self.run_context
+        ahead = AHEAD if run.stopping.in_any_thread and not run.watched() else 1
         attempt: Attempt | None = first
-        with Sender(send, ahead=self.ahead, stop=self.run_context.stopping.stop) as sender:
+        with Sender(send, ahead=ahead, stop=run.stopping.stop) as sender:
             try:
                 while attempt is not None:
                     lasting = not sending.defers or len(stretch) == len(sender) + 1
                     message = self._message(attempt, context, sending, lasting=lasting)
                     again = self._land(sender, stretch, wait_for_all=message is None)
-                    if again is not None or message is None or self._stops(stretch):
+                    if again is not None or message is None:
                         return again
+                    if self._stops(stretch):
+                        # The sender begins no more either, but may be in the middle of one.
+                        break
                     sender.put((attempt, message, lasting))
                     # What is wrong with a step is told when it is begun.
                     with suppress(MigrationError):
@@ -129,10 +133,7 @@ class Pipeline:
                         attempt = stretch.look_ahead(len(sender))
                 return self._land(sender, stretch, wait_for_all=True)
             except BaseException:
-                # What was sent is on its way all the same, and the connection in use.
-                sender.drop()
-                with suppress(Exception):
-                    self._land(sender, stretch, wait_for_all=True)
+                self._land_rest(sender, stretch)
                 raise
 
     def close(self) -> None:
@@ -239,14 +240,39 @@ class Pipeline:
         :raises DBAPIError: if nothing is gained by another attempt
         """
         left = sender.ahead // 2 if len(sender) == sender.ahead else sender.ahead - 1
-        for attempt, _, lasting in sender.over(0 if wait_for_all else left):
-            self.at(attempt)
-            if not attempt.is_sent:
+        for sent in sender.over(0 if wait_for_all else left):
+            if not self._passed(sent, stretch):
                 assert sender.error is not None
-                return self._failed(attempt, sender.error)
-            self._unwritten = None if lasting else attempt.entry
-            stretch.done(attempt)
+                return self._failed(sent[0], sender.error)
         return None
+
+    def _land_rest(self, sender: Sender[Sent], stretch: Stretch) -> None:
+        """Take notice of what was sent, where the run ends for another reason."""
+        error = stretch.error
+        try:
+            # What is on its way is done all the same, and the connection in use.
+            sender.close()
+        finally:
+            for sent in sender.over(0):
+                with suppress(Exception):
+                    if not self._passed(sent, stretch):
+                        assert sender.error is not None
+                        self._failed(sent[0], sender.error)
+            # What is raised of the rest is not what the run ends for.
+            stretch.error = error
+
+    def _passed(self, sent: Sent, stretch: Stretch) -> bool:
+        """Take notice of one that was sent; tell whether it went well."""
+        attempt, _, lasting = sent
+        if attempt.is_done:
+            # Whoever was told of it raised something.
+            return True
+        self.at(attempt)
+        if not attempt.is_sent:
+            return False
+        self._unwritten = None if lasting else attempt.entry
+        stretch.done(attempt)
+        return True
 
     def _failed(self, attempt: Attempt, error: BaseException) -> Attempt:
         """Return an attempt that failed if it is to be made again, else raise its error."""

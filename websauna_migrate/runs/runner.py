@@ -151,7 +151,7 @@ class Runner:
                     limits=self.options.limits,
                     tag=self.options.tag,
                     atomic=self.options.atomic or self.options.dry_run,
-                    watched=self.subscribed(StepApplied),
+                    watched=lambda: self.subscribed(StepApplied),
                 )
                 return LockedRun(self, context, direction, make_plan).run()
 

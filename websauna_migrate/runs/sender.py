@@ -32,7 +32,7 @@ class Sender(Generic[T]):
     def __init__(
         self, send: Callable[[T], None], *, ahead: int, stop: Callable[[], bool] | None = None
     ) -> None:
-        """Start the thread.
+        """Prepare; the thread is started by ``with``.
 
         :param send: sends one thing; called in the thread
         :param ahead: how many may be on their way at most, 1 or more
@@ -45,10 +45,10 @@ class Sender(Generic[T]):
         self._given: SimpleQueue[T | None] = SimpleQueue()
         self._over: deque[T] = deque()
         self._left = 0
-        self._ended = False
+        self._ended = threading.Event()
         self._news = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="websauna_migrate")
-        self._thread.start()
+        # Nobody waits for it at the interpreter's end, if ever :meth:`close` was not come to.
+        self._thread = threading.Thread(target=self._work, name="websauna_migrate", daemon=True)
 
     def __len__(self) -> int:
         """Return how many were put and not taken from :meth:`over` since."""
@@ -62,25 +62,50 @@ class Sender(Generic[T]):
     def over(self, left: int) -> Iterator[T]:
         """Yield what has been sent, and at last what failed; see :attr:`error` then.
 
+        The newest is yielded again by the next call if the iteration was not gone on with.
+
         :param left: how many may still be on their way when the iteration ends
         """
         while True:
             self._news.clear()
             # What ended is added before it is said that nothing follows.
-            ended = self._ended
+            ended = self._ended.is_set()
             while self._over:
+                yield self._over[0]
+                self._over.popleft()
                 self._left -= 1
-                yield self._over.popleft()
             if self._left <= left or ended:
                 return
             self._news.wait(LOOK_SECONDS)
 
-    def drop(self) -> None:
-        """Begin no more."""
-        self._stop = always
+    def close(self) -> None:
+        """Begin no more, and wait for what is being sent.
+
+        Whoever interrupts that is heard when the thread has ended: until then it uses what others
+        would tidy up.
+        """
+        interrupt: BaseException | None = None
+        while True:
+            try:
+                self._stop = always
+                self._given.put(None)
+                # Python takes a thread to be over whose join() was interrupted.
+                self._ended.wait()
+                self._thread.join()
+                break
+            except BaseException as exc:
+                interrupt = exc
+        if interrupt is not None:
+            raise interrupt
 
     def __enter__(self) -> Sender[T]:
-        """Return the sender."""
+        """Start the thread."""
+        try:
+            self._thread.start()
+        except BaseException:
+            # It may begin all the same.
+            self._given.put(None)
+            raise
         return self
 
     def __exit__(
@@ -90,27 +115,27 @@ class Sender(Generic[T]):
         place: TracebackType | None,
     ) -> None:
         """Wait for what is being sent."""
-        self.drop()
-        self._given.put(None)
-        self._thread.join()
+        self.close()
 
     def _work(self) -> None:
         """Send one after the other."""
         few = self.ahead // 2
-        while (one := self._given.get()) is not None:
-            if self._stop is not None and self._stop():
-                break
-            try:
-                self._send(one)
-            except BaseException as exc:
-                self.error = exc
-            self._over.append(one)
-            if self.error is not None:
-                break
-            if self._given.qsize() <= few:
-                self._news.set()
-        self._ended = True
-        self._news.set()
+        try:
+            while (one := self._given.get()) is not None:
+                if self._stop is not None and self._stop():
+                    break
+                try:
+                    self._send(one)
+                except BaseException as exc:
+                    self.error = exc
+                self._over.append(one)
+                if self.error is not None:
+                    break
+                if self._given.qsize() <= few:
+                    self._news.set()
+        finally:
+            self._ended.set()
+            self._news.set()
 
 
 def always() -> bool:

@@ -43,18 +43,19 @@ ENDS_TRANSACTION = re.compile(
 
 #: One statement that means the same among others as by itself: it changes or reads what is in the
 #: database, not the session, and is closed in itself. How a backslash, a dollar or a comment in a
-#: comment is read depends on more than the text; SQLite reads a name in brackets.
+#: comment is read depends on more than the text, and PostgreSQL alone ends a comment at a carriage
+#: return. SQLite reads a name in brackets, and NULL for a parameter that nobody gave.
 COLLECTIBLE = r"""
     \s* (?: ALTER | COMMENT | CREATE | DELETE | DROP | GRANT | INSERT | REVOKE | SELECT | TRUNCATE
          | UPDATE | WITH ) \b
-    (?: [^'"`$\\;\-/\0BRACKET] | '[^'\\\0]*' | "[^"\\\0]*" | -(?!-) | --[^\n\0]*(?:\n|\Z)
+    (?: [^'"`$\\;\-/\0OTHERS] | '[^'\\\0]*' | "[^"\\\0]*" | -(?!-) | --[^\n\r\0]*(?:\r?\n|\Z)
       | /(?!\*) )*
     ;?\s*
     """
 
 COLLECTIBLES = {
-    kind: re.compile(COLLECTIBLE.replace("BRACKET", bracket), re.IGNORECASE | re.VERBOSE)
-    for kind, bracket in (("postgresql", ""), ("sqlite", r"\["))
+    kind: re.compile(COLLECTIBLE.replace("OTHERS", others), re.IGNORECASE | re.VERBOSE)
+    for kind, others in (("postgresql", ""), ("sqlite", r"\[?@:\#"))
 }
 
 #: Words of a statement that may do more, wherever they stand. One that only looks so does no harm.

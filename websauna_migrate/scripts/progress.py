@@ -24,7 +24,8 @@ class Progress:
     def subscribe(self, registry: Any, service: Any) -> None:
         """Ask for the events of runs, and to be told when a run has to wait."""
         service.on_wait = self.write
-        if hasattr(service, "on_step"):
+        # One that hands on what is read of it may keep what is set.
+        if "on_step" in vars(service):
             service.on_step = self.step_applied
         else:
             registry.registerHandler(self.step_applied, (IMigrationStepApplied,))
