@@ -90,6 +90,13 @@ def source(spec: Spec) -> str:
     return text
 
 
+def models_of(spec: Spec) -> sa.MetaData:
+    namespace: dict[str, Any] = {}
+    exec(compile(source(spec), "models", "exec"), namespace)
+    metadata: sa.MetaData = namespace["metadata"]
+    return metadata
+
+
 def keyword(column: str, name: str, *values: str) -> Callable[[Any, int], None]:
     """Return a change of a keyword argument of a column, which may be taken away as well."""
 
@@ -237,13 +244,11 @@ def changed(spec: Spec, kind: str, name: str, number: int) -> Spec:
 
 def rebuild(engine: sa.Engine, name: str, spec: Spec) -> None:
     """Make one table of the database anew."""
-    namespace: dict[str, Any] = {}
-    exec(compile(source(spec), "models", "exec"), namespace)
     with engine.begin() as connection:
         cascade = " CASCADE" if engine.dialect.name == "postgresql" else ""
         connection.exec_driver_sql(f"DROP TABLE IF EXISTS {name}{cascade}")
         if name in spec:
-            namespace["metadata"].tables[name].create(connection)
+            models_of(spec).tables[name].create(connection)
 
 
 def go(url: str, drawn: list[tuple[str, str, str, int]]) -> None:
