@@ -108,6 +108,21 @@ class Reflection:
         except DBAPIError:
             return None
 
+    def texts_of(self, schema: str | None, name: str) -> Any:
+        """Return the texts that decide by themselves what is reflected of a table, on SQLite.
+
+        :returns: ``None`` where there are none, or something else may have a say
+        """
+        if schema is not None or self.stored is None or not self._ordinary_types:
+            return None
+        return self.stored.texts_of(name)
+
+    @cached_property
+    def _ordinary_types(self) -> bool:
+        """Whether SQLite's types are reflected as SQLAlchemy's own classes."""
+        classes = getattr(self.connection.dialect, "ischema_names", {}).values()
+        return all(one.__module__.startswith("sqlalchemy.") for one in classes)
+
     @cached_property
     def _quick_inspector(self) -> Inspector:
         """An inspector of the wanted tables of the default schema that asks as little as it can."""
@@ -252,7 +267,10 @@ class Reflection:
         **_: Any,
     ) -> dict[Key, Any]:
         wanted = None if filter_names is None else frozenset(filter_names)
-        found = {}
+        found: dict[Key, Any] = {}
+        if wanted is not None and not wanted:
+            # Alembic asks for nothing where all tables are known to be equal.
+            return found
         read = self.read(kind, schema)
         if wanted is not None and not renames:
             # Some tables of many: a package's.

@@ -106,8 +106,11 @@ class KnownSchema(Connection):
         self, statement: str, parameters: Any = None, execution_options: Any = None
     ) -> Any:
         """Answer, or let the database do so."""
-        words = statement if parameters is None else " ".join(statement.split())
-        rows = self.known.get((words, parameters))
+        rows = None
+        if parameters is None:
+            rows = self.known.get((statement, None))
+        elif isinstance(parameters, tuple):
+            rows = self.known.get((" ".join(statement.split()), parameters))
         if rows is None:
             return self.given.exec_driver_sql(statement, parameters, execution_options)
         return Answer(rows)
