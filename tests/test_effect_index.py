@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,8 @@ from websauna_migrate.cache import Cache
 from websauna_migrate.reading import script_reader
 from websauna_migrate.reading.effect_index import EffectIndex
 from websauna_migrate.reading.effects import Effect
-from websauna_migrate.reading.script_reader import ScriptSyntaxError, read_effects
+from websauna_migrate.reading.enum_values import TypeHistory, read_types
+from websauna_migrate.reading.script_reader import ScriptSyntaxError, read_upgrade
 
 SOURCE = """
 from alembic import op
@@ -19,6 +21,8 @@ import sqlalchemy as sa
 def upgrade():
     op.create_table("{table}", sa.Column("id", sa.Integer, sa.ForeignKey("far.a.id")))
     op.rename_table("old", "new", schema="s")
+    sa.Enum("x", "y", name="{table}_state").create(op.get_bind())
+    op.execute("ALTER TYPE {table}_kind ADD VALUE 'z'")
 """
 
 
@@ -26,15 +30,15 @@ def upgrade():
 def parsed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     found: list[str] = []
 
-    def reading(source: str, path: str) -> tuple[Effect, ...]:
+    def reading(source: str, path: str) -> tuple[tuple[Effect, ...], TypeHistory]:
         found.append(Path(path).name)
-        return read_effects(source, path)
+        return read_upgrade(source, path)
 
-    monkeypatch.setattr(script_reader, "read_effects", reading)
+    monkeypatch.setattr(script_reader, "read_upgrade", reading)
     return found
 
 
-def read(cache: Cache, path: Path) -> tuple[Effect, ...]:
+def read(cache: Cache, path: Path) -> tuple[tuple[Effect, ...], TypeHistory]:
     index = EffectIndex(cache, path.parent)
     effects = index.read(str(path))
     index.save()
@@ -46,7 +50,8 @@ def test_a_text_is_parsed_once(tmp_path: Path, parsed: list[str]) -> None:
     path = tmp_path / "one.py"
     path.write_text(SOURCE.format(table="a"))
     first = read(cache, path)
-    assert first and read(cache, path) == first
+    assert all(first) and read(cache, path) == first
+    assert first[1] == TypeHistory((("a_state", ("x", "y")),), ("a_kind ADD VALUE 'z'\")\n",))
     assert parsed == ["one.py"]
     path.write_text(SOURCE.format(table="b"))
     assert read(cache, path) != first
@@ -66,3 +71,32 @@ def test_a_broken_script_is_an_error_each_time(tmp_path: Path) -> None:
     for _ in range(2):
         with pytest.raises(ScriptSyntaxError):
             read(Cache(tmp_path / "cache"), path)
+
+
+TYPES = """
+STATE = sa.Enum("no", name="outside")
+
+def upgrade():
+    op.alter_column("t", "x", type_=sa.Enum("b", "c", name="late"),
+                    existing_type=sa.
+                    Enum("a", name="late"))
+    if True:
+        postgresql.ENUM("x", "y", name="other").create(op.get_bind()); enum("x", name="wrong")
+    sa.Enum(*values, name="unknown")
+    sa.WIDEnum("w", name="wide")
+
+    def upgrade():
+        sa.Enum("z", name="late")
+
+def downgrade():
+    sa.Enum("a", name="late")
+    op.execute('alter type  s."other" RENAME TO more')
+""".replace("WIDE", "\uff25")
+
+
+def test_the_types_of_a_script() -> None:
+    types = read_types(ast.parse(TYPES), TYPES)
+    assert dict(types.values) == {"late": ("z",), "other": ("x", "y"), "wide": ("w",)}
+    assert types.values[:2] == (("late", ("b", "c")), ("late", ("a",)))
+    assert types.last("late") == ("z",) and types.last("outside") is None
+    assert types.alters("other") and not types.alters("more")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects import postgresql, sqlite
 
 from apps import Workshop
 from test_fingerprints_random import CHANGES, first_spec, source
@@ -21,10 +22,13 @@ from websauna_migrate.sqlalchemy_internals import has_reflection_listeners
 MODELS = """
 import sqlalchemy as sa
 metadata = sa.MetaData()
+# A table with a CHECK that has no name is never evidently equal.
 sa.Table("plain", metadata, sa.Column("id", sa.Integer, primary_key=True),
-         sa.Column("x", sa.String(9), default=lambda: "now"))
+         sa.Column("x", sa.String(9), default=lambda: "now"),
+         sa.CheckConstraint("id > 0"))
 sa.Table("other", metadata, sa.Column("id", sa.Integer, primary_key=True),
-         sa.Column("plain_id", sa.ForeignKey("plain.id")))
+         sa.Column("plain_id", sa.ForeignKey("plain.id")),
+         sa.CheckConstraint("id > 0"))
 """
 
 ENV = (
@@ -255,3 +259,102 @@ def test_facts_that_are_not_understood_have_no_traits(connection: sa.Connection)
     for odd in (object(), Odd("a"), {"x": [lambda: None]}):
         with pytest.raises(Unstable):
             ReflectedTraits(connection).of(odd)
+
+
+# SQLite's texts
+
+
+def statements(service: Any, question: Callable[[], Any]) -> list[str]:
+    """Return what a question asks of the database besides the histories."""
+    found: list[str] = []
+    engine = service.make_engine()
+    service.make_engine = lambda: engine
+    sa.event.listen(engine, "before_cursor_execute", lambda *args: found.append(args[2]))
+    question()
+    return [one for one in found if re.search("sqlite_master|pragma", one, re.IGNORECASE)]
+
+
+def test_known_tables_are_not_reflected_on_sqlite(service: Any) -> None:
+    service.check()
+    asked = statements(service, service.check)
+    assert not [one for one in asked if "pragma" in one.lower()]
+    assert len([one for one in asked if "sqlite_temp_master" in one]) == 1
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "CREATE INDEX more ON plain (x)",
+        "CREATE UNIQUE INDEX more ON plain (x) WHERE x > 1",
+        "ALTER TABLE plain ADD COLUMN more REFERENCES other",
+        "ALTER TABLE plain RENAME COLUMN x TO more",
+        "CREATE TEMPORARY TABLE plain (more)",
+    ],
+)
+def test_another_text_is_another_table(
+    service: Any, compared: list[str], statement: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service.check()
+    engine = service.make_engine()
+    monkeypatch.setattr(service, "make_engine", lambda: engine)
+
+    @sa.event.listens_for(engine, "connect")
+    def change(connection: Any, record: Any) -> None:
+        if "TEMPORARY" in statement:
+            connection.execute(statement)
+
+    if "TEMPORARY" not in statement:
+        with engine.begin() as connection:
+            connection.exec_driver_sql(statement)
+    assert "plain" in looked_at(compared, service.check)
+
+
+def test_a_type_that_the_application_reflects_counts(
+    service: Any, compared: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service.check()
+    assert looked_at(compared, service.check) == []
+    names = sqlite.base.SQLiteDialect.ischema_names
+    monkeypatch.setitem(names, "VARCHAR", sa.CHAR)
+    assert "plain" in looked_at(compared, service.check)
+    monkeypatch.setitem(names, "VARCHAR", sa.VARCHAR)
+    service.check()
+    assert looked_at(compared, service.check) == []
+    # How a class of the application's is written is not known.
+    monkeypatch.setitem(names, "ODD", Odd)
+    assert "plain" in looked_at(compared, service.check)
+
+
+def test_a_key_that_names_no_columns_depends_on_the_other_table(
+    workshop: Workshop, tmp_path: Path, compared: list[str]
+) -> None:
+    workshop.package("implied", MODELS, metadata="implied.models.metadata")
+    url = f"sqlite:///{tmp_path}/b.sqlite"
+    service = workshop.service(url)
+    service.revision("one", autogenerate=True)
+    service.upgrade()
+    engine = sa.create_engine(url)
+
+    def replace(*statements: str) -> None:
+        with engine.begin() as connection:
+            for statement in statements:
+                connection.exec_driver_sql(statement)
+
+    replace(
+        "DROP TABLE other",
+        "CREATE TABLE other (id INTEGER NOT NULL, plain_id INTEGER REFERENCES plain, "
+        "CHECK (id > 0), PRIMARY KEY (id))",
+    )
+    assert looked_at(compared, service.check) == ["other", "plain"]
+    assert service.check().ok
+    assert looked_at(compared, service.check) == []
+    replace(
+        "DROP TABLE plain",
+        "CREATE TABLE plain (id INTEGER NOT NULL, x VARCHAR(9) NOT NULL, CHECK (id > 0), "
+        "PRIMARY KEY (x))",
+    )
+    assert looked_at(compared, service.check) == ["other", "plain"]
+    messages = [problem.message for problem in service.check().problems]
+    assert messages == [problem.message for problem in service.check(full=True).problems]
+    assert any("fk" in one for one in messages)
+    engine.dispose()

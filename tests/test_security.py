@@ -303,7 +303,7 @@ SAFE = re.compile(
     r"literal\(|dotted\(|quoted\(|backquoted\(|table_name|re\.escape\(|self\._insert_sql|"
     r"self\.ledger\b|self\.history\b|\bgiven\b|\bnames\b|"
     # Types and collations as the server writes them.
-    r"\bTYPES\b|\bstart\b|\bcolumns\b"
+    r"\bTYPES\b|\bstart\b|\bcolumns\b|\bpragma\b"
 )
 
 WORDS = re.compile(r"\b(SELECT|INSERT INTO|UPDATE|DELETE FROM|DROP|ALTER|CREATE|KILL|SET)\b")

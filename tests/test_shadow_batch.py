@@ -69,6 +69,7 @@ def tables() -> list[sa.Table]:
         sa.ARRAY(sa.String(3), dimensions=2),
         sa.Enum("sad", "it's ok", name="mood"),
         sa.ARRAY(sa.Enum("sad", "it's ok", name="mood")),
+        sa.Enum("sad", name="Odd Mood", schema="other"),
         sa.Enum("a", "b", name="plain_text", native_enum=False, create_constraint=True),
         postgresql.DOMAIN("percent", sa.Integer),
     ]

@@ -18,6 +18,7 @@ from websauna_migrate.settings import Settings
 if TYPE_CHECKING:
     from websauna_migrate.reading.created import CreatedObjects
     from websauna_migrate.reading.effects import Effect
+    from websauna_migrate.reading.enum_values import TypeHistory
 
 __all__ = ["ScriptBroken", "ScriptDirectoryMissing", "Snapshot"]
 
@@ -93,17 +94,31 @@ class Snapshot:
     def effects(self) -> Mapping[tuple[str, str], tuple[Effect, ...]]:
         """What each script's upgrade does to the schema, read from its source, by revision."""
         from websauna_migrate.planning.moves import what_is_given, what_is_taken
+
+        return {
+            (name, revision.id): (
+                *what_is_taken(revision),
+                *self._upgrades[name, revision.id][0],
+                *what_is_given(revision),
+            )
+            for name, lineage in self.lineages.items()
+            for revision in lineage
+        }
+
+    @cached_property
+    def types(self) -> Mapping[tuple[str, str], TypeHistory]:
+        """What each script says of enum types, read from its source, by revision."""
+        return {key: types for key, (_, types) in self._upgrades.items()}
+
+    @cached_property
+    def _upgrades(self) -> Mapping[tuple[str, str], tuple[tuple[Effect, ...], TypeHistory]]:
         from websauna_migrate.reading.effect_index import EffectIndex
 
-        found: dict[tuple[str, str], tuple[Effect, ...]] = {}
+        found = {}
         for name, lineage in self.lineages.items():
             index = EffectIndex(self.cache, self.packages[name].script_directory)
             for revision in lineage:
-                found[name, revision.id] = (
-                    *what_is_taken(revision),
-                    *index.read(revision.path),
-                    *what_is_given(revision),
-                )
+                found[name, revision.id] = index.read(revision.path)
             index.save()
         return found
 

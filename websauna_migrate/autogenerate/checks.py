@@ -84,7 +84,9 @@ class CheckComparison:
 
     def is_implied(self, one: Any) -> bool:
         """Tell whether the database has a constraint by itself: MariaDB checks JSON."""
-        return normal_sql(one["sqltext"].replace("`", "")).startswith("json_valid(")
+        return getattr(self.connection.dialect, "is_mariadb", False) and normal_sql(
+            one["sqltext"].replace("`", "")
+        ).startswith("json_valid(")
 
     def is_skipped(self, check: CheckConstraint) -> bool:
         """Tell whether a type brings a constraint where its column is added or changed."""

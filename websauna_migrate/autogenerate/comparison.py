@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from alembic.autogenerate.api import AutogenContext
@@ -125,21 +125,26 @@ class Comparison:
         if self.fingerprints is None:
             return
         self.plain = compares_plainly(context, self.owned)
-        if self.plain:
-            tables = self.schemas(self.owned.tables)
+        if not self.plain:
+            return
+        tables = self.schemas(self.owned.tables)
+        if self.reflection.stored is None:
             known = self.evident(context, tables)
-            unclear = {
-                table: schema
-                for table, schema in tables.items()
-                if (schema, str(table.name)) not in known
+            known |= self.fingerprints.known(without(tables, known), self.reflection)
+        else:
+            # What is known there needs no reflection, so that what is evident is worth keeping.
+            known = self.fingerprints.known(tables, self.reflection)
+            unknown = without(tables, known)
+            evident = self.evident(context, unknown)
+            equal = {
+                one: schema for one, schema in unknown.items() if key_of(one, schema) in evident
             }
-            known |= self.fingerprints.known(unclear, self.reflection)
-            self.context.tables = tuple(
-                table for table, schema in unclear.items() if (schema, str(table.name)) not in known
-            )
-            # Alembic asks of each table that is listed whether it is the package's.
-            listed = self.owned.keys - known
-            self.context.inspector = self.reflection.inspector(self.renaming.renames, listed)
+            self.fingerprints.keep(equal, self.reflection)
+            known |= evident
+        self.context.tables = tuple(without(tables, known))
+        # Alembic asks of each table that is listed whether it is the package's.
+        listed = self.owned.keys - known
+        self.context.inspector = self.reflection.inspector(self.renaming.renames, listed)
 
     def evident(
         self, context: AutogenContext, tables: Mapping[Table, str | None]
@@ -151,7 +156,7 @@ class Comparison:
         if not compares_types_alone(context.migration_context.impl.compare_type):
             return frozenset()
         return frozenset(
-            (schema, str(table.name))
+            key_of(table, schema)
             for table, schema in tables.items()
             if self.evidence.equal(table, schema)
         )
@@ -204,6 +209,16 @@ class Comparison:
             for container in script.upgrade_ops_list
             for operation in container.ops
         ]
+
+
+def without(tables: Mapping[Table, str | None], known: Collection[Key]) -> dict[Table, str | None]:
+    """Return those of some tables that are not among the known ones."""
+    return {one: schema for one, schema in tables.items() if key_of(one, schema) not in known}
+
+
+def key_of(table: Table, schema: str | None) -> Key:
+    """Return the key of a table in a schema, ``None`` for the default one."""
+    return schema, str(table.name)
 
 
 def find_changes(

@@ -1,4 +1,4 @@
-"""Tables that are evidently equal: all reads alike in the model and in PostgreSQL's catalogs.
+"""Tables that are evidently equal: all reads alike in the model and in the database.
 
 Alembic makes a ``Table`` of what it reflects and compares object by object, which is most of a
 comparison's time. Where each fact that it looks at, and each that is compared besides, is written
@@ -41,25 +41,27 @@ ODD = (SQLAlchemyError, NotImplementedError, AttributeError, KeyError, TypeError
 #: The convention of a ``MetaData`` without one: it changes no name that was given.
 NO_CONVENTION = MetaData().naming_convention
 
+#: Where evidence is looked for. MariaDB keeps less of what it is told, or in other words.
+DATABASES = frozenset({"postgresql", "sqlite"})
+
 #: The options of a foreign key, in the model and as reflected.
 OPTIONS = ("onupdate", "ondelete", "deferrable", "initially")
 
 
 class Evidence:
-    """Looks for evidence that tables are equal to their models, on PostgreSQL.
-
-    Other databases keep less of what they are told, or more of how it was written.
-    """
+    """Looks for evidence that tables are equal to their models, on PostgreSQL and SQLite."""
 
     def __init__(self, reflection: Reflection) -> None:
         self.reflection = reflection
         self.connection = reflection.connection
         self.types = WrittenTypes(self.connection.dialect)
         self.defaults = ModelDefaults(self.connection.dialect)
+        dialect = self.connection.dialect
+        self.backend = dialect.name
+        # What a database does not keep is not compared.
+        self.comments = dialect.supports_comments
         # Whoever listens to reflection may change what Alembic sees.
-        self.active = (
-            self.connection.dialect.name == "postgresql" and not has_reflection_listeners()
-        )
+        self.active = self.backend in DATABASES and not has_reflection_listeners()
 
     def equal(self, table: Table, schema: str | None) -> bool:
         """Tell whether a table is evidently equal to its model.
@@ -73,12 +75,16 @@ class Evidence:
         try:
             return (
                 self.columns(table, facts("columns"))
-                and (table.comment or None) == (facts("table_comment")["text"] or None)
+                and (not self.comments or self.same_comment(table, facts("table_comment")["text"]))
                 and self.constraints(table, facts)
                 and self.indexes(table, facts("indexes"))
             )
         except ODD:
             return False
+
+    def same_comment(self, item: Table | Column[Any], stored: str | None) -> bool:
+        """Tell whether a comment is the same."""
+        return (item.comment or None) == (stored or None)
 
     def columns(self, table: Table, found: Sequence[Any]) -> bool:
         """Tell whether the columns are evidently equal."""
@@ -92,7 +98,7 @@ class Evidence:
         return (
             column.nullable is found["nullable"]
             and not column.system
-            and (column.comment or None) == (found["comment"] or None)
+            and (not self.comments or self.same_comment(column, found["comment"]))
             and not has_options(column)
             and self.default(column, found)
             and self.types.alike(column.type, found["type"])
@@ -108,7 +114,9 @@ class Evidence:
         if type(default) is not DefaultClause:
             return False
         wanted = normal_default(self.defaults.of(column))
-        return wanted is not None and wanted == normal_default(stored)
+        # Alembic puts brackets around what SQLite keeps, which a single quote may hide.
+        odd = stored is not None and stored.count("'") % 2
+        return wanted is not None and wanted == normal_default(stored) and not odd
 
     def constraints(self, table: Table, facts: Callable[[str], Any]) -> bool:
         """Tell whether the constraints are evidently equal."""
@@ -124,7 +132,7 @@ class Evidence:
         numbered = [column.name for column in table.primary_key.columns]
         return (
             numbered == facts("pk_constraint")["constrained_columns"]
-            and uniques(kinds[UniqueConstraint], facts("unique_constraints"))
+            and self.uniques(kinds[UniqueConstraint], facts("unique_constraints"))
             and foreign_keys(kinds[ForeignKeyConstraint], facts("foreign_keys"))
             and self.checks(table, facts("check_constraints"))
         )
@@ -145,6 +153,9 @@ class Evidence:
         own = {one["name"]: one for one in found if not one.get("duplicates_constraint")}
         names = {given_name(index): index for index in table.indexes}
         constraints = {one["name"] for one in found} - own.keys()
+        # One that SQLite has on an expression may be there twice, as SQLAlchemy reads it and whole.
+        if len(own) + len(constraints) != len(found):
+            return False
         return (
             own.keys() == names.keys()
             and len(names) == len(table.indexes)
@@ -161,38 +172,49 @@ class Evidence:
             and bool(index.unique) == bool(found["unique"])
             and not found.get("expressions")
             and not found.get("column_sorting")
-            and not other_options(index.kwargs if has_options(index) else {})
-            and not other_options(found.get("dialect_options") or {})
+            and not self.other_options(index.kwargs if has_options(index) else {})
+            and not self.other_options(found.get("dialect_options") or {})
             and reads_alike(index, found, self.connection)
         )
 
+    def uniques(self, wanted: Sequence[UniqueConstraint], found: Sequence[Any]) -> bool:
+        """Tell whether UNIQUE constraints are evidently equal: none has options.
 
-def uniques(wanted: Sequence[UniqueConstraint], found: Sequence[Any]) -> bool:
-    """Tell whether UNIQUE constraints are evidently equal: none has options.
+        One without a name in the model is known by its columns: a database gives it a name, or
+        keeps it without.
+        """
+        named: dict[str, list[str]] = {}
+        unnamed: list[list[str]] = []
+        for one in wanted:
+            columns = [column.name for column in one.columns]
+            name = given_name(one)
+            if has_options(one):
+                return False
+            if one.name is None:
+                unnamed.append(columns)
+            elif name is None or name in named:
+                return False
+            else:
+                named[name] = columns
+        stored = {one["name"]: one["column_names"] for one in found if one["name"] is not None}
+        nameless = [one["column_names"] for one in found if one["name"] is None]
+        others = [columns for name, columns in stored.items() if name not in named]
+        return (
+            len(stored) + len(nameless) == len(found)
+            and all(stored.get(name) == columns for name, columns in named.items())
+            and sorted(others + nameless) == sorted(unnamed)
+            and not any(self.other_options(one.get("dialect_options") or {}) for one in found)
+        )
 
-    One without a name in the model is known by its columns; the database has given it a name.
-    """
-    named: dict[str, list[str]] = {}
-    unnamed: list[list[str]] = []
-    for one in wanted:
-        columns = [column.name for column in one.columns]
-        name = given_name(one)
-        if has_options(one):
-            return False
-        if one.name is None:
-            unnamed.append(columns)
-        elif name is None or name in named:
-            return False
-        else:
-            named[name] = columns
-    stored = {one["name"]: one["column_names"] for one in found}
-    others = [columns for name, columns in stored.items() if name not in named]
-    return (
-        len(stored) == len(found)
-        and all(stored.get(name) == columns for name, columns in named.items())
-        and sorted(others) == sorted(unnamed)
-        and not any(other_options(one.get("dialect_options") or {}) for one in found)
-    )
+    def other_options(self, options: Any) -> list[str]:
+        """Return the options of an index that are neither a predicate nor another database's."""
+        prefix = f"{self.backend}_"
+        return [
+            name
+            for name, value in options.items()
+            # The value of a predicate has no truth.
+            if name.startswith(prefix) and name != f"{prefix}where" and value
+        ]
 
 
 def foreign_keys(wanted: Sequence[ForeignKeyConstraint], found: Sequence[Any]) -> bool:
@@ -224,16 +246,6 @@ def option(value: Any) -> Any:
     """Return an option of a foreign key; ``None`` for that which a database has by itself."""
     text = value.lower() if isinstance(value, str) else value
     return None if text in ("no action", "immediate", False, "") else text
-
-
-def other_options(options: Any) -> list[str]:
-    """Return the options of an index that are neither a predicate nor another database's."""
-    return [
-        name
-        for name, value in options.items()
-        # The value of a predicate has no truth.
-        if name.startswith("postgresql_") and name != "postgresql_where" and value
-    ]
 
 
 def has_options(item: Any) -> bool:

@@ -2,8 +2,9 @@
 
 A fingerprint covers all that a comparison of a table looks at: what was reflected, the model, the
 versions of everything that takes part, and what of the database's surroundings decides how it
-reads a model. It is kept only after a comparison in full found nothing, so a table whose
-fingerprint is known need not be compared again. Which tables there are is compared each time.
+reads a model. In place of what is reflected SQLite gives the texts that decide it. A fingerprint is
+kept only after a comparison found nothing, so a table whose fingerprint is known need not be
+compared again. Which tables there are is compared each time.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 import alembic
 import sqlalchemy
 from sqlalchemy import Table, text
-from sqlalchemy.engine import URL, Connection
+from sqlalchemy.engine import URL, Connection, Dialect
 from sqlalchemy.exc import DBAPIError
 
 from websauna_migrate.autogenerate.facts import ReflectedTraits, Unstable
@@ -30,7 +31,7 @@ from websauna_migrate.sqlalchemy_internals import has_reflection_listeners
 __all__ = ["Fingerprints"]
 
 #: Raised when a fingerprint has to cover something else than before.
-FORMAT = 1
+FORMAT = 2
 
 #: What decides besides a table and its model how a server reads the model: the names that an
 #: expression may mean, and what this user may do.
@@ -106,7 +107,7 @@ class Fingerprints:
         return frozenset(found)
 
     def keep(self, tables: Mapping[Table, str | None], reflection: Reflection) -> None:
-        """Note tables that were compared in full and have no difference."""
+        """Note tables that were compared and have no difference."""
         if not self.active:
             return
         for table, schema in tables.items():
@@ -147,10 +148,13 @@ class Fingerprints:
         return hashlib.blake2b(repr(traits).encode(), digest_size=16).hexdigest()
 
     def facts(self, key: Key, reflection: Reflection) -> Any:
-        """Return all that was reflected of a table as plain data.
+        """Return all that was reflected of a table, or decides it, as plain data.
 
         :raises Unstable: if something is not known to be plain, or the table is not there
         """
+        texts = reflection.texts_of(*key)
+        if texts is not None:
+            return ("texts", texts)
         assert self._reflected is not None
         found: list[Any] = []
         for kind in KINDS:
@@ -204,6 +208,13 @@ def common(connection: Connection) -> str:
             dialect.server_version_info,
             dialect.default_schema_name,
             dialect.max_identifier_length,
+            types_by_name(dialect) if backend == "sqlite" else None,
             [str(value) for value in row],
         )
     )
+
+
+def types_by_name(dialect: Dialect) -> list[tuple[str, str]]:
+    """Return as what each name of a type is reflected."""
+    classes: Mapping[str, type[Any]] = getattr(dialect, "ischema_names", {})
+    return sorted((name, f"{one.__module__}.{one.__qualname__}") for name, one in classes.items())

@@ -58,6 +58,12 @@ def temporary(table: Table, connection: Connection) -> tuple[Table, dict[str, In
         prefixes=["TEMPORARY"],
         **{k: v for k, v in table.kwargs.items() if not k.endswith("partition_by")},
     )
+    for column in table.columns:
+        schema = getattr(column.type, "schema", None)
+        made: Any = copy.c[column.key].type
+        if schema is not None and made is not column.type:
+            # SQLAlchemy gave the copy of an enum type the schema of the table.
+            made.schema = schema
     for number, check in enumerate(applicable_checks(table, connection)):
         copy.append_constraint(
             CheckConstraint(

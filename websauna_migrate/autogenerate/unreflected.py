@@ -5,7 +5,7 @@ MariaDB's expressions as defaults.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 from sqlalchemy import bindparam, text
@@ -63,13 +63,14 @@ def mariadb_defaults(
     return {(table, column): default for table, column, default in rows}
 
 
-def sqlite_expression_indexes(connection: Connection, table: str) -> Iterator[dict[str, Any]]:
-    """Yield the indexes of a table that are on an expression, as SQLAlchemy reflects others."""
-    rows = connection.execute(
-        text("SELECT name, sql FROM sqlite_master WHERE type = 'index' AND tbl_name = :table"),
-        {"table": table},
-    )
-    for name, sql in rows.all():
+def sqlite_expression_indexes(
+    indexes: Iterable[tuple[str, str | None]],
+) -> Iterator[dict[str, Any]]:
+    """Yield the indexes of a table that are on an expression, as SQLAlchemy reflects others.
+
+    :param indexes: names and texts of all that the table has
+    """
+    for name, sql in indexes:
         match = CREATE_INDEX.match(sql or "")
         if not match:
             continue

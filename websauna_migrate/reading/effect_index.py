@@ -1,4 +1,4 @@
-"""The effects of revision scripts, remembered by the text that they were read from.
+"""The effects of revision scripts, and their enum types, remembered by the text they are read from.
 
 Reading effects means parsing a script and walking its tree, which takes much longer than reading
 the file: a text that was read once is not parsed again.
@@ -14,6 +14,7 @@ from typing import Any
 
 from websauna_migrate.cache import Cache
 from websauna_migrate.reading.effects import Effect
+from websauna_migrate.reading.enum_values import TypeHistory
 from websauna_migrate.runs.ledger import program_version
 
 __all__ = ["EffectIndex"]
@@ -21,7 +22,7 @@ __all__ = ["EffectIndex"]
 FIELDS = tuple(field.name for field in fields(Effect))
 
 #: Raised when effects are read in another way.
-READER = 1
+READER = 2
 
 
 class EffectIndex:
@@ -33,12 +34,12 @@ class EffectIndex:
         python = ".".join(map(str, sys.version_info[:2]))
         self._key = f"{READER} {program_version()} {python}\n{directory}"
         found = cache.read("effects", self._key)
-        self._known: dict[str, list[list[Any]]] = found if isinstance(found, dict) else {}
-        self._kept: dict[str, list[list[Any]]] = {}
+        self._known: dict[str, list[Any]] = found if isinstance(found, dict) else {}
+        self._kept: dict[str, list[Any]] = {}
         self._changed = False
 
-    def read(self, path: str) -> tuple[Effect, ...]:
-        """Return the effects of a script's upgrade.
+    def read(self, path: str) -> tuple[tuple[Effect, ...], TypeHistory]:
+        """Return the effects of a script's upgrade, and what it says of enum types.
 
         :raises ScriptSyntaxError: if the script is no valid Python
         """
@@ -46,20 +47,24 @@ class EffectIndex:
         digest = hashlib.blake2b(source, digest_size=16).hexdigest()
         known = self._known.get(digest)
         if known is None:
-            from websauna_migrate.reading.script_reader import read_effects
+            from websauna_migrate.reading.script_reader import read_upgrade
 
-            effects = read_effects(source.decode("utf-8"), path)
-            known = [list(astuple(effect)) for effect in effects]
+            effects, types = read_upgrade(source.decode("utf-8"), path)
             self._changed = True
-            self._kept[digest] = known
-            return effects
+            self._kept[digest] = [
+                [astuple(effect) for effect in effects],
+                types.values,
+                types.altered,
+            ]
+            return effects, types
         self._kept[digest] = known
         found = []
-        for values in known:
-            effect: Any = dict(zip(FIELDS, values, strict=True))
+        for row in known[0]:
+            effect: Any = dict(zip(FIELDS, row, strict=True))
             effect["target_columns"] = tuple(effect["target_columns"])
             found.append(Effect(**effect))
-        return tuple(found)
+        values = tuple((name, tuple(given)) for name, given in known[1])
+        return tuple(found), TypeHistory(values, tuple(known[2]))
 
     def save(self) -> None:
         """Keep what was read, unless it was known before."""

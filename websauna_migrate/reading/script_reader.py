@@ -15,11 +15,12 @@ import warnings
 
 from websauna_migrate.errors import MigrationError
 from websauna_migrate.reading.effects import Effect, ScriptEffects
+from websauna_migrate.reading.enum_values import NO_TYPES, TypeHistory, read_types
 from websauna_migrate.reading.script_expressions import ExhaustedError
 from websauna_migrate.reading.script_operations import OperationReader
 from websauna_migrate.reading.script_values import Arguments, Function, Scope
 
-__all__ = ["ScriptSyntaxError", "parse_script", "read_effects", "read_script"]
+__all__ = ["ScriptSyntaxError", "parse_script", "read_effects", "read_script", "read_upgrade"]
 
 
 class ScriptSyntaxError(MigrationError, ValueError):
@@ -60,6 +61,18 @@ def read_script(
         # Valid, but nested deeper than Python hands out as a tree.
         return ScriptEffects((), 1)
     return Reader().read(tree, function)
+
+
+def read_upgrade(source: str, filename: str) -> tuple[tuple[Effect, ...], TypeHistory]:
+    """Return the effects of a script's ``upgrade()``, and what the script says of enum types.
+
+    :raises ScriptSyntaxError: if the script is no valid Python; correct it
+    """
+    try:
+        tree = parse_script(source, filename)
+    except RecursionError:
+        return (), NO_TYPES
+    return read_effects(tree, filename), read_types(tree, source)
 
 
 def parse_script(source: str | bytes, filename: str) -> ast.Module:
