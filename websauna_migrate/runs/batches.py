@@ -290,12 +290,17 @@ class SQLiteBatches(Batches):
         parts.append("BEGIN IMMEDIATE")
         parts += [sql for sql, _ in batch.statements]
         # Whoever does not know the run's lock may have written to the history in between.
-        parts.append(
+        update = (
             f"UPDATE {self.history} SET version_num = {literal(new)} "
             f"WHERE version_num = {literal(gone)} "
-            f"AND (SELECT count(*) FROM {self.history}) = {number} AND {number} = "
-            f"(SELECT count(*) FROM {self.history} WHERE version_num IN ({given}))"
+            f"AND (SELECT count(*) FROM {self.history}) = {number}"
         )
+        if number > 1:
+            update += (
+                f" AND (SELECT count(*) FROM {self.history} WHERE version_num IN ({given}))"
+                f" = {number}"
+            )
+        parts.append(update)
         values = {**batch.values, "outcome": DONE}
         names = [name for name in self.columns if name not in ("id", "ended", "started")]
         given = ", ".join(literal(values[name]) for name in names)
