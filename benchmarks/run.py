@@ -28,7 +28,7 @@ from bench import (
     pretend_all_is_applied,
     say,
 )
-from check_commands import check
+from check_commands import check, tables
 from measuring import Contender, measure
 from peers import django_project, environment_of
 from report import Report, machine, plot
@@ -216,6 +216,7 @@ PARTS: dict[str, Callable[[Bench], None]] = {
     "empty": empty,
     "growth": growth,
     "check": check,
+    "tables": tables,
 }
 
 
