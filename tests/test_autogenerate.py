@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -603,6 +604,21 @@ register_entities([
 """
 
 
+@pytest.fixture
+def comparators_apart() -> Iterator[None]:
+    """Take back what a plugin compares besides Alembic, and would in all other tests."""
+    from alembic.autogenerate import comparators
+
+    found = comparators._registry
+    before = {key: list(functions) for key, functions in found.items()}
+    yield
+    found.clear()
+    found.update(before)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "alembic_utils"]:
+        del sys.modules[name]
+
+
+@pytest.mark.usefixtures("comparators_apart")
 def test_views_and_functions_of_alembic_utils(workshop: Workshop, postgresql_url: str) -> None:
     pytest.importorskip("alembic_utils")
 
