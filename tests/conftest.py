@@ -24,6 +24,7 @@ from site import getsitepackages
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from hypothesis import settings
 
 from apps import workshop  # noqa: F401 - a fixture of all tests
@@ -375,3 +376,12 @@ def installed_venv(
         return environments[key]
 
     return create
+
+
+@pytest.fixture
+def connection() -> Iterator[sa.Connection]:
+    """A connection to an SQLite database in memory."""
+    engine = sa.create_engine("sqlite://")
+    with engine.connect() as connection:
+        yield connection
+    engine.dispose()

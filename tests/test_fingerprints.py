@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -164,14 +164,6 @@ def test_who_listens_to_reflection_has_a_say(service: Any, compared: list[str]) 
 
 
 # Traits
-
-
-@pytest.fixture
-def connection() -> Iterator[sa.Connection]:
-    engine = sa.create_engine("sqlite://")
-    with engine.connect() as connection:
-        yield connection
-    engine.dispose()
 
 
 def traits(connection: sa.Connection, spec: Any, name: str) -> str:

@@ -1022,6 +1022,32 @@ def test_a_message_of_postgresql(
     assert "SET LOCAL synchronous_commit = off" not in last
 
 
+@contextlib.contextmanager
+def connecting(connected: Callable[[Any, object], None]) -> Iterator[None]:
+    """Call a function for each connection of the driver."""
+    sa.event.listen(sa.Engine, "connect", connected)
+    try:
+        yield
+    finally:
+        sa.event.remove(sa.Engine, "connect", connected)
+
+
+@contextlib.contextmanager
+def journals(*databases: str) -> Iterator[list[str]]:
+    """Yield the journal modes of some databases before each step that is sent."""
+    seen: list[str] = []
+    original = SQLiteBatches.send
+
+    def send(self: Any, text: bytes) -> None:
+        for name in databases:
+            seen.append(self.driver.execute(f"PRAGMA {name}.journal_mode").fetchone()[0])
+        original(self, text)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SQLiteBatches, "send", send)
+        yield seen
+
+
 @pytest.mark.parametrize("mode", ["delete", "truncate", "wal"])
 def test_a_journal_of_sqlite_is_as_before(
     workshop: Workshop, sqlite_url: str, tmp_path: Path, mode: str
@@ -1032,20 +1058,8 @@ def test_a_journal_of_sqlite_is_as_before(
     def connected(connection: Any, record: object) -> None:
         connection.execute(f"PRAGMA journal_mode = {mode}")
 
-    seen: list[str] = []
-    original = SQLiteBatches.send
-
-    def send(self: Any, text: bytes) -> None:
-        seen.append(self.driver.execute("PRAGMA journal_mode").fetchone()[0])
-        original(self, text)
-
-    sa.event.listen(sa.Engine, "connect", connected)
-    try:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(SQLiteBatches, "send", send)
-            assert len(workshop.service(sqlite_url).upgrade().steps) == 4
-    finally:
-        sa.event.remove(sa.Engine, "connect", connected)
+    with connecting(connected), journals("main") as seen:
+        assert len(workshop.service(sqlite_url).upgrade().steps) == 4
     assert seen == [{"delete": "persist"}.get(mode, mode)] * 3
     path = Path(sqlite_url.partition("///")[2])
     left = [name.name for name in path.parent.glob(f"{path.name}-journal")]
@@ -1093,14 +1107,10 @@ def test_which_commits_of_sqlite_are_waited_for(
         after.append(of(connection.connection.dbapi_connection))
         original(self, connection, entry)
 
-    sa.event.listen(sa.Engine, "connect", connected)
-    try:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(SQLiteBatches, "send", send)
-            patch.setattr(Ledger, "touch", touch)
-            assert len(workshop.service(sqlite_url).upgrade().steps) == 5
-    finally:
-        sa.event.remove(sa.Engine, "connect", connected)
+    with connecting(connected), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SQLiteBatches, "send", send)
+        patch.setattr(Ledger, "touch", touch)
+        assert len(workshop.service(sqlite_url).upgrade().steps) == 5
     assert (seen, after) == (levels, flush)
 
 
@@ -1214,26 +1224,13 @@ def test_the_journal_of_an_attached_database(
     other = tmp_path / "other.sqlite"
     execute(f"sqlite:///{other}", "CREATE TABLE x (id INTEGER)")
     chain(workshop, table("t1")["upgrade"], table("t2")["upgrade"])
-    seen: list[str] = []
 
     def connected(connection: Any, record: object) -> None:
         connection.execute("ATTACH ? AS other", (str(other),))
         connection.execute(f"PRAGMA other.journal_mode = {mode}")
 
-    original = SQLiteBatches.send
-
-    def send(self: Any, text: bytes) -> None:
-        for name in ("main", "other"):
-            seen.append(self.driver.execute(f"PRAGMA {name}.journal_mode").fetchone()[0])
-        original(self, text)
-
-    sa.event.listen(sa.Engine, "connect", connected)
-    try:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(SQLiteBatches, "send", send)
-            assert len(workshop.service(sqlite_url).upgrade().steps) == 3
-    finally:
-        sa.event.remove(sa.Engine, "connect", connected)
+    with connecting(connected), journals("main", "other") as seen:
+        assert len(workshop.service(sqlite_url).upgrade().steps) == 3
     assert seen == ["persist", mode] * 2
     assert rows(f"sqlite:///{other}", "PRAGMA journal_mode") == [
         ("wal" if mode == "wal" else "delete",)

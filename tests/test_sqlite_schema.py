@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import re
 import warnings
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -45,14 +44,6 @@ ODD = (
     "ALTER TABLE plain ADD COLUMN added INTEGER REFERENCES keys (a)",
     "ALTER TABLE keys RENAME TO renamed",
 )
-
-
-@pytest.fixture
-def connection() -> Iterator[sa.Connection]:
-    engine = sa.create_engine("sqlite://")
-    with engine.connect() as connection:
-        yield connection
-    engine.dispose()
 
 
 class Asked:
