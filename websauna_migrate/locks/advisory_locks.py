@@ -127,7 +127,7 @@ class TransactionLock(RunLock):
         """Return who holds the lock."""
         if self.connection is None:
             return ""
-        self.other_session, words = find_holder(self.connection, int(self.key))
+        self.other_session, words = find_holder(self.connection, self.key)
         return words
 
 

@@ -90,8 +90,7 @@ class Batches(ABC):
         self.schema = ledger.schema
         self.ledger = named(ledger)
         self.history = named(history)
-        self.columns = [column.name for column in ledger.columns]
-        self.types = {column.name: TYPES[column.type.python_type] for column in ledger.columns}
+        self.columns = {column.name: column.type.python_type for column in ledger.columns}
 
     @property
     @abstractmethod
@@ -161,7 +160,7 @@ class PostgreSQLBatches(Batches):
     def _prepare(self) -> str:
         """Let the server plan once what it does at the end of each step; return what does it."""
         names = [*(name for name in self.columns if name not in ("ended", "started")), "started"]
-        types = ", ".join(("text", "text", *(self.types[name] for name in names)))
+        types = ", ".join(("text", "text", *(TYPES[self.columns[name]] for name in names)))
         given = ", ".join(f"${number}" for number, _ in enumerate(names, 3))
         # The division fails, and all with it, where the history is not what the plan says.
         self.writer.execute(

@@ -67,12 +67,12 @@ class StepRunner:
         run = self.run_context
         script = run.environments[step.package].scripts.get_revision(step.revision.id)
         own = timeouts_of_script(script.module, step.revision.path)
-        found = None if own else self._limits.get(step.package)
-        if found is None:
-            found = run.settings.timeouts_of(step.package).changed(own).changed(run.limits)
-        if not own:
-            self._limits[step.package] = found
-        return found
+        if own:
+            return run.settings.timeouts_of(step.package).changed(own).changed(run.limits)
+        if step.package not in self._limits:
+            limits = run.settings.timeouts_of(step.package).changed(run.limits)
+            self._limits[step.package] = limits
+        return self._limits[step.package]
 
     def run(
         self,

@@ -242,7 +242,6 @@ class Pipeline:
         left = sender.ahead // 2 if len(sender) == sender.ahead else sender.ahead - 1
         for sent in sender.over(0 if wait_for_all else left):
             if not self._passed(sent, stretch):
-                assert sender.error is not None
                 return self._failed(sent[0], sender.error)
         return None
 
@@ -256,7 +255,6 @@ class Pipeline:
             for sent in sender.over(0):
                 with suppress(Exception):
                     if not self._passed(sent, stretch):
-                        assert sender.error is not None
                         self._failed(sent[0], sender.error)
             # What is raised of the rest is not what the run ends for.
             stretch.error = error
@@ -274,8 +272,9 @@ class Pipeline:
         stretch.done(attempt)
         return True
 
-    def _failed(self, attempt: Attempt, error: BaseException) -> Attempt:
+    def _failed(self, attempt: Attempt, error: BaseException | None) -> Attempt:
         """Return an attempt that failed if it is to be made again, else raise its error."""
+        assert error is not None
         if not isinstance(error, Exception) or isinstance(error, LockLost):
             raise error
         driver: Any = self.connection.dialect.dbapi
