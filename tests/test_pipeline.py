@@ -304,7 +304,12 @@ def test_mariadb_commits_by_itself(workshop: Workshop, mariadb_url: str, sent: l
 def test_an_isolation_level_of_its_own(
     workshop: Workshop, postgresql_url: str, sent: list[Batch]
 ) -> None:
-    chain(workshop, table("t1")["upgrade"])
+    level = "INSERT INTO levels VALUES (current_setting('transaction_isolation'))"
+    chain(
+        workshop,
+        'op.create_table("levels", sa.Column("level", sa.String(40)))',
+        f'op.execute("{level}")',
+    )
     config = workshop.configure(postgresql_url)
     config.registry.settings["sqlalchemy.isolation_level"] = "SERIALIZABLE"
     from websauna_migrate.service import MigrationService
@@ -314,8 +319,20 @@ def test_an_isolation_level_of_its_own(
     object.__setattr__(
         service.settings, "engine_options", {"sqlalchemy.isolation_level": "SERIALIZABLE"}
     )
-    assert len(service.upgrade().steps) == 2
-    assert sent == []
+    assert len(service.upgrade().steps) == 3
+    assert ids(sent) == ["r2", "r3"]
+    assert rows(postgresql_url, "SELECT level FROM levels") == [("serializable",)]
+
+
+def test_steps_behind_one_that_is_no_transaction(
+    workshop: Workshop, transactional_database_url: str, sent: list[Batch]
+) -> None:
+    chain(workshop, *(table(f"t{number}")["upgrade"] for number in (1, 2, 3, 4)))
+    path = workshop.root / "fooapp" / "alembic" / "versions" / "r3.py"
+    path.write_text(path.read_text() + "\ntransactional = False\n")
+    assert len(workshop.service(transactional_database_url).upgrade().steps) == 5
+    assert ids(sent) == ["r2", "r4", "r5"]
+    assert {entry[3] for entry in ledger(transactional_database_url)} == {"done"}
 
 
 @pytest.mark.parametrize("value", ["", "maybe", "2"])

@@ -124,6 +124,9 @@ class Batches(ABC):
 #: Types of the ledger's columns, wide enough that the columns' own say whether a value fits.
 TYPES: Mapping[type, str] = {str: "text", int: "bigint", datetime: "timestamp"}
 
+#: PostgreSQL's names of psycopg2's isolation levels.
+LEVELS = {1: b"READ COMMITTED", 2: b"REPEATABLE READ", 3: b"SERIALIZABLE", 4: b"READ UNCOMMITTED"}
+
 #: PostgreSQL's name of what ends a step, in the run's own session.
 PREPARED = "websauna_migrate_step"
 
@@ -141,6 +144,10 @@ class PostgreSQLBatches(Batches):
     @contextmanager
     def opened(self) -> Iterator[None]:
         """Let the driver send no BEGIN of its own."""
+        self._begin = b"BEGIN"
+        if self.driver.isolation_level is not None:
+            # The engine's, or the one that a step went back to which is no transaction.
+            self._begin += b" ISOLATION LEVEL " + LEVELS[self.driver.isolation_level]
         self.driver.autocommit = True
         # One for each thread.
         self.cursor, self.writer = self.driver.cursor(), self.driver.cursor()
@@ -182,7 +189,7 @@ class PostgreSQLBatches(Batches):
         self._finish = self._finish or self._prepare()
         gone, new = batch.rows
         values = {**batch.values, "outcome": DONE, "gone": gone, "new": new}
-        parts = [b"BEGIN"]
+        parts = [self._begin]
         if not batch.lasting:
             parts.append(b"SET LOCAL synchronous_commit = off")
         if batch.settings:
@@ -219,7 +226,9 @@ class SQLiteBatches(Batches):
 
     @contextmanager
     def opened(self) -> Iterator[None]:
-        """Have a journal for many steps; the driver begins no transactions anyway."""
+        """Have a journal for many steps, and let the driver begin no transactions."""
+        # SQLAlchemy lets it, behind a step that is no transaction.
+        self.driver.isolation_level = None
         self.cursor = self.driver.cursor()
         self._settings = ""
         try:
@@ -337,11 +346,7 @@ def batches_for(connection: Connection, ledger: Table, history: Table) -> Batche
     """
     driver: Any = connection.connection.dbapi_connection
     name = connection.dialect.driver
-    # With a level of its own the driver begins transactions in other words.
-    if name == "psycopg2" and (
-        driver.isolation_level is None and driver.readonly is None and driver.deferrable is None
-    ):
+    # The driver would begin transactions in other words still.
+    if name == "psycopg2" and driver.readonly is None and driver.deferrable is None:
         return PostgreSQLBatches(connection, ledger, history)
-    if name == "pysqlite" and driver.isolation_level is None:
-        return SQLiteBatches(connection, ledger, history)
-    return None
+    return SQLiteBatches(connection, ledger, history) if name == "pysqlite" else None

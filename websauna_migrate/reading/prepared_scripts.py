@@ -1,0 +1,161 @@
+"""The scripts of one package that a run is going to need: imported, or known without."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from functools import cached_property
+from types import ModuleType
+from typing import Any
+
+from websauna_migrate.cache import Cache
+from websauna_migrate.errors import MigrationError
+from websauna_migrate.planning.revisions import Revision
+from websauna_migrate.planning.steps import Direction, is_transactional
+from websauna_migrate.reading.plain_scripts import is_plain_script
+from websauna_migrate.reading.revision_reader import ScriptReader, is_usual, revision_in
+from websauna_migrate.reading.script_files import checksum, checksum_of
+from websauna_migrate.reading.statement_index import StatementIndex
+from websauna_migrate.runs.timeouts import timeouts_of_script
+
+__all__ = ["PreparedScripts"]
+
+
+class PreparedScripts:
+    """Scripts that a run can rely on: none turns out to be broken between two steps.
+
+    What a plain script gives is known from its text, if it was run before. It is imported when
+    that turns out not to be enough.
+    """
+
+    def __init__(self, reader: ScriptReader) -> None:
+        self._reader = reader
+        self._remembering = False
+        self._digests: dict[str, str] = {}
+        self._known: set[tuple[str, Direction]] = set()
+        self._functions: dict[tuple[str, Direction], Callable[[], object] | None] = {}
+
+    @cached_property
+    def _index(self) -> StatementIndex:
+        directory = self._reader.package.script_directory
+        return StatementIndex(self._reader.cache or Cache(None), directory)
+
+    def prepare(self, revision: Revision, direction: Direction, *, remember: bool) -> None:
+        """See that a script can be run.
+
+        :param remember: whether to look for what is known of it, and to remember what it gives
+        :raises ScriptBroken: if it cannot be imported
+        :raises ScriptChanged: if it is not what it was when it was read
+        """
+        path = revision.path
+        if self._reader.has_imported(revision) or self.is_known(revision, direction):
+            return
+        self._remembering = remember and self._reader.cache is not None
+        source = b""
+        # An import fails for the same reason, and tells it.
+        with suppress(OSError), open(path, "rb", buffering=0) as file:  # noqa: PTH123
+            source = file.read()
+        digest = self._digests[path] = checksum_of(source)
+        if self._remembering and self._index.knows(
+            revision, direction, digest, lambda: self._module_of(revision, source)
+        ):
+            self._known.add((path, direction))
+            self._reader.texts[path] = digest
+        else:
+            self._reader.imported(revision)
+
+    def digest(self, revision: Revision) -> str:
+        """Return the SHA-256 of a script's file, hexadecimal, as it is run."""
+        found = self._digests.get(revision.path)
+        return checksum(revision.path) if found is None else found
+
+    def is_known(self, revision: Revision, direction: Direction) -> bool:
+        """Tell whether a script is known to be plain.
+
+        It sets no limits of its own then, and its step may be one transaction.
+        """
+        return (revision.path, direction) in self._known
+
+    def own_limits(self, revision: Revision, direction: Direction) -> dict[str, float]:
+        """Return the limits that a script sets for itself, by name.
+
+        :raises BadTimeout: if one is not a number, or below 0
+        """
+        if self.is_known(revision, direction):
+            return {}
+        return timeouts_of_script(self._reader.imported(revision), revision.path)
+
+    def plain_function(
+        self, revision: Revision, direction: Direction
+    ) -> Callable[[], object] | None:
+        """Return a script's function if it is plain, and its step may be one transaction.
+
+        The script is imported if it was not.
+        """
+        key = revision.path, direction
+        if key not in self._functions:
+            module = self._reader.imported(revision)
+            function: Callable[[], object] | None = getattr(module, direction, None)
+            plain = is_transactional(module) and is_plain_script(function)
+            self._functions[key] = function if plain else None
+        return self._functions[key]
+
+    def statements(
+        self, revision: Revision, direction: Direction, database: str | None
+    ) -> list[str] | None:
+        """Return what a script gives to a database, if that is known.
+
+        :param database: all that has a say in it, see :class:`.StatementIndex`; ``None`` if it
+            cannot be known
+        """
+        if database is None or not self.is_known(revision, direction):
+            return None
+        return self._index.statements(revision, direction, database)
+
+    def remember(
+        self,
+        revision: Revision,
+        direction: Direction,
+        database: str | None,
+        statements: Iterable[tuple[str, Any]],
+    ) -> None:
+        """Keep what a script gave, if it gives the same each time.
+
+        :param statements: each with its parameters
+        """
+        if database is None or not self._remembering:
+            return
+        given = [*statements]
+        module = self._reader.imported(revision)
+        function: Any = getattr(module, direction, None)
+        if is_limited(module, revision.path) or any(parameters for _, parameters in given):
+            return
+        texts = [sql for sql, _ in given]
+        self._index.add(revision, direction, self.digest(revision), function, database, texts)
+
+    def save(self) -> None:
+        """Keep what is new in the cache."""
+        if self._remembering:
+            self._index.save(self._reader.revisions)
+
+    def _module_of(self, revision: Revision, source: bytes) -> ModuleType | None:
+        """Return the module of a text that defines no more than a usual revision."""
+        from websauna_migrate.reading.plain_texts import plain_module
+
+        path = revision.path
+        module = plain_module(source, path)
+        if module is None or not is_usual(module) or is_limited(module, path):
+            return None
+        doc = (module.__doc__ or "").strip()
+        with suppress(MigrationError):
+            if revision_in(revision.package, path, module, module.revision, doc) == revision:
+                return module
+        return None
+
+
+def is_limited(module: ModuleType, path: str) -> bool:
+    """Tell whether a script's step differs from others' by what the script says of it."""
+    try:
+        return bool(timeouts_of_script(module, path)) or not is_transactional(module)
+    except MigrationError:
+        return True
