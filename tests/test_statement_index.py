@@ -412,7 +412,7 @@ down_revision = "r2"
         "@staticmethod\ndef other(): pass\n",
         "def other(given=len('a')): pass\n",
         "class Other: pass\n",
-        "lock_timeout = 5\n",
+        "lock_timeout_ms = 5\n",
         "transactional = False\n",
         "x: print('annotated') = 1\n",
         "op.name = 1\n",

@@ -28,6 +28,7 @@ from alembic.autogenerate.render import (
 )
 from alembic.config import Config
 from alembic.ddl.impl import DefaultImpl
+from alembic.operations import Operations
 from alembic.runtime.environment import EnvironmentContext
 from alembic.runtime.migration import (
     HeadMaintainer,
@@ -43,6 +44,8 @@ from alembic.util.exc import CommandError
 from sqlalchemy import Column, Table, Update, bindparam
 from sqlalchemy.dialects.postgresql import BIGINT, INTEGER
 from sqlalchemy.engine.reflection import Inspector
+
+from websauna_migrate.sqlalchemy_internals import is_released
 
 if TYPE_CHECKING:
     from websauna_migrate.planning.revisions import Revision as KnownRevision
@@ -60,6 +63,7 @@ __all__ = [
     "announce",
     "comparator_modules",
     "compares_types_alone",
+    "describe_operations",
     "in_batch",
     "planned_step",
     "render_column",
@@ -304,6 +308,29 @@ def announce(scripts: LoadedScriptDirectory, step: Step) -> None:
     """Write the line into Alembic's log that it writes before each step."""
     if log.isEnabledFor(logging.INFO):
         log.info("Running %s", planned_step(scripts, step))
+
+
+def describe_operations(
+    context: MigrationContext, names: Iterable[str]
+) -> list[tuple[str, str]] | None:
+    """Return all that decides what Alembic makes of operations, beside the versions in use.
+
+    ``register_operation`` and ``implementation_for`` put others in the places of Alembic's own, and
+    nothing public tells.
+
+    :param names: of the operations
+    :returns: names and values; ``None`` if somebody else, say the application, has a say in it
+    """
+    functions: list[Any] = [getattr(Operations, name) for name in names]
+    # A registered operation is a function of Alembic's that calls a class.
+    called = [getattr(function, "__globals__", {}).get("op_cls", Script) for function in functions]
+    implementations = Operations._to_impl._registry.values()
+    convention = getattr(context.opts.get("target_metadata"), "naming_convention", None) or {}
+    if not all(
+        map(is_released, (*functions, *called, *implementations, type(context.impl)))
+    ) or not all(isinstance(one, str) for pair in convention.items() for one in pair):
+        return None
+    return [("impl", type(context.impl).__qualname__), *sorted(convention.items())]
 
 
 def planned_step(scripts: LoadedScriptDirectory, step: Step) -> RevisionStep:

@@ -13,9 +13,10 @@ from websauna_migrate.histories import HISTORY_PREFIX, list_history_tables
 from websauna_migrate.planning.moves import full_name, split_name
 from websauna_migrate.planning.plan import pending, plan_upgrade
 from websauna_migrate.planning.revisions import Revision
+from websauna_migrate.reading.script_files import checksum
 from websauna_migrate.results import CheckProblem, CheckReport
 from websauna_migrate.runs.ledger import DONE, LEDGER_TABLE
-from websauna_migrate.runs.runner import ALEMBIC, checksum
+from websauna_migrate.runs.runner import ALEMBIC
 from websauna_migrate.snapshot import Snapshot
 
 if TYPE_CHECKING:

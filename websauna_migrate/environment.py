@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from websauna_migrate.alembic_internals import LoadedScriptDirectory
     from websauna_migrate.bound_environment import BoundEnvironment
+    from websauna_migrate.reading.prepared_scripts import PreparedScripts
 
 __all__ = ["AlembicOptions", "PackageEnvironment", "run_migrations"]
 
@@ -97,6 +98,7 @@ class PackageEnvironment:
         self._scripts: LoadedScriptDirectory | None = None
         self.types = TypeMemory()
         self._reader: ScriptReader | None = None
+        self._prepared: PreparedScripts | None = None
         #: What the package's ``env.py`` registered with alembic-utils.
         self.entities: list[Any] = []
         #: What the template's ``env.py`` gave to :func:`run_migrations`, once it has been run.
@@ -147,6 +149,15 @@ class PackageEnvironment:
         return self._reader
 
     @property
+    def prepared(self) -> PreparedScripts:
+        """The scripts that a run is going to need."""
+        if self._prepared is None:
+            from websauna_migrate.reading.prepared_scripts import PreparedScripts
+
+            self._prepared = PreparedScripts(self.reader)
+        return self._prepared
+
+    @property
     def scripts(self) -> LoadedScriptDirectory:
         """Alembic's script directory, whose scripts are imported when they are needed."""
         if self._scripts is None:
@@ -157,7 +168,12 @@ class PackageEnvironment:
 
     def forget_scripts(self) -> None:
         """Read the script directory again when it is needed next."""
-        self._scripts = self._reader = None
+        self._scripts = self._reader = self._prepared = None
+
+    def save(self) -> None:
+        """Keep what a run found out of the scripts for the next one."""
+        if self._prepared is not None:
+            self._prepared.save()
 
     def _alembic_flag(self, name: str) -> bool:
         """Return one of Alembic's own options that is ``true`` or not."""

@@ -57,6 +57,9 @@ if TYPE_CHECKING:
 __all__ = ["MigrationService"]
 
 
+#: From how many steps on it takes less time to look what is known of scripts than to run them.
+MANY_STEPS = 20
+
 #: What a SQL script can be of.
 OFFLINE = ("upgrade", "downgrade", "stamp", "ensure_version")
 
@@ -839,10 +842,9 @@ class MigrationService:
             plan = planner(applied)
             # A script that is broken shall be found before the first step, not between two.
             for step in plan.steps:
-                _ = (
-                    snapshot.environments[step.package]
-                    .scripts.get_revision(step.revision.id)
-                    .module
+                prepared = snapshot.environments[step.package].prepared
+                prepared.prepare(
+                    step.revision, step.direction, remember=len(plan.steps) >= MANY_STEPS
                 )
             steps = tuple((step.package, step.revision.id) for step in plan.steps)
             if lint is not None and steps not in checked:
@@ -857,7 +859,11 @@ class MigrationService:
         if is_missing_file(self.url):
             # The file of an SQLite database is not made for a run that cannot begin.
             make_plan(dict.fromkeys(self._packages, ()))
-        return self._runner(snapshot, options).run(direction, make_plan)
+        try:
+            return self._runner(snapshot, options).run(direction, make_plan)
+        finally:
+            for environment in snapshot.environments.values():
+                environment.save()
 
     def _planner(
         self,

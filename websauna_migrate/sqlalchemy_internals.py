@@ -10,26 +10,31 @@ here.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import MetaData, Table
-from sqlalchemy.engine import Dialect
-from sqlalchemy.schema import CheckConstraint
+from sqlalchemy.engine import Connection, Dialect
+from sqlalchemy.schema import CheckConstraint, SchemaItem
 from sqlalchemy.sql.base import DialectKWArgs
 from sqlalchemy.sql.compiler import DDLCompiler
+from sqlalchemy.sql.visitors import Visitable
 from sqlalchemy.types import TypeEngine
+from sqlalchemy.util import memoized_property
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Mapper
 
 __all__ = [
     "Answer",
+    "Compilation",
     "ddl_compiler",
     "declared_classes",
     "has_dialect_arguments",
     "has_reflection_listeners",
     "is_created",
+    "is_released",
     "is_type_bound",
     "variants_of",
 ]
@@ -121,3 +126,118 @@ def ddl_compiler(dialect: Dialect) -> DDLCompiler:
 def is_type_bound(constraint: CheckConstraint) -> bool:
     """Tell whether a column's type, an enum or a boolean, brought a CHECK constraint."""
     return bool(constraint._type_bound)
+
+
+#: Whose functions are part of what a version number says.
+RELEASED = ("sqlalchemy", "alembic", "websauna_migrate")
+
+#: Events in which a statement can be seen, or exchanged, before it gets to the driver.
+STATEMENT_EVENTS = (
+    "before_execute",
+    "after_execute",
+    "before_cursor_execute",
+    "after_cursor_execute",
+)
+
+#: The same events behind the dialect, to which this package listens itself.
+DRIVER_EVENTS = ("do_execute", "do_execute_no_params")
+
+
+class Compilation:
+    """What decides which SQL becomes of DDL on a connection, beside the versions in use.
+
+    Listeners and compilers are not listed by anything public.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        """Prepare for a connection.
+
+        :param connection: its first query was sent, so that the dialect knows its server
+        """
+        self._connection = connection
+        self._classes = released_classes(Visitable)
+
+    def describe(self) -> list[tuple[str, str]] | None:
+        """Return names and values: where they are the same, the same text becomes of the same DDL.
+
+        :returns: ``None`` if somebody else, say the application, has a say in it now
+        """
+        dialect: Any = self._connection.dialect
+        parts: list[Any] = [dialect, dialect.identifier_preparer, dialect.type_compiler_instance]
+        classes = [*map(type, parts), dialect.ddl_compiler, dialect.statement_compiler]
+        if (
+            not all(map(is_released, classes))
+            or self._connection.get_execution_options().get("schema_translate_map")
+            or has_statement_listeners(self._connection)
+            or has_schema_listeners()
+            or has_compilers(self._classes)
+        ):
+            return None
+        return [("class", f"{cls.__module__}.{cls.__qualname__}") for cls in classes] + [
+            (f"{type(part).__name__}.{name}", repr(value))
+            for part in parts
+            for name, value in sorted(vars(part).items())
+            # What is found out on the way follows from the others.
+            if is_simple(value) and not is_memoized(part, name)
+        ]
+
+
+def is_memoized(part: object, name: str) -> bool:
+    """Tell whether an attribute is kept from the first time that somebody asked for it."""
+    return isinstance(getattr(type(part), name, None), memoized_property)
+
+
+def is_simple(value: Any) -> bool:
+    """Tell whether a value is written in the same way in each process."""
+    if type(value) in (tuple, list):
+        return all(map(is_simple, value))
+    return value is None or type(value) in (bool, int, float, str)
+
+
+def is_released(function: Any) -> bool:
+    """Tell whether a function or class itself, not an object that can be called, is installed."""
+    module = getattr(function, "__module__", None) or ""
+    return isinstance(function, (FunctionType, type)) and module.partition(".")[0] in RELEASED
+
+
+def has_statement_listeners(connection: Connection) -> bool:
+    """Tell whether somebody sees the statements of a connection before its driver does."""
+    driver_events: Any = connection.dialect.dispatch
+    return any(bool(getattr(connection.dispatch, name)) for name in STATEMENT_EVENTS) or any(
+        not is_released(getattr(function, "__func__", function))
+        for name in DRIVER_EVENTS
+        for function in getattr(driver_events, name)
+    )
+
+
+def has_schema_listeners() -> bool:
+    """Tell whether somebody listens to all tables, or to another part of all schemas."""
+    dispatch: Any = SchemaItem.dispatch
+    return any(
+        # What was given a wrapper, say for named arguments, is somebody else's as well.
+        not isinstance(function, FunctionType) or function.__module__ != "sqlalchemy.sql.naming"
+        for name in dispatch._event_names
+        for functions in getattr(dispatch, name)._clslevel.values()
+        for function in functions
+    )
+
+
+def has_compilers(classes: Iterable[type[Any]]) -> bool:
+    """Tell whether somebody else compiles one of some classes (``@compiles``)."""
+    return any(
+        not is_released(function)
+        for cls in classes
+        if (dispatcher := vars(cls).get("_compiler_dispatcher")) is not None
+        for function in dispatcher.specs.values()
+    )
+
+
+def released_classes(base: type[Any]) -> set[type[Any]]:
+    """Return the classes below one that are installed."""
+    found: set[type[Any]] = set()
+    left = [base]
+    while left:
+        new = set(left.pop().__subclasses__()) - found
+        found |= new
+        left += new
+    return {cls for cls in found if is_released(cls)}

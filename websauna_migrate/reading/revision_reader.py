@@ -18,7 +18,7 @@ from websauna_migrate.errors import MigrationError
 from websauna_migrate.packages import MigrationPackage
 from websauna_migrate.planning.lineage import Lineage
 from websauna_migrate.planning.revisions import Revision
-from websauna_migrate.reading.script_files import list_script_files
+from websauna_migrate.reading.script_files import checksum, list_script_files
 from websauna_migrate.reading.script_index import ScriptIndex
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ class ScriptReader:
 
     :ivar package: the package
     :ivar recursive: whether folders below its version locations are looked into
+    :ivar cache: where the index is kept; ``None`` to import every script
     """
 
     def __init__(
@@ -75,12 +76,13 @@ class ScriptReader:
         """Prepare for reading.
 
         :param scripts: gives Alembic's script directory; called when a script has to be imported
-        :param cache: where the index is kept; ``None`` to import every script
         """
         self.package = package
         self.recursive = recursive
         self._scripts = scripts
-        self._cache = cache
+        self.cache = cache
+        #: Checksums of scripts that were not imported since their texts are known, by path.
+        self.texts: dict[str, str] = {}
         self._imported: dict[str, ModuleType] = {}
 
     @cached_property
@@ -89,10 +91,10 @@ class ScriptReader:
 
         :raises ScriptBroken: naming the file
         """
-        if self._cache is None:
+        if self.cache is None:
             found = [self._import(str(path)) for path in self._scripts().list_files()]
             return [revision for revision in found if revision is not None]
-        index = ScriptIndex(self._cache, self.package.script_directory)
+        index = ScriptIndex(self.cache, self.package.script_directory)
         files = list_script_files(self.package.version_locations, recursive=self.recursive)
         known = index.revisions(self.package.name, files)
         asked = (
@@ -115,12 +117,18 @@ class ScriptReader:
         :raises ScriptBroken: if it cannot be imported
         :raises ScriptChanged: if it is not what it was when it was read
         """
-        module = self._imported.get(revision.path)
+        path = revision.path
+        module = self._imported.get(path)
         if module is None:
-            if self._import_again(revision.path) != revision:
-                raise ScriptChanged(self.package.name, revision.path)
-            module = self._imported[revision.path]
+            text = self.texts.get(path)
+            if self._import_again(path) != revision or (text and checksum(path) != text):
+                raise ScriptChanged(self.package.name, path)
+            module = self._imported[path]
         return module
+
+    def has_imported(self, revision: Revision) -> bool:
+        """Tell whether a script was imported already."""
+        return revision.path in self._imported
 
     def _import_again(self, path: str) -> Revision | None:
         """Import a script that is known from its text, in half the time that Alembic takes."""

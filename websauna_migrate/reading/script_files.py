@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from operator import attrgetter
 from pathlib import Path
 
-__all__ = ["UNKNOWN", "ScriptFiles", "Stamp", "list_script_files"]
+__all__ = ["UNKNOWN", "ScriptFiles", "Stamp", "checksum", "checksum_of", "list_script_files"]
 
 #: Alembic's own rule for a file that is a revision script.
 SCRIPT_NAME = re.compile(r"(?!\.\#|__init__).*\.py$")
@@ -91,3 +92,17 @@ def folders_of(top: str, *, recursive: bool) -> Iterator[str]:
         folders.sort()
         if not root.endswith("__pycache__"):
             yield root
+
+
+def checksum(path: str) -> str:
+    """Return the SHA-256 of a script's file, hexadecimal; empty if it cannot be read."""
+    try:
+        with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - for thousands of them
+            return checksum_of(file.read())
+    except OSError:
+        return ""
+
+
+def checksum_of(source: bytes) -> str:
+    """Return the SHA-256 of a script's text, hexadecimal."""
+    return hashlib.sha256(source).hexdigest()

@@ -25,7 +25,7 @@ from websauna_migrate.runs.statements import (
 )
 from websauna_migrate.runs.step_data import data_of_step
 from websauna_migrate.runs.stopping import CutOff
-from websauna_migrate.runs.timeouts import Timeouts, timeouts_of_script
+from websauna_migrate.runs.timeouts import Timeouts
 from websauna_migrate.runs.waiting import LockWaits, Waiting
 
 if TYPE_CHECKING:
@@ -65,8 +65,7 @@ class StepRunner:
     def timeouts_of(self, step: Step) -> Timeouts:
         """Return a step's limits: the run's, else the script's, the package's, everybody's."""
         run = self.run_context
-        script = run.environments[step.package].scripts.get_revision(step.revision.id)
-        own = timeouts_of_script(script.module, step.revision.path)
+        own = run.environments[step.package].prepared.own_limits(step.revision, step.direction)
         if own:
             return run.settings.timeouts_of(step.package).changed(own).changed(run.limits)
         if step.package not in self._limits:

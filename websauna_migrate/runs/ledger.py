@@ -15,7 +15,6 @@ run can read who it is.
 from __future__ import annotations
 
 import functools
-import hashlib
 import os
 import socket
 import time
@@ -46,13 +45,14 @@ from sqlalchemy.exc import DBAPIError
 
 from websauna_migrate.database import hide_password, one_line
 from websauna_migrate.errors import MigrationError
+from websauna_migrate.reading.script_files import checksum
 from websauna_migrate.runs.direct_sql import DirectStatement, prepare, psycopg2_dialect
 from websauna_migrate.runs.lock_failures import says_nothing_of_a_table
 
 if TYPE_CHECKING:
     from websauna_migrate.planning.plan import Step
 
-__all__ = ["LEDGER_TABLE", "Ledger", "LedgerEntry", "LedgerUnreadable", "MarkerLost", "checksum"]
+__all__ = ["LEDGER_TABLE", "Ledger", "LedgerEntry", "LedgerUnreadable", "MarkerLost"]
 
 LEDGER_TABLE = "websauna_migrate_ledger"
 
@@ -402,12 +402,3 @@ def entry_of(row: Any) -> LedgerEntry:
     ):
         raise LedgerUnreadable(f"the row {entry.id!r} was not written by a run.")
     return entry
-
-
-def checksum(path: str) -> str:
-    """Return the SHA-256 of a script's file, hexadecimal; empty if it cannot be read."""
-    try:
-        with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - for thousands of them
-            return hashlib.sha256(file.read()).hexdigest()
-    except OSError:
-        return ""

@@ -19,7 +19,7 @@ from websauna_migrate.runs.atomicity import require_atomic
 from websauna_migrate.runs.attempts import Attempt
 from websauna_migrate.runs.execution import StepRunner
 from websauna_migrate.runs.failures import HistoryMoved, HistoryUnsteady, RunStopped, StepFailed
-from websauna_migrate.runs.ledger import STOPPED, checksum
+from websauna_migrate.runs.ledger import STOPPED
 from websauna_migrate.runs.lock_failures import is_lock_failure
 from websauna_migrate.runs.run_context import RunContext, clean
 from websauna_migrate.runs.run_events import RunEnded, RunStarted, StepApplied
@@ -109,9 +109,11 @@ class LockedRun:
             self.runner.refuse_interrupted(connection)
         connection.rollback()
         plan = self.make_plan(applied)
-        # The scripts are imported by now, and run as they are.
+        environments = self.context.environments
+        # The scripts are imported or known by now, and run as they are.
         self.context.checksums = {
-            step.revision.path: checksum(step.revision.path) for step in plan.steps
+            step.revision.path: environments[step.package].prepared.digest(step.revision)
+            for step in plan.steps
         }
         if plan.steps and not self.started:
             self._start(steps, plan)

@@ -16,9 +16,11 @@ time does not make better, is a failure of the step as any other.
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
@@ -27,8 +29,7 @@ from websauna_migrate.database import BATCHED, connect
 from websauna_migrate.errors import MigrationError
 from websauna_migrate.histories import version_table
 from websauna_migrate.locks.locks import LockLost
-from websauna_migrate.planning.steps import is_transactional
-from websauna_migrate.reading.plain_scripts import is_plain_script
+from websauna_migrate.reading.plain_scripts import OPERATIONS
 from websauna_migrate.runs.attempts import Attempt, Stretch
 from websauna_migrate.runs.batches import Batch, Batches, Message, batches_for
 from websauna_migrate.runs.direct_sql import wrapped
@@ -36,6 +37,7 @@ from websauna_migrate.runs.lock_failures import is_lock_failure
 from websauna_migrate.runs.run_context import RunContext, clean
 from websauna_migrate.runs.sender import Sender
 from websauna_migrate.runs.statements import Supervisor
+from websauna_migrate.sqlalchemy_internals import Compilation
 
 if TYPE_CHECKING:
     from alembic.runtime.migration import MigrationContext
@@ -82,6 +84,8 @@ class Pipeline:
         self.cancel = cancel
         #: Whether the steps of this run can go this way at all.
         self.possible = run.settings.pipeline and run.lock.allows_batches and not run.atomic
+        #: What has a say in the statements of a script; ``None`` if somebody else has.
+        self._database: str | None = None
         #: The ledger's row of the newest step that may not be on the disk yet.
         self._unwritten: str | None = None
 
@@ -94,8 +98,9 @@ class Pipeline:
         :raises DBAPIError: if a step failed for good, lost its connection, or waits for a lock
         """
         attempt = stretch.look_ahead(0)
-        if attempt is None or not self.possible or self._function(attempt) is None:
+        if attempt is None or not self.possible or not self._is_plain(attempt):
             return None
+        self._database = database_of(context, self._compilation)
         environment = self.run_context.environments[attempt.step.package]
         history = version_table(environment.package.history_table, environment.schema)
         sending = batches_for(self.connection, self.run_context.ledger.table, history)
@@ -136,6 +141,10 @@ class Pipeline:
                 self._land_rest(sender, stretch)
                 raise
 
+    @cached_property
+    def _compilation(self) -> Compilation:
+        return Compilation(self.connection)
+
     def close(self) -> None:
         """See that what was committed is on the disk."""
         self._write_out()
@@ -165,43 +174,26 @@ class Pipeline:
         with stretch:
             return bool(self.run_context.stopping)
 
-    def _function(self, attempt: Attempt) -> Callable[[], object] | None:
-        """Return a step's function, if the step can be one batch."""
+    def _is_plain(self, attempt: Attempt) -> bool:
+        """Tell whether a step can be one batch."""
         step = attempt.step
-        module = (
-            self.run_context.environments[step.package]
-            .scripts.get_revision(step.revision.id)
-            .module
-        )
-        function: Callable[[], object] | None = getattr(module, step.direction, None)
-        plain = (
+        prepared = self.run_context.environments[step.package].prepared
+        return (
             step.replaces_row
-            and is_transactional(module)
             # Older servers would measure the whole message.
             and not attempt.timeouts.statement_timeout_ms
-            and is_plain_script(function)
+            and (
+                prepared.is_known(step.revision, step.direction)
+                or prepared.plain_function(step.revision, step.direction) is not None
+            )
         )
-        return function if plain else None
 
     def _message(
         self, attempt: Attempt, context: MigrationContext, sending: Batches, *, lasting: bool
     ) -> Message | None:
-        """Run a step's script and return its batch; ``None`` if it has to be run by itself."""
-        function = self._function(attempt)
-        if function is None:
-            return None
-        environment = self.run_context.environments[attempt.step.package]
-        memo = context.impl.memo
-        before = named_types(memo)
-        statements: list[tuple[str, Any]] | None
-        try:
-            with self.supervisor.collecting() as statements:
-                function()
-        except Exception:
-            statements = None
-        if statements is None or named_types(memo) != before:
-            # It is remembered of a step that is done which types it created.
-            environment.types.reset(memo, self.connection)
+        """Return a step's batch; ``None`` if it has to be run by itself."""
+        statements = self._statements(attempt, context) if self._is_plain(attempt) else None
+        if statements is None:
             return None
         batch = Batch(
             attempt.step,
@@ -214,6 +206,34 @@ class Pipeline:
             return sending.message(batch)
         except Exception:
             return None
+
+    def _statements(
+        self, attempt: Attempt, context: MigrationContext
+    ) -> list[tuple[str, Any]] | None:
+        """Return what a plain script gives, run or not; ``None`` if it wants something besides."""
+        step = attempt.step
+        environment = self.run_context.environments[step.package]
+        prepared = environment.prepared
+        key = step.revision, step.direction, self._database
+        known = prepared.statements(*key)
+        if known is not None:
+            return [(sql, {}) for sql in known]
+        function = prepared.plain_function(step.revision, step.direction)
+        memo = context.impl.memo
+        before = named_types(memo)
+        statements: list[tuple[str, Any]] | None
+        try:
+            assert function is not None
+            with self.supervisor.collecting() as statements:
+                function()
+        except Exception:
+            statements = None
+        if statements is None or named_types(memo) != before:
+            # It is remembered of a step that is done which types it created.
+            environment.types.reset(memo, self.connection)
+            return None
+        prepared.remember(*key, statements)
+        return statements
 
     def _send(self, sending: Batches, attempt: Attempt, message: Message) -> None:
         """Send a batch; called in the sender's thread."""
@@ -342,3 +362,13 @@ def quick_turns() -> Iterator[None]:
 def named_types(memo: dict[str, Any]) -> dict[str, set[Any]]:
     """Return the named types that Alembic took down as created, by kind."""
     return {kind: set(found) for kind, found in memo.items() if isinstance(found, set)}
+
+
+def database_of(context: MigrationContext, compilation: Compilation) -> str | None:
+    """Return what has a say in the statements of a plain script; ``None`` if somebody else has."""
+    from websauna_migrate.alembic_internals import describe_operations
+
+    parts = compilation.describe(), describe_operations(context, OPERATIONS)
+    if None in parts:
+        return None
+    return hashlib.blake2b(repr(parts).encode(), digest_size=16).hexdigest()

@@ -33,7 +33,6 @@ from websauna_migrate.runs.ledger import (
     Ledger,
     LedgerEntry,
     LedgerUnreadable,
-    checksum,
 )
 from websauna_migrate.runs.lock_failures import is_lock_failure
 from websauna_migrate.runs.marks import is_marked
@@ -50,7 +49,6 @@ __all__ = [
     "RunStopped",
     "Runner",
     "StepFailed",
-    "checksum",
 ]
 
 log = logging.getLogger(__name__)
