@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import dis
 import functools
-import hashlib
 import re
 import sys
 import types
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["OPERATIONS", "fingerprint", "is_plain_script", "is_repeatable"]
+__all__ = ["OPERATIONS", "is_plain_script", "is_repeatable"]
 
 #: Operations that execute statements and look at nothing. Left out are those that hand out the
 #: connection or the context, and those that reflect.
@@ -105,40 +104,10 @@ def is_repeatable(function: Callable[..., Any] | None) -> bool:
         return False
     code, known = function.__code__, function.__globals__
     return (
-        not named_types().intersection(code.co_names)
+        not any(named_types(module).intersection(code.co_names) for module in modules())
         and "func" not in code.co_names
         and not any(is_named_type(known.get(name)) for name in code.co_names)
-        # How it is written depends on the process.
-        and not any(isinstance(constant, frozenset) for constant in code.co_consts)
     )
-
-
-def fingerprint(function: types.FunctionType) -> str:
-    """Return what is the same for two functions if they do the same.
-
-    :param function: one that :func:`is_repeatable`
-    """
-    code, known = function.__code__, function.__globals__
-    parts = (
-        code.co_code,
-        code.co_consts,
-        code.co_names,
-        code.co_flags,
-        getattr(code, "co_exceptiontable", b""),
-        [(name, written(known[name])) for name in code.co_names if name in known],
-    )
-    return hashlib.blake2b(repr(parts).encode(), digest_size=16).hexdigest()
-
-
-def written(value: Any) -> str:
-    """Return a plain value of a script's module as it is written in each process."""
-    if isinstance(value, types.ModuleType):
-        return value.__name__
-    if isinstance(value, type):
-        return f"{value.__module__}.{value.__qualname__}"
-    if type(value) is tuple:
-        return f"({', '.join(map(written, value))})"
-    return repr(value) if type(value) in CONSTANTS else written(type(value))
 
 
 #: Of a code object: ``*args``, ``**kwargs``, a generator, a coroutine, an asynchronous generator.
@@ -179,11 +148,10 @@ def vocabulary() -> frozenset[str]:
     return frozenset(classes | EXPRESSIONS | OPERATIONS)
 
 
-def named_types() -> frozenset[str]:
-    """Return the names of the types that :func:`is_named_type` tells of."""
-    return frozenset(
-        name for module in modules() for name, value in vars(module).items() if is_named_type(value)
-    )
+@functools.cache
+def named_types(module: types.ModuleType) -> frozenset[str]:
+    """Return a module's names of the types that :func:`is_named_type` tells of."""
+    return frozenset(name for name, value in vars(module).items() if is_named_type(value))
 
 
 def is_named_type(value: Any) -> bool:

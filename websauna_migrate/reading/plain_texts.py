@@ -1,78 +1,111 @@
-"""The texts of scripts that define functions and literal values, and do no more."""
+"""Whether a script's text does no more than to define its functions and literal values."""
 
 from __future__ import annotations
 
-import ast
+import builtins
+import collections.abc
+import dis
+import functools
+import re
 import types
+import typing
 
-__all__ = ["plain_module"]
+from websauna_migrate.reading.plain_scripts import is_plain_value
 
-#: Packages whose modules a script may import, by the first part of their names: what is imported
-#: of them does nothing that another import has not done.
+__all__ = ["only_defines"]
+
+#: Packages that a script may import, by the first part of their names: what is imported of them
+#: does nothing that another import has not done.
 IMPORTED = frozenset({"__future__", "alembic", "collections", "sqlalchemy", "typing"})
 
-#: What an annotation does not do by being evaluated.
-DOING = (ast.Call, ast.NamedExpr, ast.Await, ast.Yield, ast.YieldFrom)
+#: What annotations name.
+ANNOTATIONS = frozenset({"bool", "dict", "int", "list", "str", "tuple"})
+
+#: The last one is of what is imported from ``__future__``.
+LITERALS = (
+    str,
+    bytes,
+    int,
+    float,
+    bool,
+    type(None),
+    tuple,
+    list,
+    dict,
+    type(annotations),
+)
+
+#: Names of Python's own that a text has whatever it does.
+USUAL = frozenset({"__doc__", "__annotations__", *ANNOTATIONS})
+
+STORE_NAME = dis.opmap["STORE_NAME"]
+
+#: What a text does not do that only defines.
+CHANGING = re.compile(
+    b"[%b]"
+    % b"".join(
+        re.escape(bytes([dis.opmap[name]]))
+        for name in ("DELETE_NAME", "STORE_GLOBAL", "DELETE_GLOBAL", "STORE_ATTR", "DELETE_ATTR")
+    )
+)
 
 
-def plain_module(source: bytes, path: str) -> types.ModuleType | None:
-    """Return the module that a script's text is, made of nothing but the text.
+def only_defines(code: types.CodeType, module: types.ModuleType) -> bool:
+    """Tell whether a script's text imports only what is known, and defines.
 
-    An import may take a module from ``__pycache__`` that was made of another text with the same
-    size and the same second of change.
+    Whatever is called or changed has to be named. So all that the text names is to be a part of a
+    known package's name, or something that the text gave a meaning to, once, and that does nothing.
 
-    :returns: ``None`` if the text does more than to define functions and literal values
+    :param code: what the text is compiled to
+    :param module: after the code was run in it
     """
-    try:
-        tree = ast.parse(source, path)
-        if not all(map(is_plain_statement, tree.body)):
-            return None
-        module = types.ModuleType("script")
-        module.__file__ = path
-        exec(compile(tree, path, "exec", dont_inherit=True), vars(module))
-    except Exception:
-        # Whatever it is, an import tells it.
-        return None
-    return module
+    names = vars(module)
+    stored = [
+        argument
+        for operation, argument in zip(code.co_code[::2], code.co_code[1::2], strict=True)
+        if operation == STORE_NAME
+    ]
+    own = {
+        value.__code__
+        for value in names.values()
+        if isinstance(value, types.FunctionType) and value.__globals__ is names
+    }
+    return (
+        len(set(stored)) == len(stored)
+        and CHANGING.search(code.co_code[::2]) is None
+        # A function or class that is not there in the end, a lambda, a loop in brackets.
+        and all(one in own for one in code.co_consts if isinstance(one, types.CodeType))
+        and all(
+            name.partition(".")[0] in IMPORTED
+            or (
+                name in names
+                and not (hasattr(builtins, name) or name.startswith("__"))
+                and is_quiet(names[name], names)
+            )
+            for name in code.co_names
+            if name not in USUAL
+        )
+    )
 
 
-def is_plain_statement(node: ast.stmt) -> bool:
-    """Tell whether a statement of a module defines something, and does nothing."""
-    match node:
-        case ast.Expr(value=ast.Constant()) | ast.Pass():
-            return True
-        case ast.Import(names=names):
-            return all(is_known_package(name.name) for name in names)
-        case ast.ImportFrom(module=str(module), level=0, names=names):
-            return is_known_package(module) and all(name.name != "*" for name in names)
-        case ast.Assign(targets=targets, value=value):
-            return all(map(is_name, targets)) and is_literal(value)
-        case ast.AnnAssign(target=target, annotation=annotation, value=ast.expr() as value):
-            return is_name(target) and is_literal(value) and is_quiet(annotation)
-        case ast.FunctionDef(decorator_list=[], args=arguments, returns=returns):
-            return not ast.unparse(arguments) and (returns is None or is_quiet(returns))
-    return False
+def is_quiet(value: object, names: dict[str, object]) -> bool:
+    """Tell whether a value of a module's does nothing by itself.
+
+    :param names: the module's
+    """
+    if isinstance(value, types.ModuleType):
+        return value.__name__.partition(".")[0] in IMPORTED
+    if isinstance(value, types.FunctionType):
+        return value.__globals__ is names
+    return type(value) in LITERALS or id(value) in of_annotations() or is_plain_value(value)
 
 
-def is_known_package(module: str) -> bool:
-    """Tell whether a module may be imported."""
-    return module.partition(".")[0] in IMPORTED
-
-
-def is_name(node: ast.expr) -> bool:
-    """Tell whether a value is given to a name that means nothing to Python itself."""
-    return isinstance(node, ast.Name) and not node.id.startswith("__")
-
-
-def is_literal(node: ast.expr) -> bool:
-    """Tell whether a value is written out."""
-    try:
-        ast.literal_eval(node)
-    except ValueError:
-        return False
-    return True
-
-
-def is_quiet(annotation: ast.expr) -> bool:
-    """Tell whether an annotation calls nothing."""
-    return not any(isinstance(node, DOING) for node in ast.walk(annotation))
+@functools.cache
+def of_annotations() -> frozenset[int]:
+    """Return the identities of what annotations are made of."""
+    return frozenset(
+        id(value)
+        for module in (typing, collections.abc)
+        for value in vars(module).values()
+        if not isinstance(value, (types.FunctionType, types.BuiltinFunctionType))
+    )

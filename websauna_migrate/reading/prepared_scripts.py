@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from functools import cached_property
 from types import ModuleType
 from typing import Any
@@ -12,9 +11,10 @@ from websauna_migrate.cache import Cache
 from websauna_migrate.errors import MigrationError
 from websauna_migrate.planning.revisions import Revision
 from websauna_migrate.planning.steps import Direction, is_transactional
-from websauna_migrate.reading.plain_scripts import is_plain_script
-from websauna_migrate.reading.revision_reader import ScriptReader, is_usual, revision_in
-from websauna_migrate.reading.script_files import checksum, checksum_of
+from websauna_migrate.reading.plain_scripts import is_plain_script, is_repeatable
+from websauna_migrate.reading.plain_texts import only_defines
+from websauna_migrate.reading.revision_reader import ScriptReader
+from websauna_migrate.reading.script_files import checksum, checksum_of, read_script
 from websauna_migrate.reading.statement_index import StatementIndex
 from websauna_migrate.runs.timeouts import timeouts_of_script
 
@@ -51,18 +51,14 @@ class PreparedScripts:
         if self._reader.has_imported(revision) or self.is_known(revision, direction):
             return
         self._remembering = remember and self._reader.cache is not None
-        source = b""
-        # An import fails for the same reason, and tells it.
-        with suppress(OSError), open(path, "rb", buffering=0) as file:  # noqa: PTH123
-            source = file.read()
-        digest = self._digests[path] = checksum_of(source)
-        if self._remembering and self._index.knows(
-            revision, direction, digest, lambda: self._module_of(revision, source)
-        ):
+        source = read_script(path)
+        digest = self._digests[path] = "" if source is None else checksum_of(source)
+        if self._remembering and self._index.knows(revision, direction, digest):
             self._known.add((path, direction))
             self._reader.texts[path] = digest
         else:
-            self._reader.imported(revision)
+            # Where there is no text, an import tells why, or needs none.
+            self._reader.imported(revision, source if path.endswith(".py") else None)
 
     def digest(self, revision: Revision) -> str:
         """Return the SHA-256 of a script's file, hexadecimal, as it is run."""
@@ -123,34 +119,24 @@ class PreparedScripts:
 
         :param statements: each with its parameters
         """
-        if database is None or not self._remembering:
+        code = self._reader.codes.get(revision.path)
+        if database is None or not self._remembering or code is None:
             return
         given = [*statements]
         module = self._reader.imported(revision)
-        function: Any = getattr(module, direction, None)
-        if is_limited(module, revision.path) or any(parameters for _, parameters in given):
-            return
-        texts = [sql for sql, _ in given]
-        self._index.add(revision, direction, self.digest(revision), function, database, texts)
+        if (
+            is_repeatable(getattr(module, direction, None))
+            and only_defines(code, module)
+            and not is_limited(module, revision.path)
+            and not any(parameters for _, parameters in given)
+        ):
+            texts = [sql for sql, _ in given]
+            self._index.add(revision, direction, self.digest(revision), database, texts)
 
     def save(self) -> None:
         """Keep what is new in the cache."""
         if self._remembering:
             self._index.save(self._reader.revisions)
-
-    def _module_of(self, revision: Revision, source: bytes) -> ModuleType | None:
-        """Return the module of a text that defines no more than a usual revision."""
-        from websauna_migrate.reading.plain_texts import plain_module
-
-        path = revision.path
-        module = plain_module(source, path)
-        if module is None or not is_usual(module) or is_limited(module, path):
-            return None
-        doc = (module.__doc__ or "").strip()
-        with suppress(MigrationError):
-            if revision_in(revision.package, path, module, module.revision, doc) == revision:
-                return module
-        return None
 
 
 def is_limited(module: ModuleType, path: str) -> bool:

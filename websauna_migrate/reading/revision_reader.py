@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from websauna_migrate.cache import Cache
@@ -18,7 +18,7 @@ from websauna_migrate.errors import MigrationError
 from websauna_migrate.packages import MigrationPackage
 from websauna_migrate.planning.lineage import Lineage
 from websauna_migrate.planning.revisions import Revision
-from websauna_migrate.reading.script_files import checksum, list_script_files
+from websauna_migrate.reading.script_files import checksum_of, list_script_files, read_script
 from websauna_migrate.reading.script_index import ScriptIndex
 
 if TYPE_CHECKING:
@@ -81,8 +81,10 @@ class ScriptReader:
         self.recursive = recursive
         self._scripts = scripts
         self.cache = cache
-        #: Checksums of scripts that were not imported since their texts are known, by path.
+        #: Checksums of the texts of scripts that nobody imported, since they were known, by path.
         self.texts: dict[str, str] = {}
+        #: What the texts of scripts were compiled to, where no other module was taken, by path.
+        self.codes: dict[str, CodeType] = {}
         self._imported: dict[str, ModuleType] = {}
 
     @cached_property
@@ -111,17 +113,22 @@ class ScriptReader:
         """
         return Lineage(self.package.name, self.revisions)
 
-    def imported(self, revision: Revision) -> ModuleType:
+    def imported(self, revision: Revision, source: bytes | None = None) -> ModuleType:
         """Return the module of a revision's script.
 
+        :param source: the script's text, from which it is imported if it was not yet; default:
+            what Python imports, which may be what it compiled before
         :raises ScriptBroken: if it cannot be imported
         :raises ScriptChanged: if it is not what it was when it was read
         """
         path = revision.path
         module = self._imported.get(path)
         if module is None:
-            text = self.texts.get(path)
-            if self._import_again(path) != revision or (text and checksum(path) != text):
+            if source is None and path in self.texts:
+                source = read_script(path)
+                if source is None or checksum_of(source) != self.texts[path]:
+                    raise ScriptChanged(self.package.name, path)
+            if self._import_again(path, source) != revision:
                 raise ScriptChanged(self.package.name, path)
             module = self._imported[path]
         return module
@@ -130,12 +137,17 @@ class ScriptReader:
         """Tell whether a script was imported already."""
         return revision.path in self._imported
 
-    def _import_again(self, path: str) -> Revision | None:
+    def _import_again(self, path: str, source: bytes | None) -> Revision | None:
         """Import a script that is known from its text, in half the time that Alembic takes."""
+        code = None
         with reporting(self.package.name, path):
-            module = load_module(path)
+            if source is not None:
+                code = compile(source, path, "exec", dont_inherit=True)
+            module = load_module(path, code)
         if module is None or not is_usual(module):
             return self._import(path)
+        if code is not None:
+            self.codes[path] = code
         self._imported[path] = module
         doc = (module.__doc__ or "").strip()
         return revision_in(self.package.name, path, module, module.revision, doc)
@@ -150,8 +162,11 @@ class ScriptReader:
         return to_revision(name, script)
 
 
-def load_module(path: str) -> ModuleType | None:
-    """Import a script as Alembic does; ``None`` if the file is gone."""
+def load_module(path: str, code: CodeType | None = None) -> ModuleType | None:
+    """Import a script as Alembic does; ``None`` if the file is gone.
+
+    :param code: what its text was compiled to
+    """
     if not os.path.isfile(path):  # noqa: PTH113
         return None
     name = re.sub(r"\W", "_", os.path.basename(path))  # noqa: PTH119
@@ -159,7 +174,10 @@ def load_module(path: str) -> ModuleType | None:
     if spec is None or spec.loader is None:
         return None
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    if code is None:
+        spec.loader.exec_module(module)
+    else:
+        exec(code, vars(module))
     return module
 
 

@@ -9,7 +9,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from operator import attrgetter
 from pathlib import Path
 
-__all__ = ["UNKNOWN", "ScriptFiles", "Stamp", "checksum", "checksum_of", "list_script_files"]
+__all__ = [
+    "UNKNOWN",
+    "ScriptFiles",
+    "Stamp",
+    "checksum",
+    "checksum_of",
+    "list_script_files",
+    "read_script",
+]
 
 #: Alembic's own rule for a file that is a revision script.
 SCRIPT_NAME = re.compile(r"(?!\.\#|__init__).*\.py$")
@@ -94,15 +102,21 @@ def folders_of(top: str, *, recursive: bool) -> Iterator[str]:
             yield root
 
 
-def checksum(path: str) -> str:
-    """Return the SHA-256 of a script's file, hexadecimal; empty if it cannot be read."""
+def read_script(path: str) -> bytes | None:
+    """Return what is in a script's file; ``None`` if it cannot be read."""
     try:
         with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - for thousands of them
-            return checksum_of(file.read())
+            return file.read()
     except OSError:
-        return ""
+        return None
+
+
+def checksum(path: str) -> str:
+    """Return the SHA-256 of a script's file, hexadecimal; empty if it cannot be read."""
+    source = read_script(path)
+    return "" if source is None else checksum_of(source)
 
 
 def checksum_of(source: bytes) -> str:
-    """Return the SHA-256 of a script's text, hexadecimal."""
+    """Return the SHA-256 of what is in a script's file, hexadecimal."""
     return hashlib.sha256(source).hexdigest()
