@@ -307,6 +307,17 @@ def test_another_implementation_of_an_operation_is_seen(migration: MigrationCont
         Operations._to_impl._registry[key] = original
 
 
+def test_an_operation_besides_alembics_own_is_none_of_these(migration: MigrationContext) -> None:
+    class Ours(ops.MigrateOperation):
+        pass
+
+    Operations.implementation_for(Ours)(lambda *args: None)
+    try:
+        assert describe_operations(migration, OPERATIONS) is not None
+    finally:
+        del Operations._to_impl._registry[Ours, "default"]
+
+
 def test_another_implementation_of_a_database_is_seen(migration: MigrationContext) -> None:
     # Alembic would take a class that is defined for its own.
     migration.impl.__class__ = type("Ours", (type(migration.impl),), {"__module__": "ours"})

@@ -324,7 +324,12 @@ def describe_operations(
     functions: list[Any] = [getattr(Operations, name) for name in names]
     # A registered operation is a function of Alembic's that calls a class.
     called = [getattr(function, "__globals__", {}).get("op_cls", Script) for function in functions]
-    implementations = Operations._to_impl._registry.values()
+    implementations = [
+        function
+        for (operation, _), function in Operations._to_impl._registry.items()
+        # Others have operations of their own, which a plain script does not name.
+        if is_released(operation)
+    ]
     convention = getattr(context.opts.get("target_metadata"), "naming_convention", None) or {}
     if not all(
         map(is_released, (*functions, *called, *implementations, type(context.impl)))
