@@ -95,13 +95,11 @@ def is_plain_script(function: Callable[..., Any] | None) -> bool:
     )
 
 
-def is_repeatable(function: Callable[..., Any] | None) -> bool:
-    """Tell whether a script's function is plain, and gives the same statements each time.
+def is_repeatable(function: types.FunctionType) -> bool:
+    """Tell whether a script's plain function gives the same statements each time.
 
     Named types are created once for all tables, and an application may register functions by name.
     """
-    if function is None or not is_plain_script(function):
-        return False
     code, known = function.__code__, function.__globals__
     return (
         not any(named_types(module).intersection(code.co_names) for module in modules())

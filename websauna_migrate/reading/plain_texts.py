@@ -38,6 +38,9 @@ LITERALS = (
 #: Names of Python's own that a text has whatever it does.
 USUAL = frozenset({"__doc__", "__annotations__", *ANNOTATIONS})
 
+#: Names that mean something before a text gives them a meaning.
+PYTHONS = frozenset(vars(builtins))
+
 STORE_NAME = dis.opmap["STORE_NAME"]
 
 #: What a text does not do that only defines.
@@ -76,12 +79,9 @@ def only_defines(code: types.CodeType, module: types.ModuleType) -> bool:
         # A function or class that is not there in the end, a lambda, a loop in brackets.
         and all(one in own for one in code.co_consts if isinstance(one, types.CodeType))
         and all(
-            name.partition(".")[0] in IMPORTED
-            or (
-                name in names
-                and not (hasattr(builtins, name) or name.startswith("__"))
-                and is_quiet(names[name], names)
-            )
+            is_quiet(names[name], names)
+            if name in names and name not in PYTHONS and name[:2] != "__"
+            else name.partition(".")[0] in IMPORTED
             for name in code.co_names
             if name not in USUAL
         )

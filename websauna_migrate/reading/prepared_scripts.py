@@ -124,8 +124,10 @@ class PreparedScripts:
             return
         given = [*statements]
         module = self._reader.imported(revision)
+        function: Any = self.plain_function(revision, direction)
         if (
-            is_repeatable(getattr(module, direction, None))
+            function is not None
+            and is_repeatable(function)
             and only_defines(code, module)
             and not is_limited(module, revision.path)
             and not any(parameters for _, parameters in given)
