@@ -236,7 +236,7 @@ def test_what_is_no_function_of_a_script() -> None:
 # What goes this way
 
 
-def test_every_plain_step_but_the_first_of_a_package(
+def test_every_plain_step_but_the_first(
     workshop: Workshop, transactional_database_url: str, sent: list[Batch]
 ) -> None:
     chain(workshop, *(table(f"t{n}")["upgrade"] for n in (1, 2, 3)))
@@ -249,6 +249,7 @@ def test_every_plain_step_but_the_first_of_a_package(
     run = workshop.service(transactional_database_url).upgrade()
     assert [(b.step.package, b.step.revision.id, b.lasting) for b in sent] == [
         ("barapp", "r2", True),
+        ("fooapp", "r1", transactional_database_url.startswith("sqlite")),
         ("fooapp", "r2", transactional_database_url.startswith("sqlite")),
         ("fooapp", "r3", transactional_database_url.startswith("sqlite")),
         ("fooapp", "r4", True),
@@ -462,6 +463,8 @@ def test_both_ways_give_the_same(
         with monkeypatch.context() as patch:
             patch.syspath_prepend(str(root))
             workshop = Workshop(root)
+            workshop.package("aaapp", None)
+            workshop.script("aaapp", "a1", None, **table("aa"))
             words = 'op.create_table("words", sa.Column("word", sa.String(40)))'
             chain(workshop, words, *(b.format(n=n) for n, b in enumerate(bodies)))
             for number, pipeline in enumerate(ways):
@@ -1031,16 +1034,115 @@ def test_a_message_of_postgresql(
         patch.setattr(PostgreSQLBatches, "message", message)
         workshop.service(postgresql_url).upgrade()
     first, last = (message.split("\n;\n") for message in messages)
-    assert first[:4] == [
+    assert first[:3] == [
         "BEGIN",
         "SET LOCAL synchronous_commit = off",
         "SET LOCAL lock_timeout = '100ms'",
-        "INSERT INTO t0 VALUES (5) -- it's 100%",
     ]
-    assert first[4].startswith("EXECUTE websauna_migrate_step ('r2', 'r1', '")
-    assert first[4].endswith(", '2026-11-26 09:00:00.000000')")
-    assert first[5:] == ["COMMIT"]
+    assert first[3].startswith("PREPARE websauna_migrate_step (text, text, text, ")
+    assert first[4] == "INSERT INTO t0 VALUES (5) -- it's 100%"
+    assert first[5].startswith("EXECUTE websauna_migrate_step ('r2', 'r1', '")
+    assert first[5].endswith(", '2026-11-26 09:00:00.000000')")
+    assert first[6:] == ["COMMIT"]
     assert "SET LOCAL synchronous_commit = off" not in last
+    assert not any(part.startswith("PREPARE") for part in last)
+
+
+# The first step of a package
+
+
+def two_packages(workshop: Workshop, upgrade: str, *upgrades: str) -> None:
+    """Make a package that comes first, and another whose first script is given."""
+    workshop.package("aaapp", None)
+    workshop.script("aaapp", "a1", None, **table("aa"))
+    chain(workshop, *upgrades)
+    workshop.script("fooapp", "r1", None, upgrade)
+
+
+def test_a_history_begins_with_its_first_step(
+    workshop: Workshop, transactional_database_url: str, sent: list[Batch]
+) -> None:
+    two_packages(workshop, table("t0")["upgrade"], table("t1")["upgrade"])
+    assert len(workshop.service(transactional_database_url).upgrade().steps) == 3
+    assert ids(sent) == ["r1", "r2"]
+    assert rows(transactional_database_url, "SELECT * FROM alembic_history_fooapp") == [("r2",)]
+    inspector = sa.inspect(sa.create_engine(transactional_database_url))
+    for name in ("aaapp", "fooapp"):
+        key = inspector.get_pk_constraint(f"alembic_history_{name}")
+        assert (key["name"], key["constrained_columns"]) == (
+            f"alembic_history_{name}_pkc",
+            ["version_num"],
+        )
+    query = "SELECT outcome, note FROM websauna_migrate_ledger WHERE ended >= started"
+    assert rows(transactional_database_url, query) == [("done", "")] * 3
+
+
+def test_a_first_step_that_fails_leaves_no_history(
+    workshop: Workshop, transactional_database_url: str, sent: list[Batch]
+) -> None:
+    two_packages(workshop, f'{table("t0")["upgrade"]}; op.execute("INSERT INTO no VALUES (1)")')
+    with pytest.raises(StepFailed, match=r"r1\.py, line 14"):
+        workshop.service(transactional_database_url).upgrade()
+    assert ids(sent) == ["r1"]
+    assert not {"t0", "alembic_history_fooapp"} & tables(transactional_database_url)
+    workshop.forget()
+    workshop.script("fooapp", "r1", None, **table("t0"))
+    assert steps(workshop.service(transactional_database_url).upgrade()) == ["fooapp@r1"]
+
+
+def test_a_history_that_is_there_and_empty(
+    workshop: Workshop, transactional_database_url: str, sent: list[Batch]
+) -> None:
+    two_packages(workshop, table("t0")["upgrade"])
+    create = "CREATE TABLE alembic_history_fooapp (version_num VARCHAR(32) NOT NULL PRIMARY KEY)"
+    execute(transactional_database_url, create)
+    workshop.service(transactional_database_url).upgrade()
+    assert [len(batch.statements) for batch in sent] == [1]
+    assert rows(transactional_database_url, "SELECT * FROM alembic_history_fooapp") == [("r1",)]
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_history_that_somebody_else_begins(
+    workshop: Workshop,
+    transactional_database_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    there: bool,
+) -> None:
+    two_packages(workshop, table("t0")["upgrade"], table("t1")["upgrade"])
+    create = "CREATE TABLE alembic_history_fooapp (version_num VARCHAR(32) NOT NULL PRIMARY KEY)"
+    if there:
+        execute(transactional_database_url, create)
+
+    def before(batch: Batch) -> None:
+        if batch.step.revision.id == "r1":
+            # Nobody who knows the run's lock does that.
+            if not there:
+                execute(transactional_database_url, create)
+            execute(
+                transactional_database_url,
+                "CREATE TABLE t0 (id INTEGER)",
+                "INSERT INTO alembic_history_fooapp VALUES ('r1')",
+            )
+
+    for kind in (PostgreSQLBatches, SQLiteBatches):
+        tell_sent(monkeypatch, kind, before)
+    service = workshop.service(transactional_database_url)
+    if transactional_database_url.startswith("sqlite"):
+        # The lock is one of files: the history is read again before each step.
+        assert steps(service.upgrade()) == ["aaapp@a1", "fooapp@r2"]
+    else:
+        with pytest.raises(StepFailed, match="already exists"):
+            service.upgrade()
+        assert steps(service.upgrade()) == ["fooapp@r2"]
+    assert rows(transactional_database_url, "SELECT * FROM alembic_history_fooapp") == [("r2",)]
+
+
+def test_a_first_script_that_is_not_plain(
+    workshop: Workshop, transactional_database_url: str, sent: list[Batch]
+) -> None:
+    two_packages(workshop, "op.get_bind()", table("t1")["upgrade"])
+    assert len(workshop.service(transactional_database_url).upgrade().steps) == 3
+    assert ids(sent) == ["r2"]
 
 
 @contextlib.contextmanager

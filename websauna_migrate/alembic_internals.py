@@ -10,7 +10,7 @@ import logging
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol
@@ -64,6 +64,8 @@ __all__ = [
     "comparator_modules",
     "compares_types_alone",
     "describe_operations",
+    "has_history",
+    "history_maker",
     "in_batch",
     "planned_step",
     "render_column",
@@ -288,20 +290,46 @@ def run_migrations(context: MigrationContext, **arguments: Any) -> None:
     """Do what ``MigrationContext.run_migrations`` does on a connection, with a :class:`RowWriter`.
 
     The method makes its ``HeadMaintainer`` itself, and nothing public puts another in its place.
+    The history table is made in the first step's transaction here, not in one before.
     """
+
+    def ensure_table() -> None:
+        if not heads and not context.opts.get("dont_mutate", False):
+            context._ensure_version_table()
+
     context.impl.start_migrations()
     heads = context.get_current_heads()
-    if not heads and not context.opts.get("dont_mutate", False):
-        context._ensure_version_table()
     rows = RowWriter(context, heads)
     assert context._migrations_fn is not None
+    is_first = True
     for step in context._migrations_fn(heads, context):
         with context.begin_transaction(_per_migration=True):
+            if is_first:
+                ensure_table()
+                is_first = False
             log.info("Running %s", step)
             step.migration_fn(**arguments)
             rows.update_to_step(step)
             for callback in context.on_version_apply_callbacks:
                 callback(ctx=context, step=step.info, heads=set(rows.heads), run_args=arguments)
+    if is_first:
+        ensure_table()
+
+
+def history_maker(context: MigrationContext) -> Callable[[], None] | None:
+    """Return what makes the history table of a package; ``None`` if it is there.
+
+    Public Alembic makes it when it runs migrations, and not in the middle of them.
+    """
+    assert context.connection is not None
+    if context._has_version_table():
+        return None
+    return partial(context._version.create, context.connection, checkfirst=False)
+
+
+def has_history(context: MigrationContext) -> None:
+    """Say that the history table was made, so that nobody needs to look."""
+    context.opts["dont_mutate"] = True
 
 
 def announce(scripts: LoadedScriptDirectory, step: Step) -> None:

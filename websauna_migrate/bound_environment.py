@@ -75,14 +75,8 @@ class BoundEnvironment(ProxiedEnvironment):
                 context.get_current_heads = self.known_heads  # type: ignore[method-assign]
 
     def known_heads(self) -> tuple[str, ...]:
-        """Return the rows that the run knows, in place of Alembic's query for them.
-
-        The transaction of the step begins here, so that a history table that is made for the
-        first revision is part of it.
-        """
-        assert self.run_connection is not None and self.rows is not None
-        if not self.run_connection.in_transaction():
-            self.run_connection.begin()
+        """Return the rows that the run knows, in place of Alembic's query for them."""
+        assert self.rows is not None
         return self.rows
 
     def run_standard(self, options: Mapping[str, Any]) -> None:

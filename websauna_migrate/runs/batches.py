@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from sqlalchemy import Table
@@ -53,9 +54,9 @@ class Batch:
     statements: list[tuple[str, Any]] = field(default_factory=list)
 
     @property
-    def rows(self) -> tuple[str, str]:
-        """The history's row that goes, and the one that comes."""
-        (gone,) = self.step.rows_before - self.step.rows_after
+    def rows(self) -> tuple[str | None, str]:
+        """The history's row that goes, ``None`` if it is empty, and the one that comes."""
+        (gone,) = self.step.rows_before - self.step.rows_after or (None,)
         (new,) = self.step.rows_after - self.step.rows_before
         return gone, new
 
@@ -127,6 +128,12 @@ TYPES: Mapping[type, str] = {str: "text", int: "bigint", datetime: "timestamp"}
 #: PostgreSQL's names of psycopg2's isolation levels.
 LEVELS = {1: b"READ COMMITTED", 2: b"REPEATABLE READ", 3: b"SERIALIZABLE", 4: b"READ UNCOMMITTED"}
 
+#: What follows the ledger's values. The division fails, and all with it, where the history is not
+#: what the plan says.
+TOLD = (
+    ", clock_timestamp() AT TIME ZONE 'UTC' FROM moved RETURNING 1) SELECT 1 / count(*) FROM told"
+)
+
 #: PostgreSQL's name of what ends a step, in the run's own session.
 PREPARED = "websauna_migrate_step"
 
@@ -151,12 +158,12 @@ class PostgreSQLBatches(Batches):
         self.driver.autocommit = True
         # One for each thread.
         self.cursor, self.writer = self.driver.cursor(), self.driver.cursor()
-        self._finish = ""
+        self._prepared = False
         try:
             yield
         finally:
             if not self.driver.closed:
-                if self._finish:
+                if self._prepared:
                     # Of a connection that is lost, what was lost with it is told, not this.
                     with suppress(self.error):
                         self.writer.execute(f"DEALLOCATE {PREPARED}")
@@ -164,29 +171,46 @@ class PostgreSQLBatches(Batches):
                 self.writer.close()
                 self.driver.autocommit = False
 
-    def _prepare(self) -> str:
-        """Let the server plan once what it does at the end of each step; return what does it."""
-        names = [*(name for name in self.columns if name not in ("ended", "started")), "started"]
-        types = ", ".join(("text", "text", *(TYPES[self.columns[name]] for name in names)))
-        given = ", ".join(f"${number}" for number, _ in enumerate(names, 3))
-        # The division fails, and all with it, where the history is not what the plan says.
-        self.writer.execute(
-            f"PREPARE {PREPARED} ({types}) AS WITH "
-            f"moved AS (UPDATE {self.history} SET version_num = $1 "
-            "WHERE version_num = $2 RETURNING 1), "
-            f"told AS (INSERT INTO {self.ledger} ({', '.join(names)}, ended) "
-            f"SELECT {given}, clock_timestamp() AT TIME ZONE 'UTC' FROM moved RETURNING 1) "
-            "SELECT 1 / count(*) FROM told",
-            # The names are written for a text in which the driver puts parameters.
-            (),
+    @cached_property
+    def _names(self) -> list[str]:
+        """The ledger's columns that a message has values for, the moment of the beginning last."""
+        return [*(name for name in self.columns if name not in ("ended", "started")), "started"]
+
+    def _end(self, move: str, given: str) -> str:
+        """Return what ends a step, up to the ledger's values.
+
+        :param move: changes one row of the history
+        :param given: the ledger's values
+        """
+        return (
+            f"WITH moved AS ({move} RETURNING 1), "
+            f"told AS (INSERT INTO {self.ledger} ({', '.join(self._names)}, ended) SELECT {given}"
         )
-        values = ", ".join(f"%({name})s" for name in ("new", "gone", *names[:-1]))
-        return f"EXECUTE {PREPARED} ({values}, "
+
+    def _prepare(self) -> bytes:
+        """Return what lets the server plan once what it does at the end of each step."""
+        types = ("text", "text", *(TYPES[self.columns[name]] for name in self._names))
+        numbers = ", ".join(f"${number}" for number, _ in enumerate(self._names, 3))
+        move = f"UPDATE {self.history} SET version_num = $1 WHERE version_num = $2"
+        words = f"PREPARE {PREPARED} ({', '.join(types)}) AS {self._end(move, numbers)}{TOLD}"
+        # The names are written for a text in which the driver puts parameters.
+        return bytes(self.writer.mogrify(words, ()))
+
+    def _last(self, gone: str | None, values: Mapping[str, Any]) -> tuple[bytes, str]:
+        """Return what ends a step, before and behind the moment at which it began."""
+        given = ", ".join(f"%({name})s" for name in self._names[:-1])
+        if gone is not None:
+            words, tail = f"EXECUTE {PREPARED} (%(new)s, %(gone)s, {given}, ", ")"
+        else:
+            move = (
+                f"INSERT INTO {self.history} (version_num) SELECT %(new)s "
+                f"WHERE NOT EXISTS (SELECT 1 FROM {self.history})"
+            )
+            words, tail = self._end(move, f"{given}, timestamp "), TOLD
+        return self.writer.mogrify(words, values), tail
 
     def message(self, batch: Batch) -> Message:
         """Return a batch as one text; the driver puts the parameters in, as it always does."""
-        # Nothing is on its way yet where it is not prepared.
-        self._finish = self._finish or self._prepare()
         gone, new = batch.rows
         values = {**batch.values, "outcome": DONE, "gone": gone, "new": new}
         parts = [self._begin]
@@ -194,10 +218,14 @@ class PostgreSQLBatches(Batches):
             parts.append(b"SET LOCAL synchronous_commit = off")
         if batch.settings:
             parts.append(batch.settings.encode("ascii"))
+        if gone is not None and not self._prepared:
+            # It outlives the transaction, whatever becomes of that.
+            parts.append(self._prepare())
+            self._prepared = True
         parts += [self.writer.mogrify(sql, parameters) for sql, parameters in batch.statements]
-        parts.append(self.writer.mogrify(self._finish, values))
+        head, tail = self._last(gone, values)
         # A script's last line may be a comment.
-        return Message(b"\n;\n".join(parts), b")\n;\nCOMMIT")
+        return Message(b"\n;\n".join([*parts, head]), f"{tail}\n;\nCOMMIT".encode("ascii"))
 
     def send(self, text: bytes) -> None:
         """Execute the text of a message."""
@@ -287,7 +315,6 @@ class SQLiteBatches(Batches):
             raise BatchFailed
         before = batch.step.rows_before
         gone, new = batch.rows
-        given = ", ".join(map(literal, sorted(before)))
         number = len(before)
         settings = batch.settings
         if self.defers:
@@ -298,17 +325,21 @@ class SQLiteBatches(Batches):
         parts.append("BEGIN IMMEDIATE")
         parts += [sql for sql, _ in batch.statements]
         # Whoever does not know the run's lock may have written to the history in between.
-        update = (
-            f"UPDATE {self.history} SET version_num = {literal(new)} "
-            f"WHERE version_num = {literal(gone)} "
-            f"AND (SELECT count(*) FROM {self.history}) = {number}"
-        )
+        where = f"(SELECT count(*) FROM {self.history}) = {number}"
         if number > 1:
-            update += (
+            given = ", ".join(map(literal, sorted(before)))
+            where += (
                 f" AND (SELECT count(*) FROM {self.history} WHERE version_num IN ({given}))"
                 f" = {number}"
             )
-        parts.append(update)
+        if gone is None:
+            move = f"INSERT INTO {self.history} (version_num) SELECT {literal(new)} WHERE {where}"
+        else:
+            move = (
+                f"UPDATE {self.history} SET version_num = {literal(new)} "
+                f"WHERE version_num = {literal(gone)} AND {where}"
+            )
+        parts.append(move)
         values = {**batch.values, "outcome": DONE}
         names = [name for name in self.columns if name not in ("id", "ended", "started")]
         given = ", ".join(literal(values[name]) for name in names)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from websauna_migrate.histories import read_rows
+from websauna_migrate.histories import list_history_tables, read_rows
 from websauna_migrate.locks.locks import LockLost
 from websauna_migrate.planning.steps import Step, is_transactional
 from websauna_migrate.runs.aftermath import Aftermath
@@ -98,7 +98,7 @@ class StepRunner:
         while (attempt := stretch.begin(again)) is not None:
             self.current = attempt
             try:
-                self.attempt(attempt, stretch)
+                self.attempt(attempt, stretch, is_new=again is None)
                 again = None
             except HistoryMoved:
                 clean(self.connection)
@@ -147,10 +147,14 @@ class StepRunner:
         except LockLost as exc:
             raise ConnectionLost(str(exc), done) from exc
 
-    def attempt(self, first: Attempt, stretch: Stretch | None = None) -> None:
+    def attempt(
+        self, first: Attempt, stretch: Stretch | None = None, *, is_new: bool = False
+    ) -> None:
         """Run a step once. In an atomic run the caller's transaction is open, and stays so.
 
         :param stretch: the step's and those that follow, which are run if it goes well
+        :param is_new: whether the step need not be run by itself, as one whose attempt had to give
+            way has to
         """
         run = self.run_context
         environment = run.environments[first.step.package]
@@ -160,7 +164,7 @@ class StepRunner:
                 raise HistoryMoved
             if run.atomic:
                 context.autocommit_block = refuse_autocommit  # type: ignore[method-assign]
-            attempt: Attempt | None = first
+            attempt = following(context, first) if is_new else first
             while attempt is not None:
                 yield self._planned(attempt, context)
                 self._end(attempt)
@@ -168,15 +172,25 @@ class StepRunner:
                 if stretch is None:
                     return
                 stretch.done(attempt)
-                again = None
-                # Whatever else wants to be called for a step gets it in the step's transaction.
-                if context.on_version_apply_callbacks == (on_version_apply,):
-                    again = self.pipeline.run(stretch, context)
+                attempt = following(context)
+
+        def following(context: MigrationContext, begun: Attempt | None = None) -> Attempt | None:
+            """Return the next attempt that is made by itself, behind those that need not be."""
+            assert stretch is not None
+            left, again = len(stretch), None
+            # Whatever else wants to be called for a step gets it in the step's transaction.
+            if context.on_version_apply_callbacks == (on_version_apply,):
+                again = self.pipeline.run(stretch, context)
+            if begun is not None and again is None and len(stretch) == left:
+                attempt: Attempt | None = begun
+            else:
                 attempt = stretch.begin(again)
                 if attempt is not None:
                     self._begin(attempt)
-                    if not run.lock.spans_steps:
-                        self._read_again(attempt.step)
+            read = attempt is begun and self.connection.in_transaction()
+            if attempt is not None and not run.lock.spans_steps and not read:
+                self._read_again(attempt.step)
+            return attempt
 
         def on_version_apply(*, ctx: MigrationContext, **_: Any) -> None:
             assert ctx.connection is not None
@@ -220,8 +234,12 @@ class StepRunner:
             self.connection.begin()
         environment = self.run_context.environments[step.package]
         table = environment.package.history_table
-        rows = read_rows(self.connection, [table], environment.schema)
-        if frozenset(rows[table]) != step.rows_before:
+        # The first step of a package makes the table.
+        found = step.rows_before or table in list_history_tables(
+            self.connection, environment.schema
+        )
+        rows = read_rows(self.connection, [table], environment.schema)[table] if found else ()
+        if frozenset(rows) != step.rows_before:
             raise HistoryMoved
 
     def _end(self, attempt: Attempt) -> None:

@@ -84,19 +84,23 @@ class Pipeline:
         self.cancel = cancel
         #: Whether the steps of this run can go this way at all.
         self.possible = run.settings.pipeline and run.lock.allows_batches and not run.atomic
+        #: Makes the history table of the package, if it is not there.
+        self._make_history: Callable[[], None] | None = None
         #: What has a say in the statements of a script; ``None`` if somebody else has.
         self._database: str | None = None
         #: The ledger's row of the newest step that may not be on the disk yet.
         self._unwritten: str | None = None
 
     def run(self, stretch: Stretch, context: MigrationContext) -> Attempt | None:
-        """Run steps; no transaction is open.
+        """Run steps; a transaction that is open has changed nothing.
 
         :returns: an attempt that is to be made again by itself, at the first step that is left now;
             ``None`` if that step was not tried, or no step is left
         :raises LockLost: if the run has lost its lock
         :raises DBAPIError: if a step failed for good, lost its connection, or waits for a lock
         """
+        from websauna_migrate.alembic_internals import has_history
+
         attempt = stretch.look_ahead(0)
         if attempt is None or not self.possible or not self._is_plain(attempt):
             return None
@@ -106,10 +110,24 @@ class Pipeline:
         sending = batches_for(self.connection, self.run_context.ledger.table, history)
         if sending is None:
             return None
+        # What was read in it is what a batch makes sure of.
+        self.connection.rollback()
+        self._make_history = self._maker(context) if attempt.step.begins_history else None
         with self._opened(sending) as opened:
             again = self._run(sending, stretch, attempt, context) if opened else None
+        if attempt.is_done and attempt.step.begins_history:
+            has_history(context)
         self._write_out()
         return again
+
+    def _maker(self, context: MigrationContext) -> Callable[[], None] | None:
+        """Return what makes the package's history table; ``None`` if it is there."""
+        from websauna_migrate.alembic_internals import history_maker
+
+        try:
+            return history_maker(context)
+        finally:
+            self.connection.rollback()
 
     def _run(
         self, sending: Batches, stretch: Stretch, first: Attempt, context: MigrationContext
@@ -179,7 +197,9 @@ class Pipeline:
         step = attempt.step
         prepared = self.run_context.environments[step.package].prepared
         return (
-            step.replaces_row
+            (step.replaces_row or step.begins_history)
+            # The row of the run's first step is there already.
+            and attempt.entry != self.run_context.planned
             # Older servers would measure the whole message.
             and not attempt.timeouts.statement_timeout_ms
             and (
@@ -195,6 +215,10 @@ class Pipeline:
         statements = self._statements(attempt, context) if self._is_plain(attempt) else None
         if statements is None:
             return None
+        if attempt.step.begins_history and self._make_history is not None:
+            with self.supervisor.collecting() as made:
+                self._make_history()
+            statements = [*made, *statements]
         batch = Batch(
             attempt.step,
             attempt.values,
