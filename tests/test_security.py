@@ -301,7 +301,7 @@ SAFE = re.compile(
     r"self\.name|self\._name|quote\(|prefix|number|where|kinds|owner|entry|DONE|RUNNING|statement|"
     r"lock_ms|milliseconds|CHECK_INTERVAL|settings|found\[0\]|int\(|COMMENTS|NAME|qualified|"
     r"literal\(|dotted\(|quoted\(|backquoted\(|table_name|re\.escape\(|self\._insert_sql|"
-    r"self\.ledger\b|self\.history\b|\bgiven\b|\bnames\b|"
+    r"self\.ledger\b|self\.history\b|\bgiven\b|\bnames\b|\bmove\b|"
     # Types and collations as the server writes them.
     r"\bTYPES\b|\bstart\b|\bcolumns\b|\bpragma\b"
 )
