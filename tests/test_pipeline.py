@@ -1137,6 +1137,44 @@ def test_a_history_that_somebody_else_begins(
     assert rows(transactional_database_url, "SELECT * FROM alembic_history_fooapp") == [("r2",)]
 
 
+ENV = """
+import sqlalchemy as sa
+from alembic import context
+from websauna_migrate.environment import run_migrations
+
+context.configure()
+context.get_bind().execute(sa.text("CREATE TABLE before (id INTEGER)"))
+with context.begin_transaction():
+    context.run_migrations()
+"""
+
+
+def test_an_env_py_that_does_something_before(
+    workshop: Workshop, transactional_database_url: str, sent: list[Batch]
+) -> None:
+    two_packages(workshop, table("t0")["upgrade"], table("t1")["upgrade"])
+    (workshop.root / "fooapp" / "alembic" / "env.py").write_text(ENV)
+    assert len(workshop.service(transactional_database_url).upgrade().steps) == 3
+    # It belongs to the first step, which is run by itself.
+    assert ids(sent) == ["r2"]
+    assert {"before", "t0", "t1"} < tables(transactional_database_url)
+
+
+def test_a_listener_that_wants_something_of_each_table(
+    workshop: Workshop, transactional_database_url: str, sent: list[Batch]
+) -> None:
+    def look(target: Any, connection: sa.Connection, **_: Any) -> None:
+        assert connection.scalar(sa.text("SELECT 1")) == 1
+
+    two_packages(workshop, 'op.execute("CREATE TABLE t0 (id INTEGER)")', "pass")
+    sa.event.listen(sa.Table, "after_create", look)
+    try:
+        assert len(workshop.service(transactional_database_url).upgrade().steps) == 3
+    finally:
+        sa.event.remove(sa.Table, "after_create", look)
+    assert ids(sent) == ["r2"]
+
+
 def test_a_first_script_that_is_not_plain(
     workshop: Workshop, transactional_database_url: str, sent: list[Batch]
 ) -> None:

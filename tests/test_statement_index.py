@@ -551,6 +551,15 @@ def test_a_damaged_index_is_read_by_nobody(
     assert "t3" in tables(url)
 
 
+@pytest.mark.parametrize("found", [[], 7, {"upgrade r3": ["a"]}, {"upgrade r3": ["a", "b", 3]}])
+def test_an_index_of_another_shape(tmp_path: Path, found: Any) -> None:
+    from websauna_migrate.cache import Cache
+
+    cache = Cache(tmp_path / "cache")
+    cache.write("statements", statement_index.StatementIndex(cache, tmp_path)._key, found)
+    assert statement_index.StatementIndex(cache, tmp_path)._rows == {}
+
+
 def test_statements_of_few_databases_are_kept(tmp_path: Path) -> None:
     from websauna_migrate.cache import Cache
 

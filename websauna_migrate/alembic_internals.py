@@ -67,6 +67,7 @@ __all__ = [
     "has_history",
     "history_maker",
     "in_batch",
+    "is_untouched",
     "planned_step",
     "render_column",
     "render_server_default",
@@ -286,6 +287,11 @@ class RowWriter(HeadMaintainer):
         self.heads.add(to_)
 
 
+#: Among the options of a context: whether ``env.py`` left no transaction open, in which it may have
+#: done something that belongs to the first step.
+UNTOUCHED = "websauna_migrate_untouched"
+
+
 def run_migrations(context: MigrationContext, **arguments: Any) -> None:
     """Do what ``MigrationContext.run_migrations`` does on a connection, with a :class:`RowWriter`.
 
@@ -297,6 +303,8 @@ def run_migrations(context: MigrationContext, **arguments: Any) -> None:
         if not heads and not context.opts.get("dont_mutate", False):
             context._ensure_version_table()
 
+    assert context.connection is not None
+    context.opts[UNTOUCHED] = not context.connection.in_transaction()
     context.impl.start_migrations()
     heads = context.get_current_heads()
     rows = RowWriter(context, heads)
@@ -325,6 +333,11 @@ def history_maker(context: MigrationContext) -> Callable[[], None] | None:
     if context._has_version_table():
         return None
     return partial(context._version.create, context.connection, checkfirst=False)
+
+
+def is_untouched(context: MigrationContext) -> bool:
+    """Tell whether ``env.py`` left no transaction open in which the first step is to be done."""
+    return bool(context.opts.get(UNTOUCHED))
 
 
 def has_history(context: MigrationContext) -> None:

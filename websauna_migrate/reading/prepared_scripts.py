@@ -26,11 +26,13 @@ class PreparedScripts:
 
     What a plain script gives is known from its text, if it was run before. It is imported when
     that turns out not to be enough.
+
+    :ivar remembers: whether what scripts give is looked up, and kept
     """
 
     def __init__(self, reader: ScriptReader) -> None:
         self._reader = reader
-        self._remembering = False
+        self.remembers = False
         self._digests: dict[str, str] = {}
         self._known: set[tuple[str, Direction]] = set()
         self._functions: dict[tuple[str, Direction], Callable[[], object] | None] = {}
@@ -50,10 +52,10 @@ class PreparedScripts:
         path = revision.path
         if self._reader.has_imported(revision) or self.is_known(revision, direction):
             return
-        self._remembering = remember and self._reader.cache is not None
+        self.remembers = remember and self._reader.cache is not None
         source = read_script(path)
         digest = self._digests[path] = "" if source is None else checksum_of(source)
-        if self._remembering and self._index.knows(revision, direction, digest):
+        if self.remembers and self._index.knows(revision, direction, digest):
             self._known.add((path, direction))
             self._reader.texts[path] = digest
         else:
@@ -120,7 +122,7 @@ class PreparedScripts:
         :param statements: each with its parameters
         """
         code = self._reader.codes.get(revision.path)
-        if database is None or not self._remembering or code is None:
+        if database is None or not self.remembers or code is None:
             return
         given = [*statements]
         module = self._reader.imported(revision)
@@ -137,7 +139,7 @@ class PreparedScripts:
 
     def save(self) -> None:
         """Keep what is new in the cache."""
-        if self._remembering:
+        if self.remembers:
             self._index.save(self._reader.revisions)
 
 

@@ -13,6 +13,7 @@ import os
 import platform
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import fields
 from operator import attrgetter
 from pathlib import Path
@@ -44,12 +45,12 @@ class StatementIndex:
         self._cache = cache
         self._key = f"{FORMAT} {versions()}\n{os.path.realpath(directory)}"
         found = cache.read("statements", self._key)
-        self._rows: dict[str, Row] = {
-            name: (digest, said, statements)
-            for name, (digest, said, statements) in (
-                found.items() if isinstance(found, dict) else ()
-            )
-        }
+        self._rows: dict[str, Row] = {}
+        with suppress(AttributeError, TypeError, ValueError):
+            self._rows = {
+                name: (str(digest), str(said), dict(statements))
+                for name, (digest, said, statements) in found.items()
+            }
         self._changed = False
 
     def knows(self, revision: Revision, direction: str, digest: str) -> bool:

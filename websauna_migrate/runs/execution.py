@@ -160,11 +160,14 @@ class StepRunner:
         environment = run.environments[first.step.package]
 
         def steps(rows: Any, context: MigrationContext) -> Iterator[Any]:
+            from websauna_migrate.alembic_internals import is_untouched
+
             if frozenset(rows) != first.step.rows_before:
                 raise HistoryMoved
             if run.atomic:
                 context.autocommit_block = refuse_autocommit  # type: ignore[method-assign]
-            attempt = following(context, first) if is_new else first
+            new = is_new and is_untouched(context)
+            attempt = following(context, first) if new else first
             while attempt is not None:
                 yield self._planned(attempt, context)
                 self._end(attempt)

@@ -104,14 +104,15 @@ class Pipeline:
         attempt = stretch.look_ahead(0)
         if attempt is None or not self.possible or not self._is_plain(attempt):
             return None
-        self._database = database_of(context, self._compilation)
         environment = self.run_context.environments[attempt.step.package]
+        remembers = environment.prepared.remembers
+        self._database = database_of(context, self._compilation) if remembers else None
         history = version_table(environment.package.history_table, environment.schema)
         sending = batches_for(self.connection, self.run_context.ledger.table, history)
         if sending is None:
             return None
         # What was read in it is what a batch makes sure of.
-        self.connection.rollback()
+        clean(self.connection)
         self._make_history = self._maker(context) if attempt.step.begins_history else None
         with self._opened(sending) as opened:
             again = self._run(sending, stretch, attempt, context) if opened else None
@@ -127,7 +128,7 @@ class Pipeline:
         try:
             return history_maker(context)
         finally:
-            self.connection.rollback()
+            clean(self.connection)
 
     def _run(
         self, sending: Batches, stretch: Stretch, first: Attempt, context: MigrationContext
@@ -215,10 +216,14 @@ class Pipeline:
         statements = self._statements(attempt, context) if self._is_plain(attempt) else None
         if statements is None:
             return None
-        if attempt.step.begins_history and self._make_history is not None:
-            with self.supervisor.collecting() as made:
-                self._make_history()
-            statements = [*made, *statements]
+        try:
+            if attempt.step.begins_history and self._make_history is not None:
+                with self.supervisor.collecting() as made:
+                    self._make_history()
+                statements = [*made, *statements]
+        except Exception:
+            # Somebody who listens to all tables wants something besides.
+            return None
         batch = Batch(
             attempt.step,
             attempt.values,
