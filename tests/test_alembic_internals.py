@@ -5,6 +5,7 @@ A failure here means that an upstream release changed it: adapt ``alembic_intern
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import inspect
 import warnings
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from alembic import op
 from alembic.autogenerate import RevisionContext, render
 from alembic.autogenerate.api import AutogenContext
 from alembic.config import Config
@@ -280,7 +282,8 @@ def migration() -> Iterator[MigrationContext]:
 
 
 def test_operations_are_alembics_own(migration: MigrationContext) -> None:
-    assert describe_operations(migration, OPERATIONS) == [("impl", "SQLiteImpl")]
+    found = describe_operations(migration, OPERATIONS)
+    assert found is not None and [name for name, _ in found] == ["impl", "methods"]
 
 
 def test_an_operation_in_the_place_of_alembics_own_is_seen(migration: MigrationContext) -> None:
@@ -324,9 +327,21 @@ def test_another_implementation_of_a_database_is_seen(migration: MigrationContex
     assert describe_operations(migration, OPERATIONS) is None
 
 
+@pytest.mark.parametrize("place", [DefaultImpl, "impl", Operations, op])
+def test_a_function_in_the_place_of_a_method_is_seen(
+    migration: MigrationContext, monkeypatch: pytest.MonkeyPatch, place: Any
+) -> None:
+    owner = migration.impl if place == "impl" else place
+    original = owner.create_table
+    # What it wraps is what it says it is.
+    monkeypatch.setattr(owner, "create_table", functools.wraps(original)(lambda *a, **k: None))
+    assert describe_operations(migration, OPERATIONS) is None
+
+
 def test_a_naming_convention_is_part_of_it(migration: MigrationContext) -> None:
     migration.opts["target_metadata"] = sa.MetaData(naming_convention={"pk": "pk_x"})
-    assert describe_operations(migration, OPERATIONS) == [("impl", "SQLiteImpl"), ("pk", "pk_x")]
+    found = describe_operations(migration, OPERATIONS)
+    assert found is not None and found[-1] == ("pk", "pk_x")
     convention = {"pk": "%(ours)s", "ours": lambda *args: "x"}
     migration.opts["target_metadata"] = sa.MetaData(naming_convention=convention)
     assert describe_operations(migration, OPERATIONS) is None

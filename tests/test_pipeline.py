@@ -1160,6 +1160,49 @@ def test_an_env_py_that_does_something_before(
     assert {"before", "t0", "t1"} < tables(transactional_database_url)
 
 
+def test_a_session_that_env_py_sets_up(
+    workshop: Workshop, postgresql_url: str, sent: list[Batch]
+) -> None:
+    two_packages(workshop, table("t0")["upgrade"], table("t1")["upgrade"])
+    execute(postgresql_url, "CREATE SCHEMA tenant")
+    words = "SET search_path TO tenant, public"
+    env = ENV.replace("CREATE TABLE before (id INTEGER)", words)
+    (workshop.root / "fooapp" / "alembic" / "env.py").write_text(env)
+    assert len(workshop.service(postgresql_url).upgrade().steps) == 3
+    assert {"t0", "t1"} < set(
+        sa.inspect(sa.create_engine(postgresql_url)).get_table_names("tenant")
+    )
+
+
+@pytest.mark.parametrize("question", [1, 2, 3, 4])
+def test_a_stop_before_a_first_step(
+    workshop: Workshop, transactional_database_url: str, question: int
+) -> None:
+    two_packages(workshop, table("t0")["upgrade"], table("t1")["upgrade"])
+    asked: list[int] = []
+
+    def stop() -> bool:
+        asked.append(1)
+        return len(asked) >= question
+
+    with pytest.raises(RunStopped) as caught:
+        workshop.service(transactional_database_url).upgrade(stop=stop)
+    made = {"aa", "t0", "t1"} & tables(transactional_database_url)
+    assert len(made) == caught.value.done < 3
+    # No step is begun behind a question that was answered.
+    assert len(asked) <= question + 1
+
+
+@pytest.mark.parametrize("name", ["app$history", "log-end", "end"])
+def test_a_history_that_is_made_by_itself(
+    workshop: Workshop, transactional_database_url: str, sent: list[Batch], name: str
+) -> None:
+    two_packages(workshop, table("t0")["upgrade"], table("t1")["upgrade"])
+    service = workshop.service(transactional_database_url, **{"version_table.fooapp": name})
+    assert len(service.upgrade().steps) == 3
+    assert name in tables(transactional_database_url)
+
+
 def test_a_listener_that_wants_something_of_each_table(
     workshop: Workshop, transactional_database_url: str, sent: list[Batch]
 ) -> None:

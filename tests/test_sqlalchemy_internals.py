@@ -3,12 +3,14 @@
 A failure here means that an upstream release changed it: adapt ``sqlalchemy_internals.py``.
 """
 
+import functools
 from contextlib import contextmanager
 
 import pytest
 import sqlalchemy as sa
 from sqlalchemy import orm
 from sqlalchemy.exc import ArgumentError
+from sqlalchemy.ext.compiler import compiles, deregister
 from sqlalchemy.ext.declarative import DeferredReflection
 
 from websauna_migrate.sqlalchemy_internals import (
@@ -171,8 +173,6 @@ def listening(target, name, function, **options):
 
 @contextmanager
 def compiling(target, *dialects):
-    from sqlalchemy.ext.compiler import compiles, deregister
-
     before = vars(target).get("_compiler_dispatcher")
     specs = dict(before.specs) if before else None
     compiles(target, *dialects)(lambda element, compiler, **kw: "ours")
@@ -239,6 +239,30 @@ def test_whoever_sees_statements_is_seen(target, name):
         if target is sa.engine.Engine:
             sa.event.remove(sa.engine.Engine, name, seen)
         engine.dispose()
+
+
+def test_a_method_of_a_compiler_is_seen(connection, monkeypatch):
+    compiler = connection.dialect.type_compiler_instance.__class__
+    before = Compilation(connection).describe()
+    with monkeypatch.context() as patch:
+        patch.setattr(compiler, "visit_JSONB", lambda self, type_, **kw: "JSON", raising=False)
+        assert Compilation(connection).describe() is None
+    with monkeypatch.context() as patch:
+        # One of SQLAlchemy's own under another name.
+        patch.setattr(compiler, "visit_JSONB", compiler.visit_JSON, raising=False)
+        assert Compilation(connection).describe() not in (before, None)
+    assert Compilation(connection).describe() == before
+
+
+def test_a_function_that_wraps_another_is_the_application_s(connection):
+    from sqlalchemy.sql.compiler import DDLCompiler
+
+    wrapped = functools.wraps(DDLCompiler.visit_create_table)(lambda *args, **kw: "ours")
+    compiles(sa.schema.CreateTable)(wrapped)
+    try:
+        assert Compilation(connection).describe() is None
+    finally:
+        deregister(sa.schema.CreateTable)
 
 
 def test_a_map_of_schemas_is_seen(connection):

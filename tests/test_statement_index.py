@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import py_compile
 import textwrap
@@ -21,7 +22,7 @@ from runs import execute, ledger, rows, steps, table, tables
 from websauna_migrate import service as service_module
 from websauna_migrate.alembic_internals import LoadedScriptDirectory
 from websauna_migrate.planning.revisions import Revision
-from websauna_migrate.reading import revision_reader, statement_index
+from websauna_migrate.reading import plain_scripts, revision_reader, statement_index
 from websauna_migrate.reading.plain_scripts import is_plain_script, is_repeatable
 from websauna_migrate.reading.plain_texts import only_defines
 from websauna_migrate.reading.revision_reader import ScriptChanged
@@ -456,6 +457,11 @@ def defines(text: str) -> bool:
         "upgrade = 1\ndef upgrade(): pass",
         "if revision:\n    def other(): pass\nelse:\n    def other(): print(1)",
         "exec('x = 1'); exec = 1",
+        "def other():\n    print(1)\nother()",
+        "def other():\n    import os\n    return os.getcwd()\nNAME = other()",
+        "def other(function):\n    return function\n@other\ndef third(): pass",
+        "def other():\n    yield print(1)\nNAMES = [*other()]",
+        "\n".join(f"name{number} = {number}" for number in range(300)),
     ],
 )
 def test_texts_that_do_more(text: str) -> None:
@@ -508,13 +514,15 @@ def test_texts_that_only_define(future: bool) -> None:
         'op.add_column("a", sa.Column("b", KIND("x", name="y")))',
         'op.add_column("a", sa.Column("b", postgresql.ENUM("x", name="y")))',
         'op.add_column("a", sa.Column("b", sa.DateTime, server_default=sa.func.now()))',
+        'op.add_column("a", sa.Column("b", MADE))',
     ],
 )
 def test_what_may_give_something_else_the_next_time(body: str) -> None:
     names: dict[str, Any] = {}
     text = (
         "from alembic import op\nimport sqlalchemy as sa\nfrom sqlalchemy import Enum as KIND\n"
-        f"from sqlalchemy.dialects import postgresql\ndef upgrade():\n    {body}\n"
+        "from sqlalchemy.dialects import postgresql\nMADE = KIND('x', name='y')\n"
+        f"def upgrade():\n    {body}\n"
     )
     exec(text, names)
     assert is_plain_script(names["upgrade"]) and not is_repeatable(names["upgrade"])
@@ -537,6 +545,42 @@ def test_a_type_that_one_script_creates_and_another_uses(
     assert {"t2", "t3", "t4"} < tables(url)
 
 
+def test_a_type_of_the_application_s_on_sqlalchemy_s_module(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Mine(sa.types.UserDefinedType[Any]):
+        pass
+
+    monkeypatch.setattr(sa, "Mine", Mine, raising=False)
+    plain_scripts.vocabulary.cache_clear()
+    try:
+        names: dict[str, Any] = {}
+        text = "from alembic import op\nimport sqlalchemy as sa\ndef upgrade():\n    "
+        exec(f'{text}op.add_column("a", sa.Column("b", sa.Mine()))', names)
+        assert not is_plain_script(names["upgrade"])
+    finally:
+        plain_scripts.vocabulary.cache_clear()
+
+
+def test_a_log_of_each_step_imports_nothing(
+    workshop: Workshop,
+    databases: Callable[[], str],
+    imports: list[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    chain(workshop, *THREE)
+    logged = []
+    for _ in range(2):
+        imports.clear()
+        caplog.clear()
+        with caplog.at_level(logging.INFO, "alembic.runtime.migration"):
+            upgrade(workshop, databases())
+        logged.append([r.getMessage() for r in caplog.records if "Running" in r.getMessage()])
+    assert imports == ["r1"]
+    assert logged[0] == logged[1]
+    assert logged[0][1] == "Running upgrade r1 -> r2, Revision r2"
+
+
 def test_a_damaged_index_is_read_by_nobody(
     workshop: Workshop, databases: Callable[[], str], imports: list[str], cache_folder: Path
 ) -> None:
@@ -551,7 +595,18 @@ def test_a_damaged_index_is_read_by_nobody(
     assert "t3" in tables(url)
 
 
-@pytest.mark.parametrize("found", [[], 7, {"upgrade r3": ["a"]}, {"upgrade r3": ["a", "b", 3]}])
+@pytest.mark.parametrize(
+    "found",
+    [
+        [],
+        7,
+        {"upgrade r3": 5},
+        {"upgrade r3": ["a"]},
+        {"upgrade r3": ["a", "b", 3]},
+        {"upgrade r3": ["a", "b", {"c": 5}]},
+        {"upgrade r3": ["a", "b", {"c": [5]}]},
+    ],
+)
 def test_an_index_of_another_shape(tmp_path: Path, found: Any) -> None:
     from websauna_migrate.cache import Cache
 

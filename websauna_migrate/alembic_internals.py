@@ -15,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol
 
-import alembic.context  # noqa: F401 - it is what fills EnvironmentContext's setups
+import alembic.context
 from alembic.autogenerate import RevisionContext
 from alembic.autogenerate.api import AutogenContext
 from alembic.autogenerate.compare import _populate_migration_script
@@ -45,7 +45,7 @@ from sqlalchemy import Column, Table, Update, bindparam
 from sqlalchemy.dialects.postgresql import BIGINT, INTEGER
 from sqlalchemy.engine.reflection import Inspector
 
-from websauna_migrate.sqlalchemy_internals import is_released
+from websauna_migrate.sqlalchemy_internals import is_released, methods_of
 
 if TYPE_CHECKING:
     from websauna_migrate.planning.revisions import Revision as KnownRevision
@@ -249,6 +249,23 @@ class PlannedStep(RevisionStep):
         return gone, new
 
 
+class AnnouncedStep(RevisionStep):
+    """A step that is only written into the log.
+
+    ``RevisionStep`` asks for the script's function, for which a script would be imported.
+    """
+
+    def __init__(self, scripts: LoadedScriptDirectory, step: Step) -> None:
+        self.revision_map = scripts.revision_map
+        self.revision = scripts.get_revision(step.revision.id)
+        self.is_upgrade = step.direction == "upgrade"
+
+    @property
+    def name(self) -> str:
+        """What is done, as the script's function is called."""
+        return "upgrade" if self.is_upgrade else "downgrade"
+
+
 class RowWriter(HeadMaintainer):
     """Keeps the rows of a history table by a statement that is compiled once.
 
@@ -348,7 +365,7 @@ def has_history(context: MigrationContext) -> None:
 def announce(scripts: LoadedScriptDirectory, step: Step) -> None:
     """Write the line into Alembic's log that it writes before each step."""
     if log.isEnabledFor(logging.INFO):
-        log.info("Running %s", planned_step(scripts, step))
+        log.info("Running %s", AnnouncedStep(scripts, step))
 
 
 def describe_operations(
@@ -362,7 +379,9 @@ def describe_operations(
     :param names: of the operations
     :returns: names and values; ``None`` if somebody else, say the application, has a say in it
     """
-    functions: list[Any] = [getattr(Operations, name) for name in names]
+    functions: list[Any] = [
+        getattr(one, name) for name in names for one in (Operations, alembic.op)
+    ]
     # A registered operation is a function of Alembic's that calls a class.
     called = [getattr(function, "__globals__", {}).get("op_cls", Script) for function in functions]
     implementations = [
@@ -372,11 +391,20 @@ def describe_operations(
         if is_released(operation)
     ]
     convention = getattr(context.opts.get("target_metadata"), "naming_convention", None) or {}
-    if not all(
-        map(is_released, (*functions, *called, *implementations, type(context.impl)))
-    ) or not all(isinstance(one, str) for pair in convention.items() for one in pair):
+    methods = methods_of([type(context.impl)])
+    if (
+        methods is None
+        or not all(map(is_released, (*functions, *called, *implementations, type(context.impl))))
+        # An env.py may give the implementation a method of its own.
+        or any(callable(getattr(type(context.impl), name, None)) for name in vars(context.impl))
+        or not all(isinstance(one, str) for pair in convention.items() for one in pair)
+    ):
         return None
-    return [("impl", type(context.impl).__qualname__), *sorted(convention.items())]
+    return [
+        ("impl", type(context.impl).__qualname__),
+        ("methods", methods),
+        *sorted(convention.items()),
+    ]
 
 
 def planned_step(scripts: LoadedScriptDirectory, step: Step) -> RevisionStep:

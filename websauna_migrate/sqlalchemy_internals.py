@@ -9,6 +9,8 @@ here.
 
 from __future__ import annotations
 
+import hashlib
+import operator
 import sys
 from collections.abc import Iterable, Mapping
 from types import FunctionType
@@ -36,6 +38,7 @@ __all__ = [
     "is_created",
     "is_released",
     "is_type_bound",
+    "methods_of",
     "variants_of",
 ]
 
@@ -131,6 +134,9 @@ def is_type_bound(constraint: CheckConstraint) -> bool:
 #: Whose functions are part of what a version number says.
 RELEASED = ("sqlalchemy", "alembic", "websauna_migrate")
 
+#: And those of Python itself that classes have functions of.
+PYTHONS = ("abc", "contextlib", "functools", "typing")
+
 #: Events in which a statement can be seen, or exchanged, before it gets to the driver.
 STATEMENT_EVENTS = (
     "before_execute",
@@ -165,15 +171,18 @@ class Compilation:
         dialect: Any = self._connection.dialect
         parts: list[Any] = [dialect, dialect.identifier_preparer, dialect.type_compiler_instance]
         classes = [*map(type, parts), dialect.ddl_compiler, dialect.statement_compiler]
+        methods = methods_of(classes)
         if (
-            not all(map(is_released, classes))
+            methods is None
+            or not all(map(is_released, classes))
             or self._connection.get_execution_options().get("schema_translate_map")
             or has_statement_listeners(self._connection)
             or has_schema_listeners()
             or has_compilers(self._classes)
         ):
             return None
-        return [("class", f"{cls.__module__}.{cls.__qualname__}") for cls in classes] + [
+        names = [("class", f"{cls.__module__}.{cls.__qualname__}") for cls in classes]
+        return [*names, ("methods", methods)] + [
             (f"{type(part).__name__}.{name}", repr(value))
             for part in parts
             for name, value in sorted(vars(part).items())
@@ -196,8 +205,46 @@ def is_simple(value: Any) -> bool:
 
 def is_released(function: Any) -> bool:
     """Tell whether a function or class itself, not an object that can be called, is installed."""
-    module = getattr(function, "__module__", None) or ""
-    return isinstance(function, (FunctionType, type)) and module.partition(".")[0] in RELEASED
+    return module_of(function).partition(".")[0] in RELEASED
+
+
+def module_of(function: Any) -> str:
+    """Return where a function or class was written, also if it wraps another; empty for others."""
+    if isinstance(function, FunctionType):
+        return str(function.__globals__.get("__name__"))
+    return str(function.__module__) if isinstance(function, type) else ""
+
+
+def methods_of(classes: Iterable[type[Any]]) -> str | None:
+    """Return what is the same if some classes have the same methods.
+
+    :returns: ``None`` if one of them was put there by somebody else
+    """
+    key = tuple(classes)
+    bases = list(dict.fromkeys(base for cls in key for base in cls.__mro__))
+    now = [part for base in bases for pair in vars(base).items() for part in pair]
+    before, described = METHODS.get(key, ([], None))
+    if len(now) != len(before) or not all(map(operator.is_, now, before)):
+        described = described_methods(bases)
+        METHODS[key] = now, described
+    return described
+
+
+#: What classes had when they were asked for, and what :func:`methods_of` said of it.
+METHODS: dict[tuple[type[Any], ...], tuple[list[Any], str | None]] = {}
+
+
+def described_methods(bases: Iterable[type[Any]]) -> str | None:
+    """Return the methods of classes as one text, as :func:`methods_of` does."""
+    found = []
+    for base in bases:
+        for name, value in vars(base).items():
+            method = getattr(value, "__func__", None) or getattr(value, "fget", None) or value
+            if isinstance(method, FunctionType):
+                if module_of(method).partition(".")[0] not in (*RELEASED, *PYTHONS):
+                    return None
+                found.append(f"{base.__qualname__}.{name} {method.__qualname__}")
+    return hashlib.blake2b("\n".join(found).encode(), digest_size=16).hexdigest()
 
 
 def has_statement_listeners(connection: Connection) -> bool:
@@ -215,7 +262,7 @@ def has_schema_listeners() -> bool:
     dispatch: Any = SchemaItem.dispatch
     return any(
         # What was given a wrapper, say for named arguments, is somebody else's as well.
-        not isinstance(function, FunctionType) or function.__module__ != "sqlalchemy.sql.naming"
+        module_of(function) != "sqlalchemy.sql.naming"
         for name in dispatch._event_names
         for functions in getattr(dispatch, name)._clslevel.values()
         for function in functions

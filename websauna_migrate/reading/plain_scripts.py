@@ -104,7 +104,10 @@ def is_repeatable(function: types.FunctionType) -> bool:
     return (
         not any(named_types(module).intersection(code.co_names) for module in modules())
         and "func" not in code.co_names
-        and not any(is_named_type(known.get(name)) for name in code.co_names)
+        and not any(
+            is_named_type(known.get(name)) or is_named_type(type(known.get(name)))
+            for name in code.co_names
+        )
     )
 
 
@@ -140,7 +143,11 @@ def is_description(value: Any) -> bool:
 def vocabulary() -> frozenset[str]:
     """Return the names of operations, of all classes that describe a schema, and of expressions."""
     classes = {
-        name for module in modules() for name in vars(module) if is_description(vars(module)[name])
+        name
+        for module in modules()
+        for name, value in vars(module).items()
+        # An application may put its own there.
+        if is_description(value) and is_of_sqlalchemy(value.__module__)
     }
     # Builtin functions have other names, and so has whatever connects to a database.
     return frozenset(classes | EXPRESSIONS | OPERATIONS)

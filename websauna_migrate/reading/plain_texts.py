@@ -41,7 +41,10 @@ USUAL = frozenset({"__doc__", "__annotations__", *ANNOTATIONS})
 #: Names that mean something before a text gives them a meaning.
 PYTHONS = frozenset(vars(builtins))
 
-STORE_NAME = dis.opmap["STORE_NAME"]
+STORE_NAME, LOAD_NAME = dis.opmap["STORE_NAME"], dis.opmap["LOAD_NAME"]
+
+#: More names need instructions in two parts.
+MANY_NAMES = 255
 
 #: What a text does not do that only defines.
 CHANGING = re.compile(
@@ -63,18 +66,22 @@ def only_defines(code: types.CodeType, module: types.ModuleType) -> bool:
     :param module: after the code was run in it
     """
     names = vars(module)
-    stored = [
-        argument
-        for operation, argument in zip(code.co_code[::2], code.co_code[1::2], strict=True)
-        if operation == STORE_NAME
-    ]
+    used = [*zip(code.co_code[::2], code.co_code[1::2], strict=True)]
+    stored = [argument for operation, argument in used if operation == STORE_NAME]
+    loaded = {argument for operation, argument in used if operation == LOAD_NAME}
     own = {
         value.__code__
         for value in names.values()
         if isinstance(value, types.FunctionType) and value.__globals__ is names
     }
     return (
-        len(set(stored)) == len(stored)
+        len(code.co_names) <= MANY_NAMES
+        and len(set(stored)) == len(stored)
+        # What a function of its own does is known to nobody here.
+        and not any(
+            isinstance(names.get(code.co_names[argument]), types.FunctionType)
+            for argument in loaded
+        )
         and CHANGING.search(code.co_code[::2]) is None
         # A function or class that is not there in the end, a lambda, a loop in brackets.
         and all(one in own for one in code.co_consts if isinstance(one, types.CodeType))

@@ -13,10 +13,10 @@ import os
 import platform
 import sys
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import fields
 from operator import attrgetter
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy
 
@@ -45,12 +45,11 @@ class StatementIndex:
         self._cache = cache
         self._key = f"{FORMAT} {versions()}\n{os.path.realpath(directory)}"
         found = cache.read("statements", self._key)
-        self._rows: dict[str, Row] = {}
-        with suppress(AttributeError, TypeError, ValueError):
-            self._rows = {
-                name: (str(digest), str(said), dict(statements))
-                for name, (digest, said, statements) in found.items()
-            }
+        self._rows: dict[str, Row] = {
+            name: (row[0], row[1], row[2])
+            for name, row in (found.items() if isinstance(found, dict) else ())
+            if is_row(row)
+        }
         self._changed = False
 
     def knows(self, revision: Revision, direction: str, digest: str) -> bool:
@@ -84,8 +83,9 @@ class StatementIndex:
         name, said = name_of(revision, direction), says(revision)
         row = self._rows.get(name)
         kept = row[2] if row is not None and row[:2] == (digest, said) else {}
-        for old in [*kept][: 1 - DATABASES]:
-            del kept[old]
+        if database not in kept:
+            for old in [*kept][: 1 - DATABASES]:
+                del kept[old]
         kept[database] = [*statements]
         self._rows[name] = (digest, said, kept)
         self._changed = True
@@ -101,6 +101,18 @@ class StatementIndex:
         self._rows = {name: row for name, row in self._rows.items() if name in names}
         self._cache.write("statements", self._key, self._rows)
         self._changed = False
+
+
+def is_row(found: Any) -> bool:
+    """Tell whether something is a row as it was written."""
+    return (
+        isinstance(found, list)
+        and [type(part) for part in found] == [str, str, dict]
+        and all(
+            isinstance(given, list) and all(isinstance(sql, str) for sql in given)
+            for given in found[2].values()
+        )
+    )
 
 
 def name_of(revision: Revision, direction: str) -> str:

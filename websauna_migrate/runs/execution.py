@@ -184,7 +184,8 @@ class StepRunner:
             # Whatever else wants to be called for a step gets it in the step's transaction.
             if context.on_version_apply_callbacks == (on_version_apply,):
                 again = self.pipeline.run(stretch, context)
-            if begun is not None and again is None and len(stretch) == left:
+            untouched = again is None and len(stretch) == left and not self.pipeline.stopped
+            if begun is not None and untouched:
                 attempt: Attempt | None = begun
             else:
                 attempt = stretch.begin(again)

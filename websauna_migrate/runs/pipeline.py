@@ -86,6 +86,8 @@ class Pipeline:
         self.possible = run.settings.pipeline and run.lock.allows_batches and not run.atomic
         #: Makes the history table of the package, if it is not there.
         self._make_history: Callable[[], None] | None = None
+        #: Whether somebody who was asked at a boundary wanted the run to stop there.
+        self.stopped = False
         #: What has a say in the statements of a script; ``None`` if somebody else has.
         self._database: str | None = None
         #: The ledger's row of the newest step that may not be on the disk yet.
@@ -101,6 +103,7 @@ class Pipeline:
         """
         from websauna_migrate.alembic_internals import has_history
 
+        self.stopped = False
         attempt = stretch.look_ahead(0)
         if attempt is None or not self.possible or not self._is_plain(attempt):
             return None
@@ -147,7 +150,8 @@ class Pipeline:
                     again = self._land(sender, stretch, wait_for_all=message is None)
                     if again is not None or message is None:
                         return again
-                    if self._stops(stretch):
+                    self.stopped = self._stops(stretch)
+                    if self.stopped:
                         # The sender begins no more either, but may be in the middle of one.
                         break
                     sender.put((attempt, message, lasting))
