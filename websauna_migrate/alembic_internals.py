@@ -14,6 +14,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol
+from weakref import WeakSet
 
 import alembic.context
 from alembic.autogenerate import RevisionContext
@@ -304,9 +305,9 @@ class RowWriter(HeadMaintainer):
         self.heads.add(to_)
 
 
-#: Among the options of a context: whether ``env.py`` left no transaction open, in which it may have
-#: done something that belongs to the first step.
-UNTOUCHED = "websauna_migrate_untouched"
+#: The contexts for which ``env.py`` left no transaction open, in which it may have done something
+#: that belongs to the first step.
+UNTOUCHED: WeakSet[MigrationContext] = WeakSet()
 
 
 def run_migrations(context: MigrationContext, **arguments: Any) -> None:
@@ -321,7 +322,8 @@ def run_migrations(context: MigrationContext, **arguments: Any) -> None:
             context._ensure_version_table()
 
     assert context.connection is not None
-    context.opts[UNTOUCHED] = not context.connection.in_transaction()
+    if not context.connection.in_transaction():
+        UNTOUCHED.add(context)
     context.impl.start_migrations()
     heads = context.get_current_heads()
     rows = RowWriter(context, heads)
@@ -354,7 +356,7 @@ def history_maker(context: MigrationContext) -> Callable[[], None] | None:
 
 def is_untouched(context: MigrationContext) -> bool:
     """Tell whether ``env.py`` left no transaction open in which the first step is to be done."""
-    return bool(context.opts.get(UNTOUCHED))
+    return context in UNTOUCHED
 
 
 def has_history(context: MigrationContext) -> None:
