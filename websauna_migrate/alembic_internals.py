@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakSet
 
-import alembic.context
+import alembic.context  # what fills EnvironmentContext's setups; the package brings alembic.op
 from alembic.autogenerate import RevisionContext
 from alembic.autogenerate.api import AutogenContext
 from alembic.autogenerate.compare import _populate_migration_script
