@@ -39,7 +39,7 @@ from apps import Workshop
 from databases import start_postgresql
 from websauna_migrate.locks.locks import RunLock
 from websauna_migrate.runs.ledger import Ledger
-from websauna_migrate.runs.statements import Supervisor
+from websauna_migrate.runs.statement_guard import StatementGuard
 
 
 def operations(count: int) -> list[tuple[str, str]]:
@@ -132,8 +132,8 @@ def bare() -> Iterator[None]:
         mock.patch.object(Ledger, "mark", lambda self, *a, **k: None, create=True),
         mock.patch.object(Ledger, "start", lambda self, *a, **k: None),
         mock.patch.object(Ledger, "end", lambda self, *a, **k: None),
-        mock.patch.object(Supervisor, "local_settings", lambda self, waited: ""),
-        mock.patch.object(Supervisor, "watch", lambda self, engine: None),
+        mock.patch.object(StatementGuard, "local_settings", lambda self, waited: ""),
+        mock.patch.object(StatementGuard, "watch", lambda self, engine: None),
     ):
         yield
 

@@ -10,10 +10,10 @@ import sqlalchemy as sa
 
 from apps import Workshop
 from conftest import PostgreSQLServer
-from websauna_migrate.database import DatabaseFailure
+from websauna_migrate.alembic_adapter.loaded_scripts import ScriptBroken, ScriptDirectoryMissing
+from websauna_migrate.config.template import NotEditable, TemplateMissing
+from websauna_migrate.database.engines import DatabaseFailure
 from websauna_migrate.errors import MigrationError
-from websauna_migrate.snapshot import ScriptBroken, ScriptDirectoryMissing
-from websauna_migrate.template import NotEditable, TemplateMissing
 
 TABLE = 'op.create_table("one", sa.Column("id", sa.Integer, primary_key=True))'
 

@@ -15,7 +15,7 @@ from alembic.runtime.migration import MigrationContext
 
 from apps import Workshop
 from websauna_migrate.autogenerate.reflection import Reflection
-from websauna_migrate.cache import Cache
+from websauna_migrate.database.cache import Cache
 
 HEADER = "import sqlalchemy as sa\nmetadata = sa.MetaData()\n"
 

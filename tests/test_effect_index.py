@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from websauna_migrate.cache import Cache
+from websauna_migrate.database.cache import Cache
 from websauna_migrate.reading import script_reader
 from websauna_migrate.reading.effect_index import EffectIndex
 from websauna_migrate.reading.effects import Effect

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from random_graphs import PACKAGES, RandomGraph, graphs
-from websauna_migrate.packages import make_package
+from websauna_migrate.config.packages import make_package
+from websauna_migrate.config.settings import parse_settings
 from websauna_migrate.planning.revisions import Revision
 from websauna_migrate.service import MigrationService
-from websauna_migrate.settings import parse_settings
 
 Node = tuple[str, str]
 

@@ -17,7 +17,7 @@ from test_fingerprints_random import CHANGES, first_spec, source
 from websauna_migrate.autogenerate.differences import Completion
 from websauna_migrate.autogenerate.facts import ReflectedTraits, Unstable
 from websauna_migrate.autogenerate.traits import ModelTraits
-from websauna_migrate.sqlalchemy_internals import has_reflection_listeners
+from websauna_migrate.models.sqlalchemy_internals import has_reflection_listeners
 
 MODELS = """
 import sqlalchemy as sa

@@ -14,10 +14,16 @@ from sqlalchemy.engine import URL
 
 from fuzz import SECRET, cases, forms_of, hostile_text, named, seeds, shown
 from websauna_migrate.clients import Client, dump_client, shell_client
-from websauna_migrate.database import DatabaseFailure, connect, hide_password, make_engine, safe_url
+from websauna_migrate.config.settings import SettingError, parse_settings
+from websauna_migrate.database.engines import (
+    DatabaseFailure,
+    connect,
+    hide_password,
+    make_engine,
+    safe_url,
+)
 from websauna_migrate.errors import MigrationError
 from websauna_migrate.service import MigrationService
-from websauna_migrate.settings import SettingError, parse_settings
 
 DIALECTS = (
     *("postgresql", "postgresql+psycopg2", "postgresql+psycopg", "postgresql+pg8000", "postgres"),

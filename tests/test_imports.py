@@ -18,13 +18,13 @@ FORBIDDEN = (
     "multiprocessing",
     "websauna_migrate.autogenerate",
     "websauna_migrate.reading.created",
-    "websauna_migrate.plain_alembic",
-    "websauna_migrate.bound_environment",
-    "websauna_migrate.alembic_internals",
+    "websauna_migrate.cli.plain_alembic",
+    "websauna_migrate.alembic_adapter.bound_environment",
+    "websauna_migrate.alembic_adapter.internals",
     "websauna_migrate.create_table",
-    "websauna_migrate.linting.lint",
-    "websauna_migrate.linting.recorded_sql",
-    "websauna_migrate.linting.squawk",
+    "websauna_migrate.lint.report",
+    "websauna_migrate.lint.recorded_sql",
+    "websauna_migrate.lint.squawk",
 )
 
 #: And those of a command that is understood without Alembic's parser.
@@ -35,18 +35,18 @@ QUICK_FORBIDDEN = (
     "sqlalchemy.orm",
     "sqlalchemy.dialects.mysql",
     "sqlalchemy.dialects.postgresql",
-    "websauna_migrate.checks",
-    "websauna_migrate.departed",
+    "websauna_migrate.checks.checker",
+    "websauna_migrate.runs.uninstalled",
     "websauna_migrate.reading.effects",
     "websauna_migrate.runs.execution",
     "websauna_migrate.runs.locked_run",
     "websauna_migrate.planning.losses",
     "websauna_migrate.runs.offline",
-    "websauna_migrate.owners.ownership",
+    "websauna_migrate.models.ownership",
     "websauna_migrate.runs.repair",
     "websauna_migrate.runs.stamping",
-    "websauna_migrate.runs.statements",
-    "websauna_migrate.template",
+    "websauna_migrate.runs.statement_guard",
+    "websauna_migrate.config.template",
 )
 
 #: And those of a command that does not ask what a run would do.
@@ -155,7 +155,7 @@ def test_a_check_of_models_without_classes_needs_no_orm(project: Path) -> None:
     pretend_all_is_applied(project)
     modules = modules_of(project, "-c", "app.ini", "-x", "packages=all", "check")
     assert "websauna_migrate.autogenerate.comparison" in modules
-    unused = ("sqlalchemy.orm", "rich", "websauna_migrate.linting.lint", "a_script_was_imported")
+    unused = ("sqlalchemy.orm", "rich", "websauna_migrate.lint.report", "a_script_was_imported")
     assert not found(modules, unused)
 
 
@@ -179,7 +179,7 @@ def test_an_upgrade_with_steps(project: Path) -> None:
             "zope.sqlalchemy",
             "websauna_migrate.data",
             "websauna_migrate.autogenerate",
-            "websauna_migrate.linting.lint",
+            "websauna_migrate.lint.report",
             "websauna_migrate.runs.repair",
         ),
     )
@@ -195,7 +195,7 @@ def test_the_linter_is_for_pending_steps(project: Path, postgresql_url: str, ver
     (project / "importing_package" / "alembic" / "versions" / "a1.py").write_text(
         f"{SCRIPT}\ndef upgrade():\n    pass\n"
     )
-    linter = ("websauna_migrate.linting.lint", "alembic")
+    linter = ("websauna_migrate.lint.report", "alembic")
     assert found(modules_of(project, *words), linter)
     modules_of(project, "-c", "app.ini", "-x", "packages=all", "upgrade")
     modules = modules_of(project, *words)

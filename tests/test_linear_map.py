@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from sqlalchemy import Column, MetaData, String, Table
 
 from random_graphs import HeadMaintainer, Oracle, histories
-from websauna_migrate.alembic_internals import (
+from websauna_migrate.alembic_adapter.internals import (
     LazyScript,
     LinearRevisionMap,
     LoadedScriptDirectory,

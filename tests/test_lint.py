@@ -16,14 +16,14 @@ import pytest
 from apps import Workshop
 from runs import rows, table, tables
 from test_run_commands import FACTORY, INI
+from websauna_migrate.config.settings import STYLE_RULES, SettingError, parse_settings
 from websauna_migrate.errors import MigrationError
-from websauna_migrate.linting.lint_comments import ScriptComments
-from websauna_migrate.linting.lint_errors import LintNotPossible, UnsafeChanges
-from websauna_migrate.linting.new_tables import NewTables
-from websauna_migrate.linting.recorded_sql import split_sql
-from websauna_migrate.linting.squawk import SquawkFailed, run_squawk
+from websauna_migrate.lint.lint_comments import ScriptComments
+from websauna_migrate.lint.lint_errors import LintNotPossible, UnsafeChanges
+from websauna_migrate.lint.new_tables import NewTables
+from websauna_migrate.lint.recorded_sql import split_sql
+from websauna_migrate.lint.squawk import SquawkFailed, run_squawk
 from websauna_migrate.scripts.alembic import main
-from websauna_migrate.settings import STYLE_RULES, SettingError, parse_settings
 
 #: The line of a script on which the body of its ``upgrade()`` begins.
 FIRST = 14
@@ -433,8 +433,8 @@ def test_reading_the_setting() -> None:
 
 
 def test_every_rule_that_is_left_out_is_known_to_squawk() -> None:
-    from websauna_migrate.linting.lint import OURS
-    from websauna_migrate.linting.squawk import find_squawk, question_about, unknown_names
+    from websauna_migrate.lint.report import OURS
+    from websauna_migrate.lint.squawk import find_squawk, question_about, unknown_names
 
     found = run_squawk(find_squawk(), question_about([*STYLE_RULES, *OURS, "nonsense"]))
     # A rule of older versions, which newer ones have divided.
@@ -537,7 +537,7 @@ def test_a_linter_that_is_broken(
 ) -> None:
     program = fake(tmp_path, body)
     monkeypatch.setattr(
-        "websauna_migrate.linting.squawk.TIME_LIMIT", 5 if "sleep" not in body else 0.5
+        "websauna_migrate.lint.squawk.TIME_LIMIT", 5 if "sleep" not in body else 0.5
     )
     with pytest.raises(SquawkFailed) as caught:
         run_squawk(str(program), "SELECT 1;" * 100000, server_version=(17, 2))
@@ -571,7 +571,7 @@ def test_what_the_linter_gets(
     assert arguments == ["--reporter", "json", "--config", os.devnull, "--pg-version", "17.2"]
     assert "PGPASSWORD" not in variables
     assert sql == "SELECT 'ü';"
-    from websauna_migrate.linting.squawk import find_squawk
+    from websauna_migrate.lint.squawk import find_squawk
 
     rules = {one.rule for one in run_squawk(find_squawk(), "ALTER TABLE a DROP COLUMN b;")}
     assert "ban-drop-column" in rules
@@ -587,7 +587,7 @@ def test_a_linter_that_never_reads_the_sql(
     app("pass")
     error = {"line": 0, "rule_name": "syntax-error", "message": "no"}
     program = fake(tmp_path / "bin", f"print({json.dumps([error])!r})")
-    monkeypatch.setattr("websauna_migrate.linting.squawk.find_program", lambda names: str(program))
+    monkeypatch.setattr("websauna_migrate.lint.squawk.find_program", lambda names: str(program))
     with pytest.raises(SquawkFailed, match="it cannot read the SQL"):
         workshop.service(postgresql_url).lint()
 

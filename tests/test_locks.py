@@ -29,7 +29,7 @@ from runs import (
 )
 from websauna_migrate.locks.file_locks import FileLock
 from websauna_migrate.locks.locks import NotWritable, RunInProgress
-from websauna_migrate.runs.exclusion import NestedRun, ProcessBusy
+from websauna_migrate.runs.process_lock import NestedRun, ProcessBusy
 from websauna_migrate.runs.runner import InterruptedSteps
 
 
@@ -197,8 +197,8 @@ def test_an_autocommit_engine_does_not_take_steps_apart(
     )
     config = slow.configure(postgresql_url)
     config.registry.settings["sqlalchemy.isolation_level"] = "AUTOCOMMIT"
+    from websauna_migrate.config.settings import parse_settings
     from websauna_migrate.service import MigrationService
-    from websauna_migrate.settings import parse_settings
 
     service = MigrationService(parse_settings(config.registry.settings))
     from websauna_migrate.interfaces import IMigrationService

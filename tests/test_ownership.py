@@ -15,10 +15,10 @@ from sqlalchemy.ext.associationproxy import association_proxy
 from sqlalchemy.ext.declarative import AbstractConcreteBase, DeferredReflection
 
 from websauna_migrate.errors import MigrationError
-from websauna_migrate.owners.claims import Claim
-from websauna_migrate.owners.declared_models import package_of_module
-from websauna_migrate.owners.ownership import Ownership
-from websauna_migrate.owners.ownership_errors import (
+from websauna_migrate.models.claims import Claim
+from websauna_migrate.models.declared_classes import package_of_module
+from websauna_migrate.models.ownership import Ownership
+from websauna_migrate.models.ownership_errors import (
     OwnerConflict,
     OwnerNotRegistered,
     OwnershipError,

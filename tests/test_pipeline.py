@@ -25,6 +25,9 @@ from hypothesis import strategies as st
 from apps import Workshop
 from runs import blocking, execute, forked, ledger, rows, steps, table, tables, wait_for
 from websauna_migrate import service
+from websauna_migrate.config.settings import SettingError, parse_settings
+from websauna_migrate.database.stopping import Stop
+from websauna_migrate.database.timeouts import BadTimeout
 from websauna_migrate.errors import MigrationError
 from websauna_migrate.interfaces import (
     IMigrationRunEnded,
@@ -45,10 +48,7 @@ from websauna_migrate.runs.ledger import Ledger
 from websauna_migrate.runs.pipeline import AHEAD
 from websauna_migrate.runs.run_events import StepApplied
 from websauna_migrate.runs.sender import LOOK_SECONDS, Sender
-from websauna_migrate.runs.stopping import Stop
-from websauna_migrate.runs.timeouts import BadTimeout
 from websauna_migrate.scripts.progress import Progress
-from websauna_migrate.settings import SettingError, parse_settings
 
 
 @pytest.fixture

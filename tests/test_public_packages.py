@@ -20,8 +20,8 @@ from pyramid.config import Configurator
 from conftest import PostgreSQLServer
 from test_moving_tables import schema_of
 from test_service import rows, tables
+from websauna_migrate.config.packages import package_folder
 from websauna_migrate.interfaces import IMigrationService
-from websauna_migrate.packages import package_folder
 from websauna_migrate.runs.runner import StepFailed
 
 pytest.importorskip("optuna", reason="optuna is not installed")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from websauna_migrate.environment import with_command
+from websauna_migrate.alembic_adapter.package_environment import with_command
 from websauna_migrate.scripts.command_line import CommandLine
 from websauna_migrate.scripts.quick import QUICK, quick_options
 

@@ -11,10 +11,10 @@ from pyramid.exceptions import ConfigurationConflictError, ConfigurationError
 from zope.interface.verify import verifyObject
 
 from apps import Workshop
-from websauna_migrate.histories import MAX_NAME_BYTES, history_table_name
+from websauna_migrate.config.packages import RegistrationError
+from websauna_migrate.config.settings import SettingError
+from websauna_migrate.database.history_tables import MAX_NAME_BYTES, history_table_name
 from websauna_migrate.interfaces import IMigrationPackage, IMigrationService
-from websauna_migrate.packages import RegistrationError
-from websauna_migrate.settings import SettingError
 
 MODELS = """
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -269,8 +269,8 @@ def test_a_table_claimed_by_two_packages_names_both_places(workshop: Workshop) -
 
 
 def test_an_application_may_bring_its_own_service(workshop: Workshop) -> None:
+    from websauna_migrate.config.settings import Settings
     from websauna_migrate.service import MigrationService
-    from websauna_migrate.settings import Settings
 
     class Mine(MigrationService):
         pass

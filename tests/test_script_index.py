@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from apps import Workshop
-from websauna_migrate.cache import Cache, default_folder
+from websauna_migrate.database.cache import Cache, default_folder
 from websauna_migrate.planning.revisions import Revision
 from websauna_migrate.reading import script_index, script_literals
 from websauna_migrate.reading.revision_reader import ScriptBroken, ScriptChanged
@@ -264,7 +264,7 @@ def test_two_processes_at_once(workshop: Workshop, tmp_path: Path, cache_folder:
         "from pathlib import Path\n"
         "from websauna_migrate.reading import script_index as s\n"
         "from websauna_migrate.reading.script_files import list_script_files\n"
-        "from websauna_migrate.cache import Cache\n"
+        "from websauna_migrate.database.cache import Cache\n"
         "s.SETTLED_NS = 0\n"
         "d = Path(sys.argv[2])\n"
         "for n in range(30):\n"

@@ -21,8 +21,8 @@ from apps import Workshop
 from fuzz import forms_of, named, shown
 from runs import exit_status, forked, table, tables, wait_for
 from test_run_commands import FACTORY, Site
+from websauna_migrate.config.trust import distrusted, others
 from websauna_migrate.errors import MigrationError
-from websauna_migrate.trust import distrusted, others
 
 SECRET = "s3/cr%:t@Zq7Xv9"
 

@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from websauna_migrate.errors import UsageError
-from websauna_migrate.selection import (
+from websauna_migrate.config.selection import (
     NoCurrentPackage,
     NoPackages,
     PackagesArgumentError,
@@ -19,6 +18,7 @@ from websauna_migrate.selection import (
     parse_packages_argument,
     select_packages,
 )
+from websauna_migrate.errors import UsageError
 
 # -x packages=
 

@@ -8,8 +8,8 @@ import pytest
 import sqlalchemy as sa
 
 from apps import Workshop
+from websauna_migrate.config.selection import UnknownPackage
 from websauna_migrate.runs.runner import InterruptedSteps, StepFailed
-from websauna_migrate.selection import UnknownPackage
 
 
 def table(name: str) -> dict[str, str]:

@@ -13,7 +13,7 @@ from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.compiler import compiles, deregister
 from sqlalchemy.ext.declarative import DeferredReflection
 
-from websauna_migrate.sqlalchemy_internals import (
+from websauna_migrate.models.sqlalchemy_internals import (
     Answer,
     Compilation,
     declared_classes,

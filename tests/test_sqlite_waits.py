@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from apps import Workshop
 from runs import ledger, rows, steps, table
-from websauna_migrate.database import WRITES, make_transactional
+from websauna_migrate.database.engines import WRITES, make_transactional
 from websauna_migrate.runs.run_context import clean
 
 

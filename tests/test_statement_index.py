@@ -20,7 +20,7 @@ from sqlalchemy.schema import CreateTable
 from apps import Workshop
 from runs import execute, ledger, rows, steps, table, tables
 from websauna_migrate import service as service_module
-from websauna_migrate.alembic_internals import LoadedScriptDirectory
+from websauna_migrate.alembic_adapter.internals import LoadedScriptDirectory
 from websauna_migrate.planning.revisions import Revision
 from websauna_migrate.reading import plain_scripts, revision_reader, statement_index
 from websauna_migrate.reading.plain_scripts import is_plain_script, is_repeatable
@@ -200,7 +200,7 @@ def test_a_text_that_comes_back_with_other_parents(
 
 
 def cache_of(workshop: Workshop) -> Any:
-    from websauna_migrate.cache import Cache
+    from websauna_migrate.database.cache import Cache
 
     return Cache.of(None)
 
@@ -608,7 +608,7 @@ def test_a_damaged_index_is_read_by_nobody(
     ],
 )
 def test_an_index_of_another_shape(tmp_path: Path, found: Any) -> None:
-    from websauna_migrate.cache import Cache
+    from websauna_migrate.database.cache import Cache
 
     cache = Cache(tmp_path / "cache")
     cache.write("statements", statement_index.StatementIndex(cache, tmp_path)._key, found)
@@ -616,7 +616,7 @@ def test_an_index_of_another_shape(tmp_path: Path, found: Any) -> None:
 
 
 def test_statements_of_few_databases_are_kept(tmp_path: Path) -> None:
-    from websauna_migrate.cache import Cache
+    from websauna_migrate.database.cache import Cache
 
     revision = Revision("fooapp", "r3", ("r2",))
     index = statement_index.StatementIndex(Cache(tmp_path / "cache"), tmp_path)

@@ -13,8 +13,8 @@ import pytest
 
 from apps import Workshop
 from runs import exit_status, forked, ledger, steps, table, tables, wait_for
+from websauna_migrate.database.stopping import Stop
 from websauna_migrate.runs.failures import InterruptedSteps, RunStopped
-from websauna_migrate.runs.stopping import Stop
 from websauna_migrate.scripts.signals import stop_signals
 
 

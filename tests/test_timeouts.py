@@ -11,11 +11,11 @@ import sqlalchemy as sa
 
 from apps import Workshop
 from runs import blocking, engine_of, execute, ledger, rows, steps, table, tables, transaction_on
+from websauna_migrate.config.settings import SettingError
+from websauna_migrate.database.timeouts import BadTimeout, Timeouts
 from websauna_migrate.runs.blockers import shown_query
 from websauna_migrate.runs.failures import BlockedByCaller
 from websauna_migrate.runs.runner import StepFailed
-from websauna_migrate.runs.timeouts import BadTimeout, Timeouts
-from websauna_migrate.settings import SettingError
 
 ALTER = {"upgrade": 'op.add_column("busy", sa.Column("added", sa.Integer))'}
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pyramid.config import Configurator
 
-    from websauna_migrate.directives import migration_package
+    from websauna_migrate.config.directives import migration_package
+    from websauna_migrate.config.initializer import Initializer
     from websauna_migrate.errors import MigrationError
-    from websauna_migrate.initializer import Initializer
     from websauna_migrate.interfaces import IMigrationPackage, IMigrationService
 
 __all__ = [
@@ -30,9 +30,9 @@ __all__ = [
 HOMES = {
     "IMigrationPackage": "websauna_migrate.interfaces",
     "IMigrationService": "websauna_migrate.interfaces",
-    "Initializer": "websauna_migrate.initializer",
+    "Initializer": "websauna_migrate.config.initializer",
     "MigrationError": "websauna_migrate.errors",
-    "migration_package": "websauna_migrate.directives",
+    "migration_package": "websauna_migrate.config.directives",
 }
 
 
@@ -86,10 +86,10 @@ def includeme(config: Configurator) -> None:
     The last four are set for one package by ``websauna_migrate.lock_budget.NAME`` and the like, and
     for one revision by a module attribute of its script, ``lock_budget = 60``.
     """
-    from websauna_migrate.directives import add_migration_package, set_migration_service
+    from websauna_migrate.config.directives import add_migration_package, set_migration_service
+    from websauna_migrate.config.settings import parse_settings
     from websauna_migrate.runs.sessions import held_connections
     from websauna_migrate.service import MigrationService
-    from websauna_migrate.settings import parse_settings
 
     config.add_directive("add_migration_package", add_migration_package)
     config.add_directive("set_migration_service", set_migration_service)

@@ -27,7 +27,7 @@ from sqlalchemy.dialects.postgresql.psycopg2 import PGDialect_psycopg2
 from sqlalchemy.engine import URL, Dialect
 from sqlalchemy.exc import ArgumentError
 
-from websauna_migrate.database import is_secret
+from websauna_migrate.database.engines import is_secret
 from websauna_migrate.errors import MigrationError
 
 __all__ = [

@@ -107,7 +107,7 @@ class IMigrationService(Interface):
         :param statement_timeout_ms: limit of each statement on PostgreSQL, 0 for none; default
             likewise
         :param fail_on_lint: run nothing if :meth:`lint` finds an unsafe change in the plan, and
-            raise :class:`websauna_migrate.linting.lint_errors.UnsafeChanges` (PostgreSQL)
+            raise :class:`websauna_migrate.lint.lint_errors.UnsafeChanges` (PostgreSQL)
         :returns: a :class:`websauna_migrate.results.Run`; its ``steps`` are empty if there was
             nothing to do
         :raises websauna_migrate.errors.MigrationError: when the graph, the history or a step is at
@@ -327,8 +327,8 @@ class IMigrationService(Interface):
         :param forget: of a package that is not registered any more, drop the history table alone;
             its other tables stay as they are, nobody's
         :returns: a :class:`websauna_migrate.results.Run`
-        :raises websauna_migrate.departed.NotInstalled: for a package that left a history table but
-            no scripts; install it again, or ``forget`` it
+        :raises websauna_migrate.runs.uninstalled.NotInstalled: for a package that left a history
+            table but no scripts; install it again, or ``forget`` it
         """
 
     def owner_of(table: Table) -> str:

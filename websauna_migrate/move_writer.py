@@ -12,19 +12,19 @@ from alembic.util import rev_id as new_revision_id
 from alembic.util.exc import CommandError
 from sqlalchemy.dialects import registry
 
-from websauna_migrate.errors import MigrationError
-from websauna_migrate.owners.ownership import Ownership, named_types
-from websauna_migrate.packages import MigrationPackage
-from websauna_migrate.planning.edges import RevisionCycle
-from websauna_migrate.planning.moves import full_name, split_name
-from websauna_migrate.reading.effects import Key
-from websauna_migrate.results import CreatedScript
-from websauna_migrate.snapshot import Snapshot
-from websauna_migrate.template import (
+from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
+from websauna_migrate.config.packages import MigrationPackage
+from websauna_migrate.config.template import (
     create_script_directory,
     require_editable,
     require_template,
 )
+from websauna_migrate.errors import MigrationError
+from websauna_migrate.models.ownership import Ownership, named_types
+from websauna_migrate.planning.edges import RevisionCycle
+from websauna_migrate.planning.moves import full_name, split_name
+from websauna_migrate.reading.effects import Key
+from websauna_migrate.results import CreatedScript
 
 __all__ = ["MoveRefused", "MoveWriter"]
 
@@ -55,7 +55,7 @@ class MoveWriter:
         target: MigrationPackage,
         *,
         ownership: Ownership,
-        take_snapshot: Callable[[], Snapshot],
+        take_snapshot: Callable[[], LoadedScripts],
     ) -> None:
         """Keep what is moved.
 
@@ -111,7 +111,7 @@ class MoveWriter:
         if self.made_directory is not None:
             shutil.rmtree(self.made_directory, ignore_errors=True)
 
-    def validate(self, snapshot: Snapshot) -> None:
+    def validate(self, snapshot: LoadedScripts) -> None:
         """Refuse what cannot be moved.
 
         :raises MoveRefused: naming the owner, or the table that may be meant
@@ -168,7 +168,7 @@ class MoveWriter:
         hint = f'Did you mean "{close[0]}"? ' if close else ""
         return f"{hint}Its tables: {', '.join(mine) or 'none that a script creates'}."
 
-    def types(self, snapshot: Snapshot) -> tuple[str, ...]:
+    def types(self, snapshot: LoadedScripts) -> tuple[str, ...]:
         """Return the named types that the table alone uses, by the models, and FROM created."""
         dialect = registry.load("postgresql")()
         users: dict[Key, set[Key]] = {}

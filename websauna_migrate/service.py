@@ -15,13 +15,16 @@ from sqlalchemy import Engine, Table
 from sqlalchemy.engine import URL, make_url
 from zope.interface import implementer
 
-from websauna_migrate.cache import Cache
-from websauna_migrate.database import connect, is_missing_file, make_engine
-from websauna_migrate.environment import AlembicOptions
+from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
+from websauna_migrate.alembic_adapter.package_environment import AlembicOptions
+from websauna_migrate.config.packages import MigrationPackage, RegistrationError, SharedHistoryTable
+from websauna_migrate.config.selection import UnknownPackage
+from websauna_migrate.config.settings import Settings
+from websauna_migrate.database.cache import Cache
+from websauna_migrate.database.engines import connect, is_missing_file, make_engine
+from websauna_migrate.database.history_tables import HISTORY_PREFIX, list_tables, read_rows
 from websauna_migrate.errors import UsageError
-from websauna_migrate.histories import HISTORY_PREFIX, list_history_tables, read_rows
 from websauna_migrate.interfaces import IMigrationService, Packages, Targets
-from websauna_migrate.packages import MigrationPackage, RegistrationError, SharedHistoryTable
 from websauna_migrate.planning.plan import Plan, pending, plan_stamp, plan_upgrade
 from websauna_migrate.planning.revisions import Revision
 from websauna_migrate.planning.several import (
@@ -41,15 +44,12 @@ from websauna_migrate.results import (
     Run,
     StampedPackage,
 )
-from websauna_migrate.runs.exclusion import ALEMBIC
-from websauna_migrate.selection import UnknownPackage
-from websauna_migrate.settings import Settings
-from websauna_migrate.snapshot import Snapshot
+from websauna_migrate.runs.process_lock import PROCESS_LOCK
 
 # What only some of the methods need is imported there: an application that starts up waits for
 # neither the ORM nor a comparison, nor for what runs a plan.
 if TYPE_CHECKING:
-    from websauna_migrate.owners.ownership import Ownership
+    from websauna_migrate.models.ownership import Ownership
     from websauna_migrate.runs.ledger import Ledger
     from websauna_migrate.runs.repair import InterruptedStep
     from websauna_migrate.runs.runner import Runner, RunOptions
@@ -293,7 +293,7 @@ class MigrationService:
             plan = self.plan(revision, packages=packages)
         if plan.direction != "upgrade":
             raise UsageError("Unsafe changes are found in upgrades; a downgrade takes things away.")
-        with ALEMBIC:
+        with PROCESS_LOCK:
             return lint(plan)
 
     def sql(
@@ -345,20 +345,20 @@ class MigrationService:
         schema = self.settings.version_table_schema
         with self._runner(self._snapshot()).locked("uninstall") as (connection, read):
             # Another run may have upgraded the package again meanwhile.
-            if not read()[name] and table in list_history_tables(connection, schema):
+            if not read()[name] and table in list_tables(connection, schema):
                 write_rows(connection, table, schema, None)
             connection.commit()
         return run
 
     def _forget(self, package: str, *, really: bool) -> Run:
         """Drop the history table of a package that is gone, or say what else can be done."""
-        from websauna_migrate.departed import (
+        from websauna_migrate.runs.stamping import write_rows
+        from websauna_migrate.runs.uninstalled import (
             NotInstalled,
             StillInstalled,
             find_departed,
             list_departed,
         )
-        from websauna_migrate.runs.stamping import write_rows
 
         if package in self._packages:
             raise StillInstalled(package)
@@ -444,7 +444,7 @@ class MigrationService:
         full: bool = False,
     ) -> tuple[CreatedScript, ...]:
         from websauna_migrate.autogenerate import Fingerprints, Renames, ScriptWriter
-        from websauna_migrate.template import require_editable, require_template
+        from websauna_migrate.config.template import require_editable, require_template
 
         renames = Renames.parse(rename_tables, rename_columns)
         if renames and not autogenerate:
@@ -472,7 +472,7 @@ class MigrationService:
                 "depends_on": depends_on,
             },
         )
-        with ALEMBIC:
+        with PROCESS_LOCK:
             if not autogenerate:
                 return writer.write(None, {})
             snapshot = self._snapshot(may_be_missing=selected)
@@ -499,7 +499,7 @@ class MigrationService:
             ownership=self.ownership,
             take_snapshot=lambda: self._snapshot(may_be_missing=[target]),
         )
-        with ALEMBIC:
+        with PROCESS_LOCK:
             return writer.write()
 
     def merge(
@@ -516,7 +516,7 @@ class MigrationService:
         from alembic.util.exc import CommandError
 
         from websauna_migrate.autogenerate import RevisionFailed, created
-        from websauna_migrate.template import require_editable, require_template
+        from websauna_migrate.config.template import require_editable, require_template
 
         selected = self._select(packages)
         if len(selected) != 1:
@@ -562,12 +562,12 @@ class MigrationService:
         with self._reading() as connection:
             if connection is not None:
                 schema = self.settings.version_table_schema
-                tables = list_history_tables(connection, schema)
+                tables = list_tables(connection, schema)
                 ours = {package.history_table for package in self.packages}
                 histories = {t for t in tables if t.startswith(HISTORY_PREFIX) or t in ours}
                 rows = read_rows(connection, histories, schema)
                 if not histories <= ours:
-                    from websauna_migrate.departed import dotted_names
+                    from websauna_migrate.runs.uninstalled import dotted_names
 
                     names = dotted_names(connection, self.ledger.table, histories - ours)
         applied = {
@@ -593,7 +593,7 @@ class MigrationService:
         return tuple(states)
 
     def _state(
-        self, snapshot: Snapshot, name: str, rows: tuple[str, ...], waiting: int
+        self, snapshot: LoadedScripts, name: str, rows: tuple[str, ...], waiting: int
     ) -> PackageState:
         lineage = snapshot.lineages[name]
         known = [row for row in rows if row in lineage]
@@ -667,7 +667,7 @@ class MigrationService:
         )
 
     def check(self, *, packages: Packages = None, full: bool = False) -> CheckReport:
-        from websauna_migrate.checks import Checker
+        from websauna_migrate.checks.checker import Checker
 
         return Checker(self, self._snapshot(), self._select(packages), full=full).report(
             everything=packages is None
@@ -679,11 +679,11 @@ class MigrationService:
     @property
     def ownership(self) -> Ownership:
         """Which package owns what of the models, as they are now."""
-        from websauna_migrate.owners.ownership import Ownership
+        from websauna_migrate.models.ownership import Ownership
 
         return Ownership(self.packages)
 
-    def _entry(self, snapshot: Snapshot, revision: Revision) -> HistoryEntry:
+    def _entry(self, snapshot: LoadedScripts, revision: Revision) -> HistoryEntry:
         lineage = snapshot.lineages[revision.package]
         return HistoryEntry(
             revision=revision,
@@ -706,9 +706,9 @@ class MigrationService:
         :raises LintNotPossible: if the database is no PostgreSQL
         :raises SquawkMissing: if the linter is not installed
         """
-        from websauna_migrate.linting.lint import lint_plan
-        from websauna_migrate.linting.lint_errors import require_postgresql
-        from websauna_migrate.linting.squawk import find_squawk
+        from websauna_migrate.lint.lint_errors import require_postgresql
+        from websauna_migrate.lint.report import lint_plan
+        from websauna_migrate.lint.squawk import find_squawk
 
         require_postgresql(self.url)
         program = find_squawk()
@@ -719,7 +719,7 @@ class MigrationService:
             with connect(self.make_engine()) as connection:
                 version = connection.dialect.server_version_info or ()
             # Environments that no run uses: a script that is only looked at leaves things behind.
-            snapshot = Snapshot(
+            snapshot = LoadedScripts(
                 self.packages, self.settings, self.options, use_index=self.use_index
             )
             return lint_plan(
@@ -736,11 +736,11 @@ class MigrationService:
     def _cache(self) -> Cache:
         return Cache.of(self.settings.cache) if self.use_index else Cache(None)
 
-    def _snapshot(self, may_be_missing: Iterable[str] = ()) -> Snapshot:
-        held: Snapshot | None = getattr(self._look, "snapshot", None)
+    def _snapshot(self, may_be_missing: Iterable[str] = ()) -> LoadedScripts:
+        held: LoadedScripts | None = getattr(self._look, "snapshot", None)
         if held is not None and not may_be_missing:
             return held
-        return Snapshot(
+        return LoadedScripts(
             self.packages,
             self.settings,
             self.options,
@@ -768,7 +768,7 @@ class MigrationService:
         owned = OwnedObjects(package, self.ownership, self._snapshot())
         return compare_options(owned, keep_types=self.settings.render_types == "keep")
 
-    def _runner(self, snapshot: Snapshot, options: RunOptions | None = None) -> Runner:
+    def _runner(self, snapshot: LoadedScripts, options: RunOptions | None = None) -> Runner:
         from websauna_migrate.runs.runner import Runner
 
         settings = self.settings
@@ -796,7 +796,7 @@ class MigrationService:
             with connect(self.make_engine()) as connection:
                 yield connection
 
-    def _applied(self, snapshot: Snapshot) -> Mapping[str, tuple[str, ...]]:
+    def _applied(self, snapshot: LoadedScripts) -> Mapping[str, tuple[str, ...]]:
         with self._reading() as connection:
             if connection is None:
                 return dict.fromkeys(self._packages, ())
@@ -850,7 +850,7 @@ class MigrationService:
             if lint is not None and steps not in checked:
                 report = lint(plan)
                 if not report.ok:
-                    from websauna_migrate.linting.lint_errors import UnsafeChanges
+                    from websauna_migrate.lint.lint_errors import UnsafeChanges
 
                     raise UnsafeChanges(report)
                 checked.add(steps)
@@ -867,7 +867,7 @@ class MigrationService:
 
     def _planner(
         self,
-        snapshot: Snapshot,
+        snapshot: LoadedScripts,
         direction: str,
         revision: Targets,
         packages: Packages,

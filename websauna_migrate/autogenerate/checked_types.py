@@ -14,7 +14,7 @@ from sqlalchemy import CheckConstraint, Column, Table
 from sqlalchemy.engine import Connection
 
 from websauna_migrate.autogenerate.checks import final_name
-from websauna_migrate.sqlalchemy_internals import is_type_bound
+from websauna_migrate.models.sqlalchemy_internals import is_type_bound
 
 __all__ = ["CheckedBoolean", "CheckedEnum", "name_checks"]
 

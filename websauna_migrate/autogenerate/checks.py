@@ -12,7 +12,7 @@ from sqlalchemy.sql.elements import conv
 from websauna_migrate.autogenerate.normal_sql import normal_sql
 from websauna_migrate.autogenerate.shadow import applicable_checks, sql_text
 from websauna_migrate.autogenerate.shadows import Shadows
-from websauna_migrate.sqlalchemy_internals import is_type_bound
+from websauna_migrate.models.sqlalchemy_internals import is_type_bound
 
 __all__ = ["CheckComparison"]
 

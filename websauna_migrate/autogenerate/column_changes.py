@@ -14,7 +14,7 @@ from sqlalchemy.exc import CompileError, UnsupportedCompilationError
 from sqlalchemy.schema import Computed, DefaultClause, Identity
 from sqlalchemy.types import SchemaType, TypeEngine
 
-from websauna_migrate.alembic_internals import render_server_default
+from websauna_migrate.alembic_adapter.internals import render_server_default
 from websauna_migrate.autogenerate.column_types import dialect_of
 
 __all__ = ["TypeChange", "in_steps"]

@@ -24,7 +24,7 @@ from sqlalchemy.types import (
 )
 
 from websauna_migrate.autogenerate.checked_types import CheckedBoolean, CheckedEnum
-from websauna_migrate.sqlalchemy_internals import variants_of
+from websauna_migrate.models.sqlalchemy_internals import variants_of
 
 __all__ = ["StoredType", "TypeRenderer", "UnfitType", "stored_type"]
 

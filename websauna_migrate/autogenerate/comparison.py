@@ -9,7 +9,9 @@ from alembic.autogenerate.api import AutogenContext
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Table
 
-from websauna_migrate.alembic_internals import BoundedComparison, compares_types_alone
+from websauna_migrate.alembic_adapter.entities import entities_apart
+from websauna_migrate.alembic_adapter.internals import BoundedComparison, compares_types_alone
+from websauna_migrate.alembic_adapter.package_environment import PackageEnvironment
 from websauna_migrate.autogenerate.differences import complete
 from websauna_migrate.autogenerate.evidence import Evidence
 from websauna_migrate.autogenerate.fingerprints import Fingerprints
@@ -24,8 +26,6 @@ from websauna_migrate.autogenerate.rendering import item_renderer
 from websauna_migrate.autogenerate.shadows import Shadows
 from websauna_migrate.autogenerate.suspects import warning_comment
 from websauna_migrate.autogenerate.tables import AUTOMATIC
-from websauna_migrate.entities import entities_apart
-from websauna_migrate.environment import PackageEnvironment
 
 __all__ = ["Comparison", "compare_options", "find_changes"]
 

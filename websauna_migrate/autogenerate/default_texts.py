@@ -12,7 +12,7 @@ from sqlalchemy.schema import DefaultClause
 from sqlalchemy.sql.functions import GenericFunction
 
 from websauna_migrate.autogenerate.normal_sql import normal_sql
-from websauna_migrate.sqlalchemy_internals import ddl_compiler
+from websauna_migrate.models.sqlalchemy_internals import ddl_compiler
 
 __all__ = ["ModelDefaults", "is_serial", "normal_default"]
 

@@ -6,13 +6,13 @@ value which was added on a developer's SQLite reaches the PostgreSQL where the s
 
 from __future__ import annotations
 
+from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
 from websauna_migrate.autogenerate.owned import Key
-from websauna_migrate.snapshot import Snapshot
 
 __all__ = ["last_values"]
 
 
-def last_values(snapshot: Snapshot, package: str, key: Key) -> tuple[str, ...] | None:
+def last_values(snapshot: LoadedScripts, package: str, key: Key) -> tuple[str, ...] | None:
     """Return the values of a type as the package's last script that says so has them.
 
     :returns: ``None`` if no script says so, or a later one changes the type by SQL of its own

@@ -26,7 +26,7 @@ from websauna_migrate.autogenerate.operations import ScriptOp, on_dialect
 from websauna_migrate.autogenerate.owned import Key, OwnedObjects
 from websauna_migrate.autogenerate.reflection import Reflection
 from websauna_migrate.autogenerate.rendering import typed_columns
-from websauna_migrate.owners.ownership import may_be_named
+from websauna_migrate.models.ownership import may_be_named
 
 __all__ = ["NamedTypes", "named_types_in"]
 

@@ -31,7 +31,10 @@ from websauna_migrate.autogenerate.indexes import reads_alike
 from websauna_migrate.autogenerate.reflection import Reflection
 from websauna_migrate.autogenerate.shadow import applicable_checks, sql_text
 from websauna_migrate.autogenerate.written_types import WrittenTypes
-from websauna_migrate.sqlalchemy_internals import has_dialect_arguments, has_reflection_listeners
+from websauna_migrate.models.sqlalchemy_internals import (
+    has_dialect_arguments,
+    has_reflection_listeners,
+)
 
 __all__ = ["ODD", "Evidence"]
 

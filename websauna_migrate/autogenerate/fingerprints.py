@@ -24,9 +24,9 @@ from websauna_migrate.autogenerate.facts import ReflectedTraits, Unstable
 from websauna_migrate.autogenerate.owned import Key
 from websauna_migrate.autogenerate.reflection import KINDS, Reflection
 from websauna_migrate.autogenerate.traits import ModelTraits
-from websauna_migrate.cache import Cache
+from websauna_migrate.database.cache import Cache
+from websauna_migrate.models.sqlalchemy_internals import has_reflection_listeners
 from websauna_migrate.runs.ledger import program_version
-from websauna_migrate.sqlalchemy_internals import has_reflection_listeners
 
 __all__ = ["Fingerprints"]
 

@@ -17,7 +17,7 @@ from websauna_migrate.autogenerate.ordering import referred_key
 from websauna_migrate.autogenerate.owned import OwnedObjects
 from websauna_migrate.autogenerate.reflection import Reflection
 from websauna_migrate.autogenerate.rendering import typed_columns
-from websauna_migrate.owners.ownership import named_types
+from websauna_migrate.models.ownership import named_types
 
 __all__ = ["Inference"]
 

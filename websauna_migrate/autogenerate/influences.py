@@ -6,7 +6,7 @@ from typing import Any
 
 from alembic.autogenerate.api import AutogenContext
 
-from websauna_migrate.alembic_internals import comparator_modules
+from websauna_migrate.alembic_adapter.internals import comparator_modules
 from websauna_migrate.autogenerate.owned import OwnedObjects
 
 __all__ = ["compares_plainly"]

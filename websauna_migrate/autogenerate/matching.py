@@ -8,7 +8,7 @@ from sqlalchemy import Column
 from sqlalchemy.engine import Connection
 from sqlalchemy.schema import DefaultClause
 
-from websauna_migrate.alembic_internals import compares_types_alone
+from websauna_migrate.alembic_adapter.internals import compares_types_alone
 from websauna_migrate.autogenerate.default_texts import ModelDefaults, is_serial, normal_default
 from websauna_migrate.autogenerate.shadows import Shadows
 from websauna_migrate.autogenerate.written_types import hashable

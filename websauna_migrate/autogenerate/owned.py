@@ -10,9 +10,9 @@ from typing import Any
 
 from sqlalchemy import Table
 
-from websauna_migrate.owners.ownership import Ownership
-from websauna_migrate.packages import MigrationPackage
-from websauna_migrate.snapshot import Snapshot
+from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
+from websauna_migrate.config.packages import MigrationPackage
+from websauna_migrate.models.ownership import Ownership
 
 __all__ = ["Key", "OwnedObjects", "entity_creator"]
 
@@ -46,7 +46,7 @@ class OwnedObjects:
         self,
         package: str,
         ownership: Ownership,
-        snapshot: Snapshot,
+        snapshot: LoadedScripts,
         default_schema: str | None = None,
     ) -> None:
         """Keep what the questions are answered from.
@@ -146,7 +146,7 @@ class OwnedObjects:
         return True
 
 
-def entity_creator(snapshot: Snapshot, signature: str) -> str | None:
+def entity_creator(snapshot: LoadedScripts, signature: str) -> str | None:
     """Return the package whose scripts create a view, function or trigger."""
     pattern = re.compile(
         rf"\bPG\w+\([^)]*?signature\s*=\s*(['\"]){re.escape(signature)}\1", re.DOTALL

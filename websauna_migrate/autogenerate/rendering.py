@@ -19,7 +19,7 @@ from sqlalchemy.schema import (
 )
 from sqlalchemy.sql import functions
 
-from websauna_migrate.alembic_internals import render_type
+from websauna_migrate.alembic_adapter.internals import render_type
 from websauna_migrate.autogenerate.column_types import TypeRenderer, UnfitType
 from websauna_migrate.autogenerate.failures import CannotRender
 from websauna_migrate.autogenerate.owned import OwnedObjects

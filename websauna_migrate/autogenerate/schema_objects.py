@@ -13,10 +13,10 @@ from alembic.autogenerate.api import AutogenContext
 from alembic.operations import ops
 from sqlalchemy import Column
 
+from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
 from websauna_migrate.autogenerate.operations import ScriptOp, on_dialect
 from websauna_migrate.autogenerate.owned import Key, OwnedObjects
 from websauna_migrate.autogenerate.reflection import Reflection
-from websauna_migrate.snapshot import Snapshot
 
 __all__ = ["SchemaObjects", "creator_of_schema"]
 
@@ -186,7 +186,7 @@ def sequence_creation(sequence: sa.Sequence) -> ScriptOp:
     )
 
 
-def creator_of_schema(snapshot: Snapshot, schema: str) -> tuple[str, str] | None:
+def creator_of_schema(snapshot: LoadedScripts, schema: str) -> tuple[str, str] | None:
     """Return package and revision of the script that creates a schema."""
     pattern = re.compile(
         rf"CreateSchema\(\s*['\"]{re.escape(schema)}['\"]"
@@ -201,7 +201,7 @@ def creator_of_schema(snapshot: Snapshot, schema: str) -> tuple[str, str] | None
     return None
 
 
-def sources(snapshot: Snapshot, package: str) -> Iterator[tuple[str, str]]:
+def sources(snapshot: LoadedScripts, package: str) -> Iterator[tuple[str, str]]:
     """Yield identifier and source of each script of a package."""
     for revision in snapshot.graph.timeline([package]):
         yield revision.id, Path(revision.path).read_text(encoding="utf-8")

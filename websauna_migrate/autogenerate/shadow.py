@@ -19,7 +19,7 @@ from sqlalchemy import CheckConstraint, Column, Index, MetaData, Table
 from sqlalchemy.engine import Connection
 from sqlalchemy.schema import Computed
 
-from websauna_migrate.sqlalchemy_internals import is_created
+from websauna_migrate.models.sqlalchemy_internals import is_created
 
 __all__ = ["NAME", "Shadow", "applicable_checks", "escaped", "reflected", "sql_text", "temporary"]
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from sqlalchemy.engine import Connection
 
-from websauna_migrate.sqlalchemy_internals import Answer
+from websauna_migrate.models.sqlalchemy_internals import Answer
 
 __all__ = ["KnownSchema", "StoredSchema"]
 

@@ -31,7 +31,7 @@ from sqlalchemy.types import NullType, TypeDecorator, TypeEngine
 from websauna_migrate.autogenerate.facts import Unstable, plain
 from websauna_migrate.autogenerate.schema_objects import SEQUENCE_OPTIONS
 from websauna_migrate.autogenerate.shadow import sql_text
-from websauna_migrate.sqlalchemy_internals import (
+from websauna_migrate.models.sqlalchemy_internals import (
     has_dialect_arguments,
     is_created,
     is_type_bound,

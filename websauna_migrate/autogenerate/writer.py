@@ -12,7 +12,8 @@ from alembic.util.exc import CommandError
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 
-from websauna_migrate.alembic_internals import BoundedComparison
+from websauna_migrate.alembic_adapter.internals import BoundedComparison
+from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
 from websauna_migrate.autogenerate.column_types import dialect_of
 from websauna_migrate.autogenerate.comparison import Comparison, command_arguments
 from websauna_migrate.autogenerate.departures import Departures
@@ -36,13 +37,12 @@ from websauna_migrate.autogenerate.script_files import (
     require_names,
 )
 from websauna_migrate.autogenerate.suspects import Suspect, suspects_in
-from websauna_migrate.database import one_line
-from websauna_migrate.owners.ownership import Ownership, named_types
-from websauna_migrate.packages import MigrationPackage
+from websauna_migrate.config.packages import MigrationPackage
+from websauna_migrate.config.template import create_script_directory
+from websauna_migrate.database.engines import one_line
+from websauna_migrate.models.ownership import Ownership, named_types
 from websauna_migrate.planning.edges import RevisionCycle
 from websauna_migrate.results import CreatedScript
-from websauna_migrate.snapshot import Snapshot
-from websauna_migrate.template import create_script_directory
 
 __all__ = ["ScriptWriter", "created"]
 
@@ -55,7 +55,7 @@ class ScriptWriter:
         *,
         packages: Sequence[MigrationPackage],
         ownership: Ownership,
-        take_snapshot: Callable[[], Snapshot],
+        take_snapshot: Callable[[], LoadedScripts],
         requires: Sequence[str],
         arguments: Mapping[str, Any],
         keep_types: bool = False,
@@ -87,7 +87,7 @@ class ScriptWriter:
         self.renamed: set[str] = set()
         self.departures = Departures()
         self.made_directories: list[Path] = []
-        self._snapshot: Snapshot | None = None
+        self._snapshot: LoadedScripts | None = None
         self._owned: OwnedObjects | None = None
         self.written: list[CreatedScript] = []
 
@@ -145,7 +145,7 @@ class ScriptWriter:
                 )
 
     @property
-    def snapshot(self) -> Snapshot:
+    def snapshot(self) -> LoadedScripts:
         """The scripts as they are now; they are read again after each change."""
         if self._snapshot is None:
             self._snapshot = self.take_snapshot()
@@ -251,7 +251,7 @@ class ScriptWriter:
             self.departures.note(script, operations)
         return found
 
-    def require_new_identifier(self, snapshot: Snapshot, name: str) -> None:
+    def require_new_identifier(self, snapshot: LoadedScripts, name: str) -> None:
         """Refuse an identifier that a revision of the package has already."""
         wanted = self.arguments.get("rev_id")
         if wanted and wanted in snapshot.lineages[name]:
@@ -340,7 +340,7 @@ class reported:
             ) from exc
 
 
-def require_up_to_date(snapshot: Snapshot, name: str, rows: tuple[str, ...]) -> None:
+def require_up_to_date(snapshot: LoadedScripts, name: str, rows: tuple[str, ...]) -> None:
     """Refuse to compare a package while revisions of it are not applied.
 
     :raises NotUpToDate: naming the next one

@@ -26,9 +26,9 @@ from contextlib import contextmanager
 
 from sqlalchemy.engine import Connection, Engine
 
+from websauna_migrate.database.servers import NotWritable, Server, examine, require_primary
+from websauna_migrate.database.stopping import Stopping
 from websauna_migrate.errors import MigrationError
-from websauna_migrate.runs.stopping import Stopping
-from websauna_migrate.servers import NotWritable, Server, examine, require_primary
 
 __all__ = [
     "LockLost",

@@ -12,7 +12,7 @@ from dataclasses import astuple, fields
 from pathlib import Path
 from typing import Any
 
-from websauna_migrate.cache import Cache
+from websauna_migrate.database.cache import Cache
 from websauna_migrate.reading.effects import Effect
 from websauna_migrate.reading.enum_values import TypeHistory
 from websauna_migrate.runs.ledger import program_version

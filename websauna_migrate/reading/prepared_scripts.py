@@ -7,7 +7,8 @@ from functools import cached_property
 from types import ModuleType
 from typing import Any
 
-from websauna_migrate.cache import Cache
+from websauna_migrate.database.cache import Cache
+from websauna_migrate.database.timeouts import timeouts_of_script
 from websauna_migrate.errors import MigrationError
 from websauna_migrate.planning.revisions import Revision
 from websauna_migrate.planning.steps import Direction, is_transactional
@@ -16,7 +17,6 @@ from websauna_migrate.reading.plain_texts import only_defines
 from websauna_migrate.reading.revision_reader import ScriptReader
 from websauna_migrate.reading.script_files import checksum, checksum_of, read_script
 from websauna_migrate.reading.statement_index import StatementIndex
-from websauna_migrate.runs.timeouts import timeouts_of_script
 
 __all__ = ["PreparedScripts"]
 

@@ -13,9 +13,9 @@ from pathlib import Path
 from types import CodeType, ModuleType
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from websauna_migrate.cache import Cache
+from websauna_migrate.config.packages import MigrationPackage
+from websauna_migrate.database.cache import Cache
 from websauna_migrate.errors import MigrationError
-from websauna_migrate.packages import MigrationPackage
 from websauna_migrate.planning.lineage import Lineage
 from websauna_migrate.planning.revisions import Revision
 from websauna_migrate.reading.script_files import checksum_of, list_script_files, read_script
@@ -24,7 +24,7 @@ from websauna_migrate.reading.script_index import ScriptIndex
 if TYPE_CHECKING:
     from alembic.script.base import Script
 
-    from websauna_migrate.alembic_internals import LoadedScriptDirectory
+    from websauna_migrate.alembic_adapter.internals import LoadedScriptDirectory
 
 __all__ = ["ScriptBroken", "ScriptChanged", "ScriptReader", "to_revision"]
 

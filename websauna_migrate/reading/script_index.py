@@ -14,7 +14,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from websauna_migrate.cache import Cache
+from websauna_migrate.database.cache import Cache
 from websauna_migrate.planning.revisions import Revision, plain_revision
 from websauna_migrate.reading.script_files import UNKNOWN, ScriptFiles, Stamp
 

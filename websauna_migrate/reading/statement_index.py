@@ -20,7 +20,7 @@ from typing import Any
 
 import sqlalchemy
 
-from websauna_migrate.cache import Cache
+from websauna_migrate.database.cache import Cache
 from websauna_migrate.planning.revisions import Revision
 from websauna_migrate.runs.ledger import program_version
 

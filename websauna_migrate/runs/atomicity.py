@@ -7,10 +7,10 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from websauna_migrate.environment import PackageEnvironment
+from websauna_migrate.alembic_adapter.package_environment import PackageEnvironment
+from websauna_migrate.database.servers import Server
 from websauna_migrate.planning.steps import Step, is_transactional
 from websauna_migrate.runs.failures import NotAtomic
-from websauna_migrate.servers import Server
 
 __all__ = ["require_atomic"]
 

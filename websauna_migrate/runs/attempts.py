@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 
+from websauna_migrate.database.timeouts import Timeouts
 from websauna_migrate.planning.steps import Step
-from websauna_migrate.runs.timeouts import Timeouts
 from websauna_migrate.runs.waiting import Waiting
 
 __all__ = ["Attempt", "Stretch"]

@@ -14,7 +14,7 @@ from sqlalchemy import text
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from websauna_migrate.servers import Server
+from websauna_migrate.database.servers import Server
 
 __all__ = ["Blocker", "BlockerWatch", "blockers_of_file", "without_literals"]
 

@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from websauna_migrate.histories import list_history_tables, read_rows
+from websauna_migrate.database.history_tables import list_tables, read_rows
+from websauna_migrate.database.stopping import CutOff
+from websauna_migrate.database.timeouts import Timeouts
 from websauna_migrate.locks.locks import LockLost
 from websauna_migrate.planning.steps import Step, is_transactional
-from websauna_migrate.runs.aftermath import Aftermath
 from websauna_migrate.runs.attempts import Attempt, Stretch
+from websauna_migrate.runs.failed_step import Aftermath
 from websauna_migrate.runs.failures import (
     ConnectionLost,
     HistoryMoved,
@@ -19,13 +21,11 @@ from websauna_migrate.runs.failures import (
 from websauna_migrate.runs.ledger import DONE
 from websauna_migrate.runs.pipeline import Pipeline
 from websauna_migrate.runs.run_context import RunContext, clean
-from websauna_migrate.runs.statements import (
+from websauna_migrate.runs.statement_guard import (
     EndsTransaction,
-    Supervisor,
+    StatementGuard,
 )
 from websauna_migrate.runs.step_data import data_of_step
-from websauna_migrate.runs.stopping import CutOff
-from websauna_migrate.runs.timeouts import Timeouts
 from websauna_migrate.runs.waiting import LockWaits, Waiting
 
 if TYPE_CHECKING:
@@ -47,15 +47,15 @@ class StepRunner:
         self.connection = run.connection
         self.server = run.server
         self.waits = LockWaits(run)
-        self.supervisor = Supervisor(
+        self.guard = StatementGuard(
             run.connection, run.server, run.lock, run.stopping, self.waits.wait_in_step, run.tell
         )
-        self.supervisor.atomic = run.atomic
-        self.supervisor.watch(run.connection.engine)
-        self.aftermath = Aftermath(run, self.supervisor, self.waits)
+        self.guard.atomic = run.atomic
+        self.guard.watch(run.connection.engine)
+        self.aftermath = Aftermath(run, self.guard, self.waits)
         #: Of the packages' scripts that say nothing of it.
         self._limits: dict[str, Timeouts] = {}
-        self.pipeline = Pipeline(run, self.supervisor, at=self._at, cancel=self._cancel)
+        self.pipeline = Pipeline(run, self.guard, at=self._at, cancel=self._cancel)
 
     def close(self) -> None:
         """Let go of what was opened besides the run's connection."""
@@ -160,7 +160,7 @@ class StepRunner:
         environment = run.environments[first.step.package]
 
         def steps(rows: Any, context: MigrationContext) -> Iterator[Any]:
-            from websauna_migrate.alembic_internals import is_untouched
+            from websauna_migrate.alembic_adapter.internals import is_untouched
 
             if frozenset(rows) != first.step.rows_before:
                 raise HistoryMoved
@@ -198,7 +198,7 @@ class StepRunner:
 
         def on_version_apply(*, ctx: MigrationContext, **_: Any) -> None:
             assert ctx.connection is not None
-            if not self.supervisor.ended:
+            if not self.guard.ended:
                 run.ledger.end(ctx.connection, self.current.entry, DONE)
             # The last moment at which a run that lost its lock can keep from committing.
             run.lock.check()
@@ -227,7 +227,7 @@ class StepRunner:
     def _begin(self, attempt: Attempt) -> None:
         """Say that a step's statements come now."""
         self._at(attempt)
-        self.supervisor.begin_step(attempt.timeouts, attempt.waiting.seconds)
+        self.guard.begin_step(attempt.timeouts, attempt.waiting.seconds)
 
     def _read_again(self, step: Step) -> None:
         """Make sure, in the step's transaction, that nobody else ran between the steps.
@@ -239,9 +239,7 @@ class StepRunner:
         environment = self.run_context.environments[step.package]
         table = environment.package.history_table
         # The first step of a package makes the table.
-        found = step.rows_before or table in list_history_tables(
-            self.connection, environment.schema
-        )
+        found = step.rows_before or table in list_tables(self.connection, environment.schema)
         rows = read_rows(self.connection, [table], environment.schema)[table] if found else ()
         if frozenset(rows) != step.rows_before:
             raise HistoryMoved
@@ -254,7 +252,7 @@ class StepRunner:
 
     def _planned(self, attempt: Attempt, context: MigrationContext) -> Any:
         """Return a step as Alembic runs it, with the marker in front of its script's function."""
-        from websauna_migrate.alembic_internals import planned_step
+        from websauna_migrate.alembic_adapter.internals import planned_step
 
         scripts = self.run_context.environments[attempt.step.package].scripts
         found = planned_step(scripts, attempt.step)
@@ -277,12 +275,12 @@ class StepRunner:
             planned = values["id"] == run.planned
             settings = ""
             if self.server.kind == "postgresql":
-                settings = self.supervisor.local_settings(waiting.seconds)
+                settings = self.guard.local_settings(waiting.seconds)
             run.lock.join(connection)
             run.ledger.start(connection, values, planned=planned, settings=settings)
             if waiting.attempts:
                 self.waits.watch(connection)
-            with self.supervisor.looking(), run.stopping.running(self._cancel):
+            with self.guard.looking(), run.stopping.running(self._cancel):
                 if transactional:
                     with data_of_step(connection):
                         function(**arguments)
@@ -293,9 +291,7 @@ class StepRunner:
             if run.stopping.at_once:
                 raise CutOff
             if step.replaces_row and connection.dialect.driver == "psycopg2":
-                self.supervisor.end_with = functools.partial(
-                    run.ledger.end_with, entry=attempt.entry
-                )
+                self.guard.end_with = functools.partial(run.ledger.end_with, entry=attempt.entry)
 
         return marked
 

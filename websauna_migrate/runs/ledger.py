@@ -43,11 +43,11 @@ from sqlalchemy import (
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 
-from websauna_migrate.database import hide_password, one_line
+from websauna_migrate.database.engines import hide_password, one_line
+from websauna_migrate.database.lock_errors import says_nothing_of_a_table
 from websauna_migrate.errors import MigrationError
 from websauna_migrate.reading.script_files import checksum
 from websauna_migrate.runs.direct_sql import DirectStatement, prepare, psycopg2_dialect
-from websauna_migrate.runs.lock_failures import says_nothing_of_a_table
 
 if TYPE_CHECKING:
     from websauna_migrate.planning.plan import Step

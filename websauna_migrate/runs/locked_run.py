@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, TypeVar
 
 from sqlalchemy.exc import DBAPIError
 
-from websauna_migrate.cache import Cache
-from websauna_migrate.database import WRITES, hide_password, one_line
+from websauna_migrate.config.trust import distrusted, distrusted_cache
+from websauna_migrate.database.cache import Cache
+from websauna_migrate.database.engines import WRITES, hide_password, one_line
+from websauna_migrate.database.lock_errors import is_lock_failure
 from websauna_migrate.planning.plan import Plan, Step
 from websauna_migrate.results import AppliedStep, Run
 from websauna_migrate.runs.atomicity import require_atomic
@@ -20,11 +22,9 @@ from websauna_migrate.runs.attempts import Attempt
 from websauna_migrate.runs.execution import StepRunner
 from websauna_migrate.runs.failures import HistoryMoved, HistoryUnsteady, RunStopped, StepFailed
 from websauna_migrate.runs.ledger import STOPPED
-from websauna_migrate.runs.lock_failures import is_lock_failure
 from websauna_migrate.runs.run_context import RunContext, clean
 from websauna_migrate.runs.run_events import RunEnded, RunStarted, StepApplied
 from websauna_migrate.runs.waiting import Waiting, lock_problem
-from websauna_migrate.trust import distrusted, distrusted_cache
 
 if TYPE_CHECKING:
     from websauna_migrate.runs.runner import Runner
@@ -170,8 +170,8 @@ class LockedRun:
         waiting = Waiting(timeouts.lock_budget)
         while True:
             try:
-                steps.supervisor.begin_step(timeouts, waiting.seconds)
-                settings = steps.supervisor.local_settings(waiting.seconds)
+                steps.guard.begin_step(timeouts, waiting.seconds)
+                settings = steps.guard.local_settings(waiting.seconds)
                 if self.context.server.kind == "postgresql" and settings:
                     self.connection.exec_driver_sql(settings)
                 found = write()
@@ -239,7 +239,7 @@ class LockedRun:
             values = steps.values(1, failing)
             clean(self.connection)
             try:
-                steps.supervisor.begin_step(limits[0], waiting.seconds)
+                steps.guard.begin_step(limits[0], waiting.seconds)
                 self.connection.begin()
                 if self.options.dry_run:
                     context.ledger.create(self.connection)

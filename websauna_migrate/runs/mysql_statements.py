@@ -9,9 +9,9 @@ from collections.abc import Callable
 
 from sqlalchemy.engine import Connection
 
+from websauna_migrate.database.lock_errors import error_number
+from websauna_migrate.database.timeouts import Timeouts
 from websauna_migrate.locks.locks import RunLock
-from websauna_migrate.runs.lock_failures import error_number
-from websauna_migrate.runs.timeouts import Timeouts
 
 __all__ = ["MySQLStatements"]
 
@@ -62,7 +62,7 @@ class MySQLStatements:
         *,
         mariadb: bool,
     ) -> None:
-        """Prepare; for ``wait`` see :class:`.Supervisor`."""
+        """Prepare; for ``wait`` see :class:`.StatementGuard`."""
         self.connection = connection
         self.lock = lock
         self.wait = wait

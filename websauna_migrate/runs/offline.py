@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, TextIO
 from sqlalchemy import delete, insert
 from sqlalchemy.schema import CreateTable
 
+from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
+from websauna_migrate.database.history_tables import version_table
 from websauna_migrate.errors import MigrationError
-from websauna_migrate.histories import version_table
 from websauna_migrate.planning.plan import Plan, Step
-from websauna_migrate.runs.runner import ALEMBIC
+from websauna_migrate.runs.runner import PROCESS_LOCK
 from websauna_migrate.runs.stamping import full_version_table
-from websauna_migrate.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from alembic.runtime.migration import MigrationContext
@@ -34,17 +34,19 @@ class ScriptNotOffline(MigrationError, RuntimeError):
         )
 
 
-def render_sql(snapshot: Snapshot, plan: Plan, output: TextIO, *, tag: str | None = None) -> None:
+def render_sql(
+    snapshot: LoadedScripts, plan: Plan, output: TextIO, *, tag: str | None = None
+) -> None:
     """Write the SQL of a plan's steps to ``output``, each step in its own transaction."""
-    with ALEMBIC:
+    with PROCESS_LOCK:
         for step in plan.steps:
             output.write(f"-- {step.direction} {step.package} {step.revision.id}\n\n")
             render_step(snapshot, step, output, tag)
 
 
-def render_step(snapshot: Snapshot, step: Step, output: TextIO, tag: str | None) -> None:
+def render_step(snapshot: LoadedScripts, step: Step, output: TextIO, tag: str | None) -> None:
     """Write the SQL of one step."""
-    from websauna_migrate.alembic_internals import planned_step
+    from websauna_migrate.alembic_adapter.internals import planned_step
 
     environment = snapshot.environments[step.package]
 
@@ -66,7 +68,7 @@ def render_step(snapshot: Snapshot, step: Step, output: TextIO, tag: str | None)
 
 
 def render_rows(
-    snapshot: Snapshot,
+    snapshot: LoadedScripts,
     changes: Mapping[str, tuple[Collection[str], Collection[str]]],
     output: TextIO,
     *,
@@ -77,7 +79,7 @@ def render_rows(
     :param changes: by package the rows before and after
     :param create: whether the tables of packages without rows have to be created
     """
-    with ALEMBIC:
+    with PROCESS_LOCK:
         for name, (before, after) in sorted(changes.items()):
             output.write(f"-- history of {name}\n\n")
             environment = snapshot.environments[name]

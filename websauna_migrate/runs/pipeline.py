@@ -25,19 +25,19 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from websauna_migrate.database import BATCHED, connect
+from websauna_migrate.database.engines import BATCHED, connect
+from websauna_migrate.database.history_tables import version_table
+from websauna_migrate.database.lock_errors import is_lock_failure
 from websauna_migrate.errors import MigrationError
-from websauna_migrate.histories import version_table
 from websauna_migrate.locks.locks import LockLost
+from websauna_migrate.models.sqlalchemy_internals import Compilation
 from websauna_migrate.reading.plain_scripts import OPERATIONS
 from websauna_migrate.runs.attempts import Attempt, Stretch
 from websauna_migrate.runs.batches import Batch, Batches, Message, batches_for
 from websauna_migrate.runs.direct_sql import wrapped
-from websauna_migrate.runs.lock_failures import is_lock_failure
 from websauna_migrate.runs.run_context import RunContext, clean
 from websauna_migrate.runs.sender import Sender
-from websauna_migrate.runs.statements import Supervisor
-from websauna_migrate.sqlalchemy_internals import Compilation
+from websauna_migrate.runs.statement_guard import StatementGuard
 
 if TYPE_CHECKING:
     from alembic.runtime.migration import MigrationContext
@@ -67,7 +67,7 @@ class Pipeline:
     def __init__(
         self,
         run: RunContext,
-        supervisor: Supervisor,
+        guard: StatementGuard,
         *,
         at: Callable[[Attempt], None],
         cancel: Callable[[], None],
@@ -79,7 +79,7 @@ class Pipeline:
         """
         self.run_context = run
         self.connection = run.connection
-        self.supervisor = supervisor
+        self.guard = guard
         self.at = at
         self.cancel = cancel
         #: Whether the steps of this run can go this way at all.
@@ -101,7 +101,7 @@ class Pipeline:
         :raises LockLost: if the run has lost its lock
         :raises DBAPIError: if a step failed for good, lost its connection, or waits for a lock
         """
-        from websauna_migrate.alembic_internals import has_history
+        from websauna_migrate.alembic_adapter.internals import has_history
 
         self.stopped = False
         attempt = stretch.look_ahead(0)
@@ -126,7 +126,7 @@ class Pipeline:
 
     def _maker(self, context: MigrationContext) -> Callable[[], None] | None:
         """Return what makes the package's history table; ``None`` if it is there."""
-        from websauna_migrate.alembic_internals import history_maker
+        from websauna_migrate.alembic_adapter.internals import history_maker
 
         try:
             return history_maker(context)
@@ -222,7 +222,7 @@ class Pipeline:
             return None
         try:
             if attempt.step.begins_history and self._make_history is not None:
-                with self.supervisor.collecting() as made:
+                with self.guard.collecting() as made:
                     self._make_history()
                 statements = [*made, *statements]
         except Exception:
@@ -231,7 +231,7 @@ class Pipeline:
         batch = Batch(
             attempt.step,
             attempt.values,
-            settings=self.supervisor.settings_of(attempt.timeouts, attempt.waiting.seconds),
+            settings=self.guard.settings_of(attempt.timeouts, attempt.waiting.seconds),
             lasting=lasting,
             statements=statements,
         )
@@ -257,7 +257,7 @@ class Pipeline:
         statements: list[tuple[str, Any]] | None
         try:
             assert function is not None
-            with self.supervisor.collecting() as statements:
+            with self.guard.collecting() as statements:
                 function()
         except Exception:
             statements = None
@@ -278,7 +278,7 @@ class Pipeline:
 
     def _announce(self, attempt: Attempt) -> None:
         """Write the line into Alembic's log that it writes before each step."""
-        from websauna_migrate.alembic_internals import announce
+        from websauna_migrate.alembic_adapter.internals import announce
 
         announce(self.run_context.environments[attempt.step.package].scripts, attempt.step)
 
@@ -399,7 +399,7 @@ def named_types(memo: dict[str, Any]) -> dict[str, set[Any]]:
 
 def database_of(context: MigrationContext, compilation: Compilation) -> str | None:
     """Return what has a say in the statements of a plain script; ``None`` if somebody else has."""
-    from websauna_migrate.alembic_internals import describe_operations
+    from websauna_migrate.alembic_adapter.internals import describe_operations
 
     parts = compilation.describe(), describe_operations(context, OPERATIONS)
     if None in parts:

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy.engine import Connection
 
-from websauna_migrate.runs.lock_failures import is_lock_failure
+from websauna_migrate.database.lock_errors import is_lock_failure
 
 __all__ = ["PostgreSQLStatements"]
 
@@ -43,7 +43,7 @@ class PostgreSQLStatements:
         tell: Callable[[str], None],
         settings: Callable[[float], str],
     ) -> None:
-        """Prepare; for ``wait`` and ``tell`` see :class:`.Supervisor`.
+        """Prepare; for ``wait`` and ``tell`` see :class:`.StatementGuard`.
 
         :param settings: gives the statements that bound a transaction, after seconds of waiting
         """

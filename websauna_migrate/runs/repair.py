@@ -11,12 +11,12 @@ from sqlalchemy import text
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
+from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
 from websauna_migrate.errors import MigrationError, UsageError
 from websauna_migrate.planning.lineage import Lineage
 from websauna_migrate.planning.steps import Plan, Reason, Step
 from websauna_migrate.runs.ledger import DONE, UNDONE, Ledger, LedgerEntry
 from websauna_migrate.runs.stamping import write_rows
-from websauna_migrate.snapshot import Snapshot
 
 __all__ = [
     "ACTIONS",
@@ -127,7 +127,7 @@ def settle(
     entry: LedgerEntry,
     action: str,
     *,
-    snapshot: Snapshot,
+    snapshot: LoadedScripts,
     rows: Sequence[str] | None,
     schema: str | None,
 ) -> None:
@@ -173,7 +173,7 @@ def rows_settled(
 
 
 def rerun_plan(
-    entries: Sequence[LedgerEntry], snapshot: Snapshot, applied: Mapping[str, Sequence[str]]
+    entries: Sequence[LedgerEntry], snapshot: LoadedScripts, applied: Mapping[str, Sequence[str]]
 ) -> Plan:
     """Return the plan that runs half done steps again, and nothing else; one direction a plan."""
     steps = []

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from websauna_migrate.environment import PackageEnvironment
+from websauna_migrate.alembic_adapter.package_environment import PackageEnvironment
+from websauna_migrate.config.settings import Settings
+from websauna_migrate.database.servers import Server
+from websauna_migrate.database.stopping import Stopping
 from websauna_migrate.locks.locks import RunLock
 from websauna_migrate.runs.ledger import Ledger
-from websauna_migrate.runs.stopping import Stopping
-from websauna_migrate.servers import Server
-from websauna_migrate.settings import Settings
 
 __all__ = ["RunContext", "RunOptions", "clean", "is_gone"]
 

@@ -15,13 +15,16 @@ from contextlib import contextmanager
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
-from websauna_migrate.database import WRITES, connect
-from websauna_migrate.environment import PackageEnvironment
-from websauna_migrate.histories import list_history_tables, read_rows
+from websauna_migrate.alembic_adapter.package_environment import PackageEnvironment
+from websauna_migrate.config.settings import Settings
+from websauna_migrate.database.engines import WRITES, connect
+from websauna_migrate.database.history_tables import list_tables, read_rows
+from websauna_migrate.database.lock_errors import is_lock_failure
+from websauna_migrate.database.servers import Server, examine
+from websauna_migrate.database.stopping import Stopping
 from websauna_migrate.locks.locks import RunLock, make_lock, take
 from websauna_migrate.planning.plan import Plan
 from websauna_migrate.results import Run
-from websauna_migrate.runs.exclusion import ALEMBIC
 from websauna_migrate.runs.failures import (
     BlockedByCaller,
     InterruptedSteps,
@@ -34,15 +37,12 @@ from websauna_migrate.runs.ledger import (
     LedgerEntry,
     LedgerUnreadable,
 )
-from websauna_migrate.runs.lock_failures import is_lock_failure
-from websauna_migrate.runs.marks import is_marked
+from websauna_migrate.runs.process_lock import PROCESS_LOCK
 from websauna_migrate.runs.run_context import RunContext, RunOptions, clean
-from websauna_migrate.runs.stopping import Stopping
-from websauna_migrate.servers import Server, examine
-from websauna_migrate.settings import Settings
+from websauna_migrate.runs.running_steps import is_marked
 
 __all__ = [
-    "ALEMBIC",
+    "PROCESS_LOCK",
     "BlockedByCaller",
     "InterruptedSteps",
     "RunOptions",
@@ -102,7 +102,7 @@ class Runner:
 
     def read(self, connection: Connection) -> tuple[Applied, bool]:
         """Return the rows of every registered package's history table, and if there is a ledger."""
-        existing = list_history_tables(connection, self.schema, views=True)
+        existing = list_tables(connection, self.schema, views=True)
         tables = {
             name: environment.package.history_table
             for name, environment in self.environments.items()
@@ -126,7 +126,7 @@ class Runner:
             whenever the history may have changed meanwhile
         """
         run_id = uuid.uuid4().hex
-        with ALEMBIC.held(self.lock_wait), connect(self.make_engine()) as connection:
+        with PROCESS_LOCK.held(self.lock_wait), connect(self.make_engine()) as connection:
             server = examine(connection)
             if not self._anything_to_do(connection, make_plan):
                 return Run(run_id, direction, dry_run=self.options.dry_run)
@@ -169,7 +169,7 @@ class Runner:
     @contextmanager
     def locked_for_repair(self, doing: str) -> Iterator[Connection]:
         """Hold the run's lock whatever an earlier run left behind."""
-        with ALEMBIC.held(self.lock_wait), connect(self.make_engine()) as connection:
+        with PROCESS_LOCK.held(self.lock_wait), connect(self.make_engine()) as connection:
             server = examine(connection)
             with self._locked(connection, server, doing):
                 connection.execution_options(**{WRITES: True})
@@ -229,7 +229,7 @@ class Runner:
 
     def marked(self, connection: Connection) -> tuple[LedgerEntry, ...]:
         """Return the steps that are marked as running; under the lock, nobody runs them."""
-        has_ledger = LEDGER_TABLE in list_history_tables(connection, self.schema)
+        has_ledger = LEDGER_TABLE in list_tables(connection, self.schema)
         found = self.ledger.interrupted(connection) if has_ledger else ()
         connection.rollback()
         return found

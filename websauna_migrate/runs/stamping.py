@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import MetaData, Table, delete, insert, inspect
 from sqlalchemy.engine import Connection
 
-from websauna_migrate.histories import usable, version_table
+from websauna_migrate.database.history_tables import usable, version_table
 
 if TYPE_CHECKING:
     from alembic.runtime.migration import MigrationContext

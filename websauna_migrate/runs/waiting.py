@@ -9,14 +9,14 @@ from typing import Any
 
 from sqlalchemy.engine import Connection
 
+from websauna_migrate.database.servers import server_process
+from websauna_migrate.database.timeouts import Timeouts
 from websauna_migrate.locks.file_locks import database_file
 from websauna_migrate.planning.steps import Step
 from websauna_migrate.runs.blockers import Blocker, BlockerWatch, blockers_of_file
 from websauna_migrate.runs.failures import BlockedByCaller
 from websauna_migrate.runs.run_context import RunContext
 from websauna_migrate.runs.sessions import held_connections
-from websauna_migrate.runs.timeouts import Timeouts
-from websauna_migrate.servers import server_process
 
 __all__ = ["LockWaits", "Waiting", "lock_problem"]
 

@@ -17,7 +17,7 @@ import plaster
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
-from websauna_migrate.database import hide_password
+from websauna_migrate.database.engines import hide_password
 from websauna_migrate.errors import MigrationError
 from websauna_migrate.ini.loader import config_uri, open_loader
 from websauna_migrate.interfaces import IMigrationService

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from plaster.exceptions import PlasterError
 from sqlalchemy.exc import DBAPIError
 
+from websauna_migrate.config.selection import parse_packages_argument, select_packages
 from websauna_migrate.errors import MigrationError, UsageError
 from websauna_migrate.interfaces import IMigrationRunStarted, IMigrationService
 from websauna_migrate.scripts.application import Application
@@ -24,7 +25,6 @@ from websauna_migrate.scripts.main import console_script
 from websauna_migrate.scripts.output import Output, reserve_stdout
 from websauna_migrate.scripts.progress import Progress
 from websauna_migrate.scripts.verbs import VERBS, Verb
-from websauna_migrate.selection import parse_packages_argument, select_packages
 
 if TYPE_CHECKING:
     from argparse import _ArgumentGroup as ArgumentGroup

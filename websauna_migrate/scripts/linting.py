@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from websauna_migrate.errors import MigrationError
-from websauna_migrate.linting.lint_errors import UnsafeChanges
+from websauna_migrate.lint.lint_errors import UnsafeChanges
 from websauna_migrate.planning.steps import Plan
 from websauna_migrate.results import LintFinding, LintReport, UncheckedScript
 from websauna_migrate.scripts.render import counted, one_line, to_json
@@ -50,7 +50,7 @@ def lint_of_plan(call: Call, plan: Plan) -> LintReport | None:
         or service.url.get_backend_name() != "postgresql"
     ):
         return None
-    from websauna_migrate.linting.squawk import is_installed
+    from websauna_migrate.lint.squawk import is_installed
 
     if not is_installed():
         return None

@@ -16,10 +16,10 @@ import plaster_pastedeploy
 from pyramid.exceptions import ConfigurationError, ConfigurationExecutionError
 from sqlalchemy.engine import URL
 
+from websauna_migrate.config.settings import SettingError, parse_url
 from websauna_migrate.errors import MigrationError
 from websauna_migrate.ini.loader import config_uri, open_loader
 from websauna_migrate.scripts.output import reserve_stdout
-from websauna_migrate.settings import SettingError, parse_url
 
 if TYPE_CHECKING:
     from websauna_migrate.clients import Client

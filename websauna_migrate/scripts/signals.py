@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterator
 from types import FrameType
 
-from websauna_migrate.runs.stopping import Stop, StopNow
+from websauna_migrate.database.stopping import Stop, StopNow
 
 __all__ = ["stop_signals"]
 

@@ -9,9 +9,9 @@ import venusian
 from pyramid.config import PHASE1_CONFIG, PHASE2_CONFIG, Configurator
 from pyramid.exceptions import ConfigurationError
 
+from websauna_migrate.config.packages import make_package
+from websauna_migrate.config.settings import parse_settings
 from websauna_migrate.interfaces import IMigrationService
-from websauna_migrate.packages import make_package
-from websauna_migrate.settings import parse_settings
 
 __all__ = ["add_migration_package", "migration_package", "set_migration_service"]
 

@@ -12,10 +12,10 @@ from pyramid.exceptions import ConfigurationError
 from sqlalchemy import MetaData
 from zope.interface import implementer
 
+from websauna_migrate.config.settings import Settings
+from websauna_migrate.database.history_tables import history_table_name, problem_of_table_name
 from websauna_migrate.errors import MigrationError
-from websauna_migrate.histories import history_table_name, problem_of_table_name
 from websauna_migrate.interfaces import IMigrationPackage
-from websauna_migrate.settings import Settings
 
 __all__ = [
     "MigrationPackage",

@@ -46,7 +46,7 @@ from sqlalchemy import Column, Table, Update, bindparam
 from sqlalchemy.dialects.postgresql import BIGINT, INTEGER
 from sqlalchemy.engine.reflection import Inspector
 
-from websauna_migrate.sqlalchemy_internals import is_released, methods_of
+from websauna_migrate.models.sqlalchemy_internals import is_released, methods_of
 
 if TYPE_CHECKING:
     from websauna_migrate.planning.revisions import Revision as KnownRevision

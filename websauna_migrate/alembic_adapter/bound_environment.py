@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from sqlalchemy.engine import Connection
 
-from websauna_migrate.alembic_internals import ProxiedEnvironment, run_migrations
+from websauna_migrate.alembic_adapter.internals import ProxiedEnvironment, run_migrations
 
 if TYPE_CHECKING:
-    from websauna_migrate.environment import PackageEnvironment
+    from websauna_migrate.alembic_adapter.package_environment import PackageEnvironment
 
 __all__ = ["BoundEnvironment", "logging_left_alone"]
 
@@ -38,7 +38,7 @@ class BoundEnvironment(ProxiedEnvironment):
         self.output = output
         self.rows = rows
         self.insisted = insisted
-        #: The named types that the step created, see :mod:`websauna_migrate.runs.type_memory`.
+        #: The named types that the step created, see :mod:`.type_memory`.
         self.memo: dict[str, Any] = {}
 
     def configure(self, *args: Any, **kwargs: Any) -> None:

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from websauna_migrate.database import connect, hide_password, one_line
+from websauna_migrate.database.engines import connect, hide_password, one_line
+from websauna_migrate.database.lock_errors import is_lock_failure
+from websauna_migrate.database.stopping import CutOff, StopNow
+from websauna_migrate.database.timeouts import Timeouts
 from websauna_migrate.errors import MigrationError
 from websauna_migrate.locks.locks import LockLost
 from websauna_migrate.planning.steps import Step
 from websauna_migrate.runs.failures import BlockedByCaller, ConnectionLost, RunStopped, StepFailed
 from websauna_migrate.runs.ledger import FAILED, STOPPED, MarkerLost
-from websauna_migrate.runs.lock_failures import is_lock_failure
 from websauna_migrate.runs.run_context import RunContext, clean, is_gone
-from websauna_migrate.runs.statements import EndsTransaction, RollsBack, Supervisor
-from websauna_migrate.runs.stopping import CutOff, StopNow
-from websauna_migrate.runs.timeouts import Timeouts
+from websauna_migrate.runs.statement_guard import EndsTransaction, RollsBack, StatementGuard
 from websauna_migrate.runs.waiting import LockWaits, Waiting, lock_problem
 
 if TYPE_CHECKING:
@@ -34,11 +34,11 @@ BRIEF = Timeouts(lock_timeout_ms=1000)
 class Aftermath:
     """Finds out, after the rollback, what a failed attempt left behind."""
 
-    def __init__(self, run: RunContext, supervisor: Supervisor, waits: LockWaits) -> None:
+    def __init__(self, run: RunContext, guard: StatementGuard, waits: LockWaits) -> None:
         self.run = run
         self.connection = run.connection
         self.server = run.server
-        self.supervisor = supervisor
+        self.guard = guard
         self.waits = waits
 
     def after_failure(self, exc: BaseException, attempt: Attempt, total: int) -> None:
@@ -48,7 +48,7 @@ class Aftermath:
         waiting, timeouts = attempt.waiting, attempt.timeouts
         lost = self._is_lost()
         visible = self._marker_is_visible(values["id"], lost=lost)
-        half_done = visible and not self.supervisor.untouched
+        half_done = visible and not self.guard.untouched
         exists = visible or values["id"] == run.planned
         stopped = isinstance(exc, (StopNow, CutOff)) or run.stopping.at_once
         if not isinstance(exc, Exception) or stopped:
@@ -221,7 +221,7 @@ class Aftermath:
     ) -> None:
         if self.server.kind == "postgresql":
             # A script may have left its row behind in a transaction that it only prepared.
-            connection.exec_driver_sql(self.supervisor.settings_of(BRIEF, 0.0))
+            connection.exec_driver_sql(self.guard.settings_of(BRIEF, 0.0))
         self.run.ledger.record(connection, values, outcome, planned=exists)
         connection.commit()
 

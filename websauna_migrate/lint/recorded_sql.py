@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from types import FrameType, TracebackType
 from typing import Any
 
+from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
 from websauna_migrate.planning.steps import Step, is_transactional
 from websauna_migrate.reading.sql_reader import LEXEME
 from websauna_migrate.runs.offline import ScriptNotOffline, render_step
-from websauna_migrate.snapshot import Snapshot
 
 __all__ = ["RecordedStep", "Statement", "quiet_alembic", "record_step", "split_sql"]
 
@@ -52,10 +52,10 @@ class RecordedStep:
     line: int | None = None
 
 
-def record_step(snapshot: Snapshot, step: Step) -> RecordedStep:
+def record_step(snapshot: LoadedScripts, step: Step) -> RecordedStep:
     """Run a script in Alembic's offline mode and return its SQL; no database is contacted.
 
-    The caller holds :data:`websauna_migrate.runs.exclusion.ALEMBIC`.
+    The caller holds :data:`websauna_migrate.runs.process_lock.PROCESS_LOCK`.
     """
     scripts = snapshot.environments[step.package].scripts
     module = scripts.get_revision(step.revision.id).module

@@ -13,8 +13,8 @@ from pyramid.settings import truthy
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
+from websauna_migrate.database.timeouts import Timeouts
 from websauna_migrate.errors import MigrationError
-from websauna_migrate.runs.timeouts import Timeouts
 
 __all__ = ["PREFIX", "SettingError", "Settings", "parse_settings"]
 

@@ -12,8 +12,8 @@ from pyramid.router import Router
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session, sessionmaker
 
-from websauna_migrate.database import open_engine
-from websauna_migrate.settings import parse_settings
+from websauna_migrate.config.settings import parse_settings
+from websauna_migrate.database.engines import open_engine
 
 __all__ = ["Initializer"]
 

@@ -10,16 +10,16 @@ from sqlalchemy import Column, MetaData, String, Table, inspect, text
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 
-from websauna_migrate.database import hide_password, one_line
+from websauna_migrate.database.engines import hide_password, one_line
+from websauna_migrate.database.lock_errors import says_nothing_of_a_table
 from websauna_migrate.errors import MigrationError
-from websauna_migrate.runs.lock_failures import says_nothing_of_a_table
 
 __all__ = [
     "HISTORY_PREFIX",
     "MAX_NAME_BYTES",
     "HistoryTableBroken",
     "history_table_name",
-    "list_history_tables",
+    "list_tables",
     "problem_of_table_name",
     "read_rows",
     "usable",
@@ -97,7 +97,7 @@ def problem_of_table_name(name: object) -> str:
     return ""
 
 
-def list_history_tables(
+def list_tables(
     connection: Connection, schema: str | None = None, *, views: bool = False
 ) -> frozenset[str]:
     """Return the names of all tables of a schema; one query.

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from sqlalchemy import Table, select
 from sqlalchemy.engine import Connection
 
-from websauna_migrate.errors import MigrationError, UsageError
-from websauna_migrate.histories import (
+from websauna_migrate.database.history_tables import (
     HISTORY_PREFIX,
     history_table_name,
-    list_history_tables,
+    list_tables,
     read_rows,
 )
+from websauna_migrate.errors import MigrationError, UsageError
 from websauna_migrate.runs.ledger import readable
 
 __all__ = [
@@ -74,7 +74,7 @@ def dotted_names(connection: Connection, ledger: Table, tables: Iterable[str]) -
     :param ledger: the ledger's table, which may not exist
     """
     names = {table: table.removeprefix(HISTORY_PREFIX) for table in tables}
-    if names and ledger.name in list_history_tables(connection, ledger.schema):
+    if names and ledger.name in list_tables(connection, ledger.schema):
         query = select(ledger.c.history_table, ledger.c.package).distinct()
         with readable(connection):
             found = connection.execute(query.where(ledger.c.history_table.in_(names))).all()
@@ -91,7 +91,7 @@ def list_departed(
     """
     tables = {
         table
-        for table in list_history_tables(connection, schema)
+        for table in list_tables(connection, schema)
         if table.startswith(HISTORY_PREFIX) and table not in known
     }
     rows = read_rows(connection, tables, schema) if tables else {}

@@ -7,8 +7,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from websauna_migrate.config.packages import MigrationPackage, is_installed
 from websauna_migrate.errors import MigrationError
-from websauna_migrate.packages import MigrationPackage, is_installed
 
 __all__ = [
     "NotEditable",
@@ -18,7 +18,7 @@ __all__ = [
     "template_folder",
 ]
 
-#: The template's folder, beside this module in an installed package and at the top of a checkout.
+#: The template's folder, in the installed package and at the top of a checkout.
 NAME = "alembic_template"
 
 #: What a revision script is made from.
@@ -40,9 +40,9 @@ class NotEditable(MigrationError, PermissionError):
 
 def template_folder() -> Path:
     """Return the folder that holds the template."""
-    here = Path(__file__).parent
-    installed = here / NAME
-    return installed if installed.is_dir() else here.parent / NAME
+    package = Path(__file__).parent.parent
+    installed = package / NAME
+    return installed if installed.is_dir() else package.parent / NAME
 
 
 def require_editable(package: MigrationPackage, directory: Path | None = None) -> None:

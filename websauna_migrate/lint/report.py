@@ -9,15 +9,17 @@ from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
-from websauna_migrate.linting.lint_comments import ScriptComments
-from websauna_migrate.linting.new_tables import NewTables, matters_for_new
-from websauna_migrate.linting.recorded_sql import (
+from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
+from websauna_migrate.config.settings import PREFIX, STYLE_RULES
+from websauna_migrate.lint.lint_comments import ScriptComments
+from websauna_migrate.lint.new_tables import NewTables, matters_for_new
+from websauna_migrate.lint.recorded_sql import (
     RecordedStep,
     Statement,
     quiet_alembic,
     record_step,
 )
-from websauna_migrate.linting.squawk import (
+from websauna_migrate.lint.squawk import (
     SYNTAX_ERROR,
     RawFinding,
     SquawkFailed,
@@ -28,8 +30,6 @@ from websauna_migrate.linting.squawk import (
 from websauna_migrate.planning.steps import Plan, Step
 from websauna_migrate.reading.effects import Key
 from websauna_migrate.results import LintFinding, LintReport, UncheckedScript
-from websauna_migrate.settings import PREFIX, STYLE_RULES
-from websauna_migrate.snapshot import Snapshot
 
 __all__ = ["lint_plan"]
 
@@ -64,7 +64,7 @@ class Place:
 
 
 def lint_plan(
-    snapshot: Snapshot,
+    snapshot: LoadedScripts,
     plan: Plan,
     *,
     program: str,

@@ -16,8 +16,8 @@ from sqlalchemy.engine import URL, Connection
 from sqlalchemy.exc import DBAPIError, NoSuchModuleError
 from sqlalchemy.pool import NullPool
 
+from websauna_migrate.config.settings import Settings
 from websauna_migrate.errors import MigrationError
-from websauna_migrate.settings import Settings
 
 __all__ = [
     "BATCHED",

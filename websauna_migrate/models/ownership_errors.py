@@ -6,7 +6,7 @@ from pyramid.exceptions import ConfigurationError
 from sqlalchemy import Table
 
 from websauna_migrate.errors import MigrationError
-from websauna_migrate.owners.claims import Claim, Unsettled
+from websauna_migrate.models.claims import Claim, Unsettled
 
 __all__ = [
     "OwnerConflict",

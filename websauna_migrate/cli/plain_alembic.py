@@ -10,7 +10,7 @@ from alembic import context
 from alembic.util.exc import CommandError
 from pyramid.paster import bootstrap
 
-from websauna_migrate.database import connect
+from websauna_migrate.database.engines import connect
 from websauna_migrate.errors import MigrationError
 from websauna_migrate.ini.loader import config_uri
 from websauna_migrate.interfaces import IMigrationService

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import MetaData, Table
 
-from websauna_migrate.owners.claims import Claim, by_place
-from websauna_migrate.owners.ownership_errors import RelationshipsBroken
-from websauna_migrate.sqlalchemy_internals import declared_classes
+from websauna_migrate.models.claims import Claim, by_place
+from websauna_migrate.models.ownership_errors import RelationshipsBroken
+from websauna_migrate.models.sqlalchemy_internals import declared_classes
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Mapper, RelationshipProperty

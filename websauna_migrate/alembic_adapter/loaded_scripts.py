@@ -6,21 +6,21 @@ from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from websauna_migrate.cache import Cache
-from websauna_migrate.environment import AlembicOptions, PackageEnvironment
+from websauna_migrate.alembic_adapter.package_environment import AlembicOptions, PackageEnvironment
+from websauna_migrate.config.packages import MigrationPackage
+from websauna_migrate.config.settings import Settings
+from websauna_migrate.database.cache import Cache
 from websauna_migrate.errors import MigrationError
-from websauna_migrate.packages import MigrationPackage
 from websauna_migrate.planning.graph import Graph
 from websauna_migrate.planning.lineage import Lineage
 from websauna_migrate.reading.revision_reader import ScriptBroken
-from websauna_migrate.settings import Settings
 
 if TYPE_CHECKING:
     from websauna_migrate.reading.created import CreatedObjects
     from websauna_migrate.reading.effects import Effect
     from websauna_migrate.reading.enum_values import TypeHistory
 
-__all__ = ["ScriptBroken", "ScriptDirectoryMissing", "Snapshot"]
+__all__ = ["LoadedScripts", "ScriptBroken", "ScriptDirectoryMissing"]
 
 
 class ScriptDirectoryMissing(MigrationError, FileNotFoundError):
@@ -38,7 +38,7 @@ class ScriptDirectoryMissing(MigrationError, FileNotFoundError):
         )
 
 
-class Snapshot:
+class LoadedScripts:
     """The packages' environments and their scripts' graph; nothing is read before it is needed."""
 
     def __init__(

@@ -9,7 +9,7 @@ from types import TracebackType
 
 from websauna_migrate.errors import MigrationError
 
-__all__ = ["ALEMBIC", "NestedRun", "ProcessBusy", "ProcessLock"]
+__all__ = ["PROCESS_LOCK", "NestedRun", "ProcessBusy", "ProcessLock"]
 
 
 class NestedRun(MigrationError, RuntimeError):
@@ -81,4 +81,4 @@ class ProcessLock:
 
 
 #: Held by whatever enters an environment of Alembic's.
-ALEMBIC = ProcessLock()
+PROCESS_LOCK = ProcessLock()

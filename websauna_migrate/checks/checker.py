@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import inspect
 from sqlalchemy.engine import Connection
 
-from websauna_migrate.departed import list_departed
-from websauna_migrate.histories import HISTORY_PREFIX, list_history_tables
+from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
+from websauna_migrate.database.history_tables import HISTORY_PREFIX, list_tables
 from websauna_migrate.planning.moves import full_name, split_name
 from websauna_migrate.planning.plan import pending, plan_upgrade
 from websauna_migrate.planning.revisions import Revision
 from websauna_migrate.reading.script_files import checksum
 from websauna_migrate.results import CheckProblem, CheckReport
 from websauna_migrate.runs.ledger import DONE, LEDGER_TABLE
-from websauna_migrate.runs.runner import ALEMBIC
-from websauna_migrate.snapshot import Snapshot
+from websauna_migrate.runs.runner import PROCESS_LOCK
+from websauna_migrate.runs.uninstalled import list_departed
 
 if TYPE_CHECKING:
     from websauna_migrate.reading.effects import Effect
@@ -32,7 +32,7 @@ class Checker:
     def __init__(
         self,
         service: MigrationService,
-        snapshot: Snapshot,
+        snapshot: LoadedScripts,
         selected: Sequence[str],
         *,
         full: bool = False,
@@ -178,9 +178,7 @@ class Checker:
         self, connection: Connection, applied: Mapping[str, tuple[str, ...]]
     ) -> Iterator[CheckProblem]:
         """Find scripts that are not what they were when they were applied."""
-        if LEDGER_TABLE not in list_history_tables(
-            connection, self.service.settings.version_table_schema
-        ):
+        if LEDGER_TABLE not in list_tables(connection, self.service.settings.version_table_schema):
             return
         latest = {
             (entry.package, entry.revision): entry
@@ -243,7 +241,7 @@ class Checker:
                         f'packages={name} revision --autogenerate -m "..."',
                     )
                 continue
-            with ALEMBIC:
+            with PROCESS_LOCK:
                 changes = find_changes(
                     environment, all_owned[name], reflection, applied[name], fingerprints
                 )
@@ -284,7 +282,7 @@ class Checker:
         for one in sorted(schemas, key=lambda s: s or ""):
             if one is not None and one == default:
                 continue
-            for table in sorted(list_history_tables(connection, one)):
+            for table in sorted(list_tables(connection, one)):
                 if one == schema and (table in known or table.startswith(HISTORY_PREFIX)):
                     continue
                 if (one, table) not in owners and not self.snapshot.created.table_origin(

@@ -21,15 +21,15 @@ from typing import Any
 from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine
 
+from websauna_migrate.database.servers import Server
+from websauna_migrate.database.stopping import CutOff, Stopping
+from websauna_migrate.database.timeouts import Timeouts
 from websauna_migrate.locks.locks import RunLock
 from websauna_migrate.runs.blockers import without_literals
 from websauna_migrate.runs.mysql_statements import MySQLStatements
 from websauna_migrate.runs.postgresql_statements import PostgreSQLStatements
-from websauna_migrate.runs.stopping import CutOff, Stopping
-from websauna_migrate.runs.timeouts import Timeouts
-from websauna_migrate.servers import Server
 
-__all__ = ["EndsTransaction", "NotCollected", "RollsBack", "Supervisor"]
+__all__ = ["EndsTransaction", "NotCollected", "RollsBack", "StatementGuard"]
 
 COMMENTS = r"(?:\s|--[^\n]*\n|/\*.*?\*/)*"
 
@@ -86,7 +86,7 @@ class NotCollected(Exception):
     """A statement has an answer that is waited for, or cannot be one among several."""
 
 
-class Supervisor:
+class StatementGuard:
     """Looks after the statements of one run, on its connection.
 
     :ivar connection: the run's

@@ -25,11 +25,11 @@ from sqlalchemy.dialects import postgresql, registry
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-from websauna_migrate.owners.claims import Claim, Unsettled, by_place
-from websauna_migrate.owners.declared_models import DeclaredModels, package_of_module
-from websauna_migrate.owners.ownership_errors import OwnerConflict, OwnerNotRegistered, OwnerUnknown
-from websauna_migrate.owners.table_order import Key, depths_of, key_of, referenced_key, sort_key
-from websauna_migrate.sqlalchemy_internals import variants_of
+from websauna_migrate.models.claims import Claim, Unsettled, by_place
+from websauna_migrate.models.declared_classes import DeclaredModels, package_of_module
+from websauna_migrate.models.ownership_errors import OwnerConflict, OwnerNotRegistered, OwnerUnknown
+from websauna_migrate.models.sqlalchemy_internals import variants_of
+from websauna_migrate.models.table_order import Key, depths_of, key_of, referenced_key, sort_key
 
 __all__ = ["Key", "Ownership", "PackageModels", "may_be_named", "named_types"]
 

@@ -1,0 +1,1 @@
+"""Alembic as this package uses it: environments, loaded scripts, its private names."""

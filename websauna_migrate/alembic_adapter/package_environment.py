@@ -1,0 +1,278 @@
+"""Alembic's view of a package: its configuration, its script directory, and how env.py is run.
+
+A script directory stays an ordinary Alembic environment. Three kinds of it work alike: none at all
+(the service configures Alembic itself), the template's ``env.py`` that calls
+:func:`websauna_migrate.environment.run_migrations`, and an older, hand-written one with an engine
+of its own. For the last kind the service is in the way of one call only, ``context.configure``: it
+puts its own connection, the package's history table and its URL in place of what the script gives,
+and leaves the rest alone.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from sqlalchemy.engine import URL, Connection
+
+from websauna_migrate.alembic_adapter.entities import entities_apart
+from websauna_migrate.alembic_adapter.type_memory import TypeMemory
+from websauna_migrate.config.packages import MigrationPackage
+from websauna_migrate.database.cache import Cache
+from websauna_migrate.errors import MigrationError
+from websauna_migrate.reading.revision_reader import ScriptReader
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+    from alembic.runtime.migration import MigrationContext
+
+    from websauna_migrate.alembic_adapter.bound_environment import BoundEnvironment
+    from websauna_migrate.alembic_adapter.internals import LoadedScriptDirectory
+    from websauna_migrate.reading.prepared_scripts import PreparedScripts
+
+__all__ = ["AlembicOptions", "EnvironmentFailure", "PackageEnvironment", "run_in_progress"]
+
+#: Where a running environment is found by the template's ``env.py``.
+ATTRIBUTE = "websauna_migrate"
+
+Steps = Callable[[Any, "MigrationContext"], Iterable[Any]]
+
+
+class EnvironmentFailure(MigrationError, RuntimeError):
+    """A package's ``env.py`` did not do what Alembic's documentation asks of it."""
+
+    def __init__(self, package: str, path: str, problem: str) -> None:
+        self.package = package
+        self.path = path
+        super().__init__(f'The env.py of package "{package}" ({path}) {problem}')
+
+
+@dataclass(frozen=True)
+class AlembicOptions:
+    """What comes from the INI file and the command line rather than from the application.
+
+    :ivar path: the INI file, absolute, or ``None`` inside a running application
+    :ivar sections: sections of the INI by name, interpolated
+    :ivar main_section: the one with Alembic's own options, ``-n``
+    :ivar arguments: the parsed command line, for ``context.get_x_argument``
+    """
+
+    path: str | None = None
+    sections: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    main_section: str = "alembic"
+    arguments: Any = None
+
+
+#: Options of the ``[alembic]`` section that say where one package's scripts are, or which database
+#: is meant: the service knows both for every package.
+NOT_SHARED = ("script_location", "version_locations", "sqlalchemy.url")
+
+
+class PackageEnvironment:
+    """One package as Alembic sees it."""
+
+    def __init__(
+        self,
+        package: MigrationPackage,
+        *,
+        url: URL | None,
+        engine_options: Mapping[str, Any],
+        schema: str | None,
+        options: AlembicOptions,
+        cache: Cache | None = None,
+    ) -> None:
+        """Describe the environment; nothing of Alembic is needed before something is to run.
+
+        :param cache: where what was read of scripts is kept; ``None`` to import them all
+        """
+        self.package = package
+        self.url = url
+        self.schema = schema
+        self.options = options
+        self.engine_options = engine_options
+        self.cache = cache
+        self._scripts: LoadedScriptDirectory | None = None
+        self.types = TypeMemory()
+        self._reader: ScriptReader | None = None
+        self._prepared: PreparedScripts | None = None
+        #: What the package's ``env.py`` registered with alembic-utils.
+        self.entities: list[Any] = []
+        #: The options that the template's ``env.py`` gave, once it has been run.
+        self.standard_options: Mapping[str, Any] | None = None
+
+    @cached_property
+    def config(self) -> Config:
+        """Alembic's configuration, as ``env.py`` sees it."""
+        from alembic.config import Config
+
+        config = Config(ini_section=self.options.main_section)
+        for section, values in self.options.sections.items():
+            for key, value in values.items():
+                if section != self.options.main_section or key not in NOT_SHARED:
+                    config.set_section_option(section, key, value.replace("%", "%%"))
+        main = {"script_location": str(self.package.script_directory)}
+        if self.package.own_version_locations:
+            main["path_separator"] = "newline"
+            main["version_locations"] = "\n".join(
+                str(path) for path in self.package.own_version_locations
+            )
+        if self.url is not None:
+            main["sqlalchemy.url"] = self.url.render_as_string(hide_password=False)
+        main.update({key: str(value) for key, value in self.engine_options.items()})
+        for key, value in main.items():
+            config.set_main_option(key, value.replace("%", "%%"))
+        config.cmd_opts = with_command(self.options.arguments)
+        # Set last: the file was read by the include mechanism already, not by Alembic.
+        config.config_file_name = self.options.path
+        return config
+
+    @property
+    def exists(self) -> bool:
+        """Whether the script directory is there."""
+        return self.package.script_directory.is_dir()
+
+    @property
+    def reader(self) -> ScriptReader:
+        """What reads the scripts, each once."""
+        if self._reader is None:
+            # A script that has no source is known by an import alone.
+            self._reader = ScriptReader(
+                self.package,
+                lambda: self.scripts,
+                cache=None if self._alembic_flag("sourceless") else self.cache,
+                recursive=self._alembic_flag("recursive_version_locations"),
+            )
+        return self._reader
+
+    @property
+    def prepared(self) -> PreparedScripts:
+        """The scripts that a run is going to need."""
+        if self._prepared is None:
+            from websauna_migrate.reading.prepared_scripts import PreparedScripts
+
+            self._prepared = PreparedScripts(self.reader)
+        return self._prepared
+
+    @property
+    def scripts(self) -> LoadedScriptDirectory:
+        """Alembic's script directory, whose scripts are imported when they are needed."""
+        if self._scripts is None:
+            from websauna_migrate.alembic_adapter.internals import LoadedScriptDirectory
+
+            self._scripts = LoadedScriptDirectory.load(self.config, self.reader)
+        return self._scripts
+
+    def forget_scripts(self) -> None:
+        """Read the script directory again when it is needed next."""
+        self._scripts = self._reader = self._prepared = None
+
+    def save(self) -> None:
+        """Keep what a run found out of the scripts for the next one."""
+        if self._prepared is not None:
+            self._prepared.save()
+
+    def _alembic_flag(self, name: str) -> bool:
+        """Return one of Alembic's own options that is ``true`` or not."""
+        section = self.options.sections.get(self.options.main_section, {})
+        return any(key.lower() == name and value == "true" for key, value in section.items())
+
+    def run(
+        self,
+        steps: Steps,
+        *,
+        connection: Connection | None = None,
+        output: TextIO | None = None,
+        rows: tuple[str, ...] | None = None,
+        configure: Mapping[str, Any] | None = None,
+        **context_options: Any,
+    ) -> None:
+        """Run the package's environment once, with ``steps`` as Alembic's work function.
+
+        :param connection: the connection that does the work; ``None`` for offline mode, whose SQL
+            goes to ``output``
+        :param rows: the history table's rows where they are known; ``None`` to read them
+        :param configure: options of ``context.configure`` that the service insists on
+        :param context_options: further options of Alembic's ``EnvironmentContext``, ``tag`` among
+            them
+        :raises EnvironmentFailure: when ``env.py`` never ran the migrations
+        """
+        from websauna_migrate.alembic_adapter.bound_environment import (
+            BoundEnvironment,
+            logging_left_alone,
+        )
+
+        called = False
+
+        def work(rows: Any, context: MigrationContext) -> Iterable[Any]:
+            nonlocal called
+            # A multi-database env.py runs its migrations once per engine: ours is one.
+            if called:
+                return ()
+            called = True
+            return steps(rows, context)
+
+        environment = BoundEnvironment(
+            self,
+            connection=connection,
+            output=output,
+            rows=rows,
+            insisted=dict(configure or {}),
+            fn=work,
+            as_sql=connection is None,
+            **context_options,
+        )
+        with environment, entities_apart(self.entities):
+            if self.standard_options is not None:
+                environment.run_standard(self.standard_options)
+            elif not Path(self.scripts.env_py_location).exists():
+                environment.run_standard({})
+            else:
+                with self.attached(environment), logging_left_alone(self.options.path):
+                    self.scripts.run_env()
+        if not called:
+            raise EnvironmentFailure(
+                self.package.name,
+                self.scripts.env_py_location,
+                "did not call context.run_migrations(). Nothing was changed. See Alembic's "
+                "documentation of env.py, or replace it by the two lines of the template.",
+            )
+        self.types.keep(environment.memo)
+
+    @contextmanager
+    def attached(self, environment: BoundEnvironment) -> Iterator[None]:
+        """Let the template's ``env.py`` find the running environment."""
+        self.config.attributes[ATTRIBUTE] = environment
+        try:
+            yield
+        finally:
+            del self.config.attributes[ATTRIBUTE]
+
+
+def run_in_progress() -> BoundEnvironment | None:
+    """Return the environment that runs ``env.py`` at the moment; ``None`` under plain Alembic."""
+    from alembic import context
+
+    found: BoundEnvironment | None = context.config.attributes.get(ATTRIBUTE)
+    return found
+
+
+def with_command(arguments: Any) -> Any:
+    """Add what Alembic's parser adds to a command line that was parsed without it.
+
+    ``env.py`` may ask ``config.cmd_opts.cmd`` for the command: Alembic's function, and the names of
+    its positional and keyword arguments.
+    """
+    import alembic.command
+
+    verb = getattr(arguments, "verb", None)
+    function = getattr(alembic.command, str(verb), None)
+    if function is not None and not hasattr(arguments, "cmd"):
+        spec = inspect.getfullargspec(function)
+        first = len(spec.args) - len(spec.defaults or ())
+        arguments.cmd = (function, spec.args[1:first], spec.args[first:])
+    return arguments

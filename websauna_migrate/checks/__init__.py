@@ -1,0 +1,1 @@
+"""What ``check`` looks at: scripts, histories, models and database against each other."""

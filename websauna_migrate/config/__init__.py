@@ -1,0 +1,1 @@
+"""What an application registers: directives, packages, settings, selection."""

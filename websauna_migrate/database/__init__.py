@@ -1,0 +1,1 @@
+"""The database below everything: engines, history tables, servers, limits, the cache."""

@@ -1,0 +1,1 @@
+"""Unsafe changes in the SQL of pending steps, found by squawk."""

@@ -1,1 +1,0 @@
-"""Unsafe changes of a plan, found by squawk."""

@@ -1,0 +1,1 @@
+"""What the models say: which package owns which table, and SQLAlchemy's private names."""

@@ -1,1 +1,0 @@
-"""Which package a table belongs to."""
