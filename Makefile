@@ -2,7 +2,7 @@
 #
 #   make demo    migrate the example application on SQLite, then show what stands where
 #   make test    run the tests on SQLite, PostgreSQL and MariaDB; ARGS="-k lock" goes to pytest
-#   make lint    ruff and mypy
+#   make lint    ruff, mypy, and the order of the rooms by import-linter
 #   make docs    build the documentation into build/docs; a warning is an error
 #   make chaos   race, kill and cut off runs, for about half an hour; ARGS="racing --rounds 2"
 #   make bench   compare with the peers and write docs/benchmarks.rst; ARGS=--quick takes minutes
@@ -34,6 +34,7 @@ lint: .venv/installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
 
 docs: .venv/installed-test
 	$(BIN)/python -m sphinx -q -W --keep-going -b html docs build/docs

@@ -8,17 +8,20 @@ here = Path(__file__).parent
 
 postgresql = ["psycopg2"]
 postgresql_binary = ["psycopg2-binary"]
+postgresql_psycopg = ["psycopg[binary]>=3.1"]
 mysql = ["PyMySQL>=1.1"]
 lint = ["squawk-cli>=2.0"]
 docs = ["Sphinx"]
 test = [
     *docs,
     *postgresql_binary,
+    *postgresql_psycopg,
     *mysql,
     *lint,
     "alembic_utils",
     "build",
     "hypothesis",
+    "import-linter>=2.1",
     "mypy",
     "mypy-zope",
     # Public packages whose migrations the tests run, unmodified.
@@ -95,6 +98,7 @@ setup(
     extras_require={
         "postgresql": postgresql,
         "postgresql-binary": postgresql_binary,
+        "postgresql-psycopg": postgresql_psycopg,
         "mysql": mysql,
         "lint": lint,
         "docs": docs,

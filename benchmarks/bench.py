@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import sqlite3
 import subprocess
 from collections.abc import Iterator
@@ -143,7 +144,7 @@ def cursor_of(url: str) -> Iterator[object]:
     if url.startswith("sqlite"):
         connection = sqlite3.connect(url.partition("///")[2])
     else:
-        connection = psycopg2.connect(url.replace("postgresql+psycopg2:", "postgresql:"))
+        connection = psycopg2.connect(re.sub("^postgresql[+]psycopg2?:", "postgresql:", url))
     with contextlib.closing(connection):
         yield connection.cursor()
         connection.commit()

@@ -16,8 +16,8 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 #: As users have it: mako, say, imports pygments wherever that is installed.
 REQUIREMENTS = {
-    "ours": ("-e", f"{REPOSITORY}[postgresql-binary]"),
-    "alembic": ("alembic", "psycopg2-binary"),
+    "ours": ("-e", f"{REPOSITORY}[postgresql-binary,postgresql-psycopg]"),
+    "alembic": ("alembic", "psycopg2-binary", "psycopg[binary]"),
     "flask": ("Flask-Migrate", "psycopg2-binary"),
     "django": ("Django", "psycopg2-binary"),
 }

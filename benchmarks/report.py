@@ -8,7 +8,7 @@ import os
 import platform
 import sqlite3
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -80,7 +80,7 @@ class Report:
     def image(self, name: str, alternative: str) -> None:
         self.parts += [f".. image:: {name}", f"   :alt: {alternative}", ""]
 
-    def verdicts(self, verdicts: Sequence[tuple[str, str, bool]]) -> None:
+    def verdicts(self, verdicts: Iterable[tuple[str, str, bool]]) -> None:
         """Write targets, what was measured, and whether it is met."""
         self.table(
             ("target", "measured", ""),

@@ -10,6 +10,13 @@ if url.startswith("sqlite"):
 
     connection = sqlite3.connect(url.partition("///")[2], isolation_level=None)
     cursor = connection.cursor()
+elif "+psycopg:" in url:
+    import psycopg
+
+    # Without parameters a statement goes out as it does with psycopg2.
+    connection = psycopg.connect(url.replace("postgresql+psycopg:", "postgresql:"))
+    connection.autocommit = True
+    cursor = connection.cursor()
 else:
     import psycopg2
 
