@@ -35,7 +35,7 @@ QUICK_FORBIDDEN = (
     "sqlalchemy.orm",
     "sqlalchemy.dialects.mysql",
     "sqlalchemy.dialects.postgresql",
-    "websauna_migrate.checks.checker",
+    "websauna_migrate.reports.check",
     "websauna_migrate.runs.uninstalled",
     "websauna_migrate.reading.effects",
     "websauna_migrate.runs.execution",

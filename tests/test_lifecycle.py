@@ -13,10 +13,10 @@ from sqlalchemy.engine import make_url
 from apps import Workshop
 from test_service import rows, steps, table, tables
 from test_ws_alembic import TEMPLATE, Site, invoke, site  # noqa: F401 - fixtures
+from websauna_migrate.config.selection import UnknownPackage
 from websauna_migrate.planning.plan import DowngradeRefused
 from websauna_migrate.planning.requirements import UnknownPackageRequired
 from websauna_migrate.runs.uninstalled import NotInstalled, StillInstalled
-from websauna_migrate.service import UnknownPackage
 
 
 @pytest.fixture

@@ -17,13 +17,13 @@ from apps import Workshop
 from conftest import PostgreSQLServer
 from test_ws_alembic import TEMPLATE, Result, Site, invoke, site  # noqa: F401 - fixtures
 from websauna_migrate.alembic_adapter.loaded_scripts import ScriptBroken
+from websauna_migrate.config.selection import UnknownPackage
 from websauna_migrate.config.template import NotEditable
 from websauna_migrate.move_writer import MoveRefused
 from websauna_migrate.planning.losses import MovedTableDropped
 from websauna_migrate.planning.plan import DowngradeRefused
 from websauna_migrate.reading.created import CreatedObjects
 from websauna_migrate.reading.effects import Effect
-from websauna_migrate.service import UnknownPackage
 
 BASE = """
 import enum

@@ -56,6 +56,9 @@ class LoadedScripts:
         :param may_be_missing: packages whose script directory is about to be made
         """
         self.packages: Mapping[str, MigrationPackage] = {p.name: p for p in packages}
+        self.settings = settings
+        self.options = options
+        self.use_index = use_index
         self.may_be_missing = frozenset(may_be_missing)
         cache = Cache.of(settings.cache) if use_index else None
         #: Where what was read is kept; it has no folder where nothing is to be kept.
@@ -71,6 +74,12 @@ class LoadedScripts:
             )
             for name, package in self.packages.items()
         }
+
+    def again(self) -> LoadedScripts:
+        """Return the same scripts with environments of their own, to be read anew."""
+        return LoadedScripts(
+            self.packages.values(), self.settings, self.options, use_index=self.use_index
+        )
 
     @cached_property
     def lineages(self) -> Mapping[str, Lineage]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -10,15 +11,19 @@ from sqlalchemy.schema import CreateTable
 
 from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
 from websauna_migrate.database.history_tables import version_table
-from websauna_migrate.errors import MigrationError
-from websauna_migrate.planning.plan import Plan, Step
-from websauna_migrate.runs.runner import PROCESS_LOCK
+from websauna_migrate.errors import MigrationError, UsageError
+from websauna_migrate.interfaces import Packages, Targets
+from websauna_migrate.planning.losses import plan_downgrade_without_loss
+from websauna_migrate.planning.plan import Plan, Step, plan_stamp, plan_upgrade
+from websauna_migrate.planning.several import offline_range
+from websauna_migrate.runs.process_lock import PROCESS_LOCK
+from websauna_migrate.runs.site import Site
 from websauna_migrate.runs.stamping import full_version_table
 
 if TYPE_CHECKING:
     from alembic.runtime.migration import MigrationContext
 
-__all__ = ["ScriptNotOffline", "render_rows", "render_sql"]
+__all__ = ["ScriptNotOffline", "render_rows", "render_sql", "sql"]
 
 
 class ScriptNotOffline(MigrationError, RuntimeError):
@@ -32,6 +37,37 @@ class ScriptNotOffline(MigrationError, RuntimeError):
             f'("{step.revision.path}") cannot be written as SQL: {problem}\n'
             "A script that reads from the database runs only with a connection."
         )
+
+
+#: What a SQL script can be of.
+DIRECTIONS = ("upgrade", "downgrade", "stamp", "ensure_version")
+
+
+def sql(
+    site: Site, revision: Targets, packages: Packages, direction: str, *, tag: str | None = None
+) -> str:
+    """Return a run as SQL; parameters as in ``IMigrationService.sql``."""
+    if direction not in DIRECTIONS:
+        raise UsageError(f'The direction "{direction}" is none of: {", ".join(DIRECTIONS)}.')
+    site.settings.require_url()
+    loaded, output = site.loaded, io.StringIO()
+    names = site.select(packages)
+    if direction == "ensure_version":
+        render_rows(loaded, dict.fromkeys(names, ((), ())), output, create=True)
+        return output.getvalue()
+    applied, targets = offline_range(loaded.graph, revision, names, direction)
+    if direction == "stamp":
+        stamped = plan_stamp(loaded.graph, applied, targets)
+        changes = {
+            name: (applied[name], rows)
+            for name, rows in stamped.items()
+            if set(applied[name]) != rows
+        }
+        render_rows(loaded, changes, output, create=True)
+    else:
+        make = plan_upgrade if direction == "upgrade" else plan_downgrade_without_loss
+        render_sql(loaded, make(loaded.graph, applied, targets), output, tag=tag)
+    return output.getvalue()
 
 
 def render_sql(

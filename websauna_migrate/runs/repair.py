@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import text
@@ -12,10 +12,13 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
+from websauna_migrate.database.engines import connect
 from websauna_migrate.errors import MigrationError, UsageError
 from websauna_migrate.planning.lineage import Lineage
 from websauna_migrate.planning.steps import Plan, Reason, Step
-from websauna_migrate.runs.ledger import DONE, UNDONE, Ledger, LedgerEntry
+from websauna_migrate.runs.ledger import DONE, UNDONE, LedgerEntry
+from websauna_migrate.runs.run_context import RunOptions
+from websauna_migrate.runs.site import Site
 from websauna_migrate.runs.stamping import write_rows
 
 __all__ = [
@@ -25,6 +28,7 @@ __all__ = [
     "choose",
     "invalid_indexes",
     "known_facts",
+    "repair",
     "rerun_plan",
     "settle",
 ]
@@ -61,6 +65,38 @@ class InterruptedStep:
     def name(self) -> str:
         """The step as ``package@revision``."""
         return f"{self.entry.package}@{self.entry.revision}"
+
+
+def repair(
+    site: Site,
+    action: str | None,
+    step: str | None,
+    *,
+    stop: Callable[[], bool] | None = None,
+) -> tuple[InterruptedStep, ...]:
+    """Settle half done steps, or look at them; parameters as in ``IMigrationService.repair``."""
+    if action is not None and action not in ACTIONS:
+        raise UsageError(f'A half done step can be {", ".join(ACTIONS)}, not "{action}".')
+    if not site.has_database:
+        return ()
+    runner = site.runner(RunOptions(stop=stop))
+    with (
+        connect(site.make_engine()) if action is None else runner.locked_for_repair("repair")
+    ) as connection:
+        entries = choose(runner.marked(connection), step)
+        applied = runner.read(connection)[0]
+        found = tuple(
+            InterruptedStep(entry, known_facts(entry, connection, applied), action)
+            for entry in entries
+        )
+        if action is not None:
+            for entry in entries:
+                settle(site, connection, entry, action, applied.get(entry.package))
+                applied = runner.read(connection)[0]
+        connection.commit()
+    if action == "rerun" and entries:
+        runner.run(entries[0].direction, lambda applied: rerun_plan(entries, site.loaded, applied))
+    return found
 
 
 def known_facts(
@@ -122,14 +158,11 @@ def choose(entries: Sequence[LedgerEntry], step: str | None) -> tuple[LedgerEntr
 
 
 def settle(
+    site: Site,
     connection: Connection,
-    ledger: Ledger,
     entry: LedgerEntry,
     action: str,
-    *,
-    snapshot: LoadedScripts,
     rows: Sequence[str] | None,
-    schema: str | None,
 ) -> None:
     """Write down, in the current transaction, what is to be taken as true of a step.
 
@@ -140,19 +173,19 @@ def settle(
     :raises CannotRepair: if the history would have to change and the scripts are not there
     """
     shall_be_applied = (entry.direction == "upgrade") == (action == "done")
-    lineage = snapshot.lineages.get(entry.package)
+    lineage = site.loaded.lineages.get(entry.package)
     if rows is not None:
         wanted = rows_settled(entry, lineage, rows, applied=shall_be_applied)
         if wanted != frozenset(rows):
             # Not the table that the ledger's row names: anybody may have written that.
-            table = snapshot.packages[entry.package].history_table
-            write_rows(connection, table, schema, tuple(sorted(wanted)))
+            table = site.packages[entry.package].history_table
+            write_rows(connection, table, site.schema, tuple(sorted(wanted)))
     elif action != "undone":
         raise CannotRepair(
             entry, "the package is not registered any more. Install it again, or use --undone."
         )
     note = f"repair --{action} by {whoever()}"
-    ledger.end(connection, entry.id, DONE if action == "done" else UNDONE, note)
+    site.ledger.end(connection, entry.id, DONE if action == "done" else UNDONE, note)
 
 
 def rows_settled(

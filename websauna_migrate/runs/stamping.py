@@ -9,11 +9,60 @@ from sqlalchemy import MetaData, Table, delete, insert, inspect
 from sqlalchemy.engine import Connection
 
 from websauna_migrate.database.history_tables import usable, version_table
+from websauna_migrate.interfaces import Packages, Targets
+from websauna_migrate.planning.plan import plan_stamp
+from websauna_migrate.planning.several import targets_for
+from websauna_migrate.results import StampedPackage
+from websauna_migrate.runs.site import Site
 
 if TYPE_CHECKING:
     from alembic.runtime.migration import MigrationContext
 
-__all__ = ["write_rows"]
+__all__ = ["ensure_version", "full_version_table", "stamp", "write_rows"]
+
+
+def stamp(
+    site: Site,
+    revisions: Targets,
+    packages: Packages,
+    *,
+    purge: bool = False,
+    with_requirements: bool = False,
+) -> tuple[StampedPackage, ...]:
+    """Write the history tables as if the revisions were applied.
+
+    :returns: the packages whose rows changed, by name
+    """
+    loaded, selected = site.loaded, site.select(packages)
+    with site.runner().locked() as (connection, read):
+        before = read()
+        stamped = plan_stamp(
+            loaded.graph,
+            before,
+            targets_for(revisions, selected, loaded.lineages),
+            purge=purge,
+            with_requirements=with_requirements,
+        )
+        after = {name: tuple(sorted(rows)) for name, rows in stamped.items()}
+        changed = tuple(
+            StampedPackage(name, before[name], after[name])
+            for name in sorted(after)
+            if after[name] != before[name]
+        )
+        for one in changed:
+            table = site.packages[one.package].history_table
+            write_rows(connection, table, site.schema, one.after)
+        connection.commit()
+    return changed
+
+
+def ensure_version(site: Site, packages: Packages) -> None:
+    """Create the history tables that are missing."""
+    with site.runner().locked() as (connection, read):
+        rows = read()
+        for name in site.select(packages):
+            write_rows(connection, site.packages[name].history_table, site.schema, rows[name])
+        connection.commit()
 
 
 def write_rows(

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import inspect
 from sqlalchemy.engine import Connection
 
-from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
 from websauna_migrate.database.history_tables import HISTORY_PREFIX, list_tables
+from websauna_migrate.interfaces import Packages
 from websauna_migrate.planning.moves import full_name, split_name
 from websauna_migrate.planning.plan import pending, plan_upgrade
 from websauna_migrate.planning.revisions import Revision
 from websauna_migrate.reading.script_files import checksum
 from websauna_migrate.results import CheckProblem, CheckReport
 from websauna_migrate.runs.ledger import DONE, LEDGER_TABLE
-from websauna_migrate.runs.runner import PROCESS_LOCK
+from websauna_migrate.runs.process_lock import PROCESS_LOCK
+from websauna_migrate.runs.site import Site
 from websauna_migrate.runs.uninstalled import list_departed
 
 if TYPE_CHECKING:
+    from websauna_migrate.models.ownership import Ownership
     from websauna_migrate.reading.effects import Effect
-    from websauna_migrate.service import MigrationService
 
 __all__ = ["Checker"]
 
@@ -30,40 +31,35 @@ class Checker:
     """One check of some packages."""
 
     def __init__(
-        self,
-        service: MigrationService,
-        snapshot: LoadedScripts,
-        selected: Sequence[str],
-        *,
-        full: bool = False,
+        self, site: Site, ownership: Ownership, packages: Packages, *, full: bool = False
     ) -> None:
         """Prepare the check.
+
+        :param packages: ``None`` for all, with the packages and tables that belong to none of them
 
         :param full: compare tables too that are known to be equal to their models
         """
         self.full = full
-        self.service = service
-        self.snapshot = snapshot
-        self.selected = selected
+        self.site = site
+        self.ownership = ownership
+        self.snapshot = site.loaded
+        self.selected = site.select(packages)
+        self.everything = packages is None
 
-    def report(self, *, everything: bool) -> CheckReport:
-        """Return all that is to be said.
-
-        :param everything: whether to speak of packages and tables that belong to none of the
-            selected packages as well
-        """
-        applied = self.service._applied(self.snapshot)
+    def report(self) -> CheckReport:
+        """Return all problems that were found."""
+        applied = self.site.applied()
         plan_upgrade(self.snapshot.graph, applied, {})
         problems = [
             *self.unknown_revisions(applied),
             *self.pending_revisions(applied),
             *self.missing_requirements(),
         ]
-        with self.service._reading() as connection:
+        with self.site.reading() as connection:
             if connection is not None:
                 problems += self.changed_scripts(connection, applied)
                 problems += self.drift(connection, applied)
-                if everything:
+                if self.everything:
                     problems += self.moved_tables()
                     problems += self.departed_packages(connection)
                     problems += self.nobodys(connection)
@@ -151,7 +147,7 @@ class Checker:
 
     def moved_tables(self) -> Iterator[CheckProblem]:
         """Find tables that models and scripts have in different packages."""
-        owners = self.service.ownership.owners
+        owners = self.ownership.owners
         for key, (package, revision) in self.snapshot.created.tables.items():
             owner = owners.get(key)
             if owner is not None and owner != package:
@@ -178,11 +174,11 @@ class Checker:
         self, connection: Connection, applied: Mapping[str, tuple[str, ...]]
     ) -> Iterator[CheckProblem]:
         """Find scripts that are not what they were when they were applied."""
-        if LEDGER_TABLE not in list_tables(connection, self.service.settings.version_table_schema):
+        if LEDGER_TABLE not in list_tables(connection, self.site.schema):
             return
         latest = {
             (entry.package, entry.revision): entry
-            for entry in self.service.ledger.entries(connection)
+            for entry in self.site.ledger.entries(connection)
             if entry.outcome == DONE
         }
         for name in self.selected:
@@ -216,7 +212,7 @@ class Checker:
         )
 
         waiting = pending(self.snapshot.graph, applied)
-        ownership = self.service.ownership
+        ownership = self.ownership
         default_schema = connection.dialect.default_schema_name
         if not self.selected:
             return
@@ -224,7 +220,9 @@ class Checker:
         all_owned = {name: first.beside(name) for name in self.selected}
         # One look at the database for all packages.
         reflection = Reflection(connection, {k for owned in all_owned.values() for k in owned.keys})
-        fingerprints = Fingerprints(self.snapshot.cache, self.service.url, full=self.full)
+        fingerprints = Fingerprints(
+            self.snapshot.cache, self.site.settings.require_url(), full=self.full
+        )
         for name in self.selected:
             package = self.snapshot.packages[name]
             environment = self.snapshot.environments[name]
@@ -254,12 +252,11 @@ class Checker:
 
     def departed_packages(self, connection: Connection) -> Iterator[CheckProblem]:
         """Find packages that are gone and left their history tables."""
-        service = self.service
         for one in list_departed(
             connection,
-            known={package.history_table for package in service.packages},
-            ledger=service.ledger.table,
-            schema=service.settings.version_table_schema,
+            known={package.history_table for package in self.site.packages.values()},
+            ledger=self.site.ledger.table,
+            schema=self.site.schema,
         ):
             rows = ", ".join(one.rows) or "no revision"
             yield CheckProblem(
@@ -273,10 +270,10 @@ class Checker:
 
     def nobodys(self, connection: Connection) -> Iterator[CheckProblem]:
         """Find tables that belong to nobody."""
-        service = self.service
-        schema = service.settings.version_table_schema
-        known = {package.history_table for package in service.packages} | {LEDGER_TABLE}
-        owners = service.ownership.owners
+        schema = self.site.schema
+        known = {package.history_table for package in self.site.packages.values()}
+        known.add(LEDGER_TABLE)
+        owners = self.ownership.owners
         default = inspect(connection).default_schema_name
         schemas = {schema_ for schema_, _ in owners} | {None, schema}
         for one in sorted(schemas, key=lambda s: s or ""):

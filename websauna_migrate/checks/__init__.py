@@ -1,1 +1,0 @@
-"""What ``check`` looks at: scripts, histories, models and database against each other."""

@@ -1,0 +1,1 @@
+"""What a look tells: status, listings, and ``check``; nothing here changes anything."""

@@ -1,0 +1,92 @@
+"""Revisions as lists: heads, history, and those that a symbol names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
+from websauna_migrate.errors import UsageError
+from websauna_migrate.interfaces import Packages
+from websauna_migrate.planning.revisions import Revision
+from websauna_migrate.planning.several import collect, range_of, resolve_all
+from websauna_migrate.results import HistoryEntry
+from websauna_migrate.runs.site import Site
+
+__all__ = ["entries", "heads", "history", "show"]
+
+
+def heads(site: Site, packages: Packages) -> tuple[Revision, ...]:
+    """Return the newest revisions of packages."""
+    lineages = site.loaded.lineages
+    return tuple(
+        lineages[name].revisions[head]
+        for name in site.select(packages)
+        for head in lineages[name].heads
+    )
+
+
+def history(site: Site, rev_range: str | None, packages: Packages) -> tuple[HistoryEntry, ...]:
+    """Return the revisions of packages, newest first.
+
+    :param rev_range: ``start:end``, both included; ``None`` for all
+    :raises UsageError: for a range of another form
+    """
+    loaded, selected = site.loaded, site.select(packages)
+    ordered = list(reversed(loaded.graph.timeline(selected)))
+    if rev_range is not None:
+        start, colon, end = rev_range.strip().partition(":")
+        if not colon or ":" in end:
+            raise UsageError(
+                f'The range "{rev_range}" is not of the form [start]:[end], [start]: or :[end].'
+            )
+        applied = site.applied() if "current" in (start, end) else {}
+        inside = collect(
+            selected,
+            loaded.lineages,
+            lambda lineage: range_of(lineage, start, end, applied.get(lineage.package, ())),
+        )
+        ordered = [one for one in ordered if one.id in inside.get(one.package, ())]
+    return tuple(entry(loaded, revision) for revision in ordered)
+
+
+def entries(site: Site, revisions: Iterable[Revision]) -> tuple[HistoryEntry, ...]:
+    """Return what listings say of revisions, newest first."""
+    graph = site.loaded.graph
+    nodes = {graph.node(revision) for revision in revisions}
+    ordered = sorted(nodes, key=lambda node: graph.places[node], reverse=True)
+    return tuple(entry(site.loaded, graph.revisions[node]) for node in ordered)
+
+
+def show(site: Site, revision: str, packages: Packages) -> tuple[HistoryEntry, ...]:
+    """Return the revisions that a symbol names, ``current`` included."""
+    loaded, selected = site.loaded, site.select(packages)
+    applied = site.applied() if revision == "current" else {}
+    found = collect(
+        selected,
+        loaded.lineages,
+        lambda lineage: (
+            set(applied.get(lineage.package, ())) & set(lineage.ids)
+            if revision == "current"
+            else set(resolve_all(lineage, revision))
+        ),
+    )
+    return tuple(
+        entry(loaded, loaded.lineages[name].revisions[one])
+        for name in selected
+        for one in sorted(found.get(name, ()))
+    )
+
+
+def entry(loaded: LoadedScripts, revision: Revision) -> HistoryEntry:
+    """Return what listings say of a revision."""
+    lineage = loaded.lineages[revision.package]
+    return HistoryEntry(
+        revision=revision,
+        labels=tuple(sorted(lineage.labels_of(revision.id))),
+        children=lineage.children(revision.id),
+        is_head=lineage.is_head(revision.id),
+        is_effective_head=lineage.is_effective_head(revision.id),
+        is_branch_point=lineage.is_branch_point(revision.id),
+        is_merge_point=lineage.is_merge_point(revision.id),
+        requires=tuple(sorted({str(edge.required) for edge in loaded.graph.required_by(revision)})),
+    )

@@ -1,0 +1,64 @@
+"""Where the packages stand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from websauna_migrate.database.history_tables import HISTORY_PREFIX, list_tables, read_rows
+from websauna_migrate.interfaces import Packages
+from websauna_migrate.planning.plan import pending
+from websauna_migrate.results import PackageState
+from websauna_migrate.runs.site import Site
+
+__all__ = ["states"]
+
+
+def states(site: Site, packages: Packages) -> tuple[PackageState, ...]:
+    """Return where packages stand.
+
+    :param packages: ``None`` for all registered ones, and those that left a history table
+    """
+    selected = site.select(packages)
+    ours = {package.history_table for package in site.packages.values()}
+    rows: Mapping[str, tuple[str, ...]] = {}
+    names: Mapping[str, str] = {}
+    with site.reading() as connection:
+        if connection is not None:
+            tables = list_tables(connection, site.schema)
+            histories = {t for t in tables if t.startswith(HISTORY_PREFIX) or t in ours}
+            rows = read_rows(connection, histories, site.schema)
+            if not histories <= ours:
+                # Mostly, it is not needed.
+                from websauna_migrate.runs.uninstalled import dotted_names
+
+                names = dotted_names(connection, site.ledger.table, histories - ours)
+    applied = {name: rows.get(one.history_table, ()) for name, one in site.packages.items()}
+    waiting = pending(site.loaded.graph, applied)
+    found = [installed(site, name, applied[name], len(waiting.get(name, ()))) for name in selected]
+    if packages is None:
+        found += [
+            PackageState(names[table], False, table, rows[table], unknown=rows[table])
+            for table in sorted(set(rows) - ours)
+        ]
+    return tuple(found)
+
+
+def installed(site: Site, name: str, rows: tuple[str, ...], waiting: int) -> PackageState:
+    """Return where a registered package stands.
+
+    :param rows: of its history table
+    :param waiting: how many of its revisions are not applied
+    """
+    lineage = site.loaded.lineages[name]
+    known = [row for row in rows if row in lineage]
+    return PackageState(
+        package=name,
+        installed=True,
+        history_table=site.packages[name].history_table,
+        rows=rows,
+        applied=tuple(lineage.revisions[row] for row in known),
+        unknown=tuple(row for row in rows if row not in lineage),
+        implied=tuple(lineage.revisions[one] for one in lineage.current(known) if one not in known),
+        heads=tuple(lineage.revisions[head] for head in lineage.heads),
+        pending=waiting,
+    )

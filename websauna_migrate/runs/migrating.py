@@ -1,0 +1,102 @@
+"""Upgrades and downgrades: the plan that is asked for, and its run."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from websauna_migrate.errors import UsageError
+from websauna_migrate.interfaces import Packages, Targets
+from websauna_migrate.planning.plan import Plan, plan_upgrade
+from websauna_migrate.planning.several import as_targets, targets_for
+from websauna_migrate.results import Run
+from websauna_migrate.runs.site import Site
+
+if TYPE_CHECKING:
+    from websauna_migrate.runs.run_context import RunOptions
+
+__all__ = ["Planner", "make_planner", "migrate"]
+
+#: Makes the plan from the rows of the history tables.
+Planner = Callable[[Mapping[str, tuple[str, ...]]], Plan]
+
+#: From how many steps on it takes less time to look what is known of scripts than to run them.
+MANY_STEPS = 20
+
+
+def make_planner(
+    site: Site,
+    direction: str,
+    revision: Targets,
+    packages: Packages,
+    *,
+    cascade: bool = False,
+) -> Planner:
+    """Return a function that plans what is asked for.
+
+    :param direction: ``"upgrade"`` or ``"downgrade"``
+    :raises UsageError: for another direction, and for a range
+    """
+    if direction not in ("upgrade", "downgrade"):
+        raise UsageError(f'The direction "{direction}" is neither "upgrade" nor "downgrade".')
+    for target in as_targets(revision):
+        if ":" in target:
+            raise UsageError(
+                f'The range "{target}" is only understood with --sql; name one revision.'
+            )
+    loaded = site.loaded
+    targets = targets_for(revision, site.select(packages), loaded.lineages)
+
+    def plan(applied: Mapping[str, tuple[str, ...]]) -> Plan:
+        if direction == "upgrade":
+            return plan_upgrade(loaded.graph, applied, targets)
+        from websauna_migrate.planning.losses import plan_downgrade_without_loss
+
+        return plan_downgrade_without_loss(loaded.graph, applied, targets, cascade=cascade)
+
+    return plan
+
+
+def migrate(
+    site: Site,
+    direction: str,
+    revision: Targets,
+    packages: Packages,
+    *,
+    cascade: bool = False,
+    options: RunOptions | None = None,
+    inspect: Callable[[Plan], None] | None = None,
+) -> Run:
+    """Plan under the lock, and run the plan.
+
+    :param inspect: gets each plan that has other steps than the one before; raises to refuse it
+    """
+    loaded = site.loaded
+    inspected: set[tuple[Any, ...]] = set()
+    planner = make_planner(site, direction, revision, packages, cascade=cascade)
+    # The scripts' own faults come first: they need no database.
+    _ = loaded.graph
+    if direction == "downgrade" and not site.has_database:
+        return Run(uuid.uuid4().hex, direction)
+
+    def make_plan(applied: Mapping[str, tuple[str, ...]]) -> Plan:
+        plan = planner(applied)
+        # A script that is broken shall be found before the first step, not between two.
+        for step in plan.steps:
+            prepared = loaded.environments[step.package].prepared
+            prepared.prepare(step.revision, step.direction, remember=len(plan.steps) >= MANY_STEPS)
+        steps = tuple((step.package, step.revision.id) for step in plan.steps)
+        if inspect is not None and steps not in inspected:
+            inspect(plan)
+            inspected.add(steps)
+        return plan
+
+    if not site.has_database:
+        # The file of an SQLite database is not made for a run that cannot begin.
+        make_plan(dict.fromkeys(site.packages, ()))
+    try:
+        return site.runner(options).run(direction, make_plan)
+    finally:
+        for environment in loaded.environments.values():
+            environment.save()

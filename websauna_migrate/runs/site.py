@@ -1,0 +1,136 @@
+"""A site: the scripts of all packages, and the database that they are for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Engine
+from sqlalchemy.engine import Connection, make_url
+
+from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
+from websauna_migrate.config.packages import MigrationPackage
+from websauna_migrate.config.selection import UnknownPackage
+from websauna_migrate.config.settings import Settings
+from websauna_migrate.database.engines import connect, is_missing_file, make_engine
+from websauna_migrate.interfaces import Packages
+
+if TYPE_CHECKING:
+    from websauna_migrate.runs.ledger import Ledger
+    from websauna_migrate.runs.runner import Runner, RunOptions
+
+__all__ = ["Hooks", "Site"]
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """Functions that a run calls.
+
+    :ivar notify: gets the events of a run
+    :ivar subscribed: returns true if a class of events has subscribers
+    :ivar on_wait: gets a sentence when the run waits for another one; ``None`` to log it
+    :ivar on_step: gets each step soon after it was applied
+    """
+
+    notify: Callable[[object], None]
+    subscribed: Callable[[type], bool]
+    on_wait: Callable[[str], None] | None = None
+    on_step: Callable[[Any], None] | None = None
+
+
+class Site:
+    """What one call of the service works on.
+
+    :ivar loaded: the scripts of all packages
+    :ivar settings: the service's
+    :ivar make_engine: makes an engine of the service's own
+    """
+
+    def __init__(
+        self,
+        loaded: LoadedScripts,
+        settings: Settings,
+        *,
+        make_engine: Callable[[], Engine],
+        hooks: Hooks,
+        ledger: Callable[[], Ledger],
+    ) -> None:
+        """Prepare; nothing is read and nothing connects yet."""
+        self.loaded = loaded
+        self.settings = settings
+        self.make_engine = make_engine
+        self.hooks = hooks
+        self._ledger = ledger
+
+    @property
+    def packages(self) -> Mapping[str, MigrationPackage]:
+        """The registered packages by name."""
+        return self.loaded.packages
+
+    @property
+    def schema(self) -> str | None:
+        """The schema of the history tables and the ledger."""
+        return self.settings.version_table_schema
+
+    @property
+    def ledger(self) -> Ledger:
+        """The ledger of all runs on the database."""
+        return self._ledger()
+
+    @property
+    def has_database(self) -> bool:
+        """False if the database is an SQLite file that does not exist yet."""
+        return not is_missing_file(self.settings.require_url())
+
+    def select(self, packages: Packages) -> tuple[str, ...]:
+        """Return the names of the packages meant, sorted, each once.
+
+        :raises UnknownPackage: for a name that is not registered
+        """
+        known = sorted(self.packages)
+        if packages is None:
+            return tuple(known)
+        names = [packages] if isinstance(packages, str) else list(packages)
+        for name in names:
+            if name not in self.packages:
+                raise UnknownPackage(name, known)
+        return tuple(sorted(set(names)))
+
+    def runner(self, options: RunOptions | None = None) -> Runner:
+        """Return a runner on the database."""
+        from websauna_migrate.runs.runner import Runner
+
+        make = self.make_engine
+        if options is not None and options.dry_run and not self.has_database:
+            # A dry run does not make the file of an SQLite database.
+            memory = Settings(url=make_url("sqlite://"))
+            make = lambda: make_engine(memory)  # noqa: E731
+        return Runner(
+            make_engine=make,
+            environments=self.loaded.environments,
+            ledger=self._ledger,
+            settings=self.settings,
+            notify=self.hooks.notify,
+            subscribed=self.hooks.subscribed,
+            on_wait=self.hooks.on_wait,
+            on_step=self.hooks.on_step,
+            options=options,
+        )
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection | None]:
+        """Give a connection for reading, or ``None`` where :attr:`has_database` is false."""
+        if not self.has_database:
+            yield None
+        else:
+            with connect(self.make_engine()) as connection:
+                yield connection
+
+    def applied(self) -> Mapping[str, tuple[str, ...]]:
+        """Return the rows of every registered package's history table."""
+        with self.reading() as connection:
+            if connection is None:
+                return dict.fromkeys(self.packages, ())
+            return self.runner().read(connection)[0]

@@ -1,0 +1,58 @@
+"""Taking a package away: down to base, and its history table dropped."""
+
+from __future__ import annotations
+
+import uuid
+
+from websauna_migrate.config.selection import UnknownPackage
+from websauna_migrate.database.history_tables import list_tables
+from websauna_migrate.results import Run
+from websauna_migrate.runs.migrating import migrate
+from websauna_migrate.runs.site import Site
+from websauna_migrate.runs.stamping import write_rows
+from websauna_migrate.runs.uninstalled import (
+    NotInstalled,
+    StillInstalled,
+    find_departed,
+    list_departed,
+)
+
+__all__ = ["uninstall"]
+
+
+def uninstall(site: Site, package: str, *, cascade: bool = False, forget: bool = False) -> Run:
+    """Take a package down and drop its history table, or forget one that is gone."""
+    if forget or package not in site.packages:
+        return forget_package(site, package, really=forget)
+    run = migrate(site, "downgrade", "base", package, cascade=cascade)
+    if not site.has_database:
+        return run
+    table = site.packages[package].history_table
+    with site.runner().locked("uninstall") as (connection, read):
+        # Another run may have upgraded the package again meanwhile.
+        if not read()[package] and table in list_tables(connection, site.schema):
+            write_rows(connection, table, site.schema, None)
+        connection.commit()
+    return run
+
+
+def forget_package(site: Site, package: str, *, really: bool) -> Run:
+    """Drop the history table of a package that is gone, or say what else can be done."""
+    if package in site.packages:
+        raise StillInstalled(package)
+    known = {one.history_table for one in site.packages.values()}
+    departed = None
+    with site.reading() as connection:
+        if connection is not None:
+            found = list_departed(
+                connection, known=known, ledger=site.ledger.table, schema=site.schema
+            )
+            departed = find_departed(package, found)
+    if departed is None:
+        raise UnknownPackage(package, sorted(site.packages))
+    if not really:
+        raise NotInstalled(departed)
+    with site.runner().locked("uninstall") as (connection, _):
+        write_rows(connection, departed.history_table, site.schema, None)
+        connection.commit()
+    return Run(uuid.uuid4().hex, "downgrade")
