@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy.engine import Connection
 
 if TYPE_CHECKING:
-    from websauna_migrate.data import StepSession
+    from sqlalchemy.orm import Session
 
 __all__ = ["StepData", "data_of_step", "running"]
 
@@ -23,7 +23,7 @@ class StepData:
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
-        self.sessions: list[StepSession] = []
+        self.sessions: list[Session] = []
         self.manager: Any = None
 
     def finish(self) -> None:
