@@ -25,12 +25,12 @@ if TYPE_CHECKING:
         CheckReport,
         CreatedScript,
         HistoryEntry,
+        InterruptedStep,
         LintReport,
         PackageState,
         Run,
         StampedPackage,
     )
-    from websauna_migrate.runs.repair import InterruptedStep
 
 #: What ``packages`` arguments take.
 Packages = str | Iterable[str] | None

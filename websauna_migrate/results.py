@@ -14,6 +14,8 @@ __all__ = [
     "CheckReport",
     "CreatedScript",
     "HistoryEntry",
+    "InterruptedStep",
+    "LedgerEntry",
     "LintFinding",
     "LintReport",
     "PackageState",
@@ -55,6 +57,67 @@ class Run:
     direction: str
     steps: tuple[AppliedStep, ...] = ()
     dry_run: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerEntry:
+    """One row of the ledger.
+
+    :ivar id: 32 hexadecimal digits
+    :ivar run: identifier of the run, 32 hexadecimal digits
+    :ivar number: the step's place in its run, from 1
+    :ivar started: UTC
+    :ivar ended: UTC, ``None`` while running
+    :ivar outcome: ``planned``, ``running``, ``done``, ``failed``, ``stopped``, or ``undone`` for a
+        half done step that was settled with ``repair``
+    :ivar checksum: SHA-256 of the script as it was run, hexadecimal
+    :ivar session: number of the server's session that held the run's lock, 0 where there is none
+    :ivar note: who settled a half done step, and how; empty otherwise
+    """
+
+    id: str
+    run: str
+    number: int
+    package: str
+    revision: str
+    direction: str
+    history_table: str
+    started: datetime
+    ended: datetime | None
+    outcome: str
+    host: str
+    process: int
+    version: str
+    checksum: str
+    session: int
+    note: str
+
+    def __str__(self) -> str:
+        """Return the words that name the step and its run."""
+        return (
+            f'{self.direction} of revision "{self.revision}" of package "{self.package}", '
+            f"started {self.started:%Y-%m-%d %H:%M:%S} UTC by process {self.process} on "
+            f"{self.host}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class InterruptedStep:
+    """A step that ended half done.
+
+    :ivar entry: its row in the ledger
+    :ivar known: what can be said of it, a sentence
+    :ivar action: how it was settled, ``rerun``, ``done`` or ``undone``; ``None`` after a look
+    """
+
+    entry: LedgerEntry
+    known: str
+    action: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The step as ``package@revision``."""
+        return f"{self.entry.package}@{self.entry.revision}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ from websauna_migrate.results import (
     CheckReport,
     CreatedScript,
     HistoryEntry,
+    InterruptedStep,
     LintReport,
     PackageState,
     Run,
@@ -44,7 +45,6 @@ if TYPE_CHECKING:
     from websauna_migrate.lint.linter import Linter
     from websauna_migrate.models.ownership import Ownership
     from websauna_migrate.runs.ledger import Ledger
-    from websauna_migrate.runs.repair import InterruptedStep
 
 __all__ = ["MigrationService"]
 

@@ -9,7 +9,7 @@ from websauna_migrate.errors import MigrationError
 
 if TYPE_CHECKING:
     from websauna_migrate.planning.plan import Step
-    from websauna_migrate.runs.ledger import LedgerEntry
+    from websauna_migrate.results import LedgerEntry
 
 __all__ = [
     "INTERRUPTED",

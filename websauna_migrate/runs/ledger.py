@@ -20,7 +20,6 @@ import socket
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
@@ -47,12 +46,13 @@ from websauna_migrate.database.engines import hide_password, one_line
 from websauna_migrate.database.lock_errors import says_nothing_of_a_table
 from websauna_migrate.errors import MigrationError
 from websauna_migrate.reading.script_files import checksum
+from websauna_migrate.results import LedgerEntry
 from websauna_migrate.runs.direct_sql import DirectStatement, prepare, psycopg2_dialect
 
 if TYPE_CHECKING:
     from websauna_migrate.planning.plan import Step
 
-__all__ = ["LEDGER_TABLE", "Ledger", "LedgerEntry", "LedgerUnreadable", "MarkerLost"]
+__all__ = ["LEDGER_TABLE", "Ledger", "LedgerUnreadable", "MarkerLost"]
 
 LEDGER_TABLE = "websauna_migrate_ledger"
 
@@ -78,48 +78,6 @@ class LedgerUnreadable(MigrationError, RuntimeError):
 
 class MarkerLost(Exception):
     """The script ended its transaction by a rollback: what it did before is gone."""
-
-
-@dataclass(frozen=True, slots=True)
-class LedgerEntry:
-    """One row of the ledger.
-
-    :ivar id: 32 hexadecimal digits
-    :ivar run: identifier of the run, 32 hexadecimal digits
-    :ivar number: the step's place in its run, from 1
-    :ivar started: UTC
-    :ivar ended: UTC, ``None`` while running
-    :ivar outcome: ``planned``, ``running``, ``done``, ``failed``, ``stopped``, or ``undone`` for a
-        half done step that was settled with ``repair``
-    :ivar checksum: SHA-256 of the script as it was run, hexadecimal
-    :ivar session: number of the server's session that held the run's lock, 0 where there is none
-    :ivar note: who settled a half done step, and how; empty otherwise
-    """
-
-    id: str
-    run: str
-    number: int
-    package: str
-    revision: str
-    direction: str
-    history_table: str
-    started: datetime
-    ended: datetime | None
-    outcome: str
-    host: str
-    process: int
-    version: str
-    checksum: str
-    session: int
-    note: str
-
-    def __str__(self) -> str:
-        """Return the words that name the step and its run."""
-        return (
-            f'{self.direction} of revision "{self.revision}" of package "{self.package}", '
-            f"started {self.started:%Y-%m-%d %H:%M:%S} UTC by process {self.process} on "
-            f"{self.host}"
-        )
 
 
 def make_table(schema: str | None) -> Table:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import getpass
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 from sqlalchemy import text
 from sqlalchemy.engine import Connection
@@ -16,7 +15,8 @@ from websauna_migrate.database.engines import connect
 from websauna_migrate.errors import MigrationError, UsageError
 from websauna_migrate.planning.lineage import Lineage
 from websauna_migrate.planning.steps import Plan, Reason, Step
-from websauna_migrate.runs.ledger import DONE, UNDONE, LedgerEntry
+from websauna_migrate.results import InterruptedStep, LedgerEntry
+from websauna_migrate.runs.ledger import DONE, UNDONE
 from websauna_migrate.runs.run_context import RunOptions
 from websauna_migrate.runs.site import Site
 from websauna_migrate.runs.stamping import write_rows
@@ -24,7 +24,6 @@ from websauna_migrate.runs.stamping import write_rows
 __all__ = [
     "ACTIONS",
     "CannotRepair",
-    "InterruptedStep",
     "choose",
     "invalid_indexes",
     "known_facts",
@@ -46,25 +45,6 @@ class CannotRepair(MigrationError, LookupError):
             f'Revision "{entry.revision}" of package "{entry.package}" cannot be settled: '
             f"{problem} Nothing was changed."
         )
-
-
-@dataclass(frozen=True, slots=True)
-class InterruptedStep:
-    """A step that ended half done.
-
-    :ivar entry: its row in the ledger
-    :ivar known: what can be said of it, a sentence
-    :ivar action: how it was settled, one of :data:`ACTIONS`; ``None`` if it was only looked at
-    """
-
-    entry: LedgerEntry
-    known: str
-    action: str | None = None
-
-    @property
-    def name(self) -> str:
-        """The step as ``package@revision``."""
-        return f"{self.entry.package}@{self.entry.revision}"
 
 
 def repair(

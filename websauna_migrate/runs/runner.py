@@ -24,7 +24,7 @@ from websauna_migrate.database.servers import Server, examine
 from websauna_migrate.database.stopping import Stopping
 from websauna_migrate.locks.locks import RunLock, make_lock, take
 from websauna_migrate.planning.plan import Plan
-from websauna_migrate.results import Run
+from websauna_migrate.results import LedgerEntry, Run
 from websauna_migrate.runs.failures import (
     BlockedByCaller,
     InterruptedSteps,
@@ -34,7 +34,6 @@ from websauna_migrate.runs.failures import (
 from websauna_migrate.runs.ledger import (
     LEDGER_TABLE,
     Ledger,
-    LedgerEntry,
     LedgerUnreadable,
 )
 from websauna_migrate.runs.process_lock import PROCESS_LOCK

@@ -6,7 +6,8 @@ from dataclasses import fields
 
 from sqlalchemy.engine import Connection
 
-from websauna_migrate.runs.ledger import LEDGER_TABLE, RUNNING, LedgerEntry, readable
+from websauna_migrate.results import LedgerEntry
+from websauna_migrate.runs.ledger import LEDGER_TABLE, RUNNING, readable
 
 __all__ = ["is_marked"]
 

@@ -9,7 +9,7 @@ from websauna_migrate.results import Run
 from websauna_migrate.scripts.render import counted, render_step
 
 if TYPE_CHECKING:
-    from websauna_migrate.runs.repair import InterruptedStep
+    from websauna_migrate.results import InterruptedStep
 
 __all__ = ["render_dry_run", "render_interrupted"]
 
