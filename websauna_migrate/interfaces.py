@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from websauna_migrate.results import (
         CheckReport,
         CreatedScript,
+        GraphView,
         HistoryEntry,
         InterruptedStep,
         LintReport,
@@ -306,6 +307,23 @@ class IMigrationService(Interface):
 
     def show(revision: str, *, packages: Packages = None) -> tuple[HistoryEntry, ...]:
         """Return the revisions named by a symbol: a tuple of HistoryEntry."""
+
+    def graph(
+        *,
+        packages: Packages = None,
+        around: str | None = None,
+        distance: int = 4,
+        table: str | None = None,
+        fold: bool = True,
+    ) -> GraphView:
+        """Return the graph of revisions as a picture shows it; nothing is changed.
+
+        :param around: ``package@revision``: only what is near to it
+        :param distance: how many edges away from it, at most
+        :param table: ``schema.name`` or name: tell the scripts apart that touch it
+        :param fold: make one node of a chain of revisions that has no other edges
+        :returns: a :class:`websauna_migrate.results.GraphView`
+        """
 
     def check(*, packages: Packages = None, full: bool = False) -> CheckReport:
         """Compare scripts, histories, models and database.

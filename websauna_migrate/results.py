@@ -13,6 +13,9 @@ __all__ = [
     "CheckProblem",
     "CheckReport",
     "CreatedScript",
+    "GraphEdge",
+    "GraphNode",
+    "GraphView",
     "HistoryEntry",
     "InterruptedStep",
     "LedgerEntry",
@@ -165,6 +168,55 @@ class PackageState:
     implied: tuple[Revision, ...] = ()
     heads: tuple[Revision, ...] = ()
     pending: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class GraphNode:
+    """A revision in a picture of the graph, or a chain of them that is drawn as one.
+
+    :ivar revisions: the identifiers, oldest first
+    :ivar message: the revision's; of a chain those of its ends
+    :ivar state: ``applied``, ``pending`` or ``running``; the ledger calls half done steps so too
+    :ivar is_head: true if no revision of the package comes after it
+    :ivar touches: true if its script touches the table that was asked for
+    """
+
+    package: str
+    revisions: tuple[str, ...]
+    message: str
+    state: str
+    is_head: bool = False
+    is_merge: bool = False
+    touches: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class GraphEdge:
+    """An edge between two nodes of a picture.
+
+    :ivar earlier: index of the node that comes first
+    :ivar later: index of the node that comes after it
+    :ivar kind: ``down_revision``, ``depends_on``, ``requires``, ``run_before`` or ``package``
+    """
+
+    earlier: int
+    later: int
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class GraphView:
+    """What a picture of the graph shows.
+
+    :ivar packages: dotted names, sorted
+    :ivar nodes: in the order of the plan
+    :ivar table: the table that was asked for
+    """
+
+    packages: tuple[str, ...]
+    nodes: tuple[GraphNode, ...]
+    edges: tuple[GraphEdge, ...]
+    table: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

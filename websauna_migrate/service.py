@@ -29,6 +29,7 @@ from websauna_migrate.planning.several import (
 from websauna_migrate.results import (
     CheckReport,
     CreatedScript,
+    GraphView,
     HistoryEntry,
     InterruptedStep,
     LintReport,
@@ -430,6 +431,20 @@ class MigrationService:
         from websauna_migrate.reports.listings import show
 
         return show(self._site(), revision, packages)
+
+    def graph(
+        self,
+        *,
+        packages: Packages = None,
+        around: str | None = None,
+        distance: int = 4,
+        table: str | None = None,
+        fold: bool = True,
+    ) -> GraphView:
+        from websauna_migrate.reports.graph import view
+
+        site = self._site()
+        return view(site, packages, around=around, distance=distance, table=table, fold=fold)
 
     def check(self, *, packages: Packages = None, full: bool = False) -> CheckReport:
         from websauna_migrate.reports.check import Checker

@@ -1,0 +1,152 @@
+"""Pictures of the graph: what is in them, and that hostile names stay text."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from apps import Workshop
+from websauna_migrate.errors import MigrationError
+from websauna_migrate.pictures import FORMATS
+
+HOSTILE = "a <script>alert(\"1\")</script> & 'q' \u202e ] } --> end\x1b[31m"
+
+
+@pytest.fixture
+def service(workshop: Workshop, tmp_path: Path) -> Any:
+    """Two packages: a chain with branch and merge, and one that requires its middle."""
+    workshop.package("aaa")
+    workshop.package("bbb")
+    workshop.script("aaa", "a0", message=HOSTILE, upgrade="op.execute('CREATE TABLE t (x INT)')")
+    for number in range(1, 8):
+        workshop.script("aaa", f"a{number}", f"a{number - 1}")
+    workshop.script("aaa", "left", "a7")
+    workshop.script("aaa", "right", "a7")
+    workshop.script("aaa", "joined", ["left", "right"])
+    workshop.script(
+        "bbb", "b1", requires=["aaa@a5"], upgrade="op.add_column('t', sa.Column('y', sa.Integer))"
+    )
+    workshop.script("bbb", "b2", "b1", run_before=["aaa@right"])
+    return workshop.service(f"sqlite:///{tmp_path / 'db.sqlite'}")
+
+
+def test_chains_are_folded_up_to_what_others_require(service: Any) -> None:
+    view = service.graph()
+    shown = {node.revisions: node for node in view.nodes}
+    assert ("a1", "a2", "a3", "a4") in shown and ("a5",) in shown and ("a6",) in shown
+    assert shown["joined",].is_head and shown["joined",].is_merge
+    assert {node.state for node in view.nodes} == {"pending"}
+    edges = {
+        (view.nodes[e.earlier].revisions[-1], view.nodes[e.later].revisions[0], e.kind)
+        for e in view.edges
+    }
+    assert {
+        ("a0", "a1", "down_revision"),
+        ("a4", "a5", "down_revision"),
+        ("a5", "b1", "requires"),
+        ("b2", "right", "run_before"),
+        ("left", "joined", "down_revision"),
+    } <= edges
+    assert len(service.graph(fold=False).nodes) == 13
+
+
+def test_states_are_told(service: Any) -> None:
+    service.upgrade("b1", packages="bbb")
+    view = service.graph()
+    states = {one: node.state for node in view.nodes for one in node.revisions}
+    assert [states[one] for one in ("a0", "a5", "a6", "b1", "b2")] == [
+        "applied", "applied", "pending", "applied", "pending",
+    ]  # fmt: skip
+
+
+def test_around_and_table(service: Any) -> None:
+    near = service.graph(around="bbb@b1", distance=1)
+    assert {one for node in near.nodes for one in node.revisions} == {"a5", "b1", "b2"}
+    touched = service.graph(table="t")
+    assert {node.revisions for node in touched.nodes if node.touches} >= {("b1",)}
+    with pytest.raises(MigrationError, match="nothing"):
+        service.graph(around="bbb@nothing")
+    with pytest.raises(MigrationError, match='No package "ccc"'):
+        service.graph(around="ccc@head")
+    with pytest.raises(MigrationError, match='write "bbb@head"'):
+        service.graph(around="bbb")
+
+
+def test_svg_is_well_formed_and_its_names_are_text(service: Any) -> None:
+    service.upgrade("a3", packages="aaa")
+    svg = FORMATS["svg"](service.graph(fold=False))
+    root = ElementTree.fromstring(svg)
+    names = {element.tag.partition("}")[2] for element in root.iter()}
+    assert "script" not in names and {"rect", "path", "title"} <= names
+    texts = " ".join(element.text or "" for element in root.iter())
+    assert "<script>" in texts and "\u202e" not in texts and "\x1b" not in texts
+    boxes = [g for g in root.iter() if g.tag.endswith("}g")]
+    places = [tuple(map(int, re.findall(r"\d+", g.get("transform", "")))) for g in boxes]
+    assert len(set(places)) == len(places) == 13
+    # A picture of later steps stands to the right of what they come after.
+    x = {title_of(g): place[0] for g, place in zip(boxes, places, strict=True)}
+    assert x["aaa a5"] < x["bbb b1"] < x["bbb b2"] < x["aaa right"] < x["aaa joined"]
+
+
+def title_of(group: ElementTree.Element) -> str:
+    return (group[0].text or "").partition(":")[0]
+
+
+def test_mermaid_escapes_and_stays_below_its_limit(workshop: Workshop, tmp_path: Path) -> None:
+    for number in range(30):
+        workshop.package(f"pkg{number:02}")
+        for step in range(20):
+            requires = [f"pkg{number - 1:02}@r{step:02}"] if number else []
+            workshop.script(
+                f"pkg{number:02}",
+                f"r{step:02}",
+                f"r{step - 1:02}" if step else None,
+                message=HOSTILE,
+                requires=requires,
+            )
+    view = workshop.service(f"sqlite:///{tmp_path / 'db.sqlite'}").graph()
+    assert len(view.edges) > 400
+    text = FORMATS["mermaid"](view)
+    arrows = [line for line in text.splitlines() if "==>" in line or "-->" in line]
+    assert len(arrows) == 29 and "20 revisions, 20 pending" in text
+    assert "script" not in text.replace("#60;script", "")
+
+
+def test_every_format_has_every_revision(service: Any) -> None:
+    view = service.graph(fold=False)
+    for name, draw in FORMATS.items():
+        text = draw(view)
+        for node in view.nodes:
+            assert node.revisions[0] in text, name
+        assert "\x1b" not in text and "\u202e" not in text
+
+
+def test_text(service: Any) -> None:
+    service.upgrade("b1", packages="bbb")
+    lines = FORMATS["text"](service.graph(packages="bbb")).splitlines()
+    assert lines[:4] == ["bbb", "  ✓ b1  Revision b1", "  ○ b2 (head)  Revision b2", ""]
+    assert lines[4] == "✓ applied  ○ pending  ▶ running"
+    text = FORMATS["text"](service.graph())
+    assert "  ✓ … 4 …  Revision a1 ... Revision a4\n" in text
+    assert "  ✓ b1  Revision b1\n      requires aaa a5\n" in text
+
+
+@pytest.mark.skipif(shutil.which("dot") is None, reason="Graphviz is not installed")
+def test_graphviz_reads_dot(service: Any) -> None:
+    dot = FORMATS["dot"](service.graph())
+    done = subprocess.run(["dot", "-Tsvg"], input=dot, text=True, capture_output=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_an_empty_graph(workshop: Workshop, tmp_path: Path) -> None:
+    workshop.package("aaa")
+    service = workshop.service(f"sqlite:///{tmp_path / 'db.sqlite'}")
+    for draw in FORMATS.values():
+        assert isinstance(draw(service.graph()), str)
+    assert not (tmp_path / "db.sqlite").exists()

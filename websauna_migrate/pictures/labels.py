@@ -1,0 +1,60 @@
+"""The words and marks that all pictures share, so that no state is told by colour alone."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping
+
+from websauna_migrate.results import GraphNode
+
+__all__ = ["MARKS", "WORDS", "marks_of", "name_of", "plain", "shortened", "tooltip_of"]
+
+#: A mark for each state.
+MARKS: Mapping[str, str] = {"applied": "✓", "pending": "○", "running": "▶"}
+
+#: The words for each kind of edge.
+WORDS: Mapping[str, str] = {
+    "down_revision": "comes after",
+    "depends_on": "depends on",
+    "requires": "requires",
+    "run_before": "runs after",
+    "package": "its package requires",
+}
+
+
+def plain(text: str) -> str:
+    """Return a text in one line without characters that control a terminal or the direction."""
+    return "".join(
+        " " if unicodedata.category(one) in ("Cc", "Cf", "Zl", "Zp", "Cs", "Co", "Cn") else one
+        for one in text
+    )
+
+
+def shortened(text: str, width: int) -> str:
+    """Return a text of at most ``width`` characters."""
+    text = plain(text)
+    return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def name_of(node: GraphNode) -> str:
+    """Return the revision, or how many are folded."""
+    if len(node.revisions) == 1:
+        return plain(node.revisions[0])
+    return f"… {len(node.revisions)} …"
+
+
+def marks_of(node: GraphNode) -> str:
+    """Return what is to be told of a node beside its state."""
+    marks = ["head"] if node.is_head else []
+    marks += ["merge"] if node.is_merge else []
+    return ", ".join(marks)
+
+
+def tooltip_of(node: GraphNode) -> str:
+    """Return all that is known of a node, in one line."""
+    ids = node.revisions
+    which = ids[0] if len(ids) == 1 else f"{ids[0]} to {ids[-1]}, {len(ids)} revisions"
+    marks = marks_of(node)
+    return plain(
+        f"{node.package} {which}: {node.message} ({node.state}{', ' * bool(marks)}{marks})"
+    )

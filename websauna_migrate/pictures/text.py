@@ -1,0 +1,47 @@
+"""The graph for a terminal: a section for each package, oldest revision first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from websauna_migrate.pictures.labels import MARKS, WORDS, marks_of, name_of, plain
+from websauna_migrate.results import GraphEdge, GraphView
+
+__all__ = ["to_text"]
+
+
+def to_text(view: GraphView) -> str:
+    """Return the graph as lines of text."""
+    return "".join(f"{line}\n" for line in lines(view))
+
+
+def lines(view: GraphView) -> Iterator[str]:
+    """Yield the lines."""
+    edges: dict[int, list[GraphEdge]] = {}
+    for edge in view.edges:
+        edges.setdefault(edge.later, []).append(edge)
+    for number, package in enumerate(view.packages):
+        if number:
+            yield ""
+        yield plain(package)
+        previous = -1
+        for place, node in enumerate(view.nodes):
+            if node.package != package:
+                continue
+            marks = marks_of(node)
+            marks = f" ({marks})" if marks else ""
+            star = " *" if node.touches else ""
+            yield f"  {MARKS[node.state]} {name_of(node)}{marks}{star}  {plain(node.message)}"
+            for edge in edges.get(place, ()):
+                earlier = view.nodes[edge.earlier]
+                # The line above says by its place that this one comes after it.
+                if edge.kind == "down_revision" and edge.earlier == previous:
+                    continue
+                other = f"{plain(earlier.package)} " if earlier.package != package else ""
+                yield f"      {WORDS[edge.kind]} {other}{plain(earlier.revisions[-1])}"
+            previous = place
+    if view.nodes:
+        yield ""
+        yield "  ".join(f"{mark} {state}" for state, mark in MARKS.items()) + (
+            f"  * touches {plain(view.table)}" if view.table else ""
+        )

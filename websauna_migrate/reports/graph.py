@@ -1,0 +1,191 @@
+"""The graph of revisions as a picture shows it: chains folded, states and edges of each kind."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping
+
+from websauna_migrate.errors import UsageError
+from websauna_migrate.interfaces import Packages
+from websauna_migrate.planning.graph import Graph
+from websauna_migrate.planning.moves import split_name
+from websauna_migrate.planning.several import resolve_all
+from websauna_migrate.results import GraphEdge, GraphNode, GraphView
+from websauna_migrate.runs.site import Site
+
+__all__ = ["view"]
+
+#: A chain of fewer revisions is drawn as it is.
+WORTH_FOLDING = 3
+
+
+def view(
+    site: Site,
+    packages: Packages = None,
+    *,
+    around: str | None = None,
+    distance: int = 4,
+    table: str | None = None,
+    fold: bool = True,
+) -> GraphView:
+    """Return what a picture of the graph shows.
+
+    :param packages: whose revisions are shown; default all
+    :param around: ``package@revision``; only what is near to it is shown
+    :param distance: how many edges away from it, at most
+    :param table: ``schema.name`` or name: the scripts that touch it are told apart, not folded
+    :param fold: draw a chain of revisions without other edges as one node
+    :raises UsageError: if ``around`` names no package
+    """
+    graph, selected = site.loaded.graph, set(site.select(packages))
+    shown = [node for node in graph.order if graph.revisions[node].package in selected]
+    if around is not None:
+        near = neighbours(graph, centre(site, around), distance)
+        shown = [node for node in shown if node in near]
+    touching = scripts_of(site, table) if table is not None else frozenset()
+    states = states_of(site)
+    groups = folded(graph, shown, states, touching) if fold else [[node] for node in shown]
+    return GraphView(
+        packages=tuple(sorted({graph.revisions[node].package for node in shown})),
+        nodes=tuple(node_of(site, group, states, touching) for group in groups),
+        edges=tuple(edges_of(graph, groups)),
+        table=table,
+    )
+
+
+def centre(site: Site, around: str) -> set[int]:
+    """Return the nodes that ``package@revision`` means."""
+    package, at, target = around.partition("@")
+    (name,) = site.select(package)
+    if not at:
+        raise UsageError(f'"{around}" names no revision: write "{package}@head", say.')
+    lineage = site.loaded.lineages[name]
+    return {site.loaded.graph.find(name, one) for one in resolve_all(lineage, target)}
+
+
+def neighbours(graph: Graph, start: Iterable[int], distance: int) -> set[int]:
+    """Return the nodes that are at most so many edges away, in either direction."""
+    found = dict.fromkeys(start, 0)
+    queue = deque(found)
+    while queue:
+        node = queue.popleft()
+        if found[node] == distance:
+            continue
+        dependents = [one for one, _ in graph.cross_dependents.get(node, ())]
+        for other in (*graph.parents[node], *graph.children(node), *dependents):
+            if other not in found:
+                found[other] = found[node] + 1
+                queue.append(other)
+    return set(found)
+
+
+def scripts_of(site: Site, table: str) -> frozenset[int]:
+    """Return the nodes of the scripts that touch a table."""
+    graph, key = site.loaded.graph, split_name(table)
+    return frozenset(
+        graph.find(*revision)
+        for revision, effects in site.loaded.effects.items()
+        if any(
+            key
+            in (
+                (one.schema, one.name),
+                (one.new_schema, one.new_name),
+                (one.target_schema, one.target_table),
+            )
+            for one in effects
+        )
+    )
+
+
+def states_of(site: Site) -> Mapping[int, str]:
+    """Return the nodes that are applied, or of which the ledger has a step in progress."""
+    graph, lineages = site.loaded.graph, site.loaded.lineages
+    with site.reading() as connection:
+        if connection is None:
+            return {}
+        runner = site.runner()
+        applied, has_ledger = runner.read(connection)
+        marked = site.ledger.interrupted(connection) if has_ledger else ()
+    states = {
+        graph.find(name, one): "applied"
+        for name, rows in applied.items()
+        for one in lineages[name].applied([row for row in rows if row in lineages[name]])
+    }
+    for entry in marked:
+        if entry.package in lineages and entry.revision in lineages[entry.package]:
+            states[graph.find(entry.package, entry.revision)] = "running"
+    return states
+
+
+def folded(
+    graph: Graph, shown: list[int], states: Mapping[int, str], kept: frozenset[int]
+) -> list[list[int]]:
+    """Return the nodes in order, those of a chain together.
+
+    A node belongs to a chain if it has one parent, one child and no edge to another package, and
+    does not stand out: it is no head, and has the state of its neighbours.
+    """
+    visible = set(shown)
+
+    def is_plain(node: int) -> bool:
+        parents, children = list(graph.own_parents(node)), list(graph.children(node))
+        return (
+            len(parents) == 1
+            and len(children) == 1
+            and node not in kept
+            and len(graph.parents[node]) == 1
+            and node not in graph.cross_dependents
+            and {parents[0], children[0]} <= visible
+            and states.get(children[0]) == states.get(node)
+        )
+
+    groups: list[list[int]] = []
+    open_groups: dict[int, list[int]] = {}
+    for node in shown:
+        parent = next(iter(graph.own_parents(node)), -1)
+        plain = is_plain(node)
+        group = open_groups.pop(parent, None) if plain else None
+        if group is None:
+            group = []
+            groups.append(group)
+        group.append(node)
+        if plain:
+            open_groups[node] = group
+    return [
+        part
+        for group in groups
+        for part in ([group] if len(group) >= WORTH_FOLDING else [[node] for node in group])
+    ]
+
+
+def node_of(
+    site: Site, group: list[int], states: Mapping[int, str], touching: frozenset[int]
+) -> GraphNode:
+    """Return one node of the picture."""
+    graph = site.loaded.graph
+    first, last = graph.revisions[group[0]], graph.revisions[group[-1]]
+    lineage = site.loaded.lineages[last.package]
+    return GraphNode(
+        package=last.package,
+        revisions=tuple(graph.revisions[node].id for node in group),
+        message=last.message if len(group) == 1 else f"{first.message} ... {last.message}",
+        state=states.get(group[-1], "pending"),
+        is_head=lineage.is_head(last.id),
+        is_merge=lineage.is_merge_point(first.id),
+        touches=group[0] in touching,
+    )
+
+
+def edges_of(graph: Graph, groups: list[list[int]]) -> Iterable[GraphEdge]:
+    """Return the edges between the nodes of the picture, by their places in it."""
+    place = {node: number for number, group in enumerate(groups) for node in group}
+    seen = set()
+    for number, group in enumerate(groups):
+        for node in group:
+            found = [("down_revision", parent) for parent in graph.own_parents(node)]
+            found += [(edge.kind, one) for one, edge in graph.cross_parents.get(node, ())]
+            for kind, parent in found:
+                edge = GraphEdge(place.get(parent, number), number, kind)
+                if edge.earlier != number and edge not in seen:
+                    seen.add(edge)
+                    yield edge
