@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         InterruptedStep,
         LintReport,
         PackageState,
+        Readiness,
         Run,
         StampedPackage,
     )
@@ -307,6 +308,15 @@ class IMigrationService(Interface):
 
     def show(revision: str, *, packages: Packages = None) -> tuple[HistoryEntry, ...]:
         """Return the revisions named by a symbol: a tuple of HistoryEntry."""
+
+    def readiness() -> Readiness:
+        """Return whether the application may serve: what its database is to its scripts.
+
+        Takes no lock, and asks three queries whatever the number of packages, two more while a run
+        is in progress or has been cut off.
+
+        :returns: a :class:`websauna_migrate.results.Readiness`
+        """
 
     def graph(
         *,

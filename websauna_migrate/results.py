@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -22,7 +23,9 @@ __all__ = [
     "LintFinding",
     "LintReport",
     "PackageState",
+    "Readiness",
     "Run",
+    "RunInProgress",
     "StampedPackage",
     "UncheckedScript",
 ]
@@ -121,6 +124,58 @@ class InterruptedStep:
     def name(self) -> str:
         """The step as ``package@revision``."""
         return f"{self.entry.package}@{self.entry.revision}"
+
+
+@dataclass(frozen=True, slots=True)
+class RunInProgress:
+    """The run that holds the database's lock now.
+
+    :ivar holder: who holds it, in words, as the server or the lock's file says
+    :ivar step: the newest row of the run in the ledger; ``None`` if it has none yet
+    """
+
+    holder: str
+    step: LedgerEntry | None = None
+
+    def __str__(self) -> str:
+        """Return the run in words."""
+        if self.step is None:
+            return f"a run is in progress ({self.holder})"
+        where = f'revision "{self.step.revision}" of package "{self.step.package}"'
+        at = "at" if self.step.ended is None else "past"
+        return (
+            f"{self.step.direction} in progress, {at} {where} since "
+            f"{self.step.started:%Y-%m-%d %H:%M:%S} UTC on {self.step.host} ({self.holder})"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """Whether an application may serve: what its database is to its scripts.
+
+    :ivar packages: where each registered package stands: ``current``, ``behind``, or ``ahead`` if
+        the history has revisions that no script defines, as after a release was rolled back
+    :ivar running: the run in progress
+    :ivar half_done: steps that ended half done, which ``ws-alembic repair`` settles
+    """
+
+    packages: Mapping[str, str]
+    running: RunInProgress | None = None
+    half_done: tuple[LedgerEntry, ...] = ()
+
+    @property
+    def is_ready(self) -> bool:
+        """True if nothing is pending, in progress or half done; *ahead* is ready."""
+        standing = set(self.packages.values())
+        return "behind" not in standing and self.running is None and not self.half_done
+
+    def lines(self) -> tuple[str, ...]:
+        """Return a line for each package, and for what is in progress or half done."""
+        lines = [f"{name} {standing}" for name, standing in self.packages.items()]
+        if self.running is not None:
+            lines.append(f"running: {self.running}")
+        lines += [f"half done: {entry}" for entry in self.half_done]
+        return tuple(lines)
 
 
 @dataclass(frozen=True, slots=True)

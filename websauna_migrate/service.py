@@ -34,6 +34,7 @@ from websauna_migrate.results import (
     InterruptedStep,
     LintReport,
     PackageState,
+    Readiness,
     Run,
     StampedPackage,
 )
@@ -431,6 +432,11 @@ class MigrationService:
         from websauna_migrate.reports.listings import show
 
         return show(self._site(), revision, packages)
+
+    def readiness(self) -> Readiness:
+        from websauna_migrate.reports.readiness import look
+
+        return look(self._site())
 
     def graph(
         self,

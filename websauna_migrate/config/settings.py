@@ -73,6 +73,7 @@ class Settings:
         ``keep`` as itself, so that the script depends on the type's later code
     :ivar pipeline: whether steps whose scripts only give statements are sent in one piece each, one
         while the next is prepared
+    :ivar web_prefix: the path below which the pages of ``websauna_migrate.web`` are
     :ivar lint_exclude: rules of the linter by which nothing is reported
     :ivar limits: the four of locks and statements for single packages, by package and name
     """
@@ -92,6 +93,7 @@ class Settings:
     statement_timeout_ms: int = 0
     render_types: str = "impl"
     pipeline: bool = True
+    web_prefix: str = "/migrations"
     lint_exclude: frozenset[str] = STYLE_RULES
     limits: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
@@ -256,6 +258,14 @@ def read_rules(key: str, value: Any) -> frozenset[str]:
     return rules | STYLE_RULES if "default" in words else rules
 
 
+def read_path(key: str, value: Any) -> str:
+    """Read the beginning of a URL's path, without a slash at its end."""
+    text = str(value).strip()
+    if not text.startswith("/"):
+        raise SettingError(key, 'it must be a path that begins with "/", such as /migrations.')
+    return text.rstrip("/")
+
+
 READERS: Mapping[str, Callable[[str, Any], Any]] = {
     "package": read_text,
     "version_table_schema": read_text,
@@ -267,5 +277,6 @@ READERS: Mapping[str, Callable[[str, Any], Any]] = {
     "statement_timeout_ms": read_milliseconds,
     "render_types": read_render_types,
     "pipeline": read_switch,
+    "web_prefix": read_path,
     "lint_exclude": read_rules,
 }

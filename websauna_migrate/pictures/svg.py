@@ -110,8 +110,8 @@ def lines(view: GraphView, layout: Layout) -> Iterator[str]:
     yield f"<style>{STYLE}</style>"
     yield (
         '<defs><marker id="arrow" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="9" '
-        'markerHeight="9" markerUnits="userSpaceOnUse" orient="auto-start-reverse"><path d="M0 0L8 4L0 8z" fill="#8c959f"/>'
-        "</marker></defs>"
+        'markerHeight="9" markerUnits="userSpaceOnUse" orient="auto-start-reverse">'
+        '<path d="M0 0L8 4L0 8z" fill="#8c959f"/></marker></defs>'
     )
     yield f'<rect class="page" width="{width}" height="{height}"/>'
     yield from legend()
