@@ -5,22 +5,19 @@ A failure here means that an upstream release changed it: adapt ``alembic_adapte
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import inspect
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from alembic import op
 from alembic.autogenerate import RevisionContext, render
 from alembic.autogenerate.api import AutogenContext
 from alembic.config import Config
 from alembic.ddl.impl import DefaultImpl
-from alembic.operations import Operations, ops
+from alembic.operations import ops
 from alembic.runtime.environment import EnvironmentContext
 from alembic.runtime.migration import HeadMaintainer, MigrationContext
 from alembic.script.base import Script, ScriptDirectory
@@ -32,7 +29,6 @@ from websauna_migrate.alembic_adapter.internals import (
     RowWriter,
     comparator_modules,
     compares_types_alone,
-    describe_operations,
     in_batch,
     matched_by,
     render_column,
@@ -41,7 +37,6 @@ from websauna_migrate.alembic_adapter.internals import (
     serials_known,
     single_percent,
 )
-from websauna_migrate.reading.plain_scripts import OPERATIONS
 
 
 @pytest.fixture
@@ -270,78 +265,3 @@ def test_types_alone_are_compared_by_alembics_own_comparison() -> None:
     own = impl_of("postgresql")
     own.compare_type = lambda inspected, model: False
     assert not compares_types_alone(own.compare_type)
-
-
-# What has a say in the SQL of a script
-
-
-@pytest.fixture
-def migration() -> Iterator[MigrationContext]:
-    with sa.create_engine("sqlite://").connect() as connection:
-        yield MigrationContext.configure(connection)
-
-
-def test_operations_are_alembics_own(migration: MigrationContext) -> None:
-    found = describe_operations(migration, OPERATIONS)
-    assert found is not None and [name for name, _ in found] == ["impl", "methods"]
-
-
-def test_an_operation_in_the_place_of_alembics_own_is_seen(migration: MigrationContext) -> None:
-    original = Operations.create_table
-
-    class Ours(ops.CreateTableOp):
-        pass
-
-    try:
-        Operations.register_operation("create_table")(Ours)
-        assert describe_operations(migration, OPERATIONS) is None
-    finally:
-        Operations.create_table = original
-    assert describe_operations(migration, OPERATIONS) is not None
-
-
-def test_another_implementation_of_an_operation_is_seen(migration: MigrationContext) -> None:
-    key = (ops.CreateTableOp, "default")
-    original = Operations._to_impl._registry[key]
-    try:
-        Operations.implementation_for(ops.CreateTableOp, replace=True)(lambda *args: None)
-        assert describe_operations(migration, OPERATIONS) is None
-    finally:
-        Operations._to_impl._registry[key] = original
-
-
-def test_an_operation_besides_alembics_own_is_none_of_these(migration: MigrationContext) -> None:
-    class Ours(ops.MigrateOperation):
-        pass
-
-    Operations.implementation_for(Ours)(lambda *args: None)
-    try:
-        assert describe_operations(migration, OPERATIONS) is not None
-    finally:
-        del Operations._to_impl._registry[Ours, "default"]
-
-
-def test_another_implementation_of_a_database_is_seen(migration: MigrationContext) -> None:
-    # Alembic would take a class that is defined for its own.
-    migration.impl.__class__ = type("Ours", (type(migration.impl),), {"__module__": "ours"})
-    assert describe_operations(migration, OPERATIONS) is None
-
-
-@pytest.mark.parametrize("place", [DefaultImpl, "impl", Operations, op])
-def test_a_function_in_the_place_of_a_method_is_seen(
-    migration: MigrationContext, monkeypatch: pytest.MonkeyPatch, place: Any
-) -> None:
-    owner = migration.impl if place == "impl" else place
-    original = owner.create_table
-    # What it wraps is what it says it is.
-    monkeypatch.setattr(owner, "create_table", functools.wraps(original)(lambda *a, **k: None))
-    assert describe_operations(migration, OPERATIONS) is None
-
-
-def test_a_naming_convention_is_part_of_it(migration: MigrationContext) -> None:
-    migration.opts["target_metadata"] = sa.MetaData(naming_convention={"pk": "pk_x"})
-    found = describe_operations(migration, OPERATIONS)
-    assert found is not None and found[-1] == ("pk", "pk_x")
-    convention = {"pk": "%(ours)s", "ours": lambda *args: "x"}
-    migration.opts["target_metadata"] = sa.MetaData(naming_convention=convention)
-    assert describe_operations(migration, OPERATIONS) is None

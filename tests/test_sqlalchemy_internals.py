@@ -3,19 +3,14 @@
 A failure here means that an upstream release changed it: adapt ``sqlalchemy_internals.py``.
 """
 
-import functools
-from contextlib import contextmanager
-
 import pytest
 import sqlalchemy as sa
 from sqlalchemy import orm
 from sqlalchemy.exc import ArgumentError
-from sqlalchemy.ext.compiler import compiles, deregister
 from sqlalchemy.ext.declarative import DeferredReflection
 
 from websauna_migrate.models.sqlalchemy_internals import (
     Answer,
-    Compilation,
     declared_classes,
     has_dialect_arguments,
     has_reflection_listeners,
@@ -136,141 +131,3 @@ def test_an_answer_is_what_a_result_of_sqlite_is():
 
 
 # What has a say in the SQL of a script
-
-
-@pytest.fixture
-def connection():
-    engine = sa.create_engine("sqlite://")
-    with engine.connect() as connection:
-        yield connection
-    engine.dispose()
-
-
-def test_two_connections_write_the_same(connection):
-    compilation = Compilation(connection)
-    before = compilation.describe()
-    assert before is not None
-    sa.Table("a", sa.MetaData(), sa.Column("b", sa.Integer)).create(connection)
-    assert compilation.describe() == before
-    with sa.create_engine("sqlite:///:memory:").connect() as other:
-        assert Compilation(other).describe() == before
-
-
-def test_a_server_of_another_version_writes_something_else(connection):
-    before = Compilation(connection).describe()
-    connection.dialect.server_version_info = (3, 0, 0)
-    assert Compilation(connection).describe() not in (before, None)
-
-
-@contextmanager
-def listening(target, name, function, **options):
-    sa.event.listen(target, name, function, **options)
-    try:
-        yield
-    finally:
-        sa.event.remove(target, name, function)
-
-
-@contextmanager
-def compiling(target, *dialects):
-    before = vars(target).get("_compiler_dispatcher")
-    specs = dict(before.specs) if before else None
-    compiles(target, *dialects)(lambda element, compiler, **kw: "ours")
-    try:
-        yield
-    finally:
-        if before:
-            before.specs.clear()
-            before.specs.update(specs)
-        else:
-            deregister(target)
-
-
-def seen(*args, **kwargs):
-    pass
-
-
-@pytest.mark.parametrize(
-    "hook",
-    [
-        lambda: listening(sa.Table, "before_create", seen),
-        lambda: listening(sa.Table, "after_create", sa.DDL("SELECT 1")),
-        lambda: listening(sa.Column, "after_parent_attach", seen, named=True),
-        lambda: listening(sa.Index, "before_parent_attach", seen, propagate=True),
-        lambda: listening(sa.Boolean, "after_parent_attach", seen),
-        lambda: compiling(sa.schema.CreateTable),
-        lambda: compiling(sa.schema.DropConstraint, "sqlite"),
-        lambda: compiling(sa.String, "sqlite"),
-        lambda: compiling(sa.TextClause),
-    ],
-)
-def test_whoever_has_a_say_in_all_schemas_is_seen(connection, hook):
-    compilation = Compilation(connection)
-    before = compilation.describe()
-    with hook():
-        assert compilation.describe() is None
-        assert Compilation(connection).describe() is None
-    assert compilation.describe() == before
-
-
-STATEMENTS = ("before_execute", "after_execute", "before_cursor_execute")
-
-
-@pytest.mark.parametrize(
-    ("target", "name"),
-    [
-        *((target, name) for target in (sa.engine.Engine, "engine") for name in STATEMENTS),
-        *(("connection", name) for name in STATEMENTS),
-        (sa.engine.Engine, "do_execute"),
-        ("engine", "do_execute_no_params"),
-    ],
-)
-def test_whoever_sees_statements_is_seen(target, name):
-    engine = sa.create_engine("sqlite://")
-    targets = {sa.engine.Engine: sa.engine.Engine, "engine": engine}
-    if target != "connection":
-        sa.event.listen(targets[target], name, seen)
-    try:
-        with engine.connect() as connection:
-            if target == "connection":
-                sa.event.listen(connection, name, seen)
-            assert Compilation(connection).describe() is None
-    finally:
-        if target is sa.engine.Engine:
-            sa.event.remove(sa.engine.Engine, name, seen)
-        engine.dispose()
-
-
-def test_a_method_of_a_compiler_is_seen(connection, monkeypatch):
-    compiler = connection.dialect.type_compiler_instance.__class__
-    before = Compilation(connection).describe()
-    with monkeypatch.context() as patch:
-        patch.setattr(compiler, "visit_JSONB", lambda self, type_, **kw: "JSON", raising=False)
-        assert Compilation(connection).describe() is None
-    with monkeypatch.context() as patch:
-        # One of SQLAlchemy's own under another name.
-        patch.setattr(compiler, "visit_JSONB", compiler.visit_JSON, raising=False)
-        assert Compilation(connection).describe() not in (before, None)
-    assert Compilation(connection).describe() == before
-
-
-def test_a_function_that_wraps_another_is_the_application_s(connection):
-    from sqlalchemy.sql.compiler import DDLCompiler
-
-    wrapped = functools.wraps(DDLCompiler.visit_create_table)(lambda *args, **kw: "ours")
-    compiles(sa.schema.CreateTable)(wrapped)
-    try:
-        assert Compilation(connection).describe() is None
-    finally:
-        deregister(sa.schema.CreateTable)
-
-
-def test_a_map_of_schemas_is_seen(connection):
-    mapped = connection.execution_options(schema_translate_map={None: "other"})
-    assert Compilation(mapped).describe() is None
-
-
-def test_a_dialect_of_the_application_is_seen(connection):
-    dialect = connection.dialect
-    dialect.__class__ = type("Ours", (type(dialect),), {"__module__": "ours"})
-    assert Compilation(connection).describe() is None

@@ -72,8 +72,7 @@ def includeme(config: Configurator) -> None:
     ``websauna_migrate.lock_wait``
         seconds to wait for another run, default 300; 0 fails at once
     ``websauna_migrate.pipeline``
-        whether a step whose script only gives statements is sent in one piece while the next is
-        prepared, default on
+        accepted, and without effect: a run that finds it set says so
     ``websauna_migrate.lock_timeout_ms``
         milliseconds that a statement first waits for a table's lock, default 100; 0 for no limit
     ``websauna_migrate.lock_timeout_max_ms``
@@ -100,14 +99,5 @@ def includeme(config: Configurator) -> None:
             settings,
             application=settings.package or config.registry.package_name,
             notify=config.registry.notify,
-            subscribed=lambda event: has_subscribers(config.registry, event),
         )
     )
-
-
-def has_subscribers(registry: Any, event: type) -> bool:
-    """Tell whether something subscribes to events of a class."""
-    from zope.interface import implementedBy
-
-    provided: Any = implementedBy(event)  # type: ignore[no-untyped-call]
-    return bool(registry.adapters.subscriptions((provided,), None))

@@ -58,7 +58,6 @@ class MigrationService:
     :param settings: what :func:`.parse_settings` read
     :param application: dotted name of the application's package, as Pyramid knows it
     :param notify: gets the events of a run; ``registry.notify``
-    :param subscribed: tells whether somebody gets events of a class
     """
 
     def __init__(
@@ -67,16 +66,14 @@ class MigrationService:
         *,
         application: str | None = None,
         notify: Callable[[object], None] = lambda event: None,
-        subscribed: Callable[[type], bool] = lambda event: True,
     ) -> None:
         self.settings = settings
         self.root_package = application
         self.notify = notify
-        self.subscribed = subscribed
         self.options = AlembicOptions()
         #: Told in words when a run has to wait for another one.
         self.on_wait: Callable[[str], None] | None = None
-        #: Told of each step soon after it was applied; a subscriber is told before the next begins.
+        #: Told of each step that was applied, before the next one begins.
         self.on_step: Callable[[Any], None] | None = None
         #: Read scripts from their text and remember it; else import every script.
         self.use_index = True
@@ -517,7 +514,7 @@ class MigrationService:
             self._snapshot(may_be_missing),
             self.settings,
             make_engine=self.make_engine,
-            hooks=Hooks(self.notify, self.subscribed, self.on_wait, self.on_step),
+            hooks=Hooks(self.notify, self.on_wait, self.on_step),
             ledger=lambda: self.ledger,
         )
 

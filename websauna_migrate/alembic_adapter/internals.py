@@ -6,17 +6,14 @@ an upstream release changes one of them.
 
 from __future__ import annotations
 
-import logging
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol
-from weakref import WeakSet
 
-import alembic.context  # what fills EnvironmentContext's setups; the package brings alembic.op
 from alembic.autogenerate import RevisionContext
 from alembic.autogenerate.api import AutogenContext
 from alembic.autogenerate.compare import _populate_migration_script
@@ -29,13 +26,11 @@ from alembic.autogenerate.render import (
 )
 from alembic.config import Config
 from alembic.ddl.impl import DefaultImpl
-from alembic.operations import Operations
 from alembic.runtime.environment import EnvironmentContext
 from alembic.runtime.migration import (
     HeadMaintainer,
     MigrationContext,
     RevisionStep,
-    StampStep,
     log,
 )
 from alembic.script.base import Script, ScriptDirectory
@@ -45,8 +40,6 @@ from alembic.util.exc import CommandError
 from sqlalchemy import Column, Table, Update, bindparam
 from sqlalchemy.dialects.postgresql import BIGINT, INTEGER
 from sqlalchemy.engine.reflection import Inspector
-
-from websauna_migrate.models.sqlalchemy_internals import is_released, methods_of
 
 if TYPE_CHECKING:
     from websauna_migrate.planning.revisions import Revision as KnownRevision
@@ -61,14 +54,9 @@ __all__ = [
     "PlannedStep",
     "ProxiedEnvironment",
     "RowWriter",
-    "announce",
     "comparator_modules",
     "compares_types_alone",
-    "describe_operations",
-    "has_history",
-    "history_maker",
     "in_batch",
-    "is_untouched",
     "planned_step",
     "render_column",
     "render_server_default",
@@ -143,7 +131,7 @@ class LazyScript(Script):
 
     @property
     def module(self) -> ModuleType:  # type: ignore[override]
-        """The script's module; it is verified to say what the text said."""
+        """The script's newest module; it is verified to say what the text said."""
         return self._reader.imported(self._known)
 
     @property
@@ -250,23 +238,6 @@ class PlannedStep(RevisionStep):
         return gone, new
 
 
-class AnnouncedStep(RevisionStep):
-    """A step that is only written into the log.
-
-    ``RevisionStep`` asks for the script's function, for which a script would be imported.
-    """
-
-    def __init__(self, scripts: LoadedScriptDirectory, step: Step) -> None:
-        self.revision_map = scripts.revision_map
-        self.revision = scripts.get_revision(step.revision.id)
-        self.is_upgrade = step.direction == "upgrade"
-
-    @property
-    def name(self) -> str:
-        """What is done, as the script's function is called."""
-        return "upgrade" if self.is_upgrade else "downgrade"
-
-
 class RowWriter(HeadMaintainer):
     """Keeps the rows of a history table by a statement that is compiled once.
 
@@ -282,16 +253,6 @@ class RowWriter(HeadMaintainer):
             .values(version_num=bindparam("new"))
         )
 
-    def update_to_step(self, step: RevisionStep | StampStep) -> None:
-        """Change the rows as a step says.
-
-        Steps in between may have gone another way, see :mod:`.pipeline`; one of a
-        plan knows the rows that it begins with.
-        """
-        if isinstance(step, PlannedStep):
-            self.heads = set(step.rows_before)
-        super().update_to_step(step)
-
     def _update_version(self, from_: str, to_: str) -> None:
         connection = self.context.connection
         assert connection is not None and to_ not in self.heads
@@ -303,11 +264,6 @@ class RowWriter(HeadMaintainer):
             )
         self.heads.remove(from_)
         self.heads.add(to_)
-
-
-#: The contexts for which ``env.py`` left no transaction open, in which it may have done something
-#: that belongs to the first step.
-UNTOUCHED: WeakSet[MigrationContext] = WeakSet()
 
 
 def run_migrations(context: MigrationContext, **arguments: Any) -> None:
@@ -322,8 +278,6 @@ def run_migrations(context: MigrationContext, **arguments: Any) -> None:
             context._ensure_version_table()
 
     assert context.connection is not None
-    if not context.connection.in_transaction():
-        UNTOUCHED.add(context)
     context.impl.start_migrations()
     heads = context.get_current_heads()
     rows = RowWriter(context, heads)
@@ -343,74 +297,12 @@ def run_migrations(context: MigrationContext, **arguments: Any) -> None:
         ensure_table()
 
 
-def history_maker(context: MigrationContext) -> Callable[[], None] | None:
-    """Return what makes the history table of a package; ``None`` if it is there.
-
-    Public Alembic makes it when it runs migrations, and not in the middle of them.
-    """
-    assert context.connection is not None
-    if context._has_version_table():
-        return None
-    return partial(context._version.create, context.connection, checkfirst=False)
-
-
-def is_untouched(context: MigrationContext) -> bool:
-    """Tell whether ``env.py`` left no transaction open in which the first step is to be done."""
-    return context in UNTOUCHED
-
-
-def has_history(context: MigrationContext) -> None:
-    """Say that the history table was made, so that nobody needs to look."""
-    context.opts["dont_mutate"] = True
-
-
-def announce(scripts: LoadedScriptDirectory, step: Step) -> None:
-    """Write the line into Alembic's log that it writes before each step."""
-    if log.isEnabledFor(logging.INFO):
-        log.info("Running %s", AnnouncedStep(scripts, step))
-
-
-def describe_operations(
-    context: MigrationContext, names: Iterable[str]
-) -> list[tuple[str, str]] | None:
-    """Return all that decides what Alembic makes of operations, beside the versions in use.
-
-    ``register_operation`` and ``implementation_for`` put others in the places of Alembic's own, and
-    nothing public tells.
-
-    :param names: of the operations
-    :returns: names and values; ``None`` if somebody else, say the application, has a say in it
-    """
-    functions: list[Any] = [
-        getattr(one, name) for name in names for one in (Operations, alembic.op)
-    ]
-    # A registered operation is a function of Alembic's that calls a class.
-    called = [getattr(function, "__globals__", {}).get("op_cls", Script) for function in functions]
-    implementations = [
-        function
-        for (operation, _), function in Operations._to_impl._registry.items()
-        # Others have operations of their own, which a plain script does not name.
-        if is_released(operation)
-    ]
-    convention = getattr(context.opts.get("target_metadata"), "naming_convention", None) or {}
-    methods = methods_of([type(context.impl)])
-    if (
-        methods is None
-        or not all(map(is_released, (*functions, *called, *implementations, type(context.impl))))
-        # An env.py may give the implementation a method of its own.
-        or any(callable(getattr(type(context.impl), name, None)) for name in vars(context.impl))
-        or not all(isinstance(one, str) for pair in convention.items() for one in pair)
-    ):
-        return None
-    return [
-        ("impl", type(context.impl).__qualname__),
-        ("methods", methods),
-        *sorted(convention.items()),
-    ]
-
-
 def planned_step(scripts: LoadedScriptDirectory, step: Step) -> RevisionStep:
-    """Return a step of a plan as Alembic runs it."""
+    """Return a step of a plan as Alembic runs it, with the function of a fresh module.
+
+    :raises ScriptBroken: if the script cannot be executed
+    """
+    scripts.reader.fresh(step.revision)
     rows = step.rows_before, step.rows_after
     if min(len(rows[0] - rows[1]), len(rows[1] - rows[0])) > 1 or rows[0] == rows[1]:
         # No single step of Alembic's changes rows like that; let it say what is wrong.

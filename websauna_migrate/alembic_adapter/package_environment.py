@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
     from websauna_migrate.alembic_adapter.bound_environment import BoundEnvironment
     from websauna_migrate.alembic_adapter.internals import LoadedScriptDirectory
-    from websauna_migrate.reading.prepared_scripts import PreparedScripts
 
 __all__ = ["AlembicOptions", "EnvironmentFailure", "PackageEnvironment", "run_in_progress"]
 
@@ -99,7 +98,6 @@ class PackageEnvironment:
         self._scripts: LoadedScriptDirectory | None = None
         self.types = TypeMemory()
         self._reader: ScriptReader | None = None
-        self._prepared: PreparedScripts | None = None
         #: What the package's ``env.py`` registered with alembic-utils.
         self.entities: list[Any] = []
         #: The options that the template's ``env.py`` gave, once it has been run.
@@ -150,15 +148,6 @@ class PackageEnvironment:
         return self._reader
 
     @property
-    def prepared(self) -> PreparedScripts:
-        """The scripts that a run is going to need."""
-        if self._prepared is None:
-            from websauna_migrate.reading.prepared_scripts import PreparedScripts
-
-            self._prepared = PreparedScripts(self.reader)
-        return self._prepared
-
-    @property
     def scripts(self) -> LoadedScriptDirectory:
         """Alembic's script directory, whose scripts are imported when they are needed."""
         if self._scripts is None:
@@ -166,15 +155,6 @@ class PackageEnvironment:
 
             self._scripts = LoadedScriptDirectory.load(self.config, self.reader)
         return self._scripts
-
-    def forget_scripts(self) -> None:
-        """Read the script directory again when it is needed next."""
-        self._scripts = self._reader = self._prepared = None
-
-    def save(self) -> None:
-        """Keep what a run found out of the scripts for the next one."""
-        if self._prepared is not None:
-            self._prepared.save()
 
     def _alembic_flag(self, name: str) -> bool:
         """Return one of Alembic's own options that is ``true`` or not."""

@@ -71,9 +71,8 @@ class Settings:
     :ivar statement_timeout_ms: limit of each statement on PostgreSQL and MariaDB, 0 for none
     :ivar render_types: how a new script writes a custom column type: ``impl`` as what it stores,
         ``keep`` as itself, so that the script depends on the type's later code
-    :ivar pipeline: whether steps whose scripts only give statements are sent in one piece each, one
-        while the next is prepared
     :ivar web_prefix: the path below which the pages of ``websauna_migrate.web`` are
+    :ivar pipeline: without effect; ``None`` if it is not set
     :ivar lint_exclude: rules of the linter by which nothing is reported
     :ivar limits: the four of locks and statements for single packages, by package and name
     """
@@ -92,8 +91,8 @@ class Settings:
     lock_budget: float = 600.0
     statement_timeout_ms: int = 0
     render_types: str = "impl"
-    pipeline: bool = True
     web_prefix: str = "/migrations"
+    pipeline: bool | None = None
     lint_exclude: frozenset[str] = STYLE_RULES
     limits: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 

@@ -20,7 +20,6 @@ from websauna_migrate.config.settings import Settings
 from websauna_migrate.errors import MigrationError
 
 __all__ = [
-    "BATCHED",
     "WRITES",
     "DatabaseFailure",
     "connect",
@@ -34,9 +33,6 @@ __all__ = [
 #: Execution option of a connection that writes: its transactions on SQLite take the write lock at
 #: their start, so that two writers never fail half way.
 WRITES = "websauna_migrate_writes"
-
-#: Execution option of a connection whose transactions are in the statements that its driver gets.
-BATCHED = "websauna_migrate_batched"
 
 #: The extra that brings each database's driver.
 DRIVER_EXTRAS = {"postgresql": "postgresql-binary", "mysql": "mysql", "mariadb": "mysql"}
@@ -211,7 +207,7 @@ def make_transactional(engine: Engine) -> None:
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
         options = connection.get_execution_options()
-        if options.get("isolation_level") == "AUTOCOMMIT" or options.get(BATCHED):
+        if options.get("isolation_level") == "AUTOCOMMIT":
             return
         connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get(WRITES) else "BEGIN")
 

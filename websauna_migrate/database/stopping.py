@@ -67,14 +67,13 @@ class Stop:
         return self._asked.wait(seconds)
 
     @contextmanager
-    def running(self, cancel: Callable[[], None], *, interruptible: bool = True) -> Iterator[None]:
+    def running(self, cancel: Callable[[], None]) -> Iterator[None]:
         """Let a second request cancel what the connection is doing.
 
         :param cancel: called in the thread that asks
-        :param interruptible: whether :class:`StopNow` may be raised meanwhile
         """
         self._cancel = cancel
-        self.interruptible = interruptible
+        self.interruptible = True
         try:
             yield
         finally:
@@ -94,11 +93,6 @@ class Stopping:
         """Tell whether to stop; who said so once is not asked again."""
         self._answer = self._answer or (self._asked is not None and bool(self._asked()))
         return self._answer
-
-    @property
-    def in_any_thread(self) -> bool:
-        """Whether it may be asked by others than the caller's thread."""
-        return self.stop is not None or self._asked is None
 
     @property
     def at_once(self) -> bool:
@@ -124,10 +118,10 @@ class Stopping:
         return True
 
     @contextmanager
-    def running(self, cancel: Callable[[], None], *, interruptible: bool = True) -> Iterator[None]:
+    def running(self, cancel: Callable[[], None]) -> Iterator[None]:
         """Let a request to stop at once cancel what the connection is doing."""
         if self.stop is None:
             yield
         else:
-            with self.stop.running(cancel, interruptible=interruptible):
+            with self.stop.running(cancel):
                 yield

@@ -23,7 +23,6 @@ ORPHAN_SECONDS = 60.0
 class SessionLock(OwnSessionLock):
     """A session's advisory lock."""
 
-    allows_batches = True
     taking = "SELECT pg_try_advisory_lock(:key), pg_backend_pid()"
     releasing = "SELECT pg_advisory_unlock(:key)"
 

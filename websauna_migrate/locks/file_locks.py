@@ -31,8 +31,6 @@ class FileLock(RunLock):
     lock as well, and reads the history again under it: ``spans_steps`` is false.
     """
 
-    allows_batches = True
-
     def __init__(self, path: Path) -> None:
         self.path = path
         self._descriptor: int | None = None

@@ -86,15 +86,12 @@ class RunLock:
 
     :ivar spans_steps: whether it keeps every other run out from one step to the next. Where it
         does not, each step reads the history again.
-    :ivar allows_batches: whether a step may be sent in one piece: the lock needs nothing in the
-        step's transaction
     :ivar doing: what the run does, for those who wait
     :ivar session: number of the server's session that holds it, while this run does
     :ivar other_session: the one that holds it instead, once :meth:`holder` was asked
     """
 
     spans_steps = False
-    allows_batches = False
     doing = ""
     session: int | None = None
     other_session: int | None = None

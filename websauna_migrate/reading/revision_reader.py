@@ -18,7 +18,13 @@ from websauna_migrate.database.cache import Cache
 from websauna_migrate.errors import MigrationError
 from websauna_migrate.planning.lineage import Lineage
 from websauna_migrate.planning.revisions import Revision
-from websauna_migrate.reading.script_files import checksum_of, list_script_files, read_script
+from websauna_migrate.reading.script_files import (
+    SCRIPT_NAME,
+    checksum,
+    checksum_of,
+    list_script_files,
+    read_script,
+)
 from websauna_migrate.reading.script_index import ScriptIndex
 
 if TYPE_CHECKING:
@@ -81,11 +87,13 @@ class ScriptReader:
         self.recursive = recursive
         self._scripts = scripts
         self.cache = cache
-        #: Checksums of the texts of scripts that nobody imported, since they were known, by path.
-        self.texts: dict[str, str] = {}
-        #: What the texts of scripts were compiled to, where no other module was taken, by path.
-        self.codes: dict[str, CodeType] = {}
+        #: The newest module of each script that was executed, by path.
         self._imported: dict[str, ModuleType] = {}
+        #: Modules of which no function has run, by path.
+        self._unused: dict[str, ModuleType] = {}
+        #: What the texts of executed scripts were compiled to, and their checksums, by path.
+        self._codes: dict[str, CodeType] = {}
+        self._digests: dict[str, str] = {}
 
     @cached_property
     def revisions(self) -> list[Revision]:
@@ -94,13 +102,13 @@ class ScriptReader:
         :raises ScriptBroken: naming the file
         """
         if self.cache is None:
-            found = [self._import(str(path)) for path in self._scripts().list_files()]
+            found = [self._execute(str(path)) for path in self._scripts().list_files()]
             return [revision for revision in found if revision is not None]
         index = ScriptIndex(self.cache, self.package.script_directory)
         files = list_script_files(self.package.version_locations, recursive=self.recursive)
         known = index.revisions(self.package.name, files)
         asked = (
-            self._import(path) if revision is None else revision
+            self._execute(path) if revision is None else revision
             for path, revision in zip(files.paths, known, strict=True)
         )
         return [revision for revision in asked if revision is not None]
@@ -113,59 +121,79 @@ class ScriptReader:
         """
         return Lineage(self.package.name, self.revisions)
 
-    def imported(self, revision: Revision, source: bytes | None = None) -> ModuleType:
-        """Return the module of a revision's script.
+    def imported(self, revision: Revision) -> ModuleType:
+        """Return the module of a revision's script, to be looked at; it is executed if need be.
 
-        :param source: the script's text, from which it is imported if it was not yet; default:
-            what Python imports, which may be what it compiled before
-        :raises ScriptBroken: if it cannot be imported
+        :raises ScriptBroken: if it cannot be executed
         :raises ScriptChanged: if it is not what it was when it was read
         """
         path = revision.path
-        module = self._imported.get(path)
-        if module is None:
-            if source is None and path in self.texts:
-                source = read_script(path)
-                if source is None or checksum_of(source) != self.texts[path]:
-                    raise ScriptChanged(self.package.name, path)
-            if self._import_again(path, source) != revision:
+        if path not in self._imported and self._execute(path) != revision:
+            raise ScriptChanged(self.package.name, path)
+        return self._imported[path]
+
+    def fresh(self, revision: Revision) -> ModuleType:
+        """Return a module of a revision's script of which no function has run.
+
+        The text is executed once before a run, and once more for each further attempt: a column,
+        an iterator or a type at the top of a script is used up by the function that used it.
+
+        :raises ScriptBroken: if it cannot be executed
+        :raises ScriptChanged: if it is not what it was when it was read
+        """
+        path = revision.path
+        module: ModuleType | None = self.imported(revision)
+        if self._unused.pop(path, None) is None:
+            with reporting(self.package.name, path):
+                module = load_module(path, self._codes.get(path))
+            if module is None:
                 raise ScriptChanged(self.package.name, path)
-            module = self._imported[path]
+            self._imported[path] = module
+        assert module is not None
         return module
 
-    def has_imported(self, revision: Revision) -> bool:
-        """Tell whether a script was imported already."""
-        return revision.path in self._imported
+    def digest(self, revision: Revision) -> str:
+        """Return the SHA-256 of a script's file, hexadecimal, as it was executed."""
+        found = self._digests.get(revision.path)
+        return checksum(revision.path) if found is None else found
 
-    def _import_again(self, path: str, source: bytes | None) -> Revision | None:
-        """Import a script that is known from its text, in half the time that Alembic takes."""
-        code = None
-        with reporting(self.package.name, path):
-            if source is not None:
-                code = compile(source, path, "exec", dont_inherit=True)
+    def _execute(self, path: str) -> Revision | None:
+        """Execute a script's text in a new module, and return what it says of itself.
+
+        It is the text that counts: Python's import would take what it once compiled from a text of
+        the same size and time. A script without a text, or without an identifier of its own, is
+        left to Alembic.
+        """
+        name = self.package.name
+        source = read_script(path) if SCRIPT_NAME.match(os.path.basename(path)) else None  # noqa: PTH119
+        if source is None:
+            return self._import(path)
+        with reporting(name, path):
+            code = compile(source, path, "exec", dont_inherit=True)
             module = load_module(path, code)
         if module is None or not is_usual(module):
             return self._import(path)
-        if code is not None:
-            self.codes[path] = code
-        self._imported[path] = module
+        self._codes[path] = code
+        self._digests[path] = checksum_of(source)
+        self._imported[path] = self._unused[path] = module
         doc = (module.__doc__ or "").strip()
-        return revision_in(self.package.name, path, module, module.revision, doc)
+        return revision_in(name, path, module, module.revision, doc)
 
     def _import(self, path: str) -> Revision | None:
+        """Import a script as Alembic does."""
         name = self.package.name
         with reporting(name, path):
             script = self._scripts().import_script(Path(path))
         if script is None:
             return None
-        self._imported[path] = script.module
+        self._imported[path] = self._unused[path] = script.module
         return to_revision(name, script)
 
 
 def load_module(path: str, code: CodeType | None = None) -> ModuleType | None:
-    """Import a script as Alembic does; ``None`` if the file is gone.
+    """Make a script's module as Alembic does, outside of ``sys.modules``; ``None`` without a file.
 
-    :param code: what its text was compiled to
+    :param code: what its text was compiled to; ``None`` for what Python imports
     """
     if not os.path.isfile(path):  # noqa: PTH113
         return None

@@ -10,6 +10,7 @@ from operator import attrgetter
 from pathlib import Path
 
 __all__ = [
+    "SCRIPT_NAME",
     "UNKNOWN",
     "ScriptFiles",
     "Stamp",

@@ -23,7 +23,7 @@ from websauna_migrate.runs.statement_guard import EndsTransaction, RollsBack, St
 from websauna_migrate.runs.waiting import LockWaits, Waiting, lock_problem
 
 if TYPE_CHECKING:
-    from websauna_migrate.runs.attempts import Attempt
+    from websauna_migrate.runs.attempt import Attempt
 
 __all__ = ["Aftermath"]
 

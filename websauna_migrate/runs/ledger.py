@@ -5,8 +5,7 @@ A step's row is inserted in the step's own transaction before its script runs, w
 nobody ever sees it as ``running``; whatever ends the transaction early (an ``autocommit_block``, a
 literal COMMIT, MariaDB's implicit one) publishes it exactly when the step stops being atomic. A
 row that is seen as ``running`` while no run is in progress is therefore a step that ended half
-done. A step that is sent in one piece (:mod:`.batches`) cannot end early, and its
-row is written once, as ``done``.
+done.
 
 The row of a run's first step is written beforehand, as ``planned``, so that those who wait for the
 run can read who it is.
@@ -21,7 +20,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timezone
-from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
@@ -47,7 +45,6 @@ from websauna_migrate.database.lock_errors import says_nothing_of_a_table
 from websauna_migrate.errors import MigrationError
 from websauna_migrate.reading.script_files import checksum
 from websauna_migrate.results import LedgerEntry
-from websauna_migrate.runs.direct_sql import DirectStatement, prepare, psycopg2_dialect
 
 if TYPE_CHECKING:
     from websauna_migrate.planning.plan import Step
@@ -134,7 +131,6 @@ class Ledger:
         self.table = make_table(schema)
         self.host = socket.gethostname()[:255]
         self.version = program_version()[:64]
-        self._prepared: dict[tuple[str, str], DirectStatement | None] = {}
         self._end = (
             update(self.table)
             .where(self.table.c.id == bindparam("b_id"), self.table.c.outcome == RUNNING)
@@ -218,11 +214,6 @@ class Ledger:
         :param planned: whether the row is there already, written by :meth:`plan`
         :param settings: statements to execute before, on PostgreSQL; empty for none
         """
-        if not planned:
-            direct = self._direct("insert", connection)
-            if direct is not None:
-                direct.execute(connection, values, before=settings)
-                return
         if settings:
             connection.exec_driver_sql(settings)
         if planned:
@@ -232,42 +223,13 @@ class Ledger:
         else:
             connection.execute(insert(self.table), values)
 
-    def _direct(self, kind: str, connection: Connection) -> DirectStatement | None:
-        key = kind, connection.dialect.driver
-        if key not in self._prepared:
-            statement = insert(self.table) if kind == "insert" else self._end
-            self._prepared[key] = prepare(statement, connection.dialect.driver)
-        return self._prepared[key]
-
-    @cached_property
-    def _name(self) -> str:
-        return str(psycopg2_dialect().identifier_preparer.format_table(self.table))
-
-    def end_with(self, statement: str, entry: str) -> str:
-        """Return PostgreSQL's statement that ends a step and changes its history in one.
-
-        It changes nothing where the step is not marked any more.
-
-        :param statement: an UPDATE of the history table, with a WHERE
-        """
-        return (
-            f"WITH ended AS (UPDATE {self._name} SET outcome = '{DONE}', "
-            "ended = clock_timestamp() AT TIME ZONE 'UTC' "
-            f"WHERE id = '{entry}' AND outcome = '{RUNNING}' RETURNING 1) "
-            f"{statement} AND EXISTS (SELECT 1 FROM ended)"
-        )
-
     def end(self, connection: Connection, entry: str, outcome: str = DONE, note: str = "") -> None:
         """Write how a step ended.
 
         :raises MarkerLost: if the row is not there any more, or no longer marked
         """
         values = {"b_id": entry, "outcome": outcome, "ended": utc_now(), "note": note[:255]}
-        direct = self._direct("end", connection)
-        if direct is not None:
-            changed = direct.execute(connection, values)
-        else:
-            changed = connection.execute(self._end, values).rowcount
+        changed = connection.execute(self._end, values).rowcount
         # -1: the driver does not count.
         if changed == 0:
             raise MarkerLost

@@ -18,12 +18,12 @@ from websauna_migrate.database.lock_errors import is_lock_failure
 from websauna_migrate.planning.plan import Plan, Step
 from websauna_migrate.results import AppliedStep, Run
 from websauna_migrate.runs.atomicity import require_atomic
-from websauna_migrate.runs.attempts import Attempt
-from websauna_migrate.runs.execution import StepRunner
+from websauna_migrate.runs.attempt import Attempt
 from websauna_migrate.runs.failures import HistoryMoved, HistoryUnsteady, RunStopped, StepFailed
 from websauna_migrate.runs.ledger import STOPPED
 from websauna_migrate.runs.run_context import RunContext, clean
 from websauna_migrate.runs.run_events import RunEnded, RunStarted, StepApplied
+from websauna_migrate.runs.steps import StepRunner
 from websauna_migrate.runs.waiting import Waiting, lock_problem
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ class LockedRun:
         environments = self.context.environments
         # The scripts are imported or known by now, and run as they are.
         self.context.checksums = {
-            step.revision.path: environments[step.package].prepared.digest(step.revision)
+            step.revision.path: environments[step.package].reader.digest(step.revision)
             for step in plan.steps
         }
         if plan.steps and not self.started:
@@ -126,6 +126,10 @@ class LockedRun:
         if context.atomic:
             what = "A dry run" if self.options.dry_run else "An atomic run (--atomic)"
             require_atomic(context.server, plan.steps, context.environments, what)
+        if context.settings.pipeline is not None:
+            self.runner.tell(
+                'The setting "websauna_migrate.pipeline" has no effect any more: remove it.'
+            )
         self._distrust(plan)
         connection.execution_options(**{WRITES: True})
         if not self.options.dry_run:

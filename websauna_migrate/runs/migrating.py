@@ -21,9 +21,6 @@ __all__ = ["Planner", "make_planner", "migrate"]
 #: Makes the plan from the rows of the history tables.
 Planner = Callable[[Mapping[str, tuple[str, ...]]], Plan]
 
-#: From how many steps on it takes less time to look what is known of scripts than to run them.
-MANY_STEPS = 20
-
 
 def make_planner(
     site: Site,
@@ -84,8 +81,7 @@ def migrate(
         plan = planner(applied)
         # A script that is broken shall be found before the first step, not between two.
         for step in plan.steps:
-            prepared = loaded.environments[step.package].prepared
-            prepared.prepare(step.revision, step.direction, remember=len(plan.steps) >= MANY_STEPS)
+            loaded.environments[step.package].reader.imported(step.revision)
         steps = tuple((step.package, step.revision.id) for step in plan.steps)
         if inspect is not None and steps not in inspected:
             inspect(plan)
@@ -95,8 +91,4 @@ def migrate(
     if not site.has_database:
         # The file of an SQLite database is not made for a run that cannot begin.
         make_plan(dict.fromkeys(site.packages, ()))
-    try:
-        return site.runner(options).run(direction, make_plan)
-    finally:
-        for environment in loaded.environments.values():
-            environment.save()
+    return site.runner(options).run(direction, make_plan)

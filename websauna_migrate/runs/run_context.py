@@ -46,7 +46,6 @@ class RunContext:
     :ivar make_engine: makes an engine for a second connection, should one be needed
     :ivar limits: what the caller of the run asked for, in place of settings
     :ivar tell: told in words what somebody who waits for the run should know
-    :ivar watched: tells whether somebody is to be told of each step before the next one begins
     :ivar checksums: of the plan's scripts, by path
     :ivar planned: id of the ledger's row that was written for the first step, until it is used
     """
@@ -64,7 +63,6 @@ class RunContext:
     limits: Mapping[str, float | None] = field(default_factory=dict)
     tag: str | None = None
     atomic: bool = False
-    watched: Callable[[], bool] = lambda: True
     checksums: Mapping[str, str] = field(default_factory=dict)
     planned: str | None = None
 

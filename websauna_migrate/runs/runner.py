@@ -66,7 +66,6 @@ class Runner:
         ledger: Callable[[], Ledger],
         settings: Settings,
         notify: Callable[[object], None],
-        subscribed: Callable[[type], bool] = lambda event: True,
         on_wait: Callable[[str], None] | None = None,
         on_step: Callable[[object], None] | None = None,
         options: RunOptions | None = None,
@@ -76,16 +75,14 @@ class Runner:
         :param make_engine: makes an engine that nobody else uses
         :param ledger: gives the ledger; called where there is something to do
         :param notify: gets the events of a run
-        :param subscribed: tells whether somebody gets a kind of event
         :param on_wait: told in words what somebody who waits for the run should know
-        :param on_step: told of each step that was applied, soon after
+        :param on_step: told of each step that was applied
         """
         self.make_engine = make_engine
         self.environments = environments
         self._ledger = ledger
         self.settings = settings
         self.notify = notify
-        self.subscribed = subscribed
         self.on_wait = on_wait
         self.on_step = on_step or ignore
         self.options = options or RunOptions()
@@ -131,7 +128,6 @@ class Runner:
                 return Run(run_id, direction, dry_run=self.options.dry_run)
             # Mostly, they are not needed.
             from websauna_migrate.runs.locked_run import LockedRun
-            from websauna_migrate.runs.run_events import StepApplied
 
             with self._locked(connection, server, direction) as lock:
                 context = RunContext(
@@ -148,7 +144,6 @@ class Runner:
                     limits=self.options.limits,
                     tag=self.options.tag,
                     atomic=self.options.atomic or self.options.dry_run,
-                    watched=lambda: self.subscribed(StepApplied),
                 )
                 return LockedRun(self, context, direction, make_plan).run()
 

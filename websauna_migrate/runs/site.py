@@ -29,13 +29,11 @@ class Hooks:
     """Functions that a run calls.
 
     :ivar notify: gets the events of a run
-    :ivar subscribed: returns true if a class of events has subscribers
     :ivar on_wait: gets a sentence when the run waits for another one; ``None`` to log it
     :ivar on_step: gets each step soon after it was applied
     """
 
     notify: Callable[[object], None]
-    subscribed: Callable[[type], bool]
     on_wait: Callable[[str], None] | None = None
     on_step: Callable[[Any], None] | None = None
 
@@ -113,7 +111,6 @@ class Site:
             ledger=self._ledger,
             settings=self.settings,
             notify=self.hooks.notify,
-            subscribed=self.hooks.subscribed,
             on_wait=self.hooks.on_wait,
             on_step=self.hooks.on_step,
             options=options,

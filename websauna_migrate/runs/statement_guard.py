@@ -29,7 +29,7 @@ from websauna_migrate.runs.blockers import without_literals
 from websauna_migrate.runs.mysql_statements import MySQLStatements
 from websauna_migrate.runs.postgresql_statements import PostgreSQLStatements
 
-__all__ = ["EndsTransaction", "NotCollected", "RollsBack", "StatementGuard"]
+__all__ = ["EndsTransaction", "RollsBack", "StatementGuard"]
 
 COMMENTS = r"(?:\s|--[^\n]*\n|/\*.*?\*/)*"
 
@@ -39,28 +39,6 @@ ENDS_TRANSACTION = re.compile(
     rf"(?:^{COMMENTS}END\b|(?:^|;){COMMENTS}(?:COMMIT|ROLLBACK|ABORT|PREPARE\s+TRANSACTION)\b)"
     r"(?!\s+(?:WORK\s+|TRANSACTION\s+)?TO\b)",
     re.IGNORECASE | re.DOTALL,
-)
-
-#: One statement that means the same among others as by itself: it changes or reads what is in the
-#: database, not the session, and is closed in itself. How a backslash, a dollar or a comment in a
-#: comment is read depends on more than the text, and PostgreSQL alone ends a comment at a carriage
-#: return. SQLite reads a name in brackets, and NULL for a parameter that nobody gave.
-COLLECTIBLE = r"""
-    \s* (?: ALTER | COMMENT | CREATE | DELETE | DROP | GRANT | INSERT | REVOKE | SELECT | TRUNCATE
-         | UPDATE | WITH ) \b
-    (?: [^'"`$\\;\-/\0OTHERS] | '[^'\\\0]*' | "[^"\\\0]*" | -(?!-) | --[^\n\r\0]*(?:\r?\n|\Z)
-      | /(?!\*) )*
-    ;?\s*
-    """
-
-COLLECTIBLES = {
-    kind: re.compile(COLLECTIBLE.replace("OTHERS", others), re.IGNORECASE | re.VERBOSE)
-    for kind, others in (("postgresql", ""), ("sqlite", r"\[?@:\#"))
-}
-
-#: Words of a statement that may do more, wherever they stand. One that only looks so does no harm.
-APART = re.compile(
-    r"\b(?:ABORT|BEGIN|COMMIT|CONCURRENTLY|END|PREPARE|ROLLBACK|START|SET_CONFIG)\b", re.IGNORECASE
 )
 
 ROLLS_BACK = re.compile(r"\b(?:ROLLBACK|ABORT)\b", re.IGNORECASE)
@@ -82,16 +60,10 @@ class RollsBack(Exception):
     """A statement would roll back the step's transaction, and its marker with it."""
 
 
-class NotCollected(Exception):
-    """A statement has an answer that is waited for, or cannot be one among several."""
-
-
 class StatementGuard:
     """Looks after the statements of one run, on its connection.
 
     :ivar connection: the run's
-    :ivar end_with: adds the ledger's last word to the next statement, which changes the history
-    :ivar ended: whether that was done
     """
 
     def __init__(
@@ -114,13 +86,9 @@ class StatementGuard:
         self.stopping = stopping
         self.atomic = False
         self.active = False
-        self.end_with: Callable[[str], str] | None = None
-        self.ended = False
         self._published = False
         self._timeouts = Timeouts()
         self._savepoints = False
-        self._collected: list[tuple[str, Any]] | None = None
-        self._refused = False
         self.postgresql = PostgreSQLStatements(connection, wait, tell, self.local_settings)
         self.mysql = MySQLStatements(connection, lock, wait, mariadb=server.mariadb)
         self._listeners = (
@@ -143,8 +111,6 @@ class StatementGuard:
         self._timeouts = timeouts
         self._published = False
         self._savepoints = False
-        self.end_with = None
-        self.ended = False
         if self.server.kind == "mysql":
             self.mysql.begin_step(timeouts, waited)
         elif self.server.kind == "sqlite":
@@ -158,22 +124,6 @@ class StatementGuard:
             yield
         finally:
             self.active = False
-
-    @contextmanager
-    def collecting(self) -> Iterator[list[tuple[str, Any]]]:
-        """Yield a list, and put the statements of a script there in place of executing them.
-
-        A statement raises :class:`NotCollected` if its answer is waited for.
-        """
-        self._collected = []
-        self._refused = False
-        try:
-            yield self._collected
-            if self._refused:
-                # The script caught it, as it may catch whatever a statement raises.
-                raise NotCollected
-        finally:
-            self._collected = None
 
     def settings_of(self, timeouts: Timeouts, waited: float) -> str:
         """Return the statements that bound a step's transaction; empty for none.
@@ -220,22 +170,11 @@ class StatementGuard:
             self._savepoints = bool(self._timeouts.lock_timeout_ms)
 
     def _do_execute(self, cursor: Any, statement: str, parameters: Any, context: Any) -> bool:
-        if self._collected is not None:
-            self._collected.append((statement, parameters))
-            return self._require_collectible(statement, context)
-        end_with, self.end_with = self.end_with, None
-        if end_with is not None and statement.startswith("UPDATE "):
-            cursor.execute(end_with(statement), parameters)
-            self.ended = bool(cursor.rowcount)
-            # Otherwise the two are done one by one, to see which of them finds no row.
-            return self.ended
         return self._supervise(
             cursor, statement, context, lambda: cursor.execute(statement, parameters)
         )
 
     def _do_executemany(self, cursor: Any, statement: str, parameters: Any, context: Any) -> bool:
-        if self._collected is not None:
-            return self._require_collectible("", context)
         if self.server.kind == "mysql":
             return self._supervise(
                 cursor, statement, context, lambda: cursor.executemany(statement, parameters)
@@ -243,24 +182,7 @@ class StatementGuard:
         return False
 
     def _do_execute_no_params(self, cursor: Any, statement: str, context: Any) -> bool:
-        if self._collected is not None:
-            return self._require_collectible("", context)
         return self._supervise(cursor, statement, context, lambda: cursor.execute(statement))
-
-    def _require_collectible(self, statement: str, context: Any) -> bool:
-        """Make sure that a statement may be sent later, and with others; returns ``True``.
-
-        :raises NotCollected: if the step has to be run by itself because of it
-        """
-        if (
-            context.root_connection is not self.connection
-            or not (context.isddl or (context.is_text and context.compiled is not None))
-            or not COLLECTIBLES[self.server.kind].fullmatch(statement)
-            or APART.search(statement)
-        ):
-            self._refused = True
-            raise NotCollected
-        return True
 
     def _supervise(
         self, cursor: Any, statement: str, context: Any, execute: Callable[[], object]

@@ -62,8 +62,10 @@ class LockWaits:
         """Let the second connection go."""
         self.blockers.close()
 
-    def stop_watching(self, waiting: Waiting) -> None:
+    def stop_watching(self) -> None:
         """Look no longer who blocks the attempt, and keep who was seen last."""
+        assert self.current is not None
+        _, waiting, _ = self.current
         self.blockers.stop()
         waiting.blockers = self.blockers.found or waiting.blockers
 

@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 import functools
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from websauna_migrate.database.history_tables import list_tables, read_rows
 from websauna_migrate.database.stopping import CutOff
-from websauna_migrate.database.timeouts import Timeouts
+from websauna_migrate.database.timeouts import Timeouts, timeouts_of_script
 from websauna_migrate.locks.locks import LockLost
 from websauna_migrate.planning.steps import Step, is_transactional
-from websauna_migrate.runs.attempts import Attempt, Stretch
+from websauna_migrate.runs.attempt import Attempt
 from websauna_migrate.runs.failed_step import Aftermath
-from websauna_migrate.runs.failures import (
-    ConnectionLost,
-    HistoryMoved,
-)
+from websauna_migrate.runs.failures import ConnectionLost, HistoryMoved
 from websauna_migrate.runs.ledger import DONE
-from websauna_migrate.runs.pipeline import Pipeline
 from websauna_migrate.runs.run_context import RunContext, clean
-from websauna_migrate.runs.statement_guard import (
-    EndsTransaction,
-    StatementGuard,
-)
+from websauna_migrate.runs.statement_guard import EndsTransaction, StatementGuard
 from websauna_migrate.runs.step_data import data_of_step
 from websauna_migrate.runs.waiting import LockWaits, Waiting
 
@@ -34,13 +28,17 @@ if TYPE_CHECKING:
 __all__ = ["StepRunner"]
 
 
+def none_follows(done: Attempt) -> None:
+    """Run no further step in the same environment."""
+
+
 class StepRunner:
     """Runs steps, one at a time, in a run's context.
 
-    :ivar current: the newest attempt
+    :ivar current: the attempt at work; ``None`` between two steps
     """
 
-    current: Attempt
+    current: Attempt | None
 
     def __init__(self, run: RunContext) -> None:
         self.run_context = run
@@ -55,17 +53,17 @@ class StepRunner:
         self.aftermath = Aftermath(run, self.guard, self.waits)
         #: Of the packages' scripts that say nothing of it.
         self._limits: dict[str, Timeouts] = {}
-        self.pipeline = Pipeline(run, self.guard, at=self._at, cancel=self._cancel)
+        self.current = None
 
     def close(self) -> None:
         """Let go of what was opened besides the run's connection."""
-        self.pipeline.close()
         self.waits.close()
 
     def timeouts_of(self, step: Step) -> Timeouts:
         """Return a step's limits: the run's, else the script's, the package's, everybody's."""
         run = self.run_context
-        own = run.environments[step.package].prepared.own_limits(step.revision, step.direction)
+        module = run.environments[step.package].reader.imported(step.revision)
+        own = timeouts_of_script(module, step.revision.path)
         if own:
             return run.settings.timeouts_of(step.package).changed(own).changed(run.limits)
         if step.package not in self._limits:
@@ -87,29 +85,42 @@ class StepRunner:
         once for all that go well.
 
         :param number: the first step's place in the run, from 1
+        :param total: how many steps the run has
         :param before: called at the boundary before a step with its place; what it raises is not
             the step's failure
         :param after: called at the boundary after each step, in the same way
         :raises HistoryMoved: when the plan does not fit any more
         :raises MigrationError: when a step failed, was stopped, or could not get a lock
         """
-        stretch = Stretch(steps, number, total, attempt=self.prepare, before=before, after=after)
+        left = deque(enumerate(steps, number))
+
+        def begin(again: Attempt | None = None) -> Attempt | None:
+            if not left:
+                return None
+            before(*left[0])
+            return self.prepare(*left[0], again)
+
+        def following(done: Attempt) -> Attempt | None:
+            self.current = None
+            left.popleft()
+            after(done)
+            return begin()
+
         again: Attempt | None = None
-        while (attempt := stretch.begin(again)) is not None:
-            self.current = attempt
+        while (attempt := begin(again)) is not None:
             try:
-                self.attempt(attempt, stretch, is_new=again is None)
+                self.attempt(attempt, following)
                 again = None
             except HistoryMoved:
                 clean(self.connection)
                 raise
             except BaseException as exc:
                 clean(self.connection)
-                if exc is stretch.error or self.current.is_done:
+                if self.current is None:
                     raise
+                again, self.current = self.current, None
                 # It comes back only if the step is to be tried again.
-                self.aftermath.after_failure(exc, self.current, total)
-                again = self.current
+                self.aftermath.after_failure(exc, again, total)
 
     def prepare(self, number: int, step: Step, again: Attempt | None = None) -> Attempt:
         """Get ready for a step.
@@ -148,58 +159,37 @@ class StepRunner:
             raise ConnectionLost(str(exc), done) from exc
 
     def attempt(
-        self, first: Attempt, stretch: Stretch | None = None, *, is_new: bool = False
+        self, first: Attempt, following: Callable[[Attempt], Attempt | None] = none_follows
     ) -> None:
         """Run a step once. In an atomic run the caller's transaction is open, and stays so.
 
-        :param stretch: the step's and those that follow, which are run if it goes well
-        :param is_new: whether the step need not be run by itself, as one whose attempt had to give
-            way has to
+        :param following: called behind a step that went well; returns the next of the same package
         """
+        self.current = first
         run = self.run_context
         environment = run.environments[first.step.package]
 
         def steps(rows: Any, context: MigrationContext) -> Iterator[Any]:
-            from websauna_migrate.alembic_adapter.internals import is_untouched
-
             if frozenset(rows) != first.step.rows_before:
                 raise HistoryMoved
             if run.atomic:
                 context.autocommit_block = refuse_autocommit  # type: ignore[method-assign]
-            new = is_new and is_untouched(context)
-            attempt = following(context, first) if new else first
+            attempt: Attempt | None = first
             while attempt is not None:
+                if not run.lock.spans_steps and not (attempt is first and is_begun()):
+                    self._read_again(attempt.step)
                 yield self._planned(attempt, context)
-                self._end(attempt)
+                self._end()
                 environment.types.renew(context.impl.memo, self.connection)
-                if stretch is None:
-                    return
-                stretch.done(attempt)
-                attempt = following(context)
-
-        def following(context: MigrationContext, begun: Attempt | None = None) -> Attempt | None:
-            """Return the next attempt that is made by itself, behind those that need not be."""
-            assert stretch is not None
-            left, again = len(stretch), None
-            # Whatever else wants to be called for a step gets it in the step's transaction.
-            if context.on_version_apply_callbacks == (on_version_apply,):
-                again = self.pipeline.run(stretch, context)
-            untouched = again is None and len(stretch) == left and not self.pipeline.stopped
-            if begun is not None and untouched:
-                attempt: Attempt | None = begun
-            else:
-                attempt = stretch.begin(again)
+                attempt = following(attempt)
                 if attempt is not None:
                     self._begin(attempt)
-            read = attempt is begun and self.connection.in_transaction()
-            if attempt is not None and not run.lock.spans_steps and not read:
-                self._read_again(attempt.step)
-            return attempt
+
+        is_begun = self.connection.in_transaction
 
         def on_version_apply(*, ctx: MigrationContext, **_: Any) -> None:
-            assert ctx.connection is not None
-            if not self.guard.ended:
-                run.ledger.end(ctx.connection, self.current.entry, DONE)
+            assert ctx.connection is not None and self.current is not None
+            run.ledger.end(ctx.connection, self.current.entry, DONE)
             # The last moment at which a run that lost its lock can keep from committing.
             run.lock.check()
 
@@ -215,18 +205,14 @@ class StepRunner:
                 tag=run.tag,
             )
         finally:
-            self.waits.stop_watching(self.current.waiting)
+            self.waits.stop_watching()
         if not run.atomic and self.connection.in_transaction():
             self.connection.commit()
 
-    def _at(self, attempt: Attempt) -> None:
-        """Say which attempt the run is at."""
-        self.current = attempt
-        self.waits.current = (attempt.step, attempt.waiting, attempt.timeouts)
-
     def _begin(self, attempt: Attempt) -> None:
         """Say that a step's statements come now."""
-        self._at(attempt)
+        self.current = attempt
+        self.waits.current = (attempt.step, attempt.waiting, attempt.timeouts)
         self.guard.begin_step(attempt.timeouts, attempt.waiting.seconds)
 
     def _read_again(self, step: Step) -> None:
@@ -244,9 +230,9 @@ class StepRunner:
         if frozenset(rows) != step.rows_before:
             raise HistoryMoved
 
-    def _end(self, attempt: Attempt) -> None:
+    def _end(self) -> None:
         """Commit what Alembic has not, where it knows no transactions."""
-        self.waits.stop_watching(attempt.waiting)
+        self.waits.stop_watching()
         if not self.run_context.atomic and self.connection.in_transaction():
             self.connection.commit()
 
@@ -265,8 +251,8 @@ class StepRunner:
         """Return a script's function with the marker in front of it."""
         run = self.run_context
         step, values, waiting = attempt.step, attempt.values, attempt.waiting
-        script = run.environments[step.package].scripts.get_revision(step.revision.id)
-        transactional = is_transactional(script.module)
+        module = run.environments[step.package].reader.imported(step.revision)
+        transactional = is_transactional(module)
 
         @functools.wraps(function)
         def marked(**arguments: Any) -> None:
@@ -290,8 +276,6 @@ class StepRunner:
                         function(**arguments)
             if run.stopping.at_once:
                 raise CutOff
-            if step.replaces_row and connection.dialect.driver == "psycopg2":
-                self.guard.end_with = functools.partial(run.ledger.end_with, entry=attempt.entry)
 
         return marked
 
