@@ -254,6 +254,10 @@ class RowWriter(HeadMaintainer):
         )
 
     def _update_version(self, from_: str, to_: str) -> None:
+        if "%(" in self.context.version_table:
+            # SQLAlchemy would take a part of the name for a parameter.
+            super()._update_version(from_, to_)
+            return
         connection = self.context.connection
         assert connection is not None and to_ not in self.heads
         found = connection.execute(self._update, {"gone": from_, "new": to_})
