@@ -106,10 +106,10 @@ setup(
     },
     entry_points={
         "console_scripts": [
-            "ws-alembic=websauna_migrate.scripts.alembic:main",
-            "ws-dump-db=websauna_migrate.scripts.dump_db:main",
-            "ws-db-shell=websauna_migrate.scripts.db_shell:main",
-            "ws-create-table=websauna_migrate.scripts.create_table:main",
+            "ws-alembic=websauna_migrate.cli.ws_alembic:main",
+            "ws-dump-db=websauna_migrate.cli.ws_dump_db:main",
+            "ws-db-shell=websauna_migrate.cli.ws_db_shell:main",
+            "ws-create-table=websauna_migrate.cli.ws_create_table:main",
         ],
         "plaster.loader_factory": [
             "ws=websauna_migrate.ini.loader:Loader",

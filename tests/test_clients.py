@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy.engine import URL, make_url
 
-from websauna_migrate.clients import (
+from websauna_migrate.cli.clients import (
     PRIVATE_FILE,
     Client,
     NoDatabaseFile,
@@ -16,10 +16,10 @@ from websauna_migrate.clients import (
     UnsupportedDatabase,
     UrlUnusable,
     dump_client,
-    find_program,
     shell_client,
     sqlite_file,
 )
+from websauna_migrate.database.programs import find_program
 
 SECRET = "s3cr3t"
 

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from websauna_migrate.scripts.collecting import SELDOM, collect_from_here, collecting_seldom
+from websauna_migrate.cli.collecting import SELDOM, collect_from_here, collecting_seldom
 
 #: An object in a cycle, which tells when it is finalized.
 PROGRAM = """
@@ -67,7 +67,7 @@ def test_a_collector_that_was_turned_off_stays_off() -> None:
     [
         ("", "end\nfinalized\n"),
         (
-            "from websauna_migrate.scripts.collecting import keep_until_exit\n"
+            "from websauna_migrate.cli.collecting import keep_until_exit\n"
             "keep_until_exit()\nkeep_until_exit()",
             "end\n",
         ),

@@ -17,7 +17,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.schema import DDL
 
 from test_dump_db import connect, path_with
-from websauna_migrate.create_table import (
+from websauna_migrate.cli.ddl import (
     ModelsUnusable,
     TypeConflict,
     UnknownName,

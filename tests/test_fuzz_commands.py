@@ -14,8 +14,8 @@ from apps import Workshop
 from fuzz import cases, hostile_text, seeds
 from runs import table
 from test_run_commands import FACTORY, INI
-from websauna_migrate.scripts import alembic as ws_alembic
-from websauna_migrate.scripts.verbs import VERBS
+from websauna_migrate.cli import ws_alembic
+from websauna_migrate.cli.verbs import VERBS
 
 NUMBERS = itertools.count()
 

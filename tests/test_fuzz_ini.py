@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 from sqlalchemy.engine import URL
 
 from fuzz import SECRET, cases, named, seeds, shown
+from websauna_migrate.cli import ws_alembic
+from websauna_migrate.cli.console_script import database_url
 from websauna_migrate.errors import MigrationError
 from websauna_migrate.ini.ini_errors import (
     IniError,
 )
 from websauna_migrate.ini.loader import config_uri
-from websauna_migrate.scripts import alembic as ws_alembic
-from websauna_migrate.scripts.main import database_url
 
 LOADERS = ("ws", "ws+ini", "file+ini", "file", "ini", "egg")
 

@@ -21,7 +21,7 @@ FORBIDDEN = (
     "websauna_migrate.cli.plain_alembic",
     "websauna_migrate.alembic_adapter.bound_environment",
     "websauna_migrate.alembic_adapter.internals",
-    "websauna_migrate.create_table",
+    "websauna_migrate.cli.ddl",
     "websauna_migrate.lint.report",
     "websauna_migrate.lint.recorded_sql",
     "websauna_migrate.lint.squawk",
@@ -89,7 +89,7 @@ def modules_of(project: Path, *words: str, prepare: str = "") -> set[str]:
     """Return the modules that a command has imported at its end."""
     program = (
         f"import sys; sys.path[:0] = [{str(project)!r}, {str(REPOSITORY)!r}]\n{prepare}\n"
-        "from websauna_migrate.scripts.alembic import main\n"
+        "from websauna_migrate.cli.ws_alembic import main\n"
         "try: status = main(sys.argv[1:])\n"
         "except SystemExit as exc: status = exc.code\n"
         "print(*sorted(sys.modules), sep='\\n', file=sys.stderr)\n"

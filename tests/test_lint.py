@@ -16,6 +16,7 @@ import pytest
 from apps import Workshop
 from runs import rows, table, tables
 from test_run_commands import FACTORY, INI
+from websauna_migrate.cli.ws_alembic import main
 from websauna_migrate.config.settings import STYLE_RULES, SettingError, parse_settings
 from websauna_migrate.errors import MigrationError
 from websauna_migrate.lint.lint_comments import ScriptComments
@@ -23,7 +24,6 @@ from websauna_migrate.lint.lint_errors import LintNotPossible, UnsafeChanges
 from websauna_migrate.lint.new_tables import NewTables
 from websauna_migrate.lint.recorded_sql import split_sql
 from websauna_migrate.lint.squawk import SquawkFailed, run_squawk
-from websauna_migrate.scripts.alembic import main
 
 #: The line of a script on which the body of its ``upgrade()`` begins.
 FIRST = 14

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from websauna_migrate.alembic_adapter.package_environment import with_command
-from websauna_migrate.scripts.command_line import CommandLine
-from websauna_migrate.scripts.quick import QUICK, quick_options
+from websauna_migrate.cli.command_line import CommandLine
+from websauna_migrate.cli.quick import QUICK, quick_options
 
 WORDS = st.sampled_from(
     [

@@ -16,6 +16,15 @@ from alembic.config import Config
 from alembic.script import Script, ScriptDirectory
 from alembic.util import to_tuple
 
+from websauna_migrate.cli import render
+from websauna_migrate.cli.output import Output
+from websauna_migrate.cli.render_history import (
+    render_branches,
+    render_current,
+    render_heads,
+    render_history,
+    render_show,
+)
 from websauna_migrate.planning.revisions import Revision
 from websauna_migrate.planning.steps import Plan, Reason, Step
 from websauna_migrate.results import (
@@ -27,15 +36,6 @@ from websauna_migrate.results import (
     PackageState,
     Run,
     StampedPackage,
-)
-from websauna_migrate.scripts import render
-from websauna_migrate.scripts.output import Output
-from websauna_migrate.scripts.render_history import (
-    render_branches,
-    render_current,
-    render_heads,
-    render_history,
-    render_show,
 )
 
 # Alembic's own words

@@ -13,9 +13,9 @@ import pytest
 
 from apps import Workshop
 from runs import exit_status, forked, ledger, steps, table, tables, wait_for
+from websauna_migrate.cli.signals import stop_signals
 from websauna_migrate.database.stopping import Stop
 from websauna_migrate.runs.failures import InterruptedSteps, RunStopped
-from websauna_migrate.scripts.signals import stop_signals
 
 
 @pytest.fixture

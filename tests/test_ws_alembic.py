@@ -23,8 +23,8 @@ import pytest
 import sqlalchemy as sa
 
 from apps import Workshop
-from websauna_migrate.scripts.alembic import CommandLine
-from websauna_migrate.scripts.verbs import VERBS
+from websauna_migrate.cli.verbs import VERBS
+from websauna_migrate.cli.ws_alembic import CommandLine
 
 TEMPLATE = Path(__file__).parent.parent / "alembic_template" / "script.py.mako"
 
@@ -235,7 +235,7 @@ def test_loading_the_command_line_loads_no_more_than_alembic_does() -> None:
 import sys
 import alembic.config
 before = set(sys.modules)
-import websauna_migrate.scripts.alembic, websauna_migrate.scripts.command_line
+import websauna_migrate.cli.ws_alembic, websauna_migrate.cli.command_line
 print(sorted({name.partition(".")[0] for name in set(sys.modules) - before}))
 """
     done = subprocess.run(

@@ -2,6 +2,6 @@
 
 import sys
 
-from websauna_migrate.scripts.alembic import main
+from websauna_migrate.cli.ws_alembic import main
 
 sys.exit(main())

@@ -1,1 +1,1 @@
-"""The console scripts."""
+"""The console scripts: parse, boot the application, make one service call, render, close."""

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from websauna_migrate.clients import find_program
+from websauna_migrate.database.programs import find_program
 from websauna_migrate.errors import MigrationError
 
 __all__ = [

@@ -6,10 +6,10 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from websauna_migrate.scripts.collecting import collecting_seldom
+from websauna_migrate.cli.collecting import collecting_seldom
 
 if TYPE_CHECKING:
-    from websauna_migrate.scripts.command_line import CommandLine
+    from websauna_migrate.cli.command_line import CommandLine
 
 __all__ = ["CommandLine", "main"]
 
@@ -17,7 +17,7 @@ __all__ = ["CommandLine", "main"]
 def __getattr__(name: str) -> Any:
     # Alembic is imported by whoever asks for the whole command line.
     if name == "CommandLine":
-        from websauna_migrate.scripts.command_line import CommandLine
+        from websauna_migrate.cli.command_line import CommandLine
 
         return CommandLine
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
@@ -33,12 +33,12 @@ def main(argv: Sequence[str] | None = None) -> int | None:
 def run(arguments: Sequence[str]) -> int | None:
     """Run a command line."""
     # Here, because imports make objects that the collector would look through.
-    from websauna_migrate.scripts.invocation import bootstrap, execute, run_options
-    from websauna_migrate.scripts.quick import quick_options
+    from websauna_migrate.cli.invocation import bootstrap, execute, run_options
+    from websauna_migrate.cli.quick import quick_options
 
     options = quick_options(arguments)
     if options is not None:
         return run_options(options, lambda parsed, output: execute(parsed, output, bootstrap))
-    from websauna_migrate.scripts.command_line import CommandLine
+    from websauna_migrate.cli.command_line import CommandLine
 
     return CommandLine().run(arguments)

@@ -16,13 +16,13 @@ import plaster_pastedeploy
 from pyramid.exceptions import ConfigurationError, ConfigurationExecutionError
 from sqlalchemy.engine import URL
 
+from websauna_migrate.cli.output import reserve_stdout
 from websauna_migrate.config.settings import SettingError, parse_url
 from websauna_migrate.errors import MigrationError
 from websauna_migrate.ini.loader import config_uri, open_loader
-from websauna_migrate.scripts.output import reserve_stdout
 
 if TYPE_CHECKING:
-    from websauna_migrate.clients import Client
+    from websauna_migrate.cli.clients import Client
 
 __all__ = ["ClientNotStarted", "IniUnreadable", "become", "console_script", "database_url"]
 

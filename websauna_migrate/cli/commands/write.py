@@ -6,11 +6,11 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
+from websauna_migrate.cli import render
+from websauna_migrate.cli.commands.call import Call
+from websauna_migrate.cli.commands.read import NoSuchRevision
 from websauna_migrate.errors import UsageError
 from websauna_migrate.results import CreatedScript
-from websauna_migrate.scripts import render
-from websauna_migrate.scripts.call import Call
-from websauna_migrate.scripts.looking import NoSuchRevision
 
 __all__ = ["ask_about_rename", "edit", "merge", "move_table", "revision", "write_created"]
 

@@ -7,16 +7,16 @@ from collections.abc import Iterator
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+from websauna_migrate.cli.render import counted, one_line, to_json
 from websauna_migrate.errors import MigrationError
 from websauna_migrate.lint.lint_errors import UnsafeChanges
 from websauna_migrate.planning.steps import Plan
 from websauna_migrate.results import LintFinding, LintReport, UncheckedScript
-from websauna_migrate.scripts.render import counted, one_line, to_json
 
 if TYPE_CHECKING:
     from argparse import _ArgumentGroup as ArgumentGroup
 
-    from websauna_migrate.scripts.call import Call
+    from websauna_migrate.cli.commands.call import Call
 
 __all__ = ["add_fail_on_lint", "conclude", "lint", "lint_of_plan", "render_lint"]
 

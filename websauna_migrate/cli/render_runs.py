@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from websauna_migrate.cli.render import counted, render_step
 from websauna_migrate.results import Run
-from websauna_migrate.scripts.render import counted, render_step
 
 if TYPE_CHECKING:
     from websauna_migrate.results import InterruptedStep

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from websauna_migrate.cli import render, render_history
+from websauna_migrate.cli.commands import lint as linting
+from websauna_migrate.cli.commands.call import Call, applied_rows
 from websauna_migrate.database.engines import safe_url
 from websauna_migrate.errors import MigrationError, UsageError
-from websauna_migrate.scripts import linting, render, render_history
-from websauna_migrate.scripts.call import Call, applied_rows
 
 __all__ = [
     "NoSuchRevision",

@@ -10,8 +10,8 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from websauna_migrate.scripts.invocation import add_global_arguments, group_of
-from websauna_migrate.scripts.verbs import VERBS
+from websauna_migrate.cli.invocation import add_global_arguments, group_of
+from websauna_migrate.cli.verbs import VERBS
 
 __all__ = ["QUICK", "quick_options"]
 

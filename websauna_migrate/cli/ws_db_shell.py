@@ -7,8 +7,8 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from websauna_migrate.clients import shell_client
-from websauna_migrate.scripts.main import become, console_script, database_url
+from websauna_migrate.cli.clients import shell_client
+from websauna_migrate.cli.console_script import become, console_script, database_url
 
 __all__ = ["main"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from argparse import Namespace
 from dataclasses import dataclass
 
+from websauna_migrate.cli.output import Output
 from websauna_migrate.interfaces import IMigrationService
-from websauna_migrate.scripts.output import Output
 
 __all__ = ["Call", "applied_rows", "sum_up"]
 

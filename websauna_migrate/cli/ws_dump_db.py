@@ -13,15 +13,15 @@ from typing import BinaryIO
 
 from sqlalchemy.engine import URL
 
-from websauna_migrate.clients import (
+from websauna_migrate.cli.clients import (
     Client,
     ProgramMissing,
     dump_client,
     sqlite_file,
     sqlite_timeout_ms,
 )
+from websauna_migrate.cli.console_script import become, console_script, database_url
 from websauna_migrate.errors import MigrationError
-from websauna_migrate.scripts.main import become, console_script, database_url
 
 __all__ = ["DumpFailed", "main"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from websauna_migrate.scripts import linting
+from websauna_migrate.cli.commands import lint as linting
 
 if TYPE_CHECKING:
     from argparse import _ArgumentGroup as ArgumentGroup

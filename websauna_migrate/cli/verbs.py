@@ -9,13 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from websauna_migrate.scripts import (
-    linting,
-    looking,
-    running,
-    writing,
-)
-from websauna_migrate.scripts.arguments import (
+from websauna_migrate.cli.arguments import (
     add_check,
     add_current,
     add_downgrade,
@@ -30,7 +24,11 @@ from websauna_migrate.scripts.arguments import (
     add_upgrade,
     add_with_requirements,
 )
-from websauna_migrate.scripts.call import Call
+from websauna_migrate.cli.commands import lint as linting
+from websauna_migrate.cli.commands import read as looking
+from websauna_migrate.cli.commands import run as running
+from websauna_migrate.cli.commands import write as writing
+from websauna_migrate.cli.commands.call import Call
 
 if TYPE_CHECKING:
     from argparse import _ArgumentGroup as ArgumentGroup

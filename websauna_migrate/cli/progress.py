@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 from typing import Any, TextIO
 
+from websauna_migrate.cli.render import render_step
 from websauna_migrate.interfaces import IMigrationRunStarted, IMigrationStepApplied
-from websauna_migrate.scripts.render import render_step
 
 __all__ = ["Progress"]
 

@@ -8,17 +8,17 @@ from collections.abc import Sequence
 from pyramid.paster import bootstrap
 from zope.interface.interfaces import ComponentLookupError
 
-from websauna_migrate.create_table import (
+from websauna_migrate.cli.console_script import console_script
+from websauna_migrate.cli.ddl import (
     create_statements,
     select_tables,
     sql_dialect,
     tables_of,
 )
+from websauna_migrate.cli.output import reserve_stdout
 from websauna_migrate.errors import MigrationError
 from websauna_migrate.ini.loader import config_uri
 from websauna_migrate.interfaces import IMigrationService
-from websauna_migrate.scripts.main import console_script
-from websauna_migrate.scripts.output import reserve_stdout
 
 __all__ = ["NotIncluded", "main"]
 

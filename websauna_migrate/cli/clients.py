@@ -16,8 +16,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +26,7 @@ from sqlalchemy.engine import URL, Dialect
 from sqlalchemy.exc import ArgumentError
 
 from websauna_migrate.database.engines import is_secret
+from websauna_migrate.database.programs import find_program
 from websauna_migrate.errors import MigrationError
 
 __all__ = [
@@ -38,7 +37,6 @@ __all__ = [
     "UnsupportedDatabase",
     "UrlUnusable",
     "dump_client",
-    "find_program",
     "shell_client",
     "sqlite_file",
 ]
@@ -194,15 +192,6 @@ class Client:
             for key, value in merged.items()
             if value is not None
         }
-
-
-def find_program(names: Sequence[str]) -> str | None:
-    """Return the path of the first program that is installed.
-
-    Looked up on ``PATH``, and beside Python, since a virtual environment need not be activated.
-    """
-    path = os.environ.get("PATH", os.defpath) + os.pathsep + str(Path(sys.executable).parent)
-    return next((found for name in names if (found := shutil.which(name, path=path))), None)
 
 
 def dump_client(url: URL, arguments: Sequence[str] = (), *, find: Find = find_program) -> Client:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import TextIO
 
-from websauna_migrate.scripts.render import Table, render_table
+from websauna_migrate.cli.render import Table, render_table
 
 __all__ = ["Output", "reserve_stdout"]
 

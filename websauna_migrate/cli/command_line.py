@@ -10,16 +10,16 @@ from typing import NoReturn
 import alembic.config
 from alembic.config import CommandFunction
 
-from websauna_migrate.scripts.collecting import keep_until_exit
-from websauna_migrate.scripts.invocation import (
+from websauna_migrate.cli.collecting import keep_until_exit
+from websauna_migrate.cli.invocation import (
     add_global_arguments,
     bootstrap,
     execute,
     group_of,
     run_options,
 )
-from websauna_migrate.scripts.output import Output
-from websauna_migrate.scripts.verbs import VERBS
+from websauna_migrate.cli.output import Output
+from websauna_migrate.cli.verbs import VERBS
 
 __all__ = ["CommandLine"]
 

@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from plaster.exceptions import PlasterError
 from sqlalchemy.exc import DBAPIError
 
+from websauna_migrate.cli.app import Application
+from websauna_migrate.cli.collecting import collect_from_here, keep_until_exit
+from websauna_migrate.cli.commands.call import Call
+from websauna_migrate.cli.console_script import console_script
+from websauna_migrate.cli.output import Output, reserve_stdout
+from websauna_migrate.cli.progress import Progress
+from websauna_migrate.cli.verbs import VERBS, Verb
 from websauna_migrate.config.selection import parse_packages_argument, select_packages
 from websauna_migrate.errors import MigrationError, UsageError
 from websauna_migrate.interfaces import IMigrationRunStarted, IMigrationService
-from websauna_migrate.scripts.application import Application
-from websauna_migrate.scripts.call import Call
-from websauna_migrate.scripts.collecting import collect_from_here, keep_until_exit
-from websauna_migrate.scripts.main import console_script
-from websauna_migrate.scripts.output import Output, reserve_stdout
-from websauna_migrate.scripts.progress import Progress
-from websauna_migrate.scripts.verbs import VERBS, Verb
 
 if TYPE_CHECKING:
     from argparse import _ArgumentGroup as ArgumentGroup

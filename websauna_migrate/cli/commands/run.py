@@ -5,13 +5,13 @@ from __future__ import annotations
 from argparse import Namespace
 from typing import Any
 
+from websauna_migrate.cli import render, render_runs
+from websauna_migrate.cli.collecting import collect_once_more, keep_until_exit
+from websauna_migrate.cli.commands.call import Call, sum_up
+from websauna_migrate.cli.signals import stop_signals
 from websauna_migrate.errors import UsageError
 from websauna_migrate.results import Run
 from websauna_migrate.runs.failures import INTERRUPTED
-from websauna_migrate.scripts import render, render_runs
-from websauna_migrate.scripts.call import Call, sum_up
-from websauna_migrate.scripts.collecting import collect_once_more, keep_until_exit
-from websauna_migrate.scripts.signals import stop_signals
 
 __all__ = [
     "check_range",

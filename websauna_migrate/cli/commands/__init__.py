@@ -1,0 +1,1 @@
+"""The commands of ``ws-alembic``: each makes one call of the service and renders the result."""

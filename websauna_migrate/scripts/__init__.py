@@ -1,1 +1,0 @@
-"""The console scripts: parse, boot the application, make one service call, render, close."""
