@@ -8,17 +8,14 @@ from pathlib import Path
 import pytest
 from sqlalchemy.engine import URL, make_url
 
-from websauna_migrate.cli.clients import (
-    PRIVATE_FILE,
-    Client,
-    NoDatabaseFile,
+from websauna_migrate.cli.clients.choose import (
     ProgramMissing,
     UnsupportedDatabase,
-    UrlUnusable,
     dump_client,
     shell_client,
-    sqlite_file,
 )
+from websauna_migrate.cli.clients.client import PRIVATE_FILE, Client, UrlUnusable
+from websauna_migrate.cli.clients.sqlite import NoDatabaseFile, sqlite_file
 from websauna_migrate.database.programs import find_program
 
 SECRET = "s3cr3t"

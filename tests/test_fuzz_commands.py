@@ -15,9 +15,12 @@ from fuzz import cases, hostile_text, seeds
 from runs import table
 from test_run_commands import FACTORY, INI
 from websauna_migrate.cli import ws_alembic
-from websauna_migrate.cli.verbs import VERBS
+from websauna_migrate.cli.parser import COMMANDS
 
 NUMBERS = itertools.count()
+
+#: Commands that start an editor, or write where they are told.
+OUTSIDE = {"edit", "init", "list_templates"}
 
 FLAGS = (
     *(
@@ -123,7 +126,7 @@ WORDS = (
 
 
 def line(rng: random.Random) -> list[str]:
-    words = [rng.choice([name for name in VERBS if name != "edit"])]
+    words = [rng.choice([name for name in COMMANDS if name not in OUTSIDE])]
     for _ in range(rng.choice((0, 0, 1, 1, 2, 3, 4))):
         kind = rng.random()
         words.append(

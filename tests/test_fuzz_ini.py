@@ -17,7 +17,7 @@ from sqlalchemy.engine import URL
 
 from fuzz import SECRET, cases, named, seeds, shown
 from websauna_migrate.cli import ws_alembic
-from websauna_migrate.cli.console_script import database_url
+from websauna_migrate.cli.ini_url import database_url
 from websauna_migrate.errors import MigrationError
 from websauna_migrate.ini.ini_errors import (
     IniError,

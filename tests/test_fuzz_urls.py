@@ -13,7 +13,8 @@ from sqlalchemy import Engine
 from sqlalchemy.engine import URL
 
 from fuzz import SECRET, cases, forms_of, hostile_text, named, seeds, shown
-from websauna_migrate.cli.clients import Client, dump_client, shell_client
+from websauna_migrate.cli.clients.choose import dump_client, shell_client
+from websauna_migrate.cli.clients.client import Client
 from websauna_migrate.config.settings import SettingError, parse_settings
 from websauna_migrate.database.engines import (
     DatabaseFailure,

@@ -22,6 +22,7 @@ FORBIDDEN = (
     "websauna_migrate.alembic_adapter.bound_environment",
     "websauna_migrate.alembic_adapter.internals",
     "websauna_migrate.cli.ddl",
+    "websauna_migrate.cli.clients",
     "websauna_migrate.lint.report",
     "websauna_migrate.lint.recorded_sql",
     "websauna_migrate.lint.squawk",

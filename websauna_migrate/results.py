@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from websauna_migrate.planning.revisions import Revision
+from websauna_migrate.planning.steps import Plan
 
 __all__ = [
     "AppliedStep",
@@ -23,7 +24,9 @@ __all__ = [
     "LintFinding",
     "LintReport",
     "PackageState",
+    "Plan",
     "Readiness",
+    "Revision",
     "Run",
     "RunInProgress",
     "StampedPackage",

@@ -5,24 +5,26 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
+import os
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import plaster
+from pyramid import paster
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
+from websauna_migrate.cli.parser import DEFAULT_CONFIG
 from websauna_migrate.database.engines import hide_password
-from websauna_migrate.errors import MigrationError
+from websauna_migrate.errors import MigrationError, UsageError
 from websauna_migrate.ini.loader import config_uri, open_loader
 from websauna_migrate.interfaces import IMigrationService
 
-__all__ = ["Application", "ApplicationFailed", "ServiceMissing"]
+__all__ = ["Application", "ApplicationFailed", "NoConfig", "NoSection", "ServiceMissing"]
 
 #: Frames of these packages before the first of the application say nothing about it.
 MACHINERY = frozenset(
@@ -78,21 +80,57 @@ class ServiceMissing(MigrationError, LookupError):
         )
 
 
-@dataclass(frozen=True)
+class NoConfig(MigrationError, FileNotFoundError):
+    """No INI file was named, and there is none where one is looked for; ``directory`` is that."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        super().__init__(
+            f'There is no "{DEFAULT_CONFIG}" in "{directory}". Name the application\'s INI file: '
+            "ws-alembic -c INI COMMAND, or set the environment variable ALEMBIC_CONFIG."
+        )
+
+
+class NoSection(UsageError, LookupError):
+    """What ``-n`` names is no section of the INI file; ``section`` and ``ini`` are these."""
+
+    def __init__(self, section: str, ini: str) -> None:
+        self.section = section
+        self.ini = ini
+        super().__init__(
+            f'"{ini}" has no section [{section}]. Name the one with Alembic\'s own options with '
+            "-n, or leave it out: no such section is needed."
+        )
+
+
 class Application:
     """An application that an INI file describes.
 
     :ivar uri: of the INI file, any that plaster knows
-    :ivar bootstrap: ``pyramid.paster.bootstrap`` or what a test puts in its place
+    :ivar registry: the application's, once it is started
     """
 
-    uri: str
-    bootstrap: Callable[[str], Mapping[str, Any]]
+    def __init__(self, argument: str) -> None:
+        """Find the application that a user means by a path or a URI."""
+        self.uri = config_uri(argument)
+        self.registry: Any = None
 
     @classmethod
-    def of(cls, argument: str, bootstrap: Callable[[str], Mapping[str, Any]]) -> Application:
-        """Return the application that a user means by a path or a URI."""
-        return cls(config_uri(argument), bootstrap)
+    def chosen(cls, arguments: Sequence[str] | None) -> Application:
+        """Return the application of the INI file that ``-c`` names, else of the default.
+
+        :raises NoConfig: if nothing was given and the default does not exist
+        :raises UsageError: if there are several: an INI includes others by ``[includes]``
+        """
+        given = arguments or list(filter(None, [os.environ.get("ALEMBIC_CONFIG")]))
+        if len(given) > 1:
+            raise UsageError(
+                "Only one INI file may be given with -c. It can include others: "
+                '"include_ini_files" in its section [includes].'
+            )
+        if not given and not Path(DEFAULT_CONFIG).is_file():
+            raise NoConfig(Path.cwd())
+        return cls(*given or [DEFAULT_CONFIG])
 
     @property
     def ini(self) -> str:
@@ -129,26 +167,29 @@ class Application:
                 handler.setLevel(max(handler.level, logging.WARNING))
 
     @contextlib.contextmanager
-    def started(self) -> Iterator[Mapping[str, Any]]:
-        """Start the application and yield Pyramid's script environment; close it at the end.
+    def service(self) -> Iterator[Any]:
+        """Start the application and yield its migration service; close it at the end.
 
         :raises ApplicationFailed: when the application raises: its own traceback is in the message
         :raises ServiceMissing: when the application does not include websauna_migrate
         """
         try:
-            env = self.bootstrap(self.uri)
+            env = paster.bootstrap(self.uri)
         except MigrationError:
             raise
-        except Exception as exc:
+        # An application that exits while it starts is no command that succeeded.
+        except (Exception, SystemExit) as exc:
             # Pyramid wraps what a configuration action raises; a known failure stays one.
             known = getattr(exc, "evalue", None)
             if isinstance(known, MigrationError):
                 raise known from exc
             raise ApplicationFailed(self.ini, self.factory, exc, self._urls()) from exc
         try:
-            if env["registry"].queryUtility(IMigrationService) is None:
+            self.registry = env["registry"]
+            service = self.registry.queryUtility(IMigrationService)
+            if service is None:
                 raise ServiceMissing(self.ini, self.factory)
-            yield env
+            yield service
         finally:
             env["closer"]()
 

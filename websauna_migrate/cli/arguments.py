@@ -1,159 +1,25 @@
-"""The arguments that commands of ``ws-alembic`` have besides Alembic's."""
+"""The arguments of the commands of ``ws-alembic``: Alembic's, in Alembic's words, and ours."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from argparse import ArgumentParser
+from collections.abc import Callable
+from typing import Any
 
-from websauna_migrate.cli.commands import lint as linting
+__all__ = ["Argument", "argument", "flag"]
 
-if TYPE_CHECKING:
-    from argparse import _ArgumentGroup as ArgumentGroup
-
-__all__ = [
-    "add_cascade",
-    "add_check",
-    "add_current",
-    "add_downgrade",
-    "add_full",
-    "add_json",
-    "add_lint",
-    "add_merge",
-    "add_move_table",
-    "add_plan",
-    "add_repair",
-    "add_revision",
-    "add_run",
-    "add_uninstall",
-    "add_upgrade",
-    "add_with_requirements",
-    "not_negative",
-]
+Argument = Callable[[ArgumentParser], object]
+"""Adds itself to the parser of a command."""
 
 
-def add_json(group: ArgumentGroup) -> None:
-    """Add ``--json``."""
-    group.add_argument("--json", action="store_true", help="Print JSON, for programs")
+def argument(*names: str, **options: Any) -> Argument:
+    """Return an argument as ``ArgumentParser.add_argument`` takes it."""
+    return lambda parser: parser.add_argument(*names, **options)
 
 
-def add_cascade(group: ArgumentGroup) -> None:
-    """Add ``--cascade``."""
-    group.add_argument(
-        "--cascade",
-        action="store_true",
-        help="First take back the revisions of other packages that require what goes",
-    )
-
-
-def add_current(group: ArgumentGroup) -> None:
-    """Add the arguments of ``current`` that not every Alembic has."""
-    add_json(group)
-    group.add_argument(
-        "-c",
-        "--check-heads",
-        action="store_true",
-        help="Check if all head revisions are applied to the database. "
-        "Exit with an error code if this is not the case.",
-    )
-
-
-def add_merge(group: ArgumentGroup) -> None:
-    """Add the arguments of ``merge`` that not every Alembic has."""
-    group.add_argument(
-        "--splice",
-        action="store_true",
-        help="Allow a non-head revision as the 'head' to splice onto",
-    )
-
-
-def add_plan(group: ArgumentGroup) -> None:
-    """Add the arguments of ``plan``."""
-    group.add_argument("revision", nargs="?", default="heads", help="the target; default: heads")
-    group.add_argument("--downgrade", action="store_true", help="Show the plan of a downgrade")
-    add_cascade(group)
-    add_json(group)
-    group.add_argument(
-        "--no-lint",
-        action="store_true",
-        help="Do not look for unsafe changes, which is done on PostgreSQL if squawk is installed",
-    )
-    linting.add_fail_on_lint(group)
-
-
-def add_revision(group: ArgumentGroup) -> None:
-    """Add ``--requires``, the renames and ``--full``."""
-    group.add_argument(
-        "--requires",
-        action="append",
-        metavar="PACKAGE@REVISION",
-        help="Specify one or more revisions of other packages which this revision requires.",
-    )
-    group.add_argument(
-        "--rename-table",
-        action="append",
-        metavar="OLD:NEW",
-        help="Rename a table instead of dropping it and making a new one; with --autogenerate.",
-    )
-    group.add_argument(
-        "--rename-column",
-        action="append",
-        metavar="TABLE.OLD:NEW",
-        help="Rename a column instead of dropping it and adding a new one; with --autogenerate.",
-    )
-    add_full(group)
-
-
-def add_check(group: ArgumentGroup) -> None:
-    """Add the arguments of ``check``."""
-    add_json(group)
-    add_full(group)
-
-
-def add_full(group: ArgumentGroup) -> None:
-    """Add ``--full``."""
-    group.add_argument(
-        "--full",
-        action="store_true",
-        help="Compare tables too that an earlier comparison found equal to their models",
-    )
-
-
-def add_repair(group: ArgumentGroup) -> None:
-    """Add the arguments of ``repair``."""
-    group.add_argument(
-        "step",
-        nargs="?",
-        metavar="PACKAGE@REVISION",
-        help="the step that is meant, where several ended half done",
-    )
-    for action, words in (
-        ("rerun", "Run the step again"),
-        ("done", "Take the step as done, and write it into the history"),
-        ("undone", "Take the step as not done; the next upgrade runs it"),
-    ):
-        group.add_argument(
-            f"--{action}", dest="action", action="store_const", const=action, help=words
-        )
-
-
-def add_run(group: ArgumentGroup) -> None:
-    """Add the arguments of commands that run scripts."""
-    group.add_argument(
-        "--atomic",
-        action="store_true",
-        help="Make the whole run one transaction, where the database can",
-    )
-    group.add_argument(
-        "--dry-run",
-        action="store_true",
-        help="Execute everything in one transaction and roll it back",
-    )
-    for name, metavar, words in (
-        ("lock-wait", "SECONDS", "How long to wait for another run; 0 fails at once"),
-        ("lock-timeout-ms", "MS", "How long a statement first waits for a table's lock"),
-        ("lock-budget", "SECONDS", "For how long a step is tried again when a lock is taken"),
-        ("statement-timeout-ms", "MS", "How long a statement may run; 0 for no limit"),
-    ):
-        group.add_argument(f"--{name}", type=not_negative, metavar=metavar, help=words)
+def flag(*names: str, help: str) -> Argument:
+    """Return an argument without a value."""
+    return argument(*names, action="store_true", help=help)
 
 
 def not_negative(text: str) -> float:
@@ -167,47 +33,143 @@ def not_negative(text: str) -> float:
     return number
 
 
-def add_downgrade(group: ArgumentGroup) -> None:
-    """Add the arguments of ``downgrade``."""
-    add_cascade(group)
-    add_run(group)
+# Alembic's own
 
+DIRECTORY = argument("directory", help="location of scripts directory")
+REV = argument("rev")
+REVISION = argument("revision", help="revision identifier")
+REVISION_OR_HEADS = argument(
+    "revision", nargs="?", default="heads", help="revision identifier; default: heads"
+)
+REVISIONS = argument("revisions", nargs="+", help="one or more revisions, or 'heads' for all heads")
+AUTOGENERATE = flag(
+    "--autogenerate",
+    help="Populate revision script with candidate migration operations, based on comparison of "
+    "database to model.",
+)
+BRANCH_LABEL = argument(
+    "--branch-label", help="Specify a branch label to apply to the new revision"
+)
+CHECK_HEADS = flag(
+    "-c",
+    "--check-heads",
+    help="Check if all head revisions are applied to the database. Exit with an error code if "
+    "this is not the case.",
+)
+DEPENDS_ON = argument(
+    "--depends-on",
+    action="append",
+    help="Specify one or more revision identifiers which this revision should depend on.",
+)
+HEAD = argument(
+    "--head", help="Specify head revision or <branchname>@head to base new revision on."
+)
+INDICATE_CURRENT = flag("-i", "--indicate-current", help="Indicate the current revision")
+MESSAGE = argument("-m", "--message", help="Message string to use with 'revision'")
+PACKAGE_FILES = flag(
+    "--package", help="Write empty __init__.py files to the environment and version locations"
+)
+PURGE = flag("--purge", help="Unconditionally erase the version table before stamping")
+RESOLVE_DEPENDENCIES = flag(
+    "--resolve-dependencies", help="Treat dependency versions as down revisions"
+)
+REV_ID = argument("--rev-id", help="Specify a hardcoded revision id instead of generating one")
+REV_RANGE = argument("-r", "--rev-range", help="Specify a revision range; format is [start]:[end]")
+SPLICE = flag("--splice", help="Allow a non-head revision as the 'head' to splice onto")
+SQL = flag(
+    "--sql",
+    help="Don't emit SQL to database - dump to standard output/file instead. See docs on offline "
+    "mode.",
+)
+TAG = argument("--tag", help="Arbitrary 'tag' name - can be used by custom env.py scripts.")
+TEMPLATE = argument(
+    "-t", "--template", default="generic", help="Setup template for use with 'init'"
+)
+VERBOSE = flag("-v", "--verbose", help="Use more verbose output")
+VERSION_PATH = argument("--version-path", help="Specify specific path from config for version file")
 
-def add_upgrade(group: ArgumentGroup) -> None:
-    """Add the arguments of ``upgrade``."""
-    add_run(group)
-    linting.add_fail_on_lint(group)
+# Ours
 
+TARGET = argument("revision", nargs="?", default="heads", help="the target; default: heads")
+CASCADE = flag(
+    "--cascade", help="First take back the revisions of other packages that require what goes"
+)
+DOWNGRADE = flag("--downgrade", help="Show the plan of a downgrade")
+FAIL_ON_LINT = flag(
+    "--fail-on-lint", help="Fail, and run nothing, if there are unsafe changes (PostgreSQL)"
+)
+FORGET = flag(
+    "--forget", help="Of a package that is not installed any more, drop the history table alone"
+)
+FULL = flag(
+    "--full", help="Compare tables too that an earlier comparison found equal to their models"
+)
+JSON = flag("--json", help="Print JSON, for programs")
+NO_LINT = flag(
+    "--no-lint",
+    help="Do not look for unsafe changes, which is done on PostgreSQL if squawk is installed",
+)
+WITH_REQUIREMENTS = flag(
+    "--with-requirements", help="Stamp what the revisions require of other packages too"
+)
+UNINSTALLED = argument("package", metavar="PACKAGE", help="dotted name of the package")
 
-def add_lint(group: ArgumentGroup) -> None:
-    """Add the arguments of ``lint``."""
-    group.add_argument("revision", nargs="?", default="heads", help="the target; default: heads")
-    add_json(group)
-    linting.add_fail_on_lint(group)
+MOVED_TABLE = (
+    argument("table", metavar="TABLE", help="the table, or SCHEMA.TABLE"),
+    argument("source", metavar="FROM", help="the package whose scripts create it"),
+    argument("target", metavar="TO", help="the package that gets it"),
+)
 
+#: What a new script is told besides what Alembic asks.
+NEW_SCRIPT = (
+    argument(
+        "--requires",
+        action="append",
+        metavar="PACKAGE@REVISION",
+        help="Specify one or more revisions of other packages which this revision requires.",
+    ),
+    argument(
+        "--rename-table",
+        action="append",
+        metavar="OLD:NEW",
+        help="Rename a table instead of dropping it and making a new one; with --autogenerate.",
+    ),
+    argument(
+        "--rename-column",
+        action="append",
+        metavar="TABLE.OLD:NEW",
+        help="Rename a column instead of dropping it and adding a new one; with --autogenerate.",
+    ),
+)
 
-def add_uninstall(group: ArgumentGroup) -> None:
-    """Add the arguments of ``uninstall``."""
-    group.add_argument("package", metavar="PACKAGE", help="dotted name of the package")
-    group.add_argument(
-        "--forget",
-        action="store_true",
-        help="Of a package that is not installed any more, drop the history table alone",
-    )
-    add_cascade(group)
+HALF_DONE = (
+    argument(
+        "step",
+        nargs="?",
+        metavar="PACKAGE@REVISION",
+        help="the step that is meant, where several ended half done",
+    ),
+    *(
+        argument(f"--{action}", dest="action", action="store_const", const=action, help=words)
+        for action, words in (
+            ("rerun", "Run the step again"),
+            ("done", "Take the step as done, and write it into the history"),
+            ("undone", "Take the step as not done; the next upgrade runs it"),
+        )
+    ),
+)
 
-
-def add_move_table(group: ArgumentGroup) -> None:
-    """Add the arguments of ``move-table``."""
-    group.add_argument("table", metavar="TABLE", help="the table, or SCHEMA.TABLE")
-    group.add_argument("source", metavar="FROM", help="the package whose scripts create it")
-    group.add_argument("target", metavar="TO", help="the package that gets it")
-
-
-def add_with_requirements(group: ArgumentGroup) -> None:
-    """Add ``--with-requirements``."""
-    group.add_argument(
-        "--with-requirements",
-        action="store_true",
-        help="Stamp what the revisions require of other packages too",
-    )
+#: Those of the commands that run scripts.
+RUN = (
+    flag("--atomic", help="Make the whole run one transaction, where the database can"),
+    flag("--dry-run", help="Execute everything in one transaction and roll it back"),
+    *(
+        argument(f"--{name}", type=not_negative, metavar=metavar, help=words)
+        for name, metavar, words in (
+            ("lock-wait", "SECONDS", "How long to wait for another run; 0 fails at once"),
+            ("lock-timeout-ms", "MS", "How long a statement first waits for a table's lock"),
+            ("lock-budget", "SECONDS", "For how long a step is tried again when a lock is taken"),
+            ("statement-timeout-ms", "MS", "How long a statement may run; 0 for no limit"),
+        )
+    ),
+)

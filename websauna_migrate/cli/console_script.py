@@ -1,165 +1,91 @@
-"""What the console scripts share: their exit status, the INI's database, and a client's start."""
+"""What the console scripts share: how they begin and end."""
 
 from __future__ import annotations
 
-import fcntl
 import functools
-import os
 import signal
 import sys
-import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+import traceback
+from collections.abc import Callable, Sequence
 
-import plaster
-import plaster_pastedeploy
-from pyramid.exceptions import ConfigurationError, ConfigurationExecutionError
-from sqlalchemy.engine import URL
+from websauna_migrate.cli.output import NotWritten, finish_stdout, repair_streams
+from websauna_migrate.cli.render.text import visible
+from websauna_migrate.errors import MigrationError, UsageError
 
-from websauna_migrate.cli.output import reserve_stdout
-from websauna_migrate.config.settings import SettingError, parse_url
-from websauna_migrate.errors import MigrationError
-from websauna_migrate.ini.loader import config_uri, open_loader
-
-if TYPE_CHECKING:
-    from websauna_migrate.cli.clients import Client
-
-__all__ = ["ClientNotStarted", "IniUnreadable", "become", "console_script", "database_url"]
+__all__ = ["console_script", "tell"]
 
 Main = Callable[[Sequence[str]], "int | None"]
 
 
-class IniUnreadable(MigrationError, OSError):
-    """The INI file cannot be read; ``ini`` is what the user wrote."""
-
-    def __init__(self, ini: str, problem: str) -> None:
-        self.ini = ini
-        super().__init__(f'The INI file "{ini}" cannot be read: {problem}')
-
-
-class ClientNotStarted(MigrationError, OSError):
-    """The operating system refused to start a client program."""
-
-    def __init__(self, program: str, problem: str) -> None:
-        self.program = program
-        super().__init__(f'The program "{program}" cannot be started: {problem}')
-
-
-def console_script(function: Main) -> Callable[[Sequence[str] | None], int | None]:
+def console_script(function: Main) -> Callable[[Sequence[str] | None], int]:
     """Make a function of the arguments into the ``main(argv=None)`` of a console script.
 
-    A known failure is one message on standard error, and its ``exit_code`` is the exit status. A
-    reader that has gone, such as ``head``, ends the script quietly with status 1, Ctrl-C with 130.
-    Any other exception keeps its traceback.
+    A known failure is one message on standard error, and its ``exit_code`` is the exit status.
+    Ctrl-C ends the script with status 130. Any other exception keeps its traceback, and a known
+    one has it with ``--raiseerr``.
     """
 
     @functools.wraps(function)
-    def main(argv: Sequence[str] | None = None) -> int | None:
+    def main(argv: Sequence[str] | None = None) -> int:
+        words = sys.argv[1:] if argv is None else argv
         try:
-            status = function(sys.argv[1:] if argv is None else argv)
-            sys.stdout.flush()
+            repair_streams()
+            status = status_of(function, words)
+            finish_stdout()
             return status
-        except MigrationError as exc:
-            return report(exc, exc.exit_code)
-        except ConfigurationExecutionError as exc:
-            # Pyramid wraps what an action raises, and adds the place of its directive.
-            if isinstance(exc.evalue, MigrationError | ConfigurationError):
-                return report(exc.evalue, 1)
-            raise
-        except ConfigurationError as exc:
-            return report(exc, 1)
-        except BrokenPipeError:
-            # Or else Python would complain at its end about what it could not flush.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return 1
         except KeyboardInterrupt:
+            print("Interrupted.", file=sys.stderr)
             return 128 + signal.SIGINT
+        except Exception as exc:
+            known = as_known(exc)
+            if known is None:
+                raise
+            if "--raiseerr" in words:
+                traceback.print_exc()
+            else:
+                tell(known)
+            return known.exit_code
 
     return main
 
 
-def report(exc: BaseException, status: int) -> int:
-    """Write a failure's message to standard error and return the exit status."""
-    print(exc, file=sys.stderr)
-    return status
-
-
-def database_url(ini: str) -> URL:
-    """Return the application's database, read from its INI file without starting it.
-
-    :param ini: a path or a plaster URI; ``#name`` means ``[app:name]``
-    :raises MigrationError: if the file cannot be read, or says nothing usable
-    """
+def status_of(function: Main, words: Sequence[str]) -> int:
+    """Return the exit status of a function that may also exit, as a parser does."""
     try:
-        loader = open_loader(config_uri(ini))
-        settings = app_settings(loader)
-    except MigrationError:
+        return function(words) or 0
+    except SystemExit as exc:
+        if exc.code is None or isinstance(exc.code, int):
+            return exc.code or 0
         raise
-    except FileNotFoundError as exc:
-        raise IniUnreadable(ini, "there is no such file.") from exc
-    except (OSError, LookupError, ImportError, plaster.PlasterError) as exc:
-        raise IniUnreadable(ini, str(exc)) from exc
-    for key in ("websauna_migrate.url", "sqlalchemy.url"):
-        if settings.get(key):
-            return parse_url(key, settings[key])
-    raise SettingError(
-        "sqlalchemy.url",
-        f'it is missing from "{ini}". Set it in [app:main] to the database\'s URL.',
-    )
 
 
-def app_settings(loader: Any) -> Mapping[str, Any]:
-    """Return the settings of the application to which a loader's URI points.
-
-    PasteDeploy imports the application to find them. Where they all stand in one section that is
-    neither needed nor wanted: a database must be within reach also when the code is broken.
-    """
-    if isinstance(loader, plaster_pastedeploy.Loader):
-        section = f"app:{loader.uri.fragment or 'main'}"
-        found: Mapping[str, Any] = loader.get_settings(section)
-        if section in loader.get_sections() and not found.get("use", "").startswith("config:"):
-            return found
-    # What the application prints while it is imported must not end up in a dump.
-    with reserve_stdout():
-        settings: Mapping[str, Any] = loader.get_wsgi_app_settings()
-        return settings
+def tell(failure: MigrationError) -> None:
+    """Write the message of a failure to standard error."""
+    if not (isinstance(failure, NotWritten) and failure.reader_has_gone):
+        print(visible(str(failure)), file=sys.stderr)
 
 
-def become(client: Client) -> NoReturn:
-    """Replace this process by a client program, whose exit status then is this script's.
+def as_known(error: Exception) -> MigrationError | None:
+    """Return a failure with a message; other libraries raise their own at a user's mistake."""
+    if isinstance(error, MigrationError):
+        return error
+    if isinstance(error, OSError):
+        return MigrationError(str(error))
+    # Imported here, because a script that succeeds needs none of them.
+    from plaster.exceptions import PlasterError
+    from pyramid.exceptions import ConfigurationError, ConfigurationExecutionError
+    from sqlalchemy.exc import DBAPIError
 
-    :raises ClientNotStarted: if the operating system refuses
-    """
-    path = ""
-    if client.private_file is not None:
-        path = f"/dev/fd/{private_descriptor(client.private_file)}"
-    sys.stdout.flush()
-    sys.stderr.flush()
-    # Python ignores these, and a new program would inherit that: pg_dump | head has to end.
-    for name in ("SIGPIPE", "SIGXFSZ"):
-        signal.signal(getattr(signal, name), signal.SIG_DFL)
-    try:
-        os.execvpe(client.program, client.argv(path), client.variables(os.environ, path))
-    except OSError as exc:
-        raise ClientNotStarted(client.program, exc.strerror or str(exc)) from exc
+    if isinstance(error, ConfigurationExecutionError):
+        # Pyramid wraps what an action raises, and adds the place of its directive.
+        error = error.evalue
+        if isinstance(error, MigrationError):
+            return error
+    if isinstance(error, PlasterError):
+        return UsageError(f"The INI file cannot be read: {error}")
+    if isinstance(error, DBAPIError):
+        return MigrationError(f"The database answered with an error: {error.orig}")
+    from alembic.util.exc import CommandError
 
-
-def private_descriptor(text: str) -> int:
-    """Return an inheritable descriptor of a file with no name and the given content.
-
-    The program opens it by ``/dev/fd``, as often as it wants. Nobody else can, it needs no
-    clearing up, and on Linux it is never on a disk.
-    """
-    if sys.platform == "linux":
-        descriptor = os.memfd_create("websauna_migrate")
-        os.fchmod(descriptor, 0o600)
-    else:
-        with tempfile.TemporaryFile() as file:
-            descriptor = os.dup(file.fileno())
-    with os.fdopen(descriptor, "wb", closefd=False) as stream:
-        stream.write(text.encode("utf-8", "surrogateescape"))
-    os.lseek(descriptor, 0, os.SEEK_SET)
-    # 0 to 2 are the program's own, even if this process was started without them.
-    inheritable = fcntl.fcntl(descriptor, fcntl.F_DUPFD, 3)
-    os.close(descriptor)
-    return inheritable
+    known = isinstance(error, ConfigurationError | CommandError)
+    return MigrationError(str(error)) if known else None

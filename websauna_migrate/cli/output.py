@@ -1,41 +1,160 @@
-"""Standard output, kept for results."""
+"""The streams of the console scripts: what cannot be written never decides what a command does."""
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import io
 import os
 import sys
 from collections.abc import Iterable, Iterator
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
-from websauna_migrate.cli.render import Table, render_table
+from websauna_migrate.cli.render.text import Table, render_table, visible, word
+from websauna_migrate.errors import MigrationError
 
-__all__ = ["Output", "reserve_stdout"]
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
-STDOUT, STDERR = 1, 2
+__all__ = ["NotWritten", "Output", "finish_stdout", "repair_streams", "reserve_stdout"]
+
+STDIN, STDOUT, STDERR = 0, 1, 2
+
+
+class NotWritten(MigrationError, OSError):
+    """A result cannot be written to standard output.
+
+    :ivar reader_has_gone: as ``head`` does when it has read enough, which is no mistake
+    """
+
+    def __init__(self, cause: OSError | UnicodeEncodeError, encoding: str = "") -> None:
+        """Tell the cause in words.
+
+        :param encoding: of standard output
+        """
+        self.reader_has_gone = isinstance(cause, BrokenPipeError)
+        problem = (
+            f'its encoding "{encoding}" does not have "{cause.object[cause.start]}". Set '
+            "PYTHONIOENCODING=utf-8"
+            if isinstance(cause, UnicodeEncodeError)
+            else cause.strerror or str(cause)
+        )
+        super().__init__(f"Standard output cannot be written: {problem}.")
+
+
+class Unfailing(io.FileIO):
+    """A file that takes what it cannot write for written."""
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        """Write data and return how many bytes are done with."""
+        try:
+            return super().write(data)
+        except OSError:
+            return memoryview(data).nbytes
+
+
+def repair_streams() -> None:
+    """Open the standard streams that are closed, and let standard error never fail.
+
+    A closed one is not left to the next file that is opened: the database would get the output.
+    Writing to standard output that was closed goes on to fail.
+    """
+    for descriptor, flags in (
+        (STDIN, os.O_RDONLY),
+        (STDOUT, os.O_RDONLY),
+        (STDERR, os.O_WRONLY),
+    ):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            # The lowest number that is free is this one.
+            os.open(os.devnull, flags)
+    if sys.stdin is None:
+        sys.stdin = os.fdopen(STDIN, closefd=False)
+    if sys.stdout is None:
+        sys.stdout = os.fdopen(STDOUT, "w", encoding="utf-8", closefd=False)
+    if sys.stderr is None or is_descriptor(sys.stderr, STDERR):
+        sys.stderr = io.TextIOWrapper(
+            io.BufferedWriter(Unfailing(STDERR, "w", closefd=False)),
+            encoding=sys.stderr.encoding if sys.stderr else "utf-8",
+            errors="backslashreplace",
+            line_buffering=True,
+        )
+
+
+def finish_stdout() -> None:
+    """Write what standard output still holds.
+
+    :raises NotWritten: if that is not possible
+    """
+    try:
+        sys.stdout.flush()
+    except OSError as exc:
+        # Else Python would complain at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), STDOUT)
+        raise NotWritten(exc) from exc
 
 
 class Output:
-    """Where a command writes its results.
-
-    :ivar stream: the real standard output
-    """
+    """Where a command writes its results."""
 
     def __init__(self, stream: TextIO) -> None:
+        """Write to a stream, which is the real standard output."""
         self.stream = stream
+        self._failed = False
 
     def lines(self, lines: Iterable[str]) -> None:
-        """Write lines as they are: nothing is wrapped, cut or coloured."""
+        """Write lines: nothing is wrapped, cut or coloured.
+
+        :raises NotWritten: if that is not possible
+        """
         for line in lines:
-            self.stream.write(line + "\n")
+            self._write(visible(line) + "\n")
+
+    def raw(self, text: str) -> None:
+        """Write what a program is going to read, as it is.
+
+        :raises NotWritten: if that is not possible, also because of the encoding
+        """
+        encoding = self.stream.encoding or "utf-8"
+        try:
+            text.encode(encoding)
+        except UnicodeEncodeError as exc:
+            raise NotWritten(exc, encoding) from exc
+        self._write(text)
 
     def table(self, table: Table) -> None:
         """Write a table: set for the terminal if it is read on one, else as plain text."""
         if self.stream.isatty():
-            write_rich_table(table, self.stream)
+            self._write(for_terminal(table, self.stream))
         else:
             self.lines(render_table(table))
+
+    def done(self, lines: Iterable[str]) -> None:
+        """Write what was done; where that is not possible standard error says so."""
+        told = tuple(lines)
+        try:
+            self.lines(told)
+            self.finish()
+        except NotWritten as exc:
+            print(exc, *map(visible, told), sep="\n", file=sys.stderr)
+
+    def finish(self) -> None:
+        """Write what is still held back.
+
+        :raises NotWritten: if that is not possible
+        """
+        if not self._failed:
+            self._write("", flush=True)
+
+    def _write(self, text: str, *, flush: bool = False) -> None:
+        try:
+            self.stream.write(text)
+            if flush:
+                self.stream.flush()
+        except OSError as exc:
+            self._failed = True
+            raise NotWritten(exc) from exc
 
     def lent(self) -> contextlib.AbstractContextManager[None]:
         """Give standard output back to the process for a while, for a program on the terminal."""
@@ -48,7 +167,7 @@ class DescriptorOutput(Output):
     @contextlib.contextmanager
     def lent(self) -> Iterator[None]:
         """Give standard output back to the process for a while."""
-        self.stream.flush()
+        self.finish()
         os.dup2(self.stream.fileno(), STDOUT)
         try:
             yield
@@ -63,8 +182,10 @@ def reserve_stdout() -> Iterator[Output]:
     An application prints while it starts, its INI sends the log to ``sys.stdout``, and a formatter
     that runs on a new script is a process of its own: none of it may end up among the results. So
     not only ``sys.stdout`` is led elsewhere, but the process's descriptor too.
+
+    :raises NotWritten: at the end, if the results cannot be written
     """
-    stdout = sys.stdout if sys.stdout is not None else io.StringIO()
+    stdout = sys.stdout
     with contextlib.redirect_stdout(sys.stderr):
         if not is_descriptor(stdout, STDOUT) or not is_descriptor(sys.stderr, STDERR):
             yield Output(stdout)
@@ -73,8 +194,9 @@ def reserve_stdout() -> Iterator[Output]:
         with reopened(stdout) as stream:
             os.dup2(STDERR, STDOUT)
             try:
-                yield DescriptorOutput(stream)
-                stream.flush()
+                output = DescriptorOutput(stream)
+                yield output
+                output.finish()
             finally:
                 os.dup2(stream.fileno(), STDOUT)
 
@@ -82,25 +204,46 @@ def reserve_stdout() -> Iterator[Output]:
 @contextlib.contextmanager
 def reopened(stream: TextIO) -> Iterator[TextIO]:
     """Yield a second stream that writes where the given one does now."""
-    copy = os.fdopen(os.dup(stream.fileno()), "w", encoding=stream.encoding, errors=stream.errors)
+    codecs.register_error(ESCAPE, escape_unencodable)
+    copy = os.fdopen(os.dup(stream.fileno()), "w", encoding=stream.encoding, errors=ESCAPE)
     try:
         yield copy
     finally:
-        # What could not be written has been reported by the flush before.
-        with contextlib.suppress(BrokenPipeError):
+        # What could not be written has been reported before.
+        with contextlib.suppress(OSError):
             copy.close()
 
 
+#: The name of :func:`escape_unencodable` among Python's error handlers.
+ESCAPE = "websauna_migrate.escape"
+
+
+def escape_unencodable(error: UnicodeError) -> tuple[bytes, int]:
+    """Write what an encoding does not have as ``\\xe9``, and a byte of a path as it is."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    characters = error.object[error.start : error.end]
+    return b"".join(map(escape_character, characters)), error.end
+
+
+def escape_character(character: str) -> bytes:
+    """Return what stands for a character; Python reads a path's foreign bytes as surrogates."""
+    try:
+        return character.encode("ascii", "surrogateescape")
+    except UnicodeEncodeError:
+        return character.encode("ascii", "backslashreplace")
+
+
 def is_descriptor(stream: TextIO | None, descriptor: int) -> bool:
-    """Tell whether a stream writes to a descriptor of the process, as outside of tests it does."""
+    """Return True if a stream writes to a descriptor of the process: not so in tests."""
     try:
         return stream is not None and stream.fileno() == descriptor
     except (OSError, ValueError):
         return False
 
 
-def write_rich_table(table: Table, stream: TextIO) -> None:
-    """Write a table with rich, which knows how wide the terminal is and what colours it has."""
+def for_terminal(table: Table, stream: TextIO) -> str:
+    """Return a table set by rich, which knows how wide the terminal is and what colours it has."""
     from rich.console import Console
     from rich.table import Table as RichTable
     from rich.text import Text
@@ -111,5 +254,8 @@ def write_rich_table(table: Table, stream: TextIO) -> None:
     for number, row in enumerate(table.rows):
         style = "yellow" if number in table.emphasised else None
         # Text, because brackets in a message are no markup.
-        rich_table.add_row(*(Text(cell) for cell in row), style=style)
-    Console(file=stream).print(rich_table)
+        rich_table.add_row(*(Text(word(cell)) for cell in row), style=style)
+    console = Console(file=stream)
+    with console.capture() as capture:
+        console.print(rich_table)
+    return capture.get()

@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import contextlib
-from typing import Any, TextIO
+import sys
+from typing import Any
 
-from websauna_migrate.cli.render import render_step
+from websauna_migrate.cli.render.runs import render_step
+from websauna_migrate.cli.render.text import visible
 from websauna_migrate.interfaces import IMigrationRunStarted, IMigrationStepApplied
 
 __all__ = ["Progress"]
 
 
 class Progress:
-    """Writes a line for each step of a run that was committed.
+    """Writes a line for each step of a run that was committed, to standard error."""
 
-    :ivar stream: standard error, because results alone go to standard output
-    """
-
-    def __init__(self, stream: TextIO) -> None:
-        self.stream = stream
+    def __init__(self) -> None:
         self.width = 0
 
     def subscribe(self, registry: Any, service: Any) -> None:
         """Ask for the events of runs, and to be told when a run has to wait."""
         service.on_wait = self.write
-        # One that hands on what is read of it may keep what is set.
+        # A service of the application's own may not have it.
         if "on_step" in vars(service):
             service.on_step = self.step_applied
         else:
@@ -40,7 +37,5 @@ class Progress:
         self.write(render_step(event.step, event.number, event.total, self.width))
 
     def write(self, line: str) -> None:
-        """Write a line; a run must not stop half way because nobody reads about it any more."""
-        with contextlib.suppress(OSError, ValueError):
-            self.stream.write(line + "\n")
-            self.stream.flush()
+        """Write a line."""
+        print(visible(line), file=sys.stderr)

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM while a run is in progress: once for its next boundary, twice for now."""
+"""SIGINT, SIGTERM and SIGHUP during a run: once for its next boundary, twice for now."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from websauna_migrate.database.stopping import Stop, StopNow
 
 __all__ = ["stop_signals"]
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @contextlib.contextmanager
@@ -43,7 +43,12 @@ def stop_signals() -> Iterator[Stop]:
     os.set_blocking(writing, False)
     thread = threading.Thread(target=obey, args=(reading, stop), daemon=True)
     thread.start()
-    before = {number: signal.signal(number, received) for number in SIGNALS}
+    # What is ignored stays so: SIGHUP by nohup, SIGINT in the background of a shell.
+    before = {
+        number: signal.signal(number, received)
+        for number in SIGNALS
+        if signal.getsignal(number) is not signal.SIG_IGN
+    }
     descriptor = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
     try:
         yield stop
@@ -62,21 +67,15 @@ def obey(descriptor: int, stop: Stop) -> None:
         for number in numbers:
             if number not in SIGNALS:
                 continue
-            say("Rolling back." if stop() else "Stopping when the step is done; again for now.")
+            words = "Rolling back." if stop() else "Stopping when the step is done; again for now."
+            print(words, file=sys.stderr)
             stop.request(number)
 
 
 def in_sqlalchemy(frame: FrameType | None) -> bool:
-    """Tell whether a frame belongs to SQLAlchemy, or was called by it."""
+    """Return True if a frame belongs to SQLAlchemy, or was called by it."""
     while frame is not None:
         if str(frame.f_globals.get("__name__", "")).startswith("sqlalchemy."):
             return True
         frame = frame.f_back
     return False
-
-
-def say(words: str) -> None:
-    """Write a line to standard error, if somebody is there to read it."""
-    with contextlib.suppress(OSError, ValueError):
-        sys.stderr.write(words + "\n")
-        sys.stderr.flush()

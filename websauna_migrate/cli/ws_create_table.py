@@ -5,22 +5,12 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from pyramid.paster import bootstrap
-from zope.interface.interfaces import ComponentLookupError
-
+from websauna_migrate.cli.app import Application
 from websauna_migrate.cli.console_script import console_script
-from websauna_migrate.cli.ddl import (
-    create_statements,
-    select_tables,
-    sql_dialect,
-    tables_of,
-)
+from websauna_migrate.cli.ddl import create_statements, select_tables, sql_dialect, tables_of
 from websauna_migrate.cli.output import reserve_stdout
-from websauna_migrate.errors import MigrationError
-from websauna_migrate.ini.loader import config_uri
-from websauna_migrate.interfaces import IMigrationService
 
-__all__ = ["NotIncluded", "main"]
+__all__ = ["main"]
 
 DESCRIPTION = """\
 Print the SQL that would create the tables of the application's models in an empty database: types,
@@ -41,17 +31,6 @@ The exit status is 0, 1 if the models cannot be printed, 2 for wrong usage and u
 """
 
 
-class NotIncluded(MigrationError, LookupError):
-    """An application has no migration service; ``ini`` is its INI file."""
-
-    def __init__(self, ini: str) -> None:
-        self.ini = ini
-        super().__init__(
-            f'The application of "{ini}" does not include websauna_migrate. Write '
-            "\"config.include('websauna_migrate')\" where it is configured."
-        )
-
-
 @console_script
 def main(argv: Sequence[str]) -> int | None:
     """Print the models of an application as SQL."""
@@ -69,11 +48,7 @@ def main(argv: Sequence[str]) -> int | None:
         help='a package, whose own tables are meant, a table, or "schema.table"; default: all',
     )
     options = parser.parse_args(argv)
-    with reserve_stdout() as output, bootstrap(config_uri(options.ini)) as env:
-        try:
-            service = env["registry"].getUtility(IMigrationService)
-        except ComponentLookupError:
-            raise NotIncluded(options.ini) from None
+    with reserve_stdout() as output, Application(options.ini).service() as service:
         packages = service.packages
         tables = (
             select_tables(options.names, packages, service.owner_of)
@@ -83,5 +58,5 @@ def main(argv: Sequence[str]) -> int | None:
         statements = create_statements(
             tables, sql_dialect(service.url), all_sequences=not options.names
         )
-        output.lines(f"{statement};\n" for statement in statements)
+        output.raw("".join(f"{statement};\n\n" for statement in statements))
     return 0

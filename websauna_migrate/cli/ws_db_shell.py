@@ -7,8 +7,10 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from websauna_migrate.cli.clients import shell_client
-from websauna_migrate.cli.console_script import become, console_script, database_url
+from websauna_migrate.cli.clients.choose import shell_client
+from websauna_migrate.cli.clients.start import become
+from websauna_migrate.cli.console_script import console_script
+from websauna_migrate.cli.ini_url import database_url
 
 __all__ = ["main"]
 

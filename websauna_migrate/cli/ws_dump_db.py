@@ -13,14 +13,12 @@ from typing import BinaryIO
 
 from sqlalchemy.engine import URL
 
-from websauna_migrate.cli.clients import (
-    Client,
-    ProgramMissing,
-    dump_client,
-    sqlite_file,
-    sqlite_timeout_ms,
-)
-from websauna_migrate.cli.console_script import become, console_script, database_url
+from websauna_migrate.cli.clients.choose import ProgramMissing, dump_client
+from websauna_migrate.cli.clients.client import Client
+from websauna_migrate.cli.clients.sqlite import sqlite_file, sqlite_timeout_ms
+from websauna_migrate.cli.clients.start import become
+from websauna_migrate.cli.console_script import console_script
+from websauna_migrate.cli.ini_url import database_url
 from websauna_migrate.errors import MigrationError
 
 __all__ = ["DumpFailed", "main"]

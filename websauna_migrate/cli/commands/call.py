@@ -3,40 +3,41 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from websauna_migrate.cli.output import Output
-from websauna_migrate.interfaces import IMigrationService
+from websauna_migrate.cli.render.text import to_json
 
-__all__ = ["Call", "applied_rows", "sum_up"]
+__all__ = ["Call"]
 
 
 @dataclass(frozen=True)
 class Call:
     """A command line, parsed, in a started application.
 
+    :ivar service: the application's :class:`.IMigrationService`
     :ivar packages: those that the command works on; ``None`` for all, also those that are no
         longer installed
     """
 
     options: Namespace
-    service: IMigrationService
+    service: Any
     packages: tuple[str, ...] | None
     output: Output
 
     @property
     def several(self) -> bool:
-        """Whether lines must say of which package they tell."""
+        """True if lines must say of which package they tell."""
         return self.packages is None or len(self.packages) > 1
 
+    def show(self, lines: Iterable[str], data: object = None) -> None:
+        """Print a result: lines, or with ``--json`` the data."""
+        as_json = getattr(self.options, "json", False)
+        self.output.lines([to_json(data)] if as_json else lines)
 
-def sum_up(call: Call, *lines: str) -> None:
-    """Print what was done, unless the user wants to hear errors only."""
-    if not call.options.quiet:
-        call.output.lines(lines)
-
-
-def applied_rows(call: Call) -> dict[str, frozenset[str]]:
-    """Return the rows of the history tables, by package."""
-    states = call.service.current(packages=call.packages)
-    return {state.package: frozenset(state.rows) for state in states}
+    def sum_up(self, *lines: str) -> None:
+        """Print what was done, unless only errors are wanted."""
+        if not self.options.quiet:
+            self.output.done(lines)

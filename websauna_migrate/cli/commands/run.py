@@ -1,38 +1,60 @@
-"""Commands of ``ws-alembic`` that change the database, or write down how."""
+"""Commands that change the database, or write down how."""
 
 from __future__ import annotations
 
-from argparse import Namespace
 from typing import Any
 
-from websauna_migrate.cli import render, render_runs
-from websauna_migrate.cli.collecting import collect_once_more, keep_until_exit
-from websauna_migrate.cli.commands.call import Call, sum_up
+from websauna_migrate.cli.commands.call import Call
+from websauna_migrate.cli.render.runs import (
+    render_dry_run,
+    render_interrupted,
+    render_run,
+    render_stamped,
+)
+from websauna_migrate.cli.render.text import counted
 from websauna_migrate.cli.signals import stop_signals
 from websauna_migrate.errors import UsageError
 from websauna_migrate.results import Run
-from websauna_migrate.runs.failures import INTERRUPTED
 
-__all__ = [
-    "check_range",
-    "downgrade",
-    "ensure_version",
-    "refuse_with_sql",
-    "repair",
-    "run_options",
-    "stamp",
-    "sum_up_run",
-    "uninstall",
-    "upgrade",
-    "write_sql",
-]
+__all__ = ["downgrade", "ensure_version", "repair", "stamp", "uninstall", "upgrade"]
+
+#: What a run is asked for besides its target.
+RUN_OPTIONS = (
+    "atomic",
+    "dry_run",
+    "lock_wait",
+    "lock_timeout_ms",
+    "lock_budget",
+    "statement_timeout_ms",
+)
+
+#: The exit status that says: a step is half done.
+HALF_DONE = 3
+
+
+def upgrade(call: Call) -> None:
+    """Apply revisions."""
+    options = call.options
+    check_sql(call)
+    if options.sql:
+        write_sql(call, options.revision, direction="upgrade", tag=options.tag)
+        return
+    with stop_signals() as stop:
+        run = call.service.upgrade(
+            options.revision,
+            packages=call.packages,
+            tag=options.tag,
+            stop=stop,
+            fail_on_lint=options.fail_on_lint,
+            **{name: getattr(options, name) for name in RUN_OPTIONS},
+        )
+    sum_up_run(call, run, newest=options.revision in ("head", "heads"))
 
 
 def downgrade(call: Call) -> None:
     """Take revisions back."""
     options = call.options
-    check_range(options)
-    refuse_with_sql(options)
+    check_sql(call)
     if options.sql:
         if ":" not in options.revision:
             raise UsageError(
@@ -47,18 +69,30 @@ def downgrade(call: Call) -> None:
             cascade=options.cascade,
             tag=options.tag,
             stop=stop,
-            **run_options(options),
+            **{name: getattr(options, name) for name in RUN_OPTIONS},
         )
-    collect_once_more()
-    sum_up_run(call, run, render.render_run(run, call.packages))
+    sum_up_run(call, run)
 
 
-def ensure_version(call: Call) -> None:
-    """Create the history tables that are missing."""
-    if call.options.sql:
-        write_sql(call, "base", direction="ensure_version")
-        return
-    call.service.ensure_version(packages=call.packages)
+def sum_up_run(call: Call, run: Run, *, newest: bool = False) -> None:
+    """Print what a run did; of a dry run that is the result itself."""
+    if run.dry_run:
+        call.show(render_dry_run(run))
+    else:
+        call.sum_up(render_run(run, call.packages, newest=newest))
+
+
+def repair(call: Call) -> int:
+    """Show steps that ended half done, or settle one."""
+    action = call.options.action
+    with stop_signals() as stop:
+        found = call.service.repair(action, call.options.step, stop=stop)
+    lines = render_interrupted(found)
+    if action is not None:
+        call.output.done(lines)
+        return 0
+    call.show(lines)
+    return HALF_DONE if found else 0
 
 
 def stamp(call: Call) -> None:
@@ -79,7 +113,15 @@ def stamp(call: Call) -> None:
         with_requirements=options.with_requirements,
         tag=options.tag,
     )
-    sum_up(call, *render.render_stamped(stamped))
+    call.sum_up(*render_stamped(stamped))
+
+
+def ensure_version(call: Call) -> None:
+    """Create the history tables that are missing."""
+    if call.options.sql:
+        write_sql(call, "base", direction="ensure_version")
+    else:
+        call.service.ensure_version(packages=call.packages)
 
 
 def uninstall(call: Call) -> None:
@@ -87,80 +129,20 @@ def uninstall(call: Call) -> None:
     options = call.options
     run = call.service.uninstall(options.package, cascade=options.cascade, forget=options.forget)
     if options.forget:
-        sum_up(call, f"{options.package} is forgotten: history table dropped, its tables left.")
+        call.sum_up(f"{options.package} is forgotten: history table dropped, its tables left.")
         return
-    steps = render.counted(len(run.steps), "step")
-    sum_up(call, f"{options.package} is uninstalled: {steps} taken back, history table dropped.")
+    steps = counted(len(run.steps), "step")
+    call.sum_up(f"{options.package} is uninstalled: {steps} taken back, history table dropped.")
 
 
-def upgrade(call: Call) -> None:
-    """Apply revisions."""
+def check_sql(call: Call) -> None:
+    """Refuse what has a meaning with ``--sql`` alone, and what has none with it."""
     options = call.options
-    check_range(options)
-    refuse_with_sql(options)
-    if options.sql:
-        write_sql(call, options.revision, direction="upgrade", tag=options.tag)
-        return
-    with stop_signals() as stop:
-        run = call.service.upgrade(
-            options.revision,
-            packages=call.packages,
-            tag=options.tag,
-            stop=stop,
-            fail_on_lint=options.fail_on_lint,
-            **run_options(options),
-        )
-    if run.steps:
-        collect_once_more()
-    else:
-        keep_until_exit()
-    newest = options.revision in ("head", "heads")
-    sum_up_run(call, run, render.render_run(run, call.packages, newest=newest))
-
-
-def repair(call: Call) -> int:
-    """Show steps that ended half done, or settle one."""
-    options = call.options
-    with stop_signals() as stop:
-        found = call.service.repair(options.action, options.step, stop=stop)
-    call.output.lines(render_runs.render_interrupted(found))
-    return INTERRUPTED if found and options.action is None else 0
-
-
-def run_options(options: Namespace) -> dict[str, Any]:
-    """Return what a run is asked for besides its target."""
-    return {
-        name: getattr(options, name)
-        for name in (
-            "atomic",
-            "dry_run",
-            "lock_wait",
-            "lock_timeout_ms",
-            "lock_budget",
-            "statement_timeout_ms",
-        )
-    }
-
-
-def sum_up_run(call: Call, run: Run, line: str) -> None:
-    """Print what a run did; of a dry run that is the result itself."""
-    if run.dry_run:
-        call.output.lines(render_runs.render_dry_run(run))
-    else:
-        sum_up(call, line)
-
-
-def check_range(options: Namespace) -> None:
-    """Refuse a range of revisions where there is no SQL script to write."""
     if ":" in options.revision and not options.sql:
         raise UsageError(
             f'Range revision not allowed: "{options.revision}" has a meaning with --sql only. '
             "Name the revision to end at."
         )
-
-
-def refuse_with_sql(options: Namespace) -> None:
-    """Refuse what has no meaning where a SQL script is written and nothing runs."""
     for name in ("atomic", "dry_run", "fail_on_lint"):
         if options.sql and getattr(options, name, False):
             flag = "--" + name.replace("_", "-")
@@ -169,5 +151,4 @@ def refuse_with_sql(options: Namespace) -> None:
 
 def write_sql(call: Call, revision: Any, **arguments: Any) -> None:
     """Write the script that a run would be, and nothing else."""
-    script = call.service.sql(revision, packages=call.packages, **arguments)
-    call.output.stream.write(script)
+    call.output.raw(call.service.sql(revision, packages=call.packages, **arguments))

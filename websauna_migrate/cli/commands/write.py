@@ -1,4 +1,4 @@
-"""Commands of ``ws-alembic`` that write revision scripts."""
+"""Commands that write revision scripts."""
 
 from __future__ import annotations
 
@@ -6,13 +6,25 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
-from websauna_migrate.cli import render
 from websauna_migrate.cli.commands.call import Call
-from websauna_migrate.cli.commands.read import NoSuchRevision
-from websauna_migrate.errors import UsageError
+from websauna_migrate.cli.render.runs import render_created
+from websauna_migrate.cli.render.text import visible
+from websauna_migrate.errors import MigrationError, UsageError
 from websauna_migrate.results import CreatedScript
 
-__all__ = ["ask_about_rename", "edit", "merge", "move_table", "revision", "write_created"]
+__all__ = ["NoSuchRevision", "edit", "merge", "move_table", "revision"]
+
+
+class NoSuchRevision(MigrationError, LookupError):
+    """A symbol stands for no revision at all, such as ``current`` in an empty database."""
+
+    def __init__(self, symbol: str, packages: Iterable[str] | None) -> None:
+        self.symbol = symbol
+        self.packages = tuple(packages or ())
+        of = f" of package {', '.join(self.packages)}" if self.packages else ""
+        super().__init__(
+            f'"{symbol}" indicates no revision{of}. "ws-alembic history" lists what there is.'
+        )
 
 
 def edit(call: Call) -> None:
@@ -90,13 +102,13 @@ def revision(call: Call) -> None:
     write_created(call, created)
     for script in created:
         for warning in script.warnings:
-            print(f"WARNING: {warning}", file=sys.stderr)
+            print(f"WARNING: {visible(warning)}", file=sys.stderr)
 
 
 def ask_about_rename(suspect: Any) -> bool:
     """Ask on the terminal if a drop beside an addition is a rename."""
     while True:
-        print(f"{suspect.question} [y/n] ", end="", file=sys.stderr, flush=True)
+        print(f"{visible(suspect.question)} [y/n] ", end="", file=sys.stderr, flush=True)
         answer = sys.stdin.readline()
         if not answer:
             return False
@@ -106,4 +118,4 @@ def ask_about_rename(suspect: Any) -> bool:
 
 def write_created(call: Call, created: Iterable[CreatedScript]) -> None:
     """Print the paths of new scripts."""
-    call.output.lines(render.render_created(created))
+    call.output.done(render_created(created))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 
-from websauna_migrate.planning.revisions import Revision
-from websauna_migrate.results import HistoryEntry, PackageState
+from websauna_migrate.cli.render.text import name_width, word
+from websauna_migrate.results import HistoryEntry, PackageState, Revision
 
 __all__ = [
     "format_block",
@@ -17,9 +17,6 @@ __all__ = [
     "render_history",
     "render_show",
 ]
-
-Applied = Mapping[str, frozenset[str]]
-"""By package, the identifiers in its history table."""
 
 
 def format_line(
@@ -127,7 +124,7 @@ def render_current(
     """
     known = {(entry.revision.package, entry.revision.id): entry for entry in entries}
     states = tuple(states)
-    width = max((len(state.package) for state in states), default=0)
+    width = name_width(state.package for state in states)
     if verbose:
         yield f"Current revision(s) for {url}:"
     for state in states:
@@ -144,29 +141,19 @@ def render_current(
 def odd_lines(state: PackageState, several: bool) -> Iterator[str]:
     """Yield what Alembic has no words for: rows without a script, and nothing at all."""
     for row in state.unknown:
-        yield f"{row} (no script defines it)" if state.installed else f"{row} (not installed)"
+        why = "no script defines it" if state.installed else "not installed"
+        yield f"{word(row)} ({why})"
     if several and not state.rows:
         yield "<base>"
 
 
 def render_heads(
-    entries: Iterable[HistoryEntry],
-    *,
-    verbose: bool = False,
-    resolve_dependencies: bool = False,
-    several: bool = False,
+    entries: Iterable[HistoryEntry], *, verbose: bool = False, several: bool = False
 ) -> Iterator[str]:
-    """Yield the newest revisions among the entries of histories.
-
-    :param resolve_dependencies: leave out those that another revision depends on
-    """
-    heads = [
-        entry
-        for entry in entries
-        if (entry.is_effective_head if resolve_dependencies else entry.is_head)
-    ]
-    width = name_width(heads)
-    for entry in heads:
+    """Yield the newest revisions."""
+    entries = tuple(entries)
+    width = name_width(entry.revision.package for entry in entries)
+    for entry in entries:
         yield format_entry(
             entry, verbose=verbose, branches=True, tree=False, several=several, width=width
         )
@@ -176,15 +163,15 @@ def render_history(
     entries: Iterable[HistoryEntry],
     *,
     verbose: bool = False,
-    applied: Applied | None = None,
+    applied: Collection[tuple[str, str]] = (),
     several: bool = False,
 ) -> Iterator[str]:
     """Yield the entries in the order given.
 
-    :param applied: mark the revisions in it as the current ones
+    :param applied: package and identifier of those to mark as current
     """
     entries = tuple(entries)
-    width = name_width(entries)
+    width = name_width(entry.revision.package for entry in entries)
     for entry in entries:
         yield format_entry(
             entry,
@@ -192,7 +179,7 @@ def render_history(
             branches=True,
             doc=True,
             parents=True,
-            current=is_applied(entry, applied),
+            current=(entry.revision.package, entry.revision.id) in applied,
             several=several,
             width=width,
         )
@@ -222,11 +209,6 @@ def render_show(entries: Iterable[HistoryEntry], *, several: bool = False) -> It
         yield format_block(entry, package=several)
 
 
-def is_applied(entry: HistoryEntry, applied: Applied | None) -> bool:
-    """Tell whether an entry is to be marked as current."""
-    return entry.revision.id in (applied or {}).get(entry.revision.package, ())
-
-
 def format_parents(revision: Revision) -> str:
     """Return what a revision stands upon in its own package."""
     return ", ".join(revision.down_revisions) or "<base>"
@@ -240,8 +222,3 @@ def marks(**flags: bool) -> str:
 def prefixed(line: str, package: str, *, several: bool, width: int = 0) -> str:
     """Return a line that begins with its package's name where there are several packages."""
     return f"{package:<{width}}  {line}" if several else line
-
-
-def name_width(entries: Iterable[HistoryEntry]) -> int:
-    """Return the length of the longest package name."""
-    return max((len(entry.revision.package) for entry in entries), default=0)

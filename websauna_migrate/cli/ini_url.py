@@ -1,0 +1,66 @@
+"""The database of an INI file, without starting the application."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import plaster
+import plaster_pastedeploy
+from sqlalchemy.engine import URL
+
+from websauna_migrate.cli.output import reserve_stdout
+from websauna_migrate.config.settings import SettingError, parse_url
+from websauna_migrate.errors import MigrationError
+from websauna_migrate.ini.loader import config_uri, open_loader
+
+__all__ = ["IniUnreadable", "database_url"]
+
+
+class IniUnreadable(MigrationError, OSError):
+    """The INI file cannot be read; ``ini`` is what the user wrote."""
+
+    def __init__(self, ini: str, problem: str) -> None:
+        self.ini = ini
+        super().__init__(f'The INI file "{ini}" cannot be read: {problem}')
+
+
+def database_url(ini: str) -> URL:
+    """Return the application's database, read from its INI file without starting it.
+
+    :param ini: a path or a plaster URI; ``#name`` means ``[app:name]``
+    :raises MigrationError: if the file cannot be read, or says nothing usable
+    """
+    try:
+        loader = open_loader(config_uri(ini))
+        settings = app_settings(loader)
+    except MigrationError:
+        raise
+    except FileNotFoundError as exc:
+        raise IniUnreadable(ini, "there is no such file.") from exc
+    except (OSError, LookupError, ImportError, plaster.PlasterError) as exc:
+        raise IniUnreadable(ini, str(exc)) from exc
+    for key in ("websauna_migrate.url", "sqlalchemy.url"):
+        if settings.get(key):
+            return parse_url(key, settings[key])
+    raise SettingError(
+        "sqlalchemy.url",
+        f'it is missing from "{ini}". Set it in [app:main] to the database\'s URL.',
+    )
+
+
+def app_settings(loader: Any) -> Mapping[str, Any]:
+    """Return the settings of the application to which a loader's URI points.
+
+    PasteDeploy imports the application to find them. Where they all stand in one section that is
+    neither needed nor wanted: a database must be within reach also when the code is broken.
+    """
+    if isinstance(loader, plaster_pastedeploy.Loader):
+        section = f"app:{loader.uri.fragment or 'main'}"
+        found: Mapping[str, Any] = loader.get_settings(section)
+        if section in loader.get_sections() and not found.get("use", "").startswith("config:"):
+            return found
+    # What the application prints while it is imported must not end up in a dump.
+    with reserve_stdout():
+        settings: Mapping[str, Any] = loader.get_wsgi_app_settings()
+        return settings

@@ -1,0 +1,248 @@
+"""The one parser of ``ws-alembic``: every command and flag of Alembic's, and ours.
+
+It imports neither Alembic nor what the commands need, because that takes longer than many a
+command. A test compares it to Alembic's own.
+"""
+
+from __future__ import annotations
+
+import argparse
+from argparse import ArgumentParser
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import version
+from typing import Any, NoReturn
+
+from websauna_migrate.cli import arguments as a
+
+__all__ = ["COMMANDS", "DEFAULT_CONFIG", "DEFAULT_SECTION", "Command", "make_parser"]
+
+#: The INI file where the user names none.
+DEFAULT_CONFIG = "development.ini"
+
+#: Its section with Alembic's own options, which need not be there.
+DEFAULT_SECTION = "alembic"
+
+DESCRIPTION = """\
+Migrate the databases of applications made of many packages. All commands and arguments are
+Alembic's, and work on the package in whose project the command is run, else on the application's
+own; -x packages= names others."""
+
+EPILOG = """\
+Results go to standard output, everything else to standard error. The exit status is 0 if all is
+done, 1 if it could not be done, 2 if the command line could not be understood, 3 if a step is half
+done, 130 or 143 if a signal stopped it."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command of ``ws-alembic``.
+
+    :ivar function: does it: a function in a module of :mod:`websauna_migrate.cli.commands`
+    :ivar help: for Alembic's commands in Alembic's words
+    :ivar arguments: in the order in which the help shows them
+    :ivar boots: false for what needs no application
+    :ivar everywhere: without ``-x packages=`` the command works on all packages, not on the
+        current one
+    :ivar names_its_package: ``-x packages=`` has no meaning
+    :ivar leaves_garbage: whether it is long enough for Python's collector of cycles
+    """
+
+    function: str
+    help: str
+    arguments: tuple[a.Argument, ...] = ()
+    boots: bool = True
+    everywhere: bool = False
+    names_its_package: bool = False
+    leaves_garbage: bool = False
+
+    def __call__(self, *arguments: Any) -> int:
+        """Do the command and return its exit status."""
+        module, _, name = self.function.partition(".")
+        function = getattr(import_module(f"websauna_migrate.cli.commands.{module}"), name)
+        return function(*arguments) or 0
+
+
+COMMANDS: Mapping[str, Command] = {
+    "branches": Command("read.branches", "Show current branch points.", (a.VERBOSE,)),
+    "check": Command(
+        "read.check",
+        "Check if revision command with autogenerate has pending upgrade ops.",
+        (a.JSON, a.FULL),
+        leaves_garbage=True,
+    ),
+    "current": Command(
+        "read.current",
+        "Display the current revision for a database.",
+        (a.CHECK_HEADS, a.VERBOSE, a.JSON),
+    ),
+    "downgrade": Command(
+        "run.downgrade",
+        "Revert to a previous version.",
+        (a.SQL, a.TAG, a.REVISION, a.CASCADE, *a.RUN),
+        leaves_garbage=True,
+    ),
+    "edit": Command("write.edit", "Edit revision script(s) using $EDITOR.", (a.REV,)),
+    "ensure_version": Command(
+        "run.ensure_version",
+        "Create the alembic version table if it doesn't exist already.",
+        (a.SQL,),
+    ),
+    "heads": Command(
+        "read.heads",
+        "Show current available heads in the script directory.",
+        (a.VERBOSE, a.RESOLVE_DEPENDENCIES, a.JSON),
+    ),
+    "history": Command(
+        "read.history",
+        "List changeset scripts in chronological order.",
+        (a.REV_RANGE, a.VERBOSE, a.INDICATE_CURRENT, a.JSON),
+    ),
+    "init": Command(
+        "plain.init",
+        "Initialize a script directory for plain Alembic. ws-alembic does not need it: the first "
+        "'revision' of a package makes its script directory.",
+        (a.TEMPLATE, a.PACKAGE_FILES, a.DIRECTORY),
+        boots=False,
+    ),
+    "lint": Command(
+        "lint.lint",
+        "Show the unsafe changes of an upgrade on PostgreSQL, found by squawk.",
+        (a.TARGET, a.JSON, a.FAIL_ON_LINT),
+        leaves_garbage=True,
+    ),
+    "list_templates": Command(
+        "plain.list_templates",
+        "List the templates of 'init'. ws-alembic does not need it: the first 'revision' of a "
+        "package makes its script directory.",
+        boots=False,
+    ),
+    "merge": Command(
+        "write.merge",
+        "Merge two revisions together.  Creates a new migration file.",
+        (a.MESSAGE, a.BRANCH_LABEL, a.REV_ID, a.SPLICE, a.REVISIONS),
+    ),
+    "move-table": Command(
+        "write.move_table",
+        "Write the two revisions that hand a table over to another package.",
+        a.MOVED_TABLE,
+        names_its_package=True,
+    ),
+    "plan": Command(
+        "read.plan",
+        "Show what an upgrade would do, step by step, and why.",
+        (a.TARGET, a.DOWNGRADE, a.CASCADE, a.JSON, a.NO_LINT, a.FAIL_ON_LINT),
+    ),
+    "repair": Command(
+        "run.repair",
+        "Show steps that ended half done, or settle one.",
+        a.HALF_DONE,
+        names_its_package=True,
+        leaves_garbage=True,
+    ),
+    "revision": Command(
+        "write.revision",
+        "Create a new revision file.",
+        (
+            *(a.MESSAGE, a.AUTOGENERATE, a.SQL, a.HEAD, a.SPLICE, a.BRANCH_LABEL),
+            *(a.VERSION_PATH, a.REV_ID, a.DEPENDS_ON, *a.NEW_SCRIPT, a.FULL),
+        ),
+        leaves_garbage=True,
+    ),
+    "show": Command("read.show", "Show the revision(s) denoted by the given symbol.", (a.REV,)),
+    "stamp": Command(
+        "run.stamp",
+        "'stamp' the revision table with the given revision; don't run any migrations.",
+        (a.SQL, a.TAG, a.PURGE, a.REVISIONS, a.WITH_REQUIREMENTS),
+    ),
+    "status": Command(
+        "read.status",
+        "Show where all packages stand: applied, newest and pending revisions.",
+        (a.JSON,),
+        everywhere=True,
+    ),
+    "uninstall": Command(
+        "run.uninstall",
+        "Downgrade a package to base, then drop its history table.",
+        (a.UNINSTALLED, a.FORGET, a.CASCADE),
+        names_its_package=True,
+        leaves_garbage=True,
+    ),
+    "upgrade": Command(
+        "run.upgrade",
+        "Upgrade to a later version.",
+        (a.SQL, a.TAG, a.REVISION_OR_HEADS, *a.RUN, a.FAIL_ON_LINT),
+        leaves_garbage=True,
+    ),
+}
+
+
+class VersionAction(argparse.Action):
+    """Print the versions and exit."""
+
+    def __call__(
+        self,
+        parser: ArgumentParser,
+        namespace: argparse.Namespace,
+        values: object,
+        option_string: str | None = None,
+    ) -> NoReturn:
+        """Print the versions of websauna_migrate and of Alembic."""
+        print(f"{parser.prog} {version('websauna_migrate')} (Alembic {version('alembic')})")
+        parser.exit()
+
+
+def make_parser() -> ArgumentParser:
+    """Return the parser of ``ws-alembic``; the command is in ``verb``."""
+    parser = ArgumentParser(prog="ws-alembic", description=DESCRIPTION, epilog=EPILOG)
+    parser.add_argument(
+        "--version",
+        action=VersionAction,
+        nargs=0,
+        dest=argparse.SUPPRESS,
+        default=argparse.SUPPRESS,
+        help="Show the versions of websauna_migrate and Alembic and exit",
+    )
+    parser.add_argument(
+        "-c",
+        "--config",
+        action="append",
+        metavar="INI",
+        help="The application's own INI file: a path, ws://PATH or any plaster URI; defaults to "
+        f'value of ALEMBIC_CONFIG environment variable, or "{DEFAULT_CONFIG}"',
+    )
+    parser.add_argument(
+        "-n",
+        "--name",
+        default=DEFAULT_SECTION,
+        help="Name of section in .ini file to use for Alembic config",
+    )
+    parser.add_argument(
+        "-x",
+        action="append",
+        metavar="ARGUMENT",
+        help="packages=all or packages=fooapp,fooapp.blog: the packages to work on; anything "
+        "else is consumed by custom env.py scripts, e.g. -x setting1=somesetting",
+    )
+    parser.add_argument("--raiseerr", action="store_true", help="Raise a full stack trace on error")
+    parser.add_argument(
+        "-q",
+        "--quiet",
+        action="store_true",
+        help="No progress, no summary, no log lines below a warning on the terminal; "
+        "what a command was asked to show, and errors, are printed all the same",
+    )
+    parser.add_argument(
+        "--no-index",
+        action="store_true",
+        help="Import every revision script, rather than read what it says of itself from its text "
+        "and from the index in the user's cache folder",
+    )
+    subparsers = parser.add_subparsers(metavar="COMMAND")
+    for name, command in COMMANDS.items():
+        subparser = subparsers.add_parser(name, help=command.help, description=command.help)
+        subparser.set_defaults(verb=name)
+        for add in command.arguments:
+            add(subparser)
+    return parser

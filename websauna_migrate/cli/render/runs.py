@@ -1,0 +1,112 @@
+"""What a run, a stamp or a repair did, and which scripts were written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from websauna_migrate.cli.render.text import counted, joined, name_width, one_line
+from websauna_migrate.results import AppliedStep, CreatedScript, Run, StampedPackage
+
+if TYPE_CHECKING:
+    from websauna_migrate.results import InterruptedStep
+
+__all__ = [
+    "render_created",
+    "render_dry_run",
+    "render_interrupted",
+    "render_run",
+    "render_stamped",
+    "render_step",
+]
+
+HOW_TO_REPAIR = """\
+See what is there, then tell, with PACKAGE@REVISION where there are several:
+  ws-alembic repair --rerun    run the step again, after what it left was removed if need be
+  ws-alembic repair --done     the step is done: write it into the history
+  ws-alembic repair --undone   nothing of the step is left: the next upgrade runs it"""
+
+SETTLED = {
+    "rerun": "was run again",
+    "done": "counts as done",
+    "undone": "counts as not done",
+}
+
+
+def render_step(step: AppliedStep, number: int, total: int, width: int = 0) -> str:
+    """Return the line that tells of a step of a run once it is committed.
+
+    :param number: its place in the run, from 1
+    :param total: how many steps the run has
+    :param width: of the longest package name, so that lines stand below each other
+    """
+    direction = "" if step.direction == "upgrade" else f"{step.direction} "
+    return (
+        f"[{number:>{len(str(total))}}/{total}] {direction}{step.package:<{width}}  "
+        f"{step.revision}  {one_line(step.message)} ({step.seconds:.2f} s)"
+    )
+
+
+def render_run(run: Run, packages: Sequence[str] | None, *, newest: bool = False) -> str:
+    """Return the line that sums up a run.
+
+    :param packages: what the run was asked for, ``None`` for all
+    :param newest: its target was the newest revision of them
+    """
+    if run.steps:
+        done = "applied" if run.direction == "upgrade" else "taken back"
+        return f"{counted(len(run.steps), 'step')} {done} in {seconds(run):.2f} s."
+    if not newest:
+        return "Nothing to do: the database is at that revision already."
+    if packages is None:
+        return "Nothing to do: all packages are at their newest revision."
+    if len(packages) == 1:
+        return f"Nothing to do: {packages[0]} is at its newest revision."
+    return f"Nothing to do: {joined(packages)} are at their newest revision."
+
+
+def render_dry_run(run: Run) -> Iterator[str]:
+    """Yield the lines that tell what a dry run did, and how long each step took."""
+    width = name_width(step.package for step in run.steps)
+    for number, step in enumerate(run.steps, 1):
+        yield render_step(step, number, len(run.steps), width)
+    if run.steps:
+        steps = counted(len(run.steps), "step")
+        yield f"Dry run: {steps} executed in {seconds(run):.2f} s and rolled back."
+    else:
+        yield "Dry run: nothing to do."
+
+
+def seconds(run: Run) -> float:
+    """Return how long the steps of a run took."""
+    return sum(step.seconds for step in run.steps)
+
+
+def render_stamped(stamped: Sequence[StampedPackage]) -> Iterator[str]:
+    """Yield what a stamp changed in each history table."""
+    if not stamped:
+        yield "Nothing to do: the history tables say so already."
+    for package in stamped:
+        before, after = (joined(rows, nothing="<base>") for rows in (package.before, package.after))
+        yield f"{package.package}  {before} -> {after}"
+
+
+def render_created(scripts: Iterable[CreatedScript]) -> Iterator[str]:
+    """Yield the path of each script that was written."""
+    paths = [script.path for script in scripts]
+    yield from paths or ["No changes: no script was written."]
+
+
+def render_interrupted(found: Sequence[InterruptedStep]) -> Iterator[str]:
+    """Yield the lines about half done steps: what is known, or how they were settled."""
+    if not found:
+        yield "Nothing to repair: no step ended half done."
+        return
+    for one in found:
+        if one.action is not None:
+            yield f"{one.name} {SETTLED[one.action]}."
+        else:
+            yield f"{one.name}: {one.entry}"
+            yield f"  {one.known}"
+    if any(one.action is None for one in found):
+        yield HOW_TO_REPAIR

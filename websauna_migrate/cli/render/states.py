@@ -1,0 +1,73 @@
+"""Where packages stand, what a plan does, and what a check found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from websauna_migrate.cli.render.text import NOTHING, Table, joined, one_line
+from websauna_migrate.results import CheckReport, PackageState, Plan
+
+__all__ = ["plan_table", "render_check", "render_not_at_head", "status_table"]
+
+
+def status_table(states: Iterable[PackageState]) -> Table:
+    """Return where the packages stand: applied and newest revisions, and how many are pending."""
+    states = tuple(states)
+    rows = tuple(
+        (
+            state.package,
+            joined(state.rows),
+            joined((one_line(revision.message) for revision in state.applied), "; "),
+            joined(revision.id for revision in state.heads) if state.installed else NOTHING,
+            pending(state),
+        )
+        for state in states
+    )
+    behind = frozenset(
+        number for number, state in enumerate(states) if state.pending or state.unknown
+    )
+    return Table(("PACKAGE", "APPLIED", "MESSAGE", "NEWEST", "PENDING"), rows, behind)
+
+
+def pending(state: PackageState) -> str:
+    """Return how many revisions of a package are pending, or why that cannot be said."""
+    if not state.installed:
+        return "not installed"
+    if state.unknown:
+        return f"{state.pending} (no script defines {joined(state.unknown)})"
+    return str(state.pending)
+
+
+def plan_table(plan: Plan) -> Table:
+    """Return the steps of a plan, numbered from 1, each with the reason why it is in it."""
+    rows = tuple(
+        (
+            str(number),
+            step.package,
+            step.revision.id,
+            one_line(step.revision.message),
+            step.reason,
+        )
+        for number, step in enumerate(plan.steps, 1)
+    )
+    return Table((plan.direction.upper(), "PACKAGE", "REVISION", "MESSAGE", "REASON"), rows)
+
+
+def render_check(report: CheckReport) -> Iterator[str]:
+    """Yield what a check found, what is only worth knowing last."""
+    for problem in sorted(report.problems, key=lambda problem: not problem.fatal):
+        text = problem.message
+        if problem.package is not None and problem.package not in text:
+            text = f"{problem.package}: {text}"
+        yield text if problem.fatal else f"note: {text}"
+    if report.ok:
+        yield "No new upgrade operations detected."
+
+
+def render_not_at_head(states: Iterable[PackageState]) -> Iterator[str]:
+    """Yield a line for each package that is not at its heads, for ``current --check-heads``."""
+    for state in states:
+        heads = joined((revision.id for revision in state.heads), nothing="<base>")
+        rows = joined(state.rows, nothing="<base>")
+        if state.installed and (state.pending or state.unknown):
+            yield f'Package "{state.package}" is at {rows}, not on all head revisions: {heads}.'
