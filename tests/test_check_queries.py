@@ -1,6 +1,6 @@
 """The number of queries of a comparison does not depend on what is compared.
 
-On PostgreSQL and SQLite, that is, and on SQLite where models and tables have the same words.
+On PostgreSQL, that is: SQLAlchemy asks SQLite about each table.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from alembic.runtime.migration import MigrationContext
 
 from apps import Workshop
 from websauna_migrate.autogenerate.reflection import Reflection
-from websauna_migrate.database.cache import Cache
 
 HEADER = "import sqlalchemy as sa\nmetadata = sa.MetaData()\n"
 
@@ -70,7 +69,7 @@ class Counting:
 def counts(
     workshop: Workshop, server: Any, *, packages: int, tables: int, columns: int, more: str = ""
 ) -> list[int]:
-    """Return how many queries each question sends, with an empty cache and with a filled one."""
+    """Return how many queries each question sends."""
     url = server.create_database()
     kind = url[0] + ("r" if more else "p")
     names = [f"{kind}{packages}x{tables}x{columns}x{number}" for number in range(packages)]
@@ -89,10 +88,8 @@ def counts(
         service.upgrade()
         counting = Counting(service)
         found = []
-        for _ in ("cold", "warm"):
-            found.append(counting.count(lambda one: one.check().ok))
-            found.append(counting.count(lambda one: one.revision("two", autogenerate=True)))
-        found.append(counting.count(lambda one: one.check(full=True).ok))
+        found.append(counting.count(lambda one: one.check().ok))
+        found.append(counting.count(lambda one: one.revision("two", autogenerate=True)))
         counting.service.make_engine().dispose()
         return found
     finally:
@@ -115,45 +112,12 @@ def test_queries_depend_on_neither_tables_nor_columns_nor_packages(
     assert max(found[0]) <= 30
 
 
-class Files:
-    """Databases of SQLite in a folder."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.made = 0
-
-    def create_database(self) -> str:
-        self.made += 1
-        return f"sqlite:///{self.folder}/{self.made}.sqlite"
-
-    def drop_database(self, url: str) -> None:
-        Path(url.removeprefix("sqlite:///")).unlink()
-
-
-def test_nor_do_they_on_sqlite(workshop: Workshop, tmp_path: Path) -> None:
-    more = (
-        'sa.Column("twice", sa.Numeric, sa.Computed("amount * 2 + 1")), '
-        'sa.Index("ex_{name}", sa.text("lower(state)")), '
-        'sa.Index("px_{name}", "id", sqlite_where=sa.text("amount IN (1, 2)")), '
-        'sa.CheckConstraint("amount IN (1, 2)"), sa.UniqueConstraint("amount"), '
-    )
-    for words in ("", more):
-        found = [counts(workshop, Files(tmp_path), more=words, **size) for size in SIZES]
-        assert found == [found[0]] * len(SIZES)
-        cold_check, _, check, _, _ = found[0]
-        assert check < cold_check <= 40
-
-
 def test_nor_do_they_where_the_server_has_to_be_asked(
     workshop: Workshop, postgresql_server: Any
 ) -> None:
     more = 'sa.Column("word", sa.Text), ' + "".join(REWRITTEN.values())
     found = [counts(workshop, postgresql_server, more=more, **size) for size in SIZES]
     assert found == [found[0]] * len(SIZES)
-    cold_check, cold_revision, check, revision, full = found[0]
-    # The server is asked until the tables are known to be equal, and in full comparisons.
-    assert cold_check > check and full > check
-    assert cold_revision == revision
     assert max(found[0]) <= 45
 
 
@@ -202,13 +166,3 @@ def test_serial_columns_are_those_that_alembic_finds(postgresql_url: str) -> Non
     engine.dispose()
     assert found["plain", "id"] and found["plain", "Second"] and found["Odd Name", "Id"]
     assert not found["shared", "id"] and not found["shared", "other"]
-
-
-def test_no_cache_compares_all(workshop: Workshop, postgresql_url: str) -> None:
-    source = HEADER + TABLE.format(name="nocache_0", package="nocache", columns="")
-    workshop.package("nocache", source, metadata="nocache.models.metadata")
-    service = workshop.service(postgresql_url, cache="off")
-    service.revision("one", autogenerate=True)
-    service.upgrade()
-    assert service.check().ok and service.check().ok
-    assert Cache.of("off").folder is None

@@ -10,7 +10,6 @@ from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.declarative import DeferredReflection
 
 from websauna_migrate.models.sqlalchemy_internals import (
-    Answer,
     declared_classes,
     has_dialect_arguments,
     has_reflection_listeners,
@@ -116,18 +115,3 @@ def test_arguments_for_a_certain_database_are_known():
     assert all(map(has_dialect_arguments, with_arguments))
     assert not any(map(has_dialect_arguments, without))
     assert not any(item.kwargs for item in without)
-
-
-def test_an_answer_is_what_a_result_of_sqlite_is():
-    engine = sa.create_engine("sqlite://")
-    with engine.connect() as connection:
-        for query in ("SELECT 1, 2 UNION SELECT 3, 4", "SELECT 1 WHERE 0"):
-            result = connection.exec_driver_sql(query)
-            assert result._soft_closed is False
-            rows = [tuple(row) for row in result.fetchall()]
-            assert Answer(rows).fetchall() == rows
-            assert Answer(rows).scalar() == connection.exec_driver_sql(query).scalar()
-    engine.dispose()
-
-
-# What has a say in the SQL of a script

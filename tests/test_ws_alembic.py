@@ -638,6 +638,9 @@ def test_check_and_autogenerate_tell_of_changes_or_of_none(upgraded: Site) -> No
     assert upgraded("check").lines == ["No new upgrade operations detected."]
     assert json.loads(upgraded("check", "--json").stdout) == {"ok": True, "problems": []}
     assert upgraded("revision", "--autogenerate").lines == ["No changes: no script was written."]
+    for words in (("check", "--full"), ("revision", "--autogenerate", "--full")):
+        result = upgraded(*words)
+        assert (result.status, result.stderr.count("--full has no meaning any more")) == (0, 1)
     models.write_text(MODELS + "    note = sa.Column(sa.String(5))\n")
     upgraded.workshop.forget()
     changed = upgraded("check")

@@ -243,7 +243,7 @@ class IMigrationService(Interface):
         :param ask: asks the author of the models whether a drop beside an addition is a rename;
             gets an object with a ``question``, a ``warning`` and the ``option`` that answers
             beforehand. Without it the script and its ``warnings`` say what may be lost.
-        :param full: compare tables too that an earlier comparison found equal to their models
+        :param full: has no meaning any more; every comparison looks at all tables
         :returns: a tuple of :class:`websauna_migrate.results.CreatedScript`; empty if nothing
             changed
         :raises websauna_migrate.errors.MigrationError: when a package is not up to date, its
@@ -338,8 +338,7 @@ class IMigrationService(Interface):
     def check(*, packages: Packages = None, full: bool = False) -> CheckReport:
         """Compare scripts, histories, models and database.
 
-        :param full: compare tables too that an earlier comparison found equal to their models, and
-            of which neither side changed since
+        :param full: has no meaning any more; every comparison looks at all tables
         :returns: a :class:`websauna_migrate.results.CheckReport`; its ``ok`` says whether all is
             well
         """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import threading
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -289,9 +290,10 @@ class MigrationService:
         ask: Callable[[Any], bool] | None = None,
         full: bool = False,
     ) -> tuple[CreatedScript, ...]:
-        from websauna_migrate.autogenerate import Fingerprints, Renames, ScriptWriter
+        from websauna_migrate.autogenerate import Renames, ScriptWriter
         from websauna_migrate.config.template import require_editable, require_template
 
+        ignore_full(full)
         renames = Renames.parse(rename_tables, rename_columns)
         if renames and not autogenerate:
             raise UsageError("A rename is written with --autogenerate alone.")
@@ -308,9 +310,6 @@ class MigrationService:
             keep_types=self.settings.render_types == "keep",
             renames=renames,
             ask=ask,
-            fingerprints=(
-                Fingerprints(site.loaded.cache, self.url, full=full) if autogenerate else None
-            ),
             arguments={
                 "message": message,
                 "head": head,
@@ -331,7 +330,6 @@ class MigrationService:
                     return writer.write(connection, applied)
             # The file of an SQLite database that was never migrated is not made by a look at it.
             with connect(make_engine(Settings(url=make_url("sqlite://")))) as empty:
-                writer.fingerprints = None
                 return writer.write(empty, {})
 
     def move_table(
@@ -452,7 +450,8 @@ class MigrationService:
     def check(self, *, packages: Packages = None, full: bool = False) -> CheckReport:
         from websauna_migrate.reports.check import Checker
 
-        return Checker(self._site(), self.ownership, packages, full=full).report()
+        ignore_full(full)
+        return Checker(self._site(), self.ownership, packages).report()
 
     def owner_of(self, table: Table) -> str:
         return self.ownership.owner_of(table)
@@ -528,3 +527,13 @@ def limits_of(
         "lock_budget": lock_budget,
         "statement_timeout_ms": statement_timeout_ms,
     }
+
+
+def ignore_full(full: bool) -> None:
+    """Say that ``full=True`` has no meaning any more."""
+    if full:
+        warnings.warn(
+            "full=True has no meaning any more: every comparison looks at all tables.",
+            FutureWarning,
+            stacklevel=3,
+        )

@@ -10,7 +10,6 @@ from websauna_migrate.autogenerate.failures import (
     TableNotCreated,
     TypeNotCreated,
 )
-from websauna_migrate.autogenerate.fingerprints import Fingerprints
 from websauna_migrate.autogenerate.owned import OwnedObjects
 from websauna_migrate.autogenerate.reflection import Reflection
 from websauna_migrate.autogenerate.renames import BadRename, Renames
@@ -20,7 +19,6 @@ from websauna_migrate.autogenerate.writer import ScriptWriter
 __all__ = [
     "BadRename",
     "CannotRender",
-    "Fingerprints",
     "NotUpToDate",
     "OwnedObjects",
     "Reflection",

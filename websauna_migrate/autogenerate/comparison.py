@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from alembic.autogenerate.api import AutogenContext
@@ -14,10 +14,9 @@ from websauna_migrate.alembic_adapter.internals import BoundedComparison, compar
 from websauna_migrate.alembic_adapter.package_environment import PackageEnvironment
 from websauna_migrate.autogenerate.differences import complete
 from websauna_migrate.autogenerate.evidence import Evidence
-from websauna_migrate.autogenerate.fingerprints import Fingerprints
 from websauna_migrate.autogenerate.influences import compares_plainly
 from websauna_migrate.autogenerate.matching import Matching
-from websauna_migrate.autogenerate.owned import Key, OwnedObjects
+from websauna_migrate.autogenerate.owned import OwnedObjects
 from websauna_migrate.autogenerate.questions import asks
 from websauna_migrate.autogenerate.reflection import Reflection
 from websauna_migrate.autogenerate.renames import NO_RENAMES, Renames
@@ -60,11 +59,9 @@ class Comparison:
         renames: Renames = NO_RENAMES,
         keep_types: bool = False,
         arguments: dict[str, Any] | None = None,
-        fingerprints: Fingerprints | None = None,
     ) -> None:
         """Prepare the comparison.
 
-        :param fingerprints: of tables that are known to be equal; ``None`` compares all
         :param arguments: those of Alembic's ``revision`` command
         """
         self.environment = environment
@@ -82,9 +79,8 @@ class Comparison:
             self.context.tables = owned.tables
         self.context.inspector = reflection.inspector(self.renaming.renames)
         # A table that is to be renamed is not there yet under its name.
-        self.fingerprints = fingerprints if owned.registered.metadata and not renames else None
-        self.plain = False
-        self.context.narrow = self.narrow
+        if owned.registered.metadata and not renames:
+            self.context.narrow = self.narrow
         if reflection.evidence is None:
             reflection.evidence = Evidence(reflection)
             reflection.shadows = Shadows(reflection.connection, self.foreseen)
@@ -121,70 +117,31 @@ class Comparison:
             )
 
     def narrow(self, context: AutogenContext) -> None:
-        """Leave out the tables that are known to be equal, unless ``env.py`` has a say in it."""
-        if self.fingerprints is None:
+        """Leave out the tables that are evidently equal, unless ``env.py`` has a say in it."""
+        if not compares_plainly(context, self.owned) or not compares_types_alone(
+            context.migration_context.impl.compare_type
+        ):
             return
-        self.plain = compares_plainly(context, self.owned)
-        if not self.plain:
-            return
-        tables = self.schemas(self.owned.tables)
-        if self.reflection.stored is None:
-            known = self.evident(context, tables)
-            known |= self.fingerprints.known(without(tables, known), self.reflection)
-        else:
-            # What is known there needs no reflection, so that what is evident is worth keeping.
-            known = self.fingerprints.known(tables, self.reflection)
-            unknown = without(tables, known)
-            evident = self.evident(context, unknown)
-            equal = {
-                one: schema for one, schema in unknown.items() if key_of(one, schema) in evident
-            }
-            self.fingerprints.keep(equal, self.reflection)
-            known |= evident
-        self.context.tables = tuple(without(tables, known))
+        different = [
+            table
+            for table in self.owned.tables
+            if not self.evidence.equal(table, self.owned.normal(table.schema))
+        ]
+        self.context.tables = tuple(different)
         # Alembic asks of each table that is listed whether it is the package's.
-        listed = self.owned.keys - known
-        self.context.inspector = self.reflection.inspector(self.renaming.renames, listed)
-
-    def evident(
-        self, context: AutogenContext, tables: Mapping[Table, str | None]
-    ) -> frozenset[Key]:
-        """Return those of some tables that are evidently equal, by schema and name."""
-        assert self.fingerprints is not None
-        if not self.fingerprints.trusted:
-            return frozenset()
-        if not compares_types_alone(context.migration_context.impl.compare_type):
-            return frozenset()
-        return frozenset(
-            key_of(table, schema)
-            for table, schema in tables.items()
-            if self.evidence.equal(table, schema)
+        equal = {self.owned.key_of(table) for table in self.owned.tables}
+        equal -= {self.owned.key_of(table) for table in different}
+        self.context.inspector = self.reflection.inspector(
+            self.renaming.renames, self.owned.keys - equal
         )
 
-    def foreseen(self, all_: bool) -> Iterator[Table]:
-        """Yield the tables of all packages that the database may be asked about.
-
-        :param all_: those too that have a known fingerprint
-        """
-        known = None if all_ else self.fingerprints
+    def foreseen(self) -> Iterator[Table]:
+        """Yield the tables of all packages that the database may be asked about."""
         for package in self.owned.snapshot.packages:
             for table in self.owned.ownership.tables_of(package):
-                schema = self.owned.normal(table.schema)
-                if (schema, str(table.name)) not in self.reflection.wanted:
-                    continue
-                if not asks(self.evidence, table, schema):
-                    continue
-                if known is None or not known.known({table: schema}, self.reflection):
+                schema, name = self.owned.key_of(table)
+                if (schema, name) in self.reflection.wanted and asks(self.evidence, table, schema):
                     yield table
-
-    def keep(self, equal: Iterable[Table]) -> None:
-        """Remember tables that were compared in full and have no difference."""
-        if self.fingerprints is not None and self.plain:
-            self.fingerprints.keep(self.schemas(equal), self.reflection)
-
-    def schemas(self, tables: Iterable[Table]) -> dict[Table, str | None]:
-        """Return tables with their schemas, ``None`` for the default one."""
-        return {table: self.owned.normal(table.schema) for table in tables}
 
     def complete(self, migration_context: Any, revision: Any, directives: list[Any]) -> None:
         """Add what Alembic does not compare, before the package's own hooks see it."""
@@ -211,25 +168,14 @@ class Comparison:
         ]
 
 
-def without(tables: Mapping[Table, str | None], known: Collection[Key]) -> dict[Table, str | None]:
-    """Return those of some tables that are not among the known ones."""
-    return {one: schema for one, schema in tables.items() if key_of(one, schema) not in known}
-
-
-def key_of(table: Table, schema: str | None) -> Key:
-    """Return the key of a table in a schema, ``None`` for the default one."""
-    return schema, str(table.name)
-
-
 def find_changes(
     environment: PackageEnvironment,
     owned: OwnedObjects,
     reflection: Reflection,
     rows: tuple[str, ...],
-    fingerprints: Fingerprints | None = None,
 ) -> list[Any]:
     """Return what autogenerate would write for a package, as Alembic's operation objects."""
-    comparison = Comparison(environment, owned, reflection, fingerprints=fingerprints)
+    comparison = Comparison(environment, owned, reflection)
     comparison.run(rows)
     return comparison.operations
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from alembic.operations import ops
@@ -20,7 +19,6 @@ from websauna_migrate.autogenerate.mariadb_indexes import with_index_drops
 from websauna_migrate.autogenerate.naming import name_constraints
 from websauna_migrate.autogenerate.operations import ScriptOp
 from websauna_migrate.autogenerate.ordering import arrange
-from websauna_migrate.autogenerate.owned import Key
 from websauna_migrate.autogenerate.schema_objects import SchemaObjects
 from websauna_migrate.autogenerate.tables import TableChanges
 from websauna_migrate.autogenerate.uniques import lost_uniques
@@ -58,8 +56,6 @@ class Completion:
     def run(self) -> None:
         """Complete and arrange the operations."""
         forget_info(self.upgrade)
-        # What is taken out below was a difference all the same.
-        touched = set(self.tables_in(self.upgrade))
         types = NamedTypes(self.owned, self.reflection).operations(self.upgrade)
         self.upgrade.ops[:] = [TableChanges.of(one) for one in self.upgrade.ops]
         covered = {
@@ -68,17 +64,8 @@ class Completion:
             if isinstance(one, EnumChange)
             for column in one.columns
         }
-        existing = self.existing_tables()
-        for table in existing:
+        for table in self.existing_tables():
             self.compare(table, covered)
-        touched.update(self.tables_in(self.upgrade))
-        changing = {name for name, _ in covered}
-        self.comparison.keep(
-            table
-            for table in existing
-            if table.name not in changing
-            and (self.owned.normal(table.schema), table.name) not in touched
-        )
         objects = SchemaObjects(self.owned, self.reflection).operations(self.upgrade)
         for op in self.upgrade.ops:
             if isinstance(op, ops.CreateTableOp):
@@ -106,15 +93,6 @@ class Completion:
             *self.comparison.renaming.operations(self.upgrade),
             *with_index_drops(self.upgrade.ops, self.models),
         ]
-
-    def tables_in(self, container: Any) -> Iterator[Key]:
-        """Yield the tables that operations are about."""
-        for op in container.ops:
-            if hasattr(op, "ops"):
-                yield from self.tables_in(op)
-            table = getattr(op, "table_name", None) or getattr(op, "source_table", None)
-            if table:
-                yield self.owned.normal(getattr(op, "schema", None)), str(table)
 
     def existing_tables(self) -> list[Table]:
         """Return the models' tables that the database has as well."""

@@ -86,6 +86,10 @@ class OwnedObjects:
         """Return a schema, ``None`` for the default one however it was written."""
         return None if schema == self.default_schema else schema
 
+    def key_of(self, table: Table) -> Key:
+        """Return schema and name of a model's table."""
+        return self.normal(table.schema), str(table.name)
+
     @cached_property
     def _owners(self) -> Mapping[Key, str]:
         """The owner of every table that models or scripts know."""

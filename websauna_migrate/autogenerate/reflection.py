@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import re
 import warnings
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import cached_property, partial
 from typing import Any
 
@@ -13,13 +13,11 @@ from sqlalchemy import inspect, text
 from sqlalchemy.dialects.postgresql.base import PGInspector
 from sqlalchemy.engine import Connection
 from sqlalchemy.engine.reflection import Inspector
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.types import NullType
 
 from websauna_migrate.autogenerate.column_types import StoredType
 from websauna_migrate.autogenerate.owned import Key
 from websauna_migrate.autogenerate.renames import Renames
-from websauna_migrate.autogenerate.sqlite_schema import KnownSchema, StoredSchema
 from websauna_migrate.autogenerate.unreflected import (
     mariadb_defaults,
     sqlite_expression_indexes,
@@ -99,41 +97,15 @@ class Reflection:
         return (None if schema == self.default_schema else schema, name) in self.enums
 
     @cached_property
-    def stored(self) -> StoredSchema | None:
-        """The texts of the default schema on SQLite; ``None`` elsewhere."""
-        if self.connection.dialect.name != "sqlite":
-            return None
-        try:
-            return StoredSchema(self.connection)
-        except DBAPIError:
-            return None
-
-    def texts_of(self, schema: str | None, name: str) -> Any:
-        """Return the texts that decide by themselves what is reflected of a table, on SQLite.
-
-        :returns: ``None`` where there are none, or something else may have a say
-        """
-        if schema is not None or self.stored is None or not self._ordinary_types:
-            return None
-        return self.stored.texts_of(name)
-
-    @cached_property
-    def _ordinary_types(self) -> bool:
-        """Whether SQLite's types are reflected as SQLAlchemy's own classes."""
-        classes = getattr(self.connection.dialect, "ischema_names", {}).values()
-        return all(one.__module__.startswith("sqlalchemy.") for one in classes)
-
-    @cached_property
-    def _quick_inspector(self) -> Inspector:
-        """An inspector of the wanted tables of the default schema that asks as little as it can."""
-        if self.stored is None:
-            return self._inspector
-        names = [name for schema, name in self.wanted if schema is None]
-        try:
-            known: Connection = KnownSchema(self.connection, self.stored, names)
-        except DBAPIError:
-            return self._inspector
-        return inspect(known)
+    def sqlite_indexes(self) -> Mapping[str, Sequence[tuple[str, str]]]:
+        """The names and texts of the default schema's indexes by table, on SQLite."""
+        found: dict[str, list[tuple[str, str]]] = {}
+        rows = self.connection.exec_driver_sql(
+            "SELECT tbl_name, name, sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL"
+        )
+        for table, name, sql in rows:
+            found.setdefault(table, []).append((name, sql))
+        return found
 
     @cached_property
     def enums(self) -> Mapping[Key, tuple[str, ...]]:
@@ -218,9 +190,8 @@ class Reflection:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Did not recognize type")
             warnings.filterwarnings("ignore", ".*reflection of expression-based index")
-            inspector = self._inspector if schema else self._quick_inspector
             found: dict[Key, Any] = dict(
-                getattr(inspector, f"get_multi_{kind}")(schema=schema, filter_names=names)
+                getattr(self._inspector, f"get_multi_{kind}")(schema=schema, filter_names=names)
             )
         if kind == "columns":
             for (_, table), columns in found.items():
@@ -235,9 +206,9 @@ class Reflection:
                 for column in columns:
                     if column["default"] is None and not column.get("computed"):
                         column["default"] = defaults.get((table, column["name"]))
-        if kind == "indexes" and self.stored is not None and schema is None:
+        if kind == "indexes" and schema is None and self.connection.dialect.name == "sqlite":
             for (_, table), indexes in found.items():
-                indexes += sqlite_expression_indexes(self.stored.indexes.get(table, ()))
+                indexes += sqlite_expression_indexes(self.sqlite_indexes.get(table, ()))
         return found
 
     def inspector(self, renames: Renames, listed: Collection[Key] | None = None) -> Inspector:
@@ -253,7 +224,10 @@ class Reflection:
         )
         for kind in KINDS:
             original: Callable[..., Any] = getattr(inspector, f"get_{kind}")
-            setattr(inspector, f"get_multi_{kind}", partial(self._many, renames, kind))
+            many = partial(self._many, renames, kind)
+            # Alembic tells by the name which kind of fact it asks for.
+            many.__name__ = f"get_multi_{kind}"  # type: ignore[attr-defined]
+            setattr(inspector, many.__name__, many)  # type: ignore[attr-defined]
             setattr(inspector, f"get_{kind}", partial(self._one, renames, kind, original))
         return inspector
 
@@ -269,7 +243,7 @@ class Reflection:
         wanted = None if filter_names is None else frozenset(filter_names)
         found: dict[Key, Any] = {}
         if wanted is not None and not wanted:
-            # Alembic asks for nothing where all tables are known to be equal.
+            # Alembic asks for nothing where all tables are equal.
             return found
         read = self.read(kind, schema)
         if wanted is not None and not renames:

@@ -27,17 +27,15 @@ class Shadows:
     def __init__(
         self,
         connection: Connection,
-        foreseen: Callable[[bool], Iterable[Table]] = lambda all_: (),
+        foreseen: Callable[[], Iterable[Table]] = tuple,
     ) -> None:
         """Make nothing yet.
 
-        :param foreseen: returns the tables that are likely to be asked about, of all packages; with
-            ``True`` also those that are known to be equal
+        :param foreseen: returns the tables that are likely to be asked about, of all packages
         """
         self.connection = connection
         self.foreseen = foreseen
         self._made: dict[Table, Shadow | None] = {}
-        self._rounds = 0
 
     def of(self, table: Table) -> Shadow | None:
         """Return the shadow of a model's table.
@@ -52,13 +50,10 @@ class Shadows:
     def _make(self, table: Table) -> dict[Table, Shadow | None]:
         """Make a table's shadow, and with it those that will be asked for as well."""
         if self.connection.dialect.name == "postgresql":
-            self._rounds += 1
             wanted = dict.fromkeys([table])
-            if self._rounds <= 2:
-                wanted.update(dict.fromkeys(self.foreseen(self._rounds == 2)))
-            together = make_together(
-                self.connection, [one for one in wanted if one not in self._made]
-            )
+            if not self._made:
+                wanted.update(dict.fromkeys(self.foreseen()))
+            together = make_together(self.connection, wanted)
             if table in together:
                 return together
         return {table: self._make_one(table)}

@@ -64,14 +64,14 @@ def mariadb_defaults(
 
 
 def sqlite_expression_indexes(
-    indexes: Iterable[tuple[str, str | None]],
+    indexes: Iterable[tuple[str, str]],
 ) -> Iterator[dict[str, Any]]:
     """Yield the indexes of a table that are on an expression, as SQLAlchemy reflects others.
 
-    :param indexes: names and texts of all that the table has
+    :param indexes: names and texts
     """
     for name, sql in indexes:
-        match = CREATE_INDEX.match(sql or "")
+        match = CREATE_INDEX.match(sql)
         if not match:
             continue
         inside, rest = split_brackets(match["rest"])

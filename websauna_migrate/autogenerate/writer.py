@@ -22,7 +22,6 @@ from websauna_migrate.autogenerate.failures import (
     RevisionFailed,
     RevisionsInCircle,
 )
-from websauna_migrate.autogenerate.fingerprints import Fingerprints
 from websauna_migrate.autogenerate.inference import Inference
 from websauna_migrate.autogenerate.ordering import referred_key
 from websauna_migrate.autogenerate.owned import OwnedObjects
@@ -61,7 +60,6 @@ class ScriptWriter:
         keep_types: bool = False,
         renames: Renames = NO_RENAMES,
         ask: Callable[[Suspect], bool] | None = None,
-        fingerprints: Fingerprints | None = None,
     ) -> None:
         """Keep what every package's revision is made from.
 
@@ -73,7 +71,6 @@ class ScriptWriter:
         :param renames: what the database has under another name than the models
         :param ask: tells whether a drop beside an addition is a rename; ``None`` where nobody can
             be asked, and then the script warns
-        :param fingerprints: of tables that are known to be equal; ``None`` compares all
         """
         self.packages = {package.name: package for package in packages}
         self.ownership = ownership
@@ -83,7 +80,6 @@ class ScriptWriter:
         self.keep_types = keep_types
         self.renames = renames
         self.ask = ask
-        self.fingerprints = fingerprints
         self.renamed: set[str] = set()
         self.departures = Departures()
         self.made_directories: list[Path] = []
@@ -135,8 +131,6 @@ class ScriptWriter:
                 raise
             raise RevisionsInCircle([script.package for script in self.written]) from exc
         connection.rollback()
-        if self.fingerprints is not None:
-            self.fingerprints.save()
         for rename in self.renames.everything:
             if rename.option not in self.renamed:
                 raise BadRename(
@@ -227,7 +221,6 @@ class ScriptWriter:
                 renames=renames,
                 keep_types=self.keep_types,
                 arguments=self.arguments,
-                fingerprints=self.fingerprints,
             )
             with reported(name):
                 comparison.run(rows, self.finisher(comparison))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser
+import sys
+from argparse import Action, ArgumentParser, Namespace
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +21,23 @@ def argument(*names: str, **options: Any) -> Argument:
 def flag(*names: str, help: str) -> Argument:
     """Return an argument without a value."""
     return argument(*names, action="store_true", help=help)
+
+
+class NoMeaning(Action):
+    """A flag that does nothing any more and says so."""
+
+    def __call__(
+        self,
+        parser: ArgumentParser,
+        namespace: Namespace,
+        values: object,
+        option_string: str | None = None,
+    ) -> None:
+        """Say it."""
+        print(
+            f"{option_string} has no meaning any more: every comparison looks at all tables.",
+            file=sys.stderr,
+        )
 
 
 def not_negative(text: str) -> float:
@@ -101,8 +119,11 @@ FAIL_ON_LINT = flag(
 FORGET = flag(
     "--forget", help="Of a package that is not installed any more, drop the history table alone"
 )
-FULL = flag(
-    "--full", help="Compare tables too that an earlier comparison found equal to their models"
+FULL = argument(
+    "--full",
+    action=NoMeaning,
+    nargs=0,
+    help="No meaning any more: every comparison looks at all tables",
 )
 JSON = flag("--json", help="Print JSON, for programs")
 NO_LINT = flag(

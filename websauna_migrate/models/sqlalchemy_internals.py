@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Mapper
 
 __all__ = [
-    "Answer",
     "ddl_compiler",
     "declared_classes",
     "has_dialect_arguments",
@@ -33,27 +32,6 @@ __all__ = [
     "is_type_bound",
     "variants_of",
 ]
-
-
-class Answer:
-    """Rows in the shape in which SQLite's reflection takes the result of a query.
-
-    A result of SQLAlchemy's own would do as well, but making one takes longer than the query.
-    """
-
-    # A result without rows may be closed before it is asked for them.
-    _soft_closed = False
-
-    def __init__(self, rows: list[Any]) -> None:
-        self.rows = rows
-
-    def fetchall(self) -> list[Any]:
-        """Return all rows."""
-        return self.rows
-
-    def scalar(self) -> Any:
-        """Return the first value of the first row."""
-        return self.rows[0][0] if self.rows else None
 
 
 def declared_classes() -> list[tuple[type[Any], Mapper[Any] | None]]:

@@ -30,16 +30,11 @@ __all__ = ["Checker"]
 class Checker:
     """One check of some packages."""
 
-    def __init__(
-        self, site: Site, ownership: Ownership, packages: Packages, *, full: bool = False
-    ) -> None:
+    def __init__(self, site: Site, ownership: Ownership, packages: Packages) -> None:
         """Prepare the check.
 
         :param packages: ``None`` for all, with the packages and tables that belong to none of them
-
-        :param full: compare tables too that are known to be equal to their models
         """
-        self.full = full
         self.site = site
         self.ownership = ownership
         self.snapshot = site.loaded
@@ -205,7 +200,6 @@ class Checker:
     ) -> Iterator[CheckProblem]:
         """Find differences between models and database, in packages that are up to date."""
         from websauna_migrate.autogenerate import (
-            Fingerprints,
             OwnedObjects,
             Reflection,
             find_changes,
@@ -220,9 +214,6 @@ class Checker:
         all_owned = {name: first.beside(name) for name in self.selected}
         # One look at the database for all packages.
         reflection = Reflection(connection, {k for owned in all_owned.values() for k in owned.keys})
-        fingerprints = Fingerprints(
-            self.snapshot.cache, self.site.settings.require_url(), full=self.full
-        )
         for name in self.selected:
             package = self.snapshot.packages[name]
             environment = self.snapshot.environments[name]
@@ -240,15 +231,12 @@ class Checker:
                     )
                 continue
             with PROCESS_LOCK:
-                changes = find_changes(
-                    environment, all_owned[name], reflection, applied[name], fingerprints
-                )
+                changes = find_changes(environment, all_owned[name], reflection, applied[name])
             for change in changes:
                 for diff in diffs_of(change):
                     yield CheckProblem(
                         "drift", name, f'Package "{name}": {describe(diff)}', details=diff
                     )
-        fingerprints.save()
 
     def departed_packages(self, connection: Connection) -> Iterator[CheckProblem]:
         """Find packages that are gone and left their history tables."""

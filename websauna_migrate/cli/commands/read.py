@@ -47,7 +47,7 @@ def branches(call: Call) -> None:
 
 def check(call: Call) -> int:
     """Print what is wrong with scripts, histories, models and database."""
-    report = call.service.check(packages=call.packages, full=call.options.full)
+    report = call.service.check(packages=call.packages)
     call.show(render_check(report), {"ok": report.ok, "problems": report.problems})
     return 0 if report.ok else 1
 

@@ -96,7 +96,6 @@ def revision(call: Call) -> None:
         requires=tuple(options.requires or ()),
         rename_tables=tuple(options.rename_table or ()),
         rename_columns=tuple(options.rename_column or ()),
-        full=options.full,
         ask=ask_about_rename if sys.stdin.isatty() and sys.stderr.isatty() else None,
     )
     write_created(call, created)

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
 from apps import Workshop
-from test_fingerprints_random import CHANGES, Spec, models_of, source, table
+from test_equality_random import CHANGES, Spec, models_of, source, table
 from websauna_migrate.autogenerate.differences import Completion
 from websauna_migrate.autogenerate.evidence import Evidence
 from websauna_migrate.autogenerate.reflection import Reflection
@@ -248,27 +248,102 @@ def compared(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return found
 
 
+@pytest.fixture
+def service(workshop: Workshop, sqlite_url: str) -> Any:
+    """A service whose one package has two tables of which all is evident."""
+    workshop.package("known", source(plain_spec()), metadata="known.models.metadata")
+    made = workshop.service(sqlite_url)
+    made.revision("one", autogenerate=True)
+    made.upgrade()
+    return made
+
+
+def looked_at(compared: list[str], question: Callable[[], Any]) -> list[str]:
+    """Return the tables that were compared in full to answer a question."""
+    compared.clear()
+    question()
+    return sorted(compared)
+
+
 @pytest.mark.parametrize("backend", ["postgresql", "sqlite"])
 def test_evidently_equal_tables_are_not_compared_in_full(
     workshop: Workshop, request: pytest.FixtureRequest, backend: str, compared: list[str]
 ) -> None:
-    url = request.getfixturevalue(f"{backend}_url")
     spec = plain_spec()
+    # Its computed column is not evident.
     spec["three"] = table("one")
-    workshop.package(
-        f"evident_{backend}", source(spec), metadata=f"evident_{backend}.models.metadata"
-    )
-    service = workshop.service(url)
+    name = f"evident_{backend}"
+    workshop.package(name, source(spec), metadata=f"{name}.models.metadata")
+    service = workshop.service(request.getfixturevalue(f"{backend}_url"))
     service.revision("one", autogenerate=True)
     service.upgrade()
-    found = []
-    for full in (False, False, True):
-        compared.clear()
-        assert service.check(full=full).ok
-        found.append(sorted(compared))
-    # The computed column is not evident, and known by its fingerprint from the second time on.
-    assert found == [["three"], [], ["one", "three", "two"]]
-    service.use_index = False
+    assert service.check().ok
+    assert looked_at(compared, service.check) == ["three"]
+    assert looked_at(compared, lambda: service.revision("two", autogenerate=True)) == ["three"]
+
+
+@pytest.mark.parametrize(
+    ("more", "options"),
+    [
+        ("def keep(*args): return True", "include_object=keep"),
+        ("def keep(*args): return True", "include_name=keep"),
+        ("def differ(*args): return None", "compare_type=differ"),
+        ("", "compare_type=False"),
+        ("def differ(*args): return None", "compare_server_default=differ"),
+        ("", "compare_server_default=False"),
+        ("", "an_option_of_a_later_alembic=True"),
+    ],
+)
+def test_a_package_whose_env_py_has_a_say_is_compared_in_full(
+    service: Any, compared: list[str], workshop: Workshop, more: str, options: str
+) -> None:
+    write_env(workshop, more, options)
+    assert looked_at(compared, service.check) == ["one", "two"]
+
+
+def test_hooks_that_get_operations_do_not_matter(
+    service: Any, compared: list[str], workshop: Workshop
+) -> None:
+    more = "def hook(context, revision, directives): pass"
+    write_env(workshop, more, "process_revision_directives=hook")
+    assert looked_at(compared, service.check) == []
+
+
+def write_env(workshop: Workshop, more: str, options: str) -> None:
+    (workshop.root / "known" / "alembic" / "env.py").write_text(
+        f"from websauna_migrate.environment import run_migrations\n{more}\n"
+        f"run_migrations({options})\n"
+    )
+
+
+def test_full_has_no_meaning_any_more(service: Any, compared: list[str]) -> None:
+    with pytest.warns(FutureWarning, match="no meaning any more"):
+        assert looked_at(compared, lambda: service.check(full=True)) == []
+    with pytest.warns(FutureWarning, match="no meaning any more"):
+        assert service.revision("two", autogenerate=True, full=True) == ()
+
+
+@pytest.mark.parametrize("number", [1, 100, 101, 1000])
+def test_any_number_of_tables_is_compared_in_full(
+    workshop: Workshop, sqlite_url: str, compared: list[str], number: int
+) -> None:
+    # The CHECK has no name, so that no table is evidently equal.
+    models = workshop.package(
+        f"many{number}",
+        "import sqlalchemy as sa\nmetadata = sa.MetaData()\n"
+        f"for number in range({number}):\n"
+        '    sa.Table(f"t{number}", metadata, sa.Column("x", sa.Integer, primary_key=True),'
+        ' sa.Column("y", sa.Integer), sa.CheckConstraint("x > 0"))\n',
+        metadata=f"many{number}.models.metadata",
+    )
+    service = workshop.service(sqlite_url)
+    service.revision("one", autogenerate=True)
+    service.upgrade()
     compared.clear()
     assert service.check().ok
-    assert sorted(compared) == ["one", "three", "two"]
+    assert len(compared) == number
+    workshop.forget()
+    source = (models / "models.py").read_text()
+    (models / "models.py").write_text(source.replace('"y", sa.Integer', '"y", sa.String(9)'))
+    problems = workshop.service(sqlite_url).check().problems
+    assert [problem.kind for problem in problems] == ["drift"] * number
