@@ -1,4 +1,4 @@
-"""Evident equality never hides a difference: random changes of models and database, compared twice."""
+"""Evident equality never hides a difference: random changes of models and database."""
 
 from __future__ import annotations
 
