@@ -12,8 +12,8 @@ import pytest
 import sqlalchemy as sa
 
 from apps import Workshop
-from websauna_migrate.autogenerate import CannotRender, NotUpToDate, RevisionFailed
-from websauna_migrate.autogenerate.names import Unresolved, free_names, imports_for
+from websauna_migrate.autogenerate import NotUpToDate, RevisionFailed
+from websauna_migrate.autogenerate.write.names import Unresolved, free_names, imports_for
 
 BASE = """
     import datetime, decimal, enum, uuid
@@ -235,7 +235,7 @@ def test_what_cannot_be_rendered_names_model_and_column(
             self.thing = thing
 """,
     )
-    with pytest.raises(CannotRender) as caught:
+    with pytest.raises(RevisionFailed) as caught:
         service.revision("one", autogenerate=True)
     assert str(caught.value).startswith(
         'No revision of package "shop" was written: column "x" of table "things" '
@@ -251,7 +251,7 @@ def test_a_hook_that_forgets_its_import_leaves_no_file(workshop: Workshop, sqlit
         "shop",
         "render_item=lambda kind, item, context: 'mystery.Type()' if kind == 'type' else False",
     )
-    with pytest.raises(CannotRender) as caught:
+    with pytest.raises(RevisionFailed) as caught:
         service.revision("one", autogenerate=True)
     assert str(caught.value) == (
         'No revision of package "shop" was written: column "id" of table "things" '
@@ -269,7 +269,7 @@ def test_models_that_disagree_on_an_enum_are_refused(workshop: Workshop, sqlite_
         "sa.Enum('a', 'b', name='letters')",
         TABLE.format(cls="Other", table="others", column="sa.Enum('a', name='letters')"),
     )
-    with pytest.raises(CannotRender) as caught:
+    with pytest.raises(RevisionFailed) as caught:
         service.revision("one", autogenerate=True)
     assert '"letters" with the values [' in str(caught.value)
 

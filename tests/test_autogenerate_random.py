@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, Phase, given, note, reject, settings
 from hypothesis import strategies as st
 
 from apps import Workshop
-from websauna_migrate.autogenerate.failures import RevisionsInCircle
+from websauna_migrate.autogenerate import RevisionFailed
 
 #: What a column may be, in both versions: source of the type, a value that every form of it holds,
 #: and whether the types of two versions are of one family.
@@ -212,7 +212,8 @@ def go(
         service = application.service(second, values[1])
         try:
             scripts = service.revision("two", autogenerate=True)
-        except RevisionsInCircle:
+        except RevisionFailed as exc:
+            assert exc.kind == "circle"
             reject()
         for script in scripts:
             note(Path(script.path).read_text())

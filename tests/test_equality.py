@@ -1,4 +1,4 @@
-"""Evidence that a table is equal to its model: never where a comparison in full finds anything."""
+"""Equality that a table is equal to its model: never where a comparison in full finds anything."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from sqlalchemy.dialects import postgresql
 
 from apps import Workshop
 from test_equality_random import CHANGES, Spec, models_of, source, table
-from websauna_migrate.autogenerate.differences import Completion
-from websauna_migrate.autogenerate.evidence import Evidence
+from websauna_migrate.autogenerate.compare.equality import Equality
+from websauna_migrate.autogenerate.completion import Completion
 from websauna_migrate.autogenerate.reflection import Reflection
 
 
@@ -44,12 +44,12 @@ def evident(connection: sa.Connection, metadata: sa.MetaData) -> set[str]:
     default = connection.dialect.default_schema_name
     schemas = {one: None if one.schema == default else one.schema for one in metadata.sorted_tables}
     wanted = {(schema, one.name) for one, schema in schemas.items()}
-    evidence = Evidence(Reflection(connection, wanted))
-    return {one.name for one, schema in schemas.items() if evidence.equal(one, schema)}
+    equality = Equality(Reflection(connection, wanted))
+    return {one.name for one, schema in schemas.items() if equality.equal(one, schema)}
 
 
 @pytest.mark.parametrize("kind", sorted(CHANGES))
-def test_evidence_ends_with_any_change(connection: sa.Connection, kind: str) -> None:
+def test_no_changed_table_is_evidently_equal(connection: sa.Connection, kind: str) -> None:
     before = plain_spec()
     no_comments = connection.dialect.name == "sqlite" and "comment" in kind
     models_of(before).create_all(connection)
@@ -184,7 +184,7 @@ def test_a_name_that_a_convention_may_change_is_not_evident(connection: sa.Conne
     assert found == [{"t"}, {"t"}]
 
 
-def test_who_listens_to_reflection_leaves_no_evidence(connection: sa.Connection) -> None:
+def test_a_listener_to_reflection_makes_nothing_evident(connection: sa.Connection) -> None:
     metadata = models_of(plain_spec())
     metadata.create_all(connection)
 
@@ -198,7 +198,7 @@ def test_who_listens_to_reflection_leaves_no_evidence(connection: sa.Connection)
         sa.event.remove(sa.Table, "column_reflect", listener)
 
 
-def test_mariadb_has_no_evidence(mariadb_url: str) -> None:
+def test_nothing_is_evident_on_mariadb(mariadb_url: str) -> None:
     metadata = sa.MetaData()
     sa.Table("t", metadata, sa.Column("x", sa.Integer))
     engine = sa.create_engine(mariadb_url)

@@ -17,9 +17,9 @@ from apps import Workshop
 from conftest import PostgreSQLServer
 from test_ws_alembic import TEMPLATE, Result, Site, invoke, site  # noqa: F401 - fixtures
 from websauna_migrate.alembic_adapter.loaded_scripts import ScriptBroken
+from websauna_migrate.autogenerate import MoveRefused
 from websauna_migrate.config.selection import UnknownPackage
 from websauna_migrate.config.template import NotEditable
-from websauna_migrate.move_writer import MoveRefused
 from websauna_migrate.planning.losses import MovedTableDropped
 from websauna_migrate.planning.plan import DowngradeRefused
 from websauna_migrate.reading.created import CreatedObjects
@@ -702,7 +702,7 @@ def test_a_package_without_scripts_gets_its_directory(shop: Workshop, sqlite_url
 def test_the_directory_goes_again_if_the_move_fails(
     shop: Workshop, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from websauna_migrate.move_writer import MoveWriter
+    from websauna_migrate.autogenerate import MoveWriter
 
     def fail(self: MoveWriter) -> None:
         raise MoveRefused(self.table, "of a reason", "Try again.")

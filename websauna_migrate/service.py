@@ -335,7 +335,7 @@ class MigrationService:
     def move_table(
         self, table: str, source: str, target: str
     ) -> tuple[CreatedScript, CreatedScript]:
-        from websauna_migrate.move_writer import MoveWriter
+        from websauna_migrate.autogenerate import MoveWriter
 
         self._site().select([source, target])
         writer = MoveWriter(
@@ -502,9 +502,9 @@ class MigrationService:
 
     def compare_options(self, package: str) -> dict[str, Any]:
         """Return the options of Alembic's ``context.configure`` that compare one package alone."""
-        from websauna_migrate.autogenerate import OwnedObjects, compare_options
+        from websauna_migrate.autogenerate import PackageObjects, compare_options
 
-        owned = OwnedObjects(package, self.ownership, self._snapshot())
+        owned = PackageObjects(package, self.ownership, self._snapshot())
         return compare_options(owned, keep_types=self.settings.render_types == "keep")
 
     def _site(self, may_be_missing: Iterable[str] = ()) -> Site:

@@ -3,30 +3,24 @@
 from __future__ import annotations
 
 from websauna_migrate.autogenerate.comparison import compare_options, find_changes
-from websauna_migrate.autogenerate.failures import (
-    CannotRender,
-    NotUpToDate,
-    RevisionFailed,
-    TableNotCreated,
-    TypeNotCreated,
-)
-from websauna_migrate.autogenerate.owned import OwnedObjects
+from websauna_migrate.autogenerate.errors import NotUpToDate, RevisionFailed
+from websauna_migrate.autogenerate.package_objects import PackageObjects
 from websauna_migrate.autogenerate.reflection import Reflection
-from websauna_migrate.autogenerate.renames import BadRename, Renames
-from websauna_migrate.autogenerate.script_files import created
-from websauna_migrate.autogenerate.writer import ScriptWriter
+from websauna_migrate.autogenerate.rename.renames import BadRename, Renames
+from websauna_migrate.autogenerate.write.move_writer import MoveRefused, MoveWriter
+from websauna_migrate.autogenerate.write.script_files import created
+from websauna_migrate.autogenerate.write.writer import ScriptWriter
 
 __all__ = [
     "BadRename",
-    "CannotRender",
+    "MoveRefused",
+    "MoveWriter",
     "NotUpToDate",
-    "OwnedObjects",
+    "PackageObjects",
     "Reflection",
     "Renames",
     "RevisionFailed",
     "ScriptWriter",
-    "TableNotCreated",
-    "TypeNotCreated",
     "compare_options",
     "created",
     "find_changes",

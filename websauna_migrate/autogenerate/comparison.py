@@ -12,26 +12,26 @@ from sqlalchemy import Table
 from websauna_migrate.alembic_adapter.entities import entities_apart
 from websauna_migrate.alembic_adapter.internals import BoundedComparison, compares_types_alone
 from websauna_migrate.alembic_adapter.package_environment import PackageEnvironment
-from websauna_migrate.autogenerate.differences import complete
-from websauna_migrate.autogenerate.evidence import Evidence
-from websauna_migrate.autogenerate.influences import compares_plainly
-from websauna_migrate.autogenerate.matching import Matching
-from websauna_migrate.autogenerate.owned import OwnedObjects
-from websauna_migrate.autogenerate.questions import asks
+from websauna_migrate.autogenerate.compare.custom_comparison import has_custom_comparison
+from websauna_migrate.autogenerate.compare.equality import Equality
+from websauna_migrate.autogenerate.compare.rewritten import asks
+from websauna_migrate.autogenerate.compare.temporary_tables import TemporaryTables
+from websauna_migrate.autogenerate.compare.types_and_defaults import TypesAndDefaults
+from websauna_migrate.autogenerate.completion import complete
+from websauna_migrate.autogenerate.operations.rendering import item_renderer
+from websauna_migrate.autogenerate.operations.table_changes import AUTOMATIC
+from websauna_migrate.autogenerate.package_objects import PackageObjects
 from websauna_migrate.autogenerate.reflection import Reflection
-from websauna_migrate.autogenerate.renames import NO_RENAMES, Renames
-from websauna_migrate.autogenerate.renaming import Renaming
-from websauna_migrate.autogenerate.rendering import item_renderer
-from websauna_migrate.autogenerate.shadows import Shadows
-from websauna_migrate.autogenerate.suspects import warning_comment
-from websauna_migrate.autogenerate.tables import AUTOMATIC
+from websauna_migrate.autogenerate.rename.candidates import warning_comment
+from websauna_migrate.autogenerate.rename.renames import NO_RENAMES, Renames
+from websauna_migrate.autogenerate.rename.renaming import Renaming
 
 __all__ = ["Comparison", "compare_options", "find_changes"]
 
 Finish = Callable[[Any, Any, list[Any]], None]
 
 
-def compare_options(owned: OwnedObjects, *, keep_types: bool = False) -> dict[str, Any]:
+def compare_options(owned: PackageObjects, *, keep_types: bool = False) -> dict[str, Any]:
     """Return the options of ``context.configure`` for a comparison of one package.
 
     :param keep_types: write custom types as themselves
@@ -53,7 +53,7 @@ class Comparison:
     def __init__(
         self,
         environment: PackageEnvironment,
-        owned: OwnedObjects,
+        owned: PackageObjects,
         reflection: Reflection,
         *,
         renames: Renames = NO_RENAMES,
@@ -81,12 +81,12 @@ class Comparison:
         # A table that is to be renamed is not there yet under its name.
         if owned.registered.metadata and not renames:
             self.context.narrow = self.narrow
-        if reflection.evidence is None:
-            reflection.evidence = Evidence(reflection)
-            reflection.shadows = Shadows(reflection.connection, self.foreseen)
-        self.evidence: Evidence = reflection.evidence
-        self.shadows: Shadows = reflection.shadows
-        self.context.matching = Matching(reflection.connection, self.shadows)
+        if reflection.equality is None:
+            reflection.equality = Equality(reflection)
+            reflection.temporary_tables = TemporaryTables(reflection.connection, self.foreseen)
+        self.equality: Equality = reflection.equality
+        self.temporary_tables: TemporaryTables = reflection.temporary_tables
+        self.context.matching = TypesAndDefaults(reflection.connection, self.temporary_tables)
         if reflection.connection.dialect.name == "postgresql":
             self.context.is_serial = reflection.is_serial
 
@@ -118,14 +118,14 @@ class Comparison:
 
     def narrow(self, context: AutogenContext) -> None:
         """Leave out the tables that are evidently equal, unless ``env.py`` has a say in it."""
-        if not compares_plainly(context, self.owned) or not compares_types_alone(
+        if has_custom_comparison(context, self.owned) or not compares_types_alone(
             context.migration_context.impl.compare_type
         ):
             return
         different = [
             table
             for table in self.owned.tables
-            if not self.evidence.equal(table, self.owned.normal(table.schema))
+            if not self.equality.equal(table, self.owned.normal(table.schema))
         ]
         self.context.tables = tuple(different)
         # Alembic asks of each table that is listed whether it is the package's.
@@ -140,12 +140,12 @@ class Comparison:
         for package in self.owned.snapshot.packages:
             for table in self.owned.ownership.tables_of(package):
                 schema, name = self.owned.key_of(table)
-                if (schema, name) in self.reflection.wanted and asks(self.evidence, table, schema):
+                if (schema, name) in self.reflection.wanted and asks(self.equality, table, schema):
                     yield table
 
     def complete(self, migration_context: Any, revision: Any, directives: list[Any]) -> None:
         """Add what Alembic does not compare, before the package's own hooks see it."""
-        complete(self, directives)
+        complete(self.renaming, self.temporary_tables, self.context.autogen_context, directives)
 
     @property
     def impl(self) -> Any:
@@ -170,7 +170,7 @@ class Comparison:
 
 def find_changes(
     environment: PackageEnvironment,
-    owned: OwnedObjects,
+    owned: PackageObjects,
     reflection: Reflection,
     rows: tuple[str, ...],
 ) -> list[Any]:

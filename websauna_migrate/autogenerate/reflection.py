@@ -7,7 +7,7 @@ import re
 import warnings
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, Protocol
 
 from sqlalchemy import inspect, text
 from sqlalchemy.dialects.postgresql.base import PGInspector
@@ -15,9 +15,8 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.engine.reflection import Inspector
 from sqlalchemy.types import NullType
 
-from websauna_migrate.autogenerate.column_types import StoredType
-from websauna_migrate.autogenerate.owned import Key
-from websauna_migrate.autogenerate.renames import Renames
+from websauna_migrate.autogenerate.operations.column_types import StoredType
+from websauna_migrate.autogenerate.package_objects import Key
 from websauna_migrate.autogenerate.unreflected import (
     mariadb_defaults,
     sqlite_expression_indexes,
@@ -56,6 +55,21 @@ WHERE c.relkind = 'S'
 """
 
 
+class Translation(Protocol):
+    """How facts about the database read after some renames; false where there are none."""
+
+    def __bool__(self) -> bool: ...
+
+    def new_table(self, schema: str | None, old: str) -> str:
+        """Return the name of a table after the renames."""
+
+    def old_table(self, schema: str | None, new: str) -> str:
+        """Return the name of a table before the renames."""
+
+    def translate(self, kind: str, schema: str | None, old_table: str, facts: Any) -> Any:
+        """Return what SQLAlchemy reflects of a table as it will be after the renames."""
+
+
 class Reflection:
     """The tables of all packages as the database has them, read once and schema by schema.
 
@@ -77,10 +91,10 @@ class Reflection:
         self._read: dict[tuple[str, str | None], Mapping[Key, Any] | None] = {}
         #: The named types of all models, once the comparison of a package has found them.
         self.model_types: Any = None
-        #: What shows tables to be equal to their models, and the shadows of those that it does not,
-        #: once a comparison has made them.
-        self.evidence: Any = None
-        self.shadows: Any = None
+        #: What shows tables to be equal to their models, and the temporary tables of those that
+        #: it does not, once a comparison has made them.
+        self.equality: Any = None
+        self.temporary_tables: Any = None
 
     def table_names(self, schema: str | None) -> frozenset[str]:
         """Return the names of all tables of a schema."""
@@ -211,7 +225,7 @@ class Reflection:
                 indexes += sqlite_expression_indexes(self.sqlite_indexes.get(table, ()))
         return found
 
-    def inspector(self, renames: Renames, listed: Collection[Key] | None = None) -> Inspector:
+    def inspector(self, renames: Translation, listed: Collection[Key] | None = None) -> Inspector:
         """Return an inspector that answers from here, as if ``renames`` had been made already.
 
         :param listed: the tables that it lists where they exist; ``None`` for all
@@ -233,7 +247,7 @@ class Reflection:
 
     def _many(
         self,
-        renames: Renames,
+        renames: Translation,
         kind: str,
         /,
         schema: str | None = None,
@@ -261,7 +275,7 @@ class Reflection:
 
     def _one(
         self,
-        renames: Renames,
+        renames: Translation,
         kind: str,
         original: Callable[..., Any],
         /,

@@ -200,7 +200,7 @@ class Checker:
     ) -> Iterator[CheckProblem]:
         """Find differences between models and database, in packages that are up to date."""
         from websauna_migrate.autogenerate import (
-            OwnedObjects,
+            PackageObjects,
             Reflection,
             find_changes,
         )
@@ -210,7 +210,7 @@ class Checker:
         default_schema = connection.dialect.default_schema_name
         if not self.selected:
             return
-        first = OwnedObjects(self.selected[0], ownership, self.snapshot, default_schema)
+        first = PackageObjects(self.selected[0], ownership, self.snapshot, default_schema)
         all_owned = {name: first.beside(name) for name in self.selected}
         # One look at the database for all packages.
         reflection = Reflection(connection, {k for owned in all_owned.values() for k in owned.keys})

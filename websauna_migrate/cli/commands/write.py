@@ -104,10 +104,10 @@ def revision(call: Call) -> None:
             print(f"WARNING: {visible(warning)}", file=sys.stderr)
 
 
-def ask_about_rename(suspect: Any) -> bool:
+def ask_about_rename(candidate: Any) -> bool:
     """Ask on the terminal if a drop beside an addition is a rename."""
     while True:
-        print(f"{visible(suspect.question)} [y/n] ", end="", file=sys.stderr, flush=True)
+        print(f"{visible(candidate.question)} [y/n] ", end="", file=sys.stderr, flush=True)
         answer = sys.stdin.readline()
         if not answer:
             return False

@@ -1,0 +1,305 @@
+"""Enum types and domains: PostgreSQL's types of their own, the column's type elsewhere.
+
+A type is created once, by its owner's script, before the first table that uses it, and dropped in
+that script's downgrade. The script is the same whichever database it was made on: what only
+PostgreSQL has to do is in a branch for PostgreSQL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import sqlalchemy as sa
+from alembic.autogenerate.api import AutogenContext
+from alembic.operations import ops
+from sqlalchemy import ARRAY, Column
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.types import TypeDecorator, TypeEngine
+
+from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
+from websauna_migrate.autogenerate.errors import cannot_render
+from websauna_migrate.autogenerate.operations.column_types import TypeRenderer, dialect_of
+from websauna_migrate.autogenerate.operations.enum_change import EnumChange, constant
+from websauna_migrate.autogenerate.operations.rendering import typed_columns
+from websauna_migrate.autogenerate.operations.script_op import ScriptOp, on_dialect
+from websauna_migrate.autogenerate.package_objects import Key, PackageObjects
+from websauna_migrate.autogenerate.reflection import Reflection
+from websauna_migrate.models.ownership import may_be_named
+
+__all__ = ["NamedTypes", "named_types_in"]
+
+
+@dataclass
+class ModelType:
+    """An enum type or domain that models use.
+
+    :ivar values: an enum's values in order; empty for a domain
+    :ivar columns: the columns that have it, of all packages
+    """
+
+    type: Any
+    values: tuple[str, ...]
+    columns: list[Column[Any]] = field(default_factory=list)
+
+    @property
+    def is_domain(self) -> bool:
+        """Whether it is a domain."""
+        return isinstance(self.type, postgresql.DOMAIN)
+
+
+class NamedTypes:
+    """The named types of one package: in the models, in its scripts and in the database."""
+
+    def __init__(self, owned: PackageObjects, reflection: Reflection) -> None:
+        self.owned = owned
+        self.reflection = reflection
+        self.on_postgresql = reflection.connection.dialect.name == "postgresql"
+
+    def operations(self, upgrade: Any) -> list[Any]:
+        """Return what creates, changes and drops the package's types.
+
+        :param upgrade: the operations found so far, which may use new types; a change of a column
+            that a change of its type covers is taken out of them
+        :raises RevisionFailed: if models disagree on a type
+        """
+        model = self.of_models()
+        mine = {
+            key: found
+            for key, found in model.items()
+            if self.owned.ownership.enum_owner(*key) == self.owned.package
+        }
+        used = self.used_by(upgrade)
+        operations: list[Any] = []
+        for key, found in mine.items():
+            if self.exists(key):
+                change = self.change(key, found, upgrade)
+                if change is not None:
+                    operations.append(change)
+            elif key in used or self.on_postgresql:
+                operations.append(creation(key, found))
+        for key, values in self.unused(model).items():
+            dropped = ModelType(sa.Enum(*values, name=key[1], schema=key[0]), values)
+            operations.append(creation(key, dropped).reverse())
+        return operations
+
+    def of_models(self) -> dict[Key, ModelType]:
+        """Return the named types that the models of all packages use, by normal key.
+
+        They are found once for all packages of a command.
+        """
+        known: dict[Key, ModelType] | None = self.reflection.model_types
+        if known is not None:
+            return known
+        found: dict[Key, ModelType] = {}
+        for package in sorted(self.owned.snapshot.packages):
+            for table in self.owned.ownership.tables_of(package):
+                for column in table.columns:
+                    for type_ in named_types_in(column.type):
+                        self.note(found, column, type_)
+        self.reflection.model_types = found
+        return found
+
+    def note(self, found: dict[Key, ModelType], column: Column[Any], type_: Any) -> None:
+        """Add one use of a type."""
+        key = (self.owned.normal(type_.schema), str(type_.name))
+        values = tuple(map(str, getattr(type_, "enums", ())))
+        known = found.setdefault(key, ModelType(type_, values))
+        if known.values != values:
+            first = known.columns[0]
+            raise cannot_render(
+                self.owned.package,
+                f'column "{column.name}" of table "{column.table.fullname}"',
+                f'has the enum type "{key[1]}" with the values {list(values)}, but column '
+                f'"{first.name}" of table "{first.table.fullname}" has it with '
+                f"{list(known.values)}.",
+                "Use one enum, or give the types different names.",
+            )
+        known.columns.append(column)
+
+    def exists(self, key: Key) -> bool:
+        """Tell whether a type is there already: in PostgreSQL, or else by the scripts."""
+        if self.on_postgresql:
+            return key in self.reflection.enums or key in self.reflection.domains
+        return any(self.owned.snapshot.created.type_origin(*form) for form in self.forms(key))
+
+    def forms(self, key: Key) -> list[Key]:
+        """Return the ways in which scripts may name a type."""
+        if key[0] is not None:
+            return [key]
+        return [key, (self.owned.default_schema, key[1]), ("public", key[1])]
+
+    def used_by(self, upgrade: Any) -> set[Key]:
+        """Return the types that new columns have."""
+        return {
+            (self.owned.normal(type_.schema), str(type_.name))
+            for _, _, _, column_type in typed_columns(upgrade)
+            for type_ in named_types_in(column_type)
+        }
+
+    def unused(self, model: Mapping[Key, ModelType]) -> dict[Key, tuple[str, ...]]:
+        """Return PostgreSQL's types that the package's scripts created and no model has."""
+        created = self.owned.snapshot.created
+        found = {}
+        for key, values in self.reflection.enums.items():
+            origins = [created.type_origin(*form) for form in self.forms(key)]
+            mine = any(origin and origin[0] == self.owned.package for origin in origins)
+            if key not in model and mine:
+                found[key] = values
+        return found
+
+    def change(self, key: Key, found: ModelType, upgrade: Any) -> Any:
+        """Return the change of a type's values, ``None`` if they are the same."""
+        if found.is_domain:
+            return None
+        before: Sequence[str] | None
+        if self.on_postgresql:
+            before = self.reflection.enums.get(key)
+        else:
+            before = last_values(self.owned.snapshot, self.owned.package, key)
+        covered = covered_changes(upgrade, key, self.owned)
+        if before is None:
+            before = next(
+                (
+                    tuple(op.existing_type.enums)
+                    for op in covered
+                    if isinstance(op.existing_type, sa.Enum)
+                ),
+                None,
+            )
+        if before is None or tuple(before) == found.values:
+            return None
+        remove_changes(upgrade, covered)
+        columns = [
+            column
+            for column in found.columns
+            if self.owned.owner_of(column.table.schema, column.table.name) == self.owned.package
+        ]
+        there = self.facts(columns)
+        columns = [column for column in columns if (column.table.name, column.name) in there]
+        change = EnumChange(
+            key, tuple(before), found.values, found.type, columns, self.facts(columns)
+        )
+        follow(upgrade, change)
+        return change
+
+    def facts(self, columns: Iterable[Column[Any]]) -> dict[tuple[str, str], Mapping[str, Any]]:
+        """Return what columns are in the database, by table and name."""
+        found = {}
+        for column in columns:
+            schema = self.owned.normal(column.table.schema)
+            read = self.reflection.read("columns", schema)
+            for facts in read.get((schema, column.table.name), ()):
+                found[column.table.name, facts["name"]] = facts
+        return found
+
+
+def creation(key: Key, found: ModelType) -> ScriptOp:
+    """Return the operation that creates a type."""
+
+    def lines(context: AutogenContext, method: str) -> list[str]:
+        prefix = context.opts["sqlalchemy_module_prefix"] or ""
+        bind = f"{context.opts['alembic_module_prefix']}get_bind()"
+        call = f"{method}({bind}, checkfirst=False)"
+        if found.is_domain:
+            source = TypeRenderer(context).domain_source(found.type)
+            return on_dialect(context, "postgresql", [f"{source}.{call}"])
+        arguments = [*map(repr, found.values), f"name={key[1]!r}"]
+        if key[0]:
+            arguments.append(f"schema={key[0]!r}")
+        return [f"{prefix}Enum({', '.join(arguments)}).{call}"]
+
+    return ScriptOp(
+        ("add_type", *key, found.values),
+        lambda context: lines(context, "create"),
+        lambda context: lines(context, "drop"),
+        ("remove_type", *key, found.values),
+    )
+
+
+def named_types_in(declared: TypeEngine[Any]) -> Iterator[Any]:
+    """Yield the enum types and domains inside a column's type, as PostgreSQL would have them."""
+    if not may_be_named(declared):
+        return
+    try:
+        actual: Any = declared.dialect_impl(dialect_of("postgresql"))
+    except Exception:
+        # A type made for another database may refuse this one; then it is no type of this one.
+        return
+    while isinstance(actual, TypeDecorator):
+        actual = actual.impl_instance
+    if isinstance(actual, ARRAY):
+        yield from named_types_in(actual.item_type)
+    elif isinstance(actual, postgresql.DOMAIN):
+        yield from named_types_in(actual.data_type)
+        yield actual
+    elif isinstance(actual, postgresql.ENUM) and actual.name is not None:
+        yield actual
+
+
+def covered_changes(upgrade: Any, key: Key, owned: PackageObjects) -> list[Any]:
+    """Return the changes of columns from one form of an enum type to another."""
+    return [
+        op
+        for table in upgrade.ops
+        if isinstance(table, ops.ModifyTableOps)
+        for op in table.ops
+        if isinstance(op, ops.AlterColumnOp)
+        and op.modify_type is not None
+        and any(
+            (owned.normal(type_.schema), str(type_.name)) == key
+            for type_ in named_types_in(op.modify_type)
+        )
+        and isinstance(op.existing_type, (sa.Enum, sa.String))
+    ]
+
+
+def follow(upgrade: Any, change: EnumChange) -> None:
+    """Let further changes of the columns come after the change of their type.
+
+    MariaDB is told the whole column each time. Defaults that follow from renaming a value are
+    taken out.
+    """
+    renamed = dict(change.renamed)
+    columns = {(column.table.name, column.name): column for column in change.columns}
+    for table in upgrade.ops:
+        for op in table.ops if isinstance(table, ops.ModifyTableOps) else ():
+            if isinstance(op, ops.AlterColumnOp) and (op.table_name, op.column_name) in columns:
+                op.existing_type = columns[op.table_name, op.column_name].type
+                old = constant(str(getattr(op.existing_server_default, "arg", "")))
+                new = str(getattr(op.modify_server_default, "arg", ""))
+                if old is not None and renamed.get(old) == new:
+                    op.modify_server_default = False
+    remove_changes(upgrade, [])
+
+
+def remove_changes(upgrade: Any, covered: Iterable[Any]) -> None:
+    """Take the change of the type out of changes of columns, and those that change nothing else."""
+    for op in covered:
+        op.modify_type = None
+    for table in upgrade.ops:
+        if isinstance(table, ops.ModifyTableOps):
+            table.ops[:] = [
+                op for op in table.ops if not isinstance(op, ops.AlterColumnOp) or op.has_changes()
+            ]
+    upgrade.ops[:] = [op for op in upgrade.ops if not isinstance(op, ops.ModifyTableOps) or op.ops]
+
+
+def last_values(snapshot: LoadedScripts, package: str, key: Key) -> tuple[str, ...] | None:
+    """Return the values of a type as the package's last script that says so has them.
+
+    Only PostgreSQL can say what values a type has. On other databases the scripts tell, so that a
+    value which was added on a developer's SQLite reaches the PostgreSQL where the script runs.
+
+    :returns: ``None`` if no script says so, or a later one changes the type by SQL of its own
+    """
+    found: tuple[str, ...] | None = None
+    for revision in snapshot.graph.timeline([package]):
+        history = snapshot.types[package, revision.id]
+        values = history.last(key[1])
+        if values is not None:
+            found = values
+        elif history.alters(key[1]):
+            found = None
+    return found

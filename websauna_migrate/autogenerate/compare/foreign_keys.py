@@ -1,0 +1,89 @@
+"""The indexes that MariaDB makes for foreign keys by itself, and leaves behind without them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from alembic.autogenerate.api import AutogenContext
+from alembic.operations import ops
+from sqlalchemy import Table, UniqueConstraint
+
+from websauna_migrate.autogenerate.operations.script_op import ScriptOp
+from websauna_migrate.autogenerate.operations.table_changes import TableChanges
+from websauna_migrate.autogenerate.package_objects import Key
+
+__all__ = ["with_index_drops"]
+
+
+def with_index_drops(found: Sequence[Any], models: Mapping[Key, Table]) -> list[Any]:
+    """Return a script's operations, with the drops of indexes that nobody asked for.
+
+    :param models: the tables as their models have them
+    """
+    arranged: list[Any] = []
+    for op in found:
+        before: list[Any] = []
+        after: list[Any] = []
+        inner: Any
+        for inner in op.ops if isinstance(op, TableChanges) else ():
+            table = models.get((op.schema, op.table_name))
+            columns = foreign_key_columns(inner)
+            if table is None or not columns or is_indexed(table, columns):
+                continue
+            added = isinstance(inner, ops.CreateForeignKeyOp)
+            both = [foreign_key_columns(one) for one in op.ops].count(columns) > 1
+            stays = set(columns) <= {column.name for column in table.columns}
+            if both or not stays:
+                continue
+            # What comes before the foreign key is undone behind it.
+            (before if added else after).append(
+                index_drop(inner.constraint_name, op, upgrade=not added)
+            )
+        arranged += [*before, op, *after]
+    return arranged
+
+
+def foreign_key_columns(op: Any) -> list[str]:
+    """Return the columns of a foreign key that an operation adds or drops; else nothing."""
+    if isinstance(op, ops.CreateForeignKeyOp):
+        return list(op.local_cols)
+    if isinstance(op, ops.DropConstraintOp) and op.constraint_type == "foreignkey":
+        constraint: Any = op.to_constraint()
+        return list(constraint.column_keys)
+    return []
+
+
+def index_drop(name: Any, table: TableChanges, *, upgrade: bool) -> ScriptOp:
+    """Return the operation that drops an index on MariaDB in one direction."""
+
+    def lines(context: AutogenContext) -> list[str]:
+        prefix = context.opts["alembic_module_prefix"]
+        schema = f", schema={table.schema!r}" if table.schema else ""
+        arguments = f"{str(name)!r}, table_name={str(table.table_name)!r}{schema}, if_exists=True"
+        return [
+            f"if getattr({prefix}get_context().dialect, 'is_mariadb', False):",
+            f"{prefix}drop_index({arguments})",
+            "",
+        ]
+
+    def nothing(context: AutogenContext) -> list[str]:
+        return []
+
+    diff = ("implied_index", table.schema, table.table_name, str(name))
+    return ScriptOp(diff, *((lines, nothing) if upgrade else (nothing, lines)))
+
+
+def is_indexed(table: Table, columns: Sequence[str]) -> bool:
+    """Tell whether a model has an index that begins with some columns."""
+    indexes = [
+        list(table.primary_key.columns),
+        *(list(index.columns) for index in table.indexes),
+        *(
+            list(constraint.columns)
+            for constraint in table.constraints
+            if isinstance(constraint, UniqueConstraint)
+        ),
+    ]
+    wanted = list(columns)
+    return any([column.name for column in index[: len(wanted)]] == wanted for index in indexes)

@@ -1,0 +1,222 @@
+"""What a comparison finds besides that which Alembic finds, in an order that works."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from alembic.operations import ops
+from sqlalchemy import Column, Sequence, Table
+
+from websauna_migrate.autogenerate.compare.checks import CheckComparison, name_checks
+from websauna_migrate.autogenerate.compare.columns import changed_columns, kept_columns
+from websauna_migrate.autogenerate.compare.enums import NamedTypes
+from websauna_migrate.autogenerate.compare.foreign_keys import with_index_drops
+from websauna_migrate.autogenerate.compare.indexes import (
+    IndexComparison,
+    with_expression_indexes,
+)
+from websauna_migrate.autogenerate.compare.objects import SchemaObjects
+from websauna_migrate.autogenerate.compare.temporary_tables import TemporaryTables
+from websauna_migrate.autogenerate.compare.uniques import lost_uniques
+from websauna_migrate.autogenerate.operations.enum_change import EnumChange
+from websauna_migrate.autogenerate.operations.naming import name_constraints
+from websauna_migrate.autogenerate.operations.ordering import arrange
+from websauna_migrate.autogenerate.operations.script_op import ScriptOp
+from websauna_migrate.autogenerate.operations.table_changes import TableChanges
+from websauna_migrate.autogenerate.operations.type_change import in_steps
+from websauna_migrate.autogenerate.rename.renaming import Renaming
+
+__all__ = ["complete"]
+
+
+def complete(
+    renaming: Renaming, temporary_tables: TemporaryTables, context: Any, directives: list[Any]
+) -> None:
+    """Complete the operations that Alembic found, upgrade and downgrade."""
+    for script in directives:
+        for upgrade, downgrade in zip(
+            script.upgrade_ops_list, script.downgrade_ops_list, strict=True
+        ):
+            Completion(renaming, temporary_tables, context, upgrade).run()
+            upgrade.reverse_into(downgrade)
+            forget_info(downgrade)
+
+
+class Completion:
+    """The completion of one upgrade."""
+
+    def __init__(
+        self, renaming: Renaming, temporary_tables: TemporaryTables, context: Any, upgrade: Any
+    ) -> None:
+        """Keep what the operations are completed from.
+
+        :param context: Alembic's, of the comparison
+        """
+        self.renaming = renaming
+        self.temporary_tables = temporary_tables
+        self.context = context
+        self.owned = renaming.owned
+        self.reflection = renaming.reflection
+        self.inspector = context.inspector
+        self.upgrade = upgrade
+        self.models = {
+            (self.owned.normal(table.schema), table.name): table for table in self.owned.tables
+        }
+
+    def run(self) -> None:
+        """Complete and arrange the operations."""
+        forget_info(self.upgrade)
+        types = NamedTypes(self.owned, self.reflection).operations(self.upgrade)
+        self.upgrade.ops[:] = [TableChanges.of(one) for one in self.upgrade.ops]
+        covered = {
+            (column.table.name, column.name)
+            for one in types
+            if isinstance(one, EnumChange)
+            for column in one.columns
+        }
+        for table in self.existing_tables():
+            self.compare(table, covered)
+        objects = SchemaObjects(self.owned, self.reflection).operations(self.upgrade)
+        for op in self.upgrade.ops:
+            if isinstance(op, ops.CreateTableOp):
+                without_serial(op)
+        name_checks(self.upgrade, self.models, self.reflection.connection)
+        arrange(self.upgrade)
+        self.upgrade.ops[:] = [
+            *(one for one in [*objects, *types] if not one.diff[0].startswith("remove_")),
+            *self.upgrade.ops,
+            *(one for one in [*types, *objects] if one.diff[0].startswith("remove_")),
+        ]
+        for op in self.upgrade.ops:
+            if isinstance(op, TableChanges):
+                model = self.models.get((self.owned.normal(op.schema), op.table_name))
+                op.ops[:] = in_steps(op.ops, model)
+                columns = [column.name for column in model.columns] if model is not None else []
+                name_constraints(op, self.taken_names(op), columns)
+                self.keep_unnamed_checks(op)
+        self.upgrade.ops[:] = [
+            part
+            for op in self.upgrade.ops
+            for part in with_expression_indexes(op, self.models, self.inspector)
+        ]
+        self.upgrade.ops[:] = [
+            *self.renaming.operations(self.upgrade),
+            *with_index_drops(self.upgrade.ops, self.models),
+        ]
+
+    def existing_tables(self) -> list[Table]:
+        """Return the models' tables that the database has as well."""
+        names = {
+            schema: set(self.inspector.get_table_names(schema=schema))
+            for schema in {self.owned.normal(table.schema) for table in self.owned.tables}
+        }
+        return [
+            table
+            for table in self.owned.tables
+            if table.name in names[self.owned.normal(table.schema)]
+        ]
+
+    def compare(self, table: Table, covered: set[tuple[str, str]]) -> None:
+        """Compare what Alembic does not compare of a table."""
+        changes = self.changes_of(table)
+        added = {op.column.name for op in changes.ops if isinstance(op, ops.AddColumnOp)}
+        checks = CheckComparison(self.context, table, self.temporary_tables, self.inspector)
+        checks.skipped = added | {column for name, column in covered if name == table.name}
+        found = checks.operations()
+        changes.checks = checks
+        changes.ops += found
+        changes.ops += IndexComparison(
+            table, self.temporary_tables, self.inspector, self.owned
+        ).operations(changes.ops)
+        schema = self.owned.normal(table.schema)
+        changes.ops += changed_columns(table, schema, self.inspector, self.temporary_tables)
+        changes.computed = kept_columns(table)
+        if self.reflection.connection.dialect.name == "sqlite":
+            changes.ops += lost_uniques(table, self.inspector)
+        if checks.lost:
+            changes.recreate = True
+            changes.ops += [lost_check(table.name, text) for text in checks.lost]
+        if changes.ops and changes not in self.upgrade.ops:
+            self.upgrade.ops.append(changes)
+
+    def changes_of(self, table: Table) -> TableChanges:
+        """Return the changes of a table that were found so far."""
+        schema = self.owned.normal(table.schema)
+        for op in self.upgrade.ops:
+            if (
+                isinstance(op, TableChanges)
+                and op.table_name == table.name
+                and self.owned.normal(op.schema) == schema
+            ):
+                return op
+        return TableChanges(table.name, [], schema=schema)
+
+    def taken_names(self, changes: TableChanges) -> set[str]:
+        """Return the names that constraints of a table have."""
+        names = set()
+        schema = self.owned.normal(changes.schema)
+        if changes.table_name not in self.inspector.get_table_names(schema=schema):
+            return set()
+        for kind in ("foreign_keys", "unique_constraints", "check_constraints", "indexes"):
+            try:
+                facts = getattr(self.inspector, f"get_{kind}")(changes.table_name, schema=schema)
+            except NotImplementedError:
+                continue
+            names |= {str(one["name"]) for one in facts if one["name"]}
+        return names
+
+    def keep_unnamed_checks(self, changes: TableChanges) -> None:
+        """Let SQLite's new table have the CHECK constraints without a name of the old one."""
+        checks = changes.checks
+        if checks is None or not checks.unnamed:
+            return
+        if checks.lost:
+            # The script is SQLite's own, so new ones without a name can stay without.
+            moved = [
+                op
+                for op in changes.ops
+                if isinstance(op, ops.CreateCheckConstraintOp) and op in checks.nameless
+            ]
+            changes.ops[:] = [op for op in changes.ops if op not in moved]
+            new = [f"sa.CheckConstraint({str(op.condition)!r})" for op in moved]
+        else:
+            new = []
+        sources = [f"sa.CheckConstraint({text!r})" for text in checks.unnamed]
+        kept = [
+            source
+            for source, text in zip(sources, checks.unnamed, strict=True)
+            if text not in checks.lost
+        ]
+        changes.table_args = ([*kept, *new], sources)
+
+
+def lost_check(table: str, text: str) -> ScriptOp:
+    """Return the operation that leaves a CHECK without a name out of SQLite's new table."""
+    return ScriptOp(
+        ("remove_constraint", "check", table, text),
+        lambda context: ["pass"],
+        lambda context: ["pass"],
+        ("add_constraint", "check", table, text),
+    )
+
+
+def forget_info(container: Any) -> None:
+    """Keep ``Table.info`` out of scripts: it is the models' own, and may hold anything."""
+    for operation in container.ops:
+        if isinstance(operation, ops.CreateTableOp):
+            operation.info = {}
+
+
+def without_serial(operation: Any) -> None:
+    """Keep a column that takes its values from a named sequence from getting a second one."""
+    for place, column in enumerate(operation.columns):
+        if isinstance(column, Column) and isinstance(column.default, Sequence):
+            operation.columns[place] = Column(
+                column.name,
+                column.type,
+                key=column.key,
+                nullable=column.nullable,
+                server_default=column.server_default,
+                comment=column.comment,
+                autoincrement=False,
+            )

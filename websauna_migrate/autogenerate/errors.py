@@ -1,0 +1,85 @@
+"""Why a revision script could not be made, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from websauna_migrate.errors import MigrationError
+
+__all__ = ["NotUpToDate", "RevisionFailed", "cannot_render", "not_created", "revisions_in_circle"]
+
+
+class RevisionFailed(MigrationError, ValueError):
+    """A revision script could not be made.
+
+    :ivar package: the one that it was for
+    :ivar kind: ``cannot-render``: something of a model cannot be written into a script so that it
+        works there; ``not-created``: a model refers to another package's table or enum type that no
+        revision creates yet; ``circle``: new scripts of several packages would wait for each other;
+        ``failed`` for all else, what Alembic or the database refused
+    :ivar place: for ``cannot-render``, model, table and column in words
+    """
+
+    def __init__(
+        self, package: str, problem: str, *, kind: str = "failed", place: str | None = None
+    ) -> None:
+        self.package = package
+        self.problem = problem
+        self.kind = kind
+        self.place = place
+        super().__init__(f'No revision of package "{package}" was written: {one_sentence(problem)}')
+
+
+class NotUpToDate(MigrationError, ValueError):
+    """A package cannot be compared while revisions of it are not applied."""
+
+    def __init__(self, package: str, pending: Sequence[str]) -> None:
+        self.package = package
+        self.pending = tuple(pending)
+        super().__init__(
+            f'The database is not up to date for package "{package}": {len(pending)} of its '
+            f'revisions are not applied, the next one is "{pending[0]}". Nothing was written. Run '
+            f"first: ws-alembic -x packages={package} upgrade"
+        )
+
+
+def cannot_render(package: str, place: str, problem: str, remedy: str) -> RevisionFailed:
+    """Return the error of something that cannot be written into a script.
+
+    :param place: model, table and column in words, the sentence's subject
+    """
+    return RevisionFailed(
+        package, f"{place} {one_sentence(problem)} {remedy}", kind="cannot-render", place=place
+    )
+
+
+def not_created(package: str, used: str, owner: str) -> RevisionFailed:
+    """Return the error of a model that uses what no revision of another package creates.
+
+    :param used: what the model has and names, ``a foreign key to table "t"``
+    """
+    return RevisionFailed(
+        package,
+        f'a model has {used} of package "{owner}", but no revision of "{owner}" creates it. Write '
+        f"that revision first, or both at once: ws-alembic -x packages={owner},{package} revision "
+        "--autogenerate",
+        kind="not-created",
+    )
+
+
+def revisions_in_circle(packages: Sequence[str]) -> RevisionFailed:
+    """Return the error of new scripts of several packages that would wait for each other."""
+    listed = ", ".join(f'"{name}"' for name in packages)
+    return RevisionFailed(
+        packages[0],
+        f"the changes of the packages {listed} depend on each other in a circle: one drops what "
+        "another still refers to, and has something new that the other needs. Make the changes in "
+        "two steps: keep the models that are to go, make and apply the revisions, then remove the "
+        "models and make the revisions for that",
+        kind="circle",
+    )
+
+
+def one_sentence(text: str) -> str:
+    """Return a text that ends in a full stop."""
+    return text if text.endswith((".", "!", "?")) else text + "."

@@ -1,0 +1,1 @@
+"""What a script does, and how each part of it is written."""

@@ -1,0 +1,373 @@
+"""Column types as a script writes them: by what the database stores, never by the models' code."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import importlib
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import sqlalchemy as sa
+from alembic.autogenerate.api import AutogenContext
+from sqlalchemy.dialects import postgresql, registry
+from sqlalchemy.engine import Dialect
+from sqlalchemy.exc import CompileError, UnsupportedCompilationError
+from sqlalchemy.types import (
+    ARRAY,
+    NullType,
+    PickleType,
+    TypeDecorator,
+    TypeEngine,
+    UserDefinedType,
+)
+
+from websauna_migrate.models.sqlalchemy_internals import variants_of
+
+__all__ = [
+    "CheckedBoolean",
+    "CheckedEnum",
+    "StoredType",
+    "TypeRenderer",
+    "UnfitType",
+    "stored_type",
+]
+
+#: Databases on which a script shall do the same, wherever it was made; the names of SQLAlchemy's
+#: dialects that run on them.
+DATABASES: Mapping[str, tuple[str, ...]] = {
+    "postgresql": ("postgresql",),
+    "sqlite": ("sqlite",),
+    "mysql": ("mysql", "mariadb"),
+}
+
+RAW_TYPE = '''
+class RawType(sa.types.UserDefinedType):
+    """A column type by the name that the database has for it."""
+
+    cache_ok = True
+
+    def __init__(self, spec):
+        self.spec = spec
+
+    def get_col_spec(self, **kw):
+        return self.spec
+
+'''
+
+
+class UnfitType(ValueError):
+    """A type cannot be written into a script; the text says why."""
+
+
+class StoredType(UserDefinedType[Any]):
+    """A column type that SQLAlchemy has no class for, by the name that the database has for it."""
+
+    cache_ok = True
+
+    def __init__(self, spec: str) -> None:
+        self.spec = spec
+
+    def get_col_spec(self, **kw: Any) -> str:
+        """Return the name."""
+        return self.spec
+
+
+class CheckedEnum(sa.Enum):
+    """An enum whose CHECK has a name of its own, beside that of the type.
+
+    Copies of a type are made by its class alone, so each name has a class.
+    """
+
+    check_name: str | None = None
+
+    @classmethod
+    def called(cls, name: str) -> type[CheckedEnum]:
+        """Return the class for a name."""
+        return type(cls.__name__, (cls,), {"check_name": name, "__module__": cls.__module__})
+
+
+class CheckedBoolean(sa.Boolean):
+    """A boolean whose CHECK has a final name."""
+
+
+class TypeRenderer:
+    """Writes types as source, and notes the imports that they need.
+
+    :ivar keep: write a custom type as itself, by an import of its module
+    """
+
+    def __init__(self, context: AutogenContext, *, keep: bool = False) -> None:
+        self.context = context
+        self.keep = keep
+        self.prefix = context.opts["sqlalchemy_module_prefix"] or ""
+
+    def source(self, type_: TypeEngine[Any]) -> str:
+        """Return the Python source that makes a type.
+
+        :raises UnfitType: if there is none that would be the same type
+        """
+        rendered = self.plain(type_)
+        for name, variant in sorted(variants_of(type_).items()):
+            rendered += f".with_variant({self.plain(variant)}, {name!r})"
+        return rendered
+
+    def plain(self, type_: TypeEngine[Any]) -> str:
+        """Return the source of a type, its variants left aside."""
+        if isinstance(type_, NullType):
+            raise UnfitType("has no type that is known")
+        if isinstance(type_, StoredType):
+            return self.raw(type_.spec)
+        if isinstance(type_, CheckedEnum):
+            return self.checked_enum(type_)
+        if isinstance(type_, CheckedBoolean):
+            return f"{self.prefix}Boolean(create_constraint=True, name={self.final(type_.name)})"
+        if isinstance(type_, sa.Enum):
+            return self.enum(type_)
+        if isinstance(type_, ARRAY):
+            return self.array(type_)
+        if isinstance(type_, postgresql.DOMAIN):
+            return self.domain(type_)
+        if isinstance(type_, PickleType):
+            return self.source(type_.impl_instance)
+        if is_builtin(type_):
+            return self.builtin(type_)
+        return self.custom(type_)
+
+    def custom(self, type_: TypeEngine[Any]) -> str:
+        """Return the source of a type that is not SQLAlchemy's own."""
+        if self.keep:
+            self.context.imports.add(f"import {type(type_).__module__}")
+            return f"{type(type_).__module__}.{type_!r}"
+        if isinstance(type_, TypeDecorator):
+            return self.decorated(type_)
+        base = builtin_base(type_)
+        if base is not None:
+            return self.source(base)
+        own = self.context.dialect
+        try:
+            return self.raw(type_.compile(own))
+        except Exception as exc:
+            # It is the models' own code.
+            raise UnfitType(f"has the type {type(type_).__qualname__}: {exc}") from exc
+
+    def decorated(self, type_: TypeDecorator[Any]) -> str:
+        """Return the source of what a decorated type stores, on every database.
+
+        What ``load_dialect_impl`` gives for a database other than ``impl`` becomes a variant.
+        """
+        base = type_.impl_instance
+        rendered = self.source(base)
+        for database, names in DATABASES.items():
+            dialect = dialect_of(database)
+            try:
+                stored = stored_type(type_, dialect)
+                if spec(stored, dialect) == spec(base, dialect):
+                    continue
+                variant = self.plain(stored)
+            except (UnfitType, CompileError, UnsupportedCompilationError, NotImplementedError):
+                # A type that is made for one database may refuse the others.
+                continue
+            for name in names:
+                rendered += f".with_variant({variant}, {name!r})"
+        return rendered
+
+    def enum(self, type_: sa.Enum) -> str:
+        """Return the source of an enum: its values, never its class.
+
+        A native one is written as PostgreSQL's, which is the same on other databases, so that
+        ``create_table`` does not create the type a second time.
+        """
+        if not type_.enums:
+            raise UnfitType("is an enum without a value")
+        arguments = [repr(str(value)) for value in type_.enums]
+        native = type_.native_enum
+        name = type_.name
+        dialect_enum = type(type_).__module__.startswith("sqlalchemy.dialects.mysql")
+        if native and name and not dialect_enum:
+            called = "postgresql.ENUM"
+            self.context.imports.add("from sqlalchemy.dialects import postgresql")
+        else:
+            called = f"{self.prefix}Enum"
+        if name:
+            arguments.append(f"name={str(name)!r}")
+        if type_.schema:
+            arguments.append(f"schema={type_.schema!r}")
+        if called == "postgresql.ENUM":
+            arguments.append("create_type=False")
+        elif not native:
+            arguments.append("native_enum=False")
+        if type_.create_constraint:
+            arguments.append("create_constraint=True")
+        length = getattr(type_, "length", None)
+        if length is not None and length != max(len(str(value)) for value in type_.enums):
+            arguments.append(f"length={length}")
+        return f"{called}({', '.join(arguments)})"
+
+    def checked_enum(self, type_: CheckedEnum) -> str:
+        """Return the source of an enum whose CHECK has another name than the type."""
+        plain = repr([str(value) for value in type_.enums])[1:-1]
+        more = "" if type_.native_enum else ", native_enum=False"
+        length = type_.length
+        if length is not None and length != max(len(str(value)) for value in type_.enums):
+            more += f", length={length}"
+        name = self.final(type_.check_name)
+        rendered = f"{self.prefix}Enum({plain}, name={name}, create_constraint=True{more})"
+        if type_.native_enum:
+            unchecked = sa.Enum(*type_.enums, name=type_.name, schema=type_.schema)
+            rendered += f".with_variant({self.enum(unchecked)}, 'postgresql')"
+        return rendered
+
+    def final(self, name: Any) -> str:
+        """Return the source of a name that no naming convention changes any more."""
+        operations = self.context.opts["alembic_module_prefix"] or ""
+        return f"{operations}f({str(name)!r})"
+
+    def array(self, type_: ARRAY[Any]) -> str:
+        """Return the source of an array."""
+        arguments = [self.source(type_.item_type)]
+        if type_.dimensions is not None:
+            arguments.append(f"dimensions={type_.dimensions!r}")
+        self.context.imports.add("from sqlalchemy.dialects import postgresql")
+        return f"postgresql.ARRAY({', '.join(arguments)})"
+
+    def domain(self, type_: Any) -> str:
+        """Return the source of a domain, that creates none by itself."""
+        return self.domain_source(type_, "create_type=False")
+
+    def domain_source(self, type_: Any, *more: str) -> str:
+        """Return the source of a domain with further arguments."""
+        arguments = [repr(str(type_.name)), self.source(type_.data_type)]
+        if type_.schema:
+            arguments.append(f"schema={type_.schema!r}")
+        if type_.collation is not None:
+            arguments.append(f"collation={type_.collation!r}")
+        if type_.default is not None:
+            arguments.append(f"default={self.expression(type_.default)}")
+        if type_.constraint_name is not None:
+            arguments.append(f"constraint_name={str(type_.constraint_name)!r}")
+        if type_.not_null:
+            arguments.append("not_null=True")
+        if type_.check is not None:
+            arguments.append(f"check={self.expression(type_.check)}")
+        self.context.imports.add("from sqlalchemy.dialects import postgresql")
+        return f"postgresql.DOMAIN({', '.join([*arguments, *more])})"
+
+    def expression(self, value: Any) -> str:
+        """Return the source of a SQL expression, as text."""
+        if isinstance(value, sa.sql.ClauseElement):
+            rendered = self.context.migration_context.impl.render_ddl_sql_expr(value)
+            return f"{self.prefix}text({rendered!r})"
+        return repr(value)
+
+    def builtin(self, type_: TypeEngine[Any]) -> str:
+        """Return the source of a type that is SQLAlchemy's own."""
+        call = self.call_of(type_)
+        arguments = [ast.unparse(argument) for argument in call.args]
+        for keyword in call.keywords:
+            arguments.append(f"{keyword.arg}={self.argument(type_, keyword)}")
+        return f"{self.class_name(type(type_))}({', '.join(arguments)})"
+
+    def call_of(self, type_: TypeEngine[Any]) -> ast.Call:
+        """Return a type's own ``repr`` as a call."""
+        text = repr(type_)
+        try:
+            call = ast.parse(text, mode="eval").body
+        except SyntaxError:
+            # What an argument shows of itself is no Python; which one it is does not matter, as
+            # only those that are can be written.
+            call = ast.parse(re.sub(r"=<[^>]*>", "=None", text), mode="eval").body
+        if not isinstance(call, ast.Call) or not all(map(is_literal, call.args)):
+            raise UnfitType(f'has the type "{text}", which is not Python source')
+        return call
+
+    def argument(self, type_: TypeEngine[Any], keyword: ast.keyword) -> str:
+        """Return the source of an argument of a type."""
+        if is_literal(keyword.value):
+            return ast.unparse(keyword.value)
+        value = getattr(type_, keyword.arg or "", None)
+        if isinstance(value, TypeEngine):
+            return self.source(value)
+        if keyword.arg in ("timezone", "native", "as_uuid", "none_as_null"):
+            # Only its truth counts; DateTime(timezone=datetime.timezone.utc) is an old mistake.
+            return repr(bool(value))
+        raise UnfitType(
+            f'has the type "{type_!r}", whose argument {keyword.arg}={value!r} cannot be written '
+            "as Python source"
+        )
+
+    def class_name(self, cls: type[Any]) -> str:
+        """Return how a script names a class of SQLAlchemy, and note its import.
+
+        A class that a dialect keeps to itself is named by the public one that it stands for.
+        """
+        for one in cls.__mro__:
+            dialect = re.match(r"sqlalchemy\.dialects\.(\w+)", one.__module__)
+            if dialect:
+                module = importlib.import_module(f"sqlalchemy.dialects.{dialect[1]}")
+                if getattr(module, one.__name__, None) is one:
+                    self.context.imports.add(f"from sqlalchemy.dialects import {dialect[1]}")
+                    return f"{dialect[1]}.{one.__name__}"
+            elif getattr(sa, one.__name__, None) is one:
+                return f"{self.prefix}{one.__name__}"
+            elif getattr(sa.types, one.__name__, None) is one:
+                return f"{self.prefix}types.{one.__name__}"
+        raise UnfitType(f"has the type {cls.__qualname__}, which SQLAlchemy does not export")
+
+    def raw(self, name: str) -> str:
+        """Return the source of a type that only the database knows."""
+        self.context.imports.add(RAW_TYPE.replace("sa.", self.prefix))
+        return f"RawType({name!r})"
+
+
+def is_literal(node: ast.expr) -> bool:
+    """Tell whether an expression is a constant, or a collection of constants."""
+    try:
+        ast.literal_eval(node)
+    except ValueError:
+        return False
+    return True
+
+
+def is_builtin(type_: TypeEngine[Any]) -> bool:
+    """Tell whether a type is of a class that SQLAlchemy itself defines."""
+    return type(type_).__module__.startswith("sqlalchemy.")
+
+
+def builtin_base(type_: TypeEngine[Any]) -> TypeEngine[Any] | None:
+    """Return a type of SQLAlchemy's own that stores the same as a subclass of it."""
+    for cls in type(type_).__mro__[1:]:
+        if cls.__module__.startswith("sqlalchemy.") and not getattr(cls, "__abstract__", False):
+            if cls in (UserDefinedType, TypeEngine, TypeDecorator):
+                return None
+            base: TypeEngine[Any] = type_.adapt(cls)
+            for database in DATABASES:
+                dialect = dialect_of(database)
+                try:
+                    if spec(type_, dialect) != spec(base, dialect):
+                        return None
+                except (CompileError, UnsupportedCompilationError):
+                    continue
+            return base
+    return None
+
+
+def stored_type(type_: TypeEngine[Any], dialect: Dialect) -> TypeEngine[Any]:
+    """Return what a type stores on a database, all decorators taken off."""
+    stored: TypeEngine[Any] = type_
+    while isinstance(stored, TypeDecorator) and not isinstance(stored, sa.Interval):
+        stored = stored.load_dialect_impl(dialect)
+    return stored
+
+
+def spec(type_: TypeEngine[Any], dialect: Dialect) -> str:
+    """Return the words of a type in DDL."""
+    return type_.compile(dialect)
+
+
+@functools.cache
+def dialect_of(database: str) -> Dialect:
+    """Return the dialect of a database, without any driver."""
+    dialect: Dialect = registry.load(database)()
+    return dialect

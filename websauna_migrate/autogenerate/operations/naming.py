@@ -1,0 +1,92 @@
+"""Names for constraints whose models give them none: what has no name cannot be dropped.
+
+A new constraint gets the name that PostgreSQL would give it. SQLite's unnamed ones get theirs when
+the table is made anew.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from alembic.operations import ops
+from sqlalchemy import ForeignKeyConstraint
+from sqlalchemy.sql.elements import conv
+
+from websauna_migrate.autogenerate.operations.ordering import referred_key
+from websauna_migrate.autogenerate.operations.table_changes import TableChanges
+
+__all__ = ["REFLECTED_NAMES", "name_constraints", "reflected_name"]
+
+#: Names for SQLite's unnamed constraints while a batch drops them.
+REFLECTED_NAMES = {
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+}
+
+#: PostgreSQL's limit for identifiers, in bytes.
+MAX_BYTES = 63
+
+
+def name_constraints(changes: TableChanges, taken: set[str], columns: Sequence[str]) -> None:
+    """Name all constraints that a table's changes add or drop.
+
+    :param taken: names that the table's constraints have already
+    :param columns: the table's columns
+    """
+    taken -= {str(op.constraint_name) for op in changes.ops if isinstance(op, ops.DropConstraintOp)}
+    for op in changes.ops:
+        if isinstance(op, ops.AddConstraintOp) and not getattr(op, "constraint_name", None):
+            name = default_name(op, columns)
+            if name:
+                addition: Any = op
+                addition.constraint_name = conv(unused(name, taken))
+                taken.add(addition.constraint_name)
+        elif isinstance(op, ops.DropConstraintOp) and not op.constraint_name:
+            op.constraint_name = conv(reflected_name(op.to_constraint(), op.table_name))
+            changes.naming_convention = REFLECTED_NAMES
+
+
+def default_name(op: Any, columns: Sequence[str]) -> str | None:
+    """Return the name that PostgreSQL would give to a constraint.
+
+    :param columns: the table's columns; a CHECK of just one of them is named after it
+    """
+    if isinstance(op, ops.CreateForeignKeyOp):
+        return shortened(op.source_table, "_".join(op.local_cols), "fkey")
+    if isinstance(op, ops.CreateUniqueConstraintOp):
+        return shortened(op.table_name, "_".join(op.columns), "key")
+    if isinstance(op, ops.CreateCheckConstraintOp):
+        words = set(re.findall(r"\w+", re.sub(r"'[^']*'", "", str(op.condition))))
+        used = [column for column in columns if column in words]
+        return shortened(op.table_name, used[0] if len(used) == 1 else "", "check")
+    return None
+
+
+def shortened(table: str, columns: str, label: str) -> str:
+    """Return ``table_columns_label``, the longer part shortened as PostgreSQL does."""
+    parts = [table, columns] if columns else [table]
+    room = MAX_BYTES - len(label) - len(parts)
+    while sum(len(part.encode()) for part in parts) > room:
+        longest = max(range(len(parts)), key=lambda place: len(parts[place].encode()))
+        parts[longest] = parts[longest][:-1]
+    return "_".join([*parts, label])
+
+
+def unused(name: str, taken: set[str]) -> str:
+    """Return a name, with a number if it is taken."""
+    candidate, number = name, 0
+    while candidate in taken:
+        number += 1
+        candidate = f"{name}{number}"
+    return candidate
+
+
+def reflected_name(constraint: Any, table: str) -> str:
+    """Return the name of a constraint by :data:`REFLECTED_NAMES`."""
+    columns = "_".join(constraint.columns.keys())
+    if isinstance(constraint, ForeignKeyConstraint):
+        key = referred_key(constraint)
+        return f"fk_{table}_{columns}_{key[1] if key else ''}"
+    return f"uq_{table}_{columns}"

@@ -1,0 +1,227 @@
+"""The order of a script's operations: what is needed comes first, whatever Alembic found first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from alembic.operations import ops
+from sqlalchemy import ForeignKeyConstraint
+
+from websauna_migrate.autogenerate.operations.table_changes import TableChanges, WithTable
+from websauna_migrate.autogenerate.package_objects import Key
+
+__all__ = ["arrange", "referred_key"]
+
+
+def arrange(upgrade: Any) -> None:
+    """Put operations into an order in which each can run, the same every time.
+
+    Tables are created before those that refer to them and dropped after them; a circle of foreign
+    keys is closed, or opened, by operations of its own. Between tables that change, foreign keys
+    go first and come last.
+    """
+    creates = [op for op in upgrade.ops if isinstance(op, ops.CreateTableOp)]
+    drops = [op for op in upgrade.ops if isinstance(op, ops.DropTableOp)]
+    drops.sort(key=lambda op: (op.schema or "", op.table_name))
+    tables = {key_of(op) for op in [*creates, *drops]}
+    # What belongs to a table that is created or dropped, its indexes, follows it.
+    followers: dict[Key, list[Any]] = {}
+    changes: list[Any] = []
+    others: list[Any] = []
+    for op in upgrade.ops:
+        if isinstance(op, ops.ModifyTableOps):
+            if key_of(op) in tables:
+                followers.setdefault(key_of(op), []).append(op)
+            else:
+                changes.append(op)
+        elif not isinstance(op, (ops.CreateTableOp, ops.DropTableOp)):
+            others.append(op)
+    ordered_creates, closing = cut_circles(creates)
+    ordered_drops, opening = cut_circles(drops)
+    first, middle, last = split_foreign_keys(changes)
+    # Views and functions lean on tables: they go before any, and come after all that are new.
+    going = [op for op in others if type(op).__name__.startswith("Drop")]
+    coming = [op for op in others if op not in going]
+    arranged: list[Any] = [*going, *first]
+    for op in ordered_creates:
+        arranged += [op, *with_table(followers.get(key_of(op), ()), silent=False)]
+    arranged += [
+        TableChanges(
+            constraint.table.name,
+            [ops.CreateForeignKeyOp.from_constraint(constraint)],
+            schema=constraint.table.schema,
+        )
+        for constraint in closing
+    ]
+    arranged += [*middle, *last, *coming]
+    arranged += [
+        TableChanges(
+            constraint.table.name,
+            [ops.DropConstraintOp.from_constraint(constraint)],
+            schema=constraint.table.schema,
+        )
+        for constraint in opening
+    ]
+    for op in reversed(ordered_drops):
+        arranged += [*with_table(followers.get(key_of(op), ()), silent=True), op]
+    upgrade.ops[:] = arranged
+
+
+def with_table(changes: Sequence[Any], *, silent: bool) -> list[WithTable]:
+    """Return changes of a table that is created or dropped as what comes and goes with it."""
+    found = []
+    for op in changes:
+        one = WithTable(op.table_name, op.ops, schema=op.schema)
+        one.silent = silent
+        found.append(one)
+    return found
+
+
+def cut_circles(found: Sequence[Any]) -> tuple[list[Any], list[ForeignKeyConstraint]]:
+    """Return creations or drops of tables, those that are referred to first.
+
+    :returns: the operations, and the foreign keys that close a circle, taken out of their tables
+    """
+    waiting = [(op, foreign_keys_of(op)) for op in found]
+    ordered: list[Any] = []
+    cut: list[ForeignKeyConstraint] = []
+    while waiting:
+        keys = {key_of(op) for op, _ in waiting}
+        op, constraints = next((one for one in waiting if not pending(*one, keys)), waiting[0])
+        closing = [
+            constraint
+            for constraint in constraints
+            if referred_key(constraint) != key_of(op)
+            and (referred_key(constraint) in keys or constraint.use_alter)
+        ]
+        waiting.remove((op, constraints))
+        ordered.append(without(op, closing) if closing else op)
+        cut += closing
+    return ordered, cut
+
+
+def foreign_keys_of(op: Any) -> list[ForeignKeyConstraint]:
+    """Return the foreign keys of a table that is created or dropped, in a fixed order."""
+    items = op.to_table().constraints if isinstance(op, ops.DropTableOp) else op.columns
+    found = [item for item in items if isinstance(item, ForeignKeyConstraint)]
+    return sorted(found, key=lambda constraint: tuple(constraint.column_keys))
+
+
+def pending(op: Any, constraints: Sequence[ForeignKeyConstraint], keys: set[Key]) -> bool:
+    """Tell whether a table refers to one of some others."""
+    return any(
+        referred_key(constraint) in keys - {key_of(op)}
+        for constraint in constraints
+        if not constraint.use_alter
+    )
+
+
+def without(op: Any, constraints: Sequence[ForeignKeyConstraint]) -> Any:
+    """Return the creation or drop of a table, without some of its foreign keys."""
+    if isinstance(op, ops.DropTableOp):
+        table = op.to_table()
+        gone = {tuple(constraint.column_keys) for constraint in constraints}
+        for constraint in table.foreign_key_constraints:
+            if tuple(constraint.column_keys) in gone:
+                table.constraints.discard(constraint)
+        return ops.DropTableOp.from_table(table)
+    unwanted = {id(constraint) for constraint in constraints}
+    op.columns = [item for item in op.columns if id(item) not in unwanted]
+    return op
+
+
+def split_foreign_keys(changes: Sequence[Any]) -> tuple[list[Any], list[Any], list[Any]]:
+    """Take out foreign keys that depend on the changes of another table.
+
+    :returns: the drops of foreign keys, the changes without either, the creations of foreign keys
+    """
+    changed = {key_of(op) for op in changes}
+    first: list[Any] = []
+    middle: list[Any] = []
+    last: list[Any] = []
+    for op in changes:
+        groups: tuple[list[Any], list[Any], list[Any]] = ([], [], [])
+        for inner in op.ops:
+            other = next(target_of(inner), None)
+            far = other is not None and other != key_of(op) and other in changed
+            groups[1 if not far else 0 if isinstance(inner, ops.DropConstraintOp) else 2].append(
+                inner
+            )
+        for inner_ops, target in zip(groups, (first, middle, last), strict=True):
+            if inner_ops:
+                target.append(part_of(op, in_rank(inner_ops)))
+    return first, middle, last
+
+
+def part_of(changes: TableChanges, inner: list[Any]) -> TableChanges:
+    """Return some of a table's changes."""
+    part = TableChanges(changes.table_name, inner, schema=changes.schema)
+    part.checks = changes.checks
+    part.recreate = changes.recreate
+    part.computed = changes.computed
+    return part
+
+
+#: The order of a table's changes: what is in the way goes first, what leans on others comes last.
+RANKS: tuple[tuple[Any, str | None, int], ...] = (
+    (ops.DropConstraintOp, "foreignkey", 0),
+    (ops.DropConstraintOp, "check", 1),
+    (ops.DropConstraintOp, None, 2),
+    (ops.DropIndexOp, None, 2),
+    (ops.AddColumnOp, None, 3),
+    (ops.AlterColumnOp, None, 4),
+    (ops.CreateIndexOp, None, 6),
+    (ops.CreateUniqueConstraintOp, None, 6),
+    (ops.CreateCheckConstraintOp, None, 7),
+    (ops.CreateForeignKeyOp, None, 8),
+    (ops.AddConstraintOp, None, 6),
+    (ops.DropColumnOp, None, 9),
+)
+
+
+def in_rank(found: list[Any]) -> list[Any]:
+    """Return a table's changes in order; a column that is made anew goes before it comes."""
+    added = {op.column.name for op in found if isinstance(op, ops.AddColumnOp)}
+
+    def place(op: Any) -> float:
+        again = isinstance(op, ops.DropColumnOp) and op.column_name in added
+        return 2.5 if again else rank(op)
+
+    return sorted(found, key=place)
+
+
+def rank(op: Any) -> int:
+    """Return the place of a change among a table's changes."""
+    for kind, constraint_type, place in RANKS:
+        if isinstance(op, kind) and constraint_type in (
+            None,
+            getattr(op, "constraint_type", None),
+        ):
+            return place
+    return 5
+
+
+def target_of(op: Any) -> Iterator[Key]:
+    """Yield the table that a foreign key refers to, if an operation is about one."""
+    if isinstance(op, ops.CreateForeignKeyOp):
+        yield op.kw.get("referent_schema"), op.referent_table
+    elif isinstance(op, ops.DropConstraintOp) and op.constraint_type == "foreignkey":
+        constraint = op.to_constraint()
+        if isinstance(constraint, ForeignKeyConstraint):
+            key = referred_key(constraint)
+            if key is not None:
+                yield key
+
+
+def referred_key(constraint: ForeignKeyConstraint) -> Key | None:
+    """Return schema and name of the table that a foreign key points at."""
+    for element in constraint.elements:
+        parts = element.target_fullname.split(".")
+        return ".".join(parts[:-2]) or None, parts[-2]
+    return None
+
+
+def key_of(op: Any) -> Key:
+    """Return schema and name of an operation's table."""
+    return op.schema, op.table_name

@@ -1,0 +1,144 @@
+"""How the values of a new script are written, so that each means the same when it runs."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from alembic.autogenerate.api import AutogenContext
+from alembic.operations import ops
+from sqlalchemy.schema import (
+    CheckConstraint,
+    Column,
+    Computed,
+    DefaultClause,
+    FetchedValue,
+    Identity,
+)
+from sqlalchemy.sql import functions
+
+from websauna_migrate.alembic_adapter.internals import render_type
+from websauna_migrate.autogenerate.errors import cannot_render
+from websauna_migrate.autogenerate.operations.column_types import TypeRenderer, UnfitType
+from websauna_migrate.autogenerate.package_objects import PackageObjects
+
+__all__ = ["item_renderer", "require_renderable"]
+
+#: Functions without arguments that SQLAlchemy spells for each database.
+PORTABLE_FUNCTIONS = frozenset(
+    {
+        "current_date",
+        "current_time",
+        "current_timestamp",
+        "localtime",
+        "localtimestamp",
+        "now",
+        "random",
+    }
+)
+
+RenderItem = Callable[[str, Any, AutogenContext], Any]
+
+
+def item_renderer(keep_types: bool) -> RenderItem:
+    """Return Alembic's ``render_item`` hook.
+
+    :param keep_types: write custom types as themselves, which makes old scripts depend on them
+    """
+
+    def render_item(kind: str, item: Any, context: AutogenContext) -> str | bool:
+        if kind == "type":
+            return TypeRenderer(context, keep=keep_types).source(item)
+        if kind == "server_default":
+            return render_default(item, context)
+        if kind == "check":
+            return render_check(item, context)
+        return False
+
+    return render_item
+
+
+def render_default(default: Any, context: AutogenContext) -> str | bool:
+    """Return the source of a server default, ``False`` to leave it to Alembic."""
+    prefix = context.opts["sqlalchemy_module_prefix"] or ""
+    if isinstance(default, DefaultClause):
+        value: Any = default.arg
+        if isinstance(value, str):
+            return repr(value)
+        if isinstance(value, functions.FunctionElement):
+            name = getattr(value, "name", "")
+            if name in PORTABLE_FUNCTIONS and not list(value.clauses):
+                return f"{prefix}func.{name}()"
+        for name in ("true", "false", "null"):
+            if isinstance(value, type(getattr(sa, name)())):
+                return f"{prefix}{name}()"
+        return False
+    if isinstance(default, (Computed, Identity)):
+        return False
+    if isinstance(default, FetchedValue):
+        # A default that something else makes, a trigger: there is nothing to write in DDL.
+        return "None"
+    return False
+
+
+def render_check(constraint: CheckConstraint, context: AutogenContext) -> str | bool:
+    """Return the source of a CHECK constraint, ``False`` to leave it to Alembic."""
+    return False
+
+
+def require_renderable(
+    owned: PackageObjects, context: AutogenContext, directives: Sequence[Any]
+) -> None:
+    """Refuse a type that cannot be written as Python source.
+
+    :raises RevisionFailed: naming model, table and column
+    """
+    for script in directives:
+        for container in [*script.upgrade_ops_list, *script.downgrade_ops_list]:
+            for schema, table, column, type_ in typed_columns(container):
+                try:
+                    ast.parse(str(render_type(type_, context)), mode="eval")
+                except (UnfitType, SyntaxError) as exc:
+                    problem = (
+                        str(exc)
+                        if isinstance(exc, UnfitType)
+                        else f"has the type {type_!r}, which is not Python source"
+                    )
+                    raise cannot_render(
+                        owned.package,
+                        place_of(owned, schema, table, column),
+                        problem,
+                        "Use a type whose arguments are plain values, or write it yourself with "
+                        "the render_item hook of the package's env.py.",
+                    ) from exc
+
+
+def place_of(owned: PackageObjects, schema: str | None, table: str, column: str) -> str:
+    """Return where a column is, in words, with the model if there is one."""
+    model = ""
+    for one in owned.tables:
+        if (owned.normal(one.schema), one.name) == (owned.normal(schema), table):
+            claim = owned.ownership.claim_of(one)
+            if claim.rule == "class":
+                model = f" ({claim.place})"
+    return f'column "{column}" of table "{table}"{model}'
+
+
+def typed_columns(operation: Any) -> Iterator[tuple[str | None, str, str, Any]]:
+    """Yield schema, table, column and type wherever an operation writes a type."""
+    if isinstance(operation, ops.OpContainer):
+        for inner in operation.ops:
+            yield from typed_columns(inner)
+    elif isinstance(operation, ops.CreateTableOp):
+        for column in operation.columns:
+            if isinstance(column, Column):
+                yield operation.schema, operation.table_name, column.name, column.type
+    elif isinstance(operation, ops.AddColumnOp):
+        column = operation.column
+        yield operation.schema, operation.table_name, column.name, column.type
+    elif isinstance(operation, ops.AlterColumnOp):
+        for type_ in (operation.modify_type, operation.existing_type):
+            if type_ is not None:
+                yield operation.schema, operation.table_name, operation.column_name, type_

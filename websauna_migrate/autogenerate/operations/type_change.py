@@ -1,0 +1,161 @@
+"""Changes of a column's type, in steps that every database can take with the data kept."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+from alembic.autogenerate import renderers
+from alembic.autogenerate.api import AutogenContext
+from alembic.operations import ops
+from sqlalchemy import Table
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.exc import CompileError, UnsupportedCompilationError
+from sqlalchemy.schema import Computed, DefaultClause, Identity
+from sqlalchemy.types import SchemaType, TypeEngine
+
+from websauna_migrate.alembic_adapter.internals import render_server_default
+from websauna_migrate.autogenerate.operations.column_types import dialect_of
+
+__all__ = ["TypeChange", "in_steps"]
+
+
+class IdentityChange(ops.AlterColumnOp):
+    """A change of an identity that says what was there before."""
+
+
+@renderers.dispatch_for(IdentityChange)
+def render_identity_change(context: AutogenContext, operation: IdentityChange) -> str:
+    """Return the source of a change of an identity."""
+    plain = ops.AlterColumnOp(operation.table_name, operation.column_name)
+    plain.__dict__.update(operation.__dict__)
+    rendered = str(renderers.dispatch(plain)(context, plain))
+    if not isinstance(operation.existing_server_default, Identity):
+        return rendered
+    existing = render_server_default(operation.existing_server_default, context)
+    return f"{rendered[:-1]},\n           existing_server_default={existing})"
+
+
+class TypeChange(ops.AlterColumnOp):
+    """A change of a column's type that says to PostgreSQL how values are converted."""
+
+
+@renderers.dispatch_for(TypeChange)
+def render_type_change(context: AutogenContext, operation: TypeChange) -> str:
+    """Return the source of a change of a type."""
+    plain = ops.AlterColumnOp(operation.table_name, operation.column_name)
+    plain.__dict__.update(operation.__dict__)
+    rendered: str = renderers.dispatch(plain)(context, plain)
+    using = conversion(operation)
+    if using is None:
+        return rendered
+    return f"{rendered[:-1]},\n           postgresql_using={using!r})"
+
+
+def conversion(operation: Any) -> str | None:
+    """Return PostgreSQL's expression that converts a column, ``None`` if it needs none."""
+    old = name_of(operation.existing_type)
+    new = name_of(operation.modify_type)
+    if old is None or new is None or old.partition("(")[0] == new.partition("(")[0]:
+        return None
+    preparer = postgresql.dialect().identifier_preparer  # type: ignore[no-untyped-call]
+    column = preparer.quote(operation.column_name)
+    if isinstance(operation.existing_type, sa.Enum) or isinstance(operation.modify_type, sa.Enum):
+        return f"{column}::text::{new}"
+    return f"{column}::{new}"
+
+
+def name_of(type_: TypeEngine[Any] | None) -> str | None:
+    """Return PostgreSQL's name of a type."""
+    if type_ is None:
+        return None
+    try:
+        return type_.compile(dialect_of("postgresql"))
+    except (CompileError, UnsupportedCompilationError, NotImplementedError):
+        return None
+
+
+def in_steps(operations: list[Any], model: Table | None) -> list[Any]:
+    """Return a table's changes, those of types in the steps that they need.
+
+    A default cannot be converted with its column on PostgreSQL: it goes first and comes last.
+
+    :param model: the table as its model has it
+    """
+    found: list[Any] = []
+    for op in operations:
+        if not isinstance(op, ops.AlterColumnOp):
+            found.append(op)
+            continue
+        if op.modify_type is None:
+            found.append(as_identity_change(op))
+            continue
+        old_default = op.existing_server_default
+        new_default = op.modify_server_default
+        changed = TypeChange(op.table_name, op.column_name)
+        changed.__dict__.update(op.__dict__)
+        changed.modify_type = without_check(op.modify_type)
+        moves = (
+            conversion(op) is not None
+            and isinstance(old_default or None, DefaultClause)
+            and not isinstance(new_default or None, (Computed, Identity))
+        )
+        if not moves:
+            found.append(changed)
+            continue
+        found.append(
+            ops.AlterColumnOp(
+                op.table_name,
+                op.column_name,
+                schema=op.schema,
+                existing_type=op.existing_type,
+                existing_nullable=op.existing_nullable,
+                existing_server_default=old_default,
+                existing_comment=op.existing_comment,
+                modify_server_default=None,
+            )
+        )
+        changed.modify_server_default = False
+        changed.existing_server_default = False
+        found.append(changed)
+        wanted = new_default
+        if wanted is False and model is not None:
+            wanted = next(
+                (c.server_default for c in model.columns if c.name == op.column_name), None
+            )
+        if isinstance(wanted, DefaultClause):
+            nullable = (
+                op.modify_nullable if op.modify_nullable is not None else op.existing_nullable
+            )
+            found.append(
+                ops.AlterColumnOp(
+                    op.table_name,
+                    op.column_name,
+                    schema=op.schema,
+                    existing_type=op.modify_type,
+                    existing_nullable=nullable,
+                    existing_server_default=None,
+                    existing_comment=op.existing_comment,
+                    modify_server_default=wanted,
+                )
+            )
+    return found
+
+
+def as_identity_change(op: Any) -> Any:
+    """Return a change of a column, one of its identity as such."""
+    defaults = (op.modify_server_default, op.existing_server_default)
+    if op.modify_server_default is False or not any(isinstance(d, Identity) for d in defaults):
+        return op
+    changed = IdentityChange(op.table_name, op.column_name)
+    changed.__dict__.update(op.__dict__)
+    return changed
+
+
+def without_check(type_: TypeEngine[Any]) -> TypeEngine[Any]:
+    """Return a type that brings no CHECK of its own: it is added by an operation of its own."""
+    if isinstance(type_, SchemaType) and getattr(type_, "create_constraint", False):
+        copy: Any = type_.copy()
+        copy.create_constraint = False
+        return copy  # type: ignore[no-any-return]
+    return type_

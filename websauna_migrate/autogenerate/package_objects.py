@@ -1,0 +1,161 @@
+"""What belongs to the package whose revision is being made: all else is invisible to it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Table
+
+from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
+from websauna_migrate.config.packages import MigrationPackage
+from websauna_migrate.models.ownership import Ownership
+
+__all__ = ["Key", "PackageObjects", "entity_creator"]
+
+#: Schema and name; ``None`` is the database's default schema.
+Key = tuple[str | None, str]
+
+
+#: What Alembic itself asks ``include_object`` about.
+ALEMBIC_KINDS = frozenset(
+    {
+        "schema",
+        "table",
+        "column",
+        "index",
+        "unique_constraint",
+        "foreign_key_constraint",
+        "check_constraint",
+    }
+)
+
+
+class PackageObjects:
+    """What of the models and of the database belongs to one package.
+
+    A table of the models belongs to its owner. A table that only the database has belongs to the
+    package whose scripts created it; what no package created is nobody's. Indexes, comments and
+    constraints belong with their table.
+    """
+
+    def __init__(
+        self,
+        package: str,
+        ownership: Ownership,
+        snapshot: LoadedScripts,
+        default_schema: str | None = None,
+    ) -> None:
+        """Keep what the questions are answered from.
+
+        :param default_schema: how the database names the schema that ``None`` means
+        """
+        self.package = package
+        self.ownership = ownership
+        self.snapshot = snapshot
+        self.default_schema = default_schema
+
+    def beside(self, package: str) -> PackageObjects:
+        """Return what belongs to another package; who owns which table is found out once."""
+        other = PackageObjects(package, self.ownership, self.snapshot, self.default_schema)
+        other.__dict__["_owners"] = self._owners
+        return other
+
+    @property
+    def registered(self) -> MigrationPackage:
+        """The package itself."""
+        return self.snapshot.packages[self.package]
+
+    @property
+    def tables(self) -> tuple[Table, ...]:
+        """The package's tables of the models, those that are referred to first."""
+        return self.ownership.tables_of(self.package)
+
+    def owns(self, schema: str | None, name: str) -> bool:
+        """Tell whether a table is the package's."""
+        return self.owner_of(schema, name) == self.package
+
+    def owner_of(self, schema: str | None, name: str) -> str | None:
+        """Return the package that a table belongs to, ``None`` for nobody."""
+        return self._owners.get((self.normal(schema), name))
+
+    def normal(self, schema: str | None) -> str | None:
+        """Return a schema, ``None`` for the default one however it was written."""
+        return None if schema == self.default_schema else schema
+
+    def key_of(self, table: Table) -> Key:
+        """Return schema and name of a model's table."""
+        return self.normal(table.schema), str(table.name)
+
+    @cached_property
+    def _owners(self) -> Mapping[Key, str]:
+        """The owner of every table that models or scripts know."""
+        created = {
+            (self.normal(schema), name): package
+            for (schema, name), (package, _) in self.snapshot.created.tables.items()
+        }
+        return created | {
+            (self.normal(schema), name): package
+            for (schema, name), package in self.ownership.owners.items()
+        }
+
+    @cached_property
+    def keys(self) -> frozenset[Key]:
+        """Schema and name of every table of the package, in models or scripts."""
+        return frozenset(key for key, owner in self._owners.items() if owner == self.package)
+
+    @cached_property
+    def schemas(self) -> frozenset[str | None]:
+        """The schemas in which the package has tables, in models or scripts."""
+        return frozenset(schema for schema, _ in self.keys)
+
+    def owns_entity(self, entity: Any) -> bool:
+        """Tell whether an entity of alembic-utils that no ``env.py`` registered is the package's.
+
+        The package whose scripts created it has it; a new one belongs to the only package.
+        """
+        creator = entity_creator(self.snapshot, entity.signature)
+        if creator is None:
+            return len(self.snapshot.packages) == 1
+        return creator == self.package
+
+    def include_name(
+        self, name: str | None, type_: str, parent_names: Mapping[str, str | None]
+    ) -> bool:
+        """Alembic's ``include_name``: nothing else is reflected at all."""
+        if type_ == "schema":
+            return self.normal(name) in self.schemas
+        if type_ == "table" and name is not None:
+            return self.owns(parent_names.get("schema_name"), name)
+        return True
+
+    def include_object(
+        self, object_: Any, name: str | None, type_: str, reflected: bool, compare_to: Any
+    ) -> bool:
+        """Alembic's ``include_object``: of a shared ``MetaData`` only the package's tables.
+
+        Where a package registered no ``MetaData``, its ``env.py`` alone knows its tables: those
+        that are nobody else's.
+        """
+        if reflected and type_ not in ALEMBIC_KINDS and name is not None:
+            # A view or function of alembic-utils: only who created it may drop it.
+            signature = name.partition(".")[2]
+            return entity_creator(self.snapshot, signature) == self.package
+        if type_ == "table" and not reflected:
+            owner = self.owner_of(object_.schema, object_.name)
+            return owner == self.package or (owner is None and not self.registered.metadata)
+        return True
+
+
+def entity_creator(snapshot: LoadedScripts, signature: str) -> str | None:
+    """Return the package whose scripts create a view, function or trigger."""
+    pattern = re.compile(
+        rf"\bPG\w+\([^)]*?signature\s*=\s*(['\"]){re.escape(signature)}\1", re.DOTALL
+    )
+    for revision in snapshot.graph.timeline():
+        if pattern.search(Path(revision.path).read_text(encoding="utf-8")):
+            return revision.package
+    return None

@@ -1,0 +1,76 @@
+"""Drops beside additions that may be renames: only the author of the models knows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from difflib import SequenceMatcher
+from typing import Any
+
+from alembic.operations import ops
+
+from websauna_migrate.autogenerate.operations.script_op import ScriptOp
+from websauna_migrate.autogenerate.rename.renames import ColumnRename, TableRename
+
+__all__ = ["RenameCandidate", "rename_candidates", "warning_comment"]
+
+RenameCandidate = TableRename | ColumnRename
+
+
+def rename_candidates(operations: Sequence[Any], impl: Any) -> list[RenameCandidate]:
+    """Return the renames that some operations may really be, tables first.
+
+    :param impl: Alembic's implementation of the database, which compares types
+    """
+    return [*tables_in(operations), *columns_in(operations, impl)]
+
+
+def tables_in(operations: Sequence[Any]) -> Iterator[TableRename]:
+    """Yield a rename for each table that is dropped while one with the same columns is new."""
+    dropped = {op.table_name: op for op in operations if isinstance(op, ops.DropTableOp)}
+    for op in operations:
+        if not isinstance(op, ops.CreateTableOp):
+            continue
+        new = {column.name for column in op.to_table().columns}
+        candidates = [
+            name
+            for name, drop in dropped.items()
+            if drop.schema == op.schema
+            and {column.name for column in drop.to_table().columns} == new
+        ]
+        if candidates:
+            old = max(candidates, key=lambda name: likeness(name, op.table_name))
+            del dropped[old]
+            yield TableRename(op.schema, old, op.table_name)
+
+
+def columns_in(operations: Sequence[Any], impl: Any) -> Iterator[ColumnRename]:
+    """Yield a rename for each column that is dropped while one of its type is added."""
+    for key in dict.fromkeys(
+        (op.schema, op.table_name) for op in operations if isinstance(op, ops.ModifyTableOps)
+    ):
+        changes = [
+            inner
+            for op in operations
+            if isinstance(op, ops.ModifyTableOps) and (op.schema, op.table_name) == key
+            for inner in op.ops
+        ]
+        dropped = [op for op in changes if isinstance(op, ops.DropColumnOp)]
+        for added in [op for op in changes if isinstance(op, ops.AddColumnOp)]:
+            candidates = [
+                op for op in dropped if not impl.compare_type(op.to_column(), added.column)
+            ]
+            if candidates:
+                old = max(candidates, key=lambda op: likeness(op.column_name, added.column.name))
+                dropped.remove(old)
+                yield ColumnRename(*key, old.column_name, added.column.name)
+
+
+def likeness(first: str, second: str) -> float:
+    """Return how much two names are alike, from 0 to 1."""
+    return SequenceMatcher(None, first, second).ratio()
+
+
+def warning_comment(warnings: Sequence[str]) -> ScriptOp:
+    """Return an operation that is a comment in the upgrade."""
+    lines = [f"# WARNING: {line}" for text in warnings for line in text.splitlines()]
+    return ScriptOp(("warning", *warnings), lambda context: lines, lambda context: [])

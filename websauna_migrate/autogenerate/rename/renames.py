@@ -1,0 +1,221 @@
+"""Renames of tables and columns, which a comparison alone cannot tell from a drop and an add."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from websauna_migrate.autogenerate.package_objects import Key
+from websauna_migrate.errors import UsageError
+
+__all__ = ["NO_RENAMES", "BadRename", "ColumnRename", "Renames", "TableRename"]
+
+
+class BadRename(UsageError):
+    """An option that asks for a rename cannot be followed; ``option`` is its text."""
+
+    def __init__(self, option: str, problem: str) -> None:
+        self.option = option
+        super().__init__(f'The rename "{option}" cannot be made: {problem}')
+
+
+@dataclass(frozen=True, slots=True)
+class TableRename:
+    """A table that gets a new name within its schema."""
+
+    schema: str | None
+    old: str
+    new: str
+
+    @property
+    def option(self) -> str:
+        """The option of ``revision`` that asks for it."""
+        return f"--rename-table {qualified(self.schema, self.old)}:{self.new}"
+
+    @property
+    def question(self) -> str:
+        """What to ask the models' author."""
+        return f'Was the table "{qualified(self.schema, self.old)}" renamed to "{self.new}"?'
+
+    @property
+    def warning(self) -> str:
+        """What is lost if it is no rename, and the remedy."""
+        return (
+            f'The table "{qualified(self.schema, self.old)}" is dropped with its rows, and '
+            f'"{self.new}" is made with the same columns. If it was renamed, run instead: '
+            f"ws-alembic revision --autogenerate {self.option}"
+        )
+
+    @classmethod
+    def parse(cls, text: str) -> TableRename:
+        """Read ``old:new`` or ``schema.old:new``."""
+        match = re.fullmatch(r"(?:([^:.]+)\.)?([^:.]+):(?:\1\.)?([^:.]+)", text.strip())
+        if not match:
+            raise BadRename(text, "write --rename-table old:new, or schema.old:new.")
+        return cls(match[1], match[2], match[3])
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnRename:
+    """A column that gets a new name; ``table`` is the table's name after the revision."""
+
+    schema: str | None
+    table: str
+    old: str
+    new: str
+
+    @property
+    def option(self) -> str:
+        """The option of ``revision`` that asks for it."""
+        return f"--rename-column {qualified(self.schema, self.table)}.{self.old}:{self.new}"
+
+    @property
+    def question(self) -> str:
+        """What to ask the models' author."""
+        return (
+            f'Was the column "{self.old}" of table "{qualified(self.schema, self.table)}" renamed '
+            f'to "{self.new}"?'
+        )
+
+    @property
+    def warning(self) -> str:
+        """What is lost if it is no rename, and the remedy."""
+        return (
+            f'The column "{self.old}" of table "{qualified(self.schema, self.table)}" is dropped '
+            f'with its values, and "{self.new}" of the same type is added. If it was renamed, run '
+            f"instead: ws-alembic revision --autogenerate {self.option}"
+        )
+
+    @classmethod
+    def parse(cls, text: str) -> ColumnRename:
+        """Read ``table.old:new`` or ``schema.table.old:new``."""
+        match = re.fullmatch(r"(?:([^:.]+)\.)?([^:.]+)\.([^:.]+):([^:.]+)", text.strip())
+        if not match:
+            raise BadRename(text, "write --rename-column table.old:new, or schema.table.old:new.")
+        return cls(match[1], match[2], match[3], match[4])
+
+
+@dataclass(frozen=True)
+class Renames:
+    """The renames of one revision, and how facts about the database read after them.
+
+    :ivar constraints: for each table, by its new key, the new names of constraints and indexes
+    """
+
+    tables: tuple[TableRename, ...] = ()
+    columns: tuple[ColumnRename, ...] = ()
+    constraints: Mapping[Key, Mapping[str, str]] = field(default_factory=dict)
+
+    @property
+    def everything(self) -> tuple[TableRename | ColumnRename, ...]:
+        """The renames of tables, then those of columns."""
+        return (*self.tables, *self.columns)
+
+    @classmethod
+    def parse(cls, tables: Iterable[str], columns: Iterable[str]) -> Renames:
+        """Read the options.
+
+        :raises BadRename: for one that is not of the form ``old:new``
+        """
+        found = tuple(TableRename.parse(text) for text in tables)
+        news = {(one.schema, one.old): one.new for one in found}
+        return cls(
+            found,
+            tuple(
+                # The table may be called by its old name as well.
+                ColumnRename(c.schema, news.get((c.schema, c.table), c.table), c.old, c.new)
+                for c in map(ColumnRename.parse, columns)
+            ),
+        )
+
+    def __bool__(self) -> bool:
+        return bool(self.tables or self.columns)
+
+    def also(self, rename: TableRename | ColumnRename) -> Renames:
+        """Return these renames and one more."""
+        if isinstance(rename, TableRename):
+            return replace(self, tables=(*self.tables, rename))
+        return replace(self, columns=(*self.columns, rename))
+
+    def new_table(self, schema: str | None, old: str) -> str:
+        """Return the name of a table after the renames."""
+        for one in self.tables:
+            if (one.schema, one.old) == (schema, old):
+                return one.new
+        return old
+
+    def old_table(self, schema: str | None, new: str) -> str:
+        """Return the name of a table before the renames."""
+        for one in self.tables:
+            if (one.schema, one.new) == (schema, new):
+                return one.old
+        return new
+
+    def columns_of(self, schema: str | None, table: str) -> dict[str, str]:
+        """Return the new names of a table's columns by the old ones; the table's name is new."""
+        return {
+            one.old: one.new for one in self.columns if (one.schema, one.table) == (schema, table)
+        }
+
+    def translate(self, kind: str, schema: str | None, old_table: str, facts: Any) -> Any:
+        """Return what SQLAlchemy reflects of a table as it will be after the renames.
+
+        :param facts: they are changed in place
+        """
+        if not self:
+            return facts
+        table = self.new_table(schema, old_table)
+        columns = self.columns_of(schema, table)
+        names = self.constraints.get((schema, table), {})
+
+        def new(column: str | None) -> str | None:
+            return columns.get(column, column) if column is not None else None
+
+        if kind == "columns":
+            for one in facts:
+                one["name"] = new(one["name"])
+                if one.get("computed"):
+                    text = renamed_in(str(one["computed"]["sqltext"]), columns)
+                    one["computed"] = {**one["computed"], "sqltext": text}
+            return facts
+        for one in facts if isinstance(facts, list) else [facts]:
+            if "name" in one:
+                one["name"] = names.get(one["name"], one["name"])
+            for key in ("constrained_columns", "column_names", "include_columns"):
+                if one.get(key):
+                    one[key] = [new(column) for column in one[key]]
+            if kind == "foreign_keys":
+                referred_schema = one.get("referred_schema")
+                referred = self.new_table(referred_schema, one["referred_table"])
+                theirs = self.columns_of(referred_schema, referred)
+                one["referred_table"] = referred
+                one["referred_columns"] = [theirs.get(c, c) for c in one["referred_columns"]]
+            if one.get("expressions"):
+                one["expressions"] = [renamed_in(text, columns) for text in one["expressions"]]
+            if one.get("sqltext"):
+                one["sqltext"] = renamed_in(str(one["sqltext"]), columns)
+            for key, value in list((one.get("dialect_options") or {}).items()):
+                if isinstance(value, list):
+                    one["dialect_options"][key] = [new(column) for column in value]
+                elif key.endswith("_where") and value is not None:
+                    one["dialect_options"][key] = renamed_in(str(value), columns)
+        return facts
+
+
+def qualified(schema: str | None, name: str) -> str:
+    """Return ``schema.name``, or the name alone."""
+    return f"{schema}.{name}" if schema else name
+
+
+def renamed_in(text: str, columns: Mapping[str, str]) -> str:
+    """Return an expression in SQL with columns renamed; what is in a string stays."""
+    if not columns:
+        return text
+    words = "|".join(re.escape(old) for old in sorted(columns, key=len, reverse=True))
+    pattern = re.compile(rf"'(?:[^']|'')*'|(?<![\w.$])({words})(?![\w$(])")
+    return pattern.sub(lambda match: columns[match[1]] if match[1] else match[0], text)
+
+
+NO_RENAMES = Renames()

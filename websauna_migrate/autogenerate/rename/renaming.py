@@ -1,0 +1,369 @@
+"""Carrying renames out: tables and columns, and what is named after them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from alembic.autogenerate import renderers
+from alembic.autogenerate.api import AutogenContext
+from alembic.operations import ops
+from sqlalchemy import Column, Table
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.schema import DefaultClause
+
+from websauna_migrate.autogenerate.compare.checks import final_name, unquoted
+from websauna_migrate.autogenerate.compare.temporary_table import applicable_checks
+from websauna_migrate.autogenerate.operations.script_op import ScriptOp
+from websauna_migrate.autogenerate.package_objects import Key, PackageObjects
+from websauna_migrate.autogenerate.reflection import Reflection
+from websauna_migrate.autogenerate.rename.renames import (
+    BadRename,
+    ColumnRename,
+    Renames,
+    TableRename,
+)
+
+__all__ = ["Renaming", "applicable"]
+
+#: How PostgreSQL ends the names that it gives by itself.
+AUTOMATIC = ("_pkey", "_fkey", "_key", "_check")
+
+
+def applicable(renames: Renames, owned: PackageObjects, reflection: Reflection) -> Renames:
+    """Return those of some renames that are of a package's tables.
+
+    :raises BadRename: for one that the database or the models contradict
+    """
+    models = {(owned.normal(table.schema), table.name): table for table in owned.tables}
+    tables = []
+    for one in renames.tables:
+        schema = owned.normal(one.schema)
+        if (schema, one.new) not in models:
+            continue
+        if (schema, one.old) in models:
+            raise BadRename(one.option, f'the models still have the table "{one.old}".')
+        if not reflection.has_table(schema, one.old):
+            raise BadRename(one.option, f'the database has no table "{one.old}".')
+        if reflection.has_table(schema, one.new):
+            raise BadRename(one.option, f'the database has a table "{one.new}" already.')
+        if owned.owner_of(schema, one.old) != owned.package:
+            raise BadRename(
+                one.option, f'the table "{one.old}" is not of package "{owned.package}".'
+            )
+        tables.append(TableRename(schema, one.old, one.new))
+    found = Renames(tuple(tables))
+    columns = []
+    for column in renames.columns:
+        schema = owned.normal(column.schema)
+        table = models.get((schema, column.table))
+        if table is None:
+            continue
+        old_table = found.old_table(schema, column.table)
+        facts = reflection.read("columns", schema).get((schema, old_table), ())
+        existing = {fact["name"] for fact in facts}
+        names = {one.name for one in table.columns}
+        if column.new not in names or column.old in names:
+            raise BadRename(
+                column.option,
+                f'the model of table "{column.table}" must have the column "{column.new}" and not '
+                f'"{column.old}".',
+            )
+        if column.old not in existing or column.new in existing:
+            raise BadRename(
+                column.option,
+                f'the table "{old_table}" must have the column "{column.old}" and not '
+                f'"{column.new}".',
+            )
+        columns.append(ColumnRename(schema, column.table, column.old, column.new))
+    return replace(found, columns=tuple(columns))
+
+
+class Renaming:
+    """The renames of one package, and the operations that make them."""
+
+    def __init__(self, owned: PackageObjects, reflection: Reflection, renames: Renames) -> None:
+        self.owned = owned
+        self.reflection = reflection
+        self.models = {(owned.normal(table.schema), table.name): table for table in owned.tables}
+        self.plain = renames
+        self.renames = replace(
+            renames,
+            constraints={key: self.new_names(key) for key in self.models} if renames else {},
+        )
+
+    def new_names(self, key: Key) -> dict[str, str]:
+        """Return the new names of a table's constraints and indexes that were named after it."""
+        return {old: new for _, old, new, _ in self.following(key)}
+
+    def following(self, key: Key) -> Iterator[tuple[str, str, str, Any]]:
+        """Yield kind, old and new name, and facts of what is named after something renamed."""
+        schema, name = key
+        old_table = self.plain.old_table(schema, name)
+        if not self.reflection.has_table(schema, old_table):
+            return
+        words = {one.old: one.new for one in self.plain.tables}
+        words.update(self.plain.columns_of(schema, name))
+        wanted = names_of(self.models[key], self.reflection.connection)
+        keys: set[str] = set()
+        for kind in (
+            "pk_constraint",
+            "foreign_keys",
+            "unique_constraints",
+            "check_constraints",
+            "indexes",
+        ):
+            try:
+                facts = self.reflection.read(kind, schema).get((schema, old_table)) or ()
+            except NotImplementedError:
+                continue
+            for one in [facts] if isinstance(facts, dict) else facts:
+                old = one.get("name")
+                new = substituted(str(old), words) if old else None
+                if new and new != old and (new in wanted or new.endswith(AUTOMATIC)):
+                    if kind == "indexes" and (one.get("duplicates_constraint") or old in keys):
+                        # It goes and comes with its constraint.
+                        continue
+                    keys.add(str(old))
+                    yield kind, str(old), new, one
+
+    def operations(self, upgrade: Any) -> list[ScriptOp]:
+        """Return what makes the renames, tables first.
+
+        :param upgrade: the operations that come after them
+        """
+        if not self.plain:
+            return []
+        found = [table_rename(one) for one in self.plain.tables]
+        found += [self.column_rename(column, upgrade) for column in self.plain.columns]
+        for key in self.models:
+            for kind, old, new, facts in self.following(key):
+                found += self.constraint_rename(key, kind, old, new, facts)
+        for one in self.plain.tables:
+            found += self.sequence_renames(one)
+        return found
+
+    def column_rename(self, one: ColumnRename, upgrade: Any) -> ScriptOp:
+        """Return the rename of a column; MariaDB wants to hear all that it is."""
+        table = self.models[one.schema, one.table]
+        model: Column[Any] = next(c for c in table.columns if c.name == one.new)
+        altered = any(
+            isinstance(inner, ops.AlterColumnOp) and inner.column_name == one.new
+            for op in upgrade.ops
+            if isinstance(op, ops.ModifyTableOps) and op.table_name == one.table
+            for inner in op.ops
+        )
+        type_, nullable, default, comment = (
+            model.type,
+            bool(model.nullable),
+            model.server_default,
+            model.comment,
+        )
+        if altered:
+            old_table = self.plain.old_table(one.schema, one.table)
+            facts = next(
+                facts
+                for facts in self.reflection.read("columns", one.schema)[one.schema, old_table]
+                if facts["name"] == one.old
+            )
+            type_, nullable = facts["type"], facts["nullable"]
+            default = DefaultClause(facts["default"]) if facts["default"] else None
+            comment = facts.get("comment")
+
+        def lines(context: AutogenContext, old: str, new: str) -> list[str]:
+            change = ops.AlterColumnOp(
+                one.table,
+                old,
+                schema=one.schema,
+                modify_name=new,
+                existing_type=type_,
+                existing_nullable=nullable,
+                existing_server_default=default if isinstance(default, DefaultClause) else False,
+                existing_comment=comment,
+            )
+            return [str(renderers.dispatch(change)(context, change))]
+
+        return ScriptOp(
+            ("rename_column", one.schema, one.table, one.old, one.new),
+            lambda context: lines(context, one.old, one.new),
+            lambda context: lines(context, one.new, one.old),
+        )
+
+    def constraint_rename(
+        self, key: Key, kind: str, old: str, new: str, facts: Any
+    ) -> Iterator[ScriptOp]:
+        """Yield the rename of a constraint or index."""
+        model = self.models[key]
+        yield ScriptOp(
+            ("rename_constraint", *key, old, new),
+            lambda context: rename_lines(
+                context, model, kind, old, new, self.translated(key, kind, facts)
+            ),
+            lambda context: rename_lines(
+                context, model, kind, new, old, self.translated(key, kind, facts)
+            ),
+        )
+
+    def translated(self, key: Key, kind: str, facts: Any) -> Any:
+        """Return facts about a constraint as they are once tables and columns are renamed."""
+        copy = {**facts, "name": facts["name"]}
+        for name in ("constrained_columns", "column_names", "referred_columns"):
+            if copy.get(name):
+                copy[name] = list(copy[name])
+        old_table = self.plain.old_table(*key)
+        one = copy if kind == "pk_constraint" else [copy]
+        self.plain.translate(kind, key[0], old_table, one)
+        return copy
+
+    def sequence_renames(self, one: TableRename) -> Iterator[ScriptOp]:
+        """Yield the renames of PostgreSQL's own sequences of a table."""
+        if not self.reflection.connection.dialect.supports_sequences:
+            return
+        for facts in self.reflection.read("columns", one.schema)[one.schema, one.old]:
+            name = f"{one.old}_{facts['name']}_seq"
+            if name in self.reflection.sequence_names(one.schema) and name in str(facts["default"]):
+                columns = self.plain.columns_of(one.schema, one.new)
+                new = f"{one.new}_{columns.get(facts['name'], facts['name'])}_seq"
+                yield ScriptOp(
+                    ("rename_sequence", one.schema, name, new),
+                    postgresql_only(
+                        f"ALTER SEQUENCE {dotted(one.schema, name)} RENAME TO {quoted(new)}"
+                    ),
+                    postgresql_only(
+                        f"ALTER SEQUENCE {dotted(one.schema, new)} RENAME TO {quoted(name)}"
+                    ),
+                )
+
+
+def table_rename(one: TableRename) -> ScriptOp:
+    """Return the rename of a table."""
+
+    def lines(context: AutogenContext, old: str, new: str) -> list[str]:
+        prefix = context.opts["alembic_module_prefix"]
+        schema = f", schema={one.schema!r}" if one.schema else ""
+        return [f"{prefix}rename_table({old!r}, {new!r}{schema})"]
+
+    return ScriptOp(
+        ("rename_table", one.schema, one.old, one.new),
+        lambda context: lines(context, one.old, one.new),
+        lambda context: lines(context, one.new, one.old),
+    )
+
+
+def rename_lines(
+    context: AutogenContext, table: Table, kind: str, old: str, new: str, facts: Any
+) -> list[str]:
+    """Return the lines that rename a constraint or index, on every database."""
+    prefix = context.opts["alembic_module_prefix"]
+    table_name = dotted(table.schema, table.name)
+    statement = (
+        f"ALTER INDEX {dotted(table.schema, old)} RENAME TO {quoted(new)}"
+        if kind == "indexes"
+        else f"ALTER TABLE {table_name} RENAME CONSTRAINT {quoted(old)} TO {quoted(new)}"
+    )
+    lines = [
+        f"if {prefix}get_context().dialect.name == 'postgresql':",
+        f"{prefix}execute({statement!r})",
+    ]
+    if kind == "pk_constraint":
+        return [*lines, ""]
+    if kind in ("indexes", "unique_constraints"):
+        on_mariadb = (
+            f"ALTER TABLE {backquoted(table.name, table.schema)} RENAME INDEX {backquoted(old)} "
+            f"TO {backquoted(new)}"
+        )
+        lines += [
+            f"elif {prefix}get_context().dialect.name in ('mysql', 'mariadb'):",
+            f"{prefix}execute({on_mariadb!r})",
+        ]
+    schema = f", schema={table.schema!r}" if table.schema else ""
+    batch = f"with {prefix}batch_alter_table({str(table.name)!r}{schema}) as batch_op:"
+    again = addition(kind, new, facts)
+    dropped = (
+        f"batch_op.drop_index({old!r})"
+        if kind == "indexes"
+        else f"batch_op.drop_constraint({old!r}, type_={TYPES[kind]!r})"
+    )
+    return [*lines, "else:", batch, dropped, again, "", ""]
+
+
+TYPES = {
+    "foreign_keys": "foreignkey",
+    "unique_constraints": "unique",
+    "check_constraints": "check",
+}
+
+
+def addition(kind: str, name: str, facts: Any) -> str:
+    """Return the line that adds a constraint or index in a batch."""
+    if kind == "indexes":
+        unique = bool(facts["unique"])
+        return f"batch_op.create_index({name!r}, {facts['column_names']!r}, unique={unique!r})"
+    if kind == "unique_constraints":
+        return f"batch_op.create_unique_constraint({name!r}, {facts['column_names']!r})"
+    if kind == "check_constraints":
+        return f"batch_op.create_check_constraint({name!r}, {str(facts['sqltext'])!r})"
+    more = "".join(
+        f", {option}={value!r}"
+        for option, value in sorted((facts.get("options") or {}).items())
+        if value
+    )
+    if facts.get("referred_schema"):
+        more += f", referent_schema={facts['referred_schema']!r}"
+    return (
+        f"batch_op.create_foreign_key({name!r}, {facts['referred_table']!r}, "
+        f"{facts['constrained_columns']!r}, {facts['referred_columns']!r}{more})"
+    )
+
+
+def postgresql_only(statement: str) -> Any:
+    """Return the lines that run a statement on PostgreSQL."""
+
+    def lines(context: AutogenContext) -> list[str]:
+        prefix = context.opts["alembic_module_prefix"]
+        return [
+            f"if {prefix}get_context().dialect.name == 'postgresql':",
+            f"{prefix}execute({statement!r})",
+            "",
+        ]
+
+    return lines
+
+
+def substituted(name: str, words: Mapping[str, str]) -> str:
+    """Return a name in which old words are replaced; a word ends at an underscore."""
+    if not words:
+        return name
+    pattern = "|".join(re.escape(old) for old in sorted(words, key=len, reverse=True))
+    return re.sub(rf"(?:(?<=_)|^)({pattern})(?=_|$)", lambda match: words[match[1]], name)
+
+
+def names_of(table: Table, connection: Any) -> set[str]:
+    """Return the names that a model gives to a table's constraints and indexes."""
+    preparer = connection.dialect.identifier_preparer
+    found = {final_name(check, connection) for check in applicable_checks(table, connection)}
+    for constraint in table.constraints:
+        if isinstance(constraint.name, str) and constraint.name:
+            formatted = preparer.format_constraint(constraint)
+            found.add(unquoted(str(formatted)) if formatted else None)
+    found |= {str(index.name) for index in table.indexes}
+    return {name for name in found if name}
+
+
+def quoted(name: str) -> str:
+    """Return an identifier as PostgreSQL needs it."""
+    preparer = postgresql.dialect().identifier_preparer  # type: ignore[no-untyped-call]
+    return str(preparer.quote(name))
+
+
+def dotted(schema: str | None, name: str) -> str:
+    """Return a name with its schema as PostgreSQL needs it."""
+    return f"{quoted(schema)}.{quoted(name)}" if schema else quoted(name)
+
+
+def backquoted(name: str, schema: str | None = None) -> str:
+    """Return an identifier as MariaDB needs it."""
+    parts = [schema, name] if schema else [name]
+    return ".".join("`" + part.replace("`", "``") + "`" for part in parts)

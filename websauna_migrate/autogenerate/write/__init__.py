@@ -1,0 +1,1 @@
+"""Revision files: what they require, their imports, all of them or none."""

@@ -1,0 +1,96 @@
+"""Revision files: completed before they are written, and looked at before they are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from alembic.script.base import Script
+from alembic.util.exc import CommandError
+
+from websauna_migrate.autogenerate.errors import cannot_render
+from websauna_migrate.autogenerate.operations.rendering import place_of
+from websauna_migrate.autogenerate.package_objects import PackageObjects
+from websauna_migrate.autogenerate.write.names import Unresolved, free_names, imports_for
+from websauna_migrate.results import CreatedScript
+
+__all__ = ["complete_imports", "created", "ensure_line", "require_names"]
+
+
+def complete_imports(scripts: Any, body: str, imports: set[str]) -> None:
+    """Add the imports of names that rendering left to the reader.
+
+    :param body: the two functions of the script
+    :param imports: the statements so far; those that are missing are added
+    """
+    template = Path(scripts.dir, "script.py.mako").read_text(encoding="utf-8")
+    known = [line for line in template.splitlines() if line.startswith(("import ", "from "))]
+    source = "\n".join([*known, *sorted(imports), body])
+    missing = free_names(source)
+    try:
+        imports.update(imports_for(source, missing))
+    except Unresolved:
+        # The whole file is looked at once it is written; the template may have more.
+        return
+
+
+def require_names(package: str, path: Path, owned: PackageObjects | None) -> None:
+    """Refuse a script that uses a name which nothing in it defines.
+
+    :raises RevisionFailed: naming model, table and column
+    """
+    source = path.read_text(encoding="utf-8")
+    missing = free_names(source)
+    if not missing:
+        return
+    try:
+        imports_for(source, missing)
+        place = f'the script "{path.name}"'
+    except Unresolved as exc:
+        place = f'the script "{path.name}", line {exc.line},'
+        if owned is not None and exc.table and exc.column:
+            place = place_of(owned, None, exc.table, exc.column)
+    raise cannot_render(
+        package,
+        place,
+        f'needs the name "{missing[0]}", which nothing in the script defines.',
+        "Let the render_item hook of the package's env.py add the import to "
+        "autogen_context.imports, or add it to the package's script.py.mako.",
+    )
+
+
+def ensure_line(script: Script, name: str, values: Sequence[str]) -> None:
+    """Put a line such as ``requires = (...)`` into a script whose template does not know of it."""
+    if not values or getattr(script.module, name, None) is not None:
+        return
+    path = Path(script.path)
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    known = ("requires", "depends_on", "branch_labels", "down_revision")
+    place = next(
+        (
+            number
+            for one in known
+            for number, line in enumerate(lines, start=1)
+            if line.startswith(one)
+        ),
+        None,
+    )
+    if place is None:
+        raise CommandError(
+            f"{path} has no down_revision line to put its requirements behind; "
+            "mend the package's script.py.mako"
+        )
+    lines.insert(place, f"{name} = {tuple(values)!r}\n")
+    path.write_text("".join(lines), encoding="utf-8")
+
+
+def created(package: str, script: Script, warnings: Sequence[str] = ()) -> CreatedScript:
+    """Return a written script as data."""
+    return CreatedScript(
+        package=package,
+        revision=script.revision,
+        message=script.doc,
+        path=str(Path(script.path).resolve()),
+        warnings=tuple(warnings),
+    )

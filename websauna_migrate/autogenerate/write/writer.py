@@ -1,0 +1,355 @@
+"""Writing the new revisions of some packages: all of them, or none."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from alembic.operations import ops
+from alembic.util.exc import CommandError
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import DBAPIError
+
+from websauna_migrate.alembic_adapter.internals import BoundedComparison
+from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
+from websauna_migrate.autogenerate.comparison import Comparison, command_arguments
+from websauna_migrate.autogenerate.errors import NotUpToDate, RevisionFailed, revisions_in_circle
+from websauna_migrate.autogenerate.operations.column_types import dialect_of
+from websauna_migrate.autogenerate.operations.ordering import referred_key
+from websauna_migrate.autogenerate.operations.rendering import require_renderable
+from websauna_migrate.autogenerate.package_objects import PackageObjects
+from websauna_migrate.autogenerate.reflection import Reflection
+from websauna_migrate.autogenerate.rename.candidates import RenameCandidate, rename_candidates
+from websauna_migrate.autogenerate.rename.renames import NO_RENAMES, BadRename, Renames
+from websauna_migrate.autogenerate.rename.renaming import applicable
+from websauna_migrate.autogenerate.write.drop_dependencies import DropDependencies
+from websauna_migrate.autogenerate.write.infer_requires import InferredRequires
+from websauna_migrate.autogenerate.write.script_files import (
+    complete_imports,
+    created,
+    ensure_line,
+    require_names,
+)
+from websauna_migrate.config.packages import MigrationPackage
+from websauna_migrate.config.template import create_script_directory
+from websauna_migrate.database.engines import one_line
+from websauna_migrate.models.ownership import Ownership, named_types
+from websauna_migrate.planning.edges import RevisionCycle
+from websauna_migrate.results import CreatedScript
+
+__all__ = ["ScriptWriter", "created"]
+
+
+class ScriptWriter:
+    """Writes the new revisions of some packages, all of them or none."""
+
+    def __init__(
+        self,
+        *,
+        packages: Sequence[MigrationPackage],
+        ownership: Ownership,
+        take_snapshot: Callable[[], LoadedScripts],
+        requires: Sequence[str],
+        arguments: Mapping[str, Any],
+        keep_types: bool = False,
+        renames: Renames = NO_RENAMES,
+        ask: Callable[[RenameCandidate], bool] | None = None,
+    ) -> None:
+        """Keep what every package's revision is made from.
+
+        :param take_snapshot: reads the scripts; called again after each new one, so that the next
+            package's script can require it
+        :param requires: requirements besides those that are inferred
+        :param arguments: those of Alembic's ``revision`` command
+        :param keep_types: write custom types as themselves
+        :param renames: what the database has under another name than the models
+        :param ask: tells whether a drop beside an addition is a rename; ``None`` where nobody can
+            be asked, and then the script warns
+        """
+        self.packages = {package.name: package for package in packages}
+        self.ownership = ownership
+        self.take_snapshot = take_snapshot
+        self.requires = tuple(requires)
+        self.arguments = dict(arguments)
+        self.keep_types = keep_types
+        self.renames = renames
+        self.ask = ask
+        self.renamed: set[str] = set()
+        self.drop_dependencies = DropDependencies()
+        self.made_directories: list[Path] = []
+        self._snapshot: LoadedScripts | None = None
+        self._owned: PackageObjects | None = None
+        self.written: list[CreatedScript] = []
+
+    def write(
+        self,
+        connection: Connection | None,
+        applied: Mapping[str, tuple[str, ...]],
+    ) -> tuple[CreatedScript, ...]:
+        """Write the scripts.
+
+        :param connection: the database to compare with; ``None`` for empty scripts
+        :param applied: the rows of each package's history table
+        """
+        try:
+            if connection is None:
+                for name in sorted(self.packages):
+                    self.make_directory(name)
+                    self.written += self.write_empty(name)
+            else:
+                self.compare_and_write(connection, applied)
+        except BaseException:
+            self.undo()
+            raise
+        for directory in self.made_directories:
+            # A directory that was made for a script that turned out empty is not wanted.
+            if not any(Path(one.path).is_relative_to(directory) for one in self.written):
+                shutil.rmtree(directory)
+        return tuple(self.written)
+
+    def compare_and_write(
+        self, connection: Connection, applied: Mapping[str, tuple[str, ...]]
+    ) -> None:
+        """Write the script of each package that has changes; the database is read once."""
+        default_schema = connection.dialect.default_schema_name
+        keys = [self.owned_by(name, default_schema).keys for name in self.packages]
+        reflection = Reflection(connection, frozenset().union(*keys))
+        try:
+            for name in self.ordered():
+                self.make_directory(name)
+                self.written += self.write_one(name, reflection, applied.get(name, ()))
+            # Requirements that form a circle are found before anybody relies on the scripts.
+            _ = self.snapshot.graph
+        except RevisionCycle as exc:
+            if not self.written:
+                raise
+            raise revisions_in_circle([script.package for script in self.written]) from exc
+        connection.rollback()
+        for rename in self.renames.everything:
+            if rename.option not in self.renamed:
+                raise BadRename(
+                    rename.option,
+                    "no model of the packages that get a revision has the new name.",
+                )
+
+    @property
+    def snapshot(self) -> LoadedScripts:
+        """The scripts as they are now; they are read again after each change."""
+        if self._snapshot is None:
+            self._snapshot = self.take_snapshot()
+        return self._snapshot
+
+    def owned_by(self, name: str, default_schema: str | None) -> PackageObjects:
+        """Return what belongs to a package, by the scripts as they are now."""
+        if self._owned is None or self._owned.snapshot is not self.snapshot:
+            self._owned = PackageObjects(name, self.ownership, self.snapshot, default_schema)
+        return self._owned.beside(name)
+
+    def make_directory(self, name: str) -> None:
+        """Make a package's script directory unless it is there."""
+        if create_script_directory(self.packages[name]):
+            self._snapshot = None
+            self.made_directories.append(self.packages[name].script_directory)
+
+    def undo(self) -> None:
+        """Remove what was written so far."""
+        for script in self.written:
+            Path(script.path).unlink(missing_ok=True)
+        for directory in self.made_directories:
+            shutil.rmtree(directory, ignore_errors=True)
+
+    def ordered(self) -> list[str]:
+        """Return the packages so that one whose tables or types are used comes before the users."""
+        needs: dict[str, set[str]] = {name: set() for name in self.packages}
+        for name in self.packages:
+            for table in self.ownership.tables_of(name):
+                for constraint in table.foreign_key_constraints:
+                    key = referred_key(constraint)
+                    owner = self.ownership.owners.get(key) if key else None
+                    if owner in needs and owner != name:
+                        needs[name].add(owner)
+                for column in table.columns:
+                    for key, _ in named_types(column.type, dialect_of("postgresql")):
+                        owner = self.ownership.enum_owner(*key)
+                        if owner in needs and owner != name:
+                            needs[name].add(owner)
+        ordered: list[str] = []
+        waiting = sorted(self.packages)
+        while waiting:
+            ready = [name for name in waiting if needs[name] <= set(ordered)]
+            # Packages that refer to each other cannot both come first: then the names decide.
+            chosen = ready[0] if ready else waiting[0]
+            ordered.append(chosen)
+            waiting.remove(chosen)
+        return ordered
+
+    def write_empty(self, name: str) -> list[CreatedScript]:
+        """Write one package's script without any operation."""
+        snapshot = self.snapshot
+        self.require_new_identifier(snapshot, name)
+        environment = snapshot.environments[name]
+        context = BoundedComparison(
+            environment.config,
+            environment.scripts,
+            command_arguments(**{**self.arguments, "autogenerate": False}),
+        )
+        context.template_args["requires"] = self.requires
+        return self.keep(name, context, environment.scripts)
+
+    def write_one(
+        self, name: str, reflection: Reflection, rows: tuple[str, ...]
+    ) -> list[CreatedScript]:
+        """Write one package's script, or none if nothing changed."""
+        snapshot = self.snapshot
+        self.require_new_identifier(snapshot, name)
+        require_up_to_date(snapshot, name, rows)
+        owned = self.owned_by(name, reflection.default_schema)
+        renames = applicable(self.renames, owned, reflection)
+        self.renamed |= {one.option for one in renames.everything}
+        rejected: list[RenameCandidate] = []
+        while True:
+            comparison = Comparison(
+                snapshot.environments[name],
+                owned,
+                reflection,
+                renames=renames,
+                keep_types=self.keep_types,
+                arguments=self.arguments,
+            )
+            with reported(name):
+                comparison.run(rows, self.finisher(comparison))
+            candidates = [
+                one
+                for one in rename_candidates(comparison.operations, comparison.impl)
+                if one not in rejected
+            ]
+            accepted = self.answered(candidates, rejected)
+            if accepted is None:
+                break
+            renames = applicable(renames.also(accepted), owned, reflection)
+        warnings = [one.warning for one in candidates if one not in rejected]
+        if warnings:
+            comparison.warn(warnings)
+        operations = comparison.operations
+        found = self.keep(
+            name, comparison.context, snapshot.environments[name].scripts, owned, warnings
+        )
+        for script in found:
+            self.drop_dependencies.note(script, operations)
+        return found
+
+    def require_new_identifier(self, snapshot: LoadedScripts, name: str) -> None:
+        """Refuse an identifier that a revision of the package has already."""
+        wanted = self.arguments.get("rev_id")
+        if wanted and wanted in snapshot.lineages[name]:
+            path = snapshot.lineages[name].revisions[wanted].path
+            raise RevisionFailed(name, f'revision "{wanted}" is there already ("{path}")')
+
+    def answered(
+        self, candidates: Sequence[RenameCandidate], rejected: list[RenameCandidate]
+    ) -> RenameCandidate | None:
+        """Ask about renames, and return the first that is one."""
+        if self.ask is None:
+            return None
+        for one in candidates:
+            if self.ask(one):
+                return one
+            rejected.append(one)
+        return None
+
+    def finisher(self, comparison: Comparison) -> Callable[[Any, Any, list[Any]], None]:
+        """Return what is done with the operations after the package's own hooks."""
+        owned, context = comparison.owned, comparison.context
+        inference = InferredRequires(owned, comparison.reflection)
+
+        def finish(migration_context: Any, revision: Any, directives: list[Any]) -> None:
+            drop_empty_scripts(directives)
+            operations = comparison.operations
+            requires = [
+                *self.requires,
+                *inference.requires(directives),
+                *self.drop_dependencies.requires(owned.package, operations),
+            ]
+            arguments: dict[str, Any] = context.template_args
+            arguments["requires"] = tuple(dict.fromkeys(requires))
+            arguments["run_before"] = tuple(
+                self.drop_dependencies.run_before(owned.package, operations)
+            )
+            require_renderable(owned, context.autogen_context, directives)
+
+        return finish
+
+    def keep(
+        self,
+        name: str,
+        context: BoundedComparison,
+        scripts: Any,
+        owned: PackageObjects | None = None,
+        warnings: Sequence[str] = (),
+    ) -> list[CreatedScript]:
+        """Write the files, and remove them again if one cannot run."""
+        before = set(scripts.list_files())
+        context.complete_imports = lambda body, imports: complete_imports(scripts, body, imports)
+        try:
+            with reported(name):
+                found = [script for script in context.generate_scripts() if script is not None]
+            for script in found:
+                ensure_line(script, "requires", context.template_args["requires"])
+                ensure_line(script, "run_before", context.template_args.get("run_before", ()))
+                require_names(name, Path(script.path), owned)
+        except BaseException:
+            for path in set(scripts.list_files()) - before:
+                path.unlink(missing_ok=True)
+            raise
+        if found:
+            self._snapshot = None
+        return [created(name, script, warnings) for script in found]
+
+
+class reported:
+    """Turns what Alembic says about a revision into an error that names the package."""
+
+    def __init__(self, package: str) -> None:
+        self.package = package
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: Any, exc: BaseException | None, traceback: Any) -> None:
+        if isinstance(exc, CommandError):
+            raise RevisionFailed(self.package, str(exc)) from exc
+        if isinstance(exc, DBAPIError):
+            raise RevisionFailed(
+                self.package,
+                f"the database refused what the comparison asked: {one_line(str(exc.orig))} A view "
+                "needs the tables that it is on: they get a revision first, which is applied, "
+                "then the view gets its own",
+            ) from exc
+        if isinstance(exc, SyntaxError):
+            raise RevisionFailed(
+                self.package, f"the script is not valid Python, in line {exc.lineno}: {exc.msg}"
+            ) from exc
+
+
+def require_up_to_date(snapshot: LoadedScripts, name: str, rows: tuple[str, ...]) -> None:
+    """Refuse to compare a package while revisions of it are not applied.
+
+    :raises NotUpToDate: naming the next one
+    """
+    lineage = snapshot.lineages[name]
+    applied = lineage.applied([row for row in rows if row in lineage])
+    waiting = [one.id for one in snapshot.graph.timeline([name]) if one.id not in applied]
+    if waiting:
+        raise NotUpToDate(name, waiting)
+
+
+def drop_empty_scripts(directives: list[Any]) -> None:
+    """Remove scripts without an operation, after the package's own hook had its say."""
+    directives[:] = [
+        script
+        for script in directives
+        if not isinstance(script, ops.MigrationScript)
+        or not all(container.is_empty() for container in script.upgrade_ops_list)
+    ]
