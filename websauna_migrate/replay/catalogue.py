@@ -1,0 +1,68 @@
+"""Reading facts of a database: which module reads which server."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+
+from sqlalchemy.engine import Connection
+
+from websauna_migrate.errors import MigrationError
+from websauna_migrate.replay.facts import Facts
+
+__all__ = ["FactsNotKnown", "read_facts"]
+
+
+class FactsNotKnown(MigrationError, NotImplementedError):
+    """The catalogue of a database is not understood; ``dialect`` is its name."""
+
+    def __init__(self, dialect: str) -> None:
+        self.dialect = dialect
+        super().__init__(
+            f'Facts are read of PostgreSQL, SQLite, MariaDB and MySQL, not of "{dialect}".'
+        )
+
+
+def read_facts(
+    connection: Connection,
+    *,
+    schemas: Collection[str] | None = None,
+    names: Mapping[str, str] | None = None,
+) -> Facts:
+    """Read the facts of a database, in one snapshot.
+
+    A transaction that the connection is in is used as it is. Objects of extensions and of the
+    server itself are left out; so are owners, grants and tablespaces.
+
+    :param schemas: those to read; ``None`` for all of the database, on MariaDB for the current one
+    :param names: the names that scratch schemas stand for, by theirs
+    :raises FactsNotKnown: for another database than the four
+    """
+    with snapshot(connection):
+        if connection.dialect.name == "postgresql":
+            from websauna_migrate.replay.postgresql_facts import read_postgresql
+
+            return read_postgresql(connection, schemas, names or {})
+        if connection.dialect.name == "sqlite":
+            from websauna_migrate.replay.sqlite_facts import read_sqlite
+
+            return read_sqlite(connection)
+        if connection.dialect.name in ("mysql", "mariadb"):
+            from websauna_migrate.replay.mysql_facts import read_mysql
+
+            return read_mysql(connection, schemas, names or {})
+        raise FactsNotKnown(connection.dialect.name)
+
+
+@contextmanager
+def snapshot(connection: Connection) -> Iterator[None]:
+    """Let all queries see the same moment, as far as the server can."""
+    if connection.in_transaction():
+        yield
+        return
+    try:
+        if connection.dialect.name == "postgresql":
+            connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        yield
+    finally:
+        connection.rollback()

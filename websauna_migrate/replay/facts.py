@@ -1,0 +1,158 @@
+"""Facts: what a schema is, as plain data that two databases can be compared by."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
+
+__all__ = ["AS_WRITTEN", "EXPRESSIONS", "POSITION", "Fact", "Facts", "Value", "fingerprint"]
+
+Value: TypeAlias = bool | int | str | tuple[str, ...] | None
+
+#: The attribute that holds a column's place among the others of its table.
+POSITION = "position"
+
+#: The attribute that holds a whole definition, beside attributes that were read from it. A
+#: difference in it is told only where no other attribute tells it.
+AS_WRITTEN = "definition as a whole"
+
+#: Attributes that hold an expression, which a server may write otherwise once it was written back.
+EXPRESSIONS = frozenset({"default", "generated", "definition", "using", "with check"})
+
+#: Fingerprints add up below it.
+LIMIT = 1 << 256
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """An object of a database, and all that the server knows of it.
+
+    :ivar kind: ``table``, ``column``, ``constraint``, ``index``, ``enum type``, ...
+    :ivar schema: empty for schemas and extensions themselves
+    :ivar name: of a constraint that has none, its definition
+    :ivar table: the table, view or type whose part the object is
+    :ivar attributes: sorted by name; an attribute that the object does not have is left out
+    :ivar server_named: true if the server chose the name, as far as the name itself tells
+    """
+
+    kind: str
+    schema: str
+    name: str
+    table: str | None = None
+    attributes: tuple[tuple[str, Value], ...] = ()
+    server_named: bool = False
+
+    @classmethod
+    def make(
+        cls,
+        kind: str,
+        schema: str,
+        name: str,
+        attributes: Mapping[str, Value],
+        *,
+        table: str | None = None,
+        server_named: bool = False,
+    ) -> Fact:
+        """Return a fact without the attributes that are ``None``, false or empty."""
+        kept = {key: value for key, value in attributes.items() if value not in (None, False, ())}
+        return cls(kind, schema, name, table, tuple(sorted(kept.items())), server_named)
+
+    @property
+    def key(self) -> tuple[str, str, str, str]:
+        """What the object is known by, in the order of facts.
+
+        A sequence keeps its name when its owner changes.
+        """
+        whole = self.name if self.kind == "sequence" else self.table or self.name
+        return (self.schema, whole, self.kind, self.name)
+
+    def get(self, attribute: str) -> Value:
+        """Return an attribute, ``None`` if the object does not have it."""
+        return dict(self.attributes).get(attribute)
+
+    def changed(self, **attributes: Value) -> Fact:
+        """Return the fact with other attributes."""
+        merged = dict(self.attributes) | attributes
+        return replace(self, attributes=tuple(sorted(merged.items())))
+
+    @property
+    def fingerprint(self) -> int:
+        """A number that differs where the facts differ; a name that the server chose is left out.
+
+        The place of a column is left out too: the others' places follow from it.
+        """
+        name = None if self.server_named else self.name
+        attributes = [pair for pair in self.attributes if pair[0] != POSITION]
+        data = json.dumps([self.kind, self.schema, self.table, name, attributes])
+        return int.from_bytes(hashlib.sha256(data.encode()).digest(), "big")
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """The objects of a database, or of a part of it.
+
+    :ivar default_schema: the one whose objects are named without it
+    :ivar objects: sorted by their keys
+    """
+
+    default_schema: str
+    objects: tuple[Fact, ...] = ()
+
+    @classmethod
+    def make(cls, default_schema: str, objects: Iterable[Fact]) -> Facts:
+        """Return facts in their order."""
+        return cls(default_schema, tuple(sorted(objects, key=lambda one: one.key)))
+
+    def only(self, wanted: Callable[[Fact], bool]) -> Facts:
+        """Return a part of the facts."""
+        return Facts(self.default_schema, tuple(one for one in self.objects if wanted(one)))
+
+    @property
+    def tables(self) -> Mapping[tuple[str, str], tuple[Fact, ...]]:
+        """The facts of each table, view, type or other object that is no part of another one."""
+        found: dict[tuple[str, str], list[Fact]] = {}
+        for one in self.objects:
+            found.setdefault((one.schema, one.table or one.name), []).append(one)
+        return {key: tuple(parts) for key, parts in found.items()}
+
+    def as_data(self) -> dict[str, Any]:
+        """Return plain data for JSON."""
+        objects = [
+            [o.kind, o.schema, o.name, o.table, dict(o.attributes), o.server_named]
+            for o in self.objects
+        ]
+        return {"default_schema": self.default_schema, "objects": objects}
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any]) -> Facts:
+        """Return facts from what :meth:`as_data` returned, also after a way through JSON."""
+        return cls.make(
+            data["default_schema"],
+            (
+                Fact(
+                    kind,
+                    schema,
+                    name,
+                    table,
+                    tuple(
+                        sorted(
+                            (k, tuple(v) if isinstance(v, list) else v)
+                            for k, v in attributes.items()
+                        )
+                    ),
+                    server_named,
+                )
+                for kind, schema, name, table, attributes, server_named in data["objects"]
+            ),
+        )
+
+
+def fingerprint(facts: Iterable[Fact]) -> int:
+    """Return the fingerprint of some facts: the sum of theirs.
+
+    So a package's is the sum of its tables', and a change costs what it changed.
+    """
+    return sum(one.fingerprint for one in facts) % LIMIT

@@ -1,0 +1,320 @@
+"""Facts of a PostgreSQL database, read from its catalogue by a fixed number of queries."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import bindparam, text
+from sqlalchemy.engine import Connection
+
+from websauna_migrate.replay.facts import POSITION, Fact, Facts, Value
+from websauna_migrate.replay.postgresql_catalogue import QUERIES, SCHEMAS
+from websauna_migrate.replay.renamed import Renamed
+
+__all__ = ["quote_name", "read_postgresql"]
+
+#: By pg_class.relkind.
+KINDS = {
+    "r": "table",
+    "p": "table",
+    "v": "view",
+    "m": "materialized view",
+    "f": "foreign table",
+    "c": "composite type",
+}
+PERSISTENCE = {"u": "unlogged", "t": "temporary"}
+#: Of an index that is it, the index tells.
+REPLICA_IDENTITY = {"n": "nothing", "f": "full"}
+IDENTITY = {"a": "always", "d": "by default"}
+GENERATED = {"s": "stored", "v": "virtual"}
+STORAGE = {"p": "plain", "e": "external", "m": "main", "x": "extended"}
+TYPES = {"e": "enum type", "d": "domain type", "r": "range type"}
+ROUTINES = {"f": "function", "p": "procedure", "a": "aggregate", "w": "window function"}
+FIRING = {"D": "disabled", "R": "on replicas", "A": "always"}
+COMMANDS = {"*": "all", "r": "select", "a": "insert", "w": "update", "d": "delete"}
+#: How the server ends the names of constraints, by pg_constraint.contype.
+ENDINGS = {"p": "pkey", "u": "key", "x": "excl", "f": "fkey", "c": "check"}
+
+Rows = Sequence[Sequence[Any]]
+
+
+def read_postgresql(
+    connection: Connection, schemas: Collection[str] | None, names: Mapping[str, str]
+) -> Facts:
+    """Return the facts of schemas.
+
+    :param schemas: ``None`` for all that are not the server's own
+    :param names: the names that scratch schemas stand for, by theirs
+    """
+    found = connection.execute(text(SCHEMAS)).all()
+    default, path = found[0][2:4] if found else ("", "")
+    wanted = [row[0] for row in found if schemas is None or row[0] in schemas]
+    rows: dict[str, Rows] = {}
+    for name, query in QUERIES.items():
+        statement = text(query)
+        parameters: dict[str, Any] = {}
+        if ":schemas" in query:
+            statement = statement.bindparams(bindparam("schemas", expanding=True))
+            parameters["schemas"] = wanted
+        rows[name] = connection.execute(statement, parameters).all()
+    connection.execute(text("SELECT set_config('search_path', :path, true)"), {"path": path})
+    facts = [Fact.make("schema", "", row[0], {"comment": row[1]}) for row in found]
+    reading = Reading(rows)
+    facts = [fact for fact in facts if fact.name in wanted] + [*reading.facts()]
+    mapped = map(Renamed(names, quote_name).fact, facts) if names else facts
+    return Facts.make(names.get(default, default or ""), mapped)
+
+
+class Reading:
+    """Makes facts of the catalogue's rows."""
+
+    def __init__(self, rows: Mapping[str, Rows]) -> None:
+        """Keep the rows, by the names of their queries."""
+        self.rows = rows
+        #: Sequences that belong to a column: how ``nextval`` names them.
+        self.owned = {(row[0], row[2], row[3]): row[14] for row in rows["sequences"] if row[2]}
+
+    def facts(self) -> Iterator[Fact]:
+        """Yield all facts."""
+        for name in self.rows:
+            for row in self.rows[name]:
+                yield from getattr(self, name)(*row)
+
+    def relations(self, *row: Any) -> Iterator[Fact]:
+        """Yield the fact of a table, view or composite type."""
+        schema, name, kind, persistence, bound, partitions, parents, options, toast = row[:9]
+        method, secured, forced, replica, of_type, view, server, foreign, comment = row[9:]
+        yield Fact.make(
+            KINDS[kind],
+            schema,
+            name,
+            {
+                "persistence": PERSISTENCE.get(persistence),
+                "partition of": parents if bound else None,
+                "inherits": None if bound else parents,
+                "partition bound": bound,
+                "partitioned by": partitions,
+                "options": options,
+                "options of TOAST": toast,
+                "access method": method if kind in "rm" and method != "heap" else None,
+                "row security": secured,
+                "row security for the owner": forced,
+                "replica identity": REPLICA_IDENTITY.get(replica) if kind in "rpm" else None,
+                "of type": of_type,
+                "definition": view,
+                "server": server,
+                "foreign options": foreign,
+                "comment": comment,
+            },
+        )
+
+    def columns(self, *row: Any) -> Iterator[Fact]:
+        """Yield the fact of a column."""
+        schema, name, table, kind, number, type_, not_null, default, identity, generated = row[:10]
+        collation, storage, compression, target, options, foreign, local, comment = row[10:18]
+        constraint, definition = row[18:]
+        own = self.owned.get((schema, table, name))
+        if own and default in (f"nextval('{own}'::regclass)", f"nextval({own!r}::regclass)"):
+            default = "nextval(its own sequence)"
+        if constraint == make_name(table, name, "not_null"):
+            constraint = None
+        written = str(definition or "")
+        more = written[len("NOT NULL ") + len(quote_name(name)) :].strip()
+        yield Fact.make(
+            "column",
+            schema,
+            name,
+            {
+                POSITION: number,
+                "type": type_,
+                "not null": not_null,
+                "name of NOT NULL": constraint,
+                "options of NOT NULL": more or None,
+                "generated": f"{default} {GENERATED[generated]}" if generated else None,
+                "default": None if generated else default,
+                "identity": IDENTITY.get(identity),
+                "collation": collation,
+                "storage": STORAGE.get(storage),
+                "compression": compression,
+                "statistics target": target,
+                "options": options,
+                "foreign options": foreign,
+                "inherited": not local,
+                "comment": comment,
+                "of type": kind == "c",
+            },
+            table=table,
+        )
+
+    def constraints(self, *row: Any) -> Iterator[Fact]:
+        """Yield the fact of a constraint of a table or domain."""
+        schema, name, table, kind, of_domain, definition, valid, comment = row[:8]
+        columns, index_columns, options, index_valid, clustered, replica, count = row[8:]
+        key = index_columns if kind in "ux" else columns
+        if kind == "p" or (kind == "c" and (count or 0) != 1):
+            key = None
+        yield Fact.make(
+            "constraint",
+            schema,
+            name,
+            {
+                "definition": definition.removesuffix(" NOT VALID"),
+                "not valid": not valid and not definition.endswith(" NOT ENFORCED"),
+                "index options": options,
+                "index not valid": index_valid is False,
+                "clustered": bool(clustered),
+                "replica identity": bool(replica),
+                "comment": comment,
+                "of type": of_domain,
+            },
+            table=table,
+            server_named=is_servers(name, table, key, ENDINGS.get(kind, "")),
+        )
+
+    def indexes(self, *row: Any) -> Iterator[Fact]:
+        """Yield the fact of an index that is not a constraint's."""
+        schema, name, table, definition, quoted, valid, clustered, replica, comment = row[:9]
+        columns, targets, parent = row[9:]
+        yield Fact.make(
+            "index",
+            schema,
+            name,
+            {
+                "definition": definition.replace(f"INDEX {quoted} ON ", "INDEX ON ", 1),
+                "not valid": not valid,
+                "clustered": clustered,
+                "replica identity": replica,
+                "statistics targets": targets,
+                "attached to": parent,
+                "comment": comment,
+            },
+            table=table,
+            server_named=is_servers(name, table, columns, "idx"),
+        )
+
+    def types(self, *row: Any) -> Iterator[Fact]:
+        """Yield the fact of an enum, domain or range type."""
+        schema, name, kind, labels, base, not_null, default, collation, range_, comment = row
+        yield Fact.make(
+            TYPES[kind],
+            schema,
+            name,
+            {
+                "values": tuple(labels or ()),
+                "type": base,
+                "not null": not_null,
+                "default": default,
+                "collation": collation,
+                "definition": range_,
+                "comment": comment,
+            },
+        )
+
+    def sequences(self, *row: Any) -> Iterator[Fact]:
+        """Yield the fact of a sequence."""
+        schema, name, table, column, kind, type_, start, increment, low, high = row[:10]
+        cache, cycle, persistence, comment, _ = row[10:]
+        attributes: dict[str, Value] = {
+            "type": type_,
+            "start": start,
+            "increment": increment,
+            "minimum": low,
+            "maximum": high,
+            "cache": cache,
+            "cycle": cycle,
+            "persistence": PERSISTENCE.get(persistence),
+            "comment": comment,
+            "owner": column and f"{table}.{column}",
+            "identity": kind == "i",
+        }
+        yield Fact.make(
+            "sequence",
+            schema,
+            name,
+            attributes,
+            table=table,
+            server_named=bool(table) and is_servers(name, table, column, "seq"),
+        )
+
+    def functions(self, *row: Any) -> Iterator[Fact]:
+        """Yield the fact of a function or procedure."""
+        schema, name, kind, definition, comment = row
+        yield Fact.make(
+            ROUTINES[kind], schema, name, {"definition": definition, "comment": comment}
+        )
+
+    def triggers(self, *row: Any) -> Iterator[Fact]:
+        """Yield the fact of a trigger or rule."""
+        schema, name, table, kind, definition, enabled, comment = row
+        yield Fact.make(
+            kind,
+            schema,
+            name,
+            {"definition": definition, "fires": FIRING.get(enabled), "comment": comment},
+            table=table,
+        )
+
+    def policies(self, *row: Any) -> Iterator[Fact]:
+        """Yield the fact of a policy of row security."""
+        schema, name, table, command, permissive, roles, using, check, comment = row
+        yield Fact.make(
+            "policy",
+            schema,
+            name,
+            {
+                "command": COMMANDS[command],
+                "restrictive": not permissive,
+                "roles": roles,
+                "using": using,
+                "with check": check,
+                "comment": comment,
+            },
+            table=table,
+        )
+
+    def extensions(self, *row: Any) -> Iterator[Fact]:
+        """Yield the fact of an extension."""
+        schema, name, version, comment = row
+        attributes = {"schema": schema, "version": version, "comment": comment}
+        yield Fact.make("extension", "", name, attributes)
+
+    def statistics(self, *row: Any) -> Iterator[Fact]:
+        """Yield the fact of extended statistics."""
+        schema, name, table, definition, target, comment, quoted = row
+        definition = definition.replace(f"STATISTICS {quoted} ", "STATISTICS ", 1)
+        yield Fact.make(
+            "statistics",
+            schema,
+            name,
+            {"definition": definition, "statistics target": target, "comment": comment},
+            table=table,
+        )
+
+
+def quote_name(name: str) -> str:
+    """Return a name as it stands in SQL; a keyword may be in quotes that it needs or not."""
+    if re.fullmatch(r"[a-z_][a-z0-9_$]*", name):
+        return name
+    return '"' + name.replace('"', '""') + '"'
+
+
+def is_servers(name: str, table: str, columns: str | None, ending: str) -> bool:
+    """True if a name is one that the server makes for an object that was given none."""
+    pattern = re.fullmatch(rf".*_{ending}([1-9]\d*)?", name, re.DOTALL) if ending else None
+    return pattern is not None and name == make_name(table, columns, ending + (pattern[1] or ""))
+
+
+def make_name(table: str, columns: str | None, ending: str) -> str:
+    """Return a name as the server makes it: parts that are too long are shortened, longest first.
+
+    PostgreSQL's ``makeObjectName``; 63 bytes are the limit of a name.
+    """
+    first, second = table.encode(), (columns or "").encode()
+    room = 63 - len(ending) - 1 - (1 if columns else 0)
+    lengths = [len(first), len(second)]
+    while sum(lengths) > room:
+        lengths[0 if lengths[0] > lengths[1] else 1] -= 1
+    parts = [first[: lengths[0]], *([second[: lengths[1]]] if columns else []), ending.encode()]
+    return "_".join(part.decode(errors="ignore") for part in parts)

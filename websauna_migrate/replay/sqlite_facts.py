@@ -1,0 +1,111 @@
+"""Facts of an SQLite database: its own SQL, read by structure, and what its PRAGMAs add."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+
+from sqlalchemy import text
+from sqlalchemy.engine import Connection
+
+from websauna_migrate.replay.facts import AS_WRITTEN, POSITION, Fact, Facts, Value
+from websauna_migrate.replay.sqlite_sql import (
+    NotUnderstood,
+    Token,
+    read_table,
+    tokens_of,
+    write,
+)
+
+__all__ = ["read_sqlite"]
+
+SCHEMA = "main"
+
+OBJECTS = """
+SELECT type, name, tbl_name, sql FROM sqlite_master WHERE substr(name, 1, 7) <> 'sqlite_'
+"""
+
+COLUMNS = """
+SELECT m.name, x.cid, x.name, x.type, x.hidden FROM sqlite_master m, pragma_table_xinfo(m.name) x
+WHERE m.type = 'table' AND substr(m.name, 1, 7) <> 'sqlite_'
+"""
+
+
+def read_sqlite(connection: Connection) -> Facts:
+    """Return the facts of the main database; attached and temporary ones are left out."""
+    objects = connection.execute(text(OBJECTS)).all()
+    columns: dict[str, list[tuple[int, str, str, int]]] = {}
+    for table, place, name, type_, hidden in connection.execute(text(COLUMNS)):
+        columns.setdefault(table, []).append((place, name, type_, hidden))
+    tables = {row[2].lower() for row in objects} | {row[1].lower() for row in objects}
+    facts: list[Fact] = []
+    for kind, name, table, sql in objects:
+        own = [row[1] for row in columns.get(table, ())]
+        names = tables | {one.lower() for one in own}
+        if kind == "table":
+            facts += table_facts(name, sql, columns.get(name, []), names)
+        elif kind == "index" and sql:
+            facts.append(index_fact(name, table, sql, names))
+        elif kind in ("view", "trigger"):
+            every = tables | {c[1].lower() for found in columns.values() for c in found}
+            facts.append(written_fact(kind, name, table, sql, every))
+    return Facts.make(SCHEMA, facts)
+
+
+def table_facts(
+    name: str, sql: str, columns: list[tuple[int, str, str, int]], names: Collection[str]
+) -> Iterator[Fact]:
+    """Yield the facts of a table: itself, its columns and constraints."""
+    try:
+        found = read_table(sql, names)
+        if [one.name for one in found.columns] != [one[1].lower() for one in columns]:
+            raise NotUnderstood
+    except NotUnderstood:
+        # A virtual table, or a form that is not known: it is compared as a whole.
+        yield Fact.make("table", SCHEMA, name, {AS_WRITTEN: write(tokens_of(sql), names)})
+        for place, column, type_, hidden in columns:
+            if hidden != 1:
+                attributes: dict[str, Value] = {POSITION: place + 1, "type": type_.upper()}
+                yield Fact.make("column", SCHEMA, column, attributes, table=name)
+        return
+    yield Fact.make("table", SCHEMA, name, {"options": ", ".join(found.options) or None})
+    for (place, column, _, _), read in zip(columns, found.columns, strict=True):
+        more: dict[str, Value] = {POSITION: place + 1, "type": read.type, **read.attributes}
+        yield Fact.make("column", SCHEMA, column, more, table=name)
+    taken: dict[str, int] = {}
+    for given, definition in found.constraints:
+        key = given or definition
+        taken[key] = taken.get(key, 0) + 1
+        number = f" #{taken[key]}" if taken[key] > 1 else ""
+        yield Fact.make(
+            "constraint",
+            SCHEMA,
+            key + number,
+            {"definition": definition},
+            table=name,
+            server_named=given is None,
+        )
+
+
+def index_fact(name: str, table: str, sql: str, names: Collection[str]) -> Fact:
+    """Return the fact of an index that was created by its own statement."""
+    tokens = tokens_of(sql)
+    # CREATE [UNIQUE] INDEX name ON table (columns) [WHERE condition]
+    start = next(place for place, token in enumerate(tokens) if token.is_word("index"))
+    unique = any(token.is_word("unique") for token in tokens[:start])
+    definition = write(without_ascending(tokens[start + 4 :]), names)
+    attributes: dict[str, Value] = {"definition": definition, "unique": unique}
+    return Fact.make("index", SCHEMA, name, attributes, table=table)
+
+
+def without_ascending(tokens: list[Token]) -> list[Token]:
+    """Return an index's columns without ASC, which is the default."""
+    return [token for token in tokens if not token.is_word("asc")]
+
+
+def written_fact(kind: str, name: str, table: str, sql: str, names: Collection[str]) -> Fact:
+    """Return the fact of a view or trigger, whose definition is what follows its name."""
+    tokens = tokens_of(sql)
+    start = next(place for place, token in enumerate(tokens) if token.is_word(kind))
+    definition = write(tokens[start + 2 :], names)
+    owner = None if kind == "view" else table
+    return Fact.make(kind, SCHEMA, name, {"definition": definition}, table=owner)
