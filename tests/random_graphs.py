@@ -271,9 +271,16 @@ def graphs(draw: st.DrawFn, max_packages: int = 12, max_revisions: int = 200) ->
 
 def shuffled(graph: RandomGraph, rng: random.Random) -> tuple[dict[str, list[Revision]], Any]:
     """Return the packages in another order, and their revisions too."""
-    packages = {name: rng.sample(made, len(made)) for name, made in graph.packages.items()}
-    names = rng.sample(list(packages), len(packages))
+    packages = shuffled_packages(graph.packages, rng)
     requires: Mapping[str, Any] = {
-        name: graph.package_requires[name] for name in names if name in graph.package_requires
+        name: graph.package_requires[name] for name in packages if name in graph.package_requires
     }
-    return {name: packages[name] for name in names}, requires
+    return packages, requires
+
+
+def shuffled_packages(
+    packages: Mapping[str, list[Revision]], rng: random.Random
+) -> dict[str, list[Revision]]:
+    """Return packages in another order, and their revisions too."""
+    names = rng.sample(list(packages), len(packages))
+    return {name: rng.sample(packages[name], len(packages[name])) for name in names}

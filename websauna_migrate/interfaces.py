@@ -88,6 +88,7 @@ class IMigrationService(Interface):
         lock_budget: float | None = None,
         statement_timeout_ms: int | None = None,
         fail_on_lint: bool = False,
+        ignore_order: bool = False,
     ) -> Run:
         """Run the upgrade plan on a connection of its own and record the run in the ledger.
 
@@ -110,6 +111,8 @@ class IMigrationService(Interface):
             likewise
         :param fail_on_lint: run nothing if :meth:`lint` finds an unsafe change in the plan, and
             raise :class:`websauna_migrate.lint.lint_errors.UnsafeChanges` (PostgreSQL)
+        :param ignore_order: also run a step that conflicts with a pending revision which was
+            written before it and is not part of the plan
         :returns: a :class:`websauna_migrate.results.Run`; its ``steps`` are empty if there was
             nothing to do
         :raises websauna_migrate.errors.MigrationError: when the graph, the history or a step is at
@@ -159,10 +162,12 @@ class IMigrationService(Interface):
         packages: Packages = None,
         direction: str = "upgrade",
         cascade: bool = False,
+        ignore_order: bool = False,
     ) -> Plan:
         """Return the :class:`.Plan` that a run would follow; run nothing.
 
         :param direction: ``"upgrade"`` or ``"downgrade"``
+        :param ignore_order: as in :meth:`upgrade`
         """
 
     def lint(

@@ -23,10 +23,6 @@ from websauna_migrate.errors import UsageError
 from websauna_migrate.interfaces import IMigrationService, Packages, Targets
 from websauna_migrate.planning.plan import Plan
 from websauna_migrate.planning.revisions import Revision
-from websauna_migrate.planning.several import (
-    as_targets,
-    resolve_all,
-)
 from websauna_migrate.results import (
     CheckReport,
     CreatedScript,
@@ -165,6 +161,7 @@ class MigrationService:
         lock_budget: float | None = None,
         statement_timeout_ms: int | None = None,
         fail_on_lint: bool = False,
+        ignore_order: bool = False,
     ) -> Run:
         from websauna_migrate.runs.migrating import migrate
         from websauna_migrate.runs.run_context import RunOptions
@@ -173,7 +170,15 @@ class MigrationService:
         options = RunOptions(tag, atomic, dry_run, stop, lock_wait, limits)
         site = self._site()
         inspect = self._linter(site).refuse_unsafe if fail_on_lint else None
-        return migrate(site, "upgrade", revision, packages, options=options, inspect=inspect)
+        return migrate(
+            site,
+            "upgrade",
+            revision,
+            packages,
+            options=options,
+            inspect=inspect,
+            ignore_order=ignore_order,
+        )
 
     def downgrade(
         self,
@@ -216,11 +221,14 @@ class MigrationService:
         packages: Packages = None,
         direction: str = "upgrade",
         cascade: bool = False,
+        ignore_order: bool = False,
     ) -> Plan:
         from websauna_migrate.runs.migrating import make_planner
 
         site = self._site()
-        planner = make_planner(site, direction, revision, packages, cascade=cascade)
+        planner = make_planner(
+            site, direction, revision, packages, cascade=cascade, ignore_order=ignore_order
+        )
         return planner(site.applied())
 
     def lint(
@@ -358,46 +366,18 @@ class MigrationService:
         rev_id: str | None = None,
         splice: bool = False,
     ) -> tuple[CreatedScript, ...]:
-        from alembic.util import rev_id as new_revision_id
-        from alembic.util.exc import CommandError
+        from websauna_migrate.autogenerate.write.merge import write_merge
 
-        from websauna_migrate.autogenerate import RevisionFailed, created
-        from websauna_migrate.config.template import require_editable, require_template
-
-        site = self._site()
-        selected = site.select(packages)
-        if len(selected) != 1:
-            raise UsageError("merge joins the heads of one package; name it with -x packages=NAME.")
-        (name,) = selected
-        require_editable(self._packages[name])
-        require_template(self._packages[name])
-        snapshot = site.loaded
-        lineage = snapshot.lineages[name]
-        heads = [
-            found for target in as_targets(revisions) for found in resolve_all(lineage, target)
-        ]
-        if len(set(heads)) < 2:
-            raise RevisionFailed(
-                name,
-                f'a merge needs at least two revisions, and "{" ".join(as_targets(revisions))}" '
-                f"means {len(set(heads))}",
-            )
-        environment = snapshot.environments[name]
-        try:
-            script = environment.scripts.generate_revision(
-                rev_id or new_revision_id(),
-                message,
-                refresh=True,
-                head=heads,
-                branch_labels=branch_label,
-                splice=splice,
-                config=environment.config,
-                requires=(),
-            )
-        except CommandError as exc:
-            raise RevisionFailed(name, str(exc)) from exc
-        assert script is not None
-        return (created(name, script),)
+        script = write_merge(
+            self._site(),
+            revisions,
+            packages,
+            message=message,
+            branch_label=branch_label,
+            rev_id=rev_id,
+            splice=splice,
+        )
+        return (script,)
 
     # Looking
 

@@ -116,6 +116,11 @@ DOWNGRADE = flag("--downgrade", help="Show the plan of a downgrade")
 FAIL_ON_LINT = flag(
     "--fail-on-lint", help="Fail, and run nothing, if there are unsafe changes (PostgreSQL)"
 )
+IGNORE_ORDER = flag(
+    "--ignore-order",
+    help="Also run a step that conflicts with a pending revision of another package that was "
+    "written before it; that revision may then fail, or miss data",
+)
 FORGET = flag(
     "--forget", help="Of a package that is not installed any more, drop the history table alone"
 )

@@ -132,7 +132,7 @@ COMMANDS: Mapping[str, Command] = {
     "plan": Command(
         "read.plan",
         "Show what an upgrade would do, step by step, and why.",
-        (a.TARGET, a.DOWNGRADE, a.CASCADE, a.JSON, a.NO_LINT, a.FAIL_ON_LINT),
+        (a.TARGET, a.DOWNGRADE, a.CASCADE, a.IGNORE_ORDER, a.JSON, a.NO_LINT, a.FAIL_ON_LINT),
     ),
     "repair": Command(
         "run.repair",
@@ -172,7 +172,7 @@ COMMANDS: Mapping[str, Command] = {
     "upgrade": Command(
         "run.upgrade",
         "Upgrade to a later version.",
-        (a.SQL, a.TAG, a.REVISION_OR_HEADS, *a.RUN, a.FAIL_ON_LINT),
+        (a.SQL, a.TAG, a.REVISION_OR_HEADS, *a.RUN, a.IGNORE_ORDER, a.FAIL_ON_LINT),
         leaves_garbage=True,
     ),
 }

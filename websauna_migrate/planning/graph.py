@@ -8,13 +8,20 @@ All revisions stand in one canonical order: a depth-first walk from the newest r
 name and identifier, that visits parents, then dependencies, then requirements. It depends on names,
 identifiers and edges alone, keeps the revisions of a package together, and puts what another
 package requires right before the revision that requires it. Every plan is a part of this order.
+
+Where that leaves a choice it is the authors' order (:mod:`.authors_order`): the walk visits at last
+what a revision's script was written after. These soft orders are in no other way part of the graph.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from functools import cached_property
 from itertools import chain
 
+from websauna_migrate.planning.authors_order import SoftOrder, claimed_orders, create_date
+from websauna_migrate.planning.circles import without_circles
 from websauna_migrate.planning.edges import Edge, cycle_error
 from websauna_migrate.planning.lineage import Lineage
 from websauna_migrate.planning.requirements import Requirement, collect_requirements
@@ -36,6 +43,8 @@ class Graph:
     :ivar cross_parents: for each node with requirements on other packages, the edges by the node
         required
     :ivar cross_dependents: for each node that other packages require, the edges by the dependent
+    :ivar soft_orders: which revision was written before which other one, as scripts show it
+    :ivar dropped_orders: pairs of revisions of which other scripts show, or require, the opposite
     :ivar order: the nodes in the canonical order
     :ivar places: the place of each node in that order
     """
@@ -78,6 +87,8 @@ class Graph:
         self.cross_parents: dict[int, list[tuple[int, Edge]]] = {}
         self.cross_dependents: dict[int, list[tuple[int, Edge]]] = {}
         self._connect()
+        self.soft_orders: Sequence[SoftOrder] = ()
+        self.dropped_orders: Sequence[tuple[Revision, Revision]] = ()
         self.order, self.places = self._sort()
 
     def _connect(self) -> None:
@@ -125,31 +136,60 @@ class Graph:
 
         :raises RevisionCycle: if there is none
         """
-        parents = self.parents
-        has_dependents = bytearray(len(parents))
-        for node in chain.from_iterable(parents):
-            has_dependents[node] = 1
-        seen = bytearray(len(parents))
-        order: list[int] = []
-        # A node is on the stack once as itself, to be opened, and once as its complement, to be
-        # put into the order when all that it needs is there.
-        stack = [node for node in reversed(range(len(parents))) if not has_dependents[node]]
-        while stack:
-            node = stack.pop()
-            if node < 0:
-                order.append(~node)
-            elif not seen[node]:
-                seen[node] = 1
-                stack.append(~node)
-                stack.extend([p for p in reversed(parents[node]) if not seen[p]])
-        places = [-1] * len(parents)
-        for place, node in enumerate(order):
-            places[node] = place
-        for node, needed in enumerate(parents):
-            for parent in needed:
-                if places[parent] >= places[node] or places[parent] < 0:
-                    raise cycle_error(parents, self._edge)
+        required = {
+            node: {other for other, _ in edges} for node, edges in self.cross_parents.items()
+        }
+        claimed = claimed_orders(self.revisions, self.lineages, self._offsets, required)
+        if not claimed:
+            return self._required_order()
+        parents = self._with(claimed)
+        order, places = walk(parents)
+        if not is_broken(parents, places):
+            self.soft_orders = claimed
+            return order, places
+        self.places = self.required_places
+        self._settle(claimed)
+        return walk(self._with(self.soft_orders))
+
+    def _required_order(self) -> tuple[list[int], list[int]]:
+        """Return the order that there would be if no script were written against another.
+
+        :raises RevisionCycle: if there is none
+        """
+        order, places = walk(self.parents)
+        if is_broken(self.parents, places):
+            raise cycle_error(self.parents, self._edge)
         return order, places
+
+    @cached_property
+    def required_places(self) -> list[int]:
+        """The place of each node in the order that requirements and names alone would give."""
+        return self._required_order()[1]
+
+    def _with(self, orders: Iterable[SoftOrder]) -> list[Sequence[int]]:
+        """Return what each node comes after, soft orders last."""
+        soft: dict[int, set[int]] = {}
+        for earlier, later, _, _ in orders:
+            soft.setdefault(later, set()).add(earlier)
+        found = list(self.parents)
+        for node, earlier_ones in soft.items():
+            found[node] = [*found[node], *sorted(earlier_ones)]
+        return found
+
+    def _settle(self, claimed: Iterable[SoftOrder]) -> None:
+        """Keep of soft orders those that form no circle."""
+        dates = map(create_date, self.revisions)
+        age = [(date is None, date or datetime.min, node) for node, date in enumerate(dates)]
+        self.soft_orders, dropped = without_circles(
+            claimed,
+            self.parents,
+            age,
+            own_parents=self.own_parents,
+            own_children=self.children,
+        )
+        pairs = dict.fromkeys((self.revisions[o.earlier], self.revisions[o.later]) for o in dropped)
+        # Where requirements settle it there was no choice.
+        self.dropped_orders = [pair for pair in pairs if not self.needs(*pair)]
 
     def _edge(self, later: int, earlier: int) -> Edge:
         for required, edge in self.cross_parents.get(later, ()):
@@ -183,6 +223,25 @@ class Graph:
                     stack.append(parent)
         return False
 
+    def written_against(
+        self, package: str, requires: Iterable[str] = ()
+    ) -> dict[str, str | tuple[str, ...]]:
+        """Return what a new script of a package records: the heads of what it requires, all told.
+
+        :param requires: requirements of the script, besides those of the revisions before it
+        """
+        needed = {package, *(text.partition("@")[0] for text in requires)} & self.lineages.keys()
+        stack = [self.find(name, head) for name in needed for head in self.lineages[name].heads]
+        seen = set(stack)
+        while stack:
+            for parent in self.parents[stack.pop()]:
+                if parent not in seen:
+                    seen.add(parent)
+                    stack.append(parent)
+        names = {self.revisions[node].package for node in seen} - {package}
+        heads = {name: self.lineages[name].heads for name in sorted(names)}
+        return {name: found if len(found) > 1 else found[0] for name, found in heads.items()}
+
     def timeline(self, packages: Iterable[str] | None = None) -> tuple[Revision, ...]:
         """Return all revisions of some packages, oldest first, in the canonical order.
 
@@ -191,3 +250,37 @@ class Graph:
         wanted = set(self.packages if packages is None else packages)
         revisions = (self.revisions[node] for node in self.order)
         return tuple(revision for revision in revisions if revision.package in wanted)
+
+
+def walk(parents: Sequence[Sequence[int]]) -> tuple[list[int], list[int]]:
+    """Return nodes in the order of a depth-first walk, and the place of each in it, -1 for none."""
+    has_dependents = bytearray(len(parents))
+    for node in chain.from_iterable(parents):
+        has_dependents[node] = 1
+    seen = bytearray(len(parents))
+    order: list[int] = []
+    # A node is on the stack once as itself, to be opened, and once as its complement, to be
+    # put into the order when all that it needs is there.
+    stack = [node for node in reversed(range(len(parents))) if not has_dependents[node]]
+    while stack:
+        node = stack.pop()
+        if node < 0:
+            order.append(~node)
+        elif not seen[node]:
+            seen[node] = 1
+            stack.append(~node)
+            stack.extend([p for p in reversed(parents[node]) if not seen[p]])
+    places = [-1] * len(parents)
+    for place, node in enumerate(order):
+        places[node] = place
+    return order, places
+
+
+def is_broken(parents: Sequence[Sequence[int]], places: Sequence[int]) -> bool:
+    """Tell whether a node has no place, or one before a node that it comes after."""
+    for node, needed in enumerate(parents):
+        place = places[node]
+        for parent in needed:
+            if not 0 <= places[parent] < place:
+                return True
+    return False

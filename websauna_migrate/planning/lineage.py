@@ -40,6 +40,7 @@ class Lineage:
     :ivar down: positions of each position's parents by ``down_revision``, sorted
     :ivar up: positions of each position's children by ``down_revision``, sorted
     :ivar all_down: as ``down``, followed by those that only ``depends_on`` names
+    :ivar topological: the positions so that each comes after those that it needs
     :ivar all_up: as ``up``, with those that only ``depends_on`` makes children
     """
 
@@ -58,7 +59,7 @@ class Lineage:
         self._positions = {id_: position for position, id_ in enumerate(self.ids)}
         self._dependencies: dict[int, tuple[int, ...]] = {}
         self._connect()
-        self._topological = self._sort()
+        self.topological = self._sort()
 
     def _collect_labels(self, labelled: Iterable[Revision]) -> dict[str, str]:
         labels: dict[str, str] = {}
@@ -216,7 +217,7 @@ class Lineage:
         declared = {
             self._positions[id_]: self.revisions[id_].branch_labels for id_ in self.labels.values()
         }
-        return spread_labels(declared, self._topological, self.down, self.all_up)
+        return spread_labels(declared, self.topological, self.down, self.all_up)
 
     # Walks
 
@@ -251,16 +252,20 @@ class Lineage:
         first, count = self._lines
         return first[older] <= first[newer] < first[older] + count[older]
 
+    def number(self, position: int) -> int:
+        """Return a number by which the positions of one line stand beside each other."""
+        return self._lines[0][position]
+
     @cached_property
     def _lines(self) -> tuple[list[int], list[int]]:
         """Number the tree of first parents so that what stands above a position is one range."""
         count = [1] * len(self.ids)
-        for position in reversed(self._topological):
+        for position in reversed(self.topological):
             for parent in self.down[position][:1]:
                 count[parent] += count[position]
         first = [0] * len(self.ids)
         free = [0] * (len(self.ids) + 1)
-        for position in self._topological:
+        for position in self.topological:
             parent = self.down[position][0] if self.down[position] else -1
             first[position] = free[parent]
             free[parent] += count[position]

@@ -13,6 +13,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from websauna_migrate.errors import MigrationError
 from websauna_migrate.planning.cascade import Cascade, relieves
 from websauna_migrate.planning.graph import Graph
+from websauna_migrate.planning.order_checks import (
+    Conflicts,
+    OrderViolated,
+    order_reasons,
+    refuse_conflicts,
+)
 from websauna_migrate.planning.revisions import Revision
 from websauna_migrate.planning.rows import Rows
 from websauna_migrate.planning.state import (
@@ -29,6 +35,7 @@ from websauna_migrate.runs.stamps import plan_stamp
 __all__ = [
     "Applied",
     "DowngradeRefused",
+    "OrderViolated",
     "Plan",
     "Reason",
     "Step",
@@ -77,15 +84,20 @@ def plan_upgrade(
     targets: Targets | None = None,
     *,
     check_violations: bool = True,
+    conflicts: Conflicts | None = None,
 ) -> Plan:
     """Plan an upgrade: the targets, what they require in any package, and no more.
 
     :param targets: default the heads of all packages
+    :param conflicts: tells whether the order of two revisions matters; ``None`` to leave the
+        authors' order of what is not in the plan out of account
     :param check_violations: whether an applied revision, of any package, that lacks what it
         requires is an error
     :raises TargetError: if a target means nothing in its package
     :raises LostRevision: if a package that is named or needed has rows that no script defines
     :raises HistoryViolated: listing every violation
+    :raises OrderViolated: if a step would run before a revision that was written earlier, is left
+        out, and conflicts with it
     """
     state = State.of(graph, applied)
     wanted = normalize_targets(
@@ -105,8 +117,12 @@ def plan_upgrade(
     state.refuse_lost({graph.revisions[node].package for node in steps})
     if check_violations and (violations := state.violations()):
         raise HistoryViolated(violations)
+    if conflicts is not None:
+        refuse_conflicts(graph, state, steps, conflicts)
     order = sorted(steps, key=graph.places.__getitem__)
     reasons = _upgrade_reasons(graph, order, requested)
+    for node, reason in order_reasons(graph, steps):
+        reasons[node] += (reason,)
     return _build(graph, state, order, reasons, "upgrade")
 
 

@@ -24,6 +24,8 @@ class Revision:
     :ivar takes_tables: tables that come from other packages, each with the package that had it
     :ivar gives_types: named types that go with them, in the same way
     :ivar takes_types: named types that come with them, in the same way
+    :ivar written_against: heads of other packages that the script's author had, each with its
+        package first; they order pending steps and nothing else
     :ivar doc: the script's docstring, stripped; its first paragraph is the message
     :ivar path: the script's file, absolute
     """
@@ -40,6 +42,7 @@ class Revision:
     takes_tables: tuple[tuple[str, str], ...] = ()
     gives_types: tuple[tuple[str, str], ...] = ()
     takes_types: tuple[tuple[str, str], ...] = ()
+    written_against: tuple[tuple[str, str], ...] = ()
     doc: str = ""
     path: str = ""
 

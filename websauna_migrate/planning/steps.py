@@ -18,14 +18,16 @@ class Reason:
     """Why a step is in a plan.
 
     :ivar why: ``requested`` for a target of the command; ``required`` for what an upgrade brings
-        in; ``cascade`` for a dependent that a downgrade takes along
-    :ivar text: the target as ``package@target``, or the requirement as written
-    :ivar kind: of a requirement, see :class:`websauna_migrate.planning.edges.Edge`
-    :ivar package: of a requirement, the package at its other end
-    :ivar revision: of a requirement, the identifier of the revision at its other end
+        in; ``cascade`` for a dependent that a downgrade takes along; ``order`` for the place of a
+        step that another one put where it is
+    :ivar text: the target as ``package@target``, the requirement as written, or the order in words
+    :ivar kind: of a requirement, see :class:`websauna_migrate.planning.edges.Edge`; of an order,
+        ``written_against`` or ``create_date``
+    :ivar package: the package at the other end of a requirement or an order
+    :ivar revision: the identifier of the revision at that end
     """
 
-    why: Literal["requested", "required", "cascade"]
+    why: Literal["requested", "required", "cascade", "order"]
     text: str
     kind: str | None = None
     package: str | None = None
@@ -37,6 +39,8 @@ class Reason:
             return "requested"
         if self.why == "required":
             return f"required by {self.package} {self.revision}"
+        if self.why == "order":
+            return self.text
         return f"requires {self.package} {self.revision}, which goes"
 
 

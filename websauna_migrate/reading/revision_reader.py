@@ -25,7 +25,7 @@ from websauna_migrate.reading.script_files import (
     list_script_files,
     read_script,
 )
-from websauna_migrate.reading.script_index import ScriptIndex
+from websauna_migrate.reading.script_index import ScriptIndex, pairs_of
 
 if TYPE_CHECKING:
     from alembic.script.base import Script
@@ -281,10 +281,10 @@ def revision_in(package: str, path: str, module: ModuleType, id_: Any, doc: str)
         value: Any = getattr(module, attribute, None)
         if not value:
             return ()
-        if isinstance(value, dict) and all(
-            isinstance(part, str) and part for pair in value.items() for part in pair
-        ):
-            return tuple(sorted(value.items()))
+        if isinstance(value, dict):
+            pairs = pairs_of(value)
+            if all(isinstance(part, str) and part for pair in pairs for part in pair):
+                return tuple(sorted(pairs))
         raise ScriptBroken(
             package, path, f"its {attribute} is {value!r}, not a dictionary of names and packages."
         )
@@ -304,6 +304,7 @@ def revision_in(package: str, path: str, module: ModuleType, id_: Any, doc: str)
         takes_tables=moved("takes_tables"),
         gives_types=moved("gives_types"),
         takes_types=moved("takes_types"),
+        written_against=moved("written_against"),
         doc=doc,
         path=path,
     )

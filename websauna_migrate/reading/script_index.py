@@ -168,6 +168,15 @@ def read_script(path: str, stamp: Stamp) -> tuple[Literals | None, bool]:
     return read, read is not None and is_settled(stamp, now)
 
 
+def pairs_of(mapping: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """Return the pairs of a dictionary in a script; a tuple as a value gives a pair for each."""
+    return [
+        (name, one)
+        for name, value in mapping.items()
+        for one in (value if isinstance(value, (tuple, list)) else (value,))
+    ]
+
+
 def is_settled(stamp: Stamp, now: int) -> bool:
     """Tell whether a file cannot change any more without another stamp.
 

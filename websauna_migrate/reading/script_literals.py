@@ -14,7 +14,7 @@ import re
 import sys
 from collections.abc import Iterator
 
-from websauna_migrate.reading.script_index import ATTRIBUTES, MAPPINGS, Literals
+from websauna_migrate.reading.script_index import ATTRIBUTES, MAPPINGS, Literals, pairs_of
 
 __all__ = ["read_literals"]
 
@@ -105,7 +105,7 @@ def _checked(values: dict[str, object]) -> Literals:
             literals["id"] = value
         elif attribute in MAPPINGS and isinstance(value, dict):
             if value:
-                literals[attribute] = tuple(sorted(value.items()))
+                literals[attribute] = tuple(sorted(pairs_of(value)))
         elif value is not None and value != ():
             texts = (value,) if isinstance(value, str) else value
             if (
@@ -342,6 +342,8 @@ def _literal_of(node: ast.expr) -> object:
     if isinstance(node, ast.Dict) and None not in node.keys:
         names = [_literal_of(key) for key in node.keys if key is not None]
         values = [_literal_of(value) for value in node.values]
-        if all(isinstance(text, str) and text for text in (*names, *values)):
-            return dict(zip(names, values, strict=True))
+        if all(isinstance(name, str) and name for name in names):
+            found = {str(name): value for name, value in zip(names, values, strict=True)}
+            if all(isinstance(text, str) and text for _, text in pairs_of(found)):
+                return found
     raise _Unknown

@@ -29,10 +29,13 @@ def make_planner(
     packages: Packages,
     *,
     cascade: bool = False,
+    ignore_order: bool = False,
 ) -> Planner:
     """Return a function that plans what is asked for.
 
     :param direction: ``"upgrade"`` or ``"downgrade"``
+    :param ignore_order: plan a step too that conflicts with a pending revision which was written
+        before it and is not part of the plan
     :raises UsageError: for another direction, and for a range
     """
     if direction not in ("upgrade", "downgrade"):
@@ -47,7 +50,10 @@ def make_planner(
 
     def plan(applied: Mapping[str, tuple[str, ...]]) -> Plan:
         if direction == "upgrade":
-            return plan_upgrade(loaded.graph, applied, targets)
+            from websauna_migrate.reading.order_conflicts import Conflicts
+
+            conflicts = None if ignore_order else Conflicts()
+            return plan_upgrade(loaded.graph, applied, targets, conflicts=conflicts)
         from websauna_migrate.planning.losses import plan_downgrade_without_loss
 
         return plan_downgrade_without_loss(loaded.graph, applied, targets, cascade=cascade)
@@ -64,6 +70,7 @@ def migrate(
     cascade: bool = False,
     options: RunOptions | None = None,
     inspect: Callable[[Plan], None] | None = None,
+    ignore_order: bool = False,
 ) -> Run:
     """Plan under the lock, and run the plan.
 
@@ -71,7 +78,9 @@ def migrate(
     """
     loaded = site.loaded
     inspected: set[tuple[Any, ...]] = set()
-    planner = make_planner(site, direction, revision, packages, cascade=cascade)
+    planner = make_planner(
+        site, direction, revision, packages, cascade=cascade, ignore_order=ignore_order
+    )
     # The scripts' own faults come first: they need no database.
     _ = loaded.graph
     if direction == "downgrade" and not site.has_database:

@@ -195,7 +195,9 @@ class MoveWriter:
         **attributes: Mapping[str, str],
     ) -> CreatedScript:
         """Write the script of one package."""
-        environment = self.take_snapshot().environments[package.name]
+        snapshot = self.take_snapshot()
+        environment = snapshot.environments[package.name]
+        against = snapshot.graph.written_against(package.name, requires)
         before = set(environment.scripts.list_files())
         try:
             script = environment.scripts.generate_revision(
@@ -204,6 +206,7 @@ class MoveWriter:
                 refresh=True,
                 config=environment.config,
                 requires=tuple(requires),
+                written_against=against,
             )
         except CommandError as exc:
             raise MoveRefused(
@@ -214,8 +217,11 @@ class MoveWriter:
         assert script is not None
         path = Path(script.path).resolve()
         lines = {name: repr(value) for name, value in attributes.items() if value}
-        if requires and "requires" not in assigned(path.read_text(encoding="utf-8")):
+        known = assigned(path.read_text(encoding="utf-8"))
+        if requires and "requires" not in known:
             lines["requires"] = repr(tuple(requires))
+        if against and "written_against" not in known:
+            lines["written_against"] = repr(against)
         insert(path, comment + "".join(f"{name} = {text}\n" for name, text in lines.items()))
         return CreatedScript(package.name, script.revision, script.doc, str(path))
 
@@ -257,7 +263,14 @@ def assigned(source: str) -> dict[str, int]:
 def insert(path: Path, text: str) -> None:
     """Put lines behind the identifiers of a script."""
     source = path.read_text(encoding="utf-8")
-    names = ("revision", "down_revision", "branch_labels", "depends_on", "requires")
+    names = (
+        "revision",
+        "down_revision",
+        "branch_labels",
+        "depends_on",
+        "requires",
+        "written_against",
+    )
     place = max(line for name, line in assigned(source).items() if name in names)
     lines = source.splitlines(keepends=True)
     path.write_text("".join([*lines[:place], text, *lines[place:]]), encoding="utf-8")

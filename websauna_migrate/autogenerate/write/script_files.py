@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,9 +60,9 @@ def require_names(package: str, path: Path, owned: PackageObjects | None) -> Non
     )
 
 
-def ensure_line(script: Script, name: str, values: Sequence[str]) -> None:
+def ensure_line(script: Script, name: str, value: Collection[str]) -> None:
     """Put a line such as ``requires = (...)`` into a script whose template does not know of it."""
-    if not values or getattr(script.module, name, None) is not None:
+    if not value or getattr(script.module, name, None) is not None:
         return
     path = Path(script.path)
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
@@ -81,7 +81,8 @@ def ensure_line(script: Script, name: str, values: Sequence[str]) -> None:
             f"{path} has no down_revision line to put its requirements behind; "
             "mend the package's script.py.mako"
         )
-    lines.insert(place, f"{name} = {tuple(values)!r}\n")
+    written = value if isinstance(value, dict) else tuple(value)
+    lines.insert(place, f"{name} = {written!r}\n")
     path.write_text("".join(lines), encoding="utf-8")
 
 

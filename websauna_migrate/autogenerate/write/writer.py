@@ -196,6 +196,9 @@ class ScriptWriter:
             command_arguments(**{**self.arguments, "autogenerate": False}),
         )
         context.template_args["requires"] = self.requires
+        context.template_args["written_against"] = snapshot.graph.written_against(
+            name, self.requires
+        )
         return self.keep(name, context, environment.scripts)
 
     def write_one(
@@ -274,6 +277,9 @@ class ScriptWriter:
             ]
             arguments: dict[str, Any] = context.template_args
             arguments["requires"] = tuple(dict.fromkeys(requires))
+            arguments["written_against"] = self.snapshot.graph.written_against(
+                owned.package, requires
+            )
             arguments["run_before"] = tuple(
                 self.drop_dependencies.run_before(owned.package, operations)
             )
@@ -298,6 +304,7 @@ class ScriptWriter:
             for script in found:
                 ensure_line(script, "requires", context.template_args["requires"])
                 ensure_line(script, "run_before", context.template_args.get("run_before", ()))
+                ensure_line(script, "written_against", context.template_args["written_against"])
                 require_names(name, Path(script.path), owned)
         except BaseException:
             for path in set(scripts.list_files()) - before:

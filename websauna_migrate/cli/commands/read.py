@@ -109,8 +109,14 @@ def plan(call: Call) -> None:
     if options.fail_on_lint and (options.downgrade or options.no_lint):
         flag = "--downgrade" if options.downgrade else "--no-lint"
         raise UsageError(f"--fail-on-lint has no meaning with {flag}.")
+    if options.ignore_order and options.downgrade:
+        raise UsageError("--ignore-order has no meaning with --downgrade.")
     found = call.service.plan(
-        options.revision, packages=call.packages, direction=direction, cascade=options.cascade
+        options.revision,
+        packages=call.packages,
+        direction=direction,
+        cascade=options.cascade,
+        ignore_order=options.ignore_order,
     )
     report = lint_of_plan(call, found)
     if options.json:

@@ -46,6 +46,7 @@ def upgrade(call: Call) -> None:
             tag=options.tag,
             stop=stop,
             fail_on_lint=options.fail_on_lint,
+            ignore_order=options.ignore_order,
             **{name: getattr(options, name) for name in RUN_OPTIONS},
         )
     sum_up_run(call, run, newest=options.revision in ("head", "heads"))
@@ -143,7 +144,7 @@ def check_sql(call: Call) -> None:
             f'Range revision not allowed: "{options.revision}" has a meaning with --sql only. '
             "Name the revision to end at."
         )
-    for name in ("atomic", "dry_run", "fail_on_lint"):
+    for name in ("atomic", "dry_run", "fail_on_lint", "ignore_order"):
         if options.sql and getattr(options, name, False):
             flag = "--" + name.replace("_", "-")
             raise UsageError(f"{flag} has no meaning with --sql, which runs nothing.")

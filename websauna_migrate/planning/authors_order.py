@@ -1,0 +1,261 @@
+"""The authors' order: what a script was written against, as orders between revisions.
+
+A script records the heads of other packages that its author had: ``written_against = {"aaa":
+"a1"}``. So it comes after ``a1``, and before every revision of ``aaa`` that its author had not.
+Where nothing is recorded, Alembic's ``Create Date`` gives the same for the packages that the script
+itself requires: it comes after their revisions of an earlier date, and before those of a later one.
+
+Such an order is *soft*: it orders steps that are pending, and nothing else. It brings no step in,
+and no applied row is wrong because of it.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left, bisect_right
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime, timezone
+from functools import cached_property
+from operator import itemgetter
+from typing import NamedTuple
+
+from websauna_migrate.planning.lineage import Lineage
+from websauna_migrate.planning.revisions import Revision
+
+__all__ = ["Claim", "SoftOrder", "claimed_orders", "create_date"]
+
+CREATE_DATE = re.compile(r"^Create Date:[ \t]*(\S.*?)[ \t]*$", re.MULTILINE)
+
+
+class SoftOrder(NamedTuple):
+    """One revision was written before another, as the script of one of them shows.
+
+    :ivar earlier: node of the earlier one
+    :ivar later: node of the later one
+    :ivar seen: the later script's author had the earlier one; else the earlier one's author did not
+        have the later one
+    :ivar dated: told from ``Create Date`` alone
+    """
+
+    earlier: int
+    later: int
+    seen: bool
+    dated: bool
+
+    @property
+    def witness(self) -> int:
+        """The node whose script shows it."""
+        return self.later if self.seen else self.earlier
+
+
+class Claim(NamedTuple):
+    """What one script shows of one other package, in positions of that package.
+
+    :ivar node: the script's node
+    :ivar package: the other package
+    :ivar had: the newest revisions that its author had
+    :ivar known: the newest revisions that may not come later
+    :ivar dated: told from ``Create Date`` alone
+    """
+
+    node: int
+    package: str
+    had: tuple[int, ...]
+    known: tuple[int, ...]
+    dated: bool
+
+
+def create_date(revision: Revision) -> datetime | None:
+    """Return the ``Create Date`` of a script's docstring, in UTC if it has a time zone."""
+    found = CREATE_DATE.search(revision.doc) if "Create Date:" in revision.doc else None
+    if found is None:
+        return None
+    try:
+        date = datetime.fromisoformat(found[1])
+        return date.astimezone(timezone.utc).replace(tzinfo=None) if date.tzinfo else date
+    except (ValueError, OverflowError):
+        return None
+
+
+def claimed_orders(
+    revisions: Sequence[Revision],
+    lineages: Mapping[str, Lineage],
+    offsets: Mapping[str, int],
+    required: Mapping[int, Collection[int]],
+) -> list[SoftOrder]:
+    """Return what all scripts show of each other, in a canonical order.
+
+    :param revisions: by node
+    :param offsets: each package's first node
+    :param required: for a node the nodes of other packages that it requires
+    """
+    histories = {name: _History(lineage, offsets[name]) for name, lineage in lineages.items()}
+    claims = [
+        claim
+        for node, revision in enumerate(revisions)
+        if revision.written_against or node in required
+        for claim in _claims(node, revision, histories, required.get(node, ()), revisions)
+    ]
+    asked: dict[str, set[tuple[int, ...]]] = {}
+    for claim in claims:
+        asked.setdefault(claim.package, set()).add(claim.known)
+    later = {name: histories[name].not_had(known) for name, known in asked.items()}
+    found: list[SoftOrder] = []
+    for node, package, had, known, dated in claims:
+        history = histories[package]
+        offset, hard = history.offset, required.get(node, ())
+        for position in had:
+            if offset + position not in hard:
+                found.append(SoftOrder(offset + position, node, True, dated))
+        for position in later[package][known]:
+            if not dated or history.is_dated(position):
+                found.append(SoftOrder(node, offset + position, False, dated))
+    return found
+
+
+def _claims(
+    node: int,
+    revision: Revision,
+    histories: Mapping[str, _History],
+    required: Collection[int],
+    revisions: Sequence[Revision],
+) -> Iterable[Claim]:
+    """Yield what one script shows of each other package."""
+    needed: dict[str, list[int]] = {}
+    for other in required:
+        name = revisions[other].package
+        needed.setdefault(name, []).append(other - histories[name].offset)
+    recorded: dict[str, list[int]] = {}
+    for name, id_ in revision.written_against:
+        history = histories.get(name)
+        if history is not None and name != revision.package:
+            position = history.find(id_)
+            if position is not None:
+                recorded.setdefault(name, []).append(position)
+    for name, positions in recorded.items():
+        # What a script requires its author had, whenever that line was written.
+        had = tuple(sorted({*positions, *needed.pop(name, ())}))
+        yield Claim(node, name, had, had, dated=False)
+    date = create_date(revision) if needed else None
+    if date is None:
+        return
+    for name, positions in sorted(needed.items()):
+        history = histories[name]
+        yield Claim(
+            node,
+            name,
+            history.newest_before(date),
+            tuple(sorted({*positions, *history.newest_until(date)})),
+            dated=True,
+        )
+
+
+class _History:
+    """One package as other packages' scripts see it."""
+
+    def __init__(self, lineage: Lineage, offset: int) -> None:
+        self.lineage, self.offset = lineage, offset
+
+    def find(self, revision_id: str) -> int | None:
+        """Return the position of a recorded revision, or of what it was squashed into."""
+        if revision_id in self.lineage:
+            return self.lineage.position(revision_id)
+        replacement = self._squashed.get(revision_id)
+        return None if replacement is None else self.lineage.position(replacement)
+
+    @cached_property
+    def _squashed(self) -> dict[str, str]:
+        return {former: one.id for one in self.lineage for former in one.replaces}
+
+    # Dates
+
+    @cached_property
+    def _dated(self) -> tuple[list[datetime], list[int]]:
+        """The positions by date, those that are needed first; a date counts for what it needs."""
+        lineage = self.lineage
+        dates = [create_date(revision) for revision in lineage]
+        for position in reversed(lineage.topological):
+            date = dates[position]
+            if date is not None:
+                for parent in lineage.all_down[position]:
+                    known = dates[parent]
+                    dates[parent] = date if known is None else min(known, date)
+        pairs = [(date, p) for p in lineage.topological if (date := dates[p]) is not None]
+        pairs.sort(key=itemgetter(0))
+        return [date for date, _ in pairs], [position for _, position in pairs]
+
+    def is_dated(self, position: int) -> bool:
+        """Tell whether the date of a position is known."""
+        return position in self._with_date
+
+    @cached_property
+    def _with_date(self) -> frozenset[int]:
+        return frozenset(self._dated[1])
+
+    @cached_property
+    def _newest(self) -> list[tuple[int, ...]]:
+        """The newest positions among the first by date, for each number of them."""
+        newest: dict[int, None] = {}
+        found: list[tuple[int, ...]] = [()]
+        for position in self._dated[1]:
+            for parent in self.lineage.all_down[position]:
+                newest.pop(parent, None)
+            newest[position] = None
+            found.append(tuple(sorted(newest)))
+        return found
+
+    def newest_before(self, date: datetime) -> tuple[int, ...]:
+        """Return the newest positions of an earlier date."""
+        return self._newest[bisect_left(self._dated[0], date)]
+
+    def newest_until(self, date: datetime) -> tuple[int, ...]:
+        """Return the newest positions of no later date."""
+        return self._newest[bisect_right(self._dated[0], date)]
+
+    # What comes later
+
+    def not_had(
+        self, asked: Iterable[tuple[int, ...]]
+    ) -> Mapping[tuple[int, ...], tuple[int, ...]]:
+        """Return for each set of newest positions the oldest ones that it does not lead to."""
+        lineage = self.lineage
+        if len(lineage.bases) == 1 and all(len(children) < 2 for children in lineage.all_up):
+            place = {position: number for number, position in enumerate(lineage.topological)}
+            line = lineage.topological
+            return {
+                known: tuple(line[n : n + 1])
+                for known in asked
+                for n in [max((place[p] + 1 for p in known), default=0)]
+            }
+        return self._not_had(asked)
+
+    def _not_had(
+        self, asked: Iterable[tuple[int, ...]]
+    ) -> Mapping[tuple[int, ...], tuple[int, ...]]:
+        """Do it for a history with branches: walk from one set to the next, which is near it."""
+        lineage = self.lineage
+        bits = [0] * len(lineage)
+        for position in lineage.topological:
+            own = 1 << position
+            for parent in lineage.all_down[position]:
+                own |= bits[parent]
+            bits[position] = own
+        inside = 0
+        oldest = {p for p, parents in enumerate(lineage.all_down) if not parents}
+        found: dict[tuple[int, ...], tuple[int, ...]] = {}
+        for known in sorted(asked, key=lambda known: sorted(map(lineage.number, known))):
+            wanted = 0
+            for position in known:
+                wanted |= bits[position]
+            changed, inside = inside ^ wanted, wanted
+            while changed:
+                position = changed.bit_length() - 1
+                changed ^= 1 << position
+                for one in (position, *lineage.all_up[position]):
+                    outside = not inside >> one & 1
+                    if outside and all(inside >> p & 1 for p in lineage.all_down[one]):
+                        oldest.add(one)
+                    else:
+                        oldest.discard(one)
+            found[known] = tuple(sorted(oldest))
+        return found
