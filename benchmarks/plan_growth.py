@@ -1,8 +1,12 @@
 """Measure how planning grows with the number of revisions: ``python benchmarks/plan_growth.py``.
 
-Fifty packages with branches, merges, dependencies and requirements on each other; CPU time of one
-process, the best of several rounds, without the reading of scripts. Exits 1 where planning over
-20,000 revisions takes a second, or grows faster than n log n.
+Fifty packages with branches, merges, dependencies and requirements on each other, and the authors'
+order: recorded in the scripts, told from their dates, and recorded by authors who had not the
+newest of other packages, so that what they say contradicts each other. CPU time of one process, the
+best of several rounds, without the reading of scripts. Exits 1 where planning over 20,000 revisions
+takes a second, or grows faster than n log n.
+
+``groups`` is the number of times that a plan goes from one package to another.
 
 The times are with Python's cyclic garbage collector at work, as in an application. The growth is
 fitted to times without it: how often it looks through all live objects is not planning's doing.
@@ -11,11 +15,14 @@ fitted to times without it: how often it looks through all live objects is not p
 from __future__ import annotations
 
 import gc
+import itertools
 import math
 import random
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from operator import attrgetter
 from typing import Any
 
 from websauna_migrate.planning.graph import Graph
@@ -23,20 +30,45 @@ from websauna_migrate.planning.plan import plan_downgrade, plan_upgrade
 from websauna_migrate.planning.revisions import Revision
 
 PACKAGES = 50
+
+#: Of how many other packages a script records what its author had.
+DEPENDENCIES = 3
+
 SIZES = (2_500, 5_000, 10_000, 20_000, 40_000)
-ROUNDS = 5
+ROUNDS = 3
 
 
-def make_packages(total: int, shape: str) -> dict[str, list[Revision]]:
+#: History of a package, and the authors' order.
+SHAPES = (
+    ("chain", ""),
+    ("merged", ""),
+    ("chain", "recorded"),
+    ("merged", "recorded"),
+    ("merged", "dated"),
+    ("merged", "lagging"),
+)
+
+#: For how many revisions of all packages the author of one has the newest of the others, at most.
+LAG = 200
+
+BEGIN = datetime(2020, 1, 1)
+
+
+def make_packages(total: int, shape: str, order: str = "") -> dict[str, list[Revision]]:
     """Return the revisions of all packages.
 
     :param shape: ``chain`` for one line in each package, ``merged`` for branches that are merged
         again all the time
+    :param order: ``recorded`` where each script that requires something, and every tenth besides,
+        says what it was written against, of several packages; ``lagging`` where the author of one
+        in ten had an older state of them; ``dated`` where scripts have a date alone
     """
     rng = random.Random(total)
     made: dict[str, list[Revision]] = {f"pkg{number:02}": [] for number in range(PACKAGES)}
     names = list(made)
     tips: dict[str, list[str]] = {name: [] for name in names}
+    known: dict[str, dict[str, None]] = {name: {} for name in names}
+    past: list[tuple[str, list[str]]] = []
     for number in range(total):
         name = names[number % PACKAGES]
         own, tip = made[name], tips[name]
@@ -55,9 +87,45 @@ def make_packages(total: int, shape: str) -> dict[str, list[Revision]]:
                 down = tuple(tip[-2:])
             elif kind < 0.6:
                 depends_on = (own[0].id,)
-        own.append(Revision(name, revision_id, down, depends_on=depends_on, requires=requires))
+        own.append(
+            Revision(
+                name,
+                revision_id,
+                down,
+                depends_on=depends_on,
+                requires=requires,
+                written_against=against(name, requires, known, tips, past, order, rng),
+                doc=f"Create Date: {BEGIN + timedelta(hours=number)}" if order else "",
+            )
+        )
         tips[name] = [one for one in tip if one not in down] + [revision_id]
+        past.append((name, tips[name]))
     return made
+
+
+def against(
+    name: str,
+    requires: Sequence[str],
+    known: dict[str, dict[str, None]],
+    tips: dict[str, list[str]],
+    past: Sequence[tuple[str, list[str]]],
+    order: str,
+    rng: random.Random,
+) -> tuple[tuple[str, str], ...]:
+    """Return what a script says that it was written against."""
+    if order not in ("recorded", "lagging"):
+        return ()
+    known[name].update(dict.fromkeys(text.partition("@")[0] for text in requires))
+    if not requires and rng.random() > 0.1:
+        return ()
+    # Some packages that many scripts stand on: what more there is changes less and less.
+    others = list(known[name])[:DEPENDENCIES]
+    had = {other: tips[other] for other in others}
+    if order == "lagging" and rng.random() < 0.1:
+        # Only the states that are not too old are looked at: it is the same for all sizes.
+        had |= dict(past[-LAG * 5 : -1 - rng.randrange(LAG)])
+        had = {other: had[other] for other in others}
+    return tuple((other, head) for other in sorted(had) for head in sorted(had[other]))
 
 
 def plan_after_building(
@@ -91,15 +159,24 @@ def exponent(seconds: list[float]) -> float:
     )
 
 
+def groups(graph: Graph) -> int:
+    """Return how many times the order of all revisions comes to another package."""
+    return sum(1 for _ in itertools.groupby(graph.timeline(), attrgetter("package")))
+
+
 def main() -> int:
     """Print the figures; return the exit code."""
     failed = False
-    for shape in ("chain", "merged"):
+    for shape, order in SHAPES:
         columns: dict[str, list[float]] = {}
-        print(f"\n{shape}: {PACKAGES} packages, CPU milliseconds, best of {ROUNDS}")
-        print(f"{'revisions':>10}{'graph':>10}{'all':>10}{'nothing':>10}{'downgrade':>10}")
+        name = f"{shape}, {order}" if order else shape
+        print(f"\n{name}: {PACKAGES} packages, CPU milliseconds, best of {ROUNDS}")
+        print(
+            f"{'revisions':>10}{'graph':>10}{'all':>10}{'nothing':>10}{'downgrade':>10}"
+            f"{'soft':>10}{'dropped':>10}{'groups':>10}"
+        )
         for size in SIZES:
-            packages = make_packages(size, shape)
+            packages = make_packages(size, shape, order)
             graph = Graph(packages)
             applied = plan_upgrade(graph, {}).rows_after
             down = dict.fromkeys(graph.packages, "base")
@@ -111,7 +188,12 @@ def main() -> int:
             }
             for column, value in figures.items():
                 columns.setdefault(column, []).append(value[1])
-            print(f"{size:>10}" + "".join(f"{one * 1000:>10.1f}" for one, _ in figures.values()))
+            counts = len(graph.soft_orders), len(graph.dropped_orders), groups(graph)
+            print(
+                f"{size:>10}"
+                + "".join(f"{one * 1000:>10.1f}" for one, _ in figures.values())
+                + "".join(f"{one:>10}" for one in counts)
+            )
             failed |= size == 20_000 and max(figures.values())[0] >= 1
         fitted = {column: exponent(values) for column, values in columns.items()}
         print(f"{'exponent':>10}" + "".join(f"{value:>10.2f}" for value in fitted.values()))

@@ -281,6 +281,7 @@ def test_the_two_scripts_say_what_moves_and_do_nothing(shop: Workshop, sqlite_ur
         "branch_labels": None,
         "depends_on": None,
         "requires": (f"shop@{given.revision}",),
+        "written_against": {"shop": given.revision},
         "takes_tables": {"offers": "shop"},
         "takes_types": {"offer_status": "shop"},
     }

@@ -15,8 +15,8 @@ import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timezone
-from functools import cached_property
-from operator import itemgetter
+from functools import cached_property, reduce
+from operator import itemgetter, or_
 from typing import NamedTuple
 
 from websauna_migrate.planning.lineage import Lineage
@@ -101,15 +101,16 @@ def claimed_orders(
         asked.setdefault(claim.package, set()).add(claim.known)
     later = {name: histories[name].not_had(known) for name, known in asked.items()}
     found: list[SoftOrder] = []
+    order = SoftOrder._make
     for node, package, had, known, dated in claims:
         history = histories[package]
         offset, hard = history.offset, required.get(node, ())
         for position in had:
             if offset + position not in hard:
-                found.append(SoftOrder(offset + position, node, True, dated))
+                found.append(order((offset + position, node, True, dated)))
         for position in later[package][known]:
             if not dated or history.is_dated(position):
-                found.append(SoftOrder(node, offset + position, False, dated))
+                found.append(order((node, offset + position, False, dated)))
     return found
 
 
@@ -243,10 +244,8 @@ class _History:
         inside = 0
         oldest = {p for p, parents in enumerate(lineage.all_down) if not parents}
         found: dict[tuple[int, ...], tuple[int, ...]] = {}
-        for known in sorted(asked, key=lambda known: sorted(map(lineage.number, known))):
-            wanted = 0
-            for position in known:
-                wanted |= bits[position]
+        sets = {known: reduce(or_, (bits[position] for position in known), 0) for known in asked}
+        for known, wanted in sorted(sets.items(), key=lambda pair: (pair[1].bit_count(), pair)):
             changed, inside = inside ^ wanted, wanted
             while changed:
                 position = changed.bit_length() - 1

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from heapq import heapify, heappop, heappush
-from typing import Any
 
 from websauna_migrate.planning.authors_order import SoftOrder
 
@@ -20,7 +19,7 @@ __all__ = ["without_circles"]
 def without_circles(
     orders: Iterable[SoftOrder],
     parents: Sequence[Sequence[int]],
-    age: Sequence[Any],
+    age: Sequence[int],
     *,
     own_parents: Callable[[int], Iterable[int]],
     own_children: Callable[[int], Iterable[int]],
@@ -28,31 +27,34 @@ def without_circles(
     """Return the orders that are kept, and those that are dropped.
 
     :param parents: for each node those that it must follow; without a circle
-    :param age: of each node something to sort by, older first, never twice the same
+    :param age: a number of each node, that of an older one is less, never twice the same
     :param own_parents: of a node, in its package
     :param own_children: of a node, in its package
     """
     line = _Line(parents, age)
-    kept: dict[SoftOrder, None] = {}
-    dropped: dict[SoftOrder, None] = {}
-    ranked = sorted(orders, key=lambda o: (o.dated, not o.seen, age[o.witness], age[o.earlier]))
-    for order in ranked:
-        waiting = [order]
-        tried: set[SoftOrder] = set()
+    kept: list[SoftOrder] = []
+    dropped: list[SoftOrder] = []
+
+    def rank(order: SoftOrder) -> int:
+        earlier, later, seen, dated = order
+        kind = 2 * dated + (not seen)
+        return kind * len(age) + age[later if seen else earlier]
+
+    for order in sorted(orders, key=rank):
+        waiting, tried = [order], {order}
         while waiting:
             one = waiting.pop()
-            if one in tried:
-                continue
-            tried.add(one)
             if line.add(one.earlier, one.later):
-                kept[one] = None
+                kept.append(one)
                 continue
-            dropped[one] = None
+            dropped.append(one)
             if one.seen:
-                waiting += [one._replace(earlier=node) for node in own_parents(one.earlier)]
+                more = {one._replace(earlier=node) for node in own_parents(one.earlier)}
             else:
-                waiting += [one._replace(later=node) for node in own_children(one.later)]
-    return list(kept), list(dropped)
+                more = {one._replace(later=node) for node in own_children(one.later)}
+            waiting += sorted(more - tried)
+            tried |= more
+    return kept, dropped
 
 
 class _Line:
@@ -62,7 +64,7 @@ class _Line:
     edge that goes back in the line has only the nodes between its ends looked at.
     """
 
-    def __init__(self, parents: Sequence[Sequence[int]], age: Sequence[Any]) -> None:
+    def __init__(self, parents: Sequence[Sequence[int]], age: Sequence[int]) -> None:
         """Begin with the oldest node that waits for nothing, so that few orders go back."""
         self.before: list[list[int]] = [list(needed) for needed in parents]
         self.after: list[list[int]] = [[] for _ in parents]
@@ -86,10 +88,10 @@ class _Line:
         place = self.place
         if place[earlier] >= place[later]:
             low, high = place[later], place[earlier]
-            ahead = self._reach(later, self.after, lambda node: place[node] <= high)
+            ahead = self._reach(later, self.after, low, high)
             if earlier in ahead:
                 return False
-            behind = self._reach(earlier, self.before, lambda node: place[node] >= low)
+            behind = self._reach(earlier, self.before, low, high)
             moved = [*sorted(behind, key=place.__getitem__), *sorted(ahead, key=place.__getitem__)]
             for node, number in zip(moved, sorted(map(place.__getitem__, moved)), strict=True):
                 place[node] = number
@@ -97,13 +99,14 @@ class _Line:
         self.before[later].append(earlier)
         return True
 
-    @staticmethod
-    def _reach(start: int, links: Sequence[Sequence[int]], near: Callable[[int], bool]) -> set[int]:
+    def _reach(self, start: int, links: Sequence[Sequence[int]], low: int, high: int) -> set[int]:
+        """Return the nodes that links lead to within a part of the line."""
+        place = self.place
         found = {start}
         stack = [start]
         while stack:
             for node in links[stack.pop()]:
-                if node not in found and near(node):
+                if low <= place[node] <= high and node not in found:
                     found.add(node)
                     stack.append(node)
         return found

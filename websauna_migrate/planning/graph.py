@@ -44,7 +44,6 @@ class Graph:
         required
     :ivar cross_dependents: for each node that other packages require, the edges by the dependent
     :ivar soft_orders: which revision was written before which other one, as scripts show it
-    :ivar dropped_orders: pairs of revisions of which other scripts show, or require, the opposite
     :ivar order: the nodes in the canonical order
     :ivar places: the place of each node in that order
     """
@@ -88,7 +87,7 @@ class Graph:
         self.cross_dependents: dict[int, list[tuple[int, Edge]]] = {}
         self._connect()
         self.soft_orders: Sequence[SoftOrder] = ()
-        self.dropped_orders: Sequence[tuple[Revision, Revision]] = ()
+        self._dropped: Sequence[SoftOrder] = ()
         self.order, self.places = self._sort()
 
     def _connect(self) -> None:
@@ -168,28 +167,38 @@ class Graph:
 
     def _with(self, orders: Iterable[SoftOrder]) -> list[Sequence[int]]:
         """Return what each node comes after, soft orders last."""
-        soft: dict[int, set[int]] = {}
+        soft: dict[int, list[int]] = {}
         for earlier, later, _, _ in orders:
-            soft.setdefault(later, set()).add(earlier)
+            soft.setdefault(later, []).append(earlier)
         found = list(self.parents)
         for node, earlier_ones in soft.items():
-            found[node] = [*found[node], *sorted(earlier_ones)]
+            found[node] = [*found[node], *earlier_ones]
         return found
 
     def _settle(self, claimed: Iterable[SoftOrder]) -> None:
         """Keep of soft orders those that form no circle."""
-        dates = map(create_date, self.revisions)
-        age = [(date is None, date or datetime.min, node) for node, date in enumerate(dates)]
-        self.soft_orders, dropped = without_circles(
+        dates = [create_date(revision) or datetime.max for revision in self.revisions]
+        age = [0] * len(dates)
+        for number, node in enumerate(sorted(range(len(dates)), key=dates.__getitem__)):
+            age[node] = number
+        self.soft_orders, self._dropped = without_circles(
             claimed,
             self.parents,
             age,
             own_parents=self.own_parents,
             own_children=self.children,
         )
-        pairs = dict.fromkeys((self.revisions[o.earlier], self.revisions[o.later]) for o in dropped)
-        # Where requirements settle it there was no choice.
-        self.dropped_orders = [pair for pair in pairs if not self.needs(*pair)]
+
+    @cached_property
+    def dropped_orders(self) -> tuple[tuple[Revision, Revision], ...]:
+        """Pairs of revisions that soft orders put in either order: the older script's counts.
+
+        The first of a pair is the one that would come first by the order that was dropped. Where
+        requirements settle it there was no choice.
+        """
+        pairs = dict.fromkeys((order.earlier, order.later) for order in self._dropped)
+        found = ((self.revisions[earlier], self.revisions[later]) for earlier, later in pairs)
+        return tuple(pair for pair in found if not self.needs(*pair))
 
     def _edge(self, later: int, earlier: int) -> Edge:
         for required, edge in self.cross_parents.get(later, ()):
@@ -224,13 +233,17 @@ class Graph:
         return False
 
     def written_against(
-        self, package: str, requires: Iterable[str] = ()
+        self, package: str, requires: Iterable[str] = (), *, known: bool = False
     ) -> dict[str, str | tuple[str, ...]]:
         """Return what a new script of a package records: the heads of what it requires, all told.
 
-        :param requires: requirements of the script, besides those of the revisions before it
+        :param requires: requirements of the script
+        :param known: whether these are all that it touches; a script that is still to be written
+            by hand may touch whatever the revisions before it require
         """
-        needed = {package, *(text.partition("@")[0] for text in requires)} & self.lineages.keys()
+        needed = {text.partition("@")[0] for text in requires} & self.lineages.keys()
+        if not known:
+            needed.add(package)
         stack = [self.find(name, head) for name in needed for head in self.lineages[name].heads]
         seen = set(stack)
         while stack:

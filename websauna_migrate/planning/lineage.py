@@ -252,10 +252,6 @@ class Lineage:
         first, count = self._lines
         return first[older] <= first[newer] < first[older] + count[older]
 
-    def number(self, position: int) -> int:
-        """Return a number by which the positions of one line stand beside each other."""
-        return self._lines[0][position]
-
     @cached_property
     def _lines(self) -> tuple[list[int], list[int]]:
         """Number the tree of first parents so that what stands above a position is one range."""

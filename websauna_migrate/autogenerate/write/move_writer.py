@@ -197,7 +197,7 @@ class MoveWriter:
         """Write the script of one package."""
         snapshot = self.take_snapshot()
         environment = snapshot.environments[package.name]
-        against = snapshot.graph.written_against(package.name, requires)
+        against = snapshot.graph.written_against(package.name, requires, known=True)
         before = set(environment.scripts.list_files())
         try:
             script = environment.scripts.generate_revision(

@@ -277,11 +277,11 @@ class ScriptWriter:
             ]
             arguments: dict[str, Any] = context.template_args
             arguments["requires"] = tuple(dict.fromkeys(requires))
-            arguments["written_against"] = self.snapshot.graph.written_against(
-                owned.package, requires
-            )
             arguments["run_before"] = tuple(
                 self.drop_dependencies.run_before(owned.package, operations)
+            )
+            arguments["written_against"] = self.snapshot.graph.written_against(
+                owned.package, [*requires, *arguments["run_before"]], known=True
             )
             require_renderable(owned, context.autogen_context, directives)
 
