@@ -37,7 +37,7 @@ from sqlalchemy.engine import make_url
 
 from apps import Workshop
 from databases import start_postgresql
-from websauna_migrate.locks.locks import RunLock
+from websauna_migrate.locks.run_lock import RunLock
 from websauna_migrate.runs.ledger import Ledger
 from websauna_migrate.runs.statement_guard import StatementGuard
 

@@ -17,9 +17,9 @@ from clusters import GaleraCluster, galera_cluster, pgbouncer, standby_of
 from databases import PostgreSQLServer, Unavailable, start_postgresql
 from runs import execute, exit_status, fork, forked, ledger, rows, steps, table, tables, wait_for
 from websauna_migrate.database.engines import connect
-from websauna_migrate.database.servers import examine
+from websauna_migrate.database.servers import NotWritable, examine
 from websauna_migrate.locks.advisory_locks import TransactionLock
-from websauna_migrate.locks.locks import NotWritable, RunInProgress
+from websauna_migrate.locks.run_lock import RunInProgress
 from websauna_migrate.runs.runner import InterruptedSteps
 
 LOCKS = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"

@@ -145,7 +145,7 @@ def nowhere(text: str) -> None:
 
 
 def engine_of(url: str) -> Engine:
-    return make_engine(parse_settings({"sqlalchemy.url": url}))
+    return make_engine(parse_settings({"sqlalchemy.url": url}).require_url())
 
 
 @cases(500)

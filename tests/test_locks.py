@@ -27,8 +27,9 @@ from runs import (
     transaction_on,
     wait_for,
 )
+from websauna_migrate.database.servers import NotWritable
 from websauna_migrate.locks.file_locks import FileLock
-from websauna_migrate.locks.locks import NotWritable, RunInProgress
+from websauna_migrate.locks.run_lock import RunInProgress
 from websauna_migrate.runs.process_lock import NestedRun, ProcessBusy
 from websauna_migrate.runs.runner import InterruptedSteps
 

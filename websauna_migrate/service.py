@@ -337,7 +337,7 @@ class MigrationService:
                     connection.rollback()
                     return writer.write(connection, applied)
             # The file of an SQLite database that was never migrated is not made by a look at it.
-            with connect(make_engine(Settings(url=make_url("sqlite://")))) as empty:
+            with connect(make_engine(make_url("sqlite://"))) as empty:
                 return writer.write(empty, {})
 
     def move_table(
@@ -478,7 +478,7 @@ class MigrationService:
 
     def make_engine(self) -> Engine:
         """Return a new engine of the service's own: no pool, and SQLite's DDL in transactions."""
-        return make_engine(self.settings)
+        return make_engine(self.url, self.settings.engine_options)
 
     def compare_options(self, package: str) -> dict[str, Any]:
         """Return the options of Alembic's ``context.configure`` that compare one package alone."""

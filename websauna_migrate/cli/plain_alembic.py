@@ -11,10 +11,11 @@ from alembic.util.exc import CommandError
 from pyramid.paster import bootstrap
 
 from websauna_migrate.database.engines import connect
+from websauna_migrate.database.servers import require_primary
 from websauna_migrate.errors import MigrationError
 from websauna_migrate.ini.loader import config_uri
 from websauna_migrate.interfaces import IMigrationService
-from websauna_migrate.locks.locks import require_primary, run_lock
+from websauna_migrate.locks.choice import run_lock
 
 __all__ = ["NotBootable", "run_plain"]
 

@@ -8,6 +8,7 @@ import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote, quote_plus
 
@@ -16,7 +17,6 @@ from sqlalchemy.engine import URL, Connection
 from sqlalchemy.exc import DBAPIError, NoSuchModuleError
 from sqlalchemy.pool import NullPool
 
-from websauna_migrate.config.settings import Settings
 from websauna_migrate.errors import MigrationError
 
 __all__ = [
@@ -154,14 +154,13 @@ def with_installed_driver(url: URL) -> URL:
     return url.set(drivername=f"{url.drivername}+{driver.lower()}") if driver else url
 
 
-def make_engine(settings: Settings) -> Engine:
+def make_engine(url: URL, options: Mapping[str, Any] = MappingProxyType({})) -> Engine:
     """Return an engine of the service's own: the application's URL and options, but no pool.
 
-    :raises SettingError: if no URL is set
+    :param options: the application's ``sqlalchemy.*`` settings
     :raises DatabaseFailure: if the URL's dialect or driver is not installed
     """
-    url = settings.require_url()
-    options: dict[str, Any] = dict(settings.engine_options)
+    options = dict(options)
     if str(options.get("sqlalchemy.isolation_level", "")).upper() == "AUTOCOMMIT":
         # It would quietly take apart every step's transaction.
         del options["sqlalchemy.isolation_level"]

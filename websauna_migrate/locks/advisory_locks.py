@@ -9,7 +9,7 @@ from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DBAPIError, InvalidRequestError
 
 from websauna_migrate.database.servers import CHECK_INTERVAL
-from websauna_migrate.locks.locks import LockLost, RunLock, lock_key
+from websauna_migrate.locks.run_lock import LockLost, RunLock, lock_key
 from websauna_migrate.locks.session_locks import OwnSessionLock
 
 NOTICE = f"SET LOCAL client_connection_check_interval = '{CHECK_INTERVAL}'"

@@ -17,7 +17,7 @@ from typing import Any
 
 from sqlalchemy.engine import Connection
 
-from websauna_migrate.locks.locks import RunLock
+from websauna_migrate.locks.run_lock import RunLock
 
 __all__ = ["FileLock", "database_file"]
 

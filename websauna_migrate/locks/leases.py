@@ -30,7 +30,8 @@ from sqlalchemy import (
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
-from websauna_migrate.locks.locks import LockLost, RunLock
+from websauna_migrate.database.lock_errors import error_number
+from websauna_migrate.locks.run_lock import LockLost, RunLock
 
 __all__ = ["LEASE_TABLE", "Lease"]
 
@@ -233,9 +234,3 @@ class Lease(RunLock):
         if row is None:
             return ""
         return f"process {row[1]} on {row[0]}, since {row[2]} UTC, {row[3]}".rstrip(", ")
-
-
-def error_number(exc: DBAPIError) -> int:
-    """Return MariaDB's number of an error, 0 if it has none."""
-    arguments = getattr(exc.orig, "args", ())
-    return arguments[0] if arguments and isinstance(arguments[0], int) else 0

@@ -8,7 +8,7 @@ from sqlalchemy import text
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 
-from websauna_migrate.locks.locks import LockLost, RunLock
+from websauna_migrate.locks.run_lock import LockLost, RunLock
 
 __all__ = ["OwnSessionLock", "still_there"]
 

@@ -53,7 +53,7 @@ CONSTRAINT_LINE = re.compile(rf"CONSTRAINT ({NAME}) (.*)", re.DOTALL)
 #: Options of SHOW CREATE TABLE that count rows.
 COUNTERS = re.compile(r" AUTO_INCREMENT=\d+")
 
-#: What a column says of its characters where they are not its table's; the attribute says it always.
+#: What a column says of its characters; the attribute says it always.
 CHARACTERS = re.compile(r" (CHARACTER SET|COLLATE) \w+")
 
 

@@ -6,7 +6,7 @@ from sqlalchemy.engine import Connection
 
 from websauna_migrate.database.history_tables import list_tables, read_rows
 from websauna_migrate.database.servers import examine
-from websauna_migrate.locks.locks import make_lock
+from websauna_migrate.locks.choice import make_lock
 from websauna_migrate.planning.plan import pending
 from websauna_migrate.results import LedgerEntry, Readiness, RunInProgress
 from websauna_migrate.runs.ledger import LEDGER_TABLE

@@ -14,7 +14,7 @@ from websauna_migrate.database.lock_errors import is_lock_failure
 from websauna_migrate.database.stopping import CutOff, StopNow
 from websauna_migrate.database.timeouts import Timeouts
 from websauna_migrate.errors import MigrationError
-from websauna_migrate.locks.locks import LockLost
+from websauna_migrate.locks.run_lock import LockLost
 from websauna_migrate.planning.steps import Step
 from websauna_migrate.runs.failures import BlockedByCaller, ConnectionLost, RunStopped, StepFailed
 from websauna_migrate.runs.ledger import FAILED, STOPPED, MarkerLost

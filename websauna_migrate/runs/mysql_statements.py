@@ -11,7 +11,7 @@ from sqlalchemy.engine import Connection
 
 from websauna_migrate.database.lock_errors import error_number
 from websauna_migrate.database.timeouts import Timeouts
-from websauna_migrate.locks.locks import RunLock
+from websauna_migrate.locks.run_lock import RunLock
 
 __all__ = ["MySQLStatements"]
 

@@ -12,7 +12,7 @@ from websauna_migrate.alembic_adapter.package_environment import PackageEnvironm
 from websauna_migrate.config.settings import Settings
 from websauna_migrate.database.servers import Server
 from websauna_migrate.database.stopping import Stopping
-from websauna_migrate.locks.locks import RunLock
+from websauna_migrate.locks.run_lock import RunLock
 from websauna_migrate.runs.ledger import Ledger
 
 __all__ = ["RunContext", "RunOptions", "clean", "is_gone"]

@@ -22,7 +22,8 @@ from websauna_migrate.database.history_tables import list_tables, read_rows
 from websauna_migrate.database.lock_errors import is_lock_failure
 from websauna_migrate.database.servers import Server, examine
 from websauna_migrate.database.stopping import Stopping
-from websauna_migrate.locks.locks import RunLock, make_lock, take
+from websauna_migrate.locks.choice import make_lock
+from websauna_migrate.locks.run_lock import RunLock, take
 from websauna_migrate.planning.plan import Plan
 from websauna_migrate.results import LedgerEntry, Run
 from websauna_migrate.runs.failures import (

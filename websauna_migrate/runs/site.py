@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Engine
@@ -103,8 +104,7 @@ class Site:
         make = self.make_engine
         if options is not None and options.dry_run and not self.has_database:
             # A dry run does not make the file of an SQLite database.
-            memory = Settings(url=make_url("sqlite://"))
-            make = lambda: make_engine(memory)  # noqa: E731
+            make = partial(make_engine, make_url("sqlite://"))
         return Runner(
             make_engine=make,
             environments=self.loaded.environments,

@@ -24,7 +24,7 @@ from sqlalchemy.engine import Connection, Engine
 from websauna_migrate.database.servers import Server
 from websauna_migrate.database.stopping import CutOff, Stopping
 from websauna_migrate.database.timeouts import Timeouts
-from websauna_migrate.locks.locks import RunLock
+from websauna_migrate.locks.run_lock import RunLock
 from websauna_migrate.runs.blockers import without_literals
 from websauna_migrate.runs.mysql_statements import MySQLStatements
 from websauna_migrate.runs.postgresql_statements import PostgreSQLStatements

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from websauna_migrate.database.history_tables import list_tables, read_rows
 from websauna_migrate.database.stopping import CutOff
 from websauna_migrate.database.timeouts import Timeouts, timeouts_of_script
-from websauna_migrate.locks.locks import LockLost
+from websauna_migrate.locks.run_lock import LockLost
 from websauna_migrate.planning.steps import Step, is_transactional
 from websauna_migrate.runs.attempt import Attempt
 from websauna_migrate.runs.failed_step import Aftermath

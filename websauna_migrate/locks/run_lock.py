@@ -1,47 +1,23 @@
-"""One run at a time per database.
+"""The lock of one run, and how it is waited for.
 
 A lock is polled, never waited for inside the database: a blocked waiter keeps a snapshot that
-CREATE INDEX CONCURRENTLY would wait for. Which lock it is depends on the server:
-
-=============================  ====================================================================
-PostgreSQL                     a session's advisory lock, on the connection that does the work: a
-                               server that still runs a dead client's statement still holds it
-PostgreSQL behind a pooler     a transaction's advisory lock, in a second transaction, and one in
-                               each step's own
-MariaDB                        ``GET_LOCK``, on the connection that does the work
-Galera                         a committed row with an expiry, since its locks are each node's own
-SQLite                         a lock on a file beside the database, and ``BEGIN IMMEDIATE``
-=============================  ====================================================================
+CREATE INDEX CONCURRENTLY would wait for.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
 import random
-import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.engine import Connection
 
-from websauna_migrate.database.servers import NotWritable, Server, examine, require_primary
 from websauna_migrate.database.stopping import Stopping
 from websauna_migrate.errors import MigrationError
 
-__all__ = [
-    "LockLost",
-    "NotWritable",
-    "RunInProgress",
-    "RunLock",
-    "WaitStopped",
-    "lock_key",
-    "make_lock",
-    "require_primary",
-    "run_lock",
-    "take",
-]
+__all__ = ["LockLost", "RunInProgress", "RunLock", "WaitStopped", "lock_key", "take"]
 
 #: Poll between these many seconds, at random, so that waiters do not come in step.
 POLL_SECONDS = (0.05, 0.25)
@@ -129,48 +105,9 @@ def lock_key(scope: str) -> int:
     return int.from_bytes(digest[:8], "big", signed=True)
 
 
-def who_we_are() -> str:
-    """Return this process as others shall know it."""
-    return f"process {os.getpid()} on {socket.gethostname()}"
-
-
 def in_brackets(words: str) -> str:
     """Return words to put behind a noun; empty for none."""
     return f" ({words})" if words else ""
-
-
-def make_lock(
-    connection: Connection,
-    server: Server,
-    scope: str = "",
-    second_engine: Callable[[], Engine] | None = None,
-    schema: str | None = None,
-) -> RunLock:
-    """Return the lock that fits the server, not taken yet.
-
-    :param second_engine: makes an engine for the lock's own connection, where it needs one;
-        default: the work's own
-    """
-    engine_of = second_engine or (lambda: connection.engine)
-    if server.kind == "postgresql":
-        from websauna_migrate.locks.advisory_locks import SessionLock, TransactionLock
-
-        if server.pooled:
-            return TransactionLock(engine_of(), scope)
-        return SessionLock(connection, scope)
-    if server.kind == "mysql":
-        if server.galera:
-            from websauna_migrate.locks.leases import Lease
-
-            return Lease(connection, engine_of(), schema)
-        from websauna_migrate.locks.named_locks import NamedLock
-
-        return NamedLock(connection, scope)
-    if server.kind == "sqlite":
-        from websauna_migrate.locks.file_locks import FileLock
-
-        return FileLock.beside(connection) or RunLock()
-    return RunLock()
 
 
 @contextmanager
@@ -213,21 +150,3 @@ def take(
         yield lock
     finally:
         lock.release()
-
-
-@contextmanager
-def run_lock(
-    connection: Connection,
-    wait: float,
-    *,
-    scope: str = "",
-    on_wait: Callable[[str], None] | None = None,
-) -> Iterator[bool]:
-    """Hold the database's lock, for work that is not a run of the service's own.
-
-    :returns: whether the lock keeps every other run out until it is let go
-    :raises RunInProgress: when the time is over
-    """
-    lock = make_lock(connection, examine(connection), scope)
-    with take(lock, wait, tell=on_wait):
-        yield lock.spans_steps

@@ -1,0 +1,72 @@
+"""Which lock a run takes: the one that fits the server.
+
+=============================  ====================================================================
+PostgreSQL                     a session's advisory lock, on the connection that does the work: a
+                               server that still runs a dead client's statement still holds it
+PostgreSQL behind a pooler     a transaction's advisory lock, in a second transaction, and one in
+                               each step's own
+MariaDB                        ``GET_LOCK``, on the connection that does the work
+Galera                         a committed row with an expiry, since its locks are each node's own
+SQLite                         a lock on a file beside the database, and ``BEGIN IMMEDIATE``
+=============================  ====================================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from sqlalchemy.engine import Connection, Engine
+
+from websauna_migrate.database.servers import Server, examine
+from websauna_migrate.locks.advisory_locks import SessionLock, TransactionLock
+from websauna_migrate.locks.file_locks import FileLock
+from websauna_migrate.locks.leases import Lease
+from websauna_migrate.locks.named_locks import NamedLock
+from websauna_migrate.locks.run_lock import RunLock, take
+
+__all__ = ["make_lock", "run_lock"]
+
+
+def make_lock(
+    connection: Connection,
+    server: Server,
+    scope: str = "",
+    second_engine: Callable[[], Engine] | None = None,
+    schema: str | None = None,
+) -> RunLock:
+    """Return the lock that fits the server, not taken yet.
+
+    :param second_engine: makes an engine for the lock's own connection, where it needs one;
+        default: the work's own
+    """
+    engine_of = second_engine or (lambda: connection.engine)
+    if server.kind == "postgresql":
+        if server.pooled:
+            return TransactionLock(engine_of(), scope)
+        return SessionLock(connection, scope)
+    if server.kind == "mysql":
+        if server.galera:
+            return Lease(connection, engine_of(), schema)
+        return NamedLock(connection, scope)
+    if server.kind == "sqlite":
+        return FileLock.beside(connection) or RunLock()
+    return RunLock()
+
+
+@contextmanager
+def run_lock(
+    connection: Connection,
+    wait: float,
+    *,
+    scope: str = "",
+    on_wait: Callable[[str], None] | None = None,
+) -> Iterator[bool]:
+    """Hold the database's lock, for work that is not a run of the service's own.
+
+    :returns: whether the lock keeps every other run out until it is let go
+    :raises RunInProgress: when the time is over
+    """
+    lock = make_lock(connection, examine(connection), scope)
+    with take(lock, wait, tell=on_wait):
+        yield lock.spans_steps
