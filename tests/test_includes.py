@@ -16,12 +16,10 @@ from hypothesis import strategies as st
 from websauna_migrate.errors import MigrationError
 from websauna_migrate.ini.includes import MergedIni, read_ini
 from websauna_migrate.ini.ini_errors import (
-    IncludeCircle,
-    IncludePackageNotFound,
-    IncludeSchemeUnknown,
+    IncludeError,
     IniError,
+    IniLookupError,
     IniMalformed,
-    IniNameNotFound,
     IniNotFound,
     IniNotReadable,
 )
@@ -358,10 +356,11 @@ def test_only_the_standard_library_is_imported():
 # Known mistakes
 
 
-def message(error: type[IniError], path: str) -> str:
-    """Read, and return the message of the error; what was there before is not chained to it."""
+def message(error: type[IniError], kind: str, path: str) -> str:
+    """Read, and return the message of the error, which has to be of a kind."""
     with pytest.raises(error) as caught:
         read_ini(path)
+    assert caught.value.kind == kind
     assert isinstance(caught.value, MigrationError)
     assert caught.value.exit_code == 1
     return str(caught.value)
@@ -369,7 +368,7 @@ def message(error: type[IniError], path: str) -> str:
 
 def test_missing_top_file(tmp_path):
     path = str(tmp_path / "no.ini")
-    assert message(IniNotFound, path) == (
+    assert message(IniNotFound, "missing", path) == (
         f"INI file '{path}' does not exist. "
         "Check the path; a relative one starts at the current directory."
     )
@@ -381,7 +380,7 @@ def test_missing_include_names_the_including_file(write, tmp_path):
         top="[includes]\ninclude_ini_files = a.ini",
         a="[includes]\ninclude_ini_files = sub/no.ini",
     )
-    assert message(IniNotFound, path) == (
+    assert message(IniNotFound, "missing", path) == (
         f"INI file '{tmp_path}/sub/no.ini', included by '{tmp_path}/a.ini', does not exist. "
         f"Create it, or correct its name in '{tmp_path}/a.ini'."
     )
@@ -390,7 +389,7 @@ def test_missing_include_names_the_including_file(write, tmp_path):
 def test_missing_file_in_a_package(write, site):
     write_tree(site, {"bare_pkg/__init__.py": ""})
     path = write(top="[includes]\ninclude_ini_files = resource://bare_pkg/no.ini")
-    assert message(IniNotFound, path) == (
+    assert message(IniNotFound, "missing", path) == (
         f"INI file '{site}/bare_pkg/no.ini', included by '{path}', does not exist. "
         f"Create it, or correct its name in '{path}'."
     )
@@ -421,7 +420,7 @@ def test_directory_instead_of_a_file(write, reference):
 )
 def test_unknown_scheme(write, reference, scheme):
     path = write(top=f"[includes]\ninclude_ini_files = {reference}")
-    assert message(IncludeSchemeUnknown, path) == (
+    assert message(IncludeError, "scheme", path) == (
         f"INI file '{path}' includes a file with the unknown scheme '{scheme}:'. "
         "In include_ini_files, write a path (./name if the name holds a colon) or "
         "resource://dotted.package/path/in/it.ini."
@@ -450,7 +449,7 @@ def test_colon_in_a_file_name(write, tmp_path):
 )
 def test_unknown_package(write, package, fault):
     path = write(top=f"[includes]\ninclude_ini_files = resource://{package}/conf/base.ini")
-    assert message(IncludePackageNotFound, path) == (
+    assert message(IncludeError, "package", path) == (
         f"INI file '{path}' includes a file of the package '{package}', {fault}. "
         "Install the package, or correct its dotted name in include_ini_files."
     )
@@ -470,7 +469,7 @@ def test_circle_names_the_whole_chain(write, tmp_path):
         b="[includes]\ninclude_ini_files = ./../" + tmp_path.name + "/a.ini",
     )
     top, a, b = (f"{tmp_path}/{name}.ini" for name in ("top", "a", "b"))
-    assert message(IncludeCircle, path) == (
+    assert message(IncludeError, "circle", path) == (
         f"INI file '{a}' includes itself: '{top}' -> '{a}' -> '{b}' -> '{a}'. "
         "Remove one of these includes."
     )
@@ -478,7 +477,7 @@ def test_circle_names_the_whole_chain(write, tmp_path):
 
 def test_file_that_includes_itself(write):
     path = write(top="[includes]\ninclude_ini_files = top.ini")
-    assert message(IncludeCircle, path) == (
+    assert message(IncludeError, "circle", path) == (
         f"INI file '{path}' includes itself: '{path}' -> '{path}'. Remove one of these includes."
     )
 
@@ -486,7 +485,7 @@ def test_file_that_includes_itself(write):
 def test_circle_through_a_symbolic_link(write, tmp_path):
     (tmp_path / "loop").symlink_to(tmp_path)
     path = write(top="[includes]\ninclude_ini_files = loop/top.ini")
-    assert f"'{path}' -> '{tmp_path}/loop/top.ini'" in message(IncludeCircle, path)
+    assert f"'{path}' -> '{tmp_path}/loop/top.ini'" in message(IncludeError, "circle", path)
 
 
 MALFORMED = {
@@ -534,7 +533,7 @@ def test_malformed_file_names_file_line_and_includer_but_no_value(write, tmp_pat
 def test_file_that_is_not_utf_8(write, tmp_path):
     (tmp_path / "bad.ini").write_bytes(b"[s]\nx = 1\nname = caf\xe9\n")
     path = write(top="[includes]\ninclude_ini_files = bad.ini")
-    assert message(IniMalformed, path) == (
+    assert message(IniMalformed, "syntax", path) == (
         f"INI file '{tmp_path}/bad.ini', included by '{path}', is malformed at line 3: "
         "the text is not UTF-8. Save the file as UTF-8."
     )
@@ -550,7 +549,7 @@ def test_include_that_refers_to_another_option(write):
     path = write(
         top="[DEFAULT]\nenv = x\n[includes]\nother = y\ninclude_ini_files = %(env)s.ini",
     )
-    assert message(IniNameNotFound, path) == (
+    assert message(IniLookupError, "name", path) == (
         f"INI file '{path}' refers to %(env)s in option 'include_ini_files' of section "
         "[includes], where no such name is known. "
         "Includes are read before names resolve: write the path, or %(here)s in it."

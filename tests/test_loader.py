@@ -25,12 +25,9 @@ from pyramid.scripts.pserve import PServeCommand
 from websauna_migrate.errors import MigrationError
 from websauna_migrate.ini.ini_errors import (
     IniError,
-    IniInterpolationLoop,
-    IniLoggingError,
-    IniNameNotFound,
+    IniLookupError,
+    IniMalformed,
     IniNotFound,
-    IniSectionAmbiguous,
-    IniSectionNotFound,
 )
 from websauna_migrate.ini.loader import Loader, config_uri
 
@@ -370,8 +367,9 @@ def test_reference_to_an_unknown_name(write, tmp_path):
         loader.get_wsgi_app_settings,
         lambda: loader.get_settings("app:main"),
     ):
-        with pytest.raises(IniNameNotFound) as caught:
+        with pytest.raises(IniLookupError) as caught:
             method()
+        assert caught.value.kind == "name"
         assert str(caught.value) == (
             f"INI file '{tmp_path}/a.ini' refers to %(no_such)s in option 'url' of section "
             "[app:main], where no such name is known. Define 'no_such' in [app:main] or "
@@ -392,20 +390,22 @@ def test_reference_to_an_unknown_name_in_default(write, tmp_path):
             "a.ini": "[DEFAULT]\nx = %(no)s",
         }
     )
-    with pytest.raises(IniNameNotFound) as caught:
+    with pytest.raises(IniLookupError) as caught:
         load(uri).get_settings("s")
-    assert (caught.value.path, caught.value.section, caught.value.option, caught.value.name) == (
+    assert caught.value.kind == "name"
+    assert (caught.value.path, caught.value.section, caught.value.option, caught.value.names) == (
         f"{tmp_path}/a.ini",
         "DEFAULT",
         "x",
-        "no",
+        ("no",),
     )
 
 
 def test_options_that_refer_to_each_other(write, tmp_path):
     uri = write({"top.ini": "[s]\na = %(b)s\nb = geheim %(c)s\nc = %(b)s"})
-    with pytest.raises(IniInterpolationLoop) as caught:
+    with pytest.raises(IniLookupError) as caught:
         load(uri).get_settings("s")
+    assert caught.value.kind == "loop"
     assert str(caught.value) == (
         f"INI file '{tmp_path}/top.ini' has options in section [s] that refer to each other: "
         "'b' -> 'c' -> 'b'. Give one of them a value of its own."
@@ -683,8 +683,9 @@ def test_missing_file(tmp_path):
 def test_missing_application(write, tmp_path):
     uri = write({"top.ini": "[server:main]\nuse = egg:waitress"})
     for method in (load(uri).get_wsgi_app, load(uri).get_wsgi_app_settings):
-        with pytest.raises(IniSectionNotFound) as caught:
+        with pytest.raises(IniLookupError) as caught:
             method()
+        assert caught.value.kind == "section"
         assert str(caught.value) == (
             f"INI file '{tmp_path}/top.ini' has no section [app:main], and no file that it "
             "includes has one. Add the section."
@@ -694,8 +695,9 @@ def test_missing_application(write, tmp_path):
 
 def test_missing_application_among_others(write, tmp_path):
     uri = write({"top.ini": "[app:blue]\n[pipeline:green]\n[filter:red]"})
-    with pytest.raises(IniSectionNotFound) as caught:
+    with pytest.raises(IniLookupError) as caught:
         load(uri).get_wsgi_app("red")
+    assert caught.value.kind == "section"
     assert str(caught.value) == (
         f"INI file '{tmp_path}/top.ini' has no section [app:red], and no file that it includes "
         "has one. Add the section, or name one of these instead: [app:blue], [pipeline:green]."
@@ -705,8 +707,9 @@ def test_missing_application_among_others(write, tmp_path):
 @pytest.mark.parametrize(("kind", "method"), [("server", 1), ("filter", 2)])
 def test_missing_server_or_filter(write, tmp_path, kind, method):
     loader = load(write({"top.ini": ""}))
-    with pytest.raises(IniSectionNotFound) as caught:
+    with pytest.raises(IniLookupError) as caught:
         (loader.get_wsgi_server if kind == "server" else loader.get_wsgi_filter)()
+    assert caught.value.kind == "section"
     assert str(caught.value) == (
         f"INI file '{tmp_path}/top.ini' has no section [{kind}:main], and no file that it "
         "includes has one. Add the section."
@@ -720,8 +723,9 @@ def test_application_and_pipeline_of_one_name_from_two_files(write, tmp_path):
             "a.ini": "[app:main]\nuse = call:ws_demo_app:app",
         }
     )
-    with pytest.raises(IniSectionAmbiguous) as caught:
+    with pytest.raises(IniLookupError) as caught:
         load(uri).get_wsgi_app()
+    assert caught.value.kind == "ambiguous"
     assert str(caught.value) == (
         f"INI file '{tmp_path}/top.ini' has several sections for the name 'main': "
         f"[pipeline:main] of '{tmp_path}/top.ini' and [app:main] of '{tmp_path}/a.ini'. "
@@ -816,8 +820,9 @@ def test_logging_that_names_something_missing(write, tmp_path, fresh_logging):
             "logging.ini": LOGGING,
         }
     )
-    with pytest.raises(IniLoggingError) as caught:
+    with pytest.raises(IniMalformed) as caught:
         load(uri).setup_logging()
+    assert caught.value.kind == "logging"
     assert str(caught.value) == (
         f"INI file '{tmp_path}/top.ini' configures logging, but neither it nor a file that it "
         "includes defines 'mail'. "

@@ -19,23 +19,23 @@ import re
 from pathlib import Path
 
 from websauna_migrate.ini.ini_errors import (
-    IncludeCircle,
-    IncludePackageNotFound,
-    IncludeSchemeUnknown,
-    IncludesTooDeep,
+    IncludeError,
+    IniLookupError,
     IniMalformed,
-    IniNameNotFound,
     IniNotFound,
     IniNotReadable,
 )
 
-__all__ = ["MergedIni", "read_ini"]
+__all__ = ["MergedIni", "read_ini", "unknown_name"]
 
 #: The escape ``%%``, or a reference ``%(name)s`` with its name as the only group.
 REFERENCE = re.compile(r"%%|%\(([^)]+)\)s")
 
 #: So many files may include each other in a row: more are a generator's mistake.
 MAX_DEPTH = 200
+
+#: What an option may be called.
+_NAME = re.compile(r"[\w.\-]{1,64}")
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9_+.\-]*):")
 
@@ -97,11 +97,8 @@ def read_ini(path: str, included_by: str | None = None) -> MergedIni:
     :raises IniNotFound: a file does not exist; create it or correct the name
     :raises IniNotReadable: it is a directory, or permissions forbid it
     :raises IniMalformed: a file is not UTF-8, or not an INI file; correct the line
-    :raises IncludeSchemeUnknown: an include is neither a path nor ``resource://``
-    :raises IncludePackageNotFound: ``resource://`` names no package; install it
-    :raises IncludeCircle: a file includes itself on some way; remove one include of the chain
-    :raises IncludesTooDeep: a chain of includes has more than 200 files; shorten it
-    :raises IniNameNotFound: an include refers to more than ``%(here)s``; write the path out
+    :raises IncludeError: an include cannot be found or followed; correct it
+    :raises IniLookupError: an include refers to more than ``%(here)s``; write the path out
     """
     ini = MergedIni(_absolute(path))
     _merge(ini, ini.path, included_by, ())
@@ -119,9 +116,14 @@ def _merge(ini: MergedIni, path: str, included_by: str | None, chain: tuple[str,
         raise IniNotReadable(path, "its name has a NUL character", included_by)
     # The real path, because a symbolic link to a directory can make a circle of ever new names.
     if os.path.realpath(path) in map(os.path.realpath, chain):
-        raise IncludeCircle([*chain, path])
+        names = (*chain, path)
+        way = " -> ".join(f"'{name}'" for name in names)
+        remedy = "Remove one of these includes."
+        raise IncludeError(path, "circle", names, f"includes itself: {way}", remedy)
     if len(chain) > MAX_DEPTH:
-        raise IncludesTooDeep(path, chain[-1], MAX_DEPTH)
+        problem = f"is more than {MAX_DEPTH} includes away from the file that was named"
+        remedy = "Include it from a file nearer to that one."
+        raise IncludeError(path, "depth", chain, problem, remedy, included_by=chain[-1])
     if path in ini.files:
         return  # Included before on another way, where it ranks higher: nothing is left to add.
     ini.files.append(path)
@@ -133,7 +135,7 @@ def _merge(ini: MergedIni, path: str, included_by: str | None, chain: tuple[str,
     if defaults:
         ini.add(path, configparser.DEFAULTSECT, defaults)
     for section in parser.sections():
-        ini.add(path, section, dict(parser.items(section)))
+        ini.add(path, section, dict(parser.items(section, raw=True)))
     includes = parser.get("includes", "include_ini_files", fallback="")
     for reference in re.split(r"[\s,]+", includes):
         if reference:
@@ -179,7 +181,7 @@ def _parse(path: str, included_by: str | None) -> configparser.RawConfigParser:
         remedy = "Add the '=', indent the line to continue the one above, or make it a # comment."
     else:
         return parser
-    raise IniMalformed(path, line, fault, remedy, included_by)
+    raise IniMalformed(path, fault, remedy, line=line, included_by=included_by)
 
 
 def _locate(ini: MergedIni, path: str, reference: str) -> str:
@@ -192,7 +194,7 @@ def _locate(ini: MergedIni, path: str, reference: str) -> str:
             return "%"
         if name not in known:
             remedy = "Includes are read before names resolve: write the path, or %(here)s in it."
-            raise IniNameNotFound(path, "includes", "include_ini_files", name, remedy)
+            raise unknown_name(path, "includes", "include_ini_files", name, remedy)
         return known[name]
 
     # The scheme is looked for before %(here)s is replaced, since a directory name may hold a colon.
@@ -202,7 +204,15 @@ def _locate(ini: MergedIni, path: str, reference: str) -> str:
         return _absolute(Path(path).parent / reference)
     prefix = "resource://"
     if reference[: len(prefix)].lower() != prefix:
-        raise IncludeSchemeUnknown(path, scheme[1])
+        # The scheme alone: the rest of a URL may hold a password.
+        raise IncludeError(
+            path,
+            "scheme",
+            [scheme[1]],
+            f"includes a file with the unknown scheme '{scheme[1]}:'",
+            "In include_ini_files, write a path (./name if the name holds a colon) or "
+            "resource://dotted.package/path/in/it.ini.",
+        )
     package, _, inside = reference[len(prefix) :].partition("/")
     # A namespace package may lie in several directories; the first that has the file gives it.
     places = [place / inside for place in _package_directories(path, package)]
@@ -220,12 +230,42 @@ def _package_directories(path: str, package: str) -> list[Path]:
     except (ImportError, ValueError):
         # A name that is empty or begins with a dot.
         spec = None
+    directories: list[Path] = []
     if spec is None:
-        raise IncludePackageNotFound(path, package, "which is not installed")
-    if spec.submodule_search_locations is None:
-        raise IncludePackageNotFound(path, package, "which is a module and not a package")
-    places = map(Path, spec.submodule_search_locations)
-    directories = [place for place in places if place.is_dir()]
+        fault = "which is not installed"
+    elif spec.submodule_search_locations is None:
+        fault = "which is a module and not a package"
+    else:
+        fault = "which is not unpacked in a directory"
+        places = map(Path, spec.submodule_search_locations)
+        directories = [place for place in places if place.is_dir()]
     if not directories:
-        raise IncludePackageNotFound(path, package, "which is not unpacked in a directory")
+        raise IncludeError(
+            path,
+            "package",
+            [package],
+            f"includes a file of the package '{package}', {fault}",
+            "Install the package, or correct its dotted name in include_ini_files.",
+        )
     return directories
+
+
+def unknown_name(
+    path: str, section: str, option: str, name: str, remedy: str = ""
+) -> IniLookupError:
+    """Return the error of an option that refers to an unknown name."""
+    # A name that no option would have may be a password that looks like a reference.
+    shown = name if _NAME.fullmatch(name) else "..."
+    defined = f"'{name}'" if shown == name else "the name"
+    return IniLookupError(
+        path,
+        "name",
+        section,
+        option,
+        [name],
+        f"refers to %({shown})s in option '{option}' of section [{section}], "
+        "where no such name is known",
+        remedy
+        or f"Define {defined} in [{section}] or [DEFAULT]; if the text is meant literally, "
+        f"write %%({shown})s.",
+    )

@@ -22,18 +22,8 @@ import plaster
 import plaster_pastedeploy
 from paste.deploy import loadwsgi
 
-from websauna_migrate.ini.includes import REFERENCE, MergedIni, read_ini
-from websauna_migrate.ini.ini_errors import (
-    IniError,
-    IniGlobalNotFound,
-    IniInterpolationEndless,
-    IniInterpolationLoop,
-    IniLoggingError,
-    IniLoggingRefused,
-    IniNameNotFound,
-    IniSectionAmbiguous,
-    IniSectionNotFound,
-)
+from websauna_migrate.ini.includes import REFERENCE, MergedIni, read_ini, unknown_name
+from websauna_migrate.ini.ini_errors import IniError, IniLookupError, IniMalformed
 
 __all__ = ["SCHEME", "Loader", "MergedParser", "config_uri", "open_loader"]
 
@@ -62,7 +52,7 @@ def config_uri(argument: str) -> str:
         try:
             urlsplit(argument)
         except ValueError:
-            raise IniError(path, "is no URI", "Name the file by its path.") from None
+            raise IniError(path, "uri", "is no URI", "Name the file by its path.") from None
         return argument
     # POSIX keeps two leading slashes, but in a URI a host name would follow them.
     path = "/" + os.path.normpath(Path(path).absolute()).lstrip("/")
@@ -123,16 +113,25 @@ class _Interpolation(configparser.Interpolation):
                 return "%"
             place = ini.origin(section, chain[-1]) or ini.path
             if name in chain:
-                raise IniInterpolationLoop(place, section, (*chain[chain.index(name) :], name))
+                loop = (*chain[chain.index(name) :], name)
+                way = " -> ".join(f"'{option}'" for option in loop)
+                problem = f"has options in section [{section}] that refer to each other: {way}"
+                remedy = "Give one of them a value of its own."
+                raise IniLookupError(place, "loop", section, chain[-1], loop, problem, remedy)
             if name not in names:
                 where = section if chain[-1] in ini.items(section) else configparser.DEFAULTSECT
-                raise IniNameNotFound(place, where, chain[-1], name)
+                raise unknown_name(place, where, chain[-1], name)
             if name not in known and len(chain) < _MAX_CHAIN:
                 found = self._resolve(ini, section, (*chain, name), names[name], names, known)
                 known[name] = found
             length += len(known.get(name, ""))
             if name not in known or length > _MAX_LENGTH:
-                raise IniInterpolationEndless(place, section, chain[0])
+                problem = (
+                    f"refers in option '{chain[0]}' of section [{section}] to too many other "
+                    "options, which refer to others in turn"
+                )
+                remedy = "Write the value out."
+                raise IniLookupError(place, "endless", section, chain[0], chain, problem, remedy)
             return known[name]
 
         return REFERENCE.sub(replace, text)
@@ -150,9 +149,13 @@ class MergedParser(configparser.ConfigParser):
         self.ini = ini
         self.set_default("here", Path(ini.path).parent)
         self.set_default("__file__", ini.path)
-        for section in (configparser.DEFAULTSECT, *ini.sections()):
-            options = ini.items(section)
-            self.read_dict({section: {o: self._anchor(section, o, options[o]) for o in options}})
+        self.read_dict(
+            {
+                section: {o: self._anchor(section, o, text) for o, text in options.items()}
+                for section in (configparser.DEFAULTSECT, *ini.sections())
+                if (options := ini.items(section)) is not None
+            }
+        )
 
     def optionxform(self, optionstr: str) -> str:
         """Keep the case of option names, as PasteDeploy does."""
@@ -233,8 +236,8 @@ class _IniLoader(loadwsgi.ConfigLoader):  # type: ignore[misc]  # PasteDeploy ha
     def find_config_section(self, object_type: Any, name: str | None = None) -> str:
         """Find the section by PasteDeploy's rules.
 
-        :raises IniSectionNotFound: there is none; add it
-        :raises IniSectionAmbiguous: several fit, such as app:main and pipeline:main; rename one
+        :raises IniLookupError: there is none, or several fit, such as app:main and pipeline:main;
+            add it, or rename one
         """
         try:
             return str(super().find_config_section(object_type, name))
@@ -246,25 +249,36 @@ class _IniLoader(loadwsgi.ConfigLoader):  # type: ignore[misc]  # PasteDeploy ha
         known = [found for found in ini.sections() if found.partition(":")[0] in prefixes]
         fitting = [found for found in known if found.partition(":")[2].strip() == name]
         if fitting:
-            places = {section: ini.origin(section) or ini.path for section in fitting}
-            raise IniSectionAmbiguous(self.filename, name, places)
-        raise IniSectionNotFound(self.filename, f"{prefixes[0]}:{name}", known)
+            places = " and ".join(
+                f"[{section}] of '{ini.origin(section) or ini.path}'" for section in fitting
+            )
+            problem = f"has several sections for the name '{name}': {places}"
+            remedy = "Rename all but one."
+            raise IniLookupError(self.filename, "ambiguous", name, "", fitting, problem, remedy)
+        section = f"{prefixes[0]}:{name}"
+        others = ", ".join(f"[{found}]" for found in known)
+        choice = f", or name one of these instead: {others}." if known else "."
+        problem = f"has no section [{section}], and no file that it includes has one"
+        remedy = f"Add the section{choice}"
+        raise IniLookupError(self.filename, "section", section, "", known, problem, remedy)
 
 
-def _unset(parser: MergedParser, section: str, exc: KeyError) -> IniGlobalNotFound:
+def _unset(parser: MergedParser, section: str, exc: KeyError) -> IniLookupError:
     """Return the error of the ``get name = global`` that plaster_pastedeploy could not follow."""
     gets = [name for name in parser.options(section) if name.startswith("get ")]
     option = next((name for name in gets if parser.get(section, name) == exc.args[0]), "get")
     place = parser.ini.origin(section, option) or parser.ini.path
-    return IniGlobalNotFound(place, section, option)
+    problem = f"has '{option}' in section [{section}], for a name that is not set"
+    remedy = "Name an option of [DEFAULT]."
+    return IniLookupError(place, "global", section, option, [], problem, remedy)
 
 
 class Loader(plaster_pastedeploy.Loader):  # type: ignore[misc]  # plaster_pastedeploy has no types
     """Loads settings, applications, servers, filters and logging from a merged INI file.
 
     The files are read anew at each call, as plaster_pastedeploy does. Each method raises what
-    :func:`websauna_migrate.ini.includes.read_ini` raises, and ``IniNameNotFound`` or
-    ``IniInterpolationLoop`` for an option that cannot be interpolated.
+    :func:`websauna_migrate.ini.includes.read_ini` raises, and :class:`.IniLookupError` for an
+    option that cannot be interpolated.
     """
 
     filepath: str
@@ -302,7 +316,7 @@ class Loader(plaster_pastedeploy.Loader):  # type: ignore[misc]  # plaster_paste
 
         :param name: default: the fragment of the URI, else ``main``
         :param defaults: names to interpolate, and part of ``global_conf``
-        :raises IniSectionNotFound: there is no such application; add the section
+        :raises IniLookupError: there is no such application; add the section
         """
         return self._context(loadwsgi.APP, name, defaults).create()
 
@@ -323,8 +337,8 @@ class Loader(plaster_pastedeploy.Loader):  # type: ignore[misc]  # plaster_paste
         """Configure logging from the merged file, or to stderr if it has no ``[loggers]``.
 
         :param defaults: names to interpolate; ``[DEFAULT]`` wins over them
-        :raises IniLoggingError: a section or option of the configuration is missing; add it
-        :raises IniLoggingRefused: a handler or level cannot be made; correct it
+        :raises IniMalformed: a section or option of the configuration is missing, or a handler or
+            level cannot be made; correct it
         """
         parser = self._ini_loader(defaults, overwrite=False).parser
         if not parser.has_section("loggers"):
@@ -333,11 +347,21 @@ class Loader(plaster_pastedeploy.Loader):  # type: ignore[misc]  # plaster_paste
         try:
             logging.config.fileConfig(parser, disable_existing_loggers=False)
         except KeyError as exc:
-            raise IniLoggingError(self.filepath, str(exc.args[0])) from exc
+            raise IniMalformed(
+                self.filepath,
+                "configures logging, but neither it nor a file that it includes defines "
+                f"'{exc.args[0]}'",
+                "Define it, or take it out of the sections [loggers], [handlers] and [formatters].",
+            ) from exc
         except IniError:
             raise
         except Exception as exc:
-            raise IniLoggingRefused(self.filepath, exc) from exc
+            # The kind of error alone: its words may hold an argument of a handler.
+            raise IniMalformed(
+                self.filepath,
+                f"configures logging in a way that Python refuses: {type(exc).__name__}",
+                "Correct the class, args and level in its sections [handler_...] and [logger_...].",
+            ) from exc
 
     def _get_parser(self, defaults: Any = None) -> MergedParser:
         parser: MergedParser = self._ini_loader(defaults, overwrite=True).parser
