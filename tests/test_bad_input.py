@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from apps import Workshop
 from conftest import PostgreSQLServer
 from websauna_migrate.alembic_adapter.loaded_scripts import ScriptBroken, ScriptDirectoryMissing
-from websauna_migrate.config.template import NotEditable, TemplateMissing
+from websauna_migrate.config.template import ScriptDirectoryError
 from websauna_migrate.database.engines import DatabaseFailure
 from websauna_migrate.errors import MigrationError
 
@@ -109,9 +109,10 @@ def test_a_broken_script_of_one_package_stops_all_before_the_first_step(
 
 
 def test_a_script_directory_without_its_template_names_it(foo: Workshop, sqlite_url: str) -> None:
-    with pytest.raises(TemplateMissing) as caught:
+    with pytest.raises(ScriptDirectoryError) as caught:
         foo.service(sqlite_url).revision("more")
     assert "script.py.mako" in str(caught.value)
+    assert caught.value.kind == "no template"
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
@@ -121,7 +122,7 @@ def test_a_folder_that_is_not_writable_names_the_setting(
     folder = workshop.package("fooapp")
     folder.chmod(0o555)
     try:
-        with pytest.raises(NotEditable):
+        with pytest.raises(ScriptDirectoryError, match="is not writable"):
             workshop.service(sqlite_url).revision("first")
     finally:
         folder.chmod(0o755)
@@ -136,8 +137,9 @@ def test_an_installed_package_is_not_written_to(
     made = Workshop(root)
     folder = made.package("fooapp")
     try:
-        with pytest.raises(NotEditable) as caught:
+        with pytest.raises(ScriptDirectoryError) as caught:
             made.service(sqlite_url).revision("first")
+        assert caught.value.kind == "not editable"
         target = folder / "alembic"
         assert str(caught.value) == (
             f'A revision of package "fooapp" cannot be written to "{target}": it is inside an '

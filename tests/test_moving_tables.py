@@ -19,7 +19,7 @@ from test_ws_alembic import TEMPLATE, Result, Site, invoke, site  # noqa: F401 -
 from websauna_migrate.alembic_adapter.loaded_scripts import ScriptBroken
 from websauna_migrate.autogenerate import MoveRefused
 from websauna_migrate.config.selection import UnknownPackage
-from websauna_migrate.config.template import NotEditable
+from websauna_migrate.config.template import ScriptDirectoryError
 from websauna_migrate.planning.losses import MovedTableDropped
 from websauna_migrate.planning.plan import DowngradeRefused
 from websauna_migrate.reading.created import CreatedObjects
@@ -657,7 +657,7 @@ def test_a_package_that_is_not_the_users_to_edit(
     shutil.copytree(shop.root / package / "alembic", scripts)
     before = files(shop)
     service = shop.service(sqlite_url, **{f"script_location.{package}": str(scripts)})
-    with pytest.raises(NotEditable):
+    with pytest.raises(ScriptDirectoryError):
         service.move_table("offers", "shop", "app")
     assert files(shop) == before
     assert len(list(scripts.glob("versions/*.py"))) == {"shop": 3, "app": 1}[package]

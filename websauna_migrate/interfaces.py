@@ -184,9 +184,8 @@ class IMigrationService(Interface):
 
         :param plan: the plan of an upgrade, where the caller has it already
         :returns: a :class:`websauna_migrate.results.LintReport`
-        :raises LintNotPossible: if the database is no PostgreSQL
-        :raises SquawkMissing: if the linter is not installed
-        :raises SquawkFailed: if it gives no answer
+        :raises LintNotPossible: if the database is no PostgreSQL, or squawk is not installed or
+            fails
         """
 
     def sql(

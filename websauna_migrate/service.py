@@ -16,7 +16,7 @@ from zope.interface import implementer
 
 from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
 from websauna_migrate.alembic_adapter.package_environment import AlembicOptions
-from websauna_migrate.config.packages import MigrationPackage, RegistrationError, SharedHistoryTable
+from websauna_migrate.config.packages import MigrationPackage, refuse_conflict
 from websauna_migrate.config.settings import Settings
 from websauna_migrate.database.engines import connect, make_engine
 from websauna_migrate.errors import UsageError
@@ -109,24 +109,7 @@ class MigrationService:
         :raises ConfigurationError: if it is registered already, or shares its history table or its
             script directory with another package
         """
-        for other in self._packages.values():
-            if other.name == package.name:
-                raise RegistrationError(
-                    package.name,
-                    f"it is registered twice, in {other.place} and in {package.place}.",
-                )
-            if other.history_table.lower() == package.history_table.lower():
-                raise SharedHistoryTable(other, package)
-            if (
-                other.script_directory == package.script_directory
-                and package.script_directory.exists()
-            ):
-                raise RegistrationError(
-                    package.name,
-                    f'its script directory "{package.script_directory}" is that of package '
-                    f'"{other.name}" (registered in {other.place}). Give each package its own '
-                    "with script_location.",
-                )
+        refuse_conflict(package, self._packages.values())
         self._packages[package.name] = package
 
     def use_ini(
@@ -448,8 +431,8 @@ class MigrationService:
     def _linter(self, site: Site) -> Linter:
         """Return what finds the unsafe changes of plans.
 
-        :raises LintNotPossible: if the database is no PostgreSQL
-        :raises SquawkMissing: if the linter is not installed
+        :raises LintNotPossible: if the database is no PostgreSQL, or squawk is not installed or
+            fails
         """
         from websauna_migrate.lint.linter import Linter
 

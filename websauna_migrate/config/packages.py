@@ -20,10 +20,10 @@ from websauna_migrate.interfaces import IMigrationPackage
 __all__ = [
     "MigrationPackage",
     "RegistrationError",
-    "SharedHistoryTable",
     "make_package",
     "package_folder",
     "project_folder",
+    "refuse_conflict",
 ]
 
 #: What marks the folder of a project, as DESIGN.md says.
@@ -36,21 +36,6 @@ class RegistrationError(MigrationError, ConfigurationError):  # type: ignore[mis
     def __init__(self, package: str, problem: str) -> None:
         self.package = package
         super().__init__(f'Package "{package}" cannot be registered for migrations: {problem}')
-
-
-class SharedHistoryTable(RegistrationError):
-    """Two packages would record their revisions in one history table."""
-
-    def __init__(self, first: MigrationPackage, second: MigrationPackage) -> None:
-        self.first = first
-        self.second = second
-        super().__init__(
-            second.name,
-            f'its history table "{second.history_table}" is that of package "{first.name}".\n'
-            f'  "{first.name}" is registered in {first.place}\n'
-            f'  "{second.name}" is registered in {second.place}\n'
-            'Give one of them a table of its own with version_table="...".',
-        )
 
 
 @implementer(IMigrationPackage)
@@ -128,6 +113,34 @@ def make_package(
         explicit=bool(location),
         place=place,
     )
+
+
+def refuse_conflict(package: MigrationPackage, registered: Iterable[MigrationPackage]) -> None:
+    """Refuse a package that would share what each package needs for itself.
+
+    :raises RegistrationError: if it is registered already, or shares its history table or its
+        script directory with another package
+    """
+    for other in registered:
+        if other.name == package.name:
+            raise RegistrationError(
+                package.name, f"it is registered twice, in {other.place} and in {package.place}."
+            )
+        if other.history_table.lower() == package.history_table.lower():
+            raise RegistrationError(
+                package.name,
+                f'its history table "{package.history_table}" is that of package "{other.name}".\n'
+                f'  "{other.name}" is registered in {other.place}\n'
+                f'  "{package.name}" is registered in {package.place}\n'
+                'Give one of them a table of its own with version_table="...".',
+            )
+        if other.script_directory == package.script_directory and package.script_directory.exists():
+            raise RegistrationError(
+                package.name,
+                f'its script directory "{package.script_directory}" is that of package '
+                f'"{other.name}" (registered in {other.place}). Give each package its own '
+                "with script_location.",
+            )
 
 
 def package_folder(name: str) -> Path:

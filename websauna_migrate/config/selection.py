@@ -16,9 +16,6 @@ from websauna_migrate.config.packages import (
 from websauna_migrate.errors import UsageError
 
 __all__ = [
-    "NoCurrentPackage",
-    "NoPackages",
-    "PackagesArgumentError",
     "UnknownPackage",
     "parse_packages_argument",
     "select_packages",
@@ -29,50 +26,40 @@ ALL: Literal["all"] = "all"
 FORM = 'Write "-x packages=all", "-x packages=fooapp" or "-x packages=fooapp,fooapp.blog".'
 
 
-class PackagesArgumentError(UsageError):
-    """``-x packages`` has no value; ``argument`` is what was given."""
-
-    def __init__(self, argument: str) -> None:
-        self.argument = argument
-        super().__init__(f'"-x {argument}" names no package. {FORM}')
-
-
 class UnknownPackage(UsageError, LookupError):
-    """A name that no registered package has; ``packages`` are the known ones."""
+    """It is not known which package is meant.
 
-    def __init__(self, name: str, packages: Sequence[str]) -> None:
-        self.name = name
-        self.packages = tuple(packages)
-        close = difflib.get_close_matches(name, packages)
-        hint = f" Did you mean {quoted(close, ' or ')}?" if close else ""
-        super().__init__(
-            f'No package "{name}" is registered for migrations.{hint}\n'
-            f"Registered are: {quoted(packages)}."
-        )
-
-
-class NoPackages(UsageError, LookupError):
-    """The application registers no package at all."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            "The application registers no package for migrations. Call "
-            '"config.add_migration_package(metadata=Base.metadata)" where it is configured.'
-        )
-
-
-class NoCurrentPackage(UsageError, LookupError):
-    """No ``-x packages=`` was given and nothing tells which package is meant.
-
+    :ivar kind: ``name`` for a name that is not registered, ``none`` where the application
+        registers no package, ``unclear`` where no name was given and several are possible
+    :ivar name: the name that was given, empty if none was
     :ivar packages: the names from which to choose
     """
 
-    def __init__(self, reason: str, packages: Sequence[str]) -> None:
+    def __init__(self, name: str, packages: Sequence[str], *, reason: str = "") -> None:
+        """Build the message; ``reason`` says why a name has to be given."""
+        self.name = name
         self.packages = tuple(packages)
-        super().__init__(
-            f"{reason}\nSay which package is meant: -x packages=all, or one or more of "
-            f"{quoted(packages)}."
-        )
+        if not packages:
+            self.kind = "none"
+            message = (
+                "The application registers no package for migrations. Call "
+                '"config.add_migration_package(metadata=Base.metadata)" where it is configured.'
+            )
+        elif reason:
+            self.kind = "unclear"
+            message = (
+                f"{reason}\nSay which package is meant: -x packages=all, or one or more of "
+                f"{quoted(packages)}."
+            )
+        else:
+            self.kind = "name"
+            close = difflib.get_close_matches(name, packages)
+            hint = f" Did you mean {quoted(close, ' or ')}?" if close else ""
+            message = (
+                f'No package "{name}" is registered for migrations.{hint}\n'
+                f"Registered are: {quoted(packages)}."
+            )
+        super().__init__(message)
 
 
 def quoted(names: Iterable[str], separator: str = ", ") -> str:
@@ -87,8 +74,8 @@ def parse_packages_argument(x_args: Iterable[str]) -> tuple[str, ...] | Literal[
     add up. A name that is there twice counts once.
 
     :returns: the names in the order given, ``"all"``, or ``None`` where nothing was said
-    :raises PackagesArgumentError: if the value or its ``=`` is missing: write one of the forms
-        that the message shows
+    :raises UsageError: if the value or its ``=`` is missing: write one of the forms that the
+        message shows
     """
     names: dict[str, None] = {}
     for argument in x_args:
@@ -97,7 +84,7 @@ def parse_packages_argument(x_args: Iterable[str]) -> tuple[str, ...] | Literal[
             continue
         given = [name.strip() for name in value.split(",") if name.strip()]
         if not given:
-            raise PackagesArgumentError(argument)
+            raise UsageError(f'"-x {argument}" names no package. {FORM}')
         names.update(dict.fromkeys(given))
     if ALL in names:
         return ALL
@@ -116,11 +103,11 @@ def select_packages(
     :param packages: the names of the registered packages
     :param application: the name of the application's own package, if it is known
     :param cwd: the directory in which the command runs
-    :raises UsageError: if a name is not registered, or if no name was given and neither the
+    :raises UnknownPackage: if a name is not registered, or if no name was given and neither the
         directory nor the application tells which package is meant: use ``-x packages=``
     """
     if not packages:
-        raise NoPackages
+        raise UnknownPackage("", ())
     if argument is None:
         return (current_package(packages, application, cwd),)
     if argument == ALL:
@@ -137,7 +124,7 @@ def current_package(packages: Sequence[str], application: str | None, cwd: Path)
     The rule is that of DESIGN.md, "The current package". A project within a project wins over the
     outer one, and so does a package within a package.
 
-    :raises NoCurrentPackage: if that leaves several packages or none
+    :raises UnknownPackage: if that leaves several packages or none
     """
     here = cwd.resolve()
     candidates = deepest(
@@ -152,15 +139,15 @@ def current_package(packages: Sequence[str], application: str | None, cwd: Path)
     if application is not None and application in (candidates or packages):
         return application
     if candidates:
-        raise NoCurrentPackage(
-            f'The project in "{here}" has several packages: {quoted(candidates)}.', candidates
-        )
+        reason = f'The project in "{here}" has several packages: {quoted(candidates)}.'
+        raise UnknownPackage("", candidates, reason=reason)
     reason = (
         "It is not known which package is the application's own"
         if application is None
         else f'The application\'s own package "{application}" is not registered for migrations'
     )
-    raise NoCurrentPackage(f'{reason}, and "{here}" is in no registered package.', packages)
+    reason = f'{reason}, and "{here}" is in no registered package.'
+    raise UnknownPackage("", packages, reason=reason)
 
 
 def territories(name: str) -> tuple[Path, ...]:

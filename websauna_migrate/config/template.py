@@ -11,7 +11,7 @@ from websauna_migrate.config.packages import MigrationPackage, is_installed
 from websauna_migrate.errors import MigrationError
 
 __all__ = [
-    "NotEditable",
+    "ScriptDirectoryError",
     "create_script_directory",
     "require_editable",
     "require_template",
@@ -25,17 +25,32 @@ NAME = "alembic_template"
 MAKO = "script.py.mako"
 
 
-class NotEditable(MigrationError, PermissionError):
-    """A revision would have to be written where it is not the user's to write."""
+class ScriptDirectoryError(MigrationError, OSError):
+    """No revision can be written to a package's script directory.
 
-    def __init__(self, package: str, directory: Path, why: str) -> None:
+    :ivar kind: ``not editable`` for a directory that is installed or write-protected,
+        ``no template`` for one without ``script.py.mako``
+    :ivar package: name of the package
+    :ivar path: the directory, or the template that is missing
+    """
+
+    def __init__(self, kind: str, package: str, path: Path, message: str) -> None:
+        self.kind = kind
         self.package = package
-        self.directory = directory
-        super().__init__(
-            f'A revision of package "{package}" cannot be written to "{directory}": {why}. '
-            f'Install the package with "pip install -e", or keep its scripts elsewhere with the '
-            f'setting "websauna_migrate.script_location.{package} = %(here)s/alembic/{package}".'
-        )
+        self.path = path
+        super().__init__(message)
+
+
+def not_editable(package: str, directory: Path, why: str) -> ScriptDirectoryError:
+    """Return the error of a directory that the user cannot, or should not, write to."""
+    return ScriptDirectoryError(
+        "not editable",
+        package,
+        directory,
+        f'A revision of package "{package}" cannot be written to "{directory}": {why}. '
+        'Install the package with "pip install -e", or keep its scripts elsewhere with the '
+        f'setting "websauna_migrate.script_location.{package} = %(here)s/alembic/{package}".',
+    )
 
 
 def template_folder() -> Path:
@@ -49,38 +64,33 @@ def require_editable(package: MigrationPackage, directory: Path | None = None) -
     """Refuse to write into an installed package or a folder that the user cannot write to.
 
     :param directory: where a script is going to be written; default: the script directory
-    :raises NotEditable: naming the setting that redirects the package's scripts
+    :raises ScriptDirectoryError: naming the setting that redirects the package's scripts
     """
     target = directory or package.script_directory
     if is_installed(target):
-        raise NotEditable(package.name, target, "it is inside an installed package")
+        raise not_editable(package.name, target, "it is inside an installed package")
     existing = target
     while not existing.exists():
         existing = existing.parent
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
-        raise NotEditable(package.name, target, f'"{existing}" is not writable')
-
-
-class TemplateMissing(MigrationError, FileNotFoundError):
-    """A script directory has no ``script.py.mako`` to make a revision from."""
-
-    def __init__(self, package: MigrationPackage) -> None:
-        self.package = package.name
-        self.path = package.script_directory / MAKO
-        super().__init__(
-            f'No revision of package "{package.name}" can be made: its script directory has no '
-            f'"{self.path}". Copy it from "{template_folder() / MAKO}".'
-        )
+        raise not_editable(package.name, target, f'"{existing}" is not writable')
 
 
 def require_template(package: MigrationPackage) -> None:
     """Refuse to make a revision in a script directory without ``script.py.mako``.
 
-    :raises TemplateMissing: if it is not there; an empty directory gets it with all the rest
+    :raises ScriptDirectoryError: if it is not there; an empty directory gets it with all the rest
     """
     directory = package.script_directory
     if directory.is_dir() and any(directory.iterdir()) and not (directory / MAKO).is_file():
-        raise TemplateMissing(package)
+        path = directory / MAKO
+        raise ScriptDirectoryError(
+            "no template",
+            package.name,
+            path,
+            f'No revision of package "{package.name}" can be made: its script directory has no '
+            f'"{path}". Copy it from "{template_folder() / MAKO}".',
+        )
 
 
 def create_script_directory(package: MigrationPackage) -> bool:
@@ -89,7 +99,7 @@ def create_script_directory(package: MigrationPackage) -> bool:
     All of it appears at once: a run that is stopped leaves nothing half written.
 
     :returns: whether it was made
-    :raises NotEditable: if it is not the user's to make
+    :raises ScriptDirectoryError: if it is not the user's to make
     """
     directory = package.script_directory
     if directory.is_dir() and any(directory.iterdir()):

@@ -10,15 +10,35 @@ from websauna_migrate.results import LintReport
 __all__ = ["LintNotPossible", "UnsafeChanges", "require_postgresql"]
 
 
-class LintNotPossible(UsageError):
-    """The database is none that the linter knows; ``backend`` is SQLAlchemy's name of it."""
+class LintNotPossible(MigrationError, RuntimeError):
+    """Nothing can be checked.
 
-    def __init__(self, backend: str) -> None:
-        self.backend = backend
-        super().__init__(
-            "Unsafe changes are found on PostgreSQL alone: the linter, squawk, does not know "
-            f'"{backend}".'
-        )
+    :ivar kind: ``database`` for one that squawk does not know, ``missing`` where squawk is not
+        installed, ``failed`` where it gave no answer
+    :ivar about: SQLAlchemy's name of the database, or squawk's path
+    """
+
+    def __init__(self, kind: str, about: str, problem: str = "") -> None:
+        self.kind = kind
+        self.about = about
+        if kind == "database":
+            self.exit_code = UsageError.exit_code
+            message = (
+                "Unsafe changes are found on PostgreSQL alone: the linter, squawk, does not know "
+                f'"{about}".'
+            )
+        elif kind == "missing":
+            message = (
+                'Unsafe changes are found by "squawk", which is not installed. Install it: '
+                "pip install websauna_migrate[lint]"
+            )
+        else:
+            message = (
+                f'The linter "{about}" failed: {problem}\n'
+                "Nothing was checked, and nothing was changed. Try it by hand, or install a newer "
+                "one: pip install --upgrade squawk-cli"
+            )
+        super().__init__(message)
 
 
 class UnsafeChanges(MigrationError, RuntimeError):
@@ -50,4 +70,4 @@ def require_postgresql(url: URL) -> None:
     :raises LintNotPossible: for any but PostgreSQL
     """
     if url.get_backend_name() != "postgresql":
-        raise LintNotPossible(url.get_backend_name())
+        raise LintNotPossible("database", url.get_backend_name())

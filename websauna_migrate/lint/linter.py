@@ -22,7 +22,6 @@ class Linter:
         """Look for the linter.
 
         :raises LintNotPossible: if the database is no PostgreSQL
-        :raises SquawkMissing: if the linter is not installed
         """
         require_postgresql(site.settings.require_url())
         self.site = site

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
 from websauna_migrate.config.settings import PREFIX, STYLE_RULES
 from websauna_migrate.lint.lint_comments import ScriptComments
+from websauna_migrate.lint.lint_errors import LintNotPossible
 from websauna_migrate.lint.new_tables import NewTables, matters_for_new
 from websauna_migrate.lint.recorded_sql import (
     RecordedStep,
@@ -22,7 +23,6 @@ from websauna_migrate.lint.recorded_sql import (
 from websauna_migrate.lint.squawk import (
     SYNTAX_ERROR,
     RawFinding,
-    SquawkFailed,
     question_about,
     run_squawk,
     unknown_names,
@@ -191,7 +191,7 @@ def ask(
         if not wrong.keys() - unread.keys() - {len(places)}:
             break
         unread |= {number: one for number, one in wrong.items() if number < len(places)}
-    raise SquawkFailed("squawk", "it cannot read the SQL of the plan.")
+    raise LintNotPossible("failed", "squawk", "it cannot read the SQL of the plan.")
 
 
 def unchecked_scripts(

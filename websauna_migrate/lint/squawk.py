@@ -16,12 +16,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from websauna_migrate.database.programs import find_program
-from websauna_migrate.errors import MigrationError
+from websauna_migrate.lint.lint_errors import LintNotPossible
 
 __all__ = [
     "RawFinding",
-    "SquawkFailed",
-    "SquawkMissing",
     "find_squawk",
     "is_installed",
     "run_squawk",
@@ -39,28 +37,6 @@ VARIABLES = ("PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "SYSTEMROOT")
 SYNTAX_ERROR = "syntax-error"
 
 UNKNOWN_NAME = re.compile(r"unknown name (?P<name>[\w-]+)")
-
-
-class SquawkMissing(MigrationError, FileNotFoundError):
-    """The linter is not installed."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            'Unsafe changes are found by "squawk", which is not installed. Install it: '
-            "pip install websauna_migrate[lint]"
-        )
-
-
-class SquawkFailed(MigrationError, RuntimeError):
-    """The linter did not do what it was asked for; ``program`` is its path."""
-
-    def __init__(self, program: str, problem: str) -> None:
-        self.program = program
-        super().__init__(
-            f'The linter "{program}" failed: {problem}\n'
-            "Nothing was checked, and nothing was changed. Try it by hand, or install a newer "
-            "one: pip install --upgrade squawk-cli"
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +57,11 @@ def is_installed() -> bool:
 def find_squawk() -> str:
     """Return squawk's path, from ``PATH`` or from beside Python.
 
-    :raises SquawkMissing: if it is not installed
+    :raises LintNotPossible: if it is not installed
     """
     program = find_program((PROGRAM,))
     if program is None:
-        raise SquawkMissing
+        raise LintNotPossible("missing", PROGRAM)
     return program
 
 
@@ -95,7 +71,7 @@ def run_squawk(
     """Let squawk read SQL and return what it finds; its own rules, none left out.
 
     :param server_version: of the PostgreSQL that the SQL is for, as far as it is known
-    :raises SquawkFailed: when it cannot be run, or gives no answer that is understood
+    :raises LintNotPossible: when it cannot be run, or gives no answer that is understood
     """
     arguments = [program, "--reporter", "json", "--config", os.devnull]
     if server_version:
@@ -111,16 +87,23 @@ def run_squawk(
             env={name: os.environ[name] for name in VARIABLES if name in os.environ},
         )
     except subprocess.TimeoutExpired:
-        raise SquawkFailed(program, f"it gave no answer within {TIME_LIMIT:g} s.") from None
+        raise LintNotPossible(
+            "failed", program, f"it gave no answer within {TIME_LIMIT:g} s."
+        ) from None
     except OSError as exc:
-        raise SquawkFailed(program, f"it cannot be started: {exc.strerror or exc}.") from exc
+        raise LintNotPossible(
+            "failed", program, f"it cannot be started: {exc.strerror or exc}."
+        ) from exc
     # 0 for nothing found, 1 for findings; anything else is a failure.
     if done.returncode not in (0, 1):
-        raise SquawkFailed(program, f"exit status {done.returncode}. {said(done.stderr)}")
+        raise LintNotPossible(
+            "failed", program, f"exit status {done.returncode}. {said(done.stderr)}"
+        )
     try:
         return [raw_finding(found) for found in json.loads(done.stdout)]
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise SquawkFailed(
+        raise LintNotPossible(
+            "failed",
             program,
             f"its answer is not understood (exit status {done.returncode}). "
             + said(done.stderr or done.stdout),

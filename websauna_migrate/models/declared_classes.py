@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import MetaData, Table
 
 from websauna_migrate.models.claims import Claim, by_place
-from websauna_migrate.models.ownership_errors import RelationshipsBroken
+from websauna_migrate.models.ownership_errors import OwnershipError
 from websauna_migrate.models.sqlalchemy_internals import declared_classes
 
 if TYPE_CHECKING:
@@ -104,7 +104,12 @@ class DeclaredModels:
             try:
                 inherited_too = list(one.mapper.relationships)
             except Exception as exc:
-                raise RelationshipsBroken(exc) from exc
+                raise OwnershipError(
+                    "relationships",
+                    "The relationships of the models cannot be set up, and only they can tell who "
+                    "owns the association tables. SQLAlchemy says: "
+                    f"{type(exc).__name__}: {exc}\nCorrect the model that this names.",
+                ) from exc
             for relationship in inherited_too:
                 if relationship.parent is one.mapper and relationship.secondary is not None:
                     relationships.append((one, relationship))

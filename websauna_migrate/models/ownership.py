@@ -27,7 +27,11 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from websauna_migrate.models.claims import Claim, Unsettled, by_place
 from websauna_migrate.models.declared_classes import DeclaredModels, package_of_module
-from websauna_migrate.models.ownership_errors import OwnerConflict, OwnerNotRegistered, OwnerUnknown
+from websauna_migrate.models.ownership_errors import (
+    OwnershipError,
+    OwnerUnknown,
+    owner_conflict,
+)
 from websauna_migrate.models.sqlalchemy_internals import variants_of
 from websauna_migrate.models.table_order import Key, depths_of, key_of, referenced_key, sort_key
 
@@ -76,9 +80,9 @@ class Ownership:
         and name.
 
         :raises OwnerUnknown: if no rule settles it: write ``info={"package": ...}``
-        :raises OwnerConflict: if two packages claim it: rename one, or write ``info``
-        :raises OwnerNotRegistered: if its ``info`` names an unknown package
-        :raises RelationshipsBroken: if only relationships could tell, and they are broken
+        :raises OwnershipError: if two packages claim it (rename one, or write ``info``), if its
+            ``info`` names an unknown package, or if only relationships could tell, and SQLAlchemy
+            cannot configure them
         """
         return self.claim_of(table).package
 
@@ -157,12 +161,18 @@ class Ownership:
         named = table.info.get("package")
         if named is not None:
             if not isinstance(named, str) or named not in self._packages:
-                raise OwnerNotRegistered(table, named, self._names)
+                raise OwnershipError(
+                    "not registered",
+                    f'Table "{table.fullname}" names its owner by info={{"package": {named!r}}}, '
+                    "but no such package is registered for migrations. Correct the name or "
+                    f"register the package. Registered: {', '.join(self._names) or 'none'}.",
+                    table=table,
+                )
             return Claim(named, "info", f'info={{"package": "{named}"}}')
         claims = self._models.class_claims.get(table, ())
         if claims:
             if len({claim.package for claim in claims}) > 1:
-                raise OwnerConflict(table, claims, 1)
+                raise owner_conflict(table, claims, 1)
             return claims[0]
         registered = tuple(
             Claim(name, "metadata", "registered its MetaData")
@@ -189,7 +199,7 @@ class Ownership:
             return found[0]
         owner = found[0][1].package
         if any(claim.package != owner for _, claim in found):
-            raise OwnerConflict(definitions[0], by_place(c for _, c in found), len(found))
+            raise owner_conflict(definitions[0], by_place(c for _, c in found), len(found))
 
         def rank(pair: tuple[Table, Claim]) -> tuple[bool, bool]:
             table, _ = pair
@@ -202,7 +212,7 @@ class Ownership:
         best = max(map(rank, found))
         winners = [pair for pair in found if rank(pair) == best]
         if len(winners) > 1:
-            raise OwnerConflict(definitions[0], by_place(c for _, c in winners), len(winners))
+            raise owner_conflict(definitions[0], by_place(c for _, c in winners), len(winners))
         return winners[0]
 
     def _shared_owners(self, users: Mapping[Key, dict[str, set[str]]]) -> Mapping[Key, str]:

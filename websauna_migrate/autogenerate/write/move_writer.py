@@ -115,7 +115,7 @@ class MoveWriter:
         """Refuse what cannot be moved.
 
         :raises MoveRefused: naming the owner, or the table that may be meant
-        :raises NotEditable: if a script would be written where it is not the user's to write
+        :raises ScriptDirectoryError: if a script would be written to a read-only place
         """
         source, target = self.source.name, self.target.name
         if source == target:
