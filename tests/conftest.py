@@ -29,6 +29,7 @@ from hypothesis import settings
 
 from apps import workshop  # noqa: F401 - a fixture of all tests
 from databases import MariaDBServer, PostgreSQLServer, Unavailable, start_mariadb, start_postgresql
+from projects import make_project  # noqa: F401
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

@@ -9,6 +9,7 @@ from typing import Any
 from alembic import context
 from alembic.util.exc import CommandError
 from pyramid.paster import bootstrap
+from sqlalchemy.engine import Connection
 
 from websauna_migrate.database.engines import connect
 from websauna_migrate.database.servers import require_primary
@@ -16,6 +17,7 @@ from websauna_migrate.errors import MigrationError
 from websauna_migrate.ini.loader import config_uri
 from websauna_migrate.interfaces import IMigrationService
 from websauna_migrate.locks.choice import run_lock
+from websauna_migrate.runs.foreign_keys import ForeignKeys, KeysInTheWay
 
 __all__ = ["NotBootable", "run_plain"]
 
@@ -85,7 +87,29 @@ def run_with_service(service: Any, options: Mapping[str, Any]) -> None:
         require_primary(connection)
         with run_lock(connection, service.settings.lock_wait):
             context.configure(connection=connection, **configured)
-            with context.begin_transaction():
-                context.run_migrations()
+            run_with_keys(connection)
             if connection.in_transaction():
                 connection.commit()
+
+
+def run_with_keys(connection: Connection) -> None:
+    """Run the migrations; again without SQLite's foreign keys where they are in the way.
+
+    :raises CommandError: if earlier steps of the run were committed, so that "+1" would mean
+        another revision now
+    """
+    keys = ForeignKeys(connection)
+    keys.watch()
+    try:
+        with context.begin_transaction():
+            context.run_migrations()
+    except KeysInTheWay as exc:
+        connection.rollback()
+        if not keys.give_way():
+            raise CommandError(
+                f"The migration stopped before a revision: {exc} Run it again."
+            ) from exc
+        with context.begin_transaction():
+            context.run_migrations()
+    finally:
+        keys.close()

@@ -17,6 +17,7 @@ from websauna_migrate.errors import MigrationError
 from websauna_migrate.locks.run_lock import LockLost
 from websauna_migrate.planning.steps import Step
 from websauna_migrate.runs.failures import BlockedByCaller, ConnectionLost, RunStopped, StepFailed
+from websauna_migrate.runs.foreign_keys import KeysInTheWay
 from websauna_migrate.runs.ledger import FAILED, STOPPED, MarkerLost
 from websauna_migrate.runs.run_context import RunContext, clean, is_gone
 from websauna_migrate.runs.statement_guard import EndsTransaction, RollsBack, StatementGuard
@@ -235,6 +236,8 @@ class Aftermath:
                 "the script rolls its transaction back by itself. To take back a part, use a "
                 "savepoint or websauna_migrate.data.session()."
             )
+        if isinstance(exc, KeysInTheWay):
+            return str(exc)
         if isinstance(exc, EndsTransaction):
             return f'"{exc}" would end the transaction that the whole run is.'
         words = f"{type(exc).__name__}: {exc}" if str(exc) else type(exc).__name__

@@ -266,6 +266,8 @@ class LockedRun:
                 raise
             except BaseException as exc:
                 clean(self.connection)
+                if steps.foreign_keys.give_way():
+                    continue
                 # It comes back only if the run is to be tried again.
                 steps.aftermath.after_atomic_failure(
                     exc,

@@ -16,6 +16,7 @@ from websauna_migrate.planning.steps import Step, is_transactional
 from websauna_migrate.runs.attempt import Attempt
 from websauna_migrate.runs.failed_step import Aftermath
 from websauna_migrate.runs.failures import ConnectionLost, HistoryMoved
+from websauna_migrate.runs.foreign_keys import ForeignKeys
 from websauna_migrate.runs.ledger import DONE
 from websauna_migrate.runs.run_context import RunContext, clean
 from websauna_migrate.runs.statement_guard import EndsTransaction, StatementGuard
@@ -50,6 +51,8 @@ class StepRunner:
         )
         self.guard.atomic = run.atomic
         self.guard.watch(run.connection.engine)
+        self.foreign_keys = ForeignKeys(run.connection)
+        self.foreign_keys.watch()
         self.aftermath = Aftermath(run, self.guard, self.waits)
         #: Of the packages' scripts that say nothing of it.
         self._limits: dict[str, Timeouts] = {}
@@ -57,6 +60,7 @@ class StepRunner:
 
     def close(self) -> None:
         """Let go of what was opened besides the run's connection."""
+        self.foreign_keys.close()
         self.waits.close()
 
     def timeouts_of(self, step: Step) -> Timeouts:
@@ -119,8 +123,9 @@ class StepRunner:
                 if self.current is None:
                     raise
                 again, self.current = self.current, None
-                # It comes back only if the step is to be tried again.
-                self.aftermath.after_failure(exc, again, total)
+                if not self.foreign_keys.give_way():
+                    # It comes back only if the step is to be tried again.
+                    self.aftermath.after_failure(exc, again, total)
 
     def prepare(self, number: int, step: Step, again: Attempt | None = None) -> Attempt:
         """Get ready for a step.
@@ -213,6 +218,7 @@ class StepRunner:
         """Say that a step's statements come now."""
         self.current = attempt
         self.waits.current = (attempt.step, attempt.waiting, attempt.timeouts)
+        self.foreign_keys.begin_step(attempt.step)
         self.guard.begin_step(attempt.timeouts, attempt.waiting.seconds)
 
     def _read_again(self, step: Step) -> None:

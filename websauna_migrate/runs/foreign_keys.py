@@ -1,0 +1,284 @@
+"""SQLite's foreign keys while a table is rebuilt.
+
+With ``PRAGMA foreign_keys=ON``, DROP TABLE deletes the rows of the table first, and with them, or
+in them, what the keys of other tables say. A rebuild (Alembic's batch: CREATE, copy, DROP, RENAME)
+would lose rows of other tables by that. The pragma does nothing inside of a transaction, so it has
+to be off before the step begins: a step that comes to a rebuild is rolled back and begun anew
+without it. Before such a step commits, its keys are checked, and afterwards the pragma is what it
+was. All other steps run with the setting as it is, as under plain Alembic: what they delete takes
+with it what their keys say.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections import Counter
+from contextlib import suppress
+from typing import Any
+
+from sqlalchemy import event
+from sqlalchemy.engine import Connection
+
+from websauna_migrate.errors import MigrationError
+from websauna_migrate.planning.steps import Step
+
+__all__ = ["BrokenReferences", "ForeignKeys", "KeysInTheWay"]
+
+NAME = r'(?:"(?:[^"]|"")+"|`(?:[^`]|``)+`|\[[^\]]+\]|[\w$]+)'
+QUALIFIED = rf"(?:{NAME}\s*\.\s*)?({NAME})"
+COMMENTS = r"(?:\s|--[^\n]*\n|/\*.*?\*/)*"
+
+#: What begins a rebuild: Alembic's temporary table, or a new table that takes an older one's name;
+#: and a script's own word on foreign keys.
+CREATES = re.compile(
+    rf"^{COMMENTS}CREATE\s+TABLE\s+(?:IF\s+NOT\s+EXISTS\s+)?{QUALIFIED}", re.I | re.S
+)
+DROPS = re.compile(rf"^{COMMENTS}DROP\s+TABLE\s+(?:IF\s+EXISTS\s+)?{QUALIFIED}", re.I | re.S)
+RENAMES = re.compile(
+    rf"^{COMMENTS}ALTER\s+TABLE\s+{QUALIFIED}\s+RENAME\s+TO\s+({NAME})", re.I | re.S
+)
+TURNS_OFF = re.compile(
+    rf"^{COMMENTS}PRAGMA\s+foreign_keys\s*(?:=|\()\s*['\"]?(?:0|off|no|false)\b", re.I | re.S
+)
+
+COMMITS = re.compile(rf"^{COMMENTS}(?:COMMIT|END)\b", re.I | re.S)
+
+TEMPORARY = "_alembic_tmp_"
+
+#: Alembic cuts the names of its temporary tables off here.
+TEMPORARY_LENGTH = 50
+
+#: The keys that refer to a table: the table that has each, and its column.
+REFERRING = (
+    'SELECT m.name, f."from" FROM sqlite_master m, pragma_foreign_key_list(m.name) f '
+    "WHERE m.type = 'table' "
+    'AND (lower(f."table") = ? OR (? AND lower(f."table") LIKE ? || \'%\'))'
+)
+
+
+class KeysInTheWay(Exception):
+    """A step cannot do what it does while SQLite enforces foreign keys."""
+
+    def __init__(self, table: str) -> None:
+        self.table = table
+        super().__init__(
+            f'it rebuilds the table "{table}" while PRAGMA foreign_keys is on, behind the end of '
+            "its transaction: rows that refer to it would be lost. Move the rebuild to a revision "
+            "of its own."
+            if table
+            else "it turns PRAGMA foreign_keys off behind the end of its transaction. Move what "
+            "comes after it to a revision of its own."
+        )
+
+
+class BrokenReferences(MigrationError, RuntimeError):
+    """A step that was run without foreign keys leaves rows that refer to nothing.
+
+    :ivar counts: how many rows, by the table that has them and the one that they refer to
+    """
+
+    def __init__(self, counts: Counter[tuple[str, str]], step: Step | None) -> None:
+        self.counts = dict(counts)
+        self.package = step.package if step else None
+        self.revision = step.revision.id if step else None
+        found = "; ".join(
+            f'{count} {"row" if count == 1 else "rows"} of "{table}" that refer to no row of '
+            f'"{parent}"'
+            for (table, parent), count in sorted(counts.items())
+        )
+        what = (
+            f'The {step.direction} of revision "{step.revision.id}" of package "{step.package}" '
+            f"failed ({step.revision.path}): it"
+            if step
+            else "The migration"
+        )
+        super().__init__(
+            f"{what} leaves {found}. It rebuilds a table, so PRAGMA foreign_keys is off in it, and "
+            "no key deletes or changes rows.\nNothing of it was applied. Let the script delete "
+            "these rows or set their columns, or do that in a revision before."
+        )
+
+
+class ForeignKeys:
+    """Keeps rows while the tables that they refer to are rebuilt, on one connection to SQLite."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self._step: Step | None = None
+        #: Whether the step is run without foreign keys.
+        self._off = False
+        #: Whether the connection is without them by this class.
+        self._turned_off = False
+        #: Raised already; the script may have caught it, as whatever a statement raises.
+        self._refused: KeysInTheWay | None = None
+        #: Whether a part of the step was committed, so that it cannot be begun anew.
+        self._committed = False
+        self._dropped: set[str] = set()
+        self._before: Counter[tuple[str, str]] = Counter()
+        self._listeners = (
+            ("before_cursor_execute", self._before_execute),
+            ("begin", self._begin),
+            ("commit", self._commit),
+        )
+
+    def watch(self) -> None:
+        """Listen to the connection, where the database is SQLite.
+
+        Its own listeners are called before those of its engine, which begin the transaction.
+        """
+        if self.connection.dialect.name == "sqlite":
+            for name, function in self._listeners:
+                event.listen(self.connection, name, function)
+
+    def close(self) -> None:
+        """Listen no longer, and leave the setting as it was; no transaction is open."""
+        if self.connection.dialect.name != "sqlite":
+            return
+        for name, function in self._listeners:
+            event.remove(self.connection, name, function)
+        if not self.connection.closed and not self.connection.invalidated:
+            self._turn_on()
+
+    def begin_step(self, step: Step) -> None:
+        """Say that an attempt at a step begins; each step begins with the setting as it is."""
+        if step is not self._step:
+            self._off = False
+        self._step = step
+        self._refused = None
+        self._committed = False
+        self._dropped = set()
+
+    def give_way(self) -> bool:
+        """Tell whether a step that failed and was rolled back is to be begun anew without keys."""
+        refused, self._refused = self._refused, None
+        self._dropped = set()
+        if refused is None or self._off or self._committed:
+            return False
+        self._off = True
+        return True
+
+    # What SQLAlchemy calls
+
+    def _begin(self, connection: Connection) -> None:
+        if not self._off:
+            self._turn_on()
+        elif not self._turned_off and self._is_on():
+            self._turn_off()
+        if self._turned_off:
+            self._before = self._broken()
+
+    def _commit(self, connection: Connection) -> None:
+        error: Exception | None = self._refused
+        if error is None and self._turned_off and self._driver.in_transaction:
+            new = self._broken() - self._before
+            error = BrokenReferences(new, self._step) if new else None
+        if error is not None:
+            # SQLAlchemy takes a transaction to be over whose commit failed.
+            self._driver.rollback()
+            raise error
+        self._committed = True
+
+    def _before_execute(
+        self,
+        connection: Connection,
+        cursor: Any,
+        statement: str,
+        parameters: Any,
+        context: Any,
+        many: bool,
+    ) -> None:
+        if self._turned_off:
+            return
+        if COMMITS.match(statement):
+            self._committed = True
+        table = self._rebuilt(statement)
+        if table is None or not self._is_on():
+            return
+        if self._driver.in_transaction:
+            self._refused = KeysInTheWay(table)
+            raise self._refused
+        if table:
+            # By itself, behind the end of the step's transaction: here the pragma works.
+            self._turn_off()
+
+    # What it does
+
+    def _rebuilt(self, statement: str) -> str | None:
+        """Return the table that a statement begins to rebuild, if rows refer to it.
+
+        :returns: an empty text for a script that turns the keys off itself, else ``None``
+        """
+        if TEMPORARY in statement and (match := CREATES.match(statement)):
+            name = unquoted(match.group(1))
+            table = name.removeprefix(TEMPORARY)
+            if table != name and self._has_references(table, cut=len(name) >= TEMPORARY_LENGTH):
+                return table
+        elif match := DROPS.match(statement):
+            table = unquoted(match.group(1))
+            if self._has_references(table):
+                self._dropped.add(table.lower())
+        elif match := RENAMES.match(statement):
+            table = unquoted(match.group(2))
+            if table.lower() in self._dropped:
+                return table
+        elif TURNS_OFF.match(statement):
+            return ""
+        return None
+
+    def _has_references(self, table: str, *, cut: bool = False) -> bool:
+        """Tell whether rows refer to a table, its own among them.
+
+        :param cut: whether its name may go on
+        """
+        name = table.lower()
+        found = self._driver.execute(REFERRING, (name, cut, name)).fetchall()
+        return any(
+            self._driver.execute(
+                f"SELECT 1 FROM {quoted(child)} WHERE {quoted(column)} IS NOT NULL LIMIT 1"
+            ).fetchone()
+            for child, column in found
+        )
+
+    def _broken(self) -> Counter[tuple[str, str]]:
+        """Return how many rows refer to nothing, by their table and the one they refer to."""
+        driver = self._driver
+        tables = driver.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+        counts: Counter[tuple[str, str]] = Counter()
+        for (table,) in tables:
+            # A key to columns that are not unique cannot be checked, nor enforced.
+            with suppress(sqlite3.OperationalError):
+                for row in driver.execute(f"PRAGMA foreign_key_check({quoted(table)})"):
+                    counts[row[0], row[2]] += 1
+        return counts
+
+    @property
+    def _driver(self) -> Any:
+        """The driver's connection: what is executed on it is seen by no listener."""
+        return self.connection.connection.dbapi_connection
+
+    def _is_on(self) -> bool:
+        return bool(self._driver.execute("PRAGMA foreign_keys").fetchone()[0])
+
+    def _turn_off(self) -> None:
+        self._driver.execute("PRAGMA foreign_keys=OFF")
+        self._turned_off = True
+
+    def _turn_on(self) -> None:
+        """Give the connection back what was taken."""
+        if self._turned_off and not self._driver.in_transaction:
+            self._driver.execute("PRAGMA foreign_keys=ON")
+            self._turned_off = False
+
+
+def unquoted(name: str) -> str:
+    """Return an identifier without its quotes."""
+    if name[0] in '"`':
+        return name[1:-1].replace(name[0] * 2, name[0])
+    return name[1:-1] if name[0] == "[" else name
+
+
+def quoted(name: str) -> str:
+    """Return an identifier in quotes."""
+    escaped = name.replace('"', '""')
+    return f'"{escaped}"'
