@@ -78,7 +78,7 @@ class Project:
         self._run = run
         self.folder = root / "fooapp"
         self.versions = self.folder / "alembic" / "versions"
-        self.versions.mkdir(parents=True)
+        self.folder.mkdir()
         self.ini()
         self.main()
 
@@ -117,12 +117,14 @@ class Project:
             upgrade=textwrap.indent(textwrap.dedent(upgrade).strip(), "    "),
             downgrade=textwrap.indent(textwrap.dedent(downgrade).strip(), "    "),
         )
+        self.versions.mkdir(parents=True, exist_ok=True)
         path = self.versions / f"{revision}.py"
         path.write_text(text.replace("\nrevision =", f"\n{textwrap.dedent(top)}\nrevision =", 1))
         return path
 
     def env(self, text: str) -> None:
         """Write the ``env.py``."""
+        self.versions.mkdir(parents=True, exist_ok=True)
         (self.folder / "alembic" / "env.py").write_text(textwrap.dedent(text))
 
     def ws(

@@ -218,6 +218,16 @@ class IMigrationService(Interface):
         :returns: a tuple of :class:`websauna_migrate.results.StampedPackage`, only the changed ones
         """
 
+    def without_scripts(*, packages: Packages = None) -> tuple[str, ...]:
+        """Return the packages that have tables in their models and no script, sorted."""
+
+    def take_over(table: str, *, packages: Packages = None) -> tuple[StampedPackage, ...]:
+        """Make a version table that has the packages' revisions their own history table.
+
+        :param table: its name, or schema and name with a dot between
+        :returns: a tuple of :class:`websauna_migrate.results.StampedPackage`
+        """
+
     def revision(
         message: str | None = None,
         *,

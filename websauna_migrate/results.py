@@ -215,6 +215,7 @@ class PackageState:
     :ivar implied: applied revisions that Alembic's ``current`` prints beside the rows
     :ivar heads: the newest revisions that the scripts define
     :ivar pending: how many of the package's revisions are not applied
+    :ivar elsewhere: other version tables that have its revisions, while its own has none
     """
 
     package: str
@@ -226,6 +227,7 @@ class PackageState:
     implied: tuple[Revision, ...] = ()
     heads: tuple[Revision, ...] = ()
     pending: int = 0
+    elsewhere: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

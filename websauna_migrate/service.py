@@ -256,6 +256,11 @@ class MigrationService:
             self._site(), revisions, packages, purge=purge, with_requirements=with_requirements
         )
 
+    def take_over(self, table: str, *, packages: Packages = None) -> tuple[StampedPackage, ...]:
+        from websauna_migrate.runs.stamping import take_over
+
+        return take_over(self._site(), table, packages)
+
     def ensure_version(self, *, packages: Packages = None) -> None:
         from websauna_migrate.runs.stamping import ensure_version
 
@@ -415,6 +420,14 @@ class MigrationService:
 
         ignore_full(full)
         return Checker(self._site(), self.ownership, packages).report()
+
+    def without_scripts(self, *, packages: Packages = None) -> tuple[str, ...]:
+        site, ownership = self._site(), self.ownership
+        return tuple(
+            name
+            for name in site.select(packages)
+            if not site.loaded.lineages[name].ids and ownership.tables_of(name)
+        )
 
     def owner_of(self, table: Table) -> str:
         return self.ownership.owner_of(table)

@@ -135,6 +135,12 @@ NO_LINT = flag(
     "--no-lint",
     help="Do not look for unsafe changes, which is done on PostgreSQL if squawk is installed",
 )
+STAMPED = argument("revisions", nargs="*", help="one or more revisions, or 'heads' for all heads")
+TAKE_OVER = argument(
+    "--take-over",
+    metavar="TABLE",
+    help="Make a version table that has the package's revisions its own history table",
+)
 WITH_REQUIREMENTS = flag(
     "--with-requirements", help="Stamp what the revisions require of other packages too"
 )

@@ -154,7 +154,7 @@ COMMANDS: Mapping[str, Command] = {
     "stamp": Command(
         "run.stamp",
         "'stamp' the revision table with the given revision; don't run any migrations.",
-        (a.SQL, a.TAG, a.PURGE, a.REVISIONS, a.WITH_REQUIREMENTS),
+        (a.SQL, a.TAG, a.PURGE, a.STAMPED, a.WITH_REQUIREMENTS, a.TAKE_OVER),
     ),
     "status": Command(
         "read.status",

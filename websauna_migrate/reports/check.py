@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import inspect
@@ -14,8 +14,10 @@ from websauna_migrate.planning.moves import full_name, split_name
 from websauna_migrate.planning.plan import pending, plan_upgrade
 from websauna_migrate.planning.revisions import Revision
 from websauna_migrate.reading.script_files import checksum
+from websauna_migrate.reports.unrecorded import first_script_missing, unrecorded
 from websauna_migrate.results import CheckProblem, CheckReport
 from websauna_migrate.runs.ledger import DONE, LEDGER_TABLE
+from websauna_migrate.runs.other_histories import OtherHistories, OtherHistory, remedy_for
 from websauna_migrate.runs.process_lock import PROCESS_LOCK
 from websauna_migrate.runs.site import Site
 from websauna_migrate.runs.uninstalled import list_departed
@@ -47,17 +49,23 @@ class Checker:
         plan_upgrade(self.snapshot.graph, applied, {})
         problems = [
             *self.unknown_revisions(applied),
-            *self.pending_revisions(applied),
             *self.missing_requirements(),
         ]
+        elsewhere: set[str] = set()
+        self.unrecorded: set[str] = set()
         with self.site.reading() as connection:
             if connection is not None:
+                others = OtherHistories(self.snapshot, self.site.settings)
+                found = others.find(connection, applied, self.selected)
+                problems += histories_elsewhere(found)
+                elsewhere = {one.package for one in found}
                 problems += self.changed_scripts(connection, applied)
                 problems += self.drift(connection, applied)
                 if self.everything:
                     problems += self.moved_tables()
                     problems += self.departed_packages(connection)
                     problems += self.nobodys(connection)
+        problems += self.pending_revisions(applied, elsewhere | self.unrecorded)
         return CheckReport(tuple(problems))
 
     def unknown_revisions(self, applied: Mapping[str, tuple[str, ...]]) -> Iterator[CheckProblem]:
@@ -75,10 +83,17 @@ class Checker:
                         details=row,
                     )
 
-    def pending_revisions(self, applied: Mapping[str, tuple[str, ...]]) -> Iterator[CheckProblem]:
-        """Find revisions that are not applied."""
+    def pending_revisions(
+        self, applied: Mapping[str, tuple[str, ...]], elsewhere: Collection[str]
+    ) -> Iterator[CheckProblem]:
+        """Find revisions that are not applied.
+
+        :param elsewhere: packages whose revisions may be, see :mod:`.runs.other_histories`
+        """
         waiting = pending(self.snapshot.graph, applied)
         for name in self.selected:
+            if name in elsewhere:
+                continue
             revisions = waiting.get(name, ())
             if revisions:
                 many = (
@@ -217,11 +232,18 @@ class Checker:
         for name in self.selected:
             package = self.snapshot.packages[name]
             environment = self.snapshot.environments[name]
-            if not package.metadata or waiting.get(name):
+            if not package.metadata:
+                continue
+            is_unrecorded = bool(waiting.get(name)) and self.has_tables_only(
+                connection, name, applied[name]
+            )
+            if waiting.get(name) and not is_unrecorded:
                 continue
             if not environment.exists:
                 tables = ownership.tables_of(name)
-                if tables:
+                if self.has_tables_only(connection, name, applied[name]):
+                    yield CheckProblem("no-scripts", name, first_script_missing(name))
+                elif tables:
                     yield CheckProblem(
                         "no-scripts",
                         name,
@@ -232,11 +254,25 @@ class Checker:
                 continue
             with PROCESS_LOCK:
                 changes = find_changes(environment, all_owned[name], reflection, applied[name])
+            if is_unrecorded:
+                self.unrecorded.add(name)
+                found = [describe(diff) for change in changes for diff in diffs_of(change)]
+                yield unrecorded(name, found)
+                continue
             for change in changes:
                 for diff in diffs_of(change):
                     yield CheckProblem(
                         "drift", name, f'Package "{name}": {describe(diff)}', details=diff
                     )
+
+    def has_tables_only(self, connection: Connection, name: str, rows: Collection[str]) -> bool:
+        """True if tables of a package are in the database, and its history is empty."""
+        if rows:
+            return False
+        tables = self.ownership.tables_of(name)
+        schemas = {table.schema for table in tables}
+        existing = {schema: list_tables(connection, schema) for schema in schemas}
+        return any(table.name in existing[table.schema] for table in tables)
 
     def departed_packages(self, connection: Connection) -> Iterator[CheckProblem]:
         """Find packages that are gone and left their history tables."""
@@ -280,6 +316,17 @@ class Checker:
                         f'The table "{name}" belongs to no package: it is left alone.',
                         fatal=False,
                     )
+
+
+def histories_elsewhere(found: Sequence[OtherHistory]) -> Iterator[CheckProblem]:
+    """Tell of packages whose revisions stand in a version table that is not theirs."""
+    for one in found:
+        yield CheckProblem(
+            "history-elsewhere",
+            one.package,
+            f"{one}\n{remedy_for([one])}",
+            details=one.revisions,
+        )
 
 
 def diffs_of(operation: Any) -> list[Any]:

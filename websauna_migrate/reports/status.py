@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+
+from sqlalchemy.engine import Connection
 
 from websauna_migrate.database.history_tables import HISTORY_PREFIX, list_tables, read_rows
 from websauna_migrate.interfaces import Packages
@@ -22,6 +25,7 @@ def states(site: Site, packages: Packages) -> tuple[PackageState, ...]:
     ours = {package.history_table for package in site.packages.values()}
     rows: Mapping[str, tuple[str, ...]] = {}
     names: Mapping[str, str] = {}
+    elsewhere: dict[str, list[str]] = {}
     with site.reading() as connection:
         if connection is not None:
             tables = list_tables(connection, site.schema)
@@ -32,15 +36,39 @@ def states(site: Site, packages: Packages) -> tuple[PackageState, ...]:
                 from websauna_migrate.runs.uninstalled import dotted_names
 
                 names = dotted_names(connection, site.ledger.table, histories - ours)
+            if not all(rows.get(site.packages[name].history_table) for name in selected):
+                elsewhere = histories_elsewhere(site, connection, rows, selected)
     applied = {name: rows.get(one.history_table, ()) for name, one in site.packages.items()}
     waiting = pending(site.loaded.graph, applied)
-    found = [installed(site, name, applied[name], len(waiting.get(name, ()))) for name in selected]
+    found = [
+        replace(
+            installed(site, name, applied[name], len(waiting.get(name, ()))),
+            elsewhere=tuple(elsewhere.get(name, ())),
+        )
+        for name in selected
+    ]
     if packages is None:
         found += [
             PackageState(names[table], False, table, rows[table], unknown=rows[table])
             for table in sorted(set(rows) - ours)
         ]
     return tuple(found)
+
+
+def histories_elsewhere(
+    site: Site,
+    connection: Connection,
+    rows: Mapping[str, tuple[str, ...]],
+    selected: Collection[str],
+) -> dict[str, list[str]]:
+    """Return other version tables that have the revisions of packages whose own has none."""
+    from websauna_migrate.runs.other_histories import OtherHistories
+
+    applied = {name: rows.get(one.history_table, ()) for name, one in site.packages.items()}
+    found: dict[str, list[str]] = {}
+    for one in OtherHistories(site.loaded, site.settings).find(connection, applied, selected):
+        found.setdefault(one.package, []).append(str(one.table))
+    return found
 
 
 def installed(site: Site, name: str, rows: tuple[str, ...], waiting: int) -> PackageState:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
+from websauna_migrate.database.duplicate_errors import says_already_there
 from websauna_migrate.database.engines import connect, hide_password, one_line
 from websauna_migrate.database.lock_errors import is_lock_failure
 from websauna_migrate.database.stopping import CutOff, StopNow
@@ -96,7 +97,7 @@ class Aftermath:
         raise StepFailed(
             step,
             place_of(exc, step.revision.path),
-            problem or self.describe(exc),
+            problem or self.describe(exc) + self.hint(exc, step),
             half_done=half_done,
             unknown=lost and not half_done,
             done=number - 1,
@@ -155,7 +156,7 @@ class Aftermath:
         raise StepFailed(
             step,
             place_of(exc, step.revision.path),
-            problem or self.describe(exc),
+            problem or self.describe(exc) + self.hint(exc, step),
             half_done=visible,
             unknown=lost,
             done=done,
@@ -225,6 +226,20 @@ class Aftermath:
             connection.exec_driver_sql(self.guard.settings_of(BRIEF, 0.0))
         self.run.ledger.record(connection, values, outcome, planned=exists)
         connection.commit()
+
+    def hint(self, exc: BaseException, step: Step) -> str:
+        """Return what else is to be said of a step that failed, behind its problem."""
+        if (
+            step.direction == "upgrade"
+            and not step.rows_before
+            and says_already_there(exc, self.server.kind)
+        ):
+            return (
+                f' The history of package "{step.package}" is empty, so this was made without its '
+                'scripts. What "ws-alembic check" says of the package leads on; where the database '
+                f"equals the models: ws-alembic -x packages={step.package} stamp head"
+            )
+        return ""
 
     def describe(self, exc: BaseException) -> str:
         """Return what went wrong in one sentence, without a password or bound values."""

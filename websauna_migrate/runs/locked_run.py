@@ -116,6 +116,8 @@ class LockedRun:
             for step in plan.steps
         }
         if plan.steps and not self.started:
+            self.runner.refuse(connection, applied, plan)
+            connection.rollback()
             self._start(steps, plan)
         self._first = plan.steps[0] if plan.steps else self._first
         return plan

@@ -6,6 +6,8 @@ import uuid
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from sqlalchemy.engine import Connection
+
 from websauna_migrate.errors import UsageError
 from websauna_migrate.interfaces import Packages, Targets
 from websauna_migrate.planning.plan import Plan, plan_upgrade
@@ -100,4 +102,12 @@ def migrate(
     if not site.has_database:
         # The file of an SQLite database is not made for a run that cannot begin.
         make_plan(dict.fromkeys(site.packages, ()))
-    return site.runner(options).run(direction, make_plan)
+    selected = site.select(packages)
+
+    def refuse(connection: Connection, applied: Mapping[str, tuple[str, ...]], plan: Plan) -> None:
+        from websauna_migrate.runs.other_histories import OtherHistories
+
+        others = OtherHistories(loaded, site.settings)
+        others.refuse(connection, applied, {*selected, *plan.packages})
+
+    return site.runner(options, refuse).run(direction, make_plan)

@@ -16,10 +16,10 @@ from websauna_migrate.errors import MigrationError, UsageError
 from websauna_migrate.planning.lineage import Lineage
 from websauna_migrate.planning.steps import Plan, Reason, Step
 from websauna_migrate.results import InterruptedStep, LedgerEntry
+from websauna_migrate.runs.history_rows import write_rows
 from websauna_migrate.runs.ledger import DONE, UNDONE
 from websauna_migrate.runs.run_context import RunOptions
 from websauna_migrate.runs.site import Site
-from websauna_migrate.runs.stamping import write_rows
 
 __all__ = [
     "ACTIONS",

@@ -70,6 +70,7 @@ class Runner:
         on_wait: Callable[[str], None] | None = None,
         on_step: Callable[[object], None] | None = None,
         options: RunOptions | None = None,
+        refuse: Callable[[Connection, Applied, Plan], None] = lambda *_: None,
     ) -> None:
         """Prepare; nothing is connected yet.
 
@@ -78,6 +79,8 @@ class Runner:
         :param notify: gets the events of a run
         :param on_wait: told in words what somebody who waits for the run should know
         :param on_step: told of each step that was applied
+        :param refuse: called with a plan before it is begun, or found empty; raises what speaks
+            against it
         """
         self.make_engine = make_engine
         self.environments = environments
@@ -86,6 +89,7 @@ class Runner:
         self.notify = notify
         self.on_wait = on_wait
         self.on_step = on_step or ignore
+        self.refuse = refuse
         self.options = options or RunOptions()
         self.schema = settings.version_table_schema
         self.stopping = Stopping(self.options.stop)
@@ -220,7 +224,11 @@ class Runner:
             clean(connection)
             return True
         connection.rollback()
-        return marked or bool(make_plan(applied).steps)
+        plan = make_plan(applied)
+        if not plan.steps:
+            self.refuse(connection, applied, plan)
+            connection.rollback()
+        return marked or bool(plan.steps)
 
     def marked(self, connection: Connection) -> tuple[LedgerEntry, ...]:
         """Return the steps that are marked as running; under the lock, nobody runs them."""

@@ -17,6 +17,7 @@ from websauna_migrate.config.selection import UnknownPackage
 from websauna_migrate.config.settings import Settings
 from websauna_migrate.database.engines import connect, is_missing_file, make_engine
 from websauna_migrate.interfaces import Packages
+from websauna_migrate.planning.steps import Plan
 
 if TYPE_CHECKING:
     from websauna_migrate.runs.ledger import Ledger
@@ -37,6 +38,10 @@ class Hooks:
     notify: Callable[[object], None]
     on_wait: Callable[[str], None] | None = None
     on_step: Callable[[Any], None] | None = None
+
+
+def refuse_nothing(connection: Connection, applied: Mapping[str, Any], plan: Plan) -> None:
+    """Let each plan be run."""
 
 
 class Site:
@@ -97,8 +102,15 @@ class Site:
                 raise UnknownPackage(name, known)
         return tuple(sorted(set(names)))
 
-    def runner(self, options: RunOptions | None = None) -> Runner:
-        """Return a runner on the database."""
+    def runner(
+        self,
+        options: RunOptions | None = None,
+        refuse: Callable[[Connection, Mapping[str, tuple[str, ...]], Plan], None] = refuse_nothing,
+    ) -> Runner:
+        """Return a runner on the database.
+
+        :param refuse: raises what speaks against a plan, see :class:`.Runner`
+        """
         from websauna_migrate.runs.runner import Runner
 
         make = self.make_engine
@@ -114,6 +126,7 @@ class Site:
             on_wait=self.hooks.on_wait,
             on_step=self.hooks.on_step,
             options=options,
+            refuse=refuse,
         )
 
     @contextmanager

@@ -1,24 +1,16 @@
-"""Writing a history table without running a script."""
+"""Taking revisions as applied without running a script."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
-
-from sqlalchemy import MetaData, Table, delete, insert, inspect
-from sqlalchemy.engine import Connection
-
-from websauna_migrate.database.history_tables import usable, version_table
 from websauna_migrate.interfaces import Packages, Targets
 from websauna_migrate.planning.plan import plan_stamp
 from websauna_migrate.planning.several import targets_for
 from websauna_migrate.results import StampedPackage
+from websauna_migrate.runs.history_rows import write_rows
+from websauna_migrate.runs.other_histories import OtherHistories
 from websauna_migrate.runs.site import Site
 
-if TYPE_CHECKING:
-    from alembic.runtime.migration import MigrationContext
-
-__all__ = ["ensure_version", "full_version_table", "stamp", "write_rows"]
+__all__ = ["ensure_version", "stamp", "take_over"]
 
 
 def stamp(
@@ -49,11 +41,26 @@ def stamp(
             for name in sorted(after)
             if after[name] != before[name]
         )
+        if not purge:
+            others = OtherHistories(loaded, site.settings)
+            others.refuse(connection, before, [one.package for one in changed])
         for one in changed:
             table = site.packages[one.package].history_table
             write_rows(connection, table, site.schema, one.after)
         connection.commit()
     return changed
+
+
+def take_over(site: Site, table: str, packages: Packages) -> tuple[StampedPackage, ...]:
+    """Make a version table that has packages' revisions their own history table.
+
+    :param table: its name, or schema and name with a dot between
+    """
+    others = OtherHistories(site.loaded, site.settings)
+    with site.runner().locked() as (connection, read):
+        found = others.take_over(connection, site.ledger, table, read(), site.select(packages))
+        connection.commit()
+    return tuple(StampedPackage(one.package, (), one.revisions) for one in found)
 
 
 def ensure_version(site: Site, packages: Packages) -> None:
@@ -63,38 +70,3 @@ def ensure_version(site: Site, packages: Packages) -> None:
         for name in site.select(packages):
             write_rows(connection, site.packages[name].history_table, site.schema, rows[name])
         connection.commit()
-
-
-def write_rows(
-    connection: Connection, name: str, schema: str | None, rows: Sequence[str] | None
-) -> None:
-    """Let a history table hold exactly these rows, in the current transaction.
-
-    :param rows: the identifiers; the table is created if need be. ``None`` drops the table.
-    :raises HistoryTableBroken: if something else has its name
-    """
-    with usable(connection, name):
-        if rows is None:
-            Table(name, MetaData(), schema=schema).drop(connection, checkfirst=True)
-            return
-        table = version_table(name, schema)
-        if not inspect(connection).has_table(name, schema=schema):
-            create_history_table(connection, name, schema)
-        connection.execute(delete(table))
-        if rows:
-            connection.execute(insert(table), [{"version_num": row} for row in sorted(rows)])
-
-
-def create_history_table(connection: Connection, name: str, schema: str | None) -> None:
-    """Create a history table."""
-    from alembic.runtime.migration import MigrationContext
-
-    context = MigrationContext.configure(connection)
-    full_version_table(context, name, schema).create(connection)
-
-
-def full_version_table(context: MigrationContext, name: str, schema: str | None) -> Table:
-    """Return a history table in the shape that Alembic gives it, also on a third party dialect."""
-    return context.impl.version_table_impl(
-        version_table=name, version_table_schema=schema, version_table_pk=True
-    )

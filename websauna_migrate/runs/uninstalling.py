@@ -7,9 +7,9 @@ import uuid
 from websauna_migrate.config.selection import UnknownPackage
 from websauna_migrate.database.history_tables import list_tables
 from websauna_migrate.results import Run
+from websauna_migrate.runs.history_rows import write_rows
 from websauna_migrate.runs.migrating import migrate
 from websauna_migrate.runs.site import Site
-from websauna_migrate.runs.stamping import write_rows
 from websauna_migrate.runs.uninstalled import (
     NotInstalled,
     StillInstalled,

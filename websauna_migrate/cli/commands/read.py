@@ -11,6 +11,7 @@ from websauna_migrate.cli.render.lint import render_lint
 from websauna_migrate.cli.render.states import (
     plan_table,
     render_check,
+    render_elsewhere,
     render_not_at_head,
     status_table,
 )
@@ -68,6 +69,8 @@ def current(call: Call) -> None:
         ),
         states,
     )
+    if not call.options.json:
+        call.output.lines(render_elsewhere(states))
     if call.options.check_heads and (behind := list(render_not_at_head(states))):
         raise NotAtHead(behind)
 
@@ -144,3 +147,4 @@ def status(call: Call) -> None:
         call.show((), states)
     else:
         call.output.table(status_table(states))
+        call.output.lines(render_elsewhere(states))

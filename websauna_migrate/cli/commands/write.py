@@ -10,6 +10,7 @@ from websauna_migrate.cli.commands.call import Call
 from websauna_migrate.cli.render.runs import render_created
 from websauna_migrate.cli.render.text import visible
 from websauna_migrate.errors import MigrationError, UsageError
+from websauna_migrate.reports.unrecorded import first_script_missing
 from websauna_migrate.results import CreatedScript
 
 __all__ = ["NoSuchRevision", "edit", "merge", "move_table", "revision"]
@@ -99,6 +100,9 @@ def revision(call: Call) -> None:
         ask=ask_about_rename if sys.stdin.isatty() and sys.stderr.isatty() else None,
     )
     write_created(call, created)
+    if options.autogenerate and not created:
+        for name in call.service.without_scripts(packages=call.packages):
+            print(first_script_missing(name), file=sys.stderr)
     for script in created:
         for warning in script.warnings:
             print(f"WARNING: {visible(warning)}", file=sys.stderr)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from websauna_migrate.cli.render.text import NOTHING, Table, joined, one_line
 from websauna_migrate.results import CheckReport, PackageState, Plan
 
-__all__ = ["plan_table", "render_check", "render_not_at_head", "status_table"]
+__all__ = ["plan_table", "render_check", "render_elsewhere", "render_not_at_head", "status_table"]
 
 
 def status_table(states: Iterable[PackageState]) -> Table:
@@ -35,7 +35,20 @@ def pending(state: PackageState) -> str:
         return "not installed"
     if state.unknown:
         return f"{state.pending} (no script defines {joined(state.unknown)})"
+    if state.elsewhere:
+        return f"{state.pending} (its revisions are in {joined(state.elsewhere)})"
     return str(state.pending)
+
+
+def render_elsewhere(states: Iterable[PackageState]) -> Iterator[str]:
+    """Yield what to do about histories that stand in tables which are not the packages' own."""
+    for state in states:
+        for table in state.elsewhere:
+            yield (
+                f'The history table "{state.history_table}" of package "{state.package}" is empty, '
+                f'but "{table}" has its revisions. To take it over: ws-alembic -x '
+                f"packages={state.package} stamp --take-over {table}"
+            )
 
 
 def plan_table(plan: Plan) -> Table:

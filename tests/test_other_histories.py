@@ -1,0 +1,197 @@
+"""A database that ran under plain Alembic: its revisions stand in another version table."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from apps import Workshop
+from projects import Project
+from runs import engine_of, execute, ledger, rows, steps, table, tables
+from websauna_migrate.runs.other_histories import HistoryElsewhere, NothingToTakeOver
+
+COUNTS = 'op.execute("INSERT INTO ran VALUES (1)")'
+
+
+def made_by_plain_alembic(url: str, name: str, *revisions: str, schema: str = "") -> None:
+    """Make what plain Alembic leaves behind: a version table, and what the scripts did."""
+    full = f"{schema}.{name}" if schema else name
+    execute(url, f"CREATE TABLE {full} (version_num VARCHAR(32) NOT NULL PRIMARY KEY)")
+    for revision in revisions:
+        execute(url, f"INSERT INTO {full} VALUES ('{revision}')")
+    execute(url, "CREATE TABLE ran (n INTEGER)")
+
+
+def service_of(workshop: Workshop, url: str, **settings: Any) -> Any:
+    workshop.package("fooapp")
+    workshop.script("fooapp", "aa01", None, COUNTS)
+    workshop.script("fooapp", "aa02", "aa01", COUNTS)
+    workshop.script("fooapp", "aa03", "aa02", COUNTS)
+    return workshop.service(url, **settings)
+
+
+@pytest.mark.parametrize("name", ["alembic_version", "migrations", "alembic_history_old_name"])
+def test_nothing_is_applied_again(workshop: Workshop, database_url: str, name: str) -> None:
+    made_by_plain_alembic(database_url, name, "aa02")
+    service = service_of(workshop, database_url)
+    for call in (
+        service.upgrade,
+        lambda: (
+            service.upgrade(dry_run=True, atomic=True)
+            if "mysql" not in database_url
+            else service.upgrade()
+        ),
+        lambda: service.upgrade("aa01"),
+        lambda: service.downgrade("base"),
+        lambda: service.stamp("heads"),
+    ):
+        with pytest.raises(HistoryElsewhere) as caught:
+            call()
+        words = str(caught.value)
+        assert f'"{name}"' in words and '"fooapp"' in words and '"aa02"' in words
+        assert f"stamp --take-over {name}" in words
+        assert f"websauna_migrate.version_table.fooapp = {name}" in words
+    assert rows(database_url, "SELECT * FROM ran") == []
+    assert tables(database_url) <= {name, "ran", "websauna_migrate_ledger"}
+    (state,) = (one for one in service.current() if one.installed)
+    assert state.elsewhere == (name,) and state.rows == ()
+    problems = {one.kind: one for one in service.check().problems}
+    assert "stamp --take-over" in problems["history-elsewhere"].message
+    assert "pending" not in problems
+
+
+def test_it_is_taken_over(workshop: Workshop, database_url: str) -> None:
+    made_by_plain_alembic(database_url, "alembic_version", "aa02")
+    service = service_of(workshop, database_url)
+    (taken,) = service.take_over("alembic_version")
+    assert (taken.package, taken.before, taken.after) == ("fooapp", (), ("aa02",))
+    assert "alembic_version" not in tables(database_url)
+    assert ledger(database_url) == [("fooapp", "aa02", "upgrade", "taken over")]
+    (note,) = rows(database_url, "SELECT note FROM websauna_migrate_ledger")[0]
+    assert "alembic_version" in note
+    assert steps(service.upgrade()) == ["fooapp@aa03"]
+    assert rows(database_url, "SELECT * FROM ran") == [(1,)]
+    assert service.check().ok
+    with pytest.raises(NothingToTakeOver, match="none"):
+        service.take_over("alembic_version")
+
+
+def test_the_setting_shares_it(workshop: Workshop, database_url: str) -> None:
+    made_by_plain_alembic(database_url, "alembic_version", "aa02")
+    service = service_of(workshop, database_url, **{"version_table.fooapp": "alembic_version"})
+    assert steps(service.upgrade()) == ["fooapp@aa03"]
+    assert rows(database_url, "SELECT * FROM alembic_version") == [("aa03",)]
+
+
+def test_another_applications_table_is_let_be_by_the_setting(
+    workshop: Workshop, database_url: str
+) -> None:
+    made_by_plain_alembic(database_url, "alembic_version", "aa01")
+    settings = {"version_table.fooapp": "alembic_history_fooapp"}
+    service = service_of(workshop, database_url, **settings)
+    assert len(service.upgrade().steps) == 3
+    assert rows(database_url, "SELECT * FROM alembic_version") == [("aa01",)]
+
+
+def test_other_revisions_are_no_reason(workshop: Workshop, database_url: str) -> None:
+    made_by_plain_alembic(database_url, "alembic_version", "bda7b8c39065")
+    service = service_of(workshop, database_url)
+    assert len(service.upgrade().steps) == 3
+    assert service.check().ok
+    service.downgrade("base")
+    assert len(service.upgrade().steps) == 3
+    assert rows(database_url, "SELECT * FROM alembic_version") == [("bda7b8c39065",)]
+
+
+def test_a_table_of_two_packages_is_taken_over_by_each(
+    workshop: Workshop, database_url: str
+) -> None:
+    made_by_plain_alembic(database_url, "alembic_version", "aa02", "bb01", "elsewhere")
+    workshop.package("other")
+    workshop.script("other", "bb01", None, COUNTS)
+    service = service_of(workshop, database_url)
+    with pytest.raises(HistoryElsewhere) as caught:
+        service.upgrade()
+    assert {one.package for one in caught.value.found} == {"fooapp", "other"}
+    service.take_over("alembic_version", packages="other")
+    assert rows(database_url, "SELECT * FROM alembic_version ORDER BY 1") == [
+        ("aa02",),
+        ("elsewhere",),
+    ]
+    service.take_over("alembic_version", packages="fooapp")
+    assert rows(database_url, "SELECT * FROM alembic_version") == [("elsewhere",)]
+    assert steps(service.upgrade()) == ["fooapp@aa03"]
+
+
+def test_a_table_in_another_schema_is_found(workshop: Workshop, postgresql_url: str) -> None:
+    execute(postgresql_url, "CREATE SCHEMA app")
+    made_by_plain_alembic(postgresql_url, "alembic_version", "aa02", schema="app")
+    service = service_of(workshop, postgresql_url)
+    with pytest.raises(HistoryElsewhere, match=r"--take-over app\.alembic_version"):
+        service.upgrade()
+    service.take_over("app.alembic_version")
+    assert steps(service.upgrade()) == ["fooapp@aa03"]
+    assert not sa.inspect(engine_of(postgresql_url)).get_table_names(schema="app")
+
+
+def test_a_schema_for_histories_that_is_new_finds_the_old_one(
+    workshop: Workshop, postgresql_url: str
+) -> None:
+    execute(postgresql_url, "CREATE SCHEMA app", "CREATE TABLE ran (n INTEGER)")
+    service_of(workshop, postgresql_url).upgrade()
+    service = workshop.service(postgresql_url, version_table_schema="app")
+    with pytest.raises(HistoryElsewhere, match="--take-over alembic_history_fooapp"):
+        service.upgrade()
+
+
+def test_a_run_at_the_newest_revision_looks_for_nothing(
+    workshop: Workshop, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workshop.package("empty")
+    execute(sqlite_url, "CREATE TABLE ran (n INTEGER)")
+    service = service_of(workshop, sqlite_url)
+    service.upgrade()
+
+    def fail(*_: Any) -> None:
+        raise AssertionError("a query for other histories")
+
+    monkeypatch.setattr("websauna_migrate.runs.other_histories.find_version_tables", fail)
+    assert not service.upgrade().steps
+
+
+def test_the_way_out_by_the_command_line(
+    make_project: Callable[..., Project], database_url: str
+) -> None:
+    project = make_project(database_url)
+    project.env(PLAIN)
+    project.script("aa01", None, **table("a"))
+    project.script("aa02", "aa01", **table("b"))
+    project.alembic("upgrade", "aa01")
+    refused = project.ws("upgrade", ok=False)
+    assert "stamp --take-over alembic_version" in refused.stderr
+    assert "stamp --take-over alembic_version" in project.ws("status").stdout
+    assert "stamp --take-over alembic_version" in project.ws("current").stdout
+    (state,) = json.loads(project.ws("status", "--json").stdout)
+    assert state["elsewhere"] == ["alembic_version"]
+    assert "stamp --take-over alembic_version" in "".join(project.ws("check", ok=False).stdout)
+    project.ws("stamp", ok=False)
+    project.ws("-x", "packages=fooapp", "stamp", "--take-over", "alembic_version")
+    project.ws("upgrade")
+    assert {"a", "b"} <= tables(database_url)
+
+
+PLAIN = """
+from alembic import context
+from sqlalchemy import engine_from_config
+
+config = context.config
+engine = engine_from_config(config.get_section(config.config_ini_section, {}), prefix="sqlalchemy.")
+with engine.connect() as connection:
+    context.configure(connection=connection, target_metadata=None)
+    with context.begin_transaction():
+        context.run_migrations()
+"""

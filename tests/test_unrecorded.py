@@ -1,0 +1,86 @@
+"""A database whose tables were made by ``create_all``: the messages lead out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from projects import Project
+from runs import execute, tables
+
+MODELS = """
+class A(Base):
+    __tablename__ = "a"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(20), index=True)
+
+
+class B(Base):
+    __tablename__ = "b"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    a_id: Mapped[int] = mapped_column(ForeignKey("a.id"))
+"""
+
+
+@pytest.fixture
+def made(make_project: Callable[..., Project], database_url: str) -> Project:
+    """A project without scripts whose tables are in the database."""
+    project = make_project(database_url)
+    project.models(MODELS)
+    project.python(f"""
+        import sqlalchemy as sa
+        from fooapp.models import Base
+        Base.metadata.create_all(sa.create_engine({database_url!r}))
+    """)
+    return project
+
+
+STAMP = "ws-alembic -x packages=fooapp stamp head"
+
+
+def test_the_messages_lead_out(
+    made: Project, make_project: Callable[..., Project], tmp_path: object, database_url: str
+) -> None:
+    # Without a script: what is said is followed.
+    done = made.ws("revision", "--autogenerate", "-m", "first")
+    assert "No changes" in done.stdout and "websauna_migrate.url" in done.stderr
+    assert STAMP in done.stderr
+    checked = made.ws("check", ok=False)
+    assert "websauna_migrate.url" in checked.stdout and STAMP in checked.stdout
+    (made.root / "empty.ini").write_text(
+        "[includes]\ninclude_ini_files = development.ini\n"
+        "[app:main]\nwebsauna_migrate.url = sqlite:///empty.sqlite\n"
+    )
+    made.ws("-c", "empty.ini", "revision", "--autogenerate", "-m", "first")
+    # With scripts: every command says how.
+    refused = made.ws("upgrade", ok=False)
+    assert "already exists" in refused.stderr and STAMP in refused.stderr
+    checked = made.ws("check", ok=False)
+    assert "equal the models" in checked.stdout and STAMP in checked.stdout
+    assert "upgrade" not in checked.stdout
+    made.ws("stamp", "head")
+    made.ws("check")
+    assert "Nothing to do" in made.ws("upgrade").stdout
+
+
+def test_a_difference_is_named(made: Project, database_url: str) -> None:
+    made.script("one", None, 'op.create_table("a", sa.Column("id", sa.Integer, primary_key=True))')
+    execute(database_url, "ALTER TABLE b ADD COLUMN more INTEGER")
+    checked = made.ws("check", ok=False)
+    assert "differ from the models: remove column b" in checked.stdout.replace(" None", "")
+    assert STAMP not in checked.stdout and "stamp REVISION" in checked.stdout
+
+
+def test_nothing_of_it_is_said_where_it_is_not_true(
+    make_project: Callable[..., Project], database_url: str
+) -> None:
+    project = make_project(database_url)
+    project.models(MODELS)
+    project.script("one", None, 'op.create_table("a", sa.Column("id", sa.Integer))')
+    project.script("two", "one", 'op.create_table("a", sa.Column("id", sa.Integer))')
+    checked = project.ws("check", ok=False)
+    assert "stamp" not in checked.stdout and "upgrade" in checked.stdout
+    refused = project.ws("upgrade", ok=False)
+    assert "already exists" in refused.stderr and "stamp" not in refused.stderr
+    assert "a" in tables(database_url)

@@ -1,0 +1,47 @@
+"""Tables that were made without the scripts: by ``create_all``, a dump, another tool."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from websauna_migrate.results import CheckProblem
+
+__all__ = ["first_script_missing", "unrecorded"]
+
+#: How many differences are named.
+SHOWN = 5
+
+
+def unrecorded(package: str, differences: Sequence[str]) -> CheckProblem:
+    """Return what is said of a package whose tables are there and whose history is empty.
+
+    :param differences: between the database and the models, in words
+    """
+    text = (
+        f'The database has tables of package "{package}", but its history is empty: they were made '
+        "without its scripts. "
+    )
+    if not differences:
+        text += (
+            "They equal the models, so take the scripts as applied: "
+            f"ws-alembic -x packages={package} stamp head"
+        )
+    else:
+        shown = "; ".join(differences[:SHOWN])
+        more = len(differences) - SHOWN
+        text += (
+            f"They differ from the models: {shown}{f'; {more} more' if more > 0 else ''}. Stamp "
+            "the revision whose schema the database has, then upgrade: "
+            f"ws-alembic -x packages={package} stamp REVISION"
+        )
+    return CheckProblem("unrecorded", package, text, details=tuple(differences))
+
+
+def first_script_missing(package: str) -> str:
+    """Return what is said of a package that has no script, whose tables are in the database."""
+    return (
+        f'Package "{package}" has no script, and the database has its tables already: they were '
+        "made without one. Write the first script against an empty database, with its address as "
+        "websauna_migrate.url in an INI file that includes this one; then take it as applied "
+        f"here: ws-alembic -x packages={package} stamp head"
+    )

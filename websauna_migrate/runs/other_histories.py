@@ -1,0 +1,215 @@
+"""A package whose revisions stand in a version table that is not its own.
+
+An application that ran under plain Alembic has its history in ``alembic_version``. Its own history
+table here is empty, so everything would be run again. Such a table is found by the revisions in it,
+whatever its name and schema; a run refuses, and :func:`take_over` makes it the package's own.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import uuid
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Column, MetaData, String, Table, delete, func, inspect, select
+from sqlalchemy.engine import Connection
+
+from websauna_migrate.database.version_tables import VersionTable, find_version_tables
+from websauna_migrate.errors import MigrationError, UsageError
+from websauna_migrate.planning.steps import Reason, Step
+from websauna_migrate.runs.history_rows import write_rows
+
+if TYPE_CHECKING:
+    from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
+    from websauna_migrate.config.settings import Settings
+    from websauna_migrate.runs.ledger import Ledger
+
+__all__ = [
+    "HistoryElsewhere",
+    "NothingToTakeOver",
+    "OtherHistories",
+    "OtherHistory",
+    "remedy_for",
+]
+
+Applied = Mapping[str, Sequence[str]]
+
+#: The ledger's outcome of revisions whose history was taken over.
+TAKEN_OVER = "taken over"
+
+
+@dataclass(frozen=True, slots=True)
+class OtherHistory:
+    """A version table with revisions of a package whose own history is empty.
+
+    :ivar revisions: those of its rows that the package's scripts define
+    """
+
+    package: str
+    history_table: str
+    table: VersionTable
+    revisions: tuple[str, ...]
+
+    def __str__(self) -> str:
+        """Return what was found as a sentence."""
+        rows = ", ".join(f'"{one}"' for one in self.revisions)
+        many = "revision" if len(self.revisions) == 1 else "revisions"
+        return (
+            f'The history table "{self.history_table}" of package "{self.package}" is empty, but '
+            f'the table "{self.table}" has its {many} {rows}.'
+        )
+
+
+def remedy_for(found: Iterable[OtherHistory]) -> str:
+    """Return how the histories become the packages' own."""
+    return "\n".join(
+        f"  To take it over: ws-alembic -x packages={one.package} stamp --take-over {one.table}\n"
+        + (
+            "  To share it with plain Alembic, set: "
+            f"websauna_migrate.version_table.{one.package} = {one.table.name}\n"
+            if one.table.visible
+            else ""
+        )
+        + f"  If it is another application's, set: websauna_migrate.version_table.{one.package} = "
+        f"{one.history_table}"
+        for one in found
+    )
+
+
+class HistoryElsewhere(MigrationError, RuntimeError):
+    """Revisions that are about to be run or stamped are recorded in another version table.
+
+    :ivar found: what was found, by package and table
+    """
+
+    def __init__(self, found: Sequence[OtherHistory]) -> None:
+        self.found = tuple(found)
+        lines = "\n".join(f"{one}\n{remedy_for([one])}" for one in self.found)
+        super().__init__(
+            f"{lines}\nNothing was changed: the revisions would have been applied again."
+        )
+
+
+class NothingToTakeOver(UsageError):
+    """No version table of the name has revisions of the packages."""
+
+    def __init__(self, table: str, found: Sequence[OtherHistory], packages: Iterable[str]) -> None:
+        names = ", ".join(f'"{name}"' for name in packages)
+        known = ", ".join(sorted({f'"{one.table}"' for one in found})) or "none"
+        super().__init__(
+            f'No table "{table}" has revisions of {names}, with a history table of the package '
+            f"that is empty. Tables that have: {known}."
+        )
+
+
+class OtherHistories:
+    """Looks for the revisions of packages in version tables that are not theirs."""
+
+    def __init__(self, snapshot: LoadedScripts, settings: Settings) -> None:
+        self.snapshot = snapshot
+        self.settings = settings
+
+    def find(
+        self, connection: Connection, applied: Applied, packages: Collection[str]
+    ) -> tuple[OtherHistory, ...]:
+        """Return what is found; no query is made where each package has a history or no script.
+
+        A package whose table the settings name is taken at its word.
+
+        :param applied: the rows of each package's own history table
+        """
+        empty = [
+            name
+            for name in sorted(packages)
+            if not applied.get(name)
+            and name not in self.settings.version_table
+            and self.snapshot.lineages[name].ids
+        ]
+        if not empty:
+            return ()
+        schema = self.settings.version_table_schema
+        own = {package.history_table for package in self.snapshot.packages.values()}
+        tables = find_version_tables(connection, {(schema, name) for name in own})
+        return tuple(
+            OtherHistory(name, self.snapshot.packages[name].history_table, table, revisions)
+            for name in empty
+            for table in tables
+            # The same table in another schema is another tenant's.
+            if table.visible or table.name not in own
+            if (revisions := tuple(r for r in table.rows if r in self.snapshot.lineages[name]))
+        )
+
+    def refuse(self, connection: Connection, applied: Applied, packages: Collection[str]) -> None:
+        """Make sure that no package's revisions are recorded elsewhere.
+
+        :raises HistoryElsewhere: if they are
+        """
+        found = self.find(connection, applied, packages)
+        if found:
+            connection.rollback()
+            raise HistoryElsewhere(found)
+
+    def take_over(
+        self,
+        connection: Connection,
+        ledger: Ledger,
+        table: str,
+        applied: Applied,
+        packages: Collection[str],
+    ) -> tuple[OtherHistory, ...]:
+        """Make a version table the packages' own, in the current transaction.
+
+        The table goes when no other revisions are in it. Where the database commits by itself, the
+        new rows are there before the old ones go.
+
+        :param table: its name, or schema and name with a dot between
+        :raises NothingToTakeOver: if it has no revisions of the packages
+        """
+        found = self.find(connection, applied, packages)
+        meant = [one for one in found if one.table.is_called(table)]
+        if not meant:
+            raise NothingToTakeOver(table, found, packages)
+        ledger.create(connection)
+        for one in meant:
+            self._take(connection, ledger, one)
+        old = meant[0].table
+        if not inspect(connection).has_table(old.name, schema=old.schema):
+            return tuple(meant)
+        shape = Table(old.name, MetaData(), Column("version_num", String), schema=old.schema)
+        taken = {revision for one in meant for revision in one.revisions}
+        connection.execute(delete(shape).where(shape.c.version_num.in_(taken)))
+        if not connection.scalar(select(func.count()).select_from(shape)):
+            shape.drop(connection)
+        return tuple(meant)
+
+    def _take(self, connection: Connection, ledger: Ledger, one: OtherHistory) -> None:
+        """Write a package's own history table, and say so in the ledger."""
+        schema = self.settings.version_table_schema
+        write_rows(connection, one.history_table, schema, one.revisions)
+        lineage = self.snapshot.lineages[one.package]
+        run = uuid.uuid4().hex
+        for number, revision in enumerate(one.revisions, 1):
+            step = Step(
+                package=one.package,
+                revision=lineage.revisions[revision],
+                direction="upgrade",
+                reasons=(Reason("requested", f"{one.package}@{revision}"),),
+                rows_before=frozenset(),
+                rows_after=frozenset(one.revisions),
+            )
+            values = ledger.values(
+                run=run, number=number, step=step, history_table=one.history_table
+            )
+            values["note"] = f'from the table "{one.table}", by {user_of_process()}'[:255]
+            ledger.record(connection, values, TAKEN_OVER, planned=False)
+
+
+def user_of_process() -> str:
+    """Return who runs this process."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):
+        return f"uid {os.geteuid()}"
