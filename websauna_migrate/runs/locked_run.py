@@ -15,6 +15,7 @@ from websauna_migrate.config.trust import distrusted, distrusted_cache
 from websauna_migrate.database.cache import Cache
 from websauna_migrate.database.engines import WRITES, hide_password, one_line
 from websauna_migrate.database.lock_errors import is_lock_failure
+from websauna_migrate.database.session_limits import lift_limits
 from websauna_migrate.planning.plan import Plan, Step
 from websauna_migrate.results import AppliedStep, Run
 from websauna_migrate.runs.atomicity import require_atomic
@@ -134,6 +135,7 @@ class LockedRun:
             )
         self._distrust(plan)
         connection.execution_options(**{WRITES: True})
+        lift_limits(connection, context.server)
         if not self.options.dry_run:
             first = plan.steps[0]
             table = context.environments[first.package].package.history_table

@@ -51,8 +51,6 @@ class PostgreSQLStatements:
         self.wait = wait
         self.tell = tell
         self.settings = settings
-        #: Whether statements of this class's own are on their way.
-        self._cleaning = False
 
     def execute(
         self, cursor: Any, statement: str, execute: Callable[[], object], *, savepoints: bool
@@ -61,10 +59,8 @@ class PostgreSQLStatements:
 
         :param savepoints: whether statements that need a lock are to wait by themselves
         """
-        if self._cleaning:
-            return False
         if "CONCURRENTLY" in statement or "concurrently" in statement:
-            self.remove_invalid_index(statement)
+            self.remove_invalid_index(cursor, statement)
         elif savepoints and not ABOUT_TRANSACTIONS.match(statement):
             self.execute_in_savepoint(cursor, execute)
             return True
@@ -96,15 +92,19 @@ class PostgreSQLStatements:
         finally:
             other.close()
 
-    def remove_invalid_index(self, statement: str) -> None:
-        """Drop what an earlier CREATE INDEX CONCURRENTLY of the same name left behind."""
+    def remove_invalid_index(self, cursor: Any, statement: str) -> None:
+        """Drop what an earlier CREATE INDEX CONCURRENTLY of the same name left behind.
+
+        On a driver's cursor: listeners keep what they know of a statement on SQLAlchemy's
+        connection while it is executed, so that no other may be executed there meanwhile.
+        """
         match = CREATES_CONCURRENTLY.match(statement)
         if match is None:
             return
         index, table = match.groups()
-        self._cleaning = True
+        other = cursor.connection.cursor()
         try:
-            found = self.connection.exec_driver_sql(
+            other.execute(
                 "SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname), "
                 "EXISTS (SELECT 1 FROM pg_locks l WHERE l.relation = c.oid AND l.granted "
                 "AND l.pid <> pg_backend_pid() AND l.mode <> 'AccessShareLock') "
@@ -112,19 +112,20 @@ class PostgreSQLStatements:
                 "JOIN pg_namespace n ON n.oid = c.relnamespace "
                 f"WHERE i.indrelid = to_regclass({literal(table)}) AND NOT i.indisvalid "
                 f"AND c.relname = (parse_ident({literal(index)}))[1]"
-            ).first()
+            )
+            found = other.fetchone()
             # One that a session is at work on is being built, not left behind.
             if found is not None and not found[1]:
-                self.connection.exec_driver_sql(f"DROP INDEX CONCURRENTLY {found[0]}")
+                other.execute(f"DROP INDEX CONCURRENTLY {found[0]}")
                 self.tell(
                     f"The INVALID index {found[0]}, which an earlier CREATE INDEX CONCURRENTLY "
                     "left behind, was dropped."
                 )
         finally:
-            self._cleaning = False
+            other.close()
 
 
 def literal(value: str) -> str:
-    """Return a text as PostgreSQL's literal, safe with every setting; ``%`` is the driver's."""
-    escaped = value.replace("\\", "\\\\").replace("'", "''").replace("%", "%%")
+    """Return a text as PostgreSQL's literal, safe with every setting."""
+    escaped = value.replace("\\", "\\\\").replace("'", "''")
     return f"E'{escaped}'"

@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 from sqlalchemy import event
@@ -166,7 +166,9 @@ class StatementGuard:
             # What follows an autocommit_block is a new transaction, which knows no limits yet.
             settings = self.local_settings(0.0)
             if settings:
-                connection.exec_driver_sql(settings)
+                # Past SQLAlchemy, which may be in the middle of another statement.
+                with closing(connection.connection.cursor()) as cursor:
+                    cursor.execute(settings)
             self._savepoints = bool(self._timeouts.lock_timeout_ms)
 
     def _do_execute(self, cursor: Any, statement: str, parameters: Any, context: Any) -> bool:

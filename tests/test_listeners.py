@@ -1,0 +1,187 @@
+"""Others' listeners on the engine's events, as pyramid_debugtoolbar and tracers have them."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
+
+from apps import Workshop
+from projects import Project
+from runs import blocking, engine_of, execute, rows, steps, tables
+
+CONCURRENTLY = """
+with op.get_context().autocommit_block():
+    op.create_index("by_n", "t", ["n"], postgresql_concurrently=True)
+"""
+
+
+def keeps_one_statement() -> list[tuple[str, Any]]:
+    """Return listeners that keep a statement on the connection, as the toolbar does."""
+
+    def before(conn: Any, cursor: Any, statement: str, *_: Any) -> None:
+        assert not hasattr(conn, "kept"), f"{statement!r} inside of {conn.kept!r}"
+        conn.kept = statement
+
+    def after(conn: Any, *_: Any) -> None:
+        del conn.kept
+
+    def on_error(context: Any) -> None:
+        if context.connection is not None and hasattr(context.connection, "kept"):
+            del context.connection.kept
+
+    return [
+        ("before_cursor_execute", before),
+        ("after_cursor_execute", after),
+        ("handle_error", on_error),
+    ]
+
+
+def spans() -> list[tuple[str, Any]]:
+    """Return listeners that keep a stack in ``conn.info``, and say something of each statement."""
+    log = logging.getLogger("statements")
+
+    def before(conn: Any, cursor: Any, statement: str, parameters: Any, *_: Any) -> Any:
+        conn.info.setdefault("started", []).append(statement)
+        return statement + " /* traced */", parameters
+
+    def after(conn: Any, cursor: Any, statement: str, *_: Any) -> None:
+        assert conn.info["started"].pop() + " /* traced */" == statement
+        log.info("%s", statement)
+
+    return [("before_cursor_execute", before), ("after_cursor_execute", after)]
+
+
+@pytest.fixture(params=[keeps_one_statement, spans], ids=["one", "stack"])
+def listened(request: pytest.FixtureRequest) -> Iterator[None]:
+    with ExitStack() as stack:
+        for name, function in request.param():
+            options = (
+                {"retval": True}
+                if (name, request.param) == ("before_cursor_execute", spans)
+                else {}
+            )
+            event.listen(Engine, name, function, **options)
+            stack.callback(event.remove, Engine, name, function)
+        yield
+
+
+def package(workshop: Workshop, concurrently: bool) -> None:
+    workshop.package("app")
+    workshop.script(
+        "app",
+        "one",
+        None,
+        'op.create_table("t", sa.Column("id", sa.Integer, primary_key=True), '
+        'sa.Column("n", sa.Integer))\n'
+        'op.execute("INSERT INTO t (id, n) VALUES (1, 1), (2, 1)")',
+        'op.drop_table("t")',
+    )
+    workshop.script(
+        "app",
+        "two",
+        "one",
+        'op.add_column("t", sa.Column("m", sa.Integer))',
+        'op.drop_column("t", "m")',
+    )
+    if concurrently:
+        workshop.script("app", "three", "two", CONCURRENTLY, 'op.drop_index("by_n", "t")')
+
+
+def test_a_run_is_the_same_with_listeners(
+    workshop: Workshop, database_url: str, listened: None
+) -> None:
+    concurrently = database_url.startswith("postgresql")
+    package(workshop, concurrently)
+    service = workshop.service(database_url)
+    done = steps(service.upgrade())
+    assert done == ["app@one", "app@two"] + ["app@three"] * concurrently
+    assert not service.upgrade().steps
+    assert {column["name"] for column in sa.inspect(engine_of(database_url)).get_columns("t")} == {
+        "id",
+        "n",
+        "m",
+    }
+    service.check()
+    service.downgrade("base")
+    assert "t" not in tables(database_url)
+    if not database_url.startswith("mysql"):
+        service.upgrade("two", atomic=True)
+        assert "t" in tables(database_url)
+
+
+def test_an_invalid_index_is_replaced_with_listeners(
+    workshop: Workshop, postgresql_url: str, listened: None
+) -> None:
+    package(workshop, concurrently=True)
+    service = workshop.service(postgresql_url)
+    service.upgrade("two")
+    with engine_of(postgresql_url).connect() as connection:
+        with pytest.raises(sa.exc.IntegrityError):
+            connection.execution_options(isolation_level="AUTOCOMMIT").execute(
+                sa.text("CREATE UNIQUE INDEX CONCURRENTLY by_n ON t (n)")
+            )
+    valid = "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass('by_n')"
+    assert rows(postgresql_url, valid) == [(False,)]
+    assert steps(service.upgrade()) == ["app@three"]
+    assert rows(postgresql_url, valid) == [(True,)]
+
+
+def test_waiting_behind_a_commit_works_with_listeners(
+    workshop: Workshop, postgresql_url: str, listened: None
+) -> None:
+    package(workshop, concurrently=True)
+    workshop.script(
+        "app",
+        "four",
+        "three",
+        CONCURRENTLY.replace("by_n", "by_n2") + 'op.add_column("t", sa.Column("o", sa.Integer))',
+    )
+    service = workshop.service(postgresql_url)
+    service.upgrade("three")
+    with blocking(postgresql_url, "SELECT * FROM t", seconds=1.0):
+        assert steps(service.upgrade()) == ["app@four"]
+
+
+def test_the_debug_toolbar_of_every_cookiecutter(
+    make_project: Callable[..., Project], postgresql_url: str
+) -> None:
+    pytest.importorskip("pyramid_debugtoolbar")
+    project = make_project(postgresql_url)
+    project.ini("pyramid.includes = pyramid_debugtoolbar")
+    project.script("one", None, 'op.execute("CREATE TABLE t (n INTEGER)")')
+    project.script("two", "one", CONCURRENTLY)
+    project.ws("upgrade")
+    found = rows(
+        postgresql_url, "SELECT indisvalid FROM pg_index WHERE indexrelid = 'by_n'::regclass"
+    )
+    assert found == [(True,)]
+
+
+@pytest.mark.parametrize("limit", ["lock_timeout", "statement_timeout"])
+def test_the_databases_own_limit_cuts_nothing_off(
+    workshop: Workshop, postgresql_url: str, limit: str
+) -> None:
+    package(workshop, concurrently=True)
+    slow = 'op.execute("SELECT pg_sleep(0.6)")'
+    workshop.script("app", "four", "three", slow)
+    name = sa.make_url(postgresql_url).database
+    service = workshop.service(postgresql_url)
+    service.upgrade("two")
+    execute(postgresql_url, f'ALTER DATABASE "{name}" SET {limit} = 300')
+    lasting = "SET statement_timeout = 0", "SELECT count(*) FROM t"
+    with blocking(postgresql_url, *lasting, seconds=1.2):
+        time.sleep(0.1)
+        assert steps(service.upgrade()) == ["app@three", "app@four"]
+    # What the settings say of a step still holds.
+    workshop.script("app", "five", "four", slow)
+    strict = workshop.service(postgresql_url, statement_timeout_ms="100")
+    with pytest.raises(Exception, match="statement timeout"):
+        strict.upgrade()
