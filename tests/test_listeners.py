@@ -123,11 +123,10 @@ def test_an_invalid_index_is_replaced_with_listeners(
     package(workshop, concurrently=True)
     service = workshop.service(postgresql_url)
     service.upgrade("two")
-    with engine_of(postgresql_url).connect() as connection:
-        with pytest.raises(sa.exc.IntegrityError):
-            connection.execution_options(isolation_level="AUTOCOMMIT").execute(
-                sa.text("CREATE UNIQUE INDEX CONCURRENTLY by_n ON t (n)")
-            )
+    with engine_of(postgresql_url).connect() as connection, pytest.raises(sa.exc.IntegrityError):
+        connection.execution_options(isolation_level="AUTOCOMMIT").execute(
+            sa.text("CREATE UNIQUE INDEX CONCURRENTLY by_n ON t (n)")
+        )
     valid = "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass('by_n')"
     assert rows(postgresql_url, valid) == [(False,)]
     assert steps(service.upgrade()) == ["app@three"]

@@ -46,6 +46,8 @@ class BoundEnvironment(ProxiedEnvironment):
         # The first parameter, and the only one that scripts give by position.
         if args:
             kwargs["connection"] = args[0]
+        if self.run_connection is not None:
+            let_go(kwargs.get("connection"), self.run_connection)
         for key in ("connection", "url", "dialect_name"):
             kwargs.pop(key, None)
         if self.run_connection is not None:
@@ -84,6 +86,17 @@ class BoundEnvironment(ProxiedEnvironment):
         self.configure(**{"target_metadata": list(self.owner.package.metadata), **options})
         with self.begin_transaction():
             self.run_migrations()
+
+
+def let_go(given: Any, ours: Connection) -> None:
+    """Commit what ``env.py`` did on a connection of its own before it configured.
+
+    The script's statements run on the run's connection, and would wait for the locks of that
+    transaction. It is the driver's commit, since ``env.py`` may be inside of ``engine.begin()``.
+    """
+    if isinstance(given, Connection) and given is not ours and given.in_transaction():
+        driver: Any = given.connection.dbapi_connection
+        driver.commit()
 
 
 def both(first: Any, second: Any) -> Any:

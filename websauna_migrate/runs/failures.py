@@ -119,8 +119,9 @@ class BlockedByCaller(MigrationError, RuntimeError):
         self.holders = holders
         super().__init__(
             f"The {revision_of(step)} waits for a lock that the calling thread's own connection "
-            f"holds ({holders}). Commit or roll back the open transaction (request.tm) before the "
-            "call, or run ws-alembic. Nothing of the step was applied."
+            f"holds ({holders}). Commit or roll back the open transaction before: that of the "
+            "caller (request.tm; or run ws-alembic), or of the package's env.py. Nothing of the "
+            "step was applied."
         )
 
 

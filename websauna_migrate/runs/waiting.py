@@ -57,6 +57,9 @@ class LockWaits:
         self.server = run.server
         self.blockers = BlockerWatch(run.make_engine, run.server)
         self.current: tuple[Step, Waiting, Timeouts] | None = None
+        #: The server's numbers of connections that this thread held during the last try: those
+        #: that an ``env.py`` opens are closed again when the try has ended.
+        self._own: frozenset[int] = frozenset()
 
     def close(self) -> None:
         """Let the second connection go."""
@@ -71,6 +74,7 @@ class LockWaits:
 
     def watch(self, connection: Connection) -> None:
         """Look from now on who blocks the attempt, in its transaction."""
+        self._own = self._own_processes()
         process = self.server.process
         if self.server.pooled:
             process = connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one()
@@ -120,17 +124,22 @@ class LockWaits:
             path = database_file(self.connection.connection.dbapi_connection)
             waiting.blockers = blockers_of_file(path) if path else ()
 
+    def _own_processes(self) -> frozenset[int]:
+        """Return the server's numbers of other connections that the calling thread holds."""
+        own = held_connections.of_this_thread(but=self.connection.connection.dbapi_connection)
+        return frozenset(number for number in map(server_process, own) if number is not None)
+
     def _own_holders(self, waiting: Waiting) -> str:
         """Return which open transactions of the calling thread are in the way; empty for none."""
         own = held_connections.of_this_thread(but=self.connection.connection.dbapi_connection)
-        if not own:
+        processes = self._own_processes() | self._own
+        if not own and not processes:
             return ""
         if self.server.kind == "sqlite":
             if waiting.seconds < OWN_LOCK_SECONDS["sqlite"]:
                 return ""
             path = database_file(self.connection.connection.dbapi_connection)
             return "an open SQLite transaction" if any(has_open(c, path) for c in own) else ""
-        processes = {number for number in map(server_process, own) if number is not None}
         if self.server.kind == "mysql" and waiting.seconds < OWN_LOCK_SECONDS["mysql"]:
             return ""
         found = sorted(b.process for b in waiting.blockers if b.process in processes)
