@@ -12,16 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from websauna_migrate.errors import MigrationError
-from websauna_migrate.reading.created import CreatedObjects
-from websauna_migrate.reading.effects import Effect
-from websauna_migrate.reading.script_operations import HARMLESS, OperationReader
-from websauna_migrate.reading.script_reader import (
+from websauna_migrate.revision_scripts.effects import Effect
+from websauna_migrate.revision_scripts.script_operations import HARMLESS, OperationReader
+from websauna_migrate.revision_scripts.script_reader import (
     ScriptSyntaxError,
     parse_script,
     read_effects,
     read_script,
 )
-from websauna_migrate.reading.sql_reader import read_sql
+from websauna_migrate.revision_scripts.sql_reader import read_sql
+from websauna_migrate.revision_scripts.table_origins import CreatedObjects
 
 
 def script(body, before="", after=""):

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from websauna_migrate.database.cache import Cache
-from websauna_migrate.reading import script_reader
-from websauna_migrate.reading.effect_index import EffectIndex
-from websauna_migrate.reading.effects import Effect
-from websauna_migrate.reading.enum_values import TypeHistory, read_types
-from websauna_migrate.reading.script_reader import ScriptSyntaxError, read_upgrade
+from websauna_migrate.revision_scripts import script_reader
+from websauna_migrate.revision_scripts.effect_index import EffectIndex
+from websauna_migrate.revision_scripts.effects import Effect
+from websauna_migrate.revision_scripts.enum_values import TypeHistory, read_types
+from websauna_migrate.revision_scripts.script_reader import ScriptSyntaxError, read_upgrade
 
 SOURCE = """
 from alembic import op

@@ -17,7 +17,7 @@ FORBIDDEN = (
     "hypothesis",
     "multiprocessing",
     "websauna_migrate.autogenerate",
-    "websauna_migrate.reading.created",
+    "websauna_migrate.revision_scripts.table_origins",
     "websauna_migrate.cli.plain_alembic",
     "websauna_migrate.alembic_adapter.bound_environment",
     "websauna_migrate.alembic_adapter.internals",
@@ -38,10 +38,10 @@ QUICK_FORBIDDEN = (
     "sqlalchemy.dialects.postgresql",
     "websauna_migrate.reports.check",
     "websauna_migrate.runs.uninstalled",
-    "websauna_migrate.reading.effects",
+    "websauna_migrate.revision_scripts.effects",
     "websauna_migrate.runs.execution",
     "websauna_migrate.runs.locked_run",
-    "websauna_migrate.planning.losses",
+    "websauna_migrate.revision_scripts.moved_tables",
     "websauna_migrate.runs.offline",
     "websauna_migrate.models.ownership",
     "websauna_migrate.runs.repair",
@@ -54,7 +54,7 @@ QUICK_FORBIDDEN = (
 NO_RUN = (
     "websauna_migrate.runs.ledger",
     "websauna_migrate.runs.runner",
-    "websauna_migrate.reading.script_literals",
+    "websauna_migrate.revision_scripts.script_literals",
 )
 
 APP = """\
@@ -125,7 +125,7 @@ def test_a_command_that_looks(project: Path, words: tuple[str, ...]) -> None:
 @pytest.mark.parametrize("verb", ["heads", "history", "current", "status"])
 def test_what_asks_for_no_plan(project: Path, monkeypatch: pytest.MonkeyPatch, verb: str) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(project / "cache"))
-    settled = "import websauna_migrate.reading.script_index as s; s.SETTLED_NS = 0"
+    settled = "import websauna_migrate.revision_scripts.script_index as s; s.SETTLED_NS = 0"
     words = ("-c", "app.ini", "-x", "packages=all", verb)
     modules_of(project, *words, prepare=settled)
     assert not found(modules_of(project, *words), NO_RUN)

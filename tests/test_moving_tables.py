@@ -20,10 +20,10 @@ from websauna_migrate.alembic_adapter.loaded_scripts import ScriptBroken
 from websauna_migrate.autogenerate import MoveRefused
 from websauna_migrate.config.selection import UnknownPackage
 from websauna_migrate.config.template import ScriptDirectoryError
-from websauna_migrate.planning.losses import MovedTableDropped
 from websauna_migrate.planning.plan import DowngradeRefused
-from websauna_migrate.reading.created import CreatedObjects
-from websauna_migrate.reading.effects import Effect
+from websauna_migrate.revision_scripts.effects import Effect
+from websauna_migrate.revision_scripts.moved_tables import MovedTableDropped
+from websauna_migrate.revision_scripts.table_origins import CreatedObjects
 
 BASE = """
 import enum

@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 from apps import Workshop
 from websauna_migrate.database.cache import Cache, default_folder
 from websauna_migrate.planning.revisions import Revision
-from websauna_migrate.reading import script_index, script_literals
-from websauna_migrate.reading.revision_reader import ScriptBroken, ScriptChanged
-from websauna_migrate.reading.script_files import list_script_files
-from websauna_migrate.reading.script_index import ScriptIndex
+from websauna_migrate.revision_scripts import script_index, script_literals
+from websauna_migrate.revision_scripts.revision_reader import ScriptBroken, ScriptChanged
+from websauna_migrate.revision_scripts.script_files import list_script_files
+from websauna_migrate.revision_scripts.script_index import ScriptIndex
 
 SCRIPT = '''"""{message}"""
 revision = "{revision}"
@@ -262,8 +262,8 @@ def test_two_processes_at_once(workshop: Workshop, tmp_path: Path, cache_folder:
     program = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
         "from pathlib import Path\n"
-        "from websauna_migrate.reading import script_index as s\n"
-        "from websauna_migrate.reading.script_files import list_script_files\n"
+        "from websauna_migrate.revision_scripts import script_index as s\n"
+        "from websauna_migrate.revision_scripts.script_files import list_script_files\n"
         "from websauna_migrate.database.cache import Cache\n"
         "s.SETTLED_NS = 0\n"
         "d = Path(sys.argv[2])\n"

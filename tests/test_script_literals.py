@@ -13,9 +13,9 @@ from alembic.script.base import Script
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from websauna_migrate.reading.revision_reader import ScriptBroken, to_revision
-from websauna_migrate.reading.script_index import revision_of
-from websauna_migrate.reading.script_literals import _read_lines, _read_tree, read_literals
+from websauna_migrate.revision_scripts.revision_reader import ScriptBroken, to_revision
+from websauna_migrate.revision_scripts.script_index import revision_of
+from websauna_migrate.revision_scripts.script_literals import _read_lines, _read_tree, read_literals
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

@@ -44,7 +44,7 @@ from sqlalchemy.engine.reflection import Inspector
 if TYPE_CHECKING:
     from websauna_migrate.planning.revisions import Revision as KnownRevision
     from websauna_migrate.planning.steps import Step
-    from websauna_migrate.reading.revision_reader import ScriptReader
+    from websauna_migrate.revision_scripts.revision_reader import ScriptReader
 
 __all__ = [
     "BoundedComparison",

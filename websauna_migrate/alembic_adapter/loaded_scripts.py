@@ -13,12 +13,12 @@ from websauna_migrate.database.cache import Cache
 from websauna_migrate.errors import MigrationError
 from websauna_migrate.planning.graph import Graph
 from websauna_migrate.planning.lineage import Lineage
-from websauna_migrate.reading.revision_reader import ScriptBroken
+from websauna_migrate.revision_scripts.revision_reader import ScriptBroken
 
 if TYPE_CHECKING:
-    from websauna_migrate.reading.created import CreatedObjects
-    from websauna_migrate.reading.effects import Effect
-    from websauna_migrate.reading.enum_values import TypeHistory
+    from websauna_migrate.revision_scripts.effects import Effect
+    from websauna_migrate.revision_scripts.enum_values import TypeHistory
+    from websauna_migrate.revision_scripts.table_origins import CreatedObjects
 
 __all__ = ["LoadedScripts", "ScriptBroken", "ScriptDirectoryMissing"]
 
@@ -102,7 +102,7 @@ class LoadedScripts:
     @cached_property
     def effects(self) -> Mapping[tuple[str, str], tuple[Effect, ...]]:
         """What each script's upgrade does to the schema, read from its source, by revision."""
-        from websauna_migrate.planning.moves import what_is_given, what_is_taken
+        from websauna_migrate.revision_scripts.moves import what_is_given, what_is_taken
 
         return {
             (name, revision.id): (
@@ -121,7 +121,7 @@ class LoadedScripts:
 
     @cached_property
     def _upgrades(self) -> Mapping[tuple[str, str], tuple[tuple[Effect, ...], TypeHistory]]:
-        from websauna_migrate.reading.effect_index import EffectIndex
+        from websauna_migrate.revision_scripts.effect_index import EffectIndex
 
         found = {}
         for name, lineage in self.lineages.items():
@@ -134,7 +134,7 @@ class LoadedScripts:
     @cached_property
     def created(self) -> CreatedObjects:
         """Which revision created which table, column and type."""
-        from websauna_migrate.reading.created import CreatedObjects
+        from websauna_migrate.revision_scripts.table_origins import CreatedObjects
 
         return CreatedObjects(
             (revision.package, revision.id, self.effects[revision.package, revision.id])

@@ -25,7 +25,7 @@ from websauna_migrate.alembic_adapter.type_memory import TypeMemory
 from websauna_migrate.config.packages import MigrationPackage
 from websauna_migrate.database.cache import Cache
 from websauna_migrate.errors import MigrationError
-from websauna_migrate.reading.revision_reader import ScriptReader
+from websauna_migrate.revision_scripts.revision_reader import ScriptReader
 
 if TYPE_CHECKING:
     from alembic.config import Config

@@ -7,6 +7,7 @@ to, a folder that somebody else may write to.
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -14,10 +15,11 @@ import re
 import stat
 import time
 from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Cache", "default_folder"]
+__all__ = ["Cache", "default_folder", "program_version"]
 
 #: Part of every file's name, so that versions of this package do not read each other's files.
 FORMAT = 1
@@ -33,6 +35,15 @@ def default_folder() -> Path | None:
     base = os.environ.get("XDG_CACHE_HOME", "")
     folder = Path(base) if Path(base).is_absolute() else Path.home() / ".cache"
     return folder / "websauna_migrate" if folder.is_absolute() else None
+
+
+@functools.cache
+def program_version() -> str:
+    """Return this package's version."""
+    try:
+        return version("websauna_migrate")
+    except PackageNotFoundError:
+        return "unknown"
 
 
 class Cache:

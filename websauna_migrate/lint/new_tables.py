@@ -9,8 +9,13 @@ from __future__ import annotations
 
 import re
 
-from websauna_migrate.reading.effects import Key
-from websauna_migrate.reading.sql_reader import parse_name, pattern, read_sql, split_statements
+from websauna_migrate.revision_scripts.effects import Key
+from websauna_migrate.revision_scripts.sql_reader import (
+    parse_name,
+    pattern,
+    read_sql,
+    split_statements,
+)
 
 __all__ = ["NewTables", "matters_for_new"]
 

@@ -28,8 +28,8 @@ from websauna_migrate.lint.squawk import (
     unknown_names,
 )
 from websauna_migrate.planning.steps import Plan, Step
-from websauna_migrate.reading.effects import Key
 from websauna_migrate.results import LintFinding, LintReport, UncheckedScript
+from websauna_migrate.revision_scripts.effects import Key
 
 __all__ = ["lint_plan"]
 
@@ -152,7 +152,7 @@ def places_of(
 
 def created_by(step: Step) -> set[Key]:
     """Return the tables that a script creates as far as its source tells, which is not run."""
-    from websauna_migrate.reading.script_reader import read_effects
+    from websauna_migrate.revision_scripts.script_reader import read_effects
 
     try:
         with tokenize.open(step.revision.path) as file:

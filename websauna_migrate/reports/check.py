@@ -10,12 +10,12 @@ from sqlalchemy.engine import Connection
 
 from websauna_migrate.database.history_tables import HISTORY_PREFIX, list_tables
 from websauna_migrate.interfaces import Packages
-from websauna_migrate.planning.moves import full_name, split_name
 from websauna_migrate.planning.plan import pending, plan_upgrade
 from websauna_migrate.planning.revisions import Revision
-from websauna_migrate.reading.script_files import checksum
 from websauna_migrate.reports.unrecorded import first_script_missing, unrecorded
 from websauna_migrate.results import CheckProblem, CheckReport
+from websauna_migrate.revision_scripts.moves import full_name, split_name
+from websauna_migrate.revision_scripts.script_files import checksum
 from websauna_migrate.runs.ledger import DONE, LEDGER_TABLE
 from websauna_migrate.runs.other_histories import OtherHistories, OtherHistory, remedy_for
 from websauna_migrate.runs.process_lock import PROCESS_LOCK
@@ -24,7 +24,7 @@ from websauna_migrate.runs.uninstalled import list_departed
 
 if TYPE_CHECKING:
     from websauna_migrate.models.ownership import Ownership
-    from websauna_migrate.reading.effects import Effect
+    from websauna_migrate.revision_scripts.effects import Effect
 
 __all__ = ["Checker"]
 

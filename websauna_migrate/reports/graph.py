@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping
 from websauna_migrate.errors import UsageError
 from websauna_migrate.interfaces import Packages
 from websauna_migrate.planning.graph import Graph
-from websauna_migrate.planning.moves import split_name
 from websauna_migrate.planning.several import resolve_all
 from websauna_migrate.results import GraphEdge, GraphNode, GraphView
+from websauna_migrate.revision_scripts.moves import split_name
 from websauna_migrate.runs.site import Site
 
 __all__ = ["view"]

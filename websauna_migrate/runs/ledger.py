@@ -13,14 +13,12 @@ run can read who it is.
 
 from __future__ import annotations
 
-import functools
 import os
 import socket
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timezone
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
@@ -40,16 +38,17 @@ from sqlalchemy import (
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 
+from websauna_migrate.database.cache import program_version
 from websauna_migrate.database.engines import hide_password, one_line
 from websauna_migrate.database.lock_errors import says_nothing_of_a_table
 from websauna_migrate.errors import MigrationError
-from websauna_migrate.reading.script_files import checksum
 from websauna_migrate.results import LedgerEntry
+from websauna_migrate.revision_scripts.script_files import checksum
 
 if TYPE_CHECKING:
     from websauna_migrate.planning.plan import Step
 
-__all__ = ["LEDGER_TABLE", "Ledger", "LedgerUnreadable", "MarkerLost"]
+__all__ = ["LEDGER_TABLE", "Ledger", "LedgerUnreadable", "MarkerLost", "program_version"]
 
 LEDGER_TABLE = "websauna_migrate_ledger"
 
@@ -113,15 +112,6 @@ def new_id(run: str, number: int) -> str:
 def utc_now() -> datetime:
     """Return the time in UTC without a zone, as the ledger keeps it on every database."""
     return datetime.now(timezone.utc).replace(tzinfo=None)
-
-
-@functools.cache
-def program_version() -> str:
-    """Return this package's version."""
-    try:
-        return version("websauna_migrate")
-    except PackageNotFoundError:
-        return "unknown"
 
 
 class Ledger:

@@ -52,11 +52,11 @@ def make_planner(
 
     def plan(applied: Mapping[str, tuple[str, ...]]) -> Plan:
         if direction == "upgrade":
-            from websauna_migrate.reading.order_conflicts import Conflicts
+            from websauna_migrate.revision_scripts.order_conflicts import Conflicts
 
             conflicts = None if ignore_order else Conflicts()
             return plan_upgrade(loaded.graph, applied, targets, conflicts=conflicts)
-        from websauna_migrate.planning.losses import plan_downgrade_without_loss
+        from websauna_migrate.revision_scripts.moved_tables import plan_downgrade_without_loss
 
         return plan_downgrade_without_loss(loaded.graph, applied, targets, cascade=cascade)
 

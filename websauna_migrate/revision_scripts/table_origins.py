@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
-from websauna_migrate.reading.effects import Effect, Key, Origin
+from websauna_migrate.revision_scripts.effects import Effect, Key, Origin
 
 __all__ = ["CreatedObjects"]
 

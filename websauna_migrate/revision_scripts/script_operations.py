@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from websauna_migrate.reading.effects import Effect, Key, Kind
-from websauna_migrate.reading.script_values import (
+from websauna_migrate.revision_scripts.effects import Effect, Key, Kind
+from websauna_migrate.revision_scripts.script_values import (
     UNKNOWN,
     Arguments,
     Batch,
@@ -16,8 +16,8 @@ from websauna_migrate.reading.script_values import (
     Method,
     UnreadableError,
 )
-from websauna_migrate.reading.script_walker import Walker
-from websauna_migrate.reading.sql_reader import read_sql
+from websauna_migrate.revision_scripts.script_walker import Walker
+from websauna_migrate.revision_scripts.sql_reader import read_sql
 
 __all__ = ["HARMLESS", "OperationReader"]
 

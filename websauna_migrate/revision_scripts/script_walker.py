@@ -5,8 +5,8 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable, Iterable
 
-from websauna_migrate.reading.script_expressions import Expressions
-from websauna_migrate.reading.script_values import (
+from websauna_migrate.revision_scripts.script_expressions import Expressions
+from websauna_migrate.revision_scripts.script_values import (
     LONGEST_LOOP,
     UNKNOWN,
     Arguments,

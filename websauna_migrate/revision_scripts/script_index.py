@@ -16,7 +16,7 @@ from typing import Any
 
 from websauna_migrate.database.cache import Cache
 from websauna_migrate.planning.revisions import Revision, plain_revision
-from websauna_migrate.reading.script_files import UNKNOWN, ScriptFiles, Stamp
+from websauna_migrate.revision_scripts.script_files import UNKNOWN, ScriptFiles, Stamp
 
 __all__ = ["ATTRIBUTES", "MAPPINGS", "Literals", "ScriptIndex", "revision_of"]
 
@@ -156,7 +156,7 @@ def read_script(path: str, stamp: Stamp) -> tuple[Literals | None, bool]:
     :returns: ``None`` for what it says if only an import can tell
     """
     # Mostly, it is not needed.
-    from websauna_migrate.reading.script_literals import read_literals
+    from websauna_migrate.revision_scripts.script_literals import read_literals
 
     now = time.time_ns()
     try:

@@ -12,10 +12,9 @@ from dataclasses import astuple, fields
 from pathlib import Path
 from typing import Any
 
-from websauna_migrate.database.cache import Cache
-from websauna_migrate.reading.effects import Effect
-from websauna_migrate.reading.enum_values import TypeHistory
-from websauna_migrate.runs.ledger import program_version
+from websauna_migrate.database.cache import Cache, program_version
+from websauna_migrate.revision_scripts.effects import Effect
+from websauna_migrate.revision_scripts.enum_values import TypeHistory
 
 __all__ = ["EffectIndex"]
 
@@ -47,7 +46,7 @@ class EffectIndex:
         digest = hashlib.blake2b(source, digest_size=16).hexdigest()
         known = self._known.get(digest)
         if known is None:
-            from websauna_migrate.reading.script_reader import read_upgrade
+            from websauna_migrate.revision_scripts.script_reader import read_upgrade
 
             effects, types = read_upgrade(source.decode("utf-8"), path)
             self._changed = True

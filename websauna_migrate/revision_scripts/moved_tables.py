@@ -11,10 +11,10 @@ from pathlib import Path
 
 from websauna_migrate.errors import MigrationError
 from websauna_migrate.planning.graph import Graph
-from websauna_migrate.planning.moves import split_name
 from websauna_migrate.planning.plan import Applied, DowngradeRefused, Plan, Targets, plan_downgrade
 from websauna_migrate.planning.revisions import Revision
-from websauna_migrate.reading.effects import Key
+from websauna_migrate.revision_scripts.effects import Key
+from websauna_migrate.revision_scripts.moves import split_name
 
 __all__ = ["Loss", "MovedTableDropped", "find_losses", "plan_downgrade_without_loss"]
 
@@ -91,7 +91,7 @@ def find_losses(going: Iterable[Revision], asked: Collection[str] = ()) -> tuple
 
 def dropped_by(revision: Revision) -> Iterator[tuple[Key, str | None]]:
     """Yield the tables, and columns, that the downgrade of a revision drops, by its source."""
-    from websauna_migrate.reading.script_reader import read_effects
+    from websauna_migrate.revision_scripts.script_reader import read_effects
 
     source = Path(revision.path).read_text(encoding="utf-8")
     for effect in read_effects(source, revision.path, "downgrade"):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from websauna_migrate.planning.revisions import Revision
-from websauna_migrate.reading.effects import Effect
+from websauna_migrate.revision_scripts.effects import Effect
 
 __all__ = ["Conflict", "Conflicts"]
 
@@ -61,7 +61,7 @@ class Conflicts:
         return None
 
     def _taken_away(self, path: str) -> tuple[Effect, ...]:
-        from websauna_migrate.reading.script_reader import read_effects
+        from websauna_migrate.revision_scripts.script_reader import read_effects
 
         if path not in self._taken:
             effects = read_effects(self._text(path), path)

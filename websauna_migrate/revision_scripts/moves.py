@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from websauna_migrate.planning.revisions import Revision
-from websauna_migrate.reading.effects import Effect, Key
+from websauna_migrate.revision_scripts.effects import Effect, Key
 
 __all__ = ["full_name", "split_name", "what_is_given", "what_is_taken"]
 

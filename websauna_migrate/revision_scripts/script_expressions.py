@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 
-from websauna_migrate.reading.script_values import (
+from websauna_migrate.revision_scripts.script_values import (
     LONGEST_LOOP,
     UNKNOWN,
     Arguments,
@@ -19,7 +19,7 @@ from websauna_migrate.reading.script_values import (
     percent,
     same,
 )
-from websauna_migrate.reading.sql_reader import UNKNOWN_PART
+from websauna_migrate.revision_scripts.sql_reader import UNKNOWN_PART
 
 __all__ = ["ExhaustedError", "Expressions"]
 

@@ -6,7 +6,7 @@ import ast
 import re
 from dataclasses import dataclass, field
 
-from websauna_migrate.reading.sql_reader import UNKNOWN_PART
+from websauna_migrate.revision_scripts.sql_reader import UNKNOWN_PART
 
 __all__ = [
     "LONGEST_LOOP",

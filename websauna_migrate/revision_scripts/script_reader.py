@@ -14,11 +14,11 @@ import ast
 import warnings
 
 from websauna_migrate.errors import MigrationError
-from websauna_migrate.reading.effects import Effect, ScriptEffects
-from websauna_migrate.reading.enum_values import NO_TYPES, TypeHistory, read_types
-from websauna_migrate.reading.script_expressions import ExhaustedError
-from websauna_migrate.reading.script_operations import OperationReader
-from websauna_migrate.reading.script_values import Arguments, Function, Scope
+from websauna_migrate.revision_scripts.effects import Effect, ScriptEffects
+from websauna_migrate.revision_scripts.enum_values import NO_TYPES, TypeHistory, read_types
+from websauna_migrate.revision_scripts.script_expressions import ExhaustedError
+from websauna_migrate.revision_scripts.script_operations import OperationReader
+from websauna_migrate.revision_scripts.script_values import Arguments, Function, Scope
 
 __all__ = ["ScriptSyntaxError", "parse_script", "read_effects", "read_script", "read_upgrade"]
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 
-from websauna_migrate.reading.effects import Effect, Key, Kind, ScriptEffects
+from websauna_migrate.revision_scripts.effects import Effect, Key, Kind, ScriptEffects
 
 __all__ = ["UNKNOWN_PART", "parse_name", "read_sql"]
 

@@ -18,14 +18,14 @@ from websauna_migrate.database.cache import Cache
 from websauna_migrate.errors import MigrationError
 from websauna_migrate.planning.lineage import Lineage
 from websauna_migrate.planning.revisions import Revision
-from websauna_migrate.reading.script_files import (
+from websauna_migrate.revision_scripts.script_files import (
     SCRIPT_NAME,
     checksum,
     checksum_of,
     list_script_files,
     read_script,
 )
-from websauna_migrate.reading.script_index import ScriptIndex, pairs_of
+from websauna_migrate.revision_scripts.script_index import ScriptIndex, pairs_of
 
 if TYPE_CHECKING:
     from alembic.script.base import Script
