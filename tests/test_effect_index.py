@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from websauna_migrate.database.cache import Cache
+from websauna_migrate.planning.accesses import Access
 from websauna_migrate.revision_scripts import script_reader
-from websauna_migrate.revision_scripts.effect_index import EffectIndex
-from websauna_migrate.revision_scripts.effects import Effect
 from websauna_migrate.revision_scripts.enum_values import TypeHistory, read_types
+from websauna_migrate.revision_scripts.script_files import list_script_files
+from websauna_migrate.revision_scripts.script_index import ScriptIndex
 from websauna_migrate.revision_scripts.script_reader import ScriptSyntaxError, read_upgrade
 
 SOURCE = """
@@ -30,7 +31,7 @@ def upgrade():
 def parsed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     found: list[str] = []
 
-    def reading(source: str, path: str) -> tuple[tuple[Effect, ...], TypeHistory]:
+    def reading(source: str, path: str) -> tuple[tuple[Access, ...], TypeHistory]:
         found.append(Path(path).name)
         return read_upgrade(source, path)
 
@@ -38,9 +39,9 @@ def parsed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return found
 
 
-def read(cache: Cache, path: Path) -> tuple[tuple[Effect, ...], TypeHistory]:
-    index = EffectIndex(cache, path.parent)
-    effects = index.read(str(path))
+def read(cache: Cache, path: Path) -> tuple[tuple[Access, ...], TypeHistory]:
+    index = ScriptIndex(cache, path.parent)
+    effects = index.upgrade(str(path))
     index.save()
     return effects
 
@@ -71,6 +72,37 @@ def test_a_broken_script_is_an_error_each_time(tmp_path: Path) -> None:
     for _ in range(2):
         with pytest.raises(ScriptSyntaxError):
             read(Cache(tmp_path / "cache"), path)
+
+
+def test_what_is_kept_of_a_script_is_lost_with_the_file_that_keeps_it(
+    tmp_path: Path, parsed: list[str]
+) -> None:
+    cache = Cache(tmp_path / "cache")
+    path = tmp_path / "one.py"
+    path.write_text(SOURCE.format(table="a"))
+    first = read(cache, path)
+    (kept,) = (tmp_path / "cache").iterdir()
+    damaged = bytearray(kept.read_bytes())
+    damaged[-20] ^= 1
+    kept.write_bytes(damaged)
+    assert read(cache, path) == first
+    assert parsed == ["one.py"] * 2
+
+
+def test_literals_and_effects_are_kept_in_one_file(tmp_path: Path, parsed: list[str]) -> None:
+    cache = Cache(tmp_path / "cache")
+    folder = tmp_path / "versions"
+    folder.mkdir()
+    path = folder / "one.py"
+    path.write_text('revision = "a"\ndown_revision = None\n' + SOURCE.format(table="a"))
+    for _ in range(2):
+        index = ScriptIndex(cache, folder)
+        (revision,) = index.revisions("app", list_script_files([folder]))
+        assert revision is not None and revision.id == "a"
+        assert index.upgrade(str(path))[0]
+        index.save()
+    assert len(list((tmp_path / "cache").iterdir())) == 1
+    assert parsed == ["one.py"]
 
 
 TYPES = """

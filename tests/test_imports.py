@@ -38,7 +38,7 @@ QUICK_FORBIDDEN = (
     "sqlalchemy.dialects.postgresql",
     "websauna_migrate.reports.check",
     "websauna_migrate.runs.uninstalled",
-    "websauna_migrate.revision_scripts.effects",
+    "websauna_migrate.revision_scripts.script_reader",
     "websauna_migrate.runs.execution",
     "websauna_migrate.runs.locked_run",
     "websauna_migrate.revision_scripts.moved_tables",

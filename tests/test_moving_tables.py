@@ -20,8 +20,8 @@ from websauna_migrate.alembic_adapter.loaded_scripts import ScriptBroken
 from websauna_migrate.autogenerate import MoveRefused
 from websauna_migrate.config.selection import UnknownPackage
 from websauna_migrate.config.template import ScriptDirectoryError
+from websauna_migrate.planning.accesses import Access
 from websauna_migrate.planning.plan import DowngradeRefused
-from websauna_migrate.revision_scripts.effects import Effect
 from websauna_migrate.revision_scripts.moved_tables import MovedTableDropped
 from websauna_migrate.revision_scripts.table_origins import CreatedObjects
 
@@ -770,30 +770,30 @@ def test_given_and_taken_tables_among_created_objects() -> None:
     key = (None, "t")
     created = CreatedObjects(
         [
-            ("a", "a1", [Effect("create_type", None, "kind"), Effect("create_table", *key)]),
-            ("a", "a2", [Effect("add_column", *key, column="x")]),
+            ("a", "a1", [Access("create_type", None, "kind"), Access("create_table", *key)]),
+            ("a", "a2", [Access("add_column", *key, columns=("x",))]),
         ]
     )
-    created.apply("a", "a3", [Effect("give_table", *key), Effect("give_type", None, "kind")])
+    created.apply("a", "a3", [Access("give_table", *key), Access("give_type", None, "kind")])
     assert created.table_origin(*key) is None
     assert created.tables == {} and created.types == {}
     assert created.origins(*key) == (("a", "a1"),)
-    created.apply("b", "b1", [Effect("take_type", None, "kind"), Effect("take_table", *key)])
+    created.apply("b", "b1", [Access("take_type", None, "kind"), Access("take_table", *key)])
     assert created.tables == {key: ("b", "b1")}
     assert created.types == {(None, "kind"): ("b", "b1")}
     assert created.column_origin(*key, "x") == ("b", "b1")
     assert created.origins(*key) == (("b", "b1"), ("a", "a1"))
     assert created.origins(*key, "x") == (("b", "b1"), ("a", "a2"))
     assert created.packages_of_table(*key) == ("a", "b")
-    created.apply("b", "b2", [Effect("add_column", *key, column="y")])
+    created.apply("b", "b2", [Access("add_column", *key, columns=("y",))])
     assert created.origins(*key, "y") == (("b", "b2"),)
-    created.apply("b", "b3", [Effect("drop_table", *key)])
+    created.apply("b", "b3", [Access("drop_table", *key)])
     assert created.tables == {} and created.origins(*key) == ()
 
 
 def test_only_its_owner_gives_a_table_away() -> None:
-    created = CreatedObjects([("a", "a1", [Effect("create_table", None, "t")])])
-    created.apply("b", "b1", [Effect("give_table", None, "t")])
+    created = CreatedObjects([("a", "a1", [Access("create_table", None, "t")])])
+    created.apply("b", "b1", [Access("give_table", None, "t")])
     assert created.table_origin(None, "t") == ("a", "a1")
 
 

@@ -16,8 +16,10 @@ from websauna_migrate.planning.lineage import Lineage
 from websauna_migrate.revision_scripts.revision_reader import ScriptBroken
 
 if TYPE_CHECKING:
-    from websauna_migrate.revision_scripts.effects import Effect
+    from websauna_migrate.planning.accesses import Access
+    from websauna_migrate.planning.revisions import Revision
     from websauna_migrate.revision_scripts.enum_values import TypeHistory
+    from websauna_migrate.revision_scripts.script_index import Upgrade
     from websauna_migrate.revision_scripts.table_origins import CreatedObjects
 
 __all__ = ["LoadedScripts", "ScriptBroken", "ScriptDirectoryMissing"]
@@ -100,8 +102,8 @@ class LoadedScripts:
         )
 
     @cached_property
-    def effects(self) -> Mapping[tuple[str, str], tuple[Effect, ...]]:
-        """What each script's upgrade does to the schema, read from its source, by revision."""
+    def effects(self) -> Mapping[tuple[str, str], tuple[Access, ...]]:
+        """What each script's upgrade does to tables and types, by its source, by revision."""
         from websauna_migrate.revision_scripts.moves import what_is_given, what_is_taken
 
         return {
@@ -120,14 +122,12 @@ class LoadedScripts:
         return {key: types for key, (_, types) in self._upgrades.items()}
 
     @cached_property
-    def _upgrades(self) -> Mapping[tuple[str, str], tuple[tuple[Effect, ...], TypeHistory]]:
-        from websauna_migrate.revision_scripts.effect_index import EffectIndex
-
+    def _upgrades(self) -> Mapping[tuple[str, str], Upgrade]:
         found = {}
         for name, lineage in self.lineages.items():
-            index = EffectIndex(self.cache, self.packages[name].script_directory)
+            index = self.environments[name].reader.index
             for revision in lineage:
-                found[name, revision.id] = index.read(revision.path)
+                found[name, revision.id] = index.upgrade(revision.path)
             index.save()
         return found
 
@@ -140,6 +140,21 @@ class LoadedScripts:
             (revision.package, revision.id, self.effects[revision.package, revision.id])
             for revision in self.graph.timeline()
         )
+
+    def conflict(self, one: Revision, other: Revision) -> str | None:
+        """Return why the order of two revisions matters, a clause; ``None`` if it does not.
+
+        What cannot be read of a script counts for nothing here; ``check`` says how much that is.
+        """
+        from websauna_migrate.planning.accesses import conflicts
+
+        some, others = (self.effects[each.package, each.id] for each in (one, other))
+        for first, second in conflicts(some, others):
+            return (
+                f'"{one}" {first} in line {first.line}, '
+                f'and "{other}" {second} in line {second.line}'
+            )
+        return None
 
     def _read(self, environment: PackageEnvironment) -> Lineage:
         package = environment.package

@@ -92,10 +92,10 @@ class PackageObjects:
 
     @cached_property
     def _owners(self) -> Mapping[Key, str]:
-        """The owner of every table that models or scripts know."""
+        """The owner of every table that is in models, or that scripts are known to have made."""
         created = {
             (self.normal(schema), name): package
-            for (schema, name), (package, _) in self.snapshot.created.tables.items()
+            for (schema, name), (package, _) in self.snapshot.created.sure_tables.items()
         }
         return created | {
             (self.normal(schema), name): package

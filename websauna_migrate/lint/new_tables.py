@@ -9,13 +9,9 @@ from __future__ import annotations
 
 import re
 
-from websauna_migrate.revision_scripts.effects import Key
-from websauna_migrate.revision_scripts.sql_reader import (
-    parse_name,
-    pattern,
-    read_sql,
-    split_statements,
-)
+from websauna_migrate.planning.accesses import Key
+from websauna_migrate.revision_scripts.sql_reader import read_sql
+from websauna_migrate.revision_scripts.sql_text import parse_name, pattern, split_statements
 
 __all__ = ["NewTables", "matters_for_new"]
 
@@ -68,7 +64,7 @@ class NewTables:
         if found := ALTER.fullmatch(statement):
             key = parse_name(found[1])
             is_new = key in self.tables
-            for effect in read_sql(statement).effects if is_new else ():
+            for effect in read_sql(statement) if is_new else ():
                 if effect.kind == "rename_table" and effect.new_name:
                     self.tables.discard(key)
                     self.tables.add((effect.new_schema, effect.new_name))

@@ -18,7 +18,7 @@ from typing import Any
 
 from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
 from websauna_migrate.planning.steps import Step, is_transactional
-from websauna_migrate.revision_scripts.sql_reader import LEXEME
+from websauna_migrate.revision_scripts.sql_text import LEXEME
 from websauna_migrate.runs.offline import ScriptNotOffline, render_step
 
 __all__ = ["RecordedStep", "Statement", "quiet_alembic", "record_step", "split_sql"]

@@ -27,9 +27,9 @@ from websauna_migrate.lint.squawk import (
     run_squawk,
     unknown_names,
 )
+from websauna_migrate.planning.accesses import Key
 from websauna_migrate.planning.steps import Plan, Step
 from websauna_migrate.results import LintFinding, LintReport, UncheckedScript
-from websauna_migrate.revision_scripts.effects import Key
 
 __all__ = ["lint_plan"]
 
@@ -159,7 +159,7 @@ def created_by(step: Step) -> set[Key]:
             effects = read_effects(file.read(), step.revision.path)
     except (OSError, SyntaxError, UnicodeDecodeError):
         return set()
-    return {(one.schema, one.name) for one in effects if one.kind == "create_table"}
+    return {(one.schema, one.name) for one in effects if one.kind == "create_table" and one.sure}
 
 
 def ask(

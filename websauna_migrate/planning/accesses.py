@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias
 
 __all__ = [
+    "DEFAULT_SCHEMAS",
     "ROWS",
     "UNREADABLE",
     "Access",
@@ -55,11 +56,14 @@ Kind: TypeAlias = Literal[
     "rename_type",
     "drop_type",
     "use_type",
+    "create_view",
+    "comment_on",
     "drop_schema",
     "give_table",
     "take_table",
     "give_type",
     "take_type",
+    "use_other_schema",
     "unreadable",
     "unreadable_part",
 ]
@@ -121,10 +125,11 @@ class Access:
         with_columns = f"{table} ({', '.join(self.columns)})" if self.columns else table
         type_ = f'type "{full_name(*self.key)}"'
         target = f'table "{full_name(self.target_schema, self.target_table or "")}"'
+        new = f'"{full_name(self.new_schema, self.new_name or "")}"'
         words = {
             "create_table": f"creates {table}",
             "drop_table": f"drops {table}",
-            "rename_table": f'renames {table} to "{full_name(self.new_schema, self.new_name or "")}"',
+            "rename_table": f"renames {table} to {new}",
             "add_column": f"adds {of}",
             "drop_column": f"drops {of}",
             "alter_column": f"changes {of}",
@@ -143,6 +148,8 @@ class Access:
             "rename_type": f"renames {type_}",
             "drop_type": f"drops {type_}",
             "use_type": f"uses {type_}",
+            "create_view": f"has a view of {table}",
+            "comment_on": f"comments on {with_columns}",
             "drop_schema": f'drops schema "{self.name}"',
         }
         return words.get(self.kind, self.kind)
@@ -172,13 +179,17 @@ class Touch(NamedTuple):
 #: one in common (all columns count as any), ``named`` only where both name it.
 AGAINST: dict[str, dict[str, str]] = {
     "destroy": dict.fromkeys(
-        ("make", "make column", "destroy column", "change", "restrict", "constrain", "refer")
-        + ("own", "read", "insert", "write", "label", "unlabel"),
+        [
+            *("make", "make column", "destroy column", "change", "restrict", "constrain", "refer"),
+            *("own", "view", "read", "insert", "write", "label", "unlabel"),
+        ],
         "all",
     ),
     "make": dict.fromkeys(
-        ("make column", "destroy column", "change", "restrict", "constrain", "refer", "own")
-        + ("read", "insert", "write", "label", "unlabel"),
+        [
+            *("make column", "destroy column", "change", "restrict", "constrain", "refer"),
+            *("own", "view", "read", "insert", "write", "label", "unlabel"),
+        ],
         "all",
     ),
     "make column": {
@@ -188,6 +199,7 @@ AGAINST: dict[str, dict[str, str]] = {
         "constrain": "named",
         "refer": "named",
         "own": "named",
+        "view": "common",
         "read": "common",
         "insert": "common",
         "write": "named",
@@ -198,6 +210,7 @@ AGAINST: dict[str, dict[str, str]] = {
         "constrain": "named",
         "refer": "named",
         "own": "named",
+        "view": "common",
         "read": "common",
         "insert": "common",
         "write": "common",
@@ -208,6 +221,7 @@ AGAINST: dict[str, dict[str, str]] = {
         "constrain": "named",
         "refer": "named",
         "own": "named",
+        "view": "common",
         "read": "common",
         "insert": "common",
         "write": "common",
@@ -240,6 +254,8 @@ ROLES: dict[Kind, str] = {
     "rename_type": "destroy",
     "drop_type": "destroy",
     "use_type": "own",
+    "create_view": "view",
+    "comment_on": "own",
     "drop_schema": "destroy",
 }
 

@@ -24,7 +24,7 @@ from websauna_migrate.runs.uninstalled import list_departed
 
 if TYPE_CHECKING:
     from websauna_migrate.models.ownership import Ownership
-    from websauna_migrate.revision_scripts.effects import Effect
+    from websauna_migrate.planning.accesses import Access
 
 __all__ = ["Checker"]
 
@@ -129,7 +129,7 @@ class Checker:
                     )
 
     def missing_requirement(
-        self, revision: Revision, effect: Effect
+        self, revision: Revision, effect: Access
     ) -> tuple[Revision, str] | None:
         """Return what a foreign key of a script should require and does not.
 
@@ -306,16 +306,31 @@ class Checker:
             for table in sorted(list_tables(connection, one)):
                 if one == schema and (table in known or table.startswith(HISTORY_PREFIX)):
                     continue
-                if (one, table) not in owners and not self.snapshot.created.table_origin(
-                    one, table
-                ):
-                    name = f"{one}.{table}" if one else table
+                if (one, table) in owners:
+                    continue
+                name = f"{one}.{table}" if one else table
+                if (doubt := self.snapshot.created.unsure_tables.get((one, table))) is not None:
+                    yield self.unsure(name, *doubt)
+                elif not self.snapshot.created.table_origin(one, table):
                     yield CheckProblem(
                         "unowned",
                         None,
                         f'The table "{name}" belongs to no package: it is left alone.',
                         fatal=False,
                     )
+
+    def unsure(self, table: str, package: str, revision: str, line: int) -> CheckProblem:
+        """Return that a table in no models may belong to a package, by a script of it."""
+        path = self.snapshot.lineages[package].revisions[revision].path
+        return CheckProblem(
+            "unsure",
+            package,
+            f'The table "{table}" may belong to package "{package}": revision "{revision}" '
+            f'("{path}", line {line}) leaves open whether it made the table, or whether the table '
+            "is still the one that was made. It is left alone; a drop is written by hand.",
+            fatal=False,
+            details=table,
+        )
 
 
 def histories_elsewhere(found: Sequence[OtherHistory]) -> Iterator[CheckProblem]:

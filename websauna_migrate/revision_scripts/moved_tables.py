@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from websauna_migrate.errors import MigrationError
+from websauna_migrate.planning.accesses import Key
 from websauna_migrate.planning.graph import Graph
 from websauna_migrate.planning.plan import Applied, DowngradeRefused, Plan, Targets, plan_downgrade
 from websauna_migrate.planning.revisions import Revision
-from websauna_migrate.revision_scripts.effects import Key
 from websauna_migrate.revision_scripts.moves import split_name
 
 __all__ = ["Loss", "MovedTableDropped", "find_losses", "plan_downgrade_without_loss"]

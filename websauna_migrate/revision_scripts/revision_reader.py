@@ -96,6 +96,11 @@ class ScriptReader:
         self._digests: dict[str, str] = {}
 
     @cached_property
+    def index(self) -> ScriptIndex:
+        """What was read before; nothing where no cache is wanted."""
+        return ScriptIndex(self.cache or Cache(None), self.package.script_directory)
+
+    @cached_property
     def revisions(self) -> list[Revision]:
         """The revisions, in the order of the files.
 
@@ -104,9 +109,8 @@ class ScriptReader:
         if self.cache is None:
             found = [self._execute(str(path)) for path in self._scripts().list_files()]
             return [revision for revision in found if revision is not None]
-        index = ScriptIndex(self.cache, self.package.script_directory)
         files = list_script_files(self.package.version_locations, recursive=self.recursive)
-        known = index.revisions(self.package.name, files)
+        known = self.index.revisions(self.package.name, files)
         asked = (
             self._execute(path) if revision is None else revision
             for path, revision in zip(files.paths, known, strict=True)

@@ -1,24 +1,36 @@
 """The revision scripts of a package, read without importing them, and remembered.
 
-Which files there are, and when they were changed, is looked up each time. What a file says is read
-from its text once, and kept in the user's cache folder, one index for each script directory.
+Which files there are, and when they were changed, is looked up each time. What a file says, and
+what its ``upgrade()`` does, is read from its text once, and kept in the user's cache folder by the
+text's SHA-256, one index for each script directory.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
+import zlib
+from base64 import b64decode, b64encode
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import astuple, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
-from websauna_migrate.database.cache import Cache
+from websauna_migrate.database.cache import Cache, program_version
+from websauna_migrate.planning.accesses import Access
 from websauna_migrate.planning.revisions import Revision, plain_revision
-from websauna_migrate.revision_scripts.script_files import UNKNOWN, ScriptFiles, Stamp
+from websauna_migrate.revision_scripts.enum_values import TypeHistory
+from websauna_migrate.revision_scripts.script_files import (
+    UNKNOWN,
+    ScriptFiles,
+    Stamp,
+    checksum_of,
+    read_script,
+)
 
-__all__ = ["ATTRIBUTES", "MAPPINGS", "Literals", "ScriptIndex", "revision_of"]
+__all__ = ["ATTRIBUTES", "MAPPINGS", "Literals", "ScriptIndex", "Upgrade", "revision_of"]
 
 #: The names in a script by the attributes of :class:`.Revision` that they are the values of.
 ATTRIBUTES: Mapping[str, str] = {
@@ -39,9 +51,18 @@ Literals = dict[str, "str | tuple[Any, ...]"]
 SETTLED_NS = 2_500_000_000
 
 #: What must be the same for an index to be read: how texts are read, and what a docstring becomes.
-READER = f"2 {sys.version_info[0]}.{sys.version_info[1]} {sys.flags.optimize} " + " ".join(
+READER = f"3 {sys.version_info[0]}.{sys.version_info[1]} {sys.flags.optimize} " + " ".join(
     ATTRIBUTES
 )
+
+#: Of a file that was changed too shortly ago; no file has it.
+NO_STAMP: Stamp = (0, 0, 0, 0)
+
+#: The length of a SHA-256 in hexadecimal.
+DIGEST = 64
+
+#: What a script's ``upgrade()`` does, and what it says of enum types.
+Upgrade: TypeAlias = tuple[tuple[Access, ...], TypeHistory]
 
 COMMON = frozenset({"id", "down_revisions", "doc"})
 
@@ -50,40 +71,49 @@ class Columns:
     """What some scripts say, column by column: ten thousand rows would be as many lists.
 
     :ivar paths: of the files
-    :ivar stamps: as in :class:`.ScriptFiles`
+    :ivar stamps: as in :class:`.ScriptFiles`; zeros where a file was too new to be told by it
+    :ivar digests: the SHA-256 of each text, one after the other
     :ivar ids: the identifiers
     :ivar downs: the parents: ``None`` for none, a text for one, a list for several
     :ivar docs: the docstrings
     :ivar others: by path, the literals of a script that says something besides
+    :ivar packed: what the scripts do, by the SHA-256 of the text, as :func:`pack` makes it
     """
 
-    NAMES = ("paths", "stamps", "ids", "downs", "docs", "others")
+    NAMES = ("paths", "stamps", "digests", "ids", "downs", "docs", "others", "packed")
 
     def __init__(self, kept: Any = None) -> None:
         """Take what :meth:`plain` gave, or start with nothing."""
         if not isinstance(kept, list) or len(kept) != len(self.NAMES):
-            kept = ([], [], [], [], [], {})
+            kept = ([], [], "", [], [], [], {}, "")
         self.paths: list[str] = kept[0]
         self.stamps: list[int] = kept[1]
-        self.ids: list[str] = kept[2]
-        self.downs: list[str | list[str] | None] = kept[3]
-        self.docs: list[str] = kept[4]
-        self.others: dict[str, Literals] = kept[5]
+        self.digests: str = kept[2]
+        self.ids: list[str] = kept[3]
+        self.downs: list[str | list[str] | None] = kept[4]
+        self.docs: list[str] = kept[5]
+        self.others: dict[str, Literals] = kept[6]
+        self.packed: str = kept[7]
 
     def plain(self) -> list[Any]:
         """Return what JSON can keep."""
         return [getattr(self, name) for name in self.NAMES]
 
-    def add(self, path: str, stamp: Stamp, literals: Literals) -> None:
+    def add(self, path: str, stamp: Stamp, digest: str, literals: Literals) -> None:
         """Add what a script says."""
         downs = [*map(str, literals.get("down_revisions", ()))]
         self.paths.append(path)
         self.stamps += stamp
+        self.digests += digest
         self.ids.append(str(literals["id"]))
         self.downs.append(downs if len(downs) > 1 else downs[0] if downs else None)
         self.docs.append(str(literals.get("doc", "")))
         if not literals.keys() <= COMMON:
             self.others[path] = literals
+
+    def digest(self, place: int) -> str:
+        """Return the SHA-256 of the text at a place."""
+        return self.digests[DIGEST * place : DIGEST * place + DIGEST]
 
     def literals(self, place: int) -> Literals:
         """Return what the script at a place says."""
@@ -116,13 +146,20 @@ class Columns:
 
 
 class ScriptIndex:
-    """What the scripts of one script directory say."""
+    """What the scripts of one script directory say, and do.
+
+    What a script does is found by its text's SHA-256. What it says of itself is found so as well,
+    and by the file's name, time of change, size and inode, so that ten thousand files need not be
+    opened to see that there is nothing to do.
+    """
 
     def __init__(self, cache: Cache, directory: Path) -> None:
         """Read the index of a script directory, if there is one that can be trusted."""
         self._cache = cache
-        self._key = f"{READER}\n{os.path.realpath(directory)}"
+        self._key = f"{READER} {program_version()}\n{os.path.realpath(directory)}"
         self._known = Columns(cache.read("scripts", self._key))
+        self._done: dict[str, Any] | None = None
+        self._used: dict[str, Any] = {}
 
     def revisions(self, package: str, files: ScriptFiles) -> list[Revision | None]:
         """Return what the files say, and remember it; ``None`` where only an import can tell."""
@@ -130,42 +167,100 @@ class ScriptIndex:
         if files.stamps == known.stamps and files.paths == known.paths:
             return known.revisions(package)
         places = {path: place for place, path in enumerate(known.paths)}
+        digests = {known.digest(place): place for place in places.values()}
         kept = Columns()
+        kept.packed = known.packed
         changed = False
         found: list[Revision | None] = []
         for number, path in enumerate(files.paths):
             place, stamp = places.get(path), files.stamp(number)
             literals: Literals | None
             if place is not None and known.stamps[4 * place : 4 * place + 4] == stamp:
-                literals, keep = known.literals(place), True
+                literals, digest = known.literals(place), known.digest(place)
             else:
-                literals, keep = read_script(path, stamp)
-                changed |= keep
-            if literals is not None and keep:
-                kept.add(path, stamp, literals)
+                now = time.time_ns()
+                source = read_script(path)
+                # An import fails for the same reason, and tells it.
+                literals, digest = None, ""
+                if source is not None:
+                    digest = checksum_of(source)
+                    place = digests.get(digest)
+                    literals = read_literals(source) if place is None else known.literals(place)
+                    stamp = stamp if is_settled(stamp, now) else NO_STAMP
+                    # One that cannot be told by its stamp yet is known by its text.
+                    changed |= literals is not None and (place is None or stamp is not NO_STAMP)
+            if literals is not None:
+                kept.add(path, stamp, digest, literals)
             found.append(None if literals is None else revision_of(package, path, literals))
-        if changed or len(kept.paths) < len(known.paths):
-            self._cache.write("scripts", self._key, kept.plain())
         self._known = kept
+        if changed or len(kept.paths) < len(known.paths):
+            self._write()
         return found
 
+    def upgrade(self, path: str) -> Upgrade:
+        """Return what a script's ``upgrade()`` does, and what it says of enum types.
 
-def read_script(path: str, stamp: Stamp) -> tuple[Literals | None, bool]:
-    """Return what the text of a script says, and whether that may be kept.
-
-    :returns: ``None`` for what it says if only an import can tell
-    """
-    # Mostly, it is not needed.
-    from websauna_migrate.revision_scripts.script_literals import read_literals
-
-    now = time.time_ns()
-    try:
+        :raises ScriptSyntaxError: if the script is no valid Python
+        """
+        if self._done is None:
+            self._done = unpack(self._known.packed)
         source = Path(path).read_bytes()
-    except OSError:
-        # An import fails for the same reason, and tells it.
-        return None, False
-    read = read_literals(source)
-    return read, read is not None and is_settled(stamp, now)
+        digest = checksum_of(source)
+        if digest not in self._done:
+            from websauna_migrate.revision_scripts.script_reader import read_upgrade
+
+            self._done[digest] = rows_of(read_upgrade(source.decode("utf-8"), path))
+        self._used[digest] = self._done[digest]
+        return upgrade_of(self._used[digest])
+
+    def save(self) -> None:
+        """Keep what scripts do, unless all of it was known before."""
+        packed = pack(self._used)
+        if packed != self._known.packed:
+            self._known.packed = packed
+            self._write()
+
+    def _write(self) -> None:
+        self._cache.write("scripts", self._key, self._known.plain())
+
+
+def read_literals(source: bytes) -> Literals | None:
+    """Return what the text of a script says; ``None`` if only an import can tell."""
+    # Mostly, it is not needed.
+    from websauna_migrate.revision_scripts import script_literals
+
+    return script_literals.read_literals(source)
+
+
+def rows_of(upgrade: Upgrade) -> list[Any]:
+    """Return what a script does as JSON can keep it."""
+    accesses, types = upgrade
+    return [[astuple(access) for access in accesses], types.values, types.altered]
+
+
+def upgrade_of(rows: list[Any]) -> Upgrade:
+    """Return what :func:`rows_of` was given."""
+    accesses = []
+    for row in rows[0]:
+        kept: Any = [tuple(value) if isinstance(value, list) else value for value in row]
+        accesses.append(Access(*kept))
+    values = tuple((name, tuple(given)) for name, given in rows[1])
+    return tuple(accesses), TypeHistory(values, tuple(rows[2]))
+
+
+def pack(done: Mapping[str, Any]) -> str:
+    """Return what scripts do as one short text: most commands have no use for it."""
+    body = json.dumps(done, separators=(",", ":"), sort_keys=True)
+    return b64encode(zlib.compress(body.encode(), 1)).decode() if done else ""
+
+
+def unpack(packed: str) -> dict[str, Any]:
+    """Return what :func:`pack` was given; nothing if it cannot be read."""
+    try:
+        found = json.loads(zlib.decompress(b64decode(packed))) if packed else {}
+    except (ValueError, zlib.error):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def pairs_of(mapping: Mapping[str, Any]) -> list[tuple[str, Any]]:

@@ -1,26 +1,53 @@
-"""The schema effects of a revision script: read from its source, never run and never imported.
+"""What a revision script does to tables and types: read from its source, never run or imported.
 
-The ``upgrade()`` of a script is walked with :mod:`ast`: Alembic operations, batch blocks, enum
-types, foreign keys and literal SQL, through import aliases, constants, helper functions of the file
-and loops over literals.
-
-Every branch of a script is taken to run, since nobody knows here which one will. What depends on
-the database or on code outside of the file cannot be read; it is skipped and counted.
+The operations that stand in ``upgrade()`` itself are read, with literal arguments, or names that
+are bound once to literals. What stands under a condition, in a loop or behind an early return *may*
+happen. What a helper function does, or depends on what is computed, is *unreadable*: it is said,
+with its line, and never taken for nothing.
 """
 
 from __future__ import annotations
 
 import ast
+import sys
 import warnings
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from websauna_migrate.errors import MigrationError
-from websauna_migrate.revision_scripts.effects import Effect, ScriptEffects
+from websauna_migrate.planning.accesses import Access, Key
+from websauna_migrate.revision_scripts.core_statements import read_core, table_of
 from websauna_migrate.revision_scripts.enum_values import NO_TYPES, TypeHistory, read_types
-from websauna_migrate.revision_scripts.script_expressions import ExhaustedError
-from websauna_migrate.revision_scripts.script_operations import OperationReader
-from websauna_migrate.revision_scripts.script_values import Arguments, Function, Scope
+from websauna_migrate.revision_scripts.operations import (
+    OPERATIONS,
+    created_types,
+    read_operation,
+)
+from websauna_migrate.revision_scripts.script_names import (
+    Call,
+    FunctionNode,
+    Names,
+    is_function,
+    walk_scope,
+)
+from websauna_migrate.revision_scripts.sql_reader import read_sql
 
-__all__ = ["ScriptSyntaxError", "parse_script", "read_effects", "read_script", "read_upgrade"]
+__all__ = ["ScriptSyntaxError", "parse_script", "read_effects", "read_upgrade"]
+
+#: Methods that send a statement, whatever they are called on.
+ON_CONNECTIONS = frozenset({"execute", "exec_driver_sql", "scalar", "scalars", "stream"})
+#: Methods that may do anything to tables.
+ON_METADATA = frozenset({"create_all", "drop_all", "run_sync"})
+#: Methods of an ORM session or query: which tables they are about, only the mapper knows.
+ON_SESSIONS = frozenset(
+    {"query", "add", "add_all", "merge", "bulk_save_objects", "bulk_insert_mappings"}
+    | {"bulk_update_mappings", "get_one", "refresh"}
+)
+DANGEROUS = frozenset({"exec", "eval", "getattr", "setattr", "__import__", "globals", "compile"})
+#: Modules that do nothing to a database by themselves.
+QUIET = frozenset({*sys.stdlib_module_names, "sqlalchemy", "alembic", "alembic_utils", "zope"})
+
+RUNS_SURELY = frozenset({"autocommit_block", "begin", "begin_nested", "begin_transaction"})
 
 
 class ScriptSyntaxError(MigrationError, ValueError):
@@ -40,38 +67,31 @@ class ScriptSyntaxError(MigrationError, ValueError):
 
 def read_effects(
     source: str | bytes | ast.Module, filename: str, function: str = "upgrade"
-) -> tuple[Effect, ...]:
-    """Return the schema effects of one function of a script, in order.
+) -> tuple[Access, ...]:
+    """Return what one function of a script does, in order.
 
     :param source: the script's text, or what :func:`parse_script` made of it
     :param filename: for messages
-    :param function: ``upgrade`` or ``downgrade``; a script without it has no effects
+    :param function: ``upgrade`` or ``downgrade``; a script without it does nothing
     :raises ScriptSyntaxError: if the script is no valid Python; correct it
     """
-    return read_script(source, filename, function).effects
-
-
-def read_script(
-    source: str | bytes | ast.Module, filename: str, function: str = "upgrade"
-) -> ScriptEffects:
-    """Return the effects as :func:`read_effects` does, and how many could not be read."""
     try:
         tree = source if isinstance(source, ast.Module) else parse_script(source, filename)
+        return Reader(tree).read(function)
     except RecursionError:
         # Valid, but nested deeper than Python hands out as a tree.
-        return ScriptEffects((), 1)
-    return Reader().read(tree, function)
+        return (Access("unreadable", None, "", sure=False),)
 
 
-def read_upgrade(source: str, filename: str) -> tuple[tuple[Effect, ...], TypeHistory]:
-    """Return the effects of a script's ``upgrade()``, and what the script says of enum types.
+def read_upgrade(source: str, filename: str) -> tuple[tuple[Access, ...], TypeHistory]:
+    """Return what a script's ``upgrade()`` does, and what the script says of enum types.
 
     :raises ScriptSyntaxError: if the script is no valid Python; correct it
     """
     try:
         tree = parse_script(source, filename)
     except RecursionError:
-        return (), NO_TYPES
+        return (Access("unreadable", None, "", sure=False),), NO_TYPES
     return read_effects(tree, filename), read_types(tree, source)
 
 
@@ -82,7 +102,7 @@ def parse_script(source: str | bytes, filename: str) -> ast.Module:
     """
     try:
         with warnings.catch_warnings():
-            # A doubtful escape in somebody's script is not this reader's business.
+            # A doubtful escape in a script is not this reader's business.
             warnings.simplefilter("ignore")
             return ast.parse(source, filename)
     except SyntaxError as exc:
@@ -91,19 +111,324 @@ def parse_script(source: str | bytes, filename: str) -> ast.Module:
         raise ScriptSyntaxError(filename, None, str(exc)) from exc
 
 
-class Reader(OperationReader):
-    """Walks one function of a script and collects its effects."""
+class Reader:
+    """Walks one function of a script and collects what it does."""
 
-    def read(self, tree: ast.Module, function: str) -> ScriptEffects:
-        """Return the effects of a function, after the module's own statements gave it its names."""
-        module = Scope()
-        try:
-            self.block(tree.body, module)
-            # What a script does while it is imported is no part of a migration.
-            self.effects, self.unreadable = [], 0
-            entry = module.find(function)
-            if isinstance(entry, Function):
-                self.run(entry, Arguments([], {}))
-        except (ExhaustedError, RecursionError):
-            self.unreadable += 1
-        return ScriptEffects(tuple(self.effects), self.unreadable)
+    def __init__(self, tree: ast.Module) -> None:
+        self.module = Names(tree.body)
+        self.names = self.module
+        self.found: list[Access] = []
+        self.sure = True
+        #: False after SET search_path: a name without a schema may mean another table.
+        self.usual_schema = True
+        self.temporary: set[str] = set()
+        self.batches: dict[str, Key | None] = {}
+        #: Calls that are whole statements.
+        self.whole: set[ast.AST] = set()
+        self.touching: dict[FunctionNode, bool] = {}
+
+    def read(self, function: str) -> tuple[Access, ...]:
+        """Return what a function does."""
+        node = self.module.functions.get(function)
+        if node is None:
+            if self.module.imported(function) or function in self.module.values:
+                self.unreadable(0)
+            return tuple(self.found)
+        if node.decorator_list:
+            self.sure = False
+        self.names = Names(node.body, self.module)
+        self.block(node.body)
+        return tuple(self.found)
+
+    def add(self, accesses: Iterable[Access], line: int) -> None:
+        """Keep accesses at a line."""
+        for access in accesses:
+            if access.kind == "use_other_schema":
+                self.usual_schema = False
+                continue
+            sure = self.sure and access.sure and (self.usual_schema or access.schema is not None)
+            self.found.append(replace(access, line=line, sure=sure))
+
+    def unreadable(self, line: int) -> None:
+        """Note an operation that may do anything."""
+        self.add([Access("unreadable", None, "")], line)
+
+    # Statements
+
+    def block(self, statements: Iterable[ast.stmt]) -> None:
+        """Read statements in order, up to one that leaves the block."""
+        for statement in statements:
+            self.statement(statement)
+            if isinstance(statement, (ast.Return, ast.Raise, ast.Continue, ast.Break)):
+                return
+
+    def statement(self, node: ast.stmt) -> None:
+        """Read one statement."""
+        if is_function(node) or isinstance(node, (ast.Import, ast.ImportFrom)):
+            return
+        if isinstance(node, (ast.With, ast.AsyncWith)):
+            self.with_block(node)
+            return
+        if isinstance(node, (ast.Expr, ast.Assign, ast.AnnAssign)) and node.value is not None:
+            self.whole.add(node.value)
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.expr):
+                self.expression(child)
+        names = ("body", "orelse", "finalbody")
+        bodies = [body for name in names if (body := getattr(node, name, None))]
+        bodies += [case.body for case in getattr(node, "cases", ())]
+        # What runs only before the revision fails leaves nothing behind.
+        handlers = [
+            handler.body
+            for handler in getattr(node, "handlers", ())
+            if not isinstance(handler.body[-1], ast.Raise)
+        ]
+        bodies += handlers
+        if bodies:
+            before = self.sure
+            self.sure = before and isinstance(node, ast.Try) and not handlers
+            for body in bodies:
+                self.block(body)
+            leaves = any(isinstance(one, ast.Return) for one in walk_scope([node]))
+            self.sure = before and not leaves
+
+    def with_block(self, node: ast.With | ast.AsyncWith) -> None:
+        """Read a ``with`` block: a batch, a transaction, or one that may swallow an error."""
+        before = self.sure
+        for item in node.items:
+            call = item.context_expr
+            name = self.called(call)
+            if name == "alembic.op.batch_alter_table" and isinstance(call, ast.Call):
+                self.batch(call, item.optional_vars)
+            else:
+                self.expression(call)
+                self.sure = self.sure and name.rpartition(".")[2] in RUNS_SURELY
+        self.block(node.body)
+        leaves = any(isinstance(one, ast.Return) for one in walk_scope([node]))
+        self.sure = before and not leaves
+
+    def batch(self, node: ast.Call, target: ast.expr | None) -> None:
+        """Remember the table of a batch by the name of its object."""
+        call = Call(node, self.names)
+        name, schema = call.text(0, "table_name"), call.value(1, "schema")
+        readable = name is not None and (schema is None or isinstance(schema, str))
+        if isinstance(target, ast.Name):
+            key = (schema, name) if readable else None
+            self.batches[target.id] = key  # type: ignore[assignment]
+        if not readable:
+            self.unreadable(node.lineno)
+
+    # Expressions
+
+    def expression(self, node: ast.AST) -> None:
+        """Read the calls in an expression, those inside before those around."""
+        if isinstance(node, ast.Call):
+            self.call(node)
+        elif isinstance(node, (ast.IfExp, ast.BoolOp, ast.Lambda)) or hasattr(node, "generators"):
+            before, self.sure = self.sure, False
+            self.parts(node)
+            self.sure = before
+        else:
+            self.parts(node)
+
+    def parts(self, node: ast.AST) -> None:
+        """Read the parts of an expression."""
+        for child in ast.iter_child_nodes(node):
+            self.expression(child)
+
+    def called(self, node: ast.expr) -> str:
+        """Return the full name of what a call calls, or the name of a method behind a dot."""
+        if not isinstance(node, ast.Call):
+            return ""
+        dotted = self.names.dotted(node.func)
+        if dotted is not None:
+            return dotted
+        return f".{node.func.attr}" if isinstance(node.func, ast.Attribute) else ""
+
+    def call(self, node: ast.Call) -> None:
+        """Read one call."""
+        name, line = self.called(node), node.lineno
+        method = name.rpartition(".")[2]
+        if name.startswith("alembic.op."):
+            self.operation(method, node, None)
+        elif isinstance(node.func, ast.Attribute) and self.in_batch(node, node.func):
+            pass
+        elif method in ON_CONNECTIONS and isinstance(node.func, ast.Attribute):
+            self.parts(node.func)
+            self.execute(Call(node, self.names), line)
+        elif method in ("create", "drop") and isinstance(node.func, ast.Attribute):
+            self.create_or_drop(node.func.value, method, node)
+        elif method in ON_METADATA or (isinstance(node.func, ast.Name) and self.is_helper(node)):
+            self.unreadable(line)
+        elif method in ON_SESSIONS and name.startswith("."):
+            self.parts(node)
+            if not self.is_collection(node):
+                self.add([Access("unreadable_part", None, "")], line)
+        elif self.is_foreign(name, node):
+            # A value that is wanted is mostly computed from values.
+            if node in self.whole or self.gives_access(node):
+                self.unreadable(line)
+            else:
+                self.add([Access("unreadable_part", None, "")], line)
+        else:
+            self.parts(node)
+
+    def is_collection(self, node: ast.Call) -> bool:
+        """Return whether ``x.add()`` is about a set of the script's own."""
+        owner = node.func.value if isinstance(node.func, ast.Attribute) else node
+        owner = self.names.resolve(owner)
+        return isinstance(owner, (ast.Set, ast.List, ast.Dict, ast.SetComp)) or (
+            isinstance(owner, ast.Call)
+            and isinstance(owner.func, ast.Name)
+            and owner.func.id in ("set", "list", "dict", "frozenset")
+        )
+
+    def operation(self, name: str, node: ast.Call, table: Key | None) -> None:
+        """Read one of Alembic's operations."""
+        call = Call(node, self.names)
+        if name == "execute":
+            self.execute(call, node.lineno)
+        elif name == "batch_alter_table":
+            # Outside of a ``with``: what is done to it is not followed.
+            self.unreadable(node.lineno)
+        else:
+            self.add(read_operation(name, call, table), node.lineno)
+            for one in (*node.args, *(keyword.value for keyword in node.keywords)):
+                if isinstance(one, ast.Call) and self.is_helper(one):
+                    self.unreadable(one.lineno)
+
+    def in_batch(self, node: ast.Call, function: ast.Attribute) -> bool:
+        """Read an operation of a batch; false if it is none."""
+        if not isinstance(function.value, ast.Name) or function.value.id not in self.batches:
+            return False
+        key = self.batches[function.value.id]
+        if key is not None or function.attr not in OPERATIONS:
+            self.operation(function.attr, node, key)
+        return True
+
+    def execute(self, call: Call, line: int) -> None:
+        """Read a statement: literal SQL, or one of SQLAlchemy's."""
+        node = call.get(0, "sqltext", "statement")
+        if node is None:
+            if call.open:
+                self.unreadable(line)
+            return
+        value = self.names.literal(node)
+        if isinstance(value, str):
+            self.add(read_sql(value, line, temporary=self.temporary), line)
+            return
+        resolved = self.names.resolve(node)
+        dropped = self.schema_dropped(resolved)
+        found = [dropped] if dropped else list(read_core(resolved, self.names))
+        if found:
+            self.add(found, line)
+        else:
+            self.unreadable(line)
+
+    def schema_dropped(self, node: ast.expr) -> Access | None:
+        """Return what ``DropSchema()`` and ``CreateSchema()`` do."""
+        last = self.called(node).rpartition(".")[2]
+        if isinstance(node, ast.Call) and last in ("DropSchema", "CreateSchema", "CreateSequence"):
+            name = Call(node, self.names).text(0, "name")
+            if last == "DropSchema" and name:
+                return Access("drop_schema", None, name)
+            if last != "DropSchema":
+                return Access("comment_on", None, "")
+        return None
+
+    def create_or_drop(self, owner: ast.expr, method: str, node: ast.Call) -> None:
+        """Read ``Enum(...).create(bind)``, ``Table(...).create(bind)`` and their ``drop``."""
+        if (table := table_of(owner, self.names)) is not None:
+            resolved = self.names.resolve(owner)
+            assert isinstance(resolved, ast.Call)
+            call = Call(resolved, self.names)
+            # A Table has its MetaData before its columns.
+            call.args = [call.args[0], *call.args[2:]]
+            maybe = self.keyword(node, "checkfirst") is not False
+            accesses: list[Access] = (
+                [replace(one, sure=False) if maybe and one.kind == "create_table" else one
+                 for one in read_operation("create_table", call, table[0])]
+                if method == "create"
+                else [Access("drop_table", *table[0])]
+            )  # fmt: skip
+            self.add(accesses, node.lineno)
+            return
+        types = [
+            replace(one, kind="create_type" if method == "create" else "drop_type")
+            for one in created_types(owner, self.names, None)
+            if one.kind in ("create_type", "use_type")
+        ]
+        if types:
+            self.add(types, node.lineno)
+        elif node.args or node.keywords:
+            self.unreadable(node.lineno)
+
+    def keyword(self, node: ast.Call, name: str) -> object:
+        """Return the literal value of a keyword."""
+        return Call(node, self.names).value(None, name)
+
+    # Functions
+
+    def is_helper(self, node: ast.Call) -> bool:
+        """Return whether a call is of a function of the script that touches the database."""
+        if not isinstance(node.func, ast.Name):
+            return False
+        function = self.names.function(node.func.id)
+        if function is None:
+            value = self.names.resolve(node.func)
+            return isinstance(value, ast.Lambda) or (
+                node.func.id in DANGEROUS and self.names.imported(node.func.id) is None
+            )
+        return self.touches_database(function) or self.gives_access(node)
+
+    def touches_database(self, function: FunctionNode) -> bool:
+        """Return whether a function's text has anything to do with ``op`` or a connection."""
+        if function not in self.touching:
+            self.touching[function] = False
+            self.touching[function] = any(self.is_touching(one) for one in ast.walk(function))
+        return self.touching[function]
+
+    def is_touching(self, node: ast.AST) -> bool:
+        """Return whether a part of a function has to do with ``op`` or a connection."""
+        if isinstance(node, ast.Name):
+            imported = self.names.imported(node.id) or ""
+            if imported == "alembic.op" or imported.startswith("alembic.op."):
+                return True
+            inner = self.names.function(node.id)
+            return inner is not None and self.touches_database(inner)
+        if isinstance(node, ast.Attribute):
+            return node.attr in ON_CONNECTIONS | ON_METADATA | ON_SESSIONS
+        return isinstance(node, ast.Call) and self.is_foreign(self.called(node), node)
+
+    def gives_access(self, node: ast.Call) -> bool:
+        """Return whether a call hands on ``op``, a batch or a connection."""
+        return any(self.is_connection(one) for one in call_arguments(node))
+
+    def is_connection(self, node: ast.expr) -> bool:
+        """Return whether an expression is ``op``, a batch, ``op.get_bind()`` or a name of one."""
+        if isinstance(node, ast.Name) and node.id in self.batches:
+            return True
+        if self.names.dotted(node) == "alembic.op":
+            return True
+        resolved = self.names.resolve(node)
+        called = self.called(resolved)
+        return called in ("alembic.op.get_bind", "alembic.op.get_context") or (
+            called.startswith("sqlalchemy.orm") and called.endswith("Session")
+        )
+
+    def is_foreign(self, name: str, node: ast.Call) -> bool:
+        """Return whether a call is of code outside of the script that may touch the database.
+
+        What begins with a capital letter is taken for a class: it makes a value, say a type.
+        """
+        if name.startswith(".") or not name:
+            return self.gives_access(node) and name[1:2].islower()
+        if name.partition(".")[0] in QUIET:
+            return name.startswith("alembic.command")
+        return self.gives_access(node) or not name.rpartition(".")[2][:1].isupper()
+
+
+def call_arguments(node: ast.Call) -> Iterator[ast.expr]:
+    """Yield all arguments of a call."""
+    yield from node.args
+    yield from (keyword.value for keyword in node.keywords)

@@ -1,4 +1,4 @@
-"""What literal SQL creates, drops and renames: read statement by statement, never run."""
+"""What literal SQL does to tables and types: read statement by statement, never run."""
 
 from __future__ import annotations
 
@@ -6,49 +6,62 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 
-from websauna_migrate.revision_scripts.effects import Effect, Key, Kind, ScriptEffects
-
-__all__ = ["UNKNOWN_PART", "parse_name", "read_sql"]
-
-#: Stands in a string for a part that only the running script knows.
-UNKNOWN_PART = "\x00"
-
-IDENTIFIER = r'(?:"(?:[^"]|"")+"|`[^`]+`|\[[^\]]+\]|[\w$\x00]+)'
-QUALIFIED = rf"{IDENTIFIER}(?:\s*\.\s*{IDENTIFIER})*"
-
-
-def pattern(text: str) -> re.Pattern[str]:
-    """Compile a pattern of SQL: ``I`` is an identifier, ``Q`` a qualified one, a space is space."""
-    text = re.sub(r"\bI\b", lambda _: f"({IDENTIFIER})", text)
-    text = re.sub(r"\bQ\b", lambda _: f"({QUALIFIED})", text)
-    return re.compile(text.replace(" ", r"\s+"), re.IGNORECASE | re.DOTALL)
-
-
-#: What SQL is made of, as far as its statements are told apart: string, dollar string, comment.
-LEXEME = re.compile(
-    r"(?P<string>'(?:[^']|'')*')"
-    r"|(?P<quoted>\"(?:[^\"]|\"\")*\")"
-    r"|\$(?P<tag>\w*)\$(?P<body>.*?)\$(?P=tag)\$"
-    r"|(?P<comment>--[^\n]*|/\*.*?\*/)"
-    r"|(?P<end>;)",
-    re.DOTALL,
+from websauna_migrate.planning.accesses import Access, Key, Kind
+from websauna_migrate.revision_scripts.sql_rows import read_rows
+from websauna_migrate.revision_scripts.sql_text import (
+    QUALIFIED,
+    UNKNOWN_PART,
+    SqlText,
+    names_in,
+    parse_name,
+    pattern,
+    split_list,
 )
+
+__all__ = ["read_sql"]
 
 #: What may stand before a statement inside a ``DO`` block.
 BLOCK_START = pattern(
     r"\s*(?:begin|else|loop|declare\b.*?\bbegin|(?:els)?if\b.*?\bthen|exception when\b.*?\bthen) "
 )
-INTERESTING = re.compile(r"\b(?:create|alter|drop|rename)\b|^\s*\x00", re.IGNORECASE)
-UNKNOWN_STATEMENT = re.compile(r"(?:(?:create|alter|drop|rename)\s+)?\x00", re.IGNORECASE)
-
-CREATE_TABLE = pattern(r"create (?:(?:unlogged|virtual|foreign) )?table (?:if not exists )?Q(.*)")
-DROP_TABLE = pattern(r"drop (?:foreign )?table (?:if exists )?(.*)")
+#: The first words of statements that do nothing to tables, columns and types, as far as the
+#: patterns below do not say otherwise.
+HARMLESS = re.compile(
+    r"(?:create|alter|drop|rename|comment|set|reset|show|begin|start|commit|end|rollback|savepoint"
+    r"|release|grant|revoke|analyze|analyse|vacuum|explain|lock|unlock|pragma|notify|listen|reindex"
+    r"|refresh|checkpoint|cluster|optimize|security|reassign|values|declare|fetch|close|deallocate"
+    r"|return|raise|null|perform|if|elsif|else|loop|exit|get|delimiter)\b|\w+\s*:=|$",
+    re.IGNORECASE,
+)
+#: Statements that may do anything to a table.
+MAY_DO_ANYTHING = re.compile(
+    r"drop (?:owned|database)\b|execute\b|exec\b|call\b|import\b|alter (?:database|role|user)\b"
+    r".*\bsearch_path\b".replace(" ", r"\s+"),
+    re.IGNORECASE | re.DOTALL,
+)
+#: Statements after which a name without a schema may mean another table.
+OTHER_SCHEMA = re.compile(
+    r"set\s+(?:(?:local|session)\s+)?(?:search_path|schema)\b|use\s|.*\bset_config\s*\(",
+    re.IGNORECASE | re.DOTALL,
+)
+TEMPORARY = pattern(r"create (?:(?:local|global) )?temp(?:orary)? table (?:if not exists )?Q.*")
+CREATE_TABLE = pattern(
+    r"create (?:(?:unlogged|virtual|foreign) )?table (?P<maybe>if not exists )?Q(.*)"
+)
+DROP_TABLE = pattern(r"drop (?:temporary )?(?:foreign )?table (?:if exists )?(.*)")
+DROP_SCHEMA = pattern(r"drop schema (?:if exists )?(.*)")
 RENAME_TABLES = pattern(r"rename tables? (.*)")
 ONE_RENAME = pattern(r"\s*Q to Q\s*")
-ALTER_TABLE = pattern(r"alter (?:foreign )?table (?:if exists )?(?:only )?Q\s*\*? (.*)")
+ALTER_TABLE = pattern(r"alter (?:foreign )?table (?P<maybe>if exists )?(?:only )?Q\s*\*? (.*)")
 CREATE_TYPE = pattern(r"create (?:type|domain) Q.*")
 DROP_TYPE = pattern(r"drop (?:type|domain) (?:if exists )?(.*)")
 ALTER_TYPE = pattern(r"alter (?:type|domain) Q (.*)")
+CREATE_INDEX = pattern(
+    r"create (?:unique )?(?:fulltext |spatial )?index (?:concurrently )?(?P<maybe>if not exists )?"
+    r"(?:(?!on )Q )?on (?:only )?Q(.*)"
+)
+DROP_INDEX = pattern(r"drop index (?:if exists )?I on Q.*")
+COMMENT = pattern(r"comment on (?P<what>table|column) Q is .*")
 
 RENAME_TO = pattern(r"rename (?:to|as) Q\s*")
 SET_SCHEMA = pattern(r"set schema I\s*")
@@ -58,185 +71,207 @@ NOT_A_COLUMN = (
     "(?!(?:constraint|primary|unique|foreign|check|exclude|index|key|fulltext|spatial|partition|"
     r"period|system)\b)"
 )
-ADD_COLUMN = pattern(rf"add {NOT_A_COLUMN}(?:column )?(?:if not exists )?I .*")
+ADD_COLUMN = pattern(rf"add {NOT_A_COLUMN}(?:column )?(?P<maybe>if not exists )?I .*")
 DROP_COLUMN = pattern(rf"drop {NOT_A_COLUMN}(?:column )?(?:if exists )?I.*")
+ALTER_COLUMN = pattern(r"(?:alter|modify) (?:column )?(?:if exists )?I (?P<rest>.*)")
+ADD_CONSTRAINT = pattern(
+    r"add (?:constraint I )?(?P<kind>primary key|unique|check|exclude|index|key)\b(.*)"
+)
+DROP_CONSTRAINT = pattern(r"drop (?:constraint|foreign key|index|key) (?:if exists )?I.*")
+CONSTRAINT_NAME = pattern(r"(?:add )?constraint I foreign key.*")
 REFERENCES = pattern(r"\breferences Q\s*(?:\(([^()]*)\))?")
 FOREIGN_KEY = pattern(r"\bforeign key\s*(?:I\s*)?\(([^()]*)\)\s*$")
 COLUMN_START = pattern(rf"\s*{NOT_A_COLUMN}I .*")
 
 
-def read_sql(sql: str, line: int = 0) -> ScriptEffects:
-    """Return the schema effects of literal SQL, of one statement or several.
+def read_sql(sql: str, line: int = 0, *, temporary: set[str] | None = None) -> Iterator[Access]:
+    """Yield what literal SQL does, of one statement or several.
 
     Keywords in any case, quoted identifiers and ``DO`` blocks are understood; an identifier without
-    quotes is folded to lower case, as PostgreSQL does. Temporary tables are left out.
+    quotes is folded to lower case, as PostgreSQL does. What depends on the server's way of reading
+    is not sure, and neither is what a ``DO`` block does. After ``SET search_path``, a name without
+    a schema may mean another table.
 
-    :param line: what the effects give as their line
+    :param line: what the accesses give as their line
+    :param temporary: names of temporary tables, which are left out; new ones are added
     """
-    if not INTERESTING.search(sql):
-        return ScriptEffects((), 0)
-    effects: list[Effect] = []
-    unreadable = 0
-    for statement in split_statements(sql):
-        if UNKNOWN_STATEMENT.match(statement):
-            unreadable += 1
-            continue
-        for effect in read_statement(statement):
-            if UNKNOWN_PART in repr_of(effect):
-                unreadable += 1
-            else:
-                effects.append(replace(effect, line=line))
-    return ScriptEffects(tuple(effects), unreadable)
+    text = SqlText(sql)
+    temporary = set() if temporary is None else temporary
+    sure = not text.doubtful
+    if text.doubtful:
+        yield Access("unreadable", None, "", line=line, sure=False)
+    for statement in text.statements():
+        parts, inner_sure = [statement.text], sure
+        if re.match(r"\s*do\b", statement.text, re.IGNORECASE):
+            parts, inner_sure = list(block_statements(statement.body)), False
+        for part in parts:
+            if OTHER_SCHEMA.match(part):
+                sure = inner_sure = False
+                yield Access("use_other_schema", None, "", line=line, sure=False)
+            elif found := TEMPORARY.match(part):
+                temporary.add(parse_name(found[1])[1])
+            for access in read_statement(part):
+                if access.schema is not None or access.name not in temporary:
+                    yield readable(access, line, sure=inner_sure)
 
 
-def repr_of(effect: Effect) -> str:
-    """Return all names of an effect in one text."""
-    names = (effect.schema, effect.name, effect.column, effect.new_name, effect.new_schema)
-    targets = (effect.target_schema, effect.target_table, *effect.target_columns)
-    return " ".join(name or "" for name in (*names, *targets))
+def readable(access: Access, line: int, *, sure: bool) -> Access:
+    """Return an access at its line, or that it cannot be read where a name of it is unknown."""
+    names = [access.schema, access.name, access.new_name, access.new_schema]
+    names += [access.target_schema, access.target_table]
+    destroys = access.kind in ("drop_table", "rename_table", "drop_schema", "drop_type")
+    if any(name and UNKNOWN_PART in name for name in names):
+        kind: Kind = "unreadable" if destroys else "unreadable_part"
+        return Access(kind, None, "", line=line, sure=False)
+    if any(UNKNOWN_PART in one for one in (*access.columns, *access.target_columns)):
+        access = replace(access, columns=(), target_columns=())
+        if access.kind in ("add_column", "drop_column", "rename_column"):
+            return Access("unreadable_part", None, "", line=line, sure=False)
+    return replace(access, line=line, sure=sure and access.sure)
 
 
-def split_statements(sql: str) -> Iterator[str]:
-    """Yield the statements of SQL without comments, and with all strings emptied."""
-    parts: list[str] = []
-    position = 0
-    body = ""
-    for found in LEXEME.finditer(sql):
-        parts.append(sql[position : found.start()])
-        position = found.end()
-        if found["end"]:
-            yield from finish_statement("".join(parts), body)
-            parts, body = [], ""
-        elif found["quoted"]:
-            parts.append(found["quoted"])
-        elif found["comment"]:
-            parts.append(" ")
-        else:
-            parts.append("''")
-            body = found["body"] or body
-    parts.append(sql[position:])
-    yield from finish_statement("".join(parts), body)
+def block_statements(body: str) -> Iterator[str]:
+    """Yield the statements of the body of a ``DO`` block; what it computes is unreadable."""
+    if not body:
+        yield "execute"
+    for inner in SqlText(body).statements():
+        part = inner.text
+        while start := BLOCK_START.match(part):
+            part = part[start.end() :]
+        yield part.strip()
+        if re.search(r"\bexecute\b", part, re.IGNORECASE):
+            yield "execute"
 
 
-def finish_statement(statement: str, body: str) -> Iterator[str]:
-    """Yield one statement, or the statements of the body of a ``DO`` block."""
-    if body and re.match(r"\s*do\b", statement, re.IGNORECASE):
-        for inner in split_statements(body):
-            while start := BLOCK_START.match(inner):
-                inner = inner[start.end() :]
-            yield inner.strip()
-    else:
-        yield statement.strip()
-
-
-def read_statement(statement: str) -> Iterator[Effect]:
-    """Yield the effects of one statement; none for a kind of statement that has none."""
-    if found := CREATE_TABLE.match(statement):
-        key = parse_name(found[1])
-        yield Effect("create_table", *key)
-        for part in split_list(found[2].strip().removeprefix("(")):
-            column = COLUMN_START.match(part)
-            yield from read_references(part, key, parse_name(column[1])[1] if column else None)
+def read_statement(statement: str) -> Iterator[Access]:
+    """Yield what one statement does; nothing for a kind of statement that does nothing."""
+    if MAY_DO_ANYTHING.match(statement):
+        yield Access("unreadable", None, "", sure=False)
+    elif found := CREATE_TABLE.match(statement):
+        yield from read_new_table(found)
     elif found := DROP_TABLE.match(statement):
-        for name in split_list(found[1]):
-            yield from named_first(name, "drop_table")
+        yield from named_first(found[1], "drop_table")
     elif found := RENAME_TABLES.match(statement):
         for part in split_list(found[1]):
             if one := ONE_RENAME.match(part):
-                schema, name = parse_name(one[1])
-                new_schema, new_name = parse_name(one[2])
-                yield Effect(
-                    "rename_table", schema, name, new_name=new_name, new_schema=new_schema or schema
-                )
+                key, (new_schema, new_name) = parse_name(one[1]), parse_name(one[2])
+                new_schema = new_schema or key[0]
+                yield Access("rename_table", *key, new_name=new_name, new_schema=new_schema)
     elif found := ALTER_TABLE.match(statement):
-        key = parse_name(found[1])
-        for action in split_list(found[2]):
-            yield from read_action(action.strip(), key)
+        key = parse_name(found[2])
+        for action in split_list(found[3]):
+            for access in read_action(action.strip(), key):
+                yield replace(access, sure=access.sure and not found["maybe"])
+    elif found := CREATE_INDEX.match(statement):
+        label = parse_name(found[2])[1] if found[2] else None
+        columns = tuple(dict.fromkeys(names_in(found[4])))
+        key = parse_name(found[3])
+        yield Access("create_index", *key, columns, label=label, sure=not found["maybe"])
+    elif found := DROP_INDEX.match(statement):
+        yield Access("drop_index", *parse_name(found[2]), label=parse_name(found[1])[1])
     elif found := CREATE_TYPE.match(statement):
-        yield Effect("create_type", *parse_name(found[1]))
+        yield Access("create_type", *parse_name(found[1]))
     elif found := DROP_TYPE.match(statement):
-        for name in split_list(found[1]):
-            yield from named_first(name, "drop_type")
+        yield from named_first(found[1], "drop_type")
+    elif found := DROP_SCHEMA.match(statement):
+        for access in named_first(found[1], "drop_schema"):
+            yield replace(access, schema=None)
     elif found := ALTER_TYPE.match(statement):
-        yield from read_rename(found[2], "rename_type", parse_name(found[1]))
+        key = parse_name(found[1])
+        yield from read_rename(found[2], "rename_type", key) or (Access("alter_type", *key),)
+    elif found := COMMENT.match(statement):
+        yield from read_comment(found)
+    else:
+        rows = list(read_rows(statement))
+        yield from rows
+        if not rows and not HARMLESS.match(statement) and not OTHER_SCHEMA.match(statement):
+            yield Access("unreadable", None, "", sure=False)
 
 
-def read_action(action: str, key: Key) -> Iterator[Effect]:
-    """Yield the effects of one action of ``ALTER TABLE``."""
+def read_new_table(found: re.Match[str]) -> Iterator[Access]:
+    """Yield what ``CREATE TABLE`` does."""
+    key, rest = parse_name(found[2]), found[3].strip()
+    parts = list(split_list(rest.removeprefix("("))) if rest.startswith("(") else []
+    starts = [COLUMN_START.match(part) for part in parts]
+    columns = tuple(parse_name(start[1])[1] for start in starts if start)
+    sure = not found["maybe"]
+    yield Access("create_table", *key, columns, sure=sure)
+    for part, start in zip(parts, starts, strict=True):
+        column = parse_name(start[1])[1] if start else None
+        for access in read_references(part, key, column):
+            yield replace(access, sure=sure)
+    if query := re.search(r"\bas\s*\(?\s*((?:select|with)\b.*)", rest, re.IGNORECASE | re.DOTALL):
+        yield from read_rows(query[1])
+
+
+def read_action(action: str, key: Key) -> Iterator[Access]:
+    """Yield what one action of ``ALTER TABLE`` does."""
     column: str | None = None
     if RENAME_TO.fullmatch(action) or SET_SCHEMA.fullmatch(action):
         yield from read_rename(action, "rename_table", key)
     elif found := RENAME_COLUMN.fullmatch(action) or CHANGE_COLUMN.match(action):
         old, new = (parse_name(found[group])[1] for group in (1, 2))
-        if old != new:
-            yield Effect("rename_column", *key, column=old, new_name=new)
+        kind: Kind = "rename_column" if old != new else "alter_column"
+        yield Access(kind, *key, (old,), new_name=new if old != new else None)
+    elif found := ADD_CONSTRAINT.match(action):
+        label = parse_name(found[1])[1] if found[1] else None
+        yield Access("add_constraint", *key, names_in(found[3]), label=label)
+    elif found := DROP_CONSTRAINT.match(action):
+        yield Access("drop_constraint", *key, label=parse_name(found[1])[1])
     elif found := ADD_COLUMN.match(action):
-        column = parse_name(found[1])[1]
-        yield Effect("add_column", *key, column=column)
+        column = parse_name(found[2])[1]
+        yield Access("add_column", *key, (column,), sure=not found["maybe"])
     elif found := DROP_COLUMN.match(action):
-        yield Effect("drop_column", *key, column=parse_name(found[1])[1])
+        yield Access("drop_column", *key, (parse_name(found[1])[1],))
+    elif found := ALTER_COLUMN.match(action):
+        restricts = re.match(r"(?:set|drop)\s+(?:not|default)\b", found["rest"], re.IGNORECASE)
+        kind = "restrict_column" if restricts else "alter_column"
+        yield Access(kind, *key, (parse_name(found[1])[1],))
     yield from read_references(action, key, column)
 
 
-def read_rename(action: str, kind: Kind, key: Key) -> Iterator[Effect]:
-    """Yield the rename of a table or type, or its move to another schema."""
+def read_rename(action: str, kind: Kind, key: Key) -> tuple[Access, ...]:
+    """Return the rename of a table or type, or its move to another schema."""
     schema, name = key
     if found := RENAME_TO.fullmatch(action):
         new_schema, new_name = parse_name(found[1])
-        yield Effect(kind, schema, name, new_name=new_name, new_schema=new_schema or schema)
-    elif found := SET_SCHEMA.fullmatch(action):
-        yield Effect(kind, schema, name, new_name=name, new_schema=parse_name(found[1])[1])
+        return (Access(kind, schema, name, new_name=new_name, new_schema=new_schema or schema),)
+    if found := SET_SCHEMA.fullmatch(action):
+        return (Access(kind, schema, name, new_name=name, new_schema=parse_name(found[1])[1]),)
+    return ()
 
 
-def read_references(text: str, key: Key, column: str | None) -> Iterator[Effect]:
+def read_references(text: str, key: Key, column: str | None) -> Iterator[Access]:
     """Yield the foreign key of a column or constraint definition."""
     if found := REFERENCES.search(text):
+        columns: tuple[str, ...] = () if column is None else (column,)
         if constraint := FOREIGN_KEY.search(text[: found.start()]):
-            local = names_in(constraint[2])
-            column = local[0] if len(local) == 1 else None
+            columns = names_in(constraint[2])
+        name = CONSTRAINT_NAME.match(text.strip())
         target_schema, target_table = parse_name(found[1])
-        yield Effect(
+        yield Access(
             "foreign_key",
             *key,
-            column=column,
+            columns,
             target_schema=target_schema,
             target_table=target_table,
             target_columns=names_in(found[2] or ""),
+            label=parse_name(name[1])[1] if name else None,
         )
 
 
-def named_first(text: str, kind: Kind) -> Iterator[Effect]:
-    """Yield the effect on the table or type that a text begins with."""
-    if found := re.match(rf"\s*({QUALIFIED})", text):
-        yield Effect(kind, *parse_name(found[1]))
+def read_comment(found: re.Match[str]) -> Iterator[Access]:
+    """Yield what ``COMMENT ON`` is about."""
+    if found["what"].lower() == "table":
+        yield Access("comment_on", *parse_name(found[2]))
+    else:
+        table, _, column = found[2].rpartition(".")
+        if table:
+            yield Access("comment_on", *parse_name(table), names_in(column))
 
 
-def names_in(text: str) -> tuple[str, ...]:
-    """Return the identifiers of a list of columns."""
-    return tuple(parse_name(found)[1] for found in re.findall(QUALIFIED, text))
-
-
-def parse_name(text: str) -> Key:
-    """Return the schema and name of a qualified identifier; a database before them is left out."""
-    parts = [
-        part[1:-1].replace('""', '"') if part[0] in '"`[' else part.lower()
-        for part in re.findall(IDENTIFIER, text)
-    ]
-    return (parts[-2] if len(parts) > 1 else None, parts[-1])
-
-
-def split_list(text: str) -> Iterator[str]:
-    """Yield the parts of a list at commas outside of parentheses, up to one that closes it."""
-    depth = start = 0
-    for found in re.finditer(r'"[^"]*"|[(),]', text):
-        if found[0] == "(":
-            depth += 1
-        elif found[0] == ")":
-            depth -= 1
-            if depth < 0:
-                yield text[start : found.start()]
-                return
-        elif found[0] == "," and depth == 0:
-            yield text[start : found.start()]
-            start = found.end()
-    yield text[start:]
+def named_first(text: str, kind: Kind) -> Iterator[Access]:
+    """Yield an access to each table or type that a list begins its parts with."""
+    for part in split_list(text):
+        if found := re.match(rf"\s*({QUALIFIED})", part):
+            yield Access(kind, *parse_name(found[1]))

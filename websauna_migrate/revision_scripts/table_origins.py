@@ -1,17 +1,17 @@
-"""Who created what: the effects of many revisions replayed, to see what stands at the end."""
+"""Which revision made what: the accesses of many revisions replayed, to see what stands at last."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
-from websauna_migrate.revision_scripts.effects import Effect, Key, Origin
+from websauna_migrate.planning.accesses import DEFAULT_SCHEMAS, Access, Key, Origin
 
 __all__ = ["CreatedObjects"]
 
 
 class CreatedObjects:
-    """Who introduced the tables, columns and types that stand after a series of revisions.
+    """Which revision introduced the tables, columns and types that stand after a series of them.
 
     A table belongs to the revision that created it, or gave it its present name. While it stands,
     creating it once more changes nothing within one package (``IF NOT EXISTS``); by another package
@@ -20,30 +20,51 @@ class CreatedObjects:
     the revision that created it first, since a type is shared.
 
     A table or type that a revision takes over belongs to that revision with all that it has; one
-    that was given away and not taken over yet belongs to nobody.
+    that was given away and not taken over yet belongs to no package.
+
+    A claim is *unsure* where a script may have created the table, or may have dropped it since: it
+    stands under a condition, or it is a part of a script that cannot be read. What must not be
+    dropped by mistake asks for :attr:`sure_tables`.
     """
 
-    def __init__(self, revisions: Iterable[tuple[str, str, Iterable[Effect]]] = ()) -> None:
-        """Replay revisions: package, identifier and effects of each, oldest first."""
+    def __init__(self, revisions: Iterable[tuple[str, str, Iterable[Access]]] = ()) -> None:
+        """Replay revisions: package, identifier and accesses of each, oldest first."""
         self._claims: dict[Key, dict[str, str]] = {}
         self._columns: dict[Key, dict[str, Origin]] = {}
         self._types: dict[Key, Origin] = {}
         self._packages: dict[Key, list[str]] = {}
+        #: The first place that makes the claims on a table unsure: package, revision and line.
+        self._doubts: dict[Key, tuple[str, str, int]] = {}
         # What was said before a table was given away, oldest first.
         self._former: dict[Key, list[Origin]] = {}
         self._former_columns: dict[Key, dict[str, Origin]] = {}
         for package, revision, effects in revisions:
             self.apply(package, revision, effects)
 
-    def apply(self, package: str, revision: str, effects: Iterable[Effect]) -> None:
-        """Replay one more revision; whatever it requires must have been replayed before."""
+    def apply(self, package: str, revision: str, effects: Iterable[Access]) -> None:
+        """Replay one more revision; what it requires must have been replayed before."""
+        effects = tuple(effects)
         for effect in effects:
             self._apply(effect, (package, revision))
+        for partly in [one for one in effects if one.kind == "unreadable"][:1]:
+            for effect in effects:
+                if effect.kind == "create_table":
+                    self._doubt(effect.key, (package, revision), partly.line)
 
     @property
     def tables(self) -> Mapping[Key, Origin]:
-        """The origin of every table that stands, in order of creation."""
+        """The origin of every table that may stand, in order of creation."""
         return {key: last(claims) for key, claims in self._claims.items()}
+
+    @property
+    def sure_tables(self) -> Mapping[Key, Origin]:
+        """The origin of every table that the scripts are known to have made."""
+        return {key: one for key, one in self.tables.items() if key not in self._doubts}
+
+    @property
+    def unsure_tables(self) -> Mapping[Key, tuple[str, str, int]]:
+        """The tables that a package may have made, with the place that leaves it open."""
+        return {key: one for key, one in self._doubts.items() if key in self._claims}
 
     @property
     def types(self) -> Mapping[Key, Origin]:
@@ -86,28 +107,26 @@ class CreatedObjects:
         """Return every package that ever created or received a table, also one dropped since."""
         return tuple(self._packages.get((schema, name), ()))
 
-    def _apply(self, effect: Effect, origin: Origin) -> None:
-        key = (effect.schema, effect.name)
+    def _apply(self, effect: Access, origin: Origin) -> None:
+        key = effect.key
         renamed = (effect.new_schema, effect.new_name or effect.name)
         package, revision = origin
         if effect.kind == "create_table":
-            claims = self._claims.setdefault(key, {})
-            if package not in claims:
-                claims[package] = revision
-                self._columns.pop(key, None)
-            self._remember(key, package)
+            self._create(key, origin, effect)
         elif effect.kind == "drop_table":
-            claims = self._claims.get(key, {})
-            if package in claims and len(claims) > 1:
-                del claims[package]
-            else:
-                self._forget(key)
+            self._drop(key, origin, effect)
+        elif effect.kind == "drop_schema":
+            for one in [one for one in self._claims if one[0] == effect.name]:
+                self._drop(one, origin, effect)
+            for one in self._claims if effect.name in DEFAULT_SCHEMAS else ():
+                if one[0] is None:
+                    self._doubt(one, origin, effect.line)
+        elif effect.kind == "unreadable":
+            for one, claims in self._claims.items():
+                if package in claims:
+                    self._doubt(one, origin, effect.line)
         elif effect.kind == "rename_table":
-            self._forget(key)
-            self._forget(renamed)
-            self._claims[renamed] = {package: revision}
-            for earlier in (*self._packages.get(key, ()), package):
-                self._remember(renamed, earlier)
+            self._rename(key, renamed, origin, effect)
         elif effect.kind == "add_column" and effect.column:
             self._columns.setdefault(key, {})[effect.column] = origin
         elif effect.kind == "drop_column" and effect.column:
@@ -123,8 +142,13 @@ class CreatedObjects:
             self._hand_over(key)
             self._claims[key] = {package: revision}
             self._remember(key, package)
-        elif effect.kind == "give_type":
-            if self._types.get(key, origin)[0] == package:
+        elif effect.kind.endswith("_type"):
+            self._apply_to_type(effect, renamed, origin)
+
+    def _apply_to_type(self, effect: Access, renamed: Key, origin: Origin) -> None:
+        key = effect.key
+        if effect.kind == "give_type":
+            if self._types.get(key, origin)[0] == origin[0]:
                 self._types.pop(key, None)
         elif effect.kind == "take_type":
             self._types[key] = origin
@@ -136,9 +160,47 @@ class CreatedObjects:
             self._types.pop(key, None)
             self._types[renamed] = origin
 
+    def _create(self, key: Key, origin: Origin, effect: Access) -> None:
+        package, revision = origin
+        claims = self._claims.setdefault(key, {})
+        if package not in claims:
+            claims[package] = revision
+            self._columns.pop(key, None)
+            if not effect.sure:
+                self._doubt(key, origin, effect.line)
+        self._remember(key, package)
+
+    def _drop(self, key: Key, origin: Origin, effect: Access) -> None:
+        claims = self._claims.get(key, {})
+        if not effect.sure:
+            self._doubt(key, origin, effect.line)
+        elif origin[0] in claims and len(claims) > 1:
+            del claims[origin[0]]
+        else:
+            self._forget(key)
+
+    def _rename(self, key: Key, renamed: Key, origin: Origin, effect: Access) -> None:
+        package, revision = origin
+        doubt = self._doubts.get(key)
+        if effect.sure:
+            self._forget(key)
+            self._forget(renamed)
+            if doubt is not None:
+                self._doubts[renamed] = doubt
+        else:
+            self._doubt(key, origin, effect.line)
+            self._doubt(renamed, origin, effect.line)
+        self._claims[renamed] = {package: revision}
+        for earlier in (*self._packages.get(key, ()), package):
+            self._remember(renamed, earlier)
+
+    def _doubt(self, key: Key, origin: Origin, line: int) -> None:
+        self._doubts.setdefault(key, (*origin, line))
+
     def _forget(self, key: Key) -> None:
         for known in (self._claims, self._columns, self._former, self._former_columns):
             known.pop(key, None)
+        self._doubts.pop(key, None)
 
     def _hand_over(self, key: Key) -> None:
         claims = self._claims.pop(key, None)

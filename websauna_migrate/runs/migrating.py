@@ -52,9 +52,7 @@ def make_planner(
 
     def plan(applied: Mapping[str, tuple[str, ...]]) -> Plan:
         if direction == "upgrade":
-            from websauna_migrate.revision_scripts.order_conflicts import Conflicts
-
-            conflicts = None if ignore_order else Conflicts()
+            conflicts = None if ignore_order else loaded.conflict
             return plan_upgrade(loaded.graph, applied, targets, conflicts=conflicts)
         from websauna_migrate.revision_scripts.moved_tables import plan_downgrade_without_loss
 

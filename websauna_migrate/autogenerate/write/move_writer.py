@@ -21,9 +21,9 @@ from websauna_migrate.config.template import (
 )
 from websauna_migrate.errors import MigrationError
 from websauna_migrate.models.ownership import Ownership, named_types
+from websauna_migrate.planning.accesses import Key
 from websauna_migrate.planning.edges import RevisionCycle
 from websauna_migrate.results import CreatedScript
-from websauna_migrate.revision_scripts.effects import Key
 from websauna_migrate.revision_scripts.moves import full_name, split_name
 
 __all__ = ["MoveRefused", "MoveWriter"]

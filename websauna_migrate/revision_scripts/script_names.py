@@ -1,0 +1,209 @@
+"""The names of a script: what each is bound to, as far as its text alone can tell.
+
+A name counts if it is bound once, by an import or by a plain assignment. What is not literal is
+unknown: nothing of a script is run here.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Iterator
+
+from websauna_migrate.revision_scripts.sql_text import UNKNOWN_PART
+
+__all__ = ["UNKNOWN", "Call", "Names", "Unknown", "is_function", "walk_scope"]
+
+
+class Unknown:
+    """The value of what only the running script knows."""
+
+
+UNKNOWN = Unknown()
+
+#: Enough for any script; names that refer to each other in a circle come to an end.
+DEEPEST = 30
+
+#: Calls that hand their first argument on.
+WRAPPERS = frozenset({"text", "DDL", "dedent", "cleandoc", "quoted_name", "conv", "f"})
+#: Methods of a ``text()`` that leave its SQL as it is.
+TEXT_METHODS = frozenset({"execution_options", "bindparams", "columns", "strip"})
+
+FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def is_function(node: object) -> bool:
+    """Return whether a node has a scope of its own."""
+    return isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef))
+
+
+def walk_scope(nodes: Iterable[ast.AST]) -> Iterator[ast.AST]:
+    """Yield the nodes of a scope in order, without those of functions and classes in it."""
+    for node in nodes:
+        yield node
+        if not is_function(node):
+            yield from walk_scope(ast.iter_child_nodes(node))
+
+
+class Call:
+    """The arguments of a call, by position or name."""
+
+    def __init__(self, node: ast.Call, names: Names) -> None:
+        self.node = node
+        self.names = names
+        self.args: list[ast.expr] = []
+        for one in node.args:
+            if isinstance(one, ast.Starred):
+                break
+            self.args.append(one)
+        self.keywords = {one.arg: one.value for one in node.keywords if one.arg is not None}
+        #: Some arguments are not written out.
+        self.open = len(self.args) < len(node.args) or len(self.keywords) < len(node.keywords)
+
+    def get(self, position: int | None, *names: str) -> ast.expr | None:
+        """Return the argument at a position or under one of its names, old ones too."""
+        if position is not None and position < len(self.args):
+            return self.args[position]
+        return next((self.keywords[name] for name in names if name in self.keywords), None)
+
+    def value(self, position: int | None, *names: str) -> object:
+        """Return the literal value of an argument; ``None`` where it is left out."""
+        found = self.get(position, *names)
+        if found is None:
+            return UNKNOWN if self.open and position is not None else None
+        return self.names.literal(found)
+
+    def text(self, position: int | None, *names: str) -> str | None:
+        """Return an argument that must be a literal string."""
+        value = self.value(position, *names)
+        known = isinstance(value, str) and value and UNKNOWN_PART not in value
+        return value if known else None  # type: ignore[return-value]
+
+
+class Names:
+    """The names of a module or function, inside those of the module around it."""
+
+    def __init__(self, body: Iterable[ast.stmt], outer: Names | None = None) -> None:
+        self.outer = outer
+        self.imports: dict[str, str] = {}
+        self.functions: dict[str, FunctionNode] = {}
+        self.classes: dict[str, ast.ClassDef] = {}
+        self.values: dict[str, ast.expr | None] = {}
+        counts: dict[str, int] = {}
+        for node in walk_scope(body):
+            for name in self._bound(node):
+                counts[name] = counts.get(name, 0) + 1
+        for name, count in counts.items():
+            if count > 1:
+                self.values[name] = None
+
+    def _bound(self, node: ast.AST) -> Iterator[str]:
+        """Yield the names that a node binds, and keep what to."""
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                top = alias.name.partition(".")[0]
+                self.imports[alias.asname or top] = alias.name if alias.asname else top
+        elif isinstance(node, ast.ImportFrom):
+            module = "." * node.level + (node.module or "")
+            for alias in node.names:
+                self.imports[alias.asname or alias.name] = f"{module}.{alias.name}"
+            if module == "alembic" and any(alias.name == "*" for alias in node.names):
+                self.imports["op"] = "alembic.op"
+        elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            self.functions[node.name] = node
+        elif isinstance(node, ast.ClassDef):
+            self.classes[node.name] = node
+        elif isinstance(node, (ast.Assign, ast.AnnAssign)):
+            target = node.targets[0] if isinstance(node, ast.Assign) else node.target
+            single = isinstance(node, ast.AnnAssign) or len(node.targets) == 1
+            if single and isinstance(target, ast.Name) and node.value is not None:
+                self.values.setdefault(target.id, node.value)
+        elif isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
+            self.values.setdefault(node.id, None)
+            yield node.id
+        elif isinstance(node, (ast.Global, ast.Nonlocal)):
+            yield from [*node.names, *node.names]
+
+    def find(self, name: str) -> tuple[ast.expr | None, Names | None]:
+        """Return what a name is bound to, once, and where; ``None`` if that is not known."""
+        if name in self.values:
+            return self.values[name], self
+        return (None, None) if self.outer is None else self.outer.find(name)
+
+    def function(self, name: str) -> FunctionNode | None:
+        """Return a function of the script."""
+        found = self.functions.get(name)
+        return found if found is not None or self.outer is None else self.outer.function(name)
+
+    def class_of(self, name: str) -> ast.ClassDef | None:
+        """Return a class of the script."""
+        found = self.classes.get(name)
+        return found if found is not None or self.outer is None else self.outer.class_of(name)
+
+    def imported(self, name: str) -> str | None:
+        """Return the full name of what a name was imported as."""
+        found = self.imports.get(name)
+        return found if found is not None or self.outer is None else self.outer.imported(name)
+
+    def dotted(self, node: ast.expr, depth: int = 0) -> str | None:
+        """Return the full name of something imported: ``alembic.op.create_table``."""
+        if depth > DEEPEST:
+            return None
+        if isinstance(node, ast.Name):
+            if (imported := self.imported(node.id)) is not None:
+                return imported
+            value, where = self.find(node.id)
+            return None if value is None or where is None else where.dotted(value, depth + 1)
+        if isinstance(node, ast.Attribute):
+            base = self.dotted(node.value, depth + 1)
+            return None if base is None else f"{base}.{node.attr}"
+        if isinstance(node, ast.Call):
+            called = self.dotted(node.func, depth + 1)
+            return "alembic.op" if called == "alembic.operations.Operations" else None
+        return None
+
+    def resolve(self, node: ast.expr, depth: int = 0) -> ast.expr:
+        """Return the expression that a name stands for, or the node itself."""
+        if isinstance(node, ast.Name) and depth <= DEEPEST:
+            value, where = self.find(node.id)
+            if value is not None and where is not None:
+                return where.resolve(value, depth + 1)
+        return node
+
+    def literal(self, node: ast.expr, depth: int = 0) -> object:
+        """Return a literal string, number, ``None``, or a list of such; else unknown.
+
+        A part of a string that is not literal is marked in it.
+        """
+        if depth > DEEPEST:
+            return UNKNOWN
+        if isinstance(node, ast.Constant):
+            return node.value
+        if isinstance(node, ast.Name):
+            value, where = self.find(node.id)
+            known = value is not None and where is not None
+            return where.literal(value, depth + 1) if known else UNKNOWN  # type: ignore
+        if isinstance(node, (ast.Tuple, ast.List)):
+            return [self.literal(one, depth + 1) for one in node.elts]
+        if isinstance(node, ast.JoinedStr):
+            return "".join(self.part(one, depth) for one in node.values)
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+            sides = [self.literal(one, depth + 1) for one in (node.left, node.right)]
+            if any(isinstance(side, str) for side in sides):
+                return "".join(side if isinstance(side, str) else UNKNOWN_PART for side in sides)
+        if isinstance(node, ast.Call) and node.args:
+            name = (self.dotted(node.func) or "").rpartition(".")[2]
+            if name in WRAPPERS or (isinstance(node.func, ast.Attribute) and node.func.attr == "f"):
+                return self.literal(node.args[0], depth + 1)
+        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+            return UNKNOWN
+        is_text = node.func.attr in TEXT_METHODS
+        return self.literal(node.func.value, depth + 1) if is_text else UNKNOWN
+
+    def part(self, node: ast.expr, depth: int) -> str:
+        """Return a part of an f-string, the mark of an unknown part if it is not literal."""
+        if isinstance(node, ast.FormattedValue):
+            if node.format_spec is not None or node.conversion not in (-1, ord("s")):
+                return UNKNOWN_PART
+            node = node.value
+        value = self.literal(node, depth + 1)
+        return str(value) if isinstance(value, (str, int)) else UNKNOWN_PART
