@@ -16,12 +16,12 @@ import pytest
 import sqlalchemy as sa
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from websauna_migrate.scripts.alembic import CommandLine
 
 from apps import Workshop
 from random_graphs import shuffled_packages
 from random_teams import Team, Written
 from runs import rows
+from websauna_migrate.cli.ws_alembic import main
 from websauna_migrate.planning.graph import Graph
 from websauna_migrate.planning.plan import plan_upgrade
 
@@ -105,7 +105,7 @@ class Story:
         ini.write_text(INI.format(url=url.replace("%", "%%")))
         self.capsys.readouterr()
         try:
-            status = CommandLine().run(("-c", str(ini), *words)) or 0
+            status = main(["-c", str(ini), *words])
         except SystemExit as exc:
             status = exc.code if isinstance(exc.code, int) else 1
         return Result(status, *self.capsys.readouterr())
@@ -201,8 +201,8 @@ def test_an_upgrade_that_leaves_an_earlier_revision_out_is_refused(
             "The upgrade would change the order in which revisions were written:\n"
             f'  "zzz@z1" ("{str(versions).format("zzz", "z1")}") was written before "aaa@a2" '
             f'("{str(versions).format("aaa", "a2")}"), is not applied, and would run after it: '
-            f'"aaa@a2" drops column "nick" of table "users" in line {line}, which the script of '
-            '"zzz@z1" names\n'
+            f'"zzz@z1" reads table "users" in line {line + 1}, and "aaa@a2" drops '
+            f'column "nick" of table "users" in line {line}\n'
             "Nothing was run. Upgrade these packages together with `ws-alembic -x "
             "packages=aaa,zzz upgrade`, or all with `-x packages=all`. With `--ignore-order` the "
             "upgrade runs all the same; what was left out may fail afterwards, or miss data.\n"
