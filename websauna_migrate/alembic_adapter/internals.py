@@ -56,6 +56,7 @@ __all__ = [
     "RowWriter",
     "comparator_modules",
     "compares_types_alone",
+    "execute_operations_by",
     "in_batch",
     "planned_step",
     "render_column",
@@ -299,6 +300,17 @@ def run_migrations(context: MigrationContext, **arguments: Any) -> None:
                 callback(ctx=context, step=step.info, heads=set(rows.heads), run_args=arguments)
     if is_first:
         ensure_table()
+
+
+def execute_operations_by(
+    context: MigrationContext, wrap: Callable[[Callable[..., Any]], Callable[..., Any]]
+) -> None:
+    """Let a context execute the statements of its operations by a function of ours.
+
+    ``DefaultImpl._exec`` is the one way of all operations to the connection. Public is only
+    ``execute``, by which ``op.execute`` goes and no other.
+    """
+    context.impl._exec = wrap(context.impl._exec)  # type: ignore[method-assign]
 
 
 def planned_step(scripts: LoadedScriptDirectory, step: Step) -> RevisionStep:

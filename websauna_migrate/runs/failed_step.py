@@ -96,7 +96,7 @@ class Aftermath:
             raise exc
         raise StepFailed(
             step,
-            place_of(exc, step.revision.path),
+            self.place_of(exc, step.revision.path),
             problem or self.describe(exc) + self.hint(exc, step),
             half_done=half_done,
             unknown=lost and not half_done,
@@ -155,7 +155,7 @@ class Aftermath:
             raise exc
         raise StepFailed(
             step,
-            place_of(exc, step.revision.path),
+            self.place_of(exc, step.revision.path),
             problem or self.describe(exc) + self.hint(exc, step),
             half_done=visible,
             unknown=lost,
@@ -240,6 +240,14 @@ class Aftermath:
                 f"equals the models: ws-alembic -x packages={step.package} stamp head"
             )
         return ""
+
+    def place_of(self, exc: BaseException, path: str) -> str:
+        """Return the script's file and the line in it that an error is of."""
+        queue = self.guard.queue
+        line = None if queue is None else queue.line_of(exc)
+        if line is None:
+            return place_of(exc, path)
+        return f"{path}, line {line}" if line else path
 
     def describe(self, exc: BaseException) -> str:
         """Return what went wrong in one sentence, without a password or bound values."""

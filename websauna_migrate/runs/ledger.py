@@ -16,7 +16,7 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
@@ -44,6 +44,7 @@ from websauna_migrate.database.lock_errors import says_nothing_of_a_table
 from websauna_migrate.errors import MigrationError
 from websauna_migrate.results import LedgerEntry
 from websauna_migrate.revision_scripts.script_files import checksum
+from websauna_migrate.runs.postgresql_statements import literal
 
 if TYPE_CHECKING:
     from websauna_migrate.planning.plan import Step
@@ -74,6 +75,15 @@ class LedgerUnreadable(MigrationError, RuntimeError):
 
 class MarkerLost(Exception):
     """The script ended its transaction by a rollback: what it did before is gone."""
+
+
+def sql_of(value: Any) -> str:
+    """Return a value of the ledger as PostgreSQL's literal."""
+    if value is None:
+        return "NULL"
+    if isinstance(value, datetime):
+        return f"'{value.isoformat(' ', 'microseconds')}'"
+    return str(value) if isinstance(value, int) else literal(str(value))
 
 
 def make_table(schema: str | None) -> Table:
@@ -212,6 +222,40 @@ class Ledger:
             )
         else:
             connection.execute(insert(self.table), values)
+
+    def marker(self, connection: Connection, values: Mapping[str, Any]) -> str:
+        """Return PostgreSQL's statement that writes a step's row, without parameters."""
+        return self._insert(connection, {name: sql_of(value) for name, value in values.items()})
+
+    def end_with(
+        self, connection: Connection, values: Mapping[str, Any], change: str, *, marked: bool
+    ) -> str:
+        """Return PostgreSQL's statement that ends a step and changes its history in one.
+
+        It changes nothing where the step is not marked any more. The time is the client's, as it is
+        in all rows, and what the server took since it got the message.
+
+        :param change: an UPDATE of the history table, with a WHERE
+        :param marked: whether the step's row was sent; else it is written
+        """
+        ended = f"timestamp {sql_of(utc_now())} + (clock_timestamp() - statement_timestamp())"
+        if marked:
+            told = (
+                f"UPDATE {self._name(connection)} SET outcome = '{DONE}', ended = {ended} "
+                f"WHERE id = {sql_of(values['id'])} AND outcome = '{RUNNING}'"
+            )
+        else:
+            row = {name: sql_of(value) for name, value in values.items()}
+            told = self._insert(connection, {**row, "outcome": f"'{DONE}'", "ended": ended})
+        return f"WITH told AS ({told} RETURNING 1) {change} AND EXISTS (SELECT 1 FROM told)"
+
+    def _insert(self, connection: Connection, row: Mapping[str, str]) -> str:
+        names, given = ", ".join(row), ", ".join(row.values())
+        return f"INSERT INTO {self._name(connection)} ({names}) VALUES ({given})"
+
+    def _name(self, connection: Connection) -> str:
+        name = str(connection.dialect.identifier_preparer.format_table(self.table))
+        return name.replace("%%", "%")
 
     def end(self, connection: Connection, entry: str, outcome: str = DONE, note: str = "") -> None:
         """Write how a step ended.

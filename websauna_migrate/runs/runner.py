@@ -38,6 +38,7 @@ from websauna_migrate.runs.ledger import (
     LedgerUnreadable,
 )
 from websauna_migrate.runs.process_lock import PROCESS_LOCK
+from websauna_migrate.runs.queueing_drivers import connect_queueing
 from websauna_migrate.runs.run_context import RunContext, RunOptions, clean
 from websauna_migrate.runs.running_steps import is_marked
 
@@ -127,7 +128,9 @@ class Runner:
             whenever the history may have changed meanwhile
         """
         run_id = uuid.uuid4().hex
-        with PROCESS_LOCK.held(self.lock_wait), connect(self.make_engine()) as connection:
+        engine = self.make_engine()
+        connect_queueing(engine)
+        with PROCESS_LOCK.held(self.lock_wait), connect(engine) as connection:
             server = examine(connection)
             if not self._anything_to_do(connection, make_plan):
                 return Run(run_id, direction, dry_run=self.options.dry_run)

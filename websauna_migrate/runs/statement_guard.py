@@ -27,7 +27,8 @@ from websauna_migrate.database.timeouts import Timeouts
 from websauna_migrate.locks.run_lock import RunLock
 from websauna_migrate.runs.blockers import without_literals
 from websauna_migrate.runs.mysql_statements import MySQLStatements
-from websauna_migrate.runs.postgresql_statements import PostgreSQLStatements
+from websauna_migrate.runs.postgresql_statements import PostgreSQLStatements, literal
+from websauna_migrate.runs.step_queue import StepQueue
 
 __all__ = ["EndsTransaction", "RollsBack", "StatementGuard"]
 
@@ -64,6 +65,9 @@ class StatementGuard:
     """Looks after the statements of one run, on its connection.
 
     :ivar connection: the run's
+    :ivar queue: keeps the statements that nothing reads; ``None`` where there is none
+    :ivar end_with: returns what is sent in place of the change of the history
+    :ivar ended: whether that wrote the ledger's last word
     """
 
     def __init__(
@@ -86,6 +90,9 @@ class StatementGuard:
         self.stopping = stopping
         self.atomic = False
         self.active = False
+        self.queue: StepQueue | None = None
+        self.end_with: Callable[[str], str] | None = None
+        self.ended = False
         self._published = False
         self._timeouts = Timeouts()
         self._savepoints = False
@@ -111,6 +118,8 @@ class StatementGuard:
         self._timeouts = timeouts
         self._published = False
         self._savepoints = False
+        self.end_with = None
+        self.ended = False
         if self.server.kind == "mysql":
             self.mysql.begin_step(timeouts, waited)
         elif self.server.kind == "sqlite":
@@ -172,11 +181,34 @@ class StatementGuard:
             self._savepoints = bool(self._timeouts.lock_timeout_ms)
 
     def _do_execute(self, cursor: Any, statement: str, parameters: Any, context: Any) -> bool:
+        if self.queue is not None and context.root_connection is self.connection:
+            if self.active and self.stopping.at_once:
+                raise CutOff
+            end_with, self.end_with = self.end_with, None
+            if end_with is not None and statement.startswith("UPDATE "):
+                return self._end_step(cursor, end_with, statement, parameters)
+            if self.queue.keep(cursor, statement, parameters, context):
+                return True
         return self._supervise(
             cursor, statement, context, lambda: cursor.execute(statement, parameters)
         )
 
+    def _end_step(
+        self, cursor: Any, end_with: Callable[[str], str], statement: str, parameters: Any
+    ) -> bool:
+        """Send the rest of a step, with the change of its history; tell whether that was done.
+
+        Otherwise the history and the ledger are changed one by one, to see which has no such row.
+        """
+        assert self.queue is not None
+        # An UPDATE of a history has identifiers for parameters.
+        change = statement % {name: literal(value) for name, value in parameters.items()}
+        self.ended = self.queue.send(end_with(change), cursor) == 1
+        return self.ended
+
     def _do_executemany(self, cursor: Any, statement: str, parameters: Any, context: Any) -> bool:
+        if self.queue is not None and context.root_connection is self.connection:
+            self.queue.keep(cursor, statement, parameters, context)
         if self.server.kind == "mysql":
             return self._supervise(
                 cursor, statement, context, lambda: cursor.executemany(statement, parameters)
@@ -184,6 +216,8 @@ class StatementGuard:
         return False
 
     def _do_execute_no_params(self, cursor: Any, statement: str, context: Any) -> bool:
+        if self.queue is not None and context.root_connection is self.connection:
+            self.queue.keep(cursor, statement, None, context)
         return self._supervise(cursor, statement, context, lambda: cursor.execute(statement))
 
     def _supervise(
@@ -230,6 +264,8 @@ class StatementGuard:
             dbapi_connection: Any = self.connection.connection.dbapi_connection
             dbapi_connection.execute(f"PRAGMA busy_timeout = {self._patience_ms()}")
         self._published = self.mysql.published = True
+        if self.queue is not None:
+            self.queue.stop()
 
     def _patience_ms(self) -> int:
         """Return for how long SQLite is to wait for the file when a step cannot start anew."""

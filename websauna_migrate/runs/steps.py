@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from sqlalchemy.engine import Connection
+
 from websauna_migrate.database.history_tables import list_tables, read_rows
 from websauna_migrate.database.stopping import CutOff
 from websauna_migrate.database.timeouts import Timeouts, timeouts_of_script
@@ -21,6 +23,7 @@ from websauna_migrate.runs.ledger import DONE
 from websauna_migrate.runs.run_context import RunContext, clean
 from websauna_migrate.runs.statement_guard import EndsTransaction, StatementGuard
 from websauna_migrate.runs.step_data import data_of_step
+from websauna_migrate.runs.step_queue import queue_of
 from websauna_migrate.runs.waiting import LockWaits, Waiting
 
 if TYPE_CHECKING:
@@ -50,6 +53,8 @@ class StepRunner:
             run.connection, run.server, run.lock, run.stopping, self.waits.wait_in_step, run.tell
         )
         self.guard.atomic = run.atomic
+        if run.server.kind == "postgresql" and not run.atomic:
+            self.guard.queue = queue_of(run.connection)
         self.guard.watch(run.connection.engine)
         self.foreign_keys = ForeignKeys(run.connection)
         self.foreign_keys.watch()
@@ -61,6 +66,8 @@ class StepRunner:
     def close(self) -> None:
         """Let go of what was opened besides the run's connection."""
         self.foreign_keys.close()
+        if self.guard.queue is not None:
+            self.guard.queue.close()
         self.waits.close()
 
     def timeouts_of(self, step: Step) -> Timeouts:
@@ -175,10 +182,14 @@ class StepRunner:
         environment = run.environments[first.step.package]
 
         def steps(rows: Any, context: MigrationContext) -> Iterator[Any]:
+            from websauna_migrate.alembic_adapter.internals import execute_operations_by
+
             if frozenset(rows) != first.step.rows_before:
                 raise HistoryMoved
             if run.atomic:
                 context.autocommit_block = refuse_autocommit  # type: ignore[method-assign]
+            if self.guard.queue is not None:
+                execute_operations_by(context, self.guard.queue.operations)
             attempt: Attempt | None = first
             while attempt is not None:
                 if not run.lock.spans_steps and not (attempt is first and is_begun()):
@@ -194,7 +205,8 @@ class StepRunner:
 
         def on_version_apply(*, ctx: MigrationContext, **_: Any) -> None:
             assert ctx.connection is not None and self.current is not None
-            run.ledger.end(ctx.connection, self.current.entry, DONE)
+            if not self.guard.ended:
+                run.ledger.end(ctx.connection, self.current.entry, DONE)
             # The last moment at which a run that lost its lock can keep from committing.
             run.lock.check()
 
@@ -256,7 +268,7 @@ class StepRunner:
     ) -> Callable[..., None]:
         """Return a script's function with the marker in front of it."""
         run = self.run_context
-        step, values, waiting = attempt.step, attempt.values, attempt.waiting
+        step, waiting = attempt.step, attempt.waiting
         module = run.environments[step.package].reader.imported(step.revision)
         transactional = is_transactional(module)
 
@@ -264,12 +276,8 @@ class StepRunner:
         def marked(**arguments: Any) -> None:
             connection = context.connection
             assert connection is not None
-            planned = values["id"] == run.planned
-            settings = ""
-            if self.server.kind == "postgresql":
-                settings = self.guard.local_settings(waiting.seconds)
             run.lock.join(connection)
-            run.ledger.start(connection, values, planned=planned, settings=settings)
+            self._mark(attempt, connection, queued=transactional)
             if waiting.attempts:
                 self.waits.watch(connection)
             with self.guard.looking(), run.stopping.running(self._cancel):
@@ -282,8 +290,52 @@ class StepRunner:
                         function(**arguments)
             if run.stopping.at_once:
                 raise CutOff
+            self._expect_end(attempt, connection)
 
         return marked
+
+    def _mark(self, attempt: Attempt, connection: Connection, *, queued: bool) -> None:
+        """Write a step's row, which marks it, and let the transaction have its limits.
+
+        :param queued: whether that may wait for the script's first statements
+        """
+        run, values = self.run_context, attempt.values
+        planned = attempt.entry == run.planned
+        settings = ""
+        if self.server.kind == "postgresql":
+            settings = self.guard.local_settings(attempt.waiting.seconds)
+        queue = self.guard.queue
+        if queue is not None:
+            queue.drop()
+        # A further attempt sends each statement by itself, so that an error is at its line.
+        if (
+            queue is None
+            or not queued
+            or planned
+            or attempt.waiting.attempts
+            or not queue.open(
+                attempt.step.revision.path,
+                settings,
+                lambda: run.ledger.marker(connection, values),
+            )
+        ):
+            run.ledger.start(connection, values, planned=planned, settings=settings)
+
+    def _expect_end(self, attempt: Attempt, connection: Connection) -> None:
+        """Let what is left of a step go out with the change of its history."""
+        queue, ledger = self.guard.queue, self.run_context.ledger
+        if queue is None:
+            return
+        queue.stop()
+        if not attempt.step.replaces_row or connection.in_nested_transaction():
+            return
+
+        def end_with(change: str) -> str:
+            marked = not queue.forget_marker()
+            return ledger.end_with(connection, attempt.values, change, marked=marked)
+
+        queue.expect_end()
+        self.guard.end_with = end_with
 
     def _cancel(self) -> None:
         """Cancel what the server does for this run; called from another thread."""

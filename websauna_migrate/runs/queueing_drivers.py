@@ -1,0 +1,98 @@
+"""Connections of PostgreSQL's drivers that tell a queue before anything else gets to the server.
+
+A script may go past SQLAlchemy and take the driver's own connection, for a COPY say. So it is not
+SQLAlchemy's events that empty the queue of a step but the driver's connection itself.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Engine, event
+
+if TYPE_CHECKING:
+    from websauna_migrate.runs.step_queue import StepQueue
+
+__all__ = ["connect_queueing", "own_cursor"]
+
+#: Methods by which something gets to the server, by driver.
+SENDING = {
+    "psycopg2": ("set_session", "set_client_encoding", "lobject", "tpc_begin", "tpc_prepare"),
+    "psycopg": ("transaction", "pipeline", "notifies", "tpc_begin", "tpc_prepare"),
+}
+
+
+def connect_queueing(engine: Engine) -> None:
+    """Let an engine's connections be ones that a queue can be set for, where the driver is known.
+
+    Where the application gave a class of its own the connection has no attribute ``queue``.
+    """
+    driver = engine.dialect.driver
+    if driver not in SENDING:
+        return
+
+    @event.listens_for(engine, "do_connect")
+    def connect(dialect: Any, record: Any, arguments: Any, keywords: dict[str, Any]) -> Any:
+        made = connection_class(driver)
+        if driver == "psycopg2":
+            keywords.setdefault("connection_factory", made)
+            return None
+        return made.connect(*arguments, **keywords)
+
+
+def own_cursor(connection: Any) -> Any:
+    """Return a cursor of which the queue is not told."""
+    return super(connection_class(connection.queue.driver), connection).cursor()
+
+
+@functools.cache
+def connection_class(driver: str) -> Any:
+    """Return a subclass of a driver's connection."""
+    if driver == "psycopg2":
+        from psycopg2.extensions import connection as base
+    else:
+        from psycopg import Connection as base
+
+    class QueueingConnection(base):  # type: ignore[misc, valid-type, unused-ignore]
+        """A connection before whose statements a queue is sent.
+
+        :ivar queue: of the step that runs; ``None`` where there is none
+        """
+
+        queue: StepQueue | None = None
+
+        def cursor(self, *arguments: Any, **keywords: Any) -> Any:
+            queue = self.queue
+            if queue is None:
+                return super().cursor(*arguments, **keywords)
+            queue.before_cursor()
+            made = super().cursor(*arguments, **keywords)
+            queue.after_cursor(made)
+            return made
+
+        def commit(self) -> None:
+            if self.queue is not None:
+                self.queue.send()
+            super().commit()
+
+        def rollback(self) -> None:
+            if self.queue is not None:
+                self.queue.drop()
+            super().rollback()
+
+    for name in SENDING[driver]:
+        setattr(QueueingConnection, name, sending(getattr(base, name)))
+    return QueueingConnection
+
+
+def sending(method: Any) -> Any:
+    """Return a method of a connection that sends the queue before."""
+
+    @functools.wraps(method)
+    def call(self: Any, *arguments: Any, **keywords: Any) -> Any:
+        if self.queue is not None:
+            self.queue.send()
+        return method(self, *arguments, **keywords)
+
+    return call

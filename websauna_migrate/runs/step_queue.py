@@ -1,0 +1,329 @@
+"""Statements of a step whose answer nothing reads: they go to PostgreSQL in one message.
+
+An operation of Alembic's hands its statement to SQLAlchemy, and SQLAlchemy to the driver, where it
+is kept. The first thing that is not kept sends what was, in one message before itself: a query, a
+statement with parameters, whatever a script does with the connection or with the driver's own
+(:mod:`.queueing_drivers`). At the end of the step the rest goes out together with the change of the
+history table and the ledger's last word.
+
+The server works on one statement after the other, as if each had come by itself. Where that can be
+told apart, by a trigger that reads ``current_query()``, nothing is kept.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import DBAPIError
+
+from websauna_migrate.database.lock_errors import is_lock_failure
+from websauna_migrate.runs.queueing_drivers import own_cursor
+
+__all__ = ["StepQueue", "queue_of"]
+
+#: One statement that means the same among others as by itself: it changes what is in the database,
+#: not the session, and is closed in itself. How a backslash, a dollar or a comment in a comment is
+#: read depends on more than the text, and PostgreSQL alone ends a comment at a carriage return.
+KEPT = re.compile(
+    r"""
+    \s* (?: ALTER | COMMENT | CREATE | DELETE | DROP | GRANT | INSERT | REVOKE | TRUNCATE | UPDATE )
+    \b (?: [^'"`$\\;\-/\0] | '[^'\\\0]*' | "[^"\\\0]*" | -(?!-) | --[^\n\r\0]*(?:\r?\n|\Z)
+         | /(?!\*) )*
+    ;?\s*
+    """,
+    re.IGNORECASE | re.VERBOSE,
+)
+
+#: Words of a statement that may end a transaction, or change how others are read, wherever they
+#: stand. One that only looks so is sent by itself.
+APART = re.compile(
+    r"\b(?:ABORT|BEGIN|COMMIT|CONCURRENTLY|CURRENT_QUERY|DATABASE|END|EXTENSION|FUNCTION|PREPARE|"
+    r"PROCEDURE|RETURNING|ROLLBACK|RULE|SET_CONFIG|START|STATEMENT_TIMESTAMP|SYSTEM|TRIGGER)\b",
+    re.IGNORECASE,
+)
+
+#: Words of a statement behind which something may read statements that did not before.
+MAY_READ = re.compile(
+    r"\b(?:CALL|CURRENT_QUERY|DO|EXECUTE|EXTENSION|FUNCTION|PROCEDURE|RULE|TRIGGER)\b",
+    re.IGNORECASE,
+)
+
+#: What in a database may read the text of the message that a statement came with: event triggers,
+#: functions, and the defaults of columns. 817 is the number of ``current_query()``, everywhere.
+READERS = text(
+    "SELECT EXISTS (SELECT 1 FROM pg_event_trigger WHERE evtenabled <> 'D') "
+    "OR EXISTS (SELECT 1 FROM pg_proc WHERE pronamespace <> 'pg_catalog'::regnamespace "
+    "AND prosrc ~* 'current_query|pg_stat_activity') "
+    "OR EXISTS (SELECT 1 FROM pg_attrdef WHERE adbin::text LIKE '%\\:funcid 817 %')"
+)
+
+#: From this version of PostgreSQL on a ``statement_timeout`` is of each statement in a message.
+MEASURES_EACH = (13,)
+
+SAVEPOINT = "websauna_migrate_message"
+
+#: Seconds after which a message that failed is not sent anew, statement by statement.
+AGAIN_SECONDS = 1.0
+
+#: PostgreSQL's code for a statement that was canceled.
+QUERY_CANCELED = "57014"
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A statement that waits.
+
+    :ivar sql: as the server reads it
+    :ivar line: of the script, ``None`` for a statement of the run's own
+    """
+
+    sql: str
+    line: int | None = None
+
+
+class StepQueue:
+    """The statements of the running step that were not sent yet.
+
+    :ivar driver: SQLAlchemy's name of the driver
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self.driver = connection.dialect.driver
+        driver: Any = connection.connection.dbapi_connection
+        driver.queue = self
+        self._connection = connection
+        self._driver = driver
+        self._kept: list[Kept] = []
+        self._marker = Kept("")
+        self._opened = False
+        self._path = ""
+        #: The construct that an operation is having executed, until the driver gets it.
+        self._expected: Any = None
+        self._cursor_expected = False
+        #: Cursors that did not come by SQLAlchemy, or have not yet.
+        self._cursors: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._readers: bool | None = None
+        self._failed: tuple[BaseException, int] | None = None
+
+    def close(self) -> None:
+        """Let the driver's connection be an ordinary one."""
+        self.drop()
+        self._driver.queue = None
+
+    def open(self, path: str, settings: str, marker: Callable[[], str]) -> bool:
+        """Begin to keep the statements of a step, if nothing reads what a message says.
+
+        :param path: the script's
+        :param settings: statements that bound the transaction, empty for none
+        :param marker: returns the statement that marks the step
+        :returns: whether the step's statements are kept; else nothing was
+        """
+        self.drop()
+        self._failed = None
+        if self._readers is None:
+            self._readers = bool(self._connection.scalar(READERS))
+        if self._readers or self._driver.autocommit or any(not c.closed for c in self._cursors):
+            return False
+        self._path = path
+        self._marker = Kept(marker())
+        self._kept = [Kept(settings), self._marker] if settings else [self._marker]
+        self._opened = True
+        return True
+
+    def stop(self) -> None:
+        """Keep no more of the step's statements."""
+        self._opened = False
+
+    def expect_end(self) -> None:
+        """Keep no more, and wait for the statement that ends the step."""
+        self._opened, self._cursor_expected = False, True
+
+    def forget_marker(self) -> bool:
+        """Forget the statement that marks the step; return ``False`` if it was sent."""
+        if self._marker not in self._kept:
+            return False
+        self._kept.remove(self._marker)
+        return True
+
+    def drop(self) -> None:
+        """Forget what was kept: the transaction is rolled back, or another step begins."""
+        self._kept = []
+        self._opened = self._cursor_expected = False
+
+    def line_of(self, error: BaseException) -> int | None:
+        """Return the line of the statement that failed; ``None`` if it is not known here."""
+        return self._failed[1] if self._failed is not None and self._failed[0] is error else None
+
+    # What Alembic and SQLAlchemy call
+
+    def operations(self, execute: Callable[..., Any]) -> Callable[..., Any]:
+        """Return Alembic's function for its operations' statements, whose answers are not read."""
+
+        def executed(construct: Any, *arguments: Any, **keywords: Any) -> Any:
+            if isinstance(construct, str):
+                construct = text(construct)
+            self._expected, self._cursor_expected = construct, True
+            try:
+                return execute(construct, *arguments, **keywords)
+            finally:
+                self._expected, self._cursor_expected = None, False
+
+        return executed
+
+    def before_cursor(self) -> None:
+        """Send what is kept, unless the cursor is for the statement that an operation gives."""
+        if not self._cursor_expected:
+            self.send()
+
+    def after_cursor(self, cursor: Any) -> None:
+        """Remember a cursor that may be a script's."""
+        self._cursors.add(cursor)
+        self._cursor_expected = False
+
+    def keep(self, cursor: Any, statement: str, parameters: Any, context: Any) -> bool:
+        """Keep a statement, or send all that were kept before it; tell which.
+
+        :param cursor: which was going to execute it
+        """
+        self._cursors.discard(cursor)
+        expected, self._expected = self._expected, None
+        sql = statement.replace("%%", "%")
+        if (
+            self._opened
+            and not parameters
+            and is_of(context, expected)
+            and statement.isascii()
+            and statement.count("%") == 2 * statement.count("%%")
+            and KEPT.fullmatch(sql)
+            and not APART.search(sql)
+            and not self._connection.in_nested_transaction()
+            and not any(not cursor.closed for cursor in self._cursors)
+        ):
+            self._kept.append(Kept(sql, self._line()))
+            return True
+        self.send()
+        if MAY_READ.search(statement):
+            self._opened, self._readers = False, None
+        return False
+
+    def _line(self) -> int:
+        frame: FrameType | None = sys._getframe(1)
+        while frame is not None:
+            if frame.f_code.co_filename == self._path:
+                return frame.f_lineno
+            frame = frame.f_back
+        return 0
+
+    # Sending
+
+    def send(self, last: str = "", cursor: Any = None) -> int:
+        """Send what is kept; return how many rows the last statement changed.
+
+        :param last: one more statement
+        :param cursor: executes it; default: one of the queue's own
+        :raises DBAPIError: of the statement that failed, which knows its line then
+        """
+        kept, self._kept = self._kept, []
+        if last:
+            kept = [*kept, Kept(last)]
+        if not kept:
+            return -1
+        own = own_cursor(self._driver) if cursor is None else cursor
+        try:
+            return self._send(own, kept)
+        finally:
+            if cursor is None:
+                own.close()
+
+    def _send(self, cursor: Any, kept: list[Kept]) -> int:
+        scripts = [one for one in kept if one.line is not None]
+        texts = [one.sql for one in kept]
+        place = kept.index(scripts[0]) if len(scripts) > 1 else None
+        if place is not None:
+            # Only a message of several statements needs to be looked at again.
+            texts.insert(place, f"SAVEPOINT {SAVEPOINT}")
+        began = time.monotonic()
+        try:
+            # A statement may end in a comment.
+            return self._execute(cursor, "\n;\n".join(texts))
+        except self._connection.dialect.loaded_dbapi.Error as exc:
+            if place is None:
+                raise self._error(exc, scripts[0] if scripts else kept[-1], cursor) from exc
+            took = time.monotonic() - began
+            return self._send_again(cursor, exc, kept[place:], took)
+
+    def _send_again(self, cursor: Any, exc: Exception, kept: list[Kept], took: float) -> int:
+        """Send statements one by one to learn which of them fails."""
+        if not self._may_send_again(exc, took):
+            raise self._error(exc, Kept("\n;\n".join(one.sql for one in kept), 0), cursor) from exc
+        cursor.execute(f"ROLLBACK TO SAVEPOINT {SAVEPOINT}")
+        rows = -1
+        for one in kept:
+            try:
+                rows = self._execute(cursor, one.sql)
+            except self._connection.dialect.loaded_dbapi.Error as error:
+                raise self._error(error, one, cursor) from error
+        return rows
+
+    def _may_send_again(self, exc: Any, took: float) -> bool:
+        code = getattr(exc, "pgcode", None) or getattr(exc, "sqlstate", None)
+        return not (
+            took > AGAIN_SECONDS
+            or code in (None, QUERY_CANCELED)
+            or is_lock_failure(exc, "postgresql")
+            or self._connection.dialect.is_disconnect(exc, self._driver, None)
+        )
+
+    def _execute(self, cursor: Any, sql: str) -> int:
+        if self.driver == "psycopg2":
+            cursor.execute(sql)
+        else:
+            cursor.execute(sql, prepare=False)
+            while cursor.nextset():
+                # What counts is the last answer.
+                pass
+        return int(cursor.rowcount)
+
+    def _error(self, exc: Exception, failed: Kept, cursor: Any) -> DBAPIError:
+        """Return a driver's error as SQLAlchemy's; a connection that is lost is given up."""
+        dialect: Any = self._connection.dialect
+        gone = dialect.is_disconnect(exc, self._driver, cursor)
+        if gone:
+            self._connection.invalidate(exc)
+        error: Any = DBAPIError.instance(
+            failed.sql,
+            None,
+            exc,
+            dialect.loaded_dbapi.Error,
+            connection_invalidated=gone,
+            dialect=dialect,
+        )
+        if failed.line is not None:
+            self._failed = error, failed.line
+        return error  # type: ignore[no-any-return]
+
+
+def is_of(context: Any, construct: Any) -> bool:
+    """True if SQLAlchemy executes a construct that an operation gave, and none in between."""
+    return construct is not None and (
+        context.invoked_statement is construct
+        or (context.isddl and context.compiled.statement is construct)
+    )
+
+
+def queue_of(connection: Connection) -> StepQueue | None:
+    """Return a queue for a connection; ``None`` where there can be none."""
+    driver: Any = connection.connection.dbapi_connection
+    version = connection.dialect.server_version_info or ()
+    if not hasattr(driver, "queue") or version < MEASURES_EACH:
+        return None
+    return StepQueue(connection)
