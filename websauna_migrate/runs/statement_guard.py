@@ -201,6 +201,10 @@ class StatementGuard:
         Otherwise the history and the ledger are changed one by one, to see which has no such row.
         """
         assert self.queue is not None
+        if getattr(cursor, "name", None):
+            # A script had all statements of the connection be cursors of the server.
+            self.queue.send()
+            return False
         # An UPDATE of a history has identifiers for parameters.
         change = statement % {name: literal(value) for name, value in parameters.items()}
         self.ended = self.queue.send(end_with(change), cursor) == 1
