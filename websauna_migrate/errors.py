@@ -7,16 +7,40 @@ setting or file in quotes, then the remedy. A message never carries a password.
 
 from __future__ import annotations
 
-__all__ = ["MigrationError", "UsageError"]
+from enum import IntEnum
+
+__all__ = ["ExitCode", "MigrationError", "UsageError"]
+
+
+class ExitCode(IntEnum):
+    """What a console script exits with: one meaning has one code."""
+
+    DONE = 0
+    #: It could not be done, for a reason that has no code of its own.
+    FAILED = 1
+    #: The command line, or a method's argument, cannot be meant.
+    USAGE = 2
+    #: A step is half done, and a person has to look.
+    HALF_DONE = 3
+    #: Another run, or a table's lock, was in the way; nothing was changed by the step that waited.
+    BUSY = 4
+    #: The database cannot be reached, or the connection was lost.
+    UNREACHABLE = 5
+    #: A script failed, and nothing of it was applied.
+    SCRIPT_FAILED = 6
+    #: Revisions are pending, and that was what was asked.
+    PENDING = 7
+    #: Models, scripts, histories and the database differ otherwise.
+    DRIFT = 8
 
 
 class MigrationError(Exception):
     """Base of every known failure; ``exit_code`` is what a console script exits with."""
 
-    exit_code = 1
+    exit_code: int = ExitCode.FAILED
 
 
 class UsageError(MigrationError, ValueError):
     """A command or method was asked for something that cannot be meant."""
 
-    exit_code = 2
+    exit_code = ExitCode.USAGE

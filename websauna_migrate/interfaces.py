@@ -360,13 +360,20 @@ class IMigrationService(Interface):
     def ensure_version(*, packages: Packages = None) -> None:
         """Create the packages' history tables where they are missing."""
 
-    def uninstall(package: str, *, cascade: bool = False, forget: bool = False) -> Run:
+    def uninstall(
+        package: str,
+        *,
+        cascade: bool = False,
+        forget: bool = False,
+        stop: Callable[[], bool] | None = None,
+    ) -> Run:
         """Downgrade a package to base, then drop its history table.
 
         :param cascade: as in :meth:`downgrade`; also allows the loss of a table that the package
             gave to another one by :meth:`move_table`
         :param forget: of a package that is not registered any more, drop the history table alone;
             its other tables stay as they are, nobody's
+        :param stop: as in :meth:`upgrade`
         :returns: a :class:`websauna_migrate.results.Run`
         :raises websauna_migrate.runs.uninstalled.NotInstalled: for a package that left a history
             table but no scripts; install it again, or ``forget`` it

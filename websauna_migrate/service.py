@@ -236,10 +236,17 @@ class MigrationService:
 
         return sql(self._site(), revision, packages, direction, tag=tag)
 
-    def uninstall(self, package: str, *, cascade: bool = False, forget: bool = False) -> Run:
+    def uninstall(
+        self,
+        package: str,
+        *,
+        cascade: bool = False,
+        forget: bool = False,
+        stop: Callable[[], bool] | None = None,
+    ) -> Run:
         from websauna_migrate.runs.uninstalling import uninstall
 
-        return uninstall(self._site(), package, cascade=cascade, forget=forget)
+        return uninstall(self._site(), package, cascade=cascade, forget=forget, stop=stop)
 
     def stamp(
         self,

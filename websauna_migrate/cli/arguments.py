@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sys
 from argparse import Action, ArgumentParser, Namespace
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from argparse import _ActionsContainer as Parser
 
 __all__ = ["Argument", "argument", "flag"]
 
-Argument = Callable[[ArgumentParser], object]
+Argument = Callable[["Parser"], object]
 """Adds itself to the parser of a command."""
 
 
@@ -38,6 +41,17 @@ class NoMeaning(Action):
             f"{option_string} has no meaning any more: every comparison looks at all tables.",
             file=sys.stderr,
         )
+
+
+def one_of(arguments: Iterable[Argument]) -> Argument:
+    """Return arguments of which only one may be given."""
+
+    def add(parser: Parser) -> None:
+        group = parser.add_mutually_exclusive_group()
+        for add_argument in arguments:
+            add_argument(group)
+
+    return add
 
 
 def not_negative(text: str) -> float:
@@ -116,6 +130,13 @@ DOWNGRADE = flag("--downgrade", help="Show the plan of a downgrade")
 FAIL_ON_LINT = flag(
     "--fail-on-lint", help="Fail, and run nothing, if there are unsafe changes (PostgreSQL)"
 )
+FAIL_ON = argument(
+    "--fail-on",
+    choices=("pending", "unknown", "half-done", "never"),
+    default="pending",
+    help="The least that gives an exit status other than 0: pending revisions (1), packages of "
+    "which it cannot be told (2), a half done step (3); default: pending",
+)
 IGNORE_ORDER = flag(
     "--ignore-order",
     help="Also run a step that conflicts with a pending revision of another package that was "
@@ -181,7 +202,7 @@ HALF_DONE = (
         metavar="PACKAGE@REVISION",
         help="the step that is meant, where several ended half done",
     ),
-    *(
+    one_of(
         argument(f"--{action}", dest="action", action="store_const", const=action, help=words)
         for action, words in (
             ("rerun", "Run the step again"),

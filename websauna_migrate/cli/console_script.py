@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import signal
 import sys
-import traceback
 from collections.abc import Callable, Sequence
 
-from websauna_migrate.cli.output import NotWritten, finish_stdout, repair_streams
-from websauna_migrate.cli.render.text import visible
-from websauna_migrate.errors import MigrationError, UsageError
+# All else is imported once Ctrl-C is understood, and not before it is needed.
+from websauna_migrate.errors import ExitCode, MigrationError, UsageError
 
 __all__ = ["console_script", "tell"]
 
@@ -21,14 +20,17 @@ def console_script(function: Main) -> Callable[[Sequence[str] | None], int]:
     """Make a function of the arguments into the ``main(argv=None)`` of a console script.
 
     A known failure is one message on standard error, and its ``exit_code`` is the exit status.
-    Ctrl-C ends the script with status 130. Any other exception keeps its traceback, and a known
-    one has it with ``--raiseerr``.
+    Ctrl-C ends the script with status 130. A reader that has gone, such as ``head``, ends it
+    quietly with status 1. Any other exception keeps its traceback, and a known one has it with
+    ``--raiseerr``.
     """
 
     @functools.wraps(function)
     def main(argv: Sequence[str] | None = None) -> int:
         words = sys.argv[1:] if argv is None else argv
         try:
+            from websauna_migrate.cli.output import finish_stdout, repair_streams
+
             repair_streams()
             status = status_of(function, words)
             finish_stdout()
@@ -36,11 +38,17 @@ def console_script(function: Main) -> Callable[[Sequence[str] | None], int]:
         except KeyboardInterrupt:
             print("Interrupted.", file=sys.stderr)
             return 128 + signal.SIGINT
+        except BrokenPipeError:
+            close_quietly()
+            return ExitCode.FAILED
         except Exception as exc:
+            close_quietly()
             known = as_known(exc)
             if known is None:
                 raise
             if "--raiseerr" in words:
+                import traceback
+
                 traceback.print_exc()
             else:
                 tell(known)
@@ -59,10 +67,19 @@ def status_of(function: Main, words: Sequence[str]) -> int:
         raise
 
 
+def close_quietly() -> None:
+    """Give up what standard output still holds, if it cannot be written."""
+    from websauna_migrate.cli.output import finish_stdout
+
+    with contextlib.suppress(OSError):
+        finish_stdout()
+
+
 def tell(failure: MigrationError) -> None:
     """Write the message of a failure to standard error."""
-    if not (isinstance(failure, NotWritten) and failure.reader_has_gone):
-        print(visible(str(failure)), file=sys.stderr)
+    from websauna_migrate.cli.render.text import visible
+
+    print(visible(str(failure)), file=sys.stderr)
 
 
 def as_known(error: Exception) -> MigrationError | None:

@@ -11,35 +11,14 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, TextIO
 
 from websauna_migrate.cli.render.text import Table, render_table, visible, word
-from websauna_migrate.errors import MigrationError
+from websauna_migrate.errors import ExitCode
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
-__all__ = ["NotWritten", "Output", "finish_stdout", "repair_streams", "reserve_stdout"]
+__all__ = ["Output", "finish_stdout", "repair_streams", "reserve_stdout"]
 
 STDIN, STDOUT, STDERR = 0, 1, 2
-
-
-class NotWritten(MigrationError, OSError):
-    """A result cannot be written to standard output.
-
-    :ivar reader_has_gone: as ``head`` does when it has read enough, which is no mistake
-    """
-
-    def __init__(self, cause: OSError | UnicodeEncodeError, encoding: str = "") -> None:
-        """Tell the cause in words.
-
-        :param encoding: of standard output
-        """
-        self.reader_has_gone = isinstance(cause, BrokenPipeError)
-        problem = (
-            f'its encoding "{encoding}" does not have "{cause.object[cause.start]}". Set '
-            "PYTHONIOENCODING=utf-8"
-            if isinstance(cause, UnicodeEncodeError)
-            else cause.strerror or str(cause)
-        )
-        super().__init__(f"Standard output cannot be written: {problem}.")
 
 
 class Unfailing(io.FileIO):
@@ -85,42 +64,37 @@ def repair_streams() -> None:
 def finish_stdout() -> None:
     """Write what standard output still holds.
 
-    :raises NotWritten: if that is not possible
+    :raises OSError: if that is not possible; Python will not complain about it at its end
     """
     try:
         sys.stdout.flush()
-    except OSError as exc:
-        # Else Python would complain at its end.
+    except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), STDOUT)
-        raise NotWritten(exc) from exc
+        raise
 
 
 class Output:
-    """Where a command writes its results."""
+    """Where a command writes its results; what cannot be written is told at the end.
+
+    :ivar stream: the real standard output
+    """
 
     def __init__(self, stream: TextIO) -> None:
-        """Write to a stream, which is the real standard output."""
         self.stream = stream
-        self._failed = False
+        self._failure: OSError | UnicodeEncodeError | None = None
+        self._told = False
 
     def lines(self, lines: Iterable[str]) -> None:
-        """Write lines: nothing is wrapped, cut or coloured.
-
-        :raises NotWritten: if that is not possible
-        """
+        """Write lines: nothing is wrapped, cut or coloured."""
         for line in lines:
             self._write(visible(line) + "\n")
 
     def raw(self, text: str) -> None:
-        """Write what a program is going to read, as it is.
-
-        :raises NotWritten: if that is not possible, also because of the encoding
-        """
-        encoding = self.stream.encoding or "utf-8"
+        """Write what a program is going to read, as it is."""
         try:
-            text.encode(encoding)
+            text.encode(self.stream.encoding or "utf-8")
         except UnicodeEncodeError as exc:
-            raise NotWritten(exc, encoding) from exc
+            self._failure = exc
         self._write(text)
 
     def table(self, table: Table) -> None:
@@ -131,30 +105,50 @@ class Output:
             self.lines(render_table(table))
 
     def done(self, lines: Iterable[str]) -> None:
-        """Write what was done; where that is not possible standard error says so."""
+        """Write what was done; where that is not possible standard error has it."""
         told = tuple(lines)
-        try:
-            self.lines(told)
-            self.finish()
-        except NotWritten as exc:
-            print(exc, *map(visible, told), sep="\n", file=sys.stderr)
+        self.lines(told)
+        if not self.flush() and not self._told:
+            self._told = True
+            print(self.problem(), *map(visible, told), sep="\n", file=sys.stderr)
 
-    def finish(self) -> None:
-        """Write what is still held back.
+    def flush(self) -> bool:
+        """Write what is still held back, and return True if all was written."""
+        self._write("", flush=True)
+        return self._failure is None
 
-        :raises NotWritten: if that is not possible
+    def finish(self, status: int) -> int:
+        """Write what is still held back, and return the exit status of the command.
+
+        :param status: the command's own; it fails if its result was not written
         """
-        if not self._failed:
-            self._write("", flush=True)
+        if self.flush() or self._told:
+            return status
+        # A reader that has read enough, such as head, makes no mistake.
+        if not isinstance(self._failure, BrokenPipeError):
+            print(self.problem(), file=sys.stderr)
+        return status or ExitCode.FAILED
+
+    def problem(self) -> str:
+        """Return why standard output cannot be written, as a sentence."""
+        error = self._failure
+        problem = (
+            f'its encoding "{self.stream.encoding}" does not have '
+            f'"{error.object[error.start]}". Set PYTHONIOENCODING=utf-8'
+            if isinstance(error, UnicodeEncodeError)
+            else error and error.strerror
+        )
+        return f"Standard output cannot be written: {problem}."
 
     def _write(self, text: str, *, flush: bool = False) -> None:
+        if self._failure is not None:
+            return
         try:
             self.stream.write(text)
             if flush:
                 self.stream.flush()
         except OSError as exc:
-            self._failed = True
-            raise NotWritten(exc) from exc
+            self._failure = exc
 
     def lent(self) -> contextlib.AbstractContextManager[None]:
         """Give standard output back to the process for a while, for a program on the terminal."""
@@ -167,7 +161,7 @@ class DescriptorOutput(Output):
     @contextlib.contextmanager
     def lent(self) -> Iterator[None]:
         """Give standard output back to the process for a while."""
-        self.finish()
+        self.flush()
         os.dup2(self.stream.fileno(), STDOUT)
         try:
             yield
@@ -182,8 +176,6 @@ def reserve_stdout() -> Iterator[Output]:
     An application prints while it starts, its INI sends the log to ``sys.stdout``, and a formatter
     that runs on a new script is a process of its own: none of it may end up among the results. So
     not only ``sys.stdout`` is led elsewhere, but the process's descriptor too.
-
-    :raises NotWritten: at the end, if the results cannot be written
     """
     stdout = sys.stdout
     with contextlib.redirect_stdout(sys.stderr):
@@ -194,9 +186,7 @@ def reserve_stdout() -> Iterator[Output]:
         with reopened(stdout) as stream:
             os.dup2(STDERR, STDOUT)
             try:
-                output = DescriptorOutput(stream)
-                yield output
-                output.finish()
+                yield DescriptorOutput(stream)
             finally:
                 os.dup2(stream.fileno(), STDOUT)
 

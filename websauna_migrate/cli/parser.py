@@ -7,8 +7,8 @@ command. A test compares it to Alembic's own.
 from __future__ import annotations
 
 import argparse
-from argparse import ArgumentParser
-from collections.abc import Mapping
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import version
@@ -30,9 +30,17 @@ Alembic's, and work on the package in whose project the command is run, else on 
 own; -x packages= names others."""
 
 EPILOG = """\
-Results go to standard output, everything else to standard error. The exit status is 0 if all is
-done, 1 if it could not be done, 2 if the command line could not be understood, 3 if a step is half
-done, 130 or 143 if a signal stopped it."""
+Results go to standard output, everything else to standard error.
+
+exit status:
+  0  done                              5  the database cannot be reached
+  1  not done, for another reason      6  a script failed; nothing of it was applied
+  2  the command line cannot be meant  7  check, current -c: revisions are pending
+  3  a step is half done: repair       8  check: models and database differ, or the like
+  4  another run or a lock is in the way
+  129, 130, 143                        stopped by SIGHUP, Ctrl-C, SIGTERM
+status: 0 all is applied, 1 revisions are pending, 2 that cannot be told, 3 a step is half done
+"""
 
 
 @dataclass(frozen=True)
@@ -42,6 +50,7 @@ class Command:
     :ivar function: does it: a function in a module of :mod:`websauna_migrate.cli.commands`
     :ivar help: for Alembic's commands in Alembic's words
     :ivar arguments: in the order in which the help shows them
+    :ivar needs_database: True for options with which it runs, changes or looks at the database
     :ivar boots: false for what needs no application
     :ivar everywhere: without ``-x packages=`` the command works on all packages, not on the
         current one
@@ -52,6 +61,7 @@ class Command:
     function: str
     help: str
     arguments: tuple[a.Argument, ...] = ()
+    needs_database: Callable[[Namespace], bool] = lambda options: False
     boots: bool = True
     everywhere: bool = False
     names_its_package: bool = False
@@ -64,6 +74,21 @@ class Command:
         return function(*arguments) or 0
 
 
+def always(options: Namespace) -> bool:
+    """Return True: a command needs the database."""
+    return True
+
+
+def unless_sql(options: Namespace) -> bool:
+    """Return True if a command runs, rather than write a SQL script."""
+    return not options.sql
+
+
+def for_current(options: Namespace) -> bool:
+    """Return True if a revision is named by what is applied."""
+    return "current" in options.rev
+
+
 COMMANDS: Mapping[str, Command] = {
     "branches": Command("read.branches", "Show current branch points.", (a.VERBOSE,)),
     "check": Command(
@@ -71,23 +96,32 @@ COMMANDS: Mapping[str, Command] = {
         "Check if revision command with autogenerate has pending upgrade ops.",
         (a.JSON, a.FULL),
         leaves_garbage=True,
+        needs_database=always,
     ),
     "current": Command(
         "read.current",
         "Display the current revision for a database.",
         (a.CHECK_HEADS, a.VERBOSE, a.JSON),
+        needs_database=always,
     ),
     "downgrade": Command(
         "run.downgrade",
         "Revert to a previous version.",
         (a.SQL, a.TAG, a.REVISION, a.CASCADE, *a.RUN),
         leaves_garbage=True,
+        needs_database=unless_sql,
     ),
-    "edit": Command("write.edit", "Edit revision script(s) using $EDITOR.", (a.REV,)),
+    "edit": Command(
+        "write.edit",
+        "Edit revision script(s) using $EDITOR.",
+        (a.REV,),
+        needs_database=for_current,
+    ),
     "ensure_version": Command(
         "run.ensure_version",
         "Create the alembic version table if it doesn't exist already.",
         (a.SQL,),
+        needs_database=unless_sql,
     ),
     "heads": Command(
         "read.heads",
@@ -98,6 +132,9 @@ COMMANDS: Mapping[str, Command] = {
         "read.history",
         "List changeset scripts in chronological order.",
         (a.REV_RANGE, a.VERBOSE, a.INDICATE_CURRENT, a.JSON),
+        needs_database=lambda options: (
+            options.indicate_current or "current" in (options.rev_range or "")
+        ),
     ),
     "init": Command(
         "plain.init",
@@ -133,6 +170,7 @@ COMMANDS: Mapping[str, Command] = {
         "read.plan",
         "Show what an upgrade would do, step by step, and why.",
         (a.TARGET, a.DOWNGRADE, a.CASCADE, a.IGNORE_ORDER, a.JSON, a.NO_LINT, a.FAIL_ON_LINT),
+        needs_database=always,
     ),
     "repair": Command(
         "run.repair",
@@ -140,6 +178,7 @@ COMMANDS: Mapping[str, Command] = {
         a.HALF_DONE,
         names_its_package=True,
         leaves_garbage=True,
+        needs_database=always,
     ),
     "revision": Command(
         "write.revision",
@@ -149,18 +188,26 @@ COMMANDS: Mapping[str, Command] = {
             *(a.VERSION_PATH, a.REV_ID, a.DEPENDS_ON, *a.NEW_SCRIPT, a.FULL),
         ),
         leaves_garbage=True,
+        needs_database=lambda options: options.autogenerate,
     ),
-    "show": Command("read.show", "Show the revision(s) denoted by the given symbol.", (a.REV,)),
+    "show": Command(
+        "read.show",
+        "Show the revision(s) denoted by the given symbol.",
+        (a.REV,),
+        needs_database=for_current,
+    ),
     "stamp": Command(
         "run.stamp",
         "'stamp' the revision table with the given revision; don't run any migrations.",
         (a.SQL, a.TAG, a.PURGE, a.STAMPED, a.WITH_REQUIREMENTS, a.TAKE_OVER),
+        needs_database=unless_sql,
     ),
     "status": Command(
         "read.status",
         "Show where all packages stand: applied, newest and pending revisions.",
-        (a.JSON,),
+        (a.JSON, a.FAIL_ON),
         everywhere=True,
+        needs_database=always,
     ),
     "uninstall": Command(
         "run.uninstall",
@@ -168,12 +215,14 @@ COMMANDS: Mapping[str, Command] = {
         (a.UNINSTALLED, a.FORGET, a.CASCADE),
         names_its_package=True,
         leaves_garbage=True,
+        needs_database=always,
     ),
     "upgrade": Command(
         "run.upgrade",
         "Upgrade to a later version.",
         (a.SQL, a.TAG, a.REVISION_OR_HEADS, *a.RUN, a.IGNORE_ORDER, a.FAIL_ON_LINT),
         leaves_garbage=True,
+        needs_database=unless_sql,
     ),
 }
 
@@ -184,7 +233,7 @@ class VersionAction(argparse.Action):
     def __call__(
         self,
         parser: ArgumentParser,
-        namespace: argparse.Namespace,
+        namespace: Namespace,
         values: object,
         option_string: str | None = None,
     ) -> NoReturn:
@@ -195,7 +244,12 @@ class VersionAction(argparse.Action):
 
 def make_parser() -> ArgumentParser:
     """Return the parser of ``ws-alembic``; the command is in ``verb``."""
-    parser = ArgumentParser(prog="ws-alembic", description=DESCRIPTION, epilog=EPILOG)
+    parser = ArgumentParser(
+        prog="ws-alembic",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument(
         "--version",
         action=VersionAction,

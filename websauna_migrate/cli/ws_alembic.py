@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import gc
-from argparse import Namespace
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from websauna_migrate.cli.console_script import console_script
-from websauna_migrate.cli.output import Output, reserve_stdout
-from websauna_migrate.cli.parser import COMMANDS, DEFAULT_SECTION, Command, make_parser
 
-# What boots an application is imported after the command line was understood.
+# What the command line needs is imported once Ctrl-C is understood, and what boots an application
+# once the command line is.
+if TYPE_CHECKING:
+    from argparse import Namespace
+
+    from websauna_migrate.cli.output import Output
+    from websauna_migrate.cli.parser import Command
 
 __all__ = ["main"]
 
@@ -19,21 +23,26 @@ __all__ = ["main"]
 @console_script
 def main(words: Sequence[str]) -> int:
     """Run ``ws-alembic`` and return the exit status."""
-    parser = make_parser()
-    options = parser.parse_args(words)
-    if not hasattr(options, "verb"):
-        parser.error("too few arguments")
-    command = COMMANDS[options.verb]
-    with seldom_collected(), reserve_stdout() as output:
-        if not command.boots:
-            return command(options, output)
-        return run_in_application(command, options, output)
+    with seldom_collected():
+        from websauna_migrate.cli.output import reserve_stdout
+        from websauna_migrate.cli.parser import COMMANDS, make_parser
+
+        parser = make_parser()
+        options = parser.parse_args(words)
+        if not hasattr(options, "verb"):
+            parser.error("too few arguments")
+        command = COMMANDS[options.verb]
+        with reserve_stdout() as output:
+            run = run_in_application if command.boots else type(command).__call__
+            return output.finish(run(command, options, output))
 
 
 def run_in_application(command: Command, options: Namespace, output: Output) -> int:
     """Start the application, do a command in it, and return the exit status."""
     from websauna_migrate.cli.app import Application, NoSection
+    from websauna_migrate.cli.clients.sqlite import InMemory, is_in_memory
     from websauna_migrate.cli.commands.call import Call
+    from websauna_migrate.cli.parser import DEFAULT_SECTION
     from websauna_migrate.cli.progress import Progress
     from websauna_migrate.cli.scope import find_packages, read_scope
 
@@ -47,6 +56,8 @@ def run_in_application(command: Command, options: Namespace, output: Output) -> 
         service.use_index = not options.no_index
         service.use_ini(application.ini, sections, options.name, cmd_opts=options)
         packages = find_packages(command, asked, service)
+        if command.needs_database(options) and is_in_memory(service.url):
+            raise InMemory(service.url)
         if command.leaves_garbage:
             gc.freeze()
             gc.enable()

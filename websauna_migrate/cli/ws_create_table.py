@@ -59,4 +59,4 @@ def main(argv: Sequence[str]) -> int | None:
             tables, sql_dialect(service.url), all_sequences=not options.names
         )
         output.raw("".join(f"{statement};\n\n" for statement in statements))
-    return 0
+        return output.finish(0)

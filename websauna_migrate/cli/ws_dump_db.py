@@ -86,15 +86,22 @@ def dump_sqlite(url: URL, arguments: Sequence[str], output: BinaryIO) -> int:
     :raises DumpFailed: if the database could not be read to its end: look what is wrong with it
     :raises ProgramMissing: if Python cannot do what was asked for: install the program
     """
+    file = sqlite_file(url)
     try:
         client = dump_client(url, arguments)
     except ProgramMissing:
-        file = sqlite_file(url)
         if arguments:
             raise
+        client = None
+    try:
+        if client is not None:
+            return dump_by_program(client, file, output)
         dump_by_python(file, sqlite_timeout_ms(url), output)
-        return 0
-    return dump_by_program(client, sqlite_file(url), output)
+    except BrokenPipeError:
+        raise
+    except OSError as exc:
+        raise DumpFailed(file, exc.strerror or str(exc)) from exc
+    return 0
 
 
 def dump_by_program(client: Client, file: str, output: BinaryIO) -> int:

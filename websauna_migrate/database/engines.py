@@ -17,7 +17,7 @@ from sqlalchemy.engine import URL, Connection
 from sqlalchemy.exc import DBAPIError, NoSuchModuleError
 from sqlalchemy.pool import NullPool
 
-from websauna_migrate.errors import MigrationError
+from websauna_migrate.errors import ExitCode, MigrationError
 
 __all__ = [
     "WRITES",
@@ -48,6 +48,8 @@ class DatabaseFailure(MigrationError, RuntimeError):
     :ivar url: as text, without its password
     :ivar problem: the driver's own words, without the password
     """
+
+    exit_code = ExitCode.UNREACHABLE
 
     def __init__(self, url: str, problem: str, remedy: str = "") -> None:
         self.url = url

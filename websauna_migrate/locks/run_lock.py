@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from sqlalchemy.engine import Connection
 
 from websauna_migrate.database.stopping import Stopping
-from websauna_migrate.errors import MigrationError
+from websauna_migrate.errors import ExitCode, MigrationError
 
 __all__ = ["LockLost", "RunInProgress", "RunLock", "WaitStopped", "lock_key", "take"]
 
@@ -32,6 +32,8 @@ class RunInProgress(MigrationError, TimeoutError):
     :ivar waited: seconds
     :ivar holder: who holds it, in words; empty if it cannot be told
     """
+
+    exit_code = ExitCode.BUSY
 
     def __init__(self, waited: float, holder: str) -> None:
         self.waited = waited

@@ -101,6 +101,7 @@ class Aftermath:
             half_done=half_done,
             unknown=lost and not half_done,
             done=number - 1,
+            busy=bool(problem),
         ) from exc
 
     def after_atomic_failure(
@@ -161,6 +162,7 @@ class Aftermath:
             unknown=lost,
             done=done,
             atomic=True,
+            busy=bool(problem),
         ) from exc
 
     def _is_lost(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from websauna_migrate.errors import MigrationError
+from websauna_migrate.errors import ExitCode, MigrationError
 
 if TYPE_CHECKING:
     from websauna_migrate.planning.plan import Step
@@ -24,7 +24,7 @@ __all__ = [
 ]
 
 #: The exit code that says: a step is half done, and somebody has to look.
-INTERRUPTED = 3
+INTERRUPTED = ExitCode.HALF_DONE
 
 ROLLED_BACK = "Nothing of it was applied."
 HALF_DONE = (
@@ -54,10 +54,11 @@ def earlier_steps(done: int, *, atomic: bool = False) -> str:
 
 
 class StepFailed(MigrationError, RuntimeError):
-    """A script failed.
+    """A script failed, or a lock that it waits for was not to be had.
 
     :ivar half_done: whether parts of it may have been committed; then the exit code is 3
     :ivar unknown: whether the connection was lost, so that nobody here can tell
+    :param busy: whether a lock was in the way
     """
 
     def __init__(
@@ -70,14 +71,22 @@ class StepFailed(MigrationError, RuntimeError):
         done: int,
         unknown: bool = False,
         atomic: bool = False,
+        busy: bool = False,
     ) -> None:
         self.package = step.package
         self.revision = step.revision.id
         self.half_done = half_done
         self.unknown = unknown
         state = HALF_DONE if half_done else UNKNOWN if unknown else ROLLED_BACK
-        if half_done:
-            self.exit_code = INTERRUPTED
+        self.exit_code = (
+            ExitCode.HALF_DONE
+            if half_done
+            else ExitCode.UNREACHABLE
+            if unknown
+            else ExitCode.BUSY
+            if busy
+            else ExitCode.SCRIPT_FAILED
+        )
         super().__init__(
             f"The {revision_of(step)} failed ({place}): {problem}\n"
             f"{state}{earlier_steps(done, atomic=atomic)}"
@@ -112,6 +121,8 @@ class InterruptedSteps(MigrationError, RuntimeError):
 
 class BlockedByCaller(MigrationError, RuntimeError):
     """The calling thread's own open transaction is in the way of its ``upgrade()``."""
+
+    exit_code = ExitCode.BUSY
 
     def __init__(self, step: Step, holders: str) -> None:
         self.package = step.package
@@ -173,6 +184,8 @@ class NotAtomic(MigrationError, ValueError):
 
 class ConnectionLost(MigrationError, RuntimeError):
     """The run's connection, or its lock, was lost between two steps."""
+
+    exit_code = ExitCode.UNREACHABLE
 
     def __init__(self, problem: str, done: int) -> None:
         self.done = done

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
 
-from websauna_migrate.errors import MigrationError
+from websauna_migrate.errors import ExitCode, MigrationError
 
 __all__ = ["PROCESS_LOCK", "NestedRun", "ProcessBusy", "ProcessLock"]
 
@@ -24,6 +24,8 @@ class NestedRun(MigrationError, RuntimeError):
 
 class ProcessBusy(MigrationError, TimeoutError):
     """Another thread of this process is at work with Alembic for longer than ``lock_wait``."""
+
+    exit_code = ExitCode.BUSY
 
     def __init__(self, waited: float) -> None:
         self.waited = waited

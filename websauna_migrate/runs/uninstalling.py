@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
 
 from websauna_migrate.config.selection import UnknownPackage
 from websauna_migrate.database.history_tables import list_tables
 from websauna_migrate.results import Run
 from websauna_migrate.runs.history_rows import write_rows
 from websauna_migrate.runs.migrating import migrate
+from websauna_migrate.runs.run_context import RunOptions
 from websauna_migrate.runs.site import Site
 from websauna_migrate.runs.uninstalled import (
     NotInstalled,
@@ -20,11 +22,19 @@ from websauna_migrate.runs.uninstalled import (
 __all__ = ["uninstall"]
 
 
-def uninstall(site: Site, package: str, *, cascade: bool = False, forget: bool = False) -> Run:
+def uninstall(
+    site: Site,
+    package: str,
+    *,
+    cascade: bool = False,
+    forget: bool = False,
+    stop: Callable[[], bool] | None = None,
+) -> Run:
     """Take a package down and drop its history table, or forget one that is gone."""
     if forget or package not in site.packages:
         return forget_package(site, package, really=forget)
-    run = migrate(site, "downgrade", "base", package, cascade=cascade)
+    options = RunOptions(stop=stop)
+    run = migrate(site, "downgrade", "base", package, cascade=cascade, options=options)
     if not site.has_database:
         return run
     table = site.packages[package].history_table

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from argparse import Namespace
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from websauna_migrate.cli.output import Output
-from websauna_migrate.cli.render.text import to_json
+from websauna_migrate.cli.render.text import to_json, visible
+from websauna_migrate.cli.scope import pending_elsewhere
+from websauna_migrate.errors import MigrationError
+from websauna_migrate.results import PackageState
 
 __all__ = ["Call"]
 
@@ -36,6 +41,21 @@ class Call:
         """Print a result: lines, or with ``--json`` the data."""
         as_json = getattr(self.options, "json", False)
         self.output.lines([to_json(data)] if as_json else lines)
+
+    def tell_pending_elsewhere(self, states: Iterable[PackageState] | None = None) -> None:
+        """Write a line about the pending steps of other packages, which are easily forgotten.
+
+        :param states: of all packages; read if they are not given
+        """
+        if self.packages is None or self.options.quiet:
+            return
+        if states is None:
+            others = {package.name for package in self.service.packages} - {*self.packages}
+            # Where the command was able to work, a remark is no reason to fail.
+            with contextlib.suppress(MigrationError):
+                states = self.service.current(packages=sorted(others)) if others else ()
+        if line := pending_elsewhere(states or (), self.packages):
+            print(visible(line), file=sys.stderr)
 
     def sum_up(self, *lines: str) -> None:
         """Print what was done, unless only errors are wanted."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 
 from websauna_migrate.cli.commands.call import Call
 from websauna_migrate.cli.commands.lint import conclude, lint_of_plan
+from websauna_migrate.cli.console_script import tell
 from websauna_migrate.cli.render import history as lines
 from websauna_migrate.cli.render.lint import render_lint
 from websauna_migrate.cli.render.states import (
@@ -15,8 +17,9 @@ from websauna_migrate.cli.render.states import (
     render_not_at_head,
     status_table,
 )
+from websauna_migrate.cli.render.text import visible
 from websauna_migrate.database.engines import safe_url
-from websauna_migrate.errors import MigrationError, UsageError
+from websauna_migrate.errors import ExitCode, MigrationError, UsageError
 
 __all__ = [
     "NotAtHead",
@@ -31,8 +34,22 @@ __all__ = [
 ]
 
 
+#: The exit status of ``status``, besides 0 and that of a half done step.
+PENDING, CANNOT_TELL = 1, 2
+
+#: From which exit status on ``status`` has one, by ``--fail-on``.
+LEVELS = {
+    "pending": PENDING,
+    "unknown": CANNOT_TELL,
+    "half-done": ExitCode.HALF_DONE,
+    "never": ExitCode.HALF_DONE + 1,
+}
+
+
 class NotAtHead(MigrationError):
     """The answer of ``current --check-heads``: a sentence for each package that is behind."""
+
+    exit_code = ExitCode.PENDING
 
     def __init__(self, behind: Iterable[str]) -> None:
         self.behind = tuple(behind)
@@ -50,12 +67,19 @@ def check(call: Call) -> int:
     """Print what is wrong with scripts, histories, models and database."""
     report = call.service.check(packages=call.packages)
     call.show(render_check(report), {"ok": report.ok, "problems": report.problems})
-    return 0 if report.ok else 1
+    call.tell_pending_elsewhere()
+    if report.ok:
+        return ExitCode.DONE
+    kinds = {problem.kind for problem in report.problems if problem.fatal}
+    return ExitCode.PENDING if kinds == {"pending"} else ExitCode.DRIFT
 
 
 def current(call: Call) -> None:
     """Print what is applied."""
-    states = call.service.current(packages=call.packages)
+    selected = call.packages
+    every = None if selected is None else [package.name for package in call.service.packages]
+    all_states = call.service.current(packages=every)
+    states = [one for one in all_states if selected is None or one.package in selected]
     entries = call.service.entries(
         revision for state in states for revision in (*state.applied, *state.implied)
     )
@@ -71,6 +95,7 @@ def current(call: Call) -> None:
     )
     if not call.options.json:
         call.output.lines(render_elsewhere(states))
+    call.tell_pending_elsewhere(all_states)
     if call.options.check_heads and (behind := list(render_not_at_head(states))):
         raise NotAtHead(behind)
 
@@ -130,6 +155,8 @@ def plan(call: Call) -> None:
             call.show(["", *render_lint(report)])
     else:
         call.show(["Nothing to do."])
+    if not options.downgrade:
+        call.tell_pending_elsewhere()
     if report is not None:
         conclude(call, report)
 
@@ -140,11 +167,30 @@ def show(call: Call) -> None:
     call.show(lines.render_show(entries, several=call.several))
 
 
-def status(call: Call) -> None:
-    """Print where each package stands."""
-    states = call.service.current(packages=call.packages)
+def status(call: Call) -> int:
+    """Print where each package stands; the exit status says it too."""
+    try:
+        states = call.service.current(packages=call.packages)
+        half_done = call.service.repair()
+    except UsageError:
+        raise
+    except MigrationError as exc:
+        tell(exc)
+        return CANNOT_TELL
     if call.options.json:
         call.show((), states)
     else:
         call.output.table(status_table(states))
         call.output.lines(render_elsewhere(states))
+    for one in half_done:
+        print(visible(f"{one.name} ended half done. See: ws-alembic repair"), file=sys.stderr)
+    level = (
+        ExitCode.HALF_DONE
+        if half_done
+        else CANNOT_TELL
+        if any(state.installed and state.unknown for state in states)
+        else PENDING
+        if any(state.pending for state in states)
+        else ExitCode.DONE
+    )
+    return level if level >= LEVELS[call.options.fail_on] else 0

@@ -13,7 +13,7 @@ from websauna_migrate.cli.render.runs import (
 )
 from websauna_migrate.cli.render.text import counted
 from websauna_migrate.cli.signals import stop_signals
-from websauna_migrate.errors import UsageError
+from websauna_migrate.errors import ExitCode, UsageError
 from websauna_migrate.results import Run
 
 __all__ = ["downgrade", "ensure_version", "repair", "stamp", "uninstall", "upgrade"]
@@ -27,9 +27,6 @@ RUN_OPTIONS = (
     "lock_budget",
     "statement_timeout_ms",
 )
-
-#: The exit status that says: a step is half done.
-HALF_DONE = 3
 
 
 def upgrade(call: Call) -> None:
@@ -50,6 +47,7 @@ def upgrade(call: Call) -> None:
             **{name: getattr(options, name) for name in RUN_OPTIONS},
         )
     sum_up_run(call, run, newest=options.revision in ("head", "heads"))
+    call.tell_pending_elsewhere()
 
 
 def downgrade(call: Call) -> None:
@@ -93,7 +91,7 @@ def repair(call: Call) -> int:
         call.output.done(lines)
         return 0
     call.show(lines)
-    return HALF_DONE if found else 0
+    return ExitCode.HALF_DONE if found else ExitCode.DONE
 
 
 def stamp(call: Call) -> None:
@@ -134,7 +132,10 @@ def ensure_version(call: Call) -> None:
 def uninstall(call: Call) -> None:
     """Take back all that a package did."""
     options = call.options
-    run = call.service.uninstall(options.package, cascade=options.cascade, forget=options.forget)
+    with stop_signals() as stop:
+        run = call.service.uninstall(
+            options.package, cascade=options.cascade, forget=options.forget, stop=stop
+        )
     if options.forget:
         call.sum_up(f"{options.package} is forgotten: history table dropped, its tables left.")
         return

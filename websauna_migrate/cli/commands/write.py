@@ -106,6 +106,8 @@ def revision(call: Call) -> None:
     for script in created:
         for warning in script.warnings:
             print(f"WARNING: {visible(warning)}", file=sys.stderr)
+    if options.autogenerate:
+        call.tell_pending_elsewhere()
 
 
 def ask_about_rename(candidate: Any) -> bool:
