@@ -67,7 +67,7 @@ def make_packages(total: int, shape: str, order: str = "") -> dict[str, list[Rev
     made: dict[str, list[Revision]] = {f"pkg{number:02}": [] for number in range(PACKAGES)}
     names = list(made)
     tips: dict[str, list[str]] = {name: [] for name in names}
-    known: dict[str, dict[str, None]] = {name: {} for name in names}
+    known = {name: rng.sample([n for n in names if n != name], DEPENDENCIES) for name in names}
     past: list[tuple[str, list[str]]] = []
     for number in range(total):
         name = names[number % PACKAGES]
@@ -106,7 +106,7 @@ def make_packages(total: int, shape: str, order: str = "") -> dict[str, list[Rev
 def against(
     name: str,
     requires: Sequence[str],
-    known: dict[str, dict[str, None]],
+    known: dict[str, list[str]],
     tips: dict[str, list[str]],
     past: Sequence[tuple[str, list[str]]],
     order: str,
@@ -115,11 +115,10 @@ def against(
     """Return what a script says that it was written against."""
     if order not in ("recorded", "lagging"):
         return ()
-    known[name].update(dict.fromkeys(text.partition("@")[0] for text in requires))
     if not requires and rng.random() > 0.1:
         return ()
-    # Some packages that many scripts stand on: what more there is changes less and less.
-    others = list(known[name])[:DEPENDENCIES]
+    required = (text.partition("@")[0] for text in requires)
+    others = list(dict.fromkeys((*required, *known[name])))[:DEPENDENCIES]
     had = {other: tips[other] for other in others}
     if order == "lagging" and rng.random() < 0.1:
         # Only the states that are not too old are looked at: it is the same for all sizes.

@@ -331,3 +331,150 @@ def test_faults_of_a_package_that_nobody_asked_for() -> None:
     assert isinstance(
         error_of({"a": chain("a", "a1"), "b": [rev("b", "b2", "b1")]}), MissingRevision
     )
+
+
+# The authors' order
+
+
+def dated(package: str, revision_id: str, *down: str, day: str, **rest: Any) -> Revision:
+    return rev(package, revision_id, *down, doc=f"Words\n\nCreate Date: {day}\n", **rest)
+
+
+def against(package: str, revision_id: str, *down: str, **heads: str | tuple[str, ...]) -> Revision:
+    pairs = [(n, one) for n, h in heads.items() for one in ((h,) if isinstance(h, str) else h)]
+    return rev(package, revision_id, *down, written_against=tuple(sorted(pairs)))
+
+
+def test_a_script_comes_after_what_its_author_had_and_before_the_rest() -> None:
+    graph = Graph({"a": chain("a", "a1", "a2", "a3"), "z": [against("z", "z1", a="a2")]})
+    assert names(graph.timeline()) == ["a@a1", "a@a2", "z@z1", "a@a3"]
+    assert graph.requirements == []
+    graph = Graph({"b": chain("b", "b1", "b2"), "a": [against("a", "a1", b="b2")]})
+    assert names(graph.timeline()) == ["b@b1", "b@b2", "a@a1"]
+
+
+def test_it_comes_before_branches_that_its_author_had_not() -> None:
+    a = [rev("a", "a1"), rev("a", "a2", "a1"), rev("a", "a3", "a1"), rev("a", "a4", "a2", "a3")]
+    one = Graph({"a": a, "z": [against("z", "z1", a="a2")]})
+    assert names(one.timeline()) == ["a@a1", "a@a2", "z@z1", "a@a3", "a@a4"]
+    both = Graph({"a": a, "z": [against("z", "z1", a=("a2", "a3"))]})
+    assert names(both.timeline()) == ["a@a1", "a@a2", "a@a3", "z@z1", "a@a4"]
+    other_base = [*a, rev("a", "a0"), rev("a", "a9", "a0", "a4")]
+    assert names(Graph({"a": other_base, "z": [against("z", "z1", a="a2")]}).timeline()) == [
+        *("a@a1", "a@a2", "z@z1", "a@a0", "a@a3", "a@a4", "a@a9")
+    ]
+
+
+@pytest.mark.parametrize("known", ["gone", "a9"])
+def test_what_is_not_there_is_ignored(known: str) -> None:
+    z = rev("z", "z1", written_against=(("gone", "x"), ("a", known), ("z", "z1")))
+    assert not Graph({"a": chain("a", "a1", "a2"), "z": [z]}).soft_orders
+
+
+def test_a_squashed_revision_stands_for_the_one_that_took_its_place() -> None:
+    a = [rev("a", "s", replaces=("a1", "a2")), rev("a", "a3", "s")]
+    graph = Graph({"a": a, "z": [against("z", "z1", a="a1")]})
+    assert names(graph.timeline()) == ["a@s", "z@z1", "a@a3"]
+
+
+def test_what_a_script_requires_its_author_had() -> None:
+    """A requirement may have been added later."""
+    z = rev("z", "z1", requires=("a@a2",), written_against=(("a", "a1"),))
+    graph = Graph({"a": chain("a", "a1", "a2", "a3"), "z": [z]})
+    assert names(graph.timeline()) == ["a@a1", "a@a2", "z@z1", "a@a3"]
+    assert graph.dropped_orders == ()
+
+
+@pytest.mark.parametrize(
+    ("day", "place"),
+    [
+        ("2026-02-01 12:00:00.123456", 1),
+        ("2026-04-02", 2),
+        ("2026-04-01 12:30:00+02:00", 1),
+        ("2026-04-01 12:30:00-02:00", 2),
+        ("2020-01-01", 1),
+        ("2030-01-01", 3),
+        ("some day", 3),
+    ],
+)
+def test_dates_tell_it_where_nothing_is_recorded(day: str, place: int) -> None:
+    a = [
+        dated("a", "a1", day="2026-01-01"),
+        dated("a", "a2", "a1", day="2026-04-01 12:00:00"),
+        rev("a", "a3", "a2"),
+        dated("a", "a4", "a3", day="2026-06-01"),
+    ]
+    z = dated("z", "z1", day=day, requires=("a@a1",))
+    expected = ["a@a1", "a@a2", "a@a3", "a@a4"]
+    expected.insert({1: 1, 2: 2, 3: 4}[place], "z@z1")
+    assert names(Graph({"a": a, "z": [z]}).timeline()) == expected
+
+
+def test_a_date_counts_for_what_its_revision_comes_after() -> None:
+    """A rebase keeps dates: the second revision was there when the third was written."""
+    a = [
+        dated("a", "a1", day="2026-01-01"),
+        dated("a", "a2", "a1", day="2026-09-01"),
+        dated("a", "a3", "a2", day="2026-02-01"),
+        dated("a", "a4", "a3", day="2026-10-01"),
+    ]
+    z = dated("z", "z1", day="2026-03-01", requires=("a@a1",))
+    assert names(Graph({"a": a, "z": [z]}).timeline()) == [
+        *("a@a1", "a@a2", "a@a3", "z@z1", "a@a4")
+    ]
+
+
+def test_dates_say_nothing_of_packages_that_a_script_does_not_require() -> None:
+    a = [dated("a", "a1", day="2026-05-01")]
+    assert not Graph({"a": a, "z": [dated("z", "z1", day="2026-01-01")]}).soft_orders
+
+
+def test_of_contradicting_orders_the_newest_is_dropped() -> None:
+    def second(package: str, other: str, day: int) -> Revision:
+        return dated(
+            package,
+            f"{package}2",
+            f"{package}1",
+            day=f"2026-01-0{day}",
+            written_against=((other, f"{other}1"),),
+        )
+
+    for older, newer in (("a", "b"), ("b", "a")):
+        graph = Graph(
+            {
+                older: [rev(older, f"{older}1"), second(older, newer, 1)],
+                newer: [rev(newer, f"{newer}1"), second(newer, older, 2)],
+            }
+        )
+        expected = [f"{older}@{older}2", f"{newer}@{newer}2"]
+        assert names(graph.timeline())[2:] == expected
+        # What was dropped is the newer one's word.
+        assert [names(pair) for pair in graph.dropped_orders] == [expected[::-1]]
+
+
+def test_what_dates_tell_is_dropped_first() -> None:
+    a = [
+        dated("a", "a1", day="2026-01-01"),
+        dated("a", "a2", "a1", day="2025-01-01", requires=("z@z1",)),
+        rev("a", "a3", "a2"),
+    ]
+    z = [rev("z", "z1"), dated("z", "z2", "z1", day="2026-09-09", written_against=(("a", "a1"),))]
+    graph = Graph({"a": a, "z": z})
+    assert names(graph.timeline()) == ["a@a1", "z@z1", "z@z2", "a@a2", "a@a3"]
+    assert [names(pair) for pair in graph.dropped_orders] == [["a@a2", "z@z2"]]
+
+
+def test_where_requirements_settle_it_nothing_is_dropped_that_matters() -> None:
+    """The script requires what its author had not, by another package."""
+    b = [rev("b", "b1", requires=("a@a3",))]
+    z = rev("z", "z1", requires=("b@b1",), written_against=(("a", "a1"),))
+    graph = Graph({"a": chain("a", "a1", "a2", "a3", "a4"), "b": b, "z": [z]})
+    assert names(graph.timeline()) == ["a@a1", "a@a2", "a@a3", "b@b1", "z@z1", "a@a4"]
+    assert graph.dropped_orders == ()
+
+
+def test_a_circle_of_requirements_is_an_error_with_soft_orders_too() -> None:
+    a = [rev("a", "a1", requires=("z@z1",))]
+    z = [rev("z", "z1", requires=("a@a1",), written_against=(("a", "a1"),))]
+    with pytest.raises(RevisionCycle):
+        Graph({"a": a, "z": z})
