@@ -25,7 +25,6 @@ from websauna_migrate.planning.plan import (
     plan_downgrade,
     plan_stamp,
     plan_upgrade,
-    timeline,
 )
 from websauna_migrate.planning.state import State
 from websauna_migrate.planning.targets import TargetError, downgrade_set
@@ -207,7 +206,7 @@ def test_input_order_does_not_matter(drawn: RandomGraph, rng: random.Random) -> 
     for _ in range(2):
         packages, package_requires = shuffled(drawn, rng)
         graph = Graph(packages, package_requires)
-        assert timeline(graph) == timeline(model.graph)
+        assert graph.timeline() == model.graph.timeline()
         names = rng.sample(list(rows), len(rows))
         other_rows = {name: rng.sample(sorted(rows[name]), len(rows[name])) for name in names}
         other_targets = {

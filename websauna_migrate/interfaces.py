@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from zope.interface import Attribute, Interface
 
+from websauna_migrate.planning.several import Targets
+
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
@@ -37,15 +39,13 @@ if TYPE_CHECKING:
 #: What ``packages`` arguments take.
 Packages = str | Iterable[str] | None
 
-#: What revision arguments take.
-Targets = str | Sequence[str]
-
 __all__ = [
     "IMigrationPackage",
     "IMigrationRunEnded",
     "IMigrationRunStarted",
     "IMigrationService",
     "IMigrationStepApplied",
+    "Targets",
 ]
 
 

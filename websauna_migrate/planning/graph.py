@@ -212,10 +212,6 @@ class Graph:
         """Return the edges to the revisions of other packages that a revision requires."""
         return tuple(edge for _, edge in self.cross_parents.get(self.node(revision), ()))
 
-    def dependents_of(self, revision: Revision) -> tuple[Edge, ...]:
-        """Return the edges from the revisions of other packages that require a revision."""
-        return tuple(edge for _, edge in self.cross_dependents.get(self.node(revision), ()))
-
     def needs(self, revision: Revision, other: Revision) -> bool:
         """Tell whether a revision comes after another one by edges of any kind, in any number."""
         goal = self.node(other)

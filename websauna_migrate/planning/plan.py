@@ -21,6 +21,7 @@ from websauna_migrate.planning.order_checks import (
 )
 from websauna_migrate.planning.revisions import Revision
 from websauna_migrate.planning.rows import Rows
+from websauna_migrate.planning.stamps import plan_stamp
 from websauna_migrate.planning.state import (
     Applied,
     HistoryViolated,
@@ -30,7 +31,6 @@ from websauna_migrate.planning.state import (
 )
 from websauna_migrate.planning.steps import Direction, Plan, Reason, Step
 from websauna_migrate.planning.targets import downgrade_set, upgrade_targets
-from websauna_migrate.runs.stamps import plan_stamp
 
 __all__ = [
     "Applied",
@@ -44,7 +44,6 @@ __all__ = [
     "plan_downgrade",
     "plan_stamp",
     "plan_upgrade",
-    "timeline",
 ]
 
 
@@ -251,11 +250,6 @@ def _downgrade_reasons(
 
 def _reason_key(reason: Reason) -> tuple[str, ...]:
     return reason.package or "", reason.revision or "", reason.kind or "", reason.text
-
-
-def timeline(graph: Graph, packages: Iterable[str] | None = None) -> tuple[Revision, ...]:
-    """Return all revisions of some packages, default all, oldest first, in the canonical order."""
-    return graph.timeline(packages)
 
 
 def pending(graph: Graph, applied: Applied) -> dict[str, tuple[Revision, ...]]:

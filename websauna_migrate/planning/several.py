@@ -5,9 +5,9 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable, Mapping, Sequence
+from typing import TypeAlias
 
 from websauna_migrate.errors import MigrationError, UsageError
-from websauna_migrate.interfaces import Targets
 from websauna_migrate.planning.graph import Graph
 from websauna_migrate.planning.lineage import Lineage
 from websauna_migrate.planning.plan import plan_stamp
@@ -15,6 +15,7 @@ from websauna_migrate.planning.target_errors import TargetError
 from websauna_migrate.planning.targets import is_relative, resolve, upgrade_targets
 
 __all__ = [
+    "Targets",
     "UnknownEverywhere",
     "as_targets",
     "collect",
@@ -24,6 +25,10 @@ __all__ = [
     "resolve_all",
     "targets_for",
 ]
+
+
+#: What revision arguments take: one target or several.
+Targets: TypeAlias = str | Sequence[str]
 
 
 class UnknownEverywhere(MigrationError, LookupError):

@@ -115,7 +115,6 @@ class State:
     :ivar graph: the graph
     :ivar rows: the rows of each registered package's history table
     :ivar lost: of the packages that have them, the rows that no script defines, sorted
-    :ivar absent: the rows of packages that are not registered any more
     :ivar applied: for each node 1 if it is applied, else 0
     """
 
@@ -127,7 +126,6 @@ class State:
         self.graph = graph
         self.rows: dict[str, frozenset[str]] = {}
         self.lost: dict[str, tuple[str, ...]] = {}
-        self.absent = {p: frozenset(r) for p, r in sorted(rows.items()) if p not in graph.lineages}
         self.applied = bytearray(len(graph.revisions))
         for package, lineage in graph.lineages.items():
             self.rows[package] = found = frozenset(rows.get(package, ()))
