@@ -15,7 +15,7 @@ from test_service import rows, steps, table, tables
 from test_ws_alembic import TEMPLATE, Site, invoke, site  # noqa: F401 - fixtures
 from websauna_migrate.config.selection import UnknownPackage
 from websauna_migrate.planning.plan import DowngradeRefused
-from websauna_migrate.planning.requirements import UnknownPackageRequired
+from websauna_migrate.planning.requirements import RequirementError
 from websauna_migrate.runs.uninstalled import NotInstalled, StillInstalled
 
 
@@ -98,7 +98,7 @@ def test_a_package_that_is_still_required_cannot_just_be_removed(
 ) -> None:
     made.script("fooapp", "f200", "f100", **table("f2"), requires=["acorp.shop@s100"])
     made.service(sqlite_url).upgrade()
-    with pytest.raises(UnknownPackageRequired) as caught:
+    with pytest.raises(RequirementError) as caught:
         made.service(sqlite_url, "fooapp").upgrade()
     assert 'requires = "acorp.shop@s100", but no package "acorp.shop" is registered' in str(
         caught.value

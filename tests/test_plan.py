@@ -18,7 +18,7 @@ from websauna_migrate.planning.plan import (
 )
 from websauna_migrate.planning.revisions import Revision
 from websauna_migrate.planning.state import HistoryViolated, LostRevision, State
-from websauna_migrate.planning.targets import TargetError, UnknownRevision
+from websauna_migrate.planning.targets import TargetError
 
 
 def rev(package: str, revision_id: str, *down: str, **rest: Any) -> Revision:
@@ -174,7 +174,7 @@ def test_relative_target(graph: Graph) -> None:
 
 
 def test_unknown_target(graph: Graph) -> None:
-    with pytest.raises(UnknownRevision):
+    with pytest.raises(TargetError):
         plan_upgrade(graph, {}, {"user": "zzz"})
     with pytest.raises(TargetError):
         plan_downgrade(graph, {}, {"user": "-1"})

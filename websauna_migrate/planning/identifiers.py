@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from operator import attrgetter
 
-from websauna_migrate.planning.lineage_errors import DuplicateRevision, IllegalRevisionId
+from websauna_migrate.planning.lineage_errors import duplicate_revision, illegal_identifier
 from websauna_migrate.planning.revisions import Revision
 
 __all__ = ["ILLEGAL_CHARACTERS", "by_identifier"]
@@ -18,8 +18,8 @@ ILLEGAL_CHARACTERS = frozenset("@-+:'\\")
 def by_identifier(revisions: Iterable[Revision]) -> dict[str, Revision]:
     """Return revisions by identifier, sorted by it.
 
-    :raises DuplicateRevision: for the first identifier that occurs twice
-    :raises IllegalRevisionId: for the first with a character that it may not have
+    :raises LineageError: for the first identifier that occurs twice, or has a character that it
+        may not have
     """
     given = [*revisions]
     found = {revision.id: revision for revision in sorted(given, key=attrgetter("id"))}
@@ -39,7 +39,7 @@ def refuse(revisions: Iterable[Revision]) -> None:
     known: dict[str, Revision] = {}
     for revision in sorted(revisions, key=attrgetter("id", "path")):
         if revision.id in known:
-            raise DuplicateRevision(known[revision.id], revision)
+            raise duplicate_revision(known[revision.id], revision)
         if not is_legal(revision.id):
-            raise IllegalRevisionId(revision)
+            raise illegal_identifier(revision)
         known[revision.id] = revision

@@ -14,20 +14,13 @@ from websauna_migrate.planning.edges import Edge, cycle_error
 from websauna_migrate.planning.identifiers import by_identifier
 from websauna_migrate.planning.labels import spread_labels
 from websauna_migrate.planning.lineage_errors import (
-    DuplicateLabel,
-    DuplicateRevision,
-    IllegalRevisionId,
-    MissingRevision,
+    LineageError,
+    duplicate_label,
+    missing_revision,
 )
 from websauna_migrate.planning.revisions import Revision
 
-__all__ = [
-    "DuplicateLabel",
-    "DuplicateRevision",
-    "IllegalRevisionId",
-    "Lineage",
-    "MissingRevision",
-]
+__all__ = ["Lineage", "LineageError"]
 
 
 class Lineage:
@@ -47,8 +40,9 @@ class Lineage:
     def __init__(self, package: str, revisions: Iterable[Revision] = ()) -> None:
         """Check and connect the revisions.
 
-        :raises MigrationError: naming the file: for an identifier or a branch label that occurs
-            twice, a parent that is missing, or a cycle
+        :raises LineageError: naming the file: for an identifier or a branch label that occurs
+            twice, or a parent that is missing
+        :raises RevisionCycle: naming the revisions on it
         """
         self.package = package
         by_id = by_identifier(revisions)
@@ -67,7 +61,7 @@ class Lineage:
             for label in revision.branch_labels:
                 taken = label if label in self.revisions else labels.get(label)
                 if taken is not None:
-                    raise DuplicateLabel(label, self.revisions[taken], revision)
+                    raise duplicate_label(label, self.revisions[taken], revision)
                 labels[label] = revision.id
         return labels
 
@@ -87,7 +81,7 @@ class Lineage:
                 try:
                     parents = tuple([positions[id_] for id_ in names])
                 except KeyError as exc:
-                    raise MissingRevision(revision, "down_revision", exc.args[0]) from None
+                    raise missing_revision(revision, "down_revision", exc.args[0]) from None
                 if len(parents) > 1:
                     parents = tuple(sorted(set(parents)))
                 down[position] = parents
@@ -111,7 +105,7 @@ class Lineage:
         # As in Alembic: a full identifier or a branch label, no part of one.
         position = self._positions.get(self.labels.get(name, name))
         if position is None:
-            raise MissingRevision(revision, "depends_on", name)
+            raise missing_revision(revision, "depends_on", name)
         return position
 
     def _sort(self) -> list[int]:

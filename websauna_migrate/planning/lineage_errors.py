@@ -5,58 +5,72 @@ from __future__ import annotations
 from websauna_migrate.errors import MigrationError
 from websauna_migrate.planning.revisions import Revision
 
-__all__ = ["DuplicateLabel", "DuplicateRevision", "IllegalRevisionId", "MissingRevision"]
+__all__ = [
+    "LineageError",
+    "duplicate_label",
+    "duplicate_revision",
+    "illegal_identifier",
+    "missing_revision",
+]
 
 
-class DuplicateRevision(MigrationError, ValueError):
-    """Two scripts of one package have the same identifier."""
+class LineageError(MigrationError, ValueError, LookupError):
+    """The revisions of a package do not fit together.
 
-    def __init__(self, first: Revision, second: Revision) -> None:
-        self.first, self.second = first, second
-        super().__init__(
-            f'Package "{first.package}" has the revision "{first.id}" twice: in "{first.path}" '
-            f'and in "{second.path}". Remove one of the files, or give it another identifier.'
-        )
-
-
-class DuplicateLabel(MigrationError, ValueError):
-    """A branch label is the label, or the identifier, of another revision too."""
-
-    def __init__(self, label: str, first: Revision, second: Revision) -> None:
-        self.label, self.first, self.second = label, first, second
-        super().__init__(
-            f'The branch label "{label}" of revision "{second.id}" of "{second.package}" '
-            f'("{second.path}") is already used by revision "{first.id}" ("{first.path}"). '
-            "Labels are unique within a package: rename one of the two."
-        )
-
-
-class IllegalRevisionId(MigrationError, ValueError):
-    """A revision identifier has a character that means something in a target or in SQL."""
-
-    def __init__(self, revision: Revision) -> None:
-        self.revision = revision
-        super().__init__(
-            f'The identifier of revision "{revision.id}" of "{revision.package}" '
-            f'("{revision.path}") has one of the characters @ - + : \' \\ in it, or one that '
-            "cannot be printed. Take another identifier."
-        )
-
-
-class MissingRevision(MigrationError, LookupError):
-    """A script names a parent or dependency that its package does not have.
-
-    :ivar attribute: ``down_revision`` or ``depends_on``
-    :ivar missing: what is not there
+    :ivar kind: ``duplicate_revision``, ``duplicate_label``, ``illegal_identifier`` or
+        ``missing_revision``
+    :ivar revision: the revision whose script is at fault
+    :ivar other: the one that has the identifier or the label already; else ``None``
+    :ivar name: the identifier or label that occurs twice, is not legal, or is not there
     """
 
-    def __init__(self, revision: Revision, attribute: str, missing: str) -> None:
-        self.revision, self.attribute, self.missing = revision, attribute, missing
-        elsewhere = ""
-        if attribute == "depends_on":
-            elsewhere = ' A revision of another package is named with "requires".'
-        super().__init__(
-            f'Revision "{revision.id}" of "{revision.package}" ("{revision.path}") has '
-            f'{attribute} = "{missing}", but the package has no such revision. Restore the '
-            f"missing script, or correct {attribute}.{elsewhere}"
-        )
+    def __init__(
+        self, kind: str, revision: Revision, name: str, message: str, other: Revision | None = None
+    ) -> None:
+        self.kind, self.revision, self.name, self.other = kind, revision, name, other
+        super().__init__(message)
+
+
+def duplicate_revision(first: Revision, second: Revision) -> LineageError:
+    """Return the error of two scripts that have the same identifier."""
+    message = (
+        f'Package "{first.package}" has the revision "{first.id}" twice: in "{first.path}" '
+        f'and in "{second.path}". Remove one of the files, or give it another identifier.'
+    )
+    return LineageError("duplicate_revision", second, second.id, message, first)
+
+
+def duplicate_label(label: str, first: Revision, second: Revision) -> LineageError:
+    """Return the error of a branch label that another revision has as label or identifier."""
+    message = (
+        f'The branch label "{label}" of revision "{second.id}" of "{second.package}" '
+        f'("{second.path}") is already used by revision "{first.id}" ("{first.path}"). '
+        "Labels are unique within a package: rename one of the two."
+    )
+    return LineageError("duplicate_label", second, label, message, first)
+
+
+def illegal_identifier(revision: Revision) -> LineageError:
+    """Return the error of a character that means something in a target or in SQL."""
+    message = (
+        f'The identifier of revision "{revision.id}" of "{revision.package}" '
+        f'("{revision.path}") has one of the characters @ - + : \' \\ in it, or one that '
+        "cannot be printed. Take another identifier."
+    )
+    return LineageError("illegal_identifier", revision, revision.id, message)
+
+
+def missing_revision(revision: Revision, attribute: str, missing: str) -> LineageError:
+    """Return the error of a parent or dependency that the package does not have.
+
+    :param attribute: ``down_revision`` or ``depends_on``
+    """
+    elsewhere = ""
+    if attribute == "depends_on":
+        elsewhere = ' A revision of another package is named with "requires".'
+    message = (
+        f'Revision "{revision.id}" of "{revision.package}" ("{revision.path}") has '
+        f'{attribute} = "{missing}", but the package has no such revision. Restore the '
+        f"missing script, or correct {attribute}.{elsewhere}"
+    )
+    return LineageError("missing_revision", revision, missing, message)

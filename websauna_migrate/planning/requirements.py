@@ -24,74 +24,34 @@ from websauna_migrate.planning.lineage import Lineage
 from websauna_migrate.planning.revisions import Revision
 from websauna_migrate.planning.target_errors import quote
 from websauna_migrate.planning.targets import (
-    AmbiguousRevision,
     TargetError,
     find_revision,
     is_relative,
     resolve,
 )
 
-__all__ = [
-    "AmbiguousRequirement",
-    "MalformedRequirement",
-    "OwnPackageRequired",
-    "Requirement",
-    "RequirementError",
-    "SquashedRevisionRequired",
-    "UnknownPackageRequired",
-    "UnknownRevisionRequired",
-    "collect_requirements",
-    "squashed_into",
-]
+__all__ = ["Requirement", "RequirementError", "collect_requirements", "squashed_into"]
 
 
 class RequirementError(MigrationError, LookupError):
     """A requirement cannot be understood.
 
+    :ivar kind: ``malformed``, ``own_package``, ``unknown_package``, ``unknown_revision``,
+        ``ambiguous`` or ``squashed``
     :ivar revision: the revision whose script says so, ``None`` for a package's registration
     :ivar package: the package that says so
-    :ivar kind: ``requires``, ``run_before`` or ``package``
+    :ivar attribute: ``requires``, ``run_before`` or ``package``
     :ivar text: the requirement as written
+    :ivar found: what an ambiguous one may mean, or the revision that a squashed one is part of now
     """
 
-    def __init__(self, source: Source, problem: str, remedy: str) -> None:
+    def __init__(
+        self, kind: str, source: Source, problem: str, remedy: str, found: Iterable[str] = ()
+    ) -> None:
+        self.kind, self.found = kind, tuple(found)
         self.revision, self.package = source.revision, source.package
-        self.kind, self.text = source.kind, source.text
+        self.attribute, self.text = source.kind, source.text
         super().__init__(f"{source.describe()}, but {problem}. {remedy}")
-
-
-class MalformedRequirement(RequirementError):
-    """A requirement that is not of the form ``package@revision``."""
-
-
-class OwnPackageRequired(RequirementError):
-    """A requirement on a revision of the package that says so."""
-
-
-class UnknownPackageRequired(RequirementError):
-    """A requirement on a package that is not registered."""
-
-
-class UnknownRevisionRequired(RequirementError):
-    """A requirement on a revision that its package does not have."""
-
-
-class AmbiguousRequirement(RequirementError):
-    """A requirement on a partial identifier that several revisions begin with.
-
-    :ivar candidates: their identifiers
-    """
-
-    candidates: tuple[str, ...] = ()
-
-
-class SquashedRevisionRequired(RequirementError):
-    """A requirement on a revision that was squashed away.
-
-    :ivar replacement: the revision that took its place
-    """
-
-    replacement: Revision | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,13 +180,15 @@ class _Resolver:
         if not at and source.kind == "package":
             target = "heads"
         if not package or not target or is_relative(target):
-            raise MalformedRequirement(
+            raise RequirementError(
+                "malformed",
                 source,
                 "a requirement has the form package@revision",
                 "The revision is an identifier, a branch label, `head` or `base`.",
             )
         if package == source.package:
-            raise OwnPackageRequired(
+            raise RequirementError(
+                "own_package",
                 source,
                 "that is its own package",
                 "Between revisions of one package use down_revision or depends_on.",
@@ -245,11 +207,12 @@ class _Resolver:
             self._known[package, target] = resolved
         return resolved
 
-    def _unknown_package(self, source: Source, package: str) -> UnknownPackageRequired:
+    def _unknown_package(self, source: Source, package: str) -> RequirementError:
         known = sorted(self.lineages)
         close = get_close_matches(package, known, 1)
         hint = f' (did you mean "{close[0]}"?)' if close else ""
-        return UnknownPackageRequired(
+        return RequirementError(
+            "unknown_package",
             source,
             f'no package "{package}" is registered{hint}; registered are {quote(known)}',
             f'Include "{package}" in the application so that it registers itself with '
@@ -276,18 +239,17 @@ def _as_requirement_error(
 ) -> RequirementError:
     replacement = squashed_into(lineage, target)
     if replacement is not None:
-        squashed = SquashedRevisionRequired(
+        return RequirementError(
+            "squashed",
             source,
             f'that revision was squashed into "{replacement.id}" ("{replacement.path}")',
             f'Write "{replacement}" in its place.',
+            [replacement.id],
         )
-        squashed.replacement = replacement
-        return squashed
-    if isinstance(error, AmbiguousRevision):
-        ambiguous = AmbiguousRequirement(source, error.problem, error.remedy)
-        ambiguous.candidates = error.candidates
-        return ambiguous
-    return UnknownRevisionRequired(
+    if error.kind == "ambiguous":
+        return RequirementError("ambiguous", source, error.problem, error.remedy, error.found)
+    return RequirementError(
+        "unknown_revision",
         source,
         error.problem,
         f'Correct it, or install the release of "{lineage.package}" that has the revision.',

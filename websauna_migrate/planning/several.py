@@ -7,16 +7,15 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
-from websauna_migrate.errors import MigrationError, UsageError
+from websauna_migrate.errors import UsageError
 from websauna_migrate.planning.graph import Graph
 from websauna_migrate.planning.lineage import Lineage
 from websauna_migrate.planning.plan import plan_stamp
-from websauna_migrate.planning.target_errors import TargetError
+from websauna_migrate.planning.target_errors import TargetError, unknown_everywhere
 from websauna_migrate.planning.targets import is_relative, resolve, upgrade_targets
 
 __all__ = [
     "Targets",
-    "UnknownEverywhere",
     "as_targets",
     "collect",
     "find_all",
@@ -29,15 +28,6 @@ __all__ = [
 
 #: What revision arguments take: one target or several.
 Targets: TypeAlias = str | Sequence[str]
-
-
-class UnknownEverywhere(MigrationError, LookupError):
-    """None of several packages knows a revision."""
-
-    def __init__(self, errors: Sequence[TargetError]) -> None:
-        self.errors = tuple(errors)
-        lines = "".join(f"\n  {error}" for error in errors)
-        super().__init__(f"None of the packages has the revision that was asked for:{lines}")
 
 
 #: Targets that mean something in every package.
@@ -90,7 +80,7 @@ def collect(
     if errors and not found:
         if len(errors) == 1:
             raise errors[0]
-        raise UnknownEverywhere(errors)
+        raise unknown_everywhere(errors)
     return found
 
 

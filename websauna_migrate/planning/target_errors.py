@@ -2,142 +2,150 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 from websauna_migrate.errors import MigrationError
 from websauna_migrate.planning.lineage import Lineage
 
 __all__ = [
-    "AmbiguousRevision",
-    "AmbiguousWalk",
-    "NotOnBranch",
-    "RelativeTargetError",
-    "SeveralHeads",
     "TargetError",
-    "TargetNotApplied",
-    "UnknownRevision",
+    "ambiguous_revision",
+    "leads_nowhere",
+    "not_applied",
+    "not_on_branch",
     "quote",
+    "several_heads",
+    "several_ways",
+    "unknown_everywhere",
+    "unknown_revision",
 ]
 
 
 class TargetError(MigrationError, LookupError):
     """A target means nothing, or more than one thing, in a package.
 
+    :ivar kind: ``unknown``, ``ambiguous``, ``several_heads``, ``several_ways``, ``not_on_branch``,
+        ``leads_nowhere``, ``not_applied``, or ``unknown_everywhere`` where several packages were
+        asked
     :ivar package: the package's dotted name
     :ivar target: the target, or that part of it which is at fault
     :ivar problem: what is wrong, a clause without a full stop
     :ivar remedy: what to do, a sentence
+    :ivar found: the revisions or labels that the target may mean, or that look like it; for
+        ``not_applied`` the rows of the history table
     """
 
-    def __init__(self, package: str, target: str, problem: str, remedy: str) -> None:
-        self.package, self.target, self.problem, self.remedy = package, target, problem, remedy
-        super().__init__(f"{problem[:1].upper()}{problem[1:]}. {remedy}")
+    def __init__(
+        self,
+        kind: str,
+        package: str,
+        target: str,
+        problem: str,
+        remedy: str,
+        found: Iterable[str] = (),
+    ) -> None:
+        self.kind, self.package, self.target = kind, package, target
+        self.problem, self.remedy, self.found = problem, remedy, tuple(found)
+        super().__init__(f"{problem[:1].upper()}{problem[1:]}{'. ' if remedy else ''}{remedy}")
 
 
-class UnknownRevision(TargetError):
-    """A package has no such revision or branch label.
-
-    :ivar close: what looks like it
-    """
-
-    def __init__(self, lineage: Lineage, target: str) -> None:
-        self.close = tuple(get_close_matches(target, _similar(lineage, target), cutoff=0.6))
-        hint = f"; close to it: {quote(self.close)}" if self.close else ""
-        super().__init__(
-            lineage.package,
-            target,
-            f'package "{lineage.package}" has no revision or branch label "{target}"{hint}',
-            f"`ws-alembic -x packages={lineage.package} history` lists what it has.",
-        )
+def unknown_revision(lineage: Lineage, target: str) -> TargetError:
+    """Return the error of a revision or branch label that a package does not have."""
+    close = get_close_matches(target, _similar(lineage, target), cutoff=0.6)
+    hint = f"; close to it: {quote(close)}" if close else ""
+    return TargetError(
+        "unknown",
+        lineage.package,
+        target,
+        f'package "{lineage.package}" has no revision or branch label "{target}"{hint}',
+        f"`ws-alembic -x packages={lineage.package} history` lists what it has.",
+        close,
+    )
 
 
-class AmbiguousRevision(TargetError):
-    """Several identifiers or labels of a package begin like this.
-
-    :ivar candidates: all of them
-    """
-
-    def __init__(self, lineage: Lineage, target: str, candidates: Iterable[str]) -> None:
-        self.candidates = tuple(candidates)
-        super().__init__(
-            lineage.package,
-            target,
-            f'"{target}" is the beginning of several revisions of "{lineage.package}": '
-            f"{quote(self.candidates)}",
-            "Write more of the identifier.",
-        )
+def unknown_everywhere(errors: Sequence[TargetError]) -> TargetError:
+    """Return the error of a revision that none of several packages has."""
+    lines = "".join(f"\n  {error}" for error in errors)
+    problem = f"None of the packages has the revision that was asked for:{lines}"
+    return TargetError("unknown_everywhere", "", errors[0].target, problem, "")
 
 
-class SeveralHeads(TargetError):
-    """One head was asked for, and there are several.
-
-    :ivar heads: their identifiers
-    """
-
-    def __init__(self, lineage: Lineage, target: str, heads: Iterable[str]) -> None:
-        self.heads = tuple(heads)
-        super().__init__(
-            lineage.package,
-            target,
-            f'"{target}" of package "{lineage.package}" means several revisions: '
-            f"{quote(self.heads)}",
-            "Say `heads` for all of them or `label@head` for one branch, or join them with "
-            f"`ws-alembic -x packages={lineage.package} merge heads`.",
-        )
+def ambiguous_revision(lineage: Lineage, target: str, candidates: Iterable[str]) -> TargetError:
+    """Return the error of a target with which several identifiers or labels begin."""
+    found = tuple(candidates)
+    return TargetError(
+        "ambiguous",
+        lineage.package,
+        target,
+        f'"{target}" is the beginning of several revisions of "{lineage.package}": {quote(found)}',
+        "Write more of the identifier.",
+        found,
+    )
 
 
-class NotOnBranch(TargetError):
-    """``label@revision``, but the revision is not on that branch."""
-
-    def __init__(self, lineage: Lineage, label: str, revision_id: str) -> None:
-        self.label, self.revision_id = label, revision_id
-        super().__init__(
-            lineage.package,
-            f"{label}@{revision_id}",
-            f'revision "{revision_id}" of "{lineage.package}" is not on the branch "{label}"',
-            "Leave the label away, or name a revision of that branch.",
-        )
-
-
-class AmbiguousWalk(TargetError):
-    """A number of steps was asked for where the way forks."""
-
-    def __init__(self, lineage: Lineage, target: str, ways: Iterable[str]) -> None:
-        self.ways = tuple(ways)
-        super().__init__(
-            lineage.package,
-            target,
-            f'"{target}" has more than one meaning in "{lineage.package}", where the way forks '
-            f"between {quote(self.ways)}",
-            "Say which branch is meant with `label@`, or name a revision.",
-        )
+def several_heads(lineage: Lineage, target: str, heads: Iterable[str]) -> TargetError:
+    """Return the error of one head that was asked for where there are several."""
+    found = tuple(heads)
+    return TargetError(
+        "several_heads",
+        lineage.package,
+        target,
+        f'"{target}" of package "{lineage.package}" means several revisions: {quote(found)}',
+        "Say `heads` for all of them or `label@head` for one branch, or join them with "
+        f"`ws-alembic -x packages={lineage.package} merge heads`.",
+        found,
+    )
 
 
-class RelativeTargetError(TargetError):
-    """A number of steps leads nowhere, or is not understood in this place."""
+def not_on_branch(lineage: Lineage, label: str, revision_id: str) -> TargetError:
+    """Return the error of ``label@revision`` where the revision is not on that branch."""
+    return TargetError(
+        "not_on_branch",
+        lineage.package,
+        f"{label}@{revision_id}",
+        f'revision "{revision_id}" of "{lineage.package}" is not on the branch "{label}"',
+        "Leave the label away, or name a revision of that branch.",
+    )
 
-    def __init__(self, lineage: Lineage, target: str, problem: str) -> None:
-        super().__init__(
-            lineage.package,
-            target,
-            f'"{target}" {problem} in package "{lineage.package}"',
-            "Name a revision.",
-        )
+
+def several_ways(lineage: Lineage, target: str, ways: Iterable[str]) -> TargetError:
+    """Return the error of a number of steps where the way forks."""
+    found = tuple(ways)
+    return TargetError(
+        "several_ways",
+        lineage.package,
+        target,
+        f'"{target}" has more than one meaning in "{lineage.package}", where the way forks '
+        f"between {quote(found)}",
+        "Say which branch is meant with `label@`, or name a revision.",
+        found,
+    )
 
 
-class TargetNotApplied(TargetError):
-    """A downgrade to something that is not applied, or not below what is."""
+def leads_nowhere(lineage: Lineage, target: str, problem: str) -> TargetError:
+    """Return the error of a number of steps that is too many, or not understood in this place."""
+    return TargetError(
+        "leads_nowhere",
+        lineage.package,
+        target,
+        f'"{target}" {problem} in package "{lineage.package}"',
+        "Name a revision.",
+    )
 
-    def __init__(self, lineage: Lineage, target: str, rows: Iterable[str]) -> None:
-        self.rows = tuple(sorted(rows))
-        at = f"is at {quote(self.rows)}" if self.rows else "has nothing applied"
-        super().__init__(
-            lineage.package,
-            target,
-            f'"{lineage.package}" cannot go down to "{target}": it {at}',
-            f"`ws-alembic -x packages={lineage.package} current` shows what is applied.",
-        )
+
+def not_applied(lineage: Lineage, target: str, rows: Iterable[str]) -> TargetError:
+    """Return the error of a downgrade to what is not applied, or not below what is."""
+    found = sorted(rows)
+    at = f"is at {quote(found)}" if found else "has nothing applied"
+    return TargetError(
+        "not_applied",
+        lineage.package,
+        target,
+        f'"{lineage.package}" cannot go down to "{target}": it {at}',
+        f"`ws-alembic -x packages={lineage.package} current` shows what is applied.",
+        found,
+    )
 
 
 def quote(names: Iterable[str]) -> str:

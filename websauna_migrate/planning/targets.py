@@ -13,25 +13,18 @@ from collections.abc import Collection, Iterable, Sequence
 
 from websauna_migrate.planning.lineage import Lineage
 from websauna_migrate.planning.target_errors import (
-    AmbiguousRevision,
-    AmbiguousWalk,
-    NotOnBranch,
-    RelativeTargetError,
-    SeveralHeads,
     TargetError,
-    TargetNotApplied,
-    UnknownRevision,
+    ambiguous_revision,
+    leads_nowhere,
+    not_applied,
+    not_on_branch,
+    several_heads,
+    several_ways,
+    unknown_revision,
 )
 
 __all__ = [
-    "AmbiguousRevision",
-    "AmbiguousWalk",
-    "NotOnBranch",
-    "RelativeTargetError",
-    "SeveralHeads",
     "TargetError",
-    "TargetNotApplied",
-    "UnknownRevision",
     "downgrade_set",
     "find_revision",
     "is_relative",
@@ -56,9 +49,8 @@ def find_revision(lineage: Lineage, name: str, label: str | None = None) -> str:
     there is no other.
 
     :param label: the branch label, or any name of a revision, that the result must be related to
-    :raises UnknownRevision: if there is none
-    :raises AmbiguousRevision: naming the candidates
-    :raises NotOnBranch: if ``label`` is that of another branch
+    :raises TargetError: if there is none, naming the candidates if there are several, and if
+        ``label`` is that of another branch
     """
     branch = None if label is None else lineage.lineage_of(find_revision(lineage, label))
     if name in lineage.revisions:
@@ -75,13 +67,13 @@ def find_revision(lineage: Lineage, name: str, label: str | None = None) -> str:
                 candidates.append(names[place])
             place += 1
         if not candidates:
-            raise UnknownRevision(lineage, name)
+            raise unknown_revision(lineage, name)
         if len(candidates) > 1:
-            raise AmbiguousRevision(lineage, name, candidates)
+            raise ambiguous_revision(lineage, name, candidates)
         found = lineage.labels.get(candidates[0], candidates[0])
     if branch is not None and found not in branch:
         assert label is not None
-        raise NotOnBranch(lineage, label, found)
+        raise not_on_branch(lineage, label, found)
     return found
 
 
@@ -102,7 +94,7 @@ def resolve(lineage: Lineage, target: str) -> tuple[str, ...]:
     else:
         heads = lineage.heads if symbol == "head" else lineage.effective_heads
     if symbol == "head" and len(heads) > 1:
-        raise SeveralHeads(lineage, target, heads)
+        raise several_heads(lineage, target, heads)
     return heads
 
 
@@ -113,7 +105,7 @@ def resolve_one(lineage: Lineage, target: str) -> str | None:
     """
     found = resolve(lineage, target)
     if len(found) > 1:
-        raise SeveralHeads(lineage, target, found)
+        raise several_heads(lineage, target, found)
     return found[0] if found else None
 
 
@@ -147,16 +139,16 @@ def _walk(
             if branch is not None:
                 ways = [way for way in ways if way in branch]
             if not ways:
-                raise RelativeTargetError(lineage, target, "goes beyond the newest revision")
+                raise leads_nowhere(lineage, target, "goes beyond the newest revision")
         elif here is None:
-            raise RelativeTargetError(lineage, target, "goes below the first revision")
+            raise leads_nowhere(lineage, target, "goes below the first revision")
         else:
             ways = lineage.revisions[here].down_revisions
             if not ways:
                 here = None
                 continue
         if len(ways) > 1:
-            raise AmbiguousWalk(lineage, target, sorted(ways))
+            raise several_ways(lineage, target, sorted(ways))
         here = ways[0]
     return here
 
@@ -183,9 +175,9 @@ def upgrade_targets(lineage: Lineage, target: str, rows: Collection[str]) -> tup
         start = _only_start(lineage, target, label, rows)
         found = _walk(lineage, start, steps, target, label)
     else:
-        raise RelativeTargetError(lineage, target, "is no step up")
+        raise leads_nowhere(lineage, target, "is no step up")
     if found is None:
-        raise RelativeTargetError(lineage, target, "is below the first revision")
+        raise leads_nowhere(lineage, target, "is below the first revision")
     return (found,)
 
 
@@ -202,7 +194,7 @@ def _only_start(
             below = {d for id_ in active for d in lineage.normalized_down_revisions(id_)}
             starts = set(active) - below
     if len(starts) > 1:
-        raise AmbiguousWalk(lineage, target, sorted(starts))
+        raise several_ways(lineage, target, sorted(starts))
     return next(iter(starts), None)
 
 
@@ -220,10 +212,10 @@ def downgrade_set(lineage: Lineage, target: str, rows: Collection[str]) -> set[s
     if label is not None and len(roots) > 1:
         roots &= lineage.ancestors([find_revision(lineage, label)], dependencies=False)
         if not roots:
-            raise TargetNotApplied(lineage, target, rows)
+            raise not_applied(lineage, target, rows)
     gone = lineage.descendants(roots) & lineage.applied(rows)
     if found is not None and not gone and found not in rows:
-        raise TargetNotApplied(lineage, target, rows)
+        raise not_applied(lineage, target, rows)
     return gone
 
 
@@ -244,21 +236,21 @@ def _downgrade_target(
             start = resolve_one(lineage, symbol)
             found = _walk(lineage, start, steps, target, label)
             if found is None:
-                raise RelativeTargetError(lineage, target, "is below the first revision")
+                raise leads_nowhere(lineage, target, "is below the first revision")
             return label, found
         start = resolve_one(lineage, symbol if label is None else f"{label}@{symbol}")
         return label, _walk(lineage, start, steps, target)
     if steps >= 0:
-        raise RelativeTargetError(lineage, target, "is no step down")
+        raise leads_nowhere(lineage, target, "is no step down")
     starts: Sequence[str] = sorted(row for row in rows if row in lineage)
     if label is not None:
         related = _filter(lineage, starts, label)
         # Other branches may be applied below a row that depends on them.
         starts = related or _filter(lineage, lineage.current(rows), label)
     if not starts:
-        raise RelativeTargetError(lineage, target, "has nothing applied to go down from")
+        raise leads_nowhere(lineage, target, "has nothing applied to go down from")
     if len(starts) > 1:
-        raise AmbiguousWalk(lineage, target, starts)
+        raise several_ways(lineage, target, starts)
     return label or starts[0], _walk(lineage, starts[0], steps, target)
 
 
@@ -275,7 +267,7 @@ def stamp_rows(lineage: Lineage, targets: Sequence[str], rows: Collection[str]) 
     destinations: set[str] = set()
     for target in targets:
         if is_relative(target):
-            raise RelativeTargetError(lineage, target, "is not understood by stamp")
+            raise leads_nowhere(lineage, target, "is not understood by stamp")
         found = resolve(lineage, target)
         destinations.update(found)
         label, symbol = _split(target)

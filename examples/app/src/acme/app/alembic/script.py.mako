@@ -1,5 +1,6 @@
 <%
     requires = context.get("requires", ())
+    written_against = context.get("written_against", {})
 %>\
 """${message}
 
@@ -24,6 +25,10 @@ down_revision: str | Sequence[str] | None = ${repr(down_revision)}
 branch_labels: str | Sequence[str] | None = ${repr(branch_labels)}
 depends_on: str | Sequence[str] | None = ${repr(depends_on)}
 requires: tuple[str, ...] = ${repr(requires)}
+% if written_against:
+# Where those packages stood when this was written: it runs before what came later.
+written_against: dict[str, str | tuple[str, ...]] = ${repr(written_against)}
+% endif
 
 
 def upgrade() -> None:
