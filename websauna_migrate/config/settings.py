@@ -60,6 +60,7 @@ class Settings:
 
     :ivar url: the database, ``None`` where neither ``websauna_migrate.url`` nor ``sqlalchemy.url``
         is set
+    :ivar scratch_url: where scratch places are made, ``None`` for beside the database
     :ivar engine_options: the application's ``sqlalchemy.*`` settings but for the URL and the pool
     :ivar version_table_schema: schema of the history tables and the ledger
     :ivar package: the application's own package, where it is not the one that Pyramid knows
@@ -78,6 +79,7 @@ class Settings:
     """
 
     url: URL | None = field(default=None, repr=False)
+    scratch_url: URL | None = field(default=None, repr=False)
     engine_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
     version_table_schema: str | None = None
     package: str | None = None
@@ -267,6 +269,7 @@ def read_path(key: str, value: Any) -> str:
 
 READERS: Mapping[str, Callable[[str, Any], Any]] = {
     "package": read_text,
+    "scratch_url": parse_url,
     "version_table_schema": read_text,
     "cache": read_text,
     "lock_wait": read_seconds,
