@@ -349,10 +349,12 @@ class IMigrationService(Interface):
         :returns: a :class:`websauna_migrate.results.GraphView`
         """
 
-    def check(*, packages: Packages = None, full: bool = False) -> CheckReport:
+    def check(*, packages: Packages = None, full: bool = False, fresh: bool = False) -> CheckReport:
         """Compare scripts, histories, models and database.
 
         :param full: has no meaning any more; every comparison looks at all tables
+        :param fresh: instead, run all scripts on an empty scratch database and compare that with
+            the models; the database itself may be in any state
         :returns: a :class:`websauna_migrate.results.CheckReport`; its ``ok`` says whether all is
             well
         """

@@ -7,6 +7,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -422,10 +423,19 @@ class MigrationService:
         site = self._site()
         return view(site, packages, around=around, distance=distance, table=table, fold=fold)
 
-    def check(self, *, packages: Packages = None, full: bool = False) -> CheckReport:
+    def check(
+        self, *, packages: Packages = None, full: bool = False, fresh: bool = False
+    ) -> CheckReport:
+        ignore_full(full)
+        if fresh:
+            from websauna_migrate.replay.fresh import check_fresh
+
+            selected = self._site().select(packages)
+            return check_fresh(
+                self.settings, self.ownership, list(self._packages), selected, self._at
+            )
         from websauna_migrate.reports.check import Checker
 
-        ignore_full(full)
         return Checker(self._site(), self.ownership, packages).report()
 
     def without_scripts(self, *, packages: Packages = None) -> tuple[str, ...]:
@@ -447,6 +457,14 @@ class MigrationService:
         return Ownership(self.packages)
 
     # Helpers of the methods above
+
+    def _at(self, url: URL) -> MigrationService:
+        """Return a service of the same packages for another database, which tells no subscriber."""
+        other = MigrationService(replace(self.settings, url=url), application=self.root_package)
+        other.options, other.use_index = self.options, self.use_index
+        for package in self.packages:
+            other.add_package(package)
+        return other
 
     def _linter(self, site: Site) -> Linter:
         """Return what finds the unsafe changes of plans.

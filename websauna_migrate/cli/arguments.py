@@ -145,6 +145,10 @@ IGNORE_ORDER = flag(
 FORGET = flag(
     "--forget", help="Of a package that is not installed any more, drop the history table alone"
 )
+FRESH = flag(
+    "--fresh",
+    help="Instead, run all scripts on an empty scratch database, compare it with the models",
+)
 FULL = argument(
     "--full",
     action=NoMeaning,

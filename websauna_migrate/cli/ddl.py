@@ -7,9 +7,8 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import chain, groupby
 from typing import Any, Protocol
 
-from sqlalchemy import ARRAY, MetaData, Table, TextClause, event
-from sqlalchemy import Sequence as SqlSequence
-from sqlalchemy.dialects.postgresql import DOMAIN, ENUM, CreateDomainType, CreateEnumType
+from sqlalchemy import MetaData, Table, TextClause, event
+from sqlalchemy.dialects.postgresql import CreateDomainType, CreateEnumType
 from sqlalchemy.engine import URL, Dialect
 from sqlalchemy.engine.mock import MockConnection
 from sqlalchemy.exc import SQLAlchemyError
@@ -17,14 +16,16 @@ from sqlalchemy.schema import (
     AddConstraint,
     CreateIndex,
     CreateSequence,
-    DefaultClause,
     ExecutableDDLElement,
 )
-from sqlalchemy.sql.functions import next_value
-from sqlalchemy.sql.visitors import iterate
-from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from websauna_migrate.errors import MigrationError, UsageError
+from websauna_migrate.replay.model_ddl import (
+    TypeConflict,
+    create_types,
+    dialect_creates,
+    used_sequences,
+)
 
 __all__ = [
     "ModelsUnusable",
@@ -36,8 +37,6 @@ __all__ = [
     "tables_of",
 ]
 
-NamedType = ENUM | DOMAIN
-
 
 class ModelsUnusable(MigrationError, ValueError):
     """The models cannot be written as SQL; ``problem`` is SQLAlchemy's own word."""
@@ -46,17 +45,6 @@ class ModelsUnusable(MigrationError, ValueError):
         self.dialect = dialect
         self.problem = problem
         super().__init__(f"The models cannot be written as SQL of {dialect}: {problem}")
-
-
-class TypeConflict(MigrationError, ValueError):
-    """Two types of one name differ; ``name`` is theirs, with the schema."""
-
-    def __init__(self, name: str, first: str, second: str) -> None:
-        self.name = name
-        super().__init__(
-            f'The models define the type "{name}" in two ways. Give one of them another name.\n'
-            f"  {first}\n  {second}"
-        )
 
 
 class UnknownName(UsageError, LookupError):
@@ -189,7 +177,7 @@ class Script:
             for metadata in originals:
                 own = [table for table in tables if table.metadata is metadata]
                 metadata.dispatch.before_create(metadata, connection, **{**given, "tables": own})
-            self.elements += self.types(tables)
+            self.elements += create_types(tables, self.dialect)
             for sequence in used_sequences(tables, originals if all_sequences else ()):
                 # Refuses, as create_all() does, where the database has no sequences.
                 if dialect_creates(sequence, self.dialect):
@@ -204,25 +192,6 @@ class Script:
         event.listen(together, "after_create", after)
         # It sorts the tables that it is given, whosever they are.
         together.create_all(self.connection, tables=tables, checkfirst=False)
-
-    def types(self, tables: Iterable[Table]) -> list[ExecutableDDLElement]:
-        """Return the creation of all types that columns of the tables need, each once.
-
-        :raises TypeConflict: if two of one name differ
-        """
-        if self.dialect.name != "postgresql":
-            return []
-        found: dict[tuple[str | None, str], ExecutableDDLElement] = {}
-        for column in chain.from_iterable(table.columns for table in tables):
-            for named in named_types(column.type, self.dialect):
-                key = (named.schema, str(named.name))
-                create = (
-                    CreateEnumType(named) if isinstance(named, ENUM) else CreateDomainType(named)
-                )
-                first, second = self.render(found.setdefault(key, create)), self.render(create)
-                if first != second:
-                    raise TypeConflict(".".join(filter(None, key)), first, second)
-        return list(found.values())
 
     def in_order(self) -> Iterator[ExecutableDDLElement | TextClause]:
         """Yield the elements, with those in order by text that SQLAlchemy keeps in sets."""
@@ -240,40 +209,3 @@ def kind_of(element: object) -> tuple[type, object] | None:
     if isinstance(element, CreateIndex):
         return CreateIndex, element.element.table
     return (AddConstraint, None) if isinstance(element, AddConstraint) else None
-
-
-def named_types(type_: TypeEngine[Any], dialect: Dialect) -> Iterator[NamedType]:
-    """Yield the types that must be created for a column's type, those first that others need."""
-    impl = type_.dialect_impl(dialect)
-    if isinstance(impl, TypeDecorator):
-        yield from named_types(impl.type_engine(dialect), dialect)
-    elif isinstance(impl, ARRAY):
-        yield from named_types(impl.item_type, dialect)
-    elif isinstance(impl, DOMAIN):
-        yield from named_types(impl.data_type, dialect)
-        if impl.create_type:
-            yield impl
-    elif isinstance(impl, ENUM) and impl.create_type:
-        yield impl
-
-
-def used_sequences(tables: Iterable[Table], whole: Iterable[MetaData]) -> list[SqlSequence]:
-    """Return the sequences that server defaults of the tables call, and all of whole MetaData.
-
-    A sequence that is a column's own default is created with its table.
-    """
-    found: dict[SqlSequence, None] = {}
-    for column in chain.from_iterable(table.columns for table in tables):
-        default = column.server_default
-        if isinstance(default, DefaultClause) and not isinstance(default.arg, str):
-            calls = (part for part in iterate(default.arg) if isinstance(part, next_value))
-            found.update(dict.fromkeys(call.sequence for call in calls))
-    for metadata in whole:
-        own = metadata._sequences.values()
-        found.update(dict.fromkeys(sequence for sequence in own if sequence.column is None))
-    return sorted(found, key=lambda sequence: (sequence.schema or "", str(sequence.name)))
-
-
-def dialect_creates(sequence: SqlSequence, dialect: Dialect) -> bool:
-    """Tell whether a database needs a sequence."""
-    return dialect.supports_sequences and not (dialect.sequences_optional and sequence.optional)

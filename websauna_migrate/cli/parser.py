@@ -94,7 +94,7 @@ COMMANDS: Mapping[str, Command] = {
     "check": Command(
         "read.check",
         "Check if revision command with autogenerate has pending upgrade ops.",
-        (a.JSON, a.FULL),
+        (a.JSON, a.FRESH, a.FULL),
         leaves_garbage=True,
         needs_database=always,
     ),

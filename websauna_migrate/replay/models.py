@@ -14,10 +14,10 @@ from sqlalchemy.engine import Connection, Dialect
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.schema import CreateColumn, CreateIndex, CreateTable
 
-from websauna_migrate.create_table import Script, dialect_creates, used_sequences
 from websauna_migrate.database.engines import one_line
 from websauna_migrate.errors import MigrationError
 from websauna_migrate.models.sqlalchemy_internals import ddl_compiler
+from websauna_migrate.replay.model_ddl import create_types, dialect_creates, used_sequences
 from websauna_migrate.replay.postgresql_facts import quote_name
 
 __all__ = ["Models", "ModelsNotCreated"]
@@ -69,9 +69,8 @@ class Models:
         :raises ModelsNotCreated: naming the table, and the column, index or constraint
         """
         dialect = connection.dialect
-        if dialect.name == "postgresql":
-            # Raises for two types of one name that differ: the second would be skipped in silence.
-            Script(dialect).types(self.tables)
+        # It refuses two types of one name that differ: the second would be skipped in silence.
+        create_types(self.tables, dialect)
         mapped = connection.execution_options(schema_translate_map=dict(schemas))
         try:
             create_all(mapped, self.tables)

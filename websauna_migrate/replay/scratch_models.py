@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from sqlalchemy.engine import Connection, make_url
 from sqlalchemy.exc import DBAPIError
@@ -69,7 +69,9 @@ def scratch_models(
         name = connection.dialect.name
         if name == "postgresql":
             if settings.scratch_url is not None:
-                other = make_engine(scratch_settings(settings))
+                other = make_engine(
+                    scratch_settings(settings).require_url(), settings.engine_options
+                )
                 connection = stack.enter_context(connect(other))
             place = postgresql_place(models, connection)
         elif name == "sqlite":
@@ -129,7 +131,7 @@ def create_schema(connection: Connection, name: str) -> None:
 @contextmanager
 def sqlite_place(models: Models, settings: Settings) -> Iterator[ScratchModels]:
     """Give the models in a database in memory; their schemas are attached ones."""
-    engine = make_engine(replace(settings, url=make_url("sqlite://")))
+    engine = make_engine(make_url("sqlite://"), settings.engine_options)
     with connect(engine) as connection:
         for schema in models.schemas:
             if schema not in ("main", "temp"):
@@ -152,7 +154,7 @@ def mysql_place(
             name: stack.enter_context(scratch_database(settings))
             for name in dict.fromkeys([default, *models.schemas])
         }
-        engine = make_engine(replace(settings, url=urls[default]))
+        engine = make_engine(urls[default], settings.engine_options)
         inside = stack.enter_context(connect(engine))
         schemas = {name: str(url.database) for name, url in urls.items()}
         models.create(inside, schemas)

@@ -65,7 +65,7 @@ def branches(call: Call) -> None:
 
 def check(call: Call) -> int:
     """Print what is wrong with scripts, histories, models and database."""
-    report = call.service.check(packages=call.packages)
+    report = call.service.check(packages=call.packages, fresh=call.options.fresh)
     call.show(render_check(report), {"ok": report.ok, "problems": report.problems})
     call.tell_pending_elsewhere()
     if report.ok:

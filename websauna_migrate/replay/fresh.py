@@ -1,0 +1,278 @@
+"""``check --fresh``: the whole plan on an empty scratch database, compared with the models."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import AbstractContextManager, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from sqlalchemy.engine import URL, Connection
+from sqlalchemy.exc import DBAPIError
+
+from websauna_migrate.alembic_adapter.entities import registry_of_process
+from websauna_migrate.config.settings import Settings
+from websauna_migrate.database.engines import DatabaseFailure, connect, is_missing_file, make_engine
+from websauna_migrate.database.history_tables import HISTORY_PREFIX
+from websauna_migrate.errors import MigrationError
+from websauna_migrate.models.ownership import Ownership
+from websauna_migrate.replay.catalogue import read_facts
+from websauna_migrate.replay.differences import Difference
+from websauna_migrate.replay.facts import Fact
+from websauna_migrate.replay.models import Models
+from websauna_migrate.replay.postgresql_facts import quote_name
+from websauna_migrate.replay.scratch_databases import scratch_database, scratch_settings
+from websauna_migrate.replay.scratch_models import scratch_models
+from websauna_migrate.replay.standstill import settled_differences
+from websauna_migrate.results import CheckProblem, CheckReport
+
+__all__ = ["FreshNotPossible", "FreshService", "check_fresh"]
+
+#: What scripts may make besides the models: it counts where the models say it, and is a note else.
+BESIDES = frozenset(
+    {
+        *("view", "materialized view", "foreign table", "function", "procedure", "aggregate"),
+        *("window function", "trigger", "rule", "policy", "event", "statistics", "sequence"),
+        *("enum type", "domain type", "range type", "composite type"),
+    }
+)
+
+#: Tables of the service's own.
+OWN_TABLES = re.compile(rf"{HISTORY_PREFIX}.*|websauna_migrate_.*", re.IGNORECASE | re.DOTALL)
+
+
+class FreshNotPossible(MigrationError, NotImplementedError):
+    """A fresh database cannot be made apart from the real one; ``problem`` says why."""
+
+    def __init__(self, problem: str) -> None:
+        self.problem = problem
+        super().__init__(f"check --fresh is not possible here: {problem}")
+
+
+class FreshService(Protocol):
+    """What is asked of the service that runs the plan on the scratch database."""
+
+    settings: Settings
+
+    def upgrade(self) -> Any:
+        """Run all pending steps of all packages."""
+
+    def one_look(self) -> AbstractContextManager[None]:
+        """Read the scripts once for all that is asked within the block."""
+
+    def _snapshot(self) -> Any: ...
+
+
+def check_fresh(
+    settings: Settings,
+    ownership: Ownership,
+    packages: Collection[str],
+    selected: Collection[str],
+    at: Callable[[URL], FreshService],
+) -> CheckReport:
+    """Run all scripts on an empty database, and compare it with the models.
+
+    The database of the settings is only asked which extensions and schemas it has.
+
+    :param packages: the names of all registered ones
+    :param selected: those whose differences are told
+    :param at: returns the service for another database; it tells no subscriber
+    :raises FreshNotPossible: where the scripts would reach beyond the scratch database
+    :raises websauna_migrate.replay.scratch_databases.ScratchRefused: if the user may not make one
+    """
+    tables = [table for name in sorted(packages) for table in ownership.tables_of(name)]
+    require_apart(settings, {table.schema for table in tables})
+    with scratch_database(settings) as url:
+        service = at(url)
+        with service.one_look():
+            snapshot = service._snapshot()
+            scripts = [
+                Path(revision.path).read_text(encoding="utf-8", errors="replace")
+                for lineage in snapshot.lineages.values()
+                for revision in lineage
+            ]
+            prepare(settings, url, scripts)
+            try:
+                service.upgrade()
+            except MigrationError as exc:
+                return CheckReport((failure(exc),))
+            models = Models(tables, entities_of(snapshot), ownership.owner_of)
+            with connect(service.make_engine()) as connection:
+                comparison = FreshComparison(models, service.settings, connection, ownership)
+                return CheckReport(tuple(comparison.problems(selected)))
+
+
+def require_apart(settings: Settings, schemas: set[str | None]) -> None:
+    """Refuse what would touch real databases: on MariaDB a schema is another database.
+
+    :raises FreshNotPossible: naming the schemas
+    """
+    if scratch_settings(settings).require_url().get_backend_name() not in ("mysql", "mariadb"):
+        return
+    named = sorted({schema for schema in (*schemas, settings.version_table_schema) if schema})
+    if named:
+        listed = ", ".join(f'"{name}"' for name in named)
+        raise FreshNotPossible(
+            f"models or settings name the schema {listed}, which is another database on this "
+            "server, and the scripts would change it. Leave out the schema."
+        )
+
+
+def failure(exc: MigrationError) -> CheckProblem:
+    """Return what is to be said of a plan that failed: the step, its script's line, the reason."""
+    text = str(exc).partition("\n")[0]
+    package = getattr(exc, "package", None)
+    return CheckProblem(
+        "fresh-failed",
+        package,
+        f"On an empty database the scripts fail. {text}",
+        details=getattr(exc, "revision", None),
+    )
+
+
+def entities_of(snapshot: Any) -> list[Any]:
+    """Return alembic-utils' entities, of which modules and ``env.py`` files registered some."""
+    registry = registry_of_process()
+    found = list(registry.entities()) if registry is not None else []
+    for environment in snapshot.environments.values():
+        found += environment.entities
+    return list({one.identity: one for one in found}.values())
+
+
+# The empty database
+
+
+def prepare(settings: Settings, url: URL, scripts: Sequence[str]) -> None:
+    """Give a scratch database the extensions and schemas that an administrator made by hand.
+
+    Those that a script speaks of are left to the scripts.
+    """
+    if url.get_backend_name() != "postgresql" or is_missing_file(settings.require_url()):
+        return
+    try:
+        with connect(make_engine(settings.require_url(), settings.engine_options)) as real:
+            rows = real.exec_driver_sql(
+                "SELECT e.extname, n.nspname FROM pg_extension e "
+                "JOIN pg_namespace n ON n.oid = e.extnamespace UNION ALL "
+                "SELECT NULL, nspname FROM pg_namespace "
+                "WHERE nspname !~ '^pg_' AND nspname <> 'information_schema' ORDER BY 1 NULLS FIRST"
+            ).all()
+    except DatabaseFailure:
+        if settings.scratch_url is None:
+            raise
+        return
+    with connect(make_engine(url, settings.engine_options)) as connection:
+        for extension, schema in rows:
+            what = ("extension", extension) if extension else ("schema", schema)
+            if any(speaks_of(text, *what) for text in scripts):
+                continue
+            statement = f"CREATE SCHEMA IF NOT EXISTS {quote_name(schema)}"
+            if extension:
+                quoted = '"' + str(extension).replace('"', '""') + '"'
+                statement = f"CREATE EXTENSION IF NOT EXISTS {quoted}"
+                if not schema.startswith("pg_"):
+                    statement += f" SCHEMA {quote_name(schema)}"
+            # What may not be made is missing; the step that needs it says so.
+            with suppress(DBAPIError), connection.begin():
+                connection.exec_driver_sql(statement.replace("%", "%%"))
+
+
+def speaks_of(script: str, kind: str, name: str) -> bool:
+    """True if a script may create an extension or schema: it has the word and the name."""
+    lowered = script.lower()
+    return re.search(rf"create\s*_?{kind}", lowered) is not None and name.lower() in lowered
+
+
+# Comparing
+
+
+class FreshComparison:
+    """Compares the scratch database with the models."""
+
+    def __init__(
+        self, models: Models, settings: Settings, connection: Connection, ownership: Ownership
+    ) -> None:
+        """Read what the scripts made."""
+        self.models = models
+        # The models are tried inside the scratch database, wherever that is.
+        self.settings = replace(settings, scratch_url=None)
+        self.connection = connection
+        self.ownership = ownership
+        self.facts = read_facts(connection)
+        self.owners = {
+            (schema or self.facts.default_schema, name): owner
+            for (schema, name), owner in ownership.owners.items()
+        }
+
+    def problems(self, selected: Collection[str]) -> Iterator[CheckProblem]:
+        """Yield what differs, and what the scripts made besides."""
+        with scratch_models(self.models, self.settings, self.connection) as scratch:
+            scratch.facts = scratch.facts.only(lambda one: one.kind not in ("schema", "extension"))
+            said = {one.key for one in scratch.facts.objects}
+            wholes = {(one.schema, one.name) for one in scratch.facts.objects if not one.table}
+            treatment = {one: self.treatment(one, said, wholes) for one in self.facts.objects}
+            compared = self.facts.only(lambda one: treatment[one] == "compare")
+            found = settled_differences(compared, scratch)
+        for one in found:
+            owner = self.owner_of(one.fact)
+            if owner is None or owner in selected:
+                yield problem(one, owner)
+        for fact, kind in treatment.items():
+            if kind == "note":
+                whole = Difference(fact, None, True, False, default_schema=compared.default_schema)
+                yield CheckProblem(
+                    "fresh-besides",
+                    None,
+                    f"The scripts make {whole.object}, of which the models say nothing.",
+                    fatal=False,
+                    details=fact.key,
+                )
+
+    def treatment(
+        self, fact: Fact, said: Collection[Any], wholes: Collection[tuple[str, str]]
+    ) -> str:
+        """Return what to do with a fact of the scratch database.
+
+        :param said: the keys of what the models say
+        :param wholes: the tables, views and types among them
+        :returns: ``compare``; ``note`` for what no model says; ``leave`` for what is no package's,
+            and for parts of what is
+        """
+        if fact.kind in ("schema", "extension"):
+            return "leave"
+        whole = (fact.schema, fact.table or fact.name)
+        if whole in self.owners:
+            besides = fact.kind in BESIDES and (fact.kind != "sequence" or fact.table is None)
+            return "note" if besides and fact.key not in said else "compare"
+        if fact.key in said or whole in wholes:
+            return "compare"
+        if fact.table is not None:
+            return "leave"
+        own = fact.kind == "table" and OWN_TABLES.fullmatch(fact.name)
+        return "leave" if own or fact.get("partition of") else "note"
+
+    def owner_of(self, fact: Fact) -> str | None:
+        """Return the package of a fact, as far as there is one."""
+        owner = self.owners.get((fact.schema, fact.table or fact.name))
+        if owner is not None:
+            return owner
+        default = self.facts.default_schema
+        schema = None if fact.schema == default else fact.schema
+        return self.ownership.enum_owner(schema, fact.name) or self.ownership.sequence_owner(
+            schema, fact.name
+        )
+
+
+def problem(difference: Difference, owner: str | None) -> CheckProblem:
+    """Return a difference as a problem, or as a note."""
+    words = difference.describe("in a database made by the scripts", "in the models")
+    package = f'Package "{owner}": ' if owner else ""
+    return CheckProblem(
+        "fresh-differs",
+        owner,
+        f"{package}{words}.",
+        fatal=not difference.note,
+        details=(*difference.fact.key, difference.attribute),
+    )

@@ -1,0 +1,91 @@
+"""What ``create_all()`` needs besides tables: named types, and sequences of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from typing import Any
+
+from sqlalchemy import ARRAY, MetaData, Table
+from sqlalchemy import Sequence as SqlSequence
+from sqlalchemy.dialects.postgresql import DOMAIN, ENUM, CreateDomainType, CreateEnumType
+from sqlalchemy.engine import Dialect
+from sqlalchemy.schema import DefaultClause, ExecutableDDLElement
+from sqlalchemy.sql.functions import next_value
+from sqlalchemy.sql.visitors import iterate
+from sqlalchemy.types import TypeDecorator, TypeEngine
+
+from websauna_migrate.errors import MigrationError
+
+__all__ = ["TypeConflict", "create_types", "dialect_creates", "used_sequences"]
+
+NamedType = ENUM | DOMAIN
+
+
+class TypeConflict(MigrationError, ValueError):
+    """Two types of one name differ; ``name`` is theirs, with the schema."""
+
+    def __init__(self, name: str, first: str, second: str) -> None:
+        self.name = name
+        super().__init__(
+            f'The models define the type "{name}" in two ways. Give one of them another name.\n'
+            f"  {first}\n  {second}"
+        )
+
+
+def create_types(tables: Iterable[Table], dialect: Dialect) -> list[ExecutableDDLElement]:
+    """Return the creation of all types that columns of tables need, each once.
+
+    :raises TypeConflict: if two of one name differ
+    """
+    if dialect.name != "postgresql":
+        return []
+    found: dict[tuple[str | None, str], ExecutableDDLElement] = {}
+    for column in chain.from_iterable(table.columns for table in tables):
+        for named in named_types(column.type, dialect):
+            key = (named.schema, str(named.name))
+            create = CreateEnumType(named) if isinstance(named, ENUM) else CreateDomainType(named)
+            first, second = (
+                str(one.compile(dialect=dialect)).strip()
+                for one in (found.setdefault(key, create), create)
+            )
+            if first != second:
+                raise TypeConflict(".".join(filter(None, key)), first, second)
+    return list(found.values())
+
+
+def named_types(type_: TypeEngine[Any], dialect: Dialect) -> Iterator[NamedType]:
+    """Yield the types that must be created for a column's type, those first that others need."""
+    impl = type_.dialect_impl(dialect)
+    if isinstance(impl, TypeDecorator):
+        yield from named_types(impl.type_engine(dialect), dialect)
+    elif isinstance(impl, ARRAY):
+        yield from named_types(impl.item_type, dialect)
+    elif isinstance(impl, DOMAIN):
+        yield from named_types(impl.data_type, dialect)
+        if impl.create_type:
+            yield impl
+    elif isinstance(impl, ENUM) and impl.create_type:
+        yield impl
+
+
+def used_sequences(tables: Iterable[Table], whole: Iterable[MetaData]) -> list[SqlSequence]:
+    """Return the sequences that server defaults of the tables call, and all of whole MetaData.
+
+    A sequence that is a column's own default is created with its table.
+    """
+    found: dict[SqlSequence, None] = {}
+    for column in chain.from_iterable(table.columns for table in tables):
+        default = column.server_default
+        if isinstance(default, DefaultClause) and not isinstance(default.arg, str):
+            calls = (part for part in iterate(default.arg) if isinstance(part, next_value))
+            found.update(dict.fromkeys(call.sequence for call in calls))
+    for metadata in whole:
+        own = metadata._sequences.values()
+        found.update(dict.fromkeys(sequence for sequence in own if sequence.column is None))
+    return sorted(found, key=lambda sequence: (sequence.schema or "", str(sequence.name)))
+
+
+def dialect_creates(sequence: SqlSequence, dialect: Dialect) -> bool:
+    """Tell whether a database needs a sequence."""
+    return dialect.supports_sequences and not (dialect.sequences_optional and sequence.optional)
