@@ -211,7 +211,7 @@ def go(
         kept = rows(engine, first, second)
         service = application.service(second, values[1])
         try:
-            scripts = service.revision("two", autogenerate=True)
+            scripts = service.revision("two", autogenerate=True, allow_drops=True)
         except RevisionFailed as exc:
             assert exc.kind == "circle"
             reject()

@@ -152,11 +152,11 @@ def first_journey(cage: Cage, kind: str, members: Sequence[Feature]) -> None:
     """From nothing to the models, and back, and there again."""
     before = cage.schema(cage.engine)
     service = cage.service(kind, members, 1)
-    (script,) = service.revision("one", autogenerate=True)
+    (script,) = service.revision("one", autogenerate=True, allow_drops=True)
     print(Path(script.path).read_text())
     service.upgrade()
     assert remaining(service) == []
-    assert service.revision("two", autogenerate=True) == ()
+    assert service.revision("two", autogenerate=True, allow_drops=True) == ()
     service.downgrade("base")
     assert cage.schema(cage.engine) == before
     service.upgrade()
@@ -167,11 +167,11 @@ def first_journey(cage: Cage, kind: str, members: Sequence[Feature]) -> None:
 def second_journey(cage: Cage, kind: str, members: Sequence[Feature]) -> None:
     """From the first version of models to the second, and back, and there again."""
     service = cage.service(kind, members, 1)
-    service.revision("one", autogenerate=True)
+    service.revision("one", autogenerate=True, allow_drops=True)
     service.upgrade()
     assert remaining(service) == []
     service = cage.service(kind, members, 2)
-    (script,) = service.revision("two", autogenerate=True)
+    (script,) = service.revision("two", autogenerate=True, allow_drops=True)
     print(Path(script.path).read_text())
     service.upgrade()
     assert remaining(service) == []
@@ -181,7 +181,7 @@ def second_journey(cage: Cage, kind: str, members: Sequence[Feature]) -> None:
     assert unordered(cage.schema(cage.engine)) == unordered(cage.expected(members, 1))
     service.upgrade()
     assert unordered(cage.schema(cage.engine)) == second
-    assert service.revision("three", autogenerate=True) == ()
+    assert service.revision("three", autogenerate=True, allow_drops=True) == ()
     service.downgrade("base")
     assert cage.schema(cage.engine) == {}
 

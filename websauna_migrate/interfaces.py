@@ -243,6 +243,7 @@ class IMigrationService(Interface):
         rename_tables: Sequence[str] = (),
         rename_columns: Sequence[str] = (),
         ask: Callable[[Any], bool] | None = None,
+        allow_drops: bool = False,
         full: bool = False,
     ) -> tuple[CreatedScript, ...]:
         """Write a new revision script for each package.
@@ -254,9 +255,12 @@ class IMigrationService(Interface):
             that autogenerate infers
         :param rename_tables: ``old:new`` or ``schema.old:new`` each, for autogenerate
         :param rename_columns: ``table.old:new`` or ``schema.table.old:new`` each
-        :param ask: asks the author of the models whether a drop beside an addition is a rename;
-            gets an object with a ``question``, a ``warning`` and the ``option`` that answers
-            beforehand. Without it the script and its ``warnings`` say what may be lost.
+        :param ask: asks the author of the models whether a drop beside an addition is a rename, and
+            whether more than half of a package's tables are to go; gets an object with a
+            ``question``, a ``warning`` and the ``option`` that answers beforehand. Without it the
+            script and its ``warnings`` say what may be lost by a rename, and so many drops are
+            refused.
+        :param allow_drops: let a script drop more than half of a package's tables, or all of them
         :param full: has no meaning any more; every comparison looks at all tables
         :returns: a tuple of :class:`websauna_migrate.results.CreatedScript`; empty if nothing
             changed

@@ -292,6 +292,7 @@ class MigrationService:
         rename_tables: Sequence[str] = (),
         rename_columns: Sequence[str] = (),
         ask: Callable[[Any], bool] | None = None,
+        allow_drops: bool = False,
         full: bool = False,
     ) -> tuple[CreatedScript, ...]:
         from websauna_migrate.autogenerate import Renames, ScriptWriter
@@ -314,6 +315,7 @@ class MigrationService:
             keep_types=self.settings.render_types == "keep",
             renames=renames,
             ask=ask,
+            allow_drops=allow_drops,
             arguments={
                 "message": message,
                 "head": head,

@@ -13,8 +13,9 @@ class RevisionFailed(MigrationError, ValueError):
     """A revision script could not be made.
 
     :ivar package: the one that it was for
-    :ivar kind: ``cannot-render``: something of a model cannot be written into a script so that it
-        works there; ``not-created``: a model refers to another package's table or enum type that no
+    :ivar kind: ``drops``: the script would drop most of the package's tables; ``cannot-render``:
+        something of a model cannot be written into a script so that it works there;
+        ``not-created``: a model refers to another package's table or enum type that no
         revision creates yet; ``circle``: new scripts of several packages would wait for each other;
         ``failed`` for all else, what Alembic or the database refused
     :ivar place: for ``cannot-render``, model, table and column in words

@@ -179,6 +179,10 @@ MOVED_TABLE = (
 
 #: What a new script is told besides what Alembic asks.
 NEW_SCRIPT = (
+    flag(
+        "--allow-drops",
+        help="Let a script drop more than half of a package's tables, or all; with --autogenerate.",
+    ),
     argument(
         "--requires",
         action="append",

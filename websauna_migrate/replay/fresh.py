@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from sqlalchemy import Engine
 from sqlalchemy.engine import URL, Connection
 from sqlalchemy.exc import DBAPIError
 
@@ -61,6 +62,9 @@ class FreshService(Protocol):
 
     def one_look(self) -> AbstractContextManager[None]:
         """Read the scripts once for all that is asked within the block."""
+
+    def make_engine(self) -> Engine:
+        """Return a new engine of the scratch database."""
 
     def _snapshot(self) -> Any: ...
 

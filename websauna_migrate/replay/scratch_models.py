@@ -69,9 +69,8 @@ def scratch_models(
         name = connection.dialect.name
         if name == "postgresql":
             if settings.scratch_url is not None:
-                other = make_engine(
-                    scratch_settings(settings).require_url(), settings.engine_options
-                )
+                scratch = scratch_settings(settings)
+                other = make_engine(scratch.require_url(), scratch.engine_options)
                 connection = stack.enter_context(connect(other))
             place = postgresql_place(models, connection)
         elif name == "sqlite":

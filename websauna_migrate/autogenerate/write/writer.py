@@ -25,6 +25,7 @@ from websauna_migrate.autogenerate.rename.candidates import RenameCandidate, ren
 from websauna_migrate.autogenerate.rename.renames import NO_RENAMES, BadRename, Renames
 from websauna_migrate.autogenerate.rename.renaming import applicable
 from websauna_migrate.autogenerate.write.drop_dependencies import DropDependencies
+from websauna_migrate.autogenerate.write.drops import require_meant
 from websauna_migrate.autogenerate.write.infer_requires import InferredRequires
 from websauna_migrate.autogenerate.write.script_files import (
     complete_imports,
@@ -55,7 +56,8 @@ class ScriptWriter:
         arguments: Mapping[str, Any],
         keep_types: bool = False,
         renames: Renames = NO_RENAMES,
-        ask: Callable[[RenameCandidate], bool] | None = None,
+        ask: Callable[[Any], bool] | None = None,
+        allow_drops: bool = False,
     ) -> None:
         """Keep what every package's revision is made from.
 
@@ -76,6 +78,7 @@ class ScriptWriter:
         self.keep_types = keep_types
         self.renames = renames
         self.ask = ask
+        self.allow_drops = allow_drops
         self.renamed: set[str] = set()
         self.drop_dependencies = DropDependencies()
         self.made_directories: list[Path] = []
@@ -236,6 +239,8 @@ class ScriptWriter:
         if warnings:
             comparison.warn(warnings)
         operations = comparison.operations
+        if not self.allow_drops:
+            require_meant(owned, reflection, operations, self.ask)
         found = self.keep(
             name, comparison.context, snapshot.environments[name].scripts, owned, warnings
         )

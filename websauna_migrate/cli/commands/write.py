@@ -97,6 +97,7 @@ def revision(call: Call) -> None:
         requires=tuple(options.requires or ()),
         rename_tables=tuple(options.rename_table or ()),
         rename_columns=tuple(options.rename_column or ()),
+        allow_drops=options.allow_drops,
         ask=ask_about_rename if sys.stdin.isatty() and sys.stderr.isatty() else None,
     )
     write_created(call, created)

@@ -1,0 +1,88 @@
+"""Scripts that would drop most tables of a package: rarely what the author of the models means.
+
+Models whose module was only not imported look like models that were removed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from alembic.operations import ops
+
+from websauna_migrate.autogenerate.errors import RevisionFailed
+from websauna_migrate.autogenerate.package_objects import Key, PackageObjects
+from websauna_migrate.autogenerate.reflection import Reflection
+
+__all__ = ["ManyDrops", "require_meant"]
+
+
+@dataclass(frozen=True, slots=True)
+class ManyDrops:
+    """A script that would drop more than half of a package's tables.
+
+    :ivar existing: how many of the package's tables the database has
+    """
+
+    package: str
+    tables: tuple[str, ...]
+    existing: int
+
+    @property
+    def option(self) -> str:
+        """The option of ``revision`` that allows it."""
+        return "--allow-drops"
+
+    @property
+    def question(self) -> str:
+        """What to ask the models' author."""
+        return (
+            f'{len(self.tables)} of {self.existing} tables of package "{self.package}" would be '
+            f"dropped with their rows: {', '.join(self.tables)}. Write that script?"
+        )
+
+    @property
+    def warning(self) -> str:
+        """What would be lost, and the remedies."""
+        number = f"{len(self.tables)} of the {self.existing} tables"
+        if len(self.tables) == self.existing:
+            number = f"all {self.existing} tables" if self.existing > 1 else "the only table"
+        return (
+            f"the models lack {number} that the package has in the database, and the script would "
+            f"drop with all rows: {', '.join(self.tables)}. If a module with models was not "
+            "imported, import it where the package registers its MetaData. If the tables are to "
+            f"go, run: ws-alembic -x packages={self.package} revision --autogenerate {self.option}"
+        )
+
+
+def require_meant(
+    owned: PackageObjects,
+    reflection: Reflection,
+    operations: Sequence[Any],
+    ask: Callable[[Any], bool] | None,
+) -> None:
+    """Refuse to drop all tables of a package, and more than half unless the author says yes.
+
+    :param ask: asks the author; ``None`` where that is not possible
+    :raises RevisionFailed: naming the tables
+    """
+    gone = sorted(
+        {key_of(owned, op) for op in operations if isinstance(op, ops.DropTableOp)},
+        key=lambda key: (key[0] or "", key[1]),
+    )
+    existing = {key for key in owned.keys if reflection.has_table(*key)}.union(gone)
+    if len(gone) * 2 <= len(existing):
+        return
+    names = tuple(f"{schema}.{name}" if schema else name for schema, name in gone)
+    drops = ManyDrops(owned.package, names, len(existing))
+    new = any(isinstance(op, ops.CreateTableOp) for op in operations)
+    if len(gone) == len(existing) and not new:
+        ask = None
+    if ask is None or not ask(drops):
+        raise RevisionFailed(owned.package, drops.warning, kind="drops")
+
+
+def key_of(owned: PackageObjects, op: ops.DropTableOp) -> Key:
+    """Return schema and name of the table that an operation drops."""
+    return owned.normal(op.schema), str(op.table_name)
