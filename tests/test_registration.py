@@ -284,3 +284,52 @@ def test_an_application_may_bring_its_own_service(workshop: Workshop) -> None:
     assert [package.name for package in service.packages] == ["fooapp"]
     with pytest.raises(ConfigurationError, match="does not provide IMigrationService"):
         make_config().set_migration_service(object())
+
+
+# The database's URL
+
+
+def test_settings_that_are_made_after_the_include_are_seen(tmp_path: Path) -> None:
+    config = make_config()
+    config.add_settings(
+        {
+            "sqlalchemy.url": f"sqlite:///{tmp_path}/late.db",
+            "websauna_migrate.package": "late.app",
+            "websauna_migrate.lock_wait": "7",
+        }
+    )
+    config.commit()
+    service = config.registry.getUtility(IMigrationService)
+    assert service.url.database == f"{tmp_path}/late.db"
+    assert service.settings.lock_wait == 7
+
+
+def test_a_late_setting_that_cannot_be_used_is_told_at_the_first_use() -> None:
+    config = make_config()
+    config.add_settings({"websauna_migrate.lock_wait": "soon"})
+    config.commit()
+    with pytest.raises(SettingError, match="it must be a number of seconds"):
+        _ = config.registry.getUtility(IMigrationService).url
+
+
+@pytest.mark.parametrize(
+    ("settings", "hint"),
+    [
+        ({}, ""),
+        (
+            {"database.url": "postgresql+psycopg2://u:secret@h/d", "celery.url": "redis://h"},
+            ' "database.url" has a URL, but is not read.',
+        ),
+    ],
+)
+def test_a_missing_url_names_the_settings_that_were_looked_at(
+    settings: dict[str, str], hint: str
+) -> None:
+    config = make_config(**{"sqlalchemy.url": "", **settings})
+    config.commit()
+    with pytest.raises(SettingError) as caught:
+        _ = config.registry.getUtility(IMigrationService).url
+    assert str(caught.value) == (
+        'Setting "sqlalchemy.url": it is missing, and so is "websauna_migrate.url".'
+        f"{hint} Set one of the two in [app:main] to the database's URL."
+    )

@@ -69,6 +69,8 @@ def includeme(config: Configurator) -> None:
     ``websauna_migrate.cache``
         folder where it is kept what revision scripts say of themselves, or ``off``; default:
         ``websauna_migrate`` in ``$XDG_CACHE_HOME``, else in ``~/.cache``
+    ``websauna_migrate.connect_retries``
+        how often, a second apart, to try again to connect to a server that is starting, default 0
     ``websauna_migrate.lock_wait``
         seconds to wait for another run, default 300; 0 fails at once
     ``websauna_migrate.pipeline``
@@ -92,12 +94,15 @@ def includeme(config: Configurator) -> None:
 
     config.add_directive("add_migration_package", add_migration_package)
     config.add_directive("set_migration_service", set_migration_service)
-    settings = parse_settings(config.registry.settings or {})
+    registry = config.registry
+    # A setting that cannot be used is told here, where the application includes this package.
+    parse_settings(registry.settings or {})
     held_connections.watch()
     config.set_migration_service(
         MigrationService(
-            settings,
-            application=settings.package or config.registry.package_name,
-            notify=config.registry.notify,
+            # Read when the service is first used: the application may add settings until then.
+            lambda: parse_settings(registry.settings or {}),
+            application=registry.package_name,
+            notify=registry.notify,
         )
     )

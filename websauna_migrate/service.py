@@ -53,19 +53,20 @@ __all__ = ["MigrationService"]
 class MigrationService:
     """The default service; the contract is on :class:`.IMigrationService`.
 
-    :param settings: what :func:`.parse_settings` read
+    :param settings: what :func:`.parse_settings` read, or a function that reads it when the service
+        is first used
     :param application: dotted name of the application's package, as Pyramid knows it
     :param notify: gets the events of a run; ``registry.notify``
     """
 
     def __init__(
         self,
-        settings: Settings,
+        settings: Settings | Callable[[], Settings],
         *,
         application: str | None = None,
         notify: Callable[[object], None] = lambda event: None,
     ) -> None:
-        self.settings = settings
+        self._read_settings = settings if callable(settings) else lambda: settings
         self.root_package = application
         self.notify = notify
         self.options = AlembicOptions()
@@ -78,6 +79,11 @@ class MigrationService:
         #: In a thread, the scripts as :meth:`one_look` saw them.
         self._look = threading.local()
         self._packages: dict[str, MigrationPackage] = {}
+
+    @functools.cached_property
+    def settings(self) -> Settings:
+        """What the service is configured with."""
+        return self._read_settings()
 
     @functools.cached_property
     def ledger(self) -> Ledger:
@@ -94,7 +100,7 @@ class MigrationService:
 
     @property
     def application(self) -> str | None:
-        root = self.root_package
+        root = self.settings.package or self.root_package
         candidates = [
             name for name in self._packages if root == name or (root or "").startswith(name + ".")
         ]
@@ -501,7 +507,10 @@ class MigrationService:
 
     def make_engine(self) -> Engine:
         """Return a new engine of the service's own: no pool, and SQLite's DDL in transactions."""
-        return make_engine(self.url, self.settings.engine_options)
+        settings = self.settings
+        return make_engine(
+            self.url, settings.engine_options, connect_retries=settings.connect_retries
+        )
 
     def compare_options(self, package: str) -> dict[str, Any]:
         """Return the options of Alembic's ``context.configure`` that compare one package alone."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +19,9 @@ from websauna_migrate.errors import MigrationError
 __all__ = ["PREFIX", "SettingError", "Settings", "parse_settings"]
 
 PREFIX = "websauna_migrate."
+
+#: With which a database's URL begins.
+DATABASES = ("postgresql", "postgres", "mysql", "mariadb", "sqlite")
 
 #: Settings that name a package after their own name, ``websauna_migrate.script_location.fooapp``.
 PER_PACKAGE = ("script_location", "version_locations", "version_table")
@@ -61,10 +64,13 @@ class Settings:
     :ivar url: the database, ``None`` where neither ``websauna_migrate.url`` nor ``sqlalchemy.url``
         is set
     :ivar scratch_url: where scratch places are made, ``None`` for beside the database
+    :ivar other_urls: where there is none, the settings of other names that hold a database's URL
     :ivar engine_options: the application's ``sqlalchemy.*`` settings but for the URL and the pool
     :ivar version_table_schema: schema of the history tables and the ledger
     :ivar package: the application's own package, where it is not the one that Pyramid knows
     :ivar cache: the folder where indexes are kept, ``off`` for none, ``None`` for the default
+    :ivar connect_retries: how often, a second apart, to try again to connect to a server that is
+        starting
     :ivar lock_wait: seconds to wait for another run, at least 0; 0 fails at once
     :ivar lock_timeout_ms: how long a statement of a step first waits for a table's lock
     :ivar lock_timeout_max_ms: up to what the wait rises from attempt to attempt
@@ -80,6 +86,7 @@ class Settings:
 
     url: URL | None = field(default=None, repr=False)
     scratch_url: URL | None = field(default=None, repr=False)
+    other_urls: tuple[str, ...] = ()
     engine_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
     version_table_schema: str | None = None
     package: str | None = None
@@ -87,6 +94,7 @@ class Settings:
     script_location: Mapping[str, str] = field(default_factory=dict)
     version_locations: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     version_table: Mapping[str, str] = field(default_factory=dict)
+    connect_retries: int = 0
     lock_wait: float = 300.0
     lock_timeout_ms: int = 100
     lock_timeout_max_ms: int = 1000
@@ -113,9 +121,10 @@ class Settings:
         :raises SettingError: if there is none: set ``sqlalchemy.url``
         """
         if self.url is None:
-            raise SettingError(
-                "sqlalchemy.url", "it is missing. Set it in [app:main] to the database's URL."
-            )
+            looked = f'it is missing, and so is "{PREFIX}url".'
+            hint = "".join(f' "{key}" has a URL, but is not read.' for key in self.other_urls)
+            remedy = " Set one of the two in [app:main] to the database's URL."
+            raise SettingError("sqlalchemy.url", looked + hint + remedy)
         return self.url
 
 
@@ -153,6 +162,7 @@ def parse_settings(settings: Mapping[str, Any]) -> Settings:
         url = parse_url("sqlalchemy.url", settings["sqlalchemy.url"])
     return Settings(
         url=url,
+        other_urls=tuple(other_urls(settings)) if url is None else (),
         engine_options={
             key: value
             for key, value in settings.items()
@@ -194,6 +204,14 @@ def parse_url(key: str, value: Any) -> URL:
     return url
 
 
+def other_urls(settings: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the settings that hold a database's URL under a name that is not read."""
+    for key in sorted(key for key in settings if isinstance(key, str)):
+        scheme, separator, _ = str(settings[key]).strip().partition("://")
+        if separator and scheme.lower().partition("+")[0] in DATABASES:
+            yield key
+
+
 def unknown_setting(name: str) -> str:
     """Return the words about a setting that does not exist, with the likeliest one."""
     known = sorted({"url", *READERS, *(f"{prefix}.PACKAGE" for prefix in PER_PACKAGE)})
@@ -227,6 +245,17 @@ def read_milliseconds(key: str, value: Any) -> int:
     if milliseconds < 0:
         raise SettingError(key, "it must be a whole number of milliseconds, 0 or more.")
     return milliseconds
+
+
+def read_count(key: str, value: Any) -> int:
+    """Read a whole number, at least 0."""
+    try:
+        count = int(value)
+    except (TypeError, ValueError):
+        count = -1
+    if count < 0:
+        raise SettingError(key, "it must be a whole number, 0 or more.")
+    return count
 
 
 def read_switch(key: str, value: Any) -> bool:
@@ -272,6 +301,7 @@ READERS: Mapping[str, Callable[[str, Any], Any]] = {
     "scratch_url": parse_url,
     "version_table_schema": read_text,
     "cache": read_text,
+    "connect_retries": read_count,
     "lock_wait": read_seconds,
     "lock_budget": read_seconds,
     "lock_timeout_ms": read_milliseconds,

@@ -17,6 +17,7 @@ from sqlalchemy.engine import URL, Connection
 from sqlalchemy.exc import DBAPIError, NoSuchModuleError
 from sqlalchemy.pool import NullPool
 
+from websauna_migrate.database.startup import retry_connecting
 from websauna_migrate.errors import ExitCode, MigrationError
 
 __all__ = [
@@ -156,10 +157,13 @@ def with_installed_driver(url: URL) -> URL:
     return url.set(drivername=f"{url.drivername}+{driver.lower()}") if driver else url
 
 
-def make_engine(url: URL, options: Mapping[str, Any] = MappingProxyType({})) -> Engine:
+def make_engine(
+    url: URL, options: Mapping[str, Any] = MappingProxyType({}), *, connect_retries: int = 0
+) -> Engine:
     """Return an engine of the service's own: the application's URL and options, but no pool.
 
     :param options: the application's ``sqlalchemy.*`` settings
+    :param connect_retries: how often to try again while the server is starting
     :raises DatabaseFailure: if the URL's dialect or driver is not installed
     """
     options = dict(options)
@@ -171,6 +175,9 @@ def make_engine(url: URL, options: Mapping[str, Any] = MappingProxyType({})) -> 
         make_transactional(engine)
     elif engine.dialect.driver in NAMED_BY:
         give_name(engine, NAMED_BY[engine.dialect.driver])
+    if connect_retries:
+        # The last of the listeners: it connects itself, with what the others have set.
+        retry_connecting(engine, connect_retries)
     return engine
 
 

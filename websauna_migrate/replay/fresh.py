@@ -55,7 +55,9 @@ class FreshNotPossible(MigrationError, NotImplementedError):
 class FreshService(Protocol):
     """What is asked of the service that runs the plan on the scratch database."""
 
-    settings: Settings
+    @property
+    def settings(self) -> Settings:
+        """The service's, with the scratch database's URL."""
 
     def upgrade(self) -> Any:
         """Run all pending steps of all packages."""
