@@ -24,8 +24,8 @@ def entities_apart(
 
     :param remembered: what the environment registered before; what it registers now is added, since
         its ``env.py`` may be run only once
-    :param belongs: tells of an entity that was registered elsewhere, at the import of models, if
-        it counts in this environment
+    :param belongs: True for an entity that models registered at their import and that counts in
+        this environment
     """
     registry = registry_of_process()
     before = [] if registry is None else registry.entities()

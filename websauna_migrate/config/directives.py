@@ -21,7 +21,7 @@ T = TypeVar("T", bound=type)
 CATEGORY = "pyramid"
 
 
-def set_migration_service(config: Configurator, service: Any) -> None:
+def set_migration_service(config: Configurator, service: object) -> None:
     """Register the migration service.
 
     ``config.include("websauna_migrate")`` does it with the default one; an application that calls
@@ -52,7 +52,7 @@ def add_migration_package(
     config: Configurator,
     name: str | None = None,
     *,
-    metadata: Any = None,
+    metadata: object = None,
     script_location: str | None = None,
     depends_on: str | Sequence[str] = (),
     version_table: str | None = None,
@@ -107,8 +107,8 @@ def add_migration_package(
     )
 
 
-def is_dotted_for_pyramid(metadata: Any) -> bool:
-    """Tell whether a dotted name starts with a dot and so is relative to the including package."""
+def is_dotted_for_pyramid(metadata: object) -> bool:
+    """True if a dotted name starts with a dot: it is relative to the including package."""
     return isinstance(metadata, str) and metadata.startswith(".")
 
 
@@ -122,7 +122,7 @@ def describe_place(config: Configurator) -> str:
 def migration_package(
     name: str | None = None,
     *,
-    metadata: Any = None,
+    metadata: object = None,
     script_location: str | None = None,
     depends_on: str | Sequence[str] = (),
     version_table: str | None = None,

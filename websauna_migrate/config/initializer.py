@@ -45,7 +45,7 @@ class Initializer:
     def __init__(
         self,
         global_config: Mapping[str, str] | None,
-        settings: Mapping[str, Any],
+        settings: Mapping[str, object],
         *,
         package: str | None = None,
     ) -> None:

@@ -78,7 +78,7 @@ def make_package(
     name: str,
     settings: Settings,
     *,
-    metadata: Any = None,
+    metadata: object = None,
     script_location: str | None = None,
     depends_on: str | Sequence[str] = (),
     version_table: str | None = None,
@@ -179,7 +179,7 @@ def project_folder(folder: Path) -> Path | None:
 
 
 def is_installed(folder: Path) -> bool:
-    """Tell whether a folder lies where installers put packages, so that it is nobody's to edit."""
+    """True if a folder lies where installers put packages: it must not be edited."""
     return any(part in ("site-packages", "dist-packages") for part in folder.parts)
 
 
@@ -196,7 +196,7 @@ def default_script_directory(name: str, folder: Path) -> Path:
     project = project_folder(folder)
     if project is not None and project != folder:
         beside = project / "alembic"
-        # A folder with an __init__.py is somebody's package of that name, not a script directory.
+        # A folder with an __init__.py is a package of that name, not a script directory.
         if beside.is_dir() and not (beside / "__init__.py").exists():
             return beside
     return inside
@@ -230,7 +230,7 @@ def locate(name: str, location: str, folder: Path) -> Path:
     return (given if given.is_absolute() else folder / given).resolve()
 
 
-def collect_metadata(name: str, given: Any) -> tuple[MetaData, ...]:
+def collect_metadata(name: str, given: object) -> tuple[MetaData, ...]:
     """Return the MetaData behind what a registration was given, each once, in order.
 
     :raises RegistrationError: for anything that is no MetaData and has none
@@ -241,8 +241,9 @@ def collect_metadata(name: str, given: Any) -> tuple[MetaData, ...]:
         return collect_metadata(name, resolve_dotted(name, given))
     if isinstance(given, MetaData):
         return (given,)
-    if isinstance(getattr(given, "metadata", None), MetaData):
-        return (given.metadata,)
+    own = getattr(given, "metadata", None)
+    if isinstance(own, MetaData):
+        return (own,)
     if isinstance(given, Iterable):
         found: list[MetaData] = []
         for part in given:

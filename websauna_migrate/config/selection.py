@@ -68,7 +68,7 @@ def quoted(names: Iterable[str], separator: str = ", ") -> str:
 
 
 def parse_packages_argument(x_args: Iterable[str]) -> tuple[str, ...] | Literal["all"] | None:
-    """Read ``packages=`` from the values of ``-x``; all other values are somebody else's.
+    """Read ``packages=`` from the values of ``-x``; other values of ``-x`` are left alone.
 
     Names are separated by commas, spaces around them do not count, and several ``-x packages=``
     add up. A name that is there twice counts once.

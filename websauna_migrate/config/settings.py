@@ -87,7 +87,7 @@ class Settings:
     url: URL | None = field(default=None, repr=False)
     scratch_url: URL | None = field(default=None, repr=False)
     other_urls: tuple[str, ...] = ()
-    engine_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    engine_options: Mapping[str, object] = field(default_factory=dict, repr=False)
     version_table_schema: str | None = None
     package: str | None = None
     cache: str | None = None
@@ -128,7 +128,7 @@ class Settings:
         return self.url
 
 
-def parse_settings(settings: Mapping[str, Any]) -> Settings:
+def parse_settings(settings: Mapping[str, object]) -> Settings:
     """Read an application's settings.
 
     :param settings: ``registry.settings``; keys of others are left alone
@@ -179,7 +179,7 @@ def parse_settings(settings: Mapping[str, Any]) -> Settings:
     )
 
 
-def parse_url(key: str, value: Any) -> URL:
+def parse_url(key: str, value: object) -> URL:
     """Return a database URL from a setting; a message about it never shows the value."""
     if isinstance(value, URL):
         return value
@@ -204,7 +204,7 @@ def parse_url(key: str, value: Any) -> URL:
     return url
 
 
-def other_urls(settings: Mapping[str, Any]) -> Iterator[str]:
+def other_urls(settings: Mapping[str, object]) -> Iterator[str]:
     """Yield the settings that hold a database's URL under a name that is not read."""
     for key in sorted(key for key in settings if isinstance(key, str)):
         scheme, separator, _ = str(settings[key]).strip().partition("://")
@@ -220,45 +220,45 @@ def unknown_setting(name: str) -> str:
     return f"there is no such setting.{hint} Known: {', '.join(PREFIX + k for k in known)}."
 
 
-def read_text(key: str, value: Any) -> str | None:
+def read_text(key: str, value: object) -> str | None:
     """Read a text; empty means not set."""
     return str(value).strip() or None
 
 
-def read_seconds(key: str, value: Any) -> float:
+def read_seconds(key: str, value: object) -> float:
     """Read a number of seconds, at least 0."""
     try:
-        seconds = float(value)
-    except (TypeError, ValueError):
+        seconds = float(str(value))
+    except ValueError:
         seconds = -1.0
     if not 0 <= seconds < float("inf"):
         raise SettingError(key, "it must be a number of seconds, 0 or more.")
     return seconds
 
 
-def read_milliseconds(key: str, value: Any) -> int:
+def read_milliseconds(key: str, value: object) -> int:
     """Read a whole number of milliseconds, at least 0."""
     try:
-        milliseconds = int(value)
-    except (TypeError, ValueError):
+        milliseconds = int(str(value))
+    except ValueError:
         milliseconds = -1
     if milliseconds < 0:
         raise SettingError(key, "it must be a whole number of milliseconds, 0 or more.")
     return milliseconds
 
 
-def read_count(key: str, value: Any) -> int:
+def read_count(key: str, value: object) -> int:
     """Read a whole number, at least 0."""
     try:
-        count = int(value)
-    except (TypeError, ValueError):
+        count = int(str(value))
+    except ValueError:
         count = -1
     if count < 0:
         raise SettingError(key, "it must be a whole number, 0 or more.")
     return count
 
 
-def read_switch(key: str, value: Any) -> bool:
+def read_switch(key: str, value: object) -> bool:
     """Read whether something is on or off, in any of Pyramid's words for it."""
     text = str(value).strip().lower()
     if text not in (*truthy, "f", "false", "n", "no", "off", "0"):
@@ -266,7 +266,7 @@ def read_switch(key: str, value: Any) -> bool:
     return text in truthy
 
 
-def read_render_types(key: str, value: Any) -> str:
+def read_render_types(key: str, value: object) -> str:
     """Read how custom column types are written into scripts."""
     text = str(value).strip().lower()
     if text not in ("impl", "keep"):
@@ -274,7 +274,7 @@ def read_render_types(key: str, value: Any) -> str:
     return text
 
 
-def read_rules(key: str, value: Any) -> frozenset[str]:
+def read_rules(key: str, value: object) -> frozenset[str]:
     """Read names of the linter's rules; ``default`` stands for those that are left out anyway."""
     words = re.split(r"[\s,]+", str(value).strip().lower())
     for word in words:
@@ -288,7 +288,7 @@ def read_rules(key: str, value: Any) -> frozenset[str]:
     return rules | STYLE_RULES if "default" in words else rules
 
 
-def read_path(key: str, value: Any) -> str:
+def read_path(key: str, value: object) -> str:
     """Read the beginning of a URL's path, without a slash at its end."""
     text = str(value).strip()
     if not text.startswith("/"):
@@ -296,7 +296,7 @@ def read_path(key: str, value: Any) -> str:
     return text.rstrip("/")
 
 
-READERS: Mapping[str, Callable[[str, Any], Any]] = {
+READERS: Mapping[str, Callable[[str, object], Any]] = {
     "package": read_text,
     "scratch_url": parse_url,
     "version_table_schema": read_text,

@@ -1,4 +1,4 @@
-"""Making a package's script directory from the template: nobody runs ``alembic init``."""
+"""Make a package's script directory from the template, in place of ``alembic init``."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def create_script_directory(package: MigrationPackage) -> bool:
 
     All of it appears at once: a run that is stopped leaves nothing half written.
 
-    :returns: whether it was made
+    :returns: True if it was made, False if it was there already
     :raises ScriptDirectoryError: if it is not the user's to make
     """
     directory = package.script_directory

@@ -1,4 +1,4 @@
-"""Whether somebody else may change the scripts that a run is going to execute."""
+"""Warnings about revision scripts that other users can change."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def distrusted_cache(folder: Path) -> Iterator[str]:
 
 
 def others(path: Path | str, *, is_above: bool = False) -> str:
-    """Return who else may write to a file or folder, in words; empty if nobody does.
+    """Return which other users may write to a file or folder, in words; empty for none.
 
     :param is_above: whether it is a folder above the scripts, where being sticky is enough
     """
@@ -78,7 +78,7 @@ def others(path: Path | str, *, is_above: bool = False) -> str:
 
 
 def is_private_group(group: int, owner: int) -> bool:
-    """Tell whether a group is the owner's own, as many systems make one for each user.
+    """True if a group is the owner's own, as many systems make one for each user.
 
     It has the number of the user, or is the user's primary group and bears the same name.
     """

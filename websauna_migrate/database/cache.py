@@ -1,7 +1,7 @@
 """The user's cache folder: small files of plain data, each of which can be made anew.
 
 Whatever goes wrong with it, a command works as it does without. Nothing is read from, or written
-to, a folder that somebody else may write to.
+to, a folder that another user may write to.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Cache:
             return cls(None)
 
     def read(self, kind: str, key: str) -> Any:
-        """Return what was written for a key, or ``None`` where there is nothing to be trusted.
+        """Return the value that was written for a key, ``None`` if there is none or it is damaged.
 
         :param kind: the beginning of the file's name
         """
@@ -86,8 +86,8 @@ class Cache:
                 return json.loads(body)
         return None
 
-    def write(self, kind: str, key: str, value: Any) -> None:
-        """Keep what JSON knows, in one step: who reads meanwhile reads the old or the new file."""
+    def write(self, kind: str, key: str, value: object) -> None:
+        """Write a value as JSON, atomically: another process reads the old file or the new one."""
         body = json.dumps(value, separators=(",", ":")).encode()
         with contextlib.suppress(OSError), self._opened(make=True) as folder:
             name = file_name(kind, key)
@@ -109,7 +109,7 @@ class Cache:
     def _opened(self, *, make: bool = False) -> Iterator[int]:
         """Yield a descriptor of the folder; all files are named relative to it.
 
-        :raises OSError: if it is not there, or somebody else may write to it
+        :raises OSError: if it does not exist, or another user may write to it
         """
         if self.folder is None:
             raise FileNotFoundError
@@ -135,12 +135,12 @@ def digest_of(key: str, body: bytes) -> bytes:
 
 
 def is_private(status: os.stat_result) -> bool:
-    """Tell whether a folder or file belongs to this user, and nobody else may write to it."""
+    """True if a folder or file belongs to this user, and no other user may write to it."""
     return status.st_uid == os.geteuid() and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 
 
 def remove_stale(folder: int) -> None:
-    """Delete the files in a folder that nobody has needed to write for a long time."""
+    """Delete the files in a folder that were not written for :data:`STALE_SECONDS`."""
     oldest = time.time() - STALE_SECONDS
     with os.scandir(folder) as entries:
         for entry in entries:

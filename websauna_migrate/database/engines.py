@@ -1,4 +1,4 @@
-"""The service's own connections: how they are made, and what is said when one fails."""
+"""Make the service's own connections, and turn a failure to connect into one message."""
 
 from __future__ import annotations
 
@@ -61,14 +61,14 @@ class DatabaseFailure(MigrationError, RuntimeError):
 
 
 def is_secret(key: str) -> bool:
-    """Tell whether an option in a URL's query may hold a password or the like."""
+    """True if an option in a URL's query may hold a password or another secret."""
     return SECRET_OPTION.search(key) is not None
 
 
 def safe_url(url: URL) -> str:
     """Return a URL as text, with its password as ``***`` wherever the URL may hold one."""
     query = {
-        # A password in which nobody escaped an "@" goes on behind it.
+        # A password with an unescaped "@" goes on behind it.
         key: "***" if is_secret(key) or "@" in "".join(value) else value
         for key, value in url.query.items()
     }
@@ -99,7 +99,7 @@ def hide_password(text: str, url: URL) -> str:
 
 
 def is_missing_file(url: URL) -> bool:
-    """Tell whether the URL is of an SQLite file that does not exist; connecting would create it."""
+    """True if the URL is of an SQLite file that does not exist; connecting would create it."""
     if url.get_backend_name() != "sqlite":
         return False
     name = url.database
@@ -108,7 +108,7 @@ def is_missing_file(url: URL) -> bool:
     return not os.path.exists(name)  # noqa: PTH110 - the driver takes a str
 
 
-def open_engine(url: URL, options: Mapping[str, Any], **arguments: Any) -> Engine:
+def open_engine(url: URL, options: Mapping[str, object], **arguments: Any) -> Engine:
     """Return SQLAlchemy's engine for a URL; nothing connects yet.
 
     :param options: ``sqlalchemy.*`` settings; the URL among them does not count
@@ -158,7 +158,7 @@ def with_installed_driver(url: URL) -> URL:
 
 
 def make_engine(
-    url: URL, options: Mapping[str, Any] = MappingProxyType({}), *, connect_retries: int = 0
+    url: URL, options: Mapping[str, object] = MappingProxyType({}), *, connect_retries: int = 0
 ) -> Engine:
     """Return an engine of the service's own: the application's URL and options, but no pool.
 

@@ -29,7 +29,7 @@ HISTORY_PREFIX = "alembic_history_"
 
 
 class HistoryTableBroken(MigrationError, RuntimeError):
-    """What should be a history table is none; ``table`` is its name."""
+    """A history table cannot be read or written; ``table`` is its name."""
 
     def __init__(self, table: str, problem: str) -> None:
         self.table = table
@@ -42,7 +42,7 @@ class HistoryTableBroken(MigrationError, RuntimeError):
 
 @contextmanager
 def usable(connection: Connection, table: str) -> Iterator[None]:
-    """Name the history table at which a statement fails.
+    """Turn a statement's failure into one that names the history table.
 
     :raises HistoryTableBroken: when it does, unless a lock was not to be had or the server is gone
     """
@@ -130,7 +130,7 @@ def read_rows(
     quote = connection.dialect.identifier_preparer.quote
     prefix = f"{quote(schema)}." if schema else ""
     for start in range(0, len(names), 400):
-        # Nothing of it is anybody's input, and the expression language takes longer than the query.
+        # No part of it is user input, and the expression language takes longer than the query.
         query = " UNION ALL ".join(
             f"SELECT {number}, version_num FROM {prefix}{quote(names[number])}"
             for number in range(start, min(start + 400, len(names)))

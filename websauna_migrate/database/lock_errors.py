@@ -1,4 +1,4 @@
-"""Errors that say no more than that a lock was not free."""
+"""Errors of a statement that only mean that a lock was not free."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def error_number(exc: BaseException) -> int:
 
 
 def is_lock_failure(exc: BaseException, kind: str) -> bool:
-    """Tell whether a statement failed only since a lock was taken, or two sessions were at odds.
+    """True if a statement failed because a lock was taken, or two transactions collided.
 
     :param exc: SQLAlchemy's error or the driver's own
     """
@@ -39,5 +39,5 @@ def is_lock_failure(exc: BaseException, kind: str) -> bool:
 
 
 def says_nothing_of_a_table(exc: DBAPIError, connection: Connection) -> bool:
-    """Tell whether a statement failed for want of a lock or of a server, whatever it was about."""
+    """True if a statement failed for lack of a lock or of a connection, not for its table."""
     return exc.connection_invalidated or is_lock_failure(exc, connection.dialect.name)

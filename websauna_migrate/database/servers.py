@@ -1,9 +1,8 @@
-"""What a run must know of the server that it talks to, found out before anything else."""
+"""The server's kind and abilities, which a run finds out before anything else."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from sqlalchemy import text
 from sqlalchemy.engine import Connection
@@ -33,7 +32,7 @@ class NotWritable(MigrationError, RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A server as a run sees it.
+    """A database server.
 
     :ivar kind: ``postgresql``, ``mysql``, ``sqlite`` or another dialect's name
     :ivar process: number of the connection at the server
@@ -136,7 +135,7 @@ def shown(connection: Connection, what: str, names: tuple[str, ...]) -> dict[str
     return {str(name).lower(): str(value) for name, value in rows}
 
 
-def server_process(dbapi_connection: Any) -> int | None:
+def server_process(dbapi_connection: object) -> int | None:
     """Return the number by which the server knows a connection, if the driver tells it."""
     info = getattr(dbapi_connection, "info", None)
     number = getattr(info, "backend_pid", None)

@@ -1,4 +1,4 @@
-"""Ending a run early: at a step's boundary when asked once, within the step when asked twice."""
+"""Ending a run early: between two steps at the first request, within the step at the second."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 
 __all__ = ["CutOff", "Stop", "StopNow", "Stopping"]
 
-#: Seconds between two looks at a request that cannot wake anybody.
+#: Seconds between two calls of a function that says whether to stop.
 POLL_SECONDS = 0.05
 
 
@@ -25,9 +25,9 @@ class CutOff(Exception):
 class Stop:
     """A request to stop, to be made from any thread.
 
-    The service asks it by calling it, like any function that returns whether to stop. The first
-    :meth:`request` ends the run at the next step's boundary; the second cancels the statement that
-    is running and rolls the step back.
+    The service calls it, as any function that returns True to stop. The first :meth:`request` ends
+    the run when the running step is done; the second cancels the running statement and rolls the
+    step back.
 
     :ivar signal: number of the signal that asked, if one did
     """
@@ -41,12 +41,12 @@ class Stop:
         self.interruptible = False
 
     def __call__(self) -> bool:
-        """Tell whether to stop."""
+        """True if a stop was requested."""
         return self._asked.is_set()
 
     @property
     def at_once(self) -> bool:
-        """Whether not even the running step is to be finished."""
+        """True if the running step has to end too."""
         return self._at_once.is_set()
 
     def request(self, signal_number: int | None = None) -> None:
@@ -63,7 +63,7 @@ class Stop:
                 cancel()
 
     def wait(self, seconds: float) -> bool:
-        """Wait until asked to stop, at most some seconds; tell whether it was."""
+        """Wait until a stop is requested, at most some seconds; True if it was."""
         return self._asked.wait(seconds)
 
     @contextmanager
@@ -82,7 +82,7 @@ class Stop:
 
 
 class Stopping:
-    """What the runner asks: a :class:`Stop`, any function that says whether to stop, or nothing."""
+    """A stop request for the runner: a :class:`Stop`, any function that returns True, or none."""
 
     def __init__(self, asked: Callable[[], bool] | None = None) -> None:
         self.stop = asked if isinstance(asked, Stop) else None
@@ -90,23 +90,23 @@ class Stopping:
         self._answer = False
 
     def __bool__(self) -> bool:
-        """Tell whether to stop; who said so once is not asked again."""
+        """True if a stop was requested; once it was, the function is not called again."""
         self._answer = self._answer or (self._asked is not None and bool(self._asked()))
         return self._answer
 
     @property
     def at_once(self) -> bool:
-        """Whether not even the running step is to be finished."""
+        """True if the running step has to end too."""
         return self.stop is not None and self.stop.at_once
 
     @property
     def exit_code(self) -> int:
-        """What a shell calls a program that a signal ended; Ctrl-C's if there was none."""
+        """The exit status of a program that a signal ended; that of SIGINT if there was none."""
         number = self.stop.signal if self.stop is not None else None
         return 128 + (number or signal.SIGINT)
 
     def wait(self, seconds: float) -> bool:
-        """Wait some seconds, less if asked to stop; tell whether it was."""
+        """Wait some seconds, or until a stop is requested; True if it was."""
         if self.stop is not None:
             return self.stop.wait(seconds)
         deadline = time.monotonic() + seconds

@@ -11,7 +11,6 @@ import math
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any
 
 from websauna_migrate.errors import MigrationError
 
@@ -79,7 +78,7 @@ class Timeouts:
 NAMES = tuple(field.name for field in fields(Timeouts))
 
 
-def timeouts_of_script(module: Any, path: str) -> dict[str, float]:
+def timeouts_of_script(module: object, path: str) -> dict[str, float]:
     """Return the limits that a revision script sets for itself, by name.
 
     :raises BadTimeout: if one is not a number, or below 0

@@ -46,7 +46,7 @@ class Acceptance:
     used: set[str] = field(default_factory=set)
 
     def accepts(self, rule: str) -> bool:
-        """Tell whether a finding by a rule is accepted, and remember it if so."""
+        """True if a finding by a rule is accepted; the rule then counts as used."""
         if rule in self.rules or (self.whole_script and not self.rules):
             self.used.add(rule)
             return True
@@ -103,7 +103,7 @@ class ScriptComments:
             self.found.append(acceptance)
 
     def accepts(self, rule: str, lines: Iterable[int]) -> bool:
-        """Tell whether a finding by a rule is accepted.
+        """True if a finding by a rule is accepted.
 
         :param lines: where the SQL was given, and the lines of the script that led there
         """

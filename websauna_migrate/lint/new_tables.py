@@ -1,6 +1,6 @@
 """Which statements of a plan work on tables that the plan itself creates.
 
-Nobody reads or writes such a table yet, so no lock on it blocks anybody and nothing in it is lost.
+No program uses such a table yet: a lock on it blocks none, and it has no rows to lose.
 squawk knows that of the tables of one transaction, and only for some of its rules; a plan has one
 transaction for each step.
 """
@@ -38,7 +38,7 @@ class NewTables:
         self.indexes: set[Key] = set()
 
     def follow(self, sql: str) -> bool:
-        """Take notice of a statement; tell whether it works on a new table and on no other.
+        """Follow a statement; True if it works on a new table and on no other.
 
         ``CREATE TABLE IF NOT EXISTS`` may find a table that is old.
         """
@@ -74,7 +74,7 @@ class NewTables:
 
 
 def matters_for_new(rule: str) -> bool:
-    """Tell whether a rule is about more than locks, rows and readers, which new tables lack.
+    """True if a rule also matters for a new table, which has no locks, rows or readers.
 
     That is how a thing is defined, and what fails in any case.
     """

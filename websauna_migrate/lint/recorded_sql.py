@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType, TracebackType
-from typing import Any
 
 from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
 from websauna_migrate.planning.steps import Step, is_transactional
@@ -75,7 +74,7 @@ def record_step(snapshot: LoadedScripts, step: Step) -> RecordedStep:
 class Recorder(io.StringIO):
     """What Alembic writes SQL to."""
 
-    def __init__(self, module: dict[str, Any], *, transactional: bool) -> None:
+    def __init__(self, module: dict[str, object], *, transactional: bool) -> None:
         """Record nothing yet.
 
         :param module: the script's globals, by which its functions are known
@@ -88,7 +87,7 @@ class Recorder(io.StringIO):
         self._in_transaction = False
 
     def is_own(self, frame: FrameType) -> bool:
-        """Tell whether a frame is the script's."""
+        """True if a frame is the script's."""
         return frame.f_globals is self.module
 
     def write(self, text: str) -> int:

@@ -1,4 +1,4 @@
-"""squawk, the linter of PostgreSQL's SQL, as a process: SQL goes in, findings come out.
+"""squawk, the linter of PostgreSQL's SQL, as a process: it reads SQL and writes findings.
 
 One process checks a whole plan. The SQL is its standard input, so nothing is left on a disk; it
 gets no shell, no variables that it has no use for, and no configuration file of whatever folder
@@ -50,7 +50,7 @@ class RawFinding:
 
 
 def is_installed() -> bool:
-    """Tell whether squawk is there."""
+    """True if squawk is installed."""
     return find_program((PROGRAM,)) is not None
 
 

@@ -64,7 +64,7 @@ def run_lock(
 ) -> Iterator[bool]:
     """Hold the database's lock, for work that is not a run of the service's own.
 
-    :returns: whether the lock keeps every other run out until it is let go
+    :returns: True if the lock keeps every other run out until it is released
     :raises RunInProgress: when the time is over
     """
     lock = make_lock(connection, examine(connection), scope)

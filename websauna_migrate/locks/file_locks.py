@@ -73,7 +73,7 @@ class FileLock(RunLock):
         except FileNotFoundError:
             return 0o644
 
-    def _note(self) -> dict[str, Any]:
+    def _note(self) -> dict[str, str | int]:
         return {
             "process": os.getpid(),
             "host": socket.gethostname(),

@@ -5,8 +5,8 @@ them. So a run writes its name and an expiry into a row, and keeps moving the ex
 nodes that commit a change of the row at once one is refused (error 1213), and has lost.
 
 A run that is cut off may still believe that it holds the lease. It therefore changes a second row,
-the fence, in each step's own transaction, and whoever takes the lease over changes it too: of the
-late step and the new holder again only one can commit.
+the fence, in each step's own transaction, and the run that takes the lease over changes it too: of
+the late step and the new holder again only one can commit.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ __all__ = ["LEASE_TABLE", "Lease"]
 
 LEASE_TABLE = "websauna_migrate_lease"
 
-#: Seconds after which a lease that nobody moved on may be taken over.
+#: Seconds after which a lease that was not moved on may be taken over.
 EXPIRES_AFTER = 15.0
 
 #: Seconds between two moves of the expiry.

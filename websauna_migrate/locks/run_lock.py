@@ -64,9 +64,9 @@ class RunLock:
 
     :ivar spans_steps: whether it keeps every other run out from one step to the next. Where it
         does not, each step reads the history again.
-    :ivar doing: what the run does, for those who wait
-    :ivar session: number of the server's session that holds it, while this run does
-    :ivar other_session: the one that holds it instead, once :meth:`holder` was asked
+    :ivar doing: the command of the run, shown to runs that wait
+    :ivar session: number of the server's session with which this run holds it
+    :ivar other_session: number of another run's session that holds it; :meth:`holder` finds it
     """
 
     spans_steps = False
@@ -75,7 +75,7 @@ class RunLock:
     other_session: int | None = None
 
     def take(self) -> bool:
-        """Try to take the lock, without waiting, and tell whether it is taken."""
+        """Try to take the lock, without waiting; True if it is taken."""
         return True
 
     def release(self) -> None:
@@ -129,7 +129,7 @@ def take(
     :raises RunInProgress: when the time is over
     :raises WaitStopped: when asked to stop meanwhile
     """
-    # It is falsy as long as nobody asked.
+    # Falsy until a stop is requested.
     stopping = Stopping() if stopping is None else stopping
     began = time.monotonic()
     deadline = began + wait

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from sqlalchemy import text
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
@@ -28,7 +26,7 @@ class OwnSessionLock(RunLock):
     def __init__(self, connection: Connection, key: int | str) -> None:
         self.connection = connection
         self.key = key
-        self._driver: Any = None
+        self._driver: object = None
 
     def take(self) -> bool:
         """Try to take the lock."""
@@ -57,8 +55,8 @@ class OwnSessionLock(RunLock):
             raise LockLost("The connection to the database was lost, and the run's lock with it.")
 
 
-def still_there(connection: Connection, driver_connection: Any) -> bool:
-    """Tell whether a connection is the one that it was: SQLAlchemy replaces a broken one."""
+def still_there(connection: Connection, driver_connection: object) -> bool:
+    """True if a connection still has the driver's connection; SQLAlchemy replaces a broken one."""
     return (
         driver_connection is not None
         and not connection.closed

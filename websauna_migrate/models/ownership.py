@@ -340,7 +340,7 @@ def named_types(declared: TypeEngine[Any], dialect: Dialect) -> Iterator[tuple[K
 
 
 def may_be_named(declared: TypeEngine[Any]) -> bool:
-    """Tell whether a type can be, or contain, a named type; most cannot, and are not asked."""
+    """True if a type can be, or contain, a named type."""
     return (
         isinstance(declared, NAMED)
         or bool(variants_of(declared))

@@ -42,7 +42,7 @@ def declared_classes() -> list[tuple[type[Any], Mapper[Any] | None]]:
     :returns: each class with its mapper, or with ``None`` while the class waits for one
     """
     if "sqlalchemy.orm" not in sys.modules:
-        # Models without classes: nobody has registered any.
+        # Models without classes: none is registered.
         return []
     # Imported here, so that a release without it breaks this question alone and not every command.
     from sqlalchemy.orm.mapper import _all_registries
@@ -55,7 +55,7 @@ def declared_classes() -> list[tuple[type[Any], Mapper[Any] | None]]:
 
 
 def has_dialect_arguments(item: DialectKWArgs) -> bool:
-    """Tell whether a table, column, constraint or index has arguments for a certain database.
+    """True if a table, column, constraint or index has arguments for a certain database.
 
     ``kwargs`` tells it as well, but makes a collection for each item that has none.
     """
@@ -63,7 +63,7 @@ def has_dialect_arguments(item: DialectKWArgs) -> bool:
 
 
 def has_reflection_listeners() -> bool:
-    """Tell whether somebody listens to the columns of every table that is reflected.
+    """True if other code listens to the columns of every table that is reflected.
 
     A table that was just made has the listeners of its class; nothing public lists them.
     """
@@ -81,7 +81,7 @@ def variants_of(type_: TypeEngine[Any]) -> Mapping[str, TypeEngine[Any]]:
 
 
 def is_created(constraint: CheckConstraint, dialect: Dialect) -> bool:
-    """Tell whether a CHECK constraint is part of its table on a database.
+    """True if a CHECK constraint is part of its table on a database.
 
     One that an enum or a boolean brings is there only where the database has no such type; the
     rule for it is known to the DDL compiler alone.
@@ -97,5 +97,5 @@ def ddl_compiler(dialect: Dialect) -> DDLCompiler:
 
 
 def is_type_bound(constraint: CheckConstraint) -> bool:
-    """Tell whether a column's type, an enum or a boolean, brought a CHECK constraint."""
+    """True if a column's type, an enum or a boolean, brought a CHECK constraint."""
     return bool(constraint._type_bound)
