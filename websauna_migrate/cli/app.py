@@ -21,7 +21,7 @@ from sqlalchemy.exc import ArgumentError
 from websauna_migrate.cli.parser import DEFAULT_CONFIG
 from websauna_migrate.database.engines import hide_password
 from websauna_migrate.errors import MigrationError, UsageError
-from websauna_migrate.ini.loader import config_uri, open_loader
+from websauna_migrate.ini.loader import Loader, config_uri, open_loader
 from websauna_migrate.interfaces import IMigrationService
 
 __all__ = ["Application", "ApplicationFailed", "NoConfig", "NoSection", "ServiceMissing"]
@@ -149,11 +149,13 @@ class Application:
         """Return the settings of all sections that are not logging's, by section."""
         loader = self._loader
         found: dict[str, dict[str, str]] = {}
-        for section in loader.get_sections():
-            if not section.startswith(LOGGING_SECTIONS):
-                # Another program's section may have a syntax of its own too.
-                with contextlib.suppress(MigrationError, ValueError):
-                    found[section] = dict(loader.get_settings(section))
+        once = loader.reading_once() if isinstance(loader, Loader) else contextlib.nullcontext()
+        with once:
+            for section in loader.get_sections():
+                if not section.startswith(LOGGING_SECTIONS):
+                    # Another program's section may have a syntax of its own too.
+                    with contextlib.suppress(MigrationError, ValueError):
+                        found[section] = dict(loader.get_settings(section))
         return found
 
     def set_up_logging(self, *, quiet: bool = False) -> None:

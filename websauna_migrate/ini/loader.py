@@ -13,7 +13,8 @@ import logging
 import logging.config
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
@@ -151,9 +152,10 @@ class MergedParser(configparser.ConfigParser):
         self.set_default("__file__", ini.path)
         self.read_dict(
             {
-                section: {o: self._anchor(section, o, text) for o, text in options.items()}
+                section: {
+                    o: self._anchor(section, o, text) for o, text in ini.items(section).items()
+                }
                 for section in (configparser.DEFAULTSECT, *ini.sections())
-                if (options := ini.items(section)) is not None
             }
         )
 
@@ -276,7 +278,8 @@ def _unset(parser: MergedParser, section: str, exc: KeyError) -> IniLookupError:
 class Loader(plaster_pastedeploy.Loader):  # type: ignore[misc]  # plaster_pastedeploy has no types
     """Loads settings, applications, servers, filters and logging from a merged INI file.
 
-    The files are read anew at each call, as plaster_pastedeploy does. Each method raises what
+    The files are read anew at each call, as plaster_pastedeploy does, but for
+    :meth:`reading_once`. Each method raises what
     :func:`websauna_migrate.ini.includes.read_ini` raises, and :class:`.IniLookupError` for an
     option that cannot be interpolated.
     """
@@ -285,6 +288,7 @@ class Loader(plaster_pastedeploy.Loader):  # type: ignore[misc]  # plaster_paste
 
     def __init__(self, uri: plaster.PlasterURL) -> None:
         """Load from a parsed URI, whose path may hold percent escapes such as ``%23`` for ``#``."""
+        self._held: tuple[Any, MergedParser] | None = None
         path = _decode(uri.path)
         super().__init__(plaster.PlasterURL(uri.scheme, path, uri.options, uri.fragment))
 
@@ -302,14 +306,25 @@ class Loader(plaster_pastedeploy.Loader):  # type: ignore[misc]  # plaster_paste
         :param defaults: names to interpolate; they win over ``[DEFAULT]``
         :returns: a dictionary, empty if there is no such section
         """
-        try:
-            settings = super().get_settings(section, defaults)
-        except KeyError as exc:
-            parser = self._get_parser(defaults)
-            raise _unset(parser, self._maybe_get_default_name(section), exc) from None
-        if section == "pserve" and (included := read_ini(self.filepath).files[1:]):
+        with self.reading_once(defaults) as parser:
+            try:
+                settings = super().get_settings(section, defaults)
+            except KeyError as exc:
+                raise _unset(parser, self._maybe_get_default_name(section), exc) from None
+        if section == "pserve" and (included := parser.ini.files[1:]):
             settings["watch_files"] = "\n".join([settings.get("watch_files", ""), *included])
         return settings
+
+    @contextmanager
+    def reading_once(self, defaults: Any = None) -> Iterator[MergedParser]:
+        """Read the files now, and not again for the settings and sections that are asked within."""
+        before = self._held
+        parser = self._get_parser(defaults)
+        self._held = (defaults, parser)
+        try:
+            yield parser
+        finally:
+            self._held = before
 
     def get_wsgi_app(self, name: str | None = None, defaults: Any = None) -> Any:
         """Return a WSGI application.
@@ -364,6 +379,8 @@ class Loader(plaster_pastedeploy.Loader):  # type: ignore[misc]  # plaster_paste
             ) from exc
 
     def _get_parser(self, defaults: Any = None) -> MergedParser:
+        if self._held is not None and self._held[0] == defaults:
+            return self._held[1]
         parser: MergedParser = self._ini_loader(defaults, overwrite=True).parser
         return parser
 
