@@ -412,6 +412,18 @@ def test_options_that_refer_to_each_other(write, tmp_path):
     )
 
 
+def test_files_are_read_once_for_many_sections_and_anew_afterwards(write, tmp_path):
+    loader = load(write({"top.ini": "[DEFAULT]\nd = 1\n[a]\nx = %(d)s\n[b]\nget y = d"}))
+    with loader.reading_once():
+        (tmp_path / "top.ini").unlink()
+        sections = {name: dict(loader.get_settings(name)) for name in loader.get_sections()}
+        with pytest.raises(IniNotFound):
+            loader.get_settings("a", {"d": "2"})
+    assert sections == {"a": {"x": "1"}, "b": {"y": "1"}}
+    (tmp_path / "top.ini").write_text("[c]")
+    assert loader.get_sections() == ["c"]
+
+
 # As PasteDeploy
 
 WHOLE = """
