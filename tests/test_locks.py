@@ -28,6 +28,7 @@ from runs import (
     wait_for,
 )
 from websauna_migrate.database.servers import NotWritable
+from websauna_migrate.interfaces import IMigrationService
 from websauna_migrate.locks.file_locks import FileLock
 from websauna_migrate.locks.run_lock import RunInProgress
 from websauna_migrate.runs.process_lock import NestedRun, ProcessBusy
@@ -198,14 +199,7 @@ def test_an_autocommit_engine_does_not_take_steps_apart(
     )
     config = slow.configure(postgresql_url)
     config.registry.settings["sqlalchemy.isolation_level"] = "AUTOCOMMIT"
-    from websauna_migrate.config.settings import parse_settings
-    from websauna_migrate.service import MigrationService
-
-    service = MigrationService(parse_settings(config.registry.settings))
-    from websauna_migrate.interfaces import IMigrationService
-
-    for package in config.registry.getUtility(IMigrationService).packages:
-        service.add_package(package)
+    service = config.registry.getUtility(IMigrationService)
     with pytest.raises(Exception, match="Nothing of it was applied"):
         service.upgrade()
     assert "half" not in tables(postgresql_url)

@@ -11,6 +11,7 @@ from pyramid.exceptions import ConfigurationConflictError, ConfigurationError
 from zope.interface.verify import verifyObject
 
 from apps import Workshop
+from websauna_migrate import Initializer
 from websauna_migrate.config.packages import RegistrationError
 from websauna_migrate.config.settings import SettingError
 from websauna_migrate.database.history_tables import MAX_NAME_BYTES, history_table_name
@@ -332,4 +333,30 @@ def test_a_missing_url_names_the_settings_that_were_looked_at(
     assert str(caught.value) == (
         'Setting "sqlalchemy.url": it is missing, and so is "websauna_migrate.url".'
         f"{hint} Set one of the two in [app:main] to the database's URL."
+    )
+
+
+class Starter(Initializer):
+    """Only the start of an application with a database."""
+
+
+@pytest.mark.parametrize(
+    ("settings", "hint"),
+    [
+        ({}, ""),
+        (
+            {"database.url": "sqlite://", "websauna_migrate.url": "postgresql://u:secret@h/d"},
+            ' "database.url" has a URL, but is not read. "websauna_migrate.url" has a URL, but is '
+            "not read.",
+        ),
+    ],
+)
+def test_an_application_without_a_url_is_told_which_one_is_missing(
+    settings: dict[str, str], hint: str
+) -> None:
+    with pytest.raises(SettingError) as caught:
+        Starter({}, settings).run()
+    assert str(caught.value) == (
+        f'Setting "sqlalchemy.url": it is missing.{hint} '
+        "Set it in [app:main] to the database's URL."
     )

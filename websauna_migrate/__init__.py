@@ -95,13 +95,11 @@ def includeme(config: Configurator) -> None:
     config.add_directive("add_migration_package", add_migration_package)
     config.add_directive("set_migration_service", set_migration_service)
     registry = config.registry
-    # A setting that cannot be used is told here, where the application includes this package.
-    parse_settings(registry.settings or {})
+    parse_settings(registry.settings or {})  # A setting that cannot be used is told here.
     held_connections.watch()
     config.set_migration_service(
         MigrationService(
-            # Read when the service is first used: the application may add settings until then.
-            lambda: parse_settings(registry.settings or {}),
+            lambda: parse_settings(registry.settings or {}),  # The application may add some.
             application=registry.package_name,
             notify=registry.notify,
         )

@@ -12,7 +12,7 @@ from pyramid.router import Router
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session, sessionmaker
 
-from websauna_migrate.config.settings import parse_settings
+from websauna_migrate.config.settings import missing_url, other_urls, parse_url
 from websauna_migrate.database.engines import open_engine
 
 __all__ = ["Initializer"]
@@ -93,7 +93,11 @@ class Initializer:
         :raises SettingError: if ``sqlalchemy.url`` is missing
         :raises DatabaseFailure: if its driver is not installed
         """
-        url = parse_settings({"sqlalchemy.url": self.settings.get("sqlalchemy.url")}).require_url()
+        given = self.settings.get("sqlalchemy.url")
+        if not given:
+            remedy = "Set it in [app:main] to the database's URL."
+            raise missing_url("it is missing.", other_urls(self.settings), remedy)
+        url = parse_url("sqlalchemy.url", given)
         options = {k: v for k, v in self.settings.items() if k.startswith("sqlalchemy.")}
         return open_engine(url, options)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +16,15 @@ from sqlalchemy.exc import ArgumentError
 from websauna_migrate.database.timeouts import Timeouts
 from websauna_migrate.errors import MigrationError
 
-__all__ = ["PREFIX", "SettingError", "Settings", "parse_settings"]
+__all__ = [
+    "PREFIX",
+    "SettingError",
+    "Settings",
+    "missing_url",
+    "other_urls",
+    "parse_settings",
+    "parse_url",
+]
 
 PREFIX = "websauna_migrate."
 
@@ -122,9 +130,8 @@ class Settings:
         """
         if self.url is None:
             looked = f'it is missing, and so is "{PREFIX}url".'
-            hint = "".join(f' "{key}" has a URL, but is not read.' for key in self.other_urls)
-            remedy = " Set one of the two in [app:main] to the database's URL."
-            raise SettingError("sqlalchemy.url", looked + hint + remedy)
+            remedy = "Set one of the two in [app:main] to the database's URL."
+            raise missing_url(looked, self.other_urls, remedy)
         return self.url
 
 
@@ -202,6 +209,12 @@ def parse_url(key: str, value: object) -> URL:
             "%40, percent-encoded.",
         )
     return url
+
+
+def missing_url(looked: str, others: Iterable[str], remedy: str) -> SettingError:
+    """Return the error of a missing ``sqlalchemy.url``, with settings that hold a URL instead."""
+    hints = [f'"{key}" has a URL, but is not read.' for key in others]
+    return SettingError("sqlalchemy.url", " ".join([looked, *hints, remedy]))
 
 
 def other_urls(settings: Mapping[str, object]) -> Iterator[str]:
