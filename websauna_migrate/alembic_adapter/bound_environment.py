@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from sqlalchemy.engine import Connection
 
 from websauna_migrate.alembic_adapter.internals import ProxiedEnvironment, run_migrations
+from websauna_migrate.alembic_adapter.target_metadata import target_metadata
 
 if TYPE_CHECKING:
     from websauna_migrate.alembic_adapter.package_environment import PackageEnvironment
@@ -83,7 +84,9 @@ class BoundEnvironment(ProxiedEnvironment):
 
     def run_standard(self, options: Mapping[str, Any]) -> None:
         """Do what every ``env.py`` does, with ``options`` for ``context.configure``."""
-        self.configure(**{"target_metadata": list(self.owner.package.metadata), **options})
+        self.configure(
+            **{"target_metadata": target_metadata(self.owner.package.metadata), **options}
+        )
         with self.begin_transaction():
             self.run_migrations()
 

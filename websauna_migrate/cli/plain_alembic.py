@@ -11,6 +11,7 @@ from alembic.util.exc import CommandError
 from pyramid.paster import bootstrap
 from sqlalchemy.engine import Connection
 
+from websauna_migrate.alembic_adapter.target_metadata import target_metadata
 from websauna_migrate.database.engines import connect
 from websauna_migrate.database.servers import require_primary
 from websauna_migrate.errors import MigrationError
@@ -69,7 +70,7 @@ def run_with_service(service: Any, options: Mapping[str, Any]) -> None:
             "registers for migrations. Correct script_location in the [alembic] section."
         )
     configured: dict[str, Any] = {
-        "target_metadata": list(package.metadata),
+        "target_metadata": target_metadata(package.metadata),
         "version_table": package.history_table,
         "version_table_schema": service.settings.version_table_schema,
         "transaction_per_migration": True,
