@@ -13,6 +13,7 @@ from sqlalchemy.engine import Connection
 
 from websauna_migrate.alembic_adapter.internals import ProxiedEnvironment, run_migrations
 from websauna_migrate.alembic_adapter.target_metadata import target_metadata
+from websauna_migrate.models.sqlalchemy_internals import write_backslashes_plainly
 
 if TYPE_CHECKING:
     from websauna_migrate.alembic_adapter.package_environment import PackageEnvironment
@@ -58,6 +59,8 @@ class BoundEnvironment(ProxiedEnvironment):
             assert self.owner.url is not None
             kwargs["url"] = self.owner.url
             kwargs["literal_binds"] = True
+            # In the driver's own style, "%" would be doubled in every literal.
+            kwargs["dialect_opts"] = {"paramstyle": "named", **(kwargs.get("dialect_opts") or {})}
             kwargs["output_buffer"] = self.output
         for key, value in self.insisted.items():
             combine = COMBINED.get(key)
@@ -71,6 +74,8 @@ class BoundEnvironment(ProxiedEnvironment):
         super().configure(**kwargs)
         context = self.get_context()
         self.memo = context.impl.memo
+        if self.run_connection is None:
+            write_backslashes_plainly(context.dialect)
         self.owner.types.attach(self.memo, self.run_connection)
         if self.run_connection is not None:
             context.run_migrations = partial(run_migrations, context)  # type: ignore[method-assign]

@@ -18,6 +18,7 @@ from websauna_migrate.errors import MigrationError
 from websauna_migrate.ini.loader import config_uri
 from websauna_migrate.interfaces import IMigrationService
 from websauna_migrate.locks.choice import run_lock
+from websauna_migrate.models.sqlalchemy_internals import write_backslashes_plainly
 from websauna_migrate.runs.foreign_keys import ForeignKeys, KeysInTheWay
 
 __all__ = ["NotBootable", "run_plain"]
@@ -78,7 +79,9 @@ def run_with_service(service: Any, options: Mapping[str, Any]) -> None:
         **options,
     }
     if context.is_offline_mode():
-        context.configure(url=service.url, literal_binds=True, **configured)
+        opts = {"paramstyle": "named"}
+        context.configure(url=service.url, literal_binds=True, dialect_opts=opts, **configured)
+        write_backslashes_plainly(context.get_context().dialect)
         with context.begin_transaction():
             context.run_migrations()
         return

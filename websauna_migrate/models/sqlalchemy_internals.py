@@ -31,6 +31,7 @@ __all__ = [
     "is_created",
     "is_type_bound",
     "variants_of",
+    "write_backslashes_plainly",
 ]
 
 
@@ -94,6 +95,16 @@ def ddl_compiler(dialect: Dialect) -> DDLCompiler:
     """Return a database's compiler of DDL, without a statement to compile."""
     no_statement: Any = None
     return dialect.ddl_compiler(dialect, no_statement)
+
+
+def write_backslashes_plainly(dialect: Dialect) -> None:
+    """Let a dialect without a connection write a backslash in a literal as PostgreSQL reads it.
+
+    SQLAlchemy before 2.1 doubles it until it has asked a server for the setting
+    ``standard_conforming_strings``, which has been on by default since PostgreSQL 9.1.
+    """
+    if dialect.name == "postgresql":
+        dialect._backslash_escapes = False  # type: ignore[attr-defined]
 
 
 def is_type_bound(constraint: CheckConstraint) -> bool:

@@ -1,0 +1,78 @@
+"""``upgrade --sql`` gives the rows that ``upgrade`` gives."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from apps import Workshop
+from runs import engine_of, execute, rows
+
+TEXTS = ["100%", "100%% :x", 'it\'s "q"', "a \\ b \\\\ c", "%(x)s %s", "; -- ;", "é 'x' \\' y"]
+
+ONE = f"""
+t = op.create_table(
+    "t",
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("s", sa.String(60)),
+    sa.Column("d", sa.DateTime),
+    sa.Column("n", sa.Numeric(6, 2)),
+    sa.Column("b", sa.Boolean),
+)
+texts = {TEXTS!r}
+op.bulk_insert(t, [
+    dict(id=number, s=text, d=datetime.datetime(2020, 1, 2, 3, 4, 5), n=decimal.Decimal("1.50"))
+    for number, text in enumerate(texts, 1)
+])
+op.bulk_insert(t, [dict(id=50, s=None, d=None, n=None, b=False)])
+for number, text in enumerate(texts, 100):
+    op.execute(t.insert().values(id=number, s=text))
+op.execute(r"INSERT INTO t (id, s) VALUES (200, 'a\\:b 50%')")
+op.execute(sa.text("UPDATE t SET n = :n WHERE id = 50").bindparams(n=7))
+op.execute(sa.text("UPDATE t SET s = :s WHERE id = 50").bindparams(s="x:y % \\\\ 'z'"))
+"""
+
+
+def test_rows_are_the_same(workshop: Workshop, database_url: str, tmp_path: Any) -> None:
+    workshop.package("app")
+    path = workshop.script("app", "one", None, ONE, 'op.drop_table("t")')
+    path.write_text("import datetime\nimport decimal\n" + path.read_text())
+    service = workshop.service(database_url)
+    service.upgrade()
+    found = rows(database_url, "SELECT * FROM t ORDER BY id")
+    assert [row[1] for row in found[: len(TEXTS)]] == TEXTS
+    service.downgrade("base")
+    assert not rows(database_url, "SELECT * FROM alembic_history_app")
+    execute(database_url, "DROP TABLE alembic_history_app")
+    feed(database_url, service.sql())
+    assert rows(database_url, "SELECT * FROM t ORDER BY id") == found
+    assert rows(database_url, "SELECT version_num FROM alembic_history_app") == [("one",)]
+
+
+def feed(url: str, script: str) -> None:
+    """Send a SQL script as it is, as a database's own client does."""
+    driver: Any
+    engine = engine_of(url)
+    with engine.connect() as connection:
+        driver = connection.connection.dbapi_connection
+        if engine.dialect.name == "sqlite":
+            driver.executescript(script)
+        elif engine.dialect.name == "postgresql":
+            driver.autocommit = True
+            driver.cursor().execute(script)
+        else:
+            import pymysql
+            from pymysql.constants import CLIENT
+
+            parts = sa.make_url(url).translate_connect_args(username="user")
+            options = {key: value for key, value in parts.items() if key != "query"}
+            other = pymysql.connect(
+                **options, charset="utf8mb4", client_flag=CLIENT.MULTI_STATEMENTS
+            )
+            with other.cursor() as cursor:
+                cursor.execute(script)
+                while cursor.nextset():
+                    pass
+            other.commit()
+            other.close()
