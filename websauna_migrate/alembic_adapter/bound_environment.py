@@ -13,6 +13,7 @@ from sqlalchemy.engine import Connection
 
 from websauna_migrate.alembic_adapter.internals import ProxiedEnvironment, run_migrations
 from websauna_migrate.alembic_adapter.target_metadata import target_metadata
+from websauna_migrate.database.engines import with_synchronous_driver
 from websauna_migrate.models.sqlalchemy_internals import write_backslashes_plainly
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class BoundEnvironment(ProxiedEnvironment):
             kwargs.pop("literal_binds", None)
         else:
             assert self.owner.url is not None
-            kwargs["url"] = self.owner.url
+            kwargs["url"] = with_synchronous_driver(self.owner.url)
             kwargs["literal_binds"] = True
             # In the driver's own style, "%" would be doubled in every literal.
             kwargs["dialect_opts"] = {"paramstyle": "named", **(kwargs.get("dialect_opts") or {})}

@@ -115,7 +115,7 @@ def open_engine(url: URL, options: Mapping[str, object], **arguments: Any) -> En
     :param arguments: further arguments of ``create_engine``
     :raises DatabaseFailure: if the URL's dialect or driver is not installed, or an option is wrong
     """
-    url = with_installed_driver(url)
+    url = with_installed_driver(with_synchronous_driver(url))
     try:
         return engine_from_config({**options, "sqlalchemy.url": url}, **arguments)
     except NoSuchModuleError:
@@ -146,6 +146,46 @@ DRIVERS = {
     "mysql": ("MySQLdb", "pymysql"),
     "mariadb": ("MySQLdb", "pymysql"),
 }
+
+
+#: Drivers that a synchronous program cannot use, by the dialect whose drivers take their place;
+#: SQLite's is in Python.
+ASYNCHRONOUS = {
+    "postgresql+asyncpg": "postgresql",
+    "postgresql+psycopg_async": "postgresql+psycopg",
+    "sqlite+aiosqlite": "sqlite",
+    "mysql+aiomysql": "mysql",
+    "mysql+asyncmy": "mysql",
+    "mariadb+aiomysql": "mariadb",
+    "mariadb+asyncmy": "mariadb",
+}
+
+#: What they alone know in a URL's query; and what another driver calls otherwise.
+OWN_OPTIONS = frozenset({"async_fallback", "prepared_statement_cache_size", "statement_cache_size"})
+RENAMED_OPTIONS = {"ssl": "sslmode"}
+
+
+def with_synchronous_driver(url: URL) -> URL:
+    """Return a URL of an asynchronous driver as one of a synchronous driver of the database.
+
+    :raises DatabaseFailure: if none is installed
+    """
+    dialect = ASYNCHRONOUS.get(url.drivername)
+    if dialect is None:
+        return url
+    query = {key: value for key, value in url.query.items() if key not in OWN_OPTIONS}
+    if url.get_backend_name() == "postgresql":
+        query = {RENAMED_OPTIONS.get(key, key): value for key, value in query.items()}
+    drivers = DRIVERS.get(dialect, ())
+    if drivers and not any(find_spec(module) for module in drivers):
+        raise DatabaseFailure(
+            safe_url(url),
+            f'its driver "{url.get_driver_name()}" is asynchronous, and migrations need one that '
+            f"is not: none of {', '.join(drivers)} is installed.",
+            f'Install one: pip install "websauna_migrate[{DRIVER_EXTRAS[dialect]}]". A URL for '
+            "migrations alone is the setting websauna_migrate.url.",
+        )
+    return url.set(drivername=dialect, query=query)
 
 
 def with_installed_driver(url: URL) -> URL:

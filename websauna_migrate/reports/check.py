@@ -10,8 +10,10 @@ from sqlalchemy.engine import Connection
 
 from websauna_migrate.database.history_tables import HISTORY_PREFIX, list_tables
 from websauna_migrate.interfaces import Packages
+from websauna_migrate.models.ownership_errors import OwnershipError
 from websauna_migrate.planning.plan import pending, plan_upgrade
 from websauna_migrate.planning.revisions import Revision
+from websauna_migrate.reports.table_claims import claimed_by_schema_and_without
 from websauna_migrate.reports.unrecorded import first_script_missing, unrecorded
 from websauna_migrate.results import CheckProblem, CheckReport
 from websauna_migrate.revision_scripts.moves import full_name, split_name
@@ -51,6 +53,8 @@ class Checker:
             *self.unknown_revisions(applied),
             *self.missing_requirements(),
         ]
+        claims = [*self.claims_at_odds()]
+        problems += claims
         elsewhere: set[str] = set()
         self.unrecorded: set[str] = set()
         with self.site.reading() as connection:
@@ -60,13 +64,24 @@ class Checker:
                 problems += histories_elsewhere(found)
                 elsewhere = {one.package for one in found}
                 problems += self.changed_scripts(connection, applied)
-                problems += self.drift(connection, applied)
+                default = connection.dialect.default_schema_name
                 if self.everything:
-                    problems += self.moved_tables()
                     problems += self.departed_packages(connection)
+                if not claims:
+                    problems += claimed_by_schema_and_without(self.ownership.owners, default)
+                    problems += self.drift(connection, applied)
+                if self.everything and not claims:
+                    problems += self.moved_tables()
                     problems += self.nobodys(connection)
         problems += self.pending_revisions(applied, elsewhere | self.unrecorded)
         return CheckReport(tuple(problems))
+
+    def claims_at_odds(self) -> Iterator[CheckProblem]:
+        """Find tables whose owner the models do not say, or say twice."""
+        try:
+            _ = self.ownership.owners
+        except OwnershipError as exc:
+            yield CheckProblem("ownership", None, str(exc))
 
     def unknown_revisions(self, applied: Mapping[str, tuple[str, ...]]) -> Iterator[CheckProblem]:
         """Find rows of history tables that no script defines."""

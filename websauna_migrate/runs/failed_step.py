@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import traceback
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from websauna_migrate.runs.attempt import Attempt
 
 __all__ = ["Aftermath"]
+
+#: SQLite's word on a temporary table of Alembic's batch that is there already.
+LEFT_BY_BATCH = re.compile(r'table "?(_alembic_tmp_(\w+))"? already exists')
 
 #: For what is nice to have written, but no reason to wait.
 BRIEF = Timeouts(lock_timeout_ms=1000)
@@ -231,6 +235,14 @@ class Aftermath:
 
     def hint(self, exc: BaseException, step: Step) -> str:
         """Return what else is to be said of a step that failed, behind its problem."""
+        left = LEFT_BY_BATCH.search(str(getattr(exc, "orig", "")))
+        if left is not None:
+            temporary, table = left.groups()
+            return (
+                f' An earlier batch that was cut off left it. If the table "{table}" is there, '
+                f'drop it: DROP TABLE "{temporary}". If it is not, its rows are in the other: '
+                f'ALTER TABLE "{temporary}" RENAME TO "{table}".'
+            )
         if (
             step.direction == "upgrade"
             and not step.rows_before

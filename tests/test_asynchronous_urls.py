@@ -1,0 +1,63 @@
+"""URLs of asynchronous drivers, as applications with asyncio have them."""
+
+from __future__ import annotations
+
+import asyncio
+from importlib.util import find_spec
+
+import pytest
+import sqlalchemy as sa
+
+from apps import Workshop
+from runs import steps, table, tables
+from websauna_migrate.database import engines
+from websauna_migrate.database.engines import DatabaseFailure, with_synchronous_driver
+
+DRIVERS = {
+    "sqlite": ["sqlite+aiosqlite"],
+    "postgresql": ["postgresql+asyncpg", "postgresql+psycopg_async"],
+    "mysql": ["mysql+aiomysql", "mysql+asyncmy"],
+}
+
+
+def test_they_run_through_a_synchronous_driver(workshop: Workshop, database_url: str) -> None:
+    url = sa.make_url(database_url)
+    workshop.package("app")
+    workshop.script("app", "one", None, **table("a"))
+    for driver in DRIVERS[url.get_backend_name()]:
+        if driver.endswith("psycopg_async") and find_spec("psycopg") is None:
+            continue
+        given = url.set(drivername=driver).render_as_string(hide_password=False)
+        service = workshop.service(given)
+        assert "CREATE TABLE a" in service.sql()
+
+        async def in_a_loop(service: object = service) -> None:
+            assert steps(service.upgrade()) == ["app@one"]  # type: ignore[attr-defined]
+
+        asyncio.run(in_a_loop())
+        assert "a" in tables(database_url)
+        service.downgrade("base")
+
+
+def test_options_of_the_other_driver_are_translated() -> None:
+    url = sa.make_url(
+        "postgresql+asyncpg://u:p@h/d?ssl=require&prepared_statement_cache_size=0&x=1"
+    )
+    found = with_synchronous_driver(url)
+    assert dict(found.query) == {"sslmode": "require", "x": "1"}
+    assert found.password == "p"
+
+
+def test_a_driver_that_is_missing_is_named(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workshop.package("app")
+    workshop.script("app", "one", None, **table("a"))
+    service = workshop.service("postgresql+asyncpg://u:secret@localhost/d")
+    monkeypatch.setattr(engines, "find_spec", lambda name: None)
+    with pytest.raises(DatabaseFailure, match=r"websauna_migrate\.url") as caught:
+        service.upgrade()
+    assert "asyncpg" in str(caught.value) and "websauna_migrate[postgresql-binary]" in str(
+        caught.value
+    )
+    assert "secret" not in str(caught.value)

@@ -1,0 +1,68 @@
+"""Tables that the models claim twice are told by ``check``; and what a cut off batch left."""
+
+from __future__ import annotations
+
+import pytest
+
+from apps import Workshop
+from runs import execute, table
+from websauna_migrate.runs.runner import StepFailed
+
+MODELS = """
+from sqlalchemy import Column, Integer, MetaData, Table
+Base = MetaData()
+other = MetaData()
+Table("a", Base, Column("id", Integer, primary_key=True))
+Table("a", {metadata}, Column("id", Integer, primary_key=True), schema={schema!r})
+"""
+
+
+def test_two_definitions_in_one_package(workshop: Workshop, sqlite_url: str) -> None:
+    workshop.package(
+        "app",
+        MODELS.format(metadata="other", schema=None),
+        metadata=["app.models.Base", "app.models.other"],
+    )
+    workshop.script("app", "one", None, **table("a"))
+    service = workshop.service(sqlite_url)
+    for _ in range(2):
+        problems = {one.kind: one for one in service.check().problems}
+        assert '"a"' in problems["ownership"].message and problems["ownership"].fatal
+        service.upgrade()
+
+
+def test_two_packages_of_one_table(workshop: Workshop, sqlite_url: str) -> None:
+    for name in ("app", "other"):
+        models = MODELS.format(metadata="Base", schema="x")
+        workshop.package(name, models)
+        workshop.script(name, f"{name}1", None)
+    (problem,) = (
+        one for one in workshop.service(sqlite_url).check().problems if one.kind == "ownership"
+    )
+    assert "app" in problem.message and "other" in problem.message
+
+
+def test_the_default_schema_by_name(workshop: Workshop, postgresql_url: str) -> None:
+    workshop.package("app", MODELS.format(metadata="Base", schema="public"))
+    workshop.script("app", "one", None, **table("a"))
+    service = workshop.service(postgresql_url)
+    service.upgrade()
+    problems = {one.kind: one for one in service.check().problems}
+    assert 'define the table "a" twice' in problems["claimed-twice"].message
+
+
+def test_a_table_that_a_cut_off_batch_left(workshop: Workshop, sqlite_url: str) -> None:
+    workshop.package("app")
+    workshop.script("app", "one", None, **table("token"))
+    batch = (
+        'with op.batch_alter_table("token", recreate="always") as batch:\n'
+        '    batch.add_column(sa.Column("n", sa.Integer))'
+    )
+    workshop.script("app", "two", "one", batch)
+    service = workshop.service(sqlite_url)
+    service.upgrade("one")
+    execute(sqlite_url, "CREATE TABLE _alembic_tmp_token (id INTEGER)")
+    with pytest.raises(StepFailed, match='DROP TABLE "_alembic_tmp_token"'):
+        service.upgrade()
+    execute(sqlite_url, 'DROP TABLE "_alembic_tmp_token"')
+    service.upgrade()
