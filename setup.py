@@ -112,6 +112,10 @@ setup(
             "ws-db-shell=websauna_migrate.cli.ws_db_shell:main",
             "ws-create-table=websauna_migrate.cli.ws_create_table:main",
         ],
+        "alembic.plugins": [
+            # Alembic itself uses the plugins of this name alone, unless told otherwise.
+            "alembic.autogenerate.websauna_migrate=websauna_migrate.alembic_plugin",
+        ],
         "plaster.loader_factory": [
             "ws=websauna_migrate.ini.loader:Loader",
         ],

@@ -72,7 +72,7 @@ def run_migrations_online():
     )
     with connectable.connect() as connection:
         context.configure(
-            connection, target_metadata=target_metadata, version_table="somebody_elses"
+            connection, target_metadata=target_metadata
         )
         with context.begin_transaction():
             context.run_migrations()
@@ -228,7 +228,8 @@ def test_options_of_an_older_environment_are_kept(foo: Workshop, sqlite_url: str
     write_env(
         foo,
         UNGUARDED.replace(
-            'version_table="somebody_elses"',
+            "connection, target_metadata=target_metadata",
+            "connection, target_metadata=target_metadata, "
             "on_version_apply=lambda ctx, step, heads, run_args: seen.append(step.up_revision_id)",
         ).replace("target_metadata = None", "target_metadata = None\nfrom fooapp import seen"),
     )
@@ -239,6 +240,57 @@ def test_options_of_an_older_environment_are_kept(foo: Workshop, sqlite_url: str
     from fooapp import seen  # type: ignore[import-not-found]
 
     assert seen == ["f100", "f200"]
+
+
+@pytest.mark.parametrize("option", ["version_table", "version_table_schema"])
+def test_another_history_table_is_refused_by_name(
+    foo: Workshop, sqlite_url: str, option: str
+) -> None:
+    configure = "connection, target_metadata=target_metadata"
+    env = UNGUARDED.replace(configure, f"{configure}, {option}='another'")
+    write_env(foo, env)
+    with pytest.raises(EnvironmentFailure, match=f"says {option}='another'") as caught:
+        foo.service(sqlite_url).upgrade()
+    assert f"Set websauna_migrate.{option}" in str(caught.value)
+    assert tables(sqlite_url) <= {"websauna_migrate_ledger"}
+    if option == "version_table":
+        foo.service(sqlite_url, **{"version_table.fooapp": "another"}).upgrade()
+        assert "another" in tables(sqlite_url)
+
+
+@pytest.mark.parametrize("call", ["upgrade", "check", "revision"])
+def test_an_error_in_an_environment_names_it(foo: Workshop, sqlite_url: str, call: str) -> None:
+    service = foo.service(sqlite_url)
+    if call != "upgrade":
+        service.upgrade()
+    write_env(foo, "import nothing_of_this_name\n" + UNGUARDED)
+    calls = {
+        "upgrade": service.upgrade,
+        "check": service.check,
+        "revision": lambda: service.revision("x", autogenerate=True),
+    }
+    with pytest.raises(EnvironmentFailure) as caught:
+        calls[call]()
+    words = str(caught.value)
+    assert "env.py" in words and "line 1" in words and "nothing_of_this_name" in words
+
+
+def test_plain_alembic_beside_the_service_keeps_its_tables(
+    foo: Workshop, sqlite_url: str, run: Any
+) -> None:
+    (foo.root / "fooapp" / "models.py").write_text(
+        MODELS + "class Second(Base):\n    __tablename__ = 'second'\n"
+        "    id: Mapped[int] = mapped_column(primary_key=True)\n"
+    )
+    write_env(foo, COOKIECUTTER)
+    service = foo.service(sqlite_url, **{"version_table.fooapp": "alembic_version"})
+    ini = write_ini(foo, sqlite_url)
+    service.use_ini(str(ini), {})
+    service.upgrade()
+    assert "websauna_migrate_ledger" in tables(sqlite_url)
+    program = [sys.executable, "-m", "alembic", "-c", str(ini), "check"]
+    result = run(program, env={"PYTHONPATH": str(foo.root)}, cwd=foo.root)
+    assert result.returncode == 0, result.stdout + result.stderr
 
 
 def test_an_environment_that_runs_nothing_is_named(foo: Workshop, sqlite_url: str) -> None:

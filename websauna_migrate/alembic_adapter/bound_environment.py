@@ -49,6 +49,7 @@ class BoundEnvironment(ProxiedEnvironment):
         # The first parameter, and the only one that scripts give by position.
         if args:
             kwargs["connection"] = args[0]
+        self.refuse_other_history(kwargs)
         if self.run_connection is not None:
             let_go(kwargs.get("connection"), self.run_connection)
         for key in ("connection", "url", "dialect_name"):
@@ -82,6 +83,28 @@ class BoundEnvironment(ProxiedEnvironment):
             context.run_migrations = partial(run_migrations, context)  # type: ignore[method-assign]
             if self.rows is not None:
                 context.get_current_heads = self.known_heads  # type: ignore[method-assign]
+
+    def refuse_other_history(self, options: Mapping[str, Any]) -> None:
+        """Refuse another history table than the package's: plain Alembic would go by that one.
+
+        :raises EnvironmentFailure: if ``env.py`` names one
+        """
+        from websauna_migrate.alembic_adapter.package_environment import EnvironmentFailure
+
+        package = self.owner.package
+        for option, ours, setting in (
+            ("version_table", package.history_table, f"version_table.{package.name}"),
+            ("version_table_schema", self.owner.schema, "version_table_schema"),
+        ):
+            given = options.get(option)
+            if given is not None and given != ours:
+                raise EnvironmentFailure(
+                    package.name,
+                    self.owner.scripts.env_py_location,
+                    f"says {option}={given!r}, and the history is kept with {ours!r}. Nothing was "
+                    f"changed. Set websauna_migrate.{setting} = {given}, or leave the option out "
+                    "of env.py.",
+                )
 
     def known_heads(self) -> tuple[str, ...]:
         """Return the rows that the run knows, in place of Alembic's query for them."""

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from traceback import extract_tb
 from typing import TYPE_CHECKING, Any, TextIO
 
 from sqlalchemy.engine import URL, Connection
@@ -24,6 +25,8 @@ from websauna_migrate.alembic_adapter.entities import entities_apart
 from websauna_migrate.alembic_adapter.type_memory import TypeMemory
 from websauna_migrate.config.packages import MigrationPackage
 from websauna_migrate.database.cache import Cache
+from websauna_migrate.database.engines import hide_password
+from websauna_migrate.database.lock_errors import is_lock_failure
 from websauna_migrate.errors import MigrationError
 from websauna_migrate.revision_scripts.revision_reader import ScriptReader
 
@@ -212,7 +215,11 @@ class PackageEnvironment:
             elif not Path(self.scripts.env_py_location).exists():
                 environment.run_standard({})
             else:
-                with self.attached(environment), logging_left_alone(self.options.path):
+                with (
+                    self.attached(environment),
+                    logging_left_alone(self.options.path),
+                    self.env_py_named(lambda: called),
+                ):
                     self.scripts.run_env()
         if not called:
             raise EnvironmentFailure(
@@ -222,6 +229,32 @@ class PackageEnvironment:
                 "documentation of env.py, or replace it by the two lines of the template.",
             )
         self.types.keep(environment.memo)
+
+    @contextmanager
+    def env_py_named(self, begun: Callable[[], bool]) -> Iterator[None]:
+        """Say of an error in ``env.py`` that it is one, and where.
+
+        :param begun: tells if the migrations have begun; what is raised then is theirs
+        :raises EnvironmentFailure: in place of what ``env.py`` raised
+        """
+        try:
+            yield
+        except MigrationError:
+            raise
+        except Exception as exc:
+            if begun() or (self.url and is_lock_failure(exc, self.url.get_backend_name())):
+                raise
+            path = self.scripts.env_py_location
+            lines = [f.lineno for f in extract_tb(exc.__traceback__) if f.filename == path]
+            where = f" in line {lines[-1]}" if lines else ""
+            words = " ".join(str(getattr(exc, "orig", None) or exc).split())
+            if self.url is not None:
+                words = hide_password(words, self.url)
+            raise EnvironmentFailure(
+                self.package.name,
+                path,
+                f"failed{where}: {type(exc).__name__}: {words}\nNothing was changed.",
+            ) from exc
 
     @contextmanager
     def attached(self, environment: BoundEnvironment) -> Iterator[None]:
