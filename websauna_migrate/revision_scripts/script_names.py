@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 
 from websauna_migrate.revision_scripts.sql_text import UNKNOWN_PART
 
-__all__ = ["UNKNOWN", "Call", "Names", "Unknown", "is_function", "walk_scope"]
+__all__ = ["UNKNOWN", "Call", "Names", "Unknown", "walk_scope"]
 
 
 class Unknown:
@@ -31,17 +31,17 @@ TEXT_METHODS = frozenset({"execution_options", "bindparams", "columns", "strip"}
 FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
 
 
-def is_function(node: object) -> bool:
-    """Return whether a node has a scope of its own."""
-    return isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef))
+BODIES = ("body", "orelse", "finalbody", "handlers", "cases")
 
 
 def walk_scope(nodes: Iterable[ast.AST]) -> Iterator[ast.AST]:
-    """Yield the nodes of a scope in order, without those of functions and classes in it."""
+    """Yield the statements of a scope in order, without those of functions and classes in it."""
     for node in nodes:
         yield node
-        if not is_function(node):
-            yield from walk_scope(ast.iter_child_nodes(node))
+        if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            for name in BODIES:
+                if inner := getattr(node, name, None):
+                    yield from walk_scope(inner)
 
 
 class Call:
@@ -112,16 +112,37 @@ class Names:
             self.functions[node.name] = node
         elif isinstance(node, ast.ClassDef):
             self.classes[node.name] = node
-        elif isinstance(node, (ast.Assign, ast.AnnAssign)):
-            target = node.targets[0] if isinstance(node, ast.Assign) else node.target
-            single = isinstance(node, ast.AnnAssign) or len(node.targets) == 1
-            if single and isinstance(target, ast.Name) and node.value is not None:
-                self.values.setdefault(target.id, node.value)
-        elif isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
-            self.values.setdefault(node.id, None)
-            yield node.id
+        elif isinstance(node, (ast.Assign, ast.AnnAssign, ast.AugAssign)):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            plain = not isinstance(node, ast.AugAssign) and len(targets) == 1
+            for target in targets:
+                if plain and isinstance(target, ast.Name) and node.value is not None:
+                    self.values.setdefault(target.id, node.value)
+                yield from self._unknown(target)
+        elif isinstance(node, (ast.For, ast.AsyncFor)):
+            yield from self._unknown(node.target)
+        elif isinstance(node, (ast.With, ast.AsyncWith)):
+            for item in node.items:
+                if item.optional_vars is not None:
+                    yield from self._unknown(item.optional_vars)
+        elif isinstance(node, ast.Delete):
+            for target in node.targets:
+                yield from self._unknown(target)
+        elif isinstance(node, ast.ExceptHandler) and node.name:
+            self.values.setdefault(node.name, None)
+        elif isinstance(node, ast.match_case):
+            for part in ast.walk(node.pattern):
+                if isinstance(part, (ast.MatchAs, ast.MatchStar)) and part.name:
+                    self.values[part.name] = None
         elif isinstance(node, (ast.Global, ast.Nonlocal)):
             yield from [*node.names, *node.names]
+
+    def _unknown(self, target: ast.expr) -> Iterator[str]:
+        """Yield the names of a target, which is no plain name of one value if it is not known."""
+        for node in ast.walk(target):
+            if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
+                self.values.setdefault(node.id, None)
+                yield node.id
 
     def find(self, name: str) -> tuple[ast.expr | None, Names | None]:
         """Return what a name is bound to, once, and where; ``None`` if that is not known."""

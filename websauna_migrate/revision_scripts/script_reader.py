@@ -27,7 +27,6 @@ from websauna_migrate.revision_scripts.script_names import (
     Call,
     FunctionNode,
     Names,
-    is_function,
     walk_scope,
 )
 from websauna_migrate.revision_scripts.sql_reader import read_sql
@@ -46,6 +45,9 @@ ON_SESSIONS = frozenset(
 DANGEROUS = frozenset({"exec", "eval", "getattr", "setattr", "__import__", "globals", "compile"})
 #: Modules that do nothing to a database by themselves.
 QUIET = frozenset({*sys.stdlib_module_names, "sqlalchemy", "alembic", "alembic_utils", "zope"})
+
+#: A function counts where it is called, and an import does nothing.
+NOT_READ = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Import, ast.ImportFrom)
 
 RUNS_SURELY = frozenset({"autocommit_block", "begin", "begin_nested", "begin_transaction"})
 
@@ -164,7 +166,7 @@ class Reader:
 
     def statement(self, node: ast.stmt) -> None:
         """Read one statement."""
-        if is_function(node) or isinstance(node, (ast.Import, ast.ImportFrom)):
+        if isinstance(node, NOT_READ):
             return
         if isinstance(node, (ast.With, ast.AsyncWith)):
             self.with_block(node)
@@ -229,6 +231,8 @@ class Reader:
             self.parts(node)
             self.sure = before
         else:
+            if isinstance(node, ast.NamedExpr):
+                self.names.values[node.target.id] = None
             self.parts(node)
 
     def parts(self, node: ast.AST) -> None:
