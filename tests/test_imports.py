@@ -39,6 +39,8 @@ QUICK_FORBIDDEN = (
     "websauna_migrate.reports.check",
     "websauna_migrate.runs.uninstalled",
     "websauna_migrate.revision_scripts.script_reader",
+    "websauna_migrate.planning.accesses",
+    "websauna_migrate.revision_scripts.enum_values",
     "websauna_migrate.runs.execution",
     "websauna_migrate.runs.locked_run",
     "websauna_migrate.revision_scripts.moved_tables",

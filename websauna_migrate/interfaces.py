@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from websauna_migrate.planning.plan import Plan
     from websauna_migrate.planning.revisions import Revision
     from websauna_migrate.results import (
+        CheckProblem,
         CheckReport,
         CreatedScript,
         GraphView,
@@ -383,6 +384,13 @@ class IMigrationService(Interface):
         :returns: a :class:`websauna_migrate.results.Run`
         :raises websauna_migrate.runs.uninstalled.NotInstalled: for a package that left a history
             table but no scripts; install it again, or ``forget`` it
+        """
+
+    def races(*, packages: Packages = None) -> tuple[CheckProblem, ...]:
+        """Return the scripts of different packages that conflict without a requirement.
+
+        Steps that cannot run on this database, since another package has moved on, and operations
+        that could not be read, are told as well; :meth:`check` has all of them.
         """
 
     def owner_of(table: Table) -> str:

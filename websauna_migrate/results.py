@@ -306,7 +306,7 @@ class CheckProblem:
     """Something that ``check`` found.
 
     :ivar kind: ``pending``, ``drift``, ``unknown-revision``, ``requirement``, ``unowned``,
-        ``not-installed``, ``script-changed``, ``unsure``, ...
+        ``not-installed``, ``script-changed``, ``unsure``, ``race``, ``late``, ``unreadable``, ...
     :ivar fatal: false for what is only worth knowing
     :ivar details: a diff as Alembic gives it, a table, ...: depends on ``kind``
     """

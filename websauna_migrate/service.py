@@ -25,6 +25,7 @@ from websauna_migrate.interfaces import IMigrationService, Packages, Targets
 from websauna_migrate.planning.plan import Plan
 from websauna_migrate.planning.revisions import Revision
 from websauna_migrate.results import (
+    CheckProblem,
     CheckReport,
     CreatedScript,
     GraphView,
@@ -453,6 +454,11 @@ class MigrationService:
             for name in site.select(packages)
             if not site.loaded.lineages[name].ids and ownership.tables_of(name)
         )
+
+    def races(self, *, packages: Packages = None) -> tuple[CheckProblem, ...]:
+        from websauna_migrate.reports.races import races
+
+        return races(self._site(), packages)
 
     def owner_of(self, table: Table) -> str:
         return self.ownership.owner_of(table)

@@ -13,6 +13,7 @@ from websauna_migrate.interfaces import Packages
 from websauna_migrate.models.ownership_errors import OwnershipError
 from websauna_migrate.planning.plan import pending, plan_upgrade
 from websauna_migrate.planning.revisions import Revision
+from websauna_migrate.reports.races import order_problems, unreadable_operations
 from websauna_migrate.reports.table_claims import claimed_by_schema_and_without
 from websauna_migrate.reports.unrecorded import first_script_missing, unrecorded
 from websauna_migrate.results import CheckProblem, CheckReport
@@ -30,6 +31,19 @@ if TYPE_CHECKING:
 
 __all__ = ["Checker"]
 
+#: What needs the table of another package, in words.
+VERBS = {
+    "foreign_key": "has a foreign key to",
+    "read_table": "reads",
+    "insert_rows": "inserts into",
+    "write_table": "writes",
+    "create_view": "has a view of",
+    "create_index": "makes an index of",
+    "add_constraint": "adds a constraint to",
+    "add_column": "adds a column to",
+    "alter_column": "changes a column of",
+}
+
 
 class Checker:
     """One check of some packages."""
@@ -44,6 +58,8 @@ class Checker:
         self.snapshot = site.loaded
         self.selected = site.select(packages)
         self.everything = packages is None
+        #: Package, revision and required package of each missing requirement, once found.
+        self.missing: set[tuple[str, str, str]] = set()
 
     def report(self) -> CheckReport:
         """Return all problems that were found."""
@@ -52,6 +68,8 @@ class Checker:
         problems = [
             *self.unknown_revisions(applied),
             *self.missing_requirements(),
+            *order_problems(self.snapshot, self.selected, applied, self.missing),
+            *unreadable_operations(self.snapshot, self.selected),
         ]
         claims = [*self.claims_at_odds()]
         problems += claims
@@ -125,19 +143,23 @@ class Checker:
                 )
 
     def missing_requirements(self) -> Iterator[CheckProblem]:
-        """Find foreign keys of scripts that cross packages without a requirement."""
+        """Find what scripts use of other packages' tables without a requirement."""
         for name in self.selected:
             for revision in self.snapshot.lineages[name]:
+                told: set[tuple[Revision, str]] = set()
                 for effect in self.snapshot.effects[name, revision.id]:
                     found = self.missing_requirement(revision, effect)
-                    if found is None:
+                    if found is None or (effect.kind != "foreign_key" and found in told):
                         continue
+                    told.add(found)
                     target, what = found
+                    self.missing.add((name, revision.id, target.package))
+                    uses = VERBS[effect.kind]
                     yield CheckProblem(
                         "requirement",
                         name,
                         f'Revision "{revision.id}" of package "{name}" ("{revision.path}", '
-                        f'line {effect.line}) has a foreign key to "{what}", which revision '
+                        f'line {effect.line}) {uses} "{what}", which revision '
                         f'"{target.id}" of package "{target.package}" creates. Add to the script: '
                         f'requires = ("{target}",)',
                         details=str(target),
@@ -146,17 +168,20 @@ class Checker:
     def missing_requirement(
         self, revision: Revision, effect: Access
     ) -> tuple[Revision, str] | None:
-        """Return what a foreign key of a script should require and does not.
+        """Return what a foreign key, or a statement about rows, should require and does not.
 
         :returns: the newest of the revisions that introduced the table and its columns, and which
             of these that is
         """
-        if effect.kind != "foreign_key" or effect.target_table is None:
+        if effect.kind not in VERBS:
             return None
         created, graph = self.snapshot.created, self.snapshot.graph
-        key = (effect.target_schema, effect.target_table)
+        key, columns = effect.key, effect.columns
+        if effect.kind == "foreign_key":
+            key = (effect.target_schema, effect.target_table or "")
+            columns = effect.target_columns
         missing: dict[int, str] = {}
-        for column in (None, *effect.target_columns):
+        for column in (None, *columns):
             origins = created.origins(*key, column)
             if revision.package in {package for package, _ in origins}:
                 continue

@@ -16,12 +16,10 @@ from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from dataclasses import astuple, fields
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from websauna_migrate.database.cache import Cache, program_version
-from websauna_migrate.planning.accesses import Access
 from websauna_migrate.planning.revisions import Revision, plain_revision
-from websauna_migrate.revision_scripts.enum_values import TypeHistory
 from websauna_migrate.revision_scripts.script_files import (
     UNKNOWN,
     ScriptFiles,
@@ -29,6 +27,10 @@ from websauna_migrate.revision_scripts.script_files import (
     checksum_of,
     read_script,
 )
+
+if TYPE_CHECKING:
+    from websauna_migrate.planning.accesses import Access
+    from websauna_migrate.revision_scripts.enum_values import TypeHistory
 
 __all__ = ["ATTRIBUTES", "MAPPINGS", "Literals", "ScriptIndex", "Upgrade", "revision_of"]
 
@@ -62,7 +64,7 @@ NO_STAMP: Stamp = (0, 0, 0, 0)
 DIGEST = 64
 
 #: What a script's ``upgrade()`` does, and what it says of enum types.
-Upgrade: TypeAlias = tuple[tuple[Access, ...], TypeHistory]
+Upgrade: TypeAlias = "tuple[tuple[Access, ...], TypeHistory]"
 
 COMMON = frozenset({"id", "down_revisions", "doc"})
 
@@ -240,6 +242,10 @@ def rows_of(upgrade: Upgrade) -> list[Any]:
 
 def upgrade_of(rows: list[Any]) -> Upgrade:
     """Return what :func:`rows_of` was given."""
+    # Few commands need these.
+    from websauna_migrate.planning.accesses import Access
+    from websauna_migrate.revision_scripts.enum_values import TypeHistory
+
     accesses = []
     for row in rows[0]:
         kept: Any = [tuple(value) if isinstance(value, list) else value for value in row]

@@ -146,6 +146,9 @@ def plan(call: Call) -> None:
         cascade=options.cascade,
         ignore_order=options.ignore_order,
     )
+    if found.steps and not options.downgrade:
+        for problem in call.service.races(packages=call.packages):
+            print(f"WARNING: {visible(problem.message)}", file=sys.stderr)
     report = lint_of_plan(call, found)
     if options.json:
         call.show((), found.as_data() | ({} if report is None else {"lint": report}))

@@ -107,6 +107,9 @@ def revision(call: Call) -> None:
     for script in created:
         for warning in script.warnings:
             print(f"WARNING: {visible(warning)}", file=sys.stderr)
+    if created and options.autogenerate:
+        for problem in call.service.races(packages=call.packages):
+            print(f"WARNING: {visible(problem.message)}", file=sys.stderr)
     if options.autogenerate:
         call.tell_pending_elsewhere()
 

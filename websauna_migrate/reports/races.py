@@ -1,0 +1,114 @@
+"""What no requirement puts in an order: races, late steps, and what of scripts is unreadable."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+
+from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
+from websauna_migrate.interfaces import Packages
+from websauna_migrate.planning.accesses import Access
+from websauna_migrate.planning.races import find_late_steps, find_races, unreadable_lines
+from websauna_migrate.planning.revisions import Revision
+from websauna_migrate.results import CheckProblem
+from websauna_migrate.runs.site import Site
+
+__all__ = ["order_problems", "races", "unreadable_operations"]
+
+
+def races(site: Site, packages: Packages) -> tuple[CheckProblem, ...]:
+    """Return all problems of the order of some packages' scripts."""
+    loaded, selected = site.loaded, site.select(packages)
+    if not has_several(loaded):
+        return ()
+    return (
+        *order_problems(loaded, selected, site.applied()),
+        *unreadable_operations(loaded, selected),
+    )
+
+
+def order_problems(
+    loaded: LoadedScripts,
+    selected: Collection[str],
+    applied: Mapping[str, Sequence[str]],
+    settled: Collection[tuple[str, str, str]] = (),
+) -> Iterator[CheckProblem]:
+    """Yield the races and late steps of some packages.
+
+    :param applied: the rows of the history tables
+    :param settled: package, revision and required package of requirements that are known to be
+        missing: a race that they settle is not told a second time
+    """
+    if not has_several(loaded):
+        return
+    for race in find_races(loaded.graph, loaded.effects):
+        names = (race.second.package, race.second.id, race.first.package)
+        if {race.first.package, race.second.package}.isdisjoint(selected):
+            continue
+        if not (race.makes and names in settled):
+            package = race.script.package
+            details = {
+                "first": place_of(race.first, race.before),
+                "second": place_of(race.second, race.after),
+                "script": race.script.path,
+                "line": race.line,
+            }
+            yield CheckProblem("race", package, capitalised(str(race)), details=details)
+    there = {
+        name: lineage.applied([row for row in applied.get(name, ()) if row in lineage])
+        for name, lineage in loaded.lineages.items()
+    }
+    for late in find_late_steps(loaded.graph, loaded.effects, there):
+        if late.pending.package in selected:
+            message = capitalised(str(late))
+            details = {
+                "pending": place_of(late.pending, late.needs),
+                "applied": place_of(late.applied, late.destroyed),
+            }
+            yield CheckProblem("late", late.pending.package, message, details=details)
+
+
+def place_of(revision: Revision, access: Access) -> dict[str, object]:
+    """Return where a script does something, for machines."""
+    return {
+        "revision": str(revision),
+        "path": revision.path,
+        "line": access.line,
+        "does": str(access),
+        "sure": access.sure,
+    }
+
+
+def unreadable_operations(
+    loaded: LoadedScripts, selected: Collection[str]
+) -> Iterator[CheckProblem]:
+    """Yield for each package how many operations of its scripts could not be read, and where."""
+    if not has_several(loaded):
+        return
+    for name in selected:
+        places = [
+            (revision.path, line)
+            for revision in loaded.lineages[name]
+            for line in unreadable_lines(loaded.effects[name, revision.id])
+        ]
+        if places:
+            many = "1 operation" if len(places) == 1 else f"{len(places)} operations"
+            shown = ", ".join(f'"{path}" line {line}' for path, line in places[:5])
+            more = f" and {len(places) - 5} more" if len(places) > 5 else ""
+            yield CheckProblem(
+                "unreadable",
+                name,
+                f'{many} of package "{name}" could not be read ({shown}{more}): what they do to '
+                "tables of other packages is not known here.",
+                fatal=False,
+                details=tuple(places),
+            )
+
+
+def has_several(loaded: LoadedScripts) -> bool:
+    """Return whether several packages have scripts."""
+    return sum(1 for lineage in loaded.lineages.values() if lineage.revisions) > 1
+
+
+def capitalised(text: str) -> str:
+    """Return a sentence with a capital letter."""
+    return text[:1].upper() + text[1:]
