@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -52,8 +53,8 @@ def test_a_copy_and_the_drop_of_what_it_copies_are_a_race(team: Workshop, sqlite
     (race,) = told(team, sqlite_url)
     assert (race.kind, race.package, race.fatal) == ("race", "zzz", True)
     assert race.message == (
-        f'Revision "z1" of package "zzz" ("{z1}", line 14) reads table "users", revision "a2" of '
-        f'package "aaa" ("{a2}", line 14) drops column "nick" of table "users", and no requirement '
+        f'Revision "z1" of package "zzz" ("{z1}", line 15) reads table "users", revision "a2" of '
+        f'package "aaa" ("{a2}", line 15) drops column "nick" of table "users", and no requirement '
         f'says which of them comes first. Write into "{z1}": run_before = ("aaa@a2",)'
     )
     assert race.details["line"] == 'run_before = ("aaa@a2",)'
@@ -186,7 +187,7 @@ def test_a_package_that_is_added_late_is_told(team: Workshop, sqlite_url: str) -
     z1 = team.script("zzz", "z1", None, COPY, requires=["aaa@a1"])
     (late,) = told(team, sqlite_url, "late")
     assert late.fatal and late.package == "zzz"
-    assert f'("{z1}", line 14) reads table "users" and is pending' in late.message
+    assert f'("{z1}", line 15) reads table "users" and is pending' in late.message
     assert "ws-alembic -x packages=zzz stamp z1" in late.message
     assert [one.kind for one in team.service(sqlite_url).races()] == ["race", "late"]
     # What was made again is there.
@@ -351,12 +352,7 @@ def test_when_two_orders_differ_the_detector_names_a_pair(seed: int, count: int)
         return
     victim = rng.choice(crossing)
     kept = tuple(r for r in victim.requires if rng.random() < 0.3)
-    revisions = [
-        Revision(r.package, r.id, r.down_revisions, requires=kept, path=r.path)
-        if r is victim
-        else r
-        for r in team.revisions
-    ]
+    revisions = [replace(one, requires=kept) if one is victim else one for one in team.revisions]
     # What follows its lines until nothing is told has one result, whatever the order.
     for _ in itertools.count():
         graph = Graph({p: [r for r in revisions if r.package == p] for p in "abc"})
@@ -376,6 +372,4 @@ def with_line(revision: Revision, race: Any) -> Revision:
     name, _, text = race.line.partition(" = ")
     given: dict[str, Any] = {"requires": revision.requires, "run_before": revision.run_before}
     given[name] = tuple(eval(text))
-    return Revision(
-        revision.package, revision.id, revision.down_revisions, path=revision.path, **given
-    )
+    return replace(revision, **given)
