@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from apps import Workshop
 from websauna_migrate.planning.accesses import Access
 from websauna_migrate.planning.graph import Graph
-from websauna_migrate.planning.races import find_races
+from websauna_migrate.planning.races import Accesses, find_races
 from websauna_migrate.planning.revisions import Revision
 
 USERS = (
@@ -344,7 +344,7 @@ def test_when_two_orders_differ_the_detector_names_a_pair(seed: int, count: int)
     team = Team(seed, count)
     rng = random.Random(seed)
     whole = Graph({p: [r for r in team.revisions if r.package == p] for p in "abc"})
-    assert find_races(whole, team.accesses()) == ()
+    assert find_races(Accesses(whole, team.accesses())) == ()
     assert len({str(result_of(team, order)) for order in orders(whole, rng, 5)}) == 1
     # One author forgot some of what the script requires.
     crossing = [r for r in team.revisions if r.requires]
@@ -356,7 +356,7 @@ def test_when_two_orders_differ_the_detector_names_a_pair(seed: int, count: int)
     # What follows its lines until nothing is told has one result, whatever the order.
     for _ in itertools.count():
         graph = Graph({p: [r for r in revisions if r.package == p] for p in "abc"})
-        races = find_races(graph, team.accesses())
+        races = find_races(Accesses(graph, team.accesses()))
         results = {str(result_of(team, order)) for order in orders(graph, rng, 25)}
         if not races:
             assert len(results) == 1

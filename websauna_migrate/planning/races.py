@@ -22,7 +22,7 @@ from websauna_migrate.planning.accesses import (
 from websauna_migrate.planning.graph import Graph
 from websauna_migrate.planning.revisions import Revision
 
-__all__ = ["LateStep", "Race", "find_late_steps", "find_races", "unreadable_lines"]
+__all__ = ["Accesses", "LateStep", "Race", "find_late_steps", "find_races", "unreadable_lines"]
 
 Thing: TypeAlias = tuple[str, str, str]
 
@@ -105,16 +105,18 @@ class Accesses:
     """Which revisions touch what, as far as several packages do."""
 
     def __init__(self, graph: Graph, accesses: Mapping[Origin, Sequence[Access]]) -> None:
+        """Look for what several packages touch.
+
+        :param accesses: what each revision does, by package and identifier
+        """
         self.graph = graph
         found: dict[Thing, list[tuple[int, Touch, Access]]] = {}
         packages: dict[Thing, set[str]] = {}
-        for (package, revision), done_there in accesses.items():
-            node = -1
-            for access in done_there:
-                for touch in touches(access):
-                    node = graph.find(package, revision) if node < 0 else node
-                    found.setdefault(touch.thing, []).append((node, touch, access))
-                    packages.setdefault(touch.thing, set()).add(package)
+        for (package, revision), access in shared_by_name(accesses):
+            for touch in touches(access):
+                node = graph.find(package, revision)
+                found.setdefault(touch.thing, []).append((node, touch, access))
+                packages.setdefault(touch.thing, set()).add(package)
         self.shared = {thing: one for thing, one in found.items() if len(packages[thing]) > 1}
         nodes = sorted({node for touched in self.shared.values() for node, _, _ in touched})
         self._bits = {node: 1 << number for number, node in enumerate(nodes)}
@@ -146,14 +148,30 @@ class Accesses:
                         yield one, other
 
 
-def find_races(graph: Graph, accesses: Mapping[Origin, Sequence[Access]]) -> tuple[Race, ...]:
+def shared_by_name(
+    accesses: Mapping[Origin, Sequence[Access]],
+) -> Iterator[tuple[Origin, Access]]:
+    """Yield the accesses to names that several packages use, which are few of all."""
+    first: dict[str | None, str] = {}
+    shared: set[str | None] = set()
+    for (package, _), done_there in accesses.items():
+        for access in done_there:
+            for name in (access.name, access.new_name, access.target_table, access.schema):
+                if name and first.setdefault(name, package) != package:
+                    shared.add(name)
+    for origin, done_there in accesses.items():
+        for access in done_there:
+            names = (access.name, access.new_name, access.target_table, access.schema)
+            if not shared.isdisjoint(names):
+                yield origin, access
+
+
+def find_races(known: Accesses) -> tuple[Race, ...]:
     """Return the pairs of revisions that conflict without a path between them.
 
     Of several that one line settles, only the one is returned that the line is about.
-
-    :param accesses: what each revision does, by package and identifier
     """
-    known = Accesses(graph, accesses)
+    graph = known.graph
     found: dict[tuple[int, int], tuple[Access, Access, bool]] = {}
     for one, other in known.pairs():
         if known.comes_before(one[0], other[0]) or known.comes_before(other[0], one[0]):
@@ -237,14 +255,12 @@ def written(texts: Sequence[str]) -> str:
     return f"({inner},)" if len(texts) == 1 else f"({inner})"
 
 
-def find_late_steps(
-    graph: Graph, accesses: Mapping[Origin, Sequence[Access]], applied: Mapping[str, Iterable[str]]
-) -> tuple[LateStep, ...]:
+def find_late_steps(known: Accesses, applied: Mapping[str, Iterable[str]]) -> tuple[LateStep, ...]:
     """Return the pending revisions that need what an applied one of another package destroyed.
 
     :param applied: the applied revisions of each package, all of them
     """
-    known = Accesses(graph, accesses)
+    graph = known.graph
     there = {graph.find(package, one) for package, ids in applied.items() for one in ids}
     found: dict[tuple[int, int], LateStep] = {}
     for one, other in known.pairs():

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
 from websauna_migrate.interfaces import Packages
 from websauna_migrate.planning.accesses import Access
-from websauna_migrate.planning.races import find_late_steps, find_races, unreadable_lines
+from websauna_migrate.planning.races import Accesses, find_late_steps, find_races, unreadable_lines
 from websauna_migrate.planning.revisions import Revision
 from websauna_migrate.results import CheckProblem
 from websauna_migrate.runs.site import Site
@@ -40,7 +40,8 @@ def order_problems(
     """
     if not has_several(loaded):
         return
-    for race in find_races(loaded.graph, loaded.effects):
+    known = Accesses(loaded.graph, loaded.effects)
+    for race in find_races(known):
         names = (race.second.package, race.second.id, race.first.package)
         if {race.first.package, race.second.package}.isdisjoint(selected):
             continue
@@ -57,7 +58,7 @@ def order_problems(
         name: lineage.applied([row for row in applied.get(name, ()) if row in lineage])
         for name, lineage in loaded.lineages.items()
     }
-    for late in find_late_steps(loaded.graph, loaded.effects, there):
+    for late in find_late_steps(known, there):
         if late.pending.package in selected:
             message = capitalised(str(late))
             details = {
