@@ -42,7 +42,7 @@ ON_SESSIONS = frozenset(
     {"query", "add", "add_all", "merge", "bulk_save_objects", "bulk_insert_mappings"}
     | {"bulk_update_mappings", "get_one", "refresh"}
 )
-DANGEROUS = frozenset({"exec", "eval", "getattr", "setattr", "__import__", "globals", "compile"})
+DANGEROUS = frozenset({"exec", "eval", "setattr", "__import__", "globals", "compile"})
 #: Modules that do nothing to a database by themselves.
 QUIET = frozenset({*sys.stdlib_module_names, "sqlalchemy", "alembic", "alembic_utils", "zope"})
 
@@ -233,7 +233,18 @@ class Reader:
         else:
             if isinstance(node, ast.NamedExpr):
                 self.names.values[node.target.id] = None
-            self.parts(node)
+            if self.is_handed_on(node):
+                self.unreadable(getattr(node, "lineno", 0))
+            else:
+                self.parts(node)
+
+    def is_handed_on(self, node: ast.AST) -> bool:
+        """Return whether an operation is not called but handed on, to be called elsewhere."""
+        return (
+            isinstance(node, (ast.Name, ast.Attribute))
+            and node not in self.whole
+            and (self.names.dotted(node) or "").startswith("alembic.op")
+        )
 
     def parts(self, node: ast.AST) -> None:
         """Read the parts of an expression."""
