@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from types import CodeType, ModuleType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from websauna_migrate.config.packages import MigrationPackage
 from websauna_migrate.database.cache import Cache
@@ -30,7 +30,6 @@ from websauna_migrate.revision_scripts.script_index import ScriptIndex, pairs_of
 if TYPE_CHECKING:
     from alembic.script.base import Script
 
-    from websauna_migrate.alembic_adapter.internals import LoadedScriptDirectory
 
 __all__ = ["ScriptBroken", "ScriptChanged", "ScriptReader", "to_revision"]
 
@@ -63,6 +62,16 @@ class ScriptChanged(MigrationError, RuntimeError):
         )
 
 
+class ScriptDirectory(Protocol):
+    """What is asked of Alembic's script directory."""
+
+    def list_files(self) -> list[Path]:
+        """Return the files that may be revision scripts, each real file once."""
+
+    def import_script(self, path: Path) -> Script | None:
+        """Import a file; ``None`` if it is no revision script after all."""
+
+
 class ScriptReader:
     """Reads the scripts of one package, once.
 
@@ -74,7 +83,7 @@ class ScriptReader:
     def __init__(
         self,
         package: MigrationPackage,
-        scripts: Callable[[], LoadedScriptDirectory],
+        scripts: Callable[[], ScriptDirectory],
         *,
         cache: Cache | None,
         recursive: bool = False,
