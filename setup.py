@@ -114,7 +114,7 @@ setup(
         ],
         "alembic.plugins": [
             # Alembic itself uses the plugins of this name alone, unless told otherwise.
-            "alembic.autogenerate.websauna_migrate=websauna_migrate.alembic_plugin",
+            "alembic.autogenerate.websauna_migrate=websauna_migrate.alembic_adapter.plugin",
         ],
         "plaster.loader_factory": [
             "ws=websauna_migrate.ini.loader:Loader",

@@ -368,3 +368,85 @@ def test_plain_alembic_without_the_applications_ini_says_so(foo: Workshop, run: 
     assert result.stdout.startswith("FAILED: ") or "FAILED: " in result.stdout
     assert "app:main" in result.stdout
     assert "Traceback" not in result.stderr
+
+
+@pytest.fixture
+def plain(foo: Workshop, database_url: str, run: Any) -> Any:
+    """Run plain ``alembic`` on the package, with the settings given."""
+
+    def call(*words: str, **settings: str) -> Any:
+        ini = write_ini(foo, database_url)
+        lines = "".join(f"websauna_migrate.{key} = {value}\n" for key, value in settings.items())
+        ini.write_text(ini.read_text().replace("[app:main]\n", f"[app:main]\n{lines}"))
+        program = [sys.executable, "-m", "alembic", "-c", str(ini), *words]
+        return run(program, env={"PYTHONPATH": str(foo.root)}, cwd=foo.root)
+
+    write_env(foo, template_folder())
+    return call
+
+
+def test_plain_alembic_records_its_steps(foo: Workshop, database_url: str, plain: Any) -> None:
+    for words in (("upgrade", "+1"), ("upgrade", "head"), ("downgrade", "-1")):
+        done = plain(*words)
+        assert done.returncode == 0, done.stderr
+    service = foo.service(database_url)
+    with service.make_engine().connect() as connection:
+        entries = service.ledger.entries(connection)
+    assert [(e.revision, e.direction, e.outcome) for e in entries] == [
+        ("f100", "upgrade", "done"),
+        ("f200", "upgrade", "done"),
+        ("f200", "downgrade", "done"),
+    ]
+    assert service.current()[0].rows == ("f100",)
+    assert plain("stamp", "head").returncode == 0
+    assert service.current()[0].rows == ("f200",)
+
+
+def test_plain_alembic_stops_at_a_half_done_step(
+    foo: Workshop, database_url: str, plain: Any
+) -> None:
+    foo.script(
+        "fooapp",
+        "f300",
+        "f200",
+        upgrade="""
+op.execute("CREATE TABLE half (x INT)")
+op.execute("COMMIT")
+raise ValueError("x")
+""",
+    )
+    failed = plain("upgrade", "head")
+    assert failed.returncode != 0 and "f300" in failed.stderr
+    for words in (("upgrade", "head"), ("downgrade", "-1"), ("stamp", "f300")):
+        again = plain(*words)
+        assert again.returncode != 0
+        assert "An earlier run ended in the middle of a step" in again.stderr
+        assert "ws-alembic repair" in again.stderr
+    assert foo.service(database_url).current()[0].rows == ("f200",)
+
+
+def test_plain_alembic_takes_the_lock_of_the_service(
+    foo: Workshop, postgresql_url: str, run: Any
+) -> None:
+    """Also where the history stands in a schema, which is part of the lock's name."""
+    write_env(foo, template_folder())
+    ini = write_ini(foo, postgresql_url)
+    ini.write_text(
+        ini.read_text().replace(
+            "[app:main]\n",
+            "[app:main]\nwebsauna_migrate.version_table_schema = meta\n"
+            "websauna_migrate.lock_wait = 0\n",
+        )
+    )
+    with sa.create_engine(postgresql_url).begin() as connection:
+        connection.exec_driver_sql("CREATE SCHEMA meta")
+    service = foo.service(postgresql_url, version_table_schema="meta")
+    program = [sys.executable, "-m", "alembic", "-c", str(ini), "upgrade", "head"]
+    with service.site().runner().locked():
+        done = run(program, env={"PYTHONPATH": str(foo.root)}, cwd=foo.root)
+    assert done.returncode != 0
+    assert "Another migration run is in progress" in done.stderr
+    assert service.current()[0].rows == ()
+    done = run(program, env={"PYTHONPATH": str(foo.root)}, cwd=foo.root)
+    assert done.returncode == 0, done.stderr
+    assert service.current()[0].rows == ("f200",)

@@ -159,7 +159,7 @@ class MigrationService:
 
         limits = limits_of(lock_timeout_ms, lock_budget, statement_timeout_ms)
         options = RunOptions(tag, atomic, dry_run, stop, lock_wait, limits)
-        site = self._site()
+        site = self.site()
         inspect = self._linter(site).refuse_unsafe if fail_on_lint else None
         return migrate(
             site,
@@ -191,7 +191,7 @@ class MigrationService:
 
         limits = limits_of(lock_timeout_ms, lock_budget, statement_timeout_ms)
         options = RunOptions(tag, atomic, dry_run, stop, lock_wait, limits)
-        site = self._site()
+        site = self.site()
         return migrate(site, "downgrade", revision, packages, cascade=cascade, options=options)
 
     def repair(
@@ -203,7 +203,7 @@ class MigrationService:
     ) -> tuple[InterruptedStep, ...]:
         from websauna_migrate.runs.repair import repair
 
-        return repair(self._site(), action, step, stop=stop)
+        return repair(self.site(), action, step, stop=stop)
 
     def plan(
         self,
@@ -216,7 +216,7 @@ class MigrationService:
     ) -> Plan:
         from websauna_migrate.runs.migrating import make_planner
 
-        site = self._site()
+        site = self.site()
         planner = make_planner(
             site, direction, revision, packages, cascade=cascade, ignore_order=ignore_order
         )
@@ -229,7 +229,7 @@ class MigrationService:
         packages: Packages = None,
         plan: Plan | None = None,
     ) -> LintReport:
-        linter = self._linter(self._site())
+        linter = self._linter(self.site())
         return linter.report(plan or self.plan(revision, packages=packages))
 
     def sql(
@@ -242,7 +242,7 @@ class MigrationService:
     ) -> str:
         from websauna_migrate.runs.offline import sql
 
-        return sql(self._site(), revision, packages, direction, tag=tag)
+        return sql(self.site(), revision, packages, direction, tag=tag)
 
     def uninstall(
         self,
@@ -254,7 +254,7 @@ class MigrationService:
     ) -> Run:
         from websauna_migrate.runs.uninstalling import uninstall
 
-        return uninstall(self._site(), package, cascade=cascade, forget=forget, stop=stop)
+        return uninstall(self.site(), package, cascade=cascade, forget=forget, stop=stop)
 
     def stamp(
         self,
@@ -268,18 +268,18 @@ class MigrationService:
         from websauna_migrate.runs.stamping import stamp
 
         return stamp(
-            self._site(), revisions, packages, purge=purge, with_requirements=with_requirements
+            self.site(), revisions, packages, purge=purge, with_requirements=with_requirements
         )
 
     def take_over(self, table: str, *, packages: Packages = None) -> tuple[StampedPackage, ...]:
         from websauna_migrate.runs.stamping import take_over
 
-        return take_over(self._site(), table, packages)
+        return take_over(self.site(), table, packages)
 
     def ensure_version(self, *, packages: Packages = None) -> None:
         from websauna_migrate.runs.stamping import ensure_version
 
-        ensure_version(self._site(), packages)
+        ensure_version(self.site(), packages)
 
     # Scripts
 
@@ -309,8 +309,8 @@ class MigrationService:
         renames = Renames.parse(rename_tables, rename_columns)
         if renames and not autogenerate:
             raise UsageError("A rename is written with --autogenerate alone.")
-        selected = self._site().select(packages)
-        site = self._site(may_be_missing=selected)
+        selected = self.site().select(packages)
+        site = self.site(may_be_missing=selected)
         for name in selected:
             require_editable(self._packages[name], Path(version_path) if version_path else None)
             require_template(self._packages[name])
@@ -350,7 +350,7 @@ class MigrationService:
     ) -> tuple[CreatedScript, CreatedScript]:
         from websauna_migrate.autogenerate import MoveWriter
 
-        self._site().select([source, target])
+        self.site().select([source, target])
         writer = MoveWriter(
             table,
             self._packages[source],
@@ -374,7 +374,7 @@ class MigrationService:
         from websauna_migrate.autogenerate.write.merge import write_merge
 
         script = write_merge(
-            self._site(),
+            self.site(),
             revisions,
             packages,
             message=message,
@@ -389,34 +389,34 @@ class MigrationService:
     def current(self, *, packages: Packages = None) -> tuple[PackageState, ...]:
         from websauna_migrate.reports.status import states
 
-        return states(self._site(), packages)
+        return states(self.site(), packages)
 
     def heads(self, *, packages: Packages = None) -> tuple[Revision, ...]:
         from websauna_migrate.reports.listings import heads
 
-        return heads(self._site(), packages)
+        return heads(self.site(), packages)
 
     def history(
         self, rev_range: str | None = None, *, packages: Packages = None
     ) -> tuple[HistoryEntry, ...]:
         from websauna_migrate.reports.listings import history
 
-        return history(self._site(), rev_range, packages)
+        return history(self.site(), rev_range, packages)
 
     def entries(self, revisions: Iterable[Revision]) -> tuple[HistoryEntry, ...]:
         from websauna_migrate.reports.listings import entries
 
-        return entries(self._site(), revisions)
+        return entries(self.site(), revisions)
 
     def show(self, revision: str, *, packages: Packages = None) -> tuple[HistoryEntry, ...]:
         from websauna_migrate.reports.listings import show
 
-        return show(self._site(), revision, packages)
+        return show(self.site(), revision, packages)
 
     def readiness(self) -> Readiness:
         from websauna_migrate.reports.readiness import look
 
-        return look(self._site())
+        return look(self.site())
 
     def graph(
         self,
@@ -429,7 +429,7 @@ class MigrationService:
     ) -> GraphView:
         from websauna_migrate.reports.graph import view
 
-        site = self._site()
+        site = self.site()
         return view(site, packages, around=around, distance=distance, table=table, fold=fold)
 
     def check(
@@ -439,16 +439,16 @@ class MigrationService:
         if fresh:
             from websauna_migrate.replay.fresh import check_fresh
 
-            selected = self._site().select(packages)
+            selected = self.site().select(packages)
             return check_fresh(
                 self.settings, self.ownership, list(self._packages), selected, self._at
             )
         from websauna_migrate.reports.check import Checker
 
-        return Checker(self._site(), self.ownership, packages).report()
+        return Checker(self.site(), self.ownership, packages).report()
 
     def without_scripts(self, *, packages: Packages = None) -> tuple[str, ...]:
-        site, ownership = self._site(), self.ownership
+        site, ownership = self.site(), self.ownership
         return tuple(
             name
             for name in site.select(packages)
@@ -458,7 +458,7 @@ class MigrationService:
     def races(self, *, packages: Packages = None) -> tuple[CheckProblem, ...]:
         from websauna_migrate.reports.races import races
 
-        return races(self._site(), packages)
+        return races(self.site(), packages)
 
     def owner_of(self, table: Table) -> str:
         return self.ownership.owner_of(table)
@@ -525,7 +525,7 @@ class MigrationService:
         owned = PackageObjects(package, self.ownership, self._snapshot())
         return compare_options(owned, keep_types=self.settings.render_types == "keep")
 
-    def _site(self, may_be_missing: Iterable[str] = ()) -> Site:
+    def site(self, may_be_missing: Iterable[str] = ()) -> Site:
         """Return what a call works on: the scripts as they are now, and the database."""
         return Site(
             self._snapshot(may_be_missing),

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol
 
+import alembic.context
 from alembic.autogenerate import RevisionContext
 from alembic.autogenerate.api import AutogenContext
 from alembic.autogenerate.compare import _populate_migration_script
@@ -31,6 +32,7 @@ from alembic.runtime.migration import (
     HeadMaintainer,
     MigrationContext,
     RevisionStep,
+    StampStep,
     log,
 )
 from alembic.script.base import Script, ScriptDirectory
@@ -56,6 +58,7 @@ __all__ = [
     "RowWriter",
     "comparator_modules",
     "compares_types_alone",
+    "destination_of_command",
     "execute_operations_by",
     "in_batch",
     "planned_step",
@@ -63,6 +66,8 @@ __all__ = [
     "render_server_default",
     "render_type",
     "run_migrations",
+    "stepped_aside",
+    "steps_of_command",
 ]
 
 
@@ -311,6 +316,40 @@ def execute_operations_by(
     ``execute``, by which ``op.execute`` goes and no other.
     """
     context.impl._exec = wrap(context.impl._exec)  # type: ignore[method-assign]
+
+
+def steps_of_command(context: MigrationContext) -> list[RevisionStep | StampStep]:
+    """Call the function of Alembic's command that runs ``env.py``, and return its steps; none runs.
+
+    Commands that only look do their work in it, and have no steps. Nothing public calls it alone.
+    """
+    assert context._migrations_fn is not None
+    heads: tuple[str, ...] = context.get_current_heads()
+    return [*context._migrations_fn(heads, context)]
+
+
+def destination_of_command() -> str:
+    """Return the target of the command that runs ``env.py``, as it was given.
+
+    ``get_revision_argument`` resolves it, which relative targets do not survive.
+    """
+    environment: EnvironmentContext = alembic.context._proxy  # type: ignore[attr-defined]
+    return str(environment.context_opts["destination_rev"])
+
+
+@contextmanager
+def stepped_aside() -> Iterator[None]:
+    """Let other environments be entered within ``env.py``, and be itself again afterwards.
+
+    ``alembic.context`` stands for one environment at a time, and leaving it forgets which was
+    there before.
+    """
+    outer: EnvironmentContext = alembic.context._proxy  # type: ignore[attr-defined]
+    outer._remove_proxy()
+    try:
+        yield
+    finally:
+        outer._install_proxy()
 
 
 def planned_step(scripts: LoadedScriptDirectory, step: Step) -> RevisionStep:

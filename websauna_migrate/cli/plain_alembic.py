@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from alembic import context
+from alembic.runtime.migration import StampStep
 from alembic.util.exc import CommandError
 from pyramid.paster import bootstrap
-from sqlalchemy.engine import Connection
 
+from websauna_migrate.alembic_adapter.internals import (
+    destination_of_command,
+    stepped_aside,
+    steps_of_command,
+)
 from websauna_migrate.alembic_adapter.target_metadata import target_metadata
 from websauna_migrate.database.engines import connect
 from websauna_migrate.database.servers import require_primary
 from websauna_migrate.errors import MigrationError
 from websauna_migrate.ini.loader import config_uri
 from websauna_migrate.interfaces import IMigrationService
-from websauna_migrate.locks.choice import run_lock
 from websauna_migrate.models.sqlalchemy_internals import write_backslashes_plainly
-from websauna_migrate.runs.foreign_keys import ForeignKeys, KeysInTheWay
+from websauna_migrate.runs.run_context import clean
 
 __all__ = ["NotBootable", "run_plain"]
 
@@ -85,35 +89,58 @@ def run_with_service(service: Any, options: Mapping[str, Any]) -> None:
         with context.begin_transaction():
             context.run_migrations()
         return
+    run_online(service, package.name, configured, options)
+
+
+def run_online(
+    service: Any, package: str, configured: dict[str, Any], options: Mapping[str, Any]
+) -> None:
+    """Do what the command asks for: a look here, all else as the service does it.
+
+    :param configured: for ``context.configure``
+    :param options: what ``env.py`` gave
+    """
     with connect(service.make_engine(), writes=True) as connection:
         if connection.dialect.name == "sqlite":
             configured["transactional_ddl"] = True
         require_primary(connection)
-        with run_lock(connection, service.settings.lock_wait):
-            context.configure(connection=connection, **configured)
-            run_with_keys(connection)
-            if connection.in_transaction():
-                connection.commit()
+        context.configure(connection=connection, **configured)
+        with context.begin_transaction():
+            steps = steps_of_command(context.get_context())
+        if connection.in_transaction():
+            connection.commit()
+    if any(isinstance(step, StampStep) for step in steps):
+        stamp(service, configured)
+    elif steps:
+        migrate(service, package, steps, options)
 
 
-def run_with_keys(connection: Connection) -> None:
-    """Run the migrations; again without SQLite's foreign keys where they are in the way.
+def stamp(service: Any, configured: Mapping[str, Any]) -> None:
+    """Let Alembic write the history table, under the lock and behind no half done step."""
+    with service.site().runner().locked() as (connection, _):
+        clean(connection)
+        context.configure(connection=connection, **configured)
+        with context.begin_transaction():
+            context.run_migrations()
+        if connection.in_transaction():
+            connection.commit()
 
-    :raises CommandError: if earlier steps of the run were committed, so that "+1" would mean
-        another revision now
+
+def migrate(service: Any, package: str, steps: Sequence[Any], options: Mapping[str, Any]) -> None:
+    """Upgrade or downgrade the package as ``ws-alembic`` does.
+
+    :param steps: Alembic's
     """
-    keys = ForeignKeys(connection)
-    keys.watch()
-    try:
-        with context.begin_transaction():
-            context.run_migrations()
-    except KeysInTheWay as exc:
-        connection.rollback()
-        if not keys.give_way():
-            raise CommandError(
-                f"The migration stopped before a revision: {exc} Run it again."
-            ) from exc
-        with context.begin_transaction():
-            context.run_migrations()
-    finally:
-        keys.close()
+    tag = context.get_tag_argument()
+    destination = destination_of_command()
+    with service.one_look(), stepped_aside():
+        loaded = service.site().loaded
+        # This env.py runs already: its options are taken as they are.
+        loaded.environments[package].standard_options = options
+        if steps[0].is_upgrade:
+            revisions = loaded.lineages[package].revisions
+            ids = {step.revision.revision for step in steps}
+            inner = {parent for one in ids for parent in revisions[one].down_revisions}
+            service.upgrade(sorted(ids - inner), packages=package, tag=tag)
+        else:
+            service.downgrade(destination, packages=package, tag=tag)
