@@ -220,6 +220,10 @@ class Ledger:
             connection.execute(
                 update(self.table).where(self.table.c.id == values["id"]).values(values)
             )
+        elif connection.dialect.driver == "pysqlite":
+            given = ", ".join(f":{name}" for name in values)
+            row = f"INSERT INTO {self._name(connection)} ({', '.join(values)}) VALUES ({given})"
+            self._execute_on_sqlite(connection, row, values)
         else:
             connection.execute(insert(self.table), values)
 
@@ -263,10 +267,38 @@ class Ledger:
         :raises MarkerLost: if the row is not there any more, or no longer marked
         """
         values = {"b_id": entry, "outcome": outcome, "ended": utc_now(), "note": note[:255]}
-        changed = connection.execute(self._end, values).rowcount
+        if connection.dialect.driver == "pysqlite":
+            change = (
+                f"UPDATE {self._name(connection)} SET outcome = :outcome, ended = :ended, "
+                f"note = :note WHERE id = :b_id AND outcome = '{RUNNING}'"
+            )
+            changed = self._execute_on_sqlite(connection, change, values)
+        else:
+            changed = connection.execute(self._end, values).rowcount
         # -1: the driver does not count.
         if changed == 0:
             raise MarkerLost
+
+    def _execute_on_sqlite(
+        self, connection: Connection, sql: str, values: Mapping[str, Any]
+    ) -> int:
+        """Execute a statement by the driver: SQLAlchemy takes as long for it as many a script.
+
+        :returns: how many rows it changed
+        """
+        if not connection.in_transaction():
+            connection.begin()
+        given = {
+            # As SQLAlchemy keeps a DateTime.
+            name: value.isoformat(" ", "microseconds") if isinstance(value, datetime) else value
+            for name, value in values.items()
+        }
+        cursor = connection.connection.cursor()
+        try:
+            cursor.execute(sql, given)
+            return int(cursor.rowcount)
+        finally:
+            cursor.close()
 
     def record(
         self, connection: Connection, values: dict[str, Any], outcome: str, *, planned: bool

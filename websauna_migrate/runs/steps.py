@@ -61,6 +61,8 @@ class StepRunner:
         self.aftermath = Aftermath(run, self.guard, self.waits)
         #: Of the packages' scripts that say nothing of it.
         self._limits: dict[str, Timeouts] = {}
+        #: What SQLite called the file's state when a history was last known.
+        self._data_version: int | None = None
         self.current = None
 
     def close(self) -> None:
@@ -192,8 +194,9 @@ class StepRunner:
                 execute_operations_by(context, self.guard.queue.operations)
             attempt: Attempt | None = first
             while attempt is not None:
-                if not run.lock.spans_steps and not (attempt is first and is_begun()):
-                    self._read_again(attempt.step)
+                if not run.lock.spans_steps:
+                    # What Alembic has just read was in the first step's transaction.
+                    self._read_again(attempt.step, known=attempt is first and is_begun())
                 yield self._planned(attempt, context)
                 self._end()
                 environment.types.renew(context.impl.memo, self.connection)
@@ -233,14 +236,22 @@ class StepRunner:
         self.foreign_keys.begin_step(attempt.step)
         self.guard.begin_step(attempt.timeouts, attempt.waiting.seconds)
 
-    def _read_again(self, step: Step) -> None:
+    def _read_again(self, step: Step, *, known: bool) -> None:
         """Make sure, in the step's transaction, that nobody else ran between the steps.
 
+        :param known: whether the history was read in this transaction
         :raises HistoryMoved: if somebody did
         """
         if not self.connection.in_transaction():
             self.connection.begin()
         environment = self.run_context.environments[step.package]
+        if self.server.kind == "sqlite" and environment.schema is None:
+            # SQLite tells whether another connection has committed anything to the main file.
+            driver: Any = self.connection.connection.dbapi_connection
+            (version,) = driver.execute("PRAGMA data_version").fetchone()
+            known, self._data_version = known or version == self._data_version, version
+        if known:
+            return
         table = environment.package.history_table
         # The first step of a package makes the table.
         found = step.rows_before or table in list_tables(self.connection, environment.schema)
