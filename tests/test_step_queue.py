@@ -248,6 +248,19 @@ def test_what_reads_a_statement_reads_that_alone(
     assert not [words for words in found if ";\n" in words]
 
 
+def test_what_a_script_makes_by_the_driver_may_read_too(workshop: Workshop, url: str) -> None:
+    making = "\n".join(f"cursor.execute({statement!r})" for statement in DDL_TRIGGER)
+    chain(
+        workshop,
+        f"cursor = op.get_bind().connection.cursor()\n{making}\ncursor.close()\n"
+        'op.create_index("i1", "t0", ["id"])\nop.create_index("i2", "t0", ["id"])',
+        'op.create_index("i3", "t0", ["id"])',
+    )
+    workshop.service(url).upgrade()
+    found = rows(url, "SELECT words FROM audit WHERE words LIKE '%INDEX%'")
+    assert found == [(f"CREATE INDEX i{number} ON t0 (id)",) for number in (1, 2, 3)]
+
+
 @pytest.fixture
 def engine_events() -> Iterator[list[tuple[str, str]]]:
     """What a listener to all engines is told, which keeps state on the connection."""

@@ -111,6 +111,7 @@ class StepQueue:
         self._cursor_expected = False
         #: Cursors that did not come by SQLAlchemy, or have not yet.
         self._cursors: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._unclaimed: Any = None
         self._readers: bool | None = None
         self._failed: tuple[BaseException, int] | None = None
 
@@ -128,6 +129,7 @@ class StepQueue:
         :returns: whether the step's statements are kept; else nothing was
         """
         self.drop()
+        self._claim(None)
         self._failed = None
         if self._readers is None:
             self._readers = bool(self._connection.scalar(READERS))
@@ -186,15 +188,28 @@ class StepQueue:
 
     def after_cursor(self, cursor: Any) -> None:
         """Remember a cursor that may be a script's."""
+        self._claim(None)
         self._cursors.add(cursor)
+        self._unclaimed = cursor
         self._cursor_expected = False
+
+    def _claim(self, cursor: Any) -> None:
+        """Take notice of a cursor by which SQLAlchemy executes something, ``None`` for none.
+
+        What a script does with one of its own is not seen here: it may be anything.
+        """
+        if self._unclaimed is not None and self._unclaimed is not cursor:
+            self._opened, self._readers = False, None
+        self._unclaimed = None
+        if cursor is not None:
+            self._cursors.discard(cursor)
 
     def keep(self, cursor: Any, statement: str, parameters: Any, context: Any) -> bool:
         """Keep a statement, or send all that were kept before it; tell which.
 
         :param cursor: which was going to execute it
         """
-        self._cursors.discard(cursor)
+        self._claim(cursor)
         expected, self._expected = self._expected, None
         sql = statement.replace("%%", "%")
         if (
