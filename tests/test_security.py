@@ -182,7 +182,7 @@ def test_no_password_when_the_database_cannot_be_had(
     url = make_url(postgresql_url).set(**change)
     site.configure(url.render_as_string(hide_password=False))
     done = site("upgrade")
-    assert done.returncode == 1
+    assert done.returncode == 5
     assert done.stderr.startswith("Cannot use the database ")
     hidden(str(url.password), done.stdout + done.stderr)
     assert "Traceback" not in done.stderr

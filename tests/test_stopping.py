@@ -100,6 +100,8 @@ def upgrader(workshop: Workshop, url: str) -> Any:
     service = workshop.service(url)
 
     def work() -> int:
+        # Where the tests run in the background of a shell it is ignored, and would stay so.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         with stop_signals() as stop:
             service.upgrade(stop=stop)
         return 0

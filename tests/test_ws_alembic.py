@@ -208,7 +208,7 @@ def test_a_site_from_empty_to_newest_and_back(
 ) -> None:
     url = transactional_database_url
     site.configure(url, sections=LOGGING)
-    assert site.process("status").lines == [
+    assert site.process("status", "--fail-on=never").lines == [
         "PACKAGE  APPLIED  MESSAGE  NEWEST  PENDING",
         "addon    -        -        a300    3",
         "fooapp   -        -        f200    2",
@@ -495,6 +495,170 @@ def test_a_wrong_packages_argument_creates_nothing(
     assert not (site.root / "db.sqlite").exists()
 
 
+# What lies outside of a command's scope
+
+ELSEWHERE = "addon has 3 pending steps: -x packages=all\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "elsewhere"),
+    [
+        (("plan",), ELSEWHERE),
+        (("plan", "--json"), ELSEWHERE),
+        (("current",), ELSEWHERE),
+        (("check",), ELSEWHERE),
+        (("upgrade", "f100"), ELSEWHERE),
+        (("-q", "upgrade", "f100"), ""),
+        (("-x", "packages=all", "plan"), ""),
+        (("-x", "packages=addon", "plan"), "fooapp has 2 pending steps: -x packages=all\n"),
+        (("plan", "--downgrade", "base"), ""),
+        (("status",), ""),
+        (("revision", "-m", "x", "--rev-id", "f300"), ""),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_pending_steps_of_other_packages_are_told(
+    site: Site, words: tuple[str, ...], elsewhere: str
+) -> None:
+    result = site(*words)
+    assert result.status in (0, 1, 7)
+    assert "".join(line for line in result.stderr.splitlines(True) if "pending step" in line) == (
+        elsewhere
+    )
+    if "--json" in words:
+        json.loads(result.stdout)
+
+
+def test_pending_steps_that_an_upgrade_left_are_told_until_they_are_applied(site: Site) -> None:
+    left = "addon has 1 pending step: -x packages=all"
+    assert site("upgrade").stderr.splitlines()[-1] == left
+    assert site("upgrade").stderr.splitlines() == [left]
+    assert site("-x", "packages=all", "upgrade").status == 0
+    assert site("upgrade").stderr == ""
+
+
+def test_many_other_packages_are_counted(site: Site) -> None:
+    lines = ""
+    for number in range(6):
+        site.workshop.package(f"more{number}")
+        site.workshop.script(f"more{number}", f"m{number}00")
+        lines += f'    config.include("more{number}")\n'
+    site.factory(FACTORY.replace("    config.add", lines + "    config.add"))
+    assert site("current").stderr == (
+        "addon has 3 pending steps, more0 has 1 pending step, more1 has 1 pending step, "
+        "so have 4 other packages: -x packages=all\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "key", ["package", "pakages", "Packages", "packags", "PACKAGE", "package s"]
+)
+def test_a_key_that_is_almost_packages_is_a_mistake(site: Site, key: str) -> None:
+    result = site("-x", f"{key}=all", "upgrade")
+    assert (result.status, result.stdout) == (2, "")
+    assert result.stderr == f'"-x {key}=all" is not understood. Write "-x packages=all".\n'
+    assert not (site.root / "db.sqlite").exists()
+
+
+@pytest.mark.parametrize("key", ["tenant", "package_name", "pages", "p", "data"])
+def test_other_keys_are_for_env_py(site: Site, key: str) -> None:
+    assert site("-x", f"{key}=all", "heads").status == 0
+
+
+@pytest.mark.parametrize("words", [("repair",), ("uninstall", "fooapp")])
+def test_all_packages_may_be_named_everywhere(site: Site, words: tuple[str, ...]) -> None:
+    assert site("-x", "packages=all", *words).status == 0
+
+
+# A database in memory
+
+MEMORY = [
+    ("sqlite://", ":memory:"),
+    ("sqlite:///:memory:", ":memory:"),
+    ("sqlite:///file::memory:?uri=true", "file::memory:"),
+    ("sqlite:///file:name?mode=memory&cache=shared&uri=true", "file:name"),
+    ("sqlite+pysqlite://", ":memory:"),
+]
+
+
+@pytest.mark.parametrize(("url", "name"), MEMORY)
+@pytest.mark.parametrize(
+    "words",
+    [("upgrade",), ("status",), ("stamp", "heads"), ("revision", "--autogenerate", "-m", "x")],
+    ids=lambda words: words[0],
+)
+def test_a_database_in_memory_is_refused(
+    site: Site, url: str, name: str, words: tuple[str, ...]
+) -> None:
+    site.configure(url)
+    result = site(*words)
+    assert (result.status, result.stdout) == (1, "")
+    assert result.stderr == (
+        f'The SQLite database "{name}" is in memory: it would be empty now, and gone when the '
+        "command ends. Set a file in the setting sqlalchemy.url: sqlite:////path/to/file.sqlite\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "words", [("heads",), ("history",), ("upgrade", "--sql"), ("revision", "-m", "x")]
+)
+def test_what_looks_at_no_database_works_beside_one_in_memory(
+    site: Site, words: tuple[str, ...]
+) -> None:
+    site.configure("sqlite://")
+    assert site(*words).status == 0
+
+
+# What status says by its exit status
+
+
+def half_done(site: Site) -> None:
+    site.workshop.script("fooapp", "f300", "f200", 'op.execute("COMMIT")\nraise ValueError("half")')
+    assert site("upgrade").status == 3
+
+
+def unknown(site: Site) -> None:
+    assert site("upgrade").status == 0
+    with sqlite3.connect(site.root / "db.sqlite") as connection:
+        connection.execute("UPDATE alembic_history_addon SET version_num = 'zzz'")
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    ("prepare", "statuses"),
+    [
+        (lambda site: site("-x", "packages=all", "upgrade"), (0, 0, 0, 0)),
+        (lambda site: site("upgrade"), (1, 0, 0, 0)),
+        (unknown, (2, 2, 0, 0)),
+        (half_done, (3, 3, 3, 0)),
+        (lambda site: site.configure("postgresql://u:p@127.0.0.1:1/d"), (2, 2, 2, 2)),
+    ],
+    ids=["applied", "pending", "unknown", "half-done", "unreachable"],
+)
+def test_status_says_by_its_exit_status_where_the_packages_stand(
+    site: Site, prepare: Callable[[Site], object], statuses: tuple[int, ...]
+) -> None:
+    prepare(site)
+    assert site("status").status == statuses[0]
+    levels = ("pending", "unknown", "half-done", "never")
+    assert tuple(site("status", f"--fail-on={level}").status for level in levels) == statuses
+
+
+def test_status_names_a_half_done_step(site: Site) -> None:
+    half_done(site)
+    result = site("status", "--json")
+    assert {row["package"] for row in json.loads(result.stdout)} == {"addon", "fooapp"}
+    assert result.stderr == "fooapp@f300 ended half done. See: ws-alembic repair\n"
+
+
+def test_a_half_done_step_is_settled_in_one_way(site: Site) -> None:
+    half_done(site)
+    result = site("repair", "--done", "--undone")
+    assert (result.status, result.stdout) == (2, "")
+    assert "not allowed with argument --done" in result.stderr
+    assert site("status").status == 3
+
+
 def test_uninstall_names_its_package_itself(site: Site) -> None:
     assert site("-x", "packages=all", "upgrade").status == 0
     wrong = site("-x", "packages=addon", "uninstall", "fooapp")
@@ -556,8 +720,8 @@ def test_show_prints_paragraphs(upgraded: Site) -> None:
 def test_current_can_check_the_heads(upgraded: Site) -> None:
     assert upgraded("current", "--check-heads").status == 0
     behind = upgraded("-x", "packages=all", "current", "-c")
-    assert behind.status == 1
     assert behind.stdout == "addon   a200\nfooapp  f200 (head)\n"
+    assert behind.status == 7
     assert behind.stderr == (
         'Package "addon" is at a200, not on all head revisions: a300.\nRun "ws-alembic upgrade".\n'
     )
@@ -572,7 +736,7 @@ def test_current_never_shows_a_password(site: Site, postgresql_url: str) -> None
 @pytest.mark.parametrize("command", ["current", "heads", "history", "status", "plan"])
 def test_programs_get_json(upgraded: Site, command: str) -> None:
     result = upgraded("-x", "packages=all", command, "--json")
-    assert result.status == 0
+    assert result.status == (1 if command == "status" else 0)
     found = json.loads(result.stdout)
     assert found
 
@@ -644,7 +808,7 @@ def test_check_and_autogenerate_tell_of_changes_or_of_none(upgraded: Site) -> No
     models.write_text(MODELS + "    note = sa.Column(sa.String(5))\n")
     upgraded.workshop.forget()
     changed = upgraded("check")
-    assert changed.status == 1
+    assert changed.status == 8
     assert "note" in changed.stdout
     assert not json.loads(upgraded("check", "--json").stdout)["ok"]
     (path,) = upgraded("revision", "--autogenerate", "-m", "Adding a note").lines
@@ -790,7 +954,7 @@ def test_x_arguments_reach_the_scripts(site: Site) -> None:
 def test_a_failing_script_names_itself_and_leaves_a_status(site: Site) -> None:
     site.workshop.script("fooapp", "f300", "f200", 'op.execute("SELECT * FROM nowhere")')
     result = site("upgrade")
-    assert (result.status, result.stdout) == (1, "")
+    assert (result.status, result.stdout) == (6, "")
     assert '"f300"' in result.stderr
     assert '"fooapp"' in result.stderr
     assert "Traceback" not in result.stderr
@@ -799,7 +963,7 @@ def test_a_failing_script_names_itself_and_leaves_a_status(site: Site) -> None:
 def test_a_database_that_is_down_is_one_message(site: Site) -> None:
     site.configure("postgresql://me:secret%%40@127.0.0.1:1/db")
     result = site("current")
-    assert (result.status, result.stdout) == (1, "")
+    assert (result.status, result.stdout) == (5, "")
     assert "127.0.0.1" in result.stderr
     assert "secret" not in result.stderr
     assert "Traceback" not in result.stderr

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from argparse import Action, ArgumentParser, Namespace
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class NoMeaning(Action):
         )
 
 
-def one_of(arguments: Iterable[Argument]) -> Argument:
+def one_of(*arguments: Argument) -> Argument:
     """Return arguments of which only one may be given."""
 
     def add(parser: Parser) -> None:
@@ -211,11 +211,13 @@ HALF_DONE = (
         help="the step that is meant, where several ended half done",
     ),
     one_of(
-        argument(f"--{action}", dest="action", action="store_const", const=action, help=words)
-        for action, words in (
-            ("rerun", "Run the step again"),
-            ("done", "Take the step as done, and write it into the history"),
-            ("undone", "Take the step as not done; the next upgrade runs it"),
+        *(
+            argument(f"--{action}", dest="action", action="store_const", const=action, help=words)
+            for action, words in (
+                ("rerun", "Run the step again"),
+                ("done", "Take the step as done, and write it into the history"),
+                ("undone", "Take the step as not done; the next upgrade runs it"),
+            )
         )
     ),
 )

@@ -40,8 +40,8 @@ def main(words: Sequence[str]) -> int:
 def run_in_application(command: Command, options: Namespace, output: Output) -> int:
     """Start the application, do a command in it, and return the exit status."""
     from websauna_migrate.cli.app import Application, NoSection
-    from websauna_migrate.cli.clients.sqlite import InMemory, is_in_memory
     from websauna_migrate.cli.commands.call import Call
+    from websauna_migrate.cli.in_memory import refuse_in_memory
     from websauna_migrate.cli.parser import DEFAULT_SECTION
     from websauna_migrate.cli.progress import Progress
     from websauna_migrate.cli.scope import find_packages, read_scope
@@ -56,8 +56,8 @@ def run_in_application(command: Command, options: Namespace, output: Output) -> 
         service.use_index = not options.no_index
         service.use_ini(application.ini, sections, options.name, cmd_opts=options)
         packages = find_packages(command, asked, service)
-        if command.needs_database(options) and is_in_memory(service.url):
-            raise InMemory(service.url)
+        if command.needs_database(options):
+            refuse_in_memory(service.url)
         if command.leaves_garbage:
             gc.freeze()
             gc.enable()

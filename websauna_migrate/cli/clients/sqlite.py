@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import unquote
 
 from sqlalchemy.engine import URL
 
@@ -17,17 +17,6 @@ __all__ = ["NoDatabaseFile", "sqlite_file", "sqlite_timeout_ms", "sqlite_word"]
 SQLITE_OPTIONS = frozenset(
     ["uri", "timeout", "isolation_level", "detect_types", "check_same_thread", "cached_statements"]
 )
-
-
-class InMemory(MigrationError, ValueError):
-    """A command is about a SQLite database in memory, which only this process would see."""
-
-    def __init__(self, url: URL) -> None:
-        super().__init__(
-            f'The SQLite database "{url.render_as_string()}" is in memory: it would be empty now, '
-            "and gone when the command ends. Set a file in the setting sqlalchemy.url: "
-            "sqlite:////path/to/file.sqlite"
-        )
 
 
 class NoDatabaseFile(MigrationError, FileNotFoundError):
@@ -71,15 +60,6 @@ def sqlite_file(url: URL) -> str:
     if not Path(path).is_file():
         raise NoDatabaseFile(path)
     return name
-
-
-def is_in_memory(url: URL) -> bool:
-    """Return True for a SQLite database that is no file."""
-    if url.get_backend_name() != "sqlite":
-        return False
-    name = url.database or ""
-    mode = url.query.get("mode") or parse_qs(urlsplit(name).query).get("mode", [""])[0]
-    return name in ("", ":memory:") or name.startswith("file::memory:") or mode == "memory"
 
 
 def sqlite_timeout_ms(url: URL) -> int:
