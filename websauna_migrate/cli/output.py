@@ -26,10 +26,11 @@ class Unfailing(io.FileIO):
 
     def write(self, data: ReadableBuffer, /) -> int:
         """Write data and return how many bytes are done with."""
-        try:
-            return super().write(data)
-        except OSError:
-            return memoryview(data).nbytes
+        written = None
+        with contextlib.suppress(OSError):
+            written = super().write(data)
+        # Nothing is written either where another program made a terminal non-blocking.
+        return memoryview(data).nbytes if written is None else written
 
 
 def repair_streams() -> None:
@@ -46,8 +47,8 @@ def repair_streams() -> None:
         try:
             os.fstat(descriptor)
         except OSError:
-            # The lowest number that is free is this one.
-            os.open(os.devnull, flags)
+            # The lowest number that is free is this one. Programs that are started need it too.
+            os.set_inheritable(os.open(os.devnull, flags), True)
     if sys.stdin is None:
         sys.stdin = os.fdopen(STDIN, closefd=False)
     if sys.stdout is None:

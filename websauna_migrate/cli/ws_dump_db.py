@@ -100,7 +100,7 @@ def dump_sqlite(url: URL, arguments: Sequence[str], output: BinaryIO) -> int:
     except BrokenPipeError:
         raise
     except OSError as exc:
-        raise DumpFailed(file, exc.strerror or str(exc)) from exc
+        raise DumpFailed(file, f"{exc.strerror or exc}.") from exc
     return 0
 
 

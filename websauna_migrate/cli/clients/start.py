@@ -45,7 +45,7 @@ def become(client: Client) -> NoReturn:
 def private_descriptor(text: str) -> int:
     """Return an inheritable descriptor of a file with no name and the given content.
 
-    The program opens it by ``/dev/fd``, as often as it wants. Nobody else can, it needs no
+    The program opens it by ``/dev/fd``, as often as it wants. No other can, it needs no
     clearing up, and on Linux it is never on a disk.
     """
     if sys.platform == "linux":

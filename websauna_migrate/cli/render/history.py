@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
 
 from websauna_migrate.cli.render.text import name_width, word
 from websauna_migrate.results import HistoryEntry, PackageState, Revision
 
 __all__ = [
-    "format_block",
-    "format_entry",
-    "format_line",
     "render_branches",
     "render_current",
     "render_heads",
@@ -19,98 +17,85 @@ __all__ = [
 ]
 
 
-def format_line(
-    entry: HistoryEntry,
-    *,
-    branches: bool = False,
-    doc: bool = False,
-    parents: bool = False,
-    tree: bool = True,
-    current: bool = False,
-) -> str:
-    """Return the one line of a revision.
+@dataclass(frozen=True)
+class Layout:
+    """How revisions are shown: a line each, or a paragraph each.
 
-    :param branches: show the branch labels
-    :param doc: show the message
-    :param parents: show what the revision stands upon, its requirements included
-    :param tree: show where branches part and meet
-    :param current: say that the revision is the applied one
+    :ivar verbose: a paragraph, as ``show`` and ``--verbose`` print it
+    :ivar several: name the package, because there are several
+    :ivar width: of the longest package name, so that lines stand below each other
+    :ivar branches: show the branch labels in a line
+    :ivar doc: show the message in a line
+    :ivar parents: show in a line what the revision stands upon, its requirements included
+    :ivar tree: show in a line where branches part and meet
     """
-    revision = entry.revision
-    text = revision.id
-    if parents:
-        depends = f" ({', '.join(revision.depends_on)})" if revision.depends_on else ""
-        text = f"{format_parents(revision)}{depends} -> {text}"
-    if branches and entry.labels:
-        text += f" ({', '.join(entry.labels)})"
-    text += marks(
-        head=entry.is_effective_head,
-        effective_head=entry.is_head and not entry.is_effective_head,
-        current=current,
-        branchpoint=tree and entry.is_branch_point,
-        mergepoint=tree and entry.is_merge_point,
-    )
-    if doc:
-        text += f", {revision.message}"
-    if parents and entry.requires:
-        text += f" [requires {', '.join(entry.requires)}]"
-    return text
 
+    verbose: bool = False
+    several: bool = False
+    width: int = 0
+    branches: bool = False
+    doc: bool = False
+    parents: bool = False
+    tree: bool = True
 
-def format_block(entry: HistoryEntry, *, current: bool = False, package: bool = False) -> str:
-    """Return the paragraph of a revision, as ``show`` and ``--verbose`` print it.
+    def show(self, entry: HistoryEntry, *, current: bool = False) -> str:
+        """Return the line or the paragraph of a revision; say if it is the applied one."""
+        if self.verbose:
+            return self.paragraph(entry, current=current)
+        return self.prefixed(self.line(entry, current=current), entry.revision.package)
 
-    :param package: begin with the name of the package
-    """
-    revision = entry.revision
-    flags = marks(
-        head=entry.is_head,
-        branchpoint=entry.is_branch_point,
-        mergepoint=entry.is_merge_point,
-        current=current,
-    )
-    facts = {
-        "Package": (revision.package,) if package else (),
-        "Rev": (revision.id + flags,),
-        "Merges" if entry.is_merge_point else "Parent": (format_parents(revision),),
-        "Also depends on": revision.depends_on,
-        "Requires": entry.requires,
-        "Branches into": entry.children if entry.is_branch_point else (),
-        "Branch names": entry.labels,
-        "Path": (revision.path,),
-    }
-    lines = [f"{key}: {', '.join(values)}" for key, values in facts.items() if values]
-    doc = "\n".join(f"    {line}" for line in revision.doc.splitlines())
-    return "\n".join([*lines, "", doc, ""])
+    def prefixed(self, line: str, package: str) -> str:
+        """Return a line that begins with its package's name where there are several packages."""
+        return f"{package:<{self.width}}  {line}" if self.several else line
 
+    def line(self, entry: HistoryEntry, *, current: bool = False) -> str:
+        """Return the line of a revision."""
+        revision = entry.revision
+        text = revision.id
+        if self.parents:
+            depends = f" ({', '.join(revision.depends_on)})" if revision.depends_on else ""
+            text = f"{format_parents(revision)}{depends} -> {text}"
+        if self.branches and entry.labels:
+            text += f" ({', '.join(entry.labels)})"
+        text += marks(
+            head=entry.is_effective_head,
+            effective_head=entry.is_head and not entry.is_effective_head,
+            current=current,
+            branchpoint=self.tree and entry.is_branch_point,
+            mergepoint=self.tree and entry.is_merge_point,
+        )
+        if self.doc:
+            text += f", {revision.message}"
+        if self.parents and entry.requires:
+            text += f" [requires {', '.join(entry.requires)}]"
+        return text
 
-def format_entry(
-    entry: HistoryEntry,
-    *,
-    verbose: bool = False,
-    several: bool = False,
-    width: int = 0,
-    current: bool = False,
-    branches: bool = False,
-    doc: bool = False,
-    parents: bool = False,
-    tree: bool = True,
-) -> str:
-    """Return a revision's line or paragraph.
-
-    :param several: name the package, because there are several
-    :param width: of the longest package name, so that lines stand below each other
-    """
-    if verbose:
-        return format_block(entry, current=current, package=several)
-    line = format_line(
-        entry, branches=branches, doc=doc, parents=parents, tree=tree, current=current
-    )
-    return prefixed(line, entry.revision.package, several=several, width=width)
+    def paragraph(self, entry: HistoryEntry, *, current: bool = False) -> str:
+        """Return the paragraph of a revision."""
+        revision = entry.revision
+        flags = marks(
+            head=entry.is_head,
+            branchpoint=entry.is_branch_point,
+            mergepoint=entry.is_merge_point,
+            current=current,
+        )
+        facts = {
+            "Package": (revision.package,) if self.several else (),
+            "Rev": (revision.id + flags,),
+            "Merges" if entry.is_merge_point else "Parent": (format_parents(revision),),
+            "Also depends on": revision.depends_on,
+            "Requires": entry.requires,
+            "Branches into": entry.children if entry.is_branch_point else (),
+            "Branch names": entry.labels,
+            "Path": (revision.path,),
+        }
+        lines = [f"{key}: {', '.join(values)}" for key, values in facts.items() if values]
+        doc = "\n".join(f"    {line}" for line in revision.doc.splitlines())
+        return "\n".join([*lines, "", doc, ""])
 
 
 def render_current(
-    states: Iterable[PackageState],
+    states: Collection[PackageState],
     entries: Iterable[HistoryEntry],
     *,
     url: str = "",
@@ -123,19 +108,18 @@ def render_current(
     :param url: of the database, without its password
     """
     known = {(entry.revision.package, entry.revision.id): entry for entry in entries}
-    states = tuple(states)
-    width = name_width(state.package for state in states)
+    layout = Layout(verbose, several, name_width(state.package for state in states))
     if verbose:
         yield f"Current revision(s) for {url}:"
     for state in states:
         for revision in (*state.applied, *state.implied):
             entry = known.get((revision.package, revision.id), HistoryEntry(revision))
-            yield format_entry(entry, verbose=verbose, several=several, width=width)
+            yield layout.show(entry)
         for line in odd_lines(state, several):
             if verbose and several:
                 yield f"Package: {state.package}\nRev: {line}\n"
             else:
-                yield prefixed(line, state.package, several=several, width=width)
+                yield layout.prefixed(line, state.package)
 
 
 def odd_lines(state: PackageState, several: bool) -> Iterator[str]:
@@ -148,19 +132,15 @@ def odd_lines(state: PackageState, several: bool) -> Iterator[str]:
 
 
 def render_heads(
-    entries: Iterable[HistoryEntry], *, verbose: bool = False, several: bool = False
+    entries: Collection[HistoryEntry], *, verbose: bool = False, several: bool = False
 ) -> Iterator[str]:
     """Yield the newest revisions."""
-    entries = tuple(entries)
-    width = name_width(entry.revision.package for entry in entries)
-    for entry in entries:
-        yield format_entry(
-            entry, verbose=verbose, branches=True, tree=False, several=several, width=width
-        )
+    layout = Layout(verbose, several, width_of(entries), branches=True, tree=False)
+    yield from map(layout.show, entries)
 
 
 def render_history(
-    entries: Iterable[HistoryEntry],
+    entries: Collection[HistoryEntry],
     *,
     verbose: bool = False,
     applied: Collection[tuple[str, str]] = (),
@@ -170,43 +150,33 @@ def render_history(
 
     :param applied: package and identifier of those to mark as current
     """
-    entries = tuple(entries)
-    width = name_width(entry.revision.package for entry in entries)
+    layout = Layout(verbose, several, width_of(entries), branches=True, doc=True, parents=True)
     for entry in entries:
-        yield format_entry(
-            entry,
-            verbose=verbose,
-            branches=True,
-            doc=True,
-            parents=True,
-            current=(entry.revision.package, entry.revision.id) in applied,
-            several=several,
-            width=width,
-        )
+        revision = entry.revision
+        yield layout.show(entry, current=(revision.package, revision.id) in applied)
 
 
 def render_branches(
-    entries: Iterable[HistoryEntry], *, verbose: bool = False, several: bool = False
+    entries: Collection[HistoryEntry], *, verbose: bool = False, several: bool = False
 ) -> Iterator[str]:
     """Yield the revisions at which branches part, each with those that follow it."""
-    entries = tuple(entries)
     known = {(entry.revision.package, entry.revision.id): entry for entry in entries}
+    point = Layout(verbose, several, branches=True)
+    child = Layout(several=several and not verbose, branches=True, doc=verbose)
     for entry in entries:
         if not entry.is_branch_point:
             continue
         revision = entry.revision
-        yield format_entry(entry, verbose=verbose, branches=True, several=several)
-        for child in entry.children:
-            line = format_line(known[revision.package, child], branches=True, doc=verbose)
-            arrow = f"{' ' * len(revision.id)} -> {line}"
-            yield prefixed(arrow, revision.package, several=several and not verbose)
+        yield point.show(entry)
+        for name in entry.children:
+            line = child.line(known[revision.package, name])
+            yield child.prefixed(f"{' ' * len(revision.id)} -> {line}", revision.package)
         yield ""
 
 
 def render_show(entries: Iterable[HistoryEntry], *, several: bool = False) -> Iterator[str]:
     """Yield the paragraphs of revisions."""
-    for entry in entries:
-        yield format_block(entry, package=several)
+    yield from map(Layout(several=several).paragraph, entries)
 
 
 def format_parents(revision: Revision) -> str:
@@ -219,6 +189,6 @@ def marks(**flags: bool) -> str:
     return "".join(f" ({name.replace('_', ' ')})" for name, is_set in flags.items() if is_set)
 
 
-def prefixed(line: str, package: str, *, several: bool, width: int = 0) -> str:
-    """Return a line that begins with its package's name where there are several packages."""
-    return f"{package:<{width}}  {line}" if several else line
+def width_of(entries: Iterable[HistoryEntry]) -> int:
+    """Return the length of the longest package name."""
+    return name_width(entry.revision.package for entry in entries)
