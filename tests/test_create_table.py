@@ -430,8 +430,9 @@ def test_an_application_without_the_service(script, project) -> None:
     result = script("sqlite://", app="bare")
     assert (result.returncode, result.stdout) == (1, "")
     assert result.stderr == (
-        f'The application "call:bare:main" of "{project / "site.ini"}" does not include websauna_migrate. Add '
-        '"config.include("websauna_migrate")" to the code that configures it.\n'
+        f'The application "call:bare:main" of "{project / "site.ini"}" does not include '
+        'websauna_migrate. Add "config.include("websauna_migrate")" to the code that configures '
+        "it.\n"
     )
 
 

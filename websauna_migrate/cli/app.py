@@ -24,7 +24,7 @@ from websauna_migrate.errors import MigrationError, UsageError
 from websauna_migrate.ini.loader import Loader, config_uri, open_loader
 from websauna_migrate.interfaces import IMigrationService
 
-__all__ = ["Application", "ApplicationFailed", "NoConfig", "NoSection", "ServiceMissing"]
+__all__ = ["Application", "ApplicationFailed"]
 
 #: Frames of these packages before the first of the application say nothing about it.
 MACHINERY = frozenset(
@@ -68,41 +68,6 @@ class ApplicationFailed(MigrationError, RuntimeError):
         )
 
 
-class ServiceMissing(MigrationError, LookupError):
-    """The application does not include websauna_migrate."""
-
-    def __init__(self, ini: str, factory: str) -> None:
-        self.ini = ini
-        self.factory = factory
-        super().__init__(
-            f'The application "{factory}" of "{ini}" does not include websauna_migrate. Add '
-            '"config.include("websauna_migrate")" to the code that configures it.'
-        )
-
-
-class NoConfig(MigrationError, FileNotFoundError):
-    """No INI file was named, and there is none where one is looked for; ``directory`` is that."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        super().__init__(
-            f'There is no "{DEFAULT_CONFIG}" in "{directory}". Name the application\'s INI file: '
-            "ws-alembic -c INI COMMAND, or set the environment variable ALEMBIC_CONFIG."
-        )
-
-
-class NoSection(UsageError, LookupError):
-    """What ``-n`` names is no section of the INI file; ``section`` and ``ini`` are these."""
-
-    def __init__(self, section: str, ini: str) -> None:
-        self.section = section
-        self.ini = ini
-        super().__init__(
-            f'"{ini}" has no section [{section}]. Name the one with Alembic\'s own options with '
-            "-n, or leave it out: no such section is needed."
-        )
-
-
 class Application:
     """An application that an INI file describes.
 
@@ -119,7 +84,7 @@ class Application:
     def chosen(cls, arguments: Sequence[str] | None) -> Application:
         """Return the application of the INI file that ``-c`` names, else of the default.
 
-        :raises NoConfig: if nothing was given and the default does not exist
+        :raises MigrationError: if nothing was given and the default does not exist
         :raises UsageError: if there are several: an INI includes others by ``[includes]``
         """
         given = arguments or list(filter(None, [os.environ.get("ALEMBIC_CONFIG")]))
@@ -129,7 +94,10 @@ class Application:
                 '"include_ini_files" in its section [includes].'
             )
         if not given and not Path(DEFAULT_CONFIG).is_file():
-            raise NoConfig(Path.cwd())
+            raise MigrationError(
+                f'There is no "{DEFAULT_CONFIG}" in "{Path.cwd()}". Name the application\'s INI '
+                "file: ws-alembic -c INI COMMAND, or set the environment variable ALEMBIC_CONFIG."
+            )
         return cls(*given or [DEFAULT_CONFIG])
 
     @property
@@ -173,7 +141,7 @@ class Application:
         """Start the application and yield its migration service; close it at the end.
 
         :raises ApplicationFailed: when the application raises: its own traceback is in the message
-        :raises ServiceMissing: when the application does not include websauna_migrate
+        :raises MigrationError: when the application does not include websauna_migrate
         """
         try:
             env = paster.bootstrap(self.uri)
@@ -190,7 +158,11 @@ class Application:
             self.registry = env["registry"]
             service = self.registry.queryUtility(IMigrationService)
             if service is None:
-                raise ServiceMissing(self.ini, self.factory)
+                raise MigrationError(
+                    f'The application "{self.factory}" of "{self.ini}" does not include '
+                    'websauna_migrate. Add "config.include("websauna_migrate")" to the code that '
+                    "configures it."
+                )
             yield service
         finally:
             env["closer"]()

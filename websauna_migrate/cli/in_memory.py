@@ -8,25 +8,17 @@ from sqlalchemy.engine import URL
 
 from websauna_migrate.errors import MigrationError
 
-__all__ = ["InMemory", "refuse_in_memory"]
-
-
-class InMemory(MigrationError, ValueError):
-    """A command is about a SQLite database in memory; ``name`` is what the URL calls it."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        super().__init__(
-            f'The SQLite database "{name}" is in memory: it would be empty now, and gone when the '
-            "command ends. Set a file in the setting sqlalchemy.url: sqlite:////path/to/file.sqlite"
-        )
+__all__ = ["refuse_in_memory"]
 
 
 def refuse_in_memory(url: URL) -> None:
-    """Raise :class:`InMemory` for a SQLite database that is no file."""
+    """Raise an error for a SQLite database that is no file."""
     if url.get_backend_name() != "sqlite":
         return
     name = url.database or ":memory:"
     mode = url.query.get("mode") or parse_qs(urlsplit(name).query).get("mode", [""])[0]
     if name == ":memory:" or name.startswith("file::memory:") or mode == "memory":
-        raise InMemory(name)
+        raise MigrationError(
+            f'The SQLite database "{name}" is in memory: it would be empty now, and gone when the '
+            "command ends. Set a file in the setting sqlalchemy.url: sqlite:////path/to/file.sqlite"
+        )

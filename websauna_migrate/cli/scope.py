@@ -13,7 +13,7 @@ from websauna_migrate.config.selection import parse_packages_argument, select_pa
 from websauna_migrate.errors import UsageError
 from websauna_migrate.results import PackageState
 
-__all__ = ["KeyMisspelt", "find_packages", "pending_elsewhere", "read_scope"]
+__all__ = ["find_packages", "pending_elsewhere", "read_scope"]
 
 Scope = Sequence[str] | str | None
 
@@ -24,26 +24,18 @@ ALIKE = 0.8
 NAMED = 3
 
 
-class KeyMisspelt(UsageError):
-    """The key of an ``-x`` argument looks like ``packages``; ``argument`` is what was given."""
-
-    def __init__(self, argument: str) -> None:
-        self.argument = argument
-        value = argument.partition("=")[2] or "all"
-        super().__init__(f'"-x {argument}" is not understood. Write "-x packages={value}".')
-
-
 def read_scope(x_arguments: Sequence[str]) -> Scope:
     """Return what ``-x packages=`` says: names, ``"all"``, or ``None`` without it.
 
     Other keys are for ``env.py``.
 
-    :raises KeyMisspelt: if a key is almost ``packages``
+    :raises UsageError: if a key is almost ``packages``
     """
     for argument in x_arguments:
         key = argument.partition("=")[0].strip()
         if key != "packages" and difflib.get_close_matches(key.lower(), ["packages"], 1, ALIKE):
-            raise KeyMisspelt(argument)
+            value = argument.partition("=")[2] or "all"
+            raise UsageError(f'"-x {argument}" is not understood. Write "-x packages={value}".')
     return parse_packages_argument(x_arguments)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from websauna_migrate.cli.console_script import console_script
+from websauna_migrate.errors import UsageError
 
 # What the command line needs is imported once Ctrl-C is understood, and what boots an application
 # once the command line is.
@@ -39,7 +40,7 @@ def main(words: Sequence[str]) -> int:
 
 def run_in_application(command: Command, options: Namespace, output: Output) -> int:
     """Start the application, do a command in it, and return the exit status."""
-    from websauna_migrate.cli.app import Application, NoSection
+    from websauna_migrate.cli.app import Application
     from websauna_migrate.cli.commands.call import Call
     from websauna_migrate.cli.in_memory import refuse_in_memory
     from websauna_migrate.cli.parser import DEFAULT_SECTION
@@ -52,7 +53,10 @@ def run_in_application(command: Command, options: Namespace, output: Output) -> 
     with application.service() as service:
         sections = application.sections()
         if options.name not in sections and options.name != DEFAULT_SECTION:
-            raise NoSection(options.name, application.ini)
+            raise UsageError(
+                f'"{application.ini}" has no section [{options.name}]. Name the one with '
+                "Alembic's own options with -n, or leave it out: no such section is needed."
+            )
         service.use_index = not options.no_index
         service.use_ini(application.ini, sections, options.name, cmd_opts=options)
         packages = find_packages(command, asked, service)

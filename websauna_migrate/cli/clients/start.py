@@ -12,21 +12,13 @@ from typing import NoReturn
 from websauna_migrate.cli.clients.client import Client
 from websauna_migrate.errors import MigrationError
 
-__all__ = ["ClientNotStarted", "become"]
-
-
-class ClientNotStarted(MigrationError, OSError):
-    """The operating system refused to start a client program."""
-
-    def __init__(self, program: str, problem: str) -> None:
-        self.program = program
-        super().__init__(f'The program "{program}" cannot be started: {problem}')
+__all__ = ["become"]
 
 
 def become(client: Client) -> NoReturn:
     """Replace this process by a client program, whose exit status then is this script's.
 
-    :raises ClientNotStarted: if the operating system refuses
+    :raises MigrationError: if the operating system refuses
     """
     path = ""
     if client.private_file is not None:
@@ -39,7 +31,9 @@ def become(client: Client) -> NoReturn:
     try:
         os.execvpe(client.program, client.argv(path), client.variables(os.environ, path))
     except OSError as exc:
-        raise ClientNotStarted(client.program, exc.strerror or str(exc)) from exc
+        raise MigrationError(
+            f'The program "{client.program}" cannot be started: {exc.strerror or exc}'
+        ) from exc
 
 
 def private_descriptor(text: str) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
 
 from websauna_migrate.cli.commands.call import Call
 from websauna_migrate.cli.commands.lint import conclude, lint_of_plan
@@ -22,7 +21,6 @@ from websauna_migrate.database.engines import safe_url
 from websauna_migrate.errors import ExitCode, MigrationError, UsageError
 
 __all__ = [
-    "NotAtHead",
     "branches",
     "check",
     "current",
@@ -46,16 +44,6 @@ LEVELS = {
 }
 
 
-class NotAtHead(MigrationError):
-    """The answer of ``current --check-heads``: a sentence for each package that is behind."""
-
-    exit_code = ExitCode.PENDING
-
-    def __init__(self, behind: Iterable[str]) -> None:
-        self.behind = tuple(behind)
-        super().__init__("\n".join([*self.behind, 'Run "ws-alembic upgrade".']))
-
-
 def branches(call: Call) -> None:
     """Print where branches part."""
     entries = call.service.history(packages=call.packages)
@@ -74,7 +62,7 @@ def check(call: Call) -> int:
     return ExitCode.PENDING if kinds == {"pending"} else ExitCode.DRIFT
 
 
-def current(call: Call) -> None:
+def current(call: Call) -> int:
     """Print what is applied."""
     selected = call.packages
     every = None if selected is None else [package.name for package in call.service.packages]
@@ -97,7 +85,9 @@ def current(call: Call) -> None:
         call.output.lines(render_elsewhere(states))
     call.tell_pending_elsewhere(all_states)
     if call.options.check_heads and (behind := list(render_not_at_head(states))):
-        raise NotAtHead(behind)
+        print(*map(visible, behind), 'Run "ws-alembic upgrade".', sep="\n", file=sys.stderr)
+        return ExitCode.PENDING
+    return ExitCode.DONE
 
 
 def heads(call: Call) -> None:

@@ -13,19 +13,7 @@ from websauna_migrate.errors import MigrationError, UsageError
 from websauna_migrate.reports.unrecorded import first_script_missing
 from websauna_migrate.results import CreatedScript
 
-__all__ = ["NoSuchRevision", "edit", "merge", "move_table", "revision"]
-
-
-class NoSuchRevision(MigrationError, LookupError):
-    """A symbol stands for no revision at all, such as ``current`` in an empty database."""
-
-    def __init__(self, symbol: str, packages: Iterable[str] | None) -> None:
-        self.symbol = symbol
-        self.packages = tuple(packages or ())
-        of = f" of package {', '.join(self.packages)}" if self.packages else ""
-        super().__init__(
-            f'"{symbol}" indicates no revision{of}. "ws-alembic history" lists what there is.'
-        )
+__all__ = ["edit", "merge", "move_table", "revision"]
 
 
 def edit(call: Call) -> None:
@@ -34,7 +22,11 @@ def edit(call: Call) -> None:
 
     entries = call.service.show(call.options.rev, packages=call.packages)
     if not entries:
-        raise NoSuchRevision(call.options.rev, call.packages)
+        of = f" of package {', '.join(call.packages)}" if call.packages else ""
+        raise MigrationError(
+            f'"{call.options.rev}" indicates no revision{of}. "ws-alembic history" lists what '
+            "there is."
+        )
     for entry in entries:
         with call.output.lent():
             open_in_editor(entry.revision.path)
