@@ -960,6 +960,16 @@ def test_a_failing_script_names_itself_and_leaves_a_status(site: Site) -> None:
     assert "Traceback" not in result.stderr
 
 
+@pytest.mark.parametrize("words", [("upgrade",), ("upgrade", "--sql")])
+def test_a_script_that_exits_does_not_make_a_command_succeed(
+    site: Site, words: tuple[str, ...]
+) -> None:
+    site.workshop.script("fooapp", "f300", "f200", "raise SystemExit(0)")
+    result = site.process(*words)
+    assert result.status not in (0, None)
+    assert result.stderr
+
+
 def test_a_database_that_is_down_is_one_message(site: Site) -> None:
     site.configure("postgresql://me:secret%%40@127.0.0.1:1/db")
     result = site("current")

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from websauna_migrate.cli.console_script import console_script
-from websauna_migrate.errors import UsageError
+from websauna_migrate.errors import MigrationError, UsageError
 
 # What the command line needs is imported once Ctrl-C is understood, and what boots an application
 # once the command line is.
@@ -35,7 +35,14 @@ def main(words: Sequence[str]) -> int:
         command = COMMANDS[options.verb]
         with reserve_stdout() as output:
             run = run_in_application if command.boots else type(command).__call__
-            return output.finish(run(command, options, output))
+            try:
+                status = run(command, options, output)
+            except SystemExit as exc:
+                raise MigrationError(
+                    f'The command "{options.verb}" was ended by SystemExit({exc.code}), which a '
+                    "script or the application raised. Let it raise another error, or return."
+                ) from exc
+            return output.finish(status)
 
 
 def run_in_application(command: Command, options: Namespace, output: Output) -> int:
