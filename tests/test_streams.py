@@ -157,10 +157,9 @@ def test_a_reader_that_has_read_enough_is_told_nothing(site: Site) -> None:
     assert done.stdout == "Rev: g299 (head)\n"
 
 
-@pytest.mark.parametrize("words", ["ws-dump-db", "ws-create-table"])
-def test_a_dump_that_was_not_written_is_a_failure(site: Site, words: str) -> None:
+def test_a_dump_that_was_not_written_is_a_failure(site: Site) -> None:
     assert site.shell("$ws upgrade").returncode == 0
-    done = site.shell(f"{words} {site.ini} >/dev/full")
+    done = site.shell(f"ws-dump-db {site.ini} >/dev/full")
     assert done.returncode == 1
     assert done.stderr.endswith("No space left on device.\n")
     assert "Traceback" not in done.stderr
