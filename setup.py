@@ -87,9 +87,9 @@ setup(
         "pyramid>=2.0",
         "pyramid_tm>=2.2",
         "rich>=12",
-        # Pyramid imports pkg_resources, which setuptools 82 no longer has. Pyramid 2.1 says so
-        # itself, 2.0 does not.
-        "setuptools<82",
+        # Pyramid 2.0 imports pkg_resources, which warns with each command since 80.9 and is gone
+        # since 82.
+        "setuptools<80.9",
         "SQLAlchemy>=2.0",
         "transaction>=2.4",
         "venusian>=3.0",
