@@ -186,3 +186,39 @@ def test_nothing_that_was_built_is_committed():
         ["git", "ls-files"], cwd=REPOSITORY, stdout=subprocess.PIPE, text=True, check=True
     ).stdout.split("\n")
     assert [f for f in files if re.search(r"\.egg-info|__pycache__|\.sqlite$|^\.venv", f)] == []
+
+
+def test_scripts_that_were_left_out_of_a_wheel(installed_venv, run, tmp_path):
+    """The message's own line puts them in."""
+    left_out = tmp_path / "user"
+    ignored = shutil.ignore_patterns("*.egg-info", "build", "__pycache__")
+    shutil.copytree(REPOSITORY / "examples" / "user", left_out, ignore=ignored)
+    project = left_out / "pyproject.toml"
+    found = 'where = ["src"]'
+    source = project.read_text(encoding="utf-8")
+    assert found in source
+    source = source.replace(found, f'{found}\nexclude = ["*.alembic*"]')
+    project.write_text(source, encoding="utf-8")
+    others = [path for path in EXAMPLES if path.name != "user"]
+    site = tmp_path / "site"
+    site.mkdir()
+    shutil.copy(REPOSITORY / "development.ini", site)
+
+    def upgrade(*packages):
+        program = installed_venv(*packages).program("ws-alembic")
+        return run([program, "-x", "packages=all", "upgrade"], cwd=site)
+
+    refused = upgrade(left_out, *others)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert 'Package "acme.user" owns tables (' in refused.stderr
+    assert list(site.glob("*.sqlite")) == []
+    section = "[tool.setuptools.package-data]\n"
+    line = re.search(r'^ *("acme.user" = .*)$', refused.stderr, re.MULTILINE)
+    assert section in refused.stderr and line is not None
+    mended = tmp_path / "mended"
+    shutil.copytree(left_out, mended, ignore=ignored)
+    (mended / "pyproject.toml").write_text(
+        source.replace(section, f"{section}{line[1]}\n"), encoding="utf-8"
+    )
+    done = upgrade(mended, *others)
+    assert done.returncode == 0, done.stderr

@@ -159,7 +159,7 @@ class MigrationService:
 
         limits = limits_of(lock_timeout_ms, lock_budget, statement_timeout_ms)
         options = RunOptions(tag, atomic, dry_run, stop, lock_wait, limits)
-        site = self.site()
+        site = self._complete_site()
         inspect = self._linter(site).refuse_unsafe if fail_on_lint else None
         return migrate(
             site,
@@ -216,7 +216,7 @@ class MigrationService:
     ) -> Plan:
         from websauna_migrate.runs.migrating import make_planner
 
-        site = self.site()
+        site = self._complete_site() if direction == "upgrade" else self.site()
         planner = make_planner(
             site, direction, revision, packages, cascade=cascade, ignore_order=ignore_order
         )
@@ -389,7 +389,7 @@ class MigrationService:
     def current(self, *, packages: Packages = None) -> tuple[PackageState, ...]:
         from websauna_migrate.reports.status import states
 
-        return states(self.site(), packages)
+        return states(self._complete_site(), packages)
 
     def heads(self, *, packages: Packages = None) -> tuple[Revision, ...]:
         from websauna_migrate.reports.listings import heads
@@ -445,7 +445,7 @@ class MigrationService:
             )
         from websauna_migrate.reports.check import Checker
 
-        return Checker(self.site(), self.ownership, packages).report()
+        return Checker(self._complete_site(), self.ownership, packages).report()
 
     def without_scripts(self, *, packages: Packages = None) -> tuple[str, ...]:
         site, ownership = self.site(), self.ownership
@@ -489,6 +489,20 @@ class MigrationService:
         from websauna_migrate.lint.linter import Linter
 
         return Linter(site)
+
+    def _complete_site(self) -> Site:
+        """Return what a call works on, if no package's wheel left its scripts out.
+
+        :raises ScriptsLeftOut: naming the package
+        """
+        site = self.site()
+        found = site.loaded.lineages
+        without = [site.packages[name] for name, history in found.items() if not len(history)]
+        if without:
+            from websauna_migrate.config.left_out import require_scripts
+
+            require_scripts(without, found, lambda name: self.ownership.tables_of(name))
+        return site
 
     def _snapshot(self, may_be_missing: Iterable[str] = ()) -> LoadedScripts:
         held: LoadedScripts | None = getattr(self._look, "snapshot", None)
