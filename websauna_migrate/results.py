@@ -75,6 +75,8 @@ class LedgerEntry:
     :ivar id: 32 hexadecimal digits
     :ivar run: identifier of the run, 32 hexadecimal digits
     :ivar number: the step's place in its run, from 1
+    :ivar direction: ``upgrade``, ``downgrade``, or ``stamp``, whose revision is the rows of the
+        history table
     :ivar started: UTC
     :ivar ended: UTC, ``None`` while running
     :ivar outcome: ``planned``, ``running``, ``done``, ``failed``, ``stopped``, or ``undone`` for a

@@ -19,7 +19,7 @@ from websauna_migrate.reports.unrecorded import first_script_missing, unrecorded
 from websauna_migrate.results import CheckProblem, CheckReport
 from websauna_migrate.revision_scripts.moves import full_name, split_name
 from websauna_migrate.revision_scripts.script_files import checksum
-from websauna_migrate.runs.ledger import DONE, LEDGER_TABLE
+from websauna_migrate.runs.ledger import DONE, LEDGER_TABLE, STAMP
 from websauna_migrate.runs.other_histories import OtherHistories, OtherHistory, remedy_for
 from websauna_migrate.runs.process_lock import PROCESS_LOCK
 from websauna_migrate.runs.site import Site
@@ -229,7 +229,7 @@ class Checker:
         latest = {
             (entry.package, entry.revision): entry
             for entry in self.site.ledger.entries(connection)
-            if entry.outcome == DONE
+            if entry.outcome == DONE and entry.direction != STAMP
         }
         for name in self.selected:
             lineage = self.snapshot.lineages[name]

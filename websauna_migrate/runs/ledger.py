@@ -16,6 +16,7 @@ from __future__ import annotations
 import os
 import socket
 import time
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timezone
@@ -42,12 +43,13 @@ from websauna_migrate.database.cache import program_version
 from websauna_migrate.database.engines import hide_password, one_line
 from websauna_migrate.database.lock_errors import says_nothing_of_a_table
 from websauna_migrate.errors import MigrationError
+from websauna_migrate.planning.ledger_agreement import Recorded
 from websauna_migrate.results import LedgerEntry
 from websauna_migrate.revision_scripts.script_files import checksum
 from websauna_migrate.runs.postgresql_statements import literal
 
 if TYPE_CHECKING:
-    from websauna_migrate.planning.plan import Step
+    from websauna_migrate.planning.plan import Plan, Step
 
 __all__ = ["LEDGER_TABLE", "Ledger", "LedgerUnreadable", "MarkerLost", "program_version"]
 
@@ -60,6 +62,13 @@ DONE = "done"
 FAILED = "failed"
 STOPPED = "stopped"
 UNDONE = "undone"
+
+#: The direction of a row that tells of a stamp, besides "upgrade" and "downgrade".
+STAMP = "stamp"
+
+
+#: For fewer steps than these the ledger is asked by their identifiers.
+FEW = 200
 
 
 class LedgerUnreadable(MigrationError, RuntimeError):
@@ -317,6 +326,44 @@ class Ledger:
         else:
             connection.execute(insert(self.table), values)
 
+    def stamp(
+        self, connection: Connection, package: str, history_table: str, rows: Sequence[str]
+    ) -> None:
+        """Write that a history table got its rows by a stamp; the table must be there."""
+        now = utc_now()
+        run = uuid.uuid4().hex
+        values = {
+            "id": new_id(run, 1),
+            "run": run,
+            "number": 1,
+            "package": package[:255],
+            "revision": (" ".join(sorted(rows)) or "base")[:255],
+            "direction": STAMP,
+            "history_table": history_table,
+            "started": now,
+            "ended": now,
+            "outcome": DONE,
+            "host": self.host,
+            "process": os.getpid(),
+            "version": self.version,
+            "checksum": "",
+            "session": 0,
+            "note": "",
+        }
+        connection.execute(insert(self.table), values)
+
+    def recorded(self, connection: Connection, plan: Plan) -> list[Recorded]:
+        """Return what the table says of the steps of a plan, and of stamps, oldest first."""
+        columns = self.table.c
+        query = select(columns.package, columns.revision, columns.direction, columns.outcome)
+        query = query.where(columns.package.in_(plan.packages))
+        wanted = {step.revision.id for step in plan.steps}
+        if len(wanted) < FEW:
+            query = query.where(columns.revision.in_(wanted) | (columns.direction == STAMP))
+        with readable(connection):
+            # They begin with the time; on MariaDB, times have no fractions of a second.
+            return [Recorded(*row) for row in connection.execute(query.order_by(columns.id))]
+
     def touch(self, connection: Connection, entry: str) -> None:
         """Write a row as it is."""
         connection.execute(
@@ -384,7 +431,7 @@ def entry_of(row: Any) -> LedgerEntry:
     if (
         not all(isinstance(text, str) for text in texts)
         or not isinstance(entry.started, datetime)
-        or entry.direction not in ("upgrade", "downgrade")
+        or entry.direction not in ("upgrade", "downgrade", STAMP)
     ):
         raise LedgerUnreadable(f"the row {entry.id!r} was not written by a run.")
     return entry

@@ -16,6 +16,7 @@ from websauna_migrate.database.cache import Cache
 from websauna_migrate.database.engines import WRITES, hide_password, one_line
 from websauna_migrate.database.lock_errors import is_lock_failure
 from websauna_migrate.database.session_limits import lift_limits
+from websauna_migrate.planning.ledger_agreement import refuse_contradictions
 from websauna_migrate.planning.plan import Plan, Step
 from websauna_migrate.results import AppliedStep, Run
 from websauna_migrate.runs.atomicity import require_atomic
@@ -110,6 +111,9 @@ class LockedRun:
             self.runner.refuse_interrupted(connection)
         connection.rollback()
         plan = self.make_plan(applied)
+        if has_ledger and plan.steps and not self.started:
+            refuse_contradictions(plan, self.context.ledger.recorded(connection, plan))
+            connection.rollback()
         environments = self.context.environments
         # The scripts are imported or known by now, and run as they are.
         self.context.checksums = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from websauna_migrate.database.history_tables import list_tables
 from websauna_migrate.interfaces import Packages, Targets
 from websauna_migrate.planning.plan import plan_stamp
 from websauna_migrate.planning.several import targets_for
@@ -44,9 +45,15 @@ def stamp(
         if not purge:
             others = OtherHistories(loaded, site.settings)
             others.refuse(connection, before, [one.package for one in changed])
+        if changed:
+            site.ledger.create(connection)
         for one in changed:
             table = site.packages[one.package].history_table
             write_rows(connection, table, site.schema, one.after)
+        # Also where no row changes: it is the user's word against what the ledger says.
+        if site.ledger.table.name in list_tables(connection, site.schema):
+            for name, rows in after.items():
+                site.ledger.stamp(connection, name, site.packages[name].history_table, rows)
         connection.commit()
     return changed
 
