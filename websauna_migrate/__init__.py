@@ -56,6 +56,9 @@ def includeme(config: Configurator) -> None:
         the database; needed by whatever uses one
     ``websauna_migrate.url``
         another URL for migrations alone: a role that owns the tables, or a way around a pooler
+    ``websauna_migrate.scratch_url``
+        a database beside which ``check --fresh`` makes its scratch database; default: the database
+        itself
     ``websauna_migrate.package``
         the application's own package; default: the one that Pyramid knows as its root package
     ``websauna_migrate.script_location.NAME``
