@@ -96,7 +96,11 @@ class Site:
 
     @property
     def env(self) -> dict[str, str]:
-        return {"PYTHONPATH": str(self.workshop.root), "PYTHONWARNINGS": "ignore"}
+        return {
+            "PYTHONPATH": str(self.workshop.root),
+            "PYTHONWARNINGS": "ignore",
+            "TMPDIR": tempfile.gettempdir(),
+        }
 
     def __call__(self, *words: str, packages: str = "all") -> subprocess.CompletedProcess[str]:
         done: subprocess.CompletedProcess[str] = self.run(
@@ -119,7 +123,6 @@ def temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
     """Scratch files of this test alone."""
     folder = tmp_path / "temporary"
     folder.mkdir()
-    monkeypatch.setenv("TMPDIR", str(folder))
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
     yield
 
