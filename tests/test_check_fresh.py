@@ -20,6 +20,7 @@ from sqlalchemy.pool import NullPool
 
 from apps import Workshop
 from runs import tables, wait_for
+from websauna_migrate.config.settings import SettingError
 from websauna_migrate.replay.fresh import FreshNotPossible
 from websauna_migrate.replay.scratch_names import PREFIX
 
@@ -343,6 +344,13 @@ def test_a_role_that_may_not_make_a_database_is_told_the_grant(
             assert site("check", "--fresh").returncode == 0
         finally:
             connection.exec_driver_sql(f"DROP ROLE {role}")
+
+
+def test_a_scratch_url_of_another_product_is_refused(workshop: Workshop, sqlite_url: str) -> None:
+    workshop.package("fooapp", MODELS.format(name="User", table="users"))
+    service = workshop.service(sqlite_url, scratch_url="postgresql://somewhere/x")
+    with pytest.raises(SettingError, match="it is of postgresql, which"):
+        service.check(fresh=True)
 
 
 def test_on_mariadb_another_schema_is_refused(workshop: Workshop, mariadb_url: str) -> None:

@@ -251,10 +251,12 @@ def test_schemas_that_models_name_are_mapped(postgresql_url: str) -> None:
         Column("id", Integer, primary_key=True),
         Column("t", sa.ForeignKey(other.c.id)),
         Column("k", sa.Enum("a", "b", name="kind", schema="Other one"), server_default="a"),
+        Column("m", sa.ARRAY(sa.Enum("a", "b", name="kinds", schema="third"))),
         schema="public",
     )
     with entered(postgresql_url) as connection:
         connection.exec_driver_sql('CREATE SCHEMA "Other one"')
+        connection.exec_driver_sql("CREATE SCHEMA third")
         metadata.create_all(connection)
         assert told(connection, postgresql_url, metadata) == []
 

@@ -10,7 +10,7 @@ from sqlalchemy import ARRAY, MetaData, Table
 from sqlalchemy import Sequence as SqlSequence
 from sqlalchemy.dialects.postgresql import DOMAIN, ENUM, CreateDomainType, CreateEnumType
 from sqlalchemy.engine import Dialect
-from sqlalchemy.schema import DefaultClause, ExecutableDDLElement
+from sqlalchemy.schema import DefaultClause
 from sqlalchemy.sql.functions import next_value
 from sqlalchemy.sql.visitors import iterate
 from sqlalchemy.types import TypeDecorator, TypeEngine
@@ -33,14 +33,16 @@ class TypeConflict(MigrationError, ValueError):
         )
 
 
-def create_types(tables: Iterable[Table], dialect: Dialect) -> list[ExecutableDDLElement]:
+def create_types(
+    tables: Iterable[Table], dialect: Dialect
+) -> list[CreateEnumType | CreateDomainType]:
     """Return the creation of all types that columns of tables need, each once.
 
     :raises TypeConflict: if two of one name differ
     """
     if dialect.name != "postgresql":
         return []
-    found: dict[tuple[str | None, str], ExecutableDDLElement] = {}
+    found: dict[tuple[str | None, str], CreateEnumType | CreateDomainType] = {}
     for column in chain.from_iterable(table.columns for table in tables):
         for named in named_types(column.type, dialect):
             key = (named.schema, str(named.name))

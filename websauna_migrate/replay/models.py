@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from typing import Any
 
 from sqlalchemy import MetaData, Table, event
@@ -50,15 +51,17 @@ class Models:
     entities: Sequence[Any]
     owner_of: Callable[[Table], str]
 
-    @property
-    def schemas(self) -> tuple[str, ...]:
-        """The schemas that the models name, sorted."""
-        names = {table.schema for table in self.tables}
-        for table in self.tables:
-            for column in table.columns:
-                names.add(getattr(column.type, "schema", None))
-                names.add(getattr(column.default, "schema", None))
-            names.update(sequence.schema for sequence in table.metadata._sequences.values())
+    def schemas(self, dialect: Dialect) -> tuple[str, ...]:
+        """Return the schemas that the models name, sorted."""
+        originals = {table.metadata for table in self.tables}
+        names = {one.schema for one in (*self.tables, *originals)}
+        names.update(sequence.schema for sequence in used_sequences(self.tables, originals))
+        for column in chain.from_iterable(table.columns for table in self.tables):
+            names.add(getattr(column.default, "schema", None))
+        # Types may be inside arrays, decorators and domains.
+        names.update(
+            getattr(one.element, "schema", None) for one in create_types(self.tables, dialect)
+        )
         names.update(getattr(one, "schema", None) for one in self.entities)
         return tuple(sorted(name for name in names if isinstance(name, str)))
 

@@ -15,12 +15,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from sqlalchemy import Engine, text
+from sqlalchemy import text
 from sqlalchemy.engine import URL, Connection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
-from websauna_migrate.config.settings import Settings
+from websauna_migrate.config.settings import SettingError, Settings
 from websauna_migrate.database.engines import (
     connect,
     hide_password,
@@ -56,9 +56,15 @@ class ScratchRefused(MigrationError, PermissionError):
 
 
 def scratch_settings(settings: Settings) -> Settings:
-    """Return settings whose database is where scratch places are made."""
+    """Return settings whose database is where scratch places are made.
+
+    :raises SettingError: if ``scratch_url`` is of another product than the database
+    """
     if settings.scratch_url is None:
         return settings
+    product = settings.scratch_url.get_backend_name()
+    if settings.url is not None and product != settings.url.get_backend_name():
+        raise SettingError(SETTING, f"it is of {product}, which the database is not.")
     return replace(settings, url=settings.scratch_url)
 
 
@@ -83,7 +89,7 @@ def scratch_database(settings: Settings) -> Iterator[URL]:
         remove_abandoned(connection)
         create(connection, name, url)
     try:
-        with kept(engine, url, name):
+        with kept(settings, url.set(database=name)):
             yield url.set(database=name)
     finally:
         with connect(engine) as connection:
@@ -166,12 +172,12 @@ def user_of(connection: Connection) -> str:
 
 
 @contextmanager
-def kept(engine: Engine, url: URL, name: str) -> Iterator[None]:
-    """Hold a session that shows others that a database is in use."""
-    keeper = open_engine(url.set(database=name), {}, poolclass=NullPool)
+def kept(settings: Settings, url: URL) -> Iterator[None]:
+    """Hold a session that shows others that a scratch database is in use."""
+    keeper = open_engine(url, settings.engine_options, poolclass=NullPool)
     with connect(keeper) as connection:
         if connection.dialect.name != "postgresql":
-            connection.execute(text("SELECT GET_LOCK(:name, 0)"), {"name": name})
+            connection.execute(text("SELECT GET_LOCK(:name, 0)"), {"name": url.database})
         connection.rollback()
         yield
     keeper.dispose()

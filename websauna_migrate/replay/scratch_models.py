@@ -95,7 +95,7 @@ def postgresql_place(models: Models, connection: Connection) -> Iterator[Scratch
             "SELECT current_schema(), current_setting('search_path')"
         ).one()
         default = str(default or "public")
-        true_names = dict.fromkeys([default, *models.schemas])
+        true_names = dict.fromkeys([default, *models.schemas(connection.dialect)])
         schemas = {name: new_name() for name in true_names}
         for scratch in schemas.values():
             create_schema(connection, scratch)
@@ -132,7 +132,7 @@ def sqlite_place(models: Models, settings: Settings) -> Iterator[ScratchModels]:
     """Give the models in a database in memory; their schemas are attached ones."""
     engine = make_engine(make_url("sqlite://"), settings.engine_options)
     with connect(engine) as connection:
-        for schema in models.schemas:
+        for schema in models.schemas(engine.dialect):
             if schema not in ("main", "temp"):
                 quoted = engine.dialect.identifier_preparer.quote_identifier(schema)
                 connection.exec_driver_sql(f"ATTACH ':memory:' AS {quoted}")
@@ -151,7 +151,7 @@ def mysql_place(
     with ExitStack() as stack:
         urls = {
             name: stack.enter_context(scratch_database(settings))
-            for name in dict.fromkeys([default, *models.schemas])
+            for name in dict.fromkeys([default, *models.schemas(connection.dialect)])
         }
         engine = make_engine(urls[default], settings.engine_options)
         inside = stack.enter_context(connect(engine))
