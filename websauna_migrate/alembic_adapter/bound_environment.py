@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from sqlalchemy.engine import Connection
 
 from websauna_migrate.alembic_adapter.internals import ProxiedEnvironment, run_migrations
+from websauna_migrate.alembic_adapter.sqlite_batches import keep_in_batches
 from websauna_migrate.alembic_adapter.target_metadata import target_metadata
 from websauna_migrate.database.engines import with_synchronous_driver
 from websauna_migrate.models.sqlalchemy_internals import write_backslashes_plainly
@@ -75,6 +76,7 @@ class BoundEnvironment(ProxiedEnvironment):
             kwargs["transactional_ddl"] = True
         super().configure(**kwargs)
         context = self.get_context()
+        keep_in_batches(context.impl)
         self.memo = context.impl.memo
         if self.run_connection is None:
             write_backslashes_plainly(context.dialect)

@@ -1,0 +1,197 @@
+"""A batch on SQLite keeps what SQLAlchemy does not reflect, or is refused before it begins."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from apps import Workshop
+from websauna_migrate.errors import MigrationError
+
+#: SQLAlchemy says so of each index that is kept all the same.
+pytestmark = pytest.mark.filterwarnings("ignore:Skipped unsupported reflection of expression")
+
+BEFORE = """
+CREATE TABLE w (k INTEGER PRIMARY KEY);
+CREATE TABLE t (
+    id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
+    -- a comment, with marks
+    name VARCHAR(9) COLLATE NOCASE NOT NULL ON CONFLICT FAIL,
+    "odd, name" TEXT DEFAULT 'x, y) collate z' COLLATE RTRIM,
+    n INTEGER,
+    code TEXT UNIQUE ON CONFLICT REPLACE,
+    CONSTRAINT ck CHECK (n > 0),
+    CONSTRAINT uq UNIQUE (name, n) ON CONFLICT IGNORE
+);
+CREATE INDEX ix_desc ON t (n, name DESC);
+CREATE INDEX ix_part ON t (n) WHERE n > 5;
+CREATE INDEX ix_expr ON t (lower(name));
+CREATE INDEX ix_plain ON t (n);
+CREATE UNIQUE INDEX ix_nocase ON t (code COLLATE NOCASE);
+INSERT INTO t (id, name, n) VALUES (50, 'a', 7);
+INSERT INTO t (id, name, n) VALUES (99, 'b', 8);
+DELETE FROM t WHERE id = 99;
+CREATE TRIGGER own AFTER INSERT ON t BEGIN UPDATE t SET n = n WHERE id = new.id; END;
+CREATE TRIGGER other AFTER INSERT ON w BEGIN UPDATE t SET n = n + 1; END;
+CREATE VIEW vw AS SELECT id, name FROM t;
+CREATE TABLE r (k VARCHAR(5) PRIMARY KEY ON CONFLICT IGNORE, v TEXT) WITHOUT ROWID;
+CREATE TABLE s (k INTEGER PRIMARY KEY, v TEXT) STRICT;
+INSERT INTO r VALUES ('a', 'b');
+INSERT INTO s VALUES (1, 'b')
+"""
+
+ADD = (
+    'with op.batch_alter_table("{table}", recreate="always") as batch:\n'
+    '    batch.add_column(sa.Column("new", sa.Integer))'
+)
+DROP = (
+    'with op.batch_alter_table("{table}", recreate="always") as batch:\n'
+    '    batch.drop_column("new")'
+)
+
+
+def query(url: str, sql: str) -> list[Any]:
+    connection = sqlite3.connect(url.removeprefix("sqlite:///"))
+    try:
+        return connection.execute(sql).fetchall()
+    finally:
+        connection.close()
+
+
+def definitions(url: str) -> dict[str, str]:
+    """Return what the database keeps, without the names of constraints and spaces."""
+    rows = query(url, "SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL")
+    return {name: sql for name, sql in rows if "alembic" not in name and "websauna" not in name}
+
+
+def start(workshop: Workshop, url: str, batch: str, back: str = "pass") -> Any:
+    folder = workshop.package("shop", "Base = None", metadata=None)
+    statements = "\n".join(
+        f"op.get_bind().exec_driver_sql({one!r})"
+        for one in re.split(r";\n(?=[A-Z])", BEFORE.strip())
+    )
+    workshop.script("shop", "a1", None, statements)
+    workshop.script("shop", "a2", "a1", batch, back)
+    assert folder
+    service = workshop.service(url)
+    service.upgrade("shop@a1")
+    return service
+
+
+def facts(url: str) -> dict[str, Any]:
+    made = definitions(url)
+    table = made["t"].upper()
+    return {
+        "objects": sorted(made),
+        "collations": sorted(re.findall(r"COLLATE \"?(\w+)", made["t"])),
+        "autoincrement": "AUTOINCREMENT" in table,
+        "conflicts": sorted(re.findall(r"ON CONFLICT (\w+)", table)),
+        "counter": query(url, "SELECT seq FROM sqlite_sequence WHERE name = 't'"),
+        "texts": {name: made[name] for name in made if name not in ("t", "r", "s")},
+        "rowid": "WITHOUT ROWID" in made["r"].upper(),
+        "ignore": "ON CONFLICT IGNORE" in made["r"].upper(),
+        "strict": "STRICT" in made["s"].upper(),
+        "rows": [
+            query(url, "SELECT id, name, n FROM t"),
+            query(url, "SELECT k, v FROM r"),
+            query(url, "SELECT k, v FROM s"),
+        ],
+    }
+
+
+def test_a_batch_keeps_what_is_not_reflected(workshop: Workshop, sqlite_url: str) -> None:
+    batch = "\n".join(ADD.format(table=name) for name in "trs")
+    back = "\n".join(DROP.format(table=name) for name in "trs")
+    service = start(workshop, sqlite_url, batch, back)
+    before = facts(sqlite_url)
+    assert before["conflicts"] == ["FAIL", "IGNORE", "REPLACE"]
+    assert before["counter"] == [(99,)]
+    for go in (service.upgrade, lambda: service.downgrade("-1"), service.upgrade):
+        go()
+        after = facts(sqlite_url)
+        # Alembic makes indexes of plain columns again in its own words.
+        for one in (before, after):
+            one["texts"].pop("ix_plain", None)
+        assert after == before
+    # And all of it works.
+    connection = sqlite3.connect(sqlite_url.removeprefix("sqlite:///"))
+    connection.execute("INSERT INTO w VALUES (1)")
+    assert connection.execute("SELECT n FROM t").fetchall() == [(8,)]
+    connection.execute("INSERT INTO t (name, n) VALUES ('c', 9)")
+    assert connection.execute("SELECT max(id) FROM t").fetchall() == [(100,)]
+    connection.close()
+
+
+def test_an_empty_table_keeps_its_counter(workshop: Workshop, sqlite_url: str) -> None:
+    service = start(workshop, sqlite_url, ADD.format(table="t"))
+    connection = sqlite3.connect(sqlite_url.removeprefix("sqlite:///"))
+    connection.execute("DELETE FROM t")
+    connection.commit()
+    connection.close()
+    service.upgrade()
+    assert query(sqlite_url, "SELECT name, seq FROM sqlite_sequence") == [("t", 99)]
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        ('batch.drop_column("name")', 'index "ix_desc" has the column "name"'),
+        (
+            'batch.alter_column("name", new_column_name="title")',
+            'index "ix_desc" has the column "name"',
+        ),
+        ('batch.drop_column("id")', 'trigger "own" has the column "id"'),
+    ],
+)
+def test_what_cannot_be_kept_is_refused_by_name(
+    workshop: Workshop, sqlite_url: str, change: str, what: str
+) -> None:
+    service = start(
+        workshop,
+        sqlite_url,
+        f'with op.batch_alter_table("t", recreate="always") as batch:\n    {change}',
+    )
+    before = definitions(sqlite_url)
+    with pytest.raises(MigrationError) as caught:
+        service.upgrade()
+    assert what in str(caught.value)
+    assert "before the batch" in str(caught.value)
+    assert definitions(sqlite_url) == before
+
+
+def test_a_renamed_column_of_plain_indexes_is_followed(workshop: Workshop, sqlite_url: str) -> None:
+    service = start(
+        workshop,
+        sqlite_url,
+        'op.execute("DROP INDEX ix_nocase")\n'
+        'with op.batch_alter_table("t", recreate="always") as batch:\n'
+        '    batch.alter_column("code", new_column_name="sku")',
+    )
+    service.upgrade()
+    made = definitions(sqlite_url)
+    assert "sku" in made["t"] and "ON CONFLICT REPLACE" in made["t"]
+
+
+def test_the_table_of_an_interrupted_batch_is_named(
+    workshop: Workshop, sqlite_url: str, tmp_path: Path
+) -> None:
+    service = start(workshop, sqlite_url, ADD.format(table="t"))
+    connection = sqlite3.connect(sqlite_url.removeprefix("sqlite:///"))
+    connection.execute("CREATE TABLE _alembic_tmp_t (id INTEGER)")
+    connection.commit()
+    with pytest.raises(MigrationError) as caught:
+        service.upgrade()
+    message = str(caught.value)
+    assert '"_alembic_tmp_t"' in message
+    # The remedy works.
+    remedy = re.search(r"DROP TABLE [^;]+", message)
+    assert remedy is not None
+    connection.execute(remedy[0])
+    connection.commit()
+    connection.close()
+    service.upgrade()
+    assert "new" in definitions(sqlite_url)["t"]

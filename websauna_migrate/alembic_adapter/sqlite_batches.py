@@ -1,0 +1,341 @@
+"""What a batch on SQLite has to keep: Alembic makes the table anew from what SQLAlchemy reflects.
+
+SQLAlchemy reflects neither triggers nor collations, AUTOINCREMENT and its counter, ON CONFLICT,
+WITHOUT ROWID, STRICT, the order of an index's columns, and no expression index. All of it stands in
+``sqlite_master``: it is read before the table goes, and put into the new table or made again behind
+it. What cannot be kept, because the batch takes away or renames a column that it needs, is refused
+by name before anything is changed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from alembic.ddl.impl import DefaultImpl
+from sqlalchemy import PrimaryKeyConstraint, Table, UniqueConstraint
+from sqlalchemy.engine import Connection
+
+from websauna_migrate.errors import MigrationError
+
+__all__ = ["BatchRefused", "keep_in_batches"]
+
+#: What an item of CREATE TABLE begins with that is no column.
+CONSTRAINTS = frozenset({"constraint", "primary", "unique", "check", "foreign"})
+
+TOKEN = re.compile(
+    r"\s+|--[^\n]*|/\*.*?\*/|'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|`(?:[^`]|``)*`|\[[^\]]*\]|[\w$]+|.",
+    re.DOTALL,
+)
+
+ON_CONFLICT = re.compile(
+    r"(not null|null|primary key(?: asc| desc)?|unique(?: \([^)]*\))?) on conflict (\w+)"
+)
+
+
+class BatchRefused(MigrationError, RuntimeError):
+    """A batch on SQLite would lose something of its table; nothing was changed.
+
+    :ivar table: the table
+    """
+
+    def __init__(self, table: str, problem: str, remedy: str) -> None:
+        self.table = table
+        super().__init__(f'The table "{table}" was not made anew: {problem}. {remedy}')
+
+
+def keep_in_batches(impl: DefaultImpl) -> None:
+    """Let an implementation of SQLite keep in a batch what SQLAlchemy does not reflect."""
+    connection = impl.connection
+    if impl.dialect.name != "sqlite" or connection is None or impl.as_sql:
+        return
+    rename_table, create_index = impl.rename_table, impl.create_index
+    current: list[Rebuild] = []
+    #: Texts of indexes that the batch makes again, by name.
+    kept: dict[str, str] = {}
+
+    def prep_table_for_batch(batch_impl: Any, table: Table) -> None:
+        kept.clear()
+        rebuild = Rebuild(connection, batch_impl, table)
+        rebuild.prepare()
+        current[:] = [rebuild]
+
+    def rename(old_table_name: Any, new_table_name: Any, schema: Any = None) -> None:
+        rebuild = current.pop() if current else None
+        if rebuild is None or rebuild.temporary != old_table_name:
+            rename_table(old_table_name, new_table_name, schema=schema)
+            return
+        with rebuild.references_left_alone():
+            rename_table(old_table_name, new_table_name, schema=schema)
+        rebuild.finish()
+        kept.update(rebuild.indexes)
+
+    def create(index: Any, **kw: Any) -> None:
+        text = kept.pop(str(index.name), None)
+        if text is None:
+            create_index(index, **kw)
+        else:
+            connection.exec_driver_sql(text)
+
+    impl.prep_table_for_batch = prep_table_for_batch  # type: ignore[method-assign]
+    impl.rename_table = rename  # type: ignore[method-assign]
+    impl.create_index = create  # type: ignore[method-assign]
+
+
+class Rebuild:
+    """One table that is made anew.
+
+    :ivar temporary: the name of the new table while the old one is there
+    :ivar indexes: the texts of indexes that Alembic makes again from what was reflected
+    :ivar later: the statements that make again what Alembic does not know of
+    """
+
+    def __init__(self, connection: Connection, batch_impl: Any, table: Table) -> None:
+        self.connection = connection
+        self.batch_impl = batch_impl
+        self.table = table
+        self.new_table: Table = batch_impl.new_table
+        self.temporary: str = batch_impl.temp_table_name
+        self.master = f'"{table.schema}".sqlite_master' if table.schema else "sqlite_master"
+        #: New names of the columns by the old ones; one that goes is not in it.
+        self.columns = {
+            name: str(transfer.get("name", name))
+            for name, transfer in batch_impl.column_transfers.items()
+        }
+        self.indexes: dict[str, str] = {}
+        self.later: list[str] = []
+        self.counter: int | None = None
+
+    def prepare(self) -> None:
+        """Read what has to be kept, and put into the new table what belongs there.
+
+        :raises BatchRefused: if something cannot be kept
+        """
+        self.refuse_leftover()
+        name = str(self.table.name)
+        text = self.connection.exec_driver_sql(
+            f"SELECT sql FROM {self.master} WHERE type = 'table' AND name = ?", (name,)
+        ).scalar()
+        if text is None:
+            return
+        if self.batch_impl.reflected:
+            self.keep_options(text)
+        rows = self.connection.exec_driver_sql(
+            f"SELECT type, name, sql FROM {self.master} WHERE tbl_name = ? AND sql IS NOT NULL "
+            "AND type IN ('index', 'trigger') ORDER BY rowid",
+            (name,),
+        ).all()
+        for kind, one, sql in rows:
+            if kind == "trigger":
+                self.require_columns(kind, one, sql)
+                self.later.append(sql)
+            else:
+                self.keep_index(one, sql)
+        if any("autoincrement" in words_of(item) for item in parts_of(text)[0]):
+            self.counter = self.connection.exec_driver_sql(
+                "SELECT seq FROM sqlite_sequence WHERE name = ?", (name,)
+            ).scalar()
+
+    def refuse_leftover(self) -> None:
+        """Refuse where another tool's batch left its table behind."""
+        found = self.connection.exec_driver_sql(
+            f"SELECT 1 FROM {self.master} WHERE name = ?", (self.temporary,)
+        ).scalar()
+        if found:
+            raise BatchRefused(
+                str(self.table.name),
+                f'the database has a table "{self.temporary}", which a batch of Alembic left that '
+                "was interrupted",
+                f'The rows of "{self.table.name}" are where they were. Look whether '
+                f'"{self.temporary}" has any that you miss, then drop it, DROP TABLE '
+                f'"{self.temporary}"; and run the command again.',
+            )
+
+    def keep_index(self, name: str, sql: str) -> None:
+        """Keep an index as it was written, unless the batch drops it."""
+        reflected = name in {str(index.name) for index in self.table.indexes}
+        if reflected and name not in {str(one) for one in self.batch_impl.indexes}:
+            return
+        plain = reflected and not re.search(r"\b(desc|collate|where)\b", sql, re.IGNORECASE)
+        if reflected and plain and self.names_in(sql):
+            # Alembic knows what becomes of an index of plain columns.
+            return
+        self.require_columns("index", name, sql)
+        if reflected:
+            self.indexes[name] = sql
+        else:
+            self.later.append(sql)
+
+    def names_in(self, sql: str) -> list[str]:
+        """Return the columns that go or get another name and that some SQL has."""
+        found = [*tokens(sql), ""]
+        # What is before a dot is a table, or a trigger's row.
+        words = {
+            unquoted(token).lower()
+            for token, after in zip(found, found[1:], strict=False)
+            if token[0] != "'" and after != "."
+        }
+        return [
+            str(column.name)
+            for column in self.table.columns
+            if self.columns.get(str(column.name)) != column.name
+            and str(column.name).lower() in words
+            # A computed column that is taken out is put in again.
+            and column.name not in {str(one.name) for one in self.new_table.columns}
+        ]
+
+    def require_columns(self, kind: str, name: str, sql: str) -> None:
+        """Refuse to keep what needs a column that goes or gets another name."""
+        for column in self.names_in(sql):
+            raise BatchRefused(
+                str(self.table.name),
+                f'its {kind} "{name}" has the column "{column}", which goes or is renamed',
+                f'Let the script drop the {kind} before the batch, op.execute("DROP '
+                f'{kind.upper()} {name}"), and make it again behind it as it shall be.',
+            )
+
+    def keep_options(self, text: str) -> None:
+        """Give the new table what CREATE TABLE said of the old one and is not reflected.
+
+        :raises BatchRefused: if something is not understood
+        """
+        items, tail = parts_of(text)
+        options = self.new_table.dialect_options["sqlite"]
+        if re.search(r"\bwithout rowid\b", tail):
+            options["with_rowid"] = False
+        if re.search(r"\bstrict\b", tail):
+            options["strict"] = True
+        if any("autoincrement" in words_of(item) for item in items):
+            options["autoincrement"] = True
+        new = {str(column.name): column for column in self.new_table.columns}
+        for item in items:
+            words = words_of(item)
+            if words[0] not in CONSTRAINTS:
+                name = self.columns.get(unquoted(next(tokens(item))))
+                if name in new:
+                    self.keep_column(new[name], item)
+            else:
+                for constraint, resolution in conflicts(words):
+                    self.keep_conflict(constraint, item, resolution)
+
+    def keep_column(self, column: Any, item: str) -> None:
+        """Give a new column the collation and the ON CONFLICT of the old one."""
+        words = words_of(item)
+        if "collate" in words and hasattr(column.type, "collation"):
+            old = next(
+                one for one in self.table.columns if self.columns.get(one.name) == column.name
+            )
+            dialect = self.connection.dialect
+            if column.type.compile(dialect) == old.type.compile(dialect):
+                column.type = column.type.copy()
+                name = words[words.index("collate") + 1]
+                column.type.collation = unquoted(name) if unquoted(name) != name else name.upper()
+        for constraint, resolution in conflicts(words):
+            if constraint == "not null":
+                column.dialect_options["sqlite"]["on_conflict_not_null"] = resolution
+            elif constraint.startswith("primary"):
+                self.new_table.primary_key.dialect_options["sqlite"]["on_conflict"] = resolution
+            else:
+                self.keep_conflict("unique", f'("{column.name}")', resolution)
+
+    def keep_conflict(self, constraint: str, item: str, resolution: str) -> None:
+        """Give a constraint of the new table the ON CONFLICT of the old one."""
+        inside = item[item.index("(") + 1 :]
+        wanted = [
+            self.columns.get(unquoted(token), unquoted(token))
+            for token in tokens(inside.partition(")")[0])
+            if token != ","
+        ]
+        kind = PrimaryKeyConstraint if constraint.startswith("primary") else UniqueConstraint
+        for one in self.new_table.constraints:
+            if isinstance(one, kind) and [column.name for column in one.columns] == wanted:
+                one.dialect_options["sqlite"]["on_conflict"] = resolution
+
+    def references_left_alone(self) -> LegacyRename:
+        """Return a context in which a rename does not look at other triggers and views."""
+        return LegacyRename(self.connection)
+
+    def finish(self) -> None:
+        """Make again what belongs to the table under its own name."""
+        for statement in self.later:
+            self.connection.exec_driver_sql(statement)
+        if self.counter is not None:
+            name = str(self.table.name)
+            there = self.connection.exec_driver_sql(
+                "UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = ?", (self.counter, name)
+            ).rowcount
+            if not there:
+                self.connection.exec_driver_sql(
+                    "INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)", (name, self.counter)
+                )
+
+
+class LegacyRename:
+    """A time in which ALTER TABLE ... RENAME leaves triggers and views of other tables alone."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.before = 0
+
+    def __enter__(self) -> None:
+        pragma = "PRAGMA legacy_alter_table"
+        self.before = int(self.connection.exec_driver_sql(pragma).scalar() or 0)
+        self.connection.exec_driver_sql(f"{pragma} = ON")
+
+    def __exit__(self, *args: object) -> None:
+        self.connection.exec_driver_sql(f"PRAGMA legacy_alter_table = {self.before}")
+
+
+def tokens(sql: str) -> Iterator[str]:
+    """Yield the words, strings and marks of some SQL, without spaces and comments."""
+    for match in TOKEN.finditer(sql):
+        token = match[0]
+        if token[0].isspace() or token.startswith(("--", "/*")):
+            continue
+        yield token
+
+
+def words_of(sql: str) -> list[str]:
+    """Return the words of some SQL outside of brackets, in lower case; quoted ones as they are."""
+    found: list[str] = []
+    depth = 0
+    for token in tokens(sql):
+        depth += {"(": 1, ")": -1}.get(token, 0)
+        if not depth and token != ")":
+            found.append(token.lower() if token[0] not in "'\"`[" else token)
+    return found
+
+
+def conflicts(words: list[str]) -> list[tuple[str, str]]:
+    """Return the constraints with ON CONFLICT in the words of an item, each with its word."""
+    return [(match[1], match[2].upper()) for match in ON_CONFLICT.finditer(" ".join(words))]
+
+
+def parts_of(text: str) -> tuple[list[str], str]:
+    """Return the items in the brackets of a CREATE TABLE, and what follows them in lower case."""
+    items: list[list[str]] = [[]]
+    tail: list[str] = []
+    depth = 0
+    closed = False
+    for token in tokens(text):
+        if token == ")":
+            depth -= 1
+            closed = closed or not depth
+            if not depth:
+                continue
+        if closed:
+            tail.append(token.lower())
+        elif depth == 1 and token == ",":
+            items.append([])
+        elif depth:
+            items[-1].append(token)
+        depth += token == "("
+    return [" ".join(item) for item in items if item], " ".join(tail)
+
+
+def unquoted(token: str) -> str:
+    """Return a name without its quotes."""
+    if token[0] in "\"`'" and len(token) > 1:
+        return token[1:-1].replace(token[0] * 2, token[0])
+    return token[1:-1] if token[0] == "[" else token
