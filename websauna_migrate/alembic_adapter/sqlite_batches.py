@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 from alembic.ddl.impl import DefaultImpl
@@ -173,7 +174,7 @@ class Rebuild:
         # What is before a dot is a table, or a trigger's row.
         words = {
             unquoted(token).lower()
-            for token, after in zip(found, found[1:], strict=False)
+            for token, after in pairwise(found)
             if token[0] != "'" and after != "."
         }
         return [

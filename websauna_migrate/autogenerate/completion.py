@@ -13,6 +13,7 @@ from websauna_migrate.autogenerate.compare.enums import NamedTypes
 from websauna_migrate.autogenerate.compare.foreign_keys import with_index_drops
 from websauna_migrate.autogenerate.compare.indexes import (
     IndexComparison,
+    missing_indexes,
     with_expression_indexes,
 )
 from websauna_migrate.autogenerate.compare.objects import SchemaObjects
@@ -76,6 +77,8 @@ class Completion:
         }
         for table in self.existing_tables():
             self.compare(table, covered)
+        if self.reflection.connection.dialect.name == "sqlite":
+            self.complete_new_tables()
         objects = SchemaObjects(self.owned, self.reflection).operations(self.upgrade)
         for op in self.upgrade.ops:
             if isinstance(op, ops.CreateTableOp):
@@ -104,6 +107,20 @@ class Completion:
             *with_index_drops(self.upgrade.ops, self.models),
         ]
 
+    def complete_new_tables(self) -> None:
+        """Add the expression indexes of new tables, which Alembic leaves out on SQLite."""
+        there = {
+            str(getattr(inner, "index_name", ""))
+            for op in self.upgrade.ops
+            for inner in getattr(op, "ops", ())
+        }
+        for op in [one for one in self.upgrade.ops if isinstance(one, ops.CreateTableOp)]:
+            model = self.models.get((self.owned.normal(op.schema), op.table_name))
+            found = missing_indexes(model) if model is not None else []
+            missing = [one for one in found if str(one.index_name) not in there]
+            if missing:
+                self.upgrade.ops.append(TableChanges(op.table_name, missing, schema=op.schema))
+
     def existing_tables(self) -> list[Table]:
         """Return the models' tables that the database has as well."""
         names = {
@@ -125,8 +142,14 @@ class Completion:
         found = checks.operations()
         changes.checks = checks
         changes.ops += found
+        # Behind a rename, names and texts are not what the server has.
+        definitions = {} if self.renaming.plain else self.reflection.index_definitions
         changes.ops += IndexComparison(
-            table, self.temporary_tables, self.inspector, self.owned
+            table,
+            self.temporary_tables,
+            self.inspector,
+            self.owned,
+            definitions.get(self.owned.key_of(table), {}),
         ).operations(changes.ops)
         schema = self.owned.normal(table.schema)
         changes.ops += changed_columns(table, schema, self.inspector, self.temporary_tables)
@@ -136,7 +159,10 @@ class Completion:
         if checks.lost:
             changes.recreate = True
             changes.ops += [lost_check(table.name, text) for text in checks.lost]
-        if changes.ops and changes not in self.upgrade.ops:
+        if changes in self.upgrade.ops:
+            if not changes.ops:
+                self.upgrade.ops.remove(changes)
+        elif changes.ops:
             self.upgrade.ops.append(changes)
 
     def changes_of(self, table: Table) -> TableChanges:

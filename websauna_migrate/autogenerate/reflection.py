@@ -54,6 +54,15 @@ JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum = d.refobjsubid
 WHERE c.relkind = 'S'
 """
 
+INDEXES = """
+SELECT n.nspname, t.relname, c.relname, pg_get_indexdef(i.indexrelid)
+FROM pg_index i
+JOIN pg_class c ON c.oid = i.indexrelid
+JOIN pg_class t ON t.oid = i.indrelid
+JOIN pg_namespace n ON n.oid = t.relnamespace
+WHERE n.nspname <> 'information_schema' AND n.nspname NOT LIKE 'pg\\_%'
+"""
+
 
 class Translation(Protocol):
     """How facts about the database read after some renames; false where there are none."""
@@ -119,6 +128,16 @@ class Reflection:
         )
         for table, name, sql in rows:
             found.setdefault(table, []).append((name, sql))
+        return found
+
+    @cached_property
+    def index_definitions(self) -> Mapping[Key, Mapping[str, str]]:
+        """PostgreSQL's definitions of all indexes, by table and by name; empty elsewhere."""
+        found: dict[Key, dict[str, str]] = {}
+        if isinstance(self._inspector, PGInspector):
+            for schema, table, name, definition in self.connection.execute(text(INDEXES)):
+                key = (None if schema == self.default_schema else schema, table)
+                found.setdefault(key, {})[name] = definition
         return found
 
     @cached_property
@@ -222,7 +241,10 @@ class Reflection:
                         column["default"] = defaults.get((table, column["name"]))
         if kind == "indexes" and schema is None and self.connection.dialect.name == "sqlite":
             for (_, table), indexes in found.items():
-                indexes += sqlite_expression_indexes(self.sqlite_indexes.get(table, ()))
+                whole = [*sqlite_expression_indexes(self.sqlite_indexes.get(table, ()))]
+                # SQLAlchemy reads of some of them the columns alone.
+                known = {one["name"] for one in whole}
+                indexes[:] = [one for one in indexes if one["name"] not in known] + whole
         return found
 
     def inspector(self, renames: Translation, listed: Collection[Key] | None = None) -> Inspector:

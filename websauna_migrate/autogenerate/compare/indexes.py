@@ -18,15 +18,25 @@ from websauna_migrate.autogenerate.operations.script_op import ScriptOp, on_dial
 from websauna_migrate.autogenerate.operations.table_changes import TableChanges, WithTable
 from websauna_migrate.autogenerate.package_objects import Key, PackageObjects
 
-__all__ = ["IndexComparison", "reads_alike", "with_expression_indexes"]
+__all__ = ["IndexComparison", "missing_indexes", "reads_alike", "with_expression_indexes"]
 
 
 class IndexComparison:
     """Compares the predicates, expressions and methods of one table's indexes."""
 
     def __init__(
-        self, table: Table, temporary_tables: TemporaryTables, inspector: Any, owned: PackageObjects
+        self,
+        table: Table,
+        temporary_tables: TemporaryTables,
+        inspector: Any,
+        owned: PackageObjects,
+        definitions: Mapping[str, str],
     ) -> None:
+        """Prepare the comparison.
+
+        :param definitions: how PostgreSQL defines the table's indexes, by name; empty elsewhere
+        """
+        self.definitions = definitions
         self.table = table
         self.temporary_tables = temporary_tables
         self.connection = temporary_tables.connection
@@ -36,7 +46,8 @@ class IndexComparison:
     def operations(self, known: list[Any]) -> list[Any]:
         """Return what makes the indexes the model's.
 
-        :param known: the table's changes so far; an index in them is compared already
+        :param known: the table's changes so far; an index in them is compared already, but what is
+            dropped and made again for other words alone is taken out
         """
         done = {
             str(op.index_name)
@@ -51,7 +62,17 @@ class IndexComparison:
         for index in sorted(self.table.indexes, key=lambda one: str(one.name)):
             name = str(index.name)
             found = reflected.get(name)
-            if found is None or name in done or not self.differs(index, found):
+            if found is None:
+                # Alembic leaves those of SQLite out.
+                on_sqlite = self.connection.dialect.name == "sqlite"
+                if on_sqlite and name not in done and has_expression(index):
+                    operations.append(ops.CreateIndexOp.from_index(index))
+                continue
+            if name in done:
+                if not self.differs(index, found):
+                    known[:] = [op for op in known if str(getattr(op, "index_name", "")) != name]
+                continue
+            if not self.differs(index, found):
                 continue
             operations.append(ops.DropIndexOp.from_index(self.as_reflected(found)))
             operations.append(ops.CreateIndexOp.from_index(index))
@@ -59,11 +80,15 @@ class IndexComparison:
 
     def differs(self, index: Index, found: Any) -> bool:
         """Tell whether an index is another one to the database."""
-        if reads_alike(index, found, self.connection):
-            return False
         backend = self.connection.dialect.name
+        alike = reads_alike(index, found, self.connection)
+        if alike and not (str(index.name) in self.definitions and is_special(index, found)):
+            return False
         temporary = self.temporary_tables.of(self.table)
         made = temporary.indexes.get(str(index.name)) if temporary else None
+        defined = temporary.definitions.get(str(index.name)) if temporary else None
+        if defined is not None and str(index.name) in self.definitions:
+            return unnamed(defined) != unnamed(self.definitions[str(index.name)])
         if made is None:
             # SQLite keeps what was written. Elsewhere Alembic has compared what texts can tell.
             wanted, stored = predicates(index, found, self.connection)
@@ -92,6 +117,30 @@ class IndexComparison:
             _table=table,
             **options,
         )
+
+
+def is_special(index: Index, found: Any) -> bool:
+    """Tell whether an index has more to compare than columns, predicate and method."""
+    return bool(index.kwargs) or has_expression(index) or any(map(found.get, SPECIAL))
+
+
+#: What SQLAlchemy reflects of an index that has something special.
+SPECIAL = ("expressions", "column_sorting", "include_columns", "dialect_options")
+
+
+def unnamed(definition: str) -> tuple[bool, str]:
+    """Return PostgreSQL's definition of an index without the names of index and table."""
+    start, _, rest = definition.partition(" USING ")
+    return start.startswith("CREATE UNIQUE "), rest
+
+
+def missing_indexes(table: Table) -> list[Any]:
+    """Return the creations that Alembic leaves out of a new table on SQLite."""
+    return [
+        ops.CreateIndexOp.from_index(index)
+        for index in sorted(table.indexes, key=lambda one: str(one.name))
+        if has_expression(index)
+    ]
 
 
 def reads_alike(index: Index, found: Any, connection: Connection) -> bool:

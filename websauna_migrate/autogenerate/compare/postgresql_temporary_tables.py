@@ -79,6 +79,7 @@ BEGIN
                         SELECT json_agg(json_build_object(
                             'name', c.relname,
                             'unique', i.indisunique,
+                            'definition', pg_get_indexdef(i.indexrelid),
                             'method', m.amname,
                             'where', pg_get_expr(i.indpred, i.indrelid),
                             'keys', i.indnkeyatts,
@@ -220,7 +221,8 @@ def as_reflected(
         if number:
             checks[int(number[1])] = text[1] if text else ""
     indexes = {names[one["name"]]: index(one) for one in found["indexes"] or ()}
-    return TemporaryTable(columns, checks, indexes)
+    definitions = {names[one["name"]]: one["definition"] for one in found["indexes"] or ()}
+    return TemporaryTable(columns, checks, indexes, definitions)
 
 
 def index(found: Any) -> dict[str, Any]:

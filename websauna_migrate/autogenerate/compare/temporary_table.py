@@ -41,11 +41,13 @@ class TemporaryTable:
     :ivar columns: by name, as reflected
     :ivar checks: the texts of the CHECK constraints, by the place in :func:`applicable_checks`
     :ivar indexes: by the model's own name, as reflected
+    :ivar definitions: of the indexes, as PostgreSQL writes them
     """
 
     columns: Mapping[str, Mapping[str, Any]]
     checks: Mapping[int, str] = field(default_factory=dict)
     indexes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    definitions: Mapping[str, str] = field(default_factory=dict)
 
 
 def temporary(table: Table, connection: Connection) -> tuple[Table, dict[str, Index]]:

@@ -1,0 +1,114 @@
+"""Expression indexes: in the script of a new table and later, quiet when unchanged, both ways."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from apps import Workshop
+
+MODELS = """
+import sqlalchemy as sa
+metadata = sa.MetaData()
+t = sa.Table("t", metadata, sa.Column("id", sa.Integer, primary_key=True),
+             sa.Column("a", sa.Integer), sa.Column("b", sa.String(20)),
+             sa.Column("at", sa.DateTime(timezone=True)))
+"""
+
+COMMON = {
+    "function": 'sa.Index("ix", sa.func.lower(t.c.b))',
+    "unique function": 'sa.Index("ix", sa.func.lower(t.c.b), unique=True)',
+    "text": 'sa.Index("ix", sa.text("lower(b)"), _table=t)',
+    "column and text": 'sa.Index("ix", t.c.a, sa.text("b DESC"))',
+    "descending": 'sa.Index("ix", t.c.a.desc())',
+    "column and function": 'sa.Index("ix", t.c.a, sa.func.lower(t.c.b))',
+}
+
+ON = {
+    "sqlite": {**COMMON, "collation": 'sa.Index("ix", t.c.b.collate("NOCASE"))'},
+    "postgresql": {
+        **COMMON,
+        "collation": 'sa.Index("ix", t.c.b.collate("C"))',
+        "nulls last": 'sa.Index("ix", t.c.a.desc().nulls_last(), t.c.b)',
+        "operator class": 'sa.Index("ix", "b", postgresql_ops={"b": "varchar_pattern_ops"},'
+        " _table=t)",
+        "order by an operator class": 'sa.Index("ix", "a", "b", postgresql_ops={"b": "DESC"},'
+        " _table=t)",
+        "cast": 'sa.Index("ix", sa.cast(t.c.b, sa.Text))',
+        "rewritten function": "sa.Index(\"ix\", sa.text(\"to_tsvector('english', b || ' ' || b)\"),"
+        ' _table=t, postgresql_using="gin")',
+        "extract": 'sa.Index("ix", sa.text("extract(year from at at time zone \'UTC\')"),'
+        " _table=t)",
+        "predicate": 'sa.Index("ix", sa.func.lower(t.c.b), '
+        'postgresql_where=sa.text("a IN (1, 2)"))',
+    },
+}
+
+CASES = [(backend, kind) for backend, found in ON.items() for kind in found]
+
+
+def index_of(url: str) -> Any:
+    """Return how the server keeps the index."""
+    engine = sa.create_engine(url)
+    query = {
+        "sqlite": "SELECT sql FROM sqlite_master WHERE name = 'ix'",
+        "postgresql": "SELECT pg_get_indexdef(to_regclass('ix'))",
+    }[engine.dialect.name]
+    with engine.connect() as connection:
+        found = connection.exec_driver_sql(query).scalar()
+    engine.dispose()
+    return found
+
+
+@pytest.fixture
+def models(workshop: Workshop) -> Callable[[str], None]:
+    def write(more: str) -> None:
+        if (workshop.root / "shop").exists():
+            (workshop.root / "shop" / "models.py").write_text(MODELS + more + "\n")
+        else:
+            workshop.package("shop", MODELS + more + "\n", metadata="shop.models.metadata")
+        workshop.forget()
+
+    return write
+
+
+@pytest.mark.parametrize(("backend", "kind"), CASES)
+def test_an_expression_index_comes_and_goes(
+    workshop: Workshop,
+    models: Callable[[str], None],
+    request: pytest.FixtureRequest,
+    backend: str,
+    kind: str,
+) -> None:
+    url = request.getfixturevalue(f"{backend}_url")
+    source = ON[backend][kind]
+    models(source)
+    service = workshop.service(url)
+    service.revision("one", autogenerate=True)
+    service.upgrade()
+    made = index_of(url)
+    assert made is not None
+    assert service.check().problems == ()
+    assert service.revision("two", autogenerate=True) == ()
+    # It goes, and comes back as it was.
+    models("")
+    service = workshop.service(url)
+    assert len(service.revision("three", autogenerate=True)) == 1
+    service.upgrade()
+    assert index_of(url) is None
+    assert service.check().problems == ()
+    service.downgrade("-1")
+    assert index_of(url) is not None
+    models(source)
+    service = workshop.service(url)
+    service.upgrade()
+    # It comes to a table that is there.
+    assert len(service.revision("four", autogenerate=True)) == 1
+    service.upgrade()
+    assert index_of(url) == made
+    assert service.check().problems == ()
+    service.downgrade("-1")
+    assert index_of(url) is None
