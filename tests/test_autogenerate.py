@@ -657,6 +657,7 @@ def test_views_and_functions_of_alembic_utils(workshop: Workshop, postgresql_url
 # SQLite's batch
 
 
+@pytest.mark.filterwarnings("ignore:Skipped unsupported reflection of expression")
 def test_a_batch_keeps_rows_and_everything_about_the_table(
     workshop: Workshop, sqlite_url: str
 ) -> None:

@@ -20,7 +20,7 @@ from websauna_migrate.autogenerate.compare.types_and_defaults import TypesAndDef
 from websauna_migrate.autogenerate.completion import complete
 from websauna_migrate.autogenerate.operations.rendering import item_renderer
 from websauna_migrate.autogenerate.operations.table_changes import AUTOMATIC
-from websauna_migrate.autogenerate.package_objects import PackageObjects
+from websauna_migrate.autogenerate.package_objects import Key, PackageObjects
 from websauna_migrate.autogenerate.reflection import Reflection
 from websauna_migrate.autogenerate.rename.candidates import warning_comment
 from websauna_migrate.autogenerate.rename.renames import NO_RENAMES, Renames
@@ -77,7 +77,15 @@ class Comparison:
         )
         if owned.registered.metadata:
             self.context.tables = owned.tables
-        self.context.inspector = reflection.inspector(self.renaming.renames)
+        #: The tables that are compared where they exist; ``None`` where ``env.py`` alone knows.
+        self.listed: frozenset[Key] | None = None
+        if owned.registered.metadata:
+            # A partition belongs to its parent, whoever made it, unless it has a model.
+            models = {owned.key_of(table) for table in owned.tables}
+            self.listed = owned.keys - (reflection.children - models)
+            if renames:
+                self.listed |= {(one.schema, one.old) for one in renames.tables}
+        self.context.inspector = reflection.inspector(self.renaming.renames, self.listed)
         # A table that is to be renamed is not there yet under its name.
         if owned.registered.metadata and not renames:
             self.context.narrow = self.narrow
@@ -131,8 +139,9 @@ class Comparison:
         # Alembic asks of each table that is listed whether it is the package's.
         equal = {self.owned.key_of(table) for table in self.owned.tables}
         equal -= {self.owned.key_of(table) for table in different}
+        assert self.listed is not None
         self.context.inspector = self.reflection.inspector(
-            self.renaming.renames, self.owned.keys - equal
+            self.renaming.renames, self.listed - equal
         )
 
     def foreseen(self) -> Iterator[Table]:

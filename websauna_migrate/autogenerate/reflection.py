@@ -54,6 +54,13 @@ JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum = d.refobjsubid
 WHERE c.relkind = 'S'
 """
 
+CHILDREN = """
+SELECT n.nspname, c.relname
+FROM pg_inherits i
+JOIN pg_class c ON c.oid = i.inhrelid AND c.relkind IN ('r', 'p', 'f')
+JOIN pg_namespace n ON n.oid = c.relnamespace
+"""
+
 INDEXES = """
 SELECT n.nspname, t.relname, c.relname, pg_get_indexdef(i.indexrelid)
 FROM pg_index i
@@ -139,6 +146,16 @@ class Reflection:
                 key = (None if schema == self.default_schema else schema, table)
                 found.setdefault(key, {})[name] = definition
         return found
+
+    @cached_property
+    def children(self) -> frozenset[Key]:
+        """The partitions, and other tables that inherit from one; none but on PostgreSQL."""
+        if not isinstance(self._inspector, PGInspector):
+            return frozenset()
+        rows = self.connection.execute(text(CHILDREN))
+        return frozenset(
+            (None if schema == self.default_schema else schema, name) for schema, name in rows
+        )
 
     @cached_property
     def enums(self) -> Mapping[Key, tuple[str, ...]]:

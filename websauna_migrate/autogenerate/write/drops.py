@@ -71,7 +71,8 @@ def require_meant(
         {key_of(owned, op) for op in operations if isinstance(op, ops.DropTableOp)},
         key=lambda key: (key[0] or "", key[1]),
     )
-    existing = {key for key in owned.keys if reflection.has_table(*key)}.union(gone)
+    existing = {key for key in owned.keys - reflection.children if reflection.has_table(*key)}
+    existing.update(gone)
     if len(gone) * 2 <= len(existing):
         return
     names = tuple(f"{schema}.{name}" if schema else name for schema, name in gone)
