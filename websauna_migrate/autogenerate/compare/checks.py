@@ -12,7 +12,12 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.sql.elements import conv
 
 from websauna_migrate.autogenerate.compare.normal_sql import normal_sql
-from websauna_migrate.autogenerate.compare.temporary_table import applicable_checks, sql_text
+from websauna_migrate.autogenerate.compare.temporary_table import (
+    applicable_checks,
+    column_checks,
+    escaped,
+    sql_text,
+)
 from websauna_migrate.autogenerate.compare.temporary_tables import TemporaryTables
 from websauna_migrate.autogenerate.operations.column_types import CheckedBoolean, CheckedEnum
 from websauna_migrate.models.sqlalchemy_internals import is_type_bound
@@ -177,10 +182,20 @@ def name_checks(upgrade: Any, models: dict[Any, Table], connection: Connection) 
             continue
         if isinstance(op, ops.CreateTableOp):
             op.columns = [named(item, table, connection) for item in op.columns]
+            # Alembic leaves out what stands with a column.
+            op.columns += [on_table(check, connection) for check in column_checks(table)]
         elif isinstance(op, ops.ModifyTableOps):
             for inner in op.ops:
                 if isinstance(inner, ops.AddColumnOp):
                     inner.column = named(inner.column, table, connection)
+
+
+def on_table(check: CheckConstraint, connection: Connection) -> CheckConstraint:
+    """Return a CHECK of a column as one of its table."""
+    name = final_name(check, connection)
+    return CheckConstraint(
+        escaped(sql_text(check.sqltext, connection)), name=conv(name) if name else None
+    )
 
 
 def named(item: Any, table: Table, connection: Connection) -> Any:

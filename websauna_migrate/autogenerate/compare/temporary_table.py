@@ -25,6 +25,7 @@ __all__ = [
     "NAME",
     "TemporaryTable",
     "applicable_checks",
+    "column_checks",
     "escaped",
     "reflected",
     "sql_text",
@@ -155,11 +156,22 @@ def applicable_checks(table: Table, connection: Connection) -> list[CheckConstra
     Those that a type brings, an enum's or a boolean's, are only there where the database has no
     such type.
     """
-    found = []
-    for constraint in table.constraints:
-        if isinstance(constraint, CheckConstraint) and is_created(constraint, connection.dialect):
-            found.append(constraint)
+    found = [
+        constraint
+        for constraint in [*table.constraints, *column_checks(table)]
+        if isinstance(constraint, CheckConstraint) and is_created(constraint, connection.dialect)
+    ]
     return sorted(found, key=lambda one: (str(one.name), sql_text(one.sqltext, connection)))
+
+
+def column_checks(table: Table) -> list[CheckConstraint]:
+    """Return the CHECK constraints that stand with a column, which are not among the table's."""
+    return [
+        constraint
+        for column in table.columns
+        for constraint in sorted(column.constraints, key=lambda one: str(one.name))
+        if isinstance(constraint, CheckConstraint)
+    ]
 
 
 def sql_text(expression: Any, connection: Connection) -> str:

@@ -1,0 +1,84 @@
+"""CHECK constraints that stand with a column."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from apps import Workshop
+
+MODELS = """
+import sqlalchemy as sa
+metadata = sa.MetaData({convention})
+sa.Table("t", metadata, sa.Column("id", sa.Integer, primary_key=True),
+         sa.Column("a", sa.Integer, sa.CheckConstraint("a > 0"{name})){more})
+"""
+
+MORE = ', sa.Column("b", sa.Integer, sa.CheckConstraint("b > 0", name="ck_b"))'
+
+CONVENTION = 'naming_convention={"ck": "ck_%(table_name)s_%(constraint_name)s"}'
+
+
+def refused(url: str, statement: str) -> bool:
+    """Tell whether the database refuses a statement."""
+    engine = sa.create_engine(url)
+    try:
+        with engine.begin() as connection:
+            connection.exec_driver_sql(statement)
+    except sa.exc.DBAPIError:
+        return True
+    finally:
+        engine.dispose()
+    return False
+
+
+@pytest.mark.parametrize(
+    ("convention", "name"),
+    [("", ', name="ck_a"'), ("", ""), (CONVENTION, ', name="positive"')],
+)
+def test_a_columns_own_check_is_in_the_script(
+    workshop: Workshop, database_url: str, convention: str, name: str
+) -> None:
+    def service(more: str) -> Any:
+        source = MODELS.format(convention=convention, name=name, more=more)
+        if (workshop.root / "shop").exists():
+            (workshop.root / "shop" / "models.py").write_text(source)
+        else:
+            workshop.package("shop", source, metadata="shop.models.metadata")
+        workshop.forget()
+        return workshop.service(database_url)
+
+    first = service("")
+    first.revision("one", autogenerate=True)
+    first.upgrade()
+    assert refused(database_url, "INSERT INTO t (id, a) VALUES (1, -1)")
+    assert first.check().problems == ()
+    # One comes with a column, and goes with it.
+    second = service(MORE)
+    second.revision("two", autogenerate=True)
+    second.upgrade()
+    assert refused(database_url, "INSERT INTO t (id, a, b) VALUES (1, 1, -1)")
+    assert refused(database_url, "INSERT INTO t (id, a, b) VALUES (1, -1, 1)")
+    assert second.check().problems == ()
+    second.downgrade("-1")
+    assert refused(database_url, "INSERT INTO t (id, a) VALUES (1, -1)")
+    assert not refused(database_url, "INSERT INTO t (id, a) VALUES (1, 1)")
+
+
+def test_one_of_a_database_that_create_all_made_is_no_difference(
+    workshop: Workshop, transactional_database_url: str
+) -> None:
+    url = transactional_database_url
+    source = MODELS.format(convention="", name=', name="ck_a"', more=MORE)
+    names: dict[str, Any] = {}
+    exec(source, names)
+    workshop.package("shop", source, metadata="shop.models.metadata")
+    service = workshop.service(url)
+    service.revision("one", autogenerate=True)
+    service.stamp("heads")
+    engine = sa.create_engine(url)
+    names["metadata"].create_all(engine)
+    engine.dispose()
+    assert service.check().problems == ()
