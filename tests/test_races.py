@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import random
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from apps import Workshop
+from test_ws_alembic import Site, invoke, site  # noqa: F401 - fixtures
 from websauna_migrate.planning.accesses import Access
 from websauna_migrate.planning.graph import Graph
 from websauna_migrate.planning.races import Accesses, find_races
@@ -205,6 +207,76 @@ def test_a_race_between_many_steps_is_told_once(team: Workshop, sqlite_url: str)
     assert told(team, sqlite_url) == []
     team.script("zzz", "z1", None, COPY, requires=["aaa@a1"])
     assert len(told(team, sqlite_url)) == 1
+
+
+# On the command line
+
+
+@pytest.fixture
+def racing(site: Site) -> Site:  # noqa: F811
+    """The site, whose application copies what the add-on drops afterwards."""
+    site.workshop.script("addon", "a150", "a100", USERS)
+    site.workshop.script("addon", "a200", "a150", message="Second of the add-on")
+    site.workshop.script("addon", "a300", "a200", DROP_NICK)
+    site.workshop.script("fooapp", "f200", "f100", COPY, requires=["addon@a200"])
+    return site
+
+
+def test_check_fails_for_a_race_and_says_so_to_machines(racing: Site) -> None:
+    checked = racing("-x", "packages=all", "check", "--json")
+    assert checked.status == 1
+    (race,) = [one for one in json.loads(checked.stdout)["problems"] if one["kind"] == "race"]
+    assert race["details"]["line"] == 'run_before = ("addon@a300",)'
+    assert race["details"]["first"]["revision"] == "fooapp@f200"
+    assert race["details"]["first"]["does"] == 'reads table "users"'
+    assert race["details"]["second"]["line"] == 15
+    assert race["details"]["script"].endswith("f200.py")
+
+
+def test_plan_warns_of_a_race(racing: Site) -> None:
+    planned = racing("-x", "packages=all", "plan")
+    assert planned.status == 0
+    assert 'WARNING: Revision "f200" of package "fooapp"' in planned.stderr
+    assert 'run_before = ("addon@a300",)' in planned.stderr
+    # With the line, a new database can be made.
+    racing.workshop.script(
+        "fooapp", "f200", "f100", COPY, requires=["addon@a200"], run_before=["addon@a300"]
+    )
+    assert racing("-x", "packages=all", "plan").stderr == ""
+    assert racing("-x", "packages=all", "upgrade").status == 0
+
+
+MODELS = """
+import sqlalchemy as sa
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class User(Base):
+    __tablename__ = "users"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    age: Mapped[int | None]
+"""
+
+
+def test_autogenerate_warns_of_a_race_that_the_new_script_makes(site: Site) -> None:  # noqa: F811
+    folder = site.workshop.root / "addon"
+    (folder / "models.py").write_text(MODELS)
+    init = folder / "__init__.py"
+    init.write_text(init.read_text().replace("package(", 'package(metadata="addon.models.Base"'))
+    for name in ("a200", "a300"):
+        (folder / "alembic" / "versions" / f"{name}.py").unlink()
+    site.workshop.script("addon", "a100", None, USERS)
+    site.workshop.script("fooapp", "f200", "f100", COPY, requires=["addon@a100"])
+    assert site("-x", "packages=all", "upgrade").status == 0
+    site.workshop.forget()
+    written = site("-x", "packages=addon", "revision", "--autogenerate", "-m", "No nick")
+    assert written.status == 0
+    assert 'drops column "nick" of table "users"' in written.stderr
+    assert "WARNING: " in written.stderr and "Write into" in written.stderr
 
 
 # Every order of a random team
