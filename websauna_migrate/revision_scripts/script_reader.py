@@ -9,9 +9,8 @@ with its line, and never taken for nothing.
 from __future__ import annotations
 
 import ast
-import sys
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import replace
 
 from websauna_migrate.errors import MigrationError
@@ -23,28 +22,20 @@ from websauna_migrate.revision_scripts.operations import (
     created_types,
     read_operation,
 )
+from websauna_migrate.revision_scripts.script_calls import (
+    ON_CONNECTIONS,
+    ON_METADATA,
+    ON_SESSIONS,
+    Calls,
+)
 from websauna_migrate.revision_scripts.script_names import (
     Call,
-    FunctionNode,
     Names,
     walk_scope,
 )
 from websauna_migrate.revision_scripts.sql_reader import read_sql
 
 __all__ = ["ScriptSyntaxError", "parse_script", "read_effects", "read_upgrade"]
-
-#: Methods that send a statement, whatever they are called on.
-ON_CONNECTIONS = frozenset({"execute", "exec_driver_sql", "scalar", "scalars", "stream"})
-#: Methods that may do anything to tables.
-ON_METADATA = frozenset({"create_all", "drop_all", "run_sync"})
-#: Methods of an ORM session or query: which tables they are about, only the mapper knows.
-ON_SESSIONS = frozenset(
-    {"query", "add", "add_all", "merge", "bulk_save_objects", "bulk_insert_mappings"}
-    | {"bulk_update_mappings", "get_one", "refresh"}
-)
-DANGEROUS = frozenset({"exec", "eval", "setattr", "__import__", "globals", "compile"})
-#: Modules that do nothing to a database by themselves.
-QUIET = frozenset({*sys.stdlib_module_names, "sqlalchemy", "alembic", "alembic_utils", "zope"})
 
 #: A function counts where it is called, and an import does nothing.
 NOT_READ = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Import, ast.ImportFrom)
@@ -127,7 +118,7 @@ class Reader:
         self.batches: dict[str, Key | None] = {}
         #: Calls that are whole statements.
         self.whole: set[ast.AST] = set()
-        self.touching: dict[FunctionNode, bool] = {}
+        self.calls = Calls(self.module, self.batches)
 
     def read(self, function: str) -> tuple[Access, ...]:
         """Return what a function does."""
@@ -139,6 +130,7 @@ class Reader:
         if node.decorator_list:
             self.sure = False
         self.names = Names(node.body, self.module)
+        self.calls = Calls(self.names, self.batches)
         self.block(node.body)
         return tuple(self.found)
 
@@ -199,7 +191,7 @@ class Reader:
         before = self.sure
         for item in node.items:
             call = item.context_expr
-            name = self.called(call)
+            name = self.calls.called(call)
             if name == "alembic.op.batch_alter_table" and isinstance(call, ast.Call):
                 self.batch(call, item.optional_vars)
             else:
@@ -251,18 +243,9 @@ class Reader:
         for child in ast.iter_child_nodes(node):
             self.expression(child)
 
-    def called(self, node: ast.expr) -> str:
-        """Return the full name of what a call calls, or the name of a method behind a dot."""
-        if not isinstance(node, ast.Call):
-            return ""
-        dotted = self.names.dotted(node.func)
-        if dotted is not None:
-            return dotted
-        return f".{node.func.attr}" if isinstance(node.func, ast.Attribute) else ""
-
     def call(self, node: ast.Call) -> None:
         """Read one call."""
-        name, line = self.called(node), node.lineno
+        name, line = self.calls.called(node), node.lineno
         method = name.rpartition(".")[2]
         if name.startswith("alembic.op."):
             self.operation(method, node, None)
@@ -273,30 +256,22 @@ class Reader:
             self.execute(Call(node, self.names), line)
         elif method in ("create", "drop") and isinstance(node.func, ast.Attribute):
             self.create_or_drop(node.func.value, method, node)
-        elif method in ON_METADATA or (isinstance(node.func, ast.Name) and self.is_helper(node)):
+        elif method in ON_METADATA or (
+            isinstance(node.func, ast.Name) and self.calls.is_helper(node)
+        ):
             self.unreadable(line)
         elif method in ON_SESSIONS and name.startswith("."):
             self.parts(node)
-            if not self.is_collection(node):
+            if not self.calls.is_collection(node):
                 self.add([Access("unreadable_part", None, "")], line)
-        elif self.is_foreign(name, node):
+        elif self.calls.is_foreign(name, node):
             # A value that is wanted is mostly computed from values.
-            if node in self.whole or self.gives_access(node):
+            if node in self.whole or self.calls.gives_access(node):
                 self.unreadable(line)
             else:
                 self.add([Access("unreadable_part", None, "")], line)
         else:
             self.parts(node)
-
-    def is_collection(self, node: ast.Call) -> bool:
-        """Return whether ``x.add()`` is about a set of the script's own."""
-        owner = node.func.value if isinstance(node.func, ast.Attribute) else node
-        owner = self.names.resolve(owner)
-        return isinstance(owner, (ast.Set, ast.List, ast.Dict, ast.SetComp)) or (
-            isinstance(owner, ast.Call)
-            and isinstance(owner.func, ast.Name)
-            and owner.func.id in ("set", "list", "dict", "frozenset")
-        )
 
     def operation(self, name: str, node: ast.Call, table: Key | None) -> None:
         """Read one of Alembic's operations."""
@@ -309,7 +284,7 @@ class Reader:
         else:
             self.add(read_operation(name, call, table), node.lineno)
             for one in (*node.args, *(keyword.value for keyword in node.keywords)):
-                if isinstance(one, ast.Call) and self.is_helper(one):
+                if isinstance(one, ast.Call) and self.calls.is_helper(one):
                     self.unreadable(one.lineno)
 
     def in_batch(self, node: ast.Call, function: ast.Attribute) -> bool:
@@ -342,7 +317,7 @@ class Reader:
 
     def schema_dropped(self, node: ast.expr) -> Access | None:
         """Return what ``DropSchema()`` and ``CreateSchema()`` do."""
-        last = self.called(node).rpartition(".")[2]
+        last = self.calls.called(node).rpartition(".")[2]
         if isinstance(node, ast.Call) and last in ("DropSchema", "CreateSchema", "CreateSequence"):
             name = Call(node, self.names).text(0, "name")
             if last == "DropSchema" and name:
@@ -381,69 +356,3 @@ class Reader:
     def keyword(self, node: ast.Call, name: str) -> object:
         """Return the literal value of a keyword."""
         return Call(node, self.names).value(None, name)
-
-    # Functions
-
-    def is_helper(self, node: ast.Call) -> bool:
-        """Return whether a call is of a function of the script that touches the database."""
-        if not isinstance(node.func, ast.Name):
-            return False
-        function = self.names.function(node.func.id)
-        if function is None:
-            value = self.names.resolve(node.func)
-            return isinstance(value, ast.Lambda) or (
-                node.func.id in DANGEROUS and self.names.imported(node.func.id) is None
-            )
-        return self.touches_database(function) or self.gives_access(node)
-
-    def touches_database(self, function: FunctionNode) -> bool:
-        """Return whether a function's text has anything to do with ``op`` or a connection."""
-        if function not in self.touching:
-            self.touching[function] = False
-            self.touching[function] = any(self.is_touching(one) for one in ast.walk(function))
-        return self.touching[function]
-
-    def is_touching(self, node: ast.AST) -> bool:
-        """Return whether a part of a function has to do with ``op`` or a connection."""
-        if isinstance(node, ast.Name):
-            imported = self.names.imported(node.id) or ""
-            if imported == "alembic.op" or imported.startswith("alembic.op."):
-                return True
-            inner = self.names.function(node.id)
-            return inner is not None and self.touches_database(inner)
-        if isinstance(node, ast.Attribute):
-            return node.attr in ON_CONNECTIONS | ON_METADATA | ON_SESSIONS
-        return isinstance(node, ast.Call) and self.is_foreign(self.called(node), node)
-
-    def gives_access(self, node: ast.Call) -> bool:
-        """Return whether a call hands on ``op``, a batch or a connection."""
-        return any(self.is_connection(one) for one in call_arguments(node))
-
-    def is_connection(self, node: ast.expr) -> bool:
-        """Return whether an expression is ``op``, a batch, ``op.get_bind()`` or a name of one."""
-        if isinstance(node, ast.Name) and node.id in self.batches:
-            return True
-        if self.names.dotted(node) == "alembic.op":
-            return True
-        resolved = self.names.resolve(node)
-        called = self.called(resolved)
-        return called in ("alembic.op.get_bind", "alembic.op.get_context") or (
-            called.startswith("sqlalchemy.orm") and called.endswith("Session")
-        )
-
-    def is_foreign(self, name: str, node: ast.Call) -> bool:
-        """Return whether a call is of code outside of the script that may touch the database.
-
-        What begins with a capital letter is taken for a class: it makes a value, say a type.
-        """
-        if name.startswith(".") or not name:
-            return self.gives_access(node) and name[1:2].islower()
-        if name.partition(".")[0] in QUIET:
-            return name.startswith("alembic.command")
-        return self.gives_access(node) or not name.rpartition(".")[2][:1].isupper()
-
-
-def call_arguments(node: ast.Call) -> Iterator[ast.expr]:
-    """Yield all arguments of a call."""
-    yield from node.args
-    yield from (keyword.value for keyword in node.keywords)

@@ -1,0 +1,120 @@
+"""The calls of a script: what they call, and whether that may touch the database."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Collection, Iterator
+
+from websauna_migrate.revision_scripts.script_names import FunctionNode, Names
+
+__all__ = ["ON_CONNECTIONS", "ON_METADATA", "ON_SESSIONS", "Calls"]
+
+#: Methods that send a statement, whatever they are called on.
+ON_CONNECTIONS = frozenset({"execute", "exec_driver_sql", "scalar", "scalars", "stream"})
+#: Methods that may do anything to tables.
+ON_METADATA = frozenset({"create_all", "drop_all", "run_sync"})
+#: Methods of an ORM session or query: which tables they are about, only the mapper knows.
+ON_SESSIONS = frozenset(
+    {"query", "add", "add_all", "merge", "bulk_save_objects", "bulk_insert_mappings"}
+    | {"bulk_update_mappings", "get_one", "refresh"}
+)
+DANGEROUS = frozenset({"exec", "eval", "setattr", "__import__", "globals", "compile"})
+#: Modules that do nothing to a database by themselves.
+QUIET = frozenset({*sys.stdlib_module_names, "sqlalchemy", "alembic", "alembic_utils", "zope"})
+
+
+class Calls:
+    """Tells calls apart that may touch the database from those that do not."""
+
+    def __init__(self, names: Names, batches: Collection[str]) -> None:
+        """Look at the calls of a function.
+
+        :param batches: the names of batch objects, as far as the function was read
+        """
+        self.names = names
+        self.batches = batches
+        self.touching: dict[FunctionNode, bool] = {}
+
+    def called(self, node: ast.expr) -> str:
+        """Return the full name of what a call calls, or the name of a method behind a dot."""
+        if not isinstance(node, ast.Call):
+            return ""
+        dotted = self.names.dotted(node.func)
+        if dotted is not None:
+            return dotted
+        return f".{node.func.attr}" if isinstance(node.func, ast.Attribute) else ""
+
+    def is_collection(self, node: ast.Call) -> bool:
+        """Return whether ``x.add()`` is about a set of the script's own."""
+        owner = node.func.value if isinstance(node.func, ast.Attribute) else node
+        owner = self.names.resolve(owner)
+        return isinstance(owner, (ast.Set, ast.List, ast.Dict, ast.SetComp)) or (
+            isinstance(owner, ast.Call)
+            and isinstance(owner.func, ast.Name)
+            and owner.func.id in ("set", "list", "dict", "frozenset")
+        )
+
+    def is_helper(self, node: ast.Call) -> bool:
+        """Return whether a call is of a function of the script that touches the database."""
+        if not isinstance(node.func, ast.Name):
+            return False
+        function = self.names.function(node.func.id)
+        if function is None:
+            value = self.names.resolve(node.func)
+            return isinstance(value, ast.Lambda) or (
+                node.func.id in DANGEROUS and self.names.imported(node.func.id) is None
+            )
+        return self.touches_database(function) or self.gives_access(node)
+
+    def touches_database(self, function: FunctionNode) -> bool:
+        """Return whether a function's text has anything to do with ``op`` or a connection."""
+        if function not in self.touching:
+            self.touching[function] = False
+            self.touching[function] = any(self.is_touching(one) for one in ast.walk(function))
+        return self.touching[function]
+
+    def is_touching(self, node: ast.AST) -> bool:
+        """Return whether a part of a function has to do with ``op`` or a connection."""
+        if isinstance(node, ast.Name):
+            imported = self.names.imported(node.id) or ""
+            if imported == "alembic.op" or imported.startswith("alembic.op."):
+                return True
+            inner = self.names.function(node.id)
+            return inner is not None and self.touches_database(inner)
+        if isinstance(node, ast.Attribute):
+            return node.attr in ON_CONNECTIONS | ON_METADATA | ON_SESSIONS
+        return isinstance(node, ast.Call) and self.is_foreign(self.called(node), node)
+
+    def gives_access(self, node: ast.Call) -> bool:
+        """Return whether a call hands on ``op``, a batch or a connection."""
+        return any(self.is_connection(one) for one in call_arguments(node))
+
+    def is_connection(self, node: ast.expr) -> bool:
+        """Return whether an expression is ``op``, a batch, ``op.get_bind()`` or a name of one."""
+        if isinstance(node, ast.Name) and node.id in self.batches:
+            return True
+        if self.names.dotted(node) == "alembic.op":
+            return True
+        resolved = self.names.resolve(node)
+        called = self.called(resolved)
+        return called in ("alembic.op.get_bind", "alembic.op.get_context") or (
+            called.startswith("sqlalchemy.orm") and called.endswith("Session")
+        )
+
+    def is_foreign(self, name: str, node: ast.Call) -> bool:
+        """Return whether a call is of code outside of the script that may touch the database.
+
+        What begins with a capital letter is taken for a class: it makes a value, say a type.
+        """
+        if name.startswith(".") or not name:
+            return self.gives_access(node) and name[1:2].islower()
+        if name.partition(".")[0] in QUIET:
+            return name.startswith("alembic.command")
+        return self.gives_access(node) or not name.rpartition(".")[2][:1].isupper()
+
+
+def call_arguments(node: ast.Call) -> Iterator[ast.expr]:
+    """Yield all arguments of a call."""
+    yield from node.args
+    yield from (keyword.value for keyword in node.keywords)
