@@ -456,6 +456,8 @@ class MigrationService:
         )
 
     def races(self, *, packages: Packages = None) -> tuple[CheckProblem, ...]:
+        if len(self.packages) < 2:
+            return ()
         from websauna_migrate.reports.races import races
 
         return races(self.site(), packages)
