@@ -9,7 +9,6 @@ by name before anything is changed.
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Iterator
 from itertools import pairwise
