@@ -80,6 +80,8 @@ class MigrationService:
         #: In a thread, the scripts as :meth:`one_look` saw them.
         self._look = threading.local()
         self._packages: dict[str, MigrationPackage] = {}
+        #: What the packages' ``env.py`` set on their connections, and for which of them.
+        self._known_session: tuple[Any, Mapping[str, str]] | None = None
 
     @functools.cached_property
     def settings(self) -> Settings:
@@ -529,10 +531,30 @@ class MigrationService:
 
     def make_engine(self) -> Engine:
         """Return a new engine of the service's own: no pool, and SQLite's DDL in transactions."""
+        return self._make_engine(self._session())
+
+    def _make_engine(self, session: Mapping[str, str] | None = None) -> Engine:
         settings = self.settings
         return make_engine(
-            self.url, settings.engine_options, connect_retries=settings.connect_retries
+            self.url,
+            settings.engine_options,
+            connect_retries=settings.connect_retries,
+            session=session,
         )
+
+    def _session(self) -> Mapping[str, str]:
+        """Return what the packages' ``env.py`` set on their connections, for the service's own."""
+        if self.url.get_backend_name() != "postgresql":
+            return {}
+        files = [package.script_directory / "env.py" for package in self.packages]
+        key = (self.options, [file.stat().st_mtime_ns if file.is_file() else 0 for file in files])
+        if self._known_session is None or self._known_session[0] != key:
+            from websauna_migrate.runs.env_sessions import find_settings
+
+            environments = self._snapshot(may_be_missing=self._packages).environments
+            found = find_settings(environments, self._make_engine)
+            self._known_session = (key, found)
+        return self._known_session[1]
 
     def compare_options(self, package: str) -> dict[str, Any]:
         """Return the options of Alembic's ``context.configure`` that compare one package alone."""

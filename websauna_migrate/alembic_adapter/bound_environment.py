@@ -39,6 +39,8 @@ class BoundEnvironment(ProxiedEnvironment):
         super().__init__(owner.config, owner.scripts, **options)
         self.owner = owner
         self.run_connection = connection
+        #: Whether the caller's transaction is open, which the whole run is.
+        self.in_transaction = connection is not None and connection.in_transaction()
         self.output = output
         self.rows = rows
         self.insisted = insisted
@@ -53,6 +55,9 @@ class BoundEnvironment(ProxiedEnvironment):
         self.refuse_other_history(kwargs)
         if self.run_connection is not None:
             let_go(kwargs.get("connection"), self.run_connection)
+            if self.run_connection.in_transaction() and not self.in_transaction:
+                # What env.py did on the run's connection is no part of a step.
+                self.run_connection.commit()
         for key in ("connection", "url", "dialect_name"):
             kwargs.pop(key, None)
         if self.run_connection is not None:

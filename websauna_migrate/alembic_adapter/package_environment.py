@@ -216,7 +216,7 @@ class PackageEnvironment:
                 environment.run_standard({})
             else:
                 with (
-                    self.attached(environment),
+                    self.attached(environment, connection),
                     logging_left_alone(self.options.path),
                     self.env_py_named(lambda: called),
                 ):
@@ -257,13 +257,19 @@ class PackageEnvironment:
             ) from exc
 
     @contextmanager
-    def attached(self, environment: BoundEnvironment) -> Iterator[None]:
-        """Let the template's ``env.py`` find the running environment."""
+    def attached(
+        self, environment: BoundEnvironment, connection: Connection | None
+    ) -> Iterator[None]:
+        """Let the template's ``env.py`` find the running environment, and others the connection."""
         self.config.attributes[ATTRIBUTE] = environment
+        if connection is not None:
+            # As in Alembic's cookbook, "Sharing a Connection".
+            self.config.attributes["connection"] = connection
         try:
             yield
         finally:
             del self.config.attributes[ATTRIBUTE]
+            self.config.attributes.pop("connection", None)
 
 
 def run_in_progress() -> BoundEnvironment | None:

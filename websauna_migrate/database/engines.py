@@ -198,12 +198,17 @@ def with_installed_driver(url: URL) -> URL:
 
 
 def make_engine(
-    url: URL, options: Mapping[str, object] = MappingProxyType({}), *, connect_retries: int = 0
+    url: URL,
+    options: Mapping[str, object] = MappingProxyType({}),
+    *,
+    connect_retries: int = 0,
+    session: Mapping[str, str] | None = None,
 ) -> Engine:
     """Return an engine of the service's own: the application's URL and options, but no pool.
 
     :param options: the application's ``sqlalchemy.*`` settings
     :param connect_retries: how often to try again while the server is starting
+    :param session: settings of each session on PostgreSQL
     :raises DatabaseFailure: if the URL's dialect or driver is not installed
     """
     options = dict(options)
@@ -215,10 +220,25 @@ def make_engine(
         make_transactional(engine)
     elif engine.dialect.driver in NAMED_BY:
         give_name(engine, NAMED_BY[engine.dialect.driver])
+    if session:
+        set_in_sessions(engine, session)
     if connect_retries:
         # The last of the listeners: it connects itself, with what the others have set.
         retry_connecting(engine, connect_retries)
     return engine
+
+
+def set_in_sessions(engine: Engine, settings: Mapping[str, str]) -> None:
+    """Let each session of an engine have settings, before SQLAlchemy looks for its schema."""
+
+    def set_all(dbapi_connection: Any, record: Any) -> None:
+        cursor = dbapi_connection.cursor()
+        for name, value in settings.items():
+            cursor.execute("SELECT set_config(%s, %s, false)", (name, value))
+        cursor.close()
+        dbapi_connection.commit()
+
+    event.listen(engine.pool, "connect", set_all, insert=True)
 
 
 #: By which argument of its ``connect`` a driver tells the server what program it is.

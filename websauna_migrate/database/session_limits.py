@@ -10,7 +10,8 @@ __all__ = ["lift_limits"]
 
 #: ``transaction_timeout`` is known from PostgreSQL 17 on.
 LIFT = (
-    "SELECT set_config(name, '0', false) FROM pg_catalog.pg_settings WHERE setting <> '0' AND name "
+    "SELECT set_config(name, '0', false) FROM pg_catalog.pg_settings WHERE setting <> '0' "
+    "AND source <> 'session' AND name "
     "IN ('lock_timeout', 'statement_timeout', 'idle_in_transaction_session_timeout', "
     "'transaction_timeout')"
 )

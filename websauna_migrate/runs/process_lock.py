@@ -42,6 +42,11 @@ class ProcessLock:
         self._lock = threading.Lock()
         self._owner: int | None = None
 
+    @property
+    def is_held_here(self) -> bool:
+        """True if the calling thread holds it."""
+        return self._owner == threading.get_ident()
+
     def _acquire(self, timeout: float) -> bool:
         if self._owner == threading.get_ident():
             raise NestedRun

@@ -1,0 +1,158 @@
+"""What a hand-written ``env.py`` sets on its connection holds in the service's own session."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+
+import pytest
+import sqlalchemy as sa
+
+from apps import Workshop
+from databases import PostgreSQLServer
+from runs import engine_of, execute, rows, steps, table
+from websauna_migrate.alembic_adapter.package_environment import EnvironmentFailure
+from websauna_migrate.runs.env_sessions import EnvironmentsAtOdds
+
+#: Alembic's cookbook, "Rudimental Schema-Level Multi Tenancy for PostgreSQL Databases".
+TENANTS = """
+from alembic import context
+from sqlalchemy import engine_from_config, pool, text
+
+config = context.config
+tenant = context.get_x_argument(as_dictionary=True).get("tenant", "red")
+engine = engine_from_config(
+    config.get_section(config.config_ini_section, {}), prefix="sqlalchemy.", poolclass=pool.NullPool
+)
+with engine.connect() as connection:
+    connection.execute(text(f'set search_path to "{tenant}"'))
+    connection.commit()
+    connection.dialect.default_schema_name = tenant
+    context.configure(connection=connection)
+    with context.begin_transaction():
+        context.run_migrations()
+"""
+
+#: "Sharing a Connection across one or more programmatic migration commands".
+SHARED = """
+from alembic import context
+from sqlalchemy import text
+
+connection = context.config.attributes["connection"]
+connection.execute(text("{statement}"))
+context.configure(connection=connection)
+with context.begin_transaction():
+    context.run_migrations()
+"""
+
+OWN = TENANTS.replace("""text(f'set search_path to "{tenant}"')""", 'text("{statement}")').replace(
+    "    connection.dialect.default_schema_name = tenant\n", ""
+)
+
+
+def with_env(workshop: Workshop, env: str, package: str = "app") -> None:
+    workshop.package(package)
+    workshop.script(package, f"{package}1", None, **table(package))
+    (workshop.root / package / "alembic" / "env.py").write_text(env)
+
+
+def places(url: str) -> set[str]:
+    found = rows(
+        url,
+        "SELECT schemaname || '.' || tablename FROM pg_tables "
+        "WHERE schemaname IN ('public', 'red', 'blue')",
+    )
+    return {name for (name,) in found}
+
+
+def test_a_schema_per_tenant(workshop: Workshop, postgresql_url: str) -> None:
+    execute(postgresql_url, "CREATE SCHEMA red", "CREATE SCHEMA blue")
+    with_env(workshop, TENANTS)
+    service = workshop.service(postgresql_url)
+    for tenant in ("red", "blue"):
+        service.use_ini(None, {}, cmd_opts=Namespace(x=[f"tenant={tenant}"]))
+        assert steps(service.upgrade()) == ["app@app1"]
+        assert not service.upgrade().steps
+        (state,) = service.current()
+        assert state.rows == ("app1",) and not state.pending
+        assert service.check().ok
+    tables = {"app", "alembic_history_app", "websauna_migrate_ledger"}
+    assert places(postgresql_url) == {f"{s}.{t}" for s in ("red", "blue") for t in tables}
+    service.downgrade("base")
+    assert "red.app" in places(postgresql_url) and "blue.app" not in places(postgresql_url)
+
+
+@pytest.mark.parametrize("env", [OWN, SHARED], ids=["its own", "shared"])
+@pytest.mark.parametrize("atomic", [False, True], ids=["steps", "atomic"])
+def test_a_search_path(workshop: Workshop, postgresql_url: str, env: str, atomic: bool) -> None:
+    execute(postgresql_url, "CREATE SCHEMA red")
+    with_env(workshop, env.replace("{statement}", "SET search_path TO red"))
+    service = workshop.service(postgresql_url)
+    assert steps(service.upgrade(atomic=atomic)) == ["app@app1"]
+    assert places(postgresql_url) == {
+        "red.app",
+        "red.alembic_history_app",
+        "red.websauna_migrate_ledger",
+    }
+    assert not service.upgrade().steps
+
+
+@pytest.mark.parametrize("env", [OWN, SHARED], ids=["its own", "shared"])
+def test_a_role_owns_what_is_made(
+    workshop: Workshop, postgresql_server: PostgreSQLServer, postgresql_url: str, env: str
+) -> None:
+    role = "r" + str(sa.make_url(postgresql_url).database)
+    execute(
+        postgresql_url, f"CREATE ROLE {role}", f"GRANT CREATE, USAGE ON SCHEMA public TO {role}"
+    )
+    with_env(workshop, env.replace("{statement}", f"SET ROLE {role}"))
+    try:
+        service = workshop.service(postgresql_url)
+        assert steps(service.upgrade()) == ["app@app1"]
+        owners = rows(postgresql_url, "SELECT tableowner FROM pg_tables WHERE tablename = 'app'")
+        assert owners == [(role,)]
+        service.downgrade("base")
+    finally:
+        execute(postgresql_url, f"DROP OWNED BY {role}", f"DROP ROLE {role}")
+
+
+def test_a_statement_timeout_holds(workshop: Workshop, postgresql_url: str) -> None:
+    with_env(workshop, OWN.replace("{statement}", "SET statement_timeout = '200ms'"))
+    workshop.script("app", "app2", "app1", 'op.execute("SELECT pg_sleep(2)")')
+    service = workshop.service(postgresql_url)
+    with pytest.raises(Exception, match="statement timeout"):
+        service.upgrade()
+
+
+def test_a_schema_that_env_py_creates(workshop: Workshop, postgresql_url: str) -> None:
+    env = OWN.replace("{statement}", "CREATE SCHEMA IF NOT EXISTS red").replace(
+        "    connection.commit()\n",
+        '    connection.execute(text("SET search_path TO red"))\n',
+    )
+    with_env(workshop, env)
+    assert steps(workshop.service(postgresql_url).upgrade()) == ["app@app1"]
+    assert "red.app" in places(postgresql_url)
+
+
+def test_another_database_is_refused(
+    workshop: Workshop, postgresql_server: PostgreSQLServer, postgresql_url: str
+) -> None:
+    other = postgresql_server.create_database()
+    env = TENANTS.replace("engine_from_config(", "create_engine(").replace(
+        'config.get_section(config.config_ini_section, {}), prefix="sqlalchemy."', repr(other)
+    )
+    with_env(workshop, env.replace("import engine_from_config", "import create_engine"))
+    try:
+        with pytest.raises(EnvironmentFailure, match="connects to the database") as caught:
+            workshop.service(postgresql_url).upgrade()
+        assert "websauna_migrate.url" in str(caught.value)
+        assert not sa.inspect(engine_of(other)).get_table_names()
+    finally:
+        postgresql_server.drop_database(other)
+
+
+def test_packages_that_disagree_are_named(workshop: Workshop, postgresql_url: str) -> None:
+    execute(postgresql_url, "CREATE SCHEMA red", "CREATE SCHEMA blue")
+    for package, schema in (("app", "red"), ("other", "blue")):
+        with_env(workshop, OWN.replace("{statement}", f"SET search_path TO {schema}"), package)
+    with pytest.raises(EnvironmentsAtOdds, match='"red" by "app"'):
+        workshop.service(postgresql_url).upgrade()

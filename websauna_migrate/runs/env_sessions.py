@@ -1,0 +1,53 @@
+"""The settings that the packages' hand-written ``env.py`` give to the sessions of the service."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+
+from sqlalchemy.engine import Engine
+
+from websauna_migrate.alembic_adapter.package_environment import PackageEnvironment
+from websauna_migrate.database.engines import connect
+from websauna_migrate.errors import MigrationError
+from websauna_migrate.runs.process_lock import PROCESS_LOCK
+
+__all__ = ["EnvironmentsAtOdds", "find_settings"]
+
+
+class EnvironmentsAtOdds(MigrationError, RuntimeError):
+    """Two packages' ``env.py`` give the session different settings: one run has one session."""
+
+    def __init__(self, name: str, values: Mapping[str, str]) -> None:
+        self.values = dict(values)
+        said = ", ".join(f'"{value}" by "{package}"' for package, value in sorted(values.items()))
+        super().__init__(
+            f"The env.py files of the packages set {name} to different values: {said}. Nothing was "
+            "changed. Let them agree, or migrate the packages of each value by an application of "
+            "their own."
+        )
+
+
+def find_settings(
+    environments: Mapping[str, PackageEnvironment], make_engine: Callable[[], Engine]
+) -> Mapping[str, str]:
+    """Return the settings on which the packages' ``env.py`` agree.
+
+    :raises EnvironmentsAtOdds: if they do not
+    """
+    from websauna_migrate.alembic_adapter.env_session import session_of, sets_session
+
+    found: dict[str, dict[str, str]] = {}
+    for package, environment in sorted(environments.items()):
+        if not sets_session(environment):
+            continue
+        with (
+            nullcontext() if PROCESS_LOCK.is_held_here else PROCESS_LOCK,
+            connect(make_engine()) as connection,
+        ):
+            for name, value in session_of(environment, connection).items():
+                found.setdefault(name, {})[package] = value
+    for name, values in found.items():
+        if len(set(values.values())) > 1:
+            raise EnvironmentsAtOdds(name, values)
+    return {name: next(iter(values.values())) for name, values in found.items()}
