@@ -242,6 +242,22 @@ def test_options_of_an_older_environment_are_kept(foo: Workshop, sqlite_url: str
     assert seen == ["f100", "f200"]
 
 
+def test_another_database_is_refused_by_name(
+    foo: Workshop, database_url: str, tmp_path: Path
+) -> None:
+    other = f"sqlite:///{tmp_path}/other.sqlite"
+    env = UNGUARDED.replace(
+        'config.get_section(config.config_ini_section), prefix="sqlalchemy."',
+        f'{{"url": {other!r}}}, prefix=""',
+    )
+    assert other in env
+    write_env(foo, env)
+    with pytest.raises(EnvironmentFailure, match=r"other\.sqlite") as caught:
+        foo.service(database_url).upgrade()
+    assert "websauna_migrate.url" in str(caught.value)
+    assert tables(database_url) <= {"websauna_migrate_ledger"}
+
+
 @pytest.mark.parametrize("option", ["version_table", "version_table_schema"])
 def test_another_history_table_is_refused_by_name(
     foo: Workshop, sqlite_url: str, option: str

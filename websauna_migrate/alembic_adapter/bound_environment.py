@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, TextIO
 
-from sqlalchemy.engine import Connection
+from sqlalchemy.engine import URL, Connection
 
 from websauna_migrate.alembic_adapter.internals import ProxiedEnvironment, run_migrations
 from websauna_migrate.alembic_adapter.sqlite_batches import keep_in_batches
@@ -54,6 +54,7 @@ class BoundEnvironment(ProxiedEnvironment):
             kwargs["connection"] = args[0]
         self.refuse_other_history(kwargs)
         if self.run_connection is not None:
+            self.refuse_other_database(kwargs.get("connection"))
             let_go(kwargs.get("connection"), self.run_connection)
             if self.run_connection.in_transaction() and not self.in_transaction:
                 # What env.py did on the run's connection is no part of a step.
@@ -113,6 +114,26 @@ class BoundEnvironment(ProxiedEnvironment):
                     "of env.py.",
                 )
 
+    def refuse_other_database(self, given: Any) -> None:
+        """Refuse a connection of ``env.py`` to another database, which would stay as it is.
+
+        :raises EnvironmentFailure: if it is one
+        """
+        from websauna_migrate.alembic_adapter.package_environment import EnvironmentFailure
+
+        url = self.owner.url
+        if not isinstance(given, Connection) or given is self.run_connection or url is None:
+            return
+        theirs, ours = database_of(given.engine.url), database_of(url)
+        if theirs != ours:
+            raise EnvironmentFailure(
+                self.owner.package.name,
+                self.owner.scripts.env_py_location,
+                f'connects to the database "{theirs[1]}" ({theirs[0]}), and the application to '
+                f'"{ours[1]}" ({ours[0]}): a run works on one database. Let env.py use config\'s '
+                "sqlalchemy.url, or name its database for all by the setting websauna_migrate.url.",
+            )
+
     def known_heads(self) -> tuple[str, ...]:
         """Return the rows that the run knows, in place of Alembic's query for them."""
         assert self.rows is not None
@@ -125,6 +146,15 @@ class BoundEnvironment(ProxiedEnvironment):
         )
         with self.begin_transaction():
             self.run_migrations()
+
+
+def database_of(url: URL) -> tuple[str, str | None]:
+    """Return the kind and the name of a URL's database; of an SQLite file the absolute path."""
+    kind = url.get_backend_name()
+    name = url.database
+    if kind == "sqlite" and name and name != ":memory:" and not name.startswith("file:"):
+        name = os.path.abspath(name)  # noqa: PTH100 - as the driver finds it
+    return "mysql" if kind == "mariadb" else kind, name or None
 
 
 def let_go(given: Any, ours: Connection) -> None:
