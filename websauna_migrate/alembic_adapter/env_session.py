@@ -80,7 +80,9 @@ def sets_session(environment: PackageEnvironment) -> bool:
     """True if a package has an ``env.py`` that may do something to its connection."""
     path = environment.package.script_directory / "env.py"
     with suppress(OSError, UnicodeDecodeError):
-        return TELLING.search(path.read_text(encoding="utf-8")) is not None
+        source = path.read_text(encoding="utf-8")
+        # The template's leaves the connection to the service.
+        return "websauna_migrate.environment" not in source and bool(TELLING.search(source))
     return False
 
 

@@ -100,7 +100,10 @@ def run_online(
     :param configured: for ``context.configure``
     :param options: what ``env.py`` gave
     """
-    with connect(service.make_engine(), writes=True) as connection:
+    with stepped_aside():
+        # Every env.py is asked for its settings; this one is running.
+        engine = service.make_engine()
+    with connect(engine, writes=True) as connection:
         if connection.dialect.name == "sqlite":
             configured["transactional_ddl"] = True
         require_primary(connection)
