@@ -20,7 +20,6 @@ from sqlalchemy.engine import Connection
 from websauna_migrate.database.version_tables import VersionTable, find_version_tables
 from websauna_migrate.errors import MigrationError, UsageError
 from websauna_migrate.planning.steps import Reason, Step
-from websauna_migrate.runs.history_rows import write_rows
 
 if TYPE_CHECKING:
     from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
@@ -187,6 +186,8 @@ class OtherHistories:
 
     def _take(self, connection: Connection, ledger: Ledger, one: OtherHistory) -> None:
         """Write a package's own history table, and say so in the ledger."""
+        from websauna_migrate.runs.history_rows import write_rows
+
         schema = self.settings.version_table_schema
         write_rows(connection, one.history_table, schema, one.revisions)
         lineage = self.snapshot.lineages[one.package]
