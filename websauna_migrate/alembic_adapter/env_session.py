@@ -7,9 +7,7 @@ PostgreSQL alone; elsewhere a session has nothing that decides where a table is.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -25,13 +23,7 @@ from websauna_migrate.alembic_adapter.package_environment import ATTRIBUTE, Envi
 if TYPE_CHECKING:
     from websauna_migrate.alembic_adapter.package_environment import PackageEnvironment
 
-__all__ = ["session_of", "sets_session"]
-
-#: What an ``env.py`` says that may do something to its connection.
-TELLING = re.compile(
-    r"search_path|set_config|default_schema_name|create_engine|listens_for|event\.listen|environ|"
-    r"getenv|connect_args|databases|\b(?:SET|set|Set)\s|\bROLE\b|attributes"
-)
+__all__ = ["session_of"]
 
 #: Settings of a session that somebody set, as far as another session can have them too.
 SETTINGS = text(
@@ -74,16 +66,6 @@ class ProbingEnvironment(ProxiedEnvironment):
     def run_standard(self, options: Mapping[str, Any]) -> NoReturn:
         """Learn that the template's ``env.py`` leaves the connection to the service."""
         raise Reached
-
-
-def sets_session(environment: PackageEnvironment) -> bool:
-    """True if a package has an ``env.py`` that may do something to its connection."""
-    path = environment.package.script_directory / "env.py"
-    with suppress(OSError, UnicodeDecodeError):
-        source = path.read_text(encoding="utf-8")
-        # The template's leaves the connection to the service.
-        return "websauna_migrate.environment" not in source and bool(TELLING.search(source))
-    return False
 
 
 def session_of(environment: PackageEnvironment, ours: Connection) -> Mapping[str, str]:

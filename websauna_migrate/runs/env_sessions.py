@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 
 from sqlalchemy.engine import Engine
 
@@ -13,6 +14,13 @@ from websauna_migrate.errors import MigrationError
 from websauna_migrate.runs.process_lock import PROCESS_LOCK
 
 __all__ = ["EnvironmentsAtOdds", "find_settings"]
+
+
+#: What an ``env.py`` says that may do something to its connection.
+TELLING = re.compile(
+    r"search_path|set_config|default_schema_name|create_engine|listens_for|event\.listen|environ|"
+    r"getenv|connect_args|databases|\b(?:SET|set|Set)\s|\bROLE\b|attributes"
+)
 
 
 class EnvironmentsAtOdds(MigrationError, RuntimeError):
@@ -28,6 +36,16 @@ class EnvironmentsAtOdds(MigrationError, RuntimeError):
         )
 
 
+def sets_session(environment: PackageEnvironment) -> bool:
+    """True if a package has an ``env.py`` that may do something to its connection."""
+    path = environment.package.script_directory / "env.py"
+    with suppress(OSError, UnicodeDecodeError):
+        source = path.read_text(encoding="utf-8")
+        # The template's leaves the connection to the service.
+        return "websauna_migrate.environment" not in source and bool(TELLING.search(source))
+    return False
+
+
 def find_settings(
     environments: Mapping[str, PackageEnvironment], make_engine: Callable[[], Engine]
 ) -> Mapping[str, str]:
@@ -35,12 +53,12 @@ def find_settings(
 
     :raises EnvironmentsAtOdds: if they do not
     """
-    from websauna_migrate.alembic_adapter.env_session import session_of, sets_session
-
     found: dict[str, dict[str, str]] = {}
     for package, environment in sorted(environments.items()):
         if not sets_session(environment):
             continue
+        from websauna_migrate.alembic_adapter.env_session import session_of
+
         with (
             nullcontext() if PROCESS_LOCK.is_held_here else PROCESS_LOCK,
             connect(make_engine()) as connection,
