@@ -113,20 +113,25 @@ def run_online(
         if connection.in_transaction():
             connection.commit()
     if any(isinstance(step, StampStep) for step in steps):
-        stamp(service, configured)
+        stamp(service, package, configured)
     elif steps:
         migrate(service, package, steps, options)
 
 
-def stamp(service: Any, configured: Mapping[str, Any]) -> None:
+def stamp(service: Any, package: str, configured: Mapping[str, Any]) -> None:
     """Let Alembic write the history table, under the lock and behind no half done step."""
-    with service.site().runner().locked() as (connection, _):
+    site = service.site()
+    with site.runner().locked() as (connection, read):
         clean(connection)
         context.configure(connection=connection, **configured)
         with context.begin_transaction():
             context.run_migrations()
         if connection.in_transaction():
             connection.commit()
+        site.ledger.create(connection)
+        history_table = site.packages[package].history_table
+        site.ledger.stamp(connection, package, history_table, read()[package])
+        connection.commit()
 
 
 def migrate(service: Any, package: str, steps: Sequence[Any], options: Mapping[str, Any]) -> None:
