@@ -164,7 +164,7 @@ def test_truthful_scripts_are_well_and_the_database_is_left_alone(site: Site) ->
 def test_a_script_that_fails_on_an_empty_database_is_named(site: Site) -> None:
     path = site.script("addon", "a200", "x = 1\nop.execute('DELETE FROM nowhere')", "a100")
     done = site("check", "--fresh")
-    assert done.returncode == 1
+    assert done.returncode == 8
     start = (
         'On an empty database the scripts fail. The upgrade of revision "a200" of package "addon" '
         f"failed ({path}, line 15)"
@@ -213,7 +213,7 @@ def test_what_the_scripts_leave_out_is_named(what: str, site: Site) -> None:
     else:
         change(site, part, "")
     done = site("check", "--fresh")
-    assert done.returncode == 1
+    assert done.returncode == 8
     problems = [line for line in done.stdout.splitlines() if not line.startswith("note: ")]
     assert f'Package "fooapp": table "users", {words}' in problems[0]
     assert len(problems) == (2 if what == "column" else 1)
@@ -222,7 +222,7 @@ def test_what_the_scripts_leave_out_is_named(what: str, site: Site) -> None:
 def test_an_enum_value_that_the_scripts_leave_out_is_named(site: Site) -> None:
     change(site, 'sa.Enum("a", "b"', 'sa.Enum("a"')
     done = site("check", "--fresh")
-    assert done.returncode == 1
+    assert done.returncode == 8
     (line,) = [line for line in done.stdout.splitlines() if not line.startswith("note: ")][:1]
     expected = {
         "postgresql": 'Package "fooapp": enum type "users_kind": values is a in a database made by '
@@ -255,7 +255,7 @@ def test_what_scripts_make_besides_is_a_note(site: Site) -> None:
 def test_only_the_selected_packages_differences_are_told(site: Site) -> None:
     change(site, "size > 1", "size > 2")
     assert site("check", "--fresh", packages="addon").returncode == 0
-    assert site("check", "--fresh", packages="fooapp").returncode == 1
+    assert site("check", "--fresh", packages="fooapp").returncode == 8
 
 
 def test_what_a_killed_process_left_is_removed_by_the_next(site: Site) -> None:
@@ -337,7 +337,7 @@ def test_a_role_that_may_not_make_a_database_is_told_the_grant(
         try:
             site = Site(workshop, tmp_path / "site.ini", run, poor.render_as_string(False))
             done = site("check", "--fresh")
-            assert done.returncode == 1
+            assert done.returncode == 8
             grant = f"ALTER ROLE {role} CREATEDB"
             assert f"Let an administrator run: {grant}\n" in done.stderr
             connection.exec_driver_sql(grant)

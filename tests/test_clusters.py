@@ -219,7 +219,7 @@ def test_a_standby_is_refused_and_a_promoted_one_goes_on(
             assert own_server.pid is not None
             os.kill(own_server.pid, signal.SIGQUIT)
             promote()
-            assert exit_status(pid) == 1
+            assert exit_status(pid) == 5
         workshop.script("fooapp", "f200", "f100", **table("f2"))
         assert steps(workshop.service(both).upgrade()) == ["fooapp@f200"]
         assert [entry[3] for entry in ledger(there)] == ["done", "done"]
@@ -301,7 +301,7 @@ def test_a_node_that_dies_ends_its_run_and_another_goes_on(
     with forked(lambda: service.upgrade() and 0) as pid:
         wait_for(flag.exists)
         node.kill()
-        assert exit_status(pid) == 1
+        assert exit_status(pid) == 5
     with pytest.raises(InterruptedSteps):
         workshop.service(cluster.nodes[0].url("dying"), lock_wait="60").upgrade()
     execute(cluster.nodes[1].url("dying"), "DROP TABLE f2")

@@ -359,7 +359,12 @@ def test_plain_alembic_works_with_the_template(
     environment = {"PYTHONPATH": str(foo.root)}
     result = run([*program, "upgrade", "head"], env=environment, cwd=foo.root)
     assert result.returncode == 0, result.stderr
-    assert tables(transactional_database_url) == {"offer", "second", "alembic_history_fooapp"}
+    assert tables(transactional_database_url) == {
+        "offer",
+        "second",
+        "alembic_history_fooapp",
+        "websauna_migrate_ledger",
+    }
     current = run([*program, "current"], env=environment, cwd=foo.root)
     assert current.stdout == "f200 (head)\n"
     offline = run([*program, "upgrade", "f100", "--sql"], env=environment, cwd=foo.root)
@@ -367,7 +372,10 @@ def test_plain_alembic_works_with_the_template(
     assert "alembic_history_fooapp" in offline.stdout
     down = run([*program, "downgrade", "base"], env=environment, cwd=foo.root)
     assert down.returncode == 0, down.stderr
-    assert tables(transactional_database_url) == {"alembic_history_fooapp"}
+    assert tables(transactional_database_url) == {
+        "alembic_history_fooapp",
+        "websauna_migrate_ledger",
+    }
     assert len(foo.service(transactional_database_url).upgrade().steps) == 2
 
 
@@ -432,12 +440,12 @@ raise ValueError("x")
 """,
     )
     failed = plain("upgrade", "head")
-    assert failed.returncode != 0 and "f300" in failed.stderr
+    assert failed.returncode != 0 and "f300" in failed.stdout
     for words in (("upgrade", "head"), ("downgrade", "-1"), ("stamp", "f300")):
         again = plain(*words)
         assert again.returncode != 0
-        assert "An earlier run ended in the middle of a step" in again.stderr
-        assert "ws-alembic repair" in again.stderr
+        assert "An earlier run ended in the middle of a step" in again.stdout
+        assert "ws-alembic repair" in again.stdout
     assert foo.service(database_url).current()[0].rows == ("f200",)
 
 
@@ -461,7 +469,7 @@ def test_plain_alembic_takes_the_lock_of_the_service(
     with service.site().runner().locked():
         done = run(program, env={"PYTHONPATH": str(foo.root)}, cwd=foo.root)
     assert done.returncode != 0
-    assert "Another migration run is in progress" in done.stderr
+    assert "Another migration run is in progress" in done.stdout
     assert service.current()[0].rows == ()
     done = run(program, env={"PYTHONPATH": str(foo.root)}, cwd=foo.root)
     assert done.returncode == 0, done.stderr

@@ -291,10 +291,8 @@ def test_plain_alembic_with_our_env_py_keeps_the_rows(
     assert (
         "VARCHAR(30)" in rows(sqlite_url, "SELECT sql FROM sqlite_master WHERE name = 'run'")[0][0]
     )
-    # With a step in between, it stops there; the same command again goes on.
+    # The same with a step in between.
     project.script("three", "two", 'op.execute("CREATE TABLE x (id INTEGER)")')
     project.script("four", "three", BACK)
-    done = project.alembic("upgrade", "head", ok=False)
-    assert "Run it again" in done.stdout
     project.alembic("upgrade", "head")
     assert children(sqlite_url) == KEPT

@@ -31,6 +31,7 @@ def scripts_of(revisions: list[Revision]) -> Any:
         lineage=Lineage("pkg", revisions),
         revisions=revisions,
         imported=lambda _: SimpleNamespace(upgrade=None, downgrade=None),
+        fresh=lambda _: SimpleNamespace(upgrade=None, downgrade=None),
     )
     scripts = LoadedScriptDirectory.__new__(LoadedScriptDirectory)
     scripts.reader = reader

@@ -173,9 +173,9 @@ def test_the_way_out_by_the_command_line(
     project.alembic("upgrade", "aa01")
     refused = project.ws("upgrade", ok=False)
     assert "stamp --take-over alembic_version" in refused.stderr
-    assert "stamp --take-over alembic_version" in project.ws("status").stdout
+    assert "stamp --take-over alembic_version" in project.ws("status", "--fail-on", "never").stdout
     assert "stamp --take-over alembic_version" in project.ws("current").stdout
-    (state,) = json.loads(project.ws("status", "--json").stdout)
+    (state,) = json.loads(project.ws("status", "--json", "--fail-on", "never").stdout)
     assert state["elsewhere"] == ["alembic_version"]
     assert "stamp --take-over alembic_version" in "".join(project.ws("check", ok=False).stdout)
     project.ws("stamp", ok=False)

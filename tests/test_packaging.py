@@ -55,6 +55,7 @@ def test_the_wheel_says_what_it_is_and_what_it_needs(wheel):
         "mysql",
         "postgresql",
         "postgresql-binary",
+        "postgresql-psycopg",
         "test",
     ]
     assert "MIT License" in read_metadata(wheel, "LICENSE")

@@ -1061,3 +1061,40 @@ def test_a_listener_that_wants_something_of_each_table(
         assert len(workshop.service(transactional_database_url).upgrade().steps) == 3
     finally:
         sa.event.remove(sa.Table, "after_create", look)
+
+
+@pytest.mark.parametrize(
+    "ends",
+    [
+        "import sys; sys.exit(0)",
+        "import argparse; argparse.ArgumentParser().parse_args(['--no-such-flag'])",
+        "raise GeneratorExit",
+        "raise KeyboardInterrupt",
+        "raise BaseException('odd')",
+    ],
+)
+def test_a_script_that_ends_the_process_is_a_failed_step(
+    workshop: Workshop, database_url: str, ends: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import signal
+
+    # As the command line has it: Ctrl-C is heard by a handler, and raises nothing by itself.
+    before = signal.signal(signal.SIGINT, lambda *_: None)
+    try:
+        workshop.package("foo")
+        workshop.script("foo", "one", None, 'op.create_table("t", sa.Column("x", sa.Integer))')
+        workshop.script("foo", "two", "one", f"{ends}\n")
+        workshop.script("foo", "three", "two")
+        service = workshop.service(database_url)
+        with pytest.raises(StepFailed, match='upgrade of revision "two" of package "foo" failed'):
+            service.upgrade()
+        assert service.current()[0].rows == ("one",)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    entries = recorded(service)
+    assert entries[-1] == ("two", "failed")
+
+
+def recorded(service: Any) -> list[tuple[str, str]]:
+    with service.make_engine().connect() as connection:
+        return [(e.revision, e.outcome) for e in service.ledger.entries(connection)]

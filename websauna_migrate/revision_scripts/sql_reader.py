@@ -20,6 +20,11 @@ from websauna_migrate.revision_scripts.sql_text import (
 
 __all__ = ["read_sql"]
 
+#: The beginning of the block by which ``revision --autogenerate`` gives an enum type other values.
+ENUM_CHANGE = re.compile(
+    r"DO \$do\$\s+DECLARE\s+type_oid oid := '((?:[^']|'')+)'::regtype;\s+item record;\s+later text"
+)
+
 #: What may stand before a statement inside a ``DO`` block.
 BLOCK_START = pattern(
     r"\s*(?:begin|else|loop|declare\b.*?\bbegin|(?:els)?if\b.*?\bthen|exception when\b.*?\bthen) "
@@ -95,6 +100,10 @@ def read_sql(sql: str, line: int = 0, *, temporary: set[str] | None = None) -> I
     :param line: what the accesses give as their line
     :param temporary: names of temporary tables, which are left out; new ones are added
     """
+    if own := ENUM_CHANGE.match(sql):
+        schema, name = parse_name(own[1].replace("''", "'"))
+        yield Access("alter_type", schema, name, line=line)
+        return
     text = SqlText(sql)
     temporary = set() if temporary is None else temporary
     sure = not text.doubtful

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 import traceback
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
+from websauna_migrate.alembic_adapter.sqlite_batches import BatchRefused
 from websauna_migrate.database.duplicate_errors import says_already_there
 from websauna_migrate.database.engines import connect, hide_password, one_line
 from websauna_migrate.database.lock_errors import is_lock_failure
@@ -57,11 +59,10 @@ class Aftermath:
         half_done = visible and not self.guard.untouched
         exists = visible or values["id"] == run.planned
         stopped = isinstance(exc, (StopNow, CutOff)) or run.stopping.at_once
-        if not isinstance(exc, Exception) or stopped:
+        if stopped or is_interrupt(exc):
             if not half_done:
                 self.record(values, STOPPED, exists=exists, lost=lost)
             if not stopped:
-                # KeyboardInterrupt, SystemExit: whoever raised it means the whole program.
                 raise exc
             raise RunStopped(
                 step,
@@ -96,7 +97,7 @@ class Aftermath:
                 problem = lock_problem(waiting)
         if not half_done and not lost:
             self.record(values, FAILED, exists=exists)
-        if isinstance(exc, MigrationError) and not half_done:
+        if isinstance(exc, MigrationError) and not isinstance(exc, BatchRefused) and not half_done:
             raise exc
         raise StepFailed(
             step,
@@ -136,7 +137,7 @@ class Aftermath:
         problem = ""
         outcome = FAILED
         error: MigrationError | None = None
-        if stopped or not isinstance(exc, Exception):
+        if stopped or is_interrupt(exc):
             outcome = STOPPED
             if stopped:
                 error = RunStopped(
@@ -156,7 +157,9 @@ class Aftermath:
             self.record(values, outcome, exists=exists)
         if error is not None:
             raise error from exc
-        if isinstance(exc, MigrationError) or not isinstance(exc, Exception):
+        if is_interrupt(exc) or (
+            isinstance(exc, MigrationError) and not isinstance(exc, BatchRefused)
+        ):
             raise exc
         raise StepFailed(
             step,
@@ -273,12 +276,26 @@ class Aftermath:
                 "the script rolls its transaction back by itself. To take back a part, use a "
                 "savepoint or websauna_migrate.data.session()."
             )
-        if isinstance(exc, KeysInTheWay):
+        if isinstance(exc, (KeysInTheWay, BatchRefused)):
             return str(exc)
+        if isinstance(exc, SystemExit):
+            return f"the script ends the process ({type(exc).__name__}: {exc})."
         if isinstance(exc, EndsTransaction):
             return f'"{exc}" would end the transaction that the whole run is.'
         words = f"{type(exc).__name__}: {exc}" if str(exc) else type(exc).__name__
         return hide_password(one_line(words), url)
+
+
+def is_interrupt(exc: BaseException) -> bool:
+    """True if an exception means the whole program: Ctrl-C where no handler of a run listens.
+
+    A script may raise ``SystemExit`` (``sys.exit``, argparse), ``GeneratorExit`` or anything else:
+    that is a failure of its step.
+    """
+    return (
+        isinstance(exc, KeyboardInterrupt)
+        and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    )
 
 
 def place_of(exc: BaseException, path: str) -> str:

@@ -29,7 +29,7 @@ INTERRUPTED = ExitCode.HALF_DONE
 ROLLED_BACK = "Nothing of it was applied."
 HALF_DONE = (
     "It was not one transaction, so parts of it may have been applied; see what is there, then "
-    "tell with: ws-alembic repair"
+    "tell with: ws-alembic repair."
 )
 UNKNOWN = (
     "The connection was lost, so this run cannot tell whether the step was applied. Run the "

@@ -282,9 +282,9 @@ def rename_lines(
     batch = f"with {prefix}batch_alter_table({str(table.name)!r}{schema}) as batch_op:"
     again = addition(kind, new, facts)
     dropped = (
-        f"batch_op.drop_index({old!r})"
+        f"batch_op.drop_index(op.f({old!r}))"
         if kind == "indexes"
-        else f"batch_op.drop_constraint({old!r}, type_={TYPES[kind]!r})"
+        else f"batch_op.drop_constraint(op.f({old!r}), type_={TYPES[kind]!r})"
     )
     return [*lines, "else:", batch, dropped, again, "", ""]
 
@@ -300,11 +300,13 @@ def addition(kind: str, name: str, facts: Any) -> str:
     """Return the line that adds a constraint or index in a batch."""
     if kind == "indexes":
         unique = bool(facts["unique"])
-        return f"batch_op.create_index({name!r}, {facts['column_names']!r}, unique={unique!r})"
+        return (
+            f"batch_op.create_index(op.f({name!r}), {facts['column_names']!r}, unique={unique!r})"
+        )
     if kind == "unique_constraints":
-        return f"batch_op.create_unique_constraint({name!r}, {facts['column_names']!r})"
+        return f"batch_op.create_unique_constraint(op.f({name!r}), {facts['column_names']!r})"
     if kind == "check_constraints":
-        return f"batch_op.create_check_constraint({name!r}, {str(facts['sqltext'])!r})"
+        return f"batch_op.create_check_constraint(op.f({name!r}), {str(facts['sqltext'])!r})"
     more = "".join(
         f", {option}={value!r}"
         for option, value in sorted((facts.get("options") or {}).items())
@@ -313,7 +315,7 @@ def addition(kind: str, name: str, facts: Any) -> str:
     if facts.get("referred_schema"):
         more += f", referent_schema={facts['referred_schema']!r}"
     return (
-        f"batch_op.create_foreign_key({name!r}, {facts['referred_table']!r}, "
+        f"batch_op.create_foreign_key(op.f({name!r}), {facts['referred_table']!r}, "
         f"{facts['constrained_columns']!r}, {facts['referred_columns']!r}{more})"
     )
 
