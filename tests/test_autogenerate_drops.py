@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from websauna_migrate.scripts.alembic import CommandLine
 
 from apps import Workshop
 from websauna_migrate.autogenerate import RevisionFailed
+from websauna_migrate.cli.ws_alembic import main
 
 HEADER = "import sqlalchemy as sa\nmetadata = sa.MetaData()\n"
 
@@ -147,7 +147,7 @@ def test_the_flag_of_the_command_line(
     ini = tmp_path / "app.ini"
     ini.write_text(f"[app:main]\nuse = call:shop:main\nsqlalchemy.url = {sqlite_url}\n")
     words = ["-c", str(ini), "revision", "--autogenerate", "-m", "two"]
-    assert CommandLine().run(words)
+    assert main(words)
     assert "--allow-drops" in capsys.readouterr().err
-    assert not CommandLine().run([*words, "--allow-drops"])
+    assert not main([*words, "--allow-drops"])
     assert len(scripts(workshop)) == 2

@@ -26,6 +26,8 @@ OWN_WORDS = {
     ("", "-x"),
     ("", "--quiet"),
     ("upgrade", "revision"),
+    # With --take-over there is none.
+    ("stamp", "revisions"),
     ("ensure_version", ""),
     ("init", ""),
     ("list_templates", ""),

@@ -13,9 +13,9 @@ from sqlalchemy.engine import Connection, make_url
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.pool import NullPool
 from sqlalchemy.types import UserDefinedType
-from websauna_migrate.create_table import create_statements
 
 from databases import MariaDBServer, PostgreSQLServer
+from websauna_migrate.cli.ddl import create_statements
 from websauna_migrate.config.settings import Settings
 from websauna_migrate.replay.catalogue import read_facts
 from websauna_migrate.replay.models import Models, ModelsNotCreated

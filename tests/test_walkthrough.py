@@ -299,7 +299,7 @@ def test_an_add_on_is_migrated_from_the_applications_ini(site: Site) -> None:
     tables = site.tables()
     assert "alembic_history_acme_shop" in tables
     assert "offers" not in tables
-    status = site.run("ws-alembic -c development.ini status").stdout
+    status = site.run("ws-alembic -c development.ini status --fail-on never").stdout
     assert re.search(r"^acme\.shop .* 0$", status, re.MULTILINE)
 
 

@@ -98,7 +98,8 @@ class Rebuild:
         self.table = table
         self.new_table: Table = batch_impl.new_table
         self.temporary: str = batch_impl.temp_table_name
-        self.master = f'"{table.schema}".sqlite_master' if table.schema else "sqlite_master"
+        schema = (table.schema or "main").replace('"', '""')
+        self.master = f'"{schema}".sqlite_master'
         #: New names of the columns by the old ones; one that goes is not in it.
         self.columns = {
             name: str(transfer.get("name", name))
