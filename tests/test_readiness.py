@@ -140,3 +140,31 @@ def type_of_service() -> Any:
     from websauna_migrate.interfaces import IMigrationService
 
     return IMigrationService
+
+
+def test_the_command_waits(site: Any, tmp_path: Path, run: Any) -> None:
+    ini = tmp_path / "site.ini"
+    url = site.url.replace("%", "%%")
+    (site.workshop.root / "waiting_app.py").write_text(
+        "from pyramid.config import Configurator\n\n\n"
+        "def main(global_config, **settings):\n"
+        "    config = Configurator(settings=settings)\n"
+        "    config.include('websauna_migrate')\n"
+        "    config.include('aaa')\n    config.include('bbb')\n"
+        "    return config.make_wsgi_app()\n"
+    )
+    ini.write_text(f"[app:main]\nuse = call:waiting_app:main\nsqlalchemy.url = {url}\n")
+    environment = {"PYTHONPATH": str(site.workshop.root)}
+    program = ["ws-alembic", "-c", str(ini)]
+    done = run([*program, "wait", "--timeout", "0"], env=environment)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "aaa behind\nbbb behind\n"
+    drawn = run([*program, "graph"], env=environment)
+    assert drawn.returncode == 0 and "  ○ a1  Revision a1\n" in drawn.stdout
+    thread = threading.Timer(1.0, site.service.upgrade)
+    thread.start()
+    done = run([*program, "wait", "--timeout", "60"], env=environment)
+    thread.join()
+    assert (done.returncode, done.stdout) == (0, "aaa current\nbbb current\n")
+    drawn = run([*program, "graph", "--format", "svg", "--table", "t"], env=environment)
+    assert drawn.returncode == 0 and drawn.stdout.startswith("<svg ")

@@ -142,6 +142,33 @@ IGNORE_ORDER = flag(
     help="Also run a step that conflicts with a pending revision of another package that was "
     "written before it; that revision may then fail, or miss data",
 )
+TIMEOUT = argument(
+    "--timeout",
+    type=not_negative,
+    default=300.0,
+    metavar="SECONDS",
+    help="how long to wait; default: 300",
+)
+
+#: What a picture of the graph shows, and how.
+PICTURE = (
+    argument(
+        "--format",
+        choices=("text", "svg", "mermaid", "dot"),
+        default="text",
+        help="how to draw it; default: text",
+    ),
+    argument("--around", metavar="PACKAGE@REVISION", help="Show what is near to a revision alone"),
+    argument(
+        "--distance",
+        type=int,
+        default=4,
+        metavar="EDGES",
+        help="with --around: how many edges away, at most; default: 4",
+    ),
+    argument("--table", help="Mark the scripts that touch a table, [SCHEMA.]TABLE"),
+    flag("--whole", help="Draw each revision; else a chain without other edges is drawn as one"),
+)
 FORGET = flag(
     "--forget", help="Of a package that is not installed any more, drop the history table alone"
 )

@@ -123,6 +123,13 @@ COMMANDS: Mapping[str, Command] = {
         (a.SQL,),
         needs_database=unless_sql,
     ),
+    "graph": Command(
+        "read.graph",
+        "Draw the graph of revisions: requirements, heads, what is applied and what is pending.",
+        a.PICTURE,
+        everywhere=True,
+        needs_database=always,
+    ),
     "heads": Command(
         "read.heads",
         "Show current available heads in the script directory.",
@@ -215,6 +222,13 @@ COMMANDS: Mapping[str, Command] = {
         (a.UNINSTALLED, a.FORGET, a.CASCADE),
         names_its_package=True,
         leaves_garbage=True,
+        needs_database=always,
+    ),
+    "wait": Command(
+        "read.wait",
+        "Wait until another process has applied all revisions; exits as 'status' does.",
+        (a.TIMEOUT,),
+        everywhere=True,
         needs_database=always,
     ),
     "upgrade": Command(

@@ -165,6 +165,10 @@ class Graph:
         """The place of each node in the order that requirements and names alone would give."""
         return self._required_order()[1]
 
+    def parents_in_order(self) -> list[Sequence[int]]:
+        """Return for each node all that runs before it: what it needs, and the authors' order."""
+        return self._with(self.soft_orders)
+
     def _with(self, orders: Iterable[SoftOrder]) -> list[Sequence[int]]:
         """Return what each node comes after, soft orders last."""
         soft: dict[int, list[int]] = {}

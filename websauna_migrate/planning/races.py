@@ -1,8 +1,10 @@
-"""Steps of different packages that conflict, and that no requirement puts in an order.
+"""Steps of different packages that conflict, and that nothing puts in an order.
 
 The graph says what happens before what; what scripts do are accesses. Two accesses that conflict,
 without a path between their revisions, may run in either order: on a new database, on one that
-skipped a deploy and on one that grew with the code. That is a data race.
+skipped a deploy and on one that grew with the code. That is a data race. The authors' order is a
+path as well: all databases keep it. Where authors contradict each other it is dropped, and the pair
+is a race.
 """
 
 from __future__ import annotations
@@ -124,17 +126,18 @@ class Accesses:
 
     def _ancestors(self) -> list[int]:
         """Return for each node the touching ones before it, as a set of bits."""
-        before = [0] * len(self.graph.parents)
+        parents = self.graph.parents_in_order()
+        before = [0] * len(parents)
         bits = self._bits
         for node in self.graph.order:
             found = 0
-            for parent in self.graph.parents[node]:
+            for parent in parents[node]:
                 found |= before[parent] | bits.get(parent, 0)
             before[node] = found
         return before
 
     def comes_before(self, one: int, other: int) -> bool:
-        """Return whether requirements put a touching node before another one."""
+        """Return whether requirements, or the authors, put a touching node before another one."""
         return bool(self._before[other] & self._bits[one])
 
     def pairs(self) -> Iterator[tuple[tuple[int, Touch, Access], tuple[int, Touch, Access]]]:

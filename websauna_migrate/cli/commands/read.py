@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 
 from websauna_migrate.cli.commands.call import Call
 from websauna_migrate.cli.commands.lint import conclude, lint_of_plan
@@ -24,11 +25,13 @@ __all__ = [
     "branches",
     "check",
     "current",
+    "graph",
     "heads",
     "history",
     "plan",
     "show",
     "status",
+    "wait",
 ]
 
 
@@ -88,6 +91,21 @@ def current(call: Call) -> int:
         print(*map(visible, behind), 'Run "ws-alembic upgrade".', sep="\n", file=sys.stderr)
         return ExitCode.PENDING
     return ExitCode.DONE
+
+
+def graph(call: Call) -> None:
+    """Draw the graph of revisions."""
+    from websauna_migrate.pictures import FORMATS
+
+    options = call.options
+    view = call.service.graph(
+        packages=call.packages,
+        around=options.around,
+        distance=options.distance,
+        table=options.table,
+        fold=not options.whole,
+    )
+    call.output.lines(FORMATS[options.format](view).splitlines())
 
 
 def heads(call: Call) -> None:
@@ -187,3 +205,26 @@ def status(call: Call) -> int:
         else ExitCode.DONE
     )
     return level if level >= LEVELS[call.options.fail_on] else 0
+
+
+def wait(call: Call) -> int:
+    """Wait until all revisions are applied; say on standard error what it waits for."""
+    deadline = time.monotonic() + call.options.timeout
+    told: tuple[str, ...] | None = None
+    while True:
+        try:
+            found = call.service.readiness()
+        except MigrationError as exc:
+            # The server may be starting, too.
+            words, level = (str(exc),), CANNOT_TELL
+        else:
+            if found.is_ready:
+                call.output.lines(found.lines())
+                return ExitCode.DONE
+            words, level = found.lines(), ExitCode.HALF_DONE if found.half_done else PENDING
+        if words != told:
+            print("\n".join(map(visible, words)), file=sys.stderr)
+            told = words
+        if time.monotonic() >= deadline or level == ExitCode.HALF_DONE:
+            return level
+        time.sleep(min(1.0, max(0.05, deadline - time.monotonic())))
