@@ -25,10 +25,8 @@ USERS = (
     'sa.Column("nick", sa.String(20)), sa.Column("age", sa.Integer))'
 )
 DROP_NICK = 'with op.batch_alter_table("users") as batch:\n    batch.drop_column("nick")'
-COPY = (
-    'op.create_table("profile", sa.Column("nick", sa.String(20)))\n'
-    'op.execute("INSERT INTO profile (nick) SELECT nick FROM users")'
-)
+READ = 'op.execute("INSERT INTO profile (nick) SELECT nick FROM users")'
+COPY = 'op.create_table("profile", sa.Column("nick", sa.String(20)))\n' + READ
 
 
 @pytest.fixture
@@ -192,6 +190,11 @@ def test_a_package_that_is_added_late_is_told(team: Workshop, sqlite_url: str) -
     assert f'("{z1}", line 15) reads table "users" and is pending' in late.message
     assert "ws-alembic -x packages=zzz stamp z1" in late.message
     assert [one.kind for one in team.service(sqlite_url).races()] == ["race", "late"]
+    # The remedy was followed: what is left says on what it hangs.
+    team.script("zzz", "z1", None, "if op.get_bind() is None:\n    " + READ, requires=["aaa@a1"])
+    (late,) = told(team, sqlite_url, "late")
+    assert "perhaps reads" in late.message
+    assert "can run here only if its script looks" in late.message
     # What was made again is there.
     team.script("aaa", "a3", "a2", 'op.add_column("users", sa.Column("nick", sa.String(20)))')
     team.service(sqlite_url).upgrade(packages="aaa")

@@ -80,12 +80,20 @@ class LateStep:
     def __str__(self) -> str:
         """Return why it cannot run, and what its author can do."""
         pending = self.pending
+        if self.needs.sure:
+            what = (
+                "the pending step cannot run here. Let its script look whether what it needs is "
+                "still there, and do without; or, if"
+            )
+        else:
+            what = (
+                "the pending step can run here only if its script looks whether what it needs is "
+                "still there, and does without. If"
+            )
         return (
             f"{done(pending, self.needs)} and is pending, but {done(self.applied, self.destroyed)} "
-            "and is applied on this database: the pending step cannot run here. Let its script "
-            "look whether what it needs is still there, and do without; or, if nothing of it is "
-            f"wanted here, mark it as applied: ws-alembic -x packages={pending.package} stamp "
-            f"{pending.id}"
+            f"and is applied on this database: {what} nothing of it is wanted here, mark it as "
+            f"applied: ws-alembic -x packages={pending.package} stamp {pending.id}"
         )
 
 
