@@ -10,7 +10,10 @@ from sqlalchemy import Column, Sequence, Table
 from websauna_migrate.autogenerate.compare.checks import CheckComparison, name_checks
 from websauna_migrate.autogenerate.compare.columns import changed_columns, kept_columns
 from websauna_migrate.autogenerate.compare.enums import NamedTypes
-from websauna_migrate.autogenerate.compare.foreign_keys import with_index_drops
+from websauna_migrate.autogenerate.compare.foreign_keys import (
+    drop_equal_foreign_keys,
+    with_index_drops,
+)
 from websauna_migrate.autogenerate.compare.indexes import (
     IndexComparison,
     missing_indexes,
@@ -136,6 +139,7 @@ class Completion:
     def compare(self, table: Table, covered: set[tuple[str, str]]) -> None:
         """Compare what Alembic does not compare of a table."""
         changes = self.changes_of(table)
+        drop_equal_foreign_keys(changes, self.reflection.connection, self.owned.normal)
         added = {op.column.name for op in changes.ops if isinstance(op, ops.AddColumnOp)}
         checks = CheckComparison(self.context, table, self.temporary_tables, self.inspector)
         checks.skipped = added | {column for name, column in covered if name == table.name}
