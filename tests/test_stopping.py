@@ -15,7 +15,7 @@ from apps import Workshop
 from runs import exit_status, forked, ledger, steps, table, tables, wait_for
 from websauna_migrate.cli.signals import stop_signals
 from websauna_migrate.database.stopping import Stop
-from websauna_migrate.runs.failures import InterruptedSteps, RunStopped
+from websauna_migrate.runs.failures import InterruptedSteps, RunStopped, StepFailed
 
 
 @pytest.fixture
@@ -78,18 +78,26 @@ def test_an_atomic_run_stops_with_nothing(three: Workshop, transactional_databas
     assert "f1" not in tables(transactional_database_url)
 
 
-@pytest.mark.parametrize("leave", [SystemExit, KeyboardInterrupt, GeneratorExit])
-def test_a_worker_that_is_recycled_leaves_nothing_half_done(
-    three: Workshop, transactional_database_url: str, leave: Any
+@pytest.mark.parametrize(
+    ("leave", "raised", "outcome"),
+    [
+        ("KeyboardInterrupt", KeyboardInterrupt, "stopped"),
+        # What a script's own sys.exit() raises is no way to end a run.
+        ("SystemExit", StepFailed, "failed"),
+        ("GeneratorExit", StepFailed, "failed"),
+    ],
+)
+def test_what_leaves_a_script_leaves_nothing_half_done(
+    three: Workshop, transactional_database_url: str, leave: str, raised: Any, outcome: str
 ) -> None:
-    second(three, f"raise {leave.__name__}")
+    second(three, f"raise {leave}")
     service = three.service(transactional_database_url)
-    with pytest.raises(leave):
+    with pytest.raises(raised):
         service.upgrade()
     assert "f2" not in tables(transactional_database_url)
     assert [entry[1:] for entry in ledger(transactional_database_url)] == [
         ("f100", "upgrade", "done"),
-        ("f200", "upgrade", "stopped"),
+        ("f200", "upgrade", outcome),
     ]
     three.script("fooapp", "f200", "f100", **table("f2"))
     assert len(three.service(transactional_database_url, lock_wait="0").upgrade().steps) == 2
