@@ -386,3 +386,17 @@ def connection() -> Iterator[sa.Connection]:
     with engine.connect() as connection:
         yield connection
     engine.dispose()
+
+
+@pytest.fixture
+def comparators_apart() -> Iterator[None]:
+    """Take back what a plugin compares besides Alembic, and would in all other tests."""
+    from alembic.autogenerate import comparators
+
+    found = comparators._registry
+    before = {key: list(functions) for key, functions in found.items()}
+    yield
+    found.clear()
+    found.update(before)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "alembic_utils"]:
+        del sys.modules[name]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -602,20 +601,6 @@ register_entities([
     PGFunction("public", "{package}_seven()", "RETURNS integer LANGUAGE sql AS $$ SELECT 7 $$"),
 ][{first}:])
 """
-
-
-@pytest.fixture
-def comparators_apart() -> Iterator[None]:
-    """Take back what a plugin compares besides Alembic, and would in all other tests."""
-    from alembic.autogenerate import comparators
-
-    found = comparators._registry
-    before = {key: list(functions) for key, functions in found.items()}
-    yield
-    found.clear()
-    found.update(before)
-    for name in [name for name in sys.modules if name.partition(".")[0] == "alembic_utils"]:
-        del sys.modules[name]
 
 
 @pytest.mark.usefixtures("comparators_apart")

@@ -362,6 +362,7 @@ def test_on_mariadb_another_schema_is_refused(workshop: Workshop, mariadb_url: s
         service.check(fresh=True)
 
 
+@pytest.mark.usefixtures("comparators_apart")
 def test_entities_that_env_py_registers_are_compared(
     workshop: Workshop, postgresql_url: str
 ) -> None:

@@ -218,6 +218,7 @@ def scratch_of(url: str, tried: Models, **settings: Any) -> Iterator[Any]:
         yield scratch.facts
 
 
+@pytest.mark.usefixtures("comparators_apart")
 def test_entities_of_alembic_utils_are_read_back_as_their_own(postgresql_url: str) -> None:
     from alembic_utils.pg_function import PGFunction
     from alembic_utils.pg_trigger import PGTrigger
