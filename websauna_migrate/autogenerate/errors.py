@@ -54,16 +54,27 @@ def cannot_render(package: str, place: str, problem: str, remedy: str) -> Revisi
     )
 
 
-def not_created(package: str, used: str, owner: str) -> RevisionFailed:
+def not_created(package: str, used: str, owner: str, *, mutual: bool = False) -> RevisionFailed:
     """Return the error of a model that uses what no revision of another package creates.
 
     :param used: what the model has and names, ``a foreign key to table "t"``
+    :param mutual: the other package's tables refer to this one's in turn
     """
+    if mutual:
+        remedy = (
+            "The tables of the packages refer to each other, so make them in two steps: leave that "
+            "foreign key out of the model, make and apply the revisions of both packages, then put "
+            "it in and make the next revision"
+        )
+    else:
+        remedy = (
+            "Write that revision first, or both at once: ws-alembic -x "
+            f"packages={owner},{package} revision --autogenerate"
+        )
     return RevisionFailed(
         package,
-        f'a model has {used} of package "{owner}", but no revision of "{owner}" creates it. Write '
-        f"that revision first, or both at once: ws-alembic -x packages={owner},{package} revision "
-        "--autogenerate",
+        f'a model has {used} of package "{owner}", but no revision of "{owner}" creates '
+        f"it. {remedy}",
         kind="not-created",
     )
 

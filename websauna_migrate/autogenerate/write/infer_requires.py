@@ -64,7 +64,10 @@ class InferredRequires:
             owner = self.owned.owner_of(schema, table)
             if owner not in (None, self.owned.package):
                 raise not_created(
-                    self.owned.package, f'a foreign key to table "{table}"', str(owner)
+                    self.owned.package,
+                    f'a foreign key to table "{table}"',
+                    str(owner),
+                    mutual=self.refers_back(str(owner)),
                 )
 
     def of_type(self, schema: str | None, name: str) -> Iterator[str]:
@@ -84,6 +87,23 @@ class InferredRequires:
                 schema, name
             ):
                 raise not_created(self.owned.package, f'a column of the type "{name}"', str(owner))
+
+    def refers_back(self, owner: str) -> bool:
+        """Tell whether a package's tables refer, over others if need be, to this one's."""
+        seen: set[str] = set()
+        waiting = [owner]
+        while waiting:
+            package = waiting.pop()
+            if package in seen:
+                continue
+            seen.add(package)
+            for table in self.owned.ownership.tables_of(package):
+                for key in table.foreign_keys:
+                    *schema, name, _ = key.target_fullname.split(".")
+                    other = self.owned.owner_of(".".join(schema) or None, name)
+                    if other is not None:
+                        waiting.append(other)
+        return self.owned.package in seen
 
     def schemas(self, schema: str | None) -> tuple[str | None, ...]:
         """Return the ways in which a schema may be written in a script."""
