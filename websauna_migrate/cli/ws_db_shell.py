@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
 from websauna_migrate.cli.clients.choose import shell_client
+from websauna_migrate.cli.clients.command_line import split_arguments
 from websauna_migrate.cli.clients.start import become
 from websauna_migrate.cli.console_script import console_script
 from websauna_migrate.cli.ini_url import database_url
@@ -36,15 +36,8 @@ The exit status is the client's own; 1 if there is no client or no database, 2 f
 @console_script
 def main(argv: Sequence[str]) -> NoReturn:
     """Replace the process by the client program."""
-    parser = argparse.ArgumentParser(
-        prog="ws-db-shell",
-        usage="ws-db-shell [-h] INI [arguments for the client program]",
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    ini, arguments = split_arguments(
+        argv, "ws-db-shell", "client", description=DESCRIPTION, epilog=EPILOG
     )
-    parser.add_argument("ini", metavar="INI", help="the application's INI file, or a plaster URI")
-    # Whatever follows the INI is the program's, also what argparse would take for its own.
-    options = parser.parse_args(argv[:1])
     interactive = sys.stdin is not None and sys.stdin.isatty()
-    become(shell_client(database_url(options.ini), argv[1:], interactive=interactive))
+    become(shell_client(database_url(ini), arguments, interactive=interactive))

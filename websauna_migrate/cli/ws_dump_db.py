@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import os
 import sqlite3
@@ -15,6 +14,7 @@ from sqlalchemy.engine import URL
 
 from websauna_migrate.cli.clients.choose import ProgramMissing, dump_client
 from websauna_migrate.cli.clients.client import Client
+from websauna_migrate.cli.clients.command_line import split_arguments
 from websauna_migrate.cli.clients.sqlite import sqlite_file, sqlite_timeout_ms
 from websauna_migrate.cli.clients.start import become
 from websauna_migrate.cli.console_script import console_script
@@ -63,17 +63,10 @@ class DumpFailed(MigrationError, RuntimeError):
 @console_script
 def main(argv: Sequence[str]) -> int:
     """Dump the database of an INI file."""
-    parser = argparse.ArgumentParser(
-        prog="ws-dump-db",
-        usage="ws-dump-db [-h] INI [arguments for the dump program]",
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    ini, arguments = split_arguments(
+        argv, "ws-dump-db", "dump", description=DESCRIPTION, epilog=EPILOG
     )
-    parser.add_argument("ini", metavar="INI", help="the application's INI file, or a plaster URI")
-    # Whatever follows the INI is the program's, also what argparse would take for its own.
-    options = parser.parse_args(argv[:1])
-    url, arguments = database_url(options.ini), argv[1:]
+    url = database_url(ini)
     if url.get_backend_name() != "sqlite":
         become(dump_client(url, arguments))
     return dump_sqlite(url, arguments, sys.stdout.buffer)

@@ -76,11 +76,6 @@ class Step:
         before, after = self.rows_before, self.rows_after
         return len(before - after) == len(after - before) == 1
 
-    @property
-    def begins_history(self) -> bool:
-        """Whether it writes the first row of its history table."""
-        return not self.rows_before and len(self.rows_after) == 1
-
     def as_data(self) -> dict[str, Any]:
         """Return the step as what JSON knows."""
         return {
