@@ -21,8 +21,8 @@ from sqlalchemy.pool import NullPool
 from apps import Workshop
 from runs import tables, wait_for
 from websauna_migrate.config.settings import SettingError
+from websauna_migrate.facts.scratch_names import PREFIX
 from websauna_migrate.replay.fresh import FreshNotPossible
-from websauna_migrate.replay.scratch_names import PREFIX
 
 FACTORY = """
 from pyramid.config import Configurator

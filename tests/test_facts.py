@@ -16,9 +16,9 @@ from sqlalchemy.pool import NullPool
 from conftest import run_process
 from databases import PostgreSQLServer
 from mutations import CHANGES, NOTHING, SCHEMAS
-from websauna_migrate.replay.catalogue import FactsNotKnown, read_facts
-from websauna_migrate.replay.differences import Difference, differences
-from websauna_migrate.replay.facts import Fact, Facts, fingerprint
+from websauna_migrate.facts.catalogue import FactsNotKnown, read_facts
+from websauna_migrate.facts.differences import Difference, differences
+from websauna_migrate.facts.fact import Fact, Facts, fingerprint
 
 
 def called(difference: Difference) -> str:

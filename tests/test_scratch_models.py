@@ -17,12 +17,12 @@ from sqlalchemy.types import UserDefinedType
 from databases import MariaDBServer, PostgreSQLServer
 from websauna_migrate.cli.ddl import create_statements
 from websauna_migrate.config.settings import Settings
-from websauna_migrate.replay.catalogue import read_facts
-from websauna_migrate.replay.models import Models, ModelsNotCreated
-from websauna_migrate.replay.scratch_databases import ScratchRefused
-from websauna_migrate.replay.scratch_models import scratch_models
-from websauna_migrate.replay.scratch_names import PREFIX
-from websauna_migrate.replay.standstill import settled_differences
+from websauna_migrate.facts.catalogue import read_facts
+from websauna_migrate.facts.models import Models, ModelsNotCreated
+from websauna_migrate.facts.scratch_databases import ScratchRefused
+from websauna_migrate.facts.scratch_models import scratch_models
+from websauna_migrate.facts.scratch_names import PREFIX
+from websauna_migrate.facts.standstill import settled_differences
 from zoo import CHANGES, FEATURES, Feature
 
 

@@ -20,7 +20,7 @@ from sqlalchemy.schema import (
 )
 
 from websauna_migrate.errors import MigrationError, UsageError
-from websauna_migrate.replay.model_ddl import (
+from websauna_migrate.facts.model_ddl import (
     TypeConflict,
     create_types,
     dialect_creates,

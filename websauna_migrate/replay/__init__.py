@@ -1,1 +1,1 @@
-"""What databases are, as facts; and the scratch places where models and scripts are tried."""
+"""Scripts replayed in scratch databases."""

@@ -18,15 +18,15 @@ from websauna_migrate.config.settings import Settings
 from websauna_migrate.database.engines import DatabaseFailure, connect, is_missing_file, make_engine
 from websauna_migrate.database.history_tables import HISTORY_PREFIX
 from websauna_migrate.errors import MigrationError
+from websauna_migrate.facts.catalogue import read_facts
+from websauna_migrate.facts.differences import Difference
+from websauna_migrate.facts.fact import Fact
+from websauna_migrate.facts.models import Models
+from websauna_migrate.facts.postgresql import quote_name
+from websauna_migrate.facts.scratch_databases import scratch_database, scratch_settings
+from websauna_migrate.facts.scratch_models import scratch_models
+from websauna_migrate.facts.standstill import settled_differences
 from websauna_migrate.models.ownership import Ownership
-from websauna_migrate.replay.catalogue import read_facts
-from websauna_migrate.replay.differences import Difference
-from websauna_migrate.replay.facts import Fact
-from websauna_migrate.replay.models import Models
-from websauna_migrate.replay.postgresql_facts import quote_name
-from websauna_migrate.replay.scratch_databases import scratch_database, scratch_settings
-from websauna_migrate.replay.scratch_models import scratch_models
-from websauna_migrate.replay.standstill import settled_differences
 from websauna_migrate.results import CheckProblem, CheckReport
 
 __all__ = ["FreshNotPossible", "FreshService", "check_fresh"]
@@ -86,7 +86,7 @@ def check_fresh(
     :param selected: those whose differences are told
     :param at: returns the service for another database; it tells no subscriber
     :raises FreshNotPossible: where the scripts would reach beyond the scratch database
-    :raises websauna_migrate.replay.scratch_databases.ScratchRefused: if the user may not make one
+    :raises websauna_migrate.facts.scratch_databases.ScratchRefused: if the user may not make one
     """
     tables = [table for name in sorted(packages) for table in ownership.tables_of(name)]
     require_apart(settings, {table.schema for table in tables})

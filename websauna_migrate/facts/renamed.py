@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from websauna_migrate.replay.facts import Fact
+from websauna_migrate.facts.fact import Fact
 
 __all__ = ["Renamed"]
 

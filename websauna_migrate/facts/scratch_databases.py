@@ -29,7 +29,7 @@ from websauna_migrate.database.engines import (
     safe_url,
 )
 from websauna_migrate.errors import MigrationError
-from websauna_migrate.replay.scratch_names import PREFIX, ScratchName, new_name
+from websauna_migrate.facts.scratch_names import PREFIX, ScratchName, new_name
 
 __all__ = ["ScratchRefused", "scratch_database", "scratch_settings"]
 

@@ -9,8 +9,8 @@ from typing import Any
 from sqlalchemy import bindparam, text
 from sqlalchemy.engine import Connection
 
-from websauna_migrate.replay.facts import AS_WRITTEN, POSITION, Fact, Facts
-from websauna_migrate.replay.renamed import Renamed
+from websauna_migrate.facts.fact import AS_WRITTEN, POSITION, Fact, Facts
+from websauna_migrate.facts.renamed import Renamed
 
 __all__ = ["read_mysql"]
 

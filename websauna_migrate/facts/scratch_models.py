@@ -15,15 +15,15 @@ from sqlalchemy.exc import DBAPIError
 
 from websauna_migrate.config.settings import Settings
 from websauna_migrate.database.engines import connect, hide_password, make_engine, one_line
-from websauna_migrate.replay.catalogue import FactsNotKnown, read_facts
-from websauna_migrate.replay.facts import Facts
-from websauna_migrate.replay.models import Models
-from websauna_migrate.replay.scratch_databases import (
+from websauna_migrate.facts.catalogue import FactsNotKnown, read_facts
+from websauna_migrate.facts.fact import Facts
+from websauna_migrate.facts.models import Models
+from websauna_migrate.facts.scratch_databases import (
     ScratchRefused,
     scratch_database,
     scratch_settings,
 )
-from websauna_migrate.replay.scratch_names import new_name
+from websauna_migrate.facts.scratch_names import new_name
 
 __all__ = ["ScratchModels", "scratch_models"]
 

@@ -15,10 +15,10 @@ from dataclasses import replace
 
 from sqlalchemy.exc import DBAPIError
 
-from websauna_migrate.replay.differences import Difference, differences
-from websauna_migrate.replay.facts import EXPRESSIONS, Fact, Facts
-from websauna_migrate.replay.postgresql_facts import quote_name
-from websauna_migrate.replay.scratch_models import ScratchModels
+from websauna_migrate.facts.differences import Difference, differences
+from websauna_migrate.facts.fact import EXPRESSIONS, Fact, Facts
+from websauna_migrate.facts.postgresql import quote_name
+from websauna_migrate.facts.scratch_models import ScratchModels
 
 __all__ = ["settled_differences"]
 

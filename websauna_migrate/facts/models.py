@@ -17,9 +17,9 @@ from sqlalchemy.schema import CreateColumn, CreateIndex, CreateTable
 
 from websauna_migrate.database.engines import one_line
 from websauna_migrate.errors import MigrationError
+from websauna_migrate.facts.model_ddl import create_types, dialect_creates, used_sequences
+from websauna_migrate.facts.postgresql import quote_name
 from websauna_migrate.models.sqlalchemy_internals import ddl_compiler
-from websauna_migrate.replay.model_ddl import create_types, dialect_creates, used_sequences
-from websauna_migrate.replay.postgresql_facts import quote_name
 
 __all__ = ["Models", "ModelsNotCreated"]
 

@@ -9,9 +9,9 @@ from typing import Any
 from sqlalchemy import bindparam, text
 from sqlalchemy.engine import Connection
 
-from websauna_migrate.replay.facts import POSITION, Fact, Facts, Value
-from websauna_migrate.replay.postgresql_catalogue import QUERIES, SCHEMAS
-from websauna_migrate.replay.renamed import Renamed
+from websauna_migrate.facts.fact import POSITION, Fact, Facts, Value
+from websauna_migrate.facts.postgresql_catalogue import QUERIES, SCHEMAS
+from websauna_migrate.facts.renamed import Renamed
 
 __all__ = ["quote_name", "read_postgresql"]
 

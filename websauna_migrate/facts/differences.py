@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from websauna_migrate.replay.facts import AS_WRITTEN, POSITION, Fact, Facts, Value
+from websauna_migrate.facts.fact import AS_WRITTEN, POSITION, Fact, Facts, Value
 
 __all__ = ["Difference", "differences"]
 

@@ -7,8 +7,8 @@ from collections.abc import Collection, Iterator
 from sqlalchemy import text
 from sqlalchemy.engine import Connection
 
-from websauna_migrate.replay.facts import AS_WRITTEN, POSITION, Fact, Facts, Value
-from websauna_migrate.replay.sqlite_sql import (
+from websauna_migrate.facts.fact import AS_WRITTEN, POSITION, Fact, Facts, Value
+from websauna_migrate.facts.sqlite_sql import (
     NotUnderstood,
     Token,
     read_table,

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from sqlalchemy.engine import Connection
 
 from websauna_migrate.errors import MigrationError
-from websauna_migrate.replay.facts import Facts
+from websauna_migrate.facts.fact import Facts
 
 __all__ = ["FactsNotKnown", "read_facts"]
 
@@ -40,15 +40,15 @@ def read_facts(
     """
     with snapshot(connection):
         if connection.dialect.name == "postgresql":
-            from websauna_migrate.replay.postgresql_facts import read_postgresql
+            from websauna_migrate.facts.postgresql import read_postgresql
 
             return read_postgresql(connection, schemas, names or {})
         if connection.dialect.name == "sqlite":
-            from websauna_migrate.replay.sqlite_facts import read_sqlite
+            from websauna_migrate.facts.sqlite import read_sqlite
 
             return read_sqlite(connection)
         if connection.dialect.name in ("mysql", "mariadb"):
-            from websauna_migrate.replay.mysql_facts import read_mysql
+            from websauna_migrate.facts.mysql import read_mysql
 
             return read_mysql(connection, schemas, names or {})
         raise FactsNotKnown(connection.dialect.name)
