@@ -5,6 +5,12 @@ repeat nothing. ``packages`` arguments take a dotted name, an iterable of them, 
 registered packages. Revisions are named as in Alembic (``head``, ``heads``, ``base``, a full or
 partial identifier, a branch label, ``label@head``, ``+1``, ``-2``); a symbol applies to each of
 the packages, an identifier to those of them that have it.
+
+``connection`` takes a ``sqlalchemy.Connection`` to work on, in place of one of the service's own,
+``engine`` a ``sqlalchemy.Engine`` to take it from: a database in memory, or the transaction of a
+test. If the connection has a transaction open, the whole call is part of that, and the caller
+commits it or rolls it back. Otherwise each step is a transaction that is committed, and the
+connection has none afterwards either. See :doc:`running`, "On a connection of one's own".
 """
 
 from __future__ import annotations
@@ -19,7 +25,7 @@ from websauna_migrate.planning.several import Targets
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
-    from sqlalchemy import Table
+    from sqlalchemy import Connection, Engine, Table
 
     from websauna_migrate.planning.plan import Plan
     from websauna_migrate.planning.revisions import Revision
@@ -90,6 +96,8 @@ class IMigrationService(Interface):
         statement_timeout_ms: int | None = None,
         fail_on_lint: bool = False,
         ignore_order: bool = False,
+        connection: Connection | None = None,
+        engine: Engine | None = None,
     ) -> Run:
         """Run the upgrade plan on a connection of its own and record the run in the ledger.
 
@@ -134,6 +142,8 @@ class IMigrationService(Interface):
         lock_timeout_ms: int | None = None,
         lock_budget: float | None = None,
         statement_timeout_ms: int | None = None,
+        connection: Connection | None = None,
+        engine: Engine | None = None,
     ) -> Run:
         """Run the downgrade plan; parameters and errors as in :meth:`upgrade`.
 
@@ -147,6 +157,8 @@ class IMigrationService(Interface):
         step: str | None = None,
         *,
         stop: Callable[[], bool] | None = None,
+        connection: Connection | None = None,
+        engine: Engine | None = None,
     ) -> tuple[InterruptedStep, ...]:
         """Settle steps that an earlier run left half done, or look at them.
 
@@ -164,6 +176,8 @@ class IMigrationService(Interface):
         direction: str = "upgrade",
         cascade: bool = False,
         ignore_order: bool = False,
+        connection: Connection | None = None,
+        engine: Engine | None = None,
     ) -> Plan:
         """Return the :class:`.Plan` that a run would follow; run nothing.
 
@@ -211,6 +225,8 @@ class IMigrationService(Interface):
         purge: bool = False,
         with_requirements: bool = False,
         tag: str | None = None,
+        connection: Connection | None = None,
+        engine: Engine | None = None,
     ) -> tuple[StampedPackage, ...]:
         """Write the history tables as if the revisions were applied; run no script.
 
@@ -222,7 +238,13 @@ class IMigrationService(Interface):
     def without_scripts(*, packages: Packages = None) -> tuple[str, ...]:
         """Return the packages that have tables in their models and no script, sorted."""
 
-    def take_over(table: str, *, packages: Packages = None) -> tuple[StampedPackage, ...]:
+    def take_over(
+        table: str,
+        *,
+        packages: Packages = None,
+        connection: Connection | None = None,
+        engine: Engine | None = None,
+    ) -> tuple[StampedPackage, ...]:
         """Make a version table that has the packages' revisions their own history table.
 
         :param table: its name, or schema and name with a dot between
@@ -246,6 +268,8 @@ class IMigrationService(Interface):
         ask: Callable[[Any], bool] | None = None,
         allow_drops: bool = False,
         full: bool = False,
+        connection: Connection | None = None,
+        engine: Engine | None = None,
     ) -> tuple[CreatedScript, ...]:
         """Write a new revision script for each package.
 
@@ -299,7 +323,12 @@ class IMigrationService(Interface):
         :returns: a tuple of one :class:`websauna_migrate.results.CreatedScript`
         """
 
-    def current(*, packages: Packages = None) -> tuple[PackageState, ...]:
+    def current(
+        *,
+        packages: Packages = None,
+        connection: Connection | None = None,
+        engine: Engine | None = None,
+    ) -> tuple[PackageState, ...]:
         """Return what is applied: a tuple of :class:`websauna_migrate.results.PackageState`.
 
         Without ``packages`` it includes packages that are no longer installed but left a history
@@ -310,7 +339,11 @@ class IMigrationService(Interface):
         """Return the newest revisions of each package: a tuple of Revision. No database access."""
 
     def history(
-        rev_range: str | None = None, *, packages: Packages = None
+        rev_range: str | None = None,
+        *,
+        packages: Packages = None,
+        connection: Connection | None = None,
+        engine: Engine | None = None,
     ) -> tuple[HistoryEntry, ...]:
         """Return the revisions, newest first, as one timeline that follows the requirements.
 
@@ -322,13 +355,22 @@ class IMigrationService(Interface):
     def entries(revisions: Iterable[Revision]) -> tuple[HistoryEntry, ...]:
         """Return what listings say of some revisions, newest first. No database access."""
 
-    def one_look() -> AbstractContextManager[None]:
-        """Read the scripts once for all that this thread asks within a ``with`` block."""
+    def one_look(
+        given: Connection | Engine | None = None,
+    ) -> AbstractContextManager[None]:
+        """Read the scripts once for all that this thread asks within a ``with`` block.
+
+        :param given: what the calls within it are given as ``connection`` or ``engine``
+        """
 
     def show(revision: str, *, packages: Packages = None) -> tuple[HistoryEntry, ...]:
         """Return the revisions named by a symbol: a tuple of HistoryEntry."""
 
-    def readiness() -> Readiness:
+    def readiness(
+        *,
+        connection: Connection | None = None,
+        engine: Engine | None = None,
+    ) -> Readiness:
         """Return whether the application may serve: what its database is to its scripts.
 
         Takes no lock, and asks three queries whatever the number of packages, two more while a run
@@ -354,7 +396,14 @@ class IMigrationService(Interface):
         :returns: a :class:`websauna_migrate.results.GraphView`
         """
 
-    def check(*, packages: Packages = None, full: bool = False, fresh: bool = False) -> CheckReport:
+    def check(
+        *,
+        packages: Packages = None,
+        full: bool = False,
+        fresh: bool = False,
+        connection: Connection | None = None,
+        engine: Engine | None = None,
+    ) -> CheckReport:
         """Compare scripts, histories, models and database.
 
         :param full: has no meaning any more; every comparison looks at all tables
@@ -364,7 +413,12 @@ class IMigrationService(Interface):
             well
         """
 
-    def ensure_version(*, packages: Packages = None) -> None:
+    def ensure_version(
+        *,
+        packages: Packages = None,
+        connection: Connection | None = None,
+        engine: Engine | None = None,
+    ) -> None:
         """Create the packages' history tables where they are missing."""
 
     def uninstall(
@@ -373,6 +427,8 @@ class IMigrationService(Interface):
         cascade: bool = False,
         forget: bool = False,
         stop: Callable[[], bool] | None = None,
+        connection: Connection | None = None,
+        engine: Engine | None = None,
     ) -> Run:
         """Downgrade a package to base, then drop its history table.
 
@@ -386,7 +442,12 @@ class IMigrationService(Interface):
             table but no scripts; install it again, or ``forget`` it
         """
 
-    def races(*, packages: Packages = None) -> tuple[CheckProblem, ...]:
+    def races(
+        *,
+        packages: Packages = None,
+        connection: Connection | None = None,
+        engine: Engine | None = None,
+    ) -> tuple[CheckProblem, ...]:
         """Return the scripts of different packages that conflict without a requirement.
 
         Steps that cannot run on this database, since another package has moved on, and operations

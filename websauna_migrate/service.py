@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Engine, Table
-from sqlalchemy.engine import URL, make_url
+from sqlalchemy.engine import URL, Connection, make_url
 from zope.interface import implementer
 
 from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
@@ -20,6 +20,7 @@ from websauna_migrate.alembic_adapter.package_environment import AlembicOptions
 from websauna_migrate.config.packages import MigrationPackage, refuse_conflict
 from websauna_migrate.config.settings import Settings
 from websauna_migrate.database.engines import connect, make_engine
+from websauna_migrate.database.given_connections import the_given
 from websauna_migrate.errors import UsageError
 from websauna_migrate.interfaces import IMigrationService, Packages, Targets
 from websauna_migrate.planning.plan import Plan
@@ -155,13 +156,15 @@ class MigrationService:
         statement_timeout_ms: int | None = None,
         fail_on_lint: bool = False,
         ignore_order: bool = False,
+        connection: Connection | None = None,
+        engine: Engine | None = None,
     ) -> Run:
         from websauna_migrate.runs.migrating import migrate
         from websauna_migrate.runs.run_context import RunOptions
 
         limits = limits_of(lock_timeout_ms, lock_budget, statement_timeout_ms)
         options = RunOptions(tag, atomic, dry_run, stop, lock_wait, limits)
-        site = self._complete_site()
+        site = self._complete_site(the_given(connection, engine))
         inspect = self._linter(site).refuse_unsafe if fail_on_lint else None
         return migrate(
             site,
@@ -187,13 +190,15 @@ class MigrationService:
         lock_timeout_ms: int | None = None,
         lock_budget: float | None = None,
         statement_timeout_ms: int | None = None,
+        connection: Connection | None = None,
+        engine: Engine | None = None,
     ) -> Run:
         from websauna_migrate.runs.migrating import migrate
         from websauna_migrate.runs.run_context import RunOptions
 
         limits = limits_of(lock_timeout_ms, lock_budget, statement_timeout_ms)
         options = RunOptions(tag, atomic, dry_run, stop, lock_wait, limits)
-        site = self.site()
+        site = self.site(given=the_given(connection, engine))
         return migrate(site, "downgrade", revision, packages, cascade=cascade, options=options)
 
     def repair(
@@ -202,10 +207,13 @@ class MigrationService:
         step: str | None = None,
         *,
         stop: Callable[[], bool] | None = None,
+        connection: Connection | None = None,
+        engine: Engine | None = None,
     ) -> tuple[InterruptedStep, ...]:
         from websauna_migrate.runs.repair import repair
 
-        return repair(self.site(), action, step, stop=stop)
+        site = self.site(given=the_given(connection, engine))
+        return repair(site, action, step, stop=stop)
 
     def plan(
         self,
@@ -215,10 +223,13 @@ class MigrationService:
         direction: str = "upgrade",
         cascade: bool = False,
         ignore_order: bool = False,
+        connection: Connection | None = None,
+        engine: Engine | None = None,
     ) -> Plan:
         from websauna_migrate.runs.migrating import make_planner
 
-        site = self._complete_site() if direction == "upgrade" else self.site()
+        given = the_given(connection, engine)
+        site = self._complete_site(given) if direction == "upgrade" else self.site(given=given)
         planner = make_planner(
             site, direction, revision, packages, cascade=cascade, ignore_order=ignore_order
         )
@@ -253,10 +264,13 @@ class MigrationService:
         cascade: bool = False,
         forget: bool = False,
         stop: Callable[[], bool] | None = None,
+        connection: Connection | None = None,
+        engine: Engine | None = None,
     ) -> Run:
         from websauna_migrate.runs.uninstalling import uninstall
 
-        return uninstall(self.site(), package, cascade=cascade, forget=forget, stop=stop)
+        site = self.site(given=the_given(connection, engine))
+        return uninstall(site, package, cascade=cascade, forget=forget, stop=stop)
 
     def stamp(
         self,
@@ -266,22 +280,36 @@ class MigrationService:
         purge: bool = False,
         with_requirements: bool = False,
         tag: str | None = None,
+        connection: Connection | None = None,
+        engine: Engine | None = None,
     ) -> tuple[StampedPackage, ...]:
         from websauna_migrate.runs.stamping import stamp
 
-        return stamp(
-            self.site(), revisions, packages, purge=purge, with_requirements=with_requirements
-        )
+        site = self.site(given=the_given(connection, engine))
+        return stamp(site, revisions, packages, purge=purge, with_requirements=with_requirements)
 
-    def take_over(self, table: str, *, packages: Packages = None) -> tuple[StampedPackage, ...]:
+    def take_over(
+        self,
+        table: str,
+        *,
+        packages: Packages = None,
+        connection: Connection | None = None,
+        engine: Engine | None = None,
+    ) -> tuple[StampedPackage, ...]:
         from websauna_migrate.runs.stamping import take_over
 
-        return take_over(self.site(), table, packages)
+        return take_over(self.site(given=the_given(connection, engine)), table, packages)
 
-    def ensure_version(self, *, packages: Packages = None) -> None:
+    def ensure_version(
+        self,
+        *,
+        packages: Packages = None,
+        connection: Connection | None = None,
+        engine: Engine | None = None,
+    ) -> None:
         from websauna_migrate.runs.stamping import ensure_version
 
-        ensure_version(self.site(), packages)
+        ensure_version(self.site(given=the_given(connection, engine)), packages)
 
     # Scripts
 
@@ -303,6 +331,8 @@ class MigrationService:
         ask: Callable[[Any], bool] | None = None,
         allow_drops: bool = False,
         full: bool = False,
+        connection: Connection | None = None,
+        engine: Engine | None = None,
     ) -> tuple[CreatedScript, ...]:
         from websauna_migrate.autogenerate import Renames, ScriptWriter
         from websauna_migrate.config.template import require_editable, require_template
@@ -311,15 +341,16 @@ class MigrationService:
         renames = Renames.parse(rename_tables, rename_columns)
         if renames and not autogenerate:
             raise UsageError("A rename is written with --autogenerate alone.")
+        given = the_given(connection, engine)
         selected = self.site().select(packages)
-        site = self.site(may_be_missing=selected)
+        site = self.site(selected, given)
         for name in selected:
             require_editable(self._packages[name], Path(version_path) if version_path else None)
             require_template(self._packages[name])
         writer = ScriptWriter(
             packages=[self._packages[name] for name in selected],
             ownership=self.ownership,
-            take_snapshot=lambda: self._snapshot(may_be_missing=selected),
+            take_snapshot=lambda: self.site(selected, given).loaded,
             requires=requires,
             keep_types=self.settings.render_types == "keep",
             renames=renames,
@@ -388,10 +419,16 @@ class MigrationService:
 
     # Looking
 
-    def current(self, *, packages: Packages = None) -> tuple[PackageState, ...]:
+    def current(
+        self,
+        *,
+        packages: Packages = None,
+        connection: Connection | None = None,
+        engine: Engine | None = None,
+    ) -> tuple[PackageState, ...]:
         from websauna_migrate.reports.status import states
 
-        return states(self._complete_site(), packages)
+        return states(self._complete_site(the_given(connection, engine)), packages)
 
     def heads(self, *, packages: Packages = None) -> tuple[Revision, ...]:
         from websauna_migrate.reports.listings import heads
@@ -399,11 +436,16 @@ class MigrationService:
         return heads(self.site(), packages)
 
     def history(
-        self, rev_range: str | None = None, *, packages: Packages = None
+        self,
+        rev_range: str | None = None,
+        *,
+        packages: Packages = None,
+        connection: Connection | None = None,
+        engine: Engine | None = None,
     ) -> tuple[HistoryEntry, ...]:
         from websauna_migrate.reports.listings import history
 
-        return history(self.site(), rev_range, packages)
+        return history(self.site(given=the_given(connection, engine)), rev_range, packages)
 
     def entries(self, revisions: Iterable[Revision]) -> tuple[HistoryEntry, ...]:
         from websauna_migrate.reports.listings import entries
@@ -415,10 +457,15 @@ class MigrationService:
 
         return show(self.site(), revision, packages)
 
-    def readiness(self) -> Readiness:
+    def readiness(
+        self,
+        *,
+        connection: Connection | None = None,
+        engine: Engine | None = None,
+    ) -> Readiness:
         from websauna_migrate.reports.readiness import look
 
-        return look(self.site())
+        return look(self.site(given=the_given(connection, engine)))
 
     def graph(
         self,
@@ -435,10 +482,19 @@ class MigrationService:
         return view(site, packages, around=around, distance=distance, table=table, fold=fold)
 
     def check(
-        self, *, packages: Packages = None, full: bool = False, fresh: bool = False
+        self,
+        *,
+        packages: Packages = None,
+        full: bool = False,
+        fresh: bool = False,
+        connection: Connection | None = None,
+        engine: Engine | None = None,
     ) -> CheckReport:
         ignore_full(full)
+        given = the_given(connection, engine)
         if fresh:
+            if given is not None:
+                raise UsageError("check(fresh=True) makes a database of its own: give none.")
             from websauna_migrate.replay.fresh import check_fresh
 
             selected = self.site().select(packages)
@@ -447,7 +503,7 @@ class MigrationService:
             )
         from websauna_migrate.reports.check import Checker
 
-        return Checker(self._complete_site(), self.ownership, packages).report()
+        return Checker(self._complete_site(given), self.ownership, packages).report()
 
     def without_scripts(self, *, packages: Packages = None) -> tuple[str, ...]:
         site, ownership = self.site(), self.ownership
@@ -457,12 +513,18 @@ class MigrationService:
             if not site.loaded.lineages[name].ids and ownership.tables_of(name)
         )
 
-    def races(self, *, packages: Packages = None) -> tuple[CheckProblem, ...]:
+    def races(
+        self,
+        *,
+        packages: Packages = None,
+        connection: Connection | None = None,
+        engine: Engine | None = None,
+    ) -> tuple[CheckProblem, ...]:
         if len(self.packages) < 2:
             return ()
         from websauna_migrate.reports.races import races
 
-        return races(self.site(), packages)
+        return races(self.site(given=the_given(connection, engine)), packages)
 
     def owner_of(self, table: Table) -> str:
         return self.ownership.owner_of(table)
@@ -494,12 +556,12 @@ class MigrationService:
 
         return Linter(site)
 
-    def _complete_site(self) -> Site:
+    def _complete_site(self, given: Connection | Engine | None = None) -> Site:
         """Return what a call works on, if no package's wheel left its scripts out.
 
         :raises ScriptsLeftOut: naming the package
         """
-        site = self.site()
+        site = self.site(given=given)
         found = site.loaded.lineages
         without = [site.packages[name] for name, history in found.items() if not len(history)]
         if without:
@@ -508,22 +570,28 @@ class MigrationService:
             require_scripts(without, found, lambda name: self.ownership.tables_of(name))
         return site
 
-    def _snapshot(self, may_be_missing: Iterable[str] = ()) -> LoadedScripts:
+    def _snapshot(
+        self, may_be_missing: Iterable[str] = (), settings: Settings | None = None
+    ) -> LoadedScripts:
         held: LoadedScripts | None = getattr(self._look, "snapshot", None)
-        if held is not None and not may_be_missing:
+        same = settings is None or (held is not None and settings.url == held.settings.url)
+        if held is not None and same and not may_be_missing:
             return held
         return LoadedScripts(
             self.packages,
-            self.settings,
+            settings or self.settings,
             self.options,
             may_be_missing=may_be_missing,
             use_index=self.use_index,
         )
 
     @contextmanager
-    def one_look(self) -> Iterator[None]:
-        """Read the scripts once for all that this thread asks within the block."""
-        self._look.snapshot = self._snapshot()
+    def one_look(self, given: Connection | Engine | None = None) -> Iterator[None]:
+        """Read the scripts once for all that this thread asks within the block.
+
+        :param given: what the calls within it are given to work on
+        """
+        self._look.snapshot = self.site(given=given).loaded
         try:
             yield
         finally:
@@ -563,14 +631,24 @@ class MigrationService:
         owned = PackageObjects(package, self.ownership, self._snapshot())
         return compare_options(owned, keep_types=self.settings.render_types == "keep")
 
-    def site(self, may_be_missing: Iterable[str] = ()) -> Site:
-        """Return what a call works on: the scripts as they are now, and the database."""
+    def site(
+        self, may_be_missing: Iterable[str] = (), given: Connection | Engine | None = None
+    ) -> Site:
+        """Return what a call works on: the scripts as they are now, and the database.
+
+        :param given: what the caller gave to work on, in place of ``sqlalchemy.url``
+        """
+        make, settings = self.make_engine, None
+        if given is not None:
+            settings = replace(self.settings, url=given.engine.url)
+            make = self._at(given.engine.url).make_engine
         return Site(
-            self._snapshot(may_be_missing),
-            self.settings,
-            make_engine=self.make_engine,
+            self._snapshot(may_be_missing, settings),
+            settings or self.settings,
+            make_engine=make,
             hooks=Hooks(self.notify, self.on_wait, self.on_step),
             ledger=lambda: self.ledger,
+            given=given,
         )
 
 

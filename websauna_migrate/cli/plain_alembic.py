@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ from alembic import context
 from alembic.runtime.migration import StampStep
 from alembic.util.exc import CommandError
 from pyramid.paster import bootstrap
+from sqlalchemy import Engine
+from sqlalchemy.engine import Connection
 
 from websauna_migrate.alembic_adapter.internals import (
     destination_of_command,
@@ -17,7 +20,7 @@ from websauna_migrate.alembic_adapter.internals import (
     steps_of_command,
 )
 from websauna_migrate.alembic_adapter.target_metadata import target_metadata
-from websauna_migrate.database.engines import connect
+from websauna_migrate.database.engines import WRITES
 from websauna_migrate.database.servers import require_primary
 from websauna_migrate.errors import MigrationError
 from websauna_migrate.ini.loader import config_uri
@@ -100,10 +103,12 @@ def run_online(
     :param configured: for ``context.configure``
     :param options: what ``env.py`` gave
     """
-    with stepped_aside():
-        # Every env.py is asked for its settings; this one is running.
-        engine = service.make_engine()
-    with connect(engine, writes=True) as connection:
+    given = shared_connection()
+    with ExitStack() as stack:
+        with stepped_aside():
+            # Every env.py is asked for its settings; this one is running.
+            connection = stack.enter_context(service.site(given=given).connecting())
+        connection.execution_options(**{WRITES: True})
         if connection.dialect.name == "sqlite":
             configured["transactional_ddl"] = True
         require_primary(connection)
@@ -113,14 +118,22 @@ def run_online(
         if connection.in_transaction():
             connection.commit()
     if any(isinstance(step, StampStep) for step in steps):
-        stamp(service, package, configured)
+        stamp(service, package, configured, given)
     elif steps:
-        migrate(service, package, steps, options)
+        migrate(service, package, steps, options, given)
 
 
-def stamp(service: Any, package: str, configured: Mapping[str, Any]) -> None:
+def shared_connection() -> Connection | Engine | None:
+    """Return what the caller of Alembic's commands shares, as Alembic's cookbook has it."""
+    shared = context.config.attributes.get("connection")
+    return shared if isinstance(shared, (Connection, Engine)) else None
+
+
+def stamp(
+    service: Any, package: str, configured: Mapping[str, Any], given: Connection | Engine | None
+) -> None:
     """Let Alembic write the history table, under the lock and behind no half done step."""
-    site = service.site()
+    site = service.site(given=given)
     with site.runner().locked() as (connection, read):
         clean(connection)
         context.configure(connection=connection, **configured)
@@ -134,21 +147,29 @@ def stamp(service: Any, package: str, configured: Mapping[str, Any]) -> None:
         connection.commit()
 
 
-def migrate(service: Any, package: str, steps: Sequence[Any], options: Mapping[str, Any]) -> None:
+def migrate(
+    service: Any,
+    package: str,
+    steps: Sequence[Any],
+    options: Mapping[str, Any],
+    given: Connection | Engine | None,
+) -> None:
     """Upgrade or downgrade the package as ``ws-alembic`` does.
 
     :param steps: Alembic's
+    :param given: what to work on, in place of the application's database
     """
+    where = {"engine" if isinstance(given, Engine) else "connection": given}
     tag = context.get_tag_argument()
     destination = destination_of_command()
-    with service.one_look(), stepped_aside():
-        loaded = service.site().loaded
+    with service.one_look(given), stepped_aside():
+        loaded = service.site(given=given).loaded
         # This env.py runs already: its options are taken as they are.
         loaded.environments[package].standard_options = options
         if steps[0].is_upgrade:
             revisions = loaded.lineages[package].revisions
             ids = {step.revision.revision for step in steps}
             inner = {parent for one in ids for parent in revisions[one].down_revisions}
-            service.upgrade(sorted(ids - inner), packages=package, tag=tag)
+            service.upgrade(sorted(ids - inner), packages=package, tag=tag, **where)
         else:
-            service.downgrade(destination, packages=package, tag=tag)
+            service.downgrade(destination, packages=package, tag=tag, **where)

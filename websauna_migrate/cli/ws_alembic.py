@@ -49,10 +49,10 @@ def run_in_application(command: Command, options: Namespace, output: Output) -> 
     """Start the application, do a command in it, and return the exit status."""
     from websauna_migrate.cli.app import Application
     from websauna_migrate.cli.commands.call import Call
-    from websauna_migrate.cli.in_memory import refuse_in_memory
     from websauna_migrate.cli.parser import DEFAULT_SECTION
     from websauna_migrate.cli.progress import Progress
     from websauna_migrate.cli.scope import find_packages, read_scope
+    from websauna_migrate.database.in_memory import refuse_in_memory
 
     asked = read_scope(options.x or ())
     application = Application.chosen(options.config)

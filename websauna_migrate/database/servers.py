@@ -8,6 +8,7 @@ from sqlalchemy import text
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 
+from websauna_migrate.database.given_connections import given_state
 from websauna_migrate.errors import MigrationError
 
 __all__ = ["NotWritable", "Server", "examine", "require_primary", "server_process"]
@@ -76,7 +77,10 @@ def require_primary(connection: Connection) -> None:
 
 
 def examine_postgresql(connection: Connection) -> Server:
-    """Look at a PostgreSQL server and let it notice when this client is gone."""
+    """Look at a PostgreSQL server and let it notice when this client is gone.
+
+    The settings of a session that the caller gave stay as they are.
+    """
     row = connection.execute(
         text(
             "SELECT pg_is_in_recovery(), current_setting('transaction_read_only'), pg_backend_pid()"
@@ -90,7 +94,7 @@ def examine_postgresql(connection: Connection) -> Server:
     told = server_process(connection.connection.dbapi_connection)
     # A pooler invents the number that it tells its clients.
     pooled = told is not None and told != row[2]
-    if not pooled:
+    if not pooled and not given_state(connection):
         try:
             # Older servers do not know it, and not every operating system can do it.
             connection.execute(

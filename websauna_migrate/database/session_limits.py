@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy.engine import Connection
 
+from websauna_migrate.database.given_connections import given_state
 from websauna_migrate.database.servers import Server
 
 __all__ = ["lift_limits"]
@@ -22,9 +23,9 @@ def lift_limits(connection: Connection, server: Server) -> None:
 
     They are meant for an application's statements, and would cut a CREATE INDEX CONCURRENTLY or a
     VALIDATE off half way. The steps' own limits are set in each step's transaction. Behind a pooler
-    the session is shared with others, and stays as it is.
+    the session is shared with others, and stays as it is; so does one that the caller gave.
     """
-    if server.kind != "postgresql" or server.pooled:
+    if server.kind != "postgresql" or server.pooled or given_state(connection):
         return
     connection.exec_driver_sql(LIFT)
     connection.commit()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from websauna_migrate.database.engines import connect
 from websauna_migrate.errors import UsageError
 from websauna_migrate.lint.lint_errors import UnsafeChanges, require_postgresql
 from websauna_migrate.lint.report import lint_plan
@@ -49,7 +48,7 @@ class Linter:
     def _report(self, plan: Plan) -> LintReport:
         if not plan.steps:
             return LintReport()
-        with connect(self.site.make_engine()) as connection:
+        with self.site.connecting() as connection:
             version = connection.dialect.server_version_info or ()
         return lint_plan(
             # Environments that no run uses: a script that is only looked at changes them.

@@ -14,7 +14,7 @@ from websauna_migrate.locks.session_locks import OwnSessionLock
 
 NOTICE = f"SET LOCAL client_connection_check_interval = '{CHECK_INTERVAL}'"
 
-__all__ = ["SessionLock", "TransactionLock", "find_holder"]
+__all__ = ["CallersLock", "SessionLock", "TransactionLock", "find_holder"]
 
 #: Seconds for which a step waits for a killed run's last statement to end on the server.
 ORPHAN_SECONDS = 60.0
@@ -33,6 +33,26 @@ class SessionLock(OwnSessionLock):
         """Return who holds the lock."""
         self.other_session, words = find_holder(self.connection, int(self.key))
         return words
+
+
+class CallersLock(OwnSessionLock):
+    """A lock of the caller's transaction, in which the whole run is.
+
+    What the run did is seen by others once that transaction is committed; so long it is held.
+    """
+
+    taking = "SELECT pg_try_advisory_xact_lock(:key), pg_backend_pid()"
+
+    def __init__(self, connection: Connection, scope: str) -> None:
+        super().__init__(connection, lock_key(scope))
+
+    def holder(self) -> str:
+        """Return who holds the lock."""
+        self.other_session, words = find_holder(self.connection, int(self.key))
+        return words
+
+    def release(self) -> None:
+        """Leave it to the end of the transaction."""
 
 
 class TransactionLock(RunLock):

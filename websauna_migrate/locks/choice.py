@@ -3,6 +3,8 @@
 =============================  ====================================================================
 PostgreSQL                     a session's advisory lock, on the connection that does the work: a
                                server that still runs a dead client's statement still holds it
+PostgreSQL, in a transaction   an advisory lock of that transaction
+  that the caller gave
 PostgreSQL behind a pooler     a transaction's advisory lock, in a second transaction, and one in
                                each step's own
 MariaDB                        ``GET_LOCK``, on the connection that does the work
@@ -18,8 +20,9 @@ from contextlib import contextmanager
 
 from sqlalchemy.engine import Connection, Engine
 
+from websauna_migrate.database.given_connections import given_state
 from websauna_migrate.database.servers import Server, examine
-from websauna_migrate.locks.advisory_locks import SessionLock, TransactionLock
+from websauna_migrate.locks.advisory_locks import CallersLock, SessionLock, TransactionLock
 from websauna_migrate.locks.file_locks import FileLock
 from websauna_migrate.locks.leases import Lease
 from websauna_migrate.locks.named_locks import NamedLock
@@ -42,6 +45,8 @@ def make_lock(
     """
     engine_of = second_engine or (lambda: connection.engine)
     if server.kind == "postgresql":
+        if given_state(connection) == "in transaction":
+            return CallersLock(connection, scope)
         if server.pooled:
             return TransactionLock(engine_of(), scope)
         return SessionLock(connection, scope)

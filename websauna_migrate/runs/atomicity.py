@@ -27,10 +27,12 @@ def require_atomic(
     steps: Iterable[Step],
     environments: Mapping[str, PackageEnvironment],
     what: str,
+    without: str = "without it",
 ) -> None:
     """Refuse a run as one transaction where that is impossible; nothing was changed then.
 
     :param what: the run in words, such as ``--atomic``
+    :param without: how to run these steps otherwise, in words
     :raises NotAtomic: naming every step that is in the way, or the database
     """
     if not server.transactional:
@@ -53,7 +55,7 @@ def require_atomic(
         raise NotAtomic(
             f"{what} is impossible: the whole run cannot be one transaction. Nothing was changed.",
             reasons,
-            "Upgrade to the revision before each of these first, then without it.",
+            f"Upgrade to the revision before each of these first, then {without}.",
         )
 
 

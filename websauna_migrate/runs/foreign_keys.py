@@ -20,6 +20,7 @@ from typing import Any
 from sqlalchemy import event
 from sqlalchemy.engine import Connection
 
+from websauna_migrate.database.given_connections import given_state
 from websauna_migrate.errors import MigrationError
 from websauna_migrate.planning.steps import Step
 
@@ -58,18 +59,31 @@ REFERRING = (
 
 
 class KeysInTheWay(Exception):
-    """A step cannot do what it does while SQLite enforces foreign keys."""
+    """A step cannot do what it does while SQLite enforces foreign keys.
 
-    def __init__(self, table: str) -> None:
+    :param fixed: whether the transaction is the caller's, so that they cannot be turned off
+    """
+
+    def __init__(self, table: str, *, fixed: bool = False) -> None:
         self.table = table
-        super().__init__(
-            f'it rebuilds the table "{table}" while PRAGMA foreign_keys is on, behind the end of '
-            "its transaction: rows that refer to it would be lost. Move the rebuild to a revision "
-            "of its own."
-            if table
-            else "it turns PRAGMA foreign_keys off behind the end of its transaction. Move what "
-            "comes after it to a revision of its own."
-        )
+        does = f'rebuilds the table "{table}"' if table else "turns PRAGMA foreign_keys off"
+        if fixed:
+            problem = (
+                "which does not work in the transaction of the connection given while PRAGMA "
+                "foreign_keys is on. Turn it off before that transaction begins, or give a "
+                "connection that is in none."
+            )
+        elif table:
+            problem = (
+                "while PRAGMA foreign_keys is on, behind the end of its transaction: rows that "
+                "refer to it would be lost. Move the rebuild to a revision of its own."
+            )
+        else:
+            problem = (
+                "behind the end of its transaction. Move what comes after it to a revision of its "
+                "own."
+            )
+        super().__init__(f"it {does}{',' if fixed else ''} {problem}")
 
 
 class BrokenReferences(MigrationError, RuntimeError):
@@ -106,6 +120,8 @@ class ForeignKeys:
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self._step: Step | None = None
+        #: Whether a transaction of the caller's is open: the pragma does nothing in it.
+        self._fixed = given_state(connection) == "in transaction"
         #: Whether the step is run without foreign keys.
         self._off = False
         #: Whether the connection is without them by this class.
@@ -153,7 +169,7 @@ class ForeignKeys:
         """Tell whether a step that failed and was rolled back is to be begun anew without keys."""
         refused, self._refused = self._refused, None
         self._dropped = set()
-        if refused is None or self._off or self._committed:
+        if refused is None or self._off or self._committed or self._fixed:
             return False
         self._off = True
         return True
@@ -196,7 +212,7 @@ class ForeignKeys:
         if table is None or not self._is_on():
             return
         if self._driver.in_transaction:
-            self._refused = KeysInTheWay(table)
+            self._refused = KeysInTheWay(table, fixed=self._fixed)
             raise self._refused
         if table:
             # By itself, behind the end of the step's transaction: here the pragma works.

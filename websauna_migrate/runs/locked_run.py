@@ -14,6 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from websauna_migrate.config.trust import distrusted, distrusted_cache
 from websauna_migrate.database.cache import Cache
 from websauna_migrate.database.engines import WRITES, hide_password, one_line
+from websauna_migrate.database.given_connections import given_state
 from websauna_migrate.database.lock_errors import is_lock_failure
 from websauna_migrate.database.session_limits import lift_limits
 from websauna_migrate.planning.ledger_agreement import refuse_contradictions
@@ -131,8 +132,13 @@ class LockedRun:
         """Say that the run begins, to those who wait for it and to subscribers."""
         context, connection = self.context, self.connection
         if context.atomic:
-            what = "A dry run" if self.options.dry_run else "An atomic run (--atomic)"
-            require_atomic(context.server, plan.steps, context.environments, what)
+            what, without = "An atomic run (--atomic)", "without it"
+            if self.options.dry_run:
+                what = "A dry run"
+            elif given_state(connection) == "in transaction":
+                what = "A run in the transaction of the connection given"
+                without = "on a connection that is in no transaction"
+            require_atomic(context.server, plan.steps, context.environments, what, without)
         if context.settings.pipeline is not None:
             self.runner.tell(
                 'The setting "websauna_migrate.pipeline" has no effect any more: remove it.'

@@ -11,7 +11,6 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
-from websauna_migrate.database.engines import connect
 from websauna_migrate.errors import MigrationError, UsageError
 from websauna_migrate.planning.lineage import Lineage
 from websauna_migrate.planning.steps import Plan, Reason, Step
@@ -60,9 +59,7 @@ def repair(
     if not site.has_database:
         return ()
     runner = site.runner(RunOptions(stop=stop))
-    with (
-        connect(site.make_engine()) if action is None else runner.locked_for_repair("repair")
-    ) as connection:
+    with site.connecting() if action is None else runner.locked_for_repair("repair") as connection:
         entries = choose(runner.marked(connection), step)
         applied = runner.read(connection)[0]
         found = tuple(

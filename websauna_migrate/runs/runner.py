@@ -10,14 +10,15 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from websauna_migrate.alembic_adapter.package_environment import PackageEnvironment
 from websauna_migrate.config.settings import Settings
-from websauna_migrate.database.engines import WRITES, connect
+from websauna_migrate.database.engines import WRITES
+from websauna_migrate.database.given_connections import given_state
 from websauna_migrate.database.history_tables import list_tables, read_rows
 from websauna_migrate.database.lock_errors import is_lock_failure
 from websauna_migrate.database.servers import Server, examine
@@ -38,7 +39,6 @@ from websauna_migrate.runs.ledger import (
     LedgerUnreadable,
 )
 from websauna_migrate.runs.process_lock import PROCESS_LOCK
-from websauna_migrate.runs.queueing_drivers import connect_queueing
 from websauna_migrate.runs.run_context import RunContext, RunOptions, clean
 from websauna_migrate.runs.running_steps import is_marked
 
@@ -63,6 +63,7 @@ class Runner:
     def __init__(
         self,
         *,
+        connecting: Callable[[], AbstractContextManager[Connection]],
         make_engine: Callable[[], Engine],
         environments: Mapping[str, PackageEnvironment],
         ledger: Callable[[], Ledger],
@@ -75,7 +76,8 @@ class Runner:
     ) -> None:
         """Prepare; nothing is connected yet.
 
-        :param make_engine: makes an engine that nobody else uses
+        :param connecting: gives the connection that does the work
+        :param make_engine: makes an engine for a second connection, should one be needed
         :param ledger: gives the ledger; called where there is something to do
         :param notify: gets the events of a run
         :param on_wait: told in words what somebody who waits for the run should know
@@ -83,6 +85,7 @@ class Runner:
         :param refuse: called with a plan before it is begun, or found empty; raises what speaks
             against it
         """
+        self.connecting = connecting
         self.make_engine = make_engine
         self.environments = environments
         self._ledger = ledger
@@ -128,9 +131,7 @@ class Runner:
             whenever the history may have changed meanwhile
         """
         run_id = uuid.uuid4().hex
-        engine = self.make_engine()
-        connect_queueing(engine)
-        with PROCESS_LOCK.held(self.lock_wait), connect(engine) as connection:
+        with PROCESS_LOCK.held(self.lock_wait), self.connecting() as connection:
             server = examine(connection)
             if not self._anything_to_do(connection, make_plan):
                 return Run(run_id, direction, dry_run=self.options.dry_run)
@@ -151,7 +152,9 @@ class Runner:
                     stopping=self.stopping,
                     limits=self.options.limits,
                     tag=self.options.tag,
-                    atomic=self.options.atomic or self.options.dry_run,
+                    atomic=self.options.atomic
+                    or self.options.dry_run
+                    or given_state(connection) == "in transaction",
                 )
                 return LockedRun(self, context, direction, make_plan).run()
 
@@ -171,7 +174,7 @@ class Runner:
     @contextmanager
     def locked_for_repair(self, doing: str) -> Iterator[Connection]:
         """Hold the run's lock whatever an earlier run left behind."""
-        with PROCESS_LOCK.held(self.lock_wait), connect(self.make_engine()) as connection:
+        with PROCESS_LOCK.held(self.lock_wait), self.connecting() as connection:
             server = examine(connection)
             with self._locked(connection, server, doing):
                 connection.execution_options(**{WRITES: True})

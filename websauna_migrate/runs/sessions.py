@@ -20,7 +20,8 @@ class HeldConnections:
     """Keeps the DBAPI connections that are checked out of any pool, with their threads."""
 
     def __init__(self) -> None:
-        self._held: dict[int, tuple[Any, int]] = {}
+        #: By its id each connection with its threads: the one that a run is given is held twice.
+        self._held: dict[int, list[tuple[Any, int]]] = {}
 
     def watch(self) -> None:
         """Begin to listen; needed once in a process, repeated calls change nothing."""
@@ -29,10 +30,13 @@ class HeldConnections:
             event.listen(Pool, "checkin", self._checkin)
 
     def _checkout(self, dbapi_connection: Any, record: Any, proxy: Any) -> None:
-        self._held[id(dbapi_connection)] = (dbapi_connection, threading.get_ident())
+        held = self._held.setdefault(id(dbapi_connection), [])
+        held.append((dbapi_connection, threading.get_ident()))
 
     def _checkin(self, dbapi_connection: Any, record: Any) -> None:
-        self._held.pop(id(dbapi_connection), None)
+        held = self._held.pop(id(dbapi_connection), [])
+        if len(held) > 1:
+            self._held[id(dbapi_connection)] = held[:-1]
 
     def of_this_thread(self, but: Any = None) -> list[Any]:
         """Return the DBAPI connections that the calling thread holds.
@@ -42,7 +46,8 @@ class HeldConnections:
         thread = threading.get_ident()
         return [
             connection
-            for connection, holder in list(self._held.values())
+            for held in list(self._held.values())
+            for connection, holder in held[:1]
             if holder == thread and connection is not but
         ]
 

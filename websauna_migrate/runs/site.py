@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -16,8 +16,11 @@ from websauna_migrate.config.packages import MigrationPackage
 from websauna_migrate.config.selection import UnknownPackage
 from websauna_migrate.config.settings import Settings
 from websauna_migrate.database.engines import connect, is_missing_file, make_engine
+from websauna_migrate.database.given_connections import open_given
+from websauna_migrate.database.in_memory import refuse_private
 from websauna_migrate.interfaces import Packages
 from websauna_migrate.planning.steps import Plan
+from websauna_migrate.runs.queueing_drivers import connect_queueing
 
 if TYPE_CHECKING:
     from websauna_migrate.runs.ledger import Ledger
@@ -60,12 +63,17 @@ class Site:
         make_engine: Callable[[], Engine],
         hooks: Hooks,
         ledger: Callable[[], Ledger],
+        given: Connection | Engine | None = None,
     ) -> None:
-        """Prepare; nothing is read and nothing connects yet."""
+        """Prepare; nothing is read and nothing connects yet.
+
+        :param given: what the caller gave to work on, in place of a connection of the service's own
+        """
         self.loaded = loaded
         self.settings = settings
         self.make_engine = make_engine
         self.hooks = hooks
+        self.given = given
         self._ledger = ledger
 
     @property
@@ -86,7 +94,18 @@ class Site:
     @property
     def has_database(self) -> bool:
         """False if the database is an SQLite file that does not exist yet."""
-        return not is_missing_file(self.settings.require_url())
+        return self.given is not None or not is_missing_file(self.settings.require_url())
+
+    def connecting(
+        self, make: Callable[[], Engine] | None = None
+    ) -> AbstractContextManager[Connection]:
+        """Give a connection to the database.
+
+        :param make: makes the engine, in place of :attr:`make_engine`
+        """
+        if self.given is not None:
+            return open_given(self.given)
+        return connect((make or self.make_engine)())
 
     def select(self, packages: Packages) -> tuple[str, ...]:
         """Return the names of the packages meant, sorted, each once.
@@ -117,7 +136,19 @@ class Site:
         if options is not None and options.dry_run and not self.has_database:
             # A dry run does not make the file of an SQLite database.
             make = partial(make_engine, make_url("sqlite://"))
+
+        def make_queueing() -> Engine:
+            engine = make()
+            connect_queueing(engine)
+            return engine
+
+        def connecting() -> AbstractContextManager[Connection]:
+            if self.given is None:
+                refuse_private(self.settings.require_url())
+            return self.connecting(make_queueing)
+
         return Runner(
+            connecting=connecting,
             make_engine=make,
             environments=self.loaded.environments,
             ledger=self._ledger,
@@ -135,7 +166,7 @@ class Site:
         if not self.has_database:
             yield None
         else:
-            with connect(self.make_engine()) as connection:
+            with self.connecting() as connection:
                 yield connection
 
     def applied(self) -> Mapping[str, tuple[str, ...]]:
