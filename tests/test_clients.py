@@ -9,13 +9,11 @@ import pytest
 from sqlalchemy.engine import URL, make_url
 
 from websauna_migrate.cli.clients.choose import (
-    ProgramMissing,
-    UnsupportedDatabase,
     dump_client,
     shell_client,
 )
-from websauna_migrate.cli.clients.client import PRIVATE_FILE, Client, UrlUnusable
-from websauna_migrate.cli.clients.sqlite import NoDatabaseFile, sqlite_file
+from websauna_migrate.cli.clients.client import PRIVATE_FILE, Client, ClientError
+from websauna_migrate.cli.clients.sqlite import sqlite_file
 from websauna_migrate.database.programs import find_program
 
 SECRET = "s3cr3t"
@@ -160,12 +158,12 @@ def test_other_secrets_of_libpq_are_in_a_private_service_file(key: str) -> None:
     "query", ["sslpassword=a&service=b", "sslpassword=a%20", "sslpassword=%0A"]
 )
 def test_a_secret_that_a_service_file_cannot_hold_is_refused(query: str) -> None:
-    with pytest.raises(UrlUnusable, match='"sslpassword"'):
+    with pytest.raises(ClientError, match='"sslpassword"'):
         dump(f"postgresql://h/d?{query}")
 
 
 def test_hosts_and_ports_that_do_not_match() -> None:
-    with pytest.raises(UrlUnusable) as caught:
+    with pytest.raises(ClientError) as caught:
         dump(f"postgresql://u:{SECRET}@/db?host=a,b,c&port=1,2")
     assert str(caught.value) == (
         "The database URL cannot be used: its hosts and ports cannot be read. Write "
@@ -325,7 +323,7 @@ def test_mycli_gets_its_password_by_the_environment() -> None:
     ],
 )
 def test_what_the_programs_of_mysql_cannot_be_told(url: str, problem: str) -> None:
-    with pytest.raises(UrlUnusable) as caught:
+    with pytest.raises(ClientError) as caught:
         dump(url)
     assert str(caught.value) == f"The database URL cannot be used: {problem}"
 
@@ -373,7 +371,7 @@ def test_the_programs_of_sqlite(file: Path) -> None:
 )
 @pytest.mark.parametrize("client", [dump, shell])
 def test_a_database_in_memory(url: str, client) -> None:
-    with pytest.raises(NoDatabaseFile) as caught:
+    with pytest.raises(ClientError) as caught:
         client(url)
     assert str(caught.value) == (
         "The SQLite database is in the application's memory, where no other program can read it. "
@@ -384,7 +382,7 @@ def test_a_database_in_memory(url: str, client) -> None:
 @pytest.mark.parametrize("url", ["sqlite:///none.db", "sqlite:///file:none.db?uri=true"])
 @pytest.mark.parametrize("client", [dump, shell])
 def test_a_file_that_does_not_exist(url: str, client, file: Path) -> None:
-    with pytest.raises(NoDatabaseFile) as caught:
+    with pytest.raises(ClientError) as caught:
         client(url)
     assert "none.db" in str(caught.value)
     assert str(caught.value).endswith(
@@ -395,7 +393,7 @@ def test_a_file_that_does_not_exist(url: str, client, file: Path) -> None:
 
 
 def test_a_host_in_a_url_of_sqlite() -> None:
-    with pytest.raises(UrlUnusable, match="Write three slashes before a relative path"):
+    with pytest.raises(ClientError, match="Write three slashes before a relative path"):
         dump("sqlite://file.db")
 
 
@@ -414,7 +412,7 @@ def test_a_host_in_a_url_of_sqlite() -> None:
 )
 @pytest.mark.parametrize("client", [dump, shell])
 def test_a_dialect_without_client(url: str, dialect: str, hint: str, client) -> None:
-    with pytest.raises(UnsupportedDatabase) as caught:
+    with pytest.raises(ClientError) as caught:
         client(url)
     assert str(caught.value) == (
         f'The database URL is of dialect "{dialect}", for which no client program is known.{hint}\n'
@@ -459,7 +457,7 @@ def test_a_dialect_without_client(url: str, dialect: str, hint: str, client) -> 
     ],
 )
 def test_no_program_is_installed(client, url: str, message: str) -> None:
-    with pytest.raises(ProgramMissing) as caught:
+    with pytest.raises(ClientError) as caught:
         client(url, find=only())
     assert str(caught.value) == message
 

@@ -18,14 +18,13 @@ from sqlalchemy.schema import DDL
 
 from test_dump_db import connect, path_with
 from websauna_migrate.cli.ddl import (
-    ModelsUnusable,
     TypeConflict,
-    UnknownName,
     create_statements,
     select_tables,
     sql_dialect,
     tables_of,
 )
+from websauna_migrate.errors import MigrationError, UsageError
 
 URLS = {
     "sqlite": "sqlite://",
@@ -223,14 +222,14 @@ def test_models_that_cannot_be_written() -> None:
     metadata = sa.MetaData()
     table(metadata, "t", sa.Column("x", sa.ForeignKey("nothing.id")))
     with pytest.raises(
-        ModelsUnusable, match=r"SQL of postgresql: .*could not find table 'nothing'"
+        MigrationError, match=r"SQL of postgresql: .*could not find table 'nothing'"
     ):
         statements(metadata)
     metadata = sa.MetaData()
     table(metadata, "t", sa.Column("x", postgresql.HSTORE))
-    with pytest.raises(ModelsUnusable, match=r"SQL of mysql: \(in table 't', column 'x'\)"):
+    with pytest.raises(MigrationError, match=r"SQL of mysql: \(in table 't', column 'x'\)"):
         statements(metadata, on="mysql")
-    with pytest.raises(ModelsUnusable, match=r"SQL of nosuch: "):
+    with pytest.raises(MigrationError, match=r"SQL of nosuch: "):
         sql_dialect(make_url("nosuch://u:s3cr3t@h/d"))
 
 
@@ -275,14 +274,14 @@ def test_names_of_packages_and_tables(packages) -> None:
 
 
 def test_an_unknown_name(packages) -> None:
-    with pytest.raises(UnknownName) as caught:
+    with pytest.raises(UsageError) as caught:
         selected(["app.blogs"], packages)
     assert str(caught.value) == (
         'There is no package and no table "app.blogs" in the models. Did you mean "app.blog"?\n'
         'Registered packages are: "app", "app.blog".'
     )
     assert caught.value.exit_code == 2
-    with pytest.raises(UnknownName, match='Did you mean "post"'):
+    with pytest.raises(UsageError, match='Did you mean "post"'):
         selected(["posts"], packages)
 
 

@@ -8,7 +8,7 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -24,7 +24,7 @@ from websauna_migrate.errors import MigrationError, UsageError
 from websauna_migrate.ini.loader import Loader, config_uri, open_loader
 from websauna_migrate.interfaces import IMigrationService
 
-__all__ = ["Application", "ApplicationFailed"]
+__all__ = ["Application"]
 
 #: Frames of these packages before the first of the application say nothing about it.
 MACHINERY = frozenset(
@@ -44,28 +44,6 @@ MACHINERY = frozenset(
 
 #: Sections that logging alone understands: they have a ``%`` syntax of their own.
 LOGGING_SECTIONS = ("logger", "handler", "formatter")
-
-
-class ApplicationFailed(MigrationError, RuntimeError):
-    """The application raised an error while it started; the error is the cause.
-
-    :ivar ini: the INI file
-    :ivar factory: what the INI file says the application is made by
-    """
-
-    def __init__(
-        self, ini: str, factory: str, error: BaseException, urls: Iterable[str] = ()
-    ) -> None:
-        """Quote the traceback, without the passwords of database URLs that the INI file has."""
-        self.ini = ini
-        self.factory = factory
-        words = own_traceback(error)
-        for text in urls:
-            words = hide_url(words, text)
-        super().__init__(
-            f'The application "{factory}" of "{ini}" did not start: {type(error).__name__}.\n\n'
-            + words
-        )
 
 
 class Application:
@@ -140,8 +118,8 @@ class Application:
     def service(self) -> Iterator[Any]:
         """Start the application and yield its migration service; close it at the end.
 
-        :raises ApplicationFailed: when the application raises: its own traceback is in the message
-        :raises MigrationError: when the application does not include websauna_migrate
+        :raises MigrationError: when the application raises: its own traceback is in the message,
+            without passwords; or when it does not include websauna_migrate
         """
         try:
             env = paster.bootstrap(self.uri)
@@ -153,7 +131,11 @@ class Application:
             known = getattr(exc, "evalue", None)
             if isinstance(known, MigrationError):
                 raise known from exc
-            raise ApplicationFailed(self.ini, self.factory, exc, self._urls()) from exc
+            words = functools.reduce(hide_url, self._urls(), own_traceback(exc))
+            raise MigrationError(
+                f'The application "{self.factory}" of "{self.ini}" did not start: '
+                f"{type(exc).__name__}.\n\n{words}"
+            ) from exc
         try:
             self.registry = env["registry"]
             service = self.registry.queryUtility(IMigrationService)

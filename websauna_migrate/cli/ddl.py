@@ -28,9 +28,7 @@ from websauna_migrate.facts.model_ddl import (
 )
 
 __all__ = [
-    "ModelsUnusable",
     "TypeConflict",
-    "UnknownName",
     "create_statements",
     "select_tables",
     "sql_dialect",
@@ -38,27 +36,9 @@ __all__ = [
 ]
 
 
-class ModelsUnusable(MigrationError, ValueError):
-    """The models cannot be written as SQL; ``problem`` is SQLAlchemy's own word."""
-
-    def __init__(self, dialect: str, problem: str) -> None:
-        self.dialect = dialect
-        self.problem = problem
-        super().__init__(f"The models cannot be written as SQL of {dialect}: {problem}")
-
-
-class UnknownName(UsageError, LookupError):
-    """A name is neither that of a package nor that of a table."""
-
-    def __init__(self, name: str, packages: Sequence[str], tables: Sequence[str]) -> None:
-        self.name = name
-        self.packages = tuple(packages)
-        close = difflib.get_close_matches(name, [*packages, *tables])
-        hint = f" Did you mean {' or '.join(quoted(close))}?" if close else ""
-        super().__init__(
-            f'There is no package and no table "{name}" in the models.{hint}\n'
-            f"Registered packages are: {', '.join(quoted(packages))}."
-        )
+def not_sql(dialect: str, error: Exception) -> MigrationError:
+    """Return the error for models that SQLAlchemy cannot write in a dialect."""
+    return MigrationError(f"The models cannot be written as SQL of {dialect}: {error}")
 
 
 class Package(Protocol):
@@ -92,7 +72,7 @@ def select_tables(
     :param names: a package means the tables that it owns; ``table`` is one without a schema, or
         else every one of that name; ``schema.table`` is also understood
     :param owner_of: returns the name of a table's package
-    :raises UnknownName: write one of the names in the message
+    :raises UsageError: if a name is unknown: write one of the names in the message
     """
     tables = tables_of(packages)
     known = [package.name for package in packages]
@@ -103,7 +83,12 @@ def select_tables(
             table for table in tables if table.name == name
         ]
         if name not in known and not named:
-            raise UnknownName(name, known, [table.fullname for table in tables])
+            close = difflib.get_close_matches(name, [*known, *(t.fullname for t in tables)])
+            hint = f" Did you mean {' or '.join(quoted(close))}?" if close else ""
+            raise UsageError(
+                f'There is no package and no table "{name}" in the models.{hint}\n'
+                f"Registered packages are: {', '.join(quoted(known))}."
+            )
         selected.update(dict.fromkeys([*owned, *named]))
     return list(selected)
 
@@ -111,14 +96,14 @@ def select_tables(
 def sql_dialect(url: URL) -> Dialect:
     """Return the dialect of a database for a script, with no driver and no connection.
 
-    :raises ModelsUnusable: if SQLAlchemy does not know it: install what brings it
+    :raises MigrationError: if SQLAlchemy does not know it: install what brings it
     """
     try:
         # In the default style of many drivers a percent sign in a statement is written twice.
         dialect_class: Callable[..., Dialect] = url.get_dialect()
         return dialect_class(paramstyle="named")
     except SQLAlchemyError as exc:
-        raise ModelsUnusable(url.drivername, str(exc)) from exc
+        raise not_sql(url.drivername, exc) from exc
 
 
 def create_statements(
@@ -141,7 +126,7 @@ def create_statements(
         script.create(tables, all_sequences=all_sequences)
         return [script.render(element) for element in script.in_order()]
     except SQLAlchemyError as exc:
-        raise ModelsUnusable(dialect.name, str(exc)) from exc
+        raise not_sql(dialect.name, exc) from exc
 
 
 class Script:

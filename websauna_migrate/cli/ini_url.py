@@ -14,15 +14,7 @@ from websauna_migrate.config.settings import SettingError, parse_url
 from websauna_migrate.errors import MigrationError
 from websauna_migrate.ini.loader import config_uri, open_loader
 
-__all__ = ["IniUnreadable", "database_url"]
-
-
-class IniUnreadable(MigrationError, OSError):
-    """The INI file cannot be read; ``ini`` is what the user wrote."""
-
-    def __init__(self, ini: str, problem: str) -> None:
-        self.ini = ini
-        super().__init__(f'The INI file "{ini}" cannot be read: {problem}')
+__all__ = ["database_url"]
 
 
 def database_url(ini: str) -> URL:
@@ -37,9 +29,11 @@ def database_url(ini: str) -> URL:
     except MigrationError:
         raise
     except FileNotFoundError as exc:
-        raise IniUnreadable(ini, "there is no such file.") from exc
+        raise MigrationError(
+            f'The INI file "{ini}" cannot be read: there is no such file.'
+        ) from exc
     except (OSError, LookupError, ImportError, plaster.PlasterError) as exc:
-        raise IniUnreadable(ini, str(exc)) from exc
+        raise MigrationError(f'The INI file "{ini}" cannot be read: {exc}') from exc
     for key in ("websauna_migrate.url", "sqlalchemy.url"):
         if settings.get(key):
             return parse_url(key, settings[key])

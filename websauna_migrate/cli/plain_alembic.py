@@ -28,11 +28,7 @@ from websauna_migrate.interfaces import IMigrationService
 from websauna_migrate.models.sqlalchemy_internals import write_backslashes_plainly
 from websauna_migrate.runs.run_context import clean
 
-__all__ = ["NotBootable", "run_plain"]
-
-
-class NotBootable(MigrationError, RuntimeError):
-    """Plain ``alembic`` was started in a way that does not lead to the application."""
+__all__ = ["run_plain"]
 
 
 def run_plain(options: Mapping[str, Any]) -> None:
@@ -52,14 +48,14 @@ def boot_and_run(options: Mapping[str, Any]) -> None:
     """Boot the application of alembic's INI file, and run the script directory's package."""
     path = context.config.config_file_name
     if path is None:
-        raise NotBootable(
+        raise MigrationError(
             "This script directory belongs to a Pyramid application: start alembic with its INI "
             "file, alembic -c development.ini, or use ws-alembic."
         )
     with bootstrap(config_uri(path)) as env:
         service = env["registry"].queryUtility(IMigrationService)
         if service is None:
-            raise NotBootable(
+            raise MigrationError(
                 f'The application of "{path}" does not include websauna_migrate. Call '
                 'config.include("websauna_migrate") in it.'
             )
@@ -73,7 +69,7 @@ def run_with_service(service: Any, options: Mapping[str, Any]) -> None:
         if package.script_directory.resolve() == directory:
             break
     else:
-        raise NotBootable(
+        raise MigrationError(
             f'The script directory "{directory}" is that of no package which the application '
             "registers for migrations. Correct script_location in the [alembic] section."
         )

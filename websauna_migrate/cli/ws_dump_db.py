@@ -12,16 +12,15 @@ from typing import BinaryIO
 
 from sqlalchemy.engine import URL
 
-from websauna_migrate.cli.clients.choose import ProgramMissing, dump_client
-from websauna_migrate.cli.clients.client import Client
+from websauna_migrate.cli.clients.choose import dump_client
+from websauna_migrate.cli.clients.client import Client, ClientError
 from websauna_migrate.cli.clients.command_line import split_arguments
 from websauna_migrate.cli.clients.sqlite import sqlite_file, sqlite_timeout_ms
 from websauna_migrate.cli.clients.start import become
 from websauna_migrate.cli.console_script import console_script
 from websauna_migrate.cli.ini_url import database_url
-from websauna_migrate.errors import MigrationError
 
-__all__ = ["DumpFailed", "main"]
+__all__ = ["main"]
 
 DESCRIPTION = """\
 Write a dump of the application's database to standard output, and nothing else: pg_dump for
@@ -51,13 +50,9 @@ but 0 means that the dump is not complete.
 SQLITE_FAILURES = (b"/**** ERROR: (", b"/****** CORRUPTION ERROR ", b"/****** ERROR: ")
 
 
-class DumpFailed(MigrationError, RuntimeError):
-    """A SQLite database could not be read to its end; ``problem`` is SQLite's own word."""
-
-    def __init__(self, file: str, problem: str) -> None:
-        self.file = file
-        self.problem = problem
-        super().__init__(f'The dump of "{file}" is not complete: {problem}')
+def incomplete(file: str, problem: str) -> ClientError:
+    """Return the error for a SQLite database that could not be read to its end."""
+    return ClientError("dump", f'The dump of "{file}" is not complete: {problem}')
 
 
 @console_script
@@ -76,14 +71,14 @@ def dump_sqlite(url: URL, arguments: Sequence[str], output: BinaryIO) -> int:
     """Dump a SQLite database by the sqlite3 program, or by Python if there is none.
 
     :returns: the exit status
-    :raises DumpFailed: if the database could not be read to its end: look what is wrong with it
-    :raises ProgramMissing: if Python cannot do what was asked for: install the program
+    :raises ClientError: if the database could not be read to its end: look what is wrong with it;
+        or if Python cannot do what was asked for: install the program
     """
     file = sqlite_file(url)
     try:
         client = dump_client(url, arguments)
-    except ProgramMissing:
-        if arguments:
+    except ClientError as exc:
+        if arguments or exc.kind != "program":
             raise
         client = None
     try:
@@ -93,7 +88,7 @@ def dump_sqlite(url: URL, arguments: Sequence[str], output: BinaryIO) -> int:
     except BrokenPipeError:
         raise
     except OSError as exc:
-        raise DumpFailed(file, f"{exc.strerror or exc}.") from exc
+        raise incomplete(file, f"{exc.strerror or exc}.") from exc
     return 0
 
 
@@ -114,14 +109,14 @@ def dump_by_program(client: Client, file: str, output: BinaryIO) -> int:
     if status < 0:
         return 128 - status
     if problem and not status:
-        raise DumpFailed(file, problem)
+        raise incomplete(file, problem)
     return status
 
 
 def dump_by_python(file: str, timeout_ms: int, output: BinaryIO) -> None:
     """Write the dump with Python's module.
 
-    :raises DumpFailed: if the database could not be read to its end, or has virtual tables, which
+    :raises ClientError: if the database could not be read to its end, or has virtual tables, which
         the module writes so that they cannot be restored
     """
     try:
@@ -136,7 +131,7 @@ def dump_by_python(file: str, timeout_ms: int, output: BinaryIO) -> None:
             connection.execute("BEGIN")
             virtual = "SELECT 1 FROM sqlite_master WHERE sql LIKE 'CREATE VIRTUAL TABLE%'"
             if connection.execute(virtual).fetchone():
-                raise DumpFailed(
+                raise incomplete(
                     file,
                     "Python cannot dump its virtual tables. Install the sqlite3 program: "
                     "apt-get install sqlite3",
@@ -145,4 +140,4 @@ def dump_by_python(file: str, timeout_ms: int, output: BinaryIO) -> None:
                 output.write(statement.encode("utf-8", "surrogateescape") + b"\n")
             output.flush()
     except sqlite3.Error as exc:
-        raise DumpFailed(file, str(exc)) from exc
+        raise incomplete(file, str(exc)) from exc

@@ -8,14 +8,13 @@ from pathlib import Path
 
 from sqlalchemy.engine import URL
 
-from websauna_migrate.cli.clients.client import Client, UrlUnusable, url_options
+from websauna_migrate.cli.clients.client import Client, ClientError, unusable_url, url_options
 from websauna_migrate.cli.clients.mysql import MYSQL_DRIVERS, mycli_client, mysql_client
 from websauna_migrate.cli.clients.postgresql import POSTGRESQL_DRIVERS, libpq_client
 from websauna_migrate.cli.clients.sqlite import sqlite_file, sqlite_timeout_ms, sqlite_word
 from websauna_migrate.database.programs import find_program
-from websauna_migrate.errors import MigrationError
 
-__all__ = ["ProgramMissing", "UnsupportedDatabase", "dump_client", "shell_client"]
+__all__ = ["dump_client", "shell_client"]
 
 Find = Callable[[Sequence[str]], "str | None"]
 
@@ -35,37 +34,12 @@ COMFORTABLE = {"postgresql": "pgcli", "sqlite": "litecli", "mysql": "mycli"}
 PLAIN = {"postgresql": ("psql",), "sqlite": ("sqlite3",), "mysql": ("mariadb", "mysql")}
 
 
-class UnsupportedDatabase(MigrationError, NotImplementedError):
-    """There is no client for a dialect; ``dialect`` is its name with the driver."""
-
-    def __init__(self, dialect: str) -> None:
-        self.dialect = dialect
-        hint = ' Write "postgresql" for "postgres".' if dialect.startswith("postgres") else ""
-        super().__init__(
-            f'The database URL is of dialect "{dialect}", for which no client program is known.'
-            f"{hint}\nSupported are postgresql, mysql, mariadb and sqlite."
-        )
-
-
-class ProgramMissing(MigrationError, LookupError):
-    """None of the programs that would do is installed; ``programs`` are their names."""
-
-    def __init__(self, programs: Sequence[str], backend: str) -> None:
-        self.programs = tuple(programs)
-        product, install = PRODUCTS[backend]
-        ways = [install, *(f"pip install {n}" for n in programs if n == COMFORTABLE[backend])]
-        super().__init__(
-            f"No client program for {product} was found: looked for {', '.join(programs)} on "
-            f"PATH and beside Python.\nInstall one: {', or '.join(ways)}"
-        )
-
-
 def dump_client(url: URL, arguments: Sequence[str] = (), *, find: Find = find_program) -> Client:
     """Return the program that writes a database's dump to its standard output.
 
     :param arguments: more for the program, as they are; with SQLite for the ``.dump`` command
     :param find: finds the first of some programs
-    :raises ProgramMissing: if none is installed: install one
+    :raises ClientError: if none is installed: install one
     :raises MigrationError: if the URL cannot be used
     """
     backend = backend_of(url)
@@ -82,9 +56,9 @@ def dump_client(url: URL, arguments: Sequence[str] = (), *, find: Find = find_pr
         return Client(program, (*own, file, words))
     database = url_options(url)["database"]
     if not database:
-        raise UrlUnusable("it names no database to dump. Append /name to the host.")
+        raise unusable_url("it names no database to dump. Append /name to the host.")
     if database.startswith("-"):
-        raise UrlUnusable("the name of its database begins with a dash.")
+        raise unusable_url("the name of its database begins with a dash.")
     return mysql_client(url, program, ("--single-transaction", "--hex-blob", database, *arguments))
 
 
@@ -101,7 +75,7 @@ def shell_client(
     :param interactive: whether a person types; a script is read by the plain programs, if there
         is one, because the comfortable ones write to a terminal
     :param find: finds the first of some programs
-    :raises ProgramMissing: if none is installed: install one
+    :raises ClientError: if none is installed: install one
     :raises MigrationError: if the URL cannot be used
     """
     backend = backend_of(url)
@@ -126,8 +100,8 @@ def shell_client(
 def backend_of(url: URL) -> str:
     """Return ``postgresql``, ``sqlite`` or ``mysql``.
 
-    :raises UnsupportedDatabase: for all others, and for drivers whose URLs mean something else
-    :raises UrlUnusable: if a part of the URL holds a NUL, at which every program would cut it off
+    :raises ClientError: for all others, for drivers whose URLs mean something else, and if a
+        part of the URL holds a NUL, at which every program would cut it off
     """
     backend, _, driver = url.drivername.partition("+")
     backend = "mysql" if backend == "mariadb" else backend
@@ -137,15 +111,29 @@ def backend_of(url: URL) -> str:
         or (backend == "postgresql" and driver in POSTGRESQL_DRIVERS)
     )
     if not known:
-        raise UnsupportedDatabase(url.drivername)
+        hint = ' Write "postgresql" for "postgres".' if backend.startswith("postgres") else ""
+        raise ClientError(
+            "database",
+            f'The database URL is of dialect "{url.drivername}", for which no client program is '
+            f"known.{hint}\nSupported are postgresql, mysql, mariadb and sqlite.",
+        )
     if any("\0" in text for text in url_options(url).values()):
-        raise UrlUnusable("it contains %00, a character that no program can be given.")
+        raise unusable_url("it contains %00, a character that no program can be given.")
     return backend
 
 
 def require(find: Find, names: Sequence[str], backend: str) -> str:
-    """Return the path of the first program that is installed, or raise :class:`ProgramMissing`."""
+    """Return the path of the first program that is installed.
+
+    :raises ClientError: if there is none
+    """
     program = find(names)
     if program is None:
-        raise ProgramMissing(names, backend)
+        product, install = PRODUCTS[backend]
+        ways = [install, *(f"pip install {n}" for n in names if n == COMFORTABLE[backend])]
+        raise ClientError(
+            "program",
+            f"No client program for {product} was found: looked for {', '.join(names)} on "
+            f"PATH and beside Python.\nInstall one: {', or '.join(ways)}",
+        )
     return program

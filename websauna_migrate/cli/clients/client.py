@@ -9,18 +9,28 @@ from sqlalchemy.engine import URL
 
 from websauna_migrate.errors import MigrationError
 
-__all__ = ["PRIVATE_FILE", "Client", "UrlUnusable", "is_true", "url_options"]
+__all__ = ["PRIVATE_FILE", "Client", "ClientError", "is_true", "unusable_url", "url_options"]
 
 #: Stands for the path of the private file in arguments and variables.
 PRIVATE_FILE = "\0private file\0"
 
 
-class UrlUnusable(MigrationError, ValueError):
-    """A database URL says something that no client can be told; it is never shown."""
+class ClientError(MigrationError, RuntimeError):
+    """A client program cannot be started, or did not do all of its work.
 
-    def __init__(self, problem: str) -> None:
-        self.problem = problem
-        super().__init__(f"The database URL cannot be used: {problem}")
+    :ivar kind: ``database`` for one that has no client, ``url`` for a URL that no client can be
+        given, ``file`` for a SQLite database without a file, ``program`` where none is installed,
+        ``dump`` for a dump that is not complete
+    """
+
+    def __init__(self, kind: str, message: str) -> None:
+        self.kind = kind
+        super().__init__(message)
+
+
+def unusable_url(problem: str) -> ClientError:
+    """Return the error for a database URL that no client can be given; it is never shown."""
+    return ClientError("url", f"The database URL cannot be used: {problem}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,8 @@ from sqlalchemy.engine import URL
 from websauna_migrate.cli.clients.client import (
     PRIVATE_FILE,
     Client,
-    UrlUnusable,
     is_true,
+    unusable_url,
     url_options,
 )
 
@@ -55,7 +55,7 @@ def mysql_options(url: URL, *, is_mariadb: bool) -> dict[str, str | None]:
     """Return what the URL says, by the programs' option names; ``None`` for one without value."""
     options = url_options(url)
     if options.get("read_default_file") or options.get("read_default_group"):
-        raise UrlUnusable(
+        raise unusable_url(
             'its "read_default_file" or "read_default_group" cannot be followed. Write what stands '
             "there into the URL, or start the client by hand."
         )

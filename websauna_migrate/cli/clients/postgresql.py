@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql.psycopg2 import PGDialect_psycopg2
 from sqlalchemy.engine import URL, Dialect
 from sqlalchemy.exc import ArgumentError
 
-from websauna_migrate.cli.clients.client import PRIVATE_FILE, Client, UrlUnusable, is_true
+from websauna_migrate.cli.clients.client import PRIVATE_FILE, Client, is_true, unusable_url
 from websauna_migrate.database.engines import is_secret
 
 __all__ = ["POSTGRESQL_DRIVERS", "libpq_client"]
@@ -56,16 +56,16 @@ def libpq_client(
         environment["PGPASSWORD"] = password
     secrets = {key: options.pop(key) for key in LIBPQ_SECRETS if key in options}
     if unknown := next(filter(is_secret, options), None):
-        raise UrlUnusable(f'libpq has no option "{unknown}", and its value is not to be shown.')
+        raise unusable_url(f'libpq has no option "{unknown}", and its value is not to be shown.')
     private_file = None
     if secrets:
         if "service" in options:
-            raise UrlUnusable(
+            raise unusable_url(
                 f'"{next(iter(secrets))}" and "service" are both in it. Move the former into the '
                 "service file."
             )
         if any(value != value.rstrip() or "\n" in value for value in secrets.values()):
-            raise UrlUnusable(f'"{next(iter(secrets))}" ends with a blank or holds a line break.')
+            raise unusable_url(f'"{next(iter(secrets))}" ends with a blank or holds a line break.')
         lines = [f"[{SERVICE}]", *(f"{key}={value}" for key, value in secrets.items())]
         private_file = "\n".join(lines) + "\n"
         environment["PGSERVICEFILE"] = PRIVATE_FILE
@@ -85,7 +85,7 @@ def libpq_options(url: URL) -> dict[str, str]:
         dialect: Dialect = PGDialect_psycopg2()  # type: ignore[no-untyped-call]
         given = dialect.create_connect_args(url)[1]
     except (ArgumentError, ValueError):
-        raise UrlUnusable(
+        raise unusable_url(
             "its hosts and ports cannot be read. Write ?host=a:5432&host=b:5432, or "
             "?host=a,b&port=5432,5432."
         ) from None

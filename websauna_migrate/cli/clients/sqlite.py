@@ -8,10 +8,9 @@ from urllib.parse import unquote
 
 from sqlalchemy.engine import URL
 
-from websauna_migrate.cli.clients.client import UrlUnusable, is_true, url_options
-from websauna_migrate.errors import MigrationError
+from websauna_migrate.cli.clients.client import ClientError, is_true, unusable_url, url_options
 
-__all__ = ["NoDatabaseFile", "sqlite_file", "sqlite_timeout_ms", "sqlite_word"]
+__all__ = ["sqlite_file", "sqlite_timeout_ms", "sqlite_word"]
 
 #: What the sqlite3 module takes from a URL's query; with ``uri=true`` the rest is SQLite's.
 SQLITE_OPTIONS = frozenset(
@@ -19,32 +18,13 @@ SQLITE_OPTIONS = frozenset(
 )
 
 
-class NoDatabaseFile(MigrationError, FileNotFoundError):
-    """A SQLite database is no file, or its file is missing; ``file`` is ``None`` in memory."""
-
-    def __init__(self, file: str | None) -> None:
-        self.file = file
-        super().__init__(
-            "The SQLite database is in the application's memory, where no other program can read "
-            "it. Set a file in the database URL: sqlite:////path/to/file.sqlite"
-            if file is None
-            else f'The SQLite database "{file}" does not exist. Correct the database URL, or '
-            'create the database with "ws-alembic upgrade".'
-        )
-
-    def __str__(self) -> str:
-        # OSError would show its arguments its own way.
-        return str(self.args[0])
-
-
 def sqlite_file(url: URL) -> str:
     """Return the file of a SQLite database, as an absolute path or as SQLite's own ``file:`` URI.
 
-    :raises NoDatabaseFile: if there is none
-    :raises UrlUnusable: if the URL has a host
+    :raises ClientError: if there is none, or if the URL has a host
     """
     if url.host or url.username or url.password or url.port:
-        raise UrlUnusable("it has a host. Write three slashes before a relative path, and four.")
+        raise unusable_url("it has a host. Write three slashes before a relative path, and four.")
     options = url_options(url)
     name = path = options["database"]
     if is_true(options.get("uri", "")) and name.startswith("file:"):
@@ -52,13 +32,21 @@ def sqlite_file(url: URL) -> str:
         path = unquote(re.sub(r"^file:(//[^/]*)?", "", name.partition("?")[0]))
         name += "?" * bool(own) + "&".join(f"{key}={value}" for key, value in own.items())
         if own.get("mode") == "memory":
-            raise NoDatabaseFile(None)
+            path = ""
     elif name != ":memory:":
         name = path = str(Path(name).absolute()) if name else ""
     if path in ("", ":memory:"):
-        raise NoDatabaseFile(None)
+        raise ClientError(
+            "file",
+            "The SQLite database is in the application's memory, where no other program can read "
+            "it. Set a file in the database URL: sqlite:////path/to/file.sqlite",
+        )
     if not Path(path).is_file():
-        raise NoDatabaseFile(path)
+        raise ClientError(
+            "file",
+            f'The SQLite database "{path}" does not exist. Correct the database URL, or create '
+            'the database with "ws-alembic upgrade".',
+        )
     return name
 
 
@@ -67,7 +55,7 @@ def sqlite_timeout_ms(url: URL) -> int:
     try:
         return int(float(url_options(url).get("timeout", 5)) * 1000)
     except ValueError:
-        raise UrlUnusable('its "timeout" is no number of seconds.') from None
+        raise unusable_url('its "timeout" is no number of seconds.') from None
 
 
 def sqlite_word(word: str) -> str:
