@@ -10,10 +10,10 @@ import sqlalchemy as sa
 
 from apps import Workshop
 from conftest import PostgreSQLServer
-from websauna_migrate.alembic_adapter.loaded_scripts import ScriptBroken, ScriptDirectoryMissing
-from websauna_migrate.config.template import ScriptDirectoryError
+from websauna_migrate.config.packages import ScriptDirectoryError
 from websauna_migrate.database.engines import DatabaseFailure
 from websauna_migrate.errors import MigrationError
+from websauna_migrate.revision_scripts.script_error import ScriptError
 
 TABLE = 'op.create_table("one", sa.Column("id", sa.Integer, primary_key=True))'
 
@@ -47,7 +47,7 @@ def test_a_script_that_cannot_be_read_is_named(
 ) -> None:
     path = foo.script("fooapp", "f200", "f100")
     path.write_text(path.read_text().rstrip("\n") + f"\n\n{line}\n")
-    with pytest.raises(ScriptBroken) as caught:
+    with pytest.raises(ScriptError) as caught:
         foo.service(sqlite_url).upgrade()
     message = str(caught.value)
     assert message.startswith(
@@ -60,7 +60,7 @@ def test_a_script_that_cannot_be_read_is_named(
 def test_a_script_without_down_revision_is_named(foo: Workshop, sqlite_url: str) -> None:
     path = foo.script("fooapp", "f200", "f100")
     path.write_text(path.read_text().replace("down_revision", "something_else"))
-    with pytest.raises(ScriptBroken, match='it has no "down_revision"'):
+    with pytest.raises(ScriptError, match='it has no "down_revision"'):
         foo.service(sqlite_url).upgrade()
 
 
@@ -90,7 +90,7 @@ def test_a_script_directory_that_was_named_and_is_missing(
     workshop: Workshop, sqlite_url: str
 ) -> None:
     workshop.package("fooapp", None, script_location="fooapp:migrations")
-    with pytest.raises(ScriptDirectoryMissing) as caught:
+    with pytest.raises(ScriptDirectoryError) as caught:
         workshop.service(sqlite_url).upgrade()
     assert f'"{workshop.root / "fooapp" / "migrations"}" of package "fooapp" is missing' in str(
         caught.value
@@ -103,7 +103,7 @@ def test_a_broken_script_of_one_package_stops_all_before_the_first_step(
 ) -> None:
     foo.package("addon")
     foo.script("addon", "a100", upgrade=TABLE).write_text("revision = (")
-    with pytest.raises(ScriptBroken):
+    with pytest.raises(ScriptError):
         foo.service(sqlite_url).upgrade(packages="fooapp")
     assert not Path(sqlite_url.removeprefix("sqlite:///")).exists()
 

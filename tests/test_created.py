@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from websauna_migrate.errors import MigrationError
 from websauna_migrate.planning.accesses import UNREADABLE, Access
 from websauna_migrate.revision_scripts.operations import HARMLESS, OPERATIONS
+from websauna_migrate.revision_scripts.script_error import ScriptError
 from websauna_migrate.revision_scripts.script_reader import (
-    ScriptSyntaxError,
     parse_script,
     read_effects,
 )
@@ -803,13 +803,13 @@ def test_every_operation_of_alembic_is_known_as_read_or_as_harmless():
 
 
 def test_a_syntax_error_names_the_file_and_the_line():
-    with pytest.raises(ScriptSyntaxError) as failure:
+    with pytest.raises(ScriptError) as failure:
         read_effects("x = 1\ndef upgrade(:\n", "/srv/alembic/versions/37e1_add.py")
     assert str(failure.value) == (
         'Revision script "/srv/alembic/versions/37e1_add.py", line 2 is not valid Python: '
         "invalid syntax. Correct the script and run the command again."
     )
-    assert (failure.value.filename, failure.value.line) == ("/srv/alembic/versions/37e1_add.py", 2)
+    assert (failure.value.path, failure.value.line) == ("/srv/alembic/versions/37e1_add.py", 2)
     assert isinstance(failure.value, MigrationError)
 
 
@@ -819,7 +819,7 @@ def test_a_doubtful_escape_is_no_failure():
 
 @pytest.mark.parametrize("source", ["x = '\x00'", "(" * 5000 + ")" * 5000])
 def test_a_script_that_python_cannot_parse_is_a_named_error(source):
-    with pytest.raises(ScriptSyntaxError, match=r'^Revision script "x\.py"'):
+    with pytest.raises(ScriptError, match=r'^Revision script "x\.py"'):
         read_effects(source, "x.py")
 
 

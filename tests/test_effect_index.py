@@ -11,9 +11,10 @@ from websauna_migrate.database.cache import Cache
 from websauna_migrate.planning.accesses import Access
 from websauna_migrate.revision_scripts import script_reader
 from websauna_migrate.revision_scripts.enum_values import TypeHistory, read_types
+from websauna_migrate.revision_scripts.script_error import ScriptError
 from websauna_migrate.revision_scripts.script_files import list_script_files
 from websauna_migrate.revision_scripts.script_index import ScriptIndex
-from websauna_migrate.revision_scripts.script_reader import ScriptSyntaxError, read_upgrade
+from websauna_migrate.revision_scripts.script_reader import read_upgrade
 
 SOURCE = """
 from alembic import op
@@ -70,7 +71,7 @@ def test_a_broken_script_is_an_error_each_time(tmp_path: Path) -> None:
     path = tmp_path / "one.py"
     path.write_text("def upgrade(:")
     for _ in range(2):
-        with pytest.raises(ScriptSyntaxError):
+        with pytest.raises(ScriptError):
             read(Cache(tmp_path / "cache"), path)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from apps import Workshop
-from websauna_migrate.config.left_out import ScriptsLeftOut
+from websauna_migrate.config.packages import ScriptDirectoryError
 
 MODELS = """
 import sqlalchemy as sa
@@ -64,7 +64,7 @@ def test_it_fails_by_name_and_says_what_to_write(
         (folder / "versions").mkdir(parents=True)
         (folder / "env.py").touch()
     for look in LOOKS:
-        with pytest.raises(ScriptsLeftOut) as info:
+        with pytest.raises(ScriptDirectoryError) as info:
             look(workshop.service(sqlite_url))
         assert str(info.value) == (
             'Package "acme.user" owns tables ("users") and has no revision script: it was '

@@ -16,13 +16,12 @@ from sqlalchemy.engine import make_url
 from apps import Workshop
 from conftest import PostgreSQLServer
 from test_ws_alembic import TEMPLATE, Result, Site, invoke, site  # noqa: F401 - fixtures
-from websauna_migrate.alembic_adapter.loaded_scripts import ScriptBroken
 from websauna_migrate.autogenerate import MoveRefused
+from websauna_migrate.config.packages import ScriptDirectoryError
 from websauna_migrate.config.selection import UnknownPackage
-from websauna_migrate.config.template import ScriptDirectoryError
 from websauna_migrate.planning.accesses import Access
 from websauna_migrate.planning.plan import DowngradeRefused
-from websauna_migrate.revision_scripts.moved_tables import MovedTableDropped
+from websauna_migrate.revision_scripts.script_error import ScriptError
 from websauna_migrate.revision_scripts.table_origins import CreatedObjects
 
 BASE = """
@@ -446,7 +445,7 @@ def test_the_table_is_safe_before_its_new_owner_was_upgraded(
         lambda: service.downgrade("a100", packages="shop", cascade=False),
         lambda: service.plan("base", packages="shop", direction="downgrade"),
     ):
-        with pytest.raises(MovedTableDropped) as caught:
+        with pytest.raises(DowngradeRefused) as caught:
             attempt()
     versions = shop.root / "shop" / "alembic" / "versions"
     assert str(caught.value) == (
@@ -458,11 +457,11 @@ def test_the_table_is_safe_before_its_new_owner_was_upgraded(
         'Keep it: downgrade "shop" to "a300" and no further. Add `--cascade` to drop it with all '
         "that is in it."
     )
-    with pytest.raises(MovedTableDropped, match='drops column "note"'):
+    with pytest.raises(DowngradeRefused, match='drops column "note"'):
         service.downgrade("a200", packages="shop")
     assert execute(url, SELECT) == ROWS
     # Also where the new owner is not installed any more.
-    with pytest.raises(MovedTableDropped):
+    with pytest.raises(DowngradeRefused):
         shop.service(url, "shop").uninstall("shop")
     service.downgrade("base", packages=["shop", "app"])
     assert "offers" not in schema_of(url)
@@ -756,7 +755,7 @@ def test_a_name_that_is_no_dictionary(shop: Workshop, sqlite_url: str) -> None:
     given, _ = shop.service(sqlite_url).move_table("offers", "shop", "app")
     path = Path(given.path)
     path.write_text(path.read_text().replace("{'offers': 'app'}", "('offers',)"))
-    with pytest.raises(ScriptBroken) as caught:
+    with pytest.raises(ScriptError) as caught:
         shop.service(sqlite_url).upgrade()
     assert "its gives_tables is ('offers',), not a dictionary of names and packages." in str(
         caught.value

@@ -19,7 +19,7 @@ from apps import Workshop
 from websauna_migrate.database.cache import Cache, default_folder
 from websauna_migrate.planning.revisions import Revision
 from websauna_migrate.revision_scripts import script_index, script_literals
-from websauna_migrate.revision_scripts.revision_reader import ScriptBroken, ScriptChanged
+from websauna_migrate.revision_scripts.script_error import ScriptError
 from websauna_migrate.revision_scripts.script_files import list_script_files
 from websauna_migrate.revision_scripts.script_index import ScriptIndex
 
@@ -318,11 +318,11 @@ def test_scripts_are_not_imported_to_look_at_them(workshop: Workshop, sqlite_url
     assert len(service.history()) == 1
     assert service.current()[0].pending == 1
     assert len(service.plan()) == 1
-    with pytest.raises(ScriptBroken) as caught:
+    with pytest.raises(ScriptError) as caught:
         service.upgrade()
     assert "it raises ModuleNotFoundError in line" in str(caught.value)
     service.use_index = False
-    with pytest.raises(ScriptBroken, match="it raises ModuleNotFoundError"):
+    with pytest.raises(ScriptError, match="it raises ModuleNotFoundError"):
         service.heads()
 
 
@@ -336,7 +336,7 @@ def test_a_script_that_says_something_else_when_imported_is_not_run(
     assert snapshot.lineages["changing"].heads == ("a1",)
     path.write_text(path.read_text().replace("depends_on = None", "requires = ('x@y',)"))
     path.write_text(path.read_text().replace("requires = ()", ""))
-    with pytest.raises(ScriptChanged) as caught:
+    with pytest.raises(ScriptError) as caught:
         _ = snapshot.environments["changing"].scripts.get_revision("a1").module
     assert str(caught.value) == (
         f'Revision script "{path}" of package "changing" was changed while the command ran, or '
@@ -376,5 +376,5 @@ def test_links_and_folders_are_seen_as_alembic_sees_them(
     snapshot = service._snapshot()
     assert [r.path for r in snapshot.lineages["linking"]] == [str(versions / "a1.py"), str(moved)]
     (versions / "broken.py").symlink_to(tmp_path / "nowhere.py")
-    with pytest.raises(ScriptBroken, match=r"nowhere\.py.*Can't find Python file"):
+    with pytest.raises(ScriptError, match=r"nowhere\.py.*Can't find Python file"):
         service.heads()

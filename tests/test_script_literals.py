@@ -13,7 +13,8 @@ from alembic.script.base import Script
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from websauna_migrate.revision_scripts.revision_reader import ScriptBroken, to_revision
+from websauna_migrate.revision_scripts.revision_reader import to_revision
+from websauna_migrate.revision_scripts.script_error import ScriptError
 from websauna_migrate.revision_scripts.script_index import revision_of
 from websauna_migrate.revision_scripts.script_literals import _read_lines, _read_tree, read_literals
 
@@ -71,7 +72,7 @@ def imported(scripts: ScriptDirectory, source: bytes) -> Any:
         script = Script._from_path(scripts, path)
         assert script is not None
         return to_revision("pkg", script)
-    except (ScriptBroken, Exception, SystemExit):
+    except (ScriptError, Exception, SystemExit):
         return None
 
 

@@ -24,7 +24,6 @@ from apps import Workshop
 from runs import blocking, execute, forked, ledger, rows, steps, table, tables, wait_for
 from websauna_migrate.config.settings import SettingError, parse_settings
 from websauna_migrate.database.stopping import Stop
-from websauna_migrate.database.timeouts import BadTimeout
 from websauna_migrate.errors import MigrationError
 from websauna_migrate.interfaces import (
     IMigrationRunEnded,
@@ -32,6 +31,7 @@ from websauna_migrate.interfaces import (
     IMigrationService,
     IMigrationStepApplied,
 )
+from websauna_migrate.revision_scripts.script_error import ScriptError
 from websauna_migrate.runs.failures import RunStopped, StepFailed
 from websauna_migrate.runs.run_events import StepApplied
 
@@ -616,7 +616,7 @@ def test_a_limit_that_is_no_number_is_told_at_its_step(
     chain(workshop, table("t1")["upgrade"], table("t2")["upgrade"])
     path = versions(workshop) / "r3.py"
     path.write_text(path.read_text() + "\nlock_budget = 'soon'\n")
-    with pytest.raises(BadTimeout):
+    with pytest.raises(ScriptError):
         workshop.service(transactional_database_url).upgrade()
     assert [entry[1:] for entry in ledger(transactional_database_url)] == [
         ("r1", "upgrade", "done"),

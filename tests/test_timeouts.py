@@ -12,7 +12,8 @@ import sqlalchemy as sa
 from apps import Workshop
 from runs import blocking, engine_of, execute, ledger, rows, steps, table, tables, transaction_on
 from websauna_migrate.config.settings import SettingError
-from websauna_migrate.database.timeouts import BadTimeout, Timeouts
+from websauna_migrate.database.timeouts import Timeouts
+from websauna_migrate.revision_scripts.script_error import ScriptError
 from websauna_migrate.runs.blockers import shown_query
 from websauna_migrate.runs.failures import BlockedByCaller
 from websauna_migrate.runs.runner import StepFailed
@@ -174,7 +175,7 @@ def test_a_limit_that_is_no_number_names_the_script(workshop: Workshop, sqlite_u
     workshop.package("fooapp")
     path = workshop.script("fooapp", "f100")
     path.write_text(path.read_text() + "\nlock_budget = 'long'\n")
-    with pytest.raises(BadTimeout) as caught:
+    with pytest.raises(ScriptError) as caught:
         workshop.service(sqlite_url).upgrade()
     assert str(caught.value) == (
         f"Revision script \"{path}\" has lock_budget = 'long': it must be a number, 0 or more. "

@@ -559,7 +559,7 @@ class MigrationService:
     def _complete_site(self, given: Connection | Engine | None = None) -> Site:
         """Return what a call works on, if no package's wheel left its scripts out.
 
-        :raises ScriptsLeftOut: naming the package
+        :raises ScriptDirectoryError: naming the package
         """
         site = self.site(given=given)
         found = site.loaded.lineages

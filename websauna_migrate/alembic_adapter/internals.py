@@ -355,7 +355,7 @@ def stepped_aside() -> Iterator[None]:
 def planned_step(scripts: LoadedScriptDirectory, step: Step) -> RevisionStep:
     """Return a step of a plan as Alembic runs it, with the function of a fresh module.
 
-    :raises ScriptBroken: if the script cannot be executed
+    :raises ScriptError: if the script cannot be executed
     """
     scripts.reader.fresh(step.revision)
     rows = step.rows_before, step.rows_after

@@ -7,13 +7,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from websauna_migrate.alembic_adapter.package_environment import AlembicOptions, PackageEnvironment
-from websauna_migrate.config.packages import MigrationPackage
+from websauna_migrate.config.packages import MigrationPackage, ScriptDirectoryError
 from websauna_migrate.config.settings import Settings
 from websauna_migrate.database.cache import Cache
-from websauna_migrate.errors import MigrationError
 from websauna_migrate.planning.graph import Graph
 from websauna_migrate.planning.lineage import Lineage
-from websauna_migrate.revision_scripts.revision_reader import ScriptBroken
 
 if TYPE_CHECKING:
     from websauna_migrate.planning.accesses import Access
@@ -22,22 +20,7 @@ if TYPE_CHECKING:
     from websauna_migrate.revision_scripts.script_index import Upgrade
     from websauna_migrate.revision_scripts.table_origins import CreatedObjects
 
-__all__ = ["LoadedScripts", "ScriptBroken", "ScriptDirectoryMissing"]
-
-
-class ScriptDirectoryMissing(MigrationError, FileNotFoundError):
-    """The script directory that a registration or a setting names is not there."""
-
-    def __init__(self, package: MigrationPackage) -> None:
-        self.package = package.name
-        self.directory = package.script_directory
-        super().__init__(
-            f'The script directory "{package.script_directory}" of package "{package.name}" is '
-            f"missing. It was named where the package is registered ({package.place}), or by the "
-            f'setting "websauna_migrate.script_location.{package.name}": correct that, restore '
-            "the directory, or let the package's first revision make it: ws-alembic -x "
-            f'packages={package.name} revision --autogenerate -m "..."'
-        )
+__all__ = ["LoadedScripts"]
 
 
 class LoadedScripts:
@@ -160,6 +143,20 @@ class LoadedScripts:
         package = environment.package
         if not environment.exists:
             if package.explicit and package.name not in self.may_be_missing:
-                raise ScriptDirectoryMissing(package)
+                raise missing(package)
             return Lineage(package.name)
         return environment.reader.lineage
+
+
+def missing(package: MigrationPackage) -> ScriptDirectoryError:
+    """Return the error of a script directory that was named and is not there."""
+    return ScriptDirectoryError(
+        "missing",
+        package.name,
+        package.script_directory,
+        f'The script directory "{package.script_directory}" of package "{package.name}" is '
+        f"missing. It was named where the package is registered ({package.place}), or by the "
+        f'setting "websauna_migrate.script_location.{package.name}": correct that, restore '
+        "the directory, or let the package's first revision make it: ws-alembic -x "
+        f'packages={package.name} revision --autogenerate -m "..."',
+    )

@@ -13,33 +13,9 @@ from pathlib import Path
 
 from sqlalchemy import Table
 
-from websauna_migrate.config.packages import MigrationPackage, is_installed
-from websauna_migrate.errors import MigrationError
+from websauna_migrate.config.packages import MigrationPackage, ScriptDirectoryError, is_installed
 
-__all__ = ["ScriptsLeftOut", "require_scripts"]
-
-
-class ScriptsLeftOut(MigrationError, FileNotFoundError):
-    """An installed package owns tables and has no revision script.
-
-    :ivar package: the package's dotted name
-    :ivar directory: where its scripts would be
-    """
-
-    def __init__(self, package: MigrationPackage, tables: Iterable[Table]) -> None:
-        self.package, self.directory = package.name, package.script_directory
-        names = sorted(table.fullname for table in tables)
-        some = ", ".join(f'"{name}"' for name in names[:3]) + (", ..." if len(names) > 3 else "")
-        super().__init__(
-            f'Package "{package.name}" owns tables ({some}) and has no revision script: it was '
-            f'installed without "{self.directory}". Nothing was run. In the package\'s own '
-            "project, keep alembic/ inside the package and add to pyproject.toml:\n"
-            "  [tool.setuptools.package-data]\n"
-            f'  "{package.name}" = ["alembic/*", "alembic/versions/*.py"]\n'
-            f'(in setup.py: package_data={{"{package.name}": ["alembic/*", '
-            '"alembic/versions/*.py"]}), then build and install it again. Or name the directory of '
-            f"scripts that are kept elsewhere: websauna_migrate.script_location.{package.name}"
-        )
+__all__ = ["require_scripts"]
 
 
 def require_scripts(
@@ -51,20 +27,39 @@ def require_scripts(
 
     :param revisions: each package's revisions
     :param tables_of: returns the tables that a package owns by the models; asked where it matters
-    :raises ScriptsLeftOut: naming the first of them
+    :raises ScriptDirectoryError: naming the first of them
     """
     for package in packages:
         if len(revisions[package.name]) or not any(one.tables for one in package.metadata):
             continue
         if was_installed(package) and (tables := [*tables_of(package.name)]):
-            raise ScriptsLeftOut(package, tables)
+            raise left_out(package, tables)
+
+
+def left_out(package: MigrationPackage, tables: Iterable[Table]) -> ScriptDirectoryError:
+    """Return the error of an installed package that owns tables and has no script."""
+    names = sorted(table.fullname for table in tables)
+    some = ", ".join(f'"{name}"' for name in names[:3]) + (", ..." if len(names) > 3 else "")
+    return ScriptDirectoryError(
+        "left out",
+        package.name,
+        package.script_directory,
+        f'Package "{package.name}" owns tables ({some}) and has no revision script: it was '
+        f'installed without "{package.script_directory}". Nothing was run. In the package\'s own '
+        "project, keep alembic/ inside the package and add to pyproject.toml:\n"
+        "  [tool.setuptools.package-data]\n"
+        f'  "{package.name}" = ["alembic/*", "alembic/versions/*.py"]\n'
+        f'(in setup.py: package_data={{"{package.name}": ["alembic/*", '
+        '"alembic/versions/*.py"]}), then build and install it again. Or name the directory of '
+        f"scripts that are kept elsewhere: websauna_migrate.script_location.{package.name}",
+    )
 
 
 def was_installed(package: MigrationPackage) -> bool:
     """Tell whether an installer put a package, and with it its scripts, where they are.
 
     Of an editable installation, the files belong to no distribution. A script directory outside of
-    the package is somebody's own.
+    the package is not an installer's.
     """
     if not package.script_directory.is_relative_to(package.folder):
         return False

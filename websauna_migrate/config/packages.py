@@ -20,6 +20,7 @@ from websauna_migrate.interfaces import IMigrationPackage
 __all__ = [
     "MigrationPackage",
     "RegistrationError",
+    "ScriptDirectoryError",
     "make_package",
     "package_folder",
     "project_folder",
@@ -28,6 +29,21 @@ __all__ = [
 
 #: What marks the folder of a project, as DESIGN.md says.
 PROJECT_FILES = ("setup.py", "pyproject.toml")
+
+
+class ScriptDirectoryError(MigrationError, OSError):
+    """A package's script directory is not there, or no revision can be written to it.
+
+    :ivar kind: ``not editable`` for a directory that is installed or write-protected,
+        ``no template`` for one without ``script.py.mako``, ``missing`` for one that a registration
+        or a setting names, ``left out`` where an installed package owns tables and has no script
+    :ivar package: name of the package
+    :ivar path: the directory, or the template that is missing
+    """
+
+    def __init__(self, kind: str, package: str, path: Path, message: str) -> None:
+        self.kind, self.package, self.path = kind, package, path
+        super().__init__(message)
 
 
 class RegistrationError(MigrationError, ConfigurationError):  # type: ignore[misc]  # untyped

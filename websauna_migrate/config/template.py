@@ -7,11 +7,9 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from websauna_migrate.config.packages import MigrationPackage, is_installed
-from websauna_migrate.errors import MigrationError
+from websauna_migrate.config.packages import MigrationPackage, ScriptDirectoryError, is_installed
 
 __all__ = [
-    "ScriptDirectoryError",
     "create_script_directory",
     "require_editable",
     "require_template",
@@ -23,22 +21,6 @@ NAME = "alembic_template"
 
 #: What a revision script is made from.
 MAKO = "script.py.mako"
-
-
-class ScriptDirectoryError(MigrationError, OSError):
-    """No revision can be written to a package's script directory.
-
-    :ivar kind: ``not editable`` for a directory that is installed or write-protected,
-        ``no template`` for one without ``script.py.mako``
-    :ivar package: name of the package
-    :ivar path: the directory, or the template that is missing
-    """
-
-    def __init__(self, kind: str, package: str, path: Path, message: str) -> None:
-        self.kind = kind
-        self.package = package
-        self.path = path
-        super().__init__(message)
 
 
 def not_editable(package: str, directory: Path, why: str) -> ScriptDirectoryError:

@@ -7,36 +7,17 @@ stays short while a long report is read, and reaches its limit where a table is 
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 
-from websauna_migrate.errors import MigrationError
-
-__all__ = ["BadTimeout", "Timeouts", "timeouts_of_script"]
+__all__ = ["NAMES", "Timeouts"]
 
 #: Seconds of waiting after which a statement waits as long as it ever may.
 PATIENT_AFTER = 180.0
 
 #: Seconds between two attempts, at most. A lock that comes free is used within this time.
 LONGEST_PAUSE = 0.8
-
-
-class BadTimeout(MigrationError, ValueError):
-    """A revision script's own limit is no number that can be meant.
-
-    :ivar path: the script's file
-    :ivar name: of the limit, such as ``lock_timeout_ms``
-    """
-
-    def __init__(self, path: str, name: str, value: object) -> None:
-        self.path = path
-        self.name = name
-        super().__init__(
-            f'Revision script "{path}" has {name} = {value!r}: it must be a number, 0 or more. '
-            "Correct the script. Nothing of it was applied."
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,24 +57,3 @@ class Timeouts:
 
 #: What a script may set as a module attribute, a package by a setting, and a run by an argument.
 NAMES = tuple(field.name for field in fields(Timeouts))
-
-
-def timeouts_of_script(module: object, path: str) -> dict[str, float]:
-    """Return the limits that a revision script sets for itself, by name.
-
-    :raises BadTimeout: if one is not a number, or below 0
-    """
-    found: dict[str, float] = {}
-    for name in NAMES:
-        value = getattr(module, name, None)
-        if value is None:
-            continue
-        if (
-            isinstance(value, bool)
-            or not isinstance(value, (int, float))
-            or not math.isfinite(value)
-            or value < 0
-        ):
-            raise BadTimeout(path, name, value)
-        found[name] = value
-    return found

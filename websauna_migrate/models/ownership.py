@@ -29,8 +29,8 @@ from websauna_migrate.models.claims import Claim, Unsettled, by_place
 from websauna_migrate.models.declared_classes import DeclaredModels, package_of_module
 from websauna_migrate.models.ownership_errors import (
     OwnershipError,
-    OwnerUnknown,
     owner_conflict,
+    owner_unknown,
 )
 from websauna_migrate.models.sqlalchemy_internals import variants_of
 from websauna_migrate.models.table_order import Key, depths_of, key_of, referenced_key, sort_key
@@ -79,10 +79,9 @@ class Ownership:
         A table of no registered ``MetaData`` (a reflected one, a copy) is looked up by its schema
         and name.
 
-        :raises OwnerUnknown: if no rule settles it: write ``info={"package": ...}``
-        :raises OwnershipError: if two packages claim it (rename one, or write ``info``), if its
-            ``info`` names an unknown package, or if only relationships could tell, and SQLAlchemy
-            cannot configure them
+        :raises OwnershipError: if no rule settles it: write ``info={"package": ...}``; if
+            two packages claim it (rename one, or write ``info``); if its ``info`` names an unknown
+            package; or if only relationships could tell, and SQLAlchemy cannot configure them
         """
         return self.claim_of(table).package
 
@@ -104,7 +103,7 @@ class Ownership:
     def owners(self) -> Mapping[Key, str]:
         """The owner of every table by schema and name, ordered as in :meth:`tables_of`.
 
-        :raises OwnershipError: as :meth:`owner_of`; an :exc:`OwnerUnknown` names all unsettled
+        :raises OwnershipError: as :meth:`owner_of`; that of kind ``unknown`` names all unsettled
             tables at once
         """
         return MappingProxyType({key: claim.package for key, (_, claim) in self._settled.items()})
@@ -186,7 +185,7 @@ class Ownership:
         strangers = tuple(
             f'class "{one.dotted}"' for one in self._models.classes if one.brought is table
         )
-        raise OwnerUnknown((Unsettled(table, uses or registered, strangers),))
+        raise owner_unknown((Unsettled(table, uses or registered, strangers),))
 
     def _settle(self, definitions: list[Table]) -> tuple[Table, Claim]:
         """Return the true definition among tables of one schema and name, with its claim.
@@ -280,10 +279,12 @@ class Ownership:
         for key in self._ordered:
             try:
                 settled[key] = self._settle(self._definitions[key])
-            except OwnerUnknown as exc:
+            except OwnershipError as exc:
+                if not exc.unsettled:
+                    raise
                 unsettled += exc.unsettled
         if unsettled:
-            raise OwnerUnknown(tuple(unsettled))
+            raise owner_unknown(tuple(unsettled))
         return settled
 
     @cached_property

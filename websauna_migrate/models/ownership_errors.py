@@ -8,7 +8,7 @@ from sqlalchemy import Table
 from websauna_migrate.errors import MigrationError
 from websauna_migrate.models.claims import Claim, Unsettled
 
-__all__ = ["OwnerUnknown", "OwnershipError", "owner_conflict"]
+__all__ = ["OwnershipError", "owner_conflict", "owner_unknown"]
 
 
 class OwnershipError(MigrationError, ConfigurationError):  # type: ignore[misc]  # Pyramid is untyped
@@ -16,9 +16,11 @@ class OwnershipError(MigrationError, ConfigurationError):  # type: ignore[misc] 
 
     :ivar kind: ``conflict`` for a table that two packages claim or that is defined twice,
         ``not registered`` for a ``Table.info["package"]`` that is no registered package,
-        ``relationships`` for models that SQLAlchemy cannot configure, ``unknown``
+        ``relationships`` for models that SQLAlchemy cannot configure, ``unknown`` where no rule
+        settles it
     :ivar table: the table, ``None`` where it is about several
     :ivar claims: what the packages say, in the order of the message
+    :ivar unsettled: for ``unknown`` the tables, each with its candidates
     """
 
     def __init__(
@@ -28,28 +30,27 @@ class OwnershipError(MigrationError, ConfigurationError):  # type: ignore[misc] 
         *,
         table: Table | None = None,
         claims: tuple[Claim, ...] = (),
+        unsettled: tuple[Unsettled, ...] = (),
     ) -> None:
         self.kind = kind
         self.table = table
         self.claims = claims
+        self.unsettled = unsettled
         super().__init__(message)
 
 
-class OwnerUnknown(OwnershipError):
-    """No rule settles the owner of some tables; ``unsettled`` has all of them."""
-
-    def __init__(self, unsettled: tuple[Unsettled, ...]) -> None:
-        """Name every unsettled table with its candidates."""
-        self.unsettled = unsettled
-        example = unsettled[0]
-        package = example.claims[0].package if example.claims else "..."
-        lines = "".join(f"\n  {one}" for one in unsettled)
-        super().__init__(
-            "unknown",
-            f"No rule settles which package owns these tables; the candidates are:{lines}\n"
-            f'Name the owner where the table is defined: Table("{example.table.name}", ..., '
-            f'info={{"package": "{package}"}}){in_class(bool(example.strangers))}.',
-        )
+def owner_unknown(unsettled: tuple[Unsettled, ...]) -> OwnershipError:
+    """Return the error of tables whose owner no rule settles; it names each with its candidates."""
+    example = unsettled[0]
+    package = example.claims[0].package if example.claims else "..."
+    lines = "".join(f"\n  {one}" for one in unsettled)
+    return OwnershipError(
+        "unknown",
+        f"No rule settles which package owns these tables; the candidates are:{lines}\n"
+        f'Name the owner where the table is defined: Table("{example.table.name}", ..., '
+        f'info={{"package": "{package}"}}){in_class(bool(example.strangers))}.',
+        unsettled=unsettled,
+    )
 
 
 def owner_conflict(table: Table, claims: tuple[Claim, ...], definitions: int) -> OwnershipError:

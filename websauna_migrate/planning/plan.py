@@ -48,22 +48,38 @@ __all__ = [
 
 
 class DowngradeRefused(MigrationError, RuntimeError):
-    """Applied revisions of other packages require what a downgrade would take away.
+    """A downgrade would take away what applied revisions of other packages require, or have.
 
+    :ivar kind: ``required``; or ``moved`` where nothing is in the way but a table that belongs to
+        another package by now
     :ivar dependents: these revisions, with all that comes after them, in the order in which they
         would have to go
     :ivar reasons: for each of them why it would have to go
-    :ivar losses: what would be lost besides, a clause each
+    :ivar losses: what would be lost, a clause each
     """
 
     def __init__(
         self,
         dependents: Sequence[tuple[Revision, tuple[Reason, ...]]],
         losses: Sequence[str] = (),
+        drops: Revision | None = None,
     ) -> None:
+        """Build the message.
+
+        :param drops: the first revision that drops what has moved, where nothing else is in the way
+        """
+        self.kind = "required" if drops is None else "moved"
         self.dependents = tuple(revision for revision, _ in dependents)
         self.reasons = tuple(reasons for _, reasons in dependents)
         self.losses = tuple(losses)
+        if drops is not None:
+            lines = "".join(f"\n  {loss}" for loss in losses)
+            super().__init__(
+                "The downgrade would drop what belongs to another package, and nothing was run:"
+                f'{lines}\nKeep it: downgrade "{drops.package}" to "{drops.id}" and no further. '
+                "Add `--cascade` to drop it with all that is in it."
+            )
+            return
         lines = "".join(
             f'\n  "{revision}" ("{revision.path}"): {reasons[0]}'
             for revision, reasons in dependents

@@ -9,14 +9,13 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from websauna_migrate.errors import MigrationError
 from websauna_migrate.planning.accesses import Key
 from websauna_migrate.planning.graph import Graph
 from websauna_migrate.planning.plan import Applied, DowngradeRefused, Plan, Targets, plan_downgrade
 from websauna_migrate.planning.revisions import Revision
 from websauna_migrate.revision_scripts.moves import split_name
 
-__all__ = ["Loss", "MovedTableDropped", "find_losses", "plan_downgrade_without_loss"]
+__all__ = ["Loss", "find_losses", "plan_downgrade_without_loss"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,23 +45,6 @@ class Loss:
         return (
             f'the downgrade of "{self.dropped}" ("{self.dropped.path}") drops {what}, which '
             f'"{self.given}" gave to "{self.receiver}"'
-        )
-
-
-class MovedTableDropped(MigrationError, RuntimeError):
-    """A downgrade of one package would drop a table that belongs to another one by now.
-
-    :ivar losses: the tables
-    """
-
-    def __init__(self, losses: Iterable[Loss]) -> None:
-        self.losses = tuple(losses)
-        first = self.losses[0]
-        lines = "".join(f"\n  {loss}" for loss in self.losses)
-        super().__init__(
-            f"The downgrade would drop what belongs to another package, and nothing was run:{lines}"
-            f'\nKeep it: downgrade "{first.dropped.package}" to "{first.dropped.id}" and no '
-            "further. Add `--cascade` to drop it with all that is in it."
         )
 
 
@@ -105,8 +87,7 @@ def plan_downgrade_without_loss(
     """Plan a downgrade as :func:`.plan_downgrade` does, and see to what it would drop.
 
     :param cascade: also allows the loss of tables that belong to other packages
-    :raises DowngradeRefused: naming the tables that would be lost, besides the dependents
-    :raises MovedTableDropped: if nothing but such a table is in the way
+    :raises DowngradeRefused: naming the tables that would be lost, and the dependents
     """
     try:
         plan = plan_downgrade(graph, applied, targets, cascade=cascade)
@@ -118,5 +99,5 @@ def plan_downgrade_without_loss(
         dependents = list(zip(exc.dependents, exc.reasons, strict=True))
         raise DowngradeRefused(dependents, [str(loss) for loss in found]) from exc
     if not cascade and (found := find_losses((step.revision for step in plan), targets)):
-        raise MovedTableDropped(found)
+        raise DowngradeRefused((), [str(loss) for loss in found], found[0].dropped)
     return plan

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from websauna_migrate.config.packages import MigrationPackage
 from websauna_migrate.database.cache import Cache
-from websauna_migrate.errors import MigrationError
 from websauna_migrate.planning.lineage import Lineage
 from websauna_migrate.planning.revisions import Revision
+from websauna_migrate.revision_scripts.script_error import ScriptError
 from websauna_migrate.revision_scripts.script_files import (
     SCRIPT_NAME,
     checksum,
@@ -31,35 +31,7 @@ if TYPE_CHECKING:
     from alembic.script.base import Script
 
 
-__all__ = ["ScriptBroken", "ScriptChanged", "ScriptReader", "to_revision"]
-
-
-class ScriptBroken(MigrationError, ValueError):
-    """A revision script cannot be read.
-
-    :ivar path: the script's file
-    """
-
-    def __init__(self, package: str, path: str, problem: str) -> None:
-        self.package = package
-        self.path = path
-        super().__init__(
-            f'Revision script "{path}" of package "{package}" cannot be read: {problem}\n'
-            "Correct the script, or remove it. Nothing was changed."
-        )
-
-
-class ScriptChanged(MigrationError, RuntimeError):
-    """A script says something else when it is imported than it said when it was read."""
-
-    def __init__(self, package: str, path: str) -> None:
-        self.package = package
-        self.path = path
-        super().__init__(
-            f'Revision script "{path}" of package "{package}" was changed while the command ran, '
-            "or computes what it says of itself in a way that its text does not show. Run the "
-            "command again; if that does not help, run it with --no-index."
-        )
+__all__ = ["ScriptReader", "to_revision"]
 
 
 class ScriptDirectory(Protocol):
@@ -70,6 +42,27 @@ class ScriptDirectory(Protocol):
 
     def import_script(self, path: Path) -> Script | None:
         """Import a file; ``None`` if it is no revision script after all."""
+
+
+def broken(package: str, path: str, problem: str) -> ScriptError:
+    """Return the error of a script that cannot be imported, or is wrong about itself."""
+    return ScriptError(
+        "broken",
+        path,
+        f'Revision script "{path}" of package "{package}" cannot be read: {problem}\n'
+        "Correct the script, or remove it. Nothing was changed.",
+    )
+
+
+def changed(package: str, path: str) -> ScriptError:
+    """Return the error of a script that says something else than when it was read."""
+    return ScriptError(
+        "changed",
+        path,
+        f'Revision script "{path}" of package "{package}" was changed while the command ran, '
+        "or computes what it says of itself in a way that its text does not show. Run the "
+        "command again; if that does not help, run it with --no-index.",
+    )
 
 
 class ScriptReader:
@@ -113,7 +106,7 @@ class ScriptReader:
     def revisions(self) -> list[Revision]:
         """The revisions, in the order of the files.
 
-        :raises ScriptBroken: naming the file
+        :raises ScriptError: naming the file
         """
         if self.cache is None:
             found = [self._execute(str(path)) for path in self._scripts().list_files()]
@@ -137,12 +130,11 @@ class ScriptReader:
     def imported(self, revision: Revision) -> ModuleType:
         """Return the module of a revision's script, to be looked at; it is executed if need be.
 
-        :raises ScriptBroken: if it cannot be executed
-        :raises ScriptChanged: if it is not what it was when it was read
+        :raises ScriptError: if it cannot be executed, or is not what it was when it was read
         """
         path = revision.path
         if path not in self._imported and self._execute(path) != revision:
-            raise ScriptChanged(self.package.name, path)
+            raise changed(self.package.name, path)
         return self._imported[path]
 
     def fresh(self, revision: Revision) -> ModuleType:
@@ -151,8 +143,7 @@ class ScriptReader:
         The text is executed once before a run, and once more for each further attempt: a column,
         an iterator or a type at the top of a script is used up by the function that used it.
 
-        :raises ScriptBroken: if it cannot be executed
-        :raises ScriptChanged: if it is not what it was when it was read
+        :raises ScriptError: if it cannot be executed, or is not what it was when it was read
         """
         path = revision.path
         module: ModuleType | None = self.imported(revision)
@@ -160,7 +151,7 @@ class ScriptReader:
             with reporting(self.package.name, path):
                 module = load_module(path, self._codes.get(path))
             if module is None:
-                raise ScriptChanged(self.package.name, path)
+                raise changed(self.package.name, path)
             self._imported[path] = module
         assert module is not None
         return module
@@ -234,7 +225,7 @@ def is_usual(module: ModuleType) -> bool:
 def reporting(package: str, path: str) -> Iterator[None]:
     """Name a script that cannot be imported.
 
-    :raises ScriptBroken: whatever the script raises
+    :raises ScriptError: whatever the script raises
     """
     try:
         yield
@@ -250,22 +241,22 @@ def report(package: str, path: str, exc: BaseException) -> NoReturn:
 
     if isinstance(exc, SyntaxError):
         where = f"line {exc.lineno}: {exc.msg}" if exc.lineno else exc.msg
-        raise ScriptBroken(package, path, f"it has a syntax error in {where}.") from exc
+        raise broken(package, path, f"it has a syntax error in {where}.") from exc
     if isinstance(exc, CommandError):
-        raise ScriptBroken(package, path, str(exc)) from exc
+        raise broken(package, path, str(exc)) from exc
     if isinstance(exc, AttributeError) and "down_revision" in str(exc):
-        raise ScriptBroken(package, path, 'it has no "down_revision".') from exc
+        raise broken(package, path, 'it has no "down_revision".') from exc
     lines = [
         frame.lineno for frame in traceback.extract_tb(exc.__traceback__) if frame.filename == path
     ]
     where = f" in line {lines[-1]}" if lines else ""
-    raise ScriptBroken(package, path, f"it raises {type(exc).__name__}{where}: {exc}") from exc
+    raise broken(package, path, f"it raises {type(exc).__name__}{where}: {exc}") from exc
 
 
 def to_revision(package: str, script: Script) -> Revision:
     """Return a loaded script as plain data.
 
-    :raises ScriptBroken: when one of its identifiers is not a text or a sequence of texts
+    :raises ScriptError: when one of its identifiers is not a text or a sequence of texts
     """
     return revision_in(package, script.path, script.module, script.revision, script.longdoc)
 
@@ -273,7 +264,7 @@ def to_revision(package: str, script: Script) -> Revision:
 def revision_in(package: str, path: str, module: ModuleType, id_: Any, doc: str) -> Revision:
     """Return what a script's module says.
 
-    :raises ScriptBroken: when one of its identifiers is not a text or a sequence of texts
+    :raises ScriptError: when one of its identifiers is not a text or a sequence of texts
     """
 
     def texts(attribute: str) -> tuple[str, ...]:
@@ -286,7 +277,7 @@ def revision_in(package: str, path: str, module: ModuleType, id_: Any, doc: str)
             isinstance(part, str) for part in value
         ):
             return tuple(sorted(value)) if isinstance(value, (set, frozenset)) else tuple(value)
-        raise ScriptBroken(
+        raise broken(
             package, path, f"its {attribute} is {value!r}, neither a text nor a sequence of texts."
         )
 
@@ -298,12 +289,12 @@ def revision_in(package: str, path: str, module: ModuleType, id_: Any, doc: str)
             pairs = pairs_of(value)
             if all(isinstance(part, str) and part for pair in pairs for part in pair):
                 return tuple(sorted(pairs))
-        raise ScriptBroken(
+        raise broken(
             package, path, f"its {attribute} is {value!r}, not a dictionary of names and packages."
         )
 
     if not isinstance(id_, str) or not id_:
-        raise ScriptBroken(package, path, f"its revision is {id_!r}, not a text.")
+        raise broken(package, path, f"its revision is {id_!r}, not a text.")
     return Revision(
         package=package,
         id=id_,

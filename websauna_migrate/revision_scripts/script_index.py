@@ -202,7 +202,7 @@ class ScriptIndex:
     def upgrade(self, path: str) -> Upgrade:
         """Return what a script's ``upgrade()`` does, and what it says of enum types.
 
-        :raises ScriptSyntaxError: if the script is no valid Python
+        :raises ScriptError: if the script is no valid Python
         """
         if self._done is None:
             self._done = unpack(self._known.packed)

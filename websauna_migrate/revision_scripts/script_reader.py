@@ -13,7 +13,6 @@ import warnings
 from collections.abc import Iterable
 from dataclasses import replace
 
-from websauna_migrate.errors import MigrationError
 from websauna_migrate.planning.accesses import Access, Key
 from websauna_migrate.revision_scripts.core_statements import read_core, table_of
 from websauna_migrate.revision_scripts.enum_values import NO_TYPES, TypeHistory, read_types
@@ -28,6 +27,7 @@ from websauna_migrate.revision_scripts.script_calls import (
     ON_SESSIONS,
     Calls,
 )
+from websauna_migrate.revision_scripts.script_error import ScriptError
 from websauna_migrate.revision_scripts.script_names import (
     Call,
     Names,
@@ -35,27 +35,12 @@ from websauna_migrate.revision_scripts.script_names import (
 )
 from websauna_migrate.revision_scripts.sql_reader import read_sql
 
-__all__ = ["ScriptSyntaxError", "parse_script", "read_effects", "read_upgrade"]
+__all__ = ["parse_script", "read_effects", "read_upgrade"]
 
 #: A function counts where it is called, and an import does nothing.
 NOT_READ = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Import, ast.ImportFrom)
 
 RUNS_SURELY = frozenset({"autocommit_block", "begin", "begin_nested", "begin_transaction"})
-
-
-class ScriptSyntaxError(MigrationError, ValueError):
-    """A revision script is no valid Python; ``filename`` and ``line`` say where."""
-
-    def __init__(self, filename: str, line: int | None, problem: str) -> None:
-        """Build the message from the place and what the parser says."""
-        self.filename = filename
-        self.line = line
-        self.problem = problem
-        place = "" if line is None else f", line {line}"
-        super().__init__(
-            f'Revision script "{filename}"{place} is not valid Python: {problem}. '
-            "Correct the script and run the command again."
-        )
 
 
 def read_effects(
@@ -66,7 +51,7 @@ def read_effects(
     :param source: the script's text, or what :func:`parse_script` made of it
     :param filename: for messages
     :param function: ``upgrade`` or ``downgrade``; a script without it does nothing
-    :raises ScriptSyntaxError: if the script is no valid Python; correct it
+    :raises ScriptError: if the script is no valid Python; correct it
     """
     try:
         tree = source if isinstance(source, ast.Module) else parse_script(source, filename)
@@ -79,7 +64,7 @@ def read_effects(
 def read_upgrade(source: str, filename: str) -> tuple[tuple[Access, ...], TypeHistory]:
     """Return what a script's ``upgrade()`` does, and what the script says of enum types.
 
-    :raises ScriptSyntaxError: if the script is no valid Python; correct it
+    :raises ScriptError: if the script is no valid Python; correct it
     """
     try:
         tree = parse_script(source, filename)
@@ -91,7 +76,7 @@ def read_upgrade(source: str, filename: str) -> tuple[tuple[Access, ...], TypeHi
 def parse_script(source: str | bytes, filename: str) -> ast.Module:
     """Return the syntax tree of a script.
 
-    :raises ScriptSyntaxError: if the script is no valid Python; correct it
+    :raises ScriptError: if the script is no valid Python; correct it
     """
     try:
         with warnings.catch_warnings():
@@ -99,9 +84,21 @@ def parse_script(source: str | bytes, filename: str) -> ast.Module:
             warnings.simplefilter("ignore")
             return ast.parse(source, filename)
     except SyntaxError as exc:
-        raise ScriptSyntaxError(filename, exc.lineno, exc.msg) from exc
+        raise no_python(filename, exc.lineno, exc.msg) from exc
     except ValueError as exc:
-        raise ScriptSyntaxError(filename, None, str(exc)) from exc
+        raise no_python(filename, None, str(exc)) from exc
+
+
+def no_python(filename: str, line: int | None, problem: str) -> ScriptError:
+    """Return the error of a script that is no valid Python, in the parser's words."""
+    place = "" if line is None else f", line {line}"
+    return ScriptError(
+        "syntax",
+        filename,
+        f'Revision script "{filename}"{place} is not valid Python: {problem}. '
+        "Correct the script and run the command again.",
+        line=line,
+    )
 
 
 class Reader:

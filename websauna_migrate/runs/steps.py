@@ -12,9 +12,10 @@ from sqlalchemy.engine import Connection
 
 from websauna_migrate.database.history_tables import list_tables, read_rows
 from websauna_migrate.database.stopping import CutOff
-from websauna_migrate.database.timeouts import Timeouts, timeouts_of_script
+from websauna_migrate.database.timeouts import Timeouts
 from websauna_migrate.locks.run_lock import LockLost
 from websauna_migrate.planning.steps import Step, is_transactional
+from websauna_migrate.revision_scripts.script_timeouts import timeouts_of_script
 from websauna_migrate.runs.attempt import Attempt
 from websauna_migrate.runs.failed_step import Aftermath
 from websauna_migrate.runs.failures import ConnectionLost, HistoryMoved
