@@ -267,3 +267,127 @@ def test_a_killed_transactional_step_leaves_nothing(
     path.write_text(path.read_text().replace("time.sleep(60)", "time.sleep(0)"))
     assert steps(workshop.service(url, lock_wait="20").upgrade()) == ["fooapp@f100"]
     assert ledger(url) == [("fooapp", "f100", "upgrade", "done")]
+
+
+def test_a_rerun_that_fails_again_keeps_the_mark(half: Workshop, database_url: str) -> None:
+    interrupt(half, database_url)
+    half.script("fooapp", "f200", "f100", upgrade='op.execute("SELECT nonsense FROM nowhere")')
+    service = half.service(database_url)
+    with pytest.raises(StepFailed) as caught:
+        service.repair("rerun")
+    assert caught.value.exit_code == 3
+    assert "The step is half done as before, and stays marked so" in str(caught.value)
+    (found,) = service.repair()
+    assert found.name == "fooapp@f200"
+    with pytest.raises(InterruptedSteps):
+        service.upgrade()
+    execute(database_url, "DROP TABLE half")
+    half.script("fooapp", "f200", "f100", **table("half"))
+    service = half.service(database_url)
+    service.repair("rerun")
+    assert service.repair() == ()
+    assert steps(service.upgrade()) == ["fooapp@f300"]
+    outcomes = [entry[3] for entry in ledger(database_url) if entry[1] == "f200"]
+    assert sorted(outcomes) == ["done", "failed", "undone"]
+
+
+def test_a_rerun_that_ends_half_done_is_one_step(half: Workshop, database_url: str) -> None:
+    interrupt(half, database_url)
+    execute(database_url, "DROP TABLE half")
+    service = half.service(database_url)
+    with pytest.raises(StepFailed) as caught:
+        service.repair("rerun")
+    assert caught.value.half_done
+    (found,) = service.repair()
+    assert found.name == "fooapp@f200"
+    service.repair("done")
+    assert service.repair() == ()
+    assert steps(service.upgrade()) == ["fooapp@f300"]
+
+
+def test_a_killed_rerun_keeps_the_mark(half: Workshop, database_url: str) -> None:
+    interrupt(half, database_url)
+    flag = half.root / "flag"
+    sleep = f'__import__("pathlib").Path({str(flag)!r}).touch(); import time; time.sleep(60)'
+    half.script("fooapp", "f200", "f100", upgrade=sleep)
+    service = half.service(database_url)
+    with forked(lambda: service.repair("rerun") and 0) as pid:
+        wait_for(flag.exists)
+        os.kill(pid, signal.SIGKILL)
+        assert exit_status(pid) == -signal.SIGKILL
+    service = half.service(database_url, lock_wait="20")
+    with pytest.raises(InterruptedSteps):
+        service.upgrade()
+    (found,) = service.repair()
+    assert (found.name, found.running) == ("fooapp@f200", None)
+
+
+def test_a_step_at_work_did_not_end(workshop: Workshop, database_url: str) -> None:
+    flag = workshop.root / "flag"
+    sleep = f'__import__("pathlib").Path({str(flag)!r}).touch(); import time; time.sleep(60)'
+    workshop.package("fooapp")
+    workshop.script("fooapp", "f100", upgrade=KINDS["commit"].replace("SLEEP", sleep))
+    service = workshop.service(database_url)
+    with forked(lambda: service.upgrade() and 0) as pid:
+        wait_for(flag.exists)
+        (found,) = workshop.service(database_url).repair()
+        assert found.running is not None and found.running.step == found.entry
+        assert found.entry.process == pid
+        assert workshop.service(database_url).readiness().half_done == ()
+        os.kill(pid, signal.SIGKILL)
+        exit_status(pid)
+    service = workshop.service(database_url)
+
+    def ended() -> bool:
+        # The server may take a moment to see that its client is gone.
+        return service.repair()[0].running is None
+
+    wait_for(ended)
+    assert [entry.revision for entry in service.readiness().half_done] == ["f100"]
+
+
+def set_outcome(url: str, before: str, after: str) -> None:
+    table = "websauna_migrate_ledger"
+    execute(url, f"UPDATE {table} SET outcome = '{after}' WHERE outcome = '{before}'")
+
+
+@pytest.fixture
+def two_half_done(half: Workshop, database_url: str) -> Workshop:
+    """Two steps of different packages that ended half done."""
+    interrupt(half, database_url)
+    half.package("other", None)
+    half.script("other", "o100", upgrade=HALF.replace('"half"', '"other_half"'))
+    set_outcome(database_url, "running", "x")
+    with pytest.raises(StepFailed):
+        half.service(database_url).upgrade(packages="other")
+    set_outcome(database_url, "x", "running")
+    return half
+
+
+def test_two_half_done_steps(two_half_done: Workshop, database_url: str) -> None:
+    service = two_half_done.service(database_url)
+    assert [one.name for one in service.repair()] == ["fooapp@f200", "other@o100"]
+    with pytest.raises(UsageError) as caught:
+        service.repair("done")
+    assert str(caught.value) == (
+        "Several steps ended half done; name the one that is meant: fooapp@f200, other@o100"
+    )
+    service.repair("done", "other@o100")
+    assert [one.name for one in service.repair()] == ["fooapp@f200"]
+
+
+def test_a_release_was_rolled_back(half: Workshop, database_url: str) -> None:
+    interrupt(half, database_url)
+    versions = half.root / "fooapp" / "alembic" / "versions"
+    for name in ("f200.py", "f300.py"):
+        (versions / name).unlink()
+    service = half.service(database_url)
+    for action in ("done", "rerun"):
+        with pytest.raises(CannotRepair) as caught:
+            service.repair(action)
+        assert "no script of the package defines this revision" in str(caught.value)
+    execute(database_url, "DROP TABLE half")
+    service.repair("undone")
+    assert history(database_url) == ["f100"]
+    assert service.repair() == ()
+    assert service.upgrade().steps == ()

@@ -104,6 +104,22 @@ def test_a_limit_that_is_no_number(site: Site, sqlite_url: str, value: str) -> N
     assert "Traceback" not in done.stderr
 
 
+def test_repair_tells_a_step_that_is_at_work(site: Site, sqlite_url: str) -> None:
+    site.configure(sqlite_url)
+    look = (
+        "import subprocess, sys\n"
+        f'words = ["ws-alembic", "-c", {str(site.ini)!r}, "-x", "packages=all", "repair"]\n'
+        "done = subprocess.run(words, capture_output=True, text=True)\n"
+        f'__import__("pathlib").Path({str(site.ini.parent / "seen")!r}).write_text('
+        'f"{done.returncode} {done.stdout}{done.stderr}")\n'
+    )
+    site.workshop.script("fooapp", "f300", "f200", upgrade=f'op.execute("COMMIT")\n{look}')
+    assert site("upgrade").returncode == 0
+    seen = (site.ini.parent / "seen").read_text()
+    assert seen.startswith("0 fooapp@f300 is running on "), seen
+    assert 'upgrade in progress, at revision "f300" of package "fooapp" since ' in seen
+
+
 def test_repair_from_beginning_to_end(site: Site, database_url: str) -> None:
     site.configure(database_url)
     half = 'op.create_table("half", sa.Column("id", sa.Integer))\nop.execute("COMMIT")\n'

@@ -162,8 +162,9 @@ class IMigrationService(Interface):
     ) -> tuple[InterruptedStep, ...]:
         """Settle steps that an earlier run left half done, or look at them.
 
-        :param action: ``"rerun"`` runs the step again, ``"done"`` records it as applied and
-            ``"undone"`` as not applied; ``None`` changes nothing
+        :param action: ``"rerun"`` runs the step again, and it counts as half done until that has
+            succeeded; ``"done"`` records it as applied and ``"undone"`` as not applied; ``None``
+            changes nothing, and finds the step that a run is at work on too: see its ``running``
         :param step: ``package@revision``; it may be left out where there is only one
         :param stop: as in :meth:`upgrade`, for the steps that are run again
         :returns: what was found, with what is known of each

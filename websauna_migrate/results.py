@@ -119,11 +119,13 @@ class InterruptedStep:
     :ivar entry: its row in the ledger
     :ivar known: what can be said of it, a sentence
     :ivar action: how it was settled, ``rerun``, ``done`` or ``undone``; ``None`` after a look
+    :ivar running: the run that is at work on it now, so that it did not end at all
     """
 
     entry: LedgerEntry
     known: str
     action: str | None = None
+    running: RunInProgress | None = None
 
     @property
     def name(self) -> str:

@@ -89,15 +89,33 @@ class FileLock(RunLock):
             self._descriptor = None
 
     def holder(self) -> str:
-        """Return who holds the lock."""
+        """Return who holds the lock; a process that was killed left its note, and holds nothing."""
         try:
-            note = json.loads(self.path.read_bytes())
+            with self.path.open("rb") as file:
+                note = json.loads(file.read())
+                process = int(note["process"])
+                if self._descriptor is None and not is_held(file.fileno()):
+                    return ""
+            self.other_process = process
             return (
-                f"process {int(note['process'])} on {note['host']}, since {note['since']} UTC, "
-                f"{note['doing']}"
+                f"process {process} on {note['host']}, since {note['since']} UTC, {note['doing']}"
             ).rstrip(", ")
         except (OSError, ValueError, KeyError, TypeError):
             return ""
+
+
+def is_held(descriptor: int) -> bool:
+    """True if a run has locked the file.
+
+    To find out takes a shared lock for a moment, if no run has one; a run that begins in that
+    moment tries again.
+    """
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    fcntl.flock(descriptor, fcntl.LOCK_UN)
+    return False
 
 
 def database_file(dbapi_connection: Any) -> str:

@@ -67,12 +67,14 @@ class RunLock:
     :ivar doing: the command of the run, shown to runs that wait
     :ivar session: number of the server's session with which this run holds it
     :ivar other_session: number of another run's session that holds it; :meth:`holder` finds it
+    :ivar other_process: of a lock that is a file's, the process that holds it, in the same way
     """
 
     spans_steps = False
     doing = ""
     session: int | None = None
     other_session: int | None = None
+    other_process: int | None = None
 
     def take(self) -> bool:
         """Try to take the lock, without waiting; True if it is taken."""

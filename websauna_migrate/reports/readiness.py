@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from sqlalchemy.engine import Connection
-
 from websauna_migrate.database.history_tables import list_tables, read_rows
-from websauna_migrate.database.servers import examine
-from websauna_migrate.locks.choice import make_lock
 from websauna_migrate.planning.plan import pending
-from websauna_migrate.results import LedgerEntry, Readiness, RunInProgress
-from websauna_migrate.runs.ledger import LEDGER_TABLE
-from websauna_migrate.runs.running_steps import is_marked
+from websauna_migrate.results import Readiness
+from websauna_migrate.runs.in_progress import find_at_work, marked_steps
 from websauna_migrate.runs.site import Site
 
-__all__ = ["look", "run_in_progress"]
+__all__ = ["look"]
 
 
 def look(site: Site) -> Readiness:
@@ -29,15 +24,11 @@ def look(site: Site) -> Readiness:
         ours = {package.history_table for package in site.packages.values()}
         rows = read_rows(connection, tables & ours, site.schema)
         standing = standing_of(site, dict(rows))
-        marked: tuple[LedgerEntry, ...] = ()
-        if LEDGER_TABLE in tables and is_marked(connection, site.schema):
-            marked = site.ledger.interrupted(connection)
-        connection.rollback()
         # A run that changes nothing any more need not be asked for.
-        if not marked and "behind" not in standing.values():
+        if "behind" not in standing.values() and not marked_steps(site, connection, tables):
             return Readiness(standing)
-        running = run_in_progress(site, connection, has_ledger=LEDGER_TABLE in tables)
-    return Readiness(standing, running, marked if running is None else ())
+        running, half_done = find_at_work(site, connection, tables)
+    return Readiness(standing, running, half_done)
 
 
 def standing_of(site: Site, rows: dict[str, tuple[str, ...]]) -> dict[str, str]:
@@ -56,24 +47,3 @@ def standing_of(site: Site, rows: dict[str, tuple[str, ...]]) -> dict[str, str]:
         else "current"
         for name, found in sorted(applied.items())
     }
-
-
-def run_in_progress(
-    site: Site, connection: Connection, *, has_ledger: bool
-) -> RunInProgress | None:
-    """Return the run that holds the lock, which is not taken for that; ``None`` if it is free."""
-    lock = make_lock(
-        connection,
-        examine(connection),
-        scope=site.schema or "",
-        second_engine=site.make_engine,
-        schema=site.schema,
-    )
-    holder = lock.holder()
-    connection.rollback()
-    if not holder:
-        return None
-    steps = site.ledger.run_of(connection) if has_ledger else ()
-    connection.rollback()
-    mine = steps and (not lock.other_session or steps[-1].session == lock.other_session)
-    return RunInProgress(holder, steps[-1] if mine else None)

@@ -107,6 +107,7 @@ class Aftermath:
             unknown=lost and not half_done,
             done=number - 1,
             busy=bool(problem),
+            marked=bool(run.marks),
         ) from exc
 
     def after_atomic_failure(
@@ -170,6 +171,7 @@ class Aftermath:
             done=done,
             atomic=True,
             busy=bool(problem),
+            marked=bool(run.marks),
         ) from exc
 
     def _is_lost(self) -> bool:

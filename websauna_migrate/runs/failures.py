@@ -31,6 +31,10 @@ HALF_DONE = (
     "It was not one transaction, so parts of it may have been applied; see what is there, then "
     "tell with: ws-alembic repair."
 )
+STILL_MARKED = (
+    "This attempt was rolled back. The step is half done as before, and stays marked so; see what "
+    "is there, then tell with: ws-alembic repair."
+)
 UNKNOWN = (
     "The connection was lost, so this run cannot tell whether the step was applied. Run the "
     "command again: it looks first."
@@ -59,6 +63,7 @@ class StepFailed(MigrationError, RuntimeError):
     :ivar half_done: whether parts of it may have been committed; then the exit code is 3
     :ivar unknown: whether the connection was lost, so that nobody here can tell
     :param busy: whether a lock was in the way
+    :param marked: whether the step was half done before, and was run again
     """
 
     def __init__(
@@ -72,15 +77,24 @@ class StepFailed(MigrationError, RuntimeError):
         unknown: bool = False,
         atomic: bool = False,
         busy: bool = False,
+        marked: bool = False,
     ) -> None:
         self.package = step.package
         self.revision = step.revision.id
-        self.half_done = half_done
+        self.half_done = half_done or (marked and not unknown)
         self.unknown = unknown
-        state = HALF_DONE if half_done else UNKNOWN if unknown else ROLLED_BACK
+        state = (
+            HALF_DONE
+            if half_done
+            else UNKNOWN
+            if unknown
+            else STILL_MARKED
+            if marked
+            else ROLLED_BACK
+        )
         self.exit_code = (
             ExitCode.HALF_DONE
-            if half_done
+            if self.half_done
             else ExitCode.UNREACHABLE
             if unknown
             else ExitCode.BUSY

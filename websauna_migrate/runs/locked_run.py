@@ -107,7 +107,8 @@ class LockedRun:
         """Read the histories under the lock, and refuse to go on after a half done step."""
         connection = self.connection
         applied, has_ledger = self.runner.read(connection)
-        if has_ledger and self.context.ledger.interrupted(connection):
+        marked = self.context.ledger.interrupted(connection) if has_ledger else ()
+        if any(entry.id not in self.options.marks for entry in marked):
             connection.rollback()
             self.runner.refuse_interrupted(connection)
         connection.rollback()

@@ -11,11 +11,13 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
+from websauna_migrate.database.history_tables import list_tables
 from websauna_migrate.errors import MigrationError, UsageError
 from websauna_migrate.planning.lineage import Lineage
 from websauna_migrate.planning.steps import Plan, Reason, Step
 from websauna_migrate.results import InterruptedStep, LedgerEntry
 from websauna_migrate.runs.history_rows import write_rows
+from websauna_migrate.runs.in_progress import is_of, marked_steps, run_in_progress
 from websauna_migrate.runs.ledger import DONE, UNDONE
 from websauna_migrate.runs.run_context import RunOptions
 from websauna_migrate.runs.site import Site
@@ -58,22 +60,61 @@ def repair(
         raise UsageError(f'A half done step can be {", ".join(ACTIONS)}, not "{action}".')
     if not site.has_database:
         return ()
+    if action is None:
+        return look(site, step)
     runner = site.runner(RunOptions(stop=stop))
-    with site.connecting() if action is None else runner.locked_for_repair("repair") as connection:
+    with runner.locked_for_repair("repair") as connection:
         entries = choose(runner.marked(connection), step)
         applied = runner.read(connection)[0]
         found = tuple(
             InterruptedStep(entry, known_facts(entry, connection, applied), action)
-            for entry in entries
+            for entry in newest_of_each(entries)
         )
-        if action is not None:
-            for entry in entries:
-                settle(site, connection, entry, action, applied.get(entry.package))
-                applied = runner.read(connection)[0]
+        for entry in reversed(entries):
+            settle(site, connection, entry, action, applied.get(entry.package))
+            applied = runner.read(connection)[0]
         connection.commit()
     if action == "rerun" and entries:
-        runner.run(entries[0].direction, lambda applied: rerun_plan(entries, site.loaded, applied))
+        rerun(site, entries, stop)
     return found
+
+
+def look(site: Site, step: str | None) -> tuple[InterruptedStep, ...]:
+    """Return what can be said of the steps that are marked; those of a run at work are running."""
+    runner = site.runner()
+    with site.connecting() as connection:
+        marked = marked_steps(site, connection, list_tables(connection, site.schema))
+        connection.rollback()
+        if step is not None:
+            marked = choose(marked, step)
+        running = run_in_progress(site, connection, has_ledger=True) if marked else None
+        applied = runner.read(connection)[0]
+        found = tuple(
+            InterruptedStep(
+                entry,
+                known_facts(entry, connection, applied),
+                running=running if is_of(entry, running) else None,
+            )
+            for entry in newest_of_each(marked)
+        )
+        connection.rollback()
+    return found
+
+
+def newest_of_each(entries: Sequence[LedgerEntry]) -> tuple[LedgerEntry, ...]:
+    """Return the last mark of each step: one that was run again, half way, has several."""
+    return tuple({(entry.package, entry.revision): entry for entry in entries}.values())
+
+
+def rerun(site: Site, entries: Sequence[LedgerEntry], stop: Callable[[], bool] | None) -> None:
+    """Run a half done step again; its marks stay until that has succeeded.
+
+    :param entries: the marks of the one step, oldest first
+    """
+    marks = {entry.id: settled_by("rerun") for entry in entries}
+    runner = site.runner(RunOptions(stop=stop, marks=marks))
+    newest = entries[-1:]
+    runner.run(newest[0].direction, lambda applied: rerun_plan(newest, site.loaded, applied))
 
 
 def known_facts(
@@ -117,21 +158,18 @@ def invalid_indexes(connection: Connection) -> tuple[str, ...]:
 
 
 def choose(entries: Sequence[LedgerEntry], step: str | None) -> tuple[LedgerEntry, ...]:
-    """Return the steps that are meant.
+    """Return the marks of the step that is meant, oldest first.
 
     :param step: ``package@revision``; ``None`` for the only one
     :raises UsageError: if there are several and none is named, or no such step is half done
     """
-    if step is None:
-        if len(entries) > 1:
-            listed = ", ".join(f"{entry.package}@{entry.revision}" for entry in entries)
-            raise UsageError(f"Several steps ended half done; name the one that is meant: {listed}")
-        return tuple(entries)
-    found = tuple(e for e in entries if f"{e.package}@{e.revision}" == step)
-    if not found:
-        listed = ", ".join(f"{entry.package}@{entry.revision}" for entry in entries) or "none"
+    names = list(dict.fromkeys(f"{entry.package}@{entry.revision}" for entry in entries))
+    listed = ", ".join(names) or "none"
+    if step is None and len(names) > 1:
+        raise UsageError(f"Several steps ended half done; name the one that is meant: {listed}")
+    if step is not None and step not in names:
         raise UsageError(f'No step "{step}" ended half done. Those that did: {listed}.')
-    return found
+    return tuple(e for e in entries if step in (None, f"{e.package}@{e.revision}"))
 
 
 def settle(
@@ -145,10 +183,13 @@ def settle(
 
     The history table is made to say whether the revision is applied, and the ledger who said so.
 
-    :param action: one of :data:`ACTIONS`; a step that is rerun counts as undone before
+    :param action: one of :data:`ACTIONS`; for a step that is going to be run again the history
+        says that it is undone, and the mark stays
     :param rows: of the package's history table; ``None`` for a package that is not registered
     :raises CannotRepair: if the history would have to change and the scripts are not there
     """
+    if action == "rerun" and rows is not None:
+        require_script(entry, site.loaded.lineages.get(entry.package))
     shall_be_applied = (entry.direction == "upgrade") == (action == "done")
     lineage = site.loaded.lineages.get(entry.package)
     if rows is not None:
@@ -161,8 +202,9 @@ def settle(
         raise CannotRepair(
             entry, "the package is not registered any more. Install it again, or use --undone."
         )
-    note = f"repair --{action} by {whoever()}"
-    site.ledger.end(connection, entry.id, DONE if action == "done" else UNDONE, note)
+    if action != "rerun":
+        outcome = DONE if action == "done" else UNDONE
+        site.ledger.end(connection, entry.id, outcome, settled_by(action))
 
 
 def rows_settled(
@@ -172,14 +214,27 @@ def rows_settled(
 
     :param applied: whether the revision is to be among what they stand for
     """
-    if lineage is None or entry.revision not in lineage:
-        raise CannotRepair(
-            entry, "no script of the package defines this revision. Restore the script first."
-        )
+    if (lineage is None or entry.revision not in lineage) and (entry.revision in rows) == applied:
+        return frozenset(rows)
+    lineage = require_script(entry, lineage)
     known = [row for row in rows if row in lineage]
     if (entry.revision in lineage.applied(known)) == applied:
         return frozenset(rows)
     return lineage.rows_after(rows, entry.revision, upgrade=applied)
+
+
+def require_script(entry: LedgerEntry, lineage: Lineage | None) -> Lineage:
+    """Return the history of a step's package, which has the step's script.
+
+    :raises CannotRepair: if it has not
+    """
+    if lineage is None or entry.revision not in lineage:
+        raise CannotRepair(
+            entry,
+            "no script of the package defines this revision. Restore the script first, or take "
+            "back by hand what the step left and use --undone.",
+        )
+    return lineage
 
 
 def rerun_plan(
@@ -205,6 +260,11 @@ def rerun_plan(
             )
         )
     return Plan(tuple(steps), "upgrade" if entries[0].direction == "upgrade" else "downgrade")
+
+
+def settled_by(action: str) -> str:
+    """Return the ledger's note about a half done step that was settled."""
+    return f"repair --{action} by {whoever()}"
 
 
 def whoever() -> str:

@@ -28,6 +28,8 @@ class RunOptions:
     :ivar stop: asked at each step's boundary whether to stop, see :class:`.Stop`
     :ivar lock_wait: seconds to wait for another run; ``None`` for the setting
     :ivar limits: in place of the settings of the same names; ``None`` for no change
+    :ivar marks: the half done steps that the run is for: ids of the ledger's rows, and what is
+        noted there once the run's first step has gone well
     """
 
     tag: str | None = None
@@ -36,6 +38,7 @@ class RunOptions:
     stop: Callable[[], bool] | None = None
     lock_wait: float | None = None
     limits: Mapping[str, float | None] = field(default_factory=dict)
+    marks: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -48,6 +51,7 @@ class RunContext:
     :ivar tell: told in words what somebody who waits for the run should know
     :ivar checksums: of the plan's scripts, by path
     :ivar planned: id of the ledger's row that was written for the first step, until it is used
+    :ivar marks: as in :class:`RunOptions`, until the first step has gone well
     """
 
     run_id: str
@@ -65,6 +69,7 @@ class RunContext:
     atomic: bool = False
     checksums: Mapping[str, str] = field(default_factory=dict)
     planned: str | None = None
+    marks: Mapping[str, str] = field(default_factory=dict)
 
 
 def is_gone(connection: Connection) -> bool:

@@ -152,6 +152,7 @@ class Runner:
                     stopping=self.stopping,
                     limits=self.options.limits,
                     tag=self.options.tag,
+                    marks=self.options.marks,
                     atomic=self.options.atomic
                     or self.options.dry_run
                     or given_state(connection) == "in transaction",

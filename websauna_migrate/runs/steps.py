@@ -20,7 +20,7 @@ from websauna_migrate.runs.attempt import Attempt
 from websauna_migrate.runs.failed_step import Aftermath
 from websauna_migrate.runs.failures import ConnectionLost, HistoryMoved
 from websauna_migrate.runs.foreign_keys import ForeignKeys
-from websauna_migrate.runs.ledger import DONE
+from websauna_migrate.runs.ledger import DONE, UNDONE
 from websauna_migrate.runs.run_context import RunContext, clean
 from websauna_migrate.runs.statement_guard import EndsTransaction, StatementGuard
 from websauna_migrate.runs.step_data import data_of_step
@@ -54,7 +54,8 @@ class StepRunner:
             run.connection, run.server, run.lock, run.stopping, self.waits.wait_in_step, run.tell
         )
         self.guard.atomic = run.atomic
-        if run.server.kind == "postgresql" and not run.atomic:
+        # The end of a step that settles marks is more than one statement.
+        if run.server.kind == "postgresql" and not run.atomic and not run.marks:
             self.guard.queue = queue_of(run.connection)
         self.guard.watch(run.connection.engine)
         self.foreign_keys = ForeignKeys(run.connection)
@@ -211,6 +212,8 @@ class StepRunner:
             assert ctx.connection is not None and self.current is not None
             if not self.guard.ended:
                 run.ledger.end(ctx.connection, self.current.entry, DONE)
+            for mark, note in run.marks.items():
+                run.ledger.end(ctx.connection, mark, UNDONE, note)
             # The last moment at which a run that lost its lock can keep from committing.
             run.lock.check()
 

@@ -182,7 +182,7 @@ def status(call: Call) -> int:
     """Print where each package stands; the exit status says it too."""
     try:
         states = call.service.current(packages=call.packages)
-        half_done = call.service.repair()
+        half_done = [one for one in call.service.repair() if one.running is None]
     except UsageError:
         raise
     except MigrationError as exc:

@@ -91,7 +91,8 @@ def repair(call: Call) -> int:
         call.output.done(lines)
         return 0
     call.show(lines)
-    return ExitCode.HALF_DONE if found else ExitCode.DONE
+    half_done = any(one.running is None for one in found)
+    return ExitCode.HALF_DONE if half_done else ExitCode.DONE
 
 
 def stamp(call: Call) -> None:

@@ -105,8 +105,14 @@ def render_interrupted(found: Sequence[InterruptedStep]) -> Iterator[str]:
     for one in found:
         if one.action is not None:
             yield f"{one.name} {SETTLED[one.action]}."
+        elif one.running is not None:
+            entry = one.entry
+            yield (
+                f"{one.name} is running on {entry.host} since "
+                f"{entry.started:%Y-%m-%d %H:%M:%S} UTC: {one.running}."
+            )
         else:
             yield f"{one.name}: {one.entry}"
             yield f"  {one.known}"
-    if any(one.action is None for one in found):
+    if any(one.action is None and one.running is None for one in found):
         yield HOW_TO_REPAIR

@@ -1,0 +1,73 @@
+"""The run that is at work now, seen without taking its lock, and steps that ended half done."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from sqlalchemy.engine import Connection
+
+from websauna_migrate.database.servers import examine
+from websauna_migrate.locks.choice import make_lock
+from websauna_migrate.locks.run_lock import RunLock
+from websauna_migrate.results import LedgerEntry, RunInProgress
+from websauna_migrate.runs.ledger import LEDGER_TABLE
+from websauna_migrate.runs.running_steps import is_marked
+from websauna_migrate.runs.site import Site
+
+__all__ = ["find_at_work", "is_of", "marked_steps", "run_in_progress"]
+
+
+def marked_steps(
+    site: Site, connection: Connection, tables: Collection[str]
+) -> tuple[LedgerEntry, ...]:
+    """Return the steps that the ledger marks as running, oldest first: half done, or at work.
+
+    :param tables: the names of those that exist
+    """
+    if LEDGER_TABLE not in tables or not is_marked(connection, site.schema):
+        return ()
+    return site.ledger.interrupted(connection)
+
+
+def find_at_work(
+    site: Site, connection: Connection, tables: Collection[str]
+) -> tuple[RunInProgress | None, tuple[LedgerEntry, ...]]:
+    """Return the run in progress, and the steps that ended half done.
+
+    :param tables: the names of those that exist
+    """
+    marked = marked_steps(site, connection, tables)
+    running = run_in_progress(site, connection, has_ledger=LEDGER_TABLE in tables)
+    return running, tuple(entry for entry in marked if not is_of(entry, running))
+
+
+def is_of(entry: LedgerEntry, running: RunInProgress | None) -> bool:
+    """True if a step belongs to the run in progress."""
+    return running is not None and running.step is not None and running.step.run == entry.run
+
+
+def run_in_progress(
+    site: Site, connection: Connection, *, has_ledger: bool
+) -> RunInProgress | None:
+    """Return the run that holds the lock, which is not taken for that; ``None`` if it is free."""
+    lock = make_lock(
+        connection,
+        examine(connection),
+        scope=site.schema or "",
+        second_engine=site.make_engine,
+        schema=site.schema,
+    )
+    holder = lock.holder()
+    connection.rollback()
+    if not holder:
+        return None
+    steps = site.ledger.run_of(connection) if has_ledger else ()
+    connection.rollback()
+    return RunInProgress(holder, steps[-1] if steps and holds(steps[-1], lock) else None)
+
+
+def holds(step: LedgerEntry, lock: RunLock) -> bool:
+    """True if the run of a step holds the lock, as far as that can be told."""
+    if lock.other_process is not None:
+        return step.process == lock.other_process
+    return not lock.other_session or step.session == lock.other_session
