@@ -11,6 +11,7 @@ postgresql_binary = ["psycopg2-binary"]
 postgresql_psycopg = ["psycopg[binary]>=3.1"]
 mysql = ["PyMySQL>=1.1"]
 lint = ["squawk-cli>=2.0"]
+otel = ["opentelemetry-api>=1.20"]
 docs = ["Sphinx"]
 test = [
     *docs,
@@ -18,12 +19,14 @@ test = [
     *postgresql_psycopg,
     *mysql,
     *lint,
+    *otel,
     "alembic_utils",
     "build",
     "hypothesis",
     "import-linter>=2.1",
     "mypy",
     "mypy-zope",
+    "opentelemetry-sdk>=1.20",
     # Public packages whose migrations the tests run, unmodified.
     "optuna",
     "WuttJamaican[db]",
@@ -102,6 +105,7 @@ setup(
         "postgresql-psycopg": postgresql_psycopg,
         "mysql": mysql,
         "lint": lint,
+        "otel": otel,
         "docs": docs,
         "test": test,
     },

@@ -25,6 +25,7 @@ from runs import blocking, execute, forked, ledger, rows, steps, table, tables, 
 from websauna_migrate.config.settings import SettingError, parse_settings
 from websauna_migrate.database.stopping import Stop
 from websauna_migrate.errors import MigrationError
+from websauna_migrate.events import MigrationStepApplied
 from websauna_migrate.interfaces import (
     IMigrationRunEnded,
     IMigrationRunStarted,
@@ -33,7 +34,6 @@ from websauna_migrate.interfaces import (
 )
 from websauna_migrate.revision_scripts.script_error import ScriptError
 from websauna_migrate.runs.failures import RunStopped, StepFailed
-from websauna_migrate.runs.run_events import StepApplied
 
 PLAIN_ENV = """
 import os
@@ -872,7 +872,7 @@ def test_whoever_is_told_raises(
             raise ValueError("of step 3")
 
     if how == "subscriber":
-        config.add_subscriber(applied, StepApplied)
+        config.add_subscriber(applied, MigrationStepApplied)
     config.commit()
     service: Any = config.registry.getUtility(IMigrationService)
     if how == "on_step":

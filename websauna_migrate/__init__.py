@@ -50,7 +50,9 @@ def includeme(config: Configurator) -> None:
     """Activate migrations in a Pyramid application.
 
     Registers the :class:`.IMigrationService` utility and the directives
-    ``config.add_migration_package`` and ``config.set_migration_service``. Settings, all optional:
+    ``config.add_migration_package`` and ``config.set_migration_service``, and the subscriber
+    predicates ``migration_package`` and ``migration_direction`` for the events of
+    :mod:`websauna_migrate.events`. Settings, all optional:
 
     ``sqlalchemy.url``
         the database; needed by whatever uses one
@@ -91,12 +93,18 @@ def includeme(config: Configurator) -> None:
     for one revision by a module attribute of its script, ``lock_budget = 60``.
     """
     from websauna_migrate.config.directives import add_migration_package, set_migration_service
+    from websauna_migrate.config.event_predicates import (
+        MigrationDirectionPredicate,
+        MigrationPackagePredicate,
+    )
     from websauna_migrate.config.settings import parse_settings
     from websauna_migrate.runs.sessions import held_connections
     from websauna_migrate.service import MigrationService
 
     config.add_directive("add_migration_package", add_migration_package)
     config.add_directive("set_migration_service", set_migration_service)
+    config.add_subscriber_predicate("migration_package", MigrationPackagePredicate)
+    config.add_subscriber_predicate("migration_direction", MigrationDirectionPredicate)
     registry = config.registry
     parse_settings(registry.settings or {})  # A setting that cannot be used is told here.
     held_connections.watch()

@@ -52,6 +52,8 @@ __all__ = [
     "IMigrationRunStarted",
     "IMigrationService",
     "IMigrationStepApplied",
+    "IMigrationStepFailed",
+    "IMigrationStepStarted",
     "Targets",
 ]
 
@@ -460,23 +462,77 @@ class IMigrationService(Interface):
 
 
 class IMigrationRunStarted(Interface):
-    """A run is about to begin."""
+    """A run is about to begin: it holds the lock, and no step has run yet.
+
+    A dry run has no events. What a subscriber raises ends the run before its first step.
+    """
 
     run_id = Attribute("Identifier of the run in the ledger, ``str``.")
     plan = Attribute("The plan, :class:`websauna_migrate.planning.plan.Plan`.")
+    direction = Attribute('``"upgrade"`` or ``"downgrade"``.')
+    packages = Attribute("Dotted names of the packages that the plan touches, a sorted tuple.")
+
+
+class IMigrationStepStarted(Interface):
+    """A step of a run is about to begin.
+
+    Told once for a step, however often it is tried again while a lock is taken; in an atomic run
+    that is tried again, once for each try of the run. What a subscriber raises ends the run before
+    the step.
+    """
+
+    run_id = Attribute("Identifier of the run in the ledger, ``str``.")
+    step = Attribute("The step as planned, :class:`websauna_migrate.planning.steps.Step`.")
+    package = Attribute("Dotted name of the step's package.")
+    revision = Attribute("Identifier of its revision, ``str``.")
+    direction = Attribute('``"upgrade"`` or ``"downgrade"``.')
+    number = Attribute("Its place in the run, from 1.")
+    total = Attribute("How many steps the run has.")
+    started = Attribute("When, an aware ``datetime`` in UTC.")
 
 
 class IMigrationStepApplied(Interface):
-    """A step of a run was committed; a subscriber is told before the next one begins."""
+    """A step of a run was committed; a subscriber is told before the next one begins.
+
+    The steps of an atomic run are committed together, and told of behind that. What a subscriber
+    raises ends the run; the step stays applied.
+    """
 
     run_id = Attribute("Identifier of the run in the ledger, ``str``.")
     step = Attribute("The step, :class:`websauna_migrate.results.AppliedStep`.")
+    package = Attribute("Dotted name of the step's package.")
+    revision = Attribute("Identifier of its revision, ``str``.")
+    direction = Attribute('``"upgrade"`` or ``"downgrade"``.')
     number = Attribute("Its place in the run, from 1.")
     total = Attribute("How many steps the run has.")
 
 
+class IMigrationStepFailed(Interface):
+    """A step of a run failed, or was stopped while it ran.
+
+    Told when the transaction is rolled back and the ledger has its outcome. What a subscriber
+    raises is logged, so that the failure itself reaches the caller.
+    """
+
+    run_id = Attribute("Identifier of the run in the ledger, ``str``.")
+    step = Attribute("The step as planned, :class:`websauna_migrate.planning.steps.Step`.")
+    package = Attribute("Dotted name of the step's package.")
+    revision = Attribute("Identifier of its revision, ``str``.")
+    direction = Attribute('``"upgrade"`` or ``"downgrade"``.')
+    number = Attribute("Its place in the run, from 1.")
+    total = Attribute("How many steps the run has.")
+    started = Attribute("When it began, an aware ``datetime`` in UTC.")
+    error = Attribute("The exception, mostly a :class:`websauna_migrate.errors.MigrationError`.")
+
+
 class IMigrationRunEnded(Interface):
-    """A run is over, well or not."""
+    """A run is over, well or not. Told for each run whose start was told.
+
+    What a subscriber raises is logged if the run failed, so that the failure itself reaches the
+    caller; else it is raised, and what was applied stays.
+    """
 
     run = Attribute("The :class:`websauna_migrate.results.Run`.")
     error = Attribute("The exception that ended it, or ``None``.")
+    direction = Attribute('``"upgrade"`` or ``"downgrade"``.')
+    packages = Attribute("Dotted names of the packages that its plan touched, a sorted tuple.")

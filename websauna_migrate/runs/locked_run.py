@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import os
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import datetime, timezone
 from operator import attrgetter
 from typing import TYPE_CHECKING, TypeVar
 
@@ -17,6 +18,13 @@ from websauna_migrate.database.engines import WRITES, hide_password, one_line
 from websauna_migrate.database.given_connections import given_state
 from websauna_migrate.database.lock_errors import is_lock_failure
 from websauna_migrate.database.session_limits import lift_limits
+from websauna_migrate.events import (
+    MigrationRunEnded,
+    MigrationRunStarted,
+    MigrationStepApplied,
+    MigrationStepFailed,
+    MigrationStepStarted,
+)
 from websauna_migrate.planning.ledger_agreement import refuse_contradictions
 from websauna_migrate.planning.plan import Plan, Step
 from websauna_migrate.results import AppliedStep, Run
@@ -25,7 +33,6 @@ from websauna_migrate.runs.attempt import Attempt
 from websauna_migrate.runs.failures import HistoryMoved, HistoryUnsteady, RunStopped, StepFailed
 from websauna_migrate.runs.ledger import STOPPED
 from websauna_migrate.runs.run_context import RunContext, clean
-from websauna_migrate.runs.run_events import RunEnded, RunStarted, StepApplied
 from websauna_migrate.runs.steps import StepRunner
 from websauna_migrate.runs.waiting import Waiting, lock_problem
 
@@ -37,6 +44,8 @@ __all__ = ["LockedRun"]
 Applied = Mapping[str, tuple[str, ...]]
 
 T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 
 #: How often in a row a plan is made anew, without a step in between. Nobody else who runs
 #: migrations under the lock changes a history, so that once is usual and twice is rare.
@@ -61,6 +70,9 @@ class LockedRun:
         self.options = runner.options
         self.done: list[AppliedStep] = []
         self.started = False
+        #: The packages of the plan, or of all plans where a history moved.
+        self.packages: set[str] = set()
+        self._running: MigrationStepStarted | None = None
         self._first: Step | None = None
 
     def run(self) -> Run:
@@ -81,6 +93,7 @@ class LockedRun:
                         self._run_steps(steps, plan)
                 except HistoryMoved:
                     clean(self.connection)
+                    self._running = None
                     moves = moves + 1 if done == len(self.done) else 1
                     done = len(self.done)
                     if moves > MAX_MOVES:
@@ -99,9 +112,23 @@ class LockedRun:
                 tuple(self.done),
                 dry_run=self.options.dry_run,
             )
-            if self.started:
-                self.runner.notify(RunEnded(run, error))
+            self._tell_of_end(run, error)
         return run
+
+    def _tell_of_end(self, run: Run, error: BaseException | None) -> None:
+        """Tell subscribers of the step that failed, and of the end of the run."""
+        if not self.started:
+            return
+        ended = MigrationRunEnded(run, error, tuple(sorted(self.packages)))
+        if error is None:
+            self.runner.notify(ended)
+            return
+        failed = [] if self._running is None else [MigrationStepFailed(self._running, error)]
+        for event in (*failed, ended):
+            try:
+                self.runner.notify(event)
+            except Exception:
+                log.exception("A subscriber to %s failed", type(event).__name__)
 
     def _plan(self, steps: StepRunner) -> Plan:
         """Read the histories under the lock, and refuse to go on after a half done step."""
@@ -126,6 +153,7 @@ class LockedRun:
             self.runner.refuse(connection, applied, plan)
             connection.rollback()
             self._start(steps, plan)
+        self.packages.update(plan.packages)
         self._first = plan.steps[0] if plan.steps else self._first
         return plan
 
@@ -162,8 +190,9 @@ class LockedRun:
                 )
 
             context.planned = self._written(steps, first, write)
-            self.runner.notify(RunStarted(context.run_id, plan))
             self.started = True
+            self.packages.update(plan.packages)
+            self.runner.notify(MigrationRunStarted(context.run_id, plan))
 
     def _distrust(self, plan: Plan) -> None:
         """Warn of scripts that others may change."""
@@ -218,11 +247,13 @@ class LockedRun:
         def before(number: int, step: Step) -> None:
             if self.context.stopping:
                 self._stop(steps, step, number, total)
+            self._begin(step, number, total)
 
         def after(done: Attempt) -> None:
+            self._running = None
             applied = applied_step(done.step, done.began, done.seconds)
             self.done.append(applied)
-            self._tell(StepApplied(self.context.run_id, applied, done.number, total))
+            self._tell(MigrationStepApplied(self.context.run_id, applied, done.number, total))
 
         for _, stretch in itertools.groupby(plan.steps, key=attrgetter("package")):
             steps.run(len(self.done) + 1, total, stretch, before, after)
@@ -265,8 +296,10 @@ class LockedRun:
                 for number, step in enumerate(plan.steps, 1):
                     failing = step
                     if context.stopping:
+                        self._running = None
                         clean(self.connection)
                         self._stop(steps, step, number, len(plan.steps))
+                    self._begin(step, number, len(plan.steps))
                     values = steps.values(number, step)
                     attempt = Attempt(number, step, values, limits[number - 1], waiting)
                     steps.attempt(attempt)
@@ -294,12 +327,25 @@ class LockedRun:
                     total=len(plan.steps),
                     dry_run=self.options.dry_run,
                 )
+        self._running = None
         self.done.extend(applied)
         if not self.options.dry_run:
             for number, one in enumerate(applied, 1):
-                self._tell(StepApplied(context.run_id, one, number, len(applied)))
+                self._tell(MigrationStepApplied(context.run_id, one, number, len(applied)))
 
-    def _tell(self, event: StepApplied) -> None:
+    def _begin(self, step: Step, number: int, total: int) -> None:
+        """Tell that a step begins; not again where it is tried again."""
+        running = self._running
+        if not self.started or (running is not None and running.step is step):
+            return
+        event = MigrationStepStarted(
+            self.context.run_id, step, number, total, started=datetime.now(timezone.utc)
+        )
+        self._running = None
+        self.runner.notify(event)
+        self._running = event
+
+    def _tell(self, event: MigrationStepApplied) -> None:
         """Tell of a step that was applied."""
         self.runner.on_step(event)
         self.runner.notify(event)
