@@ -57,6 +57,7 @@ Kind: TypeAlias = Literal[
     "drop_type",
     "use_type",
     "create_view",
+    "use_table",
     "comment_on",
     "drop_schema",
     "give_table",
@@ -149,6 +150,7 @@ class Access:
             "drop_type": f"drops {type_}",
             "use_type": f"uses {type_}",
             "create_view": f"has a view of {table}",
+            "use_table": f"uses {table}",
             "comment_on": f"comments on {with_columns}",
             "drop_schema": f'drops schema "{self.name}"',
         }
@@ -255,6 +257,7 @@ ROLES: dict[Kind, str] = {
     "drop_type": "destroy",
     "use_type": "own",
     "create_view": "view",
+    "use_table": "own",
     "comment_on": "own",
     "drop_schema": "destroy",
 }

@@ -11,6 +11,7 @@ from sqlalchemy.engine import Connection
 from websauna_migrate.database.history_tables import HISTORY_PREFIX, list_tables
 from websauna_migrate.interfaces import Packages
 from websauna_migrate.models.ownership_errors import OwnershipError
+from websauna_migrate.planning.accesses import DEFAULT_SCHEMAS, Access
 from websauna_migrate.planning.plan import pending, plan_upgrade
 from websauna_migrate.planning.revisions import Revision
 from websauna_migrate.reports.races import order_problems, unreadable_operations
@@ -27,7 +28,6 @@ from websauna_migrate.runs.uninstalled import list_departed
 
 if TYPE_CHECKING:
     from websauna_migrate.models.ownership import Ownership
-    from websauna_migrate.planning.accesses import Access
 
 __all__ = ["Checker"]
 
@@ -42,6 +42,13 @@ VERBS = {
     "add_constraint": "adds a constraint to",
     "add_column": "adds a column to",
     "alter_column": "changes a column of",
+    "restrict_column": "changes a column of",
+    "rename_column": "renames a column of",
+    "drop_column": "drops a column of",
+    "drop_table": "drops",
+    "rename_table": "renames",
+    "use_table": "uses",
+    "comment_on": "comments on",
 }
 
 
@@ -183,6 +190,8 @@ class Checker:
         missing: dict[int, str] = {}
         for column in (None, *columns):
             origins = created.origins(*key, column)
+            for schema in DEFAULT_SCHEMAS if key[0] in DEFAULT_SCHEMAS else ():
+                origins = origins or created.origins(schema, key[1], column)
             if revision.package in {package for package, _ in origins}:
                 continue
             # The present owner of a table that moved, or a former one: each had the table.

@@ -45,7 +45,8 @@ def order_problems(
         names = (race.second.package, race.second.id, race.first.package)
         if {race.first.package, race.second.package}.isdisjoint(selected):
             continue
-        if not (race.makes and names in settled):
+        made = race.makes or race.before.kind in ("create_table", "add_column")
+        if not (made and names in settled):
             package = race.script.package
             details = {
                 "first": place_of(race.first, race.before),

@@ -53,7 +53,7 @@ Literals = dict[str, "str | tuple[Any, ...]"]
 SETTLED_NS = 2_500_000_000
 
 #: What must be the same for an index to be read: how texts are read, and what a docstring becomes.
-READER = f"3 {sys.version_info[0]}.{sys.version_info[1]} {sys.flags.optimize} " + " ".join(
+READER = f"4 {sys.version_info[0]}.{sys.version_info[1]} {sys.flags.optimize} " + " ".join(
     ATTRIBUTES
 )
 

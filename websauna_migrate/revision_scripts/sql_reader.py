@@ -66,6 +66,36 @@ CREATE_INDEX = pattern(
     r"(?:(?!on )Q )?on (?:only )?Q(.*)"
 )
 DROP_INDEX = pattern(r"drop index (?:if exists )?I on Q.*")
+#: Statements that need a table, and leave its rows and columns as they are.
+USES = [
+    pattern(r"create (?:or replace )?(?:constraint )?trigger I .*?\bon (?P<tables>Q)"),
+    pattern(r"create (?:or replace )?rule I as on \w+ to (?P<tables>Q)"),
+    pattern(r"(?:create|alter) policy I on (?P<tables>Q)"),
+    pattern(r"drop (?:trigger|policy|rule) (?:if exists )?I on (?P<tables>Q)"),
+    pattern(r"create statistics .*\bfrom (?P<tables>Q)"),
+    pattern(r"create publication I for table (?:only )?(?P<tables>.*)"),
+    pattern(r"cluster (?:verbose )?(?P<tables>Q) using"),
+    pattern(r"reindex table (?:concurrently )?(?P<tables>Q)"),
+    pattern(
+        r"(?:analyze|analyse|vacuum)(?:\s*\([^()]*\))?(?: (?:full|freeze|verbose|analyze|table))* "
+        "(?P<tables>Q.*)"
+    ),
+    pattern(r"lock (?:tables? )?(?:only )?(?P<tables>Q.*)"),
+    pattern(
+        r"(?:grant|revoke) (?!.*\bon (?:all|database|domain|foreign|function|language|large|"
+        r"parameter|procedure|routine|schema|sequence|tablespace|type)\b)"
+        r".*?\bon (?:table )?(?P<tables>.*?) (?:to|from)\b"
+    ),
+]
+#: How a new table, or one that is altered, takes something from another one.
+TABLES = ("like", "inherits", "parent")
+USED_BY_NEW_TABLE = pattern(
+    r"(?:^|[(,])\s*like (?P<like>Q)|\binherits\s*\((?P<inherits>[^()]*)\)"
+    r"|^partition of (?P<parent>Q)"
+)
+USED_BY_ALTER = pattern(
+    r"(?:(?:no )?inherit|(?:attach|detach) partition|exchange partition \w+ with table) Q"
+)
 COMMENT = pattern(r"comment on (?P<what>table|column) Q is .*")
 
 RENAME_TO = pattern(r"rename (?:to|as) Q\s*")
@@ -73,7 +103,7 @@ SET_SCHEMA = pattern(r"set schema I\s*")
 RENAME_COLUMN = pattern(r"rename (?!(?:constraint|index|key) )(?:column )?I to I\s*")
 CHANGE_COLUMN = pattern(r"change (?:column )?(?:if exists )?I I .*")
 NOT_A_COLUMN = (
-    "(?!(?:constraint|primary|unique|foreign|check|exclude|index|key|fulltext|spatial|partition|"
+    "(?!(?:constraint|primary|unique|foreign|check|exclude|index|key|like|fulltext|spatial|partition|"
     r"period|system)\b)"
 )
 ADD_COLUMN = pattern(rf"add {NOT_A_COLUMN}(?:column )?(?P<maybe>if not exists )?I .*")
@@ -169,7 +199,8 @@ def read_statement(statement: str) -> Iterator[Access]:
     elif found := ALTER_TABLE.match(statement):
         key = parse_name(found[2])
         for action in split_list(found[3]):
-            for access in read_action(action.strip(), key):
+            does = list(read_action(action.strip(), key)) or [Access("use_table", *key)]
+            for access in does:
                 yield replace(access, sure=access.sure and not found["maybe"])
     elif found := CREATE_INDEX.match(statement):
         label = parse_name(found[2])[1] if found[2] else None
@@ -190,6 +221,8 @@ def read_statement(statement: str) -> Iterator[Access]:
         yield from read_rename(found[2], "rename_type", key) or (Access("alter_type", *key),)
     elif found := COMMENT.match(statement):
         yield from read_comment(found)
+    elif used := next(filter(None, (one.match(statement) for one in USES)), None):
+        yield from named_first(used["tables"], "use_table")
     else:
         rows = list(read_rows(statement))
         yield from rows
@@ -209,6 +242,8 @@ def read_new_table(found: re.Match[str]) -> Iterator[Access]:
         column = parse_name(start[1])[1] if start else None
         for access in read_references(part, key, column):
             yield replace(access, sure=sure)
+    for used in USED_BY_NEW_TABLE.finditer(rest):
+        yield from named_first(next(filter(None, used.group(*TABLES))), "use_table")
     if query := re.search(r"\bas\s*\(?\s*((?:select|with)\b.*)", rest, re.IGNORECASE | re.DOTALL):
         yield from read_rows(query[1])
 
@@ -236,6 +271,9 @@ def read_action(action: str, key: Key) -> Iterator[Access]:
         restricts = re.match(r"(?:set|drop)\s+(?:not|default)\b", found["rest"], re.IGNORECASE)
         kind = "restrict_column" if restricts else "alter_column"
         yield Access(kind, *key, (parse_name(found[1])[1],))
+    elif found := USED_BY_ALTER.match(action):
+        yield Access("use_table", *key)
+        yield Access("use_table", *parse_name(found[1]))
     yield from read_references(action, key, column)
 
 

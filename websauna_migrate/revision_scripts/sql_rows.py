@@ -28,8 +28,8 @@ MERGE = pattern(r"merge into (?:only )?Q(?P<rest>.*)")
 TRUNCATE = pattern(r"truncate (?:table )?(?:only )?(?P<rest>.*)")
 COPY_FROM = pattern(r"(?:copy|load data .* into table) Q\s*(?P<columns>\([^()]*\))?(?P<rest>.*)")
 VIEW = pattern(
-    r"create (?:or replace )?(?:temp(?:orary)? )?(?:recursive )?(?:materialized )?view .*?\bas "
-    r"(?P<rest>.*)"
+    r"(?:create|alter) (?:or replace )?(?:temp(?:orary)? )?(?:recursive )?(?:materialized )?view "
+    r".*?\bas (?P<rest>.*)"
 )
 QUERY = re.compile(r"\(*\s*(?:select|with|table|values)\b", re.IGNORECASE)
 
@@ -38,15 +38,32 @@ PARAMETER = re.compile(r"::?\s*\w+|%\(\w+\)s")
 
 #: Ends the assignments of an UPDATE.
 AFTER_SET = re.compile(r"\b(?:from|where|returning|order|limit)\b", re.IGNORECASE)
+#: A name behind a table's, which no keyword is.
+ALIAS = (
+    r"(?:as\s+)?(?!(?:join|inner|left|right|full|cross|natural|straight_join|on|using|where|group|order"
+    r"|having|limit|offset|fetch|for|window|union|intersect|except|returning|set|when|values|select"
+    rf"|lateral|tablesample)\b){IDENTIFIER}"
+)
 SOURCE = re.compile(
-    rf"(?<!distinct\s)\b(?:from|join|using|table)\s+(?:only\s+|lateral\s+)?"
-    rf"(?P<list>{QUALIFIED}(?!\s*\()(?:\s+(?:as\s+)?{IDENTIFIER})?"
-    rf"(?:\s*,\s*(?:lateral\s+)?{QUALIFIED}(?!\s*\()(?:\s+(?:as\s+)?{IDENTIFIER})?)*)",
+    rf"(?<!distinct\s)\b(?:from|join|straight_join|using|table)\s+(?:only\s+|lateral\s+)?"
+    rf"(?P<list>{QUALIFIED}(?!\s*\()(?:\s+{ALIAS})?"
+    rf"(?:\s*,\s*(?:lateral\s+)?{QUALIFIED}(?!\s*\()(?:\s+{ALIAS})?)*)",
     re.IGNORECASE,
 )
-ONE_SOURCE = re.compile(
-    rf"\s*(?:lateral\s+)?(?P<name>{QUALIFIED})(?:\s+(?:as\s+)?(?P<alias>{IDENTIFIER}))?",
+#: FROM inside of a function's brackets, where no table follows.
+FUNCTION_FROM = re.compile(
+    r"\b((?:extract|trim|substring|overlay)\s*\([^()]*?)\bfrom\b", re.IGNORECASE
+)
+FROM = re.compile(r"(?<!distinct\s)\bfrom\b", re.IGNORECASE)
+#: Ends the list of a FROM.
+AFTER_FROM = re.compile(
+    r"\b(?:where|group|order|having|limit|offset|fetch|for|window|union|intersect|except|returning"
+    r"|on|when|set|join|left|right|inner|full|cross|natural)\b|;",
     re.IGNORECASE,
+)
+BRACKETS = re.compile(r"\([^()]*\)")
+ONE_SOURCE = re.compile(
+    rf"\s*(?:lateral\s+)?(?P<name>{QUALIFIED})(?:\s+(?P<alias>{ALIAS}))?", re.IGNORECASE
 )
 WITH_NAME = pattern(r"I\s*(?:\([^()]*\))?\s*as (?:(?:not )?materialized )?\(")
 INNER_WRITE = pattern(r"\(\s*(?P<write>(?:insert into|update|delete from|merge into) .*)")
@@ -130,8 +147,15 @@ def read_update(found: re.Match[str]) -> Iterator[Access]:
         left, _, right = part.partition("=")
         written += names_in(left)
         values.append(right)
-    yield Access("write_table", *key, tuple(dict.fromkeys(written)))
     others = " ".join(values) + " " + (rest[end.start() :] if end else "")
+    if re.search(r",|\bjoin\b", found["alias"], re.IGNORECASE):
+        # As MySQL has it: any of these tables may be written.
+        list_ = f"from {found[1]}{found['alias']}"
+        for table in sources_in(list_):
+            yield Access("write_table", *table, tuple(dict.fromkeys(written)))
+        yield from read_sources(f"{list_} where {others}")
+        return
+    yield Access("write_table", *key, tuple(dict.fromkeys(written)))
     alias = [one for one in names_in(found["alias"]) if one != "as"]
     yield from read_sources(others, {key: {key[1], *alias}})
 
@@ -141,17 +165,8 @@ def read_sources(text: str, known: dict[Key, set[str]] | None = None) -> Iterato
 
     :param known: tables that are read besides, with the names that they go by
     """
-    tables: dict[Key, set[str]] = dict(known or {})
-    made_here = {parse_name(one)[1] for one in WITH_NAME.findall(text)}
-    for found in SOURCE.finditer(text):
-        for part in split_list(found["list"]):
-            if one := ONE_SOURCE.match(part):
-                key = parse_name(one["name"])
-                if key[0] is None and (key[1] in made_here or key[1] in KEYWORDS):
-                    continue
-                names = tables.setdefault(key, {key[1]})
-                if one["alias"] and one["alias"].lower() not in KEYWORDS:
-                    names.add(parse_name(one["alias"])[1])
+    text = FUNCTION_FROM.sub(r"\1,", text)
+    tables = {**sources_in(text), **(known or {})}
     stars = [parse_name(star)[1] if star else None for star in STAR.findall(text)]
     dotted = [(parse_name(of)[1], parse_name(name)[1]) for of, name in DOTTED.findall(text)]
     text = PARAMETER.sub(" ", text)
@@ -167,6 +182,45 @@ def read_sources(text: str, known: dict[Key, set[str]] | None = None) -> Iterato
         columns = tuple(dict.fromkeys([*mine, *plain]))
         if columns or known is None or key not in known:
             yield Access("read_table", *key, columns)
+
+
+def sources_in(text: str) -> dict[Key, set[str]]:
+    """Return the tables that a query reads, each with the names that it goes by."""
+    tables: dict[Key, set[str]] = {}
+    made_here = {parse_name(one)[1] for one in WITH_NAME.findall(text)}
+    lists = [found["list"] for found in SOURCE.finditer(text)]
+    for part in (part for list_ in (*lists, *later_sources(text)) for part in split_list(list_)):
+        if one := ONE_SOURCE.match(part):
+            key = parse_name(one["name"])
+            if key[0] is None and (key[1] in made_here or key[1] in KEYWORDS):
+                continue
+            names = tables.setdefault(key, {key[1]})
+            if one["alias"]:
+                names.add(parse_name(names_in(one["alias"])[-1])[1])
+    return tables
+
+
+def later_sources(text: str) -> Iterator[str]:
+    """Yield what stands behind a comma in a FROM that also has a query or a function."""
+    for found in FROM.finditer(text):
+        rest = up_to_close(text[found.end() :])
+        if "(" not in rest:
+            continue
+        while (flat := BRACKETS.sub("\x01", rest)) != rest:
+            rest = flat
+        for part in AFTER_FROM.split(rest, maxsplit=1)[0].split(",")[1:]:
+            if "\x01" not in part:
+                yield part
+
+
+def up_to_close(text: str) -> str:
+    """Return a text up to the bracket that closes what was open before it."""
+    depth = 0
+    for found in re.finditer(r"[()]", text):
+        depth += 1 if found[0] == "(" else -1
+        if depth < 0:
+            return text[: found.start()]
+    return text
 
 
 def columns_in(text: str) -> Iterable[str]:
