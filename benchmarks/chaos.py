@@ -259,7 +259,7 @@ class Chaos:
 
     def killed_half(self) -> None:
         """Kill a run of steps that are not one transaction."""
-        from websauna_migrate.runs.runner import InterruptedSteps
+        from websauna_migrate.runs.failures import InterruptedSteps
 
         kinds = {
             "PostgreSQL": """

@@ -11,8 +11,7 @@ import pytest
 from apps import Workshop
 from runs import blocking, execute, ledger, rows, steps, table, tables
 from websauna_migrate.interfaces import IMigrationStepApplied
-from websauna_migrate.runs.failures import NotAtomic
-from websauna_migrate.runs.runner import StepFailed
+from websauna_migrate.runs.failures import NotAtomic, StepFailed
 
 
 @pytest.fixture

@@ -16,11 +16,11 @@ from apps import Workshop
 from clusters import GaleraCluster, galera_cluster, pgbouncer, standby_of
 from databases import PostgreSQLServer, Unavailable, start_postgresql
 from runs import execute, exit_status, fork, forked, ledger, rows, steps, table, tables, wait_for
-from websauna_migrate.database.engines import connect
-from websauna_migrate.database.servers import NotWritable, examine
+from websauna_migrate.database.engines import DatabaseFailure, connect
+from websauna_migrate.database.servers import examine
 from websauna_migrate.locks.advisory_locks import TransactionLock
-from websauna_migrate.locks.run_lock import RunInProgress
-from websauna_migrate.runs.runner import InterruptedSteps
+from websauna_migrate.locks.run_lock import RunBlocked
+from websauna_migrate.runs.failures import InterruptedSteps
 
 LOCKS = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"
 
@@ -94,7 +94,7 @@ def test_a_killed_run_behind_a_pooler_leaves_no_lock(
     running = "SELECT 1 FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%'"
     with forked(lambda: service.upgrade() and 0) as pid:
         wait_for(lambda: rows(postgresql_url, running))
-        with pytest.raises(RunInProgress) as caught:
+        with pytest.raises(RunBlocked) as caught:
             workshop.service(pooled(postgresql_url), lock_wait="0").upgrade()
         assert "server process " in str(caught.value)
         os.kill(pid, signal.SIGKILL)
@@ -208,7 +208,7 @@ def test_a_standby_is_refused_and_a_promoted_one_goes_on(
             )
             .render_as_string(False)
         )
-        with pytest.raises(NotWritable) as caught:
+        with pytest.raises(DatabaseFailure) as caught:
             workshop.service(there).upgrade()
         assert str(caught.value).startswith("This database is a standby: ")
         assert steps(workshop.service(both).upgrade("f100")) == ["fooapp@f100"]
@@ -266,7 +266,7 @@ def test_a_lease_is_taken_over_when_it_expires(workshop: Workshop, cluster: Gale
     with forked(lambda: first.upgrade() and 0) as pid:
         wait_for(flag.exists)
         second = workshop.service(cluster.nodes[1].url("takeover"), lock_wait="0")
-        with pytest.raises(RunInProgress) as caught:
+        with pytest.raises(RunBlocked) as caught:
             second.upgrade()
         assert f"process {pid} on {os.uname().nodename}, since " in str(caught.value)
         os.kill(pid, signal.SIGKILL)

@@ -8,7 +8,7 @@ from apps import Workshop
 from runs import rows, table, tables
 from websauna_migrate import data
 from websauna_migrate.errors import UsageError
-from websauna_migrate.runs.runner import StepFailed
+from websauna_migrate.runs.failures import StepFailed
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from apps import Workshop
 from websauna_migrate.alembic_adapter.package_environment import EnvironmentFailure
 from websauna_migrate.config.template import template_folder
-from websauna_migrate.runs.runner import StepFailed
+from websauna_migrate.runs.failures import StepFailed
 
 TEMPLATES = Path(alembic.__file__).parent / "templates"
 

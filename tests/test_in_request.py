@@ -14,7 +14,7 @@ from webtest import TestApp
 from apps import Workshop
 from runs import execute, ledger, rows, steps, tables
 from websauna_migrate import IMigrationService, Initializer
-from websauna_migrate.runs.failures import BlockedByCaller
+from websauna_migrate.locks.run_lock import RunBlocked
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def site(workshop: Workshop) -> Callable[..., TestApp]:
             began = time.monotonic()
             try:
                 found = steps(service.upgrade())
-            except BlockedByCaller as exc:
+            except RunBlocked as exc:
                 found = [str(exc)]
             return {"found": found, "seconds": time.monotonic() - began}
 

@@ -27,12 +27,11 @@ from runs import (
     transaction_on,
     wait_for,
 )
-from websauna_migrate.database.servers import NotWritable
+from websauna_migrate.database.engines import DatabaseFailure
 from websauna_migrate.interfaces import IMigrationService
 from websauna_migrate.locks.file_locks import FileLock
-from websauna_migrate.locks.run_lock import RunInProgress
-from websauna_migrate.runs.process_lock import NestedRun, ProcessBusy
-from websauna_migrate.runs.runner import InterruptedSteps
+from websauna_migrate.locks.run_lock import RunBlocked
+from websauna_migrate.runs.failures import InterruptedSteps
 
 
 @pytest.fixture
@@ -87,9 +86,9 @@ def test_no_patience_fails_at_once(slow: Workshop, database_url: str) -> None:
     with forked(lambda: service.upgrade() and 0) as pid:
         wait_for(flag.exists)
         began = time.monotonic()
-        with pytest.raises(RunInProgress) as caught:
+        with pytest.raises(RunBlocked) as caught:
             slow.service(database_url, lock_wait="0").upgrade()
-        with pytest.raises(RunInProgress):
+        with pytest.raises(RunBlocked):
             slow.service(database_url).upgrade(lock_wait=0)
         assert time.monotonic() - began < 2
     assert f"process {pid} on " in str(caught.value)
@@ -148,7 +147,7 @@ def test_a_run_inside_of_a_run_is_told(workshop: Workshop, sqlite_url: str) -> N
     config = workshop.configure(sqlite_url)
     service = config.registry.getUtility(IMigrationService)
     config.registry.registerHandler(lambda event: service.upgrade(), (IMigrationStepApplied,))
-    with pytest.raises(NestedRun):
+    with pytest.raises(RunBlocked, match="in this very thread"):
         service.upgrade()
 
 
@@ -158,7 +157,7 @@ def test_a_run_of_another_thread_is_waited_for(slow: Workshop, sqlite_url: str) 
     thread = threading.Thread(target=service.upgrade)
     thread.start()
     wait_for(flag.exists)
-    with pytest.raises(ProcessBusy):
+    with pytest.raises(RunBlocked, match="Another thread of this process"):
         service.upgrade(lock_wait=0.2)
     flag.unlink()
     thread.join()
@@ -180,7 +179,7 @@ def test_a_read_only_server_is_refused_before_anything_else(
         service.ensure_version,
         lambda: service.repair("done"),
     ):
-        with pytest.raises(NotWritable) as caught:
+        with pytest.raises(DatabaseFailure) as caught:
             call()
     assert str(caught.value) == (
         "This database is read-only for this user: migrations cannot run on it, and nothing was "

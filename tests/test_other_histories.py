@@ -12,7 +12,8 @@ import sqlalchemy as sa
 from apps import Workshop
 from projects import Project
 from runs import engine_of, execute, ledger, rows, steps, table, tables
-from websauna_migrate.runs.other_histories import HistoryElsewhere, NothingToTakeOver
+from websauna_migrate.errors import UsageError
+from websauna_migrate.runs.other_histories import HistoryElsewhere
 
 COUNTS = 'op.execute("INSERT INTO ran VALUES (1)")'
 
@@ -76,7 +77,7 @@ def test_it_is_taken_over(workshop: Workshop, database_url: str) -> None:
     assert steps(service.upgrade()) == ["fooapp@aa03"]
     assert rows(database_url, "SELECT * FROM ran") == [(1,)]
     assert service.check().ok
-    with pytest.raises(NothingToTakeOver, match="none"):
+    with pytest.raises(UsageError, match="none"):
         service.take_over("alembic_version")
 
 

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from apps import Workshop
 from runs import engine_of, execute, steps
-from websauna_migrate.runs.failures import BlockedByCaller
+from websauna_migrate.locks.run_lock import RunBlocked
 
 READS_FIRST = """
 from alembic import context
@@ -51,5 +51,5 @@ def test_a_connection_of_env_py_that_holds_the_table(
     workshop: Workshop, postgresql_url: str
 ) -> None:
     service = service_of(workshop, postgresql_url, HOLDS)
-    with pytest.raises(BlockedByCaller, match=r"env\.py"):
+    with pytest.raises(RunBlocked, match=r"env\.py"):
         service.upgrade()

@@ -9,9 +9,8 @@ import pytest
 
 from apps import Workshop
 from runs import execute, exit_status, forked, ledger, rows, steps, table, tables, wait_for
-from websauna_migrate.errors import UsageError
-from websauna_migrate.runs.repair import CannotRepair
-from websauna_migrate.runs.runner import InterruptedSteps, StepFailed
+from websauna_migrate.errors import MigrationError, UsageError
+from websauna_migrate.runs.failures import InterruptedSteps, StepFailed
 
 HALF = """
 op.create_table("half", sa.Column("id", sa.Integer))
@@ -154,7 +153,7 @@ def test_a_step_of_a_package_that_is_gone(half: Workshop, database_url: str) -> 
     half.package("other")
     interrupt(half, database_url)
     service = half.service(database_url, "other")
-    with pytest.raises(CannotRepair) as caught:
+    with pytest.raises(MigrationError) as caught:
         service.repair("done")
     assert str(caught.value) == (
         'Revision "f200" of package "fooapp" cannot be settled: the package is not registered any '

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from apps import Workshop
 from websauna_migrate.config.selection import UnknownPackage
-from websauna_migrate.runs.runner import InterruptedSteps, StepFailed
+from websauna_migrate.runs.failures import InterruptedSteps, StepFailed
 
 
 def table(name: str) -> dict[str, str]:

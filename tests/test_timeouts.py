@@ -13,10 +13,10 @@ from apps import Workshop
 from runs import blocking, engine_of, execute, ledger, rows, steps, table, tables, transaction_on
 from websauna_migrate.config.settings import SettingError
 from websauna_migrate.database.timeouts import Timeouts
+from websauna_migrate.locks.run_lock import RunBlocked
 from websauna_migrate.revision_scripts.script_error import ScriptError
 from websauna_migrate.runs.blockers import shown_query
-from websauna_migrate.runs.failures import BlockedByCaller
-from websauna_migrate.runs.runner import StepFailed
+from websauna_migrate.runs.failures import StepFailed
 
 ALTER = {"upgrade": 'op.add_column("busy", sa.Column("added", sa.Integer))'}
 
@@ -122,7 +122,7 @@ def test_an_own_open_transaction_in_the_way_is_told_at_once(
     service = busy.service(database_url)
     with transaction_on(database_url, read(database_url)):
         began = time.monotonic()
-        with pytest.raises(BlockedByCaller) as caught:
+        with pytest.raises(RunBlocked) as caught:
             service.upgrade()
         assert time.monotonic() - began < (6 if database_url.startswith("mysql") else 3)
     assert str(caught.value).startswith(

@@ -441,7 +441,7 @@ class IMigrationService(Interface):
             its other tables stay as they are, nobody's
         :param stop: as in :meth:`upgrade`
         :returns: a :class:`websauna_migrate.results.Run`
-        :raises websauna_migrate.runs.uninstalled.NotInstalled: for a package that left a history
+        :raises websauna_migrate.errors.MigrationError: for a package that left a history
             table but no scripts; install it again, or ``forget`` it
         """
 

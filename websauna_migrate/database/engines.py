@@ -44,20 +44,29 @@ SECRET_OPTION = re.compile("passw|pwd|secret|token|scram_|odbc_connect", re.IGNO
 
 
 class DatabaseFailure(MigrationError, RuntimeError):
-    """The database cannot be reached, refuses the user, or does not exist.
+    """The database cannot be used.
 
-    :ivar url: as text, without its password
-    :ivar problem: the driver's own words, without the password
+    :ivar kind: ``unreachable`` for one that cannot be reached, refuses the user, or does not exist,
+        ``read-only`` for a standby and every other server that accepts no writes, ``lost`` where
+        the connection was lost between two steps
     """
 
     exit_code = ExitCode.UNREACHABLE
 
-    def __init__(self, url: str, problem: str, remedy: str = "") -> None:
-        self.url = url
-        self.problem = problem
-        super().__init__(
-            f'Cannot use the database "{url}": {problem}' + (f"\n{remedy}" if remedy else "")
-        )
+    def __init__(self, kind: str, message: str) -> None:
+        self.kind = kind
+        if kind == "read-only":
+            self.exit_code = ExitCode.FAILED
+        super().__init__(message)
+
+
+def unreachable(url: str, problem: str, remedy: str) -> DatabaseFailure:
+    """Return the error of a database that no connection is to be had to.
+
+    :param url: as text, without its password
+    :param problem: the driver's own words, without the password
+    """
+    return DatabaseFailure("unreachable", f'Cannot use the database "{url}": {problem}\n{remedy}')
 
 
 def is_secret(key: str) -> bool:
@@ -119,7 +128,7 @@ def open_engine(url: URL, options: Mapping[str, object], **arguments: Any) -> En
     try:
         return engine_from_config({**options, "sqlalchemy.url": url}, **arguments)
     except NoSuchModuleError:
-        raise DatabaseFailure(
+        raise unreachable(
             safe_url(url),
             f'SQLAlchemy knows no dialect "{url.drivername}".',
             "Correct the setting sqlalchemy.url, or install the dialect's distribution.",
@@ -127,12 +136,12 @@ def open_engine(url: URL, options: Mapping[str, object], **arguments: Any) -> En
     except ModuleNotFoundError as exc:
         extra = DRIVER_EXTRAS.get(url.get_backend_name())
         hint = f'pip install "websauna_migrate[{extra}]"' if extra else f"pip install {exc.name}"
-        raise DatabaseFailure(
+        raise unreachable(
             safe_url(url), f'the driver "{exc.name}" is not installed.', f"Install it: {hint}"
         ) from exc
     except Exception as exc:
         # What a dialect makes of the options is its own code.
-        raise DatabaseFailure(
+        raise unreachable(
             safe_url(url),
             f"its options are not accepted: {hide_password(str(exc), url)}",
             "Correct the sqlalchemy.* settings.",
@@ -178,7 +187,7 @@ def with_synchronous_driver(url: URL) -> URL:
         query = {RENAMED_OPTIONS.get(key, key): value for key, value in query.items()}
     drivers = DRIVERS.get(dialect, ())
     if drivers and not any(find_spec(module) for module in drivers):
-        raise DatabaseFailure(
+        raise unreachable(
             safe_url(url),
             f'its driver "{url.get_driver_name()}" is asynchronous, and migrations need one that '
             f"is not: none of {', '.join(drivers)} is installed.",
@@ -304,7 +313,7 @@ def reported(url: URL) -> Iterator[None]:
         # Drivers refuse an option, a port or a character with errors of their own.
         error = exc.orig if isinstance(exc, DBAPIError) else exc
         is_file = url.get_backend_name() == "sqlite"
-        raise DatabaseFailure(
+        raise unreachable(
             safe_url(url),
             one_line(hide_password(str(error), url)),
             "Check that its folder exists and that you may write there."

@@ -17,7 +17,7 @@ from websauna_migrate.errors import MigrationError
 __all__ = [
     "HISTORY_PREFIX",
     "MAX_NAME_BYTES",
-    "HistoryTableBroken",
+    "RecordsBroken",
     "history_table_name",
     "list_tables",
     "problem_of_table_name",
@@ -28,23 +28,33 @@ __all__ = [
 HISTORY_PREFIX = "alembic_history_"
 
 
-class HistoryTableBroken(MigrationError, RuntimeError):
-    """A history table cannot be read or written; ``table`` is its name."""
+class RecordsBroken(MigrationError, RuntimeError):
+    """A history table or the ledger cannot be used.
 
-    def __init__(self, table: str, problem: str) -> None:
-        self.table = table
-        super().__init__(
-            f'The history table "{table}" cannot be used: {problem} It has to be a table with the '
-            'text column "version_num", as Alembic makes it. Restore it, or give the package '
-            "another one with the setting websauna_migrate.version_table.PACKAGE."
-        )
+    :ivar kind: ``history``, ``ledger``, or ``unsteady`` for a history table that holds other rows
+        whenever it is read
+    """
+
+    def __init__(self, kind: str, message: str) -> None:
+        self.kind = kind
+        super().__init__(message)
+
+
+def unusable(table: str, problem: str) -> RecordsBroken:
+    """Return the error of a history table that cannot be read or written."""
+    return RecordsBroken(
+        "history",
+        f'The history table "{table}" cannot be used: {problem} It has to be a table with the '
+        'text column "version_num", as Alembic makes it. Restore it, or give the package '
+        "another one with the setting websauna_migrate.version_table.PACKAGE.",
+    )
 
 
 @contextmanager
 def usable(connection: Connection, table: str) -> Iterator[None]:
     """Turn a statement's failure into one that names the history table.
 
-    :raises HistoryTableBroken: when it does, unless a lock was not to be had or the server is gone
+    :raises RecordsBroken: when it does, unless a lock was not to be had or the server is gone
     """
     try:
         yield
@@ -53,7 +63,7 @@ def usable(connection: Connection, table: str) -> Iterator[None]:
             raise
         connection.rollback()
         problem = hide_password(str(exc.orig), connection.engine.url)
-        raise HistoryTableBroken(table, one_line(problem)) from exc
+        raise unusable(table, one_line(problem)) from exc
 
 
 #: PostgreSQL allows 63 bytes, and Alembic names the table's primary key after it with "_pkc".
@@ -149,7 +159,7 @@ def read_rows(
         for number, row in found:
             if not isinstance(row, str):
                 what = "an empty row." if row is None else f"a {type(row).__name__} for a text."
-                raise HistoryTableBroken(names[number], f"it has {what}")
+                raise unusable(names[number], f"it has {what}")
             rows[names[number]].append(row)
     return {name: tuple(sorted(found)) for name, found in rows.items()}
 

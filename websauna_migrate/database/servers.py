@@ -8,27 +8,25 @@ from sqlalchemy import text
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 
+from websauna_migrate.database.engines import DatabaseFailure
 from websauna_migrate.database.given_connections import given_state
-from websauna_migrate.errors import MigrationError
 
-__all__ = ["NotWritable", "Server", "examine", "require_primary", "server_process"]
+__all__ = ["Server", "examine", "require_primary", "server_process"]
 
 #: PostgreSQL then notices within this time that a client has gone, also in a long statement.
 CHECK_INTERVAL = "1s"
 
 
-class NotWritable(MigrationError, RuntimeError):
-    """The server is a standby, read-only, or cut off from its cluster.
+def not_writable(what: str) -> DatabaseFailure:
+    """Return the error of a standby, a read-only server, or one that is cut off from its cluster.
 
-    :ivar what: the reason, as a noun phrase
+    :param what: the reason, as a noun phrase
     """
-
-    def __init__(self, what: str) -> None:
-        self.what = what
-        super().__init__(
-            f"This database is {what}: migrations cannot run on it, and nothing was changed. Let "
-            "the setting sqlalchemy.url (or websauna_migrate.url) name the primary."
-        )
+    return DatabaseFailure(
+        "read-only",
+        f"This database is {what}: migrations cannot run on it, and nothing was changed. Let "
+        "the setting sqlalchemy.url (or websauna_migrate.url) name the primary.",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +55,8 @@ class Server:
 def examine(connection: Connection) -> Server:
     """Look at the server; the connection is left without a transaction.
 
-    :raises NotWritable: for a standby, which grants locks and would look as if there were nothing
-        to do, and for every other server that does not accept writes
+    :raises DatabaseFailure: for a standby, which grants locks and would look as if there were
+        nothing to do, and for every other server that does not accept writes
     """
     kind = connection.dialect.name
     if kind == "postgresql":
@@ -71,7 +69,7 @@ def examine(connection: Connection) -> Server:
 def require_primary(connection: Connection) -> None:
     """Refuse a server that does not accept writes.
 
-    :raises NotWritable: if it does not
+    :raises DatabaseFailure: if it does not
     """
     examine(connection)
 
@@ -88,9 +86,9 @@ def examine_postgresql(connection: Connection) -> Server:
     ).one()
     connection.rollback()
     if row[0]:
-        raise NotWritable("a standby")
+        raise not_writable("a standby")
     if row[1] == "on":
-        raise NotWritable("read-only for this user")
+        raise not_writable("read-only for this user")
     told = server_process(connection.connection.dbapi_connection)
     # A pooler invents the number that it tells its clients.
     pooled = told is not None and told != row[2]
@@ -117,11 +115,11 @@ def examine_mysql(connection: Connection) -> Server:
     if galera:
         status = shown(connection, "STATUS", ("wsrep_cluster_status", "wsrep_ready"))
         if status.get("wsrep_cluster_status", "Primary").lower() != "primary":
-            raise NotWritable("a Galera node that is not part of the primary component")
+            raise not_writable("a Galera node that is not part of the primary component")
         if status.get("wsrep_ready", "ON").upper() != "ON":
-            raise NotWritable("a Galera node that is not ready")
+            raise not_writable("a Galera node that is not ready")
     if variables.get("read_only", "OFF").upper() in ("ON", "1"):
-        raise NotWritable("a read-only replica")
+        raise not_writable("a read-only replica")
     process = connection.scalar(text("SELECT CONNECTION_ID()"))
     connection.rollback()
     return Server(

@@ -8,7 +8,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-__all__ = ["CutOff", "Stop", "StopNow", "Stopping"]
+from websauna_migrate.errors import MigrationError
+
+__all__ = ["CutOff", "RunStopped", "Stop", "StopNow", "Stopping"]
 
 #: Seconds between two calls of a function that says whether to stop.
 POLL_SECONDS = 0.05
@@ -16,6 +18,22 @@ POLL_SECONDS = 0.05
 
 class StopNow(BaseException):
     """Raised inside a script that shall end now; ``except Exception`` does not catch it."""
+
+
+class RunStopped(MigrationError, RuntimeError):
+    """A run ended early because it was asked to.
+
+    :ivar done: how many steps were applied before
+    :ivar half_done: whether parts of the running step may have been committed; the exit code is 3
+    """
+
+    def __init__(
+        self, message: str, *, exit_code: int, done: int = 0, half_done: bool = False
+    ) -> None:
+        self.exit_code = exit_code
+        self.done = done
+        self.half_done = half_done
+        super().__init__(message)
 
 
 class CutOff(Exception):

@@ -17,8 +17,9 @@ from types import FrameType, TracebackType
 
 from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
 from websauna_migrate.planning.steps import Step, is_transactional
+from websauna_migrate.revision_scripts.script_error import ScriptError
 from websauna_migrate.revision_scripts.sql_text import LEXEME
-from websauna_migrate.runs.offline import ScriptNotOffline, render_step
+from websauna_migrate.runs.offline import render_step
 
 __all__ = ["RecordedStep", "Statement", "quiet_alembic", "record_step", "split_sql"]
 
@@ -63,7 +64,7 @@ def record_step(snapshot: LoadedScripts, step: Step) -> RecordedStep:
     try:
         render_step(snapshot, step, recorder, None)
     except (Exception, SystemExit) as exc:
-        cause = exc.__cause__ if isinstance(exc, ScriptNotOffline) and exc.__cause__ else exc
+        cause = exc.__cause__ if isinstance(exc, ScriptError) and exc.__cause__ else exc
         words = " ".join(str(cause).split())
         problem = f"{type(cause).__name__}: {words}" if words else type(cause).__name__
         line = last_line(cause.__traceback__, recorder.is_own)

@@ -70,7 +70,7 @@ def run_lock(
     """Hold the database's lock, for work that is not a run of the service's own.
 
     :returns: True if the lock keeps every other run out until it is released
-    :raises RunInProgress: when the time is over
+    :raises RunBlocked: when the time is over
     """
     lock = make_lock(connection, examine(connection), scope)
     with take(lock, wait, tell=on_wait):

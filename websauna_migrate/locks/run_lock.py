@@ -14,10 +14,10 @@ from contextlib import contextmanager
 
 from sqlalchemy.engine import Connection
 
-from websauna_migrate.database.stopping import Stopping
+from websauna_migrate.database.stopping import RunStopped, Stopping
 from websauna_migrate.errors import ExitCode, MigrationError
 
-__all__ = ["LockLost", "RunInProgress", "RunLock", "WaitStopped", "lock_key", "take"]
+__all__ = ["LockLost", "RunBlocked", "RunLock", "lock_key", "take"]
 
 #: Poll between these many seconds, at random, so that waiters do not come in step.
 POLL_SECONDS = (0.05, 0.25)
@@ -26,33 +26,24 @@ POLL_SECONDS = (0.05, 0.25)
 TELL_AGAIN_SECONDS = 30.0
 
 
-class RunInProgress(MigrationError, TimeoutError):
-    """Another run holds the database's lock for longer than ``lock_wait``.
+class RunBlocked(MigrationError, TimeoutError):
+    """Another run, or the caller's own transaction, is in the way of a run; nothing was changed.
 
-    :ivar waited: seconds
-    :ivar holder: who holds it, in words; empty if it cannot be told
+    :ivar kind: ``database`` where another run holds the database's lock for longer than
+        ``lock_wait``, ``thread`` where another thread of this process runs migrations for as long,
+        ``nested`` for a run inside of a run, ``caller`` where the calling thread's own open
+        transaction holds what a step waits for
+    :ivar holder: who is in the way, in words; empty if it cannot be told
     """
 
     exit_code = ExitCode.BUSY
 
-    def __init__(self, waited: float, holder: str) -> None:
-        self.waited = waited
-        self.holder = holder
-        super().__init__(
-            f"Another migration run is in progress on this database{in_brackets(holder)}; gave up "
-            f"after {waited:.1f} s. Nothing was changed. Try again when it is over, or raise the "
-            'setting "websauna_migrate.lock_wait" (seconds).'
-        )
-
-
-class WaitStopped(MigrationError, RuntimeError):
-    """A run was asked to stop while it waited for another one."""
-
-    def __init__(self, exit_code: int = 130) -> None:
-        self.exit_code = exit_code
-        super().__init__(
-            "Stopped as asked, while another migration run was in progress. Nothing was changed."
-        )
+    def __init__(self, kind: str, message: str, holder: str = "") -> None:
+        self.kind, self.holder = kind, holder
+        if kind == "nested":
+            # Trying again does not help.
+            self.exit_code = ExitCode.FAILED
+        super().__init__(message)
 
 
 class LockLost(Exception):
@@ -128,8 +119,8 @@ def take(
     :param wait: seconds to wait for it, 0 to fail at once
     :param tell: told in words who holds the lock that is waited for, and for how long
     :param describe: says more about the holder than the lock itself knows
-    :raises RunInProgress: when the time is over
-    :raises WaitStopped: when asked to stop meanwhile
+    :raises RunBlocked: when the time is over
+    :raises RunStopped: when asked to stop meanwhile
     """
     # Falsy until a stop is requested.
     stopping = Stopping() if stopping is None else stopping
@@ -141,7 +132,14 @@ def take(
         if now >= next_words or now >= deadline:
             holder = ", ".join(filter(None, (lock.holder(), describe())))
             if now >= deadline:
-                raise RunInProgress(now - began, holder)
+                raise RunBlocked(
+                    "database",
+                    "Another migration run is in progress on this database"
+                    f"{in_brackets(holder)}; gave up after {now - began:.1f} s. Nothing was "
+                    "changed. Try again when it is over, or raise the setting "
+                    '"websauna_migrate.lock_wait" (seconds).',
+                    holder,
+                )
             if tell is not None:
                 tell(
                     f"Another migration run is in progress{in_brackets(holder)}; waiting for it, "
@@ -149,7 +147,11 @@ def take(
                 )
             next_words = now + TELL_AGAIN_SECONDS
         if stopping.wait(max(0.0, min(random.uniform(*POLL_SECONDS), deadline - now))):
-            raise WaitStopped(stopping.exit_code)
+            raise RunStopped(
+                "Stopped as asked, while another migration run was in progress. Nothing was "
+                "changed.",
+                exit_code=stopping.exit_code,
+            )
     try:
         yield lock
     finally:

@@ -12,7 +12,8 @@ class ScriptError(MigrationError, ValueError):
 
     :ivar kind: ``syntax`` for one that is no valid Python, ``broken`` for one that cannot be
         imported or says something impossible of itself, ``changed`` for one that says something
-        else when it is imported than when it was read, ``limit`` for a limit that is no number
+        else when it is imported than when it was read, ``limit`` for a limit that is no number,
+        ``offline`` for one that does what cannot be written down as SQL
     :ivar path: the script's file
     :ivar line: where, counted from 1; ``None`` if it cannot be told
     """

@@ -18,9 +18,9 @@ from websauna_migrate.database.lock_errors import is_lock_failure
 from websauna_migrate.database.stopping import CutOff, StopNow
 from websauna_migrate.database.timeouts import Timeouts
 from websauna_migrate.errors import MigrationError
-from websauna_migrate.locks.run_lock import LockLost
+from websauna_migrate.locks.run_lock import LockLost, RunBlocked
 from websauna_migrate.planning.steps import Step
-from websauna_migrate.runs.failures import BlockedByCaller, ConnectionLost, RunStopped, StepFailed
+from websauna_migrate.runs.failures import StepFailed, connection_lost, run_stopped
 from websauna_migrate.runs.foreign_keys import KeysInTheWay
 from websauna_migrate.runs.ledger import FAILED, STOPPED, MarkerLost
 from websauna_migrate.runs.run_context import RunContext, clean, is_gone
@@ -64,7 +64,7 @@ class Aftermath:
                 self.record(values, STOPPED, exists=exists, lost=lost)
             if not stopped:
                 raise exc
-            raise RunStopped(
+            raise run_stopped(
                 step,
                 done=number - 1,
                 total=total,
@@ -73,7 +73,7 @@ class Aftermath:
                 exit_code=run.stopping.exit_code,
             ) from exc
         if isinstance(exc, LockLost) and not half_done:
-            raise ConnectionLost(str(exc), number - 1) from exc
+            raise connection_lost(str(exc), number - 1) from exc
         problem = ""
         if is_lock_failure(exc, self.server.kind) and not lost:
             waiting.attempts += 1
@@ -82,12 +82,12 @@ class Aftermath:
                 try:
                     if self.waits.wait(step, waiting, timeouts):
                         return
-                except BlockedByCaller as blocked:
+                except RunBlocked as blocked:
                     self.record(values, FAILED, exists=exists)
                     raise blocked from exc
                 if run.stopping:
                     self.record(values, STOPPED, exists=exists)
-                    raise RunStopped(
+                    raise run_stopped(
                         step,
                         done=number - 1,
                         total=total,
@@ -141,17 +141,17 @@ class Aftermath:
         if stopped or is_interrupt(exc):
             outcome = STOPPED
             if stopped:
-                error = RunStopped(
+                error = run_stopped(
                     step, done=0, total=total, running=True, exit_code=run.stopping.exit_code
                 )
         elif isinstance(exc, LockLost):
-            raise ConnectionLost(str(exc), 0) from exc
+            raise connection_lost(str(exc), 0) from exc
         elif is_lock_failure(exc, self.server.kind) and not lost:
             waiting.attempts += 1
             try:
                 if self.waits.wait(step, waiting, timeouts):
                     return
-            except BlockedByCaller as blocked:
+            except RunBlocked as blocked:
                 error = blocked
             problem = lock_problem(waiting)
         if not dry_run and not lost and not visible:

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from websauna_migrate.database.engines import DatabaseFailure
+from websauna_migrate.database.stopping import RunStopped
 from websauna_migrate.errors import ExitCode, MigrationError
+from websauna_migrate.locks.run_lock import RunBlocked
 
 if TYPE_CHECKING:
     from websauna_migrate.planning.plan import Step
@@ -13,17 +16,16 @@ if TYPE_CHECKING:
 
 __all__ = [
     "INTERRUPTED",
-    "BlockedByCaller",
-    "ConnectionLost",
     "HistoryMoved",
-    "HistoryUnsteady",
     "InterruptedSteps",
     "NotAtomic",
-    "RunStopped",
     "StepFailed",
+    "blocked_by_caller",
+    "connection_lost",
+    "run_stopped",
 ]
 
-#: The exit code that says: a step is half done, and somebody has to look.
+#: The exit code that says: a step is half done, and a person has to look.
 INTERRUPTED = ExitCode.HALF_DONE
 
 ROLLED_BACK = "Nothing of it was applied."
@@ -133,55 +135,48 @@ class InterruptedSteps(MigrationError, RuntimeError):
         )
 
 
-class BlockedByCaller(MigrationError, RuntimeError):
-    """The calling thread's own open transaction is in the way of its ``upgrade()``."""
-
-    exit_code = ExitCode.BUSY
-
-    def __init__(self, step: Step, holders: str) -> None:
-        self.package = step.package
-        self.revision = step.revision.id
-        self.holders = holders
-        super().__init__(
-            f"The {revision_of(step)} waits for a lock that the calling thread's own connection "
-            f"holds ({holders}). Commit or roll back the open transaction before: that of the "
-            "caller (request.tm; or run ws-alembic), or of the package's env.py. Nothing of the "
-            "step was applied."
-        )
+def blocked_by_caller(step: Step, holders: str) -> RunBlocked:
+    """Return the error of a step that waits for the calling thread's own open transaction."""
+    return RunBlocked(
+        "caller",
+        f"The {revision_of(step)} waits for a lock that the calling thread's own connection "
+        f"holds ({holders}). Commit or roll back the open transaction before: that of the "
+        "caller (request.tm; or run ws-alembic), or of the package's env.py. Nothing of the "
+        "step was applied.",
+        holders,
+    )
 
 
-class RunStopped(MigrationError, RuntimeError):
-    """A run ended early because it was asked to.
+def run_stopped(
+    step: Step, *, done: int, total: int, running: bool, half_done: bool = False, exit_code: int
+) -> RunStopped:
+    """Return the error of a run that was asked to stop.
 
-    :ivar done: how many steps were applied before
-    :ivar half_done: whether parts of the running step may have been committed; the exit code is 3
+    :param step: the one that was running, or would have come next
+    :param exit_code: the process's, unless a step is half done
     """
+    if half_done:
+        state = f"The {revision_of(step)} was cut off. {HALF_DONE}"
+    elif running:
+        state = f"The {revision_of(step)} was rolled back."
+    else:
+        state = f"The {revision_of(step)} was not begun."
+    remedy = "" if half_done else " Run the command again to go on."
+    return RunStopped(
+        f"Stopped as asked, with {done} of {total} steps applied. {state}{remedy}",
+        exit_code=INTERRUPTED if half_done else exit_code,
+        done=done,
+        half_done=half_done,
+    )
 
-    exit_code = 130
 
-    def __init__(
-        self,
-        step: Step,
-        *,
-        done: int,
-        total: int,
-        running: bool,
-        half_done: bool = False,
-        exit_code: int = 130,
-    ) -> None:
-        self.package = step.package
-        self.revision = step.revision.id
-        self.done = done
-        self.half_done = half_done
-        self.exit_code = INTERRUPTED if half_done else exit_code
-        if half_done:
-            state = f"The {revision_of(step)} was cut off. {HALF_DONE}"
-        elif running:
-            state = f"The {revision_of(step)} was rolled back."
-        else:
-            state = f"The {revision_of(step)} was not begun."
-        remedy = "" if half_done else " Run the command again to go on."
-        super().__init__(f"Stopped as asked, with {done} of {total} steps applied. {state}{remedy}")
+def connection_lost(problem: str, done: int) -> DatabaseFailure:
+    """Return the error of a run whose connection, or lock, was lost between two steps."""
+    return DatabaseFailure(
+        "lost",
+        f"{problem} The run ends here, so that no step is applied twice."
+        f"{earlier_steps(done)} Run the command again to go on.",
+    )
 
 
 class NotAtomic(MigrationError, ValueError):
@@ -194,31 +189,6 @@ class NotAtomic(MigrationError, ValueError):
         self.reasons = dict(reasons)
         lines = "".join(f"\n  {name}: {reason}" for name, reason in self.reasons.items())
         super().__init__(f"{what}{lines}\n{remedy}")
-
-
-class ConnectionLost(MigrationError, RuntimeError):
-    """The run's connection, or its lock, was lost between two steps."""
-
-    exit_code = ExitCode.UNREACHABLE
-
-    def __init__(self, problem: str, done: int) -> None:
-        self.done = done
-        super().__init__(
-            f"{problem} The run ends here, so that no step is applied twice."
-            f"{earlier_steps(done)} Run the command again to go on."
-        )
-
-
-class HistoryUnsteady(MigrationError, RuntimeError):
-    """A history table holds something else whenever a step begins than when the plan was made."""
-
-    def __init__(self, step: Step) -> None:
-        self.package = step.package
-        super().__init__(
-            f'The history table of package "{step.package}" holds other rows when a step begins '
-            "than just before, time and again. Either another program writes to it all the time, "
-            "or it holds a row twice or is no table: see what is there. Nothing was changed since."
-        )
 
 
 class HistoryMoved(Exception):

@@ -21,10 +21,9 @@ from sqlalchemy import event
 from sqlalchemy.engine import Connection
 
 from websauna_migrate.database.given_connections import given_state
-from websauna_migrate.errors import MigrationError
 from websauna_migrate.planning.steps import Step
 
-__all__ = ["BrokenReferences", "ForeignKeys", "KeysInTheWay"]
+__all__ = ["ForeignKeys", "KeysInTheWay"]
 
 NAME = r'(?:"(?:[^"]|"")+"|`(?:[^`]|``)+`|\[[^\]]+\]|[\w$]+)'
 QUALIFIED = rf"(?:{NAME}\s*\.\s*)?({NAME})"
@@ -59,59 +58,48 @@ REFERRING = (
 
 
 class KeysInTheWay(Exception):
-    """A step cannot do what it does while SQLite enforces foreign keys.
+    """A step cannot do what it does with SQLite's foreign keys; the text says what, and why."""
 
-    :param fixed: whether the transaction is the caller's, so that they cannot be turned off
+
+def not_without_keys(table: str, *, fixed: bool = False) -> KeysInTheWay:
+    """Return the error of a step that would have to turn foreign keys off, and cannot.
+
+    :param table: what it rebuilds; empty where it turns the keys off by itself
+    :param fixed: whether the transaction is the caller's
     """
-
-    def __init__(self, table: str, *, fixed: bool = False) -> None:
-        self.table = table
-        does = f'rebuilds the table "{table}"' if table else "turns PRAGMA foreign_keys off"
-        if fixed:
-            problem = (
-                "which does not work in the transaction of the connection given while PRAGMA "
-                "foreign_keys is on. Turn it off before that transaction begins, or give a "
-                "connection that is in none."
-            )
-        elif table:
-            problem = (
-                "while PRAGMA foreign_keys is on, behind the end of its transaction: rows that "
-                "refer to it would be lost. Move the rebuild to a revision of its own."
-            )
-        else:
-            problem = (
-                "behind the end of its transaction. Move what comes after it to a revision of its "
-                "own."
-            )
-        super().__init__(f"it {does}{',' if fixed else ''} {problem}")
+    does = f'rebuilds the table "{table}"' if table else "turns PRAGMA foreign_keys off"
+    if fixed:
+        problem = (
+            "which does not work in the transaction of the connection given while PRAGMA "
+            "foreign_keys is on. Turn it off before that transaction begins, or give a "
+            "connection that is in none."
+        )
+    elif table:
+        problem = (
+            "while PRAGMA foreign_keys is on, behind the end of its transaction: rows that "
+            "refer to it would be lost. Move the rebuild to a revision of its own."
+        )
+    else:
+        problem = (
+            "behind the end of its transaction. Move what comes after it to a revision of its own."
+        )
+    return KeysInTheWay(f"it {does}{',' if fixed else ''} {problem}")
 
 
-class BrokenReferences(MigrationError, RuntimeError):
-    """A step that was run without foreign keys leaves rows that refer to nothing.
+def broken_references(counts: Counter[tuple[str, str]]) -> KeysInTheWay:
+    """Return the error of a step without foreign keys that leaves rows which refer to nothing.
 
-    :ivar counts: how many rows, by the table that has them and the one that they refer to
+    :param counts: how many rows, by the table that has them and the one that they refer to
     """
-
-    def __init__(self, counts: Counter[tuple[str, str]], step: Step | None) -> None:
-        self.counts = dict(counts)
-        self.package = step.package if step else None
-        self.revision = step.revision.id if step else None
-        found = "; ".join(
-            f'{count} {"row" if count == 1 else "rows"} of "{table}" that refer to no row of '
-            f'"{parent}"'
-            for (table, parent), count in sorted(counts.items())
-        )
-        what = (
-            f'The {step.direction} of revision "{step.revision.id}" of package "{step.package}" '
-            f"failed ({step.revision.path}): it"
-            if step
-            else "The migration"
-        )
-        super().__init__(
-            f"{what} leaves {found}. It rebuilds a table, so PRAGMA foreign_keys is off in it, and "
-            "no key deletes or changes rows.\nNothing of it was applied. Let the script delete "
-            "these rows or set their columns, or do that in a revision before."
-        )
+    found = "; ".join(
+        f'{count} {"row" if count == 1 else "rows"} of "{table}" that refer to no row of "{parent}"'
+        for (table, parent), count in sorted(counts.items())
+    )
+    return KeysInTheWay(
+        f"it leaves {found}. It rebuilds a table, so PRAGMA foreign_keys is off in it, and no key "
+        "deletes or changes rows. Let the script delete these rows or set their columns, or do "
+        "that in a revision before."
+    )
 
 
 class ForeignKeys:
@@ -188,7 +176,7 @@ class ForeignKeys:
         error: Exception | None = self._refused
         if error is None and self._turned_off and self._driver.in_transaction:
             new = self._broken() - self._before
-            error = BrokenReferences(new, self._step) if new else None
+            error = broken_references(new) if new else None
         if error is not None:
             # SQLAlchemy takes a transaction to be over whose commit failed.
             self._driver.rollback()
@@ -212,7 +200,7 @@ class ForeignKeys:
         if table is None or not self._is_on():
             return
         if self._driver.in_transaction:
-            self._refused = KeysInTheWay(table, fixed=self._fixed)
+            self._refused = not_without_keys(table, fixed=self._fixed)
             raise self._refused
         if table:
             # By itself, behind the end of the step's transaction: here the pragma works.

@@ -22,7 +22,7 @@ def write_rows(
     """Let a history table hold exactly these rows, in the current transaction.
 
     :param rows: the identifiers; the table is created if need be. ``None`` drops the table.
-    :raises HistoryTableBroken: if something else has its name
+    :raises RecordsBroken: if something else has its name
     """
     with usable(connection, name):
         if rows is None:

@@ -41,8 +41,8 @@ from sqlalchemy.exc import DBAPIError
 
 from websauna_migrate.database.cache import program_version
 from websauna_migrate.database.engines import hide_password, one_line
+from websauna_migrate.database.history_tables import RecordsBroken
 from websauna_migrate.database.lock_errors import says_nothing_of_a_table
-from websauna_migrate.errors import MigrationError
 from websauna_migrate.planning.ledger_agreement import Recorded
 from websauna_migrate.results import LedgerEntry
 from websauna_migrate.revision_scripts.script_files import checksum
@@ -51,7 +51,7 @@ from websauna_migrate.runs.postgresql_statements import literal
 if TYPE_CHECKING:
     from websauna_migrate.planning.plan import Plan, Step
 
-__all__ = ["LEDGER_TABLE", "Ledger", "LedgerUnreadable", "MarkerLost", "program_version"]
+__all__ = ["LEDGER_TABLE", "Ledger", "MarkerLost", "program_version"]
 
 LEDGER_TABLE = "websauna_migrate_ledger"
 
@@ -71,15 +71,14 @@ STAMP = "stamp"
 FEW = 200
 
 
-class LedgerUnreadable(MigrationError, RuntimeError):
-    """What has the ledger's name is no ledger, or holds rows that nobody wrote there."""
-
-    def __init__(self, problem: str) -> None:
-        super().__init__(
-            f'The table "{LEDGER_TABLE}" cannot be read: {problem} Correct the row if it was '
-            "changed by hand. A table of another origin has to get another name: the ledger is "
-            "made anew then."
-        )
+def unreadable(problem: str) -> RecordsBroken:
+    """Return the error of a table that has the ledger's name and is none, or has foreign rows."""
+    return RecordsBroken(
+        "ledger",
+        f'The table "{LEDGER_TABLE}" cannot be read: {problem} Correct the row if it was '
+        "changed by hand. A table of another origin has to get another name: the ledger is "
+        "made anew then.",
+    )
 
 
 class MarkerLost(Exception):
@@ -406,7 +405,7 @@ class Ledger:
 def readable(connection: Connection) -> Iterator[None]:
     """Name the ledger where it cannot be read.
 
-    :raises LedgerUnreadable: if it has other columns, or values of another kind
+    :raises RecordsBroken: if it has other columns, or values of another kind
     """
     try:
         yield
@@ -415,16 +414,16 @@ def readable(connection: Connection) -> Iterator[None]:
             raise
         connection.rollback()
         problem = hide_password(str(exc.orig), connection.engine.url)
-        raise LedgerUnreadable(one_line(problem)) from exc
+        raise unreadable(one_line(problem)) from exc
     except (TypeError, ValueError) as exc:
         # SQLite keeps whatever it is given, and the time is read from a text.
-        raise LedgerUnreadable(one_line(str(exc))) from exc
+        raise unreadable(one_line(str(exc))) from exc
 
 
 def entry_of(row: Any) -> LedgerEntry:
     """Return a row of the ledger.
 
-    :raises LedgerUnreadable: if it was not written by a run
+    :raises RecordsBroken: if it was not written by a run
     """
     entry = LedgerEntry(**row._mapping)
     texts = (entry.id, entry.run, entry.package, entry.revision, entry.outcome, entry.host)
@@ -433,5 +432,5 @@ def entry_of(row: Any) -> LedgerEntry:
         or not isinstance(entry.started, datetime)
         or entry.direction not in ("upgrade", "downgrade", STAMP)
     ):
-        raise LedgerUnreadable(f"the row {entry.id!r} was not written by a run.")
+        raise unreadable(f"the row {entry.id!r} was not written by a run.")
     return entry

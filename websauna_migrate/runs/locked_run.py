@@ -16,8 +16,10 @@ from websauna_migrate.config.trust import distrusted, distrusted_cache
 from websauna_migrate.database.cache import Cache
 from websauna_migrate.database.engines import WRITES, hide_password, one_line
 from websauna_migrate.database.given_connections import given_state
+from websauna_migrate.database.history_tables import RecordsBroken
 from websauna_migrate.database.lock_errors import is_lock_failure
 from websauna_migrate.database.session_limits import lift_limits
+from websauna_migrate.database.stopping import RunStopped
 from websauna_migrate.events import (
     MigrationRunEnded,
     MigrationRunStarted,
@@ -30,7 +32,7 @@ from websauna_migrate.planning.plan import Plan, Step
 from websauna_migrate.results import AppliedStep, Run
 from websauna_migrate.runs.atomicity import require_atomic
 from websauna_migrate.runs.attempt import Attempt
-from websauna_migrate.runs.failures import HistoryMoved, HistoryUnsteady, RunStopped, StepFailed
+from websauna_migrate.runs.failures import HistoryMoved, StepFailed, run_stopped
 from websauna_migrate.runs.ledger import STOPPED
 from websauna_migrate.runs.run_context import RunContext, clean
 from websauna_migrate.runs.steps import StepRunner
@@ -97,7 +99,14 @@ class LockedRun:
                     moves = moves + 1 if done == len(self.done) else 1
                     done = len(self.done)
                     if moves > MAX_MOVES:
-                        raise HistoryUnsteady(plan.steps[0]) from None
+                        package = plan.steps[0].package
+                        raise RecordsBroken(
+                            "unsteady",
+                            f'The history table of package "{package}" holds other rows when a '
+                            "step begins than just before, time and again. Either another program "
+                            "writes to it all the time, or it holds a row twice or is no table: "
+                            "see what is there. Nothing was changed since.",
+                        ) from None
                     continue
                 break
             self._forget_planned(steps)
@@ -269,7 +278,7 @@ class LockedRun:
             values["id"] = planned
         if not self.options.dry_run:
             steps.aftermath.record(values, STOPPED, exists=values["id"] == planned)
-        raise RunStopped(
+        raise run_stopped(
             step,
             done=number - 1 if not self.context.atomic else 0,
             total=total,

@@ -16,6 +16,7 @@ from websauna_migrate.interfaces import Packages, Targets
 from websauna_migrate.planning.plan import Plan, Step, plan_stamp, plan_upgrade
 from websauna_migrate.planning.several import offline_range
 from websauna_migrate.revision_scripts.moved_tables import plan_downgrade_without_loss
+from websauna_migrate.revision_scripts.script_error import ScriptError
 from websauna_migrate.runs.history_rows import full_version_table
 from websauna_migrate.runs.process_lock import PROCESS_LOCK
 from websauna_migrate.runs.site import Site
@@ -23,20 +24,7 @@ from websauna_migrate.runs.site import Site
 if TYPE_CHECKING:
     from alembic.runtime.migration import MigrationContext
 
-__all__ = ["ScriptNotOffline", "render_rows", "render_sql", "sql"]
-
-
-class ScriptNotOffline(MigrationError, RuntimeError):
-    """A script does something that cannot be written down as SQL."""
-
-    def __init__(self, step: Step, problem: str) -> None:
-        self.package = step.package
-        self.revision = step.revision.id
-        super().__init__(
-            f'The {step.direction} of revision "{step.revision.id}" of package "{step.package}" '
-            f'("{step.revision.path}") cannot be written as SQL: {problem}\n'
-            "A script that reads from the database runs only with a connection."
-        )
+__all__ = ["render_rows", "render_sql", "sql"]
 
 
 #: What a SQL script can be of.
@@ -100,7 +88,13 @@ def render_step(snapshot: LoadedScripts, step: Step, output: TextIO, tag: str | 
     except MigrationError:
         raise
     except Exception as exc:
-        raise ScriptNotOffline(step, f"{type(exc).__name__}: {exc}") from exc
+        raise ScriptError(
+            "offline",
+            step.revision.path,
+            f'The {step.direction} of revision "{step.revision.id}" of package "{step.package}" '
+            f'("{step.revision.path}") cannot be written as SQL: {type(exc).__name__}: {exc}\n'
+            "A script that reads from the database runs only with a connection.",
+        ) from exc
 
 
 def render_rows(

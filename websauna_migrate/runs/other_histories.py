@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "HistoryElsewhere",
-    "NothingToTakeOver",
     "OtherHistories",
     "OtherHistory",
     "remedy_for",
@@ -89,18 +88,6 @@ class HistoryElsewhere(MigrationError, RuntimeError):
         lines = "\n".join(f"{one}\n{remedy_for([one])}" for one in self.found)
         super().__init__(
             f"{lines}\nNothing was changed: the revisions would have been applied again."
-        )
-
-
-class NothingToTakeOver(UsageError):
-    """No version table of the name has revisions of the packages."""
-
-    def __init__(self, table: str, found: Sequence[OtherHistory], packages: Iterable[str]) -> None:
-        names = ", ".join(f'"{name}"' for name in packages)
-        known = ", ".join(sorted({f'"{one.table}"' for one in found})) or "none"
-        super().__init__(
-            f'No table "{table}" has revisions of {names}, with a history table of the package '
-            f"that is empty. Tables that have: {known}."
         )
 
 
@@ -165,12 +152,17 @@ class OtherHistories:
         new rows are there before the old ones go.
 
         :param table: its name, or schema and name with a dot between
-        :raises NothingToTakeOver: if it has no revisions of the packages
+        :raises UsageError: if it has no revisions of the packages
         """
         found = self.find(connection, applied, packages)
         meant = [one for one in found if one.table.is_called(table)]
         if not meant:
-            raise NothingToTakeOver(table, found, packages)
+            names = ", ".join(f'"{name}"' for name in packages)
+            known = ", ".join(sorted({f'"{one.table}"' for one in found})) or "none"
+            raise UsageError(
+                f'No table "{table}" has revisions of {names}, with a history table of the package '
+                f"that is empty. Tables that have: {known}."
+            )
         ledger.create(connection)
         for one in meant:
             self._take(connection, ledger, one)

@@ -7,32 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
 
-from websauna_migrate.errors import ExitCode, MigrationError
+from websauna_migrate.locks.run_lock import RunBlocked
 
-__all__ = ["PROCESS_LOCK", "NestedRun", "ProcessBusy", "ProcessLock"]
-
-
-class NestedRun(MigrationError, RuntimeError):
-    """A migration script, or a subscriber of its run, asked for what only one can do at a time."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            "A migration run is in progress in this very thread, and a second one cannot run "
-            "inside of it. Call the service when the run is over."
-        )
-
-
-class ProcessBusy(MigrationError, TimeoutError):
-    """Another thread of this process is at work with Alembic for longer than ``lock_wait``."""
-
-    exit_code = ExitCode.BUSY
-
-    def __init__(self, waited: float) -> None:
-        self.waited = waited
-        super().__init__(
-            f"Another thread of this process runs migrations; gave up after {waited:g} s. Nothing "
-            'was changed. Try again, or raise the setting "websauna_migrate.lock_wait" (seconds).'
-        )
+__all__ = ["PROCESS_LOCK", "ProcessLock"]
 
 
 class ProcessLock:
@@ -49,7 +26,11 @@ class ProcessLock:
 
     def _acquire(self, timeout: float) -> bool:
         if self._owner == threading.get_ident():
-            raise NestedRun
+            raise RunBlocked(
+                "nested",
+                "A migration run is in progress in this very thread, and a second one cannot run "
+                "inside of it. Call the service when the run is over.",
+            )
         taken = self._lock.acquire(timeout=timeout)
         if taken:
             self._owner = threading.get_ident()
@@ -77,10 +58,15 @@ class ProcessLock:
         """Hold the lock.
 
         :param wait: seconds to wait for it, 0 to fail at once
-        :raises ProcessBusy: when the time is over
+        :raises RunBlocked: when the time is over
         """
         if not self._acquire(min(wait, threading.TIMEOUT_MAX)):
-            raise ProcessBusy(wait)
+            raise RunBlocked(
+                "thread",
+                f"Another thread of this process runs migrations; gave up after {wait:g} s. "
+                "Nothing was changed. Try again, or raise the setting "
+                '"websauna_migrate.lock_wait" (seconds).',
+            )
         try:
             yield
         finally:

@@ -24,7 +24,6 @@ from websauna_migrate.runs.site import Site
 
 __all__ = [
     "ACTIONS",
-    "CannotRepair",
     "choose",
     "invalid_indexes",
     "known_facts",
@@ -37,15 +36,12 @@ __all__ = [
 ACTIONS = ("rerun", "done", "undone")
 
 
-class CannotRepair(MigrationError, LookupError):
-    """A half done step cannot be settled in this way: its scripts are not there any more."""
-
-    def __init__(self, entry: LedgerEntry, problem: str) -> None:
-        self.entry = entry
-        super().__init__(
-            f'Revision "{entry.revision}" of package "{entry.package}" cannot be settled: '
-            f"{problem} Nothing was changed."
-        )
+def not_settled(entry: LedgerEntry, problem: str) -> MigrationError:
+    """Return the error of a half done step whose scripts are not there any more."""
+    return MigrationError(
+        f'Revision "{entry.revision}" of package "{entry.package}" cannot be settled: '
+        f"{problem} Nothing was changed."
+    )
 
 
 def repair(
@@ -186,7 +182,7 @@ def settle(
     :param action: one of :data:`ACTIONS`; for a step that is going to be run again the history
         says that it is undone, and the mark stays
     :param rows: of the package's history table; ``None`` for a package that is not registered
-    :raises CannotRepair: if the history would have to change and the scripts are not there
+    :raises MigrationError: if the history would have to change and the scripts are not there
     """
     if action == "rerun" and rows is not None:
         require_script(entry, site.loaded.lineages.get(entry.package))
@@ -199,7 +195,7 @@ def settle(
             table = site.packages[entry.package].history_table
             write_rows(connection, table, site.schema, tuple(sorted(wanted)))
     elif action != "undone":
-        raise CannotRepair(
+        raise not_settled(
             entry, "the package is not registered any more. Install it again, or use --undone."
         )
     if action != "rerun":
@@ -226,10 +222,10 @@ def rows_settled(
 def require_script(entry: LedgerEntry, lineage: Lineage | None) -> Lineage:
     """Return the history of a step's package, which has the step's script.
 
-    :raises CannotRepair: if it has not
+    :raises MigrationError: if it has not
     """
     if lineage is None or entry.revision not in lineage:
-        raise CannotRepair(
+        raise not_settled(
             entry,
             "no script of the package defines this revision. Restore the script first, or take "
             "back by hand what the step left and use --undone.",

@@ -19,7 +19,7 @@ from websauna_migrate.alembic_adapter.package_environment import PackageEnvironm
 from websauna_migrate.config.settings import Settings
 from websauna_migrate.database.engines import WRITES
 from websauna_migrate.database.given_connections import given_state
-from websauna_migrate.database.history_tables import list_tables, read_rows
+from websauna_migrate.database.history_tables import RecordsBroken, list_tables, read_rows
 from websauna_migrate.database.lock_errors import is_lock_failure
 from websauna_migrate.database.servers import Server, examine
 from websauna_migrate.database.stopping import Stopping
@@ -28,29 +28,17 @@ from websauna_migrate.locks.run_lock import RunLock, take
 from websauna_migrate.planning.plan import Plan
 from websauna_migrate.results import LedgerEntry, Run
 from websauna_migrate.runs.failures import (
-    BlockedByCaller,
     InterruptedSteps,
-    RunStopped,
-    StepFailed,
 )
 from websauna_migrate.runs.ledger import (
     LEDGER_TABLE,
     Ledger,
-    LedgerUnreadable,
 )
 from websauna_migrate.runs.process_lock import PROCESS_LOCK
 from websauna_migrate.runs.run_context import RunContext, RunOptions, clean
 from websauna_migrate.runs.running_steps import is_marked
 
-__all__ = [
-    "PROCESS_LOCK",
-    "BlockedByCaller",
-    "InterruptedSteps",
-    "RunOptions",
-    "RunStopped",
-    "Runner",
-    "StepFailed",
-]
+__all__ = ["PROCESS_LOCK", "RunOptions", "Runner"]
 
 log = logging.getLogger(__name__)
 
@@ -210,7 +198,7 @@ class Runner:
         try:
             entries = self.ledger.run_of(connection)
             connection.rollback()
-        except (DBAPIError, LedgerUnreadable):
+        except (DBAPIError, RecordsBroken):
             # The run in progress may be about to make the table.
             clean(connection)
             return ""

@@ -18,7 +18,7 @@ def is_marked(connection: Connection, schema: str | None) -> bool:
     It is what :meth:`.Ledger.interrupted` tells, in a query that need not be compiled; and the
     ledger's table has options of MariaDB's, for which SQLAlchemy imports that dialect.
 
-    :raises LedgerUnreadable: if it has other columns
+    :raises RecordsBroken: if it has other columns
     """
     quote = connection.dialect.identifier_preparer.quote
     prefix = f"{quote(schema)}." if schema else ""

@@ -18,7 +18,7 @@ from websauna_migrate.planning.steps import Step, is_transactional
 from websauna_migrate.revision_scripts.script_timeouts import timeouts_of_script
 from websauna_migrate.runs.attempt import Attempt
 from websauna_migrate.runs.failed_step import Aftermath
-from websauna_migrate.runs.failures import ConnectionLost, HistoryMoved
+from websauna_migrate.runs.failures import HistoryMoved, connection_lost
 from websauna_migrate.runs.foreign_keys import ForeignKeys
 from websauna_migrate.runs.ledger import DONE, UNDONE
 from websauna_migrate.runs.run_context import RunContext, clean
@@ -142,7 +142,7 @@ class StepRunner:
         """Get ready for a step.
 
         :param again: the attempt at the same step that had to give way to others
-        :raises ConnectionLost: if the run has lost its lock
+        :raises DatabaseFailure: if the run has lost its lock
         """
         self.require_lock(number - 1)
         values = self.values(number, step)
@@ -167,12 +167,12 @@ class StepRunner:
     def require_lock(self, done: int) -> None:
         """Make sure that this run may go on.
 
-        :raises ConnectionLost: if it has lost its lock
+        :raises DatabaseFailure: if it has lost its lock
         """
         try:
             self.run_context.lock.check()
         except LockLost as exc:
-            raise ConnectionLost(str(exc), done) from exc
+            raise connection_lost(str(exc), done) from exc
 
     def attempt(
         self, first: Attempt, following: Callable[[Attempt], Attempt | None] = none_follows

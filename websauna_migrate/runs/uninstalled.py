@@ -14,13 +14,10 @@ from websauna_migrate.database.history_tables import (
     list_tables,
     read_rows,
 )
-from websauna_migrate.errors import MigrationError, UsageError
 from websauna_migrate.runs.ledger import readable
 
 __all__ = [
     "Departed",
-    "NotInstalled",
-    "StillInstalled",
     "dotted_names",
     "find_departed",
     "list_departed",
@@ -39,33 +36,6 @@ class Departed:
     name: str
     history_table: str
     rows: tuple[str, ...]
-
-
-class NotInstalled(MigrationError, LookupError):
-    """A package cannot be downgraded since its scripts are not there."""
-
-    def __init__(self, departed: Departed) -> None:
-        self.departed = departed
-        name = departed.name
-        rows = ", ".join(departed.rows) or "no revision"
-        super().__init__(
-            f'Package "{name}" is not installed, so its revisions cannot be taken back; its '
-            f'history table "{departed.history_table}" has {rows}. To drop its tables, install it '
-            f"again and run: ws-alembic uninstall {name}\n"
-            "To leave its tables as they are and drop the history table alone: "
-            f"ws-alembic uninstall --forget {name}"
-        )
-
-
-class StillInstalled(UsageError):
-    """A package that is registered cannot be forgotten."""
-
-    def __init__(self, package: str) -> None:
-        self.package = package
-        super().__init__(
-            f'Package "{package}" is registered for migrations; --forget is for packages that are '
-            f"gone. To take its revisions back: ws-alembic uninstall {package}"
-        )
 
 
 def dotted_names(connection: Connection, ledger: Table, tables: Iterable[str]) -> Mapping[str, str]:

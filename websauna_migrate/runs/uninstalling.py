@@ -7,14 +7,13 @@ from collections.abc import Callable
 
 from websauna_migrate.config.selection import UnknownPackage
 from websauna_migrate.database.history_tables import list_tables
+from websauna_migrate.errors import MigrationError, UsageError
 from websauna_migrate.results import Run
 from websauna_migrate.runs.history_rows import write_rows
 from websauna_migrate.runs.migrating import migrate
 from websauna_migrate.runs.run_context import RunOptions
 from websauna_migrate.runs.site import Site
 from websauna_migrate.runs.uninstalled import (
-    NotInstalled,
-    StillInstalled,
     find_departed,
     list_departed,
 )
@@ -49,7 +48,10 @@ def uninstall(
 def forget_package(site: Site, package: str, *, really: bool) -> Run:
     """Drop the history table of a package that is gone, or say what else can be done."""
     if package in site.packages:
-        raise StillInstalled(package)
+        raise UsageError(
+            f'Package "{package}" is registered for migrations; --forget is for packages that are '
+            f"gone. To take its revisions back: ws-alembic uninstall {package}"
+        )
     known = {one.history_table for one in site.packages.values()}
     departed = None
     with site.reading() as connection:
@@ -61,7 +63,15 @@ def forget_package(site: Site, package: str, *, really: bool) -> Run:
     if departed is None:
         raise UnknownPackage(package, sorted(site.packages))
     if not really:
-        raise NotInstalled(departed)
+        name = departed.name
+        raise MigrationError(
+            f'Package "{name}" is not installed, so its revisions cannot be taken back; its '
+            f'history table "{departed.history_table}" has '
+            f"{', '.join(departed.rows) or 'no revision'}. To drop its tables, install it again "
+            f"and run: ws-alembic uninstall {name}\n"
+            "To leave its tables as they are and drop the history table alone: "
+            f"ws-alembic uninstall --forget {name}"
+        )
     with site.runner().locked("uninstall") as (connection, _):
         write_rows(connection, departed.history_table, site.schema, None)
         connection.commit()

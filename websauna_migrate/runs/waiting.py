@@ -14,7 +14,7 @@ from websauna_migrate.database.timeouts import Timeouts
 from websauna_migrate.locks.file_locks import database_file
 from websauna_migrate.planning.steps import Step
 from websauna_migrate.runs.blockers import Blocker, BlockerWatch, blockers_of_file
-from websauna_migrate.runs.failures import BlockedByCaller
+from websauna_migrate.runs.failures import blocked_by_caller
 from websauna_migrate.runs.run_context import RunContext
 from websauna_migrate.runs.sessions import held_connections
 
@@ -93,13 +93,13 @@ class LockWaits:
     ) -> bool:
         """Let others go first; tell whether the step is to be tried again.
 
-        :raises BlockedByCaller: if the calling thread itself holds the lock
+        :raises RunBlocked: if the calling thread itself holds the lock
         """
         seconds = waiting.seconds if waited is None else waited
         self._name_blockers(waiting)
         own = self._own_holders(waiting)
         if own:
-            raise BlockedByCaller(step, own)
+            raise blocked_by_caller(step, own)
         if seconds >= waiting.budget or self.run.stopping:
             return False
         self.blockers.prepare()
