@@ -9,7 +9,7 @@ import pytest
 
 from apps import Workshop
 from runs import execute, ledger, rows, steps
-from websauna_migrate.planning.ledger_agreement import LedgerContradicted
+from websauna_migrate.planning.contradictions import HistoryContradicted
 
 ADD = 'op.execute("UPDATE account SET amount = amount + 50")'
 
@@ -53,7 +53,7 @@ def test_a_row_that_was_set_back_by_hand(bank: Workshop, database_url: str) -> N
     before = ledger(database_url)
     folder = bank.root / "bank" / "alembic" / "versions"
     for way in ({}, {"revision": "b2"}):
-        with pytest.raises(LedgerContradicted) as info:
+        with pytest.raises(HistoryContradicted, match="contradict each other") as info:
             service.upgrade(**way)
     assert str(info.value) == (
         "The history and the ledger contradict each other, and nothing was run:\n"
@@ -73,7 +73,7 @@ def test_both_remedies_work(
     service = bank.service(database_url)
     service.upgrade()
     set_row(database_url, "b1")
-    with pytest.raises(LedgerContradicted) as info:
+    with pytest.raises(HistoryContradicted, match="contradict each other") as info:
         service.upgrade()
     service.stamp(remedies(info.value)[choice], packages="bank")
     assert steps(service.upgrade()) == [f"bank@{one}" for one in run]
@@ -86,7 +86,7 @@ def test_a_row_that_was_put_there_by_hand(bank: Workshop, database_url: str) -> 
     service.downgrade("b2")
     assert amount(database_url) == 150
     set_row(database_url, "b3")
-    with pytest.raises(LedgerContradicted, match="would be taken back again") as info:
+    with pytest.raises(HistoryContradicted, match="would be taken back again") as info:
         service.downgrade("b1")
     assert amount(database_url) == 150
     service.stamp(remedies(info.value)[0], packages="bank")
@@ -118,7 +118,7 @@ def test_a_forgotten_history(bank: Workshop, sqlite_url: str) -> None:
     service = bank.service(sqlite_url)
     service.upgrade()
     execute(sqlite_url, "DROP TABLE alembic_history_bank")
-    with pytest.raises(LedgerContradicted) as info:
+    with pytest.raises(HistoryContradicted, match="contradict each other") as info:
         service.upgrade()
     assert remedies(info.value) == [["b3"], ["base"]]
     service.stamp("b3", packages="bank")
@@ -145,5 +145,5 @@ def test_what_a_stamp_says_counts(bank: Workshop, sqlite_url: str) -> None:
     service.upgrade("b1")
     service.stamp("b3")
     set_row(sqlite_url, "b1")
-    with pytest.raises(LedgerContradicted, match='"bank@b3"'):
+    with pytest.raises(HistoryContradicted, match='"bank@b3"'):
         service.upgrade()

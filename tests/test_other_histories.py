@@ -13,7 +13,7 @@ from apps import Workshop
 from projects import Project
 from runs import engine_of, execute, ledger, rows, steps, table, tables
 from websauna_migrate.errors import UsageError
-from websauna_migrate.runs.other_histories import HistoryElsewhere
+from websauna_migrate.planning.contradictions import HistoryContradicted
 
 COUNTS = 'op.execute("INSERT INTO ran VALUES (1)")'
 
@@ -50,7 +50,7 @@ def test_nothing_is_applied_again(workshop: Workshop, database_url: str, name: s
         lambda: service.downgrade("base"),
         lambda: service.stamp("heads"),
     ):
-        with pytest.raises(HistoryElsewhere) as caught:
+        with pytest.raises(HistoryContradicted) as caught:
             call()
         words = str(caught.value)
         assert f'"{name}"' in words and '"fooapp"' in words and '"aa02"' in words
@@ -115,9 +115,9 @@ def test_a_table_of_two_packages_is_taken_over_by_each(
     workshop.package("other")
     workshop.script("other", "bb01", None, COUNTS)
     service = service_of(workshop, database_url)
-    with pytest.raises(HistoryElsewhere) as caught:
+    with pytest.raises(HistoryContradicted) as caught:
         service.upgrade()
-    assert {one.package for one in caught.value.found} == {"fooapp", "other"}
+    assert caught.value.packages == ("fooapp", "other")
     service.take_over("alembic_version", packages="other")
     assert rows(database_url, "SELECT * FROM alembic_version ORDER BY 1") == [
         ("aa02",),
@@ -132,7 +132,7 @@ def test_a_table_in_another_schema_is_found(workshop: Workshop, postgresql_url: 
     execute(postgresql_url, "CREATE SCHEMA app")
     made_by_plain_alembic(postgresql_url, "alembic_version", "aa02", schema="app")
     service = service_of(workshop, postgresql_url)
-    with pytest.raises(HistoryElsewhere, match=r"--take-over app\.alembic_version"):
+    with pytest.raises(HistoryContradicted, match=r"--take-over app\.alembic_version"):
         service.upgrade()
     service.take_over("app.alembic_version")
     assert steps(service.upgrade()) == ["fooapp@aa03"]
@@ -145,7 +145,7 @@ def test_a_schema_for_histories_that_is_new_finds_the_old_one(
     execute(postgresql_url, "CREATE SCHEMA app", "CREATE TABLE ran (n INTEGER)")
     service_of(workshop, postgresql_url).upgrade()
     service = workshop.service(postgresql_url, version_table_schema="app")
-    with pytest.raises(HistoryElsewhere, match="--take-over alembic_history_fooapp"):
+    with pytest.raises(HistoryContradicted, match="--take-over alembic_history_fooapp"):
         service.upgrade()
 
 

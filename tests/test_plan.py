@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from websauna_migrate.errors import UsageError
+from websauna_migrate.planning.contradictions import HistoryContradicted
 from websauna_migrate.planning.graph import Graph
 from websauna_migrate.planning.plan import (
     DowngradeRefused,
@@ -17,7 +18,7 @@ from websauna_migrate.planning.plan import (
     plan_upgrade,
 )
 from websauna_migrate.planning.revisions import Revision
-from websauna_migrate.planning.state import HistoryViolated, LostRevision, State
+from websauna_migrate.planning.state import State
 from websauna_migrate.planning.targets import TargetError
 
 
@@ -303,7 +304,7 @@ def test_run_before_protects_the_runner() -> None:
 
 
 def test_violation_is_found_before_anything_runs(graph: Graph) -> None:
-    with pytest.raises(HistoryViolated) as info:
+    with pytest.raises(HistoryContradicted, match="lack what they require") as info:
         plan_upgrade(graph, {"shop": ["s2"], "user": ["u1"]}, {"pay": "heads"})
     assert str(info.value) == (
         "Applied revisions lack what they require, and nothing was run:\n"
@@ -316,27 +317,24 @@ def test_violation_is_found_before_anything_runs(graph: Graph) -> None:
 
 
 def test_violation_of_a_floating_requirement(graph: Graph) -> None:
-    with pytest.raises(HistoryViolated) as info:
+    with pytest.raises(HistoryContradicted, match="lack what they require") as info:
         plan_upgrade(graph, {"blog": ["b1"]})
     assert '(depends_on = "user" of the package "blog"), but nothing of that package' in str(
         info.value
     )
-    assert len(info.value.violations) == 1
+    assert info.value.revisions == ("blog@b1",)
 
 
 def test_every_violation_is_listed(graph: Graph) -> None:
-    with pytest.raises(HistoryViolated) as info:
+    with pytest.raises(HistoryContradicted, match="lack what they require") as info:
         plan_upgrade(graph, {"shop": ["s3"], "blog": ["b1"]})
-    assert [str(violation.dependent) for violation in info.value.violations] == [
-        "blog@b1",
-        "shop@s2",
-        "shop@s3",
-    ]
+    assert info.value.revisions == ("blog@b1", "shop@s2", "shop@s3")
+    assert info.value.packages == ("blog", "shop")
 
 
 def test_package_added_later_with_run_before_something_applied() -> None:
     packages = {"a": [rev("a", "a1", run_before=("b@b1",))], "b": chain("b", "b1")}
-    with pytest.raises(HistoryViolated) as info:
+    with pytest.raises(HistoryContradicted, match="lack what they require") as info:
         plan_upgrade(Graph(packages), {"b": ["b1"]})
     assert '"b@b1" ("/b/b1.py") comes after "a@a1" (run_before = "b@b1" in "/a/a1.py")' in str(
         info.value
@@ -370,7 +368,7 @@ def test_downgrade_of_what_stands_on_a_violation_is_a_way_back() -> None:
     )
     applied = {"a": ["a1"], "c": ["c1"], "d": ["d1"]}
     assert names(plan_downgrade(graph, applied, {"c": "base"})) == ["c@c1"]
-    with pytest.raises(HistoryViolated):
+    with pytest.raises(HistoryContradicted, match="lack what they require"):
         plan_downgrade(graph, applied, {"d": "base"})
     plan = plan_downgrade(graph, applied, {"d": "base"}, check_violations=False)
     assert names(plan) == ["d@d1"]
@@ -392,7 +390,7 @@ def test_upgrade_despite_violations(graph: Graph) -> None:
 
 def test_lost_revision_stops_what_touches_its_package(graph: Graph) -> None:
     applied = {**EVERYTHING, "user": ["u9"]}
-    with pytest.raises(LostRevision) as info:
+    with pytest.raises(HistoryContradicted, match="which no script of the package defines") as info:
         plan_upgrade(graph, applied)
     assert str(info.value) == (
         'The history table of "user" has the row "u9", which no script of the package defines. '
@@ -400,9 +398,9 @@ def test_lost_revision_stops_what_touches_its_package(graph: Graph) -> None:
         "which revision the schema is at, record that with `ws-alembic -x packages=user stamp "
         "--purge REVISION`."
     )
-    with pytest.raises(LostRevision):
+    with pytest.raises(HistoryContradicted, match="which no script of the package defines"):
         plan_upgrade(graph, {"user": ["u9"]}, {"shop": "heads"})
-    with pytest.raises(LostRevision):
+    with pytest.raises(HistoryContradicted, match="which no script of the package defines"):
         plan_downgrade(graph, applied, {"user": "base"})
 
 
@@ -417,13 +415,13 @@ def test_lost_revision_is_no_obstacle_elsewhere(graph: Graph) -> None:
 
 def test_cascade_into_a_package_with_lost_revisions(graph: Graph) -> None:
     applied = {"user": ["u3"], "shop": ["s2", "s9"]}
-    with pytest.raises(LostRevision):
+    with pytest.raises(HistoryContradicted, match="which no script of the package defines"):
         plan_downgrade(graph, applied, {"user": "base"}, cascade=True)
 
 
 def test_row_that_was_squashed_away() -> None:
     graph = Graph({"a": [rev("a", "new1", replaces=("old1", "old2"))]})
-    with pytest.raises(LostRevision) as info:
+    with pytest.raises(HistoryContradicted, match="which no script of the package defines") as info:
         plan_upgrade(graph, {"a": ["old2"]})
     assert str(info.value) == (
         'The history table of "a" has the row "old2", which no script of the package defines. A '
@@ -453,8 +451,8 @@ def test_stamp_with_requirements(graph: Graph) -> None:
 
 
 def test_stamp_over_lost_rows_needs_purge(graph: Graph) -> None:
-    with pytest.raises(LostRevision):
+    with pytest.raises(HistoryContradicted, match="which no script of the package defines"):
         plan_stamp(graph, {"user": ["u9"]}, {"user": "u2"})
     assert plan_stamp(graph, {"user": ["u9"]}, {"user": "u2"}, purge=True) == {"user": {"u2"}}
-    with pytest.raises(LostRevision):
+    with pytest.raises(HistoryContradicted, match="which no script of the package defines"):
         plan_stamp(graph, {"user": ["u9"]}, {"shop": "s2"}, with_requirements=True)

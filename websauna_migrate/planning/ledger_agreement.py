@@ -13,10 +13,10 @@ from itertools import groupby
 from operator import attrgetter
 from typing import NamedTuple
 
-from websauna_migrate.errors import MigrationError
+from websauna_migrate.planning.contradictions import HistoryContradicted
 from websauna_migrate.planning.steps import Plan, Step
 
-__all__ = ["LedgerContradicted", "Recorded", "refuse_contradictions"]
+__all__ = ["Recorded", "refuse_contradictions"]
 
 
 class Recorded(NamedTuple):
@@ -34,35 +34,31 @@ class Recorded(NamedTuple):
     outcome: str
 
 
-class LedgerContradicted(MigrationError, RuntimeError):
-    """A history table says the opposite of the ledger; found before anything runs.
-
-    :ivar steps: the steps of the plan that the ledger says are done
-    """
-
-    def __init__(self, plan: Plan, steps: Sequence[Step]) -> None:
-        self.steps = tuple(steps)
-        up = plan.direction == "upgrade"
-        again, applied = ("applied again", "applied") if up else ("taken back again", "not applied")
-        lines = "".join(
-            f'\n  "{step.revision}" ("{step.revision.path}") would be {again}: the ledger says '
-            f"that it is {applied}, the history table that it is {'not' if up else 'applied'}"
-            for step in steps
+def contradicted(plan: Plan, steps: Sequence[Step]) -> HistoryContradicted:
+    """Return the error of a plan with steps that the ledger says are done."""
+    up = plan.direction == "upgrade"
+    again, applied = ("applied again", "applied") if up else ("taken back again", "not applied")
+    lines = "".join(
+        f'\n  "{step.revision}" ("{step.revision.path}") would be {again}: the ledger says '
+        f"that it is {applied}, the history table that it is {'not' if up else 'applied'}"
+        for step in steps
+    )
+    remedies = ""
+    for package, of_package in groupby(sorted(steps, key=PACKAGE), PACKAGE):
+        last = [*of_package][-1]
+        first = next(step for step in plan if step.package == package)
+        stamp = f"`ws-alembic -x packages={package} stamp"
+        remedies += (
+            f'\nIf the schema of "{package}" is as the ledger says, record that with {stamp} '
+            f"{_target(last.rows_after)}`; if it is as the history table says, with {stamp} "
+            f"{_target(first.rows_before)}`."
         )
-        remedies = ""
-        for package, of_package in groupby(sorted(steps, key=attrgetter("package")), PACKAGE):
-            last = [*of_package][-1]
-            first = next(step for step in plan if step.package == package)
-            stamp = f"`ws-alembic -x packages={package} stamp"
-            remedies += (
-                f'\nIf the schema of "{package}" is as the ledger says, record that with {stamp} '
-                f"{_target(last.rows_after)}`; if it is as the history table says, with {stamp} "
-                f"{_target(first.rows_before)}`."
-            )
-        super().__init__(
-            f"The history and the ledger contradict each other, and nothing was run:{lines}"
-            f"{remedies} Then run the command again."
-        )
+    return HistoryContradicted(
+        "ledger",
+        f"The history and the ledger contradict each other, and nothing was run:{lines}"
+        f"{remedies} Then run the command again.",
+        ((step.package, step.revision.id) for step in steps),
+    )
 
 
 PACKAGE = attrgetter("package")
@@ -76,7 +72,7 @@ def refuse_contradictions(plan: Plan, entries: Iterable[Recorded]) -> None:
     """Refuse a plan with steps that the ledger says are done.
 
     :param entries: what the ledger says of the plan's packages, oldest first
-    :raises LedgerContradicted: naming all of them
+    :raises HistoryContradicted: naming all of them
     """
     applied: dict[tuple[str, str], bool] = {}
     for package, revision, direction, outcome in entries:
@@ -89,4 +85,4 @@ def refuse_contradictions(plan: Plan, entries: Iterable[Recorded]) -> None:
     up = plan.direction == "upgrade"
     found = [step for step in plan if applied.get((step.package, step.revision.id)) == up]
     if found:
-        raise LedgerContradicted(plan, found)
+        raise contradicted(plan, found)

@@ -24,9 +24,9 @@ from websauna_migrate.planning.rows import Rows
 from websauna_migrate.planning.stamps import plan_stamp
 from websauna_migrate.planning.state import (
     Applied,
-    HistoryViolated,
     State,
     Targets,
+    lacking,
     normalize_targets,
 )
 from websauna_migrate.planning.steps import Direction, Plan, Reason, Step
@@ -109,8 +109,8 @@ def plan_upgrade(
     :param check_violations: whether an applied revision, of any package, that lacks what it
         requires is an error
     :raises TargetError: if a target means nothing in its package
-    :raises LostRevision: if a package that is named or needed has rows that no script defines
-    :raises HistoryViolated: listing every violation
+    :raises HistoryContradicted: if a package that is named or needed has rows that no script
+        defines; or if requirements are violated, listing every violation
     :raises OrderViolated: if a step would run before a revision that was written earlier, is left
         out, and conflicts with it
     """
@@ -131,7 +131,7 @@ def plan_upgrade(
     steps = _closure(graph, state, requested)
     state.refuse_lost({graph.revisions[node].package for node in steps})
     if check_violations and (violations := state.violations()):
-        raise HistoryViolated(violations)
+        raise lacking(violations)
     if conflicts is not None:
         refuse_conflicts(graph, state, steps, conflicts)
     order = sorted(steps, key=graph.places.__getitem__)
@@ -221,8 +221,8 @@ def plan_downgrade(
     :param check_violations: whether violations that the downgrade does nothing about are an error
     :raises TargetError: if a target means nothing in its package, or is not below what is applied
     :raises DowngradeRefused: listing the dependents, if there are any and ``cascade`` is false
-    :raises LostRevision: if a package that would be touched has rows that no script defines
-    :raises HistoryViolated: listing every violation
+    :raises HistoryContradicted: if a package that would be touched has rows that no script defines
+    :raises HistoryContradicted: if requirements are violated, listing every violation
     """
     state = State.of(graph, applied)
     wanted = normalize_targets(graph, targets)
@@ -237,7 +237,7 @@ def plan_downgrade(
     because = Cascade(graph, state, violations).run(requested)
     going = requested.keys() | because.keys()
     if check_violations and going and violations and not relieves(graph, state, violations, going):
-        raise HistoryViolated(violations)
+        raise lacking(violations)
     order = sorted(going, key=graph.places.__getitem__, reverse=True)
     reasons = _downgrade_reasons(graph, order, requested, because)
     extra = [node for node in order if node not in requested]

@@ -30,7 +30,7 @@ def plan_stamp(
         package; where there is none its heads are stamped.
     :returns: the rows of the packages named, and of others that change
     :raises TargetError: if a target means nothing in its package
-    :raises LostRevision: if a package that would be touched has rows that no script defines
+    :raises HistoryContradicted: if a package that would be touched has rows that no script defines
     """
     state = State.of(graph, applied)
     wanted = normalize_targets(graph, targets)

@@ -6,7 +6,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Union
 
-from websauna_migrate.errors import MigrationError, UsageError
+from websauna_migrate.errors import UsageError
+from websauna_migrate.planning.contradictions import HistoryContradicted
 from websauna_migrate.planning.edges import Edge
 from websauna_migrate.planning.graph import Graph
 from websauna_migrate.planning.lineage import Lineage
@@ -16,11 +17,10 @@ from websauna_migrate.planning.target_errors import quote
 
 __all__ = [
     "Applied",
-    "HistoryViolated",
-    "LostRevision",
     "State",
     "Targets",
     "Violation",
+    "lacking",
     "normalize_targets",
 ]
 
@@ -57,56 +57,50 @@ class Violation:
         return f"{edge.describe()}, which is not applied"
 
 
-class HistoryViolated(MigrationError, RuntimeError):
-    """Applied revisions lack what they require; found before anything runs.
+def lacking(violations: Sequence[Violation]) -> HistoryContradicted:
+    """Return the error of applied revisions that lack what they require.
 
-    :ivar violations: all of them, in canonical order
+    :param violations: all of them, in canonical order
     """
+    lines = "".join(f"\n  {violation.describe()}" for violation in violations)
+    missing, dependent = violations[0].missing[0], violations[0].dependent
+    below = dependent.down_revisions[0] if dependent.down_revisions else "base"
+    return HistoryContradicted(
+        "requirements",
+        "Applied revisions lack what they require, and nothing was run:"
+        f"{lines}\n"
+        f'If the schema has what "{missing}" makes, record that with `ws-alembic -x '
+        f"packages={missing.package} stamp {missing.id}`. If it has not, take "
+        f'"{dependent}" down with `ws-alembic -x packages={dependent.package} downgrade '
+        f"{below}` and upgrade again: then the order is right.",
+        ((one.dependent.package, one.dependent.id) for one in violations),
+    )
 
-    def __init__(self, violations: Iterable[Violation]) -> None:
-        self.violations = tuple(violations)
-        lines = "".join(f"\n  {violation.describe()}" for violation in self.violations)
-        first = self.violations[0]
-        missing, dependent = first.missing[0], first.dependent
-        below = dependent.down_revisions[0] if dependent.down_revisions else "base"
-        super().__init__(
-            "Applied revisions lack what they require, and nothing was run:"
-            f"{lines}\n"
-            f'If the schema has what "{missing}" makes, record that with `ws-alembic -x '
-            f"packages={missing.package} stamp {missing.id}`. If it has not, take "
-            f'"{dependent}" down with `ws-alembic -x packages={dependent.package} downgrade '
-            f"{below}` and upgrade again: then the order is right."
+
+def undefined(lineage: Lineage, rows: Sequence[str]) -> HistoryContradicted:
+    """Return the error of rows that no script of the package defines."""
+    package = lineage.package
+    replacement = next(filter(None, (squashed_into(lineage, row) for row in rows)), None)
+    rows_text = f"the row {quote(rows)}" if len(rows) == 1 else quote(rows)
+    stamp = f"`ws-alembic -x packages={package} stamp --purge"
+    if replacement is not None:
+        remedy = (
+            f'A revision of that name was squashed into "{replacement.id}" '
+            f'("{replacement.path}"): if all that it replaces was applied, record it with '
+            f"{stamp} {replacement.id}`."
         )
-
-
-class LostRevision(MigrationError, LookupError):
-    """A history table has rows that no script of the package defines.
-
-    :ivar package: the package's dotted name
-    :ivar rows: the rows
-    """
-
-    def __init__(self, lineage: Lineage, rows: Iterable[str]) -> None:
-        self.package, self.rows = lineage.package, tuple(rows)
-        replacement = next(filter(None, (squashed_into(lineage, row) for row in self.rows)), None)
-        rows_text = f"the row {quote(self.rows)}" if len(self.rows) == 1 else quote(self.rows)
-        stamp = f"`ws-alembic -x packages={self.package} stamp --purge"
-        if replacement is not None:
-            remedy = (
-                f'A revision of that name was squashed into "{replacement.id}" '
-                f'("{replacement.path}"): if all that it replaces was applied, record it with '
-                f"{stamp} {replacement.id}`."
-            )
-        else:
-            remedy = (
-                f'Restore the missing script, or install the release of "{self.package}" that has '
-                "it. If you know which revision the schema is at, record that with "
-                f"{stamp} REVISION`."
-            )
-        super().__init__(
-            f'The history table of "{self.package}" has {rows_text}, which no script of the '
-            f"package defines. {remedy}"
+    else:
+        remedy = (
+            f'Restore the missing script, or install the release of "{package}" that has '
+            "it. If you know which revision the schema is at, record that with "
+            f"{stamp} REVISION`."
         )
+    return HistoryContradicted(
+        "unknown",
+        f'The history table of "{package}" has {rows_text}, which no script of the '
+        f"package defines. {remedy}",
+        ((package, row) for row in rows),
+    )
 
 
 class State:
@@ -148,10 +142,10 @@ class State:
     def refuse_lost(self, packages: Iterable[str]) -> None:
         """Stop at packages whose rows are not understood.
 
-        :raises LostRevision: for the first of the packages, by name, that has such rows
+        :raises HistoryContradicted: for the first of the packages, by name, that has such rows
         """
         for package in sorted(self.lost.keys() & set(packages)):
-            raise LostRevision(self.graph.lineages[package], self.lost[package])
+            raise undefined(self.graph.lineages[package], self.lost[package])
 
     def violations(self) -> tuple[Violation, ...]:
         """Return the applied revisions that lack what they require, in canonical order.

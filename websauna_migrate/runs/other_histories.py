@@ -18,7 +18,8 @@ from sqlalchemy import Column, MetaData, String, Table, delete, func, inspect, s
 from sqlalchemy.engine import Connection
 
 from websauna_migrate.database.version_tables import VersionTable, find_version_tables
-from websauna_migrate.errors import MigrationError, UsageError
+from websauna_migrate.errors import UsageError
+from websauna_migrate.planning.contradictions import HistoryContradicted
 from websauna_migrate.planning.steps import Reason, Step
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from websauna_migrate.runs.ledger import Ledger
 
 __all__ = [
-    "HistoryElsewhere",
     "OtherHistories",
     "OtherHistory",
     "remedy_for",
@@ -77,20 +77,6 @@ def remedy_for(found: Iterable[OtherHistory]) -> str:
     )
 
 
-class HistoryElsewhere(MigrationError, RuntimeError):
-    """Revisions that are about to be run or stamped are recorded in another version table.
-
-    :ivar found: what was found, by package and table
-    """
-
-    def __init__(self, found: Sequence[OtherHistory]) -> None:
-        self.found = tuple(found)
-        lines = "\n".join(f"{one}\n{remedy_for([one])}" for one in self.found)
-        super().__init__(
-            f"{lines}\nNothing was changed: the revisions would have been applied again."
-        )
-
-
 class OtherHistories:
     """Looks for the revisions of packages in version tables that are not theirs."""
 
@@ -131,12 +117,17 @@ class OtherHistories:
     def refuse(self, connection: Connection, applied: Applied, packages: Collection[str]) -> None:
         """Make sure that no package's revisions are recorded elsewhere.
 
-        :raises HistoryElsewhere: if they are
+        :raises HistoryContradicted: if they are
         """
         found = self.find(connection, applied, packages)
         if found:
             connection.rollback()
-            raise HistoryElsewhere(found)
+            lines = "\n".join(f"{one}\n{remedy_for([one])}" for one in found)
+            raise HistoryContradicted(
+                "elsewhere",
+                f"{lines}\nNothing was changed: the revisions would have been applied again.",
+                ((one.package, row) for one in found for row in one.revisions),
+            )
 
     def take_over(
         self,
