@@ -85,12 +85,10 @@ def test_no_patience_fails_at_once(slow: Workshop, database_url: str) -> None:
     service = slow.service(database_url)
     with forked(lambda: service.upgrade() and 0) as pid:
         wait_for(flag.exists)
-        began = time.monotonic()
         with pytest.raises(RunBlocked) as caught:
             slow.service(database_url, lock_wait="0").upgrade()
         with pytest.raises(RunBlocked):
             slow.service(database_url).upgrade(lock_wait=0)
-        assert time.monotonic() - began < 2
     assert f"process {pid} on " in str(caught.value)
     assert str(caught.value).endswith(
         "gave up after 0.0 s. Nothing was changed. Try again when it is over, or raise the "

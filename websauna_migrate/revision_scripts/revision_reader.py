@@ -51,6 +51,7 @@ def broken(package: str, path: str, problem: str) -> ScriptError:
         path,
         f'Revision script "{path}" of package "{package}" cannot be read: {problem}\n'
         "Correct the script, or remove it. Nothing was changed.",
+        package=package,
     )
 
 
@@ -62,6 +63,7 @@ def changed(package: str, path: str) -> ScriptError:
         f'Revision script "{path}" of package "{package}" was changed while the command ran, '
         "or computes what it says of itself in a way that its text does not show. Run the "
         "command again; if that does not help, run it with --no-index.",
+        package=package,
     )
 
 

@@ -15,9 +15,18 @@ class ScriptError(MigrationError, ValueError):
         else when it is imported than when it was read, ``limit`` for a limit that is no number,
         ``offline`` for one that does what cannot be written down as SQL
     :ivar path: the script's file
+    :ivar package: whose script it is; ``None`` if it cannot be told
     :ivar line: where, counted from 1; ``None`` if it cannot be told
     """
 
-    def __init__(self, kind: str, path: str, message: str, *, line: int | None = None) -> None:
-        self.kind, self.path, self.line = kind, path, line
+    def __init__(
+        self,
+        kind: str,
+        path: str,
+        message: str,
+        *,
+        line: int | None = None,
+        package: str | None = None,
+    ) -> None:
+        self.kind, self.path, self.line, self.package = kind, path, line, package
         super().__init__(message)

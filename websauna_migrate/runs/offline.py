@@ -94,6 +94,7 @@ def render_step(snapshot: LoadedScripts, step: Step, output: TextIO, tag: str | 
             f'The {step.direction} of revision "{step.revision.id}" of package "{step.package}" '
             f'("{step.revision.path}") cannot be written as SQL: {type(exc).__name__}: {exc}\n'
             "A script that reads from the database runs only with a connection.",
+            package=step.package,
         ) from exc
 
 
