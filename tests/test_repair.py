@@ -382,7 +382,7 @@ def test_a_release_was_rolled_back(half: Workshop, database_url: str) -> None:
         (versions / name).unlink()
     service = half.service(database_url)
     for action in ("done", "rerun"):
-        with pytest.raises(CannotRepair) as caught:
+        with pytest.raises(MigrationError) as caught:
             service.repair(action)
         assert "no script of the package defines this revision" in str(caught.value)
     execute(database_url, "DROP TABLE half")
