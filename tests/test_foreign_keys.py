@@ -206,7 +206,7 @@ def test_a_rebuild_that_leaves_orphans_fails(
     service = two_steps(workshop, sqlite_url, BATCH + 'op.execute("DELETE FROM run WHERE id = 1")')
     with pytest.raises(StepFailed) as caught:
         service.upgrade(atomic=atomic)
-    assert str(caught.value).startswith('The upgrade of revision "two" of package "foo" failed (')
+    assert str(caught.value).startswith('The upgrade of revision "two" of package "app" failed (')
     assert 'it leaves 2 rows of "metric" that refer to no row of "run".' in str(caught.value)
     assert "Nothing of it was applied." in str(caught.value)
     assert caught.value.exit_code == 6
