@@ -2,6 +2,7 @@
 #
 #   make demo    migrate the example application on SQLite, then show what stands where
 #   make test    run the tests on SQLite, PostgreSQL and MariaDB; ARGS="-k lock" goes to pytest
+#   make test-oldest    the tests of the core with the oldest Alembic and SQLAlchemy, tests/oldest.txt
 #   make lint    ruff, mypy, and the order of the rooms by import-linter
 #   make docs    build the documentation into build/docs; a warning is an error
 #   make chaos   race, kill and cut off runs, for about half an hour; ARGS="racing --rounds 2"
@@ -21,7 +22,7 @@ EXAMPLES := $(patsubst examples/%/,-e ./examples/%,$(sort $(dir $(filter example
 # Warnings of pip are about the machine; its errors are shown.
 INSTALL := $(BIN)/python -m pip --disable-pip-version-check --no-input install -qq
 
-.PHONY: demo test lint docs chaos bench clean
+.PHONY: demo test test-oldest lint docs chaos bench clean
 
 demo: .venv/installed-demo
 	$(BIN)/ws-alembic -x packages=all -c development.ini upgrade
@@ -29,6 +30,13 @@ demo: .venv/installed-demo
 
 test: .venv/installed-test
 	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
+
+# The newest releases are those of .venv; MariaDB's tests are left to it.
+CORE := $(patsubst %,tests/test_%.py,alembic_internals sqlalchemy_internals lifecycle \
+	autogenerate_checks autogenerate_renames)
+
+test-oldest: .venv-oldest/installed
+	.venv-oldest/bin/python -m pytest -n $(WORKERS) -k "not mariadb" $(CORE) $(ARGS)
 
 lint: .venv/installed-test
 	$(BIN)/ruff check .
@@ -60,7 +68,14 @@ bench: .venv/installed-test
 	@$(INSTALL) -e ".[test]" $(EXAMPLES)
 	@touch $@ .venv/installed-demo
 
+.venv-oldest/installed: $(METADATA) tests/oldest.txt
+	@echo "Installing the oldest Alembic and SQLAlchemy into .venv-oldest ..."
+	@test -x .venv-oldest/bin/pip || $(PYTHON) -m venv .venv-oldest
+	@.venv-oldest/bin/python -m pip --disable-pip-version-check --no-input install -qq \
+		-r tests/oldest.txt -e . $(EXAMPLES)
+	@touch $@
+
 clean:
-	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis example.sqlite*
+	rm -rf .venv .venv-oldest build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis example.sqlite*
 	find . -name __pycache__ -prune -exec rm -rf {} +
 	find . -name '*.egg-info' -prune -exec rm -rf {} +

@@ -11,6 +11,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import alembic.autogenerate
 import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import RevisionContext, render
@@ -136,7 +137,7 @@ def test_alembic_still_makes_and_keeps_its_context_where_ours_does() -> None:
         "self._last_autogen_context",
         "compare._populate_migration_script(",
         "_needs_render",
-        "def _to_script(self, migration_script",
+        "def _to_script(",
         "render._render_python_into_templatevars(",
     ):
         assert part in source, part
@@ -168,11 +169,14 @@ def test_an_implementation_compares_through_ours_for_a_while() -> None:
         assert asked == ["type", "default"]
         assert "compare_type" not in vars(impl) and "compare_server_default" not in vars(impl)
     engine.dispose()
-    assert "impl.compare_type(" in inspect.getsource(alembic_compare())
-    assert "impl.compare_server_default(" in inspect.getsource(alembic_compare(defaults=True))
+    compare = alembic_compare(), alembic_compare(defaults=True)
+    for module, call in zip(compare, ("compare_type(", "compare_server_default("), strict=True):
+        # Before 1.18 by the migration context, which asks the implementation.
+        sources = inspect.getsource(module), inspect.getsource(MigrationContext)
+        assert any(f"impl.{call}" in source for source in sources), call
 
 
-def test_all_functions_that_compare_are_known_by_their_modules() -> None:
+def test_all_functions_that_compare_are_known_by_their_modules(comparators_apart: None) -> None:
     engine = sa.create_engine("sqlite://")
     with engine.connect() as connection:
         migration = MigrationContext.configure(
@@ -181,7 +185,8 @@ def test_all_functions_that_compare_are_known_by_their_modules() -> None:
         context = AutogenContext(migration, metadata=sa.MetaData())
         before = comparator_modules(context)
         assert any(module.startswith("alembic.autogenerate.compare") for module in before)
-        context.comparators.dispatch_for("table")(test_script_files_are_listed_and_read_by_name)
+        comparators = getattr(context, "comparators", alembic.autogenerate.comparators)
+        comparators.dispatch_for("table")(test_script_files_are_listed_and_read_by_name)
         assert comparator_modules(context) - before == {__name__}
     engine.dispose()
 
@@ -249,7 +254,9 @@ def test_a_context_runs_steps_as_ours_does() -> None:
     """Ours repeats the method but for what it leaves out: SQL scripts, and ``purge``."""
     lines = inspect.getsource(MigrationContext.run_migrations).split('"""')[-1]
     code = "\n".join(line for line in lines.splitlines() if line.strip()[:1] != "#")
-    assert hashlib.sha256("".join(code.split()).encode()).hexdigest()[:16] == "e0863a5d42242272"
+    found = hashlib.sha256("".join(code.split()).encode()).hexdigest()[:16]
+    # Before 1.20 a SQL script dropped the table, which is no matter here.
+    assert found in {"e0863a5d42242272", "c44645cd6fb864d0"}
     for name in ("_insert_version", "_delete_version", "_update_version", "update_to_step"):
         assert inspect.isfunction(getattr(HeadMaintainer, name))
     assert inspect.signature(HeadMaintainer._update_version) == inspect.signature(

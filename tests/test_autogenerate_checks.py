@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -81,4 +82,37 @@ def test_one_of_a_database_that_create_all_made_is_no_difference(
     engine = sa.create_engine(url)
     names["metadata"].create_all(engine)
     engine.dispose()
+    assert service.check().problems == ()
+
+
+def test_alembics_own_comparison_of_checks_adds_nothing(
+    workshop: Workshop, sqlite_url: str
+) -> None:
+    """1.19.0 has it always, later ones where ``env.py`` names its plugin."""
+    name = "alembic.ext.checkconstraint_byname"
+    plugins = pytest.importorskip("alembic.runtime.plugins")
+    if name not in plugins._all_plugins:
+        pytest.skip("this Alembic has no such plugin")
+    workshop.package(
+        "shop",
+        MODELS.format(convention="", name=', name="ck_a"', more=""),
+        metadata="shop.models.metadata",
+    )
+    service = workshop.service(sqlite_url)
+    service.revision("one", autogenerate=True)
+    service.upgrade()
+    (workshop.root / "shop" / "alembic" / "env.py").write_text(
+        "from websauna_migrate.environment import run_migrations\n"
+        f"run_migrations(autogenerate_plugins=['alembic.autogenerate.*', {name!r}])\n"
+    )
+    models = workshop.root / "shop" / "models.py"
+    models.write_text(
+        models.read_text() + 'sa.CheckConstraint(metadata.tables["t"].c.id > 0, name="ck_id")\n'
+    )
+    workshop.forget()
+    service = workshop.service(sqlite_url)
+    (script,) = service.revision("two", autogenerate=True)
+    text = Path(script.path).read_text()
+    assert text.count("create_check_constraint(") == 1 and text.count("drop_constraint(") == 1
+    service.upgrade()
     assert service.check().problems == ()

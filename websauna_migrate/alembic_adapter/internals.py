@@ -6,6 +6,7 @@ an upstream release changes one of them.
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -14,19 +15,23 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol
 
+import alembic
 import alembic.context
-from alembic.autogenerate import RevisionContext
+from alembic.autogenerate import RevisionContext, renderers
+from alembic.autogenerate import comparators as OLD_COMPARATORS
 from alembic.autogenerate.api import AutogenContext
 from alembic.autogenerate.compare import _populate_migration_script
 from alembic.autogenerate.render import (
     _alembic_autogenerate_prefix,
     _render_column,
+    _render_potential_expr,
     _render_python_into_templatevars,
     _render_server_default,
     _repr_type,
 )
 from alembic.config import Config
 from alembic.ddl.impl import DefaultImpl
+from alembic.operations.ops import CreateCheckConstraintOp
 from alembic.runtime.environment import EnvironmentContext
 from alembic.runtime.migration import (
     HeadMaintainer,
@@ -42,6 +47,9 @@ from alembic.util.exc import CommandError
 from sqlalchemy import Column, Table, Update, bindparam
 from sqlalchemy.dialects.postgresql import BIGINT, INTEGER
 from sqlalchemy.engine.reflection import Inspector
+from sqlalchemy.exc import NoSuchTableError
+from sqlalchemy.sql.elements import conv
+from sqlalchemy.types import NullType
 
 if TYPE_CHECKING:
     from websauna_migrate.planning.revisions import Revision as KnownRevision
@@ -69,6 +77,9 @@ __all__ = [
     "stepped_aside",
     "steps_of_command",
 ]
+
+#: Alembic's version, as far as it is numbers.
+ALEMBIC = tuple(map(int, re.findall(r"\d+", alembic.__version__)[:3]))
 
 
 class ProxiedEnvironment(EnvironmentContext):
@@ -397,16 +408,33 @@ def in_batch(autogen_context: AutogenContext) -> bool:
     return _alembic_autogenerate_prefix(autogen_context) == "batch_op."
 
 
+def render_new_check(autogen_context: AutogenContext, op: CreateCheckConstraintOp) -> str:
+    """Return the Python source that adds a CHECK constraint; Alembic before 1.19 has none."""
+    name = op.constraint_name
+    args = [f"op.f({str(name)!r})" if isinstance(name, conv) else repr(name)]
+    batch = in_batch(autogen_context)
+    if not batch:
+        args.append(repr(str(op.table_name)))
+    args.append(_render_potential_expr(op.condition, autogen_context, wrap_in_element=False))
+    if op.schema and not batch:
+        args.append(f"schema={str(op.schema)!r}")
+    prefix = _alembic_autogenerate_prefix(autogen_context)
+    return f"{prefix}create_check_constraint({', '.join(args)})"
+
+
+if ALEMBIC < (1, 19):
+    renderers._registry[CreateCheckConstraintOp, "default"] = render_new_check
+
+
 def comparator_modules(autogen_context: AutogenContext) -> set[str]:
     """Return the modules of all functions that take part in a comparison, plugins' included.
 
-    Alembic's dispatcher calls them, and does not tell which they are.
+    Alembic's dispatcher calls them, and does not tell which they are. Before 1.18 there was one for
+    the process, and it kept functions without a group.
     """
-    return {
-        str(function.__module__)
-        for functions in autogen_context.comparators._registry.values()
-        for function, _ in functions
-    }
+    dispatcher = getattr(autogen_context, "comparators", OLD_COMPARATORS)
+    found = (entry for entries in dispatcher._registry.values() for entry in entries)
+    return {str((e[0] if isinstance(e, tuple) else e).__module__) for e in found}
 
 
 def compares_types_alone(compare_type: Any) -> bool:
@@ -421,6 +449,20 @@ def compares_types_alone(compare_type: Any) -> bool:
         and impl._tokenize_column_type is DefaultImpl._tokenize_column_type
         and impl.__module__.startswith("alembic.")
     )
+
+
+def leave_out_checks(autogen_context: AutogenContext) -> None:
+    """Take Alembic's own comparison of CHECK constraints out of a comparison: ours finds them.
+
+    1.19.0 has it always, later ones where ``autogenerate_plugins`` names it.
+    """
+    for entries in getattr(autogen_context, "comparators", OLD_COMPARATORS)._registry.values():
+        entries[:] = [
+            entry
+            for entry in entries
+            if not isinstance(entry, tuple)
+            or not entry[0].__module__.endswith((".check_constraints", ".checkconstraint_byname"))
+        ]
 
 
 class Matcher(Protocol):
@@ -464,6 +506,34 @@ def matched_by(impl: DefaultImpl, matching: Matcher | None) -> Iterator[None]:
     finally:
         del impl.compare_type
         del impl.compare_server_default
+
+
+def resolve_by(inspector: Inspector) -> None:
+    """Let an inspector reflect the tables that a reflected table refers to as well.
+
+    Alembic before 1.18 leaves them to SQLAlchemy, which asks the database and knows of no renames;
+    1.18.0 to 1.18.2 leave them out and fail. Later ones need nothing of them.
+    """
+    if ALEMBIC >= (1, 18, 3):
+        return
+    original = inspector.reflect_table
+
+    def reflect_table(table: Table, include_columns: Any = None, **arguments: Any) -> None:
+        arguments["resolve_fks"] = False
+        original(table, include_columns, **arguments)
+        for key in inspector.get_foreign_keys(table.name, schema=table.schema):
+            schema, name = key["referred_schema"], key["referred_table"]
+            if (f"{schema}.{name}" if schema else name) not in table.metadata.tables:
+                referred = Table(name, table.metadata, schema=schema)
+                referred.dispatch._update(table.dispatch, only_propagate=False)
+                try:
+                    reflect_table(referred)
+                except NoSuchTableError:
+                    # The search path finds it in another schema.
+                    for column in key["referred_columns"]:
+                        referred.append_column(Column(column, NullType()))
+
+    inspector.reflect_table = reflect_table  # type: ignore[assignment, method-assign]
 
 
 @contextmanager
@@ -541,7 +611,9 @@ class BoundedComparison(RevisionContext):
             context.__dict__["sorted_tables"] = list(self.tables)
             context.__dict__["table_key_to_table"] = {table.key: table for table in self.tables}
         if self.inspector is not None:
+            resolve_by(self.inspector)
             context.__dict__["inspector"] = self.inspector
+        leave_out_checks(context)
         self._last_autogen_context = context
         if autogenerate:
             impl = migration_context.impl

@@ -1,11 +1,15 @@
 """What plain Alembic has to know of the service: a plugin that Alembic loads by its entry point.
 
 ``alembic check`` and ``alembic revision --autogenerate`` see every table of the database. The
-service's own tables are in no model, and are not to be dropped for that.
+service's own tables are in no model, and are not to be dropped for that. Alembic before 1.18 knows
+no plugins.
 """
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -38,3 +42,18 @@ def keep_own_tables(autogen_context: Any, upgrade_ops: Any, schemas: Any) -> Any
         or not one.table_name.startswith(OWN_PREFIXES)
     ]
     return PriorityDispatchResult.CONTINUE
+
+
+class PluginModule(ModuleType):
+    """The class of this module, which is its own one item as well.
+
+    Alembic 1.18 and 1.19 fail at their import unless an entry point names a collection of modules;
+    later ones want a module.
+    """
+
+    def __iter__(self) -> Iterator[ModuleType]:
+        """Yield the module."""
+        yield self
+
+
+sys.modules[__name__].__class__ = PluginModule

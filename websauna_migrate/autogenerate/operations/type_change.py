@@ -30,9 +30,11 @@ def render_identity_change(context: AutogenContext, operation: IdentityChange) -
     plain = ops.AlterColumnOp(operation.table_name, operation.column_name)
     plain.__dict__.update(operation.__dict__)
     rendered = str(renderers.dispatch(plain)(context, plain))
-    if not isinstance(operation.existing_server_default, Identity):
+    given = operation.existing_server_default
+    if not isinstance(given, Identity) and "existing_server_default=" in rendered:
         return rendered
-    existing = render_server_default(operation.existing_server_default, context)
+    # Older releases of Alembic change an identity that is not there, unless told so.
+    existing = render_server_default(given, context) if isinstance(given, Identity) else "None"
     return f"{rendered[:-1]},\n           existing_server_default={existing})"
 
 
