@@ -20,6 +20,7 @@ test = [
     *mysql,
     *lint,
     *otel,
+    "alembic-postgresql-enum",
     "alembic_utils",
     "build",
     "hypothesis",

@@ -398,5 +398,6 @@ def comparators_apart() -> Iterator[None]:
     yield
     found.clear()
     found.update(before)
-    for name in [name for name in sys.modules if name.partition(".")[0] == "alembic_utils"]:
+    plugins = {"alembic_utils", "alembic_postgresql_enum"}
+    for name in [name for name in sys.modules if name.partition(".")[0] in plugins]:
         del sys.modules[name]

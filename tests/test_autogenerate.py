@@ -715,3 +715,38 @@ def test_one_reflection_serves_all_packages(workshop: Workshop, postgresql_url: 
     assert service.check().problems == ()
     assert sum("pg_catalog.pg_index" in statement for statement in statements) <= 3
     assert sum("pg_catalog.pg_attribute" in statement for statement in statements) <= 8
+
+
+@pytest.mark.usefixtures("comparators_apart")
+def test_alembic_postgresql_enum_compares_nothing_besides(
+    workshop: Workshop, postgresql_url: str
+) -> None:
+    pytest.importorskip("alembic_postgresql_enum")
+    models = BASE + TABLE.format(cls="Order", table="orders", column="sa.Enum({}, name='status')")
+    other = BASE + TABLE.format(cls="Far", table="far", column="sa.Enum('x', 'y', name='far_kind')")
+    workshop.package("shop", models.format("'new', 'paid'"))
+    workshop.package("other", other)
+    for package in ("shop", "other"):
+        env(workshop, package, "", "import alembic_postgresql_enum")
+    service = workshop.service(postgresql_url)
+    service.revision("one", autogenerate=True)
+    service.upgrade()
+    assert service.check().problems == ()
+    service = remake(workshop, "shop", models.format("'new', 'paid', 'back'"), postgresql_url)
+    (script,) = service.revision("two", autogenerate=True)
+    assert written(script).count("ADD VALUE 'back'") == 1
+    assert "sync_enum_values" not in written(script) and "far" not in written(script)
+    service.upgrade()
+    assert service.check().problems == ()
+    # A script that the library wrote goes on to run.
+    workshop.script(
+        "shop",
+        "f00d",
+        script.revision,
+        "from alembic_postgresql_enum import TableReference\n"
+        "op.sync_enum_values(enum_schema='public', enum_name='status', "
+        "new_values=['new', 'paid', 'back', 'lost'], "
+        "affected_columns=[TableReference(table_schema='public', table_name='orders', column_name='x')], enum_values_to_rename=[])",
+    )
+    (done,) = service.upgrade().steps
+    assert done.revision == "f00d"

@@ -433,8 +433,7 @@ def comparator_modules(autogen_context: AutogenContext) -> set[str]:
     the process, and it kept functions without a group.
     """
     dispatcher = getattr(autogen_context, "comparators", OLD_COMPARATORS)
-    found = (entry for entries in dispatcher._registry.values() for entry in entries)
-    return {str((e[0] if isinstance(e, tuple) else e).__module__) for e in found}
+    return {module_of(entry) for entries in dispatcher._registry.values() for entry in entries}
 
 
 def compares_types_alone(compare_type: Any) -> bool:
@@ -451,18 +450,31 @@ def compares_types_alone(compare_type: Any) -> bool:
     )
 
 
-def leave_out_checks(autogen_context: AutogenContext) -> None:
-    """Take Alembic's own comparison of CHECK constraints out of a comparison: ours finds them.
+#: Modules whose comparisons the service does itself, whichever way they came into a process:
+#: Alembic's of CHECK constraints, which 1.19.0 has always and later ones where
+#: ``autogenerate_plugins`` names it; and those of alembic-postgresql-enum.
+REPLACED = re.compile(
+    r"alembic\..*\.(check_constraints|checkconstraint_byname)$|alembic_postgresql_enum(\.|$)"
+)
 
-    1.19.0 has it always, later ones where ``autogenerate_plugins`` names it.
-    """
-    for entries in getattr(autogen_context, "comparators", OLD_COMPARATORS)._registry.values():
-        entries[:] = [
-            entry
-            for entry in entries
-            if not isinstance(entry, tuple)
-            or not entry[0].__module__.endswith((".check_constraints", ".checkconstraint_byname"))
-        ]
+
+@contextmanager
+def without_replaced(autogen_context: AutogenContext) -> Iterator[None]:
+    """Take the comparisons that the service does itself out of a comparison."""
+    registry = getattr(autogen_context, "comparators", OLD_COMPARATORS)._registry
+    before = {key: list(entries) for key, entries in registry.items()}
+    for entries in registry.values():
+        entries[:] = [one for one in entries if not REPLACED.match(module_of(one))]
+    try:
+        yield
+    finally:
+        for key, entries in before.items():
+            registry[key][:] = entries
+
+
+def module_of(entry: Any) -> str:
+    """Return the module of a function in a dispatcher, with its group or alone."""
+    return str((entry[0] if isinstance(entry, tuple) else entry).__module__)
 
 
 class Matcher(Protocol):
@@ -613,11 +625,14 @@ class BoundedComparison(RevisionContext):
         if self.inspector is not None:
             resolve_by(self.inspector)
             context.__dict__["inspector"] = self.inspector
-        leave_out_checks(context)
         self._last_autogen_context = context
         if autogenerate:
             impl = migration_context.impl
-            with matched_by(impl, self.matching), serials_known(impl, self.is_serial):
+            with (
+                without_replaced(context),
+                matched_by(impl, self.matching),
+                serials_known(impl, self.is_serial),
+            ):
                 _populate_migration_script(context, script)
         for hook in (
             self.process_revision_directives,
