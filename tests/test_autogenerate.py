@@ -746,7 +746,8 @@ def test_alembic_postgresql_enum_compares_nothing_besides(
         "from alembic_postgresql_enum import TableReference\n"
         "op.sync_enum_values(enum_schema='public', enum_name='status', "
         "new_values=['new', 'paid', 'back', 'lost'], "
-        "affected_columns=[TableReference(table_schema='public', table_name='orders', column_name='x')], enum_values_to_rename=[])",
+        "affected_columns=[TableReference(table_schema='public', table_name='orders', "
+        "column_name='x')], enum_values_to_rename=[])",
     )
     (done,) = service.upgrade().steps
     assert done.revision == "f00d"
