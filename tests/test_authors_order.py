@@ -373,7 +373,7 @@ def content_of(database: sqlite3.Connection) -> Mapping[str, Any]:
 
 def applied_rows(graph: Graph, scripts: list[Written]) -> dict[str, frozenset[str]]:
     return {
-        name: graph.lineages[name].reduce(
+        name: graph.histories[name].reduce(
             {one.revision.id for one in scripts if one.revision.package == name}
         )
         for name in graph.packages

@@ -8,7 +8,7 @@ import pytest
 from websauna_migrate.errors import MigrationError
 from websauna_migrate.planning.edges import RevisionCycle
 from websauna_migrate.planning.graph import Graph
-from websauna_migrate.planning.lineage import Lineage, LineageError
+from websauna_migrate.planning.package_history import HistoryError, PackageHistory
 from websauna_migrate.planning.requirements import (
     RequirementError,
 )
@@ -32,7 +32,7 @@ def names(revisions: Sequence[Revision]) -> list[str]:
 
 
 def edges(graph: Graph, package: str, revision_id: str) -> list[tuple[str, str, str, bool]]:
-    revision = graph.lineages[package].revisions[revision_id]
+    revision = graph.histories[package].revisions[revision_id]
     return [
         (str(edge.required), edge.kind, edge.text, edge.floating)
         for edge in graph.required_by(revision)
@@ -133,14 +133,14 @@ def test_same_identifier_in_two_packages() -> None:
     assert names(graph.timeline()) == ["b@r1", "a@r1"]
 
 
-def test_takes_lineages() -> None:
-    lineage = Lineage("acme.user", USER)
-    assert Graph({"acme.user": lineage}).lineages["acme.user"] is lineage
+def test_takes_histories() -> None:
+    history = PackageHistory("acme.user", USER)
+    assert Graph({"acme.user": history}).histories["acme.user"] is history
 
 
 def test_needs_follows_edges_of_any_kind() -> None:
     graph = Graph({"shop": chain("shop", "s1", "s2", s1=["acme.user@u200"]), "acme.user": USER})
-    shop, user = graph.lineages["shop"].revisions, graph.lineages["acme.user"].revisions
+    shop, user = graph.histories["shop"].revisions, graph.histories["acme.user"].revisions
     assert graph.needs(shop["s2"], user["u100"])
     assert graph.needs(shop["s2"], shop["s1"])
     assert not graph.needs(shop["s2"], user["u300"])
@@ -321,7 +321,7 @@ def test_cycle_through_run_before_and_a_registration() -> None:
 
 def test_faults_of_a_package_that_nobody_asked_for() -> None:
     error = error_of({"a": chain("a", "a1"), "b": [rev("b", "b2", "b1")]})
-    assert isinstance(error, LineageError) and error.kind == "missing_revision"
+    assert isinstance(error, HistoryError) and error.kind == "missing_revision"
 
 
 # The authors' order

@@ -20,7 +20,7 @@ from websauna_migrate.alembic_adapter.internals import (
     planned_step,
 )
 from websauna_migrate.planning.graph import Graph
-from websauna_migrate.planning.lineage import Lineage
+from websauna_migrate.planning.package_history import PackageHistory
 from websauna_migrate.planning.plan import plan_downgrade, plan_upgrade
 from websauna_migrate.planning.revisions import Revision
 
@@ -28,7 +28,7 @@ from websauna_migrate.planning.revisions import Revision
 def scripts_of(revisions: list[Revision]) -> Any:
     """Return a script directory of revisions that no file has."""
     reader: Any = SimpleNamespace(
-        lineage=Lineage("pkg", revisions),
+        history=PackageHistory("pkg", revisions),
         revisions=revisions,
         imported=lambda _: SimpleNamespace(upgrade=None, downgrade=None),
         fresh=lambda _: SimpleNamespace(upgrade=None, downgrade=None),
@@ -111,7 +111,7 @@ def test_planned_steps_leave_the_rows_that_alembic_leaves(
     for plan in (up, plan_downgrade(graph, {"pkg": up.rows_after["pkg"]}, {"pkg": "base"})):
         for step in plan.steps:
             if step.rows_before == step.rows_after:
-                # Alembic has no step for it either: see Lineage.rows_after.
+                # Alembic has no step for it either: see PackageHistory.rows_after.
                 assert not isinstance(planned_step(scripts, step), PlannedStep)
                 return
             before = len(ours.statements)

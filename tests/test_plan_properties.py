@@ -48,14 +48,14 @@ class Model:
         return {
             (package, one)
             for package, found in rows.items()
-            for one in self.graph.lineages[package].applied(found)
+            for one in self.graph.histories[package].applied(found)
         }
 
     def rows(self, applied: Iterable[Node]) -> dict[str, frozenset[str]]:
         found: dict[str, set[str]] = {package: set() for package in self.graph.packages}
         for package, one in applied:
             found[package].add(one)
-        return {p: self.graph.lineages[p].reduce(ids) for p, ids in found.items()}
+        return {p: self.graph.histories[p].reduce(ids) for p, ids in found.items()}
 
     def random_state(self) -> dict[str, frozenset[str]]:
         """Return rows that violate nothing, some of them below what floating symbols mean now."""
@@ -108,7 +108,7 @@ def random_targets(model: Model) -> dict[str, str | Sequence[str]]:
     packages = model.graph.packages
     targets: dict[str, str | Sequence[str]] = {}
     for package in model.rng.sample(packages, model.rng.randint(1, len(packages))):
-        ids = model.graph.lineages[package].ids
+        ids = model.graph.histories[package].ids
         some = model.rng.sample(ids, min(len(ids), model.rng.randint(1, 3)))
         targets[package] = model.rng.choice(["heads", "heads", some]) if some else "heads"
     return targets
@@ -123,7 +123,7 @@ def test_upgrade_is_exactly_the_closure_in_a_valid_order(drawn: RandomGraph) -> 
     wanted = [
         (package, one)
         for package, given_ in targets.items()
-        for one in (model.graph.lineages[package].ids if given_ == "heads" else given_)
+        for one in (model.graph.histories[package].ids if given_ == "heads" else given_)
     ]
     applied = model.applied(rows)
     plan = plan_upgrade(model.graph, rows, targets)
@@ -134,7 +134,7 @@ def test_upgrade_is_exactly_the_closure_in_a_valid_order(drawn: RandomGraph) -> 
         # What is symbolic has run in full, where it is not applied below a floating one.
         assert all(needed in applied for needed, _ in model.needs[node])
         applied.add(node)
-        assert model.graph.lineages[step.package].applied(step.rows_after) == {
+        assert model.graph.histories[step.package].applied(step.rows_after) == {
             one for package, one in applied if package == step.package
         }
         assert step.reasons
@@ -155,10 +155,10 @@ def test_downgrade_takes_what_alembic_would_and_what_cannot_stay(drawn: RandomGr
     targets: dict[str, str] = {}
     going: set[Node] = set()
     for package in model.rng.sample(packages, model.rng.randint(1, min(3, len(packages)))):
-        target = model.rng.choice(["base", *model.graph.lineages[package].ids])
+        target = model.rng.choice(["base", *model.graph.histories[package].ids])
         try:
-            # That this is what Alembic takes is shown in test_lineage.
-            found = downgrade_set(model.graph.lineages[package], target, rows[package])
+            # That this is what Alembic takes is shown in test_history.
+            found = downgrade_set(model.graph.histories[package], target, rows[package])
         except TargetError:
             continue
         targets[package] = target
@@ -226,9 +226,9 @@ def test_upgrade_then_downgrade_returns_to_the_start(drawn: RandomGraph) -> None
     up = plan_upgrade(graph, {})
     rows = follow({}, up)
     assert rows == {
-        package: set(lineage.effective_heads)
-        for package, lineage in graph.lineages.items()
-        if len(lineage)
+        package: set(history.effective_heads)
+        for package, history in graph.histories.items()
+        if len(history)
     }
     down = plan_downgrade(graph, rows, dict.fromkeys(graph.packages, "base"))
     assert nodes_of(down) == nodes_of(up)[::-1]
@@ -241,12 +241,12 @@ def test_upgrade_then_downgrade_returns_to_the_start(drawn: RandomGraph) -> None
     applied, new = model.applied(start), set(nodes_of(up))
     targets = {}
     for package in up.packages:
-        lineage = graph.lineages[package]
+        history = graph.histories[package]
         fresh = {one for name, one in new if name == package}
-        roots = [one for one in fresh if fresh.isdisjoint(lineage.revisions[one].down_revisions)]
-        below = {parent for one in roots for parent in lineage.revisions[one].down_revisions}
-        if all(lineage.revisions[one].down_revisions for one in roots) and all(
-            fresh.issuperset(lineage.children(parent)) for parent in below
+        roots = [one for one in fresh if fresh.isdisjoint(history.revisions[one].down_revisions)]
+        below = {parent for one in roots for parent in history.revisions[one].down_revisions}
+        if all(history.revisions[one].down_revisions for one in roots) and all(
+            fresh.issuperset(history.children(parent)) for parent in below
         ):
             targets[package] = sorted(below)
     if targets and set(targets) == set(up.packages):
@@ -260,8 +260,8 @@ def test_upgrade_then_downgrade_returns_to_the_start(drawn: RandomGraph) -> None
 
 
 def is_reduced(model: Model, package: str, rows: frozenset[str]) -> bool:
-    lineage = model.graph.lineages[package]
-    return lineage.reduce(lineage.applied(rows)) == rows
+    history = model.graph.histories[package]
+    return history.reduce(history.applied(rows)) == rows
 
 
 @given(graphs(max_revisions=100))
@@ -274,7 +274,7 @@ def test_any_interleaving_ends_at_the_same_rows(drawn: RandomGraph) -> None:
     for _ in range(2):
         rows = dict(start)
         for package in rng.choices(graph.packages, k=8):
-            ids = graph.lineages[package].ids
+            ids = graph.histories[package].ids
             target = rng.choice(ids) if ids else "heads"
             rows = follow(rows, plan_upgrade(graph, rows, {package: target}))
         for package in rng.sample(graph.packages, len(graph.packages)):
@@ -306,7 +306,7 @@ def test_violations_are_all_found_and_can_be_downgraded_away(drawn: RandomGraph)
     rows: dict[str, frozenset[str]] = model.rows(
         (package, found)
         for package, one in some
-        for found in model.graph.lineages[package].ancestors([one])
+        for found in model.graph.histories[package].ancestors([one])
     )
     state = State(model.graph, rows)
     applied = model.applied(rows)

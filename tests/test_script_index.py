@@ -333,7 +333,7 @@ def test_a_script_that_says_something_else_when_imported_is_not_run(
     path = workshop.script("changing", "a1")
     service = workshop.service(sqlite_url)
     snapshot = service._snapshot()
-    assert snapshot.lineages["changing"].heads == ("a1",)
+    assert snapshot.histories["changing"].heads == ("a1",)
     path.write_text(path.read_text().replace("depends_on = None", "requires = ('x@y',)"))
     path.write_text(path.read_text().replace("requires = ()", ""))
     with pytest.raises(ScriptError) as caught:
@@ -374,7 +374,7 @@ def test_links_and_folders_are_seen_as_alembic_sees_them(
     service = workshop.service(sqlite_url)
     service.use_index = index
     snapshot = service._snapshot()
-    assert [r.path for r in snapshot.lineages["linking"]] == [str(versions / "a1.py"), str(moved)]
+    assert [r.path for r in snapshot.histories["linking"]] == [str(versions / "a1.py"), str(moved)]
     (versions / "broken.py").symlink_to(tmp_path / "nowhere.py")
     with pytest.raises(ScriptError, match=r"nowhere\.py.*Can't find Python file"):
         service.heads()

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from zope.interface import Attribute, Interface
 
-from websauna_migrate.planning.several import Targets
+from websauna_migrate.planning.package_targets import Targets
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager

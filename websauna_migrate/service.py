@@ -510,7 +510,7 @@ class MigrationService:
         return tuple(
             name
             for name in site.select(packages)
-            if not site.loaded.lineages[name].ids and ownership.tables_of(name)
+            if not site.loaded.histories[name].ids and ownership.tables_of(name)
         )
 
     def races(
@@ -562,7 +562,7 @@ class MigrationService:
         :raises ScriptDirectoryError: naming the package
         """
         site = self.site(given=given)
-        found = site.loaded.lineages
+        found = site.loaded.histories
         without = [site.packages[name] for name, history in found.items() if not len(history)]
         if without:
             from websauna_migrate.config.left_out import require_scripts

@@ -98,8 +98,8 @@ class LinearRevisionMap(RevisionMap):
     """Alembic's map of a package's scripts, made in linear time.
 
     ``RevisionMap._revision_map`` looks at the ancestors of each revision with dependencies, and at
-    the descendants of each with a branch label: quadratic in their number. :class:`.Lineage` knows
-    the same of all revisions at once.
+    the descendants of each with a branch label: quadratic in their number.
+    :class:`.PackageHistory` knows the same of all revisions at once.
     """
 
     def __init__(self, generator: Callable[[], Iterable[Script]], reader: ScriptReader) -> None:
@@ -108,24 +108,24 @@ class LinearRevisionMap(RevisionMap):
 
     @memoized_property
     def _revision_map(self) -> dict[Any, Any]:
-        lineage = self._reader.lineage
+        history = self._reader.history
         found: dict[Any, Any] = {script.revision: script for script in self._generator()}
         for id_, script in found.items():
-            position = lineage.position(id_)
-            script.nextrev = frozenset(lineage.children(id_))
-            script._all_nextrev = frozenset(lineage.ids[p] for p in lineage.all_up[position])
-            script.branch_labels = set(lineage.labels_of(id_))
-            script._resolved_dependencies = lineage.dependencies(id_)
-            down = lineage.revisions[id_].down_revisions
+            position = history.position(id_)
+            script.nextrev = frozenset(history.children(id_))
+            script._all_nextrev = frozenset(history.ids[p] for p in history.all_up[position])
+            script.branch_labels = set(history.labels_of(id_))
+            script._resolved_dependencies = history.dependencies(id_)
+            down = history.revisions[id_].down_revisions
             script._normalized_resolved_dependencies = tuple(
-                one for one in lineage.normalized_down_revisions(id_) if one not in down
+                one for one in history.normalized_down_revisions(id_) if one not in down
             )
         scripts = list(found.values())
         self.heads = tuple(s.revision for s in scripts if s.is_head)
         self._real_heads = tuple(s.revision for s in scripts if s._is_real_head)
         self.bases = tuple(s.revision for s in scripts if s.is_base)
         self._real_bases = tuple(s.revision for s in scripts if s._is_real_base)
-        for label, id_ in lineage.labels.items():
+        for label, id_ in history.labels.items():
             found[label] = found[id_]
         found[None] = found[()] = None
         return found

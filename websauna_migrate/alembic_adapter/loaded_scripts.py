@@ -11,7 +11,7 @@ from websauna_migrate.config.packages import MigrationPackage, ScriptDirectoryEr
 from websauna_migrate.config.settings import Settings
 from websauna_migrate.database.cache import Cache
 from websauna_migrate.planning.graph import Graph
-from websauna_migrate.planning.lineage import Lineage
+from websauna_migrate.planning.package_history import PackageHistory
 
 if TYPE_CHECKING:
     from websauna_migrate.planning.accesses import Access
@@ -67,7 +67,7 @@ class LoadedScripts:
         )
 
     @cached_property
-    def lineages(self) -> Mapping[str, Lineage]:
+    def histories(self) -> Mapping[str, PackageHistory]:
         """Each package's revisions.
 
         :raises MigrationError: naming the script, or the directory, that is at fault
@@ -81,7 +81,7 @@ class LoadedScripts:
         :raises MigrationError: for a requirement that names nothing, and for a cycle
         """
         return Graph(
-            self.lineages, {name: package.depends_on for name, package in self.packages.items()}
+            self.histories, {name: package.depends_on for name, package in self.packages.items()}
         )
 
     @cached_property
@@ -95,8 +95,8 @@ class LoadedScripts:
                 *self._upgrades[name, revision.id][0],
                 *what_is_given(revision),
             )
-            for name, lineage in self.lineages.items()
-            for revision in lineage
+            for name, history in self.histories.items()
+            for revision in history
         }
 
     @cached_property
@@ -107,9 +107,9 @@ class LoadedScripts:
     @cached_property
     def _upgrades(self) -> Mapping[tuple[str, str], Upgrade]:
         found = {}
-        for name, lineage in self.lineages.items():
+        for name, history in self.histories.items():
             index = self.environments[name].reader.index
-            for revision in lineage:
+            for revision in history:
                 found[name, revision.id] = index.upgrade(revision.path)
             index.save()
         return found
@@ -139,13 +139,13 @@ class LoadedScripts:
             )
         return None
 
-    def _read(self, environment: PackageEnvironment) -> Lineage:
+    def _read(self, environment: PackageEnvironment) -> PackageHistory:
         package = environment.package
         if not environment.exists:
             if package.explicit and package.name not in self.may_be_missing:
                 raise missing(package)
-            return Lineage(package.name)
-        return environment.reader.lineage
+            return PackageHistory(package.name)
+        return environment.reader.history
 
 
 def missing(package: MigrationPackage) -> ScriptDirectoryError:

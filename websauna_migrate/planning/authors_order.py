@@ -19,7 +19,7 @@ from functools import cached_property, reduce
 from operator import itemgetter, or_
 from typing import NamedTuple
 
-from websauna_migrate.planning.lineage import Lineage
+from websauna_migrate.planning.package_history import PackageHistory
 from websauna_migrate.planning.revisions import Revision
 
 __all__ = ["Claim", "SoftOrder", "claimed_orders", "create_date"]
@@ -79,7 +79,7 @@ def create_date(revision: Revision) -> datetime | None:
 
 def claimed_orders(
     revisions: Sequence[Revision],
-    lineages: Mapping[str, Lineage],
+    histories: Mapping[str, PackageHistory],
     offsets: Mapping[str, int],
     required: Mapping[int, Collection[int]],
 ) -> list[SoftOrder]:
@@ -89,27 +89,27 @@ def claimed_orders(
     :param offsets: each package's first node
     :param required: for a node the nodes of other packages that it requires
     """
-    histories = {name: _History(lineage, offsets[name]) for name, lineage in lineages.items()}
+    views = {name: _PackageView(history, offsets[name]) for name, history in histories.items()}
     claims = [
         claim
         for node, revision in enumerate(revisions)
         if revision.written_against or node in required
-        for claim in _claims(node, revision, histories, required.get(node, ()), revisions)
+        for claim in _claims(node, revision, views, required.get(node, ()), revisions)
     ]
     asked: dict[str, set[tuple[int, ...]]] = {}
     for claim in claims:
         asked.setdefault(claim.package, set()).add(claim.known)
-    later = {name: histories[name].not_had(known) for name, known in asked.items()}
+    later = {name: views[name].not_had(known) for name, known in asked.items()}
     found: list[SoftOrder] = []
     order = SoftOrder._make
     for node, package, had, known, dated in claims:
-        history = histories[package]
-        offset, hard = history.offset, required.get(node, ())
+        view = views[package]
+        offset, hard = view.offset, required.get(node, ())
         for position in had:
             if offset + position not in hard:
                 found.append(order((offset + position, node, True, dated)))
         for position in later[package][known]:
-            if not dated or history.is_dated(position):
+            if not dated or view.is_dated(position):
                 found.append(order((node, offset + position, False, dated)))
     return found
 
@@ -117,7 +117,7 @@ def claimed_orders(
 def _claims(
     node: int,
     revision: Revision,
-    histories: Mapping[str, _History],
+    views: Mapping[str, _PackageView],
     required: Collection[int],
     revisions: Sequence[Revision],
 ) -> Iterable[Claim]:
@@ -125,12 +125,12 @@ def _claims(
     needed: dict[str, list[int]] = {}
     for other in required:
         name = revisions[other].package
-        needed.setdefault(name, []).append(other - histories[name].offset)
+        needed.setdefault(name, []).append(other - views[name].offset)
     recorded: dict[str, list[int]] = {}
     for name, id_ in revision.written_against:
-        history = histories.get(name)
-        if history is not None and name != revision.package:
-            position = history.find(id_)
+        view = views.get(name)
+        if view is not None and name != revision.package:
+            position = view.find(id_)
             if position is not None:
                 recorded.setdefault(name, []).append(position)
     for name, positions in recorded.items():
@@ -141,47 +141,47 @@ def _claims(
     if date is None:
         return
     for name, positions in sorted(needed.items()):
-        history = histories[name]
+        view = views[name]
         yield Claim(
             node,
             name,
-            history.newest_before(date),
-            tuple(sorted({*positions, *history.newest_until(date)})),
+            view.newest_before(date),
+            tuple(sorted({*positions, *view.newest_until(date)})),
             dated=True,
         )
 
 
-class _History:
+class _PackageView:
     """One package as other packages' scripts see it."""
 
-    def __init__(self, lineage: Lineage, offset: int) -> None:
-        self.lineage, self.offset = lineage, offset
+    def __init__(self, history: PackageHistory, offset: int) -> None:
+        self.history, self.offset = history, offset
 
     def find(self, revision_id: str) -> int | None:
         """Return the position of a recorded revision, or of what it was squashed into."""
-        if revision_id in self.lineage:
-            return self.lineage.position(revision_id)
+        if revision_id in self.history:
+            return self.history.position(revision_id)
         replacement = self._squashed.get(revision_id)
-        return None if replacement is None else self.lineage.position(replacement)
+        return None if replacement is None else self.history.position(replacement)
 
     @cached_property
     def _squashed(self) -> dict[str, str]:
-        return {former: one.id for one in self.lineage for former in one.replaces}
+        return {former: one.id for one in self.history for former in one.replaces}
 
     # Dates
 
     @cached_property
     def _dated(self) -> tuple[list[datetime], list[int]]:
         """The positions by date, those that are needed first; a date counts for what it needs."""
-        lineage = self.lineage
-        dates = [create_date(revision) for revision in lineage]
-        for position in reversed(lineage.topological):
+        history = self.history
+        dates = [create_date(revision) for revision in history]
+        for position in reversed(history.topological):
             date = dates[position]
             if date is not None:
-                for parent in lineage.all_down[position]:
+                for parent in history.all_down[position]:
                     known = dates[parent]
                     dates[parent] = date if known is None else min(known, date)
-        pairs = [(date, p) for p in lineage.topological if (date := dates[p]) is not None]
+        pairs = [(date, p) for p in history.topological if (date := dates[p]) is not None]
         pairs.sort(key=itemgetter(0))
         return [date for date, _ in pairs], [position for _, position in pairs]
 
@@ -199,7 +199,7 @@ class _History:
         newest: dict[int, None] = {}
         found: list[tuple[int, ...]] = [()]
         for position in self._dated[1]:
-            for parent in self.lineage.all_down[position]:
+            for parent in self.history.all_down[position]:
                 newest.pop(parent, None)
             newest[position] = None
             found.append(tuple(sorted(newest)))
@@ -219,10 +219,10 @@ class _History:
         self, asked: Iterable[tuple[int, ...]]
     ) -> Mapping[tuple[int, ...], tuple[int, ...]]:
         """Return for each set of newest positions the oldest ones that it does not lead to."""
-        lineage = self.lineage
-        if len(lineage.bases) == 1 and all(len(children) < 2 for children in lineage.all_up):
-            place = {position: number for number, position in enumerate(lineage.topological)}
-            line = lineage.topological
+        history = self.history
+        if len(history.bases) == 1 and all(len(children) < 2 for children in history.all_up):
+            place = {position: number for number, position in enumerate(history.topological)}
+            line = history.topological
             return {
                 known: tuple(line[n : n + 1])
                 for known in asked
@@ -234,15 +234,15 @@ class _History:
         self, asked: Iterable[tuple[int, ...]]
     ) -> Mapping[tuple[int, ...], tuple[int, ...]]:
         """Do it for a history with branches: walk from one set to the next, which is near it."""
-        lineage = self.lineage
-        bits = [0] * len(lineage)
-        for position in lineage.topological:
+        history = self.history
+        bits = [0] * len(history)
+        for position in history.topological:
             own = 1 << position
-            for parent in lineage.all_down[position]:
+            for parent in history.all_down[position]:
                 own |= bits[parent]
             bits[position] = own
         inside = 0
-        oldest = {p for p, parents in enumerate(lineage.all_down) if not parents}
+        oldest = {p for p, parents in enumerate(history.all_down) if not parents}
         found: dict[tuple[int, ...], tuple[int, ...]] = {}
         sets = {known: reduce(or_, (bits[position] for position in known), 0) for known in asked}
         for known, wanted in sorted(sets.items(), key=lambda pair: (pair[1].bit_count(), pair)):
@@ -250,9 +250,9 @@ class _History:
             while changed:
                 position = changed.bit_length() - 1
                 changed ^= 1 << position
-                for one in (position, *lineage.all_up[position]):
+                for one in (position, *history.all_up[position]):
                     outside = not inside >> one & 1
-                    if outside and all(inside >> p & 1 for p in lineage.all_down[one]):
+                    if outside and all(inside >> p & 1 for p in history.all_down[one]):
                         oldest.add(one)
                     else:
                         oldest.discard(one)

@@ -23,7 +23,7 @@ from itertools import chain
 from websauna_migrate.planning.authors_order import SoftOrder, claimed_orders, create_date
 from websauna_migrate.planning.circles import without_circles
 from websauna_migrate.planning.edges import Edge, cycle_error
-from websauna_migrate.planning.lineage import Lineage
+from websauna_migrate.planning.package_history import PackageHistory
 from websauna_migrate.planning.requirements import Requirement, collect_requirements
 from websauna_migrate.planning.revisions import Revision
 
@@ -36,7 +36,7 @@ class Graph:
     A revision is a *node*: its place in the order of package names and identifiers.
 
     :ivar packages: the packages' names, sorted
-    :ivar lineages: the revisions of each package
+    :ivar histories: the revisions of each package
     :ivar revisions: the revisions, by node
     :ivar parents: for each node the nodes that must run before it
     :ivar requirements: what scripts and registrations ask of other packages, resolved
@@ -50,7 +50,7 @@ class Graph:
 
     def __init__(
         self,
-        packages: Mapping[str, Lineage | Iterable[Revision]],
+        packages: Mapping[str, PackageHistory | Iterable[Revision]],
         package_requires: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         """Connect the packages and check the whole.
@@ -64,24 +64,24 @@ class Graph:
         """
         package_requires = package_requires or {}
         self.packages: tuple[str, ...] = tuple(sorted({*packages, *package_requires}))
-        self.lineages: dict[str, Lineage] = {}
+        self.histories: dict[str, PackageHistory] = {}
         self.revisions: list[Revision] = []
         self.parents: list[Sequence[int]] = []
         self._offsets: dict[str, int] = {}
         for package in self.packages:
             given = packages.get(package, ())
-            lineage = given if isinstance(given, Lineage) else Lineage(package, given)
-            self.lineages[package] = lineage
+            history = given if isinstance(given, PackageHistory) else PackageHistory(package, given)
+            self.histories[package] = history
             self._offsets[package] = offset = len(self.revisions)
-            self.revisions.extend(lineage)
+            self.revisions.extend(history)
             self.parents.extend(
                 [
                     (offset + parents[0],) if len(parents) == 1 else [offset + p for p in parents]
-                    for parents in lineage.all_down
+                    for parents in history.all_down
                 ]
             )
         self.requirements: Sequence[Requirement] = collect_requirements(
-            self.lineages, package_requires
+            self.histories, package_requires
         )
         self.cross_parents: dict[int, list[tuple[int, Edge]]] = {}
         self.cross_dependents: dict[int, list[tuple[int, Edge]]] = {}
@@ -112,7 +112,7 @@ class Graph:
 
         :raises KeyError: for one that is not in the graph
         """
-        return self._offsets[package] + self.lineages[package].position(revision_id)
+        return self._offsets[package] + self.histories[package].position(revision_id)
 
     def offset(self, package: str) -> int:
         """Return the node of a package's first revision by identifier."""
@@ -122,13 +122,13 @@ class Graph:
         """Iterate over the nodes of the same package that come right after a node."""
         revision = self.revisions[node]
         offset = self._offsets[revision.package]
-        return (offset + p for p in self.lineages[revision.package].all_up[node - offset])
+        return (offset + p for p in self.histories[revision.package].all_up[node - offset])
 
     def own_parents(self, node: int) -> Iterator[int]:
         """Iterate over the nodes of the same package that a node comes right after."""
         revision = self.revisions[node]
         offset = self._offsets[revision.package]
-        return (offset + p for p in self.lineages[revision.package].all_down[node - offset])
+        return (offset + p for p in self.histories[revision.package].all_down[node - offset])
 
     def _sort(self) -> tuple[list[int], list[int]]:
         """Return the nodes in the canonical order, and the place of each in it.
@@ -138,7 +138,7 @@ class Graph:
         required = {
             node: {other for other, _ in edges} for node, edges in self.cross_parents.items()
         }
-        claimed = claimed_orders(self.revisions, self.lineages, self._offsets, required)
+        claimed = claimed_orders(self.revisions, self.histories, self._offsets, required)
         if not claimed:
             return self._required_order()
         parents = self._with(claimed)
@@ -210,7 +210,7 @@ class Graph:
                 return edge
         package = self.revisions[later].package
         offset = self._offsets[package]
-        return self.lineages[package].edge(later - offset, earlier - offset)
+        return self.histories[package].edge(later - offset, earlier - offset)
 
     def required_by(self, revision: Revision) -> tuple[Edge, ...]:
         """Return the edges to the revisions of other packages that a revision requires."""
@@ -241,10 +241,10 @@ class Graph:
         :param known: whether these are all that it touches; a script that is still to be written
             by hand may touch whatever the revisions before it require
         """
-        needed = {text.partition("@")[0] for text in requires} & self.lineages.keys()
+        needed = {text.partition("@")[0] for text in requires} & self.histories.keys()
         if not known:
             needed.add(package)
-        stack = [self.find(name, head) for name in needed for head in self.lineages[name].heads]
+        stack = [self.find(name, head) for name in needed for head in self.histories[name].heads]
         seen = set(stack)
         while stack:
             for parent in self.parents[stack.pop()]:
@@ -252,7 +252,7 @@ class Graph:
                     seen.add(parent)
                     stack.append(parent)
         names = {self.revisions[node].package for node in seen} - {package}
-        heads = {name: self.lineages[name].heads for name in sorted(names)}
+        heads = {name: self.histories[name].heads for name in sorted(names)}
         return {name: found if len(found) > 1 else found[0] for name, found in heads.items()}
 
     def timeline(self, packages: Iterable[str] | None = None) -> tuple[Revision, ...]:

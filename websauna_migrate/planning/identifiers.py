@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from operator import attrgetter
 
-from websauna_migrate.planning.lineage_errors import duplicate_revision, illegal_identifier
+from websauna_migrate.planning.history_errors import duplicate_revision, illegal_identifier
 from websauna_migrate.planning.revisions import Revision
 
 __all__ = ["ILLEGAL_CHARACTERS", "by_identifier"]
@@ -18,7 +18,7 @@ ILLEGAL_CHARACTERS = frozenset("@-+:'\\")
 def by_identifier(revisions: Iterable[Revision]) -> dict[str, Revision]:
     """Return revisions by identifier, sorted by it.
 
-    :raises LineageError: for the first identifier that occurs twice, or has a character that it
+    :raises HistoryError: for the first identifier that occurs twice, or has a character that it
         may not have
     """
     given = [*revisions]

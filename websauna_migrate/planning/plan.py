@@ -121,11 +121,11 @@ def plan_upgrade(
     state.refuse_lost(wanted)
     requested: dict[int, list[Reason]] = {}
     for package, target in _pairs(wanted):
-        lineage = graph.lineages[package]
-        starts = upgrade_targets(lineage, target, state.rows[package])
+        history = graph.histories[package]
+        starts = upgrade_targets(history, target, state.rows[package])
         reason = Reason("requested", f"{package}@{target}")
         offset = graph.offset(package)
-        for position in lineage.ancestor_positions(starts):
+        for position in history.ancestor_positions(starts):
             if not state.applied[offset + position]:
                 requested.setdefault(offset + position, []).append(reason)
     steps = _closure(graph, state, requested)
@@ -195,7 +195,7 @@ def _build(
         package = revision.package
         walk = walks.get(package)
         if walk is None:
-            walk = walks[package] = Rows(graph.lineages[package], state.rows[package])
+            walk = walks[package] = Rows(graph.histories[package], state.rows[package])
         before = walk.rows
         after = walk.upgrade(revision.id) if direction == "upgrade" else walk.downgrade(revision.id)
         steps.append(Step(package, revision, direction, reasons[node], before, after))
@@ -229,9 +229,9 @@ def plan_downgrade(
     state.refuse_lost(wanted)
     requested: dict[int, list[Reason]] = {}
     for package, target in _pairs(wanted):
-        lineage = graph.lineages[package]
+        history = graph.histories[package]
         reason = Reason("requested", f"{package}@{target}")
-        for revision_id in downgrade_set(lineage, target, state.rows[package]):
+        for revision_id in downgrade_set(history, target, state.rows[package]):
             requested.setdefault(graph.find(package, revision_id), []).append(reason)
     violations = state.violations()
     because = Cascade(graph, state, violations).run(requested)

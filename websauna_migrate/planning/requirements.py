@@ -20,7 +20,7 @@ from difflib import get_close_matches
 
 from websauna_migrate.errors import MigrationError
 from websauna_migrate.planning.edges import Edge
-from websauna_migrate.planning.lineage import Lineage
+from websauna_migrate.planning.package_history import PackageHistory
 from websauna_migrate.planning.revisions import Revision
 from websauna_migrate.planning.target_errors import quote
 from websauna_migrate.planning.targets import (
@@ -109,20 +109,20 @@ class _Resolved:
 
 
 def collect_requirements(
-    lineages: Mapping[str, Lineage], package_requires: Mapping[str, Sequence[str]]
+    histories: Mapping[str, PackageHistory], package_requires: Mapping[str, Sequence[str]]
 ) -> list[Requirement]:
     """Resolve all requirements, in an order that depends on names and identifiers alone.
 
-    :param lineages: the revisions of each registered package
+    :param histories: the revisions of each registered package
     :param package_requires: requirements of whole packages; a name without ``@`` means its heads
     :raises RequirementError: for the first one in that order that cannot be understood
     """
-    resolver = _Resolver(lineages)
+    resolver = _Resolver(histories)
     found: list[Requirement] = []
-    for package in sorted(lineages):
-        lineage = lineages[package]
-        found.extend(_of_package(resolver, lineage, sorted(set(package_requires.get(package, ())))))
-        for revision in lineage:
+    for package in sorted(histories):
+        history = histories[package]
+        found.extend(_of_package(resolver, history, sorted(set(package_requires.get(package, ())))))
+        for revision in history:
             if revision.requires or revision.run_before:
                 found.extend(_of_script(resolver, revision))
     return found
@@ -147,14 +147,14 @@ def _of_script(resolver: _Resolver, revision: Revision) -> Iterator[Requirement]
 
 
 def _of_package(
-    resolver: _Resolver, lineage: Lineage, texts: Iterable[str]
+    resolver: _Resolver, history: PackageHistory, texts: Iterable[str]
 ) -> Iterator[Requirement]:
     for text in texts:
-        resolved = resolver.resolve(Source(lineage.package, "package", text))
+        resolved = resolver.resolve(Source(history.package, "package", text))
         assert resolved is not None
         required_package = text.partition("@")[0]
-        for base in lineage.bases:
-            revision = lineage.revisions[base]
+        for base in history.bases:
+            revision = history.revisions[base]
             own = {written.partition("@")[0] for written in revision.requires}
             if required_package not in own:
                 yield Requirement(
@@ -170,8 +170,8 @@ def _of_package(
 class _Resolver:
     """Resolves texts, each once."""
 
-    def __init__(self, lineages: Mapping[str, Lineage]) -> None:
-        self.lineages = lineages
+    def __init__(self, histories: Mapping[str, PackageHistory]) -> None:
+        self.histories = histories
         self._known: dict[tuple[str, str], _Resolved] = {}
 
     def resolve(self, source: Source) -> _Resolved | None:
@@ -193,22 +193,22 @@ class _Resolver:
                 "that is its own package",
                 "Between revisions of one package use down_revision or depends_on.",
             )
-        lineage = self.lineages.get(package)
-        if lineage is None:
+        history = self.histories.get(package)
+        if history is None:
             if source.kind == "run_before":
                 return None
             raise self._unknown_package(source, package)
         resolved = self._known.get((package, target))
         if resolved is None:
             try:
-                resolved = _resolve(lineage, target)
+                resolved = _resolve(history, target)
             except TargetError as exc:
-                raise _as_requirement_error(source, lineage, target, exc) from exc
+                raise _as_requirement_error(source, history, target, exc) from exc
             self._known[package, target] = resolved
         return resolved
 
     def _unknown_package(self, source: Source, package: str) -> RequirementError:
-        known = sorted(self.lineages)
+        known = sorted(self.histories)
         close = get_close_matches(package, known, 1)
         hint = f' (did you mean "{close[0]}"?)' if close else ""
         return RequirementError(
@@ -220,24 +220,24 @@ class _Resolver:
         )
 
 
-def _resolve(lineage: Lineage, target: str) -> _Resolved:
+def _resolve(history: PackageHistory, target: str) -> _Resolved:
     label, _, symbol = target.rpartition("@")
     if symbol not in ("head", "heads", "base"):
-        return _Resolved((lineage.revisions[resolve(lineage, target)[0]],))
-    branch: Iterable[str] = lineage.revisions
-    heads: Iterable[str] = lineage.effective_heads
+        return _Resolved((history.revisions[resolve(history, target)[0]],))
+    branch: Iterable[str] = history.revisions
+    heads: Iterable[str] = history.effective_heads
     if label:
-        branch = lineage.lineage_of(find_revision(lineage, label))
-        heads = [head for head in lineage.heads if head in branch]
-    bases = tuple(lineage.revisions[base] for base in lineage.bases if base in branch)
-    revisions = tuple(lineage.revisions[head] for head in heads)
+        branch = history.history_of(find_revision(history, label))
+        heads = [head for head in history.heads if head in branch]
+    bases = tuple(history.revisions[base] for base in history.bases if base in branch)
+    revisions = tuple(history.revisions[head] for head in heads)
     return _Resolved(bases if symbol == "base" else revisions, floating=True, bases=bases)
 
 
 def _as_requirement_error(
-    source: Source, lineage: Lineage, target: str, error: TargetError
+    source: Source, history: PackageHistory, target: str, error: TargetError
 ) -> RequirementError:
-    replacement = squashed_into(lineage, target)
+    replacement = squashed_into(history, target)
     if replacement is not None:
         return RequirementError(
             "squashed",
@@ -252,13 +252,13 @@ def _as_requirement_error(
         "unknown_revision",
         source,
         error.problem,
-        f'Correct it, or install the release of "{lineage.package}" that has the revision.',
+        f'Correct it, or install the release of "{history.package}" that has the revision.',
     )
 
 
-def squashed_into(lineage: Lineage, name: str) -> Revision | None:
+def squashed_into(history: PackageHistory, name: str) -> Revision | None:
     """Return the revision that replaces a former one, named in full or by its beginning."""
-    for revision in lineage:
+    for revision in history:
         for former in revision.replaces:
             if former == name or (len(name) > 3 and former.startswith(name)):
                 return revision

@@ -38,7 +38,7 @@ def plan_stamp(
     state = State(graph, before)
     state.refuse_lost(wanted)
     after = {
-        package: stamp_rows(graph.lineages[package], names, before[package])
+        package: stamp_rows(graph.histories[package], names, before[package])
         for package, names in wanted.items()
     }
     if not with_requirements:
@@ -47,8 +47,8 @@ def plan_stamp(
     raised = _required(graph, stamped, after)
     state.refuse_lost(raised)
     for package, ids in raised.items():
-        lineage = graph.lineages[package]
-        after[package] = lineage.reduce(lineage.applied(stamped.rows[package]) | ids)
+        history = graph.histories[package]
+        after[package] = history.reduce(history.applied(stamped.rows[package]) | ids)
     return after
 
 
@@ -60,7 +60,7 @@ def _required(graph: Graph, stamped: State, packages: Iterable[str]) -> dict[str
     applied = bytearray(stamped.applied)
     found: dict[str, set[str]] = {}
     floating: list[Requirement] = []
-    stack = [graph.node(r) for p in packages for r in graph.lineages[p] if stamped.is_applied(r)]
+    stack = [graph.node(r) for p in packages for r in graph.histories[p] if stamped.is_applied(r)]
     while stack:
         while stack:
             node = stack.pop()

@@ -10,7 +10,7 @@ from websauna_migrate.errors import UsageError
 from websauna_migrate.planning.contradictions import HistoryContradicted
 from websauna_migrate.planning.edges import Edge
 from websauna_migrate.planning.graph import Graph
-from websauna_migrate.planning.lineage import Lineage
+from websauna_migrate.planning.package_history import PackageHistory
 from websauna_migrate.planning.requirements import Requirement, squashed_into
 from websauna_migrate.planning.revisions import Revision
 from websauna_migrate.planning.target_errors import quote
@@ -77,10 +77,10 @@ def lacking(violations: Sequence[Violation]) -> HistoryContradicted:
     )
 
 
-def undefined(lineage: Lineage, rows: Sequence[str]) -> HistoryContradicted:
+def undefined(history: PackageHistory, rows: Sequence[str]) -> HistoryContradicted:
     """Return the error of rows that no script of the package defines."""
-    package = lineage.package
-    replacement = next(filter(None, (squashed_into(lineage, row) for row in rows)), None)
+    package = history.package
+    replacement = next(filter(None, (squashed_into(history, row) for row in rows)), None)
     rows_text = f"the row {quote(rows)}" if len(rows) == 1 else quote(rows)
     stamp = f"`ws-alembic -x packages={package} stamp --purge"
     if replacement is not None:
@@ -121,13 +121,13 @@ class State:
         self.rows: dict[str, frozenset[str]] = {}
         self.lost: dict[str, tuple[str, ...]] = {}
         self.applied = bytearray(len(graph.revisions))
-        for package, lineage in graph.lineages.items():
+        for package, history in graph.histories.items():
             self.rows[package] = found = frozenset(rows.get(package, ()))
-            if lost := lineage.lost(found):
+            if lost := history.lost(found):
                 self.lost[package] = lost
             if found:
                 offset = graph.offset(package)
-                for position in lineage.applied_positions(found):
+                for position in history.applied_positions(found):
                     self.applied[offset + position] = 1
 
     @classmethod
@@ -145,7 +145,7 @@ class State:
         :raises HistoryContradicted: for the first of the packages, by name, that has such rows
         """
         for package in sorted(self.lost.keys() & set(packages)):
-            raise undefined(self.graph.lineages[package], self.lost[package])
+            raise undefined(self.graph.histories[package], self.lost[package])
 
     def violations(self) -> tuple[Violation, ...]:
         """Return the applied revisions that lack what they require, in canonical order.
@@ -190,7 +190,7 @@ def normalize_targets(graph: Graph, targets: Targets) -> dict[str, tuple[str, ..
 
     :raises UsageError: for a package that is not in the graph
     """
-    for package in sorted(targets.keys() - graph.lineages.keys()):
+    for package in sorted(targets.keys() - graph.histories.keys()):
         raise UsageError(
             f'No package "{package}" is registered for migrations; registered are '
             f"{quote(graph.packages)}."

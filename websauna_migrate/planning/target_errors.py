@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 from websauna_migrate.errors import MigrationError
-from websauna_migrate.planning.lineage import Lineage
+from websauna_migrate.planning.package_history import PackageHistory
 
 __all__ = [
     "TargetError",
@@ -50,16 +50,16 @@ class TargetError(MigrationError, LookupError):
         super().__init__(f"{problem[:1].upper()}{problem[1:]}{'. ' if remedy else ''}{remedy}")
 
 
-def unknown_revision(lineage: Lineage, target: str) -> TargetError:
+def unknown_revision(history: PackageHistory, target: str) -> TargetError:
     """Return the error of a revision or branch label that a package does not have."""
-    close = get_close_matches(target, _similar(lineage, target), cutoff=0.6)
+    close = get_close_matches(target, _similar(history, target), cutoff=0.6)
     hint = f"; close to it: {quote(close)}" if close else ""
     return TargetError(
         "unknown",
-        lineage.package,
+        history.package,
         target,
-        f'package "{lineage.package}" has no revision or branch label "{target}"{hint}',
-        f"`ws-alembic -x packages={lineage.package} history` lists what it has.",
+        f'package "{history.package}" has no revision or branch label "{target}"{hint}',
+        f"`ws-alembic -x packages={history.package} history` lists what it has.",
         close,
     )
 
@@ -71,79 +71,81 @@ def unknown_everywhere(errors: Sequence[TargetError]) -> TargetError:
     return TargetError("unknown_everywhere", "", errors[0].target, problem, "")
 
 
-def ambiguous_revision(lineage: Lineage, target: str, candidates: Iterable[str]) -> TargetError:
+def ambiguous_revision(
+    history: PackageHistory, target: str, candidates: Iterable[str]
+) -> TargetError:
     """Return the error of a target with which several identifiers or labels begin."""
     found = tuple(candidates)
     return TargetError(
         "ambiguous",
-        lineage.package,
+        history.package,
         target,
-        f'"{target}" is the beginning of several revisions of "{lineage.package}": {quote(found)}',
+        f'"{target}" is the beginning of several revisions of "{history.package}": {quote(found)}',
         "Write more of the identifier.",
         found,
     )
 
 
-def several_heads(lineage: Lineage, target: str, heads: Iterable[str]) -> TargetError:
+def several_heads(history: PackageHistory, target: str, heads: Iterable[str]) -> TargetError:
     """Return the error of one head that was asked for where there are several."""
     found = tuple(heads)
     return TargetError(
         "several_heads",
-        lineage.package,
+        history.package,
         target,
-        f'"{target}" of package "{lineage.package}" means several revisions: {quote(found)}',
+        f'"{target}" of package "{history.package}" means several revisions: {quote(found)}',
         "Say `heads` for all of them or `label@head` for one branch, or join them with "
-        f"`ws-alembic -x packages={lineage.package} merge heads`.",
+        f"`ws-alembic -x packages={history.package} merge heads`.",
         found,
     )
 
 
-def not_on_branch(lineage: Lineage, label: str, revision_id: str) -> TargetError:
+def not_on_branch(history: PackageHistory, label: str, revision_id: str) -> TargetError:
     """Return the error of ``label@revision`` where the revision is not on that branch."""
     return TargetError(
         "not_on_branch",
-        lineage.package,
+        history.package,
         f"{label}@{revision_id}",
-        f'revision "{revision_id}" of "{lineage.package}" is not on the branch "{label}"',
+        f'revision "{revision_id}" of "{history.package}" is not on the branch "{label}"',
         "Leave the label away, or name a revision of that branch.",
     )
 
 
-def several_ways(lineage: Lineage, target: str, ways: Iterable[str]) -> TargetError:
+def several_ways(history: PackageHistory, target: str, ways: Iterable[str]) -> TargetError:
     """Return the error of a number of steps where the way forks."""
     found = tuple(ways)
     return TargetError(
         "several_ways",
-        lineage.package,
+        history.package,
         target,
-        f'"{target}" has more than one meaning in "{lineage.package}", where the way forks '
+        f'"{target}" has more than one meaning in "{history.package}", where the way forks '
         f"between {quote(found)}",
         "Say which branch is meant with `label@`, or name a revision.",
         found,
     )
 
 
-def leads_nowhere(lineage: Lineage, target: str, problem: str) -> TargetError:
+def leads_nowhere(history: PackageHistory, target: str, problem: str) -> TargetError:
     """Return the error of a number of steps that is too many, or not understood in this place."""
     return TargetError(
         "leads_nowhere",
-        lineage.package,
+        history.package,
         target,
-        f'"{target}" {problem} in package "{lineage.package}"',
+        f'"{target}" {problem} in package "{history.package}"',
         "Name a revision.",
     )
 
 
-def not_applied(lineage: Lineage, target: str, rows: Iterable[str]) -> TargetError:
+def not_applied(history: PackageHistory, target: str, rows: Iterable[str]) -> TargetError:
     """Return the error of a downgrade to what is not applied, or not below what is."""
     found = sorted(rows)
     at = f"is at {quote(found)}" if found else "has nothing applied"
     return TargetError(
         "not_applied",
-        lineage.package,
+        history.package,
         target,
-        f'"{lineage.package}" cannot go down to "{target}": it {at}',
-        f"`ws-alembic -x packages={lineage.package} current` shows what is applied.",
+        f'"{history.package}" cannot go down to "{target}": it {at}',
+        f"`ws-alembic -x packages={history.package} current` shows what is applied.",
         found,
     )
 
@@ -155,9 +157,9 @@ def quote(names: Iterable[str]) -> str:
     return ", ".join(f'"{name}"' for name in names[:10]) + more
 
 
-def _similar(lineage: Lineage, target: str) -> list[str]:
+def _similar(history: PackageHistory, target: str) -> list[str]:
     """Return the names that a typing error may have started from; not too many of them."""
-    names = [*lineage.labels, *lineage.ids]
+    names = [*history.labels, *history.ids]
     if len(names) <= 2000:
         return names
     return [name for name in names if name[:2] == target[:2]][:2000]

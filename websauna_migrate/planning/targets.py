@@ -11,7 +11,7 @@ import re
 from bisect import bisect_left
 from collections.abc import Collection, Iterable, Sequence
 
-from websauna_migrate.planning.lineage import Lineage
+from websauna_migrate.planning.package_history import PackageHistory
 from websauna_migrate.planning.target_errors import (
     TargetError,
     ambiguous_revision,
@@ -42,7 +42,7 @@ def is_relative(target: str) -> bool:
     return RELATIVE.fullmatch(target) is not None
 
 
-def find_revision(lineage: Lineage, name: str, label: str | None = None) -> str:
+def find_revision(history: PackageHistory, name: str, label: str | None = None) -> str:
     """Return the identifier that a full one, the beginning of one or a branch label means.
 
     As in Alembic, the beginning of an identifier or label of four characters or more will do, if
@@ -52,32 +52,32 @@ def find_revision(lineage: Lineage, name: str, label: str | None = None) -> str:
     :raises TargetError: if there is none, naming the candidates if there are several, and if
         ``label`` is that of another branch
     """
-    branch = None if label is None else lineage.lineage_of(find_revision(lineage, label))
-    if name in lineage.revisions:
+    branch = None if label is None else history.history_of(find_revision(history, label))
+    if name in history.revisions:
         found = name
-    elif name in lineage.labels:
-        found = lineage.labels[name]
+    elif name in history.labels:
+        found = history.labels[name]
     else:
-        names = lineage.long_names
+        names = history.long_names
         candidates = []
         place = bisect_left(names, name)
         while name and place < len(names) and names[place].startswith(name):
-            candidate = lineage.labels.get(names[place], names[place])
+            candidate = history.labels.get(names[place], names[place])
             if branch is None or candidate in branch:
                 candidates.append(names[place])
             place += 1
         if not candidates:
-            raise unknown_revision(lineage, name)
+            raise unknown_revision(history, name)
         if len(candidates) > 1:
-            raise ambiguous_revision(lineage, name, candidates)
-        found = lineage.labels.get(candidates[0], candidates[0])
+            raise ambiguous_revision(history, name, candidates)
+        found = history.labels.get(candidates[0], candidates[0])
     if branch is not None and found not in branch:
         assert label is not None
-        raise not_on_branch(lineage, label, found)
+        raise not_on_branch(history, label, found)
     return found
 
 
-def resolve(lineage: Lineage, target: str) -> tuple[str, ...]:
+def resolve(history: PackageHistory, target: str) -> tuple[str, ...]:
     """Return the revisions that an absolute target means: none for ``base``, sorted.
 
     :raises TargetError: as :func:`find_revision`, and for ``head`` where there are several
@@ -85,27 +85,27 @@ def resolve(lineage: Lineage, target: str) -> tuple[str, ...]:
     label, symbol = _split(target)
     if symbol == "base":
         if label is not None:
-            find_revision(lineage, label)
+            find_revision(history, label)
         return ()
     if symbol not in ("head", "heads"):
-        return (find_revision(lineage, symbol, label),)
+        return (find_revision(history, symbol, label),)
     if label is not None:
-        heads = _filter(lineage, lineage.heads, label)
+        heads = _filter(history, history.heads, label)
     else:
-        heads = lineage.heads if symbol == "head" else lineage.effective_heads
+        heads = history.heads if symbol == "head" else history.effective_heads
     if symbol == "head" and len(heads) > 1:
-        raise several_heads(lineage, target, heads)
+        raise several_heads(history, target, heads)
     return heads
 
 
-def resolve_one(lineage: Lineage, target: str) -> str | None:
+def resolve_one(history: PackageHistory, target: str) -> str | None:
     """Return the one revision that an absolute target means, or ``None`` for ``base``.
 
     :raises TargetError: as :func:`resolve`, and if the target means several revisions
     """
-    found = resolve(lineage, target)
+    found = resolve(history, target)
     if len(found) > 1:
-        raise several_heads(lineage, target, found)
+        raise several_heads(history, target, found)
     return found[0] if found else None
 
 
@@ -114,14 +114,14 @@ def _split(target: str) -> tuple[str | None, str]:
     return (label or None, symbol) if at else (None, target)
 
 
-def _filter(lineage: Lineage, ids: Iterable[str], label: str) -> tuple[str, ...]:
+def _filter(history: PackageHistory, ids: Iterable[str], label: str) -> tuple[str, ...]:
     """Return those of the revisions that are related to a branch."""
-    branch = lineage.lineage_of(find_revision(lineage, label))
+    branch = history.history_of(find_revision(history, label))
     return tuple(id_ for id_ in ids if id_ in branch)
 
 
 def _walk(
-    lineage: Lineage, start: str | None, steps: int, target: str, label: str | None = None
+    history: PackageHistory, start: str | None, steps: int, target: str, label: str | None = None
 ) -> str | None:
     """Follow ``down_revision`` for a number of steps.
 
@@ -132,28 +132,28 @@ def _walk(
     :raises TargetError: if the way forks or ends before
     """
     here = start
-    branch = None if label is None else lineage.lineage_of(find_revision(lineage, label))
+    branch = None if label is None else history.history_of(find_revision(history, label))
     for _ in range(abs(steps)):
         if steps > 0:
-            ways: Sequence[str] = lineage.bases if here is None else lineage.children(here)
+            ways: Sequence[str] = history.bases if here is None else history.children(here)
             if branch is not None:
                 ways = [way for way in ways if way in branch]
             if not ways:
-                raise leads_nowhere(lineage, target, "goes beyond the newest revision")
+                raise leads_nowhere(history, target, "goes beyond the newest revision")
         elif here is None:
-            raise leads_nowhere(lineage, target, "goes below the first revision")
+            raise leads_nowhere(history, target, "goes below the first revision")
         else:
-            ways = lineage.revisions[here].down_revisions
+            ways = history.revisions[here].down_revisions
             if not ways:
                 here = None
                 continue
         if len(ways) > 1:
-            raise several_ways(lineage, target, sorted(ways))
+            raise several_ways(history, target, sorted(ways))
         here = ways[0]
     return here
 
 
-def upgrade_targets(lineage: Lineage, target: str, rows: Collection[str]) -> tuple[str, ...]:
+def upgrade_targets(history: PackageHistory, target: str, rows: Collection[str]) -> tuple[str, ...]:
     """Return the revisions that an upgrade to ``target`` must reach; none for ``base``.
 
     :param rows: the history table's rows, from which ``+1`` counts
@@ -161,44 +161,44 @@ def upgrade_targets(lineage: Lineage, target: str, rows: Collection[str]) -> tup
     """
     match = RELATIVE.fullmatch(target)
     if match is None:
-        return resolve(lineage, target)
+        return resolve(history, target)
     label, symbol, number = match.groups()
     steps = int(number)
     if symbol is not None:
         if steps > 0:
-            start = resolve_one(lineage, symbol)
-            found = _walk(lineage, start, steps, target, label)
+            start = resolve_one(history, symbol)
+            found = _walk(history, start, steps, target, label)
         else:
-            start = resolve_one(lineage, symbol if label is None else f"{label}@{symbol}")
-            found = _walk(lineage, start, steps, target)
+            start = resolve_one(history, symbol if label is None else f"{label}@{symbol}")
+            found = _walk(history, start, steps, target)
     elif steps > 0:
-        start = _only_start(lineage, target, label, rows)
-        found = _walk(lineage, start, steps, target, label)
+        start = _only_start(history, target, label, rows)
+        found = _walk(history, start, steps, target, label)
     else:
-        raise leads_nowhere(lineage, target, "is no step up")
+        raise leads_nowhere(history, target, "is no step up")
     if found is None:
-        raise leads_nowhere(lineage, target, "is below the first revision")
+        raise leads_nowhere(history, target, "is below the first revision")
     return (found,)
 
 
 def _only_start(
-    lineage: Lineage, target: str, label: str | None, rows: Collection[str]
+    history: PackageHistory, target: str, label: str | None, rows: Collection[str]
 ) -> str | None:
     """Return the revision that steps up count from, or ``None`` for before the first one."""
-    starts: Collection[str] = [row for row in rows if row in lineage]
+    starts: Collection[str] = [row for row in rows if row in history]
     if label is not None:
-        starts = _filter(lineage, starts, label)
+        starts = _filter(history, starts, label)
         if not starts:
             # The branch is applied below other rows: take its newest applied revisions.
-            active = _filter(lineage, lineage.applied(rows), label)
-            below = {d for id_ in active for d in lineage.normalized_down_revisions(id_)}
+            active = _filter(history, history.applied(rows), label)
+            below = {d for id_ in active for d in history.normalized_down_revisions(id_)}
             starts = set(active) - below
     if len(starts) > 1:
-        raise several_ways(lineage, target, sorted(starts))
+        raise several_ways(history, target, sorted(starts))
     return next(iter(starts), None)
 
 
-def downgrade_set(lineage: Lineage, target: str, rows: Collection[str]) -> set[str]:
+def downgrade_set(history: PackageHistory, target: str, rows: Collection[str]) -> set[str]:
     """Return the applied revisions that a downgrade to ``target`` takes away.
 
     Where several rows are there, ``-1`` alone has no meaning that would not depend on their order;
@@ -207,54 +207,56 @@ def downgrade_set(lineage: Lineage, target: str, rows: Collection[str]) -> set[s
     :param rows: the history table's rows
     :raises TargetError: if the target means nothing there, or is not below the rows
     """
-    label, found = _downgrade_target(lineage, target, rows)
-    roots = set(lineage.bases if found is None else lineage.children(found))
+    label, found = _downgrade_target(history, target, rows)
+    roots = set(history.bases if found is None else history.children(found))
     if label is not None and len(roots) > 1:
-        roots &= lineage.ancestors([find_revision(lineage, label)], dependencies=False)
+        roots &= history.ancestors([find_revision(history, label)], dependencies=False)
         if not roots:
-            raise not_applied(lineage, target, rows)
-    gone = lineage.descendants(roots) & lineage.applied(rows)
+            raise not_applied(history, target, rows)
+    gone = history.descendants(roots) & history.applied(rows)
     if found is not None and not gone and found not in rows:
-        raise not_applied(lineage, target, rows)
+        raise not_applied(history, target, rows)
     return gone
 
 
 def _downgrade_target(
-    lineage: Lineage, target: str, rows: Collection[str]
+    history: PackageHistory, target: str, rows: Collection[str]
 ) -> tuple[str | None, str | None]:
     """Return the branch to keep to and the revision to stay, each ``None`` where there is none."""
     match = RELATIVE.fullmatch(target)
     if match is None:
         before, _, symbol = target.rpartition("@")
         if before:
-            find_revision(lineage, before)
-        return before or None, resolve_one(lineage, symbol)
+            find_revision(history, before)
+        return before or None, resolve_one(history, symbol)
     label, symbol, number = match.groups()
     steps = int(number)
     if symbol is not None:
         if steps >= 0:
-            start = resolve_one(lineage, symbol)
-            found = _walk(lineage, start, steps, target, label)
+            start = resolve_one(history, symbol)
+            found = _walk(history, start, steps, target, label)
             if found is None:
-                raise leads_nowhere(lineage, target, "is below the first revision")
+                raise leads_nowhere(history, target, "is below the first revision")
             return label, found
-        start = resolve_one(lineage, symbol if label is None else f"{label}@{symbol}")
-        return label, _walk(lineage, start, steps, target)
+        start = resolve_one(history, symbol if label is None else f"{label}@{symbol}")
+        return label, _walk(history, start, steps, target)
     if steps >= 0:
-        raise leads_nowhere(lineage, target, "is no step down")
-    starts: Sequence[str] = sorted(row for row in rows if row in lineage)
+        raise leads_nowhere(history, target, "is no step down")
+    starts: Sequence[str] = sorted(row for row in rows if row in history)
     if label is not None:
-        related = _filter(lineage, starts, label)
+        related = _filter(history, starts, label)
         # Other branches may be applied below a row that depends on them.
-        starts = related or _filter(lineage, lineage.current(rows), label)
+        starts = related or _filter(history, history.current(rows), label)
     if not starts:
-        raise leads_nowhere(lineage, target, "has nothing applied to go down from")
+        raise leads_nowhere(history, target, "has nothing applied to go down from")
     if len(starts) > 1:
-        raise several_ways(lineage, target, starts)
-    return label or starts[0], _walk(lineage, starts[0], steps, target)
+        raise several_ways(history, target, starts)
+    return label or starts[0], _walk(history, starts[0], steps, target)
 
 
-def stamp_rows(lineage: Lineage, targets: Sequence[str], rows: Collection[str]) -> frozenset[str]:
+def stamp_rows(
+    history: PackageHistory, targets: Sequence[str], rows: Collection[str]
+) -> frozenset[str]:
     """Return the rows of the history table after a stamp.
 
     Rows that are related to a target make room for it; the rows of other branches stay.
@@ -267,22 +269,22 @@ def stamp_rows(lineage: Lineage, targets: Sequence[str], rows: Collection[str]) 
     destinations: set[str] = set()
     for target in targets:
         if is_relative(target):
-            raise leads_nowhere(lineage, target, "is not understood by stamp")
-        found = resolve(lineage, target)
+            raise leads_nowhere(history, target, "is not understood by stamp")
+        found = resolve(history, target)
         destinations.update(found)
         label, symbol = _split(target)
         if label is None and symbol == "base":
             related.update(rows)
-        for name in (*found, *([] if label is None else [find_revision(lineage, label)])):
-            related.update(lineage.lineage_of(name, dependencies=True).intersection(rows))
+        for name in (*found, *([] if label is None else [find_revision(history, label)])):
+            related.update(history.history_of(name, dependencies=True).intersection(rows))
     if not destinations:
         return frozenset(rows) - related
     after = set(rows)
     # Of targets that are each other's ancestors the newest stands for all.
-    for destination in lineage.reduce(lineage.ancestors(destinations)) & destinations:
+    for destination in history.reduce(history.ancestors(destinations)) & destinations:
         if destination in related:
             continue
-        if not lineage.lineage_of(destination, dependencies=True).isdisjoint(related):
+        if not history.history_of(destination, dependencies=True).isdisjoint(related):
             after -= related - destinations
         after.add(destination)
     return frozenset(after)

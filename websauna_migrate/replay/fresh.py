@@ -96,8 +96,8 @@ def check_fresh(
             snapshot = service._snapshot()
             scripts = [
                 Path(revision.path).read_text(encoding="utf-8", errors="replace")
-                for lineage in snapshot.lineages.values()
-                for revision in lineage
+                for history in snapshot.histories.values()
+                for revision in history
             ]
             prepare(settings, url, scripts)
             try:

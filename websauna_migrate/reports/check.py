@@ -111,9 +111,9 @@ class Checker:
     def unknown_revisions(self, applied: Mapping[str, tuple[str, ...]]) -> Iterator[CheckProblem]:
         """Find rows of history tables that no script defines."""
         for name in self.selected:
-            lineage = self.snapshot.lineages[name]
+            history = self.snapshot.histories[name]
             for row in applied[name]:
-                if row not in lineage:
+                if row not in history:
                     table = self.snapshot.packages[name].history_table
                     yield CheckProblem(
                         "unknown-revision",
@@ -152,7 +152,7 @@ class Checker:
     def missing_requirements(self) -> Iterator[CheckProblem]:
         """Find what scripts use of other packages' tables without a requirement."""
         for name in self.selected:
-            for revision in self.snapshot.lineages[name]:
+            for revision in self.snapshot.histories[name]:
                 told: set[tuple[Revision, str]] = set()
                 for effect in self.snapshot.effects[name, revision.id]:
                     found = self.missing_requirement(revision, effect)
@@ -195,7 +195,7 @@ class Checker:
             if revision.package in {package for package, _ in origins}:
                 continue
             # The present owner of a table that moved, or a former one: each had the table.
-            targets = [self.snapshot.lineages[p].revisions[one] for p, one in origins]
+            targets = [self.snapshot.histories[p].revisions[one] for p, one in origins]
             if targets and not any(graph.needs(revision, target) for target in targets):
                 what = full_name(*key) if column is None else f"{full_name(*key)}.{column}"
                 missing.setdefault(graph.node(targets[0]), what)
@@ -211,7 +211,7 @@ class Checker:
             owner = owners.get(key)
             if owner is not None and owner != package:
                 table = full_name(*key)
-                script = self.snapshot.lineages[package].revisions[revision]
+                script = self.snapshot.histories[package].revisions[revision]
                 moved = key in [split_name(text) for text, _ in script.takes_tables]
                 remedy = (
                     f'Move its class to "{package}", or name the owner there: info={{"package": '
@@ -241,10 +241,10 @@ class Checker:
             if entry.outcome == DONE and entry.direction != STAMP
         }
         for name in self.selected:
-            lineage = self.snapshot.lineages[name]
-            for one in sorted(lineage.applied([row for row in applied[name] if row in lineage])):
+            history = self.snapshot.histories[name]
+            for one in sorted(history.applied([row for row in applied[name] if row in history])):
                 entry = latest.get((name, one))
-                path = lineage.revisions[one].path
+                path = history.revisions[one].path
                 if (
                     entry is not None
                     and entry.direction == "upgrade"
@@ -370,7 +370,7 @@ class Checker:
 
     def unsure(self, table: str, package: str, revision: str, line: int) -> CheckProblem:
         """Return that a table in no models may belong to a package, by a script of it."""
-        path = self.snapshot.lineages[package].revisions[revision].path
+        path = self.snapshot.histories[package].revisions[revision].path
         return CheckProblem(
             "unsure",
             package,

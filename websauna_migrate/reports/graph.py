@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from websauna_migrate.errors import UsageError
 from websauna_migrate.interfaces import Packages
 from websauna_migrate.planning.graph import Graph
-from websauna_migrate.planning.several import resolve_all
+from websauna_migrate.planning.package_targets import resolve_all
 from websauna_migrate.results import GraphEdge, GraphNode, GraphView
 from websauna_migrate.revision_scripts.moves import split_name
 from websauna_migrate.runs.site import Site
@@ -59,8 +59,8 @@ def centre(site: Site, around: str) -> set[int]:
     (name,) = site.select(package)
     if not at:
         raise UsageError(f'"{around}" names no revision: write "{package}@head", say.')
-    lineage = site.loaded.lineages[name]
-    return {site.loaded.graph.find(name, one) for one in resolve_all(lineage, target)}
+    history = site.loaded.histories[name]
+    return {site.loaded.graph.find(name, one) for one in resolve_all(history, target)}
 
 
 def neighbours(graph: Graph, start: Iterable[int], distance: int) -> set[int]:
@@ -99,7 +99,7 @@ def scripts_of(site: Site, table: str) -> frozenset[int]:
 
 def states_of(site: Site) -> Mapping[int, str]:
     """Return the nodes that are applied, or of which the ledger has a step in progress."""
-    graph, lineages = site.loaded.graph, site.loaded.lineages
+    graph, histories = site.loaded.graph, site.loaded.histories
     with site.reading() as connection:
         if connection is None:
             return {}
@@ -109,10 +109,10 @@ def states_of(site: Site) -> Mapping[int, str]:
     states = {
         graph.find(name, one): "applied"
         for name, rows in applied.items()
-        for one in lineages[name].applied([row for row in rows if row in lineages[name]])
+        for one in histories[name].applied([row for row in rows if row in histories[name]])
     }
     for entry in marked:
-        if entry.package in lineages and entry.revision in lineages[entry.package]:
+        if entry.package in histories and entry.revision in histories[entry.package]:
             states[graph.find(entry.package, entry.revision)] = "running"
     return states
 
@@ -164,14 +164,14 @@ def node_of(
     """Return one node of the picture."""
     graph = site.loaded.graph
     first, last = graph.revisions[group[0]], graph.revisions[group[-1]]
-    lineage = site.loaded.lineages[last.package]
+    history = site.loaded.histories[last.package]
     return GraphNode(
         package=last.package,
         revisions=tuple(graph.revisions[node].id for node in group),
         message=last.message if len(group) == 1 else f"{first.message} ... {last.message}",
         state=states.get(group[-1], "pending"),
-        is_head=lineage.is_head(last.id),
-        is_merge=lineage.is_merge_point(first.id),
+        is_head=history.is_head(last.id),
+        is_merge=history.is_merge_point(first.id),
         touches=group[0] in touching,
     )
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
 from websauna_migrate.errors import UsageError
 from websauna_migrate.interfaces import Packages
+from websauna_migrate.planning.package_targets import collect, range_of, resolve_all
 from websauna_migrate.planning.revisions import Revision
-from websauna_migrate.planning.several import collect, range_of, resolve_all
 from websauna_migrate.results import HistoryEntry
 from websauna_migrate.runs.site import Site
 
@@ -17,11 +17,11 @@ __all__ = ["entries", "heads", "history", "show"]
 
 def heads(site: Site, packages: Packages) -> tuple[Revision, ...]:
     """Return the newest revisions of packages."""
-    lineages = site.loaded.lineages
+    histories = site.loaded.histories
     return tuple(
-        lineages[name].revisions[head]
+        histories[name].revisions[head]
         for name in site.select(packages)
-        for head in lineages[name].heads
+        for head in histories[name].heads
     )
 
 
@@ -42,8 +42,8 @@ def history(site: Site, rev_range: str | None, packages: Packages) -> tuple[Hist
         applied = site.applied() if "current" in (start, end) else {}
         inside = collect(
             selected,
-            loaded.lineages,
-            lambda lineage: range_of(lineage, start, end, applied.get(lineage.package, ())),
+            loaded.histories,
+            lambda history: range_of(history, start, end, applied.get(history.package, ())),
         )
         ordered = [one for one in ordered if one.id in inside.get(one.package, ())]
     return tuple(entry(loaded, revision) for revision in ordered)
@@ -63,15 +63,15 @@ def show(site: Site, revision: str, packages: Packages) -> tuple[HistoryEntry, .
     applied = site.applied() if revision == "current" else {}
     found = collect(
         selected,
-        loaded.lineages,
-        lambda lineage: (
-            set(applied.get(lineage.package, ())) & set(lineage.ids)
+        loaded.histories,
+        lambda history: (
+            set(applied.get(history.package, ())) & set(history.ids)
             if revision == "current"
-            else set(resolve_all(lineage, revision))
+            else set(resolve_all(history, revision))
         ),
     )
     return tuple(
-        entry(loaded, loaded.lineages[name].revisions[one])
+        entry(loaded, loaded.histories[name].revisions[one])
         for name in selected
         for one in sorted(found.get(name, ()))
     )
@@ -79,14 +79,14 @@ def show(site: Site, revision: str, packages: Packages) -> tuple[HistoryEntry, .
 
 def entry(loaded: LoadedScripts, revision: Revision) -> HistoryEntry:
     """Return what listings say of a revision."""
-    lineage = loaded.lineages[revision.package]
+    history = loaded.histories[revision.package]
     return HistoryEntry(
         revision=revision,
-        labels=tuple(sorted(lineage.labels_of(revision.id))),
-        children=lineage.children(revision.id),
-        is_head=lineage.is_head(revision.id),
-        is_effective_head=lineage.is_effective_head(revision.id),
-        is_branch_point=lineage.is_branch_point(revision.id),
-        is_merge_point=lineage.is_merge_point(revision.id),
+        labels=tuple(sorted(history.labels_of(revision.id))),
+        children=history.children(revision.id),
+        is_head=history.is_head(revision.id),
+        is_effective_head=history.is_effective_head(revision.id),
+        is_branch_point=history.is_branch_point(revision.id),
+        is_merge_point=history.is_merge_point(revision.id),
         requires=tuple(sorted({str(edge.required) for edge in loaded.graph.required_by(revision)})),
     )

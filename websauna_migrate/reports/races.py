@@ -56,8 +56,8 @@ def order_problems(
             }
             yield CheckProblem("race", package, capitalised(str(race)), details=details)
     there = {
-        name: lineage.applied([row for row in applied.get(name, ()) if row in lineage])
-        for name, lineage in loaded.lineages.items()
+        name: history.applied([row for row in applied.get(name, ()) if row in history])
+        for name, history in loaded.histories.items()
     }
     for late in find_late_steps(known, there):
         if late.pending.package in selected:
@@ -89,7 +89,7 @@ def unreadable_operations(
     for name in selected:
         places = [
             (revision.path, line)
-            for revision in loaded.lineages[name]
+            for revision in loaded.histories[name]
             for line in unreadable_lines(loaded.effects[name, revision.id])
         ]
         if places:
@@ -108,7 +108,7 @@ def unreadable_operations(
 
 def has_several(loaded: LoadedScripts) -> bool:
     """Return whether several packages have scripts."""
-    return sum(1 for lineage in loaded.lineages.values() if lineage.revisions) > 1
+    return sum(1 for history in loaded.histories.values() if history.revisions) > 1
 
 
 def capitalised(text: str) -> str:

@@ -38,10 +38,10 @@ def standing_of(site: Site, rows: dict[str, tuple[str, ...]]) -> dict[str, str]:
     """
     applied = {name: rows.get(one.history_table, ()) for name, one in site.packages.items()}
     waiting = pending(site.loaded.graph, applied)
-    lineages = site.loaded.lineages
+    histories = site.loaded.histories
     return {
         name: "ahead"
-        if any(row not in lineages[name] for row in found)
+        if any(row not in histories[name] for row in found)
         else "behind"
         if waiting.get(name)
         else "current"

@@ -77,16 +77,16 @@ def installed(site: Site, name: str, rows: tuple[str, ...], waiting: int) -> Pac
     :param rows: of its history table
     :param waiting: how many of its revisions are not applied
     """
-    lineage = site.loaded.lineages[name]
-    known = [row for row in rows if row in lineage]
+    history = site.loaded.histories[name]
+    known = [row for row in rows if row in history]
     return PackageState(
         package=name,
         installed=True,
         history_table=site.packages[name].history_table,
         rows=rows,
-        applied=tuple(lineage.revisions[row] for row in known),
-        unknown=tuple(row for row in rows if row not in lineage),
-        implied=tuple(lineage.revisions[one] for one in lineage.current(known) if one not in known),
-        heads=tuple(lineage.revisions[head] for head in lineage.heads),
+        applied=tuple(history.revisions[row] for row in known),
+        unknown=tuple(row for row in rows if row not in history),
+        implied=tuple(history.revisions[one] for one in history.current(known) if one not in known),
+        heads=tuple(history.revisions[head] for head in history.heads),
         pending=waiting,
     )

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from websauna_migrate.config.packages import MigrationPackage
 from websauna_migrate.database.cache import Cache
-from websauna_migrate.planning.lineage import Lineage
+from websauna_migrate.planning.package_history import PackageHistory
 from websauna_migrate.planning.revisions import Revision
 from websauna_migrate.revision_scripts.script_error import ScriptError
 from websauna_migrate.revision_scripts.script_files import (
@@ -122,12 +122,12 @@ class ScriptReader:
         return [revision for revision in asked if revision is not None]
 
     @cached_property
-    def lineage(self) -> Lineage:
+    def history(self) -> PackageHistory:
         """The revisions, connected.
 
         :raises MigrationError: naming the script that is at fault
         """
-        return Lineage(self.package.name, self.revisions)
+        return PackageHistory(self.package.name, self.revisions)
 
     def imported(self, revision: Revision) -> ModuleType:
         """Return the module of a revision's script, to be looked at; it is executed if need be.

@@ -10,8 +10,8 @@ from sqlalchemy.engine import Connection
 
 from websauna_migrate.errors import UsageError
 from websauna_migrate.interfaces import Packages, Targets
+from websauna_migrate.planning.package_targets import as_targets, targets_for
 from websauna_migrate.planning.plan import Plan, plan_upgrade
-from websauna_migrate.planning.several import as_targets, targets_for
 from websauna_migrate.results import Run
 from websauna_migrate.runs.site import Site
 
@@ -48,7 +48,7 @@ def make_planner(
                 f'The range "{target}" is only understood with --sql; name one revision.'
             )
     loaded = site.loaded
-    targets = targets_for(revision, site.select(packages), loaded.lineages)
+    targets = targets_for(revision, site.select(packages), loaded.histories)
 
     def plan(applied: Mapping[str, tuple[str, ...]]) -> Plan:
         if direction == "upgrade":

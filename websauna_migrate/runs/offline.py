@@ -13,8 +13,8 @@ from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
 from websauna_migrate.database.history_tables import version_table
 from websauna_migrate.errors import MigrationError, UsageError
 from websauna_migrate.interfaces import Packages, Targets
+from websauna_migrate.planning.package_targets import offline_range
 from websauna_migrate.planning.plan import Plan, Step, plan_stamp, plan_upgrade
-from websauna_migrate.planning.several import offline_range
 from websauna_migrate.revision_scripts.moved_tables import plan_downgrade_without_loss
 from websauna_migrate.revision_scripts.script_error import ScriptError
 from websauna_migrate.runs.history_rows import full_version_table

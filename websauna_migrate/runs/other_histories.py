@@ -98,7 +98,7 @@ class OtherHistories:
             for name in sorted(packages)
             if not applied.get(name)
             and name not in self.settings.version_table
-            and self.snapshot.lineages[name].ids
+            and self.snapshot.histories[name].ids
         ]
         if not empty:
             return ()
@@ -111,7 +111,7 @@ class OtherHistories:
             for table in tables
             # The same table in another schema is another tenant's.
             if table.visible or table.name not in own
-            if (revisions := tuple(r for r in table.rows if r in self.snapshot.lineages[name]))
+            if (revisions := tuple(r for r in table.rows if r in self.snapshot.histories[name]))
         )
 
     def refuse(self, connection: Connection, applied: Applied, packages: Collection[str]) -> None:
@@ -173,12 +173,12 @@ class OtherHistories:
 
         schema = self.settings.version_table_schema
         write_rows(connection, one.history_table, schema, one.revisions)
-        lineage = self.snapshot.lineages[one.package]
+        history = self.snapshot.histories[one.package]
         run = uuid.uuid4().hex
         for number, revision in enumerate(one.revisions, 1):
             step = Step(
                 package=one.package,
-                revision=lineage.revisions[revision],
+                revision=history.revisions[revision],
                 direction="upgrade",
                 reasons=(Reason("requested", f"{one.package}@{revision}"),),
                 rows_before=frozenset(),

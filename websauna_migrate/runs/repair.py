@@ -13,7 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
 from websauna_migrate.database.history_tables import list_tables
 from websauna_migrate.errors import MigrationError, UsageError
-from websauna_migrate.planning.lineage import Lineage
+from websauna_migrate.planning.package_history import PackageHistory
 from websauna_migrate.planning.steps import Plan, Reason, Step
 from websauna_migrate.results import InterruptedStep, LedgerEntry
 from websauna_migrate.runs.history_rows import write_rows
@@ -185,11 +185,11 @@ def settle(
     :raises MigrationError: if the history would have to change and the scripts are not there
     """
     if action == "rerun" and rows is not None:
-        require_script(entry, site.loaded.lineages.get(entry.package))
+        require_script(entry, site.loaded.histories.get(entry.package))
     shall_be_applied = (entry.direction == "upgrade") == (action == "done")
-    lineage = site.loaded.lineages.get(entry.package)
+    history = site.loaded.histories.get(entry.package)
     if rows is not None:
-        wanted = rows_settled(entry, lineage, rows, applied=shall_be_applied)
+        wanted = rows_settled(entry, history, rows, applied=shall_be_applied)
         if wanted != frozenset(rows):
             # Not the table that the ledger's row names: anybody may have written that.
             table = site.packages[entry.package].history_table
@@ -204,33 +204,33 @@ def settle(
 
 
 def rows_settled(
-    entry: LedgerEntry, lineage: Lineage | None, rows: Sequence[str], *, applied: bool
+    entry: LedgerEntry, history: PackageHistory | None, rows: Sequence[str], *, applied: bool
 ) -> frozenset[str]:
     """Return the rows that a history table shall have.
 
     :param applied: whether the revision is to be among what they stand for
     """
-    if (lineage is None or entry.revision not in lineage) and (entry.revision in rows) == applied:
+    if (history is None or entry.revision not in history) and (entry.revision in rows) == applied:
         return frozenset(rows)
-    lineage = require_script(entry, lineage)
-    known = [row for row in rows if row in lineage]
-    if (entry.revision in lineage.applied(known)) == applied:
+    history = require_script(entry, history)
+    known = [row for row in rows if row in history]
+    if (entry.revision in history.applied(known)) == applied:
         return frozenset(rows)
-    return lineage.rows_after(rows, entry.revision, upgrade=applied)
+    return history.rows_after(rows, entry.revision, upgrade=applied)
 
 
-def require_script(entry: LedgerEntry, lineage: Lineage | None) -> Lineage:
+def require_script(entry: LedgerEntry, history: PackageHistory | None) -> PackageHistory:
     """Return the history of a step's package, which has the step's script.
 
     :raises MigrationError: if it has not
     """
-    if lineage is None or entry.revision not in lineage:
+    if history is None or entry.revision not in history:
         raise not_settled(
             entry,
             "no script of the package defines this revision. Restore the script first, or take "
             "back by hand what the step left and use --undone.",
         )
-    return lineage
+    return history
 
 
 def rerun_plan(
@@ -239,20 +239,20 @@ def rerun_plan(
     """Return the plan that runs half done steps again, and nothing else; one direction a plan."""
     steps = []
     for entry in entries:
-        lineage = snapshot.lineages[entry.package]
+        history = snapshot.histories[entry.package]
         rows = frozenset(applied[entry.package])
         up = entry.direction == "upgrade"
-        if (entry.revision in lineage.applied(rows)) == up:
+        if (entry.revision in history.applied(rows)) == up:
             # Another run was faster.
             continue
         steps.append(
             Step(
                 package=entry.package,
-                revision=lineage.revisions[entry.revision],
+                revision=history.revisions[entry.revision],
                 direction="upgrade" if up else "downgrade",
                 reasons=(Reason("requested", f"{entry.package}@{entry.revision}"),),
                 rows_before=rows,
-                rows_after=lineage.rows_after(rows, entry.revision, upgrade=up),
+                rows_after=history.rows_after(rows, entry.revision, upgrade=up),
             )
         )
     return Plan(tuple(steps), "upgrade" if entries[0].direction == "upgrade" else "downgrade")

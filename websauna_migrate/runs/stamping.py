@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from websauna_migrate.database.history_tables import list_tables
 from websauna_migrate.interfaces import Packages, Targets
+from websauna_migrate.planning.package_targets import targets_for
 from websauna_migrate.planning.plan import plan_stamp
-from websauna_migrate.planning.several import targets_for
 from websauna_migrate.results import StampedPackage
 from websauna_migrate.runs.history_rows import write_rows
 from websauna_migrate.runs.other_histories import OtherHistories
@@ -32,7 +32,7 @@ def stamp(
         stamped = plan_stamp(
             loaded.graph,
             before,
-            targets_for(revisions, selected, loaded.lineages),
+            targets_for(revisions, selected, loaded.histories),
             purge=purge,
             with_requirements=with_requirements,
         )

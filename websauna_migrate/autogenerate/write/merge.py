@@ -10,7 +10,7 @@ from websauna_migrate.autogenerate.write.script_files import created, ensure_lin
 from websauna_migrate.config.template import require_editable, require_template
 from websauna_migrate.errors import UsageError
 from websauna_migrate.interfaces import Packages, Targets
-from websauna_migrate.planning.several import as_targets, resolve_all
+from websauna_migrate.planning.package_targets import as_targets, resolve_all
 from websauna_migrate.results import CreatedScript
 from websauna_migrate.runs.site import Site
 
@@ -39,9 +39,9 @@ def write_merge(
     require_editable(site.packages[name])
     require_template(site.packages[name])
     loaded = site.loaded
-    lineage, environment = loaded.lineages[name], loaded.environments[name]
+    history, environment = loaded.histories[name], loaded.environments[name]
     targets = as_targets(revisions)
-    heads = [found for target in targets for found in resolve_all(lineage, target)]
+    heads = [found for target in targets for found in resolve_all(history, target)]
     if len(set(heads)) < 2:
         raise RevisionFailed(
             name,

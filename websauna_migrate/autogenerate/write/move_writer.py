@@ -139,7 +139,7 @@ class MoveWriter:
                 remedy = self.suggestion(created.tables)
             raise MoveRefused(self.table, problem, remedy)
         if origin[0] != source:
-            revision = snapshot.lineages[origin[0]].revisions[origin[1]]
+            revision = snapshot.histories[origin[0]].revisions[origin[1]]
             raise MoveRefused(
                 self.table,
                 f'it belongs to package "{origin[0]}" since revision "{revision.id}" '
@@ -149,7 +149,7 @@ class MoveWriter:
                 else f"Move it from there: ws-alembic move-table {self.table} {origin[0]} {target}",
             )
         for package in (self.source, self.target):
-            heads = snapshot.lineages[package.name].heads
+            heads = snapshot.histories[package.name].heads
             if len(heads) > 1:
                 raise MoveRefused(
                     self.table,

@@ -251,8 +251,8 @@ class ScriptWriter:
     def require_new_identifier(self, snapshot: LoadedScripts, name: str) -> None:
         """Refuse an identifier that a revision of the package has already."""
         wanted = self.arguments.get("rev_id")
-        if wanted and wanted in snapshot.lineages[name]:
-            path = snapshot.lineages[name].revisions[wanted].path
+        if wanted and wanted in snapshot.histories[name]:
+            path = snapshot.histories[name].revisions[wanted].path
             raise RevisionFailed(name, f'revision "{wanted}" is there already ("{path}")')
 
     def answered(
@@ -350,8 +350,8 @@ def require_up_to_date(snapshot: LoadedScripts, name: str, rows: tuple[str, ...]
 
     :raises NotUpToDate: naming the next one
     """
-    lineage = snapshot.lineages[name]
-    applied = lineage.applied([row for row in rows if row in lineage])
+    history = snapshot.histories[name]
+    applied = history.applied([row for row in rows if row in history])
     waiting = [one.id for one in snapshot.graph.timeline([name]) if one.id not in applied]
     if waiting:
         raise NotUpToDate(name, waiting)

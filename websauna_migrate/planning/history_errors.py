@@ -6,7 +6,7 @@ from websauna_migrate.errors import MigrationError
 from websauna_migrate.planning.revisions import Revision
 
 __all__ = [
-    "LineageError",
+    "HistoryError",
     "duplicate_label",
     "duplicate_revision",
     "illegal_identifier",
@@ -14,7 +14,7 @@ __all__ = [
 ]
 
 
-class LineageError(MigrationError, ValueError, LookupError):
+class HistoryError(MigrationError, ValueError, LookupError):
     """The revisions of a package do not fit together.
 
     :ivar kind: ``duplicate_revision``, ``duplicate_label``, ``illegal_identifier`` or
@@ -31,36 +31,36 @@ class LineageError(MigrationError, ValueError, LookupError):
         super().__init__(message)
 
 
-def duplicate_revision(first: Revision, second: Revision) -> LineageError:
+def duplicate_revision(first: Revision, second: Revision) -> HistoryError:
     """Return the error of two scripts that have the same identifier."""
     message = (
         f'Package "{first.package}" has the revision "{first.id}" twice: in "{first.path}" '
         f'and in "{second.path}". Remove one of the files, or give it another identifier.'
     )
-    return LineageError("duplicate_revision", second, second.id, message, first)
+    return HistoryError("duplicate_revision", second, second.id, message, first)
 
 
-def duplicate_label(label: str, first: Revision, second: Revision) -> LineageError:
+def duplicate_label(label: str, first: Revision, second: Revision) -> HistoryError:
     """Return the error of a branch label that another revision has as label or identifier."""
     message = (
         f'The branch label "{label}" of revision "{second.id}" of "{second.package}" '
         f'("{second.path}") is already used by revision "{first.id}" ("{first.path}"). '
         "Labels are unique within a package: rename one of the two."
     )
-    return LineageError("duplicate_label", second, label, message, first)
+    return HistoryError("duplicate_label", second, label, message, first)
 
 
-def illegal_identifier(revision: Revision) -> LineageError:
+def illegal_identifier(revision: Revision) -> HistoryError:
     """Return the error of a character that means something in a target or in SQL."""
     message = (
         f'The identifier of revision "{revision.id}" of "{revision.package}" '
         f'("{revision.path}") has one of the characters @ - + : \' \\ in it, or one that '
         "cannot be printed. Take another identifier."
     )
-    return LineageError("illegal_identifier", revision, revision.id, message)
+    return HistoryError("illegal_identifier", revision, revision.id, message)
 
 
-def missing_revision(revision: Revision, attribute: str, missing: str) -> LineageError:
+def missing_revision(revision: Revision, attribute: str, missing: str) -> HistoryError:
     """Return the error of a parent or dependency that the package does not have.
 
     :param attribute: ``down_revision`` or ``depends_on``
@@ -73,4 +73,4 @@ def missing_revision(revision: Revision, attribute: str, missing: str) -> Lineag
         f'{attribute} = "{missing}", but the package has no such revision. Restore the '
         f"missing script, or correct {attribute}.{elsewhere}"
     )
-    return LineageError("missing_revision", revision, missing, message)
+    return HistoryError("missing_revision", revision, missing, message)

@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from websauna_migrate.errors import UsageError
 from websauna_migrate.planning.graph import Graph
-from websauna_migrate.planning.lineage import Lineage
+from websauna_migrate.planning.package_history import PackageHistory
 from websauna_migrate.planning.plan import plan_stamp
 from websauna_migrate.planning.target_errors import TargetError, unknown_everywhere
 from websauna_migrate.planning.targets import is_relative, resolve, upgrade_targets
@@ -37,25 +37,25 @@ SYMBOLS = frozenset({"head", "heads", "base", "current"})
 def targets_for(
     revision: Targets,
     selected: Sequence[str],
-    lineages: Mapping[str, Lineage],
+    histories: Mapping[str, PackageHistory],
 ) -> dict[str, tuple[str, ...]]:
     """Say for each package what of some targets is meant for it.
 
     :param revision: one target or several; ``package@target`` is meant for that package alone
     :param selected: the packages that all other targets are meant for
-    :param lineages: of all registered packages
+    :param histories: of all registered packages
     :raises TargetError: if none of the packages has a revision of that name
     """
     targets: dict[str, list[str]] = {name: [] for name in selected}
     for target in as_targets(revision):
         package, at, rest = target.partition("@")
-        if at and package in lineages:
+        if at and package in histories:
             targets.setdefault(package, []).append(rest)
         elif len(selected) == 1 or is_symbol(target):
             for name in selected:
                 targets[name].append(target)
         else:
-            found = collect(selected, lineages, functools.partial(find_all, target))
+            found = collect(selected, histories, functools.partial(find_all, target))
             for name in found:
                 targets[name].append(target)
     return {name: tuple(found) for name, found in targets.items() if found}
@@ -63,8 +63,8 @@ def targets_for(
 
 def collect(
     selected: Sequence[str],
-    lineages: Mapping[str, Lineage],
-    find: Callable[[Lineage], set[str]],
+    histories: Mapping[str, PackageHistory],
+    find: Callable[[PackageHistory], set[str]],
 ) -> dict[str, set[str]]:
     """Ask each package for revisions; one that has none of the name is no error by itself.
 
@@ -74,7 +74,7 @@ def collect(
     errors: list[TargetError] = []
     for name in selected:
         try:
-            found[name] = find(lineages[name])
+            found[name] = find(histories[name])
         except TargetError as exc:
             errors.append(exc)
     if errors and not found:
@@ -96,8 +96,8 @@ def offline_range(
         packages is there as well
     :raises UsageError: for a downgrade without a range
     """
-    lineages = graph.lineages
-    applied: dict[str, tuple[str, ...]] = dict.fromkeys(lineages, ())
+    histories = graph.histories
+    applied: dict[str, tuple[str, ...]] = dict.fromkeys(histories, ())
     ends: list[str] = []
     for target in as_targets(revision):
         start, colon, end = target.partition(":")
@@ -109,16 +109,16 @@ def offline_range(
             ends.append(target)
             continue
         ends.append(end or "heads")
-        for name, rows in targets_for(start or "base", selected, lineages).items():
-            applied[name] += tuple(f for row in rows for f in resolve_all(lineages[name], row))
+        for name, rows in targets_for(start or "base", selected, histories).items():
+            applied[name] += tuple(f for row in rows for f in resolve_all(histories[name], row))
     stamped = plan_stamp(
         graph,
-        dict.fromkeys(lineages, ()),
+        dict.fromkeys(histories, ()),
         {name: rows for name, rows in applied.items() if rows},
         with_requirements=True,
     )
     applied.update({name: tuple(sorted(rows)) for name, rows in stamped.items()})
-    return applied, targets_for(tuple(ends), selected, lineages)
+    return applied, targets_for(tuple(ends), selected, histories)
 
 
 def is_symbol(target: str) -> bool:
@@ -132,35 +132,35 @@ def as_targets(revision: Targets) -> tuple[str, ...]:
     return (revision,) if isinstance(revision, str) else tuple(revision)
 
 
-def resolve_all(lineage: Lineage, target: str) -> tuple[str, ...]:
+def resolve_all(history: PackageHistory, target: str) -> tuple[str, ...]:
     """Return the revisions of a package that a target means, relative ones included."""
     if is_relative(target):
-        return tuple(upgrade_targets(lineage, target, ()))
-    return tuple(resolve(lineage, target))
+        return tuple(upgrade_targets(history, target, ()))
+    return tuple(resolve(history, target))
 
 
-def find_all(target: str, lineage: Lineage) -> set[str]:
+def find_all(target: str, history: PackageHistory) -> set[str]:
     """Return the revisions of a package that a target means."""
-    return set(resolve_all(lineage, target))
+    return set(resolve_all(history, target))
 
 
-def range_of(lineage: Lineage, start: str, end: str, rows: Sequence[str]) -> set[str]:
+def range_of(history: PackageHistory, start: str, end: str, rows: Sequence[str]) -> set[str]:
     """Return the revisions of one package in a range, both ends included, as Alembic does."""
 
     def ids(symbol: str) -> tuple[str, ...]:
         if symbol == "current":
-            return tuple(row for row in rows if row in lineage)
-        return resolve_all(lineage, symbol)
+            return tuple(row for row in rows if row in history)
+        return resolve_all(history, symbol)
 
     upper = ids(end or "heads")
     if not start or start == "base":
-        return set(lineage.ancestors(upper))
+        return set(history.ancestors(upper))
     if start.startswith("-") and len(upper) == 1:
         start = f"{upper[0]}{start}"
     lower = ids(start)
-    inside = set(lineage.ancestors(upper))
+    inside = set(history.ancestors(upper))
     if not lower:
         return inside
-    return (inside - set(lineage.ancestors(lower)) | set(lower)) & set(
-        lineage.descendants(lower, dependencies=False)
+    return (inside - set(history.ancestors(lower)) | set(lower)) & set(
+        history.descendants(lower, dependencies=False)
     )

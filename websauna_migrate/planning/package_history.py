@@ -11,19 +11,19 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 
 from websauna_migrate.planning.edges import Edge, cycle_error
-from websauna_migrate.planning.identifiers import by_identifier
-from websauna_migrate.planning.labels import spread_labels
-from websauna_migrate.planning.lineage_errors import (
-    LineageError,
+from websauna_migrate.planning.history_errors import (
+    HistoryError,
     duplicate_label,
     missing_revision,
 )
+from websauna_migrate.planning.identifiers import by_identifier
+from websauna_migrate.planning.labels import spread_labels
 from websauna_migrate.planning.revisions import Revision
 
-__all__ = ["Lineage", "LineageError"]
+__all__ = ["HistoryError", "PackageHistory"]
 
 
-class Lineage:
+class PackageHistory:
     """The revisions of one package.
 
     :ivar package: the package's dotted name
@@ -40,7 +40,7 @@ class Lineage:
     def __init__(self, package: str, revisions: Iterable[Revision] = ()) -> None:
         """Check and connect the revisions.
 
-        :raises LineageError: naming the file: for an identifier or a branch label that occurs
+        :raises HistoryError: naming the file: for an identifier or a branch label that occurs
             twice, or a parent that is missing
         :raises RevisionCycle: naming the revisions on it
         """
@@ -232,7 +232,7 @@ class Lineage:
         starts = [self._positions[id_] for id_ in revision_ids]
         return {self.ids[p] for p in reach(starts, self.all_up if dependencies else self.up)}
 
-    def lineage_of(self, revision_id: str, *, dependencies: bool = False) -> set[str]:
+    def history_of(self, revision_id: str, *, dependencies: bool = False) -> set[str]:
         """Return the ancestors and descendants of a revision, itself included."""
         return self.ancestors([revision_id], dependencies=dependencies) | self.descendants(
             [revision_id], dependencies=dependencies

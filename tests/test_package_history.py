@@ -14,9 +14,9 @@ from hypothesis import given, settings
 
 from random_graphs import Oracle, histories
 from websauna_migrate.planning.edges import RevisionCycle, find_cycle
-from websauna_migrate.planning.lineage import (
-    Lineage,
-    LineageError,
+from websauna_migrate.planning.package_history import (
+    HistoryError,
+    PackageHistory,
 )
 from websauna_migrate.planning.revisions import Revision
 from websauna_migrate.planning.rows import Rows
@@ -44,9 +44,9 @@ def rev(revision_id: str, *down: str, **rest: Any) -> Revision:
 
 
 @pytest.fixture
-def branched() -> Lineage:
+def branched() -> PackageHistory:
     """``1000 - 2000 - 3000 (label trunk)``, ``2000 - 2aaa - 2bbb (label side)``, merged nowhere."""
-    return Lineage(
+    return PackageHistory(
         "shop",
         [
             rev("1000"),
@@ -61,7 +61,7 @@ def branched() -> Lineage:
 # What a history is made of
 
 
-def test_heads_bases_children_labels(branched: Lineage) -> None:
+def test_heads_bases_children_labels(branched: PackageHistory) -> None:
     assert branched.heads == ("2bbb", "3000")
     assert branched.effective_heads == ("2bbb", "3000")
     assert branched.bases == ("1000",)
@@ -77,23 +77,23 @@ def test_heads_bases_children_labels(branched: Lineage) -> None:
 
 
 def test_head_that_another_branch_depends_on_is_no_effective_head() -> None:
-    lineage = Lineage("shop", [rev("a"), rev("b", depends_on=("a",))])
-    assert lineage.heads == ("a", "b")
-    assert lineage.effective_heads == ("b",)
-    assert lineage.current(["b"]) == ("a", "b")
+    history = PackageHistory("shop", [rev("a"), rev("b", depends_on=("a",))])
+    assert history.heads == ("a", "b")
+    assert history.effective_heads == ("b",)
+    assert history.current(["b"]) == ("a", "b")
 
 
 def test_empty_history() -> None:
-    lineage = Lineage("shop")
-    assert lineage.heads == lineage.bases == ()
-    assert resolve(lineage, "head") == resolve(lineage, "heads") == ()
-    assert resolve_one(lineage, "head") is None
-    assert downgrade_set(lineage, "base", ()) == set()
+    history = PackageHistory("shop")
+    assert history.heads == history.bases == ()
+    assert resolve(history, "head") == resolve(history, "heads") == ()
+    assert resolve_one(history, "head") is None
+    assert downgrade_set(history, "base", ()) == set()
 
 
 def test_duplicate_identifier_names_both_files() -> None:
-    with raising(LineageError, "duplicate_revision") as info:
-        Lineage("shop", [rev("a1"), Revision("shop", "a1", path="/shop/copy.py")])
+    with raising(HistoryError, "duplicate_revision") as info:
+        PackageHistory("shop", [rev("a1"), Revision("shop", "a1", path="/shop/copy.py")])
     assert str(info.value) == (
         'Package "shop" has the revision "a1" twice: in "/shop/a1.py" and in "/shop/copy.py". '
         "Remove one of the files, or give it another identifier."
@@ -102,8 +102,8 @@ def test_duplicate_identifier_names_both_files() -> None:
 
 
 def test_duplicate_label_names_both_files() -> None:
-    with raising(LineageError, "duplicate_label") as info:
-        Lineage("shop", [rev("a", branch_labels=("x",)), rev("b", branch_labels=("x",))])
+    with raising(HistoryError, "duplicate_label") as info:
+        PackageHistory("shop", [rev("a", branch_labels=("x",)), rev("b", branch_labels=("x",))])
     assert str(info.value) == (
         'The branch label "x" of revision "b" of "shop" ("/shop/b.py") is already used by '
         'revision "a" ("/shop/a.py"). Labels are unique within a package: rename one of the two.'
@@ -111,18 +111,18 @@ def test_duplicate_label_names_both_files() -> None:
 
 
 def test_label_that_is_an_identifier() -> None:
-    with raising(LineageError, "duplicate_label"):
-        Lineage("shop", [rev("a", branch_labels=("b",)), rev("b")])
+    with raising(HistoryError, "duplicate_label"):
+        PackageHistory("shop", [rev("a", branch_labels=("b",)), rev("b")])
 
 
 def test_illegal_identifier() -> None:
-    with raising(LineageError, "illegal_identifier", match="one of the characters @ - \\+ :"):
-        Lineage("shop", [rev("a-1")])
+    with raising(HistoryError, "illegal_identifier", match="one of the characters @ - \\+ :"):
+        PackageHistory("shop", [rev("a-1")])
 
 
 def test_missing_parent_names_the_file() -> None:
-    with raising(LineageError, "missing_revision") as info:
-        Lineage("shop", [rev("b", "a")])
+    with raising(HistoryError, "missing_revision") as info:
+        PackageHistory("shop", [rev("b", "a")])
     assert str(info.value) == (
         'Revision "b" of "shop" ("/shop/b.py") has down_revision = "a", but the package has no '
         "such revision. Restore the missing script, or correct down_revision."
@@ -131,8 +131,8 @@ def test_missing_parent_names_the_file() -> None:
 
 
 def test_missing_dependency_points_to_requires() -> None:
-    with raising(LineageError, "missing_revision") as info:
-        Lineage("shop", [rev("b", depends_on=("user@1",))])
+    with raising(HistoryError, "missing_revision") as info:
+        PackageHistory("shop", [rev("b", depends_on=("user@1",))])
     assert str(info.value) == (
         'Revision "b" of "shop" ("/shop/b.py") has depends_on = "user@1", but the package has no '
         "such revision. Restore the missing script, or correct depends_on. A revision of another "
@@ -142,7 +142,7 @@ def test_missing_dependency_points_to_requires() -> None:
 
 def test_cycle_within_a_package() -> None:
     with pytest.raises(RevisionCycle) as info:
-        Lineage(
+        PackageHistory(
             "shop",
             [rev("a", "c"), rev("b", "a", branch_labels=("x",)), rev("c", depends_on=("x",))],
         )
@@ -158,7 +158,7 @@ def test_cycle_within_a_package() -> None:
 
 def test_revision_that_is_its_own_parent() -> None:
     with pytest.raises(RevisionCycle) as info:
-        Lineage("shop", [rev("a", "a")])
+        PackageHistory("shop", [rev("a", "a")])
     assert [revision.id for revision in info.value.revisions] == ["a"]
 
 
@@ -171,7 +171,7 @@ def test_shortest_cycle_through_the_smallest_node() -> None:
 # Targets
 
 
-def test_resolve(branched: Lineage) -> None:
+def test_resolve(branched: PackageHistory) -> None:
     assert resolve(branched, "heads") == ("2bbb", "3000")
     assert resolve(branched, "base") == ()
     assert resolve(branched, "3000") == ("3000",)
@@ -184,7 +184,7 @@ def test_resolve(branched: Lineage) -> None:
     assert resolve(branched, "trunk@base") == ()
 
 
-def test_head_of_several(branched: Lineage) -> None:
+def test_head_of_several(branched: PackageHistory) -> None:
     with raising(TargetError, "several_heads") as info:
         resolve(branched, "head")
     assert str(info.value) == (
@@ -196,7 +196,7 @@ def test_head_of_several(branched: Lineage) -> None:
         resolve_one(branched, "heads")
 
 
-def test_unknown_revision_offers_close_ones(branched: Lineage) -> None:
+def test_unknown_revision_offers_close_ones(branched: PackageHistory) -> None:
     with raising(TargetError, "unknown") as info:
         resolve(branched, "3001")
     assert info.value.found == ("3000",)
@@ -211,13 +211,13 @@ def test_unknown_revision_offers_close_ones(branched: Lineage) -> None:
 
 
 def test_unknown_revision_among_many_is_found_soon() -> None:
-    lineage = Lineage("shop", [rev(f"{number:05}") for number in range(20_000)])
+    history = PackageHistory("shop", [rev(f"{number:05}") for number in range(20_000)])
     with raising(TargetError, "unknown") as info:
-        resolve(lineage, "00001x")
+        resolve(history, "00001x")
     assert "00001" in info.value.found
 
 
-def test_ambiguous_beginning_lists_candidates(branched: Lineage) -> None:
+def test_ambiguous_beginning_lists_candidates(branched: PackageHistory) -> None:
     with raising(TargetError, "ambiguous") as info:
         resolve(branched, "2")
     assert info.value.found == ("2000", "2aaa", "2bbb")
@@ -227,7 +227,7 @@ def test_ambiguous_beginning_lists_candidates(branched: Lineage) -> None:
     )
 
 
-def test_revision_of_another_branch(branched: Lineage) -> None:
+def test_revision_of_another_branch(branched: PackageHistory) -> None:
     with raising(TargetError, "not_on_branch") as info:
         resolve(branched, "side@3000")
     assert str(info.value) == (
@@ -253,7 +253,7 @@ def test_revision_of_another_branch(branched: Lineage) -> None:
     ],
 )
 def test_upgrade_targets(
-    branched: Lineage, target: str, rows: tuple[str, ...], expected: tuple[str, ...] | None
+    branched: PackageHistory, target: str, rows: tuple[str, ...], expected: tuple[str, ...] | None
 ) -> None:
     if expected is None:
         with raising(TargetError, "leads_nowhere"):
@@ -262,7 +262,7 @@ def test_upgrade_targets(
         assert upgrade_targets(branched, target, rows) == expected
 
 
-def test_step_up_where_the_way_forks(branched: Lineage) -> None:
+def test_step_up_where_the_way_forks(branched: PackageHistory) -> None:
     with raising(TargetError, "several_ways") as info:
         upgrade_targets(branched, "+1", ["2000"])
     assert str(info.value) == (
@@ -272,7 +272,7 @@ def test_step_up_where_the_way_forks(branched: Lineage) -> None:
 
 
 @pytest.mark.parametrize("target", ["-1", "3000-3", "heads-1"])
-def test_targets_that_lead_nowhere_up(branched: Lineage, target: str) -> None:
+def test_targets_that_lead_nowhere_up(branched: PackageHistory, target: str) -> None:
     with pytest.raises(TargetError):
         upgrade_targets(branched, target, ["2000"])
 
@@ -292,17 +292,17 @@ def test_targets_that_lead_nowhere_up(branched: Lineage, target: str) -> None:
     ],
 )
 def test_downgrade_set(
-    branched: Lineage, target: str, rows: tuple[str, ...], expected: set[str]
+    branched: PackageHistory, target: str, rows: tuple[str, ...], expected: set[str]
 ) -> None:
     assert downgrade_set(branched, target, rows) == expected
 
 
-def test_step_down_from_several_rows_asks_which(branched: Lineage) -> None:
+def test_step_down_from_several_rows_asks_which(branched: PackageHistory) -> None:
     with raising(TargetError, "several_ways"):
         downgrade_set(branched, "-1", ["3000", "2bbb"])
 
 
-def test_downgrade_to_what_is_not_applied(branched: Lineage) -> None:
+def test_downgrade_to_what_is_not_applied(branched: PackageHistory) -> None:
     with raising(TargetError, "not_applied") as info:
         downgrade_set(branched, "3000", ["2bbb"])
     assert str(info.value) == (
@@ -312,12 +312,12 @@ def test_downgrade_to_what_is_not_applied(branched: Lineage) -> None:
 
 
 @pytest.mark.parametrize("target", ["+1", "base+0", "1000-2", "-9"])
-def test_targets_that_lead_nowhere_down(branched: Lineage, target: str) -> None:
+def test_targets_that_lead_nowhere_down(branched: PackageHistory, target: str) -> None:
     with raising(TargetError, "leads_nowhere"):
         downgrade_set(branched, target, ["2000"])
 
 
-def test_step_down_from_nothing(branched: Lineage) -> None:
+def test_step_down_from_nothing(branched: PackageHistory) -> None:
     with raising(TargetError, "leads_nowhere", match="has nothing applied to go down from"):
         downgrade_set(branched, "-1", [])
 
@@ -336,11 +336,13 @@ def test_step_down_from_nothing(branched: Lineage) -> None:
         (["2bbb", "3000"], ["2bbb", "2000"], {"2bbb", "3000"}),
     ],
 )
-def test_stamp(branched: Lineage, targets: list[str], rows: list[str], expected: set[str]) -> None:
+def test_stamp(
+    branched: PackageHistory, targets: list[str], rows: list[str], expected: set[str]
+) -> None:
     assert stamp_rows(branched, targets, rows) == expected
 
 
-def test_stamp_takes_no_steps(branched: Lineage) -> None:
+def test_stamp_takes_no_steps(branched: PackageHistory) -> None:
     with raising(TargetError, "leads_nowhere") as info:
         stamp_rows(branched, ["+1"], [])
     assert str(info.value) == (
@@ -352,20 +354,20 @@ def test_stamp_takes_no_steps(branched: Lineage) -> None:
 
 
 def test_rows_through_a_merge() -> None:
-    lineage = Lineage("shop", [rev("a"), rev("b"), rev("m", "a", "b")])
-    assert lineage.rows_after({"a", "b"}, "m", upgrade=True) == {"m"}
-    assert lineage.rows_after({"m"}, "m", upgrade=False) == {"a", "b"}
-    assert lineage.rows_after({"a"}, "a", upgrade=False) == frozenset()
+    history = PackageHistory("shop", [rev("a"), rev("b"), rev("m", "a", "b")])
+    assert history.rows_after({"a", "b"}, "m", upgrade=True) == {"m"}
+    assert history.rows_after({"m"}, "m", upgrade=False) == {"a", "b"}
+    assert history.rows_after({"a"}, "a", upgrade=False) == frozenset()
 
 
-def test_lost_rows_stand_for_nothing(branched: Lineage) -> None:
+def test_lost_rows_stand_for_nothing(branched: PackageHistory) -> None:
     assert branched.lost(["zz", "2000", "aa"]) == ("aa", "zz")
     assert branched.applied(["zz", "2000"]) == {"1000", "2000"}
 
 
 def test_a_row_too_many_before_the_walk() -> None:
-    lineage = Lineage("shop", [rev("a"), rev("b", "a"), rev("c", "b")])
-    rows = Rows(lineage, {"a", "b"})
+    history = PackageHistory("shop", [rev("a"), rev("b", "a"), rev("c", "b")])
+    rows = Rows(history, {"a", "b"})
     assert rows.upgrade("c") == {"a", "c"}
     assert rows.downgrade("c") == {"a", "b"}
 
@@ -380,24 +382,24 @@ def outcome(work: Callable[[], Any], errors: Any) -> tuple[str, Any]:
         return "error", exc
 
 
-def resolved_set(lineage: Lineage, target: str) -> set[str]:
-    return set(resolve(lineage, target))
+def resolved_set(history: PackageHistory, target: str) -> set[str]:
+    return set(resolve(history, target))
 
 
-def upgrade_set(lineage: Lineage, target: str, rows: frozenset[str]) -> set[str]:
-    return lineage.ancestors(upgrade_targets(lineage, target, rows)) - lineage.applied(rows)
+def upgrade_set(history: PackageHistory, target: str, rows: frozenset[str]) -> set[str]:
+    return history.ancestors(upgrade_targets(history, target, rows)) - history.applied(rows)
 
 
-def random_rows(lineage: Lineage, rng: random.Random) -> frozenset[str]:
-    some = rng.sample(lineage.ids, rng.randint(0, min(4, len(lineage))))
-    return lineage.reduce(lineage.ancestors(some))
+def random_rows(history: PackageHistory, rng: random.Random) -> frozenset[str]:
+    some = rng.sample(history.ids, rng.randint(0, min(4, len(history))))
+    return history.reduce(history.ancestors(some))
 
 
-def random_target(lineage: Lineage, rng: random.Random) -> str:
-    names = [*lineage.ids, *lineage.labels]
+def random_target(history: PackageHistory, rng: random.Random) -> str:
+    names = [*history.ids, *history.labels]
     part = rng.choice(names)
     symbol = rng.choice(["head", "heads", "base", rng.choice(names), part[: rng.randint(1, 6)]])
-    label = rng.choice([*lineage.labels, rng.choice(lineage.ids)])
+    label = rng.choice([*history.labels, rng.choice(history.ids)])
     steps = rng.choice(["+1", "+2", "+0", "-1", "-2", "-3"])
     if symbol == "base" and steps in ("+0", "-1", "-2", "-3"):
         steps = "+1"  # Alembic takes "base-1" for the head.
@@ -407,24 +409,24 @@ def random_target(lineage: Lineage, rng: random.Random) -> str:
 
 @given(histories())
 def test_structure_is_alembics(drawn: Any) -> None:
-    history, rng = drawn
-    oracle = Oracle(rng.sample(history, len(history)))
-    lineage = Lineage("pkg", rng.sample(history, len(history)))
-    assert set(lineage.heads) == set(oracle.map.heads)
-    assert set(lineage.effective_heads) == set(oracle.map._real_heads)
-    assert set(lineage.bases) == set(oracle.map.bases)
-    for revision in history:
+    drawn_revisions, rng = drawn
+    oracle = Oracle(rng.sample(drawn_revisions, len(drawn_revisions)))
+    history = PackageHistory("pkg", rng.sample(drawn_revisions, len(drawn_revisions)))
+    assert set(history.heads) == set(oracle.map.heads)
+    assert set(history.effective_heads) == set(oracle.map._real_heads)
+    assert set(history.bases) == set(oracle.map.bases)
+    for revision in drawn_revisions:
         theirs = oracle.map.get_revision(revision.id)
         assert theirs is not None
-        assert set(lineage.children(revision.id)) == theirs.nextrev
-        assert lineage.labels_of(revision.id) == theirs.branch_labels
-        assert lineage.is_branch_point(revision.id) == theirs.is_branch_point
-        assert lineage.is_merge_point(revision.id) == theirs.is_merge_point
-        assert set(lineage.normalized_down_revisions(revision.id)) == set(
+        assert set(history.children(revision.id)) == theirs.nextrev
+        assert history.labels_of(revision.id) == theirs.branch_labels
+        assert history.is_branch_point(revision.id) == theirs.is_branch_point
+        assert history.is_merge_point(revision.id) == theirs.is_merge_point
+        assert set(history.normalized_down_revisions(revision.id)) == set(
             theirs._normalized_down_revisions
         )
-    rows = random_rows(lineage, rng)
-    assert set(lineage.current(rows)) == {
+    rows = random_rows(history, rng)
+    assert set(history.current(rows)) == {
         one.revision  # type: ignore[union-attr]
         for one in oracle.map._get_all_current(tuple(rows))
     }
@@ -432,25 +434,25 @@ def test_structure_is_alembics(drawn: Any) -> None:
 
 @given(histories())
 def test_absolute_targets_are_alembics(drawn: Any) -> None:
-    history, rng = drawn
-    oracle, lineage = Oracle(history), Lineage("pkg", history)
+    drawn_revisions, rng = drawn
+    oracle, history = Oracle(drawn_revisions), PackageHistory("pkg", drawn_revisions)
     for _ in range(10):
-        target = random_target(lineage, rng)
+        target = random_target(history, rng)
         if not is_relative(target):
             theirs = outcome(partial(oracle.resolve, target), RevisionError)
-            ours = outcome(partial(resolved_set, lineage, target), TargetError)
+            ours = outcome(partial(resolved_set, history, target), TargetError)
             assert ours[0] == theirs[0] and (ours[0] == "error" or ours[1] == theirs[1]), target
 
 
 @given(histories())
 def test_upgrade_sets_are_alembics(drawn: Any) -> None:
-    history, rng = drawn
-    oracle, lineage = Oracle(history), Lineage("pkg", history)
+    drawn_revisions, rng = drawn
+    oracle, history = Oracle(drawn_revisions), PackageHistory("pkg", drawn_revisions)
     for _ in range(10):
-        target, rows = random_target(lineage, rng), random_rows(lineage, rng)
+        target, rows = random_target(history, rng), random_rows(history, rng)
         # Alembic fails with assertions too.
         theirs = outcome(partial(oracle.upgrade_set, target, rows), Exception)
-        ours = outcome(partial(upgrade_set, lineage, target, rows), TargetError)
+        ours = outcome(partial(upgrade_set, history, target, rows), TargetError)
         if theirs[0] == "error" and "overlaps with" in str(theirs[1]):
             # Of "label@heads" one head may depend on another; here the newest is enough.
             assert ours[0] == "found"
@@ -460,33 +462,33 @@ def test_upgrade_sets_are_alembics(drawn: Any) -> None:
 
 @given(histories())
 def test_downgrade_sets_are_alembics(drawn: Any) -> None:
-    history, rng = drawn
-    oracle, lineage = Oracle(history), Lineage("pkg", history)
+    drawn_revisions, rng = drawn
+    oracle, history = Oracle(drawn_revisions), PackageHistory("pkg", drawn_revisions)
     for _ in range(10):
-        target, rows = random_target(lineage, rng), random_rows(lineage, rng)
+        target, rows = random_target(history, rng), random_rows(history, rng)
         if len(rows) > 1 and target.startswith("-"):
             # Alembic takes the first row, whichever that is, with a warning.
             with raising(TargetError, "several_ways"):
-                downgrade_set(lineage, target, rows)
+                downgrade_set(history, target, rows)
             continue
         theirs = outcome(partial(oracle.downgrade_set, target, rows), Exception)
-        ours = outcome(partial(downgrade_set, lineage, target, rows), TargetError)
+        ours = outcome(partial(downgrade_set, history, target, rows), TargetError)
         assert ours[0] == theirs[0] and (ours[0] == "error" or ours[1] == theirs[1]), target
 
 
 @given(histories())
 def test_stamps_are_alembics(drawn: Any) -> None:
-    history, rng = drawn
-    oracle, lineage = Oracle(history), Lineage("pkg", history)
+    drawn_revisions, rng = drawn
+    oracle, history = Oracle(drawn_revisions), PackageHistory("pkg", drawn_revisions)
     for _ in range(10):
-        target, rows = random_target(lineage, rng), random_rows(lineage, rng)
+        target, rows = random_target(history, rng), random_rows(history, rng)
         _label, at, symbol = target.partition("@")
-        if is_relative(target) or (at and symbol not in ("head", "heads", "base", *lineage.ids)):
+        if is_relative(target) or (at and symbol not in ("head", "heads", "base", *history.ids)):
             continue
-        ours = outcome(partial(stamp_rows, lineage, [target], rows), TargetError)
-        if ours[0] == "found" and len(resolve(lineage, target)) > 1:
+        ours = outcome(partial(stamp_rows, history, [target], rows), TargetError)
+        if ours[0] == "found" and len(resolve(history, target)) > 1:
             # With several targets Alembic may lose one that is a row already, or fail.
-            assert lineage.applied(ours[1]) >= lineage.ancestors(resolve(lineage, target))
+            assert history.applied(ours[1]) >= history.ancestors(resolve(history, target))
             continue
         theirs = outcome(partial(oracle.stamp, (target,), rows), (CommandError, RevisionError))
         assert ours[0] == theirs[0] and (ours[0] == "error" or ours[1] == theirs[1]), target
@@ -495,21 +497,21 @@ def test_stamps_are_alembics(drawn: Any) -> None:
 @given(histories())
 @settings(max_examples=200)
 def test_rows_are_alembics(drawn: Any) -> None:
-    history, rng = drawn
-    oracle, lineage = Oracle(history), Lineage("pkg", history)
-    rows = random_rows(lineage, rng)
-    walk = Rows(lineage, rows)
-    applied = lineage.applied(rows)
+    drawn_revisions, rng = drawn
+    oracle, history = Oracle(drawn_revisions), PackageHistory("pkg", drawn_revisions)
+    rows = random_rows(history, rng)
+    walk = Rows(history, rows)
+    applied = history.applied(rows)
     for _ in range(20):
         ready = [
             one
-            for one in lineage.ids
-            if one not in applied and lineage.ancestors([one]) <= applied | {one}
+            for one in history.ids
+            if one not in applied and history.ancestors([one]) <= applied | {one}
         ]
-        loose = [one for one in applied if lineage.descendants([one]) & applied == {one}]
+        loose = [one for one in applied if history.descendants([one]) & applied == {one}]
         upgrade = bool(ready) and (not loose or rng.random() < 0.5)
         one = rng.choice(ready if upgrade else sorted(loose))
-        after = lineage.rows_after(rows, one, upgrade=upgrade)
+        after = history.rows_after(rows, one, upgrade=upgrade)
         assert (walk.upgrade(one) if upgrade else walk.downgrade(one)) == after
         # A merge of parents that are each other's ancestors makes Alembic look for a row that is
         # not there.
@@ -518,10 +520,10 @@ def test_rows_are_alembics(drawn: Any) -> None:
             assert after == theirs[1]
         else:
             assert upgrade
-            if rows == lineage.reduce(applied):
-                assert after == lineage.reduce(applied | {one})
+            if rows == history.reduce(applied):
+                assert after == history.reduce(applied | {one})
         applied = applied | {one} if upgrade else applied - {one}
-        assert lineage.applied(after) == applied
+        assert history.applied(after) == applied
         rows = after
 
 
@@ -542,16 +544,16 @@ def test_twenty_thousand_revisions_in_one_package(shape: str) -> None:
             rest["branch_labels"] = (f"label{number}",)
         made.append(rev(f"{number:05}", *down, **rest))
     start = time.process_time()
-    lineage = Lineage("shop", reversed(made))
-    assert lineage.effective_heads == (f"{count - 1:05}",)
-    assert len(lineage.applied(lineage.heads)) == count
-    assert len(lineage.labels_of(lineage.heads[0])) == (19 if shape == "labelled" else 0)
-    assert len(downgrade_set(lineage, "base", lineage.heads)) == count
-    walk = Rows(lineage, ())
-    for one in lineage.ids:
+    history = PackageHistory("shop", reversed(made))
+    assert history.effective_heads == (f"{count - 1:05}",)
+    assert len(history.applied(history.heads)) == count
+    assert len(history.labels_of(history.heads[0])) == (19 if shape == "labelled" else 0)
+    assert len(downgrade_set(history, "base", history.heads)) == count
+    walk = Rows(history, ())
+    for one in history.ids:
         walk.upgrade(one)
-    assert walk.rows == set(lineage.effective_heads)
-    for one in reversed(lineage.ids):
+    assert walk.rows == set(history.effective_heads)
+    for one in reversed(history.ids):
         walk.downgrade(one)
     assert walk.rows == frozenset()
     # Some 0.3 s; what is quadratic takes minutes.
