@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from websauna_migrate.planning.plan import Plan
     from websauna_migrate.planning.revisions import Revision
+    from websauna_migrate.planning.steps import Step
     from websauna_migrate.results import (
         CheckProblem,
         CheckReport,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
         Readiness,
         Run,
         StampedPackage,
+        StepSql,
     )
 
 #: What ``packages`` arguments take.
@@ -219,6 +221,15 @@ class IMigrationService(Interface):
             database. A downgrade needs ``start:end``.
         :param direction: ``"upgrade"``, ``"downgrade"``, ``"stamp"``, or ``"ensure_version"``,
             which creates the history tables and has no target
+        """
+
+    def step_sql(step: Step) -> StepSql:
+        """Return the SQL of a step of a plan, each statement with its script's line.
+
+        The script is run in Alembic's offline mode; no database is contacted. What it reads from
+        the database is only known when it runs: the result says from which line on.
+
+        :param step: one of those that :meth:`plan` returned
         """
 
     def stamp(

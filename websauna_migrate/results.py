@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from websauna_migrate.planning.revisions import Revision
-from websauna_migrate.planning.steps import Plan
+from websauna_migrate.planning.steps import Plan, Step
 
 __all__ = [
     "AppliedStep",
@@ -29,7 +29,9 @@ __all__ = [
     "Revision",
     "Run",
     "RunInProgress",
+    "SqlStatement",
     "StampedPackage",
+    "StepSql",
     "UncheckedScript",
 ]
 
@@ -371,6 +373,31 @@ class UncheckedScript:
     path: str
     line: int | None
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SqlStatement:
+    """A statement of a step.
+
+    :ivar line: of the script that gives it, from 1; ``None`` for what the service adds
+    """
+
+    sql: str
+    line: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StepSql:
+    """The SQL of a step of a plan, as far as it is known without running it.
+
+    :ivar problem: why the rest is only known when it runs, ``None`` if all of it is here
+    :ivar line: the script's line from which on it is not known
+    """
+
+    step: Step
+    statements: tuple[SqlStatement, ...]
+    problem: str | None = None
+    line: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ from websauna_migrate.errors import UsageError
 from websauna_migrate.interfaces import IMigrationService, Packages, Targets
 from websauna_migrate.planning.plan import Plan
 from websauna_migrate.planning.revisions import Revision
+from websauna_migrate.planning.steps import Step
 from websauna_migrate.results import (
     CheckProblem,
     CheckReport,
@@ -37,6 +38,7 @@ from websauna_migrate.results import (
     Readiness,
     Run,
     StampedPackage,
+    StepSql,
 )
 from websauna_migrate.runs.process_lock import PROCESS_LOCK
 from websauna_migrate.runs.site import Hooks, Site
@@ -256,6 +258,11 @@ class MigrationService:
         from websauna_migrate.runs.offline import sql
 
         return sql(self.site(), revision, packages, direction, tag=tag)
+
+    def step_sql(self, step: Step) -> StepSql:
+        from websauna_migrate.reports.step_sql import step_sql
+
+        return step_sql(self.site(), step)
 
     def uninstall(
         self,

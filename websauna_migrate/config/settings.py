@@ -87,6 +87,7 @@ class Settings:
     :ivar render_types: how a new script writes a custom column type: ``impl`` as what it stores,
         ``keep`` as itself, so that the script depends on the type's later code
     :ivar web_prefix: the path below which the pages of ``websauna_migrate.web`` are
+    :ivar web_localhost: whether a browser on this machine may see them without the permission
     :ivar pipeline: without effect; ``None`` if it is not set
     :ivar lint_exclude: rules of the linter by which nothing is reported
     :ivar limits: the four of locks and statements for single packages, by package and name
@@ -110,6 +111,7 @@ class Settings:
     statement_timeout_ms: int = 0
     render_types: str = "impl"
     web_prefix: str = "/migrations"
+    web_localhost: bool = False
     pipeline: bool | None = None
     lint_exclude: frozenset[str] = STYLE_RULES
     limits: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
@@ -322,6 +324,7 @@ READERS: Mapping[str, Callable[[str, object], Any]] = {
     "statement_timeout_ms": read_milliseconds,
     "render_types": read_render_types,
     "pipeline": read_switch,
+    "web_localhost": read_switch,
     "web_prefix": read_path,
     "lint_exclude": read_rules,
 }

@@ -16,7 +16,7 @@ from websauna_migrate.pictures.labels import (
 )
 from websauna_migrate.results import GraphNode, GraphView
 
-__all__ = ["to_svg"]
+__all__ = ["STYLE", "to_svg"]
 
 #: Sizes in pixels.
 NODE_WIDTH, NODE_HEIGHT, GAP_X, GAP_Y = 200, 40, 44, 14
@@ -93,12 +93,15 @@ def columns_of(view: GraphView) -> list[int]:
     return columns
 
 
-def to_svg(view: GraphView) -> str:
-    """Return the graph as a document of its own, without a script; it follows a dark theme."""
-    return "".join(f"{line}\n" for line in lines(view, Layout(view)))
+def to_svg(view: GraphView, *, inline: bool = False) -> str:
+    """Return the graph as a document of its own, without a script; it follows a dark theme.
+
+    :param inline: for a page that has :data:`STYLE` in a style sheet of its own
+    """
+    return "".join(f"{line}\n" for line in lines(view, Layout(view), inline=inline))
 
 
-def lines(view: GraphView, layout: Layout) -> Iterator[str]:
+def lines(view: GraphView, layout: Layout, *, inline: bool = False) -> Iterator[str]:
     """Yield the lines of the document."""
     width, height = layout.width, layout.height
     yield (
@@ -107,7 +110,8 @@ def lines(view: GraphView, layout: Layout) -> Iterator[str]:
     )
     total = sum(len(node.revisions) for node in view.nodes)
     yield f'<title id="title">{total} revisions of {len(view.packages)} packages</title>'
-    yield f"<style>{STYLE}</style>"
+    if not inline:
+        yield f"<style>{STYLE}</style>"
     yield (
         '<defs><marker id="arrow" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="9" '
         'markerHeight="9" markerUnits="userSpaceOnUse" orient="auto-start-reverse">'

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from websauna_migrate.cli.output import Output
-from websauna_migrate.cli.render.text import to_json, visible
+from websauna_migrate.cli.render.text import visible
 from websauna_migrate.cli.scope import pending_elsewhere
 from websauna_migrate.errors import MigrationError
+from websauna_migrate.plain_text import to_json
 from websauna_migrate.results import PackageState
 
 __all__ = ["Call"]

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import os
-import re
-from collections.abc import Iterable, Iterator, Mapping, Set
-from datetime import datetime
-from typing import Any
+from collections.abc import Iterable, Iterator
+
+from websauna_migrate.plain_text import to_json, visible, word
 
 __all__ = [
     "NOTHING",
@@ -27,25 +24,6 @@ __all__ = [
 #: Stands where there is nothing to say.
 NOTHING = "-"
 
-#: What a terminal obeys instead of showing it; of that, a line break and a tab may be layout.
-CONTROL = "\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069"
-LAYOUT = "\t\n"
-
-
-def visible(text: str) -> str:
-    r"""Return a text with its control characters as escapes: ``\x1b``, but for line breaks."""
-    return re.sub(f"[{CONTROL}]", escaped, text)
-
-
-def word(text: str) -> str:
-    r"""Return a text with all control characters as escapes, line breaks too: ``\n``."""
-    return re.sub(f"[{CONTROL}{LAYOUT}]", escaped, text)
-
-
-def escaped(match: re.Match[str]) -> str:
-    """Return a control character as Python writes it."""
-    return match[0].encode("unicode_escape").decode("ascii")
-
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Table:
@@ -63,29 +41,6 @@ def render_table(table: Table) -> Iterator[str]:
     for row in rows:
         cells = (f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True))
         yield "  ".join(cells).rstrip()
-
-
-def to_json(value: object) -> str:
-    """Return results as JSON: the fields of their classes, and a revision's message."""
-    return json.dumps(value, indent=2, default=plain)
-
-
-def plain(value: object) -> Any:
-    """Return what JSON knows for something that it does not know."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        names = [field.name for field in dataclasses.fields(value)]
-        if hasattr(value, "message") and "message" not in names:
-            names.append("message")
-        return {name: getattr(value, name) for name in names}
-    if isinstance(value, datetime):
-        return value.isoformat()
-    if isinstance(value, os.PathLike):
-        return os.fspath(value)
-    if isinstance(value, Mapping):
-        return dict(value)
-    if isinstance(value, Set):
-        return sorted(value)
-    return repr(value)
 
 
 def joined(words: Iterable[str], separator: str = ", ", nothing: str = NOTHING) -> str:

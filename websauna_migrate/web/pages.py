@@ -1,0 +1,209 @@
+"""The pages: where the packages stand, what an upgrade would do, and the graph."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+from pyramid.httpexceptions import HTTPNotFound
+from pyramid.request import Request
+from pyramid.response import Response
+
+from websauna_migrate.database.engines import safe_url
+from websauna_migrate.errors import MigrationError
+from websauna_migrate.interfaces import IMigrationService
+from websauna_migrate.pictures.svg import to_svg
+from websauna_migrate.pictures.text import to_text
+from websauna_migrate.plain_text import to_json
+from websauna_migrate.results import (
+    CheckProblem,
+    LintFinding,
+    PackageState,
+    Plan,
+    Readiness,
+    SqlStatement,
+    StepSql,
+)
+from websauna_migrate.web.rendering import page, stylesheet
+
+__all__ = ["Look", "graph", "look", "overview", "picture", "status_json", "step", "style"]
+
+#: So many steps of a plan are shown at once.
+STEPS_SHOWN = 200
+
+
+@dataclass(frozen=True)
+class Look:
+    """What the overview and the toolbar's panel show.
+
+    :ivar url: the database, without its password
+    :ivar plan: of an upgrade of all packages; ``None`` if there is none
+    :ivar problem: why there is no plan, or why the database cannot be read
+    """
+
+    url: str
+    states: tuple[PackageState, ...] = ()
+    readiness: Readiness | None = None
+    plan: Plan | None = None
+    races: tuple[CheckProblem, ...] = ()
+    problem: str | None = None
+
+    @property
+    def verdict(self) -> tuple[str, str]:
+        """What it comes to: a word for the style sheet, and a sentence."""
+        ready, steps = self.readiness, len(self.plan or ())
+        if ready is not None and ready.half_done:
+            return "bad", "A step ended half done"
+        if ready is not None and ready.running is not None:
+            return "busy", "A run is in progress"
+        if self.problem is not None:
+            return "bad", "It cannot be told what is pending"
+        if steps:
+            return "pending", f"{steps} {'step is' if steps == 1 else 'steps are'} pending"
+        return "good", "All revisions are applied"
+
+
+def look(service: Any) -> Look:
+    """Look at scripts and database, without a lock; what goes wrong is part of the answer."""
+    found: dict[str, Any] = {"url": safe_url(service.url)}
+    try:
+        with service.one_look():
+            found["states"] = service.current()
+            found["readiness"] = service.readiness()
+            found["plan"] = service.plan()
+            found["races"] = service.races() if found["plan"] else ()
+    except MigrationError as exc:
+        found["problem"] = str(exc)
+    return Look(**found)
+
+
+def service_of(request: Request) -> Any:
+    """Return the application's migration service."""
+    return request.registry.getUtility(IMigrationService)
+
+
+def overview(request: Request) -> Response:
+    """Show where the packages stand and what an upgrade would do."""
+    seen = look(service_of(request))
+    return page(request, "overview.mako", look=seen, limit=STEPS_SHOWN, here="overview")
+
+
+def status_json(request: Request) -> Response:
+    """Answer as ``ws-alembic status --json`` does."""
+    try:
+        states = service_of(request).current()
+    except MigrationError as exc:
+        body, status = to_json({"error": str(exc)}), 503
+    else:
+        body, status = to_json(states), 200
+    return Response(body, status=status, content_type="application/json", charset="utf-8")
+
+
+def step(request: Request) -> Response:
+    """Show the SQL of a pending step below the lines of its script, with what is unsafe in it."""
+    service = service_of(request)
+    package, revision = request.matchdict["package"], request.matchdict["revision"]
+    try:
+        with service.one_look():
+            plan = service.plan()
+            found = [one for one in plan if (one.package, one.revision.id) == (package, revision)]
+            if not found:
+                raise HTTPNotFound("This revision is not pending.")
+            sql: StepSql = service.step_sql(found[0])
+            findings, note = lint_of(service, Plan((found[0],), "upgrade"))
+    except MigrationError as exc:
+        return page(request, "problem.mako", 503, problem=str(exc), here="")
+    return page(
+        request,
+        "step.mako",
+        step=found[0],
+        sql=sql,
+        blocks=list(blocks_of(sql, findings)),
+        note=note,
+        path=short_path(found[0].revision.path),
+        here="",
+    )
+
+
+def short_path(path: str) -> str:
+    """Return a path from the working folder on, if it is below that."""
+    found = Path(path)
+    return str(found.relative_to(Path.cwd()) if found.is_relative_to(Path.cwd()) else found)
+
+
+def lint_of(service: Any, plan: Plan) -> tuple[tuple[LintFinding, ...], str | None]:
+    """Return the unsafe changes of a plan, or why they are not known."""
+    try:
+        return service.lint(plan=plan).findings, None
+    except MigrationError as exc:
+        return (), str(exc)
+
+
+@dataclass(frozen=True)
+class Block:
+    """A line of a script with the SQL that it gives."""
+
+    line: int | None
+    code: str
+    statements: tuple[SqlStatement, ...]
+    findings: tuple[LintFinding, ...]
+
+
+def blocks_of(sql: StepSql, findings: tuple[LintFinding, ...]) -> Iterator[Block]:
+    """Yield the statements of a step, those of one line together, in their order."""
+    try:
+        text = Path(sql.step.revision.path).read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError):
+        text = []
+    by_line: dict[int, tuple[LintFinding, ...]] = {}
+    for one in findings:
+        by_line[one.line] = (*by_line.get(one.line, ()), one)
+    group: list[SqlStatement] = []
+    for place, statement in enumerate(sql.statements):
+        group.append(statement)
+        following = sql.statements[place + 1 : place + 2]
+        if following and following[0].line == statement.line:
+            continue
+        line = statement.line
+        code = text[line - 1].strip() if line is not None and line <= len(text) else ""
+        yield Block(line, code, tuple(group), by_line.pop(line or 0, ()))
+        group = []
+
+
+def graph(request: Request) -> Response:
+    """Show the graph, and what may be asked of it."""
+    service = service_of(request)
+    asked = {name: request.GET.get(name, "").strip() for name in ("package", "around", "table")}
+    values = {"asked": asked, "packages": [one.name for one in service.packages], "here": "graph"}
+    try:
+        view = service.graph(**options_of(request.GET))
+    except MigrationError as exc:
+        return page(request, "graph.mako", 400, picture="", text="", problem=str(exc), **values)
+    picture = Markup(to_svg(view, inline=True))
+    return page(request, "graph.mako", picture=picture, text=to_text(view), problem=None, **values)
+
+
+def picture(request: Request) -> Response:
+    """Return the graph as an SVG file."""
+    try:
+        view = service_of(request).graph(**options_of(request.GET))
+    except MigrationError as exc:
+        return Response(str(exc), status=400, content_type="text/plain", charset="utf-8")
+    return Response(to_svg(view), content_type="image/svg+xml", charset="utf-8")
+
+
+def options_of(asked: Mapping[str, str]) -> dict[str, Any]:
+    """Return what a query string asks of the graph."""
+    given = {name: asked.get(name, "").strip() or None for name in ("package", "around", "table")}
+    return {"packages": given.pop("package"), "fold": "whole" not in asked, **given}
+
+
+def style(request: Request) -> Response:
+    """Return the style sheet; its address changes with it."""
+    response = Response(stylesheet(), content_type="text/css", charset="utf-8")
+    response.cache_control.public = True
+    response.cache_control.max_age = 86400
+    return response
