@@ -177,7 +177,11 @@ def graph(request: Request) -> Response:
     """Show the graph, and what may be asked of it."""
     service = service_of(request)
     asked = {name: request.GET.get(name, "").strip() for name in ("package", "around", "table")}
-    values = {"asked": asked, "packages": [one.name for one in service.packages], "here": "graph"}
+    values: dict[str, Any] = {
+        "asked": asked,
+        "packages": [one.name for one in service.packages],
+        "here": "graph",
+    }
     try:
         view = service.graph(**options_of(request.GET))
     except MigrationError as exc:
