@@ -17,6 +17,7 @@ from websauna_migrate.config.packages import MigrationPackage
 from websauna_migrate.database.cache import Cache
 from websauna_migrate.planning.package_history import PackageHistory
 from websauna_migrate.planning.revisions import Revision
+from websauna_migrate.revision_scripts.script_attributes import pairs_of
 from websauna_migrate.revision_scripts.script_error import ScriptError
 from websauna_migrate.revision_scripts.script_files import (
     SCRIPT_NAME,
@@ -25,7 +26,7 @@ from websauna_migrate.revision_scripts.script_files import (
     list_script_files,
     read_script,
 )
-from websauna_migrate.revision_scripts.script_index import ScriptIndex, pairs_of
+from websauna_migrate.revision_scripts.script_index import ScriptIndex
 
 if TYPE_CHECKING:
     from alembic.script.base import Script

@@ -14,12 +14,16 @@ import time
 import zlib
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
-from dataclasses import astuple, fields
+from dataclasses import astuple
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from websauna_migrate.database.cache import Cache, program_version
 from websauna_migrate.planning.revisions import Revision, plain_revision
+from websauna_migrate.revision_scripts.script_attributes import (
+    ATTRIBUTES,
+    Literals,
+)
 from websauna_migrate.revision_scripts.script_files import (
     UNKNOWN,
     ScriptFiles,
@@ -32,20 +36,7 @@ if TYPE_CHECKING:
     from websauna_migrate.planning.accesses import Access
     from websauna_migrate.revision_scripts.enum_values import TypeHistory
 
-__all__ = ["ATTRIBUTES", "MAPPINGS", "Literals", "ScriptIndex", "Upgrade", "revision_of"]
-
-#: The names in a script by the attributes of :class:`.Revision` that they are the values of.
-ATTRIBUTES: Mapping[str, str] = {
-    field.name: {"id": "revision", "down_revisions": "down_revision"}.get(field.name, field.name)
-    for field in fields(Revision)
-    if field.name not in ("package", "doc", "path")
-}
-
-#: Those whose values are dictionaries in a script, and pairs in a revision.
-MAPPINGS = frozenset(f.name for f in fields(Revision) if "tuple[tuple" in str(f.type))
-
-#: The attributes of :class:`.Revision` that are not empty, but for ``package`` and ``path``.
-Literals = dict[str, "str | tuple[Any, ...]"]
+__all__ = ["ScriptIndex", "Upgrade", "revision_of"]
 
 #: Nanoseconds for which a file must have been left alone before what was read of it is kept. A file
 #: system's clock has ticks, up to two seconds long: within one, a file may change once more and
@@ -267,15 +258,6 @@ def unpack(packed: str) -> dict[str, Any]:
     except (ValueError, zlib.error):
         return {}
     return found if isinstance(found, dict) else {}
-
-
-def pairs_of(mapping: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    """Return the pairs of a dictionary in a script; a tuple as a value gives a pair for each."""
-    return [
-        (name, one)
-        for name, value in mapping.items()
-        for one in (value if isinstance(value, (tuple, list)) else (value,))
-    ]
 
 
 def is_settled(stamp: Stamp, now: int) -> bool:

@@ -14,7 +14,12 @@ import re
 import sys
 from collections.abc import Iterator
 
-from websauna_migrate.revision_scripts.script_index import ATTRIBUTES, MAPPINGS, Literals, pairs_of
+from websauna_migrate.revision_scripts.script_attributes import (
+    ATTRIBUTES,
+    MAPPINGS,
+    Literals,
+    pairs_of,
+)
 
 __all__ = ["read_literals"]
 

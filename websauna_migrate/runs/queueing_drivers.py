@@ -7,12 +7,9 @@ SQLAlchemy's events that empty the queue of a step but the driver's connection i
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from sqlalchemy import Engine, event
-
-if TYPE_CHECKING:
-    from websauna_migrate.runs.step_queue import StepQueue
 
 __all__ = ["connect_queueing", "own_cursor"]
 
@@ -21,6 +18,24 @@ SENDING = {
     "psycopg2": ("set_session", "set_client_encoding", "lobject", "tpc_begin", "tpc_prepare"),
     "psycopg": ("transaction", "pipeline", "notifies", "tpc_begin", "tpc_prepare"),
 }
+
+
+class Queue(Protocol):
+    """What a connection tells of: statements that wait are sent, or dropped, before others are."""
+
+    driver: str
+
+    def before_cursor(self) -> None:
+        """A cursor is asked for."""
+
+    def after_cursor(self, cursor: Any) -> None:
+        """A cursor was made."""
+
+    def send(self) -> int:
+        """Send what waits."""
+
+    def drop(self) -> None:
+        """Forget what waits: it is rolled back."""
 
 
 def connect_queueing(engine: Engine) -> None:
@@ -60,7 +75,7 @@ def connection_class(driver: str) -> Any:
         :ivar queue: of the step that runs; ``None`` where there is none
         """
 
-        queue: StepQueue | None = None
+        queue: Queue | None = None
 
         def cursor(self, *arguments: Any, **keywords: Any) -> Any:
             queue = self.queue

@@ -1,4 +1,4 @@
-"""Settling steps that ended half done: what is known of them, and what is to be taken as true."""
+"""Settling steps that ended half done: what is to be taken as true."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ import getpass
 import os
 from collections.abc import Callable, Mapping, Sequence
 
-from sqlalchemy import text
 from sqlalchemy.engine import Connection
-from sqlalchemy.exc import SQLAlchemyError
 
 from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
 from websauna_migrate.database.history_tables import list_tables
@@ -18,6 +16,7 @@ from websauna_migrate.planning.steps import Plan, Reason, Step
 from websauna_migrate.results import InterruptedStep, LedgerEntry
 from websauna_migrate.runs.history_rows import write_rows
 from websauna_migrate.runs.in_progress import is_of, marked_steps, run_in_progress
+from websauna_migrate.runs.known_facts import known_facts
 from websauna_migrate.runs.ledger import DONE, UNDONE
 from websauna_migrate.runs.run_context import RunOptions
 from websauna_migrate.runs.site import Site
@@ -25,8 +24,6 @@ from websauna_migrate.runs.site import Site
 __all__ = [
     "ACTIONS",
     "choose",
-    "invalid_indexes",
-    "known_facts",
     "repair",
     "rerun_plan",
     "settle",
@@ -111,46 +108,6 @@ def rerun(site: Site, entries: Sequence[LedgerEntry], stop: Callable[[], bool] |
     runner = site.runner(RunOptions(stop=stop, marks=marks))
     newest = entries[-1:]
     runner.run(newest[0].direction, lambda applied: rerun_plan(newest, site.loaded, applied))
-
-
-def known_facts(
-    entry: LedgerEntry, connection: Connection, applied: Mapping[str, Sequence[str]]
-) -> str:
-    """Return what the database says of a half done step, in words.
-
-    :param applied: the rows of the history tables, by package
-    """
-    rows = applied.get(entry.package)
-    if rows is None:
-        facts = ["Its package is not registered any more"]
-    else:
-        there = "has" if entry.revision in rows else "does not have"
-        listed = ", ".join(f'"{row}"' for row in rows) or "none"
-        facts = [f'Its history table "{entry.history_table}" {there} its row (rows: {listed})']
-    found = invalid_indexes(connection)
-    if found:
-        facts.append(f"INVALID indexes: {', '.join(found)}")
-    return "; ".join(facts) + "."
-
-
-def invalid_indexes(connection: Connection) -> tuple[str, ...]:
-    """Return the indexes that a CREATE INDEX CONCURRENTLY left unfinished; PostgreSQL has them."""
-    if connection.dialect.name != "postgresql":
-        return ()
-    try:
-        return tuple(
-            connection.scalars(
-                text(
-                    "SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname) "
-                    "FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid "
-                    "JOIN pg_namespace n ON n.oid = c.relnamespace "
-                    "WHERE NOT i.indisvalid AND n.nspname !~ '^pg_' ORDER BY 1"
-                )
-            )
-        )
-    except SQLAlchemyError:
-        connection.rollback()
-        return ()
 
 
 def choose(entries: Sequence[LedgerEntry], step: str | None) -> tuple[LedgerEntry, ...]:

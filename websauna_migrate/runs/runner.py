@@ -237,7 +237,7 @@ class Runner:
 
         :raises InterruptedSteps: always
         """
-        from websauna_migrate.runs.repair import known_facts
+        from websauna_migrate.runs.known_facts import known_facts
 
         entries = self.marked(connection)
         applied = self.read(connection)[0]
