@@ -13,7 +13,7 @@ from websauna_migrate.cli.clients.choose import (
     shell_client,
 )
 from websauna_migrate.cli.clients.client import PRIVATE_FILE, Client, ClientError
-from websauna_migrate.cli.clients.sqlite import sqlite_file
+from websauna_migrate.cli.clients.sqlite_file import sqlite_file
 from websauna_migrate.database.programs import find_program
 
 SECRET = "s3cr3t"

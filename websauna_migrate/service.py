@@ -483,7 +483,7 @@ class MigrationService:
         table: str | None = None,
         fold: bool = True,
     ) -> GraphView:
-        from websauna_migrate.reports.graph import view
+        from websauna_migrate.reports.graph_view import view
 
         site = self.site()
         return view(site, packages, around=around, distance=distance, table=table, fold=fold)
@@ -529,7 +529,7 @@ class MigrationService:
     ) -> tuple[CheckProblem, ...]:
         if len(self.packages) < 2:
             return ()
-        from websauna_migrate.reports.races import races
+        from websauna_migrate.reports.race_report import races
 
         return races(self.site(given=the_given(connection, engine)), packages)
 

@@ -15,7 +15,7 @@ from sqlalchemy.engine import URL
 from websauna_migrate.cli.clients.choose import dump_client
 from websauna_migrate.cli.clients.client import Client, ClientError
 from websauna_migrate.cli.clients.command_line import split_arguments
-from websauna_migrate.cli.clients.sqlite import sqlite_file, sqlite_timeout_ms
+from websauna_migrate.cli.clients.sqlite_file import sqlite_file, sqlite_timeout_ms
 from websauna_migrate.cli.clients.start import become
 from websauna_migrate.cli.console_script import console_script
 from websauna_migrate.cli.ini_url import database_url

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from websauna_migrate.pictures.dot import to_dot
 from websauna_migrate.pictures.mermaid import to_mermaid
 from websauna_migrate.pictures.svg import to_svg
-from websauna_migrate.pictures.text import to_text
+from websauna_migrate.pictures.text_picture import to_text
 from websauna_migrate.results import GraphView
 
 __all__ = ["FORMATS"]

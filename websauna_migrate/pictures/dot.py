@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from websauna_migrate.pictures.labels import (
+from websauna_migrate.pictures.node_labels import (
     MARKS,
     WORDS,
     marks_of,

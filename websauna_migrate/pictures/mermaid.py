@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from websauna_migrate.pictures.labels import MARKS, WORDS, marks_of, name_of, plain, shortened
+from websauna_migrate.pictures.node_labels import MARKS, WORDS, marks_of, name_of, plain, shortened
 from websauna_migrate.results import GraphNode, GraphView
 
 __all__ = ["EDGE_LIMIT", "to_mermaid"]

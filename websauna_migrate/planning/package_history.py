@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 
+from websauna_migrate.planning.branch_labels import spread_labels
 from websauna_migrate.planning.edges import Edge, cycle_error
 from websauna_migrate.planning.history_errors import (
     HistoryError,
@@ -17,7 +18,6 @@ from websauna_migrate.planning.history_errors import (
     missing_revision,
 )
 from websauna_migrate.planning.identifiers import by_identifier
-from websauna_migrate.planning.labels import spread_labels
 from websauna_migrate.planning.revisions import Revision
 
 __all__ = ["HistoryError", "PackageHistory"]

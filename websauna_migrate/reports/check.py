@@ -14,7 +14,7 @@ from websauna_migrate.models.ownership_errors import OwnershipError
 from websauna_migrate.planning.accesses import DEFAULT_SCHEMAS, Access
 from websauna_migrate.planning.plan import pending, plan_upgrade
 from websauna_migrate.planning.revisions import Revision
-from websauna_migrate.reports.races import order_problems, unreadable_operations
+from websauna_migrate.reports.race_report import order_problems, unreadable_operations
 from websauna_migrate.reports.table_claims import claimed_by_schema_and_without
 from websauna_migrate.reports.unrecorded import first_script_missing, unrecorded
 from websauna_migrate.results import CheckProblem, CheckReport

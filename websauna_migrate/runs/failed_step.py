@@ -21,9 +21,9 @@ from websauna_migrate.errors import MigrationError
 from websauna_migrate.locks.run_lock import LockLost, RunBlocked
 from websauna_migrate.planning.steps import Step
 from websauna_migrate.runs.failures import StepFailed, connection_lost, run_stopped
-from websauna_migrate.runs.foreign_keys import KeysInTheWay
 from websauna_migrate.runs.ledger import FAILED, STOPPED, MarkerLost
 from websauna_migrate.runs.run_context import RunContext, clean, is_gone
+from websauna_migrate.runs.sqlite_foreign_keys import KeysInTheWay
 from websauna_migrate.runs.statement_guard import EndsTransaction, RollsBack, StatementGuard
 from websauna_migrate.runs.waiting import LockWaits, Waiting, lock_problem
 

@@ -35,7 +35,7 @@ from websauna_migrate.runs.attempt import Attempt
 from websauna_migrate.runs.failures import HistoryMoved, StepFailed, run_stopped
 from websauna_migrate.runs.ledger import STOPPED
 from websauna_migrate.runs.run_context import RunContext, clean
-from websauna_migrate.runs.steps import StepRunner
+from websauna_migrate.runs.step_runner import StepRunner
 from websauna_migrate.runs.waiting import Waiting, lock_problem
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from pathlib import Path
 from sqlalchemy.engine import URL
 
 from websauna_migrate.cli.clients.client import Client, ClientError, unusable_url, url_options
-from websauna_migrate.cli.clients.mysql import MYSQL_DRIVERS, mycli_client, mysql_client
-from websauna_migrate.cli.clients.postgresql import POSTGRESQL_DRIVERS, libpq_client
-from websauna_migrate.cli.clients.sqlite import sqlite_file, sqlite_timeout_ms, sqlite_word
+from websauna_migrate.cli.clients.mysql_client import MYSQL_DRIVERS, mycli_client, mysql_client
+from websauna_migrate.cli.clients.postgresql_client import POSTGRESQL_DRIVERS, libpq_client
+from websauna_migrate.cli.clients.sqlite_file import sqlite_file, sqlite_timeout_ms, sqlite_word
 from websauna_migrate.database.programs import find_program
 
 __all__ = ["dump_client", "shell_client"]

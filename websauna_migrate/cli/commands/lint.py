@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from websauna_migrate.cli.commands.call import Call
-from websauna_migrate.cli.render.lint import render_lint
+from websauna_migrate.cli.render.findings import render_lint
 from websauna_migrate.cli.render.text import visible
 from websauna_migrate.errors import MigrationError
 from websauna_migrate.results import LintReport, Plan

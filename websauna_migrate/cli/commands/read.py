@@ -9,7 +9,7 @@ from websauna_migrate.cli.commands.call import Call
 from websauna_migrate.cli.commands.lint import conclude, lint_of_plan
 from websauna_migrate.cli.console_script import tell
 from websauna_migrate.cli.render import history as lines
-from websauna_migrate.cli.render.lint import render_lint
+from websauna_migrate.cli.render.findings import render_lint
 from websauna_migrate.cli.render.states import (
     plan_table,
     render_check,

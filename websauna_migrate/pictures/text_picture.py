@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from websauna_migrate.pictures.labels import MARKS, WORDS, marks_of, name_of, plain
+from websauna_migrate.pictures.node_labels import MARKS, WORDS, marks_of, name_of, plain
 from websauna_migrate.results import GraphEdge, GraphView
 
 __all__ = ["to_text"]

@@ -19,9 +19,9 @@ from websauna_migrate.revision_scripts.script_timeouts import timeouts_of_script
 from websauna_migrate.runs.attempt import Attempt
 from websauna_migrate.runs.failed_step import Aftermath
 from websauna_migrate.runs.failures import HistoryMoved, connection_lost
-from websauna_migrate.runs.foreign_keys import ForeignKeys
 from websauna_migrate.runs.ledger import DONE, UNDONE
 from websauna_migrate.runs.run_context import RunContext, clean
+from websauna_migrate.runs.sqlite_foreign_keys import ForeignKeys
 from websauna_migrate.runs.statement_guard import EndsTransaction, StatementGuard
 from websauna_migrate.runs.step_data import data_of_step
 from websauna_migrate.runs.step_queue import queue_of
