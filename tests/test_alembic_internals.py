@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import io
 import warnings
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ from websauna_migrate.alembic_adapter.internals import (
     render_type,
     serials_known,
     single_percent,
+    without_version_table,
 )
 
 
@@ -262,6 +264,18 @@ def test_a_context_runs_steps_as_ours_does() -> None:
     assert inspect.signature(HeadMaintainer._update_version) == inspect.signature(
         RowWriter._update_version
     )
+
+
+def test_a_sql_script_may_leave_the_history_table_out() -> None:
+    output = io.StringIO()
+    options = {"as_sql": True, "output_buffer": output, "fn": lambda rows, context: ()}
+    context = MigrationContext.configure(dialect_name="sqlite", opts=options)
+    context._version.create(context.connection)
+    assert "CREATE TABLE alembic_version" in output.getvalue()
+    output.truncate(0)
+    without_version_table(context)
+    context._version.create(context.connection)
+    assert output.getvalue() == ""
 
 
 def test_types_alone_are_compared_by_alembics_own_comparison() -> None:

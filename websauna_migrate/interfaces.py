@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         LintReport,
         PackageState,
         Readiness,
+        RecordedPlan,
         Run,
         StampedPackage,
         StepSql,
@@ -100,6 +101,7 @@ class IMigrationService(Interface):
         statement_timeout_ms: int | None = None,
         fail_on_lint: bool = False,
         ignore_order: bool = False,
+        plan: RecordedPlan | None = None,
         connection: Connection | None = None,
         engine: Engine | None = None,
     ) -> Run:
@@ -126,6 +128,9 @@ class IMigrationService(Interface):
             raise :class:`websauna_migrate.lint.lint_errors.UnsafeChanges` (PostgreSQL)
         :param ignore_order: also run a step that conflicts with a pending revision which was
             written before it and is not part of the plan
+        :param plan: what :meth:`record_plan` returned, in place of ``revision``, ``packages`` and
+            ``ignore_order``; if anything else would run,
+            :class:`websauna_migrate.runs.plan_records.PlanOutdated` names the causes and nothing is
         :returns: a :class:`websauna_migrate.results.Run`; its ``steps`` are empty if there was
             nothing to do
         :raises websauna_migrate.errors.MigrationError: when the graph, the history or a step is at
@@ -190,6 +195,22 @@ class IMigrationService(Interface):
         :param ignore_order: as in :meth:`upgrade`
         """
 
+    def record_plan(
+        revision: Targets = "heads",
+        *,
+        packages: Packages = None,
+        ignore_order: bool = False,
+        connection: Connection | None = None,
+        engine: Engine | None = None,
+    ) -> RecordedPlan:
+        """Return the plan of an upgrade with checksums of its scripts and their SQL; run nothing.
+
+        Each script is executed twice as for :meth:`sql`; what it does besides its SQL happens.
+
+        :param ignore_order: as in :meth:`upgrade`
+        :returns: a :class:`websauna_migrate.results.RecordedPlan`, which :meth:`upgrade` takes
+        """
+
     def lint(
         revision: Targets = "heads",
         *,
@@ -214,13 +235,22 @@ class IMigrationService(Interface):
         packages: Packages = None,
         direction: str = "upgrade",
         tag: str | None = None,
+        plan: Plan | None = None,
+        connection: Connection | None = None,
+        engine: Engine | None = None,
     ) -> str:
-        """Return the SQL script of a run as ``str``; no database is contacted.
+        """Return the SQL script of a run as ``str``; without ``plan`` no database is contacted.
+
+        The comments at its top, up to the first empty line, say what it begins at.
 
         :param revision: the target; ``start:end`` begins at ``start`` instead of an empty
             database. A downgrade needs ``start:end``.
         :param direction: ``"upgrade"``, ``"downgrade"``, ``"stamp"``, or ``"ensure_version"``,
             which creates the history tables and has no target
+        :param plan: what :meth:`plan` returned, in place of the other parameters: its steps alone,
+            from the histories as they are, each statement below the line of its script
+        :raises websauna_migrate.revision_scripts.script_error.ScriptError: if a script reads from
+            the database
         """
 
     def step_sql(step: Step) -> StepSql:

@@ -36,6 +36,7 @@ from websauna_migrate.results import (
     LintReport,
     PackageState,
     Readiness,
+    RecordedPlan,
     Run,
     StampedPackage,
     StepSql,
@@ -158,6 +159,7 @@ class MigrationService:
         statement_timeout_ms: int | None = None,
         fail_on_lint: bool = False,
         ignore_order: bool = False,
+        plan: RecordedPlan | None = None,
         connection: Connection | None = None,
         engine: Engine | None = None,
     ) -> Run:
@@ -167,7 +169,13 @@ class MigrationService:
         limits = limits_of(lock_timeout_ms, lock_budget, statement_timeout_ms)
         options = RunOptions(tag, atomic, dry_run, stop, lock_wait, limits)
         site = self._complete_site(the_given(connection, engine))
-        inspect = self._linter(site).refuse_unsafe if fail_on_lint else None
+        inspect = [self._linter(site).refuse_unsafe] if fail_on_lint else []
+        if plan is not None:
+            from websauna_migrate.runs.plan_records import refuse_missing, refuse_outdated
+
+            refuse_missing(site, plan)
+            revision, packages, ignore_order = plan.targets, plan.packages, plan.ignore_order
+            inspect.append(functools.partial(refuse_outdated, site, plan))
         return migrate(
             site,
             "upgrade",
@@ -237,6 +245,35 @@ class MigrationService:
         )
         return planner(site.applied())
 
+    def record_plan(
+        self,
+        revision: Targets = "heads",
+        *,
+        packages: Packages = None,
+        ignore_order: bool = False,
+        connection: Connection | None = None,
+        engine: Engine | None = None,
+    ) -> RecordedPlan:
+        from websauna_migrate.planning.package_targets import as_targets
+        from websauna_migrate.runs.plan_records import record_plan
+
+        given = the_given(connection, engine)
+        plan = self.plan(
+            revision,
+            packages=packages,
+            ignore_order=ignore_order,
+            connection=connection,
+            engine=engine,
+        )
+        site = self.site(given=given)
+        return record_plan(
+            site,
+            plan,
+            targets=as_targets(revision),
+            selected=site.select(packages),
+            unordered=ignore_order,
+        )
+
     def lint(
         self,
         revision: Targets = "heads",
@@ -254,9 +291,14 @@ class MigrationService:
         packages: Packages = None,
         direction: str = "upgrade",
         tag: str | None = None,
+        plan: Plan | None = None,
+        connection: Connection | None = None,
+        engine: Engine | None = None,
     ) -> str:
-        from websauna_migrate.runs.offline import sql
+        from websauna_migrate.runs.offline import sql, sql_of_plan
 
+        if plan is not None:
+            return sql_of_plan(self.site(given=the_given(connection, engine)), plan, tag=tag)
         return sql(self.site(), revision, packages, direction, tag=tag)
 
     def step_sql(self, step: Step) -> StepSql:

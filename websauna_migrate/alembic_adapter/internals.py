@@ -76,6 +76,7 @@ __all__ = [
     "run_migrations",
     "stepped_aside",
     "steps_of_command",
+    "without_version_table",
 ]
 
 #: Alembic's version, as far as it is numbers.
@@ -327,6 +328,14 @@ def execute_operations_by(
     ``execute``, by which ``op.execute`` goes and no other.
     """
     context.impl._exec = wrap(context.impl._exec)  # type: ignore[method-assign]
+
+
+def without_version_table(context: MigrationContext) -> None:
+    """Let a SQL script not create the history table, which is there and has no row.
+
+    ``run_migrations`` creates it whenever a script begins at base; no option keeps it from that.
+    """
+    context._version.create = lambda bind, checkfirst=False: None  # type: ignore[method-assign]
 
 
 def steps_of_command(context: MigrationContext) -> list[RevisionStep | StampStep]:

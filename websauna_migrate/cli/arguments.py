@@ -187,6 +187,15 @@ NO_LINT = flag(
     "--no-lint",
     help="Do not look for unsafe changes, which is done on PostgreSQL if squawk is installed",
 )
+OUT = argument(
+    "--out", metavar="FILE", help="Write the plan into a file as JSON, for 'upgrade --plan FILE'"
+)
+PLAN = argument(
+    "--plan",
+    metavar="FILE",
+    help="Run what 'plan --out FILE' wrote, if it is still what would run; fail otherwise",
+)
+PLAN_SQL = flag("--sql", help="Print the SQL of the steps, from what is applied on")
 STAMPED = argument("revisions", nargs="*", help="one or more revisions, or 'heads' for all heads")
 TAKE_OVER = argument(
     "--take-over",

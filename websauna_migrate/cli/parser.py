@@ -36,7 +36,8 @@ exit status:
   0  done                              5  the database cannot be reached
   1  not done, for another reason      6  a script failed; nothing of it was applied
   2  the command line cannot be meant  7  check, current -c: revisions are pending
-  3  a step is half done: repair       8  check: models and database differ, or the like
+  3  a step is half done: repair       8  check: models and database differ, or the like;
+                                          upgrade --plan: something else would run
   4  another run or a lock is in the way
   129, 130, 143                        stopped by SIGHUP, Ctrl-C, SIGTERM
 status: 0 all is applied, 1 revisions are pending, 2 that cannot be told, 3 a step is half done
@@ -176,7 +177,10 @@ COMMANDS: Mapping[str, Command] = {
     "plan": Command(
         "read.plan",
         "Show what an upgrade would do, step by step, and why.",
-        (a.TARGET, a.DOWNGRADE, a.CASCADE, a.IGNORE_ORDER, a.JSON, a.NO_LINT, a.FAIL_ON_LINT),
+        (
+            *(a.TARGET, a.DOWNGRADE, a.CASCADE, a.IGNORE_ORDER, a.JSON, a.NO_LINT, a.FAIL_ON_LINT),
+            *(a.PLAN_SQL, a.OUT),
+        ),
         needs_database=always,
     ),
     "repair": Command(
@@ -234,7 +238,7 @@ COMMANDS: Mapping[str, Command] = {
     "upgrade": Command(
         "run.upgrade",
         "Upgrade to a later version.",
-        (a.SQL, a.TAG, a.REVISION_OR_HEADS, *a.RUN, a.IGNORE_ORDER, a.FAIL_ON_LINT),
+        (a.SQL, a.TAG, a.REVISION_OR_HEADS, *a.RUN, a.IGNORE_ORDER, a.FAIL_ON_LINT, a.PLAN),
         leaves_garbage=True,
         needs_database=unless_sql,
     ),

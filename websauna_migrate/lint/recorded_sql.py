@@ -8,10 +8,8 @@ the statement is told by.
 from __future__ import annotations
 
 import io
-import logging
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType, TracebackType
 
@@ -21,7 +19,7 @@ from websauna_migrate.revision_scripts.script_error import ScriptError
 from websauna_migrate.revision_scripts.sql_text import LEXEME
 from websauna_migrate.runs.offline import render_step
 
-__all__ = ["RecordedStep", "Statement", "quiet_alembic", "record_step", "split_sql"]
+__all__ = ["RecordedStep", "Statement", "record_step", "split_sql"]
 
 #: What Alembic writes where a transaction begins and ends.
 BEGIN, COMMIT = "BEGIN;", "COMMIT;"
@@ -134,20 +132,3 @@ def last_line(trace: TracebackType | None, is_own: Callable[[FrameType], bool]) 
             line = trace.tb_lineno
         trace = trace.tb_next
     return line
-
-
-@contextmanager
-def quiet_alembic() -> Iterator[None]:
-    """Keep Alembic from logging that it is there, and that it runs what is only looked at."""
-    loggers = [logging.getLogger(f"alembic.runtime.{name}") for name in ("migration", "plugins")]
-
-    def is_warning(record: logging.LogRecord) -> bool:
-        return record.levelno >= logging.WARNING
-
-    for logger in loggers:
-        logger.addFilter(is_warning)
-    try:
-        yield
-    finally:
-        for logger in loggers:
-            logger.removeFilter(is_warning)

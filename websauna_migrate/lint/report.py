@@ -17,7 +17,6 @@ from websauna_migrate.lint.new_tables import NewTables, matters_for_new
 from websauna_migrate.lint.recorded_sql import (
     RecordedStep,
     Statement,
-    quiet_alembic,
     record_step,
 )
 from websauna_migrate.lint.squawk import (
@@ -30,6 +29,7 @@ from websauna_migrate.lint.squawk import (
 from websauna_migrate.planning.accesses import Key
 from websauna_migrate.planning.steps import Plan, Step
 from websauna_migrate.results import LintFinding, LintReport, UncheckedScript
+from websauna_migrate.runs.offline import quiet_alembic
 
 __all__ = ["lint_plan"]
 

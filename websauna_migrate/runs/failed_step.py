@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import signal
-import traceback
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +22,7 @@ from websauna_migrate.planning.steps import Step
 from websauna_migrate.runs.failures import StepFailed, connection_lost, run_stopped
 from websauna_migrate.runs.ledger import FAILED, STOPPED, MarkerLost
 from websauna_migrate.runs.run_context import RunContext, clean, is_gone
+from websauna_migrate.runs.script_places import place_of
 from websauna_migrate.runs.sqlite_foreign_keys import KeysInTheWay
 from websauna_migrate.runs.statement_guard import EndsTransaction, RollsBack, StatementGuard
 from websauna_migrate.runs.waiting import LockWaits, Waiting, lock_problem
@@ -298,11 +298,3 @@ def is_interrupt(exc: BaseException) -> bool:
         isinstance(exc, KeyboardInterrupt)
         and signal.getsignal(signal.SIGINT) is signal.default_int_handler
     )
-
-
-def place_of(exc: BaseException, path: str) -> str:
-    """Return the script's file and the line in it that was running when ``exc`` arose."""
-    lines = [
-        frame.lineno for frame in traceback.extract_tb(exc.__traceback__) if frame.filename == path
-    ]
-    return f"{path}, line {lines[-1]}" if lines else path

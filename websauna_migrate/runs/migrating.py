@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.engine import Connection
@@ -69,12 +69,13 @@ def migrate(
     *,
     cascade: bool = False,
     options: RunOptions | None = None,
-    inspect: Callable[[Plan], None] | None = None,
+    inspect: Sequence[Callable[[Plan], None]] = (),
     ignore_order: bool = False,
 ) -> Run:
     """Plan under the lock, and run the plan.
 
-    :param inspect: gets each plan that has other steps than the one before; raises to refuse it
+    :param inspect: functions that get each plan that has other steps or rows than those
+        before; they raise to refuse it
     """
     loaded = site.loaded
     inspected: set[tuple[Any, ...]] = set()
@@ -91,9 +92,10 @@ def migrate(
         # A script that is broken shall be found before the first step, not between two.
         for step in plan.steps:
             loaded.environments[step.package].reader.imported(step.revision)
-        steps = tuple((step.package, step.revision.id) for step in plan.steps)
-        if inspect is not None and steps not in inspected:
-            inspect(plan)
+        steps = tuple((s.package, s.revision.id, s.rows_before) for s in plan.steps)
+        if steps not in inspected:
+            for look in inspect:
+                look(plan)
             inspected.add(steps)
         return plan
 

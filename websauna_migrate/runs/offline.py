@@ -3,28 +3,34 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Collection, Mapping, Sequence
+import logging
+import sys
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import FrameType
 from typing import TYPE_CHECKING, Any, TextIO
 
 from sqlalchemy import delete, insert
 from sqlalchemy.schema import CreateTable
 
 from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
-from websauna_migrate.database.history_tables import version_table
+from websauna_migrate.database.engines import safe_url
+from websauna_migrate.database.history_tables import list_tables, version_table
 from websauna_migrate.errors import MigrationError, UsageError
 from websauna_migrate.interfaces import Packages, Targets
-from websauna_migrate.planning.package_targets import offline_range
+from websauna_migrate.planning.package_targets import as_targets, offline_range
 from websauna_migrate.planning.plan import Plan, Step, plan_stamp, plan_upgrade
 from websauna_migrate.revision_scripts.moved_tables import plan_downgrade_without_loss
 from websauna_migrate.revision_scripts.script_error import ScriptError
 from websauna_migrate.runs.history_rows import full_version_table
 from websauna_migrate.runs.process_lock import PROCESS_LOCK
+from websauna_migrate.runs.script_places import line_of, place_of
 from websauna_migrate.runs.site import Site
 
 if TYPE_CHECKING:
     from alembic.runtime.migration import MigrationContext
 
-__all__ = ["render_rows", "render_sql", "sql"]
+__all__ = ["quiet_alembic", "render_rows", "render_step", "sql", "sql_of_plan"]
 
 
 #: What a SQL script can be of.
@@ -54,27 +60,117 @@ def sql(
         render_rows(loaded, changes, output, create=True)
     else:
         make = plan_upgrade if direction == "upgrade" else plan_downgrade_without_loss
-        render_sql(loaded, make(loaded.graph, applied, targets), output, tag=tag)
+        plan = make(loaded.graph, applied, targets)
+        write_comments(output, from_where(plan, as_targets(revision), names))
+        with PROCESS_LOCK:
+            for step in plan.steps:
+                write_comments(output, [f"{step.direction} {step.package} {step.revision.id}"])
+                render_step(loaded, step, output, tag)
     return output.getvalue()
 
 
-def render_sql(
-    snapshot: LoadedScripts, plan: Plan, output: TextIO, *, tag: str | None = None
-) -> None:
-    """Write the SQL of a plan's steps to ``output``, each step in its own transaction."""
+def from_where(plan: Plan, targets: Sequence[str], selected: Sequence[str]) -> Iterator[str]:
+    """Yield what a script that no database was asked for begins at, a sentence each.
+
+    :param selected: the packages that the targets are meant for
+    """
+    steps = f"{len(plan.steps)} {'step' if len(plan.steps) == 1 else 'steps'}"
+    starts = [target.partition(":")[0] or "base" for target in targets if ":" in target]
+    if not starts:
+        yield (
+            f"From an empty database, whatever is applied to yours: {steps}. "
+            "What is pending there: ws-alembic plan --sql"
+        )
+        return
+    yield f"From {', '.join(starts)}: {steps}."
+    begun = {step.package: step.rows_before for step in reversed(plan.steps)}
+    named = {start.partition("@")[0] for start in starts if "@" in start}
+    for package in plan.packages:
+        if package not in selected and package not in named:
+            rows = ", ".join(sorted(begun[package])) or "base"
+            yield (
+                f"Package {package} from {rows}, since the start of the range requires no more of "
+                "it. If it is further, these are too many steps: ws-alembic plan --sql begins at "
+                "what is applied."
+            )
+
+
+def sql_of_plan(site: Site, plan: Plan, *, tag: str | None = None) -> str:
+    """Return a plan as SQL that goes on from the histories as they are.
+
+    Above each statement stands the line of the script that it comes from.
+
+    :raises ScriptError: if a script reads from the database
+    """
+    output = io.StringIO()
+    with site.reading() as connection:
+        existing = set() if connection is None else list_tables(connection, site.schema)
+    steps = f"{len(plan.steps)} {'step' if len(plan.steps) == 1 else 'steps'}"
+    url = safe_url(site.settings.require_url())
+    write_comments(output, [f"The {plan.direction} of {url} from what is applied: {steps}."])
     with PROCESS_LOCK:
-        for step in plan.steps:
-            output.write(f"-- {step.direction} {step.package} {step.revision.id}\n\n")
-            render_step(snapshot, step, output, tag)
+        for number, step in enumerate(plan.steps, 1):
+            before, after = (
+                ", ".join(sorted(rows)) or "base" for rows in (step.rows_before, step.rows_after)
+            )
+            write_comments(
+                output,
+                [
+                    f"[{number}/{len(plan.steps)}] {step.direction} {step.package} "
+                    f"{step.revision.id}, history from {before} to {after}",
+                    step.revision.path,
+                ],
+            )
+            has_table = site.packages[step.package].history_table in existing
+            render_step(
+                site.loaded, step, WithLines(output, step.revision.path), tag, has_table=has_table
+            )
+    return output.getvalue()
 
 
-def render_step(snapshot: LoadedScripts, step: Step, output: TextIO, tag: str | None) -> None:
-    """Write the SQL of one step."""
-    from websauna_migrate.alembic_adapter.internals import planned_step
+def write_comments(output: TextIO, lines: Iterator[str] | Sequence[str]) -> None:
+    """Write SQL comments, and an empty line behind them."""
+    output.writelines(f"-- {' '.join(line.split())}\n" for line in lines)
+    output.write("\n")
+
+
+class WithLines(io.StringIO):
+    """Writes each statement of a script with the script's line above it."""
+
+    def __init__(self, output: TextIO, path: str) -> None:
+        super().__init__()
+        self.output = output
+        self.path = path
+
+    def write(self, text: str) -> int:
+        """Write one text, a statement as a rule."""
+        frame: FrameType | None = sys._getframe(1)
+        while frame is not None and frame.f_code.co_filename != self.path:
+            frame = frame.f_back
+        if frame is not None and not text.startswith("--"):
+            self.output.write(f"-- line {frame.f_lineno}\n")
+        return self.output.write(text)
+
+
+def render_step(
+    snapshot: LoadedScripts,
+    step: Step,
+    output: TextIO,
+    tag: str | None,
+    *,
+    has_table: bool = False,
+) -> None:
+    """Write the SQL of one step.
+
+    :param has_table: the package's history table is there, also where it has no row
+    """
+    from websauna_migrate.alembic_adapter.internals import planned_step, without_version_table
 
     environment = snapshot.environments[step.package]
 
     def steps(rows: Any, context: MigrationContext) -> Sequence[Any]:
+        if has_table:
+            without_version_table(context)
         return [planned_step(environment.scripts, step)]
 
     try:
@@ -88,12 +184,14 @@ def render_step(snapshot: LoadedScripts, step: Step, output: TextIO, tag: str | 
     except MigrationError:
         raise
     except Exception as exc:
+        path, line = step.revision.path, line_of(exc, step.revision.path)
         raise ScriptError(
             "offline",
-            step.revision.path,
+            path,
             f'The {step.direction} of revision "{step.revision.id}" of package "{step.package}" '
-            f'("{step.revision.path}") cannot be written as SQL: {type(exc).__name__}: {exc}\n'
+            f"({place_of(exc, path)}) cannot be written as SQL: {type(exc).__name__}: {exc}\n"
             "A script that reads from the database runs only with a connection.",
+            line=line,
             package=step.package,
         ) from exc
 
@@ -137,3 +235,20 @@ def render_rows(
                 return ()
 
             environment.run(work, output=output, starting_rev=tuple(sorted(before)) or None)
+
+
+@contextmanager
+def quiet_alembic() -> Iterator[None]:
+    """Keep Alembic from logging that it is there, and that it runs what is only looked at."""
+    loggers = [logging.getLogger(f"alembic.runtime.{name}") for name in ("migration", "plugins")]
+
+    def is_warning(record: logging.LogRecord) -> bool:
+        return record.levelno >= logging.WARNING
+
+    for logger in loggers:
+        logger.addFilter(is_warning)
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeFilter(is_warning)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from pathlib import Path
 
 from websauna_migrate.cli.commands.call import Call
 from websauna_migrate.cli.commands.lint import conclude, lint_of_plan
@@ -17,7 +18,7 @@ from websauna_migrate.cli.render.states import (
     render_not_at_head,
     status_table,
 )
-from websauna_migrate.cli.render.text import visible
+from websauna_migrate.cli.render.text import to_json, visible
 from websauna_migrate.database.engines import safe_url
 from websauna_migrate.errors import ExitCode, MigrationError, UsageError
 
@@ -147,6 +148,12 @@ def plan(call: Call) -> None:
         raise UsageError(f"--fail-on-lint has no meaning with {flag}.")
     if options.ignore_order and options.downgrade:
         raise UsageError("--ignore-order has no meaning with --downgrade.")
+    if options.sql and (options.json or options.fail_on_lint):
+        flag = "--json" if options.json else "--fail-on-lint"
+        raise UsageError(f"{flag} has no meaning with --sql.")
+    if options.out and (options.sql or options.downgrade):
+        flag = "--sql" if options.sql else "--downgrade"
+        raise UsageError(f"--out has no meaning with {flag}.")
     found = call.service.plan(
         options.revision,
         packages=call.packages,
@@ -157,6 +164,14 @@ def plan(call: Call) -> None:
     if found.steps and not options.downgrade:
         for problem in call.service.races(packages=call.packages):
             print(f"WARNING: {visible(problem.message)}", file=sys.stderr)
+    if options.sql:
+        call.output.raw(call.service.sql(plan=found))
+        return
+    if options.out:
+        recorded = call.service.record_plan(
+            options.revision, packages=call.packages, ignore_order=options.ignore_order
+        )
+        Path(options.out).write_text(to_json(recorded.as_data()) + "\n", encoding="utf-8")
     report = lint_of_plan(call, found)
     if options.json:
         call.show((), found.as_data() | ({} if report is None else {"lint": report}))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import Any
 
 from websauna_migrate.cli.commands.call import Call
@@ -11,10 +13,11 @@ from websauna_migrate.cli.render.runs import (
     render_run,
     render_stamped,
 )
-from websauna_migrate.cli.render.text import counted
+from websauna_migrate.cli.render.text import counted, visible
+from websauna_migrate.cli.scope import read_scope
 from websauna_migrate.cli.signals import stop_signals
 from websauna_migrate.errors import ExitCode, UsageError
-from websauna_migrate.results import Run
+from websauna_migrate.results import RecordedPlan, Run
 
 __all__ = ["downgrade", "ensure_version", "repair", "stamp", "uninstall", "upgrade"]
 
@@ -36,6 +39,13 @@ def upgrade(call: Call) -> None:
     if options.sql:
         write_sql(call, options.revision, direction="upgrade", tag=options.tag)
         return
+    plan = None
+    if options.plan:
+        if options.revision != "heads" or options.ignore_order or read_scope(options.x or ()):
+            raise UsageError(
+                "--plan FILE says what is run: leave out the revision, --ignore-order and -x."
+            )
+        plan = RecordedPlan.of_json(Path(options.plan).read_text(encoding="utf-8"))
     with stop_signals() as stop:
         run = call.service.upgrade(
             options.revision,
@@ -44,6 +54,7 @@ def upgrade(call: Call) -> None:
             stop=stop,
             fail_on_lint=options.fail_on_lint,
             ignore_order=options.ignore_order,
+            plan=plan,
             **{name: getattr(options, name) for name in RUN_OPTIONS},
         )
     sum_up_run(call, run, newest=options.revision in ("head", "heads"))
@@ -152,12 +163,16 @@ def check_sql(call: Call) -> None:
             f'Range revision not allowed: "{options.revision}" has a meaning with --sql only. '
             "Name the revision to end at."
         )
-    for name in ("atomic", "dry_run", "fail_on_lint", "ignore_order"):
+    for name in ("atomic", "dry_run", "fail_on_lint", "ignore_order", "plan"):
         if options.sql and getattr(options, name, False):
             flag = "--" + name.replace("_", "-")
             raise UsageError(f"{flag} has no meaning with --sql, which runs nothing.")
 
 
 def write_sql(call: Call, revision: Any, **arguments: Any) -> None:
-    """Write the script that a run would be, and nothing else."""
-    call.output.raw(call.service.sql(revision, packages=call.packages, **arguments))
+    """Write the script that a run would be; standard error has what it begins at, too."""
+    script = call.service.sql(revision, packages=call.packages, **arguments)
+    if arguments["direction"] in ("upgrade", "downgrade") and not call.options.quiet:
+        for line in script.partition("\n\n")[0].splitlines():
+            print(visible(line.removeprefix("-- ")), file=sys.stderr)
+    call.output.raw(script)
