@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from websauna_migrate.lint.recorded_sql import quiet_alembic, record_step
+from websauna_migrate.lint.recorded_sql import record_step
 from websauna_migrate.planning.steps import Step
 from websauna_migrate.results import SqlStatement, StepSql
+from websauna_migrate.runs.offline import quiet_alembic
 from websauna_migrate.runs.process_lock import PROCESS_LOCK
 from websauna_migrate.runs.site import Site
 

@@ -16,7 +16,7 @@ from websauna_migrate.database.engines import safe_url
 from websauna_migrate.errors import MigrationError
 from websauna_migrate.interfaces import IMigrationService
 from websauna_migrate.pictures.svg import to_svg
-from websauna_migrate.pictures.text import to_text
+from websauna_migrate.pictures.text_picture import to_text
 from websauna_migrate.plain_text import to_json
 from websauna_migrate.results import (
     CheckProblem,
