@@ -93,18 +93,14 @@ def includeme(config: Configurator) -> None:
     for one revision by a module attribute of its script, ``lock_budget = 60``.
     """
     from websauna_migrate.config.directives import add_migration_package, set_migration_service
-    from websauna_migrate.config.event_predicates import (
-        MigrationDirectionPredicate,
-        MigrationPackagePredicate,
-    )
+    from websauna_migrate.config.event_predicates import add_event_predicates
     from websauna_migrate.config.settings import parse_settings
     from websauna_migrate.runs.sessions import held_connections
     from websauna_migrate.service import MigrationService
 
     config.add_directive("add_migration_package", add_migration_package)
     config.add_directive("set_migration_service", set_migration_service)
-    config.add_subscriber_predicate("migration_package", MigrationPackagePredicate)
-    config.add_subscriber_predicate("migration_direction", MigrationDirectionPredicate)
+    add_event_predicates(config)
     registry = config.registry
     parse_settings(registry.settings or {})  # A setting that cannot be used is told here.
     held_connections.watch()

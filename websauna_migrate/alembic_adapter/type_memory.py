@@ -1,6 +1,6 @@
 """The named types that a run created, for scripts that create them in passing again.
 
-``op.create_table`` creates the enum types of its columns and asks nobody whether they are there.
+``op.create_table`` creates the enum types of its columns and does not ask whether they are there.
 Under plain Alembic one ``MigrationContext`` runs all revisions and remembers what it created, so a
 later script of the same run may name a type once more. Here every step has a context of its own:
 this memory makes up for it. Unlike Alembic's it looks whether the type is still there.

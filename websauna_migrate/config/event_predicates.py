@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+from pyramid.config import Configurator
 from pyramid.exceptions import ConfigurationError
 from pyramid.util import as_sorted_tuple
 
-__all__ = ["MigrationDirectionPredicate", "MigrationPackagePredicate"]
+__all__ = ["MigrationDirectionPredicate", "MigrationPackagePredicate", "add_event_predicates"]
+
+
+def add_event_predicates(config: Configurator) -> None:
+    """Let subscribers be registered for the events of a package, or of a direction."""
+    config.add_subscriber_predicate("migration_package", MigrationPackagePredicate)
+    config.add_subscriber_predicate("migration_direction", MigrationDirectionPredicate)
 
 
 class MigrationPackagePredicate:

@@ -2,7 +2,7 @@
 
 A package that owns tables needs scripts, or a deploy finds nothing to do and leaves them unmade.
 Before its first revision it has none either: there, in a checkout or an editable installation,
-``revision`` would make them. What an installer put in place nobody edits: there they are missing.
+``revision`` would make them. What an installer put in place is not edited: there they are missing.
 """
 
 from __future__ import annotations

@@ -342,7 +342,7 @@ class Checker:
             )
 
     def nobodys(self, connection: Connection) -> Iterator[CheckProblem]:
-        """Find tables that belong to nobody."""
+        """Find tables that belong to no package."""
         schema = self.site.schema
         known = {package.history_table for package in self.site.packages.values()}
         known.add(LEDGER_TABLE)

@@ -28,7 +28,7 @@ SCRIPT_NAME = re.compile(r"(?!\.\#|__init__).*\.py$")
 #: of status change and the inode are the file system's own.
 Stamp = Sequence[int]
 
-#: Of a file of which nobody can say anything; no file has it.
+#: Of a file that cannot be read; no file has it.
 UNKNOWN: Stamp = (-1, -1, -1, -1)
 
 

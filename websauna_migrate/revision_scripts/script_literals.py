@@ -28,7 +28,7 @@ NAMES = {name: attribute for attribute, name in ATTRIBUTES.items()}
 #: These characters mean something to Alembic, which refuses them in an identifier.
 ILLEGAL = frozenset("@-+:")
 
-#: Whoever uses one of these may set a name without writing ``name =``.
+#: A script with one of these may set a name without writing ``name =``.
 TRICKS = (
     *(b"globals", b"locals", b"vars", b"exec", b"eval", b"setattr", b"delattr", b"__dict__"),
     *(b"_getframe", b"currentframe", b"__builtins__", b"__import__", b"import_module", b"modules"),
@@ -81,7 +81,7 @@ def read_literals(source: bytes) -> Literals | None:
             if values is not None:
                 return _checked(values)
         except (_Unknown, SyntaxError, ValueError, RecursionError, MemoryError):
-            # An import raises the very same, and whoever imports it knows how to tell.
+            # An import raises the very same, and ScriptReader tells it.
             continue
     return None
 

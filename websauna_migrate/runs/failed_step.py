@@ -99,15 +99,8 @@ class Aftermath:
             self.record(values, FAILED, exists=exists)
         if isinstance(exc, MigrationError) and not isinstance(exc, BatchRefused) and not half_done:
             raise exc
-        raise StepFailed(
-            step,
-            self.place_of(exc, step.revision.path),
-            problem or self.describe(exc) + self.hint(exc, step),
-            half_done=half_done,
-            unknown=lost and not half_done,
-            done=number - 1,
-            busy=bool(problem),
-            marked=bool(run.marks),
+        raise self._step_failed(
+            exc, step, problem, half_done=half_done, lost=lost, done=number - 1
         ) from exc
 
     def after_atomic_failure(
@@ -162,17 +155,36 @@ class Aftermath:
             isinstance(exc, MigrationError) and not isinstance(exc, BatchRefused)
         ):
             raise exc
-        raise StepFailed(
+        raise self._step_failed(
+            exc, step, problem, half_done=visible, lost=lost, done=done, atomic=True
+        ) from exc
+
+    def _step_failed(
+        self,
+        exc: BaseException,
+        step: Step,
+        problem: str,
+        *,
+        half_done: bool,
+        lost: bool,
+        done: int,
+        atomic: bool = False,
+    ) -> StepFailed:
+        """Return the error of a step.
+
+        :param problem: what is to be said of a lock that was not to be had; else empty
+        """
+        return StepFailed(
             step,
             self.place_of(exc, step.revision.path),
             problem or self.describe(exc) + self.hint(exc, step),
-            half_done=visible,
-            unknown=lost,
+            half_done=half_done,
+            unknown=lost and not half_done,
             done=done,
-            atomic=True,
+            atomic=atomic,
             busy=bool(problem),
-            marked=bool(run.marks),
-        ) from exc
+            marked=bool(self.run.marks),
+        )
 
     def _is_lost(self) -> bool:
         """Tell whether the connection, and with it the lock, is not what it was."""

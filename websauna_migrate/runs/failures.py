@@ -63,7 +63,7 @@ class StepFailed(MigrationError, RuntimeError):
     """A script failed, or a lock that it waits for was not to be had.
 
     :ivar half_done: whether parts of it may have been committed; then the exit code is 3
-    :ivar unknown: whether the connection was lost, so that nobody here can tell
+    :ivar unknown: whether the connection was lost, so that this run cannot tell
     :param busy: whether a lock was in the way
     :param marked: whether the step was half done before, and was run again
     """

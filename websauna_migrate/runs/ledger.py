@@ -2,7 +2,7 @@
 
 A step's row is inserted in the step's own transaction before its script runs, with outcome
 ``running``, and updated to ``done`` right after the history table. In a purely transactional step
-nobody ever sees it as ``running``; whatever ends the transaction early (an ``autocommit_block``, a
+no other connection sees it as ``running``; whatever ends the transaction early (an ``autocommit_block``, a
 literal COMMIT, MariaDB's implicit one) publishes it exactly when the step stops being atomic. A
 row that is seen as ``running`` while no run is in progress is therefore a step that ended half
 done.
@@ -120,7 +120,7 @@ def make_table(schema: str | None) -> Table:
 
 
 def new_id(run: str, number: int) -> str:
-    """Return 32 hexadecimal digits that nobody else has, for a step of a run.
+    """Return 32 hexadecimal digits that no other has, for a step of a run.
 
     They begin with the time, so that the newest row is at the end of the index.
     """
@@ -149,7 +149,7 @@ class Ledger:
         """Create the table unless it is there."""
         name = connection.dialect.name
         if name in ("mysql", "mariadb"):
-            # Names are anybody's; a database in another character set refuses some. Elsewhere,
+            # The names are the user's own; a database in another character set refuses some. Elsewhere,
             # naming the option would import the dialect.
             self.table.dialect_kwargs[f"{name}_charset"] = "utf8mb4"
         self.table.create(connection, checkfirst=True)

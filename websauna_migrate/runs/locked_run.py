@@ -49,8 +49,8 @@ T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
-#: How often in a row a plan is made anew, without a step in between. Nobody else who runs
-#: migrations under the lock changes a history, so that once is usual and twice is rare.
+#: How often in a row a plan is made anew, without a step in between. No other run changes a history
+#: while the lock is held, so that once is usual and twice is rare.
 MAX_MOVES = 5
 
 

@@ -120,7 +120,7 @@ class MySQLStatements:
         """Let the session's statements wait for locks as long as they may by now.
 
         A table's lock is waited for in whole seconds. On MariaDB 0 means not at all, so that
-        nobody has to queue behind: that comes first.
+        no other statement has to queue behind: that comes first.
 
         :param took: seconds that the last attempt took before it failed
         """
@@ -134,7 +134,7 @@ class MySQLStatements:
             if not self.mariadb:
                 seconds = max(1, seconds)
             parts.append(f"lock_wait_timeout = {seconds}")
-            # A row's lock makes nobody queue who only reads.
+            # Statements that only read do not queue for a row's lock.
             parts.append(f"innodb_lock_wait_timeout = {max(1, seconds)}")
         if self.mariadb:
             limit = self.timeouts.statement_timeout_ms / 1000

@@ -148,7 +148,7 @@ def settle(
     if rows is not None:
         wanted = rows_settled(entry, history, rows, applied=shall_be_applied)
         if wanted != frozenset(rows):
-            # Not the table that the ledger's row names: anybody may have written that.
+            # Not the table that the ledger's row names: any program may have written that.
             table = site.packages[entry.package].history_table
             write_rows(connection, table, site.schema, tuple(sorted(wanted)))
     elif action != "undone":
@@ -217,10 +217,10 @@ def rerun_plan(
 
 def settled_by(action: str) -> str:
     """Return the ledger's note about a half done step that was settled."""
-    return f"repair --{action} by {whoever()}"
+    return f"repair --{action} by {who()}"
 
 
-def whoever() -> str:
+def who() -> str:
     """Return who runs this process, for the ledger."""
     try:
         user = getpass.getuser()

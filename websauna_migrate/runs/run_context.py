@@ -48,7 +48,7 @@ class RunContext:
     :ivar connection: the one that does the work
     :ivar make_engine: makes an engine for a second connection, should one be needed
     :ivar limits: what the caller of the run asked for, in place of settings
-    :ivar tell: told in words what somebody who waits for the run should know
+    :ivar tell: told in words what keeps the run waiting
     :ivar checksums: of the plan's scripts, by path
     :ivar planned: id of the ledger's row that was written for the first step, until it is used
     :ivar marks: as in :class:`RunOptions`, until the first step has gone well
@@ -84,7 +84,7 @@ def clean(connection: Connection) -> None:
             return
         connection.rollback()
         if connection.dialect.driver == "pysqlite" and not connection.invalidated:
-            # After a COMMIT that failed, as it does while somebody reads, SQLAlchemy takes the
+            # After a COMMIT that failed, as it does while another connection reads, SQLAlchemy takes the
             # transaction to be over. SQLite keeps it open.
             connection.connection.rollback()
     except SQLAlchemyError:

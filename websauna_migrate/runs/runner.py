@@ -68,7 +68,7 @@ class Runner:
         :param make_engine: makes an engine for a second connection, should one be needed
         :param ledger: gives the ledger; called where there is something to do
         :param notify: gets the events of a run
-        :param on_wait: told in words what somebody who waits for the run should know
+        :param on_wait: told in words what keeps the run waiting
         :param on_step: told of each step that was applied
         :param refuse: called with a plan before it is begun, or found empty; raises what speaks
             against it
@@ -106,7 +106,7 @@ class Runner:
         )
 
     def tell(self, words: str) -> None:
-        """Say something to whoever waits for the run."""
+        """Say in words what the run does, or waits for."""
         if self.on_wait is not None:
             self.on_wait(words)
         else:
@@ -215,7 +215,7 @@ class Runner:
         except DBAPIError as exc:
             if not is_lock_failure(exc, connection.dialect.name):
                 raise
-            # SQLite cannot be read while somebody commits: somebody is at work.
+            # SQLite cannot be read while another connection commits: a run is at work.
             clean(connection)
             return True
         connection.rollback()
@@ -226,7 +226,7 @@ class Runner:
         return marked or bool(plan.steps)
 
     def marked(self, connection: Connection) -> tuple[LedgerEntry, ...]:
-        """Return the steps that are marked as running; under the lock, nobody runs them."""
+        """Return the steps that are marked as running; under the lock, no run is at work on them."""
         has_ledger = LEDGER_TABLE in list_tables(connection, self.schema)
         found = self.ledger.interrupted(connection) if has_ledger else ()
         connection.rollback()

@@ -106,7 +106,7 @@ class StatementGuard:
         )
 
     def watch(self, engine: Engine) -> None:
-        """Listen to an engine that nobody else uses."""
+        """Listen to an engine that is used for this run alone."""
         for name, function in self._listeners:
             event.listen(engine, name, function)
 
@@ -249,7 +249,7 @@ class StatementGuard:
         """Take notice of a statement that ends the step's transaction, or refuse it.
 
         What follows a literal ROLLBACK would be committed one by one without the marker, so that
-        nobody could ever find it.
+        no later run could find it.
         """
         match = ENDS_TRANSACTION.search(statement)
         if match is None:

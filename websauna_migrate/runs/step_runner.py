@@ -241,10 +241,10 @@ class StepRunner:
         self.guard.begin_step(attempt.timeouts, attempt.waiting.seconds)
 
     def _read_again(self, step: Step, *, known: bool) -> None:
-        """Make sure, in the step's transaction, that nobody else ran between the steps.
+        """Make sure, in the step's transaction, that no other run came between the steps.
 
         :param known: whether the history was read in this transaction
-        :raises HistoryMoved: if somebody did
+        :raises HistoryMoved: if one did
         """
         if not self.connection.in_transaction():
             self.connection.begin()

@@ -152,7 +152,7 @@ def lock_problem(waiting: Waiting) -> str:
 
 
 def held_by(blockers: Sequence[Blocker]) -> str:
-    """Return words about who holds a lock; empty if nobody knows."""
+    """Return words about who holds a lock; empty if it is not known."""
     return f", held by {'; '.join(map(str, blockers))}" if blockers else ""
 
 
