@@ -2,9 +2,9 @@
 
 A step's row is inserted in the step's own transaction before its script runs, with outcome
 ``running``, and updated to ``done`` right after the history table. In a purely transactional step
-no other connection sees it as ``running``; whatever ends the transaction early (an ``autocommit_block``, a
-literal COMMIT, MariaDB's implicit one) publishes it exactly when the step stops being atomic. A
-row that is seen as ``running`` while no run is in progress is therefore a step that ended half
+no other connection sees it as ``running``; whatever ends the transaction early (an
+``autocommit_block``, a literal COMMIT, MariaDB's implicit one) publishes it exactly when the step
+stops being atomic. A row that is seen as ``running`` while no run is in progress is therefore a step that ended half
 done.
 
 The row of a run's first step is written beforehand, as ``planned``, so that those who wait for the
@@ -149,8 +149,8 @@ class Ledger:
         """Create the table unless it is there."""
         name = connection.dialect.name
         if name in ("mysql", "mariadb"):
-            # The names are the user's own; a database in another character set refuses some. Elsewhere,
-            # naming the option would import the dialect.
+            # The names are the user's own; a database in another character set refuses some.
+            # Elsewhere, naming the option would import the dialect.
             self.table.dialect_kwargs[f"{name}_charset"] = "utf8mb4"
         self.table.create(connection, checkfirst=True)
 

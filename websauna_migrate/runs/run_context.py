@@ -84,8 +84,8 @@ def clean(connection: Connection) -> None:
             return
         connection.rollback()
         if connection.dialect.driver == "pysqlite" and not connection.invalidated:
-            # After a COMMIT that failed, as it does while another connection reads, SQLAlchemy takes the
-            # transaction to be over. SQLite keeps it open.
+            # After a COMMIT that failed, as it does while another connection reads, SQLAlchemy
+            # takes the transaction to be over. SQLite keeps it open.
             connection.connection.rollback()
     except SQLAlchemyError:
         connection.invalidate()

@@ -226,7 +226,7 @@ class Runner:
         return marked or bool(plan.steps)
 
     def marked(self, connection: Connection) -> tuple[LedgerEntry, ...]:
-        """Return the steps that are marked as running; under the lock, no run is at work on them."""
+        """Return the steps that are marked as running; under the lock, all are half done."""
         has_ledger = LEDGER_TABLE in list_tables(connection, self.schema)
         found = self.ledger.interrupted(connection) if has_ledger else ()
         connection.rollback()
