@@ -4,8 +4,8 @@ A step's row is inserted in the step's own transaction before its script runs, w
 ``running``, and updated to ``done`` right after the history table. In a purely transactional step
 no other connection sees it as ``running``; whatever ends the transaction early (an
 ``autocommit_block``, a literal COMMIT, MariaDB's implicit one) publishes it exactly when the step
-stops being atomic. A row that is seen as ``running`` while no run is in progress is therefore a step that ended half
-done.
+stops being atomic. A row that is seen as ``running`` while no run is in progress is therefore a
+step that ended half done.
 
 The row of a run's first step is written beforehand, as ``planned``, so that those who wait for the
 run can read who it is.
