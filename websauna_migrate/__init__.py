@@ -88,9 +88,15 @@ def includeme(config: Configurator) -> None:
         seconds for which a step is tried again when a lock is taken, default 600
     ``websauna_migrate.statement_timeout_ms``
         limit of each statement on PostgreSQL and MariaDB, in milliseconds, default 0 for none
+    ``websauna_migrate.on_pending``
+        what to do when the application starts while revisions are pending: ``ignore``, the default;
+        ``warn`` in the log; ``page``, for development: answer with a page that names them, with a
+        button; ``fail``: do not start; ``upgrade``: apply them first. A ``ws-`` command does none
+        of it
 
-    The last four are set for one package by ``websauna_migrate.lock_budget.NAME`` and the like, and
-    for one revision by a module attribute of its script, ``lock_budget = 60``.
+    The four limits of locks and statements are set for one package by
+    ``websauna_migrate.lock_budget.NAME`` and the like, and for one revision by a module attribute
+    of its script, ``lock_budget = 60``.
     """
     from websauna_migrate.config.directives import add_migration_package, set_migration_service
     from websauna_migrate.config.event_predicates import add_event_predicates
@@ -102,7 +108,8 @@ def includeme(config: Configurator) -> None:
     config.add_directive("set_migration_service", set_migration_service)
     add_event_predicates(config)
     registry = config.registry
-    parse_settings(registry.settings or {})  # A setting that cannot be used is told here.
+    # A setting that cannot be used is told here.
+    settings = parse_settings(registry.settings or {})
     held_connections.watch()
     config.set_migration_service(
         MigrationService(
@@ -111,3 +118,5 @@ def includeme(config: Configurator) -> None:
             notify=registry.notify,
         )
     )
+    if settings.on_pending != "ignore":
+        config.include("websauna_migrate.web.pending")

@@ -19,6 +19,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from websauna_migrate.cli.parser import DEFAULT_CONFIG
+from websauna_migrate.config.starting import for_a_command
 from websauna_migrate.database.engines import hide_password
 from websauna_migrate.errors import MigrationError, UsageError
 from websauna_migrate.ini.loader import Loader, config_uri, open_loader
@@ -122,7 +123,8 @@ class Application:
             without passwords; or when it does not include websauna_migrate
         """
         try:
-            env = paster.bootstrap(self.uri)
+            with for_a_command():
+                env = paster.bootstrap(self.uri)
         except MigrationError:
             raise
         # An application that exits while it starts is no command that succeeded.

@@ -20,6 +20,7 @@ from websauna_migrate.alembic_adapter.internals import (
     steps_of_command,
 )
 from websauna_migrate.alembic_adapter.target_metadata import target_metadata
+from websauna_migrate.config.starting import for_a_command
 from websauna_migrate.database.engines import WRITES
 from websauna_migrate.database.servers import require_primary
 from websauna_migrate.errors import MigrationError
@@ -52,7 +53,9 @@ def boot_and_run(options: Mapping[str, Any]) -> None:
             "This script directory belongs to a Pyramid application: start alembic with its INI "
             "file, alembic -c development.ini, or use ws-alembic."
         )
-    with bootstrap(config_uri(path)) as env:
+    with for_a_command():
+        started = bootstrap(config_uri(path))
+    with started as env:
         service = env["registry"].queryUtility(IMigrationService)
         if service is None:
             raise MigrationError(

@@ -88,6 +88,8 @@ class Settings:
         ``keep`` as itself, so that the script depends on the type's later code
     :ivar web_prefix: the path below which the pages of ``websauna_migrate.web`` are
     :ivar web_localhost: whether a browser on this machine may see them without the permission
+    :ivar on_pending: what an application does that starts while revisions are pending: ``ignore``,
+        ``warn``, ``page``, ``fail`` or ``upgrade``
     :ivar pipeline: without effect; ``None`` if it is not set
     :ivar lint_exclude: rules of the linter by which nothing is reported
     :ivar limits: the four of locks and statements for single packages, by package and name
@@ -112,6 +114,7 @@ class Settings:
     render_types: str = "impl"
     web_prefix: str = "/migrations"
     web_localhost: bool = False
+    on_pending: str = "ignore"
     pipeline: bool | None = None
     lint_exclude: frozenset[str] = STYLE_RULES
     limits: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
@@ -289,6 +292,14 @@ def read_render_types(key: str, value: object) -> str:
     return text
 
 
+def read_on_pending(key: str, value: object) -> str:
+    """Read what to do about pending revisions at the application's start."""
+    text = str(value).strip().lower()
+    if text not in ("ignore", "warn", "page", "fail", "upgrade"):
+        raise SettingError(key, 'it must be "ignore", "warn", "page", "fail" or "upgrade".')
+    return text
+
+
 def read_rules(key: str, value: object) -> frozenset[str]:
     """Read names of the linter's rules; ``default`` stands for those that are left out anyway."""
     words = re.split(r"[\s,]+", str(value).strip().lower())
@@ -324,6 +335,7 @@ READERS: Mapping[str, Callable[[str, object], Any]] = {
     "statement_timeout_ms": read_milliseconds,
     "render_types": read_render_types,
     "pipeline": read_switch,
+    "on_pending": read_on_pending,
     "web_localhost": read_switch,
     "web_prefix": read_path,
     "lint_exclude": read_rules,

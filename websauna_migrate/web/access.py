@@ -86,9 +86,9 @@ def require(view: View) -> View:
     @functools.wraps(view)
     def guarded(request: Request) -> Response:
         settings = parse_settings(request.registry.settings or {})
-        if not (settings.web_localhost and is_local(request)) and not may(
-            request, VIEW, request.context
-        ):
+        # With the pending page a browser on this machine sees what is pending anyway.
+        is_open = settings.web_localhost or settings.on_pending == "page"
+        if not (is_open and is_local(request)) and not may(request, VIEW, request.context):
             raise HTTPForbidden(
                 f'These pages need the permission "{VIEW}", which the application\'s security '
                 "policy grants to nobody by itself."
@@ -102,6 +102,7 @@ def protect(response: Response) -> Response:
     """Tell a browser to run no script, to load nothing from elsewhere, and to keep nothing."""
     response.headers["Content-Security-Policy"] = POLICY
     response.headers["X-Content-Type-Options"] = "nosniff"
-    response.headers["Referrer-Policy"] = "no-referrer"
+    # "no-referrer" would have a browser send forms with "Origin: null".
+    response.headers["Referrer-Policy"] = "same-origin"
     response.headers.setdefault("Cache-Control", "no-store")
     return response
