@@ -54,22 +54,25 @@ def cannot_render(package: str, place: str, problem: str, remedy: str) -> Revisi
     )
 
 
-def not_created(package: str, used: str, owner: str, *, mutual: bool = False) -> RevisionFailed:
+def not_created(
+    package: str, used: str, owner: str, together: Sequence[str], *, tried: bool
+) -> RevisionFailed:
     """Return the error of a model that uses what no revision of another package creates.
 
     :param used: what the model has and names, ``a foreign key to table "t"``
-    :param mutual: the other package's tables refer to this one's in turn
+    :param together: the packages that need each other, or else the two
+    :param tried: the other package gets its script by the same command already
     """
-    if mutual:
+    if tried:
         remedy = (
-            "The tables of the packages refer to each other, so make them in two steps: leave that "
-            "foreign key out of the model, make and apply the revisions of both packages, then put "
-            "it in and make the next revision"
+            "The packages use each other's types, so make them in two steps: leave that column out "
+            "of the model, make and apply the revisions of both packages, then put it in and make "
+            "the next revision"
         )
     else:
         remedy = (
-            "Write that revision first, or both at once: ws-alembic -x "
-            f"packages={owner},{package} revision --autogenerate"
+            "Write their revisions at once: ws-alembic -x "
+            f"packages={','.join(together)} revision --autogenerate"
         )
     return RevisionFailed(
         package,

@@ -6,17 +6,18 @@ script of the package has already: each script then says by itself what it needs
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 from alembic.operations import ops
 
-from websauna_migrate.autogenerate.errors import not_created
+from websauna_migrate.autogenerate.errors import RevisionFailed, not_created
 from websauna_migrate.autogenerate.operations.column_types import dialect_of
 from websauna_migrate.autogenerate.operations.ordering import referred_key
 from websauna_migrate.autogenerate.operations.rendering import typed_columns
-from websauna_migrate.autogenerate.package_objects import PackageObjects
+from websauna_migrate.autogenerate.package_objects import Key, PackageObjects
 from websauna_migrate.autogenerate.reflection import Reflection
+from websauna_migrate.autogenerate.write.package_order import circle_of, needs_of
 from websauna_migrate.models.ownership import named_types
 
 __all__ = ["InferredRequires"]
@@ -27,9 +28,23 @@ Origin = tuple[str, str]
 class InferredRequires:
     """Finds what a new script requires of other packages."""
 
-    def __init__(self, owned: PackageObjects, reflection: Reflection) -> None:
+    def __init__(
+        self,
+        owned: PackageObjects,
+        reflection: Reflection,
+        is_later: Callable[[Key], bool] = lambda key: False,
+        together: Collection[str] = (),
+    ) -> None:
+        """Keep what the answers come from.
+
+        :param is_later: tells by schema and name of what table nothing is required here, since a
+            later script of the same command makes it
+        :param together: the packages that get a script by the same command
+        """
         self.owned = owned
         self.reflection = reflection
+        self.is_later = is_later
+        self.together = together
 
     def requires(self, directives: Sequence[Any]) -> list[str]:
         """Return the revisions of other packages that new scripts need, sorted.
@@ -60,15 +75,14 @@ class InferredRequires:
         newest = self.newest(origins)
         if newest is not None:
             yield newest
-        elif not origins and not self.reflection.has_table(schema, table):
+        elif (
+            not origins
+            and not self.reflection.has_table(schema, table)
+            and not self.is_later((schema, table))
+        ):
             owner = self.owned.owner_of(schema, table)
             if owner not in (None, self.owned.package):
-                raise not_created(
-                    self.owned.package,
-                    f'a foreign key to table "{table}"',
-                    str(owner),
-                    mutual=self.refers_back(str(owner)),
-                )
+                raise self.not_created(f'a foreign key to table "{table}"', str(owner))
 
     def of_type(self, schema: str | None, name: str) -> Iterator[str]:
         """Yield the revision that created another package's enum type."""
@@ -86,24 +100,20 @@ class InferredRequires:
             if owner not in (None, self.owned.package) and not self.reflection.has_type(
                 schema, name
             ):
-                raise not_created(self.owned.package, f'a column of the type "{name}"', str(owner))
+                raise self.not_created(f'a column of the type "{name}"', str(owner))
 
-    def refers_back(self, owner: str) -> bool:
-        """Tell whether a package's tables refer, over others if need be, to this one's."""
-        seen: set[str] = set()
-        waiting = [owner]
-        while waiting:
-            package = waiting.pop()
-            if package in seen:
-                continue
-            seen.add(package)
-            for table in self.owned.ownership.tables_of(package):
-                for key in table.foreign_keys:
-                    *schema, name, _ = key.target_fullname.split(".")
-                    other = self.owned.owner_of(".".join(schema) or None, name)
-                    if other is not None:
-                        waiting.append(other)
-        return self.owned.package in seen
+    def not_created(self, used: str, owner: str) -> RevisionFailed:
+        """Return the error of what no revision of its owner creates yet.
+
+        :param used: what a model has and names
+        """
+        tables, types = needs_of(self.owned.ownership, self.owned.snapshot.packages)
+        needs = {name: tables[name] | types[name] for name in tables}
+        circle = circle_of(needs, self.owned.package)
+        names = circle if owner in circle else {owner, self.owned.package}
+        return not_created(
+            self.owned.package, used, owner, sorted(names), tried=owner in self.together
+        )
 
     def schemas(self, schema: str | None) -> tuple[str | None, ...]:
         """Return the ways in which a schema may be written in a script."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,9 @@ from websauna_migrate.alembic_adapter.internals import BoundedComparison
 from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
 from websauna_migrate.autogenerate.comparison import Comparison, command_arguments
 from websauna_migrate.autogenerate.errors import NotUpToDate, RevisionFailed, revisions_in_circle
-from websauna_migrate.autogenerate.operations.column_types import dialect_of
-from websauna_migrate.autogenerate.operations.ordering import referred_key
 from websauna_migrate.autogenerate.operations.rendering import require_renderable
-from websauna_migrate.autogenerate.package_objects import PackageObjects
+from websauna_migrate.autogenerate.operations.table_changes import TableChanges
+from websauna_migrate.autogenerate.package_objects import Key, PackageObjects
 from websauna_migrate.autogenerate.reflection import Reflection
 from websauna_migrate.autogenerate.rename.candidates import RenameCandidate, rename_candidates
 from websauna_migrate.autogenerate.rename.renames import NO_RENAMES, BadRename, Renames
@@ -27,6 +26,8 @@ from websauna_migrate.autogenerate.rename.renaming import applicable
 from websauna_migrate.autogenerate.write.drop_dependencies import DropDependencies
 from websauna_migrate.autogenerate.write.drops import require_meant
 from websauna_migrate.autogenerate.write.infer_requires import InferredRequires
+from websauna_migrate.autogenerate.write.later_keys import script_of_keys, take_out
+from websauna_migrate.autogenerate.write.package_order import in_order, needs_of
 from websauna_migrate.autogenerate.write.script_files import (
     complete_imports,
     created,
@@ -36,7 +37,7 @@ from websauna_migrate.autogenerate.write.script_files import (
 from websauna_migrate.config.packages import MigrationPackage
 from websauna_migrate.config.template import create_script_directory
 from websauna_migrate.database.engines import one_line
-from websauna_migrate.models.ownership import Ownership, named_types
+from websauna_migrate.models.ownership import Ownership
 from websauna_migrate.planning.edges import RevisionCycle
 from websauna_migrate.results import CreatedScript
 
@@ -85,6 +86,10 @@ class ScriptWriter:
         self._snapshot: LoadedScripts | None = None
         self._owned: PackageObjects | None = None
         self.written: list[CreatedScript] = []
+        #: The packages that were compared already.
+        self.compared: set[str] = set()
+        #: Foreign keys that wait for other packages' tables: package, comparison, revision, keys.
+        self.keys_left: list[tuple[str, Comparison, str, list[TableChanges]]] = []
 
     def write(
         self,
@@ -120,9 +125,12 @@ class ScriptWriter:
         keys = [self.owned_by(name, default_schema).keys for name in self.packages]
         reflection = Reflection(connection, frozenset().union(*keys))
         try:
-            for name in self.ordered():
+            for name in self.ordered(reflection):
                 self.make_directory(name)
                 self.written += self.write_one(name, reflection, applied.get(name, ()))
+                self.compared.add(name)
+            for script in self.write_keys(reflection):
+                self.written.append(script)
             # Requirements that form a circle are found before anybody relies on the scripts.
             _ = self.snapshot.graph
         except RevisionCycle as exc:
@@ -163,30 +171,42 @@ class ScriptWriter:
         for directory in self.made_directories:
             shutil.rmtree(directory, ignore_errors=True)
 
-    def ordered(self) -> list[str]:
+    def ordered(self, reflection: Reflection) -> list[str]:
         """Return the packages so that one whose tables or types are used comes before the users."""
-        needs: dict[str, set[str]] = {name: set() for name in self.packages}
-        for name in self.packages:
-            for table in self.ownership.tables_of(name):
-                for constraint in table.foreign_key_constraints:
-                    key = referred_key(constraint)
-                    owner = self.ownership.owners.get(key) if key else None
-                    if owner in needs and owner != name:
-                        needs[name].add(owner)
-                for column in table.columns:
-                    for key, _ in named_types(column.type, dialect_of("postgresql")):
-                        owner = self.ownership.enum_owner(*key)
-                        if owner in needs and owner != name:
-                            needs[name].add(owner)
-        ordered: list[str] = []
-        waiting = sorted(self.packages)
-        while waiting:
-            ready = [name for name in waiting if needs[name] <= set(ordered)]
-            # Packages that refer to each other cannot both come first: then the names decide.
-            chosen = ready[0] if ready else waiting[0]
-            ordered.append(chosen)
-            waiting.remove(chosen)
-        return ordered
+        tables, types = needs_of(self.ownership, self.packages)
+        new, _ = needs_of(self.ownership, self.packages, lambda key: self.is_new(key, reflection))
+        return in_order(tables, types, new)
+
+    def is_new(self, key: Key, reflection: Reflection) -> bool:
+        """Tell whether a table is not there yet, and no script makes it."""
+        schema, name = key
+        default = reflection.default_schema
+        forms = {schema} if schema not in (None, default) else {None, default}
+        made = self.snapshot.created.table_origin
+        return not reflection.has_table(schema, name) and not any(made(one, name) for one in forms)
+
+    def is_later(self, package: str, reflection: Reflection) -> Callable[[Key], bool]:
+        """Return what tells whether a table is made by a script that this command writes later."""
+        left = set(self.packages) - self.compared - {package}
+        owner_of = self.owned_by(package, reflection.default_schema).owner_of
+        return lambda key: owner_of(*key) in left and self.is_new(key, reflection)
+
+    def write_keys(self, reflection: Reflection) -> Iterator[CreatedScript]:
+        """Write the second revisions of packages whose new tables refer to each other."""
+        for name, comparison, first, changes in self.keys_left:
+            snapshot, context = self.snapshot, comparison.context
+            owned = self.owned_by(name, reflection.default_schema)
+            script = script_of_keys(context.generated_revisions[-1], first, changes)
+            context.generated_revisions[:] = [script]
+            environment = snapshot.environments[name]
+            context.script_directory = environment.scripts
+            requires = InferredRequires(owned, reflection).requires([script])
+            context.template_args.update(
+                requires=tuple(requires),
+                run_before=(),
+                written_against=snapshot.graph.written_against(name, requires, known=True),
+            )
+            yield from self.keep(name, context, environment.scripts, owned)
 
     def write_empty(self, name: str) -> list[CreatedScript]:
         """Write one package's script without any operation."""
@@ -224,8 +244,9 @@ class ScriptWriter:
                 keep_types=self.keep_types,
                 arguments=self.arguments,
             )
+            keys: list[TableChanges] = []
             with reported(name):
-                comparison.run(rows, self.finisher(comparison))
+                comparison.run(rows, self.finisher(comparison, keys))
             candidates = [
                 one
                 for one in rename_candidates(comparison.operations, comparison.impl)
@@ -246,6 +267,8 @@ class ScriptWriter:
         )
         for script in found:
             self.drop_dependencies.note(script, operations)
+        if keys:
+            self.keys_left.append((name, comparison, found[-1].revision, keys))
         return found
 
     def require_new_identifier(self, snapshot: LoadedScripts, name: str) -> None:
@@ -267,12 +290,19 @@ class ScriptWriter:
             rejected.append(one)
         return None
 
-    def finisher(self, comparison: Comparison) -> Callable[[Any, Any, list[Any]], None]:
-        """Return what is done with the operations after the package's own hooks."""
+    def finisher(
+        self, comparison: Comparison, keys: list[TableChanges]
+    ) -> Callable[[Any, Any, list[Any]], None]:
+        """Return what is done with the operations after the package's own hooks.
+
+        :param keys: gets the foreign keys that a second revision has to add
+        """
         owned, context = comparison.owned, comparison.context
-        inference = InferredRequires(owned, comparison.reflection)
+        is_later = self.is_later(owned.package, comparison.reflection)
+        inference = InferredRequires(owned, comparison.reflection, is_later, set(self.packages))
 
         def finish(migration_context: Any, revision: Any, directives: list[Any]) -> None:
+            keys.extend(take_out(directives, is_later, owned.tables))
             drop_empty_scripts(directives)
             operations = comparison.operations
             requires = [

@@ -1,0 +1,88 @@
+"""In which order the scripts of several packages are written, as their models need each other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+from websauna_migrate.autogenerate.operations.column_types import dialect_of
+from websauna_migrate.autogenerate.operations.ordering import referred_key
+from websauna_migrate.autogenerate.package_objects import Key
+from websauna_migrate.models.ownership import Ownership, named_types
+
+__all__ = ["Needs", "circle_of", "in_order", "needs_of"]
+
+#: For each package those whose tables or types it uses.
+Needs = Mapping[str, set[str]]
+
+
+def needs_of(
+    ownership: Ownership,
+    packages: Iterable[str],
+    counts: Callable[[Key], bool] = lambda key: True,
+) -> tuple[Needs, Needs]:
+    """Return which packages' tables foreign keys refer to, and which packages' types are used.
+
+    :param packages: those that are of interest
+    :param counts: tells which tables are, by schema and name
+    """
+    names = set(packages)
+    tables: dict[str, set[str]] = {name: set() for name in names}
+    types: dict[str, set[str]] = {name: set() for name in names}
+    for name in names:
+        for table in ownership.tables_of(name):
+            for constraint in table.foreign_key_constraints:
+                key = referred_key(constraint)
+                owner = ownership.owners.get(key) if key and counts(key) else None
+                if owner in names and owner != name:
+                    tables[name].add(owner)
+            for column in table.columns:
+                for key, _ in named_types(column.type, dialect_of("postgresql")):
+                    owner = ownership.enum_owner(*key)
+                    if owner in names and owner != name:
+                        types[name].add(owner)
+    return tables, types
+
+
+def circle_of(needs: Needs, package: str) -> set[str]:
+    """Return the packages that one needs and that need it, over others if need be.
+
+    :returns: an empty set if there are none, else with the package itself
+    """
+    return {one for one in reached(needs, package) if package in reached(needs, one)}
+
+
+def reached(needs: Needs, package: str) -> set[str]:
+    """Return all that a package needs; itself only if it is on a circle."""
+    found: set[str] = set()
+    stack = list(needs.get(package, ()))
+    while stack:
+        one = stack.pop()
+        if one not in found:
+            found.add(one)
+            stack += needs.get(one, ())
+    return found
+
+
+def in_order(tables: Needs, types: Needs, new: Needs) -> list[str]:
+    """Return packages so that one whose tables or types are used comes before the users.
+
+    In a circle, one comes first whose foreign keys can be made later: that of no new table if there
+    is one, else one that uses no type of those behind it.
+
+    :param new: as ``tables``, of tables that no script makes yet
+    """
+    ordered: list[str] = []
+    waiting = sorted(tables)
+    while waiting:
+        left = set(waiting)
+        needs = {name: (tables[name] | types[name]) & left for name in waiting}
+        chosen = next((name for name in waiting if not needs[name]), None)
+        if chosen is None:
+            on_circle = [name for name in waiting if reached(needs, name) == circle_of(needs, name)]
+            chosen = min(
+                on_circle,
+                key=lambda name: (bool(types[name] & left), bool(new[name] & left), name),
+            )
+        ordered.append(chosen)
+        waiting.remove(chosen)
+    return ordered
