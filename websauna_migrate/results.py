@@ -230,7 +230,7 @@ class RecordedPlan:
     versions: Mapping[str, str]
     steps: tuple[RecordedStep, ...]
 
-    def as_data(self) -> dict[str, Any]:
+    def as_data(self) -> dict[str, object]:
         """Return the plan as what JSON knows, with a SHA-256 over all of it as ``hash``."""
         data = {"format": 1, **asdict(self)}
         body = json.dumps(data, sort_keys=True)

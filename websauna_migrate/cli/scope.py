@@ -5,12 +5,12 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 from websauna_migrate.cli.parser import Command
 from websauna_migrate.cli.render.text import counted
 from websauna_migrate.config.selection import parse_packages_argument, select_packages
 from websauna_migrate.errors import UsageError
+from websauna_migrate.interfaces import IMigrationService
 from websauna_migrate.results import PackageState
 
 __all__ = ["find_packages", "pending_elsewhere", "read_scope"]
@@ -39,7 +39,9 @@ def read_scope(x_arguments: Sequence[str]) -> Scope:
     return parse_packages_argument(x_arguments)
 
 
-def find_packages(command: Command, asked: Scope, service: Any) -> tuple[str, ...] | None:
+def find_packages(
+    command: Command, asked: Scope, service: IMigrationService
+) -> tuple[str, ...] | None:
     """Return the packages that a command works on, ``None`` for all."""
     if asked == "all" or (asked is None and (command.everywhere or command.names_its_package)):
         return None

@@ -13,9 +13,10 @@ from typing import Any
 from urllib.parse import quote, quote_plus
 
 from sqlalchemy import Engine, engine_from_config, event
-from sqlalchemy.engine import URL, Connection
+from sqlalchemy.engine import URL, Connection, Dialect
+from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError, NoSuchModuleError
-from sqlalchemy.pool import NullPool
+from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 
 from websauna_migrate.database.startup import retry_connecting
 from websauna_migrate.errors import ExitCode, MigrationError
@@ -240,7 +241,7 @@ def make_engine(
 def set_in_sessions(engine: Engine, settings: Mapping[str, str]) -> None:
     """Let each session of an engine have settings, before SQLAlchemy looks for its schema."""
 
-    def set_all(dbapi_connection: Any, record: Any) -> None:
+    def set_all(dbapi_connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:
         cursor = dbapi_connection.cursor()
         for name, value in settings.items():
             cursor.execute("SELECT set_config(%s, %s, false)", (name, value))
@@ -264,7 +265,9 @@ def give_name(engine: Engine, argument: str) -> None:
     name = f"websauna_migrate {os.getpid()} {socket.gethostname()}"[:63]
 
     @event.listens_for(engine, "do_connect")
-    def say_name(dialect: Any, record: Any, arguments: Any, keywords: dict[str, Any]) -> None:
+    def say_name(
+        dialect: Dialect, record: object, arguments: object, keywords: dict[str, object]
+    ) -> None:
         keywords.setdefault(argument, name)
 
 
@@ -276,7 +279,7 @@ def make_transactional(engine: Engine) -> None:
     """
 
     @event.listens_for(engine, "connect")
-    def take_control(dbapi_connection: Any, record: Any) -> None:
+    def take_control(dbapi_connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:
         dbapi_connection.isolation_level = None
         # For a look at the histories while others run; steps set a limit of their own.
         dbapi_connection.execute("PRAGMA busy_timeout = 15000")

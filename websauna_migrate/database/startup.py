@@ -59,7 +59,7 @@ def retry_connecting(engine: Engine, retries: int) -> None:
     """
 
     @event.listens_for(engine, "do_connect")
-    def connect(dialect: Any, record: Any, arguments: Any, keywords: Any) -> Any:
+    def connect(dialect: Any, record: object, arguments: Any, keywords: Any) -> Any:
         for number in range(1, retries + 1):
             try:
                 return dialect.connect(*arguments, **keywords)

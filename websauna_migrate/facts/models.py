@@ -133,7 +133,7 @@ def create_all(connection: Connection, tables: Sequence[Table]) -> None:
 
     defaults = {column.default for table in tables for column in table.columns}
 
-    def own(metadata: MetaData, given: dict[str, Any]) -> dict[str, Any]:
+    def own(metadata: MetaData, given: dict[str, Any]) -> dict[str, object]:
         return {**given, "tables": [table for table in tables if table.metadata is metadata]}
 
     def before(_: MetaData, connection: Any, **given: Any) -> None:

@@ -28,6 +28,9 @@ from websauna_migrate.ini.ini_errors import IniError, IniLookupError, IniMalform
 
 __all__ = ["SCHEME", "Loader", "MergedParser", "config_uri", "open_loader"]
 
+#: What options may be interpolated with besides the file's own.
+Defaults = Mapping[str, str] | None
+
 #: Of the URIs that :class:`Loader` is registered for.
 SCHEME = "ws"
 
@@ -194,14 +197,14 @@ class MergedParser(configparser.ConfigParser):
 class _IniLoader(loadwsgi.ConfigLoader):  # type: ignore[misc]  # PasteDeploy has no types
     """PasteDeploy's own loader on merged files; :ivar parser: what it reads from."""
 
-    def __init__(self, ini: MergedIni, given: Mapping[str, Any]) -> None:
+    def __init__(self, ini: MergedIni, given: Mapping[str, object]) -> None:
         """Load from ``ini``; ``given`` are the raw defaults of the caller, not yet applied."""
         self.filename = ini.path
         self.given = given
         self.parser = MergedParser(ini)
         self._writer: str | None = None
 
-    def update_defaults(self, new_defaults: Mapping[str, Any], overwrite: bool = True) -> None:
+    def update_defaults(self, new_defaults: Mapping[str, object], overwrite: bool = True) -> None:
         """Apply defaults: the caller's raw, others literally, because they are interpolated."""
         for option, value in new_defaults.items():
             if overwrite or not self.parser.has_option(self.parser.default_section, option):
@@ -296,7 +299,7 @@ class Loader(plaster_pastedeploy.Loader):  # type: ignore[misc]  # plaster_paste
         """Name the file, not the query: an option in it may hold a password."""
         return f"websauna_migrate.ini.loader.Loader('{self.filepath}')"
 
-    def get_settings(self, section: str | None = None, defaults: Any = None) -> Any:
+    def get_settings(self, section: str | None = None, defaults: Defaults = None) -> Any:
         """Return the settings of a section.
 
         For ``pserve``, ``watch_files`` also names all included files, so that ``--reload`` sees
@@ -316,7 +319,7 @@ class Loader(plaster_pastedeploy.Loader):  # type: ignore[misc]  # plaster_paste
         return settings
 
     @contextmanager
-    def reading_once(self, defaults: Any = None) -> Iterator[MergedParser]:
+    def reading_once(self, defaults: Defaults = None) -> Iterator[MergedParser]:
         """Read the files now, and not again for the settings and sections that are asked within."""
         before = self._held
         parser = self._get_parser(defaults)
@@ -326,7 +329,7 @@ class Loader(plaster_pastedeploy.Loader):  # type: ignore[misc]  # plaster_paste
         finally:
             self._held = before
 
-    def get_wsgi_app(self, name: str | None = None, defaults: Any = None) -> Any:
+    def get_wsgi_app(self, name: str | None = None, defaults: Defaults = None) -> Any:
         """Return a WSGI application.
 
         :param name: default: the fragment of the URI, else ``main``
@@ -335,20 +338,20 @@ class Loader(plaster_pastedeploy.Loader):  # type: ignore[misc]  # plaster_paste
         """
         return self._context(loadwsgi.APP, name, defaults).create()
 
-    def get_wsgi_server(self, name: str | None = None, defaults: Any = None) -> Any:
+    def get_wsgi_server(self, name: str | None = None, defaults: Defaults = None) -> Any:
         """Return a callable that serves an application; see :meth:`get_wsgi_app`."""
         return self._context(loadwsgi.SERVER, name, defaults).create()
 
-    def get_wsgi_filter(self, name: str | None = None, defaults: Any = None) -> Any:
+    def get_wsgi_filter(self, name: str | None = None, defaults: Defaults = None) -> Any:
         """Return a callable that filters an application; see :meth:`get_wsgi_app`."""
         return self._context(loadwsgi.FILTER, name, defaults).create()
 
-    def get_wsgi_app_settings(self, name: str | None = None, defaults: Any = None) -> Any:
+    def get_wsgi_app_settings(self, name: str | None = None, defaults: Defaults = None) -> Any:
         """Return the settings that an application would get; see :meth:`get_wsgi_app`."""
         conf = self._context(loadwsgi.APP, name, defaults).config()
         return plaster_pastedeploy.ConfigDict(conf.local_conf, conf.global_conf, self)
 
-    def setup_logging(self, defaults: Any = None) -> None:
+    def setup_logging(self, defaults: Defaults = None) -> None:
         """Configure logging from the merged file, or to stderr if it has no ``[loggers]``.
 
         :param defaults: names to interpolate; ``[DEFAULT]`` wins over them
@@ -378,18 +381,18 @@ class Loader(plaster_pastedeploy.Loader):  # type: ignore[misc]  # plaster_paste
                 "Correct the class, args and level in its sections [handler_...] and [logger_...].",
             ) from exc
 
-    def _get_parser(self, defaults: Any = None) -> MergedParser:
+    def _get_parser(self, defaults: Defaults = None) -> MergedParser:
         if self._held is not None and self._held[0] == defaults:
             return self._held[1]
         parser: MergedParser = self._ini_loader(defaults, overwrite=True).parser
         return parser
 
-    def _context(self, object_type: Any, name: str | None, defaults: Any) -> Any:
+    def _context(self, object_type: Any, name: str | None, defaults: Defaults) -> Any:
         loader = self._ini_loader(defaults, overwrite=False)
         name = self._maybe_get_default_name(name) or "main"
         return loader.get_context(object_type, name, loader.given)
 
-    def _ini_loader(self, defaults: Any, *, overwrite: bool) -> _IniLoader:
+    def _ini_loader(self, defaults: Defaults, *, overwrite: bool) -> _IniLoader:
         """Read the files; ``overwrite``: whether the defaults win over ``[DEFAULT]`` in them."""
         loader = _IniLoader(read_ini(self.filepath), self._get_defaults(defaults))
         loader.update_defaults(loader.given, overwrite)

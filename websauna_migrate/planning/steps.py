@@ -76,7 +76,7 @@ class Step:
         before, after = self.rows_before, self.rows_after
         return len(before - after) == len(after - before) == 1
 
-    def as_data(self) -> dict[str, Any]:
+    def as_data(self) -> dict[str, object]:
         """Return the step as what JSON knows."""
         return {
             "package": self.package,
@@ -125,7 +125,7 @@ class Plan:
         """The rows of each touched package's history table at the end."""
         return {step.package: step.rows_after for step in self.steps}
 
-    def as_data(self) -> dict[str, Any]:
+    def as_data(self) -> dict[str, object]:
         """Return the plan as what JSON knows."""
         return {"direction": self.direction, "steps": [step.as_data() for step in self.steps]}
 

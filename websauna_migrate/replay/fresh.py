@@ -14,6 +14,7 @@ from sqlalchemy.engine import URL, Connection
 from sqlalchemy.exc import DBAPIError
 
 from websauna_migrate.alembic_adapter.entities import registry_of_process
+from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
 from websauna_migrate.config.settings import Settings
 from websauna_migrate.database.engines import DatabaseFailure, connect, is_missing_file, make_engine
 from websauna_migrate.database.history_tables import HISTORY_PREFIX
@@ -68,7 +69,7 @@ class FreshService(Protocol):
     def make_engine(self) -> Engine:
         """Return a new engine of the scratch database."""
 
-    def _snapshot(self) -> Any: ...
+    def _snapshot(self) -> LoadedScripts: ...
 
 
 def check_fresh(
@@ -138,7 +139,7 @@ def failure(exc: MigrationError) -> CheckProblem:
     )
 
 
-def entities_of(snapshot: Any) -> list[Any]:
+def entities_of(snapshot: LoadedScripts) -> list[object]:
     """Return alembic-utils' entities, of which modules and ``env.py`` files registered some."""
     registry = registry_of_process()
     found = list(registry.entities()) if registry is not None else []
@@ -237,7 +238,7 @@ class FreshComparison:
                 )
 
     def treatment(
-        self, fact: Fact, said: Collection[Any], wholes: Collection[tuple[str, str]]
+        self, fact: Fact, said: Collection[object], wholes: Collection[tuple[str, str]]
     ) -> str:
         """Return what to do with a fact of the scratch database.
 

@@ -393,7 +393,7 @@ def histories_elsewhere(found: Sequence[OtherHistory]) -> Iterator[CheckProblem]
         )
 
 
-def diffs_of(operation: Any) -> list[Any]:
+def diffs_of(operation: Any) -> list[object]:
     """Return an operation's differences as Alembic's tuples, flat."""
     if hasattr(operation, "ops"):
         return [diff for inner in operation.ops for diff in diffs_of(inner)]

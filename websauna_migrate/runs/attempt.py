@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import Any
 
 from websauna_migrate.database.timeouts import Timeouts
 from websauna_migrate.planning.steps import Step
@@ -27,7 +26,7 @@ class Attempt:
 
     number: int
     step: Step
-    values: dict[str, Any]
+    values: dict[str, object]
     timeouts: Timeouts
     waiting: Waiting
     began: datetime = field(default_factory=lambda: datetime.now(timezone.utc))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import signal
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
@@ -55,7 +55,7 @@ class Aftermath:
         number, step, values = attempt.number, attempt.step, attempt.values
         waiting, timeouts = attempt.waiting, attempt.timeouts
         lost = self._is_lost()
-        visible = self._marker_is_visible(values["id"], lost=lost)
+        visible = self._marker_is_visible(str(values["id"]), lost=lost)
         half_done = visible and not self.guard.untouched
         exists = visible or values["id"] == run.planned
         stopped = isinstance(exc, (StopNow, CutOff)) or run.stopping.at_once
@@ -107,7 +107,7 @@ class Aftermath:
         self,
         exc: BaseException,
         step: Step,
-        values: dict[str, Any],
+        values: dict[str, object],
         waiting: Waiting,
         timeouts: Timeouts,
         *,
@@ -122,7 +122,7 @@ class Aftermath:
         """
         run = self.run
         lost = self._is_lost()
-        visible = not dry_run and self._marker_is_visible(values["id"], lost=lost)
+        visible = not dry_run and self._marker_is_visible(str(values["id"]), lost=lost)
         exists = run.planned is not None
         if exists:
             # The row of the first step is the only one that is there, so it tells of this one.
@@ -224,7 +224,7 @@ class Aftermath:
         return any(mark.id == entry for mark in marks)
 
     def record(
-        self, values: dict[str, Any], outcome: str, *, exists: bool, lost: bool = False
+        self, values: dict[str, object], outcome: str, *, exists: bool, lost: bool = False
     ) -> None:
         """Write that a step left nothing behind; if that fails, it must not hide why.
 
@@ -242,7 +242,7 @@ class Aftermath:
                 clean(self.connection)
 
     def _record(
-        self, connection: Connection, values: dict[str, Any], outcome: str, exists: bool
+        self, connection: Connection, values: dict[str, object], outcome: str, exists: bool
     ) -> None:
         if self.server.kind == "postgresql":
             # A script may have left its row behind in a transaction that it only prepared.

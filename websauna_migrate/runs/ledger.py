@@ -184,7 +184,7 @@ class Ledger:
         session: int | None = None,
         entry: str | None = None,
         digest: str | None = None,
-    ) -> dict[str, Any]:
+    ) -> dict[str, object]:
         """Return a row that marks a step as running, by column.
 
         :param entry: the row's id; default: a new one
@@ -212,7 +212,7 @@ class Ledger:
     def start(
         self,
         connection: Connection,
-        values: dict[str, Any],
+        values: dict[str, object],
         *,
         planned: bool = False,
         settings: str = "",
@@ -235,12 +235,12 @@ class Ledger:
         else:
             connection.execute(insert(self.table), values)
 
-    def marker(self, connection: Connection, values: Mapping[str, Any]) -> str:
+    def marker(self, connection: Connection, values: Mapping[str, object]) -> str:
         """Return PostgreSQL's statement that writes a step's row, without parameters."""
         return self._insert(connection, {name: sql_of(value) for name, value in values.items()})
 
     def end_with(
-        self, connection: Connection, values: Mapping[str, Any], change: str, *, marked: bool
+        self, connection: Connection, values: Mapping[str, object], change: str, *, marked: bool
     ) -> str:
         """Return PostgreSQL's statement that ends a step and changes its history in one.
 
@@ -288,7 +288,7 @@ class Ledger:
             raise MarkerLost
 
     def _execute_on_sqlite(
-        self, connection: Connection, sql: str, values: Mapping[str, Any]
+        self, connection: Connection, sql: str, values: Mapping[str, object]
     ) -> int:
         """Execute a statement by the driver: SQLAlchemy takes as long for it as many a script.
 
@@ -309,7 +309,7 @@ class Ledger:
             cursor.close()
 
     def record(
-        self, connection: Connection, values: dict[str, Any], outcome: str, *, planned: bool
+        self, connection: Connection, values: dict[str, object], outcome: str, *, planned: bool
     ) -> None:
         """Write a step that left nothing behind: it failed, or was stopped.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sqlalchemy.engine import Connection
 
@@ -78,7 +78,7 @@ def migrate(
         before; they raise to refuse it
     """
     loaded = site.loaded
-    inspected: set[tuple[Any, ...]] = set()
+    inspected: set[tuple[object, ...]] = set()
     planner = make_planner(
         site, direction, revision, packages, cascade=cascade, ignore_order=ignore_order
     )

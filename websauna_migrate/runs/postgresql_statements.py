@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
-from typing import Any
 
 from sqlalchemy.engine import Connection
+from sqlalchemy.engine.interfaces import DBAPICursor
 
 from websauna_migrate.database.lock_errors import is_lock_failure
 
@@ -53,7 +53,12 @@ class PostgreSQLStatements:
         self.settings = settings
 
     def execute(
-        self, cursor: Any, statement: str, execute: Callable[[], object], *, savepoints: bool
+        self,
+        cursor: DBAPICursor,
+        statement: str,
+        execute: Callable[[], object],
+        *,
+        savepoints: bool,
     ) -> bool:
         """Look after a statement, and tell whether it was executed here.
 
@@ -66,7 +71,7 @@ class PostgreSQLStatements:
             return True
         return False
 
-    def execute_in_savepoint(self, cursor: Any, execute: Callable[[], object]) -> None:
+    def execute_in_savepoint(self, cursor: DBAPICursor, execute: Callable[[], object]) -> None:
         """Execute a statement, again and again while the lock that it needs is taken."""
         other = cursor.connection.cursor()
         waited = 0.0
@@ -92,7 +97,7 @@ class PostgreSQLStatements:
         finally:
             other.close()
 
-    def remove_invalid_index(self, cursor: Any, statement: str) -> None:
+    def remove_invalid_index(self, cursor: DBAPICursor, statement: str) -> None:
         """Drop what an earlier CREATE INDEX CONCURRENTLY of the same name left behind.
 
         On a driver's cursor: listeners keep what they know of a statement on SQLAlchemy's

@@ -10,6 +10,8 @@ import functools
 from typing import Any, Protocol
 
 from sqlalchemy import Engine, event
+from sqlalchemy.engine import Dialect
+from sqlalchemy.engine.interfaces import DBAPICursor
 
 __all__ = ["connect_queueing", "own_cursor"]
 
@@ -28,7 +30,7 @@ class Queue(Protocol):
     def before_cursor(self) -> None:
         """A cursor is asked for."""
 
-    def after_cursor(self, cursor: Any) -> None:
+    def after_cursor(self, cursor: DBAPICursor) -> None:
         """A cursor was made."""
 
     def send(self) -> int:
@@ -48,7 +50,7 @@ def connect_queueing(engine: Engine) -> None:
         return
 
     @event.listens_for(engine, "do_connect")
-    def connect(dialect: Any, record: Any, arguments: Any, keywords: dict[str, Any]) -> Any:
+    def connect(dialect: Dialect, record: object, arguments: Any, keywords: dict[str, Any]) -> Any:
         made = connection_class(driver)
         if driver == "psycopg2":
             keywords.setdefault("connection_factory", made)

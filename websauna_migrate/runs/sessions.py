@@ -11,7 +11,8 @@ import threading
 from typing import Any
 
 from sqlalchemy import event
-from sqlalchemy.pool import Pool
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.pool import ConnectionPoolEntry, Pool
 
 __all__ = ["HeldConnections"]
 
@@ -29,16 +30,18 @@ class HeldConnections:
             event.listen(Pool, "checkout", self._checkout)
             event.listen(Pool, "checkin", self._checkin)
 
-    def _checkout(self, dbapi_connection: Any, record: Any, proxy: Any) -> None:
+    def _checkout(
+        self, dbapi_connection: DBAPIConnection, record: ConnectionPoolEntry, proxy: Any
+    ) -> None:
         held = self._held.setdefault(id(dbapi_connection), [])
         held.append((dbapi_connection, threading.get_ident()))
 
-    def _checkin(self, dbapi_connection: Any, record: Any) -> None:
+    def _checkin(self, dbapi_connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:
         held = self._held.pop(id(dbapi_connection), [])
         if len(held) > 1:
             self._held[id(dbapi_connection)] = held[:-1]
 
-    def of_this_thread(self, but: Any = None) -> list[Any]:
+    def of_this_thread(self, but: Any = None) -> list[object]:
         """Return the DBAPI connections that the calling thread holds.
 
         :param but: one to leave out: the run's own

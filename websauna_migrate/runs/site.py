@@ -43,7 +43,7 @@ class Hooks:
     on_step: Callable[[Any], None] | None = None
 
 
-def refuse_nothing(connection: Connection, applied: Mapping[str, Any], plan: Plan) -> None:
+def refuse_nothing(connection: Connection, applied: Mapping[str, object], plan: Plan) -> None:
     """Let each plan be run."""
 
 

@@ -19,6 +19,7 @@ from typing import Any
 
 from sqlalchemy import event
 from sqlalchemy.engine import Connection
+from sqlalchemy.engine.interfaces import DBAPICursor, ExecutionContext
 
 from websauna_migrate.database.given_connections import given_state
 from websauna_migrate.planning.steps import Step
@@ -186,10 +187,10 @@ class ForeignKeys:
     def _before_execute(
         self,
         connection: Connection,
-        cursor: Any,
+        cursor: DBAPICursor,
         statement: str,
-        parameters: Any,
-        context: Any,
+        parameters: object,
+        context: ExecutionContext,
         many: bool,
     ) -> None:
         if self._turned_off:

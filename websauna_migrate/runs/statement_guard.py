@@ -20,6 +20,7 @@ from typing import Any
 
 from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.engine.interfaces import DBAPICursor, ExecutionContext
 
 from websauna_migrate.database.servers import Server
 from websauna_migrate.database.stopping import CutOff, Stopping
@@ -180,7 +181,9 @@ class StatementGuard:
                     cursor.execute(settings)
             self._savepoints = bool(self._timeouts.lock_timeout_ms)
 
-    def _do_execute(self, cursor: Any, statement: str, parameters: Any, context: Any) -> bool:
+    def _do_execute(
+        self, cursor: DBAPICursor, statement: str, parameters: Any, context: ExecutionContext
+    ) -> bool:
         if self.queue is not None and context.root_connection is self.connection:
             if self.active and self.stopping.at_once:
                 raise CutOff
@@ -194,7 +197,11 @@ class StatementGuard:
         )
 
     def _end_step(
-        self, cursor: Any, end_with: Callable[[str], str], statement: str, parameters: Any
+        self,
+        cursor: DBAPICursor,
+        end_with: Callable[[str], str],
+        statement: str,
+        parameters: Any,
     ) -> bool:
         """Send the rest of a step, with the change of its history; tell whether that was done.
 
@@ -210,7 +217,9 @@ class StatementGuard:
         self.ended = self.queue.send(end_with(change), cursor) == 1
         return self.ended
 
-    def _do_executemany(self, cursor: Any, statement: str, parameters: Any, context: Any) -> bool:
+    def _do_executemany(
+        self, cursor: DBAPICursor, statement: str, parameters: Any, context: ExecutionContext
+    ) -> bool:
         if self.queue is not None and context.root_connection is self.connection:
             self.queue.keep(cursor, statement, parameters, context)
         if self.server.kind == "mysql":
@@ -219,13 +228,19 @@ class StatementGuard:
             )
         return False
 
-    def _do_execute_no_params(self, cursor: Any, statement: str, context: Any) -> bool:
+    def _do_execute_no_params(
+        self, cursor: DBAPICursor, statement: str, context: ExecutionContext
+    ) -> bool:
         if self.queue is not None and context.root_connection is self.connection:
             self.queue.keep(cursor, statement, None, context)
         return self._supervise(cursor, statement, context, lambda: cursor.execute(statement))
 
     def _supervise(
-        self, cursor: Any, statement: str, context: Any, execute: Callable[[], object]
+        self,
+        cursor: DBAPICursor,
+        statement: str,
+        context: ExecutionContext,
+        execute: Callable[[], object],
     ) -> bool:
         """Return whether the statement was executed here."""
         if not self.active or context.root_connection is not self.connection:

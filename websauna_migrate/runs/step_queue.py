@@ -23,6 +23,7 @@ from typing import Any
 
 from sqlalchemy import text
 from sqlalchemy.engine import Connection
+from sqlalchemy.engine.interfaces import DBAPICursor
 from sqlalchemy.exc import DBAPIError
 
 from websauna_migrate.database.lock_errors import is_lock_failure
@@ -110,8 +111,8 @@ class StepQueue:
         self._expected: Any = None
         self._cursor_expected = False
         #: Cursors that did not come by SQLAlchemy, or have not yet.
-        self._cursors: weakref.WeakSet[Any] = weakref.WeakSet()
-        self._unclaimed: Any = None
+        self._cursors: weakref.WeakSet[DBAPICursor] = weakref.WeakSet()
+        self._unclaimed: DBAPICursor | None = None
         self._readers: bool | None = None
         self._failed: tuple[BaseException, int] | None = None
 
@@ -186,14 +187,14 @@ class StepQueue:
         if not self._cursor_expected:
             self.send()
 
-    def after_cursor(self, cursor: Any) -> None:
+    def after_cursor(self, cursor: DBAPICursor) -> None:
         """Remember a cursor that may be a script's."""
         self._claim(None)
         self._cursors.add(cursor)
         self._unclaimed = cursor
         self._cursor_expected = False
 
-    def _claim(self, cursor: Any) -> None:
+    def _claim(self, cursor: DBAPICursor | None) -> None:
         """Take notice of a cursor by which SQLAlchemy executes something, ``None`` for none.
 
         What a script does with one of its own is not seen here: it may be anything.
@@ -204,7 +205,7 @@ class StepQueue:
         if cursor is not None:
             self._cursors.discard(cursor)
 
-    def keep(self, cursor: Any, statement: str, parameters: Any, context: Any) -> bool:
+    def keep(self, cursor: DBAPICursor, statement: str, parameters: object, context: Any) -> bool:
         """Keep a statement, or send all that were kept before it; tell which.
 
         :param cursor: which was going to execute it
@@ -259,7 +260,7 @@ class StepQueue:
             if cursor is None:
                 own.close()
 
-    def _send(self, cursor: Any, kept: list[Kept]) -> int:
+    def _send(self, cursor: DBAPICursor, kept: list[Kept]) -> int:
         scripts = [one for one in kept if one.line is not None]
         texts = [one.sql for one in kept]
         place = kept.index(scripts[0]) if len(scripts) > 1 else None
@@ -308,7 +309,7 @@ class StepQueue:
                 pass
         return int(cursor.rowcount)
 
-    def _error(self, exc: Exception, failed: Kept, cursor: Any) -> DBAPIError:
+    def _error(self, exc: Exception, failed: Kept, cursor: DBAPICursor) -> DBAPIError:
         """Return a driver's error as SQLAlchemy's; a connection that is lost is given up."""
         dialect: Any = self._connection.dialect
         gone = dialect.is_disconnect(exc, self._driver, cursor)

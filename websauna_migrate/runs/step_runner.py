@@ -151,7 +151,7 @@ class StepRunner:
         timeouts = self.timeouts_of(step)
         return Attempt(number, step, values, timeouts, Waiting(timeouts.lock_budget))
 
-    def values(self, number: int, step: Step) -> dict[str, Any]:
+    def values(self, number: int, step: Step) -> dict[str, object]:
         """Return the ledger's row of a step that is about to run."""
         run = self.run_context
         return run.ledger.values(
@@ -208,7 +208,7 @@ class StepRunner:
 
         is_begun = self.connection.in_transaction
 
-        def on_version_apply(*, ctx: MigrationContext, **_: Any) -> None:
+        def on_version_apply(*, ctx: MigrationContext, **_: object) -> None:
             assert ctx.connection is not None and self.current is not None
             if not self.guard.ended:
                 run.ledger.end(ctx.connection, self.current.entry, DONE)

@@ -50,7 +50,7 @@ class StepSession(Session):
             self.close()
 
 
-def session(*, join_transaction: Any = False, **options: Any) -> StepSession:
+def session(*, join_transaction: object = False, **options: Any) -> StepSession:
     """Return a session bound to the running step's connection; for use in a revision script.
 
     Work that is pending when ``upgrade()`` returns is written. Under plain Alembic, use the session

@@ -7,12 +7,12 @@ import sys
 from argparse import Namespace
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from websauna_migrate.cli.output import Output
 from websauna_migrate.cli.render.text import visible
 from websauna_migrate.cli.scope import pending_elsewhere
 from websauna_migrate.errors import MigrationError
+from websauna_migrate.interfaces import IMigrationService
 from websauna_migrate.plain_text import to_json
 from websauna_migrate.results import PackageState
 
@@ -29,7 +29,7 @@ class Call:
     """
 
     options: Namespace
-    service: Any
+    service: IMigrationService
     packages: tuple[str, ...] | None
     output: Output
 

@@ -226,6 +226,7 @@ def wait(call: Call) -> int:
     """Wait until all revisions are applied; say on standard error what it waits for."""
     deadline = time.monotonic() + call.options.timeout
     told: tuple[str, ...] | None = None
+    words: tuple[str, ...]
     while True:
         try:
             found = call.service.readiness()
