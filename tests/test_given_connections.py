@@ -23,7 +23,7 @@ from apps import Workshop
 from runs import ledger, rows, tables
 from websauna_migrate import IMigrationService
 from websauna_migrate.errors import MigrationError, UsageError
-from websauna_migrate.locks.run_lock import RunInProgress
+from websauna_migrate.locks.run_lock import RunBlocked
 from websauna_migrate.runs.failures import NotAtomic, StepFailed
 
 TEMPLATE = Path(__file__).parents[1] / "alembic_template" / "script.py.mako"
@@ -308,12 +308,12 @@ def test_another_run_waits(two: Workshop, engine: sa.Engine, database_url: str) 
             "import sys, sqlalchemy as sa\n"
             f"sys.path[:0] = [{str(two.root)!r}, {str(Path(__file__).parent)!r}]\n"
             "from pathlib import Path\nfrom apps import Workshop\n"
-            "from websauna_migrate.locks.run_lock import RunInProgress\n"
+            "from websauna_migrate.locks.run_lock import RunBlocked\n"
             f"shop = Workshop(Path({str(two.root)!r})); shop.names = {two.names!r}\n"
             f"service = shop.service({database_url!r})\n"
             f"engine = sa.create_engine({database_url!r})\n"
             "try: service.upgrade(engine=engine, lock_wait=0)\n"
-            "except RunInProgress: print('waits')\n"
+            "except RunBlocked: print('waits')\n"
         )
         found.append(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True))
 
@@ -425,7 +425,7 @@ def test_other_runs_wait_until_the_caller_commits(two: Workshop, postgresql_url:
         service.downgrade("base", connection=connection)
         connection.begin()
         service.upgrade(connection=connection)
-        with pytest.raises(RunInProgress):
+        with pytest.raises(RunBlocked):
             service.upgrade()
         connection.commit()
     assert service.upgrade().steps == ()
