@@ -36,6 +36,10 @@ HOMES = {
 }
 
 
+#: The order of a configuration's last actions; Pyramid's own phases end at 0.
+LAST = 1_000
+
+
 def __getattr__(name: str) -> Any:
     if name not in HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
@@ -111,12 +115,13 @@ def includeme(config: Configurator) -> None:
     # A setting that cannot be used is told here.
     settings = parse_settings(registry.settings or {})
     held_connections.watch()
-    config.set_migration_service(
-        MigrationService(
-            lambda: parse_settings(registry.settings or {}),  # The application may add some.
-            application=registry.package_name,
-            notify=registry.notify,
-        )
+    service = MigrationService(
+        lambda: parse_settings(registry.settings or {}),  # The application may add some.
+        application=registry.package_name,
+        notify=registry.notify,
     )
+    config.set_migration_service(service)
+    # When all packages are registered, and before relationships look for their foreign keys.
+    config.action(None, lambda: service.ownership.link_foreign_keys(), order=LAST)
     if settings.on_pending != "ignore":
         config.include("websauna_migrate.web.pending")

@@ -27,6 +27,7 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from websauna_migrate.models.claims import Claim, Unsettled, by_place
 from websauna_migrate.models.declared_classes import DeclaredModels, package_of_module
+from websauna_migrate.models.foreign_key_links import link_foreign_keys
 from websauna_migrate.models.ownership_errors import (
     OwnershipError,
     owner_conflict,
@@ -153,6 +154,21 @@ class Ownership:
         """
         return self.sequence_owners.get((schema, name))
 
+    def link_foreign_keys(self) -> None:
+        """Let strings in foreign keys name tables of other packages' ``MetaData``.
+
+        Done before every other question, and early by an application whose relationships need it.
+        """
+
+        def choose(definitions: list[Table]) -> Table:
+            try:
+                return self._settle(definitions)[0]
+            except OwnershipError:
+                # The question for the owner tells it.
+                return definitions[0]
+
+        link_foreign_keys(self._registrants, choose)
+
     # Rules
 
     def _claim(self, table: Table) -> Claim:
@@ -240,7 +256,8 @@ class Ownership:
 
     @cached_property
     def _definitions(self) -> dict[Key, list[Table]]:
-        """All tables of all registered ``MetaData``, by schema and name."""
+        """All tables of all registered ``MetaData``, by schema and name; their keys are linked."""
+        self.link_foreign_keys()
         definitions: dict[Key, list[Table]] = {}
         for metadata in self._registrants:
             for table in metadata.tables.values():

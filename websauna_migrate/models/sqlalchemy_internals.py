@@ -13,7 +13,7 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import MetaData, Table
+from sqlalchemy import ForeignKey, MetaData, Table
 from sqlalchemy.engine import Dialect
 from sqlalchemy.schema import CheckConstraint
 from sqlalchemy.sql.base import DialectKWArgs
@@ -30,6 +30,7 @@ __all__ = [
     "has_reflection_listeners",
     "is_created",
     "is_type_bound",
+    "link_foreign_key",
     "variants_of",
     "write_backslashes_plainly",
 ]
@@ -95,6 +96,17 @@ def ddl_compiler(dialect: Dialect) -> DDLCompiler:
     """Return a database's compiler of DDL, without a statement to compile."""
     no_statement: Any = None
     return dialect.ddl_compiler(dialect, no_statement)
+
+
+def link_foreign_key(foreign_key: ForeignKey, target: Table) -> None:
+    """Give a foreign key, which names its table by a string, a table of another ``MetaData``.
+
+    SQLAlchemy looks for it in the key's own ``MetaData`` alone; it calls this itself when the table
+    is found there. A column without a type gets the target's.
+
+    :raises sqlalchemy.exc.NoReferencedColumnError: if the target has no such column
+    """
+    foreign_key._set_remote_table(target)
 
 
 def write_backslashes_plainly(dialect: Dialect) -> None:
