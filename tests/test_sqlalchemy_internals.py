@@ -13,6 +13,7 @@ from websauna_migrate.models.sqlalchemy_internals import (
     declared_classes,
     has_dialect_arguments,
     has_reflection_listeners,
+    link_foreign_key,
 )
 
 
@@ -115,3 +116,16 @@ def test_arguments_for_a_certain_database_are_known():
     assert all(map(has_dialect_arguments, with_arguments))
     assert not any(map(has_dialect_arguments, without))
     assert not any(item.kwargs for item in without)
+
+
+def test_a_foreign_key_is_linked_to_a_table_of_another_metadata():
+    target = sa.Table("users", sa.MetaData(), sa.Column("id", sa.BigInteger, primary_key=True))
+    metadata = sa.MetaData()
+    table = sa.Table("profiles", metadata, sa.Column("user_id", sa.ForeignKey("users.id")))
+    (key,) = table.foreign_keys
+    link_foreign_key(key, target)
+    assert key.column is target.c.id
+    assert isinstance(table.c.user_id.type, sa.BigInteger)
+    assert key.constraint.referred_table is target
+    assert metadata.sorted_tables == [table]
+    assert table.join(target).onclause.compare(table.c.user_id == target.c.id)

@@ -69,10 +69,15 @@ class PackageObjects:
         """The package itself."""
         return self.snapshot.packages[self.package]
 
-    @property
+    @cached_property
     def tables(self) -> tuple[Table, ...]:
-        """The package's tables of the models, those that are referred to first."""
-        return self.ownership.tables_of(self.package)
+        """The package's tables of the models, those that are referred to first.
+
+        :raises OwnershipError: if a foreign key names a table or column that no package has
+        """
+        tables = self.ownership.tables_of(self.package)
+        self.ownership.require_targets(tables)
+        return tables
 
     def owns(self, schema: str | None, name: str) -> bool:
         """Tell whether a table is the package's."""

@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from sqlalchemy import ForeignKey, MetaData, Table
-from sqlalchemy.exc import NoReferencedTableError, SQLAlchemyError
+from sqlalchemy.exc import NoReferencedTableError, NoReferenceError
 
 from websauna_migrate.models.sqlalchemy_internals import link_foreign_key
 
-__all__ = ["link_foreign_keys"]
+__all__ = ["is_dangling", "link_foreign_keys"]
 
 
-def link_foreign_keys(
-    metadata: Iterable[MetaData], choose: Callable[[list[Table]], Table]
-) -> None:
+def link_foreign_keys(metadata: Iterable[MetaData], choose: Callable[[list[Table]], Table]) -> None:
     """Link each foreign key whose table is in another ``MetaData``, as if both were in one.
 
     The key's column gets the type of its target, if it has none; ``sorted_tables``, DDL and
@@ -59,7 +57,16 @@ def missing_table(foreign_key: ForeignKey) -> str | None:
         foreign_key.column  # noqa: B018 - asking resolves it
     except NoReferencedTableError as error:
         return error.table_name
-    except SQLAlchemyError:
-        # A column that its table does not have is told where the key is written.
+    except NoReferenceError:
+        # The table is there, without such a column.
         return None
     return None
+
+
+def is_dangling(foreign_key: ForeignKey) -> bool:
+    """True if a foreign key names a table or column that no package has."""
+    try:
+        foreign_key.column  # noqa: B018 - asking resolves it
+    except NoReferenceError:
+        return True
+    return False

@@ -27,9 +27,10 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from websauna_migrate.models.claims import Claim, Unsettled, by_place
 from websauna_migrate.models.declared_classes import DeclaredModels, package_of_module
-from websauna_migrate.models.foreign_key_links import link_foreign_keys
+from websauna_migrate.models.foreign_key_links import is_dangling, link_foreign_keys
 from websauna_migrate.models.ownership_errors import (
     OwnershipError,
+    no_target,
     owner_conflict,
     owner_unknown,
 )
@@ -168,6 +169,17 @@ class Ownership:
                 return definitions[0]
 
         link_foreign_keys(self._registrants, choose)
+
+    def require_targets(self, tables: Iterable[Table]) -> None:
+        """Check that every foreign key of tables names a column that there is.
+
+        :raises OwnershipError: naming the key, its package and the nearest names
+        """
+        for table in tables:
+            for foreign_key in sorted(table.foreign_keys, key=lambda one: str(one.parent.name)):
+                if is_dangling(foreign_key):
+                    known = [one for found in self._definitions.values() for one in found]
+                    raise no_target(foreign_key, self.owner_of(table), known)
 
     # Rules
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
 from pyramid.exceptions import ConfigurationError
-from sqlalchemy import Table
+from sqlalchemy import ForeignKey, Table
 
 from websauna_migrate.errors import MigrationError
 from websauna_migrate.models.claims import Claim, Unsettled
 
-__all__ = ["OwnershipError", "owner_conflict", "owner_unknown"]
+__all__ = ["OwnershipError", "no_target", "owner_conflict", "owner_unknown"]
 
 
 class OwnershipError(MigrationError, ConfigurationError):  # type: ignore[misc]  # Pyramid is untyped
@@ -17,7 +20,7 @@ class OwnershipError(MigrationError, ConfigurationError):  # type: ignore[misc] 
     :ivar kind: ``conflict`` for a table that two packages claim or that is defined twice,
         ``not registered`` for a ``Table.info["package"]`` that is no registered package,
         ``relationships`` for models that SQLAlchemy cannot configure, ``unknown`` where no rule
-        settles it
+        settles it, ``no target`` for a foreign key whose table or column no package has
     :ivar table: the table, ``None`` where it is about several
     :ivar claims: what the packages say, in the order of the message
     :ivar unsettled: for ``unknown`` the tables, each with its candidates
@@ -80,3 +83,29 @@ def owner_conflict(table: Table, claims: tuple[Claim, ...], definitions: int) ->
 def in_class(mapped: bool) -> str:
     """Return how ``info`` is written in a mapped class, to complete a remedy."""
     return ', or __table_args__ = {"info": {...}} in its class' if mapped else ""
+
+
+def no_target(foreign_key: ForeignKey, package: str, known: Iterable[Table]) -> OwnershipError:
+    """Return the error of a foreign key whose table or column is in no package's models.
+
+    :param package: that of the key's own table
+    :param known: all tables of all packages
+    """
+    named = foreign_key.target_fullname
+    table_name, _, column = named.rpartition(".")
+    tables = {table.fullname: table for table in known}
+    remedy = "Correct the name."
+    if table_name in tables:
+        problem = f'table "{table_name}" has no column "{column}"'
+        close = get_close_matches(column, tables[table_name].columns.keys())
+    else:
+        problem = f'no registered package has a table "{table_name}"'
+        close = get_close_matches(table_name, tables)
+        remedy = "Correct the name, or include the package that has the table: config.include(...)."
+    nearest = f' Did you mean "{close[0]}"?' if close else ""
+    return OwnershipError(
+        "no target",
+        f'The foreign key of column "{foreign_key.parent}" of package "{package}" names '
+        f'"{named}", but {problem}.{nearest} {remedy}',
+        table=foreign_key.parent.table,
+    )
