@@ -35,6 +35,7 @@ test = [
     "psutil",
     "pyramid_debugtoolbar",
     "pyramid_retry",
+    "pyramid_services",
     "pyramid_tm",
     "pytest",
     "pytest-xdist",

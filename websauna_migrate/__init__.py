@@ -56,7 +56,8 @@ def includeme(config: Configurator) -> None:
     Registers the :class:`.IMigrationService` utility and the directives
     ``config.add_migration_package`` and ``config.set_migration_service``, and the subscriber
     predicates ``migration_package`` and ``migration_direction`` for the events of
-    :mod:`websauna_migrate.events`. Settings, all optional:
+    :mod:`websauna_migrate.events`. pyramid_debugtoolbar gets a panel, and pyramid_services finds
+    the service, where the application includes them. Settings, all optional:
 
     ``sqlalchemy.url``
         the database; needed by whatever uses one
@@ -102,6 +103,7 @@ def includeme(config: Configurator) -> None:
     ``websauna_migrate.lock_budget.NAME`` and the like, and for one revision by a module attribute
     of its script, ``lock_budget = 60``.
     """
+    from websauna_migrate.config.companions import serve_companions
     from websauna_migrate.config.directives import add_migration_package, set_migration_service
     from websauna_migrate.config.event_predicates import add_event_predicates
     from websauna_migrate.config.settings import parse_settings
@@ -123,5 +125,6 @@ def includeme(config: Configurator) -> None:
     config.set_migration_service(service)
     # When all packages are registered, and before relationships look for their foreign keys.
     config.action(None, lambda: service.ownership.link_foreign_keys(), order=LAST)
+    serve_companions(config)
     if settings.on_pending != "ignore":
         config.include("websauna_migrate.web.pending")

@@ -1,0 +1,57 @@
+"""The panel "Migrations" of pyramid_debugtoolbar."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+from pyramid.request import Request
+from pyramid_debugtoolbar.panels import DebugPanel
+
+from websauna_migrate.errors import MigrationError
+from websauna_migrate.interfaces import IMigrationService
+from websauna_migrate.pictures.svg import to_svg
+from websauna_migrate.results import StepSql
+from websauna_migrate.web.pages import look
+from websauna_migrate.web.rendering import render
+
+__all__ = ["MigrationsPanel"]
+
+#: Of so many pending steps the SQL is shown.
+SQL_SHOWN = 20
+
+
+class MigrationsPanel(DebugPanel):  # type: ignore[misc]  # untyped
+    """Where the packages stand, what an upgrade would do, its SQL, races and the graph.
+
+    It looks when the toolbar's page is opened, not with each request.
+    """
+
+    name = "migrations"
+    title = nav_title = "Migrations"
+    has_content = True
+
+    def __init__(self, request: Request) -> None:
+        self.service: Any = request.registry.queryUtility(IMigrationService)
+        self.has_content = self.service is not None
+
+    def render_content(self, request: Request) -> str:
+        """Return the panel's HTML."""
+        found, steps, picture = look(self.service), [], None
+        try:
+            with self.service.one_look():
+                picture = data_url(to_svg(self.service.graph()))
+                steps = list(map(self.sql_of, found.plan.steps[:SQL_SHOWN] if found.plan else ()))
+        except MigrationError:
+            pass  # The look has said what is wrong.
+        return render("panel.mako", look=found, steps=steps, picture=picture)
+
+    def sql_of(self, step: Any) -> StepSql:
+        """Return the SQL of a pending step."""
+        found: StepSql = self.service.step_sql(step)
+        return found
+
+
+def data_url(svg: str) -> str:
+    """Return a picture as an address: its styles hold within it, and no script runs in it."""
+    return f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"
