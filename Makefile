@@ -27,6 +27,7 @@ INSTALL := $(BIN)/python -m pip --disable-pip-version-check --no-input install -
 demo: .venv/installed-demo
 	$(BIN)/ws-alembic -x packages=all -c development.ini upgrade
 	$(BIN)/ws-alembic -c development.ini status
+	@echo "See it at http://127.0.0.1:6543/migrations after: $(BIN)/pserve ws://development.ini"
 
 test: .venv/installed-test
 	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)

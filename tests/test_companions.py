@@ -34,9 +34,7 @@ def url(tmp_path: Path) -> str:
 
 def panel(app: TestApp) -> Any:
     """Ask for a page, then for the toolbar's page about it."""
-    link = re.search(
-        r"(/_debug_toolbar/\d+)", app.get("/", extra_environ=HERE).text
-    )
+    link = re.search(r"(/_debug_toolbar/\d+)", app.get("/", extra_environ=HERE).text)
     assert link
     return app.get(link[1], extra_environ=HERE).html.find(id="pDebugPanel-migrations-content")
 

@@ -9,8 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from pyramid.paster import get_app
 from sqlalchemy import create_engine, inspect
 from sqlalchemy.engine import make_url
+from webtest import TestApp
 
 from conftest import REPOSITORY, Environment, Run
 
@@ -152,3 +154,20 @@ def test_development_ini_at_the_top_runs_the_example(
     for package in ("acme.app", "acme.shop", "acme.user"):
         assert package in status
     assert (tmp_path / "example.sqlite").is_file()
+
+
+def test_the_example_is_served_as_the_demo_says(
+    tmp_path: Path, ws_alembic: Callable[..., str]
+) -> None:
+    """Page, pending page and panel, as a newcomer sees them."""
+    ini = Path(shutil.copy(REPOSITORY / "development.ini", tmp_path))
+    here = {"REMOTE_ADDR": "127.0.0.1"}
+    html = {"Accept": "text/html"}
+    app = TestApp(get_app(f"ws://{ini}"), extra_environ=here)
+    page = app.get("/", headers=html, status=503)
+    assert "7 steps are pending" in page.text
+    assert page.forms[0].submit(headers=html).status_int == 303
+    assert app.get("/", status=200).json == {"offers": []}
+    page = app.get("/migrations", status=200)
+    assert "All revisions are applied" in page.text and "_debug_toolbar" in page.text
+    assert "Migrations" in app.get("/_debug_toolbar/", status=200).text
