@@ -33,7 +33,7 @@ OWN_WORDS = {
     ("list_templates", ""),
 }
 
-OURS = {"graph", "wait", "lint", "move-table", "plan", "repair", "status", "uninstall"}
+OURS = {"graph", "wait", "lint", "move-table", "plan", "repair", "status", "uninstall", "verify"}
 
 
 def described(parser: ArgumentParser, name: str) -> dict[tuple[str, str], Any]:

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
         Run,
         StampedPackage,
         StepSql,
+        Verification,
     )
 
 #: What ``packages`` arguments take.
@@ -455,6 +456,18 @@ class IMigrationService(Interface):
             the models; the database itself may be in any state
         :returns: a :class:`websauna_migrate.results.CheckReport`; its ``ok`` says whether all is
             well
+        """
+
+    def verify(
+        *,
+        packages: Packages = None,
+        connection: Connection | None = None,
+        engine: Engine | None = None,
+    ) -> tuple[Verification, ...]:
+        """Run the ``verify(check)`` of applied revisions again; nothing is written.
+
+        :returns: a tuple of :class:`websauna_migrate.results.Verification`, in the order of the
+            graph, for each applied revision whose script has one
         """
 
     def ensure_version(

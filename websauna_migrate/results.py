@@ -38,6 +38,7 @@ __all__ = [
     "StampedPackage",
     "StepSql",
     "UncheckedScript",
+    "Verification",
 ]
 
 
@@ -387,6 +388,27 @@ class HistoryEntry:
     is_branch_point: bool = False
     is_merge_point: bool = False
     requires: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What the ``verify()`` of an applied revision says.
+
+    :ivar message: the revision's
+    :ivar path: of the revision script
+    :ivar outcome: ``holds``, ``fails``, or ``outdated`` where the database refuses its query since
+        a later revision takes away what it asks for
+    :ivar line: where it failed, counted from 1
+    :ivar problem: why, a clause; empty if it holds
+    """
+
+    package: str
+    revision: str
+    message: str
+    path: str
+    outcome: str
+    line: int | None = None
+    problem: str = ""
 
 
 @dataclass(frozen=True, slots=True)

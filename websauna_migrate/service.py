@@ -40,6 +40,7 @@ from websauna_migrate.results import (
     Run,
     StampedPackage,
     StepSql,
+    Verification,
 )
 from websauna_migrate.runs.process_lock import PROCESS_LOCK
 from websauna_migrate.runs.site import Hooks, Site
@@ -553,6 +554,17 @@ class MigrationService:
         from websauna_migrate.reports.check import Checker
 
         return Checker(self._complete_site(given), self.ownership, packages).report()
+
+    def verify(
+        self,
+        *,
+        packages: Packages = None,
+        connection: Connection | None = None,
+        engine: Engine | None = None,
+    ) -> tuple[Verification, ...]:
+        from websauna_migrate.reports.verification import verify
+
+        return verify(self.site(given=the_given(connection, engine)), packages)
 
     def without_scripts(self, *, packages: Packages = None) -> tuple[str, ...]:
         site, ownership = self.site(), self.ownership

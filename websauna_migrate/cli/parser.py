@@ -37,7 +37,8 @@ exit status:
   1  not done, for another reason      6  a script failed; nothing of it was applied
   2  the command line cannot be meant  7  check, current -c: revisions are pending
   3  a step is half done: repair       8  check: models and database differ, or the like;
-                                          upgrade --plan: something else would run
+                                          upgrade --plan: something else would run;
+                                          verify: what a script checks does not hold
   4  another run or a lock is in the way
   129, 130, 143                        stopped by SIGHUP, Ctrl-C, SIGTERM
 status: 0 all is applied, 1 revisions are pending, 2 that cannot be told, 3 a step is half done
@@ -226,6 +227,12 @@ COMMANDS: Mapping[str, Command] = {
         (a.UNINSTALLED, a.FORGET, a.CASCADE),
         names_its_package=True,
         leaves_garbage=True,
+        needs_database=always,
+    ),
+    "verify": Command(
+        "read.verify",
+        "Run the verify() of the scripts of applied revisions again; nothing is written.",
+        (a.JSON,),
         needs_database=always,
     ),
     "wait": Command(

@@ -22,6 +22,7 @@ from websauna_migrate.planning.steps import Step
 from websauna_migrate.runs.failures import StepFailed, connection_lost, run_stopped
 from websauna_migrate.runs.ledger import FAILED, STOPPED, MarkerLost
 from websauna_migrate.runs.run_context import RunContext, clean, is_gone
+from websauna_migrate.runs.script_checks import CheckUnmet
 from websauna_migrate.runs.script_places import place_of
 from websauna_migrate.runs.sqlite_foreign_keys import KeysInTheWay
 from websauna_migrate.runs.statement_guard import EndsTransaction, RollsBack, StatementGuard
@@ -290,7 +291,7 @@ class Aftermath:
                 "the script rolls its transaction back by itself. To take back a part, use a "
                 "savepoint or websauna_migrate.data.session()."
             )
-        if isinstance(exc, (KeysInTheWay, BatchRefused)):
+        if isinstance(exc, (KeysInTheWay, BatchRefused, CheckUnmet)):
             return str(exc)
         if isinstance(exc, SystemExit):
             return f"the script ends the process ({type(exc).__name__}: {exc})."

@@ -35,6 +35,7 @@ from websauna_migrate.runs.attempt import Attempt
 from websauna_migrate.runs.failures import HistoryMoved, StepFailed, run_stopped
 from websauna_migrate.runs.ledger import STOPPED
 from websauna_migrate.runs.run_context import RunContext, clean
+from websauna_migrate.runs.script_checks import run_prechecks
 from websauna_migrate.runs.step_runner import StepRunner
 from websauna_migrate.runs.waiting import Waiting, lock_problem
 
@@ -161,6 +162,10 @@ class LockedRun:
         if plan.steps and not self.started:
             self.runner.refuse(connection, applied, plan)
             connection.rollback()
+        # What is run again after it ended half done was checked before.
+        if self.direction == "upgrade" and not self.options.marks:
+            self.context.due = run_prechecks(connection, plan.steps, environments)
+        if plan.steps and not self.started:
             self._start(steps, plan)
         self.packages.update(plan.packages)
         self._first = plan.steps[0] if plan.steps else self._first

@@ -24,6 +24,7 @@ from websauna_migrate.revision_scripts.moved_tables import plan_downgrade_withou
 from websauna_migrate.revision_scripts.script_error import ScriptError
 from websauna_migrate.runs.history_rows import full_version_table
 from websauna_migrate.runs.process_lock import PROCESS_LOCK
+from websauna_migrate.runs.script_checks import check_function
 from websauna_migrate.runs.script_places import line_of, place_of
 from websauna_migrate.runs.site import Site
 
@@ -64,7 +65,8 @@ def sql(
         write_comments(output, from_where(plan, as_targets(revision), names))
         with PROCESS_LOCK:
             for step in plan.steps:
-                write_comments(output, [f"{step.direction} {step.package} {step.revision.id}"])
+                named = f"{step.direction} {step.package} {step.revision.id}"
+                write_comments(output, [named, *not_run(loaded, step)])
                 render_step(loaded, step, output, tag)
     return output.getvalue()
 
@@ -119,6 +121,7 @@ def sql_of_plan(site: Site, plan: Plan, *, tag: str | None = None) -> str:
                     f"[{number}/{len(plan.steps)}] {step.direction} {step.package} "
                     f"{step.revision.id}, history from {before} to {after}",
                     step.revision.path,
+                    *not_run(site.loaded, step),
                 ],
             )
             has_table = site.packages[step.package].history_table in existing
@@ -126,6 +129,14 @@ def sql_of_plan(site: Site, plan: Plan, *, tag: str | None = None) -> str:
                 site.loaded, step, WithLines(output, step.revision.path), tag, has_table=has_table
             )
     return output.getvalue()
+
+
+def not_run(loaded: LoadedScripts, step: Step) -> Iterator[str]:
+    """Yield which checks of a script's own SQL leaves out, a sentence."""
+    module = loaded.environments[step.package].reader.imported(step.revision)
+    names = [f"{name}()" for name in ("precheck", "verify") if check_function(module, name)]
+    if names and step.direction == "upgrade":
+        yield f"Not run, since no SQL can do it: {' and '.join(names)} of this script."
 
 
 def write_comments(output: TextIO, lines: Iterator[str] | Sequence[str]) -> None:

@@ -52,6 +52,7 @@ class RunContext:
     :ivar checksums: of the plan's scripts, by path
     :ivar planned: id of the ledger's row that was written for the first step, until it is used
     :ivar marks: as in :class:`RunOptions`, until the first step has gone well
+    :ivar due: package and revision of the steps whose precheck runs right before them
     """
 
     run_id: str
@@ -70,6 +71,7 @@ class RunContext:
     checksums: Mapping[str, str] = field(default_factory=dict)
     planned: str | None = None
     marks: Mapping[str, str] = field(default_factory=dict)
+    due: frozenset[tuple[str, str]] = frozenset()
 
 
 def is_gone(connection: Connection) -> bool:

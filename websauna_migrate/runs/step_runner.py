@@ -21,6 +21,7 @@ from websauna_migrate.runs.failed_step import Aftermath
 from websauna_migrate.runs.failures import HistoryMoved, connection_lost
 from websauna_migrate.runs.ledger import DONE, UNDONE
 from websauna_migrate.runs.run_context import RunContext, clean
+from websauna_migrate.runs.script_checks import run_check
 from websauna_migrate.runs.sqlite_foreign_keys import ForeignKeys
 from websauna_migrate.runs.statement_guard import EndsTransaction, StatementGuard
 from websauna_migrate.runs.step_data import data_of_step
@@ -296,6 +297,8 @@ class StepRunner:
             if waiting.attempts:
                 self.waits.watch(connection)
             with self.guard.looking(), run.stopping.running(self._cancel):
+                if (step.package, step.revision.id) in run.due:
+                    run_check(module, "precheck", connection)
                 if transactional:
                     with data_of_step(connection):
                         function(**arguments)
@@ -303,6 +306,8 @@ class StepRunner:
                     # It commits the marker first.
                     with context.autocommit_block(), data_of_step(connection):
                         function(**arguments)
+                if step.direction == "upgrade":
+                    run_check(module, "verify", connection)
             if run.stopping.at_once:
                 raise CutOff
             self._expect_end(attempt, connection)

@@ -16,6 +16,7 @@ from websauna_migrate.cli.render.states import (
     render_check,
     render_elsewhere,
     render_not_at_head,
+    render_verifications,
     status_table,
 )
 from websauna_migrate.cli.render.text import to_json, visible
@@ -32,6 +33,7 @@ __all__ = [
     "plan",
     "show",
     "status",
+    "verify",
     "wait",
 ]
 
@@ -220,6 +222,13 @@ def status(call: Call) -> int:
         else ExitCode.DONE
     )
     return level if level >= LEVELS[call.options.fail_on] else 0
+
+
+def verify(call: Call) -> int:
+    """Print which checks of applied revisions do not hold."""
+    found = call.service.verify(packages=call.packages)
+    call.show(render_verifications(found), found)
+    return ExitCode.DRIFT if any(one.outcome == "fails" for one in found) else ExitCode.DONE
 
 
 def wait(call: Call) -> int:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from websauna_migrate.cli.render.text import NOTHING, Table, joined, one_line
-from websauna_migrate.results import CheckReport, PackageState, Plan
+from websauna_migrate.results import CheckReport, PackageState, Plan, Verification
 
-__all__ = ["plan_table", "render_check", "render_elsewhere", "render_not_at_head", "status_table"]
+__all__ = [
+    "plan_table",
+    "render_check",
+    "render_elsewhere",
+    "render_not_at_head",
+    "render_verifications",
+    "status_table",
+]
 
 
 def status_table(states: Iterable[PackageState]) -> Table:
@@ -75,6 +82,17 @@ def render_check(report: CheckReport) -> Iterator[str]:
         yield text if problem.fatal else f"note: {text}"
     if report.ok:
         yield "No new upgrade operations detected."
+
+
+def render_verifications(found: Sequence[Verification]) -> Iterator[str]:
+    """Yield what does not hold, or cannot be asked any more, and how many were asked."""
+    for one in found:
+        if one.outcome != "holds":
+            place = one.path if one.line is None else f"{one.path}, line {one.line}"
+            note = "note: " if one.outcome == "outdated" else ""
+            yield f"{note}{one.package} {one.revision} ({place}): {one.problem}"
+    held = sum(one.outcome == "holds" for one in found)
+    yield f"{held} of {len(found)} verified."
 
 
 def render_not_at_head(states: Iterable[PackageState]) -> Iterator[str]:
