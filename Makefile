@@ -47,6 +47,7 @@ lint: .venv/installed-test
 
 docs: .venv/installed-test
 	$(BIN)/python -m sphinx -q -W --keep-going -b html docs build/docs
+	$(BIN)/python -m sphinx -q -W --keep-going -b man docs build/man
 
 chaos: .venv/installed-test
 	$(BIN)/python benchmarks/chaos.py $(ARGS)

@@ -33,7 +33,8 @@ OWN_WORDS = {
     ("list_templates", ""),
 }
 
-OURS = {"graph", "wait", "lint", "move-table", "plan", "repair", "status", "uninstall", "verify"}
+OURS = {"completion", "graph", "lint", "move-table", "plan", "repair", "status"}
+OURS |= {"uninstall", "verify", "wait"}
 
 
 def described(parser: ArgumentParser, name: str) -> dict[tuple[str, str], Any]:

@@ -142,6 +142,7 @@ IGNORE_ORDER = flag(
     help="Also run a step that conflicts with a pending revision of another package that was "
     "written before it; that revision may then fail, or miss data",
 )
+SHELL = argument("shell", choices=("bash", "fish", "zsh"), help="whose completion it is")
 TIMEOUT = argument(
     "--timeout",
     type=not_negative,

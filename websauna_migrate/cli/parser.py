@@ -100,6 +100,12 @@ COMMANDS: Mapping[str, Command] = {
         leaves_garbage=True,
         needs_database=always,
     ),
+    "completion": Command(
+        "plain.completion",
+        "Print what makes a shell complete ws-alembic's commands, options, packages and revisions.",
+        (a.SHELL,),
+        boots=False,
+    ),
     "current": Command(
         "read.current",
         "Display the current revision for a database.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import os
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,11 @@ __all__ = ["main"]
 def main(words: Sequence[str]) -> int:
     """Run ``ws-alembic`` and return the exit status."""
     with seldom_collected():
+        if "_WS_ALEMBIC_COMPLETE" in os.environ:
+            from websauna_migrate.cli.completion import print_candidates
+
+            print_candidates(words)
+            return 0
         from websauna_migrate.cli.output import reserve_stdout
         from websauna_migrate.cli.parser import COMMANDS, make_parser
 

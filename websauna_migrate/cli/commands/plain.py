@@ -8,7 +8,14 @@ from typing import Any
 
 from websauna_migrate.cli.output import Output
 
-__all__ = ["init", "list_templates"]
+__all__ = ["completion", "init", "list_templates"]
+
+
+def completion(options: Namespace, output: Output) -> None:
+    """Print what makes a shell complete ``ws-alembic``."""
+    from websauna_migrate.cli.completion import SHELLS
+
+    output.raw(SHELLS[options.shell])
 
 
 def init(options: Namespace, output: Output) -> None:
