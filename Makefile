@@ -46,8 +46,8 @@ lint: .venv/installed-test
 	$(BIN)/lint-imports --no-logo
 
 docs: .venv/installed-test
-	$(BIN)/python -m sphinx -q -W --keep-going -b html docs build/docs
-	$(BIN)/python -m sphinx -q -W --keep-going -b man docs build/man
+	$(BIN)/python -m sphinx -q -W --keep-going -b html -d build/doctrees docs build/docs
+	$(BIN)/python -m sphinx -q -W --keep-going -b man -d build/doctrees docs build/man
 
 chaos: .venv/installed-test
 	$(BIN)/python benchmarks/chaos.py $(ARGS)
