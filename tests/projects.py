@@ -12,7 +12,7 @@ import pytest
 
 from apps import SCRIPT
 
-__all__ = ["Project"]
+__all__ = ["INI", "MAIN", "Project"]
 
 MAIN = """
 from pyramid.config import Configurator
@@ -41,16 +41,8 @@ class Base(DeclarativeBase):
 
 """
 
-INI = """
-[app:main]
-use = call:fooapp:main
-sqlalchemy.url = {url}
-{settings}
-
-[alembic]
-script_location = fooapp:alembic
-sqlalchemy.url = {url}
-
+#: The sections of a log on standard error.
+LOGGING = """
 [loggers]
 keys = root
 [handlers]
@@ -67,6 +59,20 @@ formatter = generic
 [formatter_generic]
 format = %(levelname)s %(message)s
 """
+
+INI = (
+    """
+[app:main]
+use = call:fooapp:main
+sqlalchemy.url = {url}
+{settings}
+
+[alembic]
+script_location = fooapp:alembic
+{alembic}
+"""
+    + LOGGING
+)
 
 
 class Project:
@@ -89,7 +95,8 @@ class Project:
 
     def ini(self, settings: str = "", url: str | None = None) -> None:
         """Write the INI file."""
-        text = INI.format(url=(url or self.url).replace("%", "%%"), settings=settings)
+        url = (url or self.url).replace("%", "%%")
+        text = INI.format(url=url, settings=settings, alembic=f"sqlalchemy.url = {url}")
         (self.root / "development.ini").write_text(text)
 
     def models(self, text: str, top: str = "", **registration: Any) -> None:

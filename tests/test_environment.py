@@ -14,6 +14,7 @@ import pytest
 import sqlalchemy as sa
 
 from apps import Workshop
+from projects import INI, MAIN
 from websauna_migrate.alembic_adapter.package_environment import EnvironmentFailure
 from websauna_migrate.config.template import template_folder
 from websauna_migrate.runs.failures import StepFailed
@@ -95,58 +96,14 @@ class Offer(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
 """
 
-INI = """
-[app:main]
-use = call:fooapp:main
-sqlalchemy.url = {url}
-{more}
-
-[alembic]
-script_location = fooapp:alembic
-
-[loggers]
-keys = root
-
-[handlers]
-keys = console
-
-[formatters]
-keys = generic
-
-[logger_root]
-level = WARN
-handlers = console
-
-[handler_console]
-class = StreamHandler
-args = (sys.stderr,)
-formatter = generic
-
-[formatter_generic]
-format = %(levelname)s %(message)s
-"""
-
-MAIN = """
-from pyramid.config import Configurator
-
-
-def includeme(config):
-    config.add_migration_package(metadata="fooapp.models.Base")
-
-
-def main(global_config, **settings):
-    config = Configurator(settings=settings)
-    config.include("websauna_migrate")
-    config.include("fooapp")
-    return config.make_wsgi_app()
-"""
-
 
 @pytest.fixture
 def foo(workshop: Workshop) -> Workshop:
     """A package with models, and two scripts beside whatever env.py a test gives it."""
     folder = workshop.package("fooapp", MODELS)
-    (folder / "__init__.py").write_text(MAIN)
+    (folder / "__init__.py").write_text(
+        MAIN.format(top="", registration='metadata="fooapp.models.Base"')
+    )
     workshop.script(
         "fooapp",
         "f100",
@@ -175,7 +132,7 @@ def write_env(workshop: Workshop, source: str | Path) -> None:
 
 def write_ini(workshop: Workshop, url: str, more: str = "") -> Path:
     path = workshop.root.parent / "development.ini"
-    path.write_text(INI.format(url=url.replace("%", "%%"), more=more))
+    path.write_text(INI.format(url=url.replace("%", "%%"), settings=more, alembic=""))
     return path
 
 
