@@ -7,6 +7,7 @@ import json
 import random
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from apps import Workshop
+from runs import rows
 from test_ws_alembic import Site, invoke, site  # noqa: F401 - fixtures
+from websauna_migrate.errors import MigrationError
 from websauna_migrate.planning.accesses import Access
 from websauna_migrate.planning.graph import Graph
 from websauna_migrate.planning.races import Accesses, find_races
@@ -55,13 +58,55 @@ def test_a_copy_and_the_drop_of_what_it_copies_are_a_race(team: Workshop, sqlite
     assert race.message == (
         f'Revision "z1" of package "zzz" ("{z1}", line 15) reads table "users", revision "a2" of '
         f'package "aaa" ("{a2}", line 15) drops column "nick" of table "users", and no requirement '
-        f'says which of them comes first. Write into "{z1}": run_before = ("aaa@a2",)'
+        f'says which of them comes first. Write into "{z1}": run_before = ("aaa@a2",). A database '
+        'that has "aaa@a2" and not "zzz@z1" is refused then; where there are such, write in its '
+        'place: written_against = {"aaa": "a1"}'
     )
     assert race.details["line"] == 'run_before = ("aaa@a2",)'
     # What it says settles it, and a new database is made then.
     team.script("zzz", "z1", None, COPY, requires=["aaa@a1"], run_before=["aaa@a2"])
     assert told(team, sqlite_url) == []
     team.service(sqlite_url).upgrade()
+
+
+@pytest.mark.parametrize("how", ["the user", "both"])
+@pytest.mark.parametrize("line", ["line", "soft_line"])
+def test_each_line_settles_the_race_on_its_databases(
+    team: Workshop, tmp_path: Path, how: str, line: str
+) -> None:
+    """One database has the column's drop already, another one nothing.
+
+    ``how``: which package knows of the other one.
+    """
+    old, new = (f"sqlite:///{tmp_path / name}.sqlite" for name in ("old", "new"))
+    create, copy = COPY.split("\n")
+    look = 'if "nick" in [one["name"] for one in sa.inspect(op.get_bind()).get_columns("users")]:'
+    z1 = team.script(
+        "zzz",
+        "z1",
+        "z0" if how == "both" else None,
+        f"{create}\n{look}\n    {copy}",
+        requires=["aaa@a1"],
+    )
+    a2 = team.script("aaa", "a2", "a1", DROP_NICK, requires=["zzz@z0"] if how == "both" else [])
+    if how == "both":
+        team.script("zzz", "z0")
+        a2.write_text(a2.read_text() + '\nwritten_against = {"zzz": "z0"}\n')
+        z1.write_text(z1.read_text() + '\nwritten_against = {"aaa": "a1"}\n')
+    # In the second case each of them records that it had not the other one.
+    (race,) = told(team, new, "race")
+    script = Path(race.details["script"])
+    team.service(old).upgrade("a2", packages="aaa", ignore_order=True)
+    script.write_text(f"{script.read_text()}\n{race.details[line]}\n")
+    assert told(team, new, "race") == []
+    team.service(new).upgrade()
+    assert rows(new, "SELECT count(*) FROM profile") == [(0,)]
+    if line == "line":
+        with pytest.raises(MigrationError, match="lack what they require"):
+            team.service(old).upgrade()
+        return
+    team.service(old).upgrade()
+    assert rows(old, "SELECT count(*) FROM profile") == [(0,)]
 
 
 def test_the_package_that_knows_the_other_one_says_it(team: Workshop, sqlite_url: str) -> None:

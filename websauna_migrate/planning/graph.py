@@ -165,9 +165,12 @@ class Graph:
         """The place of each node in the order that requirements and names alone would give."""
         return self._required_order()[1]
 
-    def parents_in_order(self) -> list[Sequence[int]]:
-        """Return for each node all that runs before it: what it needs, and the authors' order."""
-        return self._with(self.soft_orders)
+    def parents_in_order(self, *, seen_alone: bool = False) -> list[Sequence[int]]:
+        """Return for each node all that runs before it: what it needs, and the authors' order.
+
+        :param seen_alone: of that order, only what the author of the later script had
+        """
+        return self._with(one for one in self.soft_orders if one.seen or not seen_alone)
 
     def _with(self, orders: Iterable[SoftOrder]) -> list[Sequence[int]]:
         """Return what each node comes after, soft orders last."""

@@ -60,12 +60,12 @@ def _reason(graph: Graph, order: SoftOrder) -> Reason:
     witness = graph.revisions[order.witness]
     other = graph.revisions[order.earlier if order.seen else order.later]
     name = f"{other.package} {other.id}"
-    recorded = [id_ for package, id_ in witness.written_against if package == other.package]
     if order.dated:
         text = f"{'after' if order.seen else 'before'} {name} by their Create Date"
     elif order.seen:
         text = f"after {name}: written against it"
     else:
+        recorded = [id_ for package, id_ in witness.written_against if package == other.package]
         text = f"before {name}: written against {other.package} {', '.join(recorded)}"
     kind = "create_date" if order.dated else "written_against"
     return Reason("order", text, kind, other.package, other.id)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TypeAlias
 
 from websauna_migrate.planning.accesses import (
@@ -44,6 +45,8 @@ class Race:
     :ivar makes: ``first`` makes what ``second`` uses: a requirement is missing
     :ivar script: the revision into whose script the line goes that settles it
     :ivar line: that line
+    :ivar soft_line: in its place, for databases on which the two ran in the other order already;
+        empty where there is none
     """
 
     first: Revision
@@ -53,12 +56,18 @@ class Race:
     makes: bool
     script: Revision
     line: str
+    soft_line: str = ""
 
     def __str__(self) -> str:
         """Return what conflicts, where, and what to write."""
+        soft = (
+            f'. A database that has "{self.second}" and not "{self.first}" is refused then; where '
+            f"there are such, write in its place: {self.soft_line}"
+        )
         return (
             f"{done(self.first, self.before)}, {done(self.second, self.after)}, and no requirement "
             f'says which of them comes first. Write into "{self.script.path}": {self.line}'
+            f"{soft if self.soft_line else ''}"
         )
 
 
@@ -130,11 +139,19 @@ class Accesses:
         self.shared = {thing: one for thing, one in found.items() if len(packages[thing]) > 1}
         nodes = sorted({node for touched in self.shared.values() for node, _, _ in touched})
         self._bits = {node: 1 << number for number, node in enumerate(nodes)}
-        self._before = self._ancestors() if nodes else []
+        self._before = self._ancestors(graph.parents_in_order()) if nodes else []
+        #: Pairs of which one script says what the order of all steps contradicts.
+        self._contradicted = {
+            (graph.node(earlier), graph.node(later)) for earlier, later in graph.dropped_orders
+        }
 
-    def _ancestors(self) -> list[int]:
+    @cached_property
+    def _surely_before(self) -> list[int]:
+        """For each node the touching ones that it requires, or whose author it had."""
+        return self._ancestors(self.graph.parents_in_order(seen_alone=True))
+
+    def _ancestors(self, parents: Sequence[Sequence[int]]) -> list[int]:
         """Return for each node the touching ones before it, as a set of bits."""
-        parents = self.graph.parents_in_order()
         before = [0] * len(parents)
         bits = self._bits
         for node in self.graph.order:
@@ -147,6 +164,19 @@ class Accesses:
     def comes_before(self, one: int, other: int) -> bool:
         """Return whether requirements, or the authors, put a touching node before another one."""
         return bool(self._before[other] & self._bits[one])
+
+    def in_order(self, one: int, other: int) -> bool:
+        """Return whether it is known which of two touching nodes comes first.
+
+        Of two authors who did not have each other's script, each says that theirs comes first. The
+        plan follows one of them, and that tells nothing.
+        """
+        for first, second in ((one, other), (other, one)):
+            if self.comes_before(first, second):
+                return (second, first) not in self._contradicted or bool(
+                    self._surely_before[second] & self._bits[first]
+                )
+        return False
 
     def pairs(self) -> Iterator[tuple[tuple[int, Touch, Access], tuple[int, Touch, Access]]]:
         """Yield the conflicts of revisions of different packages."""
@@ -185,7 +215,7 @@ def find_races(known: Accesses) -> tuple[Race, ...]:
     graph = known.graph
     found: dict[tuple[int, int], tuple[Access, Access, bool]] = {}
     for one, other in known.pairs():
-        if known.comes_before(one[0], other[0]) or known.comes_before(other[0], one[0]):
+        if known.in_order(one[0], other[0]):
             continue
         before, after = in_order(graph, one, other)
         nodes = (before[0], after[0])
@@ -255,9 +285,34 @@ def race_of(
     knows = (first.package, second.package) in depends
     if knows and not makes and (second.package, first.package) not in depends:
         script, name, texts = first, "run_before", (*first.run_before, str(second))
+        # What is before the second, its author had.
+        soft_line = against(first, second.package, second.down_revisions)
     else:
         script, name, texts = second, "requires", (*second.requires, str(first))
-    return Race(first, second, before, after, makes, script, f"{name} = {written(texts)}")
+        had = {id_ for package, id_ in second.written_against if package == first.package}
+        had -= set(first.down_revisions)
+        soft_line = against(second, first.package, [*sorted(had), first.id])
+    line = f"{name} = {written(texts)}"
+    return Race(first, second, before, after, makes, script, line, "" if makes else soft_line)
+
+
+def against(revision: Revision, package: str, ids: Sequence[str]) -> str:
+    """Return the line that says that a script was written against other revisions of a package.
+
+    :returns: an empty text for no revisions: nothing can be said of these
+    """
+    if not ids:
+        return ""
+    heads: dict[str, list[str]] = {}
+    for name, id_ in revision.written_against:
+        heads.setdefault(name, []).append(id_)
+    heads[package] = list(ids)
+    told = {name: found[0] if len(found) == 1 else tuple(found) for name, found in heads.items()}
+    inner = ", ".join(
+        f'"{name}": ' + (f'"{found}"' if isinstance(found, str) else written(found))
+        for name, found in sorted(told.items())
+    )
+    return f"written_against = {{{inner}}}"
 
 
 def written(texts: Sequence[str]) -> str:
@@ -278,7 +333,9 @@ def find_late_steps(known: Accesses, applied: Mapping[str, Iterable[str]]) -> tu
         for pending, gone in ((one, other), (other, one)):
             if pending[0] in there or gone[0] not in there or gone[1].role not in DESTROYS:
                 continue
-            if pending[1].role in MAKES | DESTROYS or known.comes_before(gone[0], pending[0]):
+            if pending[1].role in MAKES | DESTROYS:
+                continue
+            if known.comes_before(gone[0], pending[0]) and known.in_order(gone[0], pending[0]):
                 continue
             if not made_again(known, there, gone):
                 revisions = graph.revisions[pending[0]], graph.revisions[gone[0]]

@@ -53,6 +53,7 @@ def order_problems(
                 "second": place_of(race.second, race.after),
                 "script": race.script.path,
                 "line": race.line,
+                "soft_line": race.soft_line,
             }
             yield CheckProblem("race", package, capitalised(str(race)), details=details)
     there = {
