@@ -713,6 +713,17 @@ class MigrationService:
         )
 
 
+def describe_methods() -> None:
+    """Give each method the documentation that the interface has of it, for ``help()``."""
+    for name, described in IMigrationService.namesAndDescriptions():
+        own = vars(MigrationService).get(name)
+        if own is not None and not own.__doc__:
+            own.__doc__ = described.__doc__
+
+
+describe_methods()
+
+
 def limits_of(
     lock_timeout_ms: int | None, lock_budget: float | None, statement_timeout_ms: int | None
 ) -> dict[str, float | None]:
