@@ -164,6 +164,22 @@ def test_a_run_at_the_newest_revision_looks_for_nothing(
     assert not service.upgrade().steps
 
 
+def test_check_names_one_way_out_alone(workshop: Workshop, sqlite_url: str) -> None:
+    """``stamp heads`` would be refused: it is the advice for tables without any history."""
+    models = """
+import sqlalchemy as sa
+metadata = sa.MetaData()
+sa.Table("a", metadata, sa.Column("id", sa.Integer, primary_key=True))
+"""
+    workshop.package("fooapp", models, metadata="fooapp.models.metadata")
+    workshop.script("fooapp", "aa01", None, **table("a"))
+    made_by_plain_alembic(sqlite_url, "alembic_version", "aa01")
+    execute(sqlite_url, "CREATE TABLE a (id INTEGER NOT NULL PRIMARY KEY)")
+    service = workshop.service(sqlite_url)
+    kinds = [one.kind for one in service.check().problems]
+    assert [kind for kind in kinds if kind != "unowned"] == ["history-elsewhere"]
+
+
 def test_the_way_out_by_the_command_line(
     make_project: Callable[..., Project], database_url: str
 ) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import pydoc
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
 from apps import Workshop
+from websauna_migrate import IMigrationService
 from websauna_migrate.config.selection import UnknownPackage
 from websauna_migrate.runs.failures import InterruptedSteps, StepFailed
 
@@ -52,6 +54,12 @@ def two(workshop: Workshop) -> Workshop:
 
 def steps(run: Any) -> list[str]:
     return [f"{step.package}@{step.revision}" for step in run.steps]
+
+
+def test_help_tells_of_every_method(two: Workshop, sqlite_url: str) -> None:
+    service = two.service(sqlite_url)
+    assert [one for one in IMigrationService if not getattr(type(service), one).__doc__] == []
+    assert ":raises" in pydoc.render_doc(service.upgrade)
 
 
 def test_upgrade_applies_all_packages_along_the_graph(two: Workshop, database_url: str) -> None:

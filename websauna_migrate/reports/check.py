@@ -94,7 +94,7 @@ class Checker:
                     problems += self.departed_packages(connection)
                 if not claims:
                     problems += claimed_by_schema_and_without(self.ownership.owners, default)
-                    problems += self.drift(connection, applied)
+                    problems += self.drift(connection, applied, elsewhere)
                 if self.everything and not claims:
                     problems += self.moved_tables()
                     problems += self.nobodys(connection)
@@ -260,9 +260,16 @@ class Checker:
                     )
 
     def drift(
-        self, connection: Connection, applied: Mapping[str, tuple[str, ...]]
+        self,
+        connection: Connection,
+        applied: Mapping[str, tuple[str, ...]],
+        elsewhere: Collection[str],
     ) -> Iterator[CheckProblem]:
-        """Find differences between models and database, in packages that are up to date."""
+        """Find differences between models and database, in packages that are up to date.
+
+        :param elsewhere: packages whose revisions may be applied by another history; what is to be
+            done about them comes first
+        """
         from websauna_migrate.autogenerate import (
             PackageObjects,
             Reflection,
@@ -281,7 +288,7 @@ class Checker:
         for name in self.selected:
             package = self.snapshot.packages[name]
             environment = self.snapshot.environments[name]
-            if not package.metadata:
+            if not package.metadata or name in elsewhere:
                 continue
             is_unrecorded = bool(waiting.get(name)) and self.has_tables_only(
                 connection, name, applied[name]
@@ -293,10 +300,11 @@ class Checker:
                 if self.has_tables_only(connection, name, applied[name]):
                     yield CheckProblem("no-scripts", name, first_script_missing(name))
                 elif tables:
+                    count = "1 table" if len(tables) == 1 else f"{len(tables)} tables"
                     yield CheckProblem(
                         "no-scripts",
                         name,
-                        f'Package "{name}" has {len(tables)} tables in its models but no script '
+                        f'Package "{name}" has {count} in its models but no script '
                         f'directory ("{package.script_directory}"). Run: ws-alembic -x '
                         f'packages={name} revision --autogenerate -m "..."',
                     )
