@@ -108,11 +108,18 @@ def test_a_broken_script_of_one_package_stops_all_before_the_first_step(
     assert not Path(sqlite_url.removeprefix("sqlite:///")).exists()
 
 
-def test_a_script_directory_without_its_template_names_it(foo: Workshop, sqlite_url: str) -> None:
-    with pytest.raises(ScriptDirectoryError) as caught:
-        foo.service(sqlite_url).revision("more")
-    assert "script.py.mako" in str(caught.value)
-    assert caught.value.kind == "no template"
+def test_a_script_directory_without_its_template_gets_it(foo: Workshop, sqlite_url: str) -> None:
+    directory = foo.root / "fooapp" / "alembic"
+    assert not (directory / "script.py.mako").exists() and not (directory / "env.py").exists()
+    service = foo.service(sqlite_url)
+    (script,) = service.revision("more")
+    assert "revision: str" in Path(script.path).read_text()
+    assert (directory / "script.py.mako").is_file()
+    # One of the package's own stays.
+    own = directory / "script.py.mako"
+    own.write_text("# Ours\n" + own.read_text().split('"""', 2)[2])
+    (script,) = service.revision("own", head=script.revision)
+    assert Path(script.path).read_text().startswith("# Ours")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")

@@ -385,7 +385,7 @@ class MigrationService:
         engine: Engine | None = None,
     ) -> tuple[CreatedScript, ...]:
         from websauna_migrate.autogenerate import Renames, ScriptWriter
-        from websauna_migrate.config.template import require_editable, require_template
+        from websauna_migrate.config.template import ensure_template, require_editable
 
         ignore_full(full)
         renames = Renames.parse(rename_tables, rename_columns)
@@ -396,7 +396,7 @@ class MigrationService:
         site = self.site(selected, given)
         for name in selected:
             require_editable(self._packages[name], Path(version_path) if version_path else None)
-            require_template(self._packages[name])
+            ensure_template(self._packages[name])
         writer = ScriptWriter(
             packages=[self._packages[name] for name in selected],
             ownership=self.ownership,
@@ -567,7 +567,7 @@ class MigrationService:
         return verify(self.site(given=the_given(connection, engine)), packages)
 
     def without_scripts(self, *, packages: Packages = None) -> tuple[str, ...]:
-        site, ownership = self.site(), self.ownership
+        site, ownership = self.site(self._packages), self.ownership
         return tuple(
             name
             for name in site.select(packages)

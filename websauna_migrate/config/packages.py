@@ -35,10 +35,10 @@ class ScriptDirectoryError(MigrationError, OSError):
     """A package's script directory is not there, or no revision can be written to it.
 
     :ivar kind: ``not editable`` for a directory that is installed or write-protected,
-        ``no template`` for one without ``script.py.mako``, ``missing`` for one that a registration
-        or a setting names, ``left out`` where an installed package owns tables and has no script
+        ``missing`` for one that a registration or a setting names, ``left out`` where an installed
+        package owns tables and has no script
     :ivar package: name of the package
-    :ivar path: the directory, or the template that is missing
+    :ivar path: the directory
     """
 
     def __init__(self, kind: str, package: str, path: Path, message: str) -> None:

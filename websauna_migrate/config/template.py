@@ -11,8 +11,8 @@ from websauna_migrate.config.packages import MigrationPackage, ScriptDirectoryEr
 
 __all__ = [
     "create_script_directory",
+    "ensure_template",
     "require_editable",
-    "require_template",
     "template_folder",
 ]
 
@@ -58,21 +58,18 @@ def require_editable(package: MigrationPackage, directory: Path | None = None) -
         raise not_editable(package.name, target, f'"{existing}" is not writable')
 
 
-def require_template(package: MigrationPackage) -> None:
-    """Refuse to make a revision in a script directory without ``script.py.mako``.
+def ensure_template(package: MigrationPackage) -> None:
+    """Put the template's ``script.py.mako`` into a script directory that has none.
 
-    :raises ScriptDirectoryError: if it is not there; an empty directory gets it with all the rest
+    An empty directory, or none, gets it with all the rest. ``env.py`` is needed by plain Alembic
+    alone, and is left to the package.
+
+    :raises ScriptDirectoryError: if the directory cannot be written to
     """
     directory = package.script_directory
     if directory.is_dir() and any(directory.iterdir()) and not (directory / MAKO).is_file():
-        path = directory / MAKO
-        raise ScriptDirectoryError(
-            "no template",
-            package.name,
-            path,
-            f'No revision of package "{package.name}" can be made: its script directory has no '
-            f'"{path}". Copy it from "{template_folder() / MAKO}".',
-        )
+        require_editable(package)
+        shutil.copyfile(template_folder() / MAKO, directory / MAKO)
 
 
 def create_script_directory(package: MigrationPackage) -> bool:

@@ -7,7 +7,7 @@ from alembic.util.exc import CommandError
 
 from websauna_migrate.autogenerate.errors import RevisionFailed
 from websauna_migrate.autogenerate.write.script_files import created, ensure_line
-from websauna_migrate.config.template import require_editable, require_template
+from websauna_migrate.config.template import ensure_template, require_editable
 from websauna_migrate.errors import UsageError
 from websauna_migrate.interfaces import Packages, Targets
 from websauna_migrate.planning.package_targets import as_targets, resolve_all
@@ -37,7 +37,7 @@ def write_merge(
         raise UsageError("merge joins the heads of one package; name it with -x packages=NAME.")
     (name,) = selected
     require_editable(site.packages[name])
-    require_template(site.packages[name])
+    ensure_template(site.packages[name])
     loaded = site.loaded
     history, environment = loaded.histories[name], loaded.environments[name]
     targets = as_targets(revisions)

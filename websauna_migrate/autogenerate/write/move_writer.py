@@ -16,8 +16,8 @@ from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
 from websauna_migrate.config.packages import MigrationPackage
 from websauna_migrate.config.template import (
     create_script_directory,
+    ensure_template,
     require_editable,
-    require_template,
 )
 from websauna_migrate.errors import MigrationError
 from websauna_migrate.models.ownership import Ownership, named_types
@@ -126,7 +126,7 @@ class MoveWriter:
             )
         for package in (self.source, self.target):
             require_editable(package)
-            require_template(package)
+            ensure_template(package)
         created = snapshot.created
         origin = created.table_origin(*self.key)
         if origin is None:
