@@ -22,6 +22,9 @@ test = [
     *otel,
     "alembic-postgresql-enum",
     "alembic_utils",
+    # The pages in a real browser, where Chromium is installed.
+    "axe-playwright-python",
+    "playwright",
     "build",
     "hypothesis",
     "import-linter>=2.1",

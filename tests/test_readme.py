@@ -46,10 +46,21 @@ def test_the_example_application(tmp_path: Path, run: Run) -> None:
     # Not by an import: other tests make packages of their own in this process.
     assert distribution("acme.app"), "install the examples: make test does"
     shutil.copy(REPOSITORY / "development.ini", tmp_path)
-    ((command, output),) = commands(blocks("console")[3])
-    assert command == "ws-alembic -x packages=all -c development.ini upgrade"
-    result = run(["sh", "-c", command], cwd=tmp_path)
-    assert normal(result.stderr + result.stdout) == normal(output)
+    typed = commands(blocks("console")[3])
+    assert typed[0][0] == "ws-alembic -x packages=all -c development.ini upgrade"
+    for command, output in typed:
+        result = run(["sh", "-c", command], cwd=tmp_path)
+        assert normal(result.stderr + result.stdout).strip() == normal(output).strip()
+
+
+def test_the_picture_of_the_example(tmp_path: Path, run: Run) -> None:
+    """It is what the command draws, with one package applied."""
+    shutil.copy(REPOSITORY / "development.ini", tmp_path)
+    program = ["ws-alembic", "-c", "development.ini"]
+    assert run([*program, "-x", "packages=acme.shop", "upgrade"], cwd=tmp_path).returncode == 0
+    drawn = run([*program, "graph", "--format", "svg"], cwd=tmp_path).stdout
+    assert drawn == (REPOSITORY / "docs" / "example-graph.svg").read_text(encoding="utf-8")
+    assert ".. image:: docs/example-graph.svg\n" in README
 
 
 def test_the_two_commands_of_the_checkout_exist(run: Run) -> None:
