@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Engine, Table
-from sqlalchemy.engine import URL, Connection, make_url
+from sqlalchemy.engine import URL, Connection
 from zope.interface import implementer
 
 from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
 from websauna_migrate.alembic_adapter.package_environment import AlembicOptions
 from websauna_migrate.config.packages import MigrationPackage, refuse_conflict
 from websauna_migrate.config.settings import Settings
-from websauna_migrate.database.engines import connect, make_engine
+from websauna_migrate.database.engines import make_engine
 from websauna_migrate.database.given_connections import the_given
 from websauna_migrate.errors import UsageError
 from websauna_migrate.interfaces import IMigrationService, Packages, Targets
@@ -385,6 +385,7 @@ class MigrationService:
         engine: Engine | None = None,
     ) -> tuple[CreatedScript, ...]:
         from websauna_migrate.autogenerate import Renames, ScriptWriter
+        from websauna_migrate.autogenerate.write.write_scripts import write_scripts
         from websauna_migrate.config.template import ensure_template, require_editable
 
         ignore_full(full)
@@ -416,17 +417,7 @@ class MigrationService:
                 "depends_on": depends_on,
             },
         )
-        with PROCESS_LOCK:
-            if not autogenerate:
-                return writer.write(None, {})
-            with site.reading() as connection:
-                if connection is not None:
-                    applied = site.runner().read(connection)[0]
-                    connection.rollback()
-                    return writer.write(connection, applied)
-            # The file of an SQLite database that was never migrated is not made by a look at it.
-            with connect(make_engine(make_url("sqlite://"))) as empty:
-                return writer.write(empty, {})
+        return write_scripts(site, writer, autogenerate=autogenerate)
 
     def move_table(
         self, table: str, source: str, target: str
