@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from apps import Workshop
-from databases import PostgreSQLServer
+from databases import MariaDBServer, PostgreSQLServer
 from runs import engine_of, execute, rows, steps, table
 from websauna_migrate.alembic_adapter.package_environment import EnvironmentFailure
 from websauna_migrate.runs.env_sessions import EnvironmentsAtOdds
@@ -156,3 +156,134 @@ def test_packages_that_disagree_are_named(workshop: Workshop, postgresql_url: st
         with_env(workshop, OWN.replace("{statement}", f"SET search_path TO {schema}"), package)
     with pytest.raises(EnvironmentsAtOdds, match='"red" by "app"'):
         workshop.service(postgresql_url).upgrade()
+
+
+def test_a_sql_mode_on_mariadb(workshop: Workshop, mariadb_url: str) -> None:
+    with_env(workshop, OWN.replace("{statement}", "SET SESSION sql_mode = 'ANSI_QUOTES'"))
+    workshop.script("app", "app2", "app1", """op.execute('CREATE TABLE "quoted" (x INT)')""")
+    assert steps(workshop.service(mariadb_url).upgrade()) == ["app@app1", "app@app2"]
+    assert sa.inspect(engine_of(mariadb_url)).has_table("quoted")
+
+
+def test_another_database_on_mariadb_is_refused(
+    workshop: Workshop, mariadb_server: MariaDBServer, mariadb_url: str
+) -> None:
+    other = mariadb_server.create_database()
+    with_env(workshop, OWN.replace("{statement}", f"USE {sa.make_url(other).database}"))
+    try:
+        with pytest.raises(EnvironmentFailure, match="connects to the database"):
+            workshop.service(mariadb_url).upgrade()
+        assert not sa.inspect(engine_of(other)).get_table_names()
+        assert not sa.inspect(engine_of(mariadb_url)).get_table_names()
+    finally:
+        mariadb_server.drop_database(other)
+
+
+def test_what_sqlite_alone_has_in_python_is_refused(workshop: Workshop, sqlite_url: str) -> None:
+    env = OWN.replace(
+        """connection.execute(text("{statement}"))""",
+        """connection.connection.create_function("twice", 1, lambda x: 2 * x)""",
+    )
+    with_env(workshop, env)
+    with pytest.raises(EnvironmentFailure, match="registers the SQL function twice") as caught:
+        workshop.service(sqlite_url).upgrade()
+    assert 'sqlalchemy.Engine, "connect"' in str(caught.value)
+    assert not sa.inspect(engine_of(sqlite_url)).get_table_names()
+
+
+def test_an_attached_database_on_sqlite(workshop: Workshop, sqlite_url: str) -> None:
+    far = workshop.root / "far.sqlite"
+    with_env(workshop, OWN.replace("{statement}", f"ATTACH '{far}' AS far"))
+    workshop.script("app", "app2", "app1", 'op.execute("CREATE TABLE far.t (x INT)")')
+    assert steps(workshop.service(sqlite_url).upgrade()) == ["app@app1", "app@app2"]
+    assert sa.inspect(engine_of(f"sqlite:///{far}")).get_table_names() == ["t"]
+
+
+def test_a_translated_schema_is_refused(workshop: Workshop, postgresql_url: str) -> None:
+    env = OWN.replace(
+        """connection.execute(text("{statement}"))""",
+        """connection = connection.execution_options(schema_translate_map={None: "red"})""",
+    )
+    with_env(workshop, env)
+    with pytest.raises(EnvironmentFailure, match="schema_translate_map"):
+        workshop.service(postgresql_url).upgrade()
+
+
+def test_a_helper_of_the_application_sets_it(workshop: Workshop, postgresql_url: str) -> None:
+    """The words ``search_path`` stand in another module than ``env.py``."""
+    execute(postgresql_url, "CREATE SCHEMA red")
+    env = OWN.replace("""connection.execute(text("{statement}"))""", "prepare(connection)").replace(
+        "from alembic import context",
+        "from alembic import context\nfrom helper_of_sessions import prepare",
+    )
+    (workshop.root / "helper_of_sessions.py").write_text(
+        "from sqlalchemy import text\n\n\ndef prepare(connection):\n"
+        '    connection.execute(text("SET search_path TO red"))\n'
+    )
+    with_env(workshop, env)
+    assert steps(workshop.service(postgresql_url).upgrade()) == ["app@app1"]
+    assert "red.app" in places(postgresql_url)
+
+
+def test_a_variable_of_the_environment_counts_each_time(
+    workshop: Workshop, postgresql_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    execute(postgresql_url, "CREATE SCHEMA red", "CREATE SCHEMA blue")
+    env = TENANTS.replace(
+        'context.get_x_argument(as_dictionary=True).get("tenant", "red")', 'os.environ["TENANT"]'
+    )
+    with_env(workshop, "import os\n" + env)
+    service = workshop.service(postgresql_url)
+    for tenant in ("red", "blue"):
+        monkeypatch.setenv("TENANT", tenant)
+        assert steps(service.upgrade()) == ["app@app1"]
+        assert f"{tenant}.app" in places(postgresql_url)
+
+
+#: Alembic's cookbook, "Using Asyncio with Alembic".
+ASYNCHRONOUS = """
+import asyncio
+from alembic import context
+from sqlalchemy import pool, text
+from sqlalchemy.ext.asyncio import create_async_engine
+
+
+def do_run_migrations(connection):
+    context.configure(connection=connection)
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+async def run_async_migrations():
+    engine = create_async_engine({url!r}, poolclass=pool.NullPool)
+    async with engine.connect() as connection:
+        await connection.execute(text("{statement}"))
+        await connection.commit()
+        await connection.run_sync(do_run_migrations)
+    await engine.dispose()
+
+
+asyncio.run(run_async_migrations())
+"""
+
+
+@pytest.mark.parametrize("product", ["sqlite", "postgresql"])
+def test_an_asynchronous_engine(
+    workshop: Workshop, request: pytest.FixtureRequest, product: str
+) -> None:
+    pytest.importorskip("greenlet")
+    driver, statement = {
+        "sqlite": ("sqlite+aiosqlite", "PRAGMA foreign_keys=ON"),
+        "postgresql": ("postgresql+psycopg_async", "SET search_path TO red"),
+    }[product]
+    url = request.getfixturevalue(f"{product}_url")
+    given = sa.make_url(url).set(drivername=driver).render_as_string(hide_password=False)
+    with_env(workshop, ASYNCHRONOUS.format(url=given, statement=statement))
+    if product == "postgresql":
+        execute(url, "CREATE SCHEMA red")
+    for chosen in (url, given):
+        service = workshop.service(chosen)
+        assert steps(service.upgrade()) == ["app@app1"]
+        if product == "postgresql":
+            assert "red.app" in places(url)
+        service.downgrade("base")

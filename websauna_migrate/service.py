@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -653,26 +654,29 @@ class MigrationService:
         """Return a new engine of the service's own: no pool, and SQLite's DDL in transactions."""
         return self._make_engine(self._session())
 
-    def _make_engine(self, session: Mapping[str, str] | None = None) -> Engine:
+    def _make_engine(
+        self, session: Mapping[str, str] | None = None, *, transactional: bool = True
+    ) -> Engine:
         settings = self.settings
         return make_engine(
             self.url,
             settings.engine_options,
             connect_retries=settings.connect_retries,
             session=session,
+            transactional=transactional,
         )
 
     def _session(self) -> Mapping[str, str]:
         """Return what the packages' ``env.py`` set on their connections, for the service's own."""
-        if self.url.get_backend_name() != "postgresql":
-            return {}
         files = [package.script_directory / "env.py" for package in self.packages]
-        key = (self.options, [file.stat().st_mtime_ns if file.is_file() else 0 for file in files])
+        stamps = [file.stat().st_mtime_ns if file.is_file() else 0 for file in files]
+        # An env.py may read any variable.
+        key = (self.options, stamps, dict(os.environ))
         if self._known_session is None or self._known_session[0] != key:
             from websauna_migrate.runs.env_sessions import find_settings
 
             environments = self._snapshot(may_be_missing=self._packages).environments
-            found = find_settings(environments, self._make_engine)
+            found = find_settings(environments, lambda: self._make_engine(transactional=False))
             self._known_session = (key, found)
         return self._known_session[1]
 

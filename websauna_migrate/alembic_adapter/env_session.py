@@ -1,12 +1,13 @@
 """What a hand-written ``env.py`` sets on its own connection, found by running it to ``configure``.
 
-``SET search_path``, ``SET ROLE`` and the like are said on a connection that ``env.py`` makes. The
-service works on one of its own: that gets the same settings, before it looks for a history. On
-PostgreSQL alone; elsewhere a session has nothing that decides where a table is.
+``SET search_path``, ``SET ROLE``, ``SET sql_mode``, ``PRAGMA`` are said on a connection
+that ``env.py`` makes. The service works on one of its own: that gets the same settings, before it
+looks for a history. What it cannot have is refused by name.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["session_of"]
 
-#: Settings of a session that somebody set, as far as another session can have them too.
+#: Settings of a session on PostgreSQL that somebody set, as far as another session can have them.
 SETTINGS = text(
     "SELECT name, setting FROM pg_catalog.pg_settings "
     "WHERE context IN ('user', 'superuser') AND name !~ '^(transaction_(i|r|d)|application_name|"
@@ -35,8 +36,26 @@ SETTINGS = text(
     "UNION ALL SELECT 'role', current_setting('role') WHERE current_setting('role') <> 'none'"
 )
 
+#: Variables of MariaDB and MySQL that are a session's own state, or its driver's.
+STATE = re.compile(
+    r"(character_set_|collation_|debug|error_count|gtid|identity|in_|insert_id|last_|pseudo_|proxy_|"
+    r"rand_seed|statement_id|thread_|timestamp|tx_read_only|transaction_|warning_count|skip_|"
+    r"autocommit|external_user|resultset_metadata|unique_subquery|use_secondary)"
+)
+
+#: What the schema and the rows of a database on SQLite depend on.
+PRAGMAS = (
+    *("foreign_keys", "recursive_triggers", "ignore_check_constraints", "legacy_alter_table"),
+    *("reverse_unordered_selects", "trusted_schema", "temp_store", "secure_delete"),
+)
+
 #: Which database of which server it is, and who is connected.
-PLACE = text("SELECT current_database(), pg_postmaster_start_time(), session_user::text")
+PLACES = {
+    "postgresql": "SELECT current_database(), pg_postmaster_start_time(), session_user::text",
+    "mysql": "SELECT DATABASE(), concat(@@hostname, ':', @@port), CURRENT_USER()",
+    "mariadb": "SELECT DATABASE(), concat(@@hostname, ':', @@port), CURRENT_USER()",
+    "sqlite": "SELECT file, 'SQLite', '' FROM pragma_database_list WHERE name = 'main'",
+}
 
 
 class Reached(BaseException):
@@ -55,10 +74,17 @@ class ProbingEnvironment(ProxiedEnvironment):
     def configure(self, *args: Any, **kwargs: Any) -> NoReturn:
         """Look at the connection that is given."""
         given = args[0] if args else kwargs.get("connection")
-        if isinstance(given, Connection) and given.dialect.name == "postgresql":
-            self.place = tuple(given.execute(PLACE).one())
-            for name, value in given.execute(SETTINGS):
-                self.settings[name] = value
+        if isinstance(given, Connection):
+            if "schema_translate_map" in given.get_execution_options():
+                raise EnvironmentFailure(
+                    self.owner.package.name,
+                    str(Path(self.owner.package.script_directory) / "env.py"),
+                    "gives its connection a schema_translate_map, which the history and the "
+                    "packages' other scripts would not go by. Nothing was changed. On PostgreSQL "
+                    "SET search_path on the connection in its place, as Alembic's cookbook does.",
+                )
+            self.place = place_of(given)
+            self.settings = settings_of(given)
             # As under plain Alembic: also a command that only looks makes the schema.
             given.connection.commit()
         raise Reached
@@ -75,6 +101,9 @@ def session_of(environment: PackageEnvironment, ours: Connection) -> Mapping[str
     :raises EnvironmentFailure: if it is in another database, or another user's
     """
     probing = ProbingEnvironment(environment)
+    # Before env.py, which may be given this very connection.
+    own = {} if ours.dialect.name == "postgresql" else settings_of(ours)
+    ours.rollback()
     attributes = environment.config.attributes
     before = dict(attributes)
     attributes.update({ATTRIBUTE: probing, "connection": ours})
@@ -97,7 +126,49 @@ def session_of(environment: PackageEnvironment, ours: Connection) -> Mapping[str
         attributes.clear()
         attributes.update(before)
     require_same_place(environment, probing, ours)
-    return probing.settings
+    found = {key: value for key, value in probing.settings.items() if own.get(key) != value}
+    for key in found:
+        if key.startswith(REGISTERED):
+            raise EnvironmentFailure(
+                environment.package.name,
+                str(Path(environment.package.script_directory) / "env.py"),
+                f"registers the {key} on its own connection, which the service's does not get. "
+                "Nothing was changed. Register it on all connections: event.listens_for("
+                'sqlalchemy.Engine, "connect"), in a module that the application imports.',
+            )
+    return found
+
+
+#: What SQLite's connection has by code in Python.
+REGISTERED = ("SQL function ", "collation ")
+
+
+def place_of(connection: Connection) -> tuple[Any, ...]:
+    """Return which database a connection is in, on which server, and whose it is."""
+    return connection.dialect.name, *connection.execute(text(PLACES[connection.dialect.name])).one()
+
+
+def settings_of(connection: Connection) -> dict[str, str]:
+    """Return the settings of a session: on PostgreSQL those that were set, elsewhere all."""
+    if connection.dialect.name == "postgresql":
+        return {str(row.name): str(row.setting) for row in connection.execute(SETTINGS)}
+    if connection.dialect.name != "sqlite":
+        found = connection.execute(text("SHOW SESSION VARIABLES")).all()
+        return {str(key): str(value) for key, value in found if not STATE.match(str(key))}
+    settings = {
+        f"PRAGMA {name}": str(connection.execute(text(f"PRAGMA {name}")).scalar())
+        for name in PRAGMAS
+    }
+    for _, name, file in connection.execute(text("PRAGMA database_list")):
+        if name not in ("main", "temp"):
+            settings[f"ATTACH {name}"] = file
+    for name in connection.execute(
+        text("SELECT DISTINCT name FROM pragma_function_list")
+    ).scalars():
+        settings[f"SQL function {name}"] = ""
+    for name in connection.execute(text("SELECT name FROM pragma_collation_list")).scalars():
+        settings[f"collation {name}"] = ""
+    return settings
 
 
 def require_same_place(
@@ -108,20 +179,25 @@ def require_same_place(
     :raises EnvironmentFailure: naming both
     """
     ours.rollback()
-    own = tuple(ours.execute(PLACE).one())
+    own = place_of(ours)
     ours.rollback()
     if probing.place is None or probing.place == own:
         return
-    (database, started, user), (own_database, own_started, own_user) = probing.place, own
+    (product, database, server, user), (own_product, own_database, own_server, own_user) = (
+        probing.place,
+        own,
+    )
     what = (
         f'connects to the database "{database}"'
-        if (database, started) != (own_database, own_started)
+        if (product, database, server) != (own_product, own_database, own_server)
         else f'connects as "{user}"'
     )
     raise EnvironmentFailure(
         environment.package.name,
         str(Path(environment.package.script_directory) / "env.py"),
-        f'{what}, and the application to "{own_database}" as "{own_user}". Nothing was changed. '
+        f'{what} ({product}), and the application to "{own_database}" ({own_product})'
+        + (f' as "{own_user}". ' if own_user else ". ")
+        + "Nothing was changed. "
         "Name its database and user for all migrations by the setting websauna_migrate.url, or "
         "let env.py use config's sqlalchemy.url.",
     )

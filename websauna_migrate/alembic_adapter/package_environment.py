@@ -28,6 +28,7 @@ from websauna_migrate.database.cache import Cache
 from websauna_migrate.database.engines import hide_password
 from websauna_migrate.database.lock_errors import is_lock_failure
 from websauna_migrate.errors import MigrationError
+from websauna_migrate.revision_scripts.old_websauna import what_to_write
 from websauna_migrate.revision_scripts.revision_reader import ScriptReader
 
 if TYPE_CHECKING:
@@ -253,7 +254,8 @@ class PackageEnvironment:
             raise EnvironmentFailure(
                 self.package.name,
                 path,
-                f"failed{where}: {type(exc).__name__}: {words}\nNothing was changed.",
+                f"failed{where}: {type(exc).__name__}: {words}{what_to_write(exc, env=True)}\n"
+                "Nothing was changed.",
             ) from exc
 
     @contextmanager

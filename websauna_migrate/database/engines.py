@@ -213,12 +213,15 @@ def make_engine(
     *,
     connect_retries: int = 0,
     session: Mapping[str, str] | None = None,
+    transactional: bool = True,
 ) -> Engine:
     """Return an engine of the service's own: the application's URL and options, but no pool.
 
     :param options: the application's ``sqlalchemy.*`` settings
     :param connect_retries: how often to try again while the server is starting
-    :param session: settings of each session on PostgreSQL
+    :param transactional: begin transactions on SQLite where SQLAlchemy does; the driver begins some
+        later, and PRAGMA has no effect in one
+    :param session: settings of each session, see :func:`set_in_sessions`
     :raises DatabaseFailure: if the URL's dialect or driver is not installed
     """
     options = dict(options)
@@ -227,7 +230,8 @@ def make_engine(
         del options["sqlalchemy.isolation_level"]
     engine = open_engine(url, options, poolclass=NullPool)
     if engine.dialect.name == "sqlite":
-        make_transactional(engine)
+        if transactional:
+            make_transactional(engine)
     elif engine.dialect.driver in NAMED_BY:
         give_name(engine, NAMED_BY[engine.dialect.driver])
     if session:
@@ -239,14 +243,30 @@ def make_engine(
 
 
 def set_in_sessions(engine: Engine, settings: Mapping[str, str]) -> None:
-    """Let each session of an engine have settings, before SQLAlchemy looks for its schema."""
+    """Let each session of an engine have settings, before SQLAlchemy looks for its schema.
+
+    :param settings: on PostgreSQL and MariaDB values by name; on SQLite what ``PRAGMA name`` is and
+        the file of ``ATTACH name``
+    """
+    kind = engine.dialect.name
 
     def set_all(dbapi_connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:
         cursor = dbapi_connection.cursor()
         for name, value in settings.items():
-            cursor.execute("SELECT set_config(%s, %s, false)", (name, value))
+            if kind == "postgresql":
+                cursor.execute("SELECT set_config(%s, %s, false)", (name, value))
+            elif kind != "sqlite":
+                known = float(value) if re.fullmatch(r"\d+\.\d+", value) else value
+                known = int(value) if value.isdecimal() else known
+                cursor.execute(f"SET SESSION `{name}` = %s", (known,))
+            elif name.startswith("ATTACH "):
+                schema = name.removeprefix("ATTACH ").replace('"', '""')
+                cursor.execute(f'ATTACH ? AS "{schema}"', (value,))
+            else:
+                cursor.execute(f"{name} = {value}")
         cursor.close()
-        dbapi_connection.commit()
+        if kind == "postgresql":
+            dbapi_connection.commit()
 
     event.listen(engine.pool, "connect", set_all, insert=True)
 

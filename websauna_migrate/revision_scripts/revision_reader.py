@@ -17,6 +17,7 @@ from websauna_migrate.config.packages import MigrationPackage
 from websauna_migrate.database.cache import Cache
 from websauna_migrate.planning.package_history import PackageHistory
 from websauna_migrate.planning.revisions import Revision
+from websauna_migrate.revision_scripts.old_websauna import what_to_write
 from websauna_migrate.revision_scripts.script_attributes import pairs_of
 from websauna_migrate.revision_scripts.script_error import ScriptError
 from websauna_migrate.revision_scripts.script_files import (
@@ -253,7 +254,8 @@ def report(package: str, path: str, exc: BaseException) -> NoReturn:
         frame.lineno for frame in traceback.extract_tb(exc.__traceback__) if frame.filename == path
     ]
     where = f" in line {lines[-1]}" if lines else ""
-    raise broken(package, path, f"it raises {type(exc).__name__}{where}: {exc}") from exc
+    problem = f"it raises {type(exc).__name__}{where}: {exc}{what_to_write(exc)}"
+    raise broken(package, path, problem) from exc
 
 
 def to_revision(package: str, script: Script) -> Revision:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 
 from sqlalchemy.engine import Engine
 
@@ -14,13 +13,6 @@ from websauna_migrate.errors import MigrationError
 from websauna_migrate.runs.process_lock import PROCESS_LOCK
 
 __all__ = ["EnvironmentsAtOdds", "find_settings"]
-
-
-#: What an ``env.py`` says that may do something to its connection.
-TELLING = re.compile(
-    r"search_path|set_config|default_schema_name|create_engine|listens_for|event\.listen|environ|"
-    r"getenv|connect_args|databases|\b(?:SET|set|Set)\s|\bROLE\b|attributes"
-)
 
 
 class EnvironmentsAtOdds(MigrationError, RuntimeError):
@@ -39,11 +31,13 @@ class EnvironmentsAtOdds(MigrationError, RuntimeError):
 def sets_session(environment: PackageEnvironment) -> bool:
     """True if a package has an ``env.py`` that may do something to its connection."""
     path = environment.package.script_directory / "env.py"
-    with suppress(OSError, UnicodeDecodeError):
+    try:
         source = path.read_text(encoding="utf-8")
-        # The template's leaves the connection to the service.
-        return "websauna_migrate.environment" not in source and bool(TELLING.search(source))
-    return False
+    except (OSError, UnicodeDecodeError):
+        return path.exists()
+    from websauna_migrate.alembic_adapter.plain_env import is_plain
+
+    return not is_plain(source)
 
 
 def find_settings(

@@ -1,0 +1,36 @@
+"""What older applications of Websauna import in ``env.py`` and revision scripts, and is gone."""
+
+from __future__ import annotations
+
+__all__ = ["what_to_write"]
+
+#: What to write for the types of ``websauna.system.model.columns``: they make the same columns.
+COLUMNS = {
+    "UTCDateTime": "sa.DateTime(timezone=True)",
+    "JSONB": "postgresql.JSONB(), elsewhere sa.JSON()",
+    "INET": "postgresql.INET(), elsewhere sa.Unicode(50)",
+    "UUID": "postgresql.UUID(), elsewhere sa.BINARY(16)",
+}
+
+
+def what_to_write(exc: BaseException, *, env: bool = False) -> str:
+    """Return what to write in place of a module of Websauna that is not installed.
+
+    :param env: whether an ``env.py`` imports it, not a script
+    :returns: sentences on a line of their own; empty for every other error
+    """
+    name = getattr(exc, "name", None) or ""
+    if not isinstance(exc, ImportError) or name.partition(".")[0] != "websauna":
+        return ""
+    if env:
+        return (
+            "\nIt is of an older Websauna. The whole env.py is two lines now: "
+            "from websauna_migrate.environment import run_migrations; run_migrations()"
+        )
+    types = "; ".join(f"for {type_}() {text}" for type_, text in COLUMNS.items())
+    return (
+        "\nIt is of an older Websauna. Take the import out of the script, and out of "
+        "script.py.mako. In place of the types of websauna.system.model.columns write: "
+        f"{types} (from sqlalchemy.dialects import postgresql). In place of other functions of "
+        "Websauna write what they did."
+    )
