@@ -12,6 +12,7 @@ postgresql_psycopg = ["psycopg[binary]>=3.1"]
 mysql = ["PyMySQL>=1.1"]
 lint = ["squawk-cli>=2.0"]
 otel = ["opentelemetry-api>=1.20"]
+png = ["CairoSVG>=2.5"]
 docs = ["Sphinx"]
 test = [
     *docs,
@@ -115,6 +116,7 @@ setup(
         "mysql": mysql,
         "lint": lint,
         "otel": otel,
+        "png": png,
         "docs": docs,
         "test": test,
     },

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import struct
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 from apps import Workshop
 from websauna_migrate.errors import MigrationError
 from websauna_migrate.pictures import FORMATS
+from websauna_migrate.results import GraphEdge, GraphNode, GraphView
 
 HOSTILE = "a <script>alert(\"1\")</script> & 'q' \u202e ] } --> end\x1b[31m"
 
@@ -150,3 +152,48 @@ def test_an_empty_graph(workshop: Workshop, tmp_path: Path) -> None:
     for draw in FORMATS.values():
         assert isinstance(draw(service.graph()), str)
     assert not (tmp_path / "db.sqlite").exists()
+
+
+def has_cairo() -> bool:
+    try:
+        import cairosvg  # noqa: F401
+    except (ImportError, OSError):
+        return False
+    return True
+
+
+needs_cairo = pytest.mark.skipif(not has_cairo(), reason="the library cairo is not installed")
+
+
+@needs_cairo
+def test_png_that_is_too_large(service: Any) -> None:
+    from websauna_migrate.pictures.png import to_png
+
+    nodes = tuple(GraphNode("aaa", (f"r{number}",), "", "pending") for number in range(300))
+    edges = tuple(GraphEdge(number, number + 1, "down_revision") for number in range(299))
+    with pytest.raises(MigrationError, match="too large for a PNG"):
+        to_png(GraphView(("aaa",), nodes, edges))
+
+
+@needs_cairo
+def test_png(service: Any) -> None:
+    """It has the SVG's size."""
+    from websauna_migrate.pictures.png import to_png
+
+    view = service.graph()
+    png, svg = to_png(view), FORMATS["svg"](view)
+    assert png[:8] == b"\x89PNG\r\n\x1a\n"
+    width, height = struct.unpack(">II", png[16:24])
+    assert f'width="{width}" height="{height}"' in svg
+
+
+@needs_cairo
+def test_png_on_the_command_line(tmp_path: Path, run: Any) -> None:
+    shutil.copy(Path(__file__).parent.parent / "development.ini", tmp_path)
+    program = ["ws-alembic", "-c", "development.ini", "graph", "--format", "png"]
+    done = run(program, cwd=tmp_path, text=False)
+    assert (done.returncode, done.stdout[:4]) == (0, b"\x89PNG")
+    (tmp_path / "cairosvg.py").write_text("raise ImportError('no library called cairo')")
+    done = run(program, cwd=tmp_path, env={"PYTHONPATH": str(tmp_path)})
+    assert (done.returncode, done.stdout) == (1, "")
+    assert 'pip install "websauna_migrate[png]"' in done.stderr

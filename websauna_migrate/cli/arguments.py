@@ -155,7 +155,7 @@ TIMEOUT = argument(
 PICTURE = (
     argument(
         "--format",
-        choices=("text", "svg", "mermaid", "dot"),
+        choices=("text", "svg", "png", "mermaid", "dot"),
         default="text",
         help="how to draw it; default: text",
     ),

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, TextIO
 
 from websauna_migrate.cli.render.text import Table, render_table, visible, word
-from websauna_migrate.errors import ExitCode
+from websauna_migrate.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -97,6 +97,20 @@ class Output:
         except UnicodeEncodeError as exc:
             self._failure = exc
         self._write(text)
+
+    def data(self, data: bytes) -> None:
+        """Write what is no text.
+
+        :raises UsageError: if it would end on a terminal
+        """
+        if self.stream.isatty():
+            raise UsageError("This is no text for a terminal: write it into a file, with > FILE.")
+        self.flush()
+        try:
+            self.stream.buffer.write(data)
+            self.stream.buffer.flush()
+        except OSError as exc:
+            self._failure = exc
 
     def table(self, table: Table) -> None:
         """Write a table: set for the terminal if it is read on one, else as plain text."""

@@ -108,7 +108,12 @@ def graph(call: Call) -> None:
         table=options.table,
         fold=not options.whole,
     )
-    call.output.lines(FORMATS[options.format](view).splitlines())
+    if options.format == "png":
+        from websauna_migrate.pictures.png import to_png
+
+        call.output.data(to_png(view))
+    else:
+        call.output.lines(FORMATS[options.format](view).splitlines())
 
 
 def heads(call: Call) -> None:

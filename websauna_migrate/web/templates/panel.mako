@@ -26,7 +26,7 @@
 % endfor
 </tbody>
 </table>
-<h4>SQL</h4>
+<h4>SQL, by step: open one</h4>
 % for one in steps:
 <details><summary>${word(one.step.package)} <code>${word(one.step.revision.id)}</code> \
 ${word(one.step.revision.message)}</summary>
