@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 import pytest
 
 from apps import Workshop
-from websauna_migrate.errors import MigrationError
+from websauna_migrate.errors import MigrationError, UsageError
 from websauna_migrate.pictures import FORMATS
 from websauna_migrate.results import GraphEdge, GraphNode, GraphView
 
@@ -197,3 +197,11 @@ def test_png_on_the_command_line(tmp_path: Path, run: Any) -> None:
     done = run(program, cwd=tmp_path, env={"PYTHONPATH": str(tmp_path)})
     assert (done.returncode, done.stdout) == (1, "")
     assert 'pip install "websauna_migrate[png]"' in done.stderr
+
+
+def test_a_distance_below_0(service: Any) -> None:
+    with pytest.raises(UsageError, match="The distance -1 is below 0"):
+        service.graph(around="aaa@head", distance=-1)
+    assert [node.revisions for node in service.graph(around="bbb@b1", distance=0).nodes] == [
+        ("b1",)
+    ]

@@ -35,8 +35,10 @@ def view(
     :param distance: how many edges away from it, at most
     :param table: ``schema.name`` or name: the scripts that touch it are told apart, not folded
     :param fold: draw a chain of revisions without other edges as one node
-    :raises UsageError: if ``around`` names no package
+    :raises UsageError: if ``around`` names no package, and for a distance below 0
     """
+    if distance < 0:
+        raise UsageError(f"The distance {distance} is below 0: give a number of edges.")
     graph, selected = site.loaded.graph, set(site.select(packages))
     shown = [node for node in graph.order if graph.revisions[node].package in selected]
     if around is not None:
