@@ -134,7 +134,9 @@ def test_what_asks_for_no_plan(project: Path, monkeypatch: pytest.MonkeyPatch, v
     settled = "import websauna_migrate.revision_scripts.script_index as s; s.SETTLED_NS = 0"
     words = ("-c", "app.ini", "-x", "packages=all", verb)
     modules_of(project, *words, prepare=settled)
-    assert not found(modules_of(project, *words), NO_RUN)
+    # It looks for half done steps.
+    forbidden = {*NO_RUN} - ({"websauna_migrate.runs.ledger"} if verb == "current" else set())
+    assert not found(modules_of(project, *words), tuple(sorted(forbidden)))
 
 
 def test_an_upgrade_after_a_run_with_a_ledger(project: Path) -> None:

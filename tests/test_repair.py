@@ -390,3 +390,57 @@ def test_a_release_was_rolled_back(half: Workshop, database_url: str) -> None:
     assert history(database_url) == ["f100"]
     assert service.repair() == ()
     assert service.upgrade().steps == ()
+
+
+MANY = """
+with op.get_context().autocommit_block():
+    op.create_table("half", sa.Column("id", sa.Integer), sa.Column("nick", sa.String(99)))
+    op.execute("INSERT INTO half VALUES (1, 'secret-value')")
+    op.execute("CREATE UNIQUE INDEX ix_half ON half (nick)")
+    op.execute("INSERT INTO half VALUES (2, 'secret-value')")
+    op.create_table("later", sa.Column("id", sa.Integer))
+"""
+
+
+def test_what_ran_and_what_did_not(workshop: Workshop, database_url: str) -> None:
+    workshop.package("fooapp")
+    workshop.script("fooapp", "f100", upgrade=MANY)
+    with pytest.raises(StepFailed):
+        workshop.service(database_url).upgrade()
+    (found,) = workshop.service(database_url).repair()
+    assert [one.kind for one in found.entry.statements] == [
+        "CREATE TABLE half",
+        "INSERT INTO half",
+        "CREATE UNIQUE INDEX ix_half",
+    ]
+    assert found.entry.error and found.entry.kind == "INSERT INTO half"
+    lines = [one.line for one in found.entry.statements]
+    assert found.entry.line == lines[0] + 3
+    assert found.not_run[-1] == f'line {found.entry.line + 1}: creates table "later"'
+    assert 'no table "later"' in found.objects
+    assert any(one.startswith('table "half", columns id, nick') for one in found.objects)
+    assert found.choices["done"] == "the history writes f100 in place of base"
+    assert found.choices["undone"].startswith("the history stays base")
+    everything = repr(rows(database_url, "SELECT * FROM websauna_migrate_ledger"))
+    assert "secret-value" not in everything
+    workshop.service(database_url).repair("done")
+
+
+def test_a_step_that_went_well_leaves_no_statements(workshop: Workshop, database_url: str) -> None:
+    workshop.package("fooapp")
+    workshop.script("fooapp", "f100", upgrade=MANY.replace("(2, 'secret-value')", "(2, 'x')"))
+    workshop.service(database_url).upgrade()
+    assert rows(database_url, "SELECT statements FROM websauna_migrate_ledger") == [(None,)]
+
+
+@pytest.mark.parametrize("lost", ["note", "session", "error", "installed_by"])
+def test_a_ledger_without_a_column(half: Workshop, database_url: str, lost: str) -> None:
+    """As an earlier release made it, or another hand left it."""
+    service = half.service(database_url)
+    service.upgrade("f100")
+    execute(database_url, f"ALTER TABLE websauna_migrate_ledger DROP COLUMN {lost}")
+    assert service.repair() == ()
+    assert service.check().problems
+    interrupt(half, database_url)
+    (found,) = service.repair()
+    assert found.failure

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -102,6 +103,52 @@ def test_a_limit_that_is_no_number(site: Site, sqlite_url: str, value: str) -> N
     assert done.returncode == 2
     assert "argument --lock-wait: invalid" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_every_look_sees_a_half_done_step(site: Site, database_url: str) -> None:
+    site.configure(database_url)
+    half = 'op.create_table("half", sa.Column("id", sa.Integer))\nop.execute("COMMIT")\n'
+    site.workshop.script("fooapp", "f300", "f200", upgrade=half + 'op.execute("nonsense")')
+    assert site("upgrade").returncode == 3
+    line = "fooapp@f300 ended half done. See: ws-alembic repair\n"
+    for command, status in (("status", 3), ("current", 0), ("plan", 0)):
+        done = site(command, "--json")
+        assert (done.returncode, done.stderr) == (status, line), command
+        found = json.loads(done.stdout)
+        if command == "plan":
+            assert [one["revision"] for one in found["half_done"]] == ["f300"]
+        else:
+            assert found[0]["half_done"] == ["f300"]
+    done = site("check")
+    assert done.returncode == 3
+    assert 'Half done: upgrade of revision "f300" of package "fooapp", started ' in done.stdout
+    assert "half-done" in {
+        one["kind"] for one in json.loads(site("check", "--json").stdout)["problems"]
+    }
+    shown = site("repair").stdout
+    assert "  It failed: " in shown and "(line 16, statement 3: NONSENSE)" in shown
+    assert "  Statements that ended:\n    1  CREATE TABLE half  (line 14)\n" in shown
+    assert '    table "half", columns id\n' in shown
+    assert "  --done    the history writes f300 in place of f200\n" in shown
+
+
+def test_every_look_sees_a_run(site: Site, transactional_database_url: str) -> None:
+    """Also one whose step is one transaction, of which nothing else can be seen."""
+    site.configure(transactional_database_url)
+    look = (
+        "import subprocess, pathlib\n"
+        'for word in ("status", "plan"):\n'
+        f'    words = ["ws-alembic", "-c", {str(site.ini)!r}, word]\n'
+        "    done = subprocess.run(words, capture_output=True, text=True)\n"
+        f'    seen = pathlib.Path({str(site.ini.parent)!r}, "seen." + word)\n'
+        "    seen.write_text(done.stdout + done.stderr)\n"
+    )
+    site.workshop.script("fooapp", "f300", "f200", upgrade=f"op.get_bind()\n{look}")
+    assert site("upgrade", "f200").returncode == 0
+    assert site("upgrade").returncode == 0
+    for word in ("status", "plan"):
+        seen = (site.ini.parent / f"seen.{word}").read_text()
+        assert "unning: upgrade in progress, at revision" in seen, seen
 
 
 def test_repair_tells_a_step_that_is_at_work(site: Site, sqlite_url: str) -> None:

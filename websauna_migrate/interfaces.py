@@ -37,7 +37,9 @@ if TYPE_CHECKING:
         GraphView,
         HistoryEntry,
         InterruptedStep,
+        LedgerRun,
         LintReport,
+        LogFilter,
         PackageState,
         Readiness,
         RecordedPlan,
@@ -422,6 +424,29 @@ class IMigrationService(Interface):
         is in progress or has been cut off.
 
         :returns: a :class:`websauna_migrate.results.Readiness`
+        """
+
+    def log(
+        wanted: LogFilter | None = None,
+        *,
+        connection: Connection | None = None,
+        engine: Engine | None = None,
+    ) -> tuple[LedgerRun, ...]:
+        """Return the runs that the ledger has, newest first, each with its steps.
+
+        :param wanted: which of them, a :class:`websauna_migrate.results.LogFilter`; default: all
+        """
+
+    def find_run(
+        name: str,
+        *,
+        connection: Connection | None = None,
+        engine: Engine | None = None,
+    ) -> LedgerRun:
+        """Return one run of the ledger with all of its steps.
+
+        :param name: its identifier, the beginning of it, or ``"last"``
+        :raises websauna_migrate.errors.UsageError: if there is none, or several begin so
         """
 
     def graph(

@@ -7,7 +7,7 @@ import json
 import os
 import re
 from collections.abc import Mapping, Set
-from datetime import datetime
+from datetime import datetime, timezone
 from typing import Any
 
 __all__ = ["to_json", "visible", "word"]
@@ -45,7 +45,8 @@ def plain(value: object) -> Any:
             names.append("message")
         return {name: getattr(value, name) for name in names}
     if isinstance(value, datetime):
-        return value.isoformat()
+        # The ledger's times have no zone: they are UTC.
+        return (value if value.tzinfo else value.replace(tzinfo=timezone.utc)).isoformat()
     if isinstance(value, os.PathLike):
         return os.fspath(value)
     if isinstance(value, Mapping):

@@ -24,8 +24,11 @@ __all__ = [
     "HistoryEntry",
     "InterruptedStep",
     "LedgerEntry",
+    "LedgerRun",
+    "LedgerStatement",
     "LintFinding",
     "LintReport",
+    "LogFilter",
     "PackageState",
     "Plan",
     "Readiness",
@@ -77,6 +80,22 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
+class LedgerStatement:
+    """A statement that ended, of a step that is not one transaction.
+
+    :ivar number: its place in the step, from 1; several of one kind at one line count once here
+    :ivar kind: what it does, to what, such as ``CREATE TABLE half``
+    :ivar line: of the script, 0 if none of its lines gave it
+    :ivar ended: UTC
+    """
+
+    number: int
+    kind: str
+    line: int
+    ended: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class LedgerEntry:
     """One row of the ledger.
 
@@ -92,24 +111,37 @@ class LedgerEntry:
     :ivar checksum: SHA-256 of the script as it was run, hexadecimal
     :ivar session: number of the server's session that held the run's lock, 0 where there is none
     :ivar note: who settled a half done step, and how; empty otherwise
+    :ivar installed_by: who ran it: a person if one is known, the system's and the database's user;
+        in the first row of each run
+    :ivar error: why the step failed, in the database's words without values
+    :ivar line: the script's line that failed
+    :ivar statement: the number of the statement that failed, from 1
+    :ivar kind: what that does, to what, such as ``CREATE TABLE half``
+    :ivar statements: of a step that is not one transaction, those that ended, until the step has
     """
 
     id: str
     run: str
-    number: int
     package: str
     revision: str
     direction: str
-    history_table: str
     started: datetime
-    ended: datetime | None
     outcome: str
-    host: str
-    process: int
-    version: str
-    checksum: str
-    session: int
-    note: str
+    number: int = 0
+    history_table: str = ""
+    ended: datetime | None = None
+    host: str = ""
+    process: int = 0
+    version: str = ""
+    checksum: str = ""
+    session: int = 0
+    note: str = ""
+    installed_by: str = ""
+    error: str = ""
+    line: int | None = None
+    statement: int | None = None
+    kind: str = ""
+    statements: tuple[LedgerStatement, ...] = ()
 
     def __str__(self) -> str:
         """Return the words that name the step and its run."""
@@ -121,6 +153,60 @@ class LedgerEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class LogFilter:
+    """Which runs of the ledger are meant; ``None`` is all.
+
+    :ivar packages: those that have a step of one of these packages
+    :ivar since: those with a step that started then or later; without a zone it is UTC
+    :ivar until: those with a step that started before
+    :ivar outcome: how they ended: ``done``, ``failed``, ``stopped``, ``half-done``, ``undone``
+    :ivar host: where they ran
+    :ivar person: a part of what :attr:`LedgerRun.installed_by` says, in any case
+    :ivar run: the beginning of their identifiers
+    :ivar limit: how many, the newest
+    """
+
+    packages: tuple[str, ...] | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    outcome: str | None = None
+    host: str | None = None
+    person: str | None = None
+    run: str | None = None
+    limit: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerRun:
+    """A run as the ledger has it.
+
+    :ivar direction: ``upgrade``, ``downgrade`` or ``stamp``
+    :ivar outcome: the worst of its steps': ``half-done``, ``running``, ``failed``, ``stopped``,
+        ``undone`` or ``done``
+    :ivar started: aware, UTC
+    :ivar ended: aware, UTC; ``None`` if a step has no end
+    :ivar installed_by: who ran it, empty where an earlier release did
+    :ivar steps: in the order in which they ran
+    """
+
+    id: str
+    direction: str
+    outcome: str
+    started: datetime
+    ended: datetime | None
+    host: str
+    process: int
+    version: str
+    installed_by: str
+    steps: tuple[LedgerEntry, ...]
+
+    @property
+    def seconds(self) -> float | None:
+        """How long it took; ``None`` if it has no end."""
+        return None if self.ended is None else (self.ended - self.started).total_seconds()
+
+
+@dataclass(frozen=True, slots=True)
 class InterruptedStep:
     """A step that ended half done.
 
@@ -128,12 +214,22 @@ class InterruptedStep:
     :ivar known: what can be said of it, a sentence
     :ivar action: how it was settled, ``rerun``, ``done`` or ``undone``; ``None`` after a look
     :ivar running: the run that is at work on it now, so that it did not end at all
+    :ivar failure: why and where it failed; empty if its process was killed
+    :ivar not_run: what else the script of an upgrade does, as far as it can be read
+    :ivar objects: what the catalogue has of the tables that both name
+    :ivar script: what became of its script since; empty if it is as it was
+    :ivar choices: what each action would do, a sentence by action
     """
 
     entry: LedgerEntry
     known: str
     action: str | None = None
     running: RunInProgress | None = None
+    failure: str = ""
+    not_run: tuple[str, ...] = ()
+    objects: tuple[str, ...] = ()
+    script: str = ""
+    choices: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -147,20 +243,25 @@ class RunInProgress:
 
     :ivar holder: who holds it, in words, as the server or the lock's file says
     :ivar step: the newest row of the run in the ledger; ``None`` if it has none yet
+    :ivar statement: what its session executes, such as ``CREATE INDEX ix_title``; empty where that
+        cannot be told
     """
 
     holder: str
     step: LedgerEntry | None = None
+    statement: str = ""
 
     def __str__(self) -> str:
         """Return the run in words."""
+        statement = f", {self.statement}" if self.statement else ""
         if self.step is None:
-            return f"a run is in progress ({self.holder})"
+            return f"a run is in progress ({self.holder}{statement})"
         where = f'revision "{self.step.revision}" of package "{self.step.package}"'
         at = "at" if self.step.ended is None else "past"
         return (
             f"{self.step.direction} in progress, {at} {where} since "
-            f"{self.step.started:%Y-%m-%d %H:%M:%S} UTC on {self.step.host} ({self.holder})"
+            f"{self.step.started:%Y-%m-%d %H:%M:%S} UTC on {self.step.host} "
+            f"({self.holder}{statement})"
         )
 
 
@@ -305,6 +406,8 @@ class PackageState:
     :ivar heads: the newest revisions that the scripts define
     :ivar pending: how many of the package's revisions are not applied
     :ivar elsewhere: other version tables that have its revisions, while its own has none
+    :ivar half_done: its revisions with a step that ended half done
+    :ivar running: its revision with the step that a run is at work on now
     """
 
     package: str
@@ -317,6 +420,8 @@ class PackageState:
     heads: tuple[Revision, ...] = ()
     pending: int = 0
     elsewhere: tuple[str, ...] = ()
+    half_done: tuple[str, ...] = ()
+    running: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

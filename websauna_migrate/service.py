@@ -34,7 +34,9 @@ from websauna_migrate.results import (
     GraphView,
     HistoryEntry,
     InterruptedStep,
+    LedgerRun,
     LintReport,
+    LogFilter,
     PackageState,
     Readiness,
     RecordedPlan,
@@ -508,6 +510,28 @@ class MigrationService:
         from websauna_migrate.reports.readiness import look
 
         return look(self.site(given=the_given(connection, engine)))
+
+    def log(
+        self,
+        wanted: LogFilter | None = None,
+        *,
+        connection: Connection | None = None,
+        engine: Engine | None = None,
+    ) -> tuple[LedgerRun, ...]:
+        from websauna_migrate.reports.run_log import runs_of
+
+        return runs_of(self.site(given=the_given(connection, engine)), wanted or LogFilter())
+
+    def find_run(
+        self,
+        name: str,
+        *,
+        connection: Connection | None = None,
+        engine: Engine | None = None,
+    ) -> LedgerRun:
+        from websauna_migrate.reports.run_log import find_run
+
+        return find_run(self.site(given=the_given(connection, engine)), name)
 
     def graph(
         self,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from argparse import Action, ArgumentParser, Namespace
 from collections.abc import Callable
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -170,6 +171,41 @@ PICTURE = (
     argument("--table", help="Mark the scripts that touch a table, [SCHEMA.]TABLE"),
     flag("--whole", help="Draw each revision; else a chain without other edges is drawn as one"),
 )
+
+
+def moment(text: str) -> datetime:
+    """Return a time from the command line, in UTC unless it has a zone.
+
+    :raises ValueError: if it is none
+    """
+    found = datetime.fromisoformat(text)
+    return found if found.tzinfo else found.replace(tzinfo=timezone.utc)
+
+
+#: Which runs ``log`` shows.
+LOGGED = (
+    argument(
+        "run", nargs="?", metavar="RUN", help="show one run: its id, the beginning of it, or 'last'"
+    ),
+    argument("--since", type=moment, metavar="TIME", help="from 2026-11-30 or 2026-11-30T08:00 on"),
+    argument("--until", type=moment, metavar="TIME", help="before that time, in UTC as --since"),
+    argument(
+        "--outcome",
+        choices=("done", "failed", "stopped", "half-done", "undone", "running", "planned"),
+        help="how it ended",
+    ),
+    argument("--host", help="where it ran"),
+    argument("--by", metavar="NAME", help="who ran it: a part of the name"),
+    argument(
+        "-n",
+        "--number",
+        type=int,
+        default=20,
+        metavar="RUNS",
+        help="how many, the newest; default: 20; 0 for all",
+    ),
+)
+
 FORGET = flag(
     "--forget", help="Of a package that is not installed any more, drop the history table alone"
 )

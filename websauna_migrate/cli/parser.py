@@ -170,6 +170,13 @@ COMMANDS: Mapping[str, Command] = {
         "package makes its script directory.",
         boots=False,
     ),
+    "log": Command(
+        "read.log",
+        "Show the runs that the ledger has, newest first.",
+        (*a.LOGGED, a.JSON),
+        everywhere=True,
+        needs_database=always,
+    ),
     "merge": Command(
         "write.merge",
         "Merge two revisions together.  Creates a new migration file.",

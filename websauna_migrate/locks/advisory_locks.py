@@ -14,7 +14,7 @@ from websauna_migrate.locks.session_locks import OwnSessionLock
 
 NOTICE = f"SET LOCAL client_connection_check_interval = '{CHECK_INTERVAL}'"
 
-__all__ = ["CallersLock", "SessionLock", "TransactionLock", "find_holder"]
+__all__ = ["CallersLock", "SessionLock", "TransactionLock", "tell_holder"]
 
 #: Seconds for which a step waits for a killed run's last statement to end on the server.
 ORPHAN_SECONDS = 60.0
@@ -31,8 +31,7 @@ class SessionLock(OwnSessionLock):
 
     def holder(self) -> str:
         """Return who holds the lock."""
-        self.other_session, words = find_holder(self.connection, int(self.key))
-        return words
+        return tell_holder(self, self.connection, int(self.key))
 
 
 class CallersLock(OwnSessionLock):
@@ -48,8 +47,7 @@ class CallersLock(OwnSessionLock):
 
     def holder(self) -> str:
         """Return who holds the lock."""
-        self.other_session, words = find_holder(self.connection, int(self.key))
-        return words
+        return tell_holder(self, self.connection, int(self.key))
 
     def release(self) -> None:
         """Leave it to the end of the transaction."""
@@ -146,17 +144,17 @@ class TransactionLock(RunLock):
         """Return who holds the lock."""
         if self.connection is None:
             return ""
-        self.other_session, words = find_holder(self.connection, self.key)
-        return words
+        return tell_holder(self, self.connection, self.key)
 
 
-def find_holder(connection: Connection, key: int) -> tuple[int | None, str]:
-    """Return which server process holds an advisory lock, as a number and in words."""
+def tell_holder(lock: RunLock, connection: Connection, key: int) -> str:
+    """Return in words who holds an advisory lock, and remember its session and statement."""
+    lock.other_session, lock.other_statement = None, ""
     try:
         row = connection.execute(
             text(
                 "SELECT a.pid, a.usename, host(a.client_addr) AS client, a.application_name, "
-                "a.backend_start "
+                "a.backend_start, CASE a.state WHEN 'active' THEN a.query ELSE '' END AS query "
                 "FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid "
                 "WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 "
                 "AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) "
@@ -167,12 +165,13 @@ def find_holder(connection: Connection, key: int) -> tuple[int | None, str]:
         connection.rollback()
     except DBAPIError:
         connection.rollback()
-        return None, ""
+        return ""
     if row is None:
-        return None, ""
+        return ""
+    lock.other_session, lock.other_statement = row.pid, row.query or ""
     words = f"server process {row.pid}, user {row.usename}"
     if row.client:
         words += f" from {row.client}"
     if row.backend_start:
         words += f", connected since {row.backend_start:%Y-%m-%d %H:%M:%S%z}"
-    return row.pid, words
+    return words

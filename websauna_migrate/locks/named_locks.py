@@ -34,8 +34,9 @@ class NamedLock(OwnSessionLock):
             return ""
         words = f"connection id {int(session)}"
         row = self.connection.execute(
-            text("SELECT user, host FROM information_schema.processlist WHERE id = :id"),
+            text("SELECT user, host, info FROM information_schema.processlist WHERE id = :id"),
             {"id": session},
         ).first()
         self.connection.rollback()
+        self.other_statement = "" if row is None else row[2] or ""
         return words if row is None else f"{words}, user {row[0]} from {row[1]}"

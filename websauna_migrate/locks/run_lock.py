@@ -58,6 +58,7 @@ class RunLock:
     :ivar doing: the command of the run, shown to runs that wait
     :ivar session: number of the server's session with which this run holds it
     :ivar other_session: number of another run's session that holds it; :meth:`holder` finds it
+    :ivar other_statement: what that session executes; empty if it does not, or may not be seen
     :ivar other_process: of a lock that is a file's, the process that holds it, in the same way
     """
 
@@ -66,6 +67,7 @@ class RunLock:
     session: int | None = None
     other_session: int | None = None
     other_process: int | None = None
+    other_statement: str = ""
 
     def take(self) -> bool:
         """Try to take the lock, without waiting; True if it is taken."""

@@ -20,6 +20,7 @@ from websauna_migrate.reports.unrecorded import first_script_missing, unrecorded
 from websauna_migrate.results import CheckProblem, CheckReport
 from websauna_migrate.revision_scripts.moves import full_name, split_name
 from websauna_migrate.revision_scripts.script_files import checksum
+from websauna_migrate.runs.in_progress import find_at_work
 from websauna_migrate.runs.ledger import DONE, LEDGER_TABLE, STAMP
 from websauna_migrate.runs.other_histories import OtherHistories, OtherHistory, remedy_for
 from websauna_migrate.runs.process_lock import PROCESS_LOCK
@@ -88,6 +89,7 @@ class Checker:
                 found = others.find(connection, applied, self.selected)
                 problems += histories_elsewhere(found)
                 elsewhere = {one.package for one in found}
+                problems += self.at_work(connection)
                 problems += self.changed_scripts(connection, applied)
                 default = connection.dialect.default_schema_name
                 if self.everything:
@@ -100,6 +102,21 @@ class Checker:
                     problems += self.nobodys(connection)
         problems += self.pending_revisions(applied, elsewhere | self.unrecorded)
         return CheckReport(tuple(problems))
+
+    def at_work(self, connection: Connection) -> Iterator[CheckProblem]:
+        """Find steps that ended half done, and a run in progress."""
+        tables = list_tables(connection, self.site.schema)
+        running, half_done = find_at_work(self.site, connection, tables)
+        for entry in half_done:
+            yield CheckProblem(
+                "half-done",
+                entry.package,
+                f"Half done: {entry}. See what is there: ws-alembic repair",
+                details=entry,
+            )
+        if running is not None:
+            text = f"Running: {running}."
+            yield CheckProblem("running", None, text, fatal=False, details=running)
 
     def claims_at_odds(self) -> Iterator[CheckProblem]:
         """Find tables whose owner the models do not say, or say twice."""

@@ -10,7 +10,8 @@ from sqlalchemy.engine import Connection
 from websauna_migrate.database.history_tables import HISTORY_PREFIX, list_tables, read_rows
 from websauna_migrate.interfaces import Packages
 from websauna_migrate.planning.plan import pending
-from websauna_migrate.results import PackageState
+from websauna_migrate.results import LedgerEntry, PackageState, RunInProgress
+from websauna_migrate.runs.in_progress import find_at_work
 from websauna_migrate.runs.site import Site
 
 __all__ = ["states"]
@@ -26,6 +27,8 @@ def states(site: Site, packages: Packages) -> tuple[PackageState, ...]:
     rows: Mapping[str, tuple[str, ...]] = {}
     names: Mapping[str, str] = {}
     elsewhere: dict[str, list[str]] = {}
+    running: RunInProgress | None = None
+    half_done: tuple[LedgerEntry, ...] = ()
     with site.reading() as connection:
         if connection is not None:
             tables = list_tables(connection, site.schema)
@@ -38,12 +41,15 @@ def states(site: Site, packages: Packages) -> tuple[PackageState, ...]:
                 names = dotted_names(connection, site.ledger.table, histories - ours)
             if not all(rows.get(site.packages[name].history_table) for name in selected):
                 elsewhere = histories_elsewhere(site, connection, rows, selected)
+            running, half_done = find_at_work(site, connection, tables)
     applied = {name: rows.get(one.history_table, ()) for name, one in site.packages.items()}
     waiting = pending(site.loaded.graph, applied)
     found = [
         replace(
             installed(site, name, applied[name], len(waiting.get(name, ()))),
             elsewhere=tuple(elsewhere.get(name, ())),
+            half_done=tuple(one.revision for one in half_done if one.package == name),
+            running=revision_at_work(running, name),
         )
         for name in selected
     ]
@@ -53,6 +59,13 @@ def states(site: Site, packages: Packages) -> tuple[PackageState, ...]:
             for table in sorted(set(rows) - ours)
         ]
     return tuple(found)
+
+
+def revision_at_work(running: RunInProgress | None, package: str) -> str | None:
+    """Return the revision of a package that a run is at work on; ``None`` for none."""
+    step = None if running is None else running.step
+    at_work = step is not None and step.package == package and step.ended is None
+    return step.revision if step is not None and at_work else None
 
 
 def histories_elsewhere(

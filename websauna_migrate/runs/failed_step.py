@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import signal
+from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
@@ -21,6 +22,7 @@ from websauna_migrate.locks.run_lock import LockLost, RunBlocked
 from websauna_migrate.planning.steps import Step
 from websauna_migrate.runs.failures import StepFailed, connection_lost, run_stopped
 from websauna_migrate.runs.ledger import FAILED, STOPPED, MarkerLost
+from websauna_migrate.runs.recorded_failures import failure_of
 from websauna_migrate.runs.run_context import RunContext, clean, is_gone
 from websauna_migrate.runs.script_checks import CheckUnmet
 from websauna_migrate.runs.script_places import place_of
@@ -55,11 +57,15 @@ class Aftermath:
         run = self.run
         number, step, values = attempt.number, attempt.step, attempt.values
         waiting, timeouts = attempt.waiting, attempt.timeouts
+        failure = self.failure_of(exc, step)
+        values = {**values, **failure}
         lost = self._is_lost()
         visible = self._marker_is_visible(str(values["id"]), lost=lost)
         half_done = visible and not self.guard.untouched
         exists = visible or values["id"] == run.planned
         stopped = isinstance(exc, (StopNow, CutOff)) or run.stopping.at_once
+        if half_done:
+            self.write(lambda one: run.ledger.fail(one, str(values["id"]), failure), lost=lost)
         if stopped or is_interrupt(exc):
             if not half_done:
                 self.record(values, STOPPED, exists=exists, lost=lost)
@@ -127,7 +133,7 @@ class Aftermath:
         exists = run.planned is not None
         if exists:
             # The row of the first step is the only one that is there, so it tells of this one.
-            values = {**values, "id": run.planned}
+            values = {**values, **self.failure_of(exc, step), "id": run.planned}
         stopped = isinstance(exc, (StopNow, CutOff)) or run.stopping.at_once
         problem = ""
         outcome = FAILED
@@ -232,24 +238,35 @@ class Aftermath:
         :param exists: whether the step has its row in the ledger already
         :param lost: whether the run's own connection is of no use any more
         """
+        ledger = self.run.ledger
+        self.write(lambda one: ledger.record(one, values, outcome, planned=exists), lost=lost)
+
+    def write(self, change: Callable[[Connection], None], *, lost: bool) -> None:
+        """Change the ledger in a transaction of its own, or leave it.
+
+        :param lost: whether the run's own connection is of no use any more
+        """
         with suppress(SQLAlchemyError, MigrationError):
             if lost:
                 with connect(self.run.make_engine()) as connection:
-                    self._record(connection, values, outcome, exists)
+                    self._write(connection, change)
                 return
             try:
-                self._record(self.connection, values, outcome, exists)
+                self._write(self.connection, change)
             finally:
                 clean(self.connection)
 
-    def _record(
-        self, connection: Connection, values: dict[str, object], outcome: str, exists: bool
-    ) -> None:
+    def _write(self, connection: Connection, change: Callable[[Connection], None]) -> None:
         if self.server.kind == "postgresql":
             # A script may have left its row behind in a transaction that it only prepared.
             connection.exec_driver_sql(self.guard.settings_of(BRIEF, 0.0))
-        self.run.ledger.record(connection, values, outcome, planned=exists)
+        change(connection)
         connection.commit()
+
+    def failure_of(self, exc: BaseException, step: Step) -> dict[str, Any]:
+        """Return what the ledger keeps of a failure."""
+        place = self.place_of(exc, step.revision.path)
+        return failure_of(exc, self.guard.log, place, self.connection.engine.url)
 
     def hint(self, exc: BaseException, step: Step) -> str:
         """Return what else is to be said of a step that failed, behind its problem."""

@@ -13,6 +13,7 @@ from websauna_migrate.results import LedgerEntry, RunInProgress
 from websauna_migrate.runs.ledger import LEDGER_TABLE
 from websauna_migrate.runs.running_steps import is_marked
 from websauna_migrate.runs.site import Site
+from websauna_migrate.runs.statement_log import kind_of
 
 __all__ = ["find_at_work", "is_of", "marked_steps", "run_in_progress"]
 
@@ -63,7 +64,8 @@ def run_in_progress(
         return None
     steps = site.ledger.run_of(connection) if has_ledger else ()
     connection.rollback()
-    return RunInProgress(holder, steps[-1] if steps and holds(steps[-1], lock) else None)
+    step = steps[-1] if steps and holds(steps[-1], lock) else None
+    return RunInProgress(holder, step, kind_of(lock.other_statement))
 
 
 def holds(step: LedgerEntry, lock: RunLock) -> bool:

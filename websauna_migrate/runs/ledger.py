@@ -19,23 +19,10 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import (
-    BigInteger,
-    Column,
-    DateTime,
-    Integer,
-    MetaData,
-    String,
-    Table,
-    bindparam,
-    delete,
-    insert,
-    select,
-    update,
-)
+from sqlalchemy import bindparam, delete, insert, select, update
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 
@@ -46,14 +33,22 @@ from websauna_migrate.database.lock_errors import says_nothing_of_a_table
 from websauna_migrate.planning.ledger_agreement import Recorded
 from websauna_migrate.results import LedgerEntry
 from websauna_migrate.revision_scripts.script_files import checksum
-from websauna_migrate.runs.postgresql_statements import literal
+from websauna_migrate.runs.ledger_table import (
+    ESSENTIAL,
+    LEDGER_TABLE,
+    column_names,
+    create,
+    make_table,
+    name_of,
+    sql_of,
+)
+from websauna_migrate.runs.persons import installed_by
+from websauna_migrate.runs.statement_log import statements_in
 
 if TYPE_CHECKING:
     from websauna_migrate.planning.plan import Plan, Step
 
 __all__ = ["LEDGER_TABLE", "Ledger", "MarkerLost", "program_version"]
-
-LEDGER_TABLE = "websauna_migrate_ledger"
 
 #: Outcomes. A step has exactly one row in each run.
 PLANNED = "planned"
@@ -85,50 +80,16 @@ class MarkerLost(Exception):
     """The script ended its transaction by a rollback: what it did before is gone."""
 
 
-def sql_of(value: Any) -> str:
-    """Return a value of the ledger as PostgreSQL's literal."""
-    if value is None:
-        return "NULL"
-    if isinstance(value, datetime):
-        return f"'{value.isoformat(' ', 'microseconds')}'"
-    return str(value) if isinstance(value, int) else literal(str(value))
-
-
-def make_table(schema: str | None) -> Table:
-    """Return the ledger's table; its types are the same on every database."""
-    return Table(
-        LEDGER_TABLE,
-        MetaData(),
-        Column("id", String(32), primary_key=True),
-        Column("run", String(32), nullable=False),
-        Column("number", Integer, nullable=False),
-        Column("package", String(255), nullable=False),
-        Column("revision", String(255), nullable=False),
-        Column("direction", String(16), nullable=False),
-        Column("history_table", String(64), nullable=False),
-        Column("started", DateTime, nullable=False),
-        Column("ended", DateTime),
-        Column("outcome", String(16), nullable=False),
-        Column("host", String(255), nullable=False),
-        Column("process", Integer, nullable=False),
-        Column("version", String(64), nullable=False),
-        Column("checksum", String(64), nullable=False),
-        Column("session", BigInteger, nullable=False),
-        Column("note", String(255), nullable=False),
-        schema=schema,
-    )
-
-
-def new_id(run: str, number: int) -> str:
-    """Return 32 hexadecimal digits that no other has, for a step of a run.
-
-    They begin with the time, so that the newest row is at the end of the index.
-    """
-    return f"{time.time_ns():016x}{run[:8]}{number & 0xFFFFFFFF:08x}"
+#: The database's time in UTC, which all rows of a ledger have. SQLite's is this machine's.
+CLOCKS = {
+    "postgresql": "SELECT clock_timestamp() AT TIME ZONE 'UTC'",
+    "mysql": "SELECT UTC_TIMESTAMP(6)",
+    "mariadb": "SELECT UTC_TIMESTAMP(6)",
+}
 
 
 def utc_now() -> datetime:
-    """Return the time in UTC without a zone, as the ledger keeps it on every database."""
+    """Return this machine's time in UTC without a zone."""
     return datetime.now(timezone.utc).replace(tzinfo=None)
 
 
@@ -137,6 +98,7 @@ class Ledger:
 
     def __init__(self, schema: str | None = None) -> None:
         self.table = make_table(schema)
+        self._ahead = timedelta(0)
         self.host = socket.gethostname()[:255]
         self.version = program_version()[:64]
         self._end = (
@@ -146,13 +108,24 @@ class Ledger:
         )
 
     def create(self, connection: Connection) -> None:
-        """Create the table unless it is there."""
-        name = connection.dialect.name
-        if name in ("mysql", "mariadb"):
-            # The names are the user's own; a database in another character set refuses some.
-            # Elsewhere, naming the option would import the dialect.
-            self.table.dialect_kwargs[f"{name}_charset"] = "utf8mb4"
-        self.table.create(connection, checkfirst=True)
+        """Create the table unless it is there, add what is missing, and read the clock."""
+        create(connection, self.table)
+        query = CLOCKS.get(connection.dialect.name)
+        if query is not None:
+            time_there = connection.exec_driver_sql(query).scalar_one()
+            self._ahead = time_there.replace(tzinfo=None) - utc_now()
+
+    def now(self) -> datetime:
+        """Return the database's time in UTC without a zone, as of the last :meth:`create`."""
+        return utc_now() + self._ahead
+
+    def new_id(self, run: str, number: int) -> str:
+        """Return 32 hexadecimal digits that nobody else has, for a step of a run.
+
+        They begin with the time, so that the newest row is at the end of the index.
+        """
+        ahead = int(self._ahead.total_seconds() * 1e9)
+        return f"{time.time_ns() + ahead:016x}{run[:8]}{number & 0xFFFFFFFF:08x}"
 
     def plan(
         self,
@@ -171,6 +144,7 @@ class Ledger:
         values = self.values(
             run=run, number=1, step=step, history_table=history_table, session=session
         )
+        values["installed_by"] = installed_by(connection.engine.url)
         connection.execute(insert(self.table), {**values, "outcome": PLANNED, "checksum": ""})
         return str(values["id"])
 
@@ -191,14 +165,14 @@ class Ledger:
         :param digest: the script's checksum, if it was taken when the script was imported
         """
         return {
-            "id": entry or new_id(run, number),
+            "id": entry or self.new_id(run, number),
             "run": run,
             "number": number,
             "package": step.package[:255],
             "revision": step.revision.id[:255],
             "direction": step.direction,
             "history_table": history_table,
-            "started": utc_now(),
+            "started": self.now(),
             "ended": None,
             "outcome": RUNNING,
             "host": self.host,
@@ -230,7 +204,8 @@ class Ledger:
             )
         elif connection.dialect.driver == "pysqlite":
             given = ", ".join(f":{name}" for name in values)
-            row = f"INSERT INTO {self._name(connection)} ({', '.join(values)}) VALUES ({given})"
+            table = name_of(connection, self.table)
+            row = f"INSERT INTO {table} ({', '.join(values)}) VALUES ({given})"
             self._execute_on_sqlite(connection, row, values)
         else:
             connection.execute(insert(self.table), values)
@@ -250,10 +225,10 @@ class Ledger:
         :param change: an UPDATE of the history table, with a WHERE
         :param marked: whether the step's row was sent; else it is written
         """
-        ended = f"timestamp {sql_of(utc_now())} + (clock_timestamp() - statement_timestamp())"
+        ended = f"timestamp {sql_of(self.now())} + (clock_timestamp() - statement_timestamp())"
         if marked:
             told = (
-                f"UPDATE {self._name(connection)} SET outcome = '{DONE}', ended = {ended} "
+                f"UPDATE {name_of(connection, self.table)} SET outcome = '{DONE}', ended = {ended} "
                 f"WHERE id = {sql_of(values['id'])} AND outcome = '{RUNNING}'"
             )
         else:
@@ -263,21 +238,17 @@ class Ledger:
 
     def _insert(self, connection: Connection, row: Mapping[str, str]) -> str:
         names, given = ", ".join(row), ", ".join(row.values())
-        return f"INSERT INTO {self._name(connection)} ({names}) VALUES ({given})"
-
-    def _name(self, connection: Connection) -> str:
-        name = str(connection.dialect.identifier_preparer.format_table(self.table))
-        return name.replace("%%", "%")
+        return f"INSERT INTO {name_of(connection, self.table)} ({names}) VALUES ({given})"
 
     def end(self, connection: Connection, entry: str, outcome: str = DONE, note: str = "") -> None:
         """Write how a step ended.
 
         :raises MarkerLost: if the row is not there any more, or no longer marked
         """
-        values = {"b_id": entry, "outcome": outcome, "ended": utc_now(), "note": note[:255]}
+        values = {"b_id": entry, "outcome": outcome, "ended": self.now(), "note": note[:255]}
         if connection.dialect.driver == "pysqlite":
             change = (
-                f"UPDATE {self._name(connection)} SET outcome = :outcome, ended = :ended, "
+                f"UPDATE {name_of(connection, self.table)} SET outcome = :outcome, ended = :ended, "
                 f"note = :note WHERE id = :b_id AND outcome = '{RUNNING}'"
             )
             changed = self._execute_on_sqlite(connection, change, values)
@@ -315,7 +286,7 @@ class Ledger:
 
         :param planned: whether the row is there already; one that says "done" stays
         """
-        values = {**values, "outcome": outcome, "ended": utc_now()}
+        values = {**values, "outcome": outcome, "ended": self.now()}
         if planned:
             connection.execute(
                 update(self.table)
@@ -329,10 +300,10 @@ class Ledger:
         self, connection: Connection, package: str, history_table: str, rows: Sequence[str]
     ) -> None:
         """Write that a history table got its rows by a stamp; the table must be there."""
-        now = utc_now()
+        now = self.now()
         run = uuid.uuid4().hex
         values = {
-            "id": new_id(run, 1),
+            "id": self.new_id(run, 1),
             "run": run,
             "number": 1,
             "package": package[:255],
@@ -348,6 +319,7 @@ class Ledger:
             "checksum": "",
             "session": 0,
             "note": "",
+            "installed_by": installed_by(connection.engine.url),
         }
         connection.execute(insert(self.table), values)
 
@@ -363,6 +335,19 @@ class Ledger:
             # They begin with the time; on MariaDB, times have no fractions of a second.
             return [Recorded(*row) for row in connection.execute(query.order_by(columns.id))]
 
+    def fail(self, connection: Connection, entry: str, failure: Mapping[str, Any]) -> None:
+        """Write why a half done step ended.
+
+        :param failure: values of the columns ``error``, ``line``, ``statement`` and ``kind``
+        """
+        connection.execute(update(self.table).where(self.table.c.id == entry).values(dict(failure)))
+
+    def forget_statements(self, connection: Connection, entry: str) -> None:
+        """Forget which statements of a step ended: all did."""
+        connection.execute(
+            update(self.table).where(self.table.c.id == entry).values(statements=None)
+        )
+
     def touch(self, connection: Connection, entry: str) -> None:
         """Write a row as it is."""
         connection.execute(
@@ -375,26 +360,26 @@ class Ledger:
 
     def interrupted(self, connection: Connection) -> tuple[LedgerEntry, ...]:
         """Return the steps that are marked as running; the table must be there."""
-        return self._read(connection, self.table.c.outcome == RUNNING)
+        return self.read(connection, self.table.c.outcome == RUNNING)
 
     def entries(
         self, connection: Connection, package: str | None = None
     ) -> tuple[LedgerEntry, ...]:
         """Return all rows, oldest first, of one package or of all."""
-        return self._read(
+        return self.read(
             connection, *([] if package is None else [self.table.c.package == package])
         )
 
     def run_of(self, connection: Connection) -> tuple[LedgerEntry, ...]:
         """Return the rows of the newest run, oldest first; while a run is in progress: its own."""
-        newest = (
-            select(self.table.c.run).order_by(self.table.c.started.desc()).limit(1)
-        ).scalar_subquery()
-        return self._read(connection, self.table.c.run == newest)
+        newest = select(self.table.c.run).order_by(self.table.c.id.desc()).limit(1)
+        return self.read(connection, self.table.c.run == newest.scalar_subquery())
 
-    def _read(self, connection: Connection, *conditions: Any) -> tuple[LedgerEntry, ...]:
-        query = select(self.table).where(*conditions)
+    def read(self, connection: Connection, *conditions: Any) -> tuple[LedgerEntry, ...]:
+        """Return the rows that conditions choose, oldest first."""
         with readable(connection):
+            there = ESSENTIAL.union(column_names(connection, self.table))
+            query = select(*(one for one in self.table.c if one.name in there)).where(*conditions)
             rows: Sequence[Any] = connection.execute(
                 query.order_by(self.table.c.started, self.table.c.number)
             ).all()
@@ -425,7 +410,16 @@ def entry_of(row: Any) -> LedgerEntry:
 
     :raises RecordsBroken: if it was not written by a run
     """
-    entry = LedgerEntry(**row._mapping)
+    known = {
+        name: value
+        for name, value in row._mapping.items()
+        if value is not None or name in ESSENTIAL
+    }
+    try:
+        known["statements"] = statements_in(known.get("statements", ""))
+    except (AttributeError, TypeError, ValueError) as exc:
+        raise unreadable(f"the row {known['id']!r} was not written by a run.") from exc
+    entry = LedgerEntry(**known)
     texts = (entry.id, entry.run, entry.package, entry.revision, entry.outcome, entry.host)
     if (
         not all(isinstance(text, str) for text in texts)

@@ -13,7 +13,7 @@ from websauna_migrate.database.lock_errors import error_number
 from websauna_migrate.database.timeouts import Timeouts
 from websauna_migrate.locks.run_lock import RunLock
 
-__all__ = ["MySQLStatements"]
+__all__ = ["MySQLStatements", "ends_transaction"]
 
 COMMENTS = r"(?:\s|--[^\n]*\n|/\*.*?\*/)*"
 
@@ -83,8 +83,7 @@ class MySQLStatements:
 
     def execute(self, statement: str, execute: Callable[[], object]) -> bool:
         """Look after a statement, and tell whether it was executed here."""
-        ends = not KEEPS_TRANSACTION.match(statement)
-        if ends:
+        if ends_transaction(statement):
             # A run that lost its lock must not publish anything any more.
             self.lock.check()
             self.published = True
@@ -149,3 +148,8 @@ class MySQLStatements:
         finally:
             cursor.close()
         self._session_settings = settings
+
+
+def ends_transaction(statement: str) -> bool:
+    """True if a statement commits what was before it."""
+    return not KEEPS_TRANSACTION.match(statement)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from sqlalchemy.engine import Connection
 
@@ -14,10 +14,12 @@ from websauna_migrate.errors import MigrationError, UsageError
 from websauna_migrate.planning.package_history import PackageHistory
 from websauna_migrate.planning.steps import Plan, Reason, Step
 from websauna_migrate.results import InterruptedStep, LedgerEntry
+from websauna_migrate.runs.half_done import look_closely
 from websauna_migrate.runs.history_rows import write_rows
 from websauna_migrate.runs.in_progress import is_of, marked_steps, run_in_progress
 from websauna_migrate.runs.known_facts import known_facts
 from websauna_migrate.runs.ledger import DONE, UNDONE
+from websauna_migrate.runs.persons import os_user
 from websauna_migrate.runs.run_context import RunOptions
 from websauna_migrate.runs.site import Site
 
@@ -82,16 +84,48 @@ def look(site: Site, step: str | None) -> tuple[InterruptedStep, ...]:
             marked = choose(marked, step)
         running = run_in_progress(site, connection, has_ledger=True) if marked else None
         applied = runner.read(connection)[0]
-        found = tuple(
-            InterruptedStep(
-                entry,
-                known_facts(entry, connection, applied),
-                running=running if is_of(entry, running) else None,
-            )
-            for entry in newest_of_each(marked)
-        )
+        found = []
+        for entry in newest_of_each(marked):
+            known = known_facts(entry, connection, applied)
+            if is_of(entry, running):
+                found.append(InterruptedStep(entry, known, running=running))
+            else:
+                one = look_closely(site, connection, entry, known)
+                found.append(replace(one, choices=choices(site, entry, applied)))
         connection.rollback()
-    return found
+    return tuple(found)
+
+
+def choices(site: Site, entry: LedgerEntry, applied: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """Return what each action would do to a step, by action."""
+    rows = applied.get(entry.package)
+    history = site.loaded.histories.get(entry.package)
+    return {action: what_it_does(entry, action, history, rows) for action in ACTIONS}
+
+
+def what_it_does(
+    entry: LedgerEntry, action: str, history: PackageHistory | None, rows: Sequence[str] | None
+) -> str:
+    """Return what an action would do to a step, or why it cannot be chosen."""
+    up = entry.direction == "upgrade"
+    try:
+        if rows is None:
+            if action != "undone":
+                return "not possible: the package is not registered"
+            return "forgets the mark, and nothing else"
+        if action == "rerun":
+            require_script(entry, history)
+            return (
+                f"runs the {entry.direction} from its beginning; remove what it would make a "
+                "second time before"
+            )
+        after = rows_settled(entry, history, rows, applied=up == (action == "done"))
+    except MigrationError:
+        return "not possible: its script is not there"
+    before, wanted = (", ".join(sorted(one)) or "base" for one in (rows, after))
+    written = f"writes {wanted} in place of {before}" if wanted != before else f"stays {before}"
+    follow = "" if action == "done" else f"; the next {entry.direction} runs the step again"
+    return f"the history {written}{follow}"
 
 
 def newest_of_each(entries: Sequence[LedgerEntry]) -> tuple[LedgerEntry, ...]:
@@ -222,8 +256,4 @@ def settled_by(action: str) -> str:
 
 def who() -> str:
     """Return who runs this process, for the ledger."""
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError, ImportError):
-        user = f"uid {os.geteuid()}"
-    return f"{user} (process {os.getpid()})"
+    return f"{os_user()} (process {os.getpid()})"

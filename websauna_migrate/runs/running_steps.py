@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
-
 from sqlalchemy.engine import Connection
 
-from websauna_migrate.results import LedgerEntry
 from websauna_migrate.runs.ledger import LEDGER_TABLE, RUNNING, readable
+from websauna_migrate.runs.ledger_table import ESSENTIAL
 
 __all__ = ["is_marked"]
 
@@ -24,7 +22,7 @@ def is_marked(connection: Connection, schema: str | None) -> bool:
     prefix = f"{quote(schema)}." if schema else ""
     with readable(connection):
         found = connection.exec_driver_sql(
-            f"SELECT {', '.join(quote(field.name) for field in fields(LedgerEntry))} "
+            f"SELECT {', '.join(map(quote, sorted(ESSENTIAL)))} "
             f"FROM {prefix}{quote(LEDGER_TABLE)} WHERE outcome = '{RUNNING}'"
         )
         return found.first() is not None

@@ -45,13 +45,14 @@ def stamp(
         if not purge:
             others = OtherHistories(loaded, site.settings)
             others.refuse(connection, before, [one.package for one in changed])
-        if changed:
+        # Also where no row changes: it is the user's word against what the ledger says.
+        tells = bool(changed) or site.ledger.table.name in list_tables(connection, site.schema)
+        if tells:
             site.ledger.create(connection)
         for one in changed:
             table = site.packages[one.package].history_table
             write_rows(connection, table, site.schema, one.after)
-        # Also where no row changes: it is the user's word against what the ledger says.
-        if site.ledger.table.name in list_tables(connection, site.schema):
+        if tells:
             for name, rows in after.items():
                 site.ledger.stamp(connection, name, site.packages[name].history_table, rows)
         connection.commit()

@@ -27,8 +27,9 @@ from websauna_migrate.database.stopping import CutOff, Stopping
 from websauna_migrate.database.timeouts import Timeouts
 from websauna_migrate.locks.run_lock import RunLock
 from websauna_migrate.runs.blockers import without_literals
-from websauna_migrate.runs.mysql_statements import MySQLStatements
+from websauna_migrate.runs.mysql_statements import MySQLStatements, ends_transaction
 from websauna_migrate.runs.postgresql_statements import PostgreSQLStatements, literal
+from websauna_migrate.runs.statement_log import StatementLog
 from websauna_migrate.runs.step_queue import StepQueue
 
 __all__ = ["EndsTransaction", "RollsBack", "StatementGuard"]
@@ -67,6 +68,7 @@ class StatementGuard:
 
     :ivar connection: the run's
     :ivar queue: keeps the statements that nothing reads; ``None`` where there is none
+    :ivar log: remembers the statements of the running step; ``None`` for none
     :ivar end_with: returns what is sent in place of the change of the history
     :ivar ended: whether that wrote the ledger's last word
     """
@@ -92,6 +94,7 @@ class StatementGuard:
         self.atomic = False
         self.active = False
         self.queue: StepQueue | None = None
+        self.log: StatementLog | None = None
         self.end_with: Callable[[str], str] | None = None
         self.ended = False
         self._published = False
@@ -104,6 +107,7 @@ class StatementGuard:
             ("do_executemany", self._do_executemany),
             ("do_execute_no_params", self._do_execute_no_params),
             ("begin", self._begin),
+            ("after_cursor_execute", self._after_cursor_execute),
         )
 
     def watch(self, engine: Engine) -> None:
@@ -181,9 +185,23 @@ class StatementGuard:
                     cursor.execute(settings)
             self._savepoints = bool(self._timeouts.lock_timeout_ms)
 
+    def _log(self, statement: str, context: ExecutionContext) -> None:
+        """Remember a script's statement before it is executed."""
+        if self.active and self.log is not None and context.root_connection is self.connection:
+            self.log.begin(statement)
+            if self.server.kind == "mysql" and ends_transaction(statement):
+                self.log.publish()
+
+    def _after_cursor_execute(
+        self, connection: Connection, cursor: DBAPICursor, statement: str, *_: object
+    ) -> None:
+        if self.active and self.log is not None and connection is self.connection:
+            self.log.end(commit=self.server.kind == "mysql" and ends_transaction(statement))
+
     def _do_execute(
         self, cursor: DBAPICursor, statement: str, parameters: Any, context: ExecutionContext
     ) -> bool:
+        self._log(statement, context)
         if self.queue is not None and context.root_connection is self.connection:
             if self.active and self.stopping.at_once:
                 raise CutOff
@@ -220,6 +238,7 @@ class StatementGuard:
     def _do_executemany(
         self, cursor: DBAPICursor, statement: str, parameters: Any, context: ExecutionContext
     ) -> bool:
+        self._log(statement, context)
         if self.queue is not None and context.root_connection is self.connection:
             self.queue.keep(cursor, statement, parameters, context)
         if self.server.kind == "mysql":
@@ -231,6 +250,7 @@ class StatementGuard:
     def _do_execute_no_params(
         self, cursor: DBAPICursor, statement: str, context: ExecutionContext
     ) -> bool:
+        self._log(statement, context)
         if self.queue is not None and context.root_connection is self.connection:
             self.queue.keep(cursor, statement, None, context)
         return self._supervise(cursor, statement, context, lambda: cursor.execute(statement))
@@ -285,6 +305,8 @@ class StatementGuard:
         self._published = self.mysql.published = True
         if self.queue is not None:
             self.queue.stop()
+        if self.log is not None:
+            self.log.publish()
 
     def _patience_ms(self) -> int:
         """Return for how long SQLite is to wait for the file when a step cannot start anew."""

@@ -24,6 +24,7 @@ from websauna_migrate.runs.run_context import RunContext, clean
 from websauna_migrate.runs.script_checks import run_check
 from websauna_migrate.runs.sqlite_foreign_keys import ForeignKeys
 from websauna_migrate.runs.statement_guard import EndsTransaction, StatementGuard
+from websauna_migrate.runs.statement_log import StatementLog
 from websauna_migrate.runs.step_data import data_of_step
 from websauna_migrate.runs.step_queue import queue_of
 from websauna_migrate.runs.waiting import LockWaits, Waiting
@@ -55,6 +56,8 @@ class StepRunner:
             run.connection, run.server, run.lock, run.stopping, self.waits.wait_in_step, run.tell
         )
         self.guard.atomic = run.atomic
+        if not run.atomic:
+            self.guard.log = StatementLog(run.connection, run.ledger.table, run.ledger.now)
         # The end of a step that settles marks is more than one statement.
         if run.server.kind == "postgresql" and not run.atomic and not run.marks:
             self.guard.queue = queue_of(run.connection)
@@ -213,6 +216,8 @@ class StepRunner:
             assert ctx.connection is not None and self.current is not None
             if not self.guard.ended:
                 run.ledger.end(ctx.connection, self.current.entry, DONE)
+            if self.guard.log is not None and self.guard.log.is_published:
+                run.ledger.forget_statements(ctx.connection, self.current.entry)
             for mark, note in run.marks.items():
                 run.ledger.end(ctx.connection, mark, UNDONE, note)
             # The last moment at which a run that lost its lock can keep from committing.
@@ -240,6 +245,8 @@ class StepRunner:
         self.waits.current = (attempt.step, attempt.waiting, attempt.timeouts)
         self.foreign_keys.begin_step(attempt.step)
         self.guard.begin_step(attempt.timeouts, attempt.waiting.seconds)
+        if self.guard.log is not None:
+            self.guard.log.begin_step(attempt.entry, attempt.step.revision.path)
 
     def _read_again(self, step: Step, *, known: bool) -> None:
         """Make sure, in the step's transaction, that no other run came between the steps.

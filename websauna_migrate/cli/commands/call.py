@@ -14,7 +14,7 @@ from websauna_migrate.cli.scope import pending_elsewhere
 from websauna_migrate.errors import MigrationError
 from websauna_migrate.interfaces import IMigrationService
 from websauna_migrate.plain_text import to_json
-from websauna_migrate.results import PackageState
+from websauna_migrate.results import PackageState, Readiness
 
 __all__ = ["Call"]
 
@@ -57,6 +57,15 @@ class Call:
                 states = self.service.current(packages=sorted(others)) if others else ()
         if line := pending_elsewhere(states or (), self.packages):
             print(visible(line), file=sys.stderr)
+
+    def tell_at_work(self) -> Readiness:
+        """Write lines about a run in progress and half done steps, and return both."""
+        found: Readiness = self.service.readiness()
+        if found.running is not None:
+            print(visible(f"running: {found.running}"), file=sys.stderr)
+        for name in dict.fromkeys(f"{one.package}@{one.revision}" for one in found.half_done):
+            print(visible(f"{name} ended half done. See: ws-alembic repair"), file=sys.stderr)
+        return found
 
     def sum_up(self, *lines: str) -> None:
         """Print what was done, unless only errors are wanted."""

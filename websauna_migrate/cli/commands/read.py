@@ -11,6 +11,7 @@ from websauna_migrate.cli.commands.lint import conclude, lint_of_plan
 from websauna_migrate.cli.console_script import tell
 from websauna_migrate.cli.render import history as lines
 from websauna_migrate.cli.render.findings import render_lint
+from websauna_migrate.cli.render.run_log import render_log, render_logged_run, run_data
 from websauna_migrate.cli.render.states import (
     plan_table,
     render_check,
@@ -22,6 +23,7 @@ from websauna_migrate.cli.render.states import (
 from websauna_migrate.cli.render.text import to_json, visible
 from websauna_migrate.database.engines import safe_url
 from websauna_migrate.errors import ExitCode, MigrationError, UsageError
+from websauna_migrate.results import LogFilter
 
 __all__ = [
     "branches",
@@ -30,6 +32,7 @@ __all__ = [
     "graph",
     "heads",
     "history",
+    "log",
     "plan",
     "show",
     "status",
@@ -65,6 +68,8 @@ def check(call: Call) -> int:
     if report.ok:
         return ExitCode.DONE
     kinds = {problem.kind for problem in report.problems if problem.fatal}
+    if "half-done" in kinds:
+        return ExitCode.HALF_DONE
     return ExitCode.PENDING if kinds == {"pending"} else ExitCode.DRIFT
 
 
@@ -89,6 +94,7 @@ def current(call: Call) -> int:
     )
     if not call.options.json:
         call.output.lines(render_elsewhere(states))
+    call.tell_at_work()
     call.tell_pending_elsewhere(all_states)
     if call.options.check_heads and (behind := list(render_not_at_head(states))):
         print(*map(visible, behind), 'Run "ws-alembic upgrade".', sep="\n", file=sys.stderr)
@@ -146,6 +152,26 @@ def history(call: Call) -> None:
     )
 
 
+def log(call: Call) -> None:
+    """Print runs of the ledger, or one with the errors and durations of its steps."""
+    options = call.options
+    if options.run is not None:
+        run = call.service.find_run(options.run)
+        call.show(render_logged_run(run), run_data(run))
+        return
+    wanted = LogFilter(
+        packages=call.packages,
+        since=options.since,
+        until=options.until,
+        outcome=options.outcome,
+        host=options.host,
+        person=options.by,
+        limit=options.number or None,
+    )
+    runs = call.service.log(wanted)
+    call.show(render_log(runs), [run_data(run) for run in runs])
+
+
 def plan(call: Call) -> None:
     """Print what an upgrade or downgrade would do."""
     options = call.options
@@ -179,9 +205,11 @@ def plan(call: Call) -> None:
             options.revision, packages=call.packages, ignore_order=options.ignore_order
         )
         Path(options.out).write_text(to_json(recorded.as_data()) + "\n", encoding="utf-8")
+    at_work = call.tell_at_work()
     report = lint_of_plan(call, found)
     if options.json:
-        call.show((), found.as_data() | ({} if report is None else {"lint": report}))
+        data = found.as_data() | {"running": at_work.running, "half_done": at_work.half_done}
+        call.show((), data | ({} if report is None else {"lint": report}))
     elif found.steps:
         call.output.table(plan_table(found))
         if report is not None and (report.findings or report.unchecked):
@@ -204,7 +232,7 @@ def status(call: Call) -> int:
     """Print where each package stands; the exit status says it too."""
     try:
         states = call.service.current(packages=call.packages)
-        half_done = [one for one in call.service.repair() if one.running is None]
+        half_done = call.tell_at_work().half_done
     except UsageError:
         raise
     except MigrationError as exc:
@@ -215,8 +243,6 @@ def status(call: Call) -> int:
     else:
         call.output.table(status_table(states))
         call.output.lines(render_elsewhere(states))
-    for one in half_done:
-        print(visible(f"{one.name} ended half done. See: ws-alembic repair"), file=sys.stderr)
     level = (
         ExitCode.HALF_DONE
         if half_done

@@ -20,11 +20,10 @@ __all__ = [
     "render_step",
 ]
 
-HOW_TO_REPAIR = """\
-See what is there, then tell, with PACKAGE@REVISION where there are several:
-  ws-alembic repair --rerun    run the step again, after what it left was removed if need be
-  ws-alembic repair --done     the step is done: write it into the history
-  ws-alembic repair --undone   nothing of the step is left: the next upgrade runs it"""
+HOW_TO_REPAIR = (
+    "Tell with: ws-alembic repair --rerun, --done or --undone, and PACKAGE@REVISION where there "
+    "are several."
+)
 
 SETTLED = {
     "rerun": "was run again",
@@ -113,6 +112,29 @@ def render_interrupted(found: Sequence[InterruptedStep]) -> Iterator[str]:
             )
         else:
             yield f"{one.name}: {one.entry}"
-            yield f"  {one.known}"
+            yield from (f"  {line}" for line in half_done_lines(one))
     if any(one.action is None and one.running is None for one in found):
         yield HOW_TO_REPAIR
+
+
+def half_done_lines(one: InterruptedStep) -> Iterator[str]:
+    """Yield what is known of a half done step, and what each choice would do."""
+    yield one.known
+    if one.failure:
+        yield f"It failed: {one.failure}"
+    if one.script:
+        yield one.script
+    if one.entry.statements:
+        yield "Statements that ended:"
+        yield from (
+            f"  {statement.number}  {statement.kind}"
+            + (f"  (line {statement.line})" if statement.line else "")
+            for statement in one.entry.statements
+        )
+    if one.not_run:
+        yield "Not run, as far as the script can be read:"
+        yield from (f"  {line}" for line in one.not_run)
+    if one.objects:
+        yield "The database has:"
+        yield from (f"  {line}" for line in one.objects)
+    yield from (f"--{action:<7} {words}" for action, words in one.choices.items())

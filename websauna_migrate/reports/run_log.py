@@ -1,0 +1,96 @@
+"""What the ledger tells of runs: who ran what, when, where, and how it ended."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from itertools import groupby
+from operator import attrgetter
+
+from sqlalchemy.engine import Connection
+
+from websauna_migrate.database.history_tables import list_tables
+from websauna_migrate.errors import UsageError
+from websauna_migrate.results import LedgerEntry, LedgerRun, LogFilter
+from websauna_migrate.runs.in_progress import is_of, run_in_progress
+from websauna_migrate.runs.ledger import LEDGER_TABLE
+from websauna_migrate.runs.ledger_runs import rows_of_runs
+from websauna_migrate.runs.site import Site
+
+__all__ = ["find_run", "runs_of"]
+
+#: How a run ended is how its worst step did; these from the worst on.
+WORST = ("half-done", "running", "failed", "stopped", "undone", "planned", "done")
+
+
+def runs_of(site: Site, wanted: LogFilter) -> tuple[LedgerRun, ...]:
+    """Return the runs that the ledger has, newest first.
+
+    :param wanted: which of them
+    """
+    with site.reading() as connection:
+        if connection is None or LEDGER_TABLE not in list_tables(connection, site.schema):
+            return ()
+        found = as_runs(site, connection, rows_of_runs(site.ledger, connection, wanted))
+        connection.rollback()
+    return tuple(run for run in found if wanted.outcome in (None, run.outcome))[: wanted.limit]
+
+
+def find_run(site: Site, name: str) -> LedgerRun:
+    """Return one run with all of its steps.
+
+    :param name: its identifier, the beginning of it, or ``last``
+    :raises UsageError: if there is none, or several begin so
+    """
+    found: Sequence[LedgerRun] = ()
+    with site.reading() as connection:
+        if connection is not None and LEDGER_TABLE in list_tables(connection, site.schema):
+            wanted = LogFilter(limit=2, run=None if name == "last" else name)
+            found = as_runs(site, connection, rows_of_runs(site.ledger, connection, wanted))
+            connection.rollback()
+    if not found:
+        raise UsageError(f'The ledger has no run "{name}". "ws-alembic log" lists those it has.')
+    if len(found) > 1 and name != "last":
+        both = ", ".join(run.id for run in found)
+        raise UsageError(f'Several runs begin with "{name}", such as {both}: write more of it.')
+    return found[0]
+
+
+def as_runs(site: Site, connection: Connection, entries: Sequence[LedgerEntry]) -> list[LedgerRun]:
+    """Return rows of the ledger by run, the newest run first."""
+    running = None
+    if any(entry.outcome == "running" for entry in entries):
+        connection.rollback()
+        running = run_in_progress(site, connection, has_ledger=True)
+    by_run = sorted(entries, key=attrgetter("run"))
+    groups = [tuple(steps) for _, steps in groupby(by_run, key=attrgetter("run"))]
+    groups.sort(key=lambda steps: max(step.id for step in steps), reverse=True)
+    found = []
+    for steps in groups:
+        ordered = tuple(sorted(steps, key=attrgetter("number")))
+        outcomes = {
+            "half-done" if step.outcome == "running" and not is_of(step, running) else step.outcome
+            for step in ordered
+        }
+        first = ordered[0]
+        ends = [step.ended for step in ordered if step.ended is not None]
+        found.append(
+            LedgerRun(
+                id=first.run,
+                direction=first.direction,
+                outcome=min(outcomes, key=WORST.index),
+                started=first.started.replace(tzinfo=timezone.utc),
+                ended=latest(ends) if len(ends) == len(ordered) else None,
+                host=first.host,
+                process=first.process,
+                version=first.version,
+                installed_by=next((s.installed_by for s in ordered if s.installed_by), ""),
+                steps=ordered,
+            )
+        )
+    return found
+
+
+def latest(times: Sequence[datetime]) -> datetime:
+    """Return the last of some times in UTC without a zone, with it."""
+    return max(times).replace(tzinfo=timezone.utc)

@@ -1,0 +1,114 @@
+"""What is known of a half done step: what of it ran, what did not, and what is there."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from sqlalchemy import inspect
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import SQLAlchemyError
+
+from websauna_migrate.planning.accesses import UNREADABLE, Access
+from websauna_migrate.results import InterruptedStep, LedgerEntry, LedgerStatement
+from websauna_migrate.revision_scripts.script_files import checksum
+from websauna_migrate.runs.site import Site
+
+__all__ = ["look_closely"]
+
+#: What changes nothing in the schema by itself.
+USES = ("read_table", "use_type", "foreign_key", "use_other_schema", *UNREADABLE)
+
+TABLE_OF_STATEMENT = re.compile(
+    r"^(?:(?:CREATE|ALTER|DROP) .*?TABLE|INSERT .*?INTO|REPLACE INTO|DELETE FROM|UPDATE|"
+    r"TRUNCATE(?: TABLE)?) (?P<name>.+)$",
+    re.DOTALL,
+)
+
+
+def look_closely(
+    site: Site, connection: Connection, entry: LedgerEntry, known: str
+) -> InterruptedStep:
+    """Return what can be said of a step that ended half done.
+
+    :param known: what its history table says, a sentence
+    """
+    left = tuple(not_run(site, entry))
+    return InterruptedStep(
+        entry,
+        known,
+        failure=failure_words(entry),
+        not_run=tuple(f"line {one.line}: {one}" for one in left),
+        objects=tuple(objects_there(connection, entry.statements, left)),
+        script=script_words(site, entry),
+    )
+
+
+def failure_words(entry: LedgerEntry) -> str:
+    """Return why and where the step failed; empty if its process was killed."""
+    if not entry.error:
+        return ""
+    place = [] if entry.line is None else [f"line {entry.line}"]
+    if entry.statement is not None:
+        place.append(f"statement {entry.statement}: {entry.kind}")
+    return f"{entry.error} ({', '.join(place)})" if place else entry.error
+
+
+def script_words(site: Site, entry: LedgerEntry) -> str:
+    """Return what became of the step's script since; empty if it is as it was."""
+    history = site.loaded.histories.get(entry.package)
+    if history is None or entry.revision not in history:
+        return "Its script is not there any more."
+    path = history.revisions[entry.revision].path
+    if entry.checksum and entry.checksum != checksum(path):
+        return f'Its script "{path}" was changed since.'
+    return ""
+
+
+def not_run(site: Site, entry: LedgerEntry) -> Iterator[Access]:
+    """Yield what the script of an upgrade does behind the place that it came to."""
+    history = site.loaded.histories.get(entry.package)
+    if entry.direction != "upgrade" or history is None or entry.revision not in history:
+        return
+    reached = max((one.line for one in entry.statements), default=0)
+    for access in site.loaded.effects[entry.package, entry.revision]:
+        behind = access.line > reached if entry.line is None else access.line >= entry.line
+        if behind and access.kind not in USES:
+            yield access
+
+
+def objects_there(
+    connection: Connection, statements: Sequence[LedgerStatement], left: Sequence[Access]
+) -> Iterator[str]:
+    """Yield what the catalogue has of the tables that the statements and operations name."""
+    names: dict[tuple[str | None, str], None] = {}
+    for one in statements:
+        found = TABLE_OF_STATEMENT.match(one.kind)
+        if found is not None:
+            names[split(found["name"])] = None
+    for access in left:
+        names[access.schema, access.name] = None
+    try:
+        inspector = inspect(connection)
+        for schema, name in names:
+            yield table_words(inspector, schema, name)
+    except SQLAlchemyError:
+        connection.rollback()
+
+
+def split(name: str) -> tuple[str | None, str]:
+    """Return the schema, if one was written, and the name of a table, without quotes."""
+    parts = re.findall(r'"[^"]+"|`[^`]+`|\[[^\]]+\]|[\w$]+', name)
+    plain = [part.strip('"`[]') for part in parts]
+    return (plain[0], plain[1]) if len(plain) > 1 else (None, plain[0])
+
+
+def table_words(inspector: Any, schema: str | None, name: str) -> str:
+    """Return what the catalogue has of a table."""
+    full = f'"{schema}.{name}"' if schema else f'"{name}"'
+    if not inspector.has_table(name, schema):
+        return f"no table {full}"
+    columns = ", ".join(one["name"] for one in inspector.get_columns(name, schema))
+    indexes = ", ".join(str(one["name"]) for one in inspector.get_indexes(name, schema))
+    return f"table {full}, columns {columns}{f'; indexes {indexes}' if indexes else ''}"

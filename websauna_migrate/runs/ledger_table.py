@@ -1,0 +1,112 @@
+"""The ledger's table: made, and brought up to date, under the run's lock.
+
+The version of a ledger is the columns that it has. A later release adds some, each of which may be
+NULL or has a default, and takes none away; so the release before goes on with the same ledger, and
+a look at one that has not been brought up to date needs no more than the first columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import BigInteger, Column, DateTime, Integer, MetaData, String, Table, Text
+from sqlalchemy.engine import Connection
+
+from websauna_migrate.runs.postgresql_statements import literal
+
+__all__ = [
+    "ESSENTIAL",
+    "LEDGER_TABLE",
+    "column_names",
+    "create",
+    "make_table",
+    "name_of",
+    "sql_of",
+]
+
+LEDGER_TABLE = "websauna_migrate_ledger"
+
+#: What a ledger cannot be without. What else is missing is added.
+ESSENTIAL = frozenset({"id", "run", "package", "revision", "direction", "started", "outcome"})
+
+
+def make_table(schema: str | None) -> Table:
+    """Return the ledger's table; its types are the same on every database."""
+    return Table(
+        LEDGER_TABLE,
+        MetaData(),
+        Column("id", String(32), primary_key=True),
+        Column("run", String(32), nullable=False),
+        Column("number", Integer, nullable=False),
+        Column("package", String(255), nullable=False),
+        Column("revision", String(255), nullable=False),
+        Column("direction", String(16), nullable=False),
+        Column("history_table", String(64), nullable=False),
+        Column("started", DateTime, nullable=False),
+        Column("ended", DateTime),
+        Column("outcome", String(16), nullable=False),
+        Column("host", String(255), nullable=False),
+        Column("process", Integer, nullable=False),
+        Column("version", String(64), nullable=False),
+        Column("checksum", String(64), nullable=False),
+        Column("session", BigInteger, nullable=False),
+        Column("note", String(255), nullable=False),
+        # Since the ledger's second version.
+        Column("installed_by", String(255)),
+        Column("error", Text),
+        Column("line", Integer),
+        Column("statement", Integer),
+        Column("kind", String(255)),
+        # A line for each: number, line of the script, time and kind, with tabs between.
+        Column("statements", Text),
+        schema=schema,
+    )
+
+
+def create(connection: Connection, table: Table) -> None:
+    """Create the table unless it is there, and add the columns that are missing."""
+    name = connection.dialect.name
+    if name in ("mysql", "mariadb"):
+        # Names are anybody's; a database in another character set refuses some. Elsewhere,
+        # naming the option would import the dialect.
+        table.dialect_kwargs[f"{name}_charset"] = "utf8mb4"
+    table.create(connection, checkfirst=True)
+    there = column_names(connection, table)
+    for column in table.columns:
+        if column.name not in there:
+            add_column(connection, table, column)
+
+
+def add_column(connection: Connection, table: Table, column: Column[Any]) -> None:
+    """Add a column to a table that has rows."""
+    default = ""
+    if not column.nullable:
+        default = f" DEFAULT {0 if isinstance(column.type, Integer) else repr('')} NOT NULL"
+    quote = connection.dialect.identifier_preparer.quote
+    connection.exec_driver_sql(
+        f"ALTER TABLE {name_of(connection, table)} ADD COLUMN {quote(column.name)} "
+        f"{column.type.compile(connection.dialect)}{default}"
+    )
+
+
+def column_names(connection: Connection, table: Table) -> Collection[str]:
+    """Return the names of the columns that a table has."""
+    name = name_of(connection, table)
+    return connection.exec_driver_sql(f"SELECT * FROM {name} WHERE 1 = 0").keys()
+
+
+def name_of(connection: Connection, table: Table) -> str:
+    """Return a table's name as the driver takes it, in quotes where need be."""
+    name = str(connection.dialect.identifier_preparer.format_table(table))
+    return name.replace("%%", "%")
+
+
+def sql_of(value: Any) -> str:
+    """Return a value of the ledger as PostgreSQL's literal."""
+    if value is None:
+        return "NULL"
+    if isinstance(value, datetime):
+        return f"'{value.isoformat(' ', 'microseconds')}'"
+    return str(value) if isinstance(value, int) else literal(str(value))
