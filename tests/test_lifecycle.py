@@ -264,10 +264,10 @@ def test_the_command_forgets_what_is_gone(alone: Site) -> None:
     assert refused.stderr.endswith(
         "drop the history table alone: ws-alembic uninstall --forget addon\n"
     )
-    assert alone("uninstall", "--forget", "addon").lines == [
+    assert alone("uninstall", "--yes", "--forget", "addon").lines == [
         "addon is forgotten: history table dropped, its tables left."
     ]
     assert len(alone("status").lines) == 2
-    again = alone("uninstall", "--forget", "addon")
+    again = alone("uninstall", "--yes", "--forget", "addon")
     assert again.status == 2
     assert 'No package "addon" is registered for migrations.' in again.stderr

@@ -26,6 +26,8 @@ OWN_WORDS = {
     ("", "-x"),
     ("", "--quiet"),
     ("upgrade", "revision"),
+    # With --run there is none.
+    ("downgrade", "revision"),
     # With --take-over there is none.
     ("stamp", "revisions"),
     ("ensure_version", ""),
@@ -33,7 +35,7 @@ OWN_WORDS = {
     ("list_templates", ""),
 }
 
-OURS = {"completion", "graph", "lint", "move-table", "plan", "repair", "status"}
+OURS = {"completion", "graph", "lint", "log", "move-table", "plan", "repair", "status"}
 OURS |= {"uninstall", "verify", "wait"}
 
 

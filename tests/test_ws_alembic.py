@@ -665,7 +665,7 @@ def test_uninstall_names_its_package_itself(site: Site) -> None:
     assert wrong.status == 2
     refused = site("uninstall", "addon")
     assert (refused.status, refused.stdout) == (1, "")
-    assert site("uninstall", "fooapp").lines == [
+    assert site("uninstall", "--yes", "fooapp").lines == [
         "fooapp is uninstalled: 2 steps taken back, history table dropped."
     ]
     left = tables(f"sqlite:///{site.root / 'db.sqlite'}")

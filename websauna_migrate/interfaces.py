@@ -89,6 +89,9 @@ class IMigrationService(Interface):
     packages = Attribute("The registered packages, a tuple of IMigrationPackage ordered by name.")
     application = Attribute("Dotted name of the application's own package, or ``None``.")
     url = Attribute("The database's ``sqlalchemy.engine.URL``; its ``repr`` hides the password.")
+    is_protected = Attribute(
+        "True if commands that take something back need ``--yes-on-production``, ``bool``."
+    )
 
     def upgrade(
         revision: Targets = "heads",
@@ -163,6 +166,45 @@ class IMigrationService(Interface):
             first; without it they are the reason for a refusal that names them
         :returns: a :class:`websauna_migrate.results.Run`
         """
+
+    def undo(
+        run: str = "last",
+        *,
+        cascade: bool = False,
+        tag: str | None = None,
+        atomic: bool = False,
+        dry_run: bool = False,
+        stop: Callable[[], bool] | None = None,
+        lock_wait: float | None = None,
+        lock_timeout_ms: int | None = None,
+        lock_budget: float | None = None,
+        statement_timeout_ms: int | None = None,
+        connection: Connection | None = None,
+        engine: Engine | None = None,
+    ) -> Run:
+        """Take back the revisions that one run applied, and no others, as a downgrade does.
+
+        What is not applied any more is left out. The other parameters are those of
+        :meth:`downgrade`.
+
+        :param run: the run's identifier in the ledger, the beginning of it, or ``"last"`` for the
+            newest that applied a revision
+        :param cascade: first take back what was applied since and stands on them
+        :returns: a :class:`websauna_migrate.results.Run`
+        :raises websauna_migrate.errors.UsageError: if there is no such run, it applied nothing, or
+            revisions that no script defines any more
+        :raises websauna_migrate.planning.plan.DowngradeRefused: if other applied revisions stand
+            on them
+        """
+
+    def plan_undo(
+        run: str = "last",
+        *,
+        cascade: bool = False,
+        connection: Connection | None = None,
+        engine: Engine | None = None,
+    ) -> Plan:
+        """Return the plan that :meth:`undo` would follow; run nothing."""
 
     def repair(
         action: str | None = None,

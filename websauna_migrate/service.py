@@ -121,6 +121,10 @@ class MigrationService:
     def url(self) -> URL:
         return self.settings.require_url()
 
+    @property
+    def is_protected(self) -> bool:
+        return self.settings.protected
+
     def add_package(self, package: MigrationPackage) -> None:
         """Register a package.
 
@@ -214,6 +218,46 @@ class MigrationService:
         options = RunOptions(tag, atomic, dry_run, stop, lock_wait, limits)
         site = self.site(given=the_given(connection, engine))
         return migrate(site, "downgrade", revision, packages, cascade=cascade, options=options)
+
+    def undo(
+        self,
+        run: str = "last",
+        *,
+        cascade: bool = False,
+        tag: str | None = None,
+        atomic: bool = False,
+        dry_run: bool = False,
+        stop: Callable[[], bool] | None = None,
+        lock_wait: float | None = None,
+        lock_timeout_ms: int | None = None,
+        lock_budget: float | None = None,
+        statement_timeout_ms: int | None = None,
+        connection: Connection | None = None,
+        engine: Engine | None = None,
+    ) -> Run:
+        from websauna_migrate.reports.run_log import run_to_undo
+        from websauna_migrate.runs.migrating import make_undoer, run_planner
+        from websauna_migrate.runs.run_context import RunOptions
+
+        limits = limits_of(lock_timeout_ms, lock_budget, statement_timeout_ms)
+        options = RunOptions(tag, atomic, dry_run, stop, lock_wait, limits)
+        site = self.site(given=the_given(connection, engine))
+        planner = make_undoer(site, run_to_undo(site, run), cascade=cascade)
+        return run_planner(site, "downgrade", planner, (), options)
+
+    def plan_undo(
+        self,
+        run: str = "last",
+        *,
+        cascade: bool = False,
+        connection: Connection | None = None,
+        engine: Engine | None = None,
+    ) -> Plan:
+        from websauna_migrate.reports.run_log import run_to_undo
+        from websauna_migrate.runs.migrating import make_undoer
+
+        site = self.site(given=the_given(connection, engine))
+        return make_undoer(site, run_to_undo(site, run), cascade=cascade)(site.applied())
 
     def repair(
         self,

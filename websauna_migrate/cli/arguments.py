@@ -206,6 +206,17 @@ LOGGED = (
     ),
 )
 
+YES = flag("-y", "--yes", help="Do not ask")
+YES_ON_PRODUCTION = flag(
+    "--yes-on-production", help='Needed where the setting "websauna_migrate.protected" is on'
+)
+UNDO_RUN = argument(
+    "--run",
+    metavar="RUN",
+    help="Take back what one run applied: its id in 'log', the beginning of it, or 'last'",
+)
+REVISION_OR_RUN = argument("revision", nargs="?", help="revision identifier; none with --run")
+
 FORGET = flag(
     "--forget", help="Of a package that is not installed any more, drop the history table alone"
 )

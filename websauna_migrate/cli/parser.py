@@ -115,7 +115,10 @@ COMMANDS: Mapping[str, Command] = {
     "downgrade": Command(
         "run.downgrade",
         "Revert to a previous version.",
-        (a.SQL, a.TAG, a.REVISION, a.CASCADE, *a.RUN),
+        (
+            *(a.SQL, a.TAG, a.REVISION_OR_RUN, a.UNDO_RUN, a.CASCADE, *a.RUN),
+            *(a.YES, a.YES_ON_PRODUCTION),
+        ),
         leaves_garbage=True,
         needs_database=unless_sql,
     ),
@@ -200,7 +203,7 @@ COMMANDS: Mapping[str, Command] = {
     "repair": Command(
         "run.repair",
         "Show steps that ended half done, or settle one.",
-        a.HALF_DONE,
+        (*a.HALF_DONE, a.YES_ON_PRODUCTION),
         names_its_package=True,
         leaves_garbage=True,
         needs_database=always,
@@ -224,7 +227,10 @@ COMMANDS: Mapping[str, Command] = {
     "stamp": Command(
         "run.stamp",
         "'stamp' the revision table with the given revision; don't run any migrations.",
-        (a.SQL, a.TAG, a.PURGE, a.STAMPED, a.WITH_REQUIREMENTS, a.TAKE_OVER),
+        (
+            *(a.SQL, a.TAG, a.PURGE, a.STAMPED, a.WITH_REQUIREMENTS, a.TAKE_OVER),
+            a.YES_ON_PRODUCTION,
+        ),
         needs_database=unless_sql,
     ),
     "status": Command(
@@ -237,7 +243,7 @@ COMMANDS: Mapping[str, Command] = {
     "uninstall": Command(
         "run.uninstall",
         "Downgrade a package to base, then drop its history table.",
-        (a.UNINSTALLED, a.FORGET, a.CASCADE),
+        (a.UNINSTALLED, a.FORGET, a.CASCADE, a.YES, a.YES_ON_PRODUCTION),
         names_its_package=True,
         leaves_garbage=True,
         needs_database=always,

@@ -91,6 +91,7 @@ class Settings:
     :ivar on_pending: what an application does that starts while revisions are pending: ``ignore``,
         ``warn``, ``page``, ``fail`` or ``upgrade``
     :ivar pipeline: without effect; ``None`` if it is not set
+    :ivar protected: whether commands that take something back need ``--yes-on-production``
     :ivar lint_exclude: rules of the linter by which nothing is reported
     :ivar limits: the four of locks and statements for single packages, by package and name
     """
@@ -116,6 +117,7 @@ class Settings:
     web_localhost: bool = False
     on_pending: str = "ignore"
     pipeline: bool | None = None
+    protected: bool = False
     lint_exclude: frozenset[str] = STYLE_RULES
     limits: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
@@ -336,6 +338,7 @@ READERS: Mapping[str, Callable[[str, object], Any]] = {
     "render_types": read_render_types,
     "pipeline": read_switch,
     "on_pending": read_on_pending,
+    "protected": read_switch,
     "web_localhost": read_switch,
     "web_prefix": read_path,
     "lint_exclude": read_rules,

@@ -43,6 +43,7 @@ __all__ = [
     "pending",
     "plan_downgrade",
     "plan_stamp",
+    "plan_undo",
     "plan_upgrade",
 ]
 
@@ -233,6 +234,48 @@ def plan_downgrade(
         reason = Reason("requested", f"{package}@{target}")
         for revision_id in downgrade_set(history, target, state.rows[package]):
             requested.setdefault(graph.find(package, revision_id), []).append(reason)
+    return _take_back(graph, state, requested, cascade, check_violations=check_violations)
+
+
+def plan_undo(
+    graph: Graph,
+    applied: Applied,
+    revisions: Iterable[tuple[str, str]],
+    *,
+    reason: str,
+    cascade: bool = False,
+) -> Plan:
+    """Plan to take back revisions and no others; those that are not applied any more are left out.
+
+    :param revisions: package and identifier of each
+    :param reason: why, for the plan
+    :param cascade: as in :func:`plan_downgrade`; here also for later revisions of the packages
+    :raises LostRevision: if a package has rows that no script defines
+    :raises DowngradeRefused: listing what stands on them, if ``cascade`` is false
+    """
+    state = State.of(graph, applied)
+    wanted = tuple(revisions)
+    packages = {package for package, _ in wanted}
+    state.refuse_lost({package for package in packages if package in graph.histories})
+    requested: dict[int, list[Reason]] = {}
+    for package, revision in wanted:
+        history = graph.histories.get(package)
+        if history is not None and revision in history:
+            node = graph.find(package, revision)
+            if state.applied[node]:
+                requested[node] = [Reason("requested", reason)]
+    return _take_back(graph, state, requested, cascade, check_violations=True)
+
+
+def _take_back(
+    graph: Graph,
+    state: State,
+    requested: Mapping[int, list[Reason]],
+    cascade: bool,
+    *,
+    check_violations: bool,
+) -> Plan:
+    """Plan to take back what is requested, and with ``cascade`` what stands on it."""
     violations = state.violations()
     because = Cascade(graph, state, violations).run(requested)
     going = requested.keys() | because.keys()

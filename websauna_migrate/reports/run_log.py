@@ -15,9 +15,13 @@ from websauna_migrate.results import LedgerEntry, LedgerRun, LogFilter
 from websauna_migrate.runs.in_progress import is_of, run_in_progress
 from websauna_migrate.runs.ledger import LEDGER_TABLE
 from websauna_migrate.runs.ledger_runs import rows_of_runs
+from websauna_migrate.runs.migrating import is_applied_by
 from websauna_migrate.runs.site import Site
 
-__all__ = ["find_run", "runs_of"]
+__all__ = ["find_run", "run_to_undo", "runs_of"]
+
+#: Among how many runs ``last`` is looked for.
+NEWEST = 50
 
 #: How a run ended is how its worst step did; these from the worst on.
 WORST = ("half-done", "running", "failed", "stopped", "undone", "planned", "done")
@@ -54,6 +58,23 @@ def find_run(site: Site, name: str) -> LedgerRun:
         both = ", ".join(run.id for run in found)
         raise UsageError(f'Several runs begin with "{name}", such as {both}: write more of it.')
     return found[0]
+
+
+def run_to_undo(site: Site, name: str) -> LedgerRun:
+    """Return the run that is to be taken back.
+
+    :param name: as in :func:`find_run`; ``last`` is the newest that applied a revision
+    :raises UsageError: if there is none
+    """
+    if name != "last":
+        return find_run(site, name)
+    for run in runs_of(site, LogFilter(limit=NEWEST)):
+        if any(map(is_applied_by, run.steps)):
+            return run
+    raise UsageError(
+        f"None of the last {NEWEST} runs applied a revision. "
+        '"ws-alembic log" lists the runs: name one.'
+    )
 
 
 def as_runs(site: Site, connection: Connection, entries: Sequence[LedgerEntry]) -> list[LedgerRun]:

@@ -11,11 +11,18 @@ from pathlib import Path
 
 from websauna_migrate.planning.accesses import Key
 from websauna_migrate.planning.graph import Graph
-from websauna_migrate.planning.plan import Applied, DowngradeRefused, Plan, Targets, plan_downgrade
+from websauna_migrate.planning.plan import (
+    Applied,
+    DowngradeRefused,
+    Plan,
+    Targets,
+    plan_downgrade,
+    plan_undo,
+)
 from websauna_migrate.planning.revisions import Revision
 from websauna_migrate.revision_scripts.moves import split_name
 
-__all__ = ["Loss", "find_losses", "plan_downgrade_without_loss"]
+__all__ = ["Loss", "find_losses", "plan_downgrade_without_loss", "plan_undo_without_loss"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +86,24 @@ def dropped_by(revision: Revision) -> Iterator[tuple[Key, str | None]]:
     for effect in read_effects(source, revision.path, "downgrade"):
         if effect.kind in ("drop_table", "drop_column"):
             yield (effect.schema, effect.name), effect.column
+
+
+def plan_undo_without_loss(
+    graph: Graph,
+    applied: Applied,
+    revisions: Collection[tuple[str, str]],
+    *,
+    reason: str,
+    cascade: bool = False,
+) -> Plan:
+    """Plan as :func:`.plan_undo` does, and refuse to drop tables that are other packages' now.
+
+    :raises DowngradeRefused: naming the tables that would be lost, or the dependents
+    """
+    plan = plan_undo(graph, applied, revisions, reason=reason, cascade=cascade)
+    if not cascade and (found := find_losses(step.revision for step in plan)):
+        raise DowngradeRefused((), [str(loss) for loss in found], found[0].dropped)
+    return plan
 
 
 def plan_downgrade_without_loss(

@@ -12,13 +12,13 @@ from websauna_migrate.errors import UsageError
 from websauna_migrate.interfaces import Packages, Targets
 from websauna_migrate.planning.package_targets import as_targets, targets_for
 from websauna_migrate.planning.plan import Plan, plan_upgrade
-from websauna_migrate.results import Run
+from websauna_migrate.results import LedgerEntry, LedgerRun, Run
 from websauna_migrate.runs.site import Site
 
 if TYPE_CHECKING:
     from websauna_migrate.runs.run_context import RunOptions
 
-__all__ = ["Planner", "make_planner", "migrate"]
+__all__ = ["Planner", "is_applied_by", "make_planner", "make_undoer", "migrate", "run_planner"]
 
 #: Makes the plan from the rows of the history tables.
 Planner = Callable[[Mapping[str, tuple[str, ...]]], Plan]
@@ -72,16 +72,64 @@ def migrate(
     inspect: Sequence[Callable[[Plan], None]] = (),
     ignore_order: bool = False,
 ) -> Run:
+    """Plan under the lock, and run the plan; parameters as for :func:`run_planner`."""
+    planner = make_planner(
+        site, direction, revision, packages, cascade=cascade, ignore_order=ignore_order
+    )
+    return run_planner(site, direction, planner, site.select(packages), options, inspect)
+
+
+def make_undoer(site: Site, run: LedgerRun, *, cascade: bool = False) -> Planner:
+    """Return a function that plans to take back what a run applied.
+
+    :raises UsageError: if it applied nothing, or revisions that no script defines any more
+    """
+    from websauna_migrate.revision_scripts.moved_tables import plan_undo_without_loss
+
+    steps = [(step.package, step.revision) for step in run.steps if is_applied_by(step)]
+    if not steps:
+        raise UsageError(f'The run "{run.id}" applied no revision: there is nothing to take back.')
+    histories = site.loaded.histories
+    lost = [
+        f"{package}@{revision}"
+        for package, revision in steps
+        if package not in histories or revision not in histories[package]
+    ]
+    if lost:
+        raise UsageError(
+            f'The run "{run.id}" applied revisions that no script defines any more: '
+            f"{', '.join(lost)}. Restore the scripts, or install the package again."
+        )
+
+    def plan(applied: Mapping[str, tuple[str, ...]]) -> Plan:
+        return plan_undo_without_loss(
+            site.loaded.graph, applied, steps, reason=f"run {run.id}", cascade=cascade
+        )
+
+    return plan
+
+
+def is_applied_by(step: LedgerEntry) -> bool:
+    """True if a row of the ledger says that a revision was applied."""
+    return step.direction == "upgrade" and step.outcome == "done"
+
+
+def run_planner(
+    site: Site,
+    direction: str,
+    planner: Planner,
+    selected: Sequence[str],
+    options: RunOptions | None = None,
+    inspect: Sequence[Callable[[Plan], None]] = (),
+) -> Run:
     """Plan under the lock, and run the plan.
 
+    :param selected: packages whose histories may not stand in other tables, besides the plan's
     :param inspect: functions that get each plan that has other steps or rows than those
         before; they raise to refuse it
     """
     loaded = site.loaded
     inspected: set[tuple[object, ...]] = set()
-    planner = make_planner(
-        site, direction, revision, packages, cascade=cascade, ignore_order=ignore_order
-    )
     # The scripts' own faults come first: they need no database.
     _ = loaded.graph
     if direction == "downgrade" and not site.has_database:
@@ -102,7 +150,6 @@ def migrate(
     if not site.has_database:
         # The file of an SQLite database is not made for a run that cannot begin.
         make_plan(dict.fromkeys(site.packages, ()))
-    selected = site.select(packages)
 
     def refuse(connection: Connection, applied: Mapping[str, tuple[str, ...]], plan: Plan) -> None:
         from websauna_migrate.runs.other_histories import OtherHistories

@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from websauna_migrate.cli.commands.call import Call
+from websauna_migrate.cli.confirm import ask, require_unprotected
 from websauna_migrate.cli.render.runs import (
     render_dry_run,
     render_interrupted,
     render_run,
     render_stamped,
 )
-from websauna_migrate.cli.render.text import counted, visible
+from websauna_migrate.cli.render.states import plan_table
+from websauna_migrate.cli.render.text import counted, render_table, visible
 from websauna_migrate.cli.scope import read_scope
 from websauna_migrate.cli.signals import stop_signals
 from websauna_migrate.errors import ExitCode, UsageError
@@ -64,6 +66,11 @@ def upgrade(call: Call) -> None:
 def downgrade(call: Call) -> None:
     """Take revisions back."""
     options = call.options
+    if (options.revision is None) == (options.run is None):
+        raise UsageError("Name the revision to end at, or a run to take back with --run.")
+    if options.run is not None:
+        undo(call)
+        return
     check_sql(call)
     if options.sql:
         if ":" not in options.revision:
@@ -72,6 +79,8 @@ def downgrade(call: Call) -> None:
             )
         write_sql(call, options.revision, direction="downgrade", tag=options.tag)
         return
+    if not options.dry_run:
+        require_unprotected(call, "downgrade")
     with stop_signals() as stop:
         run = call.service.downgrade(
             options.revision,
@@ -82,6 +91,31 @@ def downgrade(call: Call) -> None:
             **{name: getattr(options, name) for name in RUN_OPTIONS},
         )
     sum_up_run(call, run)
+
+
+def undo(call: Call) -> None:
+    """Take back what one run applied."""
+    options = call.options
+    if options.sql:
+        raise UsageError('--run has no meaning with --sql: "plan --downgrade" shows what is taken.')
+    if not options.dry_run:
+        require_unprotected(call, "downgrade --run")
+    plan = call.service.plan_undo(options.run, cascade=options.cascade)
+    if plan.steps and not options.dry_run:
+        steps = counted(len(plan.steps), "step")
+        ask(call, render_table(plan_table(plan)), f"Take {steps} back?")
+    with stop_signals() as stop:
+        run = call.service.undo(
+            options.run,
+            cascade=options.cascade,
+            tag=options.tag,
+            stop=stop,
+            **{name: getattr(options, name) for name in RUN_OPTIONS},
+        )
+    if run.steps or run.dry_run:
+        sum_up_run(call, run)
+    else:
+        call.sum_up("Nothing to do: what that run applied is taken back already.")
 
 
 def sum_up_run(call: Call, run: Run, *, newest: bool = False) -> None:
@@ -95,6 +129,8 @@ def sum_up_run(call: Call, run: Run, *, newest: bool = False) -> None:
 def repair(call: Call) -> int:
     """Show steps that ended half done, or settle one."""
     action = call.options.action
+    if action is not None:
+        require_unprotected(call, f"repair --{action}")
     with stop_signals() as stop:
         found = call.service.repair(action, call.options.step, stop=stop)
     lines = render_interrupted(found)
@@ -121,6 +157,8 @@ def stamp(call: Call) -> None:
         stamped = call.service.take_over(options.take_over, packages=call.packages)
         call.sum_up(*render_stamped(stamped))
         return
+    if options.purge:
+        require_unprotected(call, "stamp --purge")
     if not options.revisions:
         raise UsageError("Name the revisions to stamp, or a table with --take-over.")
     stamped = call.service.stamp(
@@ -144,6 +182,18 @@ def ensure_version(call: Call) -> None:
 def uninstall(call: Call) -> None:
     """Take back all that a package did."""
     options = call.options
+    require_unprotected(call, "uninstall")
+    name = options.package
+    registered = name in {package.name for package in call.service.packages}
+    if options.forget and not registered:
+        ask(call, (), f"Drop the history table of {name}? Its tables stay, without a package.")
+    elif registered and not options.forget:
+        plan = call.service.plan(
+            "base", packages=name, direction="downgrade", cascade=options.cascade
+        )
+        steps = counted(len(plan.steps), "step")
+        shown = render_table(plan_table(plan)) if plan.steps else ()
+        ask(call, shown, f"Take {steps} back, and drop the history table of {name}?")
     with stop_signals() as stop:
         run = call.service.uninstall(
             options.package, cascade=options.cascade, forget=options.forget, stop=stop
