@@ -10,39 +10,23 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from sqlalchemy import Engine
-from sqlalchemy.engine import URL, Connection
+from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 
 from websauna_migrate.alembic_adapter.entities import registry_of_process
 from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
 from websauna_migrate.config.settings import Settings
 from websauna_migrate.database.engines import DatabaseFailure, connect, is_missing_file, make_engine
-from websauna_migrate.database.history_tables import HISTORY_PREFIX
 from websauna_migrate.errors import MigrationError
-from websauna_migrate.facts.catalogue import read_facts
 from websauna_migrate.facts.differences import Difference
-from websauna_migrate.facts.fact import Fact
 from websauna_migrate.facts.models import Models
 from websauna_migrate.facts.postgresql import quote_name
 from websauna_migrate.facts.scratch_databases import scratch_database, scratch_settings
-from websauna_migrate.facts.scratch_models import scratch_models
-from websauna_migrate.facts.standstill import settled_differences
 from websauna_migrate.models.ownership import Ownership
+from websauna_migrate.replay.against_models import AgainstModels
 from websauna_migrate.results import CheckProblem, CheckReport
 
 __all__ = ["FreshNotPossible", "FreshService", "check_fresh"]
-
-#: What scripts may make besides the models: it counts where the models say it, and is a note else.
-BESIDES = frozenset(
-    {
-        *("view", "materialized view", "foreign table", "function", "procedure", "aggregate"),
-        *("window function", "trigger", "rule", "policy", "event", "statistics", "sequence"),
-        *("enum type", "domain type", "range type", "composite type"),
-    }
-)
-
-#: Tables of the service's own.
-OWN_TABLES = re.compile(rf"{HISTORY_PREFIX}.*|websauna_migrate_.*", re.IGNORECASE | re.DOTALL)
 
 
 class FreshNotPossible(MigrationError, NotImplementedError):
@@ -107,8 +91,10 @@ def check_fresh(
                 return CheckReport((failure(exc),))
             models = Models(tables, entities_of(snapshot), ownership.owner_of)
             with connect(service.make_engine()) as connection:
-                comparison = FreshComparison(models, service.settings, connection, ownership)
-                return CheckReport(tuple(comparison.problems(selected)))
+                # The models are tried inside the scratch database, wherever that is.
+                inside = replace(service.settings, scratch_url=None)
+                found = AgainstModels(models, inside, connection, ownership)
+                return CheckReport(tuple(compare(found, selected)))
 
 
 def require_apart(settings: Settings, schemas: set[str | None]) -> None:
@@ -195,80 +181,19 @@ def speaks_of(script: str, kind: str, name: str) -> bool:
 # Comparing
 
 
-class FreshComparison:
-    """Compares the scratch database with the models."""
-
-    def __init__(
-        self, models: Models, settings: Settings, connection: Connection, ownership: Ownership
-    ) -> None:
-        """Read what the scripts made."""
-        self.models = models
-        # The models are tried inside the scratch database, wherever that is.
-        self.settings = replace(settings, scratch_url=None)
-        self.connection = connection
-        self.ownership = ownership
-        self.facts = read_facts(connection)
-        self.owners = {
-            (schema or self.facts.default_schema, name): owner
-            for (schema, name), owner in ownership.owners.items()
-        }
-
-    def problems(self, selected: Collection[str]) -> Iterator[CheckProblem]:
-        """Yield what differs, and what the scripts made besides."""
-        with scratch_models(self.models, self.settings, self.connection) as scratch:
-            scratch.facts = scratch.facts.only(lambda one: one.kind not in ("schema", "extension"))
-            said = {one.key for one in scratch.facts.objects}
-            wholes = {(one.schema, one.name) for one in scratch.facts.objects if not one.table}
-            treatment = {one: self.treatment(one, said, wholes) for one in self.facts.objects}
-            compared = self.facts.only(lambda one: treatment[one] == "compare")
-            found = settled_differences(compared, scratch)
-        for one in found:
-            owner = self.owner_of(one.fact)
-            if owner is None or owner in selected:
-                yield problem(one, owner)
-        for fact, kind in treatment.items():
-            if kind == "note":
-                whole = Difference(fact, None, True, False, default_schema=compared.default_schema)
-                yield CheckProblem(
-                    "fresh-besides",
-                    None,
-                    f"The scripts make {whole.object}, of which the models say nothing.",
-                    fatal=False,
-                    details=fact.key,
-                )
-
-    def treatment(
-        self, fact: Fact, said: Collection[object], wholes: Collection[tuple[str, str]]
-    ) -> str:
-        """Return what to do with a fact of the scratch database.
-
-        :param said: the keys of what the models say
-        :param wholes: the tables, views and types among them
-        :returns: ``compare``; ``note`` for what no model says; ``leave`` for what is no package's,
-            and for parts of what is
-        """
-        if fact.kind in ("schema", "extension"):
-            return "leave"
-        whole = (fact.schema, fact.table or fact.name)
-        if whole in self.owners:
-            besides = fact.kind in BESIDES and (fact.kind != "sequence" or fact.table is None)
-            return "note" if besides and fact.key not in said else "compare"
-        if fact.key in said or whole in wholes:
-            return "compare"
-        if fact.table is not None:
-            return "leave"
-        own = fact.kind == "table" and OWN_TABLES.fullmatch(fact.name)
-        return "leave" if own or fact.get("partition of") else "note"
-
-    def owner_of(self, fact: Fact) -> str | None:
-        """Return the package of a fact, as far as there is one."""
-        owner = self.owners.get((fact.schema, fact.table or fact.name))
-        if owner is not None:
-            return owner
-        default = self.facts.default_schema
-        schema = None if fact.schema == default else fact.schema
-        return self.ownership.enum_owner(schema, fact.name) or self.ownership.sequence_owner(
-            schema, fact.name
+def compare(found: AgainstModels, selected: Collection[str]) -> Iterator[CheckProblem]:
+    """Yield what differs, and what the scripts made besides."""
+    for one, owner in found.differences():
+        if owner is None or owner in selected:
+            yield problem(one, owner)
+    for fact in found.besides:
+        whole = Difference(fact, None, True, False, default_schema=found.facts.default_schema)
+        yield CheckProblem(
+            "fresh-besides",
+            None,
+            f"The scripts make {whole.object}, of which the models say nothing.",
+            fatal=False,
+            details=fact.key,
         )
 
 
