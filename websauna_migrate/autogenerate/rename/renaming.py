@@ -10,7 +10,7 @@ from typing import Any
 from alembic.autogenerate import renderers
 from alembic.autogenerate.api import AutogenContext
 from alembic.operations import ops
-from sqlalchemy import Column, Table
+from sqlalchemy import Column, Table, text
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import DefaultClause
 
@@ -169,7 +169,9 @@ class Renaming:
                 if facts["name"] == one.old
             )
             type_, nullable = facts["type"], facts["nullable"]
-            default = DefaultClause(facts["default"]) if facts["default"] else None
+            # It is SQL; a plain string would be quoted once more.
+            sql = facts["default"] and text(str(facts["default"]).replace(":", "\\:"))
+            default = DefaultClause(sql) if facts["default"] else None
             comment = facts.get("comment")
 
         def lines(context: AutogenContext, old: str, new: str) -> list[str]:
