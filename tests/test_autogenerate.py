@@ -452,7 +452,8 @@ def test_render_item_comes_before_ours(workshop: Workshop, shop: Any) -> None:
         "        return 'sa.String(99)'\n"
         "    return False\n",
     )
-    (script,) = shop.revision("one", autogenerate=True)
+    # What it makes is not what the models say.
+    (script,) = shop.revision("one", autogenerate=True, prove="off")
     assert "sa.String(99)" in written(script) and "import uuid  # from a hook" in written(script)
 
 
@@ -469,7 +470,8 @@ def test_process_revision_directives_sees_and_changes_everything(
         "    script.upgrade_ops.ops = script.upgrade_ops.ops[:1]\n"
         "    script.downgrade_ops.ops = script.downgrade_ops.ops[-1:]\n",
     )
-    (script,) = shop.revision("one", autogenerate=True)
+    # A part is missing.
+    (script,) = shop.revision("one", autogenerate=True, prove="off")
     assert script.message == "by a hook"
     assert written(script).count("create_table") == written(script).count("drop_table") == 1
 
@@ -586,7 +588,8 @@ def test_alembic_plugins_take_part(workshop: Workshop, shop: Any) -> None:
         "autogenerate_plugins=['alembic.autogenerate.*', 'websauna_migrate.test']",
     )
     try:
-        (script,) = shop.revision("one", autogenerate=True)
+        # No model has the table.
+        (script,) = shop.revision("one", autogenerate=True, prove="off")
     finally:
         plugin.remove()
     assert "op.create_table('plugged'" in written(script)

@@ -222,12 +222,12 @@ def test_models_that_cannot_be_written() -> None:
     metadata = sa.MetaData()
     table(metadata, "t", sa.Column("x", sa.ForeignKey("nothing.id")))
     with pytest.raises(
-        MigrationError, match=r"SQL of postgresql: .*could not find table 'nothing'"
+        MigrationError, match=r"SQL of postgresql\. Table .t.*could not find table 'nothing'"
     ):
         statements(metadata)
     metadata = sa.MetaData()
     table(metadata, "t", sa.Column("x", postgresql.HSTORE))
-    with pytest.raises(MigrationError, match=r"SQL of mysql: \(in table 't', column 'x'\)"):
+    with pytest.raises(MigrationError, match=r'SQL of mysql\. Table "t", column "x": '):
         statements(metadata, on="mysql")
     with pytest.raises(MigrationError, match=r"SQL of nosuch: "):
         sql_dialect(make_url("nosuch://u:s3cr3t@h/d"))

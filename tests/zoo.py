@@ -463,7 +463,7 @@ def check(metadata: MetaData, version: int) -> None:
         Column("a", sa.Integer),
         Column("s", sa.String(20)),
         sa.CheckConstraint("a > 0 AND a < 100", name="a_range"),
-        sa.CheckConstraint("s NOT LIKE '10%:x'", name="s_like"),
+        sa.CheckConstraint(r"s NOT LIKE '10%\:x'", name="s_like"),
     )
 
 

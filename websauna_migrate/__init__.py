@@ -64,8 +64,8 @@ def includeme(config: Configurator) -> None:
     ``websauna_migrate.url``
         another URL for migrations alone: a role that owns the tables, or a way around a pooler
     ``websauna_migrate.scratch_url``
-        a database beside which ``check --fresh`` makes its scratch database; default: the database
-        itself
+        a database beside which scratch places are made, as by ``check --fresh``; default: the
+        database itself
     ``websauna_migrate.package``
         the application's own package; default: the one that Pyramid knows as its root package
     ``websauna_migrate.script_location.NAME``
@@ -83,6 +83,9 @@ def includeme(config: Configurator) -> None:
         how often, a second apart, to try again to connect to a server that is starting, default 0
     ``websauna_migrate.lock_wait``
         seconds to wait for another run, default 300; 0 fails at once
+    ``websauna_migrate.prove``
+        prove each script of an autogenerate before it is kept, default ``true``; ``scratch``:
+        always in a scratch database
     ``websauna_migrate.pipeline``
         accepted, and without effect: a run that finds it set says so
     ``websauna_migrate.lock_timeout_ms``

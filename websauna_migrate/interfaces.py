@@ -357,6 +357,8 @@ class IMigrationService(Interface):
         ask: Callable[[Any], bool] | None = None,
         allow_drops: bool = False,
         full: bool = False,
+        prove: str | None = None,
+        keep: bool = False,
         connection: Connection | None = None,
         engine: Engine | None = None,
     ) -> tuple[CreatedScript, ...]:
@@ -376,6 +378,11 @@ class IMigrationService(Interface):
             refused.
         :param allow_drops: let a script drop more than half of a package's tables, or all of them
         :param full: has no meaning any more; every comparison looks at all tables
+        :param prove: how new scripts of ``autogenerate`` are proven, by an upgrade, a downgrade and
+            an upgrade before they are kept: ``on``, in a transaction on the database that is rolled
+            back where it can be; ``scratch``, in a scratch database; ``off``; default: the setting
+        :param keep: keep scripts that do not stand it, marked by ``proven = False`` and a comment,
+            with a warning
         :returns: a tuple of :class:`websauna_migrate.results.CreatedScript`; empty if nothing
             changed
         :raises websauna_migrate.errors.MigrationError: when a package is not up to date, its

@@ -31,6 +31,7 @@ __all__ = [
     "LogFilter",
     "PackageState",
     "Plan",
+    "Proof",
     "Readiness",
     "RecordedPlan",
     "RecordedStep",
@@ -381,10 +382,33 @@ class StampedPackage:
 
 
 @dataclass(frozen=True, slots=True)
+class Proof:
+    """New scripts were run up, down and up again, and what they make was compared.
+
+    :ivar dialect: of the database, such as ``postgresql``
+    :ivar scratch: it was done in a scratch database, not in a transaction on the application's own
+    :ivar seconds: how long it took
+    """
+
+    dialect: str
+    scratch: bool
+    seconds: float
+
+    def __str__(self) -> str:
+        """Return the proof in a sentence."""
+        where = (
+            f" in a scratch database of {self.dialect}" if self.scratch else f" on {self.dialect}"
+        )
+        return f"Proved: upgrade, downgrade, upgrade{where} ({self.seconds:.2f} s)"
+
+
+@dataclass(frozen=True, slots=True)
 class CreatedScript:
     """A revision script that was written; ``path`` is absolute.
 
     :ivar warnings: what its author should look at, each with the remedy
+    :ivar proof: that it works, together with the others of the command; ``None`` if it was not
+        tried, or kept though it failed
     """
 
     package: str
@@ -392,6 +416,7 @@ class CreatedScript:
     message: str
     path: str
     warnings: tuple[str, ...] = ()
+    proof: Proof | None = None
 
 
 @dataclass(frozen=True, slots=True)

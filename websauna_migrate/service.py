@@ -7,13 +7,14 @@ import os
 import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Engine, Table
 from sqlalchemy.engine import URL, Connection
+from sqlalchemy.exc import SQLAlchemyError
 from zope.interface import implementer
 
 from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
@@ -22,7 +23,7 @@ from websauna_migrate.config.packages import MigrationPackage, refuse_conflict
 from websauna_migrate.config.settings import Settings
 from websauna_migrate.database.engines import make_engine
 from websauna_migrate.database.given_connections import the_given
-from websauna_migrate.errors import UsageError
+from websauna_migrate.errors import MigrationError, UsageError
 from websauna_migrate.interfaces import IMigrationService, Packages, Targets
 from websauna_migrate.planning.plan import Plan
 from websauna_migrate.planning.revisions import Revision
@@ -428,6 +429,8 @@ class MigrationService:
         ask: Callable[[Any], bool] | None = None,
         allow_drops: bool = False,
         full: bool = False,
+        prove: str | None = None,
+        keep: bool = False,
         connection: Connection | None = None,
         engine: Engine | None = None,
     ) -> tuple[CreatedScript, ...]:
@@ -464,7 +467,19 @@ class MigrationService:
                 "depends_on": depends_on,
             },
         )
-        return write_scripts(site, writer, autogenerate=autogenerate)
+        with self._models_named(site) if autogenerate else nullcontext():
+            created = write_scripts(site, writer, autogenerate=autogenerate)
+        from websauna_migrate.proving.prove import keep_proven
+
+        return keep_proven(
+            created,
+            site=self.site(selected, given),
+            ownership=self.ownership,
+            at=self._at,
+            how=(prove or self.settings.prove) if autogenerate else "off",
+            undo=writer.undo,
+            keep=keep,
+        )
 
     def move_table(
         self, table: str, source: str, target: str
@@ -613,7 +628,9 @@ class MigrationService:
             )
         from websauna_migrate.reports.check import Checker
 
-        return Checker(self._complete_site(given), self.ownership, packages).report()
+        site = self._complete_site(given)
+        with self._models_named(site):
+            return Checker(site, self.ownership, packages).report()
 
     def verify(
         self,
@@ -658,6 +675,19 @@ class MigrationService:
         return Ownership(self.packages)
 
     # Helpers of the methods above
+
+    def _models_named(self, site: Site) -> AbstractContextManager[None]:
+        """Say of an error where in the models it is, if SQLAlchemy cannot write a part of them."""
+        from websauna_migrate.facts.models import unwritable_named
+
+        ownership = self.ownership
+        try:
+            tables = [one for name in self._packages for one in ownership.tables_of(name)]
+            dialect = site.settings.require_url().get_dialect()()
+        except (MigrationError, SQLAlchemyError):
+            # That is told where it belongs.
+            return nullcontext()
+        return unwritable_named(tables, dialect, ownership.owner_of)
 
     def _at(self, url: URL) -> MigrationService:
         """Return a service of the same packages for another database, which tells no subscriber."""

@@ -287,6 +287,28 @@ NEW_SCRIPT = (
     ),
 )
 
+#: How the scripts of an autogenerate are proven.
+PROOF = (
+    flag("--keep", help="Keep a script whose proof fails, marked as not proven"),
+    one_of(
+        argument(
+            "--no-prove",
+            dest="prove",
+            action="store_const",
+            const="off",
+            help="Do not prove the script by an upgrade, a downgrade and an upgrade",
+        ),
+        argument(
+            "--scratch",
+            dest="prove",
+            action="store_const",
+            const="scratch",
+            help="Prove the script in a scratch database, not in a transaction on the "
+            "application's own",
+        ),
+    ),
+)
+
 HALF_DONE = (
     argument(
         "step",

@@ -26,6 +26,7 @@ from websauna_migrate.facts.model_ddl import (
     dialect_creates,
     used_sequences,
 )
+from websauna_migrate.facts.models import unwritable_named
 
 __all__ = [
     "TypeConflict",
@@ -107,7 +108,11 @@ def sql_dialect(url: URL) -> Dialect:
 
 
 def create_statements(
-    tables: Collection[Table], dialect: Dialect, *, all_sequences: bool = False
+    tables: Collection[Table],
+    dialect: Dialect,
+    *,
+    all_sequences: bool = False,
+    owner_of: Callable[[Table], str] = lambda table: "",
 ) -> list[str]:
     """Return the statements that create tables, with all that SQLAlchemy would create with them.
 
@@ -117,14 +122,17 @@ def create_statements(
     included.
 
     :param all_sequences: also the sequences of the MetaData that no column of the tables uses
+    :param owner_of: returns the package of a table
     :returns: each without its semicolon
-    :raises MigrationError: if the models cannot be written for the dialect
+    :raises MigrationError: if the models cannot be written for the dialect, naming the place
     """
     tables = sorted(tables, key=lambda table: table.fullname)
     script = Script(dialect)
+    what = f"cannot be written as SQL of {dialect.name}"
     try:
-        script.create(tables, all_sequences=all_sequences)
-        return [script.render(element) for element in script.in_order()]
+        with unwritable_named(tables, dialect, owner_of, what):
+            script.create(tables, all_sequences=all_sequences)
+            return [script.render(element) for element in script.in_order()]
     except SQLAlchemyError as exc:
         raise not_sql(dialect.name, exc) from exc
 

@@ -213,7 +213,8 @@ COMMANDS: Mapping[str, Command] = {
         "Create a new revision file.",
         (
             *(a.MESSAGE, a.AUTOGENERATE, a.SQL, a.HEAD, a.SPLICE, a.BRANCH_LABEL),
-            *(a.VERSION_PATH, a.REV_ID, a.DEPENDS_ON, *a.NEW_SCRIPT, a.FULL),
+            *(a.VERSION_PATH, a.REV_ID, a.DEPENDS_ON, *a.NEW_SCRIPT, *a.PROOF),
+            a.FULL,
         ),
         leaves_garbage=True,
         needs_database=lambda options: options.autogenerate,

@@ -56,7 +56,10 @@ def main(argv: Sequence[str]) -> int | None:
             else tables_of(packages)
         )
         statements = create_statements(
-            tables, sql_dialect(service.url), all_sequences=not options.names
+            tables,
+            sql_dialect(service.url),
+            all_sequences=not options.names,
+            owner_of=service.owner_of,
         )
         output.raw("".join(f"{statement};\n\n" for statement in statements))
         return output.finish(0)

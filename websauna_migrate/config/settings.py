@@ -86,6 +86,8 @@ class Settings:
     :ivar statement_timeout_ms: limit of each statement on PostgreSQL and MariaDB, 0 for none
     :ivar render_types: how a new script writes a custom column type: ``impl`` as what it stores,
         ``keep`` as itself, so that the script depends on the type's later code
+    :ivar prove: how new scripts are proven: ``on``, ``off``, or ``scratch`` for always in a scratch
+        database
     :ivar web_prefix: the path below which the pages of ``websauna_migrate.web`` are
     :ivar web_localhost: whether a browser on this machine may see them without the permission
     :ivar on_pending: what an application does that starts while revisions are pending: ``ignore``,
@@ -113,6 +115,7 @@ class Settings:
     lock_budget: float = 600.0
     statement_timeout_ms: int = 0
     render_types: str = "impl"
+    prove: str = "on"
     web_prefix: str = "/migrations"
     web_localhost: bool = False
     on_pending: str = "ignore"
@@ -302,6 +305,16 @@ def read_on_pending(key: str, value: object) -> str:
     return text
 
 
+def read_prove(key: str, value: object) -> str:
+    """Read whether and where new scripts are proven."""
+    if str(value).strip().lower() == "scratch":
+        return "scratch"
+    try:
+        return "on" if read_switch(key, value) else "off"
+    except SettingError:
+        raise SettingError(key, 'it must be "true", "false" or "scratch".') from None
+
+
 def read_rules(key: str, value: object) -> frozenset[str]:
     """Read names of the linter's rules; ``default`` stands for those that are left out anyway."""
     words = re.split(r"[\s,]+", str(value).strip().lower())
@@ -336,6 +349,7 @@ READERS: Mapping[str, Callable[[str, object], Any]] = {
     "lock_timeout_max_ms": read_milliseconds,
     "statement_timeout_ms": read_milliseconds,
     "render_types": read_render_types,
+    "prove": read_prove,
     "pipeline": read_switch,
     "on_pending": read_on_pending,
     "protected": read_switch,

@@ -17,7 +17,13 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from websauna_migrate.errors import MigrationError
 
-__all__ = ["TypeConflict", "create_types", "dialect_creates", "used_sequences"]
+__all__ = [
+    "TypeConflict",
+    "create_types",
+    "dialect_creates",
+    "used_sequences",
+    "write_checks_with_tables",
+]
 
 NamedType = ENUM | DOMAIN
 
@@ -91,3 +97,32 @@ def used_sequences(tables: Iterable[Table], whole: Iterable[MetaData]) -> list[S
 def dialect_creates(sequence: SqlSequence, dialect: Dialect) -> bool:
     """Tell whether a database needs a sequence."""
     return dialect.supports_sequences and not (dialect.sequences_optional and sequence.optional)
+
+
+def write_checks_with_tables(dialect: Dialect) -> None:
+    """Let a dialect write a column's own CHECK as one of its table.
+
+    So do scripts. MariaDB takes no name for one in a column, and keeps one without as a part of it.
+
+    :param dialect: that of an engine that nobody else uses
+    """
+    compiler: type[Any] = dialect.ddl_compiler
+
+    class WithTables(compiler):  # type: ignore[misc]  # a class that is known at run time
+        def visit_create_column(self, create: Any, first_pk: bool = False, **given: Any) -> Any:
+            if create.element.system:
+                return None
+            return self.get_column_specification(create.element, first_pk=first_pk)
+
+        def create_table_constraints(self, table: Table, *args: Any, **given: Any) -> str:
+            checks = [check for column in table.columns for check in sorted_checks(column)]
+            texts = [super().create_table_constraints(table, *args, **given)]
+            texts += [self.process(check) for check in checks]
+            return ", \n\t".join(filter(None, texts))
+
+    dialect.ddl_compiler = WithTables
+
+
+def sorted_checks(column: Any) -> list[Any]:
+    """Return the constraints that stand with a column, in the order in which they were made."""
+    return sorted(column.constraints, key=lambda one: one._creation_order)

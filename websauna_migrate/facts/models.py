@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from typing import Any
 
-from sqlalchemy import MetaData, Table, event
+from sqlalchemy import Constraint, Index, MetaData, Table, event
 from sqlalchemy.engine import Connection, Dialect
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.schema import CreateColumn, CreateIndex, CreateTable
@@ -18,10 +19,14 @@ from sqlalchemy.schema import CreateColumn, CreateIndex, CreateTable
 from websauna_migrate.database.engines import one_line
 from websauna_migrate.errors import MigrationError
 from websauna_migrate.facts.model_ddl import create_types, dialect_creates, used_sequences
+from websauna_migrate.facts.open_parameters import open_parameters
 from websauna_migrate.facts.postgresql import quote_name
 from websauna_migrate.models.sqlalchemy_internals import ddl_compiler
 
-__all__ = ["Models", "ModelsNotCreated"]
+__all__ = ["Models", "ModelsNotCreated", "unwritable_named"]
+
+
+NOT_CREATED = "cannot be created in the database"
 
 
 class ModelsNotCreated(MigrationError, ValueError):
@@ -30,12 +35,14 @@ class ModelsNotCreated(MigrationError, ValueError):
     :ivar place: the model and what of it, in words
     """
 
-    def __init__(self, package: str | None, place: str, problem: str) -> None:
+    def __init__(
+        self, package: str | None, place: str, problem: str, what: str = NOT_CREATED
+    ) -> None:
         self.package = package
         self.place = place
         self.problem = problem
         owner = f' of package "{package}"' if package else ""
-        super().__init__(f"The models{owner} cannot be created in the database. {place}: {problem}")
+        super().__init__(f"The models{owner} {what}. {place}: {problem}")
 
 
 @dataclass(frozen=True)
@@ -52,7 +59,14 @@ class Models:
     owner_of: Callable[[Table], str]
 
     def schemas(self, dialect: Dialect) -> tuple[str, ...]:
-        """Return the schemas that the models name, sorted."""
+        """Return the schemas that the models name, sorted.
+
+        :raises ModelsNotCreated: naming the column whose type is not one of the database
+        """
+        with unwritable_named(self.tables, dialect, self.owner_of):
+            return self._schemas(dialect)
+
+    def _schemas(self, dialect: Dialect) -> tuple[str, ...]:
         originals = {table.metadata for table in self.tables}
         names = {one.schema for one in (*self.tables, *originals)}
         names.update(sequence.schema for sequence in used_sequences(self.tables, originals))
@@ -73,7 +87,8 @@ class Models:
         """
         dialect = connection.dialect
         # It refuses two types of one name that differ: the second would be skipped in silence.
-        create_types(self.tables, dialect)
+        with unwritable_named(self.tables, dialect, self.owner_of):
+            create_types(self.tables, dialect)
         mapped = connection.execution_options(schema_translate_map=dict(schemas))
         try:
             create_all(mapped, self.tables)
@@ -115,15 +130,81 @@ class Models:
             package = self.owner_of(table) if table is not None else None
             place = f'Table "{table.name}"' if table is not None else "A statement"
             return ModelsNotCreated(package, place, f"{one_line(str(exc.orig))} In: {first[:500]}")
-        for table in self.tables:
-            for place, write in parts_of(table, dialect):
-                try:
-                    write()
-                except Exception as problem:
-                    # The same error, now with its place.
+        return unwritable(exc, self.tables, dialect, self.owner_of) or ModelsNotCreated(
+            None, "create_all()", f"{type(exc).__name__}: {one_line(str(exc))}"
+        )
+
+
+def unwritable(
+    exc: Exception,
+    tables: Iterable[Table],
+    dialect: Dialect,
+    owner_of: Callable[[Table], str],
+    what: str = NOT_CREATED,
+) -> ModelsNotCreated | None:
+    """Return the error of the part of the models that SQLAlchemy cannot write as DDL.
+
+    :param exc: what was raised; a part that raises the same is the one that is meant
+    :param owner_of: returns the package of a table
+    :param what: what cannot be done with the models, in words
+    :returns: ``None`` if it can write them all
+    """
+    found: ModelsNotCreated | None = None
+    for table in tables:
+        for place, write in parts_of(table, dialect):
+            try:
+                write()
+            except Exception as problem:
+                # That of a table adds which column it is.
+                same = words_of(problem) in words_of(exc)
+                if found is None or same:
                     text = f"{type(problem).__name__}: {one_line(str(problem))}"
-                    return ModelsNotCreated(self.owner_of(table), place, text)
-        return ModelsNotCreated(None, "create_all()", f"{type(exc).__name__}: {one_line(str(exc))}")
+                    found = ModelsNotCreated(owner_of(table), place, text, what)
+                if same:
+                    return found
+    return found
+
+
+def words_of(exc: Exception) -> str:
+    """Return an error's message without the addresses of objects, and of pages about it."""
+    return re.sub(r"0x[0-9a-f]+|\s*\(Background on this error at: [^)]*\)", "", str(exc))
+
+
+def no_value(name: str) -> str:
+    """Return what is to be said of a parameter without a value."""
+    return (
+        f'the parameter ":{name}" has no value, and would be written as NULL. A colon that belongs '
+        "to a text is written with a backslash before it."
+    )
+
+
+@contextmanager
+def unwritable_named(
+    tables: Iterable[Table],
+    dialect: Dialect,
+    owner_of: Callable[[Table], str],
+    what: str = NOT_CREATED,
+) -> Iterator[None]:
+    """Say of an error that the models cause where in the models that is; leave others as they are.
+
+    :param what: what cannot be done with the models, in words
+    :raises ModelsNotCreated: naming package, table, and column, constraint or index
+    """
+    known = tuple(tables)
+    for table in known:
+        for place, name in open_parameters(table):
+            place = f'Table "{table.fullname}", {place}'
+            raise ModelsNotCreated(owner_of(table), place, no_value(name), what)
+    try:
+        yield
+    except MigrationError:
+        raise
+    except Exception as exc:
+        # What SQLAlchemy raises while it writes an expression is of any class.
+        found = unwritable(exc, known, dialect, owner_of, what)
+        if found is not None:
+            raise found from exc
+        raise
 
 
 def create_all(connection: Connection, tables: Sequence[Table]) -> None:
@@ -156,20 +237,34 @@ def create_all(connection: Connection, tables: Sequence[Table]) -> None:
 def parts_of(table: Table, dialect: Dialect) -> list[tuple[str, Callable[[], object]]]:
     """Return the parts of a table in words, each with what writes it as DDL."""
     found: list[tuple[str, Callable[[], object]]] = []
+    whose = f'Table "{table.fullname}"'
     for column in table.columns:
         write = CreateColumn(column)
-        place = f'Table "{table.fullname}", column "{column.name}"'
+        place = f'{whose}, column "{column.name}"'
         found.append((place, partial(write.compile, dialect=dialect)))
     compiler = ddl_compiler(dialect)
     for constraint in sorted(table.constraints, key=lambda one: str(one.name)):
-        place = f'Table "{table.fullname}", constraint "{constraint.name}"'
+        place = f"{whose}, {named(constraint)}"
         found.append((place, partial(compiler.process, constraint)))
     for index in sorted(table.indexes, key=lambda one: str(one.name)):
-        place = f'Table "{table.fullname}", index "{index.name}"'
-        found.append((place, partial(CreateIndex(index).compile, dialect=dialect)))
+        found.append((f"{whose}, {named(index)}", partial(index_sql, index, dialect)))
     whole = CreateTable(table)
-    found.append((f'Table "{table.fullname}"', partial(whole.compile, dialect=dialect)))
+    found.append((whose, partial(whole.compile, dialect=dialect)))
     return found
+
+
+def named(item: Constraint | Index) -> str:
+    """Return a constraint or index in words."""
+    kind = "index" if isinstance(item, Index) else "constraint"
+    if isinstance(item.name, str):
+        return f'{kind} "{item.name}"'
+    columns = ", ".join(f'"{column.name}"' for column in getattr(item, "columns", ()))
+    return f"{type(item).__name__} without a name" + (f" on {columns}" if columns else "")
+
+
+def index_sql(index: Index, dialect: Dialect) -> str:
+    """Return the statement that creates an index."""
+    return str(CreateIndex(index).compile(dialect=dialect))
 
 
 #: What is left out: extensions are as they are, and grants are no facts.

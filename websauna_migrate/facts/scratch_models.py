@@ -17,6 +17,7 @@ from websauna_migrate.config.settings import Settings
 from websauna_migrate.database.engines import connect, hide_password, make_engine, one_line
 from websauna_migrate.facts.catalogue import FactsNotKnown, read_facts
 from websauna_migrate.facts.fact import Facts
+from websauna_migrate.facts.model_ddl import write_checks_with_tables
 from websauna_migrate.facts.models import Models
 from websauna_migrate.facts.scratch_databases import (
     ScratchRefused,
@@ -154,6 +155,7 @@ def mysql_place(
             for name in dict.fromkeys([default, *models.schemas(connection.dialect)])
         }
         engine = make_engine(urls[default], settings.engine_options)
+        write_checks_with_tables(engine.dialect)
         inside = stack.enter_context(connect(engine))
         schemas = {name: str(url.database) for name, url in urls.items()}
         models.create(inside, schemas)

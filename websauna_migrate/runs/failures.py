@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -62,9 +63,14 @@ def earlier_steps(done: int, *, atomic: bool = False) -> str:
 class StepFailed(MigrationError, RuntimeError):
     """A script failed, or a lock that it waits for was not to be had.
 
+    :ivar direction: ``upgrade`` or ``downgrade``
+    :ivar path: the script's file
+    :ivar line: the line in it that was running; ``None`` if that is not known
+    :ivar problem: a sentence
     :ivar half_done: whether parts of it may have been committed; then the exit code is 3
     :ivar unknown: whether the connection was lost, so that this run cannot tell
-    :param busy: whether a lock was in the way
+    :param place: the path, or ``path, line N``
+    :ivar busy: whether a lock was in the way
     :param marked: whether the step was half done before, and was run again
     """
 
@@ -83,6 +89,12 @@ class StepFailed(MigrationError, RuntimeError):
     ) -> None:
         self.package = step.package
         self.revision = step.revision.id
+        self.direction = step.direction
+        numbered = re.fullmatch(r"(.*), line (\d+)", place, re.DOTALL)
+        self.path = numbered[1] if numbered else place
+        self.line = int(numbered[2]) if numbered else None
+        self.problem = problem
+        self.busy = busy
         self.half_done = half_done or (marked and not unknown)
         self.unknown = unknown
         state = (

@@ -307,6 +307,7 @@ class LockedRun:
                 self.connection.begin()
                 if self.options.dry_run:
                     context.ledger.create(self.connection)
+                self._observe(0)
                 for number, step in enumerate(plan.steps, 1):
                     failing = step
                     if context.stopping:
@@ -318,7 +319,9 @@ class LockedRun:
                     attempt = Attempt(number, step, values, limits[number - 1], waiting)
                     steps.attempt(attempt)
                     applied.append(applied_step(step, attempt.began, attempt.seconds))
+                    self._observe(number)
                 if self.options.dry_run:
+                    steps.foreign_keys.require_whole()
                     self.connection.rollback()
                 else:
                     self.connection.commit()
@@ -358,6 +361,11 @@ class LockedRun:
         self._running = None
         self.runner.notify(event)
         self._running = event
+
+    def _observe(self, done: int) -> None:
+        """Let the caller of the run look at what the transaction has so far."""
+        if self.options.observe is not None:
+            self.options.observe(self.connection, done)
 
     def _tell(self, event: MigrationStepApplied) -> None:
         """Tell of a step that was applied."""

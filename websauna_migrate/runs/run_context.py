@@ -30,6 +30,8 @@ class RunOptions:
     :ivar limits: in place of the settings of the same names; ``None`` for no change
     :ivar marks: the half done steps that the run is for: ids of the ledger's rows, and what is
         noted there once the run's first step has gone well
+    :ivar observe: called in the transaction of a run that is one, with the connection and the
+        number of steps that are done: at the start, and behind each; what it raises ends the run
     """
 
     tag: str | None = None
@@ -39,6 +41,7 @@ class RunOptions:
     lock_wait: float | None = None
     limits: Mapping[str, float | None] = field(default_factory=dict)
     marks: Mapping[str, str] = field(default_factory=dict)
+    observe: Callable[[Connection, int], None] | None = None
 
 
 @dataclass

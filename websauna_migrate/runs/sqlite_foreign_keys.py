@@ -174,15 +174,25 @@ class ForeignKeys:
             self._before = self._broken()
 
     def _commit(self, connection: Connection) -> None:
-        error: Exception | None = self._refused
-        if error is None and self._turned_off and self._driver.in_transaction:
-            new = self._broken() - self._before
-            error = broken_references(new) if new else None
-        if error is not None:
+        try:
+            self.require_whole()
+        except KeysInTheWay:
             # SQLAlchemy takes a transaction to be over whose commit failed.
             self._driver.rollback()
-            raise error
+            raise
         self._committed = True
+
+    def require_whole(self) -> None:
+        """Refuse to commit what leaves rows that refer to nothing; only SQLite has to be asked.
+
+        :raises KeysInTheWay: naming the tables, or raised already and caught by the script
+        """
+        if self._refused is not None:
+            raise self._refused
+        if self._turned_off and self._driver.in_transaction:
+            new = self._broken() - self._before
+            if new:
+                raise broken_references(new)
 
     def _before_execute(
         self,

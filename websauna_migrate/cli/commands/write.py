@@ -91,7 +91,11 @@ def revision(call: Call) -> None:
         rename_columns=tuple(options.rename_column or ()),
         allow_drops=options.allow_drops,
         ask=ask_about_rename if sys.stdin.isatty() and sys.stderr.isatty() else None,
+        prove=options.prove,
+        keep=options.keep,
     )
+    if created and created[0].proof is not None and not options.quiet:
+        print(created[0].proof, file=sys.stderr)
     write_created(call, created)
     if options.autogenerate and not created:
         for name in call.service.without_scripts(packages=call.packages):

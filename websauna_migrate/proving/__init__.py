@@ -1,0 +1,1 @@
+"""New scripts are proven before they are kept: up, down and up again, by the runner of all runs."""

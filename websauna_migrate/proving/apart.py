@@ -1,0 +1,156 @@
+"""A proof in a scratch database that has what the author's has."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+from sqlalchemy import Engine
+from sqlalchemy.engine import URL
+
+from websauna_migrate.config.settings import Settings
+from websauna_migrate.database.engines import connect, make_engine
+from websauna_migrate.errors import MigrationError
+from websauna_migrate.facts.scratch_databases import scratch_database
+from websauna_migrate.planning.plan import Plan, plan_upgrade
+from websauna_migrate.planning.round_trip import plan_round_trip
+from websauna_migrate.planning.steps import Step
+from websauna_migrate.proving.copies import copy_mysql, copy_sqlite
+from websauna_migrate.proving.errors import impossible
+from websauna_migrate.proving.judge import Judge
+from websauna_migrate.replay.fresh import prepare, require_apart
+from websauna_migrate.runs.site import Site
+
+__all__ = ["Service", "prove_apart"]
+
+
+class Service(Protocol):
+    """What is asked of the service of the scratch database."""
+
+    @property
+    def settings(self) -> Settings:
+        """The service's, with the scratch database's URL."""
+
+    def site(self) -> Site:
+        """Return what a call works on."""
+
+    def make_engine(self) -> Engine:
+        """Return a new engine of the scratch database."""
+
+
+def prove_apart(site: Site, new: Mapping[str, Sequence[str]], judge: Judge, at: Any) -> None:
+    """Prove in a scratch database.
+
+    :param at: returns the :class:`Service` of another database
+    :raises MigrationError: as a run does, and if there can be no scratch database
+    :raises NotProven: if the scripts leave a difference
+    """
+    require_apart(site.settings, {table.schema for table in judge.tables(whole=True)})
+    applied = site.applied()
+    with scratch_database(site.settings) as url:
+        ApartProof(site, new, judge, at(url), url).run(applied)
+
+
+class ApartProof:
+    """One proof in one scratch database."""
+
+    def __init__(
+        self,
+        site: Site,
+        new: Mapping[str, Sequence[str]],
+        judge: Judge,
+        service: Service,
+        url: URL,
+    ) -> None:
+        """Keep what is proven."""
+        self.author = site
+        self.new = new
+        self.judge = judge
+        self.service = service
+        self.url = url
+        self.site = service.site()
+        judge.loaded = self.site.loaded
+        # The models are tried beside the scratch database, wherever that is.
+        judge.settings = replace(service.settings, scratch_url=None)
+
+    def run(self, applied: Mapping[str, tuple[str, ...]]) -> None:
+        """Fill the database and prove.
+
+        :param applied: the rows of the histories in the author's database
+        """
+        self.fill(applied)
+        trip = plan_round_trip(self.site.loaded.graph, self.site.applied(), self.new)
+        self.steps(trip.first)
+        self.look(self.judge.before)
+        self.steps(trip.there)
+        self.look(self.judge.up)
+        self.steps(trip.back)
+        self.look(self.judge.down)
+        self.steps(trip.again)
+        if self.judge.unsettled:
+            # What is written into the tables to compare expressions stays there.
+            self.steps(trip.back)
+            self.look(partial(self.judge.down, last=True))
+
+    def look(self, judge: Any) -> None:
+        """Let something look at the database."""
+        with connect(self.service.make_engine()) as connection:
+            judge(connection)
+            connection.rollback()
+
+    def steps(self, steps: Collection[Step]) -> None:
+        """Run steps, each in a transaction of its own."""
+        if steps:
+            direction = next(iter(steps)).direction
+            plan = Plan(tuple(steps), direction)
+            for step in steps:
+                self.site.loaded.environments[step.package].reader.imported(step.revision)
+            self.site.runner().run(direction, lambda applied: plan)
+
+    def fill(self, applied: Mapping[str, tuple[str, ...]]) -> None:
+        """Give the database what the author's has, with its rows where they can be copied."""
+        dialect = self.url.get_backend_name()
+        if not self.author.has_database:
+            return
+        if dialect == "sqlite":
+            with self.author.connecting() as source:
+                copy_sqlite(source, self.url)
+        elif dialect in ("mysql", "mariadb"):
+            with_rows = self.author.settings.scratch_url is None
+            with (
+                self.author.connecting() as source,
+                connect(make_engine(self.url, self.author.settings.engine_options)) as target,
+            ):
+                environments = self.author.loaded.environments.values()
+                histories = [one.package.history_table for one in environments]
+                copy_mysql(source, target, histories=histories, with_rows=with_rows)
+        else:
+            self.replay(applied)
+
+    def replay(self, applied: Mapping[str, tuple[str, ...]]) -> None:
+        """Run the scripts that are applied in the author's database."""
+        histories = self.site.loaded.histories
+        graph = self.site.loaded.graph
+        texts = [
+            Path(one.path).read_text(encoding="utf-8", errors="replace")
+            for history in histories.values()
+            for one in history
+        ]
+        prepare(self.author.settings, self.url, texts)
+        targets = {
+            package: tuple(row for row in rows if row in histories[package])
+            for package, rows in applied.items()
+        }
+        empty: Mapping[str, tuple[str, ...]] = dict.fromkeys(histories, ())
+        plan = plan_upgrade(graph, empty, {name: rows for name, rows in targets.items() if rows})
+        try:
+            self.steps(plan.steps)
+        except MigrationError as exc:
+            first = str(exc).partition("\n")[0]
+            raise impossible(
+                "It has to be tried in a scratch database, on which the earlier scripts fail. "
+                f"{first}"
+            ) from exc

@@ -1,0 +1,115 @@
+"""Why a new script is not kept."""
+
+from __future__ import annotations
+
+import linecache
+from collections.abc import Sequence
+from typing import Literal
+
+from sqlalchemy.exc import DBAPIError
+
+from websauna_migrate.errors import ExitCode, MigrationError
+from websauna_migrate.facts.differences import Difference
+from websauna_migrate.planning.revisions import Revision
+from websauna_migrate.runs.failures import StepFailed
+
+__all__ = ["NotProven", "differs", "fails", "impossible"]
+
+#: Of so many differences each is told.
+TOLD = 5
+
+#: Characters of a statement that are shown.
+SHOWN = 500
+
+REMEDY_BUSY = (
+    "End what holds it and try again; or prove the script in a scratch database: --scratch; or "
+    "write it without a proof: --no-prove."
+)
+REMEDY_FAILS = (
+    "Mend the models, or what makes the script (template, hooks of env.py). To keep the script and "
+    "edit it by hand: --keep."
+)
+REMEDY_DIFFERS = (
+    "Name in include_object what the package's scripts are to leave alone, or mend the hook or "
+    "template that leaves it out. To keep the script and edit it by hand: --keep."
+)
+
+
+class NotProven(MigrationError, RuntimeError):
+    """New scripts did not stand their proof; the database is as it was.
+
+    :ivar kind: ``fails``: a step fails; ``differs``: it leaves a difference; ``busy``: a lock was
+        not free; ``impossible``: it could not be tried
+    :ivar revision: the new revision, ``package@id``; ``None`` where no single one is meant
+    :ivar problem: what is wrong, as sentences
+    :ivar remedy: what to do
+    """
+
+    def __init__(
+        self,
+        kind: Literal["fails", "differs", "busy", "impossible"],
+        problem: str,
+        remedy: str,
+        *,
+        revision: str | None = None,
+        exit_code: int = ExitCode.FAILED,
+    ) -> None:
+        self.kind = kind
+        self.problem = problem
+        self.remedy = remedy
+        self.revision = revision
+        self.exit_code = exit_code
+        super().__init__(
+            f"No script was kept: {problem}\nNothing was changed in the database. {remedy}"
+        )
+
+
+def fails(exc: StepFailed, busy: bool) -> NotProven:
+    """Return the error of a step that failed, with the script's line and the statement."""
+    whose = f'revision "{exc.revision}" of package "{exc.package}"'
+    where = f" ({exc.path})"
+    if exc.line is not None:
+        text = linecache.getline(exc.path, exc.line).strip()
+        where = f" (line {exc.line} of {exc.path}: {text})" if text else where
+    problem = f"the {exc.direction} of {whose} fails{where}: {exc.problem}"
+    cause = exc.__cause__
+    if isinstance(cause, DBAPIError) and cause.statement and not busy:
+        problem += f"\nIn: {' '.join(str(cause.statement).split())[:SHOWN]}"
+    return NotProven(
+        "busy" if busy else "fails",
+        problem,
+        REMEDY_BUSY if busy else REMEDY_FAILS,
+        revision=f"{exc.package}@{exc.revision}",
+        exit_code=exc.exit_code,
+    )
+
+
+def differs(
+    found: Sequence[Difference], revisions: Sequence[Revision], words: str, left: str, right: str
+) -> NotProven:
+    """Return the error of scripts that leave a difference.
+
+    :param words: what the scripts do, such as ``leaves a difference between ...``
+    :param left: the words for the left side of each difference, and ``right`` for the other
+    """
+    listed = ", ".join(f'revision "{one.id}" of package "{one.package}"' for one in revisions)
+    lines = [f"\n  {one.describe(left, right)}" for one in found[:TOLD]]
+    if len(found) > TOLD:
+        lines.append(f"\n  and {len(found) - TOLD} more")
+    return NotProven(
+        "differs",
+        f"{listed} {words}:{''.join(lines)}",
+        REMEDY_DIFFERS,
+        revision=str(revisions[0]) if len(revisions) == 1 else None,
+        exit_code=ExitCode.DRIFT,
+    )
+
+
+def impossible(problem: str, exit_code: int = ExitCode.FAILED) -> NotProven:
+    """Return the error of scripts that could not be tried."""
+    return NotProven(
+        "impossible",
+        f"it could not be proven. {problem}",
+        "To write it without a proof: --no-prove.",
+        exit_code=exit_code,
+    )

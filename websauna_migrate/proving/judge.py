@@ -1,0 +1,275 @@
+"""Compares facts in the course of a proof: with the models, and with those before."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from sqlalchemy import Table
+from sqlalchemy.engine import Connection
+
+from websauna_migrate.alembic_adapter.entities import registry_of_process
+from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
+from websauna_migrate.autogenerate.package_objects import PackageObjects, entity_creator
+from websauna_migrate.config.settings import Settings
+from websauna_migrate.facts.catalogue import read_facts
+from websauna_migrate.facts.differences import Difference, differences
+from websauna_migrate.facts.fact import EXPRESSIONS, Fact, Facts
+from websauna_migrate.facts.models import Models, ModelsNotCreated
+from websauna_migrate.facts.postgresql import quote_name
+from websauna_migrate.facts.scratch_models import ScratchModels
+from websauna_migrate.facts.standstill import settled_differences
+from websauna_migrate.models.ownership import Ownership
+from websauna_migrate.models.table_order import key_of, referenced_key
+from websauna_migrate.planning.revisions import Revision
+from websauna_migrate.proving.errors import differs
+from websauna_migrate.proving.left_out import LeftOut
+from websauna_migrate.replay.against_models import OWN_TABLES, AgainstModels
+
+__all__ = ["Judge"]
+
+
+#: PostgreSQL gives NOT NULL a name that no model says.
+NAME_OF_NOT_NULL = "name of NOT NULL"
+
+
+def content(fact: Fact) -> tuple[object, ...]:
+    """Return all of a constraint or an index but its name."""
+    return (fact.kind, fact.schema, fact.table, fact.attributes)
+
+
+class Judge:
+    """Judges what some new scripts do to a database.
+
+    :ivar unsettled: True if the facts behind the downgrade differ from those before in an
+        expression alone that could not be written back; only where nothing can be rolled back
+    """
+
+    def __init__(
+        self,
+        loaded: LoadedScripts,
+        settings: Settings,
+        ownership: Ownership,
+        revisions: Collection[Revision],
+    ) -> None:
+        """Keep what is compared.
+
+        :param loaded: the scripts, the new ones among them
+        :param settings: they say where the models are tried
+        :param revisions: the new ones
+        """
+        self.loaded = loaded
+        self.settings = settings
+        self.ownership = ownership
+        self.revisions = sorted(revisions, key=str)
+        self.packages = sorted({one.package for one in revisions})
+        #: Those whose tables are known; those of others their ``env.py`` alone knows.
+        self.with_models = [one for one in self.packages if loaded.packages[one].metadata]
+        self.unsettled = False
+        self._before = Facts("")
+
+    def before(self, connection: Connection) -> None:
+        """Keep the facts from before the scripts."""
+        self._before = self.read(connection)
+
+    def read(self, connection: Connection) -> Facts:
+        """Return the facts of the schemas that the packages have something in."""
+        schemas: Collection[str] | None = None
+        if connection.dialect.name == "postgresql":
+            named = {table.schema for table in self.tables(whole=False)}
+            default = connection.exec_driver_sql("SELECT current_schema()").scalar()
+            schemas = sorted({schema for schema in (*named, default) if schema})
+        return read_facts(connection, schemas=schemas).only(
+            lambda one: not OWN_TABLES.fullmatch(one.table or one.name)
+        )
+
+    # The models
+
+    def up(self, connection: Connection) -> None:
+        """Compare what the upgrade made with the models.
+
+        :raises NotProven: naming what differs
+        """
+        facts = self.read(connection)
+        try:
+            found, besides = self.against_models(connection, facts, whole=False)
+        except ModelsNotCreated:
+            # A listener may speak of tables that are no key's target.
+            found, besides = self.against_models(connection, facts, whole=True)
+        found += [
+            Difference(fact, None, True, False, default_schema=facts.default_schema)
+            for fact in besides
+        ]
+        if not found:
+            return
+        left_out = LeftOut(self.loaded, self.ownership, connection, self._before)
+        left = [one for one in found if not left_out.covers(one, self.owner_of(one.fact))]
+        if left:
+            words = "does not make what the models say" + self.whose(left)
+            raise differs(left, self.revisions, words, "behind the upgrade", "in the models")
+
+    def whose(self, found: Collection[Difference]) -> str:
+        """Return words for the packages whose models differ, where several are compared."""
+        owners = sorted({owner for one in found if (owner := self.owner_of(one.fact))})
+        return f" (package {', '.join(owners)})" if len(self.packages) > 1 else ""
+
+    def against_models(
+        self, connection: Connection, facts: Facts, *, whole: bool
+    ) -> tuple[list[Difference], list[Fact]]:
+        """Return what differs from the packages' models, and their tables that no model has.
+
+        :param whole: create the models of all packages, not just those that are needed
+        """
+        models = Models(self.tables(whole=whole), self.entities, self.ownership.owner_of)
+        compared = AgainstModels(models, self.settings, connection, self.ownership, facts)
+        found = [
+            one
+            for one, owner in compared.differences()
+            if not one.note and (owner or self.owner_of(one.fact)) in self.packages
+        ]
+        return self.without_names(found), [
+            fact
+            for fact in compared.besides
+            # Partitions and other children belong to their parent.
+            if fact.kind == "table"
+            and not fact.get("partition of")
+            and not fact.get("inherits")
+            and self.owner_of(fact) in self.with_models
+        ]
+
+    def without_names(self, found: Collection[Difference]) -> list[Difference]:
+        """Return differences without those that are old names of what is as the models have it.
+
+        What belongs to a table or column that is renamed keeps the name that it had.
+        """
+        names = {one.name for one in self._before.objects}
+        old = {
+            content(one.fact): one
+            for one in found
+            if one.attribute is None and one.left is True and one.fact.name in names
+        }
+        pairs = [
+            (one, old[content(one.fact)])
+            for one in found
+            if one.attribute is None and one.right is True and content(one.fact) in old
+        ]
+        told = {id(one) for pair in pairs for one in pair}
+        return [one for one in found if id(one) not in told and one.attribute != NAME_OF_NOT_NULL]
+
+    def tables(self, *, whole: bool) -> list[Table]:
+        """Return the packages' tables and those that their foreign keys need.
+
+        :param whole: return all
+        """
+        every = {
+            key_of(table): table
+            for name in self.loaded.packages
+            for table in self.ownership.tables_of(name)
+        }
+        if whole:
+            return list(every.values())
+        needed: set[Any] = set()
+        waiting = [key_of(t) for name in self.packages for t in self.ownership.tables_of(name)]
+        while waiting:
+            key = waiting.pop()
+            if key in every and key not in needed:
+                needed.add(key)
+                constraints = every[key].foreign_key_constraints
+                waiting += [one for c in constraints if (one := referenced_key(c))]
+        return [table for key, table in every.items() if key in needed]
+
+    @property
+    def entities(self) -> list[Any]:
+        """alembic-utils' entities of the packages."""
+        registry = registry_of_process()
+        found = [
+            one
+            for one in (registry.entities() if registry is not None else ())
+            if self.creator(one.signature) in self.packages
+        ]
+        for name in self.packages:
+            found += self.loaded.environments[name].entities
+        return list({one.identity: one for one in found}.values())
+
+    def creator(self, signature: str) -> str | None:
+        """Return the package of an entity that models registered."""
+        creator = entity_creator(self.loaded, signature)
+        if creator is None and len(self.loaded.packages) == 1:
+            return self.packages[0]
+        return creator
+
+    @cached_property
+    def owned(self) -> PackageObjects:
+        """What belongs to whom, by models and scripts."""
+        default = self._before.default_schema
+        return PackageObjects(self.packages[0], self.ownership, self.loaded, default)
+
+    def owner_of(self, fact: Fact) -> str | None:
+        """Return the package that a fact belongs to, as far as there is one."""
+        schema = None if fact.schema == self._before.default_schema else fact.schema
+        name = fact.table or fact.name
+        owner = self.owned.owner_of(schema, name)
+        for kind in ("enum_owner", "sequence_owner"):
+            owner = owner or getattr(self.ownership, kind)(schema, fact.name)
+        if owner is None and any(self.is_entity(fact, one) for one in self.entities):
+            owner = self.packages[0]
+        return owner
+
+    def is_entity(self, fact: Fact, entity: Any) -> bool:
+        """True if a fact is that of an entity of alembic-utils."""
+        return fact.table is None and fact.name == str(entity.signature).replace('"', "")
+
+    # What was before
+
+    def down(self, connection: Connection, *, last: bool = False) -> None:
+        """Compare what the downgrade left with what was before.
+
+        :param last: expressions may be written into the tables, which are not needed any more
+        :raises NotProven: naming what differs
+        """
+        facts = self.read(connection)
+        found = [
+            one
+            for one in differences(self._before, facts)
+            if not one.note and one.attribute != NAME_OF_NOT_NULL
+        ]
+        unsettled = bool(found) and all(
+            one.attribute in EXPRESSIONS and one.other is not None for one in found
+        )
+        transactional = connection.dialect.name == "postgresql"
+        self.unsettled = unsettled and not (transactional or last)
+        if self.unsettled:
+            return
+        if unsettled:
+            with connection.begin_nested() if transactional else nullcontext() as savepoint:
+                found = self.settled(connection, facts)
+                if savepoint is not None:
+                    savepoint.rollback()
+        if found:
+            raise differs(
+                found,
+                self.revisions,
+                "does not give back what was before",
+                "before the upgrade",
+                "behind the downgrade",
+            )
+
+    def settled(self, connection: Connection, facts: Facts) -> list[Difference]:
+        """Return what differs once expressions were written back, into the tables themselves."""
+        schemas = {one.schema: quote_name(one.schema) for one in facts.objects if one.schema}
+        place = Place(facts, connection, schemas, self)
+        return [one for one in settled_differences(self._before, place) if not one.note]
+
+
+@dataclass
+class Place(ScratchModels):
+    """The database itself as a place where expressions are written."""
+
+    judge: Judge
+
+    def read(self) -> Facts:
+        """Read the place again."""
+        return self.judge.read(self.connection)

@@ -1,0 +1,123 @@
+"""What the hooks of a package's ``env.py`` leave out of comparisons is left out of a proof."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from alembic.autogenerate.api import AutogenContext
+from sqlalchemy import MetaData, Table
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.schema import CheckConstraint, ForeignKeyConstraint, UniqueConstraint
+
+from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
+from websauna_migrate.autogenerate.comparison import compare_options
+from websauna_migrate.autogenerate.package_objects import PackageObjects
+from websauna_migrate.facts.differences import Difference
+from websauna_migrate.facts.fact import Fact, Facts
+from websauna_migrate.models.ownership import Ownership
+
+__all__ = ["LeftOut"]
+
+#: The options by which an ``env.py`` has a say in the comparison of an attribute.
+COMPARES = {"type": "compare_type", "default": "compare_server_default"}
+
+#: How Alembic's filters call the classes of constraints.
+CONSTRAINTS = {
+    UniqueConstraint: "unique_constraint",
+    ForeignKeyConstraint: "foreign_key_constraint",
+    CheckConstraint: "check_constraint",
+}
+
+
+class LeftOut:
+    """Tells which differences the packages' ``env.py`` leave out."""
+
+    def __init__(
+        self, loaded: LoadedScripts, ownership: Ownership, connection: Connection, before: Facts
+    ) -> None:
+        """Keep what the hooks are asked about.
+
+        :param before: the facts from before the new scripts
+        """
+        self.loaded = loaded
+        self.ownership = ownership
+        self.connection = connection
+        self.before = {one.key: one for one in before.objects}
+        self.default_schema = before.default_schema
+        self._contexts: dict[str, AutogenContext] = {}
+
+    def covers(self, difference: Difference, owner: str | None) -> bool:
+        """True if a difference is one that the owner's hooks do not want to be seen."""
+        if owner is None:
+            return False
+        context = self.context_of(owner)
+        fact = difference.fact
+        option = COMPARES.get(difference.attribute or "")
+        if option is not None and context.opts.get(option) is not True:
+            was = self.before.get(fact.key)
+            if was is not None and was.get(difference.attribute or "") == difference.left:
+                return True
+        reflected = difference.left is True and difference.attribute is None
+        table = self.table_of(fact, owner, reflected=reflected)
+        if table is None:
+            return False
+        schema = None if fact.schema == self.default_schema else fact.schema
+        parents: Any = {"schema_name": schema, "table_name": table.name}
+        for kind, name, part in [("table", table.name, table), *self.parts(table, fact)]:
+            wanted = context.run_object_filters(
+                part, name, kind, reflected, None
+            ) and context.run_name_filters(name, kind, parents)
+            if not wanted:
+                return True
+        return False
+
+    def context_of(self, package: str) -> AutogenContext:
+        """Return a context of Alembic's with a package's hooks."""
+        if package not in self._contexts:
+            owned = PackageObjects(package, self.ownership, self.loaded, self.default_schema)
+            environment = self.loaded.environments[package]
+
+            def keep(rows: Any, migration_context: Any) -> Iterable[Any]:
+                self._contexts[package] = AutogenContext(migration_context, autogenerate=False)
+                return ()
+
+            environment.run(
+                keep,
+                connection=self.connection,
+                rows=(),
+                configure=compare_options(owned),
+                dont_mutate=True,
+            )
+        return self._contexts[package]
+
+    def table_of(self, fact: Fact, owner: str, *, reflected: bool) -> Table | None:
+        """Return the table of a fact, of the models or of the database."""
+        schema = None if fact.schema == self.default_schema else fact.schema
+        name = fact.table or fact.name
+        if not reflected:
+            for table in self.ownership.tables_of(owner):
+                if table.name == name and table.schema in (schema, fact.schema):
+                    return table
+            return None
+        try:
+            bare = schema if self.connection.dialect.name == "postgresql" else None
+            return Table(name, MetaData(), schema=bare, autoload_with=self.connection)
+        except SQLAlchemyError:
+            return None
+
+    def parts(self, table: Table, fact: Fact) -> Iterator[tuple[Any, str, Any]]:
+        """Yield the part of a table that a fact is of, with Alembic's word for its kind."""
+        if fact.kind == "column":
+            for column in table.columns:
+                if column.name == fact.name:
+                    yield "column", fact.name, column
+        elif fact.kind in ("index", "constraint"):
+            for index in table.indexes:
+                if index.name == fact.name:
+                    yield "index", fact.name, index
+            for constraint in table.constraints:
+                kind = CONSTRAINTS.get(type(constraint))
+                if constraint.name == fact.name and kind is not None:
+                    yield kind, fact.name, constraint

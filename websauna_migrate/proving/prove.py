@@ -1,0 +1,220 @@
+"""A proof: new scripts run up, down and up again, and what they make is compared.
+
+On PostgreSQL and SQLite it is one transaction on the author's database that is rolled back, so that
+the scripts meet the author's rows. Where that cannot be, it is done in a scratch database.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy.engine import URL, Connection
+from sqlalchemy.exc import DBAPIError
+
+from websauna_migrate.autogenerate.write.move_writer import insert
+from websauna_migrate.database.stopping import RunStopped
+from websauna_migrate.errors import MigrationError
+from websauna_migrate.facts.catalogue import FactsNotKnown
+from websauna_migrate.models.ownership import Ownership
+from websauna_migrate.planning.plan import Plan
+from websauna_migrate.planning.revisions import Revision
+from websauna_migrate.planning.round_trip import RoundTrip, plan_round_trip
+from websauna_migrate.proving.apart import Service, prove_apart
+from websauna_migrate.proving.errors import NotProven, fails, impossible
+from websauna_migrate.proving.judge import Judge
+from websauna_migrate.proving.sequences import KeptSequences
+from websauna_migrate.results import CreatedScript, Proof
+from websauna_migrate.runs.failures import (
+    InterruptedSteps,
+    NotAtomic,
+    StepFailed,
+)
+from websauna_migrate.runs.run_context import RunOptions
+from websauna_migrate.runs.site import Site
+from websauna_migrate.runs.statement_guard import EndsTransaction
+
+__all__ = ["keep_proven", "prove"]
+
+#: Seconds for which a proof tries to get a table's lock. An author waits for it.
+LOCK_BUDGET = 5.0
+
+#: What PostgreSQL says of a statement that wants no transaction around it: it cannot run inside of
+#: one; and a value of an enum type cannot be used before it is committed.
+NOT_IN_TRANSACTION = ("25001", "55P04")
+
+#: Constraints that are checked when a transaction commits.
+DEFERRED = """
+SELECT format('%I.%I', n.nspname, c.conname) FROM pg_catalog.pg_constraint c
+JOIN pg_catalog.pg_namespace n ON n.oid = c.connamespace WHERE c.condeferred
+"""
+
+
+def keep_proven(
+    created: tuple[CreatedScript, ...],
+    *,
+    site: Site,
+    ownership: Ownership,
+    at: Callable[[URL], Service],
+    how: str,
+    undo: Callable[[], None],
+    keep: bool = False,
+) -> tuple[CreatedScript, ...]:
+    """Prove new scripts, and remove them if they do not stand it.
+
+    :param how: ``on``, ``off`` or ``scratch``
+    :param undo: removes the scripts
+    :param keep: keep them all the same, marked
+    :returns: the scripts with their proof, or with a warning
+    :raises NotProven: saying why they are not kept
+    """
+    if how == "off" or not created:
+        return created
+    try:
+        proof = prove(created, site=site, ownership=ownership, at=at, apart=how == "scratch")
+    except FactsNotKnown as exc:
+        return warned(created, f"Not proven: {exc}")
+    except NotProven as exc:
+        if not keep:
+            undo()
+            raise
+        for script in created:
+            mark_not_proven(script, exc.problem)
+        return warned(created, f"Kept though the proof failed: {exc.problem}")
+    except BaseException:
+        undo()
+        raise
+    return tuple(replace(script, proof=proof) for script in created)
+
+
+def warned(created: tuple[CreatedScript, ...], warning: str) -> tuple[CreatedScript, ...]:
+    """Return new scripts with a warning, which is told once."""
+    first, *others = created
+    return (replace(first, warnings=(*first.warnings, warning)), *others)
+
+
+def prove(
+    created: Sequence[CreatedScript],
+    *,
+    site: Site,
+    ownership: Ownership,
+    at: Callable[[URL], Service],
+    apart: bool = False,
+) -> Proof:
+    """Prove new scripts, all of them together.
+
+    :param site: with the new scripts
+    :param at: returns the service for another database
+    :param apart: in a scratch database, whatever could be done beside it
+    :raises NotProven: saying why they are not to be kept
+    :raises FactsNotKnown: for another database than the four
+    """
+    began = time.perf_counter()
+    dialect = site.settings.require_url().get_backend_name()
+    if dialect not in ("postgresql", "sqlite", "mysql", "mariadb"):
+        raise FactsNotKnown(dialect)
+    new: dict[str, list[str]] = {}
+    for script in created:
+        new.setdefault(script.package, []).append(script.revision)
+    judge = Judge(site.loaded, site.settings, ownership, revisions_of(site, new))
+    transactional = dialect in ("postgresql", "sqlite")
+    with explained():
+        if apart or not transactional or not prove_beside(site, new, judge):
+            apart = True
+            prove_apart(site, new, judge, at)
+    return Proof(dialect, apart, time.perf_counter() - began)
+
+
+def revisions_of(site: Site, new: Mapping[str, Sequence[str]]) -> list[Revision]:
+    """Return the new revisions."""
+    return [
+        site.loaded.histories[package].revisions[one] for package, ids in new.items() for one in ids
+    ]
+
+
+class explained:
+    """Turns what a run says of a step into an error about the new script."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: Any, exc: BaseException | None, traceback: Any) -> None:
+        if isinstance(exc, StepFailed):
+            raise fails(exc, busy=exc.busy) from exc
+        if isinstance(exc, MigrationError) and not isinstance(
+            exc, (NotProven, InterruptedSteps, RunStopped)
+        ):
+            raise impossible(str(exc), exc.exit_code) from exc
+
+
+def prove_beside(site: Site, new: Mapping[str, Sequence[str]], judge: Judge) -> bool:
+    """Prove in a transaction on the author's database; tell whether that was possible.
+
+    :raises MigrationError: as a run does
+    :raises NotProven: if the scripts leave a difference
+    """
+    graph = site.loaded.graph
+    trips: list[RoundTrip] = []
+    sequences = KeptSequences()
+
+    def make_plan(applied: Mapping[str, tuple[str, ...]]) -> Plan:
+        trips.append(plan_round_trip(graph, applied, new))
+        for step in trips[-1].there:
+            site.loaded.environments[step.package].reader.imported(step.revision)
+        return trips[-1].plan
+
+    def observe(connection: Connection, done: int) -> None:
+        trip = trips[-1]
+        start = len(trip.first)
+        if done:
+            check_deferred(connection)
+        else:
+            sequences.begin(connection)
+        if done == start:
+            judge.before(connection)
+        elif done == start + len(trip.there):
+            judge.up(connection)
+        elif done == start + len(trip.there) + len(trip.back):
+            judge.down(connection)
+
+    options = RunOptions(dry_run=True, limits={"lock_budget": LOCK_BUDGET}, observe=observe)
+    try:
+        site.runner(options).run("upgrade", make_plan)
+    except NotAtomic:
+        return False
+    except StepFailed as exc:
+        if wants_no_transaction(exc.__cause__):
+            return False
+        raise
+    return True
+
+
+def wants_no_transaction(exc: BaseException | None) -> bool:
+    """True if a statement failed because there was a transaction around it."""
+    if isinstance(exc, EndsTransaction):
+        return True
+    original: Any = exc.orig if isinstance(exc, DBAPIError) else None
+    code = getattr(original, "pgcode", None) or getattr(original, "sqlstate", None)
+    return code in NOT_IN_TRANSACTION
+
+
+def check_deferred(connection: Connection) -> None:
+    """Have PostgreSQL check now what it would check when a step commits."""
+    if connection.dialect.name != "postgresql":
+        return
+    deferred = connection.exec_driver_sql(DEFERRED.replace("%", "%%")).scalars().all()
+    if deferred:
+        listed = ", ".join(deferred).replace("%", "%%")
+        connection.exec_driver_sql("SET CONSTRAINTS ALL IMMEDIATE")
+        connection.exec_driver_sql(f"SET CONSTRAINTS {listed} DEFERRED")
+
+
+def mark_not_proven(script: CreatedScript, problem: str) -> None:
+    """Say in a script that is kept all the same that it is not proven, and why."""
+    lines = [re.sub(r"\s+", " ", line).strip() for line in problem.splitlines()]
+    comment = "".join(f"# {line}\n" for line in ["The proof of this script failed:", *lines])
+    insert(Path(script.path), f"{comment}proven = False\n")
