@@ -32,6 +32,8 @@ class ExitCode(IntEnum):
     PENDING = 7
     #: Models, scripts, histories and the database differ otherwise.
     DRIFT = 8
+    #: More rows or values would be lost than was allowed; nothing was changed.
+    LOSS = 9
 
 
 class MigrationError(Exception):

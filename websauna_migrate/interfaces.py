@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         LedgerRun,
         LintReport,
         LogFilter,
+        Loss,
         PackageState,
         Readiness,
         RecordedPlan,
@@ -108,6 +109,7 @@ class IMigrationService(Interface):
         fail_on_lint: bool = False,
         ignore_order: bool = False,
         plan: RecordedPlan | None = None,
+        max_loss: int | None = None,
         connection: Connection | None = None,
         engine: Engine | None = None,
     ) -> Run:
@@ -137,6 +139,9 @@ class IMigrationService(Interface):
         :param plan: what :meth:`record_plan` returned, in place of ``revision``, ``packages`` and
             ``ignore_order``; if anything else would run,
             :class:`websauna_migrate.runs.plan_records.PlanOutdated` names the causes and nothing is
+        :param max_loss: run nothing if more rows and values than this would be lost besides what
+            scripts accept, or if they cannot be counted, and raise
+            :class:`websauna_migrate.runs.losses.LossRefused`
         :returns: a :class:`websauna_migrate.results.Run`; its ``steps`` are empty if there was
             nothing to do
         :raises websauna_migrate.errors.MigrationError: when the graph, the history or a step is at
@@ -238,6 +243,18 @@ class IMigrationService(Interface):
 
         :param direction: ``"upgrade"`` or ``"downgrade"``
         :param ignore_order: as in :meth:`upgrade`
+        """
+
+    def losses(
+        plan: Plan,
+        *,
+        connection: Connection | None = None,
+        engine: Engine | None = None,
+    ) -> tuple[Loss, ...]:
+        """Count what a plan would lose, and the rows that are in its way; nothing waits.
+
+        :param plan: what :meth:`plan` returned
+        :returns: a tuple of :class:`websauna_migrate.results.Loss`; nothing lost is left out
         """
 
     def record_plan(

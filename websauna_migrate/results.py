@@ -29,6 +29,7 @@ __all__ = [
     "LintFinding",
     "LintReport",
     "LogFilter",
+    "Loss",
     "PackageState",
     "Plan",
     "Proof",
@@ -592,6 +593,58 @@ class LintFinding:
     text: str
     help: str | None
     statement: str
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """What a step of a plan would lose, or rows that are in its way.
+
+    :ivar path: of the revision script
+    :ivar line: where the script does it, counted from 1
+    :ivar kind: ``drop_table``, ``drop_column``, or ``unreadable`` for what may do anything; in the
+        way: ``not null``, ``unique``, ``foreign_key``
+    :ivar columns: of the table; empty for a whole table
+    :ivar does: it in words
+    :ivar count: how many rows or values; 100,001 for more than 100,000, ``None`` if unknown
+    :ivar problem: why it is unknown
+    :ivar accepted: what the script says of it by ``loses``; ``None`` if it says nothing
+    """
+
+    package: str
+    revision: str
+    path: str
+    line: int
+    kind: str
+    table: str
+    columns: tuple[str, ...]
+    does: str
+    count: int | None
+    problem: str = ""
+    accepted: str | None = None
+
+    @property
+    def is_loss(self) -> bool:
+        """False for rows that are in the way: the step would fail, and lose nothing."""
+        return self.kind in ("drop_table", "drop_column", "unreadable")
+
+    def __str__(self) -> str:
+        """Return it as a line."""
+        what = {
+            "drop_column": "value",
+            "not null": "NULL",
+            "unique": "duplicate",
+            "foreign_key": "orphan",
+        }.get(self.kind, "row")
+        number = self.problem
+        if self.count is not None:
+            many = "more than 100,000" if self.count > 100_000 else f"{self.count:,}"
+            number = f"{many} {what}{'' if self.count == 1 else 's'}"
+        does = "may do anything" if self.kind == "unreadable" else self.does
+        accepted = "" if self.accepted is None else f" (accepted: {self.accepted})"
+        return (
+            f"{self.package} {self.revision} ({self.path}, line {self.line}) {does}: "
+            f"{number}{accepted}"
+        )
 
 
 @dataclass(frozen=True, slots=True)

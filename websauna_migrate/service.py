@@ -38,6 +38,7 @@ from websauna_migrate.results import (
     LedgerRun,
     LintReport,
     LogFilter,
+    Loss,
     PackageState,
     Readiness,
     RecordedPlan,
@@ -169,6 +170,7 @@ class MigrationService:
         fail_on_lint: bool = False,
         ignore_order: bool = False,
         plan: RecordedPlan | None = None,
+        max_loss: int | None = None,
         connection: Connection | None = None,
         engine: Engine | None = None,
     ) -> Run:
@@ -185,6 +187,10 @@ class MigrationService:
             refuse_missing(site, plan)
             revision, packages, ignore_order = plan.targets, plan.packages, plan.ignore_order
             inspect.append(functools.partial(refuse_outdated, site, plan))
+        if max_loss is not None:
+            from websauna_migrate.runs.losses import refuse_losses
+
+            inspect.append(functools.partial(refuse_losses, site, max_loss))
         return migrate(
             site,
             "upgrade",
@@ -293,6 +299,17 @@ class MigrationService:
             site, direction, revision, packages, cascade=cascade, ignore_order=ignore_order
         )
         return planner(site.applied())
+
+    def losses(
+        self,
+        plan: Plan,
+        *,
+        connection: Connection | None = None,
+        engine: Engine | None = None,
+    ) -> tuple[Loss, ...]:
+        from websauna_migrate.runs.losses import find_losses
+
+        return find_losses(self.site(given=the_given(connection, engine)), plan)
 
     def record_plan(
         self,

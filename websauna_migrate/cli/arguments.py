@@ -243,6 +243,12 @@ PLAN = argument(
     metavar="FILE",
     help="Run what 'plan --out FILE' wrote, if it is still what would run; fail otherwise",
 )
+MAX_LOSS = argument(
+    "--max-loss",
+    type=int,
+    metavar="ROWS",
+    help="Run nothing if more rows and values would be lost than this and what scripts accept",
+)
 PLAN_SQL = flag("--sql", help="Print the SQL of the steps, from what is applied on")
 STAMPED = argument("revisions", nargs="*", help="one or more revisions, or 'heads' for all heads")
 TAKE_OVER = argument(

@@ -37,9 +37,9 @@ exit status:
   1  not done, for another reason      6  a script failed; nothing of it was applied
   2  the command line cannot be meant  7  check, current -c: revisions are pending
   3  a step is half done: repair       8  check: models and database differ, or the like;
-                                          upgrade --plan: something else would run;
-                                          verify: what a script checks does not hold
-  4  another run or a lock is in the way
+  4  another run or a lock is in          upgrade --plan: something else would run;
+     the way                              verify: what a script checks does not hold
+                                       9  upgrade --max-loss: too much would be lost
   129, 130, 143                        stopped by SIGHUP, Ctrl-C, SIGTERM
 status: 0 all is applied, 1 revisions are pending, 2 that cannot be told, 3 a step is half done
 """
@@ -265,7 +265,16 @@ COMMANDS: Mapping[str, Command] = {
     "upgrade": Command(
         "run.upgrade",
         "Upgrade to a later version.",
-        (a.SQL, a.TAG, a.REVISION_OR_HEADS, *a.RUN, a.IGNORE_ORDER, a.FAIL_ON_LINT, a.PLAN),
+        (
+            a.SQL,
+            a.TAG,
+            a.REVISION_OR_HEADS,
+            *a.RUN,
+            a.IGNORE_ORDER,
+            a.FAIL_ON_LINT,
+            a.PLAN,
+            a.MAX_LOSS,
+        ),
         leaves_garbage=True,
         needs_database=unless_sql,
     ),

@@ -8,7 +8,7 @@ which they run makes a difference.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, TypeAlias
 
 __all__ = [
@@ -93,6 +93,7 @@ class Access:
     :ivar label: the name of an index or constraint
     :ivar line: line of the script, counted from 1
     :ivar sure: false for what the script may do, or may not
+    :ivar rule: what all rows have to keep from then on: ``not null`` or ``unique``
     """
 
     kind: Kind
@@ -107,6 +108,7 @@ class Access:
     label: str | None = None
     line: int = 0
     sure: bool = True
+    rule: str | None = field(default=None, compare=False)
 
     @property
     def column(self) -> str | None:

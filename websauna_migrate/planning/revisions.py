@@ -26,6 +26,8 @@ class Revision:
     :ivar takes_types: named types that come with them, in the same way
     :ivar written_against: heads of other packages that the script's author had, each with its
         package first; they order pending steps and nothing else
+    :ivar loses: tables, and columns as ``table.column``, whose rows or values may be lost, each
+        with the reason; ``*`` for all that the script does
     :ivar doc: the script's docstring, stripped; its first paragraph is the message
     :ivar path: the script's file, absolute
     """
@@ -43,6 +45,7 @@ class Revision:
     gives_types: tuple[tuple[str, str], ...] = ()
     takes_types: tuple[tuple[str, str], ...] = ()
     written_against: tuple[tuple[str, str], ...] = ()
+    loses: tuple[tuple[str, str], ...] = ()
     doc: str = ""
     path: str = ""
 

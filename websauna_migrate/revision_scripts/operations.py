@@ -280,7 +280,8 @@ def alter_column(call: Call, table: Key | None) -> Iterator[Access]:
             yield replace(one, kind="use_type") if one.kind == "create_type" else one
         yield Access("alter_column", *key, columns)
     elif {"nullable", "server_default", "default"} & call.keywords.keys():
-        yield Access("restrict_column", *key, columns)
+        rule = "not null" if call.value(None, "nullable") is False else None
+        yield Access("restrict_column", *key, columns, rule=rule)
     if call.get(None, "new_column_name", "name") is not None:
         new_name = known(call.text(None, "new_column_name", "name"))
         yield Access("rename_column", *key, columns, new_name=new_name)
@@ -309,10 +310,15 @@ def constraint(call: Call, table: Key | None) -> Iterator[Access]:
     yield Access("add_constraint", *key, columns, label=call.text(0, "constraint_name", "name"))
 
 
+def unique_constraint(call: Call, table: Key | None) -> Iterator[Access]:
+    yield from (replace(access, rule="unique") for access in constraint(call, table))
+
+
 def create_index(call: Call, table: Key | None) -> Iterator[Access]:
     key = table or key_of(call, 1, "table_name", "tablename")
     columns = columns_of(call, 1 if table else 2, "columns")
-    yield Access("create_index", *key, columns, label=call.text(0, "index_name", "name"))
+    rule = "unique" if call.value(None, "unique") is True else None
+    yield Access("create_index", *key, columns, label=call.text(0, "index_name", "name"), rule=rule)
 
 
 def drop_index(call: Call, table: Key | None) -> Iterator[Access]:
@@ -349,9 +355,9 @@ OPERATIONS: dict[str, Reader] = {
     "drop_column": drop_column,
     "alter_column": alter_column,
     "create_foreign_key": create_foreign_key,
-    "create_unique_constraint": constraint,
+    "create_unique_constraint": unique_constraint,
     "create_check_constraint": constraint,
-    "create_primary_key": constraint,
+    "create_primary_key": unique_constraint,
     "create_exclude_constraint": constraint,
     "create_index": create_index,
     "drop_index": drop_index,

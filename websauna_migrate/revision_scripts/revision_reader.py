@@ -295,7 +295,7 @@ def revision_in(package: str, path: str, module: ModuleType, id_: Any, doc: str)
             if all(isinstance(part, str) and part for pair in pairs for part in pair):
                 return tuple(sorted(pairs))
         raise broken(
-            package, path, f"its {attribute} is {value!r}, not a dictionary of names and packages."
+            package, path, f"its {attribute} is {value!r}, not a dictionary of names and texts."
         )
 
     if not isinstance(id_, str) or not id_:
@@ -314,6 +314,7 @@ def revision_in(package: str, path: str, module: ModuleType, id_: Any, doc: str)
         gives_types=moved("gives_types"),
         takes_types=moved("takes_types"),
         written_against=moved("written_against"),
+        loses=moved("loses"),
         doc=doc,
         path=path,
     )

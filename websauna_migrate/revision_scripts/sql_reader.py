@@ -109,6 +109,7 @@ NOT_A_COLUMN = (
 ADD_COLUMN = pattern(rf"add {NOT_A_COLUMN}(?:column )?(?P<maybe>if not exists )?I .*")
 DROP_COLUMN = pattern(rf"drop {NOT_A_COLUMN}(?:column )?(?:if exists )?I.*")
 ALTER_COLUMN = pattern(r"(?:alter|modify) (?:column )?(?:if exists )?I (?P<rest>.*)")
+SET_NOT_NULL = pattern(r"set not null\s*")
 ADD_CONSTRAINT = pattern(
     r"add (?:constraint I )?(?P<kind>primary key|unique|check|exclude|index|key)\b(.*)"
 )
@@ -259,7 +260,8 @@ def read_action(action: str, key: Key) -> Iterator[Access]:
         yield Access(kind, *key, (old,), new_name=new if old != new else None)
     elif found := ADD_CONSTRAINT.match(action):
         label = parse_name(found[1])[1] if found[1] else None
-        yield Access("add_constraint", *key, names_in(found[3]), label=label)
+        rule = "unique" if found["kind"].lower().startswith(("unique", "primary")) else None
+        yield Access("add_constraint", *key, names_in(found[3]), label=label, rule=rule)
     elif found := DROP_CONSTRAINT.match(action):
         yield Access("drop_constraint", *key, label=parse_name(found[1])[1])
     elif found := ADD_COLUMN.match(action):
@@ -270,7 +272,8 @@ def read_action(action: str, key: Key) -> Iterator[Access]:
     elif found := ALTER_COLUMN.match(action):
         restricts = re.match(r"(?:set|drop)\s+(?:not|default)\b", found["rest"], re.IGNORECASE)
         kind = "restrict_column" if restricts else "alter_column"
-        yield Access(kind, *key, (parse_name(found[1])[1],))
+        rule = "not null" if SET_NOT_NULL.match(found["rest"]) else None
+        yield Access(kind, *key, (parse_name(found[1])[1],), rule=rule)
     elif found := USED_BY_ALTER.match(action):
         yield Access("use_table", *key)
         yield Access("use_table", *parse_name(found[1]))

@@ -7,6 +7,7 @@ import sys
 from argparse import Namespace
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from websauna_migrate.cli.output import Output
 from websauna_migrate.cli.render.text import visible
@@ -14,7 +15,7 @@ from websauna_migrate.cli.scope import pending_elsewhere
 from websauna_migrate.errors import MigrationError
 from websauna_migrate.interfaces import IMigrationService
 from websauna_migrate.plain_text import to_json
-from websauna_migrate.results import PackageState, Readiness
+from websauna_migrate.results import PackageState, Plan, Readiness
 
 __all__ = ["Call"]
 
@@ -66,6 +67,11 @@ class Call:
         for name in dict.fromkeys(f"{one.package}@{one.revision}" for one in found.half_done):
             print(visible(f"{name} ended half done. See: ws-alembic repair"), file=sys.stderr)
         return found
+
+    def tell_losses(self, plan: Plan) -> None:
+        """Write what a plan would lose to standard error."""
+        for loss in self.service.losses(plan):
+            print(visible(str(loss)), file=sys.stderr)
 
     def sum_up(self, *lines: str) -> None:
         """Print what was done, unless only errors are wanted."""

@@ -207,11 +207,15 @@ def plan(call: Call) -> None:
         Path(options.out).write_text(to_json(recorded.as_data()) + "\n", encoding="utf-8")
     at_work = call.tell_at_work()
     report = lint_of_plan(call, found)
+    losses = call.service.losses(found)
+    told = {} if report is None else {"lint": report}
     if options.json:
         data = found.as_data() | {"running": at_work.running, "half_done": at_work.half_done}
-        call.show((), data | ({} if report is None else {"lint": report}))
+        call.show((), data | {"losses": losses} | told)
     elif found.steps:
         call.output.table(plan_table(found))
+        if losses:
+            call.show(["", *map(str, losses)])
         if report is not None and (report.findings or report.unchecked):
             call.show(["", *render_lint(report)])
     else:

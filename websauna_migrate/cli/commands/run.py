@@ -48,6 +48,11 @@ def upgrade(call: Call) -> None:
                 "--plan FILE says what is run: leave out the revision, --ignore-order and -x."
             )
         plan = RecordedPlan.of_json(Path(options.plan).read_text(encoding="utf-8"))
+    elif options.dry_run:
+        pending = call.service.plan(
+            options.revision, packages=call.packages, ignore_order=options.ignore_order
+        )
+        call.tell_losses(pending)
     with stop_signals() as stop:
         run = call.service.upgrade(
             options.revision,
@@ -57,6 +62,7 @@ def upgrade(call: Call) -> None:
             fail_on_lint=options.fail_on_lint,
             ignore_order=options.ignore_order,
             plan=plan,
+            max_loss=options.max_loss,
             **{name: getattr(options, name) for name in RUN_OPTIONS},
         )
     sum_up_run(call, run, newest=options.revision in ("head", "heads"))
@@ -81,6 +87,10 @@ def downgrade(call: Call) -> None:
         return
     if not options.dry_run:
         require_unprotected(call, "downgrade")
+    plan = call.service.plan(
+        options.revision, packages=call.packages, direction="downgrade", cascade=options.cascade
+    )
+    call.tell_losses(plan)
     with stop_signals() as stop:
         run = call.service.downgrade(
             options.revision,
@@ -101,6 +111,7 @@ def undo(call: Call) -> None:
     if not options.dry_run:
         require_unprotected(call, "downgrade --run")
     plan = call.service.plan_undo(options.run, cascade=options.cascade)
+    call.tell_losses(plan)
     if plan.steps and not options.dry_run:
         steps = counted(len(plan.steps), "step")
         ask(call, render_table(plan_table(plan)), f"Take {steps} back?")
@@ -191,6 +202,7 @@ def uninstall(call: Call) -> None:
         plan = call.service.plan(
             "base", packages=name, direction="downgrade", cascade=options.cascade
         )
+        call.tell_losses(plan)
         steps = counted(len(plan.steps), "step")
         shown = render_table(plan_table(plan)) if plan.steps else ()
         ask(call, shown, f"Take {steps} back, and drop the history table of {name}?")
@@ -213,8 +225,8 @@ def check_sql(call: Call) -> None:
             f'Range revision not allowed: "{options.revision}" has a meaning with --sql only. '
             "Name the revision to end at."
         )
-    for name in ("atomic", "dry_run", "fail_on_lint", "ignore_order", "plan"):
-        if options.sql and getattr(options, name, False):
+    for name in ("atomic", "dry_run", "fail_on_lint", "ignore_order", "plan", "max_loss"):
+        if options.sql and getattr(options, name, None) not in (None, False):
             flag = "--" + name.replace("_", "-")
             raise UsageError(f"{flag} has no meaning with --sql, which runs nothing.")
 
