@@ -7,7 +7,6 @@ import sys
 from argparse import Namespace
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from websauna_migrate.cli.output import Output
 from websauna_migrate.cli.render.text import visible
