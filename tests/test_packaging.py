@@ -53,6 +53,8 @@ def test_the_wheel_says_what_it_is_and_what_it_needs(wheel):
         "docs",
         "lint",
         "mysql",
+        "otel",
+        "png",
         "postgresql",
         "postgresql-binary",
         "postgresql-psycopg",

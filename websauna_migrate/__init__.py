@@ -127,7 +127,7 @@ def includeme(config: Configurator) -> None:
     )
     config.set_migration_service(service)
     # When all packages are registered, and before relationships look for their foreign keys.
-    config.action(None, lambda: service.ownership.link_foreign_keys(), order=LAST)
+    config.action(None, service.link_foreign_keys, order=LAST)
     serve_companions(config)
     if settings.on_pending != "ignore":
         config.include("websauna_migrate.web.pending")

@@ -691,6 +691,16 @@ class MigrationService:
 
         return Ownership(self.packages)
 
+    def link_foreign_keys(self) -> None:
+        """Let foreign keys name tables of other packages' ``MetaData`` by strings.
+
+        Called when the application's configuration ends, before relationships look for them.
+        """
+        from websauna_migrate.models.foreign_key_links import link_foreign_keys
+
+        metadata = [one for package in self.packages for one in package.metadata]
+        link_foreign_keys(metadata, lambda found: self.ownership.true_definition(found))
+
     # Helpers of the methods above
 
     def _models_named(self, site: Site) -> AbstractContextManager[None]:

@@ -155,20 +155,13 @@ class Ownership:
         """
         return self.sequence_owners.get((schema, name))
 
-    def link_foreign_keys(self) -> None:
-        """Let strings in foreign keys name tables of other packages' ``MetaData``.
-
-        Done before every other question, and early by an application whose relationships need it.
-        """
-
-        def choose(definitions: list[Table]) -> Table:
-            try:
-                return self._settle(definitions)[0]
-            except OwnershipError:
-                # The question for the owner tells it.
-                return definitions[0]
-
-        link_foreign_keys(self._registrants, choose)
+    def true_definition(self, definitions: list[Table]) -> Table:
+        """Return the one of several tables of a name that counts; the first if they contradict."""
+        try:
+            return self._settle(definitions)[0]
+        except OwnershipError:
+            # The question for the owner tells it.
+            return definitions[0]
 
     def require_targets(self, tables: Iterable[Table]) -> None:
         """Check that every foreign key of tables names a column that there is.
@@ -269,7 +262,7 @@ class Ownership:
     @cached_property
     def _definitions(self) -> dict[Key, list[Table]]:
         """All tables of all registered ``MetaData``, by schema and name; their keys are linked."""
-        self.link_foreign_keys()
+        link_foreign_keys(self._registrants, self.true_definition)
         definitions: dict[Key, list[Table]] = {}
         for metadata in self._registrants:
             for table in metadata.tables.values():
