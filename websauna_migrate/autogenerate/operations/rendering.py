@@ -16,13 +16,16 @@ from sqlalchemy.schema import (
     DefaultClause,
     FetchedValue,
     Identity,
+    conv,
 )
 from sqlalchemy.sql import functions
 
 from websauna_migrate.alembic_adapter.internals import render_type
+from websauna_migrate.autogenerate.compare.temporary_table import escaped
 from websauna_migrate.autogenerate.errors import cannot_render
 from websauna_migrate.autogenerate.operations.column_types import TypeRenderer, UnfitType
 from websauna_migrate.autogenerate.package_objects import PackageObjects
+from websauna_migrate.models.sqlalchemy_internals import is_type_bound
 
 __all__ = ["item_renderer", "require_renderable"]
 
@@ -84,8 +87,21 @@ def render_default(default: Any, context: AutogenContext) -> str | bool:
 
 
 def render_check(constraint: CheckConstraint, context: AutogenContext) -> str | bool:
-    """Return the source of a CHECK constraint, ``False`` to leave it to Alembic."""
-    return False
+    """Return the source of a CHECK constraint, ``False`` to leave it to Alembic.
+
+    Alembic writes a colon as it is, and the script's ``CheckConstraint`` would read a parameter.
+    """
+    written = context.migration_context.impl.render_ddl_sql_expr(constraint.sqltext)
+    text = escaped(written)
+    if text == written or is_type_bound(constraint):
+        return False
+    name = ""
+    if constraint.name:
+        shown = repr(str(constraint.name))
+        if isinstance(constraint.name, conv):
+            shown = f"{context.opts['alembic_module_prefix']}f({shown})"
+        name = f", name={shown}"
+    return f"{context.opts['sqlalchemy_module_prefix']}CheckConstraint({text!r}{name})"
 
 
 def require_renderable(
