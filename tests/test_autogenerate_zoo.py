@@ -1,8 +1,8 @@
 """The round trip: models, generated script, unedited, upgrade, nothing left, downgrade, upgrade.
 
 Features go through it together, a group in one package. Where a group fails, each of its features
-goes alone, so that the test that fails is that of the feature at fault. The round trip is made here,
-so scripts are written without the proof, which makes it too.
+goes alone, so that the test that fails is that of the feature at fault. The round trip is made
+here, so scripts are written without the proof, which makes it too.
 """
 
 from __future__ import annotations

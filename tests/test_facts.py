@@ -288,3 +288,33 @@ def test_differences_are_told_in_words() -> None:
         'table "billing.old" is in the database, not in the models',
         'table "users", index "ix" is in the models, not in the database (INDEX ON users (x))',
     ]
+
+
+def test_numbers_that_the_server_gave_do_not_pair_what_differs() -> None:
+    def facts(*definitions: str) -> Facts:
+        return Facts.make(
+            "main",
+            [
+                Fact.make("table", "main", "t", {}),
+                *(
+                    Fact.make(
+                        "constraint",
+                        "main",
+                        f"CONSTRAINT_{number}",
+                        {"definition": definition},
+                        table="t",
+                        server_named=True,
+                    )
+                    for number, definition in enumerate(definitions, 1)
+                ),
+            ],
+        )
+
+    def told(left: Facts, right: Facts) -> list[tuple[str, object, object]]:
+        found = differences(left, right)
+        return [(str(one.attribute), one.left, one.right) for one in found if not one.note]
+
+    assert told(facts("a", "b"), facts("b", "a")) == []
+    assert told(facts("a", "b"), facts("b", "a", "c")) == [("None", False, True)]
+    assert told(facts("a", "b"), facts("b")) == [("None", True, False)]
+    assert told(facts("a", "b"), facts("a", "c")) == [("definition", "b", "c")]

@@ -122,6 +122,9 @@ def found(modules: set[str], names: tuple[str, ...]) -> set[str]:
 @pytest.mark.parametrize("words", COMMANDS, ids=lambda words: words[-1])
 def test_a_command_that_looks(project: Path, words: tuple[str, ...]) -> None:
     forbidden = {*(FORBIDDEN if words[-1] == "--help" else QUICK_FORBIDDEN)}
+    if words[-1] == "plan":
+        # It counts what its steps would lose.
+        forbidden -= {"websauna_migrate.planning.accesses"}
     if words[-1] == "status":
         # It looks for half done steps.
         forbidden -= {"websauna_migrate.runs.repair", "websauna_migrate.runs.stamping"}

@@ -757,7 +757,7 @@ def test_a_name_that_is_no_dictionary(shop: Workshop, sqlite_url: str) -> None:
     path.write_text(path.read_text().replace("{'offers': 'app'}", "('offers',)"))
     with pytest.raises(ScriptError) as caught:
         shop.service(sqlite_url).upgrade()
-    assert "its gives_tables is ('offers',), not a dictionary of names and packages." in str(
+    assert "its gives_tables is ('offers',), not a dictionary of names and texts." in str(
         caught.value
     )
 

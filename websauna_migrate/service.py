@@ -307,6 +307,8 @@ class MigrationService:
         connection: Connection | None = None,
         engine: Engine | None = None,
     ) -> tuple[Loss, ...]:
+        if not plan:
+            return ()
         from websauna_migrate.runs.losses import find_losses
 
         return find_losses(self.site(given=the_given(connection, engine)), plan)

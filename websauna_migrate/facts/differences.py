@@ -86,8 +86,17 @@ def differences(left: Facts, right: Facts) -> Iterator[Difference]:
     """
     lefts = {one.key: one for one in left.objects}
     rights = {one.key: one for one in right.objects}
-    pairs = [(lefts[key], rights[key]) for key in sorted(lefts.keys() & rights.keys())]
-    renamed = [*matched_by_content(lefts, rights)]
+    common = lefts.keys() & rights.keys()
+    # The server numbers what has no name: the same number may stand for another object.
+    odd = {key for key in common if numbered_otherwise(lefts[key], rights[key])}
+    renamed = [
+        *matched_by_content(
+            {key: one for key, one in lefts.items() if key not in common or key in odd},
+            {key: one for key, one in rights.items() if key not in common or key in odd},
+        )
+    ]
+    odd &= {one.key for one, _ in renamed} | {other.key for _, other in renamed}
+    pairs = [(lefts[key], rights[key]) for key in sorted(common - odd)]
     schema = left.default_schema
     moved = {one.key[:2] for one, other in pairs if parents_of(one) != parents_of(other)}
     for one, other in pairs:
@@ -99,7 +108,7 @@ def differences(left: Facts, right: Facts) -> Iterator[Difference]:
         yield Difference(one, "name", one.name, other.name, other, True, schema)
         del lefts[one.key], rights[other.key]
     for mine, theirs, here in ((lefts, rights, True), (rights, lefts, False)):
-        for key in sorted(mine.keys() - theirs.keys()):
+        for key in sorted(mine.keys() - (theirs.keys() - odd)):
             if not follows(mine[key], theirs):
                 yield Difference(mine[key], None, here, not here, default_schema=schema)
 
@@ -139,17 +148,25 @@ def has_whole(facts: Mapping[Key, Fact], part: Fact) -> bool:
 def matched_by_content(
     lefts: Mapping[Key, Fact], rights: Mapping[Key, Fact]
 ) -> Iterator[tuple[Fact, Fact]]:
-    """Yield pairs of objects that differ in a name alone, of which the server chose one."""
+    """Yield pairs of objects that differ in a name alone, of which the server chose one.
+
+    :param lefts: objects without an equal of their name on the other side, as ``rights``
+    """
     waiting: dict[tuple[object, ...], list[Fact]] = {}
-    for key in sorted(rights.keys() - lefts.keys()):
+    for key in sorted(rights):
         waiting.setdefault(content(rights[key]), []).append(rights[key])
-    for key in sorted(lefts.keys() - rights.keys()):
+    for key in sorted(lefts):
         one = lefts[key]
         for other in waiting.get(content(one), ()):
             if one.server_named or other.server_named:
                 waiting[content(one)].remove(other)
                 yield one, other
                 break
+
+
+def numbered_otherwise(one: Fact, other: Fact) -> bool:
+    """True if the server chose one name for two objects that differ."""
+    return one.server_named and other.server_named and content(one) != content(other)
 
 
 def content(fact: Fact) -> tuple[object, ...]:
