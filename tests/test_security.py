@@ -309,13 +309,20 @@ SAFE = re.compile(
 #: The same where a word is safe in one module: scratch names that it makes itself, and
 #: what the server has said of its own catalogue.
 SAFE_IN = {
+    "copies.py": r"\b(?:marks|listed|database)\b",
+    "engines.py": r"\bname\b",
     "fresh.py": r"quote_name\(|\bquoted\b",
-    "ledger.py": r"sql_of\(|join\(values\)|\bchange\b|\bended\b|\btold\b",
+    "ledger.py": r"sql_of\(|join\(values\)|\bchange\b|\bended\b|\btold\b|name_of\(|\btable\b",
+    "ledger_table.py": r"name_of\(|column\.type\.compile|\bdefault\b|\bname\b",
+    "losses.py": r"\b(?:EACH|name|value|old)\b",
     "postgresql_catalogue.py": r"IN_EXTENSION|OF_TABLE",
+    "prove.py": r"\blisted\b",
+    "running_steps.py": r"ESSENTIAL",
     "scratch_databases.py": r"\bforce\b|\bname\b|found\.name|postgresql_locale|row\[[01]\]",
     "scratch_models.py": r"\bbefore\b|\bname\b",
     "sqlite_batches.py": r"self\.master",
     "standstill.py": r"fact\.|\b(?:command|name|schema|table|text|what|word)\b",
+    "statement_log.py": r"name_of\(|\btold\b",
     "version_tables.py": r"\bkind\b",
 }
 

@@ -132,7 +132,7 @@ def test_a_result_that_was_not_written_is_told_by_the_other_stream(site: Site) -
     assert re.fullmatch(r"2 steps applied in \d\.\d\d s\.", told[-1])
 
 
-@pytest.mark.parametrize("words", ["status", "upgrade --sql"])
+@pytest.mark.parametrize("words", ["status", "-q upgrade --sql"])
 @pytest.mark.parametrize(
     ("stream", "problem"),
     [(">/dev/full", "No space left on device"), (">&-", "Bad file descriptor")],
@@ -181,7 +181,7 @@ def test_a_character_that_a_stream_does_not_have_is_escaped(site: Site, encoding
 
 def test_sql_is_not_changed_to_fit_a_stream(site: Site) -> None:
     site.workshop.script("fooapp", "f300", "f200", "op.execute(\"SELECT '\u20ac'\")")
-    done = site.shell("$ws upgrade --sql", PYTHONIOENCODING="ascii")
+    done = site.shell("$ws -q upgrade --sql", PYTHONIOENCODING="ascii")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
         'Standard output cannot be written: its encoding "ascii" does not have "\\u20ac". Set '
