@@ -565,7 +565,7 @@ def test_other_keys_are_for_env_py(site: Site, key: str) -> None:
     assert site("-x", f"{key}=all", "heads").status == 0
 
 
-@pytest.mark.parametrize("words", [("repair",), ("uninstall", "fooapp")])
+@pytest.mark.parametrize("words", [("repair",), ("uninstall", "fooapp", "--yes")])
 def test_all_packages_may_be_named_everywhere(site: Site, words: tuple[str, ...]) -> None:
     assert site("-x", "packages=all", *words).status == 0
 

@@ -11,7 +11,19 @@ from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, DateTime, Integer, MetaData, String, Table, Text
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    DateTime,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    false,
+    select,
+    text,
+)
 from sqlalchemy.engine import Connection
 
 from websauna_migrate.runs.postgresql_statements import literal
@@ -85,16 +97,18 @@ def add_column(connection: Connection, table: Table, column: Column[Any]) -> Non
     if not column.nullable:
         default = f" DEFAULT {0 if isinstance(column.type, Integer) else repr('')} NOT NULL"
     quote = connection.dialect.identifier_preparer.quote
-    connection.exec_driver_sql(
-        f"ALTER TABLE {name_of(connection, table)} ADD COLUMN {quote(column.name)} "
-        f"{column.type.compile(connection.dialect)}{default}"
+    name = name_of(connection, table).replace(":", "\\:")
+    connection.execute(
+        text(
+            f"ALTER TABLE {name} ADD COLUMN {quote(column.name)} "
+            f"{column.type.compile(connection.dialect)}{default}"
+        )
     )
 
 
 def column_names(connection: Connection, table: Table) -> Collection[str]:
     """Return the names of the columns that a table has."""
-    name = name_of(connection, table)
-    return connection.exec_driver_sql(f"SELECT * FROM {name} WHERE 1 = 0").keys()
+    return connection.execute(select(text("*")).select_from(table).where(false())).keys()
 
 
 def name_of(connection: Connection, table: Table) -> str:
