@@ -124,7 +124,7 @@ def test_an_own_open_transaction_in_the_way_is_told_at_once(
         began = time.monotonic()
         with pytest.raises(RunBlocked) as caught:
             service.upgrade()
-        assert time.monotonic() - began < (20 if database_url.startswith("mysql") else 3)
+        assert time.monotonic() - began < (6 if database_url.startswith("mysql") else 3)
     assert str(caught.value).startswith(
         'The upgrade of revision "f100" of package "fooapp" waits for a lock that the calling '
         "thread's own connection holds ("

@@ -12,6 +12,7 @@ from sqlalchemy.engine import Connection
 from websauna_migrate.database.servers import server_process
 from websauna_migrate.database.timeouts import Timeouts
 from websauna_migrate.locks.file_locks import database_file
+from websauna_migrate.locks.run_lock import RunBlocked
 from websauna_migrate.planning.steps import Step
 from websauna_migrate.runs.blockers import Blocker, BlockerWatch, blockers_of_file
 from websauna_migrate.runs.failures import blocked_by_caller
@@ -82,11 +83,18 @@ class LockWaits:
             self.blockers.start(process)
 
     def wait_in_step(self, waited: float) -> bool:
-        """Wait before a statement is tried again by itself; tell whether it is to be."""
+        """Wait before a statement is tried again by itself; tell whether it is to be.
+
+        It is not where the calling thread itself holds the lock. That is told once the step has
+        ended: SQLAlchemy gives up a connection during whose statement a ``TimeoutError`` is raised.
+        """
         assert self.current is not None
         step, waiting, timeouts = self.current
         waiting.attempts += 1
-        return self.wait(step, waiting, timeouts, waited)
+        try:
+            return self.wait(step, waiting, timeouts, waited)
+        except RunBlocked:
+            return False
 
     def wait(
         self, step: Step, waiting: Waiting, timeouts: Timeouts, waited: float | None = None
