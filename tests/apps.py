@@ -37,6 +37,19 @@ def downgrade():
 '''
 
 
+HEAD_OF_MAIN = "\n\ndef main(global_config, **settings):\n"
+
+MAIN = (
+    HEAD_OF_MAIN
+    + """    from pyramid.config import Configurator
+
+    config = Configurator(settings=settings)
+    config.include("websauna_migrate")
+{includes}    return config.make_wsgi_app()
+"""
+)
+
+
 class Workshop:
     """Makes packages below a folder that is on ``sys.path`` for the time of a test."""
 
@@ -113,6 +126,24 @@ class Workshop:
     def service(self, url: str, *packages: str, **settings: Any) -> Any:
         """Return the service of such an application."""
         return self.configure(url, *packages, **settings).registry.getUtility(IMigrationService)
+
+    def application(
+        self, module: str, ini: Path, url: str, *packages: str, **settings: Any
+    ) -> Path:
+        """Write an application that includes packages, default all made ones, and its INI file.
+
+        :param module: has ``main``; it may be one of the packages, which is then the application's
+        :returns: the INI file
+        """
+        package = self.root / module / "__init__.py"
+        path = package if package.exists() else self.root / f"{module}.py"
+        includes = "".join(f"    config.include({name!r})\n" for name in packages or self.names)
+        text = path.read_text().partition(HEAD_OF_MAIN)[0] if path.exists() else ""
+        path.write_text(text + MAIN.format(includes=includes))
+        lines = [f"sqlalchemy.url = {url.replace('%', '%%')}"]
+        lines += [f"websauna_migrate.{key} = {value}" for key, value in settings.items()]
+        ini.write_text("\n".join([f"[app:main]\nuse = call:{module}:main", *lines, ""]))
+        return ini
 
     def forget(self) -> None:
         """Let go of imported modules."""

@@ -76,18 +76,9 @@ def test_services(packages: Workshop, url: str, included: tuple[str, str]) -> No
 
 
 def test_pshell(packages: Workshop, url: str, tmp_path: Path, run: Any) -> None:
-    (packages.root / "shell_app.py").write_text(
-        "from pyramid.config import Configurator\n\n\n"
-        "def main(global_config, **settings):\n"
-        "    config = Configurator(settings=settings)\n"
-        "    config.include('websauna_migrate')\n    config.include('aaa')\n"
-        "    return config.make_wsgi_app()\n"
-    )
-    ini = tmp_path / "site.ini"
-    ini.write_text(
-        f"[app:main]\nuse = call:shell_app:main\nsqlalchemy.url = {url}\n"
-        "[pshell]\nsetup = websauna_migrate.pshell.setup\n"
-    )
+    ini = packages.application("shell_app", tmp_path / "site.ini", url, "aaa")
+    with ini.open("a") as file:
+        file.write("[pshell]\nsetup = websauna_migrate.pshell.setup\n")
     pshell = str(Path(sys.executable).with_name("pshell"))
     done = run(
         [pshell, "-p", "python", str(ini)],

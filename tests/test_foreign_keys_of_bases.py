@@ -127,18 +127,7 @@ def test_relationships_between_bases(workshop: Workshop, sqlite_url: str) -> Non
 
 def test_the_models_as_sql(workshop: Workshop, run: Any) -> None:
     make(workshop)
-    ini = workshop.root / "development.ini"
-    package = workshop.root / "shopapp"
-    package.mkdir()
-    (package / "__init__.py").write_text(
-        "from pyramid.config import Configurator\n\n\n"
-        "def main(global_config, **settings):\n"
-        "    config = Configurator(settings=settings)\n"
-        '    config.include("websauna_migrate")\n'
-        + "".join(f'    config.include("{name}")\n' for name in workshop.names)
-        + "    return config.make_wsgi_app()\n"
-    )
-    ini.write_text("[app:main]\nuse = call:shopapp:main\nsqlalchemy.url = sqlite:///shop.sqlite\n")
+    ini = workshop.application("shopapp", workshop.root / "site.ini", "sqlite:///shop.sqlite")
     made = run(["ws-create-table", ini], env={"PYTHONPATH": str(workshop.root)})
     assert made.returncode == 0, made.stderr
     order = [made.stdout.index(f"CREATE TABLE {n}") for n in ("users", "profiles", "a_pictures")]

@@ -131,19 +131,7 @@ def test_upgrade_by_many_workers_at_once(packages: Workshop, database_url: str) 
 def test_a_command_triggers_nothing(
     packages: Workshop, url: str, tmp_path: Path, run: Any, mode: str
 ) -> None:
-    (packages.root / "pending_app.py").write_text(
-        "from pyramid.config import Configurator\n\n\n"
-        "def main(global_config, **settings):\n"
-        "    config = Configurator(settings=settings)\n"
-        "    config.include('websauna_migrate')\n"
-        "    config.include('aaa')\n    config.include('bbb')\n"
-        "    return config.make_wsgi_app()\n"
-    )
-    ini = tmp_path / "site.ini"
-    ini.write_text(
-        f"[app:main]\nuse = call:pending_app:main\nsqlalchemy.url = {url}\n"
-        f"websauna_migrate.on_pending = {mode}\n"
-    )
+    ini = packages.application("pending_app", tmp_path / "site.ini", url, on_pending=mode)
     program = ["ws-alembic", "-c", str(ini)]
     done = run([*program, "status"], env={"PYTHONPATH": str(packages.root)})
     assert (done.returncode, done.stderr) == (1, "")

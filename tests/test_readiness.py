@@ -143,17 +143,7 @@ def type_of_service() -> Any:
 
 
 def test_the_command_waits(site: Any, tmp_path: Path, run: Any) -> None:
-    ini = tmp_path / "site.ini"
-    url = site.url.replace("%", "%%")
-    (site.workshop.root / "waiting_app.py").write_text(
-        "from pyramid.config import Configurator\n\n\n"
-        "def main(global_config, **settings):\n"
-        "    config = Configurator(settings=settings)\n"
-        "    config.include('websauna_migrate')\n"
-        "    config.include('aaa')\n    config.include('bbb')\n"
-        "    return config.make_wsgi_app()\n"
-    )
-    ini.write_text(f"[app:main]\nuse = call:waiting_app:main\nsqlalchemy.url = {url}\n")
+    ini = site.workshop.application("waiting_app", tmp_path / "site.ini", site.url)
     environment = {"PYTHONPATH": str(site.workshop.root)}
     program = ["ws-alembic", "-c", str(ini)]
     done = run([*program, "wait", "--timeout", "0"], env=environment)

@@ -133,19 +133,10 @@ def test_the_times_are_the_databases(workshop: Workshop, database_url: str) -> N
 
 def test_the_command(workshop: Workshop, tmp_path: Path, run: Callable[..., Any]) -> None:
     workshop.package("fooapp")
-    (workshop.root / "fooapp" / "__init__.py").write_text(
-        "from pyramid.config import Configurator\n\n\n"
-        "def main(global_config, **settings):\n"
-        "    config = Configurator(settings=settings)\n"
-        "    config.include('websauna_migrate')\n"
-        "    config.add_migration_package()\n"
-        "    return config.make_wsgi_app()\n"
-    )
     workshop.script("fooapp", "f100", **table("f1"))
     workshop.script("fooapp", "f200", "f100", upgrade='op.execute("SELECT 1 FROM nowhere")')
-    ini = tmp_path / "site.ini"
     url = f"sqlite:///{tmp_path / 'db.sqlite'}"
-    ini.write_text(f"[app:main]\nuse = call:fooapp:main\nsqlalchemy.url = {url}\n")
+    ini = workshop.application("fooapp", tmp_path / "site.ini", url)
     environment = {"PYTHONPATH": str(workshop.root), "WEBSAUNA_MIGRATE_BY": "Ada"}
 
     def command(*words: str) -> subprocess.CompletedProcess[str]:

@@ -77,23 +77,17 @@ def test_a_run_that_cannot_be_taken_back(shop: Workshop, database_url: str) -> N
 @pytest.fixture
 def command(workshop: Workshop, tmp_path: Path, run: Callable[..., Any]) -> Callable[..., Any]:
     workshop.package("fooapp")
-    (workshop.root / "fooapp" / "__init__.py").write_text(
-        "from pyramid.config import Configurator\n\n\n"
-        "def main(global_config, **settings):\n"
-        "    config = Configurator(settings=settings)\n"
-        "    config.include('websauna_migrate')\n"
-        "    config.add_migration_package()\n"
-        "    return config.make_wsgi_app()\n"
-    )
     workshop.script("fooapp", "f100", **table("f1"))
-    ini = tmp_path / "site.ini"
+    url = f"sqlite:///{tmp_path / 'db.sqlite'}"
+    sites = {
+        protected: workshop.application(
+            "fooapp", tmp_path / f"{protected}.ini", url, protected=protected
+        )
+        for protected in ("false", "true")
+    }
 
     def call(*words: str, protected: str = "false") -> subprocess.CompletedProcess[str]:
-        ini.write_text(
-            "[app:main]\nuse = call:fooapp:main\n"
-            f"sqlalchemy.url = sqlite:///{tmp_path / 'db.sqlite'}\n"
-            f"websauna_migrate.protected = {protected}\n"
-        )
+        ini = sites[protected]
         environment = {"PYTHONPATH": str(workshop.root)}
         done: subprocess.CompletedProcess[str] = run(
             ["ws-alembic", "-c", str(ini), *words], env=environment
