@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session, configure_mappers
 
 from apps import Workshop
-from runs import rows
+from runs import execute, rows
 from websauna_migrate.models.ownership_errors import OwnershipError
 
 BASE = """
@@ -150,6 +150,10 @@ def test_a_target_that_no_package_has_is_named(
     service = workshop.service(sqlite_url)
     with pytest.raises(OwnershipError) as info:
         service.revision("one", autogenerate=True)
+    execute(sqlite_url, "CREATE TABLE others (id INTEGER)")
+    with pytest.raises(OwnershipError) as checked:
+        service.check()
+    assert str(checked.value) == str(info.value)
     assert info.value.kind == "no target"
     assert 'column "a_pictures.profile_id" of package "album"' in str(info.value)
     assert said in str(info.value)

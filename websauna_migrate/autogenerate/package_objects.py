@@ -69,15 +69,10 @@ class PackageObjects:
         """The package itself."""
         return self.snapshot.packages[self.package]
 
-    @cached_property
+    @property
     def tables(self) -> tuple[Table, ...]:
-        """The package's tables of the models, those that are referred to first.
-
-        :raises OwnershipError: if a foreign key names a table or column that no package has
-        """
-        tables = self.ownership.tables_of(self.package)
-        self.ownership.require_targets(tables)
-        return tables
+        """The package's tables of the models, those that are referred to first."""
+        return self.ownership.tables_of(self.package)
 
     def owns(self, schema: str | None, name: str) -> bool:
         """Tell whether a table is the package's."""

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
+from itertools import chain
 from types import MappingProxyType
 from typing import Any, Protocol
 
@@ -163,12 +164,12 @@ class Ownership:
             # The question for the owner tells it.
             return definitions[0]
 
-    def require_targets(self, tables: Iterable[Table]) -> None:
-        """Check that every foreign key of tables names a column that there is.
+    def require_targets(self, packages: Iterable[str]) -> None:
+        """Check that every foreign key of packages names a column that there is.
 
         :raises OwnershipError: naming the key, its package and the nearest names
         """
-        for table in tables:
+        for table in chain.from_iterable(map(self.tables_of, sorted(packages))):
             for foreign_key in sorted(table.foreign_keys, key=lambda one: str(one.parent.name)):
                 if is_dangling(foreign_key):
                     known = [one for found in self._definitions.values() for one in found]

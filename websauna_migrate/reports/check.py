@@ -298,6 +298,7 @@ class Checker:
         default_schema = connection.dialect.default_schema_name
         if not self.selected:
             return
+        ownership.require_targets(self.selected)
         first = PackageObjects(self.selected[0], ownership, self.snapshot, default_schema)
         all_owned = {name: first.beside(name) for name in self.selected}
         # One look at the database for all packages.

@@ -122,8 +122,7 @@ class ScriptWriter:
     ) -> None:
         """Write the script of each package that has changes; the database is read once."""
         default_schema = connection.dialect.default_schema_name
-        for name in sorted(self.packages):
-            self.ownership.require_targets(self.ownership.tables_of(name))
+        self.ownership.require_targets(self.packages)
         keys = [self.owned_by(name, default_schema).keys for name in self.packages]
         reflection = Reflection(connection, frozenset().union(*keys))
         try:
