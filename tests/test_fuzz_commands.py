@@ -138,6 +138,9 @@ def line(rng: random.Random) -> list[str]:
         )
     if rng.random() < 0.2:
         words.insert(0, rng.choice(FLAGS))
+    if "wait" in words:
+        # By itself it waits for five minutes.
+        words += ["--timeout", "0"]
     return words
 
 

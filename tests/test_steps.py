@@ -752,8 +752,10 @@ def test_a_second_request_cancels_a_statement_that_nobody_reads(
         stop.request()
         stop.request()
 
-    with in_a_while(postgresql_url, ask), pytest.raises(RunStopped):
+    with in_a_while(postgresql_url, ask), pytest.raises(RunStopped) as caught:
         workshop.service(postgresql_url).upgrade(stop=stop)
+    # It did not run to its end.
+    assert "canceling statement due to user request" in str(caught.value.__cause__)
     assert [entry[3] for entry in ledger(postgresql_url)] == ["done", "stopped"]
 
 

@@ -6,7 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 
 from websauna_migrate.errors import MigrationError
 
@@ -86,17 +86,25 @@ class Stop:
 
     @contextmanager
     def running(self, cancel: Callable[[], None]) -> Iterator[None]:
-        """Let a second request cancel what the connection is doing.
+        """Let a second request cancel what the connection is doing, and end the script that runs.
 
         :param cancel: called in the thread that asks
         """
-        self._cancel = cancel
-        self.interruptible = True
+        with self.cancelable(cancel):
+            self.interruptible = True
+            try:
+                yield
+            finally:
+                self.interruptible = False
+
+    @contextmanager
+    def cancelable(self, cancel: Callable[[], None]) -> Iterator[None]:
+        """Let a second request cancel what the connection is doing, where no script runs."""
+        before, self._cancel = self._cancel, cancel
         try:
             yield
         finally:
-            self.interruptible = False
-            self._cancel = None
+            self._cancel = before
 
 
 class Stopping:
@@ -137,9 +145,12 @@ class Stopping:
 
     @contextmanager
     def running(self, cancel: Callable[[], None]) -> Iterator[None]:
-        """Let a request to stop at once cancel what the connection is doing."""
-        if self.stop is None:
+        """Let a request to stop at once cancel what a script's connection is doing, and end it."""
+        with self.stop.running(cancel) if self.stop is not None else nullcontext():
             yield
-        else:
-            with self.stop.running(cancel):
-                yield
+
+    @contextmanager
+    def cancelable(self, cancel: Callable[[], None]) -> Iterator[None]:
+        """Let a request to stop at once cancel what the connection is doing."""
+        with self.stop.cancelable(cancel) if self.stop is not None else nullcontext():
+            yield

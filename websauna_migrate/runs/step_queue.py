@@ -27,6 +27,7 @@ from sqlalchemy.engine.interfaces import DBAPICursor
 from sqlalchemy.exc import DBAPIError
 
 from websauna_migrate.database.lock_errors import is_lock_failure
+from websauna_migrate.database.stopping import Stopping
 from websauna_migrate.runs.queueing_drivers import own_cursor
 
 __all__ = ["StepQueue", "queue_of"]
@@ -97,7 +98,8 @@ class StepQueue:
     :ivar driver: SQLAlchemy's name of the driver
     """
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, stopping: Stopping) -> None:
+        self.stopping = stopping
         self.driver = connection.dialect.driver
         driver: Any = connection.connection.dbapi_connection
         driver.queue = self
@@ -255,7 +257,9 @@ class StepQueue:
             return -1
         own = own_cursor(self._driver) if cursor is None else cursor
         try:
-            return self._send(own, kept)
+            # Behind a script's end too: what nothing reads is mostly sent there.
+            with self.stopping.cancelable(self._driver.cancel):
+                return self._send(own, kept)
         finally:
             if cursor is None:
                 own.close()
@@ -336,10 +340,13 @@ def is_of(context: Any, construct: Any) -> bool:
     )
 
 
-def queue_of(connection: Connection) -> StepQueue | None:
-    """Return a queue for a connection; ``None`` where there can be none."""
+def queue_of(connection: Connection, stopping: Stopping) -> StepQueue | None:
+    """Return a queue for a connection; ``None`` where there can be none.
+
+    :param stopping: cancels what the queue sends
+    """
     driver: Any = connection.connection.dbapi_connection
     version = connection.dialect.server_version_info or ()
     if not hasattr(driver, "queue") or version < MEASURES_EACH:
         return None
-    return StepQueue(connection)
+    return StepQueue(connection, stopping)

@@ -60,7 +60,7 @@ class StepRunner:
             self.guard.log = StatementLog(run.connection, run.ledger.table, run.ledger.now)
         # The end of a step that settles marks is more than one statement.
         if run.server.kind == "postgresql" and not run.atomic and not run.marks:
-            self.guard.queue = queue_of(run.connection)
+            self.guard.queue = queue_of(run.connection, run.stopping)
         self.guard.watch(run.connection.engine)
         self.foreign_keys = ForeignKeys(run.connection)
         self.foreign_keys.watch()
