@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import io
 import sys
 import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from pyramid.config import Configurator
 
+from websauna_migrate.cli.ws_alembic import main
 from websauna_migrate.interfaces import IMigrationService
 
-__all__ = ["Workshop"]
+__all__ = ["Typed", "Workshop"]
 
 SCRIPT = '''"""{message}"""
 from alembic import op
@@ -48,6 +51,14 @@ MAIN = (
 {includes}    return config.make_wsgi_app()
 """
 )
+
+
+class Typed(NamedTuple):
+    """What a command that was typed has given."""
+
+    status: int
+    out: str
+    err: str
 
 
 class Workshop:
@@ -144,6 +155,14 @@ class Workshop:
         lines += [f"websauna_migrate.{key} = {value}" for key, value in settings.items()]
         ini.write_text("\n".join([f"[app:main]\nuse = call:{module}:main", *lines, ""]))
         return ini
+
+    def ws(self, ini: Path, *words: str) -> Typed:
+        """Type a command of ``ws-alembic``, in this process, with all modules as they are now."""
+        self.forget()
+        out, err = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            status = main(["-c", str(ini), *words])
+        return Typed(status, out.getvalue(), err.getvalue())
 
     def forget(self) -> None:
         """Let go of imported modules."""

@@ -36,7 +36,7 @@ OWN_WORDS = {
 }
 
 OURS = {"completion", "graph", "lint", "log", "move-table", "plan", "repair", "status"}
-OURS |= {"uninstall", "verify", "wait"}
+OURS |= {"rebase", "redo", "uninstall", "verify", "wait"}
 
 
 def described(parser: ArgumentParser, name: str) -> dict[tuple[str, str], Any]:

@@ -43,7 +43,9 @@ if TYPE_CHECKING:
         Loss,
         PackageState,
         Readiness,
+        Rebased,
         RecordedPlan,
+        Redone,
         Run,
         StampedPackage,
         StepSql,
@@ -588,6 +590,45 @@ class IMigrationService(Interface):
         :returns: a :class:`websauna_migrate.results.Run`
         :raises websauna_migrate.errors.MigrationError: for a package that left a history
             table but no scripts; install it again, or ``forget`` it
+        """
+
+    def redo(
+        message: str | None = None,
+        *,
+        packages: Packages = None,
+        connection: Connection | None = None,
+        engine: Engine | None = None,
+    ) -> Redone:
+        """Take the newest revision of one package back, write it anew from the models, apply it.
+
+        It keeps its identifier. Where that fails the script is as it was, and applied if it was.
+
+        :param message: default: the former script's
+        :returns: a :class:`websauna_migrate.results.Redone`
+        :raises websauna_migrate.autogenerate.errors.RevisionFailed: if others may have applied it,
+            by git's remote branches, tags and main branch; for a merge; for several heads
+        :raises websauna_migrate.runs.losses.LossRefused: if rows or values would be lost
+        """
+
+    def rebase(
+        revision: str | None = None,
+        *,
+        packages: Packages = None,
+        onto: str | None = None,
+        downgrade: bool = False,
+        connection: Connection | None = None,
+        engine: Engine | None = None,
+    ) -> Rebased:
+        """Put the revisions that lead to one head of a package alone behind another head.
+
+        Their ``down_revision``, ``written_against`` and docstring are rewritten.
+
+        :param revision: one of them; default: those that git's main branch does not have
+        :param onto: the other head; needed where there are more than two
+        :param downgrade: take back those first that are applied; else they are refused
+        :returns: a :class:`websauna_migrate.results.Rebased`
+        :raises websauna_migrate.errors.MigrationError: if others have one of them
+        :raises websauna_migrate.runs.losses.LossRefused: if rows or values would be lost
         """
 
     def races(

@@ -34,8 +34,11 @@ __all__ = [
     "Plan",
     "Proof",
     "Readiness",
+    "Rebased",
+    "RebasedScript",
     "RecordedPlan",
     "RecordedStep",
+    "Redone",
     "Revision",
     "Run",
     "RunInProgress",
@@ -418,6 +421,49 @@ class CreatedScript:
     path: str
     warnings: tuple[str, ...] = ()
     proof: Proof | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Redone:
+    """The newest revision of a package, written anew and applied.
+
+    :ivar script: the new script
+    :ivar diff: how its text differs from the former one's, lines of a unified diff
+    :ivar taken_back: the run that took the former one back; ``None`` if it was not applied
+    :ivar applied: the run that applied the new one
+    """
+
+    package: str
+    revision: str
+    script: CreatedScript
+    diff: tuple[str, ...]
+    taken_back: Run | None
+    applied: Run
+
+
+@dataclass(frozen=True, slots=True)
+class RebasedScript:
+    """A revision script that was put behind another head: its parents before and after."""
+
+    revision: str
+    path: str
+    before: tuple[str, ...]
+    after: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Rebased:
+    """Revisions of a package that were put behind another head.
+
+    :ivar onto: that head; the only one, or ``None``, if there was nothing to do
+    :ivar scripts: those that were rewritten, oldest first
+    :ivar taken_back: the run that took back those that were applied; ``None`` if none was
+    """
+
+    package: str
+    onto: str | None
+    scripts: tuple[RebasedScript, ...] = ()
+    taken_back: Run | None = None
 
 
 @dataclass(frozen=True, slots=True)

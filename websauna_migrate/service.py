@@ -41,7 +41,9 @@ from websauna_migrate.results import (
     Loss,
     PackageState,
     Readiness,
+    Rebased,
     RecordedPlan,
+    Redone,
     Run,
     StampedPackage,
     StepSql,
@@ -539,6 +541,49 @@ class MigrationService:
         )
         return (script,)
 
+    def redo(
+        self,
+        message: str | None = None,
+        *,
+        packages: Packages = None,
+        connection: Connection | None = None,
+        engine: Engine | None = None,
+    ) -> Redone:
+        from websauna_migrate.reworking.redo import redo
+
+        def regenerate(former: Revision) -> tuple[CreatedScript, ...]:
+            return self.revision(
+                message or former.message,
+                packages=former.package,
+                autogenerate=True,
+                head=former.down_revisions[0] if former.down_revisions else "base",
+                rev_id=former.id,
+                branch_label=former.branch_labels[0] if former.branch_labels else None,
+                depends_on=former.depends_on or None,
+                version_path=str(Path(former.path).parent),
+                connection=connection,
+                engine=engine,
+            )
+
+        given = the_given(connection, engine)
+        return redo(lambda: self._site_anew(given), packages, regenerate)
+
+    def rebase(
+        self,
+        revision: str | None = None,
+        *,
+        packages: Packages = None,
+        onto: str | None = None,
+        downgrade: bool = False,
+        connection: Connection | None = None,
+        engine: Engine | None = None,
+    ) -> Rebased:
+        from websauna_migrate.reworking.rebase import rebase
+
+        given = the_given(connection, engine)
+        site = functools.partial(self._site_anew, given)
+        return rebase(site, packages, revision, onto=onto, downgrade=downgrade)
+
     # Looking
 
     def current(
@@ -776,6 +821,11 @@ class MigrationService:
             yield
         finally:
             self._look.snapshot = None
+
+    def _site_anew(self, given: Connection | Engine | None = None) -> Site:
+        """Return what a call works on that changes scripts: they are read again."""
+        self._look.snapshot = None
+        return self.site(given=given)
 
     def make_engine(self) -> Engine:
         """Return a new engine of the service's own: no pool, and SQLite's DDL in transactions."""

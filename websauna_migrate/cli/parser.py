@@ -15,6 +15,7 @@ from importlib.metadata import version
 from typing import Any, NoReturn
 
 from websauna_migrate.cli import arguments as a
+from websauna_migrate.cli import rework_arguments as r
 
 __all__ = ["COMMANDS", "DEFAULT_CONFIG", "DEFAULT_SECTION", "Command", "make_parser"]
 
@@ -34,12 +35,13 @@ Results go to standard output, everything else to standard error.
 
 exit status:
   0  done                              5  the database cannot be reached
-  1  not done, for another reason      6  a script failed; nothing of it was applied
-  2  the command line cannot be meant  7  check, current -c: revisions are pending
-  3  a step is half done: repair       8  check: models and database differ, or the like;
-  4  another run or a lock is in          upgrade --plan: something else would run;
-     the way                              verify: what a script checks does not hold
-                                       9  upgrade --max-loss: too much would be lost
+  1  not done, for another reason;     6  a script failed; nothing of it was applied
+     check: a package has two heads    7  check, current -c: revisions are pending
+  2  the command line cannot be meant  8  check: models and database differ, or the like;
+  3  a step is half done: repair          upgrade --plan: something else would run;
+  4  another run or a lock is in          verify: what a script checks does not hold
+     the way                           9  upgrade --max-loss, redo, rebase: too much would
+                                          be lost
   129, 130, 143                        stopped by SIGHUP, Ctrl-C, SIGTERM
 status: 0 all is applied, 1 revisions are pending, 2 that cannot be told, 3 a step is half done
 """
@@ -198,6 +200,20 @@ COMMANDS: Mapping[str, Command] = {
             *(a.TARGET, a.DOWNGRADE, a.CASCADE, a.IGNORE_ORDER, a.JSON, a.NO_LINT, a.FAIL_ON_LINT),
             *(a.PLAN_SQL, a.OUT),
         ),
+        needs_database=always,
+    ),
+    "rebase": Command(
+        "rework.rebase",
+        "Put your own revisions behind the other head of a package; their scripts are rewritten.",
+        (r.MINE, r.ONTO, r.TAKE_DOWN, a.JSON, a.YES_ON_PRODUCTION),
+        leaves_garbage=True,
+        needs_database=always,
+    ),
+    "redo": Command(
+        "rework.redo",
+        "Take the newest revision back, write it anew from the models, and apply it.",
+        (a.MESSAGE, a.JSON, a.YES_ON_PRODUCTION),
+        leaves_garbage=True,
         needs_database=always,
     ),
     "repair": Command(

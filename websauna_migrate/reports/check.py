@@ -75,6 +75,7 @@ class Checker:
         plan_upgrade(self.snapshot.graph, applied, {})
         problems = [
             *self.unknown_revisions(applied),
+            *self.several_heads(),
             *self.missing_requirements(),
             *order_problems(self.snapshot, self.selected, applied, self.missing),
             *unreadable_operations(self.snapshot, self.selected),
@@ -138,6 +139,25 @@ class Checker:
                         f'The history table "{table}" of package "{name}" has revision "{row}", '
                         "which no script defines. Restore the script, or stamp the package.",
                         details=row,
+                    )
+
+    def several_heads(self) -> Iterator[CheckProblem]:
+        """Find packages with heads that no branch labels tell apart."""
+        for name in self.selected:
+            history = self.snapshot.histories[name]
+            alike: dict[frozenset[str], list[str]] = {}
+            for head in history.effective_heads:
+                alike.setdefault(history.labels_of(head), []).append(head)
+            for heads in alike.values():
+                if len(heads) > 1:
+                    shown = ", ".join(f'"{head}"' for head in heads)
+                    yield CheckProblem(
+                        "heads",
+                        name,
+                        f'Package "{name}" has {len(heads)} heads: {shown}. Join them by a script: '
+                        f"ws-alembic -x packages={name} merge heads. Or put your own revisions "
+                        f"behind the other ones: ws-alembic -x packages={name} rebase",
+                        details=tuple(heads),
                     )
 
     def pending_revisions(

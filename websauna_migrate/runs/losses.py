@@ -32,6 +32,13 @@ LIMIT = 100_001
 EACH, ALL = 5, 20
 
 
+#: How a script accepts a loss of its upgrade.
+ACCEPT = (
+    "Where that is meant, the script says so, by table or column: "
+    'loses = {"users.nick": "copied by z1"}'
+)
+
+
 class LossRefused(MigrationError, RuntimeError):
     """A run would lose more than ``--max-loss`` allows, or what cannot be counted.
 
@@ -40,13 +47,12 @@ class LossRefused(MigrationError, RuntimeError):
 
     exit_code = ExitCode.LOSS
 
-    def __init__(self, losses: tuple[Loss, ...], allowed: int) -> None:
+    def __init__(self, losses: tuple[Loss, ...], allowed: int = 0, remedy: str = ACCEPT) -> None:
         self.losses = losses
         lines = "".join(f"\n  {loss}" for loss in losses)
         super().__init__(
             f"More than {allowed} rows or values would be lost, or cannot be counted, and nothing "
-            f"was changed:{lines}\nWhere that is meant, the script says so, by table or column: "
-            'loses = {"users.nick": "copied by z1"}'
+            f"was changed:{lines}\n{remedy}"
         )
 
 

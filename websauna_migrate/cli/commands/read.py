@@ -70,6 +70,8 @@ def check(call: Call) -> int:
     kinds = {problem.kind for problem in report.problems if problem.fatal}
     if "half-done" in kinds:
         return ExitCode.HALF_DONE
+    if "heads" in kinds:
+        return ExitCode.FAILED
     return ExitCode.PENDING if kinds == {"pending"} else ExitCode.DRIFT
 
 

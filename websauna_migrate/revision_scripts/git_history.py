@@ -1,0 +1,118 @@
+"""What git knows of revision scripts: whether others have one, and who has one that is missing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+
+__all__ = ["GitHistory"]
+
+#: The branches that are taken for the one everybody works towards, the first that there is.
+MAIN = ("origin/HEAD", "origin/main", "origin/master", "main", "master")
+
+#: How long one question may take, in seconds.
+EACH = 10
+
+
+class GitHistory:
+    """The git repository that a folder is in; it knows nothing where there is none."""
+
+    def __init__(self, folder: Path) -> None:
+        """Prepare; nothing is asked yet.
+
+        :param folder: a script directory
+        """
+        self.folder = folder
+
+    def ask(self, *words: str) -> str | None:
+        """Return what git answers without the last line's end; ``None`` if it fails."""
+        git = shutil.which("git")
+        if git is None or not self.folder.is_dir():
+            return None
+        try:
+            done = subprocess.run(
+                [git, "-C", str(self.folder), *words],
+                capture_output=True,
+                timeout=EACH,
+                check=False,
+                stdin=subprocess.DEVNULL,
+                env={**os.environ, "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0"},
+            )
+        except (OSError, subprocess.SubprocessError):
+            return None
+        if done.returncode:
+            return None
+        return done.stdout.decode("utf-8", "replace").rstrip("\n")
+
+    @cached_property
+    def root(self) -> Path | None:
+        """The repository's folder."""
+        found = self.ask("rev-parse", "--show-toplevel")
+        return Path(found) if found else None
+
+    @cached_property
+    def branch(self) -> str:
+        """The branch that is checked out; empty if none is."""
+        return self.ask("symbolic-ref", "--short", "-q", "HEAD") or ""
+
+    @cached_property
+    def main_branch(self) -> str | None:
+        """The branch that everybody works towards, unless it is the one checked out here."""
+        for name in MAIN:
+            if self.ask("rev-parse", "--verify", "-q", f"{name}^{{commit}}"):
+                found = self.ask("rev-parse", "--abbrev-ref", name) or name
+                return None if found == self.branch else found
+        return None
+
+    def is_merged(self, path: str) -> bool:
+        """True if the main branch has a file."""
+        inside = self._inside(path)
+        if inside is None or self.main_branch is None:
+            return False
+        return self.ask("cat-file", "-e", f"{self.main_branch}:{inside}") is not None
+
+    def published_in(self, path: str) -> str:
+        """Return what others have a file by: a branch, or a commit; empty if it is here alone."""
+        inside = self._inside(path)
+        if inside is None:
+            return ""
+        if self.is_merged(path):
+            return f"the branch {self.main_branch}"
+        found = self.ask("log", "-1", "--format=%h", "--remotes", "--tags", "--", f":/{inside}")
+        return f"commit {found}, which is pushed or tagged" if found else ""
+
+    def commits_with(self, text: str) -> Iterator[tuple[str, str, str]]:
+        """Yield the commits that added or took away a text below the folder, newest first.
+
+        :returns: the commit, a branch or tag that has it (empty if none has), and the file
+        """
+        if self.root is None:
+            return
+        found = self.ask(
+            *("log", "--all", "--no-renames", "--diff-filter=AD", "--name-only", "--format=%x00%h"),
+            *(f"-S{text}", "--", "."),
+        )
+        for part in (found or "").split("\0")[1:]:
+            commit, *files = part.split("\n")
+            for file in filter(None, files):
+                yield commit, self._ref_of(commit), file
+
+    def _ref_of(self, commit: str) -> str:
+        """Return the first branch or tag that has a commit."""
+        found = self.ask(
+            *("for-each-ref", "--contains", commit, "--format=%(refname:short)"),
+            *("refs/heads", "refs/remotes", "refs/tags"),
+        )
+        names = [name for name in (found or "").split("\n") if name and name != "origin"]
+        return self.branch if self.branch in names else (names[0] if names else "")
+
+    def _inside(self, path: str) -> str | None:
+        """Return a file's path below the repository; ``None`` if it is not in it."""
+        try:
+            return Path(path).resolve().relative_to(self.root or "/dev/null").as_posix()
+        except ValueError:
+            return None

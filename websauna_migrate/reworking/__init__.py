@@ -1,0 +1,1 @@
+"""Histories that are reworked: redone, put behind another, taken over from another tool."""

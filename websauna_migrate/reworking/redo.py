@@ -1,0 +1,124 @@
+"""``redo``: the newest revision, which nobody else has, is taken back and written anew."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from websauna_migrate.autogenerate.errors import RevisionFailed
+from websauna_migrate.config.template import require_editable
+from websauna_migrate.errors import MigrationError, UsageError
+from websauna_migrate.interfaces import Packages
+from websauna_migrate.planning.revisions import Revision
+from websauna_migrate.results import CreatedScript, Redone, Run
+from websauna_migrate.revision_scripts.git_history import GitHistory
+from websauna_migrate.reworking.taking_back import take_back
+from websauna_migrate.runs.migrating import migrate
+from websauna_migrate.runs.site import Site
+
+__all__ = ["only_package", "redo"]
+
+#: Behind the name of a script that is being written anew: no longer the name of a script.
+ASIDE = ".redo"
+
+#: Writes the revision that the models ask for.
+Regenerate = Callable[[Revision], tuple[CreatedScript, ...]]
+
+
+def redo(take_site: Callable[[], Site], packages: Packages, regenerate: Regenerate) -> Redone:
+    """Take the newest revision of a package back, write it anew from the models, and apply it.
+
+    Where that fails the script is as it was, and applied if it was before.
+
+    :param take_site: gives the scripts as they are now, and the database
+    :raises UsageError: if several packages are meant
+    :raises RevisionFailed: if there is no such revision, or it may not be written anew
+    :raises LossRefused: if rows or values would be lost
+    """
+    site = take_site()
+    revision = newest_of(site, only_package(site, packages, "redo"))
+    path = Path(revision.path)
+    former = path.read_text(encoding="utf-8")
+    taken_back = take_back(site, [revision], "redo")
+    with put_aside(path, lambda: taken_back and apply(take_site(), revision)):
+        found = regenerate(revision)
+        if not found:
+            raise RevisionFailed(
+                revision.package,
+                f'the models ask for no revision any more, and "{revision.id}" is as it was. To be '
+                f"rid of it: ws-alembic downgrade, and delete {path}",
+            )
+    applied = apply(take_site(), revision)
+    text = Path(found[0].path).read_text(encoding="utf-8")
+    lines = difflib.unified_diff(
+        former.splitlines(), text.splitlines(), path.name, Path(found[0].path).name, lineterm=""
+    )
+    return Redone(revision.package, revision.id, found[0], tuple(lines), taken_back, applied)
+
+
+def only_package(site: Site, packages: Packages, doing: str) -> str:
+    """Return the one package that is meant.
+
+    :raises UsageError: if it is none, or several
+    """
+    selected = site.select(packages)
+    if len(selected) != 1:
+        raise UsageError(f"{doing} is about one package; name it with -x packages=NAME.")
+    return selected[0]
+
+
+def newest_of(site: Site, package: str) -> Revision:
+    """Return the newest revision of a package, if it may be written anew.
+
+    :raises RevisionFailed: saying what to do in place of it
+    """
+    history = site.loaded.histories[package]
+    if len(history.heads) != 1:
+        many = "no revision" if not history.heads else f"{len(history.heads)} heads"
+        remedy = 'write one with "revision"' if not history.heads else '"rebase" or "merge" first'
+        raise RevisionFailed(package, f"it has {many}: {remedy}")
+    revision = history.revisions[history.heads[0]]
+    require_editable(site.packages[package], Path(revision.path).parent)
+    if len(revision.down_revisions) > 1:
+        raise RevisionFailed(package, f'"{revision.id}" is a merge: the models say nothing of it')
+    if len(revision.branch_labels) > 1:
+        raise RevisionFailed(package, f'"{revision.id}" has several branch labels')
+    graph = site.loaded.graph
+    if dependents := graph.cross_dependents.get(graph.node(revision)):
+        one = graph.revisions[dependents[0][0]]
+        raise RevisionFailed(
+            package, f'"{one}" requires "{revision.id}": take that script ("{one.path}") away first'
+        )
+    git = GitHistory(Path(revision.path).parent)
+    if published := git.published_in(revision.path):
+        raise RevisionFailed(
+            package,
+            f'others may have applied "{revision.id}": its script is in {published}. Write a '
+            "further one: ws-alembic revision --autogenerate",
+        )
+    return revision
+
+
+def apply(site: Site, revision: Revision) -> Run:
+    """Apply one revision."""
+    return migrate(site, "upgrade", revision.id, revision.package)
+
+
+@contextmanager
+def put_aside(path: Path, restored: Callable[[], object]) -> Iterator[None]:
+    """Let a script be none within the block; for good, if the block goes well.
+
+    :param restored: called if it did not, and the script is there again
+    """
+    aside = path.with_name(path.name + ASIDE)
+    path.rename(aside)
+    try:
+        yield
+    except BaseException as exc:
+        aside.rename(path)
+        if isinstance(exc, MigrationError):
+            restored()
+        raise
+    aside.unlink()
