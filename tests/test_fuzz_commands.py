@@ -20,7 +20,7 @@ from websauna_migrate.cli.parser import COMMANDS
 NUMBERS = itertools.count()
 
 #: Commands that start an editor, or write where they are told.
-OUTSIDE = {"edit", "init", "list_templates"}
+OUTSIDE = {"edit", "init", "list_templates", "new-package"}
 
 FLAGS = (
     *(

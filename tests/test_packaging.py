@@ -43,6 +43,10 @@ def test_the_wheel_holds_every_module_the_template_and_the_type_marker(names):
         path.relative_to(REPOSITORY).as_posix()
         for path in (REPOSITORY / "websauna_migrate" / "web" / "templates").iterdir()
     }
+    pages |= {
+        path.relative_to(REPOSITORY).as_posix()
+        for path in (REPOSITORY / "websauna_migrate" / "cli" / "project_templates").rglob("*.tmpl")
+    }
     template = {f"websauna_migrate/alembic_template/{name}" for name in TEMPLATE_FILES}
     installed = {name for name in names if ".dist-info/" not in name}
     assert installed == modules | pages | template | {"websauna_migrate/py.typed"}

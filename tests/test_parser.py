@@ -32,11 +32,15 @@ OWN_WORDS = {
     ("stamp", "revisions"),
     ("ensure_version", ""),
     ("init", ""),
+    # Without it, where each package's scripts are.
+    ("init", "directory"),
+    # Ours is no template of Alembic's.
+    ("init", "--template"),
     ("list_templates", ""),
 }
 
 OURS = {"completion", "graph", "lint", "log", "move-table", "plan", "repair", "status"}
-OURS |= {"rebase", "redo", "uninstall", "verify", "wait"}
+OURS |= {"new-package", "rebase", "redo", "uninstall", "verify", "wait"}
 
 
 def described(parser: ArgumentParser, name: str) -> dict[tuple[str, str], Any]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 import shutil
+import zipfile
 from importlib.metadata import distribution
 from pathlib import Path
 
-from conftest import REPOSITORY, Run
+from conftest import REPOSITORY, Run, build_wheel
 
 README = (REPOSITORY / "README.rst").read_text(encoding="utf-8")
 
@@ -40,6 +41,11 @@ def test_the_first_screen(tmp_path: Path, run: Run) -> None:
         assert result.returncode == 0, result.stderr
         printed = (result.stderr + result.stdout).replace(str(tmp_path), "/site")
         assert normal(printed).strip() == normal(output).strip()
+    (tmp_path / "pyproject.toml").write_text(blocks("toml")[0])
+    with zipfile.ZipFile(build_wheel(tmp_path, tmp_path.with_name("wheels"))) as archive:
+        names = archive.namelist()
+    assert [one for one in names if re.fullmatch(r"fooapp/alembic/versions/\w+\.py", one)]
+    assert {"fooapp/alembic/env.py", "fooapp/alembic/script.py.mako"} <= {*names}
 
 
 def test_the_example_application(tmp_path: Path, run: Run) -> None:

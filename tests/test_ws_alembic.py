@@ -24,6 +24,7 @@ import pytest
 import sqlalchemy as sa
 
 from apps import Workshop
+from conftest import REPOSITORY
 from websauna_migrate.cli.ws_alembic import main
 
 TEMPLATE = Path(__file__).parent.parent / "alembic_template" / "script.py.mako"
@@ -186,18 +187,53 @@ def test_no_command_is_a_usage_error(invoke: Callable[..., Result], tmp_path: Pa
     assert "too few arguments" in result.stderr
 
 
-def test_init_and_list_templates_are_alembics_own_and_need_no_application(
+def test_alembics_templates_need_no_application(
     invoke: Callable[..., Result], tmp_path: Path
 ) -> None:
     listed = invoke(("list_templates",), tmp_path)
     assert listed.lines[0] == "Available templates:"
-    made = invoke(("-c", "plain.ini", "init", "scripts"), tmp_path)
+    init = ("-c", "plain.ini", "init", "-t", "generic")
+    made = invoke((*init, "scripts"), tmp_path)
     assert (made.status, made.stdout) == (0, "")
     assert (tmp_path / "scripts" / "env.py").is_file()
     assert (tmp_path / "plain.ini").is_file()
-    again = invoke(("-c", "plain.ini", "init", "scripts"), tmp_path)
+    again = invoke((*init, "scripts"), tmp_path)
     assert again.status == 1
     assert "already exists and is not empty" in again.stderr
+
+
+def test_init_makes_what_the_first_revision_makes(
+    invoke: Callable[..., Result], tmp_path: Path
+) -> None:
+    made = invoke(("init", "scripts"), tmp_path)
+    names = ["README", "env.py", "script.py.mako"]
+    assert (made.status, made.lines) == (0, [f"scripts/{name}" for name in names])
+    assert made.stderr.startswith("It is found without a setting as alembic/ inside the package")
+    template = REPOSITORY / "alembic_template"
+    for name in names:
+        assert (tmp_path / "scripts" / name).read_bytes() == (template / name).read_bytes()
+    assert (tmp_path / "scripts" / "versions").is_dir()
+    (tmp_path / "scripts" / "env.py").unlink()
+    assert invoke(("init", "--package", "scripts"), tmp_path).lines == [
+        "scripts/env.py",
+        "scripts/__init__.py",
+        "scripts/versions/__init__.py",
+    ]
+    assert invoke(("init", "scripts"), tmp_path).lines == ['"scripts" has all its files already.']
+
+
+def test_init_without_a_folder_completes_the_script_directories(make_project: Any) -> None:
+    project = make_project("sqlite:///%(here)s/site.sqlite".replace("%(here)s", "."))
+    directory = project.folder / "alembic"
+    made = project.ws("init").stdout.splitlines()
+    assert made == [str(directory / name) for name in ("README", "env.py", "script.py.mako")]
+    (directory / "env.py").unlink()
+    assert project.ws("init").stdout == f"{directory / 'env.py'}\n"
+    nothing = "Nothing to do: each script directory has all its files.\n"
+    assert project.ws("init").stdout == nothing
+    refused = project.ws("init", "-t", "generic", ok=False)
+    assert refused.returncode == 2
+    assert "ws-alembic init --template TEMPLATE FOLDER" in refused.stderr
 
 
 # A story

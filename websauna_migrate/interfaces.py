@@ -359,6 +359,14 @@ class IMigrationService(Interface):
         :returns: a tuple of :class:`websauna_migrate.results.StampedPackage`
         """
 
+    def init(*, packages: Packages = None) -> tuple[str, ...]:
+        """Make the script directories that the first revision of each package makes by itself.
+
+        :param packages: whose; default all
+        :returns: the paths of the files that were not there
+        :raises ScriptDirectoryError: if one cannot be written to
+        """
+
     def revision(
         message: str | None = None,
         *,

@@ -432,6 +432,12 @@ class MigrationService:
 
     # Scripts
 
+    def init(self, *, packages: Packages = None) -> tuple[str, ...]:
+        from websauna_migrate.config.template import complete_script_directory
+
+        chosen = [self._packages[name] for name in self.site().select(packages)]
+        return tuple(str(path) for one in chosen for path in complete_script_directory(one))
+
     def revision(
         self,
         message: str | None = None,

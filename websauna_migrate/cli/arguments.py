@@ -68,7 +68,9 @@ def not_negative(text: str) -> float:
 
 # Alembic's own
 
-DIRECTORY = argument("directory", help="location of scripts directory")
+DIRECTORY = argument(
+    "directory", nargs="?", help="location of scripts directory; default: where each package's is"
+)
 REV = argument("rev")
 REVISION = argument("revision", help="revision identifier")
 REVISION_OR_HEADS = argument(
@@ -116,7 +118,7 @@ SQL = flag(
 )
 TAG = argument("--tag", help="Arbitrary 'tag' name - can be used by custom env.py scripts.")
 TEMPLATE = argument(
-    "-t", "--template", default="generic", help="Setup template for use with 'init'"
+    "-t", "--template", help="Make plain Alembic's environment, from a template of its own"
 )
 VERBOSE = flag("-v", "--verbose", help="Use more verbose output")
 VERSION_PATH = argument("--version-path", help="Specify specific path from config for version file")
@@ -260,6 +262,13 @@ WITH_REQUIREMENTS = flag(
     "--with-requirements", help="Stamp what the revisions require of other packages too"
 )
 UNINSTALLED = argument("package", metavar="PACKAGE", help="dotted name of the package")
+
+#: What a new project is.
+NEW_PACKAGE = (
+    argument("package", metavar="NAME", help="dotted name of the package, such as acme.shop"),
+    argument("directory", nargs="?", metavar="FOLDER", help="the project's; default: NAME"),
+    flag("--addon", help="An add-on, which applications include, rather than an application"),
+)
 
 MOVED_TABLE = (
     argument("table", metavar="TABLE", help="the table, or SCHEMA.TABLE"),

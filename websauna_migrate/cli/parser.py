@@ -55,7 +55,9 @@ class Command:
     :ivar help: for Alembic's commands in Alembic's words
     :ivar arguments: in the order in which the help shows them
     :ivar needs_database: True for options with which it runs, changes or looks at the database
-    :ivar boots: false for what needs no application
+    :ivar needs_application: False for options with which it is done by ``plain``, without an
+        application
+    :ivar plain: the function that does it then
     :ivar everywhere: without ``-x packages=`` the command works on all packages, not on the
         current one
     :ivar names_its_package: ``-x packages=`` has no meaning
@@ -66,16 +68,31 @@ class Command:
     help: str
     arguments: tuple[a.Argument, ...] = ()
     needs_database: Callable[[Namespace], bool] = lambda options: False
-    boots: bool = True
+    needs_application: Callable[[Namespace], bool] = lambda options: True
+    plain: str = ""
     everywhere: bool = False
     names_its_package: bool = False
     leaves_garbage: bool = False
 
     def __call__(self, *arguments: Any) -> int:
-        """Do the command and return its exit status."""
-        module, _, name = self.function.partition(".")
+        """Do the command in its application, and return its exit status."""
+        return self.call(self.function, *arguments)
+
+    def without_application(self, options: Namespace, output: Any) -> int:
+        """Do the command without an application, and return its exit status."""
+        return self.call(self.plain, options, output)
+
+    @staticmethod
+    def call(path: str, *arguments: Any) -> int:
+        """Call a function, named by its module in the folder of commands and its name."""
+        module, _, name = path.partition(".")
         function = getattr(import_module(f"websauna_migrate.cli.commands.{module}"), name)
         return function(*arguments) or 0
+
+
+def never(options: Namespace) -> bool:
+    """Return False: a command needs no application."""
+    return False
 
 
 def always(options: Namespace) -> bool:
@@ -103,10 +120,11 @@ COMMANDS: Mapping[str, Command] = {
         needs_database=always,
     ),
     "completion": Command(
-        "plain.completion",
+        "",
         "Print what makes a shell complete ws-alembic's commands, options, packages and revisions.",
         (a.SHELL,),
-        boots=False,
+        needs_application=never,
+        plain="plain.completion",
     ),
     "current": Command(
         "read.current",
@@ -157,11 +175,11 @@ COMMANDS: Mapping[str, Command] = {
         ),
     ),
     "init": Command(
-        "plain.init",
-        "Initialize a script directory for plain Alembic. ws-alembic does not need it: the first "
-        "'revision' of a package makes its script directory.",
+        "write.init",
+        "Make the script directory that the first 'revision' of a package makes by itself.",
         (a.TEMPLATE, a.PACKAGE_FILES, a.DIRECTORY),
-        boots=False,
+        needs_application=lambda options: options.directory is None,
+        plain="plain.init",
     ),
     "lint": Command(
         "lint.lint",
@@ -170,10 +188,10 @@ COMMANDS: Mapping[str, Command] = {
         leaves_garbage=True,
     ),
     "list_templates": Command(
-        "plain.list_templates",
-        "List the templates of 'init'. ws-alembic does not need it: the first 'revision' of a "
-        "package makes its script directory.",
-        boots=False,
+        "",
+        "List the templates of 'init --template', Alembic's own. ws-alembic needs none of them.",
+        needs_application=never,
+        plain="plain.list_templates",
     ),
     "log": Command(
         "read.log",
@@ -192,6 +210,14 @@ COMMANDS: Mapping[str, Command] = {
         "Write the two revisions that hand a table over to another package.",
         a.MOVED_TABLE,
         names_its_package=True,
+    ),
+    "new-package": Command(
+        "",
+        "Write a new application or add-on: a project with models, settings, a first script and a "
+        "test.",
+        a.NEW_PACKAGE,
+        needs_application=never,
+        plain="plain.new_package",
     ),
     "plan": Command(
         "read.plan",

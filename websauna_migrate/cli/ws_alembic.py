@@ -40,9 +40,11 @@ def main(words: Sequence[str]) -> int:
             parser.error("too few arguments")
         command = COMMANDS[options.verb]
         with reserve_stdout() as output:
-            run = run_in_application if command.boots else type(command).__call__
             try:
-                status = run(command, options, output)
+                if command.needs_application(options):
+                    status = run_in_application(command, options, output)
+                else:
+                    status = command.without_application(options, output)
             except SystemExit as exc:
                 raise MigrationError(
                     f'The command "{options.verb}" was ended by SystemExit({exc.code}), which a '

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from websauna_migrate.config.packages import MigrationPackage, ScriptDirectoryError, is_installed
 
 __all__ = [
+    "complete_script_directory",
+    "create_files",
     "create_script_directory",
     "ensure_template",
     "require_editable",
@@ -21,6 +24,9 @@ NAME = "alembic_template"
 
 #: What a revision script is made from.
 MAKO = "script.py.mako"
+
+#: The files of a script directory, besides its scripts.
+FILES = ("README", "env.py", MAKO)
 
 
 def not_editable(package: str, directory: Path, why: str) -> ScriptDirectoryError:
@@ -87,13 +93,7 @@ def create_script_directory(package: MigrationPackage) -> bool:
     directory.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
     try:
-        shutil.copytree(
-            template_folder(),
-            work,
-            ignore=shutil.ignore_patterns("__pycache__", "*.pyc", ".gitkeep", "__init__.py"),
-            dirs_exist_ok=True,
-        )
-        (work / "versions").mkdir(exist_ok=True)
+        list(create_files(work))
         work.chmod(0o755 & ~current_umask())
         if directory.is_dir():
             directory.rmdir()
@@ -102,6 +102,28 @@ def create_script_directory(package: MigrationPackage) -> bool:
         shutil.rmtree(work, ignore_errors=True)
         raise
     return True
+
+
+def complete_script_directory(package: MigrationPackage) -> list[Path]:
+    """Make a package's script directory, or what is missing in it, and return the new files.
+
+    :raises ScriptDirectoryError: if it is not the user's to make
+    """
+    directory = package.script_directory
+    if create_script_directory(package):
+        return [directory / name for name in FILES]
+    missing = [name for name in FILES if not (directory / name).exists()]
+    if missing:
+        require_editable(package)
+    return list(create_files(directory)) if missing else []
+
+
+def create_files(directory: Path) -> Iterator[Path]:
+    """Copy the template's files into a script directory, and yield those that were not there."""
+    (directory / "versions").mkdir(parents=True, exist_ok=True)
+    for source in map(template_folder().joinpath, FILES):
+        if not (directory / source.name).exists():
+            yield Path(shutil.copyfile(source, directory / source.name))
 
 
 def current_umask() -> int:

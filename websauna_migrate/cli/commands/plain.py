@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import shlex
+import sys
 from argparse import Namespace
+from pathlib import Path
 from typing import Any
 
 from websauna_migrate.cli.output import Output
+from websauna_migrate.errors import MigrationError
 
-__all__ = ["completion", "init", "list_templates"]
+__all__ = ["completion", "init", "list_templates", "new_package"]
 
 
 def completion(options: Namespace, output: Output) -> None:
@@ -19,15 +23,50 @@ def completion(options: Namespace, output: Output) -> None:
 
 
 def init(options: Namespace, output: Output) -> None:
-    """Make a script directory for plain Alembic."""
-    from alembic import command
+    """Make a script directory in a folder: ours, or with a template's name plain Alembic's."""
+    if options.template:
+        from alembic import command
 
-    command.init(
-        make_config(options, output),
-        options.directory,
-        template=options.template,
-        package=options.package,
-    )
+        command.init(
+            make_config(options, output),
+            options.directory,
+            template=options.template,
+            package=options.package,
+        )
+        return
+    from websauna_migrate.config.template import create_files
+
+    folder = Path(options.directory)
+    try:
+        written = list(create_files(folder))
+        for path in (folder / "__init__.py", folder / "versions" / "__init__.py"):
+            if options.package and not path.exists():
+                path.touch()
+                written.append(path)
+    except OSError as exc:
+        raise MigrationError(f'"{folder}" cannot be written: {exc.strerror}.') from exc
+    output.done([str(path) for path in written] or [f'"{folder}" has all its files already.'])
+    if not options.quiet:
+        print(
+            "It is found without a setting as alembic/ inside the package, or beside its "
+            'pyproject.toml; elsewhere by add_migration_package(script_location="...").',
+            file=sys.stderr,
+        )
+
+
+def new_package(options: Namespace, output: Output) -> None:
+    """Write the project of a new application or add-on, and say what comes next."""
+    from websauna_migrate.cli.new_package import write_project
+
+    folder = Path(options.directory or options.package)
+    written = write_project(options.package, folder, addon=options.addon)
+    output.done(str(path) for path in written)
+    if not options.quiet:
+        print(
+            f'Next: cd {shlex.quote(str(folder))} && pip install -e ".[test]" && '
+            "ws-alembic upgrade && pytest",
+            file=sys.stderr,
+        )
 
 
 def list_templates(options: Namespace, output: Output) -> None:

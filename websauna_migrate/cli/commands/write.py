@@ -13,7 +13,7 @@ from websauna_migrate.errors import MigrationError, UsageError
 from websauna_migrate.reports.unrecorded import first_script_missing
 from websauna_migrate.results import CreatedScript
 
-__all__ = ["edit", "merge", "move_table", "revision"]
+__all__ = ["edit", "init", "merge", "move_table", "revision"]
 
 
 def edit(call: Call) -> None:
@@ -30,6 +30,14 @@ def edit(call: Call) -> None:
     for entry in entries:
         with call.output.lent():
             open_in_editor(entry.revision.path)
+
+
+def init(call: Call) -> None:
+    """Make the script directories of packages, as their first revision would."""
+    if call.options.template or call.options.package:
+        raise UsageError("Name the folder too: ws-alembic init --template TEMPLATE FOLDER.")
+    made = call.service.init(packages=call.packages)
+    call.output.done(made or ["Nothing to do: each script directory has all its files."])
 
 
 def merge(call: Call) -> None:
