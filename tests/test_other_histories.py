@@ -21,7 +21,11 @@ COUNTS = 'op.execute("INSERT INTO ran VALUES (1)")'
 def made_by_plain_alembic(url: str, name: str, *revisions: str, schema: str = "") -> None:
     """Make what plain Alembic leaves behind: a version table, and what the scripts did."""
     full = f"{schema}.{name}" if schema else name
-    execute(url, f"CREATE TABLE {full} (version_num VARCHAR(32) NOT NULL PRIMARY KEY)")
+    execute(
+        url,
+        f"CREATE TABLE {full} (version_num VARCHAR(32) NOT NULL, "
+        f"CONSTRAINT {name}_pkc PRIMARY KEY (version_num))",
+    )
     for revision in revisions:
         execute(url, f"INSERT INTO {full} VALUES ('{revision}')")
     execute(url, "CREATE TABLE ran (n INTEGER)")
@@ -54,22 +58,22 @@ def test_nothing_is_applied_again(workshop: Workshop, database_url: str, name: s
             call()
         words = str(caught.value)
         assert f'"{name}"' in words and '"fooapp"' in words and '"aa02"' in words
-        assert f"stamp --take-over {name}" in words
-        assert f"websauna_migrate.version_table.fooapp = {name}" in words
+        assert "-x packages=fooapp adopt\n" in words
+        assert "-x packages=fooapp adopt --keep\n" in words
     assert rows(database_url, "SELECT * FROM ran") == []
     assert tables(database_url) <= {name, "ran", "websauna_migrate_ledger"}
     (state,) = (one for one in service.current() if one.installed)
     assert state.elsewhere == (name,) and state.rows == ()
     problems = {one.kind: one for one in service.check().problems}
-    assert "stamp --take-over" in problems["history-elsewhere"].message
+    assert "packages=fooapp adopt" in problems["history-elsewhere"].message
     assert "pending" not in problems
 
 
 def test_it_is_taken_over(workshop: Workshop, database_url: str) -> None:
     made_by_plain_alembic(database_url, "alembic_version", "aa02")
     service = service_of(workshop, database_url)
-    (taken,) = service.take_over("alembic_version")
-    assert (taken.package, taken.before, taken.after) == ("fooapp", (), ("aa02",))
+    done = service.adopt()
+    assert done.done and any("alembic_version becomes" in one for one in done.actions)
     assert "alembic_version" not in tables(database_url)
     assert ledger(database_url) == [("fooapp", "aa02", "upgrade", "taken over")]
     (note,) = rows(database_url, "SELECT note FROM websauna_migrate_ledger")[0]
@@ -77,8 +81,35 @@ def test_it_is_taken_over(workshop: Workshop, database_url: str) -> None:
     assert steps(service.upgrade()) == ["fooapp@aa03"]
     assert rows(database_url, "SELECT * FROM ran") == [(1,)]
     assert service.check().ok
-    with pytest.raises(UsageError, match="none"):
-        service.take_over("alembic_version")
+    with pytest.raises(UsageError, match='No table "alembic_version"'):
+        service.adopt(table="alembic_version")
+    assert not service.adopt().done
+    # Another application may get a table of that name, and gives it back no more.
+    execute(database_url, TABLE)
+    service.adopt(undo=True)
+    assert rows(database_url, "SELECT * FROM alembic_version") == [("aa03",)]
+    assert "alembic_history_fooapp" not in tables(database_url)
+    with pytest.raises(UsageError, match="nothing to undo"):
+        service.adopt(undo=True)
+
+
+TABLE = (
+    "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL, "
+    "CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num))"
+)
+
+
+def test_a_package_of_which_several_tables_know_is_not_guessed(
+    workshop: Workshop, sqlite_url: str
+) -> None:
+    made_by_plain_alembic(sqlite_url, "alembic_version", "aa02")
+    execute(sqlite_url, "CREATE TABLE old (version_num VARCHAR(32))")
+    execute(sqlite_url, "INSERT INTO old VALUES ('aa01')")
+    service = service_of(workshop, sqlite_url)
+    with pytest.raises(UsageError, match="alembic_version, old"):
+        service.adopt()
+    service.adopt(table="alembic_version")
+    assert service.current(packages="fooapp")[0].rows == ("aa02",)
 
 
 def test_the_setting_shares_it(workshop: Workshop, database_url: str) -> None:
@@ -118,12 +149,12 @@ def test_a_table_of_two_packages_is_taken_over_by_each(
     with pytest.raises(HistoryContradicted) as caught:
         service.upgrade()
     assert caught.value.packages == ("fooapp", "other")
-    service.take_over("alembic_version", packages="other")
+    service.adopt(packages="other")
     assert rows(database_url, "SELECT * FROM alembic_version ORDER BY 1") == [
         ("aa02",),
         ("elsewhere",),
     ]
-    service.take_over("alembic_version", packages="fooapp")
+    service.adopt(packages="fooapp")
     assert rows(database_url, "SELECT * FROM alembic_version") == [("elsewhere",)]
     assert steps(service.upgrade()) == ["fooapp@aa03"]
 
@@ -132,9 +163,9 @@ def test_a_table_in_another_schema_is_found(workshop: Workshop, postgresql_url: 
     execute(postgresql_url, "CREATE SCHEMA app")
     made_by_plain_alembic(postgresql_url, "alembic_version", "aa02", schema="app")
     service = service_of(workshop, postgresql_url)
-    with pytest.raises(HistoryContradicted, match=r"--take-over app\.alembic_version"):
+    with pytest.raises(HistoryContradicted, match=r'"app\.alembic_version" has'):
         service.upgrade()
-    service.take_over("app.alembic_version")
+    service.adopt()
     assert steps(service.upgrade()) == ["fooapp@aa03"]
     assert not sa.inspect(engine_of(postgresql_url)).get_table_names(schema="app")
 
@@ -145,7 +176,7 @@ def test_a_schema_for_histories_that_is_new_finds_the_old_one(
     execute(postgresql_url, "CREATE SCHEMA app", "CREATE TABLE ran (n INTEGER)")
     service_of(workshop, postgresql_url).upgrade()
     service = workshop.service(postgresql_url, version_table_schema="app")
-    with pytest.raises(HistoryContradicted, match="--take-over alembic_history_fooapp"):
+    with pytest.raises(HistoryContradicted, match="packages=fooapp adopt"):
         service.upgrade()
 
 
@@ -189,14 +220,14 @@ def test_the_way_out_by_the_command_line(
     project.script("aa02", "aa01", **table("b"))
     project.alembic("upgrade", "aa01")
     refused = project.ws("upgrade", ok=False)
-    assert "stamp --take-over alembic_version" in refused.stderr
-    assert "stamp --take-over alembic_version" in project.ws("status", "--fail-on", "never").stdout
-    assert "stamp --take-over alembic_version" in project.ws("current").stdout
+    assert "packages=fooapp adopt" in refused.stderr
+    assert "packages=fooapp adopt" in project.ws("status", "--fail-on", "never").stdout
+    assert "packages=fooapp adopt" in project.ws("current").stdout
     (state,) = json.loads(project.ws("status", "--json", "--fail-on", "never").stdout)
     assert state["elsewhere"] == ["alembic_version"]
-    assert "stamp --take-over alembic_version" in "".join(project.ws("check", ok=False).stdout)
+    assert "packages=fooapp adopt" in "".join(project.ws("check", ok=False).stdout)
     project.ws("stamp", ok=False)
-    project.ws("-x", "packages=fooapp", "stamp", "--take-over", "alembic_version")
+    project.ws("-x", "packages=fooapp", "adopt", "--yes")
     project.ws("upgrade")
     assert {"a", "b"} <= tables(database_url)
 

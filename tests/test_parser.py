@@ -28,8 +28,6 @@ OWN_WORDS = {
     ("upgrade", "revision"),
     # With --run there is none.
     ("downgrade", "revision"),
-    # With --take-over there is none.
-    ("stamp", "revisions"),
     ("ensure_version", ""),
     ("init", ""),
     # Without it, where each package's scripts are.
@@ -40,7 +38,7 @@ OWN_WORDS = {
 }
 
 OURS = {"completion", "graph", "lint", "log", "move-table", "plan", "repair", "status"}
-OURS |= {"new-package", "rebase", "redo", "uninstall", "verify", "wait"}
+OURS |= {"adopt", "new-package", "rebase", "redo", "uninstall", "verify", "wait"}
 
 
 def described(parser: ArgumentParser, name: str) -> dict[tuple[str, str], Any]:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from websauna_migrate.planning.revisions import Revision
     from websauna_migrate.planning.steps import Step
     from websauna_migrate.results import (
+        Adoption,
         CheckProblem,
         CheckReport,
         CreatedScript,
@@ -346,17 +347,32 @@ class IMigrationService(Interface):
     def without_scripts(*, packages: Packages = None) -> tuple[str, ...]:
         """Return the packages that have tables in their models and no script, sorted."""
 
-    def take_over(
-        table: str,
+    def adopt(
         *,
         packages: Packages = None,
+        table: str | None = None,
+        keep: bool = False,
+        replace_env: bool = False,
+        dry_run: bool = False,
+        undo: bool = False,
         connection: Connection | None = None,
         engine: Engine | None = None,
-    ) -> tuple[StampedPackage, ...]:
-        """Make a version table that has the packages' revisions their own history table.
+    ) -> Adoption:
+        """Take an existing project over: version table, scripts, ``env.py``, settings.
 
-        :param table: its name, or schema and name with a dot between
-        :returns: a tuple of :class:`websauna_migrate.results.StampedPackage`
+        Histories are written in one transaction, with rows in the ledger. A package whose tables
+        are there without any history is at its newest revision if they equal the models; if it has
+        no script, its first one is written against an empty scratch database. Tables that another
+        package owns by now are handed over by scripts.
+
+        :param table: the version table, where several have revisions of a package
+        :param keep: leave the version table its name, and share it with plain Alembic
+        :param replace_env: replace ``env.py`` by the template, where that loses nothing
+        :param dry_run: change nothing, and return what would be done
+        :param undo: take back what was adopted: the histories by the ledger, and files by the
+            record beside the scripts
+        :returns: a :class:`websauna_migrate.results.Adoption`
+        :raises UsageError: if it is not clear what is meant
         """
 
     def init(*, packages: Packages = None) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from websauna_migrate.planning.revisions import Revision
 from websauna_migrate.planning.steps import Plan, Step
 
 __all__ = [
+    "Adoption",
     "AppliedStep",
     "CheckProblem",
     "CheckReport",
@@ -421,6 +422,26 @@ class CreatedScript:
     path: str
     warnings: tuple[str, ...] = ()
     proof: Proof | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Adoption:
+    """What of an existing project was taken over, or would be.
+
+    :ivar actions: what is done, a line each that begins with the package or the file
+    :ivar notes: what is worth knowing: what the template's ``env.py`` would lose, new files
+    :ivar drift: how database and models differ, which was so before
+    :ivar problems: what is left to a person
+    :ivar done: false if nothing was changed, and what is told would be done
+    :ivar undone: an adoption was taken back
+    """
+
+    actions: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    drift: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+    done: bool = False
+    undone: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,7 @@ from websauna_migrate.planning.plan import Plan
 from websauna_migrate.planning.revisions import Revision
 from websauna_migrate.planning.steps import Step
 from websauna_migrate.results import (
+    Adoption,
     CheckProblem,
     CheckReport,
     CreatedScript,
@@ -407,17 +408,27 @@ class MigrationService:
         site = self.site(given=the_given(connection, engine))
         return stamp(site, revisions, packages, purge=purge, with_requirements=with_requirements)
 
-    def take_over(
+    def adopt(
         self,
-        table: str,
         *,
         packages: Packages = None,
+        table: str | None = None,
+        keep: bool = False,
+        replace_env: bool = False,
+        dry_run: bool = False,
+        undo: bool = False,
         connection: Connection | None = None,
         engine: Engine | None = None,
-    ) -> tuple[StampedPackage, ...]:
-        from websauna_migrate.runs.stamping import take_over
+    ) -> Adoption:
+        from websauna_migrate.reworking.adopt import adopt, undo_adoption
+        from websauna_migrate.reworking.findings import Wanted
 
-        return take_over(self.site(given=the_given(connection, engine)), table, packages)
+        given = the_given(connection, engine)
+        selected = self.site(self._packages).select(packages)
+        if undo:
+            return undo_adoption(self, selected, given)
+        wanted = Wanted(table, keep, replace_env)
+        return adopt(self, selected, wanted, given, dry_run=dry_run)
 
     def ensure_version(
         self,
@@ -774,6 +785,17 @@ class MigrationService:
         other = MigrationService(replace(self.settings, url=url), application=self.root_package)
         other.options, other.use_index = self.options, self.use_index
         for package in self.packages:
+            other.add_package(package)
+        return other
+
+    def with_changes(
+        self, settings: Settings, packages: Sequence[MigrationPackage]
+    ) -> MigrationService:
+        """Return a service with other settings and packages, which tells the same subscribers."""
+        other = MigrationService(settings, application=self.root_package, notify=self.notify)
+        other.options, other.use_index = self.options, self.use_index
+        other.on_wait, other.on_step = self.on_wait, self.on_step
+        for package in packages:
             other.add_package(package)
         return other
 

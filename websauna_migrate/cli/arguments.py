@@ -252,12 +252,6 @@ MAX_LOSS = argument(
     help="Run nothing if more rows and values would be lost than this and what scripts accept",
 )
 PLAN_SQL = flag("--sql", help="Print the SQL of the steps, from what is applied on")
-STAMPED = argument("revisions", nargs="*", help="one or more revisions, or 'heads' for all heads")
-TAKE_OVER = argument(
-    "--take-over",
-    metavar="TABLE",
-    help="Make a version table that has the package's revisions its own history table",
-)
 WITH_REQUIREMENTS = flag(
     "--with-requirements", help="Stamp what the revisions require of other packages too"
 )

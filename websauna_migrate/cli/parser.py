@@ -111,6 +111,13 @@ def for_current(options: Namespace) -> bool:
 
 
 COMMANDS: Mapping[str, Command] = {
+    "adopt": Command(
+        "rework.adopt",
+        "Take over an existing project: its version table, scripts, env.py and settings.",
+        (*r.ADOPTED, a.JSON, a.YES, a.YES_ON_PRODUCTION),
+        leaves_garbage=True,
+        everywhere=True,
+    ),
     "branches": Command("read.branches", "Show current branch points.", (a.VERBOSE,)),
     "check": Command(
         "read.check",
@@ -271,7 +278,7 @@ COMMANDS: Mapping[str, Command] = {
         "run.stamp",
         "'stamp' the revision table with the given revision; don't run any migrations.",
         (
-            *(a.SQL, a.TAG, a.PURGE, a.STAMPED, a.WITH_REQUIREMENTS, a.TAKE_OVER),
+            *(a.SQL, a.TAG, a.PURGE, a.REVISIONS, a.WITH_REQUIREMENTS),
             a.YES_ON_PRODUCTION,
         ),
         needs_database=unless_sql,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from websauna_migrate.cli.arguments import argument, flag
+from websauna_migrate.cli.arguments import argument, flag, one_of
 
-__all__ = ["MINE", "ONTO", "TAKE_DOWN"]
+__all__ = ["ADOPTED", "MINE", "ONTO", "TAKE_DOWN"]
 
 MINE = argument(
     "revision",
@@ -15,3 +15,18 @@ ONTO = argument(
     "--onto", metavar="HEAD", help="The head behind which they go; needed where there are three"
 )
 TAKE_DOWN = flag("--downgrade", help="First take back those that are applied here")
+
+#: How an existing project is taken over.
+ADOPTED = (
+    one_of(
+        flag("--dry-run", help="Change nothing; show what would be done"),
+        flag("--undo", help="Take back what was adopted: histories and files are as before"),
+    ),
+    flag("--keep", help="Leave the version table its name, and share it with plain Alembic"),
+    argument(
+        "--table",
+        metavar="TABLE",
+        help="the version table, where several have revisions of a package",
+    ),
+    flag("--replace-env", help="Replace env.py by the template, where that loses nothing"),
+)

@@ -141,6 +141,9 @@ class Settings:
         if self.url is None:
             looked = f'it is missing, and so is "{PREFIX}url".'
             remedy = "Set one of the two in [app:main] to the database's URL."
+            if len(self.other_urls) == 1:
+                remedy += " Or let it be taken over, with all else of an existing project: "
+                remedy += "ws-alembic adopt"
             raise missing_url(looked, self.other_urls, remedy)
         return self.url
 

@@ -68,6 +68,8 @@ class Checker:
         self.everything = packages is None
         #: Package, revision and required package of each missing requirement, once found.
         self.missing: set[tuple[str, str, str]] = set()
+        #: Packages whose tables are there without a history, once found.
+        self.unrecorded: set[str] = set()
 
     def report(self) -> CheckReport:
         """Return all problems that were found."""
@@ -83,7 +85,6 @@ class Checker:
         claims = [*self.claims_at_odds()]
         problems += claims
         elsewhere: set[str] = set()
-        self.unrecorded: set[str] = set()
         with self.site.reading() as connection:
             if connection is not None:
                 others = OtherHistories(self.snapshot, self.site.settings)

@@ -24,7 +24,7 @@ __all__ = ["find_run", "run_to_undo", "runs_of"]
 NEWEST = 50
 
 #: How a run ended is how its worst step did; these from the worst on.
-WORST = ("half-done", "running", "failed", "stopped", "undone", "planned", "done")
+WORST = ("half-done", "running", "failed", "stopped", "undone", "planned", "done", "taken over")
 
 
 def runs_of(site: Site, wanted: LogFilter) -> tuple[LedgerRun, ...]:

@@ -24,7 +24,7 @@ def unrecorded(package: str, differences: Sequence[str]) -> CheckProblem:
     if not differences:
         text += (
             "They equal the models, so take the scripts as applied: "
-            f"ws-alembic -x packages={package} stamp head"
+            f"ws-alembic -x packages={package} adopt"
         )
     else:
         shown = "; ".join(differences[:SHOWN])
@@ -41,7 +41,6 @@ def first_script_missing(package: str) -> str:
     """Return what is said of a package that has no script, whose tables are in the database."""
     return (
         f'Package "{package}" has no script, and the database has its tables already: they were '
-        "made without one. Write the first script against an empty database, with its address as "
-        "websauna_migrate.url in an INI file that includes this one; then take it as applied "
-        f"here: ws-alembic -x packages={package} stamp head"
+        "made without one. Write the first script against an empty scratch database, and take it "
+        f"as applied here: ws-alembic -x packages={package} adopt"
     )

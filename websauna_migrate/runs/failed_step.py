@@ -286,7 +286,7 @@ class Aftermath:
             return (
                 f' The history of package "{step.package}" is empty, so this was made without its '
                 'scripts. What "ws-alembic check" says of the package leads on; where the database '
-                f"equals the models: ws-alembic -x packages={step.package} stamp head"
+                f"equals the models: ws-alembic -x packages={step.package} adopt"
             )
         return ""
 

@@ -297,9 +297,17 @@ class Ledger:
             connection.execute(insert(self.table), values)
 
     def stamp(
-        self, connection: Connection, package: str, history_table: str, rows: Sequence[str]
+        self,
+        connection: Connection,
+        package: str,
+        history_table: str,
+        rows: Sequence[str],
+        note: str = "",
     ) -> None:
-        """Write that a history table got its rows by a stamp; the table must be there."""
+        """Write that a history table got its rows by a stamp; the table must be there.
+
+        :param note: why, where that was no person's word
+        """
         now = self.now()
         run = uuid.uuid4().hex
         values = {
@@ -318,7 +326,7 @@ class Ledger:
             "version": self.version,
             "checksum": "",
             "session": 0,
-            "note": "",
+            "note": note[:255],
             "installed_by": installed_by(connection.engine.url),
         }
         connection.execute(insert(self.table), values)

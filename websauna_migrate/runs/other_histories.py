@@ -2,30 +2,23 @@
 
 An application that ran under plain Alembic has its history in ``alembic_version``. Its own history
 table here is empty, so everything would be run again. Such a table is found by the revisions in it,
-whatever its name and schema; a run refuses, and :func:`take_over` makes it the package's own.
+whatever its name and schema; a run refuses, and ``adopt`` makes it the package's own.
 """
 
 from __future__ import annotations
 
-import getpass
-import os
-import uuid
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Column, MetaData, String, Table, delete, func, inspect, select
 from sqlalchemy.engine import Connection
 
 from websauna_migrate.database.version_tables import VersionTable, find_version_tables
-from websauna_migrate.errors import UsageError
 from websauna_migrate.planning.contradictions import HistoryContradicted
-from websauna_migrate.planning.steps import Reason, Step
 
 if TYPE_CHECKING:
     from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
     from websauna_migrate.config.settings import Settings
-    from websauna_migrate.runs.ledger import Ledger
 
 __all__ = [
     "OtherHistories",
@@ -34,9 +27,6 @@ __all__ = [
 ]
 
 Applied = Mapping[str, Sequence[str]]
-
-#: The ledger's outcome of revisions whose history was taken over.
-TAKEN_OVER = "taken over"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +54,9 @@ class OtherHistory:
 def remedy_for(found: Iterable[OtherHistory]) -> str:
     """Return how the histories become the packages' own."""
     return "\n".join(
-        f"  To take it over: ws-alembic -x packages={one.package} stamp --take-over {one.table}\n"
+        f"  To take it over: ws-alembic -x packages={one.package} adopt\n"
         + (
-            "  To share it with plain Alembic, set: "
-            f"websauna_migrate.version_table.{one.package} = {one.table.name}\n"
+            f"  To share it with plain Alembic: ws-alembic -x packages={one.package} adopt --keep\n"
             if one.table.visible
             else ""
         )
@@ -128,72 +117,3 @@ class OtherHistories:
                 f"{lines}\nNothing was changed: the revisions would have been applied again.",
                 ((one.package, row) for one in found for row in one.revisions),
             )
-
-    def take_over(
-        self,
-        connection: Connection,
-        ledger: Ledger,
-        table: str,
-        applied: Applied,
-        packages: Collection[str],
-    ) -> tuple[OtherHistory, ...]:
-        """Make a version table the packages' own, in the current transaction.
-
-        The table goes when no other revisions are in it. Where the database commits by itself, the
-        new rows are there before the old ones go.
-
-        :param table: its name, or schema and name with a dot between
-        :raises UsageError: if it has no revisions of the packages
-        """
-        found = self.find(connection, applied, packages)
-        meant = [one for one in found if one.table.is_called(table)]
-        if not meant:
-            names = ", ".join(f'"{name}"' for name in packages)
-            known = ", ".join(sorted({f'"{one.table}"' for one in found})) or "none"
-            raise UsageError(
-                f'No table "{table}" has revisions of {names}, with a history table of the package '
-                f"that is empty. Tables that have: {known}."
-            )
-        ledger.create(connection)
-        for one in meant:
-            self._take(connection, ledger, one)
-        old = meant[0].table
-        if not inspect(connection).has_table(old.name, schema=old.schema):
-            return tuple(meant)
-        shape = Table(old.name, MetaData(), Column("version_num", String), schema=old.schema)
-        taken = {revision for one in meant for revision in one.revisions}
-        connection.execute(delete(shape).where(shape.c.version_num.in_(taken)))
-        if not connection.scalar(select(func.count()).select_from(shape)):
-            shape.drop(connection)
-        return tuple(meant)
-
-    def _take(self, connection: Connection, ledger: Ledger, one: OtherHistory) -> None:
-        """Write a package's own history table, and say so in the ledger."""
-        from websauna_migrate.runs.history_rows import write_rows
-
-        schema = self.settings.version_table_schema
-        write_rows(connection, one.history_table, schema, one.revisions)
-        history = self.snapshot.histories[one.package]
-        run = uuid.uuid4().hex
-        for number, revision in enumerate(one.revisions, 1):
-            step = Step(
-                package=one.package,
-                revision=history.revisions[revision],
-                direction="upgrade",
-                reasons=(Reason("requested", f"{one.package}@{revision}"),),
-                rows_before=frozenset(),
-                rows_after=frozenset(one.revisions),
-            )
-            values = ledger.values(
-                run=run, number=number, step=step, history_table=one.history_table
-            )
-            values["note"] = f'from the table "{one.table}", by {user_of_process()}'[:255]
-            ledger.record(connection, values, TAKEN_OVER, planned=False)
-
-
-def user_of_process() -> str:
-    """Return who runs this process."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError, ImportError):
-        return f"uid {os.geteuid()}"

@@ -11,7 +11,7 @@ from websauna_migrate.runs.history_rows import write_rows
 from websauna_migrate.runs.other_histories import OtherHistories
 from websauna_migrate.runs.site import Site
 
-__all__ = ["ensure_version", "stamp", "take_over"]
+__all__ = ["ensure_version", "stamp"]
 
 
 def stamp(
@@ -57,18 +57,6 @@ def stamp(
                 site.ledger.stamp(connection, name, site.packages[name].history_table, rows)
         connection.commit()
     return changed
-
-
-def take_over(site: Site, table: str, packages: Packages) -> tuple[StampedPackage, ...]:
-    """Make a version table that has packages' revisions their own history table.
-
-    :param table: its name, or schema and name with a dot between
-    """
-    others = OtherHistories(site.loaded, site.settings)
-    with site.runner().locked() as (connection, read):
-        found = others.take_over(connection, site.ledger, table, read(), site.select(packages))
-        connection.commit()
-    return tuple(StampedPackage(one.package, (), one.revisions) for one in found)
 
 
 def ensure_version(site: Site, packages: Packages) -> None:

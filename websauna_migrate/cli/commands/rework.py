@@ -5,10 +5,31 @@ from __future__ import annotations
 import sys
 
 from websauna_migrate.cli.commands.call import Call
-from websauna_migrate.cli.confirm import require_unprotected
-from websauna_migrate.cli.render.rework import render_rebased, render_redone
+from websauna_migrate.cli.confirm import ask, require_unprotected
+from websauna_migrate.cli.render.rework import render_adoption, render_rebased, render_redone
+from websauna_migrate.errors import ExitCode
 
-__all__ = ["rebase", "redo"]
+__all__ = ["adopt", "rebase", "redo"]
+
+
+def adopt(call: Call) -> int:
+    """Take an existing project over, or show what that would do, or take it back."""
+    options = call.options
+    arguments = {name: getattr(options, name) for name in ("table", "keep", "replace_env")}
+    if options.undo:
+        require_unprotected(call, "adopt --undo")
+        ask(call, (), "Take the adoption back?")
+        done = call.service.adopt(packages=call.packages, undo=True)
+        call.show(render_adoption(done), done)
+        return ExitCode.DONE
+    would = call.service.adopt(packages=call.packages, dry_run=True, **arguments)
+    if options.dry_run or not would.actions:
+        call.show(render_adoption(would), would)
+        return ExitCode.FAILED if would.problems else ExitCode.DONE
+    ask(call, render_adoption(would), "Take this over?")
+    done = call.service.adopt(packages=call.packages, **arguments)
+    call.show(render_adoption(done), done)
+    return ExitCode.FAILED if done.problems else ExitCode.DONE
 
 
 def redo(call: Call) -> None:

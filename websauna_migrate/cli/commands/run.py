@@ -164,14 +164,8 @@ def stamp(call: Call) -> None:
             )
         write_sql(call, options.revisions, direction="stamp")
         return
-    if options.take_over:
-        stamped = call.service.take_over(options.take_over, packages=call.packages)
-        call.sum_up(*render_stamped(stamped))
-        return
     if options.purge:
         require_unprotected(call, "stamp --purge")
-    if not options.revisions:
-        raise UsageError("Name the revisions to stamp, or a table with --take-over.")
     stamped = call.service.stamp(
         options.revisions,
         packages=call.packages,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from websauna_migrate.cli.render.text import counted, joined
-from websauna_migrate.results import Rebased, Redone
+from websauna_migrate.results import Adoption, Rebased, Redone
 
-__all__ = ["render_rebased", "render_redone"]
+__all__ = ["render_adoption", "render_rebased", "render_redone"]
 
 
 def render_redone(done: Redone) -> Iterator[str]:
@@ -33,3 +33,19 @@ def render_rebased(done: Rebased) -> Iterator[str]:
         f'{many} of package "{done.package}" behind "{done.onto}".{back} Next: ws-alembic -x '
         f"packages={done.package} upgrade"
     )
+
+
+def render_adoption(found: Adoption) -> Iterator[str]:
+    """Yield what was taken over, or would be."""
+    yield from found.actions
+    yield from (f"note: {one}" for one in found.notes)
+    yield from (f"was there before: {one}" for one in found.drift)
+    yield from (f"left to you: {one}" for one in found.problems)
+    if found.undone:
+        yield "Taken back."
+    elif found.done:
+        yield "Taken over. To take it back: ws-alembic adopt --undo"
+    elif found.actions:
+        yield "Nothing was changed so far."
+    else:
+        yield "There is nothing to take over."

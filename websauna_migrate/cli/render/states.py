@@ -54,7 +54,7 @@ def render_elsewhere(states: Iterable[PackageState]) -> Iterator[str]:
             yield (
                 f'The history table "{state.history_table}" of package "{state.package}" is empty, '
                 f'but "{table}" has its revisions. To take it over: ws-alembic -x '
-                f"packages={state.package} stamp --take-over {table}"
+                f"packages={state.package} adopt"
             )
 
 

@@ -70,7 +70,7 @@
 % for one in states:
 % for table in one.elsewhere:
 <p class="note"><bdi>${word(one.package)}</bdi>: its revisions are in the table <code>${word(table)}</code>. \
-To take it over: <code>ws-alembic -x packages=${word(one.package)} stamp --take-over ${word(table)}</code></p>
+To take it over: <code>ws-alembic -x packages=${word(one.package)} adopt</code></p>
 % endfor
 % endfor
 </%def>\

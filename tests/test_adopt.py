@@ -1,0 +1,423 @@
+"""Existing projects are taken over: each begins broken, and is mended through the command line."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import alembic.command
+import pytest
+from alembic.config import Config
+from alembic.util import CommandError
+
+from apps import Workshop
+from runs import engine_of, execute, ledger, rows, tables
+
+MODELS = """
+from typing import Optional
+import sqlalchemy as sa
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class Page(Base):
+    __tablename__ = "pages"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    title: Mapped[str] = mapped_column(sa.String(40))
+"""
+
+#: Alembic's template, with the application's metadata.
+PLAIN = """
+from logging.config import fileConfig
+from sqlalchemy import engine_from_config, pool
+from alembic import context
+from fooapp.models import Base
+
+config = context.config
+target_metadata = Base.metadata
+
+
+def run_migrations_offline():
+    url = config.get_main_option("sqlalchemy.url")
+    context.configure(
+        url=url,
+        target_metadata=target_metadata,
+        literal_binds=True,
+    )
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+def run_migrations_online():
+    connectable = engine_from_config(
+        config.get_section(config.config_ini_section, {}),
+        prefix="sqlalchemy.",
+        poolclass=pool.NullPool,
+    )
+    with connectable.connect() as connection:
+        context.configure(connection=connection, target_metadata=target_metadata)
+        with context.begin_transaction():
+            context.run_migrations()
+
+
+if context.is_offline_mode():
+    run_migrations_offline()
+else:
+    run_migrations_online()
+"""
+
+#: That of the Pyramid cookiecutter with SQLAlchemy.
+COOKIECUTTER = '''"""Pyramid bootstrap environment. """
+from alembic import context
+from pyramid.paster import get_appsettings, setup_logging
+from sqlalchemy import engine_from_config
+
+from fooapp.models import Base
+
+config = context.config
+settings = get_appsettings(config.config_file_name)
+target_metadata = Base.metadata
+
+
+def run_migrations_offline():
+    context.configure(url=settings['sqlalchemy.url'])
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+def run_migrations_online():
+    engine = engine_from_config(settings, prefix='sqlalchemy.')
+    connection = engine.connect()
+    context.configure(
+        connection=connection,
+        target_metadata=target_metadata
+    )
+    try:
+        with context.begin_transaction():
+            context.run_migrations()
+    finally:
+        connection.close()
+
+
+if context.is_offline_mode():
+    run_migrations_offline()
+else:
+    run_migrations_online()
+'''
+
+SCRIPT = '''"""{doc}"""
+from alembic import op
+import sqlalchemy as sa
+
+revision = "{revision}"
+down_revision = {down!r}
+branch_labels = None
+depends_on = None
+
+
+def upgrade():
+    op.create_table("{table}", sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("title", sa.String(40), nullable=False), sa.PrimaryKeyConstraint("id"))
+
+
+def downgrade():
+    op.drop_table("{table}")
+'''
+
+
+class Story:
+    """An application in a folder of its own, as another tool left it."""
+
+    def __init__(self, workshop: Workshop, url: str) -> None:
+        self.workshop, self.root, self.url = workshop, workshop.root, url
+        (self.root / "setup.py").touch()
+        self.ini = self.root / "development.ini"
+
+    def app(self, name: str = "fooapp", models: str = MODELS, key: str = "sqlalchemy.url") -> Path:
+        folder = self.workshop.package(name, models)
+        self.workshop.application("fooapp", self.ini, self.url)
+        text = self.ini.read_text().replace("sqlalchemy.url", key)
+        self.ini.write_text(text + "\n[alembic]\nscript_location = fooapp/alembic\n")
+        return folder
+
+    def folder(self, place: str, env: str) -> Path:
+        versions = self.root / place / "versions"
+        versions.mkdir(parents=True)
+        (versions.parent / "env.py").write_text(env)
+        return versions
+
+    def script(self, versions: Path, revision: str, down: str | None, table: str) -> None:
+        text = SCRIPT.format(doc=revision, revision=revision, down=down, table=table)
+        (versions / f"{revision}.py").write_text(text)
+
+    def ws(self, *words: str, ok: bool = True) -> Any:
+        done = self.workshop.ws(self.ini, *words)
+        assert (done.status == 0) == ok, done
+        return done
+
+    def alembic(self, ini: str, command: str, *words: str, ok: bool = True) -> str:
+        """Do a command of plain Alembic, with all modules as they are now."""
+        self.workshop.forget()
+        out = io.StringIO()
+        config = Config(str(self.root / ini), stdout=out)
+        try:
+            getattr(alembic.command, command)(config, *words)
+        except CommandError as exc:
+            assert not ok, exc
+            return str(exc)
+        assert ok, out.getvalue()
+        return out.getvalue()
+
+    def files(self) -> dict[str, bytes]:
+        return {
+            str(path.relative_to(self.root)): path.read_bytes()
+            for path in sorted(self.root.rglob("*"))
+            if path.is_file() and path.suffix != ".pyc"
+        }
+
+
+@pytest.fixture
+def story(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch, transactional_database_url: str
+) -> Story:
+    monkeypatch.chdir(workshop.root)
+    return Story(workshop, transactional_database_url)
+
+
+def test_a_project_of_plain_alembic(story: Story) -> None:
+    story.app(key="database.url")
+    url = story.url.replace("%", "%%")
+    (story.root / "alembic.ini").write_text(
+        f"[alembic]\nscript_location = migrations\nsqlalchemy.url = {url}\n"
+    )
+    versions = story.folder("migrations", PLAIN)
+    story.script(versions, "aa01", None, "pages")
+    story.alembic("alembic.ini", "upgrade", "head")
+    assert "ws-alembic adopt" in story.ws("upgrade", ok=False).err
+    before = story.files()
+    shown = story.ws("adopt", "--dry-run").out
+    assert "alembic_version becomes alembic_history_fooapp (aa01)" in shown
+    assert story.files() == before and "alembic_version" in tables(story.url)
+    assert "--yes" in story.ws("adopt", ok=False).err
+    done = json.loads(story.ws("adopt", "--yes", "--json").out)
+    assert done["done"] and not done["drift"] and not done["problems"]
+    assert "alembic_version" not in tables(story.url)
+    assert ledger(story.url) == [("fooapp", "aa01", "upgrade", "taken over")]
+    assert "aa01" in story.ws("status").out and "taken over" in story.ws("log").out
+    story.ws("check")
+    # Plain Alembic goes on beside it.
+    story.script(versions, "aa02", "aa01", "notes")
+    assert story.ws("upgrade").status == 0
+    assert "aa02 (head)" in story.alembic("alembic.ini", "current")
+    assert "There is nothing" in story.ws("adopt").out
+    # And takes its table back.
+    story.ws("adopt", "--undo", "--yes")
+    (versions / "aa02.py").unlink()
+    assert {name: text for name, text in story.files().items() if ".ini" in name} == {
+        name: text for name, text in before.items() if ".ini" in name
+    }
+    assert story.files()["migrations/env.py"] == before["migrations/env.py"]
+    assert rows(story.url, "SELECT * FROM alembic_version") == [("aa02",)]
+    assert "alembic_history_fooapp" not in tables(story.url)
+
+
+def test_a_project_of_the_cookiecutter(story: Story) -> None:
+    folder = story.app()
+    versions = story.folder("fooapp/alembic", COOKIECUTTER)
+    story.script(versions, "aa01", None, "pages")
+    story.alembic("development.ini", "upgrade", "head")
+    refused = story.ws("upgrade", ok=False).err
+    assert "-x packages=fooapp adopt" in refused and '"alembic_version" has its revision' in refused
+    assert "adopt" in story.ws("status", "--fail-on", "never").out
+    story.ws("adopt", "-y")
+    env = (versions.parent / "env.py").read_text()
+    assert "url=settings['sqlalchemy.url'], version_table=\"alembic_history_fooapp\")" in env
+    assert "get_appsettings" in env
+    story.ws("check")
+    # The ledger is not in the models; plain Alembic must not propose to drop it.
+    assert "No new upgrade operations" in story.alembic("development.ini", "check")
+    (folder / "models.py").write_text(MODELS + "    body: Mapped[Optional[str]]\n")
+    assert story.alembic("development.ini", "check", ok=False).count("add_column") == 1
+    story.ws("revision", "--autogenerate", "-m", "body")
+    story.ws("upgrade")
+    assert "No new upgrade operations" in story.alembic("development.ini", "check")
+
+
+def test_a_table_that_is_kept(story: Story) -> None:
+    story.app()
+    env = PLAIN.replace("with connectable.connect() as connection:\n", SETS)
+    versions = story.folder("fooapp/alembic", env)
+    story.script(versions, "aa01", None, "pages")
+    execute(story.url, "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)")
+    execute(story.url, "INSERT INTO alembic_version VALUES ('aa01')")
+    execute(story.url, "CREATE TABLE pages (id INTEGER NOT NULL PRIMARY KEY)")
+    done = story.ws("adopt", "--keep", "--yes")
+    assert "websauna_migrate.version_table.fooapp = alembic_version" in done.out
+    assert "line 29: SELECT 1 AS tenant: the template would lose it" in done.out
+    assert "was there before: " in done.out and "title" in done.out
+    assert (versions.parent / "env.py").read_text() == env
+    story.script(versions, "aa02", "aa01", "notes")
+    story.ws("upgrade")
+    assert rows(story.url, "SELECT * FROM alembic_version") == [("aa02",)]
+    story.ws("adopt", "--undo", "--yes")
+    assert "version_table" not in story.ini.read_text()
+    refused = story.ws("adopt", "--replace-env", "--yes", ok=False)
+    assert "left to you" in refused.out and "is not replaced" in refused.out
+
+
+SETS = """with connectable.connect() as connection:
+        connection.exec_driver_sql("SELECT 1 AS tenant")
+"""
+
+WEBSAUNA = '''"""Events.
+
+Revision ID: 1a2b3c
+Revises:
+Create Date: 2016-10-11 12:13:14.151617
+
+"""
+
+# revision identifiers, used by Alembic.
+revision = '1a2b3c'
+down_revision = None
+branch_labels = None
+depends_on = None
+
+import datetime
+import websauna.system.model.columns
+from sqlalchemy.types import Text  # Needed from proper creation of JSON fields
+from sqlalchemy.dialects import postgresql
+
+from alembic import op
+import sqlalchemy as sa
+
+
+def upgrade():
+    op.create_table('event',
+    sa.Column('id', sa.Integer(), nullable=False),
+    sa.Column('at', websauna.system.model.columns.UTCDateTime(), nullable=True),
+    sa.Column('data', websauna.system.model.columns.JSONB(), nullable=True),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_event'))
+    )
+
+
+def downgrade():
+    op.drop_table('event')
+'''
+
+EVENT = """
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.orm import DeclarativeBase, mapped_column
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class Event(Base):
+    __tablename__ = "event"
+    __table_args__ = (sa.PrimaryKeyConstraint("id", name="pk_event"),)
+    id = mapped_column(sa.Integer)
+    at = mapped_column(sa.DateTime(timezone=True))
+    data = mapped_column(sa.JSON().with_variant(postgresql.JSONB(), "postgresql"))
+"""
+
+
+def test_a_project_of_an_older_websauna(story: Story) -> None:
+    story.app(models=EVENT)
+    env = 'from websauna.system.devop.alembic import run_alembic\n\nrun_alembic(package="fooapp")\n'
+    versions = story.folder("alembic", env)
+    (versions / "1a2b3c_events.py").write_text(WEBSAUNA)
+    (versions.parent / "script.py.mako").write_text("import websauna.system.model.columns\n")
+    engine = engine_of(story.url)
+    json_type = "JSONB" if engine.dialect.name == "postgresql" else "JSON"
+    time_type = "TIMESTAMP WITH TIME ZONE" if json_type == "JSONB" else "DATETIME"
+    execute(
+        story.url,
+        f"CREATE TABLE event (id INTEGER NOT NULL, at {time_type}, data {json_type}, "
+        "CONSTRAINT pk_event PRIMARY KEY (id))",
+        "CREATE TABLE alembic_history_fooapp (version_num VARCHAR(32) NOT NULL)",
+        "INSERT INTO alembic_history_fooapp VALUES ('1a2b3c')",
+    )
+    assert "run_migrations()" in story.ws("check", ok=False).err
+    done = story.ws("adopt", "-y").out
+    assert done.count("websauna.system.model.columns is written out") == 2
+    assert "env.py: replaced by the template" in done and "was there before" not in done
+    story.ws("check")
+    assert rows(story.url, "SELECT * FROM alembic_history_fooapp") == [("1a2b3c",)]
+    story.ws("downgrade", "base")
+    story.ws("upgrade")
+    story.ws("check")
+    story.ws("adopt", "--undo", "-y")
+    assert (versions / "1a2b3c_events.py").read_text() == WEBSAUNA
+
+
+def test_a_database_of_create_all(story: Story) -> None:
+    folder = story.app()
+    story.workshop.package("addon", MODELS.replace("pages", "notes").replace("Page", "Note"))
+    story.workshop.application("fooapp", story.ini, story.url)
+    versions = story.root / "addon" / "alembic" / "versions"
+    versions.mkdir(parents=True)
+    story.script(versions, "bb01", None, "notes")
+    for name in ("pages", "notes"):
+        execute(
+            story.url,
+            f"CREATE TABLE {name} (id {SERIAL[engine_of(story.url).dialect.name]}, "
+            "title VARCHAR(40) NOT NULL, PRIMARY KEY (id))",
+        )
+    execute(story.url, "INSERT INTO pages (title) VALUES ('kept')")
+    assert "adopt" in story.ws("-x", "packages=all", "upgrade", ok=False).err
+    shown = story.ws("adopt", "--dry-run").out
+    assert "addon: its tables equal the models, so it is at bb01" in shown
+    assert "fooapp: its first script is written" in shown
+    assert not (folder / "alembic").exists()
+    story.ws("adopt", "--yes")
+    (script,) = (folder / "alembic" / "versions").glob("*.py")
+    assert "create_table('pages'" in script.read_text()
+    story.ws("-x", "packages=all", "check")
+    story.ws("-x", "packages=all", "upgrade")
+    assert rows(story.url, "SELECT title FROM pages") == [("kept",)]
+    story.ws("adopt", "--undo", "--yes")
+    assert not [one for one in tables(story.url) if one.startswith("alembic_history")]
+    assert not script.exists()
+    # What differs from the models is not taken for what the scripts make.
+    execute(story.url, "ALTER TABLE notes ADD COLUMN byhand INTEGER")
+    refused = story.ws("-x", "packages=addon", "adopt", "--yes", ok=False)
+    assert "left to you: addon" in refused.out and "byhand" in refused.out
+
+
+SERIAL = {"sqlite": "INTEGER NOT NULL", "postgresql": "SERIAL NOT NULL"}
+
+
+def test_one_project_that_became_several_packages(story: Story) -> None:
+    story.app()
+    versions = story.folder("fooapp/alembic", PLAIN)
+    story.script(versions, "aa01", None, "pages")
+    story.script(versions, "aa02", "aa01", "notes")
+    (story.root / "alembic.ini").write_text(
+        "[alembic]\nscript_location = fooapp/alembic\n"
+        f"sqlalchemy.url = {story.url.replace('%', '%%')}\n"
+    )
+    story.alembic("alembic.ini", "upgrade", "head")
+    execute(story.url, "INSERT INTO notes (id, title) VALUES (1, 'kept')")
+    story.workshop.package("addon", MODELS.replace("pages", "notes").replace("Page", "Note"))
+    story.workshop.application("fooapp", story.ini, story.url)
+    assert "adopt" in story.ws("upgrade", ok=False).err
+    done = story.ws("adopt", "--yes").out
+    assert "addon: gets the table notes from fooapp, by two scripts" in done
+    assert story.ws("-x", "packages=all", "check").out == "No new upgrade operations detected.\n"
+    status = json.loads(story.ws("status", "--json").out)
+    assert [one["pending"] for one in status] == [0, 0]
+    assert rows(story.url, "SELECT title FROM notes") == [("kept",)]
+    # An empty database gets the same.
+    story.ws("-x", "packages=all", "check", "--fresh")
+    story.ws("adopt", "--undo", "--yes")
+    assert rows(story.url, "SELECT * FROM alembic_version") == [("aa02",)]
+    assert rows(story.url, "SELECT title FROM notes") == [("kept",)]
+    assert "aa02 (head)" in story.alembic("alembic.ini", "current")

@@ -1,0 +1,117 @@
+"""``adopt``: an existing project is taken over with its scripts, its history and its database."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from sqlalchemy import Engine
+from sqlalchemy.engine import Connection
+
+from websauna_migrate.errors import UsageError
+from websauna_migrate.results import Adoption
+from websauna_migrate.reworking.adoption_record import AdoptionRecord
+from websauna_migrate.reworking.findings import AdoptingService, Findings, Wanted, directory_of
+from websauna_migrate.reworking.first_scripts import write_first_scripts
+from websauna_migrate.reworking.look import look, look_at_drift
+from websauna_migrate.reworking.script_folders import add_settings
+from websauna_migrate.reworking.taking_back import take_back
+from websauna_migrate.runs.adopting import adopt_histories, adopted_packages, give_back
+
+__all__ = ["adopt", "undo_adoption"]
+
+
+def adopt(
+    service: AdoptingService,
+    selected: tuple[str, ...],
+    wanted: Wanted,
+    given: Connection | Engine | None,
+    *,
+    dry_run: bool = False,
+) -> Adoption:
+    """Look at a project and its database, and take both over unless ``dry_run``."""
+    found = look(service, selected, wanted, given)
+    if dry_run or not found.actions:
+        return found.result(done=False)
+    try:
+        write_first_scripts(found, given)
+        write_settings(found)
+        for name, texts in found.files.items():
+            AdoptionRecord(directory_of(found.service, name)).write(texts)
+        taken = [] if wanted.keep else found.taken
+        if taken or found.stamped:
+            adopt_histories(found.service._site_anew(given), taken, found.stamped)
+    except BaseException:
+        take_files_back(found.service, selected)
+        raise
+    move_tables(found)
+    look_at_drift(found, given)
+    return found.result(done=True)
+
+
+def undo_adoption(
+    service: AdoptingService, selected: tuple[str, ...], given: Connection | Engine | None
+) -> Adoption:
+    """Give histories back to the tables that they came from, and let files be as they were.
+
+    :raises UsageError: if nothing was adopted here
+    """
+    site = service._site_anew(given)
+    created = {one for record in records(service, selected) for one in record.created}
+    mine = [one for name in selected for one in site.loaded.histories[name] if one.path in created]
+    moved = [one for one in mine if one.gives_tables or one.takes_tables]
+    take_back(site, moved, "adopt --undo")
+    actions = []
+    with site.runner().locked("adopt --undo") as (connection, _):
+        adopted = adopted_packages(site, connection, selected)
+        if not adopted and not records(service, selected):
+            raise UsageError("Nothing was adopted here: there is nothing to undo.")
+        for one in give_back(site, connection, adopted):
+            rows = ", ".join(one.before)
+            note = adopted[one.package].note.partition(", by ")[0]
+            actions.append(f"{one.package}: given back ({rows}), {note}")
+        connection.commit()
+    actions += [f"{path}: as it was" for path in take_files_back(service, selected)]
+    return Adoption(tuple(actions), undone=True, done=True)
+
+
+def records(service: AdoptingService, selected: Sequence[str]) -> list[AdoptionRecord]:
+    """Return what is known of files that were changed; that of the INI file comes last."""
+    folders = [directory_of(service, name) for name in selected]
+    if service.options.path is not None:
+        folders.append(Path(service.options.path).parent)
+    return [record for folder in folders if (record := AdoptionRecord(folder)).exists]
+
+
+def take_files_back(service: AdoptingService, selected: Sequence[str]) -> tuple[str, ...]:
+    """Let all files be as they were before an adoption."""
+    return tuple(path for record in records(service, selected) for path in record.take_back())
+
+
+def write_settings(found: Findings) -> None:
+    """Write new settings into the INI file, or say that they have to be written."""
+    ini = found.service.options.path
+    if not found.settings:
+        return
+    text = None
+    if ini is not None and Path(ini).is_file():
+        text = add_settings(Path(ini).read_text(encoding="utf-8"), found.settings)
+    if ini is None or text is None:
+        lines = "; ".join(f"{key} = {value}" for key, value in found.settings.items())
+        found.problems.append(f"Write into the INI file: {lines}")
+        return
+    AdoptionRecord(Path(ini).parent).add_settings(Path(ini), text, found.settings)
+    found.notes.append(f"Other INI files than {Path(ini).name} need the same settings.")
+
+
+def move_tables(found: Findings) -> None:
+    """Hand tables over to the packages that own them by now, and record that as applied."""
+    for table, source, target in found.moves:
+        created = found.service.move_table(table, source, target)
+        for one in created:
+            record = AdoptionRecord(directory_of(found.service, one.package))
+            record.add_created([one.path])
+            found.notes.append(f"new: {one.path}")
+    if found.moves:
+        packages = sorted({name for _, *names in found.moves for name in names})
+        found.service.upgrade(packages=packages)

@@ -1,0 +1,79 @@
+"""What an adoption changed on disk, kept beside the scripts so that it can be taken back."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from websauna_migrate.reworking.script_folders import remove_settings
+
+__all__ = ["AdoptionRecord"]
+
+#: The folder of the record; no script is looked for in it.
+FOLDER = ".adopted"
+
+
+class AdoptionRecord:
+    """The record of one package's adoption.
+
+    :ivar files: the files that were changed, with their former texts
+    :ivar created: the files that were made
+    :ivar settings: what was added to the INI file, by INI file
+    """
+
+    def __init__(self, directory: Path) -> None:
+        """Read the record of a script directory, if there is one."""
+        self.folder = directory / FOLDER
+        self.files: dict[str, str] = {}
+        self.created: list[str] = []
+        self.settings: dict[str, dict[str, str]] = {}
+        if self.exists:
+            found = json.loads((self.folder / "record.json").read_text(encoding="utf-8"))
+            self.files, self.created = found["files"], found["created"]
+            self.settings = found["settings"]
+
+    @property
+    def exists(self) -> bool:
+        """True if something on disk can be taken back."""
+        return (self.folder / "record.json").is_file()
+
+    def write(self, texts: Mapping[Path, str]) -> None:
+        """Change files, and remember what they were."""
+        for path, text in texts.items():
+            self.files.setdefault(str(path), path.read_bytes().decode("utf-8"))
+            self._save()
+            path.write_bytes(text.encode("utf-8"))
+
+    def add_settings(self, ini: Path, text: str, settings: Mapping[str, str]) -> None:
+        """Write an INI file that has more settings."""
+        self.settings.setdefault(str(ini), {}).update(settings)
+        self._save()
+        ini.write_text(text, encoding="utf-8")
+
+    def add_created(self, paths: Iterable[str]) -> None:
+        """Remember files that were made."""
+        self.created += paths
+        self._save()
+
+    def take_back(self) -> tuple[str, ...]:
+        """Let all files be as they were, and return their paths; the record goes."""
+        done = [*self.files, *self.created, *self.settings]
+        for name, text in self.files.items():
+            Path(name).write_bytes(text.encode("utf-8"))
+        for name in self.created:
+            Path(name).unlink(missing_ok=True)
+        for ini, settings in self.settings.items():
+            text = Path(ini).read_text(encoding="utf-8")
+            Path(ini).write_text(remove_settings(text, settings), encoding="utf-8")
+        shutil.rmtree(self.folder, ignore_errors=True)
+        return tuple(done)
+
+    def _save(self) -> None:
+        """Write the record; it comes before the change that it tells of."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / ".gitignore").write_text("*\n", encoding="utf-8")
+        found = {"files": self.files, "created": self.created, "settings": self.settings}
+        text = json.dumps(found, indent=1, sort_keys=True)
+        (self.folder / "record.json").write_text(text, encoding="utf-8")

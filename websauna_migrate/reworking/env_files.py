@@ -1,0 +1,145 @@
+"""What an ``env.py`` of another project says that the template's two lines would not."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from websauna_migrate.alembic_adapter.plain_env import HARMLESS_ARGUMENTS
+
+__all__ = ["EnvFile", "read_env", "with_version_table"]
+
+#: Options of ``context.configure`` that the service says itself, or that are Alembic's default.
+KNOWN_OPTIONS = frozenset(
+    {
+        *("connection", "url", "dialect_name", "target_metadata", "literal_binds", "dialect_opts"),
+        *("transaction_per_migration", "version_table", "version_table_schema", "compare_type"),
+    }
+)
+
+#: Modules whose functions make the application that an ``env.py`` of theirs needs.
+GONE = ("websauna", "flask")
+
+
+@dataclass(frozen=True, slots=True)
+class EnvFile:
+    """What was read of an ``env.py``.
+
+    :ivar is_template: it is the template's already
+    :ivar gone: ``websauna`` or ``flask`` if it imports what the service does not need; else empty
+    :ivar losses: what the template would lose, each a clause that begins with its line
+    """
+
+    is_template: bool
+    gone: str
+    losses: tuple[str, ...]
+
+
+def read_env(source: str) -> EnvFile:
+    """Read an ``env.py`` without running it."""
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError):
+        return EnvFile(False, "", ("line 1: it cannot be read",))
+    modules = {name for node in ast.walk(tree) for name in imported(node)}
+    gone = next((one for one in GONE if one in {name.partition(".")[0] for name in modules}), "")
+    losses = [f"line {line}: {text}" for node in ast.walk(tree) for line, text in lost(node)]
+    in_order = sorted(set(losses), key=lambda text: int(text.split()[1].rstrip(":")))
+    return EnvFile("websauna_migrate.environment" in modules, gone, tuple(in_order))
+
+
+def imported(node: ast.AST) -> Iterator[str]:
+    """Yield the modules that a node imports."""
+    if isinstance(node, ast.Import):
+        yield from (one.name for one in node.names)
+    elif isinstance(node, ast.ImportFrom) and node.module:
+        yield node.module
+
+
+def lost(node: ast.AST) -> Iterator[tuple[int, str]]:
+    """Yield what the template would not do of what a node does: line and words."""
+    if isinstance(node, ast.Attribute):
+        if node.attr == "attributes" and isinstance(node.value, (ast.Name, ast.Attribute)):
+            yield node.lineno, "config.attributes"
+        elif node.attr in ("environ", "getenv"):
+            yield node.lineno, "a variable of the environment"
+    elif isinstance(node, ast.keyword) and node.arg == "naming_convention":
+        yield node.value.lineno, "a naming convention"
+    elif isinstance(node, ast.Call):
+        name = called(node)
+        if name in ("execute", "exec_driver_sql"):
+            yield node.lineno, words_of(node)
+        elif name in ("listen", "listens_for"):
+            yield node.lineno, "a listener"
+        elif name == "get_x_argument":
+            yield node.lineno, "-x arguments"
+        elif name == "set_main_option":
+            yield node.lineno, "an option of its own: " + ast.unparse(node)
+        elif name == "configure":
+            for word in node.keywords:
+                if word.arg not in KNOWN_OPTIONS:
+                    yield word.value.lineno, f"the option {word.arg or '**'}"
+        elif name in ("create_engine", "engine_from_config", "async_engine_from_config"):
+            for word in node.keywords:
+                if word.arg not in HARMLESS_ARGUMENTS:
+                    yield word.value.lineno, f"the engine's {word.arg or '**'}"
+
+
+def called(node: ast.Call) -> str:
+    """Return the last part of what is called."""
+    return str(getattr(node.func, "attr", None) or getattr(node.func, "id", ""))
+
+
+def words_of(node: ast.Call) -> str:
+    """Return the SQL of a call that executes it, or the call."""
+    for one in ast.walk(node):
+        if isinstance(one, ast.Constant) and isinstance(one.value, str) and one.value.strip():
+            return " ".join(one.value.split())
+    return ast.unparse(node)
+
+
+def with_version_table(source: str, table: str) -> str | None:
+    """Return an ``env.py`` that names a version table wherever it configures.
+
+    :returns: ``None`` if that has to be written by hand
+    """
+    lines = source.encode("utf-8").split(b"\n")
+    nodes = [
+        node
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr == "configure"
+        and isinstance(node.func.value, ast.Name)
+    ]
+    if not nodes:
+        return None
+    edits: list[tuple[int, int, int, bytes]] = []
+    for node in nodes:
+        given = {word.arg: word.value for word in node.keywords}
+        if None in given:
+            return None
+        if "version_table" in given:
+            value = given["version_table"]
+            if not isinstance(value, ast.Constant) or value.end_lineno != value.lineno:
+                return None
+            end = value.end_col_offset or 0
+            edits.append((value.lineno, value.col_offset, end, f'"{table}"'.encode()))
+            continue
+        parts = [*node.args, *given.values()]
+        if not parts:
+            return None
+        last = max(parts, key=lambda part: (part.end_lineno or 0, part.end_col_offset or 0))
+        line, end = last.end_lineno or 0, last.end_col_offset or 0
+        if lines[line - 1][end : end + 1] in (b")",) and isinstance(last, ast.Tuple):
+            return None
+        edits.append((line, end, end, f', version_table="{table}"'.encode()))
+    for line, start, end, text in sorted(edits, reverse=True):
+        lines[line - 1] = lines[line - 1][:start] + text + lines[line - 1][end:]
+    changed = b"\n".join(lines).decode("utf-8")
+    try:
+        ast.parse(changed)
+    except SyntaxError:
+        return None
+    return changed

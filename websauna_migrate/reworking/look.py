@@ -1,0 +1,292 @@
+"""Looking at an existing project and its database, before anything of it is taken over."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine
+from sqlalchemy.engine import Connection
+
+from websauna_migrate.alembic_adapter.package_environment import EnvironmentFailure
+from websauna_migrate.config.packages import MigrationPackage, project_folder
+from websauna_migrate.config.settings import PREFIX, Settings, parse_url
+from websauna_migrate.config.template import template_folder
+from websauna_migrate.errors import UsageError
+from websauna_migrate.planning.plan import pending
+from websauna_migrate.reports.check import Checker
+from websauna_migrate.revision_scripts.moves import full_name, split_name
+from websauna_migrate.reworking.env_files import read_env, with_version_table
+from websauna_migrate.reworking.findings import AdoptingService, Findings, Wanted
+from websauna_migrate.reworking.old_imports import mend_imports
+from websauna_migrate.reworking.script_folders import find_script_folders
+from websauna_migrate.runs.other_histories import OtherHistories
+from websauna_migrate.runs.site import Site
+
+__all__ = ["look", "look_at_drift"]
+
+
+def look(
+    service: AdoptingService,
+    selected: tuple[str, ...],
+    wanted: Wanted,
+    given: Connection | Engine | None,
+) -> Findings:
+    """Return what there is to take over."""
+    found = Findings(service, selected)
+    settings = find_url(found) if given is None else service.settings
+    packages = {one.name: one for one in service.packages}
+    for name, folder in find_folders(found).items():
+        packages[name] = changed(packages[name], script_directory=folder)
+        found.actions.append(f"{name}: its scripts are in {folder}")
+    found.service = service.with_changes(settings, tuple(packages.values()))
+    site = found.service._site_anew(given)
+    find_histories(found, site, wanted)
+    if wanted.keep and found.taken:
+        tables = {one.package: one.table.name for one in found.taken}
+        for name, table in tables.items():
+            packages[name] = changed(packages[name], history_table=table)
+            found.settings[f"{PREFIX}version_table.{name}"] = table
+        settings = replace(settings, version_table={**settings.version_table, **tables})
+        found.service = service.with_changes(settings, tuple(packages.values()))
+    for name in selected:
+        find_env(found, packages[name], wanted)
+        find_old_imports(found, packages[name])
+    ini = service.options.path
+    for key, value in found.settings.items():
+        found.actions.append(f"{Path(ini).name if ini else 'the INI file'}: {key} = {value}")
+    look_at_drift(found, given, before=True)
+    return found
+
+
+def changed(package: MigrationPackage, **changes: Any) -> MigrationPackage:
+    """Return a registered package with other attributes."""
+    copy = object.__new__(MigrationPackage)
+    copy.__dict__.update(package.__dict__, **changes)
+    return copy
+
+
+def find_url(found: Findings) -> Settings:
+    """Return settings with the database's URL, also if it stands under another name.
+
+    :raises SettingError: if there is none
+    """
+    settings = found.service.settings
+    if settings.url is not None:
+        return settings
+    if len(settings.other_urls) != 1:
+        settings.require_url()
+    key = settings.other_urls[0]
+    for name, section in found.service.options.sections.items():
+        if name.startswith("app:") and key in section:
+            found.settings[f"{PREFIX}url"] = f"%({key})s"
+            return replace(settings, url=parse_url(key, section[key]), other_urls=())
+    settings.require_url()
+    return settings
+
+
+def find_folders(found: Findings) -> Mapping[str, Path]:
+    """Return script directories of packages that have no script where they are registered."""
+    service = found.service
+    packages = {one.name: one for one in service.packages}
+    ini = service.options.path
+    without = [
+        name
+        for name in found.selected
+        if not packages[name].explicit
+        and not any(folder.is_dir() for folder in packages[name].version_locations)
+    ]
+    folders: dict[str, Path] = {}
+    known = {one.script_directory.resolve() for one in packages.values()}
+    for name in sorted(without, key=lambda one: one != service.application):
+        top = project_folder(packages[name].folder) or packages[name].folder.parent
+        candidates = find_script_folders(top, known)
+        if len(candidates) > 1:
+            shown = ", ".join(f'"{one}"' for one in candidates)
+            raise UsageError(
+                f'Several folders may have the scripts of package "{name}": {shown}. Name its '
+                f"own in the INI file: {PREFIX}script_location.{name} = %(here)s/FOLDER"
+            )
+        if candidates:
+            folders[name] = candidates[0]
+            known.add(candidates[0])
+            found.settings[f"{PREFIX}script_location.{name}"] = below(candidates[0], ini)
+    return folders
+
+
+def below(folder: Path, ini: str | None) -> str:
+    """Return a folder as a setting of an INI file."""
+    if ini is not None and folder.is_relative_to(Path(ini).parent.resolve()):
+        return f"%(here)s/{folder.relative_to(Path(ini).parent.resolve()).as_posix()}"
+    return str(folder).replace("%", "%%")
+
+
+def find_histories(found: Findings, site: Site, wanted: Wanted) -> None:
+    """Find the histories of packages in tables that are not theirs.
+
+    :raises UsageError: if several tables have the revisions of a package
+    """
+    with site.reading() as connection:
+        if connection is None:
+            return
+        applied = site.runner().read(connection)[0]
+        others = OtherHistories(site.loaded, site.settings).find(
+            connection, applied, found.selected
+        )
+    for name in found.selected:
+        mine = [one for one in others if one.package == name]
+        if wanted.table is not None:
+            mine = [one for one in mine if one.table.is_called(wanted.table)]
+        if len(mine) > 1:
+            shown = ", ".join(str(one.table) for one in mine)
+            raise UsageError(
+                f'Several tables have revisions of package "{name}": {shown}. Name the one that '
+                f"is its history: ws-alembic -x packages={name} adopt --table {mine[0].table}"
+            )
+        for one in mine:
+            found.taken.append(one)
+            rows = ", ".join(one.revisions)
+            verb = "stays" if wanted.keep else f"becomes {one.history_table}"
+            found.actions.append(f"{name}: the table {one.table} {verb} ({rows})")
+            if wanted.keep and not one.table.visible:
+                raise UsageError(
+                    f'The table "{one.table}" is in a schema of its own. To keep it, set '
+                    f"{PREFIX}version_table_schema = {one.table.schema}"
+                )
+    if wanted.table is not None and not found.taken:
+        raise UsageError(
+            f'No table "{wanted.table}" has revisions of the packages, with a history table of a '
+            "package that is empty."
+        )
+
+
+def find_env(found: Findings, package: MigrationPackage, wanted: Wanted) -> None:
+    """See what the ``env.py`` of a package says, and what has to change in it."""
+    path = package.script_directory / "env.py"
+    if not path.is_file():
+        return
+    text = path.read_bytes().decode("utf-8")
+    env = read_env(text)
+    texts = found.files.setdefault(package.name, {})
+    if env.is_template:
+        return
+    template = (template_folder() / "env.py").read_text(encoding="utf-8")
+    if env.gone == "websauna" or wanted.replace_env:
+        if not env.losses:
+            texts[path] = template
+            found.actions.append(f"{path}: replaced by the template, which loses nothing")
+            return
+        found.problems.append(f"{path} is not replaced: see what the template would lose.")
+    for loss in env.losses:
+        found.notes.append(f"{path}, {loss}: the template would lose it, and the file stays")
+    renamed = any(one.package == package.name for one in found.taken) and not wanted.keep
+    if not renamed:
+        return
+    table = package.history_table
+    new = with_version_table(text, table)
+    if new is None:
+        found.problems.append(f'{path}: write version_table="{table}" where it configures.')
+    elif new != text:
+        texts[path] = new
+        found.actions.append(f'{path}: stays, and names version_table="{table}"')
+
+
+def find_old_imports(found: Findings, package: MigrationPackage) -> None:
+    """See which scripts import what an older Websauna had."""
+    texts = found.files.setdefault(package.name, {})
+    scripts = [one for folder in package.version_locations for one in sorted(folder.glob("*.py"))]
+    mako = package.script_directory / "script.py.mako"
+    for path in [*scripts, *([mako] if mako.is_file() else [])]:
+        text = path.read_bytes().decode("utf-8", "surrogateescape")
+        new = mend_imports(text)
+        if new != text:
+            texts[path] = new
+            found.actions.append(f"{path}: websauna.system.model.columns is written out")
+
+
+def look_at_drift(
+    found: Findings, given: Connection | Engine | None, *, before: bool = False
+) -> None:
+    """Compare the database with the models, as it is or as it is going to be recorded.
+
+    :param before: look for packages without a history too, and for tables with another owner
+    """
+    found.drift.clear()
+    site = found.service._site_anew(given)
+    applied = dict(site.applied())
+    for one in found.taken:
+        applied[one.package] = applied[one.package] or one.revisions
+    checker = Checker(site, found.service.ownership, found.selected)
+    try:
+        with site.reading() as connection:
+            problems = [] if connection is None else [*checker.drift(connection, applied, ())]
+    except EnvironmentFailure as exc:
+        found.notes.append(f"What differs from the models is told afterwards: {exc}")
+        return
+    for problem in problems:
+        name = problem.package or ""
+        if problem.kind == "drift":
+            found.drift.append(problem.message)
+        elif before and problem.kind == "unrecorded":
+            without_history(found, site, name, problem.details)
+        elif before and problem.kind == "no-scripts" and has_tables(checker, site, name, applied):
+            found.first.append(name)
+            found.actions.append(
+                f"{name}: its first script is written from the models, and stamped"
+            )
+    if before:
+        for name, revisions in pending(site.loaded.graph, applied).items():
+            if name in found.selected and applied[name] and revisions:
+                found.notes.append(f"{name}: {len(revisions)} pending: ws-alembic upgrade")
+        found.moves = [*tables_of_others(site, found, applied)]
+        for table, source, target in found.moves:
+            found.actions.append(f"{target}: gets the table {table} from {source}, by two scripts")
+
+
+def has_tables(
+    checker: Checker, site: Site, name: str, applied: Mapping[str, tuple[str, ...]]
+) -> bool:
+    """True if a package without a history has tables in the database."""
+    with site.reading() as connection:
+        return connection is not None and checker.has_tables_only(connection, name, applied[name])
+
+
+def without_history(found: Findings, site: Site, name: str, differences: Sequence[str]) -> None:
+    """Take a database that has a package's tables and no history at the newest revision.
+
+    Only where the tables equal the models.
+    """
+    if differences:
+        shown = "; ".join(differences[:5])
+        found.problems.append(
+            f"{name}: the database has its tables without a history, and they differ from the "
+            f"models: {shown}. Let the models be as the tables are, adopt, and go on from there."
+        )
+        return
+    found.stamped[name] = site.loaded.histories[name].effective_heads
+    rows = ", ".join(found.stamped[name])
+    found.actions.append(f"{name}: its tables equal the models, so it is at {rows}")
+
+
+def tables_of_others(
+    site: Site, found: Findings, applied: Mapping[str, tuple[str, ...]]
+) -> Iterator[tuple[str, str, str]]:
+    """Yield the tables that the models have in another package than the scripts."""
+    created, owners = site.loaded.created, found.service.ownership.owners
+    behind = pending(site.loaded.graph, applied)
+    for key, (source, revision) in created.tables.items():
+        owner = owners.get(key)
+        if owner is None or owner == source or source not in found.selected:
+            continue
+        script = site.loaded.histories[source].revisions[revision]
+        if key in [split_name(text) for text, _ in script.takes_tables]:
+            continue
+        if behind.get(source) or behind.get(owner):
+            found.notes.append(
+                f"{owner}: the table {full_name(*key)} is of {source} by the scripts; upgrade, "
+                "and adopt again to hand it over"
+            )
+        else:
+            yield full_name(*key), source, owner

@@ -1,0 +1,159 @@
+"""Making histories of other tools the packages' own, and giving them back."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Mapping, Sequence
+
+from sqlalchemy import Column, MetaData, String, Table, delete, func, insert, inspect, select
+from sqlalchemy.engine import Connection
+
+from websauna_migrate.database.history_tables import read_rows
+from websauna_migrate.planning.steps import Reason, Step
+from websauna_migrate.results import LedgerEntry, StampedPackage
+from websauna_migrate.runs.history_rows import write_rows
+from websauna_migrate.runs.ledger import STAMP
+from websauna_migrate.runs.other_histories import OtherHistory
+from websauna_migrate.runs.persons import installed_by
+from websauna_migrate.runs.site import Site
+
+__all__ = ["ADOPTED", "adopt_histories", "adopted_packages", "give_back"]
+
+#: The ledger's outcome of revisions whose history was taken over.
+TAKEN_OVER = "taken over"
+
+#: How the ledger's note of an adoption begins: the table, or that tables were found without any.
+FROM_TABLE = re.compile(r'^from the table "(.+)", by ')
+ADOPTED = "adopted: the tables equal the models"
+
+
+def adopt_histories(
+    site: Site, taken: Sequence[OtherHistory], stamped: Mapping[str, Sequence[str]]
+) -> tuple[StampedPackage, ...]:
+    """Write the histories of packages, all in one transaction, with rows in the ledger.
+
+    Where the database commits by itself, the new rows are there before the old ones go.
+
+    :param taken: histories that stand in other tables
+    :param stamped: the rows of packages that have none anywhere
+    :raises HistoryContradicted: if the histories are not as they were when they were looked for
+    """
+    with site.runner().locked("adopt") as (connection, read):
+        before = read()
+        site.ledger.create(connection)
+        for one in taken:
+            if before[one.package]:
+                continue
+            record(site, connection, one)
+            take(site, connection, one)
+        for name, rows in stamped.items():
+            table = site.packages[name].history_table
+            write_rows(connection, table, site.schema, tuple(rows))
+            site.ledger.stamp(connection, name, table, tuple(rows), note=ADOPTED)
+        connection.commit()
+    after = {one.package: one.revisions for one in taken} | {
+        name: tuple(sorted(rows)) for name, rows in stamped.items()
+    }
+    return tuple(StampedPackage(name, before[name], rows) for name, rows in sorted(after.items()))
+
+
+def record(site: Site, connection: Connection, one: OtherHistory) -> None:
+    """Say in the ledger from which table a history comes."""
+    history = site.loaded.histories[one.package]
+    run = uuid.uuid4().hex
+    by = installed_by(connection.engine.url)
+    for number, revision in enumerate(one.revisions, 1):
+        step = Step(
+            package=one.package,
+            revision=history.revisions[revision],
+            direction="upgrade",
+            reasons=(Reason("requested", f"{one.package}@{revision}"),),
+            rows_before=frozenset(),
+            rows_after=frozenset(one.revisions),
+        )
+        table = one.history_table
+        values = site.ledger.values(run=run, number=number, step=step, history_table=table)
+        values["note"] = f'from the table "{one.table}", by {by}'[:255]
+        values["installed_by"] = by
+        site.ledger.record(connection, values, TAKEN_OVER, planned=False)
+
+
+def take(site: Site, connection: Connection, one: OtherHistory) -> None:
+    """Make a version table the package's own: by its name if it is whole, else by its rows."""
+    old = one.table
+    there = inspect(connection).has_table(old.name, schema=old.schema)
+    rows = read_rows(connection, [old.name], old.schema)[old.name] if there else ()
+    default = connection.dialect.default_schema_name
+    at_home = old.visible and site.schema is None and old.schema in (default, "main")
+    if at_home and {*rows} == {*one.revisions}:
+        rename_table(connection, old.name, one.history_table)
+        return
+    write_rows(connection, one.history_table, site.schema, one.revisions)
+    shape = Table(old.name, MetaData(), Column("version_num", String), schema=old.schema)
+    connection.execute(delete(shape).where(shape.c.version_num.in_(one.revisions)))
+    if not connection.scalar(select(func.count()).select_from(shape)):
+        shape.drop(connection)
+
+
+def rename_table(connection: Connection, old: str, new: str) -> None:
+    """Rename a version table, with its key, so that another one can get the name."""
+    quote = connection.dialect.identifier_preparer.quote
+    Table(new, MetaData()).drop(connection, checkfirst=True)
+    statements = [f"ALTER TABLE {quote(old)} RENAME TO {quote(new)}"]
+    if connection.dialect.name == "postgresql":
+        key = inspect(connection).get_pk_constraint(old)["name"]
+        if key == f"{old}_pkc":
+            statements.append(
+                f"ALTER TABLE {quote(new)} RENAME CONSTRAINT {quote(key)} TO {quote(f'{new}_pkc')}"
+            )
+    for statement in statements:
+        connection.exec_driver_sql(statement.replace("%", "%%"))
+
+
+def adopted_packages(
+    site: Site, connection: Connection, packages: Sequence[str]
+) -> dict[str, LedgerEntry]:
+    """Return the newest adoption of each package that was not given back, from the ledger."""
+    found: dict[str, LedgerEntry] = {}
+    for name in packages:
+        for entry in site.ledger.entries(connection, name):
+            if entry.outcome == TAKEN_OVER or entry.note == ADOPTED:
+                found[name] = entry
+            elif entry.direction == STAMP:
+                found.pop(name, None)
+    return found
+
+
+def give_back(
+    site: Site, connection: Connection, adopted: Mapping[str, LedgerEntry]
+) -> tuple[StampedPackage, ...]:
+    """Give histories back to the tables that they came from, in the current transaction."""
+    done = []
+    for name, entry in sorted(adopted.items()):
+        table = site.packages[name].history_table
+        rows = read_rows(connection, [table], site.schema)[table]
+        found = FROM_TABLE.match(entry.note)
+        site.ledger.stamp(connection, name, table, (), note="given back")
+        if found is None:
+            write_rows(connection, table, site.schema, None)
+        else:
+            give_table_back(site, connection, table, found[1], rows)
+        done.append(StampedPackage(name, rows, ()))
+    return tuple(done)
+
+
+def give_table_back(
+    site: Site, connection: Connection, own: str, former: str, rows: Sequence[str]
+) -> None:
+    """Let the table from which a history came have its rows again."""
+    schema, _, name = former.rpartition(".")
+    if not schema and site.schema is None and not inspect(connection).has_table(name):
+        rename_table(connection, own, name)
+        return
+    if inspect(connection).has_table(name, schema=schema or None):
+        shape = Table(name, MetaData(), Column("version_num", String), schema=schema or None)
+        connection.execute(insert(shape), [{"version_num": row} for row in rows])
+    else:
+        write_rows(connection, name, schema or None, rows)
+    write_rows(connection, own, site.schema, None)
