@@ -80,6 +80,44 @@ def test_around_and_table(service: Any) -> None:
         service.graph(around="bbb")
 
 
+def test_authors_orders_and_races(workshop: Workshop, tmp_path: Path) -> None:
+    """They are told apart from requirements in every format, and what is folded is counted."""
+    workshop.package("aaa")
+    workshop.package("bbb")
+    workshop.package("ccc")
+    made = 'op.create_table("users", sa.Column("id", sa.Integer), sa.Column("nick", sa.Text))'
+    workshop.script("aaa", "a1", upgrade=made)
+    for number in range(2, 14):
+        drop = 'op.drop_column("users", "nick")' if number == 8 else "pass"
+        workshop.script("aaa", f"a{number}", f"a{number - 1}", upgrade=drop)
+    read = 'op.execute("SELECT nick FROM users")'
+    script = workshop.script("bbb", "b1", requires=["aaa@a1"], upgrade=read)
+    recorded = '\nwritten_against = {"aaa": "a7"}\n\n\ndef upgrade'
+    script.write_text(script.read_text().replace("\n\n\ndef upgrade", recorded))
+    script = workshop.script("bbb", "b2", "b1")
+    recorded = recorded.replace("a7", "a10")
+    script.write_text(script.read_text().replace("\n\n\ndef upgrade", recorded))
+    workshop.script("ccc", "c1", requires=["aaa@a1"], upgrade=read)
+    view = workshop.service(f"sqlite:///{tmp_path / 'db.sqlite'}").graph()
+    names = [node.revisions[-1] for node in view.nodes]
+    edges = {(names[e.earlier], names[e.later], e.kind) for e in view.edges}
+    # What b2 was written against is inside of the chain from a9 to a12.
+    assert view.hidden_orders == 2
+    assert {edge for edge in edges if edge[2] in ("authors", "race")} == {
+        ("a7", "b1", "authors"),
+        ("b1", "a8", "authors"),
+        ("a8", "c1", "race"),
+    }
+    text = FORMATS["text"](view)
+    assert text.endswith("2 orders of authors are inside of folded chains; --whole draws them\n")
+    assert "○ b1  Revision b1\n      requires aaa a1\n      written after aaa a7\n" in text
+    assert "a8  Revision a8\n      written after bbb b1\n      races with ccc c1\n" in text
+    assert "c1 (head)  Revision c1\n      requires aaa a1\n      races with aaa a8\n" in text
+    svg = FORMATS["svg"](view)
+    assert svg.count('class="edge race"') == 2 and svg.count('class="edge authors"') == 3
+    assert " x--x|" in FORMATS["mermaid"](view) and " --o|" in FORMATS["mermaid"](view)
+
+
 def test_svg_is_well_formed_and_its_names_are_text(service: Any) -> None:
     service.upgrade("a3", packages="aaa")
     svg = FORMATS["svg"](service.graph(fold=False))

@@ -541,9 +541,10 @@ class GraphNode:
 class GraphEdge:
     """An edge between two nodes of a picture.
 
-    :ivar earlier: index of the node that comes first
+    :ivar earlier: index of the node that comes first; of a race the one that the plan has first
     :ivar later: index of the node that comes after it
-    :ivar kind: ``down_revision``, ``depends_on``, ``requires``, ``run_before`` or ``package``
+    :ivar kind: ``down_revision``, ``depends_on``, ``requires``, ``run_before``, ``package``,
+        ``authors`` for the authors' order, or ``race``, which puts neither first
     """
 
     earlier: int
@@ -558,12 +559,14 @@ class GraphView:
     :ivar packages: dotted names, sorted
     :ivar nodes: in the order of the plan
     :ivar table: the table that was asked for
+    :ivar hidden_orders: how many of the authors' orders are about revisions inside of folded chains
     """
 
     packages: tuple[str, ...]
     nodes: tuple[GraphNode, ...]
     edges: tuple[GraphEdge, ...]
     table: str | None = None
+    hidden_orders: int = 0
 
 
 @dataclass(frozen=True, slots=True)

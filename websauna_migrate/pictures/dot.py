@@ -23,6 +23,8 @@ STYLES: Mapping[str, str] = {
     "requires": "penwidth=2",
     "package": "penwidth=2",
     "run_before": "penwidth=2, style=dashed",
+    "authors": 'color="#1b7c83", style=dotted, penwidth=2',
+    "race": 'color="#cf222e:#cf222e", dir=none, constraint=false',
 }
 
 FILLS: Mapping[str, str] = {

@@ -18,6 +18,8 @@ ARROWS: Mapping[str, str] = {
     "requires": "==>",
     "package": "==>",
     "run_before": "-.->",
+    "authors": "--o",
+    "race": "x--x",
 }
 
 

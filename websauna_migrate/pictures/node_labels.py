@@ -5,9 +5,18 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Mapping
 
-from websauna_migrate.results import GraphNode
+from websauna_migrate.results import GraphNode, GraphView
 
-__all__ = ["MARKS", "WORDS", "marks_of", "name_of", "plain", "shortened", "tooltip_of"]
+__all__ = [
+    "MARKS",
+    "WORDS",
+    "hidden_orders",
+    "marks_of",
+    "name_of",
+    "plain",
+    "shortened",
+    "tooltip_of",
+]
 
 #: A mark for each state.
 MARKS: Mapping[str, str] = {"applied": "✓", "pending": "○", "running": "▶"}
@@ -19,6 +28,8 @@ WORDS: Mapping[str, str] = {
     "requires": "requires",
     "run_before": "runs after",
     "package": "its package requires",
+    "authors": "written after",
+    "race": "races with",
 }
 
 
@@ -48,6 +59,15 @@ def marks_of(node: GraphNode) -> str:
     marks = ["head"] if node.is_head else []
     marks += ["merge"] if node.is_merge else []
     return ", ".join(marks)
+
+
+def hidden_orders(view: GraphView) -> str:
+    """Return how much of the authors' order is inside of folded chains; empty for nothing."""
+    count = view.hidden_orders
+    if not count:
+        return ""
+    many = "1 order of authors is" if count == 1 else f"{count} orders of authors are"
+    return f"{many} inside of folded chains"
 
 
 def tooltip_of(node: GraphNode) -> str:

@@ -8,13 +8,14 @@ from html import escape
 from websauna_migrate.pictures.node_labels import (
     MARKS,
     WORDS,
+    hidden_orders,
     marks_of,
     name_of,
     plain,
     shortened,
     tooltip_of,
 )
-from websauna_migrate.results import GraphNode, GraphView
+from websauna_migrate.results import GraphEdge, GraphNode, GraphView
 
 __all__ = ["STYLE", "to_svg"]
 
@@ -35,6 +36,9 @@ text { font: 12px system-ui, sans-serif; fill: #1f2328 }
 .requires, .package-edge { stroke: #0969da; stroke-width: 2 }
 .run_before { stroke: #8250df; stroke-width: 2; stroke-dasharray: 7 4 }
 .depends_on { stroke-dasharray: 2 3 }
+.authors { stroke: #1b7c83; stroke-width: 2.5; stroke-dasharray: 0.1 5; stroke-linecap: round }
+.race { stroke: #cf222e; stroke-width: 3 } #cross path, #ring circle { fill: none; stroke-width: 2 }
+#cross path { stroke: #cf222e } #ring circle { stroke: #1b7c83 }
 @media (prefers-color-scheme: dark) {
   text { fill: #e6edf3 } .message { fill: #9198a1 }
   .page { fill: #0d1117 } .lane { fill: #151b23 } .lane:nth-of-type(odd) { fill: #1c232d }
@@ -42,6 +46,7 @@ text { font: 12px system-ui, sans-serif; fill: #1f2328 }
   .pending rect, .pending path { fill: #0d1117; stroke: #9198a1 }
   .running rect, .running path { fill: #3a2d05; stroke: #d29922 }
   .requires, .package-edge { stroke: #4493f8 } .run_before { stroke: #ab7df8 }
+  .authors, #ring circle { stroke: #39c5cf } .race, #cross path { stroke: #f85149 }
 }
 """
 
@@ -73,7 +78,7 @@ class Layout:
             top += height
         self.height = top + LANE_PADDING
         self.width = (max(columns, default=0) + 1) * (NODE_WIDTH + GAP_X) + GAP_X
-        self.width = max(self.width, 680)
+        self.width = max(self.width, 960)
         self.x = [GAP_X + column * (NODE_WIDTH + GAP_X) for column in columns]
         self.y = [
             self.lanes[node.package][0] + LANE_NAME + row * (NODE_HEIGHT + GAP_Y) + GAP_Y // 2
@@ -86,7 +91,8 @@ def columns_of(view: GraphView) -> list[int]:
     columns = [0] * len(view.nodes)
     earlier: dict[int, list[int]] = {}
     for edge in view.edges:
-        earlier.setdefault(edge.later, []).append(edge.earlier)
+        if edge.kind != "race":
+            earlier.setdefault(edge.later, []).append(edge.earlier)
     # The nodes stand in the order of the plan, so that what comes before has its column already.
     for place in range(len(view.nodes)):
         columns[place] = max((columns[one] + 1 for one in earlier.get(place, ())), default=0)
@@ -112,44 +118,77 @@ def lines(view: GraphView, layout: Layout, *, inline: bool = False) -> Iterator[
     yield f'<title id="title">{total} revisions of {len(view.packages)} packages</title>'
     if not inline:
         yield f"<style>{STYLE}</style>"
-    yield (
-        '<defs><marker id="arrow" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="9" '
-        'markerHeight="9" markerUnits="userSpaceOnUse" orient="auto-start-reverse">'
-        '<path d="M0 0L8 4L0 8z" fill="#8c959f"/></marker></defs>'
-    )
+    yield f"<defs>{''.join(markers())}</defs>"
     yield f'<rect class="page" width="{width}" height="{height}"/>'
-    yield from legend()
+    yield from legend(view)
     for package, (top, lane) in layout.lanes.items():
         yield f'<rect class="lane" x="0" y="{top}" width="{width}" height="{lane}"/>'
         yield f'<text class="package" x="12" y="{top + 17}">{escape(plain(package))}</text>'
     for edge in view.edges:
-        yield edge_path(layout, edge.earlier, edge.later, edge.kind)
+        yield (race_path if edge.kind == "race" else edge_path)(layout, edge)
     for place, node in enumerate(view.nodes):
         yield node_box(node, layout.x[place], layout.y[place])
     yield "</svg>"
 
 
-def legend() -> Iterator[str]:
+def markers() -> Iterator[str]:
+    """Yield the ends of lines: an arrow, a ring for the authors' order, a cross for a race."""
+    for name, shape in (
+        ("arrow", '<path d="M0 0L8 4L0 8z" fill="#8c959f"/>'),
+        ("ring", '<circle cx="4" cy="4" r="3"/>'),
+        ("cross", '<path d="M1 1L7 7M7 1L1 7"/>'),
+    ):
+        yield (
+            f'<marker id="{name}" viewBox="0 0 8 8" refX="{4 if name == "cross" else 7}" refY="4" '
+            'markerWidth="9" markerHeight="9" markerUnits="userSpaceOnUse" '
+            f'orient="auto-start-reverse">{shape}</marker>'
+        )
+
+
+def legend(view: GraphView) -> Iterator[str]:
     """Yield what the marks and the lines mean."""
     states = [f"{mark} {state}" for state, mark in MARKS.items()]
     for number, words in enumerate([*states, "thick border: head", "six sides: merge"]):
         yield f'<text x="{12 + number * 130}" y="22">{words}</text>'
-    for number, kind in enumerate(("down_revision", "requires", "run_before", "depends_on")):
+    if view.hidden_orders:
+        yield f'<text x="662" y="22">{escape(hidden_orders(view))}</text>'
+    kinds = ("down_revision", "requires", "run_before", "depends_on", "authors", "race")
+    for number, kind in enumerate(kinds):
         x = 12 + number * 130
-        yield f'<path class="edge {kind}" d="M{x} 42h34" marker-end="url(#arrow)"/>'
+        yield f'<path class="edge {kind}" d="M{x} 42h34" {ends_of(kind)}/>'
         yield f'<text x="{x + 40}" y="46">{WORDS[kind]}</text>'
 
 
-def edge_path(layout: Layout, earlier: int, later: int, kind: str) -> str:
+def ends_of(kind: str) -> str:
+    """Return the attributes of a line's ends."""
+    if kind == "race":
+        return 'marker-start="url(#cross)" marker-end="url(#cross)"'
+    return f'marker-end="url(#{"ring" if kind == "authors" else "arrow"})"'
+
+
+def edge_path(layout: Layout, edge: GraphEdge) -> str:
     """Return the line of an edge: from the right side of a node to the left side of another."""
-    x1, y1 = layout.x[earlier] + NODE_WIDTH, layout.y[earlier] + NODE_HEIGHT // 2
-    x2, y2 = layout.x[later], layout.y[later] + NODE_HEIGHT // 2
+    x1, y1 = layout.x[edge.earlier] + NODE_WIDTH, layout.y[edge.earlier] + NODE_HEIGHT // 2
+    x2, y2 = layout.x[edge.later], layout.y[edge.later] + NODE_HEIGHT // 2
     bend = max(GAP_X // 2, (x2 - x1) // 3)
-    css = "package-edge" if kind == "package" else kind
+    css = "package-edge" if edge.kind == "package" else edge.kind
     return (
-        f'<path class="edge {css}" marker-end="url(#arrow)" '
+        f'<path class="edge {css}" {ends_of(edge.kind)} '
         f'd="M{x1} {y1}C{x1 + bend} {y1} {x2 - bend} {y2} {x2} {y2}">'
-        f"<title>{WORDS[kind]}</title></path>"
+        f"<title>{WORDS[edge.kind]}</title></path>"
+    )
+
+
+def race_path(layout: Layout, edge: GraphEdge) -> str:
+    """Return the line of a race: from the lower side of one node to the upper side of the other."""
+    upper, lower = sorted((edge.earlier, edge.later), key=layout.y.__getitem__)
+    x1, y1 = layout.x[upper] + NODE_WIDTH // 2, layout.y[upper] + NODE_HEIGHT + 5
+    x2, y2 = layout.x[lower] + NODE_WIDTH // 2, layout.y[lower] - 5
+    bend = max(GAP_Y, (y2 - y1) // 3)
+    return (
+        f'<path class="edge race" {ends_of("race")} '
+        f'd="M{x1} {y1}C{x1} {y1 + bend} {x2} {y2 - bend} {x2} {y2}">'
+        f"<title>{WORDS['race']}</title></path>"
     )
 
 

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from websauna_migrate.pictures.node_labels import MARKS, WORDS, marks_of, name_of, plain
+from websauna_migrate.pictures.node_labels import (
+    MARKS,
+    WORDS,
+    hidden_orders,
+    marks_of,
+    name_of,
+    plain,
+)
 from websauna_migrate.results import GraphEdge, GraphView
 
 __all__ = ["to_text"]
@@ -20,6 +27,8 @@ def lines(view: GraphView) -> Iterator[str]:
     edges: dict[int, list[GraphEdge]] = {}
     for edge in view.edges:
         edges.setdefault(edge.later, []).append(edge)
+        if edge.kind == "race":
+            edges.setdefault(edge.earlier, []).append(GraphEdge(edge.later, edge.earlier, "race"))
     for number, package in enumerate(view.packages):
         if number:
             yield ""
@@ -45,3 +54,5 @@ def lines(view: GraphView) -> Iterator[str]:
         yield "  ".join(f"{mark} {state}" for state, mark in MARKS.items()) + (
             f"  * touches {plain(view.table)}" if view.table else ""
         )
+    if view.hidden_orders:
+        yield f"{hidden_orders(view)}; --whole draws them"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from websauna_migrate.errors import UsageError
 from websauna_migrate.interfaces import Packages
 from websauna_migrate.planning.graph import Graph
 from websauna_migrate.planning.package_targets import resolve_all
-from websauna_migrate.results import GraphEdge, GraphNode, GraphView
+from websauna_migrate.reports.graph_edges import drawn_edges, racing_pairs
+from websauna_migrate.results import GraphNode, GraphView
 from websauna_migrate.revision_scripts.moves import split_name
 from websauna_migrate.runs.site import Site
 
@@ -41,17 +42,21 @@ def view(
         raise UsageError(f"The distance {distance} is below 0: give a number of edges.")
     graph, selected = site.loaded.graph, set(site.select(packages))
     shown = [node for node in graph.order if graph.revisions[node].package in selected]
+    races = racing_pairs(site)
     if around is not None:
-        near = neighbours(graph, centre(site, around), distance)
+        near = neighbours(graph, races, centre(site, around), distance)
         shown = [node for node in shown if node in near]
     touching = scripts_of(site, table) if table is not None else frozenset()
     states = states_of(site)
-    groups = folded(graph, shown, states, touching) if fold else [[node] for node in shown]
+    kept = touching.union(*races)
+    groups = folded(graph, shown, states, kept) if fold else [[node] for node in shown]
+    edges, hidden = drawn_edges(graph, groups, races)
     return GraphView(
         packages=tuple(sorted({graph.revisions[node].package for node in shown})),
         nodes=tuple(node_of(site, group, states, touching) for group in groups),
-        edges=tuple(edges_of(graph, groups)),
+        edges=tuple(edges),
         table=table,
+        hidden_orders=hidden,
     )
 
 
@@ -65,8 +70,14 @@ def centre(site: Site, around: str) -> set[int]:
     return {site.loaded.graph.find(name, one) for one in resolve_all(history, target)}
 
 
-def neighbours(graph: Graph, start: Iterable[int], distance: int) -> set[int]:
-    """Return the nodes that are at most so many edges away, in either direction."""
+def neighbours(
+    graph: Graph, races: Collection[tuple[int, int]], start: Iterable[int], distance: int
+) -> set[int]:
+    """Return the nodes that are at most so many edges or races away, in either direction."""
+    rivals: dict[int, list[int]] = {}
+    for one, other in races:
+        rivals.setdefault(one, []).append(other)
+        rivals.setdefault(other, []).append(one)
     found = dict.fromkeys(start, 0)
     queue = deque(found)
     while queue:
@@ -74,7 +85,12 @@ def neighbours(graph: Graph, start: Iterable[int], distance: int) -> set[int]:
         if found[node] == distance:
             continue
         dependents = [one for one, _ in graph.cross_dependents.get(node, ())]
-        for other in (*graph.parents[node], *graph.children(node), *dependents):
+        for other in (
+            *graph.parents[node],
+            *graph.children(node),
+            *dependents,
+            *rivals.get(node, ()),
+        ):
             if other not in found:
                 found[other] = found[node] + 1
                 queue.append(other)
@@ -176,18 +192,3 @@ def node_of(
         is_merge=history.is_merge_point(first.id),
         touches=group[0] in touching,
     )
-
-
-def edges_of(graph: Graph, groups: list[list[int]]) -> Iterable[GraphEdge]:
-    """Return the edges between the nodes of the picture, by their places in it."""
-    place = {node: number for number, group in enumerate(groups) for node in group}
-    seen = set()
-    for number, group in enumerate(groups):
-        for node in group:
-            found = [("down_revision", parent) for parent in graph.own_parents(node)]
-            found += [(edge.kind, one) for one, edge in graph.cross_parents.get(node, ())]
-            for kind, parent in found:
-                edge = GraphEdge(place.get(parent, number), number, kind)
-                if edge.earlier != number and edge not in seen:
-                    seen.add(edge)
-                    yield edge
