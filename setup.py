@@ -98,6 +98,7 @@ setup(
         "plaster>=1.1",
         "plaster-pastedeploy>=1.0",
         "pyramid>=2.0",
+        "pyramid_jinja2>=2.10",
         "pyramid_tm>=2.2",
         "rich>=12",
         # Pyramid 2.0 imports pkg_resources, which warns with each command since 80.9 and is gone

@@ -14,6 +14,7 @@ from webtest import TestApp
 
 from apps import Workshop
 from websauna_migrate import IMigrationService
+from websauna_migrate.errors import MigrationError
 from websauna_migrate.plain_text import to_json
 
 HERE = {"REMOTE_ADDR": "127.0.0.1"}
@@ -207,6 +208,26 @@ def test_half_done(packages: Workshop, database_url: str) -> None:
         app.app.registry.getUtility(IMigrationService).upgrade()
     text = app.get("/migrations", extra_environ=HERE).html.get_text(" ", strip=True)
     assert "A step ended half done" in text and "ws-alembic repair" in text
+
+
+def test_the_log(workshop: Workshop, database_url: str) -> None:
+    """The newest runs with who, when, how it ended and why."""
+    workshop.package("aaa")
+    workshop.script("aaa", "a1")
+    app = site(workshop, database_url, web_localhost="on")
+    service = app.app.registry.getUtility(IMigrationService)
+    assert "None: the ledger is empty." in app.get("/migrations", extra_environ=HERE)
+    service.upgrade()
+    text = 'op.execute("SELECT * FROM \\"<b>nothing</b>\\u202e\\"")'
+    workshop.script("aaa", "a2", "a1", upgrade=text)
+    with pytest.raises(MigrationError):
+        service.upgrade()
+    page = app.get("/migrations", extra_environ=HERE)
+    log = page.html.find(attrs={"aria-labelledby": "log"})
+    runs = [" ".join(one.get_text(" ").split()) for one in log.find_all("li")]
+    assert runs[0].startswith("✗ failed upgrade 20") and runs[1].startswith("✓ done upgrade 20")
+    assert "aaa a2 , line 14:" in runs[0] and "<b>nothing</b>" in runs[0]
+    assert "<b>" not in str(log) and "\u202e" not in page.text
 
 
 def test_many_packages(tmp_path: Path, workshop: Workshop) -> None:

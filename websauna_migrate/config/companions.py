@@ -38,7 +38,10 @@ def add_panel(registry: Any) -> None:
     toolbar = registry.queryUtility(IToolbarWSGIApp)
     if toolbar is not None:
         name = "websauna_migrate.web.panel.MigrationsPanel"
-        add_debugtoolbar_panel(Configurator(registry=toolbar.registry), name, is_global=True)
+        config = Configurator(registry=toolbar.registry)
+        config.include("websauna_migrate.web.rendering")
+        config.commit()
+        add_debugtoolbar_panel(config, name, is_global=True)
 
 
 def add_service(registry: Any) -> None:

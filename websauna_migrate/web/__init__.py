@@ -17,8 +17,8 @@ def includeme(config: Configurator) -> None:
         readiness, for a probe: 200 or 503 as text, a line for each package; as JSON for
         ``Accept: application/json``. Open to everybody: it names packages and nothing else.
     ``PREFIX``
-        where the packages stand, what an upgrade would do and why; with pages of the graph and of
-        each pending step
+        where the packages stand, what an upgrade would do and why, and the newest runs; with pages
+        of the graph and of each pending step
     ``PREFIX/status.json``
         what ``ws-alembic status --json`` prints
 
@@ -36,6 +36,7 @@ def includeme(config: Configurator) -> None:
     from websauna_migrate.web.access import require
     from websauna_migrate.web.ready import ReadinessProbe, ready
 
+    config.include("websauna_migrate.web.rendering")
     prefix = parse_settings(config.registry.settings or {}).web_prefix
     config.registry.websauna_migrate_probe = ReadinessProbe(config.registry)
     views = {

@@ -18,9 +18,12 @@ from websauna_migrate.interfaces import IMigrationService
 from websauna_migrate.pictures.svg import to_svg
 from websauna_migrate.pictures.text_picture import to_text
 from websauna_migrate.plain_text import to_json
+from websauna_migrate.planning.steps import Step
 from websauna_migrate.results import (
     CheckProblem,
+    LedgerRun,
     LintFinding,
+    LogFilter,
     PackageState,
     Plan,
     Readiness,
@@ -33,6 +36,9 @@ __all__ = ["Look", "graph", "look", "overview", "picture", "status_json", "step"
 
 #: So many steps of a plan are shown at once.
 STEPS_SHOWN = 200
+
+#: And so many runs of the ledger.
+RUNS_SHOWN = 20
 
 
 @dataclass(frozen=True)
@@ -52,9 +58,14 @@ class Look:
     problem: str | None = None
 
     @property
+    def steps(self) -> tuple[Step, ...]:
+        """The pending steps, in the order of the plan."""
+        return () if self.plan is None else self.plan.steps
+
+    @property
     def verdict(self) -> tuple[str, str]:
         """What it comes to: a word for the style sheet, and a sentence."""
-        ready, steps = self.readiness, len(self.plan or ())
+        ready, steps = self.readiness, len(self.steps)
         if ready is not None and ready.half_done:
             return "bad", "A step ended half done"
         if ready is not None and ready.running is not None:
@@ -87,8 +98,12 @@ def service_of(request: Request) -> Any:
 
 def overview(request: Request) -> Response:
     """Show where the packages stand and what an upgrade would do."""
-    seen = look(service_of(request))
-    return page(request, "overview.mako", look=seen, limit=STEPS_SHOWN, here="overview")
+    service = service_of(request)
+    seen = look(service)
+    runs: tuple[LedgerRun, ...] = ()
+    if seen.problem is None:
+        runs = service.log(LogFilter(limit=RUNS_SHOWN))
+    return page(request, "overview", look=seen, runs=runs, limit=STEPS_SHOWN, here="overview")
 
 
 def status_json(request: Request) -> Response:
@@ -115,10 +130,10 @@ def step(request: Request) -> Response:
             sql: StepSql = service.step_sql(found[0])
             findings, note = lint_of(service, Plan((found[0],), "upgrade"))
     except MigrationError as exc:
-        return page(request, "problem.mako", 503, problem=str(exc), here="")
+        return page(request, "problem", 503, problem=str(exc), here="")
     return page(
         request,
-        "step.mako",
+        "step",
         step=found[0],
         sql=sql,
         blocks=list(blocks_of(sql, findings)),
@@ -185,9 +200,9 @@ def graph(request: Request) -> Response:
     try:
         view = service.graph(**options_of(request.GET))
     except MigrationError as exc:
-        return page(request, "graph.mako", 400, picture="", text="", problem=str(exc), **values)
+        return page(request, "graph", 400, picture="", text="", problem=str(exc), **values)
     picture = Markup(to_svg(view, inline=True))
-    return page(request, "graph.mako", picture=picture, text=to_text(view), problem=None, **values)
+    return page(request, "graph", picture=picture, text=to_text(view), problem=None, **values)
 
 
 def picture(request: Request) -> Response:

@@ -44,7 +44,7 @@ class MigrationsPanel(DebugPanel):  # type: ignore[misc]  # untyped
                 steps = list(map(self.sql_of, found.plan.steps[:SQL_SHOWN] if found.plan else ()))
         except MigrationError:
             pass  # The look has said what is wrong.
-        return render("panel.mako", look=found, steps=steps, picture=picture)
+        return render(request.registry, "panel", look=found, steps=steps, picture=picture)
 
     def sql_of(self, step: Any) -> StepSql:
         """Return the SQL of a pending step."""

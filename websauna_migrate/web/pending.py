@@ -175,7 +175,7 @@ def pending_page(request: Request, found: Look, status: int = 503) -> Response:
     if found.problem is None and (is_here or may(request, UPGRADE, root)):
         token = CSRF.get_csrf_token(request)
     values = {"look": found, "token": token, "command": COMMAND, "back": back(request)}
-    return protect(page(request, "pending.mako", status, here="", **values))
+    return protect(page(request, "pending", status, here="", **values))
 
 
 def back(request: Request) -> str:

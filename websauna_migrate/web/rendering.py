@@ -5,19 +5,43 @@ from __future__ import annotations
 import functools
 import hashlib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mako.lookup import TemplateLookup
+from jinja2 import StrictUndefined
 from markupsafe import Markup, escape
+from pyramid.registry import Registry
 from pyramid.request import Request
 from pyramid.response import Response
+from pyramid_jinja2 import IJinja2Environment
 
 from websauna_migrate.pictures.svg import STYLE
 from websauna_migrate.plain_text import visible, word
 
-__all__ = ["page", "render", "stylesheet", "stylesheet_tag"]
+if TYPE_CHECKING:
+    from pyramid.config import Configurator
+
+__all__ = ["includeme", "page", "render", "stylesheet", "stylesheet_tag"]
 
 HERE = Path(__file__).parent
+
+#: The ending of the pages' templates: what an application sets for ``.jinja2`` is not about them.
+ENDING = ".ws_jinja2"
+
+
+def includeme(config: Configurator) -> None:
+    """Have pyramid_jinja2 render the pages' templates, in an environment of their own."""
+    config.include("pyramid_jinja2")
+    config.add_jinja2_renderer(ENDING, settings_prefix="websauna_migrate.jinja2.")
+    config.add_jinja2_search_path("websauna_migrate.web:templates", name=ENDING)
+
+    def prepare() -> None:
+        environment = config.get_jinja2_environment(name=ENDING)
+        environment.finalize = shown
+        environment.undefined = StrictUndefined
+        environment.trim_blocks = environment.lstrip_blocks = True
+        environment.globals["word"] = word
+
+    config.action("websauna_migrate.web.rendering", prepare, order=1)
 
 
 def shown(value: object) -> Markup:
@@ -27,26 +51,20 @@ def shown(value: object) -> Markup:
     return escape(visible(str(value)))
 
 
-@functools.cache
-def templates() -> TemplateLookup:
-    """Return the templates; each expression in them is escaped."""
-    return TemplateLookup(
-        [str(HERE / "templates")],
-        default_filters=["shown"],
-        imports=["from websauna_migrate.web.rendering import shown"],
-        strict_undefined=True,
-        filesystem_checks=False,
-    )
+def render(registry: Registry, template: str, **values: Any) -> Markup:
+    """Return a template with values; it is safe to put into another one.
 
-
-def render(template: str, **values: Any) -> Markup:
-    """Return a template with values; it is safe to put into another one."""
-    return Markup(templates().get_template(template).render_unicode(word=word, **values))
+    :param registry: the application's, which includes :func:`includeme`
+    :param template: its name, without the ending
+    """
+    environment = registry.getUtility(IJinja2Environment, name=ENDING)
+    return Markup(environment.get_template(f"{template}{ENDING}").render(values))
 
 
 def page(request: Request, template: str, status: int = 200, **values: Any) -> Response:
     """Return a page."""
-    text = render(template, request=request, style=stylesheet_url(request), **values)
+    values |= {"request": request, "style": stylesheet_url(request)}
+    text = render(request.registry, template, **values)
     return Response(text, status=status, content_type="text/html", charset="utf-8")
 
 
