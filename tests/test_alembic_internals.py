@@ -30,7 +30,6 @@ from websauna_migrate.alembic_adapter.internals import (
     ProxiedEnvironment,
     RowWriter,
     comparator_modules,
-    compares_types_alone,
     in_batch,
     matched_by,
     render_column,
@@ -276,13 +275,3 @@ def test_a_sql_script_may_leave_the_history_table_out() -> None:
     without_version_table(context)
     context._version.create(context.connection)
     assert output.getvalue() == ""
-
-
-def test_types_alone_are_compared_by_alembics_own_comparison() -> None:
-    def impl_of(name: str) -> Any:
-        return MigrationContext.configure(dialect_name=name).impl
-
-    assert compares_types_alone(impl_of("postgresql").compare_type)
-    own = impl_of("postgresql")
-    own.compare_type = lambda inspected, model: False
-    assert not compares_types_alone(own.compare_type)

@@ -1,4 +1,4 @@
-"""The number of queries of a comparison does not depend on what is compared.
+"""The number of messages of a comparison does not depend on what is compared.
 
 On PostgreSQL, that is: SQLAlchemy asks SQLite about each table.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import psycopg2.extensions
 import pytest
 import sqlalchemy as sa
 from alembic.ddl.postgresql import PostgresqlImpl
@@ -49,15 +50,23 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Counting:
-    """A service that notes the statements it sends."""
+    """A service that notes the messages it sends."""
 
     def __init__(self, service: Any) -> None:
         self.service = service
         self.statements: list[str] = []
         engine = service.make_engine()
-        sa.event.listen(
-            engine, "before_cursor_execute", lambda *args: self.statements.append(args[2])
-        )
+        sent = self.statements
+
+        class Cursor(psycopg2.extensions.cursor):
+            def execute(self, query: Any, parameters: Any = None) -> None:
+                sent.append(query)
+                super().execute(query, parameters)
+
+        @sa.event.listens_for(engine, "connect")
+        def connected(connection: Any, record: Any) -> None:
+            connection.cursor_factory = Cursor
+
         service.make_engine = lambda: engine
 
     def count(self, question: Any) -> int:
@@ -109,7 +118,7 @@ def test_queries_depend_on_neither_tables_nor_columns_nor_packages(
 ) -> None:
     found = [counts(workshop, postgresql_server, **size) for size in SIZES]
     assert found == [found[0]] * len(SIZES)
-    assert max(found[0]) <= 30
+    assert max(found[0]) <= 65
 
 
 def test_nor_do_they_where_the_server_has_to_be_asked(
@@ -118,7 +127,7 @@ def test_nor_do_they_where_the_server_has_to_be_asked(
     more = 'sa.Column("word", sa.Text), ' + "".join(REWRITTEN.values())
     found = [counts(workshop, postgresql_server, more=more, **size) for size in SIZES]
     assert found == [found[0]] * len(SIZES)
-    assert max(found[0]) <= 45
+    assert max(found[0]) <= 70
 
 
 @pytest.mark.parametrize("kind", sorted(REWRITTEN))
@@ -150,7 +159,8 @@ def test_serial_columns_are_those_that_alembic_finds(postgresql_url: str) -> Non
         impl = MigrationContext.configure(connection).impl
         assert isinstance(impl, PostgresqlImpl)
         inspector = sa.inspect(connection)
-        reflection = Reflection(connection, ())
+        facts: Any = None
+        reflection = Reflection(connection, (), facts)
         found = {}
         for schema in (None, "other"):
             for table in inspector.get_table_names(schema=schema):

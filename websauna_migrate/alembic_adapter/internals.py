@@ -65,7 +65,6 @@ __all__ = [
     "ProxiedEnvironment",
     "RowWriter",
     "comparator_modules",
-    "compares_types_alone",
     "destination_of_command",
     "execute_operations_by",
     "in_batch",
@@ -445,20 +444,6 @@ def comparator_modules(autogen_context: AutogenContext) -> set[str]:
     return {module_of(entry) for entries in dispatcher._registry.values() for entry in entries}
 
 
-def compares_types_alone(compare_type: Any) -> bool:
-    """Tell whether a comparison of two columns' types looks at nothing but the types.
-
-    Alembic's own does, by how they are written; an implementation of a database may override it.
-    """
-    function = getattr(compare_type, "__func__", None)
-    impl: Any = type(getattr(compare_type, "__self__", None))
-    return (
-        function is DefaultImpl.compare_type
-        and impl._tokenize_column_type is DefaultImpl._tokenize_column_type
-        and impl.__module__.startswith("alembic.")
-    )
-
-
 #: Modules whose comparisons the service does itself, whichever way they came into a process:
 #: Alembic's of CHECK constraints, which 1.19.0 has always and later ones where
 #: ``autogenerate_plugins`` names it; and those of alembic-postgresql-enum.
@@ -603,8 +588,8 @@ class BoundedComparison(RevisionContext):
     inspector: Inspector | None = None
     template_args: dict[str, Any]
 
-    #: Leaves out tables that need not be compared, before anything is.
-    narrow: Callable[[AutogenContext], None] | None = None
+    #: Looks at both sides before anything is compared; may leave out tables.
+    prepare: Callable[[AutogenContext], None] | None = None
     #: Tells serial columns on PostgreSQL, see :func:`serials_known`.
     is_serial: Callable[[Any], bool] | None = None
     #: Tells types and server defaults apart in place of Alembic.
@@ -625,8 +610,8 @@ class BoundedComparison(RevisionContext):
         script.upgrade_ops_list[-1].upgrade_token = options["upgrade_token"]
         script.downgrade_ops_list[-1].downgrade_token = options["downgrade_token"]
         context = AutogenContext(migration_context, autogenerate=autogenerate)
-        if autogenerate and self.narrow is not None:
-            self.narrow(context)
+        if autogenerate and self.prepare is not None:
+            self.prepare(context)
         if self.tables is not None:
             # Memoized on the first use, so that a value set before takes its place.
             context.__dict__["sorted_tables"] = list(self.tables)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from websauna_migrate.autogenerate.comparison import compare_options, find_changes
 from websauna_migrate.autogenerate.errors import NotUpToDate, RevisionFailed
+from websauna_migrate.autogenerate.fact_comparison import FactComparison
 from websauna_migrate.autogenerate.package_objects import PackageObjects
 from websauna_migrate.autogenerate.reflection import Reflection
 from websauna_migrate.autogenerate.rename.renames import BadRename, Renames
@@ -13,6 +14,7 @@ from websauna_migrate.autogenerate.write.writer import ScriptWriter
 
 __all__ = [
     "BadRename",
+    "FactComparison",
     "MoveRefused",
     "MoveWriter",
     "NotUpToDate",

@@ -10,14 +10,12 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Table
 
 from websauna_migrate.alembic_adapter.entities import entities_apart
-from websauna_migrate.alembic_adapter.internals import BoundedComparison, compares_types_alone
+from websauna_migrate.alembic_adapter.internals import BoundedComparison
 from websauna_migrate.alembic_adapter.package_environment import PackageEnvironment
+from websauna_migrate.autogenerate.compare.columns import ColumnFacts
 from websauna_migrate.autogenerate.compare.custom_comparison import has_custom_comparison
-from websauna_migrate.autogenerate.compare.equality import Equality
-from websauna_migrate.autogenerate.compare.rewritten import asks
-from websauna_migrate.autogenerate.compare.temporary_tables import TemporaryTables
-from websauna_migrate.autogenerate.compare.types_and_defaults import TypesAndDefaults
 from websauna_migrate.autogenerate.completion import complete
+from websauna_migrate.autogenerate.fact_comparison import FoundDifferences
 from websauna_migrate.autogenerate.operations.rendering import item_renderer
 from websauna_migrate.autogenerate.operations.table_changes import AUTOMATIC
 from websauna_migrate.autogenerate.package_objects import Key, PackageObjects
@@ -77,6 +75,8 @@ class Comparison:
         )
         if owned.registered.metadata:
             self.context.tables = owned.tables
+        #: What differs, once the comparison has begun.
+        self.found: FoundDifferences | None = None
         #: The tables that are compared where they exist; ``None`` where ``env.py`` alone knows.
         self.listed: frozenset[Key] | None = None
         if owned.registered.metadata:
@@ -86,15 +86,7 @@ class Comparison:
             if renames:
                 self.listed |= {(one.schema, one.old) for one in renames.tables}
         self.context.inspector = reflection.inspector(self.renaming.renames, self.listed)
-        # A table that is to be renamed is not there yet under its name.
-        if owned.registered.metadata and not renames:
-            self.context.narrow = self.narrow
-        if reflection.equality is None:
-            reflection.equality = Equality(reflection)
-            reflection.temporary_tables = TemporaryTables(reflection.connection, self.foreseen)
-        self.equality: Equality = reflection.equality
-        self.temporary_tables: TemporaryTables = reflection.temporary_tables
-        self.context.matching = TypesAndDefaults(reflection.connection, self.temporary_tables)
+        self.context.prepare = self.prepare
         if reflection.connection.dialect.name == "postgresql":
             self.context.is_serial = reflection.is_serial
 
@@ -124,37 +116,42 @@ class Comparison:
                 revision_context=self.context,
             )
 
-    def narrow(self, context: AutogenContext) -> None:
-        """Leave out the tables that are evidently equal, unless ``env.py`` has a say in it."""
-        if has_custom_comparison(context, self.owned) or not compares_types_alone(
-            context.migration_context.impl.compare_type
-        ):
+    def prepare(self, context: AutogenContext) -> None:
+        """Find out what differs, before Alembic compares.
+
+        Tables that are equal are left out, unless ``env.py`` has a say in it.
+        """
+        registered = bool(self.owned.registered.metadata)
+        more = () if registered else self.known_to_environment(context)
+        self.found = self.reflection.facts.under(self.renaming.renames, more)
+        self.context.matching = ColumnFacts(self.found, self.owned.normal)
+        # A table that is to be renamed is not there yet under its name.
+        if not registered or self.renaming.plain or has_custom_comparison(context, self.owned):
             return
-        different = [
-            table
+        equal = {
+            key
             for table in self.owned.tables
-            if not self.equality.equal(table, self.owned.normal(table.schema))
-        ]
-        self.context.tables = tuple(different)
+            if (key := self.owned.key_of(table)) in self.found.tables and not self.found.of(key)
+        }
+        self.context.tables = tuple(
+            table for table in self.owned.tables if self.owned.key_of(table) not in equal
+        )
         # Alembic asks of each table that is listed whether it is the package's.
-        equal = {self.owned.key_of(table) for table in self.owned.tables}
-        equal -= {self.owned.key_of(table) for table in different}
         assert self.listed is not None
         self.context.inspector = self.reflection.inspector(
             self.renaming.renames, self.listed - equal
         )
 
-    def foreseen(self) -> Iterator[Table]:
-        """Yield the tables of all packages that the database may be asked about."""
-        for package in self.owned.snapshot.packages:
-            for table in self.owned.ownership.tables_of(package):
-                schema, name = self.owned.key_of(table)
-                if (schema, name) in self.reflection.wanted and asks(self.equality, table, schema):
-                    yield table
+    def known_to_environment(self, context: AutogenContext) -> Iterator[Table]:
+        """Yield the package's tables that ``env.py`` gives, where no ``MetaData`` is registered."""
+        for table in context.sorted_tables:
+            if self.owned.include_object(table, table.name, "table", False, None):
+                yield table
 
     def complete(self, migration_context: Any, revision: Any, directives: list[Any]) -> None:
         """Add what Alembic does not compare, before the package's own hooks see it."""
-        complete(self.renaming, self.temporary_tables, self.context.autogen_context, directives)
+        assert self.found is not None
+        complete(self.renaming, self.found, self.context.autogen_context, directives)
 
     @property
     def impl(self) -> Any:

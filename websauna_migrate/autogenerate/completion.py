@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from alembic.operations import ops
 from sqlalchemy import Column, Sequence, Table
 
-from websauna_migrate.autogenerate.compare.checks import CheckComparison, name_checks
-from websauna_migrate.autogenerate.compare.columns import changed_columns, kept_columns
-from websauna_migrate.autogenerate.compare.enums import NamedTypes
-from websauna_migrate.autogenerate.compare.foreign_keys import (
-    drop_equal_foreign_keys,
-    with_index_drops,
+from websauna_migrate.autogenerate.compare.attributes import attribute_changes
+from websauna_migrate.autogenerate.compare.columns import (
+    changed_columns,
+    judge_columns,
+    kept_columns,
+    parts_with,
 )
+from websauna_migrate.autogenerate.compare.constraints import ConstraintComparison
+from websauna_migrate.autogenerate.compare.enums import NamedTypes
+from websauna_migrate.autogenerate.compare.foreign_keys import with_index_drops
 from websauna_migrate.autogenerate.compare.indexes import (
     IndexComparison,
     missing_indexes,
     with_expression_indexes,
 )
+from websauna_migrate.autogenerate.compare.new_checks import name_checks
+from websauna_migrate.autogenerate.compare.numbering import numbering_changes
 from websauna_migrate.autogenerate.compare.objects import SchemaObjects
-from websauna_migrate.autogenerate.compare.temporary_tables import TemporaryTables
-from websauna_migrate.autogenerate.compare.uniques import lost_uniques
+from websauna_migrate.autogenerate.fact_comparison import FoundDifferences
 from websauna_migrate.autogenerate.operations.enum_change import EnumChange
 from websauna_migrate.autogenerate.operations.naming import name_constraints
 from websauna_migrate.autogenerate.operations.ordering import arrange
@@ -34,14 +39,14 @@ __all__ = ["complete"]
 
 
 def complete(
-    renaming: Renaming, temporary_tables: TemporaryTables, context: Any, directives: list[Any]
+    renaming: Renaming, found: FoundDifferences, context: Any, directives: list[Any]
 ) -> None:
     """Complete the operations that Alembic found, upgrade and downgrade."""
     for script in directives:
         for upgrade, downgrade in zip(
             script.upgrade_ops_list, script.downgrade_ops_list, strict=True
         ):
-            Completion(renaming, temporary_tables, context, upgrade).run()
+            Completion(renaming, found, context, upgrade).run()
             upgrade.reverse_into(downgrade)
             forget_info(downgrade)
 
@@ -50,14 +55,15 @@ class Completion:
     """The completion of one upgrade."""
 
     def __init__(
-        self, renaming: Renaming, temporary_tables: TemporaryTables, context: Any, upgrade: Any
+        self, renaming: Renaming, found: FoundDifferences, context: Any, upgrade: Any
     ) -> None:
         """Keep what the operations are completed from.
 
+        :param found: what differs
         :param context: Alembic's, of the comparison
         """
         self.renaming = renaming
-        self.temporary_tables = temporary_tables
+        self.found = found
         self.context = context
         self.owned = renaming.owned
         self.reflection = renaming.reflection
@@ -108,7 +114,17 @@ class Completion:
         self.upgrade.ops[:] = [
             *self.renaming.operations(self.upgrade),
             *with_index_drops(self.upgrade.ops, self.models),
+            *self.attributes(),
         ]
+
+    def attributes(self) -> Iterator[ScriptOp]:
+        """Yield the changes of tables that PostgreSQL alone knows."""
+        if self.reflection.connection.dialect.name != "postgresql":
+            return
+        for table in self.existing_tables():
+            key = self.owned.key_of(table)
+            yield from numbering_changes(key, self.found)
+            yield from attribute_changes(key, self.found)
 
     def complete_new_tables(self) -> None:
         """Add the expression indexes of new tables, which Alembic leaves out on SQLite."""
@@ -139,27 +155,21 @@ class Completion:
     def compare(self, table: Table, covered: set[tuple[str, str]]) -> None:
         """Compare what Alembic does not compare of a table."""
         changes = self.changes_of(table)
-        drop_equal_foreign_keys(changes, self.reflection.connection, self.owned.normal)
+        key = self.owned.key_of(table)
+        differences = self.found.of(key)
+        judge_columns(changes, table, self.found, key)
+        changes.ops[:] = [op for op in changes.ops if not is_compared_by_facts(op)]
         added = {op.column.name for op in changes.ops if isinstance(op, ops.AddColumnOp)}
-        checks = CheckComparison(self.context, table, self.temporary_tables, self.inspector)
+        facts = self.found.model_facts.get(key, ())
+        checks = ConstraintComparison(self.context, table, differences, facts)
         checks.skipped = added | {column for name, column in covered if name == table.name}
         found = checks.operations()
         changes.checks = checks
         changes.ops += found
-        # Behind a rename, names and texts are not what the server has.
-        definitions = {} if self.renaming.plain else self.reflection.index_definitions
-        changes.ops += IndexComparison(
-            table,
-            self.temporary_tables,
-            self.inspector,
-            self.owned,
-            definitions.get(self.owned.key_of(table), {}),
-        ).operations(changes.ops)
-        schema = self.owned.normal(table.schema)
-        changes.ops += changed_columns(table, schema, self.inspector, self.temporary_tables)
+        there = self.found.database_facts.get(key, ())
+        changes.ops += IndexComparison(self.context, table, differences, there).operations()
+        self.make_columns_anew(changes, table)
         changes.computed = kept_columns(table)
-        if self.reflection.connection.dialect.name == "sqlite":
-            changes.ops += lost_uniques(table, self.inspector)
         if checks.lost:
             changes.recreate = True
             changes.ops += [lost_check(table.name, text) for text in checks.lost]
@@ -168,6 +178,28 @@ class Completion:
                 self.upgrade.ops.remove(changes)
         elif changes.ops:
             self.upgrade.ops.append(changes)
+
+    def make_columns_anew(self, changes: TableChanges, table: Table) -> None:
+        """Add what makes computed columns anew, with the indexes and constraints that go with them.
+
+        Computed columns hold nothing of value.
+        """
+        key = self.owned.key_of(table)
+        again = changed_columns(table, key[0], self.inspector, self.found)
+        names = {op.column_name for op in again if isinstance(op, ops.DropColumnOp)}
+        if not names:
+            return
+        changes.ops[:] = [
+            op
+            for op in changes.ops
+            if not isinstance(op, ops.AlterColumnOp) or op.column_name not in names
+        ]
+        parts = [*parts_with(names, self.found, key)]
+        facts = self.found.database_facts.get(key, ())
+        models = self.found.model_facts.get(key, ())
+        changes.ops += ConstraintComparison(self.context, table, parts, models).operations()
+        changes.ops += IndexComparison(self.context, table, parts, facts).operations()
+        changes.ops += again
 
     def changes_of(self, table: Table) -> TableChanges:
         """Return the changes of a table that were found so far."""
@@ -218,6 +250,15 @@ class Completion:
             if text not in checks.lost
         ]
         changes.table_args = ([*kept, *new], sources)
+
+
+#: What the facts tell alone.
+BY_FACTS = (ops.AddConstraintOp, ops.DropConstraintOp, ops.CreateIndexOp, ops.DropIndexOp)
+
+
+def is_compared_by_facts(op: Any) -> bool:
+    """Tell whether an operation that Alembic found is made anew from the facts."""
+    return isinstance(op, BY_FACTS)
 
 
 def lost_check(table: str, text: str) -> ScriptOp:

@@ -15,6 +15,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.engine.reflection import Inspector
 from sqlalchemy.types import NullType
 
+from websauna_migrate.autogenerate.fact_comparison import FactComparison
 from websauna_migrate.autogenerate.operations.column_types import StoredType
 from websauna_migrate.autogenerate.package_objects import Key
 from websauna_migrate.autogenerate.unreflected import (
@@ -61,15 +62,6 @@ JOIN pg_class c ON c.oid = i.inhrelid AND c.relkind IN ('r', 'p', 'f')
 JOIN pg_namespace n ON n.oid = c.relnamespace
 """
 
-INDEXES = """
-SELECT n.nspname, t.relname, c.relname, pg_get_indexdef(i.indexrelid)
-FROM pg_index i
-JOIN pg_class c ON c.oid = i.indexrelid
-JOIN pg_class t ON t.oid = i.indrelid
-JOIN pg_namespace n ON n.oid = t.relnamespace
-WHERE n.nspname <> 'information_schema' AND n.nspname NOT LIKE 'pg\\_%'
-"""
-
 
 class Translation(Protocol):
     """How facts about the database read after some renames; false where there are none."""
@@ -93,12 +85,16 @@ class Reflection:
     times the server's catalog, of which all answers are here after the first package.
     """
 
-    def __init__(self, connection: Connection, wanted: Iterable[Key]) -> None:
+    def __init__(
+        self, connection: Connection, wanted: Iterable[Key], facts: FactComparison
+    ) -> None:
         """Read nothing yet.
 
         :param wanted: the tables that any package may ask for; others are read when asked for
+        :param facts: tells what differs
         """
         self.connection = connection
+        self.facts = facts
         self.wanted = frozenset(wanted)
         self.default_schema: str | None = connection.dialect.default_schema_name
         self._inspector = inspect(connection)
@@ -107,10 +103,6 @@ class Reflection:
         self._read: dict[tuple[str, str | None], Mapping[Key, Any] | None] = {}
         #: The named types of all models, once the comparison of a package has found them.
         self.model_types: Any = None
-        #: What shows tables to be equal to their models, and the temporary tables of those that
-        #: it does not, once a comparison has made them.
-        self.equality: Any = None
-        self.temporary_tables: Any = None
 
     def table_names(self, schema: str | None) -> frozenset[str]:
         """Return the names of all tables of a schema."""
@@ -135,16 +127,6 @@ class Reflection:
         )
         for table, name, sql in rows:
             found.setdefault(table, []).append((name, sql))
-        return found
-
-    @cached_property
-    def index_definitions(self) -> Mapping[Key, Mapping[str, str]]:
-        """PostgreSQL's definitions of all indexes, by table and by name; empty elsewhere."""
-        found: dict[Key, dict[str, str]] = {}
-        if isinstance(self._inspector, PGInspector):
-            for schema, table, name, definition in self.connection.execute(text(INDEXES)):
-                key = (None if schema == self.default_schema else schema, table)
-                found.setdefault(key, {})[name] = definition
         return found
 
     @cached_property
@@ -227,13 +209,6 @@ class Reflection:
         if answer is None:
             raise NotImplementedError
         return answer
-
-    def facts(self, schema: str | None, name: str) -> Callable[[str], Any]:
-        """Return what gives each kind of fact about a table.
-
-        It raises ``KeyError`` where the table is not there, or is not among the wanted ones.
-        """
-        return lambda kind: self.read(kind, schema)[schema, name]
 
     def _reflect(self, kind: str, schema: str | None, names: list[str]) -> Mapping[Key, Any]:
         """Reflect one kind of fact, and what SQLAlchemy warns of that it leaves out."""

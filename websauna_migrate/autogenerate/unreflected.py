@@ -11,6 +11,8 @@ from typing import Any
 from sqlalchemy import bindparam, text
 from sqlalchemy.engine import Connection
 
+from websauna_migrate.autogenerate.compare.definitions import split_brackets, split_commas
+
 __all__ = ["mariadb_defaults", "sqlite_expression_indexes", "stored_type_name"]
 
 #: A CREATE INDEX as SQLite keeps it: unique, expressions with their bracket, predicate.
@@ -89,35 +91,3 @@ def sqlite_expression_indexes(
             "expressions": expressions,
             "dialect_options": {"sqlite_where": where[1]} if where else {},
         }
-
-
-def split_brackets(sql: str) -> tuple[str, str]:
-    """Return what is in the brackets that SQL begins with, and what follows them."""
-    for place, depth in depths(sql):
-        if depth == 0:
-            return sql[1:place], sql[place + 1 :]
-    return sql[1:], ""
-
-
-def split_commas(sql: str) -> Iterator[str]:
-    """Yield the parts of a list."""
-    start = 0
-    for place, depth in depths(sql):
-        if depth == 0 and sql[place] == ",":
-            yield sql[start:place].strip()
-            start = place + 1
-    yield sql[start:].strip()
-
-
-def depths(sql: str) -> Iterator[tuple[int, int]]:
-    """Yield the place of each mark outside of quotes, and how many brackets are open behind it."""
-    depth = 0
-    quote = ""
-    for place, character in enumerate(sql):
-        if quote:
-            quote = "" if character == quote else quote
-        elif character in "'\"`":
-            quote = character
-        else:
-            depth += {"(": 1, ")": -1}.get(character, 0)
-            yield place, depth

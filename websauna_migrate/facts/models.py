@@ -19,6 +19,7 @@ from sqlalchemy.schema import CreateColumn, CreateIndex, CreateTable
 from websauna_migrate.database.engines import one_line
 from websauna_migrate.errors import MigrationError
 from websauna_migrate.facts.model_ddl import create_types, dialect_creates, used_sequences
+from websauna_migrate.facts.one_message import in_one_message
 from websauna_migrate.facts.open_parameters import open_parameters
 from websauna_migrate.facts.postgresql import quote_name
 from websauna_migrate.models.sqlalchemy_internals import ddl_compiler
@@ -91,13 +92,27 @@ class Models:
             create_types(self.tables, dialect)
         mapped = connection.execution_options(schema_translate_map=dict(schemas))
         try:
-            create_all(mapped, self.tables)
+            self.create_tables(mapped)
         except Exception as exc:
             # What SQLAlchemy raises while it writes an expression is of any class.
             raise self.explained(exc, dialect, schemas) from exc
         finally:
             connection.execution_options(schema_translate_map=None)
         self.create_entities(connection, schemas)
+
+    def create_tables(self, connection: Connection) -> None:
+        """Create tables, types and sequences: in one message, else one by one to see what fails."""
+        if connection.dialect.name == "postgresql":
+            message = connection.begin_nested()
+            try:
+                with in_one_message(connection):
+                    create_all(connection, self.tables)
+            except Exception:
+                message.rollback()
+            else:
+                message.commit()
+                return
+        create_all(connection, self.tables)
 
     def create_entities(self, connection: Connection, schemas: Mapping[str, str]) -> None:
         """Create alembic-utils' entities, those first that others need."""

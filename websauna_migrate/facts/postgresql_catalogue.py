@@ -43,6 +43,7 @@ LEFT JOIN (SELECT ftrelid, srvname, ftoptions FROM pg_foreign_table
 WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'c') AND n.nspname IN :schemas AND NOT {OF_TABLE}
 """
 
+# Of the options of a column those that are documented: some builds keep numbers of their own there.
 COLUMNS = f"""
 SELECT n.nspname, a.attname, c.relname, c.relkind::text, a.attnum,
        format_type(a.atttypid, a.atttypmod), a.attnotnull,
@@ -50,7 +51,8 @@ SELECT n.nspname, a.attname, c.relname, c.relkind::text, a.attnum,
        CASE WHEN a.attcollation <> t.typcollation THEN a.attcollation::regcollation::text END,
        CASE WHEN a.attstorage <> t.typstorage THEN a.attstorage::text END,
        nullif(a.attcompression::text, ''), nullif(a.attstattarget, -1),
-       array_to_string(a.attoptions, ', '), array_to_string(a.attfdwoptions, ', '),
+       (SELECT string_agg(o, ', ') FROM unnest(a.attoptions) AS o WHERE o LIKE 'n\\_distinct%'),
+       array_to_string(a.attfdwoptions, ', '),
        a.attislocal, col_description(c.oid, a.attnum),
        (SELECT k.conname FROM pg_constraint k
         WHERE k.conrelid = c.oid AND k.contype = 'n' AND k.conislocal

@@ -309,6 +309,7 @@ class Checker:
             done about them comes first
         """
         from websauna_migrate.autogenerate import (
+            FactComparison,
             PackageObjects,
             Reflection,
             find_changes,
@@ -323,7 +324,9 @@ class Checker:
         first = PackageObjects(self.selected[0], ownership, self.snapshot, default_schema)
         all_owned = {name: first.beside(name) for name in self.selected}
         # One look at the database for all packages.
-        reflection = Reflection(connection, {k for owned in all_owned.values() for k in owned.keys})
+        facts = FactComparison(connection, self.site.settings, ownership)
+        keys = {key for owned in all_owned.values() for key in owned.keys}
+        reflection = Reflection(connection, keys, facts)
         for name in self.selected:
             package = self.snapshot.packages[name]
             environment = self.snapshot.environments[name]

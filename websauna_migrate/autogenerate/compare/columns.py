@@ -1,60 +1,136 @@
-"""Computed columns: compared as the database reads them, and made anew where they changed."""
+"""Columns: Alembic's proposals judged by the facts, and computed columns made anew."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from alembic.operations import ops
-from sqlalchemy import Column, Table
-from sqlalchemy.schema import Computed
+from sqlalchemy import Column, DefaultClause, Table, text
+from sqlalchemy.schema import Computed, Identity
 
-from websauna_migrate.autogenerate.compare.checks import plain
-from websauna_migrate.autogenerate.compare.temporary_table import sql_text
-from websauna_migrate.autogenerate.compare.temporary_tables import TemporaryTables
+from websauna_migrate.autogenerate.fact_comparison import FoundDifferences
+from websauna_migrate.autogenerate.operations.table_changes import TableChanges
+from websauna_migrate.autogenerate.package_objects import Key
+from websauna_migrate.facts.differences import Difference
 
-__all__ = ["changed_columns", "kept_columns"]
+__all__ = ["ColumnFacts", "changed_columns", "judge_columns", "kept_columns", "parts_with"]
+
+#: Attributes of a column's type.
+TYPE = frozenset({"type", "collation"})
+
+
+class ColumnFacts:
+    """Tells Alembic whether types and server defaults of columns differ."""
+
+    def __init__(self, found: FoundDifferences, normal: Any) -> None:
+        """Keep the differences.
+
+        :param normal: returns a schema, ``None`` for the default one
+        """
+        self.found = found
+        self.normal = normal
+
+    def differs(self, column: Column[Any], attributes: frozenset[str]) -> bool:
+        """Tell whether a model's column differs in one of some attributes."""
+        key = (self.normal(column.table.schema), str(column.table.name))
+        return bool(attributes & self.found.of_column(key, str(column.name)).keys())
+
+    def types_differ(self, original: Any, inspected: Column[Any], model: Column[Any]) -> bool:
+        """Tell whether a column's type is another one; Alembic's own opinion is not asked."""
+        return self.differs(model, TYPE)
+
+    def defaults_differ(self, inspected: Column[Any], model: Column[Any]) -> bool:
+        """Tell whether a column's server default is another one."""
+        return self.differs(model, frozenset({"default"}))
+
+
+def judge_columns(changes: TableChanges, table: Table, found: FoundDifferences, key: Key) -> None:
+    """Take out of a table's changes what the facts say is equal.
+
+    What numbers a column by itself is changed in another way, see ``compare/numbering``.
+    """
+    for op in changes.ops:
+        if not isinstance(op, ops.AlterColumnOp):
+            continue
+        differs = found.of_column(key, op.column_name)
+        if op.modify_nullable is not None and "not null" not in differs:
+            op.modify_nullable = None
+        if op.modify_comment is not False and "comment" not in differs:
+            op.modify_comment = False
+        identities = (op.modify_server_default, op.existing_server_default)
+        if any(isinstance(one, Identity) for one in identities):
+            op.modify_server_default = False
+        give_collation(op, differs)
+    changes.ops[:] = [
+        op for op in changes.ops if not isinstance(op, ops.AlterColumnOp) or op.has_changes()
+    ]
+
+
+def give_collation(op: ops.AlterColumnOp, differs: Mapping[str, Difference]) -> None:
+    """Let the old type of a column say its collation, which is not always reflected."""
+    one = differs.get("collation")
+    old: Any = op.existing_type
+    if one is None or op.modify_type is None or not hasattr(old, "collation"):
+        return
+    if isinstance(one.left, str) and old.collation is None:
+        op.existing_type = old.copy()
+        changed: Any = op.existing_type
+        changed.collation = one.left.rpartition(".")[2].strip('"')
 
 
 def changed_columns(
-    table: Table, schema: str | None, inspector: Any, temporary_tables: TemporaryTables
+    table: Table, schema: str | None, inspector: Any, found: FoundDifferences
 ) -> list[Any]:
     """Return the operations that make changed computed columns anew; they hold nothing of value."""
-    found: list[Any] = []
-    facts = {one["name"]: one for one in inspector.get_columns(table.name, schema=schema)}
+    operations: list[Any] = []
+    reflected = {one["name"]: one for one in inspector.get_columns(table.name, schema=schema)}
     for column in table.columns:
-        one = facts.get(column.name)
-        if one is None or not differs(column, one, temporary_tables):
+        one = reflected.get(column.name)
+        if one is None or not is_made_anew(
+            column, found.of_column((schema, str(table.name)), column.name)
+        ):
             continue
-        found += [
+        operations += [
             ops.DropColumnOp.from_column_and_tablename(schema, table.name, as_column(one)),
             ops.AddColumnOp.from_column_and_tablename(schema, table.name, column),
         ]
-    return found
+    return operations
 
 
-def differs(column: Column[Any], facts: Any, temporary_tables: TemporaryTables) -> bool:
-    """Tell whether a column is computed in another way than its model says."""
-    model = column.server_default if isinstance(column.server_default, Computed) else None
-    stored = facts.get("computed")
-    if model is None or not stored:
-        return (model is None) != (not stored)
-    wanted = sql_text(model.sqltext, temporary_tables.connection)
-    if plain(wanted) == plain(str(stored["sqltext"])):
-        return False
-    temporary = temporary_tables.of(column.table)
-    made = temporary.columns.get(column.name, {}).get("computed") if temporary else None
-    return made is not None and plain(str(made["sqltext"])) != plain(str(stored["sqltext"]))
+def parts_with(names: Collection[str], found: FoundDifferences, key: Key) -> Iterator[Difference]:
+    """Yield the equal indexes and constraints that have one of some columns, as if they differed.
+
+    They go with the columns, and have to come again.
+    """
+    different = {one.fact.key for one in found.of(key)}
+    others = {one.key: one for one in found.model_facts.get(key, ())}
+    pattern = re.compile(r"(?<![\w$])(" + "|".join(map(re.escape, names)) + r")(?![\w$])")
+    for one in found.database_facts.get(key, ()):
+        definition = str(one.get("definition") or "")
+        if one.kind not in ("index", "constraint") or one.key in different:
+            continue
+        if one.key in others and pattern.search(re.sub(r"'(?:[^']|'')*'", "", definition)):
+            yield Difference(one, "definition", definition, definition, others[one.key])
 
 
-def as_column(facts: Any) -> Column[Any]:
+def is_made_anew(column: Column[Any], differs: Mapping[str, Difference]) -> bool:
+    """Tell whether a computed column changes, or a plain one becomes computed, or the other way."""
+    if "generated" in differs:
+        return True
+    return isinstance(column.server_default, Computed) and bool(TYPE & differs.keys())
+
+
+def as_column(reflected: Any) -> Column[Any]:
     """Return a reflected column as an object."""
-    computed = facts.get("computed")
-    extra = (
-        [Computed(str(computed["sqltext"]), persisted=computed.get("persisted"))]
-        if computed
-        else []
-    )
-    return Column(facts["name"], facts["type"], *extra, nullable=facts["nullable"])
+    computed = reflected.get("computed")
+    extra: list[Any] = []
+    if computed:
+        extra = [Computed(str(computed["sqltext"]), persisted=computed.get("persisted"))]
+    elif reflected.get("default") is not None:
+        extra = [DefaultClause(text(str(reflected["default"])))]
+    return Column(reflected["name"], reflected["type"], *extra, nullable=reflected["nullable"])
 
 
 def kept_columns(table: Table) -> list[tuple[Column[Any], str | None]]:

@@ -1,139 +1,126 @@
-"""Partial and expression indexes, of which Alembic compares only a part."""
+"""Indexes of tables: what differs in the facts, as Alembic's operations."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from alembic.autogenerate import renderers
 from alembic.autogenerate.api import AutogenContext
 from alembic.operations import ops
-from sqlalchemy import Column, Index, MetaData, Table, text
+from sqlalchemy import Column, Index, Table, UniqueConstraint
 from sqlalchemy.engine import Connection
 
-from websauna_migrate.autogenerate.compare.checks import plain
-from websauna_migrate.autogenerate.compare.temporary_table import escaped, sql_text
-from websauna_migrate.autogenerate.compare.temporary_tables import TemporaryTables
+from websauna_migrate.autogenerate.compare.constraints import sides
+from websauna_migrate.autogenerate.compare.definitions import columns_of, index_of
+from websauna_migrate.autogenerate.compare.model_sql import final_name
 from websauna_migrate.autogenerate.operations.script_op import ScriptOp, on_dialect
 from websauna_migrate.autogenerate.operations.table_changes import TableChanges, WithTable
-from websauna_migrate.autogenerate.package_objects import Key, PackageObjects
+from websauna_migrate.autogenerate.package_objects import Key
+from websauna_migrate.facts.differences import Difference
+from websauna_migrate.facts.fact import Fact
 
-__all__ = ["IndexComparison", "missing_indexes", "reads_alike", "with_expression_indexes"]
+__all__ = ["IndexComparison", "missing_indexes", "with_expression_indexes"]
+
+#: Attributes of indexes that need no other index: statements change them, or nothing does.
+KEPT = frozenset({"comment", "clustered", "replica identity", "statistics targets", "attached to"})
 
 
 class IndexComparison:
-    """Compares the predicates, expressions and methods of one table's indexes."""
+    """Turns what differs in the indexes of one table into operations."""
 
     def __init__(
         self,
+        context: Any,
         table: Table,
-        temporary_tables: TemporaryTables,
-        inspector: Any,
-        owned: PackageObjects,
-        definitions: Mapping[str, str],
+        differences: Sequence[Difference],
+        facts: Sequence[Fact],
     ) -> None:
-        """Prepare the comparison.
+        """Keep what the operations are made from.
 
-        :param definitions: how PostgreSQL defines the table's indexes, by name; empty elsewhere
+        :param context: Alembic's, of the comparison
+        :param differences: all of the table
+        :param facts: those of the table in the database
         """
-        self.definitions = definitions
+        self.context = context
         self.table = table
-        self.temporary_tables = temporary_tables
-        self.connection = temporary_tables.connection
-        self.schema = owned.normal(table.schema)
-        self.inspector = inspector
-
-    def operations(self, known: list[Any]) -> list[Any]:
-        """Return what makes the indexes the model's.
-
-        :param known: the table's changes so far; an index in them is compared already, but what is
-            dropped and made again for other words alone is taken out
-        """
-        done = {
-            str(op.index_name)
-            for op in known
-            if isinstance(op, (ops.CreateIndexOp, ops.DropIndexOp))
+        self.differences = [one for one in differences if one.fact.kind == "index"]
+        self.connection: Connection = context.connection
+        self.dialect = self.connection.dialect.name
+        self.columns = [one.name for one in facts if one.kind == "column"]
+        #: Foreign keys of the database: MariaDB makes an index for each, of the same name.
+        self.foreign_keys = {
+            one.name
+            for one in facts
+            if one.kind == "constraint" and str(one.get("definition")).startswith("FOREIGN KEY")
         }
-        reflected = {
-            str(one["name"]): one
-            for one in self.inspector.get_indexes(self.table.name, schema=self.schema)
-        }
-        operations: list[Any] = []
-        for index in sorted(self.table.indexes, key=lambda one: str(one.name)):
-            name = str(index.name)
-            found = reflected.get(name)
-            if found is None:
-                # Alembic leaves those of SQLite out.
-                on_sqlite = self.connection.dialect.name == "sqlite"
-                if on_sqlite and name not in done and has_expression(index):
-                    operations.append(ops.CreateIndexOp.from_index(index))
-                continue
-            if name in done:
-                # Alembic compares plain columns truly; words of an expression are the server's.
-                doubtful = name in self.definitions or has_expression(index)
-                if doubtful and not self.differs(index, found):
-                    known[:] = [op for op in known if str(getattr(op, "index_name", "")) != name]
-                continue
-            if not self.differs(index, found):
-                continue
-            operations.append(ops.DropIndexOp.from_index(self.as_reflected(found)))
-            operations.append(ops.CreateIndexOp.from_index(index))
-        return operations
 
-    def differs(self, index: Index, found: Any) -> bool:
-        """Tell whether an index is another one to the database."""
-        backend = self.connection.dialect.name
-        alike = reads_alike(index, found, self.connection)
-        if alike and not (str(index.name) in self.definitions and is_special(index, found)):
+    def operations(self) -> list[Any]:
+        """Return what makes the table's indexes the model's."""
+        found: list[Any] = []
+        done: set[tuple[str, str]] = set()
+        for one in self.differences:
+            if one.attribute in KEPT:
+                continue
+            old, new = sides(one)
+            model = self.model_of(new) if new is not None else None
+            reflected = self.reflected(old) if old is not None else None
+            if not self.included(reflected, model):
+                continue
+            if reflected is not None and ("drop", str(reflected.name)) not in done:
+                done.add(("drop", str(reflected.name)))
+                found.append(removal(reflected))
+            if model is not None and ("create", str(model.name)) not in done:
+                done.add(("create", str(model.name)))
+                found.append(addition(model))
+        return found
+
+    def reflected(self, fact: Fact) -> Any:
+        """Return an index of the database; ``None`` for one that comes and goes with a key."""
+        if self.dialect in ("mysql", "mariadb") and fact.name in self.foreign_keys:
+            return None
+        return index_of(fact, str(self.table.name), self.table.schema, self.dialect, self.columns)
+
+    def model_of(self, fact: Fact) -> Any:
+        """Return the model's index, on MariaDB also its UNIQUE constraint."""
+        for index in self.table.indexes:
+            if final_name(index, self.connection) == fact.name or str(index.name) == fact.name:
+                return index
+        uniques = [one for one in self.table.constraints if isinstance(one, UniqueConstraint)]
+        for one in uniques:
+            if final_name(one, self.connection) == fact.name:
+                return one
+        columns = columns_of(fact)
+        return next(
+            (
+                one
+                for one in uniques
+                if one.name is None and [column.name for column in one.columns] == columns
+            ),
+            None,
+        )
+
+    def included(self, reflected: Any, model: Any) -> bool:
+        """Tell whether the filters of ``env.py`` let a difference through."""
+        item = model if model is not None else reflected
+        if item is None:
             return False
-        temporary = self.temporary_tables.of(self.table)
-        made = temporary.indexes.get(str(index.name)) if temporary else None
-        defined = temporary.definitions.get(str(index.name)) if temporary else None
-        if defined is not None and str(index.name) in self.definitions:
-            return unnamed(defined) != unnamed(self.definitions[str(index.name)])
-        if made is None:
-            # SQLite keeps what was written. Elsewhere Alembic has compared what texts can tell.
-            wanted, stored = predicates(index, found, self.connection)
-            one_sided = plain(wanted or "") != plain(stored or "") and None in (wanted, stored)
-            return backend == "sqlite" or one_sided
-        return comparable(made, backend) != comparable(found, backend)
-
-    def as_reflected(self, found: Any) -> Index:
-        """Return a reflected index as an object."""
-        table = Table(
-            self.table.name,
-            MetaData(),
-            *(Column(name) for name in found["column_names"] if name),
-            schema=self.table.schema,
-        )
-        names = found.get("expressions") or found["column_names"]
-        options: dict[str, Any] = {
-            key: text(escaped(str(value))) if key.endswith("_where") else value
-            for key, value in (found.get("dialect_options") or {}).items()
-            if value is not None and (key.endswith("_where") or value)
-        }
-        return Index(
-            found["name"],
-            *(table.c[one] if one in table.c else text(escaped(one)) for one in names),
-            unique=found["unique"],
-            _table=table,
-            **options,
-        )
+        other = reflected if model is not None else None
+        kind = "index" if isinstance(item, Index) else "unique_constraint"
+        filters: Any = self.context.run_object_filters
+        return bool(filters(item, item.name, kind, model is None, other))
 
 
-def is_special(index: Index, found: Any) -> bool:
-    """Tell whether an index has more to compare than columns, predicate and method."""
-    return bool(index.kwargs) or has_expression(index) or any(map(found.get, SPECIAL))
+def removal(index: Index) -> Any:
+    """Return the operation that drops an index."""
+    return ops.DropIndexOp.from_index(index)
 
 
-#: What SQLAlchemy reflects of an index that has something special.
-SPECIAL = ("expressions", "column_sorting", "include_columns", "dialect_options")
-
-
-def unnamed(definition: str) -> tuple[bool, str]:
-    """Return PostgreSQL's definition of an index without the names of index and table."""
-    start, _, rest = definition.partition(" USING ")
-    return start.startswith("CREATE UNIQUE "), rest
+def addition(model: Any) -> Any:
+    """Return the operation that creates an index, or a UNIQUE constraint."""
+    if isinstance(model, Index):
+        return ops.CreateIndexOp.from_index(model)
+    return ops.AddConstraintOp.from_constraint(model)
 
 
 def missing_indexes(table: Table) -> list[Any]:
@@ -143,56 +130,6 @@ def missing_indexes(table: Table) -> list[Any]:
         for index in sorted(table.indexes, key=lambda one: str(one.name))
         if has_expression(index)
     ]
-
-
-def reads_alike(index: Index, found: Any, connection: Connection) -> bool:
-    """Tell whether a model's index and a reflected one have the same texts and method."""
-    backend = connection.dialect.name
-    wanted, stored = predicates(index, found, connection)
-    method = str(index.kwargs.get(f"{backend}_using") or "")
-    options = found.get("dialect_options") or {}
-    return (
-        plain(wanted or "") == plain(stored or "")
-        and method.lower() == str(options.get(f"{backend}_using") or "").lower()
-        and model_expressions(index, connection) == stored_expressions(found)
-    )
-
-
-def predicates(index: Index, found: Any, connection: Connection) -> tuple[str | None, str | None]:
-    """Return the predicates of a model's index and of a reflected one."""
-    key = f"{connection.dialect.name}_where"
-    where, stored = index.kwargs.get(key), (found.get("dialect_options") or {}).get(key)
-    return (
-        None if where is None else sql_text(where, connection),
-        None if stored is None else str(stored),
-    )
-
-
-def model_expressions(index: Index, connection: Connection) -> list[str]:
-    """Return what a model's index is on."""
-    return [
-        plain(one.name if isinstance(one, Column) else sql_text(one, connection))
-        for one in index.expressions
-    ]
-
-
-def stored_expressions(found: Any) -> list[str]:
-    """Return what a reflected index is on."""
-    return [plain(str(one)) for one in found.get("expressions") or found["column_names"]]
-
-
-def comparable(found: Any, backend: str) -> tuple[Any, ...]:
-    """Return what tells a reflected index from another one."""
-    options = found.get("dialect_options") or {}
-    where = options.get(f"{backend}_where")
-    return (
-        stored_expressions(found),
-        bool(found["unique"]),
-        plain("" if where is None else str(where)),
-        options.get(f"{backend}_using") or "",
-        list(options.get(f"{backend}_include") or ()),
-        sorted((found.get("column_sorting") or {}).items()),
-    )
 
 
 def with_expression_indexes(op: Any, models: Mapping[Key, Table], inspector: Any) -> Iterator[Any]:

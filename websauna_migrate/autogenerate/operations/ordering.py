@@ -193,6 +193,9 @@ def in_rank(found: list[Any]) -> list[Any]:
 
 def rank(op: Any) -> int:
     """Return the place of a change among a table's changes."""
+    own = getattr(op, "place", None)
+    if own is not None:
+        return int(own)
     for kind, constraint_type, place in RANKS:
         if isinstance(op, kind) and constraint_type in (
             None,

@@ -10,7 +10,7 @@ from typing import Any
 from websauna_migrate.autogenerate.package_objects import Key
 from websauna_migrate.errors import UsageError
 
-__all__ = ["NO_RENAMES", "BadRename", "ColumnRename", "Renames", "TableRename"]
+__all__ = ["NO_RENAMES", "BadRename", "ColumnRename", "Renames", "TableRename", "renamed_in"]
 
 
 class BadRename(UsageError):

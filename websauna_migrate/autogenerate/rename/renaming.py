@@ -14,8 +14,11 @@ from sqlalchemy import Column, Table, text
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import DefaultClause
 
-from websauna_migrate.autogenerate.compare.checks import final_name, unquoted
-from websauna_migrate.autogenerate.compare.temporary_table import applicable_checks
+from websauna_migrate.autogenerate.compare.model_sql import (
+    applicable_checks,
+    final_name,
+    unquoted,
+)
 from websauna_migrate.autogenerate.operations.script_op import ScriptOp
 from websauna_migrate.autogenerate.package_objects import Key, PackageObjects
 from websauna_migrate.autogenerate.reflection import Reflection

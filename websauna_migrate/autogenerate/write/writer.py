@@ -16,6 +16,7 @@ from websauna_migrate.alembic_adapter.internals import BoundedComparison
 from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
 from websauna_migrate.autogenerate.comparison import Comparison, command_arguments
 from websauna_migrate.autogenerate.errors import NotUpToDate, RevisionFailed, revisions_in_circle
+from websauna_migrate.autogenerate.fact_comparison import FactComparison
 from websauna_migrate.autogenerate.operations.rendering import require_renderable
 from websauna_migrate.autogenerate.operations.table_changes import TableChanges
 from websauna_migrate.autogenerate.package_objects import Key, PackageObjects
@@ -35,8 +36,10 @@ from websauna_migrate.autogenerate.write.script_files import (
     require_names,
 )
 from websauna_migrate.config.packages import MigrationPackage
+from websauna_migrate.config.settings import Settings
 from websauna_migrate.config.template import create_script_directory
 from websauna_migrate.database.engines import one_line
+from websauna_migrate.facts.models import ModelsNotCreated
 from websauna_migrate.models.ownership import Ownership
 from websauna_migrate.planning.edges import RevisionCycle
 from websauna_migrate.results import CreatedScript
@@ -52,10 +55,10 @@ class ScriptWriter:
         *,
         packages: Sequence[MigrationPackage],
         ownership: Ownership,
+        settings: Settings,
         take_snapshot: Callable[[], LoadedScripts],
         requires: Sequence[str],
         arguments: Mapping[str, Any],
-        keep_types: bool = False,
         renames: Renames = NO_RENAMES,
         ask: Callable[[Any], bool] | None = None,
         allow_drops: bool = False,
@@ -66,17 +69,17 @@ class ScriptWriter:
             package's script can require it
         :param requires: requirements besides those that are inferred
         :param arguments: those of Alembic's ``revision`` command
-        :param keep_types: write custom types as themselves
         :param renames: what the database has under another name than the models
         :param ask: tells whether a drop beside an addition is a rename; ``None`` where nobody can
             be asked, and then the script warns
         """
         self.packages = {package.name: package for package in packages}
         self.ownership = ownership
+        self.settings = settings
         self.take_snapshot = take_snapshot
         self.requires = tuple(requires)
         self.arguments = dict(arguments)
-        self.keep_types = keep_types
+        self.keep_types = settings.render_types == "keep"
         self.renames = renames
         self.ask = ask
         self.allow_drops = allow_drops
@@ -124,7 +127,8 @@ class ScriptWriter:
         default_schema = connection.dialect.default_schema_name
         self.ownership.require_targets(self.packages)
         keys = [self.owned_by(name, default_schema).keys for name in self.packages]
-        reflection = Reflection(connection, frozenset().union(*keys))
+        facts = FactComparison(connection, self.settings, self.ownership)
+        reflection = Reflection(connection, frozenset().union(*keys), facts)
         try:
             for name in self.ordered(reflection):
                 self.make_directory(name)
@@ -361,6 +365,13 @@ class reported:
         return None
 
     def __exit__(self, kind: Any, exc: BaseException | None, traceback: Any) -> None:
+        if isinstance(exc, ModelsNotCreated):
+            raise RevisionFailed(
+                exc.package or self.package,
+                f"{exc.place}: {exc.problem}",
+                kind="cannot-render",
+                place=exc.place,
+            ) from exc
         if isinstance(exc, CommandError):
             raise RevisionFailed(self.package, str(exc)) from exc
         if isinstance(exc, DBAPIError):

@@ -1,0 +1,130 @@
+"""What PostgreSQL keeps besides: options, storage, comments of constraints and the like.
+
+Alembic has no operation for these. Each is a statement that gives an object the value of a side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+from websauna_migrate.autogenerate.compare.numbering import literal
+from websauna_migrate.autogenerate.fact_comparison import FoundDifferences
+from websauna_migrate.autogenerate.operations.script_op import ScriptOp
+from websauna_migrate.autogenerate.operations.server_statements import qualified, statements
+from websauna_migrate.autogenerate.package_objects import Key
+from websauna_migrate.facts.differences import Difference
+from websauna_migrate.facts.fact import Fact, Value
+from websauna_migrate.facts.postgresql import quote_name
+
+__all__ = ["attribute_changes"]
+
+#: Returns the statement that gives an object a value; ``None`` for one that it does not have.
+Statement = Callable[[Fact, str, Value, Value], str | None]
+
+
+def attribute_changes(key: Key, found: FoundDifferences) -> Iterator[ScriptOp]:
+    """Yield the changes of a table's attributes that have no operation of Alembic's."""
+    schema = found.models.default_schema
+    for one in found.of(key):
+        write = STATEMENTS.get((one.fact.kind, one.attribute or ""))
+        if write is None or one.other is None:
+            continue
+        whole = qualified(key[0], key[1])
+        up = write(one.fact, whole, one.right, one.left)
+        down = write(one.other, whole, one.left, one.right)
+        diff = ("change_attribute", told(one, schema))
+        yield statements(diff, [up] if up else [], [down] if down else [])
+
+
+def told(one: Difference, schema: str) -> str:
+    """Return a difference in words."""
+    return one.describe("in the database", "in the models")
+
+
+def column(clause: str, absent: str | None) -> Statement:
+    """Return the statement for an attribute of a column.
+
+    :param clause: with ``{}`` for the value
+    :param absent: the value for one that the column does not have; ``None`` if that cannot be said
+    """
+
+    def write(fact: Fact, table: str, value: Value, other: Value) -> str | None:
+        shown = absent if value is None else str(value)
+        if shown is None:
+            return None
+        return f"ALTER TABLE {table} ALTER COLUMN {quote_name(fact.name)} {clause.format(shown)}"
+
+    return write
+
+
+def options(prefix: str = "") -> Statement:
+    """Return the statement for the options of a table, or of a column."""
+
+    def write(fact: Fact, table: str, value: Value, other: Value) -> str | None:
+        kept = dict(part.split("=", 1) for part in str(value or "").split(", ") if part)
+        gone = dict(part.split("=", 1) for part in str(other or "").split(", ") if part)
+        what = f"ALTER COLUMN {quote_name(fact.name)} " if fact.kind == "column" else ""
+        changes = []
+        if kept:
+            given = ", ".join(f"{prefix}{name} = {text}" for name, text in kept.items())
+            changes.append(f"{what}SET ({given})")
+        if names := [prefix + name for name in gone if name not in kept]:
+            changes.append(f"{what}RESET ({', '.join(names)})")
+        return f"ALTER TABLE {table} {', '.join(changes)}" if changes else None
+
+    return write
+
+
+def switch(on: str, off: str) -> Statement:
+    """Return the statement for an attribute of a table that is there or not."""
+    return lambda fact, table, value, other: f"ALTER TABLE {table} {on if value else off}"
+
+
+def comment(what: str) -> Statement:
+    """Return the statement for the comment of a part of a table."""
+
+    def write(fact: Fact, table: str, value: Value, other: Value) -> str | None:
+        text = "NULL" if value is None else literal(str(value))
+        name = quote_name(fact.name)
+        if what == "INDEX":
+            schema, dot, _ = table.rpartition(".")
+            return f"COMMENT ON INDEX {schema}{dot}{name} IS {text}"
+        return f"COMMENT ON {what} {name} ON {table} IS {text}"
+
+    return write
+
+
+def validity(fact: Fact, table: str, value: Value, other: Value) -> str | None:
+    """Return the statement that validates a constraint; none makes one invalid."""
+    return None if value else f"ALTER TABLE {table} VALIDATE CONSTRAINT {quote_name(fact.name)}"
+
+
+def persistence(fact: Fact, table: str, value: Value, other: Value) -> str | None:
+    """Return the statement that logs a table, or does no longer."""
+    return f"ALTER TABLE {table} SET {'UNLOGGED' if value == 'unlogged' else 'LOGGED'}"
+
+
+def replica_identity(fact: Fact, table: str, value: Value, other: Value) -> str | None:
+    """Return the statement that says by what replicas know a row."""
+    return f"ALTER TABLE {table} REPLICA IDENTITY {str(value or 'default').upper()}"
+
+
+STATEMENTS: Mapping[tuple[str, str], Statement] = {
+    ("table", "options"): options(),
+    ("table", "options of TOAST"): options("toast."),
+    ("table", "persistence"): persistence,
+    ("table", "row security"): switch("ENABLE ROW LEVEL SECURITY", "DISABLE ROW LEVEL SECURITY"),
+    ("table", "row security for the owner"): switch(
+        "FORCE ROW LEVEL SECURITY", "NO FORCE ROW LEVEL SECURITY"
+    ),
+    ("table", "replica identity"): replica_identity,
+    ("column", "storage"): column("SET STORAGE {}", None),
+    ("column", "compression"): column("SET COMPRESSION {}", "default"),
+    ("column", "statistics target"): column("SET STATISTICS {}", "-1"),
+    ("column", "options"): options(),
+    ("constraint", "comment"): comment("CONSTRAINT"),
+    ("constraint", "not valid"): validity,
+    ("index", "comment"): comment("INDEX"),
+    ("trigger", "comment"): comment("TRIGGER"),
+    ("policy", "comment"): comment("POLICY"),
+}

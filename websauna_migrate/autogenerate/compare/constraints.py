@@ -1,0 +1,339 @@
+"""Constraints of tables: what differs in the facts, as Alembic's operations."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from alembic.operations import ops
+from sqlalchemy import (
+    CheckConstraint,
+    ForeignKeyConstraint,
+    MetaData,
+    PrimaryKeyConstraint,
+    Table,
+    UniqueConstraint,
+)
+from sqlalchemy.engine import Connection
+from sqlalchemy.sql.elements import conv
+
+from websauna_migrate.autogenerate.compare.definitions import columns_of, kind_of
+from websauna_migrate.autogenerate.compare.model_sql import (
+    applicable_checks,
+    escaped,
+    final_name,
+    sql_text,
+)
+from websauna_migrate.autogenerate.operations.server_statements import ServerConstraint
+from websauna_migrate.facts.differences import Difference
+from websauna_migrate.facts.fact import Fact
+from websauna_migrate.models.sqlalchemy_internals import is_type_bound
+
+__all__ = ["ConstraintComparison", "sides"]
+
+#: Attributes of constraints that need no other constraint: statements change them.
+KEPT = frozenset({"comment", "not valid", "clustered", "replica identity"})
+
+MODEL_KINDS: dict[str, type[Any]] = {
+    "primary": PrimaryKeyConstraint,
+    "unique": UniqueConstraint,
+    "foreignkey": ForeignKeyConstraint,
+    "check": CheckConstraint,
+}
+
+
+class ConstraintComparison:
+    """Turns what differs in the constraints of one table into operations.
+
+    :ivar unnamed: the texts of the CHECK constraints without a name that the table has
+    :ivar lost: those of them that no model has any more
+    :ivar nameless: the additions of CHECK constraints that have no name in the models
+    :ivar skipped: columns whose types bring their CHECK themselves in the same script
+    """
+
+    def __init__(
+        self,
+        context: Any,
+        table: Table,
+        differences: Sequence[Difference],
+        model_facts: Sequence[Fact],
+    ) -> None:
+        """Keep what the operations are made from.
+
+        :param context: Alembic's, of the comparison
+        :param differences: all of the table
+        :param model_facts: those of the table in the models
+        """
+        self.context = context
+        self.table = table
+        self.differences = [one for one in differences if is_constraint(one.fact)]
+        self.model_facts = [one for one in model_facts if is_constraint(one)]
+        self.connection: Connection = context.connection
+        self.inspector = context.inspector
+        self.dialect = self.connection.dialect.name
+        self.lost: list[str] = []
+        self.skipped: set[str] = set()
+        self.nameless: list[Any] = []
+        self.unnamed = [one["sqltext"] for one in self.read("check_constraints") if not one["name"]]
+
+    @property
+    def schema(self) -> str | None:
+        """The table's schema as the database is asked for it."""
+        default = self.connection.dialect.default_schema_name
+        return None if self.table.schema == default else self.table.schema
+
+    def read(self, kind: str) -> list[Any]:
+        """Return what SQLAlchemy reflects of a kind."""
+        try:
+            found = getattr(self.inspector, f"get_{kind}")(self.table.name, schema=self.schema)
+        except NotImplementedError:
+            return []
+        return found if isinstance(found, list) else [found]
+
+    def operations(self) -> list[Any]:
+        """Return what makes the table's constraints the model's."""
+        found: list[Any] = []
+        for one in self.differences:
+            if one.attribute in KEPT:
+                continue
+            old, new = sides(one)
+            model = self.model_constraint(new) if new is not None else None
+            if self.comes_with_its_column(model) or not self.included(old, model, new):
+                continue
+            if old is not None:
+                found += self.removal(old)
+            if new is not None:
+                found += self.addition(new, model)
+        return [*each_once(found)]
+
+    def comes_with_its_column(self, model: Any) -> bool:
+        """Tell whether a column's type brings a CHECK in the same script."""
+        return (
+            isinstance(model, CheckConstraint)
+            and is_type_bound(model)
+            and {column.name for column in model.columns} <= self.skipped
+        )
+
+    def included(self, old: Fact | None, model: Any, new: Fact | None) -> bool:
+        """Tell whether the filters of ``env.py`` let a difference through."""
+        kind = KINDS_OF_FILTER.get(kind_of(old or new or Fact("", "", "")) or "")
+        if kind is None:
+            return True
+        reflected = None
+        if old is not None:
+            creation = self.creation(old)
+            reflected = creation.to_constraint() if creation is not None else None
+        name = old.name if old is not None else model and model.name
+        item = model if model is not None else reflected
+        if item is None:
+            return True
+        other = reflected if model is not None else None
+        filters: Any = self.context.run_object_filters
+        return bool(filters(item, name, kind, model is None, other))
+
+    # The database's side
+
+    def removal(self, fact: Fact) -> list[Any]:
+        """Return the operation that drops a constraint; SQLite's unnamed CHECK is left out."""
+        if fact.server_named and self.dialect == "sqlite" and kind_of(fact) == "check":
+            self.lost += [text for text in self.unnamed if self.reads(text, fact)]
+            return []
+        creation = self.creation(fact)
+        if creation is None:
+            return [
+                ServerConstraint(self.table, fact.name, str(fact.get("definition")), added=False)
+            ]
+        return [ops.DropConstraintOp.from_constraint(creation.to_constraint())]
+
+    def reads(self, text: str, fact: Fact) -> bool:
+        """Tell whether a reflected CHECK is that of a fact."""
+        return squeezed(f"CHECK({text})") == squeezed(str(fact.get("definition")))
+
+    def creation(self, fact: Fact) -> Any:
+        """Return the operation that would create a constraint of the database.
+
+        ``None`` for one that Alembic has no operation for.
+        """
+        kind = kind_of(fact)
+        schema, name = self.table.schema, str(self.table.name)
+        one = self.reflected(kind, fact)
+        if kind is None or one is None:
+            return None
+        given = conv(one["name"]) if one.get("name") else None
+        options = {**one.get("dialect_options", {}), **deferral(fact)}
+        if kind == "check":
+            check = CheckConstraint(escaped(one["sqltext"]), name=given)
+            Table(name, MetaData(), schema=schema).append_constraint(check)
+            return ops.CreateCheckConstraintOp.from_constraint(check)
+        if kind == "foreignkey":
+            return ops.CreateForeignKeyOp(
+                given,
+                name,
+                one["referred_table"],
+                one["constrained_columns"],
+                one["referred_columns"],
+                source_schema=schema,
+                referent_schema=one["referred_schema"],
+                **one.get("options", {}),
+            )
+        made = ops.CreatePrimaryKeyOp if kind == "primary" else ops.CreateUniqueConstraintOp
+        columns = one.get("constrained_columns") or one.get("column_names")
+        kept = {key: value for key, value in options.items() if value}
+        return made(given, name, columns, schema=schema, **kept)
+
+    def reflected(self, kind: str | None, fact: Fact) -> Any:
+        """Return what SQLAlchemy reflects of a constraint, ``None`` if it does not see it."""
+        if kind is None:
+            return None
+        reading = READINGS[kind]
+        found = self.read(reading)
+        for one in found:
+            if kind == "primary" or (one["name"] and one["name"].lower() == fact.name.lower()):
+                return one
+        if not fact.server_named:
+            return None
+        if kind == "check":
+            return next((one for one in found if self.reads(one["sqltext"], fact)), None)
+        columns = [column.lower() for column in columns_of(fact)]
+        key = "constrained_columns" if kind == "foreignkey" else "column_names"
+        return next((o for o in found if [c.lower() for c in o[key]] == columns), None)
+
+    # The models' side
+
+    def addition(self, fact: Fact, model: Any) -> list[Any]:
+        """Return the operation that adds a constraint of the models."""
+        if isinstance(model, CheckConstraint):
+            return self.check_addition(model)
+        if model is None or kind_of(fact) is None:
+            return [
+                ServerConstraint(self.table, fact.name, str(fact.get("definition")), added=True)
+            ]
+        return [ops.AddConstraintOp.from_constraint(model)]
+
+    def check_addition(self, check: CheckConstraint) -> list[Any]:
+        """Return the operation that adds a CHECK."""
+        name = final_name(check, self.connection)
+        plain = CheckConstraint(
+            escaped(sql_text(check.sqltext, self.connection)), name=conv(name) if name else None
+        )
+        Table(self.table.name, MetaData(), schema=self.table.schema).append_constraint(plain)
+        operation = ops.CreateCheckConstraintOp.from_constraint(plain)
+        if name is None:
+            self.nameless.append(operation)
+        return [operation]
+
+    def model_constraint(self, fact: Fact) -> Any:
+        """Return the model's own object of a fact, ``None`` if there is none that is known."""
+        kind = kind_of(fact)
+        wanted = MODEL_KINDS.get(kind or "")
+        if wanted is None:
+            return None
+        if kind == "check":
+            return self.model_check(fact)
+        candidates = [one for one in self.table.constraints if isinstance(one, wanted)]
+        for one in candidates:
+            name = final_name(one, self.connection)
+            if kind == "primary" or (name and name.lower() == fact.name.lower()):
+                return one
+        columns = [column.lower() for column in columns_of(fact)]
+        return next(
+            (
+                one
+                for one in candidates
+                if final_name(one, self.connection) is None
+                and [str(column.name).lower() for column in one.columns] == columns
+            ),
+            None,
+        )
+
+    def model_check(self, fact: Fact) -> CheckConstraint | None:
+        """Return the model's CHECK of a fact: by its name, else by its place among the unnamed."""
+        checks = applicable_checks(self.table, self.connection)
+        for one in checks:
+            name = final_name(one, self.connection)
+            if name and name.lower() == fact.name.lower():
+                return one
+        unnamed = [one for one in checks if final_name(one, self.connection) is None]
+        for one in unnamed:
+            if self.reads(sql_text(one.sqltext, self.connection), fact):
+                return one
+        names = {final_name(one, self.connection) for one in checks}
+        facts = [
+            one for one in self.model_facts if kind_of(one) == "check" and one.name not in names
+        ]
+        if len(facts) == len(unnamed) == 1:
+            return unnamed[0]
+        return self.by_words(fact, unnamed)
+
+    def by_words(self, fact: Fact, unnamed: Sequence[CheckConstraint]) -> CheckConstraint | None:
+        """Return the only one of unnamed CHECKs that has the same names and numbers as a fact."""
+        words = words_of(str(fact.get("definition")).removeprefix("CHECK"))
+        found = [
+            one for one in unnamed if words_of(sql_text(one.sqltext, self.connection)) == words
+        ]
+        return found[0] if len(found) == 1 else None
+
+
+#: How SQLAlchemy's reflection calls each kind.
+READINGS = {
+    "primary": "pk_constraint",
+    "unique": "unique_constraints",
+    "foreignkey": "foreign_keys",
+    "check": "check_constraints",
+}
+
+#: How Alembic's filters call each kind.
+KINDS_OF_FILTER = {
+    "unique": "unique_constraint",
+    "foreignkey": "foreign_key_constraint",
+    "check": "check_constraint",
+}
+
+
+def sides(one: Difference) -> tuple[Fact | None, Fact | None]:
+    """Return an object as the database has it, and as the models do; ``None`` where it is not."""
+    if one.attribute is None:
+        return (one.fact, None) if one.left else (None, one.fact)
+    return one.fact, one.other
+
+
+def is_constraint(fact: Fact) -> bool:
+    """Tell whether a fact is a constraint of a table."""
+    return fact.kind == "constraint" and not fact.get("of type")
+
+
+def deferral(fact: Fact) -> dict[str, Any]:
+    """Return when a constraint is checked, which SQLAlchemy does not reflect of a UNIQUE one."""
+    definition = str(fact.get("definition"))
+    if " NOT DEFERRABLE" in definition or " DEFERRABLE" not in definition:
+        return {}
+    initially = re.search(r" INITIALLY (\w+)", definition)
+    return {"deferrable": True, **({"initially": initially[1]} if initially else {})}
+
+
+def squeezed(text: str) -> str:
+    """Return an expression without spaces, quotes, brackets, and the case of letters."""
+    return re.sub(r'[\s()"`]', "", text).lower()
+
+
+def words_of(text: str) -> list[str]:
+    """Return the names, numbers and strings in an expression, sorted, without casts."""
+    plain = re.sub(r"::[a-z ]+(\[\])?", "", text)
+    found = re.findall(r"'(?:[^']|'')*'|\w+", plain)
+    return sorted(one.lower() for one in found if one.lower() not in IDLE)
+
+
+#: Words that a server adds to an expression, or takes out of it.
+IDLE = frozenset({"any", "array", "in", "or", "and", "cast", "as"})
+
+
+def each_once(found: Sequence[Any]) -> Iterator[Any]:
+    """Yield operations, of drops and additions of one name the first alone."""
+    seen: set[tuple[type[Any], str | None]] = set()
+    for op in found:
+        name = getattr(op, "constraint_name", None)
+        key = (type(op), name)
+        if name is None or key not in seen:
+            seen.add(key)
+            yield op

@@ -1,0 +1,179 @@
+"""Definitions of constraints and indexes, as the three servers write them, taken apart."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from sqlalchemy import Column, Index, MetaData, Table, text
+
+from websauna_migrate.autogenerate.compare.model_sql import escaped, unquoted
+from websauna_migrate.facts.fact import Fact
+
+__all__ = ["columns_of", "index_of", "kind_of", "split_brackets", "split_commas"]
+
+#: What a constraint's definition begins with.
+KINDS = {
+    "PRIMARY KEY": "primary",
+    "UNIQUE": "unique",
+    "FOREIGN KEY": "foreignkey",
+    "CHECK": "check",
+}
+
+POSTGRESQL_INDEX = re.compile(
+    r"CREATE (?P<unique>UNIQUE )?INDEX ON .*? USING (?P<using>\w+) (?P<rest>\(.*)", re.DOTALL
+)
+MYSQL_INDEX = re.compile(r"(?P<prefix>(?:\w+ )?)KEY (?P<rest>\(.*)", re.DOTALL)
+
+#: What may follow the columns of an index on PostgreSQL.
+REST = re.compile(
+    r"(?: INCLUDE (?P<include>\([^)]*\)))?(?P<nulls> NULLS NOT DISTINCT)?"
+    r"(?: WITH (?P<with>\([^)]*\)))?(?: TABLESPACE (?P<tablespace>\S+))?"
+    r"(?: WHERE (?P<where>.*))?",
+    re.DOTALL,
+)
+
+
+def kind_of(fact: Fact) -> str | None:
+    """Return Alembic's word for the kind of a constraint, ``None`` for one that it does not know.
+
+    On MariaDB a UNIQUE constraint is an index.
+    """
+    definition = str(fact.get("definition"))
+    return next((kind for start, kind in KINDS.items() if definition.startswith(start)), None)
+
+
+def columns_of(fact: Fact) -> list[str]:
+    """Return the columns that a constraint or index is on, expressions as they are written."""
+    definition = str(fact.get("definition"))
+    inside, _ = split_brackets(definition[max(definition.find("("), 0) :])
+    return [plain_name(one) for one in split_commas(inside)]
+
+
+def plain_name(written: str) -> str:
+    """Return a name without quotes; what is no name as it is."""
+    if re.fullmatch(r'"(?:[^"]|"")*"|`(?:[^`]|``)*`', written):
+        return unquoted(written)
+    return written
+
+
+def is_name(written: str) -> bool:
+    """Tell whether something is the name of a column, and nothing more."""
+    return re.fullmatch(r'\w+|"(?:[^"]|"")*"|`(?:[^`]|``)*`', written) is not None
+
+
+def index_of(
+    fact: Fact, table: str, schema: str | None, dialect: str, names: Sequence[str]
+) -> Index:
+    """Return the index that a fact of the database tells of.
+
+    :param names: of the table's columns as they are written
+    """
+    definition = str(fact.get("definition"))
+    options: dict[str, Any] = {}
+    if dialect == "postgresql":
+        found = POSTGRESQL_INDEX.fullmatch(definition)
+        assert found is not None, definition
+        inside, rest = split_brackets(found["rest"])
+        unique = bool(found["unique"])
+        if found["using"] != "btree":
+            options["postgresql_using"] = found["using"]
+        options.update(postgresql_options(rest))
+    elif dialect == "sqlite":
+        inside, rest = split_brackets(definition)
+        unique = bool(fact.get("unique"))
+        if where := re.match(r"\s*where\s+(.*)", rest, re.IGNORECASE | re.DOTALL):
+            options["sqlite_where"] = text(escaped(where[1]))
+    else:
+        found = MYSQL_INDEX.match(definition)
+        assert found is not None, definition
+        inside, rest = split_brackets(found["rest"])
+        prefix = found["prefix"].strip()
+        unique = prefix == "UNIQUE"
+        if prefix not in ("", "UNIQUE"):
+            options["mysql_prefix"] = options["mariadb_prefix"] = prefix
+        if using := re.search(r"USING (\w+)", rest):
+            options["mysql_using"] = using[1].lower()
+    return made_index(fact.name, table, schema, [*split_commas(inside)], unique, options, names)
+
+
+def made_index(
+    name: str,
+    table: str,
+    schema: str | None,
+    parts: Sequence[str],
+    unique: bool,
+    options: dict[str, Any],
+    names: Sequence[str],
+) -> Index:
+    """Return an index on columns and expressions."""
+    known = {one.lower(): one for one in names}
+    elements: list[Any] = []
+    lengths: dict[str, int] = {}
+    copy = Table(table, MetaData(), schema=schema)
+    for part in parts:
+        length = re.fullmatch(r"(`(?:[^`]|``)*`)\((\d+)\)", part)
+        plain = plain_name(length[1] if length else part)
+        if length or is_name(part):
+            column = plain if plain in names else known.get(plain.lower(), plain)
+            if column not in copy.c:
+                copy.append_column(Column(column))
+            elements.append(copy.c[column])
+            if length:
+                lengths[column] = int(length[2])
+        else:
+            elements.append(text(escaped(part)))
+    if lengths:
+        options = {**options, "mysql_length": lengths, "mariadb_length": lengths}
+    return Index(name, *elements, unique=unique, _table=copy, **options)
+
+
+def postgresql_options(rest: str) -> Iterator[tuple[str, Any]]:
+    """Yield the options of an index by what follows its columns."""
+    found = REST.fullmatch(rest)
+    assert found is not None, rest
+    if found["include"]:
+        names = [plain_name(one) for one in split_commas(found["include"][1:-1])]
+        yield "postgresql_include", names
+    if found["nulls"]:
+        yield "postgresql_nulls_not_distinct", True
+    if found["with"]:
+        pairs = [one.split("=", 1) for one in split_commas(found["with"][1:-1])]
+        yield "postgresql_with", {key: value.strip("'") for key, value in pairs}
+    if found["tablespace"]:
+        yield "postgresql_tablespace", plain_name(found["tablespace"])
+    if found["where"]:
+        yield "postgresql_where", text(escaped(found["where"]))
+
+
+def split_brackets(sql: str) -> tuple[str, str]:
+    """Return what is in the brackets that SQL begins with, and what follows them."""
+    for place, depth in depths(sql):
+        if depth == 0:
+            return sql[1:place], sql[place + 1 :]
+    return sql[1:], ""
+
+
+def split_commas(sql: str) -> Iterator[str]:
+    """Yield the parts of a list."""
+    start = 0
+    for place, depth in depths(sql):
+        if depth == 0 and sql[place] == ",":
+            yield sql[start:place].strip()
+            start = place + 1
+    yield sql[start:].strip()
+
+
+def depths(sql: str) -> Iterator[tuple[int, int]]:
+    """Yield the place of each mark outside of quotes, and how many brackets are open behind it."""
+    depth = 0
+    quote = ""
+    for place, character in enumerate(sql):
+        if quote:
+            quote = "" if character == quote else quote
+        elif character in "'\"`":
+            quote = character
+        else:
+            depth += {"(": 1, ")": -1}.get(character, 0)
+            yield place, depth

@@ -1,0 +1,73 @@
+"""What models say, as SQL: names as the database has them, expressions, CHECK constraints."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from sqlalchemy import CheckConstraint, Table
+from sqlalchemy.engine import Connection
+
+from websauna_migrate.models.sqlalchemy_internals import is_created
+
+__all__ = ["applicable_checks", "column_checks", "escaped", "final_name", "sql_text", "unquoted"]
+
+
+def applicable_checks(table: Table, connection: Connection) -> list[CheckConstraint]:
+    """Return the CHECK constraints that a model's table has on a database, in a fixed order.
+
+    Those that a type brings, an enum's or a boolean's, are only there where the database has no
+    such type.
+    """
+    found = [
+        constraint
+        for constraint in [*table.constraints, *column_checks(table)]
+        if isinstance(constraint, CheckConstraint) and is_created(constraint, connection.dialect)
+    ]
+    return sorted(found, key=lambda one: (str(one.name), sql_text(one.sqltext, connection)))
+
+
+def column_checks(table: Table) -> list[CheckConstraint]:
+    """Return the CHECK constraints that stand with a column, which are not among the table's."""
+    return [
+        constraint
+        for column in table.columns
+        for constraint in sorted(column.constraints, key=lambda one: str(one.name))
+        if isinstance(constraint, CheckConstraint)
+    ]
+
+
+def sql_text(expression: Any, connection: Connection) -> str:
+    """Return an expression as a table's definition has it, with ``%`` as it is."""
+    text = str(
+        expression.compile(
+            dialect=connection.dialect,
+            compile_kwargs={"literal_binds": True, "include_table": False},
+        )
+    )
+    if connection.dialect.paramstyle in ("format", "pyformat"):
+        text = text.replace("%%", "%")
+    return text
+
+
+def escaped(text: str) -> str:
+    """Return SQL in which SQLAlchemy reads no ``:name`` as a parameter."""
+    return re.sub(r"(?<![:\w\\]):(?=\w)", r"\\:", text)
+
+
+def final_name(constraint: Any, connection: Connection) -> str | None:
+    """Return the name that a constraint has in the database, shortened and all.
+
+    ``None`` for one whose name the server chooses.
+    """
+    if not isinstance(constraint.name, str) or not constraint.name:
+        return None
+    formatted = connection.dialect.identifier_preparer.format_constraint(constraint)
+    return None if formatted is None else unquoted(str(formatted))
+
+
+def unquoted(name: str) -> str:
+    """Return an identifier without the quotes of any database."""
+    if len(name) > 1 and name[0] in '"`' and name[-1] == name[0]:
+        return name[1:-1].replace(name[0] * 2, name[0])
+    return name

@@ -1,0 +1,182 @@
+"""Columns that number themselves on PostgreSQL: by a sequence of their own, or as an identity."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from websauna_migrate.autogenerate.fact_comparison import FoundDifferences
+from websauna_migrate.autogenerate.operations.script_op import ScriptOp
+from websauna_migrate.autogenerate.operations.server_statements import qualified, statements
+from websauna_migrate.autogenerate.package_objects import Key
+from websauna_migrate.facts.differences import Difference
+from websauna_migrate.facts.fact import Fact
+from websauna_migrate.facts.postgresql import quote_name
+
+__all__ = ["numbering_changes", "numbers_itself", "sequence_options"]
+
+#: The default of a column that takes its values from a sequence of its own, as facts have it.
+OWN = "nextval(its own sequence)"
+
+
+def numbers_itself(differs: Mapping[str, Difference]) -> bool:
+    """Tell whether a column differs in how it numbers itself."""
+    default = differs.get("default")
+    return "identity" in differs or (default is not None and OWN in (default.left, default.right))
+
+
+def numbering_changes(key: Key, found: FoundDifferences) -> Iterator[ScriptOp]:
+    """Yield the changes of a table's columns that number themselves, or do so no longer."""
+    default = found.models.default_schema
+    for column in sorted({one.fact.name for one in found.of(key) if one.fact.kind == "column"}):
+        if not numbers_itself(found.of_column(key, column)):
+            continue
+        old = Numbering.of(found.database_facts[key], column, default)
+        new = Numbering.of(found.model_facts[key], column, default)
+        diff = ("change_numbering", key[0], f"{key[1]}.{column}", old.words, new.words)
+        yield statements(diff, steps(old, new), steps(new, old))
+    for one in found.of(key):
+        if one.fact.kind == "sequence" and one.other is not None:
+            yield from sequence_change(one, found)
+
+
+def sequence_change(one: Difference, found: FoundDifferences) -> Iterator[ScriptOp]:
+    """Yield the change of the options of a sequence that both sides have, once for all of them."""
+    assert one.other is not None
+    options = [
+        d.attribute
+        for d in found.found
+        if d.fact.key == one.fact.key and d.attribute in SEQUENCE_OPTIONS
+    ]
+    if not options or one.attribute != options[0]:
+        return
+    schema = None if one.fact.schema == found.models.default_schema else one.fact.schema
+    name = qualified(schema, one.fact.name)
+    diff = ("change_sequence", schema, one.fact.name, *map(str, options))
+    yield statements(
+        diff,
+        [f"ALTER SEQUENCE {name} {sequence_options(one.other)}"],
+        [f"ALTER SEQUENCE {name} {sequence_options(one.fact)}"],
+    )
+
+
+#: What ALTER SEQUENCE changes.
+SEQUENCE_OPTIONS = frozenset({"type", "start", "increment", "minimum", "maximum", "cache", "cycle"})
+
+
+def sequence_options(fact: Fact) -> str:
+    """Return the options of a sequence as SQL."""
+
+    def number(attribute: str) -> int:
+        # Facts leave out what is zero.
+        return int(str(fact.get(attribute) or 0))
+
+    cycle = "CYCLE" if fact.get("cycle") else "NO CYCLE"
+    return (
+        f"AS {fact.get('type')} INCREMENT BY {number('increment')} MINVALUE {number('minimum')} "
+        f"MAXVALUE {number('maximum')} START WITH {number('start')} CACHE {number('cache')} {cycle}"
+    )
+
+
+@dataclass(frozen=True)
+class Numbering:
+    """How a column gets its values when none is given.
+
+    :ivar sequence: the column's own
+    """
+
+    column: Fact
+    sequence: Fact | None
+    default_schema: str
+
+    @classmethod
+    def of(cls, facts: Sequence[Fact], column: str, default_schema: str) -> Numbering:
+        """Return how a column does it."""
+        fact = next(one for one in facts if one.kind == "column" and one.name == column)
+        owner = f"{fact.table}.{column}"
+        own = (one for one in facts if one.kind == "sequence" and one.get("owner") == owner)
+        return cls(fact, next(own, None), default_schema)
+
+    @property
+    def identity(self) -> str | None:
+        """Whether it is an identity: ``always`` or ``by default``."""
+        found = self.column.get("identity")
+        return None if found is None else str(found)
+
+    @property
+    def is_serial(self) -> bool:
+        """Whether the default is the next value of the column's own sequence."""
+        return self.column.get("default") == OWN
+
+    @property
+    def words(self) -> str:
+        """How it is told to people."""
+        if self.identity:
+            return f"identity {self.identity}"
+        return "its own sequence" if self.is_serial else "no number of its own"
+
+    def name(self, schema: str, name: str) -> str:
+        """Return a name as it stands in SQL."""
+        return qualified(None if schema == self.default_schema else schema, name)
+
+    @property
+    def table(self) -> str:
+        """The table as it stands in SQL."""
+        return self.name(self.column.schema, str(self.column.table))
+
+    @property
+    def sequence_name(self) -> str:
+        """The sequence as it stands in SQL."""
+        assert self.sequence is not None
+        return self.name(self.sequence.schema, self.sequence.name)
+
+    @property
+    def change(self) -> str:
+        """The beginning of a statement that changes the column."""
+        return f"ALTER TABLE {self.table} ALTER COLUMN {quote_name(self.column.name)}"
+
+    def ending(self) -> Iterator[str]:
+        """Yield the statements that take it away."""
+        if self.identity:
+            yield f"{self.change} DROP IDENTITY"
+        elif self.column.get("default") is not None:
+            yield f"{self.change} DROP DEFAULT"
+        if self.is_serial and self.sequence is not None:
+            yield f"DROP SEQUENCE {self.sequence_name}"
+
+    def beginning(self) -> Iterator[str]:
+        """Yield the statements that make it, going on behind the values that are there."""
+        default = self.column.get("default")
+        if self.sequence is None:
+            if default is not None:
+                yield f"{self.change} SET DEFAULT {default}"
+            return
+        name, options = self.sequence_name, sequence_options(self.sequence)
+        column = quote_name(self.column.name)
+        if self.identity:
+            inside = options.partition("INCREMENT")
+            yield (
+                f"{self.change} ADD GENERATED {self.identity.upper()} AS IDENTITY "
+                f"(SEQUENCE NAME {name} {inside[1]}{inside[2]})"
+            )
+        else:
+            yield f"CREATE SEQUENCE {name} {options} OWNED BY {self.table}.{column}"
+        start = int(str(self.sequence.get("start") or 0))
+        yield (
+            f"SELECT setval({literal(name)}, greatest(coalesce(max({column}), 0) + 1, {start}), "
+            f"false) FROM {self.table}"
+        )
+        if not self.identity:
+            yield f"{self.change} SET DEFAULT nextval({literal(name)}::regclass)"
+
+
+def steps(old: Numbering, new: Numbering) -> list[str]:
+    """Return the statements that lead from one way to another."""
+    if old.identity and new.identity:
+        return [f"{old.change} SET GENERATED {new.identity.upper()}"]
+    return [*old.ending(), *new.beginning()]
+
+
+def literal(text: str) -> str:
+    """Return a string constant in SQL."""
+    return "'" + text.replace("'", "''") + "'"

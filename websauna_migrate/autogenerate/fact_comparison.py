@@ -1,0 +1,194 @@
+"""What differs between the models of all packages and the database: told by facts alone.
+
+The models are created in a scratch place, and both sides are read in the server's own words. What
+is equal there gives no operation, however differently it was written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from sqlalchemy import Table
+from sqlalchemy.engine import Connection
+
+from websauna_migrate.autogenerate.package_objects import Key
+from websauna_migrate.autogenerate.rename.renamed_facts import renamed_facts
+from websauna_migrate.autogenerate.rename.renames import NO_RENAMES, Renames
+from websauna_migrate.config.settings import Settings
+from websauna_migrate.facts.catalogue import read_facts
+from websauna_migrate.facts.differences import Difference
+from websauna_migrate.facts.fact import Fact, Facts
+from websauna_migrate.facts.models import Models
+from websauna_migrate.facts.scratch_models import scratch_models
+from websauna_migrate.facts.standstill import settled_differences
+from websauna_migrate.models.ownership import Ownership
+
+__all__ = ["FactComparison", "FoundDifferences"]
+
+#: What scripts may make besides the models: it is compared where the models say it.
+BESIDES = frozenset({"trigger", "rule", "policy", "statistics"})
+
+
+#: How a server tells the schema that names without one mean.
+DEFAULT_SCHEMA = {
+    "postgresql": "SELECT current_schema()",
+    "mysql": "SELECT DATABASE()",
+    "mariadb": "SELECT DATABASE()",
+}
+
+
+@dataclass(frozen=True)
+class FoundDifferences:
+    """What differs, by table or type.
+
+    :ivar database: the facts of what the models speak of, and of its parts; under the names that
+        the renames of the revision give
+    :ivar models: the facts of the models
+    :ivar found: what differs for the server; notes are left out
+    """
+
+    database: Facts
+    models: Facts
+    found: tuple[Difference, ...]
+
+    @cached_property
+    def by_object(self) -> Mapping[Key, Sequence[Difference]]:
+        """The differences by the normal key of the table or type."""
+        found: dict[Key, list[Difference]] = {}
+        for one in self.found:
+            found.setdefault(self.key_of(one.fact), []).append(one)
+        return found
+
+    @cached_property
+    def tables(self) -> frozenset[Key]:
+        """The keys of the tables that the database has."""
+        return frozenset(self.key_of(one) for one in self.database.objects if one.kind == "table")
+
+    @cached_property
+    def database_facts(self) -> Mapping[Key, Sequence[Fact]]:
+        """The facts of the database by the key of the table or type."""
+        return self.grouped(self.database)
+
+    @cached_property
+    def model_facts(self) -> Mapping[Key, Sequence[Fact]]:
+        """The facts of the models by the key of the table or type."""
+        return self.grouped(self.models)
+
+    def grouped(self, facts: Facts) -> Mapping[Key, Sequence[Fact]]:
+        """Return facts by the key of the table or type."""
+        found: dict[Key, list[Fact]] = {}
+        for one in facts.objects:
+            found.setdefault(self.key_of(one), []).append(one)
+        return found
+
+    def of(self, key: Key) -> Sequence[Difference]:
+        """Return what differs in a table that both sides have."""
+        return self.by_object.get(key, ())
+
+    def of_column(self, key: Key, column: str) -> Mapping[str, Difference]:
+        """Return what differs in a column that both sides have, by attribute."""
+        return {
+            one.attribute: one
+            for one in self.of(key)
+            if one.fact.kind == "column"
+            and one.attribute is not None
+            and same_name(one.fact.name, column, self.models)
+        }
+
+    def key_of(self, fact: Fact) -> Key:
+        """Return the normal key of the table or type that a fact is a part of."""
+        default = self.models.default_schema
+        return (None if fact.schema == default else fact.schema, fact.table or fact.name)
+
+
+def same_name(one: str, other: str, facts: Facts) -> bool:
+    """Tell whether two names are the same; SQLite makes no difference between cases."""
+    return one == other or (facts.default_schema == "main" and one.lower() == other.lower())
+
+
+class FactComparison:
+    """Compares the models of all packages with a database, once for each set of renames."""
+
+    def __init__(self, connection: Connection, settings: Settings, ownership: Ownership) -> None:
+        """Compare nothing yet."""
+        self.connection = connection
+        #: Where the caller gives a connection, no URL need be set.
+        self.settings = (
+            replace(settings, url=connection.engine.url) if settings.url is None else settings
+        )
+        self.ownership = ownership
+        self._found: dict[tuple[object, ...], FoundDifferences] = {}
+
+    def under(self, renames: Renames = NO_RENAMES, more: Iterable[Table] = ()) -> FoundDifferences:
+        """Return what differs once some renames are made.
+
+        :param more: tables that no package registered, known to its ``env.py`` alone
+        :raises websauna_migrate.facts.models.ModelsNotCreated: naming what of the models cannot be
+            created
+        :raises websauna_migrate.facts.scratch_databases.ScratchRefused: if the user may not make a
+            scratch place; the message has the grant
+        """
+        further = tuple(more)
+        key = (renames.everything, *map(id, further))
+        if key not in self._found:
+            self._found[key] = self.compared(renames, further)
+        return self._found[key]
+
+    def compared(self, renames: Renames, more: Sequence[Table]) -> FoundDifferences:
+        """Compare."""
+        tables = [
+            table
+            for package in sorted(set(self.ownership.owners.values()))
+            for table in self.ownership.tables_of(package)
+        ]
+        tables += [table for table in more if table not in tables]
+        models = Models(tables, (), self.owner_of)
+        database = renamed_facts(read_facts(self.connection, schemas=self.schemas(models)), renames)
+        with scratch_models(models, self.settings, self.connection) as scratch:
+            scratch.facts = scratch.facts.only(lambda one: one.kind not in ("schema", "extension"))
+            wholes = {(one.schema, one.table or one.name) for one in scratch.facts.objects}
+            said = {one.key for one in scratch.facts.objects}
+            compared = database.only(lambda one: is_compared(one, wholes, said))
+            found = settled_differences(compared, scratch)
+            real = [one for one in found if not one.note]
+            if self.connection.dialect.name == "sqlite":
+                real = without_key_names(real)
+            return FoundDifferences(compared, scratch.facts, tuple(real))
+
+    def schemas(self, models: Models) -> Collection[str] | None:
+        """Return the schemas in which the models are; SQLite has one."""
+        query = DEFAULT_SCHEMA.get(self.connection.dialect.name)
+        if query is None:
+            return None
+        default = self.connection.exec_driver_sql(query).scalar()
+        return sorted({*models.schemas(self.connection.dialect), str(default or "public")})
+
+    def owner_of(self, table: Table) -> str:
+        """Return the package of a table, in words if it has none."""
+        return self.ownership.owners.get((table.schema, str(table.name)), "")
+
+
+def is_compared(
+    fact: Fact, wholes: Collection[tuple[str, str]], said: Collection[tuple[str, str, str, str]]
+) -> bool:
+    """Tell whether a fact of the database is compared with the models.
+
+    :param wholes: the tables and types of the models
+    :param said: the keys of all that the models say
+    """
+    if (fact.schema, fact.table or fact.name) not in wholes:
+        return False
+    return fact.kind not in BESIDES or fact.key in said
+
+
+def without_key_names(found: Sequence[Difference]) -> list[Difference]:
+    """Return differences without primary keys of another name: SQLite has no use for the name."""
+    keys: dict[tuple[object, ...], list[Difference]] = {}
+    for one in found:
+        definition = str(one.fact.get("definition"))
+        if one.attribute is None and definition.startswith("PRIMARY KEY"):
+            keys.setdefault((one.fact.table, definition), []).append(one)
+    equal = {id(one) for pair in keys.values() if len(pair) == 2 for one in pair}
+    return [one for one in found if id(one) not in equal]

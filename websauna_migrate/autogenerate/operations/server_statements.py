@@ -1,0 +1,78 @@
+"""What Alembic has no operation for, as statements in PostgreSQL's own words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from alembic.autogenerate import renderers
+from alembic.autogenerate.api import AutogenContext
+from alembic.operations.ops import MigrateOperation
+from sqlalchemy import Table
+
+from websauna_migrate.autogenerate.operations.enum_change import source_of
+from websauna_migrate.autogenerate.operations.script_op import ScriptOp, on_dialect
+from websauna_migrate.facts.postgresql import quote_name
+
+__all__ = ["ServerConstraint", "qualified", "statements"]
+
+
+class ServerConstraint(MigrateOperation):
+    """A constraint by its definition.
+
+    :ivar place: where it stands among the changes of its table, see ``operations/ordering``
+    """
+
+    def __init__(self, table: Table, name: str, definition: str, *, added: bool) -> None:
+        self.table = table
+        self.name = name
+        self.definition = definition
+        self.added = added
+
+    @property
+    def place(self) -> int:
+        """Drops come before what they are in the way of, creations behind what they need."""
+        return 6 if self.added else 2
+
+    def reverse(self) -> ServerConstraint:
+        """Return the operation that undoes this one."""
+        return ServerConstraint(self.table, self.name, self.definition, added=not self.added)
+
+    def to_diff_tuple(self) -> tuple[Any, ...]:
+        """Return the difference."""
+        what = "add_constraint" if self.added else "remove_constraint"
+        return (what, self.name, self.table.fullname, self.definition)
+
+
+@renderers.dispatch_for(ServerConstraint)
+def render_server_constraint(context: AutogenContext, operation: ServerConstraint) -> list[str]:
+    """Return the lines of a constraint."""
+    table = qualified(operation.table.schema, str(operation.table.name))
+    name = quote_name(operation.name)
+    change = (
+        f"ADD CONSTRAINT {name} {operation.definition}"
+        if operation.added
+        else f"DROP CONSTRAINT {name}"
+    )
+    return lines(context, [f"ALTER TABLE {table} {change}"])
+
+
+def statements(diff: tuple[Any, ...], up: Sequence[str], down: Sequence[str]) -> ScriptOp:
+    """Return the operation that sends statements to PostgreSQL, in both directions.
+
+    :param diff: the difference, as Alembic's tuples are
+    """
+    return ScriptOp(diff, lambda context: lines(context, up), lambda context: lines(context, down))
+
+
+def lines(context: AutogenContext, texts: Sequence[str]) -> list[str]:
+    """Return the lines that send statements to PostgreSQL alone."""
+    if not texts:
+        return []
+    execute = f"{context.opts['alembic_module_prefix']}execute"
+    return on_dialect(context, "postgresql", [f"{execute}({source_of(one)})" for one in texts])
+
+
+def qualified(schema: str | None, name: str) -> str:
+    """Return a name with its schema as it stands in SQL."""
+    return f"{quote_name(schema)}.{quote_name(name)}" if schema else quote_name(name)

@@ -1,0 +1,89 @@
+"""Facts of a database as they will be once tables and columns are renamed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+
+from websauna_migrate.autogenerate.rename.renames import Renames, renamed_in
+from websauna_migrate.facts.fact import Fact, Facts, Value
+
+__all__ = ["renamed_facts"]
+
+
+def renamed_facts(facts: Facts, renames: Renames) -> Facts:
+    """Return facts under the new names of tables, columns, and what is named after them."""
+    if not renames:
+        return facts
+    renamer = FactRenamer(facts.default_schema, renames)
+    return Facts.make(facts.default_schema, map(renamer.fact, facts.objects))
+
+
+class FactRenamer:
+    """Renames what facts speak of."""
+
+    def __init__(self, default_schema: str, renames: Renames) -> None:
+        self.default_schema = default_schema
+        self.renames = renames
+
+    def fact(self, fact: Fact) -> Fact:
+        """Return a fact under the new names."""
+        schema = None if fact.schema == self.default_schema else fact.schema
+        old = fact.table or fact.name
+        new = self.renames.new_table(schema, old)
+        columns = self.renames.columns_of(schema, new)
+        names = self.renames.constraints.get((schema, new), {})
+        name = new if fact.table is None and fact.kind == "table" else fact.name
+        if fact.kind == "column":
+            name = columns.get(name, name)
+        elif fact.kind == "sequence" and fact.table is not None:
+            name = self.sequence_name(name, old, new, columns)
+        elif fact.table is not None:
+            name = names.get(name, self.text(name, columns))
+        return replace(
+            fact,
+            name=name,
+            table=None if fact.table is None else new,
+            attributes=tuple(
+                (key, self.text(value, columns) if self.is_sql(key, value) else value)
+                for key, value in fact.attributes
+            ),
+        )
+
+    def is_sql(self, attribute: str, value: Value) -> bool:
+        """Tell whether an attribute is a text that may name tables and columns."""
+        return isinstance(value, str) and attribute not in ("comment", "type", "collation")
+
+    def sequence_name(self, name: str, old: str, new: str, columns: Mapping[str, str]) -> str:
+        """Return the new name of a sequence that is named after its table and column."""
+        for one in (*columns, ""):
+            if one and name == f"{old}_{one}_seq":
+                return f"{new}_{columns[one]}_seq"
+        return re.sub(rf"^{re.escape(old)}_", f"{new}_", name)
+
+    def text(self, text: Value, columns: Mapping[str, str]) -> str:
+        """Return a definition with the new names in it.
+
+        :param columns: the new names of the columns of the definition's own table
+        """
+        head, references, referred = str(text).partition(" REFERENCES ")
+        head = renamed_in(head, columns)
+        for one in self.renames.tables:
+            # An index is on a table, a sequence belongs to a column of one.
+            name = rf"(?<=[\s.]){re.escape(one.old)}(?=[\s(])"
+            head = re.sub(rf"^(CREATE .*? ON .*?){name}", rf"\g<1>{one.new}", head)
+            head = re.sub(rf"^{re.escape(one.old)}\.(?=\w+$)", f"{one.new}.", head)
+        if not references:
+            return head
+        found = re.match(r'((?:[\w"`]+\.)?["`]?)(\w+)(.*)', referred, re.DOTALL)
+        if found is None:
+            return head + references + referred
+        before, table, rest = found.groups()
+        schema = None if self.default_schema in before or "." not in before else before[:-1]
+        new = self.renames.new_table(schema, table)
+        return head + references + before + new + renamed_in(rest, self.theirs(schema, new))
+
+    def theirs(self, schema: str | None, table: str) -> Mapping[str, str]:
+        """Return the new names of columns of a table that is referred to."""
+        return self.renames.columns_of(schema, table)
