@@ -17,12 +17,21 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+import zoo_facts  # noqa: F401  # It registers changes.
 from apps import Workshop
+from websauna_migrate.facts.catalogue import read_facts
 from zoo import CHANGES, FEATURES, Feature
 
 GROUP = 24
 
-MODELS = "import zoo\nMETADATA = [zoo.{kind}[name].metadata({version}) for name in {names!r}]\n"
+MODELS = """
+import zoo, zoo_facts
+METADATA = [zoo.{kind}[name].metadata({version}) for name in {names!r}]
+"""
+
+
+#: How the tables of the service itself begin.
+OWN = ("alembic_history_", "websauna_migrate_")
 
 
 class Cage:
@@ -48,6 +57,29 @@ class Cage:
             # SQLAlchemy warns of what it does not reflect.
             warnings.simplefilter("ignore")
             return described(connection)
+
+    def fill(self, features: Sequence[Feature]) -> None:
+        """Fill the tables of the first version."""
+        with self.engine.begin() as connection:
+            for feature in features:
+                for statement in filter(None, feature.rows.split(";")):
+                    connection.exec_driver_sql(statement)
+
+    def facts(self) -> list[tuple[Any, ...]]:
+        """Return the server's own words on everything but names that it chose, and on places."""
+        with self.engine.connect() as connection:
+            found = read_facts(connection)
+        return sorted(
+            (
+                (
+                    *(one.kind, one.schema, one.table, one.name if not one.server_named else ""),
+                    *(pair for pair in one.attributes if pair[0] != "position"),
+                )
+                for one in found.objects
+                if not (one.table or one.name).startswith(OWN)
+            ),
+            key=str,
+        )
 
     def expected(self, features: Sequence[Feature], version: int) -> dict[str, Any]:
         """Return what ``create_all`` makes of the models."""
@@ -171,6 +203,8 @@ def second_journey(cage: Cage, kind: str, members: Sequence[Feature]) -> None:
     service.revision("one", autogenerate=True, allow_drops=True, prove="off")
     service.upgrade()
     assert remaining(service) == []
+    cage.fill(members)
+    before = cage.facts()
     service = cage.service(kind, members, 2)
     (script,) = service.revision("two", autogenerate=True, allow_drops=True, prove="off")
     print(Path(script.path).read_text())
@@ -179,6 +213,7 @@ def second_journey(cage: Cage, kind: str, members: Sequence[Feature]) -> None:
     second = unordered(cage.expected(members, 2))
     assert unordered(cage.schema(cage.engine)) == second
     service.downgrade("-1")
+    assert cage.facts() == before
     assert unordered(cage.schema(cage.engine)) == unordered(cage.expected(members, 1))
     service.upgrade()
     assert unordered(cage.schema(cage.engine)) == second

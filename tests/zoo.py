@@ -40,12 +40,14 @@ class Feature:
     :ivar fill: fills a ``MetaData`` with tables; called with the version
     :ivar on: the databases that have it
     :ivar convention: whether constraints are named by a convention
+    :ivar rows: statements that fill the tables of version 1, with ``;`` between them
     """
 
     name: str
     fill: Callable[[MetaData, int], object]
     on: tuple[str, ...] = EVERYWHERE
     convention: bool = False
+    rows: str = ""
 
     def metadata(self, version: int = 1) -> MetaData:
         """Return the models."""

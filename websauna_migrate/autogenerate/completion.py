@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from alembic.operations import ops
-from sqlalchemy import Column, Sequence, Table
+from sqlalchemy import Column, ForeignKeyConstraint, Sequence, Table
 
 from websauna_migrate.autogenerate.compare.attributes import attribute_changes
 from websauna_migrate.autogenerate.compare.columns import (
     changed_columns,
+    equal_parts,
     judge_columns,
     kept_columns,
     parts_with,
@@ -33,6 +34,7 @@ from websauna_migrate.autogenerate.operations.ordering import arrange
 from websauna_migrate.autogenerate.operations.script_op import ScriptOp
 from websauna_migrate.autogenerate.operations.table_changes import TableChanges
 from websauna_migrate.autogenerate.operations.type_change import in_steps
+from websauna_migrate.autogenerate.package_objects import PackageObjects
 from websauna_migrate.autogenerate.rename.renaming import Renaming
 
 __all__ = ["complete"]
@@ -86,6 +88,8 @@ class Completion:
         }
         for table in self.existing_tables():
             self.compare(table, covered)
+        for table in self.existing_tables():
+            self.free_keys(table)
         if self.reflection.connection.dialect.name == "sqlite":
             self.complete_new_tables()
         objects = SchemaObjects(self.owned, self.reflection).operations(self.upgrade)
@@ -201,6 +205,32 @@ class Completion:
         changes.ops += IndexComparison(self.context, table, parts, facts).operations()
         changes.ops += again
 
+    def free_keys(self, table: Table) -> None:
+        """Let a table's foreign keys go and come where the type of a column at either end changes.
+
+        SQLite, where keys say nothing of types, makes the tables anew anyway.
+        """
+        if self.reflection.connection.dialect.name == "sqlite":
+            return
+        key = self.owned.key_of(table)
+        changed = {
+            (self.owned.normal(op.schema), op.table_name, inner.column_name)
+            for op in self.upgrade.ops
+            for inner in getattr(op, "ops", ())
+            if isinstance(inner, ops.AlterColumnOp) and inner.modify_type is not None
+        }
+        models = self.found.model_facts.get(key, ())
+        known = ConstraintComparison(self.context, table, (), models)
+        changes = self.changes_of(table)
+        for one in equal_parts(self.found, key):
+            model = known.model_constraint(one.fact)
+            if isinstance(model, ForeignKeyConstraint) and changed & {*ends(model, self.owned)}:
+                # It comes back under the name that it has.
+                creation = known.creation(one.fact)
+                changes.ops += [creation.reverse(), creation]
+        if changes.ops and changes not in self.upgrade.ops:
+            self.upgrade.ops.append(changes)
+
     def changes_of(self, table: Table) -> TableChanges:
         """Return the changes of a table that were found so far."""
         schema = self.owned.normal(table.schema)
@@ -250,6 +280,13 @@ class Completion:
             if text not in checks.lost
         ]
         changes.table_args = ([*kept, *new], sources)
+
+
+def ends(constraint: ForeignKeyConstraint, owned: PackageObjects) -> Iterator[tuple[Any, ...]]:
+    """Yield schema, table and name of the columns at both ends of a foreign key."""
+    for element in constraint.elements:
+        for column in (element.parent, element.column):
+            yield (*owned.key_of(column.table), column.name)
 
 
 #: What the facts tell alone.

@@ -165,11 +165,13 @@ def table_facts(
     options = COUNTERS.sub("", lines[-1]).strip()
     yield Fact.make("table", schema, table, {**attributes, AS_WRITTEN: options})
     written = {}
+    found = (CONSTRAINT_LINE.fullmatch(line) for line in lines[:-1])
+    keys = {plain(one[1]) for one in found if one and one[2].startswith("FOREIGN KEY")}
     for line in lines[:-1]:
         if name := re.match(NAME, line):
             written[plain(name[0])] = CHARACTERS.sub("", line[name.end() :].strip(), count=2)
         else:
-            yield line_fact(schema, table, line)
+            yield line_fact(schema, table, line, keys)
     for name, place, type_, nullable, default, collation, extra, generated, comment in columns:
         parts = {
             POSITION: place,
@@ -185,13 +187,16 @@ def table_facts(
         yield Fact.make("column", schema, name, parts, table=table)
 
 
-def line_fact(schema: str, table: str, line: str) -> Fact:
-    """Return the fact of an index or constraint, from its line of SHOW CREATE TABLE."""
+def line_fact(schema: str, table: str, line: str, keys: Collection[str]) -> Fact:
+    """Return the fact of an index or constraint, from its line of SHOW CREATE TABLE.
+
+    :param keys: the names of the table's foreign keys, which the server gives to their indexes
+    """
     if key := KEY_LINE.fullmatch(line):
         name = plain(key[2])
         first = re.match(rf"\(({NAME})", key[3])
         attributes = {"definition": f"{key[1]} {key[3]}"}
-        servers = first is not None and is_numbered(name, plain(first[1]))
+        servers = name in keys or (first is not None and is_numbered(name, plain(first[1])))
         return Fact.make("index", schema, name, attributes, table=table, server_named=servers)
     if constraint := CONSTRAINT_LINE.fullmatch(line):
         name = plain(constraint[1])

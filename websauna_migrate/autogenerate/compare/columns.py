@@ -15,7 +15,14 @@ from websauna_migrate.autogenerate.operations.table_changes import TableChanges
 from websauna_migrate.autogenerate.package_objects import Key
 from websauna_migrate.facts.differences import Difference
 
-__all__ = ["ColumnFacts", "changed_columns", "judge_columns", "kept_columns", "parts_with"]
+__all__ = [
+    "ColumnFacts",
+    "changed_columns",
+    "equal_parts",
+    "judge_columns",
+    "kept_columns",
+    "parts_with",
+]
 
 #: Attributes of a column's type.
 TYPE = frozenset({"type", "collation"})
@@ -63,6 +70,9 @@ def judge_columns(changes: TableChanges, table: Table, found: FoundDifferences, 
         if any(isinstance(one, Identity) for one in identities):
             op.modify_server_default = False
         give_collation(op, differs)
+        if op.kw.get("autoincrement") is False:
+            # It is what every database does without the word, and PostgreSQL warns of it.
+            del op.kw["autoincrement"]
     changes.ops[:] = [
         op for op in changes.ops if not isinstance(op, ops.AlterColumnOp) or op.has_changes()
     ]
@@ -99,20 +109,26 @@ def changed_columns(
     return operations
 
 
+def equal_parts(found: FoundDifferences, key: Key) -> Iterator[Difference]:
+    """Yield the equal indexes and constraints of a table, as if they differed."""
+    different = {one.fact.key for one in found.of(key)}
+    others = {one.key: one for one in found.model_facts.get(key, ())}
+    for one in found.database_facts.get(key, ()):
+        definition = str(one.get("definition") or "")
+        is_part = one.kind in ("index", "constraint") and one.key not in different
+        if is_part and one.key in others:
+            yield Difference(one, "definition", definition, definition, others[one.key])
+
+
 def parts_with(names: Collection[str], found: FoundDifferences, key: Key) -> Iterator[Difference]:
     """Yield the equal indexes and constraints that have one of some columns, as if they differed.
 
     They go with the columns, and have to come again.
     """
-    different = {one.fact.key for one in found.of(key)}
-    others = {one.key: one for one in found.model_facts.get(key, ())}
     pattern = re.compile(r"(?<![\w$])(" + "|".join(map(re.escape, names)) + r")(?![\w$])")
-    for one in found.database_facts.get(key, ()):
-        definition = str(one.get("definition") or "")
-        if one.kind not in ("index", "constraint") or one.key in different:
-            continue
-        if one.key in others and pattern.search(re.sub(r"'(?:[^']|'')*'", "", definition)):
-            yield Difference(one, "definition", definition, definition, others[one.key])
+    for one in equal_parts(found, key):
+        if pattern.search(re.sub(r"'(?:[^']|'')*'", "", str(one.left))):
+            yield one
 
 
 def is_made_anew(column: Column[Any], differs: Mapping[str, Difference]) -> bool:

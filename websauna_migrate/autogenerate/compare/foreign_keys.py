@@ -22,6 +22,12 @@ def with_index_drops(found: Sequence[Any], models: Mapping[Key, Table]) -> list[
     :param models: the tables as their models have them
     """
     arranged: list[Any] = []
+    changed = [
+        (op.schema, op.table_name, foreign_key_columns(inner))
+        for op in found
+        if isinstance(op, TableChanges)
+        for inner in op.ops
+    ]
     for op in found:
         before: list[Any] = []
         after: list[Any] = []
@@ -32,7 +38,7 @@ def with_index_drops(found: Sequence[Any], models: Mapping[Key, Table]) -> list[
             if table is None or not columns or is_indexed(table, columns):
                 continue
             added = isinstance(inner, ops.CreateForeignKeyOp)
-            both = [foreign_key_columns(one) for one in op.ops].count(columns) > 1
+            both = changed.count((op.schema, op.table_name, columns)) > 1
             stays = set(columns) <= {column.name for column in table.columns}
             if both or not stays:
                 continue

@@ -48,6 +48,13 @@ def render_type_change(context: AutogenContext, operation: TypeChange) -> str:
     plain = ops.AlterColumnOp(operation.table_name, operation.column_name)
     plain.__dict__.update(operation.__dict__)
     rendered: str = renderers.dispatch(plain)(context, plain)
+    if operation.kw.get("autoincrement"):
+        # PostgreSQL warns of the word.
+        prefix = context.opts["alembic_module_prefix"]
+        mysql = f"{prefix}get_context().dialect.name in ('mysql', 'mariadb')"
+        rendered = rendered.replace(
+            "autoincrement=True", f"autoincrement=True if {mysql} else None"
+        )
     using = conversion(operation)
     if using is None:
         return rendered
@@ -62,9 +69,14 @@ def conversion(operation: Any) -> str | None:
         return None
     preparer = postgresql.dialect().identifier_preparer  # type: ignore[no-untyped-call]
     column = preparer.quote(operation.column_name)
-    if isinstance(operation.existing_type, sa.Enum) or isinstance(operation.modify_type, sa.Enum):
-        return f"{column}::text::{new}"
+    if has_enum(operation.existing_type) or has_enum(operation.modify_type):
+        return f"{column}::text{'[]' if new.endswith('[]') and old.endswith('[]') else ''}::{new}"
     return f"{column}::{new}"
+
+
+def has_enum(type_: TypeEngine[Any]) -> bool:
+    """Tell whether a type is an enum, or an array of one."""
+    return isinstance(type_.item_type if isinstance(type_, sa.ARRAY) else type_, sa.Enum)
 
 
 def name_of(type_: TypeEngine[Any] | None) -> str | None:
