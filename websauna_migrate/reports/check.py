@@ -97,8 +97,10 @@ class Checker:
                 if self.everything:
                     problems += self.departed_packages(connection)
                 if not claims:
-                    problems += claimed_by_schema_and_without(self.ownership.owners, default)
-                    problems += self.drift(connection, applied, elsewhere)
+                    twice = [*claimed_by_schema_and_without(self.ownership.owners, default)]
+                    problems += twice
+                    # What is claimed twice cannot be created once.
+                    problems += () if twice else self.drift(connection, applied, elsewhere)
                 if self.everything and not claims:
                     problems += self.moved_tables()
                     problems += self.nobodys(connection)
