@@ -36,8 +36,8 @@ from websauna_migrate.alembic_adapter.internals import (
     render_server_default,
     render_type,
     serials_known,
-    single_percent,
     without_version_table,
+    written_plainly,
 )
 
 
@@ -225,7 +225,7 @@ def test_percent_signs_are_single_in_a_script() -> None:
     dialect = postgresql.dialect(paramstyle="pyformat")  # type: ignore[no-untyped-call]
     impl = DefaultImpl(dialect, None, False, None, None, {})
     expression = sa.column("a", sa.String).like("x%")
-    with single_percent(impl):
+    with written_plainly(impl):
         assert impl.render_ddl_sql_expr(expression) == "a LIKE 'x%'"
     assert impl.render_ddl_sql_expr(expression) == "a LIKE 'x%%'"
 

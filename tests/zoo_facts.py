@@ -116,6 +116,7 @@ for number, options in enumerate(
         {"deferrable": True},
         {"deferrable": True, "initially": "DEFERRED"},
         {"postgresql_nulls_not_distinct": True},
+        {"postgresql_include": ["c"]},
     )
 ):
     differ(
@@ -147,12 +148,12 @@ differ(
     lambda: [Column("a", sa.Integer, sa.CheckConstraint("a > 1", name="f_ck"))],
     "postgresql",
     "sqlite",
-    "mariadb",
 )
 differ(
     "f_check_rewritten",
     with_columns(lambda: sa.CheckConstraint("b IN ('x', 'y')", name="f_in")),
     with_columns(lambda: sa.CheckConstraint("b IN ('x', 'y', 'z')", name="f_in")),
+    "postgresql",
     "sqlite",
     "mariadb",
     rows="INSERT INTO f_check_rewritten (id, b) VALUES (1, 'x')",
@@ -173,6 +174,7 @@ INDEXES: tuple[tuple[Callable[[], Any] | None, Callable[[], Any] | None], ...] =
     (None, index("f_i3", "lower(b) text_pattern_ops")),
     (index("f_i4", "a DESC"), index("f_i4", "a DESC NULLS LAST")),
     (index("f_i5", "(a % 10)"), index("f_i5", "(a % 11)")),
+    (index("f_i6", "a", postgresql_where=sa.text("b IN ('x', 'y')")), index("f_i6", "a")),
     (index("f_i7", "a"), index("f_i7", "a", postgresql_with={"fillfactor": 50})),
     (index("f_i8", "a"), index("f_i8", "a", postgresql_using="hash")),
     (index("f_i9", "a"), index("f_i9", "a", unique=True, postgresql_nulls_not_distinct=True)),

@@ -51,6 +51,8 @@ from sqlalchemy.exc import NoSuchTableError
 from sqlalchemy.sql.elements import conv
 from sqlalchemy.types import NullType
 
+from websauna_migrate.models.sqlalchemy_internals import escaped
+
 if TYPE_CHECKING:
     from websauna_migrate.planning.revisions import Revision as KnownRevision
     from websauna_migrate.planning.steps import Step
@@ -647,7 +649,7 @@ class BoundedComparison(RevisionContext):
         if getattr(migration_script, "_needs_render", False):
             context = self.autogen_context
             context.imports = set(migration_script.imports)
-            with single_percent(context.migration_context.impl):
+            with written_plainly(context.migration_context.impl):
                 _render_python_into_templatevars(context, migration_script, arguments)
                 if self.complete_imports is not None:
                     names = (
@@ -673,14 +675,19 @@ class BoundedComparison(RevisionContext):
 
 
 @contextmanager
-def single_percent(impl: DefaultImpl) -> Iterator[None]:
-    """Let an implementation render SQL without the doubling of ``%`` that its driver asks for."""
+def written_plainly(impl: DefaultImpl) -> Iterator[None]:
+    """Let an implementation render SQL as text that means the same when it is read again.
+
+    Without the doubling of ``%`` that its driver asks for, and with no ``:name`` that SQLAlchemy
+    would read as a parameter. Expressions of an index become ``literal_column``, which reads none.
+    """
     original = impl.render_ddl_sql_expr
+    doubled = impl.dialect.paramstyle in ("format", "pyformat")
 
     def render(expr: Any, *args: Any, **kw: Any) -> str:
         rendered = original(expr, *args, **kw)
-        doubled = impl.dialect.paramstyle in ("format", "pyformat")
-        return rendered.replace("%%", "%") if doubled else rendered
+        rendered = rendered.replace("%%", "%") if doubled else rendered
+        return rendered if kw.get("is_index") else escaped(rendered)
 
     impl.render_ddl_sql_expr = render  # type: ignore[method-assign]
     try:

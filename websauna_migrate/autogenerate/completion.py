@@ -36,6 +36,7 @@ from websauna_migrate.autogenerate.operations.table_changes import TableChanges
 from websauna_migrate.autogenerate.operations.type_change import in_steps
 from websauna_migrate.autogenerate.package_objects import PackageObjects
 from websauna_migrate.autogenerate.rename.renaming import Renaming
+from websauna_migrate.models.sqlalchemy_internals import escaped
 
 __all__ = ["complete"]
 
@@ -270,10 +271,10 @@ class Completion:
                 if isinstance(op, ops.CreateCheckConstraintOp) and op in checks.nameless
             ]
             changes.ops[:] = [op for op in changes.ops if op not in moved]
-            new = [f"sa.CheckConstraint({str(op.condition)!r})" for op in moved]
+            new = [f"sa.CheckConstraint({escaped(str(op.condition))!r})" for op in moved]
         else:
             new = []
-        sources = [f"sa.CheckConstraint({text!r})" for text in checks.unnamed]
+        sources = [f"sa.CheckConstraint({escaped(text)!r})" for text in checks.unnamed]
         kept = [
             source
             for source, text in zip(sources, checks.unnamed, strict=True)

@@ -9,6 +9,7 @@ here.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ddl_compiler",
     "declared_classes",
+    "escaped",
     "has_dialect_arguments",
     "has_reflection_listeners",
     "is_created",
@@ -122,3 +124,8 @@ def write_backslashes_plainly(dialect: Dialect) -> None:
 def is_type_bound(constraint: CheckConstraint) -> bool:
     """True if a column's type, an enum or a boolean, brought a CHECK constraint."""
     return bool(constraint._type_bound)
+
+
+def escaped(text: str) -> str:
+    """Return SQL in which SQLAlchemy reads no ``:name`` as a parameter."""
+    return re.sub(r"(?<![:\w\\]):(?=\w)", r"\\:", text)

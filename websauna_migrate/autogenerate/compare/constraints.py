@@ -21,14 +21,13 @@ from sqlalchemy.sql.elements import conv
 from websauna_migrate.autogenerate.compare.definitions import columns_of, kind_of
 from websauna_migrate.autogenerate.compare.model_sql import (
     applicable_checks,
-    escaped,
     final_name,
     sql_text,
 )
 from websauna_migrate.autogenerate.operations.server_statements import ServerConstraint
 from websauna_migrate.facts.differences import Difference
 from websauna_migrate.facts.fact import Fact
-from websauna_migrate.models.sqlalchemy_internals import is_type_bound
+from websauna_migrate.models.sqlalchemy_internals import escaped, is_type_bound
 
 __all__ = ["ConstraintComparison", "sides"]
 

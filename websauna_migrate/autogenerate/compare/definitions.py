@@ -8,8 +8,9 @@ from typing import Any
 
 from sqlalchemy import Column, Index, MetaData, Table, text
 
-from websauna_migrate.autogenerate.compare.model_sql import escaped, unquoted
+from websauna_migrate.autogenerate.compare.model_sql import unquoted
 from websauna_migrate.facts.fact import Fact
+from websauna_migrate.models.sqlalchemy_internals import escaped
 
 __all__ = ["columns_of", "index_of", "kind_of", "split_brackets", "split_commas"]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from sqlalchemy import CheckConstraint, Table
@@ -10,7 +9,7 @@ from sqlalchemy.engine import Connection
 
 from websauna_migrate.models.sqlalchemy_internals import is_created
 
-__all__ = ["applicable_checks", "column_checks", "escaped", "final_name", "sql_text", "unquoted"]
+__all__ = ["applicable_checks", "column_checks", "final_name", "sql_text", "unquoted"]
 
 
 def applicable_checks(table: Table, connection: Connection) -> list[CheckConstraint]:
@@ -48,11 +47,6 @@ def sql_text(expression: Any, connection: Connection) -> str:
     if connection.dialect.paramstyle in ("format", "pyformat"):
         text = text.replace("%%", "%")
     return text
-
-
-def escaped(text: str) -> str:
-    """Return SQL in which SQLAlchemy reads no ``:name`` as a parameter."""
-    return re.sub(r"(?<![:\w\\]):(?=\w)", r"\\:", text)
 
 
 def final_name(constraint: Any, connection: Connection) -> str | None:

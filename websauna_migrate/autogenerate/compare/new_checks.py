@@ -12,12 +12,11 @@ from sqlalchemy.sql.elements import conv
 
 from websauna_migrate.autogenerate.compare.model_sql import (
     column_checks,
-    escaped,
     final_name,
     sql_text,
 )
 from websauna_migrate.autogenerate.operations.column_types import CheckedBoolean, CheckedEnum
-from websauna_migrate.models.sqlalchemy_internals import is_type_bound
+from websauna_migrate.models.sqlalchemy_internals import escaped, is_type_bound
 
 __all__ = ["name_checks"]
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from websauna_migrate.autogenerate.fact_comparison import FoundDifferences
+from websauna_migrate.autogenerate.operations.enum_change import literal
 from websauna_migrate.autogenerate.operations.script_op import ScriptOp
 from websauna_migrate.autogenerate.operations.server_statements import qualified, statements
 from websauna_migrate.autogenerate.package_objects import Key
@@ -175,8 +176,3 @@ def steps(old: Numbering, new: Numbering) -> list[str]:
     if old.identity and new.identity:
         return [f"{old.change} SET GENERATED {new.identity.upper()}"]
     return [*old.ending(), *new.beginning()]
-
-
-def literal(text: str) -> str:
-    """Return a string constant in SQL."""
-    return "'" + text.replace("'", "''") + "'"

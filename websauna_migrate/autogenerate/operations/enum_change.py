@@ -23,8 +23,9 @@ from sqlalchemy.schema import CheckConstraint, DefaultClause
 from websauna_migrate.autogenerate.operations.script_op import ScriptOp
 from websauna_migrate.autogenerate.operations.table_changes import TableChanges
 from websauna_migrate.autogenerate.package_objects import Key
+from websauna_migrate.models.sqlalchemy_internals import escaped
 
-__all__ = ["EnumChange", "constant"]
+__all__ = ["EnumChange", "constant", "literal", "source_of"]
 
 #: Makes a type anew. What depends on its values by name (defaults, CHECK constraints, expression
 #: and partial indexes) is taken away first and put back afterwards, as it was written.
@@ -296,8 +297,8 @@ def literal(text: str) -> str:
 
 def source_of(statement: str) -> str:
     """Return the Python source of a statement; SQLAlchemy reads ``:name`` in it as a parameter."""
-    escaped = re.sub(r"(?<![:\w\\]):(?=\w)", r"\\:", statement)
-    if "\n" in escaped:
-        quoted = escaped.replace("\\", "\\\\").replace('"""', '\\"\\"\\"')
+    text = escaped(statement)
+    if "\n" in text:
+        quoted = text.replace("\\", "\\\\").replace('"""', '\\"\\"\\"')
         return f'"""{quoted}"""'
-    return repr(escaped)
+    return repr(text)
