@@ -10,22 +10,18 @@ import sqlalchemy as sa
 from alembic.autogenerate.api import AutogenContext
 from alembic.operations import ops
 from sqlalchemy.schema import (
-    CheckConstraint,
     Column,
     Computed,
     DefaultClause,
     FetchedValue,
     Identity,
-    conv,
 )
 from sqlalchemy.sql import functions
 
 from websauna_migrate.alembic_adapter.internals import render_type
-from websauna_migrate.autogenerate.compare.temporary_table import escaped
 from websauna_migrate.autogenerate.errors import cannot_render
 from websauna_migrate.autogenerate.operations.column_types import TypeRenderer, UnfitType
 from websauna_migrate.autogenerate.package_objects import PackageObjects
-from websauna_migrate.models.sqlalchemy_internals import is_type_bound
 
 __all__ = ["item_renderer", "require_renderable"]
 
@@ -56,8 +52,6 @@ def item_renderer(keep_types: bool) -> RenderItem:
             return TypeRenderer(context, keep=keep_types).source(item)
         if kind == "server_default":
             return render_default(item, context)
-        if kind == "check":
-            return render_check(item, context)
         return False
 
     return render_item
@@ -84,24 +78,6 @@ def render_default(default: Any, context: AutogenContext) -> str | bool:
         # A default that something else makes, a trigger: there is nothing to write in DDL.
         return "None"
     return False
-
-
-def render_check(constraint: CheckConstraint, context: AutogenContext) -> str | bool:
-    """Return the source of a CHECK constraint, ``False`` to leave it to Alembic.
-
-    Alembic writes a colon as it is, and the script's ``CheckConstraint`` would read a parameter.
-    """
-    written = context.migration_context.impl.render_ddl_sql_expr(constraint.sqltext)
-    text = escaped(written)
-    if text == written or is_type_bound(constraint):
-        return False
-    name = ""
-    if constraint.name:
-        shown = repr(str(constraint.name))
-        if isinstance(constraint.name, conv):
-            shown = f"{context.opts['alembic_module_prefix']}f({shown})"
-        name = f", name={shown}"
-    return f"{context.opts['sqlalchemy_module_prefix']}CheckConstraint({text!r}{name})"
 
 
 def require_renderable(
