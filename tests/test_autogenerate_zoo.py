@@ -254,6 +254,9 @@ def describe_table(
     columns = []
     for column in inspector.get_columns(table, schema=schema):
         type_ = column.pop("type")
+        if product == "sqlite" and "computed" in column:
+            text = sqlite_expression(connection, table, column["name"])
+            column["computed"] = {**column["computed"], "sqltext": text}
         known = not isinstance(type_, sa.types.NullType)
         text = type_.compile(connection.dialect) if known else "unknown"
         columns.append({"type": text, **plain(column)})
@@ -273,6 +276,15 @@ def describe_table(
     return facts
 
 
+def sqlite_expression(connection: sa.Connection, table: str, column: str) -> str:
+    """Return a computed column's expression: SQLAlchemy reads none with commas or line breaks."""
+    query = sa.text("SELECT sql FROM sqlite_master WHERE name = :name")
+    sql = connection.execute(query, {"name": table}).scalar_one()
+    rest = " ".join(re.split(rf"\W{column}\W", sql, maxsplit=1)[1].split()).split(" AS (")[1]
+    depth = [rest[: n + 1].count("(") - rest[: n + 1].count(")") for n in range(len(rest))]
+    return rest[: depth.index(-1)]
+
+
 def relevant(one: dict[str, Any], product: str, kind: str) -> dict[str, Any]:
     """Return what counts of a constraint or index.
 
@@ -281,7 +293,12 @@ def relevant(one: dict[str, Any], product: str, kind: str) -> dict[str, Any]:
     wrote itself may have other casts and brackets.
     """
     if "sqltext" in one:
-        one = {**one, "sqltext": re.sub(r"::[a-z ]+(\[\])?|[() ]", "", one["sqltext"])}
+        one = {**one, "sqltext": without_casts(one["sqltext"])}
+    if "dialect_options" in one:
+        options = one["dialect_options"].items()
+        one["dialect_options"] = {
+            k: without_casts(v) if k.endswith("_where") else v for k, v in options
+        }
     chosen = (product == "sqlite" and kind != "indexes") or (
         product == "mariadb"
         and (
@@ -291,6 +308,11 @@ def relevant(one: dict[str, Any], product: str, kind: str) -> dict[str, Any]:
     )
     ignored = ("name", "duplicates_index") if chosen else ()
     return {key: value for key, value in one.items() if key not in ignored}
+
+
+def without_casts(text: str) -> str:
+    """Return an expression without casts, brackets and spaces."""
+    return re.sub(r"::[a-z ]+(\[\])?|[() ]", "", text)
 
 
 def plain(value: Any) -> Any:

@@ -221,6 +221,25 @@ differ(
     lambda: [Column("n", sa.Integer, sa.Identity(start=5, increment=5, cache=9, maxvalue=900))],
     "postgresql",
 )
+
+
+def computed(number: int) -> Items:
+    return lambda: [
+        Column("n", sa.Integer),
+        Column("lines", sa.Integer, sa.Computed(f"n\n + {number}", persisted=True)),
+        Column("commas", sa.Integer, sa.Computed(f"coalesce(n, (0), {number})", persisted=True)),
+    ]
+
+
+differ(
+    "f_computed_texts",
+    computed(1),
+    computed(2),
+    "postgresql",
+    "sqlite",
+    "mariadb",
+    rows="INSERT INTO f_computed_texts (id, n) VALUES (1, 2)",
+)
 differ(
     "f_computed_index",
     lambda: [

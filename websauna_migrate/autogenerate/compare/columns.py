@@ -95,13 +95,17 @@ def changed_columns(
 ) -> list[Any]:
     """Return the operations that make changed computed columns anew; they hold nothing of value."""
     operations: list[Any] = []
+    key = (schema, str(table.name))
     reflected = {one["name"]: one for one in inspector.get_columns(table.name, schema=schema)}
+    facts = {one.name: one for one in found.database_facts.get(key, ()) if one.kind == "column"}
     for column in table.columns:
         one = reflected.get(column.name)
-        if one is None or not is_made_anew(
-            column, found.of_column((schema, str(table.name)), column.name)
-        ):
+        if one is None or not is_made_anew(column, found.of_column(key, column.name)):
             continue
+        if one.get("computed") and inspector.dialect.name == "sqlite":
+            # SQLAlchemy reads no expression that has a comma or goes over several lines.
+            expression = str(facts[column.name].get("generated")).rpartition(" ")[0][1:-1]
+            one = {**one, "computed": {**one["computed"], "sqltext": expression}}
         operations += [
             ops.DropColumnOp.from_column_and_tablename(schema, table.name, as_column(one)),
             ops.AddColumnOp.from_column_and_tablename(schema, table.name, column),

@@ -100,6 +100,14 @@ class ConstraintComparison:
             model = self.model_constraint(new) if new is not None else None
             if self.comes_with_its_column(model) or not self.included(old, model, new):
                 continue
+            if any(includes_columns(side) for side in (old, new) if side is not None):
+                # Both by statements, for a batch would send the one before the other.
+                found += [
+                    self.by_definition(side, added=side is new)
+                    for side in (old, new)
+                    if side is not None
+                ]
+                continue
             if old is not None:
                 found += self.removal(old)
             if new is not None:
@@ -140,10 +148,12 @@ class ConstraintComparison:
             return []
         creation = self.creation(fact)
         if creation is None:
-            return [
-                ServerConstraint(self.table, fact.name, str(fact.get("definition")), added=False)
-            ]
+            return [self.by_definition(fact, added=False)]
         return [ops.DropConstraintOp.from_constraint(creation.to_constraint())]
+
+    def by_definition(self, fact: Fact, *, added: bool) -> ServerConstraint:
+        """Return the operation that adds or drops a constraint in the server's own words."""
+        return ServerConstraint(self.table, fact.name, str(fact.get("definition")), added=added)
 
     def reads(self, text: str, fact: Fact) -> bool:
         """Tell whether a reflected CHECK is that of a fact."""
@@ -205,9 +215,7 @@ class ConstraintComparison:
         if isinstance(model, CheckConstraint):
             return self.check_addition(model)
         if model is None or kind_of(fact) is None:
-            return [
-                ServerConstraint(self.table, fact.name, str(fact.get("definition")), added=True)
-            ]
+            return [self.by_definition(fact, added=True)]
         return [ops.AddConstraintOp.from_constraint(model)]
 
     def check_addition(self, check: CheckConstraint) -> list[Any]:
@@ -300,6 +308,11 @@ def sides(one: Difference) -> tuple[Fact | None, Fact | None]:
 def is_constraint(fact: Fact) -> bool:
     """Tell whether a fact is a constraint of a table."""
     return fact.kind == "constraint" and not fact.get("of type")
+
+
+def includes_columns(fact: Fact) -> bool:
+    """Tell whether a constraint includes columns: Alembic's operation knows its key's alone."""
+    return " INCLUDE (" in str(fact.get("definition"))
 
 
 def deferral(fact: Fact) -> dict[str, Any]:

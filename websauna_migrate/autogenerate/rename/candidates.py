@@ -54,8 +54,12 @@ def columns_in(operations: Sequence[Any], impl: Any) -> Iterator[ColumnRename]:
             if isinstance(op, ops.ModifyTableOps) and (op.schema, op.table_name) == key
             for inner in op.ops
         ]
+        new = [op for op in changes if isinstance(op, ops.AddColumnOp)]
         dropped = [op for op in changes if isinstance(op, ops.DropColumnOp)]
-        for added in [op for op in changes if isinstance(op, ops.AddColumnOp)]:
+        # What is dropped and added under one name is made anew.
+        anew = {op.column.name for op in new} & {op.column_name for op in dropped}
+        dropped = [op for op in dropped if op.column_name not in anew]
+        for added in [op for op in new if op.column.name not in anew]:
             candidates = [
                 op for op in dropped if not impl.compare_type(op.to_column(), added.column)
             ]
