@@ -142,6 +142,28 @@ differ(
     ),
     "postgresql",
 )
+
+
+def keyed(name: str, **kw: Any) -> Items:
+    return lambda: [
+        Column("k", sa.Integer, primary_key=True, autoincrement=False),
+        Column("a", sa.Integer),
+        sa.PrimaryKeyConstraint("k", name=name, **kw),
+    ]
+
+
+differ(
+    "f_key_include",
+    keyed("f_key_include_k", postgresql_include=["a"]),
+    keyed("f_key_include_k"),
+    "postgresql",
+)
+differ(
+    "f_key_deferrable",
+    keyed("f_key_deferrable_k", deferrable=True, initially="DEFERRED"),
+    keyed("f_key_deferrable_k"),
+    "postgresql",
+)
 differ(
     "f_own_check",
     lambda: [Column("a", sa.Integer, sa.CheckConstraint("a > 0", name="f_ck"))],

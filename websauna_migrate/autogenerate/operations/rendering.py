@@ -15,8 +15,10 @@ from sqlalchemy.schema import (
     DefaultClause,
     FetchedValue,
     Identity,
+    PrimaryKeyConstraint,
 )
 from sqlalchemy.sql import functions
+from sqlalchemy.sql.elements import conv
 
 from websauna_migrate.alembic_adapter.internals import render_type
 from websauna_migrate.autogenerate.errors import cannot_render
@@ -52,9 +54,33 @@ def item_renderer(keep_types: bool) -> RenderItem:
             return TypeRenderer(context, keep=keep_types).source(item)
         if kind == "server_default":
             return render_default(item, context)
+        if kind == "primary_key":
+            return render_primary_key(item, context)
         return False
 
     return render_item
+
+
+def render_primary_key(key: PrimaryKeyConstraint, context: AutogenContext) -> str | bool:
+    """Return the source of a primary key with options, which Alembic leaves out.
+
+    ``False`` leaves a key without options to Alembic.
+    """
+    options: dict[str, Any] = {"deferrable": key.deferrable, "initially": key.initially}
+    options.update(key.dialect_kwargs)
+    options = {name: value for name, value in options.items() if value not in (None, [], ())}
+    if not options or not key.columns:
+        return False
+    values = TypeRenderer(context)
+    arguments = [repr(str(column.name)) for column in key.columns]
+    if isinstance(key.name, str):
+        name = values.final(key.name) if isinstance(key.name, conv) else repr(str(key.name))
+        arguments.append(f"name={name}")
+    for name, value in options.items():
+        if isinstance(value, (list, tuple)):
+            value = [str(getattr(one, "name", one)) for one in value]
+        arguments.append(f"{name}={values.expression(value)}")
+    return f"{values.prefix}PrimaryKeyConstraint({', '.join(arguments)})"
 
 
 def render_default(default: Any, context: AutogenContext) -> str | bool:

@@ -2,12 +2,12 @@
 
 Two packages whose new tables refer to each other cannot each come behind the other. So the first
 one makes its tables without these keys, and gets a second revision, behind the other package's,
-that adds them.
+that adds them. The same way keys go and come where the type of what they point at changes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from alembic import util
@@ -16,6 +16,7 @@ from sqlalchemy import CheckConstraint, Table
 from sqlalchemy.dialects import registry
 
 from websauna_migrate.autogenerate.compare.columns import kept_columns
+from websauna_migrate.autogenerate.fact_comparison import FoundDifferences
 from websauna_migrate.autogenerate.operations.naming import name_constraints
 from websauna_migrate.autogenerate.operations.ordering import (
     foreign_keys_of,
@@ -25,11 +26,27 @@ from websauna_migrate.autogenerate.operations.ordering import (
     without,
 )
 from websauna_migrate.autogenerate.operations.table_changes import TableChanges
-from websauna_migrate.autogenerate.package_objects import Key
+from websauna_migrate.autogenerate.package_objects import Key, PackageObjects
 
-__all__ = ["script_of_keys", "take_out"]
+__all__ = ["retyped_keys", "script_of_keys", "take_out"]
 
 SQLITE = registry.load("sqlite")()
+
+
+def retyped_keys(
+    tables: Iterable[Table], found: FoundDifferences, owned: PackageObjects
+) -> frozenset[Key]:
+    """Return the tables of which a column changes its type that a foreign key points at.
+
+    :param tables: those whose foreign keys count
+    """
+    return frozenset(
+        owned.key_of(element.column.table)
+        for table in tables
+        for constraint in table.foreign_key_constraints
+        for element in constraint.elements
+        if "type" in found.of_column(owned.key_of(element.column.table), element.column.name)
+    )
 
 
 def take_out(

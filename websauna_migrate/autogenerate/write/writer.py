@@ -17,6 +17,7 @@ from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
 from websauna_migrate.autogenerate.comparison import Comparison, command_arguments
 from websauna_migrate.autogenerate.errors import NotUpToDate, RevisionFailed, revisions_in_circle
 from websauna_migrate.autogenerate.fact_comparison import FactComparison
+from websauna_migrate.autogenerate.operations.ordering import target_of
 from websauna_migrate.autogenerate.operations.rendering import require_renderable
 from websauna_migrate.autogenerate.operations.table_changes import TableChanges
 from websauna_migrate.autogenerate.package_objects import Key, PackageObjects
@@ -27,7 +28,7 @@ from websauna_migrate.autogenerate.rename.renaming import applicable
 from websauna_migrate.autogenerate.write.drop_dependencies import DropDependencies
 from websauna_migrate.autogenerate.write.drops import require_meant
 from websauna_migrate.autogenerate.write.infer_requires import InferredRequires
-from websauna_migrate.autogenerate.write.later_keys import script_of_keys, take_out
+from websauna_migrate.autogenerate.write.later_keys import retyped_keys, script_of_keys, take_out
 from websauna_migrate.autogenerate.write.package_order import in_order, needs_of
 from websauna_migrate.autogenerate.write.script_files import (
     complete_imports,
@@ -91,6 +92,8 @@ class ScriptWriter:
         self.written: list[CreatedScript] = []
         #: The packages that were compared already.
         self.compared: set[str] = set()
+        #: The tables that foreign keys point at, and whose key changes its type.
+        self.retyped: frozenset[Key] = frozenset()
         #: Foreign keys that wait for other packages' tables: package, comparison, revision, keys.
         self.keys_left: list[tuple[str, Comparison, str, list[TableChanges]]] = []
 
@@ -177,10 +180,31 @@ class ScriptWriter:
             shutil.rmtree(directory, ignore_errors=True)
 
     def ordered(self, reflection: Reflection) -> list[str]:
-        """Return the packages so that one whose tables or types are used comes before the users."""
+        """Return the packages so that one whose tables or types are used comes before the users.
+
+        Where the type of a key changes, those whose foreign keys point at it come first: they drop
+        these, and add them in a second revision.
+        """
         tables, types = needs_of(self.ownership, self.packages)
         new, _ = needs_of(self.ownership, self.packages, lambda key: self.is_new(key, reflection))
-        return in_order(tables, types, new)
+        if reflection.connection.dialect.name != "sqlite":
+            # There keys say nothing of types.
+            self.retyped = retyped_keys(
+                [table for name in self.packages for table in self.ownership.tables_of(name)],
+                reflection.facts.under(self.renames),
+                self.owned_by(min(self.packages), reflection.default_schema),
+            )
+        freed, _ = needs_of(self.ownership, self.packages, self.is_retyped)
+        needs = {name: owners - freed[name] for name, owners in tables.items()}
+        for name, owners in freed.items():
+            for owner in owners:
+                needs[owner] = needs[owner] | {name}
+        return in_order(needs, types, new)
+
+    def is_retyped(self, key: Key) -> bool:
+        """Tell whether the type of a column that foreign keys point at changes in a table."""
+        default = self._owned.normal(key[0]) if self._owned is not None else key[0]
+        return (default, key[1]) in self.retyped
 
     def is_new(self, key: Key, reflection: Reflection) -> bool:
         """Tell whether a table is not there yet, and no script makes it."""
@@ -194,7 +218,9 @@ class ScriptWriter:
         """Return what tells whether a table is made by a script that this command writes later."""
         left = set(self.packages) - self.compared - {package}
         owner_of = self.owned_by(package, reflection.default_schema).owner_of
-        return lambda key: owner_of(*key) in left and self.is_new(key, reflection)
+        return lambda key: (
+            owner_of(*key) in left and (self.is_retyped(key) or self.is_new(key, reflection))
+        )
 
     def write_keys(self, reflection: Reflection) -> Iterator[CreatedScript]:
         """Write the second revisions of packages whose new tables refer to each other."""
@@ -205,13 +231,25 @@ class ScriptWriter:
             context.generated_revisions[:] = [script]
             environment = snapshot.environments[name]
             context.script_directory = environment.scripts
-            requires = InferredRequires(owned, reflection).requires([script])
+            requires = [
+                *InferredRequires(owned, reflection).requires([script]),
+                *self.retyping(owned, changes),
+            ]
+            requires = sorted(set(requires))
             context.template_args.update(
                 requires=tuple(requires),
                 run_before=(),
                 written_against=snapshot.graph.written_against(name, requires, known=True),
             )
             yield from self.keep(name, context, environment.scripts, owned)
+
+    def retyping(self, owned: PackageObjects, changes: Sequence[TableChanges]) -> Iterator[str]:
+        """Yield the new revisions that change the types of what foreign keys point at."""
+        newest = {one.package: one.revision for one in self.written}
+        for key in {key for one in changes for op in one.ops for key in target_of(op)}:
+            owner = owned.owner_of(*key)
+            if self.is_retyped(key) and owner in newest and owner != owned.package:
+                yield f"{owner}@{newest[owner]}"
 
     def write_empty(self, name: str) -> list[CreatedScript]:
         """Write one package's script without any operation."""
