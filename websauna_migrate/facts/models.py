@@ -19,7 +19,7 @@ from sqlalchemy.schema import CreateColumn, CreateIndex, CreateTable
 from websauna_migrate.database.engines import one_line
 from websauna_migrate.errors import MigrationError
 from websauna_migrate.facts.model_ddl import create_types, dialect_creates, used_sequences
-from websauna_migrate.facts.one_message import in_one_message
+from websauna_migrate.facts.one_message import NotRecorded, recorded, send_in_one_message
 from websauna_migrate.facts.open_parameters import open_parameters
 from websauna_migrate.facts.postgresql import quote_name
 from websauna_migrate.models.sqlalchemy_internals import ddl_compiler
@@ -80,39 +80,71 @@ class Models:
         names.update(getattr(one, "schema", None) for one in self.entities)
         return tuple(sorted(name for name in names if isinstance(name, str)))
 
-    def create(self, connection: Connection, schemas: Mapping[str, str]) -> None:
+    def statements(
+        self, connection: Connection, schemas: Mapping[str, str]
+    ) -> tuple[str, ...] | None:
+        """Return the statements that create everything, entities left out; nothing is executed.
+
+        :param schemas: the names to write, by the names of schemas
+        :returns: ``None`` if a listener of the models asks the database something
+        :raises ModelsNotCreated: naming the table, and the column, index or constraint
+        """
+        with self.mapped(connection, schemas) as mapped:
+            try:
+                with recorded(mapped) as found:
+                    create_all(mapped, self.tables)
+            except NotRecorded:
+                return None
+        return tuple(found)
+
+    def create(
+        self,
+        connection: Connection,
+        schemas: Mapping[str, str],
+        statements: Sequence[str] | None = None,
+    ) -> None:
         """Create everything.
 
         :param schemas: the scratch schemas, by the names that they stand for
+        :param statements: those that :meth:`statements` returned, with the names of the schemas
         :raises ModelsNotCreated: naming the table, and the column, index or constraint
         """
+        with self.mapped(connection, schemas) as mapped:
+            if statements is None:
+                create_all(mapped, self.tables)
+            elif not self.is_sent(mapped, statements):
+                for statement in statements:
+                    mapped.exec_driver_sql(statement)
+        self.create_entities(connection, schemas)
+
+    @contextmanager
+    def mapped(self, connection: Connection, schemas: Mapping[str, str]) -> Iterator[Connection]:
+        """Give a connection for which schemas have other names; name what cannot be created."""
         dialect = connection.dialect
         # It refuses two types of one name that differ: the second would be skipped in silence.
         with unwritable_named(self.tables, dialect, self.owner_of):
             create_types(self.tables, dialect)
-        mapped = connection.execution_options(schema_translate_map=dict(schemas))
         try:
-            self.create_tables(mapped)
+            yield connection.execution_options(schema_translate_map=dict(schemas))
         except Exception as exc:
             # What SQLAlchemy raises while it writes an expression is of any class.
             raise self.explained(exc, dialect, schemas) from exc
         finally:
             connection.execution_options(schema_translate_map=None)
-        self.create_entities(connection, schemas)
 
-    def create_tables(self, connection: Connection) -> None:
-        """Create tables, types and sequences: in one message, else one by one to see what fails."""
-        if connection.dialect.name == "postgresql":
-            message = connection.begin_nested()
-            try:
-                with in_one_message(connection):
-                    create_all(connection, self.tables)
-            except Exception:
-                message.rollback()
-            else:
-                message.commit()
-                return
-        create_all(connection, self.tables)
+    def is_sent(self, connection: Connection, statements: Sequence[str]) -> bool:
+        """Send statements in one message, if that is possible and none of them fails."""
+        if connection.dialect.name != "postgresql":
+            return False
+        message = connection.begin_nested()
+        try:
+            send_in_one_message(connection, statements)
+        except Exception:
+            # One by one they tell which of them it is.
+            message.rollback()
+            return False
+        message.commit()
+        return True
 
     def create_entities(self, connection: Connection, schemas: Mapping[str, str]) -> None:
         """Create alembic-utils' entities, those first that others need."""

@@ -1,53 +1,54 @@
-"""Statements that wait, and go to PostgreSQL as one message."""
+"""Statements that are recorded in place of being executed, and sent as one message."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import event
 from sqlalchemy.engine import Connection
 
-__all__ = ["in_one_message"]
+__all__ = ["NotRecorded", "recorded", "send_in_one_message"]
 
 #: Drivers that send several statements in one message.
 DRIVERS = frozenset({"psycopg2", "psycopg"})
 
 
+class NotRecorded(Exception):
+    """Something is executed whose answer somebody may read."""
+
+
 @contextmanager
-def in_one_message(connection: Connection) -> Iterator[None]:
-    """Let the DDL that is executed within the block wait, and go to the server at its end.
+def recorded(connection: Connection) -> Iterator[list[str]]:
+    """Record the DDL that is executed within the block; nothing is sent.
 
-    A query, whose answer is read, is sent behind what waits before it. Where the driver sends no
-    more than one statement at a time, nothing waits.
+    :raises NotRecorded: if something else is executed
     """
-    if connection.dialect.driver not in DRIVERS:
-        yield
-        return
-    waiting: list[str] = []
-
-    def send(cursor: Any) -> None:
-        if waiting:
-            statement = ";\n".join(waiting)
-            waiting.clear()
-            # With parameters, though there are none, the driver reads the doubled % as one.
-            cursor.execute(statement, {})
+    found: list[str] = []
 
     def execute(cursor: Any, statement: str, parameters: Any, context: Any) -> bool | None:
         if context is None or context.root_connection is not connection:
             return None
-        if context.isddl and not parameters:
-            waiting.append(statement)
-            return True
-        send(cursor)
-        return None
+        if not context.isddl or parameters:
+            raise NotRecorded
+        found.append(statement)
+        return True
 
     event.listen(connection.engine, "do_execute", execute)
     try:
-        yield
+        yield found
     finally:
         event.remove(connection.engine, "do_execute", execute)
-    cursor = connection.connection.cursor()
-    send(cursor)
-    cursor.close()
+
+
+def send_in_one_message(connection: Connection, statements: Sequence[str]) -> None:
+    """Send statements to PostgreSQL: in one message where the driver can, else one by one."""
+    if connection.dialect.driver not in DRIVERS:
+        for statement in statements:
+            connection.exec_driver_sql(statement)
+    elif statements:
+        cursor = connection.connection.cursor()
+        # With parameters, though there are none, the driver reads the doubled % as one.
+        cursor.execute(";\n".join(statements), {})
+        cursor.close()

@@ -12,27 +12,53 @@ import re
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
+from typing import Protocol
 
+from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 
 from websauna_migrate.facts.differences import Difference, differences
 from websauna_migrate.facts.fact import EXPRESSIONS, Fact, Facts
 from websauna_migrate.facts.postgresql import quote_name
-from websauna_migrate.facts.scratch_models import ScratchModels
 
-__all__ = ["settled_differences"]
+__all__ = ["Scratch", "settled_differences"]
 
 #: After so many rounds a text that still changes differs.
 ROUNDS = 5
+
+
+class Scratch(Protocol):
+    """A place where expressions can be written.
+
+    :ivar dialect: the name of the database
+    """
+
+    dialect: str
+
+    @property
+    def facts(self) -> Facts:
+        """What it should be like."""
+
+    @property
+    def connection(self) -> Connection:
+        """A connection inside."""
+
+    @property
+    def schemas(self) -> Mapping[str, str]:
+        """The names of its schemas, by those that they stand for."""
+
+    def read(self) -> Facts:
+        """Read it again."""
+
 
 #: Returns the statement that writes an expression back, ``None`` for one that is left as it is.
 Writer = Callable[[Fact, str, str, str], str | None]
 
 
-def settled_differences(facts: Facts, scratch: ScratchModels) -> list[Difference]:
+def settled_differences(facts: Facts, scratch: Scratch) -> list[Difference]:
     """Return what differs between a database and the models, once their expressions stand still."""
     found = list(differences(facts, scratch.facts))
-    writer = WRITERS.get(scratch.connection.dialect.name)
+    writer = WRITERS.get(scratch.dialect)
     unsettled = [one for one in found if one.attribute in EXPRESSIONS and one.other is not None]
     if writer is None or not unsettled:
         return found
@@ -60,7 +86,7 @@ def settled_differences(facts: Facts, scratch: ScratchModels) -> list[Difference
 class WriteBack:
     """Writes expressions into the scratch place, and reads what the server makes of them."""
 
-    def __init__(self, scratch: ScratchModels, writer: Writer) -> None:
+    def __init__(self, scratch: Scratch, writer: Writer) -> None:
         """Keep the place."""
         self.scratch = scratch
         self.writer = writer
@@ -74,7 +100,7 @@ class WriteBack:
         """Return the texts that the server has for some, those left out that it refuses."""
         names: dict[str, tuple[tuple[int, int], str]] = {}
         connection = self.scratch.connection
-        transactional = connection.dialect.name == "postgresql"
+        transactional = self.scratch.dialect == "postgresql"
         for key, (difference, text) in texts.items():
             # The models' object says on what: the table in the place is theirs.
             fact = difference.other

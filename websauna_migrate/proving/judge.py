@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,7 +20,6 @@ from websauna_migrate.facts.differences import Difference, differences
 from websauna_migrate.facts.fact import EXPRESSIONS, Fact, Facts
 from websauna_migrate.facts.models import Models, ModelsNotCreated
 from websauna_migrate.facts.postgresql import quote_name
-from websauna_migrate.facts.scratch_models import ScratchModels
 from websauna_migrate.facts.standstill import settled_differences
 from websauna_migrate.models.ownership import Ownership
 from websauna_migrate.models.table_order import key_of, referenced_key
@@ -260,16 +259,20 @@ class Judge:
     def settled(self, connection: Connection, facts: Facts) -> list[Difference]:
         """Return what differs once expressions were written back, into the tables themselves."""
         schemas = {one.schema: quote_name(one.schema) for one in facts.objects if one.schema}
-        place = Place(facts, connection, schemas, self)
+        place = Place(facts, connection, schemas, self, connection.dialect.name)
         return [one for one in settled_differences(self._before, place) if not one.note]
 
 
 @dataclass
-class Place(ScratchModels):
+class Place:
     """The database itself as a place where expressions are written."""
 
+    facts: Facts
+    connection: Connection
+    schemas: Mapping[str, str]
     judge: Judge
+    dialect: str
 
     def read(self) -> Facts:
-        """Read the place again."""
+        """Read the database again."""
         return self.judge.read(self.connection)
