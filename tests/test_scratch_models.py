@@ -333,6 +333,45 @@ def test_a_role_that_may_not_is_told_the_grant_that_helps(postgresql_url: str) -
             connection.commit()
 
 
+def test_the_same_statements_are_not_created_again(postgresql_url: str) -> None:
+    """A role that may create nothing knows what they mean, until something else is said."""
+    role = f"{make_url(postgresql_url).database}_reads"
+    poor = make_url(postgresql_url).set(username=role, password="poor")
+
+    def meant(url: Any, default: Any, order: int = 1) -> Any:
+        metadata = MetaData()
+        columns = [Column(name, Integer, index=True) for name in ("a", "b", "c")][::order]
+        one = Table("kept", metadata, Column("id", Integer, primary_key=True))
+        for column in sorted(columns, key=lambda one: str(one.name)):
+            one.append_column(column)
+        one.append_column(Column("t", String(9), CheckConstraint("t IN ('x')"), default))
+        with scratch_of(url, models(metadata)) as facts:
+            return facts
+
+    default = sa.DefaultClause
+    with entered(postgresql_url) as connection:
+        connection.exec_driver_sql(f"CREATE ROLE {role} LOGIN PASSWORD 'poor'")
+        connection.commit()
+        try:
+            first = meant(postgresql_url, default("x"))
+            assert meant(poor, default("x"), -1) == first
+            with pytest.raises(ScratchRefused):
+                meant(poor, default("y"))
+            body = "LANGUAGE sql IMMUTABLE AS 'SELECT 1'"
+            connection.exec_driver_sql(f"CREATE FUNCTION more() RETURNS int {body}")
+            connection.commit()
+            with pytest.raises(ScratchRefused):
+                meant(poor, default("x"))
+            connection.exec_driver_sql("DROP FUNCTION more()")
+            connection.commit()
+            assert meant(poor, default("x")) == first
+            assert "y" in str(meant(postgresql_url, default("y")))
+        finally:
+            connection.exec_driver_sql(f"DROP OWNED BY {role}")
+            connection.exec_driver_sql(f"DROP ROLE {role}")
+            connection.commit()
+
+
 def test_a_user_of_mariadb_who_may_not_is_told_the_grant_that_helps(
     mariadb_url: str,
 ) -> None:

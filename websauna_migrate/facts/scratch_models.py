@@ -108,8 +108,9 @@ class ScratchModels:
         """The models' facts, by the true names."""
         if self.statements is None or self.models.entities:
             return self.read()
-        names = list(self.place.names)
-        key = json.dumps([FORMAT, self.dialect, self.place.state, names, self.statements])
+        # SQLAlchemy keeps the indexes of a table in no order.
+        known = [list(self.place.names), sorted(self.statements)]
+        key = json.dumps([FORMAT, self.dialect, self.place.state, *known])
         kept = self.cache.read("facts", key)
         if kept is not None:
             return Facts.from_data(kept)
