@@ -309,6 +309,11 @@ SAFE = re.compile(
 #: The same where a word is safe in one module: scratch names that it makes itself, and
 #: what the server has said of its own catalogue.
 SAFE_IN = {
+    # Statements of scripts: quoted names, and what the server says of its own catalogue.
+    "attributes.py": r"quote_name\(|\btable\b|join\(changes\)|clause\.format|value|\bwhat\b",
+    "numbering.py": r"quote_name\(|\.table\b|sequence|\b(?:name|column)\b|options|identity"
+    r"|change|default",
+    "server_statements.py": r"\b(?:table|change|name)\b",
     "copies.py": r"\b(?:marks|listed|database)\b",
     "engines.py": r"\bname\b",
     "fresh.py": r"quote_name\(|\bquoted\b",
