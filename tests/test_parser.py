@@ -38,7 +38,7 @@ OWN_WORDS = {
 }
 
 OURS = {"completion", "graph", "lint", "log", "move-table", "plan", "repair", "status"}
-OURS |= {"adopt", "new-package", "rebase", "redo", "uninstall", "verify", "wait"}
+OURS |= {"adopt", "new-package", "rebase", "redo", "switch", "uninstall", "verify", "wait"}
 
 
 def described(parser: ArgumentParser, name: str) -> dict[tuple[str, str], Any]:

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
         Run,
         StampedPackage,
         StepSql,
+        Switched,
         Verification,
     )
 
@@ -653,6 +654,27 @@ class IMigrationService(Interface):
         :returns: a :class:`websauna_migrate.results.Rebased`
         :raises websauna_migrate.errors.MigrationError: if others have one of them
         :raises websauna_migrate.runs.losses.LossRefused: if rows or values would be lost
+        """
+
+    def switch(
+        revision: str | None = None,
+        *,
+        packages: Packages = None,
+        from_ledger: bool = False,
+        dry_run: bool = False,
+        connection: Connection | None = None,
+        engine: Engine | None = None,
+    ) -> Switched:
+        """Take down revisions that are applied and that no script of this checkout defines.
+
+        Their scripts are those of git that have the checksum of what was applied, else those that
+        the ledger keeps. The latter are run only if nobody but the migrating role may write them.
+
+        :param revision: go on down to this one
+        :param from_ledger: take the ledger's texts alone
+        :param dry_run: run nothing, and return which scripts there are and what would be lost
+        :returns: a :class:`websauna_migrate.results.Switched`
+        :raises websauna_migrate.errors.MigrationError: if a script is not to be had or not trusted
         """
 
     def races(

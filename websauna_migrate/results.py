@@ -40,12 +40,14 @@ __all__ = [
     "RecordedPlan",
     "RecordedStep",
     "Redone",
+    "RestoredScript",
     "Revision",
     "Run",
     "RunInProgress",
     "SqlStatement",
     "StampedPackage",
     "StepSql",
+    "Switched",
     "UncheckedScript",
     "Verification",
 ]
@@ -485,6 +487,34 @@ class Rebased:
     onto: str | None
     scripts: tuple[RebasedScript, ...] = ()
     taken_back: Run | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RestoredScript:
+    """A script of an applied revision that this checkout has not.
+
+    :ivar source: ``git`` and the branch or commit that has it, or ``ledger``
+    :ivar checksum: SHA-256 of its text, hexadecimal
+    """
+
+    package: str
+    revision: str
+    source: str
+    checksum: str
+
+
+@dataclass(frozen=True, slots=True)
+class Switched:
+    """Revisions taken down that this checkout has not, or that would be.
+
+    :ivar scripts: by which
+    :ivar losses: the rows and values that are lost
+    :ivar run: ``None`` if nothing was run
+    """
+
+    scripts: tuple[RestoredScript, ...] = ()
+    losses: tuple[Loss, ...] = ()
+    run: Run | None = None
 
 
 @dataclass(frozen=True, slots=True)

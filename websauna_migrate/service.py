@@ -48,6 +48,7 @@ from websauna_migrate.results import (
     Run,
     StampedPackage,
     StepSql,
+    Switched,
     Verification,
 )
 from websauna_migrate.runs.process_lock import PROCESS_LOCK
@@ -301,7 +302,10 @@ class MigrationService:
         planner = make_planner(
             site, direction, revision, packages, cascade=cascade, ignore_order=ignore_order
         )
-        return planner(site.applied())
+        from websauna_migrate.runs.unknown_revisions import explained
+
+        with explained(site):
+            return planner(site.applied())
 
     def losses(
         self,
@@ -600,6 +604,23 @@ class MigrationService:
         given = the_given(connection, engine)
         site = functools.partial(self._site_anew, given)
         return rebase(site, packages, revision, onto=onto, downgrade=downgrade)
+
+    def switch(
+        self,
+        revision: str | None = None,
+        *,
+        packages: Packages = None,
+        from_ledger: bool = False,
+        dry_run: bool = False,
+        connection: Connection | None = None,
+        engine: Engine | None = None,
+    ) -> Switched:
+        from websauna_migrate.reworking.lost_scripts import TakeDown, take_down_unknown
+
+        given = the_given(connection, engine)
+        selected = self.site().select(packages)
+        asked = TakeDown(revision, from_ledger, dry_run)
+        return take_down_unknown(self, selected, asked, given)
 
     # Looking
 

@@ -143,7 +143,7 @@ COMMANDS: Mapping[str, Command] = {
         "run.downgrade",
         "Revert to a previous version.",
         (
-            *(a.SQL, a.TAG, a.REVISION_OR_RUN, a.UNDO_RUN, a.CASCADE, *a.RUN),
+            *(a.SQL, a.TAG, a.REVISION_OR_RUN, a.UNDO_RUN, r.FROM_LEDGER, a.CASCADE, *a.RUN),
             *(a.YES, a.YES_ON_PRODUCTION),
         ),
         leaves_garbage=True,
@@ -287,6 +287,14 @@ COMMANDS: Mapping[str, Command] = {
         "read.status",
         "Show where all packages stand: applied, newest and pending revisions.",
         (a.JSON, a.FAIL_ON),
+        everywhere=True,
+        needs_database=always,
+    ),
+    "switch": Command(
+        "rework.switch",
+        "Take down the revisions that this checkout has no script for, as after git switch.",
+        (r.SHOWN_ALONE, a.JSON, a.YES, a.YES_ON_PRODUCTION),
+        leaves_garbage=True,
         everywhere=True,
         needs_database=always,
     ),

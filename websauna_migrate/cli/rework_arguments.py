@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from websauna_migrate.cli.arguments import argument, flag, one_of
 
-__all__ = ["ADOPTED", "MINE", "ONTO", "TAKE_DOWN"]
+__all__ = ["ADOPTED", "FROM_LEDGER", "MINE", "ONTO", "SHOWN_ALONE", "TAKE_DOWN"]
 
 MINE = argument(
     "revision",
@@ -29,4 +29,11 @@ ADOPTED = (
         help="the version table, where several have revisions of a package",
     ),
     flag("--replace-env", help="Replace env.py by the template, where that loses nothing"),
+)
+
+SHOWN_ALONE = flag("--dry-run", help="Run nothing; show what would be taken down, and by what")
+FROM_LEDGER = flag(
+    "--from-ledger",
+    help="By the texts that the ledger keeps, take down what no script defines any more; with a "
+    "revision, go on to it",
 )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import inspect
@@ -21,11 +23,13 @@ from websauna_migrate.results import CheckProblem, CheckReport
 from websauna_migrate.revision_scripts.moves import full_name, split_name
 from websauna_migrate.revision_scripts.script_files import checksum
 from websauna_migrate.runs.in_progress import find_at_work
+from websauna_migrate.runs.kept_scripts import kept_script
 from websauna_migrate.runs.ledger import DONE, LEDGER_TABLE, STAMP
 from websauna_migrate.runs.other_histories import OtherHistories, OtherHistory, remedy_for
 from websauna_migrate.runs.process_lock import PROCESS_LOCK
 from websauna_migrate.runs.site import Site
 from websauna_migrate.runs.uninstalled import list_departed
+from websauna_migrate.runs.unknown_revisions import explain
 
 if TYPE_CHECKING:
     from websauna_migrate.models.ownership import Ownership
@@ -76,7 +80,6 @@ class Checker:
         applied = self.site.applied()
         plan_upgrade(self.snapshot.graph, applied, {})
         problems = [
-            *self.unknown_revisions(applied),
             *self.several_heads(),
             *self.missing_requirements(),
             *order_problems(self.snapshot, self.selected, applied, self.missing),
@@ -86,6 +89,7 @@ class Checker:
         problems += claims
         elsewhere: set[str] = set()
         with self.site.reading() as connection:
+            problems += self.unknown_revisions(connection, applied)
             if connection is not None:
                 others = OtherHistories(self.snapshot, self.site.settings)
                 found = others.find(connection, applied, self.selected)
@@ -129,7 +133,9 @@ class Checker:
         except OwnershipError as exc:
             yield CheckProblem("ownership", None, str(exc))
 
-    def unknown_revisions(self, applied: Mapping[str, tuple[str, ...]]) -> Iterator[CheckProblem]:
+    def unknown_revisions(
+        self, connection: Connection | None, applied: Mapping[str, tuple[str, ...]]
+    ) -> Iterator[CheckProblem]:
         """Find rows of history tables that no script defines."""
         for name in self.selected:
             history = self.snapshot.histories[name]
@@ -140,7 +146,8 @@ class Checker:
                         "unknown-revision",
                         name,
                         f'The history table "{table}" of package "{name}" has revision "{row}", '
-                        "which no script defines. Restore the script, or stamp the package.",
+                        "which no script defines. Restore the script, or stamp the package.\n"
+                        + explain(self.site, connection, name, row),
                         details=row,
                     )
 
@@ -291,12 +298,16 @@ class Checker:
                     and entry.checksum
                     and entry.checksum != checksum(path)
                 ):
+                    kept = kept_script(connection, self.site.ledger.table, entry.checksum)
+                    diff = () if kept is None else difference(kept, path)
                     yield CheckProblem(
                         "script-changed",
                         name,
                         f'The script of revision "{one}" of package "{name}" ("{path}") was '
-                        f"changed after it was applied on {entry.started:%Y-%m-%d %H:%M} UTC.",
+                        f"changed after it was applied on {entry.started:%Y-%m-%d %H:%M} UTC."
+                        + "".join(f"\n  {line}" for line in diff),
                         fatal=False,
+                        details=diff,
                     )
 
     def drift(
@@ -432,6 +443,13 @@ class Checker:
             fatal=False,
             details=table,
         )
+
+
+def difference(applied: bytes, path: str) -> tuple[str, ...]:
+    """Return how a script differs from what was applied, lines of a unified diff."""
+    now = Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
+    then = applied.decode("utf-8", "replace").splitlines()
+    return tuple(difflib.unified_diff(then, now, "applied", "now", n=1, lineterm=""))
 
 
 def histories_elsewhere(found: Sequence[OtherHistory]) -> Iterator[CheckProblem]:

@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
-__all__ = ["GitHistory"]
+__all__ = ["AddedScript", "GitHistory"]
 
 #: The branches that are taken for the one everybody works towards, the first that there is.
 MAIN = ("origin/HEAD", "origin/main", "origin/master", "main", "master")
 
 #: How long one question may take, in seconds.
 EACH = 10
+
+
+class AddedScript(NamedTuple):
+    """A commit that added a script.
+
+    :ivar branch: a branch or tag that has the commit; empty if none has
+    :ivar path: the script's, below the repository
+    """
+
+    commit: str
+    branch: str
+    path: str
 
 
 class GitHistory:
@@ -30,6 +44,11 @@ class GitHistory:
 
     def ask(self, *words: str) -> str | None:
         """Return what git answers without the last line's end; ``None`` if it fails."""
+        found = self._bytes(*words)
+        return None if found is None else found.decode("utf-8", "replace").rstrip("\n")
+
+    def _bytes(self, *words: str) -> bytes | None:
+        """Return what git answers; ``None`` if it fails."""
         git = shutil.which("git")
         if git is None or not self.folder.is_dir():
             return None
@@ -44,9 +63,7 @@ class GitHistory:
             )
         except (OSError, subprocess.SubprocessError):
             return None
-        if done.returncode:
-            return None
-        return done.stdout.decode("utf-8", "replace").rstrip("\n")
+        return None if done.returncode else done.stdout
 
     @cached_property
     def root(self) -> Path | None:
@@ -85,21 +102,37 @@ class GitHistory:
         found = self.ask("log", "-1", "--format=%h", "--remotes", "--tags", "--", f":/{inside}")
         return f"commit {found}, which is pushed or tagged" if found else ""
 
-    def commits_with(self, text: str) -> Iterator[tuple[str, str, str]]:
-        """Yield the commits that added or took away a text below the folder, newest first.
+    def added(self, revision: str) -> Iterator[AddedScript]:
+        """Yield the commits that added the script of a revision below the folder, newest first.
 
-        :returns: the commit, a branch or tag that has it (empty if none has), and the file
+        Commits of all branches count, also of those that are not checked out.
         """
-        if self.root is None:
+        if self.root is None or not self.folder.is_dir():
             return
         found = self.ask(
-            *("log", "--all", "--no-renames", "--diff-filter=AD", "--name-only", "--format=%x00%h"),
-            *(f"-S{text}", "--", "."),
+            *("log", "--all", "--no-renames", "--diff-filter=A", "--name-only", "--format=%x00%h"),
+            *(f"-G^revision[ :].*['\"]{re.escape(revision)}['\"]", "--", "."),
         )
         for part in (found or "").split("\0")[1:]:
             commit, *files = part.split("\n")
             for file in filter(None, files):
-                yield commit, self._ref_of(commit), file
+                yield AddedScript(commit, self._ref_of(commit), file)
+
+    def has_commit(self, commit: str) -> bool:
+        """True if a commit is one that is checked out, or leads to it."""
+        return self.ask("merge-base", "--is-ancestor", commit, "HEAD") is not None
+
+    def has_file(self, path: str) -> bool:
+        """True if the commit that is checked out has a file."""
+        return self.ask("cat-file", "-e", f"HEAD:{path}") is not None
+
+    def versions(self, added: AddedScript) -> Iterator[bytes]:
+        """Yield the texts that a script had since it was added, on any branch, newest first."""
+        commits = self.ask("log", "--all", "--format=%H", "--", f":/{added.path}")
+        for commit in (commits or "").split("\n"):
+            text = self._bytes("show", f"{commit}:{added.path}") if commit else None
+            if text is not None:
+                yield text
 
     def _ref_of(self, commit: str) -> str:
         """Return the first branch or tag that has a commit."""

@@ -158,10 +158,12 @@ class Ledger:
         session: int | None = None,
         entry: str | None = None,
         digest: str | None = None,
+        script: str | None = None,
     ) -> dict[str, object]:
         """Return a row that marks a step as running, by column.
 
         :param entry: the row's id; default: a new one
+        :param script: the script's text as it is kept; ``None`` where another row has it
         :param digest: the script's checksum, if it was taken when the script was imported
         """
         return {
@@ -181,6 +183,7 @@ class Ledger:
             "checksum": checksum(step.revision.path) if digest is None else digest,
             "session": session or 0,
             "note": "",
+            **({} if script is None else {"script": script}),
         }
 
     def start(
@@ -387,7 +390,8 @@ class Ledger:
         """Return the rows that conditions choose, oldest first."""
         with readable(connection):
             there = ESSENTIAL.union(column_names(connection, self.table))
-            query = select(*(one for one in self.table.c if one.name in there)).where(*conditions)
+            wanted = [one for one in self.table.c if one.name in there and one.name != "script"]
+            query = select(*wanted).where(*conditions)
             # Identifiers begin with the time; on MariaDB, times have no fractions of a second.
             rows: Sequence[Any] = connection.execute(
                 query.order_by(self.table.c.started, self.table.c.id)

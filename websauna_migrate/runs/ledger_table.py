@@ -73,6 +73,8 @@ def make_table(schema: str | None) -> Table:
         Column("kind", String(255)),
         # A line for each: number, line of the script, time and kind, with tabs between.
         Column("statements", Text),
+        # Since the third: the script's text, packed, in one row of those with its checksum.
+        Column("script", Text),
         schema=schema,
     )
 

@@ -33,6 +33,7 @@ from websauna_migrate.results import AppliedStep, Run
 from websauna_migrate.runs.atomicity import require_atomic
 from websauna_migrate.runs.attempt import Attempt
 from websauna_migrate.runs.failures import HistoryMoved, StepFailed, run_stopped
+from websauna_migrate.runs.kept_scripts import kept_checksums
 from websauna_migrate.runs.ledger import STOPPED
 from websauna_migrate.runs.run_context import RunContext, clean
 from websauna_migrate.runs.script_checks import run_prechecks
@@ -159,6 +160,10 @@ class LockedRun:
             step.revision.path: environments[step.package].reader.digest(step.revision)
             for step in plan.steps
         }
+        if has_ledger and plan.steps:
+            wanted = {*self.context.checksums.values()}
+            self.context.kept = kept_checksums(connection, self.context.ledger.table, wanted)
+            connection.rollback()
         if plan.steps and not self.started:
             self.runner.refuse(connection, applied, plan)
             connection.rollback()

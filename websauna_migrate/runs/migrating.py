@@ -14,6 +14,7 @@ from websauna_migrate.planning.package_targets import as_targets, targets_for
 from websauna_migrate.planning.plan import Plan, plan_upgrade
 from websauna_migrate.results import LedgerEntry, LedgerRun, Run
 from websauna_migrate.runs.site import Site
+from websauna_migrate.runs.unknown_revisions import explained
 
 if TYPE_CHECKING:
     from websauna_migrate.runs.run_context import RunOptions
@@ -157,4 +158,5 @@ def run_planner(
         others = OtherHistories(loaded, site.settings)
         others.refuse(connection, applied, {*selected, *plan.packages})
 
-    return site.runner(options, refuse).run(direction, make_plan)
+    with explained(site):
+        return site.runner(options, refuse).run(direction, make_plan)

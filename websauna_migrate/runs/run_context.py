@@ -53,6 +53,7 @@ class RunContext:
     :ivar limits: what the caller of the run asked for, in place of settings
     :ivar tell: told in words what keeps the run waiting
     :ivar checksums: of the plan's scripts, by path
+    :ivar kept: those whose texts the ledger has
     :ivar planned: id of the ledger's row that was written for the first step, until it is used
     :ivar marks: as in :class:`RunOptions`, until the first step has gone well
     :ivar due: package and revision of the steps whose precheck runs right before them
@@ -72,6 +73,7 @@ class RunContext:
     tag: str | None = None
     atomic: bool = False
     checksums: Mapping[str, str] = field(default_factory=dict)
+    kept: frozenset[str] = frozenset()
     planned: str | None = None
     marks: Mapping[str, str] = field(default_factory=dict)
     due: frozenset[tuple[str, str]] = frozenset()

@@ -19,6 +19,7 @@ from websauna_migrate.revision_scripts.script_timeouts import timeouts_of_script
 from websauna_migrate.runs.attempt import Attempt
 from websauna_migrate.runs.failed_step import Aftermath
 from websauna_migrate.runs.failures import HistoryMoved, connection_lost
+from websauna_migrate.runs.kept_scripts import pack
 from websauna_migrate.runs.ledger import DONE, UNDONE
 from websauna_migrate.runs.run_context import RunContext, clean
 from websauna_migrate.runs.script_checks import run_check
@@ -157,7 +158,8 @@ class StepRunner:
 
     def values(self, number: int, step: Step) -> dict[str, object]:
         """Return the ledger's row of a step that is about to run."""
-        run = self.run_context
+        run, path = self.run_context, step.revision.path
+        digest = run.checksums.get(path)
         return run.ledger.values(
             run=run.run_id,
             number=number,
@@ -165,7 +167,8 @@ class StepRunner:
             history_table=run.environments[step.package].package.history_table,
             session=run.lock.session,
             entry=run.planned if number == 1 else None,
-            digest=run.checksums.get(step.revision.path),
+            digest=digest,
+            script=pack(path, digest) if digest and digest not in run.kept else None,
         )
 
     def require_lock(self, done: int) -> None:

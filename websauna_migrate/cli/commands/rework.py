@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 from websauna_migrate.cli.commands.call import Call
 from websauna_migrate.cli.confirm import ask, require_unprotected
-from websauna_migrate.cli.render.rework import render_adoption, render_rebased, render_redone
+from websauna_migrate.cli.render.rework import (
+    render_adoption,
+    render_rebased,
+    render_redone,
+    render_restored,
+    render_switched,
+)
+from websauna_migrate.cli.render.text import counted
 from websauna_migrate.errors import ExitCode
 
-__all__ = ["adopt", "rebase", "redo"]
+__all__ = ["adopt", "rebase", "redo", "switch", "take_down"]
 
 
 def adopt(call: Call) -> int:
@@ -50,3 +58,26 @@ def rebase(call: Call) -> None:
         options.revision, packages=call.packages, onto=options.onto, downgrade=options.downgrade
     )
     call.show(render_rebased(done), done)
+
+
+def switch(call: Call) -> None:
+    """Take down what this checkout does not have."""
+    take_down(call, "switch")
+
+
+def take_down(call: Call, doing: str, **arguments: Any) -> None:
+    """Take down revisions by texts that git or the ledger keeps.
+
+    :param doing: the command, as it was written
+    """
+    options = call.options
+    if not options.dry_run:
+        require_unprotected(call, doing)
+    would = call.service.switch(packages=call.packages, dry_run=True, **arguments)
+    if options.dry_run or not (would.scripts or arguments.get("revision")):
+        call.show(render_switched(would), would)
+        return
+    many = counted(len(would.scripts), "script")
+    ask(call, render_restored(would), f"Take this down by {many} that are not of this checkout?")
+    done = call.service.switch(packages=call.packages, **arguments)
+    call.show(render_switched(done), done)

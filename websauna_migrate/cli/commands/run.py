@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from websauna_migrate.cli.commands.call import Call
+from websauna_migrate.cli.commands.rework import take_down
 from websauna_migrate.cli.confirm import ask, require_unprotected
 from websauna_migrate.cli.render.runs import (
     render_dry_run,
@@ -72,6 +73,11 @@ def upgrade(call: Call) -> None:
 def downgrade(call: Call) -> None:
     """Take revisions back."""
     options = call.options
+    if options.from_ledger:
+        if options.run is not None or options.sql:
+            raise UsageError("--from-ledger goes with a revision or none, not with --run or --sql.")
+        take_down(call, "downgrade --from-ledger", revision=options.revision, from_ledger=True)
+        return
     if (options.revision is None) == (options.run is None):
         raise UsageError("Name the revision to end at, or a run to take back with --run.")
     if options.run is not None:

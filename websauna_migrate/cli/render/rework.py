@@ -5,9 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from websauna_migrate.cli.render.text import counted, joined
-from websauna_migrate.results import Adoption, Rebased, Redone
+from websauna_migrate.results import Adoption, Rebased, Redone, Switched
 
-__all__ = ["render_adoption", "render_rebased", "render_redone"]
+__all__ = [
+    "render_adoption",
+    "render_rebased",
+    "render_redone",
+    "render_restored",
+    "render_switched",
+]
 
 
 def render_redone(done: Redone) -> Iterator[str]:
@@ -49,3 +55,22 @@ def render_adoption(found: Adoption) -> Iterator[str]:
         yield "Nothing was changed so far."
     else:
         yield "There is nothing to take over."
+
+
+def render_restored(found: Switched) -> Iterator[str]:
+    """Yield the scripts that this checkout does not have, and what taking them down would lose."""
+    for script in found.scripts:
+        yield f"{script.package}  {script.revision}  from {script.source}  {script.checksum[:12]}"
+    yield from (str(loss) for loss in found.losses)
+
+
+def render_switched(found: Switched) -> Iterator[str]:
+    """Yield what was taken down, or would be."""
+    if not found.scripts and found.run is None:
+        yield "Nothing to do: this checkout has the scripts of all that is applied."
+        return
+    yield from render_restored(found)
+    if found.run is None:
+        yield "Nothing was changed so far."
+    else:
+        yield f"{counted(len(found.run.steps), 'step')} taken back. Next: ws-alembic upgrade"

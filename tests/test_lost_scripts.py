@@ -1,0 +1,159 @@
+"""Revisions that are applied and that this checkout has no script for, and edited scripts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from apps import Workshop
+from runs import execute, rows, table, tables
+from test_redo import git
+from websauna_migrate.errors import MigrationError
+from websauna_migrate.planning.contradictions import HistoryContradicted
+
+TEXTS = "SELECT revision FROM websauna_migrate_ledger WHERE script IS NOT NULL ORDER BY revision"
+
+
+def two(workshop: Workshop) -> tuple[Path, Path]:
+    workshop.package("fooapp")
+    first = workshop.script("fooapp", "aa01", None, **table("a"))
+    return first, workshop.script("fooapp", "aa02", "aa01", **table("b"))
+
+
+def test_each_text_is_kept_once(workshop: Workshop, database_url: str) -> None:
+    two(workshop)
+    service = workshop.service(database_url)
+    service.upgrade("aa01")
+    # A ledger of the release before has no such column.
+    execute(database_url, "ALTER TABLE websauna_migrate_ledger DROP COLUMN script")
+    service.upgrade()
+    service.downgrade("base")
+    service.upgrade()
+    assert rows(database_url, TEXTS) == [("aa01",), ("aa02",)]
+    assert len(service.log()) == 4
+
+
+def test_check_shows_how_an_edited_script_differs(workshop: Workshop, database_url: str) -> None:
+    first, _ = two(workshop)
+    service = workshop.service(database_url)
+    service.upgrade()
+    first.write_text(first.read_text().replace('op.drop_table("a")', 'op.drop_table("A")'))
+    (found,) = (one for one in service.check().problems if one.kind == "script-changed")
+    assert '\n  -    op.drop_table("a")\n  +    op.drop_table("A")' in found.message
+
+
+def test_a_script_that_is_gone_is_taken_down_by_the_ledger(
+    workshop: Workshop, transactional_database_url: str, tmp_path: Path
+) -> None:
+    url = transactional_database_url
+    _, second = two(workshop)
+    third = workshop.script("fooapp", "aa03", "aa02", **table("c"))
+    ini = workshop.application("fooapp", tmp_path / "foo.ini", url)
+    assert workshop.ws(ini, "upgrade").status == 0
+    second.unlink()
+    third.unlink()
+    broken = workshop.ws(ini, "upgrade")
+    assert broken.status == 1
+    assert 'in the table "alembic_history_fooapp": neither this checkout nor' in broken.err
+    assert "downgrade --from-ledger" in broken.err
+    execute(url, "INSERT INTO c VALUES (1)")
+    asked = workshop.ws(ini, "downgrade", "--from-ledger")
+    assert asked.status == 2 and 'drops table "c": 1 row' in asked.err and "c" in tables(url)
+    done = workshop.ws(ini, "downgrade", "--from-ledger", "--yes")
+    assert done.status == 0 and "2 steps taken back" in done.out, done
+    assert not {"b", "c"} & tables(url) and "a" in tables(url)
+    assert workshop.ws(ini, "check").status == 0
+    assert "Nothing to do" in workshop.ws(ini, "switch").out
+
+
+def test_further_down_than_what_is_gone(workshop: Workshop, sqlite_url: str) -> None:
+    _, second = two(workshop)
+    workshop.service(sqlite_url).upgrade()
+    second.unlink()
+    done = workshop.service(sqlite_url).switch("base", from_ledger=True)
+    assert done.run is not None
+    assert [step.revision for step in done.run.steps] == ["aa02", "aa01"]
+    assert tables(sqlite_url) == {"alembic_history_fooapp", "websauna_migrate_ledger"}
+
+
+def test_another_branch_is_taken_down_by_git(
+    workshop: Workshop, transactional_database_url: str, tmp_path: Path
+) -> None:
+    url, root = transactional_database_url, workshop.root
+    workshop.package("fooapp")
+    workshop.script("fooapp", "aa01", None, **table("a"))
+    ini = workshop.application("fooapp", tmp_path / "foo.ini", url)
+    git(root, "init", "-q", "-b", "main")
+    git(root, "add", ".")
+    git(root, "commit", "-q", "-m", "a")
+    git(root, "checkout", "-q", "-b", "feature")
+    workshop.script("fooapp", "ff01", "aa01", **table("f"))
+    git(root, "add", ".")
+    git(root, "commit", "-q", "-m", "f")
+    assert workshop.ws(ini, "upgrade").status == 0
+    # The texts in the database are not needed.
+    execute(url, "UPDATE websauna_migrate_ledger SET script = NULL")
+    git(root, "checkout", "-q", "main")
+    checked = workshop.ws(ini, "check")
+    assert "its branch is not checked out: branch feature" in checked.out
+    assert "git checkout feature" in checked.out and "fooapp switch" in checked.out
+    assert "from git feature" in workshop.ws(ini, "switch", "--dry-run").out
+    assert "f" in tables(url)
+    assert workshop.ws(ini, "switch", "--yes").status == 0
+    assert "f" not in tables(url)
+    assert workshop.ws(ini, "check").status == 0
+
+
+def test_a_deleted_script_is_named_with_its_commit(workshop: Workshop, sqlite_url: str) -> None:
+    _, second = two(workshop)
+    git(workshop.root, "init", "-q")
+    git(workshop.root, "add", ".")
+    git(workshop.root, "commit", "-q", "-m", "both")
+    workshop.service(sqlite_url).upgrade()
+    second.unlink()
+    with pytest.raises(HistoryContradicted) as caught:
+        workshop.service(sqlite_url).plan()
+    words = str(caught.value)
+    assert "was deleted, and that is not committed" in words
+    command = next(line for line in words.splitlines() if "git checkout" in line)
+    git(workshop.root, *command.split("git ")[1].split())
+    assert not workshop.service(sqlite_url).plan().steps
+
+
+def lost(workshop: Workshop, url: str) -> Any:
+    """Apply two revisions, and lose the script of the second."""
+    _, second = two(workshop)
+    workshop.service(url).upgrade()
+    second.unlink()
+    return workshop.service(url)
+
+
+def test_a_text_with_another_checksum_is_not_run(
+    workshop: Workshop, transactional_database_url: str
+) -> None:
+    url = transactional_database_url
+    service = lost(workshop, url)
+    where = "(SELECT x FROM (SELECT max(script) AS x FROM websauna_migrate_ledger WHERE revision"
+    execute(
+        url,
+        f"UPDATE websauna_migrate_ledger SET script = {where} = 'aa01') AS y) "
+        "WHERE revision = 'aa02'",
+    )
+    with pytest.raises(MigrationError, match="neither in git as it was applied nor kept"):
+        service.switch(from_ledger=True)
+    assert "b" in tables(url)
+
+
+def test_a_text_that_others_may_have_written_is_not_run(
+    workshop: Workshop, database_url: str, tmp_path: Path
+) -> None:
+    service = lost(workshop, database_url)
+    if database_url.startswith("postgresql"):
+        execute(database_url, "GRANT INSERT ON websauna_migrate_ledger TO PUBLIC")
+    elif database_url.startswith("sqlite"):
+        (tmp_path / "database.sqlite").chmod(0o666)
+    with pytest.raises(MigrationError, match="its table may be written by"):
+        service.switch(from_ledger=True)
+    assert "b" in tables(database_url)

@@ -1,0 +1,174 @@
+"""Taking down what this checkout has no script for, by the texts that git or the ledger keeps."""
+
+from __future__ import annotations
+
+import ast
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import Engine
+from sqlalchemy.engine import Connection
+
+from websauna_migrate.errors import MigrationError
+from websauna_migrate.planning.plan import Plan
+from websauna_migrate.results import RestoredScript, Switched
+from websauna_migrate.revision_scripts.git_history import GitHistory
+from websauna_migrate.revision_scripts.moved_tables import plan_undo_without_loss
+from websauna_migrate.revision_scripts.script_files import checksum_of
+from websauna_migrate.reworking.findings import AdoptingService
+from websauna_migrate.reworking.look import changed
+from websauna_migrate.runs.kept_scripts import kept_script, require_trusted
+from websauna_migrate.runs.losses import find_losses
+from websauna_migrate.runs.migrating import Planner, make_planner, run_planner
+from websauna_migrate.runs.site import Site
+from websauna_migrate.runs.unknown_revisions import explain, last_applied
+
+__all__ = ["TakeDown", "take_down_unknown"]
+
+
+@dataclass(frozen=True)
+class TakeDown:
+    """What is asked for.
+
+    :ivar target: the revision to end at; ``None`` to take down what no script defines, no more
+    :ivar from_ledger: take the texts from the ledger alone, not from git first
+    :ivar dry_run: look, and run nothing
+    """
+
+    target: str | None = None
+    from_ledger: bool = False
+    dry_run: bool = False
+
+
+def take_down_unknown(
+    service: AdoptingService,
+    selected: tuple[str, ...],
+    asked: TakeDown,
+    given: Connection | Engine | None,
+) -> Switched:
+    """Take down revisions that are applied and that no script defines.
+
+    :raises MigrationError: if a text is not to be had, or may not be trusted
+    """
+    site = service._site_anew(given)
+    with site.reading() as connection:
+        if connection is None:
+            return Switched()
+        texts = find_texts(site, connection, selected, from_ledger=asked.from_ledger)
+        connection.rollback()
+    if not texts and asked.target is None:
+        return Switched()
+    scripts = tuple(script for script, _ in texts)
+    with restored(service, texts, given) as whole:
+        planner = planner_of(whole, selected, asked, scripts)
+        plan = planner(whole.applied())
+        losses = tuple(loss for loss in find_losses(whole, plan) if loss.is_loss)
+        if asked.dry_run:
+            return Switched(scripts, losses)
+        return Switched(scripts, losses, run_planner(whole, "downgrade", planner, selected))
+
+
+def planner_of(
+    site: Site, selected: tuple[str, ...], asked: TakeDown, scripts: tuple[RestoredScript, ...]
+) -> Planner:
+    """Return what plans the way down."""
+    if asked.target is not None:
+        return make_planner(site, "downgrade", asked.target, selected)
+    wanted = [(script.package, script.revision) for script in scripts]
+
+    def plan(applied: Mapping[str, tuple[str, ...]]) -> Plan:
+        reason = "no script of this checkout defines it"
+        return plan_undo_without_loss(site.loaded.graph, applied, wanted, reason=reason)
+
+    return plan
+
+
+def find_texts(
+    site: Site, connection: Connection, selected: tuple[str, ...], *, from_ledger: bool
+) -> list[tuple[RestoredScript, bytes]]:
+    """Return the scripts of all revisions that are applied and that no script defines.
+
+    :raises MigrationError: naming the one that is not to be had
+    """
+    applied = site.runner().read(connection)[0]
+    found: list[tuple[RestoredScript, bytes]] = []
+    for name in selected:
+        history = site.loaded.histories[name]
+        left = [row for row in applied[name] if row not in history]
+        seen: set[str] = set()
+        while left:
+            revision = left.pop()
+            if revision in seen:
+                continue
+            seen.add(revision)
+            script, source = text_of(site, connection, name, revision, from_ledger=from_ledger)
+            found.append((script, source))
+            left += [one for one in parents_in(source, script) if one not in history]
+    if any(script.source == "ledger" for script, _ in found):
+        require_trusted(connection, site.ledger.table)
+    return found
+
+
+def text_of(
+    site: Site, connection: Connection, package: str, revision: str, *, from_ledger: bool
+) -> tuple[RestoredScript, bytes]:
+    """Return a script as it was when it was applied."""
+    entry = last_applied(site, connection, package, revision)
+    digest = entry.checksum if entry is not None else ""
+    git = GitHistory(site.packages[package].script_directory)
+    for added in () if from_ledger else git.added(revision):
+        for source in git.versions(added):
+            if not digest or checksum_of(source) == digest:
+                where = f"git {added.branch or added.commit}"
+                return RestoredScript(package, revision, where, checksum_of(source)), source
+    kept = kept_script(connection, site.ledger.table, digest) if digest else None
+    if kept is None:
+        raise MigrationError(
+            f'The script of revision "{revision}" of package "{package}" is neither in git as it '
+            "was applied nor kept by the ledger, and nothing was changed.\n"
+            + explain(site, connection, package, revision)
+        )
+    return RestoredScript(package, revision, "ledger", digest), kept
+
+
+def parents_in(source: bytes, script: RestoredScript) -> tuple[str, ...]:
+    """Return the ``down_revision`` of a text, without running it.
+
+    :raises MigrationError: if it cannot be read
+    """
+    try:
+        for node in ast.parse(source).body:
+            names = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", 0)]
+            if any(isinstance(one, ast.Name) and one.id == "down_revision" for one in names):
+                value = ast.literal_eval(getattr(node, "value", None) or ast.Constant(None))
+                return () if value is None else (value,) if isinstance(value, str) else tuple(value)
+    except (SyntaxError, ValueError, TypeError):
+        pass
+    raise MigrationError(
+        f'The text of revision "{script.revision}" of package "{script.package}", from '
+        f"{script.source}, does not say its down_revision plainly. Nothing was changed."
+    )
+
+
+@contextmanager
+def restored(
+    service: AdoptingService,
+    texts: list[tuple[RestoredScript, bytes]],
+    given: Connection | Engine | None,
+) -> Iterator[Site]:
+    """Give the scripts of all packages with those that were restored, in a folder of their own."""
+    packages = {one.name: one for one in service.packages}
+    with tempfile.TemporaryDirectory(prefix="websauna_migrate_") as root:
+        for script, source in texts:
+            folder = Path(root) / script.package
+            folder.mkdir(exist_ok=True)
+            (folder / f"restored_{script.checksum[:16]}.py").write_bytes(source)
+            package = packages[script.package]
+            if folder not in package.version_locations:
+                locations = (*package.version_locations, folder)
+                packages[script.package] = changed(package, own_version_locations=locations)
+        whole = service.with_changes(service.settings, tuple(packages.values()))
+        yield whole._site_anew(given)

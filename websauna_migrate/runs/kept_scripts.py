@@ -1,0 +1,102 @@
+"""The texts of applied scripts, which the ledger keeps once for each checksum.
+
+A text from a database is code that whoever may write to the table has written. It is looked at
+freely, and run only where that was asked, if its checksum is the one that was recorded and nobody
+but the role that migrates may write to the table.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+import zlib
+from collections.abc import Collection
+
+from sqlalchemy import Table, select, text
+from sqlalchemy.engine import Connection
+
+from websauna_migrate.errors import MigrationError
+from websauna_migrate.revision_scripts.script_files import checksum_of, read_script
+from websauna_migrate.runs.ledger_table import column_names, name_of
+
+__all__ = ["kept_checksums", "kept_script", "pack", "require_trusted"]
+
+#: The longest text that is kept, in characters of its packed form: MariaDB's TEXT has 65,535.
+LIMIT = 60_000
+
+#: For fewer checksums than these the ledger is asked by them.
+FEW = 200
+
+
+def pack(path: str, digest: str) -> str | None:
+    """Return a script's text as the ledger keeps it, in letters that every database has.
+
+    :param digest: its checksum; a file that has another by now is not kept
+    """
+    source = read_script(path)
+    if source is None or checksum_of(source) != digest:
+        return None
+    packed = base64.b64encode(zlib.compress(source, 6)).decode("ascii")
+    return packed if len(packed) <= LIMIT else None
+
+
+def kept_checksums(connection: Connection, table: Table, wanted: Collection[str]) -> frozenset[str]:
+    """Return those of some checksums whose text is kept; the ledger must be there."""
+    if "script" not in column_names(connection, table):
+        return frozenset()
+    query = select(table.c.checksum).where(table.c.script.is_not(None)).distinct()
+    if len(wanted) < FEW:
+        query = query.where(table.c.checksum.in_([*wanted]))
+    return frozenset(connection.execute(query).scalars())
+
+
+def kept_script(connection: Connection, table: Table, digest: str) -> bytes | None:
+    """Return the text of a script by its checksum; ``None`` if it is not kept, or is another."""
+    if not digest or "script" not in column_names(connection, table):
+        return None
+    query = select(table.c.script).where(table.c.checksum == digest, table.c.script.is_not(None))
+    for packed in connection.execute(query).scalars():
+        try:
+            source = zlib.decompress(base64.b64decode(packed, validate=True))
+        except (binascii.Error, ValueError, zlib.error):
+            continue
+        if checksum_of(source) == digest:
+            return source
+    return None
+
+
+#: Who besides the current role may write to a table: the owner, and those with a grant.
+OTHERS = text(
+    "SELECT pg_catalog.pg_get_userbyid(c.relowner) FROM pg_catalog.pg_class c "
+    "WHERE c.oid = to_regclass(:name) AND pg_catalog.pg_get_userbyid(c.relowner) <> current_user "
+    "UNION SELECT CASE a.grantee WHEN 0 THEN 'PUBLIC' "
+    "ELSE pg_catalog.pg_get_userbyid(a.grantee) END "
+    "FROM pg_catalog.pg_class c, aclexplode(c.relacl) a WHERE c.oid = to_regclass(:name) "
+    "AND a.privilege_type IN ('INSERT', 'UPDATE') AND a.grantee <> c.relowner ORDER BY 1"
+)
+
+
+def require_trusted(connection: Connection, table: Table) -> None:
+    """Make sure that nobody but this role may have written the texts in a ledger.
+
+    :raises MigrationError: if others may, or if that cannot be told
+    """
+    kind, others = connection.dialect.name, ""
+    if kind == "postgresql":
+        name = name_of(connection, table)
+        others = ", ".join(map(str, connection.execute(OTHERS, {"name": name}).scalars()))
+    elif kind == "sqlite":
+        file = connection.exec_driver_sql("PRAGMA database_list").one()[2]
+        status = os.stat(file) if file else None  # noqa: PTH116
+        if status is not None and status.st_uid != os.geteuid():
+            others = f"uid {status.st_uid}, whose the file is"
+        elif status is not None and status.st_mode & 0o022:
+            others = "those of its group or all, by the file's mode"
+    else:
+        others = "others, which this server does not tell"
+    if others:
+        raise MigrationError(
+            f"Scripts that the ledger keeps are not run: its table may be written by {others}. "
+            "Get them from git, or install the release that has them."
+        )

@@ -1,0 +1,117 @@
+"""Rows of history tables that no script defines: why that is likely so, and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, packages_distributions, version
+
+from sqlalchemy.engine import Connection
+
+from websauna_migrate.config.packages import is_installed
+from websauna_migrate.database.history_tables import list_tables
+from websauna_migrate.planning.contradictions import HistoryContradicted
+from websauna_migrate.results import LedgerEntry
+from websauna_migrate.revision_scripts.git_history import GitHistory
+from websauna_migrate.runs.kept_scripts import kept_checksums
+from websauna_migrate.runs.ledger import LEDGER_TABLE, STAMP
+from websauna_migrate.runs.site import Site
+
+__all__ = ["explain", "explained", "last_applied"]
+
+
+#: How many rows are explained.
+SHOWN = 3
+
+
+@contextmanager
+def explained(site: Site) -> Iterator[None]:
+    """Say more of rows that no script defines, where they are the reason for a failure."""
+    try:
+        yield
+    except HistoryContradicted as exc:
+        if exc.kind != "unknown":
+            raise
+        pairs = [tuple(name.split("@", 1)) for name in exc.revisions]
+        with site.reading() as connection:
+            lines = [explain(site, connection, package, one) for package, one in pairs[:SHOWN]]
+        found = [(package, one) for package, one in pairs]
+        raise HistoryContradicted("unknown", "\n".join([str(exc), *lines]), found) from exc
+
+
+def explain(site: Site, connection: Connection | None, package: str, revision: str) -> str:
+    """Return the likely cause of a row that no script defines, who applied it, and the commands."""
+    cause, *commands = cause_of(site, package, revision)
+    entry = None if connection is None else last_applied(site, connection, package, revision)
+    applied = ""
+    if entry is not None and connection is not None:
+        by = f" by {entry.installed_by}" if entry.installed_by else ""
+        applied = f" It was applied on {entry.started:%Y-%m-%d %H:%M} UTC{by} on {entry.host}."
+        digests = {entry.checksum}
+        if kept_checksums(connection, site.ledger.table, digests) & digests:
+            commands.append(
+                "To take it down by the text that the ledger keeps: ws-alembic "
+                f"-x packages={package} downgrade --from-ledger"
+            )
+    table = site.packages[package].history_table
+    return "\n  ".join([f'"{revision}" in the table "{table}": {cause}{applied}', *commands])
+
+
+def cause_of(site: Site, package: str, revision: str) -> Iterator[str]:
+    """Yield why a script is likely missing, a sentence, and then what to do."""
+    directory = site.packages[package].script_directory
+    git = GitHistory(directory)
+    added = next(git.added(revision), None)
+    if added is not None:
+        path = f"{git.root}/{added.path}"
+        if git.has_commit(added.commit):
+            how = "deleted, and that is not committed" if git.has_file(added.path) else "deleted"
+            yield f'its script "{added.path}" was {how}; commit {added.commit} has it.'
+            yield f"To restore it: git checkout {added.commit} -- {path}"
+            return
+        where = f"branch {added.branch}" if added.branch else "a commit of no branch"
+        yield (
+            f"its branch is not checked out: {where}, commit {added.commit}, has the script "
+            f'"{added.path}".'
+        )
+        if added.branch:
+            yield f"To have it: git checkout {added.branch}"
+        yield f"To take it down here: ws-alembic -x packages={package} switch"
+        return
+    if is_installed(directory):
+        release = release_of(package)
+        yield f"the package is older than the database: {release} is installed."
+        yield f"To have it: pip install --upgrade {release.split()[0]}"
+        return
+    yield (
+        "neither this checkout nor its git history has the script: it was never committed, or the "
+        "database is that of another checkout."
+    )
+
+
+def release_of(package: str) -> str:
+    """Return the distribution of an installed package, with its version."""
+    top = package.partition(".")[0]
+    name = next(iter(packages_distributions().get(top, ())), top)
+    try:
+        return f"{name} {version(name)}"
+    except PackageNotFoundError:
+        return name
+
+
+def last_applied(
+    site: Site, connection: Connection, package: str, revision: str
+) -> LedgerEntry | None:
+    """Return the ledger's newest row of an upgrade to a revision."""
+    if LEDGER_TABLE not in list_tables(connection, site.schema):
+        return None
+    table = site.ledger.table
+    found = site.ledger.read(
+        connection,
+        table.c.package == package,
+        table.c.revision == revision,
+        table.c.outcome == "done",
+        table.c.direction != STAMP,
+    )
+    upgrades = [entry for entry in found if entry.direction == "upgrade"]
+    return upgrades[-1] if upgrades else None
