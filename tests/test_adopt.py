@@ -392,6 +392,57 @@ def test_a_database_of_create_all(story: Story) -> None:
     assert "left to you: addon" in refused.out and "byhand" in refused.out
 
 
+def test_a_history_that_does_not_begin_at_an_empty_schema(story: Story) -> None:
+    """Neither it nor a package beside it is run from nothing."""
+    story.app()
+    versions = story.root / "fooapp" / "alembic" / "versions"
+    versions.mkdir(parents=True)
+    story.workshop.script("fooapp", "aa01", None, 'op.rename_table("legacy", "pages")')
+    story.workshop.package("addon", MODELS.replace("pages", "notes").replace("Page", "Note"))
+    story.workshop.application("fooapp", story.ini, story.url)
+    execute(story.url, "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)")
+    execute(story.url, "INSERT INTO alembic_version VALUES ('aa01')")
+    for name in ("pages", "notes"):
+        execute(
+            story.url,
+            f"CREATE TABLE {name} (id {SERIAL[engine_of(story.url).dialect.name]}, "
+            "title VARCHAR(40) NOT NULL, PRIMARY KEY (id))",
+        )
+    done = story.ws("adopt", "--yes").out
+    assert "note: The first scripts are not proven" in done
+    assert story.ws("-x", "packages=all", "check").out == "No new upgrade operations detected.\n"
+
+
+#: What an env.py may say, and what is told of it.
+SAYINGS = {
+    'connection.exec_driver_sql("SET search_path TO tenant")': "SET search_path TO tenant",
+    'connection.execute(text("SET ROLE owner"))': "SET ROLE owner",
+    'event.listen(connection, "begin", print)': "a listener",
+    'config.attributes["x"] = 1': "config.attributes",
+    "MetaData(naming_convention={})": "a naming convention",
+    "context.configure(process_revision_directives=print)": "the option process_revision_direct",
+    'config.set_main_option("sqlalchemy.url", "x")': "an option of its own",
+}
+
+
+def test_what_the_template_would_lose_is_told(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch, sqlite_url: str
+) -> None:
+    monkeypatch.chdir(workshop.root)
+    story = Story(workshop, sqlite_url)
+    story.app()
+    never = "".join(f"    {line}\n" for line in SAYINGS)
+    versions = story.folder("fooapp/alembic", f"{PLAIN}\n\ndef never(connection):\n{never}")
+    story.script(versions, "aa01", None, "pages")
+    execute(sqlite_url, "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)")
+    execute(sqlite_url, "INSERT INTO alembic_version VALUES ('aa01')")
+    shown = story.ws("adopt", "--dry-run").out
+    lines = (versions.parent / "env.py").read_text().splitlines()
+    for saying, words in SAYINGS.items():
+        line = lines.index(f"    {saying}") + 1
+        assert f"env.py, line {line}: {words}" in shown, (saying, shown)
+
+
 SERIAL = {"sqlite": "INTEGER NOT NULL", "postgresql": "SERIAL NOT NULL"}
 
 

@@ -120,6 +120,14 @@ def test_a_deleted_script_is_named_with_its_commit(workshop: Workshop, sqlite_ur
     command = next(line for line in words.splitlines() if "git checkout" in line)
     git(workshop.root, *command.split("git ")[1].split())
     assert not workshop.service(sqlite_url).plan().steps
+    # A target, and a parent that is gone.
+    workshop.service(sqlite_url).downgrade("aa01")
+    second.unlink()
+    with pytest.raises(MigrationError, match=r'"aa02": its script ".*" was deleted'):
+        workshop.service(sqlite_url).plan("aa02")
+    workshop.script("fooapp", "aa03", "aa02")
+    with pytest.raises(MigrationError, match=r"(?s)no such revision.*To restore it: git checkout"):
+        workshop.service(sqlite_url).heads()
 
 
 def lost(workshop: Workshop, url: str) -> Any:

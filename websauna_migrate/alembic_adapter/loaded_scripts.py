@@ -11,7 +11,9 @@ from websauna_migrate.config.packages import MigrationPackage, ScriptDirectoryEr
 from websauna_migrate.config.settings import Settings
 from websauna_migrate.database.cache import Cache
 from websauna_migrate.planning.graph import Graph
+from websauna_migrate.planning.history_errors import HistoryError
 from websauna_migrate.planning.package_history import PackageHistory
+from websauna_migrate.revision_scripts.git_history import where_it_is
 
 if TYPE_CHECKING:
     from websauna_migrate.planning.accesses import Access
@@ -145,7 +147,14 @@ class LoadedScripts:
             if package.explicit and package.name not in self.may_be_missing:
                 raise missing(package)
             return PackageHistory(package.name)
-        return environment.reader.history
+        try:
+            return environment.reader.history
+        except HistoryError as exc:
+            found = where_it_is(package.script_directory, exc.name)
+            if exc.kind != "missing_revision" or not found:
+                raise
+            message = "\n  ".join([f'{exc} Of "{exc.name}": {found[0]}', *found[1:]])
+            raise HistoryError(exc.kind, exc.revision, exc.name, message, exc.other) from exc
 
 
 def missing(package: MigrationPackage) -> ScriptDirectoryError:

@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["AddedScript", "GitHistory"]
+__all__ = ["AddedScript", "GitHistory", "where_it_is"]
 
 #: The branches that are taken for the one everybody works towards, the first that there is.
 MAIN = ("origin/HEAD", "origin/main", "origin/master", "main", "master")
@@ -149,3 +149,26 @@ class GitHistory:
             return Path(path).resolve().relative_to(self.root or "/dev/null").as_posix()
         except ValueError:
             return None
+
+
+def where_it_is(folder: Path, revision: str) -> tuple[str, ...]:
+    """Return why a script is not here though git has it, a sentence, and the command to have it.
+
+    :param folder: a script directory
+    :returns: empty if git has it not either
+    """
+    git = GitHistory(folder)
+    added = next(git.added(revision), None)
+    if added is None:
+        return ()
+    if git.has_commit(added.commit):
+        how = "deleted, and that is not committed" if git.has_file(added.path) else "deleted"
+        return (
+            f'its script "{added.path}" was {how}; commit {added.commit} has it.',
+            f"To restore it: git checkout {added.commit} -- {git.root}/{added.path}",
+        )
+    where = f"branch {added.branch}" if added.branch else "a commit of no branch"
+    return (
+        f'its branch is not checked out: {where}, commit {added.commit}, has "{added.path}".',
+        f"To have it: git checkout {added.branch or added.commit}",
+    )

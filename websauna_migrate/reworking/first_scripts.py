@@ -29,8 +29,14 @@ def write_first_scripts(found: Findings, given: Connection | Engine | None) -> N
         prepare(settings, url, ())
         scratch = found.service._at(url)
         names = [one.name for one in scratch.packages if one.name not in found.first]
-        scratch.upgrade(packages=names)
-        created = scratch.revision(MESSAGE, packages=found.first, autogenerate=True)
+        prove = None
+        try:
+            scratch.upgrade(packages=names)
+        except MigrationError:
+            # A history that does not begin at an empty schema: its tables are missing there.
+            prove = "off"
+            found.notes.append("The first scripts are not proven: other histories cannot begin")
+        created = scratch.revision(MESSAGE, packages=found.first, autogenerate=True, prove=prove)
     for one in created:
         AdoptionRecord(directory_of(found.service, one.package)).add_created([one.path])
         found.notes.append(f"new: {one.path}")

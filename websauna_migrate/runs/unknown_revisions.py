@@ -11,8 +11,9 @@ from sqlalchemy.engine import Connection
 from websauna_migrate.config.packages import is_installed
 from websauna_migrate.database.history_tables import list_tables
 from websauna_migrate.planning.contradictions import HistoryContradicted
+from websauna_migrate.planning.target_errors import TargetError
 from websauna_migrate.results import LedgerEntry
-from websauna_migrate.revision_scripts.git_history import GitHistory
+from websauna_migrate.revision_scripts.git_history import where_it_is
 from websauna_migrate.runs.kept_scripts import kept_checksums
 from websauna_migrate.runs.ledger import LEDGER_TABLE, STAMP
 from websauna_migrate.runs.site import Site
@@ -26,9 +27,21 @@ SHOWN = 3
 
 @contextmanager
 def explained(site: Site) -> Iterator[None]:
-    """Say more of rows that no script defines, where they are the reason for a failure."""
+    """Say more of revisions that no script defines, where they are the reason for a failure."""
     try:
         yield
+    except TargetError as exc:
+        names = [exc.package] if exc.package else [*site.packages]
+        folders = [site.packages[name].script_directory for name in names if name in site.packages]
+        told = filter(None, (where_it_is(folder, exc.target) for folder in folders))
+        git = next(told, ()) if exc.kind in ("unknown", "unknown_everywhere") else ()
+        if not git:
+            raise
+        words = "\n  ".join([f'"{exc.target}": {git[0]}', *git[1:]])
+        remedy = f"{exc.remedy}\n{words}".strip()
+        raise TargetError(
+            exc.kind, exc.package, exc.target, exc.problem, remedy, exc.found
+        ) from exc
     except HistoryContradicted as exc:
         if exc.kind != "unknown":
             raise
@@ -60,23 +73,10 @@ def explain(site: Site, connection: Connection | None, package: str, revision: s
 def cause_of(site: Site, package: str, revision: str) -> Iterator[str]:
     """Yield why a script is likely missing, a sentence, and then what to do."""
     directory = site.packages[package].script_directory
-    git = GitHistory(directory)
-    added = next(git.added(revision), None)
-    if added is not None:
-        path = f"{git.root}/{added.path}"
-        if git.has_commit(added.commit):
-            how = "deleted, and that is not committed" if git.has_file(added.path) else "deleted"
-            yield f'its script "{added.path}" was {how}; commit {added.commit} has it.'
-            yield f"To restore it: git checkout {added.commit} -- {path}"
-            return
-        where = f"branch {added.branch}" if added.branch else "a commit of no branch"
-        yield (
-            f"its branch is not checked out: {where}, commit {added.commit}, has the script "
-            f'"{added.path}".'
-        )
-        if added.branch:
-            yield f"To have it: git checkout {added.branch}"
-        yield f"To take it down here: ws-alembic -x packages={package} switch"
+    if found := where_it_is(directory, revision):
+        yield from found
+        if found[1].startswith("To have"):
+            yield f"To take it down here: ws-alembic -x packages={package} switch"
         return
     if is_installed(directory):
         release = release_of(package)
