@@ -233,6 +233,9 @@ FULL = argument(
     help="No meaning any more: every comparison looks at all tables",
 )
 JSON = flag("--json", help="Print JSON, for programs")
+LOG_JSON = flag(
+    "--log-json", help="Write events to standard error as JSON, one a line, in place of progress"
+)
 NO_LINT = flag(
     "--no-lint",
     help="Do not look for unsafe changes, which is done on PostgreSQL if squawk is installed",

@@ -78,10 +78,12 @@ class Output:
     """Where a command writes its results; what cannot be written is told at the end.
 
     :ivar stream: the real standard output
+    :ivar is_used: true once something was to be written
     """
 
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream
+        self.is_used = False
         self._failure: OSError | UnicodeEncodeError | None = None
         self._told = False
 
@@ -156,6 +158,7 @@ class Output:
         return f"Standard output cannot be written: {problem}."
 
     def _write(self, text: str, *, flush: bool = False) -> None:
+        self.is_used = self.is_used or bool(text)
         if self._failure is not None:
             return
         try:

@@ -144,7 +144,7 @@ COMMANDS: Mapping[str, Command] = {
         "Revert to a previous version.",
         (
             *(a.SQL, a.TAG, a.REVISION_OR_RUN, a.UNDO_RUN, r.FROM_LEDGER, a.CASCADE, *a.RUN),
-            *(a.YES, a.YES_ON_PRODUCTION),
+            *(a.YES, a.YES_ON_PRODUCTION, a.JSON, a.LOG_JSON),
         ),
         leaves_garbage=True,
         needs_database=unless_sql,
@@ -252,7 +252,7 @@ COMMANDS: Mapping[str, Command] = {
     "repair": Command(
         "run.repair",
         "Show steps that ended half done, or settle one.",
-        (*a.HALF_DONE, a.YES_ON_PRODUCTION),
+        (*a.HALF_DONE, a.YES_ON_PRODUCTION, a.JSON, a.LOG_JSON),
         names_its_package=True,
         leaves_garbage=True,
         needs_database=always,
@@ -279,7 +279,7 @@ COMMANDS: Mapping[str, Command] = {
         "'stamp' the revision table with the given revision; don't run any migrations.",
         (
             *(a.SQL, a.TAG, a.PURGE, a.REVISIONS, a.WITH_REQUIREMENTS),
-            a.YES_ON_PRODUCTION,
+            *(a.YES_ON_PRODUCTION, a.JSON),
         ),
         needs_database=unless_sql,
     ),
@@ -301,7 +301,10 @@ COMMANDS: Mapping[str, Command] = {
     "uninstall": Command(
         "run.uninstall",
         "Downgrade a package to base, then drop its history table.",
-        (a.UNINSTALLED, a.FORGET, a.CASCADE, a.YES, a.YES_ON_PRODUCTION),
+        (
+            *(a.UNINSTALLED, a.FORGET, a.CASCADE, a.YES, a.YES_ON_PRODUCTION),
+            *(a.JSON, a.LOG_JSON),
+        ),
         names_its_package=True,
         leaves_garbage=True,
         needs_database=always,
@@ -331,6 +334,8 @@ COMMANDS: Mapping[str, Command] = {
             a.FAIL_ON_LINT,
             a.PLAN,
             a.MAX_LOSS,
+            a.JSON,
+            a.LOG_JSON,
         ),
         leaves_garbage=True,
         needs_database=unless_sql,

@@ -16,6 +16,7 @@ from websauna_migrate.errors import MigrationError, UsageError
 if TYPE_CHECKING:
     from argparse import Namespace
 
+    from websauna_migrate.cli.for_programs import ForPrograms
     from websauna_migrate.cli.output import Output
     from websauna_migrate.cli.parser import Command
 
@@ -31,6 +32,7 @@ def main(words: Sequence[str]) -> int:
 
             print_candidates(words)
             return 0
+        from websauna_migrate.cli.for_programs import ForPrograms
         from websauna_migrate.cli.output import reserve_stdout
         from websauna_migrate.cli.parser import COMMANDS, make_parser
 
@@ -40,20 +42,28 @@ def main(words: Sequence[str]) -> int:
             parser.error("too few arguments")
         command = COMMANDS[options.verb]
         with reserve_stdout() as output:
-            try:
-                if command.needs_application(options):
-                    status = run_in_application(command, options, output)
-                else:
-                    status = command.without_application(options, output)
-            except SystemExit as exc:
-                raise MigrationError(
-                    f'The command "{options.verb}" was ended by SystemExit({exc.code}), which a '
-                    "script or the application raised. Let it raise another error, or return."
-                ) from exc
+            programs = ForPrograms(options, output)
+            with programs.telling():
+                status = run(command, options, output, programs)
             return output.finish(status)
 
 
-def run_in_application(command: Command, options: Namespace, output: Output) -> int:
+def run(command: Command, options: Namespace, output: Output, programs: ForPrograms) -> int:
+    """Do a command and return the exit status."""
+    try:
+        if command.needs_application(options):
+            return run_in_application(command, options, output, programs)
+        return command.without_application(options, output)
+    except SystemExit as exc:
+        raise MigrationError(
+            f'The command "{options.verb}" was ended by SystemExit({exc.code}), which a '
+            "script or the application raised. Let it raise another error, or return."
+        ) from exc
+
+
+def run_in_application(
+    command: Command, options: Namespace, output: Output, programs: ForPrograms
+) -> int:
     """Start the application, do a command in it, and return the exit status."""
     from websauna_migrate.cli.app import Application
     from websauna_migrate.cli.commands.call import Call
@@ -80,7 +90,8 @@ def run_in_application(command: Command, options: Namespace, output: Output) -> 
         if command.leaves_garbage:
             gc.freeze()
             gc.enable()
-        if not options.quiet:
+        programs.subscribe(application.registry, service)
+        if not options.quiet and programs.events is None:
             Progress().subscribe(application.registry, service)
         with service.one_look():
             return command(Call(options, service, packages, output))

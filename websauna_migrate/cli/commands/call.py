@@ -14,7 +14,7 @@ from websauna_migrate.cli.scope import pending_elsewhere
 from websauna_migrate.errors import MigrationError
 from websauna_migrate.interfaces import IMigrationService
 from websauna_migrate.plain_text import to_json
-from websauna_migrate.results import PackageState, Plan, Readiness
+from websauna_migrate.results import Loss, PackageState, Plan, Readiness
 
 __all__ = ["Call"]
 
@@ -67,12 +67,16 @@ class Call:
             print(visible(f"{name} ended half done. See: ws-alembic repair"), file=sys.stderr)
         return found
 
-    def tell_losses(self, plan: Plan) -> None:
-        """Write what a plan would lose to standard error."""
-        for loss in self.service.losses(plan):
+    def tell_losses(self, plan: Plan) -> tuple[Loss, ...]:
+        """Write what a plan would lose to standard error, and return it."""
+        losses: tuple[Loss, ...] = self.service.losses(plan)
+        for loss in losses:
             print(visible(str(loss)), file=sys.stderr)
+        return losses
 
-    def sum_up(self, *lines: str) -> None:
-        """Print what was done, unless only errors are wanted."""
-        if not self.options.quiet:
+    def sum_up(self, *lines: str, data: object = None) -> None:
+        """Print what was done, unless only errors are wanted; with ``--json`` always the data."""
+        if getattr(self.options, "json", False):
+            self.output.done([to_json(data)])
+        elif not self.options.quiet:
             self.output.done(lines)

@@ -9,6 +9,7 @@ from typing import Any
 from websauna_migrate.cli.commands.call import Call
 from websauna_migrate.cli.commands.rework import take_down
 from websauna_migrate.cli.confirm import ask, require_unprotected
+from websauna_migrate.cli.for_programs import run_data
 from websauna_migrate.cli.render.runs import (
     render_dry_run,
     render_interrupted,
@@ -20,9 +21,15 @@ from websauna_migrate.cli.render.text import counted, render_table, visible
 from websauna_migrate.cli.scope import read_scope
 from websauna_migrate.cli.signals import stop_signals
 from websauna_migrate.errors import ExitCode, UsageError
-from websauna_migrate.results import RecordedPlan, Run
+from websauna_migrate.results import Loss, RecordedPlan, Run
 
 __all__ = ["downgrade", "ensure_version", "repair", "stamp", "uninstall", "upgrade"]
+
+#: What has no meaning with ``--sql``.
+NOT_OF_SQL = (
+    *("atomic", "dry_run", "fail_on_lint", "ignore_order", "plan", "max_loss"),
+    *("json", "log_json"),
+)
 
 #: What a run is asked for besides its target.
 RUN_OPTIONS = (
@@ -42,7 +49,7 @@ def upgrade(call: Call) -> None:
     if options.sql:
         write_sql(call, options.revision, direction="upgrade", tag=options.tag)
         return
-    plan = None
+    plan, losses = None, None
     if options.plan:
         if options.revision != "heads" or options.ignore_order or read_scope(options.x or ()):
             raise UsageError(
@@ -53,7 +60,7 @@ def upgrade(call: Call) -> None:
         pending = call.service.plan(
             options.revision, packages=call.packages, ignore_order=options.ignore_order
         )
-        call.tell_losses(pending)
+        losses = call.tell_losses(pending)
     with stop_signals() as stop:
         run = call.service.upgrade(
             options.revision,
@@ -66,7 +73,7 @@ def upgrade(call: Call) -> None:
             max_loss=options.max_loss,
             **{name: getattr(options, name) for name in RUN_OPTIONS},
         )
-    sum_up_run(call, run, newest=options.revision in ("head", "heads"))
+    sum_up_run(call, run, losses, newest=options.revision in ("head", "heads"))
     call.tell_pending_elsewhere()
 
 
@@ -96,7 +103,7 @@ def downgrade(call: Call) -> None:
     plan = call.service.plan(
         options.revision, packages=call.packages, direction="downgrade", cascade=options.cascade
     )
-    call.tell_losses(plan)
+    losses = call.tell_losses(plan)
     with stop_signals() as stop:
         run = call.service.downgrade(
             options.revision,
@@ -106,7 +113,7 @@ def downgrade(call: Call) -> None:
             stop=stop,
             **{name: getattr(options, name) for name in RUN_OPTIONS},
         )
-    sum_up_run(call, run)
+    sum_up_run(call, run, losses)
 
 
 def undo(call: Call) -> None:
@@ -117,7 +124,7 @@ def undo(call: Call) -> None:
     if not options.dry_run:
         require_unprotected(call, "downgrade --run")
     plan = call.service.plan_undo(options.run, cascade=options.cascade)
-    call.tell_losses(plan)
+    losses = call.tell_losses(plan)
     if plan.steps and not options.dry_run:
         steps = counted(len(plan.steps), "step")
         ask(call, render_table(plan_table(plan)), f"Take {steps} back?")
@@ -129,18 +136,24 @@ def undo(call: Call) -> None:
             stop=stop,
             **{name: getattr(options, name) for name in RUN_OPTIONS},
         )
-    if run.steps or run.dry_run:
-        sum_up_run(call, run)
+    if run.steps or run.dry_run or options.json:
+        sum_up_run(call, run, losses)
     else:
         call.sum_up("Nothing to do: what that run applied is taken back already.")
 
 
-def sum_up_run(call: Call, run: Run, *, newest: bool = False) -> None:
-    """Print what a run did; of a dry run that is the result itself."""
+def sum_up_run(
+    call: Call, run: Run, losses: tuple[Loss, ...] | None, *, newest: bool = False
+) -> None:
+    """Print what a run did; of a dry run that is the result itself.
+
+    :param losses: what its plan would lose, ``None`` if that was not counted
+    """
+    data = {**run_data(run), "losses": losses}
     if run.dry_run:
-        call.show(render_dry_run(run))
+        call.show(render_dry_run(run), data)
     else:
-        call.sum_up(render_run(run, call.packages, newest=newest))
+        call.sum_up(render_run(run, call.packages, newest=newest), data=data)
 
 
 def repair(call: Call) -> int:
@@ -151,10 +164,12 @@ def repair(call: Call) -> int:
     with stop_signals() as stop:
         found = call.service.repair(action, call.options.step, stop=stop)
     lines = render_interrupted(found)
-    if action is not None:
+    if action is not None and not call.options.json:
         call.output.done(lines)
         return 0
-    call.show(lines)
+    call.show(lines, found)
+    if action is not None:
+        return 0
     half_done = any(one.running is None for one in found)
     return ExitCode.HALF_DONE if half_done else ExitCode.DONE
 
@@ -168,6 +183,8 @@ def stamp(call: Call) -> None:
                 '"stamp --sql --purge" cannot be written: it depends on what the history tables '
                 "hold. Leave one of the two out."
             )
+        if options.json:
+            raise UsageError("--json has no meaning with --sql, which runs nothing.")
         write_sql(call, options.revisions, direction="stamp")
         return
     if options.purge:
@@ -179,7 +196,7 @@ def stamp(call: Call) -> None:
         with_requirements=options.with_requirements,
         tag=options.tag,
     )
-    call.sum_up(*render_stamped(stamped))
+    call.sum_up(*render_stamped(stamped), data=stamped)
 
 
 def ensure_version(call: Call) -> None:
@@ -194,7 +211,7 @@ def uninstall(call: Call) -> None:
     """Take back all that a package did."""
     options = call.options
     require_unprotected(call, "uninstall")
-    name = options.package
+    name, losses = options.package, None
     registered = name in {package.name for package in call.service.packages}
     if options.forget and not registered:
         ask(call, (), f"Drop the history table of {name}? Its tables stay, without a package.")
@@ -202,7 +219,7 @@ def uninstall(call: Call) -> None:
         plan = call.service.plan(
             "base", packages=name, direction="downgrade", cascade=options.cascade
         )
-        call.tell_losses(plan)
+        losses = call.tell_losses(plan)
         steps = counted(len(plan.steps), "step")
         shown = render_table(plan_table(plan)) if plan.steps else ()
         ask(call, shown, f"Take {steps} back, and drop the history table of {name}?")
@@ -210,11 +227,11 @@ def uninstall(call: Call) -> None:
         run = call.service.uninstall(
             options.package, cascade=options.cascade, forget=options.forget, stop=stop
         )
-    if options.forget:
-        call.sum_up(f"{options.package} is forgotten: history table dropped, its tables left.")
-        return
     steps = counted(len(run.steps), "step")
-    call.sum_up(f"{options.package} is uninstalled: {steps} taken back, history table dropped.")
+    words = f"{options.package} is uninstalled: {steps} taken back, history table dropped."
+    if options.forget:
+        words = f"{options.package} is forgotten: history table dropped, its tables left."
+    call.sum_up(words, data={**run_data(run), "losses": losses})
 
 
 def check_sql(call: Call) -> None:
@@ -225,7 +242,7 @@ def check_sql(call: Call) -> None:
             f'Range revision not allowed: "{options.revision}" has a meaning with --sql only. '
             "Name the revision to end at."
         )
-    for name in ("atomic", "dry_run", "fail_on_lint", "ignore_order", "plan", "max_loss"):
+    for name in NOT_OF_SQL:
         if options.sql and getattr(options, name, None) not in (None, False):
             flag = "--" + name.replace("_", "-")
             raise UsageError(f"{flag} has no meaning with --sql, which runs nothing.")
