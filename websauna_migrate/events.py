@@ -5,6 +5,7 @@ Their contracts, with every attribute, are the interfaces of the same names; sub
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 
 from zope.interface import implementer
@@ -17,7 +18,7 @@ from websauna_migrate.interfaces import (
     IMigrationStepStarted,
 )
 from websauna_migrate.planning.plan import Plan, Step
-from websauna_migrate.results import AppliedStep, Run
+from websauna_migrate.results import Activity, AppliedStep, Run
 
 __all__ = [
     "MigrationRunEnded",
@@ -32,9 +33,10 @@ __all__ = [
 class MigrationRunStarted:
     """See :class:`.IMigrationRunStarted`."""
 
-    def __init__(self, run_id: str, plan: Plan) -> None:
+    def __init__(self, run_id: str, plan: Plan, look: Callable[[], Activity]) -> None:
         self.run_id = run_id
         self.plan = plan
+        self.look = look
         self.direction: str = plan.direction
         self.packages = plan.packages
 
@@ -44,7 +46,14 @@ class MigrationStepStarted:
     """See :class:`.IMigrationStepStarted`."""
 
     def __init__(
-        self, run_id: str, step: Step, number: int, total: int, *, started: datetime
+        self,
+        run_id: str,
+        step: Step,
+        number: int,
+        total: int,
+        *,
+        started: datetime,
+        expected: float | None = None,
     ) -> None:
         self.run_id = run_id
         self.step = step
@@ -54,6 +63,7 @@ class MigrationStepStarted:
         self.number = number
         self.total = total
         self.started = started
+        self.expected = expected
 
 
 @implementer(IMigrationStepApplied)

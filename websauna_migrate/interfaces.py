@@ -703,6 +703,11 @@ class IMigrationRunStarted(Interface):
     plan = Attribute("The plan, :class:`websauna_migrate.planning.plan.Plan`.")
     direction = Attribute('``"upgrade"`` or ``"downgrade"``.')
     packages = Attribute("Dotted names of the packages that the plan touches, a sorted tuple.")
+    look = Attribute(
+        "A function that returns what the run does now, a "
+        ":class:`websauna_migrate.results.Activity`; may be called from any thread until the run "
+        "has ended. Where the database has servers it asks by a second connection."
+    )
 
 
 class IMigrationStepStarted(Interface):
@@ -721,6 +726,9 @@ class IMigrationStepStarted(Interface):
     number = Attribute("Its place in the run, from 1.")
     total = Attribute("How many steps the run has.")
     started = Attribute("When, an aware ``datetime`` in UTC.")
+    expected = Attribute(
+        "How many seconds it took the last time on this database, as its ledger says; or ``None``."
+    )
 
 
 class IMigrationStepApplied(Interface):

@@ -14,6 +14,7 @@ from websauna_migrate.planning.revisions import Revision
 from websauna_migrate.planning.steps import Plan, Step
 
 __all__ = [
+    "Activity",
     "Adoption",
     "AppliedStep",
     "CheckProblem",
@@ -246,6 +247,25 @@ class InterruptedStep:
 
 
 @dataclass(frozen=True, slots=True)
+class Activity:
+    """What a run's session does now; each is empty where it cannot be told.
+
+    :ivar statement: such as ``CREATE INDEX ix_title``
+    :ivar waits_for: who holds the lock that it waits for, in words
+    :ivar done: how far it is, such as ``building index: scanning table, 42 %``
+    """
+
+    statement: str = ""
+    waits_for: str = ""
+    done: str = ""
+
+    def __str__(self) -> str:
+        """Return it in words."""
+        waits = f"waits for {self.waits_for}" if self.waits_for else ""
+        return ", ".join(filter(None, (self.statement, self.done, waits)))
+
+
+@dataclass(frozen=True, slots=True)
 class RunInProgress:
     """The run that holds the database's lock now.
 
@@ -253,15 +273,20 @@ class RunInProgress:
     :ivar step: the newest row of the run in the ledger; ``None`` if it has none yet
     :ivar statement: what its session executes, such as ``CREATE INDEX ix_title``; empty where that
         cannot be told
+    :ivar waits_for: who holds the lock that it waits for, in words
+    :ivar done: how far the statement is
     """
 
     holder: str
     step: LedgerEntry | None = None
     statement: str = ""
+    waits_for: str = ""
+    done: str = ""
 
     def __str__(self) -> str:
         """Return the run in words."""
-        statement = f", {self.statement}" if self.statement else ""
+        activity = str(Activity(self.statement, self.waits_for, self.done))
+        statement = f", {activity}" if activity else ""
         if self.step is None:
             return f"a run is in progress ({self.holder}{statement})"
         where = f'revision "{self.step.revision}" of package "{self.step.package}"'

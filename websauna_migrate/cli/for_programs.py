@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from argparse import Namespace
 
     from websauna_migrate.cli.output import Output
+    from websauna_migrate.cli.progress import StillRunning
+    from websauna_migrate.results import Activity
 
 __all__ = ["ForPrograms", "error_data", "run_data"]
 
@@ -80,6 +82,7 @@ class ForPrograms:
         if getattr(options, "log_json", False):
             self.events = EventStream(sys.stderr)
         self._ended: Any = None
+        self._running: StillRunning | None = None
 
     @contextlib.contextmanager
     def telling(self) -> Iterator[None]:
@@ -137,14 +140,30 @@ class ForPrograms:
         self.events.event(name, run=event.run_id, **about, **data)
 
     def _run_started(self, event: Any) -> None:
+        from websauna_migrate.cli.progress import StillRunning
+
         assert self.events is not None
+        self._running = StillRunning(event.look, self._still_running)
         about = {"direction": event.direction, "packages": event.packages, "total": len(event.plan)}
         self.events.event("run-started", run=event.run_id, **about)
 
     def _step_started(self, event: Any) -> None:
-        self._tell("step-started", event, message=event.step.revision.message)
+        from websauna_migrate.cli.progress import SILENCE_SECONDS
+
+        message, expected = event.step.revision.message, event.expected
+        self._tell("step-started", event, message=message, expected=expected)
+        if self._running is not None:
+            self._running.start(event, SILENCE_SECONDS)
+
+    def _still_running(self, activity: Activity) -> None:
+        running = self._running
+        if running is not None and (step := running.step) is not None:
+            about = {name: getattr(activity, name) for name in ("statement", "waits_for", "done")}
+            self._tell("step-running", step, seconds=running.seconds, **about)
 
     def _step_applied(self, event: Any) -> None:
+        if self._running is not None:
+            self._running.rest()
         self._tell("step-applied", event, seconds=event.step.seconds)
 
     def _step_failed(self, event: Any) -> None:
@@ -152,6 +171,8 @@ class ForPrograms:
 
     def _run_ended(self, event: Any) -> None:
         self._ended = event
+        if self._running is not None:
+            self._running.stop()
         if self.events is not None:
             error = None if event.error is None else error_data(event.error)
             about = {"direction": event.direction, "applied": len(event.run.steps), "error": error}

@@ -9,6 +9,7 @@ the user's own word about a package: what the ledger said of that package before
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from itertools import groupby
 from operator import attrgetter
 from typing import NamedTuple
@@ -26,12 +27,23 @@ class Recorded(NamedTuple):
     :ivar direction: ``upgrade``, ``downgrade`` or ``stamp``
     :ivar outcome: ``done``, ``undone`` for a half done step that counts as not done, or another
         one, which changed nothing
+    :ivar started: when it began, in UTC
+    :ivar ended: when it ended
     """
 
     package: str
     revision: str
     direction: str
     outcome: str
+    started: datetime | None = None
+    ended: datetime | None = None
+
+    @property
+    def seconds(self) -> float | None:
+        """How long it took; ``None`` where that is not known."""
+        if self.started is None or self.ended is None:
+            return None
+        return (self.ended - self.started).total_seconds()
 
 
 def contradicted(plan: Plan, steps: Sequence[Step]) -> HistoryContradicted:
@@ -75,7 +87,7 @@ def refuse_contradictions(plan: Plan, entries: Iterable[Recorded]) -> None:
     :raises HistoryContradicted: naming all of them
     """
     applied: dict[tuple[str, str], bool] = {}
-    for package, revision, direction, outcome in entries:
+    for package, revision, direction, outcome, *_ in entries:
         if direction == "stamp":
             for known in [key for key in applied if key[0] == package]:
                 del applied[known]

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import TextClause, text
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from websauna_migrate.database.servers import Server
 
-__all__ = ["Blocker", "BlockerWatch", "blockers_of_file", "without_literals"]
+__all__ = ["Blocker", "BlockerWatch", "blockers_of_file", "find_blockers", "without_literals"]
 
 #: Seconds between two looks at what blocks; a fraction of the shortest lock timeout.
 LOOK_SECONDS = 0.03
@@ -63,13 +63,39 @@ POSTGRESQL = text(
     "FROM pg_stat_activity WHERE pid = ANY(pg_blocking_pids(:process))"
 )
 
-#: MariaDB does not say who waits for whom, so all that have a transaction come into question.
-MYSQL = text(
+#: MariaDB tells who holds a row that another transaction waits for.
+ROW_LOCKS = text(
+    "SELECT p.id, p.user, p.host, p.command, coalesce(b.trx_query, p.info), "
+    "timestampdiff(SECOND, b.trx_started, now()) "
+    "FROM information_schema.innodb_lock_waits w "
+    "JOIN information_schema.innodb_trx r ON r.trx_id = w.requesting_trx_id "
+    "JOIN information_schema.innodb_trx b ON b.trx_id = w.blocking_trx_id "
+    "JOIN information_schema.processlist p ON p.id = b.trx_mysql_thread_id "
+    "WHERE r.trx_mysql_thread_id = :process"
+)
+
+#: And who uses a table, where its plugin METADATA_LOCK_INFO is installed.
+METADATA_LOCKS = text(
+    "SELECT DISTINCT p.id, p.user, p.host, p.command, p.info, p.time "
+    "FROM information_schema.metadata_lock_info m "
+    "JOIN information_schema.processlist p ON p.id = m.thread_id "
+    "WHERE m.thread_id <> :process AND m.table_schema = database() "
+    "AND (m.table_name = :table OR :table = '') LIMIT 5"
+)
+
+#: Else all that have a transaction come into question.
+TRANSACTIONS = text(
     "SELECT p.id, p.user, p.host, p.command, coalesce(t.trx_query, p.info), "
-    "timestampdiff(SECOND, t.trx_started, now()) AS age "
+    "timestampdiff(SECOND, t.trx_started, now()) "
     "FROM information_schema.innodb_trx t "
     "JOIN information_schema.processlist p ON p.id = t.trx_mysql_thread_id "
     "WHERE p.id <> :process AND p.db = database() ORDER BY t.trx_started LIMIT 5"
+)
+
+#: And for a user without the right PROCESS, all other sessions of the same user.
+SESSIONS = text(
+    "SELECT id, user, host, command, info, time FROM information_schema.processlist "
+    "WHERE id NOT IN (:process, connection_id()) AND db = database() ORDER BY time DESC LIMIT 5"
 )
 
 
@@ -121,43 +147,78 @@ class BlockerWatch:
                 self._connection.close()
             self._connection = None
 
-    def look(self, process: int) -> None:
-        """Look once, after a wait: what MariaDB has."""
+    def look(self, process: int, table: str) -> None:
+        """Look once, after a wait: what MariaDB has.
+
+        :param table: the one that is changed, without a schema; empty if that is not known
+        """
         if self.server.kind == "mysql" and not self._failed:
-            self._look(process)
+            self._look(process, table)
 
     def _watch(self, process: int) -> None:
         while not self._over.is_set() and not self._failed:
             self._look(process)
             self._over.wait(LOOK_SECONDS)
 
-    def _look(self, process: int) -> None:
+    def _look(self, process: int, table: str = "") -> None:
         try:
             if self._connection is None:
                 self._connection = self._make_engine().connect()
-            certain = self.server.kind == "postgresql"
-            rows: Sequence[Any] = self._connection.execute(
-                POSTGRESQL if certain else MYSQL, {"process": process}
-            ).all()
+            found = find_blockers(self._connection, self.server, process, table)
             # No transaction stays open: it would hold a snapshot.
             self._connection.rollback()
         except SQLAlchemyError:
             # No connection is left, or a right is missing: the wait goes on without names.
             self._failed = True
             return
-        if rows:
-            self.found = tuple(
-                Blocker(
-                    process=row[0],
-                    user=row[1] or "",
-                    application=row[2] or "",
-                    state=(row[3] or "").lower(),
-                    query=shown_query(row[4] or ""),
-                    age=None if row[5] is None else float(row[5]),
-                    certain=certain,
-                )
-                for row in rows
-            )
+        self.found = found or self.found
+
+
+def find_blockers(
+    connection: Connection, server: Server, process: int, table: str = "", *, guess: bool = True
+) -> tuple[Blocker, ...]:
+    """Return the sessions that hold what another one needs.
+
+    :param process: the waiting session's number at the server
+    :param table: the one that it changes, without a schema; empty if that is not known
+    :param guess: where the server does not tell, return those that come into question
+    """
+    if server.kind == "postgresql":
+        return blockers_in(connection, POSTGRESQL, certain=True, process=process)
+    for query, certain in (
+        (ROW_LOCKS, True),
+        (METADATA_LOCKS, bool(table)),
+        (TRANSACTIONS, False),
+        (SESSIONS, False),
+    ):
+        if not guess and query is not ROW_LOCKS:
+            break
+        # A right, or a plugin, may be missing.
+        with suppress(DBAPIError):
+            found = blockers_in(connection, query, certain=certain, process=process, table=table)
+            if found:
+                return found
+    return ()
+
+
+def blockers_in(
+    connection: Connection, query: TextClause, *, certain: bool, **values: object
+) -> tuple[Blocker, ...]:
+    """Return the sessions that a query finds."""
+    known = {name: value for name, value in values.items() if f":{name}" in query.text}
+    rows: Sequence[Any] = connection.execute(query, known).all()
+    return tuple(
+        Blocker(
+            process=row[0],
+            user=row[1] or "",
+            application=row[2] or "",
+            state=(row[3] or "").lower(),
+            query=shown_query(row[4] or ""),
+            age=None if row[5] is None else float(row[5]),
+            certain=certain,
+        )
+        for row in rows
+    )
 
 
 def shown_query(query: str) -> str:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection
 
 from sqlalchemy.engine import Connection
+from sqlalchemy.exc import DBAPIError
 
 from websauna_migrate.database.servers import examine
 from websauna_migrate.locks.choice import make_lock
 from websauna_migrate.locks.run_lock import RunLock
-from websauna_migrate.results import LedgerEntry, RunInProgress
+from websauna_migrate.results import Activity, LedgerEntry, RunInProgress
+from websauna_migrate.runs.activity import activity_of
 from websauna_migrate.runs.ledger import LEDGER_TABLE
 from websauna_migrate.runs.running_steps import is_marked
 from websauna_migrate.runs.site import Site
@@ -51,9 +54,10 @@ def run_in_progress(
     site: Site, connection: Connection, *, has_ledger: bool
 ) -> RunInProgress | None:
     """Return the run that holds the lock, which is not taken for that; ``None`` if it is free."""
+    server = examine(connection)
     lock = make_lock(
         connection,
-        examine(connection),
+        server,
         scope=site.schema or "",
         second_engine=site.make_engine,
         schema=site.schema,
@@ -65,7 +69,13 @@ def run_in_progress(
     steps = site.ledger.run_of(connection) if has_ledger else ()
     connection.rollback()
     step = steps[-1] if steps and holds(steps[-1], lock) else None
-    return RunInProgress(holder, step, kind_of(lock.other_statement))
+    activity = Activity(kind_of(lock.other_statement))
+    # Behind a pooler, and on Galera, the lock is not of the session that does the work.
+    session = None if step is None else lock.other_session
+    if session and lock.other_statement:
+        with contextlib.suppress(DBAPIError):
+            activity = activity_of(connection, server, session)
+    return RunInProgress(holder, step, activity.statement, activity.waits_for, activity.done)
 
 
 def holds(step: LedgerEntry, lock: RunLock) -> bool:

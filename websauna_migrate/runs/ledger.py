@@ -337,8 +337,10 @@ class Ledger:
     def recorded(self, connection: Connection, plan: Plan) -> list[Recorded]:
         """Return what the table says of the steps of a plan, and of stamps, oldest first."""
         columns = self.table.c
-        query = select(columns.package, columns.revision, columns.direction, columns.outcome)
-        query = query.where(columns.package.in_(plan.packages))
+        query = select(
+            *(columns.package, columns.revision, columns.direction, columns.outcome),
+            *(columns.started, columns.ended),
+        ).where(columns.package.in_(plan.packages))
         wanted = {step.revision.id for step in plan.steps}
         if len(wanted) < FEW:
             query = query.where(columns.revision.in_(wanted) | (columns.direction == STAMP))

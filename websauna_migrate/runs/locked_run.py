@@ -30,11 +30,12 @@ from websauna_migrate.events import (
 from websauna_migrate.planning.ledger_agreement import refuse_contradictions
 from websauna_migrate.planning.plan import Plan, Step
 from websauna_migrate.results import AppliedStep, Run
+from websauna_migrate.runs.activity import ActivityLook
 from websauna_migrate.runs.atomicity import require_atomic
 from websauna_migrate.runs.attempt import Attempt
 from websauna_migrate.runs.failures import HistoryMoved, StepFailed, run_stopped
 from websauna_migrate.runs.kept_scripts import kept_checksums
-from websauna_migrate.runs.ledger import STOPPED
+from websauna_migrate.runs.ledger import DONE, STOPPED
 from websauna_migrate.runs.run_context import RunContext, clean
 from websauna_migrate.runs.script_checks import run_prechecks
 from websauna_migrate.runs.step_runner import StepRunner
@@ -71,11 +72,14 @@ class LockedRun:
         self.connection = context.connection
         self.direction = direction
         self.make_plan = make_plan
+        self.look = ActivityLook(context.make_engine, context.server)
         self.options = runner.options
         self.done: list[AppliedStep] = []
         self.started = False
         #: The packages of the plan, or of all plans where a history moved.
         self.packages: set[str] = set()
+        #: How many seconds steps took the last time, by package and revision.
+        self._expected: dict[tuple[str, str], float | None] = {}
         self._running: MigrationStepStarted | None = None
         self._first: Step | None = None
 
@@ -83,6 +87,7 @@ class LockedRun:
         """Plan, and run the plan; plan again when a history turns out to be different."""
         error: BaseException | None = None
         steps = StepRunner(self.context)
+        self.look.running = steps.running_statement
         run = Run(self.context.run_id, self.direction)
         moves, done = 0, 0
         try:
@@ -124,6 +129,7 @@ class LockedRun:
                 dry_run=self.options.dry_run,
             )
             self._tell_of_end(run, error)
+            self.look.close()
         return run
 
     def _tell_of_end(self, run: Run, error: BaseException | None) -> None:
@@ -152,8 +158,14 @@ class LockedRun:
         connection.rollback()
         plan = self.make_plan(applied)
         if has_ledger and plan.steps and not self.started:
-            refuse_contradictions(plan, self.context.ledger.recorded(connection, plan))
+            recorded = self.context.ledger.recorded(connection, plan)
             connection.rollback()
+            refuse_contradictions(plan, recorded)
+            self._expected = {
+                (one.package, one.revision): one.seconds
+                for one in recorded
+                if (one.direction, one.outcome) == (plan.direction, DONE)
+            }
         environments = self.context.environments
         # The scripts are imported or known by now, and run as they are.
         self.context.checksums = {
@@ -211,7 +223,7 @@ class LockedRun:
             context.planned = self._written(steps, first, write)
             self.started = True
             self.packages.update(plan.packages)
-            self.runner.notify(MigrationRunStarted(context.run_id, plan))
+            self.runner.notify(MigrationRunStarted(context.run_id, plan, self.look))
 
     def _distrust(self, plan: Plan) -> None:
         """Warn of scripts that others may change."""
@@ -361,7 +373,9 @@ class LockedRun:
         if not self.started or (running is not None and running.step is step):
             return
         event = MigrationStepStarted(
-            self.context.run_id, step, number, total, started=datetime.now(timezone.utc)
+            *(self.context.run_id, step, number, total),
+            started=datetime.now(timezone.utc),
+            expected=self._expected.get((step.package, step.revision.id)),
         )
         self._running = None
         self.runner.notify(event)

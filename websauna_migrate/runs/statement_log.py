@@ -22,7 +22,7 @@ from websauna_migrate.results import LedgerStatement
 from websauna_migrate.runs.ledger_table import name_of
 from websauna_migrate.runs.queueing_drivers import own_cursor
 
-__all__ = ["Statement", "StatementLog", "kind_of", "statements_in"]
+__all__ = ["Statement", "StatementLog", "kind_of", "statements_in", "table_of"]
 
 IDENTIFIER = r'(?:"[^"\0]+"|`[^`\0]+`|\[[^\]\0]+\]|[\w$]+)'
 NAME = rf"{IDENTIFIER}(?:\s*\.\s*{IDENTIFIER})?"
@@ -69,6 +69,13 @@ def kind_of(sql: str) -> str:
     return first.group().upper()[:255] if first else ""
 
 
+def table_of(kind: str) -> str:
+    """Return the table of what a statement does, without a schema; empty if it is about none."""
+    words = re.findall(IDENTIFIER, kind)
+    about_table = len(words) > 1 and words[0] in ("ALTER", "DROP", "TRUNCATE", "UPDATE", "DELETE")
+    return words[-1].strip('"`') if about_table and "INDEX" not in words else ""
+
+
 @dataclass(frozen=True, slots=True)
 class Statement:
     """A statement of a step.
@@ -86,6 +93,7 @@ class StatementLog:
     """The statements of the running step.
 
     :ivar last: the one that was begun last
+    :ivar running: the one that is being executed
     :ivar is_published: whether the step is no longer one transaction
     """
 
@@ -105,6 +113,7 @@ class StatementLog:
         self.is_published = False
         self._count = 0
         self.last: Statement | None = None
+        self.running: Statement | None = None
 
     def begin_step(self, entry: str, path: str) -> None:
         """Say that a step's statements come now.
@@ -114,12 +123,12 @@ class StatementLog:
         """
         self._entry, self._path = entry, path
         self._ended, self.is_published = [], False
-        self._count, self.last = 0, None
+        self._count, self.last, self.running = 0, None, None
 
     def begin(self, sql: str) -> None:
         """Take notice of a statement that is about to be executed."""
         self._count += 1
-        self.last = Statement(self._count, kind_of(sql), line_in(self._path))
+        self.last = self.running = Statement(self._count, kind_of(sql), line_in(self._path))
 
     def end(self, *, commit: bool) -> None:
         """Take notice that the last statement went well.
@@ -128,6 +137,7 @@ class StatementLog:
 
         :param commit: whether it was committed, so that no transaction is open for what is written
         """
+        self.running = None
         if self.last is None:
             return
         previous = self._ended[-1] if self._ended else None
@@ -149,6 +159,10 @@ class StatementLog:
         if not self.is_published and self._entry:
             self.is_published = True
             self._write(self._ended)
+
+    def changed_table(self) -> str:
+        """Return the table that the last statement is about, without a schema; empty for none."""
+        return "" if self.last is None else table_of(self.last.kind)
 
     def find(self, sql: str) -> Statement | None:
         """Return the statement of a text, the last if there are several."""

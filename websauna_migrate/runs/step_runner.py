@@ -25,7 +25,7 @@ from websauna_migrate.runs.run_context import RunContext, clean
 from websauna_migrate.runs.script_checks import run_check
 from websauna_migrate.runs.sqlite_foreign_keys import ForeignKeys
 from websauna_migrate.runs.statement_guard import EndsTransaction, StatementGuard
-from websauna_migrate.runs.statement_log import StatementLog
+from websauna_migrate.runs.statement_log import Statement, StatementLog
 from websauna_migrate.runs.step_data import data_of_step
 from websauna_migrate.runs.step_queue import queue_of
 from websauna_migrate.runs.waiting import LockWaits, Waiting
@@ -59,6 +59,7 @@ class StepRunner:
         self.guard.atomic = run.atomic
         if not run.atomic:
             self.guard.log = StatementLog(run.connection, run.ledger.table, run.ledger.now)
+            self.waits.changed_table = self.guard.log.changed_table
         # The end of a step that settles marks is more than one statement.
         if run.server.kind == "postgresql" and not run.atomic and not run.marks:
             self.guard.queue = queue_of(run.connection, run.stopping)
@@ -78,6 +79,10 @@ class StepRunner:
         if self.guard.queue is not None:
             self.guard.queue.close()
         self.waits.close()
+
+    def running_statement(self) -> Statement | None:
+        """Return the statement that is being executed, as far as this process knows."""
+        return None if self.guard.log is None or self.current is None else self.guard.log.running
 
     def timeouts_of(self, step: Step) -> Timeouts:
         """Return a step's limits: the run's, else the script's, the package's, everybody's."""

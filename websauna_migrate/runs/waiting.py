@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -58,6 +58,8 @@ class LockWaits:
         self.server = run.server
         self.blockers = BlockerWatch(run.make_engine, run.server)
         self.current: tuple[Step, Waiting, Timeouts] | None = None
+        #: Gives the table that the statement which waited changes; empty if that is not known.
+        self.changed_table: Callable[[], str] = lambda: ""
         #: The server's numbers of connections that this thread held during the last try: those
         #: that an ``env.py`` opens are closed again when the try has ended.
         self._own: frozenset[int] = frozenset()
@@ -126,7 +128,7 @@ class LockWaits:
     def _name_blockers(self, waiting: Waiting) -> None:
         """Learn who holds the lock, where the database tells afterwards."""
         if self.server.kind == "mysql" and self.server.process is not None:
-            self.blockers.look(self.server.process)
+            self.blockers.look(self.server.process, self.changed_table())
             waiting.blockers = self.blockers.found or waiting.blockers
         elif self.server.kind == "sqlite" and not self.connection.closed:
             path = database_file(self.connection.connection.dbapi_connection)

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from websauna_migrate.cli.render.text import counted, joined, name_width, one_line
 from websauna_migrate.results import AppliedStep, CreatedScript, Run, StampedPackage
 
 if TYPE_CHECKING:
-    from websauna_migrate.results import InterruptedStep
+    from websauna_migrate.results import Activity, InterruptedStep
 
 __all__ = [
     "render_created",
     "render_dry_run",
     "render_interrupted",
     "render_run",
+    "render_running",
     "render_stamped",
     "render_step",
 ]
@@ -44,6 +45,24 @@ def render_step(step: AppliedStep, number: int, total: int, width: int = 0) -> s
         f"[{number:>{len(str(total))}}/{total}] {direction}{step.package:<{width}}  "
         f"{step.revision}  {one_line(step.message)} ({step.seconds:.2f} s)"
     )
+
+
+def render_running(
+    event: Any, seconds: float, activity: Activity | None, width: int = 0
+) -> tuple[str, str]:
+    """Return which step is running, and since when and at what.
+
+    :param event: the :class:`.IMigrationStepStarted` of its start
+    :param activity: what it does now, if that is known
+    """
+    direction = "" if event.direction == "upgrade" else f"{event.direction} "
+    step = (
+        f"[{event.number:>{len(str(event.total))}}/{event.total}] {direction}"
+        f"{event.package:<{width}}  {event.revision}  {one_line(event.step.revision.message)}"
+    )
+    last = "" if event.expected is None else f", {event.expected:.0f} s the last time"
+    does = f": {one_line(str(activity))}" if activity is not None and str(activity) else ""
+    return step, f"running for {seconds:.0f} s{last}{does}"
 
 
 def render_run(run: Run, packages: Sequence[str] | None, *, newest: bool = False) -> str:
