@@ -161,7 +161,8 @@ def test_off_a_terminal_a_script_warns(workshop: Workshop, sqlite_url: str) -> N
     (script,) = service.revision("two", autogenerate=True)
     title = (
         'The column "title" of table "offers" is dropped with its values, and "headline" of the '
-        "same type is added. If it was renamed, run instead: ws-alembic revision --autogenerate "
+        "same type is added. If it was renamed, delete the script and run: "
+        "ws-alembic -x packages=fooapp revision --autogenerate "
         "--rename-column offers.title:headline"
     )
     assert title in script.warnings
@@ -177,8 +178,8 @@ def test_a_table_in_the_place_of_another_warns(workshop: Workshop, sqlite_url: s
     (script,) = service.revision("two", autogenerate=True)
     assert script.warnings == (
         'The table "offers" is dropped with its rows, and "deals" is made with the same columns. '
-        "If it was renamed, run instead: ws-alembic revision --autogenerate --rename-table "
-        "offers:deals",
+        "If it was renamed, delete the script and run: ws-alembic -x "
+        "packages=fooapp revision --autogenerate --rename-table offers:deals",
     )
 
 

@@ -759,7 +759,8 @@ def test_current_can_check_the_heads(upgraded: Site) -> None:
     assert behind.stdout == "addon   a200\nfooapp  f200 (head)\n"
     assert behind.status == 7
     assert behind.stderr == (
-        'Package "addon" is at a200, not on all head revisions: a300.\nRun "ws-alembic upgrade".\n'
+        'Package "addon" is at a200, not on all head revisions: a300.\n'
+        "Run: ws-alembic -x packages=addon upgrade\n"
     )
 
 

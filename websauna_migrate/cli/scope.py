@@ -59,7 +59,10 @@ def pending_elsewhere(states: Iterable[PackageState], packages: Sequence[str] | 
     """
     if packages is None:
         return ""
-    others = [one for one in states if one.pending and one.package not in packages]
+    # Where rows are not understood, an upgrade is not what helps.
+    others = [
+        one for one in states if one.pending and not one.unknown and one.package not in packages
+    ]
     said = [f"{one.package} has {counted(one.pending, 'pending step')}" for one in others[:NAMED]]
     if len(others) > NAMED:
         said.append(f"so have {counted(len(others) - NAMED, 'other package')}")

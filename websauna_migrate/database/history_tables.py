@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError
 
 from websauna_migrate.database.engines import hide_password, one_line
 from websauna_migrate.database.lock_errors import says_nothing_of_a_table
+from websauna_migrate.database.rights import remedy_for_rights
 from websauna_migrate.errors import MigrationError
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "history_table_name",
     "list_tables",
     "problem_of_table_name",
+    "read_left",
     "read_rows",
     "usable",
 ]
@@ -40,18 +42,25 @@ class RecordsBroken(MigrationError, RuntimeError):
         super().__init__(message)
 
 
-def unusable(table: str, problem: str) -> RecordsBroken:
-    """Return the error of a history table that cannot be read or written."""
+NO_HISTORY = (
+    'It has to be a table with the text column "version_num", as Alembic makes it. Restore it, or '
+    "give the package another one with the setting websauna_migrate.version_table.PACKAGE."
+)
+
+
+def unusable(table: str, problem: str, remedy: str = "") -> RecordsBroken:
+    """Return the error of a history table that cannot be read or written.
+
+    :param remedy: what to do; empty where it is no history table
+    """
     return RecordsBroken(
         "history",
-        f'The history table "{table}" cannot be used: {problem} It has to be a table with the '
-        'text column "version_num", as Alembic makes it. Restore it, or give the package '
-        "another one with the setting websauna_migrate.version_table.PACKAGE.",
+        f'The history table "{table}" cannot be used: {problem} {remedy or NO_HISTORY}',
     )
 
 
 @contextmanager
-def usable(connection: Connection, table: str) -> Iterator[None]:
+def usable(connection: Connection, table: str, schema: str | None) -> Iterator[None]:
     """Turn a statement's failure into one that names the history table.
 
     :raises RecordsBroken: when it does, unless a lock was not to be had or the server is gone
@@ -63,7 +72,8 @@ def usable(connection: Connection, table: str) -> Iterator[None]:
             raise
         connection.rollback()
         problem = hide_password(str(exc.orig), connection.engine.url)
-        raise unusable(table, one_line(problem)) from exc
+        remedy = remedy_for_rights(exc, connection, table, schema)
+        raise unusable(table, one_line(problem), remedy) from exc
 
 
 #: PostgreSQL allows 63 bytes, and Alembic names the table's primary key after it with "_pkc".
@@ -153,7 +163,7 @@ def read_rows(
             # It does not say at which table; nothing was written so far.
             connection.rollback()
             for name in names:
-                with usable(connection, name):
+                with usable(connection, name, schema):
                     connection.exec_driver_sql(f"SELECT version_num FROM {prefix}{quote(name)}")
             raise
         for number, row in found:
@@ -162,6 +172,25 @@ def read_rows(
                 raise unusable(names[number], f"it has {what}")
             rows[names[number]].append(row)
     return {name: tuple(sorted(found)) for name, found in rows.items()}
+
+
+def read_left(
+    connection: Connection, tables: Iterable[str], schema: str | None = None
+) -> Mapping[str, tuple[str, ...]]:
+    """Return the rows of tables that look like history tables of packages which are gone.
+
+    What is no history table is left out: it is of nobody.
+    """
+    tables = set(tables)
+    try:
+        return read_rows(connection, tables, schema) if tables else {}
+    except RecordsBroken:
+        look = inspect(connection)
+        columns = {table: look.get_columns(table, schema=schema) for table in tables}
+        right = {t for t, found in columns.items() if "version_num" in {c["name"] for c in found}}
+        if right == tables:
+            raise
+        return read_rows(connection, right, schema) if right else {}
 
 
 def version_table(name: str, schema: str | None = None) -> Table:

@@ -146,7 +146,9 @@ class Checker:
                         "unknown-revision",
                         name,
                         f'The history table "{table}" of package "{name}" has revision "{row}", '
-                        "which no script defines. Restore the script, or stamp the package.\n"
+                        "which no script defines. Restore the script, or install the release that "
+                        "has it. If you know which revision the schema is at: ws-alembic -x "
+                        f"packages={name} stamp --purge REVISION\n"
                         + explain(self.site, connection, name, row),
                         details=row,
                     )
@@ -179,7 +181,9 @@ class Checker:
         """
         waiting = pending(self.snapshot.graph, applied)
         for name in self.selected:
-            if name in elsewhere:
+            history = self.snapshot.histories[name]
+            # What is applied by a script that is gone has to be settled first.
+            if name in elsewhere or history.lost(frozenset(applied[name])):
                 continue
             revisions = waiting.get(name, ())
             if revisions:

@@ -7,7 +7,12 @@ from dataclasses import replace
 
 from sqlalchemy.engine import Connection
 
-from websauna_migrate.database.history_tables import HISTORY_PREFIX, list_tables, read_rows
+from websauna_migrate.database.history_tables import (
+    HISTORY_PREFIX,
+    list_tables,
+    read_left,
+    read_rows,
+)
 from websauna_migrate.interfaces import Packages
 from websauna_migrate.planning.plan import pending
 from websauna_migrate.results import LedgerEntry, PackageState, RunInProgress
@@ -33,12 +38,14 @@ def states(site: Site, packages: Packages) -> tuple[PackageState, ...]:
         if connection is not None:
             tables = list_tables(connection, site.schema)
             histories = {t for t in tables if t.startswith(HISTORY_PREFIX) or t in ours}
-            rows = read_rows(connection, histories, site.schema)
+            rows = read_rows(connection, histories & ours, site.schema)
             if not histories <= ours:
                 # Mostly, it is not needed.
                 from websauna_migrate.runs.uninstalled import dotted_names
 
-                names = dotted_names(connection, site.ledger.table, histories - ours)
+                left = read_left(connection, histories - ours, site.schema)
+                rows = {**rows, **left}
+                names = dotted_names(connection, site.ledger.table, left)
             if not all(rows.get(site.packages[name].history_table) for name in selected):
                 elsewhere = histories_elsewhere(site, connection, rows, selected)
             running, half_done = find_at_work(site, connection, tables)

@@ -24,7 +24,7 @@ def write_rows(
     :param rows: the identifiers; the table is created if need be. ``None`` drops the table.
     :raises RecordsBroken: if something else has its name
     """
-    with usable(connection, name):
+    with usable(connection, name, schema):
         if rows is None:
             Table(name, MetaData(), schema=schema).drop(connection, checkfirst=True)
             return

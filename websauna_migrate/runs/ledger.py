@@ -30,6 +30,7 @@ from websauna_migrate.database.cache import program_version
 from websauna_migrate.database.engines import hide_password, one_line
 from websauna_migrate.database.history_tables import RecordsBroken
 from websauna_migrate.database.lock_errors import says_nothing_of_a_table
+from websauna_migrate.database.rights import remedy_for_rights
 from websauna_migrate.planning.ledger_agreement import Recorded
 from websauna_migrate.results import LedgerEntry
 from websauna_migrate.revision_scripts.script_files import checksum
@@ -66,13 +67,19 @@ STAMP = "stamp"
 FEW = 200
 
 
-def unreadable(problem: str) -> RecordsBroken:
-    """Return the error of a table that has the ledger's name and is none, or has foreign rows."""
+NO_LEDGER = (
+    "Correct the row if it was changed by hand. A table of another origin has to get another name: "
+    "the ledger is made anew then."
+)
+
+
+def unreadable(problem: str, remedy: str = "") -> RecordsBroken:
+    """Return the error of a ledger that cannot be read.
+
+    :param remedy: what to do; empty for a table that is no ledger, or has foreign rows
+    """
     return RecordsBroken(
-        "ledger",
-        f'The table "{LEDGER_TABLE}" cannot be read: {problem} Correct the row if it was '
-        "changed by hand. A table of another origin has to get another name: the ledger is "
-        "made anew then.",
+        "ledger", f'The table "{LEDGER_TABLE}" cannot be read: {problem} {remedy or NO_LEDGER}'
     )
 
 
@@ -344,7 +351,7 @@ class Ledger:
         wanted = {step.revision.id for step in plan.steps}
         if len(wanted) < FEW:
             query = query.where(columns.revision.in_(wanted) | (columns.direction == STAMP))
-        with readable(connection):
+        with readable(connection, self.table.schema):
             # They begin with the time; on MariaDB, times have no fractions of a second.
             return [Recorded(*row) for row in connection.execute(query.order_by(columns.id))]
 
@@ -390,7 +397,7 @@ class Ledger:
 
     def read(self, connection: Connection, *conditions: Any) -> tuple[LedgerEntry, ...]:
         """Return the rows that conditions choose, oldest first."""
-        with readable(connection):
+        with readable(connection, self.table.schema):
             there = ESSENTIAL.union(column_names(connection, self.table))
             wanted = [one for one in self.table.c if one.name in there and one.name != "script"]
             query = select(*wanted).where(*conditions)
@@ -402,7 +409,7 @@ class Ledger:
 
 
 @contextmanager
-def readable(connection: Connection) -> Iterator[None]:
+def readable(connection: Connection, schema: str | None) -> Iterator[None]:
     """Name the ledger where it cannot be read.
 
     :raises RecordsBroken: if it has other columns, or values of another kind
@@ -414,7 +421,8 @@ def readable(connection: Connection) -> Iterator[None]:
             raise
         connection.rollback()
         problem = hide_password(str(exc.orig), connection.engine.url)
-        raise unreadable(one_line(problem)) from exc
+        remedy = remedy_for_rights(exc, connection, LEDGER_TABLE, schema)
+        raise unreadable(one_line(problem), remedy) from exc
     except (TypeError, ValueError) as exc:
         # SQLite keeps whatever it is given, and the time is read from a text.
         raise unreadable(one_line(str(exc))) from exc

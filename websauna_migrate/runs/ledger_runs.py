@@ -33,7 +33,7 @@ def rows_of_runs(
         conditions.append(columns.host == wanted.host)
     if wanted.run is not None:
         conditions.append(columns.run.startswith(wanted.run, autoescape=True))
-    with readable(connection):
+    with readable(connection, ledger.table.schema):
         runs = select(columns.run).group_by(columns.run).order_by(func.max(columns.id).desc())
         if wanted.person is not None:
             if columns.installed_by.name not in column_names(connection, ledger.table):

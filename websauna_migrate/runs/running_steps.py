@@ -20,7 +20,7 @@ def is_marked(connection: Connection, schema: str | None) -> bool:
     """
     quote = connection.dialect.identifier_preparer.quote
     prefix = f"{quote(schema)}." if schema else ""
-    with readable(connection):
+    with readable(connection, schema):
         found = connection.exec_driver_sql(
             f"SELECT {', '.join(map(quote, sorted(ESSENTIAL)))} "
             f"FROM {prefix}{quote(LEDGER_TABLE)} WHERE outcome = '{RUNNING}'"

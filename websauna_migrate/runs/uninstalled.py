@@ -12,7 +12,7 @@ from websauna_migrate.database.history_tables import (
     HISTORY_PREFIX,
     history_table_name,
     list_tables,
-    read_rows,
+    read_left,
 )
 from websauna_migrate.runs.ledger import readable
 
@@ -46,7 +46,7 @@ def dotted_names(connection: Connection, ledger: Table, tables: Iterable[str]) -
     names = {table: table.removeprefix(HISTORY_PREFIX) for table in tables}
     if names and ledger.name in list_tables(connection, ledger.schema):
         query = select(ledger.c.history_table, ledger.c.package).distinct()
-        with readable(connection):
+        with readable(connection, ledger.schema):
             found = connection.execute(query.where(ledger.c.history_table.in_(names))).all()
         names.update((table, package) for table, package in found if isinstance(package, str))
     return names
@@ -64,9 +64,9 @@ def list_departed(
         for table in list_tables(connection, schema)
         if table.startswith(HISTORY_PREFIX) and table not in known
     }
-    rows = read_rows(connection, tables, schema) if tables else {}
+    rows = read_left(connection, tables, schema)
     names = dotted_names(connection, ledger, tables)
-    return tuple(Departed(names[table], table, rows[table]) for table in sorted(tables))
+    return tuple(Departed(names[table], table, rows[table]) for table in sorted(rows))
 
 
 def find_departed(name: str, departed: Iterable[Departed]) -> Departed | None:

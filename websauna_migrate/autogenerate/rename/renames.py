@@ -21,6 +21,12 @@ class BadRename(UsageError):
         super().__init__(f'The rename "{option}" cannot be made: {problem}')
 
 
+def instead(package: str, rename: TableRename | ColumnRename) -> str:
+    """Return what to do if a drop and an addition are a rename."""
+    command = f"ws-alembic -x packages={package} revision --autogenerate {rename.option}"
+    return f"delete the script and run: {command}"
+
+
 @dataclass(frozen=True, slots=True)
 class TableRename:
     """A table that gets a new name within its schema."""
@@ -39,13 +45,12 @@ class TableRename:
         """What to ask the models' author."""
         return f'Was the table "{qualified(self.schema, self.old)}" renamed to "{self.new}"?'
 
-    @property
-    def warning(self) -> str:
-        """What is lost if it is no rename, and the remedy."""
+    def warning(self, package: str) -> str:
+        """Return what is lost if it is a rename, and the remedy."""
         return (
             f'The table "{qualified(self.schema, self.old)}" is dropped with its rows, and '
-            f'"{self.new}" is made with the same columns. If it was renamed, run instead: '
-            f"ws-alembic revision --autogenerate {self.option}"
+            f'"{self.new}" is made with the same columns. If it was '
+            f"renamed, {instead(package, self)}"
         )
 
     @classmethod
@@ -79,13 +84,12 @@ class ColumnRename:
             f'to "{self.new}"?'
         )
 
-    @property
-    def warning(self) -> str:
-        """What is lost if it is no rename, and the remedy."""
+    def warning(self, package: str) -> str:
+        """Return what is lost if it is a rename, and the remedy."""
         return (
             f'The column "{self.old}" of table "{qualified(self.schema, self.table)}" is dropped '
-            f'with its values, and "{self.new}" of the same type is added. If it was renamed, run '
-            f"instead: ws-alembic revision --autogenerate {self.option}"
+            f'with its values, and "{self.new}" of the same type is added. If it was renamed, '
+            f"{instead(package, self)}"
         )
 
     @classmethod

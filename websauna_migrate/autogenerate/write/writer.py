@@ -299,7 +299,7 @@ class ScriptWriter:
             if accepted is None:
                 break
             renames = applicable(renames.also(accepted), owned, reflection)
-        warnings = [one.warning for one in candidates if one not in rejected]
+        warnings = [one.warning(name) for one in candidates if one not in rejected]
         if warnings:
             comparison.warn(warnings)
         operations = comparison.operations

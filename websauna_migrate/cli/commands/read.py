@@ -99,7 +99,7 @@ def current(call: Call) -> int:
     call.tell_at_work()
     call.tell_pending_elsewhere(all_states)
     if call.options.check_heads and (behind := list(render_not_at_head(states))):
-        print(*map(visible, behind), 'Run "ws-alembic upgrade".', sep="\n", file=sys.stderr)
+        print(*map(visible, behind), sep="\n", file=sys.stderr)
         return ExitCode.PENDING
     return ExitCode.DONE
 

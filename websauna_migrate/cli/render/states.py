@@ -96,9 +96,14 @@ def render_verifications(found: Sequence[Verification]) -> Iterator[str]:
 
 
 def render_not_at_head(states: Iterable[PackageState]) -> Iterator[str]:
-    """Yield a line for each package that is not at its heads, for ``current --check-heads``."""
+    """Yield a line for each package that is not at its heads, and what to do."""
+    behind = []
     for state in states:
         heads = joined((revision.id for revision in state.heads), nothing="<base>")
         rows = joined(state.rows, nothing="<base>")
         if state.installed and (state.pending or state.unknown):
             yield f'Package "{state.package}" is at {rows}, not on all head revisions: {heads}.'
+            if not state.unknown:
+                behind.append(state.package)
+    if behind:
+        yield f"Run: ws-alembic -x packages={','.join(behind)} upgrade"
