@@ -185,3 +185,47 @@ def test_many_rows(site: Site, monkeypatch: pytest.MonkeyPatch, sqlite_url: str)
         assert "not counted: all counts together took" in line
     execute(sqlite_url, "DELETE FROM users WHERE id = 1")
     assert told(site("upgrade", "--dry-run"), path) == ['drops table "users": 100,000 rows']
+
+
+def test_rows_with_a_value_that_an_enum_loses(site: Site, database_url: str) -> None:
+    site.configure(database_url.replace("%", "%%"))
+    made = 'op.create_table("orders", sa.Column("state", sa.Enum("new", "paid", "old", name="st")))'
+    site.workshop.script("fooapp", "f100", None, made, 'op.drop_table("orders")')
+    done = site("upgrade")
+    assert done.status == 0, done.stderr
+    for value in ("'new'", "'old'", "'old'", "NULL"):
+        execute(database_url, f"INSERT INTO orders VALUES ({value})")
+    # As revision --autogenerate has it: a way for PostgreSQL, and one for others.
+    path = script(
+        site,
+        "f200",
+        "f100",
+        """
+        if op.get_context().dialect.name == "postgresql":
+            op.execute("ALTER TYPE st RENAME TO st__old")
+            op.execute("CREATE TYPE st AS ENUM ('new', 'paid')")
+            op.execute("ALTER TABLE orders ALTER COLUMN state TYPE st USING state::text::st")
+        else:
+            with op.batch_alter_table("orders") as batch:
+                batch.alter_column("state", type_=sa.Enum("new", "paid", name="st"))
+        """,
+        "",
+    )
+    assert told(site("plan"), path) == [
+        'changes column "state" of table "orders": 2 removed values'
+    ]
+    # That is in the way, and no loss.
+    execute(database_url, "DELETE FROM orders WHERE state = 'old'")
+    assert told(site("upgrade", "--max-loss", "0"), path) == []
+    assert rows(database_url, "SELECT count(*) FROM orders") == [(2,)]
+
+
+def test_what_autogenerate_writes_for_an_enum_is_read() -> None:
+    from websauna_migrate.autogenerate.operations.enum_change import REBUILD
+    from websauna_migrate.revision_scripts.sql_reader import read_sql
+
+    text = REBUILD.format(
+        literal="'st'", name="st", old="st__old", qualified_old="st__old", values="'it''s', 'b'"
+    )
+    (access,) = read_sql(text)
+    assert (access.kind, access.name, access.values) == ("alter_type", "st", ("it's", "b"))

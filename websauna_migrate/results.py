@@ -727,7 +727,7 @@ class Loss:
     :ivar path: of the revision script
     :ivar line: where the script does it, counted from 1
     :ivar kind: ``drop_table``, ``drop_column``, or ``unreadable`` for what may do anything; in the
-        way: ``not null``, ``unique``, ``foreign_key``
+        way: ``not null``, ``unique``, ``enum value``, ``foreign_key``
     :ivar columns: of the table; empty for a whole table
     :ivar does: it in words
     :ivar count: how many rows or values; 100,001 for more than 100,000, ``None`` if unknown
@@ -758,6 +758,7 @@ class Loss:
             "drop_column": "value",
             "not null": "NULL",
             "unique": "duplicate",
+            "enum value": "removed value",
             "foreign_key": "orphan",
         }.get(self.kind, "row")
         number = self.problem

@@ -93,7 +93,8 @@ class Access:
     :ivar label: the name of an index or constraint
     :ivar line: line of the script, counted from 1
     :ivar sure: false for what the script may do, or may not
-    :ivar rule: what all rows have to keep from then on: ``not null`` or ``unique``
+    :ivar rule: what all rows have to keep from then on: ``not null``, ``unique`` or ``enum value``
+    :ivar values: with ``enum value``, the only ones that are allowed
     """
 
     kind: Kind
@@ -109,6 +110,7 @@ class Access:
     line: int = 0
     sure: bool = True
     rule: str | None = field(default=None, compare=False)
+    values: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def column(self) -> str | None:

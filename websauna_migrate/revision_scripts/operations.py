@@ -114,6 +114,16 @@ def named_type(kind: str, call: Call, table_schema: str | None) -> Iterator[Acce
         )
 
 
+def enum_values(node: ast.expr, names: Names) -> tuple[str, ...]:
+    """Return the values of an ``Enum("a", "b")``; none where they are not all literal."""
+    found = built(node, names)
+    if found is None or found[0].removeprefix("mysql.") not in ENUMS:
+        return ()
+    values = [names.resolve(one) for one in found[1].args]
+    texts = [one.value for one in values if isinstance(one, ast.Constant)]
+    return tuple(map(str, texts)) if len(texts) == len(values) else ()
+
+
 def type_key(kind: str, call: Call, table_schema: str | None) -> Key | None:
     """Return schema and name of an enum type or domain; ``None`` if it is no type by itself."""
     schema = call.value(None, "schema")
@@ -278,7 +288,9 @@ def alter_column(call: Call, table: Key | None) -> Iterator[Access]:
     if new_type is not None:
         for one in created_types(new_type, call.names, key[0]):
             yield replace(one, kind="use_type") if one.kind == "create_type" else one
-        yield Access("alter_column", *key, columns)
+        values = enum_values(new_type, call.names)
+        rule = "enum value" if values else None
+        yield Access("alter_column", *key, columns, rule=rule, values=values)
     elif {"nullable", "server_default", "default"} & call.keywords.keys():
         rule = "not null" if call.value(None, "nullable") is False else None
         yield Access("restrict_column", *key, columns, rule=rule)

@@ -44,7 +44,7 @@ __all__ = ["ScriptIndex", "Upgrade", "revision_of"]
 SETTLED_NS = 2_500_000_000
 
 #: What must be the same for an index to be read: how texts are read, and what a docstring becomes.
-READER = f"5 {sys.version_info[0]}.{sys.version_info[1]} {sys.flags.optimize} " + " ".join(
+READER = f"6 {sys.version_info[0]}.{sys.version_info[1]} {sys.flags.optimize} " + " ".join(
     ATTRIBUTES
 )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from websauna_migrate.planning.accesses import Access, Key, Kind
@@ -24,6 +24,9 @@ __all__ = ["read_sql"]
 ENUM_CHANGE = re.compile(
     r"DO \$do\$\s+DECLARE\s+type_oid oid := '((?:[^']|'')+)'::regtype;\s+item record;\s+later text"
 )
+
+#: The values of an enum type, in SQL with its strings.
+ENUM_VALUES = pattern(r"\bcreate type Q as enum\s*\(((?:\s*'(?:[^']|'')*'\s*,?)+)\)")
 
 #: What may stand before a statement inside a ``DO`` block.
 BLOCK_START = pattern(
@@ -133,9 +136,10 @@ def read_sql(sql: str, line: int = 0, *, temporary: set[str] | None = None) -> I
     """
     if own := ENUM_CHANGE.match(sql):
         schema, name = parse_name(own[1].replace("''", "'"))
-        yield Access("alter_type", schema, name, line=line)
+        yield with_values(Access("alter_type", schema, name, line=line), enum_values(sql))
         return
     text = SqlText(sql)
+    enums = enum_values(sql) if "enum" in sql.lower() else {}
     temporary = set() if temporary is None else temporary
     sure = not text.doubtful
     if text.doubtful:
@@ -152,7 +156,25 @@ def read_sql(sql: str, line: int = 0, *, temporary: set[str] | None = None) -> I
                 temporary.add(parse_name(found[1])[1])
             for access in read_statement(part):
                 if access.schema is not None or access.name not in temporary:
+                    access = with_values(access, enums)
                     yield readable(access, line, sure=inner_sure)
+
+
+def enum_values(sql: str) -> dict[Key, tuple[str, ...]]:
+    """Return the values of the enum types that SQL creates, by schema and name."""
+    return {
+        parse_name(found[1]): tuple(
+            value.replace("''", "'") for value in re.findall(r"'((?:[^']|'')*)'", found[2])
+        )
+        for found in ENUM_VALUES.finditer(sql)
+    }
+
+
+def with_values(access: Access, enums: Mapping[Key, tuple[str, ...]]) -> Access:
+    """Return an access to a type with the values that it gets."""
+    if access.kind not in ("create_type", "alter_type") or access.key not in enums:
+        return access
+    return replace(access, rule="enum value", values=enums[access.key])
 
 
 def readable(access: Access, line: int, *, sure: bool) -> Access:

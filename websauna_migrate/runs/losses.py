@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,17 @@ LIMIT = 100_001
 #: How long one count may take, and all of them, in seconds.
 EACH, ALL = 5, 20
 
+
+#: The columns that have an enum type.
+COLUMNS_OF_TYPE = sa.text(
+    "SELECT CASE WHEN pg_table_is_visible(c.oid) THEN NULL ELSE n.nspname END, "
+    "c.relname, a.attname FROM pg_attribute a "
+    "JOIN pg_class c ON c.oid = a.attrelid AND c.relkind IN ('r', 'p') AND NOT c.relispartition "
+    "JOIN pg_namespace n ON n.oid = c.relnamespace "
+    "JOIN pg_type t ON t.oid = a.atttypid JOIN pg_namespace tn ON tn.oid = t.typnamespace "
+    "WHERE t.typname = :name AND NOT a.attisdropped AND t.typtype = 'e' "
+    "AND coalesce(tn.nspname = :schema, pg_type_is_visible(t.oid)) ORDER BY 1, 2, 3"
+).bindparams(sa.bindparam("schema", type_=sa.String))
 
 #: How a script accepts a loss of its upgrade.
 ACCEPT = (
@@ -105,13 +117,17 @@ class Counter:
         #: What earlier steps have renamed, by the new name; ``None`` for what they have made.
         self.tables: dict[Key, Key | None] = {}
         self.columns: dict[tuple[Key, str], str | None] = {}
+        #: The enum columns that were counted: of a script's ways for databases one is meant.
+        self.enums: set[tuple[Step, str, tuple[str, ...]]] = set()
 
     def look(self, step: Step, access: Access) -> Iterator[Loss]:
         """Yield what is lost by one thing that a step does."""
         key = usual(access.key)
         now = self.tables.get(key, key)
         kind, columns = access.kind, access.columns
-        if kind == "unreadable":
+        if kind in ("create_type", "alter_type"):
+            yield from self.look_at_type(step, access)
+        elif kind == "unreadable":
             yield loss_of(step, access, None, "what it does cannot be read from the script")
         elif kind == "create_table" and access.sure:
             self.tables[key] = None
@@ -135,10 +151,29 @@ class Counter:
             if known and None not in known:
                 yield from self.count(step, access, now, tuple(map(str, known)))
 
+    def look_at_type(self, step: Step, access: Access) -> Iterator[Loss]:
+        """Yield the rows of the columns of a type that have values which it loses."""
+        if access.rule is None or self.connection.dialect.name != "postgresql":
+            return
+        with read_only(self.connection):
+            columns = self.connection.execute(
+                COLUMNS_OF_TYPE, {"name": access.name, "schema": access.schema}
+            ).all()
+        for schema, table, column in columns:
+            own = replace(
+                access, kind="alter_column", schema=schema, name=table, columns=(str(column),)
+            )
+            yield from self.count(step, own, usual((schema, table)), own.columns)
+
     def count(
         self, step: Step, access: Access, table: Key, columns: tuple[str, ...]
     ) -> Iterator[Loss]:
         """Yield how much one thing loses, unless it is nothing."""
+        if access.rule == "enum value":
+            seen = (step, table[1], columns)
+            if seen in self.enums:
+                return
+            self.enums.add(seen)
         target = usual((access.target_schema, access.target_table or ""))
         if access.target_table:
             found = self.tables.get(target, target)
@@ -181,6 +216,9 @@ def query_of(access: Access, table: Key, columns: tuple[str, ...], target: Key) 
         rows = rows.where(sa.or_(*given))
     elif access.rule == "not null":
         rows = rows.where(sa.or_(*(part.is_(None) for part in parts)))
+    elif access.rule == "enum value":
+        texts = [sa.cast(part, sa.String(255)) for part in parts]
+        rows = rows.where(*given, *(text.not_in(access.values) for text in texts))
     elif access.rule == "unique":
         number = (sa.func.count() - 1).label("more")
         groups = sa.select(number).select_from(own).where(*given).group_by(*parts)
