@@ -78,7 +78,12 @@ class Place:
         command = commands_in(text)[number]
         for name, value in given.items():
             command = command.replace(name, value)
-        return self.well(*shlex.split(command)[1:])
+        words = shlex.split(command)[1:]
+        found = self.type(*words)
+        if found.status == 2 and (flag := re.search(r"If this is meant, add (--yes)", found.err)):
+            return self.well(*words, flag[1])
+        assert found.status == 0, found
+        return found.out + found.err
 
     def path(self, package: str, revision: str) -> Path:
         return self.workshop.root / package / "alembic" / "versions" / f"{revision}.py"
