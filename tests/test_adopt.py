@@ -189,6 +189,15 @@ def story(
     return Story(workshop, transactional_database_url)
 
 
+@pytest.mark.parametrize("number", [0, 1])
+def test_stories_on_mariadb(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch, mariadb_url: str, number: int
+) -> None:
+    monkeypatch.chdir(workshop.root)
+    told = [test_a_project_of_plain_alembic, test_a_database_of_create_all]
+    told[number](Story(workshop, mariadb_url))
+
+
 def test_a_project_of_plain_alembic(story: Story) -> None:
     story.app(key="database.url")
     url = story.url.replace("%", "%%")
@@ -241,7 +250,7 @@ def test_a_project_of_the_cookiecutter(story: Story) -> None:
     story.ws("check")
     # The ledger is not in the models; plain Alembic must not propose to drop it.
     assert "No new upgrade operations" in story.alembic("development.ini", "check")
-    (folder / "models.py").write_text(MODELS + "    body: Mapped[Optional[str]]\n")
+    (folder / "models.py").write_text(MODELS + "    body: Mapped[Optional[int]]\n")
     assert story.alembic("development.ini", "check", ok=False).count("add_column") == 1
     story.ws("revision", "--autogenerate", "-m", "body")
     story.ws("upgrade")
@@ -338,9 +347,10 @@ def test_a_project_of_an_older_websauna(story: Story) -> None:
     engine = engine_of(story.url)
     json_type = "JSONB" if engine.dialect.name == "postgresql" else "JSON"
     time_type = "TIMESTAMP WITH TIME ZONE" if json_type == "JSONB" else "DATETIME"
+    number = "SERIAL" if json_type == "JSONB" else "INTEGER"
     execute(
         story.url,
-        f"CREATE TABLE event (id INTEGER NOT NULL, at {time_type}, data {json_type}, "
+        f"CREATE TABLE event (id {number} NOT NULL, at {time_type}, data {json_type}, "
         "CONSTRAINT pk_event PRIMARY KEY (id))",
         "CREATE TABLE alembic_history_fooapp (version_num VARCHAR(32) NOT NULL)",
         "INSERT INTO alembic_history_fooapp VALUES ('1a2b3c')",
@@ -390,6 +400,34 @@ def test_a_database_of_create_all(story: Story) -> None:
     execute(story.url, "ALTER TABLE notes ADD COLUMN byhand INTEGER")
     refused = story.ws("-x", "packages=addon", "adopt", "--yes", ok=False)
     assert "left to you: addon" in refused.out and "byhand" in refused.out
+
+
+def test_one_project_whose_scripts_went_with_the_tables(story: Story) -> None:
+    """The version table has the newest revision of one of the packages alone."""
+    story.app()
+    versions = story.root / "fooapp" / "alembic" / "versions"
+    versions.mkdir(parents=True)
+    story.script(versions, "aa01", None, "pages")
+    story.workshop.package("addon", MODELS.replace("pages", "notes").replace("Page", "Note"))
+    other = story.root / "addon" / "alembic" / "versions"
+    other.mkdir(parents=True)
+    story.script(other, "aa02", None, "notes")
+    story.workshop.application("fooapp", story.ini, story.url)
+    # As the one history of both packages left it: aa01, then aa02.
+    execute(story.url, "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)")
+    execute(story.url, "INSERT INTO alembic_version VALUES ('aa02')")
+    for name in ("pages", "notes"):
+        execute(
+            story.url,
+            f"CREATE TABLE {name} (id {SERIAL[engine_of(story.url).dialect.name]}, "
+            "title VARCHAR(40) NOT NULL, PRIMARY KEY (id))",
+        )
+    assert "adopt" in story.ws("-x", "packages=all", "upgrade", ok=False).err
+    done = story.ws("adopt", "--yes").out
+    assert "addon: the table alembic_version becomes alembic_history_addon (aa02)" in done
+    assert "fooapp: its tables equal the models, so it is at aa01" in done
+    assert story.ws("-x", "packages=all", "check").out == "No new upgrade operations detected.\n"
+    assert "Nothing to do" in story.ws("-x", "packages=all", "upgrade").out
 
 
 def test_a_history_that_does_not_begin_at_an_empty_schema(story: Story) -> None:
@@ -443,7 +481,11 @@ def test_what_the_template_would_lose_is_told(
         assert f"env.py, line {line}: {words}" in shown, (saying, shown)
 
 
-SERIAL = {"sqlite": "INTEGER NOT NULL", "postgresql": "SERIAL NOT NULL"}
+SERIAL = {
+    "sqlite": "INTEGER NOT NULL",
+    "postgresql": "SERIAL NOT NULL",
+    "mysql": "INTEGER NOT NULL AUTO_INCREMENT",
+}
 
 
 def test_one_project_that_became_several_packages(story: Story) -> None:
