@@ -32,13 +32,25 @@ OWN_WORDS = {
     ("init", ""),
     # Without it, where each package's scripts are.
     ("init", "directory"),
+    # With --verified there need be none.
+    ("stamp", "revisions"),
     # Ours is no template of Alembic's.
     ("init", "--template"),
     ("list_templates", ""),
 }
 
 OURS = {"completion", "graph", "lint", "log", "move-table", "plan", "repair", "status"}
-OURS |= {"adopt", "new-package", "rebase", "redo", "switch", "uninstall", "verify", "wait"}
+OURS |= {
+    "adopt",
+    "locate",
+    "new-package",
+    "rebase",
+    "redo",
+    "switch",
+    "uninstall",
+    "verify",
+    "wait",
+}
 
 
 def described(parser: ArgumentParser, name: str) -> dict[tuple[str, str], Any]:

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         InterruptedStep,
         LedgerRun,
         LintReport,
+        Location,
         LogFilter,
         Loss,
         PackageState,
@@ -334,6 +335,7 @@ class IMigrationService(Interface):
         packages: Packages = None,
         purge: bool = False,
         with_requirements: bool = False,
+        verified: bool = False,
         tag: str | None = None,
         connection: Connection | None = None,
         engine: Engine | None = None,
@@ -342,7 +344,28 @@ class IMigrationService(Interface):
 
         :param purge: erase the packages' history first, whatever stands in it
         :param with_requirements: stamp what the revisions require of other packages too
+        :param verified: stamp only where :meth:`locate` proves that the packages stand there, all
+            in one transaction; the ledger gets the proof. Without revisions, an empty tuple, each
+            package gets the one that was found
+        :raises NotLocated: with ``verified``, if that is not proven
         :returns: a tuple of :class:`websauna_migrate.results.StampedPackage`, only the changed ones
+        """
+
+    def locate(
+        *,
+        packages: Packages = None,
+        connection: Connection | None = None,
+        engine: Engine | None = None,
+    ) -> Location:
+        """Find where the database stands, whatever its history tables say; nothing is written.
+
+        The scripts are replayed in a scratch database, and the facts behind each of them are
+        compared with the database's. What was replayed once is kept in the user's cache folder.
+
+        :returns: a :class:`websauna_migrate.results.Location`
+        :raises ScratchRefused: if the user may not make a scratch database; the message has the
+            grant
+        :raises FreshNotPossible: where the scripts would reach beyond one
         """
 
     def without_scripts(*, packages: Packages = None) -> tuple[str, ...]:

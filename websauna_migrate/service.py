@@ -38,6 +38,7 @@ from websauna_migrate.results import (
     InterruptedStep,
     LedgerRun,
     LintReport,
+    Location,
     LogFilter,
     Loss,
     PackageState,
@@ -403,6 +404,7 @@ class MigrationService:
         packages: Packages = None,
         purge: bool = False,
         with_requirements: bool = False,
+        verified: bool = False,
         tag: str | None = None,
         connection: Connection | None = None,
         engine: Engine | None = None,
@@ -410,7 +412,23 @@ class MigrationService:
         from websauna_migrate.runs.stamping import stamp
 
         site = self.site(given=the_given(connection, engine))
+        if verified:
+            from websauna_migrate.locating.stamping import stamp_verified
+
+            return stamp_verified(site, self.ownership, revisions, packages, self._at)
         return stamp(site, revisions, packages, purge=purge, with_requirements=with_requirements)
+
+    def locate(
+        self,
+        *,
+        packages: Packages = None,
+        connection: Connection | None = None,
+        engine: Engine | None = None,
+    ) -> Location:
+        from websauna_migrate.locating.locate import locate
+
+        site = self._complete_site(the_given(connection, engine))
+        return locate(site, self.ownership, packages, self._at)
 
     def adopt(
         self,

@@ -255,6 +255,12 @@ MAX_LOSS = argument(
     help="Run nothing if more rows and values would be lost than this and what scripts accept",
 )
 PLAN_SQL = flag("--sql", help="Print the SQL of the steps, from what is applied on")
+STAMPED = argument("revisions", nargs="*", help="one or more revisions, or 'heads' for all heads")
+VERIFIED = flag(
+    "--verified",
+    help="Stamp what locate proves, all packages in one transaction; with a revision: only if the "
+    "tables are those that it has",
+)
 WITH_REQUIREMENTS = flag(
     "--with-requirements", help="Stamp what the revisions require of other packages too"
 )

@@ -235,6 +235,13 @@ COMMANDS: Mapping[str, Command] = {
         ),
         needs_database=always,
     ),
+    "locate": Command(
+        "place.locate",
+        "Find at which revision the database stands, by its tables, whatever the histories say.",
+        (a.JSON,),
+        leaves_garbage=True,
+        needs_database=always,
+    ),
     "rebase": Command(
         "rework.rebase",
         "Put your own revisions behind the other head of a package; their scripts are rewritten.",
@@ -278,7 +285,7 @@ COMMANDS: Mapping[str, Command] = {
         "run.stamp",
         "'stamp' the revision table with the given revision; don't run any migrations.",
         (
-            *(a.SQL, a.TAG, a.PURGE, a.REVISIONS, a.WITH_REQUIREMENTS),
+            *(a.SQL, a.TAG, a.PURGE, a.STAMPED, a.WITH_REQUIREMENTS, a.VERIFIED),
             *(a.YES_ON_PRODUCTION, a.JSON),
         ),
         needs_database=unless_sql,

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
+
+from sqlalchemy.engine import Connection
+
 from websauna_migrate.database.history_tables import list_tables
 from websauna_migrate.interfaces import Packages, Targets
 from websauna_migrate.planning.package_targets import targets_for
@@ -11,7 +16,7 @@ from websauna_migrate.runs.history_rows import write_rows
 from websauna_migrate.runs.other_histories import OtherHistories
 from websauna_migrate.runs.site import Site
 
-__all__ = ["ensure_version", "stamp"]
+__all__ = ["ensure_version", "stamp", "write_stamps"]
 
 
 def stamp(
@@ -36,26 +41,48 @@ def stamp(
             purge=purge,
             with_requirements=with_requirements,
         )
-        after = {name: tuple(sorted(rows)) for name, rows in stamped.items()}
-        changed = tuple(
-            StampedPackage(name, before[name], after[name])
-            for name in sorted(after)
-            if after[name] != before[name]
-        )
-        if not purge:
-            others = OtherHistories(loaded, site.settings)
-            others.refuse(connection, before, [one.package for one in changed])
-        # Also where no row changes: it is the user's word against what the ledger says.
-        tells = bool(changed) or site.ledger.table.name in list_tables(connection, site.schema)
-        if tells:
-            site.ledger.create(connection)
-        for one in changed:
-            table = site.packages[one.package].history_table
-            write_rows(connection, table, site.schema, one.after)
-        if tells:
-            for name, rows in after.items():
-                site.ledger.stamp(connection, name, site.packages[name].history_table, rows)
+        changed = write_stamps(site, connection, before, stamped, purge=purge)
         connection.commit()
+    return changed
+
+
+def write_stamps(
+    site: Site,
+    connection: Connection,
+    before: Mapping[str, Sequence[str]],
+    stamped: Mapping[str, Collection[str]],
+    notes: Mapping[str, str] = MappingProxyType({}),
+    *,
+    purge: bool = False,
+) -> tuple[StampedPackage, ...]:
+    """Write history tables and the ledger, in the current transaction.
+
+    :param before: the rows that the history tables have
+    :param stamped: the rows that they get
+    :param notes: what the ledger says of packages besides
+    :param purge: write them too where another version table has the package's revisions
+    :returns: the packages whose rows changed, by name
+    """
+    after = {name: tuple(sorted(rows)) for name, rows in stamped.items()}
+    changed = tuple(
+        StampedPackage(name, tuple(before[name]), after[name])
+        for name in sorted(after)
+        if after[name] != tuple(before[name])
+    )
+    if not purge:
+        others = OtherHistories(site.loaded, site.settings)
+        others.refuse(connection, before, [one.package for one in changed])
+    # Also where no row changes: it is the user's word against what the ledger says.
+    tells = bool(changed) or site.ledger.table.name in list_tables(connection, site.schema)
+    if tells:
+        site.ledger.create(connection)
+    for one in changed:
+        table = site.packages[one.package].history_table
+        write_rows(connection, table, site.schema, one.after)
+    if tells:
+        for name, rows in after.items():
+            table, note = site.packages[name].history_table, notes.get(name, "")
+            site.ledger.stamp(connection, name, table, rows, note)
     return changed
 
 

@@ -177,6 +177,11 @@ def repair(call: Call) -> int:
 def stamp(call: Call) -> None:
     """Write history tables without running a script."""
     options = call.options
+    if options.verified and (options.sql or options.purge or options.with_requirements):
+        raise UsageError(
+            "stamp --verified looks at the database and takes what it finds: it goes with no "
+            "--sql, --purge or --with-requirements."
+        )
     if options.sql:
         if options.purge:
             raise UsageError(
@@ -189,11 +194,14 @@ def stamp(call: Call) -> None:
         return
     if options.purge:
         require_unprotected(call, "stamp --purge")
+    if not options.revisions and not options.verified:
+        raise UsageError("Name the revisions to stamp, or let --verified find them.")
     stamped = call.service.stamp(
         options.revisions,
         packages=call.packages,
         purge=options.purge,
         with_requirements=options.with_requirements,
+        verified=options.verified,
         tag=options.tag,
     )
     call.sum_up(*render_stamped(stamped), data=stamped)

@@ -1,0 +1,66 @@
+"""Where a database stands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from websauna_migrate.cli.render.text import NOTHING, Table, counted, joined, one_line, render_table
+from websauna_migrate.results import Located, Location
+
+__all__ = ["render_location"]
+
+#: A verdict in words.
+WORDS = {
+    "proven": "proven by replay",
+    "models": "equals the models",
+    "several": "one of several",
+    "recorded": "one of several, as recorded",
+    "nearest": "equals no revision; nearest",
+    "unknown": "not replayed",
+}
+
+
+def render_location(location: Location) -> Iterator[str]:
+    """Yield where each package stands, and what speaks against it."""
+    rows = [
+        (
+            one.package,
+            joined(one.rows, nothing="<base>") if one.verdict != "unknown" else NOTHING,
+            joined(one.recorded, nothing="<base>"),
+            WORDS[one.verdict],
+        )
+        for one in location.packages
+    ]
+    yield from render_table(Table(("PACKAGE", "STANDS AT", "RECORDED", "HOW"), tuple(rows)))
+    for one in location.packages:
+        yield from details(one)
+    for failed in location.not_replayed:
+        name = f"{failed.package}@{failed.revision}"
+        yield f"{name} could not be replayed: {one_line(failed.problem)}"
+        if failed.follows:
+            yield f"  so neither could {joined(failed.follows)}"
+    for name in location.unowned:
+        yield f"{name} is of no script"
+    for problem in location.problems:
+        yield one_line(problem)
+    odd = [one for one in location.packages if one.is_proven and one.rows != one.recorded]
+    if location.ok and odd:
+        yield "Next: ws-alembic -x packages=all stamp --verified"
+
+
+def details(one: Located) -> Iterator[str]:
+    """Yield what is to be said of a package besides its place."""
+    if one.verdict in ("several", "nearest") and len(one.candidates) > 1:
+        places = "; ".join(joined(rows, nothing="<base>") for rows in one.candidates)
+        same = "the same objects at" if one.verdict == "several" else "as near"
+        yield f"{one.package}: {same} {places}"
+    if one.between and one.verdict == "several":
+        yield f"{one.package}: no table tells whether these ran: {joined(one.between)}"
+        yield f"  Choose: ws-alembic -x packages={one.package} stamp --verified REVISION"
+    for answer in one.asked:
+        yield f"{one.package}: {answer}"
+    differing = [each for each in one.differences if not each.note]
+    if differing:
+        yield f"{one.package}: {counted(len(differing), 'difference')}"
+    for each in one.differences:
+        yield f"  {'note: ' if each.note else ''}{one_line(str(each))}"

@@ -1,0 +1,1 @@
+"""Where a database stands: its facts against those behind each revision."""

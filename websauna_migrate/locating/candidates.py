@@ -1,0 +1,180 @@
+"""Which revisions of a package a database may stand at."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from websauna_migrate.facts.fact import Facts
+from websauna_migrate.locating.object_histories import Group, ObjectHistories, Unit, content
+from websauna_migrate.planning.graph import Graph
+from websauna_migrate.planning.package_history import PackageHistory
+
+__all__ = ["Candidate", "PackageCandidates", "with_requirements"]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A place in a package's history.
+
+    :ivar applied: the revisions that are applied there
+    :ivar rows: those of the history table
+    """
+
+    applied: frozenset[str]
+    rows: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """It in words."""
+        return ", ".join(self.rows) or "base"
+
+
+class PackageCandidates:
+    """The places of one package that were replayed, against a database.
+
+    :ivar live: the database's units
+    """
+
+    def __init__(
+        self,
+        package: str,
+        history: PackageHistory,
+        objects: ObjectHistories,
+        live: Mapping[Unit, Group],
+    ) -> None:
+        """Keep both sides."""
+        self.package = package
+        self.history = history
+        self.objects = objects
+        self.live = live
+        self.units = objects.units_of(package)
+
+    def is_live(self, unit: Unit, groups: Collection[Group]) -> bool:
+        """True if the database has a unit as one of some groups."""
+        now = self.live.get(unit, ())
+        return any(now == group or content(now) == content(group) for group in groups)
+
+    @cached_property
+    def extra(self) -> list[Unit]:
+        """Parts of the package's tables that no step made, and no other package's either."""
+        objects = self.objects
+        return [
+            unit
+            for unit in self.live
+            if unit not in objects.touches
+            and unit not in objects.initial
+            and objects.owners.get(unit[:2]) == self.package
+        ]
+
+    @cached_property
+    def places(self) -> list[tuple[Candidate, int]]:
+        """The places, each with how many units are other ones in the database."""
+        numbers = self.objects.numbers(self.package)
+        order = [self.objects.steps[number].revision for number in numbers]
+        change = [0] * (len(order) + 2)
+        for unit in self.units:
+            for start, end, groups in self.objects.stretches(unit, numbers, self.package):
+                if not self.is_live(unit, groups):
+                    change[start] += 1
+                    change[end + 1] -= 1
+        counts = [*itertools.accumulate(change)][: len(order) + 1]
+        found = [
+            (self.candidate(order[:place]), count + len(self.extra))
+            for place, count in enumerate(counts)
+        ]
+        seen = {one.applied for one, _ in found}
+        for name in order:
+            # On a branch, the others need not be applied.
+            applied = frozenset(self.history.applied([name]))
+            if applied not in seen:
+                seen.add(applied)
+                count = self.count(applied)
+                if count is not None:
+                    found.append((self.candidate(applied), count))
+        return found
+
+    def candidate(self, applied: Collection[str]) -> Candidate:
+        """Return the place where some revisions are applied."""
+        kept = frozenset(applied)
+        return Candidate(kept, tuple(sorted(self.history.reduce(kept))))
+
+    def count(self, applied: Collection[str]) -> int | None:
+        """Return how many units are other ones in the database, ``None`` if that is not known."""
+        found = 0
+        for unit in self.units:
+            groups = self.objects.behind(self.package, applied, unit)
+            if groups is None:
+                return None
+            found += not self.is_live(unit, groups)
+        return found + len(self.extra)
+
+    def equal(self) -> list[Candidate]:
+        """Return the places whose objects are the database's, oldest first."""
+        return [one for one, count in self.places if not count]
+
+    def nearest(self) -> list[Candidate]:
+        """Return the places that differ in the fewest objects, oldest first."""
+        least = min(count for _, count in self.places)
+        return [one for one, count in self.places if count == least]
+
+    def sides(self, place: Candidate) -> tuple[Facts, Facts]:
+        """Return the package's part of the database, and what it is at a place."""
+        here: list[Group] = []
+        there: list[Group] = []
+        for unit in dict.fromkeys([*self.units, *self.extra]):
+            now = self.live.get(unit, ())
+            groups = self.objects.behind(self.package, place.applied, unit) or [()]
+            shared = len(groups) > 1 and self.is_live(unit, groups)
+            here.append(now)
+            there.append(now if shared else groups[0])
+        # The parts of a table are told apart from it.
+        for unit, now in self.live.items():
+            if unit[1] == unit[3] and unit not in self.units and self.has_part(unit):
+                here.append(now)
+                there.append(now)
+        schema = self.objects.default_schema
+        return (
+            Facts.make(schema, itertools.chain.from_iterable(here)),
+            Facts.make(schema, itertools.chain.from_iterable(there)),
+        )
+
+    def has_part(self, whole: Unit) -> bool:
+        """True if the package has changed a part of another one's table."""
+        return any(unit[:2] == whole[:2] for unit in self.units)
+
+
+def with_requirements(
+    graph: Graph, found: Mapping[str, Sequence[Candidate]]
+) -> dict[str, list[Candidate]]:
+    """Return the places that requirements between packages allow, where they allow some.
+
+    :param found: the places of each package; a package that is not among them allows all
+    """
+    left = {package: list(places) for package, places in found.items()}
+    before = None
+    while before != (counts := [*map(len, left.values())]):
+        before = counts
+        for package, places in left.items():
+            allowed = [one for one in places if all(fits(graph, package, one, left))]
+            left[package] = allowed or places
+    return left
+
+
+def fits(
+    graph: Graph, package: str, place: Candidate, found: Mapping[str, Sequence[Candidate]]
+) -> Iterator[bool]:
+    """Yield for each requirement from and on a package whether a place can be true."""
+    for requirement in graph.requirements:
+        if requirement.floating:
+            continue
+        dependent = requirement.dependent
+        for required in requirement.required:
+            if dependent.package == package and dependent.id in place.applied:
+                others = found.get(required.package)
+                yield others is None or any(required.id in one.applied for one in others)
+            if required.package == package and required.id not in place.applied:
+                others = found.get(dependent.package)
+                yield others is None or any(dependent.id not in one.applied for one in others)

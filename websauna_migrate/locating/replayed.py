@@ -1,0 +1,282 @@
+"""All scripts replayed in a scratch database, with the facts behind each step.
+
+What was replayed is kept in the user's cache folder, by the texts of the scripts and the server's
+version, so that the same scripts are not replayed again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from sqlalchemy.engine import URL, Connection
+
+from websauna_migrate.database.cache import Cache, program_version
+from websauna_migrate.database.engines import connect, make_engine
+from websauna_migrate.errors import MigrationError
+from websauna_migrate.facts.catalogue import read_facts
+from websauna_migrate.facts.fact import Facts
+from websauna_migrate.facts.scratch_databases import scratch_database
+from websauna_migrate.locating.object_histories import (
+    Group,
+    ObjectHistories,
+    ReplayedStep,
+    Unit,
+    changes_between,
+    grouped,
+)
+from websauna_migrate.planning.plan import Plan, plan_upgrade
+from websauna_migrate.planning.revisions import Revision
+from websauna_migrate.replay.fresh import prepare, require_apart
+from websauna_migrate.results import NotReplayed
+from websauna_migrate.revision_scripts.script_files import checksum
+from websauna_migrate.runs.site import Site
+
+__all__ = ["Replay", "Replayed", "read_plain"]
+
+#: The name of what is in the cache.
+KIND = "replay"
+
+#: Of MariaDB's databases, which are called schemas: the names of real and scratch ones differ.
+PLAIN = "main"
+
+
+class Service(Protocol):
+    """What is asked of the service of the scratch database."""
+
+    on_step: Callable[[Any], None] | None
+
+    def site(self) -> Site:
+        """Return what a call works on."""
+
+
+@dataclass
+class Replayed:
+    """What a replay gave.
+
+    :ivar objects: along the steps
+    :ivar failed: the steps that could not be replayed
+    :ivar scripts: how many scripts ran for it; 0 if all was known
+    :ivar digest: of the texts of all scripts, in their order
+    """
+
+    objects: ObjectHistories
+    failed: list[NotReplayed] = field(default_factory=list)
+    scripts: int = 0
+    digest: str = ""
+
+    @property
+    def blocked(self) -> set[tuple[str, str]]:
+        """The revisions that were not replayed, by package."""
+        follows = {(one.package, one.revision) for one in self.failed}
+        for one in self.failed:
+            for name in one.follows:
+                package, _, revision = name.rpartition("@")
+                follows.add((package, revision))
+        return follows
+
+
+def read_plain(connection: Connection) -> Facts:
+    """Return the facts of a database by names that are those of every other one."""
+    if connection.dialect.name not in ("mysql", "mariadb"):
+        return read_facts(connection)
+    return read_facts(connection, names={str(connection.engine.url.database): PLAIN})
+
+
+class Replay:
+    """Replays the scripts of a site as far as they are not known."""
+
+    def __init__(
+        self,
+        site: Site,
+        at: Callable[[URL], Any],
+        environment: Sequence[str],
+        schemas: Collection[str | None] = (),
+    ) -> None:
+        """Prepare.
+
+        :param at: returns the service of another database
+        :param environment: what the outcome depends on besides the scripts
+        :param schemas: those that models name
+        """
+        self.site = site
+        self.at = at
+        self.schemas = {*schemas}
+        self.order = site.loaded.graph.timeline()
+        self.histories = [package.history_table for package in site.packages.values()]
+        self.cache: Cache = site.loaded.cache
+        names = sorted(site.packages)
+        env = [checksum(str(site.packages[name].script_directory / "env.py")) for name in names]
+        self.key = json.dumps([program_version(), names, env, *environment])
+        self.digests = dict(self._digests(self.order))
+
+    def _digests(self, order: Sequence[Revision]) -> Iterator[tuple[tuple[str, str], str]]:
+        """Yield for each revision a digest of its text and of all before it."""
+        digest = ""
+        for one in order:
+            text = f"{digest} {one.package} {one.id} {checksum(one.path)}"
+            digest = hashlib.sha256(text.encode()).hexdigest()
+            yield (one.package, one.id), digest
+
+    def run(self) -> Replayed:
+        """Return what is known, or replay.
+
+        :raises FreshNotPossible: where the scripts would reach beyond a scratch database
+        :raises ScratchRefused: if the user may not make one
+        """
+        known = self._known()
+        digest = self.digests[self.order[-1].package, self.order[-1].id] if self.order else ""
+        if known is not None and len(known.steps) == len(self.order):
+            return Replayed(known, digest=digest)
+        require_apart(self.site.settings, self.schemas)
+        found = Replayed(ObjectHistories("", {}), digest=digest)
+        again = True
+        while again:
+            with scratch_database(self.site.settings) as url:
+                again = ScratchReplay(self, found, url).run(known)
+        if not found.failed:
+            self._keep(found.objects)
+        return found
+
+    # What is known
+
+    def _known(self) -> ObjectHistories | None:
+        """Return what of the scripts was replayed before, from the first one on."""
+        data = self.cache.read(KIND, self.key)
+        if not isinstance(data, dict):
+            return None
+        steps: list[ReplayedStep] = []
+        for revision, (digest, changes) in zip(self.order, data["steps"], strict=False):
+            if self.digests[revision.package, revision.id] != digest:
+                break
+            groups = dict(map(read_group, changes))
+            steps.append(ReplayedStep(revision.package, revision.id, groups))
+        initial = dict(map(read_group, data["initial"]))
+        return ObjectHistories(data["default_schema"], initial, steps)
+
+    def _keep(self, objects: ObjectHistories) -> None:
+        """Write what was replayed into the cache."""
+        steps = [
+            [self.digests[step.package, step.revision], [*map(write_group, step.changes.items())]]
+            for step in objects.steps
+        ]
+        initial = [*map(write_group, objects.initial.items())]
+        data = {"default_schema": objects.default_schema, "initial": initial, "steps": steps}
+        self.cache.write(KIND, self.key, data)
+
+    def followers(self, revision: Revision) -> list[Revision]:
+        """Return the revisions that need another one, directly or not, in their order."""
+        graph = self.site.loaded.graph
+        gone = {graph.node(revision)}
+        found = []
+        for node in graph.order:
+            if gone.intersection(graph.parents[node]):
+                gone.add(node)
+                found.append(graph.revisions[node])
+        return found
+
+
+class ScratchReplay:
+    """One replay in one scratch database."""
+
+    def __init__(self, replay: Replay, found: Replayed, url: URL) -> None:
+        """Take the service of the scratch database.
+
+        :param found: gets what is replayed, and knows what failed in an earlier one
+        """
+        self.replay = replay
+        self.found = found
+        self.url = url
+        service: Service = replay.at(url)
+        service.on_step = self.look
+        self.site = service.site()
+        texts = [
+            Path(one.path).read_text(encoding="utf-8", errors="replace") for one in replay.order
+        ]
+        prepare(replay.site.settings, url, texts)
+
+    def run(self, known: ObjectHistories | None) -> bool:
+        """Replay all that can be; return whether it has to be done once more.
+
+        :param known: what need not be read again
+        """
+        self.known = list(known.steps) if known is not None else []
+        self.steps: list[ReplayedStep] = []
+        with connect(make_engine(self.url, self.replay.site.settings.engine_options)) as connection:
+            self.connection = connection
+            facts = read_plain(connection)
+            self.state = grouped(facts, self.replay.histories)
+            self.found.objects = ObjectHistories(facts.default_schema, dict(self.state), self.steps)
+            while True:
+                try:
+                    self.site.runner().run("upgrade", self.plan)
+                except MigrationError as exc:
+                    self.failed(exc)
+                    if getattr(exc, "half_done", False):
+                        # What it left is in the way of what follows.
+                        return True
+                else:
+                    return False
+
+    def plan(self, applied: Mapping[str, tuple[str, ...]]) -> Plan:
+        """Plan all that is not known to fail."""
+        blocked = self.found.blocked
+        graph = self.site.loaded.graph
+        targets = {}
+        for name, history in graph.histories.items():
+            left = {one.id for one in history if (name, one.id) not in blocked}
+            if heads := history.reduce(left):
+                targets[name] = tuple(sorted(heads))
+        return plan_upgrade(graph, applied, targets)
+
+    def failed(self, exc: MigrationError) -> None:
+        """Keep which step failed.
+
+        :raises MigrationError: if it was none
+        """
+        package, name = getattr(exc, "package", None), getattr(exc, "revision", None)
+        history = self.site.loaded.histories.get(str(package))
+        if history is None or name not in history or (package, name) in self.found.blocked:
+            raise exc
+        follows = self.replay.followers(history.revisions[str(name)])
+        problem = str(getattr(exc, "problem", "") or exc).partition("\n")[0]
+        self.found.failed.append(
+            NotReplayed(str(package), str(name), problem, tuple(map(str, follows)))
+        )
+
+    def look(self, step: Any) -> None:
+        """Read what the database is behind a step."""
+        self.found.scripts += 1
+        number = len(self.steps)
+        if not self.found.failed and number < len(self.known):
+            changes = self.known[number].changes
+            for unit, group in changes.items():
+                if group:
+                    self.state[unit] = group
+                else:
+                    del self.state[unit]
+        else:
+            after = grouped(read_plain(self.connection), self.replay.histories)
+            changes = changes_between(self.state, after)
+            self.state = after
+        self.steps.append(ReplayedStep(step.package, step.revision, changes))
+
+
+# Plain data
+
+
+def write_group(pair: tuple[Unit, Group]) -> list[Any]:
+    """Return a unit and its facts as plain data."""
+    unit, group = pair
+    return [list(unit), Facts("", group).as_data()["objects"]]
+
+
+def read_group(data: Sequence[Any]) -> tuple[Unit, Group]:
+    """Return what :func:`write_group` wrote."""
+    unit, objects = data
+    group = Facts.from_data({"default_schema": "", "objects": objects}).objects
+    return (unit[0], unit[1], unit[2], unit[3], unit[4]), group
