@@ -396,10 +396,20 @@ def test_a_database_of_create_all(story: Story) -> None:
     story.ws("adopt", "--undo", "--yes")
     assert not [one for one in tables(story.url) if one.startswith("alembic_history")]
     assert not script.exists()
-    # What differs from the models is not taken for what the scripts make.
+    # A column by hand is at no revision, and nothing is taken for what it is not.
     execute(story.url, "ALTER TABLE notes ADD COLUMN byhand INTEGER")
     refused = story.ws("-x", "packages=addon", "adopt", "--yes", ok=False)
     assert "left to you: addon" in refused.out and "byhand" in refused.out
+    # Without it, and with a newer script, it is where the scripts made the tables so.
+    execute(story.url, "ALTER TABLE notes DROP COLUMN byhand")
+    more = 'op.add_column("notes", sa.Column("body", sa.Integer()))'
+    story.workshop.script("addon", "bb02", "bb01", more, 'op.drop_column("notes", "body")')
+    models = story.root / "addon" / "models.py"
+    models.write_text(models.read_text() + "    body: Mapped[Optional[int]]\n")
+    done = story.ws("-x", "packages=addon", "adopt", "--yes").out
+    assert "addon: located by replay" in done and "so it is at bb01" in done
+    story.ws("-x", "packages=addon", "upgrade")
+    story.ws("-x", "packages=addon", "check")
 
 
 def test_one_project_whose_scripts_went_with_the_tables(story: Story) -> None:

@@ -63,7 +63,9 @@ def test_a_difference_is_named(made: Project, database_url: str) -> None:
     execute(database_url, "ALTER TABLE b ADD COLUMN more INTEGER")
     checked = made.ws("check", ok=False)
     assert "differ from the models: remove column b" in checked.stdout.replace(" None", "")
-    assert ADOPT not in checked.stdout and "stamp REVISION" in checked.stdout
+    assert "found by replay" in checked.stdout and ADOPT in checked.stdout
+    refused = made.ws("adopt", "--yes", ok=False)
+    assert "left to you: fooapp" in refused.stdout and "locate" in refused.stdout
 
 
 def test_nothing_of_it_is_said_where_it_is_not_true(

@@ -30,9 +30,9 @@ def unrecorded(package: str, differences: Sequence[str]) -> CheckProblem:
         shown = "; ".join(differences[:SHOWN])
         more = len(differences) - SHOWN
         text += (
-            f"They differ from the models: {shown}{f'; {more} more' if more > 0 else ''}. Stamp "
-            "the revision whose schema the database has, then upgrade: "
-            f"ws-alembic -x packages={package} stamp REVISION"
+            f"They differ from the models: {shown}{f'; {more} more' if more > 0 else ''}. If they "
+            "are those of a revision, that is found by replay, and recorded: "
+            f"ws-alembic -x packages={package} adopt"
         )
     return CheckProblem("unrecorded", package, text, details=tuple(differences))
 

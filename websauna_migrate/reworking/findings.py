@@ -18,7 +18,10 @@ from websauna_migrate.results import Adoption
 from websauna_migrate.runs.other_histories import OtherHistory
 from websauna_migrate.runs.site import Site
 
-__all__ = ["AdoptingService", "Findings", "Wanted", "directory_of"]
+__all__ = ["EQUAL", "AdoptingService", "Findings", "Wanted", "directory_of"]
+
+#: The proof of tables that are at the newest revision.
+EQUAL = "its tables equal the models"
 
 
 class AdoptingService(Protocol):
@@ -67,7 +70,7 @@ class Findings:
     :ivar settings: those settings, by name
     :ivar files: the files that change, with their new texts, by package
     :ivar taken: histories that stand in other tables
-    :ivar stamped: of packages without any history whose tables equal the models, the rows
+    :ivar stamped: of packages without any history, the rows that their tables prove, and how
     :ivar first: packages whose tables are there and which have no script
     :ivar moves: tables that other packages own by now: table, former and present owner
     """
@@ -77,7 +80,7 @@ class Findings:
     settings: dict[str, str] = field(default_factory=dict)
     files: dict[str, dict[Path, str]] = field(default_factory=dict)
     taken: list[OtherHistory] = field(default_factory=list)
-    stamped: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    stamped: dict[str, tuple[tuple[str, ...], str]] = field(default_factory=dict)
     first: list[str] = field(default_factory=list)
     moves: list[tuple[str, str, str]] = field(default_factory=list)
     actions: list[str] = field(default_factory=list)

@@ -10,7 +10,7 @@ from websauna_migrate.facts.scratch_databases import scratch_database
 from websauna_migrate.replay.fresh import prepare
 from websauna_migrate.reports.check import Checker
 from websauna_migrate.reworking.adoption_record import AdoptionRecord
-from websauna_migrate.reworking.findings import Findings, directory_of
+from websauna_migrate.reworking.findings import EQUAL, Findings, directory_of
 
 __all__ = ["write_first_scripts"]
 
@@ -52,4 +52,4 @@ def write_first_scripts(found: Findings, given: Connection | Engine | None) -> N
                 "as the tables are, adopt, and go on from there."
             )
     for name in found.first:
-        found.stamped[name] = site.loaded.histories[name].effective_heads
+        found.stamped[name] = (site.loaded.histories[name].effective_heads, EQUAL)

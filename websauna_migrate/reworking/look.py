@@ -14,12 +14,13 @@ from websauna_migrate.alembic_adapter.package_environment import EnvironmentFail
 from websauna_migrate.config.packages import MigrationPackage, project_folder
 from websauna_migrate.config.settings import PREFIX, Settings, parse_url
 from websauna_migrate.config.template import template_folder
-from websauna_migrate.errors import UsageError
+from websauna_migrate.errors import MigrationError, UsageError
+from websauna_migrate.locating.locate import locate
 from websauna_migrate.planning.plan import pending
 from websauna_migrate.reports.check import Checker
 from websauna_migrate.revision_scripts.moves import full_name, split_name
 from websauna_migrate.reworking.env_files import read_env, with_version_table
-from websauna_migrate.reworking.findings import AdoptingService, Findings, Wanted
+from websauna_migrate.reworking.findings import EQUAL, AdoptingService, Findings, Wanted
 from websauna_migrate.reworking.old_imports import mend_imports
 from websauna_migrate.reworking.script_folders import find_script_folders
 from websauna_migrate.runs.other_histories import OtherHistories
@@ -254,20 +255,34 @@ def has_tables(
 
 
 def without_history(found: Findings, site: Site, name: str, differences: Sequence[str]) -> None:
-    """Take a database that has a package's tables and no history at the newest revision.
+    """Find where a database stands that has a package's tables and no history.
 
-    Only where the tables equal the models.
+    At the newest revision if they equal the models, else where the facts of the replayed scripts
+    are those of the database.
     """
+    rows, proof = site.loaded.histories[name].effective_heads, EQUAL
     if differences:
-        shown = "; ".join(differences[:5])
-        found.problems.append(
-            f"{name}: the database has its tables without a history, and they differ from the "
-            f"models: {shown}. Let the models be as the tables are, adopt, and go on from there."
-        )
-        return
-    found.stamped[name] = site.loaded.histories[name].effective_heads
-    rows = ", ".join(found.stamped[name])
-    found.actions.append(f"{name}: its tables equal the models, so it is at {rows}")
+        located = located_at(found, site, name)
+        if located is None:
+            shown = "; ".join(differences[:5])
+            found.problems.append(
+                f"{name}: the database has its tables without a history, and they differ from the "
+                f"models: {shown}. See where they stand: ws-alembic -x packages={name} locate"
+            )
+            return
+        rows, proof = located
+    found.stamped[name] = (rows, proof)
+    found.actions.append(f"{name}: {proof}, so it is at {', '.join(rows)}")
+
+
+def located_at(found: Findings, site: Site, name: str) -> tuple[tuple[str, ...], str] | None:
+    """Return the rows at which the replayed scripts made the tables as they are, and the proof."""
+    try:
+        place = locate(site, found.service.ownership, [name], found.service._at).packages[0]
+    except MigrationError as exc:
+        found.notes.append(f"{name}: it cannot be located: {exc}")
+        return None
+    return (place.rows, place.proof) if place.is_proven and place.rows else None
 
 
 def tables_of_others(

@@ -23,20 +23,22 @@ __all__ = ["ADOPTED", "adopt_histories", "adopted_packages", "give_back"]
 #: The ledger's outcome of revisions whose history was taken over.
 TAKEN_OVER = "taken over"
 
-#: How the ledger's note of an adoption begins: the table, or that tables were found without any.
+#: How the ledger's note of an adoption begins: the table, or what tables without any are.
 FROM_TABLE = re.compile(r'^from the table "(.+)", by ')
-ADOPTED = "adopted: the tables equal the models"
+ADOPTED = "adopted: "
 
 
 def adopt_histories(
-    site: Site, taken: Sequence[OtherHistory], stamped: Mapping[str, Sequence[str]]
+    site: Site,
+    taken: Sequence[OtherHistory],
+    stamped: Mapping[str, tuple[Sequence[str], str]],
 ) -> tuple[StampedPackage, ...]:
     """Write the histories of packages, all in one transaction, with rows in the ledger.
 
     Where the database commits by itself, the new rows are there before the old ones go.
 
     :param taken: histories that stand in other tables
-    :param stamped: the rows of packages that have none anywhere
+    :param stamped: the rows of packages that have none anywhere, each with the proof
     :raises HistoryContradicted: if the histories are not as they were when they were looked for
     """
     with site.runner().locked("adopt") as (connection, read):
@@ -47,13 +49,13 @@ def adopt_histories(
                 continue
             record(site, connection, one)
             take(site, connection, one)
-        for name, rows in stamped.items():
+        for name, (rows, proof) in stamped.items():
             table = site.packages[name].history_table
             write_rows(connection, table, site.schema, tuple(rows))
-            site.ledger.stamp(connection, name, table, tuple(rows), note=ADOPTED)
+            site.ledger.stamp(connection, name, table, tuple(rows), note=ADOPTED + proof)
         connection.commit()
     after = {one.package: one.revisions for one in taken} | {
-        name: tuple(sorted(rows)) for name, rows in stamped.items()
+        name: tuple(sorted(rows)) for name, (rows, _) in stamped.items()
     }
     return tuple(StampedPackage(name, before[name], rows) for name, rows in sorted(after.items()))
 
@@ -118,7 +120,7 @@ def adopted_packages(
     found: dict[str, LedgerEntry] = {}
     for name in packages:
         for entry in site.ledger.entries(connection, name):
-            if entry.outcome == TAKEN_OVER or entry.note == ADOPTED:
+            if entry.outcome == TAKEN_OVER or entry.note.startswith(ADOPTED):
                 found[name] = entry
             elif entry.direction == STAMP:
                 found.pop(name, None)
