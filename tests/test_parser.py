@@ -42,6 +42,7 @@ OWN_WORDS = {
 OURS = {"completion", "graph", "lint", "log", "move-table", "plan", "repair", "status"}
 OURS |= {
     "adopt",
+    "drift",
     "locate",
     "new-package",
     "rebase",

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         CheckProblem,
         CheckReport,
         CreatedScript,
+        DriftReport,
         GraphView,
         HistoryEntry,
         InterruptedStep,
@@ -366,6 +367,24 @@ class IMigrationService(Interface):
         :raises ScratchRefused: if the user may not make a scratch database; the message has the
             grant
         :raises FreshNotPossible: where the scripts would reach beyond one
+        """
+
+    def drift(
+        *,
+        packages: Packages = None,
+        accept: bool = False,
+        connection: Connection | None = None,
+        engine: Engine | None = None,
+    ) -> DriftReport:
+        """Find what is not as the applied scripts make it, and since when; what only models have.
+
+        The scripts are replayed as for :meth:`locate`. When something was changed is told by the
+        facts that the ledger keeps behind each run.
+
+        :param accept: from now on, take what differs now as accepted; nothing but the ledger is
+            written
+        :returns: a :class:`websauna_migrate.results.DriftReport`, of what there was before
+        :raises ScratchRefused: if the user may not make a scratch database
         """
 
     def without_scripts(*, packages: Packages = None) -> tuple[str, ...]:

@@ -932,3 +932,48 @@ class Location:
     def ok(self) -> bool:
         """True if there is one answer for each package."""
         return all(one.is_proven for one in self.packages)
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """Something that is not as it should be.
+
+    :ivar kind: ``database-changed`` for an object that is not as the applied scripts make it,
+        ``models-changed`` for one of the models that no script makes, ``pending``, ``unowned``, or
+        ``not-compared`` where nothing tells what the scripts make
+    :ivar package: whose it is; ``None`` for what is nobody's
+    :ivar object: the object in words, or the revisions that are pending
+    :ivar text: what is to be said, a sentence without its full stop
+    :ivar made: which revision made the object, a clause
+    :ivar when: after which run it was changed, a clause; empty if nothing tells
+    :ivar accepted: true if a person accepted it as it is
+    """
+
+    kind: str
+    package: str | None
+    object: str
+    text: str
+    made: str = ""
+    when: str = ""
+    accepted: bool = False
+
+    def __str__(self) -> str:
+        """Return it as a line."""
+        return self.text + "".join(f"; {clause}" for clause in (self.made, self.when) if clause)
+
+
+@dataclass(frozen=True, slots=True)
+class DriftReport:
+    """How a database, its scripts and the models differ.
+
+    :ivar found: object by object
+    :ivar problems: what could not be compared, a sentence each
+    """
+
+    found: tuple[Drift, ...] = ()
+    problems: tuple[str, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """True if nothing was found that nobody accepted; what is nobody's counts for nothing."""
+        return all(one.accepted or one.kind == "unowned" for one in self.found)

@@ -33,6 +33,7 @@ from websauna_migrate.results import (
     CheckProblem,
     CheckReport,
     CreatedScript,
+    DriftReport,
     GraphView,
     HistoryEntry,
     InterruptedStep,
@@ -429,6 +430,22 @@ class MigrationService:
 
         site = self._complete_site(the_given(connection, engine))
         return locate(site, self.ownership, packages, self._at)
+
+    def drift(
+        self,
+        *,
+        packages: Packages = None,
+        accept: bool = False,
+        connection: Connection | None = None,
+        engine: Engine | None = None,
+    ) -> DriftReport:
+        from websauna_migrate.locating.drift import accept_drift, find_drift
+
+        site = self._complete_site(the_given(connection, engine))
+        found = find_drift(site, self.ownership, packages, self._at)
+        if accept:
+            accept_drift(site, packages)
+        return found
 
     def adopt(
         self,

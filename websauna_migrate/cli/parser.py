@@ -235,6 +235,13 @@ COMMANDS: Mapping[str, Command] = {
         ),
         needs_database=always,
     ),
+    "drift": Command(
+        "place.drift",
+        "Show what was changed by hand and since when, and what only models have.",
+        (a.ACCEPT, a.JSON),
+        leaves_garbage=True,
+        needs_database=always,
+    ),
     "locate": Command(
         "place.locate",
         "Find at which revision the database stands, by its tables, whatever the histories say.",

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from websauna_migrate.facts.fact import Facts
-from websauna_migrate.locating.object_histories import Group, ObjectHistories, Unit, content
+from websauna_migrate.facts.units import Group, Unit, content
+from websauna_migrate.locating.object_histories import ObjectHistories
 from websauna_migrate.planning.graph import Graph
 from websauna_migrate.planning.package_history import PackageHistory
 

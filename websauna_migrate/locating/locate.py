@@ -16,16 +16,11 @@ from websauna_migrate.facts.differences import Difference, differences
 from websauna_migrate.facts.fact import Facts, fingerprint
 from websauna_migrate.facts.models import Models
 from websauna_migrate.facts.scratch_databases import scratch_settings
+from websauna_migrate.facts.units import Group, Unit, read_plain, unit_of
 from websauna_migrate.interfaces import Packages
 from websauna_migrate.locating.candidates import Candidate, PackageCandidates, with_requirements
-from websauna_migrate.locating.object_histories import (
-    Group,
-    ObjectHistories,
-    Unit,
-    grouped,
-    unit_of,
-)
-from websauna_migrate.locating.replayed import Replay, Replayed, read_plain
+from websauna_migrate.locating.object_histories import ObjectHistories, grouped
+from websauna_migrate.locating.replayed import Replay, Replayed
 from websauna_migrate.models.ownership import Ownership
 from websauna_migrate.planning.package_history import PackageHistory
 from websauna_migrate.replay.against_models import AgainstModels
@@ -129,16 +124,27 @@ class Locator:
         :param problems: gets why that cannot be said
         """
         owners = {self.ownership.owner_of(table) for table in self.tables}
-        if connection is None or not owners:
+        found = self.against_models(connection, problems)
+        if found is None:
             return set()
+        return owners - {owner for one, owner in found if owner is not None and not one.note}
+
+    def against_models(
+        self, connection: Connection | None, problems: list[str]
+    ) -> list[tuple[Difference, str | None]] | None:
+        """Return how the database and the models differ, with the packages; ``None`` if unknown.
+
+        :param problems: gets why that cannot be said
+        """
+        if connection is None or not self.tables:
+            return None
         models = Models(self.tables, entities_of(self.site.loaded), self.ownership.owner_of)
         try:
             against = AgainstModels(models, self.site.settings, connection, self.ownership)
-            found = against.differences()
+            return against.differences()
         except MigrationError as exc:
             problems.append(f"The models were not compared: {str(exc).partition(chr(10))[0]}")
-            return set()
-        return owners - {owner for one, owner in found if owner is not None and not one.note}
+            return None
 
     def unowned(self, live: Mapping[Unit, Group]) -> Iterator[str]:
         """Yield the objects of the database that no step made."""

@@ -9,16 +9,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
 
-from websauna_migrate.facts.fact import POSITION, Fact, Facts
+from websauna_migrate.facts.fact import Fact, Facts
+from websauna_migrate.facts.units import Group, Unit, by_unit, content
 from websauna_migrate.replay.against_models import OWN_TABLES
 
-__all__ = ["Group", "ObjectHistories", "ReplayedStep", "Unit", "changes_between", "grouped"]
-
-#: What an object is known by: its key, where the server chose its name all but the name.
-Unit = tuple[str, str, str, str, str]
-
-#: The facts of a unit: one, but for objects that the server named. None where it is not there.
-Group = tuple[Fact, ...]
+__all__ = ["ObjectHistories", "ReplayedStep", "changes_between", "grouped"]
 
 #: Version tables of plain Alembic.
 FOREIGN_HISTORIES = re.compile(r"alembic_version.*", re.DOTALL)
@@ -27,33 +22,19 @@ FOREIGN_HISTORIES = re.compile(r"alembic_version.*", re.DOTALL)
 LEFT_OUT = frozenset({"extension"})
 
 
-def unit_of(fact: Fact) -> Unit:
-    """Return what an object is known by."""
-    schema, whole, kind, name = fact.key
-    if fact.server_named:
-        return (schema, whole, kind, "", repr(fact.attributes))
-    return (schema, whole, kind, name, "")
-
-
-def content(group: Group) -> tuple[object, ...]:
-    """Return what is to be equal of a unit: the place of a column follows from the others'."""
-    return tuple(tuple(pair for pair in one.attributes if pair[0] != POSITION) for one in group)
-
-
 def grouped(facts: Facts, histories: Collection[str]) -> dict[Unit, Group]:
     """Return facts by unit, without those of the service's own tables.
 
     :param histories: the names of the history tables
     """
-    found: dict[Unit, Group] = {}
-    for one in facts.objects:
-        whole = one.table or one.name
-        own = OWN_TABLES.fullmatch(whole) or FOREIGN_HISTORIES.fullmatch(whole)
-        if one.kind in LEFT_OUT or own or whole in histories:
-            continue
-        unit = unit_of(one)
-        found[unit] = (*found.get(unit, ()), one)
-    return found
+    return by_unit(one for one in facts.objects if not is_left_out(one, histories))
+
+
+def is_left_out(fact: Fact, histories: Collection[str]) -> bool:
+    """True for what is the service's own, or the server's."""
+    whole = fact.table or fact.name
+    own = OWN_TABLES.fullmatch(whole) or FOREIGN_HISTORIES.fullmatch(whole)
+    return fact.kind in LEFT_OUT or bool(own) or whole in histories
 
 
 def changes_between(before: Mapping[Unit, Group], after: Mapping[Unit, Group]) -> dict[Unit, Group]:

@@ -13,19 +13,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from sqlalchemy.engine import URL, Connection
+from sqlalchemy.engine import URL
 
 from websauna_migrate.database.cache import Cache, program_version
 from websauna_migrate.database.engines import connect, make_engine
 from websauna_migrate.errors import MigrationError
-from websauna_migrate.facts.catalogue import read_facts
 from websauna_migrate.facts.fact import Facts
 from websauna_migrate.facts.scratch_databases import scratch_database
+from websauna_migrate.facts.units import Group, Unit, read_plain
 from websauna_migrate.locating.object_histories import (
-    Group,
     ObjectHistories,
     ReplayedStep,
-    Unit,
     changes_between,
     grouped,
 )
@@ -36,13 +34,10 @@ from websauna_migrate.results import NotReplayed
 from websauna_migrate.revision_scripts.script_files import checksum
 from websauna_migrate.runs.site import Site
 
-__all__ = ["Replay", "Replayed", "read_plain"]
+__all__ = ["Replay", "Replayed"]
 
 #: The name of what is in the cache.
 KIND = "replay"
-
-#: Of MariaDB's databases, which are called schemas: the names of real and scratch ones differ.
-PLAIN = "main"
 
 
 class Service(Protocol):
@@ -78,13 +73,6 @@ class Replayed:
                 package, _, revision = name.rpartition("@")
                 follows.add((package, revision))
         return follows
-
-
-def read_plain(connection: Connection) -> Facts:
-    """Return the facts of a database by names that are those of every other one."""
-    if connection.dialect.name not in ("mysql", "mariadb"):
-        return read_facts(connection)
-    return read_facts(connection, names={str(connection.engine.url.database): PLAIN})
 
 
 class Replay:

@@ -67,6 +67,9 @@ STAMP = "stamp"
 FEW = 200
 
 
+#: Columns of many letters, which are read where they are needed.
+PACKED = frozenset({"script", "facts"})
+
 NO_LEDGER = (
     "Correct the row if it was changed by hand. A table of another origin has to get another name: "
     "the ledger is made anew then."
@@ -313,10 +316,11 @@ class Ledger:
         history_table: str,
         rows: Sequence[str],
         note: str = "",
-    ) -> None:
+    ) -> str:
         """Write that a history table got its rows by a stamp; the table must be there.
 
         :param note: why, where that was no person's word
+        :returns: the run that it is in the ledger
         """
         now = self.now()
         run = uuid.uuid4().hex
@@ -340,6 +344,7 @@ class Ledger:
             "installed_by": installed_by(connection.engine.url),
         }
         connection.execute(insert(self.table), values)
+        return run
 
     def recorded(self, connection: Connection, plan: Plan) -> list[Recorded]:
         """Return what the table says of the steps of a plan, and of stamps, oldest first."""
@@ -399,7 +404,7 @@ class Ledger:
         """Return the rows that conditions choose, oldest first."""
         with readable(connection, self.table.schema):
             there = ESSENTIAL.union(column_names(connection, self.table))
-            wanted = [one for one in self.table.c if one.name in there and one.name != "script"]
+            wanted = [one for one in self.table.c if one.name in there and one.name not in PACKED]
             query = select(*wanted).where(*conditions)
             # Identifiers begin with the time; on MariaDB, times have no fractions of a second.
             rows: Sequence[Any] = connection.execute(

@@ -75,6 +75,8 @@ def make_table(schema: str | None) -> Table:
         Column("statements", Text),
         # Since the third: the script's text, packed, in one row of those with its checksum.
         Column("script", Text),
+        # And what the database was behind a run, in the row of its last step: prints, packed.
+        Column("facts", Text),
         schema=schema,
     )
 

@@ -34,6 +34,7 @@ from websauna_migrate.runs.activity import ActivityLook
 from websauna_migrate.runs.atomicity import require_atomic
 from websauna_migrate.runs.attempt import Attempt
 from websauna_migrate.runs.failures import HistoryMoved, StepFailed, run_stopped
+from websauna_migrate.runs.kept_facts import keep_facts
 from websauna_migrate.runs.kept_scripts import kept_checksums
 from websauna_migrate.runs.ledger import DONE, STOPPED
 from websauna_migrate.runs.run_context import RunContext, clean
@@ -117,6 +118,7 @@ class LockedRun:
                     continue
                 break
             self._forget_planned(steps)
+            self._keep_facts()
         except BaseException as exc:
             error = exc
             raise
@@ -390,6 +392,11 @@ class LockedRun:
         """Tell of a step that was applied."""
         self.runner.on_step(event)
         self.runner.notify(event)
+
+    def _keep_facts(self) -> None:
+        """Keep what the database is now, so that what changes it later can be told from runs."""
+        if self.done and not self.options.dry_run and not given_state(self.connection):
+            keep_facts(self.connection, self.context.ledger.table, self.context.run_id)
 
     def _forget_planned(self, steps: StepRunner) -> None:
         """Take the row of the first step away if in the end there was no step."""

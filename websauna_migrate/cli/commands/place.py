@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import sys
+
 from websauna_migrate.cli.commands.call import Call
-from websauna_migrate.cli.render.location import render_location
+from websauna_migrate.cli.render.location import render_drift, render_location
 from websauna_migrate.errors import ExitCode
 
-__all__ = ["locate"]
+__all__ = ["drift", "locate"]
 
 
 def locate(call: Call) -> int:
     """Show where the packages stand."""
     found = call.service.locate(packages=call.packages)
     call.show(render_location(found), found)
+    return ExitCode.DONE if found.ok else ExitCode.DRIFT
+
+
+def drift(call: Call) -> int:
+    """Show what is not as it should be, or accept it."""
+    found = call.service.drift(packages=call.packages, accept=call.options.accept)
+    call.show(render_drift(found), found)
+    if call.options.accept:
+        print("Accepted: the ledger keeps what there is now.", file=sys.stderr)
+        return ExitCode.DONE
     return ExitCode.DONE if found.ok else ExitCode.DRIFT

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from websauna_migrate.cli.render.text import NOTHING, Table, counted, joined, one_line, render_table
-from websauna_migrate.results import Located, Location
+from websauna_migrate.results import DriftReport, Located, Location
 
-__all__ = ["render_location"]
+__all__ = ["render_drift", "render_location"]
 
 #: A verdict in words.
 WORDS = {
@@ -64,3 +64,29 @@ def details(one: Located) -> Iterator[str]:
         yield f"{one.package}: {counted(len(differing), 'difference')}"
     for each in one.differences:
         yield f"  {'note: ' if each.note else ''}{one_line(str(each))}"
+
+
+#: Headings of what drifted, by kind.
+HEADINGS = {
+    "database-changed": "not as the applied scripts make it",
+    "models-changed": "in the models alone, or otherwise there",
+    "pending": "not applied",
+    "unowned": "of no script",
+    "not-compared": "not compared",
+}
+
+
+def render_drift(report: DriftReport) -> Iterator[str]:
+    """Yield what drifted, by what kind of drift it is."""
+    for kind, heading in HEADINGS.items():
+        found = [one for one in report.found if one.kind == kind]
+        if found:
+            yield f"{heading}:"
+        for one in found:
+            package = f"{one.package}  " if one.package is not None else ""
+            accepted = " (accepted)" if one.accepted else ""
+            yield f"  {package}{one_line(str(one))}{accepted}"
+    for problem in report.problems:
+        yield one_line(problem)
+    if not report.found:
+        yield "No drift."

@@ -1,0 +1,189 @@
+"""``drift``: what was changed by hand, what the models have and no script, what is not applied."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any
+
+from sqlalchemy.engine import URL, Connection
+
+from websauna_migrate.database.history_tables import list_tables
+from websauna_migrate.facts.differences import Difference, differences
+from websauna_migrate.facts.units import Unit, print_of, prints, unit_of
+from websauna_migrate.interfaces import Packages
+from websauna_migrate.locating.candidates import Candidate, PackageCandidates
+from websauna_migrate.locating.locate import IN_DATABASE, Locator
+from websauna_migrate.models.ownership import Ownership
+from websauna_migrate.planning.plan import pending
+from websauna_migrate.results import Drift, DriftReport
+from websauna_migrate.runs.kept_facts import ACCEPTED, KeptFacts, keep_facts, kept_facts
+from websauna_migrate.runs.ledger import LEDGER_TABLE
+from websauna_migrate.runs.site import Site
+
+__all__ = ["accept_drift", "find_drift"]
+
+
+def find_drift(
+    site: Site, ownership: Ownership, packages: Packages, at: Callable[[URL], Any]
+) -> DriftReport:
+    """Return how the database, its scripts and the models differ.
+
+    :param at: returns the service of another database; it tells no subscriber
+    :raises ScratchRefused: if there can be no scratch database
+    """
+    with site.reading() as connection:
+        if connection is None:
+            return DriftReport(tuple(pending_ones(site, site.select(packages), {})))
+        looking = DriftLook(Locator(site, ownership, packages, at, connection), connection)
+        found = looking.report()
+        connection.rollback()
+        return found
+
+
+def accept_drift(site: Site, packages: Packages) -> None:
+    """Keep the database as it is now as what a person accepted.
+
+    The ledger gets a row for each package, of the revisions that its history table has.
+    """
+    with site.runner().locked() as (connection, read):
+        rows = read()
+        site.ledger.create(connection)
+        runs = [
+            site.ledger.stamp(
+                connection, name, site.packages[name].history_table, rows[name], ACCEPTED
+            )
+            for name in site.select(packages)
+        ]
+        connection.commit()
+        keep_facts(connection, site.ledger.table, *runs)
+
+
+class DriftLook:
+    """One look."""
+
+    def __init__(self, locator: Locator, connection: Connection) -> None:
+        """Read what the database is, and was behind each run."""
+        self.locator = locator
+        self.site = locator.site
+        self.connection = connection
+        self.live = locator.live = locator.read(connection)
+        self.applied = locator.applied(connection)
+        self.kept: list[KeptFacts] = []
+        self.newest_run = False
+        if LEDGER_TABLE in list_tables(connection, self.site.schema):
+            self.kept, self.newest_run = kept_facts(connection, self.site.ledger.table)
+        #: The objects that were changed by hand.
+        self.changed: set[tuple[str, str, str, str]] = set()
+        self.problems: list[str] = []
+
+    def report(self) -> DriftReport:
+        """Return all that was found."""
+        found: list[Drift] = []
+        for name in self.locator.selected:
+            found += self.by_hand(name)
+        found += self.models()
+        found += pending_ones(self.site, self.locator.selected, self.applied)
+        found += (
+            Drift("unowned", None, name, f"{name} is of no script")
+            for name in self.locator.unowned(self.live)
+        )
+        return DriftReport(tuple(found), tuple(self.problems))
+
+    def by_hand(self, package: str) -> Iterator[Drift]:
+        """Yield the objects that are not as the applied scripts of a package make them."""
+        history = self.site.loaded.histories[package]
+        rows = self.applied.get(package, ())
+        if lost := history.lost(rows):
+            listed = ", ".join(lost)
+            text = f'package "{package}" has {listed} applied, which no script defines'
+            yield Drift("not-compared", package, listed, text)
+            return
+        applied = history.applied(rows)
+        blocked = self.locator.replayed.blocked
+        if unknown := sorted(one for one in applied if (package, one) in blocked):
+            text = f'package "{package}" has {unknown[0]} applied, which could not be replayed'
+            yield Drift("not-compared", package, ", ".join(unknown), text)
+            return
+        compared = PackageCandidates(package, history, self.locator.objects, self.live)
+        place = compared.candidate(applied)
+        if compared.count(applied) is None:
+            text = f'package "{package}": its branches were applied in an order of no replay'
+            yield Drift("not-compared", package, place.name, text)
+            return
+        here, there = compared.sides(place)
+        for one in differences(here, there):
+            if not one.note:
+                self.changed.add(one.fact.key)
+                yield self.changed_by_hand(one, package, place)
+
+    def changed_by_hand(self, one: Difference, package: str, place: Candidate) -> Drift:
+        """Return a difference with what made the object, and when it was changed."""
+        facts = [fact for fact in (one.fact, one.other) if fact is not None]
+        units = list(dict.fromkeys(unit_of(fact) for fact in facts))
+        made = self.locator.objects.made_by(units, package, place.applied)
+        return Drift(
+            "database-changed",
+            package,
+            one.object,
+            one.describe(IN_DATABASE, f'behind "{place.name}"'),
+            made,
+            self.when(units),
+            self.is_accepted(package, units),
+        )
+
+    def is_accepted(self, package: str, units: Collection[Unit]) -> bool:
+        """True if the objects are what they were when a person accepted a package's drift."""
+        rows = (one for one in self.kept if one.note == ACCEPTED and one.package == package)
+        accepted = next(rows, None)
+        return accepted is not None and self.is_now(accepted, units)
+
+    def is_now(self, kept: KeptFacts, units: Collection[Unit]) -> bool:
+        """True if objects are what they were."""
+        now = {unit: self.live.get(unit, ()) for unit in units}
+        return all(
+            kept.prints.get(key, b"") == print_of(group)
+            for (key, _), group in zip(prints(now).items(), now.values(), strict=True)
+        )
+
+    def when(self, units: Collection[Unit]) -> str:
+        """Return after which run objects were changed, a clause."""
+        before = ""
+        runs = [one for one in self.kept if one.note != ACCEPTED]
+        for number, one in enumerate(runs):
+            if not self.is_now(one, units):
+                if before:
+                    return f"changed after {one.name} and before {before}"
+                if number == 0 and self.newest_run:
+                    return f"changed after {one.name}, by no run"
+                return f"changed after {one.name}"
+            before = one.name
+        return f"so already behind {before}" if before else ""
+
+    def models(self) -> Iterator[Drift]:
+        """Yield what the models have and no script makes, of packages that are up to date."""
+        waiting = pending(self.site.loaded.graph, self.applied)
+        for one, owner in self.locator.against_models(self.connection, self.problems) or ():
+            if owner not in self.locator.selected or one.note or waiting.get(str(owner)):
+                continue
+            fact = self.plain(one.fact.key)
+            whole = {key[:2] for key in self.changed if key[1] == key[3]}
+            if fact not in self.changed and fact[:2] not in whole:
+                text = one.describe(IN_DATABASE, "in the models")
+                yield Drift("models-changed", owner, one.object, text)
+
+    def plain(self, key: tuple[str, str, str, str]) -> tuple[str, str, str, str]:
+        """Return a key as it is on every other database."""
+        if self.connection.dialect.name in ("mysql", "mariadb"):
+            return (self.locator.objects.default_schema, *key[1:])
+        return key
+
+
+def pending_ones(
+    site: Site, selected: Collection[str], applied: Mapping[str, tuple[str, ...]]
+) -> Iterator[Drift]:
+    """Yield the packages with revisions that are not applied."""
+    waiting = pending(site.loaded.graph, applied)
+    for name in selected:
+        if waiting.get(name) and not site.loaded.histories[name].lost(applied.get(name, ())):
+            listed = ", ".join(one.id for one in waiting[name])
+            yield Drift("pending", name, listed, f'package "{name}" has not applied {listed}')

@@ -1,0 +1,101 @@
+"""What the database was behind each run, kept in the ledger: prints of its objects."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Table, desc, select, update
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import DBAPIError
+
+from websauna_migrate.errors import MigrationError
+from websauna_migrate.facts.units import (
+    by_unit,
+    pack_prints,
+    prints,
+    read_plain,
+    unpack_prints,
+)
+from websauna_migrate.runs.kept_scripts import LIMIT
+from websauna_migrate.runs.ledger_table import column_names
+
+__all__ = ["ACCEPTED", "KeptFacts", "keep_facts", "kept_facts", "packed_facts"]
+
+log = logging.getLogger(__name__)
+
+#: The note of a row whose facts a person accepted.
+ACCEPTED = "drift accepted"
+
+#: So many of the newest ones are looked at.
+NEWEST = 50
+
+
+@dataclass(frozen=True)
+class KeptFacts:
+    """What a database was behind a run, or when a person accepted it.
+
+    :ivar package: of the run's last step
+    :ivar note: of the ledger's row
+    :ivar prints: by the digests of units, see :mod:`.facts.units`
+    """
+
+    run: str
+    package: str
+    started: datetime
+    note: str
+    prints: dict[bytes, bytes]
+
+    @property
+    def name(self) -> str:
+        """It in words."""
+        return f"run {self.run[:8]} of {self.started:%Y-%m-%d %H:%M} UTC"
+
+
+def packed_facts(connection: Connection) -> str | None:
+    """Return what the database is as it is kept, ``None`` if that is too long for MariaDB."""
+    packed = pack_prints(prints(by_unit(read_plain(connection).objects)))
+    fits = connection.dialect.name not in ("mysql", "mariadb") or len(packed) <= LIMIT
+    return packed if fits else None
+
+
+def keep_facts(connection: Connection, table: Table, *runs: str) -> None:
+    """Keep what the database is in the row of each run's last step; what fails changes no run.
+
+    :param connection: in no transaction
+    """
+    try:
+        packed = packed_facts(connection)
+        connection.rollback()
+        for run in runs:
+            rows = select(table.c.id).where(table.c.run == run).order_by(desc(table.c.number))
+            entry = connection.execute(rows.limit(1)).scalar()
+            connection.execute(update(table).where(table.c.id == entry).values(facts=packed))
+        connection.commit()
+    except (DBAPIError, MigrationError) as exc:
+        connection.rollback()
+        log.info("The facts behind the run were not kept: %s", exc)
+
+
+def kept_facts(connection: Connection, table: Table) -> tuple[list[KeptFacts], bool]:
+    """Return the newest facts that were kept, newest first, and if they are those of the last run.
+
+    :param table: the ledger, which must be there
+    """
+    if "facts" not in column_names(connection, table):
+        return [], False
+    columns = table.c
+    query = select(*(columns.run, columns.package, columns.started, columns.note, columns.facts))
+    query = query.where(columns.facts.is_not(None)).order_by(desc(columns.id)).limit(NEWEST)
+    found = []
+    for run, package, started, note, packed in connection.execute(query):
+        try:
+            found.append(KeptFacts(run, package, started, note, unpack_prints(packed)))
+        except ValueError:
+            # Nobody's word: it was changed by hand.
+            continue
+    steps = select(columns.run).where(columns.direction != "stamp", columns.outcome == "done")
+    newest = connection.execute(steps.order_by(desc(columns.id)).limit(1)).scalar()
+    own = next((one.run for one in found if one.note != ACCEPTED), None)
+    return found, newest is not None and newest == own
