@@ -96,6 +96,47 @@ typed(
     value="'{a}'",
     server_default="{b}",
 )
+differ(
+    "f_enum_default_removed",
+    lambda: [Column("x", sa.Enum("p", "q", "r", name="f_pqr"), server_default="q")],
+    lambda: [Column("x", sa.Enum("p", "r", name="f_pqr"), server_default="p")],
+    "postgresql",
+    "mariadb",
+    "sqlite",
+    rows="INSERT INTO f_enum_default_removed (id, x) VALUES (1, 'r')",
+)
+differ(
+    "f_enum_default_dropped",
+    lambda: [
+        Column("x", sa.Enum("p", "q", name="f_pqd", create_constraint=True), server_default="q")
+    ],
+    lambda: [Column("x", sa.Enum("p", "s", name="f_pqd", create_constraint=True))],
+    "postgresql",
+    "mariadb",
+    "sqlite",
+    rows="INSERT INTO f_enum_default_dropped (id, x) VALUES (1, 'p')",
+)
+differ(
+    "f_enum_checked_default",
+    lambda: [
+        Column(
+            "x",
+            sa.Enum("p", "q", name="f_pqc", native_enum=False, create_constraint=True),
+            server_default="q",
+        )
+    ],
+    lambda: [
+        Column(
+            "x",
+            sa.Enum("p", "rrrr", name="f_pqc", native_enum=False, create_constraint=True),
+            server_default="rrrr",
+        )
+    ],
+    "postgresql",
+    "mariadb",
+    "sqlite",
+    rows="INSERT INTO f_enum_checked_default (id, x) VALUES (1, 'p')",
+)
 typed("f_domain", sa.Integer, lambda: postgresql.DOMAIN("f_dom", sa.Integer), value="3")
 
 # Constraints
@@ -163,6 +204,34 @@ differ(
     keyed("f_key_deferrable_k", deferrable=True, initially="DEFERRED"),
     keyed("f_key_deferrable_k"),
     "postgresql",
+)
+differ(
+    "f_key_more",
+    lambda: [
+        Column("k", sa.Integer, primary_key=True, autoincrement=False),
+        Column("a", sa.Integer, nullable=False),
+    ],
+    lambda: [
+        Column("k", sa.Integer, primary_key=True, autoincrement=False),
+        Column("a", sa.Integer, primary_key=True, autoincrement=False),
+    ],
+    "postgresql",
+    "mariadb",
+    "sqlite",
+    rows="INSERT INTO f_key_more (k, a) VALUES (1, 2)",
+)
+differ(
+    "f_key_named",
+    keyed("f_key_named_one"),
+    lambda: [
+        Column("k", sa.Integer, nullable=False),
+        Column("a", sa.Integer),
+        Column("b", sa.Integer, primary_key=True, autoincrement=False, server_default="7"),
+    ],
+    "postgresql",
+    "mariadb",
+    "sqlite",
+    rows="INSERT INTO f_key_named (k, a) VALUES (1, 2)",
 )
 differ(
     "f_own_check",

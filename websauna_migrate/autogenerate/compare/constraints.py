@@ -24,6 +24,8 @@ from websauna_migrate.autogenerate.compare.model_sql import (
     final_name,
     sql_text,
 )
+from websauna_migrate.autogenerate.operations.naming import shortened
+from websauna_migrate.autogenerate.operations.primary_key import KeyChange
 from websauna_migrate.autogenerate.operations.server_statements import ServerConstraint
 from websauna_migrate.facts.differences import Difference
 from websauna_migrate.facts.fact import Fact
@@ -100,13 +102,13 @@ class ConstraintComparison:
             model = self.model_constraint(new) if new is not None else None
             if self.comes_with_its_column(model) or not self.included(old, model, new):
                 continue
-            if any(includes_columns(side) for side in (old, new) if side is not None):
+            present = [side for side in (old, new) if side is not None]
+            if all(is_plain_key(side) for side in present):
+                found += [self.key_change(side, added=side is new) for side in present]
+                continue
+            if any(needs_words(side) for side in present):
                 # Both by statements, for a batch would send the one before the other.
-                found += [
-                    self.by_definition(side, added=side is new)
-                    for side in (old, new)
-                    if side is not None
-                ]
+                found += [self.by_definition(side, added=side is new) for side in present]
                 continue
             if old is not None:
                 found += self.removal(old)
@@ -154,6 +156,14 @@ class ConstraintComparison:
     def by_definition(self, fact: Fact, *, added: bool) -> ServerConstraint:
         """Return the operation that adds or drops a constraint in the server's own words."""
         return ServerConstraint(self.table, fact.name, str(fact.get("definition")), added=added)
+
+    def key_change(self, fact: Fact, *, added: bool) -> KeyChange:
+        """Return the operation that adds or drops a primary key."""
+        # MariaDB calls each PRIMARY, and SQLite's may have no name.
+        named = self.dialect in ("postgresql", "sqlite") and not fact.server_named
+        model = final_name(self.table.primary_key, self.connection)
+        name = fact.name if named else model or shortened(str(self.table.name), "", "pkey")
+        return KeyChange(self.table, name, columns_of(fact), added=added)
 
     def reads(self, text: str, fact: Fact) -> bool:
         """Tell whether a reflected CHECK is that of a fact."""
@@ -310,9 +320,25 @@ def is_constraint(fact: Fact) -> bool:
     return fact.kind == "constraint" and not fact.get("of type")
 
 
-def includes_columns(fact: Fact) -> bool:
-    """Tell whether a constraint includes columns: Alembic's operation knows its key's alone."""
-    return " INCLUDE (" in str(fact.get("definition"))
+def is_plain_key(fact: Fact) -> bool:
+    """Tell whether a constraint is a primary key without options."""
+    return (
+        kind_of(fact) == "primary"
+        and str(fact.get("definition")).rstrip().endswith(")")
+        and not needs_words(fact)
+    )
+
+
+def needs_words(fact: Fact) -> bool:
+    """Tell whether a constraint needs the server's own words.
+
+    Alembic's operation for one that includes columns knows those of its key alone, and it writes
+    no change of a primary key.
+    """
+    definition = str(fact.get("definition"))
+    return " INCLUDE (" in definition or (
+        kind_of(fact) == "primary" and " DEFERRABLE" in definition
+    )
 
 
 def deferral(fact: Fact) -> dict[str, Any]:

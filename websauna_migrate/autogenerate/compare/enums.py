@@ -267,9 +267,17 @@ def follow(upgrade: Any, change: EnumChange) -> None:
         for op in table.ops if isinstance(table, ops.ModifyTableOps) else ():
             if isinstance(op, ops.AlterColumnOp) and (op.table_name, op.column_name) in columns:
                 op.existing_type = columns[op.table_name, op.column_name].type
+                if op.modify_server_default is False:
+                    continue
                 old = constant(str(getattr(op.existing_server_default, "arg", "")))
                 new = str(getattr(op.modify_server_default, "arg", ""))
                 if old is not None and renamed.get(old) == new:
+                    op.modify_server_default = False
+                elif old not in (None, *change.after) or new not in ("", *change.before):
+                    change.defaults[op.table_name, op.column_name] = (
+                        op.existing_server_default or None,
+                        op.modify_server_default,
+                    )
                     op.modify_server_default = False
     remove_changes(upgrade, [])
 

@@ -90,6 +90,10 @@ END
 $do$"""
 
 
+#: The server default before a change, and behind it; ``None`` for none.
+Defaults = tuple[Any, Any]
+
+
 class EnumChange(ScriptOp):
     """A change of the values of an enum type.
 
@@ -104,10 +108,13 @@ class EnumChange(ScriptOp):
         type_: sa.Enum,
         columns: Sequence[Column[Any]],
         facts: Mapping[tuple[str, str], Mapping[str, Any]],
+        defaults: Mapping[tuple[str, str], Defaults] | None = None,
     ) -> None:
         """Keep the change.
 
         :param facts: what the columns are in the database now, by table and name
+        :param defaults: server defaults that have to go before the values change, and to come
+            behind that, since both sides have values that the other has not
         """
         self.key = key
         self.before = before
@@ -115,11 +122,15 @@ class EnumChange(ScriptOp):
         self.type = type_
         self.columns = tuple(columns)
         self.facts = facts
+        self.defaults = dict(defaults or {})
         super().__init__(("change_type", *key, before, after), self.lines, self.lines)
 
     def reverse(self) -> EnumChange:
         """Return the change back."""
-        return EnumChange(self.key, self.after, self.before, self.type, self.columns, self.facts)
+        back = {column: (new, old) for column, (old, new) in self.defaults.items()}
+        return EnumChange(
+            self.key, self.after, self.before, self.type, self.columns, self.facts, back
+        )
 
     @property
     def renamed(self) -> tuple[tuple[str, str], ...]:
@@ -149,7 +160,35 @@ class EnumChange(ScriptOp):
             f"{prefix}execute({source_of(statement)})" for statement in self.statements(context)
         ]
         others = self.column_lines(context)
-        return [*lines, *(["else:", *others] if others else []), ""]
+        lines += ["else:", *others] if others else []
+        first = self.default_lines(context, self.before, 0)
+        last = self.default_lines(context, self.after, 1)
+        return [*first, *([""] if first else []), *lines, "", *last]
+
+    def default_lines(self, context: AutogenContext, values: Sequence[str], side: int) -> list[str]:
+        """Return the lines that take away the old server defaults, or give the new ones.
+
+        :param values: those that the type has then
+        :param side: 0 for the old ones, 1 for the new ones
+        """
+        lines: list[str] = []
+        for column in self.columns:
+            defaults = self.defaults.get((column.table.name, column.name))
+            if defaults is None or defaults[side] is None:
+                continue
+            change = AlterColumnOp(
+                column.table.name,
+                column.name,
+                schema=column.table.schema,
+                modify_server_default=defaults[1] if side else None,
+                existing_server_default=None if side else defaults[0],
+                existing_type=self.with_values(values),
+                existing_nullable=self.facts[column.table.name, column.name]["nullable"],
+                existing_comment=self.facts[column.table.name, column.name].get("comment"),
+            )
+            block = TableChanges(column.table.name, [change], schema=column.table.schema)
+            lines += renderers.dispatch(block)(context, block)
+        return lines
 
     def statements(self, context: AutogenContext) -> list[str]:
         """Return the statements for PostgreSQL."""
@@ -193,7 +232,7 @@ class EnumChange(ScriptOp):
 
         PostgreSQL refuses to use it there, unless the type itself is new.
         """
-        texts = []
+        texts = [f"'{getattr(new, 'arg', '')}'" for _, new in self.defaults.values()]
         for column in self.columns:
             default = column.server_default
             if default is not None and hasattr(default, "arg"):
@@ -251,12 +290,17 @@ class EnumChange(ScriptOp):
                 modify_type=self.with_values(after),
                 existing_type=self.with_values(before),
                 existing_nullable=facts["nullable"],
-                existing_server_default=self.default(facts["default"], after),
+                existing_server_default=self.kept_default(column, after),
                 existing_comment=facts.get("comment"),
             )
             block = TableChanges(column.table.name, [change], schema=column.table.schema)
             lines += renderers.dispatch(block)(context, block)
         return lines
+
+    def kept_default(self, column: Column[Any], values: Sequence[str]) -> Any:
+        """Return the server default that a column has while its type changes."""
+        name = (column.table.name, column.name)
+        return False if name in self.defaults else self.default(self.facts[name]["default"], values)
 
     def default(self, text: str | None, values: Sequence[str]) -> Any:
         """Return a column's default under the name that it has among some values."""

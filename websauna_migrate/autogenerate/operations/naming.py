@@ -15,15 +15,19 @@ from sqlalchemy import ForeignKeyConstraint
 from sqlalchemy.sql.elements import conv
 
 from websauna_migrate.autogenerate.operations.ordering import referred_key
+from websauna_migrate.autogenerate.operations.primary_key import KeyChange
 from websauna_migrate.autogenerate.operations.table_changes import TableChanges
 
-__all__ = ["REFLECTED_NAMES", "name_constraints", "reflected_name"]
+__all__ = ["REFLECTED_NAMES", "name_constraints", "reflected_name", "shortened"]
 
 #: Names for SQLite's unnamed constraints while a batch drops them.
 REFLECTED_NAMES = {
     "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
     "uq": "uq_%(table_name)s_%(column_0_N_name)s",
 }
+
+#: The same for SQLite's unnamed primary key: a batch that gives another one drops it first.
+REFLECTED_KEY = {"pk": "%(table_name)s_pkey"}
 
 #: PostgreSQL's limit for identifiers, in bytes.
 MAX_BYTES = 63
@@ -45,7 +49,9 @@ def name_constraints(changes: TableChanges, taken: set[str], columns: Sequence[s
                 taken.add(addition.constraint_name)
         elif isinstance(op, ops.DropConstraintOp) and not op.constraint_name:
             op.constraint_name = conv(reflected_name(op.to_constraint(), op.table_name))
-            changes.naming_convention = REFLECTED_NAMES
+            changes.naming_convention = {**(changes.naming_convention or {}), **REFLECTED_NAMES}
+        elif isinstance(op, KeyChange):
+            changes.naming_convention = {**(changes.naming_convention or {}), **REFLECTED_KEY}
 
 
 def default_name(op: Any, columns: Sequence[str]) -> str | None:
