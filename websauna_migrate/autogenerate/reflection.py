@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
+import itertools
 import warnings
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import cached_property, partial
@@ -218,6 +219,10 @@ class Reflection:
             found: dict[Key, Any] = dict(
                 getattr(self._inspector, f"get_multi_{kind}")(schema=schema, filter_names=names)
             )
+        if kind == "check_constraints":
+            for constraint in itertools.chain.from_iterable(found.values()):
+                # SQLAlchemy's own table refuses them; facts tell what is not valid.
+                constraint.pop("dialect_options", None)
         if kind == "columns":
             for (_, table), columns in found.items():
                 for column in columns:
