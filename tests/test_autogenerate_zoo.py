@@ -297,7 +297,7 @@ def relevant(one: dict[str, Any], product: str, kind: str) -> dict[str, Any]:
     if "dialect_options" in one:
         options = one["dialect_options"].items()
         one["dialect_options"] = {
-            k: without_casts(v) if k.endswith("_where") else v for k, v in options
+            k: without_casts(str(v)) if k.endswith("_where") else v for k, v in options
         }
     chosen = (product == "sqlite" and kind != "indexes") or (
         product == "mariadb"
