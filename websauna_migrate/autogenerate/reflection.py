@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-import re
 import itertools
+import re
 import warnings
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import cached_property, partial
