@@ -46,10 +46,16 @@ SHAPES = (
     ("merged", "recorded"),
     ("merged", "dated"),
     ("merged", "lagging"),
+    ("chain", "circles"),
+    ("merged", "hub"),
+    ("merged", "all recorded"),
 )
 
 #: For how many revisions of all packages the author of one has the newest of the others, at most.
 LAG = 200
+
+#: The package that all others are written against, in that shape.
+HUB = "pkg25"
 
 BEGIN = datetime(2020, 1, 1)
 
@@ -59,9 +65,11 @@ def make_packages(total: int, shape: str, order: str = "") -> dict[str, list[Rev
 
     :param shape: ``chain`` for one line in each package, ``merged`` for branches that are merged
         again all the time
-    :param order: ``recorded`` where each script that requires something, and every tenth besides,
-        says what it was written against, of several packages; ``lagging`` where the author of one
-        in ten had an older state of them; ``dated`` where scripts have a date alone
+    :param order: which scripts say what they were written against. ``recorded``: each that
+        requires something, and every tenth besides, of several packages; ``lagging``: the author
+        of one in ten of these had an older state; ``circles``: none of these had what the others
+        wrote in the same round; ``hub``: these are recorded against one package, and that against
+        all others; ``all recorded``: every script; ``dated``: none, all have a date
     """
     rng = random.Random(total)
     made: dict[str, list[Revision]] = {f"pkg{number:02}": [] for number in range(PACKAGES)}
@@ -113,10 +121,18 @@ def against(
     rng: random.Random,
 ) -> tuple[tuple[str, str], ...]:
     """Return what a script says that it was written against."""
-    if order not in ("recorded", "lagging"):
+    if order not in ("recorded", "lagging", "circles", "hub", "all recorded"):
         return ()
-    if not requires and rng.random() > 0.1:
+    if not requires and order != "all recorded" and rng.random() > 0.1:
         return ()
+    if order == "hub":
+        others = [HUB] if name != HUB else [one for one in tips if one != HUB]
+        return tuple((other, head) for other in others for head in sorted(tips[other]))
+    if order == "circles":
+        # In each round of all packages: what was there before it.
+        had = dict(past[-PACKAGES - len(past) % PACKAGES : len(past) - len(past) % PACKAGES])
+        others = [one for one in known[name] if one in had]
+        return tuple((other, head) for other in others for head in sorted(had[other]))
     required = (text.partition("@")[0] for text in requires)
     others = list(dict.fromkeys((*required, *known[name])))[:DEPENDENCIES]
     had = {other: tips[other] for other in others}
@@ -148,9 +164,9 @@ def measure(work: Callable[..., object], *arguments: Any) -> tuple[float, float]
     return best[0], best[1]
 
 
-def exponent(seconds: list[float]) -> float:
+def exponent(seconds: list[float], sizes: Sequence[int] = SIZES) -> float:
     """Return the exponent of the power of n that fits best (least squares on logarithms)."""
-    xs = [math.log(size) for size in SIZES]
+    xs = [math.log(size) for size in sizes]
     ys = [math.log(value) for value in seconds]
     mean_x, mean_y = sum(xs) / len(xs), sum(ys) / len(ys)
     return sum((x - mean_x) * (y - mean_y) for x, y in zip(xs, ys, strict=True)) / sum(

@@ -31,6 +31,7 @@ from bench import (
 from check_commands import check, tables
 from measuring import Contender, measure
 from model_workloads import make_model_workload
+from order import order
 from peers import django_project, environment_of
 from report import Report, machine, plot
 from workloads import make_workload
@@ -308,6 +309,7 @@ PARTS: dict[str, Callable[[Bench], None]] = {
     "empty": empty,
     "shapes": shapes,
     "growth": growth,
+    "order": order,
     "check": check,
     "tables": tables,
 }
