@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from websauna_migrate.pictures.node_labels import (
     MARKS,
     WORDS,
+    lanes,
     marks_of,
     name_of,
     plain,
@@ -48,12 +49,11 @@ def lines(view: GraphView) -> Iterator[str]:
     """Yield the lines."""
     yield "digraph revisions {"
     yield '  rankdir=LR; node [shape=box, fontname="sans-serif"]; edge [fontname="sans-serif"];'
-    for number, package in enumerate(view.packages):
+    for number, (package, nodes) in enumerate(lanes(view).items()):
         yield f"  subgraph cluster_{number} {{"
         yield f"    label={quoted(package)};"
-        for place, node in enumerate(view.nodes):
-            if node.package == package:
-                yield f"    n{place} [{attributes(node)}];"
+        for place, node in nodes:
+            yield f"    n{place} [{attributes(node)}];"
         yield "  }"
     for edge in view.edges:
         label = "" if edge.kind == "down_revision" else f", label={quoted(WORDS[edge.kind])}"

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from websauna_migrate.pictures.node_labels import MARKS, WORDS, marks_of, name_of, plain, shortened
+from websauna_migrate.pictures.node_labels import (
+    MARKS,
+    WORDS,
+    lanes,
+    marks_of,
+    name_of,
+    plain,
+    shortened,
+)
 from websauna_migrate.results import GraphNode, GraphView
 
 __all__ = ["EDGE_LIMIT", "to_mermaid"]
@@ -40,11 +48,10 @@ def escaped(text: str) -> str:
 def of_revisions(view: GraphView) -> Iterator[str]:
     """Yield a flowchart with a box for each package."""
     yield "flowchart LR"
-    for number, package in enumerate(view.packages):
+    for number, (package, nodes) in enumerate(lanes(view).items()):
         yield f'  subgraph p{number}["{escaped(package)}"]'
-        for place, node in enumerate(view.nodes):
-            if node.package == package:
-                yield f"    n{place}{shape(node)}"
+        for place, node in nodes:
+            yield f"    n{place}{shape(node)}"
         yield "  end"
     for edge in view.edges:
         label = "" if edge.kind == "down_revision" else f'|"{WORDS[edge.kind]}"|'
@@ -76,8 +83,8 @@ def of_packages(view: GraphView) -> Iterator[str]:
     """Yield a flowchart with one node for each package, and how many edges lead between them."""
     yield "flowchart LR"
     place = {package: number for number, package in enumerate(view.packages)}
-    for package, number in place.items():
-        nodes = [node for node in view.nodes if node.package == package]
+    for package, lane in lanes(view).items():
+        number, nodes = place[package], [node for _, node in lane]
         pending = sum(len(node.revisions) for node in nodes if node.state != "applied")
         total = sum(len(node.revisions) for node in nodes)
         yield f'  p{number}["{escaped(package)}<br>{total} revisions, {pending} pending"]'

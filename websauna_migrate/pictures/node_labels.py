@@ -11,6 +11,7 @@ __all__ = [
     "MARKS",
     "WORDS",
     "hidden_orders",
+    "lanes",
     "marks_of",
     "name_of",
     "plain",
@@ -35,10 +36,20 @@ WORDS: Mapping[str, str] = {
 
 def plain(text: str) -> str:
     """Return a text in one line without characters that control a terminal or the direction."""
+    if text.isprintable():
+        return text
     return "".join(
         " " if unicodedata.category(one) in ("Cc", "Cf", "Zl", "Zp", "Cs", "Co", "Cn") else one
         for one in text
     )
+
+
+def lanes(view: GraphView) -> dict[str, list[tuple[int, GraphNode]]]:
+    """Return each package's nodes with their places."""
+    found: dict[str, list[tuple[int, GraphNode]]] = {package: [] for package in view.packages}
+    for place, node in enumerate(view.nodes):
+        found[node.package].append((place, node))
+    return found
 
 
 def shortened(text: str, width: int) -> str:

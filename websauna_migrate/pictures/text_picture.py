@@ -8,6 +8,7 @@ from websauna_migrate.pictures.node_labels import (
     MARKS,
     WORDS,
     hidden_orders,
+    lanes,
     marks_of,
     name_of,
     plain,
@@ -29,14 +30,12 @@ def lines(view: GraphView) -> Iterator[str]:
         edges.setdefault(edge.later, []).append(edge)
         if edge.kind == "race":
             edges.setdefault(edge.earlier, []).append(GraphEdge(edge.later, edge.earlier, "race"))
-    for number, package in enumerate(view.packages):
+    for number, (package, nodes) in enumerate(lanes(view).items()):
         if number:
             yield ""
         yield plain(package)
         previous = -1
-        for place, node in enumerate(view.nodes):
-            if node.package != package:
-                continue
+        for place, node in nodes:
             marks = marks_of(node)
             marks = f" ({marks})" if marks else ""
             star = " *" if node.touches else ""

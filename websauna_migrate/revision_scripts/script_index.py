@@ -151,13 +151,17 @@ class ScriptIndex:
         self._cache = cache
         self._key = f"{READER} {program_version()}\n{os.path.realpath(directory)}"
         self._known = Columns(cache.read("scripts", self._key))
+        #: The SHA-256 of each file that its stamp tells, by path.
+        self._told: dict[str, str] = {}
         self._done: dict[str, Any] | None = None
+        self._kept: frozenset[str] = frozenset()
         self._used: dict[str, Any] = {}
 
     def revisions(self, package: str, files: ScriptFiles) -> list[Revision | None]:
         """Return what the files say, and remember it; ``None`` where only an import can tell."""
         known = self._known
         if files.stamps == known.stamps and files.paths == known.paths:
+            self._told = {path: known.digest(place) for place, path in enumerate(known.paths)}
             return known.revisions(package)
         places = {path: place for place, path in enumerate(known.paths)}
         digests = {known.digest(place): place for place in places.values()}
@@ -170,6 +174,7 @@ class ScriptIndex:
             literals: Literals | None
             if place is not None and known.stamps[4 * place : 4 * place + 4] == stamp:
                 literals, digest = known.literals(place), known.digest(place)
+                self._told[path] = digest
             else:
                 now = time.time_ns()
                 source = read_script(path)
@@ -197,20 +202,22 @@ class ScriptIndex:
         """
         if self._done is None:
             self._done = unpack(self._known.packed)
-        source = Path(path).read_bytes()
-        digest = checksum_of(source)
+            self._kept = frozenset(self._done)
+        digest = self._told.get(path, "")
         if digest not in self._done:
-            from websauna_migrate.revision_scripts.script_reader import read_upgrade
+            source = Path(path).read_bytes()
+            digest = checksum_of(source)
+            if digest not in self._done:
+                from websauna_migrate.revision_scripts.script_reader import read_upgrade
 
-            self._done[digest] = rows_of(read_upgrade(source.decode("utf-8"), path))
+                self._done[digest] = rows_of(read_upgrade(source.decode("utf-8"), path))
         self._used[digest] = self._done[digest]
         return upgrade_of(self._used[digest])
 
     def save(self) -> None:
         """Keep what scripts do, unless all of it was known before."""
-        packed = pack(self._used)
-        if packed != self._known.packed:
-            self._known.packed = packed
+        if self._used.keys() != self._kept:
+            self._known.packed = pack(self._used)
             self._write()
 
     def _write(self) -> None:
