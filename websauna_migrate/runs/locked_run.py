@@ -323,6 +323,7 @@ class LockedRun:
             clean(self.connection)
             try:
                 steps.guard.begin_step(limits[0], waiting.seconds)
+                steps.foreign_keys.begin_run(plan.steps)
                 self.connection.begin()
                 if self.options.dry_run:
                     context.ledger.create(self.connection)

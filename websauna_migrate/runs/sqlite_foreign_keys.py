@@ -3,10 +3,12 @@
 With ``PRAGMA foreign_keys=ON``, DROP TABLE deletes the rows of the table first, and with them, or
 in them, what the keys of other tables say. A rebuild (Alembic's batch: CREATE, copy, DROP, RENAME)
 would lose rows of other tables by that. The pragma does nothing inside of a transaction, so it has
-to be off before the step begins: a step that comes to a rebuild is rolled back and begun anew
-without it. Before such a step commits, its keys are checked, and afterwards the pragma is what it
-was. All other steps run with the setting as it is, as under plain Alembic: what they delete takes
-with it what their keys say.
+to be off before the step begins: it is where the script's text names the table that it rebuilds.
+Where it does not, a step that comes to a rebuild is rolled back and begun anew. Before a step
+without keys commits, its keys are checked, and afterwards the pragma is what it was. All other
+steps run with the setting as it is, as under plain Alembic: what they delete takes with it what
+their keys say; so a step that leaves rows which refer to nothing, and rebuilt no table after all,
+is begun anew with them.
 """
 
 from __future__ import annotations
@@ -14,7 +16,9 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections import Counter
+from collections.abc import Iterable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import event
@@ -23,6 +27,7 @@ from sqlalchemy.engine.interfaces import DBAPICursor, ExecutionContext
 
 from websauna_migrate.database.given_connections import given_state
 from websauna_migrate.planning.steps import Step
+from websauna_migrate.revision_scripts.rebuilt_tables import rebuilt_tables
 
 __all__ = ["ForeignKeys", "KeysInTheWay"]
 
@@ -113,6 +118,10 @@ class ForeignKeys:
         self._fixed = given_state(connection) == "in transaction"
         #: Whether the step is run without foreign keys.
         self._off = False
+        #: Whether that is for what its text says; ``None`` if it turned out wrong.
+        self._guessed: bool | None = False
+        #: Whether a table that rows refer to was rebuilt.
+        self._rebuilds = False
         #: Whether the connection is without them by this class.
         self._turned_off = False
         #: Raised already; the script may have caught it, as whatever a statement raises.
@@ -146,21 +155,47 @@ class ForeignKeys:
             self._turn_on()
 
     def begin_step(self, step: Step) -> None:
-        """Say that an attempt at a step begins; each step begins with the setting as it is."""
-        if step is not self._step:
-            self._off = False
+        """Say that an attempt at a step begins; each step begins with the setting as it is.
+
+        In a transaction that is open it stays as it is.
+        """
+        if not self.connection.in_transaction():
+            self._rebuilds = False
+            if step is not self._step:
+                self._off, self._guessed = False, False
+                self._expect([step])
         self._step = step
         self._refused = None
         self._committed = False
         self._dropped = set()
 
+    def begin_run(self, steps: Iterable[Step]) -> None:
+        """Say that one transaction is about to begin for all steps."""
+        self._rebuilds = False
+        self._expect(steps)
+
+    def _expect(self, steps: Iterable[Step]) -> None:
+        """Do without foreign keys where a script names a table that it rebuilds."""
+        if self._off or self._guessed is None or self._fixed:
+            return
+        if self.connection.dialect.name == "sqlite" and (self._turned_off or self._is_on()):
+            self._off = self._guessed = any(
+                self._has_references(table)
+                for step in steps
+                for table in rebuilt_tables(text_of(step))
+            )
+
     def give_way(self) -> bool:
         """Tell whether a step that failed and was rolled back is to be begun anew without keys."""
         refused, self._refused = self._refused, None
         self._dropped = set()
-        if refused is None or self._off or self._committed or self._fixed:
+        if refused is None or self._committed or self._fixed:
             return False
-        self._off = True
+        if self._off:
+            is_wrong = bool(self._guessed) and not self._rebuilds
+            self._off, self._guessed = not is_wrong, None
+            return is_wrong
+        self._off, self._guessed = True, None
         return True
 
     # What SQLAlchemy calls
@@ -192,7 +227,8 @@ class ForeignKeys:
         if self._turned_off and self._driver.in_transaction:
             new = self._broken() - self._before
             if new:
-                raise broken_references(new)
+                self._refused = broken_references(new)
+                raise self._refused
 
     def _before_execute(
         self,
@@ -203,10 +239,11 @@ class ForeignKeys:
         context: ExecutionContext,
         many: bool,
     ) -> None:
-        if self._turned_off:
-            return
         if COMMITS.match(statement):
             self._committed = True
+        if self._turned_off:
+            self._rebuilds = self._rebuilds or bool(self._rebuilt(statement))
+            return
         table = self._rebuilt(statement)
         if table is None or not self._is_on():
             return
@@ -284,6 +321,14 @@ class ForeignKeys:
         if self._turned_off and not self._driver.in_transaction:
             self._driver.execute("PRAGMA foreign_keys=ON")
             self._turned_off = False
+
+
+def text_of(step: Step) -> str:
+    """Return the text of a step's script; empty if it cannot be read."""
+    try:
+        return Path(step.revision.path).read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return ""
 
 
 def unquoted(name: str) -> str:
