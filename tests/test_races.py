@@ -226,6 +226,24 @@ def test_what_cannot_be_read_is_counted_and_fails_nothing(team: Workshop, sqlite
     assert not problem.fatal
 
 
+@pytest.mark.parametrize(
+    "drop",
+    [
+        'op.execute("DROP SCHEMA IF EXISTS public CASCADE")',
+        'op.execute("DROP SCHEMA other, public CASCADE")',
+        'op.execute(sa.schema.DropSchema("public", cascade=True))',
+        'op.execute("DROP EXTENSION citext CASCADE")',
+        'op.execute("DROP DOMAIN money CASCADE")',
+    ],
+)
+def test_what_goes_with_something_else_is_not_taken_for_nothing(
+    team: Workshop, sqlite_url: str, drop: str
+) -> None:
+    z1 = team.script("zzz", "z1", None, drop)
+    (problem,) = told(team, sqlite_url)
+    assert problem.message.startswith(f'1 operation of package "zzz" could not be read ("{z1}"')
+
+
 def test_a_package_that_is_added_late_is_told(team: Workshop, sqlite_url: str) -> None:
     team.script("aaa", "a2", "a1", DROP_NICK)
     team.service(sqlite_url).upgrade()

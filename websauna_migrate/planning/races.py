@@ -15,6 +15,7 @@ from functools import cached_property
 from typing import TypeAlias
 
 from websauna_migrate.planning.accesses import (
+    DEFAULT_SCHEMAS,
     UNREADABLE,
     Access,
     Origin,
@@ -116,8 +117,17 @@ def done(revision: Revision, access: Access) -> str:
 
 
 def unreadable_lines(accesses: Iterable[Access]) -> tuple[int, ...]:
-    """Return the lines of operations that could not be read, in order."""
-    return tuple(sorted(one.line for one in accesses if one.kind in UNREADABLE))
+    """Return the lines of operations that could not be read, in order.
+
+    What a script that drops the default schema takes with it has no schema in other scripts.
+    """
+    return tuple(
+        sorted(
+            one.line
+            for one in accesses
+            if one.kind in UNREADABLE or (one.kind == "drop_schema" and one.name in DEFAULT_SCHEMAS)
+        )
+    )
 
 
 class Accesses:

@@ -47,6 +47,12 @@ MAY_DO_ANYTHING = re.compile(
     r".*\bsearch_path\b".replace(" ", r"\s+"),
     re.IGNORECASE | re.DOTALL,
 )
+#: Statements that take columns, defaults and constraints of tables with them.
+CASCADES = re.compile(
+    r"drop\s+(?:extension|domain|function|procedure|routine|aggregate|operator|collation|cast)\b"
+    r".*\bcascade\s*$",
+    re.IGNORECASE | re.DOTALL,
+)
 #: Statements after which a name without a schema may mean another table.
 OTHER_SCHEMA = re.compile(
     r"set\s+(?:(?:local|session)\s+)?(?:search_path|schema)\b|use\s|.*\bset_config\s*\(",
@@ -209,6 +215,8 @@ def read_statement(statement: str) -> Iterator[Access]:
     """Yield what one statement does; nothing for a kind of statement that does nothing."""
     if MAY_DO_ANYTHING.match(statement):
         yield Access("unreadable", None, "", sure=False)
+    elif CASCADES.match(statement):
+        yield Access("unreadable_part", None, "", sure=False)
     elif found := CREATE_TABLE.match(statement):
         yield from read_new_table(found)
     elif found := DROP_TABLE.match(statement):
