@@ -189,12 +189,16 @@ def story(
     return Story(workshop, transactional_database_url)
 
 
-@pytest.mark.parametrize("number", [0, 1])
+@pytest.mark.parametrize("number", [0, 1, 2])
 def test_stories_on_mariadb(
     workshop: Workshop, monkeypatch: pytest.MonkeyPatch, mariadb_url: str, number: int
 ) -> None:
     monkeypatch.chdir(workshop.root)
-    told = [test_a_project_of_plain_alembic, test_a_database_of_create_all]
+    told = [
+        test_a_project_of_plain_alembic,
+        test_a_project_of_the_cookiecutter,
+        test_a_database_of_create_all,
+    ]
     told[number](Story(workshop, mariadb_url))
 
 
@@ -248,6 +252,15 @@ def test_a_project_of_the_cookiecutter(story: Story) -> None:
     assert "url=settings['sqlalchemy.url'], version_table=\"alembic_history_fooapp\")" in env
     assert "get_appsettings" in env
     story.ws("check")
+    # It connects to the application's database, and a scratch database is another one.
+    story.ws("check", "--fresh")
+    assert "proven by replay" in story.ws("locate").out
+    does_more = env.replace(
+        "engine.connect()\n", "engine.connect()\n    connection.begin_nested()\n"
+    )
+    (versions.parent / "env.py").write_text(does_more)
+    assert "connects to the database" in story.ws("check", "--fresh", ok=False).out
+    (versions.parent / "env.py").write_text(env)
     # The ledger is not in the models; plain Alembic must not propose to drop it.
     assert "No new upgrade operations" in story.alembic("development.ini", "check")
     (folder / "models.py").write_text(MODELS + "    body: Mapped[Optional[int]]\n")

@@ -838,7 +838,8 @@ class MigrationService:
 
     def _at(self, url: URL) -> MigrationService:
         """Return a service of the same packages for another database, which tells no subscriber."""
-        other = MigrationService(replace(self.settings, url=url), application=self.root_package)
+        settings = replace(self.settings, url=url, home=self.settings.home or self.settings.url)
+        other = MigrationService(settings, application=self.root_package)
         other.options, other.use_index = self.options, self.use_index
         for package in self.packages:
             other.add_package(package)

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from sqlalchemy.engine import URL, Connection
@@ -114,6 +115,19 @@ class BoundEnvironment(ProxiedEnvironment):
                     "of env.py.",
                 )
 
+    def leaves_home_alone(self, theirs: tuple[str, str | None]) -> bool:
+        """True in a scratch database if ``env.py`` connects to the application's, and no more.
+
+        Its text tells that it says nothing on that connection; what runs has ours.
+        """
+        home = self.owner.home
+        if home is None or theirs != database_of(home):
+            return False
+        from websauna_migrate.alembic_adapter.plain_env import is_plain
+
+        path = Path(self.owner.package.script_directory) / "env.py"
+        return is_plain(path.read_text(encoding="utf-8", errors="replace"))
+
     def refuse_other_database(self, given: Any) -> None:
         """Refuse a connection of ``env.py`` to another database, which would stay as it is.
 
@@ -125,7 +139,7 @@ class BoundEnvironment(ProxiedEnvironment):
         if not isinstance(given, Connection) or given is self.run_connection or url is None:
             return
         theirs, ours = database_of(given.engine.url), database_of(url)
-        if theirs != ours:
+        if theirs != ours and not self.leaves_home_alone(theirs):
             raise EnvironmentFailure(
                 self.owner.package.name,
                 self.owner.scripts.env_py_location,

@@ -54,6 +54,7 @@ class LoadedScripts:
             name: PackageEnvironment(
                 package,
                 url=settings.url,
+                home=settings.home,
                 engine_options=settings.engine_options,
                 schema=settings.version_table_schema,
                 options=options,

@@ -88,13 +88,16 @@ class PackageEnvironment:
         schema: str | None,
         options: AlembicOptions,
         cache: Cache | None = None,
+        home: URL | None = None,
     ) -> None:
         """Describe the environment; nothing of Alembic is needed before something is to run.
 
+        :param home: where the URL is a scratch database's, that of the application's own
         :param cache: where what was read of scripts is kept; ``None`` to import them all
         """
         self.package = package
         self.url = url
+        self.home = home
         self.schema = schema
         self.options = options
         self.engine_options = engine_options

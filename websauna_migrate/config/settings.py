@@ -71,6 +71,8 @@ class Settings:
 
     :ivar url: the database, ``None`` where neither ``websauna_migrate.url`` nor ``sqlalchemy.url``
         is set
+    :ivar home: of a service for a scratch database, the application's own; an ``env.py`` may
+        connect to it
     :ivar scratch_url: where scratch places are made, ``None`` for beside the database
     :ivar other_urls: where there is none, the settings of other names that hold a database's URL
     :ivar engine_options: the application's ``sqlalchemy.*`` settings but for the URL and the pool
@@ -99,6 +101,7 @@ class Settings:
     """
 
     url: URL | None = field(default=None, repr=False)
+    home: URL | None = field(default=None, repr=False)
     scratch_url: URL | None = field(default=None, repr=False)
     other_urls: tuple[str, ...] = ()
     engine_options: Mapping[str, object] = field(default_factory=dict, repr=False)
