@@ -24,12 +24,13 @@ def what_to_write(exc: BaseException, *, env: bool = False) -> str:
         return ""
     if env:
         return (
-            "\nIt is of an older Websauna. The whole env.py is two lines now: "
-            "from websauna_migrate.environment import run_migrations; run_migrations()"
+            "\nIt is of an older Websauna: ws-alembic adopt replaces it. The whole env.py is two "
+            "lines now: from websauna_migrate.environment import run_migrations; run_migrations()"
         )
     types = "; ".join(f"for {type_}() {text}" for type_, text in COLUMNS.items())
     return (
-        "\nIt is of an older Websauna. Take the import out of the script, and out of "
+        "\nIt is of an older Websauna: ws-alembic adopt writes the types of "
+        "websauna.system.model.columns out. Else take the import out of the script, and out of "
         "script.py.mako. In place of the types of websauna.system.model.columns write: "
         f"{types} (from sqlalchemy.dialects import postgresql). In place of other functions of "
         "Websauna write what they did."

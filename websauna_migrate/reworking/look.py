@@ -28,6 +28,8 @@ from websauna_migrate.runs.site import Site
 
 __all__ = ["look", "look_at_drift"]
 
+LATER = "What differs from the models is told once env.py is replaced."
+
 
 def look(
     service: AdoptingService,
@@ -224,8 +226,16 @@ def look_at_drift(
         with site.reading() as connection:
             problems = [] if connection is None else [*checker.drift(connection, applied, ())]
     except EnvironmentFailure as exc:
-        found.notes.append(f"What differs from the models is told afterwards: {exc}")
+        # One that is replaced says nothing of the one that is to be.
+        replaced = before and any(
+            path.name == "env.py" for one in found.files.values() for path in one
+        )
+        found.notes.append(
+            LATER if replaced else f"What differs from the models is not known: {exc}"
+        )
         return
+    if LATER in found.notes:
+        found.notes.remove(LATER)
     for problem in problems:
         name = problem.package or ""
         if problem.kind == "drift":
