@@ -130,6 +130,20 @@ def test_a_deleted_script_is_named_with_its_commit(workshop: Workshop, sqlite_ur
         workshop.service(sqlite_url).heads()
 
 
+def test_an_installed_package_may_be_older_than_the_database(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sqlite_url: str
+) -> None:
+    (tmp_path / "site-packages").mkdir()
+    monkeypatch.syspath_prepend(str(tmp_path / "site-packages"))
+    installed = Workshop(tmp_path / "site-packages")
+    try:
+        service = lost(installed, sqlite_url)
+        with pytest.raises(HistoryContradicted, match=r"(?s)older than the database.*pip install"):
+            service.plan()
+    finally:
+        installed.forget()
+
+
 def lost(workshop: Workshop, url: str) -> Any:
     """Apply two revisions, and lose the script of the second."""
     _, second = two(workshop)
