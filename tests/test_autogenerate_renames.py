@@ -162,7 +162,7 @@ def test_off_a_terminal_a_script_warns(workshop: Workshop, sqlite_url: str) -> N
     title = (
         'The column "title" of table "offers" is dropped with its values, and "headline" of the '
         "same type is added. If it was renamed, delete the script and run: "
-        "ws-alembic -x packages=fooapp revision --autogenerate "
+        "ws-alembic -x packages=shop revision --autogenerate "
         "--rename-column offers.title:headline"
     )
     assert title in script.warnings
@@ -179,7 +179,7 @@ def test_a_table_in_the_place_of_another_warns(workshop: Workshop, sqlite_url: s
     assert script.warnings == (
         'The table "offers" is dropped with its rows, and "deals" is made with the same columns. '
         "If it was renamed, delete the script and run: ws-alembic -x "
-        "packages=fooapp revision --autogenerate --rename-table offers:deals",
+        "packages=shop revision --autogenerate --rename-table offers:deals",
     )
 
 

@@ -217,7 +217,7 @@ def test_the_option_file_says_what_the_url_says(url: str, options: dict[str, str
     assert options_of(client) == options
     assert client.arguments == (
         f"--defaults-file={PRIVATE_FILE}",
-        *("--single-transaction", "--hex-blob", "db"),
+        *("--single-transaction", "--hex-blob", "--routines", "--events", "db"),
     )
     assert client.argv("/dev/fd/3")[1] == "--defaults-file=/dev/fd/3"
     client = shell(url)

@@ -21,6 +21,8 @@ import sqlalchemy
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.pool import NullPool
 
+from runs import execute
+
 SECRET = "s3cr3t;touch${IFS}x"
 BLOB = bytes(range(256)) * 3
 TEXT = "\\N 'quoted' \"é\" 漢字 😀 100% \t\r\n;-- \\."
@@ -171,6 +173,20 @@ def test_arguments_reach_pg_dump(postgresql_server, postgresql_url, ini, run) ->
     assert "COPY" not in result.stdout
 
 
+@pytest.mark.parametrize("words", [["-Fc"], ["--format=custom"], ["-F", "p"], ["-Ft"]])
+def test_a_postgresql_dump_into_a_full_disk_is_a_failure(
+    postgresql_server, postgresql_url, ini, run, words
+) -> None:
+    env = {"PATH": path_with(postgresql_server.bin_dir)}
+    line = f"ws-dump-db {ini(postgresql_url)} {' '.join(words)}"
+    full = run(["sh", "-c", f"{line} >/dev/full"], env=env)
+    assert full.returncode == 1
+    assert "No space left on device" in full.stderr and "Traceback" not in full.stderr
+    whole = run(["sh", "-c", line], env=env, text=False)
+    assert (whole.returncode, whole.stderr) == (0, b"")
+    assert len(whole.stdout) > 100
+
+
 def test_a_port_where_no_server_listens(postgresql_server, postgresql_url, ini, run) -> None:
     """The port of the URL counts; an older tool ignored it, and dumped nothing with status 0."""
     url = make_url(postgresql_url).set(port=1)
@@ -300,6 +316,8 @@ def test_a_mariadb_dump_can_be_restored(
     by_socket, mariadb_server, mariadb_url, ini, run, tmp_path
 ) -> None:
     fill(mariadb_url, "LONGBLOB")
+    event = "CREATE EVENT e ON SCHEDULE EVERY 1 YEAR DO SELECT 1"
+    execute(mariadb_url, "CREATE PROCEDURE p() SELECT 1", event)
     url = make_url(mariadb_url)
     # The programs' own files must not lead to another server or user.
     (tmp_path / ".my.cnf").write_text(
@@ -313,6 +331,7 @@ def test_a_mariadb_dump_can_be_restored(
     dump = run(["ws-dump-db", ini(text)], env=env, text=False)
     assert (dump.returncode, dump.stderr) == (0, b"")
     assert b"-- Dump completed on" in dump.stdout
+    assert b" PROCEDURE `p`()" in dump.stdout and b" EVENT `e` " in dump.stdout
     copy = mariadb_server.create_database()
     try:
         result = run(["ws-db-shell", ini(copy)], env=env, input=dump.stdout, text=False)
@@ -373,7 +392,8 @@ def test_the_option_file_is_private(ini, programs, run) -> None:
     assert (result.returncode, result.stderr) == (0, "")
     assert re.sub(r"/dev/fd/\d+", "/dev/fd/N", result.stdout) == (
         f"600 {len(option_file)}\n"
-        f"--defaults-file=/dev/fd/N --single-transaction --hex-blob d --routines\n{option_file}"
+        f"--defaults-file=/dev/fd/N --single-transaction --hex-blob --routines --events d "
+        f"--routines\n{option_file}"
     )
 
 

@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -359,3 +360,24 @@ def test_the_applications_own_session_does_not_matter_to_reading(
     slow.service(database_url).upgrade()
     with transaction_on(database_url, "SELECT * FROM f1"):
         assert slow.service(database_url).upgrade().steps == ()
+
+
+# What the child has of a parent whose other thread forks is told by Python from 3.12 on.
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+def test_a_fork_while_a_thread_runs_does_not_wait_for_it(
+    slow: Workshop, sqlite_url: str, tmp_path: Path
+) -> None:
+    flag = slow.root / "flag"
+    other = slow.service(f"sqlite:///{tmp_path / 'other.sqlite'}")
+    thread = threading.Thread(target=slow.service(sqlite_url).upgrade)
+    thread.start()
+    wait_for(flag.exists)
+    try:
+        # In this process it has to wait.
+        with pytest.raises(RunBlocked, match="Another thread of this process"):
+            other.upgrade("f100", lock_wait=0)
+        with forked(lambda: len(other.upgrade("f100", lock_wait=0).steps) - 1) as pid:
+            assert exit_status(pid) == 0
+    finally:
+        flag.unlink()
+        thread.join()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sqlite3
 import subprocess
 import sys
@@ -13,10 +14,10 @@ from typing import BinaryIO
 from sqlalchemy.engine import URL
 
 from websauna_migrate.cli.clients.choose import dump_client
-from websauna_migrate.cli.clients.client import Client, ClientError
+from websauna_migrate.cli.clients.client import Client, ClientError, url_options
 from websauna_migrate.cli.clients.command_line import split_arguments
 from websauna_migrate.cli.clients.sqlite_file import sqlite_file, sqlite_timeout_ms
-from websauna_migrate.cli.clients.start import become
+from websauna_migrate.cli.clients.start import become, copy_output
 from websauna_migrate.cli.console_script import console_script
 from websauna_migrate.cli.ini_url import database_url
 
@@ -35,12 +36,13 @@ EPILOG = """\
 examples:
   ws-dump-db production.ini > dump.sql
   ws-dump-db production.ini --format=c > dump.pgdump        (PostgreSQL)
-  ws-dump-db production.ini --routines --events > dump.sql  (MariaDB, MySQL)
+  ws-dump-db production.ini --skip-events > dump.sql        (MariaDB, MySQL)
   ws-dump-db production.ini --data-only users > dump.sql    (SQLite)
 
 mariadb-dump and mysqldump are started with --single-transaction, so that the application goes on
-meanwhile, and --hex-blob; their option files (~/.my.cnf) are not read. Without a sqlite3 program
-Python's own module writes the dump, which then takes no arguments.
+meanwhile, --hex-blob, --routines and --events, which need the rights to see them; their option
+files (~/.my.cnf) are not read. Without a sqlite3 program Python's own module writes the dump, which
+then takes no arguments.
 
 The exit status is the dump program's own; 1 if it could not be started, 2 for wrong usage. Anything
 but 0 means that the dump is not complete.
@@ -51,7 +53,7 @@ SQLITE_FAILURES = (b"/**** ERROR: (", b"/****** CORRUPTION ERROR ", b"/****** ER
 
 
 def incomplete(file: str, problem: str) -> ClientError:
-    """Return the error for a SQLite database that could not be read to its end."""
+    """Return the error for a database of which not all was read, or written."""
     return ClientError("dump", f'The dump of "{file}" is not complete: {problem}')
 
 
@@ -63,8 +65,28 @@ def main(argv: Sequence[str]) -> int:
     )
     url = database_url(ini)
     if url.get_backend_name() != "sqlite":
-        become(dump_client(url, arguments))
+        client = dump_client(url, arguments)
+        if not is_custom_format(arguments):
+            become(client)
+        try:
+            return copy_output(client, sys.stdout.buffer)
+        except BrokenPipeError:
+            raise
+        except OSError as exc:
+            raise incomplete(url_options(url)["database"], f"{exc.strerror or exc}.") from exc
     return dump_sqlite(url, arguments, sys.stdout.buffer)
+
+
+def is_custom_format(arguments: Sequence[str]) -> bool:
+    """True if pg_dump is to write its own format to standard output.
+
+    It does not notice then that the disk is full, and exits with 0.
+    """
+    words = " ".join(arguments)
+    return bool(
+        re.search(r"(?:^| )(?:-\w*F ?|--format[= ])c", words)
+        and not re.search(r"(?:^| )(?:-\w*f|--file\b)", words)
+    )
 
 
 def dump_sqlite(url: URL, arguments: Sequence[str], output: BinaryIO) -> int:

@@ -24,7 +24,7 @@ from websauna_migrate.revision_scripts.moves import full_name, split_name
 from websauna_migrate.revision_scripts.script_files import checksum
 from websauna_migrate.runs.in_progress import find_at_work
 from websauna_migrate.runs.kept_scripts import kept_script
-from websauna_migrate.runs.ledger import DONE, LEDGER_TABLE, STAMP
+from websauna_migrate.runs.ledger import LEDGER_TABLE
 from websauna_migrate.runs.other_histories import OtherHistories, OtherHistory, remedy_for
 from websauna_migrate.runs.process_lock import PROCESS_LOCK
 from websauna_migrate.runs.site import Site
@@ -286,15 +286,11 @@ class Checker:
         """Find scripts that are not what they were when they were applied."""
         if LEDGER_TABLE not in list_tables(connection, self.site.schema):
             return
-        latest = {
-            (entry.package, entry.revision): entry
-            for entry in self.site.ledger.entries(connection)
-            if entry.outcome == DONE and entry.direction != STAMP
-        }
+        newest = self.site.ledger.newest(connection)
         for name in self.selected:
             history = self.snapshot.histories[name]
             for one in sorted(history.applied([row for row in applied[name] if row in history])):
-                entry = latest.get((name, one))
+                entry = newest.get((name, one))
                 path = history.revisions[one].path
                 if (
                     entry is not None

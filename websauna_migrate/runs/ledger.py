@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import bindparam, delete, insert, select, update
+from sqlalchemy import bindparam, delete, func, insert, select, update
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 
@@ -359,6 +359,18 @@ class Ledger:
         with readable(connection, self.table.schema):
             # They begin with the time; on MariaDB, times have no fractions of a second.
             return [Recorded(*row) for row in connection.execute(query.order_by(columns.id))]
+
+    def newest(self, connection: Connection) -> dict[tuple[str, str], LedgerEntry]:
+        """Return the last step of each revision that was done, by package and revision."""
+        columns = self.table.c
+        # Identifiers begin with the time.
+        last = (
+            select(func.max(columns.id))
+            .where(columns.outcome == DONE, columns.direction != STAMP)
+            .group_by(columns.package, columns.revision)
+        )
+        found = self.read(connection, columns.id.in_(last))
+        return {(entry.package, entry.revision): entry for entry in found}
 
     def fail(self, connection: Connection, entry: str, failure: Mapping[str, Any]) -> None:
         """Write why a half done step ended.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,6 +41,11 @@ class ProcessLock:
         self._owner = None
         self._lock.release()
 
+    def forget_threads(self) -> None:
+        """Let go of what another thread held when this process was forked: it is not there."""
+        if not self.is_held_here:
+            self._lock, self._owner = threading.Lock(), None
+
     def __enter__(self) -> None:
         """Take the lock, however long it takes."""
         self._acquire(-1)
@@ -75,3 +81,5 @@ class ProcessLock:
 
 #: Held by whatever enters an environment of Alembic's.
 PROCESS_LOCK = ProcessLock()
+
+os.register_at_fork(after_in_child=PROCESS_LOCK.forget_threads)

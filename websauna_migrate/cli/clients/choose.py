@@ -59,7 +59,8 @@ def dump_client(url: URL, arguments: Sequence[str] = (), *, find: Find = find_pr
         raise unusable_url("it names no database to dump. Append /name to the host.")
     if database.startswith("-"):
         raise unusable_url("the name of its database begins with a dash.")
-    return mysql_client(url, program, ("--single-transaction", "--hex-blob", database, *arguments))
+    always = ("--single-transaction", "--hex-blob", "--routines", "--events")
+    return mysql_client(url, program, (*always, database, *arguments))
 
 
 def shell_client(

@@ -1,18 +1,20 @@
-"""Starting a client program in place of this one."""
+"""Starting a client program, in place of this one or below it."""
 
 from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import signal
+import subprocess
 import sys
 import tempfile
-from typing import NoReturn
+from typing import BinaryIO, NoReturn
 
 from websauna_migrate.cli.clients.client import Client
 from websauna_migrate.errors import MigrationError
 
-__all__ = ["become"]
+__all__ = ["become", "copy_output"]
 
 
 def become(client: Client) -> NoReturn:
@@ -20,9 +22,7 @@ def become(client: Client) -> NoReturn:
 
     :raises MigrationError: if the operating system refuses
     """
-    path = ""
-    if client.private_file is not None:
-        path = f"/dev/fd/{private_descriptor(client.private_file)}"
+    path = private_path(client)
     sys.stdout.flush()
     sys.stderr.flush()
     # Python ignores these, and a new program would inherit that: pg_dump | head has to end.
@@ -31,9 +31,48 @@ def become(client: Client) -> NoReturn:
     try:
         os.execvpe(client.program, client.argv(path), client.variables(os.environ, path))
     except OSError as exc:
-        raise MigrationError(
-            f'The program "{client.program}" cannot be started: {exc.strerror or exc}'
-        ) from exc
+        raise not_started(client, exc) from exc
+
+
+def copy_output(client: Client, output: BinaryIO) -> int:
+    """Run a client program and write what it writes, for one that does not notice a full disk.
+
+    :returns: its exit status
+    :raises OSError: if that cannot be written
+    :raises MigrationError: if the operating system refuses to start it
+    """
+    path = private_path(client)
+    try:
+        process = subprocess.Popen(
+            client.argv(path),
+            env=client.variables(os.environ, path),
+            stdout=subprocess.PIPE,
+            close_fds=not path,
+        )
+    except OSError as exc:
+        raise not_started(client, exc) from exc
+    with process:
+        assert process.stdout is not None
+        try:
+            shutil.copyfileobj(process.stdout, output, 1 << 20)
+            output.flush()
+        except BaseException:
+            process.kill()
+            raise
+    return 128 - process.returncode if process.returncode < 0 else process.returncode
+
+
+def not_started(client: Client, problem: OSError) -> MigrationError:
+    """Return the error of a program that cannot be started."""
+    words = problem.strerror or problem
+    return MigrationError(f'The program "{client.program}" cannot be started: {words}')
+
+
+def private_path(client: Client) -> str:
+    """Return the path of a client's private file, for a new program; empty if there is none."""
+    if client.private_file is None:
+        return ""
+    return f"/dev/fd/{private_descriptor(client.private_file)}"
 
 
 def private_descriptor(text: str) -> int:
