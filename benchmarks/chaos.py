@@ -129,7 +129,9 @@ class Chaos:
     # Applications
 
     @contextlib.contextmanager
-    def application(self, script: str, count: int = STEPS) -> Iterator[Workshop]:
+    def application(
+        self, script: str, count: int = STEPS, downgrade: str = "pass"
+    ) -> Iterator[Workshop]:
         """Make two packages whose revisions do the same each, the second one after the first."""
         folder = self.folder()
         sys.path.insert(0, str(folder))
@@ -144,6 +146,7 @@ class Chaos:
                 f"r{n:03}",
                 None if first else f"r{n - 1:03}",
                 upgrade=script.replace("{n}", str(n)),
+                downgrade=downgrade.replace("{n}", str(n)),
                 requires=[f"addon@r{half:03}"] if n == half + 1 else [],
             )
         try:
@@ -274,6 +277,11 @@ class Chaos:
         op.create_table("u{n}", sa.Column("id", sa.Integer))
         op.execute("INSERT INTO journal VALUES (-{n})")
         """,
+            "SQLite": """
+        op.execute("INSERT INTO journal VALUES ({n})")
+        op.execute("COMMIT")
+        op.execute("INSERT INTO journal VALUES (-{n})")
+        """,
         }
         for name, script in kinds.items():
             create = self.databases()[name]
@@ -305,6 +313,90 @@ class Chaos:
                 f"{len(unreported)} unreported, {reported} refused by name, {clean} clean"
                 + (f" {unreported[:2]}" if unreported else ""),
                 not unreported,
+            )
+
+    def killed_undo(self) -> None:
+        """Kill the undo of a run: transactional, and where each DROP TABLE commits."""
+        from websauna_migrate.runs.failures import InterruptedSteps
+
+        names = ("t{n}", "u{n}")
+        up = "; ".join(f'op.create_table("{one}", sa.Column("id", sa.Integer))' for one in names)
+        down = "; ".join(f'op.drop_table("{one}")' for one in names)
+        for name in ("PostgreSQL", "SQLite", "MariaDB"):
+            create = self.databases()[name]
+            reported = clean = 0
+            bad = []
+            with self.application(up, downgrade=down) as workshop:
+                seconds = self.duration(workshop, create)
+                for _ in range(self.kills):
+                    _, url = create()
+                    service = workshop.service(url, lock_wait="60")
+                    service.upgrade()
+                    self.kill_soon(fork(lambda s=service: s.undo() and 0), seconds)
+                    left: set[str] = set()
+                    own: set[str] = set()
+                    try:
+                        service.undo()
+                        clean += 1
+                    except InterruptedSteps as exc:
+                        reported += 1
+                        (entry,) = exc.entries
+                        number = int(entry.revision[1:])
+                        left = {f"{one}{n}" for n in range(1, number) for one in "tu"}
+                        own = {f"t{number}", f"u{number}"}
+                        bad += [f"{entry.direction}"] * (entry.direction != "downgrade")
+                    found = {one for one in tables(url) if one[1:].isdigit()}
+                    bad += [f"{found ^ left}"] * bool((found ^ left) - own)
+            self.line(
+                f"{self.kills} x kill -9 during an undo: {name}",
+                "0 inconsistent or unreported",
+                f"{len(bad)} bad, {reported} refused by name, {clean} clean {bad[:2] or ''}",
+                not bad and (name == "MariaDB" or not reported),
+            )
+
+    def killed_repair(self) -> None:
+        """Kill a repair while it runs a half done step again."""
+        from websauna_migrate.runs.failures import InterruptedSteps
+
+        broken = 'op.execute("INSERT INTO journal VALUES ({n})"); op.execute("COMMIT"); 1 / 0'
+        mended = """
+        import time
+        op.execute("DELETE FROM journal WHERE id IN ({n}, -{n})")
+        op.execute("COMMIT")
+        op.execute("INSERT INTO journal VALUES ({n})")
+        if op.get_bind().dialect.name != "sqlite":
+            # SQLite has no transaction any more behind the first.
+            op.execute("COMMIT")
+        time.sleep(0.02)
+        op.execute("INSERT INTO journal VALUES (-{n})")
+        """
+        for name in ("PostgreSQL", "SQLite", "MariaDB"):
+            create = self.databases()[name]
+            marked = done = 0
+            bad = []
+            for _ in range(self.kills):
+                own, url = create()
+                execute(own, "CREATE TABLE journal (id INTEGER)")
+                with self.application(broken, 2) as workshop, contextlib.suppress(Exception):
+                    workshop.service(url).upgrade()
+                with self.application(mended, 2) as workshop:
+                    service = workshop.service(url, lock_wait="60")
+                    self.kill_soon(fork(lambda s=service: len(s.repair("rerun")) - 1), 0.5)
+                    try:
+                        service.upgrade()
+                        done += 1
+                    except InterruptedSteps:
+                        # The mark has outlived the kill.
+                        marked += 1
+                        service.repair("rerun")
+                        service.upgrade()
+                    numbers = Counter(n for (n,) in rows(url, "SELECT id FROM journal"))
+                    bad += [f"{numbers}"] * (numbers != {1: 1, -1: 1, 2: 1, -2: 1})
+            self.line(
+                f"{self.kills} x kill -9 during a repair: {name}",
+                "0 forgotten",
+                f"{len(bad)} forgotten, {marked} marked as before, {done} done {bad[:2] or ''}",
+                not bad,
             )
 
     def duration(self, workshop: Workshop, create: Urls) -> float:
@@ -572,6 +664,8 @@ SCENARIOS = (
     "racing",
     "killed",
     "killed_half",
+    "killed_undo",
+    "killed_repair",
     "killed_racing",
     "restarted",
     "failed_over",
