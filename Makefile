@@ -4,7 +4,9 @@
 #   make test    run the tests on SQLite, PostgreSQL and MariaDB; ARGS="-k lock" goes to pytest
 #   make test-oldest    the tests of the core with the oldest Alembic and SQLAlchemy, tests/oldest.txt
 #   make lint    ruff, mypy, and the order of the rooms by import-linter
+#   make test-matrix    the tests on Python 3.10 to 3.14 by uv; PYTHONS="3.10 3.14", ARGS="-k lock"
 #   make docs    build the documentation into build/docs; a warning is an error
+#   make linkcheck    ask every link of the documentation
 #   make chaos   race, kill and cut off runs, for about half an hour; ARGS="racing --rounds 2"
 #   make bench   compare with the peers and write docs/benchmarks.rst; ARGS=--quick takes minutes
 #   make clean   remove what the others made, the demo's database too
@@ -22,7 +24,7 @@ EXAMPLES := $(patsubst examples/%/,-e ./examples/%,$(sort $(dir $(filter example
 # Warnings of pip are about the machine; its errors are shown.
 INSTALL := $(BIN)/python -m pip --disable-pip-version-check --no-input install -qq
 
-.PHONY: demo test test-oldest lint docs chaos bench clean
+.PHONY: demo test test-oldest test-matrix lint docs linkcheck chaos bench clean
 
 demo: .venv/installed-demo
 	$(BIN)/ws-alembic -x packages=all -c development.ini upgrade
@@ -39,6 +41,19 @@ CORE := $(patsubst %,tests/test_%.py,alembic_internals sqlalchemy_internals life
 test-oldest: .venv-oldest/installed
 	.venv-oldest/bin/python -m pytest -n $(WORKERS) -k "not mariadb" $(CORE) $(ARGS)
 
+# uv fetches a Python that is not there; an environment for each stays below build/matrix.
+PYTHONS ?= 3.10 3.11 3.12 3.13 3.14
+
+test-matrix:
+	@set -e; for python in $(PYTHONS); do \
+		uv python install -q $$python 2>/dev/null || uv python find -q $$python > /dev/null 2>&1 || \
+			{ echo "Python $$python cannot be had here: left out"; continue; }; \
+		echo "Python $$python"; \
+		uv venv -q --allow-existing --seed --python $$python build/matrix/$$python; \
+		uv pip install -q --python build/matrix/$$python/bin/python -e ".[test]" $(EXAMPLES); \
+		build/matrix/$$python/bin/python -m pytest -q -n $(WORKERS) $(ARGS); \
+	done
+
 lint: .venv/installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -48,6 +63,9 @@ lint: .venv/installed-test
 docs: .venv/installed-test
 	$(BIN)/python -m sphinx -q -W --keep-going -b html -d build/doctrees docs build/docs
 	$(BIN)/python -m sphinx -q -W --keep-going -b man -d build/doctrees docs build/man
+
+linkcheck: .venv/installed-test
+	$(BIN)/python -m sphinx -q -b linkcheck -d build/doctrees docs build/linkcheck
 
 chaos: .venv/installed-test
 	$(BIN)/python benchmarks/chaos.py $(ARGS)

@@ -13,7 +13,7 @@ mysql = ["PyMySQL>=1.1"]
 lint = ["squawk-cli>=2.0"]
 otel = ["opentelemetry-api>=1.20"]
 png = ["CairoSVG>=2.5"]
-docs = ["Sphinx"]
+docs = ["Sphinx", "furo"]
 test = [
     *docs,
     *postgresql_binary,

@@ -113,8 +113,8 @@ def test_more_than_half_of_the_tables_is_asked_about(
     assert (
         questions
         == [
-            '3 of 4 tables of package "shop" would be dropped with their rows: b, c, d. Write that '
-            "script?"
+            '3 of the 4 tables of package "shop" would be dropped with all rows: b, c, d. Write '
+            "that script?"
         ]
         * 2
     )

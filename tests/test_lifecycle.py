@@ -186,9 +186,10 @@ def test_uninstall_of_a_package_that_is_gone(made: Workshop, database_url: str) 
     with pytest.raises(MigrationError) as caught:
         service.uninstall("acorp.shop")
     assert str(caught.value) == (
-        'Package "acorp.shop" is not installed, so its revisions cannot be taken back; its history '
-        'table "alembic_history_acorp_shop" has s200. To drop its tables, install it again and '
-        "run: ws-alembic uninstall acorp.shop\n"
+        'Package "acorp.shop" is installed, but the application does not include it, so its '
+        'revisions cannot be taken back; its history table "alembic_history_acorp_shop" has s200. '
+        'To drop its tables, include it: config.include("acorp.shop"), and run: ws-alembic '
+        "uninstall acorp.shop\n"
         "To leave its tables as they are and drop the history table alone: ws-alembic uninstall "
         "--forget acorp.shop"
     )
@@ -248,13 +249,13 @@ def test_the_status_shows_what_is_gone(alone: Site) -> None:
     assert alone("status").lines == [
         "PACKAGE  APPLIED  MESSAGE  NEWEST  PENDING",
         "fooapp   f200     Second   f200    0",
-        "addon    a300     -        -       not installed",
+        "addon    a300     -        -       not included",
     ]
     assert alone("upgrade").lines == ["Nothing to do: fooapp is at its newest revision."]
     check = alone("-x", "packages=all", "check")
     assert check.lines[0] == (
-        'note: Package "addon" is not installed any more; its history table '
-        '"alembic_history_addon" has a300.'
+        'note: Package "addon" is installed, but the application does not include it; its history '
+        'table "alembic_history_addon" has a300.'
     )
 
 

@@ -811,6 +811,18 @@ def test_the_command_prints_both_paths(site: Site) -> None:  # noqa: F811
     assert 'drops table "a1" with its rows' in refusal.stderr
 
 
+def test_the_command_warns_of_an_add_on_that_needs_the_application(site: Site) -> None:  # noqa: F811
+    result = site("move-table", "f1", "fooapp", "addon")
+    given, taken = (Path(line).name.partition("_")[0] for line in result.lines)
+    assert (result.status, result.stderr) == (
+        0,
+        'WARNING: Package "addon" now requires "fooapp", which is the application, so no other '
+        f'application can use it. If one should, let revision "{taken}" make the table where it '
+        f'is not there, without requires, and write run_before = ("addon@{taken}",) into revision '
+        f'"{given}".\n',
+    )
+
+
 def test_the_command_says_what_is_left_to_do(
     shop: Workshop,
     sqlite_url: str,

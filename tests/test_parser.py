@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import re
 import subprocess
 import sys
 from argparse import ArgumentParser
@@ -12,7 +13,7 @@ import alembic.config
 import pytest
 
 from websauna_migrate.alembic_adapter.package_environment import with_command
-from websauna_migrate.cli.parser import make_parser
+from websauna_migrate.cli.parser import COMMANDS, GROUPS, make_parser
 from websauna_migrate.cli.ws_alembic import main
 
 #: What this Alembic may not have yet, or has in other words.
@@ -52,6 +53,15 @@ OURS |= {
     "verify",
     "wait",
 }
+
+
+def test_the_help_lists_each_command_once() -> None:
+    listed = [name for names in GROUPS.values() for name in names]
+    assert sorted(listed) == sorted(COMMANDS)
+    text = make_parser().format_help()
+    for name in listed:
+        assert len(re.findall(rf"^  {name}( |$)", text, re.M)) == 1, name
+    assert max(map(len, text.partition("\noptions:")[0].splitlines())) <= 81
 
 
 def described(parser: ArgumentParser, name: str) -> dict[tuple[str, str], Any]:

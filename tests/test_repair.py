@@ -50,7 +50,7 @@ def test_the_refusal_says_what_is_known(half: Workshop, database_url: str) -> No
         '  upgrade of revision "f200" of package "fooapp", started '
         f"{entry.started:%Y-%m-%d %H:%M:%S} UTC by process {os.getpid()} on {entry.host}\n"
         '    Its history table "alembic_history_fooapp" does not have its row (rows: "f100").\n'
-        "Nothing was changed now. See what is there, then tell with: ws-alembic repair"
+        "Nothing was changed now. See what is there, and settle it: ws-alembic repair"
     )
     assert caught.value.exit_code == 3
 

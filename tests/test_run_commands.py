@@ -222,7 +222,7 @@ def test_a_signal_stops_the_command(site: Site, sqlite_url: str) -> None:
         stdout, stderr = running.communicate(timeout=30)
     assert running.returncode == 143
     assert stdout == ""
-    assert "Stopping when the step is done; again for now.\n" in stderr
+    assert "Stopping when the step is done; a second time stops it at once.\n" in stderr
     assert stderr.endswith(
         'Stopped as asked, with 2 of 3 steps applied. The upgrade of revision "f300" of package '
         '"fooapp" was not begun. Run the command again to go on.\n'
@@ -237,9 +237,9 @@ def test_scripts_that_others_may_change_are_reported(site: Site, sqlite_url: str
     done = site("upgrade")
     assert done.returncode == 0
     assert (
-        f'Warning: The scripts of package "fooapp" may be changed by others: "{path}", every user '
-        "of this machine may write to it. Whoever changes a script decides what this run does to "
-        "the database.\n"
+        'Warning: The scripts of package "fooapp" may be changed by others: '
+        f'"{path.relative_to(path.parents[4])}", every user of this machine may write to it. '
+        "Whoever changes a script decides what this run does to the database.\n"
     ) in done.stderr
 
 

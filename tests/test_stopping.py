@@ -206,7 +206,10 @@ def test_handlers_are_put_back(capsys: pytest.CaptureFixture[str]) -> None:
         assert stop.signal == signal.SIGTERM
         assert not stop.at_once
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
-    assert capsys.readouterr().err == "Stopping when the step is done; again for now.\n"
+    assert (
+        capsys.readouterr().err
+        == "Stopping when the step is done; a second time stops it at once.\n"
+    )
 
 
 def test_signals_of_other_threads_are_left_alone() -> None:

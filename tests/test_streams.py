@@ -265,7 +265,7 @@ def test_a_signal_ends_a_run_behind_the_step_and_a_second_one_in_it(
         process.send_signal(number)
         assert process.stderr is not None
         told = ""
-        while "again for now" not in told:
+        while "a second time stops it at once" not in told:
             line = process.stderr.readline()
             assert line
             told += line
@@ -333,7 +333,7 @@ def test_ctrl_c_on_a_terminal(site: Site) -> None:
         # A session without a controlling terminal gets its signals from us.
         wait_for(flag.exists)
         os.killpg(process.pid, signal.SIGINT)
-        text = read_until(master, "again for now")
+        text = read_until(master, "a second time stops it at once")
         flag.unlink()
         assert process.wait(60) == 130
         text += read_until(master, "")

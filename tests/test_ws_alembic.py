@@ -226,9 +226,10 @@ def test_init_without_a_folder_completes_the_script_directories(make_project: An
     project = make_project("sqlite:///%(here)s/site.sqlite".replace("%(here)s", "."))
     directory = project.folder / "alembic"
     made = project.ws("init").stdout.splitlines()
-    assert made == [str(directory / name) for name in ("README", "env.py", "script.py.mako")]
+    names = ("README", "env.py", "script.py.mako")
+    assert made == [f"fooapp/alembic/{name}" for name in names]
     (directory / "env.py").unlink()
-    assert project.ws("init").stdout == f"{directory / 'env.py'}\n"
+    assert project.ws("init").stdout == "fooapp/alembic/env.py\n"
     nothing = "Nothing to do: each script directory has all its files.\n"
     assert project.ws("init").stdout == nothing
     refused = project.ws("init", "-t", "generic", ok=False)
@@ -418,7 +419,9 @@ def test_an_application_that_raises_shows_its_own_traceback(site: Site) -> None:
     result = site.process("upgrade")
     assert (result.status, result.stdout) == (1, "")
     first, blank, *traceback = result.stderr.splitlines()
-    assert first == f'The application "call:fooapp:main" of "{site.ini}" did not start: KeyError.'
+    assert (
+        first == f'The application "call:fooapp:main" of "{site.ini.name}" did not start: KeyError.'
+    )
     assert blank == ""
     assert traceback[0] == "Traceback (most recent call last):"
     assert f'File "{site.workshop.root}/fooapp/__init__.py", line 6, in main' in traceback[1]
@@ -445,7 +448,9 @@ def test_a_module_that_cannot_be_loaded_is_shown(site: Site, source: str, said: 
     site.factory(source)
     result = site("heads")
     assert (result.status, result.stdout) == (1, "")
-    assert f'The application "call:fooapp:main" of "{site.ini}" did not start: ' in result.stderr
+    assert (
+        f'The application "call:fooapp:main" of "{site.ini.name}" did not start: ' in result.stderr
+    )
     assert said in result.stderr
     assert str(site.workshop.root / "fooapp" / "__init__.py") in result.stderr
 
@@ -455,7 +460,7 @@ def test_an_application_that_is_not_there_needs_no_traceback(site: Site) -> None
     result = site("heads")
     assert result.status == 1
     assert result.stderr == (
-        f'The application "call:no_such_application:main" of "{site.ini}" did not start: '
+        f'The application "call:no_such_application:main" of "{site.ini.name}" did not start: '
         "ModuleNotFoundError.\n\nModuleNotFoundError: No module named 'no_such_application'\n"
     )
 
@@ -469,8 +474,9 @@ def test_an_application_without_the_service_is_told_what_to_write(site: Site) ->
     result = site("upgrade")
     assert (result.status, result.stdout) == (1, "")
     assert result.stderr == (
-        f'The application "call:fooapp:main" of "{site.ini}" does not include websauna_migrate. '
-        'Add "config.include("websauna_migrate")" to the code that configures it.\n'
+        f'The application "call:fooapp:main" of "{site.ini.name}" does not include '
+        'websauna_migrate. Add "config.include("websauna_migrate")" to the code that configures '
+        "it.\n"
     )
 
 
@@ -717,7 +723,7 @@ def test_status_shows_a_package_that_was_removed(site: Site) -> None:
     assert site("status").lines == [
         "PACKAGE  APPLIED  MESSAGE  NEWEST  PENDING",
         "fooapp   f200     Second   f200    0",
-        "addon    a300     -        -       not installed",
+        "addon    a300     -        -       not included",
     ]
 
 

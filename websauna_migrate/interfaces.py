@@ -505,7 +505,7 @@ class IMigrationService(Interface):
         :returns: a tuple of one :class:`websauna_migrate.results.CreatedScript`
         """
 
-    def current(
+    def status(
         *,
         packages: Packages = None,
         connection: Connection | None = None,
@@ -516,6 +516,14 @@ class IMigrationService(Interface):
         Without ``packages`` it includes packages that are no longer installed but left a history
         table. Nothing is created in the database.
         """
+
+    def current(
+        *,
+        packages: Packages = None,
+        connection: Connection | None = None,
+        engine: Engine | None = None,
+    ) -> tuple[PackageState, ...]:
+        """Return what :meth:`status` returns, under its former name."""
 
     def heads(*, packages: Packages = None) -> tuple[Revision, ...]:
         """Return the newest revisions of each package: a tuple of Revision. No database access."""

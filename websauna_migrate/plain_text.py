@@ -10,7 +10,7 @@ from collections.abc import Mapping, Set
 from datetime import datetime, timezone
 from typing import Any
 
-__all__ = ["to_json", "visible", "word"]
+__all__ = ["counted", "to_json", "visible", "word"]
 
 #: What a terminal obeys instead of showing it; of that, a line break and a tab may be layout.
 CONTROL = "\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069"
@@ -30,6 +30,14 @@ def word(text: str) -> str:
 def escaped(match: re.Match[str]) -> str:
     """Return a control character as Python writes it."""
     return match[0].encode("unicode_escape").decode("ascii")
+
+
+def counted(number: int, one: str, many: str = "") -> str:
+    """Return a number with what it counts: ``1 table``, ``2 tables``.
+
+    :param many: the words for other numbers than 1; default: ``one`` and an ``s``
+    """
+    return f"{number} {one}" if number == 1 else f"{number} {many or one + 's'}"
 
 
 def to_json(value: object) -> str:

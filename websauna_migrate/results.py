@@ -546,7 +546,8 @@ class Switched:
 class PackageState:
     """Where one package stands.
 
-    :ivar installed: false for a package that is known from its history table alone
+    :ivar installed: false for a package that is not registered, and known from its history table
+        alone
     :ivar rows: the history table's rows, sorted; empty if there is no table
     :ivar applied: the revisions of ``rows``, those that scripts define
     :ivar unknown: the rows that no script defines
@@ -556,6 +557,8 @@ class PackageState:
     :ivar elsewhere: other version tables that have its revisions, while its own has none
     :ivar half_done: its revisions with a step that ended half done
     :ivar running: its revision with the step that a run is at work on now
+    :ivar importable: of a package that is not registered: true if it is installed all the same,
+        and the application does not include it
     """
 
     package: str
@@ -570,6 +573,7 @@ class PackageState:
     elsewhere: tuple[str, ...] = ()
     half_done: tuple[str, ...] = ()
     running: str | None = None
+    importable: bool = False
 
 
 @dataclass(frozen=True, slots=True)

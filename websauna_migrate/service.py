@@ -572,7 +572,7 @@ class MigrationService:
             take_snapshot=lambda: self._snapshot(may_be_missing=[target]),
         )
         with PROCESS_LOCK:
-            return writer.write()
+            return writer.write(application=self.application)
 
     def merge(
         self,
@@ -659,7 +659,7 @@ class MigrationService:
 
     # Looking
 
-    def current(
+    def status(
         self,
         *,
         packages: Packages = None,
@@ -669,6 +669,8 @@ class MigrationService:
         from websauna_migrate.reports.status import states
 
         return states(self._complete_site(the_given(connection, engine)), packages)
+
+    current = status
 
     def heads(self, *, packages: Packages = None) -> tuple[Revision, ...]:
         from websauna_migrate.reports.listings import heads

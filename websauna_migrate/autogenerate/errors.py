@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from websauna_migrate.errors import MigrationError
+from websauna_migrate.plain_text import counted
 
 __all__ = ["NotUpToDate", "RevisionFailed", "cannot_render", "not_created", "revisions_in_circle"]
 
@@ -38,9 +39,10 @@ class NotUpToDate(MigrationError, ValueError):
         self.package = package
         self.pending = tuple(pending)
         super().__init__(
-            f'The database is not up to date for package "{package}": {len(pending)} of its '
-            f'revisions are not applied, the next one is "{pending[0]}". Nothing was written. Run '
-            f"first: ws-alembic -x packages={package} upgrade"
+            f'The database is not up to date for package "{package}": '
+            f"{counted(len(pending), 'revision is', 'revisions are')} not applied, the next one is "
+            f'"{pending[0]}". Nothing was written. Run first: ws-alembic -x packages={package} '
+            "upgrade"
         )
 
 

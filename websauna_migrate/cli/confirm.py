@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable
 
 from websauna_migrate.cli.commands.call import Call
-from websauna_migrate.cli.render.text import visible
+from websauna_migrate.cli.render.text import shown
 from websauna_migrate.errors import MigrationError, UsageError
 
 __all__ = ["ask", "require_unprotected"]
@@ -34,11 +34,11 @@ def ask(call: Call, lines: Iterable[str], question: str) -> None:
     if call.options.yes:
         return
     for line in lines:
-        print(visible(line), file=sys.stderr)
+        print(shown(line), file=sys.stderr)
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise UsageError(
             "Nothing was changed: there is no terminal to ask on. If this is meant, add --yes."
         )
-    print(f"{visible(question)} [y/N] ", end="", file=sys.stderr, flush=True)
+    print(f"{shown(question)} [y/N] ", end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise MigrationError("Nothing was changed.")

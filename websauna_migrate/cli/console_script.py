@@ -77,9 +77,9 @@ def close_quietly() -> None:
 
 def tell(failure: MigrationError) -> None:
     """Write the message of a failure to standard error."""
-    from websauna_migrate.cli.render.text import visible
+    from websauna_migrate.cli.render.text import shown
 
-    print(visible(str(failure)), file=sys.stderr)
+    print(shown(str(failure)), file=sys.stderr)
 
 
 def as_known(error: Exception) -> MigrationError | None:

@@ -7,10 +7,10 @@ import secrets
 import sys
 from collections.abc import Iterator
 from datetime import datetime
-from importlib.util import find_spec
 from pathlib import Path
 from string import Template
 
+from websauna_migrate.config.importable import is_importable
 from websauna_migrate.config.template import create_files
 from websauna_migrate.errors import MigrationError, UsageError
 
@@ -53,16 +53,8 @@ def require_new_name(name: str) -> None:
             f'"{name}" is no name of a Python package. Write letters, digits and underscores, with '
             "dots between the names of packages, such as shop or acme.shop."
         )
-    if parts[0] in sys.stdlib_module_names or is_taken(name):
+    if parts[0] in sys.stdlib_module_names or is_importable(name):
         raise UsageError(f'A package "{name}" is there already. Choose another name.')
-
-
-def is_taken(name: str) -> bool:
-    """Return True if a package of that name is installed."""
-    try:
-        return find_spec(name) is not None
-    except (ImportError, ValueError):
-        return False
 
 
 def write_files(name: str, folder: Path, *, addon: bool) -> Iterator[Path]:

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, TextIO
 
-from websauna_migrate.cli.render.text import Table, render_table, visible, word
+from websauna_migrate.cli.render.text import Table, render_table, shown, word
 from websauna_migrate.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class Output:
     def lines(self, lines: Iterable[str]) -> None:
         """Write lines: nothing is wrapped, cut or coloured."""
         for line in lines:
-            self._write(visible(line) + "\n")
+            self._write(shown(line) + "\n")
 
     def raw(self, text: str) -> None:
         """Write what a program is going to read, as it is."""
@@ -127,7 +127,7 @@ class Output:
         self.lines(told)
         if not self.flush() and not self._told:
             self._told = True
-            print(self.problem(), *map(visible, told), sep="\n", file=sys.stderr)
+            print(self.problem(), *map(shown, told), sep="\n", file=sys.stderr)
 
     def flush(self) -> bool:
         """Write what is still held back, and return True if all was written."""

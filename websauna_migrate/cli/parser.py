@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import version
+from textwrap import fill
 from typing import Any, NoReturn
 
 from websauna_migrate.cli import arguments as a
@@ -26,9 +27,35 @@ DEFAULT_CONFIG = "development.ini"
 DEFAULT_SECTION = "alembic"
 
 DESCRIPTION = """\
-Migrate the databases of applications made of many packages. All commands and arguments are
-Alembic's, and work on the package in whose project the command is run, else on the application's
-own; -x packages= names others."""
+Migrate the databases of applications made of many packages. All commands and
+arguments of Alembic's are there. A command works on the package in whose project
+it is typed, else on the application's own; -x packages= names others.
+
+  ws-alembic revision --autogenerate -m "Adding offers"
+  ws-alembic -x packages=all upgrade
+  ws-alembic -c production.ini plan
+  ws-alembic COMMAND --help
+"""
+
+#: The commands as the help shows them.
+GROUPS: Mapping[str, tuple[str, ...]] = {
+    "every day": (
+        "revision",
+        "upgrade",
+        "downgrade",
+        "redo",
+        "rebase",
+        "new-package",
+        "adopt",
+        "move-table",
+    ),
+    "looking": ("status", "plan", "check", "graph", "log", "lint", "verify", "wait"),
+    "recovering": ("repair", "stamp", "uninstall"),
+    "Alembic's, and the shell's": (
+        *("branches", "current", "edit", "ensure_version", "heads", "history", "init"),
+        *("list_templates", "merge", "show", "completion"),
+    ),
+}
 
 EPILOG = """\
 Results go to standard output, everything else to standard error.
@@ -196,7 +223,7 @@ COMMANDS: Mapping[str, Command] = {
     ),
     "list_templates": Command(
         "",
-        "List the templates of 'init --template', Alembic's own. ws-alembic needs none of them.",
+        "List the templates of 'init --template', Alembic's own.",
         needs_application=never,
         plain="plain.list_templates",
     ),
@@ -372,11 +399,30 @@ class VersionAction(argparse.Action):
         parser.exit()
 
 
+def listed_commands() -> str:
+    """Return the commands with what they do, group by group."""
+    lines = []
+    for title, names in GROUPS.items():
+        lines += ["", f"{title}:"]
+        for name in names:
+            words = fill(
+                COMMANDS[name].help,
+                80,
+                initial_indent=f"  {name:<14}  ",
+                subsequent_indent=" " * 18,
+                fix_sentence_endings=False,
+                break_on_hyphens=False,
+            )
+            lines.append(words)
+    return "\n".join(lines)
+
+
 def make_parser() -> ArgumentParser:
     """Return the parser of ``ws-alembic``; the command is in ``verb``."""
     parser = ArgumentParser(
         prog="ws-alembic",
-        description=DESCRIPTION,
+        usage="%(prog)s [options] COMMAND [arguments]",
+        description=f"{DESCRIPTION}{listed_commands()}",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -423,7 +469,8 @@ def make_parser() -> ArgumentParser:
         help="Import every revision script, rather than read what it says of itself from its text "
         "and from the index in the user's cache folder",
     )
-    subparsers = parser.add_subparsers(metavar="COMMAND")
+    # The description lists them.
+    subparsers = parser.add_subparsers(prog=parser.prog, metavar="COMMAND", help=argparse.SUPPRESS)
     for name, command in COMMANDS.items():
         subparser = subparsers.add_parser(name, help=command.help, description=command.help)
         subparser.set_defaults(verb=name)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from websauna_migrate.cli.render.runs import render_running, render_step
-from websauna_migrate.cli.render.text import visible
+from websauna_migrate.cli.render.text import shown
 from websauna_migrate.interfaces import (
     IMigrationRunEnded,
     IMigrationRunStarted,
@@ -160,7 +160,7 @@ class Progress:
         from rich.console import Group
         from rich.text import Text
 
-        lines = map(visible, self.running_lines())
+        lines = map(shown, self.running_lines())
         return Group(*(Text(line, no_wrap=True, overflow="ellipsis") for line in lines))
 
     def run_ended(self, event: Any) -> None:
@@ -175,7 +175,7 @@ class Progress:
         """Write a line."""
         if self._running is not None:
             self._running.told()
-        print(visible(line), file=sys.stderr)
+        print(shown(line), file=sys.stderr)
 
 
 def live_lines(lines: Callable[[], Group]) -> Live:

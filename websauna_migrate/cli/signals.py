@@ -61,14 +61,17 @@ def stop_signals() -> Iterator[Stop]:
         os.close(reading)
 
 
+#: What is said of the first signal.
+STOPPING = "Stopping when the step is done; a second time stops it at once."
+
+
 def obey(descriptor: int, stop: Stop) -> None:
     """Read the numbers of signals from a pipe until it is closed, and ask to stop."""
     while numbers := os.read(descriptor, 16):
         for number in numbers:
             if number not in SIGNALS:
                 continue
-            words = "Rolling back." if stop() else "Stopping when the step is done; again for now."
-            print(words, file=sys.stderr)
+            print("Rolling back." if stop() else STOPPING, file=sys.stderr)
             stop.request(number)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlalchemy.engine import URL
 
 from websauna_migrate.errors import MigrationError, UsageError
+from websauna_migrate.plain_text import counted
 from websauna_migrate.results import LintReport
 
 __all__ = ["LintNotPossible", "UnsafeChanges", "require_postgresql"]
@@ -51,7 +52,7 @@ class UnsafeChanges(MigrationError, RuntimeError):
         """
         self.report = report
         found = report.findings
-        some = "an unsafe change" if len(found) == 1 else f"{len(found)} unsafe changes"
+        some = counted(len(found), "unsafe change")
         lines = "".join(
             f'\n  "{one.package}" revision "{one.revision}" ({one.path}:{one.line}): {one.rule}'
             for one in found

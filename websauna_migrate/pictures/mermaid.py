@@ -13,6 +13,7 @@ from websauna_migrate.pictures.node_labels import (
     plain,
     shortened,
 )
+from websauna_migrate.plain_text import counted
 from websauna_migrate.results import GraphNode, GraphView
 
 __all__ = ["EDGE_LIMIT", "to_mermaid"]
@@ -87,14 +88,15 @@ def of_packages(view: GraphView) -> Iterator[str]:
         number, nodes = place[package], [node for _, node in lane]
         pending = sum(len(node.revisions) for node in nodes if node.state != "applied")
         total = sum(len(node.revisions) for node in nodes)
-        yield f'  p{number}["{escaped(package)}<br>{total} revisions, {pending} pending"]'
-    counted: dict[tuple[int, int], int] = {}
+        many = f"{counted(total, 'revision')}, {pending} pending"
+        yield f'  p{number}["{escaped(package)}<br>{many}"]'
+    crossings: dict[tuple[int, int], int] = {}
     for edge in view.edges:
         key = (place[view.nodes[edge.earlier].package], place[view.nodes[edge.later].package])
         if key[0] != key[1]:
-            counted[key] = counted.get(key, 0) + 1
-    busiest = sorted(counted, key=lambda key: (-counted[key], key))[:EDGE_LIMIT]
+            crossings[key] = crossings.get(key, 0) + 1
+    busiest = sorted(crossings, key=lambda key: (-crossings[key], key))[:EDGE_LIMIT]
     for earlier, later in sorted(busiest):
-        yield f'  p{earlier} ==>|"{counted[earlier, later]}"| p{later}'
-    if len(counted) > EDGE_LIMIT:
-        yield f"  %% {len(counted) - EDGE_LIMIT} more edges between packages"
+        yield f'  p{earlier} ==>|"{crossings[earlier, later]}"| p{later}'
+    if len(crossings) > EDGE_LIMIT:
+        yield f"  %% {len(crossings) - EDGE_LIMIT} more edges between packages"

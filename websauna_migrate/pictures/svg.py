@@ -15,6 +15,7 @@ from websauna_migrate.pictures.node_labels import (
     shortened,
     tooltip_of,
 )
+from websauna_migrate.plain_text import counted
 from websauna_migrate.results import GraphEdge, GraphNode, GraphView
 
 __all__ = ["STYLE", "to_svg"]
@@ -115,7 +116,8 @@ def lines(view: GraphView, layout: Layout, *, inline: bool = False) -> Iterator[
         f'width="{width}" height="{height}" role="img" aria-labelledby="title">'
     )
     total = sum(len(node.revisions) for node in view.nodes)
-    yield f'<title id="title">{total} revisions of {len(view.packages)} packages</title>'
+    many = f"{counted(total, 'revision')} of {counted(len(view.packages), 'package')}"
+    yield f'<title id="title">{many}</title>'
     if not inline:
         yield f"<style>{STYLE}</style>"
     yield f"<defs>{''.join(markers())}</defs>"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sqlalchemy import inspect
 from sqlalchemy.engine import Connection
@@ -13,9 +13,11 @@ from sqlalchemy.engine import Connection
 from websauna_migrate.database.history_tables import HISTORY_PREFIX, list_tables
 from websauna_migrate.interfaces import Packages
 from websauna_migrate.models.ownership_errors import OwnershipError
+from websauna_migrate.plain_text import counted
 from websauna_migrate.planning.accesses import DEFAULT_SCHEMAS, Access
 from websauna_migrate.planning.plan import pending, plan_upgrade
 from websauna_migrate.planning.revisions import Revision
+from websauna_migrate.reports.differences import describe, diffs_of
 from websauna_migrate.reports.race_report import order_problems, unreadable_operations
 from websauna_migrate.reports.table_claims import claimed_by_schema_and_without
 from websauna_migrate.reports.unrecorded import first_script_missing, unrecorded
@@ -187,11 +189,7 @@ class Checker:
                 continue
             revisions = waiting.get(name, ())
             if revisions:
-                many = (
-                    "1 revision that is"
-                    if len(revisions) == 1
-                    else f"{len(revisions)} revisions that are"
-                )
+                many = counted(len(revisions), "revision that is", "revisions that are")
                 yield CheckProblem(
                     "pending",
                     name,
@@ -355,12 +353,11 @@ class Checker:
                 if self.has_tables_only(connection, name, applied[name]):
                     yield CheckProblem("no-scripts", name, first_script_missing(name))
                 elif tables:
-                    count = "1 table" if len(tables) == 1 else f"{len(tables)} tables"
                     yield CheckProblem(
                         "no-scripts",
                         name,
-                        f'Package "{name}" has {count} in its models but no script '
-                        f'directory ("{package.script_directory}"). Run: ws-alembic -x '
+                        f'Package "{name}" has {counted(len(tables), "table")} in its models but '
+                        f'no script directory ("{package.script_directory}"). Run: ws-alembic -x '
                         f'packages={name} revision --autogenerate -m "..."',
                     )
                 continue
@@ -398,7 +395,7 @@ class Checker:
             yield CheckProblem(
                 "not-installed",
                 None,
-                f'Package "{one.name}" is not installed any more; its history table '
+                f'Package "{one.name}" {one.absence}; its history table '
                 f'"{one.history_table}" has {rows}.',
                 fatal=False,
                 details=one.rows,
@@ -461,20 +458,3 @@ def histories_elsewhere(found: Sequence[OtherHistory]) -> Iterator[CheckProblem]
             f"{one}\n{remedy_for([one])}",
             details=one.revisions,
         )
-
-
-def diffs_of(operation: Any) -> list[object]:
-    """Return an operation's differences as Alembic's tuples, flat."""
-    if hasattr(operation, "ops"):
-        return [diff for inner in operation.ops for diff in diffs_of(inner)]
-    return [operation.to_diff_tuple()]
-
-
-def describe(diff: Any) -> str:
-    """Return a difference in words."""
-    if isinstance(diff, list):
-        return "; ".join(describe(one) for one in diff)
-    kind = str(diff[0]).replace("_", " ")
-    rest = [part for part in diff[1:] if part is not None]
-    names = [getattr(part, "name", None) or str(part) for part in rest]
-    return f"{kind} {' '.join(str(name) for name in names)}"

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
 from websauna_migrate.interfaces import Packages
+from websauna_migrate.plain_text import counted
 from websauna_migrate.planning.accesses import Access
 from websauna_migrate.planning.races import Accesses, find_late_steps, find_races, unreadable_lines
 from websauna_migrate.planning.revisions import Revision
@@ -94,7 +95,7 @@ def unreadable_operations(
             for line in unreadable_lines(loaded.effects[name, revision.id])
         ]
         if places:
-            many = "1 operation" if len(places) == 1 else f"{len(places)} operations"
+            many = counted(len(places), "operation")
             shown = ", ".join(f'"{path}" line {line}' for path, line in places[:5])
             more = f" and {len(places) - 5} more" if len(places) > 5 else ""
             yield CheckProblem(

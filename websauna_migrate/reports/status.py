@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from sqlalchemy.engine import Connection
 
+from websauna_migrate.config.importable import is_importable
 from websauna_migrate.database.history_tables import (
     HISTORY_PREFIX,
     list_tables,
@@ -62,7 +63,14 @@ def states(site: Site, packages: Packages) -> tuple[PackageState, ...]:
     ]
     if packages is None:
         found += [
-            PackageState(names[table], False, table, rows[table], unknown=rows[table])
+            PackageState(
+                names[table],
+                False,
+                table,
+                rows[table],
+                unknown=rows[table],
+                importable=is_importable(names[table]),
+            )
             for table in sorted(set(rows) - ours)
         ]
     return tuple(found)

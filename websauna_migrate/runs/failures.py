@@ -10,6 +10,7 @@ from websauna_migrate.database.engines import DatabaseFailure
 from websauna_migrate.database.stopping import RunStopped
 from websauna_migrate.errors import ExitCode, MigrationError
 from websauna_migrate.locks.run_lock import RunBlocked
+from websauna_migrate.plain_text import counted
 
 if TYPE_CHECKING:
     from websauna_migrate.planning.plan import Step
@@ -31,12 +32,12 @@ INTERRUPTED = ExitCode.HALF_DONE
 
 ROLLED_BACK = "Nothing of it was applied."
 HALF_DONE = (
-    "It was not one transaction, so parts of it may have been applied; see what is there, then "
-    "tell with: ws-alembic repair."
+    'It was not one transaction, so parts of it may have been applied: "ws-alembic repair" shows '
+    "what is there, and settles it."
 )
 STILL_MARKED = (
-    "This attempt was rolled back. The step is half done as before, and stays marked so; see what "
-    "is there, then tell with: ws-alembic repair."
+    "This attempt was rolled back. The step is half done as before, and stays marked so: "
+    '"ws-alembic repair" shows what is there, and settles it.'
 )
 UNKNOWN = (
     "The connection was lost, so this run cannot tell whether the step was applied. Run the "
@@ -55,8 +56,8 @@ def earlier_steps(done: int, *, atomic: bool = False) -> str:
         return ""
     if atomic:
         return " The earlier steps of this run were rolled back with it."
-    return f" {done} earlier {'step' if done == 1 else 'steps'} of this run " + (
-        "stays applied." if done == 1 else "stay applied."
+    return " " + counted(
+        done, "earlier step of this run stays applied.", "earlier steps of this run stay applied."
     )
 
 
@@ -143,7 +144,7 @@ class InterruptedSteps(MigrationError, RuntimeError):
         super().__init__(
             "An earlier run ended in the middle of a step, parts of which may have been applied:\n"
             + "\n".join(lines)
-            + "\nNothing was changed now. See what is there, then tell with: ws-alembic repair"
+            + "\nNothing was changed now. See what is there, and settle it: ws-alembic repair"
         )
 
 
@@ -175,7 +176,7 @@ def run_stopped(
         state = f"The {revision_of(step)} was not begun."
     remedy = "" if half_done else " Run the command again to go on."
     return RunStopped(
-        f"Stopped as asked, with {done} of {total} steps applied. {state}{remedy}",
+        f"Stopped as asked, with {done} of {counted(total, 'step')} applied. {state}{remedy}",
         exit_code=INTERRUPTED if half_done else exit_code,
         done=done,
         half_done=half_done,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from sqlalchemy import Table, select
 from sqlalchemy.engine import Connection
 
+from websauna_migrate.config.importable import is_importable
 from websauna_migrate.database.history_tables import (
     HISTORY_PREFIX,
     history_table_name,
@@ -36,6 +37,13 @@ class Departed:
     name: str
     history_table: str
     rows: tuple[str, ...]
+
+    @property
+    def absence(self) -> str:
+        """Why it is gone, a predicate."""
+        if is_importable(self.name):
+            return "is installed, but the application does not include it"
+        return "is not installed any more"
 
 
 def dotted_names(connection: Connection, ledger: Table, tables: Iterable[str]) -> Mapping[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable
 
+from websauna_migrate.config.importable import is_importable
 from websauna_migrate.config.selection import UnknownPackage
 from websauna_migrate.database.history_tables import list_tables
 from websauna_migrate.errors import MigrationError, UsageError
@@ -64,10 +65,13 @@ def forget_package(site: Site, package: str, *, really: bool) -> Run:
         raise UnknownPackage(package, sorted(site.packages))
     if not really:
         name = departed.name
+        back = f'include it: config.include("{name}")'
+        if not is_importable(name):
+            back = "install and include it again"
         raise MigrationError(
-            f'Package "{name}" is not installed, so its revisions cannot be taken back; its '
+            f'Package "{name}" {departed.absence}, so its revisions cannot be taken back; its '
             f'history table "{departed.history_table}" has '
-            f"{', '.join(departed.rows) or 'no revision'}. To drop its tables, install it again "
+            f"{', '.join(departed.rows) or 'no revision'}. To drop its tables, {back}, "
             f"and run: ws-alembic uninstall {name}\n"
             "To leave its tables as they are and drop the history table alone: "
             f"ws-alembic uninstall --forget {name}"

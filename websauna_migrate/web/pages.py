@@ -82,7 +82,7 @@ def look(service: Any) -> Look:
     found: dict[str, Any] = {"url": safe_url(service.url)}
     try:
         with service.one_look():
-            found["states"] = service.current()
+            found["states"] = service.status()
             found["readiness"] = service.readiness()
             found["plan"] = service.plan()
             found["races"] = service.races() if found["plan"] else ()
@@ -109,7 +109,7 @@ def overview(request: Request) -> Response:
 def status_json(request: Request) -> Response:
     """Answer as ``ws-alembic status --json`` does."""
     try:
-        states = service_of(request).current()
+        states = service_of(request).status()
     except MigrationError as exc:
         body, status = to_json({"error": str(exc)}), 503
     else:

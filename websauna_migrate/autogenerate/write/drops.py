@@ -38,21 +38,28 @@ class ManyDrops:
     def question(self) -> str:
         """What to ask the models' author."""
         return (
-            f'{len(self.tables)} of {self.existing} tables of package "{self.package}" would be '
-            f"dropped with their rows: {', '.join(self.tables)}. Write that script?"
+            f'{self.number} of package "{self.package}" would be dropped with all rows: '
+            f"{', '.join(self.tables)}. Write that script?"
         )
+
+    @property
+    def number(self) -> str:
+        """How many of the tables go, in words."""
+        if self.existing == 1:
+            return "The only table"
+        if len(self.tables) == self.existing:
+            return f"All {self.existing} tables"
+        return f"{len(self.tables)} of the {self.existing} tables"
 
     @property
     def warning(self) -> str:
         """What would be lost, and the remedies."""
-        number = f"{len(self.tables)} of the {self.existing} tables"
-        if len(self.tables) == self.existing:
-            number = f"all {self.existing} tables" if self.existing > 1 else "the only table"
         return (
-            f"the models lack {number} that the package has in the database, and the script would "
-            f"drop with all rows: {', '.join(self.tables)}. If a module with models was not "
-            "imported, import it where the package registers its MetaData. If the tables are to "
-            f"go, run: ws-alembic -x packages={self.package} revision --autogenerate {self.option}"
+            f"the models lack {self.number.lower()} that the package has in the database, and the "
+            f"script would drop with all rows: {', '.join(self.tables)}. If a module with models "
+            "was not imported, import it where the package registers its MetaData. If the tables "
+            f"are to go, run: ws-alembic -x packages={self.package} revision --autogenerate "
+            f"{self.option}"
         )
 
 

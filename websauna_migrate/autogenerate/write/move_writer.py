@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -31,6 +32,12 @@ __all__ = ["MoveRefused", "MoveWriter"]
 COMMENT = (
     '# For websauna_migrate: table "{table}" {verb} package "{package}", with its rows. It stays\n'
     "# where it is in the database, so there is nothing to do below.\n"
+)
+
+ADDON_NEEDS_APPLICATION = (
+    'Package "{addon}" now requires "{application}", which is the application, so no other '
+    'application can use it. If one should, let revision "{taken}" make the table where it is not '
+    'there, without requires, and write run_before = ("{addon}@{taken}",) into revision "{given}".'
 )
 
 
@@ -71,9 +78,10 @@ class MoveWriter:
         self.written: list[Path] = []
         self.made_directory: Path | None = None
 
-    def write(self) -> tuple[CreatedScript, CreatedScript]:
+    def write(self, application: str | None = None) -> tuple[CreatedScript, CreatedScript]:
         """Write both scripts and see that they run.
 
+        :param application: the application's own package, of which no add-on should need anything
         :raises MoveRefused: saying why; then no file is left
         """
         snapshot = self.take_snapshot()
@@ -102,6 +110,14 @@ class MoveWriter:
         except BaseException:
             self.undo()
             raise
+        if self.source.name == application:
+            warning = ADDON_NEEDS_APPLICATION.format(
+                addon=self.target.name,
+                application=application,
+                taken=taken.revision,
+                given=given.revision,
+            )
+            taken = replace(taken, warnings=(warning,))
         return given, taken
 
     def undo(self) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from websauna_migrate.cli.output import Output
-from websauna_migrate.cli.render.text import visible
+from websauna_migrate.cli.render.text import shown
 from websauna_migrate.cli.scope import pending_elsewhere
 from websauna_migrate.errors import MigrationError
 from websauna_migrate.interfaces import IMigrationService
@@ -40,8 +40,10 @@ class Call:
 
     def show(self, lines: Iterable[str], data: object = None) -> None:
         """Print a result: lines, or with ``--json`` the data."""
-        as_json = getattr(self.options, "json", False)
-        self.output.lines([to_json(data)] if as_json else lines)
+        if getattr(self.options, "json", False):
+            self.output.raw(to_json(data) + "\n")
+        else:
+            self.output.lines(lines)
 
     def tell_pending_elsewhere(self, states: Iterable[PackageState] | None = None) -> None:
         """Write a line about the pending steps of other packages, which are easily forgotten.
@@ -54,24 +56,24 @@ class Call:
             others = {package.name for package in self.service.packages} - {*self.packages}
             # Where the command was able to work, a remark is no reason to fail.
             with contextlib.suppress(MigrationError):
-                states = self.service.current(packages=sorted(others)) if others else ()
+                states = self.service.status(packages=sorted(others)) if others else ()
         if line := pending_elsewhere(states or (), self.packages):
-            print(visible(line), file=sys.stderr)
+            print(shown(line), file=sys.stderr)
 
     def tell_at_work(self) -> Readiness:
         """Write lines about a run in progress and half done steps, and return both."""
         found: Readiness = self.service.readiness()
         if found.running is not None:
-            print(visible(f"running: {found.running}"), file=sys.stderr)
+            print(shown(f"running: {found.running}"), file=sys.stderr)
         for name in dict.fromkeys(f"{one.package}@{one.revision}" for one in found.half_done):
-            print(visible(f"{name} ended half done. See: ws-alembic repair"), file=sys.stderr)
+            print(shown(f"{name} ended half done. See: ws-alembic repair"), file=sys.stderr)
         return found
 
     def tell_losses(self, plan: Plan) -> tuple[Loss, ...]:
         """Write what a plan would lose to standard error, and return it."""
         losses: tuple[Loss, ...] = self.service.losses(plan)
         for loss in losses:
-            print(visible(str(loss)), file=sys.stderr)
+            print(shown(str(loss)), file=sys.stderr)
         return losses
 
     def sum_up(self, *lines: str, data: object = None) -> None:

@@ -6,7 +6,7 @@ import sys
 
 from websauna_migrate.cli.commands.call import Call
 from websauna_migrate.cli.render.findings import render_lint
-from websauna_migrate.cli.render.text import visible
+from websauna_migrate.cli.render.text import shown
 from websauna_migrate.errors import MigrationError
 from websauna_migrate.results import LintReport, Plan
 
@@ -45,7 +45,7 @@ def lint_of_plan(call: Call, plan: Plan) -> LintReport | None:
         found = service.lint(plan=plan)
     except MigrationError as exc:
         # It was the plan that was asked for, and that is known.
-        print(f"WARNING: {visible(str(exc))}", file=sys.stderr)
+        print(f"WARNING: {shown(str(exc))}", file=sys.stderr)
         return None
     return found
 
@@ -56,7 +56,7 @@ def conclude(call: Call, report: LintReport) -> None:
     :raises UnsafeChanges: with ``--fail-on-lint``, if there are any
     """
     for warning in report.warnings:
-        print(f"WARNING: {visible(warning)}", file=sys.stderr)
+        print(f"WARNING: {shown(warning)}", file=sys.stderr)
     if call.options.fail_on_lint and not report.ok:
         from websauna_migrate.lint.lint_errors import UnsafeChanges
 

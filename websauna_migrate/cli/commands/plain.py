@@ -60,8 +60,8 @@ def new_package(options: Namespace, output: Output) -> None:
 
     folder = Path(options.directory or options.package)
     written = write_project(options.package, folder, addon=options.addon)
-    output.done(str(path) for path in written)
     if not options.quiet:
+        output.done(str(path) for path in written)
         print(
             f'Next: cd {shlex.quote(str(folder))} && pip install -e ".[test]" && '
             "ws-alembic upgrade && pytest",

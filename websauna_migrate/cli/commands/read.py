@@ -20,7 +20,7 @@ from websauna_migrate.cli.render.states import (
     render_verifications,
     status_table,
 )
-from websauna_migrate.cli.render.text import to_json, visible
+from websauna_migrate.cli.render.text import shown, to_json
 from websauna_migrate.database.engines import safe_url
 from websauna_migrate.errors import ExitCode, MigrationError, UsageError
 from websauna_migrate.results import LogFilter
@@ -79,7 +79,7 @@ def current(call: Call) -> int:
     """Print what is applied."""
     selected = call.packages
     every = None if selected is None else [package.name for package in call.service.packages]
-    all_states = call.service.current(packages=every)
+    all_states = call.service.status(packages=every)
     states = [one for one in all_states if selected is None or one.package in selected]
     entries = call.service.entries(
         revision for state in states for revision in (*state.applied, *state.implied)
@@ -99,7 +99,7 @@ def current(call: Call) -> int:
     call.tell_at_work()
     call.tell_pending_elsewhere(all_states)
     if call.options.check_heads and (behind := list(render_not_at_head(states))):
-        print(*map(visible, behind), sep="\n", file=sys.stderr)
+        print(*map(shown, behind), sep="\n", file=sys.stderr)
         return ExitCode.PENDING
     return ExitCode.DONE
 
@@ -142,7 +142,7 @@ def history(call: Call) -> None:
     if options.rev_range is not None and ":" not in options.rev_range:
         raise UsageError("History range requires [start]:[end], [start]:, or :[end].")
     entries = call.service.history(options.rev_range, packages=packages)
-    states = call.service.current(packages=packages) if options.indicate_current else ()
+    states = call.service.status(packages=packages) if options.indicate_current else ()
     call.show(
         lines.render_history(
             entries,
@@ -198,7 +198,7 @@ def plan(call: Call) -> None:
     )
     if found.steps and not options.downgrade:
         for problem in call.service.races(packages=call.packages):
-            print(f"WARNING: {visible(problem.message)}", file=sys.stderr)
+            print(f"WARNING: {shown(problem.message)}", file=sys.stderr)
     if options.sql:
         call.output.raw(call.service.sql(plan=found))
         return
@@ -237,7 +237,7 @@ def show(call: Call) -> None:
 def status(call: Call) -> int:
     """Print where each package stands; the exit status says it too."""
     try:
-        states = call.service.current(packages=call.packages)
+        states = call.service.status(packages=call.packages)
         half_done = call.tell_at_work().half_done
     except UsageError:
         raise
@@ -285,7 +285,7 @@ def wait(call: Call) -> int:
                 return ExitCode.DONE
             words, level = found.lines(), ExitCode.HALF_DONE if found.half_done else PENDING
         if words != told:
-            print("\n".join(map(visible, words)), file=sys.stderr)
+            print("\n".join(map(shown, words)), file=sys.stderr)
             told = words
         if time.monotonic() >= deadline or level == ExitCode.HALF_DONE:
             return level

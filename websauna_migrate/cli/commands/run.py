@@ -17,7 +17,7 @@ from websauna_migrate.cli.render.runs import (
     render_stamped,
 )
 from websauna_migrate.cli.render.states import plan_table
-from websauna_migrate.cli.render.text import counted, render_table, visible
+from websauna_migrate.cli.render.text import counted, render_table, shown
 from websauna_migrate.cli.scope import read_scope
 from websauna_migrate.cli.signals import stop_signals
 from websauna_migrate.errors import ExitCode, UsageError
@@ -261,5 +261,5 @@ def write_sql(call: Call, revision: Any, **arguments: Any) -> None:
     script = call.service.sql(revision, packages=call.packages, **arguments)
     if arguments["direction"] in ("upgrade", "downgrade") and not call.options.quiet:
         for line in script.partition("\n\n")[0].splitlines():
-            print(visible(line.removeprefix("-- ")), file=sys.stderr)
+            print(shown(line.removeprefix("-- ")), file=sys.stderr)
     call.output.raw(script)

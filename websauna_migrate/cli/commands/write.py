@@ -8,7 +8,7 @@ from typing import Any
 
 from websauna_migrate.cli.commands.call import Call
 from websauna_migrate.cli.render.runs import render_created
-from websauna_migrate.cli.render.text import visible
+from websauna_migrate.cli.render.text import shown
 from websauna_migrate.errors import MigrationError, UsageError
 from websauna_migrate.reports.unrecorded import first_script_missing
 from websauna_migrate.results import CreatedScript
@@ -59,6 +59,7 @@ def move_table(call: Call) -> None:
     options = call.options
     created = call.service.move_table(options.table, options.source, options.target)
     write_created(call, created)
+    warn_of(created)
     schema, _, name = options.table.rpartition(".")
     for package in call.service.packages:
         for metadata in package.metadata:
@@ -108,12 +109,10 @@ def revision(call: Call) -> None:
     if options.autogenerate and not created:
         for name in call.service.without_scripts(packages=call.packages):
             print(first_script_missing(name), file=sys.stderr)
-    for script in created:
-        for warning in script.warnings:
-            print(f"WARNING: {visible(warning)}", file=sys.stderr)
+    warn_of(created)
     if created and options.autogenerate:
         for problem in call.service.races(packages=call.packages):
-            print(f"WARNING: {visible(problem.message)}", file=sys.stderr)
+            print(f"WARNING: {shown(problem.message)}", file=sys.stderr)
     if options.autogenerate:
         call.tell_pending_elsewhere()
 
@@ -121,12 +120,19 @@ def revision(call: Call) -> None:
 def ask_about_rename(candidate: Any) -> bool:
     """Ask on the terminal if a drop beside an addition is a rename."""
     while True:
-        print(f"{visible(candidate.question)} [y/n] ", end="", file=sys.stderr, flush=True)
+        print(f"{shown(candidate.question)} [y/n] ", end="", file=sys.stderr, flush=True)
         answer = sys.stdin.readline()
         if not answer:
             return False
         if answer.strip().lower() in ("y", "yes", "n", "no"):
             return answer.strip().lower().startswith("y")
+
+
+def warn_of(created: Iterable[CreatedScript]) -> None:
+    """Print what the authors of new scripts should look at."""
+    for script in created:
+        for warning in script.warnings:
+            print(f"WARNING: {shown(warning)}", file=sys.stderr)
 
 
 def write_created(call: Call, created: Iterable[CreatedScript]) -> None:

@@ -22,7 +22,7 @@ __all__ = [
 ]
 
 HOW_TO_REPAIR = (
-    "Tell with: ws-alembic repair --rerun, --done or --undone, and PACKAGE@REVISION where there "
+    "Settle it: ws-alembic repair --rerun, --done or --undone, and PACKAGE@REVISION where there "
     "are several."
 )
 

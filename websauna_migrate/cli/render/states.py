@@ -33,13 +33,14 @@ def status_table(states: Iterable[PackageState]) -> Table:
     behind = frozenset(
         number for number, state in enumerate(states) if state.pending or state.unknown
     )
-    return Table(("PACKAGE", "APPLIED", "MESSAGE", "NEWEST", "PENDING"), rows, behind)
+    headings = ("PACKAGE", "APPLIED", "MESSAGE", "NEWEST", "PENDING")
+    return Table(headings, rows, behind, frozenset({"MESSAGE"}))
 
 
 def pending(state: PackageState) -> str:
     """Return how many revisions of a package are pending, or why that cannot be said."""
     if not state.installed:
-        return "not installed"
+        return "not included" if state.importable else "not installed"
     if state.unknown:
         return f"{state.pending} (no script defines {joined(state.unknown)})"
     if state.elsewhere:
@@ -70,7 +71,8 @@ def plan_table(plan: Plan) -> Table:
         )
         for number, step in enumerate(plan.steps, 1)
     )
-    return Table((plan.direction.upper(), "PACKAGE", "REVISION", "MESSAGE", "REASON"), rows)
+    headings = (plan.direction.upper(), "PACKAGE", "REVISION", "MESSAGE", "REASON")
+    return Table(headings, rows, prose=frozenset({"MESSAGE", "REASON"}))
 
 
 def render_check(report: CheckReport) -> Iterator[str]:

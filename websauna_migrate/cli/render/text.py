@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import os
+import re
+import sys
 from collections.abc import Iterable, Iterator
+from pathlib import Path
+from textwrap import wrap
 
-from websauna_migrate.plain_text import to_json, visible, word
+from websauna_migrate.plain_text import counted, to_json, visible, word
 
 __all__ = [
     "NOTHING",
@@ -16,10 +22,14 @@ __all__ = [
     "one_line",
     "render_table",
     "shortened",
+    "shown",
     "to_json",
     "visible",
     "word",
 ]
+
+#: How many columns a table has at the most where its sentences can be wrapped, and a sentence.
+WIDTH, NARROWEST = 80, 16
 
 #: Stands where there is nothing to say.
 NOTHING = "-"
@@ -27,20 +37,67 @@ NOTHING = "-"
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Table:
-    """Rows of text below their headings; ``emphasised`` are the numbers of the rows that matter."""
+    """Rows of text below their headings.
+
+    :ivar emphasised: the numbers of the rows that matter
+    :ivar prose: the headings of the columns with sentences, which may take several lines
+    """
 
     headings: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     emphasised: frozenset[int] = frozenset()
+    prose: frozenset[str] = frozenset()
 
 
 def render_table(table: Table) -> Iterator[str]:
-    """Yield a table as lines of plain text; none is ever cut."""
+    """Yield a table as lines of plain text: nothing is cut, and sentences are wrapped."""
     rows = [table.headings, *(tuple(map(word, row)) for row in table.rows)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    widths = fitted([max(map(len, column)) for column in zip(*rows, strict=True)], table)
     for row in rows:
-        cells = (f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True))
-        yield "  ".join(cells).rstrip()
+        cells = [
+            wrap(cell, width, break_long_words=False, break_on_hyphens=False) or [""]
+            if len(cell) > width
+            else [cell]
+            for cell, width in zip(row, widths, strict=True)
+        ]
+        for number in range(max(map(len, cells))):
+            line = (cell[number] if number < len(cell) else "" for cell in cells)
+            pairs = zip(line, widths, strict=True)
+            yield "  ".join(f"{text:<{width}}" for text, width in pairs).rstrip()
+
+
+def fitted(widths: list[int], table: Table) -> list[int]:
+    """Return the widths of columns, those of sentences narrowed until a line is short enough."""
+    prose = [number for number, name in enumerate(table.headings) if name in table.prose]
+    while sum(widths) + 2 * (len(widths) - 1) > WIDTH:
+        widest = max(prose, key=widths.__getitem__, default=None)
+        if widest is None or widths[widest] <= NARROWEST:
+            break
+        widths[widest] -= 1
+    return widths
+
+
+def shown(text: str) -> str:
+    """Return a text for a person: control characters as escapes, paths from where one stands."""
+    try:
+        here = str(Path.cwd())
+    except OSError:
+        here = os.sep
+    return re.sub(local_folders(here, tuple(sys.path)), "", visible(text))
+
+
+@functools.cache
+def local_folders(here: str, path: tuple[str, ...]) -> str:
+    """Return a pattern of the beginnings of paths that go without saying.
+
+    :param here: the current folder
+    :param path: where modules are found; what is installed there is known by its package
+    """
+    folders = {here} | {one for one in path if one.endswith(("site-packages", "dist-packages"))}
+    names = [re.escape(one.rstrip(os.sep) + os.sep) for one in sorted(folders - {os.sep})]
+    if not names:
+        return "(?!)"
+    return rf"(?<![\w./-])(?:{'|'.join(names)})(?=[^\s\"'])"
 
 
 def joined(words: Iterable[str], separator: str = ", ", nothing: str = NOTHING) -> str:
@@ -56,11 +113,6 @@ def one_line(message: str) -> str:
 def shortened(text: str, length: int) -> str:
     """Return the beginning of a long text."""
     return text if len(text) <= length else text[: length - 3] + "..."
-
-
-def counted(number: int, noun: str) -> str:
-    """Return a number with its noun."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def name_width(packages: Iterable[str]) -> int:

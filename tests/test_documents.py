@@ -1,0 +1,115 @@
+"""The documentation: its commands are typed, its screens are real, its tables are of the code."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import pkgutil
+import re
+import sys
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+import websauna_migrate
+from conftest import REPOSITORY, Run
+from documents import Page, normal
+from websauna_migrate.cli.parser import COMMANDS
+from websauna_migrate.config.settings import LIMITS, PER_PACKAGE, READERS, Settings
+from websauna_migrate.errors import ExitCode, MigrationError
+from websauna_migrate.ini.ini_errors import IniError
+
+DOCS = REPOSITORY / "docs"
+
+
+@pytest.mark.parametrize("name", ["tutorial"])
+def test_the_screens_of_a_page_are_real(name: str, tmp_path: Path) -> None:
+    page = Page(DOCS / f"{name}.rst", tmp_path)
+    assert normal(page.played()) == normal(page.text)
+
+
+def described_settings() -> dict[str, str]:
+    """Return the settings that the page on settings has, with what it says of their defaults."""
+    text = (DOCS / "settings.rst").read_text(encoding="utf-8")
+    rows = re.findall(r"^   \* - ``([\w.]+)``(?:\n       ``[^\n]*)?\n     - ([^\n]*)\n", text, re.M)
+    return dict(rows)
+
+
+def test_the_page_on_settings_has_each_with_its_default() -> None:
+    found = described_settings()
+    prefix = "websauna_migrate."
+    ours = {name.removeprefix(prefix) for name in found if name.startswith(prefix)}
+    assert ours == {"url", *READERS, *(f"{name}.PACKAGE" for name in PER_PACKAGE)}
+    defaults = {field.name: field.default for field in dataclasses.fields(Settings)}
+    for name in READERS:
+        default = defaults[name]
+        told = found[prefix + name]
+        if default in (None, "off") or isinstance(default, frozenset):
+            continue
+        expected = f"{default:g}" if isinstance(default, float) else str(default)
+        expected = "off" if default is False else expected
+        assert told == f"``{expected}``", name
+    text = (DOCS / "settings.rst").read_text(encoding="utf-8")
+    for name in LIMITS:
+        assert f"``{prefix}{name}.PACKAGE``" in text
+
+
+def test_the_pages_of_commands_are_of_the_parser_and_the_example(tmp_path: Path, run: Run) -> None:
+    program = [sys.executable, "-W", "ignore", DOCS / "write_commands.py", tmp_path]
+    assert run(program).returncode == 0
+    pages = {path.name: path.read_text(encoding="utf-8") for path in tmp_path.iterdir()}
+    kept = {path.name: path.read_text(encoding="utf-8") for path in (DOCS / "commands").iterdir()}
+    assert sorted(pages) == sorted(kept) == sorted(f"{name}.rst" for name in COMMANDS)
+    for name, text in pages.items():
+        assert normal(text) == normal(kept[name]), "python docs/write_commands.py docs/commands"
+
+
+def test_the_page_on_commands_has_each_exit_status() -> None:
+    text = (DOCS / "commands.rst").read_text(encoding="utf-8")
+    for code in ExitCode:
+        assert re.search(rf"^{code.value} +\S", text, re.M), code
+
+
+def failures(base: type[MigrationError] = MigrationError) -> Iterator[type[MigrationError]]:
+    """Yield every class of a known failure."""
+    for module in pkgutil.walk_packages(websauna_migrate.__path__, "websauna_migrate."):
+        with contextlib.suppress(ImportError):
+            import_module(module.name)
+    waiting = [base]
+    while waiting:
+        found = waiting.pop().__subclasses__()
+        yield from found
+        waiting += found
+
+
+def test_the_page_on_messages_has_every_failure_and_case() -> None:
+    text = (DOCS / "messages.rst").read_text(encoding="utf-8")
+    headings = "\n".join(re.findall(r"^(\w.*)\n    ", text, re.M))
+    for one in failures():
+        if not one.__module__.startswith("websauna_migrate."):
+            continue
+        assert re.search(rf"\b{one.__name__}\b", headings), one.__name__
+        kinds = re.search(r":ivar kind: (.*?)(?=:ivar|:param|$)", one.__doc__ or "", re.S)
+        for kind in re.findall(r"``([a-z_ -]+)``", kinds[1]) if kinds else ():
+            if not issubclass(one, IniError):
+                assert f"``{kind}``" in text, f"{one.__name__}: {kind}"
+
+
+def test_the_page_on_messages_has_what_check_finds() -> None:
+    text = (DOCS / "messages.rst").read_text(encoding="utf-8")
+    source = "".join(
+        path.read_text(encoding="utf-8") for path in (REPOSITORY / "websauna_migrate").rglob("*.py")
+    )
+    kinds = set(re.findall(r"CheckProblem\(\s*\"([a-z-]+)\"", source))
+    assert len(kinds) > 15
+    assert [kind for kind in kinds if f"``{kind}``" not in text] == []
+
+
+def test_llms_txt_names_every_page_of_the_index() -> None:
+    index = (DOCS / "index.rst").read_text(encoding="utf-8")
+    pages = re.findall(r"^   ([a-z-]+)$", index, re.M)
+    listed = re.findall(r"\(([a-z-]+)\.html\)", (DOCS / "llms.txt").read_text(encoding="utf-8"))
+    assert listed == pages
+    assert {f"{page}.rst" for page in pages} | {"index.rst"} == {p.name for p in DOCS.glob("*.rst")}

@@ -1,0 +1,61 @@
+"""Differences between models and database, in words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Computed, Constraint, DefaultClause, Index
+from sqlalchemy.types import TypeEngine
+
+from websauna_migrate.revision_scripts.moves import full_name
+
+__all__ = ["describe", "diffs_of"]
+
+#: What a script does besides, on one kind of database, so that an operation beside it can run.
+BESIDES = ("kept_index", "implied_index")
+
+
+def diffs_of(operation: Any) -> list[Any]:
+    """Return an operation's differences as Alembic's tuples, flat."""
+    if hasattr(operation, "ops"):
+        return [diff for inner in operation.ops for diff in diffs_of(inner)]
+    diff = operation.to_diff_tuple()
+    return [] if diff[0] in BESIDES else [diff]
+
+
+def describe(diff: Any) -> str:
+    """Return a difference in words: what a script would do."""
+    if isinstance(diff, list):
+        return "; ".join(describe(one) for one in diff)
+    words = str(diff[0]).replace("_", " ")
+    if diff[0] in ("add_column", "remove_column"):
+        _, schema, table, column = diff
+        return f"{words} {full_name(schema, table)}.{column.name}"
+    if str(diff[0]).startswith("modify_"):
+        _, schema, table, column, _, old, new = diff
+        return f"{words} of {full_name(schema, table)}.{column}: {value(old)} -> {value(new)}"
+    rest = [part for part in diff[1:] if part is not None]
+    return " ".join([words, *map(named, rest)])
+
+
+def named(part: Any) -> str:
+    """Return an object by its name and its table; what has no name by its columns."""
+    if isinstance(part, Constraint | Index):
+        columns = ", ".join(column.name for column in getattr(part, "columns", ()))
+        of = "" if part.table is None else f" of table {part.table.name}"
+        return f"{part.name or f'({columns})'}{of}"
+    return str(getattr(part, "name", None) or part)
+
+
+def value(part: Any) -> str:
+    """Return what an attribute of a column is: a default by its SQL, a type by its name."""
+    if part is None:
+        return "none"
+    if isinstance(part, bool):
+        return "NULL" if part else "NOT NULL"
+    if isinstance(part, DefaultClause | Computed):
+        expression = part.arg if isinstance(part, DefaultClause) else part.sqltext
+        return str(getattr(expression, "text", expression))
+    if isinstance(part, TypeEngine):
+        return str(part) if type(part).__module__.startswith("sqlalchemy.") else repr(part)
+    return repr(part)
