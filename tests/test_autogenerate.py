@@ -79,6 +79,8 @@ def test_an_enum_value_is_added(
     service = remake(workshop, "shop", models.format("'new', 'paid', 'refunded'"), url)
     (script,) = service.revision("two", autogenerate=True)
     assert "ALTER TYPE status ADD VALUE 'refunded'" in written(script)
+    assert "change_enum_values('status', ['new', 'paid'])\n" in written(script)
+    assert "DO $do$" not in written(script)
     assert "type_=postgresql.ENUM('new', 'paid', 'refunded', name='status'" in written(script)
     service.upgrade()
     assert service.check().problems == ()

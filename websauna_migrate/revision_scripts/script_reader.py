@@ -101,6 +101,10 @@ def no_python(filename: str, line: int | None, problem: str) -> ScriptError:
     )
 
 
+#: What a new script calls to give an enum type other values.
+ENUM_HELPER = "websauna_migrate.enums.change_enum_values"
+
+
 class Reader:
     """Walks one function of a script and collects what it does."""
 
@@ -246,6 +250,8 @@ class Reader:
         method = name.rpartition(".")[2]
         if name.startswith("alembic.op."):
             self.operation(method, node, None)
+        elif name == ENUM_HELPER:
+            self.enum_change(Call(node, self.names), line)
         elif isinstance(node.func, ast.Attribute) and self.in_batch(node, node.func):
             pass
         elif method in ON_CONNECTIONS and isinstance(node.func, ast.Attribute):
@@ -283,6 +289,14 @@ class Reader:
             for one in (*node.args, *(keyword.value for keyword in node.keywords)):
                 if isinstance(one, ast.Call) and self.calls.is_helper(one):
                     self.unreadable(one.lineno)
+
+    def enum_change(self, call: Call, line: int) -> None:
+        """Read a call of :func:`websauna_migrate.enums.change_enum_values`."""
+        name, schema = call.text(0, "name"), call.value(None, "schema")
+        if name and not call.open and (schema is None or isinstance(schema, str)):
+            self.add([Access("alter_type", schema, name)], line)
+        else:
+            self.unreadable(line)
 
     def in_batch(self, node: ast.Call, function: ast.Attribute) -> bool:
         """Read an operation of a batch; false if it is none."""

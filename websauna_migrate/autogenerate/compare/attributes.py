@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 
 from websauna_migrate.autogenerate.fact_comparison import FoundDifferences
-from websauna_migrate.autogenerate.operations.enum_change import literal
 from websauna_migrate.autogenerate.operations.script_op import ScriptOp
 from websauna_migrate.autogenerate.operations.server_statements import qualified, statements
 from websauna_migrate.autogenerate.package_objects import Key
+from websauna_migrate.enums import literal
 from websauna_migrate.facts.differences import Difference
 from websauna_migrate.facts.fact import Fact, Value
 from websauna_migrate.facts.postgresql import quote_name

@@ -17,77 +17,15 @@ from alembic.autogenerate import renderers
 from alembic.autogenerate.api import AutogenContext
 from alembic.operations.ops import AlterColumnOp
 from sqlalchemy import Column
-from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CheckConstraint, DefaultClause
 
 from websauna_migrate.autogenerate.operations.script_op import ScriptOp
 from websauna_migrate.autogenerate.operations.table_changes import TableChanges
 from websauna_migrate.autogenerate.package_objects import Key
+from websauna_migrate.enums import literal, qualified_name
 from websauna_migrate.models.sqlalchemy_internals import escaped
 
 __all__ = ["EnumChange", "constant", "literal", "source_of"]
-
-#: Makes a type anew. What depends on its values by name (defaults, CHECK constraints, expression
-#: and partial indexes) is taken away first and put back afterwards, as it was written.
-REBUILD = """\
-DO $do$
-DECLARE
-    type_oid oid := {literal}::regtype;
-    item record;
-    later text[] := '{{}}';
-    columns text[] := '{{}}';
-BEGIN
-    FOR item IN
-        SELECT conrelid::regclass AS relation, conname, pg_get_constraintdef(c.oid) AS definition
-        FROM pg_constraint c
-        WHERE c.contype = 'c' AND c.conrelid <> 0 AND c.conislocal AND EXISTS (
-            SELECT FROM pg_depend d WHERE d.classid = 'pg_constraint'::regclass
-            AND d.objid = c.oid AND d.refclassid = 'pg_type'::regclass AND d.refobjid = type_oid)
-    LOOP
-        EXECUTE format('ALTER TABLE %s DROP CONSTRAINT %I', item.relation, item.conname);
-        later := later || format('ALTER TABLE %s ADD CONSTRAINT %I %s',
-                                 item.relation, item.conname, item.definition);
-    END LOOP;
-    FOR item IN
-        SELECT i.indexrelid::regclass AS relation, pg_get_indexdef(i.indexrelid) AS definition
-        FROM pg_index i
-        WHERE EXISTS (
-            SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass
-            AND d.objid = i.indexrelid AND d.refclassid = 'pg_type'::regclass
-            AND d.refobjid = type_oid)
-    LOOP
-        EXECUTE format('DROP INDEX %s', item.relation);
-        later := later || item.definition;
-    END LOOP;
-    FOR item IN
-        SELECT a.attrelid::regclass AS relation, a.attname, t.oid <> type_oid AS is_array,
-               pg_get_expr(d.adbin, d.adrelid) AS value
-        FROM pg_attribute a
-        JOIN pg_type t ON t.oid = a.atttypid AND (t.oid = type_oid OR t.typelem = type_oid)
-        JOIN pg_class c ON c.oid = a.attrelid AND c.relkind IN ('r', 'p')
-        LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
-        WHERE NOT a.attisdropped AND a.attislocal AND NOT c.relispartition
-    LOOP
-        IF item.value IS NOT NULL THEN
-            EXECUTE format('ALTER TABLE %s ALTER COLUMN %I DROP DEFAULT',
-                           item.relation, item.attname);
-            later := format('ALTER TABLE %s ALTER COLUMN %I SET DEFAULT %s',
-                            item.relation, item.attname, item.value) || later;
-        END IF;
-        columns := columns || format(
-            CASE WHEN item.is_array
-            THEN 'ALTER TABLE %1$s ALTER COLUMN %2$I TYPE {name}[] USING %2$I::text[]::{name}[]'
-            ELSE 'ALTER TABLE %1$s ALTER COLUMN %2$I TYPE {name} USING %2$I::text::{name}' END,
-            item.relation, item.attname);
-    END LOOP;
-    ALTER TYPE {name} RENAME TO {old};
-    CREATE TYPE {name} AS ENUM ({values});
-    FOR item IN SELECT unnest(columns || later) AS statement LOOP
-        EXECUTE item.statement;
-    END LOOP;
-    DROP TYPE {qualified_old};
-END
-$do$"""
 
 
 #: The server default before a change, and behind it; ``None`` for none.
@@ -156,9 +94,13 @@ class EnumChange(ScriptOp):
         """Return the lines for every kind of database."""
         prefix = context.opts["alembic_module_prefix"]
         lines = [f"if {prefix}get_context().dialect.name == 'postgresql':"]
-        lines += [
-            f"{prefix}execute({source_of(statement)})" for statement in self.statements(context)
-        ]
+        if (statements := self.statements()) is None:
+            context.imports.add("from websauna_migrate.enums import change_enum_values")
+            schema = f", schema={self.key[0]!r}" if self.key[0] else ""
+            lines += [f"{prefix}execute({source_of(one)})" for one in self.renames()]
+            lines.append(f"change_enum_values({self.key[1]!r}, {list(self.after)!r}{schema})")
+        else:
+            lines += [f"{prefix}execute({source_of(one)})" for one in statements]
         others = self.column_lines(context)
         lines += ["else:", *others] if others else []
         first = self.default_lines(context, self.before, 0)
@@ -190,16 +132,10 @@ class EnumChange(ScriptOp):
             lines += renderers.dispatch(block)(context, block)
         return lines
 
-    def statements(self, context: AutogenContext) -> list[str]:
-        """Return the statements for PostgreSQL."""
-        preparer = postgresql.dialect().identifier_preparer  # type: ignore[no-untyped-call]
-        schema, name = self.key
-        quoted = preparer.quote(name)
-        qualified = f"{preparer.quote(schema)}.{quoted}" if schema else quoted
-        statements = [
-            f"ALTER TYPE {qualified} RENAME VALUE {literal(old)} TO {literal(new)}"
-            for old, new in self.renamed
-        ]
+    def statements(self) -> list[str] | None:
+        """Return the statements for PostgreSQL; ``None`` if the type has to be made anew."""
+        qualified = qualified_name(*self.key)
+        statements = self.renames()
         news = dict(self.renamed)
         current = [news.get(value, value) for value in self.before]
         kept = [value for value in self.after if value in current]
@@ -215,17 +151,14 @@ class EnumChange(ScriptOp):
                 current.insert(place, value)
                 statements.append(f"ALTER TYPE {qualified} ADD VALUE {literal(value)}{where}")
             return statements
-        old = preparer.quote(f"{name[:57]}__old")
-        statements.append(
-            REBUILD.format(
-                literal=literal(qualified),
-                name=qualified,
-                old=old,
-                qualified_old=f"{preparer.quote(schema)}.{old}" if schema else old,
-                values=", ".join(map(literal, self.after)),
-            )
-        )
-        return statements
+        return None
+
+    def renames(self) -> list[str]:
+        """Return the statements that rename values on PostgreSQL."""
+        return [
+            f"ALTER TYPE {qualified_name(*self.key)} RENAME VALUE {literal(old)} TO {literal(new)}"
+            for old, new in self.renamed
+        ]
 
     def needs_at_once(self, added: set[str]) -> bool:
         """Tell whether a new value is needed in the transaction that adds it.
@@ -332,11 +265,6 @@ def constant(sql: str) -> str | None:
     """Return the value of a string constant in SQL, ``None`` for anything else."""
     match = re.match(r"^\(?'((?:[^']|'')*)'", sql)
     return match[1].replace("''", "'") if match else None
-
-
-def literal(text: str) -> str:
-    """Return a string constant in SQL."""
-    return "'" + text.replace("'", "''") + "'"
 
 
 def source_of(statement: str) -> str:
