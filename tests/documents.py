@@ -111,6 +111,7 @@ class Page:
         self.here = root
         self.pythonpath: list[str] = []
         self.server: subprocess.Popen[str] | None = None
+        self.screen = ""
 
     def played(self) -> str:
         """Type every command, and return the page with what was printed."""
@@ -135,7 +136,7 @@ class Page:
         """Write a file, its end, or its functions."""
         name, _, how = caption.replace("\\", "").partition(", ")
         paths = list(self.here.glob(name)) if "*" in name else [self.here / name]
-        assert len(paths) == 1, f"{caption}: {paths}"
+        assert len(paths) == 1, f"{caption}: {paths}\n{self.screen}"
         body = body.strip() + "\n"
         if how:
             old = paths[0].read_text(encoding="utf-8")
@@ -188,6 +189,7 @@ class Page:
                 text=True,
             )
             screen = done.stdout
+        self.screen = f"{command}\n{screen}"
         assert "Traceback (most recent call last)" not in screen, f"{command}\n{screen}"
         shown = screen.replace(str(self.root), "/site").rstrip()
         shown = re.sub(r"(process \d+ on) \S+", r"\1 web1", shown)
@@ -203,6 +205,7 @@ class Page:
         self.server.stdin.write(json.dumps({**job, "cwd": str(self.here)}) + "\n")
         self.server.stdin.flush()
         status, screen = json.loads(self.server.stdout.readline())
+        assert status >= 0, f"{job['words']} was ended by signal {-status}\n{screen}"
         return status, screen
 
 

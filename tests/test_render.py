@@ -346,6 +346,7 @@ def test_not_at_head_names_the_packages_that_are_behind() -> None:
     assert list(states.render_not_at_head(STATES)) == [
         'Package "fooapp" is at 1a2b, not on all head revisions: 2d97, 3e08.',
         'Package "websauna.user" is at 37e1, ffff, not on all head revisions: 37e1.',
+        "Run: ws-alembic -x packages=fooapp upgrade",
     ]
 
 

@@ -123,11 +123,15 @@ class Output:
 
     def done(self, lines: Iterable[str]) -> None:
         """Write what was done; where that is not possible standard error has it."""
-        told = tuple(lines)
-        self.lines(told)
+        self.raw_done(shown("\n".join(lines)))
+
+    def raw_done(self, text: str) -> None:
+        """Write what was done, as it is; where that is not possible standard error has it."""
+        if text:
+            self._write(text + "\n")
         if not self.flush() and not self._told:
             self._told = True
-            print(self.problem(), *map(shown, told), sep="\n", file=sys.stderr)
+            print(self.problem(), *([text] if text else []), sep="\n", file=sys.stderr)
 
     def flush(self) -> bool:
         """Write what is still held back, and return True if all was written."""

@@ -79,6 +79,6 @@ class Call:
     def sum_up(self, *lines: str, data: object = None) -> None:
         """Print what was done, unless only errors are wanted; with ``--json`` always the data."""
         if getattr(self.options, "json", False):
-            self.output.done([to_json(data)])
+            self.output.raw_done(to_json(data))
         elif not self.options.quiet:
             self.output.done(lines)
