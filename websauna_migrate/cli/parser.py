@@ -50,7 +50,10 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         "adopt",
         "move-table",
     ),
-    "looking": ("status", "plan", "check", "graph", "log", "lint", "verify", "wait"),
+    "looking": (
+        *("status", "plan", "check", "drift", "graph", "log", "lint"),
+        *("verify", "wait"),
+    ),
     "recovering": ("repair", "locate", "stamp", "uninstall"),
     "Alembic's, and the shell's": (
         *("branches", "current", "edit", "ensure_version", "heads", "history", "init"),
