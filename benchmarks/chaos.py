@@ -399,6 +399,49 @@ class Chaos:
                 not bad,
             )
 
+    def signalled(self) -> None:
+        """Send a signal to ``ws-alembic`` at random moments, its streams closed or full."""
+        from websauna_migrate.cli.ws_alembic import main
+
+        signals = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
+
+        def command(ini: Path, number: int) -> int:
+            # Who starts this in the background has SIGINT ignored.
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            for descriptor in (1, 2)[: number % 3]:
+                os.close(descriptor)
+                if number % 2:
+                    os.dup2(os.open("/dev/full", os.O_WRONLY), descriptor)
+            return main(["-c", str(ini), "-x", "packages=all", "upgrade"])
+
+        for name in ("PostgreSQL", "SQLite", "MariaDB"):
+            create = self.databases()[name]
+            bad: list[str] = []
+            ends: Counter[int] = Counter()
+            with self.application(SCRIPTS["data"] + "; import time; time.sleep(0.01)") as workshop:
+                seconds = self.duration(workshop, create)
+                for number in range(self.kills):
+                    own, url = create()
+                    execute(own, "CREATE TABLE journal (id INTEGER)")
+                    ini = workshop.application("webapp", self.folder() / "webapp.ini", url)
+                    pid = fork(lambda i=ini, n=number: command(i, n))
+                    time.sleep(random.uniform(0.0, seconds * 1.5))
+                    sent = signals[number // 3 % 3]
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, sent)
+                    end = exit_status(pid)
+                    ends[end] += 1
+                    # Before it listens, the system ends it.
+                    bad += [f"exit {end}"] * (end not in (0, 128 + sent, -sent))
+                    workshop.service(url, lock_wait="60").upgrade()
+                    bad += self.wrong(url, "data")
+            self.line(
+                f"{self.kills} x SIGHUP, SIGINT, SIGTERM, streams gone: {name}",
+                "0 half done, re-run clean",
+                f"{len(bad)} bad, exit {dict(sorted(ends.items()))} {bad[:2] or ''}",
+                not bad,
+            )
+
     def duration(self, workshop: Workshop, create: Urls) -> float:
         """Return how long a run takes that nobody kills."""
         own, url = create()
@@ -666,6 +709,7 @@ SCENARIOS = (
     "killed_half",
     "killed_undo",
     "killed_repair",
+    "signalled",
     "killed_racing",
     "restarted",
     "failed_over",
