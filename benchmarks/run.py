@@ -29,6 +29,7 @@ from bench import (
     say,
 )
 from check_commands import check, tables
+from locating import locate
 from measuring import Contender, measure
 from model_workloads import make_model_workload
 from order import order
@@ -312,6 +313,7 @@ PARTS: dict[str, Callable[[Bench], None]] = {
     "order": order,
     "check": check,
     "tables": tables,
+    "locate": locate,
 }
 
 
