@@ -17,7 +17,7 @@ from websauna_migrate.plain_text import counted
 from websauna_migrate.planning.accesses import DEFAULT_SCHEMAS, Access
 from websauna_migrate.planning.plan import pending, plan_upgrade
 from websauna_migrate.planning.revisions import Revision
-from websauna_migrate.reports.differences import describe, diffs_of
+from websauna_migrate.reports.differences import describe, differences_of
 from websauna_migrate.reports.race_report import order_problems, unreadable_operations
 from websauna_migrate.reports.table_claims import claimed_by_schema_and_without
 from websauna_migrate.reports.unrecorded import first_script_missing, unrecorded
@@ -365,14 +365,11 @@ class Checker:
                 changes = find_changes(environment, all_owned[name], reflection, applied[name])
             if is_unrecorded:
                 self.unrecorded.add(name)
-                found = [describe(diff) for change in changes for diff in diffs_of(change)]
-                yield unrecorded(name, found)
+                yield unrecorded(name, [describe(one) for one in differences_of(changes)])
                 continue
-            for change in changes:
-                for diff in diffs_of(change):
-                    yield CheckProblem(
-                        "drift", name, f'Package "{name}": {describe(diff)}', details=diff
-                    )
+            for diff in differences_of(changes):
+                message = f'Package "{name}": {describe(diff)}'
+                yield CheckProblem("drift", name, message, details=diff)
 
     def has_tables_only(self, connection: Connection, name: str, rows: Collection[str]) -> bool:
         """True if tables of a package are in the database, and its history is empty."""

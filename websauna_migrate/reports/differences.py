@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from sqlalchemy import Computed, Constraint, DefaultClause, Index
@@ -9,10 +10,37 @@ from sqlalchemy.types import TypeEngine
 
 from websauna_migrate.revision_scripts.moves import full_name
 
-__all__ = ["describe", "diffs_of"]
+__all__ = ["describe", "differences_of"]
 
 #: What a script does besides, on one kind of database, so that an operation beside it can run.
 BESIDES = ("kept_index", "implied_index")
+
+
+def differences_of(operations: Iterable[Any]) -> list[Any]:
+    """Return the differences of operations; what goes and comes again is one, a change."""
+    found = [diff for operation in operations for diff in diffs_of(operation)]
+    going = {subject_of(diff) for diff in found if is_of("remove_", diff)}
+    coming = {subject_of(diff) for diff in found if is_of("add_", diff)}
+    told = []
+    for diff in found:
+        if not isinstance(diff, tuple) or subject_of(diff) not in going & coming:
+            told.append(diff)
+        elif is_of("add_", diff):
+            told.append((f"change_{diff[0].removeprefix('add_')}", *diff[1:]))
+    return told
+
+
+def is_of(start: str, diff: Any) -> bool:
+    """Tell whether a difference is of a kind."""
+    return isinstance(diff, tuple) and str(diff[0]).startswith(start)
+
+
+def subject_of(diff: tuple[Any, ...]) -> tuple[str, ...]:
+    """Return what a difference speaks of: its kind, and the names that follow."""
+    kind = str(diff[0]).partition("_")[2]
+    names = [named(part) for part in diff[1:]]
+    # Behind the name and the table of a constraint is its definition.
+    return (kind, *(names[:2] if kind == "constraint" else names))
 
 
 def diffs_of(operation: Any) -> list[Any]:
@@ -28,7 +56,7 @@ def describe(diff: Any) -> str:
     if isinstance(diff, list):
         return "; ".join(describe(one) for one in diff)
     words = str(diff[0]).replace("_", " ")
-    if diff[0] in ("add_column", "remove_column"):
+    if diff[0] in ("add_column", "remove_column", "change_column"):
         _, schema, table, column = diff
         return f"{words} {full_name(schema, table)}.{column.name}"
     if str(diff[0]).startswith("modify_"):
