@@ -114,10 +114,8 @@ class FactComparison:
     def __init__(self, connection: Connection, settings: Settings, ownership: Ownership) -> None:
         """Compare nothing yet."""
         self.connection = connection
-        #: Where the caller gives a connection, no URL need be set.
-        self.settings = (
-            replace(settings, url=connection.engine.url) if settings.url is None else settings
-        )
+        #: Where the caller gives a connection, the URL that is set may be that of another database.
+        self.settings = replace(settings, url=connection.engine.url)
         self.ownership = ownership
         self._found: dict[tuple[object, ...], FoundDifferences] = {}
 
@@ -131,7 +129,8 @@ class FactComparison:
             scratch place; the message has the grant
         """
         further = tuple(more)
-        key = (renames.everything, *map(id, further))
+        names = tuple((table, *new.items()) for table, new in sorted_names(renames))
+        key = (renames.everything, names, *map(id, further))
         if key not in self._found:
             self._found[key] = self.compared(renames, further)
         return self._found[key]
@@ -168,6 +167,11 @@ class FactComparison:
     def owner_of(self, table: Table) -> str:
         """Return the package of a table, in words if it has none."""
         return self.ownership.owners.get((table.schema, str(table.name)), "")
+
+
+def sorted_names(renames: Renames) -> list[tuple[Key, Mapping[str, str]]]:
+    """Return the new names of constraints by table, in an order of its own."""
+    return sorted(renames.constraints.items(), key=str)
 
 
 def is_compared(
