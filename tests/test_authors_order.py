@@ -176,7 +176,14 @@ def test_the_plan_says_why(story: Story, sqlite_url: str) -> None:
     for revision in ("a1", "z1", "a2"):
         story.write(revision)
     done = story(sqlite_url, "-x", "packages=all", "plan")
-    lines = [line.split("  ")[-1].strip() for line in done.stdout.splitlines()[1:]]
+    lines: list[str] = []
+    for line in done.stdout.splitlines()[1:]:
+        reason_of = line.split("  ")[-1].strip()
+        if line.startswith(" "):
+            # What does not fit goes on below.
+            lines[-1] += f" {reason_of}"
+        else:
+            lines.append(reason_of)
     reason = {
         "recorded": "requested; before aaa a2: written against aaa a1",
         "dated": "requested; before aaa a2 by their Create Date",
@@ -193,7 +200,7 @@ def test_an_upgrade_that_leaves_an_earlier_revision_out_is_refused(
     assert story(url, "-x", "packages=aaa", "upgrade", "a1").status == 0
     before = content(url)
     line = 14 if story.how == "recorded" else 17
-    versions = story.workshop.root / "{0}/alembic/versions/{1}.py"
+    versions = (story.workshop.root / "{0}/alembic/versions/{1}.py").relative_to(Path.cwd())
     for command in ("upgrade", "plan"):
         done = story(url, "-x", "packages=aaa", command)
         assert (done.status, done.stdout) == (1, "")

@@ -167,7 +167,7 @@ def test_a_script_that_fails_on_an_empty_database_is_named(site: Site) -> None:
     assert done.returncode == 8
     start = (
         'On an empty database the scripts fail. The upgrade of revision "a200" of package "addon" '
-        f"failed ({path}, line 15)"
+        f"failed ({path.relative_to(site.ini.parent)}, line 15)"
     )
     assert done.stdout.startswith(start), done.stdout
     assert "nowhere" in done.stdout

@@ -314,17 +314,18 @@ def test_a_late_setting_that_cannot_be_used_is_told_at_the_first_use() -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "hint"),
+    ("settings", "hint", "more"),
     [
-        ({}, ""),
+        ({}, "", ""),
         (
             {"database.url": "postgresql+psycopg2://u:secret@h/d", "celery.url": "redis://h"},
             ' "database.url" has a URL, but is not read.',
+            " Or let it be taken over, with all else of an existing project: ws-alembic adopt",
         ),
     ],
 )
 def test_a_missing_url_names_the_settings_that_were_looked_at(
-    settings: dict[str, str], hint: str
+    settings: dict[str, str], hint: str, more: str
 ) -> None:
     config = make_config(**{"sqlalchemy.url": "", **settings})
     config.commit()
@@ -332,7 +333,7 @@ def test_a_missing_url_names_the_settings_that_were_looked_at(
         _ = config.registry.getUtility(IMigrationService).url
     assert str(caught.value) == (
         'Setting "sqlalchemy.url": it is missing, and so is "websauna_migrate.url".'
-        f"{hint} Set one of the two in [app:main] to the database's URL."
+        f"{hint} Set one of the two in [app:main] to the database's URL.{more}"
     )
 
 

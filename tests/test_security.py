@@ -280,7 +280,7 @@ def test_the_command_reports_it_and_goes_on(site: Site, sqlite_url: str) -> None
     done = site("upgrade")
     assert done.returncode == 0
     assert "may be changed by others" in done.stderr
-    assert str(folder) in done.stderr
+    assert f'"{folder.relative_to(site.ini.parent)}"' in done.stderr
 
 
 def test_a_cache_folder_that_the_ini_names_is_reported(site: Site, sqlite_url: str) -> None:
@@ -290,7 +290,7 @@ def test_a_cache_folder_that_the_ini_names_is_reported(site: Site, sqlite_url: s
     site.configure(sqlite_url, cache=str(folder))
     done = site("upgrade")
     assert done.returncode == 0
-    assert f'The folder "{folder}" of the setting websauna_migrate.cache may be' in done.stderr
+    assert 'The folder "cache" of the setting websauna_migrate.cache may be' in done.stderr
     assert list(folder.iterdir()) == []
 
 
@@ -322,6 +322,7 @@ SAFE_IN = {
     "losses.py": r"\b(?:EACH|name|value|old)\b",
     "postgresql_catalogue.py": r"IN_EXTENSION|OF_TABLE",
     "prove.py": r"\blisted\b",
+    "rights.py": r"\b(?:name|role)\b",
     "running_steps.py": r"ESSENTIAL",
     "scratch_databases.py": r"\bforce\b|\bname\b|found\.name|postgresql_locale|row\[[01]\]",
     "scratch_models.py": r"\bbefore\b|\bname\b",

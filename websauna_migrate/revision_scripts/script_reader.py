@@ -293,8 +293,12 @@ class Reader:
     def enum_change(self, call: Call, line: int) -> None:
         """Read a call of :func:`websauna_migrate.enums.change_enum_values`."""
         name, schema = call.text(0, "name"), call.value(None, "schema")
+        values = call.value(1, "values")
         if name and not call.open and (schema is None or isinstance(schema, str)):
-            self.add([Access("alter_type", schema, name)], line)
+            access = Access("alter_type", schema, name)
+            if isinstance(values, (list, tuple)) and all(isinstance(one, str) for one in values):
+                access = replace(access, rule="enum value", values=tuple(values))
+            self.add([access], line)
         else:
             self.unreadable(line)
 
