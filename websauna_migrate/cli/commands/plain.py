@@ -62,11 +62,9 @@ def new_package(options: Namespace, output: Output) -> None:
     written = write_project(options.package, folder, addon=options.addon)
     if not options.quiet:
         output.done(str(path) for path in written)
-        print(
-            f'Next: cd {shlex.quote(str(folder))} && pip install -e ".[test]" && '
-            "ws-alembic upgrade && pytest",
-            file=sys.stderr,
-        )
+        there = "" if folder.resolve() == Path.cwd() else f"cd {shlex.quote(str(folder))} && "
+        command = f'{there}pip install -e ".[test]" && ws-alembic upgrade && pytest'
+        print(f"Next: {command}", file=sys.stderr)
 
 
 def list_templates(options: Namespace, output: Output) -> None:
