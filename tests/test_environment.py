@@ -288,6 +288,24 @@ def test_an_environment_that_runs_nothing_is_named(foo: Workshop, sqlite_url: st
     )
 
 
+@pytest.mark.parametrize("inside", [True, False])
+def test_an_environment_that_fails_behind_its_migrations_is_named(
+    foo: Workshop, database_url: str, inside: bool
+) -> None:
+    """What it raises in its own transaction takes the step back, as under plain Alembic."""
+    call = "context.run_migrations()"
+    place = next(line for line in UNGUARDED.splitlines() if line.strip() == call)
+    failing = f"{place}\n{place.replace(call, '1 / 0')}" if inside else place
+    write_env(foo, UNGUARDED.replace(place, failing) + ("" if inside else "\n1 / 0\n"))
+    service = foo.service(database_url)
+    with pytest.raises(EnvironmentFailure, match=r"line \d+: ZeroDivisionError") as caught:
+        service.upgrade()
+    assert "What is applied tells: ws-alembic status" in str(caught.value)
+    write_env(foo, UNGUARDED)
+    service.upgrade()
+    assert service.upgrade().steps == ()
+
+
 def test_x_arguments_reach_an_environment(foo: Workshop, sqlite_url: str) -> None:
     write_env(
         foo,

@@ -45,6 +45,8 @@ class BoundEnvironment(ProxiedEnvironment):
         self.output = output
         self.rows = rows
         self.insisted = insisted
+        #: Whether the migrations have been run; their transaction may still be open.
+        self.ended = False
         #: The named types that the step created, see :mod:`.type_memory`.
         self.memo: dict[str, Any] = {}
 
@@ -92,6 +94,11 @@ class BoundEnvironment(ProxiedEnvironment):
             context.run_migrations = partial(run_migrations, context)  # type: ignore[method-assign]
             if self.rows is not None:
                 context.get_current_heads = self.known_heads  # type: ignore[method-assign]
+
+    def run_migrations(self, **arguments: Any) -> None:
+        """Run the migrations, and keep that they were run."""
+        super().run_migrations(**arguments)
+        self.ended = True
 
     def refuse_other_history(self, options: Mapping[str, Any]) -> None:
         """Refuse another history table than the package's: plain Alembic would go by that one.

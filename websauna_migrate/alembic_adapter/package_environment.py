@@ -11,14 +11,16 @@ and leaves the rest alone.
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from traceback import extract_tb
+from traceback import StackSummary, extract_tb
 from typing import TYPE_CHECKING, Any, TextIO
 
+import alembic
 from sqlalchemy.engine import URL, Connection
 
 from websauna_migrate.alembic_adapter.entities import entities_apart
@@ -222,7 +224,7 @@ class PackageEnvironment:
                 with (
                     self.attached(environment, connection),
                     logging_left_alone(self.options.path),
-                    self.env_py_named(lambda: called),
+                    self.env_py_named(lambda: called, lambda: environment.ended),
                 ):
                     self.scripts.run_env()
         if not called:
@@ -235,10 +237,14 @@ class PackageEnvironment:
         self.types.keep(environment.memo)
 
     @contextmanager
-    def env_py_named(self, begun: Callable[[], bool]) -> Iterator[None]:
+    def env_py_named(
+        self, begun: Callable[[], bool], ended: Callable[[], bool] = lambda: False
+    ) -> Iterator[None]:
         """Say of an error in ``env.py`` that it is one, and where.
 
-        :param begun: tells if the migrations have begun; what is raised then is theirs
+        :param begun: tells if the migrations have begun; what is raised then is theirs, unless
+            ``env.py`` itself raises it when they were run
+        :param ended: tells whether they were run
         :raises EnvironmentFailure: in place of what ``env.py`` raised
         """
         try:
@@ -246,10 +252,13 @@ class PackageEnvironment:
         except MigrationError:
             raise
         except Exception as exc:
-            if begun() or (self.url and is_lock_failure(exc, self.url.get_backend_name())):
-                raise
             path = self.scripts.env_py_location
-            lines = [f.lineno for f in extract_tb(exc.__traceback__) if f.filename == path]
+            frames = extract_tb(exc.__traceback__)
+            lines = [frame.lineno for frame in frames if frame.filename == path]
+            own = ended() and is_raised_below(frames, path)
+            locked = self.url and is_lock_failure(exc, self.url.get_backend_name())
+            if (begun() and not own) or locked:
+                raise
             where = f" in line {lines[-1]}" if lines else ""
             words = " ".join(str(getattr(exc, "orig", None) or exc).split())
             if self.url is not None:
@@ -258,7 +267,7 @@ class PackageEnvironment:
                 self.package.name,
                 path,
                 f"failed{where}: {type(exc).__name__}: {words}{what_to_write(exc, env=True)}\n"
-                "Nothing was changed.",
+                + (BEHIND if ended() else "Nothing was changed."),
             ) from exc
 
     @contextmanager
@@ -275,6 +284,23 @@ class PackageEnvironment:
         finally:
             del self.config.attributes[ATTRIBUTE]
             self.config.attributes.pop("connection", None)
+
+
+#: What to do where ``env.py`` fails when the migrations were run.
+BEHIND = "It did so when its migrations had been run. What is applied tells: ws-alembic status"
+
+
+def is_raised_below(frames: StackSummary, path: str) -> bool:
+    """Tell whether a file raised an error itself, or in what it calls besides Alembic and us.
+
+    What a transaction raises at its end, Alembic's is.
+    """
+    places = [place for place, frame in enumerate(frames) if frame.filename == path]
+    folders = (Path(str(alembic.__file__)).parent, Path(__file__).parent.parent)
+    homes = tuple(f"{folder}{os.sep}" for folder in folders)
+    return bool(places) and not any(
+        frame.filename.startswith(homes) for frame in frames[places[-1] + 1 :]
+    )
 
 
 def run_in_progress() -> BoundEnvironment | None:
