@@ -163,7 +163,7 @@ class ConstraintComparison:
         named = self.dialect in ("postgresql", "sqlite") and not fact.server_named
         model = final_name(self.table.primary_key, self.connection)
         name = fact.name if named else model or shortened(str(self.table.name), "", "pkey")
-        return KeyChange(self.table, name, columns_of(fact), added=added)
+        return KeyChange(self.table, name, tuple(columns_of(fact)), added=added)
 
     def reads(self, text: str, fact: Fact) -> bool:
         """Tell whether a reflected CHECK is that of a fact."""

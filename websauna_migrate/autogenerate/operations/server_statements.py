@@ -14,19 +14,24 @@ from websauna_migrate.autogenerate.operations.enum_change import source_of
 from websauna_migrate.autogenerate.operations.script_op import ScriptOp, on_dialect
 from websauna_migrate.facts.postgresql import quote_name
 
-__all__ = ["ServerConstraint", "qualified", "statements"]
+__all__ = ["ConstraintChange", "ServerConstraint", "qualified", "statements"]
 
 
-class ServerConstraint(MigrateOperation):
-    """A constraint by its definition.
+#: A constraint's definition, or the columns of a key.
+Content = str | tuple[str, ...]
 
+
+class ConstraintChange(MigrateOperation):
+    """A constraint that goes, or comes.
+
+    :ivar content: what it is besides its name
     :ivar place: where it stands among the changes of its table, see ``operations/ordering``
     """
 
-    def __init__(self, table: Table, name: str, definition: str, *, added: bool) -> None:
+    def __init__(self, table: Table, name: str, content: Content, *, added: bool) -> None:
         self.table = table
         self.name = name
-        self.definition = definition
+        self.content = content
         self.added = added
 
     @property
@@ -34,14 +39,18 @@ class ServerConstraint(MigrateOperation):
         """Drops come before what they are in the way of, creations behind what they need."""
         return 6 if self.added else 2
 
-    def reverse(self) -> ServerConstraint:
+    def reverse(self) -> ConstraintChange:
         """Return the operation that undoes this one."""
-        return ServerConstraint(self.table, self.name, self.definition, added=not self.added)
+        return type(self)(self.table, self.name, self.content, added=not self.added)
 
     def to_diff_tuple(self) -> tuple[Any, ...]:
         """Return the difference."""
         what = "add_constraint" if self.added else "remove_constraint"
-        return (what, self.name, self.table.fullname, self.definition)
+        return (what, self.name, self.table.fullname, self.content)
+
+
+class ServerConstraint(ConstraintChange):
+    """A constraint by its definition."""
 
 
 @renderers.dispatch_for(ServerConstraint)
@@ -50,7 +59,7 @@ def render_server_constraint(context: AutogenContext, operation: ServerConstrain
     table = qualified(operation.table.schema, str(operation.table.name))
     name = quote_name(operation.name)
     change = (
-        f"ADD CONSTRAINT {name} {operation.definition}"
+        f"ADD CONSTRAINT {name} {operation.content}"
         if operation.added
         else f"DROP CONSTRAINT {name}"
     )
