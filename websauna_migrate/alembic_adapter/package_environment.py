@@ -20,7 +20,6 @@ from pathlib import Path
 from traceback import StackSummary, extract_tb
 from typing import TYPE_CHECKING, Any, TextIO
 
-import alembic
 from sqlalchemy.engine import URL, Connection
 
 from websauna_migrate.alembic_adapter.entities import entities_apart
@@ -295,6 +294,8 @@ def is_raised_below(frames: StackSummary, path: str) -> bool:
 
     What a transaction raises at its end, Alembic's is.
     """
+    import alembic
+
     places = [place for place, frame in enumerate(frames) if frame.filename == path]
     folders = (Path(str(alembic.__file__)).parent, Path(__file__).parent.parent)
     homes = tuple(f"{folder}{os.sep}" for folder in folders)
