@@ -181,6 +181,10 @@ def test_versions_are_a_cause_where_the_sql_is_not_known(
         (("plan", "--downgrade", "base", "--out", "x"), "--out has no meaning with --downgrade"),
         (("plan", "--sql", "--out", "x"), "--out has no meaning with --sql"),
         (("upgrade", "--plan", "bad.json"), "The file holds no plan"),
+        (("upgrade", "--plan", "none.json"), 'The plan "none.json" cannot be read: No such file'),
+        (("upgrade", "--max-loss", "-1"), "invalid count value: '-1'"),
+        (("log", "--number", "-1"), "invalid count value: '-1'"),
+        (("graph", "--around", "f100", "--distance", "-1"), "invalid count value: '-1'"),
     ],
 )
 def test_what_cannot_be_meant(site: Site, sqlite_url: str, words: Any, told: str) -> None:

@@ -66,6 +66,16 @@ def not_negative(text: str) -> float:
     return number
 
 
+def count(text: str) -> int:
+    """Return a whole number from the command line.
+
+    :raises ValueError: if it is none, or below 0
+    """
+    if (number := int(text)) < 0:
+        raise ValueError(text)
+    return number
+
+
 # Alembic's own
 
 DIRECTORY = argument(
@@ -165,7 +175,7 @@ PICTURE = (
     argument("--around", metavar="PACKAGE@REVISION", help="Show what is near to a revision alone"),
     argument(
         "--distance",
-        type=int,
+        type=count,
         default=4,
         metavar="EDGES",
         help="with --around: how many edges away, at most; default: 4",
@@ -201,7 +211,7 @@ LOGGED = (
     argument(
         "-n",
         "--number",
-        type=int,
+        type=count,
         default=20,
         metavar="RUNS",
         help="how many, the newest; default: 20; 0 for all",
@@ -250,7 +260,7 @@ PLAN = argument(
 )
 MAX_LOSS = argument(
     "--max-loss",
-    type=int,
+    type=count,
     metavar="ROWS",
     help="Run nothing if more rows and values would be lost than this and what scripts accept",
 )

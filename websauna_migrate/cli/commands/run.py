@@ -55,7 +55,14 @@ def upgrade(call: Call) -> None:
             raise UsageError(
                 "--plan FILE says what is run: leave out the revision, --ignore-order and -x."
             )
-        plan = RecordedPlan.of_json(Path(options.plan).read_text(encoding="utf-8"))
+        try:
+            text = Path(options.plan).read_text(encoding="utf-8")
+        except OSError as exc:
+            raise UsageError(
+                f'The plan "{options.plan}" cannot be read: {exc.strerror}. '
+                "Write one with: ws-alembic plan --out FILE"
+            ) from exc
+        plan = RecordedPlan.of_json(text)
     elif options.dry_run:
         pending = call.service.plan(
             options.revision, packages=call.packages, ignore_order=options.ignore_order
