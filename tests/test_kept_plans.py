@@ -181,6 +181,7 @@ def test_versions_are_a_cause_where_the_sql_is_not_known(
         (("plan", "--downgrade", "base", "--out", "x"), "--out has no meaning with --downgrade"),
         (("plan", "--sql", "--out", "x"), "--out has no meaning with --sql"),
         (("upgrade", "--plan", "bad.json"), "The file holds no plan"),
+        (("upgrade", "--plan", "bytes.json"), "The file holds no plan"),
         (("upgrade", "--plan", "none.json"), 'The plan "none.json" cannot be read: No such file'),
         (("upgrade", "--max-loss", "-1"), "invalid count value: '-1'"),
         (("log", "--number", "-1"), "invalid count value: '-1'"),
@@ -190,6 +191,7 @@ def test_versions_are_a_cause_where_the_sql_is_not_known(
 def test_what_cannot_be_meant(site: Site, sqlite_url: str, words: Any, told: str) -> None:
     site.configure(sqlite_url)
     (site.ini.parent / "bad.json").write_text('{"steps": [{}]}')
+    (site.ini.parent / "bytes.json").write_bytes(b"\xff\xfe\x00")
     done = site(*words)
     assert done.status == 2
     assert told in done.stderr

@@ -56,7 +56,8 @@ def upgrade(call: Call) -> None:
                 "--plan FILE says what is run: leave out the revision, --ignore-order and -x."
             )
         try:
-            text = Path(options.plan).read_text(encoding="utf-8")
+            # What is no text is no plan either.
+            text = Path(options.plan).read_text(encoding="utf-8", errors="replace")
         except OSError as exc:
             raise UsageError(
                 f'The plan "{options.plan}" cannot be read: {exc.strerror}. '
