@@ -70,22 +70,49 @@ def measure(root: Path, url: str) -> None:
     gunicorn = subprocess.Popen([*command, "served:application"], cwd=root)
     try:
         wait_for(port)
-        during_an_upgrade(root, url, port)
+        during_an_upgrade(root, url, port, gunicorn.pid)
         memory(gunicorn.pid, port)
     finally:
         gunicorn.terminate()
         gunicorn.wait(30)
 
 
-def during_an_upgrade(root: Path, url: str, port: int) -> None:
+def during_an_upgrade(root: Path, url: str, port: int, master: int) -> None:
     """Ask 50 at a time while a process migrates."""
     seen: Counter[tuple[str, ...]] = Counter()
     over = threading.Event()
     watch = threading.Thread(target=watch_locks, args=(url, over, seen))
-    watch.start()
-    first = ask(port)
+    answers: list[tuple[int, float]] = []
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        first = [seconds for _ in range(5) for _, seconds in pool.map(ask, [port] * AT_ONCE)]
+        watch.start()
+        began, used = time.perf_counter(), cpu_of(master)
+        run = start_upgrade(root)
+        while run.poll() is None:
+            answers += pool.map(ask, [port] * AT_ONCE)
+            time.sleep(0.05)
+    took, used = time.perf_counter() - began, cpu_of(master) - used
+    over.set()
+    watch.join()
+    assert run.stderr is not None
+    print(run.stderr.read().splitlines()[-1:])
+    print(f"before it the first {len(first)} answers: the slowest {max(first) * 1000:.0f} ms")
+    statuses = Counter(status for status, _ in answers)
+    print(f"{len(answers)} answers, {AT_ONCE} at once, during the {took:.1f} s: {statuses}")
+    times = sorted(seconds for _, seconds in answers)
+    for share in (0.5, 0.9, 0.99, 0.999, 1):
+        place = min(len(times) - 1, int(len(times) * share))
+        print(f"  {share:.1%} within {times[place] * 1000:.0f} ms")
+    print(f"CPU time of the workers: {used / len(answers) * 1000:.2f} ms an answer")
+    print("locks of the probes' sessions, by looks:")
+    for lock, count in sorted(seen.items()):
+        print(f"  {count:5} {' '.join(map(str, lock))}")
+
+
+def start_upgrade(root: Path) -> subprocess.Popen[str]:
+    """Start the process that migrates."""
     program = [str(Path(sys.executable).with_name("ws-alembic")), "-c", "migrate.ini"]
-    run = subprocess.Popen(
+    return subprocess.Popen(
         [*program, "-x", "packages=all", "upgrade"],
         cwd=root,
         env={**os.environ, "PYTHONPATH": str(root)},
@@ -93,27 +120,12 @@ def during_an_upgrade(root: Path, url: str, port: int) -> None:
         stderr=subprocess.PIPE,
         text=True,
     )
-    answers: list[tuple[int, float]] = []
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        while run.poll() is None:
-            answers += pool.map(lambda _: ask(port), range(AT_ONCE))
-            time.sleep(0.05)
-    over.set()
-    watch.join()
-    assert run.stderr is not None
-    print(run.stderr.read().splitlines()[-1:])
-    times = sorted(seconds for _, seconds in answers[AT_ONCE:])
-    slowest = max(seconds for _, seconds in answers[:AT_ONCE])
-    print(f"the first answer {first[1] * 1000:.0f} ms, each worker's {slowest * 1000:.0f} ms")
-    statuses = Counter(status for status, _ in answers)
-    print(f"{len(answers)} answers, {AT_ONCE} at once, during the upgrade: {statuses}")
-    print("behind each worker's first:")
-    for share in (0.5, 0.99, 1):
-        place = min(len(times) - 1, int(len(times) * share))
-        print(f"  {share:.0%} within {times[place] * 1000:.0f} ms")
-    print("locks of the probes' sessions, by looks:")
-    for lock, count in sorted(seen.items()):
-        print(f"  {count:5} {' '.join(map(str, lock))}")
+
+
+def cpu_of(master: int) -> float:
+    """Return the seconds of CPU time that gunicorn's workers have used."""
+    used = [one.cpu_times() for one in psutil.Process(master).children()]
+    return sum(one.user + one.system for one in used)
 
 
 def watch_locks(url: str, over: threading.Event, seen: Counter[tuple[str, ...]]) -> None:
@@ -135,7 +147,7 @@ def memory(master: int, port: int) -> None:
             for _ in range(5):
                 sizes = [round(one.memory_info().rss / 2**20, 1) for one in workers]
                 print(f"MB of the workers: {sizes}")
-                answers = list(pool.map(lambda _: ask(port), range(REQUESTS // 5)))
+                answers = list(pool.map(ask, [port] * (REQUESTS // 5)))
                 print(f"  {Counter(status for status, _ in answers)}")
 
 

@@ -16,6 +16,8 @@ from apps import Workshop
 from websauna_migrate import IMigrationService
 from websauna_migrate.errors import MigrationError
 from websauna_migrate.plain_text import to_json
+from websauna_migrate.planning.package_history import PackageHistory
+from websauna_migrate.revision_scripts import revision_reader, script_files
 
 HERE = {"REMOTE_ADDR": "127.0.0.1"}
 PAGES = ("", "/status.json", "/graph", "/graph.svg", "/step/aaa/a1")
@@ -249,3 +251,38 @@ def test_many_packages(tmp_path: Path, workshop: Workshop) -> None:
         sa.event.remove(sa.Engine, "before_cursor_execute", note)
         counts.append(len(seen))
     assert counts[0] == counts[1]
+
+
+def test_scripts_are_read_again_when_they_change(
+    packages: Workshop, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a page read of the scripts serves the next one, as long as no file has changed."""
+    read = []
+
+    class Counted(PackageHistory):
+        def __init__(self, package: str, *given: Any) -> None:
+            read.append(package)
+            super().__init__(package, *given)
+
+    monkeypatch.setattr(revision_reader, "PackageHistory", Counted)
+    app = site(packages, url, web_localhost="on")
+
+    def rows() -> list[str]:
+        page = app.get("/migrations", extra_environ=HERE).html
+        return [one.code.get_text() for one in page.find(id="plan").parent.find_all("li")]
+
+    # Shortly after a file was written it might be written again without a trace.
+    assert rows() == rows() == ["a1", "b1"]
+    assert read == ["aaa", "bbb"] * 2
+    monkeypatch.setattr(script_files, "SETTLED_NS", 0)
+    app.get("/migrations/graph", extra_environ=HERE)
+    del read[:]
+    assert rows() == ["a1", "b1"]
+    app.get("/migrations/status.json", extra_environ=HERE)
+    assert not read
+    packages.script("aaa", "a2", "a1", requires=("bbb@b1",))
+    assert rows() == ["a1", "b1", "a2"]
+    path = packages.script("bbb", "b1", run_before=("aaa@a1",))
+    assert rows() == ["b1", "a1", "a2"]
+    path.unlink()
+    assert app.get("/migrations", extra_environ=HERE).html.find(class_="problem")

@@ -569,6 +569,16 @@ class IMigrationService(Interface):
         :returns: a :class:`websauna_migrate.results.Readiness`
         """
 
+    def watch_readiness() -> Any:
+        """Return what tells readiness again and again, for little, to one thread at a time.
+
+        It keeps a connection to the server, and what it read of the scripts until one of their
+        folders changes.
+
+        :returns: an object with the methods ``look()``, which returns a
+            :class:`websauna_migrate.results.Readiness`, and ``close()``
+        """
+
     def log(
         wanted: LogFilter | None = None,
         *,

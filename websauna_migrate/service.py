@@ -61,6 +61,7 @@ from websauna_migrate.runs.site import Hooks, Site
 if TYPE_CHECKING:
     from websauna_migrate.lint.linter import Linter
     from websauna_migrate.models.ownership import Ownership
+    from websauna_migrate.reports.readiness import ReadinessWatch
     from websauna_migrate.runs.ledger import Ledger
 
 __all__ = ["MigrationService"]
@@ -95,6 +96,8 @@ class MigrationService:
         self.use_index = True
         #: In a thread, the scripts as :meth:`one_look` saw them.
         self._look = threading.local()
+        #: What the newest of them has read.
+        self._looked: LoadedScripts | None = None
         self._packages: dict[str, MigrationPackage] = {}
         #: What the packages' ``env.py`` set on their connections, and for which of them.
         self._known_session: tuple[Any, Mapping[str, str]] | None = None
@@ -709,6 +712,17 @@ class MigrationService:
 
         return look(self.site(given=the_given(connection, engine)))
 
+    def watch_readiness(self) -> ReadinessWatch:
+        from websauna_migrate.reports.readiness import ReadinessWatch
+
+        return ReadinessWatch(
+            self.site,
+            # A probe is not to wait for a server that is still starting.
+            lambda: make_engine(
+                self.url, self.settings.engine_options, session=self._session(), keeps_one=True
+            ),
+        )
+
     def log(
         self,
         wanted: LogFilter | None = None,
@@ -901,13 +915,19 @@ class MigrationService:
     def one_look(self, given: Connection | Engine | None = None) -> Iterator[None]:
         """Read the scripts once for all that this thread asks within the block.
 
+        And not again in the next one, of any thread, if no file has changed until then.
+
         :param given: what the calls within it are given to work on
         """
-        self._look.snapshot = self.site(given=given).loaded
+        loaded = self.site(given=given).loaded
+        if self._looked is not None:
+            loaded.take_over(self._looked)
+        self._look.snapshot = loaded
         try:
             yield
         finally:
             self._look.snapshot = None
+            self._looked = loaded
 
     def _site_anew(self, given: Connection | Engine | None = None) -> Site:
         """Return what a call works on that changes scripts: they are read again."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from websauna_migrate.revision_scripts.table_origins import CreatedObjects
 
 __all__ = ["LoadedScripts"]
+
+#: What :meth:`LoadedScripts.take_over` takes.
+READ = ("histories", "graph", "effects", "types", "_upgrades", "created")
 
 
 class LoadedScripts:
@@ -47,6 +51,7 @@ class LoadedScripts:
         self.options = options
         self.use_index = use_index
         self.may_be_missing = frozenset(may_be_missing)
+        self._began = time.time_ns()
         cache = Cache.of(settings.cache) if use_index else None
         #: Where what was read is kept; it has no folder where nothing is to be kept.
         self.cache = cache or Cache(None)
@@ -68,6 +73,31 @@ class LoadedScripts:
         return LoadedScripts(
             self.packages.values(), self.settings, self.options, use_index=self.use_index
         )
+
+    def take_over(self, earlier: LoadedScripts) -> None:
+        """Take what was read of the same scripts earlier in this process, if no file has changed.
+
+        Only what is plain data, and was read from texts: environments and modules are one's own.
+        """
+        read = {name: vars(earlier)[name] for name in READ if name in vars(earlier)}
+        same = self.packages == earlier.packages and self.options is earlier.options
+        if "histories" not in read or not same or not earlier._can_be_kept:
+            return
+        if all(self._is_unchanged(name, before) for name, before in earlier.environments.items()):
+            vars(self).update(read, _can_be_kept=True)
+
+    @cached_property
+    def _can_be_kept(self) -> bool:
+        """True if all scripts were read from texts that cannot change without being seen."""
+        readers = [one.reader for one in self.environments.values() if one.exists]
+        return all(one.is_from_text and one.files.is_settled(self._began) for one in readers)
+
+    def _is_unchanged(self, package: str, before: PackageEnvironment) -> bool:
+        """True if the files of a package are those that they were."""
+        now = self.environments[package]
+        if now.exists != before.exists:
+            return False
+        return not now.exists or now.reader.files == before.reader.files
 
     @cached_property
     def histories(self) -> Mapping[str, PackageHistory]:

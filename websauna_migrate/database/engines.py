@@ -214,6 +214,7 @@ def make_engine(
     connect_retries: int = 0,
     session: Mapping[str, str] | None = None,
     transactional: bool = True,
+    keeps_one: bool = False,
 ) -> Engine:
     """Return an engine of the service's own: the application's URL and options, but no pool.
 
@@ -222,13 +223,17 @@ def make_engine(
     :param transactional: begin transactions on SQLite where SQLAlchemy does; the driver begins some
         later, and PRAGMA has no effect in one
     :param session: settings of each session, see :func:`set_in_sessions`
+    :param keeps_one: keep one connection to a server for the next use; to a file it costs nothing
     :raises DatabaseFailure: if the URL's dialect or driver is not installed
     """
     options = dict(options)
     if str(options.get("sqlalchemy.isolation_level", "")).upper() == "AUTOCOMMIT":
         # It would quietly take apart every step's transaction.
         del options["sqlalchemy.isolation_level"]
-    engine = open_engine(url, options, poolclass=NullPool)
+    if keeps_one and url.get_backend_name() != "sqlite":
+        engine = open_engine(url, options, pool_size=1, max_overflow=0, pool_pre_ping=True)
+    else:
+        engine = open_engine(url, options, poolclass=NullPool)
     if engine.dialect.name == "sqlite":
         if transactional:
             make_transactional(engine)

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+
+from sqlalchemy import Engine
+from sqlalchemy.engine import Connection
+
+from websauna_migrate.database.engines import connect
 from websauna_migrate.database.history_tables import list_tables, read_rows
 from websauna_migrate.planning.plan import pending
 from websauna_migrate.results import Readiness
-from websauna_migrate.runs.in_progress import find_at_work, marked_steps
+from websauna_migrate.revision_scripts.script_files import SETTLED_NS, folder_times
+from websauna_migrate.runs.in_progress import at_work, marked_steps
 from websauna_migrate.runs.site import Site
 
-__all__ = ["look"]
+__all__ = ["ReadinessWatch", "look"]
 
 
 def look(site: Site) -> Readiness:
@@ -18,17 +26,25 @@ def look(site: Site) -> Readiness:
     packages: the tables that exist, the rows of all histories, and the ledger's marks.
     """
     with site.reading() as connection:
-        if connection is None:
-            return Readiness(standing_of(site, {}))
-        tables = list_tables(connection, site.schema)
-        ours = {package.history_table for package in site.packages.values()}
-        rows = read_rows(connection, tables & ours, site.schema)
-        standing = standing_of(site, dict(rows))
-        # A run that changes nothing any more need not be asked for.
-        if "behind" not in standing.values() and not marked_steps(site, connection, tables):
-            return Readiness(standing)
-        running, half_done = find_at_work(site, connection, tables)
-    return Readiness(standing, running, half_done)
+        return look_at(site, connection)
+
+
+def look_at(site: Site, connection: Connection | None) -> Readiness:
+    """Return what the database is to the scripts.
+
+    :param connection: to the database; ``None`` where its file does not exist
+    """
+    if connection is None:
+        return Readiness(standing_of(site, {}))
+    tables = list_tables(connection, site.schema)
+    ours = {package.history_table for package in site.packages.values()}
+    rows = read_rows(connection, tables & ours, site.schema)
+    standing = standing_of(site, dict(rows))
+    marked = marked_steps(site, connection, tables)
+    # A run that changes nothing any more need not be asked for.
+    if "behind" not in standing.values() and not marked:
+        return Readiness(standing)
+    return Readiness(standing, *at_work(site, connection, tables, marked))
 
 
 def standing_of(site: Site, rows: dict[str, tuple[str, ...]]) -> dict[str, str]:
@@ -47,3 +63,56 @@ def standing_of(site: Site, rows: dict[str, tuple[str, ...]]) -> dict[str, str]:
         else "current"
         for name, found in sorted(applied.items())
     }
+
+
+class ReadinessWatch:
+    """Looks again and again, for little: by one thread at a time.
+
+    The scripts are read again when one of their folders has changed. The connection is kept, each
+    statement of which is a transaction of its own.
+    """
+
+    def __init__(self, make_site: Callable[[], Site], make_engine: Callable[[], Engine]) -> None:
+        """Prepare; nothing is read and nothing connects yet.
+
+        :param make_engine: makes an engine whose pool keeps one connection
+        """
+        self._make_site = make_site
+        self._make_engine = make_engine
+        self._site: Site | None = None
+        self._engine: Engine | None = None
+        self._times: tuple[int, ...] = ()
+
+    def look(self) -> Readiness:
+        """Return what the database is to the scripts.
+
+        :raises MigrationError: if the database or the scripts cannot be read
+        """
+        site = self._current_site()
+        if not site.has_database:
+            return look_at(site, None)
+        if self._engine is None:
+            self._engine = self._make_engine()
+        with connect(self._engine) as connection:
+            return look_at(site, connection.execution_options(isolation_level="AUTOCOMMIT"))
+
+    def close(self) -> None:
+        """Let the connection and the scripts go."""
+        if self._engine is not None:
+            self._engine.dispose()
+        self._engine = self._site = None
+
+    def _current_site(self) -> Site:
+        """Return the scripts, as they were when one of their folders last changed."""
+        began = time.time_ns()
+        site = self._site or self._make_site()
+        times = folder_times(
+            folder for one in site.packages.values() for folder in one.version_locations
+        )
+        if times != self._times:
+            site = site if self._site is None else self._make_site()
+            self._times = times
+        # Within a tick of the file system's clock a folder may change twice.
+        is_settled = max(times, default=0) < began - SETTLED_NS
+        self._site = site if is_settled else None
+        return site

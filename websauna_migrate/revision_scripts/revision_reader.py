@@ -22,6 +22,7 @@ from websauna_migrate.revision_scripts.script_attributes import pairs_of
 from websauna_migrate.revision_scripts.script_error import ScriptError
 from websauna_migrate.revision_scripts.script_files import (
     SCRIPT_NAME,
+    ScriptFiles,
     checksum,
     checksum_of,
     list_script_files,
@@ -100,6 +101,13 @@ class ScriptReader:
         #: What the texts of executed scripts were compiled to, and their checksums, by path.
         self._codes: dict[str, CodeType] = {}
         self._digests: dict[str, str] = {}
+        #: True if all that was read is in the scripts' texts, which is not so of what is computed.
+        self.is_from_text = False
+
+    @cached_property
+    def files(self) -> ScriptFiles:
+        """The files that may be scripts, as they are when this is first asked for."""
+        return list_script_files(self.package.version_locations, recursive=self.recursive)
 
     @cached_property
     def index(self) -> ScriptIndex:
@@ -115,11 +123,11 @@ class ScriptReader:
         if self.cache is None:
             found = [self._execute(str(path)) for path in self._scripts().list_files()]
             return [revision for revision in found if revision is not None]
-        files = list_script_files(self.package.version_locations, recursive=self.recursive)
-        known = self.index.revisions(self.package.name, files)
+        known = self.index.revisions(self.package.name, self.files)
+        self.is_from_text = None not in known
         asked = (
             self._execute(path) if revision is None else revision
-            for path, revision in zip(files.paths, known, strict=True)
+            for path, revision in zip(self.files.paths, known, strict=True)
         )
         return [revision for revision in asked if revision is not None]
 

@@ -11,17 +11,24 @@ from pathlib import Path
 
 __all__ = [
     "SCRIPT_NAME",
+    "SETTLED_NS",
     "UNKNOWN",
     "ScriptFiles",
     "Stamp",
     "checksum",
     "checksum_of",
+    "folder_times",
     "list_script_files",
     "read_script",
 ]
 
 #: Alembic's own rule for a file that is a revision script.
 SCRIPT_NAME = re.compile(r"(?!\.\#|__init__).*\.py$")
+
+#: Nanoseconds for which a file must have been left alone before what was read of it is kept. A file
+#: system's clock has ticks, up to two seconds long: within one, a file may change once more and
+#: look the same.
+SETTLED_NS = 2_500_000_000
 
 #: Four numbers: time of change, of status change, size, and inode. The time of change alone does
 #: not change whenever a file does: a copy, an archive or an image may set it as it likes. The time
@@ -44,6 +51,20 @@ class ScriptFiles:
         self.paths: list[str] = []
         self.stamps: list[int] = []
         self._seen: set[str] = set()
+
+    def __eq__(self, other: object) -> bool:
+        """True if they are the same files, and none was changed."""
+        if not isinstance(other, ScriptFiles):
+            return NotImplemented
+        return self.paths == other.paths and self.stamps == other.stamps
+
+    def is_settled(self, now: int) -> bool:
+        """True if no file can change any more without another stamp.
+
+        :param now: a moment before the files were read, in nanoseconds
+        """
+        latest = max((*self.stamps[0::4], *self.stamps[1::4]), default=0)
+        return latest < now - SETTLED_NS and min(self.stamps, default=0) >= 0
 
     def stamp(self, place: int) -> Stamp:
         """Return the stamp of the file at a place."""
@@ -101,6 +122,22 @@ def folders_of(top: str, *, recursive: bool) -> Iterator[str]:
         folders.sort()
         if not root.endswith("__pycache__"):
             yield root
+
+
+def folder_times(folders: Iterable[Path]) -> tuple[int, ...]:
+    """Return when a file was last made, removed or renamed in each folder, in nanoseconds.
+
+    Of a folder that is not there it is 0.
+    """
+    return tuple(map(folder_time, folders))
+
+
+def folder_time(folder: Path) -> int:
+    """Return when a file was last made, removed or renamed in a folder."""
+    try:
+        return os.stat(folder).st_mtime_ns  # noqa: PTH116 - asked once a second, for hundreds
+    except OSError:
+        return 0
 
 
 def read_script(path: str) -> bytes | None:

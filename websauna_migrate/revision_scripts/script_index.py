@@ -25,6 +25,7 @@ from websauna_migrate.revision_scripts.script_attributes import (
     Literals,
 )
 from websauna_migrate.revision_scripts.script_files import (
+    SETTLED_NS,
     UNKNOWN,
     ScriptFiles,
     Stamp,
@@ -37,11 +38,6 @@ if TYPE_CHECKING:
     from websauna_migrate.revision_scripts.enum_values import TypeHistory
 
 __all__ = ["ScriptIndex", "Upgrade", "revision_of"]
-
-#: Nanoseconds for which a file must have been left alone before what was read of it is kept. A file
-#: system's clock has ticks, up to two seconds long: within one, a file may change once more and
-#: look the same.
-SETTLED_NS = 2_500_000_000
 
 #: What must be the same for an index to be read: how texts are read, and what a docstring becomes.
 READER = f"6 {sys.version_info[0]}.{sys.version_info[1]} {sys.flags.optimize} " + " ".join(

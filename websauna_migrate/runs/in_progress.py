@@ -18,7 +18,7 @@ from websauna_migrate.runs.running_steps import is_marked
 from websauna_migrate.runs.site import Site
 from websauna_migrate.runs.statement_log import kind_of
 
-__all__ = ["find_at_work", "is_of", "marked_steps", "run_in_progress"]
+__all__ = ["at_work", "find_at_work", "is_of", "marked_steps", "run_in_progress"]
 
 
 def marked_steps(
@@ -40,7 +40,13 @@ def find_at_work(
 
     :param tables: the names of those that exist
     """
-    marked = marked_steps(site, connection, tables)
+    return at_work(site, connection, tables, marked_steps(site, connection, tables))
+
+
+def at_work(
+    site: Site, connection: Connection, tables: Collection[str], marked: tuple[LedgerEntry, ...]
+) -> tuple[RunInProgress | None, tuple[LedgerEntry, ...]]:
+    """Return the run in progress, and the steps that ended half done, of those that are marked."""
     running = run_in_progress(site, connection, has_ledger=LEDGER_TABLE in tables)
     return running, tuple(entry for entry in marked if not is_of(entry, running))
 

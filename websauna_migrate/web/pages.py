@@ -47,6 +47,7 @@ class Look:
 
     :ivar url: the database, without its password
     :ivar plan: of an upgrade of all packages; ``None`` if there is none
+    :ivar runs: the newest ones of the ledger, where they were asked for
     :ivar problem: why there is no plan, or why the database cannot be read
     """
 
@@ -55,6 +56,7 @@ class Look:
     readiness: Readiness | None = None
     plan: Plan | None = None
     races: tuple[CheckProblem, ...] = ()
+    runs: tuple[LedgerRun, ...] = ()
     problem: str | None = None
 
     @property
@@ -77,8 +79,11 @@ class Look:
         return "good", "All revisions are applied"
 
 
-def look(service: Any) -> Look:
-    """Look at scripts and database, without a lock; what goes wrong is part of the answer."""
+def look(service: Any, *, runs: int = 0) -> Look:
+    """Look at scripts and database, without a lock; what goes wrong is part of the answer.
+
+    :param runs: how many of the newest runs are wanted
+    """
     found: dict[str, Any] = {"url": safe_url(service.url)}
     try:
         with service.one_look():
@@ -86,6 +91,7 @@ def look(service: Any) -> Look:
             found["readiness"] = service.readiness()
             found["plan"] = service.plan()
             found["races"] = service.races() if found["plan"] else ()
+            found["runs"] = service.log(LogFilter(limit=runs)) if runs else ()
     except MigrationError as exc:
         found["problem"] = str(exc)
     return Look(**found)
@@ -98,18 +104,16 @@ def service_of(request: Request) -> Any:
 
 def overview(request: Request) -> Response:
     """Show where the packages stand and what an upgrade would do."""
-    service = service_of(request)
-    seen = look(service)
-    runs: tuple[LedgerRun, ...] = ()
-    if seen.problem is None:
-        runs = service.log(LogFilter(limit=RUNS_SHOWN))
-    return page(request, "overview", look=seen, runs=runs, limit=STEPS_SHOWN, here="overview")
+    seen = look(service_of(request), runs=RUNS_SHOWN)
+    return page(request, "overview", look=seen, limit=STEPS_SHOWN, here="overview")
 
 
 def status_json(request: Request) -> Response:
     """Answer as ``ws-alembic status --json`` does."""
+    service = service_of(request)
     try:
-        states = service_of(request).status()
+        with service.one_look():
+            states = service.status()
     except MigrationError as exc:
         body, status = to_json({"error": str(exc)}), 503
     else:
@@ -198,7 +202,8 @@ def graph(request: Request) -> Response:
         "here": "graph",
     }
     try:
-        view = service.graph(**options_of(request.GET))
+        with service.one_look():
+            view = service.graph(**options_of(request.GET))
     except MigrationError as exc:
         return page(request, "graph", 400, picture="", text="", problem=str(exc), **values)
     picture = Markup(to_svg(view, inline=True))
@@ -207,8 +212,10 @@ def graph(request: Request) -> Response:
 
 def picture(request: Request) -> Response:
     """Return the graph as an SVG file."""
+    service = service_of(request)
     try:
-        view = service_of(request).graph(**options_of(request.GET))
+        with service.one_look():
+            view = service.graph(**options_of(request.GET))
     except MigrationError as exc:
         return Response(str(exc), status=400, content_type="text/plain", charset="utf-8")
     return Response(to_svg(view), content_type="image/svg+xml", charset="utf-8")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pyramid.events import ApplicationCreated
@@ -21,6 +20,7 @@ from websauna_migrate.config.starting import is_for_a_command
 from websauna_migrate.errors import MigrationError
 from websauna_migrate.interfaces import IMigrationService
 from websauna_migrate.plain_text import word
+from websauna_migrate.revision_scripts.script_files import folder_times
 from websauna_migrate.web.access import CSRF, UPGRADE, VIEW, is_from_here, is_local, may, protect
 from websauna_migrate.web.pages import Look, look
 from websauna_migrate.web.rendering import page
@@ -120,19 +120,9 @@ class PendingWatch:
         return found
 
     def _times(self) -> tuple[int, ...]:
-        return tuple(
-            modified(folder)
-            for package in self.service.packages
-            for folder in package.version_locations
+        return folder_times(
+            folder for package in self.service.packages for folder in package.version_locations
         )
-
-
-def modified(folder: Path) -> int:
-    """Return when something was made, removed or renamed in a folder; 0 if it does not exist."""
-    try:
-        return folder.stat().st_mtime_ns
-    except OSError:
-        return 0
 
 
 def pending_tween(handler: Handler, registry: Any) -> Handler:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import Any
 
 from pyramid.request import Request
 from pyramid.response import Response
+from sqlalchemy.exc import SQLAlchemyError
 
 from websauna_migrate.errors import MigrationError
 from websauna_migrate.interfaces import IMigrationService
@@ -14,45 +16,67 @@ from websauna_migrate.results import Readiness
 
 __all__ = ["ReadinessProbe", "ready"]
 
+#: Seconds from the beginning of a look within which a request that comes gets its answer.
+SHARED_SECONDS = 0.1
+
 
 class ReadinessProbe:
     """Asks the database until it is ready, and remembers that for the life of the process.
 
     Once an application serves, its database may go ahead of it, when the next release migrates:
-    that is no reason to stop. Requests that come at once share one look.
+    that is no reason to stop.
+
+    One request looks at a time. Those that come meanwhile get its answer, and so do those that come
+    within :data:`SHARED_SECONDS` of its beginning: an answer is as old as that, or as one look
+    takes, and no older.
     """
 
     def __init__(self, registry: Any) -> None:
-        self.registry = registry
-        self._last: Readiness | None = None
-        self._looks = 0
+        self._registry = registry
+        self._watch: Any = None
         self._looking = threading.Lock()
+        #: What was found, or why nothing was; and when that look began and ended.
+        self._found: Readiness | str | None = None
+        self._began = self._ended = 0.0
 
-    def look(self) -> Readiness:
-        """Return the readiness.
-
-        :raises MigrationError: if the database or the scripts cannot be read
-        """
-        if self._last is not None and self._last.is_ready:
-            return self._last
-        looks = self._looks
+    def look(self) -> Readiness | str:
+        """Return the readiness, or the name of what made it impossible to tell."""
+        if (remembered := self._found) is not None and is_final(remembered):
+            return remembered
+        asked = time.monotonic()
         with self._looking:
-            # Another request may have looked while this one waited for its turn.
-            if self._looks == looks or self._last is None:
-                service = self.registry.getUtility(IMigrationService)
-                self._last = found = service.readiness()
-                self._looks += 1
-                return found  # type: ignore[no-any-return]
-            return self._last
+            found = self._found
+            is_fresh = self._ended >= asked or self._began >= asked - SHARED_SECONDS
+            if found is None or not (is_fresh or is_final(found)):
+                self._began = time.monotonic()
+                self._found = found = self._ask()
+                self._ended = time.monotonic()
+            return found
+
+    def _ask(self) -> Readiness | str:
+        """Look at the database."""
+        if self._watch is None:
+            self._watch = self._registry.getUtility(IMigrationService).watch_readiness()
+        try:
+            found: Readiness = self._watch.look()
+        except (MigrationError, SQLAlchemyError) as exc:
+            # Its words are for the operator's log: they may name what is nobody's business.
+            return type(exc).__name__
+        if found.is_ready:
+            self._watch.close()
+        return found
+
+
+def is_final(found: Readiness | str) -> bool:
+    """True if it need not be asked again."""
+    return isinstance(found, Readiness) and found.is_ready
 
 
 def ready(request: Request) -> Response:
     """Answer with 200 if the database has what the application's scripts make, else with 503."""
-    try:
-        found = request.registry.websauna_migrate_probe.look()
-    except MigrationError as exc:
-        # Its first sentence names what is at fault; the rest is for the operator's log.
-        return answer(request, 503, "cannot tell", (f"cannot tell: {type(exc).__name__}",), {})
+    found = request.registry.websauna_migrate_probe.look()
+    if isinstance(found, str):
+        return answer(request, 503, "cannot tell", (f"cannot tell: {found}",), {})
     word = "ready" if found.is_ready else "not ready"
     return answer(request, 200 if found.is_ready else 503, word, found.lines(), found.packages)
 
