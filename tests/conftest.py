@@ -7,6 +7,8 @@ the end says so.
 
 from __future__ import annotations
 
+import atexit
+import functools
 import json
 import os
 import re
@@ -15,13 +17,14 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import venv
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import distributions
 from pathlib import Path
 from site import getsitepackages
-from typing import Any
+from typing import IO, Any
 
 import pytest
 import sqlalchemy as sa
@@ -215,6 +218,44 @@ def transactional_database_url(request: pytest.FixtureRequest) -> str:
 
 Run = Callable[..., "subprocess.CompletedProcess[Any]"]
 
+#: What changes how an interpreter begins, so that a fork of another one will not do.
+AT_THE_START = re.compile(r"PYTHON(?!PATH$|DONTWRITEBYTECODE$).*|LANG|LC_.*|TZ")
+
+
+@functools.cache
+def fork_server() -> str:
+    """Start a process that forks for each command, and return the path of its socket."""
+    folder = tempfile.mkdtemp(prefix="forks-")
+    program = [sys.executable, str(Path(__file__).parent / "fork_server.py"), f"{folder}/socket"]
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(program, stdin=pipe, stdout=pipe, text=True, cwd=folder)
+    assert process.stdout is not None
+    assert process.stdin is not None
+    assert process.stdout.readline() == "ready\n"
+
+    def stop(stdin: IO[str] = process.stdin) -> None:
+        stdin.close()
+        process.wait()
+        shutil.rmtree(folder)
+
+    atexit.register(stop)
+    return program[-1]
+
+
+def forked(program: str, variables: Mapping[str, str]) -> list[str]:
+    """Return the words before a command that have it run by a fork; none, where that will not do.
+
+    Only ``ws-`` scripts of this Python are run so.
+    """
+    path = Path(program)
+    own = path.parent == Path(sys.executable).parent and path.name.startswith("ws-")
+    here = {key: value for key, value in os.environ.items() if AT_THE_START.fullmatch(key)}
+    there = {key: value for key, value in variables.items() if AT_THE_START.fullmatch(key)}
+    if not own or here != there:
+        return []
+    client = str(Path(__file__).parent / "fork_server.py")
+    return [sys.executable, "-I", "-S", client, fork_server()]
+
 
 def run_process(
     argv: Sequence[str | os.PathLike[str]],
@@ -247,7 +288,7 @@ def run_process(
     # The child's own PATH, not ours, decides which program is meant.
     words[0] = shutil.which(words[0], path=variables.get("PATH")) or words[0]
     process = subprocess.Popen(
-        words,
+        [*forked(words[0], variables), *words],
         cwd=cwd,
         env=variables,
         stdin=subprocess.DEVNULL if input is None else subprocess.PIPE,
