@@ -100,7 +100,7 @@ def test_upgrade_of_everything(graph: Graph) -> None:
 def test_nothing_to_do(graph: Graph) -> None:
     plan = plan_upgrade(graph, EVERYTHING)
     assert len(plan) == 0
-    assert plan.as_data() == {"direction": "upgrade", "steps": []}
+    assert plan.as_data() == {"direction": "upgrade", "steps": [], "adopted": []}
 
 
 def test_plan_as_json() -> None:
@@ -153,6 +153,7 @@ def test_plan_as_json() -> None:
                 "rows_after": ["b1"],
             },
         ],
+        "adopted": [],
     }
 
 
@@ -419,14 +420,16 @@ def test_cascade_into_a_package_with_lost_revisions(graph: Graph) -> None:
         plan_downgrade(graph, applied, {"user": "base"}, cascade=True)
 
 
-def test_row_that_was_squashed_away() -> None:
+def test_rows_with_a_part_of_a_squash_whose_old_scripts_are_gone() -> None:
     graph = Graph({"a": [rev("a", "new1", replaces=("old1", "old2"))]})
     with pytest.raises(HistoryContradicted, match="which no script of the package defines") as info:
-        plan_upgrade(graph, {"a": ["old2"]})
+        plan_upgrade(graph, {"a": ["old1"]})
     assert str(info.value) == (
-        'The history table of "a" has the row "old2", which no script of the package defines. A '
-        'revision of that name was squashed into "new1" ("/a/new1.py"): if all that it replaces '
-        "was applied, record it with `ws-alembic -x packages=a stamp --purge new1`."
+        'The history table of "a" has the row "old1", which no script of the package defines. It '
+        'was squashed into "new1" ("/a/new1.py"), and the database has a part of that: it lacks '
+        'what leads to "old2". Install the last release of "a" that has the old scripts, upgrade, '
+        "and come back. If the schema has all of it, record that with `ws-alembic -x packages=a "
+        "stamp --purge new1`."
     )
 
 

@@ -80,12 +80,14 @@ class Run:
     :ivar id: the run's identifier in the ledger
     :ivar steps: what was committed, in order; empty if there was nothing to do
     :ivar dry_run: whether it was all rolled back at the end: the steps are what would be committed
+    :ivar adopted: packages of which squashes were taken as applied
     """
 
     id: str
     direction: str
     steps: tuple[AppliedStep, ...] = ()
     dry_run: bool = False
+    adopted: tuple[StampedPackage, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -554,6 +556,7 @@ class PackageState:
     :ivar implied: applied revisions that Alembic's ``current`` prints beside the rows
     :ivar heads: the newest revisions that the scripts define
     :ivar pending: how many of the package's revisions are not applied
+    :ivar adopts: squashes that the next upgrade takes as applied: the rows have what they replace
     :ivar elsewhere: other version tables that have its revisions, while its own has none
     :ivar half_done: its revisions with a step that ended half done
     :ivar running: its revision with the step that a run is at work on now
@@ -570,6 +573,7 @@ class PackageState:
     implied: tuple[Revision, ...] = ()
     heads: tuple[Revision, ...] = ()
     pending: int = 0
+    adopts: tuple[str, ...] = ()
     elsewhere: tuple[str, ...] = ()
     half_done: tuple[str, ...] = ()
     running: str | None = None

@@ -112,6 +112,7 @@ class LinearRevisionMap(RevisionMap):
     def _revision_map(self) -> dict[Any, Any]:
         history = self._reader.history
         found: dict[Any, Any] = {script.revision: script for script in self._generator()}
+        aside = {id_: found.pop(id_) for id_ in [*found] if id_ not in history}
         for id_, script in found.items():
             position = history.position(id_)
             script.nextrev = frozenset(history.children(id_))
@@ -130,7 +131,11 @@ class LinearRevisionMap(RevisionMap):
         for label, id_ in history.labels.items():
             found[label] = found[id_]
         found[None] = found[()] = None
-        return found
+        # A database that has a part of a squash goes on by the old scripts, which no map leads to.
+        for script in aside.values():
+            script.nextrev = script._all_nextrev = frozenset()
+            script._resolved_dependencies = script._normalized_resolved_dependencies = ()
+        return {**aside, **found}
 
 
 class LazyScript(Script):
@@ -208,7 +213,9 @@ class LoadedScriptDirectory(ScriptDirectory):
         return found if isinstance(found, Script) else super().get_revision(id_)
 
     def _load_revisions(self) -> Iterator[Script]:
-        return (LazyScript(self.reader, revision) for revision in self.reader.revisions)
+        history = self.reader.history
+        revisions = (*history, *history.replacements.aside)
+        return (LazyScript(self.reader, revision) for revision in revisions)
 
 
 class PlannedStep(RevisionStep):

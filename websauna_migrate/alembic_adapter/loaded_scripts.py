@@ -119,7 +119,19 @@ class LoadedScripts:
 
     @cached_property
     def effects(self) -> Mapping[tuple[str, str], tuple[Access, ...]]:
-        """What each script's upgrade does to tables and types, by its source, by revision."""
+        """What each script's upgrade does to tables and types, by its source, by revision.
+
+        Those of scripts that squashes stand for are left out.
+        """
+        return {
+            (name, id_): self.all_effects[name, id_]
+            for name, history in self.histories.items()
+            for id_ in history.ids
+        }
+
+    @cached_property
+    def all_effects(self) -> Mapping[tuple[str, str], tuple[Access, ...]]:
+        """As :attr:`effects`, with the scripts that squashes stand for."""
         from websauna_migrate.revision_scripts.moves import what_is_given, what_is_taken
 
         return {
@@ -129,7 +141,7 @@ class LoadedScripts:
                 *what_is_given(revision),
             )
             for name, history in self.histories.items()
-            for revision in history
+            for revision in history.replacements.written.values()
         }
 
     @cached_property
@@ -142,7 +154,7 @@ class LoadedScripts:
         found = {}
         for name, history in self.histories.items():
             index = self.environments[name].reader.index
-            for revision in history:
+            for revision in history.replacements.written.values():
                 found[name, revision.id] = index.upgrade(revision.path)
             index.save()
         return found
@@ -164,7 +176,7 @@ class LoadedScripts:
         """
         from websauna_migrate.planning.accesses import conflicts
 
-        some, others = (self.effects[each.package, each.id] for each in (one, other))
+        some, others = (self.all_effects[each.package, each.id] for each in (one, other))
         for first, second in conflicts(some, others):
             return (
                 f'"{one}" {first} in line {first.line}, '

@@ -186,6 +186,7 @@ def run_data(run: Any) -> dict[str, Any]:
         "direction": run.direction,
         "dry_run": run.dry_run,
         "steps": run.steps,
+        "adopted": run.adopted,
         "losses": None,
         "error": None,
     }

@@ -166,7 +166,7 @@ def migrate(
         # This env.py runs already: its options are taken as they are.
         loaded.environments[package].standard_options = options
         if steps[0].is_upgrade:
-            revisions = loaded.histories[package].revisions
+            revisions = loaded.histories[package].replacements.written
             ids = {step.revision.revision for step in steps}
             inner = {parent for one in ids for parent in revisions[one].down_revisions}
             service.upgrade(sorted(ids - inner), packages=package, tag=tag, **where)

@@ -159,14 +159,8 @@ class _PackageView:
 
     def find(self, revision_id: str) -> int | None:
         """Return the position of a recorded revision, or of what it was squashed into."""
-        if revision_id in self.history:
-            return self.history.position(revision_id)
-        replacement = self._squashed.get(revision_id)
-        return None if replacement is None else self.history.position(replacement)
-
-    @cached_property
-    def _squashed(self) -> dict[str, str]:
-        return {former: one.id for one in self.history for former in one.replaces}
+        meant = self.history.replacements.meaning(revision_id)
+        return self.history.position(meant) if meant in self.history else None
 
     # Dates
 

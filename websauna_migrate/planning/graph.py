@@ -63,6 +63,7 @@ class Graph:
         :raises MigrationError: for what is wrong within one package
         """
         package_requires = package_requires or {}
+        self._package_requires = package_requires
         self.packages: tuple[str, ...] = tuple(sorted({*packages, *package_requires}))
         self.histories: dict[str, PackageHistory] = {}
         self.revisions: list[Revision] = []
@@ -99,6 +100,28 @@ class Graph:
                 self.cross_dependents.setdefault(required, []).append((dependent, edge))
         for node, cross in self.cross_parents.items():
             self.parents[node] = [*self.parents[node], *sorted({required for required, _ in cross})]
+
+    def standing_for(self, rows: Mapping[str, Iterable[str]]) -> Graph:
+        """Return the graph that a database goes on by: mostly this one.
+
+        :param rows: of the history tables; see :meth:`.PackageHistory.standing_for`
+        """
+        changed = {
+            package: history
+            for package, own in self.histories.items()
+            if own.replacements.squashes
+            and (history := own.standing_for(rows.get(package, ()))) is not own
+        }
+        if not changed:
+            return self
+        key = frozenset((package, one.replacements.without) for package, one in changed.items())
+        if key not in self._others:
+            self._others[key] = Graph({**self.histories, **changed}, self._package_requires)
+        return self._others[key]
+
+    @cached_property
+    def _others(self) -> dict[frozenset[tuple[str, frozenset[str]]], Graph]:
+        return {}
 
     def node(self, revision: Revision) -> int:
         """Return the node of a revision.

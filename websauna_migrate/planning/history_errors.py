@@ -11,14 +11,15 @@ __all__ = [
     "duplicate_revision",
     "illegal_identifier",
     "missing_revision",
+    "replaced_twice",
 ]
 
 
 class HistoryError(MigrationError, ValueError, LookupError):
     """The revisions of a package do not fit together.
 
-    :ivar kind: ``duplicate_revision``, ``duplicate_label``, ``illegal_identifier`` or
-        ``missing_revision``
+    :ivar kind: ``duplicate_revision``, ``duplicate_label``, ``illegal_identifier``,
+        ``missing_revision`` or ``replaced_twice``
     :ivar revision: the revision whose script is at fault
     :ivar other: the one that has the identifier or the label already; else ``None``
     :ivar name: the identifier or label that occurs twice, is not legal, or is not there
@@ -74,3 +75,13 @@ def missing_revision(revision: Revision, attribute: str, missing: str) -> Histor
         f"missing script, or correct {attribute}.{elsewhere}"
     )
     return HistoryError("missing_revision", revision, missing, message)
+
+
+def replaced_twice(former: str, first: Revision, second: Revision) -> HistoryError:
+    """Return the error of two squashes that stand for the same revision."""
+    message = (
+        f'Of package "{first.package}" both "{first.id}" ("{first.path}") and "{second.id}" '
+        f'("{second.path}") have "{former}" in replaces, and neither replaces the other. Remove '
+        "one of the files, or let the newer one replace the other: add its identifier to replaces."
+    )
+    return HistoryError("replaced_twice", second, former, message, first)

@@ -18,6 +18,7 @@ from websauna_migrate.planning.history_errors import (
     missing_revision,
 )
 from websauna_migrate.planning.identifiers import by_identifier
+from websauna_migrate.planning.replacements import Replacements
 from websauna_migrate.planning.revisions import Revision
 
 __all__ = ["HistoryError", "PackageHistory"]
@@ -35,17 +36,25 @@ class PackageHistory:
     :ivar all_down: as ``down``, followed by those that only ``depends_on`` names
     :ivar topological: the positions so that each comes after those that it needs
     :ivar all_up: as ``up``, with those that only ``depends_on`` makes children
+    :ivar replacements: which scripts stand, and what stands for the others
     """
 
-    def __init__(self, package: str, revisions: Iterable[Revision] = ()) -> None:
+    def __init__(
+        self,
+        package: str,
+        revisions: Iterable[Revision] = (),
+        without: Collection[str] = frozenset(),
+    ) -> None:
         """Check and connect the revisions.
 
+        :param without: squashes that are set aside, so that what they replace stands
         :raises HistoryError: naming the file: for an identifier or a branch label that occurs
             twice, or a parent that is missing
         :raises RevisionCycle: naming the revisions on it
         """
         self.package = package
-        by_id = by_identifier(revisions)
+        self.replacements = Replacements(by_identifier(revisions), without)
+        by_id = self.replacements.standing
         labelled = [revision for revision in by_id.values() if revision.branch_labels]
         self.revisions: Mapping[str, Revision] = by_id
         self.ids: tuple[str, ...] = tuple(by_id)
@@ -103,7 +112,7 @@ class PackageHistory:
 
     def _depended(self, revision: Revision, name: str) -> int:
         # As in Alembic: a full identifier or a branch label, no part of one.
-        position = self._positions.get(self.labels.get(name, name))
+        position = self._positions.get(self.meant_by(name))
         if position is None:
             raise missing_revision(revision, "depends_on", name)
         return position
@@ -154,6 +163,10 @@ class PackageHistory:
         """Tell whether a full identifier is one of the package."""
         return revision_id in self.revisions
 
+    def knows(self, revision_id: str) -> bool:
+        """Tell whether a full identifier is one of the package, or was before it was squashed."""
+        return revision_id in self.revisions or revision_id in self.replacements.meant
+
     # Alembic's attributes of a revision map
 
     @cached_property
@@ -175,8 +188,16 @@ class PackageHistory:
 
     @cached_property
     def long_names(self) -> list[str]:
-        """The identifiers and labels that Alembic knows by their beginning alone, sorted."""
-        return sorted(name for name in (*self.ids, *self.labels) if len(name) > 3)
+        """The identifiers and labels that Alembic knows by their beginning alone, sorted.
+
+        Those that were squashed are among them.
+        """
+        names = (*self.ids, *self.labels, *self.replacements.meant)
+        return sorted(name for name in names if len(name) > 3)
+
+    def meant_by(self, name: str) -> str:
+        """Return the revision that a label, or an identifier that was squashed, means."""
+        return self.labels.get(name) or self.replacements.meaning(name)
 
     def children(self, revision_id: str) -> tuple[str, ...]:
         """Return the revisions that name this one as ``down_revision``."""
@@ -267,9 +288,42 @@ class PackageHistory:
 
     # Rows of the history table
 
+    def standing_for(self, rows: Iterable[str]) -> PackageHistory:
+        """Return the history that a database goes on by.
+
+        It is another one where the database has a part of a squash: then the old scripts stand,
+        as far as they are there.
+        """
+        if not self.replacements.squashes:
+            return self
+        without = self.replacements.partly_applied(rows)
+        if without == self.replacements.without:
+            return self
+        if without not in self._others:
+            written = self.replacements.written.values()
+            self._others[without] = PackageHistory(self.package, written, without)
+        return self._others[without]
+
+    @cached_property
+    def _others(self) -> dict[frozenset[str], PackageHistory]:
+        return {}
+
+    def squashed(self, rows: Iterable[str]) -> frozenset[str]:
+        """Return rows as they are when each squash that they show to be applied is taken so."""
+        return frozenset(
+            row if row in self.revisions else self.replacements.squash_at(row) or row
+            for row in rows
+        )
+
     def lost(self, rows: Iterable[str]) -> tuple[str, ...]:
         """Return the rows that no script defines, sorted."""
-        return tuple(sorted(row for row in rows if row not in self.revisions))
+        return tuple(
+            sorted(
+                row
+                for row in rows
+                if row not in self.revisions and self.replacements.squash_at(row) is None
+            )
+        )
 
     def applied(self, rows: Iterable[str]) -> set[str]:
         """Return the revisions that rows stand for: themselves and their ancestors.
@@ -280,7 +334,7 @@ class PackageHistory:
 
     def applied_positions(self, rows: Iterable[str]) -> set[int]:
         """Return the positions of :meth:`applied`."""
-        return self.ancestor_positions(row for row in rows if row in self.revisions)
+        return self.ancestor_positions(row for row in self.squashed(rows) if row in self.revisions)
 
     def current(self, rows: Iterable[str]) -> tuple[str, ...]:
         """Return what Alembic's ``current`` prints: applied revisions without an applied child.

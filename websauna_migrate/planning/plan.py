@@ -29,10 +29,11 @@ from websauna_migrate.planning.state import (
     lacking,
     normalize_targets,
 )
-from websauna_migrate.planning.steps import Direction, Plan, Reason, Step
+from websauna_migrate.planning.steps import Adopted, Direction, Plan, Reason, Step
 from websauna_migrate.planning.targets import downgrade_set, upgrade_targets
 
 __all__ = [
+    "Adopted",
     "Applied",
     "DowngradeRefused",
     "OrderViolated",
@@ -116,6 +117,7 @@ def plan_upgrade(
         out, and conflicts with it
     """
     state = State.of(graph, applied)
+    graph = state.graph
     wanted = normalize_targets(
         graph, dict.fromkeys(graph.packages, "heads") if targets is None else targets
     )
@@ -139,7 +141,7 @@ def plan_upgrade(
     reasons = _upgrade_reasons(graph, order, requested)
     for node, reason in order_reasons(graph, steps):
         reasons[node] += (reason,)
-    return _build(graph, state, order, reasons, "upgrade")
+    return _build(graph, state, order, reasons, "upgrade", wanted)
 
 
 def _pairs(targets: Mapping[str, Sequence[str]]) -> list[tuple[str, str]]:
@@ -187,8 +189,12 @@ def _build(
     order: Iterable[int],
     reasons: Mapping[int, tuple[Reason, ...]],
     direction: Direction,
+    packages: Iterable[str] = (),
 ) -> Plan:
-    """Follow the rows of the history tables through the steps."""
+    """Follow the rows of the history tables through the steps.
+
+    :param packages: of which squashes are adopted, besides those of the steps
+    """
     walks: dict[str, Rows] = {}
     steps: list[Step] = []
     for node in order:
@@ -200,7 +206,16 @@ def _build(
         before = walk.rows
         after = walk.upgrade(revision.id) if direction == "upgrade" else walk.downgrade(revision.id)
         steps.append(Step(package, revision, direction, reasons[node], before, after))
-    return Plan(tuple(steps), direction)
+    meant = sorted({*packages, *walks} & state.squashed.keys())
+    adopted = tuple(adoption(state, package) for package in meant)
+    return Plan(tuple(steps), direction, adopted, state.partial)
+
+
+def adoption(state: State, package: str) -> Adopted:
+    """Return the squashes of a package that are taken as applied."""
+    before, after = state.squashed[package], state.rows[package]
+    revisions = state.graph.histories[package].revisions
+    return Adopted(package, tuple(revisions[one] for one in sorted(after - before)), before, after)
 
 
 def plan_downgrade(
@@ -226,6 +241,7 @@ def plan_downgrade(
     :raises HistoryContradicted: if requirements are violated, listing every violation
     """
     state = State.of(graph, applied)
+    graph = state.graph
     wanted = normalize_targets(graph, targets)
     state.refuse_lost(wanted)
     requested: dict[int, list[Reason]] = {}
@@ -254,6 +270,7 @@ def plan_undo(
     :raises DowngradeRefused: listing what stands on them, if ``cascade`` is false
     """
     state = State.of(graph, applied)
+    graph = state.graph
     wanted = tuple(revisions)
     packages = {package for package, _ in wanted}
     state.refuse_lost({package for package in packages if package in graph.histories})

@@ -30,19 +30,19 @@ from websauna_migrate.planning.targets import (
     resolve,
 )
 
-__all__ = ["Requirement", "RequirementError", "collect_requirements", "squashed_into"]
+__all__ = ["Requirement", "RequirementError", "collect_requirements"]
 
 
 class RequirementError(MigrationError, LookupError):
     """A requirement cannot be understood.
 
     :ivar kind: ``malformed``, ``own_package``, ``unknown_package``, ``unknown_revision``,
-        ``ambiguous`` or ``squashed``
+        or ``ambiguous``
     :ivar revision: the revision whose script says so, ``None`` for a package's registration
     :ivar package: the package that says so
     :ivar attribute: ``requires``, ``run_before`` or ``package``
     :ivar text: the requirement as written
-    :ivar found: what an ambiguous one may mean, or the revision that a squashed one is part of now
+    :ivar found: what an ambiguous one may mean
     """
 
     def __init__(
@@ -237,15 +237,6 @@ def _resolve(history: PackageHistory, target: str) -> _Resolved:
 def _as_requirement_error(
     source: Source, history: PackageHistory, target: str, error: TargetError
 ) -> RequirementError:
-    replacement = squashed_into(history, target)
-    if replacement is not None:
-        return RequirementError(
-            "squashed",
-            source,
-            f'that revision was squashed into "{replacement.id}" ("{replacement.path}")',
-            f'Write "{replacement}" in its place.',
-            [replacement.id],
-        )
     if error.kind == "ambiguous":
         return RequirementError("ambiguous", source, error.problem, error.remedy, error.found)
     return RequirementError(
@@ -254,12 +245,3 @@ def _as_requirement_error(
         error.problem,
         f'Correct it, or install the release of "{history.package}" that has the revision.',
     )
-
-
-def squashed_into(history: PackageHistory, name: str) -> Revision | None:
-    """Return the revision that replaces a former one, named in full or by its beginning."""
-    for revision in history:
-        for former in revision.replaces:
-            if former == name or (len(name) > 3 and former.startswith(name)):
-                return revision
-    return None

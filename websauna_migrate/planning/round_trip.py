@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from websauna_migrate.planning.graph import Graph
 from websauna_migrate.planning.plan import Plan, plan_upgrade
 from websauna_migrate.planning.rows import Rows
-from websauna_migrate.planning.state import Applied
+from websauna_migrate.planning.state import Applied, State
 from websauna_migrate.planning.steps import Direction, Step
 
 __all__ = ["RoundTrip", "plan_round_trip"]
@@ -44,6 +44,7 @@ def plan_round_trip(
     :raises MigrationError: as :func:`.plan_upgrade`
     """
     targets = {package: tuple(sorted(ids)) for package, ids in new.items()}
+    graph = State.of(graph, applied).graph
     steps = plan_upgrade(graph, applied, targets).steps
     turning = [step.revision for step in steps if step.revision.id in new.get(step.package, ())]
 

@@ -33,6 +33,7 @@ def plan_stamp(
     :raises HistoryContradicted: if a package that would be touched has rows that no script defines
     """
     state = State.of(graph, applied)
+    graph = stamped_graph(state, targets)
     wanted = normalize_targets(graph, targets)
     before = {p: frozenset() if purge and p in wanted else r for p, r in state.rows.items()}
     state = State(graph, before)
@@ -50,6 +51,19 @@ def plan_stamp(
         history = graph.histories[package]
         after[package] = history.reduce(history.applied(stamped.rows[package]) | ids)
     return after
+
+
+def stamped_graph(state: State, targets: Targets) -> Graph:
+    """Return the graph in which targets mean something: a part of a squash is of the old scripts.
+
+    :param targets: as they were given
+    """
+    names = {
+        package: [given] if isinstance(given, str) else [*given]
+        for package, given in targets.items()
+        if package in state.graph.histories
+    }
+    return state.graph.standing_for(names)
 
 
 def _required(graph: Graph, stamped: State, packages: Iterable[str]) -> dict[str, set[str]]:

@@ -11,7 +11,7 @@ from websauna_migrate.planning.contradictions import HistoryContradicted
 from websauna_migrate.planning.edges import Edge
 from websauna_migrate.planning.graph import Graph
 from websauna_migrate.planning.package_history import PackageHistory
-from websauna_migrate.planning.requirements import Requirement, squashed_into
+from websauna_migrate.planning.requirements import Requirement
 from websauna_migrate.planning.revisions import Revision
 from websauna_migrate.planning.target_errors import quote
 
@@ -80,14 +80,16 @@ def lacking(violations: Sequence[Violation]) -> HistoryContradicted:
 def undefined(history: PackageHistory, rows: Sequence[str]) -> HistoryContradicted:
     """Return the error of rows that no script of the package defines."""
     package = history.package
-    replacement = next(filter(None, (squashed_into(history, row) for row in rows)), None)
+    squash = next(filter(None, map(history.replacements.meant.get, rows)), None)
     rows_text = f"the row {quote(rows)}" if len(rows) == 1 else quote(rows)
     stamp = f"`ws-alembic -x packages={package} stamp --purge"
-    if replacement is not None:
+    if squash is not None:
+        last = history.revisions[squash].replaces[-1]
         remedy = (
-            f'A revision of that name was squashed into "{replacement.id}" '
-            f'("{replacement.path}"): if all that it replaces was applied, record it with '
-            f"{stamp} {replacement.id}`."
+            f'It was squashed into "{squash}" ("{history.revisions[squash].path}"), and the '
+            f'database has a part of that: it lacks what leads to "{last}". Install the last '
+            f'release of "{package}" that has the old scripts, upgrade, and come back. If the '
+            f"schema has all of it, record that with {stamp} {squash}`."
         )
     else:
         remedy = (
@@ -106,8 +108,10 @@ def undefined(history: PackageHistory, rows: Sequence[str]) -> HistoryContradict
 class State:
     """The applied revisions of all packages.
 
-    :ivar graph: the graph
-    :ivar rows: the rows of each registered package's history table
+    :ivar graph: the graph that the database goes on by, see :meth:`.Graph.standing_for`
+    :ivar rows: the rows of each registered package's history table, squashes taken as applied
+    :ivar squashed: of the packages of which a squash is taken as applied, the rows that there are
+    :ivar partial: True if old scripts stand, of which a database has a part
     :ivar lost: of the packages that have them, the rows that no script defines, sorted
     :ivar applied: for each node 1 if it is applied, else 0
     """
@@ -117,7 +121,9 @@ class State:
 
         :param rows: the rows of each package's history table; a missing package has none
         """
-        self.graph = graph
+        self.partial = (standing := graph.standing_for(rows)) is not graph
+        self.graph = graph = standing
+        self.squashed: dict[str, frozenset[str]] = {}
         self.rows: dict[str, frozenset[str]] = {}
         self.lost: dict[str, tuple[str, ...]] = {}
         self.applied = bytearray(len(graph.revisions))
@@ -125,6 +131,9 @@ class State:
             self.rows[package] = found = frozenset(rows.get(package, ()))
             if lost := history.lost(found):
                 self.lost[package] = lost
+            if history.replacements.squashes and (rows_then := history.squashed(found)) != found:
+                self.squashed[package] = found
+                self.rows[package] = found = rows_then
             if found:
                 offset = graph.offset(package)
                 for position in history.applied_positions(found):

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from websauna_migrate.planning.revisions import Revision
 
-__all__ = ["Direction", "Plan", "Reason", "Step", "is_transactional"]
+__all__ = ["Adopted", "Direction", "Plan", "Reason", "Step", "is_transactional"]
 
 Direction = Literal["upgrade", "downgrade"]
 
@@ -101,11 +101,48 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
+class Adopted:
+    """Squashes of a package that a run takes as applied, for the database has all they replace.
+
+    :ivar squashes: the squashes
+    :ivar rows_before: the rows of the history table
+    :ivar rows_after: the same with the squashes
+    """
+
+    package: str
+    squashes: tuple[Revision, ...]
+    rows_before: frozenset[str]
+    rows_after: frozenset[str]
+
+    @property
+    def note(self) -> str:
+        """What the ledger says of it."""
+        names = ", ".join(one.id for one in self.squashes)
+        return f"squash {names} adopted: was at {', '.join(sorted(self.rows_before))}"
+
+    def as_data(self) -> dict[str, object]:
+        """Return it as what JSON knows."""
+        return {
+            "package": self.package,
+            "squashes": [one.id for one in self.squashes],
+            "rows_before": sorted(self.rows_before),
+            "rows_after": sorted(self.rows_after),
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
-    """The ordered steps that a command would run; the same for the same scripts and rows."""
+    """The ordered steps that a command would run; the same for the same scripts and rows.
+
+    :ivar adopted: the squashes that are taken as applied before the first step
+    :ivar partial: True if old scripts are run of which the database has a part; once they are
+        done, their squash may be adopted
+    """
 
     steps: tuple[Step, ...]
     direction: Direction
+    adopted: tuple[Adopted, ...] = ()
+    partial: bool = False
 
     def __len__(self) -> int:
         """Return the number of steps."""
@@ -127,7 +164,11 @@ class Plan:
 
     def as_data(self) -> dict[str, object]:
         """Return the plan as what JSON knows."""
-        return {"direction": self.direction, "steps": [step.as_data() for step in self.steps]}
+        return {
+            "direction": self.direction,
+            "steps": [step.as_data() for step in self.steps],
+            "adopted": [one.as_data() for one in self.adopted],
+        }
 
 
 def is_transactional(module: Any) -> bool:

@@ -14,6 +14,7 @@ __all__ = [
     "leads_nowhere",
     "not_applied",
     "not_on_branch",
+    "part_of_squash",
     "quote",
     "several_heads",
     "several_ways",
@@ -26,8 +27,8 @@ class TargetError(MigrationError, LookupError):
     """A target means nothing, or more than one thing, in a package.
 
     :ivar kind: ``unknown``, ``ambiguous``, ``several_heads``, ``several_ways``, ``not_on_branch``,
-        ``leads_nowhere``, ``not_applied``, or ``unknown_everywhere`` where several packages were
-        asked
+        ``leads_nowhere``, ``not_applied``, ``squashed``, or ``unknown_everywhere`` where several
+        packages were asked
     :ivar package: the package's dotted name
     :ivar target: the target, or that part of it which is at fault
     :ivar problem: what is wrong, a clause without a full stop
@@ -133,6 +134,18 @@ def leads_nowhere(history: PackageHistory, target: str, problem: str) -> TargetE
         target,
         f'"{target}" {problem} in package "{history.package}"',
         "Name a revision.",
+    )
+
+
+def part_of_squash(history: PackageHistory, target: str, squash: str) -> TargetError:
+    """Return the error of a revision that was squashed with later ones, and is none by itself."""
+    return TargetError(
+        "squashed",
+        history.package,
+        target,
+        f'"{target}" of package "{history.package}" is a part of the squash "{squash}"',
+        f'Name "{squash}", or what is before it.',
+        [squash],
     )
 
 

@@ -18,6 +18,7 @@ from websauna_migrate.planning.target_errors import (
     leads_nowhere,
     not_applied,
     not_on_branch,
+    part_of_squash,
     several_heads,
     several_ways,
     unknown_revision,
@@ -55,14 +56,14 @@ def find_revision(history: PackageHistory, name: str, label: str | None = None) 
     branch = None if label is None else history.history_of(find_revision(history, label))
     if name in history.revisions:
         found = name
-    elif name in history.labels:
-        found = history.labels[name]
+    elif name in history.labels or name in history.replacements.meant:
+        found = history.meant_by(name)
     else:
         names = history.long_names
         candidates = []
         place = bisect_left(names, name)
         while name and place < len(names) and names[place].startswith(name):
-            candidate = history.labels.get(names[place], names[place])
+            candidate = history.meant_by(names[place])
             if branch is None or candidate in branch:
                 candidates.append(names[place])
             place += 1
@@ -70,7 +71,7 @@ def find_revision(history: PackageHistory, name: str, label: str | None = None) 
             raise unknown_revision(history, name)
         if len(candidates) > 1:
             raise ambiguous_revision(history, name, candidates)
-        found = history.labels.get(candidates[0], candidates[0])
+        found = history.meant_by(candidates[0])
     if branch is not None and found not in branch:
         assert label is not None
         raise not_on_branch(history, label, found)
@@ -112,6 +113,24 @@ def resolve_one(history: PackageHistory, target: str) -> str | None:
 def _split(target: str) -> tuple[str | None, str]:
     label, at, symbol = target.partition("@")
     return (label or None, symbol) if at else (None, target)
+
+
+def refuse_part(history: PackageHistory, target: str) -> None:
+    """Refuse a target that is a part of a squash.
+
+    :raises TargetError: naming the squash
+    """
+    replacements = history.replacements
+    name = target.rpartition("@")[2]
+    if not replacements.meant or name in history.revisions or name in history.labels:
+        return
+    found = [
+        former
+        for former in replacements.meant
+        if former == name or (len(name) > 3 and former.startswith(name))
+    ]
+    if len(found) == 1 and replacements.squash_at(found[0]) is None:
+        raise part_of_squash(history, found[0], replacements.meant[found[0]])
 
 
 def _filter(history: PackageHistory, ids: Iterable[str], label: str) -> tuple[str, ...]:
@@ -161,6 +180,7 @@ def upgrade_targets(history: PackageHistory, target: str, rows: Collection[str])
     """
     match = RELATIVE.fullmatch(target)
     if match is None:
+        refuse_part(history, target)
         return resolve(history, target)
     label, symbol, number = match.groups()
     steps = int(number)
@@ -225,6 +245,7 @@ def _downgrade_target(
     """Return the branch to keep to and the revision to stay, each ``None`` where there is none."""
     match = RELATIVE.fullmatch(target)
     if match is None:
+        refuse_part(history, target)
         before, _, symbol = target.rpartition("@")
         if before:
             find_revision(history, before)
@@ -270,6 +291,7 @@ def stamp_rows(
     for target in targets:
         if is_relative(target):
             raise leads_nowhere(history, target, "is not understood by stamp")
+        refuse_part(history, target)
         found = resolve(history, target)
         destinations.update(found)
         label, symbol = _split(target)

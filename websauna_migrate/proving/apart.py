@@ -141,7 +141,7 @@ class ApartProof:
         ]
         prepare(self.author.settings, self.url, texts)
         targets = {
-            package: tuple(row for row in rows if row in histories[package])
+            package: tuple(r for r in histories[package].squashed(rows) if r in histories[package])
             for package, rows in applied.items()
         }
         empty: Mapping[str, tuple[str, ...]] = dict.fromkeys(histories, ())

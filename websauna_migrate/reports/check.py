@@ -140,9 +140,9 @@ class Checker:
     ) -> Iterator[CheckProblem]:
         """Find rows of history tables that no script defines."""
         for name in self.selected:
-            history = self.snapshot.histories[name]
+            history = self.snapshot.histories[name].standing_for(applied[name])
             for row in applied[name]:
-                if row not in history:
+                if history.lost([row]):
                     table = self.snapshot.packages[name].history_table
                     yield CheckProblem(
                         "unknown-revision",
@@ -183,7 +183,7 @@ class Checker:
         """
         waiting = pending(self.snapshot.graph, applied)
         for name in self.selected:
-            history = self.snapshot.histories[name]
+            history = self.snapshot.histories[name].standing_for(applied[name])
             # What is applied by a script that is gone has to be settled first.
             if name in elsewhere or history.lost(frozenset(applied[name])):
                 continue
@@ -286,8 +286,8 @@ class Checker:
             return
         newest = self.site.ledger.newest(connection)
         for name in self.selected:
-            history = self.snapshot.histories[name]
-            for one in sorted(history.applied([row for row in applied[name] if row in history])):
+            history = self.snapshot.histories[name].standing_for(applied[name])
+            for one in sorted(history.applied(applied[name])):
                 entry = newest.get((name, one))
                 path = history.revisions[one].path
                 if (

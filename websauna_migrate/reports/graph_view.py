@@ -127,7 +127,8 @@ def states_of(site: Site) -> Mapping[int, str]:
     states = {
         graph.find(name, one): "applied"
         for name, rows in applied.items()
-        for one in histories[name].applied([row for row in rows if row in histories[name]])
+        for one in histories[name].standing_for(rows).applied(rows)
+        if one in histories[name]
     }
     for entry in marked:
         if entry.package in histories and entry.revision in histories[entry.package]:

@@ -65,7 +65,7 @@ def show(site: Site, revision: str, packages: Packages) -> tuple[HistoryEntry, .
         selected,
         loaded.histories,
         lambda history: (
-            set(applied.get(history.package, ())) & set(history.ids)
+            set(history.squashed(applied.get(history.package, ()))) & set(history.ids)
             if revision == "current"
             else set(resolve_all(history, revision))
         ),

@@ -58,8 +58,7 @@ def order_problems(
             }
             yield CheckProblem("race", package, capitalised(str(race)), details=details)
     there = {
-        name: history.applied([row for row in applied.get(name, ()) if row in history])
-        for name, history in loaded.histories.items()
+        name: history.applied(applied.get(name, ())) for name, history in loaded.histories.items()
     }
     for late in find_late_steps(known, there):
         if late.pending.package in selected:

@@ -57,7 +57,7 @@ def standing_of(site: Site, rows: dict[str, tuple[str, ...]]) -> dict[str, str]:
     histories = site.loaded.histories
     return {
         name: "ahead"
-        if any(row not in histories[name] for row in found)
+        if histories[name].standing_for(found).lost(found)
         else "behind"
         if waiting.get(name)
         else "current"

@@ -105,15 +105,18 @@ def installed(site: Site, name: str, rows: tuple[str, ...], waiting: int) -> Pac
     :param rows: of its history table
     :param waiting: how many of its revisions are not applied
     """
-    history = site.loaded.histories[name]
-    known = [row for row in rows if row in history]
+    history = site.loaded.histories[name].standing_for(rows)
+    lost = history.lost(rows)
+    now = history.squashed(rows)
+    known = sorted(now - {*lost})
     return PackageState(
         package=name,
         installed=True,
         history_table=site.packages[name].history_table,
         rows=rows,
         applied=tuple(history.revisions[row] for row in known),
-        unknown=tuple(row for row in rows if row not in history),
+        unknown=lost,
+        adopts=tuple(sorted(now - {*rows})),
         implied=tuple(history.revisions[one] for one in history.current(known) if one not in known),
         heads=tuple(history.revisions[head] for head in history.heads),
         pending=waiting,

@@ -145,9 +145,20 @@ class ScriptReader:
         :raises ScriptError: if it cannot be executed, or is not what it was when it was read
         """
         path = revision.path
-        if path not in self._imported and self._execute(path) != revision:
+        if path not in self._imported and self._execute(path) != self.as_written(revision):
             raise changed(self.package.name, path)
         return self._imported[path]
+
+    def as_written(self, revision: Revision) -> Revision:
+        """Return a revision as its script says it: a parent may have been squashed."""
+        if not (self.has_squashes and revision.id in self.history.replacements.written):
+            return revision
+        return self.history.replacements.written[revision.id]
+
+    @cached_property
+    def has_squashes(self) -> bool:
+        """True if a script stands for others."""
+        return any(one.replaces for one in self.revisions)
 
     def fresh(self, revision: Revision) -> ModuleType:
         """Return a module of a revision's script of which no function has run.

@@ -96,8 +96,8 @@ def find_texts(
     applied = site.runner().read(connection)[0]
     found: list[tuple[RestoredScript, bytes]] = []
     for name in selected:
-        history = site.loaded.histories[name]
-        left = [row for row in applied[name] if row not in history]
+        history = site.loaded.histories[name].standing_for(applied[name])
+        left = [*history.lost(applied[name])]
         seen: set[str] = set()
         while left:
             revision = left.pop()
@@ -106,7 +106,7 @@ def find_texts(
             seen.add(revision)
             script, source = text_of(site, connection, name, revision, from_ledger=from_ledger)
             found.append((script, source))
-            left += [one for one in parents_in(source, script) if one not in history]
+            left += [one for one in parents_in(source, script) if not history.knows(one)]
     if any(script.source == "ledger" for script, _ in found):
         require_trusted(connection, site.ledger.table)
     return found

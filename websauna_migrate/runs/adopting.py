@@ -68,7 +68,7 @@ def record(site: Site, connection: Connection, one: OtherHistory) -> None:
     for number, revision in enumerate(one.revisions, 1):
         step = Step(
             package=one.package,
-            revision=history.revisions[revision],
+            revision=history.revisions[history.meant_by(revision)],
             direction="upgrade",
             reasons=(Reason("requested", f"{one.package}@{revision}"),),
             rows_before=frozenset(),

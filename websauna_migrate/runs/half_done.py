@@ -58,9 +58,9 @@ def failure_words(entry: LedgerEntry) -> str:
 def script_words(site: Site, entry: LedgerEntry) -> str:
     """Return what became of the step's script since; empty if it is as it was."""
     history = site.loaded.histories.get(entry.package)
-    if history is None or entry.revision not in history:
+    if history is None or entry.revision not in history.replacements.written:
         return "Its script is not there any more."
-    path = history.revisions[entry.revision].path
+    path = history.replacements.written[entry.revision].path
     if entry.checksum and entry.checksum != checksum(path):
         return f'Its script "{path}" was changed since.'
     return ""
@@ -69,10 +69,11 @@ def script_words(site: Site, entry: LedgerEntry) -> str:
 def not_run(site: Site, entry: LedgerEntry) -> Iterator[Access]:
     """Yield what the script of an upgrade does behind the place that it came to."""
     history = site.loaded.histories.get(entry.package)
-    if entry.direction != "upgrade" or history is None or entry.revision not in history:
+    written = {} if history is None else history.replacements.written
+    if entry.direction != "upgrade" or entry.revision not in written:
         return
     reached = max((one.line for one in entry.statements), default=0)
-    for access in site.loaded.effects[entry.package, entry.revision]:
+    for access in site.loaded.all_effects[entry.package, entry.revision]:
         behind = access.line > reached if entry.line is None else access.line >= entry.line
         if behind and access.kind not in USES:
             yield access

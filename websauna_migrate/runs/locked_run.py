@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
 from operator import attrgetter
 from typing import TYPE_CHECKING, TypeVar
@@ -28,12 +28,13 @@ from websauna_migrate.events import (
     MigrationStepStarted,
 )
 from websauna_migrate.planning.ledger_agreement import refuse_contradictions
-from websauna_migrate.planning.plan import Plan, Step
-from websauna_migrate.results import AppliedStep, Run
+from websauna_migrate.planning.plan import Adopted, Plan, Step
+from websauna_migrate.results import AppliedStep, Run, StampedPackage
 from websauna_migrate.runs.activity import ActivityLook
 from websauna_migrate.runs.atomicity import require_atomic
 from websauna_migrate.runs.attempt import Attempt
 from websauna_migrate.runs.failures import HistoryMoved, StepFailed, run_stopped
+from websauna_migrate.runs.history_rows import write_rows
 from websauna_migrate.runs.kept_facts import keep_facts
 from websauna_migrate.runs.kept_scripts import kept_checksums
 from websauna_migrate.runs.ledger import DONE, STOPPED
@@ -76,6 +77,7 @@ class LockedRun:
         self.look = ActivityLook(context.make_engine, context.server)
         self.options = runner.options
         self.done: list[AppliedStep] = []
+        self.adopted: list[Adopted] = []
         self.started = False
         #: The packages of the plan, or of all plans where a history moved.
         self.packages: set[str] = set()
@@ -95,12 +97,17 @@ class LockedRun:
             while True:
                 plan = self._plan(steps)
                 if not plan.steps:
+                    if not self.options.dry_run:
+                        self._adopt_apart(plan.adopted)
+                    self.adopted += plan.adopted
                     break
                 try:
                     if self.context.atomic:
                         self._run_atomic(steps, plan)
                     else:
+                        self._adopt_apart(plan.adopted)
                         self._run_steps(steps, plan)
+                    self.adopted += plan.adopted
                 except HistoryMoved:
                     clean(self.connection)
                     self._running = None
@@ -116,7 +123,9 @@ class LockedRun:
                             "see what is there. Nothing was changed since.",
                         ) from None
                     continue
-                break
+                # What was run of old scripts may have been the rest of what a squash replaces.
+                if not plan.partial or self.options.dry_run:
+                    break
             self._forget_planned(steps)
             self._keep_facts()
         except BaseException as exc:
@@ -129,6 +138,14 @@ class LockedRun:
                 self.direction,
                 tuple(self.done),
                 dry_run=self.options.dry_run,
+                adopted=tuple(
+                    StampedPackage(
+                        one.package,
+                        tuple(sorted(one.rows_before)),
+                        tuple(sorted(one.rows_after)),
+                    )
+                    for one in self.adopted
+                ),
             )
             self._tell_of_end(run, error)
             self.look.close()
@@ -327,6 +344,7 @@ class LockedRun:
                 self.connection.begin()
                 if self.options.dry_run:
                     context.ledger.create(self.connection)
+                self._adopt(plan.adopted)
                 self._observe(0)
                 for number, step in enumerate(plan.steps, 1):
                     failing = step
@@ -369,6 +387,25 @@ class LockedRun:
         if not self.options.dry_run:
             for number, one in enumerate(applied, 1):
                 self._tell(MigrationStepApplied(context.run_id, one, number, len(applied)))
+
+    def _adopt_apart(self, adopted: Sequence[Adopted]) -> None:
+        """Take squashes as applied, in a transaction of its own unless the caller has one open."""
+        self._adopt(adopted)
+        if adopted and given_state(self.connection) != "in transaction":
+            self.connection.commit()
+
+    def _adopt(self, adopted: Sequence[Adopted]) -> None:
+        """Take squashes as applied, in the current transaction; the ledger has a row for each."""
+        if not adopted:
+            return
+        connection, ledger = self.connection, self.context.ledger
+        connection.execution_options(**{WRITES: True})
+        ledger.create(connection)
+        for one in adopted:
+            table = self.context.environments[one.package].package.history_table
+            rows = tuple(sorted(one.rows_after))
+            write_rows(connection, table, ledger.table.schema, rows)
+            ledger.stamp(connection, one.package, table, rows, one.note)
 
     def _begin(self, step: Step, number: int, total: int) -> None:
         """Tell that a step begins; not again where it is tried again."""

@@ -100,7 +100,7 @@ class OtherHistories:
             for table in tables
             # The same table in another schema is another tenant's.
             if table.visible or table.name not in own
-            if (revisions := tuple(r for r in table.rows if r in self.snapshot.histories[name]))
+            if (revisions := tuple(r for r in table.rows if self.snapshot.histories[name].knows(r)))
         )
 
     def refuse(self, connection: Connection, applied: Applied, packages: Collection[str]) -> None:

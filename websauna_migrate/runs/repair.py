@@ -99,7 +99,7 @@ def look(site: Site, step: str | None) -> tuple[InterruptedStep, ...]:
 def choices(site: Site, entry: LedgerEntry, applied: Mapping[str, Sequence[str]]) -> dict[str, str]:
     """Return what each action would do to a step, by action."""
     rows = applied.get(entry.package)
-    history = site.loaded.histories.get(entry.package)
+    history = history_of(site.loaded, entry, rows)
     return {action: what_it_does(entry, action, history, rows) for action in ACTIONS}
 
 
@@ -176,9 +176,9 @@ def settle(
     :raises MigrationError: if the history would have to change and the scripts are not there
     """
     if action == "rerun" and rows is not None:
-        require_script(entry, site.loaded.histories.get(entry.package))
+        require_script(entry, history_of(site.loaded, entry, rows))
     shall_be_applied = (entry.direction == "upgrade") == (action == "done")
-    history = site.loaded.histories.get(entry.package)
+    history = history_of(site.loaded, entry, rows)
     if rows is not None:
         wanted = rows_settled(entry, history, rows, applied=shall_be_applied)
         if wanted != frozenset(rows):
@@ -192,6 +192,14 @@ def settle(
     if action != "rerun":
         outcome = DONE if action == "done" else UNDONE
         site.ledger.end(connection, entry.id, outcome, settled_by(action))
+
+
+def history_of(
+    loaded: LoadedScripts, entry: LedgerEntry, rows: Sequence[str] | None
+) -> PackageHistory | None:
+    """Return the history that a step is of; one of old scripts, in the middle of a squash."""
+    history = loaded.histories.get(entry.package)
+    return None if history is None else history.standing_for([entry.revision, *(rows or ())])
 
 
 def rows_settled(
@@ -230,7 +238,8 @@ def rerun_plan(
     """Return the plan that runs half done steps again, and nothing else; one direction a plan."""
     steps = []
     for entry in entries:
-        history = snapshot.histories[entry.package]
+        history = history_of(snapshot, entry, applied[entry.package])
+        assert history is not None
         rows = frozenset(applied[entry.package])
         up = entry.direction == "upgrade"
         if (entry.revision in history.applied(rows)) == up:

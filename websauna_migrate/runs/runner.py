@@ -223,7 +223,7 @@ class Runner:
         if not plan.steps:
             self.refuse(connection, applied, plan)
             connection.rollback()
-        return marked or bool(plan.steps)
+        return marked or bool(plan.steps or plan.adopted)
 
     def marked(self, connection: Connection) -> tuple[LedgerEntry, ...]:
         """Return the steps that are marked as running; under the lock, all are half done."""

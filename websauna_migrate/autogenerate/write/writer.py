@@ -43,6 +43,7 @@ from websauna_migrate.database.engines import one_line
 from websauna_migrate.facts.models import ModelsNotCreated
 from websauna_migrate.models.ownership import Ownership
 from websauna_migrate.planning.edges import RevisionCycle
+from websauna_migrate.planning.state import State
 from websauna_migrate.results import CreatedScript
 
 __all__ = ["ScriptWriter", "created"]
@@ -430,9 +431,8 @@ def require_up_to_date(snapshot: LoadedScripts, name: str, rows: tuple[str, ...]
 
     :raises NotUpToDate: naming the next one
     """
-    history = snapshot.histories[name]
-    applied = history.applied([row for row in rows if row in history])
-    waiting = [one.id for one in snapshot.graph.timeline([name]) if one.id not in applied]
+    state = State(snapshot.graph, {name: rows})
+    waiting = [one.id for one in state.pending()[name]]
     if waiting:
         raise NotUpToDate(name, waiting)
 

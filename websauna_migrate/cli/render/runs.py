@@ -71,9 +71,12 @@ def render_run(run: Run, packages: Sequence[str] | None, *, newest: bool = False
     :param packages: what the run was asked for, ``None`` for all
     :param newest: its target was the newest revision of them
     """
+    adopted = "".join(f"{one}\n" for one in render_adopted(run))
     if run.steps:
         done = "applied" if run.direction == "upgrade" else "taken back"
-        return f"{counted(len(run.steps), 'step')} {done} in {seconds(run):.2f} s."
+        return f"{adopted}{counted(len(run.steps), 'step')} {done} in {seconds(run):.2f} s."
+    if adopted:
+        return adopted.rstrip("\n")
     if not newest:
         return "Nothing to do: the database is at that revision already."
     if packages is None:
@@ -81,6 +84,13 @@ def render_run(run: Run, packages: Sequence[str] | None, *, newest: bool = False
     if len(packages) == 1:
         return f"Nothing to do: {packages[0]} is at its newest revision."
     return f"Nothing to do: {joined(packages)} are at their newest revision."
+
+
+def render_adopted(run: Run) -> Iterator[str]:
+    """Yield a line for each package of which squashes were taken as applied."""
+    for one in run.adopted:
+        squashes = joined(sorted({*one.after} - {*one.before}))
+        yield f"{one.package}: squash {squashes} adopted, in place of {joined(one.before)}."
 
 
 def render_dry_run(run: Run) -> Iterator[str]:

@@ -43,6 +43,8 @@ def pending(state: PackageState) -> str:
         return "not included" if state.importable else "not installed"
     if state.unknown:
         return f"{state.pending} (no script defines {joined(state.unknown)})"
+    if state.adopts:
+        return f"{state.pending} ({joined(state.adopts)} adopted at the next upgrade)"
     if state.elsewhere:
         return f"{state.pending} (its revisions are in {joined(state.elsewhere)})"
     return str(state.pending)
