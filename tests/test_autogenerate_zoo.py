@@ -17,14 +17,15 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-import zoo_facts  # noqa: F401  # It registers changes.
+import zoo_conditions  # noqa: F401  # They register features.
+import zoo_facts  # noqa: F401
 from apps import Workshop
 from zoo import CHANGES, FEATURES, Feature
 
 GROUP = 24
 
 MODELS = """
-import zoo, zoo_facts
+import zoo, zoo_facts, zoo_conditions
 METADATA = [zoo.{kind}[name].metadata({version}) for name in {names!r}]
 """
 

@@ -13,6 +13,7 @@ from websauna_migrate.models.sqlalchemy_internals import (
     declared_classes,
     has_dialect_arguments,
     has_reflection_listeners,
+    is_created,
     link_foreign_key,
 )
 
@@ -129,3 +130,21 @@ def test_a_foreign_key_is_linked_to_a_table_of_another_metadata():
     assert key.constraint.referred_table is target
     assert metadata.sorted_tables == [table]
     assert table.join(target).onclause.compare(table.c.user_id == target.c.id)
+
+
+def test_what_a_database_gets_of_a_table_is_known():
+    never = sa.CheckConstraint("a > 0", name="never", _create_rule=lambda compiler: False)
+    apart = sa.CheckConstraint("a > 1", name="apart")
+    parts = [
+        never,
+        apart,
+        sa.CheckConstraint("a > 2", name="there").ddl_if(dialect="sqlite"),
+        sa.UniqueConstraint("a", name="elsewhere").ddl_if(dialect="postgresql"),
+        sa.Index("asked", "a").ddl_if(callable_=lambda ddl, target, *_, **__: target.unique),
+        sa.Index("everywhere", "a"),
+    ]
+    sa.Table("parts", sa.MetaData(), sa.Column("a", sa.Integer), *parts)
+    sa.schema.AddConstraint(apart)
+    dialect = sa.create_engine("sqlite://").dialect
+    found = [part.name for part in parts if is_created(part, dialect)]
+    assert found == ["apart", "there", "everywhere"]

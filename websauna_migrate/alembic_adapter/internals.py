@@ -24,6 +24,7 @@ from alembic.autogenerate.compare import _populate_migration_script
 from alembic.autogenerate.render import (
     _alembic_autogenerate_prefix,
     _render_column,
+    _render_constraint,
     _render_potential_expr,
     _render_python_into_templatevars,
     _render_server_default,
@@ -44,7 +45,7 @@ from alembic.script.base import Script, ScriptDirectory
 from alembic.script.revision import RevisionMap
 from alembic.util import memoized_property
 from alembic.util.exc import CommandError
-from sqlalchemy import Column, Table, Update, bindparam
+from sqlalchemy import Column, Constraint, Table, Update, bindparam
 from sqlalchemy.dialects.postgresql import BIGINT, INTEGER
 from sqlalchemy.engine.reflection import Inspector
 from sqlalchemy.exc import NoSuchTableError
@@ -72,6 +73,7 @@ __all__ = [
     "in_batch",
     "planned_step",
     "render_column",
+    "render_constraint",
     "render_server_default",
     "render_type",
     "run_migrations",
@@ -406,6 +408,12 @@ def render_type(type_: Any, autogen_context: Any) -> str:
 def render_column(column: Column[Any], autogen_context: AutogenContext) -> str:
     """Return the Python source of a column; an operation of our own has one as well."""
     return _render_column(column, autogen_context)
+
+
+def render_constraint(constraint: Constraint, autogen_context: AutogenContext) -> str | bool:
+    """Return the Python source of a constraint of a new table; ``False`` for one that has none."""
+    metadata = constraint.table.metadata
+    return _render_constraint(constraint, autogen_context, metadata) or False
 
 
 def render_server_default(default: Any, autogen_context: AutogenContext) -> str:

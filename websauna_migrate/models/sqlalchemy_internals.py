@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import ForeignKey, MetaData, Table
 from sqlalchemy.engine import Dialect
-from sqlalchemy.schema import CheckConstraint
+from sqlalchemy.schema import CheckConstraint, Constraint, CreateIndex, Index
 from sqlalchemy.sql.base import DialectKWArgs
 from sqlalchemy.sql.compiler import DDLCompiler
+from sqlalchemy.sql.ddl import CreateConstraint
 from sqlalchemy.types import TypeEngine
 
 if TYPE_CHECKING:
@@ -84,14 +85,23 @@ def variants_of(type_: TypeEngine[Any]) -> Mapping[str, TypeEngine[Any]]:
     return type_._variant_mapping
 
 
-def is_created(constraint: CheckConstraint, dialect: Dialect) -> bool:
-    """True if a CHECK constraint is part of its table on a database.
+def is_created(item: Constraint | Index, dialect: Dialect) -> bool:
+    """True if a constraint or index of a table is made on a database.
 
-    One that an enum or a boolean brings is there only where the database has no such type; the
-    rule for it is known to the DDL compiler alone.
+    A CHECK that an enum or a boolean brings is there only where the database has no such type, and
+    ``ddl_if()`` names the databases or asks a function; the DDL compiler alone knows.
     """
-    rule: Any = constraint._create_rule
-    return rule is None or bool(rule(ddl_compiler(dialect)))
+    compiler = ddl_compiler(dialect)
+    rule: Any = getattr(item, "_create_rule", None)
+    # AddConstraint and DropConstraint leave this one behind: the constraint is made by itself.
+    apart = getattr(rule, "__name__", getattr(rule, "name", "")) == "_create_rule_disable"
+    if rule is not None and not apart and not rule(compiler):
+        return False
+    condition: Any = item._ddl_if
+    if condition is None:
+        return True
+    element: Any = CreateIndex(item) if isinstance(item, Index) else CreateConstraint(item)
+    return bool(condition._should_execute(element, item, None, compiler=compiler))
 
 
 def ddl_compiler(dialect: Dialect) -> DDLCompiler:

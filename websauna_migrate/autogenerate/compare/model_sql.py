@@ -20,14 +20,18 @@ def applicable_checks(table: Table, connection: Connection) -> list[CheckConstra
     """
     found = [
         constraint
-        for constraint in [*table.constraints, *column_checks(table)]
+        for constraint in table.constraints
         if isinstance(constraint, CheckConstraint) and is_created(constraint, connection.dialect)
     ]
+    found += column_checks(table)
     return sorted(found, key=lambda one: (str(one.name), sql_text(one.sqltext, connection)))
 
 
 def column_checks(table: Table) -> list[CheckConstraint]:
-    """Return the CHECK constraints that stand with a column, which are not among the table's."""
+    """Return the CHECK constraints that stand with a column, which are not among the table's.
+
+    SQLAlchemy writes them on every database, whatever ``ddl_if()`` says of them.
+    """
     return [
         constraint
         for column in table.columns

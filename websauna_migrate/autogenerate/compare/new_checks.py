@@ -1,4 +1,4 @@
-"""CHECK constraints that come with a new column or table: named as the models name them."""
+"""What comes with a new column or table: no more than the database gets, CHECKs named as there."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from alembic.operations import ops
-from sqlalchemy import CheckConstraint, Column, Table
+from sqlalchemy import CheckConstraint, Column, Constraint, Table
 from sqlalchemy.engine import Connection
 from sqlalchemy.sql.elements import conv
 
@@ -16,7 +16,11 @@ from websauna_migrate.autogenerate.compare.model_sql import (
     sql_text,
 )
 from websauna_migrate.autogenerate.operations.column_types import CheckedBoolean, CheckedEnum
-from websauna_migrate.models.sqlalchemy_internals import escaped, is_type_bound
+from websauna_migrate.models.sqlalchemy_internals import (
+    escaped,
+    is_created,
+    is_type_bound,
+)
 
 __all__ = ["name_checks"]
 
@@ -31,12 +35,20 @@ def name_checks(upgrade: Any, models: dict[Any, Table], connection: Connection) 
         if table is None:
             continue
         if isinstance(op, ops.CreateTableOp):
-            op.columns = [named(item, table, connection) for item in op.columns]
+            op.columns = [
+                named(item, table, connection)
+                for item in op.columns
+                if not isinstance(item, Constraint) or is_created(item, connection.dialect)
+            ]
             # Alembic leaves out what stands with a column.
             op.columns += [on_table(check, connection) for check in column_checks(table)]
         elif isinstance(op, ops.ModifyTableOps):
             for inner in op.ops:
-                if isinstance(inner, ops.AddColumnOp):
+                if isinstance(inner, ops.CreateIndexOp):
+                    model = next((i for i in table.indexes if i.name == inner.index_name), None)
+                    if model is not None and not is_created(model, connection.dialect):
+                        op.ops = [one for one in op.ops if one is not inner]
+                elif isinstance(inner, ops.AddColumnOp):
                     inner.column = named(inner.column, table, connection)
 
 

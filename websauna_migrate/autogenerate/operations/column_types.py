@@ -129,6 +129,8 @@ class TypeRenderer:
             return self.array(type_)
         if isinstance(type_, postgresql.DOMAIN):
             return self.domain(type_)
+        if isinstance(type_, sa.Interval) and is_builtin(type_):
+            return self.interval(type_)
         if isinstance(type_, PickleType):
             return self.source(type_.impl_instance)
         if is_builtin(type_):
@@ -163,7 +165,7 @@ class TypeRenderer:
             dialect = dialect_of(database)
             try:
                 stored = stored_type(type_, dialect)
-                if spec(stored, dialect) == spec(base, dialect):
+                if spec(stored, dialect) == possible_spec(base, dialect):
                     continue
                 variant = self.plain(stored)
             except (UnfitType, CompileError, UnsupportedCompilationError, NotImplementedError):
@@ -223,6 +225,16 @@ class TypeRenderer:
         """Return the source of a name that no naming convention changes any more."""
         operations = self.context.opts["alembic_module_prefix"] or ""
         return f"{operations}f({str(name)!r})"
+
+    def interval(self, type_: sa.Interval) -> str:
+        """Return the source of an interval; its own ``repr`` is without arguments."""
+        given = {
+            "native": None if type_.native else False,
+            "second_precision": type_.second_precision,
+            "day_precision": type_.day_precision,
+        }
+        arguments = [f"{name}={value!r}" for name, value in given.items() if value is not None]
+        return f"{self.class_name(type(type_))}({', '.join(arguments)})"
 
     def array(self, type_: ARRAY[Any]) -> str:
         """Return the source of an array."""
@@ -345,7 +357,7 @@ def builtin_base(type_: TypeEngine[Any]) -> TypeEngine[Any] | None:
             for database in DATABASES:
                 dialect = dialect_of(database)
                 try:
-                    if spec(type_, dialect) != spec(base, dialect):
+                    if spec(type_, dialect) != possible_spec(base, dialect):
                         return None
                 except (CompileError, UnsupportedCompilationError):
                     continue
@@ -364,6 +376,17 @@ def stored_type(type_: TypeEngine[Any], dialect: Dialect) -> TypeEngine[Any]:
 def spec(type_: TypeEngine[Any], dialect: Dialect) -> str:
     """Return the words of a type in DDL."""
     return type_.compile(dialect)
+
+
+def possible_spec(type_: TypeEngine[Any], dialect: Dialect) -> str | None:
+    """Return the words of a type in DDL; ``None`` if a database has none for it.
+
+    MySQL has no ``VARCHAR`` without a length.
+    """
+    try:
+        return spec(type_, dialect)
+    except (CompileError, UnsupportedCompilationError):
+        return None
 
 
 @functools.cache

@@ -14,13 +14,14 @@ from sqlalchemy.schema import (
     Computed,
     DefaultClause,
     FetchedValue,
+    ForeignKeyConstraint,
     Identity,
     PrimaryKeyConstraint,
 )
 from sqlalchemy.sql import functions
 from sqlalchemy.sql.elements import conv
 
-from websauna_migrate.alembic_adapter.internals import render_type
+from websauna_migrate.alembic_adapter.internals import render_constraint, render_type
 from websauna_migrate.autogenerate.errors import cannot_render
 from websauna_migrate.autogenerate.operations.column_types import TypeRenderer, UnfitType
 from websauna_migrate.autogenerate.package_objects import PackageObjects
@@ -56,6 +57,8 @@ def item_renderer(keep_types: bool) -> RenderItem:
             return render_default(item, context)
         if kind == "primary_key":
             return render_primary_key(item, context)
+        if kind == "foreign_key":
+            return render_foreign_key(item, context)
         return False
 
     return render_item
@@ -83,13 +86,29 @@ def render_primary_key(key: PrimaryKeyConstraint, context: AutogenContext) -> st
     return f"{values.prefix}PrimaryKeyConstraint({', '.join(arguments)})"
 
 
+def render_foreign_key(key: ForeignKeyConstraint, context: AutogenContext) -> str | bool:
+    """Return the source of a key with ``use_alter`` that stands in its table nevertheless.
+
+    It points at its own table; with the option ``op.create_table`` would leave it out, and nothing
+    would add it. ``False`` leaves other keys to Alembic.
+    """
+    if not key.use_alter:
+        return False
+    key.use_alter = False
+    try:
+        return render_constraint(key, context)
+    finally:
+        key.use_alter = True
+
+
 def render_default(default: Any, context: AutogenContext) -> str | bool:
     """Return the source of a server default, ``False`` to leave it to Alembic."""
     prefix = context.opts["sqlalchemy_module_prefix"] or ""
     if isinstance(default, DefaultClause):
         value: Any = default.arg
         if isinstance(value, str):
-            return repr(value)
+            # A member of an enum that is a string is that string.
+            return repr(str.__str__(value))
         if isinstance(value, functions.FunctionElement):
             name = getattr(value, "name", "")
             if name in PORTABLE_FUNCTIONS and not list(value.clauses):

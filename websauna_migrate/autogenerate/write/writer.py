@@ -422,7 +422,9 @@ class reported:
             ) from exc
         if isinstance(exc, SyntaxError):
             raise RevisionFailed(
-                self.package, f"the script is not valid Python, in line {exc.lineno}: {exc.msg}"
+                self.package,
+                f"the script is not valid Python, in line {exc.lineno}: {exc.msg}: "
+                f"{str(exc.text).strip()} The models have a value there that is no Python source",
             ) from exc
 
 
