@@ -21,6 +21,7 @@ test = [
     *mysql,
     *lint,
     *otel,
+    *png,
     "aiosqlite",
     "alembic-postgresql-enum",
     "alembic_utils",
