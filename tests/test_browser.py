@@ -49,6 +49,10 @@ def browser() -> Iterator[Any]:
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The address of the example, served with some of its steps applied."""
+    # They are in the pictures.
+    monkeypatch.setenv("WEBSAUNA_MIGRATE_BY", "Ada Lovelace")
+    monkeypatch.setenv("LOGNAME", "ada")
+    monkeypatch.setattr("socket.gethostname", lambda: "workshop")
     from acme.app import Initializer
 
     from websauna_migrate import IMigrationService
@@ -87,9 +91,11 @@ def test_pages(site: str, browser: Any) -> None:
         nodes = [(one["id"], node["html"]) for one in violations for node in one["nodes"]]
         # The toolbar's button is not ours.
         assert [one for one in nodes if "pDebug" not in one[1]] == []
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
         if PICTURES:
             page.screenshot(path=Path(PICTURES, name), full_page=True)
+        for window in (width, 1400, 340):
+            page.set_viewport_size({"width": window, "height": 760})
+            assert page.evaluate("document.documentElement.scrollWidth") <= window
         context.close()
 
 

@@ -72,6 +72,9 @@ def test_around_and_table(service: Any) -> None:
     assert {one for node in near.nodes for one in node.revisions} == {"a5", "b1", "b2"}
     touched = service.graph(table="t")
     assert {node.revisions for node in touched.nodes if node.touches} >= {("b1",)}
+    assert service.graph(table="t", packages="bbb").packages == ("bbb",)
+    with pytest.raises(UsageError, match='No script touches a table "u"'):
+        service.graph(table="u")
     with pytest.raises(MigrationError, match="nothing"):
         service.graph(around="bbb@nothing")
     with pytest.raises(MigrationError, match='No package "ccc"'):
@@ -171,7 +174,7 @@ def test_text(service: Any) -> None:
     service.upgrade("b1", packages="bbb")
     lines = FORMATS["text"](service.graph(packages="bbb")).splitlines()
     assert lines[:4] == ["bbb", "  ✓ b1  Revision b1", "  ○ b2 (head)  Revision b2", ""]
-    assert lines[4] == "✓ applied  ○ pending  ▶ running"
+    assert lines[4] == "✓ applied  ○ pending  ▶ running  ! half done"
     text = FORMATS["text"](service.graph())
     assert "  ✓ … 4 …  Revision a1 ... Revision a4\n" in text
     assert "  ✓ b1  Revision b1\n      requires aaa a5\n" in text

@@ -210,6 +210,8 @@ def test_half_done(packages: Workshop, database_url: str) -> None:
         app.app.registry.getUtility(IMigrationService).upgrade()
     text = app.get("/migrations", extra_environ=HERE).html.get_text(" ", strip=True)
     assert "A step ended half done" in text and "ws-alembic repair" in text
+    drawn = app.get("/migrations/graph", extra_environ=HERE).html
+    assert "! b2" in drawn.find(class_="half-done").get_text() and "! b2" in drawn.pre.get_text()
 
 
 def test_the_log(workshop: Workshop, database_url: str) -> None:

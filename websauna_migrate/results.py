@@ -586,7 +586,7 @@ class GraphNode:
 
     :ivar revisions: the identifiers, oldest first
     :ivar message: the revision's; of a chain those of its ends
-    :ivar state: ``applied``, ``pending`` or ``running``; the ledger calls half done steps so too
+    :ivar state: ``applied``, ``pending``, ``running`` or ``half done``
     :ivar is_head: true if no revision of the package comes after it
     :ivar touches: true if its script touches the table that was asked for
     """

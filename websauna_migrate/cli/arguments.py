@@ -180,7 +180,10 @@ PICTURE = (
         metavar="EDGES",
         help="with --around: how many edges away, at most; default: 4",
     ),
-    argument("--table", help="Mark the scripts that touch a table, [SCHEMA.]TABLE"),
+    argument(
+        "--table",
+        help="Mark the scripts that touch a table, [SCHEMA.]TABLE; leave packages without one out",
+    ),
     flag("--whole", help="Draw each revision; else a chain without other edges is drawn as one"),
 )
 

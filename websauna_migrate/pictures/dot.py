@@ -32,6 +32,7 @@ FILLS: Mapping[str, str] = {
     "applied": 'style="filled", fillcolor="#d7f0dd"',
     "pending": 'style="dashed"',
     "running": 'style="filled,bold", fillcolor="#fff3c4"',
+    "half done": 'style="filled,bold", fillcolor="#ffd7d9"',
 }
 
 

@@ -41,7 +41,7 @@ def to_mermaid(view: GraphView) -> str:
 def escaped(text: str) -> str:
     """Return a text as Mermaid takes it inside of quotes: all but plain characters as entities."""
     return "".join(
-        one if one.isalnum() or one in " .,:;()-_/…✓○▶@*" else f"#{ord(one)};"
+        one if one.isalnum() or one in " .,:;()-_/…✓○▶!@*" else f"#{ord(one)};"
         for one in plain(text)
     )
 
@@ -61,11 +61,13 @@ def of_revisions(view: GraphView) -> Iterator[str]:
         ("applied", "fill:#d7f0dd,stroke:#1a7f37,color:#111"),
         ("pending", "fill:#fff,stroke:#57606a,stroke-dasharray:4 3,color:#111"),
         ("running", "fill:#fff3c4,stroke:#9a6700,stroke-width:3px,color:#111"),
+        ("half done", "fill:#ffd7d9,stroke:#a40e26,stroke-width:3px,color:#111"),
     ):
         names = ",".join(f"n{p}" for p, node in enumerate(view.nodes) if node.state == state)
         if names:
-            yield f"  classDef {state} {style}"
-            yield f"  class {names} {state}"
+            name = state.replace(" ", "_")
+            yield f"  classDef {name} {style}"
+            yield f"  class {names} {name}"
 
 
 def shape(node: GraphNode) -> str:

@@ -20,7 +20,12 @@ __all__ = [
 ]
 
 #: A mark for each state.
-MARKS: Mapping[str, str] = {"applied": "✓", "pending": "○", "running": "▶"}
+MARKS: Mapping[str, str] = {
+    "applied": "✓",
+    "pending": "○",
+    "running": "▶",
+    "half done": "!",
+}
 
 #: The words for each kind of edge.
 WORDS: Mapping[str, str] = {

@@ -32,6 +32,7 @@ text { font: 12px system-ui, sans-serif; fill: #1f2328 }
 .applied rect, .applied path { fill: #dafbe1; stroke: #1a7f37 }
 .pending rect, .pending path { fill: #ffffff; stroke: #59636e; stroke-dasharray: 5 3 }
 .running rect, .running path { fill: #fff8c5; stroke: #9a6700; stroke-width: 3 }
+.half-done rect, .half-done path { fill: #ffe7e9; stroke: #a40e26; stroke-width: 3 }
 .head rect, .head path { stroke-width: 3 } .touches .name { text-decoration: underline }
 .edge { fill: none; stroke: #8c959f; stroke-width: 1.5 }
 .requires, .package-edge { stroke: #0969da; stroke-width: 2 }
@@ -46,6 +47,7 @@ text { font: 12px system-ui, sans-serif; fill: #1f2328 }
   .applied rect, .applied path { fill: #12331d; stroke: #3fb950 }
   .pending rect, .pending path { fill: #0d1117; stroke: #9198a1 }
   .running rect, .running path { fill: #3a2d05; stroke: #d29922 }
+  .half-done rect, .half-done path { fill: #3d1419; stroke: #f85149 }
   .requires, .package-edge { stroke: #4493f8 } .run_before { stroke: #ab7df8 }
   .authors, #ring circle { stroke: #39c5cf } .race, #cross path { stroke: #f85149 }
 }
@@ -150,8 +152,9 @@ def markers() -> Iterator[str]:
 def legend(view: GraphView) -> Iterator[str]:
     """Yield what the marks and the lines mean."""
     states = [f"{mark} {state}" for state, mark in MARKS.items()]
-    for number, words in enumerate([*states, "thick border: head", "six sides: merge"]):
-        yield f'<text x="{12 + number * 130}" y="22">{words}</text>'
+    for number, words in enumerate([*states, "thick border: head"]):
+        yield f'<text x="{12 + number * 100}" y="22">{words}</text>'
+    yield '<text x="542" y="22">six sides: merge</text>'
     if view.hidden_orders:
         yield f'<text x="662" y="22">{escape(hidden_orders(view))}</text>'
     kinds = ("down_revision", "requires", "run_before", "depends_on", "authors", "race")
@@ -197,7 +200,8 @@ def race_path(layout: Layout, edge: GraphEdge) -> str:
 def node_box(node: GraphNode, x: int, y: int) -> str:
     """Return a node: a box, six-sided for a merge, with the revision above the message."""
     flags: Mapping[str, bool] = {"head": node.is_head, "touches": node.touches}
-    css = " ".join([node.state, *(name for name, is_set in flags.items() if is_set)])
+    state = node.state.replace(" ", "-")
+    css = " ".join([state, *(name for name, is_set in flags.items() if is_set)])
     w, h = NODE_WIDTH, NODE_HEIGHT
     if node.is_merge:
         shape = f'<path d="M8 0H{w - 8}L{w} {h // 2}L{w - 8} {h}H8L0 {h // 2}z"/>'

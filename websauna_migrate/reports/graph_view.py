@@ -12,6 +12,8 @@ from websauna_migrate.planning.package_targets import resolve_all
 from websauna_migrate.reports.graph_edges import drawn_edges, racing_pairs
 from websauna_migrate.results import GraphNode, GraphView
 from websauna_migrate.revision_scripts.moves import split_name
+from websauna_migrate.runs.in_progress import at_work
+from websauna_migrate.runs.ledger import LEDGER_TABLE
 from websauna_migrate.runs.site import Site
 
 __all__ = ["view"]
@@ -34,9 +36,11 @@ def view(
     :param packages: whose revisions are shown; default all
     :param around: ``package@revision``; only what is near to it is shown
     :param distance: how many edges away from it, at most
-    :param table: ``schema.name`` or name: the scripts that touch it are told apart, not folded
+    :param table: ``schema.name`` or name: the scripts that touch it are told apart, not folded, and
+        packages without one are left out
     :param fold: draw a chain of revisions without other edges as one node
-    :raises UsageError: if ``around`` names no package, and for a distance below 0
+    :raises UsageError: if ``around`` names no package, no script touches the table, and for a
+        distance below 0
     """
     if distance < 0:
         raise UsageError(f"The distance {distance} is below 0: give a number of edges.")
@@ -46,7 +50,11 @@ def view(
     if around is not None:
         near = neighbours(graph, races, centre(site, around), distance)
         shown = [node for node in shown if node in near]
-    touching = scripts_of(site, table) if table is not None else frozenset()
+    touching: frozenset[int] = frozenset()
+    if table is not None:
+        touching = scripts_of(site, table).intersection(shown)
+        having = {graph.revisions[node].package for node in touching}
+        shown = [node for node in shown if graph.revisions[node].package in having]
     states = states_of(site)
     kept = touching.union(*races)
     groups = folded(graph, shown, states, kept) if fold else [[node] for node in shown]
@@ -98,9 +106,12 @@ def neighbours(
 
 
 def scripts_of(site: Site, table: str) -> frozenset[int]:
-    """Return the nodes of the scripts that touch a table."""
+    """Return the nodes of the scripts that touch a table.
+
+    :raises UsageError: if there is none
+    """
     graph, key = site.loaded.graph, split_name(table)
-    return frozenset(
+    found = frozenset(
         graph.find(*revision)
         for revision, effects in site.loaded.effects.items()
         if any(
@@ -113,10 +124,13 @@ def scripts_of(site: Site, table: str) -> frozenset[int]:
             for one in effects
         )
     )
+    if not found:
+        raise UsageError(f'No script touches a table "{table}", as far as scripts can be read.')
+    return found
 
 
 def states_of(site: Site) -> Mapping[int, str]:
-    """Return the nodes that are applied, or of which the ledger has a step in progress."""
+    """Return the nodes that are applied, at work or half done."""
     graph, histories = site.loaded.graph, site.loaded.histories
     with site.reading() as connection:
         if connection is None:
@@ -124,6 +138,7 @@ def states_of(site: Site) -> Mapping[int, str]:
         runner = site.runner()
         applied, has_ledger = runner.read(connection)
         marked = site.ledger.interrupted(connection) if has_ledger else ()
+        half_done = at_work(site, connection, {LEDGER_TABLE}, marked)[1] if marked else ()
     states = {
         graph.find(name, one): "applied"
         for name, rows in applied.items()
@@ -132,7 +147,8 @@ def states_of(site: Site) -> Mapping[int, str]:
     }
     for entry in marked:
         if entry.package in histories and entry.revision in histories[entry.package]:
-            states[graph.find(entry.package, entry.revision)] = "running"
+            state = "half done" if entry in half_done else "running"
+            states[graph.find(entry.package, entry.revision)] = state
     return states
 
 
