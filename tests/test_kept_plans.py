@@ -183,9 +183,14 @@ def test_versions_are_a_cause_where_the_sql_is_not_known(
         (("upgrade", "--plan", "bad.json"), "The file holds no plan"),
         (("upgrade", "--plan", "bytes.json"), "The file holds no plan"),
         (("upgrade", "--plan", "none.json"), 'The plan "none.json" cannot be read: No such file'),
-        (("upgrade", "--max-loss", "-1"), "invalid count value: '-1'"),
-        (("log", "--number", "-1"), "invalid count value: '-1'"),
-        (("graph", "--around", "f100", "--distance", "-1"), "invalid count value: '-1'"),
+        (("upgrade", "--max-loss", "-1"), '"-1" is not a whole number, 0 or more.'),
+        (("log", "--number", "-1"), '"-1" is not a whole number, 0 or more.'),
+        (("log", "--since", "soon"), '"soon" is no time such as 2026-11-30T08:00.'),
+        (("wait", "--timeout", "soon"), '"soon" is not a number, 0 or more.'),
+        (
+            ("graph", "--around", "f100", "--distance", "-1"),
+            '"-1" is not a whole number, 0 or more.',
+        ),
     ],
 )
 def test_what_cannot_be_meant(site: Site, sqlite_url: str, words: Any, told: str) -> None:

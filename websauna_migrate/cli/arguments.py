@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from argparse import Action, ArgumentParser, Namespace
+from argparse import Action, ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
@@ -58,21 +58,28 @@ def one_of(*arguments: Argument) -> Argument:
 def not_negative(text: str) -> float:
     """Return a number from the command line.
 
-    :raises ValueError: if it is none, or below 0
+    :raises ArgumentTypeError: if it is none, or below 0
     """
-    number = float(text)
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
     if not 0 <= number < float("inf"):
-        raise ValueError(text)
+        raise ArgumentTypeError(f'"{text}" is not a number, 0 or more.')
     return number
 
 
 def count(text: str) -> int:
     """Return a whole number from the command line.
 
-    :raises ValueError: if it is none, or below 0
+    :raises ArgumentTypeError: if it is none, or below 0
     """
-    if (number := int(text)) < 0:
-        raise ValueError(text)
+    try:
+        number = int(text)
+    except ValueError:
+        number = -1
+    if number < 0:
+        raise ArgumentTypeError(f'"{text}" is not a whole number, 0 or more.')
     return number
 
 
@@ -191,9 +198,12 @@ PICTURE = (
 def moment(text: str) -> datetime:
     """Return a time from the command line, in UTC unless it has a zone.
 
-    :raises ValueError: if it is none
+    :raises ArgumentTypeError: if it is none
     """
-    found = datetime.fromisoformat(text)
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise ArgumentTypeError(f'"{text}" is no time such as 2026-11-30T08:00.') from None
     return found if found.tzinfo else found.replace(tzinfo=timezone.utc)
 
 
