@@ -969,7 +969,9 @@ class MigrationService:
         from websauna_migrate.autogenerate import PackageObjects, compare_options
 
         owned = PackageObjects(package, self.ownership, self._snapshot())
-        return compare_options(owned, keep_types=self.settings.render_types == "keep")
+        keep = self.settings.render_types == "keep"
+        databases = self.settings.databases_of(package)
+        return compare_options(owned, keep_types=keep, databases=databases)
 
     def site(
         self, may_be_missing: Iterable[str] = (), given: Connection | Engine | None = None

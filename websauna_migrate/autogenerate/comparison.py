@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 from alembic.autogenerate.api import AutogenContext
@@ -15,12 +15,12 @@ from websauna_migrate.alembic_adapter.package_environment import PackageEnvironm
 from websauna_migrate.autogenerate.compare.columns import ColumnFacts
 from websauna_migrate.autogenerate.compare.custom_comparison import has_custom_comparison
 from websauna_migrate.autogenerate.completion import complete
-from websauna_migrate.autogenerate.fact_comparison import FoundDifferences
+from websauna_migrate.autogenerate.fact_comparison import FoundDifferences, same_name
 from websauna_migrate.autogenerate.operations.rendering import item_renderer
+from websauna_migrate.autogenerate.operations.script_op import DATABASES
 from websauna_migrate.autogenerate.operations.table_changes import AUTOMATIC
 from websauna_migrate.autogenerate.package_objects import Key, PackageObjects
 from websauna_migrate.autogenerate.reflection import Reflection
-from websauna_migrate.autogenerate.rename.candidates import warning_comment
 from websauna_migrate.autogenerate.rename.renames import NO_RENAMES, Renames
 from websauna_migrate.autogenerate.rename.renaming import Renaming
 
@@ -29,10 +29,16 @@ __all__ = ["Comparison", "compare_options", "find_changes"]
 Finish = Callable[[Any, Any, list[Any]], None]
 
 
-def compare_options(owned: PackageObjects, *, keep_types: bool = False) -> dict[str, Any]:
+def compare_options(
+    owned: PackageObjects,
+    *,
+    keep_types: bool = False,
+    databases: Collection[str] = tuple(DATABASES),
+) -> dict[str, Any]:
     """Return the options of ``context.configure`` for a comparison of one package.
 
     :param keep_types: write custom types as themselves
+    :param databases: what a new script is written for
     """
     return {
         "include_name": owned.include_name,
@@ -42,6 +48,7 @@ def compare_options(owned: PackageObjects, *, keep_types: bool = False) -> dict[
         "compare_server_default": True,
         "render_as_batch": AUTOMATIC,
         "render_item": item_renderer(keep_types),
+        "written_for": databases,
     }
 
 
@@ -56,17 +63,20 @@ class Comparison:
         *,
         renames: Renames = NO_RENAMES,
         keep_types: bool = False,
+        databases: Collection[str] = tuple(DATABASES),
         arguments: dict[str, Any] | None = None,
     ) -> None:
         """Prepare the comparison.
 
+        :param keep_types: write custom types as themselves
+        :param databases: what a new script is written for
         :param arguments: those of Alembic's ``revision`` command
         """
         self.environment = environment
         self.owned = owned
         self.reflection = reflection
         self.renaming = Renaming(owned, reflection, renames)
-        self.keep_types = keep_types
+        self.options = compare_options(owned, keep_types=keep_types, databases=databases)
         self.context = BoundedComparison(
             environment.config,
             environment.scripts,
@@ -102,7 +112,7 @@ class Comparison:
             self.context.run_autogenerate(rev, migration_context)
             return ()
 
-        insisted = compare_options(self.owned, keep_types=self.keep_types)
+        insisted = dict(self.options)
         if finish is not None:
             insisted["process_revision_directives"] = finish
         with entities_apart([], self.owned.owns_entity):
@@ -158,10 +168,26 @@ class Comparison:
         """Alembic's implementation of the database."""
         return self.context.autogen_context.migration_context.impl
 
-    def warn(self, warnings: Sequence[str]) -> None:
-        """Put warnings into the script, above its operations."""
+    def is_same_column(self, schema: str | None, table: str, old: str, new: str) -> bool:
+        """Tell whether a column of the database and one of the models are of one kind.
+
+        The server says it: the type is the same, and both allow NULL or both do not.
+        """
+        assert self.found is not None
+        key = (self.owned.normal(schema), table)
+        sides = (self.found.database_facts, old), (self.found.model_facts, new)
+        kinds = [
+            (one.get("type"), one.get("not null"))
+            for facts, name in sides
+            for one in facts.get(key, ())
+            if one.kind == "column" and same_name(one.name, name, self.found.models)
+        ]
+        return len(kinds) == 2 and kinds[0] == kinds[1]
+
+    def warn(self, comments: Sequence[Any]) -> None:
+        """Put operations that are comments into the script, above its others."""
         for script in self.context.generated_revisions:
-            script.upgrade_ops_list[0].ops.insert(0, warning_comment(warnings))
+            script.upgrade_ops_list[0].ops[:0] = comments
 
     @property
     def operations(self) -> list[Any]:

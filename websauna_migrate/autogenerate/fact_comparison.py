@@ -25,7 +25,7 @@ from websauna_migrate.facts.scratch_models import scratch_models
 from websauna_migrate.facts.standstill import settled_differences
 from websauna_migrate.models.ownership import Ownership
 
-__all__ = ["FactComparison", "FoundDifferences"]
+__all__ = ["FactComparison", "FoundDifferences", "same_name"]
 
 #: What scripts may make besides the models: it is compared where the models say it.
 BESIDES = frozenset({"trigger", "rule", "policy", "statistics"})

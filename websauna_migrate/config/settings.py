@@ -31,6 +31,9 @@ PREFIX = "websauna_migrate."
 #: With which a database's URL begins.
 DATABASES = ("postgresql", "postgres", "mysql", "mariadb", "sqlite")
 
+#: Databases that scripts are written for, as settings name them.
+KINDS = ("postgresql", "mysql", "sqlite")
+
 #: Settings that name a package after their own name, ``websauna_migrate.script_location.fooapp``.
 PER_PACKAGE = ("script_location", "version_locations", "version_table")
 
@@ -97,6 +100,9 @@ class Settings:
     :ivar pipeline: without effect; ``None`` if it is not set
     :ivar protected: whether commands that take something back need ``--yes-on-production``
     :ivar lint_exclude: rules of the linter by which nothing is reported
+    :ivar databases: for which databases new scripts are written, of :data:`KINDS`; ``mysql`` is
+        MariaDB too
+    :ivar package_databases: the same for single packages
     :ivar limits: the four of locks and statements for single packages, by package and name
     """
 
@@ -125,7 +131,33 @@ class Settings:
     pipeline: bool | None = None
     protected: bool = False
     lint_exclude: frozenset[str] = STYLE_RULES
+    databases: frozenset[str] = frozenset(KINDS)
+    package_databases: Mapping[str, frozenset[str]] = field(default_factory=dict)
     limits: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+
+    def databases_of(self, package: str) -> frozenset[str]:
+        """Return the databases for which a package's scripts are written, of :data:`KINDS`."""
+        return self.package_databases.get(package, self.databases)
+
+    def require_database(self, packages: Iterable[str], dialect: str) -> None:
+        """Refuse packages whose scripts are not written for a database.
+
+        :param dialect: SQLAlchemy's name of it
+        :raises SettingError: naming the packages: add the database to the setting
+        """
+        kind = "mysql" if dialect == "mariadb" else dialect
+        wrong = sorted(name for name in set(packages) if kind not in self.databases_of(name))
+        if kind not in KINDS or not wrong:
+            return
+        name = wrong[0]
+        key = f"{PREFIX}databases" + (f".{name}" if name in self.package_databases else "")
+        written = " and ".join(one for one in KINDS if one in self.databases_of(name))
+        raise SettingError(
+            key,
+            f"the scripts of {', '.join(map(quoted, wrong))} are written for {written}, and this "
+            f"database is {dialect}. Use another database, or, if they run here too, add {kind} to "
+            "the setting.",
+        )
 
     def timeouts_of(self, package: str) -> Timeouts:
         """Return the limits of a package's steps."""
@@ -161,6 +193,7 @@ def parse_settings(settings: Mapping[str, object]) -> Settings:
     simple: dict[str, Any] = {}
     per_package: dict[str, dict[str, Any]] = {name: {} for name in PER_PACKAGE}
     limits: dict[str, dict[str, float]] = {}
+    databases: dict[str, frozenset[str]] = {}
     url: URL | None = None
     for key in sorted(k for k in settings if isinstance(k, str) and k.startswith(PREFIX)):
         name = key[len(PREFIX) :]
@@ -175,6 +208,8 @@ def parse_settings(settings: Mapping[str, object]) -> Settings:
             )
         elif head in LIMITS and package:
             limits.setdefault(package, {})[head] = READERS[head](key, value)
+        elif head == "databases" and package:
+            databases[package] = read_databases(key, value)
         elif name == "url":
             url = parse_url(key, value)
         elif name in READERS:
@@ -198,6 +233,7 @@ def parse_settings(settings: Mapping[str, object]) -> Settings:
         version_locations=per_package["version_locations"],
         version_table=per_package["version_table"],
         limits=limits,
+        package_databases=databases,
         **simple,
     )
 
@@ -335,6 +371,24 @@ def read_rules(key: str, value: object) -> frozenset[str]:
     return rules | STYLE_RULES if "default" in words else rules
 
 
+def read_databases(key: str, value: object) -> frozenset[str]:
+    """Read the databases that scripts are written for."""
+    words = re.split(r"[\s,]+", str(value).strip().lower())
+    found = {"mysql" if word == "mariadb" else word for word in words}
+    if not found <= set(KINDS):
+        raise SettingError(
+            key,
+            "it must be one or more of postgresql, mysql (which is MariaDB too) and sqlite, "
+            "separated by commas or spaces.",
+        )
+    return frozenset(found)
+
+
+def quoted(name: str) -> str:
+    """Return a name in double quotes."""
+    return f'"{name}"'
+
+
 def read_path(key: str, value: object) -> str:
     """Read the beginning of a URL's path, without a slash at its end."""
     text = str(value).strip()
@@ -362,4 +416,5 @@ READERS: Mapping[str, Callable[[str, object], Any]] = {
     "web_localhost": read_switch,
     "web_prefix": read_path,
     "lint_exclude": read_rules,
+    "databases": read_databases,
 }

@@ -81,7 +81,7 @@ def keep_proven(
     except NotProven as exc:
         if not keep:
             undo()
-            raise
+            raise advised(exc, created) from exc
         for script in created:
             mark_not_proven(script, exc.problem)
         return warned(created, f"Kept though the proof failed: {exc.problem}")
@@ -89,6 +89,15 @@ def keep_proven(
         undo()
         raise
     return tuple(replace(script, proof=proof) for script in created)
+
+
+def advised(exc: NotProven, created: Sequence[CreatedScript]) -> NotProven:
+    """Return the error of a step that fails with what the scripts' warnings say of it."""
+    advice = [warning for one in created for warning in one.warnings if "NOT NULL" in warning]
+    if exc.kind != "fails" or not advice:
+        return exc
+    remedy = "\n".join([*advice, "To keep the script and edit it by hand: --keep."])
+    return NotProven("fails", exc.problem, remedy, revision=exc.revision, exit_code=exc.exit_code)
 
 
 def warned(created: tuple[CreatedScript, ...], warning: str) -> tuple[CreatedScript, ...]:

@@ -138,6 +138,9 @@ def run_planner(
 
     def make_plan(applied: Mapping[str, tuple[str, ...]]) -> Plan:
         plan = planner(applied)
+        if direction == "upgrade":
+            kind = site.settings.require_url().get_backend_name()
+            site.settings.require_database(plan.packages, kind)
         # A script that is broken shall be found before the first step, not between two.
         for step in plan.steps:
             loaded.environments[step.package].reader.imported(step.revision)

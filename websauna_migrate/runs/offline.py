@@ -62,6 +62,9 @@ def sql(
     else:
         make = plan_upgrade if direction == "upgrade" else plan_downgrade_without_loss
         plan = make(loaded.graph, applied, targets)
+        if direction == "upgrade":
+            kind = site.settings.require_url().get_backend_name()
+            site.settings.require_database(plan.packages, kind)
         write_comments(output, from_where(plan, as_targets(revision), names))
         with PROCESS_LOCK:
             for step in plan.steps:

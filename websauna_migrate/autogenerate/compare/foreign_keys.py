@@ -9,7 +9,7 @@ from alembic.autogenerate.api import AutogenContext
 from alembic.operations import ops
 from sqlalchemy import Table, UniqueConstraint
 
-from websauna_migrate.autogenerate.operations.script_op import ScriptOp
+from websauna_migrate.autogenerate.operations.script_op import ScriptOp, written_for
 from websauna_migrate.autogenerate.operations.table_changes import TableChanges
 from websauna_migrate.autogenerate.package_objects import Key
 
@@ -64,6 +64,8 @@ def index_drop(name: Any, table: TableChanges, *, upgrade: bool) -> ScriptOp:
     """Return the operation that drops an index on MariaDB in one direction."""
 
     def lines(context: AutogenContext) -> list[str]:
+        if "mysql" not in written_for(context):
+            return []
         prefix = context.opts["alembic_module_prefix"]
         schema = f", schema={table.schema!r}" if table.schema else ""
         arguments = f"{str(name)!r}, table_name={str(table.table_name)!r}{schema}, if_exists=True"

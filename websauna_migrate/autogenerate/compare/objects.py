@@ -14,7 +14,7 @@ from alembic.operations import ops
 from sqlalchemy import Column
 
 from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
-from websauna_migrate.autogenerate.operations.script_op import ScriptOp, on_dialect
+from websauna_migrate.autogenerate.operations.script_op import ScriptOp, on_dialect, written_for
 from websauna_migrate.autogenerate.package_objects import Key, PackageObjects
 from websauna_migrate.autogenerate.reflection import Reflection
 
@@ -171,11 +171,10 @@ def sequence_creation(sequence: sa.Sequence) -> ScriptOp:
         operations = context.opts["alembic_module_prefix"]
         prefix = context.opts["sqlalchemy_module_prefix"] or ""
         made = f"{prefix}Sequence({', '.join(arguments)})"
-        return [
-            f"if {operations}get_context().dialect.supports_sequences:",
-            f"{operations}execute({prefix}schema.{element}({made}))",
-            "",
-        ]
+        line = f"{operations}execute({prefix}schema.{element}({made}))"
+        if set(written_for(context)) == {"postgresql"}:
+            return [line]
+        return [f"if {operations}get_context().dialect.supports_sequences:", line, ""]
 
     name = str(sequence.name)
     return ScriptOp(

@@ -6,7 +6,6 @@ import ast
 import functools
 import importlib
 import re
-from collections.abc import Mapping
 from typing import Any
 
 import sqlalchemy as sa
@@ -23,6 +22,7 @@ from sqlalchemy.types import (
     UserDefinedType,
 )
 
+from websauna_migrate.autogenerate.operations.script_op import DATABASES, written_for
 from websauna_migrate.models.sqlalchemy_internals import variants_of
 
 __all__ = [
@@ -33,14 +33,6 @@ __all__ = [
     "UnfitType",
     "stored_type",
 ]
-
-#: Databases on which a script shall do the same, wherever it was made; the names of SQLAlchemy's
-#: dialects that run on them.
-DATABASES: Mapping[str, tuple[str, ...]] = {
-    "postgresql": ("postgresql",),
-    "sqlite": ("sqlite",),
-    "mysql": ("mysql", "mariadb"),
-}
 
 RAW_TYPE = '''
 class RawType(sa.types.UserDefinedType):
@@ -101,6 +93,9 @@ class TypeRenderer:
     def __init__(self, context: AutogenContext, *, keep: bool = False) -> None:
         self.context = context
         self.keep = keep
+        self.databases = written_for(context)
+        #: The one dialect that there is to write for, if it is one.
+        self.only = next(iter(self.databases)) if len(self.databases) == 1 else None
         self.prefix = context.opts["sqlalchemy_module_prefix"] or ""
 
     def source(self, type_: TypeEngine[Any]) -> str:
@@ -108,8 +103,19 @@ class TypeRenderer:
 
         :raises UnfitType: if there is none that would be the same type
         """
+        variants = variants_of(type_)
+        if self.only is not None and self.only != "mysql" and self.only in variants:
+            return self.plain(variants[self.only])
         rendered = self.plain(type_)
-        for name, variant in sorted(variants_of(type_).items()):
+        left_out = {
+            name
+            for database, names in DATABASES.items()
+            if database not in self.databases
+            for name in names
+        }
+        for name, variant in sorted(variants.items()):
+            if name in left_out:
+                continue
             rendered += f".with_variant({self.plain(variant)}, {name!r})"
         return rendered
 
@@ -162,6 +168,8 @@ class TypeRenderer:
         base = type_.impl_instance
         rendered = self.source(base)
         for database, names in DATABASES.items():
+            if database not in self.databases:
+                continue
             dialect = dialect_of(database)
             try:
                 stored = stored_type(type_, dialect)
@@ -171,6 +179,8 @@ class TypeRenderer:
             except (UnfitType, CompileError, UnsupportedCompilationError, NotImplementedError):
                 # A type that is made for one database may refuse the others.
                 continue
+            if database == self.only:
+                return variant
             for name in names:
                 rendered += f".with_variant({variant}, {name!r})"
         return rendered
@@ -187,7 +197,7 @@ class TypeRenderer:
         native = type_.native_enum
         name = type_.name
         dialect_enum = type(type_).__module__.startswith("sqlalchemy.dialects.mysql")
-        if native and name and not dialect_enum:
+        if native and name and not dialect_enum and "postgresql" in self.databases:
             called = "postgresql.ENUM"
             self.context.imports.add("from sqlalchemy.dialects import postgresql")
         else:
@@ -216,8 +226,10 @@ class TypeRenderer:
             more += f", length={length}"
         name = self.final(type_.check_name)
         rendered = f"{self.prefix}Enum({plain}, name={name}, create_constraint=True{more})"
-        if type_.native_enum:
+        if type_.native_enum and "postgresql" in self.databases:
             unchecked = sa.Enum(*type_.enums, name=type_.name, schema=type_.schema)
+            if self.only == "postgresql":
+                return self.enum(unchecked)
             rendered += f".with_variant({self.enum(unchecked)}, 'postgresql')"
         return rendered
 

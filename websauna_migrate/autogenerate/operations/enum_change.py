@@ -19,7 +19,7 @@ from alembic.operations.ops import AlterColumnOp
 from sqlalchemy import Column
 from sqlalchemy.schema import CheckConstraint, DefaultClause
 
-from websauna_migrate.autogenerate.operations.script_op import ScriptOp
+from websauna_migrate.autogenerate.operations.script_op import ScriptOp, branches, written_for
 from websauna_migrate.autogenerate.operations.table_changes import TableChanges
 from websauna_migrate.autogenerate.package_objects import Key
 from websauna_migrate.enums import literal, qualified_name
@@ -93,19 +93,19 @@ class EnumChange(ScriptOp):
     def lines(self, context: AutogenContext) -> list[str]:
         """Return the lines for every kind of database."""
         prefix = context.opts["alembic_module_prefix"]
-        lines = [f"if {prefix}get_context().dialect.name == 'postgresql':"]
+        lines = []
         if (statements := self.statements()) is None:
-            context.imports.add("from websauna_migrate.enums import change_enum_values")
+            if "postgresql" in written_for(context):
+                context.imports.add("from websauna_migrate.enums import change_enum_values")
             schema = f", schema={self.key[0]!r}" if self.key[0] else ""
             lines += [f"{prefix}execute({source_of(one)})" for one in self.renames()]
             lines.append(f"change_enum_values({self.key[1]!r}, {list(self.after)!r}{schema})")
         else:
             lines += [f"{prefix}execute({source_of(one)})" for one in statements]
-        others = self.column_lines(context)
-        lines += ["else:", *others] if others else []
+        changes = branches(context, {"postgresql": lines}, self.column_lines(context))
         first = self.default_lines(context, self.before, 0)
         last = self.default_lines(context, self.after, 1)
-        return [*first, *([""] if first else []), *lines, "", *last]
+        return [*first, *([""] if first else []), *changes, *last]
 
     def default_lines(self, context: AutogenContext, values: Sequence[str], side: int) -> list[str]:
         """Return the lines that take away the old server defaults, or give the new ones.

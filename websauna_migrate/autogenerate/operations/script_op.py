@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from alembic.autogenerate import renderers
 from alembic.autogenerate.api import AutogenContext
 from alembic.operations.ops import MigrateOperation
 
-__all__ = ["Lines", "ScriptOp", "on_dialect"]
+__all__ = ["DATABASES", "Lines", "ScriptOp", "branches", "on_dialect", "written_for"]
+
+#: Databases on which a script does the same, wherever it was made; the names of SQLAlchemy's
+#: dialects that run on them.
+DATABASES: Mapping[str, tuple[str, ...]] = {
+    "postgresql": ("postgresql",),
+    "sqlite": ("sqlite",),
+    "mysql": ("mysql", "mariadb"),
+}
 
 #: Renders the lines of one direction; an empty line ends a block.
 Lines = Callable[[AutogenContext], list[str]]
@@ -50,7 +58,41 @@ def render_script_op(context: AutogenContext, operation: ScriptOp) -> list[str]:
     return operation.upgrade(context)
 
 
+def written_for(context: AutogenContext) -> Collection[str]:
+    """Return the databases that the script is written for, as :data:`DATABASES` names them."""
+    found: Collection[str] = context.opts.get("written_for", DATABASES)
+    return found
+
+
 def on_dialect(context: AutogenContext, name: str, lines: Sequence[str]) -> list[str]:
     """Return lines that run on one kind of database alone, wherever the script was made."""
+    return branches(context, {name: lines})
+
+
+def branches(
+    context: AutogenContext, cases: Mapping[str, Sequence[str]], others: Sequence[str] = ()
+) -> list[str]:
+    """Return lines for kinds of databases; those that the script is not written for are left out.
+
+    :param cases: lines by the name in :data:`DATABASES`
+    :param others: lines for the databases without a case
+    """
+    wanted = written_for(context)
     prefix = context.opts["alembic_module_prefix"]
-    return [f"if {prefix}get_context().dialect.name == {name!r}:", *lines, ""]
+    found: list[str] = []
+    left = [name for name in DATABASES if name in wanted and name not in cases]
+    chosen = {name: lines for name, lines in cases.items() if name in wanted}
+    if not left and len(chosen) == 1:
+        return [line for lines in chosen.values() for line in lines]
+    if not chosen:
+        return list(others) if left else []
+    for name, lines in chosen.items():
+        if not lines:
+            continue
+        names = DATABASES[name]
+        test = f"in {names!r}" if len(names) > 1 else f"== {names[0]!r}"
+        word = "elif" if found else "if"
+        found += [f"{word} {prefix}get_context().dialect.name {test}:", *lines]
+    if left and others:
+        found += ["else:", *others]
+    return [*found, ""] if found else []

@@ -16,7 +16,7 @@ from sqlalchemy.schema import Column, Computed, DefaultClause
 from sqlalchemy.types import SchemaType
 
 from websauna_migrate.alembic_adapter.internals import render_column
-from websauna_migrate.autogenerate.operations.script_op import on_dialect
+from websauna_migrate.autogenerate.operations.script_op import on_dialect, written_for
 
 __all__ = ["AUTOMATIC", "TableChanges", "WithTable"]
 
@@ -98,7 +98,7 @@ def render_table_changes(context: AutogenContext, operation: TableChanges) -> li
         return []
     batch = context.opts.get("render_as_batch", False)
     if batch == AUTOMATIC:
-        batch = operation.needs_batch
+        batch = operation.needs_batch and "sqlite" in written_for(context)
     given = context.opts
     context.opts = {**given, "render_as_batch": bool(batch)}
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import sqlalchemy as sa
@@ -16,6 +17,7 @@ from sqlalchemy.types import SchemaType, TypeEngine
 
 from websauna_migrate.alembic_adapter.internals import render_server_default
 from websauna_migrate.autogenerate.operations.column_types import dialect_of
+from websauna_migrate.autogenerate.operations.script_op import written_for
 
 __all__ = ["TypeChange", "in_steps"]
 
@@ -48,7 +50,10 @@ def render_type_change(context: AutogenContext, operation: TypeChange) -> str:
     plain = ops.AlterColumnOp(operation.table_name, operation.column_name)
     plain.__dict__.update(operation.__dict__)
     rendered: str = renderers.dispatch(plain)(context, plain)
-    if operation.kw.get("autoincrement"):
+    databases = written_for(context)
+    if operation.kw.get("autoincrement") and set(databases) == {"postgresql"}:
+        rendered = re.sub(r",\s*autoincrement=True", "", rendered)
+    elif operation.kw.get("autoincrement"):
         # PostgreSQL warns of the word.
         prefix = context.opts["alembic_module_prefix"]
         mysql = f"{prefix}get_context().dialect.name in ('mysql', 'mariadb')"
@@ -56,7 +61,7 @@ def render_type_change(context: AutogenContext, operation: TypeChange) -> str:
             "autoincrement=True", f"autoincrement=True if {mysql} else None"
         )
     using = conversion(operation)
-    if using is None:
+    if using is None or "postgresql" not in databases:
         return rendered
     return f"{rendered[:-1]},\n           postgresql_using={using!r})"
 

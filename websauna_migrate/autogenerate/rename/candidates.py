@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from difflib import SequenceMatcher
 from typing import Any
 
 from alembic.operations import ops
+from sqlalchemy import Table
 
 from websauna_migrate.autogenerate.operations.script_op import ScriptOp
 from websauna_migrate.autogenerate.rename.renames import ColumnRename, TableRename
@@ -16,26 +17,32 @@ __all__ = ["RenameCandidate", "rename_candidates", "warning_comment"]
 RenameCandidate = TableRename | ColumnRename
 
 
-def rename_candidates(operations: Sequence[Any], impl: Any) -> list[RenameCandidate]:
+#: Tells of schema, table, and a column's name in the database and in the model whether both have
+#: one type, and allow NULL or both do not.
+SameColumn = Callable[[str | None, str, str, str], bool]
+
+
+def rename_candidates(
+    operations: Sequence[Any], impl: Any, is_same: SameColumn
+) -> list[RenameCandidate]:
     """Return the renames that some operations may really be, tables first.
 
     :param impl: Alembic's implementation of the database, which compares types
     """
-    return [*tables_in(operations), *columns_in(operations, impl)]
+    return [*tables_in(operations, impl), *columns_in(operations, is_same)]
 
 
-def tables_in(operations: Sequence[Any]) -> Iterator[TableRename]:
+def tables_in(operations: Sequence[Any], impl: Any) -> Iterator[TableRename]:
     """Yield a rename for each table that is dropped while one with the same columns is new."""
     dropped = {op.table_name: op for op in operations if isinstance(op, ops.DropTableOp)}
     for op in operations:
         if not isinstance(op, ops.CreateTableOp):
             continue
-        new = {column.name for column in op.to_table().columns}
+        new = op.to_table()
         candidates = [
             name
             for name, drop in dropped.items()
-            if drop.schema == op.schema
-            and {column.name for column in drop.to_table().columns} == new
+            if drop.schema == op.schema and has_columns(drop.to_table(), new, impl)
         ]
         if candidates:
             old = max(candidates, key=lambda name: likeness(name, op.table_name))
@@ -43,8 +50,20 @@ def tables_in(operations: Sequence[Any]) -> Iterator[TableRename]:
             yield TableRename(op.schema, old, op.table_name)
 
 
-def columns_in(operations: Sequence[Any], impl: Any) -> Iterator[ColumnRename]:
-    """Yield a rename for each column that is dropped while one of its type is added."""
+def has_columns(old: Table, new: Table, impl: Any) -> bool:
+    """Tell whether two tables have the same columns: names, types and nullability."""
+    columns = {column.name: column for column in old.columns}
+    if set(columns) != {column.name for column in new.columns}:
+        return False
+    return all(
+        not impl.compare_type(columns[one.name], one)
+        and (one.primary_key or columns[one.name].nullable == one.nullable)
+        for one in new.columns
+    )
+
+
+def columns_in(operations: Sequence[Any], is_same: SameColumn) -> Iterator[ColumnRename]:
+    """Yield a rename for each column that is dropped while one of its kind is added."""
     for key in dict.fromkeys(
         (op.schema, op.table_name) for op in operations if isinstance(op, ops.ModifyTableOps)
     ):
@@ -60,9 +79,7 @@ def columns_in(operations: Sequence[Any], impl: Any) -> Iterator[ColumnRename]:
         anew = {op.column.name for op in new} & {op.column_name for op in dropped}
         dropped = [op for op in dropped if op.column_name not in anew]
         for added in [op for op in new if op.column.name not in anew]:
-            candidates = [
-                op for op in dropped if not impl.compare_type(op.to_column(), added.column)
-            ]
+            candidates = [op for op in dropped if is_same(*key, op.column_name, added.column.name)]
             if candidates:
                 old = max(candidates, key=lambda op: likeness(op.column_name, added.column.name))
                 dropped.remove(old)

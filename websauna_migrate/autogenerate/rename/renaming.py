@@ -11,7 +11,6 @@ from alembic.autogenerate import renderers
 from alembic.autogenerate.api import AutogenContext
 from alembic.operations import ops
 from sqlalchemy import Column, Table, text
-from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import DefaultClause
 
 from websauna_migrate.autogenerate.compare.model_sql import (
@@ -22,6 +21,12 @@ from websauna_migrate.autogenerate.compare.model_sql import (
 from websauna_migrate.autogenerate.operations.script_op import ScriptOp
 from websauna_migrate.autogenerate.package_objects import Key, PackageObjects
 from websauna_migrate.autogenerate.reflection import Reflection
+from websauna_migrate.autogenerate.rename.constraint_lines import (
+    dotted,
+    postgresql_only,
+    quoted,
+    rename_lines,
+)
 from websauna_migrate.autogenerate.rename.renames import (
     BadRename,
     ColumnRename,
@@ -257,88 +262,6 @@ def table_rename(one: TableRename) -> ScriptOp:
     )
 
 
-def rename_lines(
-    context: AutogenContext, table: Table, kind: str, old: str, new: str, facts: Any
-) -> list[str]:
-    """Return the lines that rename a constraint or index, on every database."""
-    prefix = context.opts["alembic_module_prefix"]
-    table_name = dotted(table.schema, table.name)
-    statement = (
-        f"ALTER INDEX {dotted(table.schema, old)} RENAME TO {quoted(new)}"
-        if kind == "indexes"
-        else f"ALTER TABLE {table_name} RENAME CONSTRAINT {quoted(old)} TO {quoted(new)}"
-    )
-    lines = [
-        f"if {prefix}get_context().dialect.name == 'postgresql':",
-        f"{prefix}execute({statement!r})",
-    ]
-    if kind == "pk_constraint":
-        return [*lines, ""]
-    if kind in ("indexes", "unique_constraints"):
-        on_mariadb = (
-            f"ALTER TABLE {backquoted(table.name, table.schema)} RENAME INDEX {backquoted(old)} "
-            f"TO {backquoted(new)}"
-        )
-        lines += [
-            f"elif {prefix}get_context().dialect.name in ('mysql', 'mariadb'):",
-            f"{prefix}execute({on_mariadb!r})",
-        ]
-    schema = f", schema={table.schema!r}" if table.schema else ""
-    batch = f"with {prefix}batch_alter_table({str(table.name)!r}{schema}) as batch_op:"
-    again = addition(kind, new, facts)
-    dropped = (
-        f"batch_op.drop_index(op.f({old!r}))"
-        if kind == "indexes"
-        else f"batch_op.drop_constraint(op.f({old!r}), type_={TYPES[kind]!r})"
-    )
-    return [*lines, "else:", batch, dropped, again, "", ""]
-
-
-TYPES = {
-    "foreign_keys": "foreignkey",
-    "unique_constraints": "unique",
-    "check_constraints": "check",
-}
-
-
-def addition(kind: str, name: str, facts: Any) -> str:
-    """Return the line that adds a constraint or index in a batch."""
-    if kind == "indexes":
-        unique = bool(facts["unique"])
-        return (
-            f"batch_op.create_index(op.f({name!r}), {facts['column_names']!r}, unique={unique!r})"
-        )
-    if kind == "unique_constraints":
-        return f"batch_op.create_unique_constraint(op.f({name!r}), {facts['column_names']!r})"
-    if kind == "check_constraints":
-        return f"batch_op.create_check_constraint(op.f({name!r}), {str(facts['sqltext'])!r})"
-    more = "".join(
-        f", {option}={value!r}"
-        for option, value in sorted((facts.get("options") or {}).items())
-        if value
-    )
-    if facts.get("referred_schema"):
-        more += f", referent_schema={facts['referred_schema']!r}"
-    return (
-        f"batch_op.create_foreign_key(op.f({name!r}), {facts['referred_table']!r}, "
-        f"{facts['constrained_columns']!r}, {facts['referred_columns']!r}{more})"
-    )
-
-
-def postgresql_only(statement: str) -> Any:
-    """Return the lines that run a statement on PostgreSQL."""
-
-    def lines(context: AutogenContext) -> list[str]:
-        prefix = context.opts["alembic_module_prefix"]
-        return [
-            f"if {prefix}get_context().dialect.name == 'postgresql':",
-            f"{prefix}execute({statement!r})",
-            "",
-        ]
-
-    return lines
-
-
 def substituted(name: str, words: Mapping[str, str]) -> str:
     """Return a name in which old words are replaced; a word ends at an underscore."""
     if not words:
@@ -357,20 +280,3 @@ def names_of(table: Table, connection: Any) -> set[str]:
             found.add(unquoted(str(formatted)) if formatted else None)
     found |= {str(index.name) for index in table.indexes}
     return {name for name in found if name}
-
-
-def quoted(name: str) -> str:
-    """Return an identifier as PostgreSQL needs it."""
-    preparer = postgresql.dialect().identifier_preparer  # type: ignore[no-untyped-call]
-    return str(preparer.quote(name))
-
-
-def dotted(schema: str | None, name: str) -> str:
-    """Return a name with its schema as PostgreSQL needs it."""
-    return f"{quoted(schema)}.{quoted(name)}" if schema else quoted(name)
-
-
-def backquoted(name: str, schema: str | None = None) -> str:
-    """Return an identifier as MariaDB needs it."""
-    parts = [schema, name] if schema else [name]
-    return ".".join("`" + part.replace("`", "``") + "`" for part in parts)

@@ -25,9 +25,11 @@ def write_scripts(
             return writer.write(None, {})
         with site.reading() as connection:
             if connection is not None:
+                site.settings.require_database(writer.packages, connection.dialect.name)
                 applied = site.runner().read(connection)[0]
                 connection.rollback()
                 return writer.write(connection, applied)
         # The file of an SQLite database that was never migrated is not made by a look at it.
+        site.settings.require_database(writer.packages, "sqlite")
         with connect(make_engine(make_url("sqlite://"))) as empty:
             return writer.write(empty, {})

@@ -22,13 +22,18 @@ from websauna_migrate.autogenerate.operations.rendering import require_renderabl
 from websauna_migrate.autogenerate.operations.table_changes import TableChanges
 from websauna_migrate.autogenerate.package_objects import Key, PackageObjects
 from websauna_migrate.autogenerate.reflection import Reflection
-from websauna_migrate.autogenerate.rename.candidates import RenameCandidate, rename_candidates
+from websauna_migrate.autogenerate.rename.candidates import (
+    RenameCandidate,
+    rename_candidates,
+    warning_comment,
+)
 from websauna_migrate.autogenerate.rename.renames import NO_RENAMES, BadRename, Renames
 from websauna_migrate.autogenerate.rename.renaming import applicable
 from websauna_migrate.autogenerate.write.drop_dependencies import DropDependencies
 from websauna_migrate.autogenerate.write.drops import require_meant
 from websauna_migrate.autogenerate.write.infer_requires import InferredRequires
 from websauna_migrate.autogenerate.write.later_keys import retyped_keys, script_of_keys, take_out
+from websauna_migrate.autogenerate.write.not_null import not_null_advice
 from websauna_migrate.autogenerate.write.package_order import in_order, needs_of
 from websauna_migrate.autogenerate.write.script_files import (
     complete_imports,
@@ -286,6 +291,7 @@ class ScriptWriter:
                 reflection,
                 renames=renames,
                 keep_types=self.keep_types,
+                databases=self.settings.databases_of(name),
                 arguments=self.arguments,
             )
             keys: list[TableChanges] = []
@@ -293,7 +299,9 @@ class ScriptWriter:
                 comparison.run(rows, self.finisher(comparison, keys))
             candidates = [
                 one
-                for one in rename_candidates(comparison.operations, comparison.impl)
+                for one in rename_candidates(
+                    comparison.operations, comparison.impl, comparison.is_same_column
+                )
                 if one not in rejected
             ]
             accepted = self.answered(candidates, rejected)
@@ -301,9 +309,12 @@ class ScriptWriter:
                 break
             renames = applicable(renames.also(accepted), owned, reflection)
         warnings = [one.warning(name) for one in candidates if one not in rejected]
-        if warnings:
-            comparison.warn(warnings)
         operations = comparison.operations
+        advice = list(not_null_advice(operations))
+        comparison.warn(
+            [*([warning_comment(warnings)] if warnings else []), *(one for _, one in advice)]
+        )
+        warnings += [warning for warning, _ in advice]
         if not self.allow_drops:
             require_meant(owned, reflection, operations, self.ask)
         found = self.keep(

@@ -1,0 +1,112 @@
+"""NOT NULL on tables with rows: warned of, with a recipe that works."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from apps import Workshop
+from websauna_migrate.proving.errors import NotProven
+
+BEFORE = """
+import sqlalchemy as sa
+from sqlalchemy.orm import declarative_base
+Base = declarative_base()
+class Note(Base):
+    __tablename__ = "notes"
+    id = sa.Column(sa.Integer, primary_key=True)
+    text = sa.Column(sa.String(40))
+    seen = sa.Column(sa.Boolean)
+    key = sa.Column(sa.Uuid)
+"""
+ADDED = "    author = sa.Column(sa.String(20), nullable=False)\n"
+WARNING = (
+    'The new column "author" of table "notes" is NOT NULL without a server_default. On a table '
+    "with rows PostgreSQL and SQLite refuse it, and MariaDB makes values up: give it one, or "
+    "follow the recipe in the script."
+)
+
+
+@pytest.mark.parametrize("product", ["sqlite", "postgresql"])
+def test_the_recipe_for_a_new_column_works(
+    workshop: Workshop, request: pytest.FixtureRequest, product: str
+) -> None:
+    url = request.getfixturevalue(f"{product}_url")
+    folder = workshop.package("shop", BEFORE)
+    service = workshop.service(url, databases=product)
+    service.revision("one", autogenerate=True)
+    service.upgrade()
+    engine = sa.create_engine(url)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("INSERT INTO notes (id) VALUES (1)")
+    (folder / "models.py").write_text(BEFORE + ADDED)
+    workshop.forget()
+    service = workshop.service(url, databases=product)
+    with pytest.raises(NotProven) as told:
+        service.revision("two", autogenerate=True)
+    assert told.value.remedy == f"{WARNING}\nTo keep the script and edit it by hand: --keep."
+    (script,) = service.revision("two", autogenerate=True, keep=True)
+    assert WARNING in script.warnings
+    path = Path(script.path)
+    text = path.read_text()
+    head, upgrade, rest = re.split(r"(def upgrade.*?\n\n\n)(?=def downgrade)", text, flags=re.S)
+    recipe = "".join(f"    {line}\n" for line in re.findall(r"^    #   (.*)$", upgrade, re.M))
+    assert recipe.count("'author'") == 2
+    recipe = recipe.replace("= ...", "= 'nobody'")
+    path.write_text(f"{head.replace('proven = False', '')}def upgrade():\n{recipe}\n\n{rest}")
+    workshop.forget()
+    service = workshop.service(url, databases=product)
+    service.upgrade()
+    assert service.check().problems == ()
+    with engine.connect() as connection:
+        assert connection.exec_driver_sql("SELECT author FROM notes").scalar() == "nobody"
+    engine.dispose()
+
+
+def test_a_column_that_becomes_not_null_warns(workshop: Workshop, sqlite_url: str) -> None:
+    folder = workshop.package("shop", BEFORE)
+    service = workshop.service(sqlite_url)
+    service.revision("one", autogenerate=True)
+    service.upgrade()
+    models = BEFORE.replace("String(40))", "String(40), nullable=False)")
+    (folder / "models.py").write_text(models + ADDED.replace("False", "False, server_default=''"))
+    workshop.forget()
+    (script,) = workshop.service(sqlite_url).revision("two", autogenerate=True)
+    assert script.warnings == (
+        'The column "text" of table "notes" becomes NOT NULL, which fails if a row has NULL in '
+        "it: fill such rows before, by the recipe in the script.",
+    )
+    assert (
+        '#   op.execute("UPDATE notes SET text = ... WHERE text IS NULL")'
+        in Path(script.path).read_text()
+    )
+
+
+@pytest.mark.parametrize("product", ["sqlite", "postgresql", "mariadb"])
+def test_a_rename_is_asked_for_where_type_and_nullability_are_the_same(
+    workshop: Workshop, request: pytest.FixtureRequest, product: str
+) -> None:
+    url = request.getfixturevalue(f"{product}_url")
+    folder = workshop.package("shop", BEFORE)
+    service = workshop.service(url)
+    service.revision("one", autogenerate=True)
+    service.upgrade()
+    models = BEFORE.replace("text =", "body =").replace("40))", "41))")
+    models = models.replace("seen = sa.Column(sa.Boolean)", "looked = sa.Column(sa.Boolean)")
+    models = models.replace("key =", "uid =").replace(
+        "sa.Uuid)",
+        "sa.Uuid, nullable=False, server_default='12345678-1234-1234-1234-123456789012')",
+    )
+    (folder / "models.py").write_text(models)
+    workshop.forget()
+    asked: list[str] = []
+
+    def ask(candidate: object) -> bool:
+        asked.append(candidate.question)  # type: ignore[attr-defined]
+        return False
+
+    workshop.service(url).revision("two", autogenerate=True, ask=ask, prove=False)
+    assert asked == ['Was the column "seen" of table "notes" renamed to "looked"?']

@@ -1,0 +1,122 @@
+"""Packages whose scripts are written for some databases alone."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from apps import Workshop
+from websauna_migrate.config.settings import SettingError
+
+HEAD = """
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.orm import declarative_base
+
+Base = declarative_base(metadata=sa.MetaData(naming_convention={
+    "ix": "ix_%(table_name)s_%(column_0_name)s", "uq": "uq_%(table_name)s_%(column_0_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_name)s", "pk": "pk_%(table_name)s"}))
+
+
+class Document(sa.types.TypeDecorator):
+    impl = sa.JSON
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect):
+        if dialect.name == "postgresql":
+            return dialect.type_descriptor(postgresql.JSONB())
+        return dialect.type_descriptor(sa.JSON())
+
+
+class User(Base):
+    __tablename__ = "users"
+    id = sa.Column(sa.Integer, primary_key=True)
+
+
+"""
+
+FIRST = """class Order(Base):
+    __tablename__ = "orders"
+    id = sa.Column(sa.Integer, primary_key=True)
+    state = sa.Column(sa.Enum("new", "paid", name="state"), nullable=False)
+    code = sa.Column(sa.String(20), unique=True)
+    amount = sa.Column(sa.Integer, index=True)
+    user_id = sa.Column(sa.ForeignKey("users.id"))
+    data = sa.Column(Document())
+    more = sa.Column(sa.JSON().with_variant(postgresql.JSONB(), "postgresql"))
+"""
+
+SECOND = """class Order(Base):
+    __tablename__ = "orders"
+    id = sa.Column(sa.Integer, primary_key=True)
+    state = sa.Column(sa.Enum("new", "sent", name="state"), nullable=False)
+    code = sa.Column(sa.String(40), nullable=False)
+    amount = sa.Column(sa.String(10), index=True)
+    user_id = sa.Column(sa.Integer)
+    data = sa.Column(Document())
+    more = sa.Column(sa.JSON().with_variant(postgresql.JSONB(), "postgresql"))
+    __table_args__ = (sa.CheckConstraint("amount <> ''", name="amount"),)
+"""
+
+THIRD = SECOND.replace('"orders"', '"purchases"').replace("amount", "total")
+
+
+def text_of(path: str) -> str:
+    """Return a script's functions."""
+    return Path(path).read_text().partition("def upgrade")[2]
+
+
+@pytest.mark.parametrize("product", ["sqlite", "postgresql", "mariadb"])
+def test_a_script_for_one_database_says_nothing_of_others(
+    workshop: Workshop, request: pytest.FixtureRequest, product: str
+) -> None:
+    url = request.getfixturevalue(f"{product}_url")
+    folder = workshop.package("shop", HEAD + FIRST)
+    renames = {
+        "rename_tables": ["orders:purchases"],
+        "rename_columns": ["purchases.amount:total"],
+    }
+    for models, options in ((FIRST, {}), (SECOND, {}), (THIRD, renames)):
+        (folder / "models.py").write_text(HEAD + models)
+        workshop.forget()
+        service = workshop.service(url, databases=product)
+        (script,) = service.revision("change", autogenerate=True, allow_drops=True, **options)
+        text = text_of(script.path)
+        print(text)
+        assert "dialect.name" not in text and ".with_variant(" not in text
+        assert ("batch_alter_table" in text) <= (product == "sqlite")
+        assert ("postgresql_" in text) <= (product == "postgresql")
+        service.upgrade()
+        assert service.check().problems == ()
+    service.downgrade("base")
+    service.upgrade()
+    assert service.check().problems == ()
+
+
+def test_another_database_is_refused_by_name(workshop: Workshop, sqlite_url: str) -> None:
+    workshop.package("shop", HEAD + FIRST)
+    workshop.package("club", None)
+    workshop.script("club", "c1")
+    service = workshop.service(sqlite_url, **{"databases.shop": "postgresql, mariadb"})
+    refusal = (
+        'Setting "websauna_migrate.databases.shop": the scripts of "shop" are written for '
+        "postgresql and mysql, and this database is sqlite. Use another database, or, if they run "
+        "here too, add sqlite to the setting."
+    )
+    for call in (
+        lambda: service.revision("one", packages="shop", autogenerate=True),
+        lambda: service.upgrade(),
+        lambda: service.sql("head"),
+    ):
+        workshop.script("shop", "s1")
+        with pytest.raises(SettingError, match=f"^{re.escape(refusal)}$"):
+            call()
+    assert [step.package for step in service.upgrade(packages="club").steps] == ["club"]
+
+
+def test_the_setting_is_validated(workshop: Workshop, sqlite_url: str) -> None:
+    with pytest.raises(SettingError, match="it must be one or more of postgresql, mysql"):
+        workshop.service(sqlite_url, databases="oracle")

@@ -1,0 +1,114 @@
+"""The lines of a script that rename a constraint, an index or a sequence."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from alembic.autogenerate.api import AutogenContext
+from sqlalchemy import Table
+from sqlalchemy.dialects import postgresql
+
+from websauna_migrate.autogenerate.operations.script_op import branches, on_dialect, written_for
+
+__all__ = ["dotted", "postgresql_only", "quoted", "rename_lines"]
+
+
+def rename_lines(
+    context: AutogenContext, table: Table, kind: str, old: str, new: str, facts: Any
+) -> list[str]:
+    """Return the lines that rename a constraint or index, on every database."""
+    prefix = context.opts["alembic_module_prefix"]
+    table_name = dotted(table.schema, table.name)
+    statement = (
+        f"ALTER INDEX {dotted(table.schema, old)} RENAME TO {quoted(new)}"
+        if kind == "indexes"
+        else f"ALTER TABLE {table_name} RENAME CONSTRAINT {quoted(old)} TO {quoted(new)}"
+    )
+    cases = {"postgresql": [f"{prefix}execute({statement!r})"]}
+    if kind == "pk_constraint":
+        return on_dialect(context, "postgresql", cases["postgresql"])
+    if kind in ("indexes", "unique_constraints"):
+        on_mariadb = (
+            f"ALTER TABLE {backquoted(table.name, table.schema)} RENAME INDEX {backquoted(old)} "
+            f"TO {backquoted(new)}"
+        )
+        cases["mysql"] = [f"{prefix}execute({on_mariadb!r})"]
+    return branches(context, cases, made_anew(context, table, kind, old, new, facts))
+
+
+def made_anew(
+    context: AutogenContext, table: Table, kind: str, old: str, new: str, facts: Any
+) -> list[str]:
+    """Return the lines that drop a constraint or index, and add it under its new name."""
+    prefix = context.opts["alembic_module_prefix"]
+    on_sqlite = "sqlite" in written_for(context)
+    on = "batch_op." if on_sqlite else prefix
+    schema = [f"schema={table.schema!r}"] if table.schema else []
+    dropped = "drop_index" if kind == "indexes" else "drop_constraint"
+    option = [] if kind == "indexes" else [f"type_={TYPES[kind]!r}"]
+    lines = []
+    for (called, more), name in (((dropped, option), old), (addition(kind, facts), new)):
+        arguments = [f"{prefix}f({name!r})", *more]
+        if not on_sqlite:
+            arguments[1:1] = [f"{'table_name=' * (called == 'drop_index')}{str(table.name)!r}"]
+            own = "source_schema" if called == "create_foreign_key" else "schema"
+            arguments += [f"{own}={table.schema!r}"] if table.schema else []
+        lines.append(f"{on}{called}({', '.join(arguments)})")
+    if not on_sqlite:
+        return lines
+    place = ", ".join([repr(str(table.name)), *schema])
+    return [f"with {prefix}batch_alter_table({place}) as batch_op:", *lines, ""]
+
+
+TYPES = {
+    "foreign_keys": "foreignkey",
+    "unique_constraints": "unique",
+    "check_constraints": "check",
+}
+
+
+def addition(kind: str, facts: Any) -> tuple[str, list[str]]:
+    """Return the operation that adds a constraint or index, and its further arguments."""
+    if kind == "indexes":
+        unique = bool(facts["unique"])
+        return "create_index", [repr(facts["column_names"]), f"unique={unique!r}"]
+    if kind == "unique_constraints":
+        return "create_unique_constraint", [repr(facts["column_names"])]
+    if kind == "check_constraints":
+        return "create_check_constraint", [repr(str(facts["sqltext"]))]
+    more = [
+        f"{option}={value!r}"
+        for option, value in sorted((facts.get("options") or {}).items())
+        if value
+    ]
+    if facts.get("referred_schema"):
+        more.append(f"referent_schema={facts['referred_schema']!r}")
+    keys = ("referred_table", "constrained_columns", "referred_columns")
+    return "create_foreign_key", [*(repr(facts[key]) for key in keys), *more]
+
+
+def postgresql_only(statement: str) -> Any:
+    """Return the lines that run a statement on PostgreSQL."""
+
+    def lines(context: AutogenContext) -> list[str]:
+        prefix = context.opts["alembic_module_prefix"]
+        return on_dialect(context, "postgresql", [f"{prefix}execute({statement!r})"])
+
+    return lines
+
+
+def dotted(schema: str | None, name: str) -> str:
+    """Return a name with its schema as PostgreSQL needs it."""
+    return f"{quoted(schema)}.{quoted(name)}" if schema else quoted(name)
+
+
+def quoted(name: str) -> str:
+    """Return an identifier as PostgreSQL needs it."""
+    preparer = postgresql.dialect().identifier_preparer  # type: ignore[no-untyped-call]
+    return str(preparer.quote(name))
+
+
+def backquoted(name: str, schema: str | None = None) -> str:
+    """Return an identifier as MariaDB needs it."""
+    parts = [schema, name] if schema else [name]
+    return ".".join("`" + part.replace("`", "``") + "`" for part in parts)
