@@ -17,8 +17,8 @@ import websauna_migrate
 from conftest import REPOSITORY, Run
 from documents import Page, normal
 from websauna_migrate.cli.parser import COMMANDS
-from websauna_migrate.config.settings import LIMITS, PER_PACKAGE, READERS, Settings
-from websauna_migrate.errors import ExitCode, MigrationError
+from websauna_migrate.config.settings import LIMITS, PER_PACKAGE, READERS, SettingError, Settings
+from websauna_migrate.errors import DOCUMENTATION, ExitCode, MigrationError, UsageError
 from websauna_migrate.ini.ini_errors import IniError
 
 DOCS = REPOSITORY / "docs"
@@ -84,13 +84,27 @@ def failures(base: type[MigrationError] = MigrationError) -> Iterator[type[Migra
         waiting += found
 
 
+def address_of(failure: type[MigrationError]) -> str | None:
+    """Return what a failure of a class names as its address."""
+    return failure.__new__(failure).address
+
+
+def test_a_failure_of_another_library_has_the_address_of_its_base() -> None:
+    assert address_of(type("Own", (SettingError,), {"__module__": "fooapp"})) == address_of(
+        SettingError
+    )
+    assert (address_of(MigrationError), address_of(UsageError)) == (None, None)
+
+
 def test_the_page_on_messages_has_every_failure_and_case() -> None:
     text = (DOCS / "messages.rst").read_text(encoding="utf-8")
-    headings = "\n".join(re.findall(r"^(\w.*)\n    ", text, re.M))
+    # What a glossary has gets an address from Sphinx: term- and its words.
+    headings = set(re.findall(r"^    (\w+)$", text, re.M))
     for one in failures():
-        if not one.__module__.startswith("websauna_migrate."):
+        if not one.__module__.startswith("websauna_migrate.") or one is UsageError:
             continue
-        assert re.search(rf"\b{one.__name__}\b", headings), one.__name__
+        assert one.__name__ in headings
+        assert address_of(one) == f"{DOCUMENTATION}messages.html#term-{one.__name__}"
         kinds = re.search(r":ivar kind: (.*?)(?=:ivar|:param|$)", one.__doc__ or "", re.S)
         for kind in re.findall(r"``([a-z_ -]+)``", kinds[1]) if kinds else ():
             if not issubclass(one, IniError):

@@ -9,7 +9,10 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-__all__ = ["ExitCode", "MigrationError", "UsageError"]
+__all__ = ["DOCUMENTATION", "ExitCode", "MigrationError", "UsageError"]
+
+#: Where the documentation of releases is.
+DOCUMENTATION = "https://websauna-migrate.readthedocs.io/en/stable/"
 
 
 class ExitCode(IntEnum):
@@ -40,6 +43,19 @@ class MigrationError(Exception):
     """Base of every known failure; ``exit_code`` is what a console script exits with."""
 
     exit_code: int = ExitCode.FAILED
+
+    @property
+    def address(self) -> str | None:
+        """Where the documentation has causes and remedies of the failure.
+
+        ``None`` for one without a class of its own: its message says all.
+        """
+        for one in type(self).__mro__:
+            if one in (MigrationError, UsageError):
+                return None
+            if one.__module__.startswith("websauna_migrate."):
+                return f"{DOCUMENTATION}messages.html#term-{one.__name__}"
+        return None
 
 
 class UsageError(MigrationError, ValueError):

@@ -76,10 +76,12 @@ def close_quietly() -> None:
 
 
 def tell(failure: MigrationError) -> None:
-    """Write the message of a failure to standard error."""
+    """Write the message of a failure to standard error, and on a terminal where to read more."""
     from websauna_migrate.cli.render.text import shown
 
     print(shown(str(failure)), file=sys.stderr)
+    if failure.address is not None and sys.stderr.isatty():
+        print(f"See: {failure.address}", file=sys.stderr)
 
 
 def as_known(error: Exception) -> MigrationError | None:

@@ -32,6 +32,7 @@ def error_data(error: BaseException) -> dict[str, Any]:
         "type": type(error).__name__,
         "message": str(error),
         "exit_code": int(getattr(error, "exit_code", 1)),
+        "see": getattr(error, "address", None),
         **{name: one if isinstance(one, str | int) else None for name, one in about.items()},
     }
 
