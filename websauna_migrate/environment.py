@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from websauna_migrate.alembic_adapter.package_environment import run_in_progress
+from websauna_migrate.alembic_adapter.env_run import current_environment
 
 __all__ = ["run_migrations"]
 
@@ -19,7 +19,7 @@ def run_migrations(**options: Any) -> None:
     :param options: further options of Alembic's ``context.configure``, such as
         ``include_object`` or ``render_item``; they are read once in a run
     """
-    environment = run_in_progress()
+    environment = current_environment()
     if environment is not None:
         environment.owner.standard_options = options
         environment.run_standard(options)

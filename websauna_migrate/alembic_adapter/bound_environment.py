@@ -8,18 +8,19 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any, TextIO
 
 from sqlalchemy.engine import URL, Connection
 
 from websauna_migrate.alembic_adapter.internals import ProxiedEnvironment, run_migrations
+from websauna_migrate.alembic_adapter.package_environment import (
+    EnvironmentFailure,
+    PackageEnvironment,
+)
 from websauna_migrate.alembic_adapter.sqlite_batches import keep_in_batches
 from websauna_migrate.alembic_adapter.target_metadata import target_metadata
 from websauna_migrate.database.engines import with_synchronous_driver
 from websauna_migrate.models.sqlalchemy_internals import write_backslashes_plainly
-
-if TYPE_CHECKING:
-    from websauna_migrate.alembic_adapter.package_environment import PackageEnvironment
 
 __all__ = ["BoundEnvironment", "logging_left_alone"]
 
@@ -105,8 +106,6 @@ class BoundEnvironment(ProxiedEnvironment):
 
         :raises EnvironmentFailure: if ``env.py`` names one
         """
-        from websauna_migrate.alembic_adapter.package_environment import EnvironmentFailure
-
         package = self.owner.package
         for option, ours, setting in (
             ("version_table", package.history_table, f"version_table.{package.name}"),
@@ -140,8 +139,6 @@ class BoundEnvironment(ProxiedEnvironment):
 
         :raises EnvironmentFailure: if it is one
         """
-        from websauna_migrate.alembic_adapter.package_environment import EnvironmentFailure
-
         url = self.owner.url
         if not isinstance(given, Connection) or given is self.run_connection or url is None:
             return

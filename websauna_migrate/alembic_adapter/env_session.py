@@ -10,19 +10,19 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 from sqlalchemy import text
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 
-from websauna_migrate.alembic_adapter.bound_environment import logging_left_alone
 from websauna_migrate.alembic_adapter.entities import entities_apart
+from websauna_migrate.alembic_adapter.env_run import attached, env_py_named
 from websauna_migrate.alembic_adapter.internals import ProxiedEnvironment
-from websauna_migrate.alembic_adapter.package_environment import ATTRIBUTE, EnvironmentFailure
-
-if TYPE_CHECKING:
-    from websauna_migrate.alembic_adapter.package_environment import PackageEnvironment
+from websauna_migrate.alembic_adapter.package_environment import (
+    EnvironmentFailure,
+    PackageEnvironment,
+)
 
 __all__ = ["session_of"]
 
@@ -104,15 +104,12 @@ def session_of(environment: PackageEnvironment, ours: Connection) -> Mapping[str
     # Before env.py, which may be given this very connection.
     own = {} if ours.dialect.name == "postgresql" else settings_of(ours)
     ours.rollback()
-    attributes = environment.config.attributes
-    before = dict(attributes)
-    attributes.update({ATTRIBUTE: probing, "connection": ours})
     try:
         with (
             probing,
             entities_apart([]),
-            logging_left_alone(environment.options.path),
-            environment.env_py_named(lambda: False),
+            attached(environment, probing, ours),
+            env_py_named(environment, lambda: False),
         ):
             environment.scripts.run_env()
     except Reached:
@@ -122,9 +119,6 @@ def session_of(environment: PackageEnvironment, ours: Connection) -> Mapping[str
             # The run says of it what is to be said.
             return {}
         raise
-    finally:
-        attributes.clear()
-        attributes.update(before)
     require_same_place(environment, probing, ours)
     found = {key: value for key, value in probing.settings.items() if own.get(key) != value}
     for key in found:

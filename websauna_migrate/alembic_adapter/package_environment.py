@@ -1,4 +1,4 @@
-"""Alembic's view of a package: its configuration, its script directory, and how env.py is run.
+"""Alembic's view of a package: its configuration and its script directory.
 
 A script directory stays an ordinary Alembic environment. Three kinds of it work alike: none at all
 (the service configures Alembic itself), the template's ``env.py`` that calls
@@ -11,40 +11,25 @@ and leaves the rest alone.
 from __future__ import annotations
 
 import inspect
-import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
-from traceback import StackSummary, extract_tb
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy.engine import URL, Connection
+from sqlalchemy.engine import URL
 
-from websauna_migrate.alembic_adapter.entities import entities_apart
 from websauna_migrate.alembic_adapter.type_memory import TypeMemory
 from websauna_migrate.config.packages import MigrationPackage
 from websauna_migrate.database.cache import Cache
-from websauna_migrate.database.engines import hide_password
-from websauna_migrate.database.lock_errors import is_lock_failure
 from websauna_migrate.errors import MigrationError
-from websauna_migrate.revision_scripts.old_websauna import what_to_write
 from websauna_migrate.revision_scripts.revision_reader import ScriptReader
 
 if TYPE_CHECKING:
     from alembic.config import Config
-    from alembic.runtime.migration import MigrationContext
 
-    from websauna_migrate.alembic_adapter.bound_environment import BoundEnvironment
     from websauna_migrate.alembic_adapter.internals import LoadedScriptDirectory
 
-__all__ = ["AlembicOptions", "EnvironmentFailure", "PackageEnvironment", "run_in_progress"]
-
-#: Where a running environment is found by the template's ``env.py``.
-ATTRIBUTE = "websauna_migrate"
-
-Steps = Callable[[Any, "MigrationContext"], Iterable[Any]]
+__all__ = ["AlembicOptions", "EnvironmentFailure", "PackageEnvironment"]
 
 
 class EnvironmentFailure(MigrationError, RuntimeError):
@@ -168,148 +153,6 @@ class PackageEnvironment:
         """Return one of Alembic's own options that is ``true`` or not."""
         section = self.options.sections.get(self.options.main_section, {})
         return any(key.lower() == name and value == "true" for key, value in section.items())
-
-    def run(
-        self,
-        steps: Steps,
-        *,
-        connection: Connection | None = None,
-        output: TextIO | None = None,
-        rows: tuple[str, ...] | None = None,
-        configure: Mapping[str, Any] | None = None,
-        **context_options: Any,
-    ) -> None:
-        """Run the package's environment once, with ``steps`` as Alembic's work function.
-
-        :param connection: the connection that does the work; ``None`` for offline mode, whose SQL
-            goes to ``output``
-        :param rows: the history table's rows where they are known; ``None`` to read them
-        :param configure: options of ``context.configure`` that the service insists on
-        :param context_options: further options of Alembic's ``EnvironmentContext``, ``tag`` among
-            them
-        :raises EnvironmentFailure: when ``env.py`` never ran the migrations
-        """
-        from websauna_migrate.alembic_adapter.bound_environment import (
-            BoundEnvironment,
-            logging_left_alone,
-        )
-
-        called = False
-
-        def work(rows: Any, context: MigrationContext) -> Iterable[Any]:
-            nonlocal called
-            # A multi-database env.py runs its migrations once per engine: ours is one.
-            if called:
-                return ()
-            called = True
-            return steps(rows, context)
-
-        environment = BoundEnvironment(
-            self,
-            connection=connection,
-            output=output,
-            rows=rows,
-            insisted=dict(configure or {}),
-            fn=work,
-            as_sql=connection is None,
-            **context_options,
-        )
-        with environment, entities_apart(self.entities):
-            if self.standard_options is not None:
-                environment.run_standard(self.standard_options)
-            elif not Path(self.scripts.env_py_location).exists():
-                environment.run_standard({})
-            else:
-                with (
-                    self.attached(environment, connection),
-                    logging_left_alone(self.options.path),
-                    self.env_py_named(lambda: called, lambda: environment.ended),
-                ):
-                    self.scripts.run_env()
-        if not called:
-            raise EnvironmentFailure(
-                self.package.name,
-                self.scripts.env_py_location,
-                "did not call context.run_migrations(). Nothing was changed. See Alembic's "
-                "documentation of env.py, or replace it by the two lines of the template.",
-            )
-        self.types.keep(environment.memo)
-
-    @contextmanager
-    def env_py_named(
-        self, begun: Callable[[], bool], ended: Callable[[], bool] = lambda: False
-    ) -> Iterator[None]:
-        """Say of an error in ``env.py`` that it is one, and where.
-
-        :param begun: tells if the migrations have begun; what is raised then is theirs, unless
-            ``env.py`` itself raises it when they were run
-        :param ended: tells whether they were run
-        :raises EnvironmentFailure: in place of what ``env.py`` raised
-        """
-        try:
-            yield
-        except MigrationError:
-            raise
-        except Exception as exc:
-            path = self.scripts.env_py_location
-            frames = extract_tb(exc.__traceback__)
-            lines = [frame.lineno for frame in frames if frame.filename == path]
-            own = ended() and is_raised_below(frames, path)
-            locked = self.url and is_lock_failure(exc, self.url.get_backend_name())
-            if (begun() and not own) or locked:
-                raise
-            where = f" in line {lines[-1]}" if lines else ""
-            words = " ".join(str(getattr(exc, "orig", None) or exc).split())
-            if self.url is not None:
-                words = hide_password(words, self.url)
-            raise EnvironmentFailure(
-                self.package.name,
-                path,
-                f"failed{where}: {type(exc).__name__}: {words}{what_to_write(exc, env=True)}\n"
-                + (BEHIND if ended() else "Nothing was changed."),
-            ) from exc
-
-    @contextmanager
-    def attached(
-        self, environment: BoundEnvironment, connection: Connection | None
-    ) -> Iterator[None]:
-        """Let the template's ``env.py`` find the running environment, and others the connection."""
-        self.config.attributes[ATTRIBUTE] = environment
-        if connection is not None:
-            # As in Alembic's cookbook, "Sharing a Connection".
-            self.config.attributes["connection"] = connection
-        try:
-            yield
-        finally:
-            del self.config.attributes[ATTRIBUTE]
-            self.config.attributes.pop("connection", None)
-
-
-#: What to do where ``env.py`` fails when the migrations were run.
-BEHIND = "It did so when its migrations had been run. What is applied tells: ws-alembic status"
-
-
-def is_raised_below(frames: StackSummary, path: str) -> bool:
-    """Tell whether a file raised an error itself, or in what it calls besides Alembic and us.
-
-    What a transaction raises at its end, Alembic's is.
-    """
-    import alembic
-
-    places = [place for place, frame in enumerate(frames) if frame.filename == path]
-    folders = (Path(str(alembic.__file__)).parent, Path(__file__).parent.parent)
-    homes = tuple(f"{folder}{os.sep}" for folder in folders)
-    return bool(places) and not any(
-        frame.filename.startswith(homes) for frame in frames[places[-1] + 1 :]
-    )
-
-
-def run_in_progress() -> BoundEnvironment | None:
-    """Return the environment that runs ``env.py`` at the moment; ``None`` under plain Alembic."""
-    from alembic import context
-
-    found: BoundEnvironment | None = context.config.attributes.get(ATTRIBUTE)
-    return found
 
 
 def with_command(arguments: Any) -> Any:

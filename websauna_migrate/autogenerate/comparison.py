@@ -10,6 +10,7 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Table
 
 from websauna_migrate.alembic_adapter.entities import entities_apart
+from websauna_migrate.alembic_adapter.env_run import run_env
 from websauna_migrate.alembic_adapter.internals import BoundedComparison
 from websauna_migrate.alembic_adapter.package_environment import PackageEnvironment
 from websauna_migrate.autogenerate.compare.columns import ColumnFacts
@@ -116,7 +117,8 @@ class Comparison:
         if finish is not None:
             insisted["process_revision_directives"] = finish
         with entities_apart([], self.owned.owns_entity):
-            self.environment.run(
+            run_env(
+                self.environment,
                 compare,
                 connection=connection,
                 rows=rows,

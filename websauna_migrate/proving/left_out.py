@@ -11,6 +11,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.schema import CheckConstraint, ForeignKeyConstraint, UniqueConstraint
 
+from websauna_migrate.alembic_adapter.env_run import run_env
 from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
 from websauna_migrate.autogenerate.comparison import compare_options
 from websauna_migrate.autogenerate.package_objects import PackageObjects
@@ -83,7 +84,8 @@ class LeftOut:
                 self._contexts[package] = AutogenContext(migration_context, autogenerate=False)
                 return ()
 
-            environment.run(
+            run_env(
+                environment,
                 keep,
                 connection=self.connection,
                 rows=(),

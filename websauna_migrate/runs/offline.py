@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from sqlalchemy import delete, insert
 from sqlalchemy.schema import CreateTable
 
+from websauna_migrate.alembic_adapter.env_run import run_env
 from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
 from websauna_migrate.database.engines import safe_url
 from websauna_migrate.database.history_tables import list_tables, version_table
@@ -188,7 +189,8 @@ def render_step(
         return [planned_step(environment.scripts, step)]
 
     try:
-        environment.run(
+        run_env(
+            environment,
             steps,
             output=output,
             starting_rev=tuple(sorted(step.rows_before)) or None,
@@ -248,7 +250,7 @@ def render_rows(
                     context.impl.emit_commit()
                 return ()
 
-            environment.run(work, output=output, starting_rev=tuple(sorted(before)) or None)
+            run_env(environment, work, output=output, starting_rev=tuple(sorted(before)) or None)
 
 
 @contextmanager

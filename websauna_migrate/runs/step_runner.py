@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.engine import Connection
 
+from websauna_migrate.alembic_adapter.env_run import run_env
 from websauna_migrate.database.history_tables import list_tables, read_rows
 from websauna_migrate.database.stopping import CutOff
 from websauna_migrate.database.timeouts import Timeouts
@@ -235,7 +236,8 @@ class StepRunner:
             self.connection.rollback()
         self._begin(first)
         try:
-            environment.run(
+            run_env(
+                environment,
                 steps,
                 connection=self.connection,
                 rows=tuple(sorted(first.step.rows_before)) if run.lock.spans_steps else None,

@@ -1,0 +1,190 @@
+"""Running a package's ``env.py``, with the run's own connection and the run's own steps."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from traceback import StackSummary, extract_tb
+from typing import TYPE_CHECKING, Any, TextIO
+
+from sqlalchemy.engine import Connection
+
+from websauna_migrate.alembic_adapter.entities import entities_apart
+from websauna_migrate.alembic_adapter.package_environment import (
+    EnvironmentFailure,
+    PackageEnvironment,
+)
+from websauna_migrate.database.engines import hide_password
+from websauna_migrate.database.lock_errors import is_lock_failure
+from websauna_migrate.errors import MigrationError
+from websauna_migrate.revision_scripts.old_websauna import what_to_write
+
+if TYPE_CHECKING:
+    from alembic.runtime.migration import MigrationContext
+
+    from websauna_migrate.alembic_adapter.bound_environment import BoundEnvironment
+
+__all__ = ["attached", "current_environment", "env_py_named", "run_env"]
+
+#: Where a running environment is found by the template's ``env.py``.
+ATTRIBUTE = "websauna_migrate"
+
+Steps = Callable[[Any, "MigrationContext"], Iterable[Any]]
+
+#: What to do where ``env.py`` fails when the migrations were run.
+BEHIND = "It did so when its migrations had been run. What is applied tells: ws-alembic status"
+
+
+class Once:
+    """Alembic's work function, which works once.
+
+    An ``env.py`` for several databases runs its migrations once per engine: ours is one.
+    """
+
+    def __init__(self, steps: Steps) -> None:
+        self.steps = steps
+        self.called = False
+
+    def __call__(self, rows: Any, context: MigrationContext) -> Iterable[Any]:
+        if self.called:
+            return ()
+        self.called = True
+        return self.steps(rows, context)
+
+
+def run_env(
+    environment: PackageEnvironment,
+    steps: Steps,
+    *,
+    connection: Connection | None = None,
+    output: TextIO | None = None,
+    rows: tuple[str, ...] | None = None,
+    configure: Mapping[str, Any] | None = None,
+    **context_options: Any,
+) -> None:
+    """Run a package's environment once, with ``steps`` as Alembic's work function.
+
+    :param connection: the connection that does the work; ``None`` for offline mode, whose SQL goes
+        to ``output``
+    :param rows: the history table's rows where they are known; ``None`` to read them
+    :param configure: options of ``context.configure`` that the service insists on
+    :param context_options: further options of Alembic's ``EnvironmentContext``, ``tag`` among them
+    :raises EnvironmentFailure: if ``env.py`` fails, or never runs the migrations
+    """
+    # A command that only looks does without it, and without Alembic's.
+    from websauna_migrate.alembic_adapter.bound_environment import BoundEnvironment
+
+    work = Once(steps)
+    bound = BoundEnvironment(
+        environment,
+        connection=connection,
+        output=output,
+        rows=rows,
+        insisted=dict(configure or {}),
+        fn=work,
+        as_sql=connection is None,
+        **context_options,
+    )
+    with bound, entities_apart(environment.entities):
+        if environment.standard_options is not None:
+            bound.run_standard(environment.standard_options)
+        elif not Path(environment.scripts.env_py_location).exists():
+            bound.run_standard({})
+        else:
+            named = env_py_named(environment, lambda: work.called, lambda: bound.ended)
+            with attached(environment, bound, connection), named:
+                environment.scripts.run_env()
+    if not work.called:
+        raise EnvironmentFailure(
+            environment.package.name,
+            environment.scripts.env_py_location,
+            "did not call context.run_migrations(). Nothing was changed. See Alembic's "
+            "documentation of env.py, or replace it by the two lines of the template.",
+        )
+    environment.types.keep(bound.memo)
+
+
+@contextmanager
+def attached(
+    environment: PackageEnvironment, running: object, connection: Connection | None
+) -> Iterator[None]:
+    """Let ``env.py`` find what runs it, and the connection; keep it from setting up logging.
+
+    :param running: what the template's ``env.py`` hands over to
+    :param connection: the connection as in Alembic's cookbook, "Sharing a Connection"
+    """
+    from websauna_migrate.alembic_adapter.bound_environment import logging_left_alone
+
+    attributes = environment.config.attributes
+    before = dict(attributes)
+    attributes[ATTRIBUTE] = running
+    if connection is not None:
+        attributes["connection"] = connection
+    try:
+        with logging_left_alone(environment.options.path):
+            yield
+    finally:
+        attributes.clear()
+        attributes.update(before)
+
+
+@contextmanager
+def env_py_named(
+    environment: PackageEnvironment,
+    begun: Callable[[], bool],
+    ended: Callable[[], bool] = lambda: False,
+) -> Iterator[None]:
+    """Say of an error in ``env.py`` that it is one, and where.
+
+    :param begun: tells if the migrations have begun; what is raised then is theirs, unless
+        ``env.py`` itself raises it when they were run
+    :param ended: tells whether they were run
+    :raises EnvironmentFailure: in place of what ``env.py`` raised
+    """
+    try:
+        yield
+    except MigrationError:
+        raise
+    except Exception as exc:
+        path, url = environment.scripts.env_py_location, environment.url
+        frames = extract_tb(exc.__traceback__)
+        lines = [frame.lineno for frame in frames if frame.filename == path]
+        own = ended() and is_raised_below(frames, path)
+        locked = url and is_lock_failure(exc, url.get_backend_name())
+        if (begun() and not own) or locked:
+            raise
+        where = f" in line {lines[-1]}" if lines else ""
+        words = " ".join(str(getattr(exc, "orig", None) or exc).split())
+        if url is not None:
+            words = hide_password(words, url)
+        raise EnvironmentFailure(
+            environment.package.name,
+            path,
+            f"failed{where}: {type(exc).__name__}: {words}{what_to_write(exc, env=True)}\n"
+            + (BEHIND if ended() else "Nothing was changed."),
+        ) from exc
+
+
+def is_raised_below(frames: StackSummary, path: str) -> bool:
+    """Tell whether a file raised an error itself, or in what it calls besides Alembic and us.
+
+    What a transaction raises at its end, Alembic's is.
+    """
+    import alembic
+
+    places = [place for place, frame in enumerate(frames) if frame.filename == path]
+    folders = (Path(str(alembic.__file__)).parent, Path(__file__).parent.parent)
+    homes = tuple(f"{folder}{os.sep}" for folder in folders)
+    return bool(places) and not any(
+        frame.filename.startswith(homes) for frame in frames[places[-1] + 1 :]
+    )
+
+
+def current_environment() -> BoundEnvironment | None:
+    """Return the environment that runs ``env.py`` at the moment; ``None`` under plain Alembic."""
+    from alembic import context
+
+    found: BoundEnvironment | None = context.config.attributes.get(ATTRIBUTE)
+    return found
