@@ -5,10 +5,10 @@ from __future__ import annotations
 import itertools
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 from operator import attrgetter
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from sqlalchemy.exc import DBAPIError
 
@@ -38,17 +38,13 @@ from websauna_migrate.runs.history_rows import write_rows
 from websauna_migrate.runs.kept_facts import keep_facts
 from websauna_migrate.runs.kept_scripts import kept_checksums
 from websauna_migrate.runs.ledger import DONE, STOPPED
+from websauna_migrate.runs.run_access import Applied, RunAccess
 from websauna_migrate.runs.run_context import RunContext, clean
 from websauna_migrate.runs.script_checks import run_prechecks
 from websauna_migrate.runs.step_runner import StepRunner
 from websauna_migrate.runs.waiting import Waiting, lock_problem
 
-if TYPE_CHECKING:
-    from websauna_migrate.runs.runner import Runner
-
 __all__ = ["LockedRun"]
-
-Applied = Mapping[str, tuple[str, ...]]
 
 T = TypeVar("T")
 
@@ -64,7 +60,7 @@ class LockedRun:
 
     def __init__(
         self,
-        runner: Runner,
+        runner: RunAccess,
         context: RunContext,
         direction: str,
         make_plan: Callable[[Applied], Plan],

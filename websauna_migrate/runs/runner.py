@@ -7,110 +7,27 @@ the script's work, the history table's new rows and the ledger's final word.
 
 from __future__ import annotations
 
-import logging
 import uuid
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
 
-from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 
-from websauna_migrate.alembic_adapter.package_environment import PackageEnvironment
-from websauna_migrate.config.settings import Settings
-from websauna_migrate.database.engines import WRITES
 from websauna_migrate.database.given_connections import given_state
-from websauna_migrate.database.history_tables import RecordsBroken, list_tables, read_rows
 from websauna_migrate.database.lock_errors import is_lock_failure
-from websauna_migrate.database.servers import Server, examine
-from websauna_migrate.database.stopping import Stopping
-from websauna_migrate.locks.choice import make_lock
-from websauna_migrate.locks.run_lock import RunLock, take
+from websauna_migrate.database.servers import examine
 from websauna_migrate.planning.plan import Plan
-from websauna_migrate.results import LedgerEntry, Run
-from websauna_migrate.runs.failures import (
-    InterruptedSteps,
-)
-from websauna_migrate.runs.ledger import (
-    LEDGER_TABLE,
-    Ledger,
-)
+from websauna_migrate.results import Run
 from websauna_migrate.runs.process_lock import PROCESS_LOCK
+from websauna_migrate.runs.run_access import Applied, RunAccess
 from websauna_migrate.runs.run_context import RunContext, RunOptions, clean
 from websauna_migrate.runs.running_steps import is_marked
 
 __all__ = ["PROCESS_LOCK", "RunOptions", "Runner"]
 
-log = logging.getLogger(__name__)
 
-Applied = Mapping[str, tuple[str, ...]]
-
-
-class Runner:
+class Runner(RunAccess):
     """Runs plans on one database."""
-
-    def __init__(
-        self,
-        *,
-        connecting: Callable[[], AbstractContextManager[Connection]],
-        make_engine: Callable[[], Engine],
-        environments: Mapping[str, PackageEnvironment],
-        ledger: Callable[[], Ledger],
-        settings: Settings,
-        notify: Callable[[object], None],
-        on_wait: Callable[[str], None] | None = None,
-        on_step: Callable[[object], None] | None = None,
-        options: RunOptions | None = None,
-        refuse: Callable[[Connection, Applied, Plan], None] = lambda *_: None,
-    ) -> None:
-        """Prepare; nothing is connected yet.
-
-        :param connecting: gives the connection that does the work
-        :param make_engine: makes an engine for a second connection, should one be needed
-        :param ledger: gives the ledger; called where there is something to do
-        :param notify: gets the events of a run
-        :param on_wait: told in words what keeps the run waiting
-        :param on_step: told of each step that was applied
-        :param refuse: called with a plan before it is begun, or found empty; raises what speaks
-            against it
-        """
-        self.connecting = connecting
-        self.make_engine = make_engine
-        self.environments = environments
-        self._ledger = ledger
-        self.settings = settings
-        self.notify = notify
-        self.on_wait = on_wait
-        self.on_step = on_step or ignore
-        self.refuse = refuse
-        self.options = options or RunOptions()
-        self.schema = settings.version_table_schema
-        self.stopping = Stopping(self.options.stop)
-        wait = self.options.lock_wait
-        self.lock_wait = settings.lock_wait if wait is None else wait
-
-    @property
-    def ledger(self) -> Ledger:
-        """The ledger of the run."""
-        return self._ledger()
-
-    def read(self, connection: Connection) -> tuple[Applied, bool]:
-        """Return the rows of every registered package's history table, and if there is a ledger."""
-        existing = list_tables(connection, self.schema, views=True)
-        tables = {
-            name: environment.package.history_table
-            for name, environment in self.environments.items()
-        }
-        rows = read_rows(connection, existing.intersection(tables.values()), self.schema)
-        return {name: rows.get(table, ()) for name, table in tables.items()}, (
-            LEDGER_TABLE in existing
-        )
-
-    def tell(self, words: str) -> None:
-        """Say in words what the run does, or waits for."""
-        if self.on_wait is not None:
-            self.on_wait(words)
-        else:
-            log.warning("%s", words)
 
     def run(self, direction: str, make_plan: Callable[[Applied], Plan]) -> Run:
         """Make the plan under the lock and run it.
@@ -147,66 +64,6 @@ class Runner:
                 )
                 return LockedRun(self, context, direction, make_plan).run()
 
-    @contextmanager
-    def locked(self, doing: str = "stamp") -> Iterator[tuple[Connection, Callable[[], Applied]]]:
-        """Hold the run's lock for a change of the history tables alone.
-
-        :param doing: what for, in words for those who wait
-        :returns: the connection, and what reads the histories in its current transaction
-        :raises InterruptedSteps: if an earlier run ended in the middle of a step
-        """
-        with self.locked_for_repair(doing) as connection:
-            if self.marked(connection):
-                self.refuse_interrupted(connection)
-            yield connection, lambda: self.read(connection)[0]
-
-    @contextmanager
-    def locked_for_repair(self, doing: str) -> Iterator[Connection]:
-        """Hold the run's lock whatever an earlier run left behind."""
-        with PROCESS_LOCK.held(self.lock_wait), self.connecting() as connection:
-            server = examine(connection)
-            with self._locked(connection, server, doing):
-                connection.execution_options(**{WRITES: True})
-                yield connection
-
-    @contextmanager
-    def _locked(self, connection: Connection, server: Server, doing: str) -> Iterator[RunLock]:
-        lock = make_lock(
-            connection,
-            server,
-            scope=self.schema or "",
-            second_engine=self.make_engine,
-            schema=self.schema,
-        )
-        lock.doing = doing
-        with take(
-            lock,
-            self.lock_wait,
-            tell=self.tell,
-            describe=lambda: self._describe_run(connection, lock.other_session),
-            stopping=self.stopping,
-        ):
-            yield lock
-
-    def _describe_run(self, connection: Connection, session: int | None) -> str:
-        """Return what the ledger says of the run in progress, in words.
-
-        :param session: the server's session that holds the lock
-        """
-        if session is None:
-            return ""
-        try:
-            entries = self.ledger.run_of(connection)
-            connection.rollback()
-        except (DBAPIError, RecordsBroken):
-            # The run in progress may be about to make the table.
-            clean(connection)
-            return ""
-        # Rows of another session are those of a run before.
-        if not entries or not session or entries[-1].session != session:
-            return ""
-        return describe_run(entries)
-
     def _anything_to_do(self, connection: Connection, make_plan: Callable[[Applied], Plan]) -> bool:
         """Look without the lock: most runs find nothing to do and need none."""
         try:
@@ -224,38 +81,3 @@ class Runner:
             self.refuse(connection, applied, plan)
             connection.rollback()
         return marked or bool(plan.steps or plan.adopted)
-
-    def marked(self, connection: Connection) -> tuple[LedgerEntry, ...]:
-        """Return the steps that are marked as running; under the lock, all are half done."""
-        has_ledger = LEDGER_TABLE in list_tables(connection, self.schema)
-        found = self.ledger.interrupted(connection) if has_ledger else ()
-        connection.rollback()
-        return found
-
-    def refuse_interrupted(self, connection: Connection) -> None:
-        """Raise what is to be said of steps that ended half done.
-
-        :raises InterruptedSteps: always
-        """
-        from websauna_migrate.runs.known_facts import known_facts
-
-        entries = self.marked(connection)
-        applied = self.read(connection)[0]
-        known = {entry.id: known_facts(entry, connection, applied) for entry in entries}
-        connection.rollback()
-        raise InterruptedSteps(entries, known)
-
-
-def ignore(event: object) -> None:
-    """Do nothing."""
-
-
-def describe_run(entries: tuple[LedgerEntry, ...]) -> str:
-    """Return a run in words: who, since when, and how far it is."""
-    first, last = entries[0], entries[-1]
-    where = f'revision "{last.revision}" of package "{last.package}"'
-    state = f"at {where}" if last.ended is None else f"past {where}"
-    return (
-        f"process {first.process} on {first.host}, {first.direction} since "
-        f"{first.started:%Y-%m-%d %H:%M:%S} UTC, {state}"
-    )
