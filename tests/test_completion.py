@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from apps import Workshop
-from websauna_migrate.cli.completion import SHELLS, candidates
 from websauna_migrate.cli.parser import COMMANDS
+from websauna_migrate.cli.shell_completion import SHELLS, candidates
 
 MESSAGE = "Adding: a 'thing' $(touch hacked)"
 

@@ -13,7 +13,7 @@ from apps import Workshop
 from websauna_migrate.cli.render.text import Table, render_table, shown
 from websauna_migrate.config.importable import is_importable
 from websauna_migrate.plain_text import counted
-from websauna_migrate.reports.differences import describe
+from websauna_migrate.reports.model_differences import describe
 
 METADATA = sa.MetaData()
 UNIQUE = sa.UniqueConstraint("title")

@@ -417,7 +417,7 @@ class MigrationService:
 
         site = self.site(given=the_given(connection, engine))
         if verified:
-            from websauna_migrate.locating.stamping import stamp_verified
+            from websauna_migrate.locating.verified_stamp import stamp_verified
 
             return stamp_verified(site, self.ownership, revisions, packages, self._at)
         return stamp(site, revisions, packages, purge=purge, with_requirements=with_requirements)
@@ -891,7 +891,7 @@ class MigrationService:
         found = site.loaded.histories
         without = [site.packages[name] for name, history in found.items() if not len(history)]
         if without:
-            from websauna_migrate.config.left_out import require_scripts
+            from websauna_migrate.config.missing_scripts import require_scripts
 
             require_scripts(without, found, lambda name: self.ownership.tables_of(name))
         return site

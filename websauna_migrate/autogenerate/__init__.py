@@ -9,7 +9,7 @@ from websauna_migrate.autogenerate.package_objects import PackageObjects
 from websauna_migrate.autogenerate.reflection import Reflection
 from websauna_migrate.autogenerate.rename.renames import BadRename, Renames
 from websauna_migrate.autogenerate.write.move_writer import MoveRefused, MoveWriter
-from websauna_migrate.autogenerate.write.script_files import created
+from websauna_migrate.autogenerate.write.revision_files import created
 from websauna_migrate.autogenerate.write.writer import ScriptWriter
 
 __all__ = [

@@ -17,7 +17,7 @@ from websauna_migrate.autogenerate.compare.columns import (
     parts_with,
 )
 from websauna_migrate.autogenerate.compare.constraints import ConstraintComparison
-from websauna_migrate.autogenerate.compare.enums import NamedTypes
+from websauna_migrate.autogenerate.compare.enum_types import NamedTypes
 from websauna_migrate.autogenerate.compare.foreign_keys import with_index_drops
 from websauna_migrate.autogenerate.compare.indexes import (
     IndexComparison,

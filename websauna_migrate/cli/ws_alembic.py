@@ -28,7 +28,7 @@ def main(words: Sequence[str]) -> int:
     """Run ``ws-alembic`` and return the exit status."""
     with seldom_collected():
         if "_WS_ALEMBIC_COMPLETE" in os.environ:
-            from websauna_migrate.cli.completion import print_candidates
+            from websauna_migrate.cli.shell_completion import print_candidates
 
             print_candidates(words)
             return 0

@@ -39,7 +39,7 @@ def add_panel(registry: Any) -> None:
     if toolbar is not None:
         name = "websauna_migrate.web.panel.MigrationsPanel"
         config = Configurator(registry=toolbar.registry)
-        config.include("websauna_migrate.web.rendering")
+        config.include("websauna_migrate.web.templating")
         config.commit()
         add_debugtoolbar_panel(config, name, is_global=True)
 

@@ -11,7 +11,7 @@ from websauna_migrate.database.history_tables import list_tables
 from websauna_migrate.facts.differences import Difference, differences
 from websauna_migrate.facts.units import Unit, print_of, prints, unit_of
 from websauna_migrate.interfaces import Packages
-from websauna_migrate.locating.candidates import Candidate, PackageCandidates
+from websauna_migrate.locating.likely_revisions import Candidate, PackageCandidates
 from websauna_migrate.locating.locate import IN_DATABASE, Locator
 from websauna_migrate.models.ownership import Ownership
 from websauna_migrate.planning.plan import pending

@@ -18,7 +18,11 @@ from websauna_migrate.facts.models import Models
 from websauna_migrate.facts.scratch_databases import scratch_settings
 from websauna_migrate.facts.units import Group, Unit, read_plain, unit_of
 from websauna_migrate.interfaces import Packages
-from websauna_migrate.locating.candidates import Candidate, PackageCandidates, with_requirements
+from websauna_migrate.locating.likely_revisions import (
+    Candidate,
+    PackageCandidates,
+    with_requirements,
+)
 from websauna_migrate.locating.object_histories import ObjectHistories, grouped
 from websauna_migrate.locating.replayed import Replay, Replayed
 from websauna_migrate.models.ownership import Ownership

@@ -19,8 +19,8 @@ from websauna_migrate.planning.plan import Plan, plan_upgrade
 from websauna_migrate.planning.round_trip import plan_round_trip
 from websauna_migrate.planning.steps import Step
 from websauna_migrate.proving.copies import copy_mysql, copy_sqlite
-from websauna_migrate.proving.errors import impossible
 from websauna_migrate.proving.judge import Judge
+from websauna_migrate.proving.not_proven import impossible
 from websauna_migrate.replay.fresh import prepare, require_apart
 from websauna_migrate.runs.site import Site
 

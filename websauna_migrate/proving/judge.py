@@ -24,8 +24,8 @@ from websauna_migrate.facts.standstill import settled_differences
 from websauna_migrate.models.ownership import Ownership
 from websauna_migrate.models.table_order import key_of, referenced_key
 from websauna_migrate.planning.revisions import Revision
-from websauna_migrate.proving.errors import differs
 from websauna_migrate.proving.left_out import LeftOut
+from websauna_migrate.proving.not_proven import differs
 from websauna_migrate.replay.against_models import OWN_TABLES, AgainstModels
 
 __all__ = ["Judge"]

@@ -25,8 +25,8 @@ from websauna_migrate.planning.plan import Plan
 from websauna_migrate.planning.revisions import Revision
 from websauna_migrate.planning.round_trip import RoundTrip, plan_round_trip
 from websauna_migrate.proving.apart import Service, prove_apart
-from websauna_migrate.proving.errors import NotProven, fails, impossible
 from websauna_migrate.proving.judge import Judge
+from websauna_migrate.proving.not_proven import NotProven, fails, impossible
 from websauna_migrate.proving.sequences import KeptSequences
 from websauna_migrate.results import CreatedScript, Proof
 from websauna_migrate.runs.failures import (

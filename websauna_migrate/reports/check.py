@@ -17,7 +17,7 @@ from websauna_migrate.plain_text import counted
 from websauna_migrate.planning.accesses import DEFAULT_SCHEMAS, Access
 from websauna_migrate.planning.plan import pending, plan_upgrade
 from websauna_migrate.planning.revisions import Revision
-from websauna_migrate.reports.differences import describe, differences_of
+from websauna_migrate.reports.model_differences import describe, differences_of
 from websauna_migrate.reports.race_report import order_problems, unreadable_operations
 from websauna_migrate.reports.table_claims import claimed_by_schema_and_without
 from websauna_migrate.reports.unrecorded import first_script_missing, unrecorded

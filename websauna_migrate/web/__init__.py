@@ -36,7 +36,7 @@ def includeme(config: Configurator) -> None:
     from websauna_migrate.web.access import require
     from websauna_migrate.web.ready import ReadinessProbe, ready
 
-    config.include("websauna_migrate.web.rendering")
+    config.include("websauna_migrate.web.templating")
     prefix = parse_settings(config.registry.settings or {}).web_prefix
     config.registry.websauna_migrate_probe = ReadinessProbe(config.registry)
     views = {

@@ -30,7 +30,7 @@ from websauna_migrate.results import (
     SqlStatement,
     StepSql,
 )
-from websauna_migrate.web.rendering import page, stylesheet
+from websauna_migrate.web.templating import page, stylesheet
 
 __all__ = ["Look", "graph", "look", "overview", "picture", "status_json", "step", "style"]
 

@@ -13,7 +13,7 @@ from websauna_migrate.interfaces import IMigrationService
 from websauna_migrate.pictures.svg import to_svg
 from websauna_migrate.results import StepSql
 from websauna_migrate.web.pages import look
-from websauna_migrate.web.rendering import render
+from websauna_migrate.web.templating import render
 
 __all__ = ["MigrationsPanel"]
 

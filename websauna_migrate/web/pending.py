@@ -23,7 +23,7 @@ from websauna_migrate.plain_text import word
 from websauna_migrate.revision_scripts.script_files import folder_times
 from websauna_migrate.web.access import CSRF, UPGRADE, VIEW, is_from_here, is_local, may, protect
 from websauna_migrate.web.pages import Look, look
-from websauna_migrate.web.rendering import page
+from websauna_migrate.web.templating import page
 
 if TYPE_CHECKING:
     from pyramid.config import Configurator

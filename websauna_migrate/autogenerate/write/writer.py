@@ -35,7 +35,7 @@ from websauna_migrate.autogenerate.write.infer_requires import InferredRequires
 from websauna_migrate.autogenerate.write.later_keys import retyped_keys, script_of_keys, take_out
 from websauna_migrate.autogenerate.write.not_null import not_null_advice
 from websauna_migrate.autogenerate.write.package_order import in_order, needs_of
-from websauna_migrate.autogenerate.write.script_files import (
+from websauna_migrate.autogenerate.write.revision_files import (
     complete_imports,
     created,
     ensure_line,

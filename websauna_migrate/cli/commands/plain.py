@@ -17,7 +17,7 @@ __all__ = ["completion", "init", "list_templates", "new_package"]
 
 def completion(options: Namespace, output: Output) -> None:
     """Print what makes a shell complete ``ws-alembic``."""
-    from websauna_migrate.cli.completion import SHELLS
+    from websauna_migrate.cli.shell_completion import SHELLS
 
     output.raw(SHELLS[options.shell])
 

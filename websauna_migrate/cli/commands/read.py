@@ -10,8 +10,7 @@ from websauna_migrate.cli.commands.call import Call
 from websauna_migrate.cli.commands.lint import conclude, lint_of_plan
 from websauna_migrate.cli.console_script import tell
 from websauna_migrate.cli.render import history as lines
-from websauna_migrate.cli.render.findings import render_lint
-from websauna_migrate.cli.render.run_log import render_log, render_logged_run, run_data
+from websauna_migrate.cli.render.log_lines import render_log, render_logged_run, run_data
 from websauna_migrate.cli.render.states import (
     plan_table,
     render_check,
@@ -21,6 +20,7 @@ from websauna_migrate.cli.render.states import (
     status_table,
 )
 from websauna_migrate.cli.render.text import shown, to_json
+from websauna_migrate.cli.render.unsafe_changes import render_lint
 from websauna_migrate.database.engines import safe_url
 from websauna_migrate.errors import ExitCode, MigrationError, UsageError
 from websauna_migrate.results import LogFilter

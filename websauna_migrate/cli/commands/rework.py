@@ -7,7 +7,7 @@ from typing import Any
 
 from websauna_migrate.cli.commands.call import Call
 from websauna_migrate.cli.confirm import ask, require_unprotected
-from websauna_migrate.cli.render.rework import (
+from websauna_migrate.cli.render.reworked import (
     render_adoption,
     render_rebased,
     render_redone,

@@ -41,7 +41,7 @@ def includeme(config: Configurator) -> None:
         environment.trim_blocks = environment.lstrip_blocks = True
         environment.globals["word"] = word
 
-    config.action("websauna_migrate.web.rendering", prepare, order=1)
+    config.action("websauna_migrate.web.templating", prepare, order=1)
 
 
 def shown(value: object) -> Markup:
