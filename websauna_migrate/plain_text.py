@@ -37,7 +37,12 @@ def counted(number: int, one: str, many: str = "") -> str:
 
     :param many: the words for other numbers than 1; default: ``one`` and an ``s``
     """
-    return f"{number} {one}" if number == 1 else f"{number} {many or one + 's'}"
+    return f"{number} {plural(number, one, many)}"
+
+
+def plural(number: int, one: str, many: str = "") -> str:
+    """Return the words for a number of things, without the number; as for :func:`counted`."""
+    return one if number == 1 else many or f"{one}s"
 
 
 def to_json(value: object) -> str:

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from websauna_migrate.errors import UsageError
+from websauna_migrate.plain_text import plural
 from websauna_migrate.planning.revisions import Revision
 from websauna_migrate.planning.steps import Plan, Step
 
@@ -772,7 +773,7 @@ class Loss:
         number = self.problem
         if self.count is not None:
             many = "more than 100,000" if self.count > 100_000 else f"{self.count:,}"
-            number = f"{many} {what}{'' if self.count == 1 else 's'}"
+            number = f"{many} {plural(self.count, what)}"
         does = "may do anything" if self.kind == "unreadable" else self.does
         accepted = "" if self.accepted is None else f" (accepted: {self.accepted})"
         return (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Mapping
 
+from websauna_migrate.plain_text import counted
 from websauna_migrate.results import GraphNode, GraphView
 
 __all__ = [
@@ -82,7 +83,7 @@ def hidden_orders(view: GraphView) -> str:
     count = view.hidden_orders
     if not count:
         return ""
-    many = "1 order of authors is" if count == 1 else f"{count} orders of authors are"
+    many = counted(count, "order of authors is", "orders of authors are")
     return f"{many} inside of folded chains"
 
 

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, TypeAlias
 
+from websauna_migrate.plain_text import plural
+
 __all__ = [
     "DEFAULT_SCHEMAS",
     "ROWS",
@@ -126,7 +128,7 @@ class Access:
         """Return a verb and an object: ``drops column "nick" of table "users"``."""
         table = f'table "{full_name(*self.key)}"'
         columns = ", ".join(f'"{one}"' for one in self.columns)
-        of = f"column{'s' if len(self.columns) > 1 else ''} {columns} of {table}"
+        of = f"{plural(len(self.columns), 'column')} {columns} of {table}"
         with_columns = f"{table} ({', '.join(self.columns)})" if self.columns else table
         type_ = f'type "{full_name(*self.key)}"'
         target = f'table "{full_name(self.target_schema, self.target_table or "")}"'

@@ -31,6 +31,7 @@ from websauna_migrate.runs.site import Site
 
 if TYPE_CHECKING:
     from alembic.runtime.migration import MigrationContext
+from websauna_migrate.plain_text import counted
 
 __all__ = ["quiet_alembic", "render_rows", "render_step", "sql", "sql_of_plan"]
 
@@ -80,7 +81,7 @@ def from_where(plan: Plan, targets: Sequence[str], selected: Sequence[str]) -> I
 
     :param selected: the packages that the targets are meant for
     """
-    steps = f"{len(plan.steps)} {'step' if len(plan.steps) == 1 else 'steps'}"
+    steps = counted(len(plan.steps), "step")
     starts = [target.partition(":")[0] or "base" for target in targets if ":" in target]
     if not starts:
         yield (
@@ -111,7 +112,7 @@ def sql_of_plan(site: Site, plan: Plan, *, tag: str | None = None) -> str:
     output = io.StringIO()
     with site.reading() as connection:
         existing = set() if connection is None else list_tables(connection, site.schema)
-    steps = f"{len(plan.steps)} {'step' if len(plan.steps) == 1 else 'steps'}"
+    steps = counted(len(plan.steps), "step")
     url = safe_url(site.settings.require_url())
     write_comments(output, [f"The {plan.direction} of {url} from what is applied: {steps}."])
     with PROCESS_LOCK:

@@ -19,6 +19,7 @@ from websauna_migrate.planning.contradictions import HistoryContradicted
 if TYPE_CHECKING:
     from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
     from websauna_migrate.config.settings import Settings
+from websauna_migrate.plain_text import plural
 
 __all__ = [
     "OtherHistories",
@@ -44,7 +45,7 @@ class OtherHistory:
     def __str__(self) -> str:
         """Return what was found as a sentence."""
         rows = ", ".join(f'"{one}"' for one in self.revisions)
-        many = "revision" if len(self.revisions) == 1 else "revisions"
+        many = plural(len(self.revisions), "revision")
         return (
             f'The history table "{self.history_table}" of package "{self.package}" is empty, but '
             f'the table "{self.table}" has its {many} {rows}.'

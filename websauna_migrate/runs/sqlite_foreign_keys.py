@@ -26,6 +26,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.engine.interfaces import DBAPICursor, ExecutionContext
 
 from websauna_migrate.database.given_connections import given_state
+from websauna_migrate.plain_text import counted
 from websauna_migrate.planning.steps import Step
 from websauna_migrate.revision_scripts.rebuilt_tables import rebuilt_tables
 
@@ -98,7 +99,7 @@ def broken_references(counts: Counter[tuple[str, str]]) -> KeysInTheWay:
     :param counts: how many rows, by the table that has them and the one that they refer to
     """
     found = "; ".join(
-        f'{count} {"row" if count == 1 else "rows"} of "{table}" that refer to no row of "{parent}"'
+        f'{counted(count, "row")} of "{table}" that refer to no row of "{parent}"'
         for (table, parent), count in sorted(counts.items())
     )
     return KeysInTheWay(

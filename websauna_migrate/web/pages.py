@@ -17,7 +17,7 @@ from websauna_migrate.errors import MigrationError
 from websauna_migrate.interfaces import IMigrationService
 from websauna_migrate.pictures.svg import to_svg
 from websauna_migrate.pictures.text_picture import to_text
-from websauna_migrate.plain_text import to_json
+from websauna_migrate.plain_text import counted, to_json
 from websauna_migrate.planning.steps import Step
 from websauna_migrate.results import (
     CheckProblem,
@@ -75,7 +75,7 @@ class Look:
         if self.problem is not None:
             return "bad", "It cannot be told what is pending"
         if steps:
-            return "pending", f"{steps} {'step is' if steps == 1 else 'steps are'} pending"
+            return "pending", f"{counted(steps, 'step is', 'steps are')} pending"
         return "good", "All revisions are applied"
 
 
