@@ -57,54 +57,11 @@ def includeme(config: Configurator) -> None:
     ``config.add_migration_package`` and ``config.set_migration_service``, and the subscriber
     predicates ``migration_package`` and ``migration_direction`` for the events of
     :mod:`websauna_migrate.events`. pyramid_debugtoolbar gets a panel, and pyramid_services finds
-    the service, where the application includes them. Settings, all optional:
+    the service, where the application includes them.
 
-    ``sqlalchemy.url``
-        the database; needed by whatever uses one
-    ``websauna_migrate.url``
-        another URL for migrations alone: a role that owns the tables, or a way around a pooler
-    ``websauna_migrate.scratch_url``
-        a database beside which scratch places are made, as by ``check --fresh``; default: the
-        database itself
-    ``websauna_migrate.package``
-        the application's own package; default: the one that Pyramid knows as its root package
-    ``websauna_migrate.script_location.NAME``
-        script directory of package NAME, an asset spec or a path
-    ``websauna_migrate.version_locations.NAME``
-        its folders with revision scripts, one a line; default: ``versions`` in the script directory
-    ``websauna_migrate.version_table.NAME``
-        its history table; default: ``alembic_history_`` and the dotted name with ``_``
-    ``websauna_migrate.version_table_schema``
-        schema of all history tables and of the ledger; default: the database's own
-    ``websauna_migrate.cache``
-        folder where it is kept what revision scripts say of themselves, or ``off``; default:
-        ``websauna_migrate`` in ``$XDG_CACHE_HOME``, else in ``~/.cache``
-    ``websauna_migrate.connect_retries``
-        how often, a second apart, to try again to connect to a server that is starting, default 0
-    ``websauna_migrate.lock_wait``
-        seconds to wait for another run, default 300; 0 fails at once
-    ``websauna_migrate.prove``
-        prove each script of an autogenerate before it is kept, default ``true``; ``scratch``:
-        always in a scratch database
-    ``websauna_migrate.pipeline``
-        accepted, and without effect: a run that finds it set says so
-    ``websauna_migrate.lock_timeout_ms``
-        milliseconds that a statement first waits for a table's lock, default 100; 0 for no limit
-    ``websauna_migrate.lock_timeout_max_ms``
-        up to what that rises from attempt to attempt, default 1000
-    ``websauna_migrate.lock_budget``
-        seconds for which a step is tried again when a lock is taken, default 600
-    ``websauna_migrate.statement_timeout_ms``
-        limit of each statement on PostgreSQL and MariaDB, in milliseconds, default 0 for none
-    ``websauna_migrate.on_pending``
-        what to do when the application starts while revisions are pending: ``ignore``, the default;
-        ``warn`` in the log; ``page``, for development: answer with a page that names them, with a
-        button; ``fail``: do not start; ``upgrade``: apply them first. A ``ws-`` command does none
-        of it
-
-    The four limits of locks and statements are set for one package by
-    ``websauna_migrate.lock_budget.NAME`` and the like, and for one revision by a module attribute
-    of its script, ``lock_budget = 60``.
+    The settings, all optional but the database's URL ``sqlalchemy.url``, are those whose names
+    begin with ``websauna_migrate.``; the documentation's page "Settings" has them all. One that
+    cannot be used is told here.
     """
     from websauna_migrate.config.companions import serve_companions
     from websauna_migrate.config.directives import add_migration_package, set_migration_service
@@ -117,7 +74,6 @@ def includeme(config: Configurator) -> None:
     config.add_directive("set_migration_service", set_migration_service)
     add_event_predicates(config)
     registry = config.registry
-    # A setting that cannot be used is told here.
     settings = parse_settings(registry.settings or {})
     held_connections.watch()
     service = MigrationService(

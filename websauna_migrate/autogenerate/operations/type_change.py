@@ -97,68 +97,63 @@ def name_of(type_: TypeEngine[Any] | None) -> str | None:
 def in_steps(operations: list[Any], model: Table | None) -> list[Any]:
     """Return a table's changes, those of types in the steps that they need.
 
-    A default cannot be converted with its column on PostgreSQL: it goes first and comes last.
-
     :param model: the table as its model has it
     """
     found: list[Any] = []
     for op in operations:
         if not isinstance(op, ops.AlterColumnOp):
             found.append(op)
-            continue
-        if op.modify_type is None:
+        elif op.modify_type is None:
             found.append(as_identity_change(op))
-            continue
-        old_default = op.existing_server_default
-        new_default = op.modify_server_default
-        changed = TypeChange(op.table_name, op.column_name)
-        changed.__dict__.update(op.__dict__)
-        changed.modify_type = without_check(op.modify_type)
-        moves = (
-            conversion(op) is not None
-            and isinstance(old_default or None, DefaultClause)
-            and not isinstance(new_default or None, (Computed, Identity))
-        )
-        if not moves:
-            found.append(changed)
-            continue
-        found.append(
-            ops.AlterColumnOp(
-                op.table_name,
-                op.column_name,
-                schema=op.schema,
-                existing_type=op.existing_type,
-                existing_nullable=op.existing_nullable,
-                existing_server_default=old_default,
-                existing_comment=op.existing_comment,
-                modify_server_default=None,
-            )
-        )
-        changed.modify_server_default = False
-        changed.existing_server_default = False
-        found.append(changed)
-        wanted = new_default
-        if wanted is False and model is not None:
-            wanted = next(
-                (c.server_default for c in model.columns if c.name == op.column_name), None
-            )
-        if isinstance(wanted, DefaultClause):
-            nullable = (
-                op.modify_nullable if op.modify_nullable is not None else op.existing_nullable
-            )
-            found.append(
-                ops.AlterColumnOp(
-                    op.table_name,
-                    op.column_name,
-                    schema=op.schema,
-                    existing_type=op.modify_type,
-                    existing_nullable=nullable,
-                    existing_server_default=None,
-                    existing_comment=op.existing_comment,
-                    modify_server_default=wanted,
-                )
-            )
+        else:
+            found += type_change_in_steps(op, op.modify_type, model)
     return found
+
+
+def type_change_in_steps(
+    op: ops.AlterColumnOp, new: TypeEngine[Any], model: Table | None
+) -> list[ops.AlterColumnOp]:
+    """Return the steps of a change of a column's type to a new one.
+
+    A default cannot be converted with its column on PostgreSQL: it goes first and comes last.
+    """
+    changed = TypeChange(op.table_name, op.column_name)
+    changed.__dict__.update(op.__dict__)
+    changed.modify_type = without_check(new)
+    wanted = op.modify_server_default
+    moves = (
+        conversion(op) is not None
+        and isinstance(op.existing_server_default or None, DefaultClause)
+        and not isinstance(wanted or None, (Computed, Identity))
+    )
+    if not moves:
+        return [changed]
+    dropped = change_of_default(op, op.existing_server_default, None)
+    changed.modify_server_default = False
+    changed.existing_server_default = False
+    if wanted is False and model is not None:
+        wanted = next((c.server_default for c in model.columns if c.name == op.column_name), None)
+    if not isinstance(wanted, DefaultClause):
+        return [dropped, changed]
+    added = change_of_default(op, None, wanted)
+    added.existing_type = new
+    if op.modify_nullable is not None:
+        added.existing_nullable = op.modify_nullable
+    return [dropped, changed, added]
+
+
+def change_of_default(op: ops.AlterColumnOp, old: Any, new: Any) -> ops.AlterColumnOp:
+    """Return the change of a column's server default alone."""
+    return ops.AlterColumnOp(
+        op.table_name,
+        op.column_name,
+        schema=op.schema,
+        existing_type=op.existing_type,
+        existing_nullable=op.existing_nullable,
+        existing_server_default=old,
+        existing_comment=op.existing_comment,
+        modify_server_default=new,
+    )
 
 
 def as_identity_change(op: Any) -> Any:
