@@ -35,8 +35,8 @@ from websauna_migrate.runs.failures import (
     StepFailed,
 )
 from websauna_migrate.runs.run_context import RunOptions
+from websauna_migrate.runs.script_refusals import ScriptRefused
 from websauna_migrate.runs.site import Site
-from websauna_migrate.runs.statement_guard import EndsTransaction
 
 __all__ = ["keep_proven", "prove"]
 
@@ -204,8 +204,8 @@ def prove_beside(site: Site, new: Mapping[str, Sequence[str]], judge: Judge) -> 
 
 def wants_no_transaction(exc: BaseException | None) -> bool:
     """True if a statement failed because there was a transaction around it."""
-    if isinstance(exc, EndsTransaction):
-        return True
+    if isinstance(exc, ScriptRefused):
+        return exc.kind == "transaction"
     original: Any = exc.orig if isinstance(exc, DBAPIError) else None
     code = getattr(original, "pgcode", None) or getattr(original, "sqlstate", None)
     return code in NOT_IN_TRANSACTION

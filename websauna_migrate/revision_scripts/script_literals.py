@@ -64,10 +64,6 @@ NO_FUNCTION = re.compile(
 )
 
 
-class _Unknown(Exception):
-    """The value of a name cannot be told from the text alone."""
-
-
 def read_literals(source: bytes) -> Literals | None:
     """Return what a script's text says, or ``None`` if only an import can tell.
 
@@ -80,7 +76,7 @@ def read_literals(source: bytes) -> Literals | None:
             values = read(source)
             if values is not None:
                 return _checked(values)
-        except (_Unknown, SyntaxError, ValueError, RecursionError, MemoryError):
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
             # An import raises the very same, and ScriptReader tells it.
             continue
     return None
@@ -97,16 +93,16 @@ def _has_tricks(source: bytes) -> bool:
 def _checked(values: dict[str, object]) -> Literals:
     """Return the values of a script as the attributes of a revision.
 
-    :raises _Unknown: for whatever Alembic or :func:`.to_revision` would complain about
+    :raises ValueError: for whatever Alembic or :func:`.to_revision` would complain about
     """
     if "revision" not in values or "down_revision" not in values:
-        raise _Unknown
+        raise ValueError
     literals: Literals = {}
     for attribute, name in ATTRIBUTES.items():
         value = values.get(name)
         if attribute == "id":
             if not isinstance(value, str) or not value or not ILLEGAL.isdisjoint(value):
-                raise _Unknown
+                raise ValueError
             literals["id"] = value
         elif attribute in MAPPINGS and isinstance(value, dict):
             if value:
@@ -118,13 +114,13 @@ def _checked(values: dict[str, object]) -> Literals:
                 or not isinstance(texts, tuple)
                 or not all(isinstance(t, str) and t for t in texts)
             ):
-                raise _Unknown
+                raise ValueError
             literals[attribute] = tuple(texts)
     identifier = values["revision"]
     for attribute in ("down_revisions", "depends_on"):
         # Alembic stops at a revision that names itself.
         if identifier in literals.get(attribute, ()):
-            raise _Unknown
+            raise ValueError
     doc = values.get("__doc__")
     if isinstance(doc, str) and doc.strip():
         literals["doc"] = doc.strip()
@@ -177,13 +173,13 @@ def _read_lines(source: bytes) -> dict[str, object] | None:
 def _value(name: str, text: str) -> object:
     """Return the value of a name; ``None`` where the name says nothing of the revision.
 
-    :raises _Unknown: if the text cannot be told, or binds names itself
+    :raises ValueError: if the text cannot be told, or binds names itself
     """
     expression = ast.parse(text, mode="eval").body
     if name in NAMES:
         return _literal_of(expression)
     if any(_bound(expression)):
-        raise _Unknown
+        raise ValueError
     return None
 
 
@@ -250,13 +246,13 @@ def _up_to_bracket(line: str, lines: Iterator[str]) -> str:
     Brackets in texts and comments are counted too: what is returned may be too little or too much,
     and is no expression then.
 
-    :raises _Unknown: if they are never closed
+    :raises ValueError: if they are never closed
     """
     found = line
     while sum(map(found.count, "([{")) > sum(map(found.count, ")]}")):
         more = next(lines, None)
         if more is None:
-            raise _Unknown
+            raise ValueError
         found += "\n" + more
     return found
 
@@ -267,7 +263,7 @@ def _up_to_bracket(line: str, lines: Iterator[str]) -> str:
 def _read_tree(source: bytes) -> dict[str, object]:
     """Return the values of a script that binds each name at most once, to a literal.
 
-    :raises _Unknown: if it may be otherwise
+    :raises ValueError: if it may be otherwise
     """
     tree = ast.parse(source)
     values: dict[str, object] = {"__doc__": _docstring_of_tree(tree)}
@@ -282,7 +278,7 @@ def _read_tree(source: bytes) -> dict[str, object]:
         if name.startswith("__") or (
             name in NAMES and (name not in values or bound.count(name) > 1)
         ):
-            raise _Unknown
+            raise ValueError
     return values
 
 
@@ -318,7 +314,7 @@ def _bound(node: ast.AST) -> Iterator[str]:
         yield node.name
         if node.decorator_list or isinstance(node, ast.ClassDef):
             # It gets hold of the function, and thereby of the module's names.
-            raise _Unknown
+            raise ValueError
         return
     if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
         yield node.id
@@ -328,7 +324,7 @@ def _bound(node: ast.AST) -> Iterator[str]:
     elif isinstance(node, ast.ExceptHandler) and node.name:
         yield node.name
     elif isinstance(node, ast.Match):
-        raise _Unknown
+        raise ValueError
     for child in ast.iter_child_nodes(node):
         yield from _bound(child)
 
@@ -336,7 +332,7 @@ def _bound(node: ast.AST) -> Iterator[str]:
 def _literal_of(node: ast.expr) -> object:
     """Return a literal text, ``None``, or a tuple, list or dictionary of texts.
 
-    :raises _Unknown: for anything else
+    :raises ValueError: for anything else
     """
     if isinstance(node, ast.Constant) and (node.value is None or isinstance(node.value, str)):
         return node.value
@@ -351,4 +347,4 @@ def _literal_of(node: ast.expr) -> object:
             found = {str(name): value for name, value in zip(names, values, strict=True)}
             if all(isinstance(text, str) and text for _, text in pairs_of(found)):
                 return found
-    raise _Unknown
+    raise ValueError

@@ -21,13 +21,12 @@ from websauna_migrate.errors import MigrationError
 from websauna_migrate.locks.run_lock import LockLost, RunBlocked
 from websauna_migrate.planning.steps import Step
 from websauna_migrate.runs.failures import StepFailed, connection_lost, run_stopped
-from websauna_migrate.runs.ledger import FAILED, STOPPED, MarkerLost
+from websauna_migrate.runs.ledger import FAILED, STOPPED
 from websauna_migrate.runs.recorded_failures import failure_of
 from websauna_migrate.runs.run_context import RunContext, clean, is_gone
-from websauna_migrate.runs.script_checks import CheckUnmet
 from websauna_migrate.runs.script_places import place_of
-from websauna_migrate.runs.sqlite_foreign_keys import KeysInTheWay
-from websauna_migrate.runs.statement_guard import EndsTransaction, RollsBack, StatementGuard
+from websauna_migrate.runs.script_refusals import ScriptRefused
+from websauna_migrate.runs.statement_guard import StatementGuard
 from websauna_migrate.runs.waiting import LockWaits, Waiting, lock_problem
 
 if TYPE_CHECKING:
@@ -303,17 +302,10 @@ class Aftermath:
         url = self.connection.engine.url
         if isinstance(exc, DBAPIError):
             return hide_password(one_line(str(exc.orig)), url)
-        if isinstance(exc, (MarkerLost, RollsBack)):
-            return (
-                "the script rolls its transaction back by itself. To take back a part, use a "
-                "savepoint or websauna_migrate.data.session()."
-            )
-        if isinstance(exc, (KeysInTheWay, BatchRefused, CheckUnmet)):
+        if isinstance(exc, (ScriptRefused, BatchRefused)):
             return str(exc)
         if isinstance(exc, SystemExit):
             return f"the script ends the process ({type(exc).__name__}: {exc})."
-        if isinstance(exc, EndsTransaction):
-            return f'"{exc}" would end the transaction that the whole run is.'
         words = f"{type(exc).__name__}: {exc}" if str(exc) else type(exc).__name__
         return hide_password(one_line(words), url)
 

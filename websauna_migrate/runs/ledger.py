@@ -44,12 +44,13 @@ from websauna_migrate.runs.ledger_table import (
     sql_of,
 )
 from websauna_migrate.runs.persons import installed_by
+from websauna_migrate.runs.script_refusals import ScriptRefused
 from websauna_migrate.runs.statement_log import statements_in
 
 if TYPE_CHECKING:
     from websauna_migrate.planning.plan import Plan, Step
 
-__all__ = ["LEDGER_TABLE", "Ledger", "MarkerLost", "program_version"]
+__all__ = ["LEDGER_TABLE", "Ledger", "program_version"]
 
 #: Outcomes. A step has exactly one row in each run.
 PLANNED = "planned"
@@ -84,10 +85,6 @@ def unreadable(problem: str, remedy: str = "") -> RecordsBroken:
     return RecordsBroken(
         "ledger", f'The table "{LEDGER_TABLE}" cannot be read: {problem} {remedy or NO_LEDGER}'
     )
-
-
-class MarkerLost(Exception):
-    """The script ended its transaction by a rollback: what it did before is gone."""
 
 
 #: The database's time in UTC, which all rows of a ledger have. SQLite's is this machine's.
@@ -256,7 +253,7 @@ class Ledger:
     def end(self, connection: Connection, entry: str, outcome: str = DONE, note: str = "") -> None:
         """Write how a step ended.
 
-        :raises MarkerLost: if the row is not there any more, or no longer marked
+        :raises ScriptRefused: if the row is not there any more, or no longer marked
         """
         values = {"b_id": entry, "outcome": outcome, "ended": self.now(), "note": note[:255]}
         if connection.dialect.driver == "pysqlite":
@@ -269,7 +266,7 @@ class Ledger:
             changed = connection.execute(self._end, values).rowcount
         # -1: the driver does not count.
         if changed == 0:
-            raise MarkerLost
+            raise ScriptRefused("rollback")
 
     def _execute_on_sqlite(
         self, connection: Connection, sql: str, values: Mapping[str, object]

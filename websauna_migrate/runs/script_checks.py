@@ -24,10 +24,10 @@ from websauna_migrate.errors import ExitCode, MigrationError
 from websauna_migrate.planning.accesses import UNREADABLE, Access
 from websauna_migrate.planning.steps import Step
 from websauna_migrate.runs.script_places import place_of
+from websauna_migrate.runs.script_refusals import ScriptRefused
 
 __all__ = [
     "Check",
-    "CheckUnmet",
     "PrecheckFailed",
     "check_function",
     "read_only",
@@ -38,14 +38,6 @@ __all__ = [
 
 #: How a statement begins that only reads.
 READS = re.compile(r"\s*(?:SELECT|WITH|VALUES|TABLE|\()", re.IGNORECASE)
-
-
-class CheckUnmet(Exception):
-    """A check of a script does not hold; the message is the script's."""
-
-
-class NotYet(Exception):
-    """A query depends on what an earlier step of the plan does."""
 
 
 class PrecheckFailed(MigrationError, RuntimeError):
@@ -86,12 +78,12 @@ class Check:
     def none(self, query: str | ClauseElement, message: str, **parameters: Any) -> None:
         """Fail with a message if a query has a row."""
         if self._first(query, parameters) is not None:
-            raise CheckUnmet(message)
+            raise ScriptRefused("check", message)
 
     def some(self, query: str | ClauseElement, message: str, **parameters: Any) -> None:
         """Fail with a message if a query has no row."""
         if self._first(query, parameters) is None:
-            raise CheckUnmet(message)
+            raise ScriptRefused("check", message)
 
     def equal(
         self, query: str | ClauseElement, expected: object, message: str, **parameters: Any
@@ -104,7 +96,7 @@ class Check:
         found = None if row is None else row[0]
         if row is None or found != expected:
             told = "no row" if row is None else str(found) if isinstance(found, int) else "another"
-            raise CheckUnmet(f"{message} ({told}, expected {expected!r})")
+            raise ScriptRefused("check", f"{message} ({told}, expected {expected!r})")
 
     def _first(self, query: str | ClauseElement, parameters: Mapping[str, Any]) -> Any:
         statement: Any = text(query) if isinstance(query, str) else query
@@ -150,7 +142,7 @@ def read_only(connection: Connection) -> Iterator[None]:
 def run_check(module: ModuleType, name: str, connection: Connection) -> None:
     """Run a script's ``precheck`` or ``verify`` in the step's transaction, if it has one.
 
-    :raises CheckUnmet: if it does not hold
+    :raises ScriptRefused: if it does not hold
     """
     function = check_function(module, name)
     if function is not None:
@@ -177,11 +169,11 @@ class Touched:
     def refuse(self, sql: str) -> None:
         """Raise if a query is about any of it.
 
-        :raises NotYet: then
+        :raises ScriptRefused: then
         """
         words = sql.lower()
         if self.all or any(name in words for name in self.names):
-            raise NotYet
+            raise ScriptRefused("early", "an earlier step does something to it.")
 
 
 def run_prechecks(
@@ -203,10 +195,12 @@ def run_prechecks(
         if has_precheck(step, environments):
             try:
                 precheck(connection, environment, step, touched)
-            except (NotYet, DBAPIError):
-                waiting.add((step.package, step.revision.id))
             except Exception as exc:
-                problems[str(step.revision)] = told(connection, step, exc)
+                early = isinstance(exc, ScriptRefused) and exc.kind == "early"
+                if early or isinstance(exc, DBAPIError):
+                    waiting.add((step.package, step.revision.id))
+                else:
+                    problems[str(step.revision)] = told(connection, step, exc)
         touched.add(environment.reader.index.upgrade(step.revision.path)[0])
     if problems:
         raise PrecheckFailed(problems)
@@ -224,7 +218,7 @@ def precheck(
 ) -> None:
     """Run one precheck before the first step.
 
-    :raises NotYet: if it asks for what an earlier step touches
+    :raises ScriptRefused: if it asks for what an earlier step touches
     """
     # A module of its own: what is at the top of a script may be used up by a function.
     function = check_function(environment.reader.fresh(step.revision), "precheck")
@@ -243,5 +237,5 @@ def told(connection: Connection, step: Step, exc: Exception) -> str:
 def words_of(exc: Exception, connection: Connection) -> str:
     """Return what a check says that failed, on one line and without a password."""
     known = exc.orig if isinstance(exc, DBAPIError) else exc
-    words = str(known) if isinstance(exc, CheckUnmet) else f"{type(known).__name__}: {known}"
+    words = str(known) if isinstance(exc, ScriptRefused) else f"{type(known).__name__}: {known}"
     return hide_password(" ".join(words.split()), connection.engine.url)

@@ -29,8 +29,9 @@ from websauna_migrate.database.given_connections import given_state
 from websauna_migrate.plain_text import counted
 from websauna_migrate.planning.steps import Step
 from websauna_migrate.revision_scripts.rebuilt_tables import rebuilt_tables
+from websauna_migrate.runs.script_refusals import ScriptRefused
 
-__all__ = ["ForeignKeys", "KeysInTheWay"]
+__all__ = ["ForeignKeys"]
 
 NAME = r'(?:"(?:[^"]|"")+"|`(?:[^`]|``)+`|\[[^\]]+\]|[\w$]+)'
 QUALIFIED = rf"(?:{NAME}\s*\.\s*)?({NAME})"
@@ -64,11 +65,7 @@ REFERRING = (
 )
 
 
-class KeysInTheWay(Exception):
-    """A step cannot do what it does with SQLite's foreign keys; the text says what, and why."""
-
-
-def not_without_keys(table: str, *, fixed: bool = False) -> KeysInTheWay:
+def not_without_keys(table: str, *, fixed: bool = False) -> ScriptRefused:
     """Return the error of a step that would have to turn foreign keys off, and cannot.
 
     :param table: what it rebuilds; empty where it turns the keys off by itself
@@ -90,10 +87,10 @@ def not_without_keys(table: str, *, fixed: bool = False) -> KeysInTheWay:
         problem = (
             "behind the end of its transaction. Move what comes after it to a revision of its own."
         )
-    return KeysInTheWay(f"it {does}{',' if fixed else ''} {problem}")
+    return ScriptRefused("keys", f"it {does}{',' if fixed else ''} {problem}")
 
 
-def broken_references(counts: Counter[tuple[str, str]]) -> KeysInTheWay:
+def broken_references(counts: Counter[tuple[str, str]]) -> ScriptRefused:
     """Return the error of a step without foreign keys that leaves rows which refer to nothing.
 
     :param counts: how many rows, by the table that has them and the one that they refer to
@@ -102,10 +99,11 @@ def broken_references(counts: Counter[tuple[str, str]]) -> KeysInTheWay:
         f'{counted(count, "row")} of "{table}" that refer to no row of "{parent}"'
         for (table, parent), count in sorted(counts.items())
     )
-    return KeysInTheWay(
+    return ScriptRefused(
+        "keys",
         f"it leaves {found}. It rebuilds a table, so PRAGMA foreign_keys is off in it, and no key "
         "deletes or changes rows. Let the script delete these rows or set their columns, or do "
-        "that in a revision before."
+        "that in a revision before.",
     )
 
 
@@ -126,7 +124,7 @@ class ForeignKeys:
         #: Whether the connection is without them by this class.
         self._turned_off = False
         #: Raised already; the script may have caught it, as whatever a statement raises.
-        self._refused: KeysInTheWay | None = None
+        self._refused: ScriptRefused | None = None
         #: Whether a part of the step was committed, so that it cannot be begun anew.
         self._committed = False
         self._dropped: set[str] = set()
@@ -212,7 +210,7 @@ class ForeignKeys:
     def _commit(self, connection: Connection) -> None:
         try:
             self.require_whole()
-        except KeysInTheWay:
+        except ScriptRefused:
             # SQLAlchemy takes a transaction to be over whose commit failed.
             self._driver.rollback()
             raise
@@ -221,7 +219,7 @@ class ForeignKeys:
     def require_whole(self) -> None:
         """Refuse to commit what leaves rows that refer to nothing; only SQLite has to be asked.
 
-        :raises KeysInTheWay: naming the tables, or raised already and caught by the script
+        :raises ScriptRefused: naming the tables, or raised already and caught by the script
         """
         if self._refused is not None:
             raise self._refused

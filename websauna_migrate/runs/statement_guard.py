@@ -29,10 +29,11 @@ from websauna_migrate.locks.run_lock import RunLock
 from websauna_migrate.runs.blockers import without_literals
 from websauna_migrate.runs.mysql_statements import MySQLStatements, ends_transaction
 from websauna_migrate.runs.postgresql_statements import PostgreSQLStatements, literal
+from websauna_migrate.runs.script_refusals import ScriptRefused
 from websauna_migrate.runs.statement_log import StatementLog
 from websauna_migrate.runs.step_queue import StepQueue
 
-__all__ = ["EndsTransaction", "RollsBack", "StatementGuard"]
+__all__ = ["StatementGuard"]
 
 COMMENTS = r"(?:\s|--[^\n]*\n|/\*.*?\*/)*"
 
@@ -53,14 +54,6 @@ UNLIMITED_MS = 600_000
 #: Milliseconds for which SQLite waits at most where waiting is all that is left. It does not listen
 #: to requests to stop meanwhile.
 PATIENT_MS = 30_000
-
-
-class EndsTransaction(Exception):
-    """A statement would end the transaction that a whole run is."""
-
-
-class RollsBack(Exception):
-    """A statement would roll back the step's transaction, and its marker with it."""
 
 
 class StatementGuard:
@@ -291,9 +284,10 @@ class StatementGuard:
             return
         words = " ".join(statement.split())
         if self.atomic:
-            raise EndsTransaction(words)
+            refused = f'"{words}" would end the transaction that the whole run is.'
+            raise ScriptRefused("transaction", refused)
         if ROLLS_BACK.search(match.group()) and not (self._published or self.mysql.published):
-            raise RollsBack(words)
+            raise ScriptRefused("rollback")
         self._publish()
 
     def _publish(self) -> None:

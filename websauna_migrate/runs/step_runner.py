@@ -24,8 +24,9 @@ from websauna_migrate.runs.kept_scripts import pack
 from websauna_migrate.runs.ledger import DONE, UNDONE
 from websauna_migrate.runs.run_context import RunContext, clean
 from websauna_migrate.runs.script_checks import run_check
+from websauna_migrate.runs.script_refusals import ScriptRefused
 from websauna_migrate.runs.sqlite_foreign_keys import ForeignKeys
-from websauna_migrate.runs.statement_guard import EndsTransaction, StatementGuard
+from websauna_migrate.runs.statement_guard import StatementGuard
 from websauna_migrate.runs.statement_log import Statement, StatementLog
 from websauna_migrate.runs.step_data import data_of_step
 from websauna_migrate.runs.step_queue import queue_of
@@ -388,4 +389,5 @@ class StepRunner:
 
 def refuse_autocommit() -> Any:
     """Stand in for ``autocommit_block`` in a run that is one transaction."""
-    raise EndsTransaction("autocommit_block()")
+    words = '"autocommit_block()" would end the transaction that the whole run is.'
+    raise ScriptRefused("transaction", words)
