@@ -9,8 +9,9 @@ import sqlalchemy as sa
 
 from apps import Workshop
 from databases import MariaDBServer, PostgreSQLServer
-from runs import engine_of, execute, rows, steps, table
+from runs import engine_of, execute, rows, steps, table, transaction_on
 from websauna_migrate.alembic_adapter.package_environment import EnvironmentFailure
+from websauna_migrate.errors import MigrationError
 from websauna_migrate.runs.env_sessions import EnvironmentsAtOdds
 
 #: Alembic's cookbook, "Rudimental Schema-Level Multi Tenancy for PostgreSQL Databases".
@@ -81,6 +82,65 @@ def test_a_schema_per_tenant(workshop: Workshop, postgresql_url: str) -> None:
     assert "red.app" in places(postgresql_url) and "blue.app" not in places(postgresql_url)
 
 
+LOOP = """
+from alembic import context
+from sqlalchemy import create_engine, engine_from_config, pool, text
+
+url = context.config.get_main_option("sqlalchemy.url")
+
+
+def migrate(url, statement):
+    with create_engine(url, poolclass=pool.NullPool).connect() as connection:
+        context.configure(connection=connection)
+        with context.begin_transaction():
+            connection.execute(text(statement))
+            context.run_migrations()
+
+
+"""
+
+
+@pytest.mark.parametrize(
+    ("tail", "problem"),
+    [
+        (
+            "for tenant in ('red', 'blue'):\n    migrate(url, f'SET search_path TO {tenant}')",
+            'search_path is "red", then "blue"',
+        ),
+        (
+            "migrate(url, 'SELECT 1')\nmigrate(url, 'SET LOCAL search_path TO blue')",
+            'search_path is "None", then "blue"',
+        ),
+        ("[migrate(one, 'SELECT 1') for one in (url, 'sqlite://')]", "the database is"),
+    ],
+)
+def test_several_tenants_or_databases_are_refused(
+    workshop: Workshop, postgresql_url: str, tail: str, problem: str
+) -> None:
+    execute(postgresql_url, "CREATE SCHEMA red", "CREATE SCHEMA blue")
+    with_env(workshop, LOOP + tail)
+    service = workshop.service(postgresql_url)
+    for call in (service.upgrade, service.current, service.check):
+        with pytest.raises(EnvironmentFailure, match=problem):
+            call()
+    assert not places(postgresql_url)
+
+
+@pytest.mark.parametrize(
+    "tail",
+    [
+        "[migrate(url, 'SET search_path TO red') for _ in range(2)]",
+        "if 'alembic' in url:\n    migrate(url, '')\nelse:\n"
+        "    migrate(url, 'SET search_path TO red')",
+    ],
+)
+def test_one_session_may_be_told_twice(workshop: Workshop, postgresql_url: str, tail: str) -> None:
+    execute(postgresql_url, "CREATE SCHEMA red")
+    with_env(workshop, LOOP + tail)
+    assert steps(workshop.service(postgresql_url).upgrade()) == ["app@app1"]
+    assert "red.app" in places(postgresql_url)
+
+
 @pytest.mark.parametrize("env", [OWN, SHARED], ids=["its own", "shared"])
 @pytest.mark.parametrize("atomic", [False, True], ids=["steps", "atomic"])
 def test_a_search_path(workshop: Workshop, postgresql_url: str, env: str, atomic: bool) -> None:
@@ -115,12 +175,87 @@ def test_a_role_owns_what_is_made(
         execute(postgresql_url, f"DROP OWNED BY {role}", f"DROP ROLE {role}")
 
 
-def test_a_statement_timeout_holds(workshop: Workshop, postgresql_url: str) -> None:
-    with_env(workshop, OWN.replace("{statement}", "SET statement_timeout = '200ms'"))
-    workshop.script("app", "app2", "app1", 'op.execute("SELECT pg_sleep(2)")')
+@pytest.mark.parametrize(
+    "said",
+    [
+        'connection.execute(text("{statement}"))',
+        'context.execute("{statement}")',
+        'context.get_context().bind.execute(text("{statement}"))',
+    ],
+)
+@pytest.mark.parametrize("local", ["", "LOCAL "], ids=["session", "local"])
+def test_what_is_said_inside_of_begin_transaction(
+    workshop: Workshop, postgresql_url: str, said: str, local: str
+) -> None:
+    """As many recipes for schemas, roles and locks have it."""
+    execute(postgresql_url, "CREATE SCHEMA red")
+    statements = [
+        f"SET {local}search_path TO red",
+        "SELECT pg_advisory_xact_lock(10000)",
+        f"SET {local}TimeZone TO 'Asia/Tokyo'",
+        "CREATE SCHEMA IF NOT EXISTS blue",
+        "SELECT * FROM seen",
+    ]
+    execute(postgresql_url, "CREATE TABLE red.seen (n INTEGER)")
+    lines = "".join(f"        {said.replace('{statement}', one)}\n" for one in statements)
+    migrations = "        context.run_migrations()"
+    env = OWN.replace(migrations, lines + migrations).replace("{statement}", "SELECT 1")
+    with_env(workshop, env)
+    workshop.script(
+        "app",
+        "app2",
+        "app1",
+        """
+        op.execute("CREATE TABLE blue.zone AS SELECT current_setting('TimeZone') AS name")
+        op.add_column("seen", sa.Column("m", sa.Integer))
+        """,
+    )
     service = workshop.service(postgresql_url)
-    with pytest.raises(Exception, match="statement timeout"):
+    assert steps(service.upgrade()) == ["app@app1", "app@app2"]
+    assert {"red.app", "red.alembic_history_app"} <= places(postgresql_url)
+    assert rows(postgresql_url, "SELECT name FROM blue.zone") == [("Asia/Tokyo",)]
+    assert not service.upgrade().steps
+
+
+@pytest.mark.parametrize(
+    ("product", "statement", "sleep", "atomic"),
+    [
+        ("postgresql", "SET statement_timeout = '200ms'", "SELECT pg_sleep(2)", False),
+        ("postgresql", "SET statement_timeout = '200ms'", "SELECT pg_sleep(2)", True),
+        ("mariadb", "SET SESSION max_statement_time = 0.2", "SELECT SLEEP(2)", False),
+    ],
+)
+def test_a_limit_of_statements_holds(
+    workshop: Workshop,
+    request: pytest.FixtureRequest,
+    product: str,
+    statement: str,
+    sleep: str,
+    atomic: bool,
+) -> None:
+    with_env(workshop, OWN.replace("{statement}", statement))
+    workshop.script("app", "app2", "app1", f'op.execute("{sleep}")')
+    service = workshop.service(request.getfixturevalue(f"{product}_url"))
+    with pytest.raises(Exception, match=r"statement timeout|max_statement_time"):
+        service.upgrade(atomic=atomic)
+
+
+@pytest.mark.parametrize("product", ["postgresql", "mariadb"])
+def test_a_limit_of_waiting_for_locks_bounds_the_attempts(
+    workshop: Workshop, request: pytest.FixtureRequest, product: str
+) -> None:
+    url = request.getfixturevalue(f"{product}_url")
+    statement = {
+        "postgresql": "SET lock_timeout = '300ms'",
+        "mariadb": "SET SESSION lock_wait_timeout = 1",
+    }[product]
+    with_env(workshop, OWN.replace("{statement}", statement))
+    workshop.script("app", "app2", "app1", 'op.add_column("app", sa.Column("n", sa.Integer))')
+    service = workshop.service(url)
+    service.upgrade("app1")
+    with transaction_on(url, "SELECT * FROM app"), pytest.raises(MigrationError, match="lock"):
         service.upgrade()
+    assert steps(service.upgrade()) == ["app@app2"]
 
 
 def test_a_schema_that_env_py_creates(workshop: Workshop, postgresql_url: str) -> None:

@@ -46,6 +46,8 @@ class BoundEnvironment(ProxiedEnvironment):
         self.output = output
         self.rows = rows
         self.insisted = insisted
+        #: The connection that ``env.py`` configured with.
+        self.given: Any = None
         #: Whether the migrations have been run; their transaction may still be open.
         self.ended = False
         #: The named types that the step created, see :mod:`.type_memory`.
@@ -58,8 +60,9 @@ class BoundEnvironment(ProxiedEnvironment):
             kwargs["connection"] = args[0]
         self.refuse_other_history(kwargs)
         if self.run_connection is not None:
-            self.refuse_other_database(kwargs.get("connection"))
-            let_go(kwargs.get("connection"), self.run_connection)
+            self.given = kwargs.get("connection")
+            self.refuse_other_database(self.given)
+            let_go(self.given, self.run_connection)
             if self.run_connection.in_transaction() and not self.in_transaction:
                 # What env.py did on the run's connection is no part of a step.
                 self.run_connection.commit()
@@ -98,6 +101,8 @@ class BoundEnvironment(ProxiedEnvironment):
 
     def run_migrations(self, **arguments: Any) -> None:
         """Run the migrations, and keep that they were run."""
+        if self.run_connection is not None:
+            let_go(self.given, self.run_connection)
         super().run_migrations(**arguments)
         self.ended = True
 
@@ -176,7 +181,7 @@ def database_of(url: URL) -> tuple[str, str | None]:
 
 
 def let_go(given: Any, ours: Connection) -> None:
-    """Commit what ``env.py`` did on a connection of its own before it configured.
+    """Commit what ``env.py`` did on a connection of its own before its migrations.
 
     The script's statements run on the run's connection, and would wait for the locks of that
     transaction. It is the driver's commit, since ``env.py`` may be inside of ``engine.begin()``.

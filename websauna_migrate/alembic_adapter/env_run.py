@@ -40,7 +40,7 @@ BEHIND = "It did so when its migrations had been run. What is applied tells: ws-
 class Once:
     """Alembic's work function, which works once.
 
-    An ``env.py`` for several databases runs its migrations once per engine: ours is one.
+    An ``env.py`` may run its migrations in a loop; :mod:`.env_session` refuses a second session.
     """
 
     def __init__(self, steps: Steps) -> None:

@@ -1,4 +1,4 @@
-"""What a hand-written ``env.py`` sets on its own connection, found by running it to ``configure``.
+"""What a hand-written ``env.py`` sets on its own connection, found by running it to its migrations.
 
 ``SET search_path``, ``SET ROLE``, ``SET sql_mode``, ``PRAGMA`` are said on a connection
 that ``env.py`` makes. The service works on one of its own: that gets the same settings, before it
@@ -23,6 +23,7 @@ from websauna_migrate.alembic_adapter.package_environment import (
     EnvironmentFailure,
     PackageEnvironment,
 )
+from websauna_migrate.alembic_adapter.plain_env import may_repeat
 
 __all__ = ["session_of"]
 
@@ -58,36 +59,82 @@ PLACES = {
 }
 
 
+SCHEMA = "version_table_schema"
+
+
 class Reached(BaseException):
-    """``env.py`` came to ``context.configure``; it is no error, and no script catches it."""
+    """``env.py`` came to its migrations; it is no error, and no script catches it."""
 
 
 class ProbingEnvironment(ProxiedEnvironment):
-    """Alembic's environment that ends ``env.py`` at ``context.configure``."""
+    """Alembic's environment that ends ``env.py`` at ``context.run_migrations``."""
 
     def __init__(self, owner: PackageEnvironment) -> None:
         super().__init__(owner.config, owner.scripts, fn=lambda rows, context: (), as_sql=False)
         self.owner = owner
+        self.path = Path(owner.package.script_directory) / "env.py"
+        #: Whether ``env.py`` is run to its end, since it may run its migrations once more.
+        self.goes_on = may_repeat(self.path.read_text(encoding="utf-8", errors="replace"))
+        self.runs = 0
+        self.given: Connection | None = None
         self.place: tuple[Any, ...] | None = None
         self.settings: dict[str, str] = {}
+        self.history: dict[str, str] = {}
+        self.said: dict[str, str] = {}
 
-    def configure(self, *args: Any, **kwargs: Any) -> NoReturn:
-        """Look at the connection that is given."""
+    def configure(self, *args: Any, **kwargs: Any) -> None:
+        """Configure Alembic on the connection that is given, with the package's history table."""
         given = args[0] if args else kwargs.get("connection")
-        if isinstance(given, Connection):
-            if "schema_translate_map" in given.get_execution_options():
-                raise EnvironmentFailure(
-                    self.owner.package.name,
-                    str(Path(self.owner.package.script_directory) / "env.py"),
-                    "gives its connection a schema_translate_map, which the history and the "
-                    "packages' other scripts would not go by. Nothing was changed. On PostgreSQL "
-                    "SET search_path on the connection in its place, as Alembic's cookbook does.",
-                )
-            self.place = place_of(given)
-            self.settings = settings_of(given)
+        if not isinstance(given, Connection):
+            raise Reached
+        if "schema_translate_map" in given.get_execution_options():
+            raise EnvironmentFailure(
+                self.owner.package.name,
+                str(self.path),
+                "gives its connection a schema_translate_map, which the history and the "
+                "packages' other scripts would not go by. Nothing was changed. On PostgreSQL "
+                "SET search_path on the connection in its place, as Alembic's cookbook does.",
+            )
+        self.given = given
+        self.history = {key: str(kwargs.get(key)) for key in ("version_table", SCHEMA)}
+        kwargs["version_table"] = self.owner.package.history_table
+        kwargs[SCHEMA] = self.owner.schema
+        super().configure(*args, **kwargs)
+
+    def run_migrations(self, **arguments: Any) -> None:
+        """Look at the connection, as what is said in ``begin_transaction`` has left it.
+
+        :raises EnvironmentFailure: if the migrations ran before, for another session
+        """
+        given = self.given
+        if given is not None:
+            place, settings = place_of(given), settings_of(given)
             # As under plain Alembic: also a command that only looks makes the schema.
             given.connection.commit()
-        raise Reached
+            said = {"the database": str(place[1]), **self.history, **settings}
+            if self.runs:
+                self.require_same(said)
+            self.place, self.settings, self.said = place, settings, said
+        self.runs += 1
+        if not self.goes_on:
+            raise Reached
+
+    def require_same(self, said: Mapping[str, str]) -> None:
+        """Refuse to run migrations for a second session: a run of the service has one.
+
+        :raises EnvironmentFailure: if they are not as the first time
+        """
+        for name in dict.fromkeys([*self.said, *said]):
+            first, second = self.said.get(name), said.get(name)
+            if first != second:
+                raise EnvironmentFailure(
+                    self.owner.package.name,
+                    str(self.path),
+                    f'runs its migrations several times: {name} is "{first}", then "{second}". '
+                    "A run of the service has one session. Nothing was changed. Let env.py take "
+                    "one of them from the command line, as Alembic's cookbook does for tenants by "
+                    "context.get_x_argument(as_dictionary=True): ws-alembic -x tenant=NAME",
+                )
 
     def run_standard(self, options: Mapping[str, Any]) -> NoReturn:
         """Learn that the template's ``env.py`` leaves the connection to the service."""

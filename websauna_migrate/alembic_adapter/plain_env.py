@@ -1,6 +1,6 @@
 """Tell from its text that an ``env.py`` does nothing to a connection that it would be asked for.
 
-What is not certain is taken for something, and such an ``env.py`` is run to ``context.configure``.
+What is not certain is taken for something, and such an ``env.py`` is run to its migrations.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
-__all__ = ["is_plain"]
+__all__ = ["is_plain", "may_repeat"]
 
 #: Modules of which an ``env.py`` may call anything. The last is of an older Websauna: what only
 #: looks goes without it, and a run says what to write.
@@ -44,6 +44,41 @@ def is_plain(source: str) -> bool:
     except (SyntaxError, ValueError):
         return False
     return not any(map(EnvPy(tree).tells, ast.walk(tree)))
+
+
+def may_repeat(source: str) -> bool:
+    """True if an ``env.py`` may run its migrations several times: for tenants, or databases."""
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError):
+        return False
+    names = {"run_migrations"}
+    functions = [
+        node for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+    ]
+    # A function that runs them, then one that calls it, and so on.
+    while more := {one.name for one in functions if refers(one, names)} - names:
+        names |= more
+    return any(isinstance(node, LOOPS) and refers(node, names) for node in ast.walk(tree)) or any(
+        sum(refers(one, names) for one in block if not isinstance(one, DEFINITIONS)) > 1
+        for node in ast.walk(tree)
+        for block in (getattr(node, name, None) for name in ("body", "orelse", "finalbody"))
+        if isinstance(block, list)
+    )
+
+
+LOOPS = (ast.For, ast.AsyncFor, ast.While, ast.ListComp, ast.SetComp, ast.GeneratorExp)
+
+DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+
+
+def refers(tree: ast.AST, names: set[str]) -> bool:
+    """True if a piece of an ``env.py`` names one of some functions."""
+    return any(
+        (isinstance(node, ast.Name) and node.id in names)
+        or (isinstance(node, ast.Attribute) and node.attr in names)
+        for node in ast.walk(tree)
+    )
 
 
 class EnvPy:

@@ -247,6 +247,10 @@ def make_engine(
     return engine
 
 
+#: Where a connection's ``info`` has the settings that ``env.py`` gave to its session.
+SESSION = "websauna_migrate_session"
+
+
 def set_in_sessions(engine: Engine, settings: Mapping[str, str]) -> None:
     """Let each session of an engine have settings, before SQLAlchemy looks for its schema.
 
@@ -256,6 +260,7 @@ def set_in_sessions(engine: Engine, settings: Mapping[str, str]) -> None:
     kind = engine.dialect.name
 
     def set_all(dbapi_connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:
+        record.info[SESSION] = settings
         cursor = dbapi_connection.cursor()
         for name, value in settings.items():
             if kind == "postgresql":

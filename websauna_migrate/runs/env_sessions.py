@@ -35,9 +35,9 @@ def sets_session(environment: PackageEnvironment) -> bool:
         source = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         return path.exists()
-    from websauna_migrate.alembic_adapter.plain_env import is_plain
+    from websauna_migrate.alembic_adapter.plain_env import is_plain, may_repeat
 
-    return not is_plain(source)
+    return not is_plain(source) or may_repeat(source)
 
 
 def find_settings(

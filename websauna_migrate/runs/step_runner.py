@@ -12,6 +12,7 @@ from sqlalchemy.engine import Connection
 
 from websauna_migrate.alembic_adapter.env_run import run_env
 from websauna_migrate.database.history_tables import list_tables, read_rows
+from websauna_migrate.database.session_limits import env_limited
 from websauna_migrate.database.stopping import CutOff
 from websauna_migrate.database.timeouts import Timeouts
 from websauna_migrate.locks.run_lock import LockLost
@@ -87,16 +88,19 @@ class StepRunner:
         return None if self.guard.log is None or self.current is None else self.guard.log.running
 
     def timeouts_of(self, step: Step) -> Timeouts:
-        """Return a step's limits: the run's, else the script's, the package's, everybody's."""
+        """Return a step's limits: the run's, else the script's, ``env.py``'s, the settings'."""
         run = self.run_context
         module = run.environments[step.package].reader.imported(step.revision)
         own = timeouts_of_script(module, step.revision.path)
         if own:
-            return run.settings.timeouts_of(step.package).changed(own).changed(run.limits)
+            return self.limits_of(step.package).changed(own).changed(run.limits)
         if step.package not in self._limits:
-            limits = run.settings.timeouts_of(step.package).changed(run.limits)
-            self._limits[step.package] = limits
+            self._limits[step.package] = self.limits_of(step.package).changed(run.limits)
         return self._limits[step.package]
+
+    def limits_of(self, package: str) -> Timeouts:
+        """Return the limits of a package's steps, by the settings and its ``env.py``."""
+        return env_limited(self.run_context.settings.timeouts_of(package), self.connection)
 
     def run(
         self,
