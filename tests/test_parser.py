@@ -48,6 +48,7 @@ OURS |= {
     "new-package",
     "rebase",
     "redo",
+    "squash",
     "switch",
     "uninstall",
     "verify",

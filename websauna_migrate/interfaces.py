@@ -50,6 +50,7 @@ if TYPE_CHECKING:
         RecordedPlan,
         Redone,
         Run,
+        Squashed,
         StampedPackage,
         StepSql,
         Switched,
@@ -714,6 +715,25 @@ class IMigrationService(Interface):
         :returns: a :class:`websauna_migrate.results.Rebased`
         :raises websauna_migrate.errors.MigrationError: if others have one of them
         :raises websauna_migrate.runs.losses.LossRefused: if rows or values would be lost
+        """
+
+    def squash(
+        rev_range: str | None = None,
+        *,
+        packages: Packages = None,
+        message: str | None = None,
+        rev_id: str | None = None,
+    ) -> Squashed:
+        """Write one script in place of those of a range, from the facts that these make.
+
+        It is proven in scratch databases before it is kept. The old scripts stay where they are; a
+        database that has all of them takes the new one as applied at its next upgrade.
+
+        :param rev_range: ``start:end``, both included; default all
+        :param message: default the first one's and the last one's
+        :returns: a :class:`websauna_migrate.results.Squashed`
+        :raises websauna_migrate.errors.UsageError: if several packages are meant
+        :raises websauna_migrate.errors.MigrationError: naming what speaks against it
         """
 
     def switch(

@@ -26,6 +26,7 @@ __all__ = [
     "GraphView",
     "HistoryEntry",
     "InterruptedStep",
+    "KeptStep",
     "LedgerEntry",
     "LedgerRun",
     "LedgerStatement",
@@ -47,6 +48,8 @@ __all__ = [
     "Run",
     "RunInProgress",
     "SqlStatement",
+    "SquashScript",
+    "Squashed",
     "StampedPackage",
     "StepSql",
     "Switched",
@@ -515,6 +518,47 @@ class Rebased:
     onto: str | None
     scripts: tuple[RebasedScript, ...] = ()
     taken_back: Run | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KeptStep:
+    """A step that a squash has as it was, and why: ``line 12 changes rows of "users"``."""
+
+    revision: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class SquashScript:
+    """A script that stands for others.
+
+    :ivar replaces: the identifiers of those, the last one last
+    :ivar kept: steps that are in it as they were
+    :ivar elided: steps whose changes of rows were left out, for they say ``elidable = True``
+    :ivar proved: digest of the texts that were proven
+    """
+
+    revision: str
+    path: str
+    replaces: tuple[str, ...]
+    kept: tuple[KeptStep, ...]
+    elided: tuple[str, ...]
+    proved: str
+
+
+@dataclass(frozen=True, slots=True)
+class Squashed:
+    """A range of a package's scripts that became one script, or several.
+
+    :ivar scripts: oldest first; several where other packages come between
+    :ivar dialect: of the database on which it was proven
+    :ivar seconds: how long all of it took
+    """
+
+    package: str
+    scripts: tuple[SquashScript, ...]
+    dialect: str
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)

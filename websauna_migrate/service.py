@@ -48,6 +48,7 @@ from websauna_migrate.results import (
     RecordedPlan,
     Redone,
     Run,
+    Squashed,
     StampedPackage,
     StepSql,
     Switched,
@@ -642,6 +643,18 @@ class MigrationService:
         given = the_given(connection, engine)
         site = functools.partial(self._site_anew, given)
         return rebase(site, packages, revision, onto=onto, downgrade=downgrade)
+
+    def squash(
+        self,
+        rev_range: str | None = None,
+        *,
+        packages: Packages = None,
+        message: str | None = None,
+        rev_id: str | None = None,
+    ) -> Squashed:
+        from websauna_migrate.reworking.squash.squash import squash
+
+        return squash(self, packages, rev_range, message=message, rev_id=rev_id)
 
     def switch(
         self,

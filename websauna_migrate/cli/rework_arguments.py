@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from websauna_migrate.cli.arguments import argument, flag, one_of
 
-__all__ = ["ADOPTED", "FROM_LEDGER", "MINE", "ONTO", "SHOWN_ALONE", "TAKE_DOWN"]
+__all__ = ["ADOPTED", "FROM_LEDGER", "MINE", "ONTO", "SHOWN_ALONE", "SQUASHED", "TAKE_DOWN"]
 
 MINE = argument(
     "revision",
@@ -15,6 +15,13 @@ ONTO = argument(
     "--onto", metavar="HEAD", help="The head behind which they go; needed where there are three"
 )
 TAKE_DOWN = flag("--downgrade", help="First take back those that are applied here")
+
+SQUASHED = argument(
+    "rev_range",
+    metavar="START:END",
+    nargs="?",
+    help="the first and the last revision that become one; default: all of the package",
+)
 
 #: How an existing project is taken over.
 ADOPTED = (

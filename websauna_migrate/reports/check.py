@@ -24,6 +24,7 @@ from websauna_migrate.reports.unrecorded import first_script_missing, unrecorded
 from websauna_migrate.results import CheckProblem, CheckReport
 from websauna_migrate.revision_scripts.moves import full_name, split_name
 from websauna_migrate.revision_scripts.script_files import checksum
+from websauna_migrate.revision_scripts.squash_digest import digest_of, proven_digest
 from websauna_migrate.runs.in_progress import find_at_work
 from websauna_migrate.runs.kept_scripts import kept_script
 from websauna_migrate.runs.ledger import LEDGER_TABLE
@@ -83,6 +84,7 @@ class Checker:
         plan_upgrade(self.snapshot.graph, applied, {})
         problems = [
             *self.several_heads(),
+            *self.changed_squashes(),
             *self.missing_requirements(),
             *order_problems(self.snapshot, self.selected, applied, self.missing),
             *unreadable_operations(self.snapshot, self.selected),
@@ -277,6 +279,26 @@ class Checker:
                     fatal=False,
                     details=key,
                 )
+
+    def changed_squashes(self) -> Iterator[CheckProblem]:
+        """Find squashes that were changed after their proof, or whose old scripts were."""
+        for name in self.selected:
+            replacements = self.snapshot.histories[name].replacements
+            written = replacements.written
+            for squash in replacements.squashes.values():
+                replaced = [written[one] for one in squash.replaces if one in written]
+                if len(replaced) < len(squash.replaces):
+                    continue
+                if proven_digest(squash) not in (None, digest_of(squash, replaced)):
+                    yield CheckProblem(
+                        "squash-changed",
+                        name,
+                        f'The squash "{squash.id}" of package "{name}" ("{squash.path}"), or a '
+                        "script that it replaces, was changed after its proof. Write it anew: "
+                        f"remove it, and ws-alembic -x packages={name} squash",
+                        fatal=False,
+                        details=squash.id,
+                    )
 
     def changed_scripts(
         self, connection: Connection, applied: Mapping[str, tuple[str, ...]]

@@ -2,8 +2,8 @@
 
 The operations that stand in ``upgrade()`` itself are read, with literal arguments, or names that
 are bound once to literals. What stands under a condition, in a loop or behind an early return *may*
-happen. What a helper function does, or depends on what is computed, is *unreadable*: it is said,
-with its line, and never taken for nothing.
+happen. What a helper function with arguments does, or depends on what is computed, is
+*unreadable*: it is said, with its line, and never taken for nothing.
 """
 
 from __future__ import annotations
@@ -117,6 +117,8 @@ class Reader:
         self.usual_schema = True
         self.temporary: set[str] = set()
         self.batches: dict[str, Key | None] = {}
+        #: The functions that are being read in the place where they are called.
+        self.inside: list[str] = []
         #: Calls that are whole statements.
         self.whole: set[ast.AST] = set()
         self.calls = Calls(self.module, self.batches)
@@ -259,6 +261,8 @@ class Reader:
             self.execute(Call(node, self.names), line)
         elif method in ("create", "drop") and isinstance(node.func, ast.Attribute):
             self.create_or_drop(node.func.value, method, node)
+        elif (function := self.plain_function(node)) is not None:
+            self.inline(function)
         elif method in ON_METADATA or (
             isinstance(node.func, ast.Name) and self.calls.is_helper(node)
         ):
@@ -275,6 +279,31 @@ class Reader:
                 self.add([Access("unreadable_part", None, "")], line)
         else:
             self.parts(node)
+
+    def plain_function(self, node: ast.Call) -> ast.FunctionDef | None:
+        """Return the script's own function that a whole statement calls without arguments."""
+        if node not in self.whole or node.args or node.keywords:
+            return None
+        name = node.func.id if isinstance(node.func, ast.Name) else ""
+        function = self.module.functions.get(name)
+        if not isinstance(function, ast.FunctionDef) or function.decorator_list:
+            return None
+        arguments = function.args
+        takes = (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)
+        if takes or arguments.vararg or arguments.kwarg or name in self.inside:
+            return None
+        return function if self.names.function(name) is function else None
+
+    def inline(self, function: ast.FunctionDef) -> None:
+        """Read a function in the place where it is called."""
+        outside = self.names, self.calls, self.batches, self.sure
+        self.inside.append(function.name)
+        self.batches = {}
+        self.names = Names(function.body, self.module)
+        self.calls = Calls(self.names, self.batches)
+        self.block(function.body)
+        self.names, self.calls, self.batches, self.sure = outside
+        self.inside.pop()
 
     def operation(self, name: str, node: ast.Call, table: Key | None) -> None:
         """Read one of Alembic's operations."""

@@ -12,12 +12,13 @@ from websauna_migrate.cli.render.reworked import (
     render_rebased,
     render_redone,
     render_restored,
+    render_squashed,
     render_switched,
 )
 from websauna_migrate.cli.render.text import counted
 from websauna_migrate.errors import ExitCode
 
-__all__ = ["adopt", "rebase", "redo", "switch", "take_down"]
+__all__ = ["adopt", "rebase", "redo", "squash", "switch", "take_down"]
 
 
 def adopt(call: Call) -> int:
@@ -58,6 +59,18 @@ def rebase(call: Call) -> None:
         options.revision, packages=call.packages, onto=options.onto, downgrade=options.downgrade
     )
     call.show(render_rebased(done), done)
+
+
+def squash(call: Call) -> None:
+    """Write one script in place of those of a range."""
+    options = call.options
+    done = call.service.squash(
+        options.rev_range,
+        packages=call.packages,
+        message=options.message,
+        rev_id=options.rev_id,
+    )
+    call.show(render_squashed(done), done)
 
 
 def switch(call: Call) -> None:

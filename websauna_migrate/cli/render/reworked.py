@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from websauna_migrate.cli.render.text import counted, joined
-from websauna_migrate.results import Adoption, Rebased, Redone, Switched
+from websauna_migrate.results import Adoption, Rebased, Redone, Squashed, Switched
 
 __all__ = [
     "render_adoption",
     "render_rebased",
     "render_redone",
     "render_restored",
+    "render_squashed",
     "render_switched",
 ]
 
@@ -38,6 +39,21 @@ def render_rebased(done: Rebased) -> Iterator[str]:
     yield (
         f'{many} of package "{done.package}" behind "{done.onto}".{back} Next: ws-alembic -x '
         f"packages={done.package} upgrade"
+    )
+
+
+def render_squashed(done: Squashed) -> Iterator[str]:
+    """Yield what was written, and what is in it as it was."""
+    for script in done.scripts:
+        yield from (f"kept as it is: {one.revision} ({one.why})" for one in script.kept)
+        yield from (f"rows left out: {one} (elidable)" for one in script.elided)
+        yield script.path
+    many = sum(len(script.replaces) for script in done.scripts)
+    names = joined(f'"{script.revision}"' for script in done.scripts)
+    yield (
+        f"{names} in place of {counted(many, 'revision')}, proven on {done.dialect} "
+        f"({done.seconds:.2f} s). Databases that have them adopt it at their next upgrade; the old "
+        "scripts may go when all do."
     )
 
 

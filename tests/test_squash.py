@@ -1,0 +1,269 @@
+"""``squash``: the scripts of a range become one, from the facts that they make."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from apps import Workshop
+from runs import engine_of, execute, rows, table, tables
+from websauna_migrate.errors import MigrationError, UsageError
+
+HISTORY = "alembic_history_fooapp"
+
+#: Each step of a shop's history, up and down.
+STEPS = {
+    "aa01": (
+        """
+        op.create_table(
+            "users",
+            sa.Column("id", sa.Integer, primary_key=True),
+            sa.Column("email", sa.String(200), nullable=False),
+            sa.Column("age", sa.Integer, server_default="7"),
+        )
+        op.create_index("ix_users_email", "users", ["email"], unique=True)
+        """,
+        'op.drop_table("users")',
+    ),
+    "aa02": (
+        """
+        op.create_table(
+            "roles",
+            sa.Column("id", sa.Integer, primary_key=True),
+            sa.Column("name", sa.String(20), nullable=False),
+            sa.CheckConstraint("name <> 'root'", name="ck_roles_name"),
+        )
+        with op.batch_alter_table("users") as batch:
+            batch.add_column(sa.Column("role_id", sa.Integer, nullable=True))
+            batch.create_foreign_key("fk_users_role", "roles", ["role_id"], ["id"])
+        """,
+        """
+        with op.batch_alter_table("users") as batch:
+            batch.drop_constraint("fk_users_role", type_="foreignkey")
+            batch.drop_column("role_id")
+        op.drop_table("roles")
+        """,
+    ),
+    "aa03": (
+        'op.bulk_insert(sa.table("roles", sa.column("name")), [{"name": "a"}, {"name": "b"}])',
+        'op.execute("DELETE FROM roles")',
+    ),
+    "aa04": (
+        """
+        op.create_table(
+            "notes",
+            sa.Column("id", sa.Integer, primary_key=True),
+            sa.Column("kind", sa.Enum("x", "y", name="kinds")),
+            sa.Column("text", sa.Text),
+        )
+        """,
+        """
+        op.drop_table("notes")
+        sa.Enum(name="kinds").drop(op.get_bind(), checkfirst=True)
+        """,
+    ),
+    "aa05": (
+        'op.execute("CREATE VIEW readers AS SELECT id, name FROM roles")',
+        'op.execute("DROP VIEW readers")',
+    ),
+    "aa06": (
+        """
+        with op.batch_alter_table("notes") as batch:
+            batch.add_column(sa.Column("title", sa.String(30)))
+            batch.drop_column("text")
+        """,
+        """
+        with op.batch_alter_table("notes") as batch:
+            batch.add_column(sa.Column("text", sa.Text))
+            batch.drop_column("title")
+        """,
+    ),
+}
+
+
+def shop(workshop: Workshop) -> dict[str, Path]:
+    workshop.package("fooapp")
+    found, down = {}, None
+    for name, (up, back) in STEPS.items():
+        found[name] = workshop.script("fooapp", name, down, up, back)
+        down = name
+    return found
+
+
+def facts_of(url: str) -> dict[str, object]:
+    inspector = sa.inspect(engine_of(url))
+    found: dict[str, object] = {"views": inspector.get_view_names()}
+    for name in tables(url) - {HISTORY, "websauna_migrate_ledger"}:
+        if name.startswith("websauna_migrate"):
+            continue
+        found[name] = (
+            [(c["name"], str(c["type"]), c["nullable"]) for c in inspector.get_columns(name)],
+            sorted(str(i["name"]) for i in inspector.get_indexes(name)),
+            sorted(str(k["name"]) for k in inspector.get_foreign_keys(name)),
+            sorted(str(k["name"]) for k in inspector.get_check_constraints(name)),
+        )
+    return found
+
+
+def test_a_history_becomes_one_script(
+    workshop: Workshop, database_url: str, tmp_path: Path
+) -> None:
+    old = shop(workshop)
+    ini = workshop.application("fooapp", tmp_path / "foo.ini", database_url)
+    assert workshop.ws(ini, "upgrade").status == 0
+    before = facts_of(database_url)
+    typed = workshop.ws(ini, "squash", "-m", "The shop", "--rev-id", "sq01", "--json")
+    assert typed.status == 0, typed.err
+    (script,) = json.loads(typed.out)["scripts"]
+    assert script["replaces"] == [*STEPS]
+    assert {one["revision"] for one in script["kept"]} == {"aa03", "aa05"}
+    text = Path(script["path"]).read_text()
+    assert f'proved = "{script["proved"]}"' in text and "upgrade_aa03()" in text
+    assert text.index("create_table('users'") < text.index("upgrade_aa03()")
+    # It is adopted, with its rows; then the old scripts go.
+    execute(database_url, "INSERT INTO roles (name) VALUES ('mine')")
+    assert "adopted at the next upgrade" in workshop.ws(ini, "status").out
+    assert "squash sq01 adopted" in workshop.ws(ini, "upgrade").out
+    for path in old.values():
+        path.unlink()
+    assert workshop.ws(ini, "check").status == 0
+    assert rows(database_url, "SELECT name FROM roles ORDER BY name") == [
+        ("a",),
+        ("b",),
+        ("mine",),
+    ]
+    # Down and up again gives the same tables, and the rows that scripts make.
+    assert workshop.ws(ini, "downgrade", "base", "--yes").status == 0
+    assert not {"users", "roles", "notes"} & tables(database_url)
+    assert workshop.ws(ini, "upgrade").status == 0
+    assert facts_of(database_url) == before
+    assert rows(database_url, "SELECT count(*) FROM readers") == [(2,)]
+
+
+def test_what_is_behind_a_schema_that_may_have_rows_is_kept(
+    workshop: Workshop, sqlite_url: str
+) -> None:
+    shop(workshop)
+    service = workshop.service(sqlite_url)
+    service.upgrade("aa02")
+    done = service.squash("aa04:aa06")
+    (script,) = done.scripts
+    # "notes" is of the range itself, and nothing filled it.
+    assert [one.revision for one in script.kept] == ["aa05"]
+    assert script.replaces == ("aa04", "aa05", "aa06")
+    service = workshop.service(sqlite_url)
+    assert [one.revision for one in service.upgrade().steps] == ["aa03", script.revision]
+    more = service.squash("aa01:head")
+    assert more.scripts[0].replaces == (
+        *("aa01", "aa02", "aa03", "aa04", "aa05", "aa06", script.revision),
+    )
+    service = workshop.service(sqlite_url)
+    run = service.upgrade()
+    assert [one.after for one in run.adopted] == [(more.scripts[0].revision,)]
+    # What changes a table from before the range is not written anew: it may have rows.
+    workshop.script(
+        "fooapp",
+        "aa07",
+        more.scripts[0].revision,
+        'op.add_column("users", sa.Column("nick", sa.String(9)))',
+        'op.drop_column("users", "nick")',
+    )
+    workshop.script("fooapp", "aa08", "aa07", **table("z"))
+    service = workshop.service(sqlite_url)
+    (last,) = service.squash("aa07:aa08").scripts
+    assert [(one.revision, one.why) for one in last.kept] == [("aa07", '"users" may have rows')]
+
+
+def test_steps_that_say_so_leave_their_rows_out(workshop: Workshop, sqlite_url: str) -> None:
+    old = shop(workshop)
+    old["aa03"].write_text(old["aa03"].read_text() + "\nelidable = True\n")
+    (script,) = workshop.service(sqlite_url).squash().scripts
+    assert script.elided == ("aa03",)
+    service = workshop.service(sqlite_url)
+    service.upgrade()
+    assert rows(sqlite_url, "SELECT count(*) FROM roles") == [(0,)]
+
+
+@pytest.mark.parametrize(
+    ("more", "problem"),
+    [
+        ("print('read')", "does something when the script is read"),
+        ("from math import *", "imports all names of a module"),
+        ("HERE = __file__", "uses __file__"),
+    ],
+)
+def test_a_kept_step_that_cannot_be_moved_is_named(
+    workshop: Workshop, sqlite_url: str, more: str, problem: str
+) -> None:
+    old = shop(workshop)
+    old["aa03"].write_text(old["aa03"].read_text() + f"\n{more}\n")
+    with pytest.raises(MigrationError, match=problem) as info:
+        workshop.service(sqlite_url).squash()
+    assert '"aa03" of package "fooapp"' in str(info.value) and str(old["aa03"]) in str(info.value)
+    assert sorted(old["aa03"].parent.glob("*.py")) == sorted(old.values())
+
+
+def test_names_of_kept_steps_that_clash_are_told_apart(workshop: Workshop, sqlite_url: str) -> None:
+    workshop.package("fooapp")
+    workshop.script("fooapp", "aa01", None, **table("a"))
+    for number in (2, 3):
+        path = workshop.script(
+            "fooapp",
+            f"aa0{number}",
+            f"aa0{number - 1}",
+            "fill()",
+            'op.execute("DELETE FROM a")',
+        )
+        fill = 'def fill():\n    op.execute("INSERT INTO a VALUES (%d)" % VALUE)\n'
+        path.write_text(f"{path.read_text()}\nVALUE = {number}\n{fill}")
+    workshop.service(sqlite_url).squash()
+    service = workshop.service(sqlite_url)
+    service.upgrade()
+    assert rows(sqlite_url, "SELECT id FROM a ORDER BY id") == [(2,), (3,)]
+
+
+def test_packages_that_require_each_other_in_a_circle(
+    workshop: Workshop, transactional_database_url: str, tmp_path: Path
+) -> None:
+    workshop.package("fooapp")
+    workshop.package("other")
+    key = 'op.create_table("{0}", sa.Column("id", sa.Integer, primary_key=True))'
+    workshop.script("fooapp", "aa01", None, key.format("a"), 'op.drop_table("a")')
+    workshop.script("fooapp", "aa02", "aa01", key.format("c"), 'op.drop_table("c")')
+    other = key.format("b")[:-1] + ', sa.Column("a_id", sa.Integer, sa.ForeignKey("a.id")))'
+    workshop.script("other", "bb01", None, other, 'op.drop_table("b")', requires=["fooapp@aa02"])
+    third = key.format("d")[:-1] + ', sa.Column("b_id", sa.Integer, sa.ForeignKey("b.id")))'
+    workshop.script("fooapp", "aa03", "aa02", third, 'op.drop_table("d")', requires=["other@bb01"])
+    ini = workshop.application("fooapp", tmp_path / "foo.ini", transactional_database_url)
+    assert workshop.ws(ini, "-x", "packages=all", "upgrade").status == 0
+    typed = workshop.ws(ini, "squash", "--json")
+    assert typed.status == 0, typed.err
+    first, second = json.loads(typed.out)["scripts"]
+    assert (first["replaces"], second["replaces"]) == (["aa01", "aa02"], ["aa03"])
+    done = json.loads(workshop.ws(ini, "upgrade", "--json").out)
+    assert [one["after"] for one in done["adopted"]] == [[second["revision"]]]
+    assert workshop.ws(ini, "-x", "packages=all", "downgrade", "base", "--yes").status == 0
+    typed = workshop.ws(ini, "-x", "packages=all", "upgrade", "--json")
+    assert [step["revision"] for step in json.loads(typed.out)["steps"]] == [
+        *(first["revision"], "bb01", second["revision"]),
+    ]
+
+
+def test_ranges_that_cannot_be_one_script(workshop: Workshop, sqlite_url: str) -> None:
+    workshop.package("fooapp")
+    workshop.script("fooapp", "aa01", None, **table("a"))
+    workshop.script("fooapp", "aa02", "aa01", **table("b"))
+    workshop.script("fooapp", "aa03", "aa02", **table("c"))
+    workshop.script("fooapp", "bb03", "aa02", **table("d"))
+    service = workshop.service(sqlite_url)
+    with pytest.raises(MigrationError, match="has 2 heads"):
+        service.squash("base:heads")
+    with pytest.raises(MigrationError, match='"bb03" of package "fooapp" comes right after "aa02"'):
+        service.squash("base:aa03")
+    with pytest.raises(UsageError, match="nothing to squash"):
+        service.squash("aa03:aa03")
+    with pytest.raises(UsageError, match=r"not of the form \[start\]:\[end\]"):
+        service.squash("aa03")

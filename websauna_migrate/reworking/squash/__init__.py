@@ -1,0 +1,1 @@
+"""``squash``: many scripts become one, written from what a replay of them gives."""

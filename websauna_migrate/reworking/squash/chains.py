@@ -1,0 +1,105 @@
+"""A scratch database in which the steps of a history run, some at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import func, select, table
+from sqlalchemy.engine import URL
+
+from websauna_migrate.database.engines import connect, make_engine
+from websauna_migrate.facts.fact import Facts
+from websauna_migrate.facts.units import read_plain
+from websauna_migrate.locating.object_histories import is_left_out
+from websauna_migrate.planning.plan import Plan, plan_downgrade, plan_upgrade
+from websauna_migrate.planning.steps import Step
+from websauna_migrate.replay.fresh import prepare
+from websauna_migrate.runs.site import Site
+
+__all__ = ["Chain"]
+
+
+class Chain:
+    """One scratch database with its own site.
+
+    :ivar url: the database's
+    """
+
+    def __init__(self, author: Site, at: Callable[[URL], Any], url: URL) -> None:
+        """Prepare an empty database.
+
+        :param author: of the application's own database
+        :param at: returns the service of another database
+        """
+        self.url = url
+        self.author = author
+        self.site: Site = at(url).site()
+        self.engine_options = author.settings.engine_options
+        texts = [
+            Path(one.path).read_text(encoding="utf-8", errors="replace")
+            for one in self.site.loaded.graph.timeline()
+        ]
+        prepare(author.settings, url, texts)
+
+    def upgrade(self, package: str, ids: Iterable[str], inside: Collection[str] = ()) -> None:
+        """Apply revisions; first what they need besides the range.
+
+        :param inside: the identifiers of the range
+        """
+        targets = {package: tuple(sorted(ids))}
+        plan = plan_upgrade(self.site.loaded.graph, self.site.applied(), targets)
+        inner = [step for step in plan.steps if step.package == package and is_in(step, inside)]
+        self.run([step for step in plan.steps if step not in inner], "upgrade")
+        self.run(inner, "upgrade")
+
+    def need(self, package: str, ids: Iterable[str], inside: Collection[str]) -> None:
+        """Apply what revisions need besides the range, and none of the range."""
+        targets = {package: tuple(sorted(ids))}
+        plan = plan_upgrade(self.site.loaded.graph, self.site.applied(), targets)
+        self.run(
+            [step for step in plan.steps if step.package != package or not is_in(step, inside)],
+            "upgrade",
+        )
+
+    def downgrade(self, package: str, target: str) -> None:
+        """Take revisions of the package back."""
+        plan = plan_downgrade(self.site.loaded.graph, self.site.applied(), {package: target})
+        self.run(plan.steps, "downgrade")
+
+    def run(self, steps: Collection[Step], direction: Any) -> None:
+        """Run steps, each in a transaction of its own."""
+        if steps:
+            plan = Plan(tuple(steps), direction)
+            for step in steps:
+                self.site.loaded.environments[step.package].reader.imported(step.revision)
+            self.site.runner().run(direction, lambda applied: plan)
+
+    def facts(self) -> Facts:
+        """Return what the database is, without the service's own tables."""
+        histories = {package.history_table for package in self.site.packages.values()}
+        with connect(make_engine(self.url, self.engine_options)) as connection:
+            found = read_plain(connection)
+        return found.only(lambda one: not is_left_out(one, histories))
+
+    def counts(self) -> dict[str, int]:
+        """Return how many rows each table has."""
+        facts = self.facts()
+        with connect(make_engine(self.url, self.engine_options)) as connection:
+            plain = connection.dialect.name not in ("mysql", "mariadb")
+            return {
+                f"{one.schema}.{one.name}": connection.scalar(
+                    select(func.count()).select_from(
+                        table(one.name, schema=one.schema if plain else None)
+                    )
+                )
+                or 0
+                for one in facts.objects
+                if one.kind == "table"
+            }
+
+
+def is_in(step: Step, inside: Collection[str]) -> bool:
+    """Return whether a step is one of a range."""
+    return step.revision.id in inside

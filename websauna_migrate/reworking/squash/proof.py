@@ -1,0 +1,110 @@
+"""The proof of a squash: the old scripts and the new one in two databases, up and down."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from sqlalchemy.engine import URL
+
+from websauna_migrate.errors import ExitCode, MigrationError
+from websauna_migrate.facts.differences import Difference, differences
+from websauna_migrate.facts.fact import Facts
+from websauna_migrate.facts.scratch_databases import scratch_database
+from websauna_migrate.planning.squash_ranges import SquashRange
+from websauna_migrate.reworking.squash.chains import Chain
+from websauna_migrate.runs.failures import StepFailed
+from websauna_migrate.runs.site import Site
+
+__all__ = ["SquashNotProven", "prove_squash"]
+
+#: Of so many differences each is told.
+TOLD = 5
+
+
+class SquashNotProven(MigrationError, RuntimeError):
+    """A squash does not do what the scripts do that it replaces; it was not kept.
+
+    :ivar differences: what differs behind the upgrade
+    """
+
+    exit_code = ExitCode.DRIFT
+
+    def __init__(self, problem: str, found: Sequence[Difference] = ()) -> None:
+        self.problem, self.differences = problem, tuple(found)
+        super().__init__(f"No squash was kept: {problem}\nNothing was changed.")
+
+
+def prove_squash(
+    site: Site,
+    at: Callable[[URL], Any],
+    written: Sequence[tuple[SquashRange, str]],
+    after: Sequence[Facts],
+    counts: dict[str, int],
+) -> None:
+    """Run squashes up, down and up in a scratch database.
+
+    :param site: with the squashes
+    :param written: each range with the identifier of its squash
+    :param after: the facts behind the old scripts of each range
+    :param counts: how many rows the old scripts leave, by table
+    :raises SquashNotProven: saying what differs
+    """
+    with scratch_database(site.settings) as url:
+        chain = Chain(site, at, url)
+        before: list[Facts] = []
+        try:
+            for (wanted, squash), old in zip(written, after, strict=True):
+                chain.need(wanted.package, [squash], [squash])
+                before.append(chain.facts())
+                chain.upgrade(wanted.package, [squash])
+                compare(old, chain.facts(), wanted, "behind the old scripts", "behind the squash")
+            compare_rows(counts, chain.counts())
+            back(chain, written, before)
+        except StepFailed as exc:
+            where = f" (line {exc.line})" if exc.line is not None else ""
+            raise SquashNotProven(
+                f'the {exc.direction} of "{exc.revision}" fails{where}: {exc.problem}'
+            ) from exc
+
+
+def back(chain: Chain, written: Sequence[tuple[SquashRange, str]], before: Sequence[Facts]) -> None:
+    """Take squashes back, where nothing stands on them, and apply them again."""
+    wanted, squash = written[-1]
+    target = wanted.parents[0] if wanted.parents else "base"
+    if len(wanted.parents) > 1:
+        return
+    chain.downgrade(wanted.package, target)
+    compare(before[-1], chain.facts(), wanted, "before the squash", "behind its downgrade")
+    chain.upgrade(wanted.package, [squash])
+
+
+def compare(left: Facts, right: Facts, wanted: SquashRange, here: str, there: str) -> None:
+    """Compare facts.
+
+    :raises SquashNotProven: naming what differs
+    """
+    found = [one for one in differences(left, right) if not one.note]
+    if found:
+        lines = [f"\n  {one.describe(here, there)}" for one in found[:TOLD]]
+        if len(found) > TOLD:
+            lines.append(f"\n  and {len(found) - TOLD} more")
+        raise SquashNotProven(
+            f'the squash of "{wanted.last.id}" of package "{wanted.package}" and what it replaces '
+            f"differ:{''.join(lines)}",
+            found if there == "behind the squash" else (),
+        )
+
+
+def compare_rows(left: dict[str, int], right: dict[str, int]) -> None:
+    """Compare how many rows tables have.
+
+    :raises SquashNotProven: naming the tables
+    """
+    found = [
+        f"\n  {name}: {number} by the old scripts, {right.get(name, 0)} by the squash"
+        for name, number in sorted(left.items())
+        if number != right.get(name, 0)
+    ]
+    if found:
+        raise SquashNotProven(f"tables have other numbers of rows:{''.join(found)}")

@@ -1,0 +1,306 @@
+"""``squash``: the scripts of a range become one, which is proven before it is kept."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Protocol
+
+from alembic.util import rev_id as new_revision_id
+from alembic.util.exc import CommandError
+from sqlalchemy.engine import URL
+
+from websauna_migrate.autogenerate.errors import RevisionFailed
+from websauna_migrate.autogenerate.write.move_writer import insert
+from websauna_migrate.autogenerate.write.revision_files import ensure_line
+from websauna_migrate.config.settings import Settings
+from websauna_migrate.config.template import ensure_template, require_editable
+from websauna_migrate.errors import MigrationError, UsageError
+from websauna_migrate.facts.fact import Facts
+from websauna_migrate.facts.scratch_databases import scratch_database
+from websauna_migrate.facts.units import Unit, unit_of
+from websauna_migrate.interfaces import Packages
+from websauna_migrate.locating.locate import Locator
+from websauna_migrate.models.ownership import Ownership
+from websauna_migrate.planning.authors_order import create_date
+from websauna_migrate.planning.package_targets import range_of
+from websauna_migrate.planning.squash_ranges import SquashRange, squash_ranges
+from websauna_migrate.results import KeptStep, Squashed, SquashScript
+from websauna_migrate.revision_scripts.squash_digest import digest_of
+from websauna_migrate.reworking.redo import only_package
+from websauna_migrate.reworking.squash.chains import Chain
+from websauna_migrate.reworking.squash.composing import compose, finish
+from websauna_migrate.reworking.squash.proof import SquashNotProven, prove_squash
+from websauna_migrate.reworking.squash.stretches import Stretch, stretches_of
+from websauna_migrate.reworking.squash.written_anew import Operations, operations_between
+from websauna_migrate.runs.site import Site
+
+__all__ = ["SquashingService", "squash"]
+
+
+class SquashingService(Protocol):
+    """What is asked of the service."""
+
+    @property
+    def settings(self) -> Settings:
+        """The service's."""
+
+    @property
+    def ownership(self) -> Ownership:
+        """Which package owns what of the models."""
+
+    def site(self) -> Site:
+        """Return what a call works on."""
+
+    def _site_anew(self) -> Site: ...
+
+    def _at(self, url: URL) -> Any: ...
+
+    def with_changes(self, settings: Settings, packages: Any) -> Any:
+        """Return a service with other settings and packages."""
+
+
+def squash(
+    service: SquashingService,
+    packages: Packages,
+    rev_range: str | None = None,
+    *,
+    message: str | None = None,
+    rev_id: str | None = None,
+) -> Squashed:
+    """Write one script in place of those of a range; more where other packages come between.
+
+    :param rev_range: ``start:end``, both included; default all
+    :raises UsageError: if several packages are meant, or for a range of another form
+    :raises MigrationError: naming what speaks against it; nothing was written
+    """
+    began = time.perf_counter()
+    site = service._site_anew()
+    name = only_package(site, packages, "squash")
+    require_editable(site.packages[name])
+    ensure_template(site.packages[name])
+    history = site.loaded.histories[name]
+    start, colon, end = (rev_range or "base:head").strip().partition(":")
+    if not colon or ":" in end:
+        raise UsageError(f'The range "{rev_range}" is not of the form [start]:[end].')
+    ids = range_of(history, start, end or "head", ())
+    if len(ids) < 2:
+        raise UsageError(
+            f'The range "{rev_range or "base:head"}" of package "{name}" has {len(ids)} '
+            f"{'revision' if len(ids) == 1 else 'revisions'}: there is nothing to squash."
+        )
+    ranges = squash_ranges(site.loaded.graph, name, ids)
+    work = Squashing(service, site, ranges)
+    scripts = work.write(message, rev_id)
+    return Squashed(name, scripts, work.dialect, time.perf_counter() - began)
+
+
+class Squashing:
+    """The squash of some ranges of one package that come one behind the other."""
+
+    def __init__(
+        self, service: SquashingService, site: Site, ranges: Sequence[SquashRange]
+    ) -> None:
+        """Replay the history, as far as it is not known."""
+        self.service = service
+        self.site = site
+        self.ranges = ranges
+        self.package = ranges[0].package
+        self.dialect = site.settings.require_url().get_backend_name()
+        with site.reading() as connection:
+            locator = Locator(site, service.ownership, self.package, service._at, connection)
+        self.replayed = locator.replayed
+        inside = {one.id for wanted in ranges for one in wanted.revisions}
+        for failed in self.replayed.failed:
+            blocked = {f"{self.package}@{one}" for one in inside}
+            if blocked & {f"{failed.package}@{failed.revision}", *failed.follows}:
+                raise MigrationError(
+                    f'"{failed.revision}" of package "{failed.package}" cannot be replayed on an '
+                    f"empty database: {failed.problem}\nNothing was written."
+                )
+        #: Steps that are kept because what was written anew for them is not the same.
+        self.kept: dict[str, str] = {}
+
+    def write(self, message: str | None, rev_id: str | None) -> tuple[SquashScript, ...]:
+        """Write the scripts and prove them; keep more steps as they are where they differ.
+
+        :raises SquashNotProven: if they differ all the same
+        """
+        while True:
+            made, after, counts = self.make()
+            written: list[tuple[SquashRange, str]] = []
+            paths: list[Path] = []
+            try:
+                parents: tuple[str, ...] = ()
+                for number, (wanted, stretches) in enumerate(made):
+                    own_id = rev_id if rev_id and not number else new_revision_id()
+                    paths.append(self.write_one(wanted, stretches, parents, message, own_id))
+                    written.append((wanted, own_id))
+                    parents = (own_id,)
+                site = self.service._site_anew()
+                prove_squash(site, self.service._at, written, after, counts)
+                return tuple(self.told(site, made, written))
+            except SquashNotProven as exc:
+                unlink(paths)
+                if not self.keep_more(exc):
+                    raise
+            except BaseException:
+                unlink(paths)
+                raise
+
+    def keep_more(self, exc: SquashNotProven) -> bool:
+        """Note the steps that made what differs; return whether there are any."""
+        makers = self.makers()
+        found: dict[str, str] = {}
+        for one in exc.differences:
+            unit = unit_of(one.fact)
+            for other in (unit, (*unit[:2], "table", unit[1], "")):
+                maker = makers.get(other)
+                if maker is not None and maker not in self.kept:
+                    found.setdefault(maker, f"{one.object} cannot be written otherwise")
+                    break
+        self.kept.update(found)
+        return bool(found)
+
+    def makers(self) -> Mapping[Unit, str]:
+        """Return for each object the last step of the ranges that changed it."""
+        inside = {one.id for wanted in self.ranges for one in wanted.revisions}
+        return {
+            unit: step.revision
+            for step in self.replayed.objects.steps
+            if step.package == self.package and step.revision in inside
+            for unit in step.changes
+        }
+
+    def make(
+        self,
+    ) -> tuple[
+        list[tuple[SquashRange, list[tuple[Stretch, Operations | None]]]],
+        list[Facts],
+        dict[str, int],
+    ]:
+        """Return the stretches of each range with their operations, and what the old scripts give.
+
+        Two databases run the old scripts: one is a stretch ahead of the other.
+        """
+        made: list[tuple[SquashRange, list[tuple[Stretch, Operations | None]]]] = []
+        after: list[Facts] = []
+        with ExitStack() as stack:
+            urls = [stack.enter_context(scratch_database(self.site.settings)) for _ in range(2)]
+            behind, ahead = (Chain(self.site, self.service._at, url) for url in urls)
+            for wanted in self.ranges:
+                inside = {one.id for one in wanted.revisions}
+                found: list[tuple[Stretch, Operations | None]] = []
+                made.append((wanted, found))
+                for stretch in stretches_of(
+                    self.replayed.objects, wanted, self.site.loaded.effects, self.kept
+                ):
+                    ids = [one.id for one in stretch.revisions]
+                    ahead.upgrade(self.package, ids, inside)
+                    operations = None
+                    if not stretch.why:
+                        behind.need(self.package, ids, inside)
+                        operations = operations_between(self.service, behind, ahead)
+                    found.append((stretch, operations))
+                    behind.upgrade(self.package, ids, inside)
+                after.append(ahead.facts())
+            counts = without_elided(ahead.counts(), made)
+        return made, after, counts
+
+    def write_one(
+        self,
+        wanted: SquashRange,
+        stretches: Sequence[tuple[Stretch, Operations | None]],
+        behind: tuple[str, ...],
+        message: str | None,
+        own_id: str,
+    ) -> Path:
+        """Write one script.
+
+        :param behind: the squash that was written before, if there is one
+        """
+        composed = compose(stretches)
+        loaded = self.service._site_anew().loaded
+        environment = loaded.environments[self.package]
+        first, last = wanted.revisions[0], wanted.last
+        parents = behind or wanted.parents
+        title = f"{first.message} ... {last.message}"
+        requires = tuple(one for one in wanted.requires)
+        against = {
+            package: tuple(id_ for name, id_ in last.written_against if name == package)
+            for package, _ in last.written_against
+        }
+        try:
+            script = environment.scripts.generate_revision(
+                own_id,
+                message or title.replace('"', "'").splitlines()[0],
+                refresh=False,
+                head=list(parents) or "base",
+                splice=True,
+                branch_labels=list(wanted.labels) or None,
+                depends_on=list(wanted.depends_on) or None,
+                version_path=str(Path(last.path).parent),
+                config=environment.config,
+                requires=requires,
+                written_against=against,
+                upgrades=composed.upgrade,
+                downgrades=composed.downgrade,
+                imports="\n".join(sorted(composed.imports)),
+            )
+            assert script is not None
+        except CommandError as exc:
+            raise RevisionFailed(self.package, str(exc)) from exc
+        path = Path(script.path)
+        try:
+            ensure_line(script, "requires", requires)
+            values = {"run_before": wanted.run_before, "replaces": wanted.replaces}
+            finish(path, composed, values, create_date(last))
+        except BaseException:
+            path.unlink()
+            raise
+        return path
+
+    def told(
+        self,
+        site: Site,
+        made: Sequence[tuple[SquashRange, Sequence[tuple[Stretch, Operations | None]]]],
+        written: Sequence[tuple[SquashRange, str]],
+    ) -> Iterator[SquashScript]:
+        """Write the digest of the proof into each script, and yield what is to be told."""
+        revisions = site.loaded.histories[self.package].revisions
+        for (wanted, stretches), (_, own_id) in zip(made, written, strict=True):
+            revision = revisions[own_id]
+            there = site.loaded.histories[self.package].replacements.written
+            replaced = [there[one] for one in wanted.replaces if one in there]
+            proved = digest_of(revision, replaced)
+            insert(Path(revision.path), f'proved = "{proved}"\n')
+            yield SquashScript(
+                own_id,
+                revision.path,
+                wanted.replaces,
+                tuple(
+                    KeptStep(one.id, stretch.why)
+                    for stretch, _ in stretches
+                    if stretch.why
+                    for one in stretch.revisions
+                ),
+                tuple(one.id for stretch, _ in stretches for one in stretch.elided),
+                proved,
+            )
+
+
+def without_elided(
+    counts: dict[str, int],
+    made: Sequence[tuple[SquashRange, Sequence[tuple[Stretch, Operations | None]]]],
+) -> dict[str, int]:
+    """Return numbers of rows that are to be the same: none where a step's rows were left out."""
+    elided = any(stretch.elided for _, stretches in made for stretch, _ in stretches)
+    return {} if elided else counts
+
+
+def unlink(paths: Sequence[Path]) -> None:
+    """Remove scripts that are not kept."""
+    for path in paths:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,182 @@
+"""Operations written from two databases: what the one has more, or other, than the other."""
+
+from __future__ import annotations
+
+import ast
+import re
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from sqlalchemy import Column, MetaData, Table
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import CompileError
+
+from websauna_migrate.config.packages import MigrationPackage
+from websauna_migrate.config.settings import Settings
+from websauna_migrate.database.engines import connect, make_engine
+from websauna_migrate.facts.fact import Facts
+from websauna_migrate.revision_scripts.script_parts import ScriptParts
+from websauna_migrate.reworking.squash.chains import Chain
+
+__all__ = ["Operations", "WritingService", "operations_between"]
+
+#: The name of the only package of the service that compares the two.
+NAME = "websauna_migrate"
+
+#: The history table of it, in the scratch database.
+HISTORY = "alembic_history_of_a_squash"
+
+#: Lines that Alembic writes around operations.
+AROUND = re.compile(r"\s*# ### .* ###\s*")
+
+#: The default of a serial column.
+SERIAL = re.compile(r"nextval\('[^']+'::regclass\)")
+
+
+class WritingService(Protocol):
+    """What is asked of the service that compares."""
+
+    @property
+    def settings(self) -> Settings:
+        """The service's."""
+
+    def with_changes(self, settings: Settings, packages: list[MigrationPackage]) -> Any:
+        """Return a service with other settings and packages."""
+
+
+@dataclass(frozen=True)
+class Operations:
+    """The operations of a stretch, as text.
+
+    :ivar upgrade: the lines of the function, indented
+    :ivar downgrade: the same of the way back
+    :ivar imports: statements
+    """
+
+    upgrade: str
+    downgrade: str
+    imports: tuple[str, ...]
+
+
+def operations_between(service: WritingService, before: Chain, after: Chain) -> Operations:
+    """Return the operations that make one database of another, and the way back.
+
+    :param before: a database that is only read
+    """
+    with tempfile.TemporaryDirectory(prefix="websauna_migrate_squash_") as folder:
+        with connect(make_engine(after.url, after.engine_options)) as connection:
+            metadata = reflected(connection, after.facts())
+        package = MigrationPackage(
+            NAME,
+            folder=Path(folder),
+            metadata=(metadata,),
+            script_directory=Path(folder) / "alembic",
+            history_table=HISTORY,
+        )
+        settings = replace(service.settings, url=before.url, scratch_url=None, version_table={})
+        other = service.with_changes(settings, [package])
+        there = [one.name for one in before.facts().objects if one.kind == "table"]
+        if there:
+            write_origin(other, there)
+        created = other.revision(
+            "squash", packages=NAME, autogenerate=True, prove="off", allow_drops=True
+        )
+        if not created:
+            return Operations("", "", ())
+        (script,) = created
+        (revision,) = [
+            one for one in other.site().loaded.histories[NAME] if one.id == script.revision
+        ]
+        return taken_out(ScriptParts(revision, Path(script.path).read_text(encoding="utf-8")))
+
+
+def write_origin(service: Any, tables: Iterable[str]) -> None:
+    """Let a script say that it made the tables of the database, so that they can be dropped."""
+    (created,) = service.revision("origin", packages=NAME, prove="off")
+    path = Path(created.path)
+    lines = "".join(f"    op.create_table({name!r})\n" for name in tables)
+    text = path.read_text(encoding="utf-8")
+    path.write_text(re.sub(r"(def upgrade\(\)[^\n]*\n)(?s:.*)", rf"\1{lines}", text))
+    service.stamp("heads", packages=NAME, purge=True)
+
+
+def taken_out(parts: ScriptParts) -> Operations:
+    """Return the operations of a script."""
+    imports = [
+        part.text.strip()
+        for part in parts.parts
+        if isinstance(part.node, (ast.Import, ast.ImportFrom))
+    ]
+    return Operations(body_of(parts, "upgrade"), body_of(parts, "downgrade"), tuple(imports))
+
+
+def body_of(parts: ScriptParts, name: str) -> str:
+    """Return the lines of a function without its docstring; empty if it does nothing."""
+    node = parts.by_name[name].node
+    assert isinstance(node, ast.FunctionDef)
+    body = node.body[1:] if ast.get_docstring(node) is not None else node.body
+    if not body or all(isinstance(one, ast.Pass) for one in body):
+        return ""
+    first, last = body[0].lineno, body[-1].end_lineno or body[-1].lineno
+    lines = b"".join(parts.lines[first - 1 : last]).decode("utf-8").splitlines()
+    return "\n".join(line for line in lines if not AROUND.fullmatch(line)) + "\n"
+
+
+# Reflecting
+
+
+def reflected(connection: Connection, facts: Facts) -> MetaData:
+    """Return the tables of a database as SQLAlchemy has them."""
+    metadata = MetaData()
+    plain = connection.dialect.name not in ("mysql", "mariadb")
+    for one in facts.objects:
+        if one.kind == "table" and not one.get("partition of"):
+            schema = one.schema if plain and one.schema != facts.default_schema else None
+            Table(one.name, metadata, schema=schema, autoload_with=connection)
+    for table in metadata.tables.values():
+        table.info["package"] = NAME
+        for column in table.columns:
+            tidy(column, connection)
+        for index in table.indexes:
+            index.unique = bool(index.unique)
+        if connection.dialect.name == "sqlite":
+            with_numbering(table, facts)
+    return metadata
+
+
+def with_numbering(table: Table, facts: Facts) -> None:
+    """Let a table of SQLite number its rows as it did, which SQLAlchemy does not reflect."""
+    for one in facts.objects:
+        if one.kind == "table" and one.name == table.name and one.get("autoincrement"):
+            table.dialect_options["sqlite"]["autoincrement"] = True
+
+
+def tidy(column: Column[Any], connection: Connection) -> None:
+    """Write a column as a person would, where that means the same to the server."""
+    default = getattr(column.server_default, "arg", None)
+    if (
+        connection.dialect.name == "postgresql"
+        and column.primary_key
+        and default is not None
+        and SERIAL.fullmatch(str(default))
+    ):
+        column.server_default = None
+        column.autoincrement = True
+    for generic in generics(column):
+        try:
+            dialect = connection.dialect
+            if generic.compile(dialect=dialect) == column.type.compile(dialect=dialect):
+                column.type = generic
+        except CompileError:
+            continue
+
+
+def generics(column: Column[Any]) -> Iterator[Any]:
+    """Yield the type of a column as every database has it, if there is one."""
+    try:
+        yield column.type.as_generic()
+    except NotImplementedError:
+        return
