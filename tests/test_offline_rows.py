@@ -10,6 +10,7 @@ from apps import Workshop
 from runs import engine_of, execute, rows
 
 TEXTS = ["100%", "100%% :x", 'it\'s "q"', "a \\ b \\\\ c", "%(x)s %s", "; -- ;", "é 'x' \\' y"]
+TEXTS += ["a\tb\nc\r\n", ":a ::b \\:c", "\\'; \\", "$1 $$ ? ?1 {x} @v"]
 
 ONE = f"""
 t = op.create_table(
@@ -19,13 +20,26 @@ t = op.create_table(
     sa.Column("d", sa.DateTime),
     sa.Column("n", sa.Numeric(6, 2)),
     sa.Column("b", sa.Boolean),
+    sa.Column("x", sa.LargeBinary),
+    sa.Column("j", sa.JSON),
+    sa.Column("p", Packed),
+    sa.Column("k", sa.String(30), server_default="a\\tb 5%"),
 )
 texts = {TEXTS!r}
 op.bulk_insert(t, [
     dict(id=number, s=text, d=datetime.datetime(2020, 1, 2, 3, 4, 5), n=decimal.Decimal("1.50"))
     for number, text in enumerate(texts, 1)
 ])
+data = [b"", b"100%", b"it's \\\\ :x", bytes(range(256))]
+op.bulk_insert(t, [
+    dict(id=number, x=one, j={{"k": ["%:x", None, 1.5, "it's \\\\"]}}, p="z" * 50)
+    for number, one in enumerate(data, 30)
+])
+op.bulk_insert(t, [dict(id=40, x=None, j=None, p=None), dict(id=41, x=b"", j=[], p="")])
+op.execute(t.insert().values(id=42, x=b"\\0\\xff", j="text", p="it's"))
 op.bulk_insert(t, [dict(id=50, s=None, d=None, n=None, b=False)])
+for number, text in enumerate(texts, 300):
+    op.execute(sa.text("INSERT INTO t (id, s) VALUES (:i, :s)").bindparams(i=number, s=text))
 for number, text in enumerate(texts, 100):
     op.execute(t.insert().values(id=number, s=text))
 op.execute(r"INSERT INTO t (id, s) VALUES (200, 'a\\:b 50%')")
@@ -34,10 +48,28 @@ op.execute(sa.text("UPDATE t SET s = :s WHERE id = 50").bindparams(s="x:y % \\\\
 """
 
 
+TOP = """
+import datetime
+import decimal
+import zlib
+import sqlalchemy as sa
+
+
+class Packed(sa.TypeDecorator):
+    impl = sa.LargeBinary
+    cache_ok = True
+
+    def process_bind_param(self, value, dialect):
+        return None if value is None else zlib.compress(value.encode())
+
+
+"""
+
+
 def test_rows_are_the_same(workshop: Workshop, database_url: str, tmp_path: Any) -> None:
     workshop.package("app")
     path = workshop.script("app", "one", None, ONE, 'op.drop_table("t")')
-    path.write_text("import datetime\nimport decimal\n" + path.read_text())
+    path.write_text(TOP + path.read_text())
     service = workshop.service(database_url)
     service.upgrade()
     found = rows(database_url, "SELECT * FROM t ORDER BY id")

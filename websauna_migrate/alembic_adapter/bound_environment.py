@@ -19,6 +19,7 @@ from websauna_migrate.alembic_adapter.package_environment import (
 )
 from websauna_migrate.alembic_adapter.sqlite_batches import keep_in_batches
 from websauna_migrate.alembic_adapter.target_metadata import target_metadata
+from websauna_migrate.alembic_adapter.written_literals import write_all_literals
 from websauna_migrate.database.engines import with_synchronous_driver
 from websauna_migrate.models.sqlalchemy_internals import write_backslashes_plainly
 
@@ -93,6 +94,7 @@ class BoundEnvironment(ProxiedEnvironment):
         self.memo = context.impl.memo
         if self.run_connection is None:
             write_backslashes_plainly(context.dialect)
+            write_all_literals(context.impl)
         self.owner.types.attach(self.memo, self.run_connection)
         if self.run_connection is not None:
             context.run_migrations = partial(run_migrations, context)  # type: ignore[method-assign]

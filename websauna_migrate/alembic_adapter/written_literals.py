@@ -1,0 +1,115 @@
+"""Values that SQLAlchemy or Alembic cannot write into SQL, or write as another value.
+
+``upgrade --sql`` has no driver that would send them: bytes, JSON, tabs, a backslash before a colon.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+
+from alembic.ddl.impl import DefaultImpl
+from sqlalchemy.engine import Dialect
+from sqlalchemy.types import JSON, String, TypeDecorator, TypeEngine
+
+__all__ = ["write_all_literals"]
+
+#: Stands for a tab on its way through Alembic, which writes four spaces in its place.
+TAB = "\ue009"
+
+
+def write_all_literals(impl: DefaultImpl) -> None:
+    """Let Alembic without a connection write each value as a driver would send it."""
+    dialect: Any = impl.dialect
+    statements, ddl, output = dialect.statement_compiler, dialect.ddl_compiler, impl.static_output
+    dialect.statement_compiler = type("Statements", (Literals, Tabs, statements), {})
+    dialect.ddl_compiler = type("DDL", (Tabs, ddl), {})
+
+    def with_tabs(text: str) -> None:
+        output(text.replace(TAB, "\t"))
+
+    impl.static_output = with_tabs  # type: ignore[method-assign]
+
+
+class Tabs:
+    """A compiler's text with its tabs."""
+
+    def __str__(self) -> str:
+        return super().__str__().replace("\t", TAB)
+
+
+class Literals:
+    """A compiler of statements that knows how to write all values."""
+
+    dialect: Dialect
+    in_text = False
+
+    def visit_textclause(self, textclause: Any, **words: Any) -> str:
+        """Compile a text, which takes a backslash before ``:name`` away, also in its literals."""
+        with inside(self):
+            written: str = super().visit_textclause(textclause, **words)  # type: ignore[misc]
+            return written
+
+    def render_literal_bindparam(self, bindparam: Any, *args: Any, **words: Any) -> str:
+        """Write a parameter; ``None`` of a JSON column is what JSON makes of it."""
+        if bindparam.value is None and isinstance(bindparam.type, JSON):
+            return self.render_literal_value(None, bindparam.type)
+        written: str = super().render_literal_bindparam(  # type: ignore[misc]
+            bindparam, *args, **words
+        )
+        return written
+
+    def render_literal_value(self, value: Any, type_: TypeEngine[Any]) -> str:
+        """Return a value as SQL."""
+        name = self.dialect.name
+        value, type_ = undecorated(value, type_, self.dialect)
+        if isinstance(value, (bytes, bytearray, memoryview)):
+            digits = bytes(value).hex()
+            return f"'\\x{digits}'" if name == "postgresql" else f"X'{digits}'"
+        if isinstance(type_, JSON):
+            if value is None and type_.none_as_null:
+                return "NULL"
+            # Not the driver's own, which may wrap the text.
+            process: Any = JSON.bind_processor
+            value, type_ = process(type_, self.dialect)(value), String()
+        if isinstance(value, datetime) and name in ("mysql", "mariadb"):
+            # As drivers do.
+            value = value.replace(tzinfo=None)
+        if isinstance(value, str) and not_written(type_, self.dialect):
+            type_ = String()
+        written: str = super().render_literal_value(value, type_)  # type: ignore[misc]
+        return written.replace("\\:", "\\\\:") if self.in_text else written
+
+
+def not_written(type_: TypeEngine[Any], dialect: Dialect) -> bool:
+    """True if a type has no literals of its own, such as INET, and drivers send the bare value."""
+    impl: Any = type_.dialect_impl(dialect)
+    return impl.literal_processor(dialect) is None and impl.bind_processor(dialect) is None
+
+
+@contextmanager
+def inside(compiler: Literals) -> Iterator[None]:
+    """Let a compiler know that it is inside of a text."""
+    before, compiler.in_text = compiler.in_text, True
+    try:
+        yield
+    finally:
+        compiler.in_text = before
+
+
+def undecorated(
+    value: Any, type_: TypeEngine[Any], dialect: Dialect
+) -> tuple[Any, TypeEngine[Any]]:
+    """Return what a decorated type of bytes or JSON makes of a value, and what is below it."""
+    if not isinstance(type_, TypeDecorator):
+        return value, type_
+    below = type_.load_dialect_impl(dialect)
+    try:
+        inner = type_.process_bind_param(value, dialect)
+    except NotImplementedError:
+        inner = value
+    if isinstance(inner, (bytes, bytearray, memoryview)) or isinstance(below, JSON):
+        return undecorated(inner, below, dialect)
+    return value, type_
