@@ -239,6 +239,29 @@ def test_a_project_of_plain_alembic(story: Story) -> None:
     assert "alembic_history_fooapp" not in tables(story.url)
 
 
+def test_a_project_of_flask_migrate_without_its_environment(story: Story) -> None:
+    """Its ``alembic.ini`` is beside the scripts, and the metadata an attribute of ``db``."""
+    story.app(models=MODELS + "\n\nclass db:\n    metadata = Base.metadata\n")
+    init = story.root / "fooapp" / "__init__.py"
+    init.write_text(init.read_text().replace("fooapp.models.Base", "fooapp.models:db.metadata"))
+    versions = story.folder("migrations", PLAIN)
+    (versions.parent / "script.py.mako").touch()
+    (versions.parent / "alembic.ini").write_text("[alembic]\n")
+    url = story.url.replace("%", "%%")
+    (story.root / "alembic.ini").write_text(
+        f"[alembic]\nscript_location = migrations\nsqlalchemy.url = {url}\n"
+    )
+    story.script(versions, "aa01", None, "pages")
+    story.alembic("alembic.ini", "upgrade", "head")
+    (story.root / "alembic.ini").unlink()
+    (versions.parent / "env.py").unlink()
+    shown = story.ws("adopt", "--yes").out
+    assert "fooapp: its scripts are in migrations" in shown
+    assert "alembic_version becomes alembic_history_fooapp (aa01)" in shown
+    assert "aa01" in story.ws("status").out
+    story.ws("check")
+
+
 def test_a_project_of_the_cookiecutter(story: Story) -> None:
     folder = story.app()
     versions = story.folder("fooapp/alembic", COOKIECUTTER)

@@ -462,6 +462,7 @@ def test_an_application_that_is_not_there_needs_no_traceback(site: Site) -> None
     assert result.stderr == (
         f'The application "call:no_such_application:main" of "{site.ini.name}" did not start: '
         "ModuleNotFoundError.\n\nModuleNotFoundError: No module named 'no_such_application'\n"
+        "Install the project that has it into this environment: pip install -e .\n"
     )
 
 

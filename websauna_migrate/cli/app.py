@@ -134,6 +134,8 @@ class Application:
             if isinstance(known, MigrationError):
                 raise known from exc
             words = functools.reduce(hide_url, self._urls(), own_traceback(exc))
+            if isinstance(exc, ModuleNotFoundError) and first_own_frame(exc.__traceback__) is None:
+                words += "\nInstall the project that has it into this environment: pip install -e ."
             raise MigrationError(
                 f'The application "{self.factory}" of "{self.ini}" did not start: '
                 f"{type(exc).__name__}.\n\n{words}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import operator
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -273,10 +274,21 @@ def collect_metadata(name: str, given: object) -> tuple[MetaData, ...]:
 
 
 def resolve_dotted(name: str, dotted: str) -> Any:
-    """Return the object of a dotted name, ``pkg.models.Base`` or ``pkg.models:Base``."""
-    module_name, _, attribute = dotted.replace(":", ".").rpartition(".")
+    """Return the object of a dotted name, ``pkg.models.Base`` or ``pkg.web:db.metadata``."""
+    module_name, colon, attributes = dotted.partition(":")
+    if not colon:
+        module_name, _, attributes = dotted.rpartition(".")
     try:
-        return getattr(importlib.import_module(module_name), attribute)
+        while True:
+            try:
+                module = importlib.import_module(module_name)
+                return operator.attrgetter(attributes)(module)
+            except ModuleNotFoundError as exc:
+                # What is no module may be an attribute of the one before.
+                parent, _, last = module_name.rpartition(".")
+                if colon or not parent or exc.name != module_name:
+                    raise
+                module_name, attributes = parent, f"{last}.{attributes}"
     except (ImportError, AttributeError, TypeError, ValueError) as exc:
         raise RegistrationError(
             name, f'metadata="{dotted}" cannot be resolved: {type(exc).__name__}: {exc}'

@@ -18,7 +18,7 @@ NOT_LOOKED = frozenset({"node_modules", "site-packages", "dist-packages", "build
 
 
 def find_script_folders(top: Path, known: Collection[Path] = ()) -> tuple[Path, ...]:
-    """Return the script directories in a project, told by their ``env.py`` beside ``versions``.
+    """Return the script directories in a project, told by what is beside ``versions``.
 
     One that the project's ``alembic.ini`` names comes first, and alone.
 
@@ -30,13 +30,13 @@ def find_script_folders(top: Path, known: Collection[Path] = ()) -> tuple[Path, 
 
 
 def walk(top: Path) -> Iterator[Path]:
-    """Yield the folders that have an ``env.py`` and ``versions``."""
-    for root, folders, files in os.walk(top):
+    """Yield the folders that have ``versions``, and an ``env.py`` or a template of scripts."""
+    for root, folders, _ in os.walk(top):
         here = Path(root)
         folders[:] = [
             name for name in sorted(folders) if name not in NOT_LOOKED and not name.startswith(".")
         ]
-        if "env.py" in files and "versions" in folders:
+        if is_script_folder(here):
             yield here.resolve()
             folders[:] = []
         if len(here.relative_to(top).parts) >= DEEP:
@@ -53,7 +53,14 @@ def alembic_ini(top: Path) -> Path | None:
         return None
     package, colon, path = location.partition(":")
     folder = top / Path(*package.split(".")) / path if colon else top / location
-    return folder.resolve() if (folder / "env.py").is_file() else None
+    found = (folder / "env.py").is_file() or is_script_folder(folder)
+    return folder.resolve() if found else None
+
+
+def is_script_folder(folder: Path) -> bool:
+    """Tell whether a folder is one of Alembic's; without ``env.py`` the service brings its own."""
+    files = (folder / "env.py", folder / "script.py.mako")
+    return (folder / "versions").is_dir() and any(one.is_file() for one in files)
 
 
 # Settings
