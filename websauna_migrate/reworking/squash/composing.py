@@ -53,7 +53,7 @@ def compose(stretches: Sequence[tuple[Stretch, Operations | None]]) -> Composed:
         if operations is not None:
             found.imports += [one for one in operations.imports if names.is_new(one)]
             ids = ", ".join(one.id for one in stretch.revisions)
-            head = f"    # {ids}\n" if len(stretches) > 1 else ""
+            head = f"    # {ids}\n"
             up.append(f"{head}{operations.upgrade}" if operations.upgrade else "")
             down.append(f"{head}{operations.downgrade}" if operations.downgrade else "")
             continue

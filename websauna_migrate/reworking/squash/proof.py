@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy.engine import URL
@@ -26,12 +27,19 @@ class SquashNotProven(MigrationError, RuntimeError):
     """A squash does not do what the scripts do that it replaces; it was not kept.
 
     :ivar differences: what differs behind the upgrade
+    :ivar failed_in: the steps of which an operation that was written anew fails
     """
 
     exit_code = ExitCode.DRIFT
 
-    def __init__(self, problem: str, found: Sequence[Difference] = ()) -> None:
+    def __init__(
+        self,
+        problem: str,
+        found: Sequence[Difference] = (),
+        failed_in: Sequence[str] = (),
+    ) -> None:
         self.problem, self.differences = problem, tuple(found)
+        self.failed_in = tuple(failed_in)
         super().__init__(f"No squash was kept: {problem}\nNothing was changed.")
 
 
@@ -64,8 +72,24 @@ def prove_squash(
         except StepFailed as exc:
             where = f" (line {exc.line})" if exc.line is not None else ""
             raise SquashNotProven(
-                f'the {exc.direction} of "{exc.revision}" fails{where}: {exc.problem}'
+                f'the {exc.direction} of "{exc.revision}" fails{where}: {exc.problem}',
+                failed_in=steps_at(exc.path, exc.line, written),
             ) from exc
+
+
+def steps_at(
+    path: str, line: int | None, written: Sequence[tuple[SquashRange, str]]
+) -> Sequence[str]:
+    """Return the steps whose operations stand at a line of a squash; none for a kept step."""
+    known = {one.id for wanted, _ in written for one in wanted.revisions}
+    lines = Path(path).read_text(encoding="utf-8").splitlines()[: line or 0]
+    for text in reversed(lines):
+        ids = text.strip().removeprefix("# ").split(", ")
+        if text.startswith("    # ") and known.issuperset(ids):
+            return ids
+        if text.startswith("def "):
+            break
+    return ()
 
 
 def back(chain: Chain, written: Sequence[tuple[SquashRange, str]], before: Sequence[Facts]) -> None:

@@ -153,12 +153,14 @@ class Squashing:
     def keep_more(self, exc: SquashNotProven) -> bool:
         """Note the steps that made what differs; return whether there are any."""
         makers = self.makers()
-        found: dict[str, str] = {}
+        found: dict[str, str] = dict.fromkeys(
+            exc.failed_in, "its operations, written anew, do not run"
+        )
         for one in exc.differences:
             unit = unit_of(one.fact)
             for other in (unit, (*unit[:2], "table", unit[1], "")):
                 maker = makers.get(other)
-                if maker is not None and maker not in self.kept:
+                if maker is not None and maker not in {**self.kept, **found}:
                     found.setdefault(maker, f"{one.object} cannot be written otherwise")
                     break
         self.kept.update(found)
@@ -202,12 +204,22 @@ class Squashing:
                     operations = None
                     if not stretch.why:
                         behind.need(self.package, ids, inside)
-                        operations = operations_between(self.service, behind, ahead)
+                        changed = self.changed_by(ids)
+                        operations = operations_between(self.service, behind, ahead, changed)
                     found.append((stretch, operations))
                     behind.upgrade(self.package, ids, inside)
                 after.append(ahead.facts())
             counts = without_elided(ahead.counts(), made)
         return made, after, counts
+
+    def changed_by(self, ids: Sequence[str]) -> set[str]:
+        """Return the names of the tables and types that steps change."""
+        return {
+            unit[1]
+            for step in self.replayed.objects.steps
+            if step.package == self.package and step.revision in ids
+            for unit in step.changes
+        }
 
     def write_one(
         self,
@@ -257,6 +269,9 @@ class Squashing:
             ensure_line(script, "requires", requires)
             values = {"run_before": wanted.run_before, "replaces": wanted.replaces}
             finish(path, composed, values, create_date(last))
+            kept = [one.parts for one, _ in stretches if one.parts is not None]
+            if any(parts.attribute("transactional") is False for parts in kept):
+                insert(path, "transactional = False\n")
         except BaseException:
             path.unlink()
             raise

@@ -27,9 +27,22 @@ WRITTEN = frozenset({"table", "column", "constraint", "index", "enum type", "seq
 
 #: The statements of which facts tell the whole effect.
 TOLD = re.compile(
-    r"\s*(?:(?:CREATE|DROP)\s+(?:TABLE|(?:UNIQUE\s+)?INDEX|TYPE)|ALTER\s+(?:TABLE|TYPE|INDEX)|"
+    r"\s*(?:(?:CREATE|DROP)\s+(?:(?:UNLOGGED\s+)?TABLE|(?:UNIQUE\s+)?INDEX|TYPE)|ALTER\s+(?:TABLE|TYPE|INDEX)|"
     r"COMMENT\s+ON)\b(?!.*\bOWNER\s+TO\b)(?!.*\bAS\s+\(?\s*SELECT\b)",
     re.IGNORECASE | re.DOTALL,
+)
+
+#: The statements that fill no table, with these.
+ROWLESS = re.compile(
+    rf"{TOLD.pattern}|\s*(?:GRANT|REVOKE|(?:CREATE|DROP|ALTER)\s+(?:OR\s+REPLACE\s+)?"
+    r"(?:MATERIALIZED\s+)?(?:VIEW|FUNCTION|PROCEDURE|TRIGGER|SCHEMA|EXTENSION|SEQUENCE|DOMAIN|"
+    r"POLICY|RULE|AGGREGATE|COLLATION|STATISTICS|EVENT))\b",
+    re.IGNORECASE | re.DOTALL,
+)
+
+#: The statements whose text has others within.
+ROUTINE = re.compile(
+    r"\s*CREATE\s+(?:OR\s+REPLACE\s+)?(?:FUNCTION|PROCEDURE|TRIGGER|EVENT)\b", re.IGNORECASE
 )
 
 Table = tuple[str, str]
@@ -119,10 +132,11 @@ class Judge:
         effects = self.effects[key]
         found = self.kept.get(revision.id, "") or next(self.reasons(changes), "")
         rows = [one for one in effects if one.kind in (*UNREADABLE, "insert_rows", "write_table")]
-        if not found and not elidable:
-            found = reason_of_rows(rows) or reason_of_sql(parts)
+        if not elidable:
+            found = found or reason_of_rows(rows) or reason_of_sql(parts, TOLD)
         if found:
-            self.fill(rows, changes)
+            # Other SQL may have filled what it made, say by CREATE TABLE .. AS SELECT.
+            self.fill(rows, changes if reason_of_sql(parts, ROWLESS) else {})
         self.keep_track(changes)
         return found
 
@@ -156,8 +170,11 @@ def reason_of_rows(rows: Sequence[Access]) -> str:
     return ""
 
 
-def reason_of_sql(parts: ScriptParts) -> str:
-    """Return what a script executes of which facts do not tell; empty if there is nothing."""
+def reason_of_sql(parts: ScriptParts, known: re.Pattern[str]) -> str:
+    """Return where a script executes other statements than some; empty if it does not.
+
+    :param known: the beginning of these
+    """
     part = parts.by_name.get("upgrade")
     for one in ast.walk(part.node) if part is not None else ():
         if (
@@ -170,7 +187,12 @@ def reason_of_sql(parts: ScriptParts) -> str:
                 for inner in ast.walk(one)
                 if isinstance(inner, ast.Constant) and isinstance(inner.value, str)
             ]
-            statements = [text for one in texts for text in one.split(";") if text.strip()]
-            if not statements or not all(map(TOLD.match, statements)):
+            statements = [
+                text
+                for one in texts
+                for text in ([one] if ROUTINE.match(one) else one.split(";"))
+                if text.strip()
+            ]
+            if not statements or not all(map(known.match, statements)):
                 return f"line {one.lineno} runs SQL that is kept as it is"
     return ""

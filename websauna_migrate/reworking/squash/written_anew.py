@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,6 +16,7 @@ from sqlalchemy.exc import CompileError
 
 from websauna_migrate.config.packages import MigrationPackage
 from websauna_migrate.config.settings import Settings
+from websauna_migrate.config.template import create_script_directory
 from websauna_migrate.database.engines import connect, make_engine
 from websauna_migrate.facts.fact import Facts
 from websauna_migrate.revision_scripts.script_parts import ScriptParts
@@ -28,6 +29,21 @@ NAME = "websauna_migrate"
 
 #: The history table of it, in the scratch database.
 HISTORY = "alembic_history_of_a_squash"
+
+#: Compares the tables that the steps changed, and leaves the others alone: of these, SQLAlchemy
+#: may not reflect all.
+ENV = """\
+from websauna_migrate.environment import run_migrations
+
+CHANGED = {changed!r}
+
+
+def include_object(object, name, type_, reflected, compare_to):
+    return type_ != "table" or name in CHANGED
+
+
+run_migrations(include_object=include_object)
+"""
 
 #: Lines that Alembic writes around operations.
 AROUND = re.compile(r"\s*# ### .* ###\s*")
@@ -61,10 +77,13 @@ class Operations:
     imports: tuple[str, ...]
 
 
-def operations_between(service: WritingService, before: Chain, after: Chain) -> Operations:
+def operations_between(
+    service: WritingService, before: Chain, after: Chain, changed: Collection[str]
+) -> Operations:
     """Return the operations that make one database of another, and the way back.
 
     :param before: a database that is only read
+    :param changed: the names of the tables that differ
     """
     with tempfile.TemporaryDirectory(prefix="websauna_migrate_squash_") as folder:
         with connect(make_engine(after.url, after.engine_options)) as connection:
@@ -78,6 +97,9 @@ def operations_between(service: WritingService, before: Chain, after: Chain) -> 
         )
         settings = replace(service.settings, url=before.url, scratch_url=None, version_table={})
         other = service.with_changes(settings, [package])
+        create_script_directory(package)
+        env = Path(folder) / "alembic" / "env.py"
+        env.write_text(ENV.format(changed=set(changed)), encoding="utf-8")
         there = [one.name for one in before.facts().objects if one.kind == "table"]
         if there:
             write_origin(other, there)
@@ -142,6 +164,8 @@ def reflected(connection: Connection, facts: Facts) -> MetaData:
             tidy(column, connection)
         for index in table.indexes:
             index.unique = bool(index.unique)
+        for part in (table, *table.indexes, *table.constraints):
+            without_nothing(part)
         if connection.dialect.name == "sqlite":
             with_numbering(table, facts)
     return metadata
@@ -152,6 +176,13 @@ def with_numbering(table: Table, facts: Facts) -> None:
     for one in facts.objects:
         if one.kind == "table" and one.name == table.name and one.get("autoincrement"):
             table.dialect_options["sqlite"]["autoincrement"] = True
+
+
+def without_nothing(part: Any) -> None:
+    """Leave out options of a table, index or constraint that say nothing."""
+    for name, value in [*part.dialect_kwargs.items()]:
+        if value in (False, None) or value == []:
+            del part.dialect_kwargs[name]
 
 
 def tidy(column: Column[Any], connection: Connection) -> None:
@@ -165,6 +196,8 @@ def tidy(column: Column[Any], connection: Connection) -> None:
     ):
         column.server_default = None
         column.autoincrement = True
+    if not column.primary_key:
+        column.autoincrement = "auto"
     for generic in generics(column):
         try:
             dialect = connection.dialect
