@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from apps import Workshop
-from websauna_migrate.autogenerate import BadRename
+from websauna_migrate.errors import UsageError
 
 BEFORE = """
     import sqlalchemy as sa
@@ -223,7 +223,7 @@ def test_a_rename_that_cannot_be_is_refused(
     service.upgrade()
     service = models(workshop, sqlite_url, renamed(BEFORE, table=True))
     before = sorted(workshop.root.rglob("*.py"))
-    with pytest.raises(BadRename) as caught:
+    with pytest.raises(UsageError) as caught:
         service.revision("two", autogenerate=True, rename_tables=tables, rename_columns=columns)
     assert str(caught.value).endswith(message)
     assert sorted(workshop.root.rglob("*.py")) == before

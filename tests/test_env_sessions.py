@@ -12,7 +12,6 @@ from databases import MariaDBServer, PostgreSQLServer
 from runs import engine_of, execute, rows, steps, table, transaction_on
 from websauna_migrate.alembic_adapter.package_environment import EnvironmentFailure
 from websauna_migrate.errors import MigrationError
-from websauna_migrate.runs.env_sessions import EnvironmentsAtOdds
 
 #: Alembic's cookbook, "Rudimental Schema-Level Multi Tenancy for PostgreSQL Databases".
 TENANTS = """
@@ -289,7 +288,7 @@ def test_packages_that_disagree_are_named(workshop: Workshop, postgresql_url: st
     execute(postgresql_url, "CREATE SCHEMA red", "CREATE SCHEMA blue")
     for package, schema in (("app", "red"), ("other", "blue")):
         with_env(workshop, OWN.replace("{statement}", f"SET search_path TO {schema}"), package)
-    with pytest.raises(EnvironmentsAtOdds, match='"red" by "app"'):
+    with pytest.raises(EnvironmentFailure, match='to "red", that of "other" to "blue"'):
         workshop.service(postgresql_url).upgrade()
 
 

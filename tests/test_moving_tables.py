@@ -16,7 +16,7 @@ from sqlalchemy.engine import make_url
 from apps import Workshop
 from conftest import PostgreSQLServer
 from test_ws_alembic import TEMPLATE, Result, Site, invoke, site  # noqa: F401 - fixtures
-from websauna_migrate.autogenerate import MoveRefused
+from websauna_migrate.autogenerate import RevisionFailed
 from websauna_migrate.config.packages import ScriptDirectoryError
 from websauna_migrate.config.selection import UnknownPackage
 from websauna_migrate.planning.accesses import Access
@@ -580,7 +580,7 @@ def test_the_former_owner_can_go_for_good(
 def refused(made: Workshop, url: str, *names: str) -> str:
     """Return why a move was refused; no file is left, none is changed."""
     before = files(made)
-    with pytest.raises(MoveRefused) as caught:
+    with pytest.raises(RevisionFailed) as caught:
         made.service(url).move_table(*names)
     assert files(made) == before
     return str(caught.value)
@@ -705,7 +705,7 @@ def test_the_directory_goes_again_if_the_move_fails(
     from websauna_migrate.autogenerate import MoveWriter
 
     def fail(self: MoveWriter) -> None:
-        raise MoveRefused(self.table, "of a reason", "Try again.")
+        raise self.refused("of a reason", "Try again.")
 
     monkeypatch.setattr(MoveWriter, "require_runnable", fail)
     shop.package("third", None)

@@ -7,15 +7,17 @@ from websauna_migrate.autogenerate.errors import NotUpToDate, RevisionFailed
 from websauna_migrate.autogenerate.fact_comparison import FactComparison
 from websauna_migrate.autogenerate.package_objects import PackageObjects
 from websauna_migrate.autogenerate.reflection import Reflection
-from websauna_migrate.autogenerate.rename.renames import BadRename, Renames
-from websauna_migrate.autogenerate.write.move_writer import MoveRefused, MoveWriter
+from websauna_migrate.autogenerate.rename.renames import Renames
+from websauna_migrate.autogenerate.write.move_writer import MoveWriter
 from websauna_migrate.autogenerate.write.revision_files import created
 from websauna_migrate.autogenerate.write.writer import ScriptWriter
+from websauna_migrate.errors import UsageError
+
+#: Former names, of what was a class of its own.
+BadRename, MoveRefused = UsageError, RevisionFailed
 
 __all__ = [
-    "BadRename",
     "FactComparison",
-    "MoveRefused",
     "MoveWriter",
     "NotUpToDate",
     "PackageObjects",

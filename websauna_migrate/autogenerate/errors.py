@@ -18,8 +18,9 @@ class RevisionFailed(MigrationError, ValueError):
         something of a model cannot be written into a script so that it works there;
         ``not-created``: a model refers to another package's table or enum type that no
         revision creates yet; ``circle``: new scripts of several packages would wait for each other;
-        ``failed`` for all else, what Alembic or the database refused
-    :ivar place: for ``cannot-render``, model, table and column in words
+        ``move``: a table cannot be given to another package; ``failed`` for all else, what Alembic
+        or the database refused
+    :ivar place: for ``cannot-render`` model, table and column in words, for ``move`` the table
     """
 
     def __init__(
@@ -29,7 +30,10 @@ class RevisionFailed(MigrationError, ValueError):
         self.problem = problem
         self.kind = kind
         self.place = place
-        super().__init__(f'No revision of package "{package}" was written: {one_sentence(problem)}')
+        words = problem
+        if kind != "move":
+            words = f'No revision of package "{package}" was written: {one_sentence(problem)}'
+        super().__init__(words)
 
 
 class NotUpToDate(MigrationError, ValueError):

@@ -19,7 +19,6 @@ import re
 from pathlib import Path
 
 from websauna_migrate.ini.ini_errors import (
-    IncludeError,
     IniLookupError,
     IniMalformed,
     IniNotFound,
@@ -96,8 +95,8 @@ def read_ini(path: str, included_by: str | None = None) -> MergedIni:
     :returns: the merged file
     :raises IniNotFound: a file does not exist; create it or correct the name
     :raises IniNotReadable: it is a directory, or permissions forbid it
-    :raises IniMalformed: a file is not UTF-8, or not an INI file; correct the line
-    :raises IncludeError: an include cannot be found or followed; correct it
+    :raises IniMalformed: a file is not UTF-8, or not an INI file, or an include cannot be followed;
+        correct the line
     :raises IniLookupError: an include refers to more than ``%(here)s``; write the path out
     """
     ini = MergedIni(_absolute(path))
@@ -119,11 +118,11 @@ def _merge(ini: MergedIni, path: str, included_by: str | None, chain: tuple[str,
         names = (*chain, path)
         way = " -> ".join(f"'{name}'" for name in names)
         remedy = "Remove one of these includes."
-        raise IncludeError(path, "circle", names, f"includes itself: {way}", remedy)
+        raise IniMalformed(path, "circle", f"includes itself: {way}", remedy, names=names)
     if len(chain) > MAX_DEPTH:
         problem = f"is more than {MAX_DEPTH} includes away from the file that was named"
         remedy = "Include it from a file nearer to that one."
-        raise IncludeError(path, "depth", chain, problem, remedy, included_by=chain[-1])
+        raise IniMalformed(path, "depth", problem, remedy, names=chain, included_by=chain[-1])
     if path in ini.files:
         return  # Included before on another way, where it ranks higher: nothing is left to add.
     ini.files.append(path)
@@ -181,7 +180,7 @@ def _parse(path: str, included_by: str | None) -> configparser.RawConfigParser:
         remedy = "Add the '=', indent the line to continue the one above, or make it a # comment."
     else:
         return parser
-    raise IniMalformed(path, fault, remedy, line=line, included_by=included_by)
+    raise IniMalformed(path, "syntax", fault, remedy, line=line, included_by=included_by)
 
 
 def _locate(ini: MergedIni, path: str, reference: str) -> str:
@@ -205,13 +204,13 @@ def _locate(ini: MergedIni, path: str, reference: str) -> str:
     prefix = "resource://"
     if reference[: len(prefix)].lower() != prefix:
         # The scheme alone: the rest of a URL may hold a password.
-        raise IncludeError(
+        raise IniMalformed(
             path,
             "scheme",
-            [scheme[1]],
             f"includes a file with the unknown scheme '{scheme[1]}:'",
             "In include_ini_files, write a path (./name if the name holds a colon) or "
             "resource://dotted.package/path/in/it.ini.",
+            names=[scheme[1]],
         )
     package, _, inside = reference[len(prefix) :].partition("/")
     # A namespace package may lie in several directories; the first that has the file gives it.
@@ -240,12 +239,12 @@ def _package_directories(path: str, package: str) -> list[Path]:
         places = map(Path, spec.submodule_search_locations)
         directories = [place for place in places if place.is_dir()]
     if not directories:
-        raise IncludeError(
+        raise IniMalformed(
             path,
             "package",
-            [package],
             f"includes a file of the package '{package}', {fault}",
             "Install the package, or correct its dotted name in include_ini_files.",
+            names=[package],
         )
     return directories
 

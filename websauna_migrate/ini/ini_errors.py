@@ -63,33 +63,12 @@ class IniNotReadable(IniError, OSError):
 
 
 class IniMalformed(IniError, ValueError):
-    """A file cannot be understood.
+    """A file cannot be understood, or includes what cannot be included.
 
-    :ivar kind: ``syntax``, or ``logging`` for a logging configuration that Python refuses
-    :ivar line: the line of a fault of syntax, counted from 1; 0 for one of logging
-    """
-
-    def __init__(
-        self,
-        path: str,
-        problem: str,
-        remedy: str,
-        *,
-        line: int = 0,
-        included_by: str | None = None,
-    ) -> None:
-        self.line = line
-        kind = "syntax" if line else "logging"
-        if line:
-            problem = f"is malformed at line {line}: {problem}"
-        super().__init__(path, kind, problem, remedy, included_by=included_by)
-
-
-class IncludeError(IniError, ValueError):
-    """A file includes what cannot be included.
-
-    :ivar kind: ``scheme`` for an unknown one, ``package`` for one that is not installed,
+    :ivar kind: ``syntax``, or ``logging`` for a logging configuration that Python refuses; of what
+        is included ``scheme`` for an unknown one, ``package`` for one that is not installed,
         ``circle`` for a file that includes itself, ``depth`` for too long a chain of includes
+    :ivar line: the line of a fault of syntax, counted from 1; else 0
     :ivar names: the scheme, the package, or the files of the circle or chain
     """
 
@@ -97,14 +76,22 @@ class IncludeError(IniError, ValueError):
         self,
         path: str,
         kind: str,
-        names: Sequence[str],
         problem: str,
         remedy: str,
         *,
+        line: int = 0,
+        names: Sequence[str] = (),
         included_by: str | None = None,
     ) -> None:
+        self.line = line
         self.names = tuple(names)
+        if line:
+            problem = f"is malformed at line {line}: {problem}"
         super().__init__(path, kind, problem, remedy, included_by=included_by)
+
+
+#: Its former name for what cannot be included.
+IncludeError = IniMalformed
 
 
 class IniLookupError(IniError, LookupError):

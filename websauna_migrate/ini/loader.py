@@ -367,6 +367,7 @@ class Loader(plaster_pastedeploy.Loader):  # type: ignore[misc]  # plaster_paste
         except KeyError as exc:
             raise IniMalformed(
                 self.filepath,
+                "logging",
                 "configures logging, but neither it nor a file that it includes defines "
                 f"'{exc.args[0]}'",
                 "Define it, or take it out of the sections [loggers], [handlers] and [formatters].",
@@ -377,6 +378,7 @@ class Loader(plaster_pastedeploy.Loader):  # type: ignore[misc]  # plaster_paste
             # The kind of error alone: its words may hold an argument of a handler.
             raise IniMalformed(
                 self.filepath,
+                "logging",
                 f"configures logging in a way that Python refuses: {type(exc).__name__}",
                 "Correct the class, args and level in its sections [handler_...] and [logger_...].",
             ) from exc

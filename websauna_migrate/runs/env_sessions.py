@@ -7,25 +7,32 @@ from contextlib import nullcontext
 
 from sqlalchemy.engine import Engine
 
-from websauna_migrate.alembic_adapter.package_environment import PackageEnvironment
+from websauna_migrate.alembic_adapter.package_environment import (
+    EnvironmentFailure,
+    PackageEnvironment,
+)
 from websauna_migrate.database.engines import connect
-from websauna_migrate.errors import MigrationError
 from websauna_migrate.runs.process_lock import PROCESS_LOCK
 
-__all__ = ["EnvironmentsAtOdds", "find_settings"]
+__all__ = ["find_settings"]
 
 
-class EnvironmentsAtOdds(MigrationError, RuntimeError):
-    """Two packages' ``env.py`` give the session different settings: one run has one session."""
+def at_odds(
+    name: str, values: Mapping[str, str], environments: Mapping[str, PackageEnvironment]
+) -> EnvironmentFailure:
+    """Return the error of packages that set a setting otherwise: one run has one session.
 
-    def __init__(self, name: str, values: Mapping[str, str]) -> None:
-        self.values = dict(values)
-        said = ", ".join(f'"{value}" by "{package}"' for package, value in sorted(values.items()))
-        super().__init__(
-            f"The env.py files of the packages set {name} to different values: {said}. Nothing was "
-            "changed. Let them agree, or migrate the packages of each value by an application of "
-            "their own."
-        )
+    :param values: by package
+    """
+    (package, value), *others = sorted(values.items())
+    said = ", ".join(f'that of "{other}" to "{its}"' for other, its in others)
+    path = environments[package].package.script_directory / "env.py"
+    return EnvironmentFailure(
+        package,
+        str(path),
+        f'sets {name} to "{value}", {said}. Nothing was changed. Let them agree, or migrate the '
+        "packages of each value by an application of their own.",
+    )
 
 
 def sets_session(environment: PackageEnvironment) -> bool:
@@ -45,7 +52,7 @@ def find_settings(
 ) -> Mapping[str, str]:
     """Return the settings on which the packages' ``env.py`` agree.
 
-    :raises EnvironmentsAtOdds: if they do not
+    :raises EnvironmentFailure: if they do not
     """
     found: dict[str, dict[str, str]] = {}
     for package, environment in sorted(environments.items()):
@@ -61,5 +68,5 @@ def find_settings(
                 found.setdefault(name, {})[package] = value
     for name, values in found.items():
         if len(set(values.values())) > 1:
-            raise EnvironmentsAtOdds(name, values)
+            raise at_odds(name, values, environments)
     return {name: next(iter(values.values())) for name, values in found.items()}

@@ -10,15 +10,12 @@ from typing import Any
 from websauna_migrate.autogenerate.package_objects import Key
 from websauna_migrate.errors import UsageError
 
-__all__ = ["NO_RENAMES", "BadRename", "ColumnRename", "Renames", "TableRename", "renamed_in"]
+__all__ = ["NO_RENAMES", "ColumnRename", "Renames", "TableRename", "bad_rename", "renamed_in"]
 
 
-class BadRename(UsageError):
-    """An option that asks for a rename cannot be followed; ``option`` is its text."""
-
-    def __init__(self, option: str, problem: str) -> None:
-        self.option = option
-        super().__init__(f'The rename "{option}" cannot be made: {problem}')
+def bad_rename(option: str, problem: str) -> UsageError:
+    """Return the error of an option that asks for a rename which cannot be made."""
+    return UsageError(f'The rename "{option}" cannot be made: {problem}')
 
 
 def instead(package: str, rename: TableRename | ColumnRename) -> str:
@@ -58,7 +55,7 @@ class TableRename:
         """Read ``old:new`` or ``schema.old:new``."""
         match = re.fullmatch(r"(?:([^:.]+)\.)?([^:.]+):(?:\1\.)?([^:.]+)", text.strip())
         if not match:
-            raise BadRename(text, "write --rename-table old:new, or schema.old:new.")
+            raise bad_rename(text, "write --rename-table old:new, or schema.old:new.")
         return cls(match[1], match[2], match[3])
 
 
@@ -97,7 +94,7 @@ class ColumnRename:
         """Read ``table.old:new`` or ``schema.table.old:new``."""
         match = re.fullmatch(r"(?:([^:.]+)\.)?([^:.]+)\.([^:.]+):([^:.]+)", text.strip())
         if not match:
-            raise BadRename(text, "write --rename-column table.old:new, or schema.table.old:new.")
+            raise bad_rename(text, "write --rename-column table.old:new, or schema.table.old:new.")
         return cls(match[1], match[2], match[3], match[4])
 
 
@@ -121,7 +118,7 @@ class Renames:
     def parse(cls, tables: Iterable[str], columns: Iterable[str]) -> Renames:
         """Read the options.
 
-        :raises BadRename: for one that is not of the form ``old:new``
+        :raises UsageError: for one that is not of the form ``old:new``
         """
         found = tuple(TableRename.parse(text) for text in tables)
         news = {(one.schema, one.old): one.new for one in found}

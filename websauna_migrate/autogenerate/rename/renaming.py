@@ -28,10 +28,10 @@ from websauna_migrate.autogenerate.rename.constraint_lines import (
     rename_lines,
 )
 from websauna_migrate.autogenerate.rename.renames import (
-    BadRename,
     ColumnRename,
     Renames,
     TableRename,
+    bad_rename,
 )
 
 __all__ = ["Renaming", "applicable"]
@@ -43,7 +43,7 @@ AUTOMATIC = ("_pkey", "_fkey", "_key", "_check")
 def applicable(renames: Renames, owned: PackageObjects, reflection: Reflection) -> Renames:
     """Return those of some renames that are of a package's tables.
 
-    :raises BadRename: for one that the database or the models contradict
+    :raises UsageError: for one that the database or the models contradict
     """
     models = {(owned.normal(table.schema), table.name): table for table in owned.tables}
     tables = []
@@ -52,13 +52,13 @@ def applicable(renames: Renames, owned: PackageObjects, reflection: Reflection) 
         if (schema, one.new) not in models:
             continue
         if (schema, one.old) in models:
-            raise BadRename(one.option, f'the models still have the table "{one.old}".')
+            raise bad_rename(one.option, f'the models still have the table "{one.old}".')
         if not reflection.has_table(schema, one.old):
-            raise BadRename(one.option, f'the database has no table "{one.old}".')
+            raise bad_rename(one.option, f'the database has no table "{one.old}".')
         if reflection.has_table(schema, one.new):
-            raise BadRename(one.option, f'the database has a table "{one.new}" already.')
+            raise bad_rename(one.option, f'the database has a table "{one.new}" already.')
         if owned.owner_of(schema, one.old) != owned.package:
-            raise BadRename(
+            raise bad_rename(
                 one.option, f'the table "{one.old}" is not of package "{owned.package}".'
             )
         tables.append(TableRename(schema, one.old, one.new))
@@ -74,13 +74,13 @@ def applicable(renames: Renames, owned: PackageObjects, reflection: Reflection) 
         existing = {fact["name"] for fact in facts}
         names = {one.name for one in table.columns}
         if column.new not in names or column.old in names:
-            raise BadRename(
+            raise bad_rename(
                 column.option,
                 f'the model of table "{column.table}" must have the column "{column.new}" and not '
                 f'"{column.old}".',
             )
         if column.old not in existing or column.new in existing:
-            raise BadRename(
+            raise bad_rename(
                 column.option,
                 f'the table "{old_table}" must have the column "{column.old}" and not '
                 f'"{column.new}".',

@@ -14,20 +14,20 @@ from alembic.util.exc import CommandError
 from sqlalchemy.dialects import registry
 
 from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
+from websauna_migrate.autogenerate.errors import RevisionFailed
 from websauna_migrate.config.packages import MigrationPackage
 from websauna_migrate.config.template import (
     create_script_directory,
     ensure_template,
     require_editable,
 )
-from websauna_migrate.errors import MigrationError
 from websauna_migrate.models.ownership import Ownership, named_types
 from websauna_migrate.planning.accesses import Key
 from websauna_migrate.planning.edges import RevisionCycle
 from websauna_migrate.results import CreatedScript
 from websauna_migrate.revision_scripts.moves import full_name, split_name
 
-__all__ = ["MoveRefused", "MoveWriter"]
+__all__ = ["MoveWriter"]
 
 COMMENT = (
     '# For websauna_migrate: table "{table}" {verb} package "{package}", with its rows. It stays\n'
@@ -39,17 +39,6 @@ ADDON_NEEDS_APPLICATION = (
     'application can use it. If one should, let revision "{taken}" make the table where it is not '
     'there, without requires, and write run_before = ("{addon}@{taken}",) into revision "{given}".'
 )
-
-
-class MoveRefused(MigrationError, ValueError):
-    """A table cannot be moved; no file was written.
-
-    :ivar table: as the user named it
-    """
-
-    def __init__(self, table: str, problem: str, remedy: str) -> None:
-        self.table = table
-        super().__init__(f'Table "{table}" was not moved: {problem}. {remedy}')
 
 
 class MoveWriter:
@@ -82,7 +71,7 @@ class MoveWriter:
         """Write both scripts and see that they run.
 
         :param application: the application's own package, of which no add-on should need anything
-        :raises MoveRefused: saying why; then no file is left
+        :raises RevisionFailed: saying why; then no file is left
         """
         snapshot = self.take_snapshot()
         self.validate(snapshot)
@@ -127,16 +116,20 @@ class MoveWriter:
         if self.made_directory is not None:
             shutil.rmtree(self.made_directory, ignore_errors=True)
 
+    def refused(self, problem: str, remedy: str) -> RevisionFailed:
+        """Return the error of a table that cannot be moved."""
+        words = f'Table "{self.table}" was not moved: {problem}. {remedy}'
+        return RevisionFailed(self.target.name, words, kind="move", place=f'table "{self.table}"')
+
     def validate(self, snapshot: LoadedScripts) -> None:
         """Refuse what cannot be moved.
 
-        :raises MoveRefused: naming the owner, or the table that may be meant
+        :raises RevisionFailed: naming the owner, or the table that may be meant
         :raises ScriptDirectoryError: if a script would be written to a read-only place
         """
         source, target = self.source.name, self.target.name
         if source == target:
-            raise MoveRefused(
-                self.table,
+            raise self.refused(
                 f'"{source}" would give it to itself',
                 "Name two packages: ws-alembic move-table TABLE FROM TO",
             )
@@ -153,11 +146,10 @@ class MoveWriter:
             else:
                 problem = f'no revision of "{source}" creates it'
                 remedy = self.suggestion(created.tables)
-            raise MoveRefused(self.table, problem, remedy)
+            raise self.refused(problem, remedy)
         if origin[0] != source:
             revision = snapshot.histories[origin[0]].revisions[origin[1]]
-            raise MoveRefused(
-                self.table,
+            raise self.refused(
                 f'it belongs to package "{origin[0]}" since revision "{revision.id}" '
                 f'("{revision.path}")',
                 "There is nothing left to do."
@@ -167,8 +159,7 @@ class MoveWriter:
         for package in (self.source, self.target):
             heads = snapshot.histories[package.name].heads
             if len(heads) > 1:
-                raise MoveRefused(
-                    self.table,
+                raise self.refused(
                     f'package "{package.name}" has several heads: {", ".join(sorted(heads))}',
                     f'Merge them first: ws-alembic -x packages={package.name} merge -m "..." heads',
                 )
@@ -225,8 +216,8 @@ class MoveWriter:
                 written_against=against,
             )
         except CommandError as exc:
-            raise MoveRefused(
-                self.table, f'the revision of "{package.name}" cannot be written: {exc}', ""
+            raise self.refused(
+                f'the revision of "{package.name}" cannot be written: {exc}', ""
             ) from exc
         finally:
             self.written += set(environment.scripts.list_files()) - before
@@ -244,14 +235,13 @@ class MoveWriter:
     def require_runnable(self) -> None:
         """Refuse a move that the other requirements do not allow.
 
-        :raises MoveRefused: if the packages' requirements would form a circle
+        :raises RevisionFailed: if the packages' requirements would form a circle
         """
         try:
             _ = self.take_snapshot().graph
         except RevisionCycle as exc:
             edges = "".join(f"\n  {edge.describe()}" for edge in exc.edges)
-            raise MoveRefused(
-                self.table,
+            raise self.refused(
                 f'"{self.target.name}" would have to wait for "{self.source.name}", which waits '
                 f"for it:{edges}\nNo file was written",
                 "Where a head or a whole package is required, require the one revision that is "

@@ -27,7 +27,7 @@ from websauna_migrate.autogenerate.rename.candidates import (
     rename_candidates,
     warning_comment,
 )
-from websauna_migrate.autogenerate.rename.renames import NO_RENAMES, BadRename, Renames
+from websauna_migrate.autogenerate.rename.renames import NO_RENAMES, Renames, bad_rename
 from websauna_migrate.autogenerate.rename.renaming import applicable
 from websauna_migrate.autogenerate.write.drop_dependencies import DropDependencies
 from websauna_migrate.autogenerate.write.drops import require_meant
@@ -154,7 +154,7 @@ class ScriptWriter:
         connection.rollback()
         for rename in self.renames.everything:
             if rename.option not in self.renamed:
-                raise BadRename(
+                raise bad_rename(
                     rename.option,
                     "no model of the packages that get a revision has the new name.",
                 )
