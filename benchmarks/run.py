@@ -29,7 +29,7 @@ from bench import (
     say,
 )
 from check_commands import check, tables
-from locating import locate
+from locating import locate, squash
 from measuring import Contender, measure
 from model_workloads import make_model_workload
 from order import order
@@ -314,6 +314,7 @@ PARTS: dict[str, Callable[[Bench], None]] = {
     "check": check,
     "tables": tables,
     "locate": locate,
+    "squash": squash,
 }
 
 

@@ -184,6 +184,10 @@ def test_steps_that_say_so_leave_their_rows_out(workshop: Workshop, sqlite_url: 
     assert script.elided == ("aa03",)
     service = workshop.service(sqlite_url)
     service.upgrade()
+    assert "squash-changed" not in {one.kind for one in service.check().problems}
+    old["aa01"].write_text(old["aa01"].read_text() + "\n# A word more.\n")
+    problems = {one.kind: one for one in workshop.service(sqlite_url).check().problems}
+    assert not problems["squash-changed"].fatal
     assert rows(sqlite_url, "SELECT count(*) FROM roles") == [(0,)]
 
 
@@ -204,6 +208,51 @@ def test_a_kept_step_that_cannot_be_moved_is_named(
         workshop.service(sqlite_url).squash()
     assert '"aa03" of package "fooapp"' in str(info.value) and str(old["aa03"]) in str(info.value)
     assert sorted(old["aa03"].parent.glob("*.py")) == sorted(old.values())
+
+
+def test_what_kept_steps_do_not_fill_is_written_anew(
+    workshop: Workshop, postgresql_url: str
+) -> None:
+    workshop.package("fooapp")
+    first = """
+    op.create_table(
+        "t",
+        sa.Column("id", sa.Integer, sa.Identity(), primary_key=True),
+        sa.Column("kind", sa.Enum("x", "y", name="kinds"), comment="it's 100%"),
+        sa.Column("n", sa.Numeric(10, 2), sa.CheckConstraint("n > 0", name="ck_n")),
+    )
+    op.create_index("ix_part", "t", [sa.text("lower(id::text)")], postgresql_where=sa.text("n > 5"))
+    """
+    workshop.script(
+        "fooapp", "aa01", None, first, 'op.drop_table("t")\nop.execute("DROP TYPE kinds")'
+    )
+    workshop.script(
+        "fooapp",
+        "aa02",
+        "aa01",
+        'op.execute("CREATE VIEW v AS SELECT id FROM t")',
+        'op.execute("DROP VIEW v")',
+    )
+    workshop.script(
+        "fooapp",
+        "aa03",
+        "aa02",
+        'op.alter_column("t", "n", nullable=False)\nop.add_column("t", sa.Column("f", sa.Float))',
+        'op.drop_column("t", "f")\nop.alter_column("t", "n", nullable=True)',
+    )
+    # An exclusion constraint is more than operations know.
+    workshop.script(
+        "fooapp",
+        "aa04",
+        "aa03",
+        'op.execute("CREATE TABLE e (r int4range, EXCLUDE USING gist (r WITH &&))")',
+        'op.drop_table("e")',
+    )
+    (script,) = workshop.service(postgresql_url).squash().scripts
+    assert [one.revision for one in script.kept] == ["aa02", "aa04"]
+    assert "cannot be written otherwise" in script.kept[1].why
+    service = workshop.service(postgresql_url)
+    assert len(service.upgrade().steps) == len(service.downgrade("base").steps) == 1
 
 
 def test_names_of_kept_steps_that_clash_are_told_apart(workshop: Workshop, sqlite_url: str) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -110,6 +112,28 @@ def test_a_database_with_a_part_of_it_goes_on_by_the_old_scripts(
     assert rows(database_url, f"SELECT version_num FROM {HISTORY}") == [("sq01",)]
     assert {*"abc"} <= tables(database_url)
     assert squash.exists() and workshop.ws(ini, "check").status == 0
+
+
+def test_the_commit_that_has_the_old_scripts_is_named(
+    workshop: Workshop, sqlite_url: str, tmp_path: Path
+) -> None:
+    old = old_scripts(workshop)
+    ini = workshop.application("fooapp", tmp_path / "foo.ini", sqlite_url)
+    assert workshop.ws(ini, "upgrade", "aa01").status == 0
+    git = ("git", "-C", str(workshop.root), "-c", "user.name=a", "-c", "user.email=a@example.org")
+    for words in (["init", "-q", "-b", "main"], ["add", "."], ["commit", "-qm", "a"]):
+        subprocess.run([*git, *words], check=True)
+    subprocess.run([*git, "tag", "v1.9"], check=True)
+    write_squash(workshop)
+    for path in old:
+        path.unlink()
+    subprocess.run([*git, "add", "-A"], check=True)
+    subprocess.run([*git, "commit", "-qm", "b"], check=True)
+    broken = workshop.ws(ini, "upgrade")
+    assert broken.status != 0 and "v1.9 is the last release that has it" in broken.err
+    (command,) = re.findall("To have the old scripts again: (git checkout .*)", broken.err)
+    subprocess.run(command.split(), check=True, cwd=workshop.root)
+    assert "squash sq01 adopted, in place of aa03" in workshop.ws(ini, "upgrade").out
 
 
 def test_an_empty_database_gets_the_squash_and_what_stands_on_it(

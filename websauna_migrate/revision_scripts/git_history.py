@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["AddedScript", "GitHistory", "where_it_is"]
+__all__ = ["AddedScript", "GitHistory", "last_release_with", "where_it_is"]
 
 #: The branches that are taken for the one everybody works towards, the first that there is.
 MAIN = ("origin/HEAD", "origin/main", "origin/master", "main", "master")
@@ -149,6 +149,29 @@ class GitHistory:
             return Path(path).resolve().relative_to(self.root or "/dev/null").as_posix()
         except ValueError:
             return None
+
+
+def last_release_with(folder: Path, revision: str) -> tuple[str, ...]:
+    """Return when a script was taken away, a sentence, and the command to have all beside it again.
+
+    :param folder: a script directory
+    :returns: empty if git does not know
+    """
+    git = GitHistory(folder)
+    added = next(git.added(revision), None)
+    if added is None or git.root is None:
+        return ()
+    path = f":/{added.path}"
+    gone = git.ask("log", "-1", "--diff-filter=D", "--format=%h", "HEAD", "--", path)
+    if not gone:
+        return ()
+    release = git.ask("describe", "--tags", "--abbrev=0", f"{gone}^")
+    having = f"{release} is the last release that has it" if release else "no release has it"
+    return (
+        f'its script "{added.path}" was taken away in commit {gone}; {having}.',
+        f"To have the old scripts again: git checkout {gone}^ -- "
+        f"{git.root}/{Path(added.path).parent}",
+    )
 
 
 def where_it_is(folder: Path, revision: str) -> tuple[str, ...]:

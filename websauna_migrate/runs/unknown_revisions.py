@@ -13,7 +13,7 @@ from websauna_migrate.database.history_tables import list_tables
 from websauna_migrate.planning.contradictions import HistoryContradicted
 from websauna_migrate.planning.target_errors import TargetError
 from websauna_migrate.results import LedgerEntry
-from websauna_migrate.revision_scripts.git_history import where_it_is
+from websauna_migrate.revision_scripts.git_history import last_release_with, where_it_is
 from websauna_migrate.runs.kept_scripts import kept_checksums
 from websauna_migrate.runs.ledger import LEDGER_TABLE, STAMP
 from websauna_migrate.runs.site import Site
@@ -73,6 +73,15 @@ def explain(site: Site, connection: Connection | None, package: str, revision: s
 def cause_of(site: Site, package: str, revision: str) -> Iterator[str]:
     """Yield why a script is likely missing, a sentence, and then what to do."""
     directory = site.packages[package].script_directory
+    squash = site.loaded.histories[package].replacements.squashes.get(
+        site.loaded.histories[package].replacements.meant.get(revision, "")
+    )
+    if squash is not None:
+        # With the last one, all that it replaces went.
+        yield from last_release_with(directory, squash.replaces[-1]) or (
+            f"its script was taken away when it was squashed; {release_of(package)} is installed.",
+        )
+        return
     if found := where_it_is(directory, revision):
         yield from found
         if found[1].startswith("To have"):
