@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from webtest import TestApp
 
 from apps import Workshop
+from runs import exit_status, fork
 from websauna_migrate.reports.readiness import ReadinessWatch
 from websauna_migrate.web import ready
 from websauna_migrate.web.ready import SHARED_SECONDS
@@ -162,6 +163,30 @@ def test_a_new_script_and_a_lost_connection(site: Any) -> None:
     deadline = time.monotonic() + 20
     while not is_file and end_other_sessions(engine):
         assert time.monotonic() < deadline
+
+
+# What the child has of a parent whose other thread forks is told by Python from 3.12 on.
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+def test_a_worker_that_is_forked_asks_on_a_connection_of_its_own(site: Any) -> None:
+    site.ask(503)
+
+    def ask() -> int:
+        assert site.ask(503)[0] == "not ready"
+        return count_sessions(site.url)
+
+    pid = fork(ask)
+    sessions = exit_status(pid)
+    assert site.ask(503)[0] == "not ready"
+    assert sessions == (0 if site.url.startswith("sqlite") else 2)
+
+
+def count_sessions(url: str) -> int:
+    """Return how many sessions others have in a database."""
+    engine = sa.create_engine(url)
+    if engine.dialect.name == "sqlite":
+        return 0
+    with engine.connect() as connection:
+        return len(connection.exec_driver_sql(SESSIONS[engine.dialect.name][0]).all())
 
 
 #: The sessions of others in the present database, and what ends one.

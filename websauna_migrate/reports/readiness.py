@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 
@@ -69,7 +70,7 @@ class ReadinessWatch:
     """Looks again and again, for little: by one thread at a time.
 
     The scripts are read again when one of their folders has changed. The connection is kept, each
-    statement of which is a transaction of its own.
+    statement of which is a transaction of its own. A forked process makes one of its own.
     """
 
     def __init__(self, make_site: Callable[[], Site], make_engine: Callable[[], Engine]) -> None:
@@ -81,6 +82,7 @@ class ReadinessWatch:
         self._make_engine = make_engine
         self._site: Site | None = None
         self._engine: Engine | None = None
+        self._process = os.getpid()
         self._times: tuple[int, ...] = ()
 
     def look(self) -> Readiness:
@@ -91,8 +93,13 @@ class ReadinessWatch:
         site = self._current_site()
         if not site.has_database:
             return look_at(site, None)
+        if self._engine is not None and self._process != os.getpid():
+            # It is the parent's, which goes on with it.
+            self._engine.dispose(close=False)
+            self._engine = None
         if self._engine is None:
             self._engine = self._make_engine()
+            self._process = os.getpid()
         with connect(self._engine) as connection:
             return look_at(site, connection.execution_options(isolation_level="AUTOCOMMIT"))
 
