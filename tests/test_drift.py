@@ -30,6 +30,39 @@ op.create_table(
 """
 
 
+def test_check_tells_what_was_changed_by_hand_since_the_last_run(
+    workshop: Workshop, database_url: str, tmp_path: Path
+) -> None:
+    workshop.package("fooapp", MODELS)
+    workshop.script("fooapp", "f01", None, OFFERS)
+    ini = workshop.application("fooapp", tmp_path / "site.ini", database_url)
+    assert workshop.ws(ini, "upgrade").status == 0
+    assert workshop.ws(ini, "check").status == 0
+    execute(database_url, "ALTER TABLE offers ADD COLUMN by_hand INTEGER")
+    execute(database_url, "ALTER TABLE offers DROP COLUMN title")
+    execute(database_url, "CREATE INDEX ix_odd ON offers (id)")
+    # Nothing tells that this one is the package's.
+    execute(database_url, "CREATE TABLE nobodys (id INTEGER)")
+    found = workshop.ws(ini, "check", "--json")
+    problems = json.loads(found.out)["problems"]
+    told = {one["details"][0]: one for one in problems if one["kind"] == "database-changed"}
+    assert {name: one["details"][1] for name, one in told.items()} == {
+        'table "offers", column "by_hand"': "is new",
+        'table "offers", column "title"': "is gone",
+        'table "offers", index "ix_odd"': "is new",
+    }
+    assert {one["package"] for one in told.values()} == {"fooapp"}
+    message = told['table "offers", column "title"']["message"]
+    assert 'Package "fooapp": table "offers", column "title" is gone since run ' in message
+    assert " UTC, by no run. " in message
+    assert workshop.ws(ini, "-x", "packages=fooapp", "drift", "--accept").status == 0
+    assert "database-changed" not in workshop.ws(ini, "check", "--json").out
+    execute(database_url, "DROP TABLE offers")
+    problems = json.loads(workshop.ws(ini, "check", "--json").out)["problems"]
+    (gone,) = [one for one in problems if one["kind"] == "database-changed"]
+    assert gone["details"][:2] == ['table "offers"', "is gone"]
+
+
 def test_drift_is_told_with_its_kind_and_its_time(
     workshop: Workshop, database_url: str, tmp_path: Path
 ) -> None:
@@ -81,3 +114,91 @@ def test_drift_is_told_with_its_kind_and_its_time(
     )
     assert now["object"] == 'table "offers", column "title"' and not now["accepted"]
     assert now["made"] == "as fooapp@f01 made it"
+
+
+ALL_MODELS = """
+import sqlalchemy as sa
+from sqlalchemy.orm import DeclarativeBase
+
+class Base(DeclarativeBase):
+    pass
+"""
+
+SHOP = """
+op.create_table(
+    "shops",
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("name", sa.String(20), nullable=False, server_default="none"),
+    sa.Column("kind", sa.Enum("a", "b", name="shop_kinds")),
+    sa.Column("note", sa.Text),
+    sa.UniqueConstraint("name", name="uq_shops_name"),
+)
+op.create_table(
+    "sales",
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("shop", sa.Integer, sa.ForeignKey("shops.id", name="fk_sales_shop")),
+    sa.Column("amount", sa.Numeric(10, 2)),
+    sa.CheckConstraint("amount > 0", name="ck_amount"),
+    sa.Index("ix_sales_shop", "shop"),
+)
+"""
+
+#: By the database: what was changed by hand. The first is for all.
+BY_HAND = {
+    "sqlite": ("DROP TABLE sales", "ALTER TABLE shops DROP COLUMN note"),
+    "postgresql": (
+        "DROP TABLE sales",
+        "ALTER TABLE shops DROP CONSTRAINT uq_shops_name, DROP COLUMN note",
+        "ALTER TABLE shops ALTER COLUMN name TYPE text, ALTER COLUMN name DROP NOT NULL",
+        "ALTER TABLE shops ALTER COLUMN name SET DEFAULT 'other'",
+        "COMMENT ON COLUMN shops.name IS 'odd'",
+        "CREATE INDEX ix_odd ON shops (kind)",
+    ),
+    "mysql": (
+        "DROP TABLE sales",
+        "ALTER TABLE shops DROP KEY uq_shops_name, DROP COLUMN note",
+        "ALTER TABLE shops MODIFY COLUMN name varchar(30) NULL DEFAULT 'other'",
+        "ALTER TABLE shops MODIFY COLUMN kind enum('a')",
+        "CREATE INDEX ix_odd ON shops (kind)",
+    ),
+}
+
+
+def test_the_sql_of_drift_brings_a_database_back(
+    workshop: Workshop, database_url: str, tmp_path: Path
+) -> None:
+    workshop.package("fooapp", ALL_MODELS)
+    workshop.script("fooapp", "f01", None, SHOP)
+    ini = workshop.application(
+        "fooapp", tmp_path / "site.ini", database_url, cache=str(tmp_path / "cache")
+    )
+    upgraded = workshop.ws(ini, "upgrade")
+    assert upgraded.status == 0, upgraded.err
+    nothing = workshop.ws(ini, "drift", "--sql")
+    assert (nothing.status, nothing.out) == (0, "-- Nothing to run.\n")
+    (database,) = (one for one in BY_HAND if database_url.startswith((one, "mariadb"[: len(one)])))
+    for statement in BY_HAND[database]:
+        execute(database_url, statement)
+    found = workshop.ws(ini, "drift", "--sql")
+    print(found.out)
+    assert found.status == 8 and "By hand" not in found.out
+    report = json.loads(workshop.ws(ini, "drift", "--json").out)
+    assert found.out == "".join(f"{one};\n" for one in report["sql"])
+    for statement in report["sql"]:
+        execute(database_url, statement)
+    again = workshop.ws(ini, "drift")
+    assert not [line for line in again.out.splitlines() if "not behind" in line], again.out
+    assert 'behind "f01"' not in again.out
+
+
+def test_drift_names_what_it_writes_no_sql_for(workshop: Workshop, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'site.db'}"
+    workshop.package("fooapp", ALL_MODELS)
+    workshop.script("fooapp", "f01", None, SHOP)
+    ini = workshop.application("fooapp", tmp_path / "site.ini", url)
+    assert workshop.ws(ini, "upgrade").status == 0
+    execute(url, "ALTER TABLE sales RENAME TO former")
+    execute(url, "CREATE TABLE sales (id INTEGER PRIMARY KEY, shop BIGINT, amount NUMERIC(10, 2))")
+    found = workshop.ws(ini, "drift", "--sql").out
+    assert '-- By hand: table "sales", column "shop": type is BIGINT' in found
+    assert found.count("SQLite needs the table made anew for it") >= 3

@@ -724,8 +724,8 @@ class Verification:
 class CheckProblem:
     """Something that ``check`` found.
 
-    :ivar kind: ``pending``, ``drift``, ``unknown-revision``, ``requirement``, ``unowned``,
-        ``not-installed``, ``script-changed``, ``unsure``, ``race``, ``late``, ``unreadable``, ...
+    :ivar kind: ``pending``, ``drift``, ``database-changed``, ``unknown-revision``, ``requirement``,
+        ``unowned``, ``not-installed``, ``script-changed``, ``unsure``, ``race``, ``late``, ...
     :ivar fatal: false for what is only worth knowing
     :ivar details: a diff as Alembic gives it, a table, ...: depends on ``kind``
     """
@@ -1000,6 +1000,8 @@ class Drift:
     :ivar made: which revision made the object, a clause
     :ivar when: after which run it was changed, a clause; empty if nothing tells
     :ivar accepted: true if a person accepted it as it is
+    :ivar sql: the statements that bring the object of a ``database-changed`` back
+    :ivar not_written: why there are none, a clause
     """
 
     kind: str
@@ -1009,6 +1011,8 @@ class Drift:
     made: str = ""
     when: str = ""
     accepted: bool = False
+    sql: tuple[str, ...] = ()
+    not_written: str = ""
 
     def __str__(self) -> str:
         """Return it as a line."""
@@ -1021,10 +1025,13 @@ class DriftReport:
 
     :ivar found: object by object
     :ivar problems: what could not be compared, a sentence each
+    :ivar sql: the statements that bring back what was changed by hand and nobody accepted, in the
+        order in which they have to run, without semicolons
     """
 
     found: tuple[Drift, ...] = ()
     problems: tuple[str, ...] = ()
+    sql: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:

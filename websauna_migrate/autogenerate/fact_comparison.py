@@ -111,8 +111,18 @@ def same_name(one: str, other: str, facts: Facts) -> bool:
 class FactComparison:
     """Compares the models of all packages with a database, once for each set of renames."""
 
-    def __init__(self, connection: Connection, settings: Settings, ownership: Ownership) -> None:
-        """Compare nothing yet."""
+    def __init__(
+        self,
+        connection: Connection,
+        settings: Settings,
+        ownership: Ownership,
+        facts: Facts | None = None,
+    ) -> None:
+        """Compare nothing yet.
+
+        :param facts: of the database, read when they are needed if they are not given
+        """
+        self.facts = facts
         self.connection = connection
         #: Where the caller gives a connection, the URL that is set may be that of another database.
         self.settings = replace(settings, url=connection.engine.url)
@@ -144,7 +154,7 @@ class FactComparison:
         ]
         tables += [table for table in more if table not in tables]
         models = Models(tables, (), self.owner_of)
-        database = renamed_facts(read_facts(self.connection, schemas=self.schemas(models)), renames)
+        database = renamed_facts(self.of_database(models), renames)
         with scratch_models(models, self.settings, self.connection) as scratch:
             scratch.facts = scratch.facts.only(lambda one: one.kind not in ("schema", "extension"))
             wholes = {(one.schema, one.table or one.name) for one in scratch.facts.objects}
@@ -155,6 +165,13 @@ class FactComparison:
             if self.connection.dialect.name == "sqlite":
                 real = without_key_names(real)
             return FoundDifferences(compared, scratch.facts, tuple(real))
+
+    def of_database(self, models: Models) -> Facts:
+        """Return the facts of the schemas in which the models are."""
+        schemas = self.schemas(models)
+        if self.facts is None:
+            return read_facts(self.connection, schemas=schemas)
+        return self.facts.only(lambda one: schemas is None or one.schema in schemas)
 
     def schemas(self, models: Models) -> Collection[str] | None:
         """Return the schemas in which the models are; SQLite has one."""

@@ -280,6 +280,9 @@ MAX_LOSS = argument(
 PLAN_SQL = flag("--sql", help="Print the SQL of the steps, from what is applied on")
 STAMPED = argument("revisions", nargs="*", help="one or more revisions, or 'heads' for all heads")
 ACCEPT = flag("--accept", help="Take what differs now as accepted; the ledger keeps that")
+MENDING_SQL = flag(
+    "--sql", help="Print the SQL that brings back what was changed by hand, for you to run"
+)
 VERIFIED = flag(
     "--verified",
     help="Stamp what locate proves, all packages in one transaction; with a revision: only if the "

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import zlib
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from sqlalchemy.engine import Connection
 
@@ -14,12 +16,12 @@ from websauna_migrate.facts.fact import POSITION, Fact, Facts
 
 __all__ = [
     "Group",
+    "Prints",
     "Unit",
     "by_unit",
     "content",
     "pack_prints",
     "print_of",
-    "prints",
     "read_plain",
     "unit_of",
     "unpack_prints",
@@ -77,25 +79,43 @@ def print_of(group: Group) -> bytes:
     return digest(content(group)) if group else b""
 
 
-def prints(units: Mapping[Unit, Group]) -> dict[bytes, bytes]:
-    """Return the prints of objects, by the digests of their units."""
-    return {digest(unit): print_of(group) for unit, group in units.items()}
+def pack_prints(units: Mapping[Unit, Group], around: str) -> str:
+    """Return the prints of objects in letters that every database has.
+
+    :param around: what else they depend on; prints made under another one cannot be compared
+    """
+    rows = [[*unit, print_of(group).hex(), is_part(group)] for unit, group in sorted(units.items())]
+    packed = zlib.compress(json.dumps([around, rows]).encode(), 6)
+    return base64.b64encode(packed).decode("ascii")
 
 
-def pack_prints(found: Mapping[bytes, bytes]) -> str:
-    """Return prints in letters that every database has."""
-    joined = b"".join(unit + found[unit] for unit in sorted(found))
-    return base64.b64encode(zlib.compress(joined, 6)).decode("ascii")
+def is_part(group: Group) -> bool:
+    """True for a partition: jobs make and drop these, not people."""
+    return bool(group[0].get("partition of"))
 
 
-def unpack_prints(packed: str) -> dict[bytes, bytes]:
+@dataclass(frozen=True)
+class Prints:
+    """What a database had.
+
+    :ivar around: what else the prints depend on
+    :ivar units: the print of each object
+    :ivar partitions: schema and name of each
+    """
+
+    around: str
+    units: Mapping[Unit, bytes]
+    partitions: frozenset[tuple[str, str]]
+
+
+def unpack_prints(packed: str) -> Prints:
     """Return what :func:`pack_prints` got.
 
     :raises ValueError: for what it did not return
     """
     try:
-        joined = zlib.decompress(base64.b64decode(packed, validate=True))
-    except zlib.error as exc:
+        around, rows = json.loads(zlib.decompress(base64.b64decode(packed, validate=True)))
+        units = {(a, b, c, d, e): bytes.fromhex(one) for a, b, c, d, e, one, _ in rows}
+        return Prints(str(around), units, frozenset((row[0], row[1]) for row in rows if row[6]))
+    except (zlib.error, TypeError) as exc:
         raise ValueError(packed) from exc
-    parts = [joined[at : at + SIZE] for at in range(0, len(joined), SIZE)]
-    return dict(zip(parts[::2], parts[1::2], strict=True))

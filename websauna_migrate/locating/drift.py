@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy.engine import URL, Connection
 
 from websauna_migrate.database.history_tables import list_tables
 from websauna_migrate.facts.differences import Difference, differences
-from websauna_migrate.facts.units import Unit, print_of, prints, unit_of
+from websauna_migrate.facts.units import Unit, print_of, unit_of
 from websauna_migrate.interfaces import Packages
 from websauna_migrate.locating.likely_revisions import Candidate, PackageCandidates
 from websauna_migrate.locating.locate import IN_DATABASE, Locator
+from websauna_migrate.locating.mending import Mender, NotWritten, Statement
 from websauna_migrate.models.ownership import Ownership
 from websauna_migrate.planning.plan import pending
 from websauna_migrate.results import Drift, DriftReport
@@ -75,6 +77,8 @@ class DriftLook:
         #: The objects that were changed by hand.
         self.changed: set[tuple[str, str, str, str]] = set()
         self.problems: list[str] = []
+        #: What mends what was changed by hand.
+        self.sql: list[Statement] = []
 
     def report(self) -> DriftReport:
         """Return all that was found."""
@@ -87,7 +91,8 @@ class DriftLook:
             Drift("unowned", None, name, f"{name} is of no script")
             for name in self.locator.unowned(self.live)
         )
-        return DriftReport(tuple(found), tuple(self.problems))
+        sql = tuple(one.text for one in sorted(dict.fromkeys(self.sql), key=rank_of))
+        return DriftReport(tuple(found), tuple(self.problems), sql)
 
     def by_hand(self, package: str) -> Iterator[Drift]:
         """Yield the objects that are not as the applied scripts of a package make them."""
@@ -111,10 +116,21 @@ class DriftLook:
             yield Drift("not-compared", package, place.name, text)
             return
         here, there = compared.sides(place)
+        mender = Mender(self.connection.dialect, there)
         for one in differences(here, there):
             if not one.note:
                 self.changed.add(one.fact.key)
-                yield self.changed_by_hand(one, package, place)
+                yield self.mended(self.changed_by_hand(one, package, place), one, mender)
+
+    def mended(self, found: Drift, one: Difference, mender: Mender) -> Drift:
+        """Return a difference with the SQL that mends it, or why there is none."""
+        try:
+            statements = mender.mend(one)
+        except NotWritten as exc:
+            return replace(found, not_written=str(exc))
+        if not found.accepted:
+            self.sql += statements
+        return replace(found, sql=tuple(each.text for each in statements))
 
     def changed_by_hand(self, one: Difference, package: str, place: Candidate) -> Drift:
         """Return a difference with what made the object, and when it was changed."""
@@ -139,10 +155,8 @@ class DriftLook:
 
     def is_now(self, kept: KeptFacts, units: Collection[Unit]) -> bool:
         """True if objects are what they were."""
-        now = {unit: self.live.get(unit, ()) for unit in units}
         return all(
-            kept.prints.get(key, b"") == print_of(group)
-            for (key, _), group in zip(prints(now).items(), now.values(), strict=True)
+            kept.prints.units.get(unit, b"") == print_of(self.live.get(unit, ())) for unit in units
         )
 
     def when(self, units: Collection[Unit]) -> str:
@@ -176,6 +190,11 @@ class DriftLook:
         if self.connection.dialect.name in ("mysql", "mariadb"):
             return (self.locator.objects.default_schema, *key[1:])
         return key
+
+
+def rank_of(statement: Statement) -> int:
+    """Return the place of a statement among others."""
+    return statement.rank
 
 
 def pending_ones(

@@ -11,12 +11,15 @@ from sqlalchemy import inspect
 from sqlalchemy.engine import Connection
 
 from websauna_migrate.database.history_tables import HISTORY_PREFIX, list_tables
+from websauna_migrate.facts.fact import Facts
+from websauna_migrate.facts.units import read_plain
 from websauna_migrate.interfaces import Packages
 from websauna_migrate.models.ownership_errors import OwnershipError
 from websauna_migrate.plain_text import counted
 from websauna_migrate.planning.accesses import DEFAULT_SCHEMAS, Access
 from websauna_migrate.planning.plan import pending, plan_upgrade
 from websauna_migrate.planning.revisions import Revision
+from websauna_migrate.reports.changed_by_hand import changed_by_hand, kept_by_newest
 from websauna_migrate.reports.model_differences import describe, differences_of
 from websauna_migrate.reports.race_report import order_problems, unreadable_operations
 from websauna_migrate.reports.table_claims import claimed_by_schema_and_without
@@ -75,6 +78,8 @@ class Checker:
         self.everything = packages is None
         #: Package, revision and required package of each missing requirement, once found.
         self.missing: set[tuple[str, str, str]] = set()
+        #: The database's, once they were read by the names that models have.
+        self.facts: Facts | None = None
         #: Packages whose tables are there without a history, once found.
         self.unrecorded: set[str] = set()
 
@@ -99,12 +104,15 @@ class Checker:
                 found = others.find(connection, applied, self.selected)
                 problems += histories_elsewhere(found)
                 elsewhere = {one.package for one in found}
-                problems += self.at_work(connection)
+                at_work = [*self.at_work(connection)]
+                problems += at_work
                 problems += self.changed_scripts(connection, applied)
                 default = connection.dialect.default_schema_name
                 if self.everything:
                     problems += self.departed_packages(connection)
                 if not claims:
+                    if not at_work:
+                        problems += self.changed_by_hand(connection)
                     twice = [*claimed_by_schema_and_without(self.ownership.owners, default)]
                     problems += twice
                     # What is claimed twice cannot be created once.
@@ -330,6 +338,14 @@ class Checker:
                         details=diff,
                     )
 
+    def changed_by_hand(self, connection: Connection) -> Iterator[CheckProblem]:
+        """Find objects that no run changed since the newest one."""
+        if kept := kept_by_newest(self.site, connection):
+            facts = read_plain(connection)
+            yield from changed_by_hand(self.site, self.ownership, self.selected, kept, facts)
+            if connection.dialect.name not in ("mysql", "mariadb"):
+                self.facts = facts
+
     def drift(
         self,
         connection: Connection,
@@ -357,7 +373,7 @@ class Checker:
         first = PackageObjects(self.selected[0], ownership, self.snapshot, default_schema)
         all_owned = {name: first.beside(name) for name in self.selected}
         # One look at the database for all packages.
-        facts = FactComparison(connection, self.site.settings, ownership)
+        facts = FactComparison(connection, self.site.settings, ownership, self.facts)
         keys = {key for owned in all_owned.values() for key in owned.keys}
         reflection = Reflection(connection, keys, facts)
         for name in self.selected:

@@ -10,18 +10,13 @@ from sqlalchemy import Table, desc, select, update
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 
+from websauna_migrate.database.cache import program_version
 from websauna_migrate.errors import MigrationError
-from websauna_migrate.facts.units import (
-    by_unit,
-    pack_prints,
-    prints,
-    read_plain,
-    unpack_prints,
-)
+from websauna_migrate.facts.units import Prints, by_unit, pack_prints, read_plain, unpack_prints
 from websauna_migrate.runs.kept_scripts import LIMIT
 from websauna_migrate.runs.ledger_table import column_names
 
-__all__ = ["ACCEPTED", "KeptFacts", "keep_facts", "kept_facts", "packed_facts"]
+__all__ = ["ACCEPTED", "KeptFacts", "around", "keep_facts", "kept_facts", "packed_facts"]
 
 log = logging.getLogger(__name__)
 
@@ -38,14 +33,14 @@ class KeptFacts:
 
     :ivar package: of the run's last step
     :ivar note: of the ledger's row
-    :ivar prints: by the digests of units, see :mod:`.facts.units`
+    :ivar prints: see :mod:`.facts.units`
     """
 
     run: str
     package: str
     started: datetime
     note: str
-    prints: dict[bytes, bytes]
+    prints: Prints
 
     @property
     def name(self) -> str:
@@ -55,9 +50,15 @@ class KeptFacts:
 
 def packed_facts(connection: Connection) -> str | None:
     """Return what the database is as it is kept, ``None`` if that is too long for MariaDB."""
-    packed = pack_prints(prints(by_unit(read_plain(connection).objects)))
+    packed = pack_prints(by_unit(read_plain(connection).objects), around(connection))
     fits = connection.dialect.name not in ("mysql", "mariadb") or len(packed) <= LIMIT
     return packed if fits else None
+
+
+def around(connection: Connection) -> str:
+    """Return what prints depend on besides the objects: another server writes them otherwise."""
+    server = ".".join(map(str, connection.dialect.server_version_info or ()))
+    return f"{connection.dialect.name} {server}, websauna_migrate {program_version()}"
 
 
 def keep_facts(connection: Connection, table: Table, *runs: str) -> None:
@@ -81,6 +82,8 @@ def keep_facts(connection: Connection, table: Table, *runs: str) -> None:
 def kept_facts(connection: Connection, table: Table) -> tuple[list[KeptFacts], bool]:
     """Return the newest facts that were kept, newest first, and if they are those of the last run.
 
+    Those that another version of the server or of this program wrote are left out.
+
     :param table: the ledger, which must be there
     """
     if "facts" not in column_names(connection, table):
@@ -88,13 +91,16 @@ def kept_facts(connection: Connection, table: Table) -> tuple[list[KeptFacts], b
     columns = table.c
     query = select(*(columns.run, columns.package, columns.started, columns.note, columns.facts))
     query = query.where(columns.facts.is_not(None)).order_by(desc(columns.id)).limit(NEWEST)
-    found = []
+    found: list[KeptFacts] = []
+    now = around(connection)
     for run, package, started, note, packed in connection.execute(query):
         try:
-            found.append(KeptFacts(run, package, started, note, unpack_prints(packed)))
+            kept = KeptFacts(run, package, started, note, unpack_prints(packed))
         except ValueError:
             # Nobody's word: it was changed by hand.
             continue
+        if kept.prints.around == now:
+            found.append(kept)
     steps = select(columns.run).where(columns.direction != "stamp", columns.outcome == "done")
     newest = connection.execute(steps.order_by(desc(columns.id)).limit(1)).scalar()
     own = next((one.run for one in found if one.note != ACCEPTED), None)

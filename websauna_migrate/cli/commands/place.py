@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from websauna_migrate.cli.commands.call import Call
-from websauna_migrate.cli.render.location import render_drift, render_location
+from websauna_migrate.cli.render.location import render_drift, render_location, render_mending
 from websauna_migrate.errors import ExitCode
 
 __all__ = ["drift", "locate"]
@@ -21,7 +21,7 @@ def locate(call: Call) -> int:
 def drift(call: Call) -> int:
     """Show what is not as it should be, or accept it."""
     found = call.service.drift(packages=call.packages, accept=call.options.accept)
-    call.show(render_drift(found), found)
+    call.show(render_mending(found) if call.options.sql else render_drift(found), found)
     if call.options.accept:
         print("Accepted: the ledger keeps what there is now.", file=sys.stderr)
         return ExitCode.DONE

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from websauna_migrate.cli.render.text import NOTHING, Table, counted, joined, one_line, render_table
 from websauna_migrate.results import DriftReport, Located, Location
 
-__all__ = ["render_drift", "render_location"]
+__all__ = ["render_drift", "render_location", "render_mending"]
 
 #: A verdict in words.
 WORDS = {
@@ -90,3 +90,14 @@ def render_drift(report: DriftReport) -> Iterator[str]:
         yield one_line(problem)
     if not report.found:
         yield "No drift."
+
+
+def render_mending(report: DriftReport) -> Iterator[str]:
+    """Yield the SQL that brings back what was changed by hand; what has none, as comments."""
+    for one in report.found:
+        if one.not_written and not one.accepted:
+            yield f"-- By hand: {one_line(one.text)}: {one_line(one.not_written)}"
+    for statement in report.sql:
+        yield f"{statement};"
+    if not report.sql:
+        yield "-- Nothing to run."
