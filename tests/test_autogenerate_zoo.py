@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-import zoo_conditions  # noqa: F401  # They register features.
+import zoo_catalogue  # noqa: F401  # They register features.
+import zoo_conditions  # noqa: F401
 import zoo_facts  # noqa: F401
 from apps import Workshop
 from zoo import CHANGES, FEATURES, Feature
@@ -25,7 +26,7 @@ from zoo import CHANGES, FEATURES, Feature
 GROUP = 24
 
 MODELS = """
-import zoo, zoo_facts, zoo_conditions
+import zoo, zoo_facts, zoo_conditions, zoo_catalogue
 METADATA = [zoo.{kind}[name].metadata({version}) for name in {names!r}]
 """
 

@@ -148,6 +148,8 @@ MARIADB = [
     ),
     constraint("ck_things", None, "CHECK (amount > 0)"),
     table("COMMENT 'else'", "COMMENT ''"),
+    table("ROW_FORMAT COMPACT", "ROW_FORMAT DEFAULT"),
+    modified("id", "int NOT NULL", "int NOT NULL AUTO_INCREMENT"),
     table("ADD extra int", "DROP extra", "extra"),
 ]
 

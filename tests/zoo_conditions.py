@@ -8,6 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Column, MetaData, Table
 from sqlalchemy.dialects import postgresql
+from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.types import TypeDecorator
 
 from zoo import feature, simple, typed
@@ -33,8 +34,28 @@ class Address(TypeDecorator[Any]):
         return dialect.type_descriptor(sa.String(39))
 
 
+class Compiled(TypeDecorator[Any]):
+    """A string that is spelled in another way on one database."""
+
+    impl = sa.Unicode
+    cache_ok = True
+
+
+@compiles(Compiled)
+def plain_unicode(element: Any, compiler: Any, **kw: Any) -> str:
+    """Return what it is elsewhere."""
+    return str(compiler.visit_unicode(element, **kw))
+
+
+@compiles(Compiled, "mysql")
+def unicode_with_collation(element: Any, compiler: Any, **kw: Any) -> str:
+    """Return the words for MariaDB."""
+    return "VARCHAR(255) COLLATE utf8mb4_bin"
+
+
 typed("default_enum_member", lambda: sa.String(20), server_default=Status.NOT_STARTED)
 typed("decorated_length", Address)
+typed("decorated_compiled", Compiled)
 typed("interval_precision", lambda: sa.Interval(second_precision=6))
 typed("interval_foreign", lambda: sa.Interval(native=False))
 

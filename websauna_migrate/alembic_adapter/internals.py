@@ -46,7 +46,7 @@ from alembic.script.revision import RevisionMap
 from alembic.util import memoized_property
 from alembic.util.exc import CommandError
 from sqlalchemy import Column, Constraint, Table, Update, bindparam
-from sqlalchemy.dialects.postgresql import BIGINT, INTEGER
+from sqlalchemy.dialects.postgresql import BIGINT, INTEGER, SMALLINT
 from sqlalchemy.engine.reflection import Inspector
 from sqlalchemy.exc import NoSuchTableError
 from sqlalchemy.sql.elements import conv
@@ -577,7 +577,7 @@ def serials_known(impl: DefaultImpl, is_serial: Callable[[Any], bool] | None) ->
     def column_reflect(inspector: Inspector, table: Table, column_info: Any) -> None:
         if (
             column_info.get("default")
-            and isinstance(column_info["type"], (INTEGER, BIGINT))
+            and isinstance(column_info["type"], (SMALLINT, INTEGER, BIGINT))
             and is_serial(column_info)
         ):
             # The sequence is part of the column.

@@ -24,8 +24,15 @@ from websauna_migrate.autogenerate.compare.indexes import (
     missing_indexes,
     with_expression_indexes,
 )
+from websauna_migrate.autogenerate.compare.mysql_attributes import (
+    column_changes,
+    option_changes,
+)
+from websauna_migrate.autogenerate.compare.mysql_attributes import (
+    sequence_changes as mysql_sequence_changes,
+)
 from websauna_migrate.autogenerate.compare.new_checks import name_checks
-from websauna_migrate.autogenerate.compare.numbering import numbering_changes
+from websauna_migrate.autogenerate.compare.numbering import numbering_changes, sequence_changes
 from websauna_migrate.autogenerate.compare.objects import SchemaObjects
 from websauna_migrate.autogenerate.fact_comparison import FoundDifferences
 from websauna_migrate.autogenerate.operations.enum_change import EnumChange
@@ -93,7 +100,8 @@ class Completion:
             self.free_keys(table)
         if self.reflection.connection.dialect.name == "sqlite":
             self.complete_new_tables()
-        objects = SchemaObjects(self.owned, self.reflection).operations(self.upgrade)
+        beside = SchemaObjects(self.owned, self.reflection)
+        objects = beside.operations(self.upgrade)
         for op in self.upgrade.ops:
             if isinstance(op, ops.CreateTableOp):
                 without_serial(op)
@@ -117,14 +125,34 @@ class Completion:
             for part in with_expression_indexes(op, self.models, self.inspector)
         ]
         self.upgrade.ops[:] = [
+            *self.options(),
             *self.renaming.operations(self.upgrade),
             *with_index_drops(self.upgrade.ops, self.models),
             *self.attributes(),
+            *self.sequences(beside),
         ]
 
+    def sequences(self, beside: SchemaObjects) -> Iterator[ScriptOp]:
+        """Yield the changes of sequences that stand alone."""
+        postgresql = self.reflection.connection.dialect.name == "postgresql"
+        for key in sorted(beside.of_models, key=str):
+            changes = sequence_changes if postgresql else mysql_sequence_changes
+            yield from changes(key, self.found)
+
+    def options(self) -> Iterator[ScriptOp]:
+        """Yield the changes of tables' options that come before those of their columns."""
+        if self.reflection.connection.dialect.name in ("mysql", "mariadb"):
+            for table in self.existing_tables():
+                yield from option_changes(self.owned.key_of(table), self.found)
+
     def attributes(self) -> Iterator[ScriptOp]:
-        """Yield the changes of tables that PostgreSQL alone knows."""
-        if self.reflection.connection.dialect.name != "postgresql":
+        """Yield the changes of tables that one kind of database alone knows."""
+        database = self.reflection.connection.dialect.name
+        if database in ("mysql", "mariadb"):
+            for table in self.existing_tables():
+                others = [str(getattr(op, "column_name", "")) for op in self.changes_of(table).ops]
+                yield from column_changes(self.owned.key_of(table), self.found, others)
+        if database != "postgresql":
             return
         for table in self.existing_tables():
             key = self.owned.key_of(table)
@@ -162,7 +190,8 @@ class Completion:
         changes = self.changes_of(table)
         key = self.owned.key_of(table)
         differences = self.found.of(key)
-        judge_columns(changes, table, self.found, key)
+        database = self.reflection.connection.dialect.name
+        judge_columns(changes, table, self.found, key, database)
         changes.ops[:] = [op for op in changes.ops if not is_compared_by_facts(op)]
         added = {op.column.name for op in changes.ops if isinstance(op, ops.AddColumnOp)}
         facts = self.found.model_facts.get(key, ())

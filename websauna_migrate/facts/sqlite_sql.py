@@ -287,7 +287,9 @@ def read_column_constraint(reader: Reader, column: ColumnSql, quoted: str) -> st
     elif reader.accept("null"):
         reader.conflict()
     elif reader.accept("collate"):
-        attributes["collation"] = reader.name()
+        name = reader.name()
+        if name.upper() != "BINARY":  # which is what a column without the word has
+            attributes["collation"] = name
     elif reader.accept("default"):
         attributes["default"] = read_default(reader)
     elif reader.accept("generated", "always", "as") or reader.accept("as"):

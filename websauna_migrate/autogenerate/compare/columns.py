@@ -53,7 +53,9 @@ class ColumnFacts:
         return self.differs(model, frozenset({"default"}))
 
 
-def judge_columns(changes: TableChanges, table: Table, found: FoundDifferences, key: Key) -> None:
+def judge_columns(
+    changes: TableChanges, table: Table, found: FoundDifferences, key: Key, database: str
+) -> None:
     """Take out of a table's changes what the facts say is equal.
 
     What numbers a column by itself is changed in another way, see ``compare/numbering``.
@@ -69,7 +71,7 @@ def judge_columns(changes: TableChanges, table: Table, found: FoundDifferences, 
         identities = (op.modify_server_default, op.existing_server_default)
         if any(isinstance(one, Identity) for one in identities):
             op.modify_server_default = False
-        give_collation(op, differs)
+        give_collation(op, differs, database)
         if op.kw.get("autoincrement") is False:
             # It is what every database does without the word, and PostgreSQL warns of it.
             del op.kw["autoincrement"]
@@ -78,16 +80,28 @@ def judge_columns(changes: TableChanges, table: Table, found: FoundDifferences, 
     ]
 
 
-def give_collation(op: ops.AlterColumnOp, differs: Mapping[str, Difference]) -> None:
-    """Let the old type of a column say its collation, which is not always reflected."""
+def give_collation(op: ops.AlterColumnOp, differs: Mapping[str, Difference], database: str) -> None:
+    """Let the old type of a column say its collation, which is not always reflected.
+
+    On SQLite a batch keeps a collation until a script names another one.
+    """
     one = differs.get("collation")
     old: Any = op.existing_type
     if one is None or op.modify_type is None or not hasattr(old, "collation"):
         return
     if isinstance(one.left, str) and old.collation is None:
-        op.existing_type = old.copy()
-        changed: Any = op.existing_type
-        changed.collation = one.left.rpartition(".")[2].strip('"')
+        op.existing_type = collated(old, one.left.rpartition(".")[2].strip('"'))
+    elif one.left is None and database == "sqlite":
+        op.existing_type = collated(old, "BINARY")
+    if one.right is None and database == "sqlite":
+        op.modify_type = collated(op.modify_type, "BINARY")
+
+
+def collated(type_: Any, collation: str) -> Any:
+    """Return a type with a collation."""
+    found = type_.copy()
+    found.collation = collation
+    return found
 
 
 def changed_columns(
@@ -100,7 +114,7 @@ def changed_columns(
     facts = {one.name: one for one in found.database_facts.get(key, ()) if one.kind == "column"}
     for column in table.columns:
         one = reflected.get(column.name)
-        if one is None or not is_made_anew(column, found.of_column(key, column.name)):
+        if one is None or not is_made_anew(column, key, found, inspector.dialect.name):
             continue
         if one.get("computed") and inspector.dialect.name == "sqlite":
             # SQLAlchemy reads no expression that has a comma or goes over several lines.
@@ -135,11 +149,26 @@ def parts_with(names: Collection[str], found: FoundDifferences, key: Key) -> Ite
             yield one
 
 
-def is_made_anew(column: Column[Any], differs: Mapping[str, Difference]) -> bool:
-    """Tell whether a computed column changes, or a plain one becomes computed, or the other way."""
+def is_made_anew(column: Column[Any], key: Key, found: FoundDifferences, database: str) -> bool:
+    """Tell whether a computed column changes, or a plain one becomes computed, or the other way.
+
+    PostgreSQL changes no type of a column that another one is computed from; MySQL's statement for
+    a column's comment has no expression.
+    """
+    differs = found.of_column(key, column.name)
     if "generated" in differs:
         return True
-    return isinstance(column.server_default, Computed) and bool(TYPE & differs.keys())
+    if not isinstance(column.server_default, Computed):
+        return False
+    attributes = TYPE | {"comment", "extra"} if database in ("mysql", "mariadb") else TYPE
+    if attributes & differs.keys():
+        return True
+    words = set(re.findall(r"\w+", str(column.server_default.sqltext)))
+    return database == "postgresql" and any(
+        TYPE & found.of_column(key, one.name).keys()
+        for one in column.table.columns
+        if one is not column and one.name in words
+    )
 
 
 def as_column(reflected: Any) -> Column[Any]:
@@ -150,7 +179,13 @@ def as_column(reflected: Any) -> Column[Any]:
         extra = [Computed(str(computed["sqltext"]), persisted=computed.get("persisted"))]
     elif reflected.get("default") is not None:
         extra = [DefaultClause(text(str(reflected["default"])))]
-    return Column(reflected["name"], reflected["type"], *extra, nullable=reflected["nullable"])
+    return Column(
+        reflected["name"],
+        reflected["type"],
+        *extra,
+        nullable=reflected["nullable"],
+        comment=reflected.get("comment"),
+    )
 
 
 def kept_columns(table: Table) -> list[tuple[Column[Any], str | None]]:

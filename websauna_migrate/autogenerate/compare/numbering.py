@@ -14,7 +14,7 @@ from websauna_migrate.facts.differences import Difference
 from websauna_migrate.facts.fact import Fact
 from websauna_migrate.facts.postgresql import quote_name
 
-__all__ = ["numbering_changes", "numbers_itself", "sequence_options"]
+__all__ = ["numbering_changes", "numbers_itself", "sequence_changes", "sequence_options"]
 
 #: The default of a column that takes its values from a sequence of its own, as facts have it.
 OWN = "nextval(its own sequence)"
@@ -36,6 +36,11 @@ def numbering_changes(key: Key, found: FoundDifferences) -> Iterator[ScriptOp]:
         new = Numbering.of(found.model_facts[key], column, default)
         diff = ("change_numbering", key[0], f"{key[1]}.{column}", old.words, new.words)
         yield statements(diff, steps(old, new), steps(new, old))
+    yield from sequence_changes(key, found)
+
+
+def sequence_changes(key: Key, found: FoundDifferences) -> Iterator[ScriptOp]:
+    """Yield the changes of the options of a table's sequences, or of one that stands alone."""
     for one in found.of(key):
         if one.fact.kind == "sequence" and one.other is not None:
             yield from sequence_change(one, found)

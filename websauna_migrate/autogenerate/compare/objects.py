@@ -14,6 +14,7 @@ from alembic.operations import ops
 from sqlalchemy import Column
 
 from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
+from websauna_migrate.autogenerate.operations.column_types import TypeRenderer
 from websauna_migrate.autogenerate.operations.script_op import ScriptOp, on_dialect, written_for
 from websauna_migrate.autogenerate.package_objects import Key, PackageObjects
 from websauna_migrate.autogenerate.reflection import Reflection
@@ -164,13 +165,15 @@ def sequence_creation(sequence: sa.Sequence) -> ScriptOp:
         value = getattr(sequence, option, None)
         if value is not None:
             arguments.append(f"{option}={value!r}")
+    data_type = sequence.data_type
     if sequence.schema:
         arguments.append(f"schema={str(sequence.schema)!r}")
 
     def lines(context: AutogenContext, element: str) -> list[str]:
         operations = context.opts["alembic_module_prefix"]
         prefix = context.opts["sqlalchemy_module_prefix"] or ""
-        made = f"{prefix}Sequence({', '.join(arguments)})"
+        typed = [f"data_type={TypeRenderer(context).source(data_type)}"] if data_type else []
+        made = f"{prefix}Sequence({', '.join([*arguments, *typed])})"
         line = f"{operations}execute({prefix}schema.{element}({made}))"
         if set(written_for(context)) == {"postgresql"}:
             return [line]

@@ -173,9 +173,12 @@ class TypeRenderer:
             dialect = dialect_of(database)
             try:
                 stored = stored_type(type_, dialect)
-                if spec(stored, dialect) == possible_spec(base, dialect):
+                # What @compiles says of the decorator is known by its words alone.
+                words = spec(type_, dialect)
+                if words == possible_spec(base, dialect):
                     continue
-                variant = self.plain(stored)
+                is_stored = words == possible_spec(stored, dialect)
+                variant = self.plain(stored) if is_stored else self.raw(words)
             except (UnfitType, CompileError, UnsupportedCompilationError, NotImplementedError):
                 # A type that is made for one database may refuse the others.
                 continue

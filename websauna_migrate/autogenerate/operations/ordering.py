@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from alembic.operations import ops
-from sqlalchemy import ForeignKeyConstraint
+from sqlalchemy import Computed, ForeignKeyConstraint
 
 from websauna_migrate.autogenerate.operations.table_changes import TableChanges, WithTable
 from websauna_migrate.autogenerate.package_objects import Key
@@ -183,12 +183,24 @@ RANKS: tuple[tuple[Any, str | None, int], ...] = (
 def in_rank(found: list[Any]) -> list[Any]:
     """Return a table's changes in order; a column that is made anew goes before it comes."""
     added = {op.column.name for op in found if isinstance(op, ops.AddColumnOp)}
+    dropped = {op.column_name for op in found if isinstance(op, ops.DropColumnOp)}
 
     def place(op: Any) -> float:
-        again = isinstance(op, ops.DropColumnOp) and op.column_name in added
-        return 2.5 if again else rank(op)
+        if isinstance(op, ops.DropColumnOp):
+            if op.column_name in added:
+                return 2.5
+            # What others are computed from goes behind them.
+            return rank(op) - 0.5 * is_computed(op.to_column())
+        again = isinstance(op, ops.AddColumnOp) and op.column.name in dropped
+        # What it is computed from has its type by then.
+        return 4.5 if again and is_computed(op.column) else rank(op)
 
     return sorted(found, key=place)
+
+
+def is_computed(column: Any) -> bool:
+    """Tell whether a column is computed from others."""
+    return isinstance(column.server_default, Computed)
 
 
 def rank(op: Any) -> int:

@@ -66,20 +66,26 @@ def render_server_constraint(context: AutogenContext, operation: ServerConstrain
     return lines(context, [f"ALTER TABLE {table} {change}"])
 
 
-def statements(diff: tuple[Any, ...], up: Sequence[str], down: Sequence[str]) -> ScriptOp:
-    """Return the operation that sends statements to PostgreSQL, in both directions.
+def statements(
+    diff: tuple[Any, ...], up: Sequence[str], down: Sequence[str], dialect: str = "postgresql"
+) -> ScriptOp:
+    """Return the operation that sends statements to one kind of database, in both directions.
 
     :param diff: the difference, as Alembic's tuples are
     """
-    return ScriptOp(diff, lambda context: lines(context, up), lambda context: lines(context, down))
+    return ScriptOp(
+        diff,
+        lambda context: lines(context, up, dialect),
+        lambda context: lines(context, down, dialect),
+    )
 
 
-def lines(context: AutogenContext, texts: Sequence[str]) -> list[str]:
-    """Return the lines that send statements to PostgreSQL alone."""
+def lines(context: AutogenContext, texts: Sequence[str], dialect: str = "postgresql") -> list[str]:
+    """Return the lines that send statements to one kind of database alone."""
     if not texts:
         return []
     execute = f"{context.opts['alembic_module_prefix']}execute"
-    return on_dialect(context, "postgresql", [f"{execute}({source_of(one)})" for one in texts])
+    return on_dialect(context, dialect, [f"{execute}({source_of(one)})" for one in texts])
 
 
 def qualified(schema: str | None, name: str) -> str:

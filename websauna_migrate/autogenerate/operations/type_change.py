@@ -11,6 +11,7 @@ from alembic.autogenerate.api import AutogenContext
 from alembic.operations import ops
 from sqlalchemy import Table
 from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects.postgresql.ranges import AbstractMultiRange, AbstractSingleRange
 from sqlalchemy.exc import CompileError, UnsupportedCompilationError
 from sqlalchemy.schema import Computed, DefaultClause, Identity
 from sqlalchemy.types import SchemaType, TypeEngine
@@ -70,11 +71,18 @@ def conversion(operation: Any) -> str | None:
     """Return PostgreSQL's expression that converts a column, ``None`` if it needs none."""
     old = name_of(operation.existing_type)
     new = name_of(operation.modify_type)
-    if old is None or new is None or old.partition("(")[0] == new.partition("(")[0]:
+    if old is None or new is None:
+        return None
+    if old.partition("(")[0] == new.partition("(")[0] and not (old != new and new[:4] == "BIT("):
+        # PostgreSQL takes a BIT for one of another length by a cast alone.
         return None
     preparer = postgresql.dialect().identifier_preparer  # type: ignore[no-untyped-call]
     column = preparer.quote(operation.column_name)
-    if has_enum(operation.existing_type) or has_enum(operation.modify_type):
+    types = (operation.existing_type, operation.modify_type)
+    if all(isinstance(one, (AbstractSingleRange, AbstractMultiRange)) for one in types):
+        # There is no cast from one kind of range to another.
+        return f"{column}::text::{new}"
+    if any(map(has_enum, types)):
         return f"{column}::text{'[]' if new.endswith('[]') and old.endswith('[]') else ''}::{new}"
     return f"{column}::{new}"
 
@@ -90,7 +98,8 @@ def name_of(type_: TypeEngine[Any] | None) -> str | None:
         return None
     try:
         return type_.compile(dialect_of("postgresql"))
-    except (CompileError, UnsupportedCompilationError, NotImplementedError):
+    except (CompileError, UnsupportedCompilationError, NotImplementedError, AttributeError):
+        # MySQL's BIT, say, has not what PostgreSQL's compiler asks of one.
         return None
 
 
