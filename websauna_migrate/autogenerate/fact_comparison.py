@@ -20,16 +20,11 @@ from websauna_migrate.config.settings import Settings
 from websauna_migrate.facts.catalogue import read_facts
 from websauna_migrate.facts.differences import Difference
 from websauna_migrate.facts.fact import Fact, Facts
+from websauna_migrate.facts.model_comparison import compare_with_models
 from websauna_migrate.facts.models import Models
-from websauna_migrate.facts.scratch_models import scratch_models
-from websauna_migrate.facts.standstill import settled_differences
 from websauna_migrate.models.ownership import Ownership
 
 __all__ = ["FactComparison", "FoundDifferences", "same_name"]
-
-#: What scripts may make besides the models: it is compared where the models say it.
-BESIDES = frozenset({"trigger", "rule", "policy", "statistics"})
-
 
 #: How a server tells the schema that names without one mean.
 DEFAULT_SCHEMA = {
@@ -155,16 +150,11 @@ class FactComparison:
         tables += [table for table in more if table not in tables]
         models = Models(tables, (), self.owner_of)
         database = renamed_facts(self.of_database(models), renames)
-        with scratch_models(models, self.settings, self.connection) as scratch:
-            scratch.facts = scratch.facts.only(lambda one: one.kind not in ("schema", "extension"))
-            wholes = {(one.schema, one.table or one.name) for one in scratch.facts.objects}
-            said = {one.key for one in scratch.facts.objects}
-            compared = database.only(lambda one: is_compared(one, wholes, said))
-            found = settled_differences(compared, scratch)
-            real = [one for one in found if not one.note]
-            if self.connection.dialect.name == "sqlite":
-                real = without_key_names(real)
-            return FoundDifferences(compared, scratch.facts, tuple(real))
+        compared = compare_with_models(models, self.settings, self.connection, database)
+        real = [one for one in compared.found if not one.note]
+        if self.connection.dialect.name == "sqlite":
+            real = without_key_names(real)
+        return FoundDifferences(compared.database, compared.models, tuple(real))
 
     def of_database(self, models: Models) -> Facts:
         """Return the facts of the schemas in which the models are."""
@@ -189,19 +179,6 @@ class FactComparison:
 def sorted_names(renames: Renames) -> list[tuple[Key, Mapping[str, str]]]:
     """Return the new names of constraints by table, in an order of its own."""
     return sorted(renames.constraints.items(), key=str)
-
-
-def is_compared(
-    fact: Fact, wholes: Collection[tuple[str, str]], said: Collection[tuple[str, str, str, str]]
-) -> bool:
-    """Tell whether a fact of the database is compared with the models.
-
-    :param wholes: the tables and types of the models
-    :param said: the keys of all that the models say
-    """
-    if (fact.schema, fact.table or fact.name) not in wholes:
-        return False
-    return fact.kind not in BESIDES or fact.key in said
 
 
 def without_key_names(found: Sequence[Difference]) -> list[Difference]:

@@ -10,8 +10,8 @@ from functools import cached_property
 from itertools import chain
 
 from websauna_migrate.facts.fact import Fact, Facts
+from websauna_migrate.facts.model_comparison import OWN_TABLES
 from websauna_migrate.facts.units import Group, Unit, by_unit, content
-from websauna_migrate.replay.against_models import OWN_TABLES
 
 __all__ = ["ObjectHistories", "ReplayedStep", "changes_between", "grouped"]
 

@@ -18,6 +18,7 @@ from websauna_migrate.config.settings import Settings
 from websauna_migrate.facts.catalogue import read_facts
 from websauna_migrate.facts.differences import Difference, differences
 from websauna_migrate.facts.fact import EXPRESSIONS, Fact, Facts
+from websauna_migrate.facts.model_comparison import OWN_TABLES
 from websauna_migrate.facts.models import Models, ModelsNotCreated
 from websauna_migrate.facts.postgresql import quote_name
 from websauna_migrate.facts.standstill import settled_differences
@@ -26,7 +27,7 @@ from websauna_migrate.models.table_order import key_of, referenced_key
 from websauna_migrate.planning.revisions import Revision
 from websauna_migrate.proving.left_out import LeftOut
 from websauna_migrate.proving.not_proven import differs
-from websauna_migrate.replay.against_models import OWN_TABLES, AgainstModels
+from websauna_migrate.replay.against_models import AgainstModels
 
 __all__ = ["Judge"]
 

@@ -1,0 +1,101 @@
+"""A database against the models: the one place that says what of it is compared."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from sqlalchemy.engine import Connection
+
+from websauna_migrate.config.settings import Settings
+from websauna_migrate.database.history_tables import HISTORY_PREFIX
+from websauna_migrate.facts.differences import Difference
+from websauna_migrate.facts.fact import Fact, Facts
+from websauna_migrate.facts.models import Models
+from websauna_migrate.facts.scratch_models import scratch_models
+from websauna_migrate.facts.standstill import settled_differences
+
+__all__ = ["OWN_TABLES", "ModelComparison", "compare_with_models"]
+
+#: What scripts may make besides the models: it counts where the models say it, and is a note else.
+BESIDES = frozenset(
+    {
+        *("view", "materialized view", "foreign table", "function", "procedure", "aggregate"),
+        *("window function", "trigger", "rule", "policy", "event", "statistics", "sequence"),
+        *("enum type", "domain type", "range type", "composite type"),
+    }
+)
+
+#: Tables of the service's own.
+OWN_TABLES = re.compile(rf"{HISTORY_PREFIX}.*|websauna_migrate_.*", re.IGNORECASE | re.DOTALL)
+
+
+@dataclass(frozen=True)
+class ModelComparison:
+    """What a database is, and what the models say of it.
+
+    :ivar database: the facts that were compared
+    :ivar models: the facts of the models
+    :ivar found: what differs, the database on the left; notes among it
+    :ivar besides: what the database has and no model says
+    """
+
+    database: Facts
+    models: Facts
+    found: tuple[Difference, ...]
+    besides: tuple[Fact, ...]
+
+
+def compare_with_models(
+    models: Models,
+    settings: Settings,
+    connection: Connection,
+    facts: Facts,
+    owned: Collection[tuple[str, str]] = (),
+) -> ModelComparison:
+    """Create the models in a scratch place, and compare a database with them.
+
+    :param settings: they say where the models are tried
+    :param facts: of the database
+    :param owned: tables that are a package's, whether they are among the models or not
+    :raises websauna_migrate.facts.models.ModelsNotCreated: naming what of the models cannot be
+        created
+    :raises websauna_migrate.facts.scratch_databases.ScratchRefused: if the user may not make a
+        scratch place; the message has the grant
+    """
+    with scratch_models(models, settings, connection) as scratch:
+        scratch.facts = scratch.facts.only(lambda one: one.kind not in ("schema", "extension"))
+        said = {one.key for one in scratch.facts.objects}
+        wholes = {whole_of(one) for one in scratch.facts.objects} | {*owned}
+        treatment = {one: treatment_of(one, said, wholes) for one in facts.objects}
+        compared = facts.only(lambda one: treatment[one] == "compare")
+        found = settled_differences(compared, scratch)
+        besides = tuple(fact for fact, kind in treatment.items() if kind == "note")
+        return ModelComparison(compared, scratch.facts, tuple(found), besides)
+
+
+def whole_of(fact: Fact) -> tuple[str, str]:
+    """Return the table, view or type that a fact is, or is a part of."""
+    return (fact.schema, fact.table or fact.name)
+
+
+def treatment_of(fact: Fact, said: Collection[object], wholes: Collection[tuple[str, str]]) -> str:
+    """Return what to do with a fact of the database.
+
+    :param said: the keys of what the models say
+    :param wholes: the tables, views and types of the models and of the packages
+    :returns: ``compare``; ``note`` for what no model says; ``leave`` for what is no package's,
+        and for parts of what is
+    """
+    if fact.kind in ("schema", "extension"):
+        return "leave"
+    if fact.key in said:
+        return "compare"
+    if whole_of(fact) in wholes:
+        besides = fact.kind in BESIDES and (fact.kind != "sequence" or fact.table is None)
+        return "note" if besides else "compare"
+    if fact.table is not None:
+        return "leave"
+    own = fact.kind == "table" and OWN_TABLES.fullmatch(fact.name)
+    return "leave" if own or fact.get("partition of") else "note"
