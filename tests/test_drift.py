@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from apps import Workshop
-from runs import execute, table
+from runs import execute, rows, table
 
 MODELS = """
 import sqlalchemy as sa
@@ -202,3 +202,41 @@ def test_drift_names_what_it_writes_no_sql_for(workshop: Workshop, tmp_path: Pat
     found = workshop.ws(ini, "drift", "--sql").out
     assert '-- By hand: table "sales", column "shop": type is BIGINT' in found
     assert found.count("SQLite needs the table made anew for it") >= 3
+
+
+def test_the_database_records_who_changed_it_and_with_what(
+    workshop: Workshop, postgresql_url: str, tmp_path: Path
+) -> None:
+    workshop.package("fooapp", None)
+    workshop.script("fooapp", "f01", None, OFFERS)
+    ini = workshop.application("fooapp", tmp_path / "site.ini", postgresql_url)
+    assert workshop.ws(ini, "drift", "--record-who").status == 0
+    assert workshop.ws(ini, "upgrade").status == 0
+    # Runs and their scratch places are not recorded.
+    assert rows(postgresql_url, "SELECT count(*) FROM websauna_migrate_changes") == [(0,)]
+    execute(postgresql_url, "ALTER TABLE offers ADD COLUMN by_hand INTEGER")
+    execute(postgresql_url, "CREATE TABLE nobodys (id INTEGER)")
+    found = json.loads(workshop.ws(ini, "drift", "--json").out)["found"]
+    who = {one["object"]: one["who"] for one in found}
+    (user,) = rows(postgresql_url, "SELECT session_user")[0]
+    assert list(who) == ['table "offers", column "by_hand"', 'table "nobodys"']
+    assert who['table "offers", column "by_hand"'].startswith(f"role {user} ")
+    assert "ALTER TABLE offers ADD COLUMN by_hand INTEGER" in next(iter(who.values()))
+    execute(postgresql_url, "DROP TABLE offers")
+    assert "UTC: DROP TABLE offers" in workshop.ws(ini, "drift").out
+    # What cannot be recorded is done all the same.
+    execute(postgresql_url, "DROP TABLE websauna_migrate_changes")
+    execute(postgresql_url, "CREATE TABLE another (id INTEGER)")
+    assert workshop.ws(ini, "drift", "--forget-who").status == 0
+    left = "SELECT count(*) FROM pg_event_trigger WHERE evtname LIKE 'websauna_migrate_changes%'"
+    assert rows(postgresql_url, left) == [(0,)]
+
+
+def test_other_databases_record_nothing(
+    workshop: Workshop, sqlite_url: str, tmp_path: Path
+) -> None:
+    workshop.package("fooapp", None)
+    workshop.script("fooapp", "f01", None, OFFERS)
+    ini = workshop.application("fooapp", tmp_path / "site.ini", sqlite_url)
+    refused = workshop.ws(ini, "drift", "--record-who")
+    assert refused.status == 1 and "sqlite has no event triggers" in refused.err

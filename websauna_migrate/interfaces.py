@@ -388,6 +388,17 @@ class IMigrationService(Interface):
         :raises ScratchRefused: if the user may not make a scratch database
         """
 
+    def record_who(
+        *, stop: bool = False, connection: Connection | None = None, engine: Engine | None = None
+    ) -> None:
+        """Let PostgreSQL record who changes the schema by hand, for :meth:`drift`.
+
+        An event trigger is installed, which needs a superuser.
+
+        :param stop: remove it, and what it recorded
+        :raises websauna_migrate.errors.MigrationError: on other databases, or if the role may not
+        """
+
     def without_scripts(*, packages: Packages = None) -> tuple[str, ...]:
         """Return the packages that have tables in their models and no script, sorted."""
 

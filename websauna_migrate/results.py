@@ -1002,6 +1002,8 @@ class Drift:
     :ivar accepted: true if a person accepted it as it is
     :ivar sql: the statements that bring the object of a ``database-changed`` back
     :ivar not_written: why there are none, a clause
+    :ivar who: the role, program, time and statement that changed it, a clause; empty where no event
+        trigger records it
     """
 
     kind: str
@@ -1013,10 +1015,12 @@ class Drift:
     accepted: bool = False
     sql: tuple[str, ...] = ()
     not_written: str = ""
+    who: str = ""
 
     def __str__(self) -> str:
         """Return it as a line."""
-        return self.text + "".join(f"; {clause}" for clause in (self.made, self.when) if clause)
+        clauses = (self.made, self.when, self.who)
+        return self.text + "".join(f"; {clause}" for clause in clauses if clause)
 
 
 @dataclass(frozen=True, slots=True)

@@ -451,6 +451,18 @@ class MigrationService:
             accept_drift(site, packages)
         return found
 
+    def record_who(
+        self,
+        *,
+        stop: bool = False,
+        connection: Connection | None = None,
+        engine: Engine | None = None,
+    ) -> None:
+        from websauna_migrate.locating.change_log import record_who, stop_recording
+
+        site = self.site(given=the_given(connection, engine))
+        (stop_recording if stop else record_who)(site)
+
     def adopt(
         self,
         *,

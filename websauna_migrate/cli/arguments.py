@@ -283,6 +283,11 @@ ACCEPT = flag("--accept", help="Take what differs now as accepted; the ledger ke
 MENDING_SQL = flag(
     "--sql", help="Print the SQL that brings back what was changed by hand, for you to run"
 )
+RECORD_WHO = flag(
+    "--record-who",
+    help="On PostgreSQL: install an event trigger that records who changes the schema by hand",
+)
+FORGET_WHO = flag("--forget-who", help="Remove the event trigger, and what it recorded")
 VERIFIED = flag(
     "--verified",
     help="Stamp what locate proves, all packages in one transaction; with a revision: only if the "

@@ -270,7 +270,7 @@ COMMANDS: Mapping[str, Command] = {
     "drift": Command(
         "place.drift",
         "Show what was changed by hand and since when, and what only models have.",
-        (a.ACCEPT, a.MENDING_SQL, a.JSON),
+        (a.ACCEPT, a.MENDING_SQL, a.RECORD_WHO, a.FORGET_WHO, a.JSON),
         leaves_garbage=True,
         needs_database=always,
     ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy.engine import URL, Connection
@@ -12,6 +13,7 @@ from websauna_migrate.database.history_tables import list_tables
 from websauna_migrate.facts.differences import Difference, differences
 from websauna_migrate.facts.units import Unit, print_of, unit_of
 from websauna_migrate.interfaces import Packages
+from websauna_migrate.locating.change_log import Changes
 from websauna_migrate.locating.likely_revisions import Candidate, PackageCandidates
 from websauna_migrate.locating.locate import IN_DATABASE, Locator
 from websauna_migrate.locating.mending import Mender, NotWritten, Statement
@@ -70,6 +72,7 @@ class DriftLook:
         self.connection = connection
         self.live = locator.live = locator.read(connection)
         self.applied = locator.applied(connection)
+        self.changes = Changes(connection, self.site.schema)
         self.kept: list[KeptFacts] = []
         self.newest_run = False
         if LEDGER_TABLE in list_tables(connection, self.site.schema):
@@ -88,8 +91,14 @@ class DriftLook:
         found += self.models()
         found += pending_ones(self.site, self.locator.selected, self.applied)
         found += (
-            Drift("unowned", None, name, f"{name} is of no script")
-            for name in self.locator.unowned(self.live)
+            Drift(
+                "unowned",
+                None,
+                name,
+                f"{name} is of no script",
+                who=self.changes.of([unit], None),
+            )
+            for unit, name in self.locator.unowned_units(self.live)
         )
         sql = tuple(one.text for one in sorted(dict.fromkeys(self.sql), key=rank_of))
         return DriftReport(tuple(found), tuple(self.problems), sql)
@@ -145,7 +154,13 @@ class DriftLook:
             made,
             self.when(units),
             self.is_accepted(package, units),
+            who=self.changes.of(units, self.same_until(units)),
         )
+
+    def same_until(self, units: Collection[Unit]) -> datetime | None:
+        """Return the start of the newest run behind which objects were not yet what they are."""
+        runs = [one for one in self.kept if one.note != ACCEPTED]
+        return next((one.started for one in runs if not self.is_now(one, units)), None)
 
     def is_accepted(self, package: str, units: Collection[Unit]) -> bool:
         """True if the objects are what they were when a person accepted a package's drift."""

@@ -108,7 +108,7 @@ class Locator:
         return Location(
             tuple(found),
             tuple(self.replayed.failed),
-            tuple(self.unowned(live)),
+            tuple(name for _, name in self.unowned_units(live)),
             self.replayed.scripts,
             tuple(problems),
         )
@@ -150,15 +150,15 @@ class Locator:
             problems.append(f"The models were not compared: {str(exc).partition(chr(10))[0]}")
             return None
 
-    def unowned(self, live: Mapping[Unit, Group]) -> Iterator[str]:
-        """Yield the objects of the database that no step made."""
+    def unowned_units(self, live: Mapping[Unit, Group]) -> Iterator[tuple[Unit, str]]:
+        """Yield the objects of the database that no step made, in words too."""
         for unit, group in live.items():
             if unit[:2] not in self.objects.owners and unit not in self.objects.initial:
                 one = Difference(
                     group[0], None, True, False, default_schema=self.objects.default_schema
                 )
                 if group[0].table is None:
-                    yield one.object
+                    yield unit, one.object
 
 
 class Looking:

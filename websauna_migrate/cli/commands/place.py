@@ -19,7 +19,12 @@ def locate(call: Call) -> int:
 
 
 def drift(call: Call) -> int:
-    """Show what is not as it should be, or accept it."""
+    """Show what is not as it should be, or accept it; or let the database record who changes it."""
+    if call.options.record_who or call.options.forget_who:
+        call.service.record_who(stop=call.options.forget_who)
+        recorded = "is recorded no more" if call.options.forget_who else "is recorded from now on"
+        print(f"Who changes the schema by hand {recorded}.", file=sys.stderr)
+        return ExitCode.DONE
     found = call.service.drift(packages=call.packages, accept=call.options.accept)
     call.show(render_mending(found) if call.options.sql else render_drift(found), found)
     if call.options.accept:
