@@ -11,8 +11,8 @@ from enum import IntEnum
 
 __all__ = ["DOCUMENTATION", "ExitCode", "MigrationError", "UsageError"]
 
-#: Where the documentation of releases is.
-DOCUMENTATION = "https://websauna-migrate.readthedocs.io/en/stable/"
+#: The address of the documentation, which the addresses of messages begin with.
+DOCUMENTATION = ""
 
 
 class ExitCode(IntEnum):

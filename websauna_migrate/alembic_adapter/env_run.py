@@ -16,7 +16,7 @@ from websauna_migrate.alembic_adapter.package_environment import (
     EnvironmentFailure,
     PackageEnvironment,
 )
-from websauna_migrate.database.engines import hide_password
+from websauna_migrate.database.engines import driver_words, hide_password
 from websauna_migrate.database.lock_errors import is_lock_failure
 from websauna_migrate.errors import MigrationError
 from websauna_migrate.revision_scripts.old_websauna import what_to_write
@@ -156,7 +156,7 @@ def env_py_named(
         if (begun() and not own) or locked:
             raise
         where = f" in line {lines[-1]}" if lines else ""
-        words = " ".join(str(getattr(exc, "orig", None) or exc).split())
+        words = " ".join(driver_words(getattr(exc, "orig", None) or exc).split())
         if url is not None:
             words = hide_password(words, url)
         raise EnvironmentFailure(

@@ -81,7 +81,7 @@ def tell(failure: MigrationError) -> None:
 
     print(shown(str(failure)), file=sys.stderr)
     if failure.address is not None and sys.stderr.isatty():
-        print(f"See: {failure.address}", file=sys.stderr)
+        print(f"See in the documentation: {failure.address}", file=sys.stderr)
 
 
 def as_known(error: Exception) -> MigrationError | None:
@@ -95,6 +95,8 @@ def as_known(error: Exception) -> MigrationError | None:
     from pyramid.exceptions import ConfigurationError, ConfigurationExecutionError
     from sqlalchemy.exc import DBAPIError
 
+    from websauna_migrate.database.engines import driver_words
+
     if isinstance(error, ConfigurationExecutionError):
         # Pyramid wraps what an action raises, and adds the place of its directive.
         error = error.evalue
@@ -103,7 +105,7 @@ def as_known(error: Exception) -> MigrationError | None:
     if isinstance(error, PlasterError):
         return UsageError(f"The INI file cannot be read: {error}")
     if isinstance(error, DBAPIError):
-        return MigrationError(f"The database answered with an error: {error.orig}")
+        return MigrationError(f"The database answered with an error: {driver_words(error.orig)}")
     from alembic.util.exc import CommandError
 
     known = isinstance(error, ConfigurationError | CommandError)

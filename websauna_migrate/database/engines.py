@@ -348,12 +348,23 @@ def reported(url: URL) -> Iterator[None]:
         is_file = url.get_backend_name() == "sqlite"
         raise unreachable(
             safe_url(url),
-            one_line(hide_password(str(error), url)),
+            one_line(hide_password(driver_words(error), url)),
             "Check that its folder exists and that you may write there."
             if is_file
             else "Check that the server runs and that the setting sqlalchemy.url names the right "
             "host, port, user, password and database.",
         ) from None
+
+
+def driver_words(error: BaseException | None) -> str:
+    """Return what a driver's error says.
+
+    Those for MariaDB and MySQL are a number and a text: the number comes behind it.
+    """
+    args = error.args if error is not None else ()
+    if len(args) == 2 and isinstance(args[0], int):
+        return f"{args[1]} ({args[0]})"
+    return str(error)
 
 
 def one_line(text: str) -> str:

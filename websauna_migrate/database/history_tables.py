@@ -10,7 +10,7 @@ from sqlalchemy import Column, MetaData, String, Table, inspect, text
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 
-from websauna_migrate.database.engines import hide_password, one_line
+from websauna_migrate.database.engines import driver_words, hide_password, one_line
 from websauna_migrate.database.lock_errors import says_nothing_of_a_table
 from websauna_migrate.database.rights import remedy_for_rights
 from websauna_migrate.errors import MigrationError
@@ -71,7 +71,7 @@ def usable(connection: Connection, table: str, schema: str | None) -> Iterator[N
         if says_nothing_of_a_table(exc, connection):
             raise
         connection.rollback()
-        problem = hide_password(str(exc.orig), connection.engine.url)
+        problem = hide_password(driver_words(exc.orig), connection.engine.url)
         remedy = remedy_for_rights(exc, connection, table, schema)
         raise unusable(table, one_line(problem), remedy) from exc
 

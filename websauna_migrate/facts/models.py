@@ -16,7 +16,7 @@ from sqlalchemy.engine import Connection, Dialect
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.schema import CreateColumn, CreateIndex, CreateTable
 
-from websauna_migrate.database.engines import one_line
+from websauna_migrate.database.engines import driver_words, one_line
 from websauna_migrate.errors import MigrationError
 from websauna_migrate.facts.model_ddl import create_types, dialect_creates, used_sequences
 from websauna_migrate.facts.one_message import NotRecorded, recorded, send_in_one_message
@@ -160,7 +160,7 @@ class Models:
             if len(failed) == len(waiting):
                 entity, error = failed[0]
                 place = f'{type(entity).__name__} "{entity.schema}.{entity.signature}"'
-                raise ModelsNotCreated(None, place, one_line(str(error.orig))) from error
+                raise ModelsNotCreated(None, place, one_line(driver_words(error.orig))) from error
             waiting = [entity for entity, _ in failed]
 
     def explained(
@@ -176,7 +176,9 @@ class Models:
             table = next((t for t in self.tables if found and t.name == found[1]), None)
             package = self.owner_of(table) if table is not None else None
             place = f'Table "{table.name}"' if table is not None else "A statement"
-            return ModelsNotCreated(package, place, f"{one_line(str(exc.orig))} In: {first[:500]}")
+            return ModelsNotCreated(
+                package, place, f"{one_line(driver_words(exc.orig))} In: {first[:500]}"
+            )
         return unwritable(exc, self.tables, dialect, self.owner_of) or ModelsNotCreated(
             None, "create_all()", f"{type(exc).__name__}: {one_line(str(exc))}"
         )

@@ -23,6 +23,7 @@ from sqlalchemy.pool import NullPool
 from websauna_migrate.config.settings import SettingError, Settings
 from websauna_migrate.database.engines import (
     connect,
+    driver_words,
     hide_password,
     one_line,
     open_engine,
@@ -147,7 +148,7 @@ def create(connection: Connection, name: str, url: URL) -> None:
         connection.exec_driver_sql(statement)
     except DBAPIError as exc:
         grant = GRANTS[connection.dialect.name].format(user=user_of(connection))
-        problem = one_line(hide_password(str(exc.orig), url))
+        problem = one_line(hide_password(driver_words(exc.orig), url))
         raise ScratchRefused("a scratch database", url, problem, grant) from exc
 
 

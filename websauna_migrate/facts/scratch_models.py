@@ -18,7 +18,13 @@ from sqlalchemy.exc import DBAPIError
 
 from websauna_migrate.config.settings import Settings
 from websauna_migrate.database.cache import Cache
-from websauna_migrate.database.engines import connect, hide_password, make_engine, one_line
+from websauna_migrate.database.engines import (
+    connect,
+    driver_words,
+    hide_password,
+    make_engine,
+    one_line,
+)
 from websauna_migrate.facts.catalogue import FactsNotKnown, read_facts
 from websauna_migrate.facts.fact import Facts
 from websauna_migrate.facts.model_ddl import write_checks_with_tables
@@ -221,7 +227,7 @@ def create_schema(connection: Connection, name: str) -> None:
         raise ScratchRefused(
             "a scratch schema",
             url,
-            one_line(hide_password(str(exc.orig), url)),
+            one_line(hide_password(driver_words(exc.orig), url)),
             f"GRANT CREATE ON DATABASE {database} TO {user}",
         ) from exc
 

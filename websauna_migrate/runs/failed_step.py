@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from websauna_migrate.alembic_adapter.sqlite_batches import BatchRefused
 from websauna_migrate.database.duplicate_errors import says_already_there
-from websauna_migrate.database.engines import connect, hide_password, one_line
+from websauna_migrate.database.engines import connect, driver_words, hide_password, one_line
 from websauna_migrate.database.lock_errors import is_lock_failure
 from websauna_migrate.database.stopping import CutOff, StopNow
 from websauna_migrate.database.timeouts import Timeouts
@@ -301,7 +301,7 @@ class Aftermath:
         """Return what went wrong in one sentence, without a password or bound values."""
         url = self.connection.engine.url
         if isinstance(exc, DBAPIError):
-            return hide_password(one_line(str(exc.orig)), url)
+            return hide_password(one_line(driver_words(exc.orig)), url)
         if isinstance(exc, (ScriptRefused, BatchRefused)):
             return str(exc)
         if isinstance(exc, SystemExit):

@@ -27,7 +27,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 
 from websauna_migrate.database.cache import program_version
-from websauna_migrate.database.engines import hide_password, one_line
+from websauna_migrate.database.engines import driver_words, hide_password, one_line
 from websauna_migrate.database.history_tables import RecordsBroken
 from websauna_migrate.database.lock_errors import says_nothing_of_a_table
 from websauna_migrate.database.rights import remedy_for_rights
@@ -434,7 +434,7 @@ def readable(connection: Connection, schema: str | None) -> Iterator[None]:
         if says_nothing_of_a_table(exc, connection):
             raise
         connection.rollback()
-        problem = hide_password(str(exc.orig), connection.engine.url)
+        problem = hide_password(driver_words(exc.orig), connection.engine.url)
         remedy = remedy_for_rights(exc, connection, LEDGER_TABLE, schema)
         raise unreadable(one_line(problem), remedy) from exc
     except (TypeError, ValueError) as exc:

@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 
 from websauna_migrate.config.trust import distrusted, distrusted_cache
 from websauna_migrate.database.cache import Cache
-from websauna_migrate.database.engines import WRITES, hide_password, one_line
+from websauna_migrate.database.engines import WRITES, driver_words, hide_password, one_line
 from websauna_migrate.database.given_connections import given_state
 from websauna_migrate.database.history_tables import RecordsBroken
 from websauna_migrate.database.lock_errors import is_lock_failure
@@ -274,7 +274,7 @@ class LockedRun:
             except DBAPIError as exc:
                 clean(self.connection)
                 if not is_lock_failure(exc, self.context.server.kind):
-                    problem = f"the ledger cannot be written: {one_line(str(exc.orig))}"
+                    problem = f"the ledger cannot be written: {one_line(driver_words(exc.orig))}"
                     raise self._failed(step, problem) from exc
                 waiting.attempts += 1
                 if not steps.waits.wait(step, waiting, timeouts):

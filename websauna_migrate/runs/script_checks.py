@@ -19,7 +19,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql import ClauseElement
 
 from websauna_migrate.alembic_adapter.package_environment import PackageEnvironment
-from websauna_migrate.database.engines import hide_password
+from websauna_migrate.database.engines import driver_words, hide_password
 from websauna_migrate.errors import ExitCode, MigrationError
 from websauna_migrate.planning.accesses import UNREADABLE, Access
 from websauna_migrate.planning.steps import Step
@@ -237,5 +237,9 @@ def told(connection: Connection, step: Step, exc: Exception) -> str:
 def words_of(exc: Exception, connection: Connection) -> str:
     """Return what a check says that failed, on one line and without a password."""
     known = exc.orig if isinstance(exc, DBAPIError) else exc
-    words = str(known) if isinstance(exc, ScriptRefused) else f"{type(known).__name__}: {known}"
+    words = (
+        str(known)
+        if isinstance(exc, ScriptRefused)
+        else f"{type(known).__name__}: {driver_words(known)}"
+    )
     return hide_password(" ".join(words.split()), connection.engine.url)

@@ -62,7 +62,7 @@ def comment(warning: str, table: Any, column: str, type_: Any, added: Any) -> Sc
         place = f"{quote(table.schema)}." if table.schema else ""
         name = quote(column)
         update = f"UPDATE {place}{quote(table.table_name)} SET {name} = ... WHERE {name} IS NULL"
-        found = [f'{prefix}execute("{update}")']
+        found = [f"{prefix}execute({update!r})"]
         if added is not None:
             nullable = added._copy()
             nullable.nullable = True

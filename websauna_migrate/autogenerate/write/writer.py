@@ -44,7 +44,7 @@ from websauna_migrate.autogenerate.write.revision_files import (
 from websauna_migrate.config.packages import MigrationPackage
 from websauna_migrate.config.settings import Settings
 from websauna_migrate.config.template import create_script_directory
-from websauna_migrate.database.engines import one_line
+from websauna_migrate.database.engines import driver_words, one_line
 from websauna_migrate.facts.models import ModelsNotCreated
 from websauna_migrate.models.ownership import Ownership
 from websauna_migrate.planning.edges import RevisionCycle
@@ -427,9 +427,9 @@ class reported:
         if isinstance(exc, DBAPIError):
             raise RevisionFailed(
                 self.package,
-                f"the database refused what the comparison asked: {one_line(str(exc.orig))} A view "
-                "needs the tables that it is on: they get a revision first, which is applied, "
-                "then the view gets its own",
+                "the database refused what the comparison asked: "
+                f"{one_line(driver_words(exc.orig))} A view needs the tables that it is on: they get "
+                "a revision first, which is applied, then the view gets its own",
             ) from exc
         if isinstance(exc, SyntaxError):
             raise RevisionFailed(
