@@ -80,7 +80,7 @@ def test_a_column_that_becomes_not_null_warns(workshop: Workshop, sqlite_url: st
         "it: fill such rows before, by the recipe in the script.",
     )
     assert (
-        "#   op.execute('UPDATE notes SET text = ... WHERE text IS NULL')"
+        '#   op.execute("UPDATE notes SET text = ... WHERE text IS NULL")'
         in Path(script.path).read_text()
     )
 

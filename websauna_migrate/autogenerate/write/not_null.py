@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -62,7 +63,7 @@ def comment(warning: str, table: Any, column: str, type_: Any, added: Any) -> Sc
         place = f"{quote(table.schema)}." if table.schema else ""
         name = quote(column)
         update = f"UPDATE {place}{quote(table.table_name)} SET {name} = ... WHERE {name} IS NULL"
-        found = [f"{prefix}execute({update!r})"]
+        found = [f"{prefix}execute({json.dumps(update, ensure_ascii=False)})"]
         if added is not None:
             nullable = added._copy()
             nullable.nullable = True

@@ -428,8 +428,8 @@ class reported:
             raise RevisionFailed(
                 self.package,
                 "the database refused what the comparison asked: "
-                f"{one_line(driver_words(exc.orig))} A view needs the tables that it is on: they get "
-                "a revision first, which is applied, then the view gets its own",
+                f"{one_line(driver_words(exc.orig))} A view needs the tables that it is on: they "
+                "get a revision first, which is applied, then the view gets its own",
             ) from exc
         if isinstance(exc, SyntaxError):
             raise RevisionFailed(
