@@ -314,6 +314,7 @@ SAFE_IN = {
     "numbering.py": r"quote_name\(|\.table\b|sequence|\b(?:name|column)\b|options|identity"
     r"|change|default",
     "server_statements.py": r"\b(?:table|change|name)\b",
+    "change_log.py": r"\btable\b",
     "copies.py": r"\b(?:marks|listed|database)\b",
     "engines.py": r"\bname\b",
     "fresh.py": r"quote_name\(|\bquoted\b",
