@@ -88,6 +88,12 @@ def create(connection: Connection, table: Table) -> None:
         # Names are anybody's; a database in another character set refuses some. Elsewhere,
         # naming the option would import the dialect.
         table.dialect_kwargs[f"{name}_charset"] = "utf8mb4"
+        from sqlalchemy.dialects.mysql import DATETIME
+
+        # Without a number of digits it is whole seconds, which most steps take less than.
+        for column in table.columns:
+            if isinstance(column.type, DateTime):
+                column.type = DATETIME(fsp=6)
     table.create(connection, checkfirst=True)
     there = column_names(connection, table)
     for column in table.columns:
