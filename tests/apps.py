@@ -84,6 +84,8 @@ class Workshop:
             f"def includeme(config):\n    config.add_migration_package({words})\n"
         )
         self.names.append(name)
+        # Another test may have left an installed package of the name.
+        self.forget()
         importlib.invalidate_caches()
         return folder
 

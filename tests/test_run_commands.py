@@ -101,7 +101,7 @@ def test_a_limit_that_is_no_number(site: Site, sqlite_url: str, value: str) -> N
     site.configure(sqlite_url)
     done = site("upgrade", f"--lock-wait={value}")
     assert done.returncode == 2
-    assert "argument --lock-wait: invalid" in done.stderr
+    assert f'argument --lock-wait: "{value}" is not a number, 0 or more' in done.stderr
     assert "Traceback" not in done.stderr
 
 

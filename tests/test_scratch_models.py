@@ -84,10 +84,11 @@ def test_what_create_all_made_is_what_the_models_mean(which: str, database_url: 
 
 
 def names_of(metadata: MetaData) -> set[str]:
-    """Return the names of tables and of their columns' types."""
+    """Return the names of tables, of sequences and of columns' types."""
     columns = [column for table in metadata.tables.values() for column in table.columns]
+    sequences = {str(name) for name in metadata._sequences}
     types = {str(getattr(column.type, "name", None)) for column in columns}
-    return {str(table.name) for table in metadata.tables.values()} | types
+    return {str(table.name) for table in metadata.tables.values()} | types | sequences
 
 
 def create_all(connection: Connection, metadata: Any) -> None:

@@ -62,7 +62,11 @@ def changed_by_hand(
     now = by_unit(facts.objects)
     for name in selected:
         base = next(one for one in kept if one.note != ACCEPTED or one.package == name)
-        mine = {unit for unit in {*now, *base.prints.units} if looking.package_of(unit) == name}
+        mine = {
+            unit
+            for unit in {*now, *base.prints.units}
+            if looking.package_of(unit, now.get(unit, ())) == name
+        }
         for change in changes(base, now, mine, facts.default_schema):
             yield CheckProblem(
                 "database-changed",
@@ -83,10 +87,13 @@ class Owners:
         self.created = site.loaded.created
         self.default_schema = default_schema
 
-    def package_of(self, unit: Unit) -> str | None:
+    def package_of(self, unit: Unit, group: Group) -> str | None:
         """Return the package of an object; ``None`` for those of no package."""
         schema = None if unit[0] == self.default_schema else unit[0]
         own, name = self.ownership, unit[1]
+        if unit[2] == "sequence" and group and group[0].table:
+            # That of a column goes with the table.
+            name = group[0].table
         package = own.owners.get((schema, name)) or own.enum_owner(schema, name)
         if package is None:
             package = own.sequence_owner(schema, name)

@@ -86,7 +86,7 @@ def kept_facts(connection: Connection, table: Table) -> tuple[list[KeptFacts], b
 
     :param table: the ledger, which must be there
     """
-    if "facts" not in column_names(connection, table):
+    if not {"facts", "note"}.issubset(column_names(connection, table)):
         return [], False
     columns = table.c
     query = select(*(columns.run, columns.package, columns.started, columns.note, columns.facts))
