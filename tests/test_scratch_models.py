@@ -14,6 +14,8 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.pool import NullPool
 from sqlalchemy.types import UserDefinedType
 
+import zoo_catalogue  # noqa: F401  # They register features.
+import zoo_conditions  # noqa: F401
 from databases import MariaDBServer, PostgreSQLServer
 from websauna_migrate.cli.ddl import create_statements
 from websauna_migrate.config.settings import Settings
@@ -64,6 +66,11 @@ def animals(name: str, features: dict[str, Feature]) -> Any:
     return [feature for feature in features.values() if name in feature.on]
 
 
+#: Statements that differ and make the same: RESTRICT is what MariaDB does by itself, and latin1 is
+#: the character set of the tests' databases.
+SAME = {"mariadb": {"k_fk_restrict", "k_my_charset_index", "k_my_charset_comment"}}
+
+
 @pytest.mark.parametrize("which", ["unchanged", "changed"])
 def test_what_create_all_made_is_what_the_models_mean(which: str, database_url: str) -> None:
     features = animals(product(database_url), FEATURES if which == "unchanged" else CHANGES)
@@ -80,7 +87,8 @@ def test_what_create_all_made_is_what_the_models_mean(which: str, database_url: 
                 for metadata in (one, two)
             ]
             seen = any(f'{name}"' in found for name in names_of(one) | names_of(two))
-            assert seen == (texts[0] != texts[1]), feature.name
+            same = feature.name in SAME.get(product(database_url), ())
+            assert seen == (texts[0] != texts[1] and not same), feature.name
 
 
 def names_of(metadata: MetaData) -> set[str]:
