@@ -11,7 +11,7 @@ from alembic.autogenerate.api import AutogenContext
 from alembic.operations import ops
 from sqlalchemy import Table
 from sqlalchemy.dialects import postgresql
-from sqlalchemy.dialects.postgresql.ranges import AbstractMultiRange, AbstractSingleRange
+from sqlalchemy.dialects.postgresql.ranges import AbstractRange
 from sqlalchemy.exc import CompileError, UnsupportedCompilationError
 from sqlalchemy.schema import Computed, DefaultClause, Identity
 from sqlalchemy.types import SchemaType, TypeEngine
@@ -79,7 +79,7 @@ def conversion(operation: Any) -> str | None:
     preparer = postgresql.dialect().identifier_preparer  # type: ignore[no-untyped-call]
     column = preparer.quote(operation.column_name)
     types = (operation.existing_type, operation.modify_type)
-    if all(isinstance(one, (AbstractSingleRange, AbstractMultiRange)) for one in types):
+    if all(isinstance(one, AbstractRange) for one in types):
         # There is no cast from one kind of range to another.
         return f"{column}::text::{new}"
     if any(map(has_enum, types)):
