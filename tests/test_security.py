@@ -324,7 +324,7 @@ SAFE_IN = {
     # Printed for a person, not run: the server's own words of its catalogue, and quoted names.
     "mending.py": r"self\.|fact\.kind|\bkind\b|\b(?:add|body|definition|name|options|table|text)\b"
     r"|\b(?:unique|values?|word)\b",
-    "mysql_attributes.py": r"_of\((?:fact|key)\)|fact\.get",
+    "mysql_attributes.py": r"(?:options_of|column_definition)\(fact\)|table_of\(key\)|fact\.get",
     "not_null.py": r"\b(?:name|place)\b",
     "postgresql_catalogue.py": r"IN_EXTENSION|OF_TABLE",
     "prove.py": r"\blisted\b",

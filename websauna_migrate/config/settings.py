@@ -149,12 +149,12 @@ class Settings:
         wrong = sorted(name for name in set(packages) if kind not in self.databases_of(name))
         if kind not in KINDS or not wrong:
             return
-        name = wrong[0]
+        name, names = wrong[0], ", ".join(f'"{one}"' for one in wrong)
         key = f"{PREFIX}databases" + (f".{name}" if name in self.package_databases else "")
         written = " and ".join(one for one in KINDS if one in self.databases_of(name))
         raise SettingError(
             key,
-            f"the scripts of {', '.join(map(quoted, wrong))} are written for {written}, and this "
+            f"the scripts of {names} are written for {written}, and this "
             f"database is {dialect}. Use another database, or, if they run here too, add {kind} to "
             "the setting.",
         )
@@ -382,11 +382,6 @@ def read_databases(key: str, value: object) -> frozenset[str]:
             "separated by commas or spaces.",
         )
     return frozenset(found)
-
-
-def quoted(name: str) -> str:
-    """Return a name in double quotes."""
-    return f'"{name}"'
 
 
 def read_path(key: str, value: object) -> str:

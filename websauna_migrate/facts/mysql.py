@@ -12,7 +12,7 @@ from sqlalchemy.engine import Connection
 from websauna_migrate.facts.fact import AS_WRITTEN, POSITION, Fact, Facts
 from websauna_migrate.facts.renamed import Renamed
 
-__all__ = ["read_mysql"]
+__all__ = ["column_definition", "quoted", "read_mysql"]
 
 COLUMNS = """
 SELECT table_schema, table_name, column_name, ordinal_position, column_type, is_nullable,
@@ -231,6 +231,15 @@ def definition_lines(sql: str) -> list[str]:
 def quoted(name: str) -> str:
     """Return a name in quotes."""
     return "`" + name.replace("`", "``") + "`"
+
+
+def column_definition(fact: Fact) -> str:
+    """Return a column as it stands behind its name in CREATE TABLE, with its collation."""
+    type_, written = str(fact.get("type")), str(fact.get(AS_WRITTEN))
+    collation = f" COLLATE {fact.get('collation')}" if fact.get("collation") else ""
+    if not written.startswith(type_):
+        return written
+    return f"{type_}{collation}{written.removeprefix(type_)}"
 
 
 def plain(name: str) -> str:

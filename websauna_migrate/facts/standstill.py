@@ -19,6 +19,7 @@ from sqlalchemy.exc import DBAPIError
 
 from websauna_migrate.facts.differences import Difference, differences
 from websauna_migrate.facts.fact import EXPRESSIONS, Fact, Facts
+from websauna_migrate.facts.mysql import quoted
 from websauna_migrate.facts.postgresql import quote_name
 
 __all__ = ["Scratch", "settled_differences"]
@@ -176,7 +177,7 @@ def postgresql_statement(fact: Fact, attribute: str, text: str, name: str) -> st
 
 def mysql_statement(fact: Fact, attribute: str, text: str, name: str) -> str | None:
     """Return the statement that writes an expression back on MariaDB and MySQL."""
-    table = f"`{fact.schema}`." + "`" + (fact.table or fact.name).replace("`", "``") + "`"
+    table = f"{quoted(fact.schema)}.{quoted(fact.table or fact.name)}"
     if fact.kind == "constraint" and text.startswith("CHECK"):
         return f"ALTER TABLE {table} ADD CONSTRAINT {name} {text}"
     if fact.kind == "column" and attribute == "generated":

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 
 from sqlalchemy.engine import Dialect
 
+from websauna_migrate.enums import literal
 from websauna_migrate.facts.differences import Difference
 from websauna_migrate.facts.fact import AS_WRITTEN, POSITION, Fact, Facts
+from websauna_migrate.facts.mysql import column_definition
 
 __all__ = ["Mender", "NotWritten", "Statement"]
 
@@ -194,10 +196,7 @@ class Mender:
         """Return a column as it stands in CREATE TABLE."""
         name, type_ = self.quoted(fact.name), str(fact.get("type"))
         if self.database == "mysql":
-            written = str(fact.get(AS_WRITTEN))
-            collation = f" COLLATE {fact.get('collation')}" if fact.get("collation") else ""
-            rest = written.removeprefix(type_)
-            return f"{name} {type_}{collation}{rest}" if written != rest else f"{name} {written}"
+            return f"{name} {column_definition(fact)}"
         known = WRITTEN if self.database == "postgresql" else WRITTEN | {"autoincrement"}
         if odd := {attribute for attribute, _ in fact.attributes} - known:
             raise NotWritten(f"the column has {', '.join(sorted(odd))}")
@@ -275,8 +274,3 @@ class Mender:
         """Return the values of an enum type."""
         found = fact.get("values")
         return [*found] if isinstance(found, tuple) else []
-
-
-def literal(text: str) -> str:
-    """Return a string as it stands in PostgreSQL's SQL."""
-    return "'" + text.replace("'", "''") + "'"

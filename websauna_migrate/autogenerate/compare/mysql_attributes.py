@@ -14,6 +14,7 @@ from websauna_migrate.autogenerate.operations.server_statements import statement
 from websauna_migrate.autogenerate.package_objects import Key
 from websauna_migrate.facts.differences import Difference
 from websauna_migrate.facts.fact import AS_WRITTEN, Fact
+from websauna_migrate.facts.mysql import column_definition, quoted
 
 __all__ = ["column_changes", "option_changes", "sequence_changes"]
 
@@ -57,7 +58,7 @@ def column_changes(
         done.add(name)
         diff = ("change_attribute", told(one))
         up, down = (
-            f"ALTER TABLE {table_of(key)} MODIFY {quoted(name)} {definition_of(fact)}"
+            f"ALTER TABLE {table_of(key)} MODIFY {quoted(name)} {column_definition(fact)}"
             for fact in (one.other, one.fact)
         )
         yield statements(diff, [up], [down], "mysql")
@@ -80,19 +81,6 @@ def told(one: Difference) -> str:
     return one.describe("in the database", "in the models")
 
 
-def definition_of(fact: Fact) -> str:
-    """Return a column's definition, with its collation."""
-    type_, written = str(fact.get("type")), str(fact.get(AS_WRITTEN))
-    collation = fact.get("collation")
-    words = f" COLLATE {collation}" if collation else ""
-    return f"{type_}{words}{written.removeprefix(type_)}"
-
-
 def table_of(key: Key) -> str:
     """Return a table's name as it stands in SQL."""
     return ".".join(quoted(part) for part in key if part)
-
-
-def quoted(name: str) -> str:
-    """Return a name as it stands in SQL."""
-    return "`" + name.replace("`", "``") + "`"

@@ -9,6 +9,7 @@ from sqlalchemy import Table
 from sqlalchemy.dialects import postgresql
 
 from websauna_migrate.autogenerate.operations.script_op import branches, on_dialect, written_for
+from websauna_migrate.facts.mysql import quoted as in_backquotes
 
 __all__ = ["dotted", "postgresql_only", "quoted", "rename_lines"]
 
@@ -111,4 +112,4 @@ def quoted(name: str) -> str:
 def backquoted(name: str, schema: str | None = None) -> str:
     """Return an identifier as MariaDB needs it."""
     parts = [schema, name] if schema else [name]
-    return ".".join("`" + part.replace("`", "``") + "`" for part in parts)
+    return ".".join(in_backquotes(part) for part in parts)
