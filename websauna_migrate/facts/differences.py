@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from websauna_migrate.facts.fact import AS_WRITTEN, POSITION, Fact, Facts, Value
 
-__all__ = ["Difference", "differences"]
+__all__ = ["Difference", "differences", "listed"]
+
+#: Of so many differences a message tells each.
+TOLD = 5
 
 Key = tuple[str, str, str, str]
 
@@ -58,6 +61,17 @@ class Difference:
             f"{self.object}: {self.attribute} is {shown(self.left, absent)} {left}, "
             f"{shown(self.right, absent)} {right}"
         )
+
+
+def listed(found: Sequence[Difference], left: str, right: str) -> str:
+    """Return differences as lines for the end of a message: the first ones, and how many more.
+
+    :param left: the words for the left side of each, and ``right`` for the other
+    """
+    lines = [f"\n  {one.describe(left, right)}" for one in found[:TOLD]]
+    if len(found) > TOLD:
+        lines.append(f"\n  and {len(found) - TOLD} more")
+    return "".join(lines)
 
 
 def definition_of(fact: Fact) -> str:

@@ -9,14 +9,11 @@ from typing import Literal
 from sqlalchemy.exc import DBAPIError
 
 from websauna_migrate.errors import ExitCode, MigrationError
-from websauna_migrate.facts.differences import Difference
+from websauna_migrate.facts.differences import Difference, listed
 from websauna_migrate.planning.revisions import Revision
 from websauna_migrate.runs.failures import StepFailed
 
 __all__ = ["NotProven", "differs", "fails", "impossible"]
-
-#: Of so many differences each is told.
-TOLD = 5
 
 #: Characters of a statement that are shown.
 SHOWN = 500
@@ -92,13 +89,10 @@ def differs(
     :param words: what the scripts do, such as ``leaves a difference between ...``
     :param left: the words for the left side of each difference, and ``right`` for the other
     """
-    listed = ", ".join(f'revision "{one.id}" of package "{one.package}"' for one in revisions)
-    lines = [f"\n  {one.describe(left, right)}" for one in found[:TOLD]]
-    if len(found) > TOLD:
-        lines.append(f"\n  and {len(found) - TOLD} more")
+    names = ", ".join(f'revision "{one.id}" of package "{one.package}"' for one in revisions)
     return NotProven(
         "differs",
-        f"{listed} {words}:{''.join(lines)}",
+        f"{names} {words}:{listed(found, left, right)}",
         REMEDY_DIFFERS,
         revision=str(revisions[0]) if len(revisions) == 1 else None,
         exit_code=ExitCode.DRIFT,

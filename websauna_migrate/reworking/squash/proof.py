@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy.engine import URL
 
 from websauna_migrate.errors import ExitCode, MigrationError
-from websauna_migrate.facts.differences import Difference, differences
+from websauna_migrate.facts.differences import Difference, differences, listed
 from websauna_migrate.facts.fact import Facts
 from websauna_migrate.facts.scratch_databases import scratch_database
 from websauna_migrate.planning.squash_ranges import SquashRange
@@ -18,9 +18,6 @@ from websauna_migrate.runs.failures import StepFailed
 from websauna_migrate.runs.site import Site
 
 __all__ = ["SquashNotProven", "prove_squash"]
-
-#: Of so many differences each is told.
-TOLD = 5
 
 
 class SquashNotProven(MigrationError, RuntimeError):
@@ -110,12 +107,9 @@ def compare(left: Facts, right: Facts, wanted: SquashRange, here: str, there: st
     """
     found = [one for one in differences(left, right) if not one.note]
     if found:
-        lines = [f"\n  {one.describe(here, there)}" for one in found[:TOLD]]
-        if len(found) > TOLD:
-            lines.append(f"\n  and {len(found) - TOLD} more")
         raise SquashNotProven(
             f'the squash of "{wanted.last.id}" of package "{wanted.package}" and what it replaces '
-            f"differ:{''.join(lines)}",
+            f"differ:{listed(found, here, there)}",
             found if there == "behind the squash" else (),
         )
 
