@@ -11,14 +11,13 @@ from websauna_migrate.errors import MigrationError
 from websauna_migrate.planning.revisions import Revision
 from websauna_migrate.revision_scripts.script_reader import parse_script
 
-__all__ = ["Part", "ScriptParts"]
+__all__ = ["OF_ITSELF", "Part", "ScriptParts"]
 
-#: What a script says of itself, and what its functions are called.
+#: What a script says of itself in its module.
 OF_ITSELF = frozenset(
     {"revision", "down_revision", "branch_labels", "depends_on", "requires", "run_before"}
     | {"written_against", "replaces", "elidable", "transactional", "loses", "proved"}
 )
-FUNCTIONS = frozenset({"upgrade", "downgrade", "precheck", "verify"})
 
 
 @dataclass(frozen=True)

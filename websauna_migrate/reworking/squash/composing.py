@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 from websauna_migrate.autogenerate.write.move_writer import insert
-from websauna_migrate.revision_scripts.script_parts import Part, ScriptParts
+from websauna_migrate.revision_scripts.script_parts import OF_ITSELF, Part, ScriptParts
 from websauna_migrate.reworking.squash.stretches import Stretch
 from websauna_migrate.reworking.squash.written_anew import Operations
 
@@ -111,7 +111,7 @@ class Names:
                 continue
             own.append(part)
             for name in part.names:
-                if name not in functions and (name in self.known or name in RESERVED):
+                if name not in functions and (name in self.known or name in OF_ITSELF):
                     renames[name] = f"{name}_{suffix}"
         for part in own:
             self.known.update({renames.get(name, name): suffix for name in part.names})
@@ -126,12 +126,6 @@ class Names:
 
 
 FUNCTIONS = {"upgrade", "downgrade"}
-
-#: What a script says of itself in its module.
-RESERVED = frozenset(
-    {"revision", "down_revision", "branch_labels", "depends_on", "requires", "run_before"}
-    | {"written_against", "replaces", "proved"}
-)
 
 
 def imported_by(node: ast.stmt) -> dict[str, str]:

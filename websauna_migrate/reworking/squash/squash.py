@@ -24,6 +24,7 @@ from websauna_migrate.facts.units import Unit, unit_of
 from websauna_migrate.interfaces import Packages
 from websauna_migrate.locating.locate import Locator
 from websauna_migrate.models.ownership import Ownership
+from websauna_migrate.plain_text import counted
 from websauna_migrate.planning.authors_order import create_date
 from websauna_migrate.planning.package_targets import range_of
 from websauna_migrate.planning.squash_ranges import SquashRange, squash_ranges
@@ -38,6 +39,9 @@ from websauna_migrate.reworking.squash.written_anew import Operations, operation
 from websauna_migrate.runs.site import Site
 
 __all__ = ["SquashingService", "squash"]
+
+#: A stretch with the operations that are written anew for it; none where its step is kept.
+Written = tuple[Stretch, "Operations | None"]
 
 
 class SquashingService(Protocol):
@@ -88,8 +92,8 @@ def squash(
     ids = range_of(history, start, end or "head", ())
     if len(ids) < 2:
         raise UsageError(
-            f'The range "{rev_range or "base:head"}" of package "{name}" has {len(ids)} '
-            f"{'revision' if len(ids) == 1 else 'revisions'}: there is nothing to squash."
+            f'The range "{rev_range or "base:head"}" of package "{name}" has '
+            f"{counted(len(ids), 'revision')}: there is nothing to squash."
         )
     ranges = squash_ranges(site.loaded.graph, name, ids)
     work = Squashing(service, site, ranges)
@@ -176,25 +180,19 @@ class Squashing:
             for unit in step.changes
         }
 
-    def make(
-        self,
-    ) -> tuple[
-        list[tuple[SquashRange, list[tuple[Stretch, Operations | None]]]],
-        list[Facts],
-        dict[str, int],
-    ]:
+    def make(self) -> tuple[list[tuple[SquashRange, list[Written]]], list[Facts], dict[str, int]]:
         """Return the stretches of each range with their operations, and what the old scripts give.
 
         Two databases run the old scripts: one is a stretch ahead of the other.
         """
-        made: list[tuple[SquashRange, list[tuple[Stretch, Operations | None]]]] = []
+        made: list[tuple[SquashRange, list[Written]]] = []
         after: list[Facts] = []
         with ExitStack() as stack:
             urls = [stack.enter_context(scratch_database(self.site.settings)) for _ in range(2)]
             behind, ahead = (Chain(self.site, self.service._at, url) for url in urls)
             for wanted in self.ranges:
                 inside = {one.id for one in wanted.revisions}
-                found: list[tuple[Stretch, Operations | None]] = []
+                found: list[Written] = []
                 made.append((wanted, found))
                 for stretch in stretches_of(
                     self.replayed.objects, wanted, self.site.loaded.effects, self.kept
@@ -224,7 +222,7 @@ class Squashing:
     def write_one(
         self,
         wanted: SquashRange,
-        stretches: Sequence[tuple[Stretch, Operations | None]],
+        stretches: Sequence[Written],
         behind: tuple[str, ...],
         message: str | None,
         own_id: str,
@@ -239,7 +237,6 @@ class Squashing:
         first, last = wanted.revisions[0], wanted.last
         parents = behind or wanted.parents
         title = f"{first.message} ... {last.message}"
-        requires = tuple(one for one in wanted.requires)
         against = {
             package: tuple(id_ for name, id_ in last.written_against if name == package)
             for package, _ in last.written_against
@@ -255,7 +252,7 @@ class Squashing:
                 depends_on=list(wanted.depends_on) or None,
                 version_path=str(Path(last.path).parent),
                 config=environment.config,
-                requires=requires,
+                requires=wanted.requires,
                 written_against=against,
                 upgrades=composed.upgrade,
                 downgrades=composed.downgrade,
@@ -266,7 +263,7 @@ class Squashing:
             raise RevisionFailed(self.package, str(exc)) from exc
         path = Path(script.path)
         try:
-            ensure_line(script, "requires", requires)
+            ensure_line(script, "requires", wanted.requires)
             values = {"run_before": wanted.run_before, "replaces": wanted.replaces}
             finish(path, composed, values, create_date(last))
             kept = [one.parts for one, _ in stretches if one.parts is not None]
@@ -280,7 +277,7 @@ class Squashing:
     def told(
         self,
         site: Site,
-        made: Sequence[tuple[SquashRange, Sequence[tuple[Stretch, Operations | None]]]],
+        made: Sequence[tuple[SquashRange, Sequence[Written]]],
         written: Sequence[tuple[SquashRange, str]],
     ) -> Iterator[SquashScript]:
         """Write the digest of the proof into each script, and yield what is to be told."""
@@ -308,7 +305,7 @@ class Squashing:
 
 def without_elided(
     counts: dict[str, int],
-    made: Sequence[tuple[SquashRange, Sequence[tuple[Stretch, Operations | None]]]],
+    made: Sequence[tuple[SquashRange, Sequence[Written]]],
 ) -> dict[str, int]:
     """Return numbers of rows that are to be the same: none where a step's rows were left out."""
     elided = any(stretch.elided for _, stretches in made for stretch, _ in stretches)
