@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from sqlalchemy.engine import make_url
+
 from apps import Workshop
 from runs import execute, rows, table
 
@@ -230,6 +232,35 @@ def test_the_database_records_who_changed_it_and_with_what(
     assert workshop.ws(ini, "drift", "--forget-who").status == 0
     left = "SELECT count(*) FROM pg_event_trigger WHERE evtname LIKE 'websauna_migrate_changes%'"
     assert rows(postgresql_url, left) == [(0,)]
+
+
+def test_a_role_that_is_no_superuser_installs_nothing_and_is_recorded(
+    workshop: Workshop, postgresql_url: str, tmp_path: Path
+) -> None:
+    workshop.package("fooapp", None)
+    workshop.script("fooapp", "f01", None, OFFERS)
+    role = f"poor_{make_url(postgresql_url).database}"
+    execute(
+        postgresql_url,
+        f"CREATE ROLE {role} LOGIN PASSWORD 'poor'",
+        f"GRANT CREATE, USAGE ON SCHEMA public TO {role}",
+    )
+    url = make_url(postgresql_url).set(username=role, password="poor")
+    poor_url = url.render_as_string(hide_password=False)
+    poor = workshop.application("fooapp", tmp_path / "poor.ini", poor_url)
+    rich = workshop.application("fooapp", tmp_path / "rich.ini", postgresql_url)
+    refused = workshop.ws(poor, "drift", "--record-who")
+    assert refused.status == 1
+    assert "lets superusers alone make one: run the command with the URL of" in refused.err
+    # The remedy.
+    assert workshop.ws(rich, "drift", "--record-who").status == 0
+    assert workshop.ws(poor, "upgrade").status == 0
+    execute(
+        poor_url, f"ALTER TABLE offers ADD COLUMN by_hand INTEGER; GRANT SELECT ON offers TO {role}"
+    )
+    assert f"role {role} " in workshop.ws(rich, "drift").out
+    execute(poor_url, "DROP TABLE offers")
+    execute(postgresql_url, f"DROP OWNED BY {role}", f"DROP ROLE {role}")
 
 
 def test_other_databases_record_nothing(

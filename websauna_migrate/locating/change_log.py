@@ -13,7 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 
-from websauna_migrate.database.engines import one_line
+from websauna_migrate.database.engines import driver_words, one_line
 from websauna_migrate.database.history_tables import list_tables
 from websauna_migrate.errors import MigrationError
 from websauna_migrate.facts.postgresql import quote_name
@@ -41,27 +41,25 @@ CREATE TABLE IF NOT EXISTS {table} (
 );
 CREATE OR REPLACE FUNCTION {function}() RETURNS event_trigger LANGUAGE plpgsql
 SECURITY DEFINER SET search_path = pg_catalog AS $body$
+DECLARE
+    objects text[];
 BEGIN
     IF coalesce(current_setting('application_name', true), '') LIKE 'websauna_migrate %' THEN
         RETURN;
     END IF;
     IF tg_event = 'sql_drop' THEN
-        INSERT INTO {table} (at, role, client, command, object, statement)
-        SELECT clock_timestamp() AT TIME ZONE 'UTC', session_user,
-            concat_ws(' ', nullif(current_setting('application_name', true), ''),
-                host(inet_client_addr())),
-            tg_tag, object_identity, left(current_query(), {kept})
-        FROM pg_event_trigger_dropped_objects()
-        WHERE NOT is_temporary AND object_type <> 'type' AND (original OR normal);
+        objects := ARRAY(SELECT object_identity FROM pg_event_trigger_dropped_objects()
+            WHERE NOT is_temporary AND object_type <> 'type' AND (original OR normal));
     ELSE
-        INSERT INTO {table} (at, role, client, command, object, statement)
-        SELECT clock_timestamp() AT TIME ZONE 'UTC', session_user,
-            concat_ws(' ', nullif(current_setting('application_name', true), ''),
-                host(inet_client_addr())),
-            command_tag, object_identity, left(current_query(), {kept})
-        FROM pg_event_trigger_ddl_commands()
-        WHERE schema_name IS DISTINCT FROM 'pg_temp';
+        objects := ARRAY(SELECT object_identity FROM pg_event_trigger_ddl_commands()
+            WHERE schema_name IS DISTINCT FROM 'pg_temp');
     END IF;
+    INSERT INTO {table} (at, role, client, command, object, statement)
+    SELECT clock_timestamp() AT TIME ZONE 'UTC', session_user,
+        concat_ws(' ', nullif(current_setting('application_name', true), ''),
+            host(inet_client_addr())),
+        tg_tag, object, left(current_query(), {kept})
+    FROM unnest(objects) AS object WHERE object IS NOT NULL;
 EXCEPTION WHEN OTHERS THEN
     RETURN;
 END
@@ -112,8 +110,8 @@ def run_script(site: Site, script: str) -> None:
         except DBAPIError as exc:
             connection.rollback()
             raise MigrationError(
-                f"The event trigger was not changed: {one_line(str(exc.orig))} PostgreSQL lets "
-                "superusers alone make one: run the command with the URL of such a role."
+                f"The event trigger was not changed: {one_line(driver_words(exc.orig))} PostgreSQL "
+                "lets superusers alone make one: run the command with the URL of such a role."
             ) from exc
         connection.commit()
 
