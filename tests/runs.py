@@ -109,12 +109,12 @@ def blocking(url: str, *statements: str, seconds: float) -> Iterator[None]:
         thread.join()
 
 
-def wait_for(condition: Callable[[], Any], seconds: float = 20) -> Any:
-    """Return what a condition gives once that is true."""
+def wait_for(condition: Callable[[], Any], seconds: float = 20, pause: float = 0.02) -> Any:
+    """Return what a condition gives once that is true; ask again after a pause in seconds."""
     deadline = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.02)
+        time.sleep(pause)
     return found
 
 

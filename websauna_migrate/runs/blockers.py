@@ -63,7 +63,8 @@ POSTGRESQL = text(
     "FROM pg_stat_activity WHERE pid = ANY(pg_blocking_pids(:process))"
 )
 
-#: MariaDB tells who holds a row that another transaction waits for.
+#: MariaDB tells who holds a row that another transaction waits for. It renews what these tables
+#: say when they were not read for 0.1 s (storage/innobase/trx/trx0i_s.cc), so look less often.
 ROW_LOCKS = text(
     "SELECT p.id, p.user, p.host, p.command, coalesce(b.trx_query, p.info), "
     "timestampdiff(SECOND, b.trx_started, now()) "
