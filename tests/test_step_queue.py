@@ -62,6 +62,24 @@ def test_one_message_for_a_step(workshop: Workshop, url: str, messages: list[str
     assert rows(url, query) == [(3,)]
 
 
+def test_what_reads_messages_is_asked_once_a_run(
+    workshop: Workshop, url: str, messages: list[str]
+) -> None:
+    asked: list[str] = []
+
+    def note(connection: Any, cursor: Any, statement: str, *_: object) -> None:
+        asked.extend([statement] if "pg_event_trigger" in statement else [])
+
+    chain(workshop, *(table(f"t{number}")["upgrade"] for number in range(1, 5)))
+    sa.event.listen(sa.Engine, "before_cursor_execute", note)
+    try:
+        workshop.service(url).upgrade()
+    finally:
+        sa.event.remove(sa.Engine, "before_cursor_execute", note)
+    assert len(asked) == 1
+    assert sum("CREATE TABLE t" in message for message in messages) == 4
+
+
 @pytest.mark.parametrize(
     "body",
     [

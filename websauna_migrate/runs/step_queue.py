@@ -250,9 +250,11 @@ class StepQueue:
         """Send what is kept; return how many rows the last statement changed.
 
         :param last: one more statement
-        :param cursor: executes it; default: one of the queue's own
+        :param cursor: by which SQLAlchemy executes it; default: one of the queue's own
         :raises DBAPIError: of the statement that failed, which knows its line then
         """
+        if cursor is not None:
+            self._claim(cursor)
         kept, self._kept = self._kept, []
         if last:
             kept = [*kept, Kept(last)]
