@@ -23,7 +23,6 @@ from websauna_migrate.revision_scripts.script_error import ScriptError
 from websauna_migrate.revision_scripts.script_files import (
     SCRIPT_NAME,
     ScriptFiles,
-    checksum,
     checksum_of,
     list_script_files,
     read_script,
@@ -98,9 +97,9 @@ class ScriptReader:
         self._imported: dict[str, ModuleType] = {}
         #: Modules of which no function has run, by path.
         self._unused: dict[str, ModuleType] = {}
-        #: What the texts of executed scripts were compiled to, and their checksums, by path.
+        #: The texts of executed scripts, and what they were compiled to, by path.
+        self._texts: dict[str, bytes] = {}
         self._codes: dict[str, CodeType] = {}
-        self._digests: dict[str, str] = {}
         #: True if all that was read is in the scripts' texts, which is not so of what is computed.
         self.is_from_text = False
 
@@ -180,9 +179,14 @@ class ScriptReader:
         return module
 
     def digest(self, revision: Revision) -> str:
-        """Return the SHA-256 of a script's file, hexadecimal, as it was executed."""
-        found = self._digests.get(revision.path)
-        return checksum(revision.path) if found is None else found
+        """Return the SHA-256 of a script's text, hexadecimal; empty if it cannot be read."""
+        source = self.text(revision)
+        return "" if source is None else checksum_of(source)
+
+    def text(self, revision: Revision) -> bytes | None:
+        """Return a script's text as it was executed; ``None`` if it cannot be read."""
+        found = self._texts.get(revision.path)
+        return read_script(revision.path) if found is None else found
 
     def _execute(self, path: str) -> Revision | None:
         """Execute a script's text in a new module, and return what it says of itself.
@@ -200,8 +204,7 @@ class ScriptReader:
             module = load_module(path, code)
         if module is None or not is_usual(module):
             return self._import(path)
-        self._codes[path] = code
-        self._digests[path] = checksum_of(source)
+        self._codes[path], self._texts[path] = code, source
         self._imported[path] = self._unused[path] = module
         doc = (module.__doc__ or "").strip()
         return revision_in(name, path, module, module.revision, doc)

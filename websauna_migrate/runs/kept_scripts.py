@@ -17,7 +17,7 @@ from sqlalchemy import Table, select, text
 from sqlalchemy.engine import Connection
 
 from websauna_migrate.errors import MigrationError
-from websauna_migrate.revision_scripts.script_files import checksum_of, read_script
+from websauna_migrate.revision_scripts.script_files import checksum_of
 from websauna_migrate.runs.ledger_table import column_names, name_of
 
 __all__ = ["kept_checksums", "kept_script", "pack", "require_trusted"]
@@ -29,12 +29,11 @@ LIMIT = 60_000
 FEW = 200
 
 
-def pack(path: str, digest: str) -> str | None:
+def pack(source: bytes | None, digest: str) -> str | None:
     """Return a script's text as the ledger keeps it, in letters that every database has.
 
     :param digest: its checksum; a file that has another by now is not kept
     """
-    source = read_script(path)
     if source is None or checksum_of(source) != digest:
         return None
     packed = base64.b64encode(zlib.compress(source, 6)).decode("ascii")

@@ -169,17 +169,19 @@ class StepRunner:
 
     def values(self, number: int, step: Step) -> dict[str, object]:
         """Return the ledger's row of a step that is about to run."""
-        run, path = self.run_context, step.revision.path
-        digest = run.checksums.get(path)
+        run, environment = self.run_context, self.run_context.environments[step.package]
+        digest, script = run.checksums.get(step.revision.path), None
+        if digest and digest not in run.kept:
+            script = pack(environment.reader.text(step.revision), digest)
         return run.ledger.values(
             run=run.run_id,
             number=number,
             step=step,
-            history_table=run.environments[step.package].package.history_table,
+            history_table=environment.package.history_table,
             session=run.lock.session,
             entry=run.planned if number == 1 else None,
             digest=digest,
-            script=pack(path, digest) if digest and digest not in run.kept else None,
+            script=script,
         )
 
     def require_lock(self, done: int) -> None:
