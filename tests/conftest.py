@@ -33,6 +33,7 @@ from hypothesis import settings
 from apps import workshop  # noqa: F401 - a fixture of all tests
 from databases import MariaDBServer, PostgreSQLServer, Unavailable, start_mariadb, start_postgresql
 from projects import make_project  # noqa: F401
+from read_once import read_once
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -48,6 +49,7 @@ settings.register_profile(
     print_blob=True,
 )
 settings.load_profile("websauna_migrate")
+read_once()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -69,12 +69,14 @@ def import_everything() -> None:
     import pkgutil
 
     import websauna_migrate
+    from read_once import read_once
 
     names = ["pyramid.paster", "pyramid.config", "alembic.config", "psycopg2", "pymysql"]
     found = pkgutil.walk_packages(websauna_migrate.__path__, "websauna_migrate.")
     for name in [*names, *(module.name for module in found)]:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
+    read_once()
     gc.freeze()
 
 
