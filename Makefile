@@ -17,6 +17,8 @@ PYTHON ?= python3
 # Each test process starts database servers of its own, so more than a few do not pay.
 WORKERS ?= logical --maxprocesses 4
 ARGS ?=
+# Each of thousands of processes would compile the package again.
+unexport PYTHONDONTWRITEBYTECODE
 
 BIN := .venv/bin
 METADATA := setup.py pyproject.toml $(wildcard examples/*/setup.py examples/*/pyproject.toml)
