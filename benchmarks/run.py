@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -35,7 +36,7 @@ from model_workloads import make_model_workload
 from order import order
 from peers import django_project, environment_of
 from report import Report, machine, plot
-from workloads import make_workload
+from workloads import Workload, make_workload
 
 sys.path.insert(0, str(REPOSITORY / "tests"))
 
@@ -130,20 +131,22 @@ def nothing(bench: Bench) -> None:
     bench.report.verdicts(verdicts)
 
 
-def emptying(url: str, before: Callable[[], None] | None) -> Callable[[], None]:
-    """Return a function that empties a database after ``before``."""
+def emptying(work: Workload, before: Callable[[], None] | None) -> Callable[[], None]:
+    """Return a function that, after ``before``, makes a first run of new scripts come next."""
 
     def prepare() -> None:
         if before is not None:
             before()
-        empty_database(url)
+        for compiled in [*work.root.rglob("__pycache__")]:
+            shutil.rmtree(compiled)
+        empty_database(work.url)
 
     return prepare
 
 
-def from_empty(contenders: Sequence[Contender], url: str) -> list[Contender]:
-    """Return the contenders, each of which begins with an empty database."""
-    return [replace(one, prepare=emptying(url, one.prepare)) for one in contenders]
+def from_empty(contenders: Sequence[Contender], work: Workload) -> list[Contender]:
+    """Return the contenders, for each of which database and scripts are new."""
+    return [replace(one, prepare=emptying(work, one.prepare)) for one in contenders]
 
 
 def with_psycopg(url: str) -> str:
@@ -175,10 +178,10 @@ def empty(bench: Bench) -> None:
                 bench.django(work, "migrate", "-v0"),
             ]
         time.sleep(3)
-        samples = measure(from_empty(contenders, url), bench.rounds(4))
+        samples = measure(from_empty(contenders, work), bench.rounds(4))
         bench.report.section(
             f"Upgrade from empty, 20 packages with {per} revisions each, {title}",
-            "The first run of new scripts: the cache folder is empty.",
+            "The first run of new scripts: nothing of them is cached, by us or by Python.",
         )
         say(bench.report, samples, "driver alone", "wall")
         wall = {name: sample.median("wall") for name, sample in samples.items()}
@@ -212,7 +215,7 @@ def shapes(bench: Bench) -> None:
                 bench.ours(work, "-q", "upgrade", name="upgrade", cache="cold"),
                 bench.alembic(work, "upgrade", loop=True),
             ]
-            samples = measure(from_empty(upgrades, url), bench.rounds(2), warm=False)
+            samples = measure(from_empty(upgrades, work), bench.rounds(2), warm=False)
             pretend_all_is_applied(work)
             looks = [bench.boot(work)] if packages > 1 else []
             for verb in ("history", "heads") if packages > 1 else ():
@@ -248,7 +251,7 @@ def many_tables(bench: Bench) -> None:
         bench.ours(work, "-q", "upgrade", name="upgrade", cache="cold"),
         bench.alembic(work, "upgrade", loop=True),
     ]
-    samples = measure(from_empty(contenders, url), bench.rounds(2), warm=False)
+    samples = measure(from_empty(contenders, work), bench.rounds(2), warm=False)
     bench.report.section(
         f"{packages * tables:,} tables with their models, PostgreSQL",
         "An upgrade from empty with an empty cache folder. Alembic's loop imports the models, too.",

@@ -109,7 +109,9 @@ class StepQueue:
         self._connection = connection
         self._driver = driver
         self._kept: list[Kept] = []
+        #: Stands for the statement that marks the step, which is written when it is sent.
         self._marker = Kept("")
+        self._write_marker: Callable[[], str] = str
         self._opened = False
         self._path = ""
         #: The construct that an operation is having executed, until the driver gets it.
@@ -142,7 +144,7 @@ class StepQueue:
         if self._readers or self._driver.autocommit or any(not c.closed for c in self._cursors):
             return False
         self._path = path
-        self._marker = Kept(marker())
+        self._write_marker = marker
         self._kept = [Kept(settings), self._marker] if settings else [self._marker]
         self._opened = True
         return True
@@ -256,8 +258,10 @@ class StepQueue:
         if cursor is not None:
             self._claim(cursor)
         kept, self._kept = self._kept, []
+        if self._marker in kept:
+            kept[kept.index(self._marker)] = Kept(self._write_marker())
         if last:
-            kept = [*kept, Kept(last)]
+            kept.append(Kept(last))
         if not kept:
             return -1
         own = own_cursor(self._driver) if cursor is None else cursor
