@@ -139,10 +139,13 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 @pytest.mark.parametrize(
-    ("require", "status", "outcome"),
-    [("", 0, "2 skipped"), ("mariadb", 1, "2 errors"), ("SQLite, mariadb", 1, "2 errors")],
+    ("require", "status", "outcome", "workers"),
+    [
+        ("", 0, "2 skipped", "0"),
+        ("mariadb", 1, "2 errors", "1"),
+        ("SQLite, mariadb", 1, "2 errors", "0"),
+    ],
 )
-@pytest.mark.parametrize("workers", ["0", "1"])
 def test_a_database_that_is_not_there_is_told(run, require, status, outcome, workers):
     result = run_tests(
         run,
@@ -159,9 +162,8 @@ def test_a_database_that_is_not_there_is_told(run, require, status, outcome, wor
     assert "secret" not in result.stdout + result.stderr
 
 
-@pytest.mark.parametrize("workers", ["0", "1"])
-def test_a_required_database_that_no_test_used_is_a_failure(run, workers):
-    result = run_tests(run, "sqlite", workers, WEBSAUNA_MIGRATE_REQUIRE="sqlite,postgresql")
+def test_a_required_database_that_no_test_used_is_a_failure(run):
+    result = run_tests(run, "sqlite", "1", WEBSAUNA_MIGRATE_REQUIRE="sqlite,postgresql")
     assert result.returncode == 1
     assert "2 passed" in result.stdout
     assert f"databases tested: SQLite {sqlite3.sqlite_version}\n" in result.stdout
