@@ -21,8 +21,8 @@ from sqlalchemy.pool import NullPool
 from apps import Workshop
 from runs import tables, wait_for
 from websauna_migrate.config.settings import SettingError
+from websauna_migrate.facts.scratch_databases import ScratchRefused
 from websauna_migrate.facts.scratch_names import PREFIX
-from websauna_migrate.replay.fresh import FreshNotPossible
 
 FACTORY = """
 from pyramid.config import Configurator
@@ -358,7 +358,7 @@ def test_on_mariadb_another_schema_is_refused(workshop: Workshop, mariadb_url: s
     args = 'sa.Index("ix_users_nick", "nick"),'
     workshop.package("fooapp", text.replace(args, f'{args}\n        {{"schema": "other"}},'))
     service = workshop.service(mariadb_url)
-    with pytest.raises(FreshNotPossible, match='schema "other"'):
+    with pytest.raises(ScratchRefused, match='schema "other"'):
         service.check(fresh=True)
 
 

@@ -18,13 +18,13 @@ from sqlalchemy.schema import DDL
 
 from test_dump_db import connect, path_with
 from websauna_migrate.cli.ddl import (
-    TypeConflict,
     create_statements,
     select_tables,
     sql_dialect,
     tables_of,
 )
 from websauna_migrate.errors import MigrationError, UsageError
+from websauna_migrate.facts.model_ddl import ModelsNotCreated
 
 URLS = {
     "sqlite": "sqlite://",
@@ -142,7 +142,7 @@ def test_types_of_one_name_that_differ() -> None:
     first, second = sa.MetaData(), sa.MetaData()
     table(first, "a", sa.Column("c", sa.Enum("x", name="colour")))
     table(second, "b", sa.Column("c", sa.Enum("y", name="colour")))
-    with pytest.raises(TypeConflict) as caught:
+    with pytest.raises(ModelsNotCreated) as caught:
         statements(first, second)
     assert str(caught.value) == (
         'The models define the type "colour" in two ways. Give one of them another name.\n'

@@ -16,7 +16,8 @@ from sqlalchemy.pool import NullPool
 from conftest import run_process
 from databases import PostgreSQLServer
 from mutations import CHANGES, NOTHING, SCHEMAS
-from websauna_migrate.facts.catalogue import FactsNotKnown, read_facts
+from websauna_migrate.errors import MigrationError
+from websauna_migrate.facts.catalogue import read_facts
 from websauna_migrate.facts.differences import Difference, differences
 from websauna_migrate.facts.fact import Fact, Facts, fingerprint
 
@@ -266,7 +267,7 @@ def test_another_database_is_refused_by_name() -> None:
             return True
 
     strange: Any = Pretended()
-    with pytest.raises(FactsNotKnown, match='not of "oracle"'):
+    with pytest.raises(MigrationError, match='not of "oracle"'):
         read_facts(strange)
 
 

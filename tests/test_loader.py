@@ -25,7 +25,6 @@ from pyramid.scripts.pserve import PServeCommand
 from websauna_migrate.errors import MigrationError
 from websauna_migrate.ini.ini_errors import (
     IniError,
-    IniLookupError,
     IniMalformed,
     IniNotFound,
 )
@@ -367,7 +366,7 @@ def test_reference_to_an_unknown_name(write, tmp_path):
         loader.get_wsgi_app_settings,
         lambda: loader.get_settings("app:main"),
     ):
-        with pytest.raises(IniLookupError) as caught:
+        with pytest.raises(IniMalformed) as caught:
             method()
         assert caught.value.kind == "name"
         assert str(caught.value) == (
@@ -390,7 +389,7 @@ def test_reference_to_an_unknown_name_in_default(write, tmp_path):
             "a.ini": "[DEFAULT]\nx = %(no)s",
         }
     )
-    with pytest.raises(IniLookupError) as caught:
+    with pytest.raises(IniMalformed) as caught:
         load(uri).get_settings("s")
     assert caught.value.kind == "name"
     assert (caught.value.path, caught.value.section, caught.value.option, caught.value.names) == (
@@ -403,7 +402,7 @@ def test_reference_to_an_unknown_name_in_default(write, tmp_path):
 
 def test_options_that_refer_to_each_other(write, tmp_path):
     uri = write({"top.ini": "[s]\na = %(b)s\nb = geheim %(c)s\nc = %(b)s"})
-    with pytest.raises(IniLookupError) as caught:
+    with pytest.raises(IniMalformed) as caught:
         load(uri).get_settings("s")
     assert caught.value.kind == "loop"
     assert str(caught.value) == (
@@ -695,7 +694,7 @@ def test_missing_file(tmp_path):
 def test_missing_application(write, tmp_path):
     uri = write({"top.ini": "[server:main]\nuse = egg:waitress"})
     for method in (load(uri).get_wsgi_app, load(uri).get_wsgi_app_settings):
-        with pytest.raises(IniLookupError) as caught:
+        with pytest.raises(IniMalformed) as caught:
             method()
         assert caught.value.kind == "section"
         assert str(caught.value) == (
@@ -707,7 +706,7 @@ def test_missing_application(write, tmp_path):
 
 def test_missing_application_among_others(write, tmp_path):
     uri = write({"top.ini": "[app:blue]\n[pipeline:green]\n[filter:red]"})
-    with pytest.raises(IniLookupError) as caught:
+    with pytest.raises(IniMalformed) as caught:
         load(uri).get_wsgi_app("red")
     assert caught.value.kind == "section"
     assert str(caught.value) == (
@@ -719,7 +718,7 @@ def test_missing_application_among_others(write, tmp_path):
 @pytest.mark.parametrize(("kind", "method"), [("server", 1), ("filter", 2)])
 def test_missing_server_or_filter(write, tmp_path, kind, method):
     loader = load(write({"top.ini": ""}))
-    with pytest.raises(IniLookupError) as caught:
+    with pytest.raises(IniMalformed) as caught:
         (loader.get_wsgi_server if kind == "server" else loader.get_wsgi_filter)()
     assert caught.value.kind == "section"
     assert str(caught.value) == (
@@ -735,7 +734,7 @@ def test_application_and_pipeline_of_one_name_from_two_files(write, tmp_path):
             "a.ini": "[app:main]\nuse = call:ws_demo_app:app",
         }
     )
-    with pytest.raises(IniLookupError) as caught:
+    with pytest.raises(IniMalformed) as caught:
         load(uri).get_wsgi_app()
     assert caught.value.kind == "ambiguous"
     assert str(caught.value) == (

@@ -367,7 +367,6 @@ class IMigrationService(Interface):
         :returns: a :class:`websauna_migrate.results.Location`
         :raises ScratchRefused: if the user may not make a scratch database; the message has the
             grant
-        :raises FreshNotPossible: where the scripts would reach beyond one
         """
 
     def drift(
@@ -682,7 +681,7 @@ class IMigrationService(Interface):
         :param cascade: as in :meth:`downgrade`; also allows the loss of a table that the package
             gave to another one by :meth:`move_table`
         :param forget: of a package that is not registered any more, drop the history table alone;
-            its other tables stay as they are, nobody's
+            its other tables stay as they are, without an owner
         :param stop: as in :meth:`upgrade`
         :returns: a :class:`websauna_migrate.results.Run`
         :raises websauna_migrate.errors.MigrationError: for a package that left a history
@@ -759,7 +758,7 @@ class IMigrationService(Interface):
         """Take down revisions that are applied and that no script of this checkout defines.
 
         Their scripts are those of git that have the checksum of what was applied, else those that
-        the ledger keeps. The latter are run only if nobody but the migrating role may write them.
+        the ledger keeps. The latter are run only if the migrating role alone may write them.
 
         :param revision: go on down to this one
         :param from_ledger: take the ledger's texts alone

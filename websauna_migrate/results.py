@@ -994,7 +994,7 @@ class Drift:
     :ivar kind: ``database-changed`` for an object that is not as the applied scripts make it,
         ``models-changed`` for one of the models that no script makes, ``pending``, ``unowned``, or
         ``not-compared`` where nothing tells what the scripts make
-    :ivar package: whose it is; ``None`` for what is nobody's
+    :ivar package: whose it is; ``None`` for what has no owner
     :ivar object: the object in words, or the revisions that are pending
     :ivar text: what is to be said, a sentence without its full stop
     :ivar made: which revision made the object, a clause
@@ -1029,7 +1029,7 @@ class DriftReport:
 
     :ivar found: object by object
     :ivar problems: what could not be compared, a sentence each
-    :ivar sql: the statements that bring back what was changed by hand and nobody accepted, in the
+    :ivar sql: the statements that bring back what was changed by hand and not accepted, in the
         order in which they have to run, without semicolons
     """
 
@@ -1039,5 +1039,5 @@ class DriftReport:
 
     @property
     def ok(self) -> bool:
-        """True if nothing was found that nobody accepted; what is nobody's counts for nothing."""
+        """True if all that was found is accepted, or has no owner."""
         return all(one.accepted or one.kind == "unowned" for one in self.found)

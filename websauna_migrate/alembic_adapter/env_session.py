@@ -27,7 +27,7 @@ from websauna_migrate.alembic_adapter.plain_env import may_repeat
 
 __all__ = ["session_of"]
 
-#: Settings of a session on PostgreSQL that somebody set, as far as another session can have them.
+#: Settings of a session on PostgreSQL, not the default, that another session can have too.
 SETTINGS = text(
     "SELECT name, setting FROM pg_catalog.pg_settings "
     "WHERE context IN ('user', 'superuser') AND name !~ '^(transaction_(i|r|d)|application_name|"

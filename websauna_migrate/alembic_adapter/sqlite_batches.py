@@ -18,9 +18,9 @@ from alembic.ddl.impl import DefaultImpl
 from sqlalchemy import PrimaryKeyConstraint, Table, UniqueConstraint
 from sqlalchemy.engine import Connection
 
-from websauna_migrate.errors import MigrationError
+from websauna_migrate.revision_scripts.script_error import ScriptRefused
 
-__all__ = ["BatchRefused", "keep_in_batches"]
+__all__ = ["keep_in_batches"]
 
 #: What an item of CREATE TABLE begins with that is no column.
 CONSTRAINTS = frozenset({"constraint", "primary", "unique", "check", "foreign"})
@@ -35,15 +35,9 @@ ON_CONFLICT = re.compile(
 )
 
 
-class BatchRefused(MigrationError, RuntimeError):
-    """A batch on SQLite would lose something of its table; nothing was changed.
-
-    :ivar table: the table
-    """
-
-    def __init__(self, table: str, problem: str, remedy: str) -> None:
-        self.table = table
-        super().__init__(f'The table "{table}" was not made anew: {problem}. {remedy}')
+def batch_refused(table: str, problem: str, remedy: str) -> ScriptRefused:
+    """Return the error of a batch that would lose something of its table; nothing was changed."""
+    return ScriptRefused("batch", f'The table "{table}" was not made anew: {problem}. {remedy}')
 
 
 def keep_in_batches(impl: DefaultImpl) -> None:
@@ -112,7 +106,7 @@ class Rebuild:
     def prepare(self) -> None:
         """Read what has to be kept, and put into the new table what belongs there.
 
-        :raises BatchRefused: if something cannot be kept
+        :raises ScriptRefused: if something cannot be kept
         """
         self.refuse_leftover()
         name = str(self.table.name)
@@ -145,7 +139,7 @@ class Rebuild:
             f"SELECT 1 FROM {self.master} WHERE name = ?", (self.temporary,)
         ).scalar()
         if found:
-            raise BatchRefused(
+            raise batch_refused(
                 str(self.table.name),
                 f'the database has a table "{self.temporary}", which a batch of Alembic left that '
                 "was interrupted",
@@ -190,7 +184,7 @@ class Rebuild:
     def require_columns(self, kind: str, name: str, sql: str) -> None:
         """Refuse to keep what needs a column that goes or gets another name."""
         for column in self.names_in(sql):
-            raise BatchRefused(
+            raise batch_refused(
                 str(self.table.name),
                 f'its {kind} "{name}" has the column "{column}", which goes or is renamed',
                 f'Let the script drop the {kind} before the batch, op.execute("DROP '
@@ -200,7 +194,7 @@ class Rebuild:
     def keep_options(self, text: str) -> None:
         """Give the new table what CREATE TABLE said of the old one and is not reflected.
 
-        :raises BatchRefused: if something is not understood
+        :raises ScriptRefused: if something is not understood
         """
         items, tail = parts_of(text)
         options = self.new_table.dialect_options["sqlite"]

@@ -91,7 +91,7 @@ class Comparison:
         #: The tables that are compared where they exist; ``None`` where ``env.py`` alone knows.
         self.listed: frozenset[Key] | None = None
         if owned.registered.metadata:
-            # A partition belongs to its parent, whoever made it, unless it has a model.
+            # A partition belongs to its parent, whatever script made it, unless it has a model.
             models = {owned.key_of(table) for table in owned.tables}
             self.listed = owned.keys - (reflection.children - models)
             if renames:

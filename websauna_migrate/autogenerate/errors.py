@@ -7,7 +7,13 @@ from collections.abc import Sequence
 from websauna_migrate.errors import MigrationError
 from websauna_migrate.plain_text import counted
 
-__all__ = ["NotUpToDate", "RevisionFailed", "cannot_render", "not_created", "revisions_in_circle"]
+__all__ = [
+    "RevisionFailed",
+    "cannot_render",
+    "not_created",
+    "not_up_to_date",
+    "revisions_in_circle",
+]
 
 
 class RevisionFailed(MigrationError, ValueError):
@@ -18,8 +24,8 @@ class RevisionFailed(MigrationError, ValueError):
         something of a model cannot be written into a script so that it works there;
         ``not-created``: a model refers to another package's table or enum type that no
         revision creates yet; ``circle``: new scripts of several packages would wait for each other;
-        ``move``: a table cannot be given to another package; ``failed`` for all else, what Alembic
-        or the database refused
+        ``move``: a table cannot be given to another package; ``pending``: revisions of the package
+        are not applied; ``failed`` for all else, what Alembic or the database refused
     :ivar place: for ``cannot-render`` model, table and column in words, for ``move`` the table
     """
 
@@ -31,23 +37,21 @@ class RevisionFailed(MigrationError, ValueError):
         self.kind = kind
         self.place = place
         words = problem
-        if kind != "move":
+        if kind not in ("move", "pending"):
             words = f'No revision of package "{package}" was written: {one_sentence(problem)}'
         super().__init__(words)
 
 
-class NotUpToDate(MigrationError, ValueError):
-    """A package cannot be compared while revisions of it are not applied."""
-
-    def __init__(self, package: str, pending: Sequence[str]) -> None:
-        self.package = package
-        self.pending = tuple(pending)
-        super().__init__(
-            f'The database is not up to date for package "{package}": '
-            f"{counted(len(pending), 'revision is', 'revisions are')} not applied, the next one is "
-            f'"{pending[0]}". Nothing was written. Run first: ws-alembic -x packages={package} '
-            "upgrade"
-        )
+def not_up_to_date(package: str, pending: Sequence[str]) -> RevisionFailed:
+    """Return the error of a package that is not compared, as revisions of it are not applied."""
+    return RevisionFailed(
+        package,
+        f'The database is not up to date for package "{package}": '
+        f"{counted(len(pending), 'revision is', 'revisions are')} not applied, the next one is "
+        f'"{pending[0]}". Nothing was written. Run first: ws-alembic -x packages={package} '
+        "upgrade",
+        kind="pending",
+    )
 
 
 def cannot_render(package: str, place: str, problem: str, remedy: str) -> RevisionFailed:

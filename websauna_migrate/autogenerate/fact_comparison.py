@@ -128,8 +128,8 @@ class FactComparison:
         """Return what differs once some renames are made.
 
         :param more: tables that no package registered, known to its ``env.py`` alone
-        :raises websauna_migrate.facts.models.ModelsNotCreated: naming what of the models cannot be
-            created
+        :raises websauna_migrate.facts.model_ddl.ModelsNotCreated: naming what of the models cannot
+            be created
         :raises websauna_migrate.facts.scratch_databases.ScratchRefused: if the user may not make a
             scratch place; the message has the grant
         """

@@ -38,7 +38,7 @@ class PackageObjects:
     """What of the models and of the database belongs to one package.
 
     A table of the models belongs to its owner. A table that only the database has belongs to the
-    package whose scripts created it; what no package created is nobody's. Indexes, comments and
+    package whose scripts created it; what no package created has no owner. Indexes, comments and
     constraints belong with their table.
     """
 
@@ -79,7 +79,7 @@ class PackageObjects:
         return self.owner_of(schema, name) == self.package
 
     def owner_of(self, schema: str | None, name: str) -> str | None:
-        """Return the package that a table belongs to, ``None`` for nobody."""
+        """Return the package that a table belongs to, ``None`` if to none."""
         return self._owners.get((self.normal(schema), name))
 
     def normal(self, schema: str | None) -> str | None:
@@ -138,7 +138,7 @@ class PackageObjects:
         """Alembic's ``include_object``: of a shared ``MetaData`` only the package's tables.
 
         Where a package registered no ``MetaData``, its ``env.py`` alone knows its tables: those
-        that are nobody else's.
+        that have no other owner.
         """
         if reflected and type_ not in ALEMBIC_KINDS and name is not None:
             # A view or function of alembic-utils: only who created it may drop it.

@@ -20,16 +20,10 @@ from sqlalchemy.schema import (
 )
 
 from websauna_migrate.errors import MigrationError, UsageError
-from websauna_migrate.facts.model_ddl import (
-    TypeConflict,
-    create_types,
-    dialect_creates,
-    used_sequences,
-)
+from websauna_migrate.facts.model_ddl import create_types, dialect_creates, used_sequences
 from websauna_migrate.facts.models import unwritable_named
 
 __all__ = [
-    "TypeConflict",
     "create_statements",
     "select_tables",
     "sql_dialect",

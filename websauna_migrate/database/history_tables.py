@@ -179,7 +179,7 @@ def read_left(
 ) -> Mapping[str, tuple[str, ...]]:
     """Return the rows of tables that look like history tables of packages which are gone.
 
-    What is no history table is left out: it is of nobody.
+    What is no history table is left out: it has no owner.
     """
     tables = set(tables)
     try:

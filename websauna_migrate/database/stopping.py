@@ -10,7 +10,7 @@ from contextlib import contextmanager, nullcontext, suppress
 
 from websauna_migrate.errors import MigrationError
 
-__all__ = ["CutOff", "RunStopped", "Stop", "StopNow", "Stopping"]
+__all__ = ["RunStopped", "Stop", "StopNow", "Stopping"]
 
 #: Seconds between two calls of a function that says whether to stop.
 POLL_SECONDS = 0.05
@@ -34,10 +34,6 @@ class RunStopped(MigrationError, RuntimeError):
         self.done = done
         self.half_done = half_done
         super().__init__(message)
-
-
-class CutOff(Exception):
-    """A statement was not executed because the run shall end now."""
 
 
 class Stop:

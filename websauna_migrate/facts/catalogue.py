@@ -10,17 +10,14 @@ from sqlalchemy.engine import Connection
 from websauna_migrate.errors import MigrationError
 from websauna_migrate.facts.fact import Facts
 
-__all__ = ["FactsNotKnown", "read_facts"]
+__all__ = ["facts_not_known", "read_facts"]
 
 
-class FactsNotKnown(MigrationError, NotImplementedError):
-    """The catalogue of a database is not understood; ``dialect`` is its name."""
-
-    def __init__(self, dialect: str) -> None:
-        self.dialect = dialect
-        super().__init__(
-            f'Facts are read of PostgreSQL, SQLite, MariaDB and MySQL, not of "{dialect}".'
-        )
+def facts_not_known(dialect: str) -> MigrationError:
+    """Return the error of a database whose catalogue is not understood."""
+    return MigrationError(
+        f'Facts are read of PostgreSQL, SQLite, MariaDB and MySQL, not of "{dialect}".'
+    )
 
 
 def read_facts(
@@ -36,7 +33,7 @@ def read_facts(
 
     :param schemas: those to read; ``None`` for all of the database, on MariaDB for the current one
     :param names: the names that scratch schemas stand for, by theirs
-    :raises FactsNotKnown: for another database than the four
+    :raises MigrationError: for another database than the four
     """
     with snapshot(connection):
         if connection.dialect.name == "postgresql":
@@ -51,7 +48,7 @@ def read_facts(
             from websauna_migrate.facts.mysql import read_mysql
 
             return read_mysql(connection, schemas, names or {})
-        raise FactsNotKnown(connection.dialect.name)
+        raise facts_not_known(connection.dialect.name)
 
 
 @contextmanager

@@ -18,7 +18,8 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 from websauna_migrate.errors import MigrationError
 
 __all__ = [
-    "TypeConflict",
+    "NOT_CREATED",
+    "ModelsNotCreated",
     "create_types",
     "dialect_creates",
     "used_sequences",
@@ -28,15 +29,48 @@ __all__ = [
 NamedType = ENUM | DOMAIN
 
 
-class TypeConflict(MigrationError, ValueError):
-    """Two types of one name differ; ``name`` is theirs, with the schema."""
+#: What is told of models by default.
+NOT_CREATED = "cannot be created in the database"
 
-    def __init__(self, name: str, first: str, second: str) -> None:
-        self.name = name
-        super().__init__(
-            f'The models define the type "{name}" in two ways. Give one of them another name.\n'
-            f"  {first}\n  {second}"
-        )
+
+class ModelsNotCreated(MigrationError, ValueError):
+    """The models cannot be created: SQLAlchemy cannot write something, or the server refuses it.
+
+    :ivar kind: ``refused``; ``type`` where two types of one name differ
+    :ivar package: whose model it is; ``None`` if it is of no single one
+    :ivar place: the model and what of it, in words; for a type its name, with the schema
+    """
+
+    def __init__(
+        self,
+        package: str | None,
+        place: str,
+        problem: str,
+        what: str = NOT_CREATED,
+        *,
+        kind: str = "refused",
+    ) -> None:
+        self.kind = kind
+        self.package = package
+        self.place = place
+        self.problem = problem
+        owner = f' of package "{package}"' if package else ""
+        message = f"The models{owner} {what}. {place}: {problem}"
+        super().__init__(problem if kind == "type" else message)
+
+
+def two_types(name: str, first: str, second: str) -> ModelsNotCreated:
+    """Return the error of two types of one name that differ.
+
+    :param name: theirs, with the schema
+    """
+    return ModelsNotCreated(
+        None,
+        name,
+        f'The models define the type "{name}" in two ways. Give one of them another name.\n'
+        f"  {first}\n  {second}",
+        kind="type",
+    )
 
 
 def create_types(
@@ -44,7 +78,7 @@ def create_types(
 ) -> list[CreateEnumType | CreateDomainType]:
     """Return the creation of all types that columns of tables need, each once.
 
-    :raises TypeConflict: if two of one name differ
+    :raises ModelsNotCreated: if two of one name differ
     """
     if dialect.name != "postgresql":
         return []
@@ -58,7 +92,7 @@ def create_types(
                 for one in (found.setdefault(key, create), create)
             )
             if first != second:
-                raise TypeConflict(".".join(filter(None, key)), first, second)
+                raise two_types(".".join(filter(None, key)), first, second)
     return list(found.values())
 
 
@@ -104,7 +138,7 @@ def write_checks_with_tables(dialect: Dialect) -> None:
 
     So do scripts. MariaDB takes no name for one in a column, and keeps one without as a part of it.
 
-    :param dialect: that of an engine that nobody else uses
+    :param dialect: that of an engine of its own
     """
     compiler: type[Any] = dialect.ddl_compiler
 

@@ -18,32 +18,19 @@ from sqlalchemy.schema import CreateColumn, CreateIndex, CreateTable
 
 from websauna_migrate.database.engines import driver_words, one_line
 from websauna_migrate.errors import MigrationError
-from websauna_migrate.facts.model_ddl import create_types, dialect_creates, used_sequences
+from websauna_migrate.facts.model_ddl import (
+    NOT_CREATED,
+    ModelsNotCreated,
+    create_types,
+    dialect_creates,
+    used_sequences,
+)
 from websauna_migrate.facts.one_message import NotRecorded, recorded, send_in_one_message
 from websauna_migrate.facts.open_parameters import open_parameters
 from websauna_migrate.facts.postgresql import quote_name
 from websauna_migrate.models.sqlalchemy_internals import ddl_compiler
 
-__all__ = ["Models", "ModelsNotCreated", "unwritable_named"]
-
-
-NOT_CREATED = "cannot be created in the database"
-
-
-class ModelsNotCreated(MigrationError, ValueError):
-    """The models cannot be created: SQLAlchemy cannot write something, or the server refuses it.
-
-    :ivar place: the model and what of it, in words
-    """
-
-    def __init__(
-        self, package: str | None, place: str, problem: str, what: str = NOT_CREATED
-    ) -> None:
-        self.package = package
-        self.place = place
-        self.problem = problem
-        owner = f' of package "{package}"' if package else ""
-        super().__init__(f"The models{owner} {what}. {place}: {problem}")
+__all__ = ["Models", "unwritable_named"]
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ DRIVERS = frozenset({"psycopg2", "psycopg"})
 
 
 class NotRecorded(Exception):
-    """Something is executed whose answer somebody may read."""
+    """A listener of the models executes a statement whose answer it may read."""
 
 
 @contextmanager

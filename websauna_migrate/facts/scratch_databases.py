@@ -32,7 +32,7 @@ from websauna_migrate.database.engines import (
 from websauna_migrate.errors import MigrationError
 from websauna_migrate.facts.scratch_names import PREFIX, ScratchName, new_name
 
-__all__ = ["ScratchRefused", "scratch_database", "scratch_settings"]
+__all__ = ["ScratchRefused", "no_right", "scratch_database", "scratch_settings"]
 
 SETTING = "websauna_migrate.scratch_url"
 
@@ -44,16 +44,28 @@ GRANTS = {
 
 
 class ScratchRefused(MigrationError, PermissionError):
-    """The user may not make a scratch place; ``problem`` is the server's own word."""
+    """There can be no scratch place.
 
-    def __init__(self, what: str, url: URL, problem: str, grant: str) -> None:
-        self.what = what
-        self.problem = problem
-        super().__init__(
-            f'The user "{url.username}" may not make {what} at "{safe_url(url)}": {problem}\n'
-            f"Let an administrator run: {grant}\n"
-            f"Or set {SETTING} to the URL of a database whose user may."
-        )
+    :ivar kind: ``right`` where the user may not make one, ``apart`` where scripts would reach
+        beyond it
+    """
+
+    def __init__(self, kind: str, message: str) -> None:
+        self.kind = kind
+        super().__init__(message)
+
+
+def no_right(what: str, url: URL, problem: str, grant: str) -> ScratchRefused:
+    """Return the error of a user who may not make a scratch place.
+
+    :param problem: the server's own word
+    """
+    return ScratchRefused(
+        "right",
+        f'The user "{url.username}" may not make {what} at "{safe_url(url)}": {problem}\n'
+        f"Let an administrator run: {grant}\n"
+        f"Or set {SETTING} to the URL of a database whose user may.",
+    )
 
 
 def scratch_settings(settings: Settings) -> Settings:
@@ -149,7 +161,7 @@ def create(connection: Connection, name: str, url: URL) -> None:
     except DBAPIError as exc:
         grant = GRANTS[connection.dialect.name].format(user=user_of(connection))
         problem = one_line(hide_password(driver_words(exc.orig), url))
-        raise ScratchRefused("a scratch database", url, problem, grant) from exc
+        raise no_right("a scratch database", url, problem, grant) from exc
 
 
 def postgresql_locale(connection: Connection) -> str:

@@ -25,12 +25,12 @@ from websauna_migrate.database.engines import (
     make_engine,
     one_line,
 )
-from websauna_migrate.facts.catalogue import FactsNotKnown, read_facts
+from websauna_migrate.facts.catalogue import facts_not_known, read_facts
 from websauna_migrate.facts.fact import Facts
 from websauna_migrate.facts.model_ddl import write_checks_with_tables
 from websauna_migrate.facts.models import Models
 from websauna_migrate.facts.scratch_databases import (
-    ScratchRefused,
+    no_right,
     scratch_database,
     scratch_settings,
 )
@@ -45,7 +45,7 @@ STANDING_IN = "websauna_migrate_scratch_place_"
 FORMAT = 1
 
 #: All besides the statements that says what PostgreSQL makes of them: version, extensions, what
-#: scripts may have made that models use, settings that somebody gave, triggers of DDL.
+#: scripts may have made that models use, settings that are not the default, triggers of DDL.
 POSTGRESQL_STATE = """
 SELECT version(),
   ARRAY(SELECT extname || ' ' || extversion FROM pg_extension ORDER BY 1),
@@ -89,10 +89,10 @@ class Place:
 class ScratchModels:
     """The models in a scratch place, as long as it is there.
 
-    The place is made once somebody asks what only it can tell. Their facts are kept in the user's
-    cache folder under the statements that create them, and what else says what the server makes of
-    these. Models whose listeners ask the database something, or that have entities, are created
-    each time.
+    The place is made when something is first asked that only it can tell. Their facts are kept
+    in the user's cache folder under the statements that create them, and what else says what the
+    server makes of these. Models whose listeners ask the database something, or that have entities,
+    are created each time.
     """
 
     def __init__(self, models: Models, place: Place, cache: Cache) -> None:
@@ -176,7 +176,7 @@ def scratch_models(
     }
     make = makers.get(connection.dialect.name)
     if make is None:
-        raise FactsNotKnown(connection.dialect.name)
+        raise facts_not_known(connection.dialect.name)
     with ExitStack() as stack:
         place = make(models, settings, connection, stack)
         yield ScratchModels(models, place, Cache.of(settings.cache))
@@ -224,7 +224,7 @@ def create_schema(connection: Connection, name: str) -> None:
         database, user = connection.exec_driver_sql(
             "SELECT quote_ident(current_database()), quote_ident(current_user)"
         ).one()
-        raise ScratchRefused(
+        raise no_right(
             "a scratch schema",
             url,
             one_line(hide_password(driver_words(exc.orig), url)),

@@ -50,7 +50,7 @@ def read_plain(connection: Connection) -> Facts:
 def unit_of(fact: Fact) -> Unit:
     """Return what an object is known by."""
     schema, whole, kind, name = fact.key
-    # A sequence is known by its name, whoever chose it.
+    # A sequence is known by its name, chosen or made up.
     if fact.server_named and fact.kind != "sequence":
         return (schema, whole, kind, "", repr(fact.attributes))
     return (schema, whole, kind, name, "")

@@ -19,10 +19,9 @@ import re
 from pathlib import Path
 
 from websauna_migrate.ini.ini_errors import (
-    IniLookupError,
+    IniError,
     IniMalformed,
     IniNotFound,
-    IniNotReadable,
 )
 
 __all__ = ["MergedIni", "read_ini", "unknown_name"]
@@ -94,14 +93,23 @@ def read_ini(path: str, included_by: str | None = None) -> MergedIni:
     :param included_by: the file to name in an error as the one in which ``path`` is written
     :returns: the merged file
     :raises IniNotFound: a file does not exist; create it or correct the name
-    :raises IniNotReadable: it is a directory, or permissions forbid it
+    :raises IniError: it is a directory, or permissions forbid it
     :raises IniMalformed: a file is not UTF-8, or not an INI file, or an include cannot be followed;
-        correct the line
-    :raises IniLookupError: an include refers to more than ``%(here)s``; write the path out
+        correct the line. One that refers to more than ``%(here)s``: write the path out
     """
     ini = MergedIni(_absolute(path))
     _merge(ini, ini.path, included_by, ())
     return ini
+
+
+def _not_readable(path: str, reason: str, included_by: str | None) -> IniError:
+    """Return the error of a file that the operating system refuses to read.
+
+    :param reason: its words
+    """
+    remedy = "Name a file that this user may read."
+    problem = f"cannot be read: {reason}"
+    return IniError(path, "unreadable", problem, remedy, included_by=included_by)
 
 
 def _absolute(path: str | Path) -> str:
@@ -112,7 +120,7 @@ def _absolute(path: str | Path) -> str:
 def _merge(ini: MergedIni, path: str, included_by: str | None, chain: tuple[str, ...]) -> None:
     """Add a file, then depth first what it includes."""
     if "\0" in path:
-        raise IniNotReadable(path, "its name has a NUL character", included_by)
+        raise _not_readable(path, "its name has a NUL character", included_by)
     # The real path, because a symbolic link to a directory can make a circle of ever new names.
     if os.path.realpath(path) in map(os.path.realpath, chain):
         names = (*chain, path)
@@ -155,7 +163,7 @@ def _parse(path: str, included_by: str | None) -> configparser.RawConfigParser:
     except FileNotFoundError:
         raise IniNotFound(path, included_by) from None
     except OSError as exc:
-        raise IniNotReadable(path, exc.strerror or type(exc).__name__, included_by) from exc
+        raise _not_readable(path, exc.strerror or type(exc).__name__, included_by) from exc
     parser = _RawParser()
     try:
         parser.read_file(io.StringIO(content.decode("utf-8-sig"), newline=None), path)
@@ -249,22 +257,20 @@ def _package_directories(path: str, package: str) -> list[Path]:
     return directories
 
 
-def unknown_name(
-    path: str, section: str, option: str, name: str, remedy: str = ""
-) -> IniLookupError:
+def unknown_name(path: str, section: str, option: str, name: str, remedy: str = "") -> IniMalformed:
     """Return the error of an option that refers to an unknown name."""
     # A name that no option would have may be a password that looks like a reference.
     shown = name if _NAME.fullmatch(name) else "..."
     defined = f"'{name}'" if shown == name else "the name"
-    return IniLookupError(
+    return IniMalformed(
         path,
         "name",
-        section,
-        option,
-        [name],
         f"refers to %({shown})s in option '{option}' of section [{section}], "
         "where no such name is known",
         remedy
         or f"Define {defined} in [{section}] or [DEFAULT]; if the text is meant literally, "
         f"write %%({shown})s.",
+        names=[name],
+        section=section,
+        option=option,
     )

@@ -10,12 +10,9 @@ from collections.abc import Sequence
 from websauna_migrate.errors import MigrationError
 
 __all__ = [
-    "IncludeError",
     "IniError",
-    "IniLookupError",
     "IniMalformed",
     "IniNotFound",
-    "IniNotReadable",
 ]
 
 
@@ -24,7 +21,8 @@ class IniError(MigrationError):
 
     :ivar path: the file
     :ivar kind: a word for the fault; each class lists its own. Of this class: ``uri``, for a name
-        of a file that is no URI
+        of a file that is no URI, and ``unreadable``, for one that the operating system refuses to
+        read
     :ivar included_by: the file that includes it, ``None`` for the file that was named first
     """
 
@@ -49,27 +47,20 @@ class IniNotFound(IniError, FileNotFoundError):
         super().__init__(path, "missing", "does not exist", remedy, included_by=included_by)
 
 
-class IniNotReadable(IniError, OSError):
-    """The operating system refuses to read an INI file; kind ``unreadable``.
-
-    :ivar reason: the words of the operating system
-    """
-
-    def __init__(self, path: str, reason: str, included_by: str | None = None) -> None:
-        self.reason = reason
-        remedy = "Name a file that this user may read."
-        problem = f"cannot be read: {reason}"
-        super().__init__(path, "unreadable", problem, remedy, included_by=included_by)
-
-
-class IniMalformed(IniError, ValueError):
-    """A file cannot be understood, or includes what cannot be included.
+class IniMalformed(IniError, ValueError, LookupError):
+    """A file cannot be understood, or includes what cannot be included, or lacks what is looked up.
 
     :ivar kind: ``syntax``, or ``logging`` for a logging configuration that Python refuses; of what
         is included ``scheme`` for an unknown one, ``package`` for one that is not installed,
-        ``circle`` for a file that includes itself, ``depth`` for too long a chain of includes
+        ``circle`` for a file that includes itself, ``depth`` for too long a chain of includes; of
+        sections and options ``name`` for a reference to an unknown name, ``global`` for a ``get``
+        of one, ``loop`` for options that refer to each other, ``endless`` for a value that gets too
+        long, ``section`` and ``ambiguous`` for a missing section and one of several
     :ivar line: the line of a fault of syntax, counted from 1; else 0
-    :ivar names: the scheme, the package, or the files of the circle or chain
+    :ivar names: the scheme, the package, the files of the circle or chain; the unknown name, the
+        options of the loop, or the sections to choose from
+    :ivar section: the section that was looked up, or that has the option; else empty
+    :ivar option: the option with the reference; else empty
     """
 
     def __init__(
@@ -81,41 +72,14 @@ class IniMalformed(IniError, ValueError):
         *,
         line: int = 0,
         names: Sequence[str] = (),
+        section: str = "",
+        option: str = "",
         included_by: str | None = None,
     ) -> None:
         self.line = line
         self.names = tuple(names)
+        self.section = section
+        self.option = option
         if line:
             problem = f"is malformed at line {line}: {problem}"
         super().__init__(path, kind, problem, remedy, included_by=included_by)
-
-
-#: Its former name for what cannot be included.
-IncludeError = IniMalformed
-
-
-class IniLookupError(IniError, LookupError):
-    """A section or option does not exist, is there twice, or cannot be interpolated.
-
-    :ivar kind: ``name`` for a reference to an unknown name, ``global`` for a ``get`` of one,
-        ``loop`` for options that refer to each other, ``endless`` for a value that gets too long,
-        ``section`` and ``ambiguous`` for a missing section and one of several
-    :ivar section: the section that was looked up, or that has the option
-    :ivar option: the option with the reference, empty for a section
-    :ivar names: the unknown name, the options of the loop, or the sections to choose from
-    """
-
-    def __init__(
-        self,
-        path: str,
-        kind: str,
-        section: str,
-        option: str,
-        names: Sequence[str],
-        problem: str,
-        remedy: str,
-    ) -> None:
-        self.section = section
-        self.option = option
-        self.names = tuple(names)
-        super().__init__(path, kind, problem, remedy)

@@ -24,7 +24,7 @@ import plaster_pastedeploy
 from paste.deploy import loadwsgi
 
 from websauna_migrate.ini.includes import REFERENCE, MergedIni, read_ini, unknown_name
-from websauna_migrate.ini.ini_errors import IniError, IniLookupError, IniMalformed
+from websauna_migrate.ini.ini_errors import IniError, IniMalformed
 
 __all__ = ["SCHEME", "Loader", "MergedParser", "config_uri", "open_loader"]
 
@@ -121,7 +121,9 @@ class _Interpolation(configparser.Interpolation):
                 way = " -> ".join(f"'{option}'" for option in loop)
                 problem = f"has options in section [{section}] that refer to each other: {way}"
                 remedy = "Give one of them a value of its own."
-                raise IniLookupError(place, "loop", section, chain[-1], loop, problem, remedy)
+                raise IniMalformed(
+                    place, "loop", problem, remedy, names=loop, section=section, option=chain[-1]
+                )
             if name not in names:
                 where = section if chain[-1] in ini.items(section) else configparser.DEFAULTSECT
                 raise unknown_name(place, where, chain[-1], name)
@@ -135,7 +137,15 @@ class _Interpolation(configparser.Interpolation):
                     "options, which refer to others in turn"
                 )
                 remedy = "Write the value out."
-                raise IniLookupError(place, "endless", section, chain[0], chain, problem, remedy)
+                raise IniMalformed(
+                    place,
+                    "endless",
+                    problem,
+                    remedy,
+                    names=chain,
+                    section=section,
+                    option=chain[0],
+                )
             return known[name]
 
         return REFERENCE.sub(replace, text)
@@ -241,7 +251,7 @@ class _IniLoader(loadwsgi.ConfigLoader):  # type: ignore[misc]  # PasteDeploy ha
     def find_config_section(self, object_type: Any, name: str | None = None) -> str:
         """Find the section by PasteDeploy's rules.
 
-        :raises IniLookupError: there is none, or several fit, such as app:main and pipeline:main;
+        :raises IniMalformed: there is none, or several fit, such as app:main and pipeline:main;
             add it, or rename one
         """
         try:
@@ -259,23 +269,25 @@ class _IniLoader(loadwsgi.ConfigLoader):  # type: ignore[misc]  # PasteDeploy ha
             )
             problem = f"has several sections for the name '{name}': {places}"
             remedy = "Rename all but one."
-            raise IniLookupError(self.filename, "ambiguous", name, "", fitting, problem, remedy)
+            raise IniMalformed(
+                self.filename, "ambiguous", problem, remedy, names=fitting, section=name
+            )
         section = f"{prefixes[0]}:{name}"
         others = ", ".join(f"[{found}]" for found in known)
         choice = f", or name one of these instead: {others}." if known else "."
         problem = f"has no section [{section}], and no file that it includes has one"
         remedy = f"Add the section{choice}"
-        raise IniLookupError(self.filename, "section", section, "", known, problem, remedy)
+        raise IniMalformed(self.filename, "section", problem, remedy, names=known, section=section)
 
 
-def _unset(parser: MergedParser, section: str, exc: KeyError) -> IniLookupError:
+def _unset(parser: MergedParser, section: str, exc: KeyError) -> IniMalformed:
     """Return the error of the ``get name = global`` that plaster_pastedeploy could not follow."""
     gets = [name for name in parser.options(section) if name.startswith("get ")]
     option = next((name for name in gets if parser.get(section, name) == exc.args[0]), "get")
     place = parser.ini.origin(section, option) or parser.ini.path
     problem = f"has '{option}' in section [{section}], for a name that is not set"
     remedy = "Name an option of [DEFAULT]."
-    return IniLookupError(place, "global", section, option, [], problem, remedy)
+    return IniMalformed(place, "global", problem, remedy, section=section, option=option)
 
 
 class Loader(plaster_pastedeploy.Loader):  # type: ignore[misc]  # plaster_pastedeploy has no types
@@ -283,7 +295,7 @@ class Loader(plaster_pastedeploy.Loader):  # type: ignore[misc]  # plaster_paste
 
     The files are read anew at each call, as plaster_pastedeploy does, but for
     :meth:`reading_once`. Each method raises what
-    :func:`websauna_migrate.ini.includes.read_ini` raises, and :class:`.IniLookupError` for an
+    :func:`websauna_migrate.ini.includes.read_ini` raises, and :class:`.IniMalformed` for an
     option that cannot be interpolated.
     """
 
@@ -334,7 +346,7 @@ class Loader(plaster_pastedeploy.Loader):  # type: ignore[misc]  # plaster_paste
 
         :param name: default: the fragment of the URI, else ``main``
         :param defaults: names to interpolate, and part of ``global_conf``
-        :raises IniLookupError: there is no such application; add the section
+        :raises IniMalformed: there is no such application; add the section
         """
         return self._context(loadwsgi.APP, name, defaults).create()
 

@@ -28,7 +28,7 @@ NAME = "websauna_migrate_changes"
 #: Letters of a statement that are kept.
 KEPT = 2000
 
-#: What is installed; the schema is put in. A failure is nobody's: a statement goes on.
+#: What is installed; the schema is put in. A failure fails no statement.
 INSTALL = """
 CREATE TABLE IF NOT EXISTS {table} (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

@@ -218,7 +218,7 @@ class Looking:
         )
 
     def not_replayed_behind(self, place: Candidate) -> list[str]:
-        """Return the revisions right behind a place whose objects nobody knows."""
+        """Return the revisions right behind a place whose objects are not known."""
         blocked = self.locator.replayed.blocked
         return [
             str(one)

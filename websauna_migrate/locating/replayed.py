@@ -51,7 +51,7 @@ class Service(Protocol):
 
 @dataclass
 class Replayed:
-    """What a replay gave.
+    """The result of a replay.
 
     :ivar objects: along the steps
     :ivar failed: the steps that could not be replayed
@@ -113,7 +113,7 @@ class Replay:
     def run(self) -> Replayed:
         """Return what is known, or replay.
 
-        :raises FreshNotPossible: where the scripts would reach beyond a scratch database
+        :raises ScratchRefused: where the scripts would reach beyond a scratch database
         :raises ScratchRefused: if the user may not make one
         """
         known = self._known()

@@ -19,7 +19,8 @@ from websauna_migrate.facts.catalogue import read_facts
 from websauna_migrate.facts.differences import Difference, differences
 from websauna_migrate.facts.fact import EXPRESSIONS, Fact, Facts
 from websauna_migrate.facts.model_comparison import OWN_TABLES
-from websauna_migrate.facts.models import Models, ModelsNotCreated
+from websauna_migrate.facts.model_ddl import ModelsNotCreated
+from websauna_migrate.facts.models import Models
 from websauna_migrate.facts.postgresql import quote_name
 from websauna_migrate.facts.standstill import settled_differences
 from websauna_migrate.models.ownership import Ownership

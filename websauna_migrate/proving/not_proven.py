@@ -13,7 +13,7 @@ from websauna_migrate.facts.differences import Difference, listed
 from websauna_migrate.planning.revisions import Revision
 from websauna_migrate.runs.failures import StepFailed
 
-__all__ = ["NotProven", "differs", "fails", "impossible"]
+__all__ = ["NotProven", "differs", "fails", "impossible", "squash_differs"]
 
 #: Characters of a statement that are shown.
 SHOWN = 500
@@ -26,6 +26,7 @@ REMEDY_FAILS = (
     "Mend the models, or what makes the script (template, hooks of env.py). To keep the script and "
     "edit it by hand: --keep."
 )
+REMEDY_SQUASH = "End the range before the step that makes the difference."
 REMEDY_DIFFERS = (
     "Name in include_object what the package's scripts are to leave alone, or mend the hook or "
     "template that leaves it out. To keep the script and edit it by hand: --keep."
@@ -33,31 +34,39 @@ REMEDY_DIFFERS = (
 
 
 class NotProven(MigrationError, RuntimeError):
-    """New scripts did not stand their proof; the database is as it was.
+    """New scripts, or a squash, did not stand their proof; the database is as it was.
 
     :ivar kind: ``fails``: a step fails; ``differs``: it leaves a difference; ``busy``: a lock was
-        not free; ``impossible``: it could not be tried
+        not free; ``impossible``: it could not be tried; ``squash``: a squash does not do what the
+        scripts do that it replaces
     :ivar revision: the new revision, ``package@id``; ``None`` where no single one is meant
     :ivar problem: what is wrong, as sentences
     :ivar remedy: what to do
+    :ivar differences: what differs behind the upgrade of a squash
+    :ivar failed_in: the steps of a squash of which an operation that was written anew fails
     """
 
     def __init__(
         self,
-        kind: Literal["fails", "differs", "busy", "impossible"],
+        kind: Literal["fails", "differs", "busy", "impossible", "squash"],
         problem: str,
         remedy: str,
         *,
         revision: str | None = None,
         exit_code: int = ExitCode.FAILED,
+        found: Sequence[Difference] = (),
+        failed_in: Sequence[str] = (),
     ) -> None:
         self.kind = kind
         self.problem = problem
         self.remedy = remedy
         self.revision = revision
         self.exit_code = exit_code
+        self.differences = tuple(found)
+        self.failed_in = tuple(failed_in)
+        kept = "squash" if kind == "squash" else "script"
         super().__init__(
-            f"No script was kept: {problem}\nNothing was changed in the database. {remedy}"
+            f"No {kept} was kept: {problem}\nNothing was changed in the database. {remedy}"
         )
 
 
@@ -106,4 +115,22 @@ def impossible(problem: str, exit_code: int = ExitCode.FAILED) -> NotProven:
         f"it could not be proven. {problem}",
         "To write it without a proof: --no-prove.",
         exit_code=exit_code,
+    )
+
+
+def squash_differs(
+    problem: str, found: Sequence[Difference] = (), failed_in: Sequence[str] = ()
+) -> NotProven:
+    """Return the error of a squash that does not do what the scripts do that it replaces.
+
+    :param found: what differs behind the upgrade
+    :param failed_in: the steps of which an operation that was written anew fails
+    """
+    return NotProven(
+        "squash",
+        problem,
+        REMEDY_SQUASH,
+        exit_code=ExitCode.DRIFT,
+        found=found,
+        failed_in=failed_in,
     )

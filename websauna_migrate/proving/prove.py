@@ -19,7 +19,7 @@ from sqlalchemy.exc import DBAPIError
 from websauna_migrate.autogenerate.write.move_writer import insert
 from websauna_migrate.database.stopping import RunStopped
 from websauna_migrate.errors import MigrationError
-from websauna_migrate.facts.catalogue import FactsNotKnown
+from websauna_migrate.facts.catalogue import facts_not_known
 from websauna_migrate.models.ownership import Ownership
 from websauna_migrate.planning.plan import Plan
 from websauna_migrate.planning.revisions import Revision
@@ -29,13 +29,13 @@ from websauna_migrate.proving.judge import Judge
 from websauna_migrate.proving.not_proven import NotProven, fails, impossible
 from websauna_migrate.proving.sequences import KeptSequences
 from websauna_migrate.results import CreatedScript, Proof
+from websauna_migrate.revision_scripts.script_error import ScriptRefused
 from websauna_migrate.runs.failures import (
     InterruptedSteps,
     NotAtomic,
     StepFailed,
 )
 from websauna_migrate.runs.run_context import RunOptions
-from websauna_migrate.runs.script_refusals import ScriptRefused
 from websauna_migrate.runs.site import Site
 
 __all__ = ["keep_proven", "prove"]
@@ -74,10 +74,11 @@ def keep_proven(
     """
     if how == "off" or not created:
         return created
+    dialect = site.settings.require_url().get_backend_name()
+    if dialect not in ("postgresql", "sqlite", "mysql", "mariadb"):
+        return warned(created, f"Not proven: {facts_not_known(dialect)}")
     try:
         proof = prove(created, site=site, ownership=ownership, at=at, apart=how == "scratch")
-    except FactsNotKnown as exc:
-        return warned(created, f"Not proven: {exc}")
     except NotProven as exc:
         if not keep:
             undo()
@@ -120,12 +121,9 @@ def prove(
     :param at: returns the service for another database
     :param apart: in a scratch database, whatever could be done beside it
     :raises NotProven: saying why they are not to be kept
-    :raises FactsNotKnown: for another database than the four
     """
     began = time.perf_counter()
     dialect = site.settings.require_url().get_backend_name()
-    if dialect not in ("postgresql", "sqlite", "mysql", "mariadb"):
-        raise FactsNotKnown(dialect)
     new: dict[str, list[str]] = {}
     for script in created:
         new.setdefault(script.package, []).append(script.revision)

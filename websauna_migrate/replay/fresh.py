@@ -21,20 +21,16 @@ from websauna_migrate.errors import MigrationError
 from websauna_migrate.facts.differences import Difference
 from websauna_migrate.facts.models import Models
 from websauna_migrate.facts.postgresql import quote_name
-from websauna_migrate.facts.scratch_databases import scratch_database, scratch_settings
+from websauna_migrate.facts.scratch_databases import (
+    ScratchRefused,
+    scratch_database,
+    scratch_settings,
+)
 from websauna_migrate.models.ownership import Ownership
 from websauna_migrate.replay.against_models import AgainstModels
 from websauna_migrate.results import CheckProblem, CheckReport
 
-__all__ = ["FreshNotPossible", "FreshService", "check_fresh"]
-
-
-class FreshNotPossible(MigrationError, NotImplementedError):
-    """A fresh database cannot be made apart from the real one; ``problem`` says why."""
-
-    def __init__(self, problem: str) -> None:
-        self.problem = problem
-        super().__init__(f"check --fresh is not possible here: {problem}")
+__all__ = ["FreshService", "check_fresh"]
 
 
 class FreshService(Protocol):
@@ -70,8 +66,8 @@ def check_fresh(
     :param packages: the names of all registered ones
     :param selected: those whose differences are told
     :param at: returns the service for another database; it tells no subscriber
-    :raises FreshNotPossible: where the scripts would reach beyond the scratch database
-    :raises websauna_migrate.facts.scratch_databases.ScratchRefused: if the user may not make one
+    :raises ScratchRefused: if the user may not make a scratch database, or the scripts would reach
+        beyond it
     """
     tables = [table for name in sorted(packages) for table in ownership.tables_of(name)]
     require_apart(settings, {table.schema for table in tables})
@@ -100,16 +96,18 @@ def check_fresh(
 def require_apart(settings: Settings, schemas: set[str | None]) -> None:
     """Refuse what would touch real databases: on MariaDB a schema is another database.
 
-    :raises FreshNotPossible: naming the schemas
+    :raises ScratchRefused: naming the schemas
     """
     if scratch_settings(settings).require_url().get_backend_name() not in ("mysql", "mariadb"):
         return
     named = sorted({schema for schema in (*schemas, settings.version_table_schema) if schema})
     if named:
         listed = ", ".join(f'"{name}"' for name in named)
-        raise FreshNotPossible(
-            f"models or settings name the schema {listed}, which is another database on this "
-            "server, and the scripts would change it. Leave out the schema."
+        raise ScratchRefused(
+            "apart",
+            f"check --fresh is not possible here: models or settings name the schema {listed}, "
+            "which is another database on this server, and the scripts would change "
+            "it. Leave out the schema.",
         )
 
 

@@ -1,10 +1,15 @@
-"""What can be wrong with a revision script."""
+"""What can be wrong with a revision script, and what it may not do."""
 
 from __future__ import annotations
 
 from websauna_migrate.errors import MigrationError
 
-__all__ = ["ScriptError"]
+__all__ = ["ScriptError", "ScriptRefused", "cut_off"]
+
+ROLLED_BACK = (
+    "the script rolls its transaction back by itself. To take back a part, use a savepoint or "
+    "websauna_migrate.data.session()."
+)
 
 
 class ScriptError(MigrationError, ValueError):
@@ -30,3 +35,23 @@ class ScriptError(MigrationError, ValueError):
     ) -> None:
         self.kind, self.path, self.line, self.package = kind, path, line, package
         super().__init__(message)
+
+
+class ScriptRefused(Exception):
+    """A script cannot go on; its step fails with the words. A run never raises it.
+
+    :ivar kind: ``transaction`` where it would end the transaction that a whole run is, ``rollback``
+        where it takes its step's own back, and the ledger's marker with it, ``keys`` where foreign
+        keys are in the way, ``batch`` where a batch on SQLite would lose something of its table,
+        ``check`` where a check of the script does not hold, ``early`` where that asks for what an
+        earlier step of the plan does, ``stop`` where the run shall end now
+    """
+
+    def __init__(self, kind: str, words: str = ROLLED_BACK) -> None:
+        self.kind = kind
+        super().__init__(words)
+
+
+def cut_off() -> ScriptRefused:
+    """Return the error of a statement that is not executed because the run shall end now."""
+    return ScriptRefused("stop", "the run shall end now.")

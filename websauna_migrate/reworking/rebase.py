@@ -1,4 +1,4 @@
-"""``rebase``: of two heads, the revisions that nobody else has go behind the other ones."""
+"""``rebase``: of two heads, the revisions that are not shared yet go behind the other ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``redo``: the newest revision, which nobody else has, is taken back and written anew."""
+"""``redo``: the newest revision, which is not shared yet, is taken back and written anew."""
 
 from __future__ import annotations
 

@@ -11,21 +11,20 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from websauna_migrate.alembic_adapter.sqlite_batches import BatchRefused
 from websauna_migrate.database.duplicate_errors import says_already_there
 from websauna_migrate.database.engines import connect, driver_words, hide_password, one_line
 from websauna_migrate.database.lock_errors import is_lock_failure
-from websauna_migrate.database.stopping import CutOff, StopNow
+from websauna_migrate.database.stopping import StopNow
 from websauna_migrate.database.timeouts import Timeouts
 from websauna_migrate.errors import MigrationError
 from websauna_migrate.locks.run_lock import LockLost, RunBlocked
 from websauna_migrate.planning.steps import Step
+from websauna_migrate.revision_scripts.script_error import ScriptRefused
 from websauna_migrate.runs.failures import StepFailed, connection_lost, run_stopped
 from websauna_migrate.runs.ledger import FAILED, STOPPED
 from websauna_migrate.runs.recorded_failures import failure_of
 from websauna_migrate.runs.run_context import RunContext, clean, is_gone
 from websauna_migrate.runs.script_places import place_of
-from websauna_migrate.runs.script_refusals import ScriptRefused
 from websauna_migrate.runs.statement_guard import StatementGuard
 from websauna_migrate.runs.waiting import LockWaits, Waiting, lock_problem
 
@@ -62,7 +61,7 @@ class Aftermath:
         visible = self._marker_is_visible(str(values["id"]), lost=lost)
         half_done = visible and not self.guard.untouched
         exists = visible or values["id"] == run.planned
-        stopped = isinstance(exc, (StopNow, CutOff)) or run.stopping.at_once
+        stopped = isinstance(exc, StopNow) or run.stopping.at_once
         if half_done:
             self.write(lambda one: run.ledger.fail(one, str(values["id"]), failure), lost=lost)
         if stopped or is_interrupt(exc):
@@ -103,7 +102,7 @@ class Aftermath:
                 problem = lock_problem(waiting)
         if not half_done and not lost:
             self.record(values, FAILED, exists=exists)
-        if isinstance(exc, MigrationError) and not isinstance(exc, BatchRefused) and not half_done:
+        if isinstance(exc, MigrationError) and not half_done:
             raise exc
         raise self._step_failed(
             exc, step, problem, half_done=half_done, lost=lost, done=number - 1
@@ -133,7 +132,7 @@ class Aftermath:
         if exists:
             # The row of the first step is the only one that is there, so it tells of this one.
             values = {**values, **self.failure_of(exc, step), "id": run.planned}
-        stopped = isinstance(exc, (StopNow, CutOff)) or run.stopping.at_once
+        stopped = isinstance(exc, StopNow) or run.stopping.at_once
         problem = ""
         outcome = FAILED
         error: MigrationError | None = None
@@ -157,9 +156,7 @@ class Aftermath:
             self.record(values, outcome, exists=exists)
         if error is not None:
             raise error from exc
-        if is_interrupt(exc) or (
-            isinstance(exc, MigrationError) and not isinstance(exc, BatchRefused)
-        ):
+        if is_interrupt(exc) or isinstance(exc, MigrationError):
             raise exc
         raise self._step_failed(
             exc, step, problem, half_done=visible, lost=lost, done=done, atomic=True
@@ -302,7 +299,7 @@ class Aftermath:
         url = self.connection.engine.url
         if isinstance(exc, DBAPIError):
             return hide_password(one_line(driver_words(exc.orig)), url)
-        if isinstance(exc, (ScriptRefused, BatchRefused)):
+        if isinstance(exc, ScriptRefused):
             return str(exc)
         if isinstance(exc, SystemExit):
             return f"the script ends the process ({type(exc).__name__}: {exc})."

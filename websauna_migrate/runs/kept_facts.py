@@ -97,7 +97,7 @@ def kept_facts(connection: Connection, table: Table) -> tuple[list[KeptFacts], b
         try:
             kept = KeptFacts(run, package, started, note, unpack_prints(packed))
         except ValueError:
-            # Nobody's word: it was changed by hand.
+            # It was changed by hand, so it says nothing.
             continue
         if kept.prints.around == now:
             found.append(kept)

@@ -1,8 +1,8 @@
 """The texts of applied scripts, which the ledger keeps once for each checksum.
 
-A text from a database is code that whoever may write to the table has written. It is looked at
-freely, and run only where that was asked, if its checksum is the one that was recorded and nobody
-but the role that migrates may write to the table.
+A text from a database is code, written by a role that may write to the table. It is looked at
+freely, and run only where that was asked, if its checksum is the one that was recorded and the role
+that migrates alone may write to the table.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ OTHERS = text(
 
 
 def require_trusted(connection: Connection, table: Table) -> None:
-    """Make sure that nobody but this role may have written the texts in a ledger.
+    """Make sure that this role alone may have written the texts in a ledger.
 
     :raises MigrationError: if others may, or if that cannot be told
     """

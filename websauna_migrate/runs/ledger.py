@@ -33,6 +33,7 @@ from websauna_migrate.database.lock_errors import says_nothing_of_a_table
 from websauna_migrate.database.rights import remedy_for_rights
 from websauna_migrate.planning.ledger_agreement import Recorded
 from websauna_migrate.results import LedgerEntry
+from websauna_migrate.revision_scripts.script_error import ScriptRefused
 from websauna_migrate.revision_scripts.script_files import checksum
 from websauna_migrate.runs.ledger_table import (
     ESSENTIAL,
@@ -44,7 +45,6 @@ from websauna_migrate.runs.ledger_table import (
     sql_of,
 )
 from websauna_migrate.runs.persons import installed_by
-from websauna_migrate.runs.script_refusals import ScriptRefused
 from websauna_migrate.runs.statement_log import statements_in
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ class Ledger:
         return utc_now() + self._ahead
 
     def new_id(self, run: str, number: int) -> str:
-        """Return 32 hexadecimal digits that nobody else has, for a step of a run.
+        """Return 32 unique hexadecimal digits, for a step of a run.
 
         They begin with the time, so that the newest row is at the end of the index.
         """

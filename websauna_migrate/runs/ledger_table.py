@@ -85,7 +85,7 @@ def create(connection: Connection, table: Table) -> None:
     """Create the table unless it is there, and add the columns that are missing."""
     name = connection.dialect.name
     if name in ("mysql", "mariadb"):
-        # Names are anybody's; a database in another character set refuses some. Elsewhere,
+        # Names may have any character; a database in another character set refuses some. Elsewhere,
         # naming the option would import the dialect.
         table.dialect_kwargs[f"{name}_charset"] = "utf8mb4"
         from sqlalchemy.dialects.mysql import DATETIME

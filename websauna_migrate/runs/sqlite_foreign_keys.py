@@ -29,7 +29,7 @@ from websauna_migrate.database.given_connections import given_state
 from websauna_migrate.plain_text import counted
 from websauna_migrate.planning.steps import Step
 from websauna_migrate.revision_scripts.rebuilt_tables import rebuilt_tables
-from websauna_migrate.runs.script_refusals import ScriptRefused
+from websauna_migrate.revision_scripts.script_error import ScriptRefused
 
 __all__ = ["ForeignKeys"]
 

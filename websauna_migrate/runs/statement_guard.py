@@ -23,13 +23,13 @@ from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.engine.interfaces import DBAPICursor, ExecutionContext
 
 from websauna_migrate.database.servers import Server
-from websauna_migrate.database.stopping import CutOff, Stopping
+from websauna_migrate.database.stopping import Stopping
 from websauna_migrate.database.timeouts import Timeouts
 from websauna_migrate.locks.run_lock import RunLock
+from websauna_migrate.revision_scripts.script_error import ScriptRefused, cut_off
 from websauna_migrate.runs.blockers import without_literals
 from websauna_migrate.runs.mysql_statements import MySQLStatements, ends_transaction
 from websauna_migrate.runs.postgresql_statements import PostgreSQLStatements, literal
-from websauna_migrate.runs.script_refusals import ScriptRefused
 from websauna_migrate.runs.statement_log import StatementLog
 from websauna_migrate.runs.step_queue import StepQueue
 
@@ -197,7 +197,7 @@ class StatementGuard:
         self._log(statement, context)
         if self.queue is not None and context.root_connection is self.connection:
             if self.active and self.stopping.at_once:
-                raise CutOff
+                raise cut_off()
             end_with, self.end_with = self.end_with, None
             if end_with is not None and statement.startswith("UPDATE "):
                 return self._end_step(cursor, end_with, statement, parameters)
@@ -259,7 +259,7 @@ class StatementGuard:
         if not self.active or context.root_connection is not self.connection:
             return False
         if self.stopping.at_once:
-            raise CutOff
+            raise cut_off()
         if ENDS_TRANSACTION.search(statement):
             self._end_transaction(without_literals(statement))
         if self.server.kind == "mysql":

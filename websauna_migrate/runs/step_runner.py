@@ -13,10 +13,10 @@ from sqlalchemy.engine import Connection
 from websauna_migrate.alembic_adapter.env_run import run_env
 from websauna_migrate.database.history_tables import list_tables, read_rows
 from websauna_migrate.database.session_limits import env_limited
-from websauna_migrate.database.stopping import CutOff
 from websauna_migrate.database.timeouts import Timeouts
 from websauna_migrate.locks.run_lock import LockLost
 from websauna_migrate.planning.steps import Step, is_transactional
+from websauna_migrate.revision_scripts.script_error import ScriptRefused, cut_off
 from websauna_migrate.revision_scripts.script_timeouts import timeouts_of_script
 from websauna_migrate.runs.attempt import Attempt
 from websauna_migrate.runs.failed_step import Aftermath
@@ -25,7 +25,6 @@ from websauna_migrate.runs.kept_scripts import pack
 from websauna_migrate.runs.ledger import DONE, UNDONE
 from websauna_migrate.runs.run_context import RunContext, clean
 from websauna_migrate.runs.script_checks import run_check
-from websauna_migrate.runs.script_refusals import ScriptRefused
 from websauna_migrate.runs.sqlite_foreign_keys import ForeignKeys
 from websauna_migrate.runs.statement_guard import StatementGuard
 from websauna_migrate.runs.statement_log import Statement, StatementLog
@@ -333,7 +332,7 @@ class StepRunner:
                 if step.direction == "upgrade":
                     run_check(module, "verify", connection)
             if run.stopping.at_once:
-                raise CutOff
+                raise cut_off()
             self._expect_end(attempt, connection)
 
         return marked

@@ -32,7 +32,7 @@ VIEW, UPGRADE = "websauna_migrate.view", "websauna_migrate.upgrade"
 #: A token in a cookie of its own, since an application may have no sessions.
 CSRF = CookieCSRFStoragePolicy("websauna_migrate_csrf", httponly=True, samesite="Strict")
 
-#: Headers by which a proxy says that somebody else asks.
+#: Headers by which a proxy says for whom it asks.
 FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP", "Via")
 
 POLICY = (
@@ -46,7 +46,7 @@ View = Callable[[Request], Response]
 def is_local(request: Request) -> bool:
     """True if a request comes from this machine itself, not through a proxy, to a local name.
 
-    The name counts because a page of anybody's can send a browser to 127.0.0.1 by a name of its
+    The name counts because a page of any site can send a browser to 127.0.0.1 by a name of its
     own (DNS rebinding).
     """
     if any(name in request.headers for name in FORWARDED):
@@ -91,7 +91,7 @@ def require(view: View) -> View:
         if not (is_open and is_local(request)) and not may(request, VIEW, request.context):
             raise HTTPForbidden(
                 f'These pages need the permission "{VIEW}", which the application\'s security '
-                "policy grants to nobody by itself."
+                "policy grants to no one by itself."
             )
         return protect(view(request))
 

@@ -60,7 +60,7 @@ class ReadinessProbe:
         try:
             found: Readiness = self._watch.look()
         except (MigrationError, SQLAlchemyError) as exc:
-            # Its words are for the operator's log: they may name what is nobody's business.
+            # Its words are for the operator's log: they may name what a caller is not to know.
             return type(exc).__name__
         if found.is_ready:
             self._watch.close()

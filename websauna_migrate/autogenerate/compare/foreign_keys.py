@@ -17,7 +17,7 @@ __all__ = ["with_index_drops"]
 
 
 def with_index_drops(found: Sequence[Any], models: Mapping[Key, Table]) -> list[Any]:
-    """Return a script's operations, with the drops of indexes that nobody asked for.
+    """Return a script's operations, with the drops of indexes that MariaDB makes.
 
     :param models: the tables as their models have them
     """

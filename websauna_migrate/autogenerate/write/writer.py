@@ -15,7 +15,11 @@ from sqlalchemy.exc import DBAPIError
 from websauna_migrate.alembic_adapter.internals import BoundedComparison
 from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
 from websauna_migrate.autogenerate.comparison import Comparison, command_arguments
-from websauna_migrate.autogenerate.errors import NotUpToDate, RevisionFailed, revisions_in_circle
+from websauna_migrate.autogenerate.errors import (
+    RevisionFailed,
+    not_up_to_date,
+    revisions_in_circle,
+)
 from websauna_migrate.autogenerate.fact_comparison import FactComparison
 from websauna_migrate.autogenerate.operations.ordering import target_of
 from websauna_migrate.autogenerate.operations.rendering import require_renderable
@@ -45,7 +49,7 @@ from websauna_migrate.config.packages import MigrationPackage
 from websauna_migrate.config.settings import Settings
 from websauna_migrate.config.template import create_script_directory
 from websauna_migrate.database.engines import driver_words, one_line
-from websauna_migrate.facts.models import ModelsNotCreated
+from websauna_migrate.facts.model_ddl import ModelsNotCreated
 from websauna_migrate.models.ownership import Ownership
 from websauna_migrate.planning.edges import RevisionCycle
 from websauna_migrate.planning.state import State
@@ -77,8 +81,8 @@ class ScriptWriter:
         :param requires: requirements besides those that are inferred
         :param arguments: those of Alembic's ``revision`` command
         :param renames: what the database has under another name than the models
-        :param ask: tells whether a drop beside an addition is a rename; ``None`` where nobody can
-            be asked, and then the script warns
+        :param ask: tells whether a drop beside an addition is a rename; ``None`` where the
+            author cannot be asked, and then the script warns
         """
         self.packages = {package.name: package for package in packages}
         self.ownership = ownership
@@ -145,7 +149,7 @@ class ScriptWriter:
                 self.compared.add(name)
             for script in self.write_keys(reflection):
                 self.written.append(script)
-            # Requirements that form a circle are found before anybody relies on the scripts.
+            # Requirements that form a circle are found before the scripts are used.
             _ = self.snapshot.graph
         except RevisionCycle as exc:
             if not self.written:
@@ -418,7 +422,7 @@ class reported:
         if isinstance(exc, ModelsNotCreated):
             raise RevisionFailed(
                 exc.package or self.package,
-                f"{exc.place}: {exc.problem}",
+                exc.problem if exc.kind == "type" else f"{exc.place}: {exc.problem}",
                 kind="cannot-render",
                 place=exc.place,
             ) from exc
@@ -442,12 +446,12 @@ class reported:
 def require_up_to_date(snapshot: LoadedScripts, name: str, rows: tuple[str, ...]) -> None:
     """Refuse to compare a package while revisions of it are not applied.
 
-    :raises NotUpToDate: naming the next one
+    :raises RevisionFailed: naming the next one
     """
     state = State(snapshot.graph, {name: rows})
     waiting = [one.id for one in state.pending()[name]]
     if waiting:
-        raise NotUpToDate(name, waiting)
+        raise not_up_to_date(name, waiting)
 
 
 def drop_empty_scripts(directives: list[Any]) -> None:

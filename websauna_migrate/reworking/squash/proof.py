@@ -8,36 +8,16 @@ from typing import Any
 
 from sqlalchemy.engine import URL
 
-from websauna_migrate.errors import ExitCode, MigrationError
-from websauna_migrate.facts.differences import Difference, differences, listed
+from websauna_migrate.facts.differences import differences, listed
 from websauna_migrate.facts.fact import Facts
 from websauna_migrate.facts.scratch_databases import scratch_database
 from websauna_migrate.planning.squash_ranges import SquashRange
+from websauna_migrate.proving.not_proven import squash_differs
 from websauna_migrate.reworking.squash.chains import Chain
 from websauna_migrate.runs.failures import StepFailed
 from websauna_migrate.runs.site import Site
 
-__all__ = ["SquashNotProven", "prove_squash"]
-
-
-class SquashNotProven(MigrationError, RuntimeError):
-    """A squash does not do what the scripts do that it replaces; it was not kept.
-
-    :ivar differences: what differs behind the upgrade
-    :ivar failed_in: the steps of which an operation that was written anew fails
-    """
-
-    exit_code = ExitCode.DRIFT
-
-    def __init__(
-        self,
-        problem: str,
-        found: Sequence[Difference] = (),
-        failed_in: Sequence[str] = (),
-    ) -> None:
-        self.problem, self.differences = problem, tuple(found)
-        self.failed_in = tuple(failed_in)
-        super().__init__(f"No squash was kept: {problem}\nNothing was changed.")
+__all__ = ["prove_squash"]
 
 
 def prove_squash(
@@ -53,7 +33,7 @@ def prove_squash(
     :param written: each range with the identifier of its squash
     :param after: the facts behind the old scripts of each range
     :param counts: how many rows the old scripts leave, by table
-    :raises SquashNotProven: saying what differs
+    :raises NotProven: saying what differs
     """
     with scratch_database(site.settings) as url:
         chain = Chain(site, at, url)
@@ -68,7 +48,7 @@ def prove_squash(
             back(chain, written, before)
         except StepFailed as exc:
             where = f" (line {exc.line})" if exc.line is not None else ""
-            raise SquashNotProven(
+            raise squash_differs(
                 f'the {exc.direction} of "{exc.revision}" fails{where}: {exc.problem}',
                 failed_in=steps_at(exc.path, exc.line, written),
             ) from exc
@@ -103,11 +83,11 @@ def back(chain: Chain, written: Sequence[tuple[SquashRange, str]], before: Seque
 def compare(left: Facts, right: Facts, wanted: SquashRange, here: str, there: str) -> None:
     """Compare facts.
 
-    :raises SquashNotProven: naming what differs
+    :raises NotProven: naming what differs
     """
     found = [one for one in differences(left, right) if not one.note]
     if found:
-        raise SquashNotProven(
+        raise squash_differs(
             f'the squash of "{wanted.last.id}" of package "{wanted.package}" and what it replaces '
             f"differ:{listed(found, here, there)}",
             found if there == "behind the squash" else (),
@@ -117,7 +97,7 @@ def compare(left: Facts, right: Facts, wanted: SquashRange, here: str, there: st
 def compare_rows(left: dict[str, int], right: dict[str, int]) -> None:
     """Compare how many rows tables have.
 
-    :raises SquashNotProven: naming the tables
+    :raises NotProven: naming the tables
     """
     found = [
         f"\n  {name}: {number} by the old scripts, {right.get(name, 0)} by the squash"
@@ -125,4 +105,4 @@ def compare_rows(left: dict[str, int], right: dict[str, int]) -> None:
         if number != right.get(name, 0)
     ]
     if found:
-        raise SquashNotProven(f"tables have other numbers of rows:{''.join(found)}")
+        raise squash_differs(f"tables have other numbers of rows:{''.join(found)}")

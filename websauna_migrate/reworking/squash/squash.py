@@ -28,12 +28,13 @@ from websauna_migrate.plain_text import counted
 from websauna_migrate.planning.authors_order import create_date
 from websauna_migrate.planning.package_targets import range_of
 from websauna_migrate.planning.squash_ranges import SquashRange, squash_ranges
+from websauna_migrate.proving.not_proven import NotProven
 from websauna_migrate.results import KeptStep, Squashed, SquashScript
 from websauna_migrate.revision_scripts.squash_digest import digest_of
 from websauna_migrate.reworking.redo import only_package
 from websauna_migrate.reworking.squash.chains import Chain
 from websauna_migrate.reworking.squash.composing import compose, finish
-from websauna_migrate.reworking.squash.proof import SquashNotProven, prove_squash
+from websauna_migrate.reworking.squash.proof import prove_squash
 from websauna_migrate.reworking.squash.stretches import Stretch, stretches_of
 from websauna_migrate.reworking.squash.written_anew import Operations, operations_between
 from websauna_migrate.runs.site import Site
@@ -130,7 +131,7 @@ class Squashing:
     def write(self, message: str | None, rev_id: str | None) -> tuple[SquashScript, ...]:
         """Write the scripts and prove them; keep more steps as they are where they differ.
 
-        :raises SquashNotProven: if they differ all the same
+        :raises NotProven: if they differ all the same
         """
         while True:
             made, after, counts = self.make()
@@ -146,7 +147,7 @@ class Squashing:
                 site = self.service._site_anew()
                 prove_squash(site, self.service._at, written, after, counts)
                 return tuple(self.told(site, made, written))
-            except SquashNotProven as exc:
+            except NotProven as exc:
                 unlink(paths)
                 if not self.keep_more(exc):
                     raise
@@ -154,7 +155,7 @@ class Squashing:
                 unlink(paths)
                 raise
 
-    def keep_more(self, exc: SquashNotProven) -> bool:
+    def keep_more(self, exc: NotProven) -> bool:
         """Note the steps that made what differs; return whether there are any."""
         makers = self.makers()
         found: dict[str, str] = dict.fromkeys(
