@@ -16,7 +16,7 @@ connection has none afterwards either. See :doc:`running`, "On a connection of o
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol
 
 from zope.interface import Attribute, Interface
 
@@ -56,6 +56,29 @@ if TYPE_CHECKING:
         Switched,
         Verification,
     )
+
+
+class Question(Protocol):
+    """What is asked of the models' author."""
+
+    @property
+    def question(self) -> str:
+        """The question, to be answered with yes or no."""
+
+    @property
+    def option(self) -> str:
+        """The option of ``revision`` that answers it beforehand."""
+
+
+class ReadinessLooks(Protocol):
+    """Tells readiness again and again."""
+
+    def look(self) -> Readiness:
+        """Return how ready the database is now."""
+
+    def close(self) -> None:
+        """Close the connection that is kept."""
+
 
 #: What ``packages`` arguments take.
 Packages = str | Iterable[str] | None
@@ -451,7 +474,7 @@ class IMigrationService(Interface):
         requires: Sequence[str] = (),
         rename_tables: Sequence[str] = (),
         rename_columns: Sequence[str] = (),
-        ask: Callable[[Any], bool] | None = None,
+        ask: Callable[[Question], bool] | None = None,
         allow_drops: bool = False,
         full: bool = False,
         prove: str | None = None,
@@ -580,14 +603,13 @@ class IMigrationService(Interface):
         :returns: a :class:`websauna_migrate.results.Readiness`
         """
 
-    def watch_readiness() -> Any:
+    def watch_readiness() -> ReadinessLooks:
         """Return what tells readiness again and again, for little, to one thread at a time.
 
         It keeps a connection to the server, and what it read of the scripts until one of their
         folders changes.
 
-        :returns: an object with the methods ``look()``, which returns a
-            :class:`websauna_migrate.results.Readiness`, and ``close()``
+        :returns: a :class:`ReadinessLooks`
         """
 
     def log(

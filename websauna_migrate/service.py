@@ -24,7 +24,7 @@ from websauna_migrate.config.settings import Settings
 from websauna_migrate.database.engines import make_engine
 from websauna_migrate.database.given_connections import the_given
 from websauna_migrate.errors import MigrationError, UsageError
-from websauna_migrate.interfaces import IMigrationService, Packages, Targets
+from websauna_migrate.interfaces import IMigrationService, Packages, Question, Targets
 from websauna_migrate.planning.plan import Plan
 from websauna_migrate.planning.revisions import Revision
 from websauna_migrate.planning.steps import Step
@@ -60,6 +60,9 @@ from websauna_migrate.runs.site import Hooks, Site
 # What only some of the methods need is imported there: an application that starts up waits for
 # neither the ORM nor a comparison, nor for what runs a plan.
 if TYPE_CHECKING:
+    from argparse import Namespace
+
+    from websauna_migrate.events import MigrationStepApplied
     from websauna_migrate.lint.linter import Linter
     from websauna_migrate.models.ownership import Ownership
     from websauna_migrate.reports.readiness import ReadinessWatch
@@ -92,7 +95,7 @@ class MigrationService:
         #: Told in words when a run has to wait for another one.
         self.on_wait: Callable[[str], None] | None = None
         #: Told of each step that was applied, before the next one begins.
-        self.on_step: Callable[[Any], None] | None = None
+        self.on_step: Callable[[MigrationStepApplied], None] | None = None
         #: Read scripts from their text and remember it; else import every script.
         self.use_index = True
         #: In a thread, the scripts as :meth:`one_look` saw them.
@@ -101,7 +104,7 @@ class MigrationService:
         self._looked: LoadedScripts | None = None
         self._packages: dict[str, MigrationPackage] = {}
         #: What the packages' ``env.py`` set on their connections, and for which of them.
-        self._known_session: tuple[Any, Mapping[str, str]] | None = None
+        self._known_session: tuple[object, Mapping[str, str]] | None = None
 
     @functools.cached_property
     def settings(self) -> Settings:
@@ -151,7 +154,7 @@ class MigrationService:
         path: str | None,
         sections: Mapping[str, Mapping[str, str]],
         main_section: str = "alembic",
-        cmd_opts: Any = None,
+        cmd_opts: Namespace | None = None,
     ) -> None:
         """Take Alembic's own options from an INI file and a command line.
 
@@ -420,7 +423,7 @@ class MigrationService:
         if verified:
             from websauna_migrate.locating.verified_stamp import stamp_verified
 
-            return stamp_verified(site, self.ownership, revisions, packages, self._at)
+            return stamp_verified(site, self.ownership, revisions, packages, self.at)
         return stamp(site, revisions, packages, purge=purge, with_requirements=with_requirements)
 
     def locate(
@@ -433,7 +436,7 @@ class MigrationService:
         from websauna_migrate.locating.locate import locate
 
         site = self._complete_site(the_given(connection, engine))
-        return locate(site, self.ownership, packages, self._at)
+        return locate(site, self.ownership, packages, self.at)
 
     def drift(
         self,
@@ -446,7 +449,7 @@ class MigrationService:
         from websauna_migrate.locating.drift import accept_drift, find_drift
 
         site = self._complete_site(the_given(connection, engine))
-        found = find_drift(site, self.ownership, packages, self._at)
+        found = find_drift(site, self.ownership, packages, self.at)
         if accept:
             accept_drift(site, packages)
         return found
@@ -519,7 +522,7 @@ class MigrationService:
         requires: Sequence[str] = (),
         rename_tables: Sequence[str] = (),
         rename_columns: Sequence[str] = (),
-        ask: Callable[[Any], bool] | None = None,
+        ask: Callable[[Question], bool] | None = None,
         allow_drops: bool = False,
         full: bool = False,
         prove: str | None = None,
@@ -568,7 +571,7 @@ class MigrationService:
             created,
             site=self.site(selected, given),
             ownership=self.ownership,
-            at=self._at,
+            at=self.at,
             how=(prove or self.settings.prove) if autogenerate else "off",
             undo=writer.undo,
             keep=keep,
@@ -638,7 +641,7 @@ class MigrationService:
             )
 
         given = the_given(connection, engine)
-        return redo(lambda: self._site_anew(given), packages, regenerate)
+        return redo(lambda: self.site_anew(given), packages, regenerate)
 
     def rebase(
         self,
@@ -653,7 +656,7 @@ class MigrationService:
         from websauna_migrate.reworking.rebase import rebase
 
         given = the_given(connection, engine)
-        site = functools.partial(self._site_anew, given)
+        site = functools.partial(self.site_anew, given)
         return rebase(site, packages, revision, onto=onto, downgrade=downgrade)
 
     def squash(
@@ -802,7 +805,7 @@ class MigrationService:
 
             selected = self.site().select(packages)
             return check_fresh(
-                self.settings, self.ownership, list(self._packages), selected, self._at
+                self.settings, self.ownership, list(self._packages), selected, self.at
             )
         from websauna_migrate.reports.check import Checker
 
@@ -877,7 +880,7 @@ class MigrationService:
             return nullcontext()
         return unwritable_named(tables, dialect, ownership.owner_of)
 
-    def _at(self, url: URL) -> MigrationService:
+    def at(self, url: URL) -> MigrationService:
         """Return a service of the same packages for another database, which tells no subscriber."""
         settings = replace(self.settings, url=url, home=self.settings.home or self.settings.url)
         other = MigrationService(settings, application=self.root_package)
@@ -954,7 +957,7 @@ class MigrationService:
             self._look.snapshot = None
             self._looked = loaded
 
-    def _site_anew(self, given: Connection | Engine | None = None) -> Site:
+    def site_anew(self, given: Connection | Engine | None = None) -> Site:
         """Return what a call works on that changes scripts: they are read again."""
         self._look.snapshot = None
         return self.site(given=given)
@@ -1008,7 +1011,7 @@ class MigrationService:
         make, settings = self.make_engine, None
         if given is not None:
             settings = replace(self.settings, url=given.engine.url)
-            make = self._at(given.engine.url).make_engine
+            make = self.at(given.engine.url).make_engine
         return Site(
             self._snapshot(may_be_missing, settings),
             settings or self.settings,

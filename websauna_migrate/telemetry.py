@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextvars import Token
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pyramid.exceptions import ConfigurationError
 
@@ -19,6 +19,7 @@ from websauna_migrate.events import (
 if TYPE_CHECKING:
     from opentelemetry.context import Context
     from opentelemetry.trace import Span
+    from opentelemetry.util.types import AttributeValue
     from pyramid.config import Configurator
 
 __all__ = ["SPAN_LIMIT", "Telemetry", "includeme"]
@@ -85,7 +86,7 @@ class Telemetry:
         """Start the run's span, and make it current: spans of its statements are below it."""
         from opentelemetry import context, trace
 
-        attributes: dict[str, Any] = {
+        attributes: dict[str, AttributeValue] = {
             "websauna_migrate.run": event.run_id,
             "websauna_migrate.direction": event.direction,
             "websauna_migrate.packages": event.packages,
@@ -111,7 +112,7 @@ class Telemetry:
         seconds: float,
         error: BaseException | None = None,
     ) -> None:
-        kind: dict[str, Any] = {
+        kind: dict[str, AttributeValue] = {
             "websauna_migrate.direction": event.direction,
             "websauna_migrate.package": event.package,
             **error_attributes(error),
@@ -160,7 +161,7 @@ def nanoseconds(moment: datetime) -> int:
     return int(moment.timestamp() * 1e9)
 
 
-def error_attributes(error: BaseException | None) -> dict[str, Any]:
+def error_attributes(error: BaseException | None) -> dict[str, AttributeValue]:
     """Return the attribute of the semantic conventions that names what failed."""
     return {} if error is None else {"error.type": type(error).__qualname__}
 

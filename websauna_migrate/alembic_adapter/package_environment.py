@@ -25,6 +25,8 @@ from websauna_migrate.errors import MigrationError
 from websauna_migrate.revision_scripts.revision_reader import ScriptReader
 
 if TYPE_CHECKING:
+    from argparse import Namespace
+
     from alembic.config import Config
 
     from websauna_migrate.alembic_adapter.internals import LoadedScriptDirectory
@@ -54,7 +56,7 @@ class AlembicOptions:
     path: str | None = None
     sections: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     main_section: str = "alembic"
-    arguments: Any = None
+    arguments: Namespace | None = None
 
 
 #: Options of the ``[alembic]`` section that say where one package's scripts are, or which database
@@ -155,7 +157,7 @@ class PackageEnvironment:
         return any(key.lower() == name and value == "true" for key, value in section.items())
 
 
-def with_command(arguments: Any) -> Any:
+def with_command(arguments: Namespace | None) -> Namespace | None:
     """Add what Alembic's parser adds to a command line that was parsed without it.
 
     ``env.py`` may ask ``config.cmd_opts.cmd`` for the command: Alembic's function, and the names of
@@ -165,7 +167,7 @@ def with_command(arguments: Any) -> Any:
 
     verb = getattr(arguments, "verb", None)
     function = getattr(alembic.command, str(verb), None)
-    if function is not None and not hasattr(arguments, "cmd"):
+    if arguments is not None and function is not None and not hasattr(arguments, "cmd"):
         spec = inspect.getfullargspec(function)
         first = len(spec.args) - len(spec.defaults or ())
         arguments.cmd = (function, spec.args[1:first], spec.args[first:])

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from alembic.autogenerate.api import AutogenContext
+from alembic.ddl.impl import DefaultImpl
+from alembic.operations import ops
+from alembic.runtime.environment import ProcessRevisionDirectiveFn
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Table
 
@@ -18,7 +21,7 @@ from websauna_migrate.autogenerate.compare.custom_comparison import has_custom_c
 from websauna_migrate.autogenerate.completion import complete
 from websauna_migrate.autogenerate.fact_comparison import FoundDifferences, same_name
 from websauna_migrate.autogenerate.operations.rendering import item_renderer
-from websauna_migrate.autogenerate.operations.script_op import DATABASES
+from websauna_migrate.autogenerate.operations.script_op import DATABASES, ScriptOp
 from websauna_migrate.autogenerate.operations.table_changes import AUTOMATIC
 from websauna_migrate.autogenerate.package_objects import Key, PackageObjects
 from websauna_migrate.autogenerate.reflection import Reflection
@@ -26,8 +29,6 @@ from websauna_migrate.autogenerate.rename.renames import NO_RENAMES, Renames
 from websauna_migrate.autogenerate.rename.renaming import Renaming
 
 __all__ = ["Comparison", "compare_options", "find_changes"]
-
-Finish = Callable[[Any, Any, list[Any]], None]
 
 
 def compare_options(
@@ -101,7 +102,7 @@ class Comparison:
         if reflection.connection.dialect.name == "postgresql":
             self.context.is_serial = reflection.is_serial
 
-    def run(self, rows: tuple[str, ...], finish: Finish | None = None) -> None:
+    def run(self, rows: tuple[str, ...], finish: ProcessRevisionDirectiveFn | None = None) -> None:
         """Compare.
 
         :param rows: those of the package's history table
@@ -160,13 +161,18 @@ class Comparison:
             if self.owned.include_object(table, table.name, "table", False, None):
                 yield table
 
-    def complete(self, migration_context: Any, revision: Any, directives: list[Any]) -> None:
+    def complete(
+        self,
+        migration_context: MigrationContext,
+        revision: object,
+        directives: list[ops.MigrationScript],
+    ) -> None:
         """Add what Alembic does not compare, before the package's own hooks see it."""
         assert self.found is not None
         complete(self.renaming, self.found, self.context.autogen_context, directives)
 
     @property
-    def impl(self) -> Any:
+    def impl(self) -> DefaultImpl:
         """Alembic's implementation of the database."""
         return self.context.autogen_context.migration_context.impl
 
@@ -186,13 +192,13 @@ class Comparison:
         ]
         return len(kinds) == 2 and kinds[0] == kinds[1]
 
-    def warn(self, comments: Sequence[Any]) -> None:
+    def warn(self, comments: Sequence[ScriptOp]) -> None:
         """Put operations that are comments into the script, above its others."""
         for script in self.context.generated_revisions:
             script.upgrade_ops_list[0].ops[:0] = comments
 
     @property
-    def operations(self) -> list[Any]:
+    def operations(self) -> list[ops.MigrateOperation]:
         """The operations of the upgrade that was found."""
         return [
             operation
@@ -207,7 +213,7 @@ def find_changes(
     owned: PackageObjects,
     reflection: Reflection,
     rows: tuple[str, ...],
-) -> list[Any]:
+) -> list[ops.MigrateOperation]:
     """Return what autogenerate would write for a package, as Alembic's operation objects."""
     comparison = Comparison(environment, owned, reflection)
     comparison.run(rows)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from alembic.operations import ops
 from sqlalchemy import Column, ForeignKeyConstraint, Sequence, Table
@@ -45,11 +45,17 @@ from websauna_migrate.autogenerate.package_objects import PackageObjects
 from websauna_migrate.autogenerate.rename.renaming import Renaming
 from websauna_migrate.models.sqlalchemy_internals import escaped
 
+if TYPE_CHECKING:
+    from alembic.autogenerate.api import AutogenContext
+
 __all__ = ["complete"]
 
 
 def complete(
-    renaming: Renaming, found: FoundDifferences, context: Any, directives: list[Any]
+    renaming: Renaming,
+    found: FoundDifferences,
+    context: AutogenContext,
+    directives: list[ops.MigrationScript],
 ) -> None:
     """Complete the operations that Alembic found, upgrade and downgrade."""
     for script in directives:
@@ -65,7 +71,11 @@ class Completion:
     """The completion of one upgrade."""
 
     def __init__(
-        self, renaming: Renaming, found: FoundDifferences, context: Any, upgrade: Any
+        self,
+        renaming: Renaming,
+        found: FoundDifferences,
+        context: AutogenContext,
+        upgrade: ops.UpgradeOps,
     ) -> None:
         """Keep what the operations are completed from.
 
@@ -246,7 +256,8 @@ class Completion:
         changed = {
             (self.owned.normal(op.schema), op.table_name, inner.column_name)
             for op in self.upgrade.ops
-            for inner in getattr(op, "ops", ())
+            if isinstance(op, ops.ModifyTableOps)
+            for inner in op.ops
             if isinstance(inner, ops.AlterColumnOp) and inner.modify_type is not None
         }
         models = self.found.model_facts.get(key, ())
@@ -323,7 +334,7 @@ def ends(constraint: ForeignKeyConstraint, owned: PackageObjects) -> Iterator[tu
 BY_FACTS = (ops.AddConstraintOp, ops.DropConstraintOp, ops.CreateIndexOp, ops.DropIndexOp)
 
 
-def is_compared_by_facts(op: Any) -> bool:
+def is_compared_by_facts(op: ops.MigrateOperation) -> bool:
     """Tell whether an operation that Alembic found is made anew from the facts."""
     return isinstance(op, BY_FACTS)
 
@@ -338,18 +349,20 @@ def lost_check(table: str, text: str) -> ScriptOp:
     )
 
 
-def forget_info(container: Any) -> None:
+def forget_info(container: ops.OpContainer) -> None:
     """Keep ``Table.info`` out of scripts: it is the models' own, and may hold anything."""
     for operation in container.ops:
         if isinstance(operation, ops.CreateTableOp):
             operation.info = {}
 
 
-def without_serial(operation: Any) -> None:
+def without_serial(operation: ops.CreateTableOp) -> None:
     """Keep a column that takes its values from a named sequence from getting a second one."""
-    for place, column in enumerate(operation.columns):
+    columns = list(operation.columns)
+    operation.columns = columns
+    for place, column in enumerate(columns):
         if isinstance(column, Column) and isinstance(column.default, Sequence):
-            operation.columns[place] = Column(
+            columns[place] = Column(
                 column.name,
                 column.type,
                 key=column.key,

@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import plaster
 from pyramid import paster
@@ -24,6 +24,11 @@ from websauna_migrate.database.engines import hide_password
 from websauna_migrate.errors import MigrationError, UsageError
 from websauna_migrate.ini.loader import Loader, config_uri, open_loader
 from websauna_migrate.interfaces import IMigrationService
+
+if TYPE_CHECKING:
+    from pyramid.registry import Registry
+
+    from websauna_migrate.service import MigrationService
 
 __all__ = ["Application"]
 
@@ -57,7 +62,7 @@ class Application:
     def __init__(self, argument: str) -> None:
         """Find the application that a user means by a path or a URI."""
         self.uri = config_uri(argument)
-        self.registry: Any = None
+        self.registry: Registry | None = None
 
     @classmethod
     def chosen(cls, arguments: Sequence[str] | None) -> Application:
@@ -116,7 +121,7 @@ class Application:
                 handler.setLevel(max(handler.level, logging.WARNING))
 
     @contextlib.contextmanager
-    def service(self) -> Iterator[Any]:
+    def service(self) -> Iterator[MigrationService]:
         """Start the application and yield its migration service; close it at the end.
 
         :raises MigrationError: when the application raises: its own traceback is in the message,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import chain, groupby
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from sqlalchemy import MetaData, Table, TextClause, event
 from sqlalchemy.dialects.postgresql import CreateDomainType, CreateEnumType
@@ -22,6 +22,9 @@ from sqlalchemy.schema import (
 from websauna_migrate.errors import MigrationError, UsageError
 from websauna_migrate.facts.model_ddl import create_types, dialect_creates, used_sequences
 from websauna_migrate.facts.models import unwritable_named
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
 
 __all__ = [
     "create_statements",
@@ -141,7 +144,7 @@ class Script:
         self.elements: list[ExecutableDDLElement | TextClause] = []
         self.sequences: set[tuple[str | None, str]] = set()
 
-    def add(self, element: Any, parameters: object = None) -> None:
+    def add(self, element: ExecutableDDLElement, parameters: object = None) -> None:
         """Take an element that SQLAlchemy runs."""
         if isinstance(element, CreateEnumType | CreateDomainType):
             # Those come from ``types``: SQLAlchemy 2.0 and 2.1 run them at different times, and
@@ -160,7 +163,7 @@ class Script:
         together = MetaData()
         originals = list(dict.fromkeys(table.metadata for table in tables))
 
-        def before(_: MetaData, connection: Any, **given: Any) -> None:
+        def before(_: MetaData, connection: Connection, **given: object) -> None:
             for metadata in originals:
                 own = [table for table in tables if table.metadata is metadata]
                 metadata.dispatch.before_create(metadata, connection, **{**given, "tables": own})
@@ -170,7 +173,7 @@ class Script:
                 if dialect_creates(sequence, self.dialect):
                     sequence.create(connection, checkfirst=False)
 
-        def after(_: MetaData, connection: Any, **given: Any) -> None:
+        def after(_: MetaData, connection: Connection, **given: object) -> None:
             for metadata in originals:
                 own = [table for table in tables if table.metadata is metadata]
                 metadata.dispatch.after_create(metadata, connection, **{**given, "tables": own})

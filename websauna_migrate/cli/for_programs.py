@@ -8,16 +8,28 @@ import json
 import sys
 from collections.abc import Iterator
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from websauna_migrate.cli.console_script import as_known
 
 if TYPE_CHECKING:
     from argparse import Namespace
 
+    from pyramid.registry import Registry
+
     from websauna_migrate.cli.output import Output
     from websauna_migrate.cli.progress import StillRunning
-    from websauna_migrate.results import Activity
+    from websauna_migrate.events import (
+        MigrationRunEnded,
+        MigrationRunStarted,
+        MigrationStepApplied,
+        MigrationStepFailed,
+        MigrationStepStarted,
+    )
+    from websauna_migrate.results import Activity, Run
+    from websauna_migrate.service import MigrationService
+
+    StepEvent = MigrationStepStarted | MigrationStepApplied | MigrationStepFailed
 
 __all__ = ["ForPrograms", "error_data", "run_data"]
 
@@ -25,7 +37,7 @@ __all__ = ["ForPrograms", "error_data", "run_data"]
 ATTRIBUTES = ("kind", "package", "revision", "direction", "path", "line", "half_done")
 
 
-def error_data(error: BaseException) -> dict[str, Any]:
+def error_data(error: BaseException) -> dict[str, object]:
     """Return a failure as what JSON knows."""
     about = {name: getattr(error, name, None) for name in ATTRIBUTES}
     return {
@@ -82,7 +94,7 @@ class ForPrograms:
         self.events: EventStream | None = None
         if getattr(options, "log_json", False):
             self.events = EventStream(sys.stderr)
-        self._ended: Any = None
+        self._ended: MigrationRunEnded | None = None
         self._running: StillRunning | None = None
 
     @contextlib.contextmanager
@@ -114,7 +126,7 @@ class ForPrograms:
         run = {} if ended is None else run_data(ended.run)
         self.output.lines([to_json({**run, "error": error_data(error)})])
 
-    def subscribe(self, registry: Any, service: Any) -> None:
+    def subscribe(self, registry: Registry, service: MigrationService) -> None:
         """Ask for the events of runs."""
         from websauna_migrate.interfaces import (
             IMigrationRunEnded,
@@ -133,14 +145,19 @@ class ForPrograms:
         registry.registerHandler(self._step_applied, (IMigrationStepApplied,))
         registry.registerHandler(self._step_failed, (IMigrationStepFailed,))
 
-    def _tell(self, name: str, event: Any, **data: object) -> None:
+    def _tell(
+        self,
+        name: str,
+        event: MigrationStepStarted | MigrationStepApplied | MigrationStepFailed,
+        **data: object,
+    ) -> None:
         """Write an event of a step."""
         assert self.events is not None
         names = ("package", "revision", "direction", "number", "total")
         about = {name: getattr(event, name) for name in names}
         self.events.event(name, run=event.run_id, **about, **data)
 
-    def _run_started(self, event: Any) -> None:
+    def _run_started(self, event: MigrationRunStarted) -> None:
         from websauna_migrate.cli.progress import StillRunning
 
         assert self.events is not None
@@ -148,7 +165,7 @@ class ForPrograms:
         about = {"direction": event.direction, "packages": event.packages, "total": len(event.plan)}
         self.events.event("run-started", run=event.run_id, **about)
 
-    def _step_started(self, event: Any) -> None:
+    def _step_started(self, event: MigrationStepStarted) -> None:
         from websauna_migrate.cli.progress import SILENCE_SECONDS
 
         message, expected = event.step.revision.message, event.expected
@@ -162,15 +179,15 @@ class ForPrograms:
             about = {name: getattr(activity, name) for name in ("statement", "waits_for", "done")}
             self._tell("step-running", step, seconds=running.seconds, **about)
 
-    def _step_applied(self, event: Any) -> None:
+    def _step_applied(self, event: MigrationStepApplied) -> None:
         if self._running is not None:
             self._running.rest()
         self._tell("step-applied", event, seconds=event.step.seconds)
 
-    def _step_failed(self, event: Any) -> None:
+    def _step_failed(self, event: MigrationStepFailed) -> None:
         self._tell("step-failed", event, error=error_data(event.error))
 
-    def _run_ended(self, event: Any) -> None:
+    def _run_ended(self, event: MigrationRunEnded) -> None:
         self._ended = event
         if self._running is not None:
             self._running.stop()
@@ -180,7 +197,7 @@ class ForPrograms:
             self.events.event("run-ended", run=event.run.id, **about)
 
 
-def run_data(run: Any) -> dict[str, Any]:
+def run_data(run: Run) -> dict[str, object]:
     """Return a run as what JSON knows, without an error."""
     return {
         "id": run.id,

@@ -43,7 +43,7 @@ def database_url(ini: str) -> URL:
     )
 
 
-def app_settings(loader: Any) -> Mapping[str, Any]:
+def app_settings(loader: Any) -> Mapping[str, str]:
     """Return the settings of the application to which a loader's URI points.
 
     PasteDeploy imports the application to find them. Where they all stand in one section that is
@@ -51,10 +51,10 @@ def app_settings(loader: Any) -> Mapping[str, Any]:
     """
     if isinstance(loader, plaster_pastedeploy.Loader):
         section = f"app:{loader.uri.fragment or 'main'}"
-        found: Mapping[str, Any] = loader.get_settings(section)
+        found: Mapping[str, str] = loader.get_settings(section)
         if section in loader.get_sections() and not found.get("use", "").startswith("config:"):
             return found
     # What the application prints while it is imported must not end up in a dump.
     with reserve_stdout():
-        settings: Mapping[str, Any] = loader.get_wsgi_app_settings()
+        settings: Mapping[str, str] = loader.get_wsgi_app_settings()
         return settings

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from alembic import context
-from alembic.runtime.migration import StampStep
+from alembic.runtime.migration import RevisionStep, StampStep
 from alembic.util.exc import CommandError
 from pyramid.paster import bootstrap
 from sqlalchemy import Engine
@@ -28,6 +28,9 @@ from websauna_migrate.ini.loader import config_uri
 from websauna_migrate.interfaces import IMigrationService
 from websauna_migrate.models.sqlalchemy_internals import write_backslashes_plainly
 from websauna_migrate.runs.run_context import clean
+
+if TYPE_CHECKING:
+    from websauna_migrate.service import MigrationService
 
 __all__ = ["run_plain"]
 
@@ -65,7 +68,7 @@ def boot_and_run(options: Mapping[str, Any]) -> None:
         run_with_service(service, options)
 
 
-def run_with_service(service: Any, options: Mapping[str, Any]) -> None:
+def run_with_service(service: MigrationService, options: Mapping[str, Any]) -> None:
     """Find the package of the running script directory and run it as the service would."""
     directory = Path(context.script.dir).resolve()
     for package in service.packages:
@@ -95,7 +98,7 @@ def run_with_service(service: Any, options: Mapping[str, Any]) -> None:
 
 
 def run_online(
-    service: Any, package: str, configured: dict[str, Any], options: Mapping[str, Any]
+    service: MigrationService, package: str, configured: dict[str, Any], options: Mapping[str, Any]
 ) -> None:
     """Do what the command asks for: a look here, all else as the service does it.
 
@@ -119,7 +122,8 @@ def run_online(
     if any(isinstance(step, StampStep) for step in steps):
         stamp(service, package, configured, given)
     elif steps:
-        migrate(service, package, steps, options, given)
+        moved = [step for step in steps if isinstance(step, RevisionStep)]
+        migrate(service, package, moved, options, given)
 
 
 def shared_connection() -> Connection | Engine | None:
@@ -129,7 +133,10 @@ def shared_connection() -> Connection | Engine | None:
 
 
 def stamp(
-    service: Any, package: str, configured: Mapping[str, Any], given: Connection | Engine | None
+    service: MigrationService,
+    package: str,
+    configured: Mapping[str, Any],
+    given: Connection | Engine | None,
 ) -> None:
     """Let Alembic write the history table, under the lock and behind no half done step."""
     site = service.site(given=given)
@@ -147,9 +154,9 @@ def stamp(
 
 
 def migrate(
-    service: Any,
+    service: MigrationService,
     package: str,
-    steps: Sequence[Any],
+    steps: Sequence[RevisionStep],
     options: Mapping[str, Any],
     given: Connection | Engine | None,
 ) -> None:
@@ -158,7 +165,8 @@ def migrate(
     :param steps: Alembic's
     :param given: what to work on, in place of the application's database
     """
-    where = {"engine" if isinstance(given, Engine) else "connection": given}
+    connection = given if isinstance(given, Connection) else None
+    engine = given if isinstance(given, Engine) else None
     tag = context.get_tag_argument()
     destination = destination_of_command()
     with service.one_look(given), stepped_aside():
@@ -169,6 +177,14 @@ def migrate(
             revisions = loaded.histories[package].replacements.written
             ids = {step.revision.revision for step in steps}
             inner = {parent for one in ids for parent in revisions[one].down_revisions}
-            service.upgrade(sorted(ids - inner), packages=package, tag=tag, **where)
+            service.upgrade(
+                sorted(ids - inner),
+                packages=package,
+                tag=tag,
+                connection=connection,
+                engine=engine,
+            )
         else:
-            service.downgrade(destination, packages=package, tag=tag, **where)
+            service.downgrade(
+                destination, packages=package, tag=tag, connection=connection, engine=engine
+            )

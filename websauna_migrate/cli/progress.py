@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from websauna_migrate.cli.render.runs import render_running, render_step
 from websauna_migrate.cli.render.text import shown
@@ -19,10 +19,18 @@ from websauna_migrate.interfaces import (
 )
 
 if TYPE_CHECKING:
+    from pyramid.registry import Registry
     from rich.console import Group
     from rich.live import Live
 
+    from websauna_migrate.events import (
+        MigrationRunEnded,
+        MigrationRunStarted,
+        MigrationStepApplied,
+        MigrationStepStarted,
+    )
     from websauna_migrate.results import Activity
+    from websauna_migrate.service import MigrationService
 
 __all__ = ["Progress", "StillRunning"]
 
@@ -45,7 +53,7 @@ class StillRunning:
         :param look: tells what the run does now
         :param tell: gets it
         """
-        self.step: Any = None
+        self.step: MigrationStepStarted | None = None
         self.began = self._told = time.monotonic()
         self._look, self._tell = look, tell
         self._over = threading.Event()
@@ -56,7 +64,7 @@ class StillRunning:
         """How long the step has been running."""
         return time.monotonic() - self.began
 
-    def start(self, event: Any, seconds: float) -> None:
+    def start(self, event: MigrationStepStarted, seconds: float) -> None:
         """Say that a step has begun.
 
         :param seconds: after how many seconds of silence the function is called
@@ -106,7 +114,7 @@ class Progress:
         self._live: Live | None = None
         self._activity: Activity | None = None
 
-    def subscribe(self, registry: Any, service: Any) -> None:
+    def subscribe(self, registry: Registry, service: MigrationService) -> None:
         """Ask for the events of runs, and to be told when a run has to wait."""
         service.on_wait = self.write
         # A service of the application's own may not have it.
@@ -118,12 +126,12 @@ class Progress:
         registry.registerHandler(self.step_started, (IMigrationStepStarted,))
         registry.registerHandler(self.run_ended, (IMigrationRunEnded,))
 
-    def run_started(self, event: Any) -> None:
+    def run_started(self, event: MigrationRunStarted) -> None:
         """Learn how long the names of the packages are."""
         self.width = max((len(step.package) for step in event.plan.steps), default=0)
         self._running = StillRunning(event.look, self.still_running)
 
-    def step_started(self, event: Any) -> None:
+    def step_started(self, event: MigrationStepStarted) -> None:
         """Show the step that begins."""
         self._activity = None
         if self._running is None:
@@ -135,7 +143,7 @@ class Progress:
         if self._live is not None:
             self._live.refresh()
 
-    def step_applied(self, event: Any) -> None:
+    def step_applied(self, event: MigrationStepApplied) -> None:
         """Write the line of a step."""
         if self._running is not None:
             self._running.rest()
@@ -163,7 +171,7 @@ class Progress:
         lines = map(shown, self.running_lines())
         return Group(*(Text(line, no_wrap=True, overflow="ellipsis") for line in lines))
 
-    def run_ended(self, event: Any) -> None:
+    def run_ended(self, event: MigrationRunEnded) -> None:
         """Take the lines of the running step away."""
         if self._running is not None:
             self._running.stop()

@@ -12,12 +12,16 @@ import contextlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from websauna_migrate.cli.output import reserve_stdout
 from websauna_migrate.cli.parser import DEFAULT_CONFIG, make_parser
 from websauna_migrate.errors import MigrationError, UsageError
 from websauna_migrate.plain_text import word
+
+if TYPE_CHECKING:
+    from websauna_migrate.config.packages import MigrationPackage
+    from websauna_migrate.service import MigrationService
 
 __all__ = ["SHELLS", "VARIABLE", "candidates", "print_candidates"]
 
@@ -197,7 +201,7 @@ class Position:
                 note = one.message if with_package else f"{one.package}: {one.message}"
                 yield f"{start}{name}", note
 
-    def _selected(self, service: Any) -> list[str] | None:
+    def _selected(self, service: MigrationService) -> list[str] | None:
         """Return the packages that ``-x`` names, if all of them are known."""
         known = {one.name for one in service.packages}
         names = {
@@ -209,7 +213,7 @@ class Position:
         return sorted(names) if names and names <= known else None
 
     @contextlib.contextmanager
-    def _service(self) -> Iterator[Any]:
+    def _service(self) -> Iterator[MigrationService | None]:
         """Yield the application's service, or ``None`` where it does not start."""
         from websauna_migrate.cli.app import Application
 
@@ -221,7 +225,7 @@ class Position:
                 yield service
 
 
-def packages_of(service: Any) -> Sequence[Any]:
+def packages_of(service: MigrationService | None) -> Sequence[MigrationPackage]:
     """Return the registered packages."""
     return () if service is None else service.packages
 

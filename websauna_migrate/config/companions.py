@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from websauna_migrate.interfaces import IMigrationService
 
 if TYPE_CHECKING:
     from pyramid.config import Configurator
+    from pyramid.registry import Registry
 
 __all__ = ["serve_companions"]
 
@@ -29,7 +30,7 @@ def serve_companions(config: Configurator) -> None:
     config.action(("websauna_migrate", "companions"), serve, order=LAST)
 
 
-def add_panel(registry: Any) -> None:
+def add_panel(registry: Registry) -> None:
     """Add the panel to the toolbar, if this application includes it."""
     from pyramid.config import Configurator
     from pyramid_debugtoolbar.toolbar import IToolbarWSGIApp
@@ -44,7 +45,7 @@ def add_panel(registry: Any) -> None:
         add_debugtoolbar_panel(config, name, is_global=True)
 
 
-def add_service(registry: Any) -> None:
+def add_service(registry: Registry) -> None:
     """Let ``request.find_service(IMigrationService)`` find the service."""
     from pyramid_services import IServiceRegistry
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pyramid.config import Configurator
 from pyramid.exceptions import ConfigurationError
 from pyramid.util import as_sorted_tuple
@@ -23,7 +21,7 @@ class MigrationPackagePredicate:
     An event of a run is of all packages that its plan touches.
     """
 
-    def __init__(self, value: Any, config: Any) -> None:
+    def __init__(self, value: object, config: Configurator) -> None:
         self.packages = as_sorted_tuple(value)
 
     def text(self) -> str:
@@ -32,7 +30,7 @@ class MigrationPackagePredicate:
 
     phash = text
 
-    def __call__(self, event: Any) -> bool:
+    def __call__(self, event: object) -> bool:
         """Tell if an event is of one of the packages."""
         package = getattr(event, "package", None)
         packages = getattr(event, "packages", ()) if package is None else (package,)
@@ -42,7 +40,7 @@ class MigrationPackagePredicate:
 class MigrationDirectionPredicate:
     """True for events of one direction: ``migration_direction="upgrade"``."""
 
-    def __init__(self, value: Any, config: Any) -> None:
+    def __init__(self, value: object, config: Configurator) -> None:
         if value not in ("upgrade", "downgrade"):
             raise ConfigurationError(
                 f'The subscriber predicate "migration_direction" is {value!r}: write "upgrade" '
@@ -56,6 +54,6 @@ class MigrationDirectionPredicate:
 
     phash = text
 
-    def __call__(self, event: Any) -> bool:
+    def __call__(self, event: object) -> bool:
         """Tell if an event is of the direction."""
         return bool(getattr(event, "direction", None) == self.direction)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 import transaction
 import zope.sqlalchemy
@@ -14,6 +14,9 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from websauna_migrate.config.settings import missing_url, other_urls, parse_url
 from websauna_migrate.database.engines import open_engine
+
+if TYPE_CHECKING:
+    from pyramid.request import Request
 
 __all__ = ["Initializer"]
 
@@ -79,7 +82,7 @@ class Initializer:
         self.config.registry["engine"] = engine
         self.config.registry["dbsession_factory"] = factory
 
-        def dbsession(request: Any) -> Session:
+        def dbsession(request: Request) -> Session:
             manager = getattr(request, "tm", transaction.manager)
             session = factory(info={"request": request})
             zope.sqlalchemy.register(session, transaction_manager=manager)

@@ -118,7 +118,7 @@ class Facts:
             found.setdefault((one.schema, one.table or one.name), []).append(one)
         return {key: tuple(parts) for key, parts in found.items()}
 
-    def as_data(self) -> dict[str, Any]:
+    def as_data(self) -> dict[str, object]:
         """Return plain data for JSON."""
         objects = [
             [o.kind, o.schema, o.name, o.table, dict(o.attributes), o.server_named]

@@ -250,10 +250,10 @@ def create_all(connection: Connection, tables: Sequence[Table]) -> None:
 
     defaults = {column.default for table in tables for column in table.columns}
 
-    def own(metadata: MetaData, given: dict[str, Any]) -> dict[str, object]:
+    def own(metadata: MetaData, given: Mapping[str, object]) -> dict[str, object]:
         return {**given, "tables": [table for table in tables if table.metadata is metadata]}
 
-    def before(_: MetaData, connection: Any, **given: Any) -> None:
+    def before(_: MetaData, connection: Connection, **given: object) -> None:
         for metadata in originals:
             metadata.dispatch.before_create(metadata, connection, **own(metadata, given))
         for sequence in used_sequences(tables, originals):
@@ -261,7 +261,7 @@ def create_all(connection: Connection, tables: Sequence[Table]) -> None:
             if sequence not in defaults and dialect_creates(sequence, connection.dialect):
                 sequence.create(connection, checkfirst=False)
 
-    def after(_: MetaData, connection: Any, **given: Any) -> None:
+    def after(_: MetaData, connection: Connection, **given: object) -> None:
         for metadata in originals:
             metadata.dispatch.after_create(metadata, connection, **own(metadata, given))
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING
 
 from sqlalchemy import event
 from sqlalchemy.engine import Connection
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine.default import DefaultExecutionContext
+    from sqlalchemy.engine.interfaces import DBAPICursor
 
 __all__ = ["NotRecorded", "recorded", "send_in_one_message"]
 
@@ -27,7 +31,12 @@ def recorded(connection: Connection) -> Iterator[list[str]]:
     """
     found: list[str] = []
 
-    def execute(cursor: Any, statement: str, parameters: Any, context: Any) -> bool | None:
+    def execute(
+        cursor: DBAPICursor,
+        statement: str,
+        parameters: object,
+        context: DefaultExecutionContext | None,
+    ) -> bool | None:
         if context is None or context.root_connection is not connection:
             return None
         if not context.isddl or parameters:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING
 
 from sqlalchemy import BindParameter, CheckConstraint, ClauseElement, Table
 from sqlalchemy.schema import Computed
 from sqlalchemy.sql.visitors import iterate
+
+if TYPE_CHECKING:
+    from sqlalchemy import ClauseElement
 
 __all__ = ["open_parameters"]
 
@@ -21,7 +24,7 @@ def open_parameters(table: Table) -> Iterator[tuple[str, str]]:
                     yield place, str(part.key)
 
 
-def expressions_of(table: Table) -> Iterator[tuple[str, Any]]:
+def expressions_of(table: Table) -> Iterator[tuple[str, object]]:
     """Yield the expressions that are written with a table, each with its place in words."""
     for column in table.columns:
         place = f'column "{column.name}"'

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy.engine import URL, Connection
 
@@ -22,13 +21,13 @@ from websauna_migrate.planning.plan import pending
 from websauna_migrate.results import Drift, DriftReport
 from websauna_migrate.runs.kept_facts import ACCEPTED, KeptFacts, keep_facts, kept_facts
 from websauna_migrate.runs.ledger import LEDGER_TABLE
-from websauna_migrate.runs.site import Site
+from websauna_migrate.runs.site import Service, Site
 
 __all__ = ["accept_drift", "find_drift"]
 
 
 def find_drift(
-    site: Site, ownership: Ownership, packages: Packages, at: Callable[[URL], Any]
+    site: Site, ownership: Ownership, packages: Packages, at: Callable[[URL], Service]
 ) -> DriftReport:
     """Return how the database, its scripts and the models differ.
 

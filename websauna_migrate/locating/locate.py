@@ -6,7 +6,6 @@ import hashlib
 import re
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
 
 from sqlalchemy.engine import URL, Connection
 
@@ -31,7 +30,7 @@ from websauna_migrate.replay.against_models import AgainstModels
 from websauna_migrate.replay.fresh import entities_of
 from websauna_migrate.reports.verification import verify_one
 from websauna_migrate.results import FoundDifference, Located, Location
-from websauna_migrate.runs.site import Site
+from websauna_migrate.runs.site import Service, Site
 
 __all__ = ["Locator", "locate"]
 
@@ -39,7 +38,7 @@ IN_DATABASE = "in the database"
 
 
 def locate(
-    site: Site, ownership: Ownership, packages: Packages, at: Callable[[URL], Any]
+    site: Site, ownership: Ownership, packages: Packages, at: Callable[[URL], Service]
 ) -> Location:
     """Return where a database stands.
 
@@ -62,7 +61,7 @@ class Locator:
         site: Site,
         ownership: Ownership,
         packages: Packages,
-        at: Callable[[URL], Any],
+        at: Callable[[URL], Service],
         connection: Connection | None,
     ) -> None:
         """Replay what is not known.

@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.engine import URL
 
@@ -32,21 +32,15 @@ from websauna_migrate.planning.revisions import Revision
 from websauna_migrate.replay.fresh import prepare, require_apart
 from websauna_migrate.results import NotReplayed
 from websauna_migrate.revision_scripts.script_files import checksum
-from websauna_migrate.runs.site import Site
+from websauna_migrate.runs.site import Service, Site
+
+if TYPE_CHECKING:
+    from websauna_migrate.events import MigrationStepApplied
 
 __all__ = ["Replay", "Replayed"]
 
 #: The name of what is in the cache.
 KIND = "replay"
-
-
-class Service(Protocol):
-    """What is asked of the service of the scratch database."""
-
-    on_step: Callable[[Any], None] | None
-
-    def site(self) -> Site:
-        """Return what a call works on."""
 
 
 @dataclass
@@ -81,7 +75,7 @@ class Replay:
     def __init__(
         self,
         site: Site,
-        at: Callable[[URL], Any],
+        at: Callable[[URL], Service],
         environment: Sequence[str],
         schemas: Collection[str | None] = (),
     ) -> None:
@@ -236,7 +230,7 @@ class ScratchReplay:
             NotReplayed(str(package), str(name), problem, tuple(map(str, follows)))
         )
 
-    def look(self, step: Any) -> None:
+    def look(self, step: MigrationStepApplied) -> None:
         """Read what the database is behind a step."""
         self.found.scripts += 1
         number = len(self.steps)
@@ -257,7 +251,7 @@ class ScratchReplay:
 # Plain data
 
 
-def write_group(pair: tuple[Unit, Group]) -> list[Any]:
+def write_group(pair: tuple[Unit, Group]) -> list[object]:
     """Return a unit and its facts as plain data."""
     unit, group = pair
     return [list(unit), Facts("", group).as_data()["objects"]]

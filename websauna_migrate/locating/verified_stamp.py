@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from sqlalchemy.engine import URL
 
@@ -14,7 +13,7 @@ from websauna_migrate.models.ownership import Ownership
 from websauna_migrate.planning.package_targets import targets_for
 from websauna_migrate.planning.plan import plan_stamp
 from websauna_migrate.results import Located, StampedPackage
-from websauna_migrate.runs.site import Site
+from websauna_migrate.runs.site import Service, Site
 from websauna_migrate.runs.stamping import write_stamps
 
 __all__ = ["NotLocated", "stamp_verified"]
@@ -38,7 +37,7 @@ def stamp_verified(
     ownership: Ownership,
     revisions: Targets,
     packages: Packages,
-    at: Callable[[URL], Any],
+    at: Callable[[URL], Service],
 ) -> tuple[StampedPackage, ...]:
     """Write into the history tables where the packages stand, all in one transaction.
 

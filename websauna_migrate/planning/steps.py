@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from websauna_migrate.planning.revisions import Revision
 
@@ -171,6 +171,6 @@ class Plan:
         }
 
 
-def is_transactional(module: Any) -> bool:
+def is_transactional(module: object) -> bool:
     """Tell whether a script lets its step be one transaction: not if ``transactional = False``."""
     return getattr(module, "transactional", True) is not False

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
 
-from sqlalchemy import Engine
-from sqlalchemy.engine import URL
+from sqlalchemy.engine import URL, Connection
 
-from websauna_migrate.config.settings import Settings
 from websauna_migrate.database.engines import connect, make_engine
 from websauna_migrate.errors import MigrationError
 from websauna_migrate.facts.scratch_databases import scratch_database
@@ -22,26 +19,14 @@ from websauna_migrate.proving.copies import copy_mysql, copy_sqlite
 from websauna_migrate.proving.judge import Judge
 from websauna_migrate.proving.not_proven import impossible
 from websauna_migrate.replay.fresh import prepare, require_apart
-from websauna_migrate.runs.site import Site
+from websauna_migrate.runs.site import Service, Site
 
-__all__ = ["Service", "prove_apart"]
-
-
-class Service(Protocol):
-    """What is asked of the service of the scratch database."""
-
-    @property
-    def settings(self) -> Settings:
-        """The service's, with the scratch database's URL."""
-
-    def site(self) -> Site:
-        """Return what a call works on."""
-
-    def make_engine(self) -> Engine:
-        """Return a new engine of the scratch database."""
+__all__ = ["prove_apart"]
 
 
-def prove_apart(site: Site, new: Mapping[str, Sequence[str]], judge: Judge, at: Any) -> None:
+def prove_apart(
+    site: Site, new: Mapping[str, Sequence[str]], judge: Judge, at: Callable[[URL], Service]
+) -> None:
     """Prove in a scratch database.
 
     :param at: returns the :class:`Service` of another database
@@ -95,7 +80,7 @@ class ApartProof:
             self.steps(trip.back)
             self.look(partial(self.judge.down, last=True))
 
-    def look(self, judge: Any) -> None:
+    def look(self, judge: Callable[[Connection], None]) -> None:
         """Let something look at the database."""
         with connect(self.service.make_engine()) as connection:
             judge(connection)

@@ -24,7 +24,7 @@ from websauna_migrate.models.ownership import Ownership
 from websauna_migrate.planning.plan import Plan
 from websauna_migrate.planning.revisions import Revision
 from websauna_migrate.planning.round_trip import RoundTrip, plan_round_trip
-from websauna_migrate.proving.apart import Service, prove_apart
+from websauna_migrate.proving.apart import prove_apart
 from websauna_migrate.proving.judge import Judge
 from websauna_migrate.proving.not_proven import NotProven, fails, impossible
 from websauna_migrate.proving.sequences import KeptSequences
@@ -36,7 +36,7 @@ from websauna_migrate.runs.failures import (
     StepFailed,
 )
 from websauna_migrate.runs.run_context import RunOptions
-from websauna_migrate.runs.site import Site
+from websauna_migrate.runs.site import Service, Site
 
 __all__ = ["keep_proven", "prove"]
 
@@ -149,7 +149,7 @@ class explained:
     def __enter__(self) -> None:
         return None
 
-    def __exit__(self, kind: Any, exc: BaseException | None, traceback: Any) -> None:
+    def __exit__(self, kind: object, exc: BaseException | None, traceback: object) -> None:
         if isinstance(exc, StepFailed):
             raise fails(exc, busy=exc.busy) from exc
         if isinstance(exc, MigrationError) and not isinstance(

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import re
 from contextlib import closing
-from typing import Any
+from typing import TYPE_CHECKING
 
 from sqlalchemy import event
 from sqlalchemy.engine import Connection
 
 from websauna_migrate.runs.step_data import running
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine.interfaces import DBAPICursor, ExecutionContext
 
 __all__ = ["KeptSequences"]
 
@@ -58,10 +61,10 @@ class KeptSequences:
     def _before(
         self,
         connection: Connection,
-        cursor: Any,
+        cursor: DBAPICursor,
         statement: str,
-        parameters: Any,
-        context: Any,
+        parameters: object,
+        context: ExecutionContext,
         many: bool,
     ) -> None:
         if self._kept or running() is None or HARMLESS.match(statement):

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING
 
-from sqlalchemy import Engine
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 
@@ -29,27 +28,12 @@ from websauna_migrate.facts.scratch_databases import (
 from websauna_migrate.models.ownership import Ownership
 from websauna_migrate.replay.against_models import AgainstModels
 from websauna_migrate.results import CheckProblem, CheckReport
+from websauna_migrate.runs.site import Service
 
-__all__ = ["FreshService", "check_fresh"]
+if TYPE_CHECKING:
+    pass
 
-
-class FreshService(Protocol):
-    """What is asked of the service that runs the plan on the scratch database."""
-
-    @property
-    def settings(self) -> Settings:
-        """The service's, with the scratch database's URL."""
-
-    def upgrade(self) -> Any:
-        """Run all pending steps of all packages."""
-
-    def one_look(self) -> AbstractContextManager[None]:
-        """Read the scripts once for all that is asked within the block."""
-
-    def make_engine(self) -> Engine:
-        """Return a new engine of the scratch database."""
-
-    def _snapshot(self) -> LoadedScripts: ...
+__all__ = ["check_fresh"]
 
 
 def check_fresh(
@@ -57,7 +41,7 @@ def check_fresh(
     ownership: Ownership,
     packages: Collection[str],
     selected: Collection[str],
-    at: Callable[[URL], FreshService],
+    at: Callable[[URL], Service],
 ) -> CheckReport:
     """Run all scripts on an empty database, and compare it with the models.
 
@@ -74,7 +58,7 @@ def check_fresh(
     with scratch_database(settings) as url:
         service = at(url)
         with service.one_look():
-            snapshot = service._snapshot()
+            snapshot = service.site().loaded
             scripts = [
                 Path(revision.path).read_text(encoding="utf-8", errors="replace")
                 for history in snapshot.histories.values()

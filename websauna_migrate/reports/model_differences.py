@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Computed, Constraint, DefaultClause, Index
 from sqlalchemy.types import TypeEngine
 
 from websauna_migrate.revision_scripts.moves import full_name
+
+if TYPE_CHECKING:
+    from alembic.operations import ops
 
 __all__ = ["describe", "differences_of"]
 
@@ -16,7 +19,7 @@ __all__ = ["describe", "differences_of"]
 BESIDES = ("kept_index", "implied_index")
 
 
-def differences_of(operations: Iterable[Any]) -> list[Any]:
+def differences_of(operations: Iterable[ops.MigrateOperation]) -> list[Any]:
     """Return the differences of operations; what goes and comes again is one, a change."""
     found = [diff for operation in operations for diff in diffs_of(operation)]
     going = {subject_of(diff) for diff in found if is_of("remove_", diff)}
@@ -43,7 +46,7 @@ def subject_of(diff: tuple[Any, ...]) -> tuple[str, ...]:
     return (kind, *(names[:2] if kind == "constraint" else names))
 
 
-def diffs_of(operation: Any) -> list[Any]:
+def diffs_of(operation: ops.MigrateOperation) -> list[Any]:
     """Return an operation's differences as Alembic's tuples, flat."""
     if hasattr(operation, "ops"):
         return [diff for inner in operation.ops for diff in diffs_of(inner)]
@@ -66,7 +69,7 @@ def describe(diff: Any) -> str:
     return " ".join([words, *map(named, rest)])
 
 
-def named(part: Any) -> str:
+def named(part: object) -> str:
     """Return an object by its name and its table; what has no name by its columns."""
     if isinstance(part, Constraint | Index):
         columns = ", ".join(column.name for column in getattr(part, "columns", ()))
@@ -75,7 +78,7 @@ def named(part: Any) -> str:
     return str(getattr(part, "name", None) or part)
 
 
-def value(part: Any) -> str:
+def value(part: object) -> str:
     """Return what an attribute of a column is: a default by its SQL, a type by its name."""
     if part is None:
         return "none"

@@ -288,7 +288,7 @@ def to_revision(package: str, script: Script) -> Revision:
     return revision_in(package, script.path, script.module, script.revision, script.longdoc)
 
 
-def revision_in(package: str, path: str, module: ModuleType, id_: Any, doc: str) -> Revision:
+def revision_in(package: str, path: str, module: ModuleType, id_: object, doc: str) -> Revision:
     """Return what a script's module says.
 
     :raises ScriptError: when one of its identifiers is not a text or a sequence of texts

@@ -11,18 +11,19 @@ from sqlalchemy.engine import Connection
 from websauna_migrate.errors import UsageError
 from websauna_migrate.results import Adoption
 from websauna_migrate.reworking.adoption_record import AdoptionRecord
-from websauna_migrate.reworking.findings import AdoptingService, Findings, Wanted, directory_of
+from websauna_migrate.reworking.findings import Findings, Wanted, directory_of
 from websauna_migrate.reworking.first_scripts import write_first_scripts
 from websauna_migrate.reworking.look import look, look_at_drift
 from websauna_migrate.reworking.script_folders import add_settings
 from websauna_migrate.reworking.taking_back import take_back
 from websauna_migrate.runs.adopting import adopt_histories, adopted_packages, give_back
+from websauna_migrate.runs.site import Service
 
 __all__ = ["adopt", "undo_adoption"]
 
 
 def adopt(
-    service: AdoptingService,
+    service: Service,
     selected: tuple[str, ...],
     wanted: Wanted,
     given: Connection | Engine | None,
@@ -40,7 +41,7 @@ def adopt(
             AdoptionRecord(directory_of(found.service, name)).write(texts)
         taken = [] if wanted.keep else found.taken
         if taken or found.stamped:
-            adopt_histories(found.service._site_anew(given), taken, found.stamped)
+            adopt_histories(found.service.site_anew(given), taken, found.stamped)
     except BaseException:
         take_files_back(found.service, selected)
         raise
@@ -50,13 +51,13 @@ def adopt(
 
 
 def undo_adoption(
-    service: AdoptingService, selected: tuple[str, ...], given: Connection | Engine | None
+    service: Service, selected: tuple[str, ...], given: Connection | Engine | None
 ) -> Adoption:
     """Give histories back to the tables that they came from, and let files be as they were.
 
     :raises UsageError: if nothing was adopted here
     """
-    site = service._site_anew(given)
+    site = service.site_anew(given)
     created = {one for record in records(service, selected) for one in record.created}
     mine = [one for name in selected for one in site.loaded.histories[name] if one.path in created]
     moved = [one for one in mine if one.gives_tables or one.takes_tables]
@@ -75,7 +76,7 @@ def undo_adoption(
     return Adoption(tuple(actions), undone=True, done=True)
 
 
-def records(service: AdoptingService, selected: Sequence[str]) -> list[AdoptionRecord]:
+def records(service: Service, selected: Sequence[str]) -> list[AdoptionRecord]:
     """Return what is known of files that were changed; that of the INI file comes last."""
     folders = [directory_of(service, name) for name in selected]
     if service.options.path is not None:
@@ -83,7 +84,7 @@ def records(service: AdoptingService, selected: Sequence[str]) -> list[AdoptionR
     return [record for folder in folders if (record := AdoptionRecord(folder)).exists]
 
 
-def take_files_back(service: AdoptingService, selected: Sequence[str]) -> tuple[str, ...]:
+def take_files_back(service: Service, selected: Sequence[str]) -> tuple[str, ...]:
     """Let all files be as they were before an adoption."""
     return tuple(path for record in records(service, selected) for path in record.take_back())
 

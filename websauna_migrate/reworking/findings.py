@@ -2,64 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING
 
-from sqlalchemy import Engine
-from sqlalchemy.engine import URL, Connection
-
-from websauna_migrate.alembic_adapter.package_environment import AlembicOptions
-from websauna_migrate.config.packages import MigrationPackage
-from websauna_migrate.config.settings import Settings
-from websauna_migrate.models.ownership import Ownership
 from websauna_migrate.results import Adoption
 from websauna_migrate.runs.other_histories import OtherHistory
-from websauna_migrate.runs.site import Site
+from websauna_migrate.runs.site import Service
 
-__all__ = ["EQUAL", "AdoptingService", "Findings", "Wanted", "directory_of"]
+if TYPE_CHECKING:
+    pass
+
+__all__ = ["EQUAL", "Findings", "Wanted", "directory_of"]
 
 #: The proof of tables that are at the newest revision.
 EQUAL = "its tables equal the models"
-
-
-class AdoptingService(Protocol):
-    """What is asked of the service."""
-
-    options: AlembicOptions
-
-    @property
-    def settings(self) -> Settings:
-        """What it is configured with."""
-
-    @property
-    def packages(self) -> tuple[MigrationPackage, ...]:
-        """The registered packages."""
-
-    @property
-    def application(self) -> str | None:
-        """The application's own package."""
-
-    @property
-    def ownership(self) -> Ownership:
-        """Which package owns what of the models."""
-
-    def _site_anew(self, given: Connection | Engine | None = None) -> Site:
-        """Return the scripts as they are now, and the database."""
-
-    def with_changes(
-        self, settings: Settings, packages: Sequence[MigrationPackage]
-    ) -> AdoptingService:
-        """Return a service with other settings and packages."""
-
-    def _at(self, url: URL) -> Any: ...
-
-    def upgrade(self, revision: Any = "heads", *, packages: Any = None) -> Any:
-        """Apply revisions."""
-
-    def move_table(self, table: str, source: str, target: str) -> Any:
-        """Write the two scripts that hand a table over."""
 
 
 @dataclass
@@ -75,7 +32,7 @@ class Findings:
     :ivar moves: tables that other packages own by now: table, former and present owner
     """
 
-    service: AdoptingService
+    service: Service
     selected: tuple[str, ...]
     settings: dict[str, str] = field(default_factory=dict)
     files: dict[str, dict[Path, str]] = field(default_factory=dict)
@@ -109,6 +66,6 @@ class Wanted:
     replace_env: bool = False
 
 
-def directory_of(service: AdoptingService, name: str) -> Path:
+def directory_of(service: Service, name: str) -> Path:
     """Return a package's script directory."""
     return next(one.script_directory for one in service.packages if one.name == name)

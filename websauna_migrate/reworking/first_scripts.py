@@ -27,7 +27,7 @@ def write_first_scripts(found: Findings, given: Connection | Engine | None) -> N
     settings = found.service.settings
     with scratch_database(settings) as url:
         prepare(settings, url, ())
-        scratch = found.service._at(url)
+        scratch = found.service.at(url)
         names = [one.name for one in scratch.packages if one.name not in found.first]
         prove = None
         try:
@@ -40,7 +40,7 @@ def write_first_scripts(found: Findings, given: Connection | Engine | None) -> N
     for one in created:
         AdoptionRecord(directory_of(found.service, one.package)).add_created([one.path])
         found.notes.append(f"new: {one.path}")
-    site = found.service._site_anew(given)
+    site = found.service.site_anew(given)
     checker = Checker(site, found.service.ownership, found.first)
     with site.reading() as connection:
         problems = [] if connection is None else [*checker.drift(connection, site.applied(), ())]

@@ -20,11 +20,11 @@ from websauna_migrate.planning.plan import pending
 from websauna_migrate.reports.check import Checker
 from websauna_migrate.revision_scripts.moves import full_name, split_name
 from websauna_migrate.reworking.env_files import read_env, with_version_table
-from websauna_migrate.reworking.findings import EQUAL, AdoptingService, Findings, Wanted
+from websauna_migrate.reworking.findings import EQUAL, Findings, Wanted
 from websauna_migrate.reworking.old_imports import mend_imports
 from websauna_migrate.reworking.script_folders import find_script_folders
 from websauna_migrate.runs.other_histories import OtherHistories
-from websauna_migrate.runs.site import Site
+from websauna_migrate.runs.site import Service, Site
 
 __all__ = ["look", "look_at_drift"]
 
@@ -32,7 +32,7 @@ LATER = "What differs from the models is told once env.py is replaced."
 
 
 def look(
-    service: AdoptingService,
+    service: Service,
     selected: tuple[str, ...],
     wanted: Wanted,
     given: Connection | Engine | None,
@@ -45,7 +45,7 @@ def look(
         packages[name] = changed(packages[name], script_directory=folder)
         found.actions.append(f"{name}: its scripts are in {folder}")
     found.service = service.with_changes(settings, tuple(packages.values()))
-    site = found.service._site_anew(given)
+    site = found.service.site_anew(given)
     find_histories(found, site, wanted)
     if wanted.keep and found.taken:
         tables = {one.package: one.table.name for one in found.taken}
@@ -217,7 +217,7 @@ def look_at_drift(
     :param before: look for packages without a history too, and for tables with another owner
     """
     found.drift.clear()
-    site = found.service._site_anew(given)
+    site = found.service.site_anew(given)
     applied = dict(site.applied())
     for one in found.taken:
         applied[one.package] = applied[one.package] or one.revisions
@@ -288,7 +288,7 @@ def without_history(found: Findings, site: Site, name: str, differences: Sequenc
 def located_at(found: Findings, site: Site, name: str) -> tuple[tuple[str, ...], str] | None:
     """Return the rows at which the replayed scripts made the tables as they are, and the proof."""
     try:
-        place = locate(site, found.service.ownership, [name], found.service._at).packages[0]
+        place = locate(site, found.service.ownership, [name], found.service.at).packages[0]
     except MigrationError as exc:
         found.notes.append(f"{name}: it cannot be located: {exc}")
         return None

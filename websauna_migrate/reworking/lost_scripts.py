@@ -18,12 +18,11 @@ from websauna_migrate.results import RestoredScript, Switched
 from websauna_migrate.revision_scripts.git_history import GitHistory
 from websauna_migrate.revision_scripts.moved_tables import plan_undo_without_loss
 from websauna_migrate.revision_scripts.script_files import checksum_of
-from websauna_migrate.reworking.findings import AdoptingService
 from websauna_migrate.reworking.look import changed
 from websauna_migrate.runs.kept_scripts import kept_script, require_trusted
 from websauna_migrate.runs.losses import find_losses
 from websauna_migrate.runs.migrating import Planner, make_planner, run_planner
-from websauna_migrate.runs.site import Site
+from websauna_migrate.runs.site import Service, Site
 from websauna_migrate.runs.unknown_revisions import explain, last_applied
 
 __all__ = ["TakeDown", "take_down_unknown"]
@@ -44,7 +43,7 @@ class TakeDown:
 
 
 def take_down_unknown(
-    service: AdoptingService,
+    service: Service,
     selected: tuple[str, ...],
     asked: TakeDown,
     given: Connection | Engine | None,
@@ -53,7 +52,7 @@ def take_down_unknown(
 
     :raises MigrationError: if a text is not to be had, or may not be trusted
     """
-    site = service._site_anew(given)
+    site = service.site_anew(given)
     with site.reading() as connection:
         if connection is None:
             return Switched()
@@ -155,7 +154,7 @@ def parents_in(source: bytes, script: RestoredScript) -> tuple[str, ...]:
 
 @contextmanager
 def restored(
-    service: AdoptingService,
+    service: Service,
     texts: list[tuple[RestoredScript, bytes]],
     given: Connection | Engine | None,
 ) -> Iterator[Site]:
@@ -171,4 +170,4 @@ def restored(
                 locations = (*package.version_locations, folder)
                 packages[script.package] = changed(package, own_version_locations=locations)
         whole = service.with_changes(service.settings, tuple(packages.values()))
-        yield whole._site_anew(given)
+        yield whole.site_anew(given)

@@ -6,7 +6,7 @@ import re
 import signal
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
@@ -259,7 +259,7 @@ class Aftermath:
         change(connection)
         connection.commit()
 
-    def failure_of(self, exc: BaseException, step: Step) -> dict[str, Any]:
+    def failure_of(self, exc: BaseException, step: Step) -> dict[str, object]:
         """Return what the ledger keeps of a failure."""
         place = self.place_of(exc, step.revision.path)
         return failure_of(exc, self.guard.log, place, self.connection.engine.url)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from sqlalchemy import inspect
 from sqlalchemy.engine import Connection
@@ -14,6 +14,9 @@ from websauna_migrate.planning.accesses import UNREADABLE, Access
 from websauna_migrate.results import InterruptedStep, LedgerEntry, LedgerStatement
 from websauna_migrate.revision_scripts.script_files import checksum
 from websauna_migrate.runs.site import Site
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine.reflection import Inspector
 
 __all__ = ["look_closely"]
 
@@ -105,7 +108,7 @@ def split(name: str) -> tuple[str | None, str]:
     return (plain[0], plain[1]) if len(plain) > 1 else (None, plain[0])
 
 
-def table_words(inspector: Any, schema: str | None, name: str) -> str:
+def table_words(inspector: Inspector, schema: str | None, name: str) -> str:
     """Return what the catalogue has of a table."""
     full = f'"{schema}.{name}"' if schema else f'"{name}"'
     if not inspector.has_table(name, schema):

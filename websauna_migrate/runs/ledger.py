@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import bindparam, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Row, bindparam, delete, func, insert, select, update
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 
@@ -369,7 +369,7 @@ class Ledger:
         found = self.read(connection, columns.id.in_(last))
         return {(entry.package, entry.revision): entry for entry in found}
 
-    def fail(self, connection: Connection, entry: str, failure: Mapping[str, Any]) -> None:
+    def fail(self, connection: Connection, entry: str, failure: Mapping[str, object]) -> None:
         """Write why a half done step ended.
 
         :param failure: values of the columns ``error``, ``line``, ``statement`` and ``kind``
@@ -409,14 +409,16 @@ class Ledger:
         newest = select(self.table.c.run).order_by(self.table.c.id.desc()).limit(1)
         return self.read(connection, self.table.c.run == newest.scalar_subquery())
 
-    def read(self, connection: Connection, *conditions: Any) -> tuple[LedgerEntry, ...]:
+    def read(
+        self, connection: Connection, *conditions: ColumnElement[bool]
+    ) -> tuple[LedgerEntry, ...]:
         """Return the rows that conditions choose, oldest first."""
         with readable(connection, self.table.schema):
             there = ESSENTIAL.union(column_names(connection, self.table))
             wanted = [one for one in self.table.c if one.name in there and one.name not in PACKED]
             query = select(*wanted).where(*conditions)
             # Identifiers begin with the time; on MariaDB, times have no fractions of a second.
-            rows: Sequence[Any] = connection.execute(
+            rows: Sequence[Row[Any]] = connection.execute(
                 query.order_by(self.table.c.started, self.table.c.id)
             ).all()
         return tuple(entry_of(row) for row in rows)
@@ -442,7 +444,7 @@ def readable(connection: Connection, schema: str | None) -> Iterator[None]:
         raise unreadable(one_line(str(exc))) from exc
 
 
-def entry_of(row: Any) -> LedgerEntry:
+def entry_of(row: Row[Any]) -> LedgerEntry:
     """Return a row of the ledger.
 
     :raises RecordsBroken: if it was not written by a run

@@ -127,7 +127,7 @@ def name_of(connection: Connection, table: Table) -> str:
     return name.replace("%%", "%")
 
 
-def sql_of(value: Any) -> str:
+def sql_of(value: object) -> str:
     """Return a value of the ledger as PostgreSQL's literal."""
     if value is None:
         return "NULL"

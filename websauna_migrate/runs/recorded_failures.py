@@ -32,7 +32,7 @@ SIGNAL = 1644
 
 def failure_of(
     exc: BaseException, log: StatementLog | None, place: str, url: URL
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Return the ledger's columns about a failure.
 
     :param log: of the step's statements

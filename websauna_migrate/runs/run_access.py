@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from typing import TYPE_CHECKING
 
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DBAPIError
@@ -23,6 +24,9 @@ from websauna_migrate.runs.failures import InterruptedSteps
 from websauna_migrate.runs.ledger import LEDGER_TABLE, Ledger
 from websauna_migrate.runs.process_lock import PROCESS_LOCK
 from websauna_migrate.runs.run_context import RunOptions, clean
+
+if TYPE_CHECKING:
+    from websauna_migrate.events import MigrationStepApplied
 
 __all__ = ["Applied", "RunAccess"]
 
@@ -44,7 +48,7 @@ class RunAccess:
         settings: Settings,
         notify: Callable[[object], None],
         on_wait: Callable[[str], None] | None = None,
-        on_step: Callable[[object], None] | None = None,
+        on_step: Callable[[MigrationStepApplied], None] | None = None,
         options: RunOptions | None = None,
         refuse: Callable[[Connection, Applied, Plan], None] = lambda *_: None,
     ) -> None:

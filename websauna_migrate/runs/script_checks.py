@@ -75,18 +75,18 @@ class Check:
         #: The last query.
         self.sql = ""
 
-    def none(self, query: str | ClauseElement, message: str, **parameters: Any) -> None:
+    def none(self, query: str | ClauseElement, message: str, **parameters: object) -> None:
         """Fail with a message if a query has a row."""
         if self._first(query, parameters) is not None:
             raise ScriptRefused("check", message)
 
-    def some(self, query: str | ClauseElement, message: str, **parameters: Any) -> None:
+    def some(self, query: str | ClauseElement, message: str, **parameters: object) -> None:
         """Fail with a message if a query has no row."""
         if self._first(query, parameters) is None:
             raise ScriptRefused("check", message)
 
     def equal(
-        self, query: str | ClauseElement, expected: object, message: str, **parameters: Any
+        self, query: str | ClauseElement, expected: object, message: str, **parameters: object
     ) -> None:
         """Fail with a message if the first column of a query's first row is not what is expected.
 
@@ -98,7 +98,7 @@ class Check:
             told = "no row" if row is None else str(found) if isinstance(found, int) else "another"
             raise ScriptRefused("check", f"{message} ({told}, expected {expected!r})")
 
-    def _first(self, query: str | ClauseElement, parameters: Mapping[str, Any]) -> Any:
+    def _first(self, query: str | ClauseElement, parameters: Mapping[str, object]) -> Any:
         statement: Any = text(query) if isinstance(query, str) else query
         self.sql = str(statement.compile(dialect=self._connection.dialect))
         if not READS.match(self.sql):

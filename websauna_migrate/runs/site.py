@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol
 
 from sqlalchemy import Engine
-from sqlalchemy.engine import Connection, make_url
+from sqlalchemy.engine import URL, Connection, make_url
 
 from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
 from websauna_migrate.config.packages import MigrationPackage
@@ -18,15 +18,19 @@ from websauna_migrate.config.settings import Settings
 from websauna_migrate.database.engines import connect, is_missing_file, make_engine
 from websauna_migrate.database.given_connections import open_given
 from websauna_migrate.database.in_memory import refuse_private
-from websauna_migrate.interfaces import Packages
+from websauna_migrate.interfaces import Packages, Targets
 from websauna_migrate.planning.steps import Plan
 from websauna_migrate.runs.queueing_drivers import connect_queueing
 
 if TYPE_CHECKING:
+    from websauna_migrate.alembic_adapter.package_environment import AlembicOptions
+    from websauna_migrate.events import MigrationStepApplied
+    from websauna_migrate.models.ownership import Ownership
+    from websauna_migrate.results import CreatedScript, Run, StampedPackage
     from websauna_migrate.runs.ledger import Ledger
     from websauna_migrate.runs.runner import Runner, RunOptions
 
-__all__ = ["Hooks", "Site"]
+__all__ = ["Hooks", "Service", "Site"]
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,7 @@ class Hooks:
 
     notify: Callable[[object], None]
     on_wait: Callable[[str], None] | None = None
-    on_step: Callable[[Any], None] | None = None
+    on_step: Callable[[MigrationStepApplied], None] | None = None
 
 
 def refuse_nothing(connection: Connection, applied: Mapping[str, object], plan: Plan) -> None:
@@ -175,3 +179,70 @@ class Site:
             if connection is None:
                 return dict.fromkeys(self.packages, ())
             return self.runner().read(connection)[0]
+
+
+class Service(Protocol):
+    """The service, as the rooms below it see it: of this database or of another one."""
+
+    options: AlembicOptions
+    on_step: Callable[[MigrationStepApplied], None] | None
+
+    @property
+    def settings(self) -> Settings:
+        """What it is configured with."""
+
+    @property
+    def packages(self) -> tuple[MigrationPackage, ...]:
+        """The registered packages."""
+
+    @property
+    def application(self) -> str | None:
+        """The application's own package."""
+
+    @property
+    def ownership(self) -> Ownership:
+        """Which package owns what of the models."""
+
+    def site(
+        self, may_be_missing: Iterable[str] = (), given: Connection | Engine | None = None
+    ) -> Site:
+        """Return what a call works on: the scripts as they are now, and the database."""
+
+    def site_anew(self, given: Connection | Engine | None = None) -> Site:
+        """Return what a call works on that changes scripts: they are read again."""
+
+    def at(self, url: URL) -> Service:
+        """Return the service of the same packages for another database."""
+
+    def with_changes(self, settings: Settings, packages: Sequence[MigrationPackage]) -> Service:
+        """Return a service with other settings and packages."""
+
+    def make_engine(self) -> Engine:
+        """Return a new engine of the database."""
+
+    def one_look(self) -> AbstractContextManager[None]:
+        """Read the scripts once for all that is asked within the block."""
+
+    def upgrade(self, revision: Targets = "heads", *, packages: Packages = None) -> Run:
+        """Apply revisions."""
+
+    def stamp(
+        self, revisions: Targets = "heads", *, packages: Packages = None, purge: bool = False
+    ) -> tuple[StampedPackage, ...]:
+        """Write into the history tables which revisions are applied."""
+
+    def revision(
+        self,
+        message: str | None = None,
+        *,
+        packages: Packages = None,
+        autogenerate: bool = False,
+        allow_drops: bool = False,
+        prove: str | None = None,
+    ) -> tuple[CreatedScript, ...]:
+        """Write new scripts."""
+
+    def move_table(
+        self, table: str, source: str, target: str
+    ) -> tuple[CreatedScript, CreatedScript]:
+        """Write the two scripts that hand a table over."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 from pyramid.httpexceptions import HTTPNotFound
@@ -31,6 +31,9 @@ from websauna_migrate.results import (
     StepSql,
 )
 from websauna_migrate.web.templating import page, stylesheet
+
+if TYPE_CHECKING:
+    from websauna_migrate.service import MigrationService
 
 __all__ = ["Look", "graph", "look", "overview", "picture", "status_json", "step", "style"]
 
@@ -79,7 +82,7 @@ class Look:
         return "good", "All revisions are applied"
 
 
-def look(service: Any, *, runs: int = 0) -> Look:
+def look(service: MigrationService, *, runs: int = 0) -> Look:
     """Look at scripts and database, without a lock; what goes wrong is part of the answer.
 
     :param runs: how many of the newest runs are wanted
@@ -97,9 +100,10 @@ def look(service: Any, *, runs: int = 0) -> Look:
     return Look(**found)
 
 
-def service_of(request: Request) -> Any:
+def service_of(request: Request) -> MigrationService:
     """Return the application's migration service."""
-    return request.registry.getUtility(IMigrationService)
+    service: MigrationService = request.registry.getUtility(IMigrationService)
+    return service
 
 
 def overview(request: Request) -> Response:
@@ -153,7 +157,7 @@ def short_path(path: str) -> str:
     return str(found.relative_to(Path.cwd()) if found.is_relative_to(Path.cwd()) else found)
 
 
-def lint_of(service: Any, plan: Plan) -> tuple[tuple[LintFinding, ...], str | None]:
+def lint_of(service: MigrationService, plan: Plan) -> tuple[tuple[LintFinding, ...], str | None]:
     """Return the unsafe changes of a plan, or why they are not known."""
     try:
         return service.lint(plan=plan).findings, None

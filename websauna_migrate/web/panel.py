@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from typing import Any
+from typing import TYPE_CHECKING
 
 from pyramid.request import Request
 from pyramid_debugtoolbar.panels import DebugPanel
@@ -14,6 +14,10 @@ from websauna_migrate.pictures.svg import to_svg
 from websauna_migrate.results import StepSql
 from websauna_migrate.web.pages import look
 from websauna_migrate.web.templating import render
+
+if TYPE_CHECKING:
+    from websauna_migrate.planning.steps import Step
+    from websauna_migrate.service import MigrationService
 
 __all__ = ["MigrationsPanel"]
 
@@ -32,7 +36,7 @@ class MigrationsPanel(DebugPanel):  # type: ignore[misc]  # untyped
     has_content = True
 
     def __init__(self, request: Request) -> None:
-        self.service: Any = request.registry.queryUtility(IMigrationService)
+        self.service: MigrationService = request.registry.queryUtility(IMigrationService)
         self.has_content = self.service is not None
 
     def render_content(self, request: Request) -> str:
@@ -46,7 +50,7 @@ class MigrationsPanel(DebugPanel):  # type: ignore[misc]  # untyped
             pass  # The look has said what is wrong.
         return render(request.registry, "panel", look=found, steps=steps, picture=picture)
 
-    def sql_of(self, step: Any) -> StepSql:
+    def sql_of(self, step: Step) -> StepSql:
         """Return the SQL of a pending step."""
         found: StepSql = self.service.step_sql(step)
         return found

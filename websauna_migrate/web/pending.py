@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pyramid.events import ApplicationCreated
 from pyramid.httpexceptions import HTTPForbidden, HTTPSeeOther
@@ -27,6 +27,9 @@ from websauna_migrate.web.templating import page
 
 if TYPE_CHECKING:
     from pyramid.config import Configurator
+    from pyramid.registry import Registry
+
+    from websauna_migrate.service import MigrationService
 
 __all__ = ["PendingWatch", "includeme", "pending_tween"]
 
@@ -94,7 +97,7 @@ class PendingWatch:
     time of each folder. While something is, each request looks at the database.
     """
 
-    def __init__(self, service: Any) -> None:
+    def __init__(self, service: MigrationService) -> None:
         self.service = service
         self._settled: tuple[int, ...] | None = None
         self._next = 0.0
@@ -125,7 +128,7 @@ class PendingWatch:
         )
 
 
-def pending_tween(handler: Handler, registry: Any) -> Handler:
+def pending_tween(handler: Handler, registry: Registry) -> Handler:
     """Answer with the pending page in place of the application's while something is pending."""
     watch = PendingWatch(registry.getUtility(IMigrationService))
     prefix = parse_settings(registry.settings or {}).web_prefix

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pyramid.request import Request
 from pyramid.response import Response
@@ -13,6 +13,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from websauna_migrate.errors import MigrationError
 from websauna_migrate.interfaces import IMigrationService
 from websauna_migrate.results import Readiness
+
+if TYPE_CHECKING:
+    from pyramid.registry import Registry
+
+    from websauna_migrate.interfaces import ReadinessLooks
 
 __all__ = ["ReadinessProbe", "ready"]
 
@@ -31,9 +36,9 @@ class ReadinessProbe:
     takes, and no older.
     """
 
-    def __init__(self, registry: Any) -> None:
+    def __init__(self, registry: Registry) -> None:
         self._registry = registry
-        self._watch: Any = None
+        self._watch: ReadinessLooks | None = None
         self._looking = threading.Lock()
         #: What was found, or why nothing was; and when that look began and ended.
         self._found: Readiness | str | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from jinja2 import StrictUndefined
 from markupsafe import Markup, escape
@@ -51,7 +51,7 @@ def shown(value: object) -> Markup:
     return escape(visible(str(value)))
 
 
-def render(registry: Registry, template: str, **values: Any) -> Markup:
+def render(registry: Registry, template: str, **values: object) -> Markup:
     """Return a template with values; it is safe to put into another one.
 
     :param registry: the application's, which includes :func:`includeme`
@@ -61,7 +61,7 @@ def render(registry: Registry, template: str, **values: Any) -> Markup:
     return Markup(environment.get_template(f"{template}{ENDING}").render(values))
 
 
-def page(request: Request, template: str, status: int = 200, **values: Any) -> Response:
+def page(request: Request, template: str, status: int = 200, **values: object) -> Response:
     """Return a page."""
     values |= {"request": request, "style": stylesheet_url(request)}
     text = render(request.registry, template, **values)

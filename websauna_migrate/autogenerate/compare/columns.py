@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 from alembic.operations import ops
 from sqlalchemy import Column, DefaultClause, Table, text
@@ -14,6 +14,9 @@ from websauna_migrate.autogenerate.fact_comparison import FoundDifferences
 from websauna_migrate.autogenerate.operations.table_changes import TableChanges
 from websauna_migrate.autogenerate.package_objects import Key
 from websauna_migrate.facts.differences import Difference
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine.reflection import Inspector
 
 __all__ = [
     "ColumnFacts",
@@ -44,7 +47,9 @@ class ColumnFacts:
         key = (self.normal(column.table.schema), str(column.table.name))
         return bool(attributes & self.found.of_column(key, str(column.name)).keys())
 
-    def types_differ(self, original: Any, inspected: Column[Any], model: Column[Any]) -> bool:
+    def types_differ(
+        self, original: Callable[..., bool], inspected: Column[Any], model: Column[Any]
+    ) -> bool:
         """Tell whether a column's type is another one; Alembic's own opinion is not asked."""
         return self.differs(model, TYPE)
 
@@ -105,10 +110,10 @@ def collated(type_: Any, collation: str) -> Any:
 
 
 def changed_columns(
-    table: Table, schema: str | None, inspector: Any, found: FoundDifferences
-) -> list[Any]:
+    table: Table, schema: str | None, inspector: Inspector, found: FoundDifferences
+) -> list[ops.MigrateOperation]:
     """Return the operations that make changed computed columns anew; they hold nothing of value."""
-    operations: list[Any] = []
+    operations: list[ops.MigrateOperation] = []
     key = (schema, str(table.name))
     reflected = {one["name"]: one for one in inspector.get_columns(table.name, schema=schema)}
     facts = {one.name: one for one in found.database_facts.get(key, ()) if one.kind == "column"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from alembic.operations import ops
 from sqlalchemy import (
@@ -15,7 +15,6 @@ from sqlalchemy import (
     Table,
     UniqueConstraint,
 )
-from sqlalchemy.engine import Connection
 from sqlalchemy.sql.elements import conv
 
 from websauna_migrate.autogenerate.compare.definitions import columns_of, kind_of
@@ -30,6 +29,9 @@ from websauna_migrate.autogenerate.operations.server_statements import ServerCon
 from websauna_migrate.facts.differences import Difference
 from websauna_migrate.facts.fact import Fact
 from websauna_migrate.models.sqlalchemy_internals import escaped, is_type_bound
+
+if TYPE_CHECKING:
+    from alembic.autogenerate.api import AutogenContext
 
 __all__ = ["ConstraintComparison", "sides"]
 
@@ -55,7 +57,7 @@ class ConstraintComparison:
 
     def __init__(
         self,
-        context: Any,
+        context: AutogenContext,
         table: Table,
         differences: Sequence[Difference],
         model_facts: Sequence[Fact],
@@ -70,7 +72,8 @@ class ConstraintComparison:
         self.table = table
         self.differences = [one for one in differences if is_constraint(one.fact)]
         self.model_facts = [one for one in model_facts if is_constraint(one)]
-        self.connection: Connection = context.connection
+        assert context.connection is not None
+        self.connection = context.connection
         self.inspector = context.inspector
         self.dialect = self.connection.dialect.name
         self.lost: list[str] = []
@@ -92,9 +95,9 @@ class ConstraintComparison:
             return []
         return found if isinstance(found, list) else [found]
 
-    def operations(self) -> list[Any]:
+    def operations(self) -> list[ops.MigrateOperation]:
         """Return what makes the table's constraints the model's."""
-        found: list[Any] = []
+        found: list[ops.MigrateOperation] = []
         for one in self.differences:
             if one.attribute in KEPT:
                 continue
@@ -143,7 +146,7 @@ class ConstraintComparison:
 
     # The database's side
 
-    def removal(self, fact: Fact) -> list[Any]:
+    def removal(self, fact: Fact) -> list[ops.MigrateOperation]:
         """Return the operation that drops a constraint; SQLite's unnamed CHECK is left out."""
         if fact.server_named and self.dialect == "sqlite" and kind_of(fact) == "check":
             self.lost += [text for text in self.unnamed if self.reads(text, fact)]
@@ -220,7 +223,7 @@ class ConstraintComparison:
 
     # The models' side
 
-    def addition(self, fact: Fact, model: Any) -> list[Any]:
+    def addition(self, fact: Fact, model: Any) -> list[ops.MigrateOperation]:
         """Return the operation that adds a constraint of the models."""
         if isinstance(model, CheckConstraint):
             return self.check_addition(model)
@@ -228,7 +231,7 @@ class ConstraintComparison:
             return [self.by_definition(fact, added=True)]
         return [ops.AddConstraintOp.from_constraint(model)]
 
-    def check_addition(self, check: CheckConstraint) -> list[Any]:
+    def check_addition(self, check: CheckConstraint) -> list[ops.MigrateOperation]:
         """Return the operation that adds a CHECK."""
         name = final_name(check, self.connection)
         plain = CheckConstraint(

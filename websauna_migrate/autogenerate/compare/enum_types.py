@@ -57,7 +57,7 @@ class NamedTypes:
         self.reflection = reflection
         self.on_postgresql = reflection.connection.dialect.name == "postgresql"
 
-    def operations(self, upgrade: Any) -> list[Any]:
+    def operations(self, upgrade: ops.UpgradeOps) -> list[ScriptOp]:
         """Return what creates, changes and drops the package's types.
 
         :param upgrade: the operations found so far, which may use new types; a change of a column
@@ -71,7 +71,7 @@ class NamedTypes:
             if self.owned.ownership.enum_owner(*key) == self.owned.package
         }
         used = self.used_by(upgrade)
-        operations: list[Any] = []
+        operations: list[ScriptOp] = []
         for key, found in mine.items():
             if self.exists(key):
                 change = self.change(key, found, upgrade)
@@ -130,7 +130,7 @@ class NamedTypes:
             return [key]
         return [key, (self.owned.default_schema, key[1]), ("public", key[1])]
 
-    def used_by(self, upgrade: Any) -> set[Key]:
+    def used_by(self, upgrade: ops.UpgradeOps) -> set[Key]:
         """Return the types that new columns have."""
         return {
             (self.owned.normal(type_.schema), str(type_.name))
@@ -149,7 +149,7 @@ class NamedTypes:
                 found[key] = values
         return found
 
-    def change(self, key: Key, found: ModelType, upgrade: Any) -> Any:
+    def change(self, key: Key, found: ModelType, upgrade: ops.UpgradeOps) -> Any:
         """Return the change of a type's values, ``None`` if they are the same."""
         if found.is_domain:
             return None
@@ -238,7 +238,9 @@ def named_types_in(declared: TypeEngine[Any]) -> Iterator[Any]:
         yield actual
 
 
-def covered_changes(upgrade: Any, key: Key, owned: PackageObjects) -> list[Any]:
+def covered_changes(
+    upgrade: ops.UpgradeOps, key: Key, owned: PackageObjects
+) -> list[ops.AlterColumnOp]:
     """Return the changes of columns from one form of an enum type to another."""
     return [
         op
@@ -255,7 +257,7 @@ def covered_changes(upgrade: Any, key: Key, owned: PackageObjects) -> list[Any]:
     ]
 
 
-def follow(upgrade: Any, change: EnumChange) -> None:
+def follow(upgrade: ops.UpgradeOps, change: EnumChange) -> None:
     """Let further changes of the columns come after the change of their type.
 
     MariaDB is told the whole column each time. Defaults that follow from renaming a value are
@@ -282,7 +284,7 @@ def follow(upgrade: Any, change: EnumChange) -> None:
     remove_changes(upgrade, [])
 
 
-def remove_changes(upgrade: Any, covered: Iterable[Any]) -> None:
+def remove_changes(upgrade: ops.UpgradeOps, covered: Iterable[ops.AlterColumnOp]) -> None:
     """Take the change of the type out of changes of columns, and those that change nothing else."""
     for op in covered:
         op.modify_type = None

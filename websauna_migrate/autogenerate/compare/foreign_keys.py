@@ -16,12 +16,14 @@ from websauna_migrate.autogenerate.package_objects import Key
 __all__ = ["with_index_drops"]
 
 
-def with_index_drops(found: Sequence[Any], models: Mapping[Key, Table]) -> list[Any]:
+def with_index_drops(
+    found: Sequence[ops.MigrateOperation], models: Mapping[Key, Table]
+) -> list[ops.MigrateOperation]:
     """Return a script's operations, with the drops of indexes that MariaDB makes.
 
     :param models: the tables as their models have them
     """
-    arranged: list[Any] = []
+    arranged: list[ops.MigrateOperation] = []
     changed = [
         (op.schema, op.table_name, foreign_key_columns(inner))
         for op in found
@@ -29,10 +31,12 @@ def with_index_drops(found: Sequence[Any], models: Mapping[Key, Table]) -> list[
         for inner in op.ops
     ]
     for op in found:
-        before: list[Any] = []
-        after: list[Any] = []
-        inner: Any
-        for inner in op.ops if isinstance(op, TableChanges) else ():
+        before: list[ops.MigrateOperation] = []
+        after: list[ops.MigrateOperation] = []
+        if not isinstance(op, TableChanges):
+            arranged.append(op)
+            continue
+        for inner in op.ops:
             table = models.get((op.schema, op.table_name))
             columns = foreign_key_columns(inner)
             if table is None or not columns or is_indexed(table, columns):
@@ -44,13 +48,13 @@ def with_index_drops(found: Sequence[Any], models: Mapping[Key, Table]) -> list[
                 continue
             # What comes before the foreign key is undone behind it.
             (before if added else after).append(
-                index_drop(inner.constraint_name, op, upgrade=not added)
+                index_drop(getattr(inner, "constraint_name", None), op, upgrade=not added)
             )
         arranged += [*before, op, *after]
     return arranged
 
 
-def foreign_key_columns(op: Any) -> list[str]:
+def foreign_key_columns(op: ops.MigrateOperation) -> list[str]:
     """Return the columns of a foreign key that an operation adds or drops; else nothing."""
     if isinstance(op, ops.CreateForeignKeyOp):
         return list(op.local_cols)

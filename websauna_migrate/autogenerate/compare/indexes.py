@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from alembic.autogenerate import renderers
 from alembic.autogenerate.api import AutogenContext
 from alembic.operations import ops
 from sqlalchemy import Column, Index, Table, UniqueConstraint
-from sqlalchemy.engine import Connection
 
 from websauna_migrate.autogenerate.compare.constraints import sides
 from websauna_migrate.autogenerate.compare.definitions import columns_of, index_of
@@ -19,6 +18,9 @@ from websauna_migrate.autogenerate.operations.table_changes import TableChanges,
 from websauna_migrate.autogenerate.package_objects import Key
 from websauna_migrate.facts.differences import Difference
 from websauna_migrate.facts.fact import Fact
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine.reflection import Inspector
 
 __all__ = ["IndexComparison", "missing_indexes", "with_expression_indexes"]
 
@@ -31,7 +33,7 @@ class IndexComparison:
 
     def __init__(
         self,
-        context: Any,
+        context: AutogenContext,
         table: Table,
         differences: Sequence[Difference],
         facts: Sequence[Fact],
@@ -45,7 +47,8 @@ class IndexComparison:
         self.context = context
         self.table = table
         self.differences = [one for one in differences if one.fact.kind == "index"]
-        self.connection: Connection = context.connection
+        assert context.connection is not None
+        self.connection = context.connection
         self.dialect = self.connection.dialect.name
         self.columns = [one.name for one in facts if one.kind == "column"]
         #: Foreign keys of the database: MariaDB makes an index for each, of the same name.
@@ -55,9 +58,9 @@ class IndexComparison:
             if one.kind == "constraint" and str(one.get("definition")).startswith("FOREIGN KEY")
         }
 
-    def operations(self) -> list[Any]:
+    def operations(self) -> list[ops.MigrateOperation]:
         """Return what makes the table's indexes the model's."""
-        found: list[Any] = []
+        found: list[ops.MigrateOperation] = []
         done: set[tuple[str, str]] = set()
         for one in self.differences:
             if one.attribute in KEPT:
@@ -111,19 +114,19 @@ class IndexComparison:
         return bool(filters(item, item.name, kind, model is None, other))
 
 
-def removal(index: Index) -> Any:
+def removal(index: Index) -> ops.MigrateOperation:
     """Return the operation that drops an index."""
     return ops.DropIndexOp.from_index(index)
 
 
-def addition(model: Any) -> Any:
+def addition(model: Index | UniqueConstraint) -> ops.MigrateOperation:
     """Return the operation that creates an index, or a UNIQUE constraint."""
     if isinstance(model, Index):
         return ops.CreateIndexOp.from_index(model)
     return ops.AddConstraintOp.from_constraint(model)
 
 
-def missing_indexes(table: Table) -> list[Any]:
+def missing_indexes(table: Table) -> list[ops.CreateIndexOp]:
     """Return the creations that Alembic leaves out of a new table on SQLite."""
     return [
         ops.CreateIndexOp.from_index(index)
@@ -132,7 +135,9 @@ def missing_indexes(table: Table) -> list[Any]:
     ]
 
 
-def with_expression_indexes(op: Any, models: Mapping[Key, Table], inspector: Any) -> Iterator[Any]:
+def with_expression_indexes(
+    op: ops.MigrateOperation, models: Mapping[Key, Table], inspector: Inspector
+) -> Iterator[ops.MigrateOperation]:
     """Yield an operation with what it needs for expression indexes.
 
     Those that change are taken out of a batch; those that stay are made again behind it on
@@ -141,14 +146,14 @@ def with_expression_indexes(op: Any, models: Mapping[Key, Table], inspector: Any
     if not isinstance(op, TableChanges) or isinstance(op, WithTable) or not op.needs_batch:
         yield op
         return
-    drops: list[Any] = [
+    drops: list[ops.DropIndexOp] = [
         one for one in op.ops if isinstance(one, ops.DropIndexOp) and is_expression(one)
     ]
-    creates: list[Any] = [
+    creates: list[ops.CreateIndexOp] = [
         one for one in op.ops if isinstance(one, ops.CreateIndexOp) and is_expression(one)
     ]
     op.ops[:] = [one for one in op.ops if one not in drops and one not in creates]
-    changed = {str(one.index_name) for one in [*drops, *creates]}
+    changed = {str(one.index_name) for one in drops} | {str(one.index_name) for one in creates}
     kept = []
     table = models.get((op.schema, op.table_name))
     if table is not None and op.ops and has_expressions(table):
@@ -175,7 +180,7 @@ def has_expressions(table: Table) -> bool:
     return any(has_expression(index) for index in table.indexes)
 
 
-def is_expression(op: Any) -> bool:
+def is_expression(op: ops.CreateIndexOp | ops.DropIndexOp) -> bool:
     """Tell whether an operation is about an expression index."""
     return has_expression(op.to_index())
 

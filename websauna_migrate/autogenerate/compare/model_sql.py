@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import CheckConstraint, Table
+from sqlalchemy import CheckConstraint, Constraint, Index, Table
 from sqlalchemy.engine import Connection
 
 from websauna_migrate.models.sqlalchemy_internals import is_created
@@ -53,7 +53,7 @@ def sql_text(expression: Any, connection: Connection) -> str:
     return text
 
 
-def final_name(constraint: Any, connection: Connection) -> str | None:
+def final_name(constraint: Constraint | Index, connection: Connection) -> str | None:
     """Return the name that a constraint has in the database, shortened and all.
 
     ``None`` for one whose name the server chooses.

@@ -16,6 +16,7 @@ from websauna_migrate.autogenerate.compare.model_sql import (
     sql_text,
 )
 from websauna_migrate.autogenerate.operations.column_types import CheckedBoolean, CheckedEnum
+from websauna_migrate.autogenerate.package_objects import Key
 from websauna_migrate.models.sqlalchemy_internals import (
     escaped,
     is_created,
@@ -25,13 +26,13 @@ from websauna_migrate.models.sqlalchemy_internals import (
 __all__ = ["name_checks"]
 
 
-def name_checks(upgrade: Any, models: dict[Any, Table], connection: Connection) -> None:
+def name_checks(upgrade: ops.UpgradeOps, models: dict[Key, Table], connection: Connection) -> None:
     """Let the new columns' types say what their CHECK constraints are called.
 
     :param models: the package's tables by key
     """
     for op in upgrade.ops:
-        table = models.get((getattr(op, "schema", None), getattr(op, "table_name", None)))
+        table = models.get((getattr(op, "schema", None), getattr(op, "table_name", "")))
         if table is None:
             continue
         if isinstance(op, ops.CreateTableOp):

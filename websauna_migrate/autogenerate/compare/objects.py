@@ -42,11 +42,11 @@ class SchemaObjects:
         self.reflection = reflection
         self.dialect = reflection.connection.dialect
 
-    def operations(self, upgrade: Any) -> list[ScriptOp]:
+    def operations(self, upgrade: ops.UpgradeOps) -> list[ScriptOp]:
         """Return what creates and drops them; schemas first."""
         return [*self.schemas(upgrade), *self.sequences(upgrade)]
 
-    def schemas(self, upgrade: Any) -> Iterator[ScriptOp]:
+    def schemas(self, upgrade: ops.UpgradeOps) -> Iterator[ScriptOp]:
         """Yield the creation of each schema that a new table is the first in, and the drops."""
         if self.dialect.name != "postgresql":
             return
@@ -61,7 +61,7 @@ class SchemaObjects:
             if creator and creator[0] == self.owned.package:
                 yield schema_creation(schema).reverse()
 
-    def sequences(self, upgrade: Any) -> Iterator[ScriptOp]:
+    def sequences(self, upgrade: ops.UpgradeOps) -> Iterator[ScriptOp]:
         """Yield the creation of each new sequence, and the drops of those that nothing uses."""
         used = self.of_models
         new_columns = set(columns_added(upgrade))
@@ -127,7 +127,7 @@ def sequences_of(column: Column[Any]) -> Iterator[sa.Sequence]:
         yield sequence
 
 
-def columns_added(upgrade: Any) -> Iterator[tuple[str, str]]:
+def columns_added(upgrade: ops.UpgradeOps) -> Iterator[tuple[str, str]]:
     """Yield table and name of each column that is new."""
     for op in upgrade.ops:
         if isinstance(op, ops.CreateTableOp):

@@ -54,7 +54,7 @@ def name_constraints(changes: TableChanges, taken: set[str], columns: Sequence[s
             changes.naming_convention = {**(changes.naming_convention or {}), **REFLECTED_KEY}
 
 
-def default_name(op: Any, columns: Sequence[str]) -> str | None:
+def default_name(op: ops.MigrateOperation, columns: Sequence[str]) -> str | None:
     """Return the name that PostgreSQL would give to a constraint.
 
     :param columns: the table's columns; a CHECK of just one of them is named after it

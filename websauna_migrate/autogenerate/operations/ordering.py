@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from alembic.operations import ops
-from sqlalchemy import Computed, ForeignKeyConstraint
+from sqlalchemy import Column, Computed, ForeignKeyConstraint
 
 from websauna_migrate.autogenerate.operations.table_changes import TableChanges, WithTable
 from websauna_migrate.autogenerate.package_objects import Key
 
 __all__ = ["arrange", "referred_key"]
 
+#: A table that is created or dropped.
+WholeTable = ops.CreateTableOp | ops.DropTableOp
 
-def arrange(upgrade: Any) -> None:
+
+def arrange(upgrade: ops.UpgradeOps) -> None:
     """Put operations into an order in which each can run, the same every time.
 
     Tables are created before those that refer to them and dropped after them; a circle of foreign
@@ -24,13 +27,13 @@ def arrange(upgrade: Any) -> None:
     creates = [op for op in upgrade.ops if isinstance(op, ops.CreateTableOp)]
     drops = [op for op in upgrade.ops if isinstance(op, ops.DropTableOp)]
     drops.sort(key=lambda op: (op.schema or "", op.table_name))
-    tables = {key_of(op) for op in [*creates, *drops]}
+    tables = {*map(key_of, creates), *map(key_of, drops)}
     # What belongs to a table that is created or dropped, its indexes, follows it.
-    followers: dict[Key, list[Any]] = {}
-    changes: list[Any] = []
-    others: list[Any] = []
+    followers: dict[Key, list[TableChanges]] = {}
+    changes: list[TableChanges] = []
+    others: list[ops.MigrateOperation] = []
     for op in upgrade.ops:
-        if isinstance(op, ops.ModifyTableOps):
+        if isinstance(op, TableChanges):
             if key_of(op) in tables:
                 followers.setdefault(key_of(op), []).append(op)
             else:
@@ -43,7 +46,7 @@ def arrange(upgrade: Any) -> None:
     # Views and functions lean on tables: they go before any, and come after all that are new.
     going = [op for op in others if type(op).__name__.startswith("Drop")]
     coming = [op for op in others if op not in going]
-    arranged: list[Any] = [*going, *first]
+    arranged: list[ops.MigrateOperation] = [*going, *first]
     for op in ordered_creates:
         arranged += [op, *with_table(followers.get(key_of(op), ()), silent=False)]
     arranged += [
@@ -68,7 +71,7 @@ def arrange(upgrade: Any) -> None:
     upgrade.ops[:] = arranged
 
 
-def with_table(changes: Sequence[Any], *, silent: bool) -> list[WithTable]:
+def with_table(changes: Iterable[TableChanges], *, silent: bool) -> list[WithTable]:
     """Return changes of a table that is created or dropped as what comes and goes with it."""
     found = []
     for op in changes:
@@ -78,13 +81,15 @@ def with_table(changes: Sequence[Any], *, silent: bool) -> list[WithTable]:
     return found
 
 
-def cut_circles(found: Sequence[Any]) -> tuple[list[Any], list[ForeignKeyConstraint]]:
+def cut_circles(
+    found: Sequence[WholeTable],
+) -> tuple[list[WholeTable], list[ForeignKeyConstraint]]:
     """Return creations or drops of tables, those that are referred to first.
 
     :returns: the operations, and the foreign keys that close a circle, taken out of their tables
     """
     waiting = [(op, foreign_keys_of(op)) for op in found]
-    ordered: list[Any] = []
+    ordered: list[WholeTable] = []
     cut: list[ForeignKeyConstraint] = []
     while waiting:
         keys = {key_of(op) for op, _ in waiting}
@@ -101,14 +106,14 @@ def cut_circles(found: Sequence[Any]) -> tuple[list[Any], list[ForeignKeyConstra
     return ordered, cut
 
 
-def foreign_keys_of(op: Any) -> list[ForeignKeyConstraint]:
+def foreign_keys_of(op: WholeTable) -> list[ForeignKeyConstraint]:
     """Return the foreign keys of a table that is created or dropped, in a fixed order."""
     items = op.to_table().constraints if isinstance(op, ops.DropTableOp) else op.columns
     found = [item for item in items if isinstance(item, ForeignKeyConstraint)]
     return sorted(found, key=lambda constraint: tuple(constraint.column_keys))
 
 
-def pending(op: Any, constraints: Sequence[ForeignKeyConstraint], keys: set[Key]) -> bool:
+def pending(op: WholeTable, constraints: Sequence[ForeignKeyConstraint], keys: set[Key]) -> bool:
     """Tell whether a table refers to one of some others."""
     return any(
         referred_key(constraint) in keys - {key_of(op)}
@@ -117,7 +122,7 @@ def pending(op: Any, constraints: Sequence[ForeignKeyConstraint], keys: set[Key]
     )
 
 
-def without(op: Any, constraints: Sequence[ForeignKeyConstraint]) -> Any:
+def without(op: WholeTable, constraints: Sequence[ForeignKeyConstraint]) -> WholeTable:
     """Return the creation or drop of a table, without some of its foreign keys."""
     if isinstance(op, ops.DropTableOp):
         table = op.to_table()
@@ -131,17 +136,19 @@ def without(op: Any, constraints: Sequence[ForeignKeyConstraint]) -> Any:
     return op
 
 
-def split_foreign_keys(changes: Sequence[Any]) -> tuple[list[Any], list[Any], list[Any]]:
+def split_foreign_keys(
+    changes: Sequence[TableChanges],
+) -> tuple[list[TableChanges], list[TableChanges], list[TableChanges]]:
     """Take out foreign keys that depend on the changes of another table.
 
     :returns: the drops of foreign keys, the changes without either, the creations of foreign keys
     """
     changed = {key_of(op) for op in changes}
-    first: list[Any] = []
-    middle: list[Any] = []
-    last: list[Any] = []
+    first: list[TableChanges] = []
+    middle: list[TableChanges] = []
+    last: list[TableChanges] = []
     for op in changes:
-        groups: tuple[list[Any], list[Any], list[Any]] = ([], [], [])
+        groups: tuple[list[ops.MigrateOperation], ...] = ([], [], [])
         for inner in op.ops:
             other = next(target_of(inner), None)
             far = other is not None and other != key_of(op) and other in changed
@@ -154,7 +161,7 @@ def split_foreign_keys(changes: Sequence[Any]) -> tuple[list[Any], list[Any], li
     return first, middle, last
 
 
-def part_of(changes: TableChanges, inner: list[Any]) -> TableChanges:
+def part_of(changes: TableChanges, inner: list[ops.MigrateOperation]) -> TableChanges:
     """Return some of a table's changes."""
     part = TableChanges(changes.table_name, inner, schema=changes.schema)
     part.checks = changes.checks
@@ -164,7 +171,7 @@ def part_of(changes: TableChanges, inner: list[Any]) -> TableChanges:
 
 
 #: The order of a table's changes: what is in the way goes first, what leans on others comes last.
-RANKS: tuple[tuple[Any, str | None, int], ...] = (
+RANKS: tuple[tuple[type[ops.MigrateOperation], str | None, int], ...] = (
     (ops.DropConstraintOp, "foreignkey", 0),
     (ops.DropConstraintOp, "check", 1),
     (ops.DropConstraintOp, None, 2),
@@ -180,30 +187,31 @@ RANKS: tuple[tuple[Any, str | None, int], ...] = (
 )
 
 
-def in_rank(found: list[Any]) -> list[Any]:
+def in_rank(found: list[ops.MigrateOperation]) -> list[ops.MigrateOperation]:
     """Return a table's changes in order; a column that is made anew goes before it comes."""
     added = {op.column.name for op in found if isinstance(op, ops.AddColumnOp)}
     dropped = {op.column_name for op in found if isinstance(op, ops.DropColumnOp)}
 
-    def place(op: Any) -> float:
+    def place(op: ops.MigrateOperation) -> float:
         if isinstance(op, ops.DropColumnOp):
             if op.column_name in added:
                 return 2.5
             # What others are computed from goes behind them.
             return rank(op) - 0.5 * is_computed(op.to_column())
-        again = isinstance(op, ops.AddColumnOp) and op.column.name in dropped
-        # What it is computed from has its type by then.
-        return 4.5 if again and is_computed(op.column) else rank(op)
+        if isinstance(op, ops.AddColumnOp) and op.column.name in dropped and is_computed(op.column):
+            # What it is computed from has its type by then.
+            return 4.5
+        return rank(op)
 
     return sorted(found, key=place)
 
 
-def is_computed(column: Any) -> bool:
+def is_computed(column: Column[Any]) -> bool:
     """Tell whether a column is computed from others."""
     return isinstance(column.server_default, Computed)
 
 
-def rank(op: Any) -> int:
+def rank(op: ops.MigrateOperation) -> int:
     """Return the place of a change among a table's changes."""
     own = getattr(op, "place", None)
     if own is not None:
@@ -217,7 +225,7 @@ def rank(op: Any) -> int:
     return 5
 
 
-def target_of(op: Any) -> Iterator[Key]:
+def target_of(op: ops.MigrateOperation) -> Iterator[Key]:
     """Yield the table that a foreign key refers to, if an operation is about one."""
     if isinstance(op, ops.CreateForeignKeyOp):
         yield op.kw.get("referent_schema"), op.referent_table
@@ -237,6 +245,6 @@ def referred_key(constraint: ForeignKeyConstraint) -> Key | None:
     return None
 
 
-def key_of(op: Any) -> Key:
+def key_of(op: WholeTable | ops.ModifyTableOps) -> Key:
     """Return schema and name of an operation's table."""
     return op.schema, op.table_name

@@ -126,7 +126,7 @@ def render_default(default: Any, context: AutogenContext) -> str | bool:
 
 
 def require_renderable(
-    owned: PackageObjects, context: AutogenContext, directives: Sequence[Any]
+    owned: PackageObjects, context: AutogenContext, directives: Sequence[ops.MigrationScript]
 ) -> None:
     """Refuse a type that cannot be written as Python source.
 
@@ -163,7 +163,7 @@ def place_of(owned: PackageObjects, schema: str | None, table: str, column: str)
     return f'column "{column}" of table "{table}"{model}'
 
 
-def typed_columns(operation: Any) -> Iterator[tuple[str | None, str, str, Any]]:
+def typed_columns(operation: ops.MigrateOperation) -> Iterator[tuple[str | None, str, str, Any]]:
     """Yield schema, table, column and type wherever an operation writes a type."""
     if isinstance(operation, ops.OpContainer):
         for inner in operation.ops:

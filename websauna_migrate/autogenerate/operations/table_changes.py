@@ -152,7 +152,7 @@ def batch_line(context: AutogenContext, operation: TableChanges) -> str:
     return f"with {prefix}batch_alter_table({', '.join(arguments)}) as batch_op:"
 
 
-def is_simple(operation: Any) -> bool:
+def is_simple(operation: ops.MigrateOperation) -> bool:
     """Tell whether SQLite does an operation without making the table anew."""
     if isinstance(operation, ops.AddColumnOp):
         return is_simple_column(operation.column)

@@ -67,7 +67,7 @@ def render_type_change(context: AutogenContext, operation: TypeChange) -> str:
     return f"{rendered[:-1]},\n           postgresql_using={using!r})"
 
 
-def conversion(operation: Any) -> str | None:
+def conversion(operation: ops.AlterColumnOp) -> str | None:
     """Return PostgreSQL's expression that converts a column, ``None`` if it needs none."""
     old = name_of(operation.existing_type)
     new = name_of(operation.modify_type)
@@ -78,7 +78,7 @@ def conversion(operation: Any) -> str | None:
         return None
     preparer = postgresql.dialect().identifier_preparer  # type: ignore[no-untyped-call]
     column = preparer.quote(operation.column_name)
-    types = (operation.existing_type, operation.modify_type)
+    types = [one for one in (operation.existing_type, operation.modify_type) if one is not None]
     if all(isinstance(one, AbstractRange) for one in types):
         # There is no cast from one kind of range to another.
         return f"{column}::text::{new}"
@@ -103,12 +103,14 @@ def name_of(type_: TypeEngine[Any] | None) -> str | None:
         return None
 
 
-def in_steps(operations: list[Any], model: Table | None) -> list[Any]:
+def in_steps(
+    operations: list[ops.MigrateOperation], model: Table | None
+) -> list[ops.MigrateOperation]:
     """Return a table's changes, those of types in the steps that they need.
 
     :param model: the table as its model has it
     """
-    found: list[Any] = []
+    found: list[ops.MigrateOperation] = []
     for op in operations:
         if not isinstance(op, ops.AlterColumnOp):
             found.append(op)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from difflib import SequenceMatcher
-from typing import Any
+from typing import TYPE_CHECKING
 
 from alembic.operations import ops
 from sqlalchemy import Table
 
 from websauna_migrate.autogenerate.operations.script_op import ScriptOp
 from websauna_migrate.autogenerate.rename.renames import ColumnRename, TableRename
+
+if TYPE_CHECKING:
+    from alembic.ddl.impl import DefaultImpl
 
 __all__ = ["RenameCandidate", "rename_candidates", "warning_comment"]
 
@@ -23,7 +26,7 @@ SameColumn = Callable[[str | None, str, str, str], bool]
 
 
 def rename_candidates(
-    operations: Sequence[Any], impl: Any, is_same: SameColumn
+    operations: Sequence[ops.MigrateOperation], impl: DefaultImpl, is_same: SameColumn
 ) -> list[RenameCandidate]:
     """Return the renames that some operations may really be, tables first.
 
@@ -32,7 +35,9 @@ def rename_candidates(
     return [*tables_in(operations, impl), *columns_in(operations, is_same)]
 
 
-def tables_in(operations: Sequence[Any], impl: Any) -> Iterator[TableRename]:
+def tables_in(
+    operations: Sequence[ops.MigrateOperation], impl: DefaultImpl
+) -> Iterator[TableRename]:
     """Yield a rename for each table that is dropped while one with the same columns is new."""
     dropped = {op.table_name: op for op in operations if isinstance(op, ops.DropTableOp)}
     for op in operations:
@@ -50,7 +55,7 @@ def tables_in(operations: Sequence[Any], impl: Any) -> Iterator[TableRename]:
             yield TableRename(op.schema, old, op.table_name)
 
 
-def has_columns(old: Table, new: Table, impl: Any) -> bool:
+def has_columns(old: Table, new: Table, impl: DefaultImpl) -> bool:
     """Tell whether two tables have the same columns: names, types and nullability."""
     columns = {column.name: column for column in old.columns}
     if set(columns) != {column.name for column in new.columns}:
@@ -62,7 +67,9 @@ def has_columns(old: Table, new: Table, impl: Any) -> bool:
     )
 
 
-def columns_in(operations: Sequence[Any], is_same: SameColumn) -> Iterator[ColumnRename]:
+def columns_in(
+    operations: Sequence[ops.MigrateOperation], is_same: SameColumn
+) -> Iterator[ColumnRename]:
     """Yield a rename for each column that is dropped while one of its kind is added."""
     for key in dict.fromkeys(
         (op.schema, op.table_name) for op in operations if isinstance(op, ops.ModifyTableOps)

@@ -11,6 +11,7 @@ from alembic.autogenerate import renderers
 from alembic.autogenerate.api import AutogenContext
 from alembic.operations import ops
 from sqlalchemy import Column, Table, text
+from sqlalchemy.engine import Connection
 from sqlalchemy.schema import DefaultClause
 
 from websauna_migrate.autogenerate.compare.model_sql import (
@@ -137,7 +138,7 @@ class Renaming:
                     keys.add(str(old))
                     yield kind, str(old), new, one
 
-    def operations(self, upgrade: Any) -> list[ScriptOp]:
+    def operations(self, upgrade: ops.UpgradeOps) -> list[ScriptOp]:
         """Return what makes the renames, tables first.
 
         :param upgrade: the operations that come after them
@@ -153,7 +154,7 @@ class Renaming:
             found += self.sequence_renames(one)
         return found
 
-    def column_rename(self, one: ColumnRename, upgrade: Any) -> ScriptOp:
+    def column_rename(self, one: ColumnRename, upgrade: ops.UpgradeOps) -> ScriptOp:
         """Return the rename of a column; MariaDB wants to hear all that it is."""
         table = self.models[one.schema, one.table]
         model: Column[Any] = next(c for c in table.columns if c.name == one.new)
@@ -270,7 +271,7 @@ def substituted(name: str, words: Mapping[str, str]) -> str:
     return re.sub(rf"(?:(?<=_)|^)({pattern})(?=_|$)", lambda match: words[match[1]], name)
 
 
-def names_of(table: Table, connection: Any) -> set[str]:
+def names_of(table: Table, connection: Connection) -> set[str]:
     """Return the names that a model gives to a table's constraints and indexes."""
     preparer = connection.dialect.identifier_preparer
     found = {final_name(check, connection) for check in applicable_checks(table, connection)}

@@ -26,18 +26,18 @@ class DropDependencies:
         self.released: dict[Key, list[CreatedScript]] = {}
         self.dropped: dict[Key, list[CreatedScript]] = {}
 
-    def note(self, script: CreatedScript, operations: Sequence[Any]) -> None:
+    def note(self, script: CreatedScript, operations: Sequence[ops.MigrateOperation]) -> None:
         """Remember what a script that was written does."""
         for key in released_by(operations):
             self.released.setdefault(key, []).append(script)
         for key in dropped_by(operations):
             self.dropped.setdefault(key, []).append(script)
 
-    def requires(self, package: str, operations: Sequence[Any]) -> list[str]:
+    def requires(self, package: str, operations: Sequence[ops.MigrateOperation]) -> list[str]:
         """Return the scripts that have to run before some operations."""
         return named(package, self.released, dropped_by(operations))
 
-    def run_before(self, package: str, operations: Sequence[Any]) -> list[str]:
+    def run_before(self, package: str, operations: Sequence[ops.MigrateOperation]) -> list[str]:
         """Return the scripts that some operations have to run before."""
         return named(package, self.dropped, released_by(operations))
 
@@ -54,7 +54,7 @@ def named(package: str, scripts: dict[Key, list[CreatedScript]], keys: Iterator[
     )
 
 
-def dropped_by(operations: Sequence[Any]) -> Iterator[Key]:
+def dropped_by(operations: Sequence[ops.MigrateOperation]) -> Iterator[Key]:
     """Yield the tables of which operations drop all, or what a foreign key may refer to."""
     for op in operations:
         if isinstance(op, ops.DropTableOp):
@@ -68,7 +68,7 @@ def dropped_by(operations: Sequence[Any]) -> Iterator[Key]:
                     yield op.schema, op.table_name
 
 
-def released_by(operations: Sequence[Any]) -> Iterator[Key]:
+def released_by(operations: Sequence[ops.MigrateOperation]) -> Iterator[Key]:
     """Yield the tables that the foreign keys refer to which operations drop."""
     for op in operations:
         constraints: list[Any] = []

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from alembic.operations import ops
 
 from websauna_migrate.autogenerate.errors import RevisionFailed
 from websauna_migrate.autogenerate.package_objects import Key, PackageObjects
 from websauna_migrate.autogenerate.reflection import Reflection
+from websauna_migrate.interfaces import Question
 
 __all__ = ["ManyDrops", "require_meant"]
 
@@ -66,8 +66,8 @@ class ManyDrops:
 def require_meant(
     owned: PackageObjects,
     reflection: Reflection,
-    operations: Sequence[Any],
-    ask: Callable[[Any], bool] | None,
+    operations: Sequence[ops.MigrateOperation],
+    ask: Callable[[Question], bool] | None,
 ) -> None:
     """Refuse to drop all tables of a package, and more than half unless the author says yes.
 

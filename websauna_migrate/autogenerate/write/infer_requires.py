@@ -7,7 +7,6 @@ script of the package has already: each script then says by itself what it needs
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from typing import Any
 
 from alembic.operations import ops
 
@@ -46,7 +45,7 @@ class InferredRequires:
         self.is_later = is_later
         self.together = together
 
-    def requires(self, directives: Sequence[Any]) -> list[str]:
+    def requires(self, directives: Sequence[ops.MigrationScript]) -> list[str]:
         """Return the revisions of other packages that new scripts need, sorted.
 
         :raises RevisionFailed: if no revision creates a table that is referred to
@@ -133,7 +132,9 @@ class InferredRequires:
         return str(graph.revisions[max(nodes, key=lambda node: graph.places[node])])
 
 
-def referred_by(operation: Any) -> Iterator[tuple[str | None, str, tuple[str, ...]]]:
+def referred_by(
+    operation: ops.MigrateOperation,
+) -> Iterator[tuple[str | None, str, tuple[str, ...]]]:
     """Yield schema, table and columns of each foreign key that an operation creates."""
     if isinstance(operation, ops.OpContainer):
         for inner in operation.ops:

@@ -12,7 +12,7 @@ from typing import Any
 
 from alembic import util
 from alembic.operations import ops
-from sqlalchemy import CheckConstraint, Table
+from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Table
 from sqlalchemy.dialects import registry
 
 from websauna_migrate.autogenerate.compare.columns import kept_columns
@@ -50,7 +50,9 @@ def retyped_keys(
 
 
 def take_out(
-    directives: Sequence[Any], is_later: Callable[[Key], bool], models: Sequence[Table]
+    directives: Sequence[ops.MigrationScript],
+    is_later: Callable[[Key], bool],
+    models: Sequence[Table],
 ) -> list[TableChanges]:
     """Take foreign keys out of scripts, and return them as changes of their tables.
 
@@ -63,7 +65,7 @@ def take_out(
             script.upgrade_ops_list, script.downgrade_ops_list, strict=True
         ):
             for place, op in enumerate(upgrade.ops):
-                keys: list[Any] = []
+                keys: list[ops.CreateForeignKeyOp] = []
                 if isinstance(op, ops.CreateTableOp):
                     cut = [one for one in foreign_keys_of(op) if points_at(one, is_later)]
                     keys = [ops.CreateForeignKeyOp.from_constraint(one) for one in cut]
@@ -77,18 +79,20 @@ def take_out(
                     ]
                     op.ops[:] = [inner for inner in op.ops if inner not in keys]
                     drop_from(downgrade, op, {one.constraint_name for one in keys})
+                else:
+                    continue
                 if keys:
                     found.append(changes_of(op, keys, models))
     return found
 
 
-def points_at(constraint: Any, is_later: Callable[[Key], bool]) -> bool:
+def points_at(constraint: ForeignKeyConstraint, is_later: Callable[[Key], bool]) -> bool:
     """Tell whether a foreign key refers to a table that is made later."""
     key = referred_key(constraint)
     return key is not None and is_later(key)
 
 
-def drop_from(downgrade: Any, changes: TableChanges, names: set[Any]) -> None:
+def drop_from(downgrade: ops.DowngradeOps, changes: TableChanges, names: set[Any]) -> None:
     """Leave the drops of foreign keys out of a downgrade."""
     for op in downgrade.ops:
         if isinstance(op, TableChanges) and key_of(op) == key_of(changes):
@@ -99,7 +103,11 @@ def drop_from(downgrade: Any, changes: TableChanges, names: set[Any]) -> None:
             ]
 
 
-def changes_of(op: Any, keys: list[Any], models: Sequence[Table]) -> TableChanges:
+def changes_of(
+    op: ops.CreateTableOp | TableChanges,
+    keys: list[ops.CreateForeignKeyOp],
+    models: Sequence[Table],
+) -> TableChanges:
     """Return foreign keys as changes of their table, with names by which they can be dropped."""
     changes = TableChanges(op.table_name, keys, schema=op.schema)
     model = next((one for one in models if (one.schema, one.name) == key_of(op)), None)
@@ -115,7 +123,7 @@ def changes_of(op: Any, keys: list[Any], models: Sequence[Table]) -> TableChange
     return changes
 
 
-def unnamed_checks(op: Any) -> list[str]:
+def unnamed_checks(op: ops.CreateTableOp) -> list[str]:
     """Return the sources of a new table's CHECK constraints that have no name."""
     options = {"literal_binds": True, "include_table": False}
     return [
@@ -125,14 +133,17 @@ def unnamed_checks(op: Any) -> list[str]:
     ]
 
 
-def script_of_keys(first: Any, behind: str, changes: Sequence[TableChanges]) -> Any:
+def script_of_keys(
+    first: ops.MigrationScript, behind: str, changes: Sequence[TableChanges]
+) -> ops.MigrationScript:
     """Return the script that adds foreign keys.
 
     :param first: the script that they were taken out of
     :param behind: its identifier
     """
-    upgrade = ops.UpgradeOps(list(changes), upgrade_token=first.upgrade_ops.upgrade_token)
-    downgrade = ops.DowngradeOps([], downgrade_token=first.downgrade_ops.downgrade_token)
+    former, former_down = first.upgrade_ops_list[0], first.downgrade_ops_list[0]
+    upgrade = ops.UpgradeOps(list(changes), upgrade_token=former.upgrade_token)
+    downgrade = ops.DowngradeOps([], downgrade_token=former_down.downgrade_token)
     upgrade.reverse_into(downgrade)
     script = ops.MigrationScript(
         util.rev_id(),

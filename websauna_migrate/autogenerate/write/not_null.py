@@ -8,6 +8,7 @@ from typing import Any
 
 from alembic.autogenerate.api import AutogenContext
 from alembic.operations import ops
+from sqlalchemy import Column
 
 from websauna_migrate.alembic_adapter.internals import render_column, render_type
 from websauna_migrate.autogenerate.operations.script_op import ScriptOp, written_for
@@ -15,7 +16,7 @@ from websauna_migrate.autogenerate.operations.script_op import ScriptOp, written
 __all__ = ["not_null_advice"]
 
 
-def not_null_advice(operations: Sequence[Any]) -> Iterator[tuple[str, ScriptOp]]:
+def not_null_advice(operations: Sequence[ops.MigrateOperation]) -> Iterator[tuple[str, ScriptOp]]:
     """Yield a warning, and the comment with its recipe, for each NOT NULL that rows may break.
 
     Tables that the script makes have no rows.
@@ -39,7 +40,7 @@ def not_null_advice(operations: Sequence[Any]) -> Iterator[tuple[str, ScriptOp]]
                 yield warning, comment(warning, table, name, None, None)
 
 
-def needs_value(column: Any) -> bool:
+def needs_value(column: Column[Any]) -> bool:
     """Tell whether a new column has no value for the rows that are there."""
     return not (column.nullable or column.primary_key or column.server_default is not None)
 

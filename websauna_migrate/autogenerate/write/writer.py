@@ -5,9 +5,10 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from alembic.operations import ops
+from alembic.runtime.environment import ProcessRevisionDirectiveFn
 from alembic.util.exc import CommandError
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
@@ -50,10 +51,14 @@ from websauna_migrate.config.settings import Settings
 from websauna_migrate.config.template import create_script_directory
 from websauna_migrate.database.engines import driver_words, one_line
 from websauna_migrate.facts.model_ddl import ModelsNotCreated
+from websauna_migrate.interfaces import Question
 from websauna_migrate.models.ownership import Ownership
 from websauna_migrate.planning.edges import RevisionCycle
 from websauna_migrate.planning.state import State
 from websauna_migrate.results import CreatedScript
+
+if TYPE_CHECKING:
+    from alembic.runtime.migration import MigrationContext
 
 __all__ = ["ScriptWriter", "created"]
 
@@ -71,7 +76,7 @@ class ScriptWriter:
         requires: Sequence[str],
         arguments: Mapping[str, Any],
         renames: Renames = NO_RENAMES,
-        ask: Callable[[Any], bool] | None = None,
+        ask: Callable[[Question], bool] | None = None,
         allow_drops: bool = False,
     ) -> None:
         """Keep what every package's revision is made from.
@@ -351,7 +356,7 @@ class ScriptWriter:
 
     def finisher(
         self, comparison: Comparison, keys: list[TableChanges]
-    ) -> Callable[[Any, Any, list[Any]], None]:
+    ) -> ProcessRevisionDirectiveFn:
         """Return what is done with the operations after the package's own hooks.
 
         :param keys: gets the foreign keys that a second revision has to add
@@ -360,7 +365,11 @@ class ScriptWriter:
         is_later = self.is_later(owned.package, comparison.reflection)
         inference = InferredRequires(owned, comparison.reflection, is_later, set(self.packages))
 
-        def finish(migration_context: Any, revision: Any, directives: list[Any]) -> None:
+        def finish(
+            migration_context: MigrationContext,
+            revision: object,
+            directives: list[ops.MigrationScript],
+        ) -> None:
             keys.extend(take_out(directives, is_later, owned.tables))
             drop_empty_scripts(directives)
             operations = comparison.operations
@@ -418,7 +427,7 @@ class reported:
     def __enter__(self) -> None:
         return None
 
-    def __exit__(self, kind: Any, exc: BaseException | None, traceback: Any) -> None:
+    def __exit__(self, kind: object, exc: BaseException | None, traceback: object) -> None:
         if isinstance(exc, ModelsNotCreated):
             raise RevisionFailed(
                 exc.package or self.package,
@@ -454,7 +463,7 @@ def require_up_to_date(snapshot: LoadedScripts, name: str, rows: tuple[str, ...]
         raise not_up_to_date(name, waiting)
 
 
-def drop_empty_scripts(directives: list[Any]) -> None:
+def drop_empty_scripts(directives: list[ops.MigrationScript]) -> None:
     """Remove scripts without an operation, after the package's own hook had its say."""
     directives[:] = [
         script

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from typing import Any
 
 from websauna_migrate.cli.commands.call import Call
 from websauna_migrate.cli.render.runs import render_created
 from websauna_migrate.cli.render.text import shown
 from websauna_migrate.errors import MigrationError, UsageError
+from websauna_migrate.interfaces import Question
 from websauna_migrate.reports.unrecorded import first_script_missing
 from websauna_migrate.results import CreatedScript
 
@@ -117,7 +117,7 @@ def revision(call: Call) -> None:
         call.tell_pending_elsewhere()
 
 
-def ask_about_rename(candidate: Any) -> bool:
+def ask_about_rename(candidate: Question) -> bool:
     """Ask on the terminal if a drop beside an addition is a rename."""
     while True:
         print(f"{shown(candidate.question)} [y/n] ", end="", file=sys.stderr, flush=True)

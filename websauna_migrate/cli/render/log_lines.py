@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from websauna_migrate.cli.render.text import counted, one_line
 from websauna_migrate.results import LedgerEntry, LedgerRun
@@ -67,7 +66,7 @@ def seconds(step: LedgerEntry) -> float | None:
     return None if step.ended is None else (step.ended - step.started).total_seconds()
 
 
-def run_data(run: LedgerRun) -> dict[str, Any]:
+def run_data(run: LedgerRun) -> dict[str, object]:
     """Return a run as what JSON knows, with the seconds that it and its steps took."""
     names = ("id", "direction", "outcome", "started", "ended", "seconds", "host", "process")
     steps = ("number", "package", "revision", "direction", "outcome", "started", "ended")

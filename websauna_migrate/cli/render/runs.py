@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from websauna_migrate.cli.render.text import counted, joined, name_width, one_line
 from websauna_migrate.results import AppliedStep, CreatedScript, Run, StampedPackage
 
 if TYPE_CHECKING:
+    from websauna_migrate.events import MigrationStepStarted
     from websauna_migrate.results import Activity, InterruptedStep
 
 __all__ = [
@@ -48,7 +49,7 @@ def render_step(step: AppliedStep, number: int, total: int, width: int = 0) -> s
 
 
 def render_running(
-    event: Any, seconds: float, activity: Activity | None, width: int = 0
+    event: MigrationStepStarted, seconds: float, activity: Activity | None, width: int = 0
 ) -> tuple[str, str]:
     """Return which step is running, and since when and at what.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
-from typing import Any
 
 from sqlalchemy import func, select, table
 from sqlalchemy.engine import URL
@@ -14,9 +13,9 @@ from websauna_migrate.facts.fact import Facts
 from websauna_migrate.facts.units import read_plain
 from websauna_migrate.locating.object_histories import is_left_out
 from websauna_migrate.planning.plan import Plan, plan_downgrade, plan_upgrade
-from websauna_migrate.planning.steps import Step
+from websauna_migrate.planning.steps import Direction, Step
 from websauna_migrate.replay.fresh import prepare
-from websauna_migrate.runs.site import Site
+from websauna_migrate.runs.site import Service, Site
 
 __all__ = ["Chain"]
 
@@ -27,7 +26,7 @@ class Chain:
     :ivar url: the database's
     """
 
-    def __init__(self, author: Site, at: Callable[[URL], Any], url: URL) -> None:
+    def __init__(self, author: Site, at: Callable[[URL], Service], url: URL) -> None:
         """Prepare an empty database.
 
         :param author: of the application's own database
@@ -68,7 +67,7 @@ class Chain:
         plan = plan_downgrade(self.site.loaded.graph, self.site.applied(), {package: target})
         self.run(plan.steps, "downgrade")
 
-    def run(self, steps: Collection[Step], direction: Any) -> None:
+    def run(self, steps: Collection[Step], direction: Direction) -> None:
         """Run steps, each in a transaction of its own."""
         if steps:
             plan = Plan(tuple(steps), direction)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from sqlalchemy.engine import URL
 
@@ -15,14 +14,14 @@ from websauna_migrate.planning.squash_ranges import SquashRange
 from websauna_migrate.proving.not_proven import squash_differs
 from websauna_migrate.reworking.squash.chains import Chain
 from websauna_migrate.runs.failures import StepFailed
-from websauna_migrate.runs.site import Site
+from websauna_migrate.runs.site import Service, Site
 
 __all__ = ["prove_squash"]
 
 
 def prove_squash(
     site: Site,
-    at: Callable[[URL], Any],
+    at: Callable[[URL], Service],
     written: Sequence[tuple[SquashRange, str]],
     after: Sequence[Facts],
     counts: dict[str, int],

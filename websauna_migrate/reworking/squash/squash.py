@@ -6,16 +6,14 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING
 
 from alembic.util import rev_id as new_revision_id
 from alembic.util.exc import CommandError
-from sqlalchemy.engine import URL
 
 from websauna_migrate.autogenerate.errors import RevisionFailed
 from websauna_migrate.autogenerate.write.move_writer import insert
 from websauna_migrate.autogenerate.write.revision_files import ensure_line
-from websauna_migrate.config.settings import Settings
 from websauna_migrate.config.template import ensure_template, require_editable
 from websauna_migrate.errors import MigrationError, UsageError
 from websauna_migrate.facts.fact import Facts
@@ -23,7 +21,6 @@ from websauna_migrate.facts.scratch_databases import scratch_database
 from websauna_migrate.facts.units import Unit, unit_of
 from websauna_migrate.interfaces import Packages
 from websauna_migrate.locating.locate import Locator
-from websauna_migrate.models.ownership import Ownership
 from websauna_migrate.plain_text import counted
 from websauna_migrate.planning.authors_order import create_date
 from websauna_migrate.planning.package_targets import range_of
@@ -37,38 +34,19 @@ from websauna_migrate.reworking.squash.composing import compose, finish
 from websauna_migrate.reworking.squash.proof import prove_squash
 from websauna_migrate.reworking.squash.stretches import Stretch, stretches_of
 from websauna_migrate.reworking.squash.written_anew import Operations, operations_between
-from websauna_migrate.runs.site import Site
+from websauna_migrate.runs.site import Service, Site
 
-__all__ = ["SquashingService", "squash"]
+if TYPE_CHECKING:
+    pass
+
+__all__ = ["squash"]
 
 #: A stretch with the operations that are written anew for it; none where its step is kept.
 Written = tuple[Stretch, "Operations | None"]
 
 
-class SquashingService(Protocol):
-    """What is asked of the service."""
-
-    @property
-    def settings(self) -> Settings:
-        """The service's."""
-
-    @property
-    def ownership(self) -> Ownership:
-        """Which package owns what of the models."""
-
-    def site(self) -> Site:
-        """Return what a call works on."""
-
-    def _site_anew(self) -> Site: ...
-
-    def _at(self, url: URL) -> Any: ...
-
-    def with_changes(self, settings: Settings, packages: Any) -> Any:
-        """Return a service with other settings and packages."""
-
-
 def squash(
-    service: SquashingService,
+    service: Service,
     packages: Packages,
     rev_range: str | None = None,
     *,
@@ -82,7 +60,7 @@ def squash(
     :raises MigrationError: naming what speaks against it; nothing was written
     """
     began = time.perf_counter()
-    site = service._site_anew()
+    site = service.site_anew()
     name = only_package(site, packages, "squash")
     require_editable(site.packages[name])
     ensure_template(site.packages[name])
@@ -105,9 +83,7 @@ def squash(
 class Squashing:
     """The squash of some ranges of one package that come one behind the other."""
 
-    def __init__(
-        self, service: SquashingService, site: Site, ranges: Sequence[SquashRange]
-    ) -> None:
+    def __init__(self, service: Service, site: Site, ranges: Sequence[SquashRange]) -> None:
         """Replay the history, as far as it is not known."""
         self.service = service
         self.site = site
@@ -115,7 +91,7 @@ class Squashing:
         self.package = ranges[0].package
         self.dialect = site.settings.require_url().get_backend_name()
         with site.reading() as connection:
-            locator = Locator(site, service.ownership, self.package, service._at, connection)
+            locator = Locator(site, service.ownership, self.package, service.at, connection)
         self.replayed = locator.replayed
         inside = {one.id for wanted in ranges for one in wanted.revisions}
         for failed in self.replayed.failed:
@@ -144,8 +120,8 @@ class Squashing:
                     paths.append(self.write_one(wanted, stretches, parents, message, own_id))
                     written.append((wanted, own_id))
                     parents = (own_id,)
-                site = self.service._site_anew()
-                prove_squash(site, self.service._at, written, after, counts)
+                site = self.service.site_anew()
+                prove_squash(site, self.service.at, written, after, counts)
                 return tuple(self.told(site, made, written))
             except NotProven as exc:
                 unlink(paths)
@@ -190,7 +166,7 @@ class Squashing:
         after: list[Facts] = []
         with ExitStack() as stack:
             urls = [stack.enter_context(scratch_database(self.site.settings)) for _ in range(2)]
-            behind, ahead = (Chain(self.site, self.service._at, url) for url in urls)
+            behind, ahead = (Chain(self.site, self.service.at, url) for url in urls)
             for wanted in self.ranges:
                 inside = {one.id for one in wanted.revisions}
                 found: list[Written] = []
@@ -233,7 +209,7 @@ class Squashing:
         :param behind: the squash that was written before, if there is one
         """
         composed = compose(stretches)
-        loaded = self.service._site_anew().loaded
+        loaded = self.service.site_anew().loaded
         environment = loaded.environments[self.package]
         first, last = wanted.revisions[0], wanted.last
         parents = behind or wanted.parents

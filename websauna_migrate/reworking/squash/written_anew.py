@@ -8,21 +8,21 @@ import tempfile
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from sqlalchemy import Column, MetaData, Table
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import CompileError
 
 from websauna_migrate.config.packages import MigrationPackage
-from websauna_migrate.config.settings import Settings
 from websauna_migrate.config.template import create_script_directory
 from websauna_migrate.database.engines import connect, make_engine
 from websauna_migrate.facts.fact import Facts
 from websauna_migrate.revision_scripts.script_parts import ScriptParts
 from websauna_migrate.reworking.squash.chains import Chain
+from websauna_migrate.runs.site import Service
 
-__all__ = ["Operations", "WritingService", "operations_between"]
+__all__ = ["Operations", "operations_between"]
 
 #: The name of the only package of the service that compares the two.
 NAME = "websauna_migrate"
@@ -52,17 +52,6 @@ AROUND = re.compile(r"\s*# ### .* ###\s*")
 SERIAL = re.compile(r"nextval\('[^']+'::regclass\)")
 
 
-class WritingService(Protocol):
-    """What is asked of the service that compares."""
-
-    @property
-    def settings(self) -> Settings:
-        """The service's."""
-
-    def with_changes(self, settings: Settings, packages: list[MigrationPackage]) -> Any:
-        """Return a service with other settings and packages."""
-
-
 @dataclass(frozen=True)
 class Operations:
     """The operations of a stretch, as text.
@@ -78,7 +67,7 @@ class Operations:
 
 
 def operations_between(
-    service: WritingService, before: Chain, after: Chain, changed: Collection[str]
+    service: Service, before: Chain, after: Chain, changed: Collection[str]
 ) -> Operations:
     """Return the operations that make one database of another, and the way back.
 
