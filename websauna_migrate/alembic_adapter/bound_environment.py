@@ -36,7 +36,7 @@ class BoundEnvironment(ProxiedEnvironment):
         connection: Connection | None,
         output: TextIO | None,
         rows: tuple[str, ...] | None,
-        insisted: dict[str, Any],
+        insisted: dict[str, object],
         **options: Any,
     ) -> None:
         super().__init__(owner.config, owner.scripts, **options)
@@ -52,7 +52,7 @@ class BoundEnvironment(ProxiedEnvironment):
         #: Whether the migrations have been run; their transaction may still be open.
         self.ended = False
         #: The named types that the step created, see :mod:`.type_memory`.
-        self.memo: dict[str, Any] = {}
+        self.memo: dict[str, object] = {}
 
     def configure(self, *args: Any, **kwargs: Any) -> None:
         """Configure as ``env.py`` says, but for what the service is answerable for."""
@@ -108,7 +108,7 @@ class BoundEnvironment(ProxiedEnvironment):
         super().run_migrations(**arguments)
         self.ended = True
 
-    def refuse_other_history(self, options: Mapping[str, Any]) -> None:
+    def refuse_other_history(self, options: Mapping[str, object]) -> None:
         """Refuse another history table than the package's: plain Alembic would go by that one.
 
         :raises EnvironmentFailure: if ``env.py`` names one
@@ -164,7 +164,7 @@ class BoundEnvironment(ProxiedEnvironment):
         assert self.rows is not None
         return self.rows
 
-    def run_standard(self, options: Mapping[str, Any]) -> None:
+    def run_standard(self, options: Mapping[str, object]) -> None:
         """Do what every ``env.py`` does, with ``options`` for ``context.configure``."""
         self.configure(
             **{"target_metadata": target_metadata(self.owner.package.metadata), **options}
@@ -182,7 +182,7 @@ def database_of(url: URL) -> tuple[str, str | None]:
     return "mysql" if kind == "mariadb" else kind, name or None
 
 
-def let_go(given: Any, ours: Connection) -> None:
+def let_go(given: Connection, ours: Connection) -> None:
     """Commit what ``env.py`` did on a connection of its own before its migrations.
 
     The script's statements run on the run's connection, and would wait for the locks of that

@@ -22,7 +22,7 @@ from websauna_migrate.errors import MigrationError
 from websauna_migrate.revision_scripts.old_websauna import what_to_write
 
 if TYPE_CHECKING:
-    from alembic.runtime.migration import MigrationContext
+    from alembic.runtime.migration import MigrationContext, RevisionStep, StampStep
 
     from websauna_migrate.alembic_adapter.bound_environment import BoundEnvironment
 
@@ -31,7 +31,7 @@ __all__ = ["attached", "current_environment", "env_py_named", "run_env"]
 #: Where a running environment is found by the template's ``env.py``.
 ATTRIBUTE = "websauna_migrate"
 
-Steps = Callable[[Any, "MigrationContext"], Iterable[Any]]
+Steps = Callable[[Iterable[str], "MigrationContext"], Iterable["RevisionStep | StampStep"]]
 
 #: What to do where ``env.py`` fails when the migrations were run.
 BEHIND = "It did so when its migrations had been run. What is applied tells: ws-alembic status"
@@ -47,7 +47,9 @@ class Once:
         self.steps = steps
         self.called = False
 
-    def __call__(self, rows: Any, context: MigrationContext) -> Iterable[Any]:
+    def __call__(
+        self, rows: Iterable[str], context: MigrationContext
+    ) -> Iterable[RevisionStep | StampStep]:
         if self.called:
             return ()
         self.called = True
@@ -61,7 +63,7 @@ def run_env(
     connection: Connection | None = None,
     output: TextIO | None = None,
     rows: tuple[str, ...] | None = None,
-    configure: Mapping[str, Any] | None = None,
+    configure: Mapping[str, object] | None = None,
     **context_options: Any,
 ) -> None:
     """Run a package's environment once, with ``steps`` as Alembic's work function.

@@ -77,7 +77,7 @@ class ProbingEnvironment(ProxiedEnvironment):
         self.goes_on = may_repeat(self.path.read_text(encoding="utf-8", errors="replace"))
         self.runs = 0
         self.given: Connection | None = None
-        self.place: tuple[Any, ...] | None = None
+        self.place: tuple[object, ...] | None = None
         self.settings: dict[str, str] = {}
         self.history: dict[str, str] = {}
         self.said: dict[str, str] = {}
@@ -101,7 +101,7 @@ class ProbingEnvironment(ProxiedEnvironment):
         kwargs[SCHEMA] = self.owner.schema
         super().configure(*args, **kwargs)
 
-    def run_migrations(self, **arguments: Any) -> None:
+    def run_migrations(self, **arguments: object) -> None:
         """Look at the connection, as what is said in ``begin_transaction`` has left it.
 
         :raises EnvironmentFailure: if the migrations ran before, for another session
@@ -136,7 +136,7 @@ class ProbingEnvironment(ProxiedEnvironment):
                     "context.get_x_argument(as_dictionary=True): ws-alembic -x tenant=NAME",
                 )
 
-    def run_standard(self, options: Mapping[str, Any]) -> NoReturn:
+    def run_standard(self, options: Mapping[str, object]) -> NoReturn:
         """Learn that the template's ``env.py`` leaves the connection to the service."""
         raise Reached
 
@@ -184,7 +184,7 @@ def session_of(environment: PackageEnvironment, ours: Connection) -> Mapping[str
 REGISTERED = ("SQL function ", "collation ")
 
 
-def place_of(connection: Connection) -> tuple[Any, ...]:
+def place_of(connection: Connection) -> tuple[object, ...]:
     """Return which database a connection is in, on which server, and whose it is."""
     return connection.dialect.name, *connection.execute(text(PLACES[connection.dialect.name])).one()
 

@@ -483,7 +483,7 @@ def without_replaced(autogen_context: AutogenContext) -> Iterator[None]:
             registry[key][:] = entries
 
 
-def module_of(entry: Any) -> str:
+def module_of(entry: object) -> str:
     """Return the module of a function in a dispatcher, with its group or alone."""
     return str((entry[0] if isinstance(entry, tuple) else entry).__module__)
 

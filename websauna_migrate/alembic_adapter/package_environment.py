@@ -72,7 +72,7 @@ class PackageEnvironment:
         package: MigrationPackage,
         *,
         url: URL | None,
-        engine_options: Mapping[str, Any],
+        engine_options: Mapping[str, object],
         schema: str | None,
         options: AlembicOptions,
         cache: Cache | None = None,
@@ -96,7 +96,7 @@ class PackageEnvironment:
         #: What the package's ``env.py`` registered with alembic-utils.
         self.entities: list[Any] = []
         #: The options that the template's ``env.py`` gave, once it has been run.
-        self.standard_options: Mapping[str, Any] | None = None
+        self.standard_options: Mapping[str, object] | None = None
 
     @cached_property
     def config(self) -> Config:

@@ -24,7 +24,7 @@ class TypeMemory:
     def __init__(self) -> None:
         self._created: dict[str, frozenset[Key]] = {}
 
-    def attach(self, memo: dict[str, Any], connection: Connection | None) -> None:
+    def attach(self, memo: dict[str, object], connection: Connection | None) -> None:
         """Let a step's DDL know of it.
 
         :param memo: the ``memo`` of Alembic's ``DefaultImpl``, still empty
@@ -33,7 +33,7 @@ class TypeMemory:
         for kind, keys in self._created.items():
             memo[kind] = StepTypes(keys, connection)
 
-    def keep(self, memo: dict[str, Any]) -> None:
+    def keep(self, memo: dict[str, object]) -> None:
         """Remember what a step created, after it went well."""
         for kind, found in memo.items():
             # SQLAlchemy keeps a set of names for each kind of type.
@@ -41,12 +41,12 @@ class TypeMemory:
                 earlier = self._created.get(kind, frozenset())
                 self._created[kind] = earlier | frozenset(found)
 
-    def reset(self, memo: dict[str, Any], connection: Connection | None) -> None:
+    def reset(self, memo: dict[str, object], connection: Connection | None) -> None:
         """Let a step's DDL know of the finished steps alone, not of what it said it created."""
         memo.clear()
         self.attach(memo, connection)
 
-    def renew(self, memo: dict[str, Any], connection: Connection | None) -> None:
+    def renew(self, memo: dict[str, object], connection: Connection | None) -> None:
         """Remember what a step created, and let the next one's DDL know of it."""
         if memo or self._created:
             self.keep(memo)

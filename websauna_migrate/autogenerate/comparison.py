@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 from alembic.autogenerate.api import AutogenContext
@@ -110,7 +110,7 @@ class Comparison:
         """
         connection = self.reflection.connection
 
-        def compare(rev: Any, migration_context: MigrationContext) -> Sequence[Any]:
+        def compare(rev: Iterable[str], migration_context: MigrationContext) -> Sequence[Any]:
             self.context.run_autogenerate(rev, migration_context)
             return ()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from alembic.operations import ops
 from sqlalchemy import Column, ForeignKeyConstraint, Sequence, Table
@@ -323,7 +323,9 @@ class Completion:
         changes.table_args = ([*kept, *new], sources)
 
 
-def ends(constraint: ForeignKeyConstraint, owned: PackageObjects) -> Iterator[tuple[Any, ...]]:
+def ends(
+    constraint: ForeignKeyConstraint, owned: PackageObjects
+) -> Iterator[tuple[str | None, str, str]]:
     """Yield schema, table and name of the columns at both ends of a foreign key."""
     for element in constraint.elements:
         for column in (element.parent, element.column):

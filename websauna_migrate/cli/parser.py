@@ -13,10 +13,13 @@ from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import version
 from textwrap import fill
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from websauna_migrate.cli import arguments as a
 from websauna_migrate.cli import rework_arguments as r
+
+if TYPE_CHECKING:
+    from websauna_migrate.cli.output import Output
 
 __all__ = ["COMMANDS", "DEFAULT_CONFIG", "DEFAULT_SECTION", "Command", "make_parser"]
 
@@ -110,7 +113,7 @@ class Command:
         """Do the command in its application, and return its exit status."""
         return self.call(self.function, *arguments)
 
-    def without_application(self, options: Namespace, output: Any) -> int:
+    def without_application(self, options: Namespace, output: Output) -> int:
         """Do the command without an application, and return its exit status."""
         return self.call(self.plain, options, output)
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["run_plain"]
 
 
-def run_plain(options: Mapping[str, Any]) -> None:
+def run_plain(options: Mapping[str, object]) -> None:
     """Run migrations for a command of plain ``alembic``.
 
     :param options: what ``env.py`` gave to :func:`.run_migrations`
@@ -48,7 +48,7 @@ def run_plain(options: Mapping[str, Any]) -> None:
         raise CommandError(str(exc)) from exc
 
 
-def boot_and_run(options: Mapping[str, Any]) -> None:
+def boot_and_run(options: Mapping[str, object]) -> None:
     """Boot the application of alembic's INI file, and run the script directory's package."""
     path = context.config.config_file_name
     if path is None:
@@ -68,7 +68,7 @@ def boot_and_run(options: Mapping[str, Any]) -> None:
         run_with_service(service, options)
 
 
-def run_with_service(service: MigrationService, options: Mapping[str, Any]) -> None:
+def run_with_service(service: MigrationService, options: Mapping[str, object]) -> None:
     """Find the package of the running script directory and run it as the service would."""
     directory = Path(context.script.dir).resolve()
     for package in service.packages:
@@ -98,7 +98,10 @@ def run_with_service(service: MigrationService, options: Mapping[str, Any]) -> N
 
 
 def run_online(
-    service: MigrationService, package: str, configured: dict[str, Any], options: Mapping[str, Any]
+    service: MigrationService,
+    package: str,
+    configured: dict[str, Any],
+    options: Mapping[str, object],
 ) -> None:
     """Do what the command asks for: a look here, all else as the service does it.
 
@@ -157,7 +160,7 @@ def migrate(
     service: MigrationService,
     package: str,
     steps: Sequence[RevisionStep],
-    options: Mapping[str, Any],
+    options: Mapping[str, object],
     given: Connection | Engine | None,
 ) -> None:
     """Upgrade or downgrade the package as ``ws-alembic`` does.

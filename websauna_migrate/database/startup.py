@@ -5,11 +5,15 @@ from __future__ import annotations
 import logging
 import re
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Engine, event
 
 from websauna_migrate.database.lock_errors import error_number
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Dialect
+    from sqlalchemy.engine.interfaces import DBAPIConnection
 
 __all__ = ["is_starting", "retry_connecting"]
 
@@ -59,11 +63,13 @@ def retry_connecting(engine: Engine, retries: int) -> None:
     """
 
     @event.listens_for(engine, "do_connect")
-    def connect(dialect: Any, record: object, arguments: Any, keywords: Any) -> Any:
+    def connect(
+        dialect: Dialect, record: object, arguments: list[Any], keywords: dict[str, Any]
+    ) -> DBAPIConnection:
         for number in range(1, retries + 1):
             try:
                 return dialect.connect(*arguments, **keywords)
-            except dialect.dbapi.Error as exc:
+            except dialect.loaded_dbapi.Error as exc:
                 if not is_starting(exc, dialect.name):
                     raise
             log.warning(

@@ -16,7 +16,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlsplit
 
 import plaster
@@ -25,6 +25,9 @@ from paste.deploy import loadwsgi
 
 from websauna_migrate.ini.includes import REFERENCE, MergedIni, read_ini, unknown_name
 from websauna_migrate.ini.ini_errors import IniError, IniMalformed
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication
 
 __all__ = ["SCHEME", "Loader", "MergedParser", "config_uri", "open_loader"]
 
@@ -303,7 +306,7 @@ class Loader(plaster_pastedeploy.Loader):  # type: ignore[misc]  # plaster_paste
 
     def __init__(self, uri: plaster.PlasterURL) -> None:
         """Load from a parsed URI, whose path may hold percent escapes such as ``%23`` for ``#``."""
-        self._held: tuple[Any, MergedParser] | None = None
+        self._held: tuple[object, MergedParser] | None = None
         path = _decode(uri.path)
         super().__init__(plaster.PlasterURL(uri.scheme, path, uri.options, uri.fragment))
 
@@ -311,7 +314,7 @@ class Loader(plaster_pastedeploy.Loader):  # type: ignore[misc]  # plaster_paste
         """Name the file, not the query: an option in it may hold a password."""
         return f"websauna_migrate.ini.loader.Loader('{self.filepath}')"
 
-    def get_settings(self, section: str | None = None, defaults: Defaults = None) -> Any:
+    def get_settings(self, section: str | None = None, defaults: Defaults = None) -> dict[str, str]:
         """Return the settings of a section.
 
         For ``pserve``, ``watch_files`` also names all included files, so that ``--reload`` sees
@@ -323,7 +326,7 @@ class Loader(plaster_pastedeploy.Loader):  # type: ignore[misc]  # plaster_paste
         """
         with self.reading_once(defaults) as parser:
             try:
-                settings = super().get_settings(section, defaults)
+                settings: dict[str, str] = super().get_settings(section, defaults)
             except KeyError as exc:
                 raise _unset(parser, self._maybe_get_default_name(section), exc) from None
         if section == "pserve" and (included := parser.ini.files[1:]):
@@ -341,14 +344,15 @@ class Loader(plaster_pastedeploy.Loader):  # type: ignore[misc]  # plaster_paste
         finally:
             self._held = before
 
-    def get_wsgi_app(self, name: str | None = None, defaults: Defaults = None) -> Any:
+    def get_wsgi_app(self, name: str | None = None, defaults: Defaults = None) -> WSGIApplication:
         """Return a WSGI application.
 
         :param name: default: the fragment of the URI, else ``main``
         :param defaults: names to interpolate, and part of ``global_conf``
         :raises IniMalformed: there is no such application; add the section
         """
-        return self._context(loadwsgi.APP, name, defaults).create()
+        application: WSGIApplication = self._context(loadwsgi.APP, name, defaults).create()
+        return application
 
     def get_wsgi_server(self, name: str | None = None, defaults: Defaults = None) -> Any:
         """Return a callable that serves an application; see :meth:`get_wsgi_app`."""
@@ -358,10 +362,15 @@ class Loader(plaster_pastedeploy.Loader):  # type: ignore[misc]  # plaster_paste
         """Return a callable that filters an application; see :meth:`get_wsgi_app`."""
         return self._context(loadwsgi.FILTER, name, defaults).create()
 
-    def get_wsgi_app_settings(self, name: str | None = None, defaults: Defaults = None) -> Any:
+    def get_wsgi_app_settings(
+        self, name: str | None = None, defaults: Defaults = None
+    ) -> dict[str, str]:
         """Return the settings that an application would get; see :meth:`get_wsgi_app`."""
         conf = self._context(loadwsgi.APP, name, defaults).config()
-        return plaster_pastedeploy.ConfigDict(conf.local_conf, conf.global_conf, self)
+        settings: dict[str, str] = plaster_pastedeploy.ConfigDict(
+            conf.local_conf, conf.global_conf, self
+        )
+        return settings
 
     def setup_logging(self, defaults: Defaults = None) -> None:
         """Configure logging from the merged file, or to stderr if it has no ``[loggers]``.

@@ -172,7 +172,7 @@ class Judge:
         }
         if whole:
             return list(every.values())
-        needed: set[Any] = set()
+        needed: set[object] = set()
         waiting = [key_of(t) for name in self.packages for t in self.ownership.tables_of(name)]
         while waiting:
             key = waiting.pop()

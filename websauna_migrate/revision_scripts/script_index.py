@@ -84,7 +84,7 @@ class Columns:
         self.others: dict[str, Literals] = kept[6]
         self.packed: str = kept[7]
 
-    def plain(self) -> list[Any]:
+    def plain(self) -> list[object]:
         """Return what JSON can keep."""
         return [getattr(self, name) for name in self.NAMES]
 
@@ -228,7 +228,7 @@ def read_literals(source: bytes) -> Literals | None:
     return script_literals.read_literals(source)
 
 
-def rows_of(upgrade: Upgrade) -> list[Any]:
+def rows_of(upgrade: Upgrade) -> list[object]:
     """Return what a script does as JSON can keep it."""
     accesses, types = upgrade
     return [[astuple(access) for access in accesses], types.values, types.altered]
@@ -248,7 +248,7 @@ def upgrade_of(rows: list[Any]) -> Upgrade:
     return tuple(accesses), TypeHistory(values, tuple(rows[2]))
 
 
-def pack(done: Mapping[str, Any]) -> str:
+def pack(done: Mapping[str, object]) -> str:
     """Return what scripts do as one short text: most commands have no use for it."""
     body = json.dumps(done, separators=(",", ":"), sort_keys=True)
     return b64encode(zlib.compress(body.encode(), 1)).decode() if done else ""

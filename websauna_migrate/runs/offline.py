@@ -30,7 +30,7 @@ from websauna_migrate.runs.script_places import line_of, place_of
 from websauna_migrate.runs.site import Site
 
 if TYPE_CHECKING:
-    from alembic.runtime.migration import MigrationContext
+    from alembic.runtime.migration import MigrationContext, RevisionStep
 from websauna_migrate.plain_text import counted
 
 __all__ = ["quiet_alembic", "render_rows", "render_step", "sql", "sql_of_plan"]
@@ -184,7 +184,7 @@ def render_step(
 
     environment = snapshot.environments[step.package]
 
-    def steps(rows: Any, context: MigrationContext) -> Sequence[Any]:
+    def steps(rows: object, context: MigrationContext) -> Sequence[RevisionStep]:
         if has_table:
             without_version_table(context)
         return [planned_step(environment.scripts, step)]
@@ -231,7 +231,7 @@ def render_rows(
             environment = snapshot.environments[name]
 
             def work(
-                _: Any,
+                _: object,
                 context: MigrationContext,
                 name: str = environment.package.history_table,
                 schema: str | None = environment.schema,

@@ -8,7 +8,6 @@ database cannot see that one thread is behind both. The pool's events tell it.
 from __future__ import annotations
 
 import threading
-from typing import Any
 
 from sqlalchemy import event
 from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -22,7 +21,7 @@ class HeldConnections:
 
     def __init__(self) -> None:
         #: By its id each connection with its threads: the one that a run is given is held twice.
-        self._held: dict[int, list[tuple[Any, int]]] = {}
+        self._held: dict[int, list[tuple[object, int]]] = {}
 
     def watch(self) -> None:
         """Begin to listen; needed once in a process, repeated calls change nothing."""
@@ -31,7 +30,7 @@ class HeldConnections:
             event.listen(Pool, "checkin", self._checkin)
 
     def _checkout(
-        self, dbapi_connection: DBAPIConnection, record: ConnectionPoolEntry, proxy: Any
+        self, dbapi_connection: DBAPIConnection, record: ConnectionPoolEntry, proxy: object
     ) -> None:
         held = self._held.setdefault(id(dbapi_connection), [])
         held.append((dbapi_connection, threading.get_ident()))
@@ -41,7 +40,7 @@ class HeldConnections:
         if len(held) > 1:
             self._held[id(dbapi_connection)] = held[:-1]
 
-    def of_this_thread(self, but: Any = None) -> list[object]:
+    def of_this_thread(self, but: object = None) -> list[object]:
         """Return the DBAPI connections that the calling thread holds.
 
         :param but: one to leave out: the run's own

@@ -115,7 +115,7 @@ class StepQueue:
         self._opened = False
         self._path = ""
         #: The construct that an operation is having executed, until the driver gets it.
-        self._expected: Any = None
+        self._expected: object = None
         self._cursor_expected = False
         #: Cursors that did not come by SQLAlchemy, or have not yet.
         self._cursors: weakref.WeakSet[DBAPICursor] = weakref.WeakSet()
@@ -212,7 +212,13 @@ class StepQueue:
         if cursor is not None:
             self._cursors.discard(cursor)
 
-    def keep(self, cursor: DBAPICursor, statement: str, parameters: object, context: Any) -> bool:
+    def keep(
+        self,
+        cursor: DBAPICursor,
+        statement: str,
+        parameters: object,
+        context: Any,
+    ) -> bool:
         """Keep a statement, or send all that were kept before it; tell which.
 
         :param cursor: which was going to execute it
@@ -248,7 +254,7 @@ class StepQueue:
 
     # Sending
 
-    def send(self, last: str = "", cursor: Any = None) -> int:
+    def send(self, last: str = "", cursor: DBAPICursor | None = None) -> int:
         """Send what is kept; return how many rows the last statement changed.
 
         :param last: one more statement
@@ -290,7 +296,9 @@ class StepQueue:
             took = time.monotonic() - began
             return self._send_again(cursor, exc, kept[place:], took)
 
-    def _send_again(self, cursor: Any, exc: Exception, kept: list[Kept], took: float) -> int:
+    def _send_again(
+        self, cursor: DBAPICursor, exc: Exception, kept: list[Kept], took: float
+    ) -> int:
         """Send statements one by one to learn which of them fails."""
         if not self._may_send_again(exc, took):
             raise self._error(exc, Kept("\n;\n".join(one.sql for one in kept), 0), cursor) from exc
@@ -341,7 +349,7 @@ class StepQueue:
         return error  # type: ignore[no-any-return]
 
 
-def is_of(context: Any, construct: Any) -> bool:
+def is_of(context: Any, construct: object) -> bool:
     """True if SQLAlchemy executes a construct that an operation gave, and none in between."""
     return construct is not None and (
         context.invoked_statement is construct

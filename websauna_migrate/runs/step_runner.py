@@ -6,7 +6,7 @@ import functools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from sqlalchemy.engine import Connection
 
@@ -33,7 +33,7 @@ from websauna_migrate.runs.step_queue import queue_of
 from websauna_migrate.runs.waiting import LockWaits, Waiting
 
 if TYPE_CHECKING:
-    from alembic.runtime.migration import MigrationContext
+    from alembic.runtime.migration import MigrationContext, RevisionStep
 
 __all__ = ["StepRunner"]
 
@@ -204,7 +204,7 @@ class StepRunner:
         run = self.run_context
         environment = run.environments[first.step.package]
 
-        def steps(rows: Any, context: MigrationContext) -> Iterator[Any]:
+        def steps(rows: Iterable[str], context: MigrationContext) -> Iterator[RevisionStep]:
             from websauna_migrate.alembic_adapter.internals import execute_operations_by
 
             if frozenset(rows) != first.step.rows_before:
@@ -293,7 +293,7 @@ class StepRunner:
         if not self.run_context.atomic and self.connection.in_transaction():
             self.connection.commit()
 
-    def _planned(self, attempt: Attempt, context: MigrationContext) -> Any:
+    def _planned(self, attempt: Attempt, context: MigrationContext) -> RevisionStep:
         """Return a step as Alembic runs it, with the marker in front of its script's function."""
         from websauna_migrate.alembic_adapter.internals import planned_step
 
@@ -312,7 +312,7 @@ class StepRunner:
         transactional = is_transactional(module)
 
         @functools.wraps(function)
-        def marked(**arguments: Any) -> None:
+        def marked(**arguments: object) -> None:
             connection = context.connection
             assert connection is not None
             run.lock.join(connection)
@@ -392,7 +392,7 @@ class StepRunner:
             driver.cancel()
 
 
-def refuse_autocommit() -> Any:
+def refuse_autocommit() -> NoReturn:
     """Stand in for ``autocommit_block`` in a run that is one transaction."""
     words = '"autocommit_block()" would end the transaction that the whole run is.'
     raise ScriptRefused("transaction", words)

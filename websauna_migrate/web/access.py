@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import ipaddress
 from collections.abc import Callable
-from typing import Any
 
 from pyramid.csrf import CookieCSRFStoragePolicy
 from pyramid.httpexceptions import HTTPForbidden
@@ -64,7 +63,7 @@ def is_loopback(name: str) -> bool:
         return False
 
 
-def may(request: Request, permission: str, context: Any = None) -> bool:
+def may(request: Request, permission: str, context: object = None) -> bool:
     """True if the application's security policy grants a permission; without one nothing is."""
     if request.registry.queryUtility(ISecurityPolicy) is None:
         return False

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from pyramid.request import Request
 from pyramid.response import Response
@@ -87,7 +88,11 @@ def ready(request: Request) -> Response:
 
 
 def answer(
-    request: Request, status: int, word: str, lines: tuple[str, ...], packages: Any
+    request: Request,
+    status: int,
+    word: str,
+    lines: tuple[str, ...],
+    packages: Mapping[str, object],
 ) -> Response:
     """Return the response, as text or JSON."""
     offers = request.accept.acceptable_offers(["text/plain", "application/json"])

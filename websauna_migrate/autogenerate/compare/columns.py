@@ -34,7 +34,7 @@ TYPE = frozenset({"type", "collation"})
 class ColumnFacts:
     """Tells Alembic whether types and server defaults of columns differ."""
 
-    def __init__(self, found: FoundDifferences, normal: Any) -> None:
+    def __init__(self, found: FoundDifferences, normal: Callable[[str | None], str | None]) -> None:
         """Keep the differences.
 
         :param normal: returns a schema, ``None`` for the default one

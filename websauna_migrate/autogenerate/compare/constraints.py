@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from alembic.operations import ops
 from sqlalchemy import (
     CheckConstraint,
+    Constraint,
     ForeignKeyConstraint,
     MetaData,
     PrimaryKeyConstraint,
@@ -78,7 +79,7 @@ class ConstraintComparison:
         self.dialect = self.connection.dialect.name
         self.lost: list[str] = []
         self.skipped: set[str] = set()
-        self.nameless: list[Any] = []
+        self.nameless: list[ops.MigrateOperation] = []
         self.unnamed = [one["sqltext"] for one in self.read("check_constraints") if not one["name"]]
 
     @property
@@ -119,7 +120,7 @@ class ConstraintComparison:
                 found += self.addition(new, model)
         return [*each_once(found)]
 
-    def comes_with_its_column(self, model: Any) -> bool:
+    def comes_with_its_column(self, model: Constraint | None) -> bool:
         """Tell whether a column's type brings a CHECK in the same script."""
         return (
             isinstance(model, CheckConstraint)
@@ -127,7 +128,7 @@ class ConstraintComparison:
             and {column.name for column in model.columns} <= self.skipped
         )
 
-    def included(self, old: Fact | None, model: Any, new: Fact | None) -> bool:
+    def included(self, old: Fact | None, model: Constraint | None, new: Fact | None) -> bool:
         """Tell whether the filters of ``env.py`` let a difference through."""
         kind = KINDS_OF_FILTER.get(kind_of(old or new or Fact("", "", "")) or "")
         if kind is None:
@@ -223,7 +224,7 @@ class ConstraintComparison:
 
     # The models' side
 
-    def addition(self, fact: Fact, model: Any) -> list[ops.MigrateOperation]:
+    def addition(self, fact: Fact, model: Constraint | None) -> list[ops.MigrateOperation]:
         """Return the operation that adds a constraint of the models."""
         if isinstance(model, CheckConstraint):
             return self.check_addition(model)
@@ -369,9 +370,9 @@ def words_of(text: str) -> list[str]:
 IDLE = frozenset({"any", "array", "in", "or", "and", "cast", "as"})
 
 
-def each_once(found: Sequence[Any]) -> Iterator[Any]:
+def each_once(found: Sequence[ops.MigrateOperation]) -> Iterator[ops.MigrateOperation]:
     """Yield operations, of drops and additions of one name the first alone."""
-    seen: set[tuple[type[Any], str | None]] = set()
+    seen: set[tuple[type[object], str | None]] = set()
     for op in found:
         name = getattr(op, "constraint_name", None)
         key = (type(op), name)

@@ -149,7 +149,7 @@ class NamedTypes:
                 found[key] = values
         return found
 
-    def change(self, key: Key, found: ModelType, upgrade: ops.UpgradeOps) -> Any:
+    def change(self, key: Key, found: ModelType, upgrade: ops.UpgradeOps) -> EnumChange | None:
         """Return the change of a type's values, ``None`` if they are the same."""
         if found.is_domain:
             return None

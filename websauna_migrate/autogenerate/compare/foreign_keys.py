@@ -64,7 +64,7 @@ def foreign_key_columns(op: ops.MigrateOperation) -> list[str]:
     return []
 
 
-def index_drop(name: Any, table: TableChanges, *, upgrade: bool) -> ScriptOp:
+def index_drop(name: str | None, table: TableChanges, *, upgrade: bool) -> ScriptOp:
     """Return the operation that drops an index on MariaDB in one direction."""
 
     def lines(context: AutogenContext) -> list[str]:

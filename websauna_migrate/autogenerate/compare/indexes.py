@@ -78,13 +78,13 @@ class IndexComparison:
                 found.append(addition(model))
         return found
 
-    def reflected(self, fact: Fact) -> Any:
+    def reflected(self, fact: Fact) -> Index | None:
         """Return an index of the database; ``None`` for one that comes and goes with a key."""
         if self.dialect in ("mysql", "mariadb") and fact.name in self.foreign_keys:
             return None
         return index_of(fact, str(self.table.name), self.table.schema, self.dialect, self.columns)
 
-    def model_of(self, fact: Fact) -> Any:
+    def model_of(self, fact: Fact) -> Index | UniqueConstraint | None:
         """Return the model's index, on MariaDB also its UNIQUE constraint."""
         for index in self.table.indexes:
             if final_name(index, self.connection) == fact.name or str(index.name) == fact.name:
@@ -103,7 +103,7 @@ class IndexComparison:
             None,
         )
 
-    def included(self, reflected: Any, model: Any) -> bool:
+    def included(self, reflected: Index | None, model: Index | UniqueConstraint | None) -> bool:
         """Tell whether the filters of ``env.py`` let a difference through."""
         item = model if model is not None else reflected
         if item is None:
@@ -195,7 +195,7 @@ def around(index: Index, *, first: bool) -> ScriptOp:
     create = ops.CreateIndexOp.from_index(index)
     drop = ops.DropIndexOp.from_index(index)
 
-    def lines(context: AutogenContext, op: Any) -> list[str]:
+    def lines(context: AutogenContext, op: ops.MigrateOperation) -> list[str]:
         return on_dialect(context, "sqlite", [str(renderers.dispatch(op)(context, op))])
 
     before, after = (drop, create) if first else (create, drop)

@@ -236,7 +236,7 @@ class TypeRenderer:
             rendered += f".with_variant({self.enum(unchecked)}, 'postgresql')"
         return rendered
 
-    def final(self, name: Any) -> str:
+    def final(self, name: str | None) -> str:
         """Return the source of a name that no naming convention changes any more."""
         operations = self.context.opts["alembic_module_prefix"] or ""
         return f"{operations}f({str(name)!r})"
@@ -259,11 +259,11 @@ class TypeRenderer:
         self.context.imports.add("from sqlalchemy.dialects import postgresql")
         return f"postgresql.ARRAY({', '.join(arguments)})"
 
-    def domain(self, type_: Any) -> str:
+    def domain(self, type_: postgresql.DOMAIN) -> str:
         """Return the source of a domain, that creates none by itself."""
         return self.domain_source(type_, "create_type=False")
 
-    def domain_source(self, type_: Any, *more: str) -> str:
+    def domain_source(self, type_: postgresql.DOMAIN, *more: str) -> str:
         """Return the source of a domain with further arguments."""
         arguments = [repr(str(type_.name)), self.source(type_.data_type)]
         if type_.schema:
@@ -281,7 +281,7 @@ class TypeRenderer:
         self.context.imports.add("from sqlalchemy.dialects import postgresql")
         return f"postgresql.DOMAIN({', '.join([*arguments, *more])})"
 
-    def expression(self, value: Any) -> str:
+    def expression(self, value: object) -> str:
         """Return the source of a SQL expression, as text."""
         if isinstance(value, sa.sql.ClauseElement):
             rendered = self.context.migration_context.impl.render_ddl_sql_expr(value)
@@ -324,7 +324,7 @@ class TypeRenderer:
             "as Python source"
         )
 
-    def class_name(self, cls: type[Any]) -> str:
+    def class_name(self, cls: type[object]) -> str:
         """Return how a script names a class of SQLAlchemy, and note its import.
 
         A class that a dialect keeps to itself is named by the public one that it stands for.

@@ -50,7 +50,7 @@ class TableChanges(ops.ModifyTableOps):
     checks: Any = None
 
     @classmethod
-    def of(cls, operation: Any) -> Any:
+    def of(cls, operation: ops.MigrateOperation) -> ops.MigrateOperation:
         """Return an operation; changes of a table as this class."""
         if not isinstance(operation, ops.ModifyTableOps) or isinstance(operation, cls):
             return operation

@@ -167,7 +167,7 @@ def change_of_default(op: ops.AlterColumnOp, old: Any, new: Any) -> ops.AlterCol
     )
 
 
-def as_identity_change(op: Any) -> Any:
+def as_identity_change(op: ops.AlterColumnOp) -> ops.AlterColumnOp:
     """Return a change of a column, one of its identity as such."""
     defaults = (op.modify_server_default, op.existing_server_default)
     if op.modify_server_default is False or not any(isinstance(d, Identity) for d in defaults):

@@ -7,10 +7,9 @@ the table, or its key, can be dropped only behind it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from alembic.operations import ops
-from sqlalchemy import ForeignKeyConstraint
+from sqlalchemy import Constraint, ForeignKeyConstraint
 
 from websauna_migrate.autogenerate.operations.ordering import referred_key
 from websauna_migrate.autogenerate.package_objects import Key
@@ -71,7 +70,7 @@ def dropped_by(operations: Sequence[ops.MigrateOperation]) -> Iterator[Key]:
 def released_by(operations: Sequence[ops.MigrateOperation]) -> Iterator[Key]:
     """Yield the tables that the foreign keys refer to which operations drop."""
     for op in operations:
-        constraints: list[Any] = []
+        constraints: list[Constraint] = []
         if isinstance(op, ops.DropTableOp):
             constraints = list(op.to_table().foreign_key_constraints)
         elif isinstance(op, ops.ModifyTableOps):

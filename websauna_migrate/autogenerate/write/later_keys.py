@@ -8,7 +8,6 @@ that adds them. The same way keys go and come where the type of what they point 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
 
 from alembic import util
 from alembic.operations import ops
@@ -78,7 +77,7 @@ def take_out(
                         and any(map(is_later, target_of(inner)))
                     ]
                     op.ops[:] = [inner for inner in op.ops if inner not in keys]
-                    drop_from(downgrade, op, {one.constraint_name for one in keys})
+                    drop_from(downgrade, op, {str(one.constraint_name) for one in keys})
                 else:
                     continue
                 if keys:
@@ -92,7 +91,7 @@ def points_at(constraint: ForeignKeyConstraint, is_later: Callable[[Key], bool])
     return key is not None and is_later(key)
 
 
-def drop_from(downgrade: ops.DowngradeOps, changes: TableChanges, names: set[Any]) -> None:
+def drop_from(downgrade: ops.DowngradeOps, changes: TableChanges, names: set[str | None]) -> None:
     """Leave the drops of foreign keys out of a downgrade."""
     for op in downgrade.ops:
         if isinstance(op, TableChanges) and key_of(op) == key_of(changes):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from alembic.autogenerate.api import AutogenContext
 from alembic.operations import ops
@@ -12,6 +12,9 @@ from sqlalchemy import Column
 
 from websauna_migrate.alembic_adapter.internals import render_column, render_type
 from websauna_migrate.autogenerate.operations.script_op import ScriptOp, written_for
+
+if TYPE_CHECKING:
+    from sqlalchemy.types import TypeEngine
 
 __all__ = ["not_null_advice"]
 
@@ -22,7 +25,9 @@ def not_null_advice(operations: Sequence[ops.MigrateOperation]) -> Iterator[tupl
     Tables that the script makes have no rows.
     """
     for table in operations:
-        for op in table.ops if isinstance(table, ops.ModifyTableOps) else ():
+        if not isinstance(table, ops.ModifyTableOps):
+            continue
+        for op in table.ops:
             if isinstance(op, ops.AddColumnOp) and needs_value(op.column):
                 name = str(op.column.name)
                 warning = (
@@ -45,13 +50,19 @@ def needs_value(column: Column[Any]) -> bool:
     return not (column.nullable or column.primary_key or column.server_default is not None)
 
 
-def of_table(table: Any, column: str) -> str:
+def of_table(table: ops.ModifyTableOps, column: str) -> str:
     """Return a column and its table in words."""
     schema = f"{table.schema}." if table.schema else ""
     return f'"{column}" of table "{schema}{table.table_name}"'
 
 
-def comment(warning: str, table: Any, column: str, type_: Any, added: Any) -> ScriptOp:
+def comment(
+    warning: str,
+    table: ops.ModifyTableOps,
+    column: str,
+    type_: TypeEngine[Any] | None,
+    added: Column[Any] | None,
+) -> ScriptOp:
     """Return the comment with a warning and its recipe, which is ``op`` calls.
 
     :param added: the column, if it is new

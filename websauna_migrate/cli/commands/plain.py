@@ -7,10 +7,13 @@ import shlex
 import sys
 from argparse import Namespace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from websauna_migrate.cli.output import Output
 from websauna_migrate.errors import MigrationError
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 __all__ = ["completion", "init", "list_templates", "new_package"]
 
@@ -74,7 +77,7 @@ def list_templates(options: Namespace, output: Output) -> None:
     command.list_templates(make_config(options, output))
 
 
-def make_config(options: Namespace, output: Output) -> Any:
+def make_config(options: Namespace, output: Output) -> Config:
     """Return Alembic's configuration for an INI file that need not be there."""
     from alembic.config import Config
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from websauna_migrate.cli.commands.call import Call
 from websauna_migrate.cli.commands.rework import take_down
@@ -22,6 +22,9 @@ from websauna_migrate.cli.scope import read_scope
 from websauna_migrate.cli.signals import stop_signals
 from websauna_migrate.errors import ExitCode, UsageError
 from websauna_migrate.results import Loss, RecordedPlan, Run
+
+if TYPE_CHECKING:
+    from websauna_migrate.interfaces import Targets
 
 __all__ = ["downgrade", "ensure_version", "repair", "stamp", "uninstall", "upgrade"]
 
@@ -264,7 +267,7 @@ def check_sql(call: Call) -> None:
             raise UsageError(f"{flag} has no meaning with --sql, which runs nothing.")
 
 
-def write_sql(call: Call, revision: Any, **arguments: Any) -> None:
+def write_sql(call: Call, revision: Targets, **arguments: Any) -> None:
     """Write the script that a run would be; standard error has what it begins at, too."""
     script = call.service.sql(revision, packages=call.packages, **arguments)
     if arguments["direction"] in ("upgrade", "downgrade") and not call.options.quiet:

@@ -104,7 +104,7 @@ def operations_between(
         return taken_out(ScriptParts(revision, Path(script.path).read_text(encoding="utf-8")))
 
 
-def write_origin(service: Any, tables: Iterable[str]) -> None:
+def write_origin(service: Service, tables: Iterable[str]) -> None:
     """Let a script say that it made the tables of the database, so that they can be dropped."""
     (created,) = service.revision("origin", packages=NAME, prove="off")
     path = Path(created.path)
