@@ -7,14 +7,12 @@ import os
 import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Engine, Table
 from sqlalchemy.engine import URL, Connection
-from sqlalchemy.exc import SQLAlchemyError
 from zope.interface import implementer
 
 from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
@@ -23,7 +21,7 @@ from websauna_migrate.config.packages import MigrationPackage, refuse_conflict
 from websauna_migrate.config.settings import Settings
 from websauna_migrate.database.engines import make_engine
 from websauna_migrate.database.given_connections import the_given
-from websauna_migrate.errors import MigrationError, UsageError
+from websauna_migrate.errors import UsageError
 from websauna_migrate.interfaces import IMigrationService, Packages, Question, Targets
 from websauna_migrate.planning.plan import Plan
 from websauna_migrate.planning.revisions import Revision
@@ -187,31 +185,21 @@ class MigrationService:
         connection: Connection | None = None,
         engine: Engine | None = None,
     ) -> Run:
-        from websauna_migrate.runs.migrating import migrate
-        from websauna_migrate.runs.run_context import RunOptions
+        from websauna_migrate.runs.migrating import upgrade
+        from websauna_migrate.runs.run_context import RunOptions, limits_of
 
         limits = limits_of(lock_timeout_ms, lock_budget, statement_timeout_ms)
         options = RunOptions(tag, atomic, dry_run, stop, lock_wait, limits)
         site = self._complete_site(the_given(connection, engine))
-        inspect = [self._linter(site).refuse_unsafe] if fail_on_lint else []
-        if plan is not None:
-            from websauna_migrate.runs.plan_records import refuse_missing, refuse_outdated
-
-            refuse_missing(site, plan)
-            revision, packages, ignore_order = plan.targets, plan.packages, plan.ignore_order
-            inspect.append(functools.partial(refuse_outdated, site, plan))
-        if max_loss is not None:
-            from websauna_migrate.runs.losses import refuse_losses
-
-            inspect.append(functools.partial(refuse_losses, site, max_loss))
-        return migrate(
+        return upgrade(
             site,
-            "upgrade",
             revision,
             packages,
-            options=options,
-            inspect=inspect,
+            options,
+            [self._linter(site).refuse_unsafe] if fail_on_lint else [],
             ignore_order=ignore_order,
+            recorded=plan,
+            max_loss=max_loss,
         )
 
     def downgrade(
@@ -231,13 +219,13 @@ class MigrationService:
         connection: Connection | None = None,
         engine: Engine | None = None,
     ) -> Run:
-        from websauna_migrate.runs.migrating import migrate
-        from websauna_migrate.runs.run_context import RunOptions
+        from websauna_migrate.runs.migrating import downgrade
+        from websauna_migrate.runs.run_context import RunOptions, limits_of
 
         limits = limits_of(lock_timeout_ms, lock_budget, statement_timeout_ms)
         options = RunOptions(tag, atomic, dry_run, stop, lock_wait, limits)
         site = self.site(given=the_given(connection, engine))
-        return migrate(site, "downgrade", revision, packages, cascade=cascade, options=options)
+        return downgrade(site, revision, packages, options, cascade=cascade)
 
     def undo(
         self,
@@ -257,7 +245,7 @@ class MigrationService:
     ) -> Run:
         from websauna_migrate.reports.run_log import run_to_undo
         from websauna_migrate.runs.migrating import make_undoer, run_planner
-        from websauna_migrate.runs.run_context import RunOptions
+        from websauna_migrate.runs.run_context import RunOptions, limits_of
 
         limits = limits_of(lock_timeout_ms, lock_budget, statement_timeout_ms)
         options = RunOptions(tag, atomic, dry_run, stop, lock_wait, limits)
@@ -304,17 +292,11 @@ class MigrationService:
         connection: Connection | None = None,
         engine: Engine | None = None,
     ) -> Plan:
-        from websauna_migrate.runs.migrating import make_planner
+        from websauna_migrate.runs.migrating import plan
 
         given = the_given(connection, engine)
         site = self._complete_site(given) if direction == "upgrade" else self.site(given=given)
-        planner = make_planner(
-            site, direction, revision, packages, cascade=cascade, ignore_order=ignore_order
-        )
-        from websauna_migrate.runs.unknown_revisions import explained
-
-        with explained(site):
-            return planner(site.applied())
+        return plan(site, direction, revision, packages, cascade=cascade, ignore_order=ignore_order)
 
     def losses(
         self,
@@ -338,25 +320,12 @@ class MigrationService:
         connection: Connection | None = None,
         engine: Engine | None = None,
     ) -> RecordedPlan:
-        from websauna_migrate.planning.package_targets import as_targets
+        from websauna_migrate.runs.migrating import plan
         from websauna_migrate.runs.plan_records import record_plan
 
-        given = the_given(connection, engine)
-        plan = self.plan(
-            revision,
-            packages=packages,
-            ignore_order=ignore_order,
-            connection=connection,
-            engine=engine,
-        )
-        site = self.site(given=given)
-        return record_plan(
-            site,
-            plan,
-            targets=as_targets(revision),
-            selected=site.select(packages),
-            unordered=ignore_order,
-        )
+        site = self._complete_site(the_given(connection, engine))
+        found = plan(site, "upgrade", revision, packages, ignore_order=ignore_order)
+        return record_plan(site, found, revision, packages, ignore_order=ignore_order)
 
     def lint(
         self,
@@ -530,52 +499,21 @@ class MigrationService:
         connection: Connection | None = None,
         engine: Engine | None = None,
     ) -> tuple[CreatedScript, ...]:
-        from websauna_migrate.autogenerate import Renames, ScriptWriter
-        from websauna_migrate.autogenerate.write.write_scripts import write_scripts
-        from websauna_migrate.config.template import ensure_template, require_editable
+        from websauna_migrate.proving.new_scripts import Asked, new_scripts
 
         ignore_full(full)
-        renames = Renames.parse(rename_tables, rename_columns)
-        if renames and not autogenerate:
-            raise UsageError("A rename is written with --autogenerate alone.")
-        given = the_given(connection, engine)
-        selected = self.site().select(packages)
-        site = self.site(selected, given)
-        for name in selected:
-            require_editable(self._packages[name], Path(version_path) if version_path else None)
-            ensure_template(self._packages[name])
-        writer = ScriptWriter(
-            packages=[self._packages[name] for name in selected],
-            ownership=self.ownership,
-            take_snapshot=lambda: self.site(selected, given).loaded,
-            settings=self.settings,
-            requires=requires,
-            renames=renames,
-            ask=ask,
-            allow_drops=allow_drops,
-            arguments={
-                "message": message,
-                "head": head,
-                "splice": splice,
-                "branch_label": branch_label,
-                "version_path": version_path,
-                "rev_id": rev_id,
-                "depends_on": depends_on,
-            },
-        )
-        with self._models_named(site) if autogenerate else nullcontext():
-            created = write_scripts(site, writer, autogenerate=autogenerate)
-        from websauna_migrate.proving.prove import keep_proven
-
-        return keep_proven(
-            created,
-            site=self.site(selected, given),
-            ownership=self.ownership,
-            at=self.at,
-            how=(prove or self.settings.prove) if autogenerate else "off",
-            undo=writer.undo,
-            keep=keep,
-        )
+        alembic: dict[str, object] = {
+            "message": message,
+            "head": head,
+            "splice": splice,
+            "rev_id": rev_id,
+            "branch_label": branch_label,
+            "version_path": version_path,
+            "depends_on": depends_on,
+        }
+        renames = (rename_tables, rename_columns)
+        asked = Asked(alembic, autogenerate, requires, *renames, ask, allow_drops, prove, keep)
+        return new_scripts(self, packages, asked, the_given(connection, engine))
 
     def move_table(
         self, table: str, source: str, target: str
@@ -626,22 +564,9 @@ class MigrationService:
     ) -> Redone:
         from websauna_migrate.reworking.redo import redo
 
-        def regenerate(former: Revision) -> tuple[CreatedScript, ...]:
-            return self.revision(
-                message or former.message,
-                packages=former.package,
-                autogenerate=True,
-                head=former.down_revisions[0] if former.down_revisions else "base",
-                rev_id=former.id,
-                branch_label=former.branch_labels[0] if former.branch_labels else None,
-                depends_on=former.depends_on or None,
-                version_path=str(Path(former.path).parent),
-                connection=connection,
-                engine=engine,
-            )
-
-        given = the_given(connection, engine)
-        return redo(lambda: self.site_anew(given), packages, regenerate)
+        revise = functools.partial(self.revision, connection=connection, engine=engine)
+        site = functools.partial(self.site_anew, the_given(connection, engine))
+        return redo(site, packages, revise, message)
 
     def rebase(
         self,
@@ -803,15 +728,10 @@ class MigrationService:
                 raise UsageError("check(fresh=True) makes a database of its own: give none.")
             from websauna_migrate.replay.fresh import check_fresh
 
-            selected = self.site().select(packages)
-            return check_fresh(
-                self.settings, self.ownership, list(self._packages), selected, self.at
-            )
-        from websauna_migrate.reports.check import Checker
+            return check_fresh(self, packages)
+        from websauna_migrate.reports.check import check
 
-        site = self._complete_site(given)
-        with self._models_named(site):
-            return Checker(site, self.ownership, packages).report()
+        return check(self._complete_site(given), self.ownership, packages)
 
     def verify(
         self,
@@ -866,19 +786,6 @@ class MigrationService:
         link_foreign_keys(metadata, lambda found: self.ownership.true_definition(found))
 
     # Helpers of the methods above
-
-    def _models_named(self, site: Site) -> AbstractContextManager[None]:
-        """Say of an error where in the models it is, if SQLAlchemy cannot write a part of them."""
-        from websauna_migrate.facts.models import unwritable_named
-
-        ownership = self.ownership
-        try:
-            tables = [one for name in self._packages for one in ownership.tables_of(name)]
-            dialect = site.settings.require_url().get_dialect()()
-        except (MigrationError, SQLAlchemyError):
-            # That is told where it belongs.
-            return nullcontext()
-        return unwritable_named(tables, dialect, ownership.owner_of)
 
     def at(self, url: URL) -> MigrationService:
         """Return a service of the same packages for another database, which tells no subscriber."""
@@ -1031,17 +938,6 @@ def describe_methods() -> None:
 
 
 describe_methods()
-
-
-def limits_of(
-    lock_timeout_ms: int | None, lock_budget: float | None, statement_timeout_ms: int | None
-) -> dict[str, float | None]:
-    """Return limits of a run by the names of their settings."""
-    return {
-        "lock_timeout_ms": lock_timeout_ms,
-        "lock_budget": lock_budget,
-        "statement_timeout_ms": statement_timeout_ms,
-    }
 
 
 def ignore_full(full: bool) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -13,9 +13,10 @@ from typing import Any
 
 from sqlalchemy import Constraint, Index, MetaData, Table, event
 from sqlalchemy.engine import Connection, Dialect
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.schema import CreateColumn, CreateIndex, CreateTable
 
+from websauna_migrate.config.settings import Settings
 from websauna_migrate.database.engines import driver_words, one_line
 from websauna_migrate.errors import MigrationError
 from websauna_migrate.facts.model_ddl import (
@@ -28,9 +29,10 @@ from websauna_migrate.facts.model_ddl import (
 from websauna_migrate.facts.one_message import NotRecorded, recorded, send_in_one_message
 from websauna_migrate.facts.open_parameters import open_parameters
 from websauna_migrate.facts.postgresql import quote_name
+from websauna_migrate.models.ownership import Ownership
 from websauna_migrate.models.sqlalchemy_internals import ddl_compiler
 
-__all__ = ["Models", "unwritable_named"]
+__all__ = ["Models", "models_named", "unwritable_named"]
 
 
 @dataclass(frozen=True)
@@ -241,6 +243,17 @@ def unwritable_named(
         if found is not None:
             raise found from exc
         raise
+
+
+def models_named(settings: Settings, ownership: Ownership) -> AbstractContextManager[None]:
+    """Say of an error where in the models it is, if SQLAlchemy cannot write a part of them."""
+    try:
+        tables = ownership.tables
+        dialect = settings.require_url().get_dialect()()
+    except (MigrationError, SQLAlchemyError):
+        # That is told where it belongs.
+        return nullcontext()
+    return unwritable_named(tables, dialect, ownership.owner_of)
 
 
 def create_all(connection: Connection, tables: Sequence[Table]) -> None:

@@ -102,6 +102,14 @@ class Ownership:
         """
         return self._tables_by_owner.get(package, ())
 
+    @property
+    def tables(self) -> tuple[Table, ...]:
+        """The tables of all packages, each once.
+
+        :raises OwnershipError: as :meth:`owner_of`, for any table of the models
+        """
+        return tuple(table for name in self._names for table in self.tables_of(name))
+
     @cached_property
     def owners(self) -> Mapping[Key, str]:
         """The owner of every table by schema and name, ordered as in :meth:`tables_of`.

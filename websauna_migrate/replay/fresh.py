@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +25,7 @@ from websauna_migrate.facts.scratch_databases import (
     scratch_database,
     scratch_settings,
 )
-from websauna_migrate.models.ownership import Ownership
+from websauna_migrate.interfaces import Packages
 from websauna_migrate.replay.against_models import AgainstModels
 from websauna_migrate.results import CheckProblem, CheckReport
 from websauna_migrate.runs.site import Service
@@ -36,29 +36,23 @@ if TYPE_CHECKING:
 __all__ = ["check_fresh"]
 
 
-def check_fresh(
-    settings: Settings,
-    ownership: Ownership,
-    packages: Collection[str],
-    selected: Collection[str],
-    at: Callable[[URL], Service],
-) -> CheckReport:
+def check_fresh(service: Service, packages: Packages) -> CheckReport:
     """Run all scripts on an empty database, and compare it with the models.
 
     The database of the settings is only asked which extensions and schemas it has.
 
-    :param packages: the names of all registered ones
-    :param selected: those whose differences are told
-    :param at: returns the service for another database; it tells no subscriber
+    :param packages: those whose differences are told
     :raises ScratchRefused: if the user may not make a scratch database, or the scripts would reach
         beyond it
     """
-    tables = [table for name in sorted(packages) for table in ownership.tables_of(name)]
+    settings, ownership = service.settings, service.ownership
+    selected = service.site().select(packages)
+    tables = ownership.tables
     require_apart(settings, {table.schema for table in tables})
     with scratch_database(settings) as url:
-        service = at(url)
-        with service.one_look():
-            snapshot = service.site().loaded
+        scratch = service.at(url)
+        with scratch.one_look():
+            snapshot = scratch.site().loaded
             scripts = [
                 Path(revision.path).read_text(encoding="utf-8", errors="replace")
                 for history in snapshot.histories.values()
@@ -66,13 +60,13 @@ def check_fresh(
             ]
             prepare(settings, url, scripts)
             try:
-                service.upgrade()
+                scratch.upgrade()
             except MigrationError as exc:
                 return CheckReport((failure(exc),))
             models = Models(tables, entities_of(snapshot), ownership.owner_of)
-            with connect(service.make_engine()) as connection:
+            with connect(scratch.make_engine()) as connection:
                 # The models are tried inside the scratch database, wherever that is.
-                inside = replace(service.settings, scratch_url=None)
+                inside = replace(scratch.settings, scratch_url=None)
                 found = AgainstModels(models, inside, connection, ownership)
                 return CheckReport(tuple(compare(found, selected)))
 

@@ -15,7 +15,7 @@ from websauna_migrate.planning.revisions import Revision
 from websauna_migrate.results import CreatedScript, Redone, Run
 from websauna_migrate.revision_scripts.git_history import GitHistory
 from websauna_migrate.reworking.taking_back import take_back
-from websauna_migrate.runs.migrating import migrate
+from websauna_migrate.runs.migrating import upgrade
 from websauna_migrate.runs.site import Site
 
 __all__ = ["only_package", "redo"]
@@ -23,16 +23,19 @@ __all__ = ["only_package", "redo"]
 #: Behind the name of a script that is being written anew: no longer the name of a script.
 ASIDE = ".redo"
 
-#: Writes the revision that the models ask for.
-Regenerate = Callable[[Revision], tuple[CreatedScript, ...]]
+#: The service's ``revision``.
+Revise = Callable[..., tuple[CreatedScript, ...]]
 
 
-def redo(take_site: Callable[[], Site], packages: Packages, regenerate: Regenerate) -> Redone:
+def redo(
+    take_site: Callable[[], Site], packages: Packages, revise: Revise, message: str | None
+) -> Redone:
     """Take the newest revision of a package back, write it anew from the models, and apply it.
 
     Where that fails the script is as it was, and applied if it was before.
 
     :param take_site: gives the scripts as they are now, and the database
+    :param message: of the new script; ``None`` for the former one
     :raises UsageError: if several packages are meant
     :raises RevisionFailed: if there is no such revision, or it may not be written anew
     :raises LossRefused: if rows or values would be lost
@@ -43,7 +46,7 @@ def redo(take_site: Callable[[], Site], packages: Packages, regenerate: Regenera
     former = path.read_text(encoding="utf-8")
     taken_back = take_back(site, [revision], "redo")
     with put_aside(path, lambda: taken_back and apply(take_site(), revision)):
-        found = regenerate(revision)
+        found = revise(message or revision.message, autogenerate=True, **arguments_of(revision))
         if not found:
             raise RevisionFailed(
                 revision.package,
@@ -56,6 +59,18 @@ def redo(take_site: Callable[[], Site], packages: Packages, regenerate: Regenera
         former.splitlines(), text.splitlines(), path.name, Path(found[0].path).name, lineterm=""
     )
     return Redone(revision.package, revision.id, found[0], tuple(lines), taken_back, applied)
+
+
+def arguments_of(former: Revision) -> dict[str, object]:
+    """Return the arguments of ``revision`` that put a script where the former one was."""
+    return {
+        "packages": former.package,
+        "head": former.down_revisions[0] if former.down_revisions else "base",
+        "rev_id": former.id,
+        "branch_label": former.branch_labels[0] if former.branch_labels else None,
+        "depends_on": former.depends_on or None,
+        "version_path": str(Path(former.path).parent),
+    }
 
 
 def only_package(site: Site, packages: Packages, doing: str) -> str:
@@ -103,7 +118,7 @@ def newest_of(site: Site, package: str) -> Revision:
 
 def apply(site: Site, revision: Revision) -> Run:
     """Apply one revision."""
-    return migrate(site, "upgrade", revision.id, revision.package)
+    return upgrade(site, revision.id, revision.package)
 
 
 @contextmanager

@@ -81,6 +81,8 @@ class LockedRun:
         self._expected: dict[tuple[str, str], float | None] = {}
         self._running: MigrationStepStarted | None = None
         self._first: Step | None = None
+        #: How often a history moved before the same step, and how many were done before that.
+        self._moves, self._moved_at = 0, 0
 
     def run(self) -> Run:
         """Plan, and run the plan; plan again when a history turns out to be different."""
@@ -88,40 +90,9 @@ class LockedRun:
         steps = StepRunner(self.context)
         self.look.running = steps.running_statement
         run = Run(self.context.run_id, self.direction)
-        moves, done = 0, 0
         try:
-            while True:
-                plan = self._plan(steps)
-                if not plan.steps:
-                    if not self.options.dry_run:
-                        self._adopt_apart(plan.adopted)
-                    self.adopted += plan.adopted
-                    break
-                try:
-                    if self.context.atomic:
-                        self._run_atomic(steps, plan)
-                    else:
-                        self._adopt_apart(plan.adopted)
-                        self._run_steps(steps, plan)
-                    self.adopted += plan.adopted
-                except HistoryMoved:
-                    clean(self.connection)
-                    self._running = None
-                    moves = moves + 1 if done == len(self.done) else 1
-                    done = len(self.done)
-                    if moves > MAX_MOVES:
-                        package = plan.steps[0].package
-                        raise RecordsBroken(
-                            "unsteady",
-                            f'The history table of package "{package}" holds other rows when a '
-                            "step begins than just before, time and again. Either another program "
-                            "writes to it all the time, or it holds a row twice or is no table: "
-                            "see what is there. Nothing was changed since.",
-                        ) from None
-                    continue
-                # What was run of old scripts may have been the rest of what a squash replaces.
-                if not plan.partial or self.options.dry_run:
-                    break
+            while self._run_plan(steps):
+                pass
             self._forget_planned(steps)
             self._keep_facts()
         except BaseException as exc:
@@ -146,6 +117,45 @@ class LockedRun:
             self._tell_of_end(run, error)
             self.look.close()
         return run
+
+    def _run_plan(self, steps: StepRunner) -> bool:
+        """Plan, and run the plan; True if there is to be another one."""
+        plan = self._plan(steps)
+        if not plan.steps:
+            if not self.options.dry_run:
+                self._adopt_apart(plan.adopted)
+            self.adopted += plan.adopted
+            return False
+        try:
+            if self.context.atomic:
+                self._run_atomic(steps, plan)
+            else:
+                self._adopt_apart(plan.adopted)
+                self._run_steps(steps, plan)
+            self.adopted += plan.adopted
+        except HistoryMoved:
+            clean(self.connection)
+            self._running = None
+            self._note_move(plan)
+            return True
+        # What was run of old scripts may have been the rest of what a squash replaces.
+        return bool(plan.partial) and not self.options.dry_run
+
+    def _note_move(self, plan: Plan) -> None:
+        """Count the times that a history moved before the same step.
+
+        :raises RecordsBroken: if it does so time and again
+        """
+        self._moves = self._moves + 1 if self._moved_at == len(self.done) else 1
+        self._moved_at = len(self.done)
+        if self._moves > MAX_MOVES:
+            raise RecordsBroken(
+                "unsteady",
+                f'The history table of package "{plan.steps[0].package}" holds other rows when a '
+                "step begins than just before, time and again. Either another program writes to it "
+                "all the time, or it holds a row twice or is no table: see what is there. Nothing "
+                "was changed since.",
+            ) from None
 
     def _tell_of_end(self, run: Run, error: BaseException | None) -> None:
         """Tell subscribers of the step that failed, and of the end of the run."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from sqlalchemy.engine import Connection
@@ -12,14 +13,23 @@ from websauna_migrate.errors import UsageError
 from websauna_migrate.interfaces import Packages, Targets
 from websauna_migrate.planning.package_targets import as_targets, targets_for
 from websauna_migrate.planning.plan import Plan, plan_upgrade
-from websauna_migrate.results import LedgerEntry, LedgerRun, Run
+from websauna_migrate.results import LedgerEntry, LedgerRun, RecordedPlan, Run
 from websauna_migrate.runs.site import Site
 from websauna_migrate.runs.unknown_revisions import explained
 
 if TYPE_CHECKING:
     from websauna_migrate.runs.run_context import RunOptions
 
-__all__ = ["Planner", "is_applied_by", "make_planner", "make_undoer", "migrate", "run_planner"]
+__all__ = [
+    "Planner",
+    "downgrade",
+    "is_applied_by",
+    "make_planner",
+    "make_undoer",
+    "plan",
+    "run_planner",
+    "upgrade",
+]
 
 #: Makes the plan from the rows of the history tables.
 Planner = Callable[[Mapping[str, tuple[str, ...]]], Plan]
@@ -62,22 +72,61 @@ def make_planner(
     return plan
 
 
-def migrate(
+def upgrade(
+    site: Site,
+    revision: Targets,
+    packages: Packages,
+    options: RunOptions | None = None,
+    inspect: Sequence[Callable[[Plan], None]] = (),
+    *,
+    ignore_order: bool = False,
+    recorded: RecordedPlan | None = None,
+    max_loss: int | None = None,
+) -> Run:
+    """Plan an upgrade under the lock, and run the plan; else as :func:`run_planner`.
+
+    :param recorded: the plan that has to be the one that runs; it says what is asked for
+    :param max_loss: how many rows or values may be lost at the most
+    """
+    looks = [*inspect]
+    if recorded is not None:
+        from websauna_migrate.runs.plan_records import refuse_missing, refuse_outdated
+
+        refuse_missing(site, recorded)
+        revision, packages = recorded.targets, recorded.packages
+        ignore_order = recorded.ignore_order
+        looks.append(partial(refuse_outdated, site, recorded))
+    if max_loss is not None:
+        from websauna_migrate.runs.losses import refuse_losses
+
+        looks.append(partial(refuse_losses, site, max_loss))
+    planner = make_planner(site, "upgrade", revision, packages, ignore_order=ignore_order)
+    return run_planner(site, "upgrade", planner, site.select(packages), options, looks)
+
+
+def downgrade(
+    site: Site, revision: Targets, packages: Packages, options: RunOptions, *, cascade: bool
+) -> Run:
+    """Plan a downgrade under the lock, and run the plan."""
+    planner = make_planner(site, "downgrade", revision, packages, cascade=cascade)
+    return run_planner(site, "downgrade", planner, site.select(packages), options)
+
+
+def plan(
     site: Site,
     direction: str,
     revision: Targets,
     packages: Packages,
     *,
     cascade: bool = False,
-    options: RunOptions | None = None,
-    inspect: Sequence[Callable[[Plan], None]] = (),
     ignore_order: bool = False,
-) -> Run:
-    """Plan under the lock, and run the plan; parameters as for :func:`run_planner`."""
+) -> Plan:
+    """Return the plan of what is asked for; parameters as for :func:`make_planner`."""
     planner = make_planner(
         site, direction, revision, packages, cascade=cascade, ignore_order=ignore_order
     )
-    return run_planner(site, direction, planner, site.select(packages), options, inspect)
+    with explained(site):
+        return planner(site.applied())
 
 
 def make_undoer(site: Site, run: LedgerRun, *, cascade: bool = False) -> Planner:

@@ -13,6 +13,8 @@ from sqlalchemy.engine import URL
 from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
 from websauna_migrate.database.cache import program_version
 from websauna_migrate.errors import ExitCode, MigrationError
+from websauna_migrate.interfaces import Packages, Targets
+from websauna_migrate.planning.package_targets import as_targets
 from websauna_migrate.planning.steps import Plan, Step
 from websauna_migrate.results import RecordedPlan, RecordedStep
 from websauna_migrate.runs.offline import quiet_alembic, render_step
@@ -40,20 +42,19 @@ class PlanOutdated(MigrationError, RuntimeError):
 
 
 def record_plan(
-    site: Site, plan: Plan, *, targets: tuple[str, ...], selected: tuple[str, ...], unordered: bool
+    site: Site, plan: Plan, revision: Targets, packages: Packages, *, ignore_order: bool
 ) -> RecordedPlan:
-    """Return a plan with all by which it can be told later whether it is still the same.
+    """Return the plan of an upgrade with all by which it can be told later if it is the same.
 
-    :param selected: the packages that the targets are meant for
-    :param unordered: whether conflicts with revisions that are left out were ignored
+    :param revision: what it was made for, as for :func:`.make_planner`
     """
     with PROCESS_LOCK:
         steps = tuple(record_steps(site, plan))
     return RecordedPlan(
         database=name_of(site.settings.require_url()),
-        targets=targets,
-        packages=selected,
-        ignore_order=unordered,
+        targets=as_targets(revision),
+        packages=site.select(packages),
+        ignore_order=ignore_order,
         versions=versions(),
         steps=steps,
     )

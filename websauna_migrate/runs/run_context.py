@@ -44,6 +44,17 @@ class RunOptions:
     observe: Callable[[Connection, int], None] | None = None
 
 
+def limits_of(
+    lock_timeout_ms: int | None, lock_budget: float | None, statement_timeout_ms: int | None
+) -> dict[str, float | None]:
+    """Return limits of a run by the names of their settings."""
+    return {
+        "lock_timeout_ms": lock_timeout_ms,
+        "lock_budget": lock_budget,
+        "statement_timeout_ms": statement_timeout_ms,
+    }
+
+
 @dataclass
 class RunContext:
     """What all steps of a run have in common.

@@ -227,17 +227,6 @@ class StepRunner:
 
         is_begun = self.connection.in_transaction
 
-        def on_version_apply(*, ctx: MigrationContext, **_: object) -> None:
-            assert ctx.connection is not None and self.current is not None
-            if not self.guard.ended:
-                run.ledger.end(ctx.connection, self.current.entry, DONE)
-            if self.guard.log is not None and self.guard.log.is_published:
-                run.ledger.forget_statements(ctx.connection, self.current.entry)
-            for mark, note in run.marks.items():
-                run.ledger.end(ctx.connection, mark, UNDONE, note)
-            # The last moment at which a run that lost its lock can keep from committing.
-            run.lock.check()
-
         if not run.atomic and self.connection.in_transaction():
             self.connection.rollback()
         self._begin(first)
@@ -247,13 +236,26 @@ class StepRunner:
                 steps,
                 connection=self.connection,
                 rows=tuple(sorted(first.step.rows_before)) if run.lock.spans_steps else None,
-                configure={"on_version_apply": on_version_apply},
+                configure={"on_version_apply": self._end_in_ledger},
                 tag=run.tag,
             )
         finally:
             self.waits.stop_watching()
         if not run.atomic and self.connection.in_transaction():
             self.connection.commit()
+
+    def _end_in_ledger(self, *, ctx: MigrationContext, **_: object) -> None:
+        """Write the end of a step into the ledger: Alembic's ``on_version_apply``."""
+        run = self.run_context
+        assert ctx.connection is not None and self.current is not None
+        if not self.guard.ended:
+            run.ledger.end(ctx.connection, self.current.entry, DONE)
+        if self.guard.log is not None and self.guard.log.is_published:
+            run.ledger.forget_statements(ctx.connection, self.current.entry)
+        for mark, note in run.marks.items():
+            run.ledger.end(ctx.connection, mark, UNDONE, note)
+        # The last moment at which a run that lost its lock can keep from committing.
+        run.lock.check()
 
     def _begin(self, attempt: Attempt) -> None:
         """Say that a step's statements come now."""

@@ -11,7 +11,7 @@ from websauna_migrate.database.history_tables import list_tables
 from websauna_migrate.errors import MigrationError, UsageError
 from websauna_migrate.results import Run
 from websauna_migrate.runs.history_rows import write_rows
-from websauna_migrate.runs.migrating import migrate
+from websauna_migrate.runs.migrating import downgrade
 from websauna_migrate.runs.run_context import RunOptions
 from websauna_migrate.runs.site import Site
 from websauna_migrate.runs.uninstalled import (
@@ -34,7 +34,7 @@ def uninstall(
     if forget or package not in site.packages:
         return forget_package(site, package, really=forget)
     options = RunOptions(stop=stop)
-    run = migrate(site, "downgrade", "base", package, cascade=cascade, options=options)
+    run = downgrade(site, "base", package, options, cascade=cascade)
     if not site.has_database:
         return run
     table = site.packages[package].history_table

@@ -1,0 +1,135 @@
+"""What ``check`` finds of tables that no package has, that two have, or that the wrong one has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from sqlalchemy import inspect
+from sqlalchemy.engine import Connection
+
+from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
+from websauna_migrate.database.history_tables import HISTORY_PREFIX, list_tables
+from websauna_migrate.results import CheckProblem
+from websauna_migrate.revision_scripts.moves import full_name, split_name
+from websauna_migrate.runs.ledger import LEDGER_TABLE
+from websauna_migrate.runs.site import Site
+from websauna_migrate.runs.uninstalled import list_departed
+
+if TYPE_CHECKING:
+    from websauna_migrate.models.ownership import Ownership
+
+__all__ = ["claimed_twice", "departed_packages", "moved_tables", "unowned_tables"]
+
+
+def claimed_twice(
+    owners: Mapping[tuple[str | None, str], str], default_schema: str | None
+) -> Iterator[CheckProblem]:
+    """Find tables that the models define with the default schema's name and without it.
+
+    :param owners: the owner of each table of the models, by schema and name
+    :param default_schema: the one in which a table without a schema is
+    """
+    for (schema, name), owner in owners.items():
+        other = owners.get((None, name))
+        if default_schema is None or schema != default_schema or other is None:
+            continue
+        both = f'package "{owner}"' if owner == other else f'packages "{other}" and "{owner}"'
+        yield CheckProblem(
+            "claimed-twice",
+            owner,
+            f'The models of {both} define the table "{name}" twice: without a schema, and in '
+            f'"{schema}", which is the same place. Leave one of the definitions out.',
+            details=(schema, name),
+        )
+
+
+def moved_tables(loaded: LoadedScripts, ownership: Ownership) -> Iterator[CheckProblem]:
+    """Find tables that models and scripts have in different packages."""
+    owners = ownership.owners
+    for key, (package, revision) in loaded.created.tables.items():
+        owner = owners.get(key)
+        if owner is not None and owner != package:
+            table = full_name(*key)
+            script = loaded.histories[package].revisions[revision]
+            moved = key in [split_name(text) for text, _ in script.takes_tables]
+            remedy = (
+                f'Move its class to "{package}", or name the owner there: info={{"package": '
+                f'"{package}"}}.'
+                if moved
+                else f"Hand it over with: ws-alembic move-table {table} {package} {owner}, or "
+                f'move its class back to "{package}".'
+            )
+            yield CheckProblem(
+                "moved",
+                owner,
+                f'Table "{table}" is in the models of package "{owner}", but by the scripts '
+                f'it belongs to package "{package}" since revision "{revision}". {remedy}',
+                fatal=False,
+                details=key,
+            )
+
+
+def departed_packages(site: Site, connection: Connection) -> Iterator[CheckProblem]:
+    """Find packages that are gone and left their history tables."""
+    for one in list_departed(
+        connection,
+        known={package.history_table for package in site.packages.values()},
+        ledger=site.ledger.table,
+        schema=site.schema,
+    ):
+        rows = ", ".join(one.rows) or "no revision"
+        yield CheckProblem(
+            "not-installed",
+            None,
+            f'Package "{one.name}" {one.absence}; its history table '
+            f'"{one.history_table}" has {rows}.',
+            fatal=False,
+            details=one.rows,
+        )
+
+
+def unowned_tables(
+    site: Site, ownership: Ownership, connection: Connection
+) -> Iterator[CheckProblem]:
+    """Find tables that belong to no package."""
+    schema = site.schema
+    known = {package.history_table for package in site.packages.values()}
+    known.add(LEDGER_TABLE)
+    owners = ownership.owners
+    default = inspect(connection).default_schema_name
+    schemas = {schema_ for schema_, _ in owners} | {None, schema}
+    for one in sorted(schemas, key=lambda s: s or ""):
+        if one is not None and one == default:
+            continue
+        for table in sorted(list_tables(connection, one)):
+            if one == schema and (table in known or table.startswith(HISTORY_PREFIX)):
+                continue
+            if (one, table) in owners:
+                continue
+            name = f"{one}.{table}" if one else table
+            if (doubt := site.loaded.created.unsure_tables.get((one, table))) is not None:
+                yield unsure(site.loaded, name, *doubt)
+            elif not site.loaded.created.table_origin(one, table):
+                yield CheckProblem(
+                    "unowned",
+                    None,
+                    f'The table "{name}" belongs to no package: it is left alone.',
+                    fatal=False,
+                )
+
+
+def unsure(
+    loaded: LoadedScripts, table: str, package: str, revision: str, line: int
+) -> CheckProblem:
+    """Return that a table in no models may belong to a package, by a script of it."""
+    path = loaded.histories[package].revisions[revision].path
+    return CheckProblem(
+        "unsure",
+        package,
+        f'The table "{table}" may belong to package "{package}": revision "{revision}" '
+        f'("{path}", line {line}) leaves open whether it made the table, or whether the table '
+        "is still the one that was made. It is left alone; a drop is written by hand.",
+        fatal=False,
+        details=table,
+    )
