@@ -11,8 +11,6 @@ from sqlalchemy.ext.declarative import DeferredReflection
 
 from websauna_migrate.models.sqlalchemy_internals import (
     declared_classes,
-    has_dialect_arguments,
-    has_reflection_listeners,
     is_created,
     link_foreign_key,
 )
@@ -87,36 +85,6 @@ def test_a_class_whose_mapping_failed_does_no_harm():
 
     assert set(declared_of(base)) <= {"NoKey"}
     del failure
-
-
-def test_who_listens_to_every_reflection_is_found():
-    def listener(*args):
-        pass
-
-    for target in (sa.Table, sa.MetaData):
-        assert not has_reflection_listeners()
-        sa.event.listen(target, "column_reflect", listener)
-        try:
-            assert has_reflection_listeners()
-        finally:
-            sa.event.remove(target, "column_reflect", listener)
-    assert not has_reflection_listeners()
-
-
-def test_arguments_for_a_certain_database_are_known():
-    column, more = sa.Column("x", sa.Integer), sa.Column("y", sa.Integer)
-    index = sa.Index("a", column)
-    unique = sa.UniqueConstraint("x")
-    with_arguments = [
-        sa.Table("t", sa.MetaData(), column, more, index, unique, mysql_engine="InnoDB"),
-        sa.Index("b", more, postgresql_where=sa.text("y > 1")),
-        sa.UniqueConstraint("x", postgresql_nulls_not_distinct=True),
-        sa.Column("z", sa.Integer, sqlite_on_conflict_not_null="FAIL"),
-    ]
-    without = [sa.Table("u", sa.MetaData()), column, index, unique]
-    assert all(map(has_dialect_arguments, with_arguments))
-    assert not any(map(has_dialect_arguments, without))
-    assert not any(item.kwargs for item in without)
 
 
 def test_a_foreign_key_is_linked_to_a_table_of_another_metadata():

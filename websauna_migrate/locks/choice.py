@@ -15,20 +15,19 @@ SQLite                         a lock on a file beside the database, and ``BEGIN
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 from sqlalchemy.engine import Connection, Engine
 
 from websauna_migrate.database.given_connections import given_state
-from websauna_migrate.database.servers import Server, examine
+from websauna_migrate.database.servers import Server
 from websauna_migrate.locks.advisory_locks import CallersLock, SessionLock, TransactionLock
 from websauna_migrate.locks.file_locks import FileLock
 from websauna_migrate.locks.leases import Lease
 from websauna_migrate.locks.named_locks import NamedLock
-from websauna_migrate.locks.run_lock import RunLock, take
+from websauna_migrate.locks.run_lock import RunLock
 
-__all__ = ["make_lock", "run_lock"]
+__all__ = ["make_lock"]
 
 
 def make_lock(
@@ -57,21 +56,3 @@ def make_lock(
     if server.kind == "sqlite":
         return FileLock.beside(connection) or RunLock()
     return RunLock()
-
-
-@contextmanager
-def run_lock(
-    connection: Connection,
-    wait: float,
-    *,
-    scope: str = "",
-    on_wait: Callable[[str], None] | None = None,
-) -> Iterator[bool]:
-    """Hold the database's lock, for work that is not a run of the service's own.
-
-    :returns: True if the lock keeps every other run out until it is released
-    :raises RunBlocked: when the time is over
-    """
-    lock = make_lock(connection, examine(connection), scope)
-    with take(lock, wait, tell=on_wait):
-        yield lock.spans_steps

@@ -14,10 +14,9 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ForeignKey, MetaData, Table
+from sqlalchemy import ForeignKey, Table
 from sqlalchemy.engine import Dialect
 from sqlalchemy.schema import CheckConstraint, Constraint, CreateIndex, Index
-from sqlalchemy.sql.base import DialectKWArgs
 from sqlalchemy.sql.compiler import DDLCompiler
 from sqlalchemy.sql.ddl import CreateConstraint
 from sqlalchemy.types import TypeEngine
@@ -29,8 +28,6 @@ __all__ = [
     "ddl_compiler",
     "declared_classes",
     "escaped",
-    "has_dialect_arguments",
-    "has_reflection_listeners",
     "is_created",
     "is_type_bound",
     "link_foreign_key",
@@ -57,24 +54,6 @@ def declared_classes() -> list[tuple[type[Any], Mapper[Any] | None]]:
         for registry in _all_registries()
         for manager in list(registry._managers)
     ]
-
-
-def has_dialect_arguments(item: DialectKWArgs) -> bool:
-    """True if a table, column, constraint or index has arguments for a certain database.
-
-    ``kwargs`` tells it as well, but makes a collection for each item that has none.
-    """
-    return "dialect_options" in vars(item)
-
-
-def has_reflection_listeners() -> bool:
-    """True if other code listens to the columns of every table that is reflected.
-
-    A table that was just made has the listeners of its class; nothing public lists them.
-    """
-    metadata = MetaData()
-    probe = Table("probe", metadata)
-    return any(bool(one.dispatch.column_reflect) for one in (probe, metadata))
 
 
 def variants_of(type_: TypeEngine[Any]) -> Mapping[str, TypeEngine[Any]]:

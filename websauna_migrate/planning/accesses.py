@@ -15,7 +15,6 @@ from websauna_migrate.plain_text import plural
 
 __all__ = [
     "DEFAULT_SCHEMAS",
-    "ROWS",
     "UNREADABLE",
     "Access",
     "Conflict",
@@ -73,9 +72,6 @@ Kind: TypeAlias = Literal[
 
 #: An operation that may do anything, and one of which a part is unknown, but that drops nothing.
 UNREADABLE: tuple[Kind, ...] = ("unreadable", "unreadable_part")
-
-#: Accesses to rows alone.
-ROWS: tuple[Kind, ...] = ("read_table", "insert_rows", "write_table")
 
 
 @dataclass(frozen=True, slots=True)

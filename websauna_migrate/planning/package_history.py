@@ -10,14 +10,13 @@ from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 
-from websauna_migrate.planning.branch_labels import spread_labels
 from websauna_migrate.planning.edges import Edge, cycle_error
 from websauna_migrate.planning.history_errors import (
     HistoryError,
     duplicate_label,
     missing_revision,
 )
-from websauna_migrate.planning.identifiers import by_identifier
+from websauna_migrate.planning.identifiers import by_identifier, spread_labels
 from websauna_migrate.planning.replacements import Replacements
 from websauna_migrate.planning.revisions import Revision
 
