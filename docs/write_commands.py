@@ -17,7 +17,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from textwrap import indent
 
-from websauna_migrate.cli.parser import COMMANDS, make_parser
+from websauna_migrate.cli.command_table import COMMANDS
+from websauna_migrate.cli.parser import make_parser
 from websauna_migrate.cli.ws_alembic import main
 
 REPOSITORY = Path(__file__).parent.parent

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from apps import Workshop
-from websauna_migrate.cli.parser import COMMANDS
+from websauna_migrate.cli.command_table import COMMANDS
 from websauna_migrate.cli.shell_completion import SHELLS, candidates
 
 MESSAGE = "Adding: a 'thing' $(touch hacked)"

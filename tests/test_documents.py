@@ -16,7 +16,7 @@ import pytest
 import websauna_migrate
 from conftest import REPOSITORY, Run
 from documents import Page, normal
-from websauna_migrate.cli.parser import COMMANDS
+from websauna_migrate.cli.command_table import COMMANDS
 from websauna_migrate.config.settings import LIMITS, PER_PACKAGE, READERS, SettingError, Settings
 from websauna_migrate.errors import DOCUMENTATION, ExitCode, MigrationError, UsageError
 from websauna_migrate.ini.ini_errors import IniError

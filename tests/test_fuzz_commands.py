@@ -15,7 +15,7 @@ from fuzz import cases, hostile_text, seeds
 from runs import table
 from test_run_commands import FACTORY, INI
 from websauna_migrate.cli import ws_alembic
-from websauna_migrate.cli.parser import COMMANDS
+from websauna_migrate.cli.command_table import COMMANDS
 
 NUMBERS = itertools.count()
 

@@ -13,7 +13,8 @@ import alembic.config
 import pytest
 
 from websauna_migrate.alembic_adapter.package_environment import with_command
-from websauna_migrate.cli.parser import COMMANDS, GROUPS, make_parser
+from websauna_migrate.cli.command_table import COMMANDS
+from websauna_migrate.cli.parser import GROUPS, make_parser
 from websauna_migrate.cli.ws_alembic import main
 
 #: What this Alembic may not have yet, or has in other words.

@@ -16,9 +16,9 @@ from websauna_migrate.errors import MigrationError, UsageError
 if TYPE_CHECKING:
     from argparse import Namespace
 
+    from websauna_migrate.cli.command_table import Command
     from websauna_migrate.cli.for_programs import ForPrograms
     from websauna_migrate.cli.output import Output
-    from websauna_migrate.cli.parser import Command
 
 __all__ = ["main"]
 
@@ -32,9 +32,10 @@ def main(words: Sequence[str]) -> int:
 
             print_candidates(words)
             return 0
+        from websauna_migrate.cli.command_table import COMMANDS
         from websauna_migrate.cli.for_programs import ForPrograms
         from websauna_migrate.cli.output import reserve_stdout
-        from websauna_migrate.cli.parser import COMMANDS, make_parser
+        from websauna_migrate.cli.parser import make_parser
 
         parser = make_parser()
         options = parser.parse_args(words)
