@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging.config
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
+from sqlalchemy import MetaData
 from sqlalchemy.engine import URL, Connection
 
 from websauna_migrate.alembic_adapter.internals import ProxiedEnvironment, run_migrations
@@ -18,12 +19,11 @@ from websauna_migrate.alembic_adapter.package_environment import (
     PackageEnvironment,
 )
 from websauna_migrate.alembic_adapter.sqlite_batches import keep_in_batches
-from websauna_migrate.alembic_adapter.target_metadata import target_metadata
 from websauna_migrate.alembic_adapter.written_literals import write_all_literals
 from websauna_migrate.database.engines import with_synchronous_driver
 from websauna_migrate.models.sqlalchemy_internals import write_backslashes_plainly
 
-__all__ = ["BoundEnvironment", "logging_left_alone"]
+__all__ = ["BoundEnvironment", "logging_left_alone", "target_metadata"]
 
 
 class BoundEnvironment(ProxiedEnvironment):
@@ -255,3 +255,25 @@ def logging_left_alone(path: str | None) -> Iterator[None]:
         yield
     finally:
         logging.config.fileConfig = original
+
+
+class SeveralMetaData(list[MetaData]):
+    """Several MetaData that name their constraints alike.
+
+    Alembic looks for ``naming_convention`` on what it is given, and finds none on a plain list:
+    ``op.create_unique_constraint(None, ...)`` would be named by the database then.
+    """
+
+    def __init__(self, metadata: Sequence[MetaData], naming_convention: Any) -> None:
+        super().__init__(metadata)
+        self.naming_convention = naming_convention
+
+
+def target_metadata(metadata: Sequence[MetaData]) -> MetaData | list[MetaData]:
+    """Return the one MetaData, or all of them with the naming convention on which they agree."""
+    if len(metadata) == 1:
+        return metadata[0]
+    conventions = [dict(one.naming_convention) for one in metadata]
+    if not conventions or any(one != conventions[0] for one in conventions):
+        return list(metadata)
+    return SeveralMetaData(metadata, metadata[0].naming_convention)

@@ -89,7 +89,6 @@ DIRECTORY = argument(
     "directory", nargs="?", help="location of scripts directory; default: where each package's is"
 )
 REV = argument("rev")
-REVISION = argument("revision", help="revision identifier")
 REVISION_OR_HEADS = argument(
     "revision", nargs="?", default="heads", help="revision identifier; default: heads"
 )

@@ -14,12 +14,12 @@ from pyramid.paster import bootstrap
 from sqlalchemy import Engine
 from sqlalchemy.engine import Connection
 
+from websauna_migrate.alembic_adapter.bound_environment import target_metadata
 from websauna_migrate.alembic_adapter.internals import (
     destination_of_command,
     stepped_aside,
     steps_of_command,
 )
-from websauna_migrate.alembic_adapter.target_metadata import target_metadata
 from websauna_migrate.config.starting import for_a_command
 from websauna_migrate.database.engines import WRITES
 from websauna_migrate.database.servers import require_primary

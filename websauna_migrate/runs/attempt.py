@@ -1,16 +1,18 @@
-"""One attempt at a step."""
+"""One attempt at a step, and the limits that the step's script sets for it."""
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 
-from websauna_migrate.database.timeouts import Timeouts
+from websauna_migrate.database.timeouts import NAMES, Timeouts
 from websauna_migrate.planning.steps import Step
+from websauna_migrate.revision_scripts.script_error import ScriptError
 from websauna_migrate.runs.waiting import Waiting
 
-__all__ = ["Attempt"]
+__all__ = ["Attempt", "timeouts_of_script"]
 
 
 @dataclass
@@ -41,3 +43,29 @@ class Attempt:
     def seconds(self) -> float:
         """How long it has taken so far."""
         return time.perf_counter() - self.clock
+
+
+def timeouts_of_script(module: object, path: str) -> dict[str, float]:
+    """Return the limits that a revision script sets for itself, by name.
+
+    :raises ScriptError: if one is not a number, or below 0
+    """
+    found: dict[str, float] = {}
+    for name in NAMES:
+        value = getattr(module, name, None)
+        if value is None:
+            continue
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, (int, float))
+            or not math.isfinite(value)
+            or value < 0
+        ):
+            raise ScriptError(
+                "limit",
+                path,
+                f'Revision script "{path}" has {name} = {value!r}: it must be a number, 0 or more. '
+                "Correct the script. Nothing of it was applied.",
+            )
+        found[name] = value
+    return found

@@ -17,8 +17,7 @@ from websauna_migrate.database.timeouts import Timeouts
 from websauna_migrate.locks.run_lock import LockLost
 from websauna_migrate.planning.steps import Step, is_transactional
 from websauna_migrate.revision_scripts.script_error import ScriptRefused, cut_off
-from websauna_migrate.revision_scripts.script_timeouts import timeouts_of_script
-from websauna_migrate.runs.attempt import Attempt
+from websauna_migrate.runs.attempt import Attempt, timeouts_of_script
 from websauna_migrate.runs.failed_step import Aftermath
 from websauna_migrate.runs.failures import HistoryMoved, connection_lost
 from websauna_migrate.runs.kept_scripts import pack
