@@ -25,10 +25,8 @@ from alembic.runtime.migration import HeadMaintainer, MigrationContext
 from alembic.script.base import Script, ScriptDirectory
 
 from websauna_migrate.alembic_adapter import internals as alembic_internals
-from websauna_migrate.alembic_adapter.internals import (
+from websauna_migrate.alembic_adapter.autogenerate_internals import (
     BoundedComparison,
-    ProxiedEnvironment,
-    RowWriter,
     comparator_modules,
     in_batch,
     matched_by,
@@ -36,8 +34,12 @@ from websauna_migrate.alembic_adapter.internals import (
     render_server_default,
     render_type,
     serials_known,
-    without_version_table,
     written_plainly,
+)
+from websauna_migrate.alembic_adapter.internals import (
+    ProxiedEnvironment,
+    RowWriter,
+    without_version_table,
 )
 
 
@@ -237,13 +239,15 @@ def test_script_files_are_listed_and_read_by_name(tmp_path: Path) -> None:
     assert "_load_revisions" in vars(ScriptDirectory)
 
 
-def test_only_one_module_touches_private_names() -> None:
-    """Every import of a private name of Alembic stands in ``alembic_adapter/internals.py``."""
-    package = Path(alembic_internals.__file__).parent.parent
+def test_two_modules_alone_touch_private_names() -> None:
+    """Every import of a private name of Alembic stands in ``internals`` or beside it."""
+    here = Path(alembic_internals.__file__)
+    package = here.parent.parent
+    known = {here, here.with_name("autogenerate_internals.py")}
     offenders = [
         f"{path.name}: {line.strip()}"
         for path in package.rglob("*.py")
-        if path != Path(alembic_internals.__file__)
+        if path not in known
         for line in path.read_text(encoding="utf-8").splitlines()
         if line.lstrip().startswith(("from alembic", "import alembic"))
         and any(word.lstrip("(").startswith("_") for word in line.split("import")[-1].split())

@@ -12,9 +12,9 @@ from alembic.runtime.environment import ProcessRevisionDirectiveFn
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Table
 
+from websauna_migrate.alembic_adapter.autogenerate_internals import BoundedComparison
 from websauna_migrate.alembic_adapter.entities import entities_apart
 from websauna_migrate.alembic_adapter.env_run import run_env
-from websauna_migrate.alembic_adapter.internals import BoundedComparison
 from websauna_migrate.alembic_adapter.package_environment import PackageEnvironment
 from websauna_migrate.autogenerate.compare.columns import ColumnFacts
 from websauna_migrate.autogenerate.compare.custom_comparison import has_custom_comparison

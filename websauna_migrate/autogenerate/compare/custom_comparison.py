@@ -6,7 +6,7 @@ from typing import Any
 
 from alembic.autogenerate.api import AutogenContext
 
-from websauna_migrate.alembic_adapter.internals import comparator_modules
+from websauna_migrate.alembic_adapter.autogenerate_internals import comparator_modules
 from websauna_migrate.autogenerate.package_objects import PackageObjects
 
 __all__ = ["has_custom_comparison"]

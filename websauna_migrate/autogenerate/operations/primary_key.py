@@ -5,7 +5,7 @@ from __future__ import annotations
 from alembic.autogenerate import renderers
 from alembic.autogenerate.api import AutogenContext
 
-from websauna_migrate.alembic_adapter.internals import in_batch
+from websauna_migrate.alembic_adapter.autogenerate_internals import in_batch
 from websauna_migrate.autogenerate.operations.server_statements import ConstraintChange
 
 __all__ = ["KeyChange"]

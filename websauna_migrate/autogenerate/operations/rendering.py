@@ -21,7 +21,7 @@ from sqlalchemy.schema import (
 from sqlalchemy.sql import functions
 from sqlalchemy.sql.elements import conv
 
-from websauna_migrate.alembic_adapter.internals import render_constraint, render_type
+from websauna_migrate.alembic_adapter.autogenerate_internals import render_constraint, render_type
 from websauna_migrate.autogenerate.errors import cannot_render
 from websauna_migrate.autogenerate.operations.column_types import TypeRenderer, UnfitType
 from websauna_migrate.autogenerate.package_objects import PackageObjects

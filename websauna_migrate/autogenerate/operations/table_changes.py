@@ -15,7 +15,7 @@ from alembic.operations import ops
 from sqlalchemy.schema import Column, Computed, DefaultClause
 from sqlalchemy.types import SchemaType
 
-from websauna_migrate.alembic_adapter.internals import render_column
+from websauna_migrate.alembic_adapter.autogenerate_internals import render_column
 from websauna_migrate.autogenerate.operations.script_op import on_dialect, written_for
 
 __all__ = ["AUTOMATIC", "TableChanges", "WithTable"]

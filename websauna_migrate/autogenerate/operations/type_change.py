@@ -16,7 +16,7 @@ from sqlalchemy.exc import CompileError, UnsupportedCompilationError
 from sqlalchemy.schema import Computed, DefaultClause, Identity
 from sqlalchemy.types import SchemaType, TypeEngine
 
-from websauna_migrate.alembic_adapter.internals import render_server_default
+from websauna_migrate.alembic_adapter.autogenerate_internals import render_server_default
 from websauna_migrate.autogenerate.operations.column_types import dialect_of
 from websauna_migrate.autogenerate.operations.script_op import written_for
 

@@ -10,7 +10,7 @@ from alembic.autogenerate.api import AutogenContext
 from alembic.operations import ops
 from sqlalchemy import Column
 
-from websauna_migrate.alembic_adapter.internals import render_column, render_type
+from websauna_migrate.alembic_adapter.autogenerate_internals import render_column, render_type
 from websauna_migrate.autogenerate.operations.script_op import ScriptOp, written_for
 
 if TYPE_CHECKING:

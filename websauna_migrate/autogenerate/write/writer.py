@@ -13,7 +13,7 @@ from alembic.util.exc import CommandError
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 
-from websauna_migrate.alembic_adapter.internals import BoundedComparison
+from websauna_migrate.alembic_adapter.autogenerate_internals import BoundedComparison
 from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
 from websauna_migrate.autogenerate.comparison import Comparison, command_arguments
 from websauna_migrate.autogenerate.errors import (
