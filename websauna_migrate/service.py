@@ -61,7 +61,7 @@ if TYPE_CHECKING:
     from argparse import Namespace
 
     from websauna_migrate.events import MigrationStepApplied
-    from websauna_migrate.lint.linter import Linter
+    from websauna_migrate.lint.report import Linter
     from websauna_migrate.models.ownership import Ownership
     from websauna_migrate.reports.readiness import ReadinessWatch
     from websauna_migrate.runs.ledger import Ledger
@@ -813,7 +813,7 @@ class MigrationService:
         :raises LintNotPossible: if the database is no PostgreSQL, or squawk is not installed or
             fails
         """
-        from websauna_migrate.lint.linter import Linter
+        from websauna_migrate.lint.report import Linter
 
         return Linter(site)
 

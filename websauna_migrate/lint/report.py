@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
 from websauna_migrate.config.settings import PREFIX, STYLE_RULES
+from websauna_migrate.errors import UsageError
 from websauna_migrate.lint.lint_comments import ScriptComments
-from websauna_migrate.lint.lint_errors import LintNotPossible
+from websauna_migrate.lint.lint_errors import LintNotPossible, UnsafeChanges, require_postgresql
 from websauna_migrate.lint.new_tables import NewTables, matters_for_new
 from websauna_migrate.lint.recorded_sql import (
     RecordedStep,
@@ -22,6 +23,7 @@ from websauna_migrate.lint.recorded_sql import (
 from websauna_migrate.lint.squawk import (
     SYNTAX_ERROR,
     RawFinding,
+    find_squawk,
     question_about,
     run_squawk,
     unknown_names,
@@ -30,8 +32,10 @@ from websauna_migrate.planning.accesses import Key
 from websauna_migrate.planning.steps import Plan, Step
 from websauna_migrate.results import LintFinding, LintReport, UncheckedScript
 from websauna_migrate.runs.offline import quiet_alembic
+from websauna_migrate.runs.process_lock import PROCESS_LOCK
+from websauna_migrate.runs.site import Site
 
-__all__ = ["lint_plan"]
+__all__ = ["Linter", "lint_plan"]
 
 #: Rules about what the service itself sees to: limits, transactions, and what is left of a step
 #: that failed. The last one is about squawk's own comments.
@@ -61,6 +65,52 @@ class Place:
     recorded: RecordedStep
     statement: Statement
     on_new_table: bool
+
+
+class Linter:
+    """Finds the unsafe changes of plans; squawk is looked for once, for all plans of a call."""
+
+    def __init__(self, site: Site) -> None:
+        """Look for the linter.
+
+        :raises LintNotPossible: if the database is no PostgreSQL
+        """
+        require_postgresql(site.settings.require_url())
+        self.site = site
+        self.program = find_squawk()
+
+    def report(self, plan: Plan) -> LintReport:
+        """Return the unsafe changes of an upgrade.
+
+        :raises UsageError: for a downgrade
+        """
+        if plan.direction != "upgrade":
+            raise UsageError("Unsafe changes are found in upgrades; a downgrade takes things away.")
+        with PROCESS_LOCK:
+            return self._report(plan)
+
+    def refuse_unsafe(self, plan: Plan) -> None:
+        """Raise if a plan has an unsafe change; called within the run.
+
+        :raises UnsafeChanges: naming each
+        """
+        report = self._report(plan)
+        if not report.ok:
+            raise UnsafeChanges(report)
+
+    def _report(self, plan: Plan) -> LintReport:
+        if not plan.steps:
+            return LintReport()
+        with self.site.connecting() as connection:
+            version = connection.dialect.server_version_info or ()
+        return lint_plan(
+            # Environments that no run uses: a script that is only looked at changes them.
+            self.site.loaded.again(),
+            plan,
+            program=self.program,
+            server_version=version,
+            excluded=self.site.settings.lint_exclude,
+        )
 
 
 def lint_plan(

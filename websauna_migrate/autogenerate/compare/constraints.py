@@ -25,8 +25,7 @@ from websauna_migrate.autogenerate.compare.model_sql import (
     sql_text,
 )
 from websauna_migrate.autogenerate.operations.naming import shortened
-from websauna_migrate.autogenerate.operations.primary_key import KeyChange
-from websauna_migrate.autogenerate.operations.server_statements import ServerConstraint
+from websauna_migrate.autogenerate.operations.server_statements import KeyChange, ServerConstraint
 from websauna_migrate.facts.differences import Difference
 from websauna_migrate.facts.fact import Fact
 from websauna_migrate.models.sqlalchemy_internals import escaped, is_type_bound

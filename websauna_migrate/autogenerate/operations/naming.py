@@ -15,7 +15,7 @@ from sqlalchemy import ForeignKeyConstraint
 from sqlalchemy.sql.elements import conv
 
 from websauna_migrate.autogenerate.operations.ordering import referred_key
-from websauna_migrate.autogenerate.operations.primary_key import KeyChange
+from websauna_migrate.autogenerate.operations.server_statements import KeyChange
 from websauna_migrate.autogenerate.operations.table_changes import TableChanges
 
 __all__ = ["REFLECTED_NAMES", "name_constraints", "reflected_name", "shortened"]

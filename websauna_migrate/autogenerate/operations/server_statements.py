@@ -1,4 +1,4 @@
-"""What Alembic has no operation for, as statements in PostgreSQL's own words."""
+"""What Alembic has no operation for: primary keys, and statements in PostgreSQL's own words."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from alembic.autogenerate.api import AutogenContext
 from alembic.operations.ops import MigrateOperation
 from sqlalchemy import Table
 
+from websauna_migrate.alembic_adapter.autogenerate_internals import in_batch
 from websauna_migrate.autogenerate.operations.enum_change import source_of
 from websauna_migrate.autogenerate.operations.script_op import ScriptOp, on_dialect
 from websauna_migrate.facts.postgresql import quote_name
 
-__all__ = ["ConstraintChange", "ServerConstraint", "qualified", "statements"]
+__all__ = ["ConstraintChange", "KeyChange", "ServerConstraint", "qualified", "statements"]
 
 
 #: A constraint's definition, or the columns of a key.
@@ -91,3 +92,23 @@ def lines(context: AutogenContext, texts: Sequence[str], dialect: str = "postgre
 def qualified(schema: str | None, name: str) -> str:
     """Return a name with its schema as it stands in SQL."""
     return f"{quote_name(schema)}.{quote_name(name)}" if schema else quote_name(name)
+
+
+class KeyChange(ConstraintChange):
+    """A primary key that goes, or comes: by its columns."""
+
+
+@renderers.dispatch_for(KeyChange)
+def render_key_change(context: AutogenContext, operation: KeyChange) -> list[str]:
+    """Return the lines of a key."""
+    batch = in_batch(context)
+    on = "batch_op." if batch else f"{context.opts['alembic_module_prefix']}"
+    table, schema = str(operation.table.name), operation.table.schema
+    where = [] if batch else [repr(table)]
+    more = [f"schema={schema!r}"] if schema and not batch else []
+    name = f"{context.opts['alembic_module_prefix']}f({operation.name!r})"
+    if operation.added:
+        arguments = [name, *where, repr([*operation.content]), *more]
+        return [f"{on}create_primary_key({', '.join(arguments)})"]
+    arguments = [name, *where, "type_='primary'", *more]
+    return [f"{on}drop_constraint({', '.join(arguments)})"]
