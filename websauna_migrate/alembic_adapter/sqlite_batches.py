@@ -10,7 +10,6 @@ by name before anything is changed.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
@@ -18,17 +17,13 @@ from alembic.ddl.impl import DefaultImpl
 from sqlalchemy import PrimaryKeyConstraint, Table, UniqueConstraint
 from sqlalchemy.engine import Connection
 
+from websauna_migrate.facts.sqlite_sql import written_tokens
 from websauna_migrate.revision_scripts.script_error import ScriptRefused
 
 __all__ = ["keep_in_batches"]
 
 #: What an item of CREATE TABLE begins with that is no column.
 CONSTRAINTS = frozenset({"constraint", "primary", "unique", "check", "foreign"})
-
-TOKEN = re.compile(
-    r"\s+|--[^\n]*|/\*.*?\*/|'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|`(?:[^`]|``)*`|\[[^\]]*\]|[\w$]+|.",
-    re.DOTALL,
-)
 
 ON_CONFLICT = re.compile(
     r"(not null|null|primary key(?: asc| desc)?|unique(?: \([^)]*\))?) on conflict (\w+)"
@@ -165,7 +160,7 @@ class Rebuild:
 
     def names_in(self, sql: str) -> list[str]:
         """Return the columns that go or get another name and that some SQL has."""
-        found = [*tokens(sql), ""]
+        found = [*written_tokens(sql), ""]
         # What is before a dot is a table, or a trigger's row.
         words = {
             unquoted(token).lower()
@@ -208,7 +203,7 @@ class Rebuild:
         for item in items:
             words = words_of(item)
             if words[0] not in CONSTRAINTS:
-                name = self.columns.get(unquoted(next(tokens(item))))
+                name = self.columns.get(unquoted(next(written_tokens(item))))
                 if name in new:
                     self.keep_column(new[name], item)
             else:
@@ -240,7 +235,7 @@ class Rebuild:
         inside = item[item.index("(") + 1 :]
         wanted = [
             self.columns.get(unquoted(token), unquoted(token))
-            for token in tokens(inside.partition(")")[0])
+            for token in written_tokens(inside.partition(")")[0])
             if token != ","
         ]
         kind = PrimaryKeyConstraint if constraint.startswith("primary") else UniqueConstraint
@@ -283,20 +278,11 @@ class LegacyRename:
         self.connection.exec_driver_sql(f"PRAGMA legacy_alter_table = {self.before}")
 
 
-def tokens(sql: str) -> Iterator[str]:
-    """Yield the words, strings and marks of some SQL, without spaces and comments."""
-    for match in TOKEN.finditer(sql):
-        token = match[0]
-        if token[0].isspace() or token.startswith(("--", "/*")):
-            continue
-        yield token
-
-
 def words_of(sql: str) -> list[str]:
     """Return the words of some SQL outside of brackets, in lower case; quoted ones as they are."""
     found: list[str] = []
     depth = 0
-    for token in tokens(sql):
+    for token in written_tokens(sql):
         depth += {"(": 1, ")": -1}.get(token, 0)
         if not depth and token != ")":
             found.append(token.lower() if token[0] not in "'\"`[" else token)
@@ -314,7 +300,7 @@ def parts_of(text: str) -> tuple[list[str], str]:
     tail: list[str] = []
     depth = 0
     closed = False
-    for token in tokens(text):
+    for token in written_tokens(text):
         if token == ")":
             depth -= 1
             closed = closed or not depth

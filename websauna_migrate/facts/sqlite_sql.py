@@ -10,7 +10,16 @@ import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
-__all__ = ["ColumnSql", "NotUnderstood", "TableSql", "Token", "read_table", "tokens_of", "write"]
+__all__ = [
+    "ColumnSql",
+    "NotUnderstood",
+    "TableSql",
+    "Token",
+    "read_table",
+    "tokens_of",
+    "write",
+    "written_tokens",
+]
 
 TOKEN = re.compile(
     r"""
@@ -77,6 +86,11 @@ class TableSql:
     columns: list[ColumnSql] = field(default_factory=list)
     constraints: list[tuple[str | None, str]] = field(default_factory=list)
     options: tuple[str, ...] = ()
+
+
+def written_tokens(sql: str) -> Iterator[str]:
+    """Yield the tokens of a statement as they are written, without spaces and comments."""
+    return (match[0] for match in TOKEN.finditer(sql) if match.lastgroup != "space")
 
 
 def tokens_of(sql: str) -> list[Token]:
