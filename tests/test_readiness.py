@@ -95,6 +95,55 @@ def test_running(site: Any) -> None:
     assert site.ask(200)[0] == "ready"
 
 
+#: What locks a history table, or the file, for all others.
+EXCLUSIVELY = {
+    "sqlite": "BEGIN EXCLUSIVE",
+    "postgresql": "LOCK TABLE alembic_history_aaa IN ACCESS EXCLUSIVE MODE",
+    "mysql": "LOCK TABLES alembic_history_aaa WRITE",
+}
+
+
+def test_a_locked_history_table_keeps_no_probe_waiting(site: Any) -> None:
+    site.service.upgrade(packages="aaa")
+    engine = sa.create_engine(site.url)
+    with engine.connect() as connection:
+        connection.exec_driver_sql(EXCLUSIVELY[engine.dialect.name])
+        assert site.ask(503) == [
+            "not ready",
+            "aaa unknown",
+            "bbb unknown",
+            "locked: a history table or the ledger cannot be read",
+        ]
+        assert not site.service.readiness().is_ready
+        connection.invalidate()
+    assert site.ask(503) == ["not ready", "aaa current", "bbb behind"]
+
+
+def test_a_run_that_locks_a_history_table_is_told(
+    workshop: Workshop, postgresql_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workshop.package("aaa")
+    workshop.script("aaa", "a1")
+    locking = (
+        f"op.get_bind().exec_driver_sql({EXCLUSIVELY['postgresql']!r})\nimport sys\nsys.ask_probe()"
+    )
+    workshop.script("aaa", "a2", "a1", upgrade=locking)
+    site = Site(workshop, postgresql_url)
+    seen: list[list[str]] = []
+
+    def ask() -> None:
+        thread = threading.Thread(target=lambda: seen.append(site.ask(503)))
+        thread.start()
+        thread.join(20)
+
+    monkeypatch.setattr("sys.ask_probe", ask, raising=False)
+    site.service.upgrade()
+    (lines,) = seen
+    assert lines[1:3] == ["aaa unknown", "locked: a history table or the ledger cannot be read"]
+    assert lines[3].startswith("running: a run is in progress (server process ")
+    assert site.ask(200) == ["ready", "aaa current"]
+
+
 def test_json_and_methods(site: Any) -> None:
     found = site.app.get("/migrations/ready", headers={"Accept": "application/json"}, status=503)
     assert found.json["status"] == "not ready"

@@ -308,8 +308,9 @@ class RunInProgress:
 class Readiness:
     """Whether an application may serve: what its database is to its scripts.
 
-    :ivar packages: where each registered package stands: ``current``, ``behind``, or ``ahead`` if
-        the history has revisions that no script defines, as after a release was rolled back
+    :ivar packages: where each registered package stands: ``current``, ``behind``, ``ahead`` if the
+        history has revisions that no script defines, as after a release was rolled back, or
+        ``unknown`` while a history table or the ledger is locked
     :ivar running: the run in progress
     :ivar half_done: steps that ended half done, which ``ws-alembic repair`` settles
     """
@@ -322,11 +323,13 @@ class Readiness:
     def is_ready(self) -> bool:
         """True if nothing is pending, in progress or half done; *ahead* is ready."""
         standing = set(self.packages.values())
-        return "behind" not in standing and self.running is None and not self.half_done
+        return standing <= {"current", "ahead"} and self.running is None and not self.half_done
 
     def lines(self) -> tuple[str, ...]:
         """Return a line for each package, and for what is in progress or half done."""
         lines = [f"{name} {standing}" for name, standing in self.packages.items()]
+        if "unknown" in self.packages.values():
+            lines.append("locked: a history table or the ledger cannot be read")
         if self.running is not None:
             lines.append(f"running: {self.running}")
         lines += [f"half done: {entry}" for entry in self.half_done]

@@ -8,16 +8,27 @@ from collections.abc import Callable
 
 from sqlalchemy import Engine
 from sqlalchemy.engine import Connection
+from sqlalchemy.exc import DBAPIError
 
 from websauna_migrate.database.engines import connect
+from websauna_migrate.database.given_connections import given_state
 from websauna_migrate.database.history_tables import list_tables, read_rows
+from websauna_migrate.database.lock_errors import is_lock_failure
 from websauna_migrate.planning.plan import pending
 from websauna_migrate.results import Readiness
 from websauna_migrate.revision_scripts.script_files import SETTLED_NS, folder_times
-from websauna_migrate.runs.in_progress import at_work, marked_steps
+from websauna_migrate.runs.in_progress import at_work, marked_steps, run_in_progress
 from websauna_migrate.runs.site import Site
 
 __all__ = ["ReadinessWatch", "look"]
+
+#: How long a look waits for a lock, by the database; MariaDB knows whole seconds. PostgreSQL's ends
+#: with the transaction: behind a pooler the session is another one's next.
+LIMITS = {
+    "postgresql": ("SET LOCAL lock_timeout = 500",),
+    "mysql": ("SET SESSION lock_wait_timeout = 1", "SET SESSION innodb_lock_wait_timeout = 1"),
+    "sqlite": ("PRAGMA busy_timeout = 500",),
+}
 
 
 def look(site: Site) -> Readiness:
@@ -33,10 +44,29 @@ def look(site: Site) -> Readiness:
 def look_at(site: Site, connection: Connection | None) -> Readiness:
     """Return what the database is to the scripts.
 
+    Whoever holds a history table or the ledger exclusively keeps a look waiting for a moment: then
+    it is not known where packages stand, and a run that is at work is told.
+
     :param connection: to the database; ``None`` where its file does not exist
     """
     if connection is None:
         return Readiness(standing_of(site, {}))
+    kind = "mysql" if connection.dialect.name == "mariadb" else connection.dialect.name
+    # In a transaction of the caller's a look that fails would be the end of that.
+    for statement in () if given_state(connection) else LIMITS.get(kind, ()):
+        connection.exec_driver_sql(statement)
+    try:
+        return read_readiness(site, connection)
+    except DBAPIError as exc:
+        connection.rollback()
+        if given_state(connection) or not is_lock_failure(exc, kind):
+            raise
+    running = run_in_progress(site, connection, has_ledger=False)
+    return Readiness(dict.fromkeys(sorted(site.packages), "unknown"), running)
+
+
+def read_readiness(site: Site, connection: Connection) -> Readiness:
+    """Return what the histories and the ledger say."""
     tables = list_tables(connection, site.schema)
     ours = {package.history_table for package in site.packages.values()}
     rows = read_rows(connection, tables & ours, site.schema)
@@ -69,8 +99,8 @@ def standing_of(site: Site, rows: dict[str, tuple[str, ...]]) -> dict[str, str]:
 class ReadinessWatch:
     """Looks again and again, for little: by one thread at a time.
 
-    The scripts are read again when one of their folders has changed. The connection is kept, each
-    statement of which is a transaction of its own. A forked process makes one of its own.
+    The scripts are read again when one of their folders has changed. The connection is kept, and a
+    forked process makes one of its own.
     """
 
     def __init__(self, make_site: Callable[[], Site], make_engine: Callable[[], Engine]) -> None:
@@ -101,7 +131,9 @@ class ReadinessWatch:
             self._engine = self._make_engine()
             self._process = os.getpid()
         with connect(self._engine) as connection:
-            return look_at(site, connection.execution_options(isolation_level="AUTOCOMMIT"))
+            found = look_at(site, connection)
+            connection.rollback()
+            return found
 
     def close(self) -> None:
         """Let the connection and the scripts go."""
