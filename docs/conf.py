@@ -1,5 +1,7 @@
 """Sphinx's configuration: ``make docs``."""
 
+from docutils import nodes
+
 project = "websauna_migrate"
 author = "websauna_migrate contributors"
 copyright = author
@@ -18,3 +20,29 @@ man_pages = [
     ("commands", "ws-alembic", "migrate the databases of a Pyramid application", author, 1),
     ("running", "ws-alembic-runs", "runs, locks, the ledger and repair", author, 7),
 ]
+
+
+def setup(app):  # type: ignore[no-untyped-def]
+    """Let man pages, which have no links to follow, say where a reference leads."""
+    app.connect("builder-inited", name_pages)
+    app.connect("doctree-resolved", write_out_references)
+
+
+def write_out_references(app, tree, page):  # type: ignore[no-untyped-def]
+    """Put a reference of a man page into words: its title, and the man page or the file."""
+    if app.builder.name != "man":
+        return
+    names = {page: f"{name}({section})" for page, name, _, _, section in man_pages}
+    for node in [*tree.findall(nodes.reference)]:
+        if not node.get("internal"):
+            continue
+        target = node.get("refuri", "").partition("#")[0]
+        where = names.get(target, f"docs/{target}.rst")
+        text = node.astext() if target in ("", page) else f"{node.astext()} ({where})"
+        node.replace_self(nodes.Text(text))
+
+
+def name_pages(app):  # type: ignore[no-untyped-def]
+    """Let references of man pages name the page that they lead to."""
+    if app.builder.name == "man":
+        app.builder.get_relative_uri = lambda source, target, typ=None: target
