@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 from sqlalchemy.engine import make_url
 
 from apps import Workshop
-from runs import execute, rows, table
+from conftest import PostgreSQLServer, Run
+from runs import engine_of, execute, rows, table
 
 MODELS = """
 import sqlalchemy as sa
@@ -224,6 +226,13 @@ def test_the_database_records_who_changed_it_and_with_what(
     assert list(who) == ['table "offers", column "by_hand"', 'table "nobodys"']
     assert who['table "offers", column "by_hand"'].startswith(f"role {user} ")
     assert "ALTER TABLE offers ADD COLUMN by_hand INTEGER" in next(iter(who.values()))
+    (told,) = [
+        one["message"]
+        for one in json.loads(workshop.ws(ini, "check", "--json").out)["problems"]
+        if one["kind"] == "database-changed"
+    ]
+    assert f"by no run, but role {user} " in told
+    assert "UTC: ALTER TABLE offers ADD COLUMN by_hand INTEGER. See the SQL" in told
     execute(postgresql_url, "DROP TABLE offers")
     assert "UTC: DROP TABLE offers" in workshop.ws(ini, "drift").out
     # What cannot be recorded is done all the same.
@@ -232,6 +241,54 @@ def test_the_database_records_who_changed_it_and_with_what(
     assert workshop.ws(ini, "drift", "--forget-who").status == 0
     left = "SELECT count(*) FROM pg_event_trigger WHERE evtname LIKE 'websauna_migrate_changes%'"
     assert rows(postgresql_url, left) == [(0,)]
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_runs_on_a_connection_of_the_applications_are_recorded_as_runs(
+    workshop: Workshop, postgresql_url: str, *, inside: bool
+) -> None:
+    workshop.package("fooapp", None)
+    workshop.script("fooapp", "f01", None, OFFERS)
+    service = workshop.service(postgresql_url)
+    service.record_who()
+    with engine_of(postgresql_url).connect() as connection:
+        if inside:
+            connection.exec_driver_sql("SELECT 1")
+        service.upgrade(connection=connection)
+        connection.commit()
+        assert rows(postgresql_url, "SELECT count(*) FROM websauna_migrate_changes") == [(0,)]
+        connection.exec_driver_sql("DROP TABLE offers")
+        connection.commit()
+    recorded = rows(postgresql_url, "SELECT command FROM websauna_migrate_changes")
+    assert recorded and {one[0] for one in recorded} == {"DROP TABLE"}
+
+
+def test_a_dump_takes_along_who_changed_what(
+    workshop: Workshop, postgresql_server: PostgreSQLServer, postgresql_url: str, run: Run
+) -> None:
+    workshop.package("fooapp", None)
+    workshop.script("fooapp", "f01", None, OFFERS)
+    service = workshop.service(postgresql_url)
+    service.record_who()
+    service.upgrade()
+    execute(postgresql_url, "ALTER TABLE offers ADD COLUMN by_hand INTEGER")
+    second = postgresql_server.create_database()
+    try:
+        uris = [
+            make_url(one).set(drivername="postgresql").render_as_string(hide_password=False)
+            for one in (postgresql_url, second)
+        ]
+        dump = run([postgresql_server.bin_dir / "pg_dump", uris[0]], text=False)
+        psql = [postgresql_server.bin_dir / "psql", "-q", "-v", "ON_ERROR_STOP=1", uris[1]]
+        restored = run(psql, input=dump.stdout, text=False)
+        assert (restored.returncode, restored.stderr) == (0, b"")
+        other = workshop.service(second)
+        execute(second, "ALTER TABLE offers DROP COLUMN title")
+        found = {one.object: one.who for one in other.drift().found}
+        assert "ADD COLUMN by_hand" in found['table "offers", column "by_hand"']
+        assert "DROP COLUMN title" in found['table "offers", column "title"']
+    finally:
+        postgresql_server.drop_database(second)
 
 
 def test_a_role_that_is_no_superuser_installs_nothing_and_is_recorded(

@@ -12,13 +12,13 @@ from websauna_migrate.database.history_tables import list_tables
 from websauna_migrate.facts.differences import Difference, differences
 from websauna_migrate.facts.units import Unit, print_of, unit_of
 from websauna_migrate.interfaces import Packages
-from websauna_migrate.locating.change_log import Changes
 from websauna_migrate.locating.likely_revisions import Candidate, PackageCandidates
 from websauna_migrate.locating.locate import IN_DATABASE, Locator
 from websauna_migrate.locating.mending import Mender, NotWritten, Statement
 from websauna_migrate.models.ownership import Ownership
 from websauna_migrate.planning.plan import pending
 from websauna_migrate.results import Drift, DriftReport
+from websauna_migrate.runs.change_log import Changes
 from websauna_migrate.runs.kept_facts import ACCEPTED, KeptFacts, keep_facts, kept_facts
 from websauna_migrate.runs.ledger import LEDGER_TABLE
 from websauna_migrate.runs.site import Service, Site

@@ -3,37 +3,65 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy.engine import Connection
+from sqlalchemy.schema import SchemaItem
 
 from websauna_migrate.database.history_tables import list_tables
 from websauna_migrate.facts.differences import Difference
 from websauna_migrate.facts.fact import Fact, Facts
 from websauna_migrate.facts.units import Group, Unit, by_unit, print_of
 from websauna_migrate.models.ownership import Ownership
+from websauna_migrate.reports.model_differences import describe
 from websauna_migrate.results import CheckProblem
+from websauna_migrate.runs.change_log import Changes
 from websauna_migrate.runs.kept_facts import ACCEPTED, KeptFacts, kept_facts
 from websauna_migrate.runs.ledger import LEDGER_TABLE
 from websauna_migrate.runs.site import Site
 
-__all__ = ["changed_by_hand", "kept_by_newest"]
+__all__ = ["HandChange", "changed_by_hand", "kept_by_newest", "told_once"]
 
 #: Kinds of what is a part of a table, and may have its name.
 PARTS = frozenset({"column", "constraint", "index", "trigger", "rule", "policy", "statistics"})
 
 
-@dataclass(frozen=True)
-class Change:
+@dataclass(frozen=True, eq=False)
+class HandChange:
     """An object that is not what it was.
 
+    :ivar unit: what it is known by
     :ivar object: in words
     :ivar how: ``is new``, ``is gone`` or ``was changed``
+    :ivar since: the facts that were kept, of which it differs
     """
 
+    package: str
+    unit: Unit
     object: str
     how: str
+    since: KeptFacts
+
+    def problem(self, who: str, models: Sequence[str]) -> CheckProblem:
+        """Return it for a report.
+
+        :param who: who did it and with what, a clause; empty if nothing tells
+        :param models: what a script would do to have the object as the models say
+        """
+        by = f"by no run, but {who}" if who else "by no run."
+        otherwise = f" The models differ: {'; '.join(models)}." if models else ""
+        scope = f"ws-alembic -x packages={self.package}"
+        return CheckProblem(
+            "database-changed",
+            self.package,
+            f'Package "{self.package}": {self.object} {self.how} since {self.since.name}, {by}'
+            f"{otherwise} See the SQL that brings it back: {scope} drift --sql. Or keep it: "
+            f"{scope} drift --accept",
+            details=(self.object, self.how, self.since.name, who),
+        )
 
 
 def kept_by_newest(site: Site, connection: Connection) -> Sequence[KeptFacts]:
@@ -50,7 +78,7 @@ def changed_by_hand(
     selected: Collection[str],
     kept: Sequence[KeptFacts],
     facts: Facts,
-) -> Iterator[CheckProblem]:
+) -> Iterator[HandChange]:
     """Yield the objects of packages that are not what they were behind the newest run.
 
     What a person accepted is left out.
@@ -67,15 +95,65 @@ def changed_by_hand(
             for unit in {*now, *base.prints.units}
             if looking.package_of(unit, now.get(unit, ())) == name
         }
-        for change in changes(base, now, mine, facts.default_schema):
-            yield CheckProblem(
-                "database-changed",
-                name,
-                f'Package "{name}": {change.object} {change.how} since {base.name}, by no run. See '
-                f"the SQL that brings it back: ws-alembic -x packages={name} drift --sql. Or keep "
-                f"it: ws-alembic -x packages={name} drift --accept",
-                details=(change.object, change.how, base.name),
-            )
+        for unit, how in changes(base, now, mine):
+            yield HandChange(name, unit, described(unit, facts.default_schema), how, base)
+
+
+def told_once(
+    by_hand: Sequence[HandChange], drift: Iterable[CheckProblem], changes: Changes | None
+) -> list[CheckProblem]:
+    """Return the problems of both, of which each tells an object that the other does not.
+
+    :param drift: how the models differ, with Alembic's tuples as ``details``
+    :param changes: who changed what
+    """
+    models: dict[HandChange, list[str]] = {one: [] for one in by_hand}
+    left = []
+    for problem in drift:
+        same = None
+        if problem.kind == "drift":
+            mine = [one for one in by_hand if one.package == problem.package]
+            same = next((one for one in mine if speaks_of(problem.details, one)), None)
+        if same is None:
+            left.append(problem)
+        else:
+            models[same].append(describe(problem.details))
+    found = []
+    for one, words in models.items():
+        who = "" if changes is None else changes.of([one.unit], one.since.started)
+        found.append(one.problem(who, words))
+    return found + left
+
+
+def speaks_of(diff: Any, change: HandChange) -> bool:
+    """True if a difference between models and database is of an object that a hand changed."""
+    _, whole, kind, name, _ = change.unit
+    words = {*words_of(diff)}
+    if whole not in words:
+        return False
+    if is_whole(change.unit):
+        is_part = re.search(r"_(column|constraint|fk|index|nullable|type|default)$", first(diff))
+        return change.how != "was changed" or kind != "table" or not is_part
+    return name in words if name else kind in first(diff) or first(diff).endswith("_fk")
+
+
+def first(diff: Any) -> str:
+    """Return what a difference is, as Alembic's tuples say it first."""
+    return first(diff[0]) if isinstance(diff, list) else str(diff[0])
+
+
+def words_of(part: Any) -> Iterator[str]:
+    """Yield the names in a difference: of what it is, and of the table that has it."""
+    if isinstance(part, list | tuple):
+        for one in part:
+            yield from words_of(one)
+    elif isinstance(part, str):
+        yield from (part, *part.split("."), *re.findall(r'"([^"]*)"', part))
+    elif isinstance(part, SchemaItem):
+        yield str(getattr(part, "name", ""))
+        table = getattr(part, "table", None)
+        if table is not None:
+            yield table.name
 
 
 class Owners:
@@ -104,11 +182,12 @@ class Owners:
 
 
 def changes(
-    base: KeptFacts, now: Mapping[Unit, Group], units: Collection[Unit], default_schema: str
-) -> Iterator[Change]:
-    """Yield what is not what it was, without the parts of what is new or gone as a whole.
+    base: KeptFacts, now: Mapping[Unit, Group], units: Collection[Unit]
+) -> Iterator[tuple[Unit, str]]:
+    """Yield what is not what it was, and how, without the parts of what is new or gone as a whole.
 
-    Jobs make and drop partitions: they are left out.
+    Jobs make and drop partitions: they are left out. So is a name that the server chose, and
+    another one in its place.
     """
     then = base.prints.units
     partitions = {unit[:2] for unit, group in now.items() if group[0].get("partition of")}
@@ -119,11 +198,15 @@ def changes(
         if unit[:2] not in partitions and then.get(unit, b"") != print_of(now.get(unit, ()))
     ]
     wholes = {unit[:2] for unit in differing if is_whole(unit) and (unit in now) != (unit in then)}
+    prints = {unit: print_of(now.get(unit, ())) for unit in differing}
+    named = {(*unit[:3], prints[unit]): unit for unit in differing if unit not in then}
+    unnamed = {(*unit[:3], then[unit]): unit for unit in differing if not (unit in now or unit[3])}
+    alike = {one for key in named.keys() & unnamed.keys() for one in (named[key], unnamed[key])}
     for unit in differing:
-        if unit[:2] in wholes and not is_whole(unit):
+        if unit in alike or (unit[:2] in wholes and not is_whole(unit)):
             continue
         how = "was changed" if unit in then else "is new"
-        yield Change(described(unit, default_schema), how if unit in now else "is gone")
+        yield unit, how if unit in now else "is gone"
 
 
 def is_whole(unit: Unit) -> bool:

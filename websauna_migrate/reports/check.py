@@ -17,7 +17,12 @@ from websauna_migrate.interfaces import Packages
 from websauna_migrate.models.ownership_errors import OwnershipError
 from websauna_migrate.plain_text import counted
 from websauna_migrate.planning.plan import pending, plan_upgrade
-from websauna_migrate.reports.changed_by_hand import changed_by_hand, kept_by_newest
+from websauna_migrate.reports.changed_by_hand import (
+    HandChange,
+    changed_by_hand,
+    kept_by_newest,
+    told_once,
+)
 from websauna_migrate.reports.model_differences import describe, differences_of
 from websauna_migrate.reports.race_report import order_problems, unreadable_operations
 from websauna_migrate.reports.script_problems import (
@@ -34,6 +39,7 @@ from websauna_migrate.reports.table_problems import (
 from websauna_migrate.reports.unrecorded import first_script_missing, unrecorded
 from websauna_migrate.results import CheckProblem, CheckReport
 from websauna_migrate.revision_scripts.script_files import checksum
+from websauna_migrate.runs.change_log import Changes
 from websauna_migrate.runs.in_progress import find_at_work
 from websauna_migrate.runs.kept_scripts import kept_script
 from websauna_migrate.runs.ledger import LEDGER_TABLE
@@ -102,12 +108,12 @@ class Checker:
                 if self.everything:
                     problems += departed_packages(self.site, connection)
                 if not claims:
-                    if not at_work:
-                        problems += self.changed_by_hand(connection)
+                    by_hand = [] if at_work else [*self.changed_by_hand(connection)]
                     twice = [*claimed_twice(self.ownership.owners, default)]
                     problems += twice
                     # What is claimed twice cannot be created once.
-                    problems += () if twice else self.drift(connection, applied, elsewhere)
+                    drift = () if twice else self.drift(connection, applied, elsewhere)
+                    problems += told_once(by_hand, drift, self.changes(connection, by_hand))
                 if self.everything and not claims:
                     problems += moved_tables(self.snapshot, self.ownership)
                     problems += unowned_tables(self.site, self.ownership, connection)
@@ -210,7 +216,12 @@ class Checker:
                         details=diff,
                     )
 
-    def changed_by_hand(self, connection: Connection) -> Iterator[CheckProblem]:
+    def changes(self, connection: Connection, by_hand: Sequence[HandChange]) -> Changes | None:
+        """Return who changed the database since the oldest facts that objects differ of."""
+        since = min((one.since.started for one in by_hand), default=None)
+        return Changes(connection, self.site.schema, since) if since else None
+
+    def changed_by_hand(self, connection: Connection) -> Iterator[HandChange]:
         """Find objects that no run changed since the newest one."""
         if kept := kept_by_newest(self.site, connection):
             facts = read_plain(connection)

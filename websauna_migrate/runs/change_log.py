@@ -5,6 +5,7 @@ It records nothing of runs, never fails a statement, and is no package's.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,6 +19,7 @@ from websauna_migrate.database.history_tables import list_tables
 from websauna_migrate.errors import MigrationError
 from websauna_migrate.facts.postgresql import quote_name
 from websauna_migrate.facts.units import Unit
+from websauna_migrate.locks.run_lock import lock_key
 from websauna_migrate.runs.site import Site
 
 __all__ = ["Changes", "record_who", "stop_recording"]
@@ -45,6 +47,13 @@ DECLARE
     objects text[];
 BEGIN
     IF coalesce(current_setting('application_name', true), '') LIKE 'websauna_migrate %' THEN
+        RETURN;
+    END IF;
+    -- A run on a connection of the application's has the lock of runs.
+    IF EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()
+            AND granted AND objsubid = 1
+            AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+            AND ((classid::bigint << 32) | objid::bigint) = {key}) THEN
         RETURN;
     END IF;
     IF tg_event = 'sql_drop' THEN
@@ -104,7 +113,8 @@ def run_script(site: Site, script: str) -> None:
             )
         schema = site.schema or connection.exec_driver_sql("SELECT current_schema()").scalar()
         table = f"{quote_name(str(schema))}.{NAME}"
-        statements = script.format(table=table, function=table, name=NAME, kept=KEPT)
+        key = lock_key(site.schema or "")
+        statements = script.format(table=table, function=table, name=NAME, kept=KEPT, key=key)
         try:
             connection.exec_driver_sql(statements.replace("%", "%%"))
         except DBAPIError as exc:
@@ -137,25 +147,36 @@ class Change:
 class Changes:
     """What was recorded, newest first; nothing where no trigger is."""
 
-    def __init__(self, connection: Connection, schema: str | None) -> None:
-        """Read it."""
+    def __init__(
+        self, connection: Connection, schema: str | None, since: datetime | None = None
+    ) -> None:
+        """Read it.
+
+        :param since: leave out what is older
+        """
         self.rows: list[Change] = []
         if connection.dialect.name != "postgresql" or NAME not in list_tables(connection, schema):
             return
         table = f"{quote_name(schema)}.{NAME}" if schema else NAME
-        query = f"SELECT at, role, client, object, statement FROM {table} ORDER BY id DESC"
-        self.rows = [Change(*row) for row in connection.execute(text(query))]
+        where, values = (" WHERE at > :since", {"since": since}) if since else ("", {})
+        query = f"SELECT at, role, client, object, statement FROM {table}{where} ORDER BY id DESC"
+        found = connection.execute(text(query), values)
+        self.rows = [Change(*row) for row in found]
 
     def of(self, units: Iterable[Unit], since: datetime | None) -> str:
         """Return who changed one of some objects last, a clause; empty if nothing tells.
 
         :param since: a run behind which the objects were as they should be
         """
+        units = list(units)
         names = {name for unit in units for name in names_of(unit)}
-        for row in self.rows:
-            if row.object in names and (since is None or row.at > since):
-                return str(row)
-        return ""
+        parts = "|".join(re.escape(unit[3]) for unit in units if unit[3] not in ("", unit[1]))
+        found = [
+            row for row in self.rows if row.object in names and (since is None or row.at > since)
+        ]
+        # A table is named for its columns, too: a statement with the name of one goes before.
+        naming = [row for row in found if parts and re.search(rf"\b(?:{parts})\b", row.statement)]
+        return str((naming or found)[0]) if found else ""
 
 
 def names_of(unit: Unit) -> Iterator[str]:
