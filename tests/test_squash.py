@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import runpy
 from pathlib import Path
 
 import pytest
@@ -274,9 +275,7 @@ def test_names_of_kept_steps_that_clash_are_told_apart(workshop: Workshop, sqlit
     assert rows(sqlite_url, "SELECT id FROM a ORDER BY id") == [(2,), (3,)]
 
 
-def test_packages_that_require_each_other_in_a_circle(
-    workshop: Workshop, transactional_database_url: str, tmp_path: Path
-) -> None:
+def circle(workshop: Workshop) -> None:
     workshop.package("fooapp")
     workshop.package("other")
     key = 'op.create_table("{0}", sa.Column("id", sa.Integer, primary_key=True))'
@@ -286,6 +285,12 @@ def test_packages_that_require_each_other_in_a_circle(
     workshop.script("other", "bb01", None, other, 'op.drop_table("b")', requires=["fooapp@aa02"])
     third = key.format("d")[:-1] + ', sa.Column("b_id", sa.Integer, sa.ForeignKey("b.id")))'
     workshop.script("fooapp", "aa03", "aa02", third, 'op.drop_table("d")', requires=["other@bb01"])
+
+
+def test_packages_that_require_each_other_in_a_circle(
+    workshop: Workshop, transactional_database_url: str, tmp_path: Path
+) -> None:
+    circle(workshop)
     ini = workshop.application("fooapp", tmp_path / "foo.ini", transactional_database_url)
     assert workshop.ws(ini, "-x", "packages=all", "upgrade").status == 0
     typed = workshop.ws(ini, "squash", "--json")
@@ -316,3 +321,61 @@ def test_ranges_that_cannot_be_one_script(workshop: Workshop, sqlite_url: str) -
         service.squash("aa03:aa03")
     with pytest.raises(UsageError, match=r"not of the form \[start\]:\[end\]"):
         service.squash("aa03")
+
+
+def test_each_of_several_squashes_is_taken_back_in_the_proof(
+    workshop: Workshop, sqlite_url: str
+) -> None:
+    circle(workshop)
+    path = workshop.script(
+        "fooapp", "aa02", "aa01", 'op.execute("CREATE VIEW v AS SELECT id FROM a")', "pass"
+    )
+    with pytest.raises(MigrationError, match="behind its downgrade") as info:
+        workshop.service(sqlite_url).squash(packages="fooapp")
+    assert 'the squash of "aa02"' in str(info.value) and 'view "v"' in str(info.value)
+    path.write_text(
+        path.read_text().replace(
+            "downgrade():\n    pass", 'downgrade():\n    op.execute("DROP VIEW v")'
+        )
+    )
+    assert len(workshop.service(sqlite_url).squash(packages="fooapp").scripts) == 2
+
+
+def test_the_rows_that_old_scripts_make_are_compared(workshop: Workshop, sqlite_url: str) -> None:
+    shop(workshop)
+    row = "INSERT INTO roles (name) VALUES (:name)"
+    heads = "str(op.get_context().get_current_heads())"
+    path = workshop.script(
+        *("fooapp", "aa07", "aa06"),
+        f"op.execute(sa.text({row!r}).bindparams(name={heads}))",
+        'op.execute("DELETE FROM roles")',
+    )
+    with pytest.raises(MigrationError, match="tables have other rows") as info:
+        workshop.service(sqlite_url).squash()
+    assert "main.roles: " in str(info.value) and "name=\"('aa06',)\"" in str(info.value)
+    # What the old scripts fill otherwise each time is left out.
+    changing = "f'{uuid.uuid4()}'[:20]"
+    text = path.read_text().replace(heads, changing).replace("import op", "import op\nimport uuid")
+    path.write_text(text)
+    assert workshop.service(sqlite_url).squash().scripts
+
+
+def test_what_old_scripts_say_of_their_steps_holds_for_the_new_one(
+    workshop: Workshop, sqlite_url: str
+) -> None:
+    old = shop(workshop)
+    said = {
+        "aa01": "lock_budget = 30\nstatement_timeout_ms = 2000",
+        "aa02": "lock_budget = 60 * 60\nstatement_timeout_ms = 0",
+        "aa03": 'loses = {"roles": "they come back"}\ntransactional = False',
+        "aa04": "lock_timeout_ms = 50\nloses = {'notes': 'never'}\ntransactional = False",
+    }
+    for name, lines in said.items():
+        old[name].write_text(f"{old[name].read_text()}\n{lines}\n")
+    (script,) = workshop.service(sqlite_url).squash().scripts
+    assert [one.revision for one in script.kept] == ["aa03", "aa05"]
+    found = runpy.run_path(script.path)
+    limits = ("lock_budget", "lock_timeout_ms", "statement_timeout_ms")
+    assert [found[name] for name in limits] == [3600, 50, 0]
+    assert "lock_timeout_max_ms" not in found and found["transactional"] is False
+    assert found["loses"] == {"roles": "they come back"}

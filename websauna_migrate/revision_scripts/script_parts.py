@@ -7,6 +7,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
+from websauna_migrate.database.timeouts import NAMES
 from websauna_migrate.errors import MigrationError
 from websauna_migrate.planning.revisions import Revision
 from websauna_migrate.revision_scripts.script_reader import parse_script
@@ -16,7 +17,7 @@ __all__ = ["OF_ITSELF", "Part", "ScriptParts"]
 #: What a script says of itself in its module.
 OF_ITSELF = frozenset(
     {"revision", "down_revision", "branch_labels", "depends_on", "requires", "run_before"}
-    | {"written_against", "replaces", "elidable", "transactional", "loses", "proved"}
+    | {"written_against", "replaces", "elidable", "transactional", "loses", "proved", *NAMES}
 )
 
 

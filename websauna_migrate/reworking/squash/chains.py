@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 
-from sqlalchemy import func, select, table
 from sqlalchemy.engine import URL
 
 from websauna_migrate.database.engines import connect, make_engine
 from websauna_migrate.facts.fact import Facts
 from websauna_migrate.facts.units import read_plain
 from websauna_migrate.locating.object_histories import is_left_out
-from websauna_migrate.planning.plan import Plan, plan_downgrade, plan_upgrade
+from websauna_migrate.planning.plan import Plan, plan_undo, plan_upgrade
 from websauna_migrate.planning.steps import Direction, Step
 from websauna_migrate.replay.fresh import prepare
+from websauna_migrate.reworking.squash.row_proof import Rows, read_rows_of
 from websauna_migrate.runs.site import Service, Site
 
 __all__ = ["Chain"]
@@ -62,9 +62,10 @@ class Chain:
             "upgrade",
         )
 
-    def downgrade(self, package: str, target: str) -> None:
-        """Take revisions of the package back."""
-        plan = plan_downgrade(self.site.loaded.graph, self.site.applied(), {package: target})
+    def take_back(self, package: str, revision: str) -> None:
+        """Take one revision back, on which nothing stands."""
+        one = [(package, revision)]
+        plan = plan_undo(self.site.loaded.graph, self.site.applied(), one, reason="proof")
         self.run(plan.steps, "downgrade")
 
     def run(self, steps: Collection[Step], direction: Direction) -> None:
@@ -82,21 +83,11 @@ class Chain:
             found = read_plain(connection)
         return found.only(lambda one: not is_left_out(one, histories))
 
-    def counts(self) -> dict[str, int]:
-        """Return how many rows each table has."""
+    def rows(self) -> dict[str, Rows]:
+        """Return the rows of each table."""
         facts = self.facts()
         with connect(make_engine(self.url, self.engine_options)) as connection:
-            plain = connection.dialect.name not in ("mysql", "mariadb")
-            return {
-                f"{one.schema}.{one.name}": connection.scalar(
-                    select(func.count()).select_from(
-                        table(one.name, schema=one.schema if plain else None)
-                    )
-                )
-                or 0
-                for one in facts.objects
-                if one.kind == "table"
-            }
+            return read_rows_of(connection, facts)
 
 
 def is_in(step: Step, inside: Collection[str]) -> bool:

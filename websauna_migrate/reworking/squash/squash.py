@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from alembic.util import rev_id as new_revision_id
 from alembic.util.exc import CommandError
@@ -26,23 +25,27 @@ from websauna_migrate.planning.authors_order import create_date
 from websauna_migrate.planning.package_targets import range_of
 from websauna_migrate.planning.squash_ranges import SquashRange, squash_ranges
 from websauna_migrate.proving.not_proven import NotProven
+from websauna_migrate.planning.steps import is_transactional
 from websauna_migrate.results import KeptStep, Squashed, SquashScript
+from websauna_migrate.revision_scripts.revision_reader import ScriptReader
+from websauna_migrate.revision_scripts.script_timeouts import timeouts_of_script
 from websauna_migrate.revision_scripts.squash_digest import digest_of
 from websauna_migrate.reworking.redo import only_package
 from websauna_migrate.reworking.squash.chains import Chain
 from websauna_migrate.reworking.squash.composing import compose, finish
 from websauna_migrate.reworking.squash.proof import prove_squash
+from websauna_migrate.reworking.squash.row_proof import Rows
 from websauna_migrate.reworking.squash.stretches import Stretch, stretches_of
 from websauna_migrate.reworking.squash.written_anew import Operations, operations_between
 from websauna_migrate.runs.site import Service, Site
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["squash"]
 
 #: A stretch with the operations that are written anew for it; none where its step is kept.
 Written = tuple[Stretch, "Operations | None"]
+
+#: The rows of two databases, by table.
+TwiceRows = tuple[Mapping[str, Rows], Mapping[str, Rows]]
 
 
 def squash(
@@ -110,7 +113,7 @@ class Squashing:
         :raises NotProven: if they differ all the same
         """
         while True:
-            made, after, counts = self.make()
+            made, after, rows = self.make()
             written: list[tuple[SquashRange, str]] = []
             paths: list[Path] = []
             try:
@@ -121,7 +124,7 @@ class Squashing:
                     written.append((wanted, own_id))
                     parents = (own_id,)
                 site = self.service.site_anew()
-                prove_squash(site, self.service.at, written, after, counts)
+                prove_squash(site, self.service.at, written, after, rows)
                 return tuple(self.told(site, made, written))
             except NotProven as exc:
                 unlink(paths)
@@ -157,10 +160,11 @@ class Squashing:
             for unit in step.changes
         }
 
-    def make(self) -> tuple[list[tuple[SquashRange, list[Written]]], list[Facts], dict[str, int]]:
+    def make(self) -> tuple[list[tuple[SquashRange, list[Written]]], list[Facts], TwiceRows]:
         """Return the stretches of each range with their operations, and what the old scripts give.
 
-        Two databases run the old scripts: one is a stretch ahead of the other.
+        Two databases run the old scripts: one is a stretch ahead of the other. The rows are those
+        of both.
         """
         made: list[tuple[SquashRange, list[Written]]] = []
         after: list[Facts] = []
@@ -184,8 +188,10 @@ class Squashing:
                     found.append((stretch, operations))
                     behind.upgrade(self.package, ids, inside)
                 after.append(ahead.facts())
-            counts = without_elided(ahead.counts(), made)
-        return made, after, counts
+            elided = any(stretch.elided for _, found in made for stretch, _ in found)
+            # Where rows are left out, those that are left tell nothing.
+            rows: TwiceRows = ({}, {}) if elided else (ahead.rows(), behind.rows())
+        return made, after, rows
 
     def changed_by(self, ids: Sequence[str]) -> set[str]:
         """Return the names of the tables and types that steps change."""
@@ -211,6 +217,7 @@ class Squashing:
         composed = compose(stretches)
         loaded = self.service.site_anew().loaded
         environment = loaded.environments[self.package]
+        reader = self.site.loaded.environments[self.package].reader
         first, last = wanted.revisions[0], wanted.last
         parents = behind or wanted.parents
         title = f"{first.message} ... {last.message}"
@@ -243,9 +250,8 @@ class Squashing:
             ensure_line(script, "requires", wanted.requires)
             values = {"run_before": wanted.run_before, "replaces": wanted.replaces}
             finish(path, composed, values, create_date(last))
-            kept = [one.parts for one, _ in stretches if one.parts is not None]
-            if any(parts.attribute("transactional") is False for parts in kept):
-                insert(path, "transactional = False\n")
+            lines = [*said_of_steps(reader, wanted, stretches)]
+            insert(path, "".join(f"{name} = {value!r}\n" for name, value in lines))
         except BaseException:
             path.unlink()
             raise
@@ -280,13 +286,25 @@ class Squashing:
             )
 
 
-def without_elided(
-    counts: dict[str, int],
-    made: Sequence[tuple[SquashRange, Sequence[Written]]],
-) -> dict[str, int]:
-    """Return numbers of rows that are to be the same: none where a step's rows were left out."""
-    elided = any(stretch.elided for _, stretches in made for stretch, _ in stretches)
-    return {} if elided else counts
+def said_of_steps(
+    reader: ScriptReader, wanted: SquashRange, stretches: Sequence[Written]
+) -> Iterator[tuple[str, object]]:
+    """Yield what the old scripts say of how their steps run, for the new one.
+
+    The longest limit holds for all. What is written anew can be one transaction, and loses nothing.
+    """
+    limits: dict[str, list[float]] = {}
+    for one in wanted.revisions:
+        for name, value in timeouts_of_script(reader.imported(one), one.path).items():
+            limits.setdefault(name, []).append(value)
+    for name, values in limits.items():
+        # 0 milliseconds are no limit.
+        yield name, 0 if name.endswith("_ms") and 0 in values else max(values)
+    kept = [one for stretch, _ in stretches if stretch.why for one in stretch.revisions]
+    if not all(is_transactional(reader.imported(one)) for one in kept):
+        yield "transactional", False
+    if loses := {name: why for one in kept for name, why in one.loses}:
+        yield "loses", loses
 
 
 def unlink(paths: Sequence[Path]) -> None:
