@@ -534,29 +534,42 @@ SERIAL = {
 }
 
 
+def test_settings_alone_are_taken_over_and_taken_back(story: Story) -> None:
+    story.app(key="database_url")
+    ini = story.ini.read_text()
+    assert "development.ini: websauna_migrate.url = " in story.ws("adopt", "--yes").out
+    assert "development.ini: as it was\n" in story.ws("adopt", "--undo", "--yes").out
+    assert story.ini.read_text() == ini
+
+
 def test_one_project_that_became_several_packages(story: Story) -> None:
     story.app()
     versions = story.folder("fooapp/alembic", PLAIN)
     story.script(versions, "aa01", None, "pages")
     story.script(versions, "aa02", "aa01", "notes")
+    story.script(versions, "aa03", "aa02", "tags")
     (story.root / "alembic.ini").write_text(
         "[alembic]\nscript_location = fooapp/alembic\n"
         f"sqlalchemy.url = {story.url.replace('%', '%%')}\n"
     )
     story.alembic("alembic.ini", "upgrade", "head")
     execute(story.url, "INSERT INTO notes (id, title) VALUES (1, 'kept')")
-    story.workshop.package("addon", MODELS.replace("pages", "notes").replace("Page", "Note"))
+    tags = "class Tag(Base):" + MODELS.split("class Page(Base):")[1].replace("pages", "tags")
+    notes = MODELS.replace("pages", "notes").replace("Page", "Note")
+    story.workshop.package("addon", f"{notes}\n\n{tags}")
     story.workshop.application("fooapp", story.ini, story.url)
     assert "adopt" in story.ws("upgrade", ok=False).err
     done = story.ws("adopt", "--yes").out
-    assert "addon: gets the table notes from fooapp, by two scripts" in done
+    assert "addon: gets the tables notes, tags from fooapp, by two scripts" in done
     assert story.ws("-x", "packages=all", "check").out == "No new upgrade operations detected.\n"
     status = json.loads(story.ws("status", "--json").out)
     assert [one["pending"] for one in status] == [0, 0]
+    # All tables of a package by one script, and one that takes them.
+    assert len([*versions.glob("*.py")]) == 4
     assert rows(story.url, "SELECT title FROM notes") == [("kept",)]
     # An empty database gets the same.
     story.ws("-x", "packages=all", "check", "--fresh")
     story.ws("adopt", "--undo", "--yes")
-    assert rows(story.url, "SELECT * FROM alembic_version") == [("aa02",)]
+    assert rows(story.url, "SELECT * FROM alembic_version") == [("aa03",)]
     assert rows(story.url, "SELECT title FROM notes") == [("kept",)]
-    assert "aa02 (head)" in story.alembic("alembic.ini", "current")
+    assert "aa03 (head)" in story.alembic("alembic.ini", "current")

@@ -510,13 +510,15 @@ class IMigrationService(Interface):
             left behind
         """
 
-    def move_table(table: str, source: str, target: str) -> tuple[CreatedScript, CreatedScript]:
-        """Write the two revisions that hand a table over to another package.
+    def move_table(
+        table: str | Sequence[str], source: str, target: str
+    ) -> tuple[CreatedScript, CreatedScript]:
+        """Write the two revisions that hand a table, or several, over to another package.
 
         They do nothing in the database: the table stays where it is with its rows, and belongs to
         ``target`` from then on. ``target``'s revision requires ``source``'s.
 
-        :param table: ``schema.name``, or the name alone
+        :param table: ``schema.name``, or the name alone; of several, at least one
         :param source: the package whose scripts created the table
         :param target: the package that gets it
         :returns: the script of ``source`` and that of ``target``

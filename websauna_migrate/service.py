@@ -430,7 +430,7 @@ class MigrationService:
         connection: Connection | None = None,
         engine: Engine | None = None,
     ) -> None:
-        from websauna_migrate.locating.change_log import record_who, stop_recording
+        from websauna_migrate.runs.change_log import record_who, stop_recording
 
         site = self.site(given=the_given(connection, engine))
         (stop_recording if stop else record_who)(site)
@@ -516,13 +516,13 @@ class MigrationService:
         return new_scripts(self, packages, asked, the_given(connection, engine))
 
     def move_table(
-        self, table: str, source: str, target: str
+        self, table: str | Sequence[str], source: str, target: str
     ) -> tuple[CreatedScript, CreatedScript]:
         from websauna_migrate.autogenerate import MoveWriter
 
         self.site().select([source, target])
         writer = MoveWriter(
-            table,
+            [table] if isinstance(table, str) else table,
             self._packages[source],
             self._packages[target],
             ownership=self.ownership,

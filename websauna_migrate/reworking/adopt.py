@@ -107,12 +107,12 @@ def write_settings(found: Findings) -> None:
 
 def move_tables(found: Findings) -> None:
     """Hand tables over to the packages that own them by now, and record that as applied."""
-    for table, source, target in found.moves:
-        created = found.service.move_table(table, source, target)
-        for one in created:
+    for (source, target), tables in found.moves_together.items():
+        for one in found.service.move_table(tables, source, target):
             record = AdoptionRecord(directory_of(found.service, one.package))
             record.add_created([one.path])
             found.notes.append(f"new: {one.path}")
     if found.moves:
-        packages = sorted({name for _, *names in found.moves for name in names})
-        found.service.upgrade(packages=packages)
+        found.service.upgrade(
+            packages=sorted({name for pair in found.moves_together for name in pair})
+        )

@@ -45,6 +45,14 @@ class Findings:
     drift: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
+    @property
+    def moves_together(self) -> dict[tuple[str, str], list[str]]:
+        """The tables of each former and present owner."""
+        found: dict[tuple[str, str], list[str]] = {}
+        for table, source, target in self.moves:
+            found.setdefault((source, target), []).append(table)
+        return found
+
     def result(self, *, done: bool) -> Adoption:
         """Return it as data."""
         return Adoption(

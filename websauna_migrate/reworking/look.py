@@ -252,8 +252,9 @@ def look_at_drift(
             if name in found.selected and applied[name] and revisions:
                 found.notes.append(f"{name}: {len(revisions)} pending: ws-alembic upgrade")
         found.moves = [*tables_of_others(site, found, applied)]
-        for table, source, target in found.moves:
-            found.actions.append(f"{target}: gets the table {table} from {source}, by two scripts")
+        for (source, target), tables in found.moves_together.items():
+            listed = f"table{'s' if len(tables) > 1 else ''} {', '.join(tables)}"
+            found.actions.append(f"{target}: gets the {listed} from {source}, by two scripts")
 
 
 def has_tables(

@@ -51,7 +51,8 @@ def rebase(
         names = ", ".join(f'"{one.id}"' for one in applied)
         raise MigrationError(
             f'Of package "{name}" {names} would go behind "{target}", and is applied here. No '
-            "script was changed. Take it back first: ws-alembic rebase --downgrade"
+            "script was changed. Take it back first: "
+            f"ws-alembic -x packages={name} rebase --downgrade"
         )
     taken_back = take_back(site, moved, "rebase")
     # By bytes: line ends stay as they are.

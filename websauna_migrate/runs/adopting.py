@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from sqlalchemy import Column, MetaData, String, Table, delete, func, insert, inspect, select
 from sqlalchemy.engine import Connection
 
-from websauna_migrate.database.history_tables import read_rows
+from websauna_migrate.database.history_tables import list_tables, read_rows
 from websauna_migrate.planning.steps import Reason, Step
 from websauna_migrate.results import LedgerEntry, StampedPackage
 from websauna_migrate.runs.history_rows import write_rows
-from websauna_migrate.runs.ledger import STAMP
+from websauna_migrate.runs.ledger import LEDGER_TABLE, STAMP
 from websauna_migrate.runs.other_histories import OtherHistory
 from websauna_migrate.runs.persons import installed_by
 from websauna_migrate.runs.site import Site
@@ -118,6 +118,9 @@ def adopted_packages(
 ) -> dict[str, LedgerEntry]:
     """Return the newest adoption of each package that was not given back, from the ledger."""
     found: dict[str, LedgerEntry] = {}
+    if LEDGER_TABLE not in list_tables(connection, site.schema):
+        # Files alone were taken over.
+        return found
     for name in packages:
         for entry in site.ledger.entries(connection, name):
             if entry.outcome == TAKEN_OVER or entry.note.startswith(ADOPTED):

@@ -243,6 +243,6 @@ class Service(Protocol):
         """Write new scripts."""
 
     def move_table(
-        self, table: str, source: str, target: str
+        self, table: str | Sequence[str], source: str, target: str
     ) -> tuple[CreatedScript, CreatedScript]:
-        """Write the two scripts that hand a table over."""
+        """Write the two scripts that hand tables over."""

@@ -1,4 +1,4 @@
-"""Moving a table to another package: the two revision scripts, both or neither."""
+"""Moving tables to another package: the two revision scripts, both or neither."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ from websauna_migrate.revision_scripts.moves import full_name, split_name
 __all__ = ["MoveWriter"]
 
 COMMENT = (
-    '# For websauna_migrate: table "{table}" {verb} package "{package}", with its rows. It stays\n'
-    "# where it is in the database, so there is nothing to do below.\n"
+    "# For websauna_migrate: {tables} {verb} package\n"
+    '# "{package}", with their rows. They stay where they are, so there is nothing to do below.\n'
 )
 
 ADDON_NEEDS_APPLICATION = (
@@ -42,11 +42,11 @@ ADDON_NEEDS_APPLICATION = (
 
 
 class MoveWriter:
-    """Writes the two revisions that hand a table over."""
+    """Writes the two revisions that hand tables over."""
 
     def __init__(
         self,
-        table: str,
+        tables: Sequence[str],
         source: MigrationPackage,
         target: MigrationPackage,
         *,
@@ -55,11 +55,10 @@ class MoveWriter:
     ) -> None:
         """Keep what is moved.
 
-        :param table: ``schema.name``, or the name alone
+        :param tables: ``schema.name`` of each, or the name alone; one at least
         :param take_snapshot: reads the scripts of all packages
         """
-        self.table = table
-        self.key: Key = split_name(table)
+        self.tables = tuple(tables)
         self.source = source
         self.target = target
         self.ownership = ownership
@@ -76,23 +75,26 @@ class MoveWriter:
         snapshot = self.take_snapshot()
         self.validate(snapshot)
         types = self.types(snapshot)
+        words = ("table " if len(self.tables) == 1 else "tables ") + ", ".join(self.tables)
+        quoted = words.replace(", ", '", "').replace(" ", ' "', 1) + '"'
+        goes, comes = ("goes", "comes") if len(self.tables) == 1 else ("go", "come")
         try:
             if create_script_directory(self.target):
                 self.made_directory = self.target.script_directory
             given = self.write_one(
                 self.source,
-                f"Moving table {self.table} to {self.target.name}",
+                f"Moving {words} to {self.target.name}",
                 (),
-                COMMENT.format(table=self.table, verb="goes to", package=self.target.name),
-                gives_tables={self.table: self.target.name},
+                COMMENT.format(tables=quoted, verb=f"{goes} to", package=self.target.name),
+                gives_tables=dict.fromkeys(self.tables, self.target.name),
                 gives_types=dict.fromkeys(types, self.target.name),
             )
             taken = self.write_one(
                 self.target,
-                f"Taking over table {self.table} from {self.source.name}",
+                f"Taking over {words} from {self.source.name}",
                 (f"{self.source.name}@{given.revision}",),
-                COMMENT.format(table=self.table, verb="comes from", package=self.source.name),
-                takes_tables={self.table: self.source.name},
+                COMMENT.format(tables=quoted, verb=f"{comes} from", package=self.source.name),
+                takes_tables=dict.fromkeys(self.tables, self.source.name),
                 takes_types=dict.fromkeys(types, self.source.name),
             )
             self.require_runnable()
@@ -116,10 +118,14 @@ class MoveWriter:
         if self.made_directory is not None:
             shutil.rmtree(self.made_directory, ignore_errors=True)
 
-    def refused(self, problem: str, remedy: str) -> RevisionFailed:
-        """Return the error of a table that cannot be moved."""
-        words = f'Table "{self.table}" was not moved: {problem}. {remedy}'
-        return RevisionFailed(self.target.name, words, kind="move", place=f'table "{self.table}"')
+    def refused(self, problem: str, remedy: str, table: str = "") -> RevisionFailed:
+        """Return the error of tables that cannot be moved.
+
+        :param table: the one of them that is in the way, default the first
+        """
+        table = table or self.tables[0]
+        words = f'Table "{table}" was not moved: {problem}. {remedy}'
+        return RevisionFailed(self.target.name, words, kind="move", place=f'table "{table}"')
 
     def validate(self, snapshot: LoadedScripts) -> None:
         """Refuse what cannot be moved.
@@ -127,35 +133,16 @@ class MoveWriter:
         :raises RevisionFailed: naming the owner, or the table that may be meant
         :raises ScriptDirectoryError: if a script would be written to a read-only place
         """
-        source, target = self.source.name, self.target.name
-        if source == target:
+        if self.source.name == self.target.name:
             raise self.refused(
-                f'"{source}" would give it to itself',
+                f'"{self.source.name}" would give it to itself',
                 "Name two packages: ws-alembic move-table TABLE FROM TO",
             )
         for package in (self.source, self.target):
             require_editable(package)
             ensure_template(package)
-        created = snapshot.created
-        origin = created.table_origin(*self.key)
-        if origin is None:
-            former = created.packages_of_table(*self.key)
-            if former:
-                problem = f'the scripts of "{former[-1]}" dropped it or gave it away already'
-                remedy = "Nothing of it is left to move."
-            else:
-                problem = f'no revision of "{source}" creates it'
-                remedy = self.suggestion(created.tables)
-            raise self.refused(problem, remedy)
-        if origin[0] != source:
-            revision = snapshot.histories[origin[0]].revisions[origin[1]]
-            raise self.refused(
-                f'it belongs to package "{origin[0]}" since revision "{revision.id}" '
-                f'("{revision.path}")',
-                "There is nothing left to do."
-                if origin[0] == target
-                else f"Move it from there: ws-alembic move-table {self.table} {origin[0]} {target}",
-            )
+        for table in self.tables:
+            self.validate_owner(snapshot, table)
         for package in (self.source, self.target):
             heads = snapshot.histories[package.name].heads
             if len(heads) > 1:
@@ -164,20 +151,49 @@ class MoveWriter:
                     f'Merge them first: ws-alembic -x packages={package.name} merge -m "..." heads',
                 )
 
-    def suggestion(self, tables: Mapping[Key, tuple[str, str]]) -> str:
+    def validate_owner(self, snapshot: LoadedScripts, table: str) -> None:
+        """Refuse a table that is not the source's to give.
+
+        :raises RevisionFailed: naming the owner, or the table that may be meant
+        """
+        source, target = self.source.name, self.target.name
+        created, key = snapshot.created, split_name(table)
+        origin = created.table_origin(*key)
+        if origin is None:
+            former = created.packages_of_table(*key)
+            if former:
+                problem = f'the scripts of "{former[-1]}" dropped it or gave it away already'
+                remedy = "Nothing of it is left to move."
+            else:
+                problem = f'no revision of "{source}" creates it'
+                remedy = self.suggestion(table, created.tables)
+            raise self.refused(problem, remedy, table)
+        if origin[0] != source:
+            revision = snapshot.histories[origin[0]].revisions[origin[1]]
+            raise self.refused(
+                f'it belongs to package "{origin[0]}" since revision "{revision.id}" '
+                f'("{revision.path}")',
+                "There is nothing left to do."
+                if origin[0] == target
+                else f"Move it from there: ws-alembic move-table {table} {origin[0]} {target}",
+                table,
+            )
+
+    def suggestion(self, table: str, tables: Mapping[Key, tuple[str, str]]) -> str:
         """Return which tables there are in place of one that is not there."""
         mine = sorted(
             full_name(*key) for key, (name, _) in tables.items() if name == self.source.name
         )
-        close = get_close_matches(self.table, mine, n=1) or [
-            one for one in mine if split_name(one)[1] == self.key[1]
+        close = get_close_matches(table, mine, n=1) or [
+            one for one in mine if split_name(one)[1] == split_name(table)[1]
         ]
         hint = f'Did you mean "{close[0]}"? ' if close else ""
         return f"{hint}Its tables: {', '.join(mine) or 'none that a script creates'}."
 
     def types(self, snapshot: LoadedScripts) -> tuple[str, ...]:
-        """Return the named types that the table alone uses, by the models, and FROM created."""
+        """Return the named types that the tables alone use, by the models, and FROM created."""
         dialect = registry.load("postgresql")()
+        moved = {split_name(table) for table in self.tables}
         users: dict[Key, set[Key]] = {}
         for package in snapshot.packages:
             for table in self.ownership.tables_of(package):
@@ -189,7 +205,7 @@ class MoveWriter:
             sorted(
                 full_name(*key)
                 for key, tables in users.items()
-                if tables == {self.key} and created.get(key, ("", ""))[0] == self.source.name
+                if tables <= moved and created.get(key, ("", ""))[0] == self.source.name
             )
         )
 

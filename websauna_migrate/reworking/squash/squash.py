@@ -24,8 +24,8 @@ from websauna_migrate.plain_text import counted
 from websauna_migrate.planning.authors_order import create_date
 from websauna_migrate.planning.package_targets import range_of
 from websauna_migrate.planning.squash_ranges import SquashRange, squash_ranges
-from websauna_migrate.proving.not_proven import NotProven
 from websauna_migrate.planning.steps import is_transactional
+from websauna_migrate.proving.not_proven import NotProven
 from websauna_migrate.results import KeptStep, Squashed, SquashScript
 from websauna_migrate.revision_scripts.revision_reader import ScriptReader
 from websauna_migrate.revision_scripts.script_timeouts import timeouts_of_script
