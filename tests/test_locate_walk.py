@@ -8,13 +8,17 @@ from __future__ import annotations
 import json
 import os
 import random
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-import sqlalchemy as sa
+import pytest
+from pyramid.config import Configurator
 
 from apps import Workshop
-from runs import engine_of, execute, tables
+from conftest import REPOSITORY
+from runs import execute
+from walks import forget, hands, walk
+from websauna_migrate.interfaces import IMigrationService
 from websauna_migrate.locating.verified_stamp import NotLocated
 
 #: Revisions of both packages together.
@@ -125,39 +129,6 @@ def equal_to(states: list[str], place: int, package: str) -> set[str]:
     return {name for name, state in zip(names, states, strict=True) if state == states[place]}
 
 
-def forget(url: str) -> None:
-    """Delete all that says what was applied."""
-    for name in tables(url):
-        if name.startswith(("alembic_history", "websauna_migrate")):
-            execute(url, f"DROP TABLE {name}")
-
-
-def hands(url: str) -> Iterator[tuple[str, str, str]]:
-    """Yield what a hand does to a table, how that is undone, and the object."""
-    inspector = sa.inspect(engine_of(url))
-    for table in sorted(inspector.get_table_names()):
-        if table.startswith(("alembic_history", "websauna_migrate")):
-            continue
-        yield (
-            f"ALTER TABLE {table} ADD COLUMN by_hand INTEGER",
-            f"ALTER TABLE {table} DROP COLUMN by_hand",
-            f'table "{table}", column "by_hand"',
-        )
-        for index in inspector.get_indexes(table):
-            (column,) = index["column_names"]
-            on = f" ON {table}" if "mysql" in url else ""
-            yield (
-                f"DROP INDEX {index['name']}{on}",
-                f"CREATE INDEX {index['name']} ON {table} ({column})",
-                f'table "{table}", index "{index["name"]}"',
-            )
-        yield (
-            f"CREATE INDEX ix_by_hand ON {table} (id)",
-            f"DROP INDEX ix_by_hand{' ON ' + table if 'mysql' in url else ''}",
-            f'table "{table}", index "ix_by_hand"',
-        )
-
-
 def test_each_place_of_a_history_is_found_and_what_a_hand_changed(
     workshop: Workshop, database_url: str, tmp_path: Path
 ) -> None:
@@ -189,3 +160,28 @@ def test_each_place_of_a_history_is_found_and_what_a_hand_changed(
             for name, place in places.items():
                 if place:
                     service.stamp(f"{name[0]}{place - 1:03}", packages=name, verified=True)
+
+
+@pytest.fixture
+def example(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The service of the example's three packages, as they are in the checkout."""
+    for project in ("user", "shop", "app"):
+        monkeypatch.syspath_prepend(str(REPOSITORY / "examples" / project / "src"))
+    cache = str(tmp_path / "cache")
+    config = Configurator(
+        settings={"sqlalchemy.url": database_url, "websauna_migrate.cache": cache}
+    )
+    config.include("websauna_migrate")
+    for project in ("user", "shop", "app"):
+        name = f"acme.{project}"
+        # Without models: these are compared elsewhere, and each time cost more than the scripts.
+        config.add_migration_package(name, script_location=f"{name}:alembic")
+    config.commit()
+    return config.registry.getUtility(IMigrationService)
+
+
+def test_each_place_of_the_example_is_found_and_what_a_hand_changed(
+    example: Any, database_url: str
+) -> None:
+    done = walk(example, database_url, each=2)
+    assert done.places == 7 and done.by_hand == 4

@@ -20,6 +20,7 @@ from pyramid.config import Configurator
 from conftest import PostgreSQLServer
 from test_moving_tables import schema_of
 from test_service import rows, tables
+from walks import walk
 from websauna_migrate.config.packages import package_folder
 from websauna_migrate.interfaces import IMigrationService
 from websauna_migrate.runs.failures import StepFailed
@@ -144,6 +145,12 @@ def test_the_schema_is_that_of_plain_alembic(
             connection.execute(sa.text("DROP SCHEMA public CASCADE"))
             connection.execute(sa.text("CREATE SCHEMA public"))
         engine.dispose()
+
+
+def test_each_place_of_both_is_found_by_the_tables(postgresql_url: str, tmp_path: Path) -> None:
+    service = make_service(postgresql_url, tmp_path)
+    done = walk(service, postgresql_url, each=5)
+    assert done.places == count(OPTUNA) + count(WUTTA) and done.by_hand >= 3
 
 
 def test_on_sqlite_as_far_as_they_go(sqlite_url: str, tmp_path: Path) -> None:
