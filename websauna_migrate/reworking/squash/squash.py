@@ -28,7 +28,6 @@ from websauna_migrate.planning.steps import is_transactional
 from websauna_migrate.proving.not_proven import NotProven
 from websauna_migrate.results import KeptStep, Squashed, SquashScript
 from websauna_migrate.revision_scripts.revision_reader import ScriptReader
-from websauna_migrate.revision_scripts.script_timeouts import timeouts_of_script
 from websauna_migrate.revision_scripts.squash_digest import digest_of
 from websauna_migrate.reworking.redo import only_package
 from websauna_migrate.reworking.squash.chains import Chain
@@ -37,6 +36,7 @@ from websauna_migrate.reworking.squash.proof import prove_squash
 from websauna_migrate.reworking.squash.row_proof import Rows
 from websauna_migrate.reworking.squash.stretches import Stretch, stretches_of
 from websauna_migrate.reworking.squash.written_anew import Operations, operations_between
+from websauna_migrate.runs.attempt import timeouts_of_script
 from websauna_migrate.runs.site import Service, Site
 
 __all__ = ["squash"]
