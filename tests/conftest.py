@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import functools
+import gc
 import json
 import os
 import re
@@ -103,6 +104,12 @@ def not_tested(tested: Tested) -> dict[str, str]:
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[TESTED] = Tested()
     required()
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Keep Python's collector from looking through all modules and tests again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(optionalhook=True)
