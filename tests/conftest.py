@@ -51,6 +51,7 @@ settings.register_profile(
 )
 settings.load_profile("websauna_migrate")
 read_once()
+gc.disable()
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -107,9 +108,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Keep Python's collector from looking through all modules and tests again and again."""
+    """Let Python's collector look at what tests make, and not at all modules again and again."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(20_000)
+    gc.enable()
 
 
 @pytest.hookimpl(optionalhook=True)
