@@ -1,6 +1,7 @@
 """Pages of the documentation whose commands are run, and whose screens are real.
 
-``python tests/documents.py docs/tutorial.rst`` writes the screens of a page anew.
+``python tests/documents.py docs/tutorial.rst`` writes the screens of a page anew. A page that needs
+databases has them by the variable ``PAGE_URLS``, an object of JSON: what the page says, and a URL.
 
 A console block is typed line by line in one folder; ``cd`` holds for what follows. A block with a
 ``:caption:`` is a file: the whole of it; or its end, where the caption goes on with "at the end";
@@ -20,7 +21,7 @@ import sys
 import tempfile
 import textwrap
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,9 @@ BLOCK = re.compile(
     r"(?P<body>(?:    [^\n]*\n|\n)+)",
     re.M,
 )
+
+#: Which page a page goes on from.
+BEHIND = re.compile(r"^\.\. played behind: (\w+)$", re.M)
 
 
 def normal(text: str) -> str:
@@ -102,11 +106,19 @@ class Page:
 
     :ivar path: of the page
     :ivar root: the folder
+    :ivar before: the page from which it goes on; once it was played, with what was printed
+    :ivar urls: real database URLs, each by what the page has in its place
+    :ivar programs: a folder with programs of a database
     """
 
-    def __init__(self, path: Path, root: Path) -> None:
+    def __init__(self, path: Path, root: Path, urls: Mapping[str, str] | None = None) -> None:
         self.path = path
+        self.urls = urls or {}
+        self.programs = ""
         self.text = path.read_text(encoding="utf-8")
+        behind = BEHIND.search(self.text)
+        before = path.with_name(f"{behind[1]}.rst") if behind else None
+        self.before = before.read_text(encoding="utf-8") if before else None
         self.root = root
         self.here = root
         self.pythonpath: list[str] = []
@@ -116,6 +128,8 @@ class Page:
     def played(self) -> str:
         """Type every command, and return the page with what was printed."""
         try:
+            if self.before is not None:
+                self.before = BLOCK.sub(self.block, self.before)
             return BLOCK.sub(self.block, self.text)
         finally:
             if self.server is not None:
@@ -138,10 +152,12 @@ class Page:
         paths = list(self.here.glob(name)) if "*" in name else [self.here / name]
         assert len(paths) == 1, f"{caption}: {paths}\n{self.screen}"
         body = body.strip() + "\n"
+        for told, real in self.urls.items():
+            body = body.replace(told, real)
         if how:
             old = paths[0].read_text(encoding="utf-8")
             if how.startswith("from "):
-                old = old[: old.index(how.split()[1])]
+                old = old[: old.index(how.removeprefix("from ").removesuffix(" on"))]
             body = f"{old.rstrip()}\n\n\n{body}"
         paths[0].parent.mkdir(parents=True, exist_ok=True)
         paths[0].write_text(body, encoding="utf-8")
@@ -171,7 +187,8 @@ class Page:
     def run(self, command: str) -> str:
         """Run a command and return what a terminal would show."""
         env = {key: value for key, value in os.environ.items() if not key.startswith("PG")}
-        env["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), env["PATH"]])
+        scripts = str(Path(sys.executable).parent)
+        env["PATH"] = os.pathsep.join([scripts, *filter(None, [self.programs]), env["PATH"]])
         env["PYTHONPATH"] = os.pathsep.join(self.pythonpath)
         env["XDG_CACHE_HOME"] = str(self.root / ".cache")
         words = command.removesuffix(SHOW_STATUS)
@@ -193,6 +210,7 @@ class Page:
         assert "Traceback (most recent call last)" not in screen, f"{command}\n{screen}"
         shown = screen.replace(str(self.root), "/site").rstrip()
         shown = re.sub(r"(process \d+ on) \S+", r"\1 web1", shown)
+        shown = re.sub(r"  on \S+ by [^(\n]*\(\w+", "  on web1 by Ann (deploy", shown)
         return f"{shown}\n" if shown else ""
 
     def asked(self, job: dict[str, Any]) -> tuple[int, str]:
@@ -215,5 +233,6 @@ if __name__ == "__main__":
         sys.exit()
     for name in sys.argv[1:]:
         with tempfile.TemporaryDirectory() as folder:
-            page = Page(Path(name), Path(folder).resolve())
+            urls = json.loads(os.environ.get("PAGE_URLS", "{}"))
+            page = Page(Path(name), Path(folder).resolve(), urls)
             page.path.write_text(page.played(), encoding="utf-8")

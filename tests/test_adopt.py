@@ -211,7 +211,7 @@ def test_a_project_of_plain_alembic(story: Story) -> None:
     versions = story.folder("migrations", PLAIN)
     story.script(versions, "aa01", None, "pages")
     story.alembic("alembic.ini", "upgrade", "head")
-    assert "ws-alembic adopt" in story.ws("upgrade", ok=False).err
+    assert f"ws-alembic -c {story.ini} adopt" in story.ws("upgrade", ok=False).err
     before = story.files()
     shown = story.ws("adopt", "--dry-run").out
     assert "alembic_version becomes alembic_history_fooapp (aa01)" in shown

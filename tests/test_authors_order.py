@@ -210,8 +210,9 @@ def test_an_upgrade_that_leaves_an_earlier_revision_out_is_refused(
             f'("{str(versions).format("aaa", "a2")}"), is not applied, and would run after it: '
             f'"zzz@z1" reads table "users" in line {line + 1}, and "aaa@a2" drops '
             f'column "nick" of table "users" in line {line}\n'
-            "Nothing was run. Upgrade these packages together with `ws-alembic -x "
-            "packages=aaa,zzz upgrade`, or all with `-x packages=all`. With `--ignore-order` the "
+            "Nothing was run. Upgrade these packages together with "
+            f"`ws-alembic -c {story.folder / 'site.ini'} -x packages=aaa,zzz upgrade`"
+            ", or all with `-x packages=all`. With `--ignore-order` the "
             "upgrade runs all the same; what was left out may fail afterwards, or miss data.\n"
         )
     assert content(url) == before

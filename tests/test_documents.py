@@ -11,10 +11,9 @@ from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 
-import pytest
-
 import websauna_migrate
 from conftest import REPOSITORY, Run
+from databases import PostgreSQLServer
 from documents import Page, normal
 from websauna_migrate.cli.command_table import COMMANDS
 from websauna_migrate.config.settings import LIMITS, PER_PACKAGE, READERS, SettingError, Settings
@@ -23,11 +22,29 @@ from websauna_migrate.ini.ini_errors import IniError
 
 DOCS = REPOSITORY / "docs"
 
+#: How the database URLs of the page on a deployment begin.
+MARKET = "postgresql+psycopg2://market:secret"
 
-@pytest.mark.parametrize("name", ["tutorial"])
-def test_the_screens_of_a_page_are_real(name: str, tmp_path: Path) -> None:
-    page = Page(DOCS / f"{name}.rst", tmp_path)
+
+def test_the_screens_of_the_tutorial_and_of_the_month_behind_it_are_real(tmp_path: Path) -> None:
+    page = Page(DOCS / "month.rst", tmp_path)
+    played = page.played()
+    assert page.before is not None
+    tutorial = (DOCS / "tutorial.rst").read_text(encoding="utf-8")
+    assert normal(page.before) == normal(tutorial)
+    assert normal(played) == normal(page.text)
+
+
+def test_the_screens_of_a_deployment_are_real(
+    tmp_path: Path, postgresql_server: PostgreSQLServer
+) -> None:
+    site, developer = (postgresql_server.create_database() for _ in range(2))
+    urls = {f"{MARKET}@db1/market": site, f"{MARKET}@localhost/market": developer}
+    page = Page(DOCS / "deployment.rst", tmp_path, urls)
+    page.programs = str(postgresql_server.bin_dir)
     assert normal(page.played()) == normal(page.text)
+    for url in (site, developer):
+        postgresql_server.drop_database(url)
 
 
 def described_settings() -> dict[str, str]:

@@ -98,9 +98,18 @@ def test_packages_without_tables_need_no_scripts(
     assert workshop.service(sqlite_url).upgrade().steps == ()
 
 
-def test_before_its_first_revision_a_package_has_none(workshop: Workshop, sqlite_url: str) -> None:
+@pytest.mark.parametrize("editable", [False, True])
+def test_before_its_first_revision_a_package_has_none(
+    workshop: Workshop, sqlite_url: str, editable: bool
+) -> None:
     """In a checkout, or an editable installation: there the revision would be made."""
     workshop.package("acme.user", MODELS)
+    if editable:
+        # What setuptools leaves beside a package that is not below src/.
+        information = workshop.root / "acme.user.egg-info"
+        information.mkdir()
+        (information / "PKG-INFO").write_text("Metadata-Version: 2.1\nName: acme.user\n")
+        (information / "SOURCES.txt").write_text("pyproject.toml\nacme/user/__init__.py\n")
     service = workshop.service(sqlite_url)
     assert service.upgrade().steps == ()
     assert [state.package for state in service.current()] == ["acme.user"]

@@ -156,7 +156,7 @@ def test_what_a_hand_changed_is_named(
         assert shop["rows"] == ["s08"] and names == dict(done)
     refused = workshop.ws(ini, "stamp", "--verified")
     assert refused.status == 8 and "Nothing was stamped" in refused.err
-    assert "ws-alembic locate" in refused.err and 'column "extra"' in refused.err
+    assert f"ws-alembic -c {ini} locate" in refused.err and 'column "extra"' in refused.err
     shown = workshop.ws(ini, "-x", "packages=all", "locate")
     assert "equals no revision; nearest" in shown.out and "no revision makes it" in shown.out
 

@@ -30,6 +30,8 @@ OWN_WORDS = {
     ("upgrade", "revision"),
     # With --run there is none.
     ("downgrade", "revision"),
+    # It finds more than Alembic's.
+    ("check", ""),
     ("ensure_version", ""),
     ("init", ""),
     # Without it, where each package's scripts are.

@@ -13,6 +13,7 @@ from apps import Workshop
 from runs import engine_of, execute, rows, table, tables
 from websauna_migrate.autogenerate.errors import RevisionFailed
 from websauna_migrate.errors import MigrationError, UsageError
+from websauna_migrate.planning.target_errors import TargetError
 from websauna_migrate.runs.losses import LossRefused
 
 OFFER = """
@@ -165,15 +166,25 @@ def test_whose_revisions_move_has_to_be_clear(workshop: Workshop, sqlite_url: st
     two_heads(workshop)
     workshop.script("fooapp", "third", "base1")
     service = workshop.service(sqlite_url)
-    with pytest.raises(UsageError, match="not clear which revisions"):
+    with pytest.raises(UsageError, match="ws-alembic -x packages=fooapp rebase third"):
         service.rebase()
-    with pytest.raises(UsageError, match="--onto"):
+    with pytest.raises(UsageError, match="-x packages=fooapp rebase third --onto mine2"):
         service.rebase("third")
     with pytest.raises(MigrationError, match="is in the branch main"):
         service.rebase("theirs", onto="mine2")
     service.rebase("third", onto="theirs")
     service.rebase("mine1")
     assert service.heads()[0].id == "mine2" and len(service.heads()) == 1
+
+
+def test_a_revision_of_another_package_is_not_nothing_to_do(
+    workshop: Workshop, sqlite_url: str
+) -> None:
+    two_heads(workshop)
+    workshop.package("other")
+    workshop.script("other", "o1")
+    with pytest.raises(TargetError, match='"other" has no revision or branch label "mine1"'):
+        workshop.service(sqlite_url).rebase("mine1", packages="other")
 
 
 def test_the_frontier_follows(workshop: Workshop, sqlite_url: str) -> None:

@@ -55,7 +55,11 @@ class Place:
         self.workshop.forget()
         found: Typed = self.workshop.ws(self.ini, *words)
         assert "Traceback" not in found.err
-        return found
+        # Each command that a message names is for this INI file.
+        named = f"ws-alembic -c {self.ini} "
+        for text in found[1:]:
+            assert len(re.findall(r"ws-alembic (?=-x |[a-z])", text)) == 0
+        return Typed(found.status, *(text.replace(named, "ws-alembic ") for text in found[1:]))
 
     def well(self, *words: str) -> str:
         """Type what has to work, and return what was printed."""

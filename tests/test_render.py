@@ -6,6 +6,7 @@ import io
 import json
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -363,6 +364,11 @@ def test_status_is_a_table_of_all_packages() -> None:
         websauna.user  37e1, ffff  Users    37e1        0 (no script defines ffff)
         """
     )
+
+
+def test_how_many_are_pending_behind_an_unknown_revision_is_not_known() -> None:
+    state = replace(STATES[3], rows=("ffff",), applied=(), pending=1)
+    assert states.pending(state) == "? (no script defines ffff)"
 
 
 def test_a_table_is_never_cut_where_it_is_not_read_on_a_terminal(

@@ -414,6 +414,7 @@ def test_what_ran_and_what_did_not(workshop: Workshop, database_url: str) -> Non
         "CREATE UNIQUE INDEX ix_half",
     ]
     assert found.entry.error and found.entry.kind == "INSERT INTO half"
+    assert not found.entry.error.startswith("(")
     lines = [one.line for one in found.entry.statements]
     assert found.entry.line == lines[0] + 3
     assert found.not_run[-1] == f'line {found.entry.line + 1}: creates table "later"'

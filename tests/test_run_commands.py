@@ -110,7 +110,7 @@ def test_every_look_sees_a_half_done_step(site: Site, database_url: str) -> None
     half = 'op.create_table("half", sa.Column("id", sa.Integer))\nop.execute("COMMIT")\n'
     site.workshop.script("fooapp", "f300", "f200", upgrade=half + 'op.execute("nonsense")')
     assert site("upgrade").returncode == 3
-    line = "fooapp@f300 ended half done. See: ws-alembic repair\n"
+    line = f"fooapp@f300 ended half done. See: ws-alembic -c {site.ini} repair\n"
     for command, status in (("status", 3), ("current", 0), ("plan", 0)):
         done = site(command, "--json")
         assert (done.returncode, done.stderr) == (status, line), command
@@ -183,7 +183,7 @@ def test_repair_from_beginning_to_end(site: Site, database_url: str) -> None:
     assert listed.stdout.startswith(
         'fooapp@f300: upgrade of revision "f300" of package "fooapp", started '
     )
-    assert "ws-alembic repair --rerun" in listed.stdout
+    assert f"ws-alembic -c {site.ini} repair --rerun" in listed.stdout
     wrong = site("repair", "--done", "fooapp@f100")
     assert (wrong.returncode, wrong.stderr) == (
         2,

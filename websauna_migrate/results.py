@@ -120,7 +120,7 @@ class LedgerEntry:
     :ivar direction: ``upgrade``, ``downgrade``, or ``stamp``, whose revision is the rows of the
         history table
     :ivar started: UTC
-    :ivar ended: UTC, ``None`` while running
+    :ivar ended: UTC, ``None`` while running; of a half done step, when it was settled
     :ivar outcome: ``planned``, ``running``, ``done``, ``failed``, ``stopped``, or ``undone`` for a
         half done step that was settled with ``repair``
     :ivar checksum: SHA-256 of the script as it was run, hexadecimal
@@ -157,6 +157,18 @@ class LedgerEntry:
     statement: int | None = None
     kind: str = ""
     statements: tuple[LedgerStatement, ...] = ()
+
+    @property
+    def settled_by(self) -> str:
+        """The command that settled a half done step, such as ``repair --rerun``; else empty."""
+        return self.note.partition(" by ")[0] if self.note.startswith("repair --") else ""
+
+    @property
+    def seconds(self) -> float | None:
+        """How long it took; ``None`` if it has no end, or was settled afterwards."""
+        if self.ended is None or self.settled_by:
+            return None
+        return (self.ended - self.started).total_seconds()
 
     def __str__(self) -> str:
         """Return the words that name the step and its run."""
@@ -217,8 +229,10 @@ class LedgerRun:
 
     @property
     def seconds(self) -> float | None:
-        """How long it took; ``None`` if it has no end."""
-        return None if self.ended is None else (self.ended - self.started).total_seconds()
+        """How long it took; ``None`` if it has no end, or a step of it was settled afterwards."""
+        if self.ended is None or any(step.settled_by for step in self.steps):
+            return None
+        return (self.ended - self.started).total_seconds()
 
 
 @dataclass(frozen=True, slots=True)

@@ -246,7 +246,7 @@ FORGET = flag(
 )
 FRESH = flag(
     "--fresh",
-    help="Instead, run all scripts on an empty scratch database, compare it with the models",
+    help="Run all scripts on an empty scratch database instead, and compare it with the models",
 )
 FULL = argument(
     "--full",

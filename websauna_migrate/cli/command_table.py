@@ -22,7 +22,7 @@ class Command:
     """A command of ``ws-alembic``.
 
     :ivar function: does it: a function in a module of :mod:`websauna_migrate.cli.commands`
-    :ivar help: for Alembic's commands in Alembic's words
+    :ivar help: for Alembic's commands in Alembic's words, where they are true
     :ivar arguments: in the order in which the help shows them
     :ivar needs_database: True for options with which it runs, changes or looks at the database
     :ivar needs_application: False for options with which it is done by ``plain``, without an
@@ -91,7 +91,7 @@ COMMANDS: Mapping[str, Command] = {
     "branches": Command("read.branches", "Show current branch points.", (a.VERBOSE,)),
     "check": Command(
         "read.check",
-        "Check if revision command with autogenerate has pending upgrade ops.",
+        "Tell what is pending, what conflicts, and what differs between models and database.",
         (a.JSON, a.FRESH, a.FULL),
         leaves_garbage=True,
         needs_database=always,

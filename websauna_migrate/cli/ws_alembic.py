@@ -35,10 +35,14 @@ def main(words: Sequence[str]) -> int:
         from websauna_migrate.cli.command_table import COMMANDS
         from websauna_migrate.cli.for_programs import ForPrograms
         from websauna_migrate.cli.output import reserve_stdout
-        from websauna_migrate.cli.parser import make_parser
+        from websauna_migrate.cli.parser import DEFAULT_CONFIG, make_parser
+        from websauna_migrate.cli.render.text import name_ini
 
         parser = make_parser()
         options = parser.parse_args(words)
+        default = os.environ.get("ALEMBIC_CONFIG") or DEFAULT_CONFIG
+        ini = options.config[0] if options.config else default
+        name_ini(None if ini == default else ini)
         if not hasattr(options, "verb"):
             parser.error("too few arguments")
         command = COMMANDS[options.verb]

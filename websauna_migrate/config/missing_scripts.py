@@ -58,8 +58,9 @@ def left_out(package: MigrationPackage, tables: Iterable[Table]) -> ScriptDirect
 def was_installed(package: MigrationPackage) -> bool:
     """Tell whether an installer put a package, and with it its scripts, where they are.
 
-    Of an editable installation, the files belong to no distribution. A script directory outside of
-    the package is not an installer's.
+    Of an editable installation, the files belong to no distribution: what setuptools lists in an
+    ``egg-info`` beside the package are its sources. A script directory outside of the package is
+    not an installer's.
     """
     if not package.script_directory.is_relative_to(package.folder):
         return False
@@ -71,5 +72,6 @@ def was_installed(package: MigrationPackage) -> bool:
         str(file) == module
         for one in distributions(path=[str(site)])
         if Path(str(one.locate_file(""))).resolve() == site
+        if one.read_text("RECORD") or one.read_text("installed-files.txt")
         for file in one.files or ()
     )

@@ -75,7 +75,7 @@ def fails(exc: StepFailed, busy: bool) -> NotProven:
     whose = f'revision "{exc.revision}" of package "{exc.package}"'
     where = f" ({exc.path})"
     if exc.line is not None:
-        text = linecache.getline(exc.path, exc.line).strip()
+        text = linecache.getline(exc.path, exc.line).strip().rstrip(":")
         where = f" (line {exc.line} of {exc.path}: {text})" if text else where
     problem = f"the {exc.direction} of {whose} fails{where}: {exc.problem}"
     cause = exc.__cause__

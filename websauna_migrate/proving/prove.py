@@ -16,6 +16,7 @@ from typing import Any
 from sqlalchemy.engine import URL, Connection
 from sqlalchemy.exc import DBAPIError
 
+from websauna_migrate.autogenerate.rename.renames import DELETE_FIRST
 from websauna_migrate.autogenerate.write.move_writer import insert
 from websauna_migrate.database.stopping import RunStopped
 from websauna_migrate.errors import MigrationError
@@ -94,7 +95,9 @@ def keep_proven(
 
 def advised(exc: NotProven, created: Sequence[CreatedScript]) -> NotProven:
     """Return the error of a step that fails with what the scripts' warnings say of it."""
-    advice = [warning for one in created for warning in one.warnings if "NOT NULL" in warning]
+    warnings = [warning for one in created for warning in one.warnings]
+    renames = [one.replace(DELETE_FIRST, "run") for one in warnings if DELETE_FIRST in one]
+    advice = [*renames, *(one for one in warnings if "NOT NULL" in one)]
     if exc.kind != "fails" or not advice:
         return exc
     remedy = "\n".join([*advice, "To keep the script and edit it by hand: --keep."])

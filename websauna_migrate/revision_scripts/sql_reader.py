@@ -291,7 +291,11 @@ def read_action(action: str, key: Key) -> Iterator[Access]:
     elif found := ADD_CONSTRAINT.match(action):
         label = parse_name(found[1])[1] if found[1] else None
         rule = "unique" if found["kind"].lower().startswith(("unique", "primary")) else None
-        yield Access("add_constraint", *key, names_in(found[3]), label=label, rule=rule)
+        columns = names_in(found[3])
+        if re.match(r"\s*using\s+index\b", found[3], re.IGNORECASE):
+            # The index is there: its rows are unique.
+            rule, columns = None, ()
+        yield Access("add_constraint", *key, columns, label=label, rule=rule)
     elif found := DROP_CONSTRAINT.match(action):
         yield Access("drop_constraint", *key, label=parse_name(found[1])[1])
     elif found := ADD_COLUMN.match(action):

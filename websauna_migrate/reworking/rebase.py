@@ -37,11 +37,14 @@ def rebase(
     :param onto: the head behind which they go; default: the only other one
     :param downgrade: take those back first that are applied here
     :raises UsageError: if it is not clear which revisions are meant
+    :raises TargetError: if the package has no such revision
     :raises MigrationError: if they may not be moved; no script was changed
     """
     site = take_site()
     name = only_package(site, packages, "rebase")
     history = site.loaded.histories[name]
+    if revision is not None:
+        resolve_all(history, revision)
     if len(history.heads) < 2:
         return Rebased(name, history.heads[0] if history.heads else None)
     mine, target = choose(site, history, revision, onto)
@@ -51,8 +54,7 @@ def rebase(
         names = ", ".join(f'"{one.id}"' for one in applied)
         raise MigrationError(
             f'Of package "{name}" {names} would go behind "{target}", and is applied here. No '
-            "script was changed. Take it back first: "
-            f"ws-alembic -x packages={name} rebase --downgrade"
+            f"script was changed. Take it back first: {command(name)} {mine} --downgrade"
         )
     taken_back = take_back(site, moved, "rebase")
     # By bytes: line ends stay as they are.
@@ -79,7 +81,7 @@ def choose(
     if len(candidates) != 1:
         raise UsageError(
             f'It is not clear which revisions of package "{history.package}" are yours: its heads '
-            f"are {shown}. Name the one that goes behind: ws-alembic rebase {heads[-1]}"
+            f"are {shown}. Name the one that goes behind: {command(history.package)} {heads[-1]}"
         )
     (mine,) = candidates
     others = [head for head in heads if head != mine]
@@ -87,9 +89,14 @@ def choose(
     if len(targets) != 1 or targets[0] not in others:
         raise UsageError(
             f'Name the head behind which "{mine}" goes, one of '
-            f"{', '.join(others)}: ws-alembic rebase {mine} --onto {others[0]}"
+            f"{', '.join(others)}: {command(history.package)} {mine} --onto {others[0]}"
         )
     return mine, targets[0]
+
+
+def command(package: str) -> str:
+    """Return the beginning of the command for a package."""
+    return f"ws-alembic -x packages={package} rebase"
 
 
 def is_own(site: Site, history: PackageHistory, head: str) -> bool:

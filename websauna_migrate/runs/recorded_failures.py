@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 
-from websauna_migrate.database.engines import hide_password, one_line
+from websauna_migrate.database.engines import driver_words, hide_password, one_line
 from websauna_migrate.errors import MigrationError
 from websauna_migrate.runs.statement_log import StatementLog
 
@@ -64,7 +64,7 @@ def without_values(exc: DBAPIError) -> str:
         if code.startswith(QUOTES_VALUES):
             words = re.sub(r"\".*\"|'.*'", '"..."', words, flags=re.DOTALL)
         return words
-    words = str(original)
+    words = driver_words(original)
     if getattr(original, "args", ())[:1] == (SIGNAL,):
         words = re.sub(r"'.*'", '"..."', words, flags=re.DOTALL)
     for pattern in VALUES:

@@ -10,7 +10,19 @@ from typing import Any
 from websauna_migrate.autogenerate.package_objects import Key
 from websauna_migrate.errors import UsageError
 
-__all__ = ["NO_RENAMES", "ColumnRename", "Renames", "TableRename", "bad_rename", "renamed_in"]
+__all__ = [
+    "DELETE_FIRST",
+    "NO_RENAMES",
+    "ColumnRename",
+    "Renames",
+    "TableRename",
+    "bad_rename",
+    "renamed_in",
+]
+
+
+#: What comes before the command that writes a rename, where there is a script without it.
+DELETE_FIRST = "delete the script and run"
 
 
 def bad_rename(option: str, problem: str) -> UsageError:
@@ -21,7 +33,7 @@ def bad_rename(option: str, problem: str) -> UsageError:
 def instead(package: str, rename: TableRename | ColumnRename) -> str:
     """Return what to do if a drop and an addition are a rename."""
     command = f"ws-alembic -x packages={package} revision --autogenerate {rename.option}"
-    return f"delete the script and run: {command}"
+    return f"{DELETE_FIRST}: {command}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,14 +56,9 @@ def headline(run: LedgerRun, name: str) -> str:
 
 def step_line(step: LedgerEntry) -> str:
     """Return the line of a step."""
-    took = seconds(step)
-    duration = "" if took is None else f"  {took:.2f} s"
-    return f"{step.package}  {step.revision}  {step.direction}  {step.outcome}{duration}"
-
-
-def seconds(step: LedgerEntry) -> float | None:
-    """Return how long a step took, ``None`` if it has no end."""
-    return None if step.ended is None else (step.ended - step.started).total_seconds()
+    duration = "" if step.seconds is None else f"  {step.seconds:.2f} s"
+    by = f" by {step.settled_by}" if step.settled_by else ""
+    return f"{step.package}  {step.revision}  {step.direction}  {step.outcome}{by}{duration}"
 
 
 def run_data(run: LedgerRun) -> dict[str, object]:
@@ -76,7 +71,7 @@ def run_data(run: LedgerRun) -> dict[str, object]:
         "steps": [
             {
                 **{name: getattr(step, name) for name in steps},
-                "seconds": seconds(step),
+                "seconds": step.seconds,
                 **{name: getattr(step, name) for name in about},
             }
             for step in run.steps

@@ -42,7 +42,8 @@ def pending(state: PackageState) -> str:
     if not state.installed:
         return "not included" if state.importable else "not installed"
     if state.unknown:
-        return f"{state.pending} (no script defines {joined(state.unknown)})"
+        many = state.pending if state.applied else "?"
+        return f"{many} (no script defines {joined(state.unknown)})"
     if state.adopts:
         return f"{state.pending} ({joined(state.adopts)} adopted at the next upgrade)"
     if state.elsewhere:

@@ -6,8 +6,10 @@ import dataclasses
 import functools
 import os
 import re
+import shlex
 import sys
 from collections.abc import Iterable, Iterator
+from contextvars import ContextVar
 from pathlib import Path
 from textwrap import wrap
 
@@ -18,6 +20,7 @@ __all__ = [
     "Table",
     "counted",
     "joined",
+    "name_ini",
     "name_width",
     "one_line",
     "render_table",
@@ -33,6 +36,10 @@ WIDTH, NARROWEST = 80, 16
 
 #: Stands where there is nothing to say.
 NOTHING = "-"
+
+#: The beginning of a command in a message, and the INI file that it has to name.
+COMMAND = re.compile(r"\bws-alembic (?=-x |[a-z])")
+INI: ContextVar[str | None] = ContextVar("INI", default=None)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -77,13 +84,24 @@ def fitted(widths: list[int], table: Table) -> list[int]:
     return widths
 
 
+def name_ini(ini: str | None) -> None:
+    """Let the commands in messages name an INI file; ``None``: they mean the default one."""
+    INI.set(ini)
+
+
 def shown(text: str) -> str:
-    """Return a text for a person: control characters as escapes, paths from where one stands."""
+    """Return a text for a person.
+
+    Control characters are escapes, paths begin where one stands, and commands name the INI file.
+    """
     try:
         here = str(Path.cwd())
     except OSError:
         here = os.sep
-    return re.sub(local_folders(here, tuple(sys.path)), "", visible(text))
+    text = re.sub(local_folders(here, tuple(sys.path)), "", visible(text))
+    if (ini := INI.get()) is not None:
+        text = COMMAND.sub(lambda _: f"ws-alembic -c {shlex.quote(ini)} ", text)
+    return text
 
 
 @functools.cache
