@@ -52,9 +52,10 @@ def rebase(
     refuse_shared(site, moved)
     if (applied := applied_of(site, moved)) and not downgrade:
         names = ", ".join(f'"{one.id}"' for one in applied)
+        behind = f" --onto {target}" if len(history.heads) > 2 else ""
         raise MigrationError(
             f'Of package "{name}" {names} would go behind "{target}", and is applied here. No '
-            f"script was changed. Take it back first: {command(name)} {mine} --downgrade"
+            f"script was changed. Take it back first: {command(name)} {mine}{behind} --downgrade"
         )
     taken_back = take_back(site, moved, "rebase")
     # By bytes: line ends stay as they are.
