@@ -53,7 +53,7 @@ SHOW_STATUS = '; echo "exit status $?"'
 
 
 def serve() -> None:
-    """Run the commands of ``ws-alembic`` that standard input names, each in a fork of its own.
+    """Run the commands that standard input names, each in a fork of its own.
 
     Importing what every command needs takes longer than most commands do.
     """
@@ -63,13 +63,15 @@ def serve() -> None:
 
     import websauna_migrate.cli.commands.read
     import websauna_migrate.service
-    from websauna_migrate.cli.ws_alembic import main
+    from websauna_migrate.cli import ws_alembic, ws_create_table
 
     assert alembic and pyramid and sqlalchemy and websauna_migrate
+    mains = {"ws-alembic": ws_alembic.main, "ws-create-table": ws_create_table.main}
     for line in sys.stdin:
         job = json.loads(line)
         with tempfile.TemporaryFile("w+") as screen:
             if (child := os.fork()) == 0:
+                main = mains[job.get("program", "ws-alembic")]
                 os._exit(typed_in_fork(main, job, screen.fileno()))
             status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
             screen.seek(0)

@@ -22,14 +22,20 @@ DOCS = REPOSITORY / "docs"
 #: its packages.
 PAGES = {
     "add-ons": {"addon": "acme.shop"},
+    "autogenerate": {},
     "commands": {},
     "deploying": {},
+    "existing-projects": {},
     "graph": {"aaa": "acme.user", "fooapp": "acme.app", "addon": "acme.shop"},
     "index": {},
     "many-workers": {},
+    "moving-tables": {},
     "packages": {},
+    "renames": {},
     "running": {},
     "several-packages": {"aaa,zzz": "acme.user,acme.shop"},
+    "squashing": {"fooapp": "acme.user"},
+    "table-sql": {},
     "testing": {},
 }
 
@@ -48,6 +54,15 @@ OTHERWISE = {
     # squawk knows PostgreSQL alone.
     "-x packages=all plan --fail-on-lint": 2,
     "lint": 2,
+}
+
+#: Pages whose commands write scripts: each has an example of its own.
+WRITES = {"moving-tables", "renames", "squashing"}
+
+#: What a reader does to the example's models before a command: an option of it, and the edit.
+EDITS = {
+    "--rename-table": ('"offers"', '"deals"'),
+    "--rename-column": ("title: Mapped", "headline: Mapped"),
 }
 
 #: What another page has had typed.
@@ -83,10 +98,20 @@ def test_each_command_of_the_documentation_is_understood() -> None:
     assert seen > 80
 
 
-def typed(site: Page, words: list[str]) -> tuple[int, str]:
+def typed(site: Page, words: list[str], program: str = "ws-alembic") -> tuple[int, str]:
     """Type a command where the site is now; return its exit status and what it prints."""
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(site.pythonpath)}
-    return site.asked({"words": words, "env": {**env, "XDG_CACHE_HOME": f"{site.root}/.cache"}})
+    env["XDG_CACHE_HOME"] = f"{site.root}/.cache"
+    return site.asked({"program": program, "words": words, "env": env})
+
+
+def edit_models(site: Page, words: list[str]) -> None:
+    """Change the application's models as the reader of a command has done before it."""
+    models = site.here / "examples/app/src/acme/app/models.py"
+    for option in EDITS.keys() & set(words):
+        text = models.read_text(encoding="utf-8")
+        assert EDITS[option][0] in text
+        models.write_text(text.replace(*EDITS[option]), encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -111,18 +136,25 @@ def test_the_commands_of_a_page_work(name: str, site: Page) -> None:
         shutil.copy(site.root / "development.ini", site.here / ini)
     if name != "deploying":
         shutil.copy(site.root / "example.sqlite", site.here)
+    source = site.here if name in WRITES else site.root
+    if name in WRITES:
+        shutil.copytree(site.root / "examples", site.here / "examples")
+    site.pythonpath = [str(one) for one in sorted((source / "examples").glob("*/src"))]
     page = (DOCS / f"{name}.rst").read_text(encoding="utf-8")
     for command in commands_of(page):
         program, *words = shlex.split(command.partition(" > ")[0], comments=True)
         if program in ONLY_READ or ONLY_READ.keys() & set(words):
             continue
-        assert program == "ws-alembic", command
+        assert program in ("ws-alembic", "ws-create-table"), command
         for theirs, ours in PAGES[name].items():
             words = [re.sub(rf"(?<![\w.]){theirs}(?![\w.])", ours, word) for word in words]
-        if tuple(words) in TYPED:
+        if name in WRITES:
+            edit_models(site, words)
+        elif (program, *words) in TYPED:
             continue
-        TYPED.add(tuple(words))
-        status, screen = typed(site, words)
+        TYPED.add((program, *words))
+        status, screen = typed(site, words, program)
         assert "Traceback" not in screen, f"{command}\n{screen}"
         expected = OTHERWISE.get(" ".join(words), 0)
         assert status == expected, f"{command}: {status}\n{screen}"
+        assert "Proved" in screen or not EDITS.keys() & set(words), screen
