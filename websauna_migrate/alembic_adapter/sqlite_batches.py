@@ -17,7 +17,7 @@ from alembic.ddl.impl import DefaultImpl
 from sqlalchemy import PrimaryKeyConstraint, Table, UniqueConstraint
 from sqlalchemy.engine import Connection
 
-from websauna_migrate.facts.sqlite_sql import written_tokens
+from websauna_migrate.facts.sqlite_sql import unquoted, written_tokens
 from websauna_migrate.revision_scripts.script_error import ScriptRefused
 
 __all__ = ["keep_in_batches"]
@@ -314,10 +314,3 @@ def parts_of(text: str) -> tuple[list[str], str]:
             items[-1].append(token)
         depth += token == "("
     return [" ".join(item) for item in items if item], " ".join(tail)
-
-
-def unquoted(token: str) -> str:
-    """Return a name without its quotes."""
-    if token[0] in "\"`'" and len(token) > 1:
-        return token[1:-1].replace(token[0] * 2, token[0])
-    return token[1:-1] if token[0] == "[" else token

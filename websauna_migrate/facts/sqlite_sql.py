@@ -17,6 +17,7 @@ __all__ = [
     "Token",
     "read_table",
     "tokens_of",
+    "unquoted",
     "write",
     "written_tokens",
 ]
@@ -108,9 +109,10 @@ def tokens_of(sql: str) -> list[Token]:
 
 
 def unquoted(text: str) -> str:
-    """Return what stands in quotes."""
-    quote = text[-1]
-    return text[1:-1] if quote == "]" else text[1:-1].replace(quote * 2, quote)
+    """Return a name without its quotes, if it has any."""
+    if len(text) > 1 and text[0] in "\"`'":
+        return text[1:-1].replace(text[0] * 2, text[0])
+    return text[1:-1] if text[0] == "[" else text
 
 
 def write(tokens: Sequence[Token], names: Collection[str] = ()) -> str:

@@ -26,6 +26,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.engine.interfaces import DBAPICursor, ExecutionContext
 
 from websauna_migrate.database.given_connections import given_state
+from websauna_migrate.facts.sqlite_sql import unquoted
 from websauna_migrate.plain_text import counted
 from websauna_migrate.planning.steps import Step
 from websauna_migrate.revision_scripts.rebuilt_tables import rebuilt_tables
@@ -328,13 +329,6 @@ def text_of(step: Step) -> str:
         return Path(step.revision.path).read_text(encoding="utf-8")
     except (OSError, ValueError):
         return ""
-
-
-def unquoted(name: str) -> str:
-    """Return an identifier without its quotes."""
-    if name[0] in '"`':
-        return name[1:-1].replace(name[0] * 2, name[0])
-    return name[1:-1] if name[0] == "[" else name
 
 
 def quoted(name: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from websauna_migrate.autogenerate.package_objects import Key
 from websauna_migrate.errors import UsageError
+from websauna_migrate.planning.accesses import full_name
 
 __all__ = [
     "DELETE_FIRST",
@@ -47,17 +48,17 @@ class TableRename:
     @property
     def option(self) -> str:
         """The option of ``revision`` that asks for it."""
-        return f"--rename-table {qualified(self.schema, self.old)}:{self.new}"
+        return f"--rename-table {full_name(self.schema, self.old)}:{self.new}"
 
     @property
     def question(self) -> str:
         """What to ask the models' author."""
-        return f'Was the table "{qualified(self.schema, self.old)}" renamed to "{self.new}"?'
+        return f'Was the table "{full_name(self.schema, self.old)}" renamed to "{self.new}"?'
 
     def warning(self, package: str) -> str:
         """Return what is lost if it is a rename, and the remedy."""
         return (
-            f'The table "{qualified(self.schema, self.old)}" is dropped with its rows, and '
+            f'The table "{full_name(self.schema, self.old)}" is dropped with its rows, and '
             f'"{self.new}" is made with the same columns. If it was '
             f"renamed, {instead(package, self)}"
         )
@@ -83,20 +84,20 @@ class ColumnRename:
     @property
     def option(self) -> str:
         """The option of ``revision`` that asks for it."""
-        return f"--rename-column {qualified(self.schema, self.table)}.{self.old}:{self.new}"
+        return f"--rename-column {full_name(self.schema, self.table)}.{self.old}:{self.new}"
 
     @property
     def question(self) -> str:
         """What to ask the models' author."""
         return (
-            f'Was the column "{self.old}" of table "{qualified(self.schema, self.table)}" renamed '
+            f'Was the column "{self.old}" of table "{full_name(self.schema, self.table)}" renamed '
             f'to "{self.new}"?'
         )
 
     def warning(self, package: str) -> str:
         """Return what is lost if it is a rename, and the remedy."""
         return (
-            f'The column "{self.old}" of table "{qualified(self.schema, self.table)}" is dropped '
+            f'The column "{self.old}" of table "{full_name(self.schema, self.table)}" is dropped '
             f'with its values, and "{self.new}" of the same type is added. If it was renamed, '
             f"{instead(package, self)}"
         )
@@ -215,11 +216,6 @@ class Renames:
                 elif key.endswith("_where") and value is not None:
                     one["dialect_options"][key] = renamed_in(str(value), columns)
         return facts
-
-
-def qualified(schema: str | None, name: str) -> str:
-    """Return ``schema.name``, or the name alone."""
-    return f"{schema}.{name}" if schema else name
 
 
 def renamed_in(text: str, columns: Mapping[str, str]) -> str:
