@@ -382,12 +382,6 @@ class Ledger:
             update(self.table).where(self.table.c.id == entry).values(statements=None)
         )
 
-    def touch(self, connection: Connection, entry: str) -> None:
-        """Write a row as it is."""
-        connection.execute(
-            update(self.table).where(self.table.c.id == entry).values(note=self.table.c.note)
-        )
-
     def remove(self, connection: Connection, entry: str) -> None:
         """Delete a row."""
         connection.execute(delete(self.table).where(self.table.c.id == entry))
