@@ -489,7 +489,7 @@ def test_a_rename_is_told_from_a_drop_by_the_command_that_a_warning_names(modell
     assert rows(place.url, "SELECT headline FROM offers") == [("kept",)]
 
 
-@of("autogenerate.errors.RevisionFailed")
+@of("autogenerate.revision_errors.RevisionFailed")
 def test_a_revision_before_the_last_one_is_applied(modelled: Place) -> None:
     write = ("-x", "packages=fooapp", "revision", "--autogenerate", "-m", "More")
     modelled.well(*write)

@@ -725,8 +725,9 @@ class IMigrationService(Interface):
 
         :param message: default: the former script's
         :returns: a :class:`websauna_migrate.results.Redone`
-        :raises websauna_migrate.autogenerate.errors.RevisionFailed: if others may have applied it,
-            by git's remote branches, tags and main branch; for a merge; for several heads
+        :raises websauna_migrate.autogenerate.revision_errors.RevisionFailed: if others may have
+            applied it, by git's remote branches, tags and main branch; for a merge; for several
+            heads
         :raises websauna_migrate.runs.losses.LossRefused: if rows or values would be lost
         """
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from websauna_migrate.autogenerate.comparison import compare_options, find_changes
-from websauna_migrate.autogenerate.errors import RevisionFailed
 from websauna_migrate.autogenerate.fact_comparison import FactComparison
 from websauna_migrate.autogenerate.package_objects import PackageObjects
 from websauna_migrate.autogenerate.reflection import Reflection
 from websauna_migrate.autogenerate.rename.renames import Renames
+from websauna_migrate.autogenerate.revision_errors import RevisionFailed
 from websauna_migrate.autogenerate.write.move_writer import MoveWriter
 from websauna_migrate.autogenerate.write.revision_files import created
 from websauna_migrate.autogenerate.write.writer import ScriptWriter

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from websauna_migrate.autogenerate.errors import RevisionFailed
+from websauna_migrate.autogenerate.revision_errors import RevisionFailed
 from websauna_migrate.config.template import require_editable
 from websauna_migrate.errors import MigrationError, UsageError
 from websauna_migrate.interfaces import Packages

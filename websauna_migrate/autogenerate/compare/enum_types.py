@@ -19,13 +19,13 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
-from websauna_migrate.autogenerate.errors import cannot_render
 from websauna_migrate.autogenerate.operations.column_types import TypeRenderer, dialect_of
 from websauna_migrate.autogenerate.operations.enum_change import EnumChange, constant
 from websauna_migrate.autogenerate.operations.rendering import typed_columns
 from websauna_migrate.autogenerate.operations.script_op import ScriptOp, on_dialect
 from websauna_migrate.autogenerate.package_objects import Key, PackageObjects
 from websauna_migrate.autogenerate.reflection import Reflection
+from websauna_migrate.autogenerate.revision_errors import cannot_render
 from websauna_migrate.models.ownership import may_be_named
 
 __all__ = ["NamedTypes", "named_types_in"]

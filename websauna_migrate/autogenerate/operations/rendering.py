@@ -22,9 +22,9 @@ from sqlalchemy.sql import functions
 from sqlalchemy.sql.elements import conv
 
 from websauna_migrate.alembic_adapter.autogenerate_internals import render_constraint, render_type
-from websauna_migrate.autogenerate.errors import cannot_render
 from websauna_migrate.autogenerate.operations.column_types import TypeRenderer, UnfitType
 from websauna_migrate.autogenerate.package_objects import PackageObjects
+from websauna_migrate.autogenerate.revision_errors import cannot_render
 
 __all__ = ["item_renderer", "require_renderable"]
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 from alembic.operations import ops
 
-from websauna_migrate.autogenerate.errors import RevisionFailed
 from websauna_migrate.autogenerate.package_objects import Key, PackageObjects
 from websauna_migrate.autogenerate.reflection import Reflection
+from websauna_migrate.autogenerate.revision_errors import RevisionFailed
 from websauna_migrate.interfaces import Question
 
 __all__ = ["ManyDrops", "require_meant"]

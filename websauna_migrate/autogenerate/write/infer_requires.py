@@ -10,12 +10,12 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
 from alembic.operations import ops
 
-from websauna_migrate.autogenerate.errors import RevisionFailed, not_created
 from websauna_migrate.autogenerate.operations.column_types import dialect_of
 from websauna_migrate.autogenerate.operations.ordering import referred_key
 from websauna_migrate.autogenerate.operations.rendering import typed_columns
 from websauna_migrate.autogenerate.package_objects import Key, PackageObjects
 from websauna_migrate.autogenerate.reflection import Reflection
+from websauna_migrate.autogenerate.revision_errors import RevisionFailed, not_created
 from websauna_migrate.autogenerate.write.package_order import circle_of, needs_of
 from websauna_migrate.models.ownership import named_types
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from alembic.util import rev_id as new_revision_id
 from alembic.util.exc import CommandError
 
-from websauna_migrate.autogenerate.errors import RevisionFailed
+from websauna_migrate.autogenerate.revision_errors import RevisionFailed
 from websauna_migrate.autogenerate.write.revision_files import created, ensure_line
 from websauna_migrate.config.template import ensure_template, require_editable
 from websauna_migrate.errors import UsageError

@@ -14,7 +14,7 @@ from alembic.util.exc import CommandError
 from sqlalchemy.dialects import registry
 
 from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
-from websauna_migrate.autogenerate.errors import RevisionFailed
+from websauna_migrate.autogenerate.revision_errors import RevisionFailed
 from websauna_migrate.config.packages import MigrationPackage
 from websauna_migrate.config.template import (
     create_script_directory,

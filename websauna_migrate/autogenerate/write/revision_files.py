@@ -9,9 +9,9 @@ from typing import Any
 from alembic.script.base import Script
 from alembic.util.exc import CommandError
 
-from websauna_migrate.autogenerate.errors import cannot_render
 from websauna_migrate.autogenerate.operations.rendering import place_of
 from websauna_migrate.autogenerate.package_objects import PackageObjects
+from websauna_migrate.autogenerate.revision_errors import cannot_render
 from websauna_migrate.autogenerate.write.names import Unresolved, free_names, imports_for
 from websauna_migrate.results import CreatedScript
 

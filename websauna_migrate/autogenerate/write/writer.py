@@ -16,11 +16,6 @@ from sqlalchemy.exc import DBAPIError
 from websauna_migrate.alembic_adapter.autogenerate_internals import BoundedComparison
 from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
 from websauna_migrate.autogenerate.comparison import Comparison, command_arguments
-from websauna_migrate.autogenerate.errors import (
-    RevisionFailed,
-    not_up_to_date,
-    revisions_in_circle,
-)
 from websauna_migrate.autogenerate.fact_comparison import FactComparison
 from websauna_migrate.autogenerate.operations.ordering import target_of
 from websauna_migrate.autogenerate.operations.rendering import require_renderable
@@ -34,6 +29,11 @@ from websauna_migrate.autogenerate.rename.candidates import (
 )
 from websauna_migrate.autogenerate.rename.renames import NO_RENAMES, Renames, bad_rename
 from websauna_migrate.autogenerate.rename.renaming import applicable
+from websauna_migrate.autogenerate.revision_errors import (
+    RevisionFailed,
+    not_up_to_date,
+    revisions_in_circle,
+)
 from websauna_migrate.autogenerate.write.drop_dependencies import DropDependencies
 from websauna_migrate.autogenerate.write.drops import require_meant
 from websauna_migrate.autogenerate.write.infer_requires import InferredRequires

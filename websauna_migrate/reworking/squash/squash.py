@@ -10,7 +10,7 @@ from pathlib import Path
 from alembic.util import rev_id as new_revision_id
 from alembic.util.exc import CommandError
 
-from websauna_migrate.autogenerate.errors import RevisionFailed
+from websauna_migrate.autogenerate.revision_errors import RevisionFailed
 from websauna_migrate.autogenerate.write.move_writer import insert
 from websauna_migrate.autogenerate.write.revision_files import ensure_line
 from websauna_migrate.config.template import ensure_template, require_editable
