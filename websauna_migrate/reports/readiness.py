@@ -44,8 +44,8 @@ def look(site: Site) -> Readiness:
 def look_at(site: Site, connection: Connection | None) -> Readiness:
     """Return what the database is to the scripts.
 
-    Whoever holds a history table or the ledger exclusively keeps a look waiting for a moment: then
-    it is not known where packages stand, and a run that is at work is told.
+    A session that holds a history table or the ledger exclusively keeps a look waiting for a
+    moment: then it is not known where packages stand, and a run that is at work is told.
 
     :param connection: to the database; ``None`` where its file does not exist
     """
