@@ -644,7 +644,7 @@ def test_the_documented_fixtures(two: Workshop, postgresql_url: str, tmp_path: P
     setup = (
         f"import sys; sys.path[:0] = [{str(two.root)!r}]\n"
         "from pyramid.config import Configurator\n"
-        "def make_app(settings):\n"
+        "def main(global_config, **settings):\n"
         "    config = Configurator(settings=settings)\n"
         "    for name in ('websauna_migrate', 'users', 'profiles'): config.include(name)\n"
         "    return config.make_wsgi_app()\n"

@@ -76,7 +76,8 @@ def render_adoption(found: Adoption) -> Iterator[str]:
 def render_restored(found: Switched) -> Iterator[str]:
     """Yield the scripts that this checkout does not have, and what taking them down would lose."""
     for script in found.scripts:
-        yield f"{script.package}  {script.revision}  from {script.source}  {script.checksum[:12]}"
+        by = f"from {script.source}, SHA-256 {script.checksum[:12]}..."
+        yield f"{script.package}  {script.revision}  by the script {by}"
     yield from (str(loss) for loss in found.losses)
 
 
