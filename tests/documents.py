@@ -63,10 +63,15 @@ def serve() -> None:
 
     import websauna_migrate.cli.commands.read
     import websauna_migrate.service
-    from websauna_migrate.cli import ws_alembic, ws_create_table
+    from websauna_migrate.cli import ws_alembic, ws_create_table, ws_db_shell, ws_dump_db
 
     assert alembic and pyramid and sqlalchemy and websauna_migrate
-    mains = {"ws-alembic": ws_alembic.main, "ws-create-table": ws_create_table.main}
+    mains = {
+        "ws-alembic": ws_alembic.main,
+        "ws-create-table": ws_create_table.main,
+        "ws-db-shell": ws_db_shell.main,
+        "ws-dump-db": ws_dump_db.main,
+    }
     for line in sys.stdin:
         job = json.loads(line)
         with tempfile.TemporaryFile("w+") as screen:
@@ -194,8 +199,9 @@ class Page:
         env["PYTHONPATH"] = os.pathsep.join(self.pythonpath)
         env["XDG_CACHE_HOME"] = str(self.root / ".cache")
         words = command.removesuffix(SHOW_STATUS)
-        if words.startswith("ws-alembic ") and not set(words) & set("|;&$<>"):
-            status, screen = self.asked({"words": shlex.split(words)[1:], "env": env})
+        if words.startswith("ws-") and not set(words) & set("|;&$<>"):
+            program, *rest = shlex.split(words.replace("\\\n", " "))
+            status, screen = self.asked({"program": program, "words": rest, "env": env})
             screen += f"exit status {status}\n" if words != command else ""
         else:
             done = subprocess.run(
