@@ -432,6 +432,9 @@ def test_a_database_of_create_all(story: Story) -> None:
     story.ws("adopt", "--undo", "--yes")
     assert not [one for one in tables(story.url) if one.startswith("alembic_history")]
     assert not script.exists()
+    # The folder that is left says nothing of the tables.
+    assert "has no script, and the database has its tables" in story.ws("check", ok=False).out
+    assert "fooapp: its first script is written" in story.ws("adopt", "--dry-run").out
     # A column by hand is at no revision, and nothing is taken for what it is not.
     execute(story.url, "ALTER TABLE notes ADD COLUMN byhand INTEGER")
     refused = story.ws("-x", "packages=addon", "adopt", "--yes", ok=False)
@@ -561,6 +564,7 @@ def test_one_project_that_became_several_packages(story: Story) -> None:
     assert "adopt" in story.ws("upgrade", ok=False).err
     done = story.ws("adopt", "--yes").out
     assert "addon: gets the tables notes, tags from fooapp, by two scripts" in done
+    assert "first script" not in done
     assert story.ws("-x", "packages=all", "check").out == "No new upgrade operations detected.\n"
     status = json.loads(story.ws("status", "--json").out)
     assert [one["pending"] for one in status] == [0, 0]

@@ -94,8 +94,8 @@ def undefined(history: PackageHistory, rows: Sequence[str]) -> HistoryContradict
     else:
         remedy = (
             f'Restore the missing script, or install the release of "{package}" that has '
-            "it. If you know which revision the schema is at, record that with "
-            f"{stamp} REVISION`."
+            "it. Or let the tables tell which revision the database is at, and record that: "
+            f"`ws-alembic -x packages={package} stamp --verified`."
         )
     return HistoryContradicted(
         "unknown",

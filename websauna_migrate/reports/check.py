@@ -156,8 +156,8 @@ class Checker:
                         name,
                         f'The history table "{table}" of package "{name}" has revision "{row}", '
                         "which no script defines. Restore the script, or install the release that "
-                        "has it. If you know which revision the schema is at: ws-alembic -x "
-                        f"packages={name} stamp --purge REVISION\n"
+                        "has it. Or let the tables tell which revision the database is at, and "
+                        f"record that: ws-alembic -x packages={name} stamp --verified\n"
                         + explain(self.site, connection, name, row),
                         details=row,
                     )
@@ -268,7 +268,10 @@ class Checker:
             )
             if waiting.get(name) and not is_unrecorded:
                 continue
-            if not environment.exists:
+            has_scripts = len(self.snapshot.histories[name]) > 0
+            if not environment.exists or (
+                not has_scripts and self.has_tables_only(connection, name, applied[name])
+            ):
                 yield from self.without_scripts(connection, name, applied[name])
                 continue
             with PROCESS_LOCK:
@@ -284,7 +287,7 @@ class Checker:
     def without_scripts(
         self, connection: Connection, name: str, rows: Collection[str]
     ) -> Iterator[CheckProblem]:
-        """Tell of a package that has tables and no script directory."""
+        """Tell of a package that has tables and no script."""
         tables = self.ownership.tables_of(name)
         directory = self.snapshot.packages[name].script_directory
         if self.has_tables_only(connection, name, rows):

@@ -14,6 +14,7 @@ from websauna_migrate.alembic_adapter.package_environment import EnvironmentFail
 from websauna_migrate.config.packages import MigrationPackage, project_folder
 from websauna_migrate.config.settings import PREFIX, Settings, parse_url
 from websauna_migrate.config.template import template_folder
+from websauna_migrate.database.history_tables import list_tables
 from websauna_migrate.errors import MigrationError, UsageError
 from websauna_migrate.locating.locate import locate
 from websauna_migrate.planning.plan import pending
@@ -236,13 +237,15 @@ def look_at_drift(
         return
     if LATER in found.notes:
         found.notes.remove(LATER)
+    if before:
+        found.moves = [*tables_of_others(site, found, applied)]
     for problem in problems:
         name = problem.package or ""
         if problem.kind == "drift":
             found.drift.append(problem.message)
         elif before and problem.kind == "unrecorded":
             without_history(found, site, name, problem.details)
-        elif before and problem.kind == "no-scripts" and has_tables(checker, site, name, applied):
+        elif before and problem.kind == "no-scripts" and has_tables(found, site, name, applied):
             found.first.append(name)
             found.actions.append(
                 f"{name}: its first script is written from the models, and stamped"
@@ -251,18 +254,25 @@ def look_at_drift(
         for name, revisions in pending(site.loaded.graph, applied).items():
             if name in found.selected and applied[name] and revisions:
                 found.notes.append(f"{name}: {len(revisions)} pending: ws-alembic upgrade")
-        found.moves = [*tables_of_others(site, found, applied)]
         for (source, target), tables in found.moves_together.items():
             listed = f"table{'s' if len(tables) > 1 else ''} {', '.join(tables)}"
             found.actions.append(f"{target}: gets the {listed} from {source}, by two scripts")
 
 
 def has_tables(
-    checker: Checker, site: Site, name: str, applied: Mapping[str, tuple[str, ...]]
+    found: Findings, site: Site, name: str, applied: Mapping[str, tuple[str, ...]]
 ) -> bool:
-    """True if a package without a history has tables in the database."""
+    """True if a package without a history has tables that do not come from another package."""
+    moved = {table for table, _, target in found.moves if target == name}
+    tables = [
+        table
+        for table in found.service.ownership.tables_of(name)
+        if full_name(table.schema, table.name) not in moved
+    ]
     with site.reading() as connection:
-        return connection is not None and checker.has_tables_only(connection, name, applied[name])
+        if connection is None or applied[name]:
+            return False
+        return any(table.name in list_tables(connection, table.schema) for table in tables)
 
 
 def without_history(found: Findings, site: Site, name: str, differences: Sequence[str]) -> None:
