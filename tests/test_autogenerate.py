@@ -312,7 +312,7 @@ def test_a_deleted_model_is_dropped_by_its_creator(workshop: Workshop, database_
     service.upgrade()
     models = BASE + TABLE.format(cls="A", table="a", column="sa.Integer")
     service = remake(workshop, "addon", models, database_url)
-    (script,) = service.revision("two", autogenerate=True)
+    (script,) = service.revision("two", autogenerate=True, allow_drops=True)
     assert script.package == "addon"
     upgrade, downgrade = written(script).split("def downgrade")
     assert "op.drop_table('things')" in upgrade

@@ -492,11 +492,11 @@ class IMigrationService(Interface):
         :param rename_tables: ``old:new`` or ``schema.old:new`` each, for autogenerate
         :param rename_columns: ``table.old:new`` or ``schema.table.old:new`` each
         :param ask: asks the author of the models whether a drop beside an addition is a rename, and
-            whether more than half of a package's tables are to go; gets an object with a
+            whether half of a package's tables or more are to go; gets an object with a
             ``question``, a ``warning`` and the ``option`` that answers beforehand. Without it the
             script and its ``warnings`` say what may be lost by a rename, and so many drops are
             refused.
-        :param allow_drops: let a script drop more than half of a package's tables, or all of them
+        :param allow_drops: let a script drop half of a package's tables or more, or all of them
         :param full: has no meaning any more; every comparison looks at all tables
         :param prove: how new scripts of ``autogenerate`` are proven, by an upgrade, a downgrade and
             an upgrade before they are kept: ``on``, in a transaction on the database that is rolled

@@ -314,7 +314,7 @@ MOVED_TABLE = (
 NEW_SCRIPT = (
     flag(
         "--allow-drops",
-        help="Let a script drop more than half of a package's tables, or all; with --autogenerate.",
+        help="Let a script drop half of a package's tables or more; with --autogenerate.",
     ),
     argument(
         "--requires",

@@ -20,7 +20,7 @@ __all__ = ["ManyDrops", "require_meant"]
 
 @dataclass(frozen=True, slots=True)
 class ManyDrops:
-    """A script that would drop more than half of a package's tables.
+    """A script that would drop half of a package's tables, or more.
 
     :ivar existing: how many of the package's tables the database has
     """
@@ -69,7 +69,7 @@ def require_meant(
     operations: Sequence[ops.MigrateOperation],
     ask: Callable[[Question], bool] | None,
 ) -> None:
-    """Refuse to drop all tables of a package, and more than half unless the author says yes.
+    """Refuse to drop all tables of a package, and half or more unless the author says yes.
 
     :param ask: asks the author; ``None`` where that is not possible
     :raises RevisionFailed: naming the tables
@@ -80,7 +80,7 @@ def require_meant(
     )
     existing = {key for key in owned.keys - reflection.children if reflection.has_table(*key)}
     existing.update(gone)
-    if len(gone) * 2 <= len(existing):
+    if len(gone) * 2 < len(existing) or not gone:
         return
     names = tuple(f"{schema}.{name}" if schema else name for schema, name in gone)
     drops = ManyDrops(owned.package, names, len(existing))
