@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import textwrap
 from argparse import Namespace
@@ -21,7 +22,11 @@ from databases import PostgreSQLServer
 from runs import engine_of, execute, rows
 from websauna_migrate.alembic_adapter.package_environment import EnvironmentFailure
 
-FEW = settings(max_examples=50, suppress_health_check=list(HealthCheck), print_blob=True)
+FEW = settings(
+    max_examples=int(os.environ.get("EXAMPLES", "50")),
+    suppress_health_check=list(HealthCheck),
+    print_blob=True,
+)
 
 ENV = """
 import asyncio
@@ -39,7 +44,9 @@ def run(connection):
     {before}
     context.configure(connection=connection, target_metadata=target_metadata{options})
     with context.begin_transaction():
+        {inside}
         context.run_migrations()
+    {after}
 
 
 {main}
@@ -85,7 +92,28 @@ ENGINES = [
     "create_engine(config.get_main_option('sqlalchemy.url'))",
 ]
 
+MORE_ENGINES = {
+    "postgresql": [
+        "create_engine(config.get_main_option('sqlalchemy.url'), isolation_level='AUTOCOMMIT')",
+        "create_engine(config.get_main_option('sqlalchemy.url'), isolation_level='SERIALIZABLE')",
+        "create_engine(config.get_main_option('sqlalchemy.url'), "
+        "connect_args={'options': '-csearch_path=red'})",
+        "create_engine(config.get_main_option('sqlalchemy.url')).execution_options("
+        "isolation_level='AUTOCOMMIT')",
+        "create_engine(config.get_main_option('sqlalchemy.url'), "
+        "execution_options={'schema_translate_map': {None: 'red'}})",
+    ],
+    "sqlite": [
+        "create_engine(config.get_main_option('sqlalchemy.url'), isolation_level='AUTOCOMMIT')",
+        "create_engine(config.get_main_option('sqlalchemy.url'), "
+        "connect_args={'timeout': 3, 'isolation_level': None})",
+        "create_engine(config.get_main_option('sqlalchemy.url'), echo=False, future=True)",
+    ],
+}
+
 METADATA = [
+    "[MetaData(naming_convention=NAMING), MetaData(naming_convention=NAMING)]",
+    "[MetaData(naming_convention=NAMING), MetaData()]",
     "None",
     "MetaData()",
     "MetaData(naming_convention=NAMING)",
@@ -103,6 +131,21 @@ OPTIONS = [
     "render_as_batch=True",
     "on_version_apply=lambda ctx, step, heads, run_args: seen.append(step.up_revision_id)",
     "literal_binds=False",
+    "process_revision_directives=lambda *words: None",
+    "render_item=lambda *words: False",
+    "sqlalchemy_module_prefix='sqlalchemy.'",
+    "alembic_module_prefix='alembic_op.'",
+    "upgrade_token='up'",
+    "template_args={'x': 1}",
+    "transactional_ddl=True",
+    "transactional_ddl=False",
+    "version_table_pk=False",
+    "tag='x'",
+    "dialect_opts={'paramstyle': 'named'}",
+    "url='sqlite://'",
+    "output_encoding='utf-8'",
+    "compare_type=lambda *words: None",
+    "version_table_schema='SCHEMA'",
     "version_table='alembic_version'",
 ]
 
@@ -116,6 +159,22 @@ BEFORE = {
         "connection.execute(text('SET statement_timeout = 60000'))",
         "connection.execute(text('SET ROLE env_random'))",
         "connection.execute(text('SELECT count(*) FROM pg_class')).scalar()",
+        "connection.execute(text(\"SELECT set_config('search_path', 'red', false)\"))",
+        "connection.execute(text('SET SESSION AUTHORIZATION env_random'))",
+        "connection.execute(text('SET lock_timeout = 5000'))",
+        "connection.execute(text('SET TIME ZONE 7'))",
+        "connection.execute(text('SET session_replication_role = replica'))",
+        "connection.execute(text('SET check_function_bodies = off'))",
+        "connection.execute(text('CREATE TEMP TABLE helper (n INTEGER)'))",
+        "connection.execute(text('PREPARE p AS SELECT 1'))",
+        "connection.execute(text('SET CONSTRAINTS ALL DEFERRED'))",
+        "connection.execute(text('SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL "
+        "SERIALIZABLE'))",
+        "connection.execute(text('SELECT pg_advisory_lock(7)'))",
+        "connection = connection.execution_options(isolation_level='AUTOCOMMIT')",
+        "connection.execute(text('SET LOCAL search_path TO red'))",
+        "connection.execute(text('CREATE TABLE IF NOT EXISTS made_before (n INTEGER)'))",
+        "connection.exec_driver_sql('RESET ALL')",
         "connection.execute(text('set search_path to ' + context.get_x_argument("
         "as_dictionary=True)['tenant'])); "
         "connection.dialect.default_schema_name = 'blue'",
@@ -127,6 +186,59 @@ BEFORE = {
         "connection.execute(text(\"ATTACH '%' AS far\"))",
         "connection.connection.create_function('twice', 1, lambda x: 2 * x)",
         "connection.execute(text('PRAGMA recursive_triggers=ON'))",
+        "connection.execute(text('CREATE TABLE IF NOT EXISTS made_before (n INTEGER)'))",
+        "connection.execute(text('CREATE TEMP TABLE helper (n INTEGER)'))",
+        "connection.execute(text('PRAGMA journal_mode=WAL'))",
+        "connection.execute(text('PRAGMA user_version=7'))",
+        "connection.execute(text('PRAGMA defer_foreign_keys=ON'))",
+        "connection = connection.execution_options(isolation_level='AUTOCOMMIT')",
+        "connection.connection.create_collation('odd', lambda a, b: 0)",
+        "connection.connection.row_factory = None",
+    ],
+}
+
+#: What is said in the transaction of the migrations, in front of them.
+INSIDE = {
+    "postgresql": [
+        "pass",
+        "pass",
+        "context.execute('SET LOCAL search_path TO red')",
+        "connection.execute(text('SET LOCAL ROLE env_random'))",
+        "context.execute('SET LOCAL statement_timeout = 60000')",
+        "connection.execute(text('SELECT pg_advisory_xact_lock(8)'))",
+        "context.execute('CREATE TABLE IF NOT EXISTS made_inside (n INTEGER)')",
+        "context.get_bind().execute(text('SELECT 1'))",
+        "assert context.get_head_revision() == 'two'",
+        "connection.execute(text('SET CONSTRAINTS ALL DEFERRED'))",
+    ],
+    "sqlite": [
+        "pass",
+        "pass",
+        "context.execute('PRAGMA foreign_keys=ON')",
+        "context.execute('CREATE TABLE IF NOT EXISTS made_inside (n INTEGER)')",
+        "context.get_bind().execute(text('SELECT 1'))",
+        "assert context.get_head_revision() == 'two'",
+        "context.execute('PRAGMA defer_foreign_keys=ON')",
+    ],
+}
+
+#: What is said behind them.
+AFTER = {
+    "postgresql": [
+        "pass",
+        "pass",
+        "connection.execute(text('CREATE TABLE IF NOT EXISTS made_after (n INTEGER)')); "
+        "connection.commit()",
+        "connection.execute(text('GRANT SELECT ON ALL TABLES IN SCHEMA public TO env_random')); "
+        "connection.commit()",
+        "connection.execute(text('SELECT 1')); connection.rollback()",
+    ],
+    "sqlite": [
+        "pass",
+        "pass",
+        "connection.execute(text('CREATE TABLE IF NOT EXISTS made_after (n INTEGER)')); "
+        "connection.commit()",
+        "connection.execute(text('PRAGMA foreign_key_check')).all()",
     ],
 }
 
@@ -141,6 +253,44 @@ LISTENERS = {
             cursor.close()
             dbapi_connection.commit()
         """,
+        """
+        @event.listens_for(engine, "begin")
+        def begun(connection):
+            connection.exec_driver_sql("SET LOCAL search_path TO blue")
+        """,
+        """
+        @event.listens_for(engine, "checkout")
+        def out(dbapi_connection, record, proxy):
+            cursor = dbapi_connection.cursor()
+            cursor.execute("SET ROLE env_random")
+            cursor.close()
+            dbapi_connection.commit()
+        """,
+        """
+        @event.listens_for(engine, "before_cursor_execute", retval=True)
+        def rewritten(conn, cursor, statement, parameters, context, many):
+            return statement.replace("VARCHAR(9)", "VARCHAR(12)"), parameters
+        """,
+        """
+        @event.listens_for(engine, "do_connect")
+        def connecting(dialect, record, arguments, keywords):
+            keywords["options"] = "-csearch_path=red"
+        """,
+        """
+        @event.listens_for(engine, "engine_connect")
+        def connected(connection):
+            connection.exec_driver_sql("SET search_path TO blue")
+        """,
+        """
+        @event.listens_for(engine, "connect")
+        def connected(dbapi_connection, record):
+            dbapi_connection.autocommit = True
+        """,
+        """
+        @event.listens_for(engine, "commit")
+        def committed(connection):
+            seen.append("commit")
+        """,
     ],
     "sqlite": [
         "",
@@ -148,6 +298,25 @@ LISTENERS = {
         @event.listens_for(engine, "connect")
         def connected(dbapi_connection, record):
             dbapi_connection.execute("PRAGMA foreign_keys=ON")
+        """,
+        """
+        @event.listens_for(engine, "connect")
+        def connected(dbapi_connection, record):
+            dbapi_connection.isolation_level = None
+
+        @event.listens_for(engine, "begin")
+        def begun(connection):
+            connection.exec_driver_sql("BEGIN")
+        """,
+        """
+        @event.listens_for(engine, "before_cursor_execute", retval=True)
+        def rewritten(conn, cursor, statement, parameters, context, many):
+            return statement.replace("VARCHAR(9)", "VARCHAR(12)"), parameters
+        """,
+        """
+        @event.listens_for(engine, "begin")
+        def begun(connection):
+            connection.exec_driver_sql("PRAGMA foreign_keys=ON")
         """,
     ],
 }
@@ -175,10 +344,15 @@ def environments(draw: Any, product: str) -> dict[str, Any]:
     kind = draw(st.sampled_from([OWN, OWN, SHARED, ASYNCHRONOUS]))
     return {
         "metadata": metadata,
-        "options": draw(st.lists(st.sampled_from(OPTIONS), max_size=3, unique=True)),
+        "options": [
+            one.replace("SCHEMA", "red" if product == "postgresql" else "main")
+            for one in draw(st.lists(st.sampled_from(OPTIONS), max_size=3, unique=True))
+        ],
         "before": draw(st.lists(st.sampled_from(BEFORE[product]), max_size=2, unique=True)),
         "kind": kind,
-        "engine": draw(st.sampled_from(ENGINES)),
+        "engine": draw(st.sampled_from(ENGINES + MORE_ENGINES[product])),
+        "inside": draw(st.sampled_from(INSIDE[product])),
+        "after": draw(st.sampled_from(AFTER[product])),
         "begin": draw(st.sampled_from(["connect", "begin"])),
         # One on another engine means nothing for a connection that is given.
         "listener": draw(st.sampled_from(LISTENERS[product] if kind is OWN else [""])),
@@ -204,7 +378,14 @@ def source_of(parts: dict[str, Any], url: str, other: str, folder: Path) -> str:
     lines = parts["before"] if begun else [*parts["before"], "connection.commit()"]
     before = "; ".join(lines).replace("%", str(folder / "far.sqlite")) or "pass"
     options = "".join(f", {one}" for one in parts["options"])
-    return ENV.format(metadata=parts["metadata"], before=before, options=options, main=main)
+    return ENV.format(
+        metadata=parts["metadata"],
+        before=before,
+        options=options,
+        main=main,
+        inside=parts["inside"],
+        after=parts["after"],
+    )
 
 
 def schema_of(url: str) -> Any:
@@ -248,7 +429,7 @@ class Trial:
 
     def write(self, parts: dict[str, Any], url: str) -> None:
         """Write the scripts and the ``env.py`` for a database."""
-        named = "naming" in parts["metadata"]
+        named = parts["metadata"].startswith("MetaData(naming")
         self.workshop.script("app", "one", None, ONE)
         self.workshop.script("app", "two", "one", f"named = {named}\n{TWO}")
         (self.folder / "env.py").write_text(source_of(parts, url, self.other, self.folder))
@@ -271,6 +452,9 @@ class Trial:
         chosen = {}
         if any(one.startswith("version_table=") for one in parts["options"]):
             chosen["version_table.app"] = "alembic_version"
+        for schema in ("red", "main"):
+            if f"version_table_schema='{schema}'" in parts["options"]:
+                chosen["version_table_schema"] = schema
         service = self.workshop.service(self.mine, **chosen)
         service.use_ini(None, {}, cmd_opts=Namespace(x=["tenant=blue"]))
         try:
@@ -294,7 +478,8 @@ def compare(trial: Trial, parts: dict[str, Any], wipe: Callable[[str], None]) ->
         assert str(trial.folder / "env.py") in str(found), found
         assert not content_of(trial.mine), said
         # Nothing is refused without a reason.
-        reasons = ["schema_translate_map", "create_function"]
+        reasons = ["schema_translate_map", "create_function", "create_collation"]
+        reasons += ["SESSION AUTHORIZATION", "retval=True"]
         if parts["kind"] is SHARED:
             # The connection that it is given is attached already.
             reasons.append("ATTACH")

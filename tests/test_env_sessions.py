@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -282,6 +283,49 @@ def test_another_database_is_refused(
         assert not sa.inspect(engine_of(other)).get_table_names()
     finally:
         postgresql_server.drop_database(other)
+
+
+SECOND = """
+from alembic import context
+from sqlalchemy import create_engine, engine_from_config, text
+
+config = context.config
+engine = engine_from_config(config.get_section(config.config_ini_section, {{}}), "sqlalchemy.")
+other = create_engine({other!r})
+
+
+def elsewhere(statement):
+    with other.begin() as connection:
+        return connection.execute(text(statement))
+
+
+{before}
+with engine.connect() as connection:
+    context.configure(connection=connection)
+    with context.begin_transaction():
+        context.run_migrations()
+{after}
+"""
+
+
+@pytest.mark.parametrize("place", ["before", "after"])
+def test_a_second_engine_may_only_read(
+    workshop: Workshop, database_url: str, tmp_path: Path, place: str
+) -> None:
+    other = f"sqlite:///{tmp_path}/other.sqlite"
+    parts = {"before": "", "after": "", "other": other}
+    makes = {**parts, place: "elsewhere('CREATE TABLE audit (n INTEGER)')"}
+    with_env(workshop, SECOND.format(**makes))
+    service = workshop.service(database_url)
+    for call in (service.upgrade, service.check, service.current):
+        with pytest.raises(EnvironmentFailure, match=r"says .CREATE TABLE audit") as caught:
+            call()
+        assert "other.sqlite" in str(caught.value) and "websauna_migrate.url" in str(caught.value)
+    assert not sa.inspect(engine_of(other)).get_table_names()
+    assert not sa.inspect(engine_of(database_url)).has_table("app")
+    env = workshop.root / "app" / "alembic" / "env.py"
+    env.write_text(SECOND.format(**{**parts, place: "elsewhere('SELECT 1')"}))
+    assert steps(workshop.service(database_url).upgrade()) == ["app@app1"]
 
 
 def test_packages_that_disagree_are_named(workshop: Workshop, postgresql_url: str) -> None:

@@ -249,6 +249,32 @@ def test_an_error_in_an_environment_names_it(foo: Workshop, sqlite_url: str, cal
     assert "env.py" in words and "line 1" in words and "nothing_of_this_name" in words
 
 
+#: What goes wrong in line 5 of an env.py, and what is said of it.
+WRONG = {
+    "os.environ['NOT_THERE_AT_ALL']": "line 5: KeyError: 'NOT_THERE_AT_ALL'",
+    "from fooapp.models import Nothing": "line 5: ImportError: cannot import name 'Nothing'",
+    "sys.exit('bye')": "line 5: SystemExit: bye",
+    "nothing()": "line 5: NameError: name 'nothing' is not defined",
+    "context.configure(connection=1, 2)": "SyntaxError: positional argument follows keyword",
+}
+
+
+def test_errors_of_every_kind_name_the_environment(
+    foo: Workshop, sqlite_url: str, tmp_path: Path
+) -> None:
+    ini = foo.application("fooapp", tmp_path / "site.ini", sqlite_url)
+    assert foo.ws(ini, "upgrade", "f100").status == 0
+    commands = ["upgrade", "check", "status", "plan", "downgrade base", "stamp f200"]
+    commands += ["upgrade --sql", "revision --autogenerate -m x"]
+    for number, (line, said) in enumerate(WRONG.items()):
+        write_env(foo, f"import os\nimport sys\nfrom alembic import context\n\n{line}\n")
+        for command in commands if number == 0 else commands[number - 1 : number]:
+            typed = foo.ws(ini, *command.split())
+            assert typed.status, (line, command)
+            assert "The env.py of package" in typed.err and said in typed.err, (command, typed)
+            assert "Traceback" not in typed.err and "revision" not in typed.err, typed.err
+
+
 def test_plain_alembic_beside_the_service_keeps_its_tables(
     foo: Workshop, sqlite_url: str, run: Any
 ) -> None:

@@ -5,7 +5,7 @@ A failure here means that an upstream release changed it: adapt ``sqlalchemy_int
 
 import pytest
 import sqlalchemy as sa
-from sqlalchemy import orm
+from sqlalchemy import event, orm
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.declarative import DeferredReflection
 
@@ -13,6 +13,7 @@ from websauna_migrate.models.sqlalchemy_internals import (
     declared_classes,
     is_created,
     link_foreign_key,
+    rewrites_statements,
 )
 
 
@@ -98,6 +99,26 @@ def test_a_foreign_key_is_linked_to_a_table_of_another_metadata():
     assert key.constraint.referred_table is target
     assert metadata.sorted_tables == [table]
     assert table.join(target).onclause.compare(table.c.user_id == target.c.id)
+
+
+def test_listeners_that_change_statements_are_known():
+    def look(*words):
+        return words[2:4]
+
+    def everywhere(*words):
+        return words[2:4]
+
+    plain, looks, changes = (sa.create_engine("sqlite://") for _ in range(3))
+    event.listen(looks, "before_cursor_execute", look)
+    event.listen(looks, "before_execute", look)
+    event.listen(changes, "before_cursor_execute", look, retval=True)
+    event.listen(sa.Engine, "before_cursor_execute", everywhere, retval=True)
+    try:
+        with plain.connect() as one, looks.connect() as two, changes.connect() as three:
+            found = [rewrites_statements(connection, one) for connection in (one, two, three)]
+    finally:
+        event.remove(sa.Engine, "before_cursor_execute", everywhere)
+    assert found == [False, False, True]
 
 
 def test_what_a_database_gets_of_a_table_is_known():

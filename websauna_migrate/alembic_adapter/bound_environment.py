@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from sqlalchemy import MetaData
-from sqlalchemy.engine import URL, Connection
+from sqlalchemy.engine import Connection
 
 from websauna_migrate.alembic_adapter.internals import ProxiedEnvironment, run_migrations
 from websauna_migrate.alembic_adapter.package_environment import (
@@ -20,7 +20,7 @@ from websauna_migrate.alembic_adapter.package_environment import (
 )
 from websauna_migrate.alembic_adapter.sqlite_batches import keep_in_batches
 from websauna_migrate.alembic_adapter.written_literals import write_all_literals
-from websauna_migrate.database.engines import with_synchronous_driver
+from websauna_migrate.database.engines import database_of, with_synchronous_driver
 from websauna_migrate.models.sqlalchemy_internals import write_backslashes_plainly
 
 __all__ = ["BoundEnvironment", "logging_left_alone", "target_metadata"]
@@ -74,7 +74,10 @@ class BoundEnvironment(ProxiedEnvironment):
             kwargs.pop("literal_binds", None)
         else:
             assert self.owner.url is not None
-            kwargs["url"] = with_synchronous_driver(self.owner.url)
+            url = with_synchronous_driver(self.owner.url)
+            if self.owner.server_is_mariadb:
+                url = url.set(drivername=url.drivername.replace("mysql", "mariadb", 1))
+            kwargs["url"] = url
             kwargs["literal_binds"] = True
             # In the driver's own style, "%" would be doubled in every literal.
             kwargs["dialect_opts"] = {"paramstyle": "named", **(kwargs.get("dialect_opts") or {})}
@@ -171,15 +174,6 @@ class BoundEnvironment(ProxiedEnvironment):
         )
         with self.begin_transaction():
             self.run_migrations()
-
-
-def database_of(url: URL) -> tuple[str, str | None]:
-    """Return the kind and the name of a URL's database; of an SQLite file the absolute path."""
-    kind = url.get_backend_name()
-    name = url.database
-    if kind == "sqlite" and name and name != ":memory:" and not name.startswith("file:"):
-        name = os.path.abspath(name)  # noqa: PTH100 - as the driver finds it
-    return "mysql" if kind == "mariadb" else kind, name or None
 
 
 def let_go(given: Connection, ours: Connection) -> None:

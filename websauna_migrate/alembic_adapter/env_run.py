@@ -149,7 +149,7 @@ def env_py_named(
         yield
     except MigrationError:
         raise
-    except Exception as exc:
+    except (Exception, SystemExit) as exc:
         path, url = environment.scripts.env_py_location, environment.url
         frames = extract_tb(exc.__traceback__)
         lines = [frame.lineno for frame in frames if frame.filename == path]

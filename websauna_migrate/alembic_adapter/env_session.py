@@ -19,11 +19,13 @@ from sqlalchemy.exc import DBAPIError
 from websauna_migrate.alembic_adapter.entities import entities_apart
 from websauna_migrate.alembic_adapter.env_run import attached, env_py_named
 from websauna_migrate.alembic_adapter.internals import ProxiedEnvironment
+from websauna_migrate.alembic_adapter.other_databases import changes_elsewhere_refused
 from websauna_migrate.alembic_adapter.package_environment import (
     EnvironmentFailure,
     PackageEnvironment,
 )
-from websauna_migrate.alembic_adapter.plain_env import may_repeat
+from websauna_migrate.alembic_adapter.plain_env import makes_engines, may_repeat
+from websauna_migrate.models.sqlalchemy_internals import rewrites_statements
 
 __all__ = ["session_of"]
 
@@ -69,12 +71,15 @@ class Reached(BaseException):
 class ProbingEnvironment(ProxiedEnvironment):
     """Alembic's environment that ends ``env.py`` at ``context.run_migrations``."""
 
-    def __init__(self, owner: PackageEnvironment) -> None:
+    def __init__(self, owner: PackageEnvironment, ours: Connection) -> None:
         super().__init__(owner.config, owner.scripts, fn=lambda rows, context: (), as_sql=False)
         self.owner = owner
+        self.ours = ours
         self.path = Path(owner.package.script_directory) / "env.py"
-        #: Whether ``env.py`` is run to its end, since it may run its migrations once more.
-        self.goes_on = may_repeat(self.path.read_text(encoding="utf-8", errors="replace"))
+        source = self.path.read_text(encoding="utf-8", errors="replace")
+        #: Whether ``env.py`` is run to its end, since it may run its migrations once more, or do
+        #: something to another database.
+        self.goes_on = may_repeat(source) or makes_engines(source)
         self.runs = 0
         self.given: Connection | None = None
         self.place: tuple[object, ...] | None = None
@@ -94,6 +99,15 @@ class ProbingEnvironment(ProxiedEnvironment):
                 "gives its connection a schema_translate_map, which the history and the "
                 "packages' other scripts would not go by. Nothing was changed. On PostgreSQL "
                 "SET search_path on the connection in its place, as Alembic's cookbook does.",
+            )
+        if rewrites_statements(given, self.ours):
+            raise EnvironmentFailure(
+                self.owner.package.name,
+                str(self.path),
+                "changes statements by a listener on an engine of its own, which the service's "
+                "connection does not have. Nothing was changed. Register it on all engines: "
+                'event.listens_for(sqlalchemy.Engine, "before_cursor_execute", retval=True), in a '
+                "module that the application imports.",
             )
         self.given = given
         self.history = {key: str(kwargs.get(key)) for key in ("version_table", SCHEMA)}
@@ -147,9 +161,10 @@ def session_of(environment: PackageEnvironment, ours: Connection) -> Mapping[str
     :param ours: a connection as the application's settings say
     :raises EnvironmentFailure: if it is in another database, or another user's
     """
-    probing = ProbingEnvironment(environment)
+    probing = ProbingEnvironment(environment, ours)
     # Before env.py, which may be given this very connection.
     own = {} if ours.dialect.name == "postgresql" else settings_of(ours)
+    place = place_of(ours)
     ours.rollback()
     try:
         with (
@@ -157,6 +172,7 @@ def session_of(environment: PackageEnvironment, ours: Connection) -> Mapping[str
             entities_apart([]),
             attached(environment, probing, ours),
             env_py_named(environment, lambda: False),
+            changes_elsewhere_refused(environment),
         ):
             environment.scripts.run_env()
     except Reached:
@@ -166,7 +182,7 @@ def session_of(environment: PackageEnvironment, ours: Connection) -> Mapping[str
             # The run says of it what is to be said.
             return {}
         raise
-    require_same_place(environment, probing, ours)
+    require_same_place(environment, probing, place)
     found = {key: value for key, value in probing.settings.items() if own.get(key) != value}
     for key in found:
         if key.startswith(REGISTERED):
@@ -213,15 +229,13 @@ def settings_of(connection: Connection) -> dict[str, str]:
 
 
 def require_same_place(
-    environment: PackageEnvironment, probing: ProbingEnvironment, ours: Connection
+    environment: PackageEnvironment, probing: ProbingEnvironment, own: tuple[Any, ...]
 ) -> None:
     """Refuse a connection to another database, and one of another user.
 
+    :param own: the place of the service's own
     :raises EnvironmentFailure: naming both
     """
-    ours.rollback()
-    own = place_of(ours)
-    ours.rollback()
     if probing.place is None or probing.place == own:
         return
     (product, database, server, user), (own_product, own_database, own_server, own_user) = (

@@ -95,6 +95,8 @@ class PackageEnvironment:
         self._reader: ScriptReader | None = None
         #: What the package's ``env.py`` registered with alembic-utils.
         self.entities: list[Any] = []
+        #: True if the server of a ``mysql`` URL said that it is MariaDB, for SQL that is written.
+        self.server_is_mariadb = False
         #: The options that the template's ``env.py`` gave, once it has been run.
         self.standard_options: Mapping[str, object] | None = None
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
-__all__ = ["is_plain", "may_repeat"]
+__all__ = ["is_plain", "makes_engines", "may_repeat"]
 
 #: Modules of which an ``env.py`` may call anything. The last is of an older Websauna: what only
 #: looks goes without it, and a run says what to write.
@@ -65,6 +65,25 @@ def may_repeat(source: str) -> bool:
         for block in (getattr(node, name, None) for name in ("body", "orelse", "finalbody"))
         if isinstance(block, list)
     )
+
+
+#: SQLAlchemy's functions that make an engine.
+MAKERS = frozenset(
+    {
+        *("create_engine", "create_async_engine"),
+        *("engine_from_config", "async_engine_from_config"),
+    }
+)
+
+
+def makes_engines(source: str) -> bool:
+    """True if an ``env.py`` may make more than one engine."""
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError):
+        return False
+    calls = [node.func for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    return sum(getattr(one, "id", getattr(one, "attr", "")) in MAKERS for one in calls) > 1
 
 
 LOOPS = (ast.For, ast.AsyncFor, ast.While, ast.ListComp, ast.SetComp, ast.GeneratorExp)

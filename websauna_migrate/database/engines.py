@@ -25,6 +25,7 @@ __all__ = [
     "WRITES",
     "DatabaseFailure",
     "connect",
+    "database_of",
     "hide_password",
     "is_missing_file",
     "make_engine",
@@ -116,6 +117,15 @@ def is_missing_file(url: URL) -> bool:
     if not name or name == ":memory:" or name.startswith("file:"):
         return False
     return not os.path.exists(name)  # noqa: PTH110 - the driver takes a str
+
+
+def database_of(url: URL) -> tuple[str, str | None]:
+    """Return the kind and the name of a URL's database; of an SQLite file the absolute path."""
+    kind = url.get_backend_name()
+    name = url.database
+    if kind == "sqlite" and name and name != ":memory:" and not name.startswith("file:"):
+        name = os.path.abspath(name)  # noqa: PTH100 - as the driver finds it
+    return "mysql" if kind == "mariadb" else kind, name or None
 
 
 def open_engine(url: URL, options: Mapping[str, object], **arguments: Any) -> Engine:

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import ForeignKey, Table
-from sqlalchemy.engine import Dialect
+from sqlalchemy.engine import Connection, Dialect
 from sqlalchemy.schema import CheckConstraint, Constraint, CreateIndex, Index
 from sqlalchemy.sql.compiler import DDLCompiler
 from sqlalchemy.sql.ddl import CreateConstraint
@@ -31,6 +31,7 @@ __all__ = [
     "is_created",
     "is_type_bound",
     "link_foreign_key",
+    "rewrites_statements",
     "variants_of",
     "write_backslashes_plainly",
 ]
@@ -87,6 +88,21 @@ def ddl_compiler(dialect: Dialect) -> DDLCompiler:
     """Return a database's compiler of DDL, without a statement to compile."""
     no_statement: Any = None
     return dialect.ddl_compiler(dialect, no_statement)
+
+
+def rewrites_statements(connection: Connection, other: Connection) -> bool:
+    """True if a connection has listeners that may change its statements, and another lacks them.
+
+    SQLAlchemy calls a listener without ``retval=True`` by a function of its own, which changes
+    nothing.
+    """
+    for name in ("before_execute", "before_cursor_execute"):
+        known = [*getattr(other.dispatch, name)]
+        for function in getattr(connection.dispatch, name):
+            own = getattr(function, "__name__", "") == f"wrap_{name}"
+            if not own and not any(function is one for one in known):
+                return True
+    return False
 
 
 def link_foreign_key(foreign_key: ForeignKey, target: Table) -> None:

@@ -1,0 +1,59 @@
+"""Statements of an ``env.py`` that change another database than the application's.
+
+Commands that only look run ``env.py`` too: what it writes elsewhere would be written as often, and
+under no lock, in no ledger. What it reads there is its own affair, and so is what a script does.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import Engine, event
+from sqlalchemy.engine import Connection
+
+from websauna_migrate.alembic_adapter.package_environment import (
+    EnvironmentFailure,
+    PackageEnvironment,
+)
+from websauna_migrate.database.engines import database_of, safe_url
+
+__all__ = ["changes_elsewhere_refused"]
+
+#: How statements begin that change nothing but their own session.
+READING = (
+    *("SELECT", "SHOW", "PRAGMA", "SET", "WITH", "VALUES", "EXPLAIN", "DESC", "USE", "BEGIN"),
+    *("COMMIT", "ROLLBACK"),
+)
+
+
+@contextmanager
+def changes_elsewhere_refused(environment: PackageEnvironment) -> Iterator[None]:
+    """Refuse statements of this thread on other databases that do more than to read.
+
+    :raises EnvironmentFailure: naming the statement, before it is sent
+    """
+    thread = threading.get_ident()
+    known = {database_of(url) for url in (environment.url, environment.home) if url is not None}
+
+    def look(connection: Connection, cursor: object, statement: str, *others: Any) -> None:
+        if threading.get_ident() != thread or database_of(connection.engine.url) in known:
+            return
+        words = statement.split()
+        if words and not words[0].upper().startswith(READING):
+            raise EnvironmentFailure(
+                environment.package.name,
+                str(environment.package.script_directory / "env.py"),
+                f'says "{" ".join(words[:3])} ..." to another database, '
+                f'"{safe_url(connection.engine.url)}": a run works on one database, and commands '
+                "that only look would say it too. Nothing was changed. Leave it to an application "
+                "of its own, with another websauna_migrate.url, or to a revision script.",
+            )
+
+    event.listen(Engine, "before_cursor_execute", look)
+    try:
+        yield
+    finally:
+        event.remove(Engine, "before_cursor_execute", look)
