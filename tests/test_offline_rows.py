@@ -82,6 +82,61 @@ def test_rows_are_the_same(workshop: Workshop, database_url: str, tmp_path: Any)
     assert rows(database_url, "SELECT version_num FROM alembic_history_app") == [("one",)]
 
 
+ARRAYS = """
+from sqlalchemy.dialects import postgresql as pg
+t = op.create_table(
+    "t",
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("texts", pg.ARRAY(sa.Text)),
+    sa.Column("days", pg.ARRAY(sa.Date)),
+    sa.Column("pairs", pg.ARRAY(sa.Integer, dimensions=2)),
+    sa.Column("bytes", pg.ARRAY(sa.LargeBinary)),
+    sa.Column("json", pg.ARRAY(pg.JSONB)),
+    sa.Column("kinds", pg.ARRAY(sa.Enum("x", "y", name="kind"))),
+    sa.Column("span", pg.INT4RANGE),
+    sa.Column("lasts", pg.INTERVAL),
+)
+for number, (name, value) in enumerate([
+    ("texts", ["x", None, "it's \\\\ :b 5%"]), ("texts", []), ("texts", [None]),
+    ("days", [datetime.date(2020, 1, 2), None]), ("pairs", [[1, None], [3, 4]]), ("pairs", []),
+    ("bytes", [b"\\0\\xff", None]), ("json", [{"a": [1]}, None, [1]]), ("kinds", ["x", None]),
+    ("span", pg.Range(1, 5)), ("lasts", datetime.timedelta(days=2, seconds=3, microseconds=4)),
+]):
+    op.bulk_insert(t, [{"id": number, name: value}])
+    op.execute(t.insert().values(id=100 + number, **{name: value}))
+text = "INSERT INTO t (id, texts) VALUES (200, :v)"
+op.execute(sa.text(text).bindparams(sa.bindparam("v", ["a:b", None], pg.ARRAY(sa.Text))))
+"""
+
+
+def test_arrays_ranges_and_intervals(workshop: Workshop, postgresql_url: str) -> None:
+    workshop.package("app")
+    drop = 'op.drop_table("t")\nop.execute("DROP TYPE kind")'
+    path = workshop.script("app", "one", None, ARRAYS, drop)
+    path.write_text(TOP + path.read_text())
+    service = workshop.service(postgresql_url)
+    service.upgrade()
+    query = "SELECT row_to_json(t)::text FROM t ORDER BY id"
+    found = rows(postgresql_url, query)
+    assert len(found) == 23
+    service.downgrade("base")
+    execute(postgresql_url, "DROP TABLE alembic_history_app")
+    feed(postgresql_url, service.sql())
+    assert rows(postgresql_url, query) == found
+
+
+def test_a_uuid_of_mariadb(workshop: Workshop, mariadb_url: str) -> None:
+    """``mysql`` in a URL does not tell; a server that is asked does."""
+    workshop.package("app")
+    workshop.script("app", "one", None, 'op.create_table("t", sa.Column("id", sa.Uuid))')
+    service = workshop.service(mariadb_url)
+    assert "id UUID" in service.sql(plan=service.plan())
+    if mariadb_url.startswith("mysql"):
+        assert "write mariadb in place of mysql" in service.sql()
+    service = workshop.service(mariadb_url.replace("mysql", "mariadb", 1))
+    assert "id UUID" in service.sql() and "write mariadb" not in service.sql()
+
+
 def feed(url: str, script: str) -> None:
     """Send a SQL script as it is, as a database's own client does."""
     driver: Any

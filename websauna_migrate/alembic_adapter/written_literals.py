@@ -1,18 +1,20 @@
 """Values that SQLAlchemy or Alembic cannot write into SQL, or write as another value.
 
-``upgrade --sql`` has no driver that would send them: bytes, JSON, tabs, a backslash before a colon.
+``upgrade --sql`` has no driver that would send them: bytes, JSON, arrays with NULL, tabs, a
+backslash before a colon.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from alembic.ddl.impl import DefaultImpl
+from sqlalchemy.dialects.postgresql import INTERVAL, Range
 from sqlalchemy.engine import Dialect
-from sqlalchemy.types import JSON, String, TypeDecorator, TypeEngine
+from sqlalchemy.types import ARRAY, JSON, String, TypeDecorator, TypeEngine
 
 __all__ = ["write_all_literals"]
 
@@ -68,6 +70,10 @@ class Literals:
         if isinstance(value, (bytes, bytearray, memoryview)):
             digits = bytes(value).hex()
             return f"'\\x{digits}'" if name == "postgresql" else f"X'{digits}'"
+        if isinstance(type_, ARRAY) and value is not None:
+            # The elements alone do not tell the type: all may be NULL, or there be none.
+            kind = self.dialect.type_compiler_instance.process(type_)
+            return f"CAST({self.array(value, type_, type_.dimensions)} AS {kind})"
         if isinstance(type_, JSON):
             if value is None and type_.none_as_null:
                 return "NULL"
@@ -77,10 +83,36 @@ class Literals:
         if isinstance(value, datetime) and name in ("mysql", "mariadb"):
             # As drivers do.
             value = value.replace(tzinfo=None)
+        if isinstance(value, Range):
+            value, type_ = str(value), String()
+        if isinstance(value, timedelta) and isinstance(type_.dialect_impl(self.dialect), INTERVAL):
+            # Days are no hours, and SQLAlchemy writes seconds alone.
+            seconds = f"{value.seconds}.{value.microseconds:06} seconds"
+            return f"INTERVAL '{value.days} days {seconds}'"
         if isinstance(value, str) and not_written(type_, self.dialect):
             type_ = String()
         written: str = super().render_literal_value(value, type_)  # type: ignore[misc]
         return written.replace("\\:", "\\\\:") if self.in_text else written
+
+    def array(self, values: Iterable[Any], type_: ARRAY[Any], dimensions: int | None) -> str:
+        """Return an array as SQL, its type left open.
+
+        :param dimensions: of the array; ``None`` to see it by its elements
+        """
+        values, written = list(values), []
+        # As drivers are told: by the first element.
+        nested = (dimensions or 1) > 1 or (
+            dimensions is None and isinstance(next(iter(values), None), (list, tuple))
+        )
+        for value in values:
+            if value is None:
+                written.append("NULL")
+            elif nested:
+                below = None if dimensions is None else dimensions - 1
+                written.append(self.array(value, type_, below))
+            else:
+                written.append(self.render_literal_value(value, type_.item_type))
+        return f"ARRAY[{', '.join(written)}]"
 
 
 def not_written(type_: TypeEngine[Any], dialect: Dialect) -> bool:
@@ -102,7 +134,7 @@ def inside(compiler: Literals) -> Iterator[None]:
 def undecorated(
     value: Any, type_: TypeEngine[Any], dialect: Dialect
 ) -> tuple[Any, TypeEngine[Any]]:
-    """Return what a decorated type of bytes or JSON makes of a value, and what is below it."""
+    """Return what a decorated type of bytes, arrays or JSON makes of a value, and its own type."""
     if not isinstance(type_, TypeDecorator):
         return value, type_
     below = type_.load_dialect_impl(dialect)
@@ -110,6 +142,6 @@ def undecorated(
         inner = type_.process_bind_param(value, dialect)
     except NotImplementedError:
         inner = value
-    if isinstance(inner, (bytes, bytearray, memoryview)) or isinstance(below, JSON):
+    if isinstance(inner, (bytes, bytearray, memoryview)) or isinstance(below, (ARRAY, JSON)):
         return undecorated(inner, below, dialect)
     return value, type_

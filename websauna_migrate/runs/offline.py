@@ -36,6 +36,9 @@ from websauna_migrate.plain_text import counted
 __all__ = ["quiet_alembic", "render_rows", "render_step", "sql", "sql_of_plan"]
 
 
+#: Said of SQL for whose server only the URL speaks: MariaDB has types that MySQL lacks, uuid first.
+FOR_MYSQL = "For MySQL. Where the server is MariaDB, write mariadb in place of mysql into the URL."
+
 #: What a SQL script can be of.
 DIRECTIONS = ("upgrade", "downgrade", "stamp", "ensure_version")
 
@@ -68,6 +71,8 @@ def sql(
             kind = site.settings.require_url().get_backend_name()
             site.settings.require_database(plan.packages, kind)
         write_comments(output, from_where(plan, as_targets(revision), names))
+        if site.settings.require_url().drivername.startswith("mysql"):
+            write_comments(output, [FOR_MYSQL])
         with PROCESS_LOCK:
             for step in plan.steps:
                 named = f"{step.direction} {step.package} {step.revision.id}"
@@ -112,6 +117,9 @@ def sql_of_plan(site: Site, plan: Plan, *, tag: str | None = None) -> str:
     output = io.StringIO()
     with site.reading() as connection:
         existing = set() if connection is None else list_tables(connection, site.schema)
+        if getattr(getattr(connection, "dialect", None), "is_mariadb", False):
+            for environment in site.loaded.environments.values():
+                environment.server_is_mariadb = True
     steps = counted(len(plan.steps), "step")
     url = safe_url(site.settings.require_url())
     write_comments(output, [f"The {plan.direction} of {url} from what is applied: {steps}."])
