@@ -239,6 +239,25 @@ def test_a_project_of_plain_alembic(story: Story) -> None:
     assert "alembic_history_fooapp" not in tables(story.url)
 
 
+def test_scripts_that_the_service_does_not_find_are_told(story: Story) -> None:
+    """Before it is taken over, a project of plain Alembic is none without anything to do."""
+    story.app()
+    url = story.url.replace("%", "%%")
+    (story.root / "alembic.ini").write_text(
+        f"[alembic]\nscript_location = migrations\nsqlalchemy.url = {url}\n"
+    )
+    versions = story.folder("migrations", PLAIN)
+    story.script(versions, "aa01", None, "pages")
+    story.alembic("alembic.ini", "upgrade", "head")
+    for words in (("upgrade",), ("downgrade", "base"), ("stamp", "head"), ("check",)):
+        said = story.ws(*words, ok=False)
+        assert "-x packages=fooapp adopt" in said.out + said.err, (words, said)
+        assert "migrations" in said.out + said.err, (words, said)
+    assert "-x packages=fooapp adopt" in story.ws("status").out
+    story.ws("adopt", "--yes")
+    assert story.ws("-x", "packages=all", "check").out == "No new upgrade operations detected.\n"
+
+
 def test_a_project_of_flask_migrate_without_its_environment(story: Story) -> None:
     """Its ``alembic.ini`` is beside the scripts, and the metadata an attribute of ``db``."""
     story.app(models=MODELS + "\n\nclass db:\n    metadata = Base.metadata\n")
@@ -477,6 +496,31 @@ def test_one_project_whose_scripts_went_with_the_tables(story: Story) -> None:
     assert "fooapp: its tables equal the models, so it is at aa01" in done
     assert story.ws("-x", "packages=all", "check").out == "No new upgrade operations detected.\n"
     assert "Nothing to do" in story.ws("-x", "packages=all", "upgrade").out
+
+
+def test_a_table_that_moved_and_is_made_by_two_packages(story: Story) -> None:
+    """``upgrade`` and ``adopt`` do not lead to each other, but to ``move-table``."""
+    story.app()
+    story.workshop.package("addon", MODELS.replace("pages", "notes").replace("Page", "Note"))
+    story.workshop.application("fooapp", story.ini, story.url)
+    story.script(story.folder("fooapp/alembic", ""), "aa01", None, "pages")
+    (story.root / "fooapp" / "alembic" / "env.py").unlink()
+    story.script(story.root / "fooapp" / "alembic" / "versions", "aa02", "aa01", "notes")
+    story.ws("-x", "packages=all", "upgrade")
+    way_out = "move-table notes fooapp addon"
+    # The addon has no script: nothing of it is to be written or taken over.
+    for words in ("check", "adopt"):
+        said = story.ws("-x", "packages=addon", words)
+        assert way_out in said.out + said.err and "packages=addon adopt" not in said.out + said.err
+    versions = story.root / "addon" / "alembic" / "versions"
+    versions.mkdir(parents=True)
+    story.script(versions, "bb01", None, "notes")
+    assert way_out in story.ws("-x", "packages=all", "upgrade", ok=False).err
+    assert way_out in story.ws("-x", "packages=all", "adopt").out
+    (versions / "bb01.py").unlink()
+    story.ws(*way_out.split())
+    story.ws("-x", "packages=all", "upgrade")
+    assert story.ws("-x", "packages=all", "check").out == "No new upgrade operations detected.\n"
 
 
 def test_a_history_that_does_not_begin_at_an_empty_schema(story: Story) -> None:

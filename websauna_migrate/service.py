@@ -745,11 +745,13 @@ class MigrationService:
         return verify(self.site(given=the_given(connection, engine)), packages)
 
     def without_scripts(self, *, packages: Packages = None) -> tuple[str, ...]:
+        from websauna_migrate.reports.table_problems import own_tables
+
         site, ownership = self.site(self._packages), self.ownership
         return tuple(
             name
             for name in site.select(packages)
-            if not site.loaded.histories[name].ids and ownership.tables_of(name)
+            if not site.loaded.histories[name].ids and own_tables(site.loaded, ownership, name)
         )
 
     def races(

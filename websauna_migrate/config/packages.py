@@ -22,9 +22,11 @@ __all__ = [
     "MigrationPackage",
     "RegistrationError",
     "ScriptDirectoryError",
+    "lacks_scripts",
     "make_package",
     "package_folder",
     "project_folder",
+    "project_of",
     "refuse_conflict",
 ]
 
@@ -193,6 +195,16 @@ def project_folder(folder: Path) -> Path | None:
         if any((candidate / name).is_file() for name in PROJECT_FILES):
             return candidate
     return None
+
+
+def project_of(package: MigrationPackage) -> Path:
+    """Return the folder of a package's project; what has no project file is where it stands."""
+    return project_folder(package.folder) or package.folder.parent
+
+
+def lacks_scripts(package: MigrationPackage) -> bool:
+    """True if a package has no folder of revisions, and nothing says where it should be."""
+    return not package.explicit and not any(one.is_dir() for one in package.version_locations)
 
 
 def is_installed(folder: Path) -> bool:

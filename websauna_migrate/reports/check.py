@@ -34,6 +34,7 @@ from websauna_migrate.reports.table_problems import (
     claimed_twice,
     departed_packages,
     moved_tables,
+    own_tables,
     unowned_tables,
 )
 from websauna_migrate.reports.unrecorded import first_script_missing, unrecorded
@@ -114,8 +115,9 @@ class Checker:
                     # What is claimed twice cannot be created once.
                     drift = () if twice else self.drift(connection, applied, elsewhere)
                     problems += told_once(by_hand, drift, self.changes(connection, by_hand))
+                if not claims:
+                    problems += moved_tables(self.snapshot, self.ownership, self.selected)
                 if self.everything and not claims:
-                    problems += moved_tables(self.snapshot, self.ownership)
                     problems += unowned_tables(self.site, self.ownership, connection)
         problems += self.pending_revisions(applied, elsewhere | self.unrecorded)
         return CheckReport(tuple(problems))
@@ -288,7 +290,7 @@ class Checker:
         self, connection: Connection, name: str, rows: Collection[str]
     ) -> Iterator[CheckProblem]:
         """Tell of a package that has tables and no script."""
-        tables = self.ownership.tables_of(name)
+        tables = own_tables(self.snapshot, self.ownership, name)
         directory = self.snapshot.packages[name].script_directory
         if self.has_tables_only(connection, name, rows):
             yield CheckProblem("no-scripts", name, first_script_missing(name))
@@ -305,7 +307,7 @@ class Checker:
         """True if tables of a package are in the database, and its history is empty."""
         if rows:
             return False
-        tables = self.ownership.tables_of(name)
+        tables = own_tables(self.snapshot, self.ownership, name)
         schemas = {table.schema for table in tables}
         existing = {schema: list_tables(connection, schema) for schema in schemas}
         return any(table.name in existing[table.schema] for table in tables)

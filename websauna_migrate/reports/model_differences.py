@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Computed, Constraint, DefaultClause, Index
+from sqlalchemy import Computed, Constraint, DefaultClause, Index, Sequence, Table
 from sqlalchemy.types import TypeEngine
 
 from websauna_migrate.revision_scripts.moves import full_name
@@ -70,11 +70,13 @@ def describe(diff: Any) -> str:
 
 
 def named(part: object) -> str:
-    """Return an object by its name and its table; what has no name by its columns."""
+    """Return an object by its schema, name and table; what has no name by its columns."""
     if isinstance(part, Constraint | Index):
         columns = ", ".join(column.name for column in getattr(part, "columns", ()))
-        of = "" if part.table is None else f" of table {part.table.name}"
+        of = "" if part.table is None else f" of table {named(part.table)}"
         return f"{part.name or f'({columns})'}{of}"
+    if isinstance(part, Table | Sequence):
+        return full_name(part.schema, part.name)
     return str(getattr(part, "name", None) or part)
 
 

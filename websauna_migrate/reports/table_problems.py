@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from sqlalchemy import inspect
+from sqlalchemy import Table, inspect
 from sqlalchemy.engine import Connection
 
 from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
@@ -19,7 +19,7 @@ from websauna_migrate.runs.uninstalled import list_departed
 if TYPE_CHECKING:
     from websauna_migrate.models.ownership import Ownership
 
-__all__ = ["claimed_twice", "departed_packages", "moved_tables", "unowned_tables"]
+__all__ = ["claimed_twice", "departed_packages", "moved_tables", "own_tables", "unowned_tables"]
 
 
 def claimed_twice(
@@ -44,12 +44,23 @@ def claimed_twice(
         )
 
 
-def moved_tables(loaded: LoadedScripts, ownership: Ownership) -> Iterator[CheckProblem]:
-    """Find tables that models and scripts have in different packages."""
+def own_tables(loaded: LoadedScripts, ownership: Ownership, package: str) -> list[Table]:
+    """Return the tables of a package by the models, but for those that others' scripts made."""
+    return [
+        table
+        for table in ownership.tables_of(package)
+        if (loaded.created.table_origin(table.schema, table.name) or (package,))[0] == package
+    ]
+
+
+def moved_tables(
+    loaded: LoadedScripts, ownership: Ownership, selected: Collection[str]
+) -> Iterator[CheckProblem]:
+    """Find tables that models and scripts have in different packages, one of them selected."""
     owners = ownership.owners
     for key, (package, revision) in loaded.created.tables.items():
         owner = owners.get(key)
-        if owner is not None and owner != package:
+        if owner is not None and owner != package and {owner, package} & {*selected}:
             table = full_name(*key)
             script = loaded.histories[package].revisions[revision]
             moved = key in [split_name(text) for text, _ in script.takes_tables]

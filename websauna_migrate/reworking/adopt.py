@@ -13,8 +13,8 @@ from websauna_migrate.results import Adoption
 from websauna_migrate.reworking.adoption_record import AdoptionRecord
 from websauna_migrate.reworking.findings import Findings, Wanted, directory_of
 from websauna_migrate.reworking.first_scripts import write_first_scripts
+from websauna_migrate.reworking.ini_settings import add_settings
 from websauna_migrate.reworking.look import look, look_at_drift
-from websauna_migrate.reworking.script_folders import add_settings
 from websauna_migrate.reworking.taking_back import take_back
 from websauna_migrate.runs.adopting import adopt_histories, adopted_packages, give_back
 from websauna_migrate.runs.site import Service

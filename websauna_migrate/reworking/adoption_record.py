@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from websauna_migrate.reworking.script_folders import remove_settings
+from websauna_migrate.reworking.ini_settings import remove_settings
 
 __all__ = ["AdoptionRecord"]
 

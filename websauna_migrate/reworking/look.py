@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 from sqlalchemy.engine import Connection
 
 from websauna_migrate.alembic_adapter.package_environment import EnvironmentFailure
-from websauna_migrate.config.packages import MigrationPackage, project_folder
+from websauna_migrate.config.packages import MigrationPackage, lacks_scripts, project_of
 from websauna_migrate.config.settings import PREFIX, Settings, parse_url
 from websauna_migrate.config.template import template_folder
 from websauna_migrate.database.history_tables import list_tables
@@ -20,10 +20,10 @@ from websauna_migrate.locating.locate import locate
 from websauna_migrate.planning.plan import pending
 from websauna_migrate.reports.check import Checker
 from websauna_migrate.revision_scripts.moves import full_name, split_name
+from websauna_migrate.revision_scripts.script_folders import find_script_folders
 from websauna_migrate.reworking.env_files import read_env, with_version_table
 from websauna_migrate.reworking.findings import EQUAL, Findings, Wanted
 from websauna_migrate.reworking.old_imports import mend_imports
-from websauna_migrate.reworking.script_folders import find_script_folders
 from websauna_migrate.runs.other_histories import OtherHistories
 from websauna_migrate.runs.site import Service, Site
 
@@ -96,17 +96,11 @@ def find_folders(found: Findings) -> Mapping[str, Path]:
     service = found.service
     packages = {one.name: one for one in service.packages}
     ini = service.options.path
-    without = [
-        name
-        for name in found.selected
-        if not packages[name].explicit
-        and not any(folder.is_dir() for folder in packages[name].version_locations)
-    ]
+    without = [name for name in found.selected if lacks_scripts(packages[name])]
     folders: dict[str, Path] = {}
     known = {one.script_directory.resolve() for one in packages.values()}
     for name in sorted(without, key=lambda one: one != service.application):
-        top = project_folder(packages[name].folder) or packages[name].folder.parent
-        candidates = find_script_folders(top, known)
+        candidates = find_script_folders(project_of(packages[name]), known)
         if len(candidates) > 1:
             shown = ", ".join(f'"{one}"' for one in candidates)
             raise UsageError(
@@ -314,15 +308,22 @@ def tables_of_others(
     behind = pending(site.loaded.graph, applied)
     for key, (source, revision) in created.tables.items():
         owner = owners.get(key)
-        if owner is None or owner == source or source not in found.selected:
+        if owner is None or owner == source or {owner, source}.isdisjoint(found.selected):
             continue
+        table = full_name(*key)
+        command = f"ws-alembic move-table {table} {source} {owner}"
         script = site.loaded.histories[source].revisions[revision]
         if key in [split_name(text) for text, _ in script.takes_tables]:
             continue
-        if behind.get(source) or behind.get(owner):
+        if source not in found.selected:
             found.notes.append(
-                f"{owner}: the table {full_name(*key)} is of {source} by the scripts; upgrade, "
-                "and adopt again to hand it over"
+                f"{owner}: the table {table} is of {source} by the scripts. To hand it over: "
+                f"{command}"
+            )
+        elif behind.get(source) or behind.get(owner):
+            found.notes.append(
+                f"{owner}: the table {table} is of {source} by the scripts. To hand it over once "
+                f"nothing is pending: {command}"
             )
         else:
-            yield full_name(*key), source, owner
+            yield table, source, owner

@@ -19,6 +19,7 @@ from websauna_migrate.database.timeouts import Timeouts
 from websauna_migrate.errors import MigrationError
 from websauna_migrate.locks.run_lock import LockLost, RunBlocked
 from websauna_migrate.planning.steps import Step
+from websauna_migrate.revision_scripts.moves import full_name
 from websauna_migrate.revision_scripts.script_error import ScriptRefused
 from websauna_migrate.runs.failures import StepFailed, connection_lost, run_stopped
 from websauna_migrate.runs.ledger import FAILED, STOPPED
@@ -279,11 +280,37 @@ class Aftermath:
             and not step.rows_before
             and says_already_there(exc, self.server.kind)
         ):
+            if moved := self.made_by_others(step):
+                return moved
             return (
                 f' The history of package "{step.package}" is empty, so this was made without its '
                 'scripts. What "ws-alembic check" says of the package leads on; where the database '
                 f"equals the models: ws-alembic -x packages={step.package} adopt"
             )
+        return ""
+
+    def made_by_others(self, step: Step) -> str:
+        """Return what to do about a table that a script of another package makes as well."""
+        made = {
+            name: {
+                effect.key: revision
+                for revision in one.reader.history
+                for effect in one.reader.index.upgrade(revision.path)[0]
+                if effect.kind == "create_table"
+            }
+            for name, one in self.run.environments.items()
+            if one.exists
+        }
+        mine = [key for key, revision in made[step.package].items() if revision == step.revision]
+        for name, keys in made.items():
+            for key in mine if name != step.package else ():
+                if key in keys:
+                    table = full_name(*key)
+                    return (
+                        f' Revision "{keys[key]}" makes the table "{table}" as well. If it is the '
+                        "same table, take it out of this script and hand it over: ws-alembic "
+                        f"move-table {table} {name} {step.package}"
+                    )
         return ""
 
     def place_of(self, exc: BaseException, path: str) -> str:

@@ -7,14 +7,17 @@ whatever its name and schema; a run refuses, and ``adopt`` makes it the package'
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sqlalchemy.engine import Connection
 
+from websauna_migrate.config.packages import lacks_scripts, project_of
 from websauna_migrate.database.version_tables import VersionTable, find_version_tables
 from websauna_migrate.planning.contradictions import HistoryContradicted
+from websauna_migrate.revision_scripts.script_folders import find_script_folders, revisions_in
 
 if TYPE_CHECKING:
     from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
@@ -35,17 +38,24 @@ class OtherHistory:
     """A version table with revisions of a package whose own history is empty.
 
     :ivar revisions: those of its rows that the package's scripts define
+    :ivar folder: where these are, if the service does not know of them
     """
 
     package: str
     history_table: str
     table: VersionTable
     revisions: tuple[str, ...]
+    folder: Path | None = None
 
     def __str__(self) -> str:
         """Return what was found as a sentence."""
         rows = ", ".join(f'"{one}"' for one in self.revisions)
         many = plural(len(self.revisions), "revision")
+        if self.folder is not None:
+            return (
+                f'Package "{self.package}" has no script where it is registered, but '
+                f'"{self.folder}" has the {many} {rows} of the table "{self.table}".'
+            )
         return (
             f'The history table "{self.history_table}" of package "{self.package}" is empty, but '
             f'the table "{self.table}" has its {many} {rows}.'
@@ -83,26 +93,46 @@ class OtherHistories:
 
         :param applied: the rows of each package's own history table
         """
-        empty = [
+        without_rows = [
             name
             for name in sorted(packages)
-            if not applied.get(name)
-            and name not in self.settings.version_table
-            and self.snapshot.histories[name].ids
+            if not applied.get(name) and name not in self.settings.version_table
         ]
-        if not empty:
+        empty = [name for name in without_rows if self.snapshot.histories[name].ids]
+        without = [
+            name
+            for name in without_rows
+            if any(one.tables for one in self.snapshot.packages[name].metadata)
+            and lacks_scripts(self.snapshot.packages[name])
+        ]
+        if not empty and not without:
             return ()
         schema = self.settings.version_table_schema
         own = {package.history_table for package in self.snapshot.packages.values()}
         tables = find_version_tables(connection, {(schema, name) for name in own})
-        return tuple(
+        found = [
             OtherHistory(name, self.snapshot.packages[name].history_table, table, revisions)
             for name in empty
             for table in tables
             # The same table in another schema is another tenant's.
             if table.visible or table.name not in own
             if (revisions := tuple(r for r in table.rows if self.snapshot.histories[name].knows(r)))
-        )
+        ]
+        claimed = {row for one in found for row in one.revisions}
+        others = [table for table in tables if {*table.rows} - claimed]
+        return (*found, *(one for name in without for one in self.elsewhere(name, others)))
+
+    def elsewhere(self, name: str, tables: Sequence[VersionTable]) -> Iterator[OtherHistory]:
+        """Yield the tables with revisions of scripts that are in another folder of a project."""
+        package = self.snapshot.packages[name]
+        if not tables:
+            return
+        known = {one.script_directory.resolve() for one in self.snapshot.packages.values()}
+        for folder in find_script_folders(project_of(package), known):
+            ids = revisions_in(folder)
+            for table in tables:
+                if revisions := tuple(row for row in table.rows if row in ids):
+                    yield OtherHistory(name, package.history_table, table, revisions, folder)
 
     def refuse(self, connection: Connection, applied: Applied, packages: Collection[str]) -> None:
         """Make sure that no package's revisions are recorded elsewhere.
@@ -111,10 +141,12 @@ class OtherHistories:
         """
         found = self.find(connection, applied, packages)
         if found:
+            known = all(one.folder is None for one in found)
             connection.rollback()
             lines = "\n".join(f"{one}\n{remedy_for([one])}" for one in found)
             raise HistoryContradicted(
                 "elsewhere",
-                f"{lines}\nNothing was changed: the revisions would have been applied again.",
+                f"{lines}\nNothing was changed"
+                + (": the revisions would have been applied again." if known else "."),
                 ((one.package, row) for one in found for row in one.revisions),
             )

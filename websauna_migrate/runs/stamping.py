@@ -71,7 +71,7 @@ def write_stamps(
     )
     if not purge:
         others = OtherHistories(site.loaded, site.settings)
-        others.refuse(connection, before, [one.package for one in changed])
+        others.refuse(connection, before, stamped)
     # Also where no row changes: it is the user's word against what the ledger says.
     tells = bool(changed) or site.ledger.table.name in list_tables(connection, site.schema)
     if tells:

@@ -1,14 +1,15 @@
-"""Where a project that is taken over keeps its scripts, and what its INI files say."""
+"""Where an existing project keeps its scripts, if they are not where the service looks."""
 
 from __future__ import annotations
 
 import configparser
 import os
-import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
-__all__ = ["add_settings", "alembic_ini", "find_script_folders", "remove_settings"]
+from websauna_migrate.revision_scripts.script_literals import read_literals
+
+__all__ = ["alembic_ini", "find_script_folders", "revisions_in"]
 
 #: How many folders deep script directories are looked for.
 DEEP = 4
@@ -63,35 +64,7 @@ def is_script_folder(folder: Path) -> bool:
     return (folder / "versions").is_dir() and any(one.is_file() for one in files)
 
 
-# Settings
-
-SECTION = re.compile(r"^\[(app:[^\]]+)\][ \t]*(?:[#;].*)?$", re.M)
-
-
-def add_settings(text: str, settings: Mapping[str, str]) -> str | None:
-    """Return an INI file's text with more settings at the top of its application's section.
-
-    :returns: ``None`` if there is no such section, or several and none is ``main``
-    """
-    sections = {found[1].strip(): found for found in SECTION.finditer(text)}
-    found = sections.get("app:main") or (
-        next(iter(sections.values())) if len(sections) == 1 else None
-    )
-    if found is None:
-        return None
-    lines = "".join(f"{line}\n" for line in lines_of(settings))
-    end = text.find("\n", found.end()) + 1 or len(text)
-    head = text[:end] if text[:end].endswith("\n") else text[:end] + "\n"
-    return head + lines + text[end:]
-
-
-def remove_settings(text: str, settings: Mapping[str, str]) -> str:
-    """Return an INI file's text without settings that :func:`add_settings` has added."""
-    for line in lines_of(settings):
-        text = text.replace(f"{line}\n", "", 1)
-    return text
-
-
-def lines_of(settings: Mapping[str, str]) -> list[str]:
-    """Return settings as lines."""
-    return [f"{key} = {value}" for key, value in settings.items()]
+def revisions_in(folder: Path) -> frozenset[str]:
+    """Return the identifiers of a script directory's revisions, as far as texts tell."""
+    found = (read_literals(path.read_bytes()) for path in (folder / "versions").glob("*.py"))
+    return frozenset(str(one["id"]) for one in found if one and "id" in one)
