@@ -59,7 +59,27 @@ def spans() -> list[tuple[str, Any]]:
     return [("before_cursor_execute", before), ("after_cursor_execute", after)]
 
 
-@pytest.fixture(params=[keeps_one_statement, spans], ids=["one", "stack"])
+def executes() -> list[tuple[str, Any]]:
+    """Return listeners that execute statements of their own, by the driver and by SQLAlchemy."""
+    inside: list[str] = []
+
+    def ask(conn: Any, cursor: Any, statement: str, *_: Any) -> None:
+        if inside:
+            return
+        inside.append(statement)
+        try:
+            own = conn.connection.cursor()
+            own.execute("SELECT 1")
+            assert own.fetchall()
+            own.close()
+            assert conn.exec_driver_sql("SELECT 2").scalar() == 2
+        finally:
+            inside.pop()
+
+    return [("before_cursor_execute", ask), ("after_cursor_execute", ask)]
+
+
+@pytest.fixture(params=[keeps_one_statement, spans, executes], ids=["one", "stack", "executes"])
 def listened(request: pytest.FixtureRequest) -> Iterator[None]:
     with ExitStack() as stack:
         for name, function in request.param():
