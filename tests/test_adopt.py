@@ -581,6 +581,26 @@ SERIAL = {
 }
 
 
+def test_what_was_written_since_keeps_an_adoption(workshop: Workshop, sqlite_url: str) -> None:
+    story = Story(workshop, sqlite_url)
+    folder = story.app()
+    table = "CREATE TABLE pages (id INTEGER NOT NULL PRIMARY KEY, title VARCHAR(40) NOT NULL)"
+    execute(sqlite_url, table)
+    story.ws("adopt", "--yes")
+    models = folder / "models.py"
+    models.write_text(models.read_text() + "    body: Mapped[Optional[int]]\n")
+    story.ws("revision", "--autogenerate", "-m", "body", "--rev-id", "bb02")
+    story.ws("upgrade")
+    refused = story.ws("adopt", "--undo", "--yes", ok=False).err
+    assert '"bb02" of package "fooapp"' in refused and "Nothing was changed." in refused
+    # The remedy.
+    story.ws(*refused.partition("-x ")[2].split()[1:], "--yes")
+    (script,) = (folder / "alembic" / "versions").glob("bb02*")
+    script.unlink()
+    story.ws("adopt", "--undo", "--yes")
+    assert not [*(folder / "alembic" / "versions").glob("*.py")]
+
+
 def test_settings_alone_are_taken_over_and_taken_back(story: Story) -> None:
     story.app(key="database_url")
     ini = story.ini.read_text()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from sqlalchemy import Engine
@@ -17,7 +17,7 @@ from websauna_migrate.reworking.ini_settings import add_settings
 from websauna_migrate.reworking.look import look, look_at_drift
 from websauna_migrate.reworking.taking_back import take_back
 from websauna_migrate.runs.adopting import adopt_histories, adopted_packages, give_back
-from websauna_migrate.runs.site import Service
+from websauna_migrate.runs.site import Service, Site
 
 __all__ = ["adopt", "undo_adoption"]
 
@@ -55,11 +55,12 @@ def undo_adoption(
 ) -> Adoption:
     """Give histories back to the tables that they came from, and let files be as they were.
 
-    :raises UsageError: if nothing was adopted here
+    :raises UsageError: if nothing was adopted here, or later scripts stand on what it wrote
     """
     site = service.site_anew(given)
     created = {one for record in records(service, selected) for one in record.created}
     mine = [one for name in selected for one in site.loaded.histories[name] if one.path in created]
+    refuse_later(site, selected, {(one.package, one.id) for one in mine})
     moved = [one for one in mine if one.gives_tables or one.takes_tables]
     take_back(site, moved, "adopt --undo")
     actions = []
@@ -74,6 +75,24 @@ def undo_adoption(
         connection.commit()
     actions += [f"{path}: as it was" for path in take_files_back(service, selected)]
     return Adoption(tuple(actions), undone=True, done=True)
+
+
+def refuse_later(site: Site, selected: Sequence[str], going: Collection[tuple[str, str]]) -> None:
+    """Refuse to take scripts away that others stand on.
+
+    :param going: package and identifier of each
+    :raises UsageError: naming the first one that was written since
+    """
+    for name in selected:
+        for one in site.loaded.histories[name]:
+            parents = [p for p in one.down_revisions if (name, p) in going]
+            if parents and (name, one.id) not in going:
+                raise UsageError(
+                    f'"{one.id}" of package "{name}" ("{one.path}") was written since, and comes '
+                    f'after "{parents[0]}", which would be taken away. Nothing was changed. Take '
+                    f"it back and delete it first: ws-alembic -x packages={name} downgrade "
+                    f"{parents[0]}"
+                )
 
 
 def records(service: Service, selected: Sequence[str]) -> list[AdoptionRecord]:
