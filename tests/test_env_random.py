@@ -231,7 +231,6 @@ AFTER = {
         "connection.commit()",
         "connection.execute(text('GRANT SELECT ON ALL TABLES IN SCHEMA public TO env_random')); "
         "connection.commit()",
-        "connection.execute(text('SELECT 1')); connection.rollback()",
     ],
     "sqlite": [
         "pass",
