@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -150,3 +151,43 @@ def test_it_is_named(workshop: Workshop, transactional_database_url: str, what: 
         except MigrationError as exc:
             problems = [str(exc)]
         assert problems and '"shop"' in problems[0]
+
+
+CONFLICTS = {
+    "T.x = sa.Column(sa.Integer, nullable=False, "
+    "sqlite_on_conflict_not_null='REPLACE')": 'column "x"',
+    "T.x = sa.Column(sa.Integer, nullable=False)\n"
+    "T.__table__.primary_key.dialect_options['sqlite']['on_conflict'] = 'REPLACE'": "primary key",
+}
+
+
+@pytest.mark.parametrize("changed", CONFLICTS)
+def test_a_conflict_that_no_operation_changes_is_written_by_hand(
+    workshop: Workshop, tmp_path: Path, changed: str
+) -> None:
+    url = f"sqlite:///{tmp_path}/site.sqlite"
+    service = models(workshop, url, "T.x = sa.Column(sa.Integer, nullable=False)")
+    service.revision("one", autogenerate=True)
+    service.upgrade()
+    service = models(workshop, url, changed)
+    said = refused(lambda: service.revision("two", autogenerate=True), CONFLICTS[changed])
+    assert "ON CONFLICT" in said and "copy_from" in said
+    (script,) = service.revision("two")
+    path = Path(script.path)
+    key = "sqlite_on_conflict_primary_key='REPLACE'" if "primary" in changed else ""
+    more = "sqlite_on_conflict_not_null='REPLACE'" if "not_null" in changed else ""
+    path.write_text(
+        path.read_text().replace(
+            "    pass\n",
+            "    t = sa.Table('t', sa.MetaData(),\n"
+            f"        sa.Column('id', sa.Integer, primary_key=True, {key}),\n"
+            "        sa.Column('b', sa.String(20)), sa.Column('j', sa.JSON),\n"
+            f"        sa.Column('x', sa.Integer, nullable=False, {more}))\n"
+            "    with op.batch_alter_table('t', copy_from=t, recreate='always'):\n"
+            "        pass\n",
+            1,
+        )
+    )
+    service = models(workshop, url, changed)
+    service.upgrade()
+    assert [problem.message for problem in service.check().problems] == []

@@ -215,6 +215,14 @@ IDENTITIES: dict[str, tuple[Any, Any]] = {
         lambda: Column("x", sa.Integer, sa.Identity()),
         lambda: Column("x", sa.Integer, nullable=False),
     ),
+    "to_default": (
+        lambda: Column("x", sa.Integer, sa.Identity()),
+        lambda: Column("x", sa.Integer, server_default="7", nullable=False),
+    ),
+    "from_default": (
+        lambda: Column("x", sa.Integer, server_default="7", nullable=False),
+        lambda: Column("x", sa.Integer, sa.Identity(always=True)),
+    ),
     "added_column": (
         lambda: Column("y", sa.Integer),
         lambda: Column("x", sa.Integer, sa.Identity()),
@@ -422,13 +430,13 @@ KEY_TYPES: dict[str, tuple[Any, Any, str, tuple[str, ...]]] = {
         lambda: sa.Enum("a", "b", name="k_key_enum"),
         lambda: sa.Enum("a", "b", "c", name="k_key_enum"),
         "'a'",
-        SQLITE,
+        EVERYWHERE,
     ),
     "enum_gone": (
         lambda: sa.Enum("a", "b", name="k_key_gone"),
         lambda: sa.Enum("a", "c", name="k_key_gone"),
-        "'a'",
-        ("sqlite", "postgresql"),
+        "'b'",
+        EVERYWHERE,
     ),
 }
 for name, (before, after, value, on) in KEY_TYPES.items():
@@ -520,10 +528,17 @@ def unique_key(metadata: MetaData, version: int) -> None:
             sa.Integer,
             primary_key=version == 2,
             autoincrement=False,
-            unique=True,
+            unique=version == 1,
             nullable=False,
         ),
-        Column("b", sa.Integer, primary_key=version == 1, autoincrement=False, nullable=False),
+        Column(
+            "b",
+            sa.Integer,
+            primary_key=version == 1,
+            autoincrement=False,
+            unique=version == 2,
+            nullable=False,
+        ),
     )
     Table("k_unique", metadata, key_column(), Column("p", sa.ForeignKey("k_unique_p.a")))
 
@@ -531,8 +546,6 @@ def unique_key(metadata: MetaData, version: int) -> None:
 tables(
     "k_unique_key",
     unique_key,
-    "sqlite",
-    "mariadb",
     rows="INSERT INTO k_unique_p (a, b) VALUES (1, 2);INSERT INTO k_unique (id, p) VALUES (1, 1)",
 )
 
@@ -691,7 +704,63 @@ tables(
 )
 
 
+def domain(name: str, **kw: Any) -> Any:
+    return postgresql.DOMAIN(f"k_dom_{name}", sa.Integer, **kw)
+
+
+DOMAINS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "check": ({"check": "VALUE > 0"}, {"check": "VALUE > 1"}),
+    "check_named": (
+        {"check": "VALUE > 0", "constraint_name": "k_dom_plus"},
+        {"check": "VALUE > 1", "constraint_name": "k_dom_plus"},
+    ),
+    "check_new": ({}, {"check": "VALUE <> 13"}),
+    "default": ({"default": "3"}, {"default": sa.text("4")}),
+    "default_gone": ({"default": "3"}, {}),
+    "not_null": ({}, {"not_null": True, "default": "2", "check": "VALUE > 0"}),
+}
+for name, (old_words, new_words) in DOMAINS.items():
+    differ(
+        f"k_domain_{name}",
+        lambda n=name, w=old_words: [Column("x", domain(n, **w)), Column("y", domain(n, **w))],
+        lambda n=name, w=new_words: [Column("x", domain(n, **w)), Column("y", domain(n, **w))],
+        "postgresql",
+        rows=f"INSERT INTO k_domain_{name} (id, x, y) VALUES (1, 2, 3)",
+    )
+typed(
+    "k_domain_gone",
+    lambda: domain("gone", check="VALUE > 0", default="3", not_null=True),
+    sa.Integer,
+    value="2",
+)
+typed(
+    "k_domain_other",
+    lambda: postgresql.DOMAIN("k_dom_one", sa.String(9), collation="C", check="VALUE <> ''"),
+    lambda: postgresql.DOMAIN("k_dom_two", sa.String(12), check="VALUE <> 'x'"),
+    value="'a'",
+)
+
+
+def lonely_sequence(metadata: MetaData, version: int) -> None:
+    """A sequence that no column uses comes, and another one changes."""
+    Table("k_lonely", metadata, key_column())
+    sa.Sequence("k_lonely_kept", metadata=metadata, increment=version)
+    if version == 2:
+        sa.Sequence("k_lonely_new", metadata=metadata, start=7)
+
+
+tables("k_lonely_sequence", lonely_sequence, "postgresql", "mariadb")
+
+
 # MariaDB
+
+differ(
+    "k_my_json_gone",
+    lambda: [Column("x", sa.JSON), Column("y", sa.JSON, nullable=False)],
+    lambda: [Column("z", sa.JSON)],
+    "mariadb",
+    rows="INSERT INTO k_my_json_gone (id, x, y) VALUES (1, '[1]', '[2]')",
+)
 
 MY_TYPES: dict[str, tuple[Any, Any, str]] = {
     "unsigned_big": (sa.BigInteger, lambda: mysql.BIGINT(unsigned=True), "7"),
@@ -830,6 +899,28 @@ for name, (before, after) in SQLITE_COLUMNS.items():
         "sqlite",
         rows=f"INSERT INTO k_sqlite_{name} (id, x) VALUES (1, 2)",
     )
+CONFLICTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "unique": ({"unique": True}, {"unique": True, "sqlite_on_conflict_unique": "REPLACE"}),
+    "unique_other": (
+        {"unique": True, "sqlite_on_conflict_unique": "IGNORE"},
+        {"unique": True, "sqlite_on_conflict_unique": "ABORT"},
+    ),
+}
+for name, (old_words, new_words) in CONFLICTS.items():
+    differ(
+        f"k_conflict_{name}",
+        lambda w=old_words: [Column("x", sa.Integer, **{"nullable": False, **w})],
+        lambda w=new_words: [Column("x", sa.Integer, **{"nullable": False, **w})],
+        "sqlite",
+        rows=f"INSERT INTO k_conflict_{name} (id, x) VALUES (1, 2)",
+    )
+differ(
+    "k_conflict_table",
+    with_columns(lambda: sa.UniqueConstraint("a", "c", name="k_ct")),
+    with_columns(lambda: sa.UniqueConstraint("a", "c", name="k_ct", sqlite_on_conflict="FAIL")),
+    "sqlite",
+    rows="INSERT INTO k_conflict_table (id, a, c) VALUES (1, 2, 3)",
+)
 SQLITE_INDEXES: tuple[tuple[Sequence[str], dict[str, Any], Sequence[str], dict[str, Any]], ...] = (
     (("b COLLATE NOCASE",), {}, ("b",), {}),
     (("lower(b)", "a DESC"), {"unique": True}, ("lower(b)", "a"), {"unique": True}),

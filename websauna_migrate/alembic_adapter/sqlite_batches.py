@@ -94,6 +94,12 @@ class Rebuild:
             name: str(transfer.get("name", name))
             for name, transfer in batch_impl.column_transfers.items()
         }
+        #: Names of constraints that the script adds.
+        self.new_names = {
+            name
+            for name, one in batch_impl.named_constraints.items()
+            if one not in table.constraints
+        }
         self.indexes: dict[str, str] = {}
         self.later: list[str] = []
         self.counter: int | None = None
@@ -192,13 +198,17 @@ class Rebuild:
         :raises ScriptRefused: if something is not understood
         """
         items, tail = parts_of(text)
-        options = self.new_table.dialect_options["sqlite"]
+        there: dict[str, bool] = {}
         if re.search(r"\bwithout rowid\b", tail):
-            options["with_rowid"] = False
+            there["with_rowid"] = False
         if re.search(r"\bstrict\b", tail):
-            options["strict"] = True
+            there["strict"] = True
         if any("autoincrement" in words_of(item) for item in items):
-            options["autoincrement"] = True
+            there["autoincrement"] = True
+        # What a script says of the new table counts.
+        said = {str(name).removeprefix("sqlite_") for name in self.batch_impl.table_kwargs}
+        options = self.new_table.dialect_options["sqlite"]
+        options.update({name: value for name, value in there.items() if name not in said})
         new = {str(column.name): column for column in self.new_table.columns}
         for item in items:
             words = words_of(item)
@@ -231,7 +241,7 @@ class Rebuild:
                 self.keep_conflict("unique", f'("{column.name}")', resolution)
 
     def keep_conflict(self, constraint: str, item: str, resolution: str) -> None:
-        """Give a constraint of the new table the ON CONFLICT of the old one."""
+        """Give a constraint that stays the ON CONFLICT that it had."""
         inside = item[item.index("(") + 1 :]
         wanted = [
             self.columns.get(unquoted(token), unquoted(token))
@@ -240,6 +250,8 @@ class Rebuild:
         ]
         kind = PrimaryKeyConstraint if constraint.startswith("primary") else UniqueConstraint
         for one in self.new_table.constraints:
+            if one.name in self.new_names:
+                continue
             if isinstance(one, kind) and [column.name for column in one.columns] == wanted:
                 one.dialect_options["sqlite"]["on_conflict"] = resolution
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 from typing import TYPE_CHECKING
 
 from alembic.operations import ops
-from sqlalchemy import Column, ForeignKeyConstraint, Sequence, Table
+from sqlalchemy import Column, Sequence, Table
 
 from websauna_migrate.autogenerate.compare.attributes import attribute_changes
 from websauna_migrate.autogenerate.compare.columns import (
     changed_columns,
-    equal_parts,
     judge_columns,
     kept_columns,
     parts_with,
@@ -24,6 +24,7 @@ from websauna_migrate.autogenerate.compare.indexes import (
     missing_indexes,
     with_expression_indexes,
 )
+from websauna_migrate.autogenerate.compare.leaning_keys import freed_keys
 from websauna_migrate.autogenerate.compare.mysql_attributes import (
     column_changes,
     option_changes,
@@ -34,14 +35,17 @@ from websauna_migrate.autogenerate.compare.mysql_attributes import (
 from websauna_migrate.autogenerate.compare.new_checks import name_checks
 from websauna_migrate.autogenerate.compare.numbering import numbering_changes, sequence_changes
 from websauna_migrate.autogenerate.compare.objects import SchemaObjects
+from websauna_migrate.autogenerate.compare.sqlite_attributes import (
+    option_changes as sqlite_option_changes,
+)
+from websauna_migrate.autogenerate.compare.sqlite_attributes import require_no_conflict
 from websauna_migrate.autogenerate.fact_comparison import FoundDifferences
 from websauna_migrate.autogenerate.operations.enum_change import EnumChange
 from websauna_migrate.autogenerate.operations.naming import name_constraints
 from websauna_migrate.autogenerate.operations.ordering import arrange
 from websauna_migrate.autogenerate.operations.script_op import ScriptOp
 from websauna_migrate.autogenerate.operations.table_changes import TableChanges
-from websauna_migrate.autogenerate.operations.type_change import in_steps
-from websauna_migrate.autogenerate.package_objects import PackageObjects
+from websauna_migrate.autogenerate.operations.type_change import in_steps, without_check
 from websauna_migrate.autogenerate.rename.renaming import Renaming
 from websauna_migrate.models.sqlalchemy_internals import escaped
 
@@ -96,7 +100,7 @@ class Completion:
     def run(self) -> None:
         """Complete and arrange the operations."""
         forget_info(self.upgrade)
-        types = NamedTypes(self.owned, self.reflection).operations(self.upgrade)
+        types = NamedTypes(self.owned, self.reflection, self.found).operations(self.upgrade)
         self.upgrade.ops[:] = [TableChanges.of(one) for one in self.upgrade.ops]
         covered = {
             (column.table.name, column.name)
@@ -155,9 +159,18 @@ class Completion:
             for table in self.existing_tables():
                 yield from option_changes(self.owned.key_of(table), self.found)
 
-    def attributes(self) -> Iterator[ScriptOp]:
+    def attributes(self) -> Iterator[ScriptOp | TableChanges]:
         """Yield the changes of tables that one kind of database alone knows."""
-        database = self.reflection.connection.dialect.name
+        connection = self.reflection.connection
+        database = connection.dialect.name
+        if database == "sqlite":
+            for table in self.existing_tables():
+                checks = self.changes_of(table).table_args[0] or [
+                    check_source(text)
+                    for text in ConstraintComparison(self.context, table, (), ()).unnamed
+                ]
+                key = self.owned.key_of(table)
+                yield from sqlite_option_changes(table, key, self.found, checks)
         if database in ("mysql", "mariadb"):
             for table in self.existing_tables():
                 others = [str(getattr(op, "column_name", "")) for op in self.changes_of(table).ops]
@@ -201,12 +214,16 @@ class Completion:
         key = self.owned.key_of(table)
         differences = self.found.of(key)
         database = self.reflection.connection.dialect.name
+        if database == "sqlite":
+            require_no_conflict(self.owned.package, key, self.found)
         judge_columns(changes, table, self.found, key, database)
         changes.ops[:] = [op for op in changes.ops if not is_compared_by_facts(op)]
-        added = {op.column.name for op in changes.ops if isinstance(op, ops.AddColumnOp)}
+        for op in changes.ops:
+            if isinstance(op, ops.AddColumnOp) and op.column.table is table:
+                op.column = without_own_check(op.column)
         facts = self.found.model_facts.get(key, ())
         checks = ConstraintComparison(self.context, table, differences, facts)
-        checks.skipped = added | {column for name, column in covered if name == table.name}
+        checks.skipped = {column for name, column in covered if name == table.name}
         found = checks.operations()
         changes.checks = checks
         changes.ops += found
@@ -246,29 +263,17 @@ class Completion:
         changes.ops += again
 
     def free_keys(self, table: Table) -> None:
-        """Let a table's foreign keys go and come where the type of a column at either end changes.
+        """Let a table's foreign keys go and come where something at an end of them changes.
 
-        SQLite, where keys say nothing of types, makes the tables anew anyway.
+        SQLite, where foreign keys say nothing of types, makes the tables anew anyway.
         """
         if self.reflection.connection.dialect.name == "sqlite":
             return
-        key = self.owned.key_of(table)
-        changed = {
-            (self.owned.normal(op.schema), op.table_name, inner.column_name)
-            for op in self.upgrade.ops
-            if isinstance(op, ops.ModifyTableOps)
-            for inner in op.ops
-            if isinstance(inner, ops.AlterColumnOp) and inner.modify_type is not None
-        }
-        models = self.found.model_facts.get(key, ())
-        known = ConstraintComparison(self.context, table, (), models)
         changes = self.changes_of(table)
-        for one in equal_parts(self.found, key):
-            model = known.model_constraint(one.fact)
-            if isinstance(model, ForeignKeyConstraint) and changed & {*ends(model, self.owned)}:
-                # It comes back under the name that it has.
-                creation = known.creation(one.fact)
-                changes.ops += [creation.reverse(), creation]
+        known = ConstraintComparison(
+            self.context, table, (), self.found.model_facts.get(self.owned.key_of(table), ())
+        )
+        changes.ops += freed_keys(table, known, self.found, self.owned, self.upgrade)
         if changes.ops and changes not in self.upgrade.ops:
             self.upgrade.ops.append(changes)
 
@@ -311,26 +316,38 @@ class Completion:
                 if isinstance(op, ops.CreateCheckConstraintOp) and op in checks.nameless
             ]
             changes.ops[:] = [op for op in changes.ops if op not in moved]
-            new = [f"sa.CheckConstraint({escaped(str(op.condition))!r})" for op in moved]
+            new = [check_source(str(op.condition)) for op in moved]
         else:
             new = []
-        sources = [f"sa.CheckConstraint({escaped(text)!r})" for text in checks.unnamed]
+        sources = [check_source(text) for text in checks.unnamed]
         kept = [
             source
             for source, text in zip(sources, checks.unnamed, strict=True)
             if text not in checks.lost
         ]
-        changes.table_args = ([*kept, *new], sources)
+        changes.table_args = ([*kept, *new] or [NO_CHECK], sources)
 
 
-def ends(
-    constraint: ForeignKeyConstraint, owned: PackageObjects
-) -> Iterator[tuple[str | None, str, str]]:
-    """Yield schema, table and name of the columns at both ends of a foreign key."""
-    for element in constraint.elements:
-        for column in (element.parent, element.column):
-            yield (*owned.key_of(column.table), column.name)
+def check_source(text: str) -> str:
+    """Return the source of a CHECK without a name."""
+    return f"sa.CheckConstraint({escaped(text)!r})"
 
+
+def without_own_check(column: Column[Any]) -> Column[Any]:
+    """Return a new column without the CHECK of its type, which comes by an operation of its own.
+
+    So it can go again before the column does.
+    """
+    plain = without_check(column.type)
+    if plain is column.type:
+        return column
+    found = column._copy()
+    found.type = plain
+    return found
+
+
+#: Tells Alembic that CHECK constraints were thought of where none without a name is left.
+NO_CHECK = "sa.CheckConstraint('1').ddl_if(dialect='none')"
 
 #: What the facts tell alone.
 BY_FACTS = (ops.AddConstraintOp, ops.DropConstraintOp, ops.CreateIndexOp, ops.DropIndexOp)

@@ -14,16 +14,19 @@ from sqlalchemy import inspect, text
 from sqlalchemy.dialects.postgresql.base import PGInspector
 from sqlalchemy.engine import Connection
 from sqlalchemy.engine.reflection import Inspector
-from sqlalchemy.types import NullType
+from sqlalchemy.types import JSON, NullType
 
 from websauna_migrate.autogenerate.fact_comparison import FactComparison
 from websauna_migrate.autogenerate.operations.column_types import StoredType
 from websauna_migrate.autogenerate.package_objects import Key
 from websauna_migrate.autogenerate.unreflected import (
     mariadb_defaults,
+    mariadb_json,
     sqlite_expression_indexes,
     stored_type_name,
 )
+from websauna_migrate.facts.catalogue import read_facts
+from websauna_migrate.facts.fact import Fact
 
 __all__ = ["KINDS", "Reflection"]
 
@@ -163,6 +166,12 @@ class Reflection:
             for one in self._inspector.get_domains(schema="*")
         )
 
+    def facts_of_type(self, key: Key) -> Sequence[Fact]:
+        """Return the facts of a named type of PostgreSQL, and of its constraints."""
+        schema = key[0] or str(self.default_schema)
+        facts = read_facts(self.connection, schemas=[schema])
+        return facts.tables[schema, key[1]]
+
     @cached_property
     def schema_names(self) -> frozenset[str]:
         """The names of all schemas."""
@@ -232,8 +241,11 @@ class Reflection:
                             column["type"] = StoredType(name)
         if kind == "columns" and getattr(self.connection.dialect, "is_mariadb", False):
             defaults = mariadb_defaults(self.connection, schema, names)
+            documents = mariadb_json(self.connection, schema, names)
             for (_, table), columns in found.items():
                 for column in columns:
+                    if (table, column["name"]) in documents:
+                        column["type"] = JSON()
                     if column["default"] is None and not column.get("computed"):
                         column["default"] = defaults.get((table, column["name"]))
         if kind == "indexes" and schema is None and self.connection.dialect.name == "sqlite":

@@ -1,5 +1,5 @@
 """What SQLAlchemy does not reflect: types that it has no class for, SQLite's expression indexes,
-MariaDB's expressions as defaults.
+MariaDB's expressions as defaults, and its JSON.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from sqlalchemy.engine import Connection
 
 from websauna_migrate.autogenerate.compare.definitions import split_brackets, split_commas
 
-__all__ = ["mariadb_defaults", "sqlite_expression_indexes", "stored_type_name"]
+__all__ = ["mariadb_defaults", "mariadb_json", "sqlite_expression_indexes", "stored_type_name"]
 
 #: A CREATE INDEX as SQLite keeps it: unique, expressions with their bracket, predicate.
 CREATE_INDEX = re.compile(
@@ -63,6 +63,19 @@ def mariadb_defaults(
     ).bindparams(bindparam("tables", expanding=True))
     rows = connection.execute(query, {"schema": schema, "tables": list(tables)})
     return {(table, column): default for table, column, default in rows}
+
+
+def mariadb_json(
+    connection: Connection, schema: str | None, tables: Collection[str]
+) -> set[tuple[str, str]]:
+    """Return table and name of the columns that are JSON, which are texts with a CHECK there."""
+    query = text(
+        "SELECT table_name, constraint_name FROM information_schema.check_constraints "
+        "WHERE constraint_schema = coalesce(:schema, database()) AND table_name IN :tables "
+        "AND level = 'Column' AND check_clause = concat('json_valid(`', constraint_name, '`)')"
+    ).bindparams(bindparam("tables", expanding=True))
+    rows = connection.execute(query, {"schema": schema, "tables": list(tables)})
+    return {(table, column) for table, column in rows}
 
 
 def sqlite_expression_indexes(

@@ -16,6 +16,7 @@ from sqlalchemy.sql.visitors import iterate
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from websauna_migrate.errors import MigrationError
+from websauna_migrate.models.sqlalchemy_internals import lonely_sequences
 
 __all__ = [
     "NOT_CREATED",
@@ -123,8 +124,7 @@ def used_sequences(tables: Iterable[Table], whole: Iterable[MetaData]) -> list[S
             calls = (part for part in iterate(default.arg) if isinstance(part, next_value))
             found.update(dict.fromkeys(call.sequence for call in calls))
     for metadata in whole:
-        own = metadata._sequences.values()
-        found.update(dict.fromkeys(sequence for sequence in own if sequence.column is None))
+        found.update(dict.fromkeys(lonely_sequences(metadata)))
     return sorted(found, key=lambda sequence: (sequence.schema or "", str(sequence.name)))
 
 

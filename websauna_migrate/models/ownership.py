@@ -35,7 +35,7 @@ from websauna_migrate.models.ownership_errors import (
     owner_conflict,
     owner_unknown,
 )
-from websauna_migrate.models.sqlalchemy_internals import variants_of
+from websauna_migrate.models.sqlalchemy_internals import lonely_sequences, variants_of
 from websauna_migrate.models.table_order import Key, depths_of, key_of, referenced_key, sort_key
 
 __all__ = ["Key", "Ownership", "PackageModels", "may_be_named", "named_types"]
@@ -150,17 +150,24 @@ class Ownership:
         users: dict[Key, dict[str, set[str]]] = {}
         for table, claim in self._settled.values():
             for column in table.columns:
-                if isinstance(column.default, Sequence):
-                    key = (column.default.schema, str(column.default.name))
-                    users.setdefault(key, {}).setdefault(claim.package, set())
+                called = getattr(getattr(column.server_default, "arg", None), "sequence", None)
+                for sequence in (column.default, called):
+                    if isinstance(sequence, Sequence):
+                        key = (sequence.schema, str(sequence.name))
+                        users.setdefault(key, {}).setdefault(claim.package, set())
+        for metadata, names in self._registrants.items():
+            for sequence in lonely_sequences(metadata):
+                key = (sequence.schema, str(sequence.name))
+                users.setdefault(key, {name: set() for name in names})
         return self._shared_owners(users)
 
     def sequence_owner(self, schema: str | None, name: str) -> str | None:
         """Return the package with a column that takes its values from a sequence.
 
-        Of several packages the owner is chosen as for types.
+        A sequence that no column uses belongs to the package that registered its ``MetaData``. Of
+        several packages the owner is chosen as for types.
 
-        :returns: ``None`` if no column of the models uses such a sequence
+        :returns: ``None`` if the models have no such sequence
         """
         return self.sequence_owners.get((schema, name))
 

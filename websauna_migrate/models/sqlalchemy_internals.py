@@ -14,7 +14,7 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ForeignKey, Table
+from sqlalchemy import ForeignKey, MetaData, Sequence, Table
 from sqlalchemy.engine import Connection, Dialect
 from sqlalchemy.schema import CheckConstraint, Constraint, CreateIndex, Index
 from sqlalchemy.sql.compiler import DDLCompiler
@@ -31,6 +31,7 @@ __all__ = [
     "is_created",
     "is_type_bound",
     "link_foreign_key",
+    "lonely_sequences",
     "rewrites_statements",
     "variants_of",
     "write_backslashes_plainly",
@@ -55,6 +56,14 @@ def declared_classes() -> list[tuple[type[Any], Mapper[Any] | None]]:
         for registry in _all_registries()
         for manager in list(registry._managers)
     ]
+
+
+def lonely_sequences(metadata: MetaData) -> list[Sequence]:
+    """Return the sequences of a ``MetaData`` that are no column's own default.
+
+    ``create_all()`` creates them; nothing public lists them.
+    """
+    return [one for one in metadata._sequences.values() if one.column is None]
 
 
 def variants_of(type_: TypeEngine[Any]) -> Mapping[str, TypeEngine[Any]]:

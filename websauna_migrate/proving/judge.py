@@ -213,8 +213,8 @@ class Judge:
         schema = None if fact.schema == self._before.default_schema else fact.schema
         name = fact.table or fact.name
         owner = self.owned.owner_of(schema, name)
-        for kind in ("enum_owner", "sequence_owner"):
-            owner = owner or getattr(self.ownership, kind)(schema, fact.name)
+        owner = owner or self.ownership.enum_owner(schema, name)
+        owner = owner or self.ownership.sequence_owner(schema, fact.name)
         if owner is None and any(self.is_entity(fact, one) for one in self.entities):
             owner = self.packages[0]
         return owner

@@ -61,6 +61,7 @@ class AgainstModels:
             return owner
         default = self.facts.default_schema
         schema = None if fact.schema == default else fact.schema
-        return self.ownership.enum_owner(schema, fact.name) or self.ownership.sequence_owner(
-            schema, fact.name
-        )
+        # A constraint may be a domain's.
+        return self.ownership.enum_owner(
+            schema, fact.table or fact.name
+        ) or self.ownership.sequence_owner(schema, fact.name)

@@ -40,7 +40,13 @@ __all__ = ["parse_script", "read_effects", "read_upgrade"]
 #: A function counts where it is called, and an import does nothing.
 NOT_READ = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Import, ast.ImportFrom)
 
-RUNS_SURELY = frozenset({"autocommit_block", "begin", "begin_nested", "begin_transaction"})
+#: What a block is in that runs as if it were in none.
+RUNS_SURELY = frozenset(
+    {
+        *("autocommit_block", "begin", "begin_nested", "begin_transaction"),
+        "foreign_keys_aside",
+    }
+)
 
 
 def read_effects(
@@ -103,6 +109,9 @@ def no_python(filename: str, line: int | None, problem: str) -> ScriptError:
 
 #: What a new script calls to give an enum type other values.
 ENUM_HELPER = "websauna_migrate.enums.change_enum_values"
+
+#: What it calls to leave everything as it was.
+KEYS_HELPER = "websauna_migrate.enums.foreign_keys_aside"
 
 
 class Reader:
@@ -254,7 +263,9 @@ class Reader:
             self.operation(method, node, None)
         elif name == ENUM_HELPER:
             self.enum_change(Call(node, self.names), line)
-        elif isinstance(node.func, ast.Attribute) and self.in_batch(node, node.func):
+        elif name == KEYS_HELPER or (
+            isinstance(node.func, ast.Attribute) and self.in_batch(node, node.func)
+        ):
             pass
         elif method in ON_CONNECTIONS and isinstance(node.func, ast.Attribute):
             self.parts(node.func)

@@ -65,10 +65,15 @@ def judge_columns(
 
     What numbers a column by itself is changed in another way, see ``compare/numbering``.
     """
+    there = {one.name: one for one in found.database_facts.get(key, ()) if one.kind == "column"}
     for op in changes.ops:
         if not isinstance(op, ops.AlterColumnOp):
             continue
         differs = found.of_column(key, op.column_name)
+        known = there.get(op.column_name)
+        if database == "postgresql" and known is not None and known.get("default") is None:
+            # SQLAlchemy reflects the default of a domain as that of the column.
+            op.existing_server_default = False
         if op.modify_nullable is not None and "not null" not in differs:
             op.modify_nullable = None
         if op.modify_comment is not False and "comment" not in differs:

@@ -183,7 +183,7 @@ class ConstraintComparison:
         if kind is None or one is None:
             return None
         given = conv(one["name"]) if one.get("name") else None
-        options = {**one.get("dialect_options", {}), **deferral(fact)}
+        options = {**one.get("dialect_options", {}), **deferral(fact), **resolution(fact)}
         if kind == "check":
             check = CheckConstraint(escaped(one["sqltext"]), name=given)
             Table(name, MetaData(), schema=schema).append_constraint(check)
@@ -229,7 +229,11 @@ class ConstraintComparison:
             return self.check_addition(model)
         if model is None or kind_of(fact) is None:
             return [self.by_definition(fact, added=True)]
-        return [ops.AddConstraintOp.from_constraint(model)]
+        operation: Any = ops.AddConstraintOp.from_constraint(model)
+        if kind_of(fact) == "unique":
+            # A column may say it of its constraint, which Alembic does not write.
+            operation.kw.update(resolution(fact))
+        return [operation]
 
     def check_addition(self, check: CheckConstraint) -> list[ops.MigrateOperation]:
         """Return the operation that adds a CHECK."""
@@ -351,6 +355,12 @@ def deferral(fact: Fact) -> dict[str, Any]:
         return {}
     initially = re.search(r" INITIALLY (\w+)", definition)
     return {"deferrable": True, **({"initially": initially[1]} if initially else {})}
+
+
+def resolution(fact: Fact) -> dict[str, Any]:
+    """Return what SQLite does with a row that breaks a constraint, which is not reflected."""
+    found = re.search(r" ON CONFLICT (\w+)$", str(fact.get("definition")))
+    return {"sqlite_on_conflict": found[1]} if found else {}
 
 
 def squeezed(text: str) -> str:

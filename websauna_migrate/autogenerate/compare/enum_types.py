@@ -19,6 +19,8 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
+from websauna_migrate.autogenerate.compare.domains import domain_changes, domain_drop
+from websauna_migrate.autogenerate.fact_comparison import FoundDifferences
 from websauna_migrate.autogenerate.operations.column_types import TypeRenderer, dialect_of
 from websauna_migrate.autogenerate.operations.enum_change import EnumChange, constant
 from websauna_migrate.autogenerate.operations.rendering import typed_columns
@@ -52,9 +54,12 @@ class ModelType:
 class NamedTypes:
     """The named types of one package: in the models, in its scripts and in the database."""
 
-    def __init__(self, owned: PackageObjects, reflection: Reflection) -> None:
+    def __init__(
+        self, owned: PackageObjects, reflection: Reflection, found: FoundDifferences
+    ) -> None:
         self.owned = owned
         self.reflection = reflection
+        self.found = found
         self.on_postgresql = reflection.connection.dialect.name == "postgresql"
 
     def operations(self, upgrade: ops.UpgradeOps) -> list[ScriptOp]:
@@ -79,9 +84,13 @@ class NamedTypes:
                     operations.append(change)
             elif key in used or self.on_postgresql:
                 operations.append(creation(key, found))
-        for key, values in self.unused(model).items():
+        operations += domain_changes(self.owned.package, mine, self.found)
+        for key in self.unused(model, self.reflection.enums):
+            values = self.reflection.enums[key]
             dropped = ModelType(sa.Enum(*values, name=key[1], schema=key[0]), values)
             operations.append(creation(key, dropped).reverse())
+        for key in self.unused(model, self.reflection.domains):
+            operations.append(domain_drop(key, self.reflection.facts_of_type(key)))
         return operations
 
     def of_models(self) -> dict[Key, ModelType]:
@@ -138,16 +147,19 @@ class NamedTypes:
             for type_ in named_types_in(column_type)
         }
 
-    def unused(self, model: Mapping[Key, ModelType]) -> dict[Key, tuple[str, ...]]:
-        """Return PostgreSQL's types that the package's scripts created and no model has."""
+    def unused(self, model: Mapping[Key, ModelType], there: Iterable[Key]) -> list[Key]:
+        """Return those of PostgreSQL's types that the package's scripts created and no model has.
+
+        :param there: types of the database
+        """
         created = self.owned.snapshot.created
-        found = {}
-        for key, values in self.reflection.enums.items():
+        found = []
+        for key in there:
             origins = [created.type_origin(*form) for form in self.forms(key)]
             mine = any(origin and origin[0] == self.owned.package for origin in origins)
             if key not in model and mine:
-                found[key] = values
-        return found
+                found.append(key)
+        return sorted(found, key=str)
 
     def change(self, key: Key, found: ModelType, upgrade: ops.UpgradeOps) -> EnumChange | None:
         """Return the change of a type's values, ``None`` if they are the same."""
@@ -179,10 +191,26 @@ class NamedTypes:
         there = self.facts(columns)
         columns = [column for column in columns if (column.table.name, column.name) in there]
         change = EnumChange(
-            key, tuple(before), found.values, found.type, columns, self.facts(columns)
+            key,
+            tuple(before),
+            found.values,
+            found.type,
+            columns,
+            self.facts(columns),
+            in_keys=self.in_keys(columns),
         )
         follow(upgrade, change)
         return change
+
+    def in_keys(self, columns: Iterable[Column[Any]]) -> bool:
+        """Tell whether one of some columns is at an end of a foreign key."""
+        names = {f"{column.table.fullname}.{column.name}" for column in columns}
+        return any(
+            key.target_fullname in names or f"{table.fullname}.{key.parent.name}" in names
+            for package in self.owned.snapshot.packages
+            for table in self.owned.ownership.tables_of(package)
+            for key in table.foreign_keys
+        )
 
     def facts(self, columns: Iterable[Column[Any]]) -> dict[tuple[str, str], Mapping[str, Any]]:
         """Return what columns are in the database, by table and name."""

@@ -18,6 +18,7 @@ from websauna_migrate.autogenerate.operations.column_types import TypeRenderer
 from websauna_migrate.autogenerate.operations.script_op import ScriptOp, on_dialect, written_for
 from websauna_migrate.autogenerate.package_objects import Key, PackageObjects
 from websauna_migrate.autogenerate.reflection import Reflection
+from websauna_migrate.models.sqlalchemy_internals import lonely_sequences
 
 __all__ = ["SchemaObjects", "creator_of_schema"]
 
@@ -69,7 +70,9 @@ class SchemaObjects:
             if self.dialect.supports_sequences:
                 missing = key[1] not in self.reflection.sequence_names(key[0])
             else:
-                missing = bool(new_columns & columns) and not self.scripted(key[1])
+                # One that no column uses is written wherever the script is made.
+                wanted = not columns or new_columns & columns
+                missing = bool(wanted) and not self.scripted(key[1])
             if missing:
                 yield sequence_creation(sequence)
         if self.dialect.supports_sequences:
@@ -81,7 +84,7 @@ class SchemaObjects:
 
     @cached_property
     def of_models(self) -> dict[Key, tuple[sa.Sequence, set[tuple[str, str]]]]:
-        """The sequences of the package's own columns, with the columns."""
+        """The sequences of the package's columns and ``MetaData``, with the columns."""
         found: dict[Key, tuple[sa.Sequence, set[tuple[str, str]]]] = {}
         for table in self.owned.tables:
             for column in table.columns:
@@ -91,18 +94,34 @@ class SchemaObjects:
                     if owner in (None, self.owned.package):
                         columns = found.setdefault(key, (sequence, set()))[1]
                         columns.add((table.name, column.name))
+        for sequence in self.lonely(self.owned.package):
+            if self.owned.ownership.sequence_owner(sequence.schema, str(sequence.name)) == (
+                self.owned.package
+            ):
+                key = (self.owned.normal(sequence.schema), str(sequence.name))
+                found.setdefault(key, (sequence, set()))
         return found
+
+    def lonely(self, package: str) -> Iterator[sa.Sequence]:
+        """Yield the sequences in a package's ``MetaData`` that are no column's own default."""
+        for metadata in self.owned.snapshot.packages[package].metadata:
+            for sequence in lonely_sequences(metadata):
+                if not (sequence.optional and self.dialect.sequences_optional):
+                    yield sequence
 
     @cached_property
     def all_used(self) -> set[Key]:
-        """The sequences that the columns of any package have."""
-        return {
-            (self.owned.normal(sequence.schema), str(sequence.name))
-            for package in self.owned.snapshot.packages
+        """The sequences that any package's columns or ``MetaData`` have."""
+        packages = self.owned.snapshot.packages
+        found = [
+            sequence
+            for package in packages
             for table in self.owned.ownership.tables_of(package)
             for column in table.columns
             for sequence in sequences_of(column)
-        }
+        ]
+        found += [sequence for package in packages for sequence in self.lonely(package)]
+        return {(self.owned.normal(one.schema), str(one.name)) for one in found}
 
     @cached_property
     def scripted_names(self) -> set[str]:

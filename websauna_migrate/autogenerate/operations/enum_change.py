@@ -19,7 +19,11 @@ from alembic.operations.ops import AlterColumnOp
 from sqlalchemy import Column
 from sqlalchemy.schema import CheckConstraint, DefaultClause
 
-from websauna_migrate.autogenerate.operations.script_op import ScriptOp, branches, written_for
+from websauna_migrate.autogenerate.operations.script_op import (
+    ScriptOp,
+    branches,
+    written_for,
+)
 from websauna_migrate.autogenerate.operations.table_changes import TableChanges
 from websauna_migrate.autogenerate.package_objects import Key
 from websauna_migrate.enums import literal, qualified_name
@@ -47,12 +51,15 @@ class EnumChange(ScriptOp):
         columns: Sequence[Column[Any]],
         facts: Mapping[tuple[str, str], Mapping[str, Any]],
         defaults: Mapping[tuple[str, str], Defaults] | None = None,
+        *,
+        in_keys: bool = False,
     ) -> None:
         """Keep the change.
 
         :param facts: what the columns are in the database now, by table and name
         :param defaults: server defaults that have to go before the values change, and to come
             behind that, since both sides have values that the other has not
+        :param in_keys: true if one of the columns is at an end of a foreign key
         """
         self.key = key
         self.before = before
@@ -61,13 +68,21 @@ class EnumChange(ScriptOp):
         self.columns = tuple(columns)
         self.facts = facts
         self.defaults = dict(defaults or {})
+        self.in_keys = in_keys
         super().__init__(("change_type", *key, before, after), self.lines, self.lines)
 
     def reverse(self) -> EnumChange:
         """Return the change back."""
         back = {column: (new, old) for column, (old, new) in self.defaults.items()}
         return EnumChange(
-            self.key, self.after, self.before, self.type, self.columns, self.facts, back
+            self.key,
+            self.after,
+            self.before,
+            self.type,
+            self.columns,
+            self.facts,
+            back,
+            in_keys=self.in_keys,
         )
 
     @property
@@ -184,7 +199,19 @@ class EnumChange(ScriptOp):
         return any(value in text for value in added for text in texts)
 
     def column_lines(self, context: AutogenContext) -> list[str]:
-        """Return the lines that change each column, where a type is not an object of its own."""
+        """Return the lines that change each column, where a type is not an object of its own.
+
+        MariaDB changes no column of a foreign key that is there.
+        """
+        lines = self.plain_column_lines(context)
+        if not self.in_keys or not lines or "mysql" not in written_for(context):
+            return lines
+        context.imports.add("from websauna_migrate.enums import foreign_keys_aside")
+        names = [f"{column.table.name}.{column.name}" for column in self.plain_columns]
+        return [f"with foreign_keys_aside({', '.join(map(repr, names))}):", *lines, ""]
+
+    def plain_column_lines(self, context: AutogenContext) -> list[str]:
+        """Return the lines that change each column, as if it were in no foreign key."""
         if not self.renamed:
             return self.alterations(context, self.before, self.after)
         # Both names are allowed while the rows change.

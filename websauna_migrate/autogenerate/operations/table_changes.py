@@ -39,11 +39,14 @@ class TableChanges(ops.ModifyTableOps):
         the old one: CHECK constraints without a name; by direction, upgrade first
     :ivar naming_convention: names for constraints without one, so that they can be dropped
     :ivar recreate: make the table anew on any account
+    :ivar options: those that SQLite's new table gets; by direction, upgrade first. Such changes are
+        made on SQLite alone
     """
 
     table_args: tuple[Sequence[str], Sequence[str]] = ((), ())
     naming_convention: Mapping[str, str] | None = None
     recreate: bool = False
+    options: tuple[Mapping[str, bool], Mapping[str, bool]] = ({}, {})
     #: Computed columns that stay, each with the name of the column before it.
     computed: Sequence[tuple[Column[Any], str | None]] = ()
     #: The comparison of the table's CHECK constraints that the changes come from.
@@ -66,6 +69,7 @@ class TableChanges(ops.ModifyTableOps):
         back.table_args = (self.table_args[1], self.table_args[0])
         back.naming_convention = self.naming_convention
         back.recreate = self.recreate
+        back.options = (self.options[1], self.options[0])
         back.computed = self.computed
         return back
 
@@ -110,7 +114,7 @@ def render_table_changes(context: AutogenContext, operation: TableChanges) -> li
         lines = ["", "pass", ""]
     if batch and lines:
         lines[:1] = [batch_line(context, operation), *computed_lines(context, operation)]
-    return lines
+    return on_dialect(context, "sqlite", lines) if operation.options[0] else lines
 
 
 def computed_lines(context: AutogenContext, operation: TableChanges) -> list[str]:
@@ -146,6 +150,8 @@ def batch_line(context: AutogenContext, operation: TableChanges) -> str:
         arguments.append("recreate='always'")
     if operation.naming_convention:
         arguments.append(f"naming_convention={dict(operation.naming_convention)!r}")
+    if operation.options[0]:
+        arguments.append(f"table_kwargs={dict(operation.options[0])!r}")
     if operation.table_args[0]:
         arguments.append(f"table_args=[{', '.join(operation.table_args[0])}]")
     prefix = context.opts["alembic_module_prefix"]

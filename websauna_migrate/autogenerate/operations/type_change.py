@@ -20,7 +20,7 @@ from websauna_migrate.alembic_adapter.autogenerate_internals import render_serve
 from websauna_migrate.autogenerate.operations.column_types import dialect_of
 from websauna_migrate.autogenerate.operations.script_op import written_for
 
-__all__ = ["TypeChange", "in_steps"]
+__all__ = ["TypeChange", "in_steps", "without_check"]
 
 
 class IdentityChange(ops.AlterColumnOp):

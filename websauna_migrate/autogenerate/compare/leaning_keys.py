@@ -1,0 +1,85 @@
+"""Foreign keys that have to go and come, since something changes that they lean on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from alembic.operations import ops
+from sqlalchemy import ForeignKeyConstraint, Table
+
+from websauna_migrate.autogenerate.compare.columns import equal_parts
+from websauna_migrate.autogenerate.compare.constraints import ConstraintComparison
+from websauna_migrate.autogenerate.compare.definitions import split_brackets, split_commas
+from websauna_migrate.autogenerate.compare.model_sql import unquoted
+from websauna_migrate.autogenerate.fact_comparison import FoundDifferences
+from websauna_migrate.autogenerate.operations.server_statements import KeyChange
+from websauna_migrate.autogenerate.operations.server_statements import ServerConstraint
+from websauna_migrate.autogenerate.package_objects import PackageObjects
+
+__all__ = ["freed_keys"]
+
+
+def freed_keys(
+    table: Table,
+    known: ConstraintComparison,
+    found: FoundDifferences,
+    owned: PackageObjects,
+    upgrade: Any,
+) -> Iterator[Any]:
+    """Yield the drop and the creation of each foreign key of a table that is equal on both sides.
+
+    The type of a column at an end of it changes, or the key goes that it leans on.
+
+    :param known: tells the model's object of a fact
+    :param upgrade: the operations found so far
+    """
+    inner = [
+        (owned.normal(op.schema), op.table_name, one)
+        for op in upgrade.ops
+        for one in getattr(op, "ops", ())
+    ]
+    changed = {
+        (schema, name, op.column_name)
+        for schema, name, op in inner
+        if isinstance(op, ops.AlterColumnOp) and op.modify_type is not None
+    }
+    gone = {(schema, name, columns_of_dropped_key(op)) for schema, name, op in inner}
+    for one in equal_parts(found, owned.key_of(table)):
+        model = known.model_constraint(one.fact)
+        if isinstance(model, ForeignKeyConstraint) and (
+            changed & {*ends(model, owned)} or target_of(model, owned) in gone
+        ):
+            # It comes back under the name that it has.
+            creation = known.creation(one.fact)
+            yield creation.reverse()
+            yield creation
+
+
+def ends(constraint: ForeignKeyConstraint, owned: PackageObjects) -> Iterator[tuple[Any, ...]]:
+    """Yield schema, table and name of the columns at both ends of a foreign key."""
+    for element in constraint.elements:
+        for column in (element.parent, element.column):
+            yield (*owned.key_of(column.table), column.name)
+
+
+def target_of(constraint: ForeignKeyConstraint, owned: PackageObjects) -> tuple[Any, ...]:
+    """Return schema, table and columns that a foreign key refers to."""
+    columns = frozenset(str(element.column.name) for element in constraint.elements)
+    return (*owned.key_of(constraint.referred_table), columns)
+
+
+def columns_of_dropped_key(op: Any) -> frozenset[str]:
+    """Return the columns of a key or an index that an operation drops; empty for others."""
+    if isinstance(op, KeyChange) and not op.added:
+        return frozenset(map(str, op.content))
+    if isinstance(op, ServerConstraint) and not op.added:
+        text = str(op.content)
+        inside, _ = split_brackets(text[text.find("(") :])
+        return frozenset(map(unquoted, split_commas(inside)))
+    if isinstance(op, ops.DropConstraintOp) and op.constraint_type == "unique":
+        constraint: Any = op.to_constraint()
+        return frozenset(str(column.name) for column in constraint.columns)
+    if isinstance(op, ops.DropIndexOp):
+        return frozenset(str(getattr(one, "name", "")) for one in op.to_index().expressions)
+    return frozenset()
