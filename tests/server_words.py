@@ -87,7 +87,7 @@ def squeezed(text: str) -> str:
     parts[::2] = (one.lower() for one in parts[::2])
     text = re.sub(r'constraint (?:"[^"]*"|\w+) ', "", "".join(parts))
     text = re.sub(r'"(\w+)"', r"\1", text)
-    text = re.sub(r"default \((\w+)\)", r"default \1", text)
+    text = re.sub(r"default \(('(?:[^']|'')*'|[\w.+-]+)\)", r"default \1", text)
     text = re.sub(r" on (delete|update) no action| collate binary", "", text)
     return re.sub(r" ?([(),]) ?", r" \1 ", text).strip()
 

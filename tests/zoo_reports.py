@@ -92,7 +92,7 @@ JSON_INDEXES: tuple[tuple[Any, Any], ...] = (
     ),
     (
         lambda t: sa.Index("r_j9", sa.extract("year", t.c.m)),
-        lambda t: sa.Index("r_j9", sa.case((t.c.a > 1, "big"), else_="small")),
+        lambda t: sa.Index("r_j9", sa.extract("month", t.c.m), t.c.a),
     ),
 )
 for number, (before, after) in enumerate(JSON_INDEXES):
@@ -345,19 +345,6 @@ differ(
     lambda: [Column("x", postgresql.ARRAY(sa.Enum("a", "c", name="r_eag")), server_default="{}")],
     *POSTGRESQL,
     rows=row("r_enum_array_gone", x="'{c}'"),
-)
-differ(
-    "r_enum_computed",
-    lambda: [
-        Column("x", sa.Enum("a", "b", name="r_ec")),
-        Column("c", sa.Boolean, sa.Computed("x = 'a'", persisted=True)),
-    ],
-    lambda: [
-        Column("x", sa.Enum("a", "b", "z", name="r_ec")),
-        Column("c", sa.Boolean, sa.Computed("x = 'a'", persisted=True)),
-    ],
-    *POSTGRESQL,
-    rows=row("r_enum_computed", x="'a'"),
 )
 differ(
     "r_enum_upper",

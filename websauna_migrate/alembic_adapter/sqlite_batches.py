@@ -10,24 +10,29 @@ by name before anything is changed.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
 from alembic.ddl.impl import DefaultImpl
 from sqlalchemy import PrimaryKeyConstraint, Table, UniqueConstraint
 from sqlalchemy.engine import Connection
+from sqlalchemy.types import NullType, SchemaType, UserDefinedType
 
+from websauna_migrate.alembic_adapter.sqlite_create_table import (
+    conflicts,
+    parts_of,
+    spelling,
+    words_of,
+)
 from websauna_migrate.facts.sqlite_sql import unquoted, written_tokens
+from websauna_migrate.models.sqlalchemy_internals import variants_of
 from websauna_migrate.revision_scripts.script_error import ScriptRefused
 
 __all__ = ["keep_in_batches"]
 
 #: What an item of CREATE TABLE begins with that is no column.
 CONSTRAINTS = frozenset({"constraint", "primary", "unique", "check", "foreign"})
-
-ON_CONFLICT = re.compile(
-    r"(not null|null|primary key(?: asc| desc)?|unique(?: \([^)]*\))?) on conflict (\w+)"
-)
 
 
 def batch_refused(table: str, problem: str, remedy: str) -> ScriptRefused:
@@ -203,7 +208,13 @@ class Rebuild:
             there["with_rowid"] = False
         if re.search(r"\bstrict\b", tail):
             there["strict"] = True
-        if any("autoincrement" in words_of(item) for item in items):
+        dialect = self.connection.dialect
+        numbered = any(
+            compiled(column.type, dialect).upper() == "INTEGER"
+            for column in self.new_table.primary_key.columns
+        )
+        if numbered and any("autoincrement" in words_of(item) for item in items):
+            # No other type has it.
             there["autoincrement"] = True
         # What a script says of the new table counts.
         said = {str(name).removeprefix("sqlite_") for name in self.batch_impl.table_kwargs}
@@ -221,17 +232,23 @@ class Rebuild:
                     self.keep_conflict(constraint, item, resolution)
 
     def keep_column(self, column: Any, item: str) -> None:
-        """Give a new column the collation and the ON CONFLICT of the old one."""
+        """Give a new column the type as it was spelled, the collation and the ON CONFLICT."""
         words = words_of(item)
-        if "collate" in words and hasattr(column.type, "collation"):
-            old = next(
-                one for one in self.table.columns if self.columns.get(one.name) == column.name
-            )
-            dialect = self.connection.dialect
-            if column.type.compile(dialect) == old.type.compile(dialect):
-                column.type = column.type.copy()
-                name = words[words.index("collate") + 1]
-                column.type.collation = unquoted(name) if unquoted(name) != name else name.upper()
+        spelled = spelling(item)
+        dialect = self.connection.dialect
+        if self.keeps_type(column, exactly=True) and spelled != compiled(column.type, dialect):
+            column.type = column.type.with_variant(Spelled(spelled, words), "sqlite")
+        elif self.keeps_type(column) and "collate" in words and hasattr(column.type, "collation"):
+            column.type = column.type.copy()
+            name = words[words.index("collate") + 1]
+            column.type.collation = unquoted(name) if unquoted(name) != name else name.upper()
+        old = next(one for one in self.table.columns if self.columns.get(one.name) == column.name)
+        known = [one for one in self.table.constraints if isinstance(one, UniqueConstraint)]
+        if "unique" in words and not any([*one.columns] == [old] for one in known):
+            # SQLAlchemy does not see it behind a type with brackets.
+            self.new_table.append_constraint(UniqueConstraint(column))
+        if "references" in words:
+            self.keep_actions(column, words[words.index("references") :])
         for constraint, resolution in conflicts(words):
             if constraint == "not null":
                 column.dialect_options["sqlite"]["on_conflict_not_null"] = resolution
@@ -239,6 +256,28 @@ class Rebuild:
                 self.new_table.primary_key.dialect_options["sqlite"]["on_conflict"] = resolution
             else:
                 self.keep_conflict("unique", f'("{column.name}")', resolution)
+
+    def keep_actions(self, column: Any, words: list[str]) -> None:
+        """Give a column's own foreign key what follows REFERENCES, which is not reflected."""
+        text = " ".join(words).upper()
+        actions = dict(re.findall(r"ON (DELETE|UPDATE) (SET \w+|NO ACTION|\w+)", text))
+        deferred = re.search(r"(?<!NOT )DEFERRABLE(?: INITIALLY (\w+))?", text)
+        for one in self.new_table.foreign_key_constraints:
+            if one.name not in self.new_names and [*one.columns] == [column]:
+                one.ondelete, one.onupdate = actions.get("DELETE"), actions.get("UPDATE")
+                if deferred:
+                    one.deferrable, one.initially = True, deferred[1]
+
+    def keeps_type(self, column: Any, *, exactly: bool = False) -> bool:
+        """Tell whether a column has the type that it had.
+
+        :param exactly: false where a script gave it the same one
+        """
+        old = next(one for one in self.table.columns if self.columns.get(one.name) == column.name)
+        if exactly and not isinstance(old.type, SchemaType):
+            return old.type is column.type
+        dialect = self.connection.dialect
+        return compiled(column.type, dialect) == compiled(old.type, dialect)
 
     def keep_conflict(self, constraint: str, item: str, resolution: str) -> None:
         """Give a constraint that stays the ON CONFLICT that it had."""
@@ -274,6 +313,27 @@ class Rebuild:
                 )
 
 
+class Spelled(UserDefinedType[Any]):
+    """A type as a table has it, which may be spelled otherwise than SQLAlchemy does."""
+
+    cache_ok = True
+
+    def __init__(self, spelled: str, words: Sequence[str] = ()) -> None:
+        """Keep the type.
+
+        :param words: those of the column; its collation is among them
+        """
+        self.spelled = spelled
+        self.words = tuple(words)
+
+    def get_col_spec(self, **kw: Any) -> str:
+        """Return the type with its collation."""
+        more = ""
+        if "collate" in self.words:
+            more = f" COLLATE {self.words[self.words.index('collate') + 1]}"
+        return f"{self.spelled}{more}"
+
+
 class LegacyRename:
     """A time in which ALTER TABLE ... RENAME leaves triggers and views of other tables alone."""
 
@@ -290,39 +350,8 @@ class LegacyRename:
         self.connection.exec_driver_sql(f"PRAGMA legacy_alter_table = {self.before}")
 
 
-def words_of(sql: str) -> list[str]:
-    """Return the words of some SQL outside of brackets, in lower case; quoted ones as they are."""
-    found: list[str] = []
-    depth = 0
-    for token in written_tokens(sql):
-        depth += {"(": 1, ")": -1}.get(token, 0)
-        if not depth and token != ")":
-            found.append(token.lower() if token[0] not in "'\"`[" else token)
-    return found
-
-
-def conflicts(words: list[str]) -> list[tuple[str, str]]:
-    """Return the constraints with ON CONFLICT in the words of an item, each with its word."""
-    return [(match[1], match[2].upper()) for match in ON_CONFLICT.finditer(" ".join(words))]
-
-
-def parts_of(text: str) -> tuple[list[str], str]:
-    """Return the items in the brackets of a CREATE TABLE, and what follows them in lower case."""
-    items: list[list[str]] = [[]]
-    tail: list[str] = []
-    depth = 0
-    closed = False
-    for token in written_tokens(text):
-        if token == ")":
-            depth -= 1
-            closed = closed or not depth
-            if not depth:
-                continue
-        if closed:
-            tail.append(token.lower())
-        elif depth == 1 and token == ",":
-            items.append([])
-        elif depth:
-            items[-1].append(token)
-        depth += token == "("
-    return [" ".join(item) for item in items if item], " ".join(tail)
+def compiled(type_: Any, dialect: Any) -> str:
+    """Return a type as SQLAlchemy spells it, empty for none."""
+    if isinstance(type_, NullType) and not variants_of(type_):
+        return ""
+    return str(type_.compile(dialect))

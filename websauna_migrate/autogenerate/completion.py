@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import sqlalchemy as sa
 from alembic.operations import ops
-from sqlalchemy import Column, Sequence, Table
+from sqlalchemy import Column, Table
 
 from websauna_migrate.autogenerate.compare.attributes import attribute_changes
 from websauna_migrate.autogenerate.compare.columns import (
@@ -39,6 +39,10 @@ from websauna_migrate.autogenerate.compare.sqlite_attributes import (
     option_changes as sqlite_option_changes,
 )
 from websauna_migrate.autogenerate.compare.sqlite_attributes import require_no_conflict
+from websauna_migrate.autogenerate.compare.unnamed_checks import (
+    keep_unnamed_checks,
+    unnamed_checks,
+)
 from websauna_migrate.autogenerate.fact_comparison import FoundDifferences
 from websauna_migrate.autogenerate.operations.enum_change import EnumChange
 from websauna_migrate.autogenerate.operations.naming import name_constraints
@@ -47,7 +51,6 @@ from websauna_migrate.autogenerate.operations.script_op import ScriptOp
 from websauna_migrate.autogenerate.operations.table_changes import TableChanges
 from websauna_migrate.autogenerate.operations.type_change import in_steps, without_check
 from websauna_migrate.autogenerate.rename.renaming import Renaming
-from websauna_migrate.models.sqlalchemy_internals import escaped
 
 if TYPE_CHECKING:
     from alembic.autogenerate.api import AutogenContext
@@ -132,7 +135,7 @@ class Completion:
                 op.ops[:] = in_steps(op.ops, model)
                 columns = [column.name for column in model.columns] if model is not None else []
                 name_constraints(op, self.taken_names(op), columns)
-                self.keep_unnamed_checks(op)
+                keep_unnamed_checks(op)
         self.upgrade.ops[:] = [
             part
             for op in self.upgrade.ops
@@ -165,11 +168,9 @@ class Completion:
         database = connection.dialect.name
         if database == "sqlite":
             for table in self.existing_tables():
-                checks = self.changes_of(table).table_args[0] or [
-                    check_source(text)
-                    for text in ConstraintComparison(self.context, table, (), ()).unnamed
-                ]
                 key = self.owned.key_of(table)
+                there = ConstraintComparison(self.context, table, (), ()).unnamed
+                checks = unnamed_checks(self.upgrade, self.owned, key, there)
                 yield from sqlite_option_changes(table, key, self.found, checks)
         if database in ("mysql", "mariadb"):
             for table in self.existing_tables():
@@ -303,35 +304,6 @@ class Completion:
             names |= {str(one["name"]) for one in facts if one["name"]}
         return names
 
-    def keep_unnamed_checks(self, changes: TableChanges) -> None:
-        """Let SQLite's new table have the CHECK constraints without a name of the old one."""
-        checks = changes.checks
-        if checks is None or not checks.unnamed:
-            return
-        if checks.lost:
-            # The script is SQLite's own, so new ones without a name can stay without.
-            moved = [
-                op
-                for op in changes.ops
-                if isinstance(op, ops.CreateCheckConstraintOp) and op in checks.nameless
-            ]
-            changes.ops[:] = [op for op in changes.ops if op not in moved]
-            new = [check_source(str(op.condition)) for op in moved]
-        else:
-            new = []
-        sources = [check_source(text) for text in checks.unnamed]
-        kept = [
-            source
-            for source, text in zip(sources, checks.unnamed, strict=True)
-            if text not in checks.lost
-        ]
-        changes.table_args = ([*kept, *new] or [NO_CHECK], sources)
-
-
-def check_source(text: str) -> str:
-    """Return the source of a CHECK without a name."""
-    return f"sa.CheckConstraint({escaped(text)!r})"
-
 
 def without_own_check(column: Column[Any]) -> Column[Any]:
     """Return a new column without the CHECK of its type, which comes by an operation of its own.
@@ -345,9 +317,6 @@ def without_own_check(column: Column[Any]) -> Column[Any]:
     found.type = plain
     return found
 
-
-#: Tells Alembic that CHECK constraints were thought of where none without a name is left.
-NO_CHECK = "sa.CheckConstraint('1').ddl_if(dialect='none')"
 
 #: What the facts tell alone.
 BY_FACTS = (ops.AddConstraintOp, ops.DropConstraintOp, ops.CreateIndexOp, ops.DropIndexOp)
@@ -380,7 +349,7 @@ def without_serial(operation: ops.CreateTableOp) -> None:
     columns = list(operation.columns)
     operation.columns = columns
     for place, column in enumerate(columns):
-        if isinstance(column, Column) and isinstance(column.default, Sequence):
+        if isinstance(column, Column) and isinstance(column.default, sa.Sequence):
             columns[place] = Column(
                 column.name,
                 column.type,

@@ -11,6 +11,7 @@ from functools import cached_property, partial
 from typing import Any, Protocol
 
 from sqlalchemy import inspect, text
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.postgresql.base import PGInspector
 from sqlalchemy.engine import Connection
 from sqlalchemy.engine.reflection import Inspector
@@ -22,6 +23,7 @@ from websauna_migrate.autogenerate.package_objects import Key
 from websauna_migrate.autogenerate.unreflected import (
     mariadb_defaults,
     mariadb_json,
+    spelled_types,
     sqlite_expression_indexes,
     stored_type_name,
 )
@@ -239,6 +241,13 @@ class Reflection:
                         name = stored_type_name(self.connection, schema, table, column["name"])
                         if name:
                             column["type"] = StoredType(name)
+        if kind == "columns" and schema is None and self.connection.dialect.name == "sqlite":
+            spelled = spelled_types(self.connection)
+            for (_, table), columns in found.items():
+                for column in columns:
+                    written = spelled.get((table, column["name"]), "")
+                    if squeezed(written) != squeezed(type_name(column["type"])):
+                        column["type"] = column["type"].with_variant(StoredType(written), "sqlite")
         if kind == "columns" and getattr(self.connection.dialect, "is_mariadb", False):
             defaults = mariadb_defaults(self.connection, schema, names)
             documents = mariadb_json(self.connection, schema, names)
@@ -319,6 +328,17 @@ class Reflection:
         if (schema, old) not in found:
             return original(table_name, schema=schema, **kw)
         return renames.translate(kind, schema, old, duplicate(found[schema, old]))
+
+
+def type_name(type_: Any) -> str:
+    """Return a type as SQLAlchemy spells it on SQLite, empty for none."""
+    known = not isinstance(type_, NullType)
+    return str(type_.compile(sqlite.dialect())) if known else ""
+
+
+def squeezed(spelled: str) -> str:
+    """Return the spelling of a type without spaces and the case of letters."""
+    return re.sub(r"\s", "", spelled).upper()
 
 
 def duplicate(facts: Any) -> Any:

@@ -13,7 +13,13 @@ from sqlalchemy.engine import Connection
 
 from websauna_migrate.autogenerate.compare.definitions import split_brackets, split_commas
 
-__all__ = ["mariadb_defaults", "mariadb_json", "sqlite_expression_indexes", "stored_type_name"]
+__all__ = [
+    "mariadb_defaults",
+    "mariadb_json",
+    "spelled_types",
+    "sqlite_expression_indexes",
+    "stored_type_name",
+]
 
 #: A CREATE INDEX as SQLite keeps it: unique, expressions with their bracket, predicate.
 CREATE_INDEX = re.compile(
@@ -76,6 +82,15 @@ def mariadb_json(
     ).bindparams(bindparam("tables", expanding=True))
     rows = connection.execute(query, {"schema": schema, "tables": list(tables)})
     return {(table, column) for table, column in rows}
+
+
+def spelled_types(connection: Connection) -> dict[tuple[str, str], str]:
+    """Return the types of SQLite's columns by table and column, as they were written."""
+    rows = connection.exec_driver_sql(
+        "SELECT m.name, x.name, x.type FROM sqlite_master m, pragma_table_xinfo(m.name) x "
+        "WHERE m.type = 'table'"
+    )
+    return {(table, column): type_ for table, column, type_ in rows}
 
 
 def sqlite_expression_indexes(

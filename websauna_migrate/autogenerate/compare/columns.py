@@ -71,9 +71,14 @@ def judge_columns(
             continue
         differs = found.of_column(key, op.column_name)
         known = there.get(op.column_name)
-        if database == "postgresql" and known is not None and known.get("default") is None:
+        if (
+            database == "postgresql"
+            and isinstance(op.existing_server_default, DefaultClause)
+            and known is not None
+            and known.get("default") is None
+        ):
             # SQLAlchemy reflects the default of a domain as that of the column.
-            op.existing_server_default = False
+            op.existing_server_default = None
         if op.modify_nullable is not None and "not null" not in differs:
             op.modify_nullable = None
         if op.modify_comment is not False and "comment" not in differs:

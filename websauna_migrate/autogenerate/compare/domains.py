@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 
-from websauna_migrate.autogenerate.revision_errors import cannot_render
 from websauna_migrate.autogenerate.fact_comparison import FoundDifferences
 from websauna_migrate.autogenerate.operations.script_op import ScriptOp
 from websauna_migrate.autogenerate.operations.server_statements import qualified, statements
 from websauna_migrate.autogenerate.package_objects import Key
+from websauna_migrate.autogenerate.revision_errors import cannot_render
 from websauna_migrate.enums import literal
 from websauna_migrate.facts.differences import Difference
 from websauna_migrate.facts.fact import Fact, Value

@@ -13,8 +13,7 @@ from websauna_migrate.autogenerate.compare.constraints import ConstraintComparis
 from websauna_migrate.autogenerate.compare.definitions import split_brackets, split_commas
 from websauna_migrate.autogenerate.compare.model_sql import unquoted
 from websauna_migrate.autogenerate.fact_comparison import FoundDifferences
-from websauna_migrate.autogenerate.operations.server_statements import KeyChange
-from websauna_migrate.autogenerate.operations.server_statements import ServerConstraint
+from websauna_migrate.autogenerate.operations.server_statements import KeyChange, ServerConstraint
 from websauna_migrate.autogenerate.package_objects import PackageObjects
 
 __all__ = ["freed_keys"]

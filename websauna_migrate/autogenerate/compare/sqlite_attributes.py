@@ -10,11 +10,11 @@ from collections.abc import Iterator, Sequence
 from sqlalchemy import Table
 
 from websauna_migrate.autogenerate.compare.columns import kept_columns
-from websauna_migrate.autogenerate.revision_errors import cannot_render
 from websauna_migrate.autogenerate.fact_comparison import FoundDifferences
 from websauna_migrate.autogenerate.operations.script_op import ScriptOp
 from websauna_migrate.autogenerate.operations.table_changes import TableChanges
 from websauna_migrate.autogenerate.package_objects import Key
+from websauna_migrate.autogenerate.revision_errors import cannot_render
 from websauna_migrate.facts.fact import Fact
 
 __all__ = ["option_changes", "require_no_conflict"]

@@ -121,7 +121,7 @@ class TypeRenderer:
 
     def plain(self, type_: TypeEngine[Any]) -> str:
         """Return the source of a type, its variants left aside."""
-        if isinstance(type_, NullType):
+        if isinstance(type_, NullType) and not variants_of(type_):
             raise UnfitType("has no type that is known")
         if isinstance(type_, StoredType):
             return self.raw(type_.spec)
