@@ -777,7 +777,7 @@ MY_TYPES: dict[str, tuple[Any, Any, str]] = {
     "decimal": (lambda: sa.Numeric(8, 2), lambda: mysql.DECIMAL(8, 2, unsigned=True), "1.5"),
     "double": (sa.Float, lambda: mysql.DOUBLE(8, 2), "1.5"),
     "binary": (lambda: mysql.BINARY(8), lambda: mysql.VARBINARY(8), "'12345678'"),
-    "charset": (lambda: sa.String(9), lambda: mysql.VARCHAR(9, charset="latin1"), "'a'"),
+    "charset": (lambda: sa.String(9), lambda: mysql.VARCHAR(9, charset="ascii"), "'a'"),
     "json": (sa.Text, sa.JSON, "'[1]'"),
     "national": (lambda: sa.String(9), lambda: sa.NVARCHAR(9), "'a'"),
     "year": (sa.Integer, mysql.YEAR, "2020"),

@@ -138,7 +138,9 @@ for number, (old_text, old_name, new_text, new_name) in enumerate(OWN_CHECKS):
         f"r_own_check_{number}",
         own(old_text, old_name),
         own(new_text, new_name),
-        *EVERYWHERE,
+        # MariaDB takes no name for one in a column; scripts write it as one of the table.
+        "postgresql",
+        "sqlite",
         rows=row(f"r_own_check_{number}", x="3"),
     )
 
@@ -381,14 +383,13 @@ differ(
     lambda: [
         Column("a", sa.String(20), nullable=False, server_default="7", index=True),
         Column("b", sa.Integer, unique=True),
-        Column("gone", sa.Integer, sa.CheckConstraint("gone > 0", name="r_mao_gone"), index=True),
+        Column("gone", sa.Integer, index=True),
+        sa.CheckConstraint("gone > 0", name="r_mao_gone"),
     ],
     lambda: [
         Column("a", sa.Integer, nullable=True, server_default="8", unique=True),
         Column("b", sa.BigInteger, index=True, nullable=False),
-        Column(
-            "new", sa.Integer, sa.CheckConstraint("new > 0"), server_default="1", nullable=False
-        ),
+        Column("new", sa.Integer, server_default="1", nullable=False),
     ],
     *EVERYWHERE,
     rows=row("r_many_at_once", a="'12'", b="3", gone="1"),
@@ -422,8 +423,7 @@ differ(
         Column("b", sa.Boolean, server_default=sa.text("false")),
         Column("c", sa.Boolean, server_default="1"),
     ],
-    "postgresql",
-    "mariadb",
+    *POSTGRESQL,
 )
 differ(
     "r_onupdate_timestamps",
