@@ -262,7 +262,7 @@ class Chaos:
 
     def killed_half(self) -> None:
         """Kill a run of steps that are not one transaction."""
-        from websauna_migrate.runs.failures import InterruptedSteps
+        from websauna_migrate.errors import InterruptedSteps
 
         kinds = {
             "PostgreSQL": """
@@ -317,7 +317,7 @@ class Chaos:
 
     def killed_undo(self) -> None:
         """Kill the undo of a run: transactional, and where each DROP TABLE commits."""
-        from websauna_migrate.runs.failures import InterruptedSteps
+        from websauna_migrate.errors import InterruptedSteps
 
         names = ("t{n}", "u{n}")
         up = "; ".join(f'op.create_table("{one}", sa.Column("id", sa.Integer))' for one in names)
@@ -356,7 +356,7 @@ class Chaos:
 
     def killed_repair(self) -> None:
         """Kill a repair while it runs a half done step again."""
-        from websauna_migrate.runs.failures import InterruptedSteps
+        from websauna_migrate.errors import InterruptedSteps
 
         broken = 'op.execute("INSERT INTO journal VALUES ({n})"); op.execute("COMMIT"); 1 / 0'
         mended = """

@@ -11,7 +11,8 @@ import sqlalchemy as sa
 from apps import Workshop
 from runs import steps, table, tables
 from websauna_migrate.database import engines
-from websauna_migrate.database.engines import DatabaseFailure, with_synchronous_driver
+from websauna_migrate.database.engines import with_synchronous_driver
+from websauna_migrate.errors import DatabaseFailure
 
 DRIVERS = {
     "sqlite": ["sqlite+aiosqlite"],

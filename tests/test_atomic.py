@@ -10,8 +10,8 @@ import pytest
 
 from apps import Workshop
 from runs import blocking, execute, ledger, rows, steps, table, tables
+from websauna_migrate.errors import NotAtomic, StepFailed
 from websauna_migrate.interfaces import IMigrationStepApplied
-from websauna_migrate.runs.failures import NotAtomic, StepFailed
 
 
 @pytest.fixture

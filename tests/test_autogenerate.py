@@ -11,8 +11,8 @@ import pytest
 import sqlalchemy as sa
 
 from apps import Workshop
-from websauna_migrate.autogenerate import RevisionFailed
 from websauna_migrate.autogenerate.write.names import Unresolved, free_names, imports_for
+from websauna_migrate.errors import RevisionFailed
 
 BASE = """
     import datetime, decimal, enum, uuid

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from apps import Workshop
 from runs import execute, rows, tables
-from websauna_migrate.autogenerate import RevisionFailed
+from websauna_migrate.errors import RevisionFailed
 
 
 class Circle:

@@ -10,8 +10,8 @@ import pytest
 import sqlalchemy as sa
 
 from apps import Workshop
-from websauna_migrate.autogenerate import RevisionFailed
 from websauna_migrate.cli.ws_alembic import main
+from websauna_migrate.errors import RevisionFailed
 
 HEADER = "import sqlalchemy as sa\nmetadata = sa.MetaData()\n"
 

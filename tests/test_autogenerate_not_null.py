@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from apps import Workshop
-from websauna_migrate.proving.not_proven import NotProven
+from websauna_migrate.errors import NotProven
 
 BEFORE = """
 import sqlalchemy as sa

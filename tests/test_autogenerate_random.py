@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, Phase, given, note, reject, settings
 from hypothesis import strategies as st
 
 from apps import Workshop
-from websauna_migrate.autogenerate import RevisionFailed
+from websauna_migrate.errors import RevisionFailed
 
 #: What a column may be, in both versions: source of the type, a value that every form of it holds,
 #: and whether the types of two versions are of one family.

@@ -10,10 +10,12 @@ import sqlalchemy as sa
 
 from apps import Workshop
 from conftest import PostgreSQLServer
-from websauna_migrate.config.packages import ScriptDirectoryError
-from websauna_migrate.database.engines import DatabaseFailure
-from websauna_migrate.errors import MigrationError
-from websauna_migrate.revision_scripts.script_error import ScriptError
+from websauna_migrate.errors import (
+    DatabaseFailure,
+    MigrationError,
+    ScriptDirectoryError,
+    ScriptError,
+)
 
 TABLE = 'op.create_table("one", sa.Column("id", sa.Integer, primary_key=True))'
 

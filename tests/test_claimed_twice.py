@@ -6,7 +6,7 @@ import pytest
 
 from apps import Workshop
 from runs import execute, table
-from websauna_migrate.runs.failures import StepFailed
+from websauna_migrate.errors import StepFailed
 
 MODELS = """
 from sqlalchemy import Column, Integer, MetaData, Table

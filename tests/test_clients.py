@@ -12,9 +12,10 @@ from websauna_migrate.cli.clients.choose import (
     dump_client,
     shell_client,
 )
-from websauna_migrate.cli.clients.client import PRIVATE_FILE, Client, ClientError
+from websauna_migrate.cli.clients.client import PRIVATE_FILE, Client
 from websauna_migrate.cli.clients.sqlite_file import sqlite_file
 from websauna_migrate.database.programs import find_program
+from websauna_migrate.errors import ClientError
 
 SECRET = "s3cr3t"
 

@@ -16,11 +16,10 @@ from apps import Workshop
 from clusters import GaleraCluster, galera_cluster, pgbouncer, standby_of
 from databases import PostgreSQLServer, Unavailable, start_postgresql
 from runs import execute, exit_status, fork, forked, ledger, rows, steps, table, tables, wait_for
-from websauna_migrate.database.engines import DatabaseFailure, connect
+from websauna_migrate.database.engines import connect
 from websauna_migrate.database.servers import examine
+from websauna_migrate.errors import DatabaseFailure, InterruptedSteps, RunBlocked
 from websauna_migrate.locks.advisory_locks import TransactionLock
-from websauna_migrate.locks.run_lock import RunBlocked
-from websauna_migrate.runs.failures import InterruptedSteps
 
 LOCKS = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"
 

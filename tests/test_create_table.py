@@ -23,8 +23,7 @@ from websauna_migrate.cli.ddl import (
     sql_dialect,
     tables_of,
 )
-from websauna_migrate.errors import MigrationError, UsageError
-from websauna_migrate.facts.model_ddl import ModelsNotCreated
+from websauna_migrate.errors import MigrationError, ModelsNotCreated, UsageError
 
 URLS = {
     "sqlite": "sqlite://",

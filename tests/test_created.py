@@ -11,10 +11,9 @@ from alembic.operations import Operations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from websauna_migrate.errors import MigrationError
+from websauna_migrate.errors import MigrationError, ScriptError
 from websauna_migrate.planning.accesses import UNREADABLE, Access
 from websauna_migrate.revision_scripts.operations import HARMLESS, OPERATIONS
-from websauna_migrate.revision_scripts.script_error import ScriptError
 from websauna_migrate.revision_scripts.script_reader import (
     parse_script,
     read_effects,

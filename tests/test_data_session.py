@@ -7,8 +7,7 @@ import pytest
 from apps import Workshop
 from runs import rows, table, tables
 from websauna_migrate import data
-from websauna_migrate.errors import UsageError
-from websauna_migrate.runs.failures import StepFailed
+from websauna_migrate.errors import StepFailed, UsageError
 
 
 @pytest.fixture

@@ -15,10 +15,17 @@ import websauna_migrate
 from conftest import REPOSITORY, Run
 from databases import PostgreSQLServer
 from documents import Page, normal
+from websauna_migrate import errors
 from websauna_migrate.cli.command_table import COMMANDS
-from websauna_migrate.config.settings import LIMITS, PER_PACKAGE, READERS, SettingError, Settings
-from websauna_migrate.errors import DOCUMENTATION, ExitCode, MigrationError, UsageError
-from websauna_migrate.ini.ini_errors import IniError
+from websauna_migrate.config.settings import LIMITS, PER_PACKAGE, READERS, Settings
+from websauna_migrate.errors import (
+    DOCUMENTATION,
+    ExitCode,
+    IniError,
+    MigrationError,
+    SettingError,
+    UsageError,
+)
 
 DOCS = REPOSITORY / "docs"
 
@@ -40,7 +47,7 @@ def test_the_screens_of_a_deployment_are_real(
 ) -> None:
     site, developer = (postgresql_server.create_database() for _ in range(2))
     urls = {f"{MARKET}@db1/market": site, f"{MARKET}@localhost/market": developer}
-    page = Page(DOCS / "deployment.rst", tmp_path, urls)
+    page = Page(DOCS / "failed-deployment.rst", tmp_path, urls)
     page.programs = str(postgresql_server.bin_dir)
     assert normal(page.played()) == normal(page.text)
     for url in (site, developer):
@@ -117,10 +124,12 @@ def test_the_page_on_messages_has_every_failure_and_case() -> None:
     text = (DOCS / "messages.rst").read_text(encoding="utf-8")
     # What a glossary has gets an address from Sphinx: term- and its words.
     headings = set(re.findall(r"^    (\w+)$", text, re.M))
+    assert set(errors.ROOMS) | {"UsageError"} == headings
     for one in failures():
         if not one.__module__.startswith("websauna_migrate.") or one is UsageError:
             continue
         assert one.__name__ in headings
+        assert getattr(errors, one.__name__) is one
         assert address_of(one) == f"{DOCUMENTATION}messages.html#term-{one.__name__}"
         kinds = re.search(r":ivar kind: (.*?)(?=:ivar|:param|$)", one.__doc__ or "", re.S)
         for kind in re.findall(r"``([a-z_ -]+)``", kinds[1]) if kinds else ():

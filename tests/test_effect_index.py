@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from websauna_migrate.database.cache import Cache
+from websauna_migrate.errors import ScriptError
 from websauna_migrate.planning.accesses import Access
 from websauna_migrate.revision_scripts import script_reader
 from websauna_migrate.revision_scripts.enum_values import TypeHistory, read_types
-from websauna_migrate.revision_scripts.script_error import ScriptError
 from websauna_migrate.revision_scripts.script_files import list_script_files
 from websauna_migrate.revision_scripts.script_index import ScriptIndex
 from websauna_migrate.revision_scripts.script_reader import read_upgrade

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from apps import Workshop
 from databases import PostgreSQLServer
 from runs import engine_of, execute, rows
-from websauna_migrate.alembic_adapter.package_environment import EnvironmentFailure
+from websauna_migrate.errors import EnvironmentFailure
 
 FEW = settings(
     max_examples=int(os.environ.get("EXAMPLES", "50")),

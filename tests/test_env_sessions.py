@@ -11,8 +11,7 @@ import sqlalchemy as sa
 from apps import Workshop
 from databases import MariaDBServer, PostgreSQLServer
 from runs import engine_of, execute, rows, steps, table, transaction_on
-from websauna_migrate.alembic_adapter.package_environment import EnvironmentFailure
-from websauna_migrate.errors import MigrationError
+from websauna_migrate.errors import EnvironmentFailure, MigrationError
 
 #: Alembic's cookbook, "Rudimental Schema-Level Multi Tenancy for PostgreSQL Databases".
 TENANTS = """

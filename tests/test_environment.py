@@ -15,9 +15,8 @@ import sqlalchemy as sa
 
 from apps import Workshop
 from projects import INI, MAIN
-from websauna_migrate.alembic_adapter.package_environment import EnvironmentFailure
 from websauna_migrate.config.template import template_folder
-from websauna_migrate.runs.failures import StepFailed
+from websauna_migrate.errors import EnvironmentFailure, StepFailed
 
 TEMPLATES = Path(alembic.__file__).parent / "templates"
 

@@ -16,7 +16,7 @@ from apps import Workshop
 from projects import Project
 from runs import execute, ledger, rows, steps, tables
 from websauna_migrate.config.template import template_folder
-from websauna_migrate.runs.failures import StepFailed
+from websauna_migrate.errors import StepFailed
 
 PARENT = """
 op.create_table(

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session, configure_mappers
 
 from apps import Workshop
 from runs import execute, rows
-from websauna_migrate.models.ownership_errors import OwnershipError
+from websauna_migrate.errors import OwnershipError
 
 BASE = """
 from typing import Optional

@@ -14,10 +14,10 @@ from sqlalchemy.pool import NullPool
 from apps import Workshop
 from fuzz import PIECES, cases, hostile, named
 from runs import table
-from websauna_migrate.config.packages import RegistrationError, make_package
+from websauna_migrate.config.packages import make_package
 from websauna_migrate.config.settings import Settings, parse_settings
 from websauna_migrate.database.history_tables import MAX_NAME_BYTES, history_table_name
-from websauna_migrate.errors import MigrationError
+from websauna_migrate.errors import MigrationError, RegistrationError
 
 INJECTIONS = (
     'x"; DROP TABLE canary; --',

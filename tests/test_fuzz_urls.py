@@ -15,15 +15,9 @@ from sqlalchemy.engine import URL
 from fuzz import SECRET, cases, forms_of, hostile_text, named, seeds, shown
 from websauna_migrate.cli.clients.choose import dump_client, shell_client
 from websauna_migrate.cli.clients.client import Client
-from websauna_migrate.config.settings import SettingError, parse_settings
-from websauna_migrate.database.engines import (
-    DatabaseFailure,
-    connect,
-    hide_password,
-    make_engine,
-    safe_url,
-)
-from websauna_migrate.errors import MigrationError
+from websauna_migrate.config.settings import parse_settings
+from websauna_migrate.database.engines import connect, hide_password, make_engine, safe_url
+from websauna_migrate.errors import DatabaseFailure, MigrationError, SettingError
 from websauna_migrate.service import MigrationService
 
 DIALECTS = (

@@ -22,9 +22,7 @@ from sqlalchemy.pool import NullPool, StaticPool
 from apps import Workshop
 from runs import ledger, rows, tables
 from websauna_migrate import IMigrationService
-from websauna_migrate.errors import MigrationError, UsageError
-from websauna_migrate.locks.run_lock import RunBlocked
-from websauna_migrate.runs.failures import NotAtomic, StepFailed
+from websauna_migrate.errors import MigrationError, NotAtomic, RunBlocked, StepFailed, UsageError
 
 TEMPLATE = Path(__file__).parents[1] / "alembic_template" / "script.py.mako"
 

@@ -5,13 +5,9 @@ from typing import Any
 
 import pytest
 
-from websauna_migrate.errors import MigrationError
-from websauna_migrate.planning.edges import RevisionCycle
+from websauna_migrate.errors import HistoryError, MigrationError, RequirementError, RevisionCycle
 from websauna_migrate.planning.graph import Graph
-from websauna_migrate.planning.package_history import HistoryError, PackageHistory
-from websauna_migrate.planning.requirements import (
-    RequirementError,
-)
+from websauna_migrate.planning.package_history import PackageHistory
 from websauna_migrate.planning.revisions import Revision
 
 

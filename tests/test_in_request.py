@@ -14,7 +14,7 @@ from webtest import TestApp
 from apps import Workshop
 from runs import execute, ledger, rows, steps, tables
 from websauna_migrate import IMigrationService, Initializer
-from websauna_migrate.locks.run_lock import RunBlocked
+from websauna_migrate.errors import RunBlocked
 
 
 @pytest.fixture

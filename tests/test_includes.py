@@ -13,13 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from websauna_migrate.errors import MigrationError
+from websauna_migrate.errors import IniError, IniMalformed, IniNotFound, MigrationError
 from websauna_migrate.ini.includes import MergedIni, read_ini
-from websauna_migrate.ini.ini_errors import (
-    IniError,
-    IniMalformed,
-    IniNotFound,
-)
 
 
 @pytest.fixture

@@ -206,7 +206,7 @@ def test_a_step_applied_while_the_run_waits_for_the_lock(
     workshop: Workshop, postgresql_url: str
 ) -> None:
     """The plan is compared again under the lock."""
-    from websauna_migrate.runs.plan_records import PlanOutdated
+    from websauna_migrate.errors import PlanOutdated
 
     workshop.package("solo")
     workshop.script("solo", "s100", **table("s1"))

@@ -9,7 +9,7 @@ import pytest
 
 from apps import Workshop
 from runs import execute, ledger, rows, steps
-from websauna_migrate.planning.contradictions import HistoryContradicted
+from websauna_migrate.errors import HistoryContradicted
 
 ADD = 'op.execute("UPDATE account SET amount = amount + 50")'
 

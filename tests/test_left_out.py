@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from apps import Workshop
-from websauna_migrate.config.packages import ScriptDirectoryError
+from websauna_migrate.errors import ScriptDirectoryError
 
 MODELS = """
 import sqlalchemy as sa

@@ -13,10 +13,13 @@ from sqlalchemy.engine import make_url
 from apps import Workshop
 from test_service import rows, steps, table, tables
 from test_ws_alembic import TEMPLATE, Site, invoke, site  # noqa: F401 - fixtures
-from websauna_migrate.config.selection import UnknownPackage
-from websauna_migrate.errors import MigrationError, UsageError
-from websauna_migrate.planning.plan import DowngradeRefused
-from websauna_migrate.planning.requirements import RequirementError
+from websauna_migrate.errors import (
+    DowngradeRefused,
+    MigrationError,
+    RequirementError,
+    UnknownPackage,
+    UsageError,
+)
 
 
 @pytest.fixture

@@ -17,10 +17,9 @@ from apps import Workshop
 from runs import rows, table, tables
 from test_run_commands import FACTORY, INI
 from websauna_migrate.cli.ws_alembic import main
-from websauna_migrate.config.settings import STYLE_RULES, SettingError, parse_settings
-from websauna_migrate.errors import MigrationError
+from websauna_migrate.config.settings import STYLE_RULES, parse_settings
+from websauna_migrate.errors import LintNotPossible, MigrationError, SettingError, UnsafeChanges
 from websauna_migrate.lint.lint_comments import ScriptComments
-from websauna_migrate.lint.lint_errors import LintNotPossible, UnsafeChanges
 from websauna_migrate.lint.new_tables import NewTables
 from websauna_migrate.lint.recorded_sql import split_sql
 from websauna_migrate.lint.squawk import run_squawk

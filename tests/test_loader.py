@@ -22,12 +22,7 @@ from hypothesis import strategies as st
 from pyramid.paster import bootstrap, get_app, get_appsettings
 from pyramid.scripts.pserve import PServeCommand
 
-from websauna_migrate.errors import MigrationError
-from websauna_migrate.ini.ini_errors import (
-    IniError,
-    IniMalformed,
-    IniNotFound,
-)
+from websauna_migrate.errors import IniError, IniMalformed, IniNotFound, MigrationError
 from websauna_migrate.ini.loader import Loader, config_uri
 
 # What the INI files of this module use; it is both this process's and a subprocess's module.

@@ -10,7 +10,7 @@ import pytest
 
 from apps import Workshop
 from runs import engine_of, execute, rows, table, tables
-from websauna_migrate.locating.verified_stamp import NotLocated
+from websauna_migrate.errors import NotLocated
 
 MODELS = """
 import sqlalchemy as sa

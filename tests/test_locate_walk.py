@@ -18,8 +18,8 @@ from apps import Workshop
 from conftest import REPOSITORY
 from runs import execute
 from walks import forget, hands, walk
+from websauna_migrate.errors import NotLocated
 from websauna_migrate.interfaces import IMigrationService
-from websauna_migrate.locating.verified_stamp import NotLocated
 
 #: Revisions of both packages together.
 REVISIONS = int(os.environ.get("WEBSAUNA_MIGRATE_WALK", "12"))

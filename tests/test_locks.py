@@ -28,11 +28,9 @@ from runs import (
     transaction_on,
     wait_for,
 )
-from websauna_migrate.database.engines import DatabaseFailure
+from websauna_migrate.errors import DatabaseFailure, InterruptedSteps, RunBlocked
 from websauna_migrate.interfaces import IMigrationService
 from websauna_migrate.locks.file_locks import FileLock
-from websauna_migrate.locks.run_lock import RunBlocked
-from websauna_migrate.runs.failures import InterruptedSteps
 
 
 @pytest.fixture

@@ -10,8 +10,7 @@ import pytest
 from apps import Workshop
 from runs import execute, rows, table, tables
 from test_redo import git
-from websauna_migrate.errors import MigrationError
-from websauna_migrate.planning.contradictions import HistoryContradicted
+from websauna_migrate.errors import HistoryContradicted, MigrationError
 
 TEXTS = "SELECT revision FROM websauna_migrate_ledger WHERE script IS NOT NULL ORDER BY revision"
 

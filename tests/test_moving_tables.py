@@ -16,12 +16,14 @@ from sqlalchemy.engine import make_url
 from apps import Workshop
 from conftest import PostgreSQLServer
 from test_ws_alembic import TEMPLATE, Result, Site, invoke, site  # noqa: F401 - fixtures
-from websauna_migrate.autogenerate import RevisionFailed
-from websauna_migrate.config.packages import ScriptDirectoryError
-from websauna_migrate.config.selection import UnknownPackage
+from websauna_migrate.errors import (
+    DowngradeRefused,
+    RevisionFailed,
+    ScriptDirectoryError,
+    ScriptError,
+    UnknownPackage,
+)
 from websauna_migrate.planning.accesses import Access
-from websauna_migrate.planning.plan import DowngradeRefused
-from websauna_migrate.revision_scripts.script_error import ScriptError
 from websauna_migrate.revision_scripts.table_origins import CreatedObjects
 
 BASE = """

@@ -12,8 +12,7 @@ import sqlalchemy as sa
 from apps import Workshop
 from projects import Project
 from runs import engine_of, execute, ledger, rows, steps, table, tables
-from websauna_migrate.errors import UsageError
-from websauna_migrate.planning.contradictions import HistoryContradicted
+from websauna_migrate.errors import HistoryContradicted, UsageError
 
 COUNTS = 'op.execute("INSERT INTO ran VALUES (1)")'
 

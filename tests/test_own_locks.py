@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from apps import Workshop
 from runs import engine_of, execute, steps
-from websauna_migrate.locks.run_lock import RunBlocked
+from websauna_migrate.errors import RunBlocked
 
 READS_FIRST = """
 from alembic import context

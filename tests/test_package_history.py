@@ -13,15 +13,12 @@ from alembic.util import CommandError
 from hypothesis import given, settings
 
 from random_graphs import Oracle, histories
-from websauna_migrate.planning.edges import RevisionCycle, find_cycle
-from websauna_migrate.planning.package_history import (
-    HistoryError,
-    PackageHistory,
-)
+from websauna_migrate.errors import HistoryError, RevisionCycle, TargetError
+from websauna_migrate.planning.edges import find_cycle
+from websauna_migrate.planning.package_history import PackageHistory
 from websauna_migrate.planning.revisions import Revision
 from websauna_migrate.planning.rows import Rows
 from websauna_migrate.planning.targets import (
-    TargetError,
     downgrade_set,
     is_relative,
     resolve,

@@ -6,20 +6,11 @@ from typing import Any
 
 import pytest
 
-from websauna_migrate.errors import UsageError
-from websauna_migrate.planning.contradictions import HistoryContradicted
+from websauna_migrate.errors import DowngradeRefused, HistoryContradicted, TargetError, UsageError
 from websauna_migrate.planning.graph import Graph
-from websauna_migrate.planning.plan import (
-    DowngradeRefused,
-    Plan,
-    pending,
-    plan_downgrade,
-    plan_stamp,
-    plan_upgrade,
-)
+from websauna_migrate.planning.plan import Plan, pending, plan_downgrade, plan_stamp, plan_upgrade
 from websauna_migrate.planning.revisions import Revision
 from websauna_migrate.planning.state import State
-from websauna_migrate.planning.targets import TargetError
 
 
 def rev(package: str, revision_id: str, *down: str, **rest: Any) -> Revision:

@@ -22,8 +22,8 @@ from test_moving_tables import schema_of
 from test_service import rows, tables
 from walks import walk
 from websauna_migrate.config.packages import package_folder
+from websauna_migrate.errors import StepFailed
 from websauna_migrate.interfaces import IMigrationService
-from websauna_migrate.runs.failures import StepFailed
 
 pytest.importorskip("optuna", reason="optuna is not installed")
 pytest.importorskip("wuttjamaican", reason="WuttJamaican is not installed")

@@ -11,10 +11,13 @@ import sqlalchemy as sa
 
 from apps import Workshop
 from runs import engine_of, execute, rows, table, tables
-from websauna_migrate.autogenerate.revision_errors import RevisionFailed
-from websauna_migrate.errors import MigrationError, UsageError
-from websauna_migrate.planning.target_errors import TargetError
-from websauna_migrate.runs.losses import LossRefused
+from websauna_migrate.errors import (
+    LossRefused,
+    MigrationError,
+    RevisionFailed,
+    TargetError,
+    UsageError,
+)
 
 OFFER = """
 from typing import Optional

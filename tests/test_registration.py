@@ -12,9 +12,8 @@ from zope.interface.verify import verifyObject
 
 from apps import Workshop
 from websauna_migrate import Initializer
-from websauna_migrate.config.packages import RegistrationError
-from websauna_migrate.config.settings import SettingError
 from websauna_migrate.database.history_tables import MAX_NAME_BYTES, history_table_name
+from websauna_migrate.errors import RegistrationError, SettingError
 from websauna_migrate.interfaces import IMigrationPackage, IMigrationService
 
 MODELS = """

@@ -9,8 +9,7 @@ import pytest
 
 from apps import Workshop
 from runs import execute, exit_status, forked, ledger, rows, steps, table, tables, wait_for
-from websauna_migrate.errors import MigrationError, UsageError
-from websauna_migrate.runs.failures import InterruptedSteps, StepFailed
+from websauna_migrate.errors import InterruptedSteps, MigrationError, StepFailed, UsageError
 
 HALF = """
 op.create_table("half", sa.Column("id", sa.Integer))

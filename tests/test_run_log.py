@@ -14,9 +14,8 @@ import pytest
 
 from apps import Workshop
 from runs import execute, rows, table
-from websauna_migrate.errors import UsageError
+from websauna_migrate.errors import StepFailed, UsageError
 from websauna_migrate.results import LogFilter
-from websauna_migrate.runs.failures import StepFailed
 
 
 @pytest.fixture

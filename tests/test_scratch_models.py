@@ -19,10 +19,9 @@ import zoo_conditions  # noqa: F401
 from databases import MariaDBServer, PostgreSQLServer
 from websauna_migrate.cli.ddl import create_statements
 from websauna_migrate.config.settings import Settings
+from websauna_migrate.errors import ModelsNotCreated, ScratchRefused
 from websauna_migrate.facts.catalogue import read_facts
-from websauna_migrate.facts.model_ddl import ModelsNotCreated
 from websauna_migrate.facts.models import Models
-from websauna_migrate.facts.scratch_databases import ScratchRefused
 from websauna_migrate.facts.scratch_models import scratch_models
 from websauna_migrate.facts.scratch_names import PREFIX
 from websauna_migrate.facts.standstill import settled_differences

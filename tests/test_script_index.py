@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 
 from apps import Workshop
 from websauna_migrate.database.cache import Cache, default_folder
+from websauna_migrate.errors import ScriptError
 from websauna_migrate.planning.revisions import Revision
 from websauna_migrate.revision_scripts import script_index, script_literals
-from websauna_migrate.revision_scripts.script_error import ScriptError
 from websauna_migrate.revision_scripts.script_files import list_script_files
 from websauna_migrate.revision_scripts.script_index import ScriptIndex
 

@@ -13,8 +13,8 @@ from alembic.script.base import Script
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from websauna_migrate.errors import ScriptError
 from websauna_migrate.revision_scripts.revision_reader import to_revision
-from websauna_migrate.revision_scripts.script_error import ScriptError
 from websauna_migrate.revision_scripts.script_index import revision_of
 from websauna_migrate.revision_scripts.script_literals import _read_lines, _read_tree, read_literals
 

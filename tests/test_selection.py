@@ -10,12 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from websauna_migrate.config.selection import (
-    UnknownPackage,
-    parse_packages_argument,
-    select_packages,
-)
-from websauna_migrate.errors import UsageError
+from websauna_migrate.config.selection import parse_packages_argument, select_packages
+from websauna_migrate.errors import UnknownPackage, UsageError
 
 # -x packages=
 

@@ -10,8 +10,7 @@ import sqlalchemy as sa
 
 from apps import Workshop
 from websauna_migrate import IMigrationService
-from websauna_migrate.config.selection import UnknownPackage
-from websauna_migrate.runs.failures import InterruptedSteps, StepFailed
+from websauna_migrate.errors import InterruptedSteps, StepFailed, UnknownPackage
 
 
 def table(name: str) -> dict[str, str]:

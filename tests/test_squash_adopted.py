@@ -11,13 +11,10 @@ import pytest
 
 from apps import Workshop
 from runs import execute, rows, table, tables
-from websauna_migrate.errors import MigrationError
-from websauna_migrate.planning.contradictions import HistoryContradicted
+from websauna_migrate.errors import HistoryContradicted, HistoryError, MigrationError, TargetError
 from websauna_migrate.planning.graph import Graph
-from websauna_migrate.planning.history_errors import HistoryError
 from websauna_migrate.planning.plan import plan_downgrade, plan_stamp, plan_upgrade
 from websauna_migrate.planning.revisions import Revision
-from websauna_migrate.planning.target_errors import TargetError
 
 HISTORY = "alembic_history_fooapp"
 

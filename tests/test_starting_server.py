@@ -13,9 +13,8 @@ import pytest
 from sqlalchemy.engine import make_url
 
 from apps import Workshop
-from websauna_migrate.config.settings import SettingError
 from websauna_migrate.database import startup
-from websauna_migrate.database.engines import DatabaseFailure
+from websauna_migrate.errors import DatabaseFailure, SettingError
 
 STARTING = ("57P03", "the database system is starting up")
 WRONG_PASSWORD = ("28P01", 'password authentication failed for user "u"')

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from apps import Workshop
 from runs import execute, ledger, rows, table, tables
 from test_steps import DDL_TRIGGER, at_top, chain, taken_for_a_while
-from websauna_migrate.runs.failures import StepFailed
+from websauna_migrate.errors import StepFailed
 
 
 @pytest.fixture(params=["psycopg2", "psycopg"])

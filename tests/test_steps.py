@@ -22,9 +22,15 @@ from sqlalchemy.ext.compiler import compiles, deregister
 
 from apps import Workshop
 from runs import blocking, execute, forked, ledger, rows, steps, table, tables, wait_for
-from websauna_migrate.config.settings import SettingError, parse_settings
-from websauna_migrate.database.stopping import RunStopped, Stop
-from websauna_migrate.errors import MigrationError
+from websauna_migrate.config.settings import parse_settings
+from websauna_migrate.database.stopping import Stop
+from websauna_migrate.errors import (
+    MigrationError,
+    RunStopped,
+    ScriptError,
+    SettingError,
+    StepFailed,
+)
 from websauna_migrate.events import MigrationStepApplied
 from websauna_migrate.interfaces import (
     IMigrationRunEnded,
@@ -32,8 +38,6 @@ from websauna_migrate.interfaces import (
     IMigrationService,
     IMigrationStepApplied,
 )
-from websauna_migrate.revision_scripts.script_error import ScriptError
-from websauna_migrate.runs.failures import StepFailed
 
 PLAIN_ENV = """
 import os

@@ -14,8 +14,8 @@ import pytest
 from apps import Workshop
 from runs import exit_status, forked, ledger, steps, table, tables, wait_for
 from websauna_migrate.cli.signals import stop_signals
-from websauna_migrate.database.stopping import RunStopped, Stop
-from websauna_migrate.runs.failures import InterruptedSteps, StepFailed
+from websauna_migrate.database.stopping import Stop
+from websauna_migrate.errors import InterruptedSteps, RunStopped, StepFailed
 
 
 @pytest.fixture

@@ -11,12 +11,9 @@ import sqlalchemy as sa
 
 from apps import Workshop
 from runs import blocking, engine_of, execute, ledger, rows, steps, table, tables, transaction_on
-from websauna_migrate.config.settings import SettingError
 from websauna_migrate.database.timeouts import Timeouts
-from websauna_migrate.locks.run_lock import RunBlocked
-from websauna_migrate.revision_scripts.script_error import ScriptError
+from websauna_migrate.errors import RunBlocked, ScriptError, SettingError, StepFailed
 from websauna_migrate.runs.blockers import shown_query
-from websauna_migrate.runs.failures import StepFailed
 
 ALTER = {"upgrade": 'op.add_column("busy", sa.Column("added", sa.Integer))'}
 

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from apps import Workshop
 from test_service import tables
-from websauna_migrate.runs.failures import StepFailed
+from websauna_migrate.errors import StepFailed
 
 
 def table_with(name: str, schema: str | None = None) -> str:

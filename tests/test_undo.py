@@ -11,8 +11,7 @@ import pytest
 
 from apps import Workshop
 from runs import rows, steps, table, tables
-from websauna_migrate.errors import UsageError
-from websauna_migrate.planning.plan import DowngradeRefused
+from websauna_migrate.errors import DowngradeRefused, UsageError
 
 
 @pytest.fixture

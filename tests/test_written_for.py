@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from apps import Workshop
-from websauna_migrate.config.settings import SettingError
+from websauna_migrate.errors import SettingError
 
 HEAD = """
 import sqlalchemy as sa

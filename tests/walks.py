@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from runs import engine_of, execute, tables
-from websauna_migrate.locating.verified_stamp import NotLocated
+from websauna_migrate.errors import NotLocated
 
 __all__ = ["Walked", "forget", "hands", "walk"]
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pyramid.config import Configurator
 
+    from websauna_migrate.base_errors import MigrationError
     from websauna_migrate.config.directives import migration_package
     from websauna_migrate.config.initializer import Initializer
-    from websauna_migrate.errors import MigrationError
     from websauna_migrate.interfaces import IMigrationPackage, IMigrationService
 
 __all__ = [

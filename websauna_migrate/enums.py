@@ -11,7 +11,7 @@ from alembic import op
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import DBAPIError
 
-from websauna_migrate.errors import MigrationError
+from websauna_migrate.base_errors import MigrationError
 from websauna_migrate.models.sqlalchemy_internals import escaped
 
 __all__ = ["change_enum_values", "foreign_keys_aside", "literal", "qualified_name"]

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
-from websauna_migrate.errors import UsageError
+from websauna_migrate.base_errors import UsageError
 from websauna_migrate.plain_text import plural
 from websauna_migrate.planning.revisions import Revision
 from websauna_migrate.planning.steps import Plan, Step

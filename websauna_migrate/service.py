@@ -17,11 +17,11 @@ from zope.interface import implementer
 
 from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
 from websauna_migrate.alembic_adapter.package_environment import AlembicOptions
+from websauna_migrate.base_errors import UsageError
 from websauna_migrate.config.packages import MigrationPackage, refuse_conflict
 from websauna_migrate.config.settings import Settings
 from websauna_migrate.database.engines import make_engine
 from websauna_migrate.database.given_connections import the_given
-from websauna_migrate.errors import UsageError
 from websauna_migrate.interfaces import IMigrationService, Packages, Question, Targets
 from websauna_migrate.planning.plan import Plan
 from websauna_migrate.planning.revisions import Revision

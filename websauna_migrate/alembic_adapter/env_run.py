@@ -16,9 +16,9 @@ from websauna_migrate.alembic_adapter.package_environment import (
     EnvironmentFailure,
     PackageEnvironment,
 )
+from websauna_migrate.base_errors import MigrationError
 from websauna_migrate.database.engines import driver_words, hide_password
 from websauna_migrate.database.lock_errors import is_lock_failure
-from websauna_migrate.errors import MigrationError
 from websauna_migrate.revision_scripts.old_websauna import what_to_write
 
 if TYPE_CHECKING:

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy.engine import URL
 
 from websauna_migrate.alembic_adapter.type_memory import TypeMemory
+from websauna_migrate.base_errors import MigrationError
 from websauna_migrate.config.packages import MigrationPackage
 from websauna_migrate.database.cache import Cache
-from websauna_migrate.errors import MigrationError
 from websauna_migrate.revision_scripts.revision_reader import ScriptReader
 
 if TYPE_CHECKING:

@@ -18,10 +18,10 @@ from pyramid import paster
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
+from websauna_migrate.base_errors import MigrationError, UsageError
 from websauna_migrate.cli.parser import DEFAULT_CONFIG
 from websauna_migrate.config.starting import for_a_command
 from websauna_migrate.database.engines import hide_password
-from websauna_migrate.errors import MigrationError, UsageError
 from websauna_migrate.ini.loader import Loader, config_uri, open_loader
 from websauna_migrate.interfaces import IMigrationService
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 
+from websauna_migrate.base_errors import MigrationError, UsageError
 from websauna_migrate.cli.commands.call import Call
 from websauna_migrate.cli.render.text import shown
-from websauna_migrate.errors import MigrationError, UsageError
 
 __all__ = ["ask", "require_unprotected"]
 

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 # All else is imported once Ctrl-C is understood, and not before it is needed.
-from websauna_migrate.errors import ExitCode, MigrationError, UsageError
+from websauna_migrate.base_errors import ExitCode, MigrationError, UsageError
 
 __all__ = ["console_script", "tell"]
 

@@ -19,7 +19,7 @@ from sqlalchemy.schema import (
     ExecutableDDLElement,
 )
 
-from websauna_migrate.errors import MigrationError, UsageError
+from websauna_migrate.base_errors import MigrationError, UsageError
 from websauna_migrate.facts.model_ddl import create_types, dialect_creates, used_sequences
 from websauna_migrate.facts.models import unwritable_named
 

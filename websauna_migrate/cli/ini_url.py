@@ -9,9 +9,9 @@ import plaster
 import plaster_pastedeploy
 from sqlalchemy.engine import URL
 
+from websauna_migrate.base_errors import MigrationError
 from websauna_migrate.cli.output import reserve_stdout
 from websauna_migrate.config.settings import SettingError, parse_url
-from websauna_migrate.errors import MigrationError
 from websauna_migrate.ini.loader import config_uri, open_loader
 
 __all__ = ["database_url"]

@@ -10,9 +10,9 @@ from datetime import datetime
 from pathlib import Path
 from string import Template
 
+from websauna_migrate.base_errors import MigrationError, UsageError
 from websauna_migrate.config.importable import is_importable
 from websauna_migrate.config.template import create_files
-from websauna_migrate.errors import MigrationError, UsageError
 
 __all__ = ["write_project"]
 

@@ -10,8 +10,8 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, TextIO
 
+from websauna_migrate.base_errors import ExitCode, UsageError
 from websauna_migrate.cli.render.text import Table, render_table, shown, word
-from websauna_migrate.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer

@@ -20,10 +20,10 @@ from websauna_migrate.alembic_adapter.internals import (
     stepped_aside,
     steps_of_command,
 )
+from websauna_migrate.base_errors import MigrationError
 from websauna_migrate.config.starting import for_a_command
 from websauna_migrate.database.engines import WRITES
 from websauna_migrate.database.servers import require_primary
-from websauna_migrate.errors import MigrationError
 from websauna_migrate.ini.loader import config_uri
 from websauna_migrate.interfaces import IMigrationService
 from websauna_migrate.models.sqlalchemy_internals import write_backslashes_plainly

@@ -6,10 +6,10 @@ import difflib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from websauna_migrate.base_errors import UsageError
 from websauna_migrate.cli.command_table import Command
 from websauna_migrate.cli.render.text import counted
 from websauna_migrate.config.selection import parse_packages_argument, select_packages
-from websauna_migrate.errors import UsageError
 from websauna_migrate.interfaces import IMigrationService
 from websauna_migrate.results import PackageState
 

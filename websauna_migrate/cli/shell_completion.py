@@ -14,9 +14,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from websauna_migrate.base_errors import MigrationError, UsageError
 from websauna_migrate.cli.output import reserve_stdout
 from websauna_migrate.cli.parser import DEFAULT_CONFIG, make_parser
-from websauna_migrate.errors import MigrationError, UsageError
 from websauna_migrate.plain_text import word
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from websauna_migrate.base_errors import MigrationError, UsageError
 from websauna_migrate.cli.console_script import console_script
-from websauna_migrate.errors import MigrationError, UsageError
 
 # What the command line needs is imported once Ctrl-C is understood, and what boots an application
 # once the command line is.

@@ -13,9 +13,9 @@ from pyramid.exceptions import ConfigurationError
 from sqlalchemy import MetaData
 from zope.interface import implementer
 
+from websauna_migrate.base_errors import MigrationError
 from websauna_migrate.config.settings import Settings
 from websauna_migrate.database.history_tables import history_table_name, problem_of_table_name
-from websauna_migrate.errors import MigrationError
 from websauna_migrate.interfaces import IMigrationPackage
 
 __all__ = [

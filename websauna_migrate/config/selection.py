@@ -7,13 +7,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
+from websauna_migrate.base_errors import UsageError
 from websauna_migrate.config.packages import (
     RegistrationError,
     is_installed,
     package_folder,
     project_folder,
 )
-from websauna_migrate.errors import UsageError
 
 __all__ = [
     "UnknownPackage",

@@ -13,8 +13,8 @@ from pyramid.settings import truthy
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
+from websauna_migrate.base_errors import MigrationError
 from websauna_migrate.database.timeouts import Timeouts
-from websauna_migrate.errors import MigrationError
 
 __all__ = [
     "PREFIX",

@@ -18,8 +18,8 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError, NoSuchModuleError
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 
+from websauna_migrate.base_errors import ExitCode, MigrationError
 from websauna_migrate.database.startup import retry_connecting
-from websauna_migrate.errors import ExitCode, MigrationError
 
 __all__ = [
     "WRITES",

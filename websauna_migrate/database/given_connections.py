@@ -19,8 +19,8 @@ from sqlalchemy import Engine, event
 from sqlalchemy.engine import Connection
 from sqlalchemy.pool import StaticPool
 
+from websauna_migrate.base_errors import UsageError
 from websauna_migrate.database.engines import WRITES
-from websauna_migrate.errors import UsageError
 
 __all__ = ["CallersTransaction", "given_state", "open_given", "the_given"]
 

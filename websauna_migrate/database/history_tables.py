@@ -10,10 +10,10 @@ from sqlalchemy import Column, MetaData, String, Table, inspect, text
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 
+from websauna_migrate.base_errors import MigrationError
 from websauna_migrate.database.engines import driver_words, hide_password, one_line
 from websauna_migrate.database.lock_errors import says_nothing_of_a_table
 from websauna_migrate.database.rights import remedy_for_rights
-from websauna_migrate.errors import MigrationError
 
 __all__ = [
     "HISTORY_PREFIX",

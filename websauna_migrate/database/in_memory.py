@@ -6,7 +6,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from sqlalchemy.engine import URL
 
-from websauna_migrate.errors import MigrationError
+from websauna_migrate.base_errors import MigrationError
 
 __all__ = ["refuse_in_memory", "refuse_private"]
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 
-from websauna_migrate.errors import MigrationError
+from websauna_migrate.base_errors import MigrationError
 
 __all__ = ["RunStopped", "Stop", "StopNow", "Stopping"]
 

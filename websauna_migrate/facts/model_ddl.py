@@ -15,7 +15,7 @@ from sqlalchemy.sql.functions import next_value
 from sqlalchemy.sql.visitors import iterate
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-from websauna_migrate.errors import MigrationError
+from websauna_migrate.base_errors import MigrationError
 from websauna_migrate.models.sqlalchemy_internals import lonely_sequences
 
 __all__ = [

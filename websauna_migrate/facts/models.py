@@ -16,9 +16,9 @@ from sqlalchemy.engine import Connection, Dialect
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.schema import CreateColumn, CreateIndex, CreateTable
 
+from websauna_migrate.base_errors import MigrationError
 from websauna_migrate.config.settings import Settings
 from websauna_migrate.database.engines import driver_words, one_line
-from websauna_migrate.errors import MigrationError
 from websauna_migrate.facts.model_ddl import (
     NOT_CREATED,
     ModelsNotCreated,

@@ -20,6 +20,7 @@ from sqlalchemy.engine import URL, Connection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
+from websauna_migrate.base_errors import MigrationError
 from websauna_migrate.config.settings import SettingError, Settings
 from websauna_migrate.database.engines import (
     connect,
@@ -29,7 +30,6 @@ from websauna_migrate.database.engines import (
     open_engine,
     safe_url,
 )
-from websauna_migrate.errors import MigrationError
 from websauna_migrate.facts.scratch_names import PREFIX, ScratchName, new_name
 
 __all__ = ["ScratchRefused", "no_right", "scratch_database", "scratch_settings"]

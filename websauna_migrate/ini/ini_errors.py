@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from websauna_migrate.errors import MigrationError
+from websauna_migrate.base_errors import MigrationError
 
 __all__ = [
     "IniError",

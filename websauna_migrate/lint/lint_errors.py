@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy.engine import URL
 
-from websauna_migrate.errors import MigrationError, UsageError
+from websauna_migrate.base_errors import MigrationError, UsageError
 from websauna_migrate.plain_text import counted
 from websauna_migrate.results import LintReport
 

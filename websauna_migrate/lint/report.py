@@ -10,8 +10,8 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
+from websauna_migrate.base_errors import UsageError
 from websauna_migrate.config.settings import PREFIX, STYLE_RULES
-from websauna_migrate.errors import UsageError
 from websauna_migrate.lint.lint_comments import ScriptComments
 from websauna_migrate.lint.lint_errors import LintNotPossible, UnsafeChanges, require_postgresql
 from websauna_migrate.lint.new_tables import NewTables, matters_for_new

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from sqlalchemy.engine import URL, Connection
 
+from websauna_migrate.base_errors import MigrationError
 from websauna_migrate.database.engines import connect, make_engine
-from websauna_migrate.errors import MigrationError
 from websauna_migrate.facts.differences import Difference, differences
 from websauna_migrate.facts.fact import Facts, fingerprint
 from websauna_migrate.facts.models import Models

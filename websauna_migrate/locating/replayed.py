@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.engine import URL
 
+from websauna_migrate.base_errors import MigrationError
 from websauna_migrate.database.cache import Cache, program_version
 from websauna_migrate.database.engines import connect, make_engine
-from websauna_migrate.errors import MigrationError
 from websauna_migrate.facts.fact import Facts
 from websauna_migrate.facts.scratch_databases import scratch_database
 from websauna_migrate.facts.units import Group, Unit, read_plain

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from sqlalchemy.engine import URL
 
-from websauna_migrate.errors import ExitCode, MigrationError
+from websauna_migrate.base_errors import ExitCode, MigrationError
 from websauna_migrate.interfaces import Packages, Targets
 from websauna_migrate.locating.locate import Locator
 from websauna_migrate.models.ownership import Ownership

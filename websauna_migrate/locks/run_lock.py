@@ -14,8 +14,8 @@ from contextlib import contextmanager
 
 from sqlalchemy.engine import Connection
 
+from websauna_migrate.base_errors import ExitCode, MigrationError
 from websauna_migrate.database.stopping import RunStopped, Stopping
-from websauna_migrate.errors import ExitCode, MigrationError
 
 __all__ = ["LockLost", "RunBlocked", "RunLock", "lock_key", "take"]
 

@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from pyramid.exceptions import ConfigurationError
 from sqlalchemy import ForeignKey, Table
 
-from websauna_migrate.errors import MigrationError
+from websauna_migrate.base_errors import MigrationError
 from websauna_migrate.models.claims import Claim, Unsettled
 
 __all__ = ["OwnershipError", "no_target", "owner_conflict", "owner_unknown"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from websauna_migrate.errors import MigrationError
+from websauna_migrate.base_errors import MigrationError
 from websauna_migrate.pictures.svg import to_svg
 from websauna_migrate.results import GraphView
 

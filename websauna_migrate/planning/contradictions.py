@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from websauna_migrate.errors import MigrationError
+from websauna_migrate.base_errors import MigrationError
 
 __all__ = ["HistoryContradicted"]
 

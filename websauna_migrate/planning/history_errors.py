@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from websauna_migrate.errors import MigrationError
+from websauna_migrate.base_errors import MigrationError
 from websauna_migrate.planning.revisions import Revision
 
 __all__ = [

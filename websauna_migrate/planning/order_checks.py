@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import TypeAlias
 
-from websauna_migrate.errors import MigrationError
+from websauna_migrate.base_errors import MigrationError
 from websauna_migrate.planning.authors_order import SoftOrder
 from websauna_migrate.planning.graph import Graph
 from websauna_migrate.planning.revisions import Revision

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
-from websauna_migrate.errors import UsageError
+from websauna_migrate.base_errors import UsageError
 from websauna_migrate.planning.graph import Graph
 from websauna_migrate.planning.package_history import PackageHistory
 from websauna_migrate.planning.plan import plan_stamp

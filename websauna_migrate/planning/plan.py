@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from websauna_migrate.errors import MigrationError
+from websauna_migrate.base_errors import MigrationError
 from websauna_migrate.planning.cascade import Cascade, relieves
 from websauna_migrate.planning.graph import Graph
 from websauna_migrate.planning.order_checks import (

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
-from websauna_migrate.errors import MigrationError
+from websauna_migrate.base_errors import MigrationError
 from websauna_migrate.planning.edges import Edge
 from websauna_migrate.planning.package_history import PackageHistory
 from websauna_migrate.planning.revisions import Revision

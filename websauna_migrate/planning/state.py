@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Union
 
-from websauna_migrate.errors import UsageError
+from websauna_migrate.base_errors import UsageError
 from websauna_migrate.planning.contradictions import HistoryContradicted
 from websauna_migrate.planning.edges import Edge
 from websauna_migrate.planning.graph import Graph

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
-from websauna_migrate.errors import MigrationError
+from websauna_migrate.base_errors import MigrationError
 from websauna_migrate.planning.package_history import PackageHistory
 
 __all__ = [

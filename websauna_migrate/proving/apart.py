@@ -9,8 +9,8 @@ from pathlib import Path
 
 from sqlalchemy.engine import URL, Connection
 
+from websauna_migrate.base_errors import MigrationError
 from websauna_migrate.database.engines import connect, make_engine
-from websauna_migrate.errors import MigrationError
 from websauna_migrate.facts.scratch_databases import scratch_database
 from websauna_migrate.planning.plan import Plan, plan_upgrade
 from websauna_migrate.planning.round_trip import plan_round_trip

@@ -11,9 +11,9 @@ from sqlalchemy import Engine
 from sqlalchemy.engine import Connection, make_url
 
 from websauna_migrate.autogenerate import Renames, ScriptWriter
+from websauna_migrate.base_errors import UsageError
 from websauna_migrate.config.template import ensure_template, require_editable
 from websauna_migrate.database.engines import connect, make_engine
-from websauna_migrate.errors import UsageError
 from websauna_migrate.facts.models import models_named
 from websauna_migrate.interfaces import Packages, Question
 from websauna_migrate.proving.prove import keep_proven

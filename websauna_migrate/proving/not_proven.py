@@ -8,7 +8,7 @@ from typing import Literal
 
 from sqlalchemy.exc import DBAPIError
 
-from websauna_migrate.errors import ExitCode, MigrationError
+from websauna_migrate.base_errors import ExitCode, MigrationError
 from websauna_migrate.facts.differences import Difference, listed
 from websauna_migrate.planning.revisions import Revision
 from websauna_migrate.runs.failures import StepFailed

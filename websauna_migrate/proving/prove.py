@@ -18,8 +18,8 @@ from sqlalchemy.exc import DBAPIError
 
 from websauna_migrate.autogenerate.rename.renames import DELETE_FIRST
 from websauna_migrate.autogenerate.write.move_writer import insert
+from websauna_migrate.base_errors import MigrationError
 from websauna_migrate.database.stopping import RunStopped
-from websauna_migrate.errors import MigrationError
 from websauna_migrate.facts.catalogue import facts_not_known
 from websauna_migrate.models.ownership import Ownership
 from websauna_migrate.planning.plan import Plan

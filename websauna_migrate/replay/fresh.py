@@ -14,9 +14,9 @@ from sqlalchemy.exc import DBAPIError
 
 from websauna_migrate.alembic_adapter.entities import registry_of_process
 from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
+from websauna_migrate.base_errors import MigrationError
 from websauna_migrate.config.settings import Settings
 from websauna_migrate.database.engines import DatabaseFailure, connect, is_missing_file, make_engine
-from websauna_migrate.errors import MigrationError
 from websauna_migrate.facts.differences import Difference
 from websauna_migrate.facts.models import Models
 from websauna_migrate.facts.postgresql import quote_name

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection, Iterable, Mapping
 
-from websauna_migrate.errors import UsageError
+from websauna_migrate.base_errors import UsageError
 from websauna_migrate.interfaces import Packages
 from websauna_migrate.planning.graph import Graph
 from websauna_migrate.planning.package_targets import resolve_all

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
-from websauna_migrate.errors import UsageError
+from websauna_migrate.base_errors import UsageError
 from websauna_migrate.interfaces import Packages
 from websauna_migrate.planning.package_targets import collect, range_of, resolve_all
 from websauna_migrate.planning.revisions import Revision

@@ -10,8 +10,8 @@ from operator import attrgetter
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.engine import Connection
 
+from websauna_migrate.base_errors import UsageError
 from websauna_migrate.database.history_tables import list_tables
-from websauna_migrate.errors import UsageError
 from websauna_migrate.results import LedgerEntry, LedgerRun, LogFilter
 from websauna_migrate.runs.in_progress import is_of, run_in_progress
 from websauna_migrate.runs.ledger import FEW, LEDGER_TABLE, Ledger, readable

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from websauna_migrate.errors import MigrationError
+from websauna_migrate.base_errors import MigrationError
 
 __all__ = ["ScriptError", "ScriptRefused", "cut_off"]
 

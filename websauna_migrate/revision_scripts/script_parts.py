@@ -7,8 +7,8 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
+from websauna_migrate.base_errors import MigrationError
 from websauna_migrate.database.timeouts import NAMES
-from websauna_migrate.errors import MigrationError
 from websauna_migrate.planning.revisions import Revision
 from websauna_migrate.revision_scripts.script_reader import parse_script
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from sqlalchemy import Engine
 from sqlalchemy.engine import Connection
 
-from websauna_migrate.errors import UsageError
+from websauna_migrate.base_errors import UsageError
 from websauna_migrate.results import Adoption
 from websauna_migrate.reworking.adoption_record import AdoptionRecord
 from websauna_migrate.reworking.findings import Findings, Wanted, directory_of

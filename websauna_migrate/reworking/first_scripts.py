@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import Engine
 from sqlalchemy.engine import Connection
 
-from websauna_migrate.errors import MigrationError
+from websauna_migrate.base_errors import MigrationError
 from websauna_migrate.facts.scratch_databases import scratch_database
 from websauna_migrate.replay.fresh import prepare
 from websauna_migrate.reports.check import Checker

@@ -11,11 +11,11 @@ from sqlalchemy import Engine
 from sqlalchemy.engine import Connection
 
 from websauna_migrate.alembic_adapter.package_environment import EnvironmentFailure
+from websauna_migrate.base_errors import MigrationError, UsageError
 from websauna_migrate.config.packages import MigrationPackage, lacks_scripts, project_of
 from websauna_migrate.config.settings import PREFIX, Settings, parse_url
 from websauna_migrate.config.template import template_folder
 from websauna_migrate.database.history_tables import list_tables
-from websauna_migrate.errors import MigrationError, UsageError
 from websauna_migrate.locating.locate import locate
 from websauna_migrate.planning.plan import pending
 from websauna_migrate.reports.check import Checker

@@ -12,7 +12,7 @@ from pathlib import Path
 from sqlalchemy import Engine
 from sqlalchemy.engine import Connection
 
-from websauna_migrate.errors import MigrationError
+from websauna_migrate.base_errors import MigrationError
 from websauna_migrate.planning.plan import Plan
 from websauna_migrate.results import RestoredScript, Switched
 from websauna_migrate.revision_scripts.git_history import GitHistory

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
+from websauna_migrate.base_errors import MigrationError, UsageError
 from websauna_migrate.config.template import require_editable
-from websauna_migrate.errors import MigrationError, UsageError
 from websauna_migrate.interfaces import Packages
 from websauna_migrate.planning.graph import Graph
 from websauna_migrate.planning.package_history import PackageHistory

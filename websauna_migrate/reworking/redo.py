@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from websauna_migrate.autogenerate.revision_errors import RevisionFailed
+from websauna_migrate.base_errors import MigrationError, UsageError
 from websauna_migrate.config.template import require_editable
-from websauna_migrate.errors import MigrationError, UsageError
 from websauna_migrate.interfaces import Packages
 from websauna_migrate.planning.revisions import Revision
 from websauna_migrate.results import CreatedScript, Redone, Run

@@ -14,9 +14,9 @@ from sqlalchemy import text
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 
+from websauna_migrate.base_errors import MigrationError
 from websauna_migrate.database.engines import driver_words, one_line
 from websauna_migrate.database.history_tables import list_tables
-from websauna_migrate.errors import MigrationError
 from websauna_migrate.facts.postgresql import quote_name
 from websauna_migrate.facts.units import Unit
 from websauna_migrate.locks.run_lock import lock_key

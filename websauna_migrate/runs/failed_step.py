@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
+from websauna_migrate.base_errors import MigrationError
 from websauna_migrate.database.duplicate_errors import says_already_there
 from websauna_migrate.database.engines import connect, driver_words, hide_password, one_line
 from websauna_migrate.database.lock_errors import is_lock_failure
 from websauna_migrate.database.stopping import StopNow
 from websauna_migrate.database.timeouts import Timeouts
-from websauna_migrate.errors import MigrationError
 from websauna_migrate.locks.run_lock import LockLost, RunBlocked
 from websauna_migrate.planning.steps import Step
 from websauna_migrate.revision_scripts.moves import full_name

@@ -6,9 +6,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from websauna_migrate.base_errors import ExitCode, MigrationError
 from websauna_migrate.database.engines import DatabaseFailure
 from websauna_migrate.database.stopping import RunStopped
-from websauna_migrate.errors import ExitCode, MigrationError
 from websauna_migrate.locks.run_lock import RunBlocked
 from websauna_migrate.plain_text import counted
 

@@ -10,8 +10,8 @@ from sqlalchemy import Table, desc, select, update
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 
+from websauna_migrate.base_errors import MigrationError
 from websauna_migrate.database.cache import program_version
-from websauna_migrate.errors import MigrationError
 from websauna_migrate.facts.units import Prints, by_unit, pack_prints, read_plain, unpack_prints
 from websauna_migrate.runs.kept_scripts import LIMIT
 from websauna_migrate.runs.ledger_table import column_names

@@ -16,7 +16,7 @@ from collections.abc import Collection
 from sqlalchemy import Table, select, text
 from sqlalchemy.engine import Connection
 
-from websauna_migrate.errors import MigrationError
+from websauna_migrate.base_errors import MigrationError
 from websauna_migrate.revision_scripts.script_files import checksum_of
 from websauna_migrate.runs.ledger_table import column_names, name_of
 

@@ -16,8 +16,8 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 
+from websauna_migrate.base_errors import ExitCode, MigrationError
 from websauna_migrate.database.engines import driver_words, hide_password, one_line
-from websauna_migrate.errors import ExitCode, MigrationError
 from websauna_migrate.planning.accesses import DEFAULT_SCHEMAS, Access, Key, full_name
 from websauna_migrate.planning.steps import Plan, Step
 from websauna_migrate.results import Loss

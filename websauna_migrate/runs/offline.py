@@ -15,9 +15,9 @@ from sqlalchemy.schema import CreateTable
 
 from websauna_migrate.alembic_adapter.env_run import run_env
 from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
+from websauna_migrate.base_errors import MigrationError, UsageError
 from websauna_migrate.database.engines import safe_url
 from websauna_migrate.database.history_tables import list_tables, version_table
-from websauna_migrate.errors import MigrationError, UsageError
 from websauna_migrate.interfaces import Packages, Targets
 from websauna_migrate.planning.package_targets import as_targets, offline_range
 from websauna_migrate.planning.plan import Plan, Step, plan_stamp, plan_upgrade

@@ -11,8 +11,8 @@ from importlib.metadata import version
 from sqlalchemy.engine import URL
 
 from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
+from websauna_migrate.base_errors import ExitCode, MigrationError
 from websauna_migrate.database.cache import program_version
-from websauna_migrate.errors import ExitCode, MigrationError
 from websauna_migrate.interfaces import Packages, Targets
 from websauna_migrate.planning.package_targets import as_targets
 from websauna_migrate.planning.steps import Plan, Step

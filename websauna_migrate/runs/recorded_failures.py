@@ -8,8 +8,8 @@ from typing import Any
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 
+from websauna_migrate.base_errors import MigrationError
 from websauna_migrate.database.engines import driver_words, hide_password, one_line
-from websauna_migrate.errors import MigrationError
 from websauna_migrate.runs.statement_log import StatementLog
 
 __all__ = ["failure_of", "without_values"]

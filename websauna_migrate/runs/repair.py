@@ -9,8 +9,8 @@ from dataclasses import replace
 from sqlalchemy.engine import Connection
 
 from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
+from websauna_migrate.base_errors import MigrationError, UsageError
 from websauna_migrate.database.history_tables import list_tables
-from websauna_migrate.errors import MigrationError, UsageError
 from websauna_migrate.planning.package_history import PackageHistory
 from websauna_migrate.planning.steps import Plan, Reason, Step
 from websauna_migrate.results import InterruptedStep, LedgerEntry

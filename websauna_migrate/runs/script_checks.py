@@ -19,8 +19,8 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql import ClauseElement
 
 from websauna_migrate.alembic_adapter.package_environment import PackageEnvironment
+from websauna_migrate.base_errors import ExitCode, MigrationError
 from websauna_migrate.database.engines import driver_words, hide_password
-from websauna_migrate.errors import ExitCode, MigrationError
 from websauna_migrate.planning.accesses import UNREADABLE, Access
 from websauna_migrate.planning.steps import Step
 from websauna_migrate.revision_scripts.script_error import ScriptRefused

@@ -23,7 +23,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.orm import Session
 from zope.sqlalchemy.datamanager import STATUS_CHANGED
 
-from websauna_migrate.errors import UsageError
+from websauna_migrate.base_errors import UsageError
 from websauna_migrate.runs.step_data import running
 
 __all__ = ["StepSession", "session", "transaction_manager"]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable
 
+from websauna_migrate.base_errors import MigrationError, UsageError
 from websauna_migrate.config.importable import is_importable
 from websauna_migrate.config.selection import UnknownPackage
 from websauna_migrate.database.history_tables import list_tables
-from websauna_migrate.errors import MigrationError, UsageError
 from websauna_migrate.results import Run
 from websauna_migrate.runs.history_rows import write_rows
 from websauna_migrate.runs.migrating import downgrade

@@ -12,8 +12,8 @@ from pyramid.httpexceptions import HTTPNotFound
 from pyramid.request import Request
 from pyramid.response import Response
 
+from websauna_migrate.base_errors import MigrationError
 from websauna_migrate.database.engines import safe_url
-from websauna_migrate.errors import MigrationError
 from websauna_migrate.interfaces import IMigrationService
 from websauna_migrate.pictures.svg import to_svg
 from websauna_migrate.pictures.text_picture import to_text

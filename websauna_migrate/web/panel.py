@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pyramid.request import Request
 from pyramid_debugtoolbar.panels import DebugPanel
 
-from websauna_migrate.errors import MigrationError
+from websauna_migrate.base_errors import MigrationError
 from websauna_migrate.interfaces import IMigrationService
 from websauna_migrate.pictures.svg import to_svg
 from websauna_migrate.results import StepSql

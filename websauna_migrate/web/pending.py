@@ -15,9 +15,9 @@ from pyramid.response import Response
 from pyramid.traversal import DefaultRootFactory
 from pyramid.tweens import INGRESS
 
+from websauna_migrate.base_errors import MigrationError
 from websauna_migrate.config.settings import parse_settings
 from websauna_migrate.config.starting import is_for_a_command
-from websauna_migrate.errors import MigrationError
 from websauna_migrate.interfaces import IMigrationService
 from websauna_migrate.plain_text import word
 from websauna_migrate.revision_scripts.script_files import folder_times

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from websauna_migrate.autogenerate.package_objects import Key
-from websauna_migrate.errors import UsageError
+from websauna_migrate.base_errors import UsageError
 from websauna_migrate.planning.accesses import full_name
 
 __all__ = [

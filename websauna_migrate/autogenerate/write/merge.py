@@ -7,8 +7,8 @@ from alembic.util.exc import CommandError
 
 from websauna_migrate.autogenerate.revision_errors import RevisionFailed
 from websauna_migrate.autogenerate.write.revision_files import created, ensure_line
+from websauna_migrate.base_errors import UsageError
 from websauna_migrate.config.template import ensure_template, require_editable
-from websauna_migrate.errors import UsageError
 from websauna_migrate.interfaces import Packages, Targets
 from websauna_migrate.planning.package_targets import as_targets, resolve_all
 from websauna_migrate.results import CreatedScript

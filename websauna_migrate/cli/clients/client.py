@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from sqlalchemy.engine import URL
 
-from websauna_migrate.errors import MigrationError
+from websauna_migrate.base_errors import MigrationError
 
 __all__ = ["PRIVATE_FILE", "Client", "ClientError", "is_true", "unusable_url", "url_options"]
 

@@ -11,8 +11,8 @@ import sys
 import tempfile
 from typing import BinaryIO, NoReturn
 
+from websauna_migrate.base_errors import MigrationError
 from websauna_migrate.cli.clients.client import Client
-from websauna_migrate.errors import MigrationError
 
 __all__ = ["become", "copy_output"]
 

@@ -8,10 +8,10 @@ from argparse import Namespace
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from websauna_migrate.base_errors import MigrationError
 from websauna_migrate.cli.output import Output
 from websauna_migrate.cli.render.text import shown
 from websauna_migrate.cli.scope import pending_elsewhere
-from websauna_migrate.errors import MigrationError
 from websauna_migrate.interfaces import IMigrationService
 from websauna_migrate.plain_text import to_json
 from websauna_migrate.results import Loss, PackageState, Plan, Readiness

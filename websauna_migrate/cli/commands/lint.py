@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 
+from websauna_migrate.base_errors import MigrationError
 from websauna_migrate.cli.commands.call import Call
 from websauna_migrate.cli.render.text import shown
 from websauna_migrate.cli.render.unsafe_changes import render_lint
-from websauna_migrate.errors import MigrationError
 from websauna_migrate.results import LintReport, Plan
 
 __all__ = ["conclude", "lint", "lint_of_plan"]

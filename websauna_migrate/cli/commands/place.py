@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 
+from websauna_migrate.base_errors import ExitCode
 from websauna_migrate.cli.commands.call import Call
 from websauna_migrate.cli.render.location import render_drift, render_location, render_mending
-from websauna_migrate.errors import ExitCode
 
 __all__ = ["drift", "locate"]
 

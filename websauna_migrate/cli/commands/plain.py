@@ -9,8 +9,8 @@ from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from websauna_migrate.base_errors import MigrationError
 from websauna_migrate.cli.output import Output
-from websauna_migrate.errors import MigrationError
 
 if TYPE_CHECKING:
     from alembic.config import Config

@@ -6,6 +6,7 @@ import sys
 import time
 from pathlib import Path
 
+from websauna_migrate.base_errors import ExitCode, MigrationError, UsageError
 from websauna_migrate.cli.commands.call import Call
 from websauna_migrate.cli.commands.lint import conclude, lint_of_plan
 from websauna_migrate.cli.console_script import tell
@@ -22,7 +23,6 @@ from websauna_migrate.cli.render.states import (
 from websauna_migrate.cli.render.text import shown, to_json
 from websauna_migrate.cli.render.unsafe_changes import render_lint
 from websauna_migrate.database.engines import safe_url
-from websauna_migrate.errors import ExitCode, MigrationError, UsageError
 from websauna_migrate.results import LogFilter
 
 __all__ = [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+from websauna_migrate.base_errors import ExitCode
 from websauna_migrate.cli.commands.call import Call
 from websauna_migrate.cli.confirm import ask, require_unprotected
 from websauna_migrate.cli.render.reworked import (
@@ -16,7 +17,6 @@ from websauna_migrate.cli.render.reworked import (
     render_switched,
 )
 from websauna_migrate.cli.render.text import counted
-from websauna_migrate.errors import ExitCode
 
 __all__ = ["adopt", "rebase", "redo", "squash", "switch", "take_down"]
 

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from websauna_migrate.base_errors import ExitCode, UsageError
 from websauna_migrate.cli.commands.call import Call
 from websauna_migrate.cli.commands.rework import take_down
 from websauna_migrate.cli.confirm import ask, require_unprotected
@@ -20,7 +21,6 @@ from websauna_migrate.cli.render.states import plan_table
 from websauna_migrate.cli.render.text import counted, render_table, shown
 from websauna_migrate.cli.scope import read_scope
 from websauna_migrate.cli.signals import stop_signals
-from websauna_migrate.errors import ExitCode, UsageError
 from websauna_migrate.results import Loss, RecordedPlan, Run
 
 if TYPE_CHECKING:

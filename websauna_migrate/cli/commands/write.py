@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 
+from websauna_migrate.base_errors import MigrationError, UsageError
 from websauna_migrate.cli.commands.call import Call
 from websauna_migrate.cli.render.runs import render_created
 from websauna_migrate.cli.render.text import shown
-from websauna_migrate.errors import MigrationError, UsageError
 from websauna_migrate.interfaces import Question
 from websauna_migrate.reports.unrecorded import first_script_missing
 from websauna_migrate.results import CreatedScript

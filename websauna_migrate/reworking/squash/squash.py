@@ -13,8 +13,8 @@ from alembic.util.exc import CommandError
 from websauna_migrate.autogenerate.revision_errors import RevisionFailed
 from websauna_migrate.autogenerate.write.move_writer import insert
 from websauna_migrate.autogenerate.write.revision_files import ensure_line
+from websauna_migrate.base_errors import MigrationError, UsageError
 from websauna_migrate.config.template import ensure_template, require_editable
-from websauna_migrate.errors import MigrationError, UsageError
 from websauna_migrate.facts.fact import Facts
 from websauna_migrate.facts.scratch_databases import scratch_database
 from websauna_migrate.facts.units import Unit, unit_of
