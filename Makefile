@@ -34,6 +34,7 @@ demo: .venv/installed-demo
 	@echo "See it at http://127.0.0.1:6543/migrations after: $(BIN)/pserve ws://development.ini"
 
 test: .venv/installed-test
+	@$(BIN)/python -m compileall -q websauna_migrate
 	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
 
 # The newest releases are those of .venv; MariaDB's tests are left to it.

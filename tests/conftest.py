@@ -108,7 +108,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Let Python's collector look at what tests make, and not at all modules again and again."""
+    """Let nothing of the modules that tests make be kept, and the collector look at them alone.
+
+    A module that is written anew within the same second would be taken for the one before. The
+    collector of reference cycles would look through all other modules again and again.
+    """
+    sys.dont_write_bytecode = True
+    os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000)
