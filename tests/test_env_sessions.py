@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
 
 from apps import Workshop
 from databases import MariaDBServer, PostgreSQLServer
-from runs import engine_of, execute, rows, steps, table, transaction_on
+from runs import engine_of, execute, rows, steps, table, tables, transaction_on
 from websauna_migrate.errors import EnvironmentFailure, MigrationError
 
 #: Alembic's cookbook, "Rudimental Schema-Level Multi Tenancy for PostgreSQL Databases".
@@ -260,7 +262,7 @@ def test_a_limit_of_waiting_for_locks_bounds_the_attempts(
 def test_a_schema_that_env_py_creates(workshop: Workshop, postgresql_url: str) -> None:
     env = OWN.replace("{statement}", "CREATE SCHEMA IF NOT EXISTS red").replace(
         "    connection.commit()\n",
-        '    connection.execute(text("SET search_path TO red"))\n',
+        '    connection.execute(text("SET search_path TO red"))\n    connection.commit()\n',
     )
     with_env(workshop, env)
     assert steps(workshop.service(postgresql_url).upgrade()) == ["app@app1"]
@@ -464,3 +466,52 @@ def test_an_asynchronous_engine(
         if product == "postgresql":
             assert "red.app" in places(url)
         service.downgrade("base")
+
+
+ENDS = """
+from alembic import context
+from sqlalchemy import create_engine, pool, text
+
+engine = create_engine(context.config.get_main_option("sqlalchemy.url"), poolclass=pool.NullPool)
+with engine.{opened} as connection:
+    connection.execute(text("SELECT 1"))
+    {before}
+    context.configure(connection=connection)
+    with context.begin_transaction():
+        context.run_migrations()
+    {behind}
+"""
+
+
+@pytest.mark.parametrize(
+    ("opened", "before", "behind", "kept"),
+    [
+        ("begin()", "", "", True),
+        ("connect()", "connection.commit()", "", True),
+        ("connect()", "", "connection.commit()", True),
+        ("connect()", "connection.rollback()", "", True),
+        # What plain Alembic applies is rolled back: by word, or since nothing says commit.
+        ("begin()", "", "connection.get_transaction().rollback()", False),
+        ("connect()", "", "connection.rollback()", False),
+        ("connect()", "", "", False),
+    ],
+)
+def test_a_transaction_that_is_rolled_back_behind_the_migrations_is_refused(
+    workshop: Workshop, postgresql_url: str, opened: str, before: str, behind: str, kept: bool
+) -> None:
+    with_env(workshop, ENDS.format(opened=opened, before=before, behind=behind))
+    config = Config()
+    config.set_main_option("script_location", str(workshop.root / "app" / "alembic"))
+    config.set_main_option("sqlalchemy.url", postgresql_url.replace("%", "%%"))
+    command.upgrade(config, "heads")
+    assert ("app" in tables(postgresql_url)) is kept
+    service = workshop.service(postgresql_url)
+    if kept:
+        command.downgrade(config, "base")
+        execute(postgresql_url, "DROP TABLE alembic_version")
+        assert steps(service.upgrade()) == ["app@app1"]
+        return
+    for method in (service.upgrade, service.status):
+        with pytest.raises(EnvironmentFailure, match=r"(?s)rolls back .* upgrade --dry-run$"):
+            method()
+    assert "app" not in tables(postgresql_url)

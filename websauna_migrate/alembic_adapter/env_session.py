@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
-from sqlalchemy import text
+from sqlalchemy import event, text
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 
@@ -81,6 +81,10 @@ class ProbingEnvironment(ProxiedEnvironment):
         #: something to another database.
         self.goes_on = may_repeat(source) or makes_engines(source)
         self.runs = 0
+        #: Whether ``env.py`` has a transaction open when it configures: its end is its own affair.
+        self.outer = False
+        #: Whether that transaction was rolled back behind the migrations.
+        self.undone = False
         self.given: Connection | None = None
         self.place: tuple[object, ...] | None = None
         self.settings: dict[str, str] = {}
@@ -110,6 +114,9 @@ class ProbingEnvironment(ProxiedEnvironment):
                 "module that the application imports.",
             )
         self.given = given
+        self.outer = given is not self.ours and given.in_transaction()
+        if self.outer:
+            event.listen(given, "rollback", self.note_rollback)
         self.history = {key: str(kwargs.get(key)) for key in ("version_table", SCHEMA)}
         kwargs["version_table"] = self.owner.package.history_table
         kwargs[SCHEMA] = self.owner.schema
@@ -130,8 +137,27 @@ class ProbingEnvironment(ProxiedEnvironment):
                 self.require_same(said)
             self.place, self.settings, self.said = place, settings, said
         self.runs += 1
-        if not self.goes_on:
+        if not (self.goes_on or self.outer):
             raise Reached
+
+    def note_rollback(self, connection: Connection) -> None:
+        """Take notice of a rollback behind the migrations."""
+        self.undone = self.undone or self.runs > 0
+
+    def require_kept(self) -> None:
+        """Refuse an ``env.py`` that undoes its migrations: plain Alembic would apply nothing.
+
+        :raises EnvironmentFailure: if its transaction was rolled back
+        """
+        if self.undone:
+            raise EnvironmentFailure(
+                self.owner.package.name,
+                str(self.path),
+                "rolls back the transaction that its migrations run in, or leaves it open: plain "
+                "alembic would apply nothing. Nothing was changed. Say connection.commit() before "
+                "context.configure(), or let engine.begin() end by itself. A run that is rolled "
+                "back is: ws-alembic upgrade --dry-run",
+            )
 
     def require_same(self, said: Mapping[str, str]) -> None:
         """Refuse to run migrations for a second session: a run of the service has one.
@@ -175,6 +201,7 @@ def session_of(environment: PackageEnvironment, ours: Connection) -> Mapping[str
             changes_elsewhere_refused(environment),
         ):
             environment.scripts.run_env()
+        probing.require_kept()
     except Reached:
         pass
     except EnvironmentFailure as exc:
