@@ -316,7 +316,10 @@ SAFE_IN = {
     "server_statements.py": r"\b(?:table|change|name)\b",
     "change_log.py": r"\btable\b",
     "copies.py": r"\b(?:marks|listed|database)\b",
+    # What domains and keys of enums are, as the server writes it.
+    "domains.py": r"\b(?:alter|domain|name|new)\b",
     "engines.py": r"\bname\b",
+    "enums.py": r"\bquoted\b|definition\[1\]|key\.replace\(",
     "fresh.py": r"quote_name\(|\bquoted\b",
     "ledger.py": r"sql_of\(|join\(values\)|\bchange\b|\bended\b|\btold\b|name_of\(|\btable\b",
     "ledger_table.py": r"name_of\(|column\.type\.compile|\bdefault\b|\bname\b",

@@ -222,7 +222,8 @@ def test_the_log(workshop: Workshop, database_url: str) -> None:
     service = app.app.registry.getUtility(IMigrationService)
     assert "None: the ledger is empty." in app.get("/migrations", extra_environ=HERE)
     service.upgrade()
-    text = 'op.execute("SELECT * FROM \\"<b>nothing</b>\\u202e\\"")'
+    quote = "`" if "mysql" in database_url else '\\"'
+    text = f'op.execute("SELECT * FROM {quote}<b>nothing</b>\\u202e{quote}")'
     workshop.script("aaa", "a2", "a1", upgrade=text)
     with pytest.raises(MigrationError):
         service.upgrade()

@@ -81,8 +81,9 @@ class ProbingEnvironment(ProxiedEnvironment):
         #: something to another database.
         self.goes_on = may_repeat(source) or makes_engines(source)
         self.runs = 0
-        #: Whether ``env.py`` has a transaction open when it configures: its end is its own affair.
+        #: Whether ``env.py`` has a transaction open when it configures, and speaks of a rollback.
         self.outer = False
+        self.rolls_back = "rollback" in source
         #: Whether that transaction was rolled back behind the migrations.
         self.undone = False
         self.given: Connection | None = None
@@ -114,7 +115,7 @@ class ProbingEnvironment(ProxiedEnvironment):
                 "module that the application imports.",
             )
         self.given = given
-        self.outer = given is not self.ours and given.in_transaction()
+        self.outer = self.rolls_back and given is not self.ours and given.in_transaction()
         if self.outer:
             event.listen(given, "rollback", self.note_rollback)
         self.history = {key: str(kwargs.get(key)) for key in ("version_table", SCHEMA)}
@@ -153,10 +154,9 @@ class ProbingEnvironment(ProxiedEnvironment):
             raise EnvironmentFailure(
                 self.owner.package.name,
                 str(self.path),
-                "rolls back the transaction that its migrations run in, or leaves it open: plain "
-                "alembic would apply nothing. Nothing was changed. Say connection.commit() before "
-                "context.configure(), or let engine.begin() end by itself. A run that is rolled "
-                "back is: ws-alembic upgrade --dry-run",
+                "rolls back the transaction that its migrations run in: plain alembic would apply "
+                "nothing. Nothing was changed. Take the rollback out of env.py. A run that is "
+                "rolled back is: ws-alembic upgrade --dry-run",
             )
 
     def require_same(self, said: Mapping[str, str]) -> None:
