@@ -88,6 +88,21 @@ def test_the_budget_ends_it_and_the_blocking_session_is_named(
     assert steps(service.upgrade()) == ["fooapp@f100"]
 
 
+def test_a_connection_that_its_owner_closed_is_in_nobodys_way(
+    busy: Workshop, database_url: str
+) -> None:
+    make_busy(database_url)
+    service = busy.service(database_url, lock_budget="10")
+    closed = engine_of(database_url).connect()
+    closed.execute(sa.text("SELECT 1"))
+    driver: Any = closed.connection.dbapi_connection
+    driver.close()
+    with blocking(database_url, read(database_url), seconds=1.5):
+        assert steps(service.upgrade()) == ["fooapp@f100"]
+    closed.invalidate()
+    closed.close()
+
+
 def test_readers_are_stalled_for_a_moment_only(busy: Workshop, postgresql_url: str) -> None:
     make_busy(postgresql_url)
     service = busy.service(postgresql_url)

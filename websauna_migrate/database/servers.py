@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 from sqlalchemy import text
@@ -139,9 +140,12 @@ def shown(connection: Connection, what: str, names: tuple[str, ...]) -> dict[str
 
 def server_process(dbapi_connection: object) -> int | None:
     """Return the number by which the server knows a connection, if the driver tells it."""
-    info = getattr(dbapi_connection, "info", None)
-    number = getattr(info, "backend_pid", None)
-    if number is None:
-        thread_id = getattr(dbapi_connection, "thread_id", None)
-        number = thread_id() if callable(thread_id) else None
-    return number
+    # One that its owner closed may raise whatever it is asked.
+    with suppress(Exception):
+        info = getattr(dbapi_connection, "info", None)
+        number: int | None = getattr(info, "backend_pid", None)
+        if number is None:
+            thread_id = getattr(dbapi_connection, "thread_id", None)
+            number = thread_id() if callable(thread_id) else None
+        return number
+    return None

@@ -168,8 +168,7 @@ def held_by(blockers: Sequence[Blocker]) -> str:
 
 def has_open(dbapi_connection: Any, path: str) -> bool:
     """Tell whether a ``sqlite3`` connection has a transaction open in a file."""
-    if not getattr(dbapi_connection, "in_transaction", False):
-        return False
+    # One that its owner closed raises whatever it is asked.
     with suppress(Exception):
-        return database_file(dbapi_connection) == path
+        return dbapi_connection.in_transaction and database_file(dbapi_connection) == path
     return False
