@@ -22,7 +22,6 @@ from alembic.autogenerate.render import (
     _render_constraint,
     _render_potential_expr,
     _render_python_into_templatevars,
-    _render_server_default,
     _repr_type,
 )
 from alembic.ddl.impl import DefaultImpl
@@ -49,7 +48,6 @@ __all__ = [
     "render_column",
     "render_constraint",
     "render_new_check",
-    "render_server_default",
     "render_type",
     "resolve_by",
     "serials_known",
@@ -76,14 +74,6 @@ def render_constraint(constraint: Constraint, autogen_context: AutogenContext) -
     """Return the Python source of a constraint of a new table; ``False`` for one that has none."""
     metadata = constraint.table.metadata
     return _render_constraint(constraint, autogen_context, metadata) or False
-
-
-def render_server_default(default: Any, autogen_context: AutogenContext) -> str:
-    """Return the Python source of a server default.
-
-    Alembic leaves the existing one out of a change of an identity, which cannot run without.
-    """
-    return str(_render_server_default(default, autogen_context))
 
 
 def in_batch(autogen_context: AutogenContext) -> bool:

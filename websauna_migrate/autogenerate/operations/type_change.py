@@ -16,29 +16,10 @@ from sqlalchemy.exc import CompileError, UnsupportedCompilationError
 from sqlalchemy.schema import Computed, DefaultClause, Identity
 from sqlalchemy.types import SchemaType, TypeEngine
 
-from websauna_migrate.alembic_adapter.autogenerate_internals import render_server_default
 from websauna_migrate.autogenerate.operations.column_types import dialect_of
 from websauna_migrate.autogenerate.operations.script_op import written_for
 
 __all__ = ["TypeChange", "in_steps", "without_check"]
-
-
-class IdentityChange(ops.AlterColumnOp):
-    """A change of an identity that says what was there before."""
-
-
-@renderers.dispatch_for(IdentityChange)
-def render_identity_change(context: AutogenContext, operation: IdentityChange) -> str:
-    """Return the source of a change of an identity."""
-    plain = ops.AlterColumnOp(operation.table_name, operation.column_name)
-    plain.__dict__.update(operation.__dict__)
-    rendered = str(renderers.dispatch(plain)(context, plain))
-    given = operation.existing_server_default
-    if not isinstance(given, Identity) and "existing_server_default=" in rendered:
-        return rendered
-    # Older releases of Alembic change an identity that is not there, unless told so.
-    existing = render_server_default(given, context) if isinstance(given, Identity) else "None"
-    return f"{rendered[:-1]},\n           existing_server_default={existing})"
 
 
 class TypeChange(ops.AlterColumnOp):
@@ -112,12 +93,10 @@ def in_steps(
     """
     found: list[ops.MigrateOperation] = []
     for op in operations:
-        if not isinstance(op, ops.AlterColumnOp):
-            found.append(op)
-        elif op.modify_type is None:
-            found.append(as_identity_change(op))
-        else:
+        if isinstance(op, ops.AlterColumnOp) and op.modify_type is not None:
             found += type_change_in_steps(op, op.modify_type, model)
+        else:
+            found.append(op)
     return found
 
 
@@ -165,16 +144,6 @@ def change_of_default(op: ops.AlterColumnOp, old: Any, new: Any) -> ops.AlterCol
         existing_comment=op.existing_comment,
         modify_server_default=new,
     )
-
-
-def as_identity_change(op: ops.AlterColumnOp) -> ops.AlterColumnOp:
-    """Return a change of a column, one of its identity as such."""
-    defaults = (op.modify_server_default, op.existing_server_default)
-    if op.modify_server_default is False or not any(isinstance(d, Identity) for d in defaults):
-        return op
-    changed = IdentityChange(op.table_name, op.column_name)
-    changed.__dict__.update(op.__dict__)
-    return changed
 
 
 def without_check(type_: TypeEngine[Any]) -> TypeEngine[Any]:
