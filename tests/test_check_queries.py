@@ -108,7 +108,7 @@ def counts(
 SIZES = (
     {"packages": 1, "tables": 3, "columns": 1},
     {"packages": 5, "tables": 3, "columns": 1},
-    {"packages": 1, "tables": 40, "columns": 1},
+    {"packages": 1, "tables": 15, "columns": 1},
     {"packages": 1, "tables": 3, "columns": 12},
 )
 
@@ -118,7 +118,8 @@ def test_queries_depend_on_neither_tables_nor_columns_nor_packages(
 ) -> None:
     found = [counts(workshop, postgresql_server, **size) for size in SIZES]
     assert found == [found[0]] * len(SIZES)
-    assert max(found[0]) <= 72
+    # More of them say that tables are reflected although they are equal.
+    assert max(found[0]) <= 60
 
 
 def test_nor_do_they_where_the_server_has_to_be_asked(
@@ -127,7 +128,7 @@ def test_nor_do_they_where_the_server_has_to_be_asked(
     more = 'sa.Column("word", sa.Text), ' + "".join(REWRITTEN.values())
     found = [counts(workshop, postgresql_server, more=more, **size) for size in SIZES]
     assert found == [found[0]] * len(SIZES)
-    assert max(found[0]) <= 76
+    assert max(found[0]) <= 60
 
 
 @pytest.mark.parametrize("kind", sorted(REWRITTEN))

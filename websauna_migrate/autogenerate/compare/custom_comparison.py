@@ -42,6 +42,7 @@ HARMLESS = frozenset(
         "version_table",
         "version_table_pk",
         "version_table_schema",
+        "written_for",
     }
 )
 
