@@ -101,8 +101,9 @@ def differences(left: Facts, right: Facts) -> Iterator[Difference]:
     lefts = {one.key: one for one in left.objects}
     rights = {one.key: one for one in right.objects}
     common = lefts.keys() & rights.keys()
+    unequal = {key for key in common if lefts[key] != rights[key]}
     # The server numbers what has no name: the same number may stand for another object.
-    odd = {key for key in common if numbered_otherwise(lefts[key], rights[key])}
+    odd = {key for key in unequal if numbered_otherwise(lefts[key], rights[key])}
     renamed = [
         *matched_by_content(
             {key: one for key, one in lefts.items() if key not in common or key in odd},
@@ -110,7 +111,10 @@ def differences(left: Facts, right: Facts) -> Iterator[Difference]:
         )
     ]
     odd &= {one.key for one, _ in renamed} | {other.key for _, other in renamed}
-    pairs = [(lefts[key], rights[key]) for key in sorted(common - odd)]
+    # Of a table whose common parts are all equal, their order is.
+    looked_at = {key[:2] for key in unequal}
+    kept = sorted(key for key in common - odd if key[:2] in looked_at)
+    pairs = [(lefts[key], rights[key]) for key in kept]
     schema = left.default_schema
     moved = {one.key[:2] for one, other in pairs if parents_of(one) != parents_of(other)}
     for one, other in pairs:

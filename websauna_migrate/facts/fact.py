@@ -71,7 +71,10 @@ class Fact:
 
     def get(self, attribute: str) -> Value:
         """Return an attribute, ``None`` if the object does not have it."""
-        return dict(self.attributes).get(attribute)
+        for name, value in self.attributes:
+            if name == attribute:
+                return value
+        return None
 
     def changed(self, **attributes: Value) -> Fact:
         """Return the fact with other attributes."""

@@ -83,18 +83,19 @@ def create_types(
     """
     if dialect.name != "postgresql":
         return []
-    found: dict[tuple[str | None, str], CreateEnumType | CreateDomainType] = {}
+    found: dict[tuple[str | None, str], dict[NamedType, CreateEnumType | CreateDomainType]] = {}
     for column in chain.from_iterable(table.columns for table in tables):
         for named in named_types(column.type, dialect):
-            key = (named.schema, str(named.name))
-            create = CreateEnumType(named) if isinstance(named, ENUM) else CreateDomainType(named)
-            first, second = (
-                str(one.compile(dialect=dialect)).strip()
-                for one in (found.setdefault(key, create), create)
-            )
-            if first != second:
-                raise two_types(".".join(filter(None, key)), first, second)
-    return list(found.values())
+            alike = found.setdefault((named.schema, str(named.name)), {})
+            if named not in alike:
+                kind = CreateEnumType if isinstance(named, ENUM) else CreateDomainType
+                alike[named] = kind(named)
+    for key, alike in found.items():
+        first, *others = (str(one.compile(dialect=dialect)).strip() for one in alike.values())
+        for other in others:
+            if other != first:
+                raise two_types(".".join(filter(None, key)), first, other)
+    return [next(iter(alike.values())) for alike in found.values()]
 
 
 def named_types(type_: TypeEngine[Any], dialect: Dialect) -> Iterator[NamedType]:

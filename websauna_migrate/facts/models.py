@@ -6,7 +6,7 @@ import copy
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
 from typing import Any
@@ -47,14 +47,18 @@ class Models:
     tables: Sequence[Table]
     entities: Sequence[Any]
     owner_of: Callable[[Table], str]
+    #: What :meth:`schemas` found, by the name of the database.
+    _found: dict[str, tuple[str, ...]] = field(default_factory=dict, compare=False, repr=False)
 
     def schemas(self, dialect: Dialect) -> tuple[str, ...]:
         """Return the schemas that the models name, sorted.
 
         :raises ModelsNotCreated: naming the column whose type is not one of the database
         """
-        with unwritable_named(self.tables, dialect, self.owner_of):
-            return self._schemas(dialect)
+        if dialect.name not in self._found:
+            with unwritable_named(self.tables, dialect, self.owner_of):
+                self._found[dialect.name] = self._schemas(dialect)
+        return self._found[dialect.name]
 
     def _schemas(self, dialect: Dialect) -> tuple[str, ...]:
         originals = {table.metadata for table in self.tables}
@@ -110,9 +114,8 @@ class Models:
     def mapped(self, connection: Connection, schemas: Mapping[str, str]) -> Iterator[Connection]:
         """Give a connection for which schemas have other names; name what cannot be created."""
         dialect = connection.dialect
-        # It refuses two types of one name that differ: the second would be skipped in silence.
-        with unwritable_named(self.tables, dialect, self.owner_of):
-            create_types(self.tables, dialect)
+        # That refuses two types of one name that differ: the second would be skipped in silence.
+        self.schemas(dialect)
         try:
             yield connection.execution_options(schema_translate_map=dict(schemas))
         except Exception as exc:

@@ -88,14 +88,14 @@ def changed_by_hand(
     """
     looking = Owners(site, ownership, facts.default_schema)
     now = by_unit(facts.objects)
+    partitions = {unit[:2] for unit, group in now.items() if group[0].get("partition of")}
+    units = {unit for base in kept for unit in base.prints.units}.union(now)
+    owned: dict[str | None, list[Unit]] = {}
+    for unit in units:
+        owned.setdefault(looking.package_of(unit, now.get(unit, ())), []).append(unit)
     for name in selected:
         base = next(one for one in kept if one.note != ACCEPTED or one.package == name)
-        mine = {
-            unit
-            for unit in {*now, *base.prints.units}
-            if looking.package_of(unit, now.get(unit, ())) == name
-        }
-        for unit, how in changes(base, now, mine):
+        for unit, how in changes(base, now, owned.get(name, ()), partitions):
             yield HandChange(name, unit, described(unit, facts.default_schema), how, base)
 
 
@@ -182,20 +182,25 @@ class Owners:
 
 
 def changes(
-    base: KeptFacts, now: Mapping[Unit, Group], units: Collection[Unit]
+    base: KeptFacts,
+    now: Mapping[Unit, Group],
+    units: Iterable[Unit],
+    partitions: Collection[tuple[str, str]],
 ) -> Iterator[tuple[Unit, str]]:
     """Yield what is not what it was, and how, without the parts of what is new or gone as a whole.
 
     Jobs make and drop partitions: they are left out. So is a name that the server chose, and
     another one in its place.
+
+    :param units: those that may have changed
+    :param partitions: schema and name of those of now
     """
     then = base.prints.units
-    partitions = {unit[:2] for unit, group in now.items() if group[0].get("partition of")}
-    partitions |= base.prints.partitions
+    left_out = {*partitions, *base.prints.partitions}
     differing = [
         unit
         for unit in sorted(units)
-        if unit[:2] not in partitions and then.get(unit, b"") != print_of(now.get(unit, ()))
+        if unit[:2] not in left_out and then.get(unit, b"") != print_of(now.get(unit, ()))
     ]
     wholes = {unit[:2] for unit in differing if is_whole(unit) and (unit in now) != (unit in then)}
     prints = {unit: print_of(now.get(unit, ())) for unit in differing}
