@@ -19,6 +19,7 @@ from runs import execute, exit_status, fork, forked, ledger, rows, steps, table,
 from websauna_migrate.database.engines import connect
 from websauna_migrate.database.servers import examine
 from websauna_migrate.errors import DatabaseFailure, InterruptedSteps, RunBlocked
+from websauna_migrate.locks import leases
 from websauna_migrate.locks.advisory_locks import TransactionLock
 
 LOCKS = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"
@@ -249,6 +250,14 @@ def test_racing_upgraders_over_three_nodes(workshop: Workshop, cluster: GaleraCl
         assert found == [(n,) for n in range(1, 9)]
 
 
+@pytest.fixture
+def short_leases(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The holders of these are dead: what the tests wait for is that the lease expires."""
+    monkeypatch.setattr(leases, "EXPIRES_AFTER", 6.0)
+    monkeypatch.setattr(leases, "HEARTBEAT", 1.0)
+
+
+@pytest.mark.usefixtures("short_leases")
 def test_a_lease_is_taken_over_when_it_expires(workshop: Workshop, cluster: GaleraCluster) -> None:
     cluster.execute("CREATE DATABASE takeover")
     flag = workshop.root / "flag"
@@ -277,6 +286,7 @@ def test_a_lease_is_taken_over_when_it_expires(workshop: Workshop, cluster: Gale
     assert time.monotonic() - began < 30
 
 
+@pytest.mark.usefixtures("short_leases")
 def test_a_node_that_dies_ends_its_run_and_another_goes_on(
     workshop: Workshop, cluster: GaleraCluster
 ) -> None:
