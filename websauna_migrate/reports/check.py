@@ -265,16 +265,13 @@ class Checker:
             environment = self.snapshot.environments[name]
             if not self.snapshot.packages[name].metadata or name in elsewhere:
                 continue
-            is_unrecorded = bool(waiting.get(name)) and self.has_tables_only(
-                connection, name, applied[name]
-            )
+            unrecorded_tables = () if applied[name] else self.existing_tables(connection, name)
+            is_unrecorded = bool(waiting.get(name) and unrecorded_tables)
             if waiting.get(name) and not is_unrecorded:
                 continue
             has_scripts = len(self.snapshot.histories[name]) > 0
-            if not environment.exists or (
-                not has_scripts and self.has_tables_only(connection, name, applied[name])
-            ):
-                yield from self.without_scripts(connection, name, applied[name])
+            if not environment.exists or (not has_scripts and unrecorded_tables):
+                yield from self.without_scripts(name, unrecorded_tables)
                 continue
             with PROCESS_LOCK:
                 changes = find_changes(environment, all_owned[name], reflection, applied[name])
@@ -287,13 +284,18 @@ class Checker:
                 yield CheckProblem("drift", name, message, details=diff)
 
     def without_scripts(
-        self, connection: Connection, name: str, rows: Collection[str]
+        self, name: str, unrecorded_tables: tuple[str, ...]
     ) -> Iterator[CheckProblem]:
-        """Tell of a package that has tables and no script."""
+        """Tell of a package that has tables and no script.
+
+        :param unrecorded_tables: those of its own that are in the database without a history
+        """
         tables = own_tables(self.snapshot, self.ownership, name)
         directory = self.snapshot.packages[name].script_directory
-        if self.has_tables_only(connection, name, rows):
-            yield CheckProblem("no-scripts", name, first_script_missing(name))
+        if unrecorded_tables:
+            yield CheckProblem(
+                "no-scripts", name, first_script_missing(name), details=unrecorded_tables
+            )
         elif tables:
             yield CheckProblem(
                 "no-scripts",
@@ -303,14 +305,12 @@ class Checker:
                 '--autogenerate -m "..."',
             )
 
-    def has_tables_only(self, connection: Connection, name: str, rows: Collection[str]) -> bool:
-        """True if tables of a package are in the database, and its history is empty."""
-        if rows:
-            return False
+    def existing_tables(self, connection: Connection, name: str) -> tuple[str, ...]:
+        """Return the tables of a package that are in the database and that no other one made."""
         tables = own_tables(self.snapshot, self.ownership, name)
         schemas = {table.schema for table in tables}
         existing = {schema: list_tables(connection, schema) for schema in schemas}
-        return any(table.name in existing[table.schema] for table in tables)
+        return tuple(table.name for table in tables if table.name in existing[table.schema])
 
 
 def difference(applied: bytes, path: str) -> tuple[str, ...]:

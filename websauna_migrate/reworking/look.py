@@ -15,7 +15,6 @@ from websauna_migrate.base_errors import MigrationError, UsageError
 from websauna_migrate.config.packages import MigrationPackage, lacks_scripts, project_of
 from websauna_migrate.config.settings import PREFIX, Settings, parse_url
 from websauna_migrate.config.template import template_folder
-from websauna_migrate.database.history_tables import list_tables
 from websauna_migrate.locating.locate import locate
 from websauna_migrate.planning.plan import pending
 from websauna_migrate.reports.check import Checker
@@ -239,7 +238,7 @@ def look_at_drift(
             found.drift.append(problem.message)
         elif before and problem.kind == "unrecorded":
             without_history(found, site, name, problem.details)
-        elif before and problem.kind == "no-scripts" and has_tables(found, site, name, applied):
+        elif before and problem.kind == "no-scripts" and problem.details:
             found.first.append(name)
             found.actions.append(
                 f"{name}: its first script is written from the models, and stamped"
@@ -251,22 +250,6 @@ def look_at_drift(
         for (source, target), tables in found.moves_together.items():
             listed = f"table{'s' if len(tables) > 1 else ''} {', '.join(tables)}"
             found.actions.append(f"{target}: gets the {listed} from {source}, by two scripts")
-
-
-def has_tables(
-    found: Findings, site: Site, name: str, applied: Mapping[str, tuple[str, ...]]
-) -> bool:
-    """True if a package without a history has tables that do not come from another package."""
-    moved = {table for table, _, target in found.moves if target == name}
-    tables = [
-        table
-        for table in found.service.ownership.tables_of(name)
-        if full_name(table.schema, table.name) not in moved
-    ]
-    with site.reading() as connection:
-        if connection is None or applied[name]:
-            return False
-        return any(table.name in list_tables(connection, table.schema) for table in tables)
 
 
 def without_history(found: Findings, site: Site, name: str, differences: Sequence[str]) -> None:
