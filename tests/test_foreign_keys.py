@@ -336,3 +336,62 @@ def test_plain_alembic_with_our_env_py_keeps_the_rows(
     project.script("four", "three", BACK)
     project.alembic("upgrade", "head")
     assert children(sqlite_url) == KEPT
+
+
+ATTACHED = """
+op.execute("CREATE TABLE far.run (id INTEGER PRIMARY KEY AUTOINCREMENT, name VARCHAR(9))")
+op.execute("CREATE TABLE far.metric (id INTEGER PRIMARY KEY, "
+           "run_id INTEGER REFERENCES run ON DELETE CASCADE)")
+op.execute("CREATE UNIQUE INDEX far.by_name ON run (name COLLATE NOCASE DESC)")
+op.execute("CREATE TRIGGER far.lowers AFTER INSERT ON run "
+           "BEGIN UPDATE run SET name = lower(name) WHERE id = new.id; END")
+op.execute("INSERT INTO far.run (id, name) VALUES (1, 'A'), (2, 'b'), (7, 'c')")
+op.execute("DELETE FROM far.run WHERE id = 7")
+op.execute("INSERT INTO far.metric VALUES (1, 1), (2, 1), (3, 2)")
+"""
+
+FAR_BY_HAND = REBUILT_BY_HAND.replace("TABLE ", "TABLE far.").replace("INTO new", "INTO far.new")
+
+
+@pytest.mark.parametrize(
+    "upgrade",
+    [
+        BATCH.replace('"run")', '"run", schema="far")'),
+        BATCH.replace('"run")', '"".join("run"), schema="far")'),
+        pytest.param(FAR_BY_HAND.replace("FROM run", "FROM far.run"), id="by hand"),
+    ],
+)
+@pytest.mark.parametrize("atomic", [False, True], ids=["steps", "atomic"])
+def test_a_table_of_an_attached_database_is_rebuilt(
+    workshop: Workshop, sqlite_url: str, upgrade: str, atomic: bool
+) -> None:
+    """Each database has keys of its own, and may have a table of the same name."""
+    far = workshop.root / "far.sqlite"
+
+    def attach(dbapi_connection: Any, record: Any) -> None:
+        turn_on(dbapi_connection, record)
+        dbapi_connection.execute("ATTACH ? AS far", (str(far),))
+
+    event.listen(Engine, "connect", attach)
+    try:
+        workshop.package("app")
+        workshop.script("app", "one", None, PARENT + ATTACHED)
+        workshop.script("app", "two", "one", upgrade)
+        workshop.script("app", "three", "two", 'op.execute("DELETE FROM far.run WHERE id = 2")')
+        service = workshop.service(sqlite_url)
+        service.upgrade("one")
+        service.upgrade("two", atomic=atomic)
+        found = f"sqlite:///{far}"
+        assert children(found) == KEPT
+        assert rows(found, "PRAGMA foreign_key_check") == []
+        (text,) = rows(found, "SELECT sql FROM sqlite_master WHERE name = 'run'")[0]
+        assert "VARCHAR(30)" in text
+        if "batch" in upgrade:
+            execute(found, "INSERT INTO run (name) VALUES ('D')")
+            assert rows(found, "SELECT id, name FROM run WHERE id > 2") == [(8, "d")]
+            kept = "SELECT name FROM sqlite_master WHERE type IN ('index', 'trigger') ORDER BY name"
+            assert rows(found, kept) == [("by_name",), ("lowers",)]
+        service.upgrade("three")
+        assert children(found) == KEPT[:2]
+    finally:
+        event.remove(Engine, "connect", attach)

@@ -93,7 +93,9 @@ class Rebuild:
         self.new_table: Table = batch_impl.new_table
         self.temporary: str = batch_impl.temp_table_name
         schema = (table.schema or "main").replace('"', '""')
-        self.master = f'"{schema}".sqlite_master'
+        #: The database of the table, quoted, with a dot.
+        self.database = f'"{schema}".'
+        self.master = f"{self.database}sqlite_master"
         #: New names of the columns by the old ones; one that goes is not in it.
         self.columns = {
             name: str(transfer.get("name", name))
@@ -131,12 +133,12 @@ class Rebuild:
         for kind, one, sql in rows:
             if kind == "trigger":
                 self.require_columns(kind, one, sql)
-                self.later.append(sql)
+                self.later.append(self.qualified(sql))
             else:
                 self.keep_index(one, sql)
         if any("autoincrement" in words_of(item) for item in parts_of(text)[0]):
             self.counter = self.connection.exec_driver_sql(
-                "SELECT seq FROM sqlite_sequence WHERE name = ?", (name,)
+                f"SELECT seq FROM {self.database}sqlite_sequence WHERE name = ?", (name,)
             ).scalar()
 
     def refuse_leftover(self) -> None:
@@ -151,8 +153,19 @@ class Rebuild:
                 "was interrupted",
                 f'The rows of "{self.table.name}" are where they were. Look whether '
                 f'"{self.temporary}" has any that you miss, then drop it, DROP TABLE '
-                f'"{self.temporary}"; and run the command again.',
+                f'{self.database if self.table.schema else ""}"{self.temporary}"; and run the '
+                "command again.",
             )
+
+    def qualified(self, sql: str) -> str:
+        """Return the text of an index or a trigger for the table's database.
+
+        SQLite keeps it without the name of an attached database.
+        """
+        if self.table.schema is None:
+            return sql
+        head = re.compile(r"CREATE (?:UNIQUE )?(?:INDEX|TRIGGER) ")
+        return head.sub(lambda match: match[0] + self.database, sql, count=1)
 
     def keep_index(self, name: str, sql: str) -> None:
         """Keep an index as it was written, unless the batch drops it."""
@@ -165,9 +178,9 @@ class Rebuild:
             return
         self.require_columns("index", name, sql)
         if reflected:
-            self.indexes[name] = sql
+            self.indexes[name] = self.qualified(sql)
         else:
-            self.later.append(sql)
+            self.later.append(self.qualified(sql))
 
     def names_in(self, sql: str) -> list[str]:
         """Return the columns that go or get another name and that some SQL has."""
@@ -305,11 +318,13 @@ class Rebuild:
         if self.counter is not None:
             name = str(self.table.name)
             there = self.connection.exec_driver_sql(
-                "UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = ?", (self.counter, name)
+                f"UPDATE {self.database}sqlite_sequence SET seq = max(seq, ?) WHERE name = ?",
+                (self.counter, name),
             ).rowcount
             if not there:
                 self.connection.exec_driver_sql(
-                    "INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)", (name, self.counter)
+                    f"INSERT INTO {self.database}sqlite_sequence (name, seq) VALUES (?, ?)",
+                    (name, self.counter),
                 )
 
 

@@ -35,7 +35,7 @@ from websauna_migrate.revision_scripts.script_error import ScriptRefused
 __all__ = ["ForeignKeys"]
 
 NAME = r'(?:"(?:[^"]|"")+"|`(?:[^`]|``)+`|\[[^\]]+\]|[\w$]+)'
-QUALIFIED = rf"(?:{NAME}\s*\.\s*)?({NAME})"
+QUALIFIED = rf"(?:({NAME})\s*\.\s*)?({NAME})"
 COMMENTS = r"(?:\s|--[^\n]*\n|/\*.*?\*/)*"
 
 #: What begins a rebuild: Alembic's temporary table, or a new table that takes an older one's name;
@@ -58,9 +58,9 @@ TEMPORARY = "_alembic_tmp_"
 #: Alembic cuts the names of its temporary tables off here.
 TEMPORARY_LENGTH = 50
 
-#: The keys that refer to a table: the table that has each, and its column.
+#: The keys that refer to a table of a database: the table that has each, and its column.
 REFERRING = (
-    'SELECT m.name, f."from" FROM sqlite_master m, pragma_foreign_key_list(m.name) f '
+    'SELECT m.name, f."from" FROM {schema}.sqlite_master m, pragma_foreign_key_list(m.name, ?) f '
     "WHERE m.type = 'table' "
     'AND (lower(f."table") = ? OR (? AND lower(f."table") LIKE ? || \'%\'))'
 )
@@ -128,7 +128,8 @@ class ForeignKeys:
         self._refused: ScriptRefused | None = None
         #: Whether a part of the step was committed, so that it cannot be begun anew.
         self._committed = False
-        self._dropped: set[str] = set()
+        #: Schema and name.
+        self._dropped: set[tuple[str, str]] = set()
         self._before: Counter[tuple[str, str]] = Counter()
         self._listeners = (
             ("before_cursor_execute", self._before_execute),
@@ -180,9 +181,10 @@ class ForeignKeys:
             return
         if self.connection.dialect.name == "sqlite" and (self._turned_off or self._is_on()):
             self._off = self._guessed = any(
-                self._has_references(table)
+                self._has_references(schema, table)
                 for step in steps
                 for table in rebuilt_tables(text_of(step))
+                for schema in self._schemas()
             )
 
     def give_way(self) -> bool:
@@ -262,32 +264,59 @@ class ForeignKeys:
         :returns: an empty text for a script that turns the keys off itself, else ``None``
         """
         if TEMPORARY in statement and (match := CREATES.match(statement)):
-            name = unquoted(match.group(1))
+            name = unquoted(match.group(2))
             table = name.removeprefix(TEMPORARY)
-            if table != name and self._has_references(table, cut=len(name) >= TEMPORARY_LENGTH):
-                return table
+            schema = self._schema_of(match.group(1), table)
+            if table != name and self._has_references(
+                schema, table, cut=len(name) >= TEMPORARY_LENGTH
+            ):
+                return shown(schema, table)
         elif match := DROPS.match(statement):
-            table = unquoted(match.group(1))
-            if self._has_references(table):
-                self._dropped.add(table.lower())
-        elif match := RENAMES.match(statement):
             table = unquoted(match.group(2))
-            if table.lower() in self._dropped:
-                return table
+            schema = self._schema_of(match.group(1), table)
+            if self._has_references(schema, table):
+                self._dropped.add((schema, table.lower()))
+        elif match := RENAMES.match(statement):
+            schema = self._schema_of(match.group(1), unquoted(match.group(2)))
+            table = unquoted(match.group(3))
+            if (schema, table.lower()) in self._dropped:
+                return shown(schema, table)
         elif TURNS_OFF.match(statement):
             return ""
         return None
 
-    def _has_references(self, table: str, *, cut: bool = False) -> bool:
+    def _schemas(self) -> list[str]:
+        """Return ``main`` and the names of the databases that are attached."""
+        found = self._driver.execute("PRAGMA database_list").fetchall()
+        return [name.lower() for _, name, _ in found if name != "temp"]
+
+    def _schema_of(self, written: str | None, table: str) -> str:
+        """Return the database of a table: the one that is written, else the first that has it."""
+        if written is not None:
+            return unquoted(written).lower()
+        for schema in self._schemas():
+            if self._driver.execute(
+                f"SELECT 1 FROM {quoted(schema)}.sqlite_master "
+                "WHERE type = 'table' AND lower(name) = ?",
+                (table.lower(),),
+            ).fetchone():
+                return schema
+        return "main"
+
+    def _has_references(self, schema: str, table: str, *, cut: bool = False) -> bool:
         """Tell whether rows refer to a table, its own among them.
 
         :param cut: whether its name may go on
         """
         name = table.lower()
-        found = self._driver.execute(REFERRING, (name, cut, name)).fetchall()
+        database = quoted(schema)
+        found = self._driver.execute(
+            REFERRING.format(schema=database), (schema, name, cut, name)
+        ).fetchall()
         return any(
             self._driver.execute(
-                f"SELECT 1 FROM {quoted(child)} WHERE {quoted(column)} IS NOT NULL LIMIT 1"
+                f"SELECT 1 FROM {database}.{quoted(child)} "
+                f"WHERE {quoted(column)} IS NOT NULL LIMIT 1"
             ).fetchone()
             for child, column in found
         )
@@ -295,13 +324,15 @@ class ForeignKeys:
     def _broken(self) -> Counter[tuple[str, str]]:
         """Return how many rows refer to nothing, by their table and the one they refer to."""
         driver = self._driver
-        tables = driver.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
         counts: Counter[tuple[str, str]] = Counter()
-        for (table,) in tables:
-            # A key to columns that are not unique cannot be checked, nor enforced.
-            with suppress(sqlite3.OperationalError):
-                for row in driver.execute(f"PRAGMA foreign_key_check({quoted(table)})"):
-                    counts[row[0], row[2]] += 1
+        for schema in self._schemas():
+            names = f"SELECT name FROM {quoted(schema)}.sqlite_master WHERE type = 'table'"
+            for (table,) in driver.execute(names).fetchall():
+                # A key to columns that are not unique cannot be checked, nor enforced.
+                with suppress(sqlite3.OperationalError):
+                    check = f"PRAGMA {quoted(schema)}.foreign_key_check({quoted(table)})"
+                    for row in driver.execute(check):
+                        counts[shown(schema, row[0]), shown(schema, row[2])] += 1
         return counts
 
     @property
@@ -329,6 +360,11 @@ def text_of(step: Step) -> str:
         return Path(step.revision.path).read_text(encoding="utf-8")
     except (OSError, ValueError):
         return ""
+
+
+def shown(schema: str, table: str) -> str:
+    """Return a table's name, with its database where that is an attached one."""
+    return table if schema == "main" else f"{schema}.{table}"
 
 
 def quoted(name: str) -> str:
