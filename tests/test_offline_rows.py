@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 import sqlalchemy as sa
 
 from apps import Workshop
@@ -82,6 +83,33 @@ def test_rows_are_the_same(workshop: Workshop, database_url: str, tmp_path: Any)
     assert rows(database_url, "SELECT version_num FROM alembic_history_app") == [("one",)]
 
 
+@pytest.mark.parametrize("product", ["postgresql", "mariadb"])
+def test_a_server_that_reads_backslashes_otherwise_is_asked(
+    workshop: Workshop, request: pytest.FixtureRequest, product: str
+) -> None:
+    url = request.getfixturevalue(f"{product}_url")
+    if product == "postgresql":
+        name = sa.make_url(url).database
+        execute(url, f'ALTER DATABASE "{name}" SET standard_conforming_strings = off')
+    else:
+        mode = {"init_command": "SET sql_mode = 'NO_BACKSLASH_ESCAPES,STRICT_ALL_TABLES'"}
+        url = sa.make_url(url).update_query_dict(mode).render_as_string(hide_password=False)
+    workshop.package("app")
+    path = workshop.script("app", "one", None, ONE, 'op.drop_table("t")')
+    path.write_text(TOP + path.read_text())
+    service = workshop.service(url)
+    script = service.sql(plan=service.plan())
+    service.upgrade()
+    found = rows(url, "SELECT * FROM t ORDER BY id")
+    assert [row[1] for row in found[: len(TEXTS)]] == TEXTS
+    default = rows(url, "SELECT k FROM t")
+    service.downgrade("base")
+    execute(url, "DROP TABLE alembic_history_app")
+    feed(url, script)
+    assert rows(url, "SELECT * FROM t ORDER BY id") == found
+    assert rows(url, "SELECT k FROM t") == default
+
+
 ARRAYS = """
 from sqlalchemy.dialects import postgresql as pg
 t = op.create_table(
@@ -155,7 +183,8 @@ def feed(url: str, script: str) -> None:
             parts = sa.make_url(url).translate_connect_args(username="user")
             options = {key: value for key, value in parts.items() if key != "query"}
             other = pymysql.connect(
-                **options, charset="utf8mb4", client_flag=CLIENT.MULTI_STATEMENTS
+                **{**options, **sa.make_url(url).query, "charset": "utf8mb4"},
+                client_flag=CLIENT.MULTI_STATEMENTS,
             )
             with other.cursor() as cursor:
                 cursor.execute(script)

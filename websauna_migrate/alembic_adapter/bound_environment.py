@@ -21,7 +21,7 @@ from websauna_migrate.alembic_adapter.package_environment import (
 from websauna_migrate.alembic_adapter.sqlite_batches import keep_in_batches
 from websauna_migrate.alembic_adapter.written_literals import write_all_literals
 from websauna_migrate.database.engines import database_of, with_synchronous_driver
-from websauna_migrate.models.sqlalchemy_internals import write_backslashes_plainly
+from websauna_migrate.models.sqlalchemy_internals import write_backslashes_as
 
 __all__ = ["BoundEnvironment", "logging_left_alone", "target_metadata"]
 
@@ -75,7 +75,7 @@ class BoundEnvironment(ProxiedEnvironment):
         else:
             assert self.owner.url is not None
             url = with_synchronous_driver(self.owner.url)
-            if self.owner.server_is_mariadb:
+            if getattr(self.owner.asked, "is_mariadb", False):
                 url = url.set(drivername=url.drivername.replace("mysql", "mariadb", 1))
             kwargs["url"] = url
             kwargs["literal_binds"] = True
@@ -96,7 +96,7 @@ class BoundEnvironment(ProxiedEnvironment):
         keep_in_batches(context.impl)
         self.memo = context.impl.memo
         if self.run_connection is None:
-            write_backslashes_plainly(context.dialect)
+            write_backslashes_as(context.dialect, self.owner.asked)
             write_all_literals(context.impl)
         self.owner.types.attach(self.memo, self.run_connection)
         if self.run_connection is not None:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy.engine import URL
+from sqlalchemy.engine import URL, Dialect
 
 from websauna_migrate.alembic_adapter.type_memory import TypeMemory
 from websauna_migrate.base_errors import MigrationError
@@ -95,8 +95,9 @@ class PackageEnvironment:
         self._reader: ScriptReader | None = None
         #: What the package's ``env.py`` registered with alembic-utils.
         self.entities: list[Any] = []
-        #: True if the server of a ``mysql`` URL said that it is MariaDB, for SQL that is written.
-        self.server_is_mariadb = False
+        #: For SQL that is written, the dialect of a connection to the server: it knows whether that
+        #: is MariaDB, and how it reads a backslash. ``None`` if it was not asked.
+        self.asked: Dialect | None = None
         #: The options that the template's ``env.py`` gave, once it has been run.
         self.standard_options: Mapping[str, object] | None = None
 

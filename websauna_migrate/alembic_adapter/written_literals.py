@@ -69,7 +69,9 @@ class Literals:
         value, type_ = undecorated(value, type_, self.dialect)
         if isinstance(value, (bytes, bytearray, memoryview)):
             digits = bytes(value).hex()
-            return f"'\\x{digits}'" if name == "postgresql" else f"X'{digits}'"
+            if name != "postgresql":
+                return f"X'{digits}'"
+            value, type_ = f"\\x{digits}", String()
         if isinstance(type_, ARRAY) and value is not None:
             # The elements alone do not tell the type: all may be NULL, or there be none.
             kind = self.dialect.type_compiler_instance.process(type_)

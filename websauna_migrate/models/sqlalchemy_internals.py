@@ -34,7 +34,7 @@ __all__ = [
     "lonely_sequences",
     "rewrites_statements",
     "variants_of",
-    "write_backslashes_plainly",
+    "write_backslashes_as",
 ]
 
 
@@ -125,13 +125,17 @@ def link_foreign_key(foreign_key: ForeignKey, target: Table) -> None:
     foreign_key._set_remote_table(target)
 
 
-def write_backslashes_plainly(dialect: Dialect) -> None:
-    """Let a dialect without a connection write a backslash in a literal as PostgreSQL reads it.
+def write_backslashes_as(dialect: Dialect, asked: Dialect | None = None) -> None:
+    """Let a dialect without a connection write a backslash in a literal as the server reads it.
 
     SQLAlchemy before 2.1 doubles it until it has asked a server for the setting
     ``standard_conforming_strings``, which has been on by default since PostgreSQL 9.1.
+
+    :param asked: one that was connected to the server: MariaDB has ``NO_BACKSLASH_ESCAPES``
     """
-    if dialect.name == "postgresql":
+    if hasattr(asked, "_backslash_escapes"):
+        dialect._backslash_escapes = asked._backslash_escapes  # type: ignore[attr-defined, union-attr]
+    elif dialect.name == "postgresql":
         dialect._backslash_escapes = False  # type: ignore[attr-defined]
 
 

@@ -117,9 +117,8 @@ def sql_of_plan(site: Site, plan: Plan, *, tag: str | None = None) -> str:
     output = io.StringIO()
     with site.reading() as connection:
         existing = set() if connection is None else list_tables(connection, site.schema)
-        if getattr(getattr(connection, "dialect", None), "is_mariadb", False):
-            for environment in site.loaded.environments.values():
-                environment.server_is_mariadb = True
+        for environment in site.loaded.environments.values():
+            environment.asked = None if connection is None else connection.dialect
     steps = counted(len(plan.steps), "step")
     url = safe_url(site.settings.require_url())
     write_comments(output, [f"The {plan.direction} of {url} from what is applied: {steps}."])
