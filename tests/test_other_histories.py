@@ -169,6 +169,25 @@ def test_a_table_in_another_schema_is_found(workshop: Workshop, postgresql_url: 
     assert not sa.inspect(engine_of(postgresql_url)).get_table_names(schema="app")
 
 
+def test_a_table_with_more_columns_is_found(workshop: Workshop, database_url: str) -> None:
+    """As Alembic's ``version_table_impl`` may make it; a key of other columns is no history."""
+    execute(
+        database_url,
+        "CREATE TABLE applied (id INTEGER, version_num VARCHAR(90) PRIMARY KEY, z INTEGER)",
+        "INSERT INTO applied (version_num) VALUES ('aa02')",
+        "CREATE TABLE documents (name VARCHAR(9) PRIMARY KEY, version_num VARCHAR(32))",
+        "INSERT INTO documents VALUES ('x', 'aa01')",
+        "CREATE TABLE ran (n INTEGER)",
+    )
+    service = service_of(workshop, database_url)
+    with pytest.raises(HistoryContradicted, match=r'"applied" has its revision "aa02"\.'):
+        service.upgrade()
+    service.adopt()
+    assert steps(service.upgrade()) == ["fooapp@aa03"]
+    service.adopt(undo=True)
+    assert rows(database_url, "SELECT version_num FROM applied") == [("aa03",)]
+
+
 def test_a_schema_for_histories_that_is_new_finds_the_old_one(
     workshop: Workshop, postgresql_url: str
 ) -> None:

@@ -10,26 +10,37 @@ from sqlalchemy.engine import Connection
 
 __all__ = ["VersionTable", "find_version_tables"]
 
-#: Tables that have one column, ``version_num``: schema, name, and whether the name alone finds it.
+#: Tables whose one column is ``version_num``, or whose primary key is, as text: an application may
+#: give its table more columns by Alembic's ``version_table_impl``. Schema, name, and whether the
+#: name alone finds it.
 QUERIES = {
     "postgresql": (
         "SELECT n.nspname, c.relname, pg_catalog.pg_table_is_visible(c.oid) "
         "FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid "
         "JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace "
         "WHERE a.attname = 'version_num' AND NOT a.attisdropped AND c.relkind IN ('r', 'p') "
-        "AND c.relnatts = 1 AND n.nspname <> 'information_schema' AND left(n.nspname, 3) <> 'pg_' "
-        "AND has_table_privilege(c.oid, 'SELECT')"
+        "AND n.nspname <> 'information_schema' AND left(n.nspname, 3) <> 'pg_' "
+        "AND has_table_privilege(c.oid, 'SELECT') AND (NOT EXISTS (SELECT FROM "
+        "pg_catalog.pg_attribute o WHERE o.attrelid = c.oid AND o.attnum > 0 "
+        "AND NOT o.attisdropped AND o.attnum <> a.attnum) "
+        "OR a.atttypid IN ('varchar'::regtype, 'text'::regtype) AND EXISTS (SELECT FROM "
+        "pg_catalog.pg_index i WHERE i.indrelid = c.oid AND i.indisprimary "
+        "AND i.indkey::text = a.attnum::text))"
     ),
     "sqlite": (
         "SELECT 'main', m.name, 1 FROM sqlite_master m WHERE m.type = 'table' AND "
-        "(SELECT group_concat(i.name) FROM pragma_table_info(m.name) i) = 'version_num'"
+        "(SELECT group_concat(i.name) FROM pragma_table_info(m.name) i) = 'version_num' OR "
+        "m.type = 'table' AND (SELECT group_concat(i.name) FROM pragma_table_info(m.name) i "
+        "WHERE i.pk AND i.type LIKE '%CHAR%') = 'version_num'"
     ),
     "mysql": (
         "SELECT c.table_schema, c.table_name, 1 FROM information_schema.columns c "
         "JOIN information_schema.tables t ON t.table_schema = c.table_schema "
         "AND t.table_name = c.table_name AND t.table_type = 'BASE TABLE' "
         "WHERE c.table_schema = database() GROUP BY c.table_schema, c.table_name "
-        "HAVING max(c.column_name) = 'version_num' AND count(*) = 1"
+        "HAVING sum(c.column_name = 'version_num') = 1 AND (count(*) = 1 OR group_concat(CASE WHEN "
+        "c.column_key = 'PRI' THEN concat(c.data_type, ' ', c.column_name) END) "
+        "= 'varchar version_num')"
     ),
 }
 QUERIES["mariadb"] = QUERIES["mysql"]
