@@ -18,7 +18,12 @@ from databases import PostgreSQLServer, Unavailable, start_postgresql
 from runs import execute, exit_status, fork, forked, ledger, rows, steps, table, tables, wait_for
 from websauna_migrate.database.engines import connect
 from websauna_migrate.database.servers import examine
-from websauna_migrate.errors import DatabaseFailure, InterruptedSteps, RunBlocked
+from websauna_migrate.errors import (
+    DatabaseFailure,
+    EnvironmentFailure,
+    InterruptedSteps,
+    RunBlocked,
+)
 from websauna_migrate.locks import leases
 from websauna_migrate.locks.advisory_locks import TransactionLock
 
@@ -225,6 +230,68 @@ def test_a_standby_is_refused_and_a_promoted_one_goes_on(
         assert [entry[3] for entry in ledger(there)] == ["done", "done"]
 
 
+def env_of_two_engines(workshop: Workshop, mine: str, other: str, statement: str) -> None:
+    workshop.package("app")
+    workshop.script("app", "app1", None, **table("app"))
+    (workshop.root / "app" / "alembic" / "env.py").write_text(
+        TWO_ENGINES.format(mine=mine, other=other, statement=statement)
+    )
+
+
+TWO_ENGINES = """
+from alembic import context
+from sqlalchemy import create_engine, text
+
+with create_engine({other!r}).begin() as connection:
+    connection.execute(text({statement!r}))
+with create_engine({mine!r}).connect() as connection:
+    context.configure(connection=connection)
+    with context.begin_transaction():
+        context.run_migrations()
+"""
+
+
+def test_a_database_of_the_same_name_on_another_server_is_another_one(
+    workshop: Workshop,
+    postgresql_url: str,
+    own_server: PostgreSQLServer,
+    pooled: Callable[[str], str],
+) -> None:
+    name = make_url(postgresql_url).database
+    with own_server.connect() as connection:
+        connection.exec_driver_sql(f'CREATE DATABASE "{name}"')
+    away, address = own_server.url_of(str(name)), f"127.0.0.1:{own_server.port}/{name}"
+    makes = "CREATE TABLE IF NOT EXISTS audit (n INTEGER)"
+    env_of_two_engines(workshop, postgresql_url, away, makes)
+    service = workshop.service(postgresql_url)
+    for call in (service.upgrade, service.status):
+        with pytest.raises(EnvironmentFailure, match=r"says .CREATE TABLE IF .*another") as caught:
+            call()
+        assert address in str(caught.value)
+    assert not tables(away)
+    env = workshop.root / "app" / "alembic" / "env.py"
+    env.write_text(TWO_ENGINES.format(mine=away, other=postgresql_url, statement="SELECT 1"))
+    for call in (service.upgrade, service.status):
+        with pytest.raises(EnvironmentFailure, match="of another server") as caught:
+            call()
+        assert address in str(caught.value)
+    loop = "\nfor url in ({mine!r}, {other!r}):\n    with create_engine(url)"
+    text = TWO_ENGINES.replace("\nwith create_engine({mine!r})", loop)
+    head, body = text.split(".connect() as connection:\n")
+    body = "".join(f"    {line}\n" for line in body.splitlines())
+    text = f"{head}.connect() as connection:\n{body}"
+    env.write_text(text.format(mine=away, other=postgresql_url, statement="SELECT 1"))
+    with pytest.raises(EnvironmentFailure, match="several times: the server is") as caught:
+        service.upgrade()
+    assert not tables(away) and "app" not in tables(postgresql_url)
+    # Another address of the same one.
+    env.write_text(
+        TWO_ENGINES.format(mine=postgresql_url, other=pooled(postgresql_url), statement=makes)
+    )
+    assert steps(service.upgrade()) == ["app@app1"]
+    assert {"app", "audit"} <= tables(postgresql_url)
+
+
 # Galera
 
 
@@ -248,6 +315,14 @@ def test_racing_upgraders_over_three_nodes(workshop: Workshop, cluster: GaleraCl
         assert Counter(entry[3] for entry in ledger(url)) == {"done": 8}
         found = rows(url, "SELECT id FROM journal ORDER BY id")
         assert found == [(n,) for n in range(1, 9)]
+
+
+def test_the_nodes_of_a_cluster_are_one_server(workshop: Workshop, cluster: GaleraCluster) -> None:
+    cluster.execute("CREATE DATABASE noded")
+    mine, other = (cluster.nodes[n].url("noded") for n in (0, 1))
+    makes = "CREATE TABLE IF NOT EXISTS audit (n INTEGER)"
+    env_of_two_engines(workshop, other, other, makes)
+    assert steps(workshop.service(mine).upgrade()) == ["app@app1"]
 
 
 @pytest.fixture

@@ -513,3 +513,117 @@ def test_a_transaction_that_is_rolled_back_behind_the_migrations_is_refused(
         with pytest.raises(EnvironmentFailure, match=r"(?s)rolls back .* upgrade --dry-run$"):
             method()
     assert "app" not in tables(postgresql_url)
+
+
+def test_a_read_before_it_configures_loses_no_migrations(
+    workshop: Workshop, database_url: str
+) -> None:
+    """Plain Alembic leaves them to the read's transaction, which ends with the connection."""
+    with_env(workshop, ENDS.format(opened="connect()", before="", behind=""))
+    workshop.script("app", "app2", "app1", 'op.execute("INSERT INTO app (id) VALUES (7)")')
+    config = Config()
+    config.set_main_option("script_location", str(workshop.root / "app" / "alembic"))
+    config.set_main_option("sqlalchemy.url", database_url.replace("%", "%%"))
+    command.upgrade(config, "heads")
+    if database_url.startswith("postgresql"):
+        assert not tables(database_url)
+    else:
+        # CREATE TABLE is none of a transaction's there; what it recorded is lost.
+        assert rows(database_url, "SELECT * FROM alembic_version") == []
+        execute(database_url, "DROP TABLE app", "DROP TABLE alembic_version")
+    service = workshop.service(database_url)
+    assert steps(service.upgrade()) == ["app@app1", "app@app2"]
+    assert rows(database_url, "SELECT id FROM app") == [(7,)]
+    assert not service.upgrade().steps
+
+
+SECTIONS = """
+from alembic import context
+from pyramid.paster import get_appsettings
+from sqlalchemy import engine_from_config
+
+config = context.config
+engine = engine_from_config({options})
+with engine.connect() as connection:
+    context.configure(connection=connection)
+    with context.begin_transaction():
+        context.run_migrations()
+"""
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        'config.get_section("other"), prefix="sqlalchemy."',
+        'config.get_section(config.config_ini_section), prefix="other."',
+        'config.get_section(config.config_ini_section), "other."',
+        'get_appsettings(config.config_file_name, "other")',
+        'get_appsettings(config.config_file_name, name="other"), prefix="sqlalchemy."',
+    ],
+)
+def test_another_section_of_the_ini_file_is_another_database_for_all_commands(
+    workshop: Workshop, sqlite_url: str, tmp_path: Path, options: str
+) -> None:
+    with_env(workshop, SECTIONS.format(options=options))
+    ini = workshop.application("app", tmp_path / "site.ini", sqlite_url)
+    execute(sqlite_url, "CREATE TABLE x (id INTEGER)")
+    other = f"sqlite:///{tmp_path}/other.sqlite"
+    with ini.open("a") as file:
+        file.write(f"[alembic]\nother.url = {other}\n[other]\nsqlalchemy.url = {other}\n")
+        file.write(f"[app:other]\nuse = call:app:main\nsqlalchemy.url = {other}\n")
+    for verb in ("status", "check", "upgrade"):
+        typed = workshop.ws(ini, verb)
+        assert typed.status, (verb, typed)
+        assert f'connects to the database "{tmp_path}/other.sqlite"' in typed.err, (verb, typed)
+    assert "app" not in tables(sqlite_url)
+
+
+ASKS = """
+from pathlib import Path
+from alembic import context
+from sqlalchemy import create_engine, pool, text
+
+engine = create_engine(context.config.get_main_option("sqlalchemy.url"), poolclass=pool.NullPool)
+assert context.get_starting_revision_argument() is None
+with engine.connect() as connection:
+    connection.execute(text(f"SET search_path TO {context.get_tag_argument()}"))
+    connection.commit()
+    context.configure(connection=connection)
+    with context.begin_transaction():
+        context.run_migrations()
+Path(__file__).with_name("targets").write_text(str(context.get_revision_argument()))
+"""
+
+
+def test_an_env_py_may_ask_for_the_tag_and_the_target(
+    workshop: Workshop, postgresql_url: str, tmp_path: Path
+) -> None:
+    execute(postgresql_url, "CREATE SCHEMA red", "CREATE SCHEMA blue")
+    with_env(workshop, ASKS)
+    workshop.script("app", "app2", "app1")
+    targets = workshop.root / "app" / "alembic" / "targets"
+    service = workshop.service(postgresql_url)
+    assert steps(service.upgrade("app1", tag="red")) == ["app@app1"]
+    assert targets.read_text() == "app1"
+    assert {one for one in places(postgresql_url) if one.endswith(".app")} == {"red.app"}
+    ini = workshop.application("app", tmp_path / "site.ini", postgresql_url)
+    for words in (["upgrade", "--tag", "blue"], ["upgrade", "--tag", "red"]):
+        assert workshop.ws(ini, *words).status == 0
+        assert targets.read_text() == "app2"
+    assert "blue.app" in places(postgresql_url)
+    assert workshop.ws(ini, "downgrade", "app1", "--tag", "blue", "--yes").status == 0
+    assert targets.read_text() == "app1"
+    service.downgrade("base", tag="red")
+    assert targets.read_text() == "None"
+    assert "red.app" not in places(postgresql_url) and "blue.app" in places(postgresql_url)
+
+
+@pytest.mark.parametrize("option", ["as_sql=True", "starting_rev='app1'"])
+def test_what_applies_nothing_under_plain_alembic_is_refused(
+    workshop: Workshop, sqlite_url: str, option: str
+) -> None:
+    env = OWN.replace("configure(connection=connection)", f"configure(connection, {option})")
+    with_env(workshop, env.replace("{statement}", "SELECT 1"))
+    with pytest.raises(EnvironmentFailure, match=f"says {option} with a connection"):
+        workshop.service(sqlite_url).upgrade()
+    assert "app" not in tables(sqlite_url)

@@ -190,7 +190,7 @@ class MigrationService:
 
         limits = limits_of(lock_timeout_ms, lock_budget, statement_timeout_ms)
         options = RunOptions(tag, atomic, dry_run, stop, lock_wait, limits)
-        site = self._complete_site(the_given(connection, engine))
+        site = self._complete_site(the_given(connection, engine), tag)
         return upgrade(
             site,
             revision,
@@ -224,7 +224,7 @@ class MigrationService:
 
         limits = limits_of(lock_timeout_ms, lock_budget, statement_timeout_ms)
         options = RunOptions(tag, atomic, dry_run, stop, lock_wait, limits)
-        site = self.site(given=the_given(connection, engine))
+        site = self.site(given=the_given(connection, engine), tag=tag)
         return downgrade(site, revision, packages, options, cascade=cascade)
 
     def undo(
@@ -249,7 +249,7 @@ class MigrationService:
 
         limits = limits_of(lock_timeout_ms, lock_budget, statement_timeout_ms)
         options = RunOptions(tag, atomic, dry_run, stop, lock_wait, limits)
-        site = self.site(given=the_given(connection, engine))
+        site = self.site(given=the_given(connection, engine), tag=tag)
         planner = make_undoer(site, run_to_undo(site, run), cascade=cascade)
         return run_planner(site, "downgrade", planner, (), options)
 
@@ -388,7 +388,7 @@ class MigrationService:
     ) -> tuple[StampedPackage, ...]:
         from websauna_migrate.runs.stamping import stamp
 
-        site = self.site(given=the_given(connection, engine))
+        site = self.site(given=the_given(connection, engine), tag=tag)
         if verified:
             from websauna_migrate.locating.verified_stamp import stamp_verified
 
@@ -819,12 +819,14 @@ class MigrationService:
 
         return Linter(site)
 
-    def _complete_site(self, given: Connection | Engine | None = None) -> Site:
+    def _complete_site(
+        self, given: Connection | Engine | None = None, tag: str | None = None
+    ) -> Site:
         """Return what a call works on, if no package's wheel left its scripts out.
 
         :raises ScriptDirectoryError: naming the package
         """
-        site = self.site(given=given)
+        site = self.site(given=given, tag=tag)
         found = site.loaded.histories
         without = [site.packages[name] for name, history in found.items() if not len(history)]
         if without:
@@ -871,9 +873,12 @@ class MigrationService:
         self._look.snapshot = None
         return self.site(given=given)
 
-    def make_engine(self) -> Engine:
-        """Return a new engine of the service's own: no pool, and SQLite's DDL in transactions."""
-        return self._make_engine(self._session())
+    def make_engine(self, tag: str | None = None) -> Engine:
+        """Return a new engine of the service's own: no pool, and SQLite's DDL in transactions.
+
+        :param tag: for ``env.py`` scripts, as Alembic's ``--tag``
+        """
+        return self._make_engine(self._session(tag))
 
     def _make_engine(
         self, session: Mapping[str, str] | None = None, *, transactional: bool = True
@@ -887,17 +892,18 @@ class MigrationService:
             transactional=transactional,
         )
 
-    def _session(self) -> Mapping[str, str]:
+    def _session(self, tag: str | None = None) -> Mapping[str, str]:
         """Return what the packages' ``env.py`` set on their connections, for the service's own."""
         files = [package.script_directory / "env.py" for package in self.packages]
         stamps = [file.stat().st_mtime_ns if file.is_file() else 0 for file in files]
         # An env.py may read any variable.
-        key = (self.options, stamps, dict(os.environ))
+        key = (self.options, tag, stamps, dict(os.environ))
         if self._known_session is None or self._known_session[0] != key:
             from websauna_migrate.runs.env_sessions import find_settings
 
             environments = self._snapshot(may_be_missing=self._packages).environments
-            found = find_settings(environments, lambda: self._make_engine(transactional=False))
+            make_engine = functools.partial(self._make_engine, transactional=False)
+            found = find_settings(environments, make_engine, tag)
             self._known_session = (key, found)
         return self._known_session[1]
 
@@ -911,16 +917,20 @@ class MigrationService:
         return compare_options(owned, keep_types=keep, databases=databases)
 
     def site(
-        self, may_be_missing: Iterable[str] = (), given: Connection | Engine | None = None
+        self,
+        may_be_missing: Iterable[str] = (),
+        given: Connection | Engine | None = None,
+        tag: str | None = None,
     ) -> Site:
         """Return what a call works on: the scripts as they are now, and the database.
 
         :param given: what the caller gave to work on, in place of ``sqlalchemy.url``
+        :param tag: for ``env.py`` scripts, as Alembic's ``--tag``
         """
-        make, settings = self.make_engine, None
+        make, settings = functools.partial(self.make_engine, tag), None
         if given is not None:
             settings = replace(self.settings, url=given.engine.url)
-            make = self.at(given.engine.url).make_engine
+            make = functools.partial(self.at(given.engine.url).make_engine, tag)
         return Site(
             self._snapshot(may_be_missing, settings),
             settings or self.settings,

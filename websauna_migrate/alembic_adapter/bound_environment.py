@@ -61,6 +61,7 @@ class BoundEnvironment(ProxiedEnvironment):
             kwargs["connection"] = args[0]
         self.refuse_other_history(kwargs)
         if self.run_connection is not None:
+            self.refuse_sql(kwargs)
             self.given = kwargs.get("connection")
             self.refuse_other_database(self.given)
             let_go(self.given, self.run_connection)
@@ -129,6 +130,21 @@ class BoundEnvironment(ProxiedEnvironment):
                     f"says {option}={given!r}, and the history is kept with {ours!r}. Nothing was "
                     f"changed. Set websauna_migrate.{setting} = {given}, or leave the option out "
                     "of env.py.",
+                )
+
+    def refuse_sql(self, options: Mapping[str, object]) -> None:
+        """Refuse options by which plain Alembic would write SQL, or fail, and apply nothing.
+
+        :raises EnvironmentFailure: if ``env.py`` gives one
+        """
+        for option in ("as_sql", "starting_rev"):
+            if options.get(option):
+                raise EnvironmentFailure(
+                    self.owner.package.name,
+                    self.owner.scripts.env_py_location,
+                    f"says {option}={options[option]!r} with a connection: plain alembic would "
+                    "apply nothing. Nothing was changed. Leave it out of env.py. The SQL of a run "
+                    "is: ws-alembic upgrade --sql",
                 )
 
     def leaves_home_alone(self, theirs: tuple[str, str | None]) -> bool:

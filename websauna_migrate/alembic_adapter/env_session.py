@@ -8,7 +8,7 @@ looks for a history. What it cannot have is refused by name.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -25,6 +25,8 @@ from websauna_migrate.alembic_adapter.package_environment import (
     PackageEnvironment,
 )
 from websauna_migrate.alembic_adapter.plain_env import makes_engines, may_repeat
+from websauna_migrate.database.engines import safe_url
+from websauna_migrate.database.servers import Place, place_of
 from websauna_migrate.models.sqlalchemy_internals import rewrites_statements
 
 __all__ = ["session_of"]
@@ -52,15 +54,6 @@ PRAGMAS = (
     *("reverse_unordered_selects", "trusted_schema", "temp_store", "secure_delete"),
 )
 
-#: Which database of which server it is, and who is connected.
-PLACES = {
-    "postgresql": "SELECT current_database(), pg_postmaster_start_time(), session_user::text",
-    "mysql": "SELECT DATABASE(), concat(@@hostname, ':', @@port), CURRENT_USER()",
-    "mariadb": "SELECT DATABASE(), concat(@@hostname, ':', @@port), CURRENT_USER()",
-    "sqlite": "SELECT file, 'SQLite', '' FROM pragma_database_list WHERE name = 'main'",
-}
-
-
 SCHEMA = "version_table_schema"
 
 
@@ -71,10 +64,28 @@ class Reached(BaseException):
 class ProbingEnvironment(ProxiedEnvironment):
     """Alembic's environment that ends ``env.py`` at ``context.run_migrations``."""
 
-    def __init__(self, owner: PackageEnvironment, ours: Connection) -> None:
-        super().__init__(owner.config, owner.scripts, fn=lambda rows, context: (), as_sql=False)
+    def __init__(
+        self,
+        owner: PackageEnvironment,
+        ours: Connection,
+        own: Mapping[str, str],
+        tag: str | None,
+    ) -> None:
+        """Take over what ``env.py`` may ask for.
+
+        :param own: the settings of ours
+        """
+        super().__init__(
+            owner.config,
+            owner.scripts,
+            fn=lambda rows, context: (),
+            as_sql=False,
+            starting_rev=None,
+            tag=tag or getattr(owner.options.arguments, "tag", None),
+        )
         self.owner = owner
         self.ours = ours
+        self.own = own
         self.path = Path(owner.package.script_directory) / "env.py"
         source = self.path.read_text(encoding="utf-8", errors="replace")
         #: Whether ``env.py`` is run to its end, since it may run its migrations once more, or do
@@ -87,7 +98,9 @@ class ProbingEnvironment(ProxiedEnvironment):
         #: Whether that transaction was rolled back behind the migrations.
         self.undone = False
         self.given: Connection | None = None
-        self.place: tuple[object, ...] | None = None
+        self.place: Place | None = None
+        #: The URL of what it connects to.
+        self.address = ""
         self.settings: dict[str, str] = {}
         self.history: dict[str, str] = {}
         self.said: dict[str, str] = {}
@@ -123,6 +136,11 @@ class ProbingEnvironment(ProxiedEnvironment):
         kwargs[SCHEMA] = self.owner.schema
         super().configure(*args, **kwargs)
 
+    def get_revision_argument(self) -> str | tuple[str, ...]:
+        """Return the newest revision, or all of them: no run is planned yet."""
+        heads = tuple(self.script.get_heads())
+        return heads[0] if len(heads) == 1 else heads
+
     def run_migrations(self, **arguments: object) -> None:
         """Look at the connection, as what is said in ``begin_transaction`` has left it.
 
@@ -130,13 +148,17 @@ class ProbingEnvironment(ProxiedEnvironment):
         """
         given = self.given
         if given is not None:
-            place, settings = place_of(given), settings_of(given)
+            place, settings = place_of(given), settings_of(given, self.own)
             # As under plain Alembic: also a command that only looks makes the schema.
             given.connection.commit()
-            said = {"the database": str(place[1]), **self.history, **settings}
+            address = safe_url(given.engine.url)
+            if self.place is not None and self.place.server == place.server:
+                address = self.address
+            said = {"the database": str(place.database), "the server": address}
+            said.update(self.history, **settings)
             if self.runs:
                 self.require_same(said)
-            self.place, self.settings, self.said = place, settings, said
+            self.place, self.address, self.settings, self.said = place, address, settings, said
         self.runs += 1
         if not (self.goes_on or self.outer):
             raise Reached
@@ -181,15 +203,18 @@ class ProbingEnvironment(ProxiedEnvironment):
         raise Reached
 
 
-def session_of(environment: PackageEnvironment, ours: Connection) -> Mapping[str, str]:
+def session_of(
+    environment: PackageEnvironment, ours: Connection, tag: str | None = None
+) -> Mapping[str, str]:
     """Return the settings of the session that a package's ``env.py`` works in.
 
     :param ours: a connection as the application's settings say
+    :param tag: as ``context.get_tag_argument()`` gives it
     :raises EnvironmentFailure: if it is in another database, or another user's
     """
-    probing = ProbingEnvironment(environment, ours)
     # Before env.py, which may be given this very connection.
     own = {} if ours.dialect.name == "postgresql" else settings_of(ours)
+    probing = ProbingEnvironment(environment, ours, own, tag)
     place = place_of(ours)
     ours.rollback()
     try:
@@ -198,7 +223,7 @@ def session_of(environment: PackageEnvironment, ours: Connection) -> Mapping[str
             entities_apart([]),
             attached(environment, probing, ours),
             env_py_named(environment, lambda: False),
-            changes_elsewhere_refused(environment),
+            changes_elsewhere_refused(environment, place),
         ):
             environment.scripts.run_env()
         probing.require_kept()
@@ -227,18 +252,27 @@ def session_of(environment: PackageEnvironment, ours: Connection) -> Mapping[str
 REGISTERED = ("SQL function ", "collation ")
 
 
-def place_of(connection: Connection) -> tuple[object, ...]:
-    """Return which database a connection is in, on which server, and whose it is."""
-    return connection.dialect.name, *connection.execute(text(PLACES[connection.dialect.name])).one()
+def settings_of(connection: Connection, more: Collection[str] = ()) -> dict[str, str]:
+    """Return the settings of a session: all on SQLite, elsewhere those that were set.
 
-
-def settings_of(connection: Connection) -> dict[str, str]:
-    """Return the settings of a session: on PostgreSQL those that were set, elsewhere all."""
+    :param more: names of others, on MariaDB
+    """
     if connection.dialect.name == "postgresql":
         return {str(row.name): str(row.setting) for row in connection.execute(SETTINGS)}
     if connection.dialect.name != "sqlite":
-        found = connection.execute(text("SHOW SESSION VARIABLES")).all()
-        return {str(key): str(value) for key, value in found if not STATE.match(str(key))}
+        # Most variables are the server's alone, and each node of a cluster has its own.
+        at_first, now = (
+            {
+                str(key): str(value)
+                for key, value in connection.execute(text(f"SHOW {one} VARIABLES"))
+            }
+            for one in ("GLOBAL", "SESSION")
+        )
+        return {
+            key: value
+            for key, value in now.items()
+            if (key in more or at_first.get(key) != value) and not STATE.match(key)
+        }
     settings = {
         f"PRAGMA {name}": str(connection.execute(text(f"PRAGMA {name}")).scalar())
         for name in PRAGMAS
@@ -256,7 +290,7 @@ def settings_of(connection: Connection) -> dict[str, str]:
 
 
 def require_same_place(
-    environment: PackageEnvironment, probing: ProbingEnvironment, own: tuple[Any, ...]
+    environment: PackageEnvironment, probing: ProbingEnvironment, own: Place
 ) -> None:
     """Refuse a connection to another database, and one of another user.
 
@@ -265,20 +299,18 @@ def require_same_place(
     """
     if probing.place is None or probing.place == own:
         return
-    (product, database, server, user), (own_product, own_database, own_server, own_user) = (
-        probing.place,
-        own,
-    )
-    what = (
-        f'connects to the database "{database}"'
-        if (product, database, server) != (own_product, own_database, own_server)
-        else f'connects as "{user}"'
-    )
+    place = probing.place
+    if (place.product, place.database) != (own.product, own.database):
+        what = f'connects to the database "{place.database}"'
+    elif place.server != own.server:
+        what = f'connects to the database "{place.database}" of another server, {probing.address}'
+    else:
+        what = f'connects as "{place.user}"'
     raise EnvironmentFailure(
         environment.package.name,
         str(Path(environment.package.script_directory) / "env.py"),
-        f'{what} ({product}), and the application to "{own_database}" ({own_product})'
-        + (f' as "{own_user}". ' if own_user else ". ")
+        f'{what} ({place.product}), and the application to "{own.database}" ({own.product})'
+        + (f' as "{own.user}". ' if own.user else ". ")
         + "Nothing was changed. "
         "Name its database and user for all migrations by the setting websauna_migrate.url, or "
         "let env.py use config's sqlalchemy.url.",

@@ -19,6 +19,7 @@ from websauna_migrate.alembic_adapter.package_environment import (
     PackageEnvironment,
 )
 from websauna_migrate.database.engines import database_of, safe_url
+from websauna_migrate.database.servers import Place, place_of
 
 __all__ = ["changes_elsewhere_refused"]
 
@@ -30,24 +31,28 @@ READING = (
 
 
 @contextmanager
-def changes_elsewhere_refused(environment: PackageEnvironment) -> Iterator[None]:
+def changes_elsewhere_refused(environment: PackageEnvironment, ours: Place) -> Iterator[None]:
     """Refuse statements of this thread on other databases that do more than to read.
 
+    :param ours: where the application's database is
     :raises EnvironmentFailure: naming the statement, before it is sent
     """
     thread = threading.get_ident()
-    known = {database_of(url) for url in (environment.url, environment.home) if url is not None}
+    found: dict[Engine, bool] = {}
 
     def look(connection: Connection, cursor: object, statement: str, *others: Any) -> None:
-        if threading.get_ident() != thread or database_of(connection.engine.url) in known:
-            return
         words = statement.split()
-        if words and not words[0].upper().startswith(READING):
+        if threading.get_ident() != thread or not words or words[0].upper().startswith(READING):
+            return
+        engine = connection.engine
+        if engine not in found:
+            found[engine] = is_elsewhere(connection, environment, ours)
+        if found[engine]:
             raise EnvironmentFailure(
                 environment.package.name,
                 str(environment.package.script_directory / "env.py"),
                 f'says "{" ".join(words[:3])} ..." to another database, '
-                f'"{safe_url(connection.engine.url)}": a run works on one database, and commands '
+                f'"{safe_url(engine.url)}": a run works on one database, and commands '
                 "that only look would say it too. Nothing was changed. Leave it to an application "
                 "of its own, with another websauna_migrate.url, or to a revision script.",
             )
@@ -57,3 +62,17 @@ def changes_elsewhere_refused(environment: PackageEnvironment) -> Iterator[None]
         yield
     finally:
         event.remove(Engine, "before_cursor_execute", look)
+
+
+def is_elsewhere(connection: Connection, environment: PackageEnvironment, ours: Place) -> bool:
+    """True if a connection is in none of the application's databases.
+
+    The same name may be that of a database on another server; one address says nothing, since a
+    server may have several.
+    """
+    theirs = database_of(connection.engine.url)
+    if environment.home is not None and theirs == database_of(environment.home):
+        return False
+    if environment.url is None or theirs != database_of(environment.url):
+        return True
+    return place_of(connection).server != ours.server

@@ -141,7 +141,10 @@ class EnvPy:
             if origin is None:
                 return name in self.own or name in ("print", "dict", "list", "isinstance", "len")
             if origin == "sqlalchemy.engine_from_config":
-                return {word.arg for word in call.keywords} <= HARMLESS_ARGUMENTS
+                return is_ours(call)
+            if origin.endswith(".get_appsettings"):
+                # With a name it is of another application.
+                return len(call.args) == 1 and not call.keywords
             return origin.startswith(HARMLESS_MODULES)
         if not isinstance(call.func, ast.Attribute):
             return False
@@ -152,7 +155,25 @@ class EnvPy:
         if origin is not None and origin.startswith(HARMLESS_MODULES):
             return True
         known = origin is None or origin == "alembic.context"
+        if call.func.attr == "get_section" and not is_main_section(call):
+            return False
         return known and call.func.attr in HARMLESS_METHODS
+
+
+def is_ours(call: ast.Call) -> bool:
+    """True if a call of ``engine_from_config`` takes the URL that the service sets, and no more."""
+    prefixes = [word.value for word in call.keywords if word.arg == "prefix"] + call.args[1:]
+    return (
+        len(prefixes) <= 1
+        and all(isinstance(one, ast.Constant) and one.value == "sqlalchemy." for one in prefixes)
+        and {word.arg for word in call.keywords} <= HARMLESS_ARGUMENTS
+    )
+
+
+def is_main_section(call: ast.Call) -> bool:
+    """True if a call of ``get_section`` asks for the one that plain ``alembic`` has chosen."""
+    name = call.args[0] if call.args else None
+    return isinstance(name, ast.Attribute) and name.attr == "config_ini_section"
 
 
 def is_known(origin: str) -> bool:

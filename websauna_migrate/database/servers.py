@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from sqlalchemy import text
 from sqlalchemy.engine import Connection
@@ -12,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from websauna_migrate.database.engines import DatabaseFailure
 from websauna_migrate.database.given_connections import given_state
 
-__all__ = ["Server", "examine", "require_primary", "server_process"]
+__all__ = ["Place", "Server", "examine", "place_of", "require_primary", "server_process"]
 
 #: PostgreSQL then notices within this time that a client has gone, also in a long statement.
 CHECK_INTERVAL = "1s"
@@ -136,6 +137,55 @@ def shown(connection: Connection, what: str, names: tuple[str, ...]) -> dict[str
     listed = ", ".join(f"'{name}'" for name in names)
     rows = connection.exec_driver_sql(f"SHOW GLOBAL {what} WHERE Variable_name IN ({listed})")
     return {str(name).lower(): str(value) for name, value in rows}
+
+
+class Place(NamedTuple):
+    """Where a connection is.
+
+    :ivar product: the dialect's name, ``mysql`` for MariaDB too
+    :ivar database: its name; of SQLite the file
+    :ivar server: by which one server, or one Galera cluster, is told from all others, whatever the
+        address is and whatever stands between
+    :ivar user: who is connected
+    """
+
+    product: str
+    database: str | None
+    server: str
+    user: str
+
+
+MYSQL = "SELECT DATABASE(), {server}, CURRENT_USER()"
+ADDRESS = "concat_ws(':', @@hostname, @@port, @@datadir)"
+
+#: Nodes of a cluster hold the same databases.
+CLUSTER = (
+    "coalesce((SELECT nullif(replace(VARIABLE_VALUE, '00000000-0000-0000-0000-000000000000', ''), "
+    "'') FROM information_schema.GLOBAL_STATUS "
+    f"WHERE VARIABLE_NAME = 'WSREP_CLUSTER_STATE_UUID'), {ADDRESS})"
+)
+
+PLACES = {
+    # As a number: a session's TimeZone and DateStyle are in the text.
+    "postgresql": "SELECT current_database(), "
+    "extract(epoch FROM pg_postmaster_start_time())::text, session_user::text",
+    "sqlite": "SELECT file, 'SQLite', '' FROM pragma_database_list WHERE name = 'main'",
+}
+
+
+def place_of(connection: Connection) -> Place:
+    """Return which database a connection is in, on which server, and whose it is."""
+    product = connection.dialect.name
+    if product in ("mysql", "mariadb"):
+        product = "mysql"
+        server = CLUSTER if getattr(connection.dialect, "is_mariadb", False) else ADDRESS
+        query = MYSQL.format(server=server)
+    elif product in PLACES:
+        query = PLACES[product]
+    else:
+        url = connection.engine.url
+        return Place(product, url.database, f"{url.host}:{url.port}", str(url.username))
+    return Place(product, *connection.exec_driver_sql(query).one())
 
 
 def server_process(dbapi_connection: object) -> int | None:

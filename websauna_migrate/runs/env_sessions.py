@@ -48,10 +48,13 @@ def sets_session(environment: PackageEnvironment) -> bool:
 
 
 def find_settings(
-    environments: Mapping[str, PackageEnvironment], make_engine: Callable[[], Engine]
+    environments: Mapping[str, PackageEnvironment],
+    make_engine: Callable[[], Engine],
+    tag: str | None = None,
 ) -> Mapping[str, str]:
     """Return the settings on which the packages' ``env.py`` agree.
 
+    :param tag: as ``context.get_tag_argument()`` gives it to them
     :raises EnvironmentFailure: if they do not
     """
     found: dict[str, dict[str, str]] = {}
@@ -64,7 +67,7 @@ def find_settings(
             nullcontext() if PROCESS_LOCK.is_held_here else PROCESS_LOCK,
             connect(make_engine()) as connection,
         ):
-            for name, value in session_of(environment, connection).items():
+            for name, value in session_of(environment, connection, tag).items():
                 found.setdefault(name, {})[package] = value
     for name, values in found.items():
         if len(set(values.values())) > 1:

@@ -41,7 +41,7 @@ from websauna_migrate.runs.ledger import DONE, STOPPED
 from websauna_migrate.runs.run_access import Applied, RunAccess
 from websauna_migrate.runs.run_context import RunContext, clean
 from websauna_migrate.runs.script_checks import run_prechecks
-from websauna_migrate.runs.step_runner import StepRunner
+from websauna_migrate.runs.step_runner import StepRunner, target_of
 from websauna_migrate.runs.waiting import Waiting, lock_problem
 
 __all__ = ["LockedRun"]
@@ -126,6 +126,7 @@ class LockedRun:
                 self._adopt_apart(plan.adopted)
             self.adopted += plan.adopted
             return False
+        steps.destinations = {step.package: target_of(step) for step in plan.steps}
         try:
             if self.context.atomic:
                 self._run_atomic(steps, plan)

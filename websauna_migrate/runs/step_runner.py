@@ -34,7 +34,7 @@ from websauna_migrate.runs.waiting import LockWaits, Waiting
 if TYPE_CHECKING:
     from alembic.runtime.migration import MigrationContext, RevisionStep
 
-__all__ = ["StepRunner"]
+__all__ = ["StepRunner", "target_of"]
 
 
 def none_follows(done: Attempt) -> None:
@@ -68,6 +68,8 @@ class StepRunner:
         self.foreign_keys = ForeignKeys(run.connection)
         self.foreign_keys.watch()
         self.aftermath = Aftermath(run, self.guard, self.waits)
+        #: The target of each package's steps, as ``env.py`` may ask for it.
+        self.destinations: dict[str, str] = {}
         #: Of the packages' scripts that say nothing of it.
         self._limits: dict[str, Timeouts] = {}
         #: What SQLite called the file's state when a history was last known.
@@ -236,6 +238,8 @@ class StepRunner:
                 connection=self.connection,
                 rows=tuple(sorted(first.step.rows_before)) if run.lock.spans_steps else None,
                 configure={"on_version_apply": self._end_in_ledger},
+                starting_rev=None,
+                destination_rev=self.destinations[first.step.package],
                 tag=run.tag,
             )
         finally:
@@ -391,6 +395,13 @@ class StepRunner:
                 connection.exec_driver_sql(f"KILL QUERY {int(self.server.process or 0)}")
         elif hasattr(driver, "cancel"):
             driver.cancel()
+
+
+def target_of(step: Step) -> str:
+    """Return where the history is behind a step, as a target of Alembic's commands."""
+    if step.direction == "upgrade":
+        return step.revision.id
+    return min(step.rows_after, default="base")
 
 
 def refuse_autocommit() -> NoReturn:
