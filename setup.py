@@ -88,7 +88,13 @@ setup(
     ],
     package_dir={"websauna_migrate.alembic_template": "alembic_template"},
     package_data={
-        "websauna_migrate": ["py.typed", "web/templates/*", "cli/project_templates/**/*.tmpl"],
+        "websauna_migrate": [
+            "py.typed",
+            "web/templates/*",
+            "cli/project_templates/**/*.tmpl",
+            # A link to docs/messages.rst, for "ws-alembic help".
+            "cli/messages.rst",
+        ],
         "websauna_migrate.alembic_template": ["README", "script.py.mako", "versions/.gitkeep"],
     },
     zip_safe=False,

@@ -18,7 +18,7 @@ from pathlib import Path
 from textwrap import indent
 
 from websauna_migrate.cli.command_table import COMMANDS
-from websauna_migrate.cli.parser import make_parser
+from websauna_migrate.cli.parser import commands_of, make_parser
 from websauna_migrate.cli.ws_alembic import main
 
 REPOSITORY = Path(__file__).parent.parent
@@ -45,6 +45,7 @@ TYPED = (
     ("log", "log last"),
     ("lint", "lint"),
     ("list_templates", "list_templates"),
+    ("help", "help RunBlocked"),
     ("uninstall", "uninstall --yes acme.user"),
     ("uninstall", "uninstall --yes acme.app"),
 )
@@ -55,9 +56,7 @@ def written(folder: Path) -> None:
     screens = dict.fromkeys(COMMANDS, "")
     for page, screen in played():
         screens[page] += screen
-    parser = make_parser()
-    (subparsers,) = (one for one in parser._actions if isinstance(one.choices, dict))
-    for name, one in subparsers.choices.items():
+    for name, one in commands_of(make_parser()).items():
         (folder / f"{name}.rst").write_text(page_of(name, one, screens[name]), encoding="utf-8")
 
 

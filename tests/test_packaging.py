@@ -49,7 +49,8 @@ def test_the_wheel_holds_every_module_the_template_and_the_type_marker(names):
     }
     template = {f"websauna_migrate/alembic_template/{name}" for name in TEMPLATE_FILES}
     installed = {name for name in names if ".dist-info/" not in name}
-    assert installed == modules | pages | template | {"websauna_migrate/py.typed"}
+    others = {"websauna_migrate/py.typed", "websauna_migrate/cli/messages.rst"}
+    assert installed == modules | pages | template | others
 
 
 def test_the_wheel_says_what_it_is_and_what_it_needs(wheel):

@@ -47,6 +47,7 @@ OURS = {"completion", "graph", "lint", "log", "move-table", "plan", "repair", "s
 OURS |= {
     "adopt",
     "drift",
+    "help",
     "locate",
     "new-package",
     "rebase",

@@ -9,10 +9,16 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-__all__ = ["DOCUMENTATION", "ExitCode", "MigrationError", "UsageError"]
+__all__ = ["DOCUMENTATION", "ExitCode", "MigrationError", "UsageError", "address_of"]
 
-#: The address of the documentation, which the addresses of messages begin with.
+#: What the addresses of messages begin with: where the documentation is. Nothing until it has a
+#: public address; ``ws-alembic help NAME`` needs none.
 DOCUMENTATION = ""
+
+
+def address_of(topic: str) -> str:
+    """Return the address of a failure in the documentation."""
+    return f"{DOCUMENTATION}messages.html#term-{topic}"
 
 
 class ExitCode(IntEnum):
@@ -45,8 +51,8 @@ class MigrationError(Exception):
     exit_code: int = ExitCode.FAILED
 
     @property
-    def address(self) -> str | None:
-        """Where the documentation has causes and remedies of the failure.
+    def topic(self) -> str | None:
+        """What ``ws-alembic help`` and the documentation call the failure.
 
         ``None`` for one without a class of its own: its message says all.
         """
@@ -54,8 +60,14 @@ class MigrationError(Exception):
             if one in (MigrationError, UsageError):
                 return None
             if one.__module__.startswith("websauna_migrate."):
-                return f"{DOCUMENTATION}messages.html#term-{one.__name__}"
+                return one.__name__
         return None
+
+    @property
+    def address(self) -> str | None:
+        """Where the documentation has causes and remedies of the failure; see :attr:`topic`."""
+        topic = self.topic
+        return None if topic is None else address_of(topic)
 
 
 class UsageError(MigrationError, ValueError):

@@ -141,6 +141,12 @@ VERSION_PATH = argument("--version-path", help="Specify specific path from confi
 
 # Ours
 
+TOPIC = argument(
+    "topic",
+    nargs="?",
+    metavar="NAME",
+    help="a command, or a failure as its message names it; default: all commands",
+)
 TARGET = argument("revision", nargs="?", default="heads", help="the target; default: heads")
 CASCADE = flag(
     "--cascade", help="First take back the revisions of other packages that require what goes"

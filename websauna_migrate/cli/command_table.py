@@ -143,6 +143,13 @@ COMMANDS: Mapping[str, Command] = {
         "Show current available heads in the script directory.",
         (a.VERBOSE, a.RESOLVE_DEPENDENCIES, a.JSON),
     ),
+    "help": Command(
+        "",
+        "Tell what a command does, or what a failure means and what to do: help StepFailed.",
+        (a.TOPIC,),
+        needs_application=never,
+        plain="plain.help_on",
+    ),
     "history": Command(
         "read.history",
         "List changeset scripts in chronological order.",

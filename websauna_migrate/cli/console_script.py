@@ -76,12 +76,12 @@ def close_quietly() -> None:
 
 
 def tell(failure: MigrationError) -> None:
-    """Write the message of a failure to standard error, and on a terminal where to read more."""
+    """Write the message of a failure to standard error, and on a terminal how to read more."""
     from websauna_migrate.cli.render.text import shown
 
     print(shown(str(failure)), file=sys.stderr)
-    if failure.address is not None and sys.stderr.isatty():
-        print(f"See in the documentation: {failure.address}", file=sys.stderr)
+    if failure.topic is not None and sys.stderr.isatty():
+        print(f"More: ws-alembic help {failure.topic}", file=sys.stderr)
 
 
 def as_known(error: Exception) -> MigrationError | None:

@@ -15,7 +15,7 @@ from typing import NoReturn
 
 from websauna_migrate.cli.command_table import COMMANDS
 
-__all__ = ["DEFAULT_CONFIG", "DEFAULT_SECTION", "make_parser"]
+__all__ = ["DEFAULT_CONFIG", "DEFAULT_SECTION", "commands_of", "make_parser"]
 
 #: The INI file where the user names none.
 DEFAULT_CONFIG = "development.ini"
@@ -50,7 +50,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     ),
     "looking": (
         *("status", "plan", "check", "drift", "graph", "log", "lint"),
-        *("verify", "wait"),
+        *("verify", "wait", "help"),
     ),
     "recovering": ("repair", "locate", "stamp", "uninstall"),
     "Alembic's, and the shell's": (
@@ -169,3 +169,13 @@ def make_parser() -> ArgumentParser:
         for add in command.arguments:
             add(subparser)
     return parser
+
+
+def commands_of(parser: ArgumentParser) -> dict[str, ArgumentParser]:
+    """Return the parsers of the commands, by their names."""
+    return {
+        name: found
+        for one in parser._actions
+        if isinstance(one, argparse._SubParsersAction)
+        for name, found in one.choices.items()
+    }

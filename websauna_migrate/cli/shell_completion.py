@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from websauna_migrate.base_errors import MigrationError, UsageError
 from websauna_migrate.cli.output import reserve_stdout
-from websauna_migrate.cli.parser import DEFAULT_CONFIG, make_parser
+from websauna_migrate.cli.parser import DEFAULT_CONFIG, commands_of, make_parser
 from websauna_migrate.plain_text import word
 
 if TYPE_CHECKING:
@@ -233,16 +233,6 @@ def packages_of(service: MigrationService | None) -> Sequence[MigrationPackage]:
 def is_commands(action: argparse.Action) -> bool:
     """True for the argument that is the command."""
     return isinstance(action, argparse._SubParsersAction)
-
-
-def commands_of(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
-    """Return the parsers of the commands."""
-    return {
-        name: found
-        for one in parser._actions
-        if isinstance(one, argparse._SubParsersAction)
-        for name, found in one.choices.items()
-    }
 
 
 def first_words(help: str | None) -> str:

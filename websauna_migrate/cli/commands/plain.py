@@ -15,7 +15,7 @@ from websauna_migrate.cli.output import Output
 if TYPE_CHECKING:
     from alembic.config import Config
 
-__all__ = ["completion", "init", "list_templates", "new_package"]
+__all__ = ["completion", "help_on", "init", "list_templates", "new_package"]
 
 
 def completion(options: Namespace, output: Output) -> None:
@@ -23,6 +23,22 @@ def completion(options: Namespace, output: Output) -> None:
     from websauna_migrate.cli.shell_completion import SHELLS
 
     output.raw(SHELLS[options.shell])
+
+
+def help_on(options: Namespace, output: Output) -> None:
+    """Print the help of a command, what a failure means, or the help of all."""
+    from websauna_migrate.cli.parser import commands_of, make_parser
+
+    parser = make_parser()
+    commands = commands_of(parser)
+    if options.topic is None:
+        output.raw(parser.format_help())
+    elif options.topic in commands:
+        output.raw(commands[options.topic].format_help())
+    else:
+        from websauna_migrate.cli.messages import meaning_of
+
+        output.lines(meaning_of(options.topic))
 
 
 def init(options: Namespace, output: Output) -> None:
