@@ -239,9 +239,15 @@ def test_a_project_of_plain_alembic(story: Story) -> None:
     assert "alembic_history_fooapp" not in tables(story.url)
 
 
-def test_scripts_that_the_service_does_not_find_are_told(story: Story) -> None:
-    """Before it is taken over, a project of plain Alembic is none without anything to do."""
-    story.app()
+@pytest.mark.parametrize("has_folder", [False, True])
+def test_scripts_that_the_service_does_not_find_are_told(story: Story, has_folder: bool) -> None:
+    """Before it is taken over, a project of plain Alembic is none without anything to do.
+
+    :param has_folder: whether the package has a folder for scripts, without any
+    """
+    folder = story.app()
+    if has_folder:
+        (folder / "alembic" / "versions").mkdir(parents=True)
     url = story.url.replace("%", "%%")
     (story.root / "alembic.ini").write_text(
         f"[alembic]\nscript_location = migrations\nsqlalchemy.url = {url}\n"
@@ -253,7 +259,9 @@ def test_scripts_that_the_service_does_not_find_are_told(story: Story) -> None:
         said = story.ws(*words, ok=False)
         assert "-x packages=fooapp adopt" in said.out + said.err, (words, said)
         assert "migrations" in said.out + said.err, (words, said)
-    assert "-x packages=fooapp adopt" in story.ws("status").out
+    status = story.ws("status", ok=False)
+    assert status.status == 2 and "-x packages=fooapp adopt" in status.out
+    assert "0 (no script; its revisions are in alembic_version)" in " ".join(status.out.split())
     story.ws("adopt", "--yes")
     assert story.ws("-x", "packages=all", "check").out == "No new upgrade operations detected.\n"
 

@@ -203,8 +203,10 @@ def project_of(package: MigrationPackage) -> Path:
 
 
 def lacks_scripts(package: MigrationPackage) -> bool:
-    """True if a package has no folder of revisions, and nothing says where it should be."""
-    return not package.explicit and not any(one.is_dir() for one in package.version_locations)
+    """True if a package has no revision script, and nothing says where they should be."""
+    return not package.explicit and not any(
+        script for folder in package.version_locations for script in folder.glob("*.py")
+    )
 
 
 def is_installed(folder: Path) -> bool:

@@ -23,7 +23,7 @@ from websauna_migrate.cli.render.states import (
 from websauna_migrate.cli.render.text import shown, to_json
 from websauna_migrate.cli.render.unsafe_changes import render_lint
 from websauna_migrate.database.engines import safe_url
-from websauna_migrate.results import LogFilter
+from websauna_migrate.results import LogFilter, PackageState
 
 __all__ = [
     "branches",
@@ -253,12 +253,18 @@ def status(call: Call) -> int:
         ExitCode.HALF_DONE
         if half_done
         else CANNOT_TELL
-        if any(state.installed and state.unknown for state in states)
+        if any(map(cannot_tell, states))
         else PENDING
         if any(state.pending for state in states)
         else ExitCode.DONE
     )
     return level if level >= LEVELS[call.options.fail_on] else 0
+
+
+def cannot_tell(state: PackageState) -> bool:
+    """True if it is not known how many revisions of a package are pending."""
+    scripts_elsewhere = bool(state.elsewhere) and not state.heads
+    return state.installed and (bool(state.unknown) or scripts_elsewhere)
 
 
 def verify(call: Call) -> int:

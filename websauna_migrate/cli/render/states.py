@@ -34,7 +34,7 @@ def status_table(states: Iterable[PackageState]) -> Table:
         number for number, state in enumerate(states) if state.pending or state.unknown
     )
     headings = ("PACKAGE", "APPLIED", "MESSAGE", "NEWEST", "PENDING")
-    return Table(headings, rows, behind, frozenset({"MESSAGE"}))
+    return Table(headings, rows, behind, frozenset({"MESSAGE", "PENDING"}))
 
 
 def pending(state: PackageState) -> str:
@@ -46,9 +46,10 @@ def pending(state: PackageState) -> str:
         return f"{many} (no script defines {joined(state.unknown)})"
     if state.adopts:
         return f"{state.pending} ({joined(state.adopts)} adopted at the next upgrade)"
+    notes = [] if state.heads else ["no script"]
     if state.elsewhere:
-        return f"{state.pending} (its revisions are in {joined(state.elsewhere)})"
-    return str(state.pending)
+        notes.append(f"its revisions are in {joined(state.elsewhere)}")
+    return f"{state.pending} ({'; '.join(notes)})" if notes else str(state.pending)
 
 
 def render_elsewhere(states: Iterable[PackageState]) -> Iterator[str]:
