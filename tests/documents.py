@@ -6,12 +6,24 @@ databases has them by the variable ``PAGE_URLS``, an object of JSON: what the pa
 A console block is typed line by line in one folder; ``cd`` holds for what follows. A block with a
 ``:caption:`` is a file: the whole of it; or its end, where the caption goes on with "at the end";
 or what comes in place of its functions, where it goes on with "from def upgrade() on". A ``*`` in
-the caption stands for what an identifier is not known of. What one page needs of another is told
-by a comment, ``.. played behind: PAGE``.
+the caption stands for what an identifier is not known of.
+
+Comments, which no reader of the site sees, say what else a page needs:
+
+``.. played behind: PAGE``
+    it goes on where another page ended
+``.. played in: example``
+    commands are typed beside the example application, which is migrated, and ``cd team`` leads to
+    another one. Where such a page shows nothing below a command, only its exit status counts.
+``.. typed before: COMMAND``
+    what a shell does at this place
+``.. not typed: REASON``
+    the block below it stays as it is
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -25,16 +37,24 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Page", "normal"]
+__all__ = ["BEHIND", "BLOCK", "PLAYED_IN", "Page", "Server", "normal"]
 
+#: A block, also one within a list; or a command that no reader sees.
 BLOCK = re.compile(
-    r"^\.\. code-block:: (?P<language>\w+)\n(?:   :caption: (?P<caption>[^\n]*)\n)?\n"
-    r"(?P<body>(?:    [^\n]*\n|\n)+)",
+    r"(?P<excuse>^ *\.\. not typed: [^\n]+\n\n)?"
+    r"^(?P<indent> *)\.\. code-block:: (?P<language>\w+)\n"
+    r"(?:(?P=indent)   :caption: (?P<caption>[^\n]*)\n)?\n"
+    r"(?P<body>(?:(?P=indent)    [^\n]*\n|\n)+)"
+    r"|^ *\.\. typed before: (?P<hidden>[^\n]+)$",
     re.M,
 )
 
-#: Which page a page goes on from.
-BEHIND = re.compile(r"^\.\. played behind: (\w+)$", re.M)
+#: A command in a block, and what is shown below it.
+COMMAND = re.compile(r"^\$ ((?:[^\n]*\\\n)*[^\n]*)\n((?:(?!\$ )[^\n]*\n)*)", re.M)
+
+#: Which page a page goes on from, and what it is played in.
+BEHIND = re.compile(r"^\.\. played behind: ([\w-]+)$", re.M)
+PLAYED_IN = re.compile(r"^\.\. played in: example$", re.M)
 
 
 def normal(text: str) -> str:
@@ -58,6 +78,7 @@ def serve() -> None:
     Importing what every command needs takes longer than most commands do.
     """
     import alembic.command
+    import alembic.config
     import pyramid.paster
     import sqlalchemy.orm
 
@@ -65,8 +86,9 @@ def serve() -> None:
     import websauna_migrate.service
     from websauna_migrate.cli import ws_alembic, ws_create_table, ws_db_shell, ws_dump_db
 
-    assert alembic and pyramid and sqlalchemy and websauna_migrate
+    assert pyramid and sqlalchemy and websauna_migrate
     mains = {
+        "alembic": alembic.config.main,
         "ws-alembic": ws_alembic.main,
         "ws-create-table": ws_create_table.main,
         "ws-db-shell": ws_db_shell.main,
@@ -76,7 +98,7 @@ def serve() -> None:
         job = json.loads(line)
         with tempfile.TemporaryFile("w+") as screen:
             if (child := os.fork()) == 0:
-                main = mains[job.get("program", "ws-alembic")]
+                main = mains[job["program"]]
                 os._exit(typed_in_fork(main, job, screen.fileno()))
             status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
             screen.seek(0)
@@ -97,7 +119,7 @@ def typed_in_fork(main: Any, job: dict[str, Any], screen: int) -> int:
         # Entry points are looked for in what was there when this was imported.
         sys.modules["pkg_resources"].working_set.add_entry(path)
     try:
-        status = int(main(job["words"]))
+        status = int(main(job["words"]) or 0)
     except SystemExit as exc:
         status = int(exc.code or 0)
     except BaseException:
@@ -108,17 +130,49 @@ def typed_in_fork(main: Any, job: dict[str, Any], screen: int) -> int:
     return status
 
 
+class Server:
+    """A process that runs commands in forks of its own; it starts with the first one."""
+
+    def __init__(self) -> None:
+        self.process: subprocess.Popen[str] | None = None
+
+    def run(self, job: dict[str, Any]) -> tuple[int, str]:
+        """Run a command; return its exit status and what it printed."""
+        if self.process is None:
+            program = [sys.executable, "-W", "ignore", __file__, "--serve"]
+            pipe = subprocess.PIPE
+            self.process = subprocess.Popen(program, stdin=pipe, stdout=pipe, text=True)
+        assert self.process.stdin is not None and self.process.stdout is not None
+        self.process.stdin.write(json.dumps(job) + "\n")
+        self.process.stdin.flush()
+        status, screen = json.loads(self.process.stdout.readline())
+        assert status >= 0, f"{job['words']} was ended by signal {-status}\n{screen}"
+        return status, screen
+
+    def close(self) -> None:
+        """End the process."""
+        if self.process is not None:
+            self.process.communicate()
+
+
 class Page:
     """A page of the documentation, and the folder in which it is played.
 
     :ivar path: of the page
     :ivar root: the folder
     :ivar before: the page from which it goes on; once it was played, with what was printed
+    :ivar in_example: whether it is played in the example, and need not show every screen
     :ivar urls: real database URLs, each by what the page has in its place
     :ivar programs: a folder with programs of a database
     """
 
-    def __init__(self, path: Path, root: Path, urls: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        root: Path,
+        urls: Mapping[str, str] | None = None,
+        server: Server | None = None,
+    ) -> None:
         self.path = path
         self.urls = urls or {}
         self.programs = ""
@@ -127,9 +181,11 @@ class Page:
         before = path.with_name(f"{behind[1]}.rst") if behind else None
         self.before = before.read_text(encoding="utf-8") if before else None
         self.root = root
+        self.in_example = PLAYED_IN.search(self.text) is not None
         self.here = root
         self.pythonpath: list[str] = []
-        self.server: subprocess.Popen[str] | None = None
+        self.server = server or Server()
+        self.is_own_server = server is None
         self.screen = ""
 
     def played(self) -> str:
@@ -139,11 +195,16 @@ class Page:
                 self.before = BLOCK.sub(self.block, self.before)
             return BLOCK.sub(self.block, self.text)
         finally:
-            if self.server is not None:
-                self.server.communicate()
+            if self.is_own_server:
+                self.server.close()
 
     def block(self, match: re.Match[str]) -> str:
         """Write the file of a block, or type its commands."""
+        if match["hidden"]:
+            self.prepare(match["hidden"])
+            return match[0]
+        if match["excuse"]:
+            return match[0]
         body = textwrap.dedent(match["body"])
         if match["caption"]:
             self.write(match["caption"], body)
@@ -151,7 +212,15 @@ class Page:
             return match[0]
         head = match[0][: match.start("body") - match.start()]
         typed = "".join(self.typed(body))
-        return f"{head}{textwrap.indent(typed, '    ')}\n"
+        return f"{head}{textwrap.indent(typed, match['indent'] + '    ')}\n"
+
+    def prepare(self, command: str) -> None:
+        """Do what a reader has done before, or what has happened to a site."""
+        if command.startswith("cd "):
+            self.here = (self.here / command[3:]).resolve()
+            return
+        status, screen = self.run(command)
+        assert status == 0, f"{command}: {status}\n{screen}"
 
     def write(self, caption: str, body: str) -> None:
         """Write a file, its end, or its functions."""
@@ -171,37 +240,46 @@ class Page:
 
     def typed(self, body: str) -> Iterator[str]:
         """Type the commands of a block, and yield each with what it prints."""
-        for command in re.findall(r"^\$ ((?:[^\n]*\\\n)*[^\n]*)\n", body, re.M):
+        for command, shown in COMMAND.findall(body):
             yield f"$ {command}\n"
             if command.startswith("cd "):
                 self.here = (self.here / command[3:]).resolve()
-            elif command.startswith("pip install -e "):
-                self.install(command.split()[3:])
+            elif command.startswith("pip install "):
+                self.install(shlex.split(command, comments=True)[2:])
             else:
-                yield self.run(command)
+                status, screen = self.run(command)
+                if shown.strip() or not self.in_example:
+                    yield screen
+                else:
+                    assert status == 0, f"{self.path.name}: {command}: {status}\n{screen}"
 
     def install(self, words: list[str]) -> None:
-        """Make projects importable, with their entry points, as ``pip install -e`` does."""
-        for word in words:
-            if word == "-e":
+        """Make projects importable, with their entry points, as ``pip install -e`` does.
+
+        What comes from an index is there already.
+        """
+        for option, word in itertools.pairwise(words):
+            if option != "-e":
                 continue
-            project = self.here / word
+            project = self.here / word.partition("[")[0]
             code = "import setuptools; setuptools.setup()"
             program = [sys.executable, "-W", "ignore", "-c", code, "-q", "egg_info"]
             subprocess.run(program, cwd=project, check=True, capture_output=True)
-            self.pythonpath.append(str(project / "src"))
+            source = project / "src"
+            self.pythonpath.append(str(source if source.is_dir() else project))
 
-    def run(self, command: str) -> str:
-        """Run a command and return what a terminal would show."""
+    def run(self, command: str) -> tuple[int, str]:
+        """Run a command; return its exit status and what a terminal would show."""
         env = {key: value for key, value in os.environ.items() if not key.startswith("PG")}
         scripts = str(Path(sys.executable).parent)
         env["PATH"] = os.pathsep.join([scripts, *filter(None, [self.programs]), env["PATH"]])
         env["PYTHONPATH"] = os.pathsep.join(self.pythonpath)
         env["XDG_CACHE_HOME"] = str(self.root / ".cache")
         words = command.removesuffix(SHOW_STATUS)
-        if words.startswith("ws-") and not set(words) & set("|;&$<>"):
-            program, *rest = shlex.split(words.replace("\\\n", " "))
-            status, screen = self.asked({"program": program, "words": rest, "env": env})
+        if words.startswith(("ws-", "alembic ")) and not set(words) & set("|;&$<>"):
+            program, *rest = shlex.split(words.replace("\\\n", " "), comments=True)
+            job = {"program": program, "words": rest, "env": env, "cwd": str(self.here)}
+            status, screen = self.server.run(job)
             screen += f"exit status {status}\n" if words != command else ""
         else:
             done = subprocess.run(
@@ -213,34 +291,27 @@ class Page:
                 stderr=subprocess.STDOUT,
                 text=True,
             )
-            screen = done.stdout
+            status, screen = done.returncode, done.stdout
         self.screen = f"{command}\n{screen}"
         assert "Traceback (most recent call last)" not in screen, f"{command}\n{screen}"
         shown = screen.replace(str(self.root), "/site").rstrip()
         shown = re.sub(r"(process \d+ on) \S+", r"\1 web1", shown)
         shown = re.sub(r"  on \S+ by [^(\n]*\(\w+", "  on web1 by Ann (deploy", shown)
-        return f"{shown}\n" if shown else ""
-
-    def asked(self, job: dict[str, Any]) -> tuple[int, str]:
-        """Let the server run a command; return its exit status and what it printed."""
-        if self.server is None:
-            program = [sys.executable, "-W", "ignore", __file__, "--serve"]
-            pipe = subprocess.PIPE
-            self.server = subprocess.Popen(program, stdin=pipe, stdout=pipe, text=True)
-        assert self.server.stdin is not None and self.server.stdout is not None
-        self.server.stdin.write(json.dumps({**job, "cwd": str(self.here)}) + "\n")
-        self.server.stdin.flush()
-        status, screen = json.loads(self.server.stdout.readline())
-        assert status >= 0, f"{job['words']} was ended by signal {-status}\n{screen}"
-        return status, screen
+        return status, f"{shown}\n" if shown else ""
 
 
 if __name__ == "__main__":
     if sys.argv[1:] == ["--serve"]:
         serve()
         sys.exit()
+    from example_sites import make_example, paths_of
+
     for name in sys.argv[1:]:
         with tempfile.TemporaryDirectory() as folder:
             urls = json.loads(os.environ.get("PAGE_URLS", "{}"))
             page = Page(Path(name), Path(folder).resolve(), urls)
+            if page.in_example:
+                make_example(page.root)
+                page.pythonpath = paths_of(page.root)
+                page.prepare("ws-alembic -q -x packages=all upgrade")
             page.path.write_text(page.played(), encoding="utf-8")

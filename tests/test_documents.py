@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 import pkgutil
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 
+import pytest
+
 import websauna_migrate
 from conftest import REPOSITORY, Run
 from databases import PostgreSQLServer
-from documents import Page, normal
+from documents import BEHIND, Page, normal
 from websauna_migrate import errors
 from websauna_migrate.cli.command_table import COMMANDS
+from websauna_migrate.cli.messages import meaning_of, read_meanings
+from websauna_migrate.cli.ws_alembic import main
 from websauna_migrate.config.settings import LIMITS, PER_PACKAGE, READERS, Settings
 from websauna_migrate.errors import (
     DOCUMENTATION,
@@ -29,16 +35,20 @@ from websauna_migrate.errors import (
 
 DOCS = REPOSITORY / "docs"
 
+#: Pages that are typed from an empty folder on, and show every screen.
+STORIES = {"install", "tutorial", "month", "takeover", "failed-deployment"}
+
 #: How the database URLs of the page on a deployment begin.
 MARKET = "postgresql+psycopg2://market:secret"
 
 
-def test_the_screens_of_the_tutorial_and_of_the_month_behind_it_are_real(tmp_path: Path) -> None:
-    page = Page(DOCS / "month.rst", tmp_path)
+@pytest.mark.parametrize("name", sorted(STORIES - {"tutorial", "failed-deployment"}))
+def test_the_screens_of_a_story_are_real(name: str, tmp_path: Path) -> None:
+    page = Page(DOCS / f"{name}.rst", tmp_path)
     played = page.played()
-    assert page.before is not None
-    tutorial = (DOCS / "tutorial.rst").read_text(encoding="utf-8")
-    assert normal(page.before) == normal(tutorial)
+    for behind in BEHIND.findall(page.text):
+        kept = (DOCS / f"{behind}.rst").read_text(encoding="utf-8")
+        assert page.before is not None and normal(page.before) == normal(kept)
     assert normal(played) == normal(page.text)
 
 
@@ -135,6 +145,39 @@ def test_the_page_on_messages_has_every_failure_and_case() -> None:
         for kind in re.findall(r"``([a-z_ -]+)``", kinds[1]) if kinds else ():
             if not issubclass(one, IniError):
                 assert f"``{kind}``" in text, f"{one.__name__}: {kind}"
+
+
+def test_help_prints_what_the_page_on_messages_says(capsys: pytest.CaptureFixture[str]) -> None:
+    meanings = read_meanings()
+    assert set(meanings) == set(errors.ROOMS) | {"UsageError"}
+    for name in meanings:
+        lines = [*meaning_of(name)]
+        assert max(map(len, lines)) <= 80 and not re.search(":[a-z]+:`", "".join(lines))
+        for page in re.findall(r"docs/[\w-]+\.rst", "".join(lines)):
+            assert (REPOSITORY / page).is_file()
+    assert main(["help", "stepfailed"]) == 0
+    assert capsys.readouterr().out.startswith("StepFailed\n  A script failed.")
+    assert main(["help", "upgrade"]) == 0
+    assert capsys.readouterr().out.startswith("usage: ws-alembic upgrade ")
+    assert main(["help"]) == 0
+    assert "every day:" in capsys.readouterr().out
+    assert main(["help", "StepFaild"]) == ExitCode.USAGE
+    assert 'Did you mean "StepFailed"?' in capsys.readouterr().err
+
+
+def test_a_message_on_a_terminal_names_a_command_that_tells_more(tmp_path: Path) -> None:
+    command = "ws-alembic -c missing.ini status"
+    # script(1) is a part of util-linux.
+    shown = subprocess.run(
+        ["script", "-qec", command, "/dev/null"],
+        cwd=tmp_path,
+        env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    ).stdout.splitlines()
+    assert shown[-1].startswith("More: ws-alembic help "), shown
+    assert main(shown[-1].split()[2:]) == 0
 
 
 def test_the_page_on_messages_has_what_check_finds() -> None:

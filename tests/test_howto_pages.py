@@ -1,72 +1,28 @@
-"""The commands of the how-to pages: each is understood, and is typed in the example application."""
+"""The commands of the how-to pages: each is understood, and is typed beside the example."""
 
 from __future__ import annotations
 
 import contextlib
 import io
-import os
 import re
 import shlex
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from conftest import REPOSITORY
-from documents import Page
+from documents import BLOCK, PLAYED_IN, Page, Server, normal
+from example_sites import make_example, paths_of
+from test_documents import DOCS, STORIES
 from websauna_migrate.cli.parser import make_parser
 
-DOCS = REPOSITORY / "docs"
+#: Pages beside ``docs/``, whose commands test_readme.py types.
+BESIDE = {"README", "CONTRIBUTING"}
 
-#: Pages whose commands are typed in order where the example is, and the names that they give to
-#: its packages.
-PAGES = {
-    "add-ons": {"addon": "acme.shop"},
-    "autogenerate": {},
-    "commands": {},
-    "deploying": {},
-    "existing-projects": {},
-    "graph": {"aaa": "acme.user", "fooapp": "acme.app", "addon": "acme.shop"},
-    "index": {},
-    "many-workers": {},
-    "moving-tables": {},
-    "packages": {},
-    "renames": {},
-    "running": {},
-    "several-packages": {"aaa,zzz": "acme.user,acme.shop"},
-    "squashing": {"fooapp": "acme.user"},
-    "table-sql": {},
-    "testing": {},
-}
-
-#: Commands, of ``ws-alembic`` and others, that are not typed here, and why.
-ONLY_READ = {
-    "pip": "it needs an index of packages",
-    "curl": "it needs a running server",
-    "echo": "it changes the shell's own file",
-    "uninstall": "it needs a package that has gone; the tutorial and test_lifecycle.py type it",
-}
-
-#: What ends in another exit status than 0 in the example.
-OTHERWISE = {
-    # Other packages need it, as the page says.
-    "-x packages=acme.user downgrade base": 1,
-    # squawk knows PostgreSQL alone.
-    "-x packages=all plan --fail-on-lint": 2,
-    "lint": 2,
-}
-
-#: Pages whose commands write scripts: each has an example of its own.
-WRITES = {"moving-tables", "renames", "squashing"}
-
-#: What a reader does to the example's models before a command: an option of it, and the edit.
-EDITS = {
-    "--rename-table": ('"offers"', '"deals"'),
-    "--rename-column": ("title: Mapped", "headline: Mapped"),
-}
-
-#: What another page has had typed.
-TYPED: set[tuple[str, ...]] = set()
+#: A command with arguments, within a sentence; what has brackets stands for several.
+INLINE = re.compile(r"``ws-alembic ([^`\n\[|]+ [^`\n\[|]+)``")
 
 
 def commands_of(text: str) -> list[str]:
@@ -74,87 +30,94 @@ def commands_of(text: str) -> list[str]:
     return re.findall(r"^ +\$ ((?:[^\n]*\\\n)*[^\n]*)\n", text, re.M)
 
 
+def pages() -> Iterator[tuple[str, str]]:
+    """Yield each page of the documentation with its text."""
+    for path in [
+        REPOSITORY / "README.rst",
+        REPOSITORY / "CONTRIBUTING.rst",
+        *sorted(DOCS.glob("*.rst")),
+    ]:
+        yield path.stem, path.read_text(encoding="utf-8")
+
+
 def every_command() -> Iterator[tuple[str, str]]:
     """Yield each command of the documentation with its page."""
-    for path in [REPOSITORY / "README.rst", *sorted(DOCS.glob("*.rst"))]:
-        for command in commands_of(path.read_text(encoding="utf-8")):
-            yield path.name, command
+    for page, text in pages():
+        for command in commands_of(text):
+            yield page, command
+
+
+def test_each_page_with_commands_is_typed_or_says_why_not() -> None:
+    for page, text in pages():
+        if page in BESIDE:
+            continue
+        blocks = [one for one in BLOCK.finditer(text) if one["language"] == "console"]
+        # None hides from the tests by standing elsewhere.
+        assert commands_of(text) == [
+            found for one in blocks for found in commands_of(one["body"])
+        ], page
+        if page not in STORIES and not PLAYED_IN.search(text):
+            left = [one["body"] for one in blocks if not one["excuse"]]
+            assert not left, f'{page}: ".. played in: example", or ".. not typed: REASON"\n{left}'
+
+
+def refused(words: list[str]) -> str:
+    """Return what the parser says against a command line, empty if it understands it."""
+    told = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(told), contextlib.redirect_stdout(told):
+            make_parser().parse_args(words)
+    except SystemExit as exc:
+        return told.getvalue() if exc.code else ""
+    return ""
 
 
 def test_each_command_of_the_documentation_is_understood() -> None:
     seen = 0
     for page, command in every_command():
         for part in re.split(r"; | (?:&&|\||>>?) ", command):
-            words = shlex.split(part, comments=True)
-            if words[:1] != ["ws-alembic"]:
-                continue
-            told = io.StringIO()
-            try:
-                with contextlib.redirect_stderr(told), contextlib.redirect_stdout(told):
-                    make_parser().parse_args(words[1:])
-            except SystemExit as exc:
-                assert not exc.code, f"{page}: {command}\n{told.getvalue()}"
-            seen += 1
+            if part.startswith("ws-alembic "):
+                told = refused(shlex.split(part, comments=True)[1:])
+                assert not told, f"{page}: {command}\n{told}"
+                seen += 1
     assert seen > 80
 
 
-def typed(site: Page, words: list[str], program: str = "ws-alembic") -> tuple[int, str]:
-    """Type a command where the site is now; return its exit status and what it prints."""
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join(site.pythonpath)}
-    env["XDG_CACHE_HOME"] = f"{site.root}/.cache"
-    return site.asked({"program": program, "words": words, "env": env})
-
-
-def edit_models(site: Page, words: list[str]) -> None:
-    """Change the application's models as the reader of a command has done before it."""
-    models = site.here / "examples/app/src/acme/app/models.py"
-    for option in EDITS.keys() & set(words):
-        text = models.read_text(encoding="utf-8")
-        assert EDITS[option][0] in text
-        models.write_text(text.replace(*EDITS[option]), encoding="utf-8")
+def test_each_command_within_a_sentence_is_understood() -> None:
+    seen = 0
+    for page, text in pages():
+        for command in INLINE.findall(text):
+            told = refused(shlex.split(command))
+            assert not told, f"{page}: ws-alembic {command}\n{told}"
+            seen += 1
+    assert seen > 20
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
-    """The example in a folder of its own, migrated, with a server that types commands."""
-    root = tmp_path_factory.mktemp("site").resolve()
-    shutil.copytree(REPOSITORY / "examples", root / "examples")
-    shutil.copy(REPOSITORY / "development.ini", root)
-    page = Page(DOCS / "index.rst", root)
-    page.pythonpath = [str(one) for one in sorted((root / "examples").glob("*/src"))]
-    assert typed(page, ["-x", "packages=all", "upgrade"])[0] == 0
-    yield page
-    if page.server is not None:
-        page.server.communicate()
+def server() -> Iterator[Server]:
+    """What types the commands of all pages."""
+    server = Server()
+    yield server
+    server.close()
 
 
-@pytest.mark.parametrize("name", PAGES)
-def test_the_commands_of_a_page_work(name: str, site: Page) -> None:
-    site.here = site.root / name
-    site.here.mkdir()
-    for ini in ("development.ini", "production.ini"):
-        shutil.copy(site.root / "development.ini", site.here / ini)
-    if name != "deploying":
-        shutil.copy(site.root / "example.sqlite", site.here)
-    source = site.here if name in WRITES else site.root
-    if name in WRITES:
-        shutil.copytree(site.root / "examples", site.here / "examples")
-    site.pythonpath = [str(one) for one in sorted((source / "examples").glob("*/src"))]
-    page = (DOCS / f"{name}.rst").read_text(encoding="utf-8")
-    for command in commands_of(page):
-        program, *words = shlex.split(command.partition(" > ")[0], comments=True)
-        if program in ONLY_READ or ONLY_READ.keys() & set(words):
-            continue
-        assert program in ("ws-alembic", "ws-create-table"), command
-        for theirs, ours in PAGES[name].items():
-            words = [re.sub(rf"(?<![\w.]){theirs}(?![\w.])", ours, word) for word in words]
-        if name in WRITES:
-            edit_models(site, words)
-        elif (program, *words) in TYPED:
-            continue
-        TYPED.add((program, *words))
-        status, screen = typed(site, words, program)
-        assert "Traceback" not in screen, f"{command}\n{screen}"
-        expected = OTHERWISE.get(" ".join(words), 0)
-        assert status == expected, f"{command}: {status}\n{screen}"
-        assert "Proved" in screen or not EDITS.keys() & set(words), screen
+@pytest.fixture(scope="module")
+def example(tmp_path_factory: pytest.TempPathFactory, server: Server) -> Path:
+    """A folder with the example, migrated."""
+    root = tmp_path_factory.mktemp("example").resolve()
+    make_example(root)
+    page = Page(DOCS / "index.rst", root, server=server)
+    page.pythonpath = paths_of(root)
+    page.prepare("ws-alembic -q -x packages=all upgrade")
+    return root
+
+
+@pytest.mark.parametrize("name", [page for page, text in pages() if PLAYED_IN.search(text)])
+def test_the_screens_of_a_page_are_real(
+    name: str, tmp_path: Path, example: Path, server: Server
+) -> None:
+    root = tmp_path.resolve() / "site"
+    shutil.copytree(example, root)
+    page = Page(DOCS / f"{name}.rst", root, server=server)
+    page.pythonpath = paths_of(root)
+    assert normal(page.played()) == normal(page.text), f"python tests/documents.py docs/{name}.rst"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
+import sys
 import zipfile
 from importlib.metadata import distribution
 from pathlib import Path
@@ -11,6 +13,7 @@ from pathlib import Path
 from conftest import REPOSITORY, Run, build_wheel
 
 README = (REPOSITORY / "README.rst").read_text(encoding="utf-8")
+CONTRIBUTING = (REPOSITORY / "CONTRIBUTING.rst").read_text(encoding="utf-8")
 
 
 def blocks(language: str) -> list[str]:
@@ -72,6 +75,14 @@ def test_the_picture_of_the_example(tmp_path: Path, run: Run) -> None:
 def test_the_two_commands_of_the_checkout_exist(run: Run) -> None:
     for command, _ in commands(blocks("console")[1].split("make", 1)[0]):
         assert command.startswith("pip install")
-    for target in re.findall(r"^    \$ make (\w+)", README, re.M):
+    typed_targets = re.findall(r"^    \$ make ([\w-]+)", README + CONTRIBUTING, re.M)
+    assert {"demo", "test", "lint", "docs", "test-matrix"} == {*typed_targets}
+    for target in typed_targets:
         result = run(["make", "-n", target], cwd=REPOSITORY)
         assert result.returncode == 0, result.stderr
+
+
+def test_the_test_that_a_contributor_runs_is_there(run: Run) -> None:
+    (words,) = re.findall(r"^    \$ \.venv/bin/python -m (pytest .*)$", CONTRIBUTING, re.M)
+    found = run([sys.executable, "-m", *shlex.split(words), "--collect-only", "-q"], cwd=REPOSITORY)
+    assert found.returncode == 0, found.stdout
