@@ -101,4 +101,4 @@ def of_packages(view: GraphView) -> Iterator[str]:
     for earlier, later in sorted(busiest):
         yield f'  p{earlier} ==>|"{crossings[earlier, later]}"| p{later}'
     if len(crossings) > EDGE_LIMIT:
-        yield f"  %% {len(crossings) - EDGE_LIMIT} more edges between packages"
+        yield f"  %% {counted(len(crossings) - EDGE_LIMIT, 'more edge')} between packages"
