@@ -457,6 +457,21 @@ def test_a_run_without_steps(packages: tuple[str, ...] | None, newest: bool, exp
     assert runs.render_run(Run("x", "upgrade"), packages, newest=newest) == expected
 
 
+@pytest.mark.parametrize(
+    ("packages", "without", "expected"),
+    [
+        (("a",), ["a"], "Nothing to do: a has no revision yet."),
+        (("a", "b"), ["a", "b"], "Nothing to do: a, b have no revision yet."),
+        (("a", "b"), ["b"], "Nothing to do: a is at its newest revision; b has none yet."),
+        (None, ["b"], "Nothing to do: all packages are at their newest revision; b has none yet."),
+    ],
+)
+def test_what_has_no_revision_is_at_none(
+    packages: tuple[str, ...] | None, without: list[str], expected: str
+) -> None:
+    assert runs.render_run(Run("x", "upgrade"), packages, newest=True, without=without) == expected
+
+
 def test_created_scripts_are_their_paths() -> None:
     created = [CreatedScript("a", "1", "m", "/a/1.py"), CreatedScript("b", "2", "m", "/b/2 x.py")]
     assert list(runs.render_created(created)) == ["/a/1.py", "/b/2 x.py"]

@@ -260,3 +260,22 @@ def test_no_password_is_shown_anywhere(site: Site, postgresql_url: str) -> None:
     assert password not in done.stderr + done.stdout
     found = rows(postgresql_url, "SELECT * FROM websauna_migrate_ledger")
     assert password not in str(found)
+
+
+def test_a_package_without_revisions_is_at_none(
+    workshop: Workshop, sqlite_url: str, tmp_path: Path
+) -> None:
+    for name in ("fooapp", "bare", "void"):
+        workshop.package(name, None)
+    workshop.script("fooapp", "f1", **table("a"))
+    ini = workshop.application("fooapp", tmp_path / "site.ini", sqlite_url)
+    said = {
+        "bare": "bare has no revision yet",
+        "bare, void": "bare, void have no revision yet",
+        "fooapp, bare": "fooapp is at its newest revision; bare has none yet",
+        "all": "all packages are at their newest revision; bare, void have none yet",
+    }
+    assert workshop.ws(ini, "upgrade").status == 0
+    for packages, words in said.items():
+        typed = workshop.ws(ini, "-x", f"packages={packages}", "upgrade")
+        assert (typed.status, typed.out) == (0, f"Nothing to do: {words}.\n")

@@ -164,7 +164,26 @@ def sum_up_run(
     if run.dry_run:
         call.show(render_dry_run(run), data)
     else:
-        call.sum_up(render_run(run, call.packages, newest=newest), data=data)
+        nothing = newest and not run.steps and not run.adopted
+        without = without_revisions(call) if nothing else []
+        packages = call.packages
+        if packages is None and len(without) == len(call.service.packages):
+            packages = tuple(without)
+        call.sum_up(render_run(run, packages, newest=newest, without=without), data=data)
+
+
+def without_revisions(call: Call) -> list[str]:
+    """Return the packages of a command that have no revision."""
+    selected = [
+        package
+        for package in call.service.packages
+        if call.packages is None or package.name in call.packages
+    ]
+    # Where there are scripts they need not be read once more.
+    if all(any(one.script_directory.glob("versions/*.py")) for one in selected):
+        return []
+    having = {one.package for one in call.service.heads(packages=call.packages)}
+    return [package.name for package in selected if package.name not in having]
 
 
 def repair(call: Call) -> int:

@@ -66,11 +66,18 @@ def render_running(
     return step, f"running for {seconds:.0f} s{last}{does}"
 
 
-def render_run(run: Run, packages: Sequence[str] | None, *, newest: bool = False) -> str:
+def render_run(
+    run: Run,
+    packages: Sequence[str] | None,
+    *,
+    newest: bool = False,
+    without: Sequence[str] = (),
+) -> str:
     """Return the line that sums up a run.
 
     :param packages: what the run was asked for, ``None`` for all
     :param newest: its target was the newest revision of them
+    :param without: those of the packages that have no revision
     """
     adopted = "".join(f"{one}\n" for one in render_adopted(run))
     if run.steps:
@@ -80,11 +87,21 @@ def render_run(run: Run, packages: Sequence[str] | None, *, newest: bool = False
         return adopted.rstrip("\n")
     if not newest:
         return "Nothing to do: the database is at that revision already."
+    others = [name for name in packages or () if name not in without]
     if packages is None:
-        return "Nothing to do: all packages are at their newest revision."
-    if len(packages) == 1:
-        return f"Nothing to do: {packages[0]} is at its newest revision."
-    return f"Nothing to do: {joined(packages)} are at their newest revision."
+        at_newest = "all packages are at their newest revision"
+    elif not others:
+        return f"Nothing to do: {joined(without)} {has(without)} no revision yet."
+    else:
+        are = "is at its" if len(others) == 1 else "are at their"
+        at_newest = f"{joined(others)} {are} newest revision"
+    missing = f"; {joined(without)} {has(without)} none yet" if without else ""
+    return f"Nothing to do: {at_newest}{missing}."
+
+
+def has(names: Sequence[str]) -> str:
+    """Return the verb for some names."""
+    return "has" if len(names) == 1 else "have"
 
 
 def render_adopted(run: Run) -> Iterator[str]:
