@@ -14,30 +14,32 @@ __all__ = ["locate", "squash"]
 
 def locate(bench: Bench) -> None:
     """Measure locate, cold and with what was replayed in the cache."""
-    revisions = 60 if bench.quick else 300
-    for product in ("sqlite", "postgresql"):
-        root = bench.root / f"locate-{product}"
-        url = f"sqlite:///{root}.sqlite" if product == "sqlite" else bench.postgresql
-        work = make_workload(root, url, packages=2, revisions=revisions // 2)
-        empty_database(url)
-        measure([bench.ours(work, "upgrade", name="upgrade")], 1, warm=False)
-        with cursor_of(url) as cursor:
-            for package in work.packages:
-                cursor.execute(f"DROP TABLE alembic_history_{package}")  # type: ignore[attr-defined]
-        samples = measure(
-            [
-                bench.boot(work),
-                bench.ours(work, "locate", name="locate, cold", cache="cold"),
-                bench.ours(work, "locate", name="locate"),
-            ],
-            1 if bench.quick else 3,
-        )
-        bench.report.section(
-            f"Where a database stands, 2 packages with {revisions // 2} revisions each, {product}",
-            "The history tables are dropped; all scripts are replayed in a scratch database, or "
-            "what they make is known from the cache.",
-        )
-        say(bench.report, samples, "boot", "wall")
+    for revisions in (60,) if bench.quick else (300, 2_000):
+        for product in ("sqlite", "postgresql"):
+            locate_one(bench, product, revisions)
+
+
+def locate_one(bench: Bench, product: str, revisions: int) -> None:
+    """Measure locate in one history."""
+    root = bench.root / f"locate-{product}-{revisions}"
+    url = f"sqlite:///{root}.sqlite" if product == "sqlite" else bench.postgresql
+    work = make_workload(root, url, packages=2, revisions=revisions // 2)
+    empty_database(url)
+    measure([bench.ours(work, "upgrade", name="upgrade")], 1, warm=False)
+    with cursor_of(url) as cursor:
+        for package in work.packages:
+            cursor.execute(f"DROP TABLE alembic_history_{package}")  # type: ignore[attr-defined]
+    cold = bench.ours(work, "locate", name="locate, cold", cache="cold")
+    # Long ones run once.
+    rounds = 1 if bench.quick or revisions > 300 else 3
+    samples = measure([bench.boot(work), cold], rounds, warm=revisions <= 300)
+    samples |= measure([bench.ours(work, "locate", name="locate")], bench.rounds(3))
+    bench.report.section(
+        f"Where a database stands, 2 packages with {revisions // 2:,} revisions each, {product}",
+        "The history tables are dropped; all scripts are replayed in a scratch database, or "
+        "what they make is known from the cache.",
+    )
+    say(bench.report, samples, "boot", "wall")
 
 
 @dataclass(frozen=True)
