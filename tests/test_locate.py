@@ -161,6 +161,32 @@ def test_what_a_hand_changed_is_named(
     assert "equals no revision; nearest" in shown.out and "no revision makes it" in shown.out
 
 
+def test_what_is_known_in_front_of_a_step_that_fails_is_not_read_again(
+    workshop: Workshop, database_url: str, tmp_path: Path
+) -> None:
+    folder = workshop.package("fooapp", MODELS, metadata="fooapp.models.metadata")
+    (folder / "names.py").write_text('COLUMN = "first"\n')
+    column = "from fooapp.names import COLUMN\nop.add_column('a', sa.Column(COLUMN, sa.Integer))"
+    workshop.script("fooapp", "f01", None, **table("a"))
+    workshop.script("fooapp", "f02", "f01", column)
+    # Needs a row.
+    workshop.script(
+        "fooapp", "f03", "f02", 'assert op.get_bind().scalar(sa.text("SELECT 1 FROM a"))'
+    )
+    workshop.script("fooapp", "f04", "f02", **table("b"))
+    service = workshop.service(database_url, cache=str(tmp_path / "cache"))
+    service.upgrade("f04")
+    for _ in range(2):
+        found = service.locate()
+        (one,) = found.packages
+        assert (one.verdict, one.rows) == ("several", ("f04",)), one
+        (failed,) = found.not_replayed
+        assert (failed.revision, found.scripts) == ("f03", 3)
+        # What a script imports is not looked at: so a look would tell.
+        (folder / "names.py").write_text('COLUMN = "second"\n')
+        workshop.forget()
+
+
 OFFERS = """
 import sqlalchemy as sa
 from sqlalchemy.orm import DeclarativeBase

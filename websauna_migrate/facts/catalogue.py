@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import chain
 
 from sqlalchemy.engine import Connection
 
 from websauna_migrate.base_errors import MigrationError
-from websauna_migrate.facts.fact import Facts
+from websauna_migrate.facts.fact import Facts, Pieces
 
-__all__ = ["facts_not_known", "read_facts"]
+__all__ = ["facts_not_known", "read_facts", "read_pieces"]
 
 
 def facts_not_known(dialect: str) -> MigrationError:
@@ -35,19 +36,36 @@ def read_facts(
     :param names: the names that scratch schemas stand for, by theirs
     :raises MigrationError: for another database than the four
     """
+    default_schema, pieces = read_pieces(connection, schemas=schemas, names=names)
+    return Facts.make(default_schema, chain.from_iterable(pieces.values()))
+
+
+def read_pieces(
+    connection: Connection,
+    *,
+    schemas: Collection[str] | None = None,
+    names: Mapping[str, str] | None = None,
+    known: Pieces | None = None,
+) -> tuple[str, Pieces]:
+    """Read the facts of a database by the words in which the server told them.
+
+    :param known: those of an earlier look, which are taken over where the words are the same
+    :returns: the default schema, and the facts
+    """
+    known = known or {}
     with snapshot(connection):
         if connection.dialect.name == "postgresql":
             from websauna_migrate.facts.postgresql import read_postgresql
 
-            return read_postgresql(connection, schemas, names or {})
+            return read_postgresql(connection, schemas, names or {}, known)
         if connection.dialect.name == "sqlite":
             from websauna_migrate.facts.sqlite import read_sqlite
 
-            return read_sqlite(connection)
+            return read_sqlite(connection, known)
         if connection.dialect.name in ("mysql", "mariadb"):
             from websauna_migrate.facts.mysql import read_mysql
 
-            return read_mysql(connection, schemas, names or {})
+            return read_mysql(connection, schemas, names or {}, known)
         raise facts_not_known(connection.dialect.name)
 
 

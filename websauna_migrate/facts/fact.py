@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
-__all__ = ["AS_WRITTEN", "EXPRESSIONS", "POSITION", "Fact", "Facts", "Value", "fingerprint"]
+__all__ = [
+    "AS_WRITTEN",
+    "EXPRESSIONS",
+    "POSITION",
+    "Fact",
+    "Facts",
+    "Pieces",
+    "Value",
+    "fingerprint",
+]
 
 Value: TypeAlias = bool | int | str | tuple[str, ...] | None
 
@@ -91,6 +100,10 @@ class Fact:
         attributes = [pair for pair in self.attributes if pair[0] != POSITION]
         data = json.dumps([self.kind, self.schema, self.table, name, attributes])
         return int.from_bytes(hashlib.sha256(data.encode()).digest(), "big")
+
+
+#: Facts by what the server said of them: the same words are the same facts.
+Pieces: TypeAlias = dict[Hashable, tuple[Fact, ...]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from sqlalchemy import bindparam, text
 from sqlalchemy.engine import Connection
 
-from websauna_migrate.facts.fact import AS_WRITTEN, POSITION, Fact, Facts
+from websauna_migrate.facts.fact import AS_WRITTEN, POSITION, Fact, Pieces
 from websauna_migrate.facts.renamed import Renamed
 
 __all__ = ["column_definition", "quoted", "read_mysql"]
@@ -58,20 +59,31 @@ CHARACTERS = re.compile(r" (CHARACTER SET|COLLATE) \w+")
 
 
 def read_mysql(
-    connection: Connection, schemas: Collection[str] | None, names: Mapping[str, str]
-) -> Facts:
-    """Return the facts of databases, which are called schemas here.
+    connection: Connection,
+    schemas: Collection[str] | None,
+    names: Mapping[str, str],
+    known: Pieces,
+) -> tuple[str, Pieces]:
+    """Return the default schema, and the facts of databases, which are called schemas here.
 
     :param schemas: ``None`` for the current one
     :param names: the names that scratch databases stand for, by theirs
+    :param known: those of an earlier look, by what the server said
     """
     default = str(connection.scalar(text("SELECT DATABASE()")) or "")
     reading = Reading(connection, list(schemas) if schemas is not None else [default])
-    facts: Iterator[Fact] = reading.facts()
-    if names:
-        renamed = Renamed(names, lambda name: name.replace("`", "``"))
-        facts = map(renamed.fact, facts)
-    return Facts.make(names.get(default, default), facts)
+    rename = Renamed(names, lambda name: name.replace("`", "``")).fact if names else None
+    pieces: Pieces = {}
+    for key, make in reading.pieces():
+        facts = known.get(key)
+        if facts is None:
+            facts = tuple(map(rename, make()) if rename else make())
+        pieces[key] = facts
+    return names.get(default, default), pieces
+
+
+#: Facts by the words that they follow from, not made yet.
+Piece = tuple[Hashable, Callable[[], Iterable[Fact]]]
 
 
 class Reading:
@@ -93,8 +105,8 @@ class Reading:
         row = self.connection.exec_driver_sql(f"SHOW CREATE {kind} {what}").one()
         return str(row[column])
 
-    def facts(self) -> Iterator[Fact]:
-        """Yield all facts."""
+    def pieces(self) -> Iterator[Piece]:
+        """Yield all facts, by what the server says of them."""
         columns: dict[tuple[str, str], list[tuple[Any, ...]]] = {}
         for row in self.rows(COLUMNS):
             columns.setdefault(row[:2], []).append(row[2:])
@@ -103,8 +115,7 @@ class Reading:
                 continue
             if kind == "SEQUENCE":
                 sql = self.show("SEQUENCE", schema, table, 1)
-                definition = re.sub(rf"^CREATE SEQUENCE {NAME} ", "", sql)
-                yield Fact.make("sequence", schema, table, {"definition": definition})
+                yield (kind, schema, table, sql), partial(sequence_facts, schema, table, sql)
                 continue
             sql = self.show("TABLE", schema, table, 1)
             whole = {
@@ -114,10 +125,11 @@ class Reading:
                 "comment": comment or None,
                 "system versioning": kind == "SYSTEM VERSIONED",
             }
-            yield from table_facts(schema, table, sql, columns.get((schema, table), []), whole)
-        yield from self.views()
-        yield from self.triggers()
-        yield from self.routines()
+            own = columns.get((schema, table), [])
+            key = (kind, schema, table, sql, tuple(own), tuple(whole.values()))
+            yield key, partial(table_facts, schema, table, sql, own, whole)
+        for fact in (*self.views(), *self.triggers(), *self.routines()):
+            yield fact, partial(iter, (fact,))
 
     def views(self) -> Iterator[Fact]:
         """Yield the facts of views."""
@@ -151,6 +163,12 @@ class Reading:
                 "SQL mode": self.show(kind, schema, name, 1),
             }
             yield Fact.make(kind.lower(), schema, name, attributes)
+
+
+def sequence_facts(schema: str, name: str, sql: str) -> Iterator[Fact]:
+    """Yield the fact of a sequence."""
+    definition = re.sub(rf"^CREATE SEQUENCE {NAME} ", "", sql)
+    yield Fact.make("sequence", schema, name, {"definition": definition})
 
 
 def table_facts(

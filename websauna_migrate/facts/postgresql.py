@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import bindparam, text
 from sqlalchemy.engine import Connection
 
-from websauna_migrate.facts.fact import POSITION, Fact, Facts, Value
+from websauna_migrate.facts.fact import POSITION, Fact, Pieces, Value
 from websauna_migrate.facts.postgresql_catalogue import QUERIES, SCHEMAS
 from websauna_migrate.facts.renamed import Renamed
 
@@ -41,12 +41,16 @@ Rows = Sequence[Sequence[Any]]
 
 
 def read_postgresql(
-    connection: Connection, schemas: Collection[str] | None, names: Mapping[str, str]
-) -> Facts:
-    """Return the facts of schemas.
+    connection: Connection,
+    schemas: Collection[str] | None,
+    names: Mapping[str, str],
+    known: Pieces,
+) -> tuple[str, Pieces]:
+    """Return the default schema, and the facts of schemas by the rows of the catalogue.
 
     :param schemas: ``None`` for all that are not the server's own
     :param names: the names that scratch schemas stand for, by theirs
+    :param known: those of an earlier look
     """
     found = connection.execute(text(SCHEMAS)).all()
     default, path = found[0][2:4] if found else ("", "")
@@ -60,11 +64,21 @@ def read_postgresql(
             parameters["schemas"] = wanted
         rows[name] = connection.execute(statement, parameters).all()
     connection.execute(text("SELECT set_config('search_path', :path, true)"), {"path": path})
-    facts = [Fact.make("schema", "", row[0], {"comment": row[1]}) for row in found]
+    rename = Renamed(names, quote_name).fact if names else None
+    pieces: Pieces = {}
+    for row in found:
+        if row[0] in wanted:
+            schema = Fact.make("schema", "", row[0], {"comment": row[1]})
+            pieces["schema", row[0], row[1]] = (rename(schema) if rename else schema,)
     reading = Reading(rows)
-    facts = [fact for fact in facts if fact.name in wanted] + [*reading.facts()]
-    mapped = map(Renamed(names, quote_name).fact, facts) if names else facts
-    return Facts.make(names.get(default, default or ""), mapped)
+    for name in rows:
+        for key, words in reading.keyed(name):
+            facts = known.get(key)
+            if facts is None:
+                facts = tuple(getattr(reading, name)(*map(settled, words)))
+                facts = tuple(map(rename, facts)) if rename else facts
+            pieces[key] = facts
+    return names.get(default, default or ""), pieces
 
 
 class Reading:
@@ -76,11 +90,16 @@ class Reading:
         #: Sequences that belong to a column: how ``nextval`` names them.
         self.owned = {(row[0], row[2], row[3]): row[14] for row in rows["sequences"] if row[2]}
 
-    def facts(self) -> Iterator[Fact]:
-        """Yield all facts."""
-        for name in self.rows:
-            for row in self.rows[name]:
-                yield from getattr(self, name)(*row)
+    def keyed(self, name: str) -> Iterator[tuple[Hashable, Sequence[Any]]]:
+        """Yield the rows of a query, each with all that its facts follow from."""
+        for row in self.rows[name]:
+            words: Hashable = tuple(row)
+            if name == "types":
+                # The values of an enum are a list.
+                words = repr(words)
+            elif name == "columns":
+                words = (words, self.owned.get((row[0], row[2], row[1])))
+            yield (name, words), row
 
     def relations(self, *row: Any) -> Iterator[Fact]:
         """Yield the fact of a table, view or composite type."""
@@ -291,6 +310,25 @@ class Reading:
             {"definition": definition, "statistics target": target, "comment": comment},
             table=table,
         )
+
+
+#: A list of texts that the server wrote of ``IN`` on VARCHAR, once its own words were written back.
+WRITTEN_BACK = re.compile(
+    r"ARRAY\[(\('(?:[^']|'')*'::character varying\)::text"
+    r"(?:, \('(?:[^']|'')*'::character varying\)::text)*)\]"
+)
+
+
+def settled(value: Any) -> Any:
+    """Return what the server said as it said it at first: a database from a dump is no other."""
+    if not isinstance(value, str) or "'::character varying)::text" not in value:
+        return value
+
+    def at_first(found: re.Match[str]) -> str:
+        texts = re.sub(r"\(('(?:[^']|'')*'::character varying)\)::text", r"\1", found[1])
+        return f"(ARRAY[{texts}])::text[]"
+
+    return WRITTEN_BACK.sub(at_first, value)
 
 
 def quote_name(name: str) -> str:

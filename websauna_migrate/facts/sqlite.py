@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from functools import lru_cache
 
 from sqlalchemy import text
 from sqlalchemy.engine import Connection
 
-from websauna_migrate.facts.fact import AS_WRITTEN, POSITION, Fact, Facts, Value
+from websauna_migrate.facts.fact import AS_WRITTEN, POSITION, Fact, Pieces, Value
 from websauna_migrate.facts.sqlite_sql import (
     NotUnderstood,
     Token,
     read_table,
     tokens_of,
+    unquoted,
     write,
 )
 
@@ -30,25 +32,60 @@ WHERE m.type = 'table' AND substr(m.name, 1, 7) <> 'sqlite_'
 """
 
 
-def read_sqlite(connection: Connection) -> Facts:
-    """Return the facts of the main database; attached and temporary ones are left out."""
+def read_sqlite(connection: Connection, known: Pieces) -> tuple[str, Pieces]:
+    """Return the facts of the main database by its SQL; attached and temporary ones are left out.
+
+    :param known: those of an earlier look
+    :returns: the default schema, and the facts
+    """
     objects = connection.execute(text(OBJECTS)).all()
     columns: dict[str, list[tuple[int, str, str, int]]] = {}
     for table, place, name, type_, hidden in connection.execute(text(COLUMNS)):
         columns.setdefault(table, []).append((place, name, type_, hidden))
     tables = {row[2].lower() for row in objects} | {row[1].lower() for row in objects}
-    facts: list[Fact] = []
+    every = {one[1].lower() for found in columns.values() for one in found}
+    pieces: Pieces = {}
     for kind, name, table, sql in objects:
-        own = [row[1] for row in columns.get(table, ())]
-        names = tables | {one.lower() for one in own}
-        if kind == "table":
-            facts += table_facts(name, sql, columns.get(name, []), names)
-        elif kind == "index" and sql:
-            facts.append(index_fact(name, table, sql, names))
-        elif kind in ("view", "trigger"):
-            every = tables | {c[1].lower() for found in columns.values() for c in found}
-            facts.append(written_fact(kind, name, table, sql, every))
-    return Facts.make(SCHEMA, facts)
+        if not sql:
+            continue
+        own = every
+        if kind in ("table", "index"):
+            own = {one[1].lower() for one in columns.get(table, ())}
+        # Of the words it has to be known which are names.
+        names = frozenset(word for word in words_in(sql) if word in tables or word in own)
+        key = (kind, name, table, sql, names, tuple(columns.get(name, ())))
+        facts = known.get(key)
+        if facts is None:
+            facts = tuple(object_facts(kind, name, table, sql, columns.get(name, []), names))
+        pieces[key] = facts
+    return SCHEMA, pieces
+
+
+@lru_cache(maxsize=4096)
+def words_in(sql: str) -> frozenset[str]:
+    """Return what may be a name in SQL, in lower case."""
+    return frozenset(unquoted(one.text).lower() for one in tokens_of(sql) if one.kind in WORDS)
+
+
+#: The kinds of tokens that may be names.
+WORDS = frozenset({"word", "name", "string"})
+
+
+def object_facts(
+    kind: str,
+    name: str,
+    table: str,
+    sql: str,
+    columns: list[tuple[int, str, str, int]],
+    names: Collection[str],
+) -> Iterator[Fact]:
+    """Yield the facts of a table, index, view or trigger."""
+    if kind == "table":
+        yield from table_facts(name, sql, columns, names)
+    elif kind == "index":
+        yield index_fact(name, table, sql, names)
+    elif kind in ("view", "trigger"):
+        yield written_fact(kind, name, table, sql, names)
 
 
 def table_facts(

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from sqlalchemy.engine import Connection
 
-from websauna_migrate.facts.catalogue import read_facts
-from websauna_migrate.facts.fact import POSITION, Fact, Facts
+from websauna_migrate.facts.catalogue import read_facts, read_pieces
+from websauna_migrate.facts.fact import POSITION, Fact, Facts, Pieces
 
 __all__ = [
     "Group",
@@ -23,6 +23,7 @@ __all__ = [
     "pack_prints",
     "print_of",
     "read_plain",
+    "read_plain_pieces",
     "unit_of",
     "unpack_prints",
 ]
@@ -42,9 +43,22 @@ SIZE = 8
 
 def read_plain(connection: Connection) -> Facts:
     """Return the facts of a database by names that are those of every other one."""
+    return read_facts(connection, names=plain_names(connection))
+
+
+def read_plain_pieces(connection: Connection, known: Pieces) -> tuple[str, Pieces]:
+    """Return the default schema, and the same facts by the words in which the server told them.
+
+    :param known: those of an earlier look
+    """
+    return read_pieces(connection, names=plain_names(connection), known=known)
+
+
+def plain_names(connection: Connection) -> Mapping[str, str]:
+    """Return the names that databases have among facts."""
     if connection.dialect.name not in ("mysql", "mariadb"):
-        return read_facts(connection)
-    return read_facts(connection, names={str(connection.engine.url.database): PLAIN})
+        return {}
+    return {str(connection.engine.url.database): PLAIN}
 
 
 def unit_of(fact: Fact) -> Unit:

@@ -71,31 +71,51 @@ class PackageCandidates:
         ]
 
     @cached_property
-    def places(self) -> list[tuple[Candidate, int]]:
-        """The places, each with how many units are other ones in the database."""
+    def order(self) -> list[str]:
+        """The package's revisions as they were replayed."""
+        objects = self.objects
+        return [objects.steps[number].revision for number in objects.numbers(self.package)]
+
+    @cached_property
+    def places(self) -> list[tuple[int | frozenset[str], int]]:
+        """The places, each with how many units are other ones in the database.
+
+        A place is the number of revisions that were replayed first, or on a branch a set of them.
+        """
         numbers = self.objects.numbers(self.package)
-        order = [self.objects.steps[number].revision for number in numbers]
-        change = [0] * (len(order) + 2)
+        change = [0] * (len(numbers) + 2)
         for unit in self.units:
             for start, end, groups in self.objects.stretches(unit, numbers, self.package):
                 if not self.is_live(unit, groups):
                     change[start] += 1
                     change[end + 1] -= 1
-        counts = [*itertools.accumulate(change)][: len(order) + 1]
-        found = [
-            (self.candidate(order[:place]), count + len(self.extra))
-            for place, count in enumerate(counts)
+        counts = [*itertools.accumulate(change)][: len(numbers) + 1]
+        found: list[tuple[int | frozenset[str], int]] = [
+            (place, count + len(self.extra)) for place, count in enumerate(counts)
         ]
-        seen = {one.applied for one, _ in found}
-        for name in order:
-            # On a branch, the others need not be applied.
-            applied = frozenset(self.history.applied([name]))
-            if applied not in seen:
-                seen.add(applied)
-                count = self.count(applied)
-                if count is not None:
-                    found.append((self.candidate(applied), count))
+        for applied in self.on_branches():
+            count = self.count(applied)
+            if count is not None:
+                found.append((applied, count))
         return found
+
+    def on_branches(self) -> Iterator[frozenset[str]]:
+        """Yield what is applied at each revision before which others ran that it does not need."""
+        before, follows = None, True
+        for place, name in enumerate(self.order, 1):
+            follows = follows and (
+                before is None or before in self.history.revisions[name].down_revisions
+            )
+            if not follows:
+                applied = frozenset(self.history.applied([name]))
+                follows = len(applied) == place
+                if not follows:
+                    yield applied
+            before = name
+
+    def at(self, place: int | frozenset[str]) -> Candidate:
+        """Return a place with its rows."""
+        return self.candidate(self.order[:place] if isinstance(place, int) else place)
 
     def candidate(self, applied: Collection[str]) -> Candidate:
         """Return the place where some revisions are applied."""
@@ -114,12 +134,12 @@ class PackageCandidates:
 
     def equal(self) -> list[Candidate]:
         """Return the places whose objects are the database's, oldest first."""
-        return [one for one, count in self.places if not count]
+        return [self.at(one) for one, count in self.places if not count]
 
     def nearest(self) -> list[Candidate]:
         """Return the places that differ in the fewest objects, oldest first."""
         least = min(count for _, count in self.places)
-        return [one for one, count in self.places if count == least]
+        return [self.at(one) for one, count in self.places if count == least]
 
     def sides(self, place: Candidate) -> tuple[Facts, Facts]:
         """Return the package's part of the database, and what it is at a place."""

@@ -1,14 +1,15 @@
 """All scripts replayed in a scratch database, with the facts behind each step.
 
 What was replayed is kept in the user's cache folder, by the texts of the scripts and the server's
-version, so that the same scripts are not replayed again.
+version, so that the same scripts are not replayed again. Where a step cannot be replayed, it is
+tried each time, and what ran before is run for it; what these made is known.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,13 +21,9 @@ from websauna_migrate.database.cache import Cache, program_version
 from websauna_migrate.database.engines import connect, make_engine
 from websauna_migrate.facts.fact import Facts
 from websauna_migrate.facts.scratch_databases import scratch_database
-from websauna_migrate.facts.units import Group, Unit, read_plain
-from websauna_migrate.locating.object_histories import (
-    ObjectHistories,
-    ReplayedStep,
-    changes_between,
-    grouped,
-)
+from websauna_migrate.facts.units import Group, Unit
+from websauna_migrate.locating.object_histories import ObjectHistories, ReplayedStep
+from websauna_migrate.locating.watching import Watch
 from websauna_migrate.planning.plan import Plan, plan_upgrade
 from websauna_migrate.planning.revisions import Revision
 from websauna_migrate.replay.fresh import prepare, require_apart
@@ -40,7 +37,10 @@ if TYPE_CHECKING:
 __all__ = ["Replay", "Replayed"]
 
 #: The name of what is in the cache.
-KIND = "replay"
+KIND = "replayed"
+
+#: A step, and a digest of its script and of those that ran before it.
+Known = tuple[str, ReplayedStep]
 
 
 @dataclass
@@ -94,15 +94,15 @@ class Replay:
         names = sorted(site.packages)
         env = [checksum(str(site.packages[name].script_directory / "env.py")) for name in names]
         self.key = json.dumps([program_version(), names, env, *environment])
-        self.digests = dict(self._digests(self.order))
+        self.texts = {(one.package, one.id): checksum(one.path) for one in self.order}
 
-    def _digests(self, order: Sequence[Revision]) -> Iterator[tuple[tuple[str, str], str]]:
-        """Yield for each revision a digest of its text and of all before it."""
-        digest = ""
-        for one in order:
-            text = f"{digest} {one.package} {one.id} {checksum(one.path)}"
-            digest = hashlib.sha256(text.encode()).hexdigest()
-            yield (one.package, one.id), digest
+    def digest_of(self, before: str, package: str, revision: str) -> str:
+        """Return a digest of a step's script and of those that ran before it.
+
+        :param before: that of the step before
+        """
+        text = f"{before} {package} {revision} {self.texts[package, revision]}"
+        return hashlib.sha256(text.encode()).hexdigest()
 
     def run(self) -> Replayed:
         """Return what is known, or replay.
@@ -110,41 +110,45 @@ class Replay:
         :raises ScratchRefused: where the scripts would reach beyond a scratch database
         :raises ScratchRefused: if the user may not make one
         """
-        known = self._known()
-        digest = self.digests[self.order[-1].package, self.order[-1].id] if self.order else ""
-        if known is not None and len(known.steps) == len(self.order):
-            return Replayed(known, digest=digest)
+        wanted: list[str] = []
+        for one in self.order:
+            wanted.append(self.digest_of(wanted[-1] if wanted else "", one.package, one.id))
+        digest = wanted[-1] if wanted else ""
+        objects, known = self._known()
+        if objects is not None and [one for one, _ in known[: len(wanted)]] == wanted:
+            objects.steps = [step for _, step in known[: len(wanted)]]
+            return Replayed(objects, digest=digest)
         require_apart(self.site.settings, self.schemas)
         found = Replayed(ObjectHistories("", {}), digest=digest)
         again = True
         while again:
             with scratch_database(self.site.settings) as url:
-                again = ScratchReplay(self, found, url).run(known)
-        if not found.failed:
-            self._keep(found.objects)
+                replay = ScratchReplay(self, found, url, known)
+                again = replay.run()
+            known = replay.done
+        self._keep(found.objects, known)
         return found
 
     # What is known
 
-    def _known(self) -> ObjectHistories | None:
-        """Return what of the scripts was replayed before, from the first one on."""
+    def _known(self) -> tuple[ObjectHistories | None, list[Known]]:
+        """Return what the database had before the first step, and the steps that were replayed."""
         data = self.cache.read(KIND, self.key)
         if not isinstance(data, dict):
-            return None
-        steps: list[ReplayedStep] = []
-        for revision, (digest, changes) in zip(self.order, data["steps"], strict=False):
-            if self.digests[revision.package, revision.id] != digest:
-                break
-            groups = dict(map(read_group, changes))
-            steps.append(ReplayedStep(revision.package, revision.id, groups))
-        initial = dict(map(read_group, data["initial"]))
-        return ObjectHistories(data["default_schema"], initial, steps)
+            return None, []
+        steps = [
+            (digest, ReplayedStep(package, revision, dict(map(read_group, changes))))
+            for digest, package, revision, changes in data["steps"]
+        ]
+        return ObjectHistories(
+            data["default_schema"], dict(map(read_group, data["initial"]))
+        ), steps
 
-    def _keep(self, objects: ObjectHistories) -> None:
+    def _keep(self, objects: ObjectHistories, done: Sequence[Known]) -> None:
         """Write what was replayed into the cache."""
         steps = [
-            [self.digests[step.package, step.revision], [*map(write_group, step.changes.items())]]
-            for step in objects.steps
+            [digest, step.package, step.revision, [*map(write_group, step.changes.items())]]
+            for digest, step in done
         ]
         initial = [*map(write_group, objects.initial.items())]
         data = {"default_schema": objects.default_schema, "initial": initial, "steps": steps}
@@ -165,14 +169,18 @@ class Replay:
 class ScratchReplay:
     """One replay in one scratch database."""
 
-    def __init__(self, replay: Replay, found: Replayed, url: URL) -> None:
+    def __init__(self, replay: Replay, found: Replayed, url: URL, known: Sequence[Known]) -> None:
         """Take the service of the scratch database.
 
         :param found: gets what is replayed, and knows what failed in an earlier one
+        :param known: what need not be looked at again
         """
         self.replay = replay
         self.found = found
         self.url = url
+        self.known = dict(known)
+        self.done: list[Known] = []
+        self.digest = ""
         service: Service = replay.at(url)
         service.on_step = self.look
         self.site = service.site()
@@ -181,18 +189,14 @@ class ScratchReplay:
         ]
         prepare(replay.site.settings, url, texts)
 
-    def run(self, known: ObjectHistories | None) -> bool:
-        """Replay all that can be; return whether it has to be done once more.
-
-        :param known: what need not be read again
-        """
-        self.known = list(known.steps) if known is not None else []
+    def run(self) -> bool:
+        """Replay all that can be; return whether it has to be done once more."""
         self.steps: list[ReplayedStep] = []
         with connect(make_engine(self.url, self.replay.site.settings.engine_options)) as connection:
-            self.connection = connection
-            facts = read_plain(connection)
-            self.state = grouped(facts, self.replay.histories)
-            self.found.objects = ObjectHistories(facts.default_schema, dict(self.state), self.steps)
+            self.watch = Watch(connection, self.replay.histories)
+            self.found.objects = ObjectHistories(
+                self.watch.default_schema, dict(self.watch.state), self.steps
+            )
             while True:
                 try:
                     self.site.runner().run("upgrade", self.plan)
@@ -233,19 +237,14 @@ class ScratchReplay:
     def look(self, step: MigrationStepApplied) -> None:
         """Read what the database is behind a step."""
         self.found.scripts += 1
-        number = len(self.steps)
-        if not self.found.failed and number < len(self.known):
-            changes = self.known[number].changes
-            for unit, group in changes.items():
-                if group:
-                    self.state[unit] = group
-                else:
-                    del self.state[unit]
+        self.digest = self.replay.digest_of(self.digest, step.package, step.revision)
+        known = self.known.get(self.digest)
+        if known is not None:
+            self.watch.follow(known.changes)
         else:
-            after = grouped(read_plain(self.connection), self.replay.histories)
-            changes = changes_between(self.state, after)
-            self.state = after
-        self.steps.append(ReplayedStep(step.package, step.revision, changes))
+            known = ReplayedStep(step.package, step.revision, self.watch.changes())
+        self.steps.append(known)
+        self.done.append((self.digest, known))
 
 
 # Plain data
