@@ -195,17 +195,56 @@ def test_the_sql_of_drift_brings_a_database_back(
     assert 'behind "f01"' not in again.out
 
 
-def test_drift_names_what_it_writes_no_sql_for(workshop: Workshop, tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'site.db'}"
+REFERRED = """
+op.create_table(
+    "parts",
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("shop", sa.Integer, sa.ForeignKey("shops.id", ondelete="CASCADE"), nullable=False),
+)
+"""
+
+
+def test_rows_stay_where_a_table_is_made_anew(workshop: Workshop, sqlite_url: str) -> None:
     workshop.package("fooapp", ALL_MODELS)
     workshop.script("fooapp", "f01", None, SHOP)
-    ini = workshop.application("fooapp", tmp_path / "site.ini", url)
+    workshop.script("fooapp", "f02", "f01", REFERRED)
+    ini = workshop.application("fooapp", workshop.root / "site.ini", sqlite_url)
     assert workshop.ws(ini, "upgrade").status == 0
-    execute(url, "ALTER TABLE sales RENAME TO former")
-    execute(url, "CREATE TABLE sales (id INTEGER PRIMARY KEY, shop BIGINT, amount NUMERIC(10, 2))")
+    execute(
+        sqlite_url,
+        "INSERT INTO shops (id, name, kind, note) VALUES (1, 'x', 'a', 'n')",
+        "INSERT INTO parts (id, shop) VALUES (7, 1)",
+        "ALTER TABLE shops RENAME COLUMN note TO remark",
+        "ALTER TABLE sales RENAME TO former",
+        "CREATE VIEW odd AS SELECT id FROM shops",
+    )
+    with engine_of(sqlite_url).connect() as connection:
+        connection.exec_driver_sql("PRAGMA writable_schema = on")
+        connection.exec_driver_sql(
+            "UPDATE sqlite_master SET sql = replace(sql, 'VARCHAR(20)', 'VARCHAR(5)') "
+            "WHERE name = 'shops'"
+        )
+        connection.commit()
+    found = workshop.ws(ini, "drift", "--sql")
+    assert found.status == 8 and "By hand" not in found.out
+    with engine_of(sqlite_url).connect() as connection:
+        connection.exec_driver_sql("PRAGMA foreign_keys = on")
+        connection.connection.driver_connection.executescript(found.out)
+    assert workshop.ws(ini, "drift", "--sql").out == "-- Nothing to run.\n"
+    assert rows(sqlite_url, "SELECT name, note FROM shops") == [("x", "n")]
+    assert rows(sqlite_url, "SELECT id, shop FROM parts") == [(7, 1)]
+    assert rows(sqlite_url, "SELECT id FROM odd") == [(1,)]
+
+
+def test_drift_names_what_it_writes_no_sql_for(workshop: Workshop, sqlite_url: str) -> None:
+    workshop.package("fooapp", ALL_MODELS)
+    virtual = "CREATE VIRTUAL TABLE words USING fts5 (word)"
+    workshop.script("fooapp", "f01", None, f'op.execute("{virtual}")')
+    ini = workshop.application("fooapp", workshop.root / "site.ini", sqlite_url)
+    assert workshop.ws(ini, "upgrade").status == 0
+    execute(sqlite_url, "DROP TABLE words")
     found = workshop.ws(ini, "drift", "--sql").out
-    assert '-- By hand: table "sales", column "shop": type is BIGINT' in found
-    assert found.count("SQLite needs the table made anew for it") >= 3
+    assert '-- By hand: table "words" is behind "f01"' in found and "a virtual table" in found
 
 
 def test_the_database_records_who_changed_it_and_with_what(

@@ -15,11 +15,14 @@ from sqlalchemy.pool import NullPool
 
 from conftest import run_process
 from databases import PostgreSQLServer
-from mutations import CHANGES, NOTHING, SCHEMAS
+from mutations import CHANGES, NOT_MENDED, NOTHING, SCHEMAS
 from websauna_migrate.errors import MigrationError
 from websauna_migrate.facts.catalogue import read_facts
 from websauna_migrate.facts.differences import Difference, differences
 from websauna_migrate.facts.fact import Fact, Facts, fingerprint
+from websauna_migrate.locating.mending import mender_for
+from websauna_migrate.locating.mending.renames import renames_in
+from websauna_migrate.locating.mending.statements import NotWritten
 
 
 def called(difference: Difference) -> str:
@@ -84,7 +87,26 @@ def sqlite_words(connection: Connection) -> str:
     return "\n".join(str(row[0]) for row in rows)
 
 
-# Every change is named, and nothing else
+# Every change is named, and nothing else; and what is written to mend it does so
+
+
+def mend(connection: Connection, before: Facts, change: str) -> None:
+    """Run what mends a database, which is then what it was."""
+    now = read_facts(connection)
+    found = [one for one in differences(now, before) if not one.note]
+    unowned = [one.fact for one in found if one.attribute is None and one.left]
+    unowned = [fact for fact in unowned if fact.table is None]
+    mender = mender_for(connection.dialect, now, before, renames_in(found, unowned, now, before))
+    statements = []
+    for one in found:
+        try:
+            statements += mender.mend(one)
+        except NotWritten:
+            assert change in NOT_MENDED, called(one)
+    for statement in sorted(dict.fromkeys(statements), key=lambda one: one.rank):
+        connection.exec_driver_sql(statement.text.replace("%", "%%"))
+    left = [called(one) for one in differences(read_facts(connection), before) if not one.note]
+    assert bool(left) == (change in NOT_MENDED), left
 
 
 def ids(changes: object) -> Any:
@@ -117,7 +139,8 @@ def test_a_change_on_postgresql_is_named_and_seen_where_pg_dump_sees_it(
         with connected(url) as connection:
             run_sql(connection, change)
             after = read_facts(connection)
-        changed = postgresql_words(postgresql_server, url)
+            changed = postgresql_words(postgresql_server, url)
+            mend(connection, before, change)
     finally:
         postgresql_server.drop_database(url)
     found = tuple(called(one) for one in differences(before, after))
@@ -134,6 +157,7 @@ def test_a_change_on_sqlite_is_named(change: str, connection: Connection) -> Non
     assert found == CHANGES["sqlite"].get(change, ())
     # What is written otherwise may mean the same, but not the other way round.
     assert not found or sqlite_words(connection) != words
+    mend(connection, before, change)
 
 
 @ids([*CHANGES["mariadb"], *NOTHING["mariadb"]])
@@ -145,6 +169,7 @@ def test_a_change_on_mariadb_is_named_and_seen_where_show_create_sees_it(
         before, words = read_facts(connection), mariadb_words(connection)
         run_sql(connection, change)
         after, changed = read_facts(connection), mariadb_words(connection)
+        mend(connection, before, change)
     found = tuple(called(one) for one in differences(before, after))
     assert found == CHANGES["mariadb"].get(change, ())
     assert bool(found) == (changed != words)

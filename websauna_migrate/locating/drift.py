@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from itertools import chain
 
 from sqlalchemy.engine import URL, Connection
 
 from websauna_migrate.database.history_tables import list_tables
 from websauna_migrate.facts.differences import Difference, differences
+from websauna_migrate.facts.fact import Facts
 from websauna_migrate.facts.units import Unit, print_of, unit_of
 from websauna_migrate.interfaces import Packages
 from websauna_migrate.locating.likely_revisions import Candidate, PackageCandidates
 from websauna_migrate.locating.locate import IN_DATABASE, Locator
-from websauna_migrate.locating.mending import Mender, NotWritten, Statement
+from websauna_migrate.locating.mending import mender_for
+from websauna_migrate.locating.mending.renames import renames_in
+from websauna_migrate.locating.mending.statements import Mender, NotWritten, Statement
 from websauna_migrate.models.ownership import Ownership
 from websauna_migrate.planning.plan import pending
 from websauna_migrate.results import Drift, DriftReport
@@ -124,11 +128,38 @@ class DriftLook:
             yield Drift("not-compared", package, place.name, text)
             return
         here, there = compared.sides(place)
-        mender = Mender(self.connection.dialect, there)
-        for one in differences(here, there):
-            if not one.note:
-                self.changed.add(one.fact.key)
-                yield self.mended(self.changed_by_hand(one, package, place), one, mender)
+        found = [
+            (self.changed_by_hand(one, package, place), one)
+            for one in differences(here, there)
+            if not one.note
+        ]
+        mender = self.mender(here, there, found)
+        for drift, one in found:
+            self.changed.add(one.fact.key)
+            yield self.mended(drift, one, mender)
+
+    def mender(
+        self, here: Facts, there: Facts, found: Sequence[tuple[Drift, Difference]]
+    ) -> Mender:
+        """Return what writes the statements for a package; what was accepted stays as it is.
+
+        :param here: the package's part of the database
+        :param there: what it is to be
+        """
+        stays = {
+            fact.key
+            for drift, one in found
+            for fact in (one.fact, one.other)
+            if drift.accepted and fact is not None
+        }
+        whole = Facts.make(here.default_schema, chain.from_iterable(self.live.values()))
+        others = {*whole.objects} - {one for one in here.objects if one.key not in stays}
+        mended = [one for one in there.objects if one.key not in stays]
+        wanted = Facts.make(here.default_schema, [*others, *mended])
+        unowned = [self.live[unit][0] for unit, _ in self.locator.unowned_units(self.live)]
+        differing = [one for drift, one in found if not drift.accepted]
+        renamed = renames_in(differing, unowned, whole, wanted)
+        return mender_for(self.connection.dialect, whole, wanted, renamed)
 
     def mended(self, found: Drift, one: Difference, mender: Mender) -> Drift:
         """Return a difference with the SQL that mends it, or why there is none."""

@@ -1,0 +1,160 @@
+"""What mends a database of MariaDB or MySQL."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from websauna_migrate.facts.fact import AS_WRITTEN, Fact
+from websauna_migrate.facts.mysql import column_definition
+from websauna_migrate.locating.mending.statements import (
+    COLUMNS,
+    CONSTRAINTS_GO,
+    FIRST,
+    FOREIGN_KEYS,
+    KEYS,
+    LAST,
+    TABLES,
+    Mender,
+    NotWritten,
+    Statement,
+)
+
+__all__ = ["MySQLMender"]
+
+#: The beginning of an index that is no primary key.
+KEY = re.compile(r"((?!PRIMARY)(?:\w+ )?KEY) \(")
+
+#: What follows an index that no query uses.
+IGNORED = " IGNORED"
+
+ROUTINES = frozenset({"function", "procedure", "event"})
+
+
+class MySQLMender(Mender):
+    """Writes statements for MariaDB and MySQL."""
+
+    def drop(self, fact: Fact) -> Iterator[Statement]:
+        """Yield what takes an object away."""
+        table, name = self.table(fact), self.quoted(fact.name)
+        if fact.kind == "column":
+            yield Statement(COLUMNS, f"ALTER TABLE {table} DROP COLUMN {name}")
+        elif fact.kind in ("constraint", "index"):
+            yield Statement(CONSTRAINTS_GO, f"ALTER TABLE {table} {self.drop_key(fact)}")
+        else:
+            rank = LAST if fact.kind == "sequence" else FIRST
+            yield Statement(rank, f"DROP {fact.kind.upper()} {name}")
+
+    def drop_key(self, fact: Fact) -> str:
+        """Return what follows ALTER TABLE to take a constraint or index away."""
+        definition = str(fact.get("definition"))
+        if definition.startswith("PRIMARY KEY"):
+            return "DROP PRIMARY KEY"
+        if definition.startswith("PERIOD"):
+            return f"DROP {fact.name}"
+        word = "FOREIGN KEY" if definition.startswith("FOREIGN KEY") else "CONSTRAINT"
+        return f"DROP {'INDEX' if fact.kind == 'index' else word} {self.quoted(fact.name)}"
+
+    def create(self, fact: Fact) -> Iterator[Statement]:
+        """Yield what makes an object."""
+        table, definition = self.table(fact), str(fact.get("definition"))
+        name = self.quoted(fact.name)
+        if fact.kind == "table":
+            yield from self.create_table(fact)
+        elif fact.kind == "column":
+            yield Statement(COLUMNS, f"ALTER TABLE {table} ADD COLUMN {self.column(fact)}")
+        elif fact.kind in ("constraint", "index"):
+            rank = FOREIGN_KEYS if definition.startswith("FOREIGN KEY") else KEYS
+            yield Statement(rank, f"ALTER TABLE {table} ADD {self.key(fact)}")
+        elif fact.kind == "sequence":
+            yield Statement(TABLES, f"CREATE SEQUENCE {name} {definition}")
+        elif fact.kind == "view":
+            yield Statement(LAST, self.view(fact))
+        elif fact.kind == "trigger":
+            timing, event, text = definition.split(" ", 2)
+            start = f"CREATE TRIGGER {name} {timing} {event} ON {table} FOR EACH ROW"
+            yield Statement(LAST, f"{start} {text}")
+        elif fact.kind in ROUTINES:
+            yield Statement(LAST, definition)
+        else:
+            raise NotWritten(f"how to create a {fact.kind} is not known here")
+
+    def view(self, fact: Fact) -> str:
+        """Return the statement that makes a view."""
+        security = fact.get("security") or "DEFINER"
+        text = f"CREATE SQL SECURITY {security} VIEW {self.quoted(fact.name)} AS "
+        text += str(fact.get("definition"))
+        option = fact.get("check option")
+        return f"{text} WITH {option} CHECK OPTION" if option else text
+
+    def create_table(self, fact: Fact) -> Iterator[Statement]:
+        """Yield what makes a table with all on it; its rows do not come back."""
+        inside = [self.column(one) for one in self.parts(fact, "column")]
+        keys = [*self.parts(fact, "constraint"), *self.parts(fact, "index")]
+        later = [one for one in keys if str(one.get("definition")).startswith("FOREIGN KEY")]
+        inside += [self.key(one) for one in keys if one not in later]
+        options = str(fact.get(AS_WRITTEN) or "").removeprefix(")").strip()
+        body = ",\n    ".join(inside)
+        text = f"CREATE TABLE {self.table(fact)} (\n    {body}\n) {options}"
+        yield Statement(TABLES, text.strip())
+        for one in (*later, *self.parts(fact, "trigger")):
+            yield from self.create(one)
+
+    def key(self, fact: Fact) -> str:
+        """Return a constraint or index as it stands in CREATE TABLE."""
+        definition = str(fact.get("definition"))
+        if key := KEY.match(definition):
+            return definition.replace(key[1], f"{key[1]} {self.quoted(fact.name)}", 1)
+        if definition.startswith(("PRIMARY KEY", "PERIOD")):
+            return definition
+        return f"CONSTRAINT {self.quoted(fact.name)} {definition}"
+
+    def column(self, fact: Fact) -> str:
+        """Return a column as it stands in CREATE TABLE."""
+        return f"{self.quoted(fact.name)} {column_definition(fact)}"
+
+    def change(self, fact: Fact, wanted: Fact, attribute: str) -> Iterator[Statement]:
+        """Yield what gives an object an attribute of another one."""
+        alter, definition = f"ALTER TABLE {self.table(fact)}", str(wanted.get("definition"))
+        if fact.kind == "column":
+            if not fact.get("generated") and not wanted.get("generated"):
+                yield Statement(COLUMNS, f"{alter} MODIFY COLUMN {self.column(wanted)}")
+            else:
+                yield from self.drop(fact)
+                yield from self.create(wanted)
+        elif fact.kind == "table":
+            yield from self.change_table(fact, wanted, attribute)
+        elif self.plain(fact) == self.plain(wanted) and fact.kind == "index":
+            word = "IGNORED" if IGNORED in definition else "NOT IGNORED"
+            yield Statement(KEYS, f"{alter} ALTER KEY {self.quoted(fact.name)} {word}")
+        elif fact.kind == "index" or definition.startswith("PRIMARY KEY"):
+            # In one statement: a foreign key, or AUTO_INCREMENT, needs it all the time.
+            yield Statement(KEYS, f"{alter} {self.drop_key(fact)}, ADD {self.key(wanted)}")
+        elif fact.kind == "sequence":
+            options = definition.partition(" ENGINE")[0]
+            yield Statement(COLUMNS, f"ALTER SEQUENCE {self.quoted(fact.name)} {options}")
+        elif attribute == "SQL mode":
+            raise NotWritten(f"it has to be made anew in the SQL mode {wanted.get(attribute)}")
+        else:
+            yield from self.drop(fact)
+            yield from self.create(wanted)
+
+    @staticmethod
+    def plain(fact: Fact) -> str:
+        """Return the definition of an index without the word that no query uses it."""
+        return str(fact.get("definition")).replace(IGNORED, "")
+
+    def change_table(self, fact: Fact, wanted: Fact, attribute: str) -> Iterator[Statement]:
+        """Yield what changes a table; all of its options are said at once."""
+        alter = f"ALTER TABLE {self.table(fact)}"
+        if attribute == "system versioning":
+            word = "ADD" if wanted.get(attribute) else "DROP"
+            yield Statement(COLUMNS, f"{alter} {word} SYSTEM VERSIONING")
+            return
+        written = str(wanted.get(AS_WRITTEN) or "")
+        if "PARTITION BY" in str(fact.get(AS_WRITTEN)) and "PARTITION BY" not in written:
+            yield Statement(CONSTRAINTS_GO, f"{alter} REMOVE PARTITIONING")
+        for option, absent in (("ROW_FORMAT=", "ROW_FORMAT=DEFAULT"), ("COMMENT=", "COMMENT=''")):
+            if option not in written:
+                written = f"{absent} {written}"
+        yield Statement(COLUMNS, f"{alter} {written}")

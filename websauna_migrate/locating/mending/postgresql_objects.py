@@ -1,0 +1,362 @@
+"""What mends PostgreSQL's types, sequences, views, functions, triggers, policies and comments."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from websauna_migrate.autogenerate.compare.numbering import sequence_options
+from websauna_migrate.enums import literal
+from websauna_migrate.facts.fact import Fact, Value
+from websauna_migrate.locating.mending.statements import (
+    COLUMNS,
+    CONSTRAINTS_GO,
+    FIRST,
+    KEYS,
+    LAST,
+    TABLES,
+    TYPES,
+    Mender,
+    NotWritten,
+    Statement,
+)
+
+__all__ = ["PostgreSQLObjects", "changed_options"]
+
+#: How statements call an object, where that is not the word of facts in capitals.
+WORDS = {
+    "enum type": "TYPE",
+    "composite type": "TYPE",
+    "range type": "TYPE",
+    "domain type": "DOMAIN",
+    "window function": "FUNCTION",
+}
+
+ROUTINES = frozenset({"function", "procedure", "aggregate", "window function"})
+
+#: What stands on a table and is called by it.
+ON_TABLE = frozenset({"trigger", "rule", "policy"})
+
+FIRING = {None: "ENABLE", "disabled": "DISABLE", "on replicas": "ENABLE REPLICA"}
+
+
+class PostgreSQLObjects(Mender):
+    """Writes statements for what is no table and no part of one."""
+
+    renamable: Mapping[str, str] = {
+        "table": "TABLE",
+        "enum type": "TYPE",
+        "domain type": "DOMAIN",
+        "composite type": "TYPE",
+        "sequence": "SEQUENCE",
+    }
+
+    def name(self, fact: Fact, name: str) -> str:
+        """Return a name with its schema."""
+        return f"{self.quoted(fact.schema)}.{self.quoted(name)}"
+
+    def called(self, fact: Fact) -> str:
+        """Return an object as statements call it: its kind and name."""
+        word = WORDS.get(fact.kind, fact.kind.upper())
+        if fact.kind in ROUTINES:
+            name, bracket, arguments = fact.name.partition("(")
+            return f"{word} {self.name(fact, name)}{bracket}{arguments}"
+        if fact.kind in ("schema", "extension"):
+            return f"{word} {self.quoted(fact.name)}"
+        if fact.kind == "column":
+            return f"{word} {self.table(fact)}.{self.quoted(fact.name)}"
+        if fact.kind == "constraint":
+            domain = "DOMAIN " if fact.get("of type") else ""
+            return f"{word} {self.quoted(fact.name)} ON {domain}{self.table(fact)}"
+        if fact.kind in ON_TABLE:
+            return f"{word} {self.quoted(fact.name)} ON {self.table(fact)}"
+        return f"{word} {self.name(fact, fact.name)}"
+
+    def names_of(self, fact: Fact) -> frozenset[str]:
+        """Return the names that the server writes of a type, or of the table that a fact is of."""
+        found = {self.table(fact)}
+        if fact.schema == self.there.default_schema:
+            found.add(self.quoted(fact.table or fact.name))
+        return frozenset(found)
+
+    def commented(self, fact: Fact, text: Value) -> Statement:
+        """Return what sets the comment of an object."""
+        written = "NULL" if text is None else literal(str(text))
+        return Statement(LAST, f"COMMENT ON {self.called(fact)} IS {written}")
+
+    def drop(self, fact: Fact) -> Iterator[Statement]:
+        """Yield what takes an object away."""
+        ranks = {"enum type": LAST, "domain type": LAST, "composite type": LAST, "schema": LAST}
+        ranks |= {"range type": LAST, "sequence": LAST, "statistics": CONSTRAINTS_GO}
+        yield Statement(ranks.get(fact.kind, FIRST), f"DROP {self.called(fact)}")
+
+    def create(self, fact: Fact) -> Iterator[Statement]:
+        """Yield what makes an object, with all that is said of it."""
+        method = getattr(self, f"create_{fact.kind.replace(' ', '_')}", None)
+        if method is None:
+            raise NotWritten(f"how to create a {fact.kind} is not known here")
+        yield from method(fact)
+
+    def finish(self, fact: Fact, *said: str) -> Iterator[Statement]:
+        """Yield what is still to be said of an object that was made.
+
+        :param said: the attributes that were written with it
+        """
+        bare = Fact(fact.kind, fact.schema, fact.name, fact.table)
+        for attribute, _ in fact.attributes:
+            if attribute not in said:
+                yield from self.change(bare, fact, attribute)
+
+    def change(self, fact: Fact, wanted: Fact, attribute: str) -> Iterator[Statement]:
+        """Yield what gives an object an attribute of another one."""
+        if attribute == "comment":
+            yield self.commented(fact, wanted.get("comment"))
+            return
+        method = getattr(self, f"change_{fact.kind.replace(' ', '_')}", None)
+        if method is None:
+            raise NotWritten(f"its {attribute} has to be set by hand")
+        yield from method(fact, wanted, attribute)
+
+    # Schemas, views
+
+    def create_schema(self, fact: Fact) -> Iterator[Statement]:
+        """Yield what makes a schema."""
+        yield Statement(FIRST, f"CREATE SCHEMA {self.quoted(fact.name)}")
+        yield from self.finish(fact)
+
+    def create_view(self, fact: Fact) -> Iterator[Statement]:
+        """Yield what makes a view, with the indexes that a materialized one has."""
+        options = f" WITH ({fact.get('options')})" if fact.get("options") else ""
+        text = str(fact.get("definition")).strip().removesuffix(";")
+        yield Statement(LAST, f"CREATE {self.called(fact)}{options} AS {text}")
+        yield from self.finish(fact, "definition", "options")
+        for kind in ("index", "column"):
+            for part in self.parts(fact, kind):
+                yield from self.create(part)
+
+    create_materialized_view = create_view
+
+    def change_view(self, fact: Fact, wanted: Fact, attribute: str) -> Iterator[Statement]:
+        """Yield what changes a view: another query is another view."""
+        if attribute == "definition":
+            yield from self.drop(fact)
+            yield from self.create(wanted)
+        elif attribute == "options":
+            for clause in changed_options(fact.get("options"), wanted.get("options")):
+                yield Statement(LAST, f"ALTER {self.called(fact)} {clause}")
+        else:
+            raise NotWritten(f"its {attribute} has to be set by hand")
+
+    change_materialized_view = change_view
+
+    # Types
+
+    def create_enum_type(self, fact: Fact) -> Iterator[Statement]:
+        """Yield what makes an enum type."""
+        listed = ", ".join(map(literal, values_of(fact)))
+        yield Statement(TYPES, f"CREATE TYPE {self.table(fact)} AS ENUM ({listed})")
+        yield from self.finish(fact, "values")
+
+    def change_enum_type(self, fact: Fact, wanted: Fact, attribute: str) -> Iterator[Statement]:
+        """Yield what gives an enum type other values: in place, or as another type."""
+        have, want = values_of(fact), values_of(wanted)
+        gone = [one for one in have if one not in want]
+        new = [one for one in want if one not in have]
+        if len(have) == len(want) and len(gone) == len(new) == 1:
+            renamed = [new[0] if one == gone[0] else one for one in have]
+            if renamed == want:
+                values = f"{literal(gone[0])} TO {literal(new[0])}"
+                yield Statement(TYPES, f"ALTER TYPE {self.table(fact)} RENAME VALUE {values}")
+                return
+        if [one for one in want if one in have] == have:
+            for place, value in enumerate(want):
+                if value not in have:
+                    before = f"AFTER {literal(want[place - 1])}" if place else ""
+                    where = before or (f"BEFORE {literal(have[0])}" if have else "")
+                    add = f"ADD VALUE {literal(value)} {where}".strip()
+                    yield Statement(TYPES, f"ALTER TYPE {self.table(fact)} {add}")
+            return
+        yield from self.other_enum_type(fact, wanted)
+
+    def other_enum_type(self, fact: Fact, wanted: Fact) -> Iterator[Statement]:
+        """Yield what puts another type in place of one: no value can be taken away or moved."""
+        aside = f"{fact.name[:50]}_mended"
+        name = self.table(fact)
+        yield Statement(TYPES, f"ALTER TYPE {name} RENAME TO {self.quoted(aside)}")
+        yield from self.create_enum_type(wanted)
+        for one in self.there.objects:
+            type_ = str(one.get("type"))
+            if one.kind != "column" or type_.removesuffix("[]") not in self.names_of(fact):
+                continue
+            if one.get("of type") or one.get("inherited"):
+                raise NotWritten("PostgreSQL takes no value of an enum away, and moves none")
+            for part in [*self.parts(one, "constraint"), *self.parts(one, "index")]:
+                if any(f"::{one}" in str(part.get("definition")) for one in self.names_of(fact)):
+                    yield from self.drop(part)
+                    yield from self.create(part)
+            alter = f"ALTER TABLE {self.table(one)} ALTER COLUMN {self.quoted(one.name)}"
+            default = one.get("default")
+            if default is not None:
+                yield Statement(COLUMNS, f"{alter} DROP DEFAULT")
+            text = "text[]" if type_.endswith("[]") else "text"
+            using = f"{self.quoted(one.name)}::{text}::{type_}"
+            yield Statement(COLUMNS, f"{alter} TYPE {type_} USING {using}")
+            if default is not None:
+                yield Statement(COLUMNS, f"{alter} SET DEFAULT {default}")
+        yield Statement(LAST, f"DROP TYPE {self.name(fact, aside)}")
+
+    def create_domain_type(self, fact: Fact) -> Iterator[Statement]:
+        """Yield what makes a domain, with its conditions."""
+        words = [f"CREATE DOMAIN {self.table(fact)} AS {fact.get('type')}"]
+        if fact.get("collation"):
+            words.append(f"COLLATE {fact.get('collation')}")
+        yield Statement(TYPES, " ".join(words))
+        yield from self.finish(fact, "type", "collation")
+        for one in self.parts(fact, "constraint"):
+            yield from self.create(one)
+
+    def change_domain_type(self, fact: Fact, wanted: Fact, attribute: str) -> Iterator[Statement]:
+        """Yield what changes a domain."""
+        value, alter = wanted.get(attribute), f"ALTER DOMAIN {self.table(fact)}"
+        if attribute == "default":
+            how = "DROP DEFAULT" if value is None else f"SET DEFAULT {value}"
+            yield Statement(TABLES, f"{alter} {how}")
+        elif attribute == "not null":
+            yield Statement(TABLES, f"{alter} {'SET' if value else 'DROP'} NOT NULL")
+        else:
+            raise NotWritten(f"PostgreSQL gives a domain no other {attribute}")
+
+    def create_composite_type(self, fact: Fact) -> Iterator[Statement]:
+        """Yield what makes a composite type."""
+        columns = [f"{self.quoted(c.name)} {c.get('type')}" for c in self.parts(fact, "column")]
+        yield Statement(TYPES, f"CREATE TYPE {self.table(fact)} AS ({', '.join(columns)})")
+        yield from self.finish(fact)
+
+    # Sequences
+
+    def create_sequence(self, fact: Fact) -> Iterator[Statement]:
+        """Yield what makes a sequence, which goes on behind the values of its column."""
+        name = self.name(fact, fact.name)
+        kind = "UNLOGGED SEQUENCE" if fact.get("persistence") == "unlogged" else "SEQUENCE"
+        yield Statement(TYPES, f"CREATE {kind} {name} {sequence_options(fact)}")
+        said = {one for one, _ in fact.attributes} - {"owner", "comment"}
+        yield from self.finish(fact, *said)
+        if fact.get("owner") and fact.table:
+            column = self.quoted(str(fact.get("owner")).rpartition(".")[2])
+            start = fact.get("start") or 0
+            yield Statement(
+                LAST,
+                f"SELECT setval({literal(name)}, greatest(coalesce(max({column}), 0) + 1, "
+                f"{start}), false) FROM {self.table(fact)}",
+            )
+
+    def change_sequence(self, fact: Fact, wanted: Fact, attribute: str) -> Iterator[Statement]:
+        """Yield what changes a sequence; all of its options are said at once."""
+        alter = f"ALTER SEQUENCE {self.name(fact, fact.name)}"
+        if attribute == "owner":
+            owner = wanted.get("owner")
+            column = self.quoted(str(owner).rpartition(".")[2])
+            whose = f"{self.table(wanted)}.{column}" if owner else "NONE"
+            yield Statement(KEYS, f"{alter} OWNED BY {whose}")
+        elif attribute == "persistence":
+            logged = "UNLOGGED" if wanted.get("persistence") == "unlogged" else "LOGGED"
+            yield Statement(COLUMNS, f"{alter} SET {logged}")
+        elif attribute == "identity":
+            # It follows from the column.
+            return
+        else:
+            options = sequence_options(wanted)
+            if wanted.get("identity"):
+                _, word, options = options.partition("INCREMENT")
+                options = word + options
+            yield Statement(KEYS, f"{alter} {options}")
+
+    # Functions, triggers, policies
+
+    def create_function(self, fact: Fact) -> Iterator[Statement]:
+        """Yield what makes a function or procedure."""
+        definition = str(fact.get("definition")).strip()
+        if not definition.startswith("CREATE OR REPLACE"):
+            raise NotWritten(f"how to create a {fact.kind} is not known here")
+        yield Statement(TYPES, definition)
+        yield from self.finish(fact, "definition")
+
+    create_procedure = create_window_function = create_aggregate = create_function
+
+    def change_function(self, fact: Fact, wanted: Fact, attribute: str) -> Iterator[Statement]:
+        """Yield what changes a function or procedure."""
+        yield from self.create(wanted)
+
+    change_procedure = change_window_function = change_aggregate = change_function
+
+    def create_trigger(self, fact: Fact) -> Iterator[Statement]:
+        """Yield what makes a trigger or rule."""
+        yield Statement(LAST, str(fact.get("definition")).strip().removesuffix(";"))
+        yield from self.finish(fact, "definition")
+
+    create_rule = create_trigger
+
+    def change_trigger(self, fact: Fact, wanted: Fact, attribute: str) -> Iterator[Statement]:
+        """Yield what changes a trigger or rule."""
+        if attribute == "definition":
+            yield from self.drop(fact)
+            yield from self.create(wanted)
+            return
+        word = FIRING.get(str(wanted.get("fires")) if wanted.get("fires") else None)
+        what = f"{word or 'ENABLE ALWAYS'} {fact.kind.upper()} {self.quoted(fact.name)}"
+        yield Statement(LAST, f"ALTER TABLE {self.table(fact)} {what}")
+
+    change_rule = change_trigger
+
+    def create_policy(self, fact: Fact) -> Iterator[Statement]:
+        """Yield what makes a policy of row security."""
+        kind = "RESTRICTIVE" if fact.get("restrictive") else "PERMISSIVE"
+        text = f"CREATE {self.called(fact)} AS {kind} FOR {str(fact.get('command')).upper()}"
+        if fact.get("roles"):
+            roles = str(fact.get("roles")).split(", ")
+            text += f" TO {', '.join(r if r == 'public' else self.quoted(r) for r in roles)}"
+        for word in ("using", "with check"):
+            if fact.get(word) is not None:
+                text += f" {word.upper()} ({fact.get(word)})"
+        yield Statement(LAST, text)
+        if fact.get("comment"):
+            yield self.commented(fact, fact.get("comment"))
+
+    def change_policy(self, fact: Fact, wanted: Fact, attribute: str) -> Iterator[Statement]:
+        """Yield what puts another policy in place of one."""
+        yield from self.drop(fact)
+        yield from self.create(wanted)
+
+    def create_statistics(self, fact: Fact) -> Iterator[Statement]:
+        """Yield what makes extended statistics."""
+        definition, name = str(fact.get("definition")), self.name(fact, fact.name)
+        text = definition.replace("CREATE STATISTICS ", f"CREATE STATISTICS {name} ", 1)
+        yield Statement(LAST, text)
+        yield from self.finish(fact, "definition")
+
+    def change_statistics(self, fact: Fact, wanted: Fact, attribute: str) -> Iterator[Statement]:
+        """Yield what changes extended statistics."""
+        if attribute == "definition":
+            yield from self.drop(fact)
+            yield from self.create(wanted)
+        else:
+            value = wanted.get("statistics target")
+            target = -1 if value is None else value
+            yield Statement(LAST, f"ALTER {self.called(fact)} SET STATISTICS {target}")
+
+
+def values_of(fact: Fact) -> list[str]:
+    """Return the values of an enum type."""
+    found = fact.get("values")
+    return [*found] if isinstance(found, tuple) else []
+
+
+def changed_options(have: Value, want: Value) -> Iterator[str]:
+    """Yield the clauses that give an object other options, as facts have them."""
+    old, new = (
+        dict(part.partition("=")[::2] for part in str(value or "").split(", ") if part)
+        for value in (have, want)
+    )
+    if given := [f"{name} = {text}" for name, text in new.items() if old.get(name) != text]:
+        yield f"SET ({', '.join(given)})"
+    if gone := [name for name in old if name not in new]:
+        yield f"RESET ({', '.join(gone)})"

@@ -1,0 +1,169 @@
+"""What mends an SQLite database: most changes of a table need it made anew."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from websauna_migrate.facts.fact import AS_WRITTEN, POSITION, Fact
+from websauna_migrate.locating.mending.statements import (
+    COLUMNS,
+    CONSTRAINTS_GO,
+    FIRST,
+    LAST,
+    TABLES,
+    Mender,
+    NotWritten,
+    Statement,
+)
+
+__all__ = ["SQLiteMender"]
+
+#: Attributes of a column that are written with it.
+KNOWN = frozenset(
+    {POSITION, "type", "not null", "default", "generated", "collation", "autoincrement"}
+)
+
+#: A primary key of one column, which SQLite may have to have with the column.
+KEY_OF_ONE = re.compile(r"PRIMARY KEY( DESC)? \((\"(?:[^\"]|\"\")*\"|[^,\"()]+)\)(.*)", re.DOTALL)
+
+
+class SQLiteMender(Mender):
+    """Writes statements for SQLite."""
+
+    def drop(self, fact: Fact) -> Iterator[Statement]:
+        """Yield what takes an object away."""
+        if fact.kind in ("column", "constraint"):
+            yield from self.anew(fact)
+        else:
+            rank = CONSTRAINTS_GO if fact.kind == "index" else FIRST
+            yield Statement(rank, f"DROP {fact.kind.upper()} IF EXISTS {self.quoted(fact.name)}")
+
+    def create(self, fact: Fact) -> Iterator[Statement]:
+        """Yield what makes an object."""
+        name, definition = self.quoted(fact.name), fact.get("definition")
+        if fact.kind == "table":
+            yield Statement(TABLES, self.table_text(fact, self.table(fact)))
+            yield from self.on_table(fact)
+        elif fact.kind in ("column", "constraint"):
+            yield from self.anew(fact)
+        elif fact.kind == "index":
+            unique = "UNIQUE " if fact.get("unique") else ""
+            yield Statement(LAST, f"CREATE {unique}INDEX {name} ON {self.table(fact)} {definition}")
+        elif fact.kind in ("view", "trigger"):
+            yield Statement(LAST, f"CREATE {fact.kind.upper()} {name} {definition}")
+        else:
+            raise NotWritten(f"how to create a {fact.kind} is not known here")
+
+    def change(self, fact: Fact, wanted: Fact, attribute: str) -> Iterator[Statement]:
+        """Yield what gives an object an attribute of another one."""
+        if fact.kind in ("column", "constraint", "table"):
+            yield from self.anew(fact)
+        else:
+            yield from self.drop(fact)
+            yield from self.create(wanted)
+
+    def rename(self, old: Fact, new: Fact) -> Iterator[Statement]:
+        """Yield what gives an object its own name back."""
+        if old.kind == "column":
+            # The table is made anew, and the values are taken over.
+            yield from self.anew(new)
+        else:
+            yield from super().rename(old, new)
+
+    def on_table(self, table: Fact) -> Iterator[Statement]:
+        """Yield what makes the indexes and triggers of a table."""
+        for kind in ("index", "trigger"):
+            for one in self.parts(table, kind):
+                yield from self.create(one)
+
+    def anew(self, part: Fact) -> Iterator[Statement]:
+        """Yield what makes the table of a fact anew, as it is to be, with its rows."""
+        wholes = [
+            next(
+                (
+                    one
+                    for one in facts.objects
+                    if one.kind == "table" and one.name == (part.table or part.name)
+                ),
+                None,
+            )
+            for facts in (self.here, self.there)
+        ]
+        old, new = wholes
+        if old is None or new is None:
+            return
+        if old.get(AS_WRITTEN) or new.get(AS_WRITTEN):
+            raise NotWritten("it is a virtual table")
+        aside = self.quoted(f"{new.name}_mended")
+        names = [one.name for one in self.parts(new, "column") if not one.get("generated")]
+        pairs = [*self.copied(old, new, names)]
+        into, out = (", ".join(map(self.quoted, side)) for side in zip(*pairs, strict=True))
+        # Else what refers to the rows would go, or be deleted, with the table.
+        yield Statement(FIRST, "PRAGMA foreign_keys = OFF")
+        mention = re.compile(rf"\b{re.escape(new.name)}\b", re.IGNORECASE)
+        for one in self.here.objects:
+            if one.kind in ("view", "trigger") and mention.search(
+                f"{one.get('definition')} {one.table or ''}"
+            ):
+                # SQLite gives no table a name that one of these speaks of in vain.
+                yield from self.drop(one)
+        yield Statement(COLUMNS, self.table_text(new, aside))
+        table = self.quoted(new.name)
+        yield Statement(COLUMNS, f"INSERT INTO {aside} ({into}) SELECT {out} FROM {table}")
+        yield Statement(COLUMNS, f"DROP TABLE {table}")
+        yield Statement(COLUMNS, f"ALTER TABLE {aside} RENAME TO {table}")
+        yield from self.on_table(new)
+        for one in self.there.objects:
+            if one.kind in ("view", "trigger") and mention.search(str(one.get("definition"))):
+                yield from self.create(one)
+
+    def copied(self, old: Fact, new: Fact, names: list[str]) -> Iterator[tuple[str, str]]:
+        """Yield the columns whose values stay, by the new name and the old one."""
+        found = {one.name.lower(): one.name for one in self.parts(old, "column", self.here)}
+        former_names = {
+            one.name: former.name for former, one in self.renamed if one.table == new.name
+        }
+        for name in names:
+            former = former_names.get(name, name)
+            if former.lower() in found:
+                yield name, found[former.lower()]
+
+    def table_text(self, fact: Fact, name: str) -> str:
+        """Return the statement that makes a table."""
+        if fact.get(AS_WRITTEN):
+            raise NotWritten("it is a virtual table")
+        columns = self.parts(fact, "column")
+        keys: dict[str, str] = {}
+        inside: list[str] = []
+        for one in self.parts(fact, "constraint"):
+            definition = str(one.get("definition"))
+            named = "" if one.server_named else f"CONSTRAINT {self.quoted(one.name)} "
+            key = KEY_OF_ONE.fullmatch(definition)
+            column = key[2].strip('"').replace('""', '"').lower() if key else ""
+            numbered = any(c.name.lower() == column and c.get("autoincrement") for c in columns)
+            if key and (key[1] or numbered):
+                word = " AUTOINCREMENT" if numbered else ""
+                keys[column] = f" {named}PRIMARY KEY{key[1] or ''}{key[3]}{word}"
+            else:
+                inside.append(f"{named}{definition}")
+        inside = [self.column(one) + keys.get(one.name.lower(), "") for one in columns] + inside
+        body = ",\n    ".join(inside)
+        return f"CREATE TABLE {name} (\n    {body}\n) {fact.get('options') or ''}".strip()
+
+    def column(self, fact: Fact) -> str:
+        """Return a column as it stands in CREATE TABLE."""
+        if odd := {attribute for attribute, _ in fact.attributes} - KNOWN:
+            raise NotWritten(f"the column has {', '.join(sorted(odd))}")
+        parts = [self.quoted(fact.name), str(fact.get("type") or "")]
+        if fact.get("collation"):
+            parts.append(f"COLLATE {fact.get('collation')}")
+        if generated := fact.get("generated"):
+            text, _, how = str(generated).rpartition(" ")
+            parts.append(f"GENERATED ALWAYS AS {text} {how.upper()}")
+        if (default := fact.get("default")) is not None:
+            plain = re.fullmatch(r"[-+]?[\w.]+|'(?:[^']|'')*'", str(default))
+            parts.append(f"DEFAULT {default}" if plain else f"DEFAULT ({default})")
+        if said := fact.get("not null"):
+            parts.append("NOT NULL" if said is True else f"NOT NULL {said}")
+        return " ".join(part for part in parts if part)

@@ -1,0 +1,132 @@
+"""Statements that mend a database, and what those of all servers have in common."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+
+from sqlalchemy.engine import Dialect
+
+from websauna_migrate.facts.differences import Difference
+from websauna_migrate.facts.fact import Fact, Facts, Value
+
+__all__ = [
+    "COLUMNS",
+    "CONSTRAINTS_GO",
+    "FIRST",
+    "FOREIGN_KEYS",
+    "KEYS",
+    "LAST",
+    "TABLES",
+    "TYPES",
+    "Mender",
+    "NotWritten",
+    "Renamed",
+    "Statement",
+]
+
+#: Statements are run in this order: what stands on columns goes before them, and comes after them.
+FIRST, CONSTRAINTS_GO, TYPES, TABLES, COLUMNS, KEYS, FOREIGN_KEYS, LAST = range(8)
+
+
+class NotWritten(Exception):
+    """A difference has no statement; the message says why, a clause."""
+
+
+@dataclass(frozen=True, order=True)
+class Statement:
+    """A statement without its semicolon, and its place among others."""
+
+    rank: int
+    text: str
+
+
+#: An object under the name that a hand gave it, and under its own.
+Renamed = tuple[Fact, Fact]
+
+
+class Mender(ABC):
+    """Writes statements for one kind of database.
+
+    :ivar here: what the database is, all of it
+    :ivar there: what it is to be
+    """
+
+    def __init__(
+        self, dialect: Dialect, here: Facts, there: Facts, renamed: Collection[Renamed] = ()
+    ) -> None:
+        """Keep both sides.
+
+        :param here: the facts of the database
+        :param there: the same, with what is mended as the applied scripts make it
+        :param renamed: what a hand gave another name
+        """
+        self.quoted = dialect.identifier_preparer.quote
+        self.here = here
+        self.there = there
+        self.renamed = [*renamed]
+
+    def mend(self, one: Difference) -> list[Statement]:
+        """Return the statements that mend a difference of the database, its left side.
+
+        :raises NotWritten: if there are none
+        """
+        for old, new in self.renamed:
+            if one.attribute is None and one.fact in (old, new):
+                return [*self.rename(old, new)]
+        if one.attribute is None:
+            return [*(self.drop(one.fact) if one.left else self.create(one.fact))]
+        assert one.other is not None
+        return [*self.change(one.fact, one.other, one.attribute)]
+
+    def rename(self, old: Fact, new: Fact) -> Iterator[Statement]:
+        """Yield what gives an object its own name back."""
+        names = f"{self.quoted(old.name)} TO {self.quoted(new.name)}"
+        if old.kind == "column":
+            yield Statement(COLUMNS, f"ALTER TABLE {self.table(old)} RENAME COLUMN {names}")
+        else:
+            name = self.name(old, old.name)
+            text = f"ALTER {self.renamable[old.kind]} {name} RENAME TO {self.quoted(new.name)}"
+            yield Statement(FIRST, text)
+
+    #: How statements call what can be given another name, by the kind of facts.
+    renamable: Mapping[str, str] = {"table": "TABLE"}
+
+    @abstractmethod
+    def drop(self, fact: Fact) -> Iterator[Statement]:
+        """Yield what takes an object away."""
+
+    @abstractmethod
+    def create(self, fact: Fact) -> Iterator[Statement]:
+        """Yield what makes an object."""
+
+    @abstractmethod
+    def change(self, fact: Fact, wanted: Fact, attribute: str) -> Iterator[Statement]:
+        """Yield what gives an object an attribute of another one."""
+
+    def name(self, fact: Fact, name: str) -> str:
+        """Return a name with its schema, where that is told."""
+        return self.quoted(name)
+
+    def table(self, fact: Fact) -> str:
+        """Return the name of the table that a fact is of."""
+        return self.name(fact, fact.table or fact.name)
+
+    def parts(self, whole: Fact, kind: str, facts: Facts | None = None) -> list[Fact]:
+        """Return the parts of a table or type, columns in their order.
+
+        :param facts: whose; default what is to be
+        """
+        found = [
+            one
+            for one in (facts or self.there).objects
+            if one.kind == kind and one.table == (whole.table or whole.name)
+            if one.schema == whole.schema
+        ]
+        return sorted(found, key=lambda one: number(one.get("position")))
+
+
+def number(value: Value) -> int:
+    """Return a number; facts leave out what is zero."""
+    return int(str(value or 0))
