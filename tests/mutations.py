@@ -49,6 +49,8 @@ CREATE TABLE events (at date NOT NULL, what text) PARTITION BY RANGE (at);
 CREATE TABLE events_2025 PARTITION OF events FOR VALUES FROM ('2025-01-01') TO ('2026-01-01');
 CREATE TABLE animals (name text);
 CREATE TABLE cats (lives integer) INHERITS (animals);
+CREATE TABLE former (id serial PRIMARY KEY);
+ALTER TABLE former RENAME TO later;
 CREATE VIEW grown AS SELECT id, name FROM users WHERE size > 1;
 CREATE MATERIALIZED VIEW counts AS SELECT count(*) AS n FROM users;
 CREATE FUNCTION twice(x integer) RETURNS integer LANGUAGE sql AS 'SELECT x * 2';
@@ -140,6 +142,7 @@ CHANGES: dict[str, dict[str, tuple[str, ...]]] = {
             'table "events_2025": partition bound',
         ),
         "CREATE TABLE more (id integer PRIMARY KEY)": ('table "more": new',),
+        "DROP TABLE later": ('table "later": gone',),
         "DROP TABLE billing.invoices": ('table "billing.invoices": gone',),
         "ALTER TABLE users ADD COLUMN more text": ('table "users", column "more": new',),
         "ALTER TABLE users DROP COLUMN seen": ('table "users", column "seen": gone',),

@@ -6,18 +6,15 @@ import re
 from collections.abc import Iterator
 
 from websauna_migrate.autogenerate.compare.numbering import OWN, sequence_options
-from websauna_migrate.facts.fact import POSITION, Fact
+from websauna_migrate.facts.fact import POSITION, Fact, Value
 from websauna_migrate.facts.postgresql import make_name
-from websauna_migrate.locating.mending.postgresql_objects import PostgreSQLObjects, changed_options
+from websauna_migrate.locating.mending.postgresql_keys import PostgreSQLKeys, is_foreign
+from websauna_migrate.locating.mending.postgresql_objects import changed_options
 from websauna_migrate.locating.mending.statements import (
     COLUMNS,
-    CONSTRAINTS_GO,
-    FIRST,
-    FOREIGN_KEYS,
     KEYS,
     LAST,
     TABLES,
-    TYPES,
     NotWritten,
     Statement,
 )
@@ -42,7 +39,7 @@ WITH_TABLE = (
 VIEWS = frozenset({"view", "materialized view"})
 
 
-class PostgreSQLMender(PostgreSQLObjects):
+class PostgreSQLMender(PostgreSQLKeys):
     """Writes statements for PostgreSQL."""
 
     def drop(self, fact: Fact) -> Iterator[Statement]:
@@ -54,14 +51,6 @@ class PostgreSQLMender(PostgreSQLObjects):
             what = "TYPE" if fact.get("of type") else "TABLE"
             part = "ATTRIBUTE" if fact.get("of type") else "COLUMN"
             yield Statement(COLUMNS, f"ALTER {what} {table} DROP {part} {name}")
-        elif fact.kind == "constraint":
-            for other in self.keys_on(fact):
-                yield from self.drop(other)
-                yield from self.create(other)
-            what = "DOMAIN" if fact.get("of type") else "TABLE"
-            yield Statement(CONSTRAINTS_GO, f"ALTER {what} {table} DROP CONSTRAINT {name}")
-        elif fact.kind == "index":
-            yield Statement(CONSTRAINTS_GO, f"DROP INDEX {self.name(fact, fact.name)}")
         else:
             yield from super().drop(fact)
 
@@ -72,25 +61,11 @@ class PostgreSQLMender(PostgreSQLObjects):
             for one in (*self.there.objects, *self.here.objects)
         )
 
-    def keys_on(self, fact: Fact) -> Iterator[Fact]:
-        """Yield the foreign keys that both sides have and that stand on a constraint."""
-        if not re.match("PRIMARY|UNIQUE", str(fact.get("definition"))):
-            return
-        names = "|".join(re.escape(name) for name in self.names_of(fact))
-        target = re.compile(rf"REFERENCES (?:{names})\(")
-        there = {one.key: one for one in self.there.objects if one.kind == "constraint"}
-        for one in self.here.objects:
-            definition = str(one.get("definition"))
-            is_key = one.key in there and definition.startswith("FOREIGN KEY")
-            if is_key and target.search(definition):
-                yield there[one.key]
-
     # Tables
 
     def create_table(self, fact: Fact) -> Iterator[Statement]:
         """Yield what makes a table with all on it; its rows do not come back."""
         columns = [one for one in self.parts(fact, "column") if not one.get("inherited")]
-        sequences = {str(one.get("owner")): one for one in self.parts(fact, "sequence")}
         inside = [self.column(one) for one in columns]
         keys = self.parts(fact, "constraint")
         inside += [
@@ -102,9 +77,7 @@ class PostgreSQLMender(PostgreSQLObjects):
         yield from self.finish(fact, *WITH_TABLE)
         for one in columns:
             yield from self.finish(one, *WITH_COLUMN)
-            sequence = sequences.get(f"{fact.name}.{one.name}")
-            if one.get("default") == OWN and sequence is not None:
-                yield from self.change_sequence(sequence, sequence, "increment")
+            yield from self.numbered(one)
         for one in keys:
             if is_foreign(one) or one.get("not valid"):
                 yield from self.create(one)
@@ -179,8 +152,10 @@ class PostgreSQLMender(PostgreSQLObjects):
     def column(self, fact: Fact) -> str:
         """Return a column as it stands in CREATE TABLE."""
         type_, default = str(fact.get("type")), fact.get("default")
-        if default == OWN and type_ in SERIALS:
+        if self.is_serial(fact):
             default, type_ = None, SERIALS[type_]
+        elif default == OWN:
+            default = self.default(fact)
         parts = [self.quoted(fact.name), type_]
         if fact.get("collation"):
             parts.append(f"COLLATE {fact.get('collation')}")
@@ -195,6 +170,29 @@ class PostgreSQLMender(PostgreSQLObjects):
             parts.append(self.not_null(fact))
         return " ".join(parts)
 
+    def own_sequence(self, column: Fact) -> Fact | None:
+        """Return the sequence that a column takes its values from."""
+        owner = f"{column.table}.{column.name}"
+        found = (one for one in self.parts(column, "sequence") if one.get("owner") == owner)
+        return next(found, None)
+
+    def is_serial(self, column: Fact) -> bool:
+        """True if the server makes a column's sequence with it, under the name that it has."""
+        own = self.own_sequence(column)
+        named = make_name(str(column.table), column.name, "seq")
+        fits = own is None or own.name == named
+        return fits and column.get("default") == OWN and str(column.get("type")) in SERIALS
+
+    def numbered(self, column: Fact) -> Iterator[Statement]:
+        """Yield what makes a new column's sequence, or gives the server's one its options."""
+        own = self.own_sequence(column)
+        if own is None or column.get("default") != OWN:
+            return
+        if self.is_serial(column):
+            yield from self.change_sequence(own, own, "increment")
+        else:
+            yield from self.create_sequence(own)
+
     def not_null(self, fact: Fact) -> str:
         """Return what says that a column is not null."""
         name, options = fact.get("name of NOT NULL"), fact.get("options of NOT NULL")
@@ -204,10 +202,9 @@ class PostgreSQLMender(PostgreSQLObjects):
     def identity(self, fact: Fact) -> str:
         """Return what lets a column number itself, with the options of its sequence."""
         text = f"GENERATED {str(fact.get('identity')).upper()} AS IDENTITY"
-        for one in self.parts(fact, "sequence"):
-            if one.get("owner") == f"{fact.table}.{fact.name}":
-                _, word, options = sequence_options(one).partition("INCREMENT")
-                text += f" (SEQUENCE NAME {self.name(one, one.name)} {word}{options})"
+        if (own := self.own_sequence(fact)) is not None:
+            _, word, options = sequence_options(own).partition("INCREMENT")
+            text += f" (SEQUENCE NAME {self.name(own, own.name)} {word}{options})"
         return text
 
     def create_column(self, fact: Fact) -> Iterator[Statement]:
@@ -263,14 +260,13 @@ class PostgreSQLMender(PostgreSQLObjects):
         elif attribute != POSITION:
             raise NotWritten(f"its {attribute} has to be set by hand")
 
-    def default(self, wanted: Fact) -> object:
+    def default(self, wanted: Fact) -> Value:
         """Return the default of a column as it stands in SQL."""
         if wanted.get("default") != OWN:
             return wanted.get("default")
-        for one in self.parts(wanted, "sequence"):
-            if one.get("owner") == f"{wanted.table}.{wanted.name}":
-                name = self.name(one, one.name).replace("'", "''")
-                return f"nextval('{name}'::regclass)"
+        if (own := self.own_sequence(wanted)) is not None:
+            name = self.name(own, own.name).replace("'", "''")
+            return f"nextval('{name}'::regclass)"
         raise NotWritten("the sequence of its default is not known")
 
     def change_type(self, fact: Fact, wanted: Fact, alter: str) -> Iterator[Statement]:
@@ -328,74 +324,7 @@ class PostgreSQLMender(PostgreSQLObjects):
         yield from self.drop(fact)
         yield from self.create(wanted)
 
-    # Constraints and indexes
-
-    def create_constraint(self, fact: Fact) -> Iterator[Statement]:
-        """Yield what adds a constraint to a table or domain."""
-        domain = fact.get("of type")
-        rank = TYPES if domain else FOREIGN_KEYS if is_foreign(fact) else KEYS
-        text = f"CONSTRAINT {self.quoted(fact.name)} {fact.get('definition')}"
-        if fact.get("not valid"):
-            text += " NOT VALID"
-        what = "DOMAIN" if domain else "TABLE"
-        yield Statement(rank, f"ALTER {what} {self.table(fact)} ADD {text}")
-        yield from self.finish(fact, "definition", "of type", "not valid")
-
-    def create_index(self, fact: Fact) -> Iterator[Statement]:
-        """Yield what makes an index."""
-        definition, name = str(fact.get("definition")), self.quoted(fact.name)
-        yield Statement(LAST, definition.replace("INDEX ON ", f"INDEX {name} ON ", 1))
-        yield from self.finish(fact, "definition")
-
-    def change_constraint(self, fact: Fact, wanted: Fact, attribute: str) -> Iterator[Statement]:
-        """Yield what changes a constraint or index."""
-        alter, value = f"ALTER TABLE {self.table(fact)}", wanted.get(attribute)
-        name = self.quoted(fact.name)
-        if attribute == "not valid" and fact.kind == "constraint" and not value:
-            what = "DOMAIN" if fact.get("of type") else "TABLE"
-            text = f"ALTER {what} {self.table(fact)} VALIDATE CONSTRAINT {name}"
-            yield Statement(LAST, text)
-        elif attribute in ("definition", "not valid") and (fact.kind == "constraint" or value):
-            yield from self.drop(fact)
-            yield from self.create(wanted)
-        elif attribute in ("not valid", "index not valid") and not value:
-            yield Statement(LAST, f"REINDEX INDEX {self.name(fact, fact.name)}")
-        elif attribute == "index options":
-            for clause in changed_options(fact.get(attribute), value):
-                yield Statement(LAST, f"ALTER INDEX {self.name(fact, fact.name)} {clause}")
-        elif attribute == "clustered":
-            rank, how = (LAST, f"CLUSTER ON {name}") if value else (FIRST, "SET WITHOUT CLUSTER")
-            yield Statement(rank, f"{alter} {how}")
-        elif attribute == "replica identity":
-            how = f"USING INDEX {name}" if value else "DEFAULT"
-            yield Statement(LAST if value else FIRST, f"{alter} REPLICA IDENTITY {how}")
-        elif attribute == "statistics targets":
-            old, new = (dict(targets_of(one.get(attribute))) for one in (fact, wanted))
-            for column in sorted({*old, *new}):
-                target = f"ALTER COLUMN {column} SET STATISTICS {new.get(column, '-1')}"
-                yield Statement(LAST, f"ALTER INDEX {self.name(fact, fact.name)} {target}")
-        elif attribute == "attached to" and value:
-            text = f"ALTER INDEX {value} ATTACH PARTITION {self.name(fact, fact.name)}"
-            yield Statement(LAST, text)
-        else:
-            raise NotWritten(f"its {attribute} has to be set by hand")
-
-    change_index = change_constraint
-
-
-def is_foreign(fact: Fact) -> bool:
-    """True for a foreign key."""
-    return str(fact.get("definition")).startswith("FOREIGN KEY")
-
 
 def names_in(value: object) -> set[str]:
     """Return the names of a list of tables."""
     return {part for part in str(value or "").split(", ") if part}
-
-
-def targets_of(value: object) -> Iterator[tuple[str, str]]:
-    """Yield columns of an index, by number, with their statistics targets."""
-    for part in str(value or "").split(", "):
-        if part:
-            number, _, target = part.partition(": ")
-            yield number, target

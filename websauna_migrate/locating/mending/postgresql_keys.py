@@ -1,0 +1,117 @@
+"""What mends PostgreSQL's constraints and indexes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from websauna_migrate.facts.fact import Fact
+from websauna_migrate.locating.mending.postgresql_objects import PostgreSQLObjects, changed_options
+from websauna_migrate.locating.mending.statements import (
+    CONSTRAINTS_GO,
+    FIRST,
+    FOREIGN_KEYS,
+    KEYS,
+    LAST,
+    TYPES,
+    NotWritten,
+    Statement,
+)
+
+__all__ = ["PostgreSQLKeys", "is_foreign"]
+
+
+class PostgreSQLKeys(PostgreSQLObjects):
+    """Writes statements for constraints and indexes."""
+
+    def drop(self, fact: Fact) -> Iterator[Statement]:
+        """Yield what takes an object away."""
+        if fact.kind == "constraint":
+            for other in self.keys_on(fact):
+                yield from self.drop(other)
+                yield from self.create(other)
+            what = "DOMAIN" if fact.get("of type") else "TABLE"
+            text = f"ALTER {what} {self.table(fact)} DROP CONSTRAINT {self.quoted(fact.name)}"
+            yield Statement(CONSTRAINTS_GO, text)
+        elif fact.kind == "index":
+            yield Statement(CONSTRAINTS_GO, f"DROP INDEX {self.name(fact, fact.name)}")
+        else:
+            yield from super().drop(fact)
+
+    def keys_on(self, fact: Fact) -> Iterator[Fact]:
+        """Yield the foreign keys that both sides have and that stand on a constraint."""
+        if not re.match("PRIMARY|UNIQUE", str(fact.get("definition"))):
+            return
+        names = "|".join(re.escape(name) for name in self.names_of(fact))
+        target = re.compile(rf"REFERENCES (?:{names})\(")
+        there = {one.key: one for one in self.there.objects if one.kind == "constraint"}
+        for one in self.here.objects:
+            definition = str(one.get("definition"))
+            is_key = one.key in there and definition.startswith("FOREIGN KEY")
+            if is_key and target.search(definition):
+                yield there[one.key]
+
+    def create_constraint(self, fact: Fact) -> Iterator[Statement]:
+        """Yield what adds a constraint to a table or domain."""
+        domain = fact.get("of type")
+        rank = TYPES if domain else FOREIGN_KEYS if is_foreign(fact) else KEYS
+        text = f"CONSTRAINT {self.quoted(fact.name)} {fact.get('definition')}"
+        if fact.get("not valid"):
+            text += " NOT VALID"
+        what = "DOMAIN" if domain else "TABLE"
+        yield Statement(rank, f"ALTER {what} {self.table(fact)} ADD {text}")
+        yield from self.finish(fact, "definition", "of type", "not valid")
+
+    def create_index(self, fact: Fact) -> Iterator[Statement]:
+        """Yield what makes an index."""
+        definition, name = str(fact.get("definition")), self.quoted(fact.name)
+        yield Statement(LAST, definition.replace("INDEX ON ", f"INDEX {name} ON ", 1))
+        yield from self.finish(fact, "definition")
+
+    def change_constraint(self, fact: Fact, wanted: Fact, attribute: str) -> Iterator[Statement]:
+        """Yield what changes a constraint or index."""
+        alter, value = f"ALTER TABLE {self.table(fact)}", wanted.get(attribute)
+        name = self.quoted(fact.name)
+        if attribute == "not valid" and fact.kind == "constraint" and not value:
+            what = "DOMAIN" if fact.get("of type") else "TABLE"
+            text = f"ALTER {what} {self.table(fact)} VALIDATE CONSTRAINT {name}"
+            yield Statement(LAST, text)
+        elif attribute in ("definition", "not valid") and (fact.kind == "constraint" or value):
+            yield from self.drop(fact)
+            yield from self.create(wanted)
+        elif attribute in ("not valid", "index not valid") and not value:
+            yield Statement(LAST, f"REINDEX INDEX {self.name(fact, fact.name)}")
+        elif attribute == "index options":
+            for clause in changed_options(fact.get(attribute), value):
+                yield Statement(LAST, f"ALTER INDEX {self.name(fact, fact.name)} {clause}")
+        elif attribute == "clustered":
+            rank, how = (LAST, f"CLUSTER ON {name}") if value else (FIRST, "SET WITHOUT CLUSTER")
+            yield Statement(rank, f"{alter} {how}")
+        elif attribute == "replica identity":
+            how = f"USING INDEX {name}" if value else "DEFAULT"
+            yield Statement(LAST if value else FIRST, f"{alter} REPLICA IDENTITY {how}")
+        elif attribute == "statistics targets":
+            old, new = (dict(targets_of(one.get(attribute))) for one in (fact, wanted))
+            for column in sorted({*old, *new}):
+                target = f"ALTER COLUMN {column} SET STATISTICS {new.get(column, '-1')}"
+                yield Statement(LAST, f"ALTER INDEX {self.name(fact, fact.name)} {target}")
+        elif attribute == "attached to" and value:
+            text = f"ALTER INDEX {value} ATTACH PARTITION {self.name(fact, fact.name)}"
+            yield Statement(LAST, text)
+        else:
+            raise NotWritten(f"its {attribute} has to be set by hand")
+
+    change_index = change_constraint
+
+
+def is_foreign(fact: Fact) -> bool:
+    """True for a foreign key."""
+    return str(fact.get("definition")).startswith("FOREIGN KEY")
+
+
+def targets_of(value: object) -> Iterator[tuple[str, str]]:
+    """Yield columns of an index, by number, with their statistics targets."""
+    for part in str(value or "").split(", "):
+        if part:
+            number, _, target = part.partition(": ")
+            yield number, target
