@@ -715,7 +715,7 @@ def test_one_reflection_serves_all_packages(workshop: Workshop, postgresql_url: 
     statements: list[str] = []
     engine = service.make_engine()
     sa.event.listen(engine, "before_cursor_execute", lambda *args: statements.append(args[2]))
-    service.make_engine = lambda: engine
+    service.make_engine = lambda *_: engine
     assert service.check().problems == ()
     assert sum("pg_catalog.pg_index" in statement for statement in statements) <= 3
     assert sum("pg_catalog.pg_attribute" in statement for statement in statements) <= 8

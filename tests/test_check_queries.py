@@ -67,7 +67,7 @@ class Counting:
         def connected(connection: Any, record: Any) -> None:
             connection.cursor_factory = Cursor
 
-        service.make_engine = lambda: engine
+        service.make_engine = lambda *_: engine
 
     def count(self, question: Any) -> int:
         self.statements.clear()
