@@ -17,13 +17,21 @@ from websauna_migrate.results import CreatedScript
 
 __all__ = ["complete_imports", "created", "ensure_line", "require_names"]
 
+#: How the import of a dialect begins, as Alembic and this package write it.
+DIALECT = "from sqlalchemy.dialects import "
+
 
 def complete_imports(scripts: Any, body: str, imports: set[str]) -> None:
-    """Add the imports of names that rendering left to the reader.
+    """Add the imports of names that rendering left to the reader, and drop those of no use.
+
+    A type that was rendered only to be compared has left the import of its dialect.
 
     :param body: the two functions of the script
-    :param imports: the statements so far; those that are missing are added
+    :param imports: the statements so far, which are changed
     """
+    for statement in [one for one in imports if one.startswith(DIALECT)]:
+        if f"{statement.removeprefix(DIALECT)}." not in body:
+            imports.discard(statement)
     template = Path(scripts.dir, "script.py.mako").read_text(encoding="utf-8")
     known = [line for line in template.splitlines() if line.startswith(("import ", "from "))]
     source = "\n".join([*known, *sorted(imports), body])
