@@ -360,7 +360,7 @@ def test_status_is_a_table_of_all_packages() -> None:
         PACKAGE        APPLIED     MESSAGE  NEWEST      PENDING
         fooapp         1a2b        First    2d97, 3e08  2
         websauna.gone  abc         -        -           not installed
-        websauna.new   -           -        -           0
+        websauna.new   -           -        -           0 (no script)
         websauna.user  37e1, ffff  Users    37e1        0 (no script defines ffff)
         """
     )

@@ -25,8 +25,8 @@ DEFAULT_SECTION = "alembic"
 
 DESCRIPTION = """\
 Migrate the databases of applications made of many packages. All commands and
-arguments of Alembic's are there. A command works on the package in whose project
-it is typed, else on the application's own; -x packages= names others.
+arguments of Alembic's are there. A command works on the package in whose
+project it is typed, else on the application's own; -x packages= names others.
 
   ws-alembic revision --autogenerate -m "Adding offers"
   ws-alembic -x packages=all upgrade
@@ -63,16 +63,21 @@ EPILOG = """\
 Results go to standard output, everything else to standard error.
 
 exit status:
-  0  done                              5  the database cannot be reached
-  1  not done, for another reason;     6  a script failed; nothing of it was applied
-     check: a package has two heads    7  check, current -c: revisions are pending
-  2  the command line cannot be meant  8  check: models and database differ, or the like;
-  3  a step is half done: repair          upgrade --plan: something else would run;
-  4  another run or a lock is in          verify: what a script checks does not hold
-     the way                           9  upgrade --max-loss, redo, rebase: too much would
-                                          be lost
-  129, 130, 143                        stopped by SIGHUP, Ctrl-C, SIGTERM
-status: 0 all is applied, 1 revisions are pending, 2 that cannot be told, 3 a step is half done
+  0  done
+  1  not done, for another reason; check: a package has two heads
+  2  the command line cannot be meant
+  3  a step is half done: repair
+  4  another run or a lock is in the way
+  5  the database cannot be reached
+  6  a script failed; nothing of it was applied
+  7  check, current -c: revisions are pending
+  8  check: models and database differ, or the like;
+     upgrade --plan: something else would run;
+     verify: what a script checks does not hold
+  9  upgrade --max-loss, redo, rebase: too much would be lost
+  129, 130, 143  stopped by SIGHUP, Ctrl-C, SIGTERM
+status: 0 all is applied, 1 revisions are pending, 2 that cannot be told,
+  3 a step is half done
 """
 
 
