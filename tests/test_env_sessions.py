@@ -627,3 +627,54 @@ def test_what_applies_nothing_under_plain_alembic_is_refused(
     with pytest.raises(EnvironmentFailure, match=f"says {option} with a connection"):
         workshop.service(sqlite_url).upgrade()
     assert "app" not in tables(sqlite_url)
+
+
+def test_settings_of_the_applications_own_hold(workshop: Workshop, postgresql_url: str) -> None:
+    """As policies and triggers read them; the server lists them nowhere."""
+    (workshop.root / "helper_of_tenants.py").write_text(
+        "from sqlalchemy import text\n\n\ndef prepare(connection):\n"
+        "    query = text('SELECT set_config(:name, :value, false)')\n"
+        "    connection.execute(query, {'name': 'app.role', 'value': 'it\\'s'})\n"
+    )
+    lines = """
+    from helper_of_tenants import prepare
+    prepare(connection)
+    connection.execute(text("SET DateStyle = 'ISO, DMY'"))
+    connection.connection.cursor().execute("SET SESSION app.tenant = 'red 5'")
+"""
+    env = OWN.replace('    connection.execute(text("{statement}"))\n', lines)
+    with_env(workshop, env)
+    workshop.script(
+        "app",
+        "app2",
+        "app1",
+        "op.execute(\"CREATE TABLE seen AS SELECT current_setting('app.tenant') AS tenant, "
+        "current_setting('app.role') AS role, '03/04/2020'::date AS day\")",
+    )
+    workshop.service(postgresql_url).upgrade()
+    found = rows(postgresql_url, "SELECT tenant, role, day::text FROM seen")
+    assert found == [("red 5", "it's", "2020-04-03")]
+
+
+def test_dates_that_no_driver_reads_are_refused(workshop: Workshop, postgresql_url: str) -> None:
+    with_env(workshop, OWN.replace("{statement}", "SET DateStyle = 'SQL, DMY'"))
+    with pytest.raises(EnvironmentFailure, match='sets DateStyle to "SQL, DMY"'):
+        workshop.service(postgresql_url).upgrade()
+
+
+def test_an_engine_with_a_function_that_connects(workshop: Workshop, postgresql_url: str) -> None:
+    """As connectors of clouds have it; there is no database in its URL."""
+    made = (
+        "create_engine('postgresql+psycopg2://', poolclass=pool.NullPool, "
+        "creator=lambda: psycopg2.connect(\n"
+        "        host=url.host, port=url.port, user=url.username, password=url.password,\n"
+        "        dbname=url.database))"
+    )
+    env = "import psycopg2\nfrom sqlalchemy import create_engine, make_url\n" + TENANTS.replace(
+        "engine = ",
+        f"url = make_url(config.get_main_option('sqlalchemy.url'))\nengine = {made}\nunused = ",
+    )
+    execute(postgresql_url, "CREATE SCHEMA red")
+    with_env(workshop, env)
+    assert steps(workshop.service(postgresql_url).upgrade()) == ["app@app1"]
+    assert "red.app" in places(postgresql_url)

@@ -21,6 +21,7 @@ from websauna_migrate.alembic_adapter.package_environment import (
 from websauna_migrate.alembic_adapter.sqlite_batches import keep_in_batches
 from websauna_migrate.alembic_adapter.written_literals import write_all_literals
 from websauna_migrate.database.engines import database_of, with_synchronous_driver
+from websauna_migrate.database.servers import place_of
 from websauna_migrate.models.sqlalchemy_internals import write_backslashes_as
 
 __all__ = ["BoundEnvironment", "logging_left_alone", "target_metadata"]
@@ -169,7 +170,11 @@ class BoundEnvironment(ProxiedEnvironment):
         if not isinstance(given, Connection) or given is self.run_connection or url is None:
             return
         theirs, ours = database_of(given.engine.url), database_of(url)
-        if theirs != ours and not self.leaves_home_alone(theirs):
+        if theirs == ours or self.leaves_home_alone(theirs):
+            return
+        assert self.run_connection is not None
+        # An engine with a function that connects has no name in its URL.
+        if place_of(given)[:3] != place_of(self.run_connection)[:3]:
             raise EnvironmentFailure(
                 self.owner.package.name,
                 self.owner.scripts.env_py_location,

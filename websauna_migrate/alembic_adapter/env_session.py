@@ -35,11 +35,15 @@ __all__ = ["session_of"]
 SETTINGS = text(
     "SELECT name, setting FROM pg_catalog.pg_settings "
     "WHERE context IN ('user', 'superuser') AND name !~ '^(transaction_(i|r|d)|application_name|"
-    "client_encoding|DateStyle|client_connection_check_interval)' AND (source = 'session' "
+    "client_encoding|client_connection_check_interval)' AND (source = 'session' "
     "OR source = 'client' AND name IN ('search_path', 'statement_timeout')) "
     # It is not in the view.
     "UNION ALL SELECT 'role', current_setting('role') WHERE current_setting('role') <> 'none'"
 )
+
+#: Settings with a name of the application's own, as policies and triggers read them: the view does
+#: not have them.
+OWN_SETTING = re.compile(r"(?:\bSET\s+(?:SESSION\s+|LOCAL\s+)?|['\"])([a-z_]\w*\.[a-z_]\w*)", re.I)
 
 #: Variables of MariaDB and MySQL that are a session's own state, or its driver's.
 STATE = re.compile(
@@ -88,6 +92,8 @@ class ProbingEnvironment(ProxiedEnvironment):
         self.own = own
         self.path = Path(owner.package.script_directory) / "env.py"
         source = self.path.read_text(encoding="utf-8", errors="replace")
+        #: What may be names of settings of the application's own.
+        self.named = set(OWN_SETTING.findall(source))
         #: Whether ``env.py`` is run to its end, since it may run its migrations once more, or do
         #: something to another database.
         self.goes_on = may_repeat(source) or makes_engines(source)
@@ -149,6 +155,7 @@ class ProbingEnvironment(ProxiedEnvironment):
         given = self.given
         if given is not None:
             place, settings = place_of(given), settings_of(given, self.own)
+            settings.update(self.own_settings(given))
             # As under plain Alembic: also a command that only looks makes the schema.
             given.connection.commit()
             address = safe_url(given.engine.url)
@@ -162,6 +169,22 @@ class ProbingEnvironment(ProxiedEnvironment):
         self.runs += 1
         if not (self.goes_on or self.outer):
             raise Reached
+
+    def note_names(self, said: str) -> None:
+        """Keep the names in a statement, with its parameters, that may be those of settings."""
+        self.named.update(OWN_SETTING.findall(said))
+
+    def own_settings(self, given: Connection) -> dict[str, str]:
+        """Return the settings of names that PostgreSQL does not know: ``SET app.tenant = ...``."""
+        if given.dialect.name != "postgresql":
+            return {}
+        names = sorted({name.lower() for name in self.named})
+        asked = (
+            "SELECT n, current_setting(n, true) FROM unnest(cast(:names AS text[])) AS n "
+            "WHERE n NOT IN (SELECT name FROM pg_catalog.pg_settings)"
+        )
+        found = given.execute(text(asked), {"names": names})
+        return {name: value for name, value in found if value}
 
     def note_rollback(self, connection: Connection) -> None:
         """Take notice of a rollback behind the migrations."""
@@ -223,7 +246,7 @@ def session_of(
             entities_apart([]),
             attached(environment, probing, ours),
             env_py_named(environment, lambda: False),
-            changes_elsewhere_refused(environment, place),
+            changes_elsewhere_refused(environment, place, probing.note_names),
         ):
             environment.scripts.run_env()
         probing.require_kept()
@@ -236,6 +259,13 @@ def session_of(
         raise
     require_same_place(environment, probing, place)
     found = {key: value for key, value in probing.settings.items() if own.get(key) != value}
+    if not found.get("DateStyle", "ISO").startswith("ISO"):
+        raise EnvironmentFailure(
+            environment.package.name,
+            str(Path(environment.package.script_directory) / "env.py"),
+            f'sets DateStyle to "{found["DateStyle"]}", which drivers for Python cannot read. '
+            "Nothing was changed. Let it be ISO, with any order: SET DateStyle = 'ISO, DMY'.",
+        )
     for key in found:
         if key.startswith(REGISTERED):
             raise EnvironmentFailure(

@@ -7,7 +7,7 @@ under no lock, in no ledger. What it reads there is its own affair, and so is wh
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -31,18 +31,26 @@ READING = (
 
 
 @contextmanager
-def changes_elsewhere_refused(environment: PackageEnvironment, ours: Place) -> Iterator[None]:
+def changes_elsewhere_refused(
+    environment: PackageEnvironment, ours: Place, note: Callable[[str], None]
+) -> Iterator[None]:
     """Refuse statements of this thread on other databases that do more than to read.
 
     :param ours: where the application's database is
+    :param note: called with each statement and its parameters
     :raises EnvironmentFailure: naming the statement, before it is sent
     """
     thread = threading.get_ident()
     found: dict[Engine, bool] = {}
 
-    def look(connection: Connection, cursor: object, statement: str, *others: Any) -> None:
+    def look(
+        connection: Connection, cursor: object, statement: str, parameters: object, *others: Any
+    ) -> None:
+        if threading.get_ident() != thread:
+            return
+        note(f"{statement} {parameters}")
         words = statement.split()
-        if threading.get_ident() != thread or not words or words[0].upper().startswith(READING):
+        if not words or words[0].upper().startswith(READING):
             return
         engine = connection.engine
         if engine not in found:
