@@ -927,7 +927,8 @@ class MigrationService:
         :param given: what the caller gave to work on, in place of ``sqlalchemy.url``
         :param tag: for ``env.py`` scripts, as Alembic's ``--tag``
         """
-        make, settings = functools.partial(self.make_engine, tag), None
+        make = self.make_engine if tag is None else functools.partial(self.make_engine, tag)
+        settings = None
         if given is not None:
             settings = replace(self.settings, url=given.engine.url)
             make = functools.partial(self.at(given.engine.url).make_engine, tag)
