@@ -110,3 +110,60 @@ def test_a_rename_is_asked_for_where_type_and_nullability_are_the_same(
 
     workshop.service(url).revision("two", autogenerate=True, ask=ask, prove=False)
     assert asked == ['Was the column "seen" of table "notes" renamed to "looked"?']
+
+
+#: Alembic's documentation, "Fine-Grained Autogenerate Generation with Rewriters".
+REWRITER = """
+from alembic import context
+from alembic.autogenerate import rewriter
+from alembic.operations import ops
+from sqlalchemy import create_engine, pool
+from shop.models import Base
+
+writer = rewriter.Rewriter()
+
+
+@writer.rewrites(ops.AddColumnOp)
+def add_column(context, revision, op):
+    if op.column.nullable:
+        return op
+    op.column.nullable = True
+    return [op, ops.AlterColumnOp(
+        op.table_name, op.column.name, modify_nullable=False,
+        existing_type=op.column.type, existing_server_default=op.column.server_default,
+    )]
+
+
+url = context.config.get_main_option("sqlalchemy.url")
+with create_engine(url, poolclass=pool.NullPool).connect() as connection:
+    context.configure(
+        connection=connection, target_metadata=Base.metadata, process_revision_directives=writer
+    )
+    with context.begin_transaction():
+        context.run_migrations()
+"""
+
+
+@pytest.mark.parametrize("product", ["postgresql", "mariadb"])
+def test_a_rewriter_changes_the_script_and_not_the_models(
+    workshop: Workshop, request: pytest.FixtureRequest, product: str
+) -> None:
+    url = request.getfixturevalue(f"{product}_url")
+    folder = workshop.package("shop", BEFORE)
+    service = workshop.service(url)
+    service.revision("one", autogenerate=True)
+    service.upgrade()
+    (folder / "models.py").write_text(
+        BEFORE + ADDED.replace("nullable", "server_default='',nullable")
+    )
+    (folder / "alembic" / "env.py").write_text(REWRITER)
+    workshop.forget()
+    service = workshop.service(url)
+    # The comparison calls the hook as well.
+    assert [one.kind for one in service.check().problems] == ["drift", "drift"]
+    (script,) = service.revision("two", autogenerate=True)
+    text = Path(script.path).read_text()
+    assert text.index("nullable=True") < text.index("nullable=False")
+    service.upgrade()
+    assert service.check().ok
+    assert not service.revision("three", autogenerate=True)

@@ -20,6 +20,7 @@ from websauna_migrate.autogenerate.compare.columns import ColumnFacts
 from websauna_migrate.autogenerate.compare.custom_comparison import has_custom_comparison
 from websauna_migrate.autogenerate.completion import complete
 from websauna_migrate.autogenerate.fact_comparison import FoundDifferences, same_name
+from websauna_migrate.autogenerate.operations.model_columns import ModelColumns
 from websauna_migrate.autogenerate.operations.rendering import item_renderer
 from websauna_migrate.autogenerate.operations.script_op import DATABASES, ScriptOp
 from websauna_migrate.autogenerate.operations.table_changes import AUTOMATIC
@@ -87,6 +88,7 @@ class Comparison:
         )
         if owned.registered.metadata:
             self.context.tables = owned.tables
+        self._columns: ModelColumns | None = None
         #: What differs, once the comparison has begun.
         self.found: FoundDifferences | None = None
         #: The tables that are compared where they exist; ``None`` where ``env.py`` alone knows.
@@ -170,6 +172,15 @@ class Comparison:
         """Add what Alembic does not compare, before the package's own hooks see it."""
         assert self.found is not None
         complete(self.renaming, self.found, self.context.autogen_context, directives)
+        self._columns = ModelColumns(directives)
+
+    def restore_models(self) -> None:
+        """Take back what the package's hooks changed in columns of the models.
+
+        The operations have the same columns: this comes behind the writing of their script.
+        """
+        if self._columns is not None:
+            self._columns.restore()
 
     @property
     def impl(self) -> DefaultImpl:
@@ -217,6 +228,7 @@ def find_changes(
     """Return what autogenerate would write for a package, as Alembic's operation objects."""
     comparison = Comparison(environment, owned, reflection)
     comparison.run(rows)
+    comparison.restore_models()
     return comparison.operations
 
 

@@ -317,6 +317,7 @@ class ScriptWriter:
             if accepted is None:
                 break
             renames = applicable(renames.also(accepted), owned, reflection)
+            comparison.restore_models()
         warnings = [one.warning(name) for one in candidates if one not in rejected]
         operations = comparison.operations
         advice = list(not_null_advice(operations))
@@ -326,9 +327,11 @@ class ScriptWriter:
         warnings += [warning for warning, _ in advice]
         if not self.allow_drops:
             require_meant(owned, reflection, operations, self.ask)
-        found = self.keep(
-            name, comparison.context, snapshot.environments[name].scripts, owned, warnings
-        )
+        scripts = snapshot.environments[name].scripts
+        try:
+            found = self.keep(name, comparison.context, scripts, owned, warnings)
+        finally:
+            comparison.restore_models()
         for script in found:
             self.drop_dependencies.note(script, operations)
         if keys:
