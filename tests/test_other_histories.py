@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -44,6 +45,7 @@ def test_nothing_is_applied_again(workshop: Workshop, database_url: str, name: s
     service = service_of(workshop, database_url)
     for call in (
         service.upgrade,
+        service.plan,
         lambda: (
             service.upgrade(dry_run=True, atomic=True)
             if "mysql" not in database_url
@@ -186,6 +188,33 @@ def test_a_table_with_more_columns_is_found(workshop: Workshop, database_url: st
     assert steps(service.upgrade()) == ["fooapp@aa03"]
     service.adopt(undo=True)
     assert rows(database_url, "SELECT version_num FROM applied") == [("aa03",)]
+
+
+@pytest.mark.parametrize("name", ["per%(cent", "a.b"])
+def test_an_odd_name_is_taken_over_given_back_and_kept(
+    workshop: Workshop, database_url: str, tmp_path: Path, name: str
+) -> None:
+    mark = "`" if database_url.startswith("mysql") else '"'
+    found = f"SELECT version_num FROM {mark}{name}{mark}"
+    execute(
+        database_url,
+        f"CREATE TABLE {mark}{name}{mark} (version_num VARCHAR(32) PRIMARY KEY)",
+        f"INSERT INTO {mark}{name}{mark} VALUES ('aa02')",
+        "CREATE TABLE ran (n INTEGER)",
+    )
+    service_of(workshop, database_url)
+    ini = workshop.application("fooapp", tmp_path / "site.ini", database_url)
+    for words, rows_then in (
+        ("adopt --yes", None),
+        ("upgrade", None),
+        ("adopt --undo --yes", "aa03"),
+        ("adopt --keep --yes", "aa03"),
+        ("downgrade aa01 --yes", "aa01"),
+    ):
+        typed = workshop.ws(ini, *words.split())
+        assert typed.status == 0, (words, typed)
+        if rows_then:
+            assert rows(database_url, found) == [(rows_then,)], words
 
 
 def test_a_schema_for_histories_that_is_new_finds_the_old_one(

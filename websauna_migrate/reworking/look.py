@@ -51,7 +51,7 @@ def look(
         tables = {one.package: one.table.name for one in found.taken}
         for name, table in tables.items():
             packages[name] = changed(packages[name], history_table=table)
-            found.settings[f"{PREFIX}version_table.{name}"] = table
+            found.settings[f"{PREFIX}version_table.{name}"] = table.replace("%", "%%")
         settings = replace(settings, version_table={**settings.version_table, **tables})
         found.service = service.with_changes(settings, tuple(packages.values()))
     for name in selected:

@@ -110,7 +110,7 @@ def rename_table(connection: Connection, old: str, new: str) -> None:
                 f"ALTER TABLE {quote(new)} RENAME CONSTRAINT {quote(key)} TO {quote(f'{new}_pkc')}"
             )
     for statement in statements:
-        connection.exec_driver_sql(statement.replace("%", "%%"))
+        connection.exec_driver_sql(statement)
 
 
 def adopted_packages(
@@ -152,13 +152,22 @@ def give_table_back(
     site: Site, connection: Connection, own: str, former: str, rows: Sequence[str]
 ) -> None:
     """Let the table from which a history came have its rows again."""
-    schema, _, name = former.rpartition(".")
+    schema, name = named_table(connection, former)
     if not schema and site.schema is None and not inspect(connection).has_table(name):
         rename_table(connection, own, name)
         return
-    if inspect(connection).has_table(name, schema=schema or None):
-        shape = Table(name, MetaData(), Column("version_num", String), schema=schema or None)
+    if inspect(connection).has_table(name, schema=schema):
+        shape = Table(name, MetaData(), Column("version_num", String), schema=schema)
         connection.execute(insert(shape), [{"version_num": row} for row in rows])
     else:
-        write_rows(connection, name, schema or None, rows)
+        write_rows(connection, name, schema, rows)
     write_rows(connection, own, site.schema, None)
+
+
+def named_table(connection: Connection, full: str) -> tuple[str | None, str]:
+    """Return the schema and the name of a table; either may have a dot."""
+    schemas = set(inspect(connection).get_schema_names())
+    for place, letter in enumerate(full):
+        if letter == "." and full[:place] in schemas:
+            return full[:place], full[place + 1 :]
+    return None, full

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -126,7 +126,29 @@ def plan(
         site, direction, revision, packages, cascade=cascade, ignore_order=ignore_order
     )
     with explained(site):
-        return planner(site.applied())
+        applied = site.applied()
+        found = planner(applied)
+        names = {*site.select(packages), *found.packages}
+        if not all(applied[name] for name in names):
+            with site.reading() as connection:
+                if connection is not None:
+                    refuse_elsewhere(site, connection, applied, names)
+        return found
+
+
+def refuse_elsewhere(
+    site: Site,
+    connection: Connection,
+    applied: Mapping[str, tuple[str, ...]],
+    packages: Collection[str],
+) -> None:
+    """Refuse to plan what another version table has as applied.
+
+    :raises HistoryContradicted: naming it
+    """
+    from websauna_migrate.runs.other_histories import OtherHistories
+
+    OtherHistories(site.loaded, site.settings).refuse(connection, applied, packages)
 
 
 def make_undoer(site: Site, run: LedgerRun, *, cascade: bool = False) -> Planner:
@@ -205,10 +227,7 @@ def run_planner(
         make_plan(dict.fromkeys(site.packages, ()))
 
     def refuse(connection: Connection, applied: Mapping[str, tuple[str, ...]], plan: Plan) -> None:
-        from websauna_migrate.runs.other_histories import OtherHistories
-
-        others = OtherHistories(loaded, site.settings)
-        others.refuse(connection, applied, {*selected, *plan.packages})
+        refuse_elsewhere(site, connection, applied, {*selected, *plan.packages})
 
     with explained(site):
         return site.runner(options, refuse).run(direction, make_plan)
