@@ -110,6 +110,20 @@ def test_a_server_that_reads_backslashes_otherwise_is_asked(
     assert rows(url, "SELECT k FROM t") == default
 
 
+def test_an_encoding_of_the_output_is_no_business_of_a_script(
+    workshop: Workshop, sqlite_url: str
+) -> None:
+    """What ``upgrade --sql`` writes is text, whatever ``env.py`` says to Alembic."""
+    workshop.package("app")
+    workshop.script("app", "one", None, "op.execute(\"SELECT 'é'\")")
+    (workshop.root / "app" / "alembic" / "env.py").write_text(
+        "from alembic import context\n"
+        "context.configure(url='sqlite://', output_encoding='latin-1', literal_binds=True)\n"
+        "with context.begin_transaction():\n    context.run_migrations()\n"
+    )
+    assert "SELECT 'é'" in workshop.service(sqlite_url).sql()
+
+
 ARRAYS = """
 from sqlalchemy.dialects import postgresql as pg
 t = op.create_table(
