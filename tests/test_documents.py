@@ -135,6 +135,8 @@ def test_the_page_on_messages_has_every_failure_and_case() -> None:
     # What a glossary has gets an address from Sphinx: term- and its words.
     headings = set(re.findall(r"^    (\w+)$", text, re.M))
     assert set(errors.ROOMS) | {"UsageError"} == headings
+    # The page on the programming interface lists what the module has.
+    assert {*errors.__all__} <= {*dir(errors)}
     for one in failures():
         if not one.__module__.startswith("websauna_migrate.") or one is UsageError:
             continue

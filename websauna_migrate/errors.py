@@ -101,3 +101,8 @@ def __getattr__(name: str) -> Any:
     if name not in ROOMS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(ROOMS[name]), name)
+
+
+def __dir__() -> list[str]:
+    """Return all names of the module, those of the failures too."""
+    return sorted({*globals(), *ROOMS})

@@ -163,15 +163,15 @@ class IMigrationService(Interface):
         :param statement_timeout_ms: limit of each statement on PostgreSQL, 0 for none; default
             likewise
         :param fail_on_lint: run nothing if :meth:`lint` finds an unsafe change in the plan, and
-            raise :class:`websauna_migrate.lint.lint_errors.UnsafeChanges` (PostgreSQL)
+            raise :class:`websauna_migrate.errors.UnsafeChanges` (PostgreSQL)
         :param ignore_order: also run a step that conflicts with a pending revision which was
             written before it and is not part of the plan
         :param plan: what :meth:`record_plan` returned, in place of ``revision``, ``packages`` and
             ``ignore_order``; if anything else would run,
-            :class:`websauna_migrate.runs.plan_records.PlanOutdated` names the causes and nothing is
+            :class:`websauna_migrate.errors.PlanOutdated` names the causes and nothing is
         :param max_loss: run nothing if more rows and values than this would be lost besides what
             scripts accept, or if they cannot be counted, and raise
-            :class:`websauna_migrate.runs.losses.LossRefused`
+            :class:`websauna_migrate.errors.LossRefused`
         :returns: a :class:`websauna_migrate.results.Run`; its ``steps`` are empty if there was
             nothing to do
         :raises websauna_migrate.errors.MigrationError: when the graph, the history or a step is at
@@ -228,7 +228,7 @@ class IMigrationService(Interface):
         :returns: a :class:`websauna_migrate.results.Run`
         :raises websauna_migrate.errors.UsageError: if there is no such run, it applied nothing, or
             revisions that no script defines any more
-        :raises websauna_migrate.planning.plan.DowngradeRefused: if other applied revisions stand
+        :raises websauna_migrate.errors.DowngradeRefused: if other applied revisions stand
             on them
         """
 
@@ -341,7 +341,7 @@ class IMigrationService(Interface):
             which creates the history tables and has no target
         :param plan: what :meth:`plan` returned, in place of the other parameters: its steps alone,
             from the histories as they are, each statement below the line of its script
-        :raises websauna_migrate.revision_scripts.script_error.ScriptError: if a script reads from
+        :raises websauna_migrate.errors.ScriptError: if a script reads from
             the database
         """
 
@@ -725,10 +725,10 @@ class IMigrationService(Interface):
 
         :param message: default: the former script's
         :returns: a :class:`websauna_migrate.results.Redone`
-        :raises websauna_migrate.autogenerate.revision_errors.RevisionFailed: if others may have
+        :raises websauna_migrate.errors.RevisionFailed: if others may have
             applied it, by git's remote branches, tags and main branch; for a merge; for several
             heads
-        :raises websauna_migrate.runs.losses.LossRefused: if rows or values would be lost
+        :raises websauna_migrate.errors.LossRefused: if rows or values would be lost
         """
 
     def rebase(
@@ -749,7 +749,7 @@ class IMigrationService(Interface):
         :param downgrade: take back those first that are applied; else they are refused
         :returns: a :class:`websauna_migrate.results.Rebased`
         :raises websauna_migrate.errors.MigrationError: if others have one of them
-        :raises websauna_migrate.runs.losses.LossRefused: if rows or values would be lost
+        :raises websauna_migrate.errors.LossRefused: if rows or values would be lost
         """
 
     def squash(

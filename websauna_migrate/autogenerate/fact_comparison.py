@@ -128,9 +128,9 @@ class FactComparison:
         """Return what differs once some renames are made.
 
         :param more: tables that no package registered, known to its ``env.py`` alone
-        :raises websauna_migrate.facts.model_ddl.ModelsNotCreated: naming what of the models cannot
+        :raises websauna_migrate.errors.ModelsNotCreated: naming what of the models cannot
             be created
-        :raises websauna_migrate.facts.scratch_databases.ScratchRefused: if the user may not make a
+        :raises websauna_migrate.errors.ScratchRefused: if the user may not make a
             scratch place; the message has the grant
         """
         further = tuple(more)

@@ -59,9 +59,9 @@ def compare_with_models(
     :param settings: they say where the models are tried
     :param facts: of the database
     :param owned: tables that are a package's, whether they are among the models or not
-    :raises websauna_migrate.facts.model_ddl.ModelsNotCreated: naming what of the models cannot be
+    :raises websauna_migrate.errors.ModelsNotCreated: naming what of the models cannot be
         created
-    :raises websauna_migrate.facts.scratch_databases.ScratchRefused: if the user may not make a
+    :raises websauna_migrate.errors.ScratchRefused: if the user may not make a
         scratch place; the message has the grant
     """
     with scratch_models(models, settings, connection) as scratch:
