@@ -65,6 +65,8 @@ def normal(text: str) -> str:
     text = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d(:\d\d)?", "MOMENT", text)
     text = re.sub(r" on \S+ by [^\n]*", " on HOST by SOMEBODY", text)
     text = re.sub(r"process \d+", "process N", text)
+    text = re.sub(r"commit [0-9a-f]{7,}", "commit COMMIT", text)
+    text = re.sub(r"SHA-256 [0-9a-f]+", "SHA-256 DIGEST", text)
     return re.sub(r"\d+\.\d+ s", "TIME", text)
 
 
@@ -297,6 +299,7 @@ class Page:
         shown = screen.replace(str(self.root), "/site").rstrip()
         shown = re.sub(r"(process \d+ on) \S+", r"\1 web1", shown)
         shown = re.sub(r"  on \S+ by [^(\n]*\(\w+", "  on web1 by Ann (deploy", shown)
+        shown = re.sub(r"( UTC by )[^\n]* on \S+\.$", r"\1Ann (deploy) on web1.", shown, flags=re.M)
         return status, f"{shown}\n" if shown else ""
 
 
