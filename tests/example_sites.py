@@ -1,7 +1,8 @@
-"""Where the how-to pages are typed: the example application, and two small ones beside it.
+"""Where the how-to pages are typed: the example application, and three small ones beside it.
 
 ``team`` has the packages ``aaa`` and ``zzz`` with scripts alone, ``pair`` two packages of the same
-names with models that refer to each other and no script.
+names with models that refer to each other and no script, ``third`` an add-on that knows nothing of
+migrations.
 """
 
 from __future__ import annotations
@@ -38,6 +39,18 @@ def main(global_config, **settings):
 INCLUDED = """\
 def includeme(config):
     config.add_migration_package({metadata})
+"""
+
+THIRD = """\
+from pyramid.config import Configurator
+
+
+def main(global_config, **settings):
+    config = Configurator(settings=settings)
+    config.include("websauna_migrate")
+    config.include("addon")
+    config.add_migration_package("addon", metadata="addon.models.Base")
+    return config.make_wsgi_app()
 """
 
 MODEL = """\
@@ -108,6 +121,14 @@ def make_example(root: Path) -> None:
         (root / name / name).mkdir(parents=True)
         (root / name / name / "__init__.py").write_text(MAIN)
         (root / name / "development.ini").write_text(INI.format(name=name))
+    third = root / "third"
+    for name in ("third", "addon"):
+        (third / name).mkdir(parents=True)
+    (third / "third" / "__init__.py").write_text(THIRD)
+    (third / "addon" / "__init__.py").write_text("def includeme(config):\n    pass\n")
+    (third / "addon" / "models.py").write_text(MODEL.format(table="things", other="things"))
+    setting = "websauna_migrate.script_location.addon = %(here)s/alembic/addon\n"
+    (third / "development.ini").write_text(INI.format(name="third") + setting)
     for package, table, other in (("aaa", "users", "profiles"), ("zzz", "profiles", "users")):
         (root / "team" / package / "alembic" / "versions").mkdir(parents=True)
         (root / "team" / package / "__init__.py").write_text(INCLUDED.format(metadata=""))
