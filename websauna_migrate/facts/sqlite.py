@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+import json
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import lru_cache
 
-from sqlalchemy import text
+from sqlalchemy import bindparam, text
 from sqlalchemy.engine import Connection
 
 from websauna_migrate.facts.fact import AS_WRITTEN, POSITION, Fact, Pieces, Value
@@ -26,10 +27,15 @@ OBJECTS = """
 SELECT type, name, tbl_name, sql FROM sqlite_master WHERE substr(name, 1, 7) <> 'sqlite_'
 """
 
+#: The columns of each table as one text.
 COLUMNS = """
-SELECT m.name, x.cid, x.name, x.type, x.hidden FROM sqlite_master m, pragma_table_xinfo(m.name) x
-WHERE m.type = 'table' AND substr(m.name, 1, 7) <> 'sqlite_'
+SELECT m.name, json_group_array(json_array(x.cid, x.name, x.type, x.hidden))
+FROM sqlite_master m, pragma_table_xinfo(m.name) x
+WHERE m.type = 'table' AND m.name IN :tables GROUP BY m.name
 """
+
+#: Place, name, type, and whether a column is hidden.
+ColumnRow = tuple[int, str, str, int]
 
 
 def read_sqlite(connection: Connection, known: Pieces) -> tuple[str, Pieces]:
@@ -39,26 +45,64 @@ def read_sqlite(connection: Connection, known: Pieces) -> tuple[str, Pieces]:
     :returns: the default schema, and the facts
     """
     objects = connection.execute(text(OBJECTS)).all()
-    columns: dict[str, list[tuple[int, str, str, int]]] = {}
-    for table, place, name, type_, hidden in connection.execute(text(COLUMNS)):
-        columns.setdefault(table, []).append((place, name, type_, hidden))
+    columns = read_columns(
+        connection, {row[1]: row[3] for row in objects if row[0] == "table"}, known
+    )
     tables = {row[2].lower() for row in objects} | {row[1].lower() for row in objects}
-    every = {one[1].lower() for found in columns.values() for one in found}
+    every = frozenset[str]()
+    if any(row[0] in ("view", "trigger") for row in objects):
+        every = every.union(*(names_of(rows) for rows in columns.values()))
     pieces: Pieces = {}
     for kind, name, table, sql in objects:
         if not sql:
             continue
-        own = every
-        if kind in ("table", "index"):
-            own = {one[1].lower() for one in columns.get(table, ())}
+        of_table = kind in ("table", "index")
+        own = names_of(columns.get(table, "[]")) if of_table else every
         # Of the words it has to be known which are names.
-        names = frozenset(word for word in words_in(sql) if word in tables or word in own)
-        key = (kind, name, table, sql, names, tuple(columns.get(name, ())))
+        words = words_in(sql)
+        rows = columns.get(name, "[]")
+        key = (kind, name, table, sql, words & tables, words & own, rows)
         facts = known.get(key)
         if facts is None:
-            facts = tuple(object_facts(kind, name, table, sql, columns.get(name, []), names))
+            names = (words & tables) | (words & own)
+            facts = tuple(object_facts(kind, name, table, sql, columns_in(rows), names))
         pieces[key] = facts
     return SCHEMA, pieces
+
+
+def read_columns(
+    connection: Connection, tables: Mapping[str, str], known: Pieces
+) -> dict[str, str]:
+    """Return the columns of tables, each as one text.
+
+    :param tables: their SQL; where that is as in an earlier look, the columns are
+    """
+    found: dict[str, str] = {}
+    for key in known:
+        if isinstance(key, tuple) and key[0] == "table" and tables.get(key[1]) == key[3]:
+            found[key[1]] = key[6]
+    left = [name for name in tables if name not in found]
+    query = text(COLUMNS).bindparams(bindparam("tables", expanding=True))
+    for start in range(0, len(left), AT_ONCE):
+        names = {"tables": left[start : start + AT_ONCE]}
+        found.update((str(row[0]), str(row[1])) for row in connection.execute(query, names))
+    return found
+
+
+#: Of so many tables the columns are read by one query: SQLite takes no more than 999 parameters.
+AT_ONCE = 500
+
+
+@lru_cache(maxsize=4096)
+def columns_in(rows: str) -> tuple[ColumnRow, ...]:
+    """Return the columns of a table, in their order."""
+    return tuple(sorted((place, *rest) for place, *rest in json.loads(rows)))
+
+
+@lru_cache(maxsize=4096)
+def names_of(rows: str) -> frozenset[str]:
+    """Return the names of a table's columns, in lower case."""
+    return frozenset(one[1].lower() for one in columns_in(rows))
 
 
 @lru_cache(maxsize=4096)
@@ -76,7 +120,7 @@ def object_facts(
     name: str,
     table: str,
     sql: str,
-    columns: list[tuple[int, str, str, int]],
+    columns: Sequence[ColumnRow],
     names: Collection[str],
 ) -> Iterator[Fact]:
     """Yield the facts of a table, index, view or trigger."""
@@ -89,7 +133,7 @@ def object_facts(
 
 
 def table_facts(
-    name: str, sql: str, columns: list[tuple[int, str, str, int]], names: Collection[str]
+    name: str, sql: str, columns: Sequence[ColumnRow], names: Collection[str]
 ) -> Iterator[Fact]:
     """Yield the facts of a table: itself, its columns and constraints."""
     try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Hashable, Iterator, Mapping
 from itertools import chain
 
 from sqlalchemy.engine import Connection
@@ -47,10 +47,14 @@ class Watch:
         """Look, and return the units that changed; an empty group for one that went."""
         self.default_schema, pieces = read_plain_pieces(self.connection, self.pieces)
         touched = set() if self.pieces else set(self.state)
-        for unit, fact in self.units(self.pieces, pieces):
+        came = [key for key in pieces if key not in self.pieces]
+        gone: Collection[Hashable] = ()
+        if len(pieces) - len(came) != len(self.pieces):
+            gone = self.pieces.keys() - pieces.keys()
+        for unit, fact in self.units(self.pieces, gone):
             self.facts[unit].remove(fact)
             touched.add(unit)
-        for unit, fact in self.units(pieces, self.pieces):
+        for unit, fact in self.units(pieces, came):
             self.facts.setdefault(unit, []).append(fact)
             touched.add(unit)
         self.pieces = pieces
@@ -65,9 +69,9 @@ class Watch:
         self.state.update(after)
         return changes_between(before, after)
 
-    def units(self, some: Pieces, others: Pieces) -> Iterator[tuple[Unit, Fact]]:
-        """Yield the facts of pieces that are not among others."""
-        for fact in chain.from_iterable(some[key] for key in some.keys() - others.keys()):
+    def units(self, pieces: Pieces, keys: Collection[Hashable]) -> Iterator[tuple[Unit, Fact]]:
+        """Yield the facts of some pieces."""
+        for fact in chain.from_iterable(pieces[key] for key in keys):
             if not is_left_out(fact, self.histories):
                 yield unit_of(fact), fact
 
