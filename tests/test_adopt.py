@@ -609,6 +609,25 @@ def test_what_was_written_since_keeps_an_adoption(workshop: Workshop, sqlite_url
     assert not [*(folder / "alembic" / "versions").glob("*.py")]
 
 
+def test_an_environment_that_names_no_models_is_compared_with_those_of_the_package(
+    story: Story,
+) -> None:
+    story.app()
+    url = story.url.replace("%", "%%")
+    (story.root / "alembic.ini").write_text(
+        f"[alembic]\nscript_location = fooapp/alembic\nsqlalchemy.url = {url}\n"
+    )
+    # As it stands in Alembic's own template.
+    without = PLAIN.replace("target_metadata = Base.metadata", "target_metadata = None")
+    versions = story.folder("fooapp/alembic", without)
+    story.script(versions, "aa01", None, "pages")
+    story.alembic("alembic.ini", "upgrade", "head")
+    assert "Taken over." in story.ws("adopt", "--yes").out
+    assert "No new upgrade operations detected." in story.ws("check").out
+    execute(story.url, "ALTER TABLE pages ADD COLUMN odd INTEGER")
+    assert "remove column pages.odd" in story.ws("check", ok=False).out
+
+
 def test_settings_alone_are_taken_over_and_taken_back(story: Story) -> None:
     story.app(key="database_url")
     ini = story.ini.read_text()

@@ -30,7 +30,7 @@ from alembic.runtime.migration import (
     MigrationContext,
 )
 from alembic.script.base import Script
-from sqlalchemy import Column, Constraint, Table
+from sqlalchemy import Column, Constraint, MetaData, Table
 from sqlalchemy.dialects.postgresql import BIGINT, INTEGER, SMALLINT
 from sqlalchemy.engine.reflection import Inspector
 from sqlalchemy.exc import NoSuchTableError
@@ -263,9 +263,12 @@ class BoundedComparison(RevisionContext):
     :ivar tables: the tables to compare, those that are referred to first; ``None`` for all that
         ``env.py`` gave
     :ivar inspector: reflects the database
+    :ivar registered: the package's models, where ``env.py`` gives none, as that of Alembic's own
+        template does
     """
 
     tables: tuple[Table, ...] | None = None
+    registered: MetaData | list[MetaData] | None = None
     inspector: Inspector | None = None
     template_args: dict[str, Any]
 
@@ -290,7 +293,12 @@ class BoundedComparison(RevisionContext):
         options = migration_context.opts
         script.upgrade_ops_list[-1].upgrade_token = options["upgrade_token"]
         script.downgrade_ops_list[-1].downgrade_token = options["downgrade_token"]
-        context = AutogenContext(migration_context, autogenerate=autogenerate)
+        metadata = options.get("target_metadata")
+        context = AutogenContext(
+            migration_context,
+            metadata=self.registered if metadata is None else metadata,
+            autogenerate=autogenerate,
+        )
         if autogenerate and self.prepare is not None:
             self.prepare(context)
         if self.tables is not None:

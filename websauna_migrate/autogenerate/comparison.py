@@ -13,6 +13,7 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Table
 
 from websauna_migrate.alembic_adapter.autogenerate_internals import BoundedComparison
+from websauna_migrate.alembic_adapter.bound_environment import target_metadata
 from websauna_migrate.alembic_adapter.entities import entities_apart
 from websauna_migrate.alembic_adapter.env_run import run_env
 from websauna_migrate.alembic_adapter.package_environment import PackageEnvironment
@@ -88,6 +89,7 @@ class Comparison:
         )
         if owned.registered.metadata:
             self.context.tables = owned.tables
+            self.context.registered = target_metadata(owned.registered.metadata)
         self._columns: ModelColumns | None = None
         #: What differs, once the comparison has begun.
         self.found: FoundDifferences | None = None
