@@ -244,6 +244,29 @@ def test_what_rows_tell_is_asked_of_the_scripts(workshop: Workshop, sqlite_url: 
     assert found.rows == ("f02",) and found.asked == ("verify() of fooapp@f02 holds",)
 
 
+def test_a_verification_that_fails_proves_nothing_of_what_changes_rows_behind_it(
+    workshop: Workshop, sqlite_url: str
+) -> None:
+    workshop.package("fooapp")
+    workshop.script("fooapp", "f01", None, **table("a"))
+    script = workshop.script("fooapp", "f02", "f01", 'op.execute("INSERT INTO a VALUES (7)")')
+    query = "SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM a WHERE id = 7)"
+    script.write_text(
+        script.read_text() + f'\n\ndef verify(check):\n    check.none("{query}", "7 is missing")\n'
+    )
+    workshop.script("fooapp", "f03", "f02", 'op.execute("UPDATE a SET id = 8")')
+    workshop.script("fooapp", "f04", "f03", **table("b"))
+    service = workshop.service(sqlite_url)
+    service.upgrade("f03")
+    (found,) = service.locate().packages
+    assert [*found.candidates] == [("f01",), ("f03",)] and found.verdict == "recorded"
+    forget(sqlite_url)
+    with pytest.raises(NotLocated, match="name one"):
+        service.stamp((), verified=True)
+    service.stamp("f03", packages="fooapp", verified=True)
+    assert [one.revision for one in service.upgrade().steps] == ["f04"]
+
+
 def test_a_branch_is_found_without_the_other(workshop: Workshop, sqlite_url: str) -> None:
     workshop.package("fooapp")
     workshop.script("fooapp", "f01", None, **table("a"))

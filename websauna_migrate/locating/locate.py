@@ -25,7 +25,9 @@ from websauna_migrate.locating.likely_revisions import (
 from websauna_migrate.locating.object_histories import ObjectHistories, grouped
 from websauna_migrate.locating.replayed import Replay, Replayed
 from websauna_migrate.models.ownership import Ownership
+from websauna_migrate.planning.accesses import UNREADABLE
 from websauna_migrate.planning.package_history import PackageHistory
+from websauna_migrate.planning.revisions import Revision
 from websauna_migrate.replay.against_models import AgainstModels
 from websauna_migrate.replay.fresh import entities_of
 from websauna_migrate.reports.verification import verify_one
@@ -270,22 +272,36 @@ class Looking:
     def verified(self, places: Sequence[Candidate], asked: list[str]) -> Sequence[Candidate]:
         """Return the places that the ``verify()`` of the scripts between them leaves.
 
-        A script's ``verify()`` says what holds once it ran: where it fails the script did not run,
-        where it holds there is nothing left for it to do.
+        A script's ``verify()`` says what holds once it ran: where it holds there is nothing left
+        for the script to do. Where it fails the script did not run, or one behind it has changed
+        rows since.
 
         :param asked: gets what was asked
         """
         if self.connection is None:
             return places
-        for revision in self.locator.site.loaded.graph.timeline([self.package]):
+        order = self.locator.site.loaded.graph.timeline([self.package])
+        for number, revision in enumerate(order):
             with_it = [one for one in places if revision.id in one.applied]
             if not with_it or len(with_it) == len(places):
                 continue
+            later = {one.id for one in order[number + 1 :] if self.may_change_rows(one)}
             for answer in verify_one(self.locator.site, self.connection, revision, []):
                 asked.append(f"verify() of {revision} {answer.outcome}")
-                without = [one for one in places if revision.id not in one.applied]
-                places = with_it if answer.outcome == "holds" else without
+                if answer.outcome == "holds":
+                    places = with_it
+                elif answer.outcome == "fails":
+                    places = [
+                        one
+                        for one in places
+                        if revision.id not in one.applied or later & one.applied
+                    ]
         return places
+
+    def may_change_rows(self, revision: Revision) -> bool:
+        """True if a script inserts, updates or deletes, or does what cannot be read."""
+        effects = self.locator.site.loaded.effects.get((revision.package, revision.id), ())
+        return any(one.kind in (*UNREADABLE, "insert_rows", "write_table") for one in effects)
 
 
 def known_of(site: Site, connection: Connection | None) -> tuple[list[str], str]:
