@@ -306,6 +306,27 @@ def test_packages_that_require_each_other_in_a_circle(
     ]
 
 
+def test_a_branch_label_goes_with_the_squash(workshop: Workshop, sqlite_url: str) -> None:
+    workshop.package("fooapp")
+    old = [
+        workshop.script("fooapp", "aa01", None, **table("a")),
+        workshop.script("fooapp", "aa02", "aa01", **table("b"), labels=("fast",)),
+        workshop.script("fooapp", "aa03", "aa02", **table("c")),
+    ]
+    service = workshop.service(sqlite_url)
+    service.upgrade()
+    (script,) = service.squash(packages="fooapp").scripts
+    for _ in range(2):
+        service = workshop.service(sqlite_url)
+        assert [(one.id, one.branch_labels) for one in service.heads()] == [
+            (script.revision, ("fast",))
+        ]
+        service.upgrade("fast@head")
+        assert service.current()[0].rows == (script.revision,)
+        for path in old:
+            path.unlink(missing_ok=True)
+
+
 def test_ranges_that_cannot_be_one_script(workshop: Workshop, sqlite_url: str) -> None:
     workshop.package("fooapp")
     workshop.script("fooapp", "aa01", None, **table("a"))

@@ -53,9 +53,11 @@ def rebase(
     if (applied := applied_of(site, moved)) and not downgrade:
         names = ", ".join(f'"{one.id}"' for one in applied)
         behind = f" --onto {target}" if len(history.heads) > 2 else ""
+        are, them = ("is", "it") if len(applied) == 1 else ("are", "them")
         raise MigrationError(
-            f'Of package "{name}" {names} would go behind "{target}", and is applied here. No '
-            f"script was changed. Take it back first: {command(name)} {mine}{behind} --downgrade"
+            f'Of package "{name}" {names} would go behind "{target}", and {are} applied here. No '
+            f"script was changed. Take {them} back first: {command(name)} {mine}{behind} "
+            "--downgrade"
         )
     taken_back = take_back(site, moved, "rebase")
     # By bytes: line ends stay as they are.

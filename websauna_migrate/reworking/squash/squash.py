@@ -232,7 +232,6 @@ class Squashing:
                 refresh=False,
                 head=list(parents) or "base",
                 splice=True,
-                branch_labels=list(wanted.labels) or None,
                 depends_on=list(wanted.depends_on) or None,
                 version_path=str(Path(last.path).parent),
                 config=environment.config,
@@ -248,6 +247,9 @@ class Squashing:
         path = Path(script.path)
         try:
             ensure_line(script, "requires", wanted.requires)
+            if wanted.labels:
+                # Alembic's own map has the old scripts, which have them as well.
+                insert(path, f"branch_labels = {wanted.labels!r}\n")
             values = {"run_before": wanted.run_before, "replaces": wanted.replaces}
             finish(path, composed, values, create_date(last))
             lines = [*said_of_steps(reader, wanted, stretches)]
