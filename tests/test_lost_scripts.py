@@ -67,6 +67,20 @@ def test_a_script_that_is_gone_is_taken_down_by_the_ledger(
     assert "Nothing to do" in workshop.ws(ini, "switch").out
 
 
+def test_no_remedy_is_told_where_others_may_have_written_the_ledger(
+    workshop: Workshop, mariadb_url: str, tmp_path: Path
+) -> None:
+    two(workshop)[1].unlink()
+    second = workshop.script("fooapp", "aa02", "aa01", **table("b"))
+    ini = workshop.application("fooapp", tmp_path / "foo.ini", mariadb_url)
+    assert workshop.ws(ini, "upgrade").status == 0
+    second.unlink()
+    broken = workshop.ws(ini, "upgrade")
+    assert "neither this checkout nor" in broken.err and "from-ledger" not in broken.err
+    refused = workshop.ws(ini, "downgrade", "--from-ledger", "--yes")
+    assert refused.status == 1 and "which this server does not tell" in refused.err
+
+
 def test_further_down_than_what_is_gone(workshop: Workshop, sqlite_url: str) -> None:
     _, second = two(workshop)
     workshop.service(sqlite_url).upgrade()

@@ -20,7 +20,7 @@ from websauna_migrate.base_errors import MigrationError
 from websauna_migrate.revision_scripts.script_files import checksum_of
 from websauna_migrate.runs.ledger_table import column_names, name_of
 
-__all__ = ["kept_checksums", "kept_script", "pack", "require_trusted"]
+__all__ = ["kept_checksums", "kept_script", "other_writers", "pack", "require_trusted"]
 
 #: The longest text that is kept, in characters of its packed form: MariaDB's TEXT has 65,535.
 LIMIT = 60_000
@@ -81,6 +81,16 @@ def require_trusted(connection: Connection, table: Table) -> None:
 
     :raises MigrationError: if others may, or if that cannot be told
     """
+    others = other_writers(connection, table)
+    if others:
+        raise MigrationError(
+            f"Scripts that the ledger keeps are not run: its table may be written by {others}. "
+            "Get them from git, or install the release that has them."
+        )
+
+
+def other_writers(connection: Connection, table: Table) -> str:
+    """Return who besides this role may have written the texts in a ledger; empty for nobody."""
     kind, others = connection.dialect.name, ""
     if kind == "postgresql":
         name = name_of(connection, table)
@@ -94,8 +104,4 @@ def require_trusted(connection: Connection, table: Table) -> None:
             others = "those of its group or all, by the file's mode"
     else:
         others = "others, which this server does not tell"
-    if others:
-        raise MigrationError(
-            f"Scripts that the ledger keeps are not run: its table may be written by {others}. "
-            "Get them from git, or install the release that has them."
-        )
+    return others

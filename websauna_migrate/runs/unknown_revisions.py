@@ -14,7 +14,7 @@ from websauna_migrate.planning.contradictions import HistoryContradicted
 from websauna_migrate.planning.target_errors import TargetError
 from websauna_migrate.results import LedgerEntry
 from websauna_migrate.revision_scripts.git_history import last_release_with, where_it_is
-from websauna_migrate.runs.kept_scripts import kept_checksums
+from websauna_migrate.runs.kept_scripts import kept_checksums, other_writers
 from websauna_migrate.runs.ledger import LEDGER_TABLE, STAMP
 from websauna_migrate.runs.site import Site
 
@@ -61,7 +61,8 @@ def explain(site: Site, connection: Connection | None, package: str, revision: s
         by = f" by {entry.installed_by}" if entry.installed_by else ""
         applied = f" It was applied on {entry.started:%Y-%m-%d %H:%M} UTC{by} on {entry.host}."
         digests = {entry.checksum}
-        if kept_checksums(connection, site.ledger.table, digests) & digests:
+        kept = kept_checksums(connection, site.ledger.table, digests) & digests
+        if kept and not other_writers(connection, site.ledger.table):
             commands.append(
                 "To take it down by the text that the ledger keeps: ws-alembic "
                 f"-x packages={package} downgrade --from-ledger"
