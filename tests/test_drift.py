@@ -195,6 +195,41 @@ def test_the_sql_of_drift_brings_a_database_back(
     assert 'behind "f01"' not in again.out
 
 
+TITLED = """
+op.create_table(
+    "offers",
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("name", sa.String(20), nullable=False),
+    sa.CheckConstraint("name IN ('a', 'b')", name="ck_offers"),
+)
+"""
+
+
+def test_what_the_server_writes_otherwise_is_no_drift(
+    workshop: Workshop, postgresql_url: str
+) -> None:
+    checked = (
+        ", nullable=False)\n    __table_args__ = (sa.CheckConstraint(\"title IN ('a', 'b')\", "
+    )
+    models = MODELS.replace("sa.String(20))", f'sa.String(20){checked}name="ck_offers"),)')
+    workshop.package("fooapp", models)
+    workshop.script("fooapp", "f01", None, TITLED)
+    # The constraint that makes it NOT NULL keeps the name that the server made of the old one.
+    rename = 'op.alter_column("offers", "name", new_column_name="title")'
+    workshop.script("fooapp", "f02", "f01", rename)
+    service = workshop.service(postgresql_url)
+    service.upgrade()
+    assert service.drift().found == ()
+    # As a restored dump has it.
+    query = "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = 'ck_offers'"
+    ((written,),) = rows(postgresql_url, query)
+    again = f"DROP CONSTRAINT ck_offers, ADD CONSTRAINT ck_offers {written}"
+    execute(postgresql_url, f"ALTER TABLE offers {again}")
+    assert rows(postgresql_url, query) != [(written,)]
+    assert service.drift().found == ()
+    assert [one.verdict for one in service.locate().packages] == ["proven"]
+
+
 REFERRED = """
 op.create_table(
     "parts",

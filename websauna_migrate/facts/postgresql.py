@@ -137,7 +137,8 @@ class Reading:
         own = self.owned.get((schema, table, name))
         if own and default in (f"nextval('{own}'::regclass)", f"nextval({own!r}::regclass)"):
             default = "nextval(its own sequence)"
-        if constraint == make_name(table, name, "not_null"):
+        if re.fullmatch(r".*_not_null\d*", str(constraint), re.DOTALL):
+            # The server's own, maybe by a name that the column or table had before.
             constraint = None
         written = str(definition or "")
         more = written[len("NOT NULL ") + len(quote_name(name)) :].strip()
