@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+from typing import Any
 
 import pytest
 
 from apps import Workshop
-from runs import execute, exit_status, forked, ledger, rows, steps, table, tables, wait_for
+from runs import execute, exit_status, fork, forked, ledger, rows, steps, table, tables, wait_for
 from websauna_migrate.errors import InterruptedSteps, MigrationError, StepFailed, UsageError
+from websauna_migrate.runs.ledger import Ledger
 
 HALF = """
 op.create_table("half", sa.Column("id", sa.Integer))
@@ -318,6 +320,30 @@ def test_a_killed_rerun_keeps_the_mark(half: Workshop, database_url: str) -> Non
         service.upgrade()
     (found,) = service.repair()
     assert (found.name, found.running) == ("fooapp@f200", None)
+
+
+def test_a_rerun_that_is_killed_at_its_end_leaves_a_mark(half: Workshop, database_url: str) -> None:
+    """Behind a script's COMMIT there may be no transaction: each statement counts at once."""
+    interrupt(half, database_url)
+    again = 'op.execute("DROP TABLE IF EXISTS half"); op.execute("COMMIT")'
+    half.script("fooapp", "f200", "f100", upgrade=again)
+    service = half.service(database_url)
+    end = Ledger.end
+
+    def end_and_die(*arguments: Any, **given: Any) -> None:
+        end(*arguments, **given)
+        os._exit(9)
+
+    def killed() -> int:
+        Ledger.end = end_and_die  # type: ignore[method-assign]
+        return len(service.repair("rerun"))
+
+    assert exit_status(fork(killed)) == 9
+    with pytest.raises(InterruptedSteps):
+        service.upgrade()
+    service.repair("rerun")
+    assert steps(service.upgrade()) == ["fooapp@f300"]
+    assert [entry[3] for entry in ledger(database_url) if entry[1] == "f200"][-1] == "done"
 
 
 def test_a_step_at_work_did_not_end(workshop: Workshop, database_url: str) -> None:

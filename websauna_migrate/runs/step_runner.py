@@ -251,12 +251,13 @@ class StepRunner:
         """Write the end of a step into the ledger: Alembic's ``on_version_apply``."""
         run = self.run_context
         assert ctx.connection is not None and self.current is not None
+        # Where a script ended the transaction, a run may be killed between these: a mark is left.
+        for mark, note in run.marks.items():
+            run.ledger.end(ctx.connection, mark, UNDONE, note)
         if not self.guard.ended:
             run.ledger.end(ctx.connection, self.current.entry, DONE)
         if self.guard.log is not None and self.guard.log.is_published:
             run.ledger.forget_statements(ctx.connection, self.current.entry)
-        for mark, note in run.marks.items():
-            run.ledger.end(ctx.connection, mark, UNDONE, note)
         # The last moment at which a run that lost its lock can keep from committing.
         run.lock.check()
 
