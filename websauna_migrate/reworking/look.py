@@ -246,7 +246,9 @@ def look_at_drift(
     if before:
         for name, revisions in pending(site.loaded.graph, applied).items():
             if name in found.selected and applied[name] and revisions:
-                found.notes.append(f"{name}: {len(revisions)} pending: ws-alembic upgrade")
+                found.notes.append(
+                    f"{name}: {len(revisions)} pending: ws-alembic -x packages={name} upgrade"
+                )
         for (source, target), tables in found.moves_together.items():
             listed = f"table{'s' if len(tables) > 1 else ''} {', '.join(tables)}"
             found.actions.append(f"{target}: gets the {listed} from {source}, by two scripts")
