@@ -239,6 +239,19 @@ op.create_table(
 """
 
 
+def test_a_lost_history_drops_no_table(workshop: Workshop, sqlite_url: str) -> None:
+    workshop.package("fooapp", MODELS)
+    workshop.script("fooapp", "f01", None, OFFERS)
+    ini = workshop.application("fooapp", workshop.root / "site.ini", sqlite_url)
+    assert workshop.ws(ini, "upgrade").status == 0
+    execute(sqlite_url, "DROP TABLE alembic_history_fooapp")
+    found = workshop.ws(ini, "drift", "--sql")
+    assert found.status == 8 and "DROP" not in found.out
+    assert "fooapp@f01 makes it; if that ran, let stamp --verified record it" in found.out
+    assert workshop.ws(ini, "stamp", "--verified").status == 0
+    assert workshop.ws(ini, "drift", "--sql").out == "-- Nothing to run.\n"
+
+
 def test_rows_stay_where_a_table_is_made_anew(workshop: Workshop, sqlite_url: str) -> None:
     workshop.package("fooapp", ALL_MODELS)
     workshop.script("fooapp", "f01", None, SHOP)

@@ -19,6 +19,7 @@ from websauna_migrate.locating.locate import IN_DATABASE, Locator
 from websauna_migrate.locating.mending import mender_for
 from websauna_migrate.locating.mending.renames import renames_in
 from websauna_migrate.locating.mending.statements import Mender, NotWritten, Statement
+from websauna_migrate.locating.object_histories import NO_REVISION
 from websauna_migrate.models.ownership import Ownership
 from websauna_migrate.planning.plan import pending
 from websauna_migrate.results import Drift, DriftReport
@@ -163,6 +164,11 @@ class DriftLook:
 
     def mended(self, found: Drift, one: Difference, mender: Mender) -> Drift:
         """Return a difference with the SQL that mends it, or why there is none."""
+        is_new_table = one.attribute is None and bool(one.left) and one.fact.kind == "table"
+        if is_new_table and found.made != NO_REVISION:
+            # Where the history was lost, it would drop all that there is.
+            why = f"{found.made}; if that ran, let stamp --verified record it"
+            return replace(found, not_written=why)
         try:
             statements = mender.mend(one)
         except NotWritten as exc:

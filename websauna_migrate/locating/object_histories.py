@@ -13,7 +13,10 @@ from websauna_migrate.facts.fact import Fact, Facts
 from websauna_migrate.facts.model_comparison import OWN_TABLES
 from websauna_migrate.facts.units import Group, Unit, by_unit, content
 
-__all__ = ["ObjectHistories", "ReplayedStep", "changes_between", "grouped"]
+__all__ = ["NO_REVISION", "ObjectHistories", "ReplayedStep", "changes_between", "grouped"]
+
+#: What is told of an object that a hand made.
+NO_REVISION = "no revision makes it"
 
 #: Version tables of plain Alembic.
 FOREIGN_HISTORIES = re.compile(r"alembic_version.*", re.DOTALL)
@@ -157,4 +160,4 @@ class ObjectHistories:
                     later = name
             if last:
                 return f"as {last} made it"
-        return f"{later} makes it" if later else "no revision makes it"
+        return f"{later} makes it" if later else NO_REVISION
