@@ -266,6 +266,29 @@ def test_scripts_that_the_service_does_not_find_are_told(story: Story, has_folde
     assert story.ws("-x", "packages=all", "check").out == "No new upgrade operations detected.\n"
 
 
+def test_an_ini_file_without_the_settings_of_the_adoption_is_led_to_them(story: Story) -> None:
+    """As a server's may be: its database was taken over by another one."""
+    story.app()
+    versions = story.folder("migrations", PLAIN)
+    story.script(versions, "aa01", None, "pages")
+    before = story.ini.read_text()
+    story.ini.write_text(
+        f"{before.partition('[alembic]')[0]}websauna_migrate.script_location.fooapp = "
+        f"{story.root}/migrations\n"
+    )
+    story.ws("upgrade")
+    story.ini.write_text(before)
+    for words in (("upgrade",), ("plan",), ("check",), ("revision", "--autogenerate")):
+        said = story.ws(*words, ok=False)
+        told = said.out + said.err
+        assert '"migrations", where the package is not told to look' in told, told
+        assert "adopt" in told and "never committed" not in told
+        assert "no script directory" not in told
+    story.ws("adopt", "--yes")
+    assert "is at its newest revision" in story.ws("upgrade").out
+    story.ws("check")
+
+
 def test_a_project_of_flask_migrate_without_its_environment(story: Story) -> None:
     """Its ``alembic.ini`` is beside the scripts, and the metadata an attribute of ``db``."""
     story.app(models=MODELS + "\n\nclass db:\n    metadata = Base.metadata\n")

@@ -16,10 +16,12 @@ from websauna_migrate.config.template import ensure_template, require_editable
 from websauna_migrate.database.engines import connect, make_engine
 from websauna_migrate.facts.models import models_named
 from websauna_migrate.interfaces import Packages, Question
+from websauna_migrate.planning.state import State
 from websauna_migrate.proving.prove import keep_proven
 from websauna_migrate.results import CreatedScript
 from websauna_migrate.runs.process_lock import PROCESS_LOCK
 from websauna_migrate.runs.site import Service, Site
+from websauna_migrate.runs.unknown_revisions import explained
 
 __all__ = ["Asked", "new_scripts"]
 
@@ -103,6 +105,8 @@ def write_scripts(
                 site.settings.require_database(writer.packages, connection.dialect.name)
                 applied = site.runner().read(connection)[0]
                 connection.rollback()
+                with explained(site):
+                    State.of(site.loaded.graph, applied).refuse_lost(writer.packages)
                 return writer.write(connection, applied)
         # The file of an SQLite database that was never migrated is not made by a look at it.
         site.settings.require_database(writer.packages, "sqlite")

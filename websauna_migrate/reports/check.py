@@ -263,13 +263,16 @@ class Checker:
         reflection = Reflection(connection, keys, facts)
         for name in self.selected:
             environment = self.snapshot.environments[name]
+            has_scripts = len(self.snapshot.histories[name]) > 0
             if not self.snapshot.packages[name].metadata or name in elsewhere:
+                continue
+            if applied[name] and not has_scripts:
+                # None of its rows is known, which is told already.
                 continue
             unrecorded_tables = () if applied[name] else self.existing_tables(connection, name)
             is_unrecorded = bool(waiting.get(name) and unrecorded_tables)
             if waiting.get(name) and not is_unrecorded:
                 continue
-            has_scripts = len(self.snapshot.histories[name]) > 0
             if not environment.exists or (not has_scripts and unrecorded_tables):
                 yield from self.without_scripts(name, unrecorded_tables)
                 continue

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
+from pathlib import Path
 
 from sqlalchemy.engine import Connection
 
-from websauna_migrate.config.packages import is_installed
+from websauna_migrate.config.packages import is_installed, lacks_scripts, project_of
 from websauna_migrate.database.history_tables import list_tables
 from websauna_migrate.planning.contradictions import HistoryContradicted
 from websauna_migrate.planning.target_errors import TargetError
 from websauna_migrate.results import LedgerEntry
 from websauna_migrate.revision_scripts.git_history import last_release_with, where_it_is
+from websauna_migrate.revision_scripts.script_folders import find_script_folders, revisions_in
 from websauna_migrate.runs.kept_scripts import kept_checksums, other_writers
 from websauna_migrate.runs.ledger import LEDGER_TABLE, STAMP
 from websauna_migrate.runs.site import Site
@@ -83,6 +85,13 @@ def cause_of(site: Site, package: str, revision: str) -> Iterator[str]:
             f"its script was taken away when it was squashed; {release_of(package)} is installed.",
         )
         return
+    if not is_installed(directory) and (folder := other_folder_with(site, package, revision)):
+        yield f'its script is in "{folder}", where the package is not told to look.'
+        if lacks_scripts(site.packages[package]):
+            yield f"To have it: ws-alembic -x packages={package} adopt"
+        else:
+            yield f"To have it, set to that folder: websauna_migrate.script_location.{package}"
+        return
     if found := where_it_is(directory, revision):
         yield from found
         if found[1].startswith("To have"):
@@ -97,6 +106,15 @@ def cause_of(site: Site, package: str, revision: str) -> Iterator[str]:
         "neither this checkout nor its git history has the script: it was never committed, or the "
         "database is that of another checkout."
     )
+
+
+def other_folder_with(site: Site, package: str, revision: str) -> Path | None:
+    """Return the folder of a package's project that has a script, where it is not its own."""
+    known = {one.script_directory.resolve() for one in site.packages.values()}
+    for folder in find_script_folders(project_of(site.packages[package]), known):
+        if revision in revisions_in(folder):
+            return folder
+    return None
 
 
 def release_of(package: str) -> str:

@@ -108,7 +108,7 @@ def revision(call: Call) -> None:
     write_created(call, created)
     if options.autogenerate and not created:
         for name in call.service.without_scripts(packages=call.packages):
-            print(first_script_missing(name), file=sys.stderr)
+            print(shown(first_script_missing(name)), file=sys.stderr)
     warn_of(created)
     if created and options.autogenerate:
         for problem in call.service.races(packages=call.packages):
