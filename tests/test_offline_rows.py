@@ -124,6 +124,43 @@ def test_an_encoding_of_the_output_is_no_business_of_a_script(
     assert "SELECT 'é'" in workshop.service(sqlite_url).sql()
 
 
+MORE = """
+t = op.create_table(
+    "t",
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("lasts", sa.Interval),
+    sa.Column("thing", sa.PickleType),
+    sa.Column("s", sa.Text),
+    sa.Column("f", sa.Float),
+)
+for number, values in enumerate([
+    {"lasts": datetime.timedelta(days=-1, seconds=5, microseconds=7)},
+    {"thing": {"a": [1, b"x", "it's"]}}, {"lasts": None, "thing": None}, {"s": NUL},
+    *({"f": float(one)} for one in FLOATS),
+], 1):
+    op.bulk_insert(t, [{"id": number, **values}])
+    op.execute(t.insert().values(id=100 + number, **values))
+"""
+
+
+def test_values_that_types_make_of_others(workshop: Workshop, database_url: str) -> None:
+    workshop.package("app")
+    # MariaDB has no infinity, PostgreSQL no NUL in a text.
+    floats = [] if database_url.startswith("mysql") else ["inf", "-inf"]
+    nul = "a" if database_url.startswith("postgresql") else "a\0b\\' \x1a"
+    path = workshop.script("app", "one", None, MORE, 'op.drop_table("t")')
+    path.write_text(f"{TOP}NUL = {nul!r}\nFLOATS = {floats}\n{path.read_text()}")
+    service = workshop.service(database_url)
+    script = service.sql()
+    service.upgrade()
+    found = rows(database_url, "SELECT * FROM t ORDER BY id")
+    assert len(found) == 8 + 2 * len(floats) and found[3][3] == nul
+    service.downgrade("base")
+    execute(database_url, "DROP TABLE alembic_history_app")
+    feed(database_url, script)
+    assert rows(database_url, "SELECT * FROM t ORDER BY id") == found
+
+
 ARRAYS = """
 from sqlalchemy.dialects import postgresql as pg
 t = op.create_table(
@@ -137,12 +174,14 @@ t = op.create_table(
     sa.Column("kinds", pg.ARRAY(sa.Enum("x", "y", name="kind"))),
     sa.Column("span", pg.INT4RANGE),
     sa.Column("lasts", pg.INTERVAL),
+    sa.Column("bits", pg.BIT(3)),
 )
 for number, (name, value) in enumerate([
     ("texts", ["x", None, "it's \\\\ :b 5%"]), ("texts", []), ("texts", [None]),
     ("days", [datetime.date(2020, 1, 2), None]), ("pairs", [[1, None], [3, 4]]), ("pairs", []),
     ("bytes", [b"\\0\\xff", None]), ("json", [{"a": [1]}, None, [1]]), ("kinds", ["x", None]),
-    ("span", pg.Range(1, 5)), ("lasts", datetime.timedelta(days=2, seconds=3, microseconds=4)),
+    ("bits", "101"), ("span", pg.Range(1, 5)),
+    ("lasts", datetime.timedelta(days=2, seconds=3, microseconds=4)),
 ]):
     op.bulk_insert(t, [{"id": number, name: value}])
     op.execute(t.insert().values(id=100 + number, **{name: value}))
@@ -160,7 +199,7 @@ def test_arrays_ranges_and_intervals(workshop: Workshop, postgresql_url: str) ->
     service.upgrade()
     query = "SELECT row_to_json(t)::text FROM t ORDER BY id"
     found = rows(postgresql_url, query)
-    assert len(found) == 23
+    assert len(found) == 25
     service.downgrade("base")
     execute(postgresql_url, "DROP TABLE alembic_history_app")
     feed(postgresql_url, service.sql())

@@ -9,12 +9,24 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from decimal import Decimal
+from math import isfinite, isnan
 from typing import Any
 
 from alembic.ddl.impl import DefaultImpl
 from sqlalchemy.dialects.postgresql import INTERVAL, Range
 from sqlalchemy.engine import Dialect
-from sqlalchemy.types import ARRAY, JSON, String, TypeDecorator, TypeEngine
+from sqlalchemy.types import (
+    ARRAY,
+    JSON,
+    DateTime,
+    Interval,
+    LargeBinary,
+    PickleType,
+    String,
+    TypeDecorator,
+    TypeEngine,
+)
 
 __all__ = ["write_all_literals"]
 
@@ -85,14 +97,21 @@ class Literals:
         if isinstance(value, datetime) and name in ("mysql", "mariadb"):
             # As drivers do.
             value = value.replace(tzinfo=None)
+        if isinstance(value, (float, Decimal)) and not isfinite(value):
+            if name == "sqlite":
+                return "NULL" if isnan(value) else "9e999" if value > 0 else "-9e999"
+            value, type_ = str(value), String()
         if isinstance(value, Range):
             value, type_ = str(value), String()
         if isinstance(value, timedelta) and isinstance(type_.dialect_impl(self.dialect), INTERVAL):
             # Days are no hours, and SQLAlchemy writes seconds alone.
             seconds = f"{value.seconds}.{value.microseconds:06} seconds"
             return f"INTERVAL '{value.days} days {seconds}'"
-        if isinstance(value, str) and not_written(type_, self.dialect):
-            type_ = String()
+        if isinstance(value, str) and "\0" in value and name != "postgresql":
+            digits = value.encode().hex()
+            return f"CAST(X'{digits}' AS TEXT)" if name == "sqlite" else f"_utf8mb4 X'{digits}'"
+        if isinstance(value, str):
+            value, type_ = bare(value, type_, self.dialect)
         written: str = super().render_literal_value(value, type_)  # type: ignore[misc]
         return written.replace("\\:", "\\\\:") if self.in_text else written
 
@@ -117,10 +136,14 @@ class Literals:
         return f"ARRAY[{', '.join(written)}]"
 
 
-def not_written(type_: TypeEngine[Any], dialect: Dialect) -> bool:
-    """True if a type has no literals of its own, such as INET, and drivers send the bare value."""
+def bare(value: str, type_: TypeEngine[Any], dialect: Dialect) -> tuple[str, TypeEngine[Any]]:
+    """Return a value as drivers send it if its type has no literals, such as INET and BIT."""
     impl: Any = type_.dialect_impl(dialect)
-    return impl.literal_processor(dialect) is None and impl.bind_processor(dialect) is None
+    if impl.literal_processor(dialect) is not None:
+        return value, type_
+    process = impl.bind_processor(dialect)
+    sent = value if process is None else process(value)
+    return (sent, String()) if isinstance(sent, str) else (value, type_)
 
 
 @contextmanager
@@ -137,8 +160,13 @@ def undecorated(
     value: Any, type_: TypeEngine[Any], dialect: Dialect
 ) -> tuple[Any, TypeEngine[Any]]:
     """Return what a decorated type of bytes, arrays or JSON makes of a value, and its own type."""
-    if not isinstance(type_, TypeDecorator):
+    if not isinstance(type_, TypeDecorator) or value is None:
         return value, type_
+    if isinstance(type_, PickleType):
+        return type_.pickler.dumps(value, type_.protocol), LargeBinary()
+    if isinstance(type_.dialect_impl(dialect), Interval):
+        # Where the database has no intervals, it is that long after this moment.
+        return type_.epoch + value, DateTime()
     below = type_.load_dialect_impl(dialect)
     try:
         inner = type_.process_bind_param(value, dialect)
