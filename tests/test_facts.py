@@ -21,7 +21,7 @@ from websauna_migrate.facts.catalogue import read_facts
 from websauna_migrate.facts.differences import Difference, differences
 from websauna_migrate.facts.fact import Fact, Facts, fingerprint
 from websauna_migrate.locating.mending import mender_for
-from websauna_migrate.locating.mending.renames import renames_in
+from websauna_migrate.locating.mending.names_back import renames_in
 from websauna_migrate.locating.mending.statements import NotWritten
 
 

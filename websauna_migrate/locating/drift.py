@@ -17,7 +17,7 @@ from websauna_migrate.interfaces import Packages
 from websauna_migrate.locating.likely_revisions import Candidate, PackageCandidates
 from websauna_migrate.locating.locate import IN_DATABASE, Locator
 from websauna_migrate.locating.mending import mender_for
-from websauna_migrate.locating.mending.renames import renames_in
+from websauna_migrate.locating.mending.names_back import renames_in
 from websauna_migrate.locating.mending.statements import Mender, NotWritten, Statement
 from websauna_migrate.locating.object_histories import NO_REVISION
 from websauna_migrate.models.ownership import Ownership

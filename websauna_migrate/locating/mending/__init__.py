@@ -22,13 +22,13 @@ def mender_for(
     :param renamed: what a hand gave another name
     """
     if dialect.name == "postgresql":
-        from websauna_migrate.locating.mending.postgresql import PostgreSQLMender
+        from websauna_migrate.locating.mending.postgresql_changes import PostgreSQLMender
 
         return PostgreSQLMender(dialect, here, there, renamed)
     if dialect.name == "sqlite":
-        from websauna_migrate.locating.mending.sqlite import SQLiteMender
+        from websauna_migrate.locating.mending.sqlite_changes import SQLiteMender
 
         return SQLiteMender(dialect, here, there, renamed)
-    from websauna_migrate.locating.mending.mysql import MySQLMender
+    from websauna_migrate.locating.mending.mysql_changes import MySQLMender
 
     return MySQLMender(dialect, here, there, renamed)
