@@ -83,7 +83,7 @@ class BoundEnvironment(ProxiedEnvironment):
             kwargs["literal_binds"] = True
             # In the driver's own style, "%" would be doubled in every literal.
             kwargs["dialect_opts"] = {"paramstyle": "named", **(kwargs.get("dialect_opts") or {})}
-            # It is text here, which whoever writes it out encodes.
+            # It is text here, which the writer encodes.
             kwargs.pop("output_encoding", None)
             kwargs["output_buffer"] = self.output
         for key, value in self.insisted.items():
