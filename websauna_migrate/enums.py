@@ -16,77 +16,167 @@ from websauna_migrate.models.sqlalchemy_internals import escaped
 
 __all__ = ["change_enum_values", "foreign_keys_aside", "literal", "qualified_name"]
 
-#: Makes a type anew. What depends on it or on its values by name (foreign keys, defaults, CHECK
-#: constraints, expression and partial indexes) is taken away first and put back afterwards, as it
-#: was written.
+#: Makes a type anew. What depends on it, or on a column that has it, is taken away first and put
+#: back afterwards as it was written: foreign keys, computed columns, defaults, CHECK and EXCLUDE
+#: constraints, expression and partial indexes. What cannot be put back is refused by name.
 REBUILD = """\
 DO $do$
 DECLARE
     type_oid oid := {literal}::regtype;
+    types oid[] := ARRAY[type_oid, (SELECT typarray FROM pg_type WHERE oid = type_oid)];
+    affected text[] := ARRAY(
+        SELECT format('%s.%s', attrelid, attnum)
+        FROM pg_attribute a JOIN pg_class c ON c.oid = attrelid AND relkind IN ('r', 'p')
+        WHERE atttypid = ANY (types) AND NOT attisdropped);
+    leaning text[];
+    computed text[];
+    users text;
     item record;
-    later text[] := '{{}}';
     columns text[] := '{{}}';
+    again text[] := '{{}}';
+    later text[] := '{{}}';
     keys text[] := '{{}}';
+    statement text;
 BEGIN
+    FOR round IN 1..2 LOOP
+        leaning := ARRAY(
+            SELECT DISTINCT format('%s.%s.%s', classid, objid, objsubid) FROM pg_depend
+            WHERE refclassid = 'pg_type'::regclass AND refobjid = ANY (types)
+            OR refclassid = 'pg_class'::regclass AND refobjsubid > 0
+            AND format('%s.%s', refobjid, refobjsubid) = ANY (affected));
+        IF round = 1 THEN
+            computed := ARRAY(
+                SELECT format('%s.%s', attrelid, attnum)
+                FROM pg_attribute a JOIN pg_attrdef d ON (adrelid, adnum) = (attrelid, attnum)
+                WHERE attgenerated <> '' AND (
+                    format('%s.%s', attrelid, attnum) = ANY (affected)
+                    OR format('%s.%s.0', 'pg_attrdef'::regclass::oid, d.oid) = ANY (leaning)
+                    OR format('%s.%s.%s', 'pg_class'::regclass::oid, attrelid, attnum)
+                        = ANY (leaning)));
+            affected := affected || computed;
+        END IF;
+    END LOOP;
+    SELECT string_agg(DISTINCT name, ', ') INTO users FROM (
+        SELECT pg_describe_object(
+            CASE WHEN r.oid IS NULL THEN classid ELSE 'pg_class'::regclass::oid END,
+            coalesce(ev_class, objid), 0) AS name
+        FROM (SELECT DISTINCT split_part(one, '.', 1)::oid AS classid,
+                              split_part(one, '.', 2)::oid AS objid FROM unnest(leaning) one) l
+        LEFT JOIN pg_rewrite r ON classid = 'pg_rewrite'::regclass AND r.oid = objid
+        LEFT JOIN pg_class c ON classid = 'pg_class'::regclass AND c.oid = objid
+        WHERE classid NOT IN ('pg_class'::regclass, 'pg_constraint'::regclass,
+                              'pg_attrdef'::regclass, 'pg_type'::regclass,
+                              'pg_statistic_ext'::regclass)
+        OR classid = 'pg_type'::regclass AND objid <> ALL (types)
+        OR relkind NOT IN ('r', 'p', 'i', 'I')
+        UNION ALL
+        SELECT format('the partitions of table %s', partrelid::regclass)
+        FROM pg_partitioned_table, unnest(partattrs) number
+        WHERE format('%s.%s', partrelid, number) = ANY (affected)
+    ) found;
+    IF users IS NOT NULL THEN
+        RAISE EXCEPTION 'the values of the enum type % are in use by: %. Let the script drop them '
+            'before it changes the values, and create them again behind that',
+            type_oid::regtype, users USING ERRCODE = 'dependent_objects_still_exist';
+    END IF;
     FOR item IN
-        SELECT c.conrelid::regclass AS relation, conname, pg_get_constraintdef(c.oid) AS definition
+        SELECT conrelid::regclass AS relation, conname, contype = 'f' AS is_key,
+               pg_get_constraintdef(c.oid) AS definition,
+               obj_description(c.oid, 'pg_constraint') AS comment
         FROM pg_constraint c
-        WHERE c.contype = 'f' AND c.conparentid = 0 AND EXISTS (
-            SELECT FROM pg_attribute a WHERE a.atttypid = type_oid
-            AND (a.attrelid, true) IN ((c.conrelid, a.attnum = ANY (c.conkey)),
-                                       (c.confrelid, a.attnum = ANY (c.confkey))))
+        WHERE conrelid <> 0 AND conparentid = 0 AND (conislocal OR contype = 'f')
+        AND (contype IN ('f', 'c', 'x') OR contype IN ('p', 'u') AND EXISTS (
+            SELECT FROM unnest(conkey) number
+            WHERE format('%s.%s', conrelid, number) = ANY (computed)))
+        AND (format('%s.%s.0', 'pg_constraint'::regclass::oid, c.oid) = ANY (leaning)
+             OR contype = 'x'
+             AND format('%s.%s.0', 'pg_class'::regclass::oid, conindid) = ANY (leaning))
+        ORDER BY contype <> 'f', 1, 2
     LOOP
         EXECUTE format('ALTER TABLE %s DROP CONSTRAINT %I', item.relation, item.conname);
-        keys := keys || format('ALTER TABLE %s ADD CONSTRAINT %I %s',
-                               item.relation, item.conname, item.definition);
+        statement := format('ALTER TABLE %s ADD CONSTRAINT %I %s',
+                            item.relation, item.conname, item.definition);
+        IF item.is_key THEN keys := keys || statement; ELSE later := later || statement; END IF;
+        IF item.comment IS NOT NULL THEN
+            keys := keys || format('COMMENT ON CONSTRAINT %I ON %s IS %L',
+                                   item.conname, item.relation, item.comment);
+        END IF;
     END LOOP;
     FOR item IN
-        SELECT conrelid::regclass AS relation, conname, pg_get_constraintdef(c.oid) AS definition
-        FROM pg_constraint c
-        WHERE c.contype = 'c' AND c.conrelid <> 0 AND c.conislocal AND EXISTS (
-            SELECT FROM pg_depend d WHERE d.classid = 'pg_constraint'::regclass
-            AND d.objid = c.oid AND d.refclassid = 'pg_type'::regclass AND d.refobjid = type_oid)
-    LOOP
-        EXECUTE format('ALTER TABLE %s DROP CONSTRAINT %I', item.relation, item.conname);
-        later := later || format('ALTER TABLE %s ADD CONSTRAINT %I %s',
-                                 item.relation, item.conname, item.definition);
-    END LOOP;
-    FOR item IN
-        SELECT i.indexrelid::regclass AS relation, pg_get_indexdef(i.indexrelid) AS definition
-        FROM pg_index i
-        WHERE EXISTS (
-            SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass
-            AND d.objid = i.indexrelid AND d.refclassid = 'pg_type'::regclass
-            AND d.refobjid = type_oid)
+        SELECT indexrelid::regclass AS relation, pg_get_indexdef(indexrelid) AS definition,
+               obj_description(indexrelid, 'pg_class') AS comment
+        FROM pg_index i JOIN pg_class c ON c.oid = indexrelid AND NOT relispartition
+        WHERE NOT EXISTS (SELECT FROM pg_constraint
+                          WHERE conindid = indexrelid AND contype IN ('p', 'u', 'x'))
+        AND format('%s.%s.0', 'pg_class'::regclass::oid, indexrelid) = ANY (leaning)
+        AND (indexprs IS NOT NULL OR indpred IS NOT NULL OR EXISTS (
+            SELECT FROM unnest(indkey) number
+            WHERE format('%s.%s', indrelid, number) = ANY (computed)))
     LOOP
         EXECUTE format('DROP INDEX %s', item.relation);
         later := later || item.definition;
+        IF item.comment IS NOT NULL THEN
+            later := later || format('COMMENT ON INDEX %s IS %L', item.relation, item.comment);
+        END IF;
     END LOOP;
     FOR item IN
-        SELECT a.attrelid::regclass AS relation, a.attname, t.oid <> type_oid AS is_array,
-               pg_get_expr(d.adbin, d.adrelid) AS value
-        FROM pg_attribute a
-        JOIN pg_type t ON t.oid = a.atttypid AND (t.oid = type_oid OR t.typelem = type_oid)
-        JOIN pg_class c ON c.oid = a.attrelid AND c.relkind IN ('r', 'p')
-        LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
-        WHERE NOT a.attisdropped AND a.attislocal AND NOT c.relispartition
+        SELECT attrelid::regclass AS relation, attname, attgenerated <> '' AS is_computed,
+               pg_get_expr(adbin, adrelid) AS value, format_type(atttypid, atttypmod) AS type,
+               (SELECT format(' COLLATE %I.%I', nspname, collname) FROM pg_collation o
+                JOIN pg_namespace n ON n.oid = collnamespace
+                WHERE o.oid = attcollation AND attcollation <> t.typcollation) AS collated,
+               CASE attgenerated WHEN 's' THEN 'STORED' ELSE 'VIRTUAL' END AS kind,
+               CASE WHEN attnotnull THEN ' NOT NULL' ELSE '' END AS required,
+               col_description(attrelid, attnum) AS comment
+        FROM pg_attrdef d JOIN pg_attribute a ON (attrelid, attnum) = (adrelid, adnum)
+        JOIN pg_type t ON t.oid = atttypid
+        JOIN pg_class c ON c.oid = attrelid AND relkind IN ('r', 'p') AND NOT relispartition
+        WHERE attinhcount = 0 AND (
+            format('%s.%s', attrelid, attnum) = ANY (affected)
+            OR format('%s.%s.0', 'pg_attrdef'::regclass::oid, d.oid) = ANY (leaning))
+        ORDER BY attrelid, attnum
     LOOP
-        IF item.value IS NOT NULL THEN
+        IF item.is_computed THEN
+            EXECUTE format('ALTER TABLE %s DROP COLUMN %I', item.relation, item.attname);
+            again := again || format('ALTER TABLE %s ADD COLUMN %I %s%s GENERATED ALWAYS AS (%s) '
+                '%s%s', item.relation, item.attname, item.type, item.collated, item.value,
+                item.kind, item.required);
+            IF item.comment IS NOT NULL THEN
+                again := again || format('COMMENT ON COLUMN %s.%I IS %L',
+                                         item.relation, item.attname, item.comment);
+            END IF;
+        ELSE
             EXECUTE format('ALTER TABLE %s ALTER COLUMN %I DROP DEFAULT',
                            item.relation, item.attname);
-            later := format('ALTER TABLE %s ALTER COLUMN %I SET DEFAULT %s',
-                            item.relation, item.attname, item.value) || later;
+            again := again || format('ALTER TABLE %s ALTER COLUMN %I SET DEFAULT %s',
+                                     item.relation, item.attname, item.value);
         END IF;
-        columns := columns || format(
-            CASE WHEN item.is_array
-            THEN 'ALTER TABLE %1$s ALTER COLUMN %2$I TYPE {name}[] USING %2$I::text[]::{name}[]'
-            ELSE 'ALTER TABLE %1$s ALTER COLUMN %2$I TYPE {name} USING %2$I::text::{name}' END,
-            item.relation, item.attname);
     END LOOP;
+    FOR item IN
+        SELECT attrelid::regclass AS relation, attname,
+               CASE WHEN atttypid = type_oid THEN '' ELSE '[]' END AS array_of
+        FROM pg_attribute a
+        JOIN pg_class c ON c.oid = attrelid AND relkind IN ('r', 'p') AND NOT relispartition
+        WHERE atttypid = ANY (types) AND NOT attisdropped AND attinhcount = 0
+        ORDER BY attrelid, attnum
+    LOOP
+        columns := columns || format(
+            'ALTER TABLE %1$s ALTER COLUMN %2$I TYPE {in_format}%3$s '
+            'USING %2$I::text%3$s::{in_format}%3$s',
+            item.relation, item.attname, item.array_of);
+    END LOOP;
+    statement := obj_description(type_oid, 'pg_type');
     ALTER TYPE {name} RENAME TO {old};
     CREATE TYPE {name} AS ENUM ({values});
-    FOR item IN SELECT unnest(columns || later || keys) AS statement LOOP
-        EXECUTE item.statement;
+    IF statement IS NOT NULL THEN
+        EXECUTE format('COMMENT ON TYPE {in_format} IS %L', statement);
+    END IF;
+    FOREACH statement IN ARRAY columns || again || later || keys LOOP
+        BEGIN
+            EXECUTE statement;
+        EXCEPTION WHEN OTHERS THEN
+            RAISE EXCEPTION '%, in: %', SQLERRM, statement USING ERRCODE = SQLSTATE;
+        END;
     END LOOP;
     DROP TYPE {qualified_old};
 END
@@ -97,9 +187,10 @@ def change_enum_values(name: str, values: Sequence[str], *, schema: str | None =
     """Give a PostgreSQL enum type other values, in an order: those left out go.
 
     The type is made anew and every column that has it is converted, which rewrites their tables.
-    Foreign keys of such columns, and defaults, CHECK constraints and indexes that name its values,
-    are put back as they were. A row with a value that goes, or such a constraint, fails it. All of
-    it is one statement.
+    Foreign keys of such columns, columns that are computed from them, and defaults, constraints and
+    indexes that name its values, are put back as they were. A row with a value that goes, or such a
+    constraint, fails it; so does what else uses the type: a view, a function, a trigger on such a
+    column. All of it is one statement.
 
     :param name: of the type, without quotes
     :param values: all that it has from then on
@@ -112,6 +203,7 @@ def change_enum_values(name: str, values: Sequence[str], *, schema: str | None =
         name=qualified,
         old=old,
         qualified_old=qualified_name(schema, f"{name[:57]}__old"),
+        in_format=qualified.replace("%", "%%").replace("'", "''"),
         values=", ".join(map(literal, values)),
     )
     op.execute(sa.text(escaped(statement)))

@@ -17,19 +17,26 @@ from typing import Any
 from alembic.ddl.impl import DefaultImpl
 from sqlalchemy import PrimaryKeyConstraint, Table, UniqueConstraint
 from sqlalchemy.engine import Connection
-from sqlalchemy.types import NullType, SchemaType, UserDefinedType
+from sqlalchemy.types import NullType, UserDefinedType
 
+from websauna_migrate.alembic_adapter.reflected_tables import (
+    see_all_constraints,
+    table_text,
+)
 from websauna_migrate.alembic_adapter.sqlite_create_table import (
     conflicts,
     parts_of,
     spelling,
     words_of,
 )
-from websauna_migrate.facts.sqlite_sql import unquoted, written_tokens
+from websauna_migrate.facts.sqlite_tokens import unquoted, written_tokens
 from websauna_migrate.models.sqlalchemy_internals import variants_of
 from websauna_migrate.revision_scripts.script_error import ScriptRefused
 
 __all__ = ["keep_in_batches"]
+
+#: Marks a column to which a script gives a type.
+GIVEN = "type given"
 
 #: What an item of CREATE TABLE begins with that is no column.
 CONSTRAINTS = frozenset({"constraint", "primary", "unique", "check", "foreign"})
@@ -45,7 +52,9 @@ def keep_in_batches(impl: DefaultImpl) -> None:
     connection = impl.connection
     if impl.dialect.name != "sqlite" or connection is None or impl.as_sql:
         return
+    see_all_constraints(impl, connection)
     rename_table, create_index = impl.rename_table, impl.create_index
+    cast: Any = impl.cast_for_batch_migrate
     current: list[Rebuild] = []
     #: Texts of indexes that the batch makes again, by name.
     kept: dict[str, str] = {}
@@ -73,6 +82,12 @@ def keep_in_batches(impl: DefaultImpl) -> None:
         else:
             connection.exec_driver_sql(text)
 
+    def cast_type(existing: Any, transfer: dict[str, Any], new_type: Any) -> None:
+        # It is asked for each type that a script gives, be it the same.
+        transfer[GIVEN] = True
+        cast(existing, transfer, new_type)
+
+    impl.cast_for_batch_migrate = cast_type  # type: ignore[method-assign]
     impl.prep_table_for_batch = prep_table_for_batch  # type: ignore[method-assign]
     impl.rename_table = rename  # type: ignore[method-assign]
     impl.create_index = create  # type: ignore[method-assign]
@@ -118,9 +133,7 @@ class Rebuild:
         """
         self.refuse_leftover()
         name = str(self.table.name)
-        text = self.connection.exec_driver_sql(
-            f"SELECT sql FROM {self.master} WHERE type = 'table' AND name = ?", (name,)
-        ).scalar()
+        text = table_text(self.connection, self.table.schema, name)
         if text is None:
             return
         if self.batch_impl.reflected:
@@ -249,19 +262,15 @@ class Rebuild:
         words = words_of(item)
         spelled = spelling(item)
         dialect = self.connection.dialect
-        if self.keeps_type(column, exactly=True) and spelled != compiled(column.type, dialect):
+        if isinstance(column.type, NullType) and self.keeps_type(column, exactly=True):
+            # A column may have no type; SQLAlchemy knows no DDL for that.
+            column.type = Spelled(spelled, words)
+        elif self.keeps_type(column, exactly=True) and spelled != compiled(column.type, dialect):
             column.type = column.type.with_variant(Spelled(spelled, words), "sqlite")
         elif self.keeps_type(column) and "collate" in words and hasattr(column.type, "collation"):
             column.type = column.type.copy()
             name = words[words.index("collate") + 1]
             column.type.collation = unquoted(name) if unquoted(name) != name else name.upper()
-        old = next(one for one in self.table.columns if self.columns.get(one.name) == column.name)
-        known = [one for one in self.table.constraints if isinstance(one, UniqueConstraint)]
-        if "unique" in words and not any([*one.columns] == [old] for one in known):
-            # SQLAlchemy does not see it behind a type with brackets.
-            self.new_table.append_constraint(UniqueConstraint(column))
-        if "references" in words:
-            self.keep_actions(column, words[words.index("references") :])
         for constraint, resolution in conflicts(words):
             if constraint == "not null":
                 column.dialect_options["sqlite"]["on_conflict_not_null"] = resolution
@@ -270,25 +279,16 @@ class Rebuild:
             else:
                 self.keep_conflict("unique", f'("{column.name}")', resolution)
 
-    def keep_actions(self, column: Any, words: list[str]) -> None:
-        """Give a column's own foreign key what follows REFERENCES, which is not reflected."""
-        text = " ".join(words).upper()
-        actions = dict(re.findall(r"ON (DELETE|UPDATE) (SET \w+|NO ACTION|\w+)", text))
-        deferred = re.search(r"(?<!NOT )DEFERRABLE(?: INITIALLY (\w+))?", text)
-        for one in self.new_table.foreign_key_constraints:
-            if one.name not in self.new_names and [*one.columns] == [column]:
-                one.ondelete, one.onupdate = actions.get("DELETE"), actions.get("UPDATE")
-                if deferred:
-                    one.deferrable, one.initially = True, deferred[1]
-
     def keeps_type(self, column: Any, *, exactly: bool = False) -> bool:
         """Tell whether a column has the type that it had.
 
         :param exactly: false where a script gave it the same one
         """
         old = next(one for one in self.table.columns if self.columns.get(one.name) == column.name)
-        if exactly and not isinstance(old.type, SchemaType):
-            return old.type is column.type
+        if exactly:
+            transfer = self.batch_impl.column_transfers[old.name]
+            # A column that is taken out and put in again has no rows to copy.
+            return "expr" in transfer and GIVEN not in transfer
         dialect = self.connection.dialect
         return compiled(column.type, dialect) == compiled(old.type, dialect)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from websauna_migrate.facts.sqlite_sql import written_tokens
+from websauna_migrate.facts.sqlite_tokens import written_tokens
 
 __all__ = ["conflicts", "parts_of", "spelling", "words_of"]
 

@@ -19,6 +19,7 @@ from websauna_migrate.alembic_adapter.env_run import run_env
 from websauna_migrate.alembic_adapter.package_environment import PackageEnvironment
 from websauna_migrate.autogenerate.compare.columns import ColumnFacts
 from websauna_migrate.autogenerate.compare.custom_comparison import has_custom_comparison
+from websauna_migrate.autogenerate.compare.leaning_keys import targets_of
 from websauna_migrate.autogenerate.completion import complete
 from websauna_migrate.autogenerate.fact_comparison import FoundDifferences, same_name
 from websauna_migrate.autogenerate.operations.model_columns import ModelColumns
@@ -145,10 +146,14 @@ class Comparison:
         # A table that is to be renamed is not there yet under its name.
         if not registered or self.renaming.plain or has_custom_comparison(context, self.owned):
             return
+        # A foreign key that is equal goes and comes where the key goes that it leans on.
+        going = {*self.found.by_object, *(one[:2] for one in self.reflection.given_up)}
         equal = {
             key
             for table in self.owned.tables
-            if (key := self.owned.key_of(table)) in self.found.tables and not self.found.of(key)
+            if (key := self.owned.key_of(table)) in self.found.tables
+            and not self.found.of(key)
+            and not going & set(targets_of(table, self.owned))
         }
         self.context.tables = tuple(
             table for table in self.owned.tables if self.owned.key_of(table) not in equal

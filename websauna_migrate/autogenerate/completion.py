@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -21,6 +21,7 @@ from websauna_migrate.autogenerate.compare.enum_types import NamedTypes
 from websauna_migrate.autogenerate.compare.foreign_keys import with_index_drops
 from websauna_migrate.autogenerate.compare.indexes import (
     IndexComparison,
+    changed_indexes,
     missing_indexes,
     with_expression_indexes,
 )
@@ -40,13 +41,19 @@ from websauna_migrate.autogenerate.compare.sqlite_attributes import (
 )
 from websauna_migrate.autogenerate.compare.sqlite_attributes import require_no_conflict
 from websauna_migrate.autogenerate.compare.unnamed_checks import (
+    check_source,
     keep_unnamed_checks,
     unnamed_checks,
 )
 from websauna_migrate.autogenerate.fact_comparison import FoundDifferences
 from websauna_migrate.autogenerate.operations.enum_change import EnumChange
+from websauna_migrate.autogenerate.operations.enum_order import free_values
 from websauna_migrate.autogenerate.operations.naming import name_constraints
-from websauna_migrate.autogenerate.operations.ordering import arrange
+from websauna_migrate.autogenerate.operations.ordering import (
+    arrange,
+    computed_before,
+    statements_behind,
+)
 from websauna_migrate.autogenerate.operations.script_op import ScriptOp
 from websauna_migrate.autogenerate.operations.table_changes import TableChanges
 from websauna_migrate.autogenerate.operations.type_change import in_steps, without_check
@@ -129,6 +136,10 @@ class Completion:
             *self.upgrade.ops,
             *(one for one in [*types, *objects] if one.diff[0].startswith("remove_")),
         ]
+        if self.reflection.connection.dialect.name == "postgresql":
+            free_values(self.upgrade, self.owned.normal)
+            found = [part for op in self.upgrade.ops for part in statements_behind(op)]
+            self.upgrade.ops[:] = found
         for op in self.upgrade.ops:
             if isinstance(op, TableChanges):
                 model = self.models.get((self.owned.normal(op.schema), op.table_name))
@@ -136,10 +147,11 @@ class Completion:
                 columns = [column.name for column in model.columns] if model is not None else []
                 name_constraints(op, self.taken_names(op), columns)
                 keep_unnamed_checks(op)
+        changed = changed_indexes(self.upgrade.ops)
         self.upgrade.ops[:] = [
             part
             for op in self.upgrade.ops
-            for part in with_expression_indexes(op, self.models, self.inspector)
+            for part in with_expression_indexes(op, self.models, self.inspector, changed)
         ]
         self.upgrade.ops[:] = [
             *self.options(),
@@ -156,11 +168,19 @@ class Completion:
             changes = sequence_changes if postgresql else mysql_sequence_changes
             yield from changes(key, self.found)
 
-    def options(self) -> Iterator[ScriptOp]:
+    def options(self) -> Iterator[ScriptOp | TableChanges]:
         """Yield the changes of tables' options that come before those of their columns."""
-        if self.reflection.connection.dialect.name in ("mysql", "mariadb"):
-            for table in self.existing_tables():
-                yield from option_changes(self.owned.key_of(table), self.found)
+        database = self.reflection.connection.dialect.name
+        for table in self.existing_tables():
+            key = self.owned.key_of(table)
+            if database in ("mysql", "mariadb"):
+                yield from option_changes(key, self.found)
+            elif database == "sqlite":
+                checks = [check_source(text) for text in self.unnamed_checks_of(table)]
+                computed = [*computed_before(self.changes_of(table))]
+                yield from sqlite_option_changes(
+                    table, key, self.found, checks, computed, first=True
+                )
 
     def attributes(self) -> Iterator[ScriptOp | TableChanges]:
         """Yield the changes of tables that one kind of database alone knows."""
@@ -169,19 +189,34 @@ class Completion:
         if database == "sqlite":
             for table in self.existing_tables():
                 key = self.owned.key_of(table)
-                there = ConstraintComparison(self.context, table, (), ()).unnamed
+                there = self.unnamed_checks_of(table)
                 checks = unnamed_checks(self.upgrade, self.owned, key, there)
-                yield from sqlite_option_changes(table, key, self.found, checks)
+                computed = kept_columns(table)
+                yield from sqlite_option_changes(
+                    table, key, self.found, checks, computed, first=False
+                )
         if database in ("mysql", "mariadb"):
             for table in self.existing_tables():
-                others = [str(getattr(op, "column_name", "")) for op in self.changes_of(table).ops]
-                yield from column_changes(self.owned.key_of(table), self.found, others)
+                key = self.owned.key_of(table)
+                # The changes of a table may stand in several parts by now.
+                others = [
+                    str(getattr(inner, "column_name", ""))
+                    for op in self.upgrade.ops
+                    if isinstance(op, TableChanges)
+                    and (self.owned.normal(op.schema), op.table_name) == key
+                    for inner in op.ops
+                ]
+                yield from column_changes(key, self.found, others)
         if database != "postgresql":
             return
         for table in self.existing_tables():
             key = self.owned.key_of(table)
             yield from numbering_changes(key, self.found)
             yield from attribute_changes(key, self.found)
+
+    def unnamed_checks_of(self, table: Table) -> Sequence[str]:
+        """Return the texts of the CHECK constraints without a name that a table has."""
+        return ConstraintComparison(self.context, table, (), ()).unnamed
 
     def complete_new_tables(self) -> None:
         """Add the expression indexes of new tables, which Alembic leaves out on SQLite."""
@@ -274,7 +309,8 @@ class Completion:
         known = ConstraintComparison(
             self.context, table, (), self.found.model_facts.get(self.owned.key_of(table), ())
         )
-        changes.ops += freed_keys(table, known, self.found, self.owned, self.upgrade)
+        given_up = self.reflection.given_up
+        changes.ops += freed_keys(table, known, self.found, self.owned, self.upgrade, given_up)
         if changes.ops and changes not in self.upgrade.ops:
             self.upgrade.ops.append(changes)
 

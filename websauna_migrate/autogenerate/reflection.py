@@ -18,17 +18,19 @@ from sqlalchemy.engine.reflection import Inspector
 from sqlalchemy.types import JSON, NullType
 
 from websauna_migrate.autogenerate.fact_comparison import FactComparison
-from websauna_migrate.autogenerate.operations.column_types import StoredType
+from websauna_migrate.autogenerate.operations.column_types import StoredType, collated
 from websauna_migrate.autogenerate.package_objects import Key
 from websauna_migrate.autogenerate.unreflected import (
     mariadb_defaults,
     mariadb_json,
+    put_right,
     spelled_types,
     sqlite_expression_indexes,
     stored_type_name,
 )
 from websauna_migrate.facts.catalogue import read_facts
 from websauna_migrate.facts.fact import Fact
+from websauna_migrate.facts.written_tables import WrittenTable, written_table
 
 __all__ = ["KINDS", "Reflection"]
 
@@ -109,6 +111,8 @@ class Reflection:
         self._read: dict[tuple[str, str | None], Mapping[Key, Any] | None] = {}
         #: The named types of all models, once the comparison of a package has found them.
         self.model_types: Any = None
+        #: The keys that a script of the same command drops, and that others' foreign keys lean on.
+        self.given_up: Collection[tuple[str | None, str, frozenset[str]]] = ()
 
     def table_names(self, schema: str | None) -> frozenset[str]:
         """Return the names of all tables of a schema."""
@@ -134,6 +138,14 @@ class Reflection:
         for table, name, sql in rows:
             found.setdefault(table, []).append((name, sql))
         return found
+
+    @cached_property
+    def sqlite_tables(self) -> Mapping[str, WrittenTable | None]:
+        """The default schema's tables as they are written, on SQLite."""
+        rows = self.connection.exec_driver_sql(
+            "SELECT name, sql FROM sqlite_master WHERE type = 'table' AND sql IS NOT NULL"
+        )
+        return {name: written_table(sql) for name, sql in rows}
 
     @cached_property
     def children(self) -> frozenset[Key]:
@@ -239,15 +251,25 @@ class Reflection:
                 for column in columns:
                     if isinstance(column["type"], NullType):
                         name = stored_type_name(self.connection, schema, table, column["name"])
-                        if name:
+                        # SQLite has columns without a type, and says so by an empty name.
+                        if name is not None:
                             column["type"] = StoredType(name)
+        if schema is None and self.connection.dialect.name == "sqlite":
+            for (_, table), facts in found.items():
+                written = self.sqlite_tables.get(table)
+                if written is not None:
+                    put_right(kind, facts, written)
         if kind == "columns" and schema is None and self.connection.dialect.name == "sqlite":
             spelled = spelled_types(self.connection)
             for (_, table), columns in found.items():
+                own = self.sqlite_tables.get(table)
                 for column in columns:
-                    written = spelled.get((table, column["name"]), "")
-                    if squeezed(written) != squeezed(type_name(column["type"])):
-                        column["type"] = column["type"].with_variant(StoredType(written), "sqlite")
+                    name = column["name"]
+                    text = own.types[name] if own is not None else spelled.get((table, name), "")
+                    if squeezed(text) != squeezed(type_name(column["type"])):
+                        column["type"] = column["type"].with_variant(StoredType(text), "sqlite")
+                    if own is not None and name in own.collations:
+                        column["type"] = collated(column["type"], own.collations[name])
         if kind == "columns" and getattr(self.connection.dialect, "is_mariadb", False):
             defaults = mariadb_defaults(self.connection, schema, names)
             documents = mariadb_json(self.connection, schema, names)

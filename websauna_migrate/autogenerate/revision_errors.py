@@ -10,6 +10,7 @@ from websauna_migrate.plain_text import counted
 __all__ = [
     "RevisionFailed",
     "cannot_render",
+    "key_in_use",
     "not_created",
     "not_up_to_date",
     "revisions_in_circle",
@@ -24,6 +25,7 @@ class RevisionFailed(MigrationError, ValueError):
         something of a model cannot be written into a script so that it works there;
         ``not-created``: a model refers to another package's table or enum type that no
         revision creates yet; ``circle``: new scripts of several packages would wait for each other;
+        ``key-in-use``: a key goes that another package's foreign key leans on;
         ``move``: a table cannot be given to another package; ``pending``: revisions of the package
         are not applied; ``failed`` for all else, what Alembic or the database refused
     :ivar place: for ``cannot-render`` model, table and column in words, for ``move`` the table
@@ -89,6 +91,25 @@ def not_created(
         f'a model has {used} of package "{owner}", but no revision of "{owner}" creates '
         f"it. {remedy}",
         kind="not-created",
+    )
+
+
+def key_in_use(
+    package: str, table: str, columns: Sequence[str], other: str, user: str, name: str | None
+) -> RevisionFailed:
+    """Return the error of a key that goes while another package's foreign key leans on it.
+
+    :param table: the one with the key, on ``columns``
+    :param other: the other package, with the foreign key ``name`` of its table ``user``
+    """
+    key = f'the foreign key "{name}"' if name else "a foreign key"
+    return RevisionFailed(
+        package,
+        f'the key on ({", ".join(columns)}) of table "{table}" goes, and {key} of table "{user}" '
+        f'of package "{other}" leans on it. Write the revisions of both at once, which takes the '
+        f"foreign key away before and puts it back behind: ws-alembic -x "
+        f"packages={','.join(sorted((package, other)))} revision --autogenerate",
+        kind="key-in-use",
     )
 
 

@@ -1,5 +1,5 @@
-"""What SQLAlchemy does not reflect: types that it has no class for, SQLite's expression indexes,
-MariaDB's expressions as defaults, and its JSON.
+"""What SQLAlchemy does not reflect: types that it has no class for, SQLite's expression indexes and
+what its columns say of their own constraints, MariaDB's expressions as defaults, and its JSON.
 """
 
 from __future__ import annotations
@@ -12,10 +12,12 @@ from sqlalchemy import bindparam, text
 from sqlalchemy.engine import Connection
 
 from websauna_migrate.autogenerate.compare.definitions import split_brackets, split_commas
+from websauna_migrate.facts.written_tables import WrittenTable
 
 __all__ = [
     "mariadb_defaults",
     "mariadb_json",
+    "put_right",
     "spelled_types",
     "sqlite_expression_indexes",
     "stored_type_name",
@@ -91,6 +93,33 @@ def spelled_types(connection: Connection) -> dict[tuple[str, str], str]:
         "WHERE m.type = 'table'"
     )
     return {(table, column): type_ for table, column, type_ in rows}
+
+
+def put_right(kind: str, facts: Any, written: WrittenTable) -> None:
+    """Let what SQLAlchemy reflects of a table on SQLite be what its CREATE TABLE says.
+
+    :param kind: ``foreign_keys``, ``unique_constraints``, ...
+    """
+    if kind == "pk_constraint":
+        facts["name"] = written.key_name
+    elif kind == "unique_constraints":
+        facts[:] = [{"name": name, "column_names": [*columns]} for name, columns in written.uniques]
+    elif kind == "check_constraints":
+        found = [{"name": name, "sqltext": sql} for name, sql in written.checks]
+        facts[:] = sorted(found, key=lambda one: one["name"] or "~")
+    elif kind == "columns":
+        for column in facts:
+            if column.get("computed") and column["name"] in written.computed:
+                text = written.computed[column["name"]]
+                column["computed"] = {**column["computed"], "sqltext": text}
+    elif kind == "foreign_keys":
+        waiting = [*written.foreign_keys]
+        for one in facts:
+            names = (one["constrained_columns"], one["referred_table"], one["referred_columns"])
+            key = next((key for key in waiting if key.is_that_of(*names)), None)
+            if key is not None:
+                waiting.remove(key)
+                one["name"], one["options"] = key.name, dict(key.options)
 
 
 def sqlite_expression_indexes(

@@ -10,14 +10,8 @@ from sqlalchemy import bindparam, text
 from sqlalchemy.engine import Connection
 
 from websauna_migrate.facts.fact import AS_WRITTEN, POSITION, Fact, Pieces, Value
-from websauna_migrate.facts.sqlite_sql import (
-    NotUnderstood,
-    Token,
-    read_table,
-    tokens_of,
-    unquoted,
-    write,
-)
+from websauna_migrate.facts.sqlite_sql import read_table
+from websauna_migrate.facts.sqlite_tokens import NotUnderstood, Token, tokens_of, unquoted, write
 
 __all__ = ["read_sqlite"]
 
@@ -29,13 +23,13 @@ SELECT type, name, tbl_name, sql FROM sqlite_master WHERE substr(name, 1, 7) <> 
 
 #: The columns of each table as one text.
 COLUMNS = """
-SELECT m.name, json_group_array(json_array(x.cid, x.name, x.type, x.hidden))
+SELECT m.name, json_group_array(json_array(x.cid, x.name, x.type, x.hidden, x.pk))
 FROM sqlite_master m, pragma_table_xinfo(m.name) x
 WHERE m.type = 'table' AND m.name IN :tables GROUP BY m.name
 """
 
-#: Place, name, type, and whether a column is hidden.
-ColumnRow = tuple[int, str, str, int]
+#: Place, name, type, whether a column is hidden, and its place in the primary key, else 0.
+ColumnRow = tuple[int, str, str, int, int]
 
 
 def read_sqlite(connection: Connection, known: Pieces) -> tuple[str, Pieces]:
@@ -52,6 +46,7 @@ def read_sqlite(connection: Connection, known: Pieces) -> tuple[str, Pieces]:
     every = frozenset[str]()
     if any(row[0] in ("view", "trigger") for row in objects):
         every = every.union(*(names_of(rows) for rows in columns.values()))
+    keys = {name.lower(): rows for name, rows in columns.items()}
     pieces: Pieces = {}
     for kind, name, table, sql in objects:
         if not sql:
@@ -61,11 +56,15 @@ def read_sqlite(connection: Connection, known: Pieces) -> tuple[str, Pieces]:
         # Of the words it has to be known which are names.
         words = words_in(sql)
         rows = columns.get(name, "[]")
-        key = (kind, name, table, sql, words & tables, words & own, rows)
+        # A foreign key need not name the columns of a primary key.
+        named = sorted(words & keys.keys()) if "references" in words else ()
+        targets = {one: key_columns(keys[one]) for one in named}
+        key = (kind, name, table, sql, words & tables, words & own, rows, (*targets.items(),))
         facts = known.get(key)
         if facts is None:
             names = (words & tables) | (words & own)
-            facts = tuple(object_facts(kind, name, table, sql, columns_in(rows), names))
+            read = columns_in(rows)
+            facts = tuple(object_facts(kind, name, table, sql, read, names, targets))
         pieces[key] = facts
     return SCHEMA, pieces
 
@@ -122,48 +121,64 @@ def object_facts(
     sql: str,
     columns: Sequence[ColumnRow],
     names: Collection[str],
+    keys: Mapping[str, str],
 ) -> Iterator[Fact]:
-    """Yield the facts of a table, index, view or trigger."""
+    """Yield the facts of a table, index, view or trigger.
+
+    :param keys: the columns of the primary keys of tables that it names, in brackets
+    """
     if kind == "table":
-        yield from table_facts(name, sql, columns, names)
+        yield from table_facts(name, sql, columns, names, keys)
     elif kind == "index":
         yield index_fact(name, table, sql, names)
     elif kind in ("view", "trigger"):
         yield written_fact(kind, name, table, sql, names)
 
 
+@lru_cache(maxsize=4096)
+def key_columns(rows: str) -> str:
+    """Return the columns of a table's primary key as a foreign key names them."""
+    parts = sorted((part, name.lower()) for _, name, _, _, part in columns_in(rows) if part)
+    names = [name for _, name in parts]
+    return f"({', '.join(write([Token('name', name)], names) for name in names)})"
+
+
 def table_facts(
-    name: str, sql: str, columns: Sequence[ColumnRow], names: Collection[str]
+    name: str,
+    sql: str,
+    columns: Sequence[ColumnRow],
+    names: Collection[str],
+    keys: Mapping[str, str],
 ) -> Iterator[Fact]:
     """Yield the facts of a table: itself, its columns and constraints."""
     try:
-        found = read_table(sql, names)
+        found = read_table(sql, names, keys)
         if [one.name for one in found.columns] != [one[1].lower() for one in columns]:
             raise NotUnderstood
     except NotUnderstood:
         # A virtual table, or a form that is not known: it is compared as a whole.
         yield Fact.make("table", SCHEMA, name, {AS_WRITTEN: write(tokens_of(sql), names)})
-        for place, column, type_, hidden in columns:
+        for place, column, type_, hidden, _ in columns:
             if hidden != 1:
                 attributes: dict[str, Value] = {POSITION: place + 1, "type": type_.upper()}
                 yield Fact.make("column", SCHEMA, column, attributes, table=name)
         return
     yield Fact.make("table", SCHEMA, name, {"options": ", ".join(found.options) or None})
-    for (place, column, _, _), read in zip(columns, found.columns, strict=True):
+    for (place, column, *_), read in zip(columns, found.columns, strict=True):
         more: dict[str, Value] = {POSITION: place + 1, "type": read.type, **read.attributes}
         yield Fact.make("column", SCHEMA, column, more, table=name)
     taken: dict[str, int] = {}
-    for given, definition in found.constraints:
-        key = given or definition
+    for one in found.constraints:
+        key = one.name.lower() if one.name else one.definition
         taken[key] = taken.get(key, 0) + 1
         number = f" #{taken[key]}" if taken[key] > 1 else ""
         yield Fact.make(
             "constraint",
             SCHEMA,
             key + number,
-            {"definition": definition},
+            {"definition": one.definition},
             table=name,
-            server_named=given is None,
+            server_named=one.name is None,
         )
 
 

@@ -34,6 +34,7 @@ __all__ = [
     "lonely_sequences",
     "rewrites_statements",
     "variants_of",
+    "with_other_variant",
     "write_backslashes_as",
 ]
 
@@ -72,6 +73,15 @@ def variants_of(type_: TypeEngine[Any]) -> Mapping[str, TypeEngine[Any]]:
     Nothing public tells: ``dialect_impl`` gives the variant in the shape of one dialect alone.
     """
     return type_._variant_mapping
+
+
+def with_other_variant(
+    type_: TypeEngine[Any], dialect: str, variant: TypeEngine[Any]
+) -> TypeEngine[Any]:
+    """Return a type with another variant for a dialect, which ``with_variant`` refuses."""
+    found: Any = type_.copy()
+    found._variant_mapping = type_._variant_mapping.union({dialect: variant})
+    return found  # type: ignore[no-any-return]
 
 
 def is_created(item: Constraint | Index, dialect: Dialect) -> bool:

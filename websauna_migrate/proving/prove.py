@@ -17,6 +17,7 @@ from sqlalchemy.engine import URL, Connection
 from sqlalchemy.exc import DBAPIError
 
 from websauna_migrate.autogenerate.rename.renames import DELETE_FIRST
+from websauna_migrate.autogenerate.write.lost_values import WRITE_BEFORE
 from websauna_migrate.autogenerate.write.move_writer import insert
 from websauna_migrate.base_errors import MigrationError
 from websauna_migrate.database.stopping import RunStopped
@@ -97,7 +98,7 @@ def advised(exc: NotProven, created: Sequence[CreatedScript]) -> NotProven:
     """Return the error of a step that fails with what the scripts' warnings say of it."""
     warnings = [warning for one in created for warning in one.warnings]
     renames = [one.replace(DELETE_FIRST, "run") for one in warnings if DELETE_FIRST in one]
-    advice = [*renames, *(one for one in warnings if "NOT NULL" in one)]
+    advice = [*renames, *(one for one in warnings if "NOT NULL" in one or WRITE_BEFORE in one)]
     if exc.kind != "fails" or not advice:
         return exc
     remedy = "\n".join([*advice, "To keep the script and edit it by hand: --keep."])

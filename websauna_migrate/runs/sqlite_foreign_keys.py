@@ -26,7 +26,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.engine.interfaces import DBAPICursor, ExecutionContext
 
 from websauna_migrate.database.given_connections import given_state
-from websauna_migrate.facts.sqlite_sql import unquoted
+from websauna_migrate.facts.sqlite_tokens import unquoted
 from websauna_migrate.plain_text import counted
 from websauna_migrate.planning.steps import Step
 from websauna_migrate.revision_scripts.rebuilt_tables import rebuilt_tables

@@ -11,6 +11,7 @@ from sqlalchemy import Column, DefaultClause, Table, text
 from sqlalchemy.schema import Computed, Identity
 
 from websauna_migrate.autogenerate.fact_comparison import FoundDifferences
+from websauna_migrate.autogenerate.operations.column_types import collated
 from websauna_migrate.autogenerate.operations.table_changes import TableChanges
 from websauna_migrate.autogenerate.package_objects import Key
 from websauna_migrate.facts.differences import Difference
@@ -87,6 +88,9 @@ def judge_columns(
         if any(isinstance(one, Identity) for one in identities):
             op.modify_server_default = False
         give_collation(op, differs, database)
+        if "extra" in differs:
+            sides = (differs["extra"].left, differs["extra"].right)
+            op.numbered = tuple(one == "auto_increment" for one in sides)  # type: ignore[attr-defined]
         if op.kw.get("autoincrement") is False:
             # It is what every database does without the word, and PostgreSQL warns of it.
             del op.kw["autoincrement"]
@@ -112,13 +116,6 @@ def give_collation(op: ops.AlterColumnOp, differs: Mapping[str, Difference], dat
         op.modify_type = collated(op.modify_type, "BINARY")
 
 
-def collated(type_: Any, collation: str) -> Any:
-    """Return a type with a collation."""
-    found = type_.copy()
-    found.collation = collation
-    return found
-
-
 def changed_columns(
     table: Table, schema: str | None, inspector: Inspector, found: FoundDifferences
 ) -> list[ops.MigrateOperation]:
@@ -126,15 +123,10 @@ def changed_columns(
     operations: list[ops.MigrateOperation] = []
     key = (schema, str(table.name))
     reflected = {one["name"]: one for one in inspector.get_columns(table.name, schema=schema)}
-    facts = {one.name: one for one in found.database_facts.get(key, ()) if one.kind == "column"}
     for column in table.columns:
         one = reflected.get(column.name)
         if one is None or not is_made_anew(column, key, found, inspector.dialect.name):
             continue
-        if one.get("computed") and inspector.dialect.name == "sqlite":
-            # SQLAlchemy reads no expression that has a comma or goes over several lines.
-            expression = str(facts[column.name].get("generated")).rpartition(" ")[0][1:-1]
-            one = {**one, "computed": {**one["computed"], "sqltext": expression}}
         operations += [
             ops.DropColumnOp.from_column_and_tablename(schema, table.name, as_column(one)),
             ops.AddColumnOp.from_column_and_tablename(schema, table.name, column),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from alembic.autogenerate import renderers
@@ -22,7 +22,7 @@ from websauna_migrate.facts.fact import Fact
 if TYPE_CHECKING:
     from sqlalchemy.engine.reflection import Inspector
 
-__all__ = ["IndexComparison", "missing_indexes", "with_expression_indexes"]
+__all__ = ["IndexComparison", "changed_indexes", "missing_indexes", "with_expression_indexes"]
 
 #: Attributes of indexes that need no other index: statements change them, or nothing does.
 KEPT = frozenset({"comment", "clustered", "replica identity", "statistics targets", "attached to"})
@@ -136,12 +136,17 @@ def missing_indexes(table: Table) -> list[ops.CreateIndexOp]:
 
 
 def with_expression_indexes(
-    op: ops.MigrateOperation, models: Mapping[Key, Table], inspector: Inspector
+    op: ops.MigrateOperation,
+    models: Mapping[Key, Table],
+    inspector: Inspector,
+    changed: Collection[tuple[Key, str]],
 ) -> Iterator[ops.MigrateOperation]:
     """Yield an operation with what it needs for expression indexes.
 
     Those that change are taken out of a batch; those that stay are made again behind it on
     SQLite, where a batch makes the table anew.
+
+    :param changed: the indexes that one of the operations drops or creates
     """
     if not isinstance(op, TableChanges) or isinstance(op, WithTable) or not op.needs_batch:
         yield op
@@ -153,7 +158,6 @@ def with_expression_indexes(
         one for one in op.ops if isinstance(one, ops.CreateIndexOp) and is_expression(one)
     ]
     op.ops[:] = [one for one in op.ops if one not in drops and one not in creates]
-    changed = {str(one.index_name) for one in drops} | {str(one.index_name) for one in creates}
     kept = []
     table = models.get((op.schema, op.table_name))
     if table is not None and op.ops and has_expressions(table):
@@ -161,7 +165,9 @@ def with_expression_indexes(
         kept = [
             index
             for index in sorted(table.indexes, key=lambda one: str(one.name))
-            if str(index.name) in there - changed and has_expression(index)
+            if str(index.name) in there
+            and ((op.schema, op.table_name), str(index.name)) not in changed
+            and has_expression(index)
         ]
     if drops:
         yield TableChanges(op.table_name, drops, schema=op.schema)
@@ -173,6 +179,17 @@ def with_expression_indexes(
         yield around(index, first=False)
     if creates:
         yield TableChanges(op.table_name, creates, schema=op.schema)
+
+
+def changed_indexes(found: Iterable[ops.MigrateOperation]) -> set[tuple[Key, str]]:
+    """Return the indexes that operations drop or create, each with its table's key."""
+    return {
+        ((op.schema, op.table_name), str(inner.index_name))
+        for op in found
+        if isinstance(op, TableChanges)
+        for inner in op.ops
+        if isinstance(inner, (ops.CreateIndexOp, ops.DropIndexOp))
+    }
 
 
 def has_expressions(table: Table) -> bool:

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Collection, Iterator
+from typing import Any, TypeAlias
 
 from alembic.operations import ops
 from sqlalchemy import ForeignKeyConstraint, Table
 
 from websauna_migrate.autogenerate.compare.columns import equal_parts
-from websauna_migrate.autogenerate.compare.constraints import ConstraintComparison
-from websauna_migrate.autogenerate.compare.definitions import split_brackets, split_commas
+from websauna_migrate.autogenerate.compare.constraints import KEPT, ConstraintComparison
+from websauna_migrate.autogenerate.compare.definitions import (
+    columns_of,
+    kind_of,
+    split_brackets,
+    split_commas,
+)
 from websauna_migrate.autogenerate.compare.model_sql import unquoted
 from websauna_migrate.autogenerate.fact_comparison import FoundDifferences
 from websauna_migrate.autogenerate.operations.server_statements import KeyChange, ServerConstraint
 from websauna_migrate.autogenerate.package_objects import PackageObjects
+from websauna_migrate.facts.fact import Fact
+from websauna_migrate.models.table_order import referenced_key
 
-__all__ = ["freed_keys"]
+__all__ = ["KeyColumns", "columns_of_dropped_key", "freed_keys", "keys_that_go", "targets_of"]
+
+#: Schema and name of a table, and columns that are unique in it.
+KeyColumns: TypeAlias = tuple[str | None, str, frozenset[str]]
 
 
 def freed_keys(
@@ -25,6 +35,7 @@ def freed_keys(
     found: FoundDifferences,
     owned: PackageObjects,
     upgrade: Any,
+    given_up: Collection[KeyColumns] = (),
 ) -> Iterator[Any]:
     """Yield the drop and the creation of each foreign key of a table that is equal on both sides.
 
@@ -32,6 +43,7 @@ def freed_keys(
 
     :param known: tells the model's object of a fact
     :param upgrade: the operations found so far
+    :param given_up: keys that another package's script drops
     """
     inner = [
         (owned.normal(op.schema), op.table_name, one)
@@ -44,6 +56,7 @@ def freed_keys(
         if isinstance(op, ops.AlterColumnOp) and op.modify_type is not None
     }
     gone = {(schema, name, columns_of_dropped_key(op)) for schema, name, op in inner}
+    gone.update(given_up)
     for one in equal_parts(found, owned.key_of(table)):
         model = known.model_constraint(one.fact)
         if isinstance(model, ForeignKeyConstraint) and (
@@ -55,11 +68,34 @@ def freed_keys(
             yield creation
 
 
+def keys_that_go(found: FoundDifferences) -> Iterator[KeyColumns]:
+    """Yield the keys of the database that no model has any more, or has otherwise."""
+    for one in found.found:
+        if one.left is not False and one.attribute not in KEPT and is_key(one.fact):
+            yield (*found.key_of(one.fact), frozenset(columns_of(one.fact)))
+
+
+def is_key(fact: Fact) -> bool:
+    """Tell whether a constraint or index is one that foreign keys may lean on."""
+    if fact.kind == "constraint":
+        return kind_of(fact) in ("primary", "unique")
+    definition = str(fact.get("definition"))
+    unique = fact.get("unique") or definition.startswith(("CREATE UNIQUE ", "UNIQUE KEY "))
+    return fact.kind == "index" and bool(unique)
+
+
 def ends(constraint: ForeignKeyConstraint, owned: PackageObjects) -> Iterator[tuple[Any, ...]]:
     """Yield schema, table and name of the columns at both ends of a foreign key."""
     for element in constraint.elements:
         for column in (element.parent, element.column):
             yield (*owned.key_of(column.table), column.name)
+
+
+def targets_of(table: Table, owned: PackageObjects) -> Iterator[tuple[str | None, str]]:
+    """Yield schema and name of the tables that a model's foreign keys refer to."""
+    for constraint in table.foreign_key_constraints:
+        if key := referenced_key(constraint):
+            yield owned.normal(key[0]), key[1]
 
 
 def target_of(constraint: ForeignKeyConstraint, owned: PackageObjects) -> tuple[Any, ...]:

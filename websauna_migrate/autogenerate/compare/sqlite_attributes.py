@@ -6,10 +6,10 @@ Alembic has no operation for the former: the table is made anew with them.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
-from sqlalchemy import Table
+from sqlalchemy import Column, Table
 
-from websauna_migrate.autogenerate.compare.columns import kept_columns
 from websauna_migrate.autogenerate.fact_comparison import FoundDifferences
 from websauna_migrate.autogenerate.operations.script_op import ScriptOp
 from websauna_migrate.autogenerate.operations.table_changes import TableChanges
@@ -20,23 +20,37 @@ from websauna_migrate.facts.fact import Fact
 __all__ = ["option_changes", "require_no_conflict"]
 
 
+#: Options that say what a table's columns may be. Where one goes, it goes before these change.
+STRICT = ("strict", "autoincrement")
+
+
 def option_changes(
-    table: Table, key: Key, found: FoundDifferences, checks: Sequence[str]
+    table: Table,
+    key: Key,
+    found: FoundDifferences,
+    checks: Sequence[str],
+    computed: Sequence[tuple[Column[Any], str | None]],
+    *,
+    first: bool,
 ) -> Iterator[TableChanges]:
-    """Yield the change of a table's options, behind those of its columns.
+    """Yield the change of a table's options.
 
     :param checks: sources of the CHECK constraints without a name that the table has by then
+    :param computed: the computed columns that it has by then
+    :param first: those that come before the changes of columns, else those behind
     """
     old, new = (
         options_of(facts.get(key, ())) for facts in (found.database_facts, found.model_facts)
     )
-    names = [name for name in old if old[name] != new[name]]
+    names = [
+        name for name in old if old[name] != new[name] and first is (name in STRICT and old[name])
+    ]
     told = ("table options", str(table.name), *names)
     if not names:
         return
     change = TableChanges(str(table.name), [ScriptOp(told, nothing, nothing)], schema=table.schema)
     change.recreate = True
-    change.computed = kept_columns(table)
+    change.computed = computed
     change.options = (
         {f"sqlite_{name}": new[name] for name in names},
         {f"sqlite_{name}": old[name] for name in names},

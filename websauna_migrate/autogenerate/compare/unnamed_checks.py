@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from alembic.operations import ops
-
 from websauna_migrate.autogenerate.operations.table_changes import TableChanges
 from websauna_migrate.autogenerate.package_objects import Key, PackageObjects
 from websauna_migrate.models.sqlalchemy_internals import escaped
 
-__all__ = ["keep_unnamed_checks", "unnamed_checks"]
+__all__ = ["check_source", "keep_unnamed_checks", "unnamed_checks"]
 
 #: Tells Alembic that CHECK constraints were thought of where none without a name is left.
 NO_CHECK = "sa.CheckConstraint('1').ddl_if(dialect='none')"
@@ -22,24 +20,22 @@ def keep_unnamed_checks(changes: TableChanges) -> None:
     checks = changes.checks
     if checks is None or not checks.unnamed:
         return
+    sources = [check_source(text) for text in checks.unnamed]
+    if changes.stage < 0:
+        changes.table_args = (sources, sources)
+        return
+    new = []
     if checks.lost:
         # The script is SQLite's own, so new ones without a name can stay without.
-        moved = [
-            op
-            for op in changes.ops
-            if isinstance(op, ops.CreateCheckConstraintOp) and op in checks.nameless
-        ]
-        changes.ops[:] = [op for op in changes.ops if op not in moved]
-        new = [check_source(str(op.condition)) for op in moved]
-    else:
-        new = []
-    sources = [check_source(text) for text in checks.unnamed]
+        changes.ops[:] = [op for op in changes.ops if op not in checks.nameless]
+        new = [check_source(str(op.condition)) for op in checks.nameless]
     kept = [
         source
         for source, text in zip(sources, checks.unnamed, strict=True)
         if text not in checks.lost
     ]
-    changes.table_args = ([*kept, *new] or [NO_CHECK], sources)
+    after = [*kept, *new] or [NO_CHECK]
+    changes.table_args = (after, after if changes.stage > 0 else sources)
 
 
 def unnamed_checks(

@@ -23,7 +23,7 @@ from sqlalchemy.types import (
 )
 
 from websauna_migrate.autogenerate.operations.script_op import DATABASES, written_for
-from websauna_migrate.models.sqlalchemy_internals import variants_of
+from websauna_migrate.models.sqlalchemy_internals import variants_of, with_other_variant
 
 __all__ = [
     "CheckedBoolean",
@@ -31,6 +31,7 @@ __all__ = [
     "StoredType",
     "TypeRenderer",
     "UnfitType",
+    "collated",
     "stored_type",
 ]
 
@@ -64,6 +65,20 @@ class StoredType(UserDefinedType[Any]):
     def get_col_spec(self, **kw: Any) -> str:
         """Return the name."""
         return self.spec
+
+
+def collated(type_: Any, collation: str) -> Any:
+    """Return a type with a collation, also where SQLite's table spells it in another way."""
+    if isinstance(type_, StoredType):
+        return StoredType(f"{type_.spec} COLLATE {collation}")
+    found = type_.copy()
+    spelled = variants_of(found).get("sqlite")
+    if hasattr(found, "collation"):
+        found.collation = collation
+        if spelled is None:
+            return found
+    spec = (spelled or type_).compile(dialect_of("sqlite"))
+    return with_other_variant(found, "sqlite", StoredType(f"{spec} COLLATE {collation}"))
 
 
 class CheckedEnum(sa.Enum):

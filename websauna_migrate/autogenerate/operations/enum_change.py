@@ -168,6 +168,11 @@ class EnumChange(ScriptOp):
             return statements
         return None
 
+    @property
+    def moves_values(self) -> bool:
+        """Whether what names a value has to make room on PostgreSQL."""
+        return bool(self.renamed) or self.statements() is None
+
     def renames(self) -> list[str]:
         """Return the statements that rename values on PostgreSQL."""
         return [
@@ -186,6 +191,7 @@ class EnumChange(ScriptOp):
             if default is not None and hasattr(default, "arg"):
                 texts.append(f"'{default.arg}'")
             table = column.table
+            texts += [str(one.computed.sqltext) for one in table.columns if one.computed]
             texts += [
                 str(constraint.sqltext)
                 for constraint in table.constraints

@@ -8,10 +8,11 @@ from typing import Any
 from alembic.operations import ops
 from sqlalchemy import Column, Computed, ForeignKeyConstraint
 
+from websauna_migrate.autogenerate.operations.server_statements import ServerConstraint
 from websauna_migrate.autogenerate.operations.table_changes import TableChanges, WithTable
 from websauna_migrate.autogenerate.package_objects import Key
 
-__all__ = ["arrange", "referred_key"]
+__all__ = ["arrange", "computed_before", "referred_key", "statements_behind"]
 
 #: A table that is created or dropped.
 WholeTable = ops.CreateTableOp | ops.DropTableOp
@@ -155,10 +156,45 @@ def split_foreign_keys(
             groups[1 if not far else 0 if isinstance(inner, ops.DropConstraintOp) else 2].append(
                 inner
             )
-        for inner_ops, target in zip(groups, (first, middle, last), strict=True):
+        for stage, inner_ops in zip((-1, 0, 1), groups, strict=True):
             if inner_ops:
-                target.append(part_of(op, in_rank(inner_ops)))
+                part = part_of(op, in_rank(inner_ops))
+                part.stage = stage
+                if stage < 0:
+                    part.computed = [*computed_before(op)]
+                (first, middle, last)[stage + 1].append(part)
     return first, middle, last
+
+
+def statements_behind(op: ops.MigrateOperation) -> Iterator[ops.MigrateOperation]:
+    """Yield the changes of a table, and behind them what statements create.
+
+    Within a batch a statement would be sent before all that the batch collects.
+    """
+    if isinstance(op, TableChanges):
+        late = [one for one in op.ops if isinstance(one, ServerConstraint) and one.added]
+        if late and len(late) < len(op.ops):
+            op.ops[:] = [one for one in op.ops if one not in late]
+            yield op
+            yield part_of(op, [*late])
+            return
+    yield op
+
+
+def computed_before(changes: TableChanges) -> Iterator[tuple[Column[Any], str | None]]:
+    """Yield the computed columns of a table before some changes of it."""
+    dropped = {
+        str(op.column_name): op.to_column()
+        for op in changes.ops
+        if isinstance(op, ops.DropColumnOp)
+    }
+    added = {op.column.name for op in changes.ops if isinstance(op, ops.AddColumnOp)}
+    for column, previous in changes.computed:
+        if column.name not in added:
+            yield column, None if previous in added else previous
+    for column in dropped.values():
+        if is_computed(column):
+            yield column, None
 
 
 def part_of(changes: TableChanges, inner: list[ops.MigrateOperation]) -> TableChanges:

@@ -39,6 +39,7 @@ class TableChanges(ops.ModifyTableOps):
         the old one: CHECK constraints without a name; by direction, upgrade first
     :ivar naming_convention: names for constraints without one, so that they can be dropped
     :ivar recreate: make the table anew on any account
+    :ivar stage: -1 for what comes before the table's other changes, 1 for what comes behind them
     :ivar options: those that SQLite's new table gets; by direction, upgrade first. Such changes are
         made on SQLite alone
     """
@@ -46,6 +47,7 @@ class TableChanges(ops.ModifyTableOps):
     table_args: tuple[Sequence[str], Sequence[str]] = ((), ())
     naming_convention: Mapping[str, str] | None = None
     recreate: bool = False
+    stage: int = 0
     options: tuple[Mapping[str, bool], Mapping[str, bool]] = ({}, {})
     #: Computed columns that stay, each with the name of the column before it.
     computed: Sequence[tuple[Column[Any], str | None]] = ()

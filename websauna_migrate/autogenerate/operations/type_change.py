@@ -23,7 +23,22 @@ __all__ = ["TypeChange", "in_steps", "without_check"]
 
 
 class TypeChange(ops.AlterColumnOp):
-    """A change of a column's type that says to PostgreSQL how values are converted."""
+    """A change of a column's type that says to PostgreSQL how values are converted.
+
+    :ivar numbered: whether MariaDB numbers the column, before and behind, where that changes
+    """
+
+    numbered: tuple[bool, bool] | None = None
+
+    def reverse(self) -> ops.AlterColumnOp:
+        """Return the change back; Alembic's own has the AUTO_INCREMENT of the way there."""
+        back = super().reverse()
+        if isinstance(back, TypeChange) and self.numbered is not None:
+            back.numbered = (self.numbered[1], self.numbered[0])
+            back.kw.pop("autoincrement", None)
+            if back.numbered[1]:
+                back.kw["autoincrement"] = True
+        return back
 
 
 @renderers.dispatch_for(TypeChange)
@@ -111,25 +126,28 @@ def type_change_in_steps(
     changed.__dict__.update(op.__dict__)
     changed.modify_type = without_check(new)
     wanted = op.modify_server_default
+    old = isinstance(op.existing_server_default or None, DefaultClause)
     moves = (
         conversion(op) is not None
-        and isinstance(op.existing_server_default or None, DefaultClause)
+        and (old or isinstance(wanted or None, DefaultClause))
         and not isinstance(wanted or None, (Computed, Identity))
     )
     if not moves:
         return [changed]
-    dropped = change_of_default(op, op.existing_server_default, None)
+    dropped = [change_of_default(op, op.existing_server_default, None)] if old else []
     changed.modify_server_default = False
     changed.existing_server_default = False
     if wanted is False and model is not None:
         wanted = next((c.server_default for c in model.columns if c.name == op.column_name), None)
     if not isinstance(wanted, DefaultClause):
-        return [dropped, changed]
+        return [*dropped, changed]
     added = change_of_default(op, None, wanted)
     added.existing_type = new
     if op.modify_nullable is not None:
         added.existing_nullable = op.modify_nullable
-    return [dropped, changed, added]
+    if op.modify_comment is not False:
+        added.existing_comment = op.modify_comment
+    return [*dropped, changed, added]
 
 
 def change_of_default(op: ops.AlterColumnOp, old: Any, new: Any) -> ops.AlterColumnOp:

@@ -6,11 +6,12 @@ the table, or its key, can be dropped only behind it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from alembic.operations import ops
 from sqlalchemy import Constraint, ForeignKeyConstraint
 
+from websauna_migrate.autogenerate.compare.leaning_keys import columns_of_dropped_key
 from websauna_migrate.autogenerate.operations.ordering import referred_key
 from websauna_migrate.autogenerate.package_objects import Key
 from websauna_migrate.results import CreatedScript
@@ -32,16 +33,25 @@ class DropDependencies:
         for key in dropped_by(operations):
             self.dropped.setdefault(key, []).append(script)
 
-    def requires(self, package: str, operations: Sequence[ops.MigrateOperation]) -> list[str]:
-        """Return the scripts that have to run before some operations."""
-        return named(package, self.released, dropped_by(operations))
+    def requires(
+        self,
+        package: str,
+        operations: Sequence[ops.MigrateOperation],
+        is_retyped: Callable[[Key], bool],
+    ) -> list[str]:
+        """Return the scripts that have to run before some operations.
+
+        :param is_retyped: tells of which tables a key changes its type
+        """
+        keys = [*dropped_by(operations), *retyped_by(operations, is_retyped)]
+        return named(package, self.released, keys)
 
     def run_before(self, package: str, operations: Sequence[ops.MigrateOperation]) -> list[str]:
         """Return the scripts that some operations have to run before."""
         return named(package, self.dropped, released_by(operations))
 
 
-def named(package: str, scripts: dict[Key, list[CreatedScript]], keys: Iterator[Key]) -> list[str]:
+def named(package: str, scripts: dict[Key, list[CreatedScript]], keys: Iterable[Key]) -> list[str]:
     """Return ``package@revision`` of other packages' scripts that are about some tables."""
     return sorted(
         {
@@ -60,11 +70,24 @@ def dropped_by(operations: Sequence[ops.MigrateOperation]) -> Iterator[Key]:
             yield op.schema, op.table_name
         elif isinstance(op, ops.ModifyTableOps):
             for inner in op.ops:
-                unique = (
-                    isinstance(inner, ops.DropConstraintOp) and inner.constraint_type == "unique"
-                )
-                if unique or isinstance(inner, ops.DropColumnOp):
+                is_plain = isinstance(inner, ops.DropIndexOp) and not inner.to_index().unique
+                is_key = bool(columns_of_dropped_key(inner)) and not is_plain
+                if is_key or isinstance(inner, ops.DropColumnOp):
                     yield op.schema, op.table_name
+
+
+def retyped_by(
+    operations: Sequence[ops.MigrateOperation], is_retyped: Callable[[Key], bool]
+) -> Iterator[Key]:
+    """Yield the tables of which operations change the type of a key."""
+    for op in operations:
+        changed = [
+            one for one in getattr(op, "ops", ()) if getattr(one, "modify_type", None) is not None
+        ]
+        if isinstance(op, ops.ModifyTableOps) and changed:
+            key = (op.schema, op.table_name)
+            if is_retyped(key):
+                yield key
 
 
 def released_by(operations: Sequence[ops.MigrateOperation]) -> Iterator[Key]:

@@ -36,8 +36,10 @@ from websauna_migrate.autogenerate.revision_errors import (
 )
 from websauna_migrate.autogenerate.write.drop_dependencies import DropDependencies
 from websauna_migrate.autogenerate.write.drops import require_meant
+from websauna_migrate.autogenerate.write.given_up_keys import given_up_keys
 from websauna_migrate.autogenerate.write.infer_requires import InferredRequires
 from websauna_migrate.autogenerate.write.later_keys import retyped_keys, script_of_keys, take_out
+from websauna_migrate.autogenerate.write.lost_values import lost_value_advice
 from websauna_migrate.autogenerate.write.not_null import not_null_advice
 from websauna_migrate.autogenerate.write.package_order import in_order, needs_of
 from websauna_migrate.autogenerate.write.revision_files import (
@@ -107,7 +109,7 @@ class ScriptWriter:
         self.written: list[CreatedScript] = []
         #: The packages that were compared already.
         self.compared: set[str] = set()
-        #: The tables that foreign keys point at, and whose key changes its type.
+        #: The tables that foreign keys point at, and whose key changes its type, or goes.
         self.retyped: frozenset[Key] = frozenset()
         #: Foreign keys that wait for other packages' tables: package, comparison, revision, keys.
         self.keys_left: list[tuple[str, Comparison, str, list[TableChanges]]] = []
@@ -197,18 +199,20 @@ class ScriptWriter:
     def ordered(self, reflection: Reflection) -> list[str]:
         """Return the packages so that one whose tables or types are used comes before the users.
 
-        Where the type of a key changes, those whose foreign keys point at it come first: they drop
-        these, and add them in a second revision.
+        Where the type of a key changes, or a key goes, those whose foreign keys point at it come
+        first: they drop these, and add them in a second revision.
         """
         tables, types = needs_of(self.ownership, self.packages)
         new, _ = needs_of(self.ownership, self.packages, lambda key: self.is_new(key, reflection))
+        owned = self.owned_by(min(self.packages), reflection.default_schema)
+        with reported(min(self.packages)):
+            found = reflection.facts.under(self.renames)
+        reflection.given_up = given_up_keys(found, owned, reflection, self.packages)
+        self.retyped = frozenset((schema, name) for schema, name, _ in reflection.given_up)
         if reflection.connection.dialect.name != "sqlite":
             # There keys say nothing of types.
-            self.retyped = retyped_keys(
-                [table for name in self.packages for table in self.ownership.tables_of(name)],
-                reflection.facts.under(self.renames),
-                self.owned_by(min(self.packages), reflection.default_schema),
-            )
+            known = [table for name in self.packages for table in self.ownership.tables_of(name)]
+            self.retyped |= retyped_keys(known, found, owned)
         freed, _ = needs_of(self.ownership, self.packages, self.is_retyped)
         needs = {name: owners - freed[name] for name, owners in tables.items()}
         for name, owners in freed.items():
@@ -217,7 +221,7 @@ class ScriptWriter:
         return in_order(needs, types, new)
 
     def is_retyped(self, key: Key) -> bool:
-        """Tell whether the type of a column that foreign keys point at changes in a table."""
+        """Tell whether a key that foreign keys point at changes its type in a table, or goes."""
         default = self._owned.normal(key[0]) if self._owned is not None else key[0]
         return (default, key[1]) in self.retyped
 
@@ -320,7 +324,8 @@ class ScriptWriter:
             comparison.restore_models()
         warnings = [one.warning(name) for one in candidates if one not in rejected]
         operations = comparison.operations
-        advice = list(not_null_advice(operations))
+        dialect = reflection.connection.dialect
+        advice = [*not_null_advice(operations), *lost_value_advice(operations, dialect)]
         comparison.warn(
             [*([warning_comment(warnings)] if warnings else []), *(one for _, one in advice)]
         )
@@ -379,7 +384,7 @@ class ScriptWriter:
             requires = [
                 *self.requires,
                 *inference.requires(directives),
-                *self.drop_dependencies.requires(owned.package, operations),
+                *self.drop_dependencies.requires(owned.package, operations, self.is_retyped),
             ]
             arguments: dict[str, Any] = context.template_args
             arguments["requires"] = tuple(dict.fromkeys(requires))

@@ -1,0 +1,114 @@
+"""A key goes while another package's foreign key leans on it."""
+
+from __future__ import annotations
+
+import pytest
+
+from apps import Workshop
+from runs import execute, rows
+from test_autogenerate_circles import Circle
+from websauna_migrate.errors import RevisionFailed
+
+ID = "sa.Column('id', sa.Integer, {}),"
+PRIMARY = "primary_key=True, autoincrement=False"
+PLAIN = "nullable=False, unique=True"
+
+#: What the package with the key has, and the other one; before and behind.
+CHANGES = {
+    "exchanged": (
+        (ID.format(PRIMARY) + "sa.Column('code', sa.String(9), nullable=False),", "id"),
+        (ID.format(PLAIN) + "sa.Column('code', sa.String(9), primary_key=True),", "id"),
+    ),
+    "another one": (
+        (ID.format(PRIMARY) + "sa.Column('code', sa.Integer, unique=True),", "code"),
+        (
+            ID.format(PRIMARY)
+            + "sa.Column('code', sa.Integer),sa.Column('mark', sa.Integer, unique=True),",
+            "mark",
+        ),
+    ),
+    "released": (
+        (ID.format(PRIMARY) + "sa.Column('code', sa.Integer, unique=True),", "code"),
+        (ID.format(PRIMARY) + "sa.Column('code', sa.Integer),", None),
+    ),
+}
+
+
+def models(circle: Circle, columns: str, target: str | None) -> None:
+    """Write the models of a package with a key, and of one with a foreign key."""
+    circle.models({"one": "", "two": "sa.Column('n', sa.Integer),"})
+    lean = f", sa.ForeignKey('t_roles.{target}', name='fk_role')" if target else ""
+    role = f"sa.Column('id', sa.Integer, primary_key=True),sa.Column('role', sa.Integer{lean}),"
+    for name, items in (("roles", columns), ("access", role)):
+        source = (
+            "import sqlalchemy as sa\nfrom shared import metadata\n"
+            f"sa.Table('t_{name}', metadata, {items} info={{'package': '{name}'}})\n"
+        )
+        folder = circle.workshop.root / name
+        if folder.exists():
+            (folder / "models.py").write_text(source)
+        else:
+            circle.workshop.package(name, source, metadata=f"{name}.models.metadata")
+
+
+@pytest.mark.parametrize(
+    ("change", "product"),
+    [
+        ("exchanged", "postgresql"),
+        ("another one", "sqlite"),
+        ("another one", "postgresql"),
+        ("another one", "mariadb"),
+        ("released", "postgresql"),
+    ],
+)
+def test_another_packages_key_goes_and_comes_back(
+    workshop: Workshop, request: pytest.FixtureRequest, change: str, product: str
+) -> None:
+    database_url = request.getfixturevalue(f"{product}_url")
+    circle = Circle(workshop, database_url)
+    before, behind = CHANGES[change]
+    models(circle, *before)
+    circle.write()
+    circle.service.upgrade()
+    execute(
+        database_url,
+        "INSERT INTO t_roles (id, code) VALUES (1, 1)",
+        "INSERT INTO t_access (id, role) VALUES (1, NULL)",
+    )
+    models(circle, *behind)
+    written = circle.write("Second")
+    if change == "released":
+        assert sorted(written) == [("access", "Second"), ("roles", "Second")]
+    else:
+        last = ("access", "Second: foreign keys")
+        assert written == [("access", "Second"), ("roles", "Second"), last]
+    # Each package goes alone with what it requires.
+    circle.service.upgrade(packages="roles")
+    circle.service.upgrade()
+    assert [str(p) for p in circle.service.check().problems] == []
+    assert circle.write("Nothing") == []
+    for package, _ in reversed(written):
+        circle.service.downgrade("-1", packages=package)
+    circle.service.upgrade()
+    assert rows(database_url, "SELECT id FROM t_roles") == [(1,)]
+
+
+def test_without_the_other_package_the_command_is_named(
+    workshop: Workshop, postgresql_url: str
+) -> None:
+    circle = Circle(workshop, postgresql_url)
+    before, behind = CHANGES["another one"]
+    models(circle, *before)
+    circle.write()
+    circle.service.upgrade()
+    models(circle, *behind)
+    with pytest.raises(RevisionFailed) as failure:
+        circle.write("Second", packages="roles")
+    assert failure.value.kind == "key-in-use"
+    assert str(failure.value) == (
+        'No revision of package "roles" was written: the key on (code) of table "t_roles" goes, '
+        'and the foreign key "fk_role" of table "t_access" of package "access" leans on it. Write '
+        "the revisions of both at once, which takes the foreign key away before and puts it back "
+        "behind: ws-alembic -x packages=access,roles revision --autogenerate."
+    )
+    assert len(circle.write("Second", packages=["access", "roles"])) == 3

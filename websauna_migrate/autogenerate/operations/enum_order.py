@@ -1,0 +1,93 @@
+"""The order of an enum type's change and of what names its values, on PostgreSQL.
+
+What names an old value goes before the type is made anew, and what names a new one comes behind it.
+Else the type's change would have to put back what its values do not allow any more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import sqlalchemy as sa
+from alembic.operations import ops
+
+from websauna_migrate.autogenerate.operations.enum_change import EnumChange
+from websauna_migrate.autogenerate.operations.ordering import is_computed, part_of
+from websauna_migrate.autogenerate.operations.server_statements import ServerConstraint
+from websauna_migrate.autogenerate.operations.table_changes import TableChanges, WithTable
+
+__all__ = ["free_values"]
+
+
+def free_values(upgrade: ops.UpgradeOps, normal: Callable[[str | None], str | None]) -> None:
+    """Move drops of what may name an enum type's values in front of the change of the values.
+
+    :param upgrade: with the changes of types before those of tables
+    :param normal: returns a schema, ``None`` for the default one
+    """
+    changes = [one for one in upgrade.ops if isinstance(one, EnumChange) and one.moves_values]
+    tables = {
+        (normal(column.table.schema), column.table.name)
+        for change in changes
+        for column in change.columns
+    }
+    types = {change.key for change in changes}
+    first: list[ops.MigrateOperation] = []
+    # Foreign keys may lean on what goes.
+    keys = [op for op in upgrade.ops if isinstance(op, TableChanges) and op.stage < 0]
+    for op in upgrade.ops:
+        if not isinstance(op, TableChanges) or isinstance(op, WithTable):
+            continue
+        if (normal(op.schema), op.table_name) not in tables:
+            continue
+        going = [*drops_of_values(op, types, normal)] if op not in keys else []
+        if going:
+            first.append(part_of(op, going))
+            op.ops[:] = [one for one in op.ops if one not in going]
+    if first:
+        upgrade.ops[:] = [one for one in upgrade.ops if one not in keys]
+        place = upgrade.ops.index(changes[0])
+        upgrade.ops[place:place] = [*keys, *first]
+        upgrade.ops[:] = [
+            one for one in upgrade.ops if not isinstance(one, TableChanges) or one.ops
+        ]
+
+
+def drops_of_values(
+    changes: TableChanges, types: set[Any], normal: Callable[[str | None], str | None]
+) -> Iterator[ops.MigrateOperation]:
+    """Yield the drops of CHECKs, indexes and columns that may name a value of some types.
+
+    Columns are those that have one of the types, and computed ones with all that is on them.
+    """
+    names = {
+        str(op.column_name)
+        for op in changes.ops
+        if isinstance(op, ops.DropColumnOp)
+        and (is_computed(op.to_column()) or type_of(op.to_column().type, normal) in types)
+    }
+    for op in changes.ops:
+        if isinstance(op, ops.DropColumnOp):
+            if op.column_name in names:
+                yield op
+        elif isinstance(op, ops.DropIndexOp):
+            index = op.to_index()
+            plain = all(isinstance(one, sa.Column) for one in index.expressions)
+            on = {str(getattr(one, "name", "")) for one in index.expressions}
+            if not plain or on & names or index.dialect_options["postgresql"]["where"] is not None:
+                yield op
+        elif isinstance(op, ServerConstraint):
+            if not op.added:
+                yield op
+        elif isinstance(op, ops.DropConstraintOp):
+            constraint: Any = op.to_constraint()
+            on = {str(one.name) for one in constraint.columns}
+            if op.constraint_type in ("check", "foreignkey") or names & on:
+                yield op
+
+
+def type_of(type_: Any, normal: Callable[[str | None], str | None]) -> Any:
+    """Return the key of the enum type that a column has, also as an array; else ``None``."""
+    item = type_.item_type if isinstance(type_, sa.ARRAY) else type_
+    return (normal(item.schema), str(item.name)) if isinstance(item, sa.Enum) else None
