@@ -90,7 +90,7 @@ def require_trusted(connection: Connection, table: Table) -> None:
 
 
 def other_writers(connection: Connection, table: Table) -> str:
-    """Return who besides this role may have written the texts in a ledger; empty for no one else."""
+    """Return who besides this role may have written the texts in a ledger, empty if no one."""
     kind, others = connection.dialect.name, ""
     if kind == "postgresql":
         name = name_of(connection, table)
