@@ -496,6 +496,7 @@ def test_a_database_of_create_all(story: Story) -> None:
     models = story.root / "addon" / "models.py"
     models.write_text(models.read_text() + "    body: Mapped[Optional[int]]\n")
     done = story.ws("-x", "packages=addon", "adopt", "--yes").out
+    assert "-x packages=addon adopt --undo" in done
     assert "addon: located by replay" in done and "so it is at bb01" in done
     story.ws("-x", "packages=addon", "upgrade")
     story.ws("-x", "packages=addon", "check")

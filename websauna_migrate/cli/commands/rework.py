@@ -17,6 +17,7 @@ from websauna_migrate.cli.render.reworked import (
     render_switched,
 )
 from websauna_migrate.cli.render.text import counted
+from websauna_migrate.cli.scope import read_scope
 
 __all__ = ["adopt", "rebase", "redo", "squash", "switch", "take_down"]
 
@@ -37,7 +38,9 @@ def adopt(call: Call) -> int:
         return ExitCode.FAILED if would.problems else ExitCode.DONE
     ask(call, render_adoption(would), "Take this over?")
     done = call.service.adopt(packages=call.packages, **arguments)
-    call.show(render_adoption(done), done)
+    asked = read_scope(options.x or ())
+    names = asked if isinstance(asked, str) else ",".join(asked or ())
+    call.show(render_adoption(done, f"-x packages={names} " if names else ""), done)
     return ExitCode.FAILED if done.problems else ExitCode.DONE
 
 

@@ -57,8 +57,11 @@ def render_squashed(done: Squashed) -> Iterator[str]:
     )
 
 
-def render_adoption(found: Adoption) -> Iterator[str]:
-    """Yield what was taken over, or would be."""
+def render_adoption(found: Adoption, scope: str = "") -> Iterator[str]:
+    """Yield what was taken over, or would be.
+
+    :param scope: as the command line named the packages
+    """
     yield from found.actions
     yield from (f"note: {one}" for one in found.notes)
     yield from (f"was there before: {one}" for one in found.drift)
@@ -66,7 +69,7 @@ def render_adoption(found: Adoption) -> Iterator[str]:
     if found.undone:
         yield "Taken back."
     elif found.done:
-        yield "Taken over. To take it back: ws-alembic adopt --undo"
+        yield f"Taken over. To take it back: ws-alembic {scope}adopt --undo"
     elif found.actions:
         yield "Nothing was changed so far."
     else:
