@@ -603,7 +603,7 @@ def test_an_enum_type_may_be_created_and_dropped_by_itself():
         class Local(enum.Enum):
             A = 1
         """,
-    ) == ["create_type kind", "create_type status", "create_type local", "drop_type old"]
+    ) == ["create_type kind?", "create_type status?", "create_type local?", "drop_type old"]
 
 
 def test_an_enum_type_may_inherit_the_schema_of_its_table():

@@ -44,6 +44,27 @@ LEFT_OPEN = {
     "imported helper": [CREATE, "import fooapp\nfooapp.drop_it(op)"],
     "conditional drop": [CREATE, 'if op.get_bind():\n    op.drop_table("staging")'],
     "computed SQL": [CREATE, "op.execute(' '.join(['DROP TABLE', 'staging']))"],
+    "savepoint": [f"point = op.get_bind().begin_nested()\n{CREATE}point.rollback()"],
+    "another engine": [
+        "with sa.create_engine('sqlite://').begin() as other:\n"
+        "    other.execute(sa.text('CREATE TABLE staging (id int)'))"
+    ],
+    "options": [
+        "more = dict(prefixes=['TEMPORARY'])\n"
+        "op.create_table('staging', sa.Column('id', sa.Integer), **more)"
+    ],
+    "class of the script": [
+        CREATE,
+        "class Step:\n    def go(self):\n        op.drop_table('staging')\nStep().go()",
+    ],
+    "implementation": [
+        CREATE,
+        "op.get_context().impl.drop_table(sa.Table('staging', sa.MetaData()))",
+    ],
+    "context of DDL": [
+        CREATE,
+        "op.execute(sa.DDL('DROP TABLE %(t)s', context={'t': 'staging'}))",
+    ],
 }  # fmt: skip
 
 ON_POSTGRESQL = {
@@ -54,6 +75,16 @@ ON_POSTGRESQL = {
     "DO with EXECUTE": [
         CREATE,
         "op.execute(\"DO $$ BEGIN EXECUTE 'DROP ' || 'TABLE staging'; END $$\")",
+    ],
+    "function that is called": [
+        f"{CREATE}op.execute('CREATE FUNCTION tidy() RETURNS void LANGUAGE plpgsql AS "
+        "$$ BEGIN DROP TABLE staging; END $$')",
+        "op.execute('SELECT tidy()')",
+    ],
+    "schema named": [CREATE, "op.execute('DROP TABLE public.staging')"],
+    "schema named, moved": [
+        CREATE,
+        "op.execute('ALTER TABLE public.staging RENAME TO gone; DROP TABLE gone')",
     ],
     "nested comment": [
         'op.execute("/* was: /* old */ CREATE TABLE staging (id int); */ SELECT 1")',

@@ -6,7 +6,7 @@ import copy
 import itertools
 import re
 import warnings
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from typing import Any, Protocol
 
@@ -61,6 +61,27 @@ JOIN pg_depend d ON d.objid = c.oid AND d.classid = 'pg_class'::regclass
 JOIN pg_class t ON t.oid = d.refobjid
 JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum = d.refobjsubid
 WHERE c.relkind = 'S'
+"""
+
+#: What uses a type, by itself or in an array: a table by a column or another part of it, a type,
+#: or something else, of which nothing is known.
+USERS_OF_TYPE = """
+SELECT c.relname IS NOT NULL, coalesce(cn.nspname, un.nspname), coalesce(c.relname, u.typname)
+FROM pg_type t
+JOIN pg_namespace n ON n.oid = t.typnamespace
+JOIN pg_depend d ON d.refclassid = 'pg_type'::regclass AND d.deptype = 'n'
+     AND d.refobjid IN (t.oid, t.typarray)
+LEFT JOIN pg_constraint k ON d.classid = 'pg_constraint'::regclass AND k.oid = d.objid
+LEFT JOIN pg_attrdef f ON d.classid = 'pg_attrdef'::regclass AND f.oid = d.objid
+LEFT JOIN pg_index i ON d.classid = 'pg_class'::regclass AND i.indexrelid = d.objid
+LEFT JOIN pg_class c ON c.oid = coalesce(
+     nullif(k.conrelid, 0), f.adrelid, i.indrelid,
+     CASE WHEN d.classid = 'pg_class'::regclass THEN d.objid END)
+LEFT JOIN pg_namespace cn ON cn.oid = c.relnamespace
+LEFT JOIN pg_type u ON u.oid = coalesce(
+     nullif(k.contypid, 0), CASE WHEN d.classid = 'pg_type'::regclass THEN d.objid END)
+LEFT JOIN pg_namespace un ON un.oid = u.typnamespace
+WHERE n.nspname = :schema AND t.typname = :name
 """
 
 CHILDREN = """
@@ -185,6 +206,18 @@ class Reflection:
         schema = key[0] or str(self.default_schema)
         facts = read_facts(self.connection, schemas=[schema])
         return facts.tables[schema, key[1]]
+
+    def users_of_type(self, key: Key) -> Iterator[tuple[bool, Key]]:
+        """Yield what uses a type of PostgreSQL: whether it is a table, and its key.
+
+        The name of what is neither a table nor a type is empty. Partitions and other children are
+        left out.
+        """
+        parameters = {"schema": key[0] or self.default_schema, "name": key[1]}
+        for is_table, schema, name in self.connection.execute(text(USERS_OF_TYPE), parameters):
+            found = (None if schema == self.default_schema else schema, name or "")
+            if found not in self.children and found != key:
+                yield is_table, found
 
     @cached_property
     def schema_names(self) -> frozenset[str]:

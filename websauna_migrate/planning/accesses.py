@@ -66,6 +66,7 @@ Kind: TypeAlias = Literal[
     "give_type",
     "take_type",
     "use_other_schema",
+    "roll_back",
     "unreadable",
     "unreadable_part",
 ]

@@ -224,7 +224,10 @@ def create_table(call: Call, table: Key | None) -> Iterator[Access]:
         found = built(part, call.names)
         if found is not None and not found[0].endswith(("Constraint", "Index", "Identity")):
             columns.append(found[1].text(0, "name") or UNKNOWN_PART)
-    sure = call.get(None, "prefixes") is None and call.get(None, "if_not_exists") is None
+    # Options that are not written out may be prefixes.
+    all_written = all(one.arg is not None for one in call.node.keywords)
+    said = (call.get(None, "prefixes"), call.get(None, "if_not_exists"))
+    sure = all_written and said == (None, None)
     complete = (
         not call.open
         and UNKNOWN_PART not in columns

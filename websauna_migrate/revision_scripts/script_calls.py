@@ -11,7 +11,9 @@ from websauna_migrate.revision_scripts.script_names import FunctionNode, Names
 __all__ = ["ON_CONNECTIONS", "ON_METADATA", "ON_SESSIONS", "Calls"]
 
 #: Methods that send a statement, whatever they are called on.
-ON_CONNECTIONS = frozenset({"execute", "exec_driver_sql", "scalar", "scalars", "stream"})
+ON_CONNECTIONS = frozenset(
+    {"execute", "executemany", "executescript", "exec_driver_sql", "scalar", "scalars", "stream"}
+)
 #: Methods that may do anything to tables.
 ON_METADATA = frozenset({"create_all", "drop_all", "run_sync"})
 #: Methods of an ORM session or query: which tables they are about, only the mapper knows.
@@ -66,6 +68,27 @@ class Calls:
                 node.func.id in DANGEROUS and self.names.imported(node.func.id) is None
             )
         return self.touches_database(function) or self.gives_access(node)
+
+    def is_unseen(self, node: ast.Call) -> bool:
+        """Return whether a call does what its text does not say.
+
+        That is one of a class of the script that touches the database, one of Alembic's
+        implementation, and one that lets something happen later.
+        """
+        root, names = node.func, []
+        while isinstance(root, (ast.Attribute, ast.Call)):
+            names += [root.attr] if isinstance(root, ast.Attribute) else []
+            root = root.value if isinstance(root, ast.Attribute) else root.func
+        own = self.names.class_of(root.id) if isinstance(root, ast.Name) else None
+        touches = own is not None and any(self.is_operation(one) for one in ast.walk(own))
+        return touches or "impl" in names[1:] or names[:1] == ["listen"]
+
+    def is_operation(self, node: ast.AST) -> bool:
+        """Return whether a part of a text is ``op``, or a method that sends statements."""
+        if isinstance(node, ast.Name):
+            imported = self.names.imported(node.id) or ""
+            return imported == "alembic.op" or imported.startswith("alembic.op.")
+        return isinstance(node, ast.Attribute) and node.attr in ON_CONNECTIONS | ON_METADATA
 
     def touches_database(self, function: FunctionNode) -> bool:
         """Return whether a function's text has anything to do with ``op`` or a connection."""

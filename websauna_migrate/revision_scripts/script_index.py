@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 __all__ = ["ScriptIndex", "Upgrade", "revision_of"]
 
 #: What must be the same for an index to be read: how texts are read, and what a docstring becomes.
-READER = f"7 {sys.version_info[0]}.{sys.version_info[1]} {sys.flags.optimize} " + " ".join(
+READER = f"8 {sys.version_info[0]}.{sys.version_info[1]} {sys.flags.optimize} " + " ".join(
     ATTRIBUTES
 )
 

@@ -7,6 +7,7 @@ unknown: nothing of a script is run here.
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterable, Iterator
 
 from websauna_migrate.revision_scripts.sql_text import UNKNOWN_PART
@@ -214,7 +215,11 @@ class Names:
         if isinstance(node, ast.Call) and node.args:
             name = (self.dotted(node.func) or "").rpartition(".")[2]
             if name in WRAPPERS or (isinstance(node.func, ast.Attribute) and node.func.attr == "f"):
-                return self.literal(node.args[0], depth + 1)
+                inner = self.literal(node.args[0], depth + 1)
+                if name == "DDL" and isinstance(inner, str):
+                    # Its context is not in its text.
+                    return re.sub(r"%\(\w+\)s", UNKNOWN_PART, inner)
+                return inner
         if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
             return UNKNOWN
         is_text = node.func.attr in TEXT_METHODS

@@ -14,6 +14,13 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from websauna_migrate.planning.accesses import Access, Key
+from websauna_migrate.revision_scripts.certainty import (
+    MAYBE,
+    ON_POSTGRESQL,
+    SURELY,
+    opens_connections,
+    when,
+)
 from websauna_migrate.revision_scripts.core_statements import read_core, table_of
 from websauna_migrate.revision_scripts.enum_values import NO_TYPES, TypeHistory, read_types
 from websauna_migrate.revision_scripts.operations import (
@@ -121,7 +128,8 @@ class Reader:
         self.module = Names(tree.body)
         self.names = self.module
         self.found: list[Access] = []
-        self.sure = True
+        #: Another database may be meant where a script opens a connection of its own.
+        self.certain = MAYBE if opens_connections(tree) else SURELY
         #: False after SET search_path: a name without a schema may mean another table.
         self.usual_schema = True
         self.temporary: set[str] = set()
@@ -140,7 +148,7 @@ class Reader:
                 self.unreadable(0)
             return tuple(self.found)
         if node.decorator_list:
-            self.sure = False
+            self.certain = MAYBE
         self.names = Names(node.body, self.module)
         self.calls = Calls(self.names, self.batches)
         self.block(node.body)
@@ -152,8 +160,18 @@ class Reader:
             if access.kind == "use_other_schema":
                 self.usual_schema = False
                 continue
-            sure = self.sure and access.sure and (self.usual_schema or access.schema is not None)
+            if access.kind == "roll_back":
+                self.roll_back()
+                continue
+            # Types of their own are on PostgreSQL alone.
+            enough = ON_POSTGRESQL if access.kind.endswith("_type") else SURELY
+            sure = self.certain >= enough and access.sure
+            sure = sure and (self.usual_schema or access.schema is not None)
             self.found.append(replace(access, line=line, sure=sure))
+
+    def roll_back(self) -> None:
+        """Note that what was done so far may be undone, back to a savepoint."""
+        self.found = [replace(access, sure=False) for access in self.found]
 
     def unreadable(self, line: int) -> None:
         """Note an operation that may do anything."""
@@ -191,16 +209,17 @@ class Reader:
         ]
         bodies += handlers
         if bodies:
-            before = self.sure
-            self.sure = before and isinstance(node, ast.Try) and not handlers
+            before = self.certain
+            happens = isinstance(node, ast.Try) and not handlers
             for body in bodies:
+                self.certain = before if happens else min(before, when(node, body))
                 self.block(body)
             leaves = any(isinstance(one, ast.Return) for one in walk_scope([node]))
-            self.sure = before and not leaves
+            self.certain = min(before, when(node, [])) if leaves else before
 
     def with_block(self, node: ast.With | ast.AsyncWith) -> None:
         """Read a ``with`` block: a batch, a transaction, or one that may swallow an error."""
-        before = self.sure
+        before = self.certain
         for item in node.items:
             call = item.context_expr
             name = self.calls.called(call)
@@ -208,10 +227,11 @@ class Reader:
                 self.batch(call, item.optional_vars)
             else:
                 self.expression(call)
-                self.sure = self.sure and name.rpartition(".")[2] in RUNS_SURELY
+                if name.rpartition(".")[2] not in RUNS_SURELY:
+                    self.certain = MAYBE
         self.block(node.body)
         leaves = any(isinstance(one, ast.Return) for one in walk_scope([node]))
-        self.sure = before and not leaves
+        self.certain = MAYBE if leaves else before
 
     def batch(self, node: ast.Call, target: ast.expr | None) -> None:
         """Remember the table of a batch by the name of its object."""
@@ -231,9 +251,9 @@ class Reader:
         if isinstance(node, ast.Call):
             self.call(node)
         elif isinstance(node, (ast.IfExp, ast.BoolOp, ast.Lambda)) or hasattr(node, "generators"):
-            before, self.sure = self.sure, False
+            before, self.certain = self.certain, MAYBE
             self.parts(node)
-            self.sure = before
+            self.certain = before
         else:
             if isinstance(node, ast.NamedExpr):
                 self.names.values[node.target.id] = None
@@ -267,11 +287,15 @@ class Reader:
             isinstance(node.func, ast.Attribute) and self.in_batch(node, node.func)
         ):
             pass
+        elif self.calls.is_unseen(node):
+            self.unreadable(line)
         elif method in ON_CONNECTIONS and isinstance(node.func, ast.Attribute):
             self.parts(node.func)
             self.execute(Call(node, self.names), line)
         elif method in ("create", "drop") and isinstance(node.func, ast.Attribute):
             self.create_or_drop(node.func.value, method, node)
+        elif method == "rollback" and isinstance(node.func, ast.Attribute):
+            self.roll_back()
         elif (function := self.plain_function(node)) is not None:
             self.inline(function)
         elif method in ON_METADATA or (
@@ -307,13 +331,13 @@ class Reader:
 
     def inline(self, function: ast.FunctionDef) -> None:
         """Read a function in the place where it is called."""
-        outside = self.names, self.calls, self.batches, self.sure
+        outside = self.names, self.calls, self.batches, self.certain
         self.inside.append(function.name)
         self.batches = {}
         self.names = Names(function.body, self.module)
         self.calls = Calls(self.names, self.batches)
         self.block(function.body)
-        self.names, self.calls, self.batches, self.sure = outside
+        self.names, self.calls, self.batches, self.certain = outside
         self.inside.pop()
 
     def operation(self, name: str, node: ast.Call, table: Key | None) -> None:
@@ -398,8 +422,9 @@ class Reader:
             )  # fmt: skip
             self.add(accesses, node.lineno)
             return
+        maybe = method == "create" and self.keyword(node, "checkfirst") is not False
         types = [
-            replace(one, kind="create_type" if method == "create" else "drop_type")
+            replace(one, kind="create_type" if method == "create" else "drop_type", sure=not maybe)
             for one in created_types(owner, self.names, None)
             if one.kind in ("create_type", "use_type")
         ]

@@ -47,6 +47,22 @@ MAY_DO_ANYTHING = re.compile(
     r".*\bsearch_path\b".replace(" ", r"\s+"),
     re.IGNORECASE | re.DOTALL,
 )
+#: A function that is called for what it does: no table is read beside it.
+CALL = re.compile(
+    rf"(?:select|perform)\s+(?:(?P<first>{QUALIFIED})\s*\((?!.*\bfrom\b)"
+    rf"|.*?\bfrom\s+(?P<source>{QUALIFIED})\s*\()",
+    re.IGNORECASE | re.DOTALL,
+)
+#: Functions of servers and of well-known extensions that drop and rename no table.
+QUIET_FUNCTIONS = re.compile(
+    r"(?:pg_|has_|to_|json|array_|string_|regexp_|quote_|generate_|gen_|uuid_|current_|date_|txid_"
+    r"|st_|add_|create_|set_|get_|is_|release_|last_|sqlite_|row_)\w*"
+    r"|addgeometrycolumn|cast|changes|char|coalesce|concat|count|currval|database|date|decode|encode"
+    r"|exists|extract|format|found_rows|greatest|if|ifnull|lastval|least|left|length|lower|make_date"
+    r"|md5|max|min|nextval|now|nullif|random|replace|right|round|schedule|setval|sleep|substring"
+    r"|substr|sum|timezone|unnest|upper|user|values|version",
+    re.IGNORECASE,
+)
 #: Statements that take columns, defaults and constraints of tables with them.
 CASCADES = re.compile(
     r"drop\s+(?:extension|domain|function|procedure|routine|aggregate|operator|collation|cast)\b"
@@ -58,6 +74,8 @@ OTHER_SCHEMA = re.compile(
     r"set\s+(?:(?:local|session)\s+)?(?:search_path|schema)\b|use\s|.*\bset_config\s*\(",
     re.IGNORECASE | re.DOTALL,
 )
+#: Statements that undo what was done before them.
+ROLL_BACK = re.compile(r"rollback\b(?!\s+prepared\b)|abort\b", re.IGNORECASE)
 TEMPORARY = pattern(r"create (?:(?:local|global) )?temp(?:orary)? table (?:if not exists )?Q.*")
 CREATE_TABLE = pattern(
     r"create (?:(?:unlogged|virtual|foreign) )?table (?P<maybe>if not exists )?Q(.*)"
@@ -158,6 +176,8 @@ def read_sql(sql: str, line: int = 0, *, temporary: set[str] | None = None) -> I
             if OTHER_SCHEMA.match(part):
                 sure = inner_sure = False
                 yield Access("use_other_schema", None, "", line=line, sure=False)
+            elif ROLL_BACK.match(part):
+                yield Access("roll_back", None, "", line=line, sure=False)
             elif found := TEMPORARY.match(part):
                 temporary.add(parse_name(found[1])[1])
             for access in read_statement(part):
@@ -213,7 +233,10 @@ def block_statements(body: str) -> Iterator[str]:
 
 def read_statement(statement: str) -> Iterator[Access]:
     """Yield what one statement does; nothing for a kind of statement that does nothing."""
-    if MAY_DO_ANYTHING.match(statement):
+    called = CALL.match(statement)
+    if MAY_DO_ANYTHING.match(statement) or (
+        called and not QUIET_FUNCTIONS.fullmatch(parse_name(called["first"] or called["source"])[1])
+    ):
         yield Access("unreadable", None, "", sure=False)
     elif CASCADES.match(statement):
         yield Access("unreadable_part", None, "", sure=False)

@@ -22,9 +22,9 @@ class CreatedObjects:
     A table or type that a revision takes over belongs to that revision with all that it has; one
     that was given away and not taken over yet belongs to no package.
 
-    A claim is *unsure* where a script may have created the table, or may have dropped it since: it
-    stands under a condition, or it is a part of a script that cannot be read. What must not be
-    dropped by mistake asks for :attr:`sure_tables`.
+    A claim is *unsure* where a script may have created the table or type, or may have dropped it
+    since: it stands under a condition, or it is a part of a script that cannot be read. What must
+    not be dropped by mistake asks for :attr:`sure_tables` and :meth:`sure_type_origin`.
     """
 
     def __init__(self, revisions: Iterable[tuple[str, str, Iterable[Access]]] = ()) -> None:
@@ -35,6 +35,8 @@ class CreatedObjects:
         self._packages: dict[Key, list[str]] = {}
         #: The first place that makes the claims on a table unsure: package, revision and line.
         self._doubts: dict[Key, tuple[str, str, int]] = {}
+        #: The types whose origin is unsure.
+        self._unsure_types: set[Key] = set()
         # What was said before a table was given away, oldest first.
         self._former: dict[Key, list[Origin]] = {}
         self._former_columns: dict[Key, dict[str, Origin]] = {}
@@ -50,6 +52,8 @@ class CreatedObjects:
             for effect in effects:
                 if effect.kind == "create_table":
                     self._doubt(effect.key, (package, revision), partly.line)
+                elif effect.kind == "create_type":
+                    self._unsure_types.add(effect.key)
 
     @property
     def tables(self) -> Mapping[Key, Origin]:
@@ -103,6 +107,10 @@ class CreatedObjects:
         """Return the package and revision that created a named type."""
         return self._types.get((schema, name))
 
+    def sure_type_origin(self, schema: str | None, name: str) -> Origin | None:
+        """Return what is known to have created the named type that there is now."""
+        return None if (schema, name) in self._unsure_types else self.type_origin(schema, name)
+
     def packages_of_table(self, schema: str | None, name: str) -> tuple[str, ...]:
         """Return every package that ever created or received a table, also one dropped since."""
         return tuple(self._packages.get((schema, name), ()))
@@ -121,10 +129,14 @@ class CreatedObjects:
             for one in self._claims if effect.name in DEFAULT_SCHEMAS else ():
                 if one[0] is None:
                     self._doubt(one, origin, effect.line)
+            for one in self._types:
+                if one[0] == effect.name or (one[0] is None and effect.name in DEFAULT_SCHEMAS):
+                    self._unsure_types.add(one)
         elif effect.kind == "unreadable":
             for one, claims in self._claims.items():
                 if package in claims:
                     self._doubt(one, origin, effect.line)
+            self._unsure_types.update(k for k, made in self._types.items() if made[0] == package)
         elif effect.kind == "rename_table":
             self._rename(key, renamed, origin, effect)
         elif effect.kind == "add_column" and effect.column:
@@ -149,16 +161,30 @@ class CreatedObjects:
         key = effect.key
         if effect.kind == "give_type":
             if self._types.get(key, origin)[0] == origin[0]:
-                self._types.pop(key, None)
+                self._forget_type(key)
         elif effect.kind == "take_type":
+            self._forget_type(key)
             self._types[key] = origin
         elif effect.kind == "create_type":
+            if key not in self._types and not effect.sure:
+                self._unsure_types.add(key)
             self._types.setdefault(key, origin)
-        elif effect.kind == "drop_type":
-            self._types.pop(key, None)
-        elif effect.kind == "rename_type":
-            self._types.pop(key, None)
-            self._types[renamed] = origin
+        elif effect.kind in ("drop_type", "rename_type"):
+            self._doubt_twins(key, origin, effect.line)
+            was_sure = key not in self._unsure_types
+            if effect.sure:
+                self._forget_type(key)
+            else:
+                self._unsure_types.add(key)
+            if effect.kind == "rename_type":
+                self._forget_type(renamed)
+                self._types[renamed] = origin
+                if not (effect.sure and was_sure):
+                    self._unsure_types.add(renamed)
+
+    def _forget_type(self, key: Key) -> None:
+        self._types.pop(key, None)
+        self._unsure_types.discard(key)
 
     def _create(self, key: Key, origin: Origin, effect: Access) -> None:
         package, revision = origin
@@ -170,7 +196,19 @@ class CreatedObjects:
                 self._doubt(key, origin, effect.line)
         self._remember(key, package)
 
+    def _doubt_twins(self, key: Key, origin: Origin, line: int) -> None:
+        """Doubt the table that a name may mean too: that of the default schema, written or not."""
+        schema, name = key
+        twins = [(one, name) for one in DEFAULT_SCHEMAS] if schema is None else [(None, name)]
+        if key not in self._claims and (schema is None or schema in DEFAULT_SCHEMAS):
+            for twin in twins:
+                if twin in self._claims:
+                    self._doubt(twin, origin, line)
+                if twin in self._types:
+                    self._unsure_types.add(twin)
+
     def _drop(self, key: Key, origin: Origin, effect: Access) -> None:
+        self._doubt_twins(key, origin, effect.line)
         claims = self._claims.get(key, {})
         if not effect.sure:
             self._doubt(key, origin, effect.line)
@@ -181,6 +219,7 @@ class CreatedObjects:
 
     def _rename(self, key: Key, renamed: Key, origin: Origin, effect: Access) -> None:
         package, revision = origin
+        self._doubt_twins(key, origin, effect.line)
         doubt = self._doubts.get(key)
         if effect.sure:
             self._forget(key)

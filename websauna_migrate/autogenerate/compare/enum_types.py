@@ -7,7 +7,7 @@ PostgreSQL has to do is in a branch for PostgreSQL.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -85,12 +85,14 @@ class NamedTypes:
             elif key in used or self.on_postgresql:
                 operations.append(creation(key, found))
         operations += domain_changes(self.owned.package, mine, self.found)
-        for key in self.unused(model, self.reflection.enums):
+        unused = self.unused(model, {*self.reflection.enums, *self.reflection.domains})
+        for key in sorted(unused, key=lambda one: (one in self.reflection.enums, str(one))):
+            if key in self.reflection.domains:
+                operations.append(domain_drop(key, self.reflection.facts_of_type(key)))
+                continue
             values = self.reflection.enums[key]
             dropped = ModelType(sa.Enum(*values, name=key[1], schema=key[0]), values)
             operations.append(creation(key, dropped).reverse())
-        for key in self.unused(model, self.reflection.domains):
-            operations.append(domain_drop(key, self.reflection.facts_of_type(key)))
         return operations
 
     def of_models(self) -> dict[Key, ModelType]:
@@ -147,19 +149,31 @@ class NamedTypes:
             for type_ in named_types_in(column_type)
         }
 
-    def unused(self, model: Mapping[Key, ModelType], there: Iterable[Key]) -> list[Key]:
-        """Return those of PostgreSQL's types that the package's scripts created and no model has.
+    def unused(self, model: Mapping[Key, ModelType], there: Iterable[Key]) -> set[Key]:
+        """Return those of PostgreSQL's types that the package surely created and no model has.
+
+        One that something else of the database uses, which no package has, is left alone.
 
         :param there: types of the database
         """
         created = self.owned.snapshot.created
-        found = []
+        found = set()
         for key in there:
-            origins = [created.type_origin(*form) for form in self.forms(key)]
+            origins = [created.sure_type_origin(*form) for form in self.forms(key)]
             mine = any(origin and origin[0] == self.owned.package for origin in origins)
             if key not in model and mine:
-                found.append(key)
-        return sorted(found, key=str)
+                found.add(key)
+        users = {key: list(self.reflection.users_of_type(key)) for key in found}
+        while others := {key for key in found if self.is_used_by_others(users[key], found)}:
+            found -= others
+        return found
+
+    def is_used_by_others(self, users: Iterable[tuple[bool, Key]], going: Collection[Key]) -> bool:
+        """Tell whether one of a type's users is no package's table, and no type that goes too."""
+        return any(
+            self.owned.owner_of(*user) is None if is_table else user not in going
+            for is_table, user in users
+        )
 
     def change(self, key: Key, found: ModelType, upgrade: ops.UpgradeOps) -> EnumChange | None:
         """Return the change of a type's values, ``None`` if they are the same."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,10 @@ from websauna_migrate.autogenerate.operations.column_types import TypeRenderer
 from websauna_migrate.autogenerate.operations.script_op import ScriptOp, on_dialect, written_for
 from websauna_migrate.autogenerate.package_objects import Key, PackageObjects
 from websauna_migrate.autogenerate.reflection import Reflection
+from websauna_migrate.facts.catalogue import read_facts
 from websauna_migrate.models.sqlalchemy_internals import lonely_sequences
 
-__all__ = ["SchemaObjects", "creator_of_schema"]
+__all__ = ["SchemaObjects"]
 
 #: What a sequence may have besides its name.
 SEQUENCE_OPTIONS = (
@@ -33,6 +34,21 @@ SEQUENCE_OPTIONS = (
     "cycle",
     "cache",
 )
+
+
+#: How scripts that autogenerate wrote make and drop a sequence.
+SEQUENCE_OPERATION = re.compile(r"(Create|Drop)Sequence\(\w*\.?Sequence\('([^']+)'(.*)")
+SCHEMA_ARGUMENT = re.compile(r"\bschema='([^']+)'")
+
+#: Where facts have the options of a sequence, and what the largest value of one is.
+OPTION_FACTS = {
+    "start": "start",
+    "increment": "increment",
+    "minvalue": "minimum",
+    "maxvalue": "maximum",
+    "cache": "cache",
+}
+LARGEST_NUMBER = 2**63 - 1
 
 
 class SchemaObjects:
@@ -55,12 +71,26 @@ class SchemaObjects:
         existing = self.reflection.schema_names
         for schema in sorted(name for name in created if name and name not in existing):
             yield schema_creation(schema)
-        dropped = {op.schema for op in upgrade.ops if isinstance(op, ops.DropTableOp)}
+        dropped = {
+            (op.schema, op.table_name) for op in upgrade.ops if isinstance(op, ops.DropTableOp)
+        }
         in_use = {schema for schema, _ in self.owned.ownership.owners}
-        for schema in sorted(name for name in dropped - in_use if name):
+        for schema in sorted({schema for schema, _ in dropped if schema} - in_use):
             creator = creator_of_schema(self.owned.snapshot, schema)
-            if creator and creator[0] == self.owned.package:
+            if creator == self.owned.package and self.is_left_empty(schema, dropped):
                 yield schema_creation(schema).reverse()
+
+    def is_left_empty(self, schema: str, dropped: Collection[Key]) -> bool:
+        """Tell whether nothing is in a schema but tables that go, and types of the package."""
+        facts = read_facts(self.reflection.connection, schemas=[schema])
+        created = self.owned.snapshot.created
+        for one in facts.objects:
+            key = (schema, one.table or one.name)
+            origin = created.sure_type_origin(*key)
+            of_package = origin is not None and origin[0] == self.owned.package
+            if one.schema == schema and key not in dropped and not of_package:
+                return False
+        return True
 
     def sequences(self, upgrade: ops.UpgradeOps) -> Iterator[ScriptOp]:
         """Yield the creation of each new sequence, and the drops of those that nothing uses."""
@@ -72,15 +102,14 @@ class SchemaObjects:
             else:
                 # One that no column uses is written wherever the script is made.
                 wanted = not columns or new_columns & columns
-                missing = bool(wanted) and not self.scripted(key[1])
+                missing = bool(wanted) and key not in self.scripted
             if missing:
                 yield sequence_creation(sequence)
         if self.dialect.supports_sequences:
-            scripted = self.scripted_names
-            unused = scripted and scripted - {name for _, name in self.all_used}
-            for name in sorted(unused):
-                if name in self.reflection.sequence_names(None):
-                    yield sequence_creation(sa.Sequence(name)).reverse()
+            unused = self.scripted and self.scripted - self.all_used
+            for schema, name in sorted(unused, key=str):
+                if name in self.reflection.sequence_names(schema):
+                    yield sequence_creation(self.as_it_is(schema, name)).reverse()
 
     @cached_property
     def of_models(self) -> dict[Key, tuple[sa.Sequence, set[tuple[str, str]]]]:
@@ -123,18 +152,32 @@ class SchemaObjects:
         found += [sequence for package in packages for sequence in self.lonely(package)]
         return {(self.owned.normal(one.schema), str(one.name)) for one in found}
 
-    @cached_property
-    def scripted_names(self) -> set[str]:
-        """The sequences that the package's scripts create."""
-        return {
-            match[1]
-            for _, source in sources(self.owned.snapshot, self.owned.package)
-            for match in re.finditer(r"CreateSequence\(\w*\.?Sequence\('([^']+)'", source)
+    def as_it_is(self, schema: str | None, name: str) -> sa.Sequence:
+        """Return a sequence of the database, with its options on PostgreSQL."""
+        if self.dialect.name != "postgresql":
+            return sa.Sequence(name, schema=schema)
+        where = schema or str(self.reflection.default_schema)
+        facts = read_facts(self.reflection.connection, schemas=[where])
+        fact = next(o for o in facts.objects if o.kind == "sequence" and o.name == name)
+        options: dict[str, Any] = {
+            word: int(str(fact.get(attribute) or 0))
+            for word, attribute in OPTION_FACTS.items()
+            if fact.get(attribute) not in (1, LARGEST_NUMBER)
         }
+        kind = {"smallint": sa.SmallInteger, "integer": sa.Integer}.get(str(fact.get("type")))
+        cycle = bool(fact.get("cycle")) or None
+        return sa.Sequence(name, schema=schema, cycle=cycle, data_type=kind, **options)
 
-    def scripted(self, name: str) -> bool:
-        """Tell whether a script of the package creates a sequence."""
-        return name in self.scripted_names
+    @cached_property
+    def scripted(self) -> set[Key]:
+        """The sequences that the package's scripts created and did not drop since."""
+        found: set[Key] = set()
+        for _, source in sources(self.owned.snapshot, self.owned.package):
+            for match in SEQUENCE_OPERATION.finditer(source.partition("def downgrade")[0]):
+                schema = SCHEMA_ARGUMENT.search(match[3])
+                key = (self.owned.normal(schema[1] if schema else None), match[2])
+                (found.add if match[1] == "Create" else found.discard)(key)
+        return found
 
 
 def sequences_of(column: Column[Any]) -> Iterator[sa.Sequence]:
@@ -207,19 +250,20 @@ def sequence_creation(sequence: sa.Sequence) -> ScriptOp:
     )
 
 
-def creator_of_schema(snapshot: LoadedScripts, schema: str) -> tuple[str, str] | None:
-    """Return package and revision of the script that creates a schema."""
+def creator_of_schema(snapshot: LoadedScripts, schema: str) -> str | None:
+    """Return the package whose script is known to have made a schema that there was not before."""
+    name = rf"\"?{re.escape(schema)}\b"
     pattern = re.compile(
-        rf"CreateSchema\(\s*['\"]{re.escape(schema)}['\"]"
-        rf"|CREATE\s+SCHEMA\s+(?:IF\s+NOT\s+EXISTS\s+)?\"?{re.escape(schema)}\b",
+        rf"(?P<create>CreateSchema\(\s*['\"]{re.escape(schema)}['\"]\)|CREATE\s+SCHEMA\s+{name})"
+        rf"|DropSchema\(\s*['\"]{re.escape(schema)}['\"]|DROP\s+SCHEMA\b[^;'\"]*{name}",
         re.IGNORECASE,
     )
+    creator: str | None = None
     for revision in snapshot.graph.timeline():
-        if pattern.search(
-            Path(revision.path).read_text(encoding="utf-8").split("def downgrade")[0]
-        ):
-            return revision.package, revision.id
-    return None
+        source = Path(revision.path).read_text(encoding="utf-8").split("def downgrade")[0]
+        for found in pattern.finditer(source):
+            creator = revision.package if found["create"] else None
+    return creator
 
 
 def sources(snapshot: LoadedScripts, package: str) -> Iterator[tuple[str, str]]:
