@@ -217,7 +217,8 @@ class Server:
             return
         assert self._keeper.stdin is not None
         self._keeper.stdin.close()
-        self._keeper.wait(30)
+        # A directory of thousands of databases is not removed at once.
+        self._keeper.wait(120)
         if self._keeper.stdout is not None:
             self._keeper.stdout.close()
 
