@@ -247,3 +247,29 @@ class T(Base):
     workshop.forget()
     (script,) = workshop.service(postgresql_url).revision("two", autogenerate=True)
     assert script.proof is not None
+
+
+def test_a_column_that_changes_with_its_values_keeps_its_default(
+    workshop: Workshop, mariadb_url: str
+) -> None:
+    """MariaDB is told the whole column again with each change of it."""
+    text = """
+import sqlalchemy as sa
+metadata = sa.MetaData()
+sa.Table("t", metadata, sa.Column("id", sa.Integer, primary_key=True),
+         sa.Column("z", sa.Enum({}, name="e"), server_default={!r}, {}))
+"""
+    before = text.format('"a", "b"', "a", "comment='c'")
+    path = workshop.package("shop", before, metadata="shop.models.metadata") / "models.py"
+    service = workshop.service(mariadb_url)
+    service.revision("one", autogenerate=True)
+    service.upgrade()
+    facts = facts_of(mariadb_url)
+    path.write_text(text.format('"b", "a", "c"', "c", "nullable=False, comment='d'"))
+    workshop.forget()
+    service = workshop.service(mariadb_url)
+    service.revision("two", autogenerate=True)
+    service.upgrade()
+    assert service.check().problems == ()
+    service.downgrade("-1")
+    assert told(facts, facts_of(mariadb_url)) == []

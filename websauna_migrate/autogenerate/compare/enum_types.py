@@ -316,12 +316,15 @@ def follow(upgrade: ops.UpgradeOps, change: EnumChange) -> None:
                 old = constant(str(getattr(op.existing_server_default, "arg", "")))
                 new = str(getattr(op.modify_server_default, "arg", ""))
                 if old is not None and renamed.get(old) == new:
+                    op.existing_server_default = op.modify_server_default
                     op.modify_server_default = False
                 elif old not in (None, *change.after) or new not in ("", *change.before):
                     change.defaults[op.table_name, op.column_name] = (
                         op.existing_server_default or None,
                         op.modify_server_default,
                     )
+                    # MariaDB is told the default again with each further change of the column.
+                    op.existing_server_default = op.modify_server_default or False
                     op.modify_server_default = False
     remove_changes(upgrade, [])
 
