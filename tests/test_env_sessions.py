@@ -5,6 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 from pathlib import Path
 
+import pyramid_debugtoolbar.panels.sqla  # noqa: F401  # its listeners, as applications have them
 import pytest
 import sqlalchemy as sa
 from alembic import command

@@ -229,8 +229,7 @@ def test_the_statement_of_the_helper_is_read() -> None:
     from websauna_migrate.enums import REBUILD
     from websauna_migrate.revision_scripts.sql_reader import read_sql
 
-    text = REBUILD.format(
-        literal="'st'", name="st", old="st__old", qualified_old="st__old", values="'it''s', 'b'"
-    )
+    names = {"name": "st", "in_format": "st", "old": "st__old", "qualified_old": "st__old"}
+    text = REBUILD.format(literal="'st'", values="'it''s', 'b'", **names)
     (access,) = read_sql(text)
     assert (access.kind, access.name, access.values) == ("alter_type", "st", ("it's", "b"))

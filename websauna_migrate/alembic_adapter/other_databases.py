@@ -83,4 +83,4 @@ def is_elsewhere(connection: Connection, environment: PackageEnvironment, ours: 
         return False
     if environment.url is None or theirs != database_of(environment.url):
         return True
-    return place_of(connection).server != ours.server
+    return place_of(connection, unheard=True).server != ours.server

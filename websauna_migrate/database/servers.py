@@ -173,8 +173,12 @@ PLACES = {
 }
 
 
-def place_of(connection: Connection) -> Place:
-    """Return which database a connection is in, on which server, and whose it is."""
+def place_of(connection: Connection, *, unheard: bool = False) -> Place:
+    """Return which database a connection is in, on which server, and whose it is.
+
+    :param unheard: ask by the driver alone, as a listener has to: others that note the time of one
+        statement know of none inside of it
+    """
     product = connection.dialect.name
     if product in ("mysql", "mariadb"):
         product = "mysql"
@@ -185,7 +189,14 @@ def place_of(connection: Connection) -> Place:
     else:
         url = connection.engine.url
         return Place(product, url.database, f"{url.host}:{url.port}", str(url.username))
-    return Place(product, *connection.exec_driver_sql(query).one())
+    if not unheard:
+        return Place(product, *connection.exec_driver_sql(query).one())
+    cursor = connection.connection.cursor()
+    try:
+        cursor.execute(query)
+        return Place(product, *(cursor.fetchone() or ()))
+    finally:
+        cursor.close()
 
 
 def server_process(dbapi_connection: object) -> int | None:

@@ -22,7 +22,9 @@ __all__ = ["read_sql"]
 
 #: The beginning of the block by which ``revision --autogenerate`` gives an enum type other values.
 ENUM_CHANGE = re.compile(
-    r"DO \$do\$\s+DECLARE\s+type_oid oid := '((?:[^']|'')+)'::regtype;\s+item record;\s+later text"
+    r"DO \$do\$\s+DECLARE\s+type_oid oid := '((?:[^']|'')+)'::regtype;\s+"
+    # Those of today, and of older scripts.
+    r"(?:types oid\[\] := ARRAY\[type_oid,|item record;\s+later text)"
 )
 
 #: The values of an enum type, in SQL with its strings.
