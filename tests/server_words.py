@@ -60,6 +60,8 @@ def mysql_words(connection: Connection) -> Iterator[str]:
         text = str(connection.exec_driver_sql(f"SHOW CREATE {what} `{name}`").one()[1])
         # Neither is said by the models: a counter, and what an engine before this one left.
         text = re.sub(r" AUTO_INCREMENT=\d+| PAGE_CHECKSUM=1", "", text)
+        # A sequence is called with its database, which is the table's.
+        text = re.sub(r"(nextval\()`[^`]+`\.", r"\1", text)
         # A name that the server gives says nothing; a script has to name what it drops.
         text = re.sub(r"CONSTRAINT `[^`]+` (?=FOREIGN|CHECK)|(?<=KEY )`[^`]+` (?=\()", "", text)
         yield from (f"{name}: {line.strip().rstrip(',')}" for line in text.splitlines())

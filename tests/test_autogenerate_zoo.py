@@ -22,6 +22,7 @@ import sqlalchemy as sa
 import zoo_catalogue  # noqa: F401  # They register features.
 import zoo_conditions  # noqa: F401
 import zoo_facts  # noqa: F401
+import zoo_mariadb  # noqa: F401
 import zoo_reports  # noqa: F401
 from apps import Workshop
 from server_words import words_of
@@ -30,7 +31,7 @@ from zoo import CHANGES, FEATURES, Feature
 GROUP = 24
 
 MODELS = """
-import zoo, zoo_facts, zoo_conditions, zoo_catalogue, zoo_reports
+import zoo, zoo_facts, zoo_conditions, zoo_catalogue, zoo_mariadb, zoo_reports
 METADATA = [zoo.{kind}[name].metadata({version}) for name in {names!r}]
 """
 

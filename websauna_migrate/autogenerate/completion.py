@@ -46,6 +46,7 @@ from websauna_migrate.autogenerate.compare.unnamed_checks import (
     unnamed_checks,
 )
 from websauna_migrate.autogenerate.fact_comparison import FoundDifferences
+from websauna_migrate.autogenerate.operations.column_types import CharacterEnum, character_words
 from websauna_migrate.autogenerate.operations.enum_change import EnumChange
 from websauna_migrate.autogenerate.operations.enum_order import free_values
 from websauna_migrate.autogenerate.operations.naming import name_constraints
@@ -129,6 +130,7 @@ class Completion:
         for op in self.upgrade.ops:
             if isinstance(op, ops.CreateTableOp):
                 without_serial(op)
+                with_characters(op)
         name_checks(self.upgrade, self.models, self.reflection.connection)
         arrange(self.upgrade)
         self.upgrade.ops[:] = [
@@ -171,6 +173,8 @@ class Completion:
     def options(self) -> Iterator[ScriptOp | TableChanges]:
         """Yield the changes of tables' options that come before those of their columns."""
         database = self.reflection.connection.dialect.name
+        if database in ("mysql", "mariadb"):
+            yield from self.words_of_columns(first=True)
         for table in self.existing_tables():
             key = self.owned.key_of(table)
             if database in ("mysql", "mariadb"):
@@ -196,23 +200,30 @@ class Completion:
                     table, key, self.found, checks, computed, first=False
                 )
         if database in ("mysql", "mariadb"):
-            for table in self.existing_tables():
-                key = self.owned.key_of(table)
-                # The changes of a table may stand in several parts by now.
-                others = [
-                    str(getattr(inner, "column_name", ""))
-                    for op in self.upgrade.ops
-                    if isinstance(op, TableChanges)
-                    and (self.owned.normal(op.schema), op.table_name) == key
-                    for inner in op.ops
-                ]
-                yield from column_changes(key, self.found, others)
+            yield from self.words_of_columns(first=False)
         if database != "postgresql":
             return
         for table in self.existing_tables():
             key = self.owned.key_of(table)
             yield from numbering_changes(key, self.found)
             yield from attribute_changes(key, self.found)
+
+    def words_of_columns(self, *, first: bool) -> Iterator[ScriptOp]:
+        """Yield the changes of words of columns that MariaDB alone knows.
+
+        :param first: whether what stands before the other changes is wanted
+        """
+        for table in self.existing_tables():
+            key = self.owned.key_of(table)
+            # The changes of a table may stand in several parts by now.
+            others = [
+                str(getattr(inner, "column_name", ""))
+                for op in self.upgrade.ops
+                if isinstance(op, TableChanges)
+                and (self.owned.normal(op.schema), op.table_name) == key
+                for inner in op.ops
+            ]
+            yield from column_changes(key, self.found, others, first=first)
 
     def unnamed_checks_of(self, table: Table) -> Sequence[str]:
         """Return the texts of the CHECK constraints without a name that a table has."""
@@ -303,14 +314,23 @@ class Completion:
 
         SQLite, where foreign keys say nothing of types, makes the tables anew anyway.
         """
-        if self.reflection.connection.dialect.name == "sqlite":
+        database = self.reflection.connection.dialect.name
+        if database == "sqlite":
             return
         changes = self.changes_of(table)
         known = ConstraintComparison(
             self.context, table, (), self.found.model_facts.get(self.owned.key_of(table), ())
         )
         given_up = self.reflection.given_up
-        changes.ops += freed_keys(table, known, self.found, self.owned, self.upgrade, given_up)
+        changes.ops += freed_keys(
+            table,
+            known,
+            self.found,
+            self.owned,
+            self.upgrade,
+            given_up,
+            needs_index=database in ("mysql", "mariadb"),
+        )
         if changes.ops and changes not in self.upgrade.ops:
             self.upgrade.ops.append(changes)
 
@@ -395,3 +415,13 @@ def without_serial(operation: ops.CreateTableOp) -> None:
                 comment=column.comment,
                 autoincrement=False,
             )
+
+
+def with_characters(operation: ops.CreateTableOp) -> None:
+    """Let the enums of MySQL's dialect in a new table keep their collations, see the type."""
+    columns = list(operation.columns)
+    for place, column in enumerate(columns):
+        if isinstance(column, Column) and character_words(column.type):
+            columns[place] = copy = column._copy()
+            copy.type = CharacterEnum.of(column.type)
+    operation.columns = columns

@@ -18,10 +18,14 @@ from sqlalchemy.engine.reflection import Inspector
 from sqlalchemy.types import JSON, NullType
 
 from websauna_migrate.autogenerate.fact_comparison import FactComparison
-from websauna_migrate.autogenerate.operations.column_types import StoredType, collated
+from websauna_migrate.autogenerate.operations.column_types import (
+    CharacterEnum,
+    StoredType,
+    collated,
+)
 from websauna_migrate.autogenerate.package_objects import Key
 from websauna_migrate.autogenerate.unreflected import (
-    mariadb_defaults,
+    correct_mariadb,
     mariadb_json,
     put_right,
     spelled_types,
@@ -31,6 +35,7 @@ from websauna_migrate.autogenerate.unreflected import (
 from websauna_migrate.facts.catalogue import read_facts
 from websauna_migrate.facts.fact import Fact
 from websauna_migrate.facts.written_tables import WrittenTable, written_table
+from websauna_migrate.models.sqlalchemy_internals import escaped
 
 __all__ = ["KINDS", "Reflection"]
 
@@ -304,14 +309,13 @@ class Reflection:
                     if own is not None and name in own.collations:
                         column["type"] = collated(column["type"], own.collations[name])
         if kind == "columns" and getattr(self.connection.dialect, "is_mariadb", False):
-            defaults = mariadb_defaults(self.connection, schema, names)
+            correct_mariadb(self.connection, schema, found)
             documents = mariadb_json(self.connection, schema, names)
             for (_, table), columns in found.items():
                 for column in columns:
+                    column["type"] = CharacterEnum.of(column["type"])
                     if (table, column["name"]) in documents:
                         column["type"] = JSON()
-                    if column["default"] is None and not column.get("computed"):
-                        column["default"] = defaults.get((table, column["name"]))
         if kind == "indexes" and schema is None and self.connection.dialect.name == "sqlite":
             for (_, table), indexes in found.items():
                 whole = [*sqlite_expression_indexes(self.sqlite_indexes.get(table, ()))]
@@ -358,14 +362,15 @@ class Reflection:
         if wanted is not None and not renames:
             # Some tables of many: a package's.
             return {
-                (schema, name): duplicate(read[schema, name])
+                (schema, name): without_parameters(kind, duplicate(read[schema, name]))
                 for name in wanted
                 if (schema, name) in read
             }
         for (_schema, name), facts in read.items():
             new = renames.new_table(schema, name)
             if wanted is None or new in wanted:
-                found[schema, new] = renames.translate(kind, schema, name, duplicate(facts))
+                own = without_parameters(kind, duplicate(facts))
+                found[schema, new] = renames.translate(kind, schema, name, own)
         return found
 
     def _one(
@@ -382,7 +387,8 @@ class Reflection:
         found = self.read(kind, schema)
         if (schema, old) not in found:
             return original(table_name, schema=schema, **kw)
-        return renames.translate(kind, schema, old, duplicate(found[schema, old]))
+        facts = without_parameters(kind, duplicate(found[schema, old]))
+        return renames.translate(kind, schema, old, facts)
 
 
 def type_name(type_: Any) -> str:
@@ -394,6 +400,20 @@ def type_name(type_: Any) -> str:
 def squeezed(spelled: str) -> str:
     """Return the spelling of a type without spaces and the case of letters."""
     return re.sub(r"\s", "", spelled).upper()
+
+
+def without_parameters(kind: str, facts: Any) -> Any:
+    """Return facts of which SQLAlchemy makes SQL, so that it reads no ``:name`` as a parameter."""
+    if kind == "columns":
+        for column in facts:
+            if isinstance(column.get("default"), str):
+                column["default"] = escaped(column["default"])
+            if column.get("computed"):
+                column["computed"]["sqltext"] = escaped(str(column["computed"]["sqltext"]))
+    elif kind == "check_constraints":
+        for check in facts:
+            check["sqltext"] = escaped(str(check["sqltext"]))
+    return facts
 
 
 def duplicate(facts: Any) -> Any:

@@ -5,17 +5,18 @@ what its columns say of their own constraints, MariaDB's expressions as defaults
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from sqlalchemy import bindparam, text
 from sqlalchemy.engine import Connection
 
 from websauna_migrate.autogenerate.compare.definitions import split_brackets, split_commas
+from websauna_migrate.facts.mysql import without_schema
 from websauna_migrate.facts.written_tables import WrittenTable
 
 __all__ = [
-    "mariadb_defaults",
+    "correct_mariadb",
     "mariadb_json",
     "put_right",
     "spelled_types",
@@ -57,20 +58,39 @@ def stored_type_name(
     return found
 
 
-def mariadb_defaults(
-    connection: Connection, schema: str | None, tables: Collection[str]
-) -> dict[tuple[str, str], str]:
-    """Return the server defaults of tables by table and column, expressions included.
+def correct_mariadb(
+    connection: Connection, schema: str | None, found: Mapping[Any, list[dict[str, Any]]]
+) -> None:
+    """Let defaults, comments and NOT NULL be the server's, in columns reflected from MariaDB.
 
-    SQLAlchemy reads constants alone.
+    SQLAlchemy reads constants alone as defaults, an expression in brackets up to the first that
+    closes, and nothing of a line that it cannot take apart.
     """
     query = text(
-        "SELECT table_name, column_name, column_default FROM information_schema.columns "
-        "WHERE table_schema = coalesce(:schema, database()) AND table_name IN :tables "
-        "AND column_default IS NOT NULL AND column_default <> 'NULL'"
+        "SELECT table_schema, table_name, column_name, column_default, column_comment, is_nullable "
+        "FROM information_schema.columns "
+        "WHERE table_schema = coalesce(:schema, database()) AND table_name IN :tables"
     ).bindparams(bindparam("tables", expanding=True))
-    rows = connection.execute(query, {"schema": schema, "tables": list(tables)})
-    return {(table, column): default for table, column, default in rows}
+    tables = [name for _, name in found]
+    known = {
+        (table, column): (own, default, comment, nullable == "YES")
+        for own, table, column, default, comment, nullable in connection.execute(
+            query, {"schema": schema, "tables": tables}
+        )
+    }
+    for (_, table), columns in found.items():
+        for one in columns:
+            own, default, comment, nullable = known[table, one["name"]]
+            one["comment"] = comment or None
+            if one.get("computed"):
+                continue
+            one["nullable"] = nullable
+            if default in (None, "NULL"):
+                continue
+            if one["default"] is None:
+                one["default"] = without_schema(default, own)
+            elif str(one["default"]).startswith("("):
+                one["default"] = f"({default})"
 
 
 def mariadb_json(

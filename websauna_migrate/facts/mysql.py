@@ -13,7 +13,7 @@ from sqlalchemy.engine import Connection
 from websauna_migrate.facts.fact import AS_WRITTEN, POSITION, Fact, Pieces
 from websauna_migrate.facts.renamed import Renamed
 
-__all__ = ["column_definition", "quoted", "read_mysql"]
+__all__ = ["column_definition", "quoted", "read_mysql", "without_schema"]
 
 COLUMNS = """
 SELECT table_schema, table_name, column_name, ordinal_position, column_type, is_nullable,
@@ -190,19 +190,29 @@ def table_facts(
             written[plain(name[0])] = CHARACTERS.sub("", line[name.end() :].strip(), count=2)
         else:
             yield line_fact(schema, table, line, keys)
-    for name, place, type_, nullable, default, collation, extra, generated, comment in columns:
+    for name, place, type_, nullable, given, collation, extra, generated, comment in columns:
+        default = None if given in (None, "NULL") else without_schema(given, schema)
+        whole = written.get(name)
         parts = {
             POSITION: place,
             "type": type_,
             "not null": nullable == "NO",
-            "default": None if default in (None, "NULL") else default,
+            "default": default,
             "collation": collation,
             "extra": extra or None,
             "generated": generated or None,
             "comment": comment or None,
-            AS_WRITTEN: written.get(name),
+            AS_WRITTEN: whole and without_schema(whole, schema),
         }
         yield Fact.make("column", schema, name, parts, table=table)
+
+
+def without_schema(sql: str, schema: str) -> str:
+    """Return a default without the column's own database, which the server puts before sequences.
+
+    A name without one means the same there.
+    """
+    return re.sub(rf"\b((?:next|last)val\(){re.escape(quoted(schema))}\.", r"\1", sql)
 
 
 def line_fact(schema: str, table: str, line: str, keys: Collection[str]) -> Fact:

@@ -9,6 +9,7 @@ from sqlalchemy import text
 from sqlalchemy.engine import URL, Connection
 
 from websauna_migrate.database.engines import connect, make_engine
+from websauna_migrate.facts.mysql import without_schema
 from websauna_migrate.runs.ledger import LEDGER_TABLE
 
 __all__ = ["copy_mysql", "copy_sqlite"]
@@ -18,7 +19,8 @@ MOST_ROWS = 100_000
 
 TABLES = """
 SELECT table_name, table_type, table_rows FROM information_schema.tables
-WHERE table_schema = DATABASE() AND table_type IN ('BASE TABLE', 'SEQUENCE') ORDER BY table_name
+WHERE table_schema = DATABASE() AND table_type IN ('BASE TABLE', 'SEQUENCE')
+ORDER BY table_type = 'BASE TABLE', table_name
 """
 
 #: Columns that are not computed.
@@ -45,6 +47,7 @@ def copy_mysql(
     :param with_rows: copy the rows too, if there are not too many; both are on one server then
     """
     found = [tuple(row) for row in source.execute(text(TABLES)) if row[0] != LEDGER_TABLE]
+    database = str(source.engine.url.database)
     target.exec_driver_sql(
         "SET SESSION foreign_key_checks = 0, unique_checks = 0, sql_mode = 'NO_AUTO_VALUE_ON_ZERO'"
     )
@@ -52,7 +55,8 @@ def copy_mysql(
     for name, kind, _ in found:
         what = "SEQUENCE" if kind == "SEQUENCE" else "TABLE"
         shown = source.exec_driver_sql(f"SHOW CREATE {what} {quoted(name)}").one()
-        target.exec_driver_sql(str(shown[1]).replace("%", "%%"))
+        # A column's next value comes from the copy of the sequence.
+        target.exec_driver_sql(without_schema(str(shown[1]), database).replace("%", "%%"))
     few = sum(rows or 0 for _, _, rows in found) <= MOST_ROWS
     for name, kind, _ in found:
         if name in histories:
@@ -63,10 +67,9 @@ def copy_mysql(
         elif with_rows and few and kind != "SEQUENCE":
             columns = source.execute(text(COLUMNS), {"table": name}).scalars().all()
             listed = ", ".join(map(quoted, columns))
-            database = quoted(str(source.engine.url.database))
             target.exec_driver_sql(
                 f"INSERT INTO {quoted(name)} ({listed}) "
-                f"SELECT {listed} FROM {database}.{quoted(name)}"
+                f"SELECT {listed} FROM {quoted(database)}.{quoted(name)}"
             )
     target.commit()
     source.rollback()

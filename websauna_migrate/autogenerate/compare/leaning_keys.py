@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 from alembic.operations import ops
@@ -36,6 +36,8 @@ def freed_keys(
     owned: PackageObjects,
     upgrade: Any,
     given_up: Collection[KeyColumns] = (),
+    *,
+    needs_index: bool = False,
 ) -> Iterator[Any]:
     """Yield the drop and the creation of each foreign key of a table that is equal on both sides.
 
@@ -44,6 +46,8 @@ def freed_keys(
     :param known: tells the model's object of a fact
     :param upgrade: the operations found so far
     :param given_up: keys that another package's script drops
+    :param needs_index: true on MariaDB, where the last index of a foreign key's own columns cannot
+        be dropped while the key is there
     """
     inner = [
         (owned.normal(op.schema), op.table_name, one)
@@ -57,15 +61,40 @@ def freed_keys(
     }
     gone = {(schema, name, columns_of_dropped_key(op)) for schema, name, op in inner}
     gone.update(given_up)
-    for one in equal_parts(found, owned.key_of(table)):
+    key = owned.key_of(table)
+    equal = [*equal_parts(found, key)]
+    leads = [ordered_columns(op) for schema, name, op in inner if (schema, name) == key]
+    kept = [columns_of(one.fact) for one in equal if is_index(one.fact)]
+    for one in equal:
         model = known.model_constraint(one.fact)
-        if isinstance(model, ForeignKeyConstraint) and (
-            changed & {*ends(model, owned)} or target_of(model, owned) in gone
-        ):
+        if not isinstance(model, ForeignKeyConstraint):
+            continue
+        columns = [*model.column_keys]
+        unindexed = needs_index and begins(leads, columns) and not begins(kept, columns)
+        if unindexed or changed & {*ends(model, owned)} or target_of(model, owned) in gone:
             # It comes back under the name that it has.
             creation = known.creation(one.fact)
             yield creation.reverse()
             yield creation
+
+
+def begins(indexes: Iterable[Sequence[str]], columns: Sequence[str]) -> bool:
+    """Tell whether one of some indexes begins with some columns, in any order of these."""
+    return any(set(one[: len(columns)]) == set(columns) for one in indexes)
+
+
+def is_index(fact: Fact) -> bool:
+    """Tell whether a fact is one that a foreign key's own columns may be found by."""
+    return fact.kind == "index" or (fact.kind == "constraint" and kind_of(fact) == "primary")
+
+
+def ordered_columns(op: Any) -> list[str]:
+    """Return the columns of an index or primary key that an operation drops, in its order."""
+    if isinstance(op, KeyChange) and not op.added:
+        return [*map(str, op.content)]
+    if isinstance(op, ops.DropIndexOp):
+        return [str(getattr(one, "name", "")) for one in op.to_index().expressions]
+    return []
 
 
 def keys_that_go(found: FoundDifferences) -> Iterator[KeyColumns]:

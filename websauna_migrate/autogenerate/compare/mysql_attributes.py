@@ -18,7 +18,21 @@ from websauna_migrate.facts.mysql import column_definition, quoted
 
 __all__ = ["column_changes", "option_changes", "sequence_changes"]
 
-OPTIONS = frozenset({"engine", "collation", "row format"})
+OPTIONS = frozenset({"engine", "collation", "row format", AS_WRITTEN})
+
+#: What a statement says for an option that a table is not to have any more.
+WITHOUT = {
+    "CHECKSUM": "0",
+    "DELAY_KEY_WRITE": "0",
+    "KEY_BLOCK_SIZE": "0",
+    "PACK_KEYS": "DEFAULT",
+    "PAGE_CHECKSUM": "DEFAULT",
+    "STATS_AUTO_RECALC": "DEFAULT",
+    "STATS_PERSISTENT": "DEFAULT",
+    "STATS_SAMPLE_PAGES": "DEFAULT",
+    "TRANSACTIONAL": "DEFAULT",
+    "`PAGE_COMPRESSED`": "DEFAULT",
+}
 
 #: AUTO_INCREMENT, ON UPDATE, INVISIBLE and the like.
 WORDS = frozenset({"extra", AS_WRITTEN})
@@ -31,29 +45,50 @@ def option_changes(key: Key, found: FoundDifferences) -> Iterator[ScriptOp]:
     if one is None or one.other is None:
         return
     diff = ("change_attribute", told(one))
-    up, down = (f"ALTER TABLE {table_of(key)} {options_of(fact)}" for fact in (one.other, one.fact))
-    yield statements(diff, [up], [down], "mysql")
+    up, down = (
+        [f"ALTER TABLE {table_of(key)} {words}" for words in options_of(*sides)]
+        for sides in ((one.other, one.fact), (one.fact, one.other))
+    )
+    yield statements(diff, up, down, "mysql")
 
 
-def options_of(fact: Fact) -> str:
-    """Return a table's options as the server writes them, and what it leaves out."""
-    written = str(fact.get(AS_WRITTEN))
-    return written if "ROW_FORMAT=" in written else f"{written} ROW_FORMAT=DEFAULT"
+def options_of(fact: Fact, other: Fact) -> Iterator[str]:
+    """Yield a table's options as the server writes them, and what it leaves out.
+
+    An option of an engine goes once the table has another one.
+
+    :param other: the table on the other side, whose options stay unless a statement says otherwise
+    """
+    written, gone = str(fact.get(AS_WRITTEN)), str(other.get(AS_WRITTEN))
+    yield written if "ROW_FORMAT=" in written else f"{written} ROW_FORMAT=DEFAULT"
+    left = [
+        f"{name}={nothing}"
+        for name, nothing in WITHOUT.items()
+        if f" {name}=" in gone and f" {name}=" not in written
+    ]
+    if left:
+        yield " ".join(left)
 
 
 def column_changes(
-    key: Key, found: FoundDifferences, others: Collection[str]
+    key: Key, found: FoundDifferences, others: Collection[str], *, first: bool
 ) -> Iterator[ScriptOp]:
     """Yield the changes of columns that no operation of Alembic's makes.
 
-    :param others: the columns that have one
+    Alembic's operations on a column leave these words out: they come behind those in the upgrade,
+    and, as a script is undone from its end, before them in the list for the downgrade.
+
+    :param others: the columns that have an operation of Alembic's
+    :param first: whether what is wanted is to stand before Alembic's operations
     """
-    done = set(others)
+    done = set()
     for one in found.of(key):
         name = one.fact.name
         if one.fact.kind != "column" or one.attribute not in WORDS or one.other is None:
             continue
         if name in done or one.fact.get("generated") or one.other.get("generated"):
+            continue
+        if name in others and (one.attribute != "extra" or is_numbered(one)):
             continue
         done.add(name)
         diff = ("change_attribute", told(one))
@@ -61,7 +96,13 @@ def column_changes(
             f"ALTER TABLE {table_of(key)} MODIFY {quoted(name)} {column_definition(fact)}"
             for fact in (one.other, one.fact)
         )
-        yield statements(diff, [up], [down], "mysql")
+        sides = ([], [down]) if first else ([up], [])
+        yield statements(diff, *sides, "mysql")
+
+
+def is_numbered(one: Difference) -> bool:
+    """Tell whether a difference is AUTO_INCREMENT alone, which Alembic's operations know."""
+    return {one.left, one.right} <= {None, "auto_increment"}
 
 
 def sequence_changes(key: Key, found: FoundDifferences) -> Iterator[ScriptOp]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from alembic.autogenerate.api import AutogenContext
-from sqlalchemy.dialects import postgresql, registry
+from sqlalchemy.dialects import mysql, postgresql, registry
 from sqlalchemy.engine import Dialect
 from sqlalchemy.exc import CompileError, UnsupportedCompilationError
 from sqlalchemy.types import (
@@ -79,6 +79,39 @@ def collated(type_: Any, collation: str) -> Any:
             return found
     spec = (spelled or type_).compile(dialect_of("sqlite"))
     return with_other_variant(found, "sqlite", StoredType(f"{spec} COLLATE {collation}"))
+
+
+#: What an enum of MySQL's dialect says of its characters.
+CHARACTERS = ("charset", "collation", "ascii", "unicode", "binary", "national")
+
+
+def character_words(type_: TypeEngine[Any]) -> dict[str, Any]:
+    """Return what an enum of MySQL's dialect says of its characters, as its arguments."""
+    if not isinstance(type_, mysql.ENUM):
+        return {}
+    found = {name: getattr(type_, name, None) for name in CHARACTERS}
+    return {name: value for name, value in found.items() if value}
+
+
+class CharacterEnum(mysql.ENUM):
+    """An enum of MySQL's dialect whose copies keep its character set and collation.
+
+    Those of SQLAlchemy's own lose both, and Alembic copies the columns of a new table.
+    """
+
+    @classmethod
+    def of(cls, type_: Any) -> Any:
+        """Return an enum that says something of its characters as one that keeps it."""
+        words = character_words(type_)
+        return cls(*type_.enums, name=type_.name, **words) if words else type_
+
+    def copy(self, **kw: Any) -> Any:
+        """Return a copy with the same words."""
+        copy: Any = super().copy
+        found = copy(**kw)
+        for name in CHARACTERS:
+            setattr(found, name, getattr(self, name))
+        return found
 
 
 class CheckedEnum(sa.Enum):
@@ -214,7 +247,7 @@ class TypeRenderer:
         arguments = [repr(str(value)) for value in type_.enums]
         native = type_.native_enum
         name = type_.name
-        dialect_enum = type(type_).__module__.startswith("sqlalchemy.dialects.mysql")
+        dialect_enum = isinstance(type_, mysql.ENUM)
         if native and name and not dialect_enum and "postgresql" in self.databases:
             called = "postgresql.ENUM"
             self.context.imports.add("from sqlalchemy.dialects import postgresql")
@@ -233,7 +266,16 @@ class TypeRenderer:
         length = getattr(type_, "length", None)
         if length is not None and length != max(len(str(value)) for value in type_.enums):
             arguments.append(f"length={length}")
-        return f"{called}({', '.join(arguments)})"
+        rendered = f"{called}({', '.join(arguments)})"
+        words = character_words(type_)
+        if not words or "mysql" not in self.databases:
+            return rendered
+        self.context.imports.add("from sqlalchemy.dialects import mysql")
+        given = [*arguments, *(f"{name}={value!r}" for name, value in words.items())]
+        own = f"mysql.ENUM({', '.join(given)})"
+        return (
+            own if self.only == "mysql" else f"{rendered}.with_variant({own}, 'mysql', 'mariadb')"
+        )
 
     def checked_enum(self, type_: CheckedEnum) -> str:
         """Return the source of an enum whose CHECK has another name than the type."""

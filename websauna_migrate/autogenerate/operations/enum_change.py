@@ -17,8 +17,10 @@ from alembic.autogenerate import renderers
 from alembic.autogenerate.api import AutogenContext
 from alembic.operations.ops import AlterColumnOp
 from sqlalchemy import Column
+from sqlalchemy.dialects import mysql
 from sqlalchemy.schema import CheckConstraint, DefaultClause
 
+from websauna_migrate.autogenerate.operations.column_types import character_words
 from websauna_migrate.autogenerate.operations.script_op import (
     ScriptOp,
     branches,
@@ -285,6 +287,10 @@ class EnumChange(ScriptOp):
         """Return the type with other values."""
         length = self.type.length
         explicit = length is not None and length > max(map(len, self.type.enums))
+        words = character_words(self.type)
+        if words:
+            # Only the enum of MySQL's dialect has any, and it takes no other words.
+            return mysql.ENUM(*values, **words)
         return sa.Enum(
             *values,
             name=self.key[1],
