@@ -454,6 +454,7 @@ CHANGES: dict[str, dict[str, tuple[str, ...]]] = {
             'table "words": options',
         ),
         "DROP TABLE words; CREATE TABLE words (word TEXT PRIMARY KEY, n INT) STRICT": (
+            'table "words", column "word": not null',
             'table "words": options',
         ),
         "DROP TABLE words; CREATE TABLE words (n INT, word TEXT PRIMARY KEY) STRICT, WITHOUT ROWID": (

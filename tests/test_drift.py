@@ -415,3 +415,33 @@ def test_other_databases_record_nothing(
     ini = workshop.application("fooapp", tmp_path / "site.ini", sqlite_url)
     refused = workshop.ws(ini, "drift", "--record-who")
     assert refused.status == 1 and "sqlite has no event triggers" in refused.err
+
+
+@pytest.mark.parametrize("number", ["INTEGER", "integer"])
+def test_a_table_of_two_packages_is_mended_once(
+    workshop: Workshop, sqlite_url: str, number: str
+) -> None:
+    workshop.package("fooapp", MODELS + "    price = sa.Column(sa.Integer)\n")
+    workshop.package("barapp", "Base = None", metadata=None)
+    # A statement of one's own leaves NOT NULL out: a row's number is never NULL.
+    create = f"CREATE TABLE offers (id {number} PRIMARY KEY, title VARCHAR(20))"
+    workshop.script("fooapp", "f01", None, f"op.execute({create!r})")
+    added = 'op.add_column("offers", sa.Column("price", sa.Integer))'
+    workshop.script("barapp", "b01", None, added, requires=("fooapp@f01",))
+    ini = workshop.application("fooapp", workshop.root / "site.ini", sqlite_url)
+    assert workshop.ws(ini, "-x", "packages=all", "upgrade").status == 0
+    found = workshop.ws(ini, "-x", "packages=fooapp", "check")
+    assert found.status == 0, found.err
+    execute(
+        sqlite_url,
+        "INSERT INTO offers (id, title, price) VALUES (1, 'a', 3)",
+        "ALTER TABLE offers DROP COLUMN title",
+        "ALTER TABLE offers DROP COLUMN price",
+    )
+    drift = (ini, "-x", "packages=all", "drift")
+    found = workshop.ws(*drift, "--sql")
+    assert found.out.count("CREATE TABLE") == 1, found.out
+    for statement in json.loads(workshop.ws(*drift, "--json").out)["sql"]:
+        execute(sqlite_url, statement)
+    assert workshop.ws(*drift, "--sql").out == "-- Nothing to run.\n"
+    assert rows(sqlite_url, "SELECT id, title, price FROM offers") == [(1, None, None)]

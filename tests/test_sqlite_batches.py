@@ -43,6 +43,11 @@ CREATE TRIGGER other AFTER INSERT ON w BEGIN UPDATE t SET n = n + 1; END;
 CREATE VIEW vw AS SELECT id, name FROM t;
 CREATE TABLE r (k VARCHAR(5) PRIMARY KEY ON CONFLICT IGNORE, v TEXT) WITHOUT ROWID;
 CREATE TABLE s (k INTEGER PRIMARY KEY, v TEXT) STRICT;
+CREATE TABLE u (
+    k VARCHAR(5), "of, v" TEXT, c TEXT,
+    PRIMARY KEY (k COLLATE NOCASE, "of, v" DESC) ON CONFLICT FAIL,
+    CONSTRAINT uqw UNIQUE (c COLLATE RTRIM DESC, k) ON CONFLICT IGNORE, UNIQUE (c DESC)
+);
 INSERT INTO r VALUES ('a', 'b');
 INSERT INTO s VALUES (1, 'b')
 """
@@ -94,7 +99,7 @@ def facts(url: str) -> dict[str, Any]:
         "autoincrement": "AUTOINCREMENT" in table,
         "conflicts": sorted(re.findall(r"ON CONFLICT (\w+)", table)),
         "counter": query(url, "SELECT seq FROM sqlite_sequence WHERE name = 't'"),
-        "texts": {name: made[name] for name in made if name not in ("t", "r", "s")},
+        "texts": {name: made[name] for name in made if name not in ("t", "r", "s", "u")},
         "rowid": "WITHOUT ROWID" in made["r"].upper(),
         "ignore": "ON CONFLICT IGNORE" in made["r"].upper(),
         "strict": "STRICT" in made["s"].upper(),
@@ -127,6 +132,21 @@ def test_a_batch_keeps_what_is_not_reflected(workshop: Workshop, sqlite_url: str
     connection.execute("INSERT INTO t (name, n) VALUES ('c', 9)")
     assert connection.execute("SELECT max(id) FROM t").fetchall() == [(100,)]
     connection.close()
+
+
+def test_a_batch_keeps_the_words_of_keys(workshop: Workshop, sqlite_url: str) -> None:
+    batch, back = ADD.format(table="u"), DROP.format(table="u")
+    service = start(workshop, sqlite_url, batch, back)
+
+    def keys() -> list[str]:
+        text = " ".join(definitions(sqlite_url)["u"].split())
+        return sorted(re.findall(r"(?:PRIMARY KEY|UNIQUE) \([^)]*\)(?: ON CONFLICT \w+)?", text))
+
+    before = keys()
+    assert len(before) == 3
+    for go in (service.upgrade, lambda: service.downgrade("-1")):
+        go()
+        assert keys() == before
 
 
 def test_an_empty_table_keeps_its_counter(workshop: Workshop, sqlite_url: str) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 from alembic.ddl.impl import DefaultImpl
 from sqlalchemy import PrimaryKeyConstraint, Table, UniqueConstraint
 from sqlalchemy.engine import Connection
+from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.types import NullType, UserDefinedType
 
 from websauna_migrate.alembic_adapter.reflected_tables import (
@@ -25,6 +26,7 @@ from websauna_migrate.alembic_adapter.reflected_tables import (
 )
 from websauna_migrate.alembic_adapter.sqlite_create_table import (
     conflicts,
+    key_parts,
     parts_of,
     spelling,
     words_of,
@@ -256,6 +258,27 @@ class Rebuild:
             else:
                 for constraint, resolution in conflicts(words):
                     self.keep_conflict(constraint, item, resolution)
+                if {"unique", "primary"} & {*words}:
+                    self.keep_words(item, unique="unique" in words)
+
+    def keep_words(self, item: str, *, unique: bool) -> None:
+        """Let a key that stays have the COLLATE and DESC that its columns had."""
+        found = key_parts(item)
+        wanted = [self.columns.get(name, name) for name, _ in found]
+        kind, worded = (
+            (UniqueConstraint, WordedUnique) if unique else (PrimaryKeyConstraint, WordedKey)
+        )
+        if not any(words for _, words in found):
+            return
+        for one in [*self.new_table.constraints]:
+            columns = [str(column.name) for column in one.columns] if isinstance(one, kind) else []
+            if columns == wanted and one.name not in self.new_names:
+                given: Any = one.name
+                new: Any = worded(*(self.new_table.c[name] for name in wanted), name=given)
+                new.words = [words for _, words in found]
+                new.dialect_options["sqlite"].update(one.dialect_options["sqlite"])
+                self.new_table.constraints.discard(one)
+                self.new_table.append_constraint(new)
 
     def keep_column(self, column: Any, item: str) -> None:
         """Give a new column the type as it was spelled, the collation and the ON CONFLICT."""
@@ -294,12 +317,7 @@ class Rebuild:
 
     def keep_conflict(self, constraint: str, item: str, resolution: str) -> None:
         """Give a constraint that stays the ON CONFLICT that it had."""
-        inside = item[item.index("(") + 1 :]
-        wanted = [
-            self.columns.get(unquoted(token), unquoted(token))
-            for token in written_tokens(inside.partition(")")[0])
-            if token != ","
-        ]
+        wanted = [self.columns.get(name, name) for name, _ in key_parts(item)]
         kind = PrimaryKeyConstraint if constraint.startswith("primary") else UniqueConstraint
         for one in self.new_table.constraints:
             if one.name in self.new_names:
@@ -347,6 +365,40 @@ class Spelled(UserDefinedType[Any]):
         if "collate" in self.words:
             more = f" COLLATE {self.words[self.words.index('collate') + 1]}"
         return f"{self.spelled}{more}"
+
+
+class WordedUnique(UniqueConstraint):
+    """A UNIQUE constraint whose columns have words of their own: COLLATE, DESC.
+
+    :ivar words: those of each column
+    """
+
+    words: Sequence[str] = ()
+
+
+class WordedKey(PrimaryKeyConstraint):
+    """A primary key as :class:`WordedUnique` is."""
+
+    words: Sequence[str] = ()
+
+
+@compiles(WordedUnique, "sqlite")
+def worded_unique(element: WordedUnique, compiler: Any, **kw: Any) -> str:
+    """Return the constraint with the words of its columns."""
+    return with_words(compiler.visit_unique_constraint(element, **kw), element, compiler)
+
+
+@compiles(WordedKey, "sqlite")
+def worded_key(element: WordedKey, compiler: Any, **kw: Any) -> str:
+    """Return the key with the words of its columns."""
+    return with_words(compiler.visit_primary_key_constraint(element, **kw), element, compiler)
+
+
+def with_words(text: str, element: WordedUnique | WordedKey, compiler: Any) -> str:
+    """Return a constraint's SQL with the words of its columns."""
+    names = [compiler.preparer.quote(column.name) for column in element.columns]
+    parts = [f"{name} {words}".strip() for name, words in zip(names, element.words, strict=True)]
+    return text.replace(f"({', '.join(names)})", f"({', '.join(parts)})", 1)
 
 
 class LegacyRename:

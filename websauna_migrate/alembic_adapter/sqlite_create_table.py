@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from websauna_migrate.facts.sqlite_tokens import written_tokens
+from websauna_migrate.facts.sqlite_tokens import unquoted, written_tokens
 
-__all__ = ["conflicts", "parts_of", "spelling", "words_of"]
+__all__ = ["conflicts", "key_parts", "parts_of", "spelling", "words_of"]
 
 #: What ends the type of a column.
 COLUMN_WORDS = frozenset(
@@ -48,6 +48,23 @@ def words_of(sql: str) -> list[str]:
 def conflicts(words: list[str]) -> list[tuple[str, str]]:
     """Return the constraints with ON CONFLICT in the words of an item, each with its word."""
     return [(match[1], match[2].upper()) for match in ON_CONFLICT.finditer(" ".join(words))]
+
+
+def key_parts(item: str) -> list[tuple[str, str]]:
+    """Return the columns of a key in CREATE TABLE, each with the words behind it."""
+    found: list[tuple[str, str]] = []
+    name, words = "", ""
+    for token in written_tokens(item[item.index("(") + 1 :]):
+        if token in (",", ")"):
+            found.append((name, words))
+            name, words = "", ""
+            if token == ")":
+                break
+        elif not name:
+            name = unquoted(token)
+        else:
+            words = f"{words} {token}".strip()
+    return found
 
 
 def parts_of(text: str) -> tuple[list[str], str]:

@@ -10,8 +10,9 @@ from sqlalchemy import bindparam, text
 from sqlalchemy.engine import Connection
 
 from websauna_migrate.facts.fact import AS_WRITTEN, POSITION, Fact, Pieces, Value
-from websauna_migrate.facts.sqlite_sql import read_table
+from websauna_migrate.facts.sqlite_sql import TableSql, read_table
 from websauna_migrate.facts.sqlite_tokens import NotUnderstood, Token, tokens_of, unquoted, write
+from websauna_migrate.facts.written_tables import bracket, names_in
 
 __all__ = ["read_sqlite"]
 
@@ -164,8 +165,11 @@ def table_facts(
                 yield Fact.make("column", SCHEMA, column, attributes, table=name)
         return
     yield Fact.make("table", SCHEMA, name, {"options": ", ".join(found.options) or None})
+    never_null = columns_without_null(found)
     for (place, column, *_), read in zip(columns, found.columns, strict=True):
         more: dict[str, Value] = {POSITION: place + 1, "type": read.type, **read.attributes}
+        if read.name in never_null and not read.attributes.get("not null"):
+            more["not null"] = True
         yield Fact.make("column", SCHEMA, column, more, table=name)
     taken: dict[str, int] = {}
     for one in found.constraints:
@@ -180,6 +184,25 @@ def table_facts(
             table=name,
             server_named=one.name is None,
         )
+
+
+def columns_without_null(table: TableSql) -> set[str]:
+    """Return the columns that are never NULL though they need not say so, in lower case.
+
+    An INTEGER PRIMARY KEY is the number of the row, and WITHOUT ROWID allows no NULL in its key.
+    """
+    key = next((one for one in table.constraints if one.tokens[0].is_word("primary")), None)
+    if key is None:
+        return set()
+    columns = [str(key.column).lower()]
+    if key.column is None:
+        columns = [name.lower() for name in names_in(bracket(key))]
+    if "WITHOUT ROWID" in table.options:
+        return {*columns}
+    types = {one.name: one.type for one in table.columns}
+    descending = key.column is not None and any(one.is_word("desc") for one in key.tokens)
+    is_number = len(columns) == 1 and types.get(columns[0]) == "INTEGER" and not descending
+    return {*columns} if is_number else set()
 
 
 def index_fact(name: str, table: str, sql: str, names: Collection[str]) -> Fact:

@@ -20,7 +20,7 @@ from websauna_migrate.facts.sqlite_tokens import (
     unquoted,
 )
 
-__all__ = ["WrittenKey", "WrittenTable", "written_table"]
+__all__ = ["WrittenKey", "WrittenTable", "bracket", "names_in", "written_table"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import chain
 
@@ -66,6 +66,19 @@ def accept_drift(site: Site, packages: Packages) -> None:
         keep_facts(connection, site.ledger.table, *runs)
 
 
+@dataclass(frozen=True, slots=True)
+class ByHand:
+    """What differs of a package that could be compared.
+
+    :ivar here: the package's part of the database
+    :ivar there: what it is to be
+    """
+
+    here: Facts
+    there: Facts
+    found: tuple[tuple[Drift, Difference], ...]
+
+
 class DriftLook:
     """One look."""
 
@@ -90,8 +103,16 @@ class DriftLook:
     def report(self) -> DriftReport:
         """Return all that was found."""
         found: list[Drift] = []
-        for name in self.locator.selected:
-            found += self.by_hand(name)
+        compared = [one for name in self.locator.selected for one in self.by_hand(name)]
+        # A table may have parts of several packages: one statement may have to make all of them.
+        mender = self.mender([one for one in compared if isinstance(one, ByHand)])
+        for one in compared:
+            if isinstance(one, Drift):
+                found.append(one)
+                continue
+            for drift, difference in one.found:
+                self.changed.add(difference.fact.key)
+                found.append(self.mended(drift, difference, mender))
         found += self.models()
         found += pending_ones(self.site, self.locator.selected, self.applied)
         found += (
@@ -107,8 +128,8 @@ class DriftLook:
         sql = tuple(one.text for one in sorted(dict.fromkeys(self.sql), key=rank_of))
         return DriftReport(tuple(found), tuple(self.problems), sql)
 
-    def by_hand(self, package: str) -> Iterator[Drift]:
-        """Yield the objects that are not as the applied scripts of a package make them."""
+    def by_hand(self, package: str) -> Iterator[Drift | ByHand]:
+        """Yield what is not as the applied scripts of a package make it, or why that is unknown."""
         history = self.site.loaded.histories[package]
         rows = self.applied.get(package, ())
         if lost := history.lost(rows):
@@ -129,36 +150,29 @@ class DriftLook:
             yield Drift("not-compared", package, place.name, text)
             return
         here, there = compared.sides(place)
-        found = [
+        found = tuple(
             (self.changed_by_hand(one, package, place), one)
             for one in differences(here, there)
             if not one.note
-        ]
-        mender = self.mender(here, there, found)
-        for drift, one in found:
-            self.changed.add(one.fact.key)
-            yield self.mended(drift, one, mender)
+        )
+        yield ByHand(here, there, found)
 
-    def mender(
-        self, here: Facts, there: Facts, found: Sequence[tuple[Drift, Difference]]
-    ) -> Mender:
-        """Return what writes the statements for a package; what was accepted stays as it is.
-
-        :param here: the package's part of the database
-        :param there: what it is to be
-        """
+    def mender(self, packages: Sequence[ByHand]) -> Mender:
+        """Return what writes the statements; what was accepted stays as it is."""
+        pairs = [pair for each in packages for pair in each.found]
         stays = {
             fact.key
-            for drift, one in found
+            for drift, one in pairs
             for fact in (one.fact, one.other)
             if drift.accepted and fact is not None
         }
-        whole = Facts.make(here.default_schema, chain.from_iterable(self.live.values()))
-        others = {*whole.objects} - {one for one in here.objects if one.key not in stays}
-        mended = [one for one in there.objects if one.key not in stays]
-        wanted = Facts.make(here.default_schema, [*others, *mended])
+        schema = packages[0].here.default_schema if packages else ""
+        whole = Facts.make(schema, chain.from_iterable(self.live.values()))
+        now = {one for each in packages for one in each.here.objects if one.key not in stays}
+        mended = (one for each in packages for one in each.there.objects if one.key not in stays)
+        wanted = Facts.make(schema, {*whole.objects} - now | {*mended})
         unowned = [self.live[unit][0] for unit, _ in self.locator.unowned_units(self.live)]
-        differing = [one for drift, one in found if not drift.accepted]
+        differing = [one for drift, one in pairs if not drift.accepted]
         renamed = renames_in(differing, unowned, whole, wanted)
         return mender_for(self.connection.dialect, whole, wanted, renamed)
 
