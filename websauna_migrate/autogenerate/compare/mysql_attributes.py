@@ -6,6 +6,7 @@ itself writes of it on one side.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator
 
 from websauna_migrate.autogenerate.fact_comparison import FoundDifferences
@@ -84,20 +85,49 @@ def column_changes(
     done = set()
     for one in found.of(key):
         name = one.fact.name
-        if one.fact.kind != "column" or one.attribute not in WORDS or one.other is None:
+        if one.fact.kind != "column" or name in done or one.fact.get("generated"):
             continue
-        if name in done or one.fact.get("generated") or one.other.get("generated"):
+        if one.other is None:
+            if first and one.left and own_check(one.fact):
+                done.add(name)
+                yield check_drop(key, one)
             continue
-        if name in others and (one.attribute != "extra" or is_numbered(one)):
+        has_check = own_check(one.fact) != own_check(one.other)
+        if one.other.get("generated") or not (has_check or one.attribute in WORDS):
+            continue
+        if name in others and not has_check and (one.attribute != "extra" or is_numbered(one)):
             continue
         done.add(name)
-        diff = ("change_attribute", told(one))
-        up, down = (
-            f"ALTER TABLE {table_of(key)} MODIFY {quoted(name)} {column_definition(fact)}"
-            for fact in (one.other, one.fact)
-        )
+        up, down = (modified(key, name, column_definition(side)) for side in (one.other, one.fact))
         sides = ([], [down]) if first else ([up], [])
-        yield statements(diff, *sides, "mysql")
+        yield statements(("change_attribute", told(one)), *sides, "mysql")
+
+
+def check_drop(key: Key, one: Difference) -> ScriptOp:
+    """Return the drop of the CHECK of a column that goes: other columns may stand in it.
+
+    The column comes back by Alembic's operation, which knows of none.
+    """
+    name, whole = one.fact.name, column_definition(one.fact)
+    plain = whole.removesuffix(own_check(one.fact))
+    diff = ("remove_constraint", "check", *key, name)
+    return statements(diff, [modified(key, name, plain)], [modified(key, name, whole)], "mysql")
+
+
+def modified(key: Key, name: str, definition: str) -> str:
+    """Return the statement that gives a column another definition."""
+    return f"ALTER TABLE {table_of(key)} MODIFY {quoted(name)} {definition}"
+
+
+#: A column's definition whose last words are its own CHECK; strings and names may have the word.
+OWN_CHECK = re.compile(r"(?:[^'`]|'(?:[^'\\]|''|\\.)*'|`(?:[^`]|``)*`)*?( CHECK \(.*\))", re.DOTALL)
+
+
+def own_check(fact: Fact) -> str:
+    """Return the CHECK that MariaDB keeps with a column, empty for none; JSON has one by itself."""
+    found = OWN_CHECK.fullmatch(str(fact.get(AS_WRITTEN) or ""))
+    is_json = found and found[1] == f" CHECK (json_valid({quoted(fact.name)}))"
+    return found[1] if found and not is_json else ""
 
 
 def is_numbered(one: Difference) -> bool:
