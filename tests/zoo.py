@@ -910,6 +910,17 @@ def enum_value_removed(metadata: MetaData, version: int) -> None:
 
 
 @change()
+def enum_default_renamed(metadata: MetaData, version: int) -> None:
+    values = ("draft", "live") if version == 1 else ("draft", "published")
+    type_ = sa.Enum(*values, name="default_renamed_e")
+    simple(
+        metadata,
+        "default_renamed",
+        Column("e", type_, server_default=values[1], nullable=False),
+    )
+
+
+@change()
 def enum_value_renamed(metadata: MetaData, version: int) -> None:
     values = ["new", "payed", "sent"] if version == 1 else ["new", "paid", "sent"]
     simple(metadata, "evn", Column("e", sa.Enum(*values, name="evn_enum"), nullable=False))

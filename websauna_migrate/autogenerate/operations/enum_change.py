@@ -251,14 +251,18 @@ class EnumChange(ScriptOp):
         lines: list[str] = []
         for column in self.plain_columns:
             facts = self.facts[column.table.name, column.name]
+            old, new = (self.kept_default(column, values) for values in (before, after))
+            # A batch on SQLite changes no default that it is not told to.
+            renamed = isinstance(getattr(new, "arg", None), str) and new.arg != old.arg
             change = AlterColumnOp(
                 column.table.name,
                 column.name,
                 schema=column.table.schema,
                 modify_type=self.with_values(after),
+                modify_server_default=new if renamed else False,
                 existing_type=self.with_values(before),
                 existing_nullable=facts["nullable"],
-                existing_server_default=self.kept_default(column, after),
+                existing_server_default=new,
                 existing_comment=facts.get("comment"),
             )
             block = TableChanges(column.table.name, [change], schema=column.table.schema)
