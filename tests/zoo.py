@@ -909,6 +909,20 @@ def enum_value_removed(metadata: MetaData, version: int) -> None:
     )
 
 
+@change("sqlite")
+def key_without_name_stays(metadata: MetaData, version: int) -> None:
+    """A key gets a name, which is no change; another one goes, by a name of a convention."""
+    simple(metadata, "unnamed_target", Column("x", sa.Integer))
+    name = None if version == 1 else "named_now"
+    own = [sa.ForeignKey("unnamed_stays.id")] if version == 1 else []
+    simple(
+        metadata,
+        "unnamed_stays",
+        Column("a", sa.Integer, sa.ForeignKey("unnamed_target.id", name=name)),
+        Column("s", sa.Integer, *own),
+    )
+
+
 @change()
 def enum_default_renamed(metadata: MetaData, version: int) -> None:
     values = ("draft", "live") if version == 1 else ("draft", "published")

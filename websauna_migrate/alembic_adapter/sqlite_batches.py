@@ -18,6 +18,7 @@ from alembic.ddl.impl import DefaultImpl
 from sqlalchemy import PrimaryKeyConstraint, Table, UniqueConstraint
 from sqlalchemy.engine import Connection
 from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.elements import conv
 from sqlalchemy.types import NullType, UserDefinedType
 
 from websauna_migrate.alembic_adapter.reflected_tables import (
@@ -32,6 +33,7 @@ from websauna_migrate.alembic_adapter.sqlite_create_table import (
     words_of,
 )
 from websauna_migrate.facts.sqlite_tokens import unquoted, written_tokens
+from websauna_migrate.facts.written_tables import written_table
 from websauna_migrate.models.sqlalchemy_internals import variants_of
 from websauna_migrate.revision_scripts.script_error import ScriptRefused
 
@@ -139,6 +141,7 @@ class Rebuild:
         if text is None:
             return
         if self.batch_impl.reflected:
+            self.forget_given_names(text)
             self.keep_options(text)
         rows = self.connection.exec_driver_sql(
             f"SELECT type, name, sql FROM {self.master} WHERE tbl_name = ? AND sql IS NOT NULL "
@@ -155,6 +158,22 @@ class Rebuild:
             self.counter = self.connection.exec_driver_sql(
                 f"SELECT seq FROM {self.database}sqlite_sequence WHERE name = ?", (name,)
             ).scalar()
+
+    def forget_given_names(self, text: str) -> None:
+        """Leave constraints without a name that a batch's naming convention alone gave one.
+
+        The batch needs it to find what is dropped; the constraints that stay had none.
+        """
+        found = written_table(text)
+        if found is None:
+            return
+        named = [*found.uniques, *found.checks]
+        written = {found.key_name, *(one.name for one in found.foreign_keys)}
+        written.update(name for name, _ in named)
+        given = {one.name for one in self.table.constraints if isinstance(one.name, conv)}
+        for one in self.new_table.constraints:
+            if one.name in given - written and one.name not in self.new_names:
+                one.name = None
 
     def refuse_leftover(self) -> None:
         """Refuse where another tool's batch left its table behind."""
