@@ -284,3 +284,20 @@ def test_the_type_of_a_key_changes_that_other_packages_point_at(
     circle.service.upgrade()
     assert rows(database_url, joined) == [(1,)]
     circle.is_good()
+
+
+def test_a_ring_is_let_go_of(circle: Circle) -> None:
+    """A key's column goes from a table whose own key is still referred to; then tables go."""
+    whole = {"aaa": key("bbb"), "bbb": key("ccc"), "ccc": key("aaa")}
+    circle.models(whole)
+    circle.write()
+    circle.service.upgrade()
+    execute(circle.url, "INSERT INTO t_aaa (id) VALUES (1)")
+    circle.models(dict.fromkeys(whole, ""))
+    assert sorted(circle.write("Second")) == [(one, "Second") for one in whole]
+    circle.service.upgrade()
+    assert circle.service.check().ok
+    for one in whole:
+        circle.service.downgrade("-1", packages=one, cascade=True)
+    assert rows(circle.url, "SELECT id, bbb_id FROM t_aaa") == [(1, None)]
+    circle.is_good()

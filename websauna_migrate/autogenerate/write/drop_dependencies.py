@@ -1,7 +1,7 @@
 """Tables that go while other packages still refer to them: which script has to run first.
 
 A new foreign key makes its package need the other. One that goes makes the other need its package:
-the table, or its key, can be dropped only behind it.
+the table, or a column or key that it refers to, can be dropped only behind it.
 """
 
 from __future__ import annotations
@@ -18,20 +18,21 @@ from websauna_migrate.results import CreatedScript
 
 __all__ = ["DropDependencies"]
 
+#: A table, and the columns that are meant; ``None`` for all.
+Columns = tuple[Key, frozenset[str] | None]
+
 
 class DropDependencies:
     """What the scripts of one command let go of, and what they drop."""
 
     def __init__(self) -> None:
-        self.released: dict[Key, list[CreatedScript]] = {}
-        self.dropped: dict[Key, list[CreatedScript]] = {}
+        self.released: list[tuple[Columns, CreatedScript]] = []
+        self.dropped: list[tuple[Columns, CreatedScript]] = []
 
     def note(self, script: CreatedScript, operations: Sequence[ops.MigrateOperation]) -> None:
         """Remember what a script that was written does."""
-        for key in released_by(operations):
-            self.released.setdefault(key, []).append(script)
-        for key in dropped_by(operations):
-            self.dropped.setdefault(key, []).append(script)
+        self.released += [(one, script) for one in released_by(operations)]
+        self.dropped += [(one, script) for one in dropped_by(operations)]
 
     def requires(
         self,
@@ -43,42 +44,60 @@ class DropDependencies:
 
         :param is_retyped: tells of which tables a key changes its type
         """
-        keys = [*dropped_by(operations), *retyped_by(operations, is_retyped)]
-        return named(package, self.released, keys)
+        going = [*dropped_by(operations), *retyped_by(operations, is_retyped)]
+        return named(package, self.released, going)
 
     def run_before(self, package: str, operations: Sequence[ops.MigrateOperation]) -> list[str]:
         """Return the scripts that some operations have to run before."""
-        return named(package, self.dropped, released_by(operations))
+        return named(package, self.dropped, list(released_by(operations)))
 
 
-def named(package: str, scripts: dict[Key, list[CreatedScript]], keys: Iterable[Key]) -> list[str]:
-    """Return ``package@revision`` of other packages' scripts that are about some tables."""
+def named(
+    package: str, scripts: Sequence[tuple[Columns, CreatedScript]], wanted: Sequence[Columns]
+) -> list[str]:
+    """Return ``package@revision`` of other packages' scripts that are about some columns."""
     return sorted(
         {
             f"{script.package}@{script.revision}"
-            for key in keys
-            for script in scripts.get(key, ())
-            if script.package != package
+            for one, script in scripts
+            if script.package != package and any(overlap(one, other) for other in wanted)
         }
     )
 
 
-def dropped_by(operations: Sequence[ops.MigrateOperation]) -> Iterator[Key]:
-    """Yield the tables of which operations drop all, or what a foreign key may refer to."""
+def folded(names: Iterable[str]) -> frozenset[str]:
+    """Return columns as they are compared: databases differ in whether case counts."""
+    return frozenset(name.casefold() for name in names)
+
+
+def overlap(one: Columns, other: Columns) -> bool:
+    """Tell whether two are about the same table, and about a column of it that is the same."""
+    (key, columns), (other_key, other_columns) = one, other
+    return key == other_key and (
+        columns is None or other_columns is None or bool(columns & other_columns)
+    )
+
+
+def dropped_by(operations: Sequence[ops.MigrateOperation]) -> Iterator[Columns]:
+    """Yield the tables of which operations drop all, or columns a foreign key may refer to."""
     for op in operations:
         if isinstance(op, ops.DropTableOp):
-            yield op.schema, op.table_name
+            yield (op.schema, op.table_name), None
         elif isinstance(op, ops.ModifyTableOps):
             for inner in op.ops:
+                key = op.schema, op.table_name
                 is_plain = isinstance(inner, ops.DropIndexOp) and not inner.to_index().unique
-                is_key = bool(columns_of_dropped_key(inner)) and not is_plain
-                if is_key or isinstance(inner, ops.DropColumnOp):
-                    yield op.schema, op.table_name
+                columns = columns_of_dropped_key(inner)
+                if isinstance(inner, ops.DropColumnOp):
+                    yield key, folded([inner.column_name])
+                elif columns and not is_plain:
+                    # An expression in an index has no name: it may be any column.
+                    yield key, folded(columns) if "" not in columns else None
 
 
 def retyped_by(
     operations: Sequence[ops.MigrateOperation], is_retyped: Callable[[Key], bool]
-) -> Iterator[Key]:
+) -> Iterator[Columns]:
     """Yield the tables of which operations change the type of a key."""
     for op in operations:
         changed = [
@@ -87,11 +106,11 @@ def retyped_by(
         if isinstance(op, ops.ModifyTableOps) and changed:
             key = (op.schema, op.table_name)
             if is_retyped(key):
-                yield key
+                yield key, None
 
 
-def released_by(operations: Sequence[ops.MigrateOperation]) -> Iterator[Key]:
-    """Yield the tables that the foreign keys refer to which operations drop."""
+def released_by(operations: Sequence[ops.MigrateOperation]) -> Iterator[Columns]:
+    """Yield what the foreign keys refer to which operations drop."""
     for op in operations:
         constraints: list[Constraint] = []
         if isinstance(op, ops.DropTableOp):
@@ -106,4 +125,5 @@ def released_by(operations: Sequence[ops.MigrateOperation]) -> Iterator[Key]:
             if isinstance(constraint, ForeignKeyConstraint):
                 key = referred_key(constraint)
                 if key is not None:
-                    yield key
+                    names = (one.target_fullname for one in constraint.elements)
+                    yield key, folded(name.rpartition(".")[2] for name in names)
