@@ -432,6 +432,7 @@ KEY_TYPES: dict[str, tuple[Any, Any, str, tuple[str, ...]]] = {
         "'a'",
         EVERYWHERE,
     ),
+    "integer_uuid": (sa.Integer, sa.Uuid, "7", ("postgresql",)),
     "enum_gone": (
         lambda: sa.Enum("a", "b", name="k_key_gone"),
         lambda: sa.Enum("a", "c", name="k_key_gone"),
@@ -493,6 +494,21 @@ tables(
     "postgresql",
     "mariadb",
     rows="INSERT INTO k_numbered_p (id) VALUES (7);INSERT INTO k_numbered (id, p) VALUES (1, 7)",
+)
+
+
+def numbered_to_uuid(metadata: MetaData, version: int) -> None:
+    """A key that counts by itself becomes a UUID, and a key points at it."""
+    type_ = sa.BigInteger if version == 1 else sa.Uuid
+    Table("k_uuid_p", metadata, Column("id", type_, primary_key=True))
+    Table("k_uuid", metadata, key_column(), Column("p", sa.ForeignKey("k_uuid_p.id")))
+
+
+tables(
+    "k_numbered_uuid",
+    numbered_to_uuid,
+    "postgresql",
+    rows="INSERT INTO k_uuid_p (id) VALUES (7), (-3);INSERT INTO k_uuid (id, p) VALUES (1, -3)",
 )
 differ(
     "k_numbers_stop",

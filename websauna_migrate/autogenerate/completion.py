@@ -179,6 +179,8 @@ class Completion:
             key = self.owned.key_of(table)
             if database in ("mysql", "mariadb"):
                 yield from option_changes(key, self.found)
+            if database == "postgresql":
+                yield from numbering_changes(key, self.found, first=True)
             elif database == "sqlite":
                 checks = [check_source(text) for text in self.unnamed_checks_of(table)]
                 computed = [*computed_before(self.changes_of(table))]
@@ -205,7 +207,7 @@ class Completion:
             return
         for table in self.existing_tables():
             key = self.owned.key_of(table)
-            yield from numbering_changes(key, self.found)
+            yield from numbering_changes(key, self.found, first=False)
             yield from attribute_changes(key, self.found)
 
     def words_of_columns(self, *, first: bool) -> Iterator[ScriptOp]:

@@ -19,6 +19,8 @@ __all__ = ["numbering_changes", "numbers_itself", "sequence_changes", "sequence_
 #: The default of a column that takes its values from a sequence of its own, as facts have it.
 OWN = "nextval(its own sequence)"
 
+NO_NUMBER = "no number of its own"
+
 
 def numbers_itself(differs: Mapping[str, Difference]) -> bool:
     """Tell whether a column differs in how it numbers itself."""
@@ -26,17 +28,30 @@ def numbers_itself(differs: Mapping[str, Difference]) -> bool:
     return "identity" in differs or (default is not None and OWN in (default.left, default.right))
 
 
-def numbering_changes(key: Key, found: FoundDifferences) -> Iterator[ScriptOp]:
-    """Yield the changes of a table's columns that number themselves, or do so no longer."""
+def numbering_changes(key: Key, found: FoundDifferences, *, first: bool) -> Iterator[ScriptOp]:
+    """Yield the changes of a table's columns that number themselves, or do so no longer.
+
+    :param first: those that come before the changes of columns: what has a value from a sequence
+        by default takes no type that the value cannot have
+    """
     default = found.models.default_schema
     for column in sorted({one.fact.name for one in found.of(key) if one.fact.kind == "column"}):
-        if not numbers_itself(found.of_column(key, column)):
+        differs = found.of_column(key, column)
+        if not numbers_itself(differs):
             continue
         old = Numbering.of(found.database_facts[key], column, default)
         new = Numbering.of(found.model_facts[key], column, default)
-        diff = ("change_numbering", key[0], f"{key[1]}.{column}", old.words, new.words)
-        yield statements(diff, steps(old, new), steps(new, old))
-    yield from sequence_changes(key, found)
+        place = ("change_numbering", key[0], f"{key[1]}.{column}")
+        between = NO_NUMBER if "type" in differs and not (old.identity and new.identity) else None
+        if between is None and not first:
+            diff = (*place, old.words, new.words)
+            yield statements(diff, steps(old, new), steps(new, old))
+        elif between is not None and first and (ending := [*old.ending()]):
+            yield statements((*place, old.words, between), ending, [*old.beginning()])
+        elif between is not None and not first and (beginning := [*new.beginning()]):
+            yield statements((*place, between, new.words), beginning, [*new.ending()])
+    if not first:
+        yield from sequence_changes(key, found)
 
 
 def sequence_changes(key: Key, found: FoundDifferences) -> Iterator[ScriptOp]:
@@ -119,7 +134,7 @@ class Numbering:
         """How it is told to people."""
         if self.identity:
             return f"identity {self.identity}"
-        return "its own sequence" if self.is_serial else "no number of its own"
+        return "its own sequence" if self.is_serial else NO_NUMBER
 
     def name(self, schema: str, name: str) -> str:
         """Return a name as it stands in SQL."""

@@ -22,6 +22,10 @@ from websauna_migrate.autogenerate.operations.script_op import written_for
 __all__ = ["TypeChange", "in_steps", "without_check"]
 
 
+#: PostgreSQL has no cast between these and UUID: a number stands in the last digits of one.
+INTEGERS = frozenset({"SMALLINT", "INTEGER", "BIGINT"})
+
+
 class TypeChange(ops.AlterColumnOp):
     """A change of a column's type that says to PostgreSQL how values are converted.
 
@@ -78,6 +82,15 @@ def conversion(operation: ops.AlterColumnOp) -> str | None:
     if all(isinstance(one, AbstractRange) for one in types):
         # There is no cast from one kind of range to another.
         return f"{column}::text::{new}"
+    if new == "UUID" and old in INTEGERS:
+        return f"lpad(to_hex({column}::bigint), 32, '0')::uuid"
+    if old == "UUID" and new in INTEGERS:
+        digits = f"replace({column}::text, '-', '')"
+        # What is no number that was converted fails, and is named by the server.
+        return (
+            f"(CASE WHEN left({digits}, 16) = '{'0' * 16}' THEN ('x' || right({digits}, 16))"
+            f"::bit(64)::bigint ELSE {digits}::bigint END)::{new.lower()}"
+        )
     if any(map(has_enum, types)):
         return f"{column}::text{'[]' if new.endswith('[]') and old.endswith('[]') else ''}::{new}"
     return f"{column}::{new}"
