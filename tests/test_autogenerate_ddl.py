@@ -35,9 +35,15 @@ def pragmas(connection: sa.Connection) -> Iterator[str]:
     for name, text in ask("SELECT name, sql FROM sqlite_master WHERE type = 'table'"):
         if name.startswith(("alembic_history_", "websauna_migrate_", "sqlite_")):
             continue
-        yield f"{name}: {ask('SELECT wr, strict FROM pragma_table_list WHERE name = ?', name)}"
+        ((wr, strict),) = ask("SELECT wr, strict FROM pragma_table_list WHERE name = ?", name)
+        yield f"{name}: {[(wr, strict)]}"
         columns = "SELECT name, upper(replace(type, ' ', '')), [notnull], dflt_value, pk, hidden"
-        yield from (f"{name}: {row}" for row in ask(f"{columns} FROM pragma_table_xinfo(?)", name))
+        found_columns = ask(f"{columns} FROM pragma_table_xinfo(?)", name)
+        in_key = [kind for _, kind, _, _, pk, _ in found_columns if pk]
+        # These are never NULL, whether it is written or not.
+        never = bool(wr) or in_key == ["INTEGER"]
+        for column, kind, filled, *rest in found_columns:
+            yield f"{name}: {(column, kind, int(filled or (never and rest[1] > 0)), *rest)}"
         keys = "SELECT [table], [from], [to], on_update, on_delete FROM pragma_foreign_key_list(?)"
         yield from (f"{name}: {row}" for row in ask(keys, name))
         lists = "SELECT name, [unique], origin, partial FROM pragma_index_list(?)"

@@ -326,7 +326,8 @@ SAFE_IN = {
     "losses.py": r"\b(?:EACH|name|value|old)\b",
     # An UPDATE that a person is told, or that a script has.
     "lost_values.py": r"join\(table\)|\b(?:name|new)\b",
-    "mysql_attributes.py": r"(?:options_of|column_definition)\(fact\)|table_of\(key\)|fact\.get",
+    "mysql_attributes.py": r"(?:options_of|column_definition)\(fact\)|table_of\(key\)|fact\.get"
+    r"|\b(?:definition|words)\b",
     "not_null.py": r"\b(?:name|place)\b",
     "postgresql_catalogue.py": r"IN_EXTENSION|OF_TABLE",
     "prove.py": r"\blisted\b",

@@ -80,7 +80,9 @@ def judge_columns(
         ):
             # SQLAlchemy reflects the default of a domain as that of the column.
             op.existing_server_default = None
-        if op.modify_nullable is not None and "not null" not in differs:
+        # SQLite's INTEGER PRIMARY KEY is never NULL, written or not; one of another type may be.
+        retyped = database == "sqlite" and op.modify_type is not None
+        if op.modify_nullable is not None and "not null" not in differs and not retyped:
             op.modify_nullable = None
         if op.modify_comment is not False and "comment" not in differs:
             op.modify_comment = False
