@@ -86,10 +86,11 @@ def conversion(operation: ops.AlterColumnOp) -> str | None:
         return f"lpad(to_hex({column}::bigint), 32, '0')::uuid"
     if old == "UUID" and new in INTEGERS:
         digits = f"replace({column}::text, '-', '')"
-        # What is no number that was converted fails, and is named by the server.
+        # What is no number that was converted fails, and is named by the server: no text with
+        # dashes inside is a number.
         return (
             f"(CASE WHEN left({digits}, 16) = '{'0' * 16}' THEN ('x' || right({digits}, 16))"
-            f"::bit(64)::bigint ELSE {digits}::bigint END)::{new.lower()}"
+            f"::bit(64)::bigint ELSE {column}::text::bigint END)::{new.lower()}"
         )
     if any(map(has_enum, types)):
         return f"{column}::text{'[]' if new.endswith('[]') and old.endswith('[]') else ''}::{new}"
