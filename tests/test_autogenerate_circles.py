@@ -31,11 +31,15 @@ class Circle:
                 f"sa.Table('t_{name}', metadata, sa.Column('id', sa.Integer, primary_key=True),\n"
                 f"    {more}\n    info={{'package': '{name}'}})\n"
             )
-            folder = self.workshop.root / name
-            if folder.exists():
-                (folder / "models.py").write_text(source)
-            else:
-                self.workshop.package(name, source, metadata=f"{name}.models.metadata")
+            self.give_models(name, source)
+
+    def give_models(self, name: str, source: str) -> None:
+        """Give a package its models, and make it if it is not there."""
+        folder = self.workshop.root / name
+        if folder.exists():
+            (folder / "models.py").write_text(source)
+        else:
+            self.workshop.package(name, source, metadata=f"{name}.models.metadata")
 
     @property
     def service(self) -> Any:

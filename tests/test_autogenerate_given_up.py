@@ -40,15 +40,11 @@ def models(circle: Circle, columns: str, target: str | None) -> None:
     lean = f", sa.ForeignKey('t_roles.{target}', name='fk_role')" if target else ""
     role = f"sa.Column('id', sa.Integer, primary_key=True),sa.Column('role', sa.Integer{lean}),"
     for name, items in (("roles", columns), ("access", role)):
-        source = (
+        circle.give_models(
+            name,
             "import sqlalchemy as sa\nfrom shared import metadata\n"
-            f"sa.Table('t_{name}', metadata, {items} info={{'package': '{name}'}})\n"
+            f"sa.Table('t_{name}', metadata, {items} info={{'package': '{name}'}})\n",
         )
-        folder = circle.workshop.root / name
-        if folder.exists():
-            (folder / "models.py").write_text(source)
-        else:
-            circle.workshop.package(name, source, metadata=f"{name}.models.metadata")
 
 
 @pytest.mark.parametrize(

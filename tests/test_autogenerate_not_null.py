@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -30,15 +31,21 @@ WARNING = (
 )
 
 
+def upgraded(workshop: Workshop, url: str, **settings: str) -> tuple[Path, Any]:
+    """Return the folder of a package whose first script is applied, and the service."""
+    folder = workshop.package("shop", BEFORE)
+    service = workshop.service(url, **settings)
+    service.revision("one", autogenerate=True)
+    service.upgrade()
+    return folder, service
+
+
 @pytest.mark.parametrize("product", ["sqlite", "postgresql"])
 def test_the_recipe_for_a_new_column_works(
     workshop: Workshop, request: pytest.FixtureRequest, product: str
 ) -> None:
     url = request.getfixturevalue(f"{product}_url")
-    folder = workshop.package("shop", BEFORE)
-    service = workshop.service(url, databases=product)
-    service.revision("one", autogenerate=True)
-    service.upgrade()
+    folder, service = upgraded(workshop, url, databases=product)
     engine = sa.create_engine(url)
     with engine.begin() as connection:
         connection.exec_driver_sql("INSERT INTO notes (id) VALUES (1)")
@@ -67,10 +74,7 @@ def test_the_recipe_for_a_new_column_works(
 
 
 def test_a_column_that_becomes_not_null_warns(workshop: Workshop, sqlite_url: str) -> None:
-    folder = workshop.package("shop", BEFORE)
-    service = workshop.service(sqlite_url)
-    service.revision("one", autogenerate=True)
-    service.upgrade()
+    folder, _ = upgraded(workshop, sqlite_url)
     models = BEFORE.replace("String(40))", "String(40), nullable=False)")
     (folder / "models.py").write_text(models + ADDED.replace("False", "False, server_default=''"))
     workshop.forget()
@@ -90,10 +94,7 @@ def test_a_rename_is_asked_for_where_type_and_nullability_are_the_same(
     workshop: Workshop, request: pytest.FixtureRequest, product: str
 ) -> None:
     url = request.getfixturevalue(f"{product}_url")
-    folder = workshop.package("shop", BEFORE)
-    service = workshop.service(url)
-    service.revision("one", autogenerate=True)
-    service.upgrade()
+    folder, _ = upgraded(workshop, url)
     models = BEFORE.replace("text =", "body =").replace("40))", "41))")
     models = models.replace("seen = sa.Column(sa.Boolean)", "looked = sa.Column(sa.Boolean)")
     models = models.replace("key =", "uid =").replace(
@@ -149,10 +150,7 @@ def test_a_rewriter_changes_the_script_and_not_the_models(
     workshop: Workshop, request: pytest.FixtureRequest, product: str
 ) -> None:
     url = request.getfixturevalue(f"{product}_url")
-    folder = workshop.package("shop", BEFORE)
-    service = workshop.service(url)
-    service.revision("one", autogenerate=True)
-    service.upgrade()
+    folder, service = upgraded(workshop, url)
     (folder / "models.py").write_text(
         BEFORE + ADDED.replace("nullable", "server_default='',nullable")
     )

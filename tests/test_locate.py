@@ -227,7 +227,8 @@ def test_tables_that_the_models_made_stand_at_the_head(
     assert "not replayed" not in workshop.ws(ini, "upgrade").err
 
 
-def test_what_rows_tell_is_asked_of_the_scripts(workshop: Workshop, sqlite_url: str) -> None:
+def verified_rows(workshop: Workshop) -> None:
+    """Write a script that makes a table, and one that fills it and verifies the row."""
     workshop.package("fooapp")
     workshop.script("fooapp", "f01", None, **table("a"))
     script = workshop.script("fooapp", "f02", "f01", 'op.execute("INSERT INTO a VALUES (7)")')
@@ -235,6 +236,10 @@ def test_what_rows_tell_is_asked_of_the_scripts(workshop: Workshop, sqlite_url: 
     script.write_text(
         script.read_text() + f'\n\ndef verify(check):\n    check.none("{query}", "7 is missing")\n'
     )
+
+
+def test_what_rows_tell_is_asked_of_the_scripts(workshop: Workshop, sqlite_url: str) -> None:
+    verified_rows(workshop)
     service = workshop.service(sqlite_url)
     service.upgrade("f01")
     (found,) = service.locate().packages
@@ -247,13 +252,7 @@ def test_what_rows_tell_is_asked_of_the_scripts(workshop: Workshop, sqlite_url: 
 def test_a_verification_that_fails_proves_nothing_of_what_changes_rows_behind_it(
     workshop: Workshop, sqlite_url: str
 ) -> None:
-    workshop.package("fooapp")
-    workshop.script("fooapp", "f01", None, **table("a"))
-    script = workshop.script("fooapp", "f02", "f01", 'op.execute("INSERT INTO a VALUES (7)")')
-    query = "SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM a WHERE id = 7)"
-    script.write_text(
-        script.read_text() + f'\n\ndef verify(check):\n    check.none("{query}", "7 is missing")\n'
-    )
+    verified_rows(workshop)
     workshop.script("fooapp", "f03", "f02", 'op.execute("UPDATE a SET id = 8")')
     workshop.script("fooapp", "f04", "f03", **table("b"))
     service = workshop.service(sqlite_url)

@@ -481,35 +481,33 @@ for name, (before, after, value, on) in KEY_TYPES.items():
     )
 
 
-def numbered_key(metadata: MetaData, version: int) -> None:
-    """A key that counts by itself gets another type, and a key points at it."""
-    type_ = sa.Integer if version == 1 else sa.BigInteger
-    Table("k_numbered_p", metadata, Column("id", type_, primary_key=True))
-    Table("k_numbered", metadata, key_column(), Column("p", sa.ForeignKey("k_numbered_p.id")))
+NUMBERED: dict[str, tuple[Any, Any, tuple[str, ...]]] = {
+    "key": (sa.Integer, sa.BigInteger, ("postgresql", "mariadb")),
+    "uuid": (sa.BigInteger, sa.Uuid, ("postgresql",)),
+}
+for name, (before, after, on) in NUMBERED.items():
 
+    def numbered(
+        metadata: MetaData, version: int, n: str = name, b: Any = before, a: Any = after
+    ) -> None:
+        """A key that counts by itself gets another type, and a key points at it."""
+        Table(
+            f"k_numbered_{n}_p", metadata, Column("id", b if version == 1 else a, primary_key=True)
+        )
+        Table(
+            f"k_numbered_{n}",
+            metadata,
+            key_column(),
+            Column("p", sa.ForeignKey(f"k_numbered_{n}_p.id")),
+        )
 
-tables(
-    "k_numbered_key",
-    numbered_key,
-    "postgresql",
-    "mariadb",
-    rows="INSERT INTO k_numbered_p (id) VALUES (7);INSERT INTO k_numbered (id, p) VALUES (1, 7)",
-)
-
-
-def numbered_to_uuid(metadata: MetaData, version: int) -> None:
-    """A key that counts by itself becomes a UUID, and a key points at it."""
-    type_ = sa.BigInteger if version == 1 else sa.Uuid
-    Table("k_uuid_p", metadata, Column("id", type_, primary_key=True))
-    Table("k_uuid", metadata, key_column(), Column("p", sa.ForeignKey("k_uuid_p.id")))
-
-
-tables(
-    "k_numbered_uuid",
-    numbered_to_uuid,
-    "postgresql",
-    rows="INSERT INTO k_uuid_p (id) VALUES (7), (-3);INSERT INTO k_uuid (id, p) VALUES (1, -3)",
-)
+    tables(
+        f"k_numbered_{name}",
+        numbered,
+        *on,
+        rows=f"INSERT INTO k_numbered_{name}_p (id) VALUES (7), (-3);"
+        f"INSERT INTO k_numbered_{name} (id, p) VALUES (1, 7), (2, -3)",
+    )
 differ(
     "k_numbers_stop",
     lambda: [Column("id", sa.Integer, primary_key=True)],
