@@ -1,6 +1,11 @@
 """Sphinx's configuration: ``make docs``."""
 
+import logging
+
 from docutils import nodes
+
+# a11y_pygments, which the theme loads, gives the root logger a handler.
+logging.getLogger("alembic").setLevel(logging.WARNING)
 
 project = "websauna_migrate"
 author = "websauna_migrate contributors"
