@@ -500,6 +500,8 @@ def test_a_database_of_create_all(story: Story) -> None:
     assert "addon: located by replay" in done and "so it is at bb01" in done
     story.ws("-x", "packages=addon", "upgrade")
     story.ws("-x", "packages=addon", "check")
+    story.ws("-x", "packages=addon", "adopt", "--undo", "--yes")
+    assert not [one for one in tables(story.url) if one.startswith("alembic_history_addon")]
 
 
 def test_one_project_whose_scripts_went_with_the_tables(story: Story) -> None:
