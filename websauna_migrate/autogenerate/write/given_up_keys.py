@@ -6,7 +6,7 @@ has to be written by the same command.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from typing import Any
 
 from sqlalchemy import inspect
@@ -34,27 +34,35 @@ def given_up_keys(
     """
     going = {one for one in keys_that_go(found) if owned.owner_of(*one[:2]) in packages}
     leaning: set[KeyColumns] = set()
-    for package in sorted(owned.snapshot.packages) if going else ():
-        for table, name, target in foreign_keys(owned.beside(package), reflection):
-            owner = owned.owner_of(*target[:2])
-            if target not in going or owner == package:
-                continue
-            if package not in packages:
-                raise key_in_use(str(owner), target[1], sorted(target[2]), package, table, name)
-            leaning.add(target)
+    for package, table, name, target in foreign_keys(owned, reflection) if going else ():
+        owner = owned.owner_of(*target[:2])
+        if target not in going or owner == package:
+            continue
+        if package not in packages:
+            raise key_in_use(str(owner), target[1], sorted(target[2]), package, table, name)
+        leaning.add(target)
     return frozenset(leaning)
 
 
 def foreign_keys(
     owned: PackageObjects, reflection: Reflection
-) -> Iterator[tuple[str, str | None, KeyColumns]]:
-    """Yield the foreign keys that a package has in the database: table, name, what they lean on."""
+) -> list[tuple[str, str, str | None, KeyColumns]]:
+    """Return the packages' foreign keys in the database: package, table, name, what they lean on.
+
+    Each schema is read once for all packages, also for those that get no revision.
+    """
     inspector = inspect(reflection.connection)
-    for schema in sorted({schema for schema, _ in owned.keys}, key=str):
-        names = [name for one, name in owned.keys if one == schema]
-        there = [name for name in names if reflection.has_table(schema, name)]
-        read: Any = inspector.get_multi_foreign_keys(schema=schema, filter_names=there)
-        for (_, table), keys in sorted(read.items(), key=str) if there else ():
+    found = []
+    packages = owned.snapshot.packages
+    for schema in {schema for name in packages for schema in owned.beside(name).schemas}:
+        owners = {name: owned.owner_of(schema, name) for name in reflection.table_names(schema)}
+        known = {name: owner for name, owner in owners.items() if owner in packages}
+        if not known:
+            continue
+        read: Any = inspector.get_multi_foreign_keys(schema=schema, filter_names=sorted(known))
+        for (_, table), keys in read.items():
             for one in keys:
                 target = owned.normal(one["referred_schema"]), one["referred_table"]
-                yield table, one["name"], (*target, frozenset(one["referred_columns"]))
+                columns = frozenset(one["referred_columns"])
+                found.append((str(known[table]), table, one["name"], (*target, columns)))
+    return sorted(found, key=lambda one: str(one[:3]))
