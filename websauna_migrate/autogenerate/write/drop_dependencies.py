@@ -7,6 +7,7 @@ the table, or a column or key that it refers to, can be dropped only behind it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeAlias
 
 from alembic.operations import ops
 from sqlalchemy import Constraint, ForeignKeyConstraint
@@ -21,18 +22,23 @@ __all__ = ["DropDependencies"]
 #: A table, and the columns that are meant; ``None`` for all.
 Columns = tuple[Key, frozenset[str] | None]
 
+#: By table, the columns that scripts let go of, or drop.
+Noted: TypeAlias = dict[Key, list[tuple[frozenset[str] | None, CreatedScript]]]
+
 
 class DropDependencies:
     """What the scripts of one command let go of, and what they drop."""
 
     def __init__(self) -> None:
-        self.released: list[tuple[Columns, CreatedScript]] = []
-        self.dropped: list[tuple[Columns, CreatedScript]] = []
+        self.released: Noted = {}
+        self.dropped: Noted = {}
 
     def note(self, script: CreatedScript, operations: Sequence[ops.MigrateOperation]) -> None:
         """Remember what a script that was written does."""
-        self.released += [(one, script) for one in released_by(operations)]
-        self.dropped += [(one, script) for one in dropped_by(operations)]
+        for key, columns in released_by(operations):
+            self.released.setdefault(key, []).append((columns, script))
+        for key, columns in dropped_by(operations):
+            self.dropped.setdefault(key, []).append((columns, script))
 
     def requires(
         self,
@@ -49,18 +55,17 @@ class DropDependencies:
 
     def run_before(self, package: str, operations: Sequence[ops.MigrateOperation]) -> list[str]:
         """Return the scripts that some operations have to run before."""
-        return named(package, self.dropped, list(released_by(operations)))
+        return named(package, self.dropped, released_by(operations))
 
 
-def named(
-    package: str, scripts: Sequence[tuple[Columns, CreatedScript]], wanted: Sequence[Columns]
-) -> list[str]:
+def named(package: str, noted: Noted, wanted: Iterable[Columns]) -> list[str]:
     """Return ``package@revision`` of other packages' scripts that are about some columns."""
     return sorted(
         {
             f"{script.package}@{script.revision}"
-            for one, script in scripts
-            if script.package != package and any(overlap(one, other) for other in wanted)
+            for key, columns in wanted
+            for others, script in noted.get(key, ())
+            if script.package != package and overlap(columns, others)
         }
     )
 
@@ -70,12 +75,9 @@ def folded(names: Iterable[str]) -> frozenset[str]:
     return frozenset(name.casefold() for name in names)
 
 
-def overlap(one: Columns, other: Columns) -> bool:
-    """Tell whether two are about the same table, and about a column of it that is the same."""
-    (key, columns), (other_key, other_columns) = one, other
-    return key == other_key and (
-        columns is None or other_columns is None or bool(columns & other_columns)
-    )
+def overlap(one: frozenset[str] | None, other: frozenset[str] | None) -> bool:
+    """Tell whether two sets of a table's columns have one in common; ``None`` is all of them."""
+    return one is None or other is None or bool(one & other)
 
 
 def dropped_by(operations: Sequence[ops.MigrateOperation]) -> Iterator[Columns]:
