@@ -58,6 +58,7 @@ from websauna_migrate.autogenerate.operations.ordering import (
 from websauna_migrate.autogenerate.operations.script_op import ScriptOp
 from websauna_migrate.autogenerate.operations.table_changes import TableChanges
 from websauna_migrate.autogenerate.operations.type_change import in_steps, without_check
+from websauna_migrate.autogenerate.package_objects import Key
 from websauna_migrate.autogenerate.rename.renaming import Renaming
 
 if TYPE_CHECKING:
@@ -215,17 +216,15 @@ class Completion:
 
         :param first: whether what stands before the other changes is wanted
         """
+        # The changes of a table may stand in several parts by now.
+        others: dict[Key, list[str]] = {}
+        for op in self.upgrade.ops:
+            if isinstance(op, TableChanges):
+                names = others.setdefault((self.owned.normal(op.schema), op.table_name), [])
+                names += [str(getattr(inner, "column_name", "")) for inner in op.ops]
         for table in self.existing_tables():
             key = self.owned.key_of(table)
-            # The changes of a table may stand in several parts by now.
-            others = [
-                str(getattr(inner, "column_name", ""))
-                for op in self.upgrade.ops
-                if isinstance(op, TableChanges)
-                and (self.owned.normal(op.schema), op.table_name) == key
-                for inner in op.ops
-            ]
-            yield from column_changes(key, self.found, others, first=first)
+            yield from column_changes(key, self.found, others.get(key, ()), first=first)
 
     def unnamed_checks_of(self, table: Table) -> Sequence[str]:
         """Return the texts of the CHECK constraints without a name that a table has."""
