@@ -168,6 +168,48 @@ def test_what_cannot_be_put_back_is_named(job: Any) -> None:
     service.upgrade()
 
 
+#: Tables that inherit a column of the type and have a default of their own, or none.
+CHILDREN = (
+    "CREATE TABLE part (id int, s state DEFAULT 'new') PARTITION BY RANGE (id)",
+    "CREATE TABLE part_own PARTITION OF part FOR VALUES FROM (0) TO (5)",
+    "CREATE TABLE part_none PARTITION OF part FOR VALUES FROM (5) TO (9)",
+    "ALTER TABLE part_own ALTER s SET DEFAULT 'sent'",
+    "ALTER TABLE part_none ALTER s DROP DEFAULT",
+    "CREATE TABLE bare (id int, s state) PARTITION BY RANGE (id)",
+    "CREATE TABLE bare_own PARTITION OF bare (s DEFAULT 'done') FOR VALUES FROM (0) TO (5)",
+    "CREATE TABLE plain (id int, s state)",
+    "CREATE TABLE kid () INHERITS (plain)",
+    "ALTER TABLE kid ALTER s SET DEFAULT 'done'",
+)
+
+
+def defaults(url: str) -> list[Any]:
+    engine = sa.create_engine(url)
+    with engine.connect() as connection:
+        found = connection.exec_driver_sql(
+            "SELECT adrelid::regclass::text, pg_get_expr(adbin, adrelid) FROM pg_attrdef "
+            "JOIN pg_attribute ON (attrelid, attnum) = (adrelid, adnum) WHERE attname = 's' "
+            "ORDER BY 1"
+        ).all()
+    engine.dispose()
+    return [tuple(one) for one in found]
+
+
+def test_children_keep_defaults_of_their_own(job: Any) -> None:
+    workshop, url, path = job
+    execute(url, *CHILDREN)
+    before = defaults(url)
+    assert [name for name, _ in before] == ["bare_own", "kid", "part", "part_own"]
+    path.write_text(models("new", "sent", "done"))
+    workshop.forget()
+    service = workshop.service(url)
+    service.revision("two", autogenerate=True)
+    service.upgrade()
+    assert defaults(url) == before
+    service.downgrade("-1")
+    assert defaults(url) == before
+
+
 FLAVOURS = """
 import sqlalchemy as sa
 from sqlalchemy.orm import declarative_base

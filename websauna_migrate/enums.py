@@ -130,8 +130,8 @@ BEGIN
                col_description(attrelid, attnum) AS comment
         FROM pg_attrdef d JOIN pg_attribute a ON (attrelid, attnum) = (adrelid, adnum)
         JOIN pg_type t ON t.oid = atttypid
-        JOIN pg_class c ON c.oid = attrelid AND relkind IN ('r', 'p') AND NOT relispartition
-        WHERE attinhcount = 0 AND (
+        JOIN pg_class c ON c.oid = attrelid AND relkind IN ('r', 'p')
+        WHERE (attgenerated = '' OR attinhcount = 0 AND NOT relispartition) AND (
             format('%s.%s', attrelid, attnum) = ANY (affected)
             OR format('%s.%s.0', 'pg_attrdef'::regclass::oid, d.oid) = ANY (leaning))
         ORDER BY attrelid, attnum
@@ -146,9 +146,9 @@ BEGIN
                                          item.relation, item.attname, item.comment);
             END IF;
         ELSE
-            EXECUTE format('ALTER TABLE %s ALTER COLUMN %I DROP DEFAULT',
+            EXECUTE format('ALTER TABLE ONLY %s ALTER COLUMN %I DROP DEFAULT',
                            item.relation, item.attname);
-            again := again || format('ALTER TABLE %s ALTER COLUMN %I SET DEFAULT %s',
+            again := again || format('ALTER TABLE ONLY %s ALTER COLUMN %I SET DEFAULT %s',
                                      item.relation, item.attname, item.value);
         END IF;
     END LOOP;
