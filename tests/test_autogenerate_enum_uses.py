@@ -210,6 +210,40 @@ def test_children_keep_defaults_of_their_own(job: Any) -> None:
     assert defaults(url) == before
 
 
+def test_a_computed_column_keeps_its_statistics_and_grants(job: Any) -> None:
+    workshop, url, path = job
+    execute(
+        url,
+        'CREATE STATISTICS "both \'s" (ndistinct) ON open, id FROM job',
+        "COMMENT ON STATISTICS \"both 's\" IS 'it''s'",
+        "CREATE STATISTICS plain ON state, other FROM job",
+        "GRANT SELECT (open, state), UPDATE (kind) ON job TO public",
+        "GRANT SELECT (open) ON job TO pg_monitor WITH GRANT OPTION",
+    )
+    before, grants = facts_of(url), granted(url)
+    assert sorted(grants) == ["kind", "open", "state"]
+    path.write_text(models("new", "sent", "done"))
+    workshop.forget()
+    service = workshop.service(url)
+    service.revision("two", autogenerate=True)
+    service.upgrade()
+    assert granted(url) == grants
+    service.downgrade("-1")
+    assert told(before, facts_of(url)) == []
+    assert granted(url) == grants
+
+
+def granted(url: str) -> dict[str, str]:
+    engine = sa.create_engine(url)
+    with engine.connect() as connection:
+        found = connection.exec_driver_sql(
+            "SELECT attname, attacl::text FROM pg_attribute "
+            "WHERE attrelid = 'job'::regclass AND attacl IS NOT NULL AND NOT attisdropped"
+        ).all()
+    engine.dispose()
+    return {str(one.attname): str(one.attacl) for one in found}
+
+
 FLAVOURS = """
 import sqlalchemy as sa
 from sqlalchemy.orm import declarative_base

@@ -18,7 +18,8 @@ __all__ = ["change_enum_values", "foreign_keys_aside", "literal", "qualified_nam
 
 #: Makes a type anew. What depends on it, or on a column that has it, is taken away first and put
 #: back afterwards as it was written: foreign keys, computed columns, defaults, CHECK and EXCLUDE
-#: constraints, expression and partial indexes. What cannot be put back is refused by name.
+#: constraints, expression and partial indexes; of a computed column its statistics and grants too.
+#: What cannot be put back is refused by name.
 REBUILD = """\
 DO $do$
 DECLARE
@@ -118,6 +119,29 @@ BEGIN
         IF item.comment IS NOT NULL THEN
             later := later || format('COMMENT ON INDEX %s IS %L', item.relation, item.comment);
         END IF;
+    END LOOP;
+    FOR item IN
+        SELECT pg_get_statisticsobjdef(s.oid) AS definition,
+               format('%I.%I', nspname, stxname) AS name,
+               obj_description(s.oid, 'pg_statistic_ext') AS comment
+        FROM pg_statistic_ext s JOIN pg_namespace n ON n.oid = stxnamespace
+        WHERE EXISTS (SELECT FROM unnest(stxkeys) number
+                      WHERE format('%s.%s', stxrelid, number) = ANY (computed))
+    LOOP
+        later := later || item.definition;
+        IF item.comment IS NOT NULL THEN
+            later := later || format('COMMENT ON STATISTICS %s IS %L', item.name, item.comment);
+        END IF;
+    END LOOP;
+    FOR item IN
+        SELECT attrelid::regclass AS relation, attname, privilege_type AS privilege,
+               CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END AS grantee,
+               CASE WHEN is_grantable THEN ' WITH GRANT OPTION' ELSE '' END AS more
+        FROM pg_attribute, aclexplode(attacl)
+        WHERE format('%s.%s', attrelid, attnum) = ANY (computed)
+    LOOP
+        later := later || format('GRANT %s (%I) ON %s TO %s%s', item.privilege, item.attname,
+                                 item.relation, item.grantee, item.more);
     END LOOP;
     FOR item IN
         SELECT attrelid::regclass AS relation, attname, attgenerated <> '' AS is_computed,
