@@ -13,7 +13,10 @@ from websauna_migrate.facts.fact import POSITION, Fact, Pieces, Value
 from websauna_migrate.facts.postgresql_catalogue import QUERIES, SCHEMAS
 from websauna_migrate.facts.renamed import Renamed
 
-__all__ = ["quote_name", "read_postgresql"]
+__all__ = ["OWN", "make_name", "quote_name", "read_postgresql"]
+
+#: The default of a column that takes its values from a sequence of its own.
+OWN = "nextval(its own sequence)"
 
 #: By pg_class.relkind.
 KINDS = {
@@ -136,7 +139,7 @@ class Reading:
         constraint, definition = row[18:]
         own = self.owned.get((schema, table, name))
         if own and default in (f"nextval('{own}'::regclass)", f"nextval({own!r}::regclass)"):
-            default = "nextval(its own sequence)"
+            default = OWN
         if re.fullmatch(r".*_not_null\d*", str(constraint), re.DOTALL):
             # The server's own, maybe by a name that the column or table had before.
             constraint = None

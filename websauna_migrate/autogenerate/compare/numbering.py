@@ -12,12 +12,9 @@ from websauna_migrate.autogenerate.package_objects import Key
 from websauna_migrate.enums import literal
 from websauna_migrate.facts.differences import Difference
 from websauna_migrate.facts.fact import Fact
-from websauna_migrate.facts.postgresql import quote_name
+from websauna_migrate.facts.postgresql import OWN, quote_name
 
 __all__ = ["numbering_changes", "numbers_itself", "sequence_changes", "sequence_options"]
-
-#: The default of a column that takes its values from a sequence of its own, as facts have it.
-OWN = "nextval(its own sequence)"
 
 NO_NUMBER = "no number of its own"
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from websauna_migrate.autogenerate.compare.numbering import OWN, sequence_options
+from websauna_migrate.autogenerate.compare.numbering import sequence_options
 from websauna_migrate.facts.fact import POSITION, Fact, Value
-from websauna_migrate.facts.postgresql import make_name
+from websauna_migrate.facts.postgresql import OWN, make_name
 from websauna_migrate.locating.mending.postgresql_keys import PostgreSQLKeys, is_foreign
 from websauna_migrate.locating.mending.postgresql_objects import changed_options
 from websauna_migrate.locating.mending.statements import (
