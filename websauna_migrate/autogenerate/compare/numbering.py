@@ -14,7 +14,14 @@ from websauna_migrate.facts.differences import Difference
 from websauna_migrate.facts.fact import Fact
 from websauna_migrate.facts.postgresql import OWN, quote_name
 
-__all__ = ["numbering_changes", "numbers_itself", "sequence_changes", "sequence_options"]
+__all__ = [
+    "go_on",
+    "identity_options",
+    "numbering_changes",
+    "numbers_itself",
+    "sequence_changes",
+    "sequence_options",
+]
 
 NO_NUMBER = "no number of its own"
 
@@ -96,6 +103,24 @@ def sequence_options(fact: Fact) -> str:
     )
 
 
+def identity_options(fact: Fact) -> str:
+    """Return the options of an identity's sequence as SQL: its type is the column's."""
+    _, word, options = sequence_options(fact).partition("INCREMENT")
+    return word + options
+
+
+def go_on(sequence: Fact, name: str, column: str, table: str) -> str:
+    """Return what lets a sequence go on behind the values of its column.
+
+    :param name: the sequence as it stands in SQL, as the column and the table do
+    """
+    start = sequence.get("start") or 0
+    return (
+        f"SELECT setval({literal(name)}, greatest(coalesce(max({column}), 0) + 1, {start}), "
+        f"false) FROM {table}"
+    )
+
+
 @dataclass(frozen=True)
 class Numbering:
     """How a column gets its values when none is given.
@@ -169,21 +194,17 @@ class Numbering:
             if default is not None:
                 yield f"{self.change} SET DEFAULT {default}"
             return
-        name, options = self.sequence_name, sequence_options(self.sequence)
+        name = self.sequence_name
         column = quote_name(self.column.name)
         if self.identity:
-            inside = options.partition("INCREMENT")
             yield (
                 f"{self.change} ADD GENERATED {self.identity.upper()} AS IDENTITY "
-                f"(SEQUENCE NAME {name} {inside[1]}{inside[2]})"
+                f"(SEQUENCE NAME {name} {identity_options(self.sequence)})"
             )
         else:
+            options = sequence_options(self.sequence)
             yield f"CREATE SEQUENCE {name} {options} OWNED BY {self.table}.{column}"
-        start = int(str(self.sequence.get("start") or 0))
-        yield (
-            f"SELECT setval({literal(name)}, greatest(coalesce(max({column}), 0) + 1, {start}), "
-            f"false) FROM {self.table}"
-        )
+        yield go_on(self.sequence, name, column, self.table)
         if not self.identity:
             yield f"{self.change} SET DEFAULT nextval({literal(name)}::regclass)"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from websauna_migrate.autogenerate.compare.numbering import sequence_options
+from websauna_migrate.autogenerate.compare.numbering import identity_options
 from websauna_migrate.facts.fact import POSITION, Fact, Value
 from websauna_migrate.facts.postgresql import OWN, make_name
 from websauna_migrate.locating.mending.postgresql_keys import PostgreSQLKeys, is_foreign
@@ -203,8 +203,7 @@ class PostgreSQLMender(PostgreSQLKeys):
         """Return what lets a column number itself, with the options of its sequence."""
         text = f"GENERATED {str(fact.get('identity')).upper()} AS IDENTITY"
         if (own := self.own_sequence(fact)) is not None:
-            _, word, options = sequence_options(own).partition("INCREMENT")
-            text += f" (SEQUENCE NAME {self.name(own, own.name)} {word}{options})"
+            text += f" (SEQUENCE NAME {self.name(own, own.name)} {identity_options(own)})"
         return text
 
     def create_column(self, fact: Fact) -> Iterator[Statement]:

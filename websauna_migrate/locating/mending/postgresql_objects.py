@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from websauna_migrate.autogenerate.compare.numbering import sequence_options
+from websauna_migrate.autogenerate.compare.numbering import (
+    go_on,
+    identity_options,
+    sequence_options,
+)
 from websauna_migrate.enums import literal
 from websauna_migrate.facts.fact import Fact, Value
 from websauna_migrate.locating.mending.statements import (
@@ -242,12 +246,7 @@ class PostgreSQLObjects(Mender):
         yield from self.finish(fact, *said)
         if fact.get("owner") and fact.table:
             column = self.quoted(str(fact.get("owner")).rpartition(".")[2])
-            start = fact.get("start") or 0
-            yield Statement(
-                LAST,
-                f"SELECT setval({literal(name)}, greatest(coalesce(max({column}), 0) + 1, "
-                f"{start}), false) FROM {self.table(fact)}",
-            )
+            yield Statement(LAST, go_on(fact, name, column, self.table(fact)))
 
     def change_sequence(self, fact: Fact, wanted: Fact, attribute: str) -> Iterator[Statement]:
         """Yield what changes a sequence; all of its options are said at once."""
@@ -264,11 +263,8 @@ class PostgreSQLObjects(Mender):
             # It follows from the column.
             return
         else:
-            options = sequence_options(wanted)
-            if wanted.get("identity"):
-                _, word, options = options.partition("INCREMENT")
-                options = word + options
-            yield Statement(KEYS, f"{alter} {options}")
+            options = identity_options if wanted.get("identity") else sequence_options
+            yield Statement(KEYS, f"{alter} {options(wanted)}")
 
     # Functions, triggers, policies
 
