@@ -18,6 +18,7 @@ from websauna_migrate.locating.mending.statements import (
     Mender,
     NotWritten,
     Statement,
+    is_foreign,
 )
 
 __all__ = ["MySQLMender"]
@@ -52,7 +53,7 @@ class MySQLMender(Mender):
             return "DROP PRIMARY KEY"
         if definition.startswith("PERIOD"):
             return f"DROP {fact.name}"
-        word = "FOREIGN KEY" if definition.startswith("FOREIGN KEY") else "CONSTRAINT"
+        word = "FOREIGN KEY" if is_foreign(fact) else "CONSTRAINT"
         return f"DROP {'INDEX' if fact.kind == 'index' else word} {self.quoted(fact.name)}"
 
     def create(self, fact: Fact) -> Iterator[Statement]:
@@ -64,7 +65,7 @@ class MySQLMender(Mender):
         elif fact.kind == "column":
             yield Statement(COLUMNS, f"ALTER TABLE {table} ADD COLUMN {self.column(fact)}")
         elif fact.kind in ("constraint", "index"):
-            rank = FOREIGN_KEYS if definition.startswith("FOREIGN KEY") else KEYS
+            rank = FOREIGN_KEYS if is_foreign(fact) else KEYS
             yield Statement(rank, f"ALTER TABLE {table} ADD {self.key(fact)}")
         elif fact.kind == "sequence":
             yield Statement(TABLES, f"CREATE SEQUENCE {name} {definition}")
@@ -91,7 +92,7 @@ class MySQLMender(Mender):
         """Yield what makes a table with all on it; its rows do not come back."""
         inside = [self.column(one) for one in self.parts(fact, "column")]
         keys = [*self.parts(fact, "constraint"), *self.parts(fact, "index")]
-        later = [one for one in keys if str(one.get("definition")).startswith("FOREIGN KEY")]
+        later = [one for one in keys if is_foreign(one)]
         inside += [self.key(one) for one in keys if one not in later]
         options = str(fact.get(AS_WRITTEN) or "").removeprefix(")").strip()
         body = ",\n    ".join(inside)

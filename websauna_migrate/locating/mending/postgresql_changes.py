@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from websauna_migrate.autogenerate.compare.numbering import identity_options
 from websauna_migrate.facts.fact import POSITION, Fact, Value
 from websauna_migrate.facts.postgresql import OWN, make_name
-from websauna_migrate.locating.mending.postgresql_keys import PostgreSQLKeys, is_foreign
+from websauna_migrate.locating.mending.postgresql_keys import PostgreSQLKeys
 from websauna_migrate.locating.mending.postgresql_objects import changed_options
 from websauna_migrate.locating.mending.statements import (
     COLUMNS,
@@ -17,6 +17,7 @@ from websauna_migrate.locating.mending.statements import (
     TABLES,
     NotWritten,
     Statement,
+    is_foreign,
 )
 
 __all__ = ["PostgreSQLMender"]

@@ -16,9 +16,10 @@ from websauna_migrate.locating.mending.statements import (
     TYPES,
     NotWritten,
     Statement,
+    is_foreign,
 )
 
-__all__ = ["PostgreSQLKeys", "is_foreign"]
+__all__ = ["PostgreSQLKeys"]
 
 
 class PostgreSQLKeys(PostgreSQLObjects):
@@ -46,9 +47,8 @@ class PostgreSQLKeys(PostgreSQLObjects):
         target = re.compile(rf"REFERENCES (?:{names})\(")
         there = {one.key: one for one in self.there.objects if one.kind == "constraint"}
         for one in self.here.objects:
-            definition = str(one.get("definition"))
-            is_key = one.key in there and definition.startswith("FOREIGN KEY")
-            if is_key and target.search(definition):
+            is_key = one.key in there and is_foreign(one)
+            if is_key and target.search(str(one.get("definition"))):
                 yield there[one.key]
 
     def create_constraint(self, fact: Fact) -> Iterator[Statement]:
@@ -102,11 +102,6 @@ class PostgreSQLKeys(PostgreSQLObjects):
             raise NotWritten(f"its {attribute} has to be set by hand")
 
     change_index = change_constraint
-
-
-def is_foreign(fact: Fact) -> bool:
-    """True for a foreign key."""
-    return str(fact.get("definition")).startswith("FOREIGN KEY")
 
 
 def targets_of(value: object) -> Iterator[tuple[str, str]]:

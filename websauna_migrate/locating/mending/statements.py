@@ -24,6 +24,7 @@ __all__ = [
     "NotWritten",
     "Renamed",
     "Statement",
+    "is_foreign",
 ]
 
 #: Statements are run in this order: what stands on columns goes before them, and comes after them.
@@ -125,6 +126,11 @@ class Mender(ABC):
             if one.schema == whole.schema
         ]
         return sorted(found, key=lambda one: number(one.get("position")))
+
+
+def is_foreign(fact: Fact) -> bool:
+    """True for a foreign key, by its definition as PostgreSQL and MariaDB write it."""
+    return str(fact.get("definition")).startswith("FOREIGN KEY")
 
 
 def number(value: Value) -> int:
