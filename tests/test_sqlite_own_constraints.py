@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -131,3 +132,40 @@ with op.batch_alter_table("t", table_args=[sa.CheckConstraint("f <> ')'")]) as b
         "UNIQUE (e)",
         "UNIQUE (h)",
     ]
+
+
+def test_colons_in_strings_stay(workshop: Workshop, sqlite_url: str) -> None:
+    """SQLAlchemy reads a parameter in what it reflects, and would write it as NULL."""
+    text = """
+import sqlalchemy as sa
+metadata = sa.MetaData()
+sa.Table("t", metadata, sa.Column("id", sa.Integer, primary_key=True),
+         sa.Column("n", sa.String({}), server_default="at :a"),
+         sa.Column("g", sa.Text, sa.Computed(r"n || '\\:k'")), {})
+"""
+    check = r"""sa.CheckConstraint(r"n <> '\:x'")"""
+    before = text.format(9, check)
+    path = workshop.package("shop", before, metadata="shop.models.metadata") / "models.py"
+    service = workshop.service(sqlite_url)
+    service.revision("one", autogenerate=True)
+    service.upgrade()
+    facts = facts_of(sqlite_url)
+    for items in (check, ""):
+        path.write_text(text.format(20, items))
+        workshop.forget()
+        service = workshop.service(sqlite_url)
+        (script,) = service.revision("two", autogenerate=True)
+        assert script.proof is not None
+        service.upgrade()
+        assert service.check().problems == ()
+        service.downgrade("-1")
+        assert [*differences(facts, facts_of(sqlite_url))] == []
+        Path(script.path).unlink()
+
+
+def facts_of(url: str) -> Any:
+    engine = sa.create_engine(url)
+    with engine.connect() as connection:
+        found = read_facts(connection)
+    engine.dispose()
+    return found

@@ -34,6 +34,12 @@ def see_all_constraints(impl: DefaultImpl, connection: Connection) -> None:
 
     def reflect(inspector: Any, table: Table, column_info: dict[str, Any]) -> None:
         reflect_column(inspector, table, column_info)
+        # SQLAlchemy makes SQL of both, in which ``:name`` in a string would be a parameter.
+        if isinstance(column_info.get("default"), str):
+            column_info["default"] = escaped(column_info["default"])
+        if column_info.get("computed"):
+            sql = escaped(str(column_info["computed"]["sqltext"]))
+            column_info["computed"] = {**column_info["computed"], "sqltext": sql}
         if not event.contains(table, "after_parent_attach", complete):
             # It is called once the table is reflected.
             event.listen(table, "after_parent_attach", complete)

@@ -170,7 +170,8 @@ class ConstraintComparison:
 
     def reads(self, text: str, fact: Fact) -> bool:
         """Tell whether a reflected CHECK is that of a fact."""
-        return squeezed(f"CHECK({text})") == squeezed(str(fact.get("definition")))
+        definition = escaped(str(fact.get("definition")))
+        return squeezed(f"CHECK({escaped(text)})") == squeezed(definition)
 
     def creation(self, fact: Fact) -> Any:
         """Return the operation that would create a constraint of the database.
