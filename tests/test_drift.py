@@ -195,6 +195,52 @@ def test_the_sql_of_drift_brings_a_database_back(
     assert 'behind "f01"' not in again.out
 
 
+NUMBERED = """
+for name in ("things", "others", "thirds"):
+    op.create_table(
+        name,
+        sa.Column("id", sa.Integer, sa.Identity(), primary_key=True),
+        sa.Column("word", sa.String(20)),
+    )
+"""
+
+#: By the table: how its column numbers itself otherwise.
+NUMBERED_OTHERWISE = {
+    "things": ("ALTER TABLE things ALTER id DROP IDENTITY",),
+    "others": (
+        "ALTER TABLE others ALTER id DROP IDENTITY",
+        "CREATE SEQUENCE others_id_seq OWNED BY others.id",
+        "ALTER TABLE others ALTER id SET DEFAULT nextval('others_id_seq')",
+    ),
+    "thirds": (
+        "ALTER TABLE thirds ALTER id DROP IDENTITY",
+        "CREATE SEQUENCE by_hand OWNED BY thirds.id",
+        "ALTER TABLE thirds ALTER id SET DEFAULT nextval('by_hand')",
+    ),
+}
+
+
+def test_an_identity_that_comes_back_goes_on_behind_the_rows(
+    workshop: Workshop, postgresql_url: str
+) -> None:
+    workshop.package("fooapp", ALL_MODELS)
+    workshop.script("fooapp", "f01", None, NUMBERED)
+    service = workshop.service(postgresql_url)
+    service.upgrade()
+    for name, by_hand in NUMBERED_OTHERWISE.items():
+        execute(postgresql_url, f"INSERT INTO {name} (word) VALUES ('a'), ('b')")
+        for statement in by_hand:
+            execute(postgresql_url, statement)
+    for statement in service.drift().sql:
+        execute(postgresql_url, statement)
+    # Nothing uses it any more.
+    execute(postgresql_url, "DROP SEQUENCE by_hand")
+    assert service.drift().found == ()
+    for name in NUMBERED_OTHERWISE:
+        execute(postgresql_url, f"INSERT INTO {name} (word) VALUES ('c')")
+        assert rows(postgresql_url, f"SELECT id FROM {name} WHERE word = 'c'") == [(3,)]
+
+
 TITLED = """
 op.create_table(
     "offers",

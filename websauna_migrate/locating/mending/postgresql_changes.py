@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from websauna_migrate.autogenerate.compare.numbering import identity_options
-from websauna_migrate.facts.fact import POSITION, Fact, Value
+from websauna_migrate.autogenerate.compare.numbering import go_on, identity_options
+from websauna_migrate.facts.fact import POSITION, Fact, Facts, Value
 from websauna_migrate.facts.postgresql import OWN, make_name
 from websauna_migrate.locating.mending.postgresql_keys import PostgreSQLKeys
 from websauna_migrate.locating.mending.postgresql_objects import changed_options
@@ -171,10 +171,18 @@ class PostgreSQLMender(PostgreSQLKeys):
             parts.append(self.not_null(fact))
         return " ".join(parts)
 
-    def own_sequence(self, column: Fact) -> Fact | None:
-        """Return the sequence that a column takes its values from."""
+    def own_sequence(self, column: Fact, facts: Facts | None = None) -> Fact | None:
+        """Return the sequence that a column takes its values from.
+
+        :param facts: whose; default what is to be
+        """
         owner = f"{column.table}.{column.name}"
-        found = (one for one in self.parts(column, "sequence") if one.get("owner") == owner)
+        is_identity = bool(column.get("identity"))
+        found = (
+            one
+            for one in self.parts(column, "sequence", facts)
+            if one.get("owner") == owner and bool(one.get("identity")) == is_identity
+        )
         return next(found, None)
 
     def is_serial(self, column: Fact) -> bool:
@@ -206,6 +214,17 @@ class PostgreSQLMender(PostgreSQLKeys):
         if (own := self.own_sequence(fact)) is not None:
             text += f" (SEQUENCE NAME {self.name(own, own.name)} {identity_options(own)})"
         return text
+
+    def add_identity(self, fact: Fact, wanted: Fact, alter: str) -> Iterator[Statement]:
+        """Yield what lets a column number itself, going on behind the values that are there."""
+        own, former = self.own_sequence(wanted), self.own_sequence(fact, self.here)
+        if own is not None and former is not None and own.key == former.key:
+            # The default that uses it goes before.
+            yield Statement(KEYS, f"DROP SEQUENCE {self.name(former, former.name)}")
+        yield Statement(KEYS, f"{alter} ADD {self.identity(wanted)}")
+        if own is not None:
+            name, column = self.name(own, own.name), self.quoted(wanted.name)
+            yield Statement(LAST, go_on(own, name, column, self.table(wanted)))
 
     def create_column(self, fact: Fact) -> Iterator[Statement]:
         """Yield what adds a column."""
@@ -244,7 +263,7 @@ class PostgreSQLMender(PostgreSQLKeys):
             elif fact.get("identity"):
                 yield Statement(COLUMNS, f"{alter} SET GENERATED {str(value).upper()}")
             else:
-                yield Statement(KEYS, f"{alter} ADD {self.identity(wanted)}")
+                yield from self.add_identity(fact, wanted, alter)
         elif attribute == "generated":
             yield from self.change_generated(fact, wanted, alter)
         elif attribute == "storage":
