@@ -50,10 +50,10 @@ def numbering_changes(key: Key, found: FoundDifferences, *, first: bool) -> Iter
         if between is None and not first:
             diff = (*place, old.words, new.words)
             yield statements(diff, steps(old, new), steps(new, old))
-        elif between is not None and first and (ending := [*old.ending()]):
-            yield statements((*place, old.words, between), ending, [*old.beginning()])
-        elif between is not None and not first and (beginning := [*new.beginning()]):
-            yield statements((*place, between, new.words), beginning, [*new.ending()])
+        elif between is not None and first and (ending := [*old.ending(new)]):
+            yield statements((*place, old.words, between), ending, [*old.beginning(new)])
+        elif between is not None and not first and (beginning := [*new.beginning(old)]):
+            yield statements((*place, between, new.words), beginning, [*new.ending(old)])
     if not first:
         yield from sequence_changes(key, found)
 
@@ -178,17 +178,30 @@ class Numbering:
         """The beginning of a statement that changes the column."""
         return f"ALTER TABLE {self.table} ALTER COLUMN {quote_name(self.column.name)}"
 
-    def ending(self) -> Iterator[str]:
-        """Yield the statements that take it away."""
+    @property
+    def is_nullable(self) -> bool:
+        """Whether the column may be NULL, which no identity may."""
+        return not self.column.get("not null")
+
+    def ending(self, other: Numbering) -> Iterator[str]:
+        """Yield the statements that take it away.
+
+        :param other: what comes in its place. Alembic ignores NOT NULL where one is an identity
+        """
         if self.identity:
             yield f"{self.change} DROP IDENTITY"
+            if other.is_nullable:
+                yield f"{self.change} DROP NOT NULL"
         elif self.column.get("default") is not None:
             yield f"{self.change} DROP DEFAULT"
         if self.is_serial and self.sequence is not None:
             yield f"DROP SEQUENCE {self.sequence_name}"
 
-    def beginning(self) -> Iterator[str]:
-        """Yield the statements that make it, going on behind the values that are there."""
+    def beginning(self, other: Numbering) -> Iterator[str]:
+        """Yield the statements that make it, going on behind the values that are there.
+
+        :param other: what was there before
+        """
         default = self.column.get("default")
         if self.sequence is None:
             if default is not None:
@@ -197,6 +210,8 @@ class Numbering:
         name = self.sequence_name
         column = quote_name(self.column.name)
         if self.identity:
+            if other.is_nullable:
+                yield f"{self.change} SET NOT NULL"
             yield (
                 f"{self.change} ADD GENERATED {self.identity.upper()} AS IDENTITY "
                 f"(SEQUENCE NAME {name} {identity_options(self.sequence)})"
@@ -213,4 +228,4 @@ def steps(old: Numbering, new: Numbering) -> list[str]:
     """Return the statements that lead from one way to another."""
     if old.identity and new.identity:
         return [f"{old.change} SET GENERATED {new.identity.upper()}"]
-    return [*old.ending(), *new.beginning()]
+    return [*old.ending(new), *new.beginning(old)]
