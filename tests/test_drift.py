@@ -241,6 +241,23 @@ def test_an_identity_that_comes_back_goes_on_behind_the_rows(
         assert rows(postgresql_url, f"SELECT id FROM {name} WHERE word = 'c'") == [(3,)]
 
 
+def test_a_second_sequence_of_a_column_changes_nothing_of_its_default(
+    workshop: Workshop, postgresql_url: str
+) -> None:
+    workshop.package("fooapp", MODELS.replace("offers", "serials"))
+    serials = 'op.create_table("serials", sa.Column("id", sa.Integer, primary_key=True),\n'
+    workshop.script("fooapp", "f01", None, f'{serials}    sa.Column("title", sa.String(20)))')
+    service = workshop.service(postgresql_url)
+    service.upgrade()
+    execute(postgresql_url, "INSERT INTO serials (title) VALUES ('a')")
+    execute(postgresql_url, "CREATE SEQUENCE extra OWNED BY serials.id")
+    assert not [one for one in service.drift().found if "column" in str(one.object)]
+    for statement in service.drift().sql:
+        execute(postgresql_url, statement)
+    execute(postgresql_url, "INSERT INTO serials (title) VALUES ('b')")
+    assert rows(postgresql_url, "SELECT id FROM serials WHERE title = 'b'") == [(2,)]
+
+
 TITLED = """
 op.create_table(
     "offers",

@@ -90,8 +90,12 @@ class Reading:
     def __init__(self, rows: Mapping[str, Rows]) -> None:
         """Keep the rows, by the names of their queries."""
         self.rows = rows
-        #: Sequences that belong to a column: how ``nextval`` names them.
-        self.owned = {(row[0], row[2], row[3]): row[14] for row in rows["sequences"] if row[2]}
+        #: Sequences that belong to a column, which may have several: how ``nextval`` names them.
+        self.owned: dict[tuple[str, str, str], tuple[str, ...]] = {}
+        for row in rows["sequences"]:
+            if row[2]:
+                column = (row[0], row[2], row[3])
+                self.owned[column] = (*self.owned.get(column, ()), row[14])
 
     def keyed(self, name: str) -> Iterator[tuple[Hashable, Sequence[Any]]]:
         """Yield the rows of a query, each with all that its facts follow from."""
@@ -137,9 +141,9 @@ class Reading:
         schema, name, table, kind, number, type_, not_null, default, identity, generated = row[:10]
         collation, storage, compression, target, options, foreign, local, comment = row[10:18]
         constraint, definition = row[18:]
-        own = self.owned.get((schema, table, name))
-        if own and default in (f"nextval('{own}'::regclass)", f"nextval({own!r}::regclass)"):
-            default = OWN
+        for own in self.owned.get((schema, table, name), ()):
+            if default in (f"nextval('{own}'::regclass)", f"nextval({own!r}::regclass)"):
+                default = OWN
         if re.fullmatch(r".*_not_null\d*", str(constraint), re.DOTALL):
             # The server's own, maybe by a name that the column or table had before.
             constraint = None
