@@ -311,7 +311,7 @@ SAFE = re.compile(
 SAFE_IN = {
     # Statements of scripts: quoted names, and what the server says of its own catalogue.
     "attributes.py": r"quote_name\(|\btable\b|join\(changes\)|clause\.format|value|\bwhat\b",
-    "numbering.py": r"quote_name\(|\.table\b|sequence|\b(?:name|column)\b|options|identity"
+    "numbering.py": r"quote_name\(|\btable\b|sequence|\b(?:name|column)\b|options|identity"
     r"|change|default",
     "server_statements.py": r"\b(?:table|change|name)\b",
     "change_log.py": r"\btable\b",
