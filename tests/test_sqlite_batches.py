@@ -218,3 +218,69 @@ def test_the_table_of_an_interrupted_batch_is_named(
     connection.close()
     service.upgrade()
     assert "new" in definitions(sqlite_url)["t"]
+
+
+#: Types before and behind, a value, and what is to become of it there and back; as plain Alembic
+#: casts it: 2020, 2020, 2020, 2020, 0, 12, 0, 0, 0, then the same.
+VALUES = [
+    ("DATETIME", "sa.Date()", "2020-01-31 10:00:00.000000", "2020-01-31"),
+    ("DATE", "sa.DateTime()", "2020-01-31", "2020-01-31 00:00:00.000000"),
+    ("DATETIME", "sa.Time()", "2020-01-31 10:00:00.000000", "10:00:00.000000"),
+    ("TEXT", "sa.TIMESTAMP()", "2020-01-31 10:00:00", "2020-01-31 10:00:00"),
+    ("TEXT", "sa.Integer()", "none", "none"),
+    ("TEXT", "sa.Numeric(8, 2)", "12 pieces", "12 pieces"),
+    ("VARCHAR(9)", "sa.Boolean()", "perhaps", "perhaps"),
+    ("VARCHAR(9)", "sa.Boolean()", "TRUE", 1),
+    ("VARCHAR(9)", "sa.Float()", "no", "no"),
+    ("VARCHAR(9)", "sa.Integer()", " 12 ", 12),
+    ("NUMERIC(8, 2)", "sa.Integer()", 1.5, 1),
+    ("INTEGER", "sa.Boolean()", 1, 1),
+    ("FLOAT", "sa.String(9)", 1.5, "1.5"),
+    ("DATETIME", "sa.TIMESTAMP()", "2020-01-31 10:00:00.000000", "2020-01-31 10:00:00.000000"),
+]
+
+
+def test_no_value_is_lost_by_a_change_of_type(workshop: Workshop, sqlite_url: str) -> None:
+    names = [f"c{number}" for number in range(len(VALUES))]
+    types = zip(names, (before for before, *_ in VALUES), strict=True)
+    connection = sqlite3.connect(sqlite_url.removeprefix("sqlite:///"))
+    connection.execute(f"CREATE TABLE t ({', '.join(map(' '.join, types))})")
+    marks = ", ".join("?" * len(VALUES))
+    connection.execute(f"INSERT INTO t VALUES ({marks})", [value for _, _, value, _ in VALUES])
+    connection.commit()
+    connection.close()
+    changes = [
+        f"    batch.alter_column({name!r}, type_={after})"
+        for name, (_, after, *_) in zip(names, VALUES, strict=True)
+    ]
+    workshop.package("shop", "Base = None", metadata=None)
+    workshop.script(
+        "shop", "a1", None, "\n".join(['with op.batch_alter_table("t") as batch:', *changes])
+    )
+    workshop.service(sqlite_url).upgrade()
+    assert query(sqlite_url, "SELECT * FROM t") == [tuple(found for *_, found in VALUES)]
+
+
+def test_a_date_that_gets_a_time_and_loses_it_is_the_same(
+    workshop: Workshop, sqlite_url: str
+) -> None:
+    models = "import sqlalchemy as sa\nmetadata = sa.MetaData()\nsa.Table('t', metadata,\n"
+    models += "    sa.Column('id', sa.Integer, primary_key=True), sa.Column('day', sa.{type}))\n"
+    folder = workshop.package("shop", models.format(type="Date"), metadata="shop.models.metadata")
+    service = workshop.service(sqlite_url)
+    service.revision("one", autogenerate=True)
+    service.upgrade()
+    connection = sqlite3.connect(sqlite_url.removeprefix("sqlite:///"))
+    connection.execute("INSERT INTO t VALUES (1, '2020-01-31')")
+    connection.commit()
+    connection.close()
+    (folder / "models.py").write_text(models.format(type="DateTime"))
+    workshop.forget()
+    service = workshop.service(sqlite_url)
+    (script,) = service.revision("two", autogenerate=True)
+    # The way back says what each database calls it, not what SQLite does.
+    assert "DATETIME" not in Path(script.path).read_text()
+    service.upgrade()
+    assert query(sqlite_url, "SELECT day FROM t") == [("2020-01-31 00:00:00.000000",)]
+    service.downgrade("-1")
+    assert query(sqlite_url, "SELECT day FROM t") == [("2020-01-31",)]

@@ -32,6 +32,7 @@ from websauna_migrate.alembic_adapter.sqlite_create_table import (
     spelling,
     words_of,
 )
+from websauna_migrate.alembic_adapter.sqlite_values import converted
 from websauna_migrate.facts.sqlite_tokens import unquoted, written_tokens
 from websauna_migrate.facts.written_tables import written_table
 from websauna_migrate.models.sqlalchemy_internals import variants_of
@@ -89,7 +90,12 @@ def keep_in_batches(impl: DefaultImpl) -> None:
     def cast_type(existing: Any, transfer: dict[str, Any], new_type: Any) -> None:
         # It is asked for each type that a script gives, be it the same.
         transfer[GIVEN] = True
+        value = transfer["expr"]
         cast(existing, transfer, new_type)
+        if transfer["expr"] is not value:
+            transfer["expr"] = converted(
+                value, transfer["expr"], existing.type, new_type, impl.dialect
+            )
 
     impl.cast_for_batch_migrate = cast_type  # type: ignore[method-assign]
     impl.prep_table_for_batch = prep_table_for_batch  # type: ignore[method-assign]

@@ -32,6 +32,7 @@ __all__ = [
     "TypeRenderer",
     "UnfitType",
     "collated",
+    "portable",
     "stored_type",
 ]
 
@@ -347,6 +348,7 @@ class TypeRenderer:
 
     def builtin(self, type_: TypeEngine[Any]) -> str:
         """Return the source of a type that is SQLAlchemy's own."""
+        type_ = portable(type_, self.context)
         call = self.call_of(type_)
         arguments = [ast.unparse(argument) for argument in call.args]
         for keyword in call.keywords:
@@ -435,6 +437,21 @@ def builtin_base(type_: TypeEngine[Any]) -> TypeEngine[Any] | None:
                     continue
             return base
     return None
+
+
+#: Types that a database has and another one lacks, by how SQLAlchemy calls them.
+ONE_SIDED = frozenset({"BLOB", "BYTEA", "DATETIME", "DOUBLE"})
+
+
+def portable(type_: Any, context: AutogenContext) -> Any:
+    """Return a type that all databases of a script have, where it is the same on this one.
+
+    What SQLite reflects as ``DATETIME`` is ``DateTime``, which PostgreSQL calls TIMESTAMP.
+    """
+    if type_.__visit_name__ not in ONE_SIDED or len(written_for(context)) == 1:
+        return type_
+    found, own = type_.as_generic(), context.dialect
+    return found if spec(found, own) == spec(type_, own) else type_
 
 
 def stored_type(type_: TypeEngine[Any], dialect: Dialect) -> TypeEngine[Any]:

@@ -16,7 +16,7 @@ from sqlalchemy.exc import CompileError, UnsupportedCompilationError
 from sqlalchemy.schema import Computed, DefaultClause, Identity
 from sqlalchemy.types import SchemaType, TypeEngine
 
-from websauna_migrate.autogenerate.operations.column_types import dialect_of
+from websauna_migrate.autogenerate.operations.column_types import dialect_of, portable
 from websauna_migrate.autogenerate.operations.script_op import written_for
 
 __all__ = ["TypeChange", "in_steps", "without_check"]
@@ -50,6 +50,8 @@ def render_type_change(context: AutogenContext, operation: TypeChange) -> str:
     """Return the source of a change of a type."""
     plain = ops.AlterColumnOp(operation.table_name, operation.column_name)
     plain.__dict__.update(operation.__dict__)
+    for name in ("existing_type", "modify_type"):
+        setattr(plain, name, portable(getattr(plain, name), context))
     rendered: str = renderers.dispatch(plain)(context, plain)
     databases = written_for(context)
     if operation.kw.get("autoincrement") and set(databases) == {"postgresql"}:
@@ -61,7 +63,7 @@ def render_type_change(context: AutogenContext, operation: TypeChange) -> str:
         rendered = rendered.replace(
             "autoincrement=True", f"autoincrement=True if {mysql} else None"
         )
-    using = conversion(operation)
+    using = conversion(plain)
     if using is None or "postgresql" not in databases:
         return rendered
     return f"{rendered[:-1]},\n           postgresql_using={using!r})"
