@@ -160,6 +160,74 @@ def test_every_way_of_rebuilding_keeps_the_rows(
     )
 
 
+@pytest.fixture(params=["keys", "BEGIN"])
+def begun_by_others(request: pytest.FixtureRequest) -> Iterator[None]:
+    """All engines have a listener at a transaction's beginning: for the keys, or that begins it."""
+
+    def begin(connection: Any) -> None:
+        said = "PRAGMA foreign_keys=ON" if request.param == "keys" else "BEGIN"
+        connection.exec_driver_sql(said)
+
+    with ExitStack() as stack:
+        if request.param == "BEGIN":
+            stack.enter_context(listening(Engine))
+        event.listen(Engine, "begin", begin)
+        stack.callback(event.remove, Engine, "begin", begin)
+        yield
+
+
+@pytest.mark.parametrize("atomic", [False, True], ids=["steps", "atomic"])
+@pytest.mark.parametrize("upgrade", [BATCH, REBUILT_BY_HAND], ids=["batch", "by hand"])
+def test_listeners_at_the_beginning_of_transactions_lose_no_rows(
+    workshop: Workshop, sqlite_url: str, begun_by_others: None, upgrade: str, atomic: bool
+) -> None:
+    service = two_steps(workshop, sqlite_url, upgrade)
+    assert steps(service.upgrade(atomic=atomic)) == ["app@two"]
+    assert children(sqlite_url) == KEPT
+    delete = 'op.execute("DELETE FROM run WHERE id = 2")\n'
+    workshop.script("app", "three", "two", delete)
+    assert steps(workshop.service(sqlite_url).upgrade(atomic=atomic)) == ["app@three"]
+    assert children(sqlite_url) == KEPT[:2]
+    workshop.script("app", "four", "three", delete.replace("2", "1") + PARENT)
+    with pytest.raises(StepFailed):
+        workshop.service(sqlite_url).upgrade(atomic=atomic)
+    assert children(sqlite_url) == KEPT[:2]
+
+
+RENAMED_AWAY = """
+op.rename_table("run", "Old_Run")
+op.execute("CREATE TABLE run (id INTEGER PRIMARY KEY, name VARCHAR(30))")
+op.execute("INSERT INTO run SELECT * FROM old_run")
+op.drop_table("old_run")
+"""
+
+
+@pytest.mark.parametrize("atomic", [False, True], ids=["steps", "atomic"])
+def test_keys_that_go_with_a_renamed_table_are_told(
+    workshop: Workshop, sqlite_url: str, enforced: None, atomic: bool
+) -> None:
+    service = two_steps(workshop, sqlite_url, RENAMED_AWAY)
+    with pytest.raises(StepFailed) as failed:
+        service.upgrade(atomic=atomic)
+    assert (
+        str(failed.value)
+        .partition("it leaves ")[2]
+        .startswith(
+            '3 rows of "metric" that refer to no row of "Old_Run". It rebuilds a table, so PRAGMA '
+            "foreign_keys is off in it, and no key deletes or changes rows. Their keys went with a "
+            "table when it was renamed. Let the script make the new table under a name of its own, "
+            "copy the rows, drop the old table, and rename the new one."
+        )
+    )
+    assert children(sqlite_url) == KEPT
+    workshop.script("app", "two", "one", REBUILT_BY_HAND)
+    assert steps(workshop.service(sqlite_url).upgrade()) == ["app@two"]
+    assert children(sqlite_url) == KEPT
+    workshop.script("app", "three", "two", 'op.rename_table("run", "gone")\nop.drop_table("gone")')
+    assert steps(workshop.service(sqlite_url).upgrade()) == ["app@three"]
+    assert children(sqlite_url) == []
+
+
 def test_a_table_that_refers_to_itself_is_rebuilt(
     workshop: Workshop, sqlite_url: str, enforced: None
 ) -> None:

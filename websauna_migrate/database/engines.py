@@ -22,8 +22,10 @@ from websauna_migrate.base_errors import ExitCode, MigrationError
 from websauna_migrate.database.startup import retry_connecting
 
 __all__ = [
+    "BEFORE_BEGIN",
     "WRITES",
     "DatabaseFailure",
+    "begin_on_sqlite",
     "connect",
     "database_of",
     "hide_password",
@@ -324,11 +326,23 @@ def make_transactional(engine: Engine) -> None:
         # For a look at the histories while others run; steps set a limit of their own.
         dbapi_connection.execute("PRAGMA busy_timeout = 15000")
 
-    @event.listens_for(engine, "begin")
-    def begin(connection: Connection) -> None:
-        options = connection.get_execution_options()
-        if options.get("isolation_level") == "AUTOCOMMIT":
-            return
+    event.listen(engine, "begin", begin_on_sqlite)
+
+
+#: Where a connection's ``info`` has what is called just before BEGIN on SQLite.
+BEFORE_BEGIN = "websauna_migrate_before_begin"
+
+
+def begin_on_sqlite(connection: Connection) -> None:
+    """Begin a transaction with everything in it: the driver leaves DDL outside."""
+    driver: Any = connection.connection.dbapi_connection
+    if driver.in_transaction:
+        # An application's listener to all engines has begun it, as in SQLAlchemy's documentation.
+        driver.execute("COMMIT")
+    if (call := connection.info.get(BEFORE_BEGIN)) is not None:
+        call()
+    options = connection.get_execution_options()
+    if options.get("isolation_level") != "AUTOCOMMIT":
         connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get(WRITES) else "BEGIN")
 
 

@@ -20,7 +20,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.pool import StaticPool
 
 from websauna_migrate.base_errors import UsageError
-from websauna_migrate.database.engines import WRITES
+from websauna_migrate.database.engines import WRITES, begin_on_sqlite
 
 __all__ = ["CallersTransaction", "given_state", "open_given", "the_given"]
 
@@ -177,13 +177,6 @@ def execute(driver: Any, statement: str) -> Any:
     with closing(driver.cursor()) as cursor:
         cursor.execute(statement)
         return cursor.fetchone() if cursor.description else None
-
-
-def begin_on_sqlite(connection: Connection) -> None:
-    """Begin a transaction with everything in it: the driver leaves DDL outside."""
-    if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
-        writes = connection.get_execution_options().get(WRITES)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import Connection
 from sqlalchemy.engine.interfaces import DBAPICursor, ExecutionContext
 
+from websauna_migrate.database.engines import BEFORE_BEGIN
 from websauna_migrate.database.given_connections import given_state
 from websauna_migrate.facts.sqlite_tokens import unquoted
 from websauna_migrate.plain_text import counted
@@ -91,20 +92,32 @@ def not_without_keys(table: str, *, fixed: bool = False) -> ScriptRefused:
     return ScriptRefused("keys", f"it {does}{',' if fixed else ''} {problem}")
 
 
-def broken_references(counts: Counter[tuple[str, str]]) -> ScriptRefused:
+def broken_references(
+    counts: Counter[tuple[str, str]], renamed: Collection[tuple[str, str]]
+) -> ScriptRefused:
     """Return the error of a step without foreign keys that leaves rows which refer to nothing.
 
     :param counts: how many rows, by the table that has them and the one that they refer to
+    :param renamed: schema and new name of tables that the step renamed
     """
     found = "; ".join(
         f'{counted(count, "row")} of "{table}" that refer to no row of "{parent}"'
         for (table, parent), count in sorted(counts.items())
     )
+    remedy = (
+        "Let the script delete these rows or set their columns, or do that in a revision before."
+    )
+    if any(
+        shown(schema, name) == parent.lower() for _, parent in counts for schema, name in renamed
+    ):
+        remedy = (
+            "Their keys went with a table when it was renamed. Let the script make the new table "
+            "under a name of its own, copy the rows, drop the old table, and rename the new one."
+        )
     return ScriptRefused(
         "keys",
         f"it leaves {found}. It rebuilds a table, so PRAGMA foreign_keys is off in it, and no key "
-        "deletes or changes rows. Let the script delete these rows or set their columns, or do "
-        "that in a revision before.",
+        f"deletes or changes rows. {remedy}",
     )
 
 
@@ -130,21 +143,24 @@ class ForeignKeys:
         self._committed = False
         #: Schema and name.
         self._dropped: set[tuple[str, str]] = set()
+        #: Schema and new name of tables that were renamed, with the name before.
+        self._renamed: dict[tuple[str, str], str] = {}
         self._before: Counter[tuple[str, str]] = Counter()
         self._listeners = (
             ("before_cursor_execute", self._before_execute),
-            ("begin", self._begin),
             ("commit", self._commit),
         )
 
     def watch(self) -> None:
         """Listen to the connection, where the database is SQLite.
 
-        Its own listeners are called before those of its engine, which begin the transaction.
+        A transaction begins behind the application's listeners to all engines, which may turn the
+        keys on. In the caller's there is nothing to turn.
         """
         if self.connection.dialect.name == "sqlite":
             for name, function in self._listeners:
                 event.listen(self.connection, name, function)
+            self.connection.info[BEFORE_BEGIN] = self._begin
 
     def close(self) -> None:
         """Listen no longer, and leave the setting as it was; no transaction is open."""
@@ -153,6 +169,7 @@ class ForeignKeys:
         for name, function in self._listeners:
             event.remove(self.connection, name, function)
         if not self.connection.closed and not self.connection.invalidated:
+            del self.connection.info[BEFORE_BEGIN]
             self._turn_on()
 
     def begin_step(self, step: Step) -> None:
@@ -168,7 +185,7 @@ class ForeignKeys:
         self._step = step
         self._refused = None
         self._committed = False
-        self._dropped = set()
+        self._dropped, self._renamed = set(), {}
 
     def begin_run(self, steps: Iterable[Step]) -> None:
         """Say that one transaction is about to begin for all steps."""
@@ -190,7 +207,7 @@ class ForeignKeys:
     def give_way(self) -> bool:
         """Tell whether a step that failed and was rolled back is to be begun anew without keys."""
         refused, self._refused = self._refused, None
-        self._dropped = set()
+        self._dropped, self._renamed = set(), {}
         if refused is None or self._committed or self._fixed:
             return False
         if self._off:
@@ -202,10 +219,10 @@ class ForeignKeys:
 
     # What SQLAlchemy calls
 
-    def _begin(self, connection: Connection) -> None:
+    def _begin(self) -> None:
         if not self._off:
             self._turn_on()
-        elif not self._turned_off and self._is_on():
+        elif self._is_on():
             self._turn_off()
         if self._turned_off:
             self._before = self._broken()
@@ -229,7 +246,7 @@ class ForeignKeys:
         if self._turned_off and self._driver.in_transaction:
             new = self._broken() - self._before
             if new:
-                self._refused = broken_references(new)
+                self._refused = broken_references(new, self._renamed)
                 raise self._refused
 
     def _before_execute(
@@ -276,11 +293,16 @@ class ForeignKeys:
             schema = self._schema_of(match.group(1), table)
             if self._has_references(schema, table):
                 self._dropped.add((schema, table.lower()))
+                before = self._renamed.get((schema, table.lower()))
+                if before is not None and self._schema_of(None, before, "") == schema:
+                    # The new table has the name, and the keys went with the old one.
+                    return shown(schema, before)
         elif match := RENAMES.match(statement):
             schema = self._schema_of(match.group(1), unquoted(match.group(2)))
             table = unquoted(match.group(3))
             if (schema, table.lower()) in self._dropped:
                 return shown(schema, table)
+            self._renamed[schema, table.lower()] = unquoted(match.group(2))
         elif TURNS_OFF.match(statement):
             return ""
         return None
@@ -290,7 +312,7 @@ class ForeignKeys:
         found = self._driver.execute("PRAGMA database_list").fetchall()
         return [name.lower() for _, name, _ in found if name != "temp"]
 
-    def _schema_of(self, written: str | None, table: str) -> str:
+    def _schema_of(self, written: str | None, table: str, default: str = "main") -> str:
         """Return the database of a table: the one that is written, else the first that has it."""
         if written is not None:
             return unquoted(written).lower()
@@ -301,7 +323,7 @@ class ForeignKeys:
                 (table.lower(),),
             ).fetchone():
                 return schema
-        return "main"
+        return default
 
     def _has_references(self, schema: str, table: str, *, cut: bool = False) -> bool:
         """Tell whether rows refer to a table, its own among them.
