@@ -543,6 +543,23 @@ def test_autocommit_is_refused(two: Workshop, engine: sa.Engine, how: str) -> No
         assert not names(connection)
 
 
+def test_work_of_the_driver_alone_is_neither_lost_nor_committed(
+    two: Workshop, sqlite_url: str
+) -> None:
+    service = two.service(sqlite_url)
+    with sa.create_engine(sqlite_url, poolclass=NullPool).connect() as connection:
+        connection.exec_driver_sql("CREATE TABLE mine (n)")
+        connection.commit()
+        driver = connection.connection.dbapi_connection
+        driver.execute("INSERT INTO mine VALUES (1)")
+        with pytest.raises(UsageError, match="of which SQLAlchemy does not know"):
+            service.upgrade(connection=connection)
+        assert driver.in_transaction
+        driver.commit()
+        service.upgrade(connection=connection)
+    assert rows(sqlite_url, "SELECT n FROM mine") == [(1,)]
+
+
 def test_what_is_no_connection_is_refused(two: Workshop, in_memory: sa.Engine) -> None:
     service = two.service("sqlite://")
     with in_memory.connect() as connection, Session(connection) as session:

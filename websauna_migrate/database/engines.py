@@ -337,8 +337,9 @@ def begin_on_sqlite(connection: Connection) -> None:
     """Begin a transaction with everything in it: the driver leaves DDL outside."""
     driver: Any = connection.connection.dbapi_connection
     if driver.in_transaction:
-        # An application's listener to all engines has begun it, as in SQLAlchemy's documentation.
-        driver.execute("COMMIT")
+        # An application's listener to all engines has begun it, as in SQLAlchemy's documentation;
+        # or it is left of one that a reader kept from its commit.
+        driver.execute("ROLLBACK")
     if (call := connection.info.get(BEFORE_BEGIN)) is not None:
         call()
     options = connection.get_execution_options()

@@ -113,6 +113,16 @@ def refuse_unusable(given: Connection) -> None:
             "The connection given commits each statement by itself (AUTOCOMMIT), so that no step "
             "could be rolled back. Give one of an engine without that isolation level."
         )
+    if (
+        given.dialect.name == "sqlite"
+        and (driver.in_transaction and not given.in_transaction())
+        # From Python 3.12 on a driver may have one open at all times.
+        and getattr(driver, "autocommit", None) is not False
+    ):
+        raise UsageError(
+            "The driver of the connection given has a transaction open of which SQLAlchemy does "
+            "not know. Commit it or roll it back before."
+        )
     if given.dialect.name in ("mysql", "mariadb") and given.in_transaction():
         raise UsageError(
             "The connection given is in a transaction, which this database would commit at the "
