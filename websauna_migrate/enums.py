@@ -290,7 +290,9 @@ def qualified_name(schema: str | None, name: str) -> str:
     """Return a name as PostgreSQL reads it, in quotes where it needs them."""
     preparer = postgresql.dialect().identifier_preparer  # type: ignore[no-untyped-call]
     quoted = str(preparer.quote(name))
-    return f"{preparer.quote(schema)}.{quoted}" if schema else quoted
+    whole = f"{preparer.quote(schema)}.{quoted}" if schema else quoted
+    # The driver would read one percent sign of them.
+    return whole.replace("%%", "%")
 
 
 def literal(text: str) -> str:

@@ -40,6 +40,30 @@ COMMANDS = {"*": "all", "r": "select", "a": "insert", "w": "update", "d": "delet
 #: How the server ends the names of constraints, by pg_constraint.contype.
 ENDINGS = {"p": "pkey", "u": "key", "x": "excl", "f": "fkey", "c": "check"}
 
+#: Words that the server puts in quotes where they are names, as of PostgreSQL 18.
+KEYWORDS = frozenset(
+    re.findall(
+        r"\w+",
+        """
+    all analyse analyze and any array as asc asymmetric authorization between bigint binary bit
+    boolean both case cast char character check coalesce collate collation column concurrently
+    constraint create cross current_catalog current_date current_role current_schema
+    current_time current_timestamp current_user dec decimal default deferrable desc distinct do
+    else end except exists extract false fetch float for foreign freeze from full grant
+    greatest group grouping having ilike in initially inner inout int integer intersect
+    interval into is isnull join json json_array json_arrayagg json_exists json_object
+    json_objectagg json_query json_scalar json_serialize json_table json_value lateral leading
+    least left like limit localtime localtimestamp merge_action national natural nchar none
+    normalize not notnull null nullif numeric offset on only or order out outer overlaps
+    overlay placing position precision primary real references returning right row select
+    session_user setof similar smallint some substring symmetric system_user table tablesample
+    then time timestamp to trailing treat trim true union unique user using values varchar
+    variadic verbose when where window with xmlattributes xmlconcat xmlelement xmlexists
+    xmlforest xmlnamespaces xmlparse xmlpi xmlroot xmlserialize xmltable
+    """,
+    )
+)
+
 Rows = Sequence[Sequence[Any]]
 
 
@@ -340,8 +364,8 @@ def settled(value: Any) -> Any:
 
 
 def quote_name(name: str) -> str:
-    """Return a name as it stands in SQL; a keyword may be in quotes that it needs or not."""
-    if re.fullmatch(r"[a-z_][a-z0-9_$]*", name):
+    """Return a name as the server writes it in SQL, in quotes where it needs them."""
+    if re.fullmatch(r"[a-z_][a-z0-9_]*", name) and name not in KEYWORDS:
         return name
     return '"' + name.replace('"', '""') + '"'
 

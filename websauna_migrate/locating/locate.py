@@ -12,7 +12,7 @@ from sqlalchemy.engine import URL, Connection
 from websauna_migrate.base_errors import MigrationError
 from websauna_migrate.database.engines import connect, make_engine
 from websauna_migrate.facts.differences import Difference, differences
-from websauna_migrate.facts.fact import Facts, fingerprint
+from websauna_migrate.facts.fact import Fact, Facts, fingerprint
 from websauna_migrate.facts.models import Models
 from websauna_migrate.facts.scratch_databases import scratch_settings
 from websauna_migrate.facts.units import Group, Unit, read_plain, unit_of
@@ -158,8 +158,13 @@ class Locator:
                 one = Difference(
                     group[0], None, True, False, default_schema=self.objects.default_schema
                 )
-                if group[0].table is None:
+                if group[0].table is None or self.is_extra_sequence(group[0]):
                     yield unit, one.object
+
+    def is_extra_sequence(self, fact: Fact) -> bool:
+        """True for a sequence that a column of a script's table owns."""
+        of_script = (fact.schema, fact.table) in self.objects.owners
+        return fact.kind == "sequence" and not fact.get("identity") and of_script
 
 
 class Looking:

@@ -125,7 +125,7 @@ def go_on(sequence: Fact, name: str, column: str, table: str) -> str:
 class Numbering:
     """How a column gets its values when none is given.
 
-    :ivar sequence: the column's own
+    :ivar sequence: the column's own that it takes them from
     """
 
     column: Fact
@@ -137,7 +137,13 @@ class Numbering:
         """Return how a column does it."""
         fact = next(one for one in facts if one.kind == "column" and one.name == column)
         owner = f"{fact.table}.{column}"
-        own = (one for one in facts if one.kind == "sequence" and one.get("owner") == owner)
+        identity = bool(fact.get("identity"))
+        own = (
+            one
+            for one in facts
+            if one.kind == "sequence" and one.get("owner") == owner
+            if identity == bool(one.get("identity")) and (identity or fact.get("default") == OWN)
+        )
         return cls(fact, next(own, None), default_schema)
 
     @property

@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from websauna_migrate.autogenerate.compare.numbering import go_on, identity_options
-from websauna_migrate.facts.fact import POSITION, Fact, Facts, Value
+from websauna_migrate.facts.fact import POSITION, Fact, Value
 from websauna_migrate.facts.postgresql import OWN, make_name
-from websauna_migrate.locating.mending.postgresql_keys import PostgreSQLKeys
+from websauna_migrate.locating.mending.postgresql_numbering import SERIALS, PostgreSQLNumbering
 from websauna_migrate.locating.mending.postgresql_objects import changed_options
 from websauna_migrate.locating.mending.statements import (
     COLUMNS,
@@ -21,9 +20,6 @@ from websauna_migrate.locating.mending.statements import (
 )
 
 __all__ = ["PostgreSQLMender"]
-
-#: PostgreSQL's words for an integer column with a sequence of its own.
-SERIALS = {"smallint": "smallserial", "integer": "serial", "bigint": "bigserial"}
 
 #: Attributes of a column that are written with it when it is made.
 WITH_COLUMN = (
@@ -40,7 +36,7 @@ WITH_TABLE = (
 VIEWS = frozenset({"view", "materialized view"})
 
 
-class PostgreSQLMender(PostgreSQLKeys):
+class PostgreSQLMender(PostgreSQLNumbering):
     """Writes statements for PostgreSQL."""
 
     def drop(self, fact: Fact) -> Iterator[Statement]:
@@ -171,60 +167,11 @@ class PostgreSQLMender(PostgreSQLKeys):
             parts.append(self.not_null(fact))
         return " ".join(parts)
 
-    def own_sequence(self, column: Fact, facts: Facts | None = None) -> Fact | None:
-        """Return the sequence that a column takes its values from.
-
-        :param facts: whose; default what is to be
-        """
-        owner = f"{column.table}.{column.name}"
-        is_identity = bool(column.get("identity"))
-        found = (
-            one
-            for one in self.parts(column, "sequence", facts)
-            if one.get("owner") == owner and bool(one.get("identity")) == is_identity
-        )
-        return next(found, None)
-
-    def is_serial(self, column: Fact) -> bool:
-        """True if the server makes a column's sequence with it, under the name that it has."""
-        own = self.own_sequence(column)
-        named = make_name(str(column.table), column.name, "seq")
-        fits = own is None or own.name == named
-        return fits and column.get("default") == OWN and str(column.get("type")) in SERIALS
-
-    def numbered(self, column: Fact) -> Iterator[Statement]:
-        """Yield what makes a new column's sequence, or gives the server's one its options."""
-        own = self.own_sequence(column)
-        if own is None or column.get("default") != OWN:
-            return
-        if self.is_serial(column):
-            yield from self.change_sequence(own, own, "increment")
-        else:
-            yield from self.create_sequence(own)
-
     def not_null(self, fact: Fact) -> str:
         """Return what says that a column is not null."""
         name, options = fact.get("name of NOT NULL"), fact.get("options of NOT NULL")
         named = f"CONSTRAINT {self.quoted(str(name))} " if name else ""
         return f"{named}NOT NULL{f' {options}' if options else ''}"
-
-    def identity(self, fact: Fact) -> str:
-        """Return what lets a column number itself, with the options of its sequence."""
-        text = f"GENERATED {str(fact.get('identity')).upper()} AS IDENTITY"
-        if (own := self.own_sequence(fact)) is not None:
-            text += f" (SEQUENCE NAME {self.name(own, own.name)} {identity_options(own)})"
-        return text
-
-    def add_identity(self, fact: Fact, wanted: Fact, alter: str) -> Iterator[Statement]:
-        """Yield what lets a column number itself, going on behind the values that are there."""
-        own, former = self.own_sequence(wanted), self.own_sequence(fact, self.here)
-        if own is not None and former is not None and own.key == former.key:
-            # The default that uses it goes before.
-            yield Statement(KEYS, f"DROP SEQUENCE {self.name(former, former.name)}")
-        yield Statement(KEYS, f"{alter} ADD {self.identity(wanted)}")
-        if own is not None:
-            name, column = self.name(own, own.name), self.quoted(wanted.name)
-            yield Statement(LAST, go_on(own, name, column, self.table(wanted)))
 
     def create_column(self, fact: Fact) -> Iterator[Statement]:
         """Yield what adds a column."""
@@ -238,6 +185,7 @@ class PostgreSQLMender(PostgreSQLKeys):
                 COLUMNS, f"ALTER TABLE {self.table(fact)} ADD COLUMN {self.column(fact)}"
             )
             yield from self.finish(fact, *WITH_COLUMN)
+            yield from self.numbered(fact)
 
     def change_column(self, fact: Fact, wanted: Fact, attribute: str) -> Iterator[Statement]:
         """Yield what changes a column."""
@@ -258,12 +206,8 @@ class PostgreSQLMender(PostgreSQLKeys):
             how = "DROP DEFAULT" if value is None else f"SET DEFAULT {self.default(wanted)}"
             yield Statement(COLUMNS, f"{alter} {how}")
         elif attribute == "identity":
-            if not value:
-                yield Statement(COLUMNS, f"{alter} DROP IDENTITY")
-            elif fact.get("identity"):
-                yield Statement(COLUMNS, f"{alter} SET GENERATED {str(value).upper()}")
-            else:
-                yield from self.add_identity(fact, wanted, alter)
+            # It is one on both sides.
+            yield Statement(COLUMNS, f"{alter} SET GENERATED {str(value).upper()}")
         elif attribute == "generated":
             yield from self.change_generated(fact, wanted, alter)
         elif attribute == "storage":
@@ -303,7 +247,7 @@ class PostgreSQLMender(PostgreSQLKeys):
             yield Statement(COLUMNS, f"{alter} DROP DEFAULT")
         using = f"{name}{through}::{type_}"
         yield Statement(COLUMNS, f"{alter} TYPE {type_}{collation} USING {using}")
-        if wanted.get("default") is not None:
+        if wanted.get("default") is not None and wanted.key not in self.renumberings:
             yield Statement(COLUMNS, f"{alter} SET DEFAULT {self.default(wanted)}")
 
     def change_not_null(self, fact: Fact, wanted: Fact, alter: str) -> Iterator[Statement]:

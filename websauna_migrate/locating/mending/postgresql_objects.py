@@ -259,9 +259,6 @@ class PostgreSQLObjects(Mender):
         elif attribute == "persistence":
             logged = "UNLOGGED" if wanted.get("persistence") == "unlogged" else "LOGGED"
             yield Statement(COLUMNS, f"{alter} SET {logged}")
-        elif attribute == "identity":
-            # It follows from the column.
-            return
         else:
             options = identity_options if wanted.get("identity") else sequence_options
             yield Statement(KEYS, f"{alter} {options(wanted)}")
