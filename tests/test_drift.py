@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
+import sqlite3
+import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -400,6 +402,61 @@ def test_rows_stay_where_a_table_is_made_anew(workshop: Workshop, sqlite_url: st
     assert rows(sqlite_url, "SELECT name, note FROM shops") == [("x", "n")]
     assert rows(sqlite_url, "SELECT id, shop FROM parts") == [(7, 1)]
     assert rows(sqlite_url, "SELECT id FROM odd") == [(1,)]
+
+
+def test_no_row_goes_with_statements_of_which_one_fails(
+    workshop: Workshop, sqlite_url: str
+) -> None:
+    workshop.package("fooapp", ALL_MODELS)
+    workshop.script("fooapp", "f01", None, SHOP)
+    workshop.script("fooapp", "f02", "f01", REFERRED)
+    workshop.script("fooapp", "f03", "f02", f"op.execute({COUNTED!r})")
+    service = workshop.service(sqlite_url)
+    service.upgrade()
+    path = str(make_url(sqlite_url).database)
+    with sqlite3.connect(path) as connection:
+        connection.executescript(OTHER_TABLES)
+    before = dumped(path)
+    shell = ["sqlite3", "-cmd", "PRAGMA foreign_keys = on", path]
+    # The shell goes on behind a statement that fails, as it does here where a name is missing.
+    sql = service.drift().sql
+    text = "".join(f"{one};\n" for one in sql)
+    assert (
+        "NOT NULL constraint failed"
+        in subprocess.run(shell, input=text, capture_output=True, text=True, check=False).stderr
+    )
+    assert dumped(path) == before
+    execute(sqlite_url, "UPDATE shops SET name = 'y' WHERE name IS NULL")
+    for number in range(len(sql)):
+        # It ends in the middle.
+        part = "".join(f"{one};\n" for one in sql[:number])
+        subprocess.run(shell, input=part, capture_output=True, text=True, check=True)
+        assert rows(sqlite_url, "SELECT id, name FROM shops") == [(1, "x"), (2, "y")]
+    subprocess.run(shell, input=text, capture_output=True, text=True, check=True)
+    assert service.drift().found == ()
+    assert rows(sqlite_url, "SELECT id, shop FROM parts") == [(7, 1)]
+    execute(sqlite_url, "INSERT INTO counted (name) VALUES ('b')")
+    assert rows(sqlite_url, "SELECT id FROM counted WHERE name = 'b'") == [(6,)]
+
+
+COUNTED = "CREATE TABLE counted (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL)"
+
+#: The tables of the scripts, made otherwise, with rows.
+OTHER_TABLES = """
+DROP TABLE shops;
+CREATE TABLE shops (id INTEGER NOT NULL PRIMARY KEY, name VARCHAR(30), kind VARCHAR(1), note TEXT);
+INSERT INTO shops (id, name) VALUES (1, 'x'), (2, NULL);
+INSERT INTO parts (id, shop) VALUES (7, 1);
+DROP TABLE counted;
+CREATE TABLE counted (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT);
+INSERT INTO counted (id, name) VALUES (4, 'a'), (5, 'gone');
+DELETE FROM counted WHERE id = 5;
+"""
+
+
+def dumped(path: str) -> list[str]:
+    with sqlite3.connect(path) as connection:
+        return [*connection.iterdump()]
 
 
 def test_drift_names_what_it_writes_no_sql_for(workshop: Workshop, sqlite_url: str) -> None:

@@ -1047,7 +1047,8 @@ class DriftReport:
     :ivar found: object by object
     :ivar problems: what could not be compared, a sentence each
     :ivar sql: the statements that bring back what was changed by hand and not accepted, in the
-        order in which they have to run, without semicolons
+        order in which they have to run, without semicolons; for SQLite with their transaction, to
+        be run on one connection that is in none
     """
 
     found: tuple[Drift, ...] = ()

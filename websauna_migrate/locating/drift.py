@@ -125,8 +125,14 @@ class DriftLook:
             )
             for unit, name in self.locator.unowned_units(self.live)
         )
-        sql = tuple(one.text for one in sorted(dict.fromkeys(self.sql), key=rank_of))
-        return DriftReport(tuple(found), tuple(self.problems), sql)
+        sql = mender.script(self.sql, keys=self.checks_keys())
+        return DriftReport(tuple(found), tuple(self.problems), tuple(sql))
+
+    def checks_keys(self) -> bool:
+        """True if foreign keys are checked on the application's connections to SQLite."""
+        if self.connection.dialect.name != "sqlite":
+            return False
+        return bool(self.connection.exec_driver_sql("PRAGMA foreign_keys").scalar())
 
     def by_hand(self, package: str) -> Iterator[Drift | ByHand]:
         """Yield what is not as the applied scripts of a package make it, or why that is unknown."""
@@ -255,11 +261,6 @@ class DriftLook:
         if self.connection.dialect.name in ("mysql", "mariadb"):
             return (self.locator.objects.default_schema, *key[1:])
         return key
-
-
-def rank_of(statement: Statement) -> int:
-    """Return the place of a statement among others."""
-    return statement.rank
 
 
 def pending_ones(

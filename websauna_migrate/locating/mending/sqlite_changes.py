@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
+from websauna_migrate.enums import literal
 from websauna_migrate.facts.fact import AS_WRITTEN, POSITION, Fact
 from websauna_migrate.locating.mending.statements import (
     COLUMNS,
     CONSTRAINTS_GO,
     FIRST,
+    FOREIGN_KEYS,
+    KEYS,
     LAST,
     TABLES,
     Mender,
@@ -23,6 +26,12 @@ __all__ = ["SQLiteMender"]
 KNOWN = frozenset(
     {POSITION, "type", "not null", "default", "generated", "collation", "autoincrement"}
 )
+
+#: Where rows are counted: a shell that goes on behind a statement that failed drops no table whose
+#: rows were not taken over, for the transaction is rolled back by then.
+ROWS = "websauna_migrate_rows"
+CHECKED = f"INSERT OR ROLLBACK INTO temp.{ROWS}"
+ROWS_CHECKED, FORMER_GO = KEYS, FOREIGN_KEYS
 
 #: A primary key of one column, which SQLite may have to have with the column.
 KEY_OF_ONE = re.compile(r"PRIMARY KEY( DESC)? \((\"(?:[^\"]|\"\")*\"|[^,\"()]+)\)(.*)", re.DOTALL)
@@ -95,12 +104,12 @@ class SQLiteMender(Mender):
             return
         if old.get(AS_WRITTEN) or new.get(AS_WRITTEN):
             raise NotWritten("it is a virtual table")
-        aside = self.quoted(f"{new.name}_mended")
+        aside, table = self.quoted(f"{old.name}_as_it_was"), self.quoted(new.name)
         names = [one.name for one in self.parts(new, "column") if not one.get("generated")]
         pairs = [*self.copied(old, new, names)]
+        if not pairs:
+            raise NotWritten("no column is left whose values it could take over")
         into, out = (", ".join(map(self.quoted, side)) for side in zip(*pairs, strict=True))
-        # Else what refers to the rows would go, or be deleted, with the table.
-        yield Statement(FIRST, "PRAGMA foreign_keys = OFF")
         mention = re.compile(rf"\b{re.escape(new.name)}\b", re.IGNORECASE)
         for one in self.here.objects:
             if one.kind in ("view", "trigger") and mention.search(
@@ -108,15 +117,45 @@ class SQLiteMender(Mender):
             ):
                 # SQLite gives no table a name that one of these speaks of in vain.
                 yield from self.drop(one)
-        yield Statement(COLUMNS, self.table_text(new, aside))
-        table = self.quoted(new.name)
-        yield Statement(COLUMNS, f"INSERT INTO {aside} ({into}) SELECT {out} FROM {table}")
-        yield Statement(COLUMNS, f"DROP TABLE {table}")
-        yield Statement(COLUMNS, f"ALTER TABLE {aside} RENAME TO {table}")
+        # Else what refers to the table would refer to what goes.
+        yield Statement(COLUMNS, "PRAGMA legacy_alter_table = ON")
+        yield Statement(COLUMNS, f"ALTER TABLE {table} RENAME TO {aside}")
+        yield Statement(COLUMNS, self.table_text(new, table))
+        yield Statement(COLUMNS, f"INSERT INTO {table} ({into}) SELECT {out} FROM {aside}")
+        if self.is_numbered(old) and self.is_numbered(new):
+            counter, name = "sqlite_sequence", literal(new.name)
+            yield Statement(COLUMNS, f"DELETE FROM {counter} WHERE name = {name}")
+            former = literal(f"{old.name}_as_it_was")
+            text = f"UPDATE {counter} SET name = {name} WHERE name = {former}"
+            yield Statement(COLUMNS, text)
+        missing = f"(SELECT count(*) FROM {aside}) - (SELECT count(*) FROM {table})"
+        text = f"{CHECKED} SELECT {missing} + foreign_keys FROM pragma_foreign_keys"
+        yield Statement(ROWS_CHECKED, "PRAGMA legacy_alter_table = OFF")
+        yield Statement(ROWS_CHECKED, text)
+        yield Statement(FORMER_GO, f"DROP TABLE {aside}")
         yield from self.on_table(new)
         for one in self.there.objects:
             if one.kind in ("view", "trigger") and mention.search(str(one.get("definition"))):
                 yield from self.create(one)
+
+    def script(self, statements: Iterable[Statement], *, keys: bool) -> list[str]:
+        """Return statements in their order, in one transaction that keeps all rows or nothing."""
+        texts = super().script(statements, keys=keys)
+        if not any(one.startswith(CHECKED) for one in texts):
+            return ["BEGIN", *texts, "COMMIT"] if texts else []
+        return [
+            # Else what refers to the rows would go, or be deleted, with the table.
+            *("PRAGMA foreign_keys = OFF", "BEGIN"),
+            f"CREATE TEMP TABLE {ROWS} (missing INTEGER CHECK (missing = 0))",
+            *texts,
+            *(f"DROP TABLE temp.{ROWS}", "COMMIT"),
+            *(["PRAGMA foreign_keys = ON"] if keys else []),
+        ]
+
+    def is_numbered(self, table: Fact) -> bool:
+        """True if a table never gives a number twice."""
+        facts = self.there if table in self.there.objects else self.here
+        return any(one.get("autoincrement") for one in self.parts(table, "column", facts))
 
     def copied(self, old: Fact, new: Fact, names: list[str]) -> Iterator[tuple[str, str]]:
         """Yield the columns whose values stay, by the new name and the old one."""

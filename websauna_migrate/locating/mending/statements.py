@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from sqlalchemy.engine import Dialect
@@ -63,10 +63,16 @@ class Mender(ABC):
         :param there: the same, with what is mended as the applied scripts make it
         :param renamed: what a hand gave another name
         """
-        self.quoted = dialect.identifier_preparer.quote
+        self.dialect = dialect
         self.here = here
         self.there = there
         self.renamed = [*renamed]
+
+    def quoted(self, name: str) -> str:
+        """Return a name as it stands in SQL: only a driver reads one percent sign of two."""
+        quoted = str(self.dialect.identifier_preparer.quote(name))
+        doubled = self.dialect.paramstyle in ("format", "pyformat")
+        return quoted.replace("%%", "%") if doubled else quoted
 
     def mend(self, one: Difference) -> list[Statement]:
         """Return the statements that mend a difference of the database, its left side.
@@ -80,6 +86,13 @@ class Mender(ABC):
             return [*(self.drop(one.fact) if one.left else self.create(one.fact))]
         assert one.other is not None
         return [*self.change(one.fact, one.other, one.attribute)]
+
+    def script(self, statements: Iterable[Statement], *, keys: bool) -> list[str]:
+        """Return statements in their order, each once, with what has to be around them.
+
+        :param keys: whether the application's connections check foreign keys, on SQLite
+        """
+        return [one.text for one in sorted(dict.fromkeys(statements), key=lambda one: one.rank)]
 
     def rename(self, old: Fact, new: Fact) -> Iterator[Statement]:
         """Yield what gives an object its own name back."""
