@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -278,8 +278,9 @@ class BoundedComparison(RevisionContext):
     is_serial: Callable[[Any], bool] | None = None
     #: Tells types and server defaults apart in place of Alembic.
     matching: Matcher | None = None
-    #: Adds the imports that a script's two functions need besides those that were noted.
-    complete_imports: Callable[[str, set[str]], None] | None = None
+    #: Gets a script's two functions and its imports, which it may add to; returns what the template
+    #: gets besides.
+    complete: Callable[[str, set[str]], Mapping[str, Any]] | None = None
 
     @property
     def autogen_context(self) -> AutogenContext:
@@ -338,7 +339,7 @@ class BoundedComparison(RevisionContext):
             context.imports = set(migration_script.imports)
             with written_plainly(context.migration_context.impl):
                 _render_python_into_templatevars(context, migration_script, arguments)
-                if self.complete_imports is not None:
+                if self.complete is not None:
                     names = (
                         migration_script.upgrade_ops_list[-1].upgrade_token,
                         migration_script.downgrade_ops_list[-1].downgrade_token,
@@ -346,7 +347,7 @@ class BoundedComparison(RevisionContext):
                     body = "".join(
                         f"def {name}():\n    {arguments[name]}\n" for name in names if name
                     )
-                    self.complete_imports(body, context.imports)
+                    arguments |= self.complete(body, context.imports)
             arguments["imports"] = "\n".join(sorted(context.imports))
         return self.script_directory.generate_revision(
             migration_script.rev_id,

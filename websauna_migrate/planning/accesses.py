@@ -26,6 +26,7 @@ __all__ = [
     "do_conflict",
     "full_name",
     "split_name",
+    "thing_of",
     "touches",
 ]
 

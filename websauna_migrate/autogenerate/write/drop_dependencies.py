@@ -1,73 +1,152 @@
-"""Tables that go while other packages still refer to them: which script has to run first.
+"""What goes while other packages referred to it: which script has to run first.
 
 A new foreign key makes its package need the other. One that goes makes the other need its package:
-the table, or a column or key that it refers to, can be dropped only behind it.
+the table, or a column or key that it refers to, can be dropped or changed only behind it. It may be
+gone for long, and stand in scripts alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TypeAlias
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple, TypeAlias
 
 from alembic.operations import ops
 from sqlalchemy import Constraint, ForeignKeyConstraint
 
+from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
 from websauna_migrate.autogenerate.compare.leaning_keys import columns_of_dropped_key
 from websauna_migrate.autogenerate.operations.ordering import referred_key
 from websauna_migrate.autogenerate.package_objects import Key
+from websauna_migrate.planning.accesses import Access, Touch, thing_of, touches
 from websauna_migrate.results import CreatedScript
 
-__all__ = ["DropDependencies"]
+__all__ = ["DropDependencies", "gone_columns", "releases"]
 
 #: A table, and the columns that are meant; ``None`` for all.
 Columns = tuple[Key, frozenset[str] | None]
 
-#: By table, the columns that scripts let go of, or drop.
-Noted: TypeAlias = dict[Key, list[tuple[frozenset[str] | None, CreatedScript]]]
+#: A table or type as accesses know it, and the columns that are meant.
+Thing: TypeAlias = tuple[tuple[str, str, str], frozenset[str] | None]
 
 
 class DropDependencies:
-    """What the scripts of one command let go of, and what they drop."""
+    """What the scripts of one command drop."""
 
     def __init__(self) -> None:
-        self.released: Noted = {}
-        self.dropped: Noted = {}
+        self.dropped: dict[Key, list[tuple[frozenset[str] | None, CreatedScript]]] = {}
 
     def note(self, script: CreatedScript, operations: Sequence[ops.MigrateOperation]) -> None:
-        """Remember what a script that was written does."""
-        for key, columns in released_by(operations):
-            self.released.setdefault(key, []).append((columns, script))
+        """Remember what a script that was written drops."""
         for key, columns in dropped_by(operations):
             self.dropped.setdefault(key, []).append((columns, script))
 
-    def requires(
-        self,
-        package: str,
-        operations: Sequence[ops.MigrateOperation],
-        is_retyped: Callable[[Key], bool],
-    ) -> list[str]:
-        """Return the scripts that have to run before some operations.
-
-        :param is_retyped: tells of which tables a key changes its type
-        """
-        going = [*dropped_by(operations), *retyped_by(operations, is_retyped)]
-        return named(package, self.released, going)
-
     def run_before(self, package: str, operations: Sequence[ops.MigrateOperation]) -> list[str]:
-        """Return the scripts that some operations have to run before."""
-        return named(package, self.dropped, released_by(operations))
+        """Return the scripts that some operations have to run before: they drop what these let go.
+
+        :returns: ``package@revision`` of other packages' scripts
+        """
+        return sorted(
+            {
+                f"{script.package}@{script.revision}"
+                for key, columns in released_by(operations)
+                for others, script in self.dropped.get(key, ())
+                if script.package != package and overlap(columns, others)
+            }
+        )
 
 
-def named(package: str, noted: Noted, wanted: Iterable[Columns]) -> list[str]:
-    """Return ``package@revision`` of other packages' scripts that are about some columns."""
-    return sorted(
-        {
-            f"{script.package}@{script.revision}"
-            for key, columns in wanted
-            for others, script in noted.get(key, ())
-            if script.package != package and overlap(columns, others)
-        }
-    )
+class Hold(NamedTuple):
+    """What lets a table depend on a table or type of another package.
+
+    :ivar columns: its columns with the foreign key or the type; ``None`` where they are not known
+    :ivar label: the name of the foreign key
+    :ivar kinds: the accesses to it that end that
+    """
+
+    thing: tuple[str, str, str]
+    columns: frozenset[str] | None
+    label: str | None
+    kinds: tuple[str, ...]
+
+    def ends_by(self, access: Access) -> bool:
+        """Tell whether an access lets go."""
+        if access.kind not in self.kinds or thing_of("table", access.key) != self.thing:
+            return False
+        if access.kind == "drop_constraint":
+            return self.label is None or access.label in (None, self.label)
+        return access.kind == "drop_table" or overlap(self.columns, some(access.columns))
+
+    def renamed_by(self, access: Access) -> Hold:
+        """Return what it is behind an access that may give it another name."""
+        if thing_of("table", access.key) == self.thing and access.new_name:
+            if access.kind == "rename_table":
+                return self._replace(thing=thing_of("table", (access.new_schema, access.new_name)))
+            if access.kind == "rename_column" and overlap(self.columns, some(access.columns)):
+                return self._replace(columns=self.columns and self.columns | {access.new_name})
+        return self
+
+
+def releases(scripts: LoadedScripts, package: str, going: Sequence[Thing]) -> list[str]:
+    """Return the newest revision in which each other package let go of what goes in a package.
+
+    :param going: from :func:`gone_columns`
+    :returns: ``package@revision``
+    """
+    found: dict[str, str] = {}
+    held: dict[str, list[Hold]] = {}
+    for revision in scripts.graph.timeline() if going else ():
+        accesses = scripts.effects[revision.package, revision.id]
+        if revision.package == package:
+            continue
+        holds = held.setdefault(revision.package, [])
+        for access in accesses:
+            if any(one.ends_by(access) for one in holds):
+                found[revision.package] = str(revision)
+            holds[:] = [one.renamed_by(access) for one in holds]
+        holds += new_holds(accesses, going)
+    return sorted(found.values())
+
+
+def new_holds(accesses: Sequence[Access], going: Sequence[Thing]) -> Iterator[Hold]:
+    """Yield what a script makes depend on what goes."""
+    for access in accesses:
+        if access.kind == "foreign_key" and access.target_table:
+            target = thing_of("table", (access.target_schema, access.target_table))
+            wanted = some(access.target_columns)
+            kinds = ("drop_table", "drop_column", "drop_constraint")
+            if any(thing == target and overlap(columns, wanted) for thing, columns in going):
+                own = thing_of("table", access.key)
+                yield Hold(own, some(access.columns), access.label, kinds)
+        elif access.kind in ("use_type", "create_type") and any(
+            thing == thing_of("type", access.key) for thing, _ in going
+        ):
+            # Which column has the type is not told.
+            kinds = ("drop_table", "drop_column", "alter_column")
+            for one in accesses:
+                if one.kind in ("create_table", "add_column", "alter_column"):
+                    yield Hold(thing_of("table", one.key), some(one.columns), None, kinds)
+
+
+def gone_columns(
+    accesses: Iterable[Access], operations: Sequence[ops.MigrateOperation]
+) -> list[Thing]:
+    """Return what a new script drops, renames or gives another type.
+
+    :param operations: the script's, which know the columns of keys that are dropped
+    """
+    keys = [(thing_of("table", key), columns) for key, columns in dropped_by(operations)]
+    touched = [touch for access in accesses for touch in touches(access) if goes(touch)]
+    return keys + [(touch.thing, some(touch.columns)) for touch in touched]
+
+
+def goes(touch: Touch) -> bool:
+    """Tell whether nothing may refer to an object while it is touched so."""
+    return touch.role in ("destroy", "destroy column", "change")
+
+
+def some(columns: Sequence[str]) -> frozenset[str] | None:
+    """Return the columns of an access, which names none where it may be any."""
+    return folded(columns) if columns else None
 
 
 def folded(names: Iterable[str]) -> frozenset[str]:
@@ -95,20 +174,6 @@ def dropped_by(operations: Sequence[ops.MigrateOperation]) -> Iterator[Columns]:
                 elif columns and not is_plain:
                     # An expression in an index has no name: it may be any column.
                     yield key, folded(columns) if "" not in columns else None
-
-
-def retyped_by(
-    operations: Sequence[ops.MigrateOperation], is_retyped: Callable[[Key], bool]
-) -> Iterator[Columns]:
-    """Yield the tables of which operations change the type of a key."""
-    for op in operations:
-        changed = [
-            one for one in getattr(op, "ops", ()) if getattr(one, "modify_type", None) is not None
-        ]
-        if isinstance(op, ops.ModifyTableOps) and changed:
-            key = (op.schema, op.table_name)
-            if is_retyped(key):
-                yield key, None
 
 
 def released_by(operations: Sequence[ops.MigrateOperation]) -> Iterator[Columns]:

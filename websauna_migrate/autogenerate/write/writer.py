@@ -34,7 +34,11 @@ from websauna_migrate.autogenerate.revision_errors import (
     not_up_to_date,
     revisions_in_circle,
 )
-from websauna_migrate.autogenerate.write.drop_dependencies import DropDependencies
+from websauna_migrate.autogenerate.write.drop_dependencies import (
+    DropDependencies,
+    gone_columns,
+    releases,
+)
 from websauna_migrate.autogenerate.write.drops import require_meant
 from websauna_migrate.autogenerate.write.given_up_keys import given_up_keys
 from websauna_migrate.autogenerate.write.infer_requires import InferredRequires
@@ -58,6 +62,7 @@ from websauna_migrate.models.ownership import Ownership
 from websauna_migrate.planning.edges import RevisionCycle
 from websauna_migrate.planning.state import State
 from websauna_migrate.results import CreatedScript
+from websauna_migrate.revision_scripts.script_reader import read_effects
 
 if TYPE_CHECKING:
     from alembic.runtime.migration import MigrationContext
@@ -334,7 +339,7 @@ class ScriptWriter:
             require_meant(owned, reflection, operations, self.ask)
         scripts = snapshot.environments[name].scripts
         try:
-            found = self.keep(name, comparison.context, scripts, owned, warnings)
+            found = self.keep(name, comparison.context, scripts, owned, warnings, operations)
         finally:
             comparison.restore_models()
         for script in found:
@@ -384,7 +389,6 @@ class ScriptWriter:
             requires = [
                 *self.requires,
                 *inference.requires(directives),
-                *self.drop_dependencies.requires(owned.package, operations, self.is_retyped),
             ]
             arguments: dict[str, Any] = context.template_args
             arguments["requires"] = tuple(dict.fromkeys(requires))
@@ -405,10 +409,19 @@ class ScriptWriter:
         scripts: Any,
         owned: PackageObjects | None = None,
         warnings: Sequence[str] = (),
+        operations: Sequence[ops.MigrateOperation] = (),
     ) -> list[CreatedScript]:
         """Write the files, and remove them again if one cannot run."""
         before = set(scripts.list_files())
-        context.complete_imports = lambda body, imports: complete_imports(scripts, body, imports)
+
+        def complete(body: str, imports: set[str]) -> Mapping[str, Any]:
+            complete_imports(scripts, body, imports)
+            self.require_releases(name, context, body, operations)
+            return {
+                one: context.template_args.get(one, ()) for one in ("requires", "written_against")
+            }
+
+        context.complete = complete
         try:
             with reported(name):
                 found = [script for script in context.generate_scripts() if script is not None]
@@ -424,6 +437,29 @@ class ScriptWriter:
         if found:
             self._snapshot = None
         return [created(name, script, warnings) for script in found]
+
+    def require_releases(
+        self,
+        name: str,
+        context: BoundedComparison,
+        body: str,
+        operations: Sequence[ops.MigrateOperation],
+    ) -> None:
+        """Require the revisions in which other packages let go of what a new script drops.
+
+        :param body: the script's functions
+        """
+        token = str(context.generated_revisions[-1].upgrade_ops_list[-1].upgrade_token)
+        accesses = read_effects(
+            f"from alembic import op\nimport sqlalchemy as sa\n{body}", name, token
+        )
+        going = gone_columns(accesses, operations)
+        arguments: dict[str, Any] = context.template_args
+        requires = [*arguments["requires"], *releases(self.snapshot, name, going)]
+        arguments["requires"] = tuple(dict.fromkeys(requires))
+        arguments["written_against"] |= self.snapshot.graph.written_against(
+            name, requires, known=True
+        )
 
 
 class reported:

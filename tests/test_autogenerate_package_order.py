@@ -1,0 +1,103 @@
+"""A package drops or changes what another one let go of by an earlier command."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from apps import Workshop
+from test_autogenerate_circles import MOOD, Circle, key, typed
+
+N = "sa.Column('n', sa.Integer, unique=True),"
+
+
+@pytest.fixture
+def circle(workshop: Workshop, database_url: str) -> Circle:
+    return Circle(workshop, database_url)
+
+
+TO_N = "sa.Column('x', sa.Integer), sa.ForeignKeyConstraint(['x'], ['t_aaa.n'], name='fk_x'),"
+
+
+def second(name: str, columns: str = "") -> str:
+    """Source that ends a table's call and begins another one."""
+    return (
+        f"info={{'package': '{name}'}})\nsa.Table('t_second_{name}', metadata, "
+        f"sa.Column('id', sa.Integer, primary_key=True), {columns}"
+    )
+
+
+#: What each package has at first; what ``bbb`` has then; what ``aaa`` has at last; what
+#: ``revision`` is told besides.
+CASES: dict[str, tuple[dict[str, str], str, str, dict[str, Any]]] = {
+    "column": ({"aaa": N, "bbb": TO_N}, "sa.Column('x', sa.Integer),", "", {}),
+    "column of key": ({"aaa": N, "bbb": TO_N}, "", "", {}),
+    "table of key": ({"aaa": N, "bbb": second("bbb", TO_N)}, "", "", {}),
+    "unique": ({"aaa": N, "bbb": TO_N}, "", "sa.Column('n', sa.Integer),", {}),
+    "type": ({"aaa": N, "bbb": TO_N}, "", "sa.Column('n', sa.String(9), unique=True),", {}),
+    "table": ({"aaa": second("aaa"), "bbb": key("second_aaa")}, "", "", {}),
+    "renamed column": (
+        {"aaa": N, "bbb": TO_N},
+        "",
+        "sa.Column('m', sa.Integer, unique=True),",
+        {"rename_columns": ["t_aaa.n:m"]},
+    ),
+    "renamed table": (
+        {"aaa": second("aaa"), "bbb": key("second_aaa")},
+        "",
+        second("aaa").replace("t_second_aaa", "t_third"),
+        {"rename_tables": ["t_second_aaa:t_third"]},
+    ),
+}
+
+
+@pytest.mark.parametrize("case", list(CASES))
+def test_what_was_let_go_of_goes(circle: Circle, case: str) -> None:
+    first, without, last, options = CASES[case]
+    circle.models(first)
+    circle.write()
+    circle.service.upgrade()
+    circle.models({"bbb": without})
+    assert circle.write("Second", packages="bbb", allow_drops=True) == [("bbb", "Second")]
+    circle.service.upgrade()
+    circle.models({"aaa": last})
+    found = circle.write("Second", packages="aaa", allow_drops=True, **options)
+    assert found == [("aaa", "Second")]
+    heads = {one.package: one for one in circle.service.heads()}
+    assert heads["aaa"].requires == (f"bbb@{heads['bbb'].id}",)
+    circle.is_good()
+    circle.service.upgrade(packages="aaa")
+    circle.service.upgrade()
+    assert circle.service.check(fresh=True).ok
+
+
+def test_a_type_that_another_package_used_goes(workshop: Workshop, postgresql_url: str) -> None:
+    circle = typed(workshop, postgresql_url)
+    circle.models({"aaa": MOOD, "bbb": MOOD})
+    circle.write()
+    circle.service.upgrade()
+    circle.models({"bbb": "sa.Column('mood', sa.String(9)),"})
+    assert circle.write("Second", packages="bbb") == [("bbb", "Second")]
+    circle.service.upgrade()
+    circle.models({"aaa": ""})
+    assert circle.write("Second", packages="aaa") == [("aaa", "Second")]
+    heads = {one.package: one for one in circle.service.heads()}
+    assert heads["aaa"].requires == (f"bbb@{heads['bbb'].id}",)
+    circle.is_good()
+
+
+def test_a_key_that_stays_makes_nothing_required(workshop: Workshop, sqlite_url: str) -> None:
+    """Of the package that refers nothing is required, or no application could leave it out."""
+    circle = Circle(workshop, sqlite_url)
+    circle.models({"aaa": N + "sa.Column('m', sa.Integer),", "bbb": key("aaa")})
+    circle.write()
+    circle.service.upgrade()
+    circle.models({"bbb": key("aaa") + "sa.Column('y', sa.Integer),"})
+    circle.write("Second", packages="bbb")
+    circle.service.upgrade()
+    circle.models({"aaa": N})
+    circle.write("Second", packages="aaa")
+    heads = {one.package: one for one in circle.service.heads()}
+    assert heads["aaa"].requires == ()
+    circle.is_good()
