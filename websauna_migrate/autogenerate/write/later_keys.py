@@ -122,8 +122,8 @@ def changes_of(
     return changes
 
 
-def unnamed_checks(op: ops.CreateTableOp) -> list[str]:
-    """Return the sources of a new table's CHECK constraints that have no name."""
+def unnamed_checks(op: ops.CreateTableOp | ops.DropTableOp) -> list[str]:
+    """Return the sources of a table's CHECK constraints that have no name."""
     options = {"literal_binds": True, "include_table": False}
     return [
         f"sa.CheckConstraint({str(one.sqltext.compile(dialect=SQLITE, compile_kwargs=options))!r})"
@@ -133,12 +133,16 @@ def unnamed_checks(op: ops.CreateTableOp) -> list[str]:
 
 
 def script_of_keys(
-    first: ops.MigrationScript, behind: str, changes: Sequence[TableChanges]
+    first: ops.MigrationScript,
+    behind: str | None,
+    changes: Sequence[TableChanges],
+    words: str = "foreign keys",
 ) -> ops.MigrationScript:
-    """Return the script that adds foreign keys.
+    """Return the script that adds foreign keys, or drops them.
 
     :param first: the script that they were taken out of
-    :param behind: its identifier
+    :param behind: the revision before: where they are added, that of the script itself
+    :param words: what the message says of it
     """
     former, former_down = first.upgrade_ops_list[0], first.downgrade_ops_list[0]
     upgrade = ops.UpgradeOps(list(changes), upgrade_token=former.upgrade_token)
@@ -148,7 +152,7 @@ def script_of_keys(
         util.rev_id(),
         upgrade,
         downgrade,
-        message=f"{first.message or 'New tables'}: foreign keys",
+        message=f"{first.message or 'New tables'}: {words}",
         head=behind,
         version_path=first.version_path,
     )

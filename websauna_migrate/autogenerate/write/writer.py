@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +46,7 @@ from websauna_migrate.autogenerate.write.infer_requires import InferredRequires
 from websauna_migrate.autogenerate.write.later_keys import retyped_keys, script_of_keys, take_out
 from websauna_migrate.autogenerate.write.lost_values import lost_value_advice
 from websauna_migrate.autogenerate.write.not_null import not_null_advice
+from websauna_migrate.autogenerate.write.opened_keys import take_out_drops
 from websauna_migrate.autogenerate.write.package_order import in_order, needs_of
 from websauna_migrate.autogenerate.write.revision_files import (
     complete_imports,
@@ -104,18 +106,25 @@ class ScriptWriter:
         self.arguments = dict(arguments)
         self.keep_types = settings.render_types == "keep"
         self.renames = renames
-        self.ask = ask
+        #: An answer holds where the scripts are written once more.
+        self.ask: Callable[..., bool] | None = cache(ask) if ask else None
         self.allow_drops = allow_drops
         self.renamed: set[str] = set()
+        self._owned: PackageObjects | None = None
+        #: The tables that foreign keys point at, and whose key changes its type, or goes.
+        self.retyped: frozenset[Key] = frozenset()
+        #: The packages whose foreign keys to each other go before, and come behind, all else.
+        self.apart: frozenset[str] = frozenset()
+        self.begin()
+
+    def begin(self) -> None:
+        """Have nothing written yet."""
         self.drop_dependencies = DropDependencies()
         self.made_directories: list[Path] = []
         self._snapshot: LoadedScripts | None = None
-        self._owned: PackageObjects | None = None
         self.written: list[CreatedScript] = []
         #: The packages that were compared already.
         self.compared: set[str] = set()
-        #: The tables that foreign keys point at, and whose key changes its type, or goes.
-        self.retyped: frozenset[Key] = frozenset()
         #: Foreign keys that wait for other packages' tables: package, comparison, revision, keys.
         self.keys_left: list[tuple[str, Comparison, str, list[TableChanges]]] = []
 
@@ -154,19 +163,20 @@ class ScriptWriter:
         keys = [self.owned_by(name, default_schema).keys for name in self.packages]
         facts = FactComparison(connection, self.settings, self.ownership)
         reflection = Reflection(connection, frozenset().union(*keys), facts)
-        try:
-            for name in self.ordered(reflection):
-                self.make_directory(name)
-                self.written += self.write_one(name, reflection, applied.get(name, ()))
-                self.compared.add(name)
-            for script in self.write_keys(reflection):
-                self.written.append(script)
-            # Requirements that form a circle are found before the scripts are used.
-            _ = self.snapshot.graph
-        except RevisionCycle as exc:
-            if not self.written:
-                raise
-            raise revisions_in_circle([script.package for script in self.written]) from exc
+        while True:
+            try:
+                self.write_all(reflection, applied)
+                break
+            except RevisionCycle as exc:
+                packages = {script.package for script in self.written}
+                if not packages:
+                    raise
+                waiting = {one.package for one in exc.revisions} & packages
+                if waiting <= self.apart:
+                    raise revisions_in_circle(sorted(packages)) from exc
+                self.undo()
+                self.begin()
+                self.apart |= waiting
         connection.rollback()
         for rename in self.renames.everything:
             if rename.option not in self.renamed:
@@ -174,6 +184,26 @@ class ScriptWriter:
                     rename.option,
                     "no model of the packages that get a revision has the new name.",
                 )
+
+    def write_all(self, reflection: Reflection, applied: Mapping[str, tuple[str, ...]]) -> None:
+        """Write the scripts of all packages.
+
+        :raises RevisionCycle: if they wait for each other
+        """
+        ordered = self.ordered(reflection)
+        self.owned_before = self.owned_by(ordered[0], reflection.default_schema)
+        for name in ordered:
+            if name in self.apart:
+                rows = applied.get(name, ())
+                self.written += self.write_one(name, reflection, rows, opening=True)
+        for name in ordered:
+            self.make_directory(name)
+            self.written += self.write_one(name, reflection, applied.get(name, ()))
+            self.compared.add(name)
+        for script in self.write_keys(reflection):
+            self.written.append(script)
+        # Requirements that form a circle are found before the scripts are used.
+        _ = self.snapshot.graph
 
     @property
     def snapshot(self) -> LoadedScripts:
@@ -242,9 +272,18 @@ class ScriptWriter:
         """Return what tells whether a table is made by a script that this command writes later."""
         left = set(self.packages) - self.compared - {package}
         owner_of = self.owned_by(package, reflection.default_schema).owner_of
+        is_apart = self.is_apart(package)
         return lambda key: (
-            owner_of(*key) in left and (self.is_retyped(key) or self.is_new(key, reflection))
+            is_apart(key)
+            or (owner_of(*key) in left and (self.is_retyped(key) or self.is_new(key, reflection)))
         )
+
+    def is_apart(self, package: str) -> Callable[[Key], bool]:
+        """Return what tells whether a package's keys to a table go before all, and come last."""
+        others = self.apart - {package} if package in self.apart else frozenset()
+        # A script of this command may have dropped the table since.
+        owner_of = self.owned_before.owner_of
+        return lambda key: owner_of(*key) in others
 
     def write_keys(self, reflection: Reflection) -> Iterator[CreatedScript]:
         """Write the second revisions of packages whose new tables refer to each other."""
@@ -257,7 +296,7 @@ class ScriptWriter:
             context.script_directory = environment.scripts
             requires = [
                 *InferredRequires(owned, reflection).requires([script]),
-                *self.retyping(owned, changes),
+                *self.changed(owned, changes),
             ]
             requires = sorted(set(requires))
             context.template_args.update(
@@ -267,12 +306,13 @@ class ScriptWriter:
             )
             yield from self.keep(name, context, environment.scripts, owned)
 
-    def retyping(self, owned: PackageObjects, changes: Sequence[TableChanges]) -> Iterator[str]:
-        """Yield the new revisions that change the types of what foreign keys point at."""
+    def changed(self, owned: PackageObjects, changes: Sequence[TableChanges]) -> Iterator[str]:
+        """Yield the new revisions that change what foreign keys point at."""
         newest = {one.package: one.revision for one in self.written}
         for key in {key for one in changes for op in one.ops for key in target_of(op)}:
             owner = owned.owner_of(*key)
-            if self.is_retyped(key) and owner in newest and owner != owned.package:
+            known = self.is_retyped(key) or {owner, owned.package} <= self.apart
+            if known and owner in newest and owner != owned.package:
                 yield f"{owner}@{newest[owner]}"
 
     def write_empty(self, name: str) -> list[CreatedScript]:
@@ -292,12 +332,20 @@ class ScriptWriter:
         return self.keep(name, context, environment.scripts)
 
     def write_one(
-        self, name: str, reflection: Reflection, rows: tuple[str, ...]
+        self,
+        name: str,
+        reflection: Reflection,
+        rows: tuple[str, ...],
+        *,
+        opening: bool = False,
     ) -> list[CreatedScript]:
-        """Write one package's script, or none if nothing changed."""
+        """Write one package's script, or none if nothing changed.
+
+        :param opening: write only what drops foreign keys that go apart
+        """
         snapshot = self.snapshot
         self.require_new_identifier(snapshot, name)
-        require_up_to_date(snapshot, name, rows)
+        require_up_to_date(snapshot, name, rows, {one.revision for one in self.written})
         owned = self.owned_by(name, reflection.default_schema)
         renames = applicable(self.renames, owned, reflection)
         self.renamed |= {one.option for one in renames.everything}
@@ -314,7 +362,7 @@ class ScriptWriter:
             )
             keys: list[TableChanges] = []
             with reported(name):
-                comparison.run(rows, self.finisher(comparison, keys))
+                comparison.run(rows, self.finisher(comparison, keys, opening))
             candidates = [
                 one
                 for one in rename_candidates(
@@ -335,7 +383,7 @@ class ScriptWriter:
             [*([warning_comment(warnings)] if warnings else []), *(one for _, one in advice)]
         )
         warnings += [warning for warning, _ in advice]
-        if not self.allow_drops:
+        if not self.allow_drops and not opening:
             require_meant(owned, reflection, operations, self.ask)
         scripts = snapshot.environments[name].scripts
         try:
@@ -368,14 +416,16 @@ class ScriptWriter:
         return None
 
     def finisher(
-        self, comparison: Comparison, keys: list[TableChanges]
+        self, comparison: Comparison, keys: list[TableChanges], opening: bool
     ) -> ProcessRevisionDirectiveFn:
         """Return what is done with the operations after the package's own hooks.
 
         :param keys: gets the foreign keys that a second revision has to add
+        :param opening: leave only the drops of foreign keys that go apart
         """
         owned, context = comparison.owned, comparison.context
         is_later = self.is_later(owned.package, comparison.reflection)
+        is_apart = self.is_apart(owned.package)
         inference = InferredRequires(owned, comparison.reflection, is_later, set(self.packages))
 
         def finish(
@@ -383,7 +433,14 @@ class ScriptWriter:
             revision: object,
             directives: list[ops.MigrationScript],
         ) -> None:
-            keys.extend(take_out(directives, is_later, owned.tables))
+            drops = take_out_drops(directives, is_apart)
+            if opening:
+                words = "foreign keys that go"
+                directives[:] = [
+                    script_of_keys(one, one.head, drops, words) for one in directives[:1] if drops
+                ]
+            else:
+                keys.extend(take_out(directives, is_later, owned.tables))
             drop_empty_scripts(directives)
             operations = comparison.operations
             requires = [
@@ -496,13 +553,16 @@ class reported:
             ) from exc
 
 
-def require_up_to_date(snapshot: LoadedScripts, name: str, rows: tuple[str, ...]) -> None:
+def require_up_to_date(
+    snapshot: LoadedScripts, name: str, rows: tuple[str, ...], written: Collection[str]
+) -> None:
     """Refuse to compare a package while revisions of it are not applied.
 
+    :param written: the revisions that this command wrote
     :raises RevisionFailed: naming the next one
     """
     state = State(snapshot.graph, {name: rows})
-    waiting = [one.id for one in state.pending()[name]]
+    waiting = [one.id for one in state.pending()[name] if one.id not in written]
     if waiting:
         raise not_up_to_date(name, waiting)
 
