@@ -320,20 +320,27 @@ op.create_table(
     "offers",
     sa.Column("id", sa.Integer, primary_key=True),
     sa.Column("name", sa.String(20), nullable=False),
-    sa.CheckConstraint("name IN ('a', 'b')", name="ck_offers"),
+    sa.CheckConstraint("{check}", name="ck_offers"),
 )
 """
 
 
+@pytest.mark.parametrize(
+    "check",
+    [
+        "title IN ('a', 'b')",
+        "title IN ('(a AND b)', upper('it''s'))",
+        "title BETWEEN 'a' AND 'c' AND title <> '((a AND b) AND c)'",
+        "id > 0 AND (id NOT BETWEEN 5 AND 6 OR title IN ('a', title) OR id = 9) AND id < 100",
+    ],
+)
 def test_what_the_server_writes_otherwise_is_no_drift(
-    workshop: Workshop, postgresql_url: str
+    workshop: Workshop, postgresql_url: str, check: str
 ) -> None:
-    checked = (
-        ", nullable=False)\n    __table_args__ = (sa.CheckConstraint(\"title IN ('a', 'b')\", "
-    )
+    checked = f', nullable=False)\n    __table_args__ = (sa.CheckConstraint("{check}", '
     models = MODELS.replace("sa.String(20))", f'sa.String(20){checked}name="ck_offers"),)')
     workshop.package("fooapp", models)
-    workshop.script("fooapp", "f01", None, TITLED)
+    workshop.script("fooapp", "f01", None, TITLED.format(check=check.replace("title", "name")))
     # The constraint that makes it NOT NULL keeps the name that the server made of the old one.
     rename = 'op.alter_column("offers", "name", new_column_name="title")'
     workshop.script("fooapp", "f02", "f01", rename)
@@ -347,6 +354,7 @@ def test_what_the_server_writes_otherwise_is_no_drift(
     execute(postgresql_url, f"ALTER TABLE offers {again}")
     assert rows(postgresql_url, query) != [(written,)]
     assert service.drift().found == ()
+    assert service.check().problems == ()
     assert [one.verdict for one in service.locate().packages] == ["proven"]
 
 

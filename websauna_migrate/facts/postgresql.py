@@ -12,6 +12,7 @@ from sqlalchemy.engine import Connection
 from websauna_migrate.facts.fact import POSITION, Fact, Pieces, Value
 from websauna_migrate.facts.postgresql_catalogue import QUERIES, SCHEMAS
 from websauna_migrate.facts.renamed import Renamed
+from websauna_migrate.facts.written_back import settled
 
 __all__ = ["OWN", "make_name", "quote_name", "read_postgresql"]
 
@@ -102,7 +103,9 @@ def read_postgresql(
         for key, words in reading.keyed(name):
             facts = known.get(key)
             if facts is None:
-                facts = tuple(getattr(reading, name)(*map(settled, words)))
+                # What stands in a function is never written by the server.
+                said = words if name == "functions" else map(settled, words)
+                facts = tuple(getattr(reading, name)(*said))
                 facts = tuple(map(rename, facts)) if rename else facts
             pieces[key] = facts
     return names.get(default, default or ""), pieces
@@ -342,25 +345,6 @@ class Reading:
             {"definition": definition, "statistics target": target, "comment": comment},
             table=table,
         )
-
-
-#: A list of texts that the server wrote of ``IN`` on VARCHAR, once its own words were written back.
-WRITTEN_BACK = re.compile(
-    r"ARRAY\[(\('(?:[^']|'')*'::character varying\)::text"
-    r"(?:, \('(?:[^']|'')*'::character varying\)::text)*)\]"
-)
-
-
-def settled(value: Any) -> Any:
-    """Return what the server said as it said it at first: a database from a dump is no other."""
-    if not isinstance(value, str) or "'::character varying)::text" not in value:
-        return value
-
-    def at_first(found: re.Match[str]) -> str:
-        texts = re.sub(r"\(('(?:[^']|'')*'::character varying)\)::text", r"\1", found[1])
-        return f"(ARRAY[{texts}])::text[]"
-
-    return WRITTEN_BACK.sub(at_first, value)
 
 
 def quote_name(name: str) -> str:
