@@ -108,3 +108,33 @@ def test_without_the_other_package_the_command_is_named(
         "behind: ws-alembic -x packages=access,roles revision --autogenerate."
     )
     assert len(circle.write("Second", packages=["access", "roles"])) == 3
+
+
+@pytest.mark.parametrize("product", ["sqlite", "postgresql", "mariadb"])
+def test_a_table_that_another_package_refers_to_does_not_go_alone(
+    workshop: Workshop, request: pytest.FixtureRequest, product: str
+) -> None:
+    circle = Circle(workshop, request.getfixturevalue(f"{product}_url"))
+    before, _ = CHANGES["another one"]
+    models(circle, *before)
+    circle.write()
+    circle.service.upgrade()
+    circle.models({"one": "", "two": "sa.Column('n', sa.Integer),"})
+    for name in ("roles", "access"):
+        circle.give_models(name, "from shared import metadata\n")
+    with pytest.raises(RevisionFailed) as failure:
+        circle.write("Second", packages="roles", allow_drops=True)
+    assert failure.value.kind == "key-in-use"
+    assert str(failure.value) == (
+        'No revision of package "roles" was written: table "t_roles" goes, and the foreign key '
+        '"fk_role" of table "t_access" of package "access" leans on it. Write the revisions of '
+        "both at once, which takes the foreign key away before: ws-alembic -x "
+        "packages=access,roles revision --autogenerate."
+    )
+    # What the remedies say, one behind the other.
+    with pytest.raises(RevisionFailed, match=r"-x packages=access,roles revision .*--allow-drops"):
+        circle.write("Second", packages=["access", "roles"])
+    both = circle.write("Second", packages=["access", "roles"], allow_drops=True)
+    assert sorted(both) == [("access", "Second"), ("roles", "Second")]
+    circle.service.upgrade()
+    assert [str(p) for p in circle.service.check().problems] == []

@@ -25,7 +25,7 @@ class RevisionFailed(MigrationError, ValueError):
         something of a model cannot be written into a script so that it works there;
         ``not-created``: a model refers to another package's table or enum type that no
         revision creates yet; ``circle``: new scripts of several packages would wait for each other;
-        ``key-in-use``: a key goes that another package's foreign key leans on;
+        ``key-in-use``: a key or table goes that another package's foreign key leans on;
         ``move``: a table cannot be given to another package; ``pending``: revisions of the package
         are not applied; ``failed`` for all else, what Alembic or the database refused
     :ivar place: for ``cannot-render`` model, table and column in words, for ``move`` the table
@@ -97,17 +97,20 @@ def not_created(
 def key_in_use(
     package: str, table: str, columns: Sequence[str], other: str, user: str, name: str | None
 ) -> RevisionFailed:
-    """Return the error of a key that goes while another package's foreign key leans on it.
+    """Return the error of a key or table that goes while another package's foreign key leans on it.
 
-    :param table: the one with the key, on ``columns``
+    :param table: the one with the key, on ``columns``; it goes itself where there are none
     :param other: the other package, with the foreign key ``name`` of its table ``user``
     """
+    going = (
+        f'the key on ({", ".join(columns)}) of table "{table}"' if columns else f'table "{table}"'
+    )
+    back = " and puts it back behind" if columns else ""
     key = f'the foreign key "{name}"' if name else "a foreign key"
     return RevisionFailed(
         package,
-        f'the key on ({", ".join(columns)}) of table "{table}" goes, and {key} of table "{user}" '
-        f'of package "{other}" leans on it. Write the revisions of both at once, which takes the '
-        f"foreign key away before and puts it back behind: ws-alembic -x "
+        f'{going} goes, and {key} of table "{user}" of package "{other}" leans on it. Write the '
+        f"revisions of both at once, which takes the foreign key away before{back}: ws-alembic -x "
         f"packages={','.join(sorted((package, other)))} revision --autogenerate",
         kind="key-in-use",
     )

@@ -5,7 +5,7 @@ Models whose module was only not imported look like models that were removed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from alembic.operations import ops
@@ -23,11 +23,13 @@ class ManyDrops:
     """A script that would drop half of a package's tables, or more.
 
     :ivar existing: how many of the package's tables the database has
+    :ivar packages: those that the command is about, as ``-x packages=`` has them
     """
 
     package: str
     tables: tuple[str, ...]
     existing: int
+    packages: str
 
     @property
     def option(self) -> str:
@@ -58,7 +60,7 @@ class ManyDrops:
             f"the models lack {self.number.lower()} that the package has in the database, and the "
             f"script would drop with all rows: {', '.join(self.tables)}. If a module with models "
             "was not imported, import it where the package registers its MetaData. If the tables "
-            f"are to go, run: ws-alembic -x packages={self.package} revision --autogenerate "
+            f"are to go, run: ws-alembic -x packages={self.packages} revision --autogenerate "
             f"{self.option}"
         )
 
@@ -68,10 +70,12 @@ def require_meant(
     reflection: Reflection,
     operations: Sequence[ops.MigrateOperation],
     ask: Callable[[Question], bool] | None,
+    packages: Collection[str],
 ) -> None:
     """Refuse to drop all tables of a package, and half or more unless the author says yes.
 
     :param ask: asks the author; ``None`` where that is not possible
+    :param packages: those that the command is about
     :raises RevisionFailed: naming the tables
     """
     gone = sorted(
@@ -83,7 +87,9 @@ def require_meant(
     if len(gone) * 2 < len(existing) or not gone:
         return
     names = tuple(f"{schema}.{name}" if schema else name for schema, name in gone)
-    drops = ManyDrops(owned.package, names, len(existing))
+    is_all = len(packages) > 1 and len(packages) == len(owned.snapshot.packages)
+    scope = "all" if is_all else ",".join(packages)
+    drops = ManyDrops(owned.package, names, len(existing), scope)
     new = any(isinstance(op, ops.CreateTableOp) for op in operations)
     if len(gone) == len(existing) and not new:
         ask = None

@@ -1,4 +1,4 @@
-"""Keys that go while another package's foreign key leans on them.
+"""Keys and tables that go while another package's foreign key leans on them.
 
 The other package drops its foreign key in a revision before, and adds it again in one behind. So it
 has to be written by the same command.
@@ -6,9 +6,10 @@ has to be written by the same command.
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import Any
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any, TypeAlias
 
+from alembic.operations import ops
 from sqlalchemy import inspect
 
 from websauna_migrate.autogenerate.compare.leaning_keys import KeyColumns, keys_that_go
@@ -17,7 +18,10 @@ from websauna_migrate.autogenerate.package_objects import PackageObjects
 from websauna_migrate.autogenerate.reflection import Reflection
 from websauna_migrate.autogenerate.revision_errors import key_in_use
 
-__all__ = ["given_up_keys"]
+__all__ = ["ForeignKey", "given_up_keys", "keys_to_dropped", "require_released"]
+
+#: A foreign key in the database: package, table, name, and what it leans on.
+ForeignKey: TypeAlias = tuple[str, str, str | None, KeyColumns]
 
 
 def given_up_keys(
@@ -44,10 +48,41 @@ def given_up_keys(
     return frozenset(leaning)
 
 
-def foreign_keys(
-    owned: PackageObjects, reflection: Reflection
-) -> list[tuple[str, str, str | None, KeyColumns]]:
-    """Return the packages' foreign keys in the database: package, table, name, what they lean on.
+def keys_to_dropped(
+    owned: PackageObjects,
+    reflection: Reflection,
+    operations: Sequence[ops.MigrateOperation],
+    packages: Collection[str],
+) -> list[ForeignKey]:
+    """Return the foreign keys to tables that operations drop, of packages that get no revision.
+
+    :param packages: those that get one
+    """
+    dropped = {
+        (owned.normal(op.schema), str(op.table_name))
+        for op in operations
+        if isinstance(op, ops.DropTableOp)
+    }
+    found = foreign_keys(owned, reflection) if dropped else []
+    return [one for one in found if one[3][:2] in dropped and one[0] not in packages]
+
+
+def require_released(package: str, keys: Iterable[ForeignKey], requires: Iterable[str]) -> None:
+    """Refuse to drop a table while a foreign key of another package refers to it.
+
+    SQLite would drop it, and leave the foreign key.
+
+    :param requires: the revisions that run before, as ``package@revision``
+    :raises RevisionFailed: naming the foreign key
+    """
+    released = {one.partition("@")[0] for one in requires}
+    for user, table, name, target in keys:
+        if user not in released:
+            raise key_in_use(package, target[1], (), user, table, name)
+
+
+def foreign_keys(owned: PackageObjects, reflection: Reflection) -> list[ForeignKey]:
+    """Return the packages' foreign keys in the database.
 
     Each schema is read once for all packages, also for those that get no revision.
     """

@@ -41,7 +41,12 @@ from websauna_migrate.autogenerate.write.drop_dependencies import (
     releases,
 )
 from websauna_migrate.autogenerate.write.drops import require_meant
-from websauna_migrate.autogenerate.write.given_up_keys import given_up_keys
+from websauna_migrate.autogenerate.write.given_up_keys import (
+    ForeignKey,
+    given_up_keys,
+    keys_to_dropped,
+    require_released,
+)
 from websauna_migrate.autogenerate.write.infer_requires import InferredRequires
 from websauna_migrate.autogenerate.write.later_keys import retyped_keys, script_of_keys, take_out
 from websauna_migrate.autogenerate.write.lost_values import lost_value_advice
@@ -384,10 +389,13 @@ class ScriptWriter:
         )
         warnings += [warning for warning, _ in advice]
         if not self.allow_drops and not opening:
-            require_meant(owned, reflection, operations, self.ask)
+            require_meant(owned, reflection, operations, self.ask, self.packages)
         scripts = snapshot.environments[name].scripts
+        others = [] if opening else keys_to_dropped(owned, reflection, operations, self.packages)
         try:
-            found = self.keep(name, comparison.context, scripts, owned, warnings, operations)
+            found = self.keep(
+                name, comparison.context, scripts, owned, warnings, operations, others
+            )
         finally:
             comparison.restore_models()
         for script in found:
@@ -467,13 +475,18 @@ class ScriptWriter:
         owned: PackageObjects | None = None,
         warnings: Sequence[str] = (),
         operations: Sequence[ops.MigrateOperation] = (),
+        others: Sequence[ForeignKey] = (),
     ) -> list[CreatedScript]:
-        """Write the files, and remove them again if one cannot run."""
+        """Write the files, and remove them again if one cannot run.
+
+        :param others: other packages' foreign keys, which revisions of theirs have to drop before
+        """
         before = set(scripts.list_files())
 
         def complete(body: str, imports: set[str]) -> Mapping[str, Any]:
             complete_imports(scripts, body, imports)
             self.require_releases(name, context, body, operations)
+            require_released(name, others, context.template_args["requires"])
             return {
                 one: context.template_args.get(one, ()) for one in ("requires", "written_against")
             }
