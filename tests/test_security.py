@@ -309,6 +309,8 @@ SAFE = re.compile(
 #: The same where a word is safe in one module: scratch names that it makes itself, and
 #: what the server has said of its own catalogue.
 SAFE_IN = {
+    # What SQLite says of a version table.
+    "adopting.py": r"\bdefinition\b",
     # Statements of scripts: quoted names, and what the server says of its own catalogue.
     "attributes.py": r"quote_name\(|\btable\b|join\(changes\)|clause\.format|value|\bwhat\b",
     "numbering.py": r"quote_name\(|\btable\b|sequence|\b(?:name|column)\b|options|identity"

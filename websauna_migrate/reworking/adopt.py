@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from sqlalchemy import Engine
 from sqlalchemy.engine import Connection
 
 from websauna_migrate.base_errors import UsageError
+from websauna_migrate.config.settings import PREFIX
 from websauna_migrate.results import Adoption
 from websauna_migrate.reworking.adoption_record import AdoptionRecord
 from websauna_migrate.reworking.findings import Findings, Wanted, directory_of
@@ -16,7 +17,13 @@ from websauna_migrate.reworking.first_scripts import write_first_scripts
 from websauna_migrate.reworking.ini_settings import add_settings
 from websauna_migrate.reworking.look import look, look_at_drift
 from websauna_migrate.reworking.taking_back import take_back
-from websauna_migrate.runs.adopting import adopt_histories, adopted_packages, give_back
+from websauna_migrate.runs.adopting import (
+    adopt_histories,
+    adopted_packages,
+    drop_empty_ledger,
+    give_back,
+)
+from websauna_migrate.runs.ledger import LEDGER_TABLE
 from websauna_migrate.runs.site import Service, Site
 
 __all__ = ["adopt", "undo_adoption"]
@@ -43,7 +50,7 @@ def adopt(
         if taken or found.stamped:
             adopt_histories(found.service.site_anew(given), taken, found.stamped)
     except BaseException:
-        take_files_back(found.service, selected)
+        take_files_back(found.service, selected, found.settings.__contains__)
         raise
     move_tables(found)
     look_at_drift(found, given)
@@ -60,20 +67,29 @@ def undo_adoption(
     site = service.site_anew(given)
     created = {one for record in records(service, selected) for one in record.created}
     mine = [one for name in selected for one in site.loaded.histories[name] if one.path in created]
-    refuse_later(site, selected, {(one.package, one.id) for one in mine})
+    going = {(one.package, one.id) for one in mine}
+    refuse_later(site, selected, going)
     moved = [one for one in mine if one.gives_tables or one.takes_tables]
     take_back(site, moved, "adopt --undo")
     actions = []
     with site.runner().locked("adopt --undo") as (connection, _):
         adopted = adopted_packages(site, connection, selected)
-        if not adopted and not records(service, selected):
+        if not adopted and not records(service, selected) and not settings_record(service):
             raise UsageError("Nothing was adopted here: there is nothing to undo.")
         for one in give_back(site, connection, adopted):
             rows = ", ".join(one.before)
             note = adopted[one.package].note.partition(", by ")[0]
             actions.append(f"{one.package}: given back ({rows}), {note}")
+        if drop_empty_ledger(site, connection, going):
+            actions.append(f"{LEDGER_TABLE}: dropped, it told of adoptions alone")
+        others = [name for name in site.packages if name not in selected]
+        others_need = bool(adopted_packages(site, connection, others) or records(service, others))
         connection.commit()
-    actions += [f"{path}: as it was" for path in take_files_back(service, selected)]
+
+    def goes(key: str) -> bool:
+        return not others_need or key.removeprefix(PREFIX).partition(".")[2] in selected
+
+    actions += [f"{path}: as it was" for path in take_files_back(service, selected, goes)]
     return Adoption(tuple(actions), undone=True, done=True)
 
 
@@ -95,17 +111,31 @@ def refuse_later(site: Site, selected: Sequence[str], going: Collection[tuple[st
                 )
 
 
-def records(service: Service, selected: Sequence[str]) -> list[AdoptionRecord]:
-    """Return what is known of files that were changed; that of the INI file comes last."""
-    folders = [directory_of(service, name) for name in selected]
-    if service.options.path is not None:
-        folders.append(Path(service.options.path).parent)
-    return [record for folder in folders if (record := AdoptionRecord(folder)).exists]
+def records(service: Service, packages: Sequence[str]) -> list[AdoptionRecord]:
+    """Return what is known of files of packages that were changed."""
+    found = (AdoptionRecord(directory_of(service, name)) for name in packages)
+    return [record for record in found if record.exists]
 
 
-def take_files_back(service: Service, selected: Sequence[str]) -> tuple[str, ...]:
-    """Let all files be as they were before an adoption."""
-    return tuple(path for record in records(service, selected) for path in record.take_back())
+def settings_record(service: Service) -> AdoptionRecord | None:
+    """Return what is known of the INI file, if it was changed."""
+    if service.options.path is None:
+        return None
+    record = AdoptionRecord(Path(service.options.path).parent)
+    return record if record.exists else None
+
+
+def take_files_back(
+    service: Service, selected: Sequence[str], goes: Callable[[str], bool]
+) -> tuple[str, ...]:
+    """Let files be as they were before an adoption.
+
+    :param goes: tells of the key of a setting whether it goes
+    """
+    paths = [path for record in records(service, selected) for path in record.take_back()]
+    if (record := settings_record(service)) is not None:
+        paths += record.take_settings_back(goes)
+    return tuple(paths)
 
 
 def write_settings(found: Findings) -> None:
@@ -115,7 +145,7 @@ def write_settings(found: Findings) -> None:
         return
     text = None
     if ini is not None and Path(ini).is_file():
-        text = add_settings(Path(ini).read_text(encoding="utf-8"), found.settings)
+        text = add_settings(Path(ini).read_bytes().decode("utf-8"), found.settings)
     if ini is None or text is None:
         lines = "; ".join(f"{key} = {value}" for key, value in found.settings.items())
         found.problems.append(f"Write into the INI file: {lines}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from websauna_migrate.reworking.ini_settings import remove_settings
@@ -50,7 +50,7 @@ class AdoptionRecord:
         """Write an INI file that has more settings."""
         self.settings.setdefault(str(ini), {}).update(settings)
         self._save()
-        ini.write_text(text, encoding="utf-8")
+        ini.write_bytes(text.encode("utf-8"))
 
     def add_created(self, paths: Iterable[str]) -> None:
         """Remember files that were made."""
@@ -58,16 +58,33 @@ class AdoptionRecord:
         self._save()
 
     def take_back(self) -> tuple[str, ...]:
-        """Let all files be as they were, and return their paths; the record goes."""
-        done = [*self.files, *self.created, *self.settings]
+        """Let a package's files be as they were, and return their paths; the record goes."""
+        done = [*self.files, *self.created]
         for name, text in self.files.items():
-            Path(name).write_bytes(text.encode("utf-8"))
+            if Path(name).read_bytes() != (former := text.encode("utf-8")):
+                Path(name).write_bytes(former)
         for name in self.created:
             Path(name).unlink(missing_ok=True)
-        for ini, settings in self.settings.items():
-            text = Path(ini).read_text(encoding="utf-8")
-            Path(ini).write_text(remove_settings(text, settings), encoding="utf-8")
         shutil.rmtree(self.folder, ignore_errors=True)
+        return tuple(done)
+
+    def take_settings_back(self, wanted: Callable[[str], bool]) -> tuple[str, ...]:
+        """Take settings out of their INI files, and return the paths of these.
+
+        :param wanted: which, by their keys
+        """
+        done = []
+        for ini, settings in self.settings.items():
+            going = {key: value for key, value in settings.items() if wanted(key)}
+            if going:
+                text = Path(ini).read_bytes().decode("utf-8")
+                Path(ini).write_bytes(remove_settings(text, going).encode("utf-8"))
+                self.settings[ini] = {k: v for k, v in settings.items() if k not in going}
+                done.append(ini)
+        if any(self.settings.values()) or self.files or self.created:
+            self._save()
+        else:
+            shutil.rmtree(self.folder, ignore_errors=True)
         return tuple(done)
 
     def _save(self) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 __all__ = ["add_settings", "remove_settings"]
 
-SECTION = re.compile(r"^\[(app:[^\]]+)\][ \t]*(?:[#;].*)?$", re.M)
+SECTION = re.compile(r"^\[(app:[^\]]+)\][ \t]*(?:[#;].*)?\r?$", re.M)
 
 
 def add_settings(text: str, settings: Mapping[str, str]) -> str | None:
@@ -21,16 +21,17 @@ def add_settings(text: str, settings: Mapping[str, str]) -> str | None:
     )
     if found is None:
         return None
-    lines = "".join(f"{line}\n" for line in lines_of(settings))
+    line_end = "\r\n" if "\r\n" in text else "\n"
+    lines = "".join(f"{line}{line_end}" for line in lines_of(settings))
     end = text.find("\n", found.end()) + 1 or len(text)
-    head = text[:end] if text[:end].endswith("\n") else text[:end] + "\n"
+    head = text[:end] if text[:end].endswith("\n") else text[:end] + line_end
     return head + lines + text[end:]
 
 
 def remove_settings(text: str, settings: Mapping[str, str]) -> str:
     """Return an INI file's text without settings that :func:`add_settings` has added."""
     for line in lines_of(settings):
-        text = text.replace(f"{line}\n", "", 1)
+        text = re.sub(rf"^{re.escape(line)}\r?\n", "", text, count=1, flags=re.M)
     return text
 
 

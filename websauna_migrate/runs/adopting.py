@@ -4,12 +4,24 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
-from sqlalchemy import Column, MetaData, String, Table, delete, func, insert, inspect, select
+from sqlalchemy import (
+    Column,
+    MetaData,
+    String,
+    Table,
+    delete,
+    func,
+    insert,
+    inspect,
+    select,
+    text,
+)
 from sqlalchemy.engine import Connection
 
 from websauna_migrate.database.history_tables import list_tables, read_rows
+from websauna_migrate.facts.postgresql import make_name
 from websauna_migrate.planning.steps import Reason, Step
 from websauna_migrate.results import LedgerEntry, StampedPackage
 from websauna_migrate.runs.history_rows import write_rows
@@ -18,7 +30,7 @@ from websauna_migrate.runs.other_histories import OtherHistory
 from websauna_migrate.runs.persons import installed_by
 from websauna_migrate.runs.site import Site
 
-__all__ = ["ADOPTED", "adopt_histories", "adopted_packages", "give_back"]
+__all__ = ["ADOPTED", "adopt_histories", "adopted_packages", "drop_empty_ledger", "give_back"]
 
 #: The ledger's outcome of revisions whose history was taken over.
 TAKEN_OVER = "taken over"
@@ -26,6 +38,7 @@ TAKEN_OVER = "taken over"
 #: How the ledger's note of an adoption begins: the table, or what tables without any are.
 FROM_TABLE = re.compile(r'^from the table "(.+)", by ')
 ADOPTED = "adopted: "
+GIVEN_BACK = "given back"
 
 
 def adopt_histories(
@@ -99,18 +112,48 @@ def take(site: Site, connection: Connection, one: OtherHistory) -> None:
 
 
 def rename_table(connection: Connection, old: str, new: str) -> None:
-    """Rename a version table, with its key, so that another one can get the name."""
+    """Rename a version table, with its constraints, so that another one can get the name."""
     quote = connection.dialect.identifier_preparer.quote
     Table(new, MetaData()).drop(connection, checkfirst=True)
+    if connection.dialect.name == "sqlite" and made_anew(connection, old, new):
+        return
     statements = [f"ALTER TABLE {quote(old)} RENAME TO {quote(new)}"]
     if connection.dialect.name == "postgresql":
-        key = inspect(connection).get_pk_constraint(old)["name"]
-        if key == f"{old}_pkc":
-            statements.append(
-                f"ALTER TABLE {quote(new)} RENAME CONSTRAINT {quote(key)} TO {quote(f'{new}_pkc')}"
-            )
+        query = "SELECT conname FROM pg_constraint WHERE conrelid = CAST(:name AS regclass)"
+        there = connection.scalars(text(query), {"name": quote(old).replace("%%", "%")}).all()
+        for former, name in zip(names_in(old), names_in(new), strict=True):
+            if former in there:
+                statements.append(
+                    f"ALTER TABLE {quote(new)} RENAME CONSTRAINT {quote(former)} TO {quote(name)}"
+                )
     for statement in statements:
         connection.exec_driver_sql(statement)
+
+
+def names_in(table: str) -> tuple[str, str]:
+    """Return the names of what PostgreSQL keeps of a version table as Alembic makes it."""
+    return f"{table}_pkc"[:63], make_name(table, "version_num", "not_null")
+
+
+def made_anew(connection: Connection, old: str, new: str) -> bool:
+    """Make a table of SQLite anew under another name, which RENAME would put in quotes for ever.
+
+    :returns: False if it has indexes or triggers, or its statement cannot be read
+    """
+    statement = text("SELECT sql FROM sqlite_master WHERE tbl_name = :old AND sql IS NOT NULL")
+    written = connection.scalars(statement, {"old": old}).all()
+    found = (
+        re.match(r'CREATE TABLE (?:"(?:[^"]|"")+"|\w+)(?=\s*\()', written[0]) if written else None
+    )
+    if len(written) != 1 or found is None:
+        return False
+    quote = connection.dialect.identifier_preparer.quote
+    keys = (f"CONSTRAINT {quote(f'{one}_pkc')} " for one in (old, new))
+    definition = written[0][found.end() :].replace(*keys)
+    connection.exec_driver_sql(f"CREATE TABLE {quote(new)}{definition}")
+    connection.exec_driver_sql(f"INSERT INTO {quote(new)} SELECT * FROM {quote(old)}")
+    Table(old, MetaData()).drop(connection)
+    return True
 
 
 def adopted_packages(
@@ -139,13 +182,37 @@ def give_back(
         table = site.packages[name].history_table
         rows = read_rows(connection, [table], site.schema)[table]
         found = FROM_TABLE.match(entry.note)
-        site.ledger.stamp(connection, name, table, (), note="given back")
+        site.ledger.stamp(connection, name, table, (), note=GIVEN_BACK)
         if found is None:
             write_rows(connection, table, site.schema, None)
         else:
             give_table_back(site, connection, table, found[1], rows)
         done.append(StampedPackage(name, rows, ()))
     return tuple(done)
+
+
+def drop_empty_ledger(
+    site: Site, connection: Connection, going: Collection[tuple[str, str]]
+) -> bool:
+    """Drop the ledger where it tells of adoptions alone, all of which were given back.
+
+    :param going: packages and revisions whose scripts the adoptions wrote
+    """
+    if LEDGER_TABLE not in list_tables(connection, site.schema):
+        return False
+    entries = site.ledger.entries(connection)
+    tells_more = any(
+        entry.outcome != TAKEN_OVER
+        and not entry.note.startswith(ADOPTED)
+        and entry.note != GIVEN_BACK
+        and (entry.package, entry.revision) not in going
+        for entry in entries
+    )
+    names = sorted({entry.package for entry in entries})
+    if tells_more or adopted_packages(site, connection, names):
+        return False
+    site.ledger.table.drop(connection)
+    return True
 
 
 def give_table_back(
