@@ -266,6 +266,60 @@ def test_scripts_that_the_service_does_not_find_are_told(story: Story, has_folde
     assert story.ws("-x", "packages=all", "check").out == "No new upgrade operations detected.\n"
 
 
+@pytest.mark.parametrize("word", ["os", "newline", "space"])
+def test_all_folders_of_scripts_that_alembic_is_told_of(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch, sqlite_url: str, word: str
+) -> None:
+    monkeypatch.chdir(workshop.root)
+    story = Story(workshop, sqlite_url)
+    story.app()
+    between = {"os": ":", "newline": "\n  ", "space": " "}[word]
+    (story.root / "alembic.ini").write_text(
+        f"[alembic]\nscript_location = %(here)s/migrations\nsqlalchemy.url = {story.url}\n"
+        f"path_separator = {word}\nrecursive_version_locations = true\n"
+        f"version_locations = %(here)s/migrations/versions{between}%(here)s/more\n"
+    )
+    versions = story.folder("migrations", PLAIN)
+    (story.root / "more" / "below").mkdir(parents=True)
+    story.script(versions, "aa01", None, "pages")
+    story.script(story.root / "more", "aa02", "aa01", "notes")
+    story.script(story.root / "more" / "below", "aa03", "aa02", "letters")
+    execute(story.url, "CREATE TABLE alembic_version (version_num VARCHAR(32) PRIMARY KEY)")
+    execute(story.url, "INSERT INTO alembic_version VALUES ('aa02')")
+    for name in ("pages", "notes"):
+        execute(story.url, f"CREATE TABLE {name} (id INTEGER PRIMARY KEY, title VARCHAR(40))")
+    before = story.files()
+    assert '"aa02"' in story.ws("upgrade", ok=False).err
+    shown = story.ws("adopt", "--yes").out
+    assert "alembic_version becomes alembic_history_fooapp (aa02)" in shown
+    story.ws("upgrade")
+    assert rows(story.url, "SELECT * FROM alembic_history_fooapp") == [("aa03",)]
+    story.ws("adopt", "--undo", "--yes")
+    assert story.files() == before
+
+
+def test_scripts_in_another_encoding(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch, sqlite_url: str
+) -> None:
+    monkeypatch.chdir(workshop.root)
+    story = Story(workshop, sqlite_url)
+    story.app()
+    versions = story.folder("fooapp/alembic", PLAIN)
+    story.script(versions, "aa01", None, "pages")
+    execute(story.url, "CREATE TABLE alembic_version (version_num VARCHAR(32) PRIMARY KEY)")
+    execute(story.url, "INSERT INTO alembic_version VALUES ('aa01')")
+    for path in (versions.parent / "env.py", versions / "aa01.py"):
+        text = f"# coding: latin-1\n# Für alle\n{path.read_text()}"
+        path.write_bytes(text.encode("latin-1"))
+    before = story.files()
+    done = story.ws("adopt", "--yes", ok=False)
+    assert "is not in UTF-8, and stays" in done.out + done.err
+    assert rows(story.url, "SELECT * FROM alembic_history_fooapp") == [("aa01",)]
+    story.ws("plan")
+    story.ws("adopt", "--undo", "--yes")
+    assert story.files() == before
+
+
 def test_an_ini_file_without_the_settings_of_the_adoption_is_led_to_them(story: Story) -> None:
     """As a server's may be: its database was taken over by another one."""
     story.app()

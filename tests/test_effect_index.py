@@ -34,7 +34,7 @@ def parsed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     def reading(source: str, path: str) -> tuple[tuple[Access, ...], TypeHistory]:
         found.append(Path(path).name)
-        return read_upgrade(source, path)
+        return read_upgrade(source.encode(), path)
 
     monkeypatch.setattr(script_reader, "read_upgrade", reading)
     return found

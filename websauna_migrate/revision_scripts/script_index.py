@@ -206,7 +206,7 @@ class ScriptIndex:
             if digest not in self._done:
                 from websauna_migrate.revision_scripts.script_reader import read_upgrade
 
-                self._done[digest] = rows_of(read_upgrade(source.decode("utf-8"), path))
+                self._done[digest] = rows_of(read_upgrade(source, path))
         self._used[digest] = self._done[digest]
         return upgrade_of(self._used[digest])
 

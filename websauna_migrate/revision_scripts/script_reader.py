@@ -12,6 +12,7 @@ import ast
 import warnings
 from collections.abc import Iterable
 from dataclasses import replace
+from importlib.util import decode_source
 
 from websauna_migrate.planning.accesses import Access, Key
 from websauna_migrate.revision_scripts.certainty import (
@@ -74,7 +75,7 @@ def read_effects(
         return (Access("unreadable", None, "", sure=False),)
 
 
-def read_upgrade(source: str, filename: str) -> tuple[tuple[Access, ...], TypeHistory]:
+def read_upgrade(source: bytes, filename: str) -> tuple[tuple[Access, ...], TypeHistory]:
     """Return what a script's ``upgrade()`` does, and what the script says of enum types.
 
     :raises ScriptError: if the script is no valid Python; correct it
@@ -83,7 +84,8 @@ def read_upgrade(source: str, filename: str) -> tuple[tuple[Access, ...], TypeHi
         tree = parse_script(source, filename)
     except RecursionError:
         return (Access("unreadable", None, "", sure=False),), NO_TYPES
-    return read_effects(tree, filename), read_types(tree, source)
+    # The text may say its encoding.
+    return read_effects(tree, filename), read_types(tree, decode_source(source))
 
 
 def parse_script(source: str | bytes, filename: str) -> ast.Module:

@@ -19,10 +19,10 @@ from websauna_migrate.locating.locate import locate
 from websauna_migrate.planning.plan import pending
 from websauna_migrate.reports.check import Checker
 from websauna_migrate.revision_scripts.moves import full_name, split_name
-from websauna_migrate.revision_scripts.script_folders import find_script_folders
+from websauna_migrate.revision_scripts.script_folders import find_script_folders, version_folders
 from websauna_migrate.reworking.env_files import read_env, with_version_table
 from websauna_migrate.reworking.findings import EQUAL, Findings, Wanted
-from websauna_migrate.reworking.old_imports import mend_imports
+from websauna_migrate.reworking.old_imports import MODULE, mend_imports
 from websauna_migrate.runs.other_histories import OtherHistories
 from websauna_migrate.runs.site import Service, Site
 
@@ -44,6 +44,8 @@ def look(
     for name, folder in find_folders(found).items():
         packages[name] = changed(packages[name], script_directory=folder)
         found.actions.append(f"{name}: its scripts are in {folder}")
+    for name in selected:
+        packages[name] = with_version_folders(found, packages[name])
     found.service = service.with_changes(settings, tuple(packages.values()))
     site = found.service.site_anew(given)
     find_histories(found, site, wanted)
@@ -59,7 +61,8 @@ def look(
         find_old_imports(found, packages[name])
     ini = service.options.path
     for key, value in found.settings.items():
-        found.actions.append(f"{Path(ini).name if ini else 'the INI file'}: {key} = {value}")
+        shown = " ".join(value.split())
+        found.actions.append(f"{Path(ini).name if ini else 'the INI file'}: {key} = {shown}")
     look_at_drift(found, given, before=True)
     return found
 
@@ -113,6 +116,21 @@ def find_folders(found: Findings) -> Mapping[str, Path]:
     return folders
 
 
+def with_version_folders(found: Findings, package: MigrationPackage) -> MigrationPackage:
+    """Return a package with all folders of scripts that Alembic's own configuration names."""
+    ini = found.service.options.path
+    files = [project_of(package) / "alembic.ini", *([Path(ini)] if ini else [])]
+    folders = next(
+        filter(None, (version_folders(one.resolve(), package.script_directory) for one in files)),
+        (),
+    )
+    if not folders or package.own_version_locations:
+        return package
+    lines = "".join(f"\n    {below(one, ini)}" for one in folders)
+    found.settings[f"{PREFIX}version_locations.{package.name}"] = lines
+    return changed(package, own_version_locations=folders)
+
+
 def below(folder: Path, ini: str | None) -> str:
     """Return a folder as a setting of an INI file."""
     if ini is not None and folder.is_relative_to(Path(ini).parent.resolve()):
@@ -164,7 +182,13 @@ def find_env(found: Findings, package: MigrationPackage, wanted: Wanted) -> None
     path = package.script_directory / "env.py"
     if not path.is_file():
         return
-    text = path.read_bytes().decode("utf-8")
+    text = text_of(path)
+    if text is None:
+        found.problems.append(
+            f'{path} is not in UTF-8, and stays: write version_table="{package.history_table}" '
+            "where it configures, unless that is so."
+        )
+        return
     env = read_env(text)
     texts = found.files.setdefault(package.name, {})
     if env.is_template:
@@ -190,15 +214,25 @@ def find_env(found: Findings, package: MigrationPackage, wanted: Wanted) -> None
         found.actions.append(f'{path}: stays, and names version_table="{table}"')
 
 
+def text_of(path: Path) -> str | None:
+    """Return the text of a Python file, ``None`` if it has another encoding than UTF-8."""
+    try:
+        return path.read_bytes().decode("utf-8")
+    except UnicodeDecodeError:
+        return None
+
+
 def find_old_imports(found: Findings, package: MigrationPackage) -> None:
     """See which scripts import what an older Websauna had."""
     texts = found.files.setdefault(package.name, {})
     scripts = [one for folder in package.version_locations for one in sorted(folder.glob("*.py"))]
     mako = package.script_directory / "script.py.mako"
     for path in [*scripts, *([mako] if mako.is_file() else [])]:
-        text = path.read_bytes().decode("utf-8", "surrogateescape")
-        new = mend_imports(text)
-        if new != text:
+        text = text_of(path)
+        new = None if text is None else mend_imports(text)
+        if new is None and MODULE.encode() in path.read_bytes():
+            found.problems.append(f"{path} is not in UTF-8: write out what it imports of {MODULE}.")
+        elif new is not None and new != text:
             texts[path] = new
             found.actions.append(f"{path}: websauna.system.model.columns is written out")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import re
 
-__all__ = ["mend_imports"]
+__all__ = ["MODULE", "mend_imports"]
 
 MODULE = "websauna.system.model.columns"
 

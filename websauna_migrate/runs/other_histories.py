@@ -128,8 +128,9 @@ class OtherHistories:
         if not tables:
             return
         known = {one.script_directory.resolve() for one in self.snapshot.packages.values()}
-        for folder in find_script_folders(project_of(package), known):
-            ids = revisions_in(folder)
+        top = project_of(package)
+        for folder in find_script_folders(top, known):
+            ids = revisions_in(folder, top)
             for table in tables:
                 if revisions := tuple(row for row in table.rows if row in ids):
                     yield OtherHistory(name, package.history_table, table, revisions, folder)

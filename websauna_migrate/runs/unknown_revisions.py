@@ -111,8 +111,9 @@ def cause_of(site: Site, package: str, revision: str) -> Iterator[str]:
 def other_folder_with(site: Site, package: str, revision: str) -> Path | None:
     """Return the folder of a package's project that has a script, where it is not its own."""
     known = {one.script_directory.resolve() for one in site.packages.values()}
-    for folder in find_script_folders(project_of(site.packages[package]), known):
-        if revision in revisions_in(folder):
+    top = project_of(site.packages[package])
+    for folder in find_script_folders(top, known):
+        if revision in revisions_in(folder, top):
             return folder
     return None
 
