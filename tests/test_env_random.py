@@ -46,6 +46,7 @@ def run(connection):
     with context.begin_transaction():
         {inside}
         context.run_migrations()
+        {behind}
     {after}
 
 
@@ -226,7 +227,22 @@ INSIDE = {
     ],
 }
 
-#: What is said behind them.
+#: What is said in it behind them.
+BEHIND = {
+    "postgresql": [
+        "pass",
+        "context.execute('CREATE TABLE IF NOT EXISTS made_behind (n INTEGER)')",
+        "connection.execute(text('CREATE TABLE IF NOT EXISTS made_behind (n INTEGER)'))",
+        "connection.execute(text('DELETE FROM child WHERE id = 1'))",
+    ],
+    "sqlite": [
+        "pass",
+        "context.execute('CREATE TABLE IF NOT EXISTS made_behind (n INTEGER)')",
+        "connection.execute(text('CREATE TABLE IF NOT EXISTS made_behind (n INTEGER)'))",
+    ],
+}
+
+#: What is said behind it.
 AFTER = {
     "postgresql": [
         "pass",
@@ -351,7 +367,7 @@ def environments(draw: Any, product: str) -> dict[str, Any]:
     if is_local:
         # Plain Alembic's first step ends it then, and the second one fails.
         options = [one for one in options if one != "transaction_per_migration=True"]
-    return {
+    parts = {
         "metadata": metadata,
         "options": [
             one.replace("SCHEMA", "red" if product == "postgresql" else "main") for one in options
@@ -363,12 +379,16 @@ def environments(draw: Any, product: str) -> dict[str, Any]:
             st.sampled_from(ENGINES if kind is SHARED else ENGINES + MORE_ENGINES[product])
         ),
         "inside": inside,
-        # The connection that the service gives has it as long as the run lasts.
-        "after": "pass" if is_local and kind is SHARED else draw(st.sampled_from(AFTER[product])),
+        "behind": draw(st.sampled_from(BEHIND[product])),
+        "after": draw(st.sampled_from(AFTER[product])),
         "begin": draw(st.sampled_from(["connect", "begin"])),
         "listener": draw(st.sampled_from(LISTENERS[product] if kind is OWN else [""])),
         "elsewhere": kind is OWN and draw(st.integers(0, 9)) == 0,
     }
+    if is_local and "autocommit" in str(parts).lower():
+        # It sets nothing there.
+        parts["inside"] = "pass"
+    return parts
 
 
 def source_of(parts: dict[str, Any], url: str, other: str, folder: Path) -> str:
@@ -395,6 +415,7 @@ def source_of(parts: dict[str, Any], url: str, other: str, folder: Path) -> str:
         options=options,
         main=main,
         inside=parts["inside"],
+        behind=parts["behind"],
         after=parts["after"],
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from argparse import Namespace
 from pathlib import Path
 
@@ -343,6 +344,77 @@ def test_a_sql_mode_on_mariadb(workshop: Workshop, mariadb_url: str) -> None:
     workshop.script("app", "app2", "app1", """op.execute('CREATE TABLE "quoted" (x INT)')""")
     assert steps(workshop.service(mariadb_url).upgrade()) == ["app@app1", "app@app2"]
     assert sa.inspect(engine_of(mariadb_url)).has_table("quoted")
+
+
+def test_a_collation_and_a_variable_on_mariadb(workshop: Workshop, mariadb_url: str) -> None:
+    said = "SET NAMES utf8mb4 COLLATE utf8mb4_swedish_ci, @`my tenant` = 'it''s', @n = 7"
+    with_env(workshop, OWN.replace("{statement}", said))
+    workshop.script(
+        "app",
+        "app2",
+        "app1",
+        """op.execute("CREATE TABLE made AS SELECT 'x' AS x, @`my tenant` AS tenant, @n AS n")""",
+    )
+    assert steps(workshop.service(mariadb_url).upgrade()) == ["app@app1", "app@app2"]
+    assert rows(mariadb_url, "SELECT tenant, n FROM made") == [("it's", 7)]
+    (found,) = rows(
+        mariadb_url,
+        "SELECT collation_name FROM information_schema.columns "
+        "WHERE table_schema = DATABASE() AND table_name = 'made' AND column_name = 'x'",
+    )
+    assert found == ("utf8mb4_swedish_ci",)
+
+
+@pytest.mark.parametrize("atomic", [False, True], ids=["steps", "atomic"])
+def test_a_shared_connection_is_given_as_it_is_without_settings(
+    workshop: Workshop, postgresql_url: str, atomic: bool
+) -> None:
+    """What is said in front of them holds for what comes behind, each time."""
+    execute(postgresql_url, "CREATE SCHEMA red")
+    said = 'connection.execute(text("CREATE TABLE IF NOT EXISTS early (x INT)"))\n'
+    env = said + 'connection.execute(text("SET search_path TO red"))'
+    for name in ("app", "other"):
+        with_env(workshop, SHARED.replace('connection.execute(text("{statement}"))', env), name)
+    service = workshop.service(postgresql_url)
+    assert len(service.upgrade(atomic=atomic).steps) == 2
+    assert not service.upgrade().steps
+    found = {one for one in places(postgresql_url) if "_" not in one}
+    assert found == {"public.early", "red.app", "red.other"}
+
+
+@pytest.mark.parametrize("env", [OWN, SHARED], ids=["its own", "shared"])
+@pytest.mark.parametrize("atomic", [False, True], ids=["steps", "atomic"])
+def test_what_is_said_behind_the_migrations(
+    workshop: Workshop, postgresql_url: str, env: str, atomic: bool
+) -> None:
+    """In their transaction as in front of them, and behind it as if SET LOCAL had not been."""
+    execute(postgresql_url, "CREATE SCHEMA red", "CREATE SCHEMA blue", "CREATE TABLE red.n (x INT)")
+    lines = """
+    with context.begin_transaction():
+        context.execute("SET LOCAL search_path TO red")
+        connection.execute(text("SET LOCAL app.tenant TO 'mine'"))
+        context.run_migrations()
+        connection.execute(text("CREATE TABLE IF NOT EXISTS inside AS SELECT * FROM n"))
+    connection.execute(text("CREATE TABLE IF NOT EXISTS outside (x INT)"))
+    connection.commit()
+"""
+    if env is SHARED:
+        lines = textwrap.dedent(lines)
+    begin = env.index("with context.begin_transaction():")
+    text = env[:begin].rstrip(" ") + lines.lstrip("\n")
+    with_env(workshop, text.replace("{statement}", "SET search_path TO blue"))
+    for number in (2, 3):
+        workshop.script("app", f"app{number}", f"app{number - 1}", 'op.execute("SELECT * FROM n")')
+    workshop.package("other")
+    workshop.script("other", "other1", None, **table("other"))
+    (workshop.root / "other" / "alembic" / "env.py").write_text(
+        (workshop.root / "app" / "alembic" / "env.py").read_text()
+    )
+    service = workshop.service(postgresql_url)
+    assert len(service.upgrade(atomic=atomic).steps) == 4
+    made = {"red.n", "red.app", "red.other", "red.inside", "blue.outside"}
+    assert {one for one in places(postgresql_url) if "_" not in one} == made
+    assert not service.upgrade().steps
 
 
 def test_another_database_on_mariadb_is_refused(

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
-from sqlalchemy import MetaData
+from sqlalchemy import MetaData, text
 from sqlalchemy.engine import Connection
 
 from websauna_migrate.alembic_adapter.internals import ProxiedEnvironment, run_migrations
@@ -20,7 +20,13 @@ from websauna_migrate.alembic_adapter.package_environment import (
 )
 from websauna_migrate.alembic_adapter.sqlite_batches import keep_in_batches
 from websauna_migrate.alembic_adapter.written_literals import write_all_literals
-from websauna_migrate.database.engines import database_of, with_synchronous_driver
+from websauna_migrate.database.engines import (
+    BEFORE,
+    BEHIND,
+    SESSION,
+    database_of,
+    with_synchronous_driver,
+)
 from websauna_migrate.database.servers import place_of
 from websauna_migrate.models.sqlalchemy_internals import write_backslashes_as
 
@@ -50,6 +56,11 @@ class BoundEnvironment(ProxiedEnvironment):
         self.insisted = insisted
         #: The connection that ``env.py`` configured with.
         self.given: Any = None
+        #: Whether Alembic would begin a transaction on it for all migrations, and commit it.
+        self.commits = False
+        self.settings: Mapping[str, str] = (
+            {} if connection is None else connection.info.get(SESSION, {})
+        )
         #: Whether the migrations have been run; their transaction may still be open.
         self.ended = False
         #: The named types that the step created, see :mod:`.type_memory`.
@@ -64,6 +75,7 @@ class BoundEnvironment(ProxiedEnvironment):
         if self.run_connection is not None:
             self.refuse_sql(kwargs)
             self.given = kwargs.get("connection")
+            self.commits = begins_on(self.given, kwargs)
             self.refuse_other_database(self.given)
             let_go(self.given, self.run_connection)
             if self.run_connection.in_transaction() and not self.in_transaction:
@@ -112,8 +124,49 @@ class BoundEnvironment(ProxiedEnvironment):
         """Run the migrations, and keep that they were run."""
         if self.run_connection is not None:
             let_go(self.given, self.run_connection)
+            set_as(self.run_connection, self.settings, during=True)
         super().run_migrations(**arguments)
         self.ended = True
+        if self.run_connection is not None and self.is_apart(self.given):
+            # SET LOCAL ended when its transaction was committed before the migrations.
+            set_as(self.given, self.settings, BEHIND, during=True, local=True)
+
+    @contextmanager
+    def begin_transaction(self) -> Iterator[Any]:
+        """Give Alembic's transaction; behind the migrations end what ``env.py`` did in it."""
+        with super().begin_transaction() as transaction:
+            yield transaction
+        if self.run_connection is None or not self.ended:
+            return
+        if not self.is_apart(self.given):
+            set_as(self.run_connection, self.settings, BEHIND)
+        elif self.commits and self.given.in_transaction():
+            self.given.commit()
+
+    @contextmanager
+    def session_lent(self) -> Iterator[None]:
+        """Let ``env.py`` find the run's session as it was before it, and the run as it is."""
+        ours, failed = self.run_connection, True
+        if ours is None or not any(key.startswith((BEFORE, BEHIND)) for key in self.settings):
+            yield
+            return
+        set_as(ours, self.settings, BEFORE)
+        if not self.in_transaction:
+            ours.commit()
+        try:
+            yield
+            failed = False
+        finally:
+            if not (ours.closed or ours.invalidated):
+                if failed:
+                    ours.rollback()
+                set_as(ours, self.settings, during=True)
+                if failed or not self.in_transaction:
+                    ours.commit()
+
+    def is_apart(self, given: Any) -> bool:
+        """True if ``env.py`` works on a connection of its own."""
+        return isinstance(given, Connection) and given is not self.run_connection
 
     def refuse_other_history(self, options: Mapping[str, object]) -> None:
         """Refuse another history table than the package's: plain Alembic would go by that one.
@@ -208,6 +261,42 @@ def let_go(given: Connection, ours: Connection) -> None:
     if isinstance(given, Connection) and given is not ours and given.in_transaction():
         driver: Any = given.connection.dbapi_connection
         driver.commit()
+
+
+def begins_on(given: Any, options: Mapping[str, Any]) -> bool:
+    """True if Alembic's ``begin_transaction`` would begin a transaction for all migrations.
+
+    :param options: those of ``context.configure``
+    """
+    if not isinstance(given, Connection) or given.in_transaction():
+        return False
+    is_transactional = options.get("transactional_ddl")
+    if is_transactional is None:
+        is_transactional = given.dialect.name == "postgresql"
+    return bool(is_transactional) and not options.get("transaction_per_migration")
+
+
+def set_as(
+    connection: Connection,
+    settings: Mapping[str, str],
+    *prefixes: str,
+    during: bool = False,
+    local: bool = False,
+) -> None:
+    """Set in a session what ``env.py`` changes in it, and not for the whole of its time.
+
+    The run's session has it as long as the run lasts, which is several transactions.
+
+    :param settings: with values of other times, see :data:`.BEFORE`
+    :param prefixes: of the keys of these; all if there is none
+    :param during: as in the transaction of the migrations; else as at that time
+    :param local: for the current transaction alone
+    """
+    for key, value in settings.items():
+        if key.startswith(prefixes or (BEFORE, BEHIND)):
+            name = key.partition(" ")[2]
+            values = {"name": name, "value": settings[name] if during else value}
+            connection.execute(text(f"SELECT set_config(:name, :value, {local})"), values)
 
 
 def both(first: Any, second: Any) -> Any:

@@ -96,7 +96,7 @@ def run_env(
             bound.run_standard({})
         else:
             named = env_py_named(environment, lambda: work.called, lambda: bound.ended)
-            with attached(environment, bound, connection), named:
+            with attached(environment, bound, connection), named, bound.session_lent():
                 environment.scripts.run_env()
     if not work.called:
         raise EnvironmentFailure(

@@ -25,7 +25,7 @@ from websauna_migrate.alembic_adapter.package_environment import (
     PackageEnvironment,
 )
 from websauna_migrate.alembic_adapter.plain_env import makes_engines, may_repeat
-from websauna_migrate.database.engines import safe_url
+from websauna_migrate.database.engines import BEFORE, BEHIND, safe_url
 from websauna_migrate.database.servers import Place, place_of
 from websauna_migrate.models.sqlalchemy_internals import rewrites_statements
 
@@ -41,15 +41,27 @@ SETTINGS = text(
     "UNION ALL SELECT 'role', current_setting('role') WHERE current_setting('role') <> 'none'"
 )
 
+#: All of them, as they are.
+ALL_SETTINGS = text(
+    "SELECT name, setting FROM pg_catalog.pg_settings "
+    "UNION ALL SELECT 'role', current_setting('role')"
+)
+
 #: Settings with a name of the application's own, as policies and triggers read them: the view does
 #: not have them.
 OWN_SETTING = re.compile(r"(?:\bSET\s+(?:SESSION\s+|LOCAL\s+)?|['\"])([a-z_]\w*\.[a-z_]\w*)", re.I)
 
 #: Variables of MariaDB and MySQL that are a session's own state, or its driver's.
 STATE = re.compile(
-    r"(character_set_|collation_|debug|error_count|gtid|identity|in_|insert_id|last_|pseudo_|proxy_|"
+    r"(character_set_|collation_(?!connection)|debug|error_count|gtid|identity|in_|insert_id|last_|pseudo_|proxy_|"
     r"rand_seed|statement_id|thread_|timestamp|tx_read_only|transaction_|warning_count|skip_|"
     r"autocommit|external_user|resultset_metadata|unique_subquery|use_secondary)"
+)
+
+#: Variables of the application's own, ``SET @tenant = ...``, as MariaDB tells of them.
+VARIABLES = (
+    "SELECT VARIABLE_NAME, VARIABLE_VALUE FROM information_schema.USER_VARIABLES "
+    "WHERE VARIABLE_VALUE IS NOT NULL"
 )
 
 #: What the schema and the rows of a database on SQLite depend on.
@@ -108,6 +120,7 @@ class ProbingEnvironment(ProxiedEnvironment):
         #: The URL of what it connects to.
         self.address = ""
         self.settings: dict[str, str] = {}
+        self.at_first: dict[str, str] = {}
         self.history: dict[str, str] = {}
         self.said: dict[str, str] = {}
 
@@ -158,6 +171,7 @@ class ProbingEnvironment(ProxiedEnvironment):
             settings.update(self.own_settings(given))
             # As under plain Alembic: also a command that only looks makes the schema.
             given.connection.commit()
+            settings.update(self.local_settings(given, settings))
             address = safe_url(given.engine.url)
             if self.place is not None and self.place.server == place.server:
                 address = self.address
@@ -185,6 +199,25 @@ class ProbingEnvironment(ProxiedEnvironment):
         )
         found = given.execute(text(asked), {"names": names})
         return {name: value for name, value in found if value}
+
+    def local_settings(self, given: Connection, settings: Mapping[str, str]) -> dict[str, str]:
+        """Return what SET LOCAL has set, by its key, with the value behind the transaction."""
+        if given.dialect.name != "postgresql" or not settings:
+            return {}
+        asked = "SELECT n, current_setting(n, true) FROM unnest(cast(:names AS text[])) AS n"
+        behind = settings_of(given, self.own) | self.own_settings(given)
+        names = [name for name, value in settings.items() if behind.get(name) != value]
+        return {
+            f"{BEHIND}{name}": value or ""
+            for name, value in given.execute(text(asked), {"names": names})
+        }
+
+    def settings_before(self) -> dict[str, str]:
+        """Return what its settings are in front of an ``env.py`` that works on our connection."""
+        if self.given is not self.ours or self.ours.dialect.name != "postgresql":
+            return {}
+        names = [name for name in self.settings if not name.startswith(BEHIND)]
+        return {f"{BEFORE}{name}": self.at_first.get(name, "") for name in names}
 
     def note_rollback(self, connection: Connection) -> None:
         """Take notice of a rollback behind the migrations."""
@@ -239,6 +272,8 @@ def session_of(
     own = {} if ours.dialect.name == "postgresql" else settings_of(ours)
     probing = ProbingEnvironment(environment, ours, own, tag)
     place = place_of(ours)
+    if ours.dialect.name == "postgresql":
+        probing.at_first = {str(name): str(value) for name, value in ours.execute(ALL_SETTINGS)}
     ours.rollback()
     try:
         with (
@@ -259,6 +294,7 @@ def session_of(
         raise
     require_same_place(environment, probing, place)
     found = {key: value for key, value in probing.settings.items() if own.get(key) != value}
+    found.update(probing.settings_before())
     if not found.get("DateStyle", "ISO").startswith("ISO"):
         raise EnvironmentFailure(
             environment.package.name,
@@ -298,11 +334,15 @@ def settings_of(connection: Connection, more: Collection[str] = ()) -> dict[str,
             }
             for one in ("GLOBAL", "SESSION")
         )
-        return {
+        found = {
             key: value
             for key, value in now.items()
             if (key in more or at_first.get(key) != value) and not STATE.match(key)
         }
+        if getattr(connection.dialect, "is_mariadb", False):
+            for name, value in connection.execute(text(VARIABLES)):
+                found[f"@{name}"] = value
+        return found
     settings = {
         f"PRAGMA {name}": str(connection.execute(text(f"PRAGMA {name}")).scalar())
         for name in PRAGMAS

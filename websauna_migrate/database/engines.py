@@ -22,7 +22,10 @@ from websauna_migrate.base_errors import ExitCode, MigrationError
 from websauna_migrate.database.startup import retry_connecting
 
 __all__ = [
+    "BEFORE",
     "BEFORE_BEGIN",
+    "BEHIND",
+    "SESSION",
     "WRITES",
     "DatabaseFailure",
     "begin_on_sqlite",
@@ -262,6 +265,10 @@ def make_engine(
 #: Where a connection's ``info`` has the settings that ``env.py`` gave to its session.
 SESSION = "websauna_migrate_session"
 
+#: How the keys of values begin that settings have in front of an ``env.py`` which works on the
+#: connection of the service, and behind its transaction, where that is another one: SET LOCAL.
+BEFORE, BEHIND = "before: ", "behind: "
+
 
 def set_in_sessions(engine: Engine, settings: Mapping[str, str]) -> None:
     """Let each session of an engine have settings, before SQLAlchemy looks for its schema.
@@ -275,12 +282,15 @@ def set_in_sessions(engine: Engine, settings: Mapping[str, str]) -> None:
         record.info[SESSION] = settings
         cursor = dbapi_connection.cursor()
         for name, value in settings.items():
+            if name.startswith((BEFORE, BEHIND)):
+                continue
             if kind == "postgresql":
                 cursor.execute("SELECT set_config(%s, %s, false)", (name, value))
             elif kind != "sqlite":
                 known = float(value) if re.fullmatch(r"\d+\.\d+", value) else value
                 known = int(value) if value.isdecimal() else known
-                cursor.execute(f"SET SESSION `{name}` = %s", (known,))
+                place = f"@`{name[1:]}`" if name.startswith("@") else f"SESSION `{name}`"
+                cursor.execute(f"SET {place} = %s", (known,))
             elif name.startswith("ATTACH "):
                 schema = name.removeprefix("ATTACH ").replace('"', '""')
                 cursor.execute(f'ATTACH ? AS "{schema}"', (value,))
@@ -291,6 +301,9 @@ def set_in_sessions(engine: Engine, settings: Mapping[str, str]) -> None:
             dbapi_connection.commit()
 
     event.listen(engine.pool, "connect", set_all, insert=True)
+    if "collation_connection" in settings:
+        # SQLAlchemy says SET NAMES, by which it is the server's again.
+        event.listen(engine.pool, "connect", lambda *words: set_all(*words))
 
 
 #: By which argument of its ``connect`` a driver tells the server what program it is.
