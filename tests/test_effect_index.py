@@ -32,9 +32,9 @@ def upgrade():
 def parsed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     found: list[str] = []
 
-    def reading(source: str, path: str) -> tuple[tuple[Access, ...], TypeHistory]:
+    def reading(source: bytes, path: str) -> tuple[tuple[Access, ...], TypeHistory]:
         found.append(Path(path).name)
-        return read_upgrade(source.encode(), path)
+        return read_upgrade(source, path)
 
     monkeypatch.setattr(script_reader, "read_upgrade", reading)
     return found
