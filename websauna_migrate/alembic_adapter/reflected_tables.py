@@ -18,14 +18,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.engine import Connection
 
-from websauna_migrate.facts.written_tables import (
-    WrittenKey,
-    WrittenTable,
-    written_table,
-)
+from websauna_migrate.facts.written_tables import WrittenTable, written_table
 from websauna_migrate.models.sqlalchemy_internals import escaped
 
-__all__ = ["see_all_constraints", "table_text"]
+__all__ = ["see_all_constraints", "table_text", "without_parameters"]
 
 
 def see_all_constraints(impl: DefaultImpl, connection: Connection) -> None:
@@ -34,12 +30,7 @@ def see_all_constraints(impl: DefaultImpl, connection: Connection) -> None:
 
     def reflect(inspector: Any, table: Table, column_info: dict[str, Any]) -> None:
         reflect_column(inspector, table, column_info)
-        # SQLAlchemy makes SQL of both, in which ``:name`` in a string would be a parameter.
-        if isinstance(column_info.get("default"), str):
-            column_info["default"] = escaped(column_info["default"])
-        if column_info.get("computed"):
-            sql = escaped(str(column_info["computed"]["sqltext"]))
-            column_info["computed"] = {**column_info["computed"], "sqltext": sql}
+        without_parameters("columns", [column_info])
         if not event.contains(table, "after_parent_attach", complete):
             # It is called once the table is reflected.
             event.listen(table, "after_parent_attach", complete)
@@ -51,6 +42,21 @@ def see_all_constraints(impl: DefaultImpl, connection: Connection) -> None:
             correct(table, found)
 
     impl.autogen_column_reflect = reflect  # type: ignore[method-assign]
+
+
+def without_parameters(kind: str, facts: Any) -> Any:
+    """Return facts of which SQLAlchemy makes SQL, so that it reads no ``:name`` as a parameter."""
+    if kind == "columns":
+        for column in facts:
+            if isinstance(column.get("default"), str):
+                column["default"] = escaped(column["default"])
+            if column.get("computed"):
+                sql = escaped(str(column["computed"]["sqltext"]))
+                column["computed"] = {**column["computed"], "sqltext": sql}
+    elif kind == "check_constraints":
+        for check in facts:
+            check["sqltext"] = escaped(str(check["sqltext"]))
+    return facts
 
 
 def table_text(connection: Connection, schema: str | None, name: str) -> str | None:
@@ -72,20 +78,16 @@ def correct(table: Table, found: WrittenTable) -> None:
         table.append_constraint(UniqueConstraint(*(table.c[one] for one in columns), name=name))
     for name, text in found.checks:
         table.append_constraint(CheckConstraint(escaped(text), name=name))
-    waiting = [*found.foreign_keys]
-    for key in table.foreign_key_constraints:
-        written = next((one for one in waiting if is_same(one, key)), None)
-        if written is not None:
-            waiting.remove(written)
-            key.name = written.name
-            key.ondelete = written.options.get("ondelete")
-            key.onupdate = written.options.get("onupdate")
-            key.deferrable = written.options.get("deferrable")
-            key.initially = written.options.get("initially")
+    for key, written in found.paired(table.foreign_key_constraints, ends):
+        key.name = written.name
+        key.ondelete = written.options.get("ondelete")
+        key.onupdate = written.options.get("onupdate")
+        key.deferrable = written.options.get("deferrable")
+        key.initially = written.options.get("initially")
 
 
-def is_same(written: WrittenKey, key: ForeignKeyConstraint) -> bool:
-    """True if a reflected foreign key is that which a table says."""
+def ends(key: ForeignKeyConstraint) -> tuple[list[str], str, list[str]]:
+    """Return the columns of a reflected foreign key, its table, and the columns there."""
     targets = [one.target_fullname.split(".") for one in key.elements]
     columns = [str(column.name) for column in key.columns]
-    return written.is_that_of(columns, targets[0][-2], [one[-1] for one in targets])
+    return columns, targets[0][-2], [one[-1] for one in targets]

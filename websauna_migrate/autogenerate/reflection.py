@@ -17,6 +17,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.engine.reflection import Inspector
 from sqlalchemy.types import JSON, NullType
 
+from websauna_migrate.alembic_adapter.reflected_tables import without_parameters
 from websauna_migrate.autogenerate.fact_comparison import FactComparison
 from websauna_migrate.autogenerate.operations.column_types import (
     CharacterEnum,
@@ -35,7 +36,6 @@ from websauna_migrate.autogenerate.unreflected import (
 from websauna_migrate.facts.catalogue import read_facts
 from websauna_migrate.facts.fact import Fact
 from websauna_migrate.facts.written_tables import WrittenTable, written_table
-from websauna_migrate.models.sqlalchemy_internals import escaped
 
 __all__ = ["KINDS", "Reflection"]
 
@@ -400,20 +400,6 @@ def type_name(type_: Any) -> str:
 def squeezed(spelled: str) -> str:
     """Return the spelling of a type without spaces and the case of letters."""
     return re.sub(r"\s", "", spelled).upper()
-
-
-def without_parameters(kind: str, facts: Any) -> Any:
-    """Return facts of which SQLAlchemy makes SQL, so that it reads no ``:name`` as a parameter."""
-    if kind == "columns":
-        for column in facts:
-            if isinstance(column.get("default"), str):
-                column["default"] = escaped(column["default"])
-            if column.get("computed"):
-                column["computed"]["sqltext"] = escaped(str(column["computed"]["sqltext"]))
-    elif kind == "check_constraints":
-        for check in facts:
-            check["sqltext"] = escaped(str(check["sqltext"]))
-    return facts
 
 
 def duplicate(facts: Any) -> Any:

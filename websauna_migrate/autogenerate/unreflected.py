@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import bindparam, text
@@ -29,6 +30,9 @@ CREATE_INDEX = re.compile(
     r"create\s+(?P<unique>unique\s+)?index\s+.*?\bon\s+(?:\"(?:[^\"]|\"\")*\"|[^\s(]+)\s*(?P<rest>\(.*)",
     re.IGNORECASE | re.DOTALL,
 )
+
+#: The ends of a foreign key, as SQLAlchemy reflects it.
+ENDS = ("constrained_columns", "referred_table", "referred_columns")
 
 STORED_TYPES = {
     "postgresql": (
@@ -133,13 +137,8 @@ def put_right(kind: str, facts: Any, written: WrittenTable) -> None:
                 text = written.computed[column["name"]]
                 column["computed"] = {**column["computed"], "sqltext": text}
     elif kind == "foreign_keys":
-        waiting = [*written.foreign_keys]
-        for one in facts:
-            names = (one["constrained_columns"], one["referred_table"], one["referred_columns"])
-            key = next((key for key in waiting if key.is_that_of(*names)), None)
-            if key is not None:
-                waiting.remove(key)
-                one["name"], one["options"] = key.name, dict(key.options)
+        for one, key in written.paired(facts, itemgetter(*ENDS)):
+            one["name"], one["options"] = key.name, dict(key.options)
 
 
 def sqlite_expression_indexes(

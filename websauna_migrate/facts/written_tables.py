@@ -7,9 +7,9 @@ actions of a foreign key, a UNIQUE behind a type in brackets or in quotes, a nam
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias, TypeVar
 
 from websauna_migrate.facts.sqlite_sql import ConstraintSql, TableSql, read_table, split
 from websauna_migrate.facts.sqlite_tokens import (
@@ -21,6 +21,11 @@ from websauna_migrate.facts.sqlite_tokens import (
 )
 
 __all__ = ["WrittenKey", "WrittenTable", "bracket", "names_in", "written_table"]
+
+KeyT = TypeVar("KeyT")
+
+#: The columns of a foreign key, the table that it refers to, and the columns there.
+Ends: TypeAlias = tuple[Sequence[str], str, Sequence[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +71,21 @@ class WrittenTable:
     computed: Mapping[str, str]
     types: Mapping[str, str]
     collations: Mapping[str, str]
+
+    def paired(
+        self, reflected: Iterable[KeyT], ends: Callable[[KeyT], Ends]
+    ) -> Iterator[tuple[KeyT, WrittenKey]]:
+        """Yield foreign keys that SQLAlchemy reflected, each with the one that it is here.
+
+        :param ends: returns the columns of one, the table it refers to, and the columns there
+        """
+        waiting = [*self.foreign_keys]
+        for one in reflected:
+            parts = ends(one)
+            key = next((key for key in waiting if key.is_that_of(*parts)), None)
+            if key is not None:
+                waiting.remove(key)
+                yield one, key
 
 
 def written_table(sql: str) -> WrittenTable | None:
