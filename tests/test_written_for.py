@@ -121,3 +121,64 @@ def test_another_database_is_refused_by_name(workshop: Workshop, sqlite_url: str
 def test_the_setting_is_validated(workshop: Workshop, sqlite_url: str) -> None:
     with pytest.raises(SettingError, match="it must be one or more of postgresql, mysql"):
         workshop.service(sqlite_url, databases="oracle")
+
+
+UNNAMED = """
+import sqlalchemy as sa
+metadata = sa.MetaData()
+sa.Table("shops", metadata, sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("town", sa.Integer, unique={first}))
+sa.Table("towns", metadata, sa.Column("id", sa.Integer, primary_key=True))
+sa.Table("offers", metadata, sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("shop", sa.Integer, sa.ForeignKey("{target}.id")),
+    sa.Column("price", sa.Integer, sa.CheckConstraint("price > {least}")),
+    sa.Column("kind", sa.String(9)),
+    sa.Column("open", sa.Boolean, server_default=sa.{open}()),
+    sa.Column("day", sa.{day}), {more}
+    sa.CheckConstraint("kind <> '{most}'"),
+    sa.Index("ix_cheap", "price", postgresql_where=sa.text("price < {most}"),
+        sqlite_where=sa.text("price < {most}")))
+"""
+
+MORE = (
+    'sa.Column("photo", sa.LargeBinary), sa.Column("code", sa.String(9), unique=True),'
+    ' sa.Column("closed", sa.Boolean, server_default=sa.true()),'
+)
+
+
+def test_a_script_made_on_sqlite_is_the_same_on_postgresql(
+    workshop: Workshop, sqlite_url: str, postgresql_url: str
+) -> None:
+    versions = [
+        UNNAMED.format(
+            first=True, target="shops", least=0, open="true", day="Date", more=MORE, most=1000
+        ),
+        UNNAMED.format(
+            first=False, target="towns", least=5, open="false", day="DateTime", more="", most=900
+        ),
+    ]
+    folder = workshop.package("shop", versions[0], metadata="shop.models.metadata")
+    for models in versions:
+        (folder / "models.py").write_text(models)
+        workshop.forget()
+        service = workshop.service(sqlite_url)
+        (script,) = service.revision("change", autogenerate=True, allow_drops=True)
+        service.upgrade()
+        assert service.check().problems == ()
+    workshop.forget()
+    service = workshop.service(postgresql_url)
+    service.upgrade()
+    # No table was made anew: that is for SQLite alone.
+    assert service.check().problems == ()
+    service.downgrade("-1")
+    (folder / "models.py").write_text(versions[0])
+    aside = Path(script.path).rename(f"{script.path}.aside")
+    workshop.forget()
+    assert workshop.service(postgresql_url).check().problems == ()
+    (folder / "models.py").write_text(versions[1])
+    aside.rename(script.path)
+    workshop.forget()
+    service = workshop.service(postgresql_url)
+    service.upgrade()
+    assert service.check().problems == ()
+    service.downgrade("base")

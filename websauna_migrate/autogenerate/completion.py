@@ -43,6 +43,7 @@ from websauna_migrate.autogenerate.compare.sqlite_attributes import require_no_c
 from websauna_migrate.autogenerate.compare.unnamed_checks import (
     check_source,
     keep_unnamed_checks,
+    unnamed_check,
     unnamed_checks,
 )
 from websauna_migrate.autogenerate.fact_comparison import FoundDifferences
@@ -281,7 +282,8 @@ class Completion:
         changes.computed = kept_columns(table)
         if checks.lost:
             changes.recreate = True
-            changes.ops += [lost_check(table.name, text) for text in checks.lost]
+            there = checks.unnamed
+            changes.ops[:0] = [unnamed_check(table, one, there).reverse() for one in checks.lost]
         if changes in self.upgrade.ops:
             if not changes.ops:
                 self.upgrade.ops.remove(changes)
@@ -382,16 +384,6 @@ BY_FACTS = (ops.AddConstraintOp, ops.DropConstraintOp, ops.CreateIndexOp, ops.Dr
 def is_compared_by_facts(op: ops.MigrateOperation) -> bool:
     """Tell whether an operation that Alembic found is made anew from the facts."""
     return isinstance(op, BY_FACTS)
-
-
-def lost_check(table: str, text: str) -> ScriptOp:
-    """Return the operation that leaves a CHECK without a name out of SQLite's new table."""
-    return ScriptOp(
-        ("remove_constraint", "check", table, text),
-        lambda context: ["pass"],
-        lambda context: ["pass"],
-        ("add_constraint", "check", table, text),
-    )
 
 
 def forget_info(container: ops.OpContainer) -> None:

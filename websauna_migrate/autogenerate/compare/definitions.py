@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from sqlalchemy import Column, Index, MetaData, Table, text
@@ -65,11 +65,17 @@ def is_name(written: str) -> bool:
 
 
 def index_of(
-    fact: Fact, table: str, schema: str | None, dialect: str, names: Sequence[str]
+    fact: Fact,
+    table: str,
+    schema: str | None,
+    dialect: str,
+    names: Sequence[str],
+    databases: Collection[str],
 ) -> Index:
     """Return the index that a fact of the database tells of.
 
     :param names: of the table's columns as they are written
+    :param databases: those that a script is written for
     """
     definition = str(fact.get("definition"))
     options: dict[str, Any] = {}
@@ -81,11 +87,16 @@ def index_of(
         if found["using"] != "btree":
             options["postgresql_using"] = found["using"]
         options.update(postgresql_options(rest))
+        where = options.get("postgresql_where")
+        if where is not None and "::" not in str(where) and "sqlite" in databases:
+            options["sqlite_where"] = where
     elif dialect == "sqlite":
         inside, rest = split_brackets(definition)
         unique = bool(fact.get("unique"))
         if where := re.match(r"\s*where\s+(.*)", rest, re.IGNORECASE | re.DOTALL):
             options["sqlite_where"] = text(escaped(where[1]))
+            if "postgresql" in databases:
+                options["postgresql_where"] = options["sqlite_where"]
     else:
         found = MYSQL_INDEX.match(definition)
         assert found is not None, definition

@@ -13,7 +13,7 @@ from sqlalchemy import Column, Index, Table, UniqueConstraint
 from websauna_migrate.autogenerate.compare.constraints import sides
 from websauna_migrate.autogenerate.compare.definitions import columns_of, index_of
 from websauna_migrate.autogenerate.compare.model_sql import final_name
-from websauna_migrate.autogenerate.operations.script_op import ScriptOp, on_dialect
+from websauna_migrate.autogenerate.operations.script_op import ScriptOp, on_dialect, written_for
 from websauna_migrate.autogenerate.operations.table_changes import TableChanges, WithTable
 from websauna_migrate.autogenerate.package_objects import Key
 from websauna_migrate.facts.differences import Difference
@@ -82,7 +82,8 @@ class IndexComparison:
         """Return an index of the database; ``None`` for one that comes and goes with a key."""
         if self.dialect in ("mysql", "mariadb") and fact.name in self.foreign_keys:
             return None
-        return index_of(fact, str(self.table.name), self.table.schema, self.dialect, self.columns)
+        table, schema = str(self.table.name), self.table.schema
+        return index_of(fact, table, schema, self.dialect, self.columns, written_for(self.context))
 
     def model_of(self, fact: Fact) -> Index | UniqueConstraint | None:
         """Return the model's index, on MariaDB also its UNIQUE constraint."""

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
+from alembic.autogenerate import renderers
+from alembic.autogenerate.api import AutogenContext
+from alembic.operations import ops
+from sqlalchemy import Table
+from sqlalchemy.sql.elements import conv
+
+from websauna_migrate.autogenerate.operations.naming import default_name
+from websauna_migrate.autogenerate.operations.script_op import Lines, ScriptOp, on_dialect
 from websauna_migrate.autogenerate.operations.table_changes import TableChanges
 from websauna_migrate.autogenerate.package_objects import Key, PackageObjects
 from websauna_migrate.models.sqlalchemy_internals import escaped
 
-__all__ = ["check_source", "keep_unnamed_checks", "unnamed_checks"]
+__all__ = ["check_source", "keep_unnamed_checks", "unnamed_check", "unnamed_checks"]
 
 #: Tells Alembic that CHECK constraints were thought of where none without a name is left.
 NO_CHECK = "sa.CheckConstraint('1').ddl_if(dialect='none')"
@@ -26,9 +34,14 @@ def keep_unnamed_checks(changes: TableChanges) -> None:
         return
     new = []
     if checks.lost:
-        # The script is SQLite's own, so new ones without a name can stay without.
-        changes.ops[:] = [op for op in changes.ops if op not in checks.nameless]
-        new = [check_source(str(op.condition)) for op in checks.nameless]
+        # Where SQLite's table is made anew, new ones without a name can stay without.
+        texts = {id(op): str(op.condition) for op in checks.nameless}
+        new = [check_source(text) for text in texts.values()]
+        then = [*(text for text in checks.unnamed if text not in checks.lost), *texts.values()]
+        changes.ops[:] = [
+            unnamed_check(checks.table, texts[id(op)], then) if id(op) in texts else op
+            for op in changes.ops
+        ]
     kept = [
         source
         for source, text in zip(sources, checks.unnamed, strict=True)
@@ -36,6 +49,42 @@ def keep_unnamed_checks(changes: TableChanges) -> None:
     ]
     after = [*kept, *new] or [NO_CHECK]
     changes.table_args = (after, after if changes.stage > 0 else sources)
+
+
+def unnamed_check(table: Table, text: str, among: Sequence[str]) -> ScriptOp:
+    """Return the operation that adds a CHECK without a name, of which SQLite's new table knows.
+
+    PostgreSQL is told of it by the name that it gives, where that is no other one's as well.
+
+    :param among: the texts of all CHECKs without a name that the table has then
+    """
+    made = check_named_by_postgresql(table, text)
+    names = [check_named_by_postgresql(table, one).constraint_name for one in among]
+    is_known = names.count(made.constraint_name) < 2
+
+    def written(operation: ops.MigrateOperation) -> Lines:
+        def rendered(context: AutogenContext) -> list[str]:
+            if not is_known:
+                return ["pass"]
+            found: Any = renderers.dispatch(operation)(context, operation)
+            lines = [found] if isinstance(found, str) else list(found)
+            return on_dialect(context, "postgresql", lines) or ["pass"]
+
+        return rendered
+
+    return ScriptOp(
+        ("add_constraint", "check", table.name, text),
+        written(made),
+        written(made.reverse()),
+        ("remove_constraint", "check", table.name, text),
+    )
+
+
+def check_named_by_postgresql(table: Table, text: str) -> ops.CreateCheckConstraintOp:
+    """Return what adds a CHECK by the name that PostgreSQL gives to one without."""
+    made: Any = ops.CreateCheckConstraintOp(None, table.name, text, schema=table.schema)
+    made.constraint_name = conv(default_name(made, [column.name for column in table.columns]) or "")
+    return cast(ops.CreateCheckConstraintOp, made)
 
 
 def unnamed_checks(

@@ -14,16 +14,16 @@ from alembic.operations import ops
 from sqlalchemy import ForeignKeyConstraint
 from sqlalchemy.sql.elements import conv
 
-from websauna_migrate.autogenerate.operations.ordering import referred_key
 from websauna_migrate.autogenerate.operations.server_statements import KeyChange
 from websauna_migrate.autogenerate.operations.table_changes import TableChanges
 
-__all__ = ["REFLECTED_NAMES", "name_constraints", "reflected_name", "shortened"]
+__all__ = ["REFLECTED_NAMES", "default_name", "name_constraints", "reflected_name", "shortened"]
 
-#: Names for SQLite's unnamed constraints while a batch drops them.
+#: Names for SQLite's unnamed constraints while a batch drops them: those that they have on
+#: PostgreSQL, where the script runs as well.
 REFLECTED_NAMES = {
-    "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
-    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "fk": "%(table_name)s_%(column_0_N_name)s_fkey",
+    "uq": "%(table_name)s_%(column_0_N_name)s_key",
 }
 
 #: The same for SQLite's unnamed primary key: a batch that gives another one drops it first.
@@ -92,7 +92,5 @@ def unused(name: str, taken: set[str]) -> str:
 def reflected_name(constraint: Any, table: str) -> str:
     """Return the name of a constraint by :data:`REFLECTED_NAMES`."""
     columns = "_".join(constraint.columns.keys())
-    if isinstance(constraint, ForeignKeyConstraint):
-        key = referred_key(constraint)
-        return f"fk_{table}_{columns}_{key[1] if key else ''}"
-    return f"uq_{table}_{columns}"
+    ending = "fkey" if isinstance(constraint, ForeignKeyConstraint) else "key"
+    return f"{table}_{columns}_{ending}"

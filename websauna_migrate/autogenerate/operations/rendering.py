@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -23,6 +24,7 @@ from sqlalchemy.sql.elements import conv
 
 from websauna_migrate.alembic_adapter.autogenerate_internals import render_constraint, render_type
 from websauna_migrate.autogenerate.operations.column_types import TypeRenderer, UnfitType
+from websauna_migrate.autogenerate.operations.script_op import written_for
 from websauna_migrate.autogenerate.package_objects import PackageObjects
 from websauna_migrate.autogenerate.revision_errors import cannot_render
 
@@ -113,6 +115,8 @@ def render_default(default: Any, context: AutogenContext) -> str | bool:
             name = getattr(value, "name", "")
             if name in PORTABLE_FUNCTIONS and not list(value.clauses):
                 return f"{prefix}func.{name}()"
+        if is_number_of_boolean(default, context):
+            return f"{prefix}{'true' if '1' in str(value) else 'false'}()"
         for name in ("true", "false", "null"):
             if isinstance(value, type(getattr(sa, name)())):
                 return f"{prefix}{name}()"
@@ -123,6 +127,13 @@ def render_default(default: Any, context: AutogenContext) -> str | bool:
         # A default that something else makes, a trigger: there is nothing to write in DDL.
         return "None"
     return False
+
+
+def is_number_of_boolean(default: DefaultClause, context: AutogenContext) -> bool:
+    """True for 0 or 1 as a boolean's default, which PostgreSQL does not take for one."""
+    type_ = getattr(getattr(default, "column", None), "type", None)
+    is_number = re.fullmatch(r"\(?'?[01]'?\)?", str(default.arg)) is not None
+    return is_number and isinstance(type_, sa.Boolean) and len(written_for(context)) > 1
 
 
 def require_renderable(

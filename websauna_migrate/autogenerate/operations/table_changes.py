@@ -149,7 +149,12 @@ def batch_line(context: AutogenContext, operation: TableChanges) -> str:
     if operation.schema:
         arguments.append(f"schema={operation.schema!r}")
     if operation.recreate:
-        arguments.append("recreate='always'")
+        recreate = "recreate='always'"
+        if not operation.options[0] and len(written_for(context)) > 1:
+            # Another database would make the table anew as well.
+            prefix = context.opts["alembic_module_prefix"]
+            recreate += f" if {prefix}get_context().dialect.name == 'sqlite' else 'never'"
+        arguments.append(recreate)
     if operation.naming_convention:
         arguments.append(f"naming_convention={dict(operation.naming_convention)!r}")
     if operation.options[0]:
