@@ -358,7 +358,11 @@ def test_a_project_of_flask_migrate_without_its_environment(story: Story) -> Non
     story.script(versions, "aa01", None, "pages")
     story.alembic("alembic.ini", "upgrade", "head")
     (story.root / "alembic.ini").unlink()
-    (versions.parent / "env.py").unlink()
+    env = versions.parent / "env.py"
+    env.write_text("raise RuntimeError('Working outside of application context.\\n\\nMore.')\n")
+    refused = story.ws("adopt", "--yes", ok=False).err
+    assert "Flask-Migrate's env.py needs Flask's application. Delete the file: " in refused
+    env.unlink()
     shown = story.ws("adopt", "--yes").out
     assert "fooapp: its scripts are in migrations" in shown
     assert "alembic_version becomes alembic_history_fooapp (aa01)" in shown

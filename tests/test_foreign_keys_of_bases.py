@@ -141,6 +141,8 @@ def test_the_models_as_sql(workshop: Workshop, run: Any) -> None:
         ("profilez.id", 'no registered package has a table "profilez". Did you mean "profiles"?'),
         ("profiles.idd", 'table "profiles" has no column "idd". Did you mean "id"?'),
         ("far.profiles.id", 'no registered package has a table "far.profiles".'),
+        # Its own table is near, and is not meant.
+        ("pictures.id", 'no registered package has a table "pictures". Correct the name, remove'),
     ],
 )
 def test_a_target_that_no_package_has_is_named(

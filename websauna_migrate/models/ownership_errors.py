@@ -100,8 +100,12 @@ def no_target(foreign_key: ForeignKey, package: str, known: Iterable[Table]) -> 
         close = get_close_matches(column, tables[table_name].columns.keys())
     else:
         problem = f'no registered package has a table "{table_name}"'
-        close = get_close_matches(table_name, tables)
-        remedy = "Correct the name, or include the package that has the table: config.include(...)."
+        others = [name for name in tables if name != foreign_key.parent.table.fullname]
+        close = get_close_matches(table_name, others)
+        remedy = (
+            "Correct the name, remove the key, or include the package that has the table: "
+            "config.include(...)."
+        )
     nearest = f' Did you mean "{close[0]}"?' if close else ""
     return OwnershipError(
         "no target",

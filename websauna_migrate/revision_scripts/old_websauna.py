@@ -1,4 +1,4 @@
-"""What older applications of Websauna import in ``env.py`` and revision scripts, and is gone."""
+"""What ``env.py`` and scripts of older Websauna and of Flask-Migrate need, and is not there."""
 
 from __future__ import annotations
 
@@ -14,11 +14,16 @@ COLUMNS = {
 
 
 def what_to_write(exc: BaseException, *, env: bool = False) -> str:
-    """Return what to write in place of a module of Websauna that is not installed.
+    """Return what to write in place of a module of Websauna, or of Flask-Migrate's ``env.py``.
 
-    :param env: whether an ``env.py`` imports it, not a script
+    :param env: whether an ``env.py`` fails, not a script
     :returns: sentences on a line of their own; empty for every other error
     """
+    if env and isinstance(exc, RuntimeError) and "application context" in str(exc):
+        return (
+            "\nFlask-Migrate's env.py needs Flask's application. Delete the file: the packaged one "
+            "takes its place, without the options that Migrate(...) was given."
+        )
     name = getattr(exc, "name", None) or ""
     if not isinstance(exc, ImportError) or name.partition(".")[0] != "websauna":
         return ""
