@@ -137,14 +137,19 @@ def changed_columns(
 
 
 def equal_parts(found: FoundDifferences, key: Key) -> Iterator[Difference]:
-    """Yield the equal indexes and constraints of a table, as if they differed."""
+    """Yield the equal indexes and constraints of a table, as if they differed.
+
+    One without a name in the model has another name on both sides, as each server gave it.
+    """
     different = {one.fact.key for one in found.of(key)}
     others = {one.key: one for one in found.model_facts.get(key, ())}
+    defined = {(one.kind, one.get("definition")): one for one in others.values()}
     for one in found.database_facts.get(key, ()):
         definition = str(one.get("definition") or "")
         is_part = one.kind in ("index", "constraint") and one.key not in different
-        if is_part and one.key in others:
-            yield Difference(one, "definition", definition, definition, others[one.key])
+        other = others.get(one.key) or defined.get((one.kind, one.get("definition")))
+        if is_part and other is not None:
+            yield Difference(one, "definition", definition, definition, other)
 
 
 def parts_with(names: Collection[str], found: FoundDifferences, key: Key) -> Iterator[Difference]:

@@ -23,7 +23,14 @@ from websauna_migrate.autogenerate.package_objects import PackageObjects
 from websauna_migrate.facts.fact import Fact
 from websauna_migrate.models.table_order import referenced_key
 
-__all__ = ["KeyColumns", "columns_of_dropped_key", "freed_keys", "keys_that_go", "targets_of"]
+__all__ = [
+    "KeyColumns",
+    "columns_of_dropped_key",
+    "freed_keys",
+    "keys_that_come",
+    "keys_that_go",
+    "targets_of",
+]
 
 #: Schema and name of a table, and columns that are unique in it.
 KeyColumns: TypeAlias = tuple[str | None, str, frozenset[str]]
@@ -101,6 +108,13 @@ def keys_that_go(found: FoundDifferences) -> Iterator[KeyColumns]:
     """Yield the keys of the database that no model has any more, or has otherwise."""
     for one in found.found:
         if one.left is not False and one.attribute not in KEPT and is_key(one.fact):
+            yield (*found.key_of(one.fact), frozenset(columns_of(one.fact)))
+
+
+def keys_that_come(found: FoundDifferences) -> Iterator[KeyColumns]:
+    """Yield the keys of the models that the database has not."""
+    for one in found.found:
+        if one.attribute is None and one.left is False and is_key(one.fact):
             yield (*found.key_of(one.fact), frozenset(columns_of(one.fact)))
 
 

@@ -160,7 +160,10 @@ def overlap(one: frozenset[str] | None, other: frozenset[str] | None) -> bool:
 
 
 def dropped_by(operations: Sequence[ops.MigrateOperation]) -> Iterator[Columns]:
-    """Yield the tables of which operations drop all, or columns a foreign key may refer to."""
+    """Yield the tables of which operations drop all, or columns a foreign key may refer to.
+
+    What changes its type counts as dropped: a foreign key could not stay.
+    """
     for op in operations:
         if isinstance(op, ops.DropTableOp):
             yield (op.schema, op.table_name), None
@@ -169,7 +172,9 @@ def dropped_by(operations: Sequence[ops.MigrateOperation]) -> Iterator[Columns]:
                 key = op.schema, op.table_name
                 is_plain = isinstance(inner, ops.DropIndexOp) and not inner.to_index().unique
                 columns = columns_of_dropped_key(inner)
-                if isinstance(inner, ops.DropColumnOp):
+                if isinstance(inner, ops.DropColumnOp) or (
+                    isinstance(inner, ops.AlterColumnOp) and inner.modify_type is not None
+                ):
                     yield key, folded([inner.column_name])
                 elif columns and not is_plain:
                     # An expression in an index has no name: it may be any column.

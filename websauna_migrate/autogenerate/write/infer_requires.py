@@ -6,7 +6,8 @@ script of the package has already: each script then says by itself what it needs
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 
 from alembic.operations import ops
 
@@ -18,6 +19,7 @@ from websauna_migrate.autogenerate.reflection import Reflection
 from websauna_migrate.autogenerate.revision_errors import RevisionFailed, not_created
 from websauna_migrate.autogenerate.write.package_order import circle_of, needs_of
 from websauna_migrate.models.ownership import named_types
+from websauna_migrate.planning.accesses import Access
 
 __all__ = ["InferredRequires"]
 
@@ -62,7 +64,10 @@ class InferredRequires:
         return sorted(found)
 
     def of_table(self, schema: str | None, table: str, columns: Sequence[str]) -> Iterator[str]:
-        """Yield the revision that introduced another package's table, or its newest column."""
+        """Yield the revision that introduced another package's table, or what is newest of a key.
+
+        That is a column, its name, its type, or the key.
+        """
         created = self.owned.snapshot.created
         forms = self.schemas(schema)
         origins = {
@@ -71,6 +76,12 @@ class InferredRequires:
             for column in columns
             if (origin := created.column_origin(form, table, column)) is not None
         } or {origin for form in forms if (origin := created.table_origin(form, table))}
+        origins |= {
+            origin
+            for form in forms
+            for origin, access in self.key_changes.get((form, table), ())
+            if is_about(access, columns)
+        }
         newest = self.newest(origins)
         if newest is not None:
             yield newest
@@ -82,6 +93,16 @@ class InferredRequires:
             owner = self.owned.owner_of(schema, table)
             if owner not in (None, self.owned.package):
                 raise self.not_created(f'a foreign key to table "{table}"', str(owner))
+
+    @cached_property
+    def key_changes(self) -> Mapping[Key, list[tuple[Origin, Access]]]:
+        """By table, the accesses of revisions that make a key, or change the type of a column."""
+        found: dict[Key, list[tuple[Origin, Access]]] = {}
+        for origin, accesses in self.owned.snapshot.effects.items():
+            for access in accesses:
+                if access.kind in ("alter_column", "add_constraint", "create_index"):
+                    found.setdefault(access.key, []).append((origin, access))
+        return found
 
     def of_type(self, schema: str | None, name: str) -> Iterator[str]:
         """Yield the revision that created another package's enum type."""
@@ -130,6 +151,13 @@ class InferredRequires:
         if not nodes:
             return None
         return str(graph.revisions[max(nodes, key=lambda node: graph.places[node])])
+
+
+def is_about(access: Access, columns: Sequence[str]) -> bool:
+    """Tell whether an access changes the type of one of some columns, or makes them a key."""
+    if access.kind == "alter_column":
+        return not set(columns).isdisjoint(access.columns)
+    return access.rule == "unique" and set(access.columns) == set(columns)
 
 
 def referred_by(

@@ -16,6 +16,7 @@ from sqlalchemy.exc import DBAPIError
 
 from websauna_migrate.alembic_adapter.autogenerate_internals import BoundedComparison
 from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
+from websauna_migrate.autogenerate.compare.leaning_keys import keys_that_come
 from websauna_migrate.autogenerate.comparison import Comparison, command_arguments
 from websauna_migrate.autogenerate.fact_comparison import FactComparison
 from websauna_migrate.autogenerate.operations.ordering import target_of
@@ -118,6 +119,8 @@ class ScriptWriter:
         self._owned: PackageObjects | None = None
         #: The tables that foreign keys point at, and whose key changes its type, or goes.
         self.retyped: frozenset[Key] = frozenset()
+        #: The tables that get a key which foreign keys may refer to.
+        self.with_new_keys: frozenset[Key] = frozenset()
         #: The packages whose foreign keys to each other go before, and come behind, all else.
         self.apart: frozenset[str] = frozenset()
         self.begin()
@@ -242,11 +245,12 @@ class ScriptWriter:
         Where the type of a key changes, or a key goes, those whose foreign keys point at it come
         first: they drop these, and add them in a second revision.
         """
-        tables, types = needs_of(self.ownership, self.packages)
-        new, _ = needs_of(self.ownership, self.packages, lambda key: self.is_new(key, reflection))
         owned = self.owned_by(min(self.packages), reflection.default_schema)
         with reported(min(self.packages)):
             found = reflection.facts.under(self.renames)
+        self.with_new_keys = frozenset(one[:2] for one in keys_that_come(found))
+        tables, types = needs_of(self.ownership, self.packages)
+        new, _ = needs_of(self.ownership, self.packages, lambda key: self.is_new(key, reflection))
         reflection.given_up = given_up_keys(found, owned, reflection, self.packages)
         self.retyped = frozenset((schema, name) for schema, name, _ in reflection.given_up)
         if reflection.connection.dialect.name != "sqlite":
@@ -266,9 +270,11 @@ class ScriptWriter:
         return (default, key[1]) in self.retyped
 
     def is_new(self, key: Key, reflection: Reflection) -> bool:
-        """Tell whether a table is not there yet, and no script makes it."""
+        """Tell whether a table is not there yet, and no script makes it; or a key of it is new."""
         schema, name = key
         default = reflection.default_schema
+        if (None if schema == default else schema, name) in self.with_new_keys:
+            return True
         forms = {schema} if schema not in (None, default) else {None, default}
         made = self.snapshot.created.table_origin
         return not reflection.has_table(schema, name) and not any(made(one, name) for one in forms)
