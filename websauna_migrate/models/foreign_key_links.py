@@ -8,6 +8,7 @@ from sqlalchemy import ForeignKey, MetaData, Table
 from sqlalchemy.exc import NoReferencedTableError, NoReferenceError
 
 from websauna_migrate.models.sqlalchemy_internals import link_foreign_key
+from websauna_migrate.models.table_order import inherited_keys, sort_key
 
 __all__ = ["is_dangling", "link_foreign_keys"]
 
@@ -16,8 +17,9 @@ def link_foreign_keys(metadata: Iterable[MetaData], choose: Callable[[list[Table
     """Link each foreign key whose table is in another ``MetaData``, as if both were in one.
 
     The key's column gets the type of its target, if it has none; ``sorted_tables``, DDL and
-    relationships then know the target. A key that is linked already, and one whose table no
-    package has, stay as they are. Linking twice changes nothing.
+    relationships then know the target. So do they what a table of PostgreSQL inherits from. A key
+    that is linked already, and one whose table no package has, stay as they are. Linking twice
+    changes nothing.
 
     :param metadata: those of all registered packages
     :param choose: returns the table that counts, of several of one name
@@ -49,6 +51,11 @@ def link_foreign_keys(metadata: Iterable[MetaData], choose: Callable[[list[Table
         for table in one.tables.values():
             for foreign_key in table.foreign_keys:
                 link(foreign_key)
+            for parent in inherited_keys(table.kwargs):
+                # SQLAlchemy itself makes a child wherever its name stands in the alphabet.
+                parents = known.get(sort_key(parent))
+                if parents:
+                    table.add_is_dependent_on(choose(parents) if parents[1:] else parents[0])
 
 
 def missing_table(foreign_key: ForeignKey) -> str | None:

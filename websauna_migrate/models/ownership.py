@@ -36,7 +36,14 @@ from websauna_migrate.models.ownership_errors import (
     owner_unknown,
 )
 from websauna_migrate.models.sqlalchemy_internals import lonely_sequences, variants_of
-from websauna_migrate.models.table_order import Key, depths_of, key_of, referenced_key, sort_key
+from websauna_migrate.models.table_order import (
+    Key,
+    depths_of,
+    inherited_keys,
+    key_of,
+    referenced_key,
+    sort_key,
+)
 
 __all__ = ["Key", "Ownership", "PackageModels", "may_be_named", "named_types"]
 
@@ -300,13 +307,15 @@ class Ownership:
         return tuple(sorted(self._definitions, key=sort_key))
 
     def _parents(self, key: Key) -> set[Key]:
-        """Return the tables of the models that a table's foreign keys reference."""
-        targets = (
+        """Return the tables of the models that a table references, or inherits from."""
+        targets: set[Key | None] = {
             referenced_key(constraint)
             for table in self._definitions[key]
             for constraint in table.foreign_key_constraints
             if not constraint.use_alter
-        )
+        }
+        for table in self._definitions[key]:
+            targets.update(inherited_keys(table.kwargs))
         return {target for target in targets if target in self._definitions} - {key}
 
     @cached_property

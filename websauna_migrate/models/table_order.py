@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from sqlalchemy import Table
 from sqlalchemy.exc import NoReferenceError
 from sqlalchemy.schema import ForeignKeyConstraint
 
-__all__ = ["Key", "depths_of", "key_of", "referenced_key", "sort_key"]
+__all__ = ["Key", "depths_of", "inherited_keys", "key_of", "referenced_key", "sort_key"]
 
 #: How a table, type or sequence is named everywhere: its schema (``None``: the default) and name.
 Key: TypeAlias = tuple[str | None, str]
@@ -36,6 +36,17 @@ def referenced_key(constraint: ForeignKeyConstraint) -> Key | None:
     except NoReferenceError:
         *schema, name, _ = constraint.elements[0].target_fullname.split(".")
         return (".".join(schema) or None, name)
+
+
+def inherited_keys(options: Mapping[str, Any]) -> Iterator[Key]:
+    """Yield the schema and name of each table that a table of PostgreSQL inherits from.
+
+    :param options: the table's keyword arguments
+    """
+    names = options.get("postgresql_inherits") or ()
+    for name in (names,) if isinstance(names, str) else names:
+        schema, _, table = str(name).replace('"', "").rpartition(".")
+        yield (schema or None, table)
 
 
 def depths_of(parents: Mapping[Key, Iterable[Key]]) -> dict[Key, int]:

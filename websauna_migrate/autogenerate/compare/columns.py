@@ -96,8 +96,17 @@ def judge_columns(
         if op.kw.get("autoincrement") is False:
             # It is what every database does without the word, and PostgreSQL warns of it.
             del op.kw["autoincrement"]
+    # A model does not name what its table inherits, and only the parent can drop it.
+    inherited = {
+        one.name
+        for one in (*found.model_facts.get(key, ()), *there.values())
+        if one.kind == "column" and one.get("inherited") and one.name not in table.columns
+    }
     changes.ops[:] = [
-        op for op in changes.ops if not isinstance(op, ops.AlterColumnOp) or op.has_changes()
+        op
+        for op in changes.ops
+        if not (isinstance(op, ops.AlterColumnOp) and not op.has_changes())
+        and not (isinstance(op, ops.DropColumnOp) and op.column_name in inherited)
     ]
 
 

@@ -11,6 +11,7 @@ from sqlalchemy import Column, Computed, ForeignKeyConstraint
 from websauna_migrate.autogenerate.operations.server_statements import ServerConstraint
 from websauna_migrate.autogenerate.operations.table_changes import TableChanges, WithTable
 from websauna_migrate.autogenerate.package_objects import Key
+from websauna_migrate.models.table_order import inherited_keys
 
 __all__ = ["arrange", "computed_before", "referred_key", "statements_behind"]
 
@@ -115,8 +116,9 @@ def foreign_keys_of(op: WholeTable) -> list[ForeignKeyConstraint]:
 
 
 def pending(op: WholeTable, constraints: Sequence[ForeignKeyConstraint], keys: set[Key]) -> bool:
-    """Tell whether a table refers to one of some others."""
-    return any(
+    """Tell whether a table refers to one of some others, or inherits from it."""
+    options = op.kw if isinstance(op, ops.CreateTableOp) else op.table_kw
+    return not keys.isdisjoint(inherited_keys(options)) or any(
         referred_key(constraint) in keys - {key_of(op)}
         for constraint in constraints
         if not constraint.use_alter

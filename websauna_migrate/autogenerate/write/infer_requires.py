@@ -19,6 +19,7 @@ from websauna_migrate.autogenerate.reflection import Reflection
 from websauna_migrate.autogenerate.revision_errors import RevisionFailed, not_created
 from websauna_migrate.autogenerate.write.package_order import circle_of, needs_of
 from websauna_migrate.models.ownership import named_types
+from websauna_migrate.models.table_order import inherited_keys
 from websauna_migrate.planning.accesses import Access
 
 __all__ = ["InferredRequires"]
@@ -163,11 +164,16 @@ def is_about(access: Access, columns: Sequence[str]) -> bool:
 def referred_by(
     operation: ops.MigrateOperation,
 ) -> Iterator[tuple[str | None, str, tuple[str, ...]]]:
-    """Yield schema, table and columns of each foreign key that an operation creates."""
+    """Yield schema, table and columns of each foreign key that an operation creates.
+
+    Without columns, a table that a new one inherits from.
+    """
     if isinstance(operation, ops.OpContainer):
         for inner in operation.ops:
             yield from referred_by(inner)
     elif isinstance(operation, ops.CreateTableOp):
+        for schema, name in inherited_keys(operation.kw):
+            yield schema, name, ()
         for constraint in operation.to_table().foreign_key_constraints:
             key = referred_key(constraint)
             if key is not None:

@@ -8,6 +8,7 @@ from websauna_migrate.autogenerate.operations.column_types import dialect_of
 from websauna_migrate.autogenerate.operations.ordering import referred_key
 from websauna_migrate.autogenerate.package_objects import Key
 from websauna_migrate.models.ownership import Ownership, named_types
+from websauna_migrate.models.table_order import inherited_keys
 
 __all__ = ["Needs", "circle_of", "in_order", "needs_of"]
 
@@ -35,6 +36,11 @@ def needs_of(
                 owner = ownership.owners.get(key) if key and counts(key) else None
                 if owner in names and owner != name:
                     tables[name].add(owner)
+            for key in inherited_keys(table.kwargs):
+                # A child can only be made behind its parent, as a column behind its type.
+                owner = ownership.owners.get(key)
+                if owner in names and owner != name:
+                    types[name].add(owner)
             for column in table.columns:
                 for key, _ in named_types(column.type, dialect_of("postgresql")):
                     owner = ownership.enum_owner(*key)
