@@ -315,6 +315,51 @@ def test_a_second_sequence_of_a_column_changes_nothing_of_its_default(
     assert rows(postgresql_url, "SELECT id FROM serials WHERE title = 'b'") == [(2,)]
 
 
+#: Tables of one name; each is mended to each other one. The names have what drivers read.
+TABLES_BY_HAND = {
+    "mariadb": (
+        "CREATE TABLE {t} (id int NOT NULL, w varchar(20))",
+        "CREATE TABLE {t} (id int NOT NULL AUTO_INCREMENT PRIMARY KEY, w varchar(20))",
+        "CREATE TABLE {t} (id bigint unsigned NOT NULL AUTO_INCREMENT, "
+        "w varchar(20) NOT NULL DEFAULT 'a%b', KEY ix (id), UNIQUE KEY u (w))",
+        "CREATE TABLE {t} (w varchar(20) COLLATE utf8mb4_bin, id int, PRIMARY KEY (id, w), "
+        "CHECK (id > 1))",
+        "CREATE TABLE {t} (id int DEFAULT (1+1), w varchar(20), x int AS (id+1) VIRTUAL, "
+        "KEY ix (w(5) DESC)) COMMENT 'it''s'",
+    ),
+    "sqlite": (
+        "CREATE TABLE {t} (id INTEGER NOT NULL, w TEXT)",
+        "CREATE TABLE {t} (id INTEGER PRIMARY KEY AUTOINCREMENT, w TEXT COLLATE NOCASE)",
+        "CREATE TABLE {t} (w TEXT, id INT, PRIMARY KEY (id, w), CHECK (id > 0)) WITHOUT ROWID",
+        "CREATE TABLE {t} (id INT DEFAULT (1+1), w TEXT NOT NULL DEFAULT 'a%b', x INT AS (id+1))",
+    ),
+}
+
+
+@pytest.mark.parametrize("product", TABLES_BY_HAND)
+def test_each_table_is_mended_to_each_other(
+    workshop: Workshop, request: pytest.FixtureRequest, product: str
+) -> None:
+    url, made = request.getfixturevalue(f"{product}_url"), TABLES_BY_HAND[product]
+    quoted = "`{}`" if product == "mariadb" else '"{}"'
+    pairs = {
+        quoted.format(f"{a} %s {b}"): (made[a], made[b])
+        for a, b in itertools.permutations(range(len(made)), 2)
+    }
+    scripts = [f"op.execute({there.format(t=name)!r})" for name, (there, _) in pairs.items()]
+    workshop.package("fooapp", ALL_MODELS)
+    workshop.script("fooapp", "f01", None, "\n".join(scripts))
+    service = workshop.service(url)
+    service.upgrade()
+    for name, (_, by_hand) in pairs.items():
+        row = f"INSERT INTO {name} (id, w) VALUES (5, 'a')"
+        run_sql(url, [f"DROP TABLE {name}", by_hand.format(t=name), row])
+    run_sql(url, service.drift().sql)
+    assert service.drift().found == ()
+    for name in pairs:
+        assert rows(url, f"SELECT id, w FROM {name}") == [(5, "a")]
+
+
 TITLED = """
 op.create_table(
     "offers",

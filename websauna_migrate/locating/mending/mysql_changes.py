@@ -41,6 +41,7 @@ class MySQLMender(Mender):
         if fact.kind == "column":
             yield Statement(COLUMNS, f"ALTER TABLE {table} DROP COLUMN {name}")
         elif fact.kind in ("constraint", "index"):
+            yield from self.number_aside(fact)
             yield Statement(CONSTRAINTS_GO, f"ALTER TABLE {table} {self.drop_key(fact)}")
         else:
             rank = LAST if fact.kind == "sequence" else FIRST
@@ -110,16 +111,22 @@ class MySQLMender(Mender):
             return definition
         return f"CONSTRAINT {self.quoted(fact.name)} {definition}"
 
-    def column(self, fact: Fact) -> str:
-        """Return a column as it stands in CREATE TABLE."""
-        return f"{self.quoted(fact.name)} {column_definition(fact)}"
+    def column(self, fact: Fact, *, numbered: bool = True) -> str:
+        """Return a column as it stands in CREATE TABLE.
+
+        :param numbered: False to leave AUTO_INCREMENT out
+        """
+        definition = column_definition(fact)
+        if is_numbered(fact) and not numbered:
+            definition = definition.replace(" AUTO_INCREMENT", "", 1)
+        return f"{self.quoted(fact.name)} {definition}"
 
     def change(self, fact: Fact, wanted: Fact, attribute: str) -> Iterator[Statement]:
         """Yield what gives an object an attribute of another one."""
         alter, definition = f"ALTER TABLE {self.table(fact)}", str(wanted.get("definition"))
         if fact.kind == "column":
             if not fact.get("generated") and not wanted.get("generated"):
-                yield Statement(COLUMNS, f"{alter} MODIFY COLUMN {self.column(wanted)}")
+                yield from self.modify(fact, wanted)
             else:
                 yield from self.drop(fact)
                 yield from self.create(wanted)
@@ -129,7 +136,8 @@ class MySQLMender(Mender):
             word = "IGNORED" if IGNORED in definition else "NOT IGNORED"
             yield Statement(KEYS, f"{alter} ALTER KEY {self.quoted(fact.name)} {word}")
         elif fact.kind == "index" or definition.startswith("PRIMARY KEY"):
-            # In one statement: a foreign key, or AUTO_INCREMENT, needs it all the time.
+            yield from self.number_aside(fact)
+            # In one statement: a foreign key needs it all the time.
             yield Statement(KEYS, f"{alter} {self.drop_key(fact)}, ADD {self.key(wanted)}")
         elif fact.kind == "sequence":
             options = definition.partition(" ENGINE")[0]
@@ -139,6 +147,25 @@ class MySQLMender(Mender):
         else:
             yield from self.drop(fact)
             yield from self.create(wanted)
+
+    def modify(self, fact: Fact, wanted: Fact) -> Iterator[Statement]:
+        """Yield what changes a column; AUTO_INCREMENT goes before its key, and comes behind it."""
+        modify = f"ALTER TABLE {self.table(fact)} MODIFY COLUMN"
+        if is_numbered(fact):
+            yield Statement(FIRST, f"{modify} {self.column(fact, numbered=False)}")
+        yield Statement(COLUMNS, f"{modify} {self.column(wanted, numbered=False)}")
+        if is_numbered(wanted) or (fact.get("not null") and not wanted.get("not null")):
+            # A column of a primary key stays NOT NULL until that has gone.
+            yield Statement(FOREIGN_KEYS, f"{modify} {self.column(wanted)}")
+
+    def number_aside(self, key: Fact) -> Iterator[Statement]:
+        """Yield what lets the key go that a numbered column is found by."""
+        wanted = {one.name: one for one in self.parts(key, "column")}
+        for one in self.parts(key, "column", self.here):
+            first = f"({self.quoted(one.name)}", f"(`{one.name}`"
+            is_first = any(text in str(key.get("definition")) for text in first)
+            if is_numbered(one) and is_first and one.name in wanted:
+                yield from self.modify(one, wanted[one.name])
 
     @staticmethod
     def plain(fact: Fact) -> str:
@@ -159,3 +186,8 @@ class MySQLMender(Mender):
             if option not in written:
                 written = f"{absent} {written}"
         yield Statement(COLUMNS, f"{alter} {written}")
+
+
+def is_numbered(column: Fact) -> bool:
+    """True if a column gets the next number by itself."""
+    return "auto_increment" in str(column.get("extra") or "").lower()
