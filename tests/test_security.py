@@ -320,7 +320,9 @@ SAFE_IN = {
     "copies.py": r"\b(?:marks|listed|database)\b",
     # What domains and keys of enums are, as the server writes it.
     "domains.py": r"\b(?:alter|domain|name|new)\b",
-    "engines.py": r"\bname\b",
+    # A variable that env.py sets, and whether it is for one transaction.
+    "bound_environment.py": r"\blocal\b",
+    "engines.py": r"\b(?:name|place)\b",
     "enums.py": r"\bquoted\b|definition\[1\]|key\.replace\(",
     "fresh.py": r"quote_name\(|\bquoted\b",
     "ledger.py": r"sql_of\(|join\(values\)|\bchange\b|\bended\b|\btold\b|name_of\(|\btable\b",
