@@ -149,6 +149,20 @@ def test_a_new_column_of_a_table_that_is_there(circle: Circle) -> None:
     circle.is_good()
 
 
+def test_a_key_that_refers_to_its_parent_is_not_numbered(circle: Circle) -> None:
+    """Joined-table inheritance, of a parent that refers to its child."""
+    source = (
+        "import sqlalchemy as sa\nfrom shared import metadata\n"
+        "sa.Table('t_{0}', metadata, {1} info={{'package': '{0}'}})\n"
+    )
+    child = "sa.Column('id', sa.ForeignKey('t_bbb.id'), primary_key=True),"
+    circle.give_models("aaa", source.format("aaa", child))
+    circle.models({"bbb": key("aaa")})
+    expected = [("aaa", "First"), ("bbb", "First"), ("aaa", "First: foreign keys")]
+    assert circle.write() == expected
+    circle.is_good()
+
+
 def test_rows_stay_when_the_keys_come(circle: Circle) -> None:
     more = "sa.CheckConstraint('n > 0'), sa.CheckConstraint(sa.column('own') != 'a%', name='c'),"
     more += "sa.Column('own', sa.String(9), sa.CheckConstraint(\"own <> 'x'\"), default='y'),"

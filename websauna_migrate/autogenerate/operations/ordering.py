@@ -135,8 +135,22 @@ def without(op: WholeTable, constraints: Sequence[ForeignKeyConstraint]) -> Whol
                 table.constraints.discard(constraint)
         return ops.DropTableOp.from_table(table)
     unwanted = {id(constraint) for constraint in constraints}
-    op.columns = [item for item in op.columns if id(item) not in unwanted]
+    names = {name for constraint in constraints for name in constraint.column_keys}
+    op.columns = [
+        unnumbered(item) if isinstance(item, Column) and item.key in names else item
+        for item in op.columns
+        if id(item) not in unwanted
+    ]
     return op
+
+
+def unnumbered(column: Column[Any]) -> Column[Any]:
+    """Return a column whose foreign key comes later; a primary key without one is numbered."""
+    if not column.primary_key or column.autoincrement != "auto":
+        return column
+    copy = column._copy()
+    copy.autoincrement = False
+    return copy
 
 
 def split_foreign_keys(
