@@ -22,6 +22,7 @@ import tempfile
 import venv
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.metadata import distributions
 from pathlib import Path
 from site import getsitepackages
@@ -420,13 +421,17 @@ def installed_venv(
     """
     environments: dict[tuple[Path, ...], Environment] = {}
 
+    @cache
+    def wheel_of(directory: Path) -> Path:
+        return build_wheel(directory, tmp_path_factory.mktemp("wheels"))
+
     def create(*package_dirs: str | os.PathLike[str]) -> Environment:
         key = tuple(Path(directory).resolve() for directory in package_dirs)
         if key not in environments:
             root = tmp_path_factory.mktemp("an environment") / "with spaces in its name"
             venv.create(root, symlinks=True)
             environment = Environment(root)
-            wheels = [wheel, *(build_wheel(directory, root / "wheels") for directory in key)]
+            wheels = [wheel, *map(wheel_of, key)]
             pip("--python", environment.python, "install", "--quiet", "--no-deps", *wheels)
             dependencies = link_dependencies(root / "dependencies")
             (environment.site_packages / "dependencies.pth").write_text(
