@@ -22,7 +22,6 @@ import tempfile
 import venv
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from importlib.metadata import distributions
 from pathlib import Path
 from site import getsitepackages
@@ -421,7 +420,7 @@ def installed_venv(
     """
     environments: dict[tuple[Path, ...], Environment] = {}
 
-    @cache
+    @functools.cache
     def wheel_of(directory: Path) -> Path:
         return build_wheel(directory, tmp_path_factory.mktemp("wheels"))
 
