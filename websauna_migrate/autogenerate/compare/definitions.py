@@ -89,7 +89,8 @@ def index_of(
         options.update(postgresql_options(rest))
         where = options.get("postgresql_where")
         if where is not None and "::" not in str(where) and "sqlite" in databases:
-            options["sqlite_where"] = where
+            bare, behind = split_brackets(str(where))
+            options["sqlite_where"] = where if behind else text(bare)
     elif dialect == "sqlite":
         inside, rest = split_brackets(definition)
         unique = bool(fact.get("unique"))

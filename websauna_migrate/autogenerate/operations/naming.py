@@ -47,9 +47,15 @@ def name_constraints(changes: TableChanges, taken: set[str], columns: Sequence[s
                 addition: Any = op
                 addition.constraint_name = conv(unused(name, taken))
                 taken.add(addition.constraint_name)
-        elif isinstance(op, ops.DropConstraintOp) and not op.constraint_name:
-            op.constraint_name = conv(reflected_name(op.to_constraint(), op.table_name))
-            changes.naming_convention = {**(changes.naming_convention or {}), **REFLECTED_NAMES}
+        elif isinstance(op, ops.DropConstraintOp) and op.constraint_type in (
+            "foreignkey",
+            "unique",
+        ):
+            name = reflected_name(op.to_constraint(), op.table_name)
+            if op.constraint_name in (None, name):
+                # It has that name on PostgreSQL, and none on SQLite.
+                op.constraint_name = conv(name)
+                changes.naming_convention = {**(changes.naming_convention or {}), **REFLECTED_NAMES}
         elif isinstance(op, KeyChange):
             changes.naming_convention = {**(changes.naming_convention or {}), **REFLECTED_KEY}
 

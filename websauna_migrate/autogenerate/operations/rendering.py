@@ -115,6 +115,10 @@ def render_default(default: Any, context: AutogenContext) -> str | bool:
             name = getattr(value, "name", "")
             if name in PORTABLE_FUNCTIONS and not list(value.clauses):
                 return f"{prefix}func.{name}()"
+        if str(value) in SPELLED and len(written_for(context)) > 1:
+            return f"{prefix}{SPELLED[str(value)]}"
+        if (text := uncast(default, context)) is not None:
+            return f"{prefix}text({text!r})"
         if is_number_of_boolean(default, context):
             return f"{prefix}{'true' if '1' in str(value) else 'false'}()"
         for name in ("true", "false", "null"):
@@ -127,6 +131,26 @@ def render_default(default: Any, context: AutogenContext) -> str | bool:
         # A default that something else makes, a trigger: there is nothing to write in DDL.
         return "None"
     return False
+
+
+#: What PostgreSQL says of a default that SQLAlchemy spells for each database.
+SPELLED = {"now()": "func.now()", "true": "true()", "false": "false()"}
+
+#: PostgreSQL's names of types whose literals it writes with a cast, by SQLAlchemy's.
+LITERALS = {"VARCHAR": "character varying", "CHAR": "bpchar", "TEXT": "text", "DATE": "date"}
+
+
+def uncast(default: DefaultClause, context: AutogenContext) -> str | None:
+    """Return a default that is a string without PostgreSQL's cast to the column's own type.
+
+    The server gives it the cast again, and other databases know none. ``None`` for all others.
+    """
+    found = re.fullmatch(r"('(?:[^']|'')*')::([\w ]+)", str(default.arg))
+    type_ = getattr(getattr(default, "column", None), "type", None)
+    if found is None or type_ is None or len(written_for(context)) == 1:
+        return None
+    name = type_.name if isinstance(type_, sa.Enum) else LITERALS.get(type_.__visit_name__)
+    return found[1] if name == found[2] else None
 
 
 def is_number_of_boolean(default: DefaultClause, context: AutogenContext) -> bool:
