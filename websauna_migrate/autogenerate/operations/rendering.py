@@ -115,12 +115,10 @@ def render_default(default: Any, context: AutogenContext) -> str | bool:
             name = getattr(value, "name", "")
             if name in PORTABLE_FUNCTIONS and not list(value.clauses):
                 return f"{prefix}func.{name}()"
-        if str(value) in SPELLED and len(written_for(context)) > 1:
-            return f"{prefix}{SPELLED[str(value)]}"
-        if (text := uncast(default, context)) is not None:
-            return f"{prefix}text({text!r})"
-        if is_number_of_boolean(default, context):
-            return f"{prefix}{'true' if '1' in str(value) else 'false'}()"
+        if default.reflected and len(written_for(context)) > 1:
+            portable = portable_default(default)
+            if portable is not None:
+                return f"{prefix}{portable}"
         for name in ("true", "false", "null"):
             if isinstance(value, type(getattr(sa, name)())):
                 return f"{prefix}{name}()"
@@ -140,24 +138,23 @@ SPELLED = {"now()": "func.now()", "true": "true()", "false": "false()"}
 LITERALS = {"VARCHAR": "character varying", "CHAR": "bpchar", "TEXT": "text", "DATE": "date"}
 
 
-def uncast(default: DefaultClause, context: AutogenContext) -> str | None:
-    """Return a default that is a string without PostgreSQL's cast to the column's own type.
+def portable_default(default: DefaultClause) -> str | None:
+    """Return how every database takes what one says of a default; ``None`` if that is not known.
 
-    The server gives it the cast again, and other databases know none. ``None`` for all others.
+    A string goes without PostgreSQL's cast to the column's own type, which that server writes
+    again; 0 and 1 of a boolean are what PostgreSQL takes for none.
     """
-    found = re.fullmatch(r"('(?:[^']|'')*')::([\w ]+)", str(default.arg))
+    said = str(default.arg)
     type_ = getattr(getattr(default, "column", None), "type", None)
-    if found is None or type_ is None or len(written_for(context)) == 1:
+    if said in SPELLED:
+        return SPELLED[said]
+    if isinstance(type_, sa.Boolean) and re.fullmatch(r"\(?'?[01]'?\)?", said):
+        return "true()" if "1" in said else "false()"
+    found = re.fullmatch(r"('(?:[^']|'')*')::([\w ]+)", said)
+    if found is None or type_ is None:
         return None
     name = type_.name if isinstance(type_, sa.Enum) else LITERALS.get(type_.__visit_name__)
-    return found[1] if name == found[2] else None
-
-
-def is_number_of_boolean(default: DefaultClause, context: AutogenContext) -> bool:
-    """True for 0 or 1 as a boolean's default, which PostgreSQL does not take for one."""
-    type_ = getattr(getattr(default, "column", None), "type", None)
-    is_number = re.fullmatch(r"\(?'?[01]'?\)?", str(default.arg)) is not None
-    return is_number and isinstance(type_, sa.Boolean) and len(written_for(context)) > 1
+    return f"text({found[1]!r})" if name == found[2] else None
 
 
 def require_renderable(
