@@ -14,6 +14,7 @@ from websauna_migrate.models.sqlalchemy_internals import (
     is_created,
     link_foreign_key,
     rewrites_statements,
+    types_of_metadata,
 )
 
 
@@ -137,3 +138,10 @@ def test_what_a_database_gets_of_a_table_is_known():
     dialect = sa.create_engine("sqlite://").dialect
     found = [part.name for part in parts if is_created(part, dialect)]
     assert found == ["apart", "there", "everywhere"]
+
+
+def test_types_that_a_metadata_has_are_found():
+    metadata = sa.MetaData()
+    alone = sa.Enum("a", name="alone", metadata=metadata)
+    sa.Table("parts", metadata, sa.Column("a", sa.Enum("b", name="of_column")))
+    assert types_of_metadata(metadata) == [alone]

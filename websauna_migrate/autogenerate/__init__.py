@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from websauna_migrate.autogenerate.compare.by_hand import told_besides
 from websauna_migrate.autogenerate.comparison import compare_options, find_changes
 from websauna_migrate.autogenerate.fact_comparison import FactComparison
 from websauna_migrate.autogenerate.package_objects import PackageObjects
@@ -23,4 +24,5 @@ __all__ = [
     "compare_options",
     "created",
     "find_changes",
+    "told_besides",
 ]

@@ -10,6 +10,7 @@ from alembic.operations import ops
 from sqlalchemy import Column, Table
 
 from websauna_migrate.autogenerate.compare.attributes import attribute_changes
+from websauna_migrate.autogenerate.compare.by_hand import changes_by_hand
 from websauna_migrate.autogenerate.compare.columns import (
     changed_columns,
     judge_columns,
@@ -194,6 +195,8 @@ class Completion:
         """Yield the changes of tables that one kind of database alone knows."""
         connection = self.reflection.connection
         database = connection.dialect.name
+        for table in self.existing_tables():
+            yield from changes_by_hand(self.owned.key_of(table), self.found)
         if database == "sqlite":
             for table in self.existing_tables():
                 key = self.owned.key_of(table)

@@ -30,7 +30,7 @@ from websauna_migrate.facts.one_message import NotRecorded, recorded, send_in_on
 from websauna_migrate.facts.open_parameters import open_parameters
 from websauna_migrate.facts.postgresql import quote_name
 from websauna_migrate.models.ownership import Ownership
-from websauna_migrate.models.sqlalchemy_internals import ddl_compiler
+from websauna_migrate.models.sqlalchemy_internals import ddl_compiler, types_of_metadata
 
 __all__ = ["Models", "models_named", "unwritable_named"]
 
@@ -63,6 +63,7 @@ class Models:
     def _schemas(self, dialect: Dialect) -> tuple[str, ...]:
         originals = {table.metadata for table in self.tables}
         names = {one.schema for one in (*self.tables, *originals)}
+        names.update(one.schema for each in originals for one in types_of_metadata(each))
         names.update(sequence.schema for sequence in used_sequences(self.tables, originals))
         for column in chain.from_iterable(table.columns for table in self.tables):
             names.add(getattr(column.default, "schema", None))

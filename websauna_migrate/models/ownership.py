@@ -35,7 +35,11 @@ from websauna_migrate.models.ownership_errors import (
     owner_conflict,
     owner_unknown,
 )
-from websauna_migrate.models.sqlalchemy_internals import lonely_sequences, variants_of
+from websauna_migrate.models.sqlalchemy_internals import (
+    lonely_sequences,
+    types_of_metadata,
+    variants_of,
+)
 from websauna_migrate.models.table_order import (
     Key,
     depths_of,
@@ -135,9 +139,13 @@ class Ownership:
             for column in table.columns:
                 for key, modules in named_types(column.type, dialect):
                     users.setdefault(key, {}).setdefault(claim.package, set()).update(modules)
+        for metadata, names in self._registrants.items():
+            for type_ in types_of_metadata(metadata):
+                for key, modules in named_types(type_, dialect):
+                    users.setdefault(key, dict.fromkeys(names, modules))
         return self._shared_owners(users)
 
-    def enum_owner(self, schema: str | None, name: str) -> str | None:
+    def enum_owner(self, schema: str | None, name: str, default: str | None = None) -> str | None:
         """Return the package that owns a named type: an enum, or a PostgreSQL domain.
 
         Only a package whose own tables use the type can own it, because only its scripts can have
@@ -145,11 +153,13 @@ class Ownership:
         Python enum class, else the one on which all the others depend (by ``depends_on`` or a
         foreign key), else the first by name. Types inside arrays, domains, variants and type
         decorators count, as PostgreSQL would see them; an enum kept as a string
-        (``native_enum=False``) is no type.
+        (``native_enum=False``) is no type. One that no column uses belongs to the package that
+        registered its ``MetaData``.
 
-        :returns: ``None`` if no table of the models uses such a type
+        :param default: the schema that ``None`` means, which models may name
+        :returns: ``None`` if the models have no such type
         """
-        return self.enum_owners.get((schema, name))
+        return owner_in(self.enum_owners, schema, name, default)
 
     @cached_property
     def sequence_owners(self) -> Mapping[Key, str]:
@@ -168,15 +178,18 @@ class Ownership:
                 users.setdefault(key, {name: set() for name in names})
         return self._shared_owners(users)
 
-    def sequence_owner(self, schema: str | None, name: str) -> str | None:
+    def sequence_owner(
+        self, schema: str | None, name: str, default: str | None = None
+    ) -> str | None:
         """Return the package with a column that takes its values from a sequence.
 
         A sequence that no column uses belongs to the package that registered its ``MetaData``. Of
         several packages the owner is chosen as for types.
 
+        :param default: the schema that ``None`` means, which models may name
         :returns: ``None`` if the models have no such sequence
         """
-        return self.sequence_owners.get((schema, name))
+        return owner_in(self.sequence_owners, schema, name, default)
 
     def true_definition(self, definitions: list[Table]) -> Table:
         """Return the one of several tables of a name that counts; the first if they contradict."""
@@ -361,6 +374,13 @@ class Ownership:
             found |= new
             waiting += new
         return found
+
+
+def owner_in(
+    owners: Mapping[Key, str], schema: str | None, name: str, default: str | None
+) -> str | None:
+    """Return the owner of an object, also where models name the schema that ``None`` means."""
+    return owners.get((schema, name)) or (owners.get((default, name)) if schema is None else None)
 
 
 def named_types(declared: TypeEngine[Any], dialect: Dialect) -> Iterator[tuple[Key, set[str]]]:

@@ -19,7 +19,7 @@ from sqlalchemy.engine import Connection, Dialect
 from sqlalchemy.schema import CheckConstraint, Constraint, CreateIndex, Index
 from sqlalchemy.sql.compiler import DDLCompiler
 from sqlalchemy.sql.ddl import CreateConstraint
-from sqlalchemy.types import TypeEngine
+from sqlalchemy.types import SchemaType, TypeEngine
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Mapper
@@ -33,6 +33,7 @@ __all__ = [
     "link_foreign_key",
     "lonely_sequences",
     "rewrites_statements",
+    "types_of_metadata",
     "variants_of",
     "with_other_variant",
     "write_backslashes_as",
@@ -65,6 +66,17 @@ def lonely_sequences(metadata: MetaData) -> list[Sequence]:
     ``create_all()`` creates them; nothing public lists them.
     """
     return [one for one in metadata._sequences.values() if one.column is None]
+
+
+def types_of_metadata(metadata: MetaData) -> list[Any]:
+    """Return the types that were given a ``MetaData``, whether a column has them or not.
+
+    ``create_all()`` creates them, as listeners to it: SQLAlchemy before 2.1 by an object that can
+    be pickled, later by a method.
+    """
+    listeners = [*metadata.dispatch.before_create]
+    found = [getattr(one, "target", getattr(one, "__self__", None)) for one in listeners]
+    return [one for one in found if isinstance(one, SchemaType) and one.metadata is metadata]
 
 
 def variants_of(type_: TypeEngine[Any]) -> Mapping[str, TypeEngine[Any]]:

@@ -210,11 +210,12 @@ class Judge:
 
     def owner_of(self, fact: Fact) -> str | None:
         """Return the package that a fact belongs to, as far as there is one."""
-        schema = None if fact.schema == self._before.default_schema else fact.schema
+        default = self._before.default_schema
+        schema = None if fact.schema == default else fact.schema
         name = fact.table or fact.name
         owner = self.owned.owner_of(schema, name)
-        owner = owner or self.ownership.enum_owner(schema, name)
-        owner = owner or self.ownership.sequence_owner(schema, fact.name)
+        owner = owner or self.ownership.enum_owner(schema, name, default)
+        owner = owner or self.ownership.sequence_owner(schema, fact.name, default)
         if owner is None and any(self.is_entity(fact, one) for one in self.entities):
             owner = self.packages[0]
         return owner

@@ -63,5 +63,5 @@ class AgainstModels:
         schema = None if fact.schema == default else fact.schema
         # A constraint may be a domain's.
         return self.ownership.enum_owner(
-            schema, fact.table or fact.name
-        ) or self.ownership.sequence_owner(schema, fact.name)
+            schema, fact.table or fact.name, default
+        ) or self.ownership.sequence_owner(schema, fact.name, default)

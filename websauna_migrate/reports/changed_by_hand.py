@@ -168,13 +168,13 @@ class Owners:
     def package_of(self, unit: Unit, group: Group) -> str | None:
         """Return the package of an object; ``None`` for those of no package."""
         schema = None if unit[0] == self.default_schema else unit[0]
-        own, name = self.ownership, unit[1]
+        own, name, default = self.ownership, unit[1], self.default_schema
         if unit[2] == "sequence" and group and group[0].table:
             # That of a column goes with the table.
             name = group[0].table
-        package = own.owners.get((schema, name)) or own.enum_owner(schema, name)
+        package = own.owners.get((schema, name)) or own.enum_owner(schema, name, default)
         if package is None:
-            package = own.sequence_owner(schema, name)
+            package = own.sequence_owner(schema, name, default)
         if package is not None or (schema, name) in self.created.unsure_tables:
             return package
         origin = self.created.table_origin(schema, name)

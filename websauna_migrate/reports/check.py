@@ -247,6 +247,7 @@ class Checker:
             PackageObjects,
             Reflection,
             find_changes,
+            told_besides,
         )
 
         waiting = pending(self.snapshot.graph, applied)
@@ -285,6 +286,10 @@ class Checker:
             for diff in differences_of(changes):
                 message = f'Package "{name}": {describe(diff)}'
                 yield CheckProblem("drift", name, message, details=diff)
+        if self.everything and not any(waiting.values()):
+            for words in told_besides(facts.under()):
+                message = f"Made by a listener of the models, which no script writes: {words}"
+                yield CheckProblem("drift", None, message, details=("change_by_hand", words))
 
     def without_scripts(
         self, name: str, unrecorded_tables: tuple[str, ...]

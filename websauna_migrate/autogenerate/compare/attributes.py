@@ -109,7 +109,13 @@ def replica_identity(fact: Fact, table: str, value: Value, other: Value) -> str 
     return f"ALTER TABLE {table} REPLICA IDENTITY {str(value or 'default').upper()}"
 
 
+def access_method(fact: Fact, table: str, value: Value, other: Value) -> str | None:
+    """Return the statement that says how the rows of a table are kept."""
+    return f"ALTER TABLE {table} SET ACCESS METHOD {quote_name(str(value or 'heap'))}"
+
+
 STATEMENTS: Mapping[tuple[str, str], Statement] = {
+    ("table", "access method"): access_method,
     ("table", "options"): options(),
     ("table", "options of TOAST"): options("toast."),
     ("table", "persistence"): persistence,

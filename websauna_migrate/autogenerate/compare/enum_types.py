@@ -29,6 +29,7 @@ from websauna_migrate.autogenerate.package_objects import Key, PackageObjects
 from websauna_migrate.autogenerate.reflection import Reflection
 from websauna_migrate.autogenerate.revision_errors import cannot_render
 from websauna_migrate.models.ownership import may_be_named
+from websauna_migrate.models.sqlalchemy_internals import types_of_metadata
 
 __all__ = ["NamedTypes", "named_types_in"]
 
@@ -73,7 +74,8 @@ class NamedTypes:
         mine = {
             key: found
             for key, found in model.items()
-            if self.owned.ownership.enum_owner(*key) == self.owned.package
+            if self.owned.ownership.enum_owner(*key, self.owned.default_schema)
+            == self.owned.package
         }
         used = self.used_by(upgrade)
         operations: list[ScriptOp] = []
@@ -82,7 +84,7 @@ class NamedTypes:
                 change = self.change(key, found, upgrade)
                 if change is not None:
                     operations.append(change)
-            elif key in used or self.on_postgresql:
+            elif key in used or self.on_postgresql or not found.columns:
                 operations.append(creation(key, found))
         operations += domain_changes(self.owned.package, mine, self.found)
         unused = self.unused(model, {*self.reflection.enums, *self.reflection.domains})
@@ -109,13 +111,19 @@ class NamedTypes:
                 for column in table.columns:
                     for type_ in named_types_in(column.type):
                         self.note(found, column, type_)
+        for package in sorted(self.owned.snapshot.packages):
+            for metadata in self.owned.snapshot.packages[package].metadata:
+                for declared in types_of_metadata(metadata):
+                    for type_ in named_types_in(declared):
+                        # One that no column uses.
+                        found.setdefault(self.key_of(type_), ModelType(type_, values_of(type_)))
         self.reflection.model_types = found
         return found
 
     def note(self, found: dict[Key, ModelType], column: Column[Any], type_: Any) -> None:
         """Add one use of a type."""
-        key = (self.owned.normal(type_.schema), str(type_.name))
-        values = tuple(map(str, getattr(type_, "enums", ())))
+        key = self.key_of(type_)
+        values = values_of(type_)
         known = found.setdefault(key, ModelType(type_, values))
         if known.values != values:
             first = known.columns[0]
@@ -128,6 +136,10 @@ class NamedTypes:
                 "Use one enum, or give the types different names.",
             )
         known.columns.append(column)
+
+    def key_of(self, type_: Any) -> Key:
+        """Return the normal key of a type."""
+        return (self.owned.normal(type_.schema), str(type_.name))
 
     def exists(self, key: Key) -> bool:
         """Tell whether a type is there already: in PostgreSQL, or else by the scripts."""
@@ -144,7 +156,7 @@ class NamedTypes:
     def used_by(self, upgrade: ops.UpgradeOps) -> set[Key]:
         """Return the types that new columns have."""
         return {
-            (self.owned.normal(type_.schema), str(type_.name))
+            self.key_of(type_)
             for _, _, _, column_type in typed_columns(upgrade)
             for type_ in named_types_in(column_type)
         }
@@ -235,6 +247,11 @@ class NamedTypes:
             for facts in read.get((schema, column.table.name), ()):
                 found[column.table.name, facts["name"]] = facts
         return found
+
+
+def values_of(type_: Any) -> tuple[str, ...]:
+    """Return an enum's values in order; a domain has none."""
+    return tuple(map(str, getattr(type_, "enums", ())))
 
 
 def creation(key: Key, found: ModelType) -> ScriptOp:
