@@ -80,9 +80,26 @@ def sequence_change(one: Difference, found: FoundDifferences) -> Iterator[Script
     diff = ("change_sequence", schema, one.fact.name, *map(str, options))
     yield statements(
         diff,
-        [f"ALTER SEQUENCE {name} {sequence_options(one.other)}"],
-        [f"ALTER SEQUENCE {name} {sequence_options(one.fact)}"],
+        [*options_changed(name, one.fact, one.other)],
+        [*options_changed(name, one.other, one.fact)],
     )
+
+
+def options_changed(name: str, old: Fact, new: Fact) -> Iterator[str]:
+    """Yield the statements that change the options of a sequence, whatever number it is at.
+
+    A number that the new options do not allow is refused: such a sequence begins anew.
+    """
+    low, high = number(new, "minimum"), number(new, "maximum")
+    if number(old, "minimum") < low or number(old, "maximum") > high:
+        widest = min(low, number(old, "minimum")), max(high, number(old, "maximum"))
+        yield f"ALTER SEQUENCE {name} AS bigint MINVALUE {widest[0]} MAXVALUE {widest[1]}"
+        inside = f"last_value BETWEEN {low} AND {high}"
+        yield (
+            f"SELECT setval({literal(name)}, CASE WHEN {inside} THEN last_value "
+            f"ELSE {number(new, 'start')} END, is_called AND {inside}) FROM {name}"
+        )
+    yield f"ALTER SEQUENCE {name} {sequence_options(new)}"
 
 
 #: What ALTER SEQUENCE changes.
@@ -91,16 +108,17 @@ SEQUENCE_OPTIONS = frozenset({"type", "start", "increment", "minimum", "maximum"
 
 def sequence_options(fact: Fact) -> str:
     """Return the options of a sequence as SQL."""
-
-    def number(attribute: str) -> int:
-        # Facts leave out what is zero.
-        return int(str(fact.get(attribute) or 0))
-
     cycle = "CYCLE" if fact.get("cycle") else "NO CYCLE"
     return (
-        f"AS {fact.get('type')} INCREMENT BY {number('increment')} MINVALUE {number('minimum')} "
-        f"MAXVALUE {number('maximum')} START WITH {number('start')} CACHE {number('cache')} {cycle}"
+        f"AS {fact.get('type')} INCREMENT BY {number(fact, 'increment')} "
+        f"MINVALUE {number(fact, 'minimum')} MAXVALUE {number(fact, 'maximum')} "
+        f"START WITH {number(fact, 'start')} CACHE {number(fact, 'cache')} {cycle}"
     )
+
+
+def number(fact: Fact, attribute: str) -> int:
+    """Return an option of a sequence; facts leave out what is zero."""
+    return int(str(fact.get(attribute) or 0))
 
 
 def identity_options(fact: Fact) -> str:
