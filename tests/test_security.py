@@ -314,7 +314,7 @@ SAFE_IN = {
     # Statements of scripts: quoted names, and what the server says of its own catalogue.
     "attributes.py": r"quote_name\(|\btable\b|join\(changes\)|clause\.format|value|\bwhat\b",
     "numbering.py": r"quote_name\(|\btable\b|sequence|\b(?:name|column)\b|options|identity"
-    r"|change|default",
+    r"|change|default|\blow\b|\bhigh\b|inside|widest",
     "server_statements.py": r"\b(?:table|change|name)\b",
     "change_log.py": r"\btable\b",
     "copies.py": r"\b(?:marks|listed|database)\b",

@@ -124,6 +124,11 @@ class FactComparison:
         self.ownership = ownership
         self._found: dict[tuple[object, ...], FoundDifferences] = {}
 
+    @property
+    def was_asked(self) -> bool:
+        """Whether something was compared: a package without models needs no scratch place."""
+        return bool(self._found)
+
     def under(self, renames: Renames = NO_RENAMES, more: Iterable[Table] = ()) -> FoundDifferences:
         """Return what differs once some renames are made.
 

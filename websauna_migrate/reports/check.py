@@ -286,7 +286,7 @@ class Checker:
             for diff in differences_of(changes):
                 message = f'Package "{name}": {describe(diff)}'
                 yield CheckProblem("drift", name, message, details=diff)
-        if self.everything and not any(waiting.values()):
+        if self.everything and facts.was_asked and not any(waiting.values()):
             for words in told_besides(facts.under()):
                 message = f"Made by a listener of the models, which no script writes: {words}"
                 yield CheckProblem("drift", None, message, details=("change_by_hand", words))
