@@ -63,6 +63,7 @@ PG_TYPES: dict[str, tuple[Any, Any, str]] = {
         lambda: sa.ARRAY(sa.String(9)),
         "'{a,b}'",
     ),
+    "array_string": (lambda: sa.String(9), lambda: sa.ARRAY(sa.String(9)), "'{a}'"),
     "array_text": (lambda: sa.ARRAY(sa.Text), sa.Text, "'{a}'"),
     "array_enum": (
         lambda: sa.ARRAY(sa.String(9)),

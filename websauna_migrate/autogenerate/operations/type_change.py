@@ -75,7 +75,9 @@ def conversion(operation: ops.AlterColumnOp) -> str | None:
     new = name_of(operation.modify_type)
     if old is None or new is None:
         return None
-    if old.partition("(")[0] == new.partition("(")[0] and not (old != new and new[:4] == "BIT("):
+    arrays = [one.endswith("[]") for one in (old, new)]
+    alike = old.partition("(")[0] == new.partition("(")[0] and arrays[0] == arrays[1]
+    if alike and not (old != new and new[:4] == "BIT("):
         # PostgreSQL takes a BIT for one of another length by a cast alone.
         return None
     preparer = postgresql.dialect().identifier_preparer  # type: ignore[no-untyped-call]
