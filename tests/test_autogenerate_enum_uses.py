@@ -219,9 +219,11 @@ def test_a_computed_column_keeps_its_statistics_and_grants(job: Any) -> None:
         "CREATE STATISTICS plain ON state, other FROM job",
         "GRANT SELECT (open, state), UPDATE (kind) ON job TO public",
         "GRANT SELECT (open) ON job TO pg_monitor WITH GRANT OPTION",
+        "REVOKE USAGE ON TYPE state FROM public",
+        "GRANT USAGE ON TYPE state TO pg_monitor WITH GRANT OPTION",
     )
     before, grants = facts_of(url), granted(url)
-    assert sorted(grants) == ["kind", "open", "state"]
+    assert sorted(grants) == ["TYPE state", "kind", "open", "state"]
     path.write_text(models("new", "sent", "done"))
     workshop.forget()
     service = workshop.service(url)
@@ -238,7 +240,9 @@ def granted(url: str) -> dict[str, str]:
     with engine.connect() as connection:
         found = connection.exec_driver_sql(
             "SELECT attname, attacl::text FROM pg_attribute "
-            "WHERE attrelid = 'job'::regclass AND attacl IS NOT NULL AND NOT attisdropped"
+            "WHERE attrelid = 'job'::regclass AND attacl IS NOT NULL AND NOT attisdropped "
+            "UNION ALL SELECT 'TYPE ' || typname, (SELECT string_agg(a::text, ',' ORDER BY a::text)"
+            " FROM unnest(typacl) a) FROM pg_type WHERE typtype = 'e' AND typacl IS NOT NULL"
         ).all()
     engine.dispose()
     return {str(one.attname): str(one.attacl) for one in found}

@@ -189,6 +189,17 @@ BEGIN
             'USING %2$I::text%3$s::{in_format}%3$s',
             item.relation, item.attname, item.array_of);
     END LOOP;
+    IF EXISTS (SELECT FROM pg_type WHERE oid = type_oid AND typacl IS NOT NULL) THEN
+        later := later || format('REVOKE ALL ON TYPE {in_format} FROM PUBLIC');
+    END IF;
+    FOR item IN
+        SELECT CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END AS grantee,
+               CASE WHEN is_grantable THEN ' WITH GRANT OPTION' ELSE '' END AS more
+        FROM pg_type, aclexplode(typacl) WHERE pg_type.oid = type_oid
+    LOOP
+        later := later || format('GRANT USAGE ON TYPE {in_format} TO %s%s',
+                                 item.grantee, item.more);
+    END LOOP;
     statement := obj_description(type_oid, 'pg_type');
     ALTER TYPE {name} RENAME TO {old};
     CREATE TYPE {name} AS ENUM ({values});
