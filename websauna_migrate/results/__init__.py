@@ -13,7 +13,7 @@ from websauna_migrate.results.checks import (
     UncheckedScript,
     Verification,
 )
-from websauna_migrate.results.differences import (
+from websauna_migrate.results.found_differences import (
     Drift,
     DriftReport,
     FoundDifference,
@@ -21,11 +21,18 @@ from websauna_migrate.results.differences import (
     Location,
     NotReplayed,
 )
-from websauna_migrate.results.ledger import (
+from websauna_migrate.results.ledger_entries import (
     LedgerEntry,
     LedgerRun,
     LedgerStatement,
     LogFilter,
+)
+from websauna_migrate.results.package_states import (
+    GraphEdge,
+    GraphNode,
+    GraphView,
+    HistoryEntry,
+    PackageState,
 )
 from websauna_migrate.results.plans import (
     RecordedPlan,
@@ -33,13 +40,7 @@ from websauna_migrate.results.plans import (
     SqlStatement,
     StepSql,
 )
-from websauna_migrate.results.progress import (
-    Activity,
-    InterruptedStep,
-    Readiness,
-    RunInProgress,
-)
-from websauna_migrate.results.runs import (
+from websauna_migrate.results.run_results import (
     AppliedStep,
     RestoredScript,
     Run,
@@ -57,12 +58,11 @@ from websauna_migrate.results.scripts import (
     Squashed,
     SquashScript,
 )
-from websauna_migrate.results.states import (
-    GraphEdge,
-    GraphNode,
-    GraphView,
-    HistoryEntry,
-    PackageState,
+from websauna_migrate.results.work_in_progress import (
+    Activity,
+    InterruptedStep,
+    Readiness,
+    RunInProgress,
 )
 
 __all__ = [

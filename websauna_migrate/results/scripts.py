@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from websauna_migrate.results.runs import Run
+from websauna_migrate.results.run_results import Run
 
 __all__ = [
     "Adoption",

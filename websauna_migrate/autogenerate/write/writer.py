@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from alembic.operations import ops
 from alembic.runtime.environment import ProcessRevisionDirectiveFn
 from alembic.util.exc import CommandError
-from sqlalchemy.engine import Connection
+from sqlalchemy.engine import Connection, Dialect
 from sqlalchemy.exc import DBAPIError
 
 from websauna_migrate.alembic_adapter.autogenerate_internals import BoundedComparison
@@ -386,14 +386,9 @@ class ScriptWriter:
                 break
             renames = applicable(renames.also(accepted), owned, reflection)
             comparison.restore_models()
-        warnings = [one.warning(name) for one in candidates if one not in rejected]
         operations = comparison.operations
-        dialect = reflection.connection.dialect
-        advice = [*not_null_advice(operations), *lost_value_advice(operations, dialect)]
-        comparison.warn(
-            [*([warning_comment(warnings)] if warnings else []), *(one for _, one in advice)]
-        )
-        warnings += [warning for warning, _ in advice]
+        unanswered = [one.warning(name) for one in candidates if one not in rejected]
+        warnings = warned(comparison, unanswered, reflection.connection.dialect)
         if not self.allow_drops and not opening:
             require_meant(owned, reflection, operations, self.ask, self.packages)
         scripts = snapshot.environments[name].scripts
@@ -594,3 +589,15 @@ def drop_empty_scripts(directives: list[ops.MigrationScript]) -> None:
         if not isinstance(script, ops.MigrationScript)
         or not all(container.is_empty() for container in script.upgrade_ops_list)
     ]
+
+
+def warned(comparison: Comparison, renames: Sequence[str], dialect: Dialect) -> list[str]:
+    """Write warnings and advice into a script, and return the warnings.
+
+    :param renames: warnings of what may have been renamed
+    """
+    operations = comparison.operations
+    advice = [*not_null_advice(operations), *lost_value_advice(operations, dialect)]
+    comments = [warning_comment(renames)] if renames else []
+    comparison.warn([*comments, *(comment for _, comment in advice)])
+    return [*renames, *(warning for warning, _ in advice)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from websauna_migrate.results.ledger import LedgerEntry
+from websauna_migrate.results.ledger_entries import LedgerEntry
 
 __all__ = [
     "Activity",
