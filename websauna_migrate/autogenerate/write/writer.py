@@ -374,13 +374,7 @@ class ScriptWriter:
             keys: list[TableChanges] = []
             with reported(name):
                 comparison.run(rows, self.finisher(comparison, keys, opening))
-            candidates = [
-                one
-                for one in rename_candidates(
-                    comparison.operations, comparison.impl, comparison.is_same_column
-                )
-                if one not in rejected
-            ]
+            candidates = candidates_of(comparison, rejected)
             accepted = self.answered(candidates, rejected)
             if accepted is None:
                 break
@@ -589,6 +583,14 @@ def drop_empty_scripts(directives: list[ops.MigrationScript]) -> None:
         if not isinstance(script, ops.MigrationScript)
         or not all(container.is_empty() for container in script.upgrade_ops_list)
     ]
+
+
+def candidates_of(
+    comparison: Comparison, rejected: Collection[RenameCandidate]
+) -> list[RenameCandidate]:
+    """Return what may have been renamed, without what a person said was not."""
+    found = rename_candidates(comparison.operations, comparison.impl, comparison.is_same_column)
+    return [one for one in found if one not in rejected]
 
 
 def warned(comparison: Comparison, renames: Sequence[str], dialect: Dialect) -> list[str]:
