@@ -242,6 +242,9 @@ BEHIND = {
     ],
 }
 
+#: Options with which plain Alembic's block around the migrations is no transaction.
+APART = {"transaction_per_migration=True", "transactional_ddl=False"}
+
 #: What is said behind it.
 AFTER = {
     "postgresql": [
@@ -366,7 +369,7 @@ def environments(draw: Any, product: str) -> dict[str, Any]:
     options = draw(st.lists(st.sampled_from(OPTIONS), max_size=3, unique=True))
     if is_local:
         # Plain Alembic's first step ends it then, and the second one fails.
-        options = [one for one in options if one != "transaction_per_migration=True"]
+        options = [one for one in options if one not in APART]
     parts = {
         "metadata": metadata,
         "options": [
@@ -388,6 +391,9 @@ def environments(draw: Any, product: str) -> dict[str, Any]:
     if is_local and "autocommit" in str(parts).lower():
         # It sets nothing there.
         parts["inside"] = "pass"
+    if product == "sqlite" or APART.intersection(options):
+        # Plain Alembic's block is no transaction then: the driver alone says what is kept.
+        parts["behind"] = "pass"
     return parts
 
 

@@ -103,8 +103,15 @@ def mend(connection: Connection, before: Facts, change: str) -> None:
             statements += mender.mend(one)
         except NotWritten:
             assert change in NOT_MENDED, called(one)
-    for statement in sorted(dict.fromkeys(statements), key=lambda one: one.rank):
-        connection.exec_driver_sql(statement.text.replace("%", "%%"))
+    script = mender.script(statements, keys=True)
+    if connection.dialect.name == "sqlite":
+        # It begins and ends the transaction itself.
+        connection.commit()
+        driver: Any = connection.connection.driver_connection
+        driver.executescript(";\n".join(script))
+    else:
+        for statement in script:
+            connection.exec_driver_sql(statement.replace("%", "%%"))
     left = [called(one) for one in differences(read_facts(connection), before) if not one.note]
     assert bool(left) == (change in NOT_MENDED), left
 
