@@ -24,10 +24,10 @@ from websauna_migrate.autogenerate.compare.model_sql import (
     final_name,
     sql_text,
 )
-from websauna_migrate.autogenerate.operations.naming import shortened
 from websauna_migrate.autogenerate.operations.server_statements import KeyChange, ServerConstraint
 from websauna_migrate.facts.differences import Difference
 from websauna_migrate.facts.fact import Fact
+from websauna_migrate.facts.postgresql import make_name
 from websauna_migrate.models.sqlalchemy_internals import escaped, is_type_bound
 
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ class ConstraintComparison:
         # MariaDB calls each PRIMARY, and SQLite's may have no name.
         named = self.dialect in ("postgresql", "sqlite") and not fact.server_named
         model = final_name(self.table.primary_key, self.connection)
-        name = fact.name if named else model or shortened(str(self.table.name), "", "pkey")
+        name = fact.name if named else model or make_name(str(self.table.name), None, "pkey")
         return KeyChange(self.table, name, tuple(columns_of(fact)), added=added)
 
     def reads(self, text: str, fact: Fact) -> bool:

@@ -16,8 +16,9 @@ from sqlalchemy.sql.elements import conv
 
 from websauna_migrate.autogenerate.operations.server_statements import KeyChange
 from websauna_migrate.autogenerate.operations.table_changes import TableChanges
+from websauna_migrate.facts.postgresql import make_name
 
-__all__ = ["REFLECTED_NAMES", "default_name", "name_constraints", "reflected_name", "shortened"]
+__all__ = ["REFLECTED_NAMES", "default_name", "name_constraints", "reflected_name"]
 
 #: Names for SQLite's unnamed constraints while a batch drops them: those that they have on
 #: PostgreSQL, where the script runs as well.
@@ -28,9 +29,6 @@ REFLECTED_NAMES = {
 
 #: The same for SQLite's unnamed primary key: a batch that gives another one drops it first.
 REFLECTED_KEY = {"pk": "%(table_name)s_pkey"}
-
-#: PostgreSQL's limit for identifiers, in bytes.
-MAX_BYTES = 63
 
 
 def name_constraints(changes: TableChanges, taken: set[str], columns: Sequence[str]) -> None:
@@ -66,24 +64,14 @@ def default_name(op: ops.MigrateOperation, columns: Sequence[str]) -> str | None
     :param columns: the table's columns; a CHECK of just one of them is named after it
     """
     if isinstance(op, ops.CreateForeignKeyOp):
-        return shortened(op.source_table, "_".join(op.local_cols), "fkey")
+        return make_name(op.source_table, "_".join(op.local_cols), "fkey")
     if isinstance(op, ops.CreateUniqueConstraintOp):
-        return shortened(op.table_name, "_".join(op.columns), "key")
+        return make_name(op.table_name, "_".join(op.columns), "key")
     if isinstance(op, ops.CreateCheckConstraintOp):
         words = set(re.findall(r"\w+", re.sub(r"'[^']*'", "", str(op.condition))))
         used = [column for column in columns if column in words]
-        return shortened(op.table_name, used[0] if len(used) == 1 else "", "check")
+        return make_name(op.table_name, used[0] if len(used) == 1 else "", "check")
     return None
-
-
-def shortened(table: str, columns: str, label: str) -> str:
-    """Return ``table_columns_label``, the longer part shortened as PostgreSQL does."""
-    parts = [table, columns] if columns else [table]
-    room = MAX_BYTES - len(label) - len(parts)
-    while sum(len(part.encode()) for part in parts) > room:
-        longest = max(range(len(parts)), key=lambda place: len(parts[place].encode()))
-        parts[longest] = parts[longest][:-1]
-    return "_".join([*parts, label])
 
 
 def unused(name: str, taken: set[str]) -> str:
