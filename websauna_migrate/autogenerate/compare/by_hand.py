@@ -37,7 +37,7 @@ def changes_by_hand(key: Key, found: FoundDifferences) -> Iterator[ScriptOp]:
     """
     for one in found.of(key):
         if one.fact.kind in OF_LISTENERS or one.attribute in ATTRIBUTES.get(one.fact.kind, ()):
-            yield by_hand(told(one, found))
+            yield by_hand(told(one))
 
 
 def by_hand(words: str) -> ScriptOp:
@@ -56,9 +56,9 @@ def told_besides(found: FoundDifferences) -> Iterator[str]:
     }
     for key in sorted(parts, key=str):
         for one in found.of(key):
-            yield told(one, found)
+            yield told(one)
 
 
-def told(one: Difference, found: FoundDifferences) -> str:
+def told(one: Difference) -> str:
     """Return a difference in words."""
     return one.describe("in the database", "in the models")
