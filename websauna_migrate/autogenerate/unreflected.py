@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import bindparam, text
 from sqlalchemy.engine import Connection
 
-from websauna_migrate.autogenerate.compare.definitions import split_brackets, split_commas
+from websauna_migrate.facts.brackets import split_brackets, split_commas
 from websauna_migrate.facts.mysql import without_schema
 from websauna_migrate.facts.written_tables import WrittenTable
 

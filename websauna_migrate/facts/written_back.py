@@ -8,18 +8,14 @@ of it where that was read again; the brackets of a conjunction at the beginning 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from typing import Any
+
+from websauna_migrate.facts.brackets import brackets, is_one, split
 
 __all__ = ["settled"]
 
-#: A string, a name in quotes, or a bracket.
-PIECES = re.compile(r"E'(?:[^'\\]|\\.|'')*'|'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|[()\[\]]", re.DOTALL)
-
 #: What is written otherwise: a list whose elements are casts, a conjunction that begins with one.
 MOVING = re.compile(r"ARRAY\[\(|\(\(.* (?:AND|OR) ", re.DOTALL)
-
-Span = tuple[int, int]
 
 
 def settled(value: Any) -> Any:
@@ -45,41 +41,9 @@ def settled(value: Any) -> Any:
     return value
 
 
-def brackets(text: str) -> Iterator[Span]:
-    """Yield where each pair of brackets of a text begins and ends, inner ones first."""
-    opened = []
-    for found in PIECES.finditer(text):
-        if found[0] in ("(", "["):
-            opened.append(found.start())
-        elif found[0] in (")", "]") and opened:
-            yield opened.pop(), found.start()
-
-
-def outermost(text: str) -> list[Span]:
-    """Return where the brackets of a text that are in no others begin and end."""
-    found: list[Span] = []
-    for start, end in brackets(text):
-        while found and found[-1][0] > start:
-            found.pop()
-        found.append((start, end))
-    return found
-
-
-def parts(text: str, separator: str) -> list[str]:
-    """Return the parts of a text between separators that are in no bracket and no string."""
-    hidden = text
-    for start, end in outermost(text):
-        hidden = hidden[:start] + "x" * (end + 1 - start) + hidden[end + 1 :]
-    hidden = PIECES.sub(lambda found: "x" * len(found[0]), hidden)
-    places = [found.span() for found in re.finditer(separator, hidden)]
-    starts = [0, *(end for _, end in places)]
-    ends = [*(start for start, _ in places), len(text)]
-    return [text[start:end] for start, end in zip(starts, ends, strict=True)]
-
-
 def as_a_whole(inside: str) -> str | None:
     """Return the elements of a list without their casts to text; ``None`` if one has none."""
-    elements = parts(inside, ", ")
+    elements = split(inside, ", ")
     for one in elements:
         if not re.fullmatch(r"\(.*\)::text", one, re.DOTALL) or not is_one(one[:-6]):
             return None
@@ -89,12 +53,7 @@ def as_a_whole(inside: str) -> str | None:
 def without_first_brackets(inside: str) -> str | None:
     """Return a conjunction or disjunction whose first operand is one itself as a single one."""
     for separator in (" AND ", " OR "):
-        first, *rest = parts(inside, separator)
-        if rest and is_one(first) and len(parts(first[1:-1], separator)) > 1:
+        first, *rest = split(inside, separator)
+        if rest and is_one(first) and len(split(first[1:-1], separator)) > 1:
             return separator.join([first[1:-1], *rest])
     return None
-
-
-def is_one(text: str) -> bool:
-    """True if a text is one pair of brackets, with all that is in it."""
-    return outermost(text) == [(0, len(text) - 1)]

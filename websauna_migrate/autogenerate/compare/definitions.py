@@ -9,10 +9,11 @@ from typing import Any
 from sqlalchemy import Column, Index, MetaData, Table, text
 
 from websauna_migrate.autogenerate.compare.model_sql import unquoted
+from websauna_migrate.facts.brackets import split_brackets, split_commas
 from websauna_migrate.facts.fact import Fact
 from websauna_migrate.models.sqlalchemy_internals import escaped
 
-__all__ = ["columns_of", "index_of", "kind_of", "split_brackets", "split_commas"]
+__all__ = ["columns_of", "index_of", "kind_of"]
 
 #: What a constraint's definition begins with.
 KINDS = {
@@ -158,35 +159,3 @@ def postgresql_options(rest: str) -> Iterator[tuple[str, Any]]:
         yield "postgresql_tablespace", plain_name(found["tablespace"])
     if found["where"]:
         yield "postgresql_where", text(escaped(found["where"]))
-
-
-def split_brackets(sql: str) -> tuple[str, str]:
-    """Return what is in the brackets that SQL begins with, and what follows them."""
-    for place, depth in depths(sql):
-        if depth == 0:
-            return sql[1:place], sql[place + 1 :]
-    return sql[1:], ""
-
-
-def split_commas(sql: str) -> Iterator[str]:
-    """Yield the parts of a list."""
-    start = 0
-    for place, depth in depths(sql):
-        if depth == 0 and sql[place] == ",":
-            yield sql[start:place].strip()
-            start = place + 1
-    yield sql[start:].strip()
-
-
-def depths(sql: str) -> Iterator[tuple[int, int]]:
-    """Yield the place of each mark outside of quotes, and how many brackets are open behind it."""
-    depth = 0
-    quote = ""
-    for place, character in enumerate(sql):
-        if quote:
-            quote = "" if character == quote else quote
-        elif character in "'\"`":
-            quote = character
-        else:
-            depth += {"(": 1, ")": -1}.get(character, 0)
-            yield place, depth

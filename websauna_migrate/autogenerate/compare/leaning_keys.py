@@ -10,16 +10,12 @@ from sqlalchemy import ForeignKeyConstraint, Table
 
 from websauna_migrate.autogenerate.compare.columns import equal_parts
 from websauna_migrate.autogenerate.compare.constraints import KEPT, ConstraintComparison
-from websauna_migrate.autogenerate.compare.definitions import (
-    columns_of,
-    kind_of,
-    split_brackets,
-    split_commas,
-)
+from websauna_migrate.autogenerate.compare.definitions import columns_of, kind_of
 from websauna_migrate.autogenerate.compare.model_sql import unquoted
 from websauna_migrate.autogenerate.fact_comparison import FoundDifferences
 from websauna_migrate.autogenerate.operations.server_statements import KeyChange, ServerConstraint
 from websauna_migrate.autogenerate.package_objects import PackageObjects
+from websauna_migrate.facts.brackets import split_brackets, split_commas
 from websauna_migrate.facts.fact import Fact
 from websauna_migrate.models.table_order import referenced_key
 
