@@ -370,6 +370,44 @@ def test_a_project_of_flask_migrate_without_its_environment(story: Story) -> Non
     story.ws("check")
 
 
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_a_version_table_in_a_schema_that_env_py_names(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch, postgresql_url: str, elsewhere: bool
+) -> None:
+    """The setting says it too; where histories are elsewhere already, env.py is changed."""
+    monkeypatch.chdir(workshop.root)
+    story = Story(workshop, postgresql_url)
+    story.app()
+    named = "target_metadata=target_metadata, version_table_schema=SCHEMA, version_table=TABLE"
+    env = PLAIN.replace("target_metadata=target_metadata", named)
+    versions = story.folder("fooapp/alembic", f'SCHEMA, TABLE = "kept", "migrations"\n{env}')
+    story.script(versions, "aa01", None, "pages")
+    execute(story.url, "CREATE SCHEMA kept")
+    url = story.url.replace("%", "%%")
+    (story.root / "alembic.ini").write_text(
+        f"[alembic]\nscript_location = fooapp/alembic\nsqlalchemy.url = {url}\n"
+    )
+    story.alembic("alembic.ini", "upgrade", "head")
+    if elsewhere:
+        execute(story.url, "CREATE TABLE alembic_history_fooapp (version_num VARCHAR(32) NOT NULL)")
+    before = story.files()
+    place = "" if elsewhere else "kept."
+    done = story.ws("adopt", "--yes").out
+    assert f"table kept.migrations becomes {place}alembic_history_fooapp (aa01)" in done
+    assert ("websauna_migrate.version_table_schema = kept" in done) is not elsewhere
+    assert "not known" not in done
+    story.ws("check")
+    story.script(versions, "aa02", "aa01", "notes")
+    story.ws("upgrade")
+    assert "aa02 (head)" in story.alembic("alembic.ini", "current")
+    assert rows(story.url, f"SELECT * FROM {place}alembic_history_fooapp") == [("aa02",)]
+    story.ws("adopt", "--undo", "--yes")
+    (versions / "aa02.py").unlink()
+    after = {name: text for name, text in story.files().items() if ".adopted" not in name}
+    assert after == before
+    assert rows(story.url, "SELECT * FROM kept.migrations") == [("aa02",)]
+
+
 def test_a_project_of_the_cookiecutter(story: Story) -> None:
     folder = story.app()
     versions = story.folder("fooapp/alembic", COOKIECUTTER)

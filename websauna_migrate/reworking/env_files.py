@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from websauna_migrate.alembic_adapter.plain_env import HARMLESS_ARGUMENTS
@@ -28,7 +28,7 @@ class EnvFile:
 
     :ivar is_template: it is the template's already
     :ivar gone: ``websauna`` or ``flask`` if it imports what the service does not need; else empty
-    :ivar losses: what the template would lose, each a clause that begins with its line
+    :ivar losses: what the template would lose, each a clause that begins with its lines
     """
 
     is_template: bool
@@ -44,9 +44,14 @@ def read_env(source: str) -> EnvFile:
         return EnvFile(False, "", ("line 1: it cannot be read",))
     modules = {name for node in ast.walk(tree) for name in imported(node)}
     gone = next((one for one in GONE if one in {name.partition(".")[0] for name in modules}), "")
-    losses = [f"line {line}: {text}" for node in ast.walk(tree) for line, text in lost(node)]
-    in_order = sorted(set(losses), key=lambda text: int(text.split()[1].rstrip(":")))
-    return EnvFile("websauna_migrate.environment" in modules, gone, tuple(in_order))
+    lines: dict[str, list[int]] = {}
+    for line, text in sorted({one for node in ast.walk(tree) for one in lost(node)}):
+        lines.setdefault(text, []).append(line)
+    losses = tuple(
+        f"line{'s' if len(where) > 1 else ''} {', '.join(map(str, where))}: {text}"
+        for text, where in lines.items()
+    )
+    return EnvFile("websauna_migrate.environment" in modules, gone, losses)
 
 
 def imported(node: ast.AST) -> Iterator[str]:
@@ -99,9 +104,10 @@ def words_of(node: ast.Call) -> str:
     return ast.unparse(node)
 
 
-def with_version_table(source: str, table: str) -> str | None:
+def with_version_table(source: str, table: str, others: Mapping[str, str | None]) -> str | None:
     """Return an ``env.py`` that names a version table wherever it configures.
 
+    :param others: new values of further options, where they are given
     :returns: ``None`` if that has to be written by hand
     """
     lines = source.encode("utf-8").split(b"\n")
@@ -120,12 +126,16 @@ def with_version_table(source: str, table: str) -> str | None:
         given = {word.arg: word.value for word in node.keywords}
         if None in given:
             return None
-        if "version_table" in given:
-            value = given["version_table"]
-            if not isinstance(value, ast.Constant) or value.end_lineno != value.lineno:
+        for option, new in {**others, "version_table": table}.items():
+            if option not in given:
+                continue
+            value = given[option]
+            if value.end_lineno != value.lineno:
                 return None
             end = value.end_col_offset or 0
-            edits.append((value.lineno, value.col_offset, end, f'"{table}"'.encode()))
+            written = "None" if new is None else f'"{new}"'
+            edits.append((value.lineno, value.col_offset, end, written.encode()))
+        if "version_table" in given:
             continue
         parts = [*node.args, *given.values()]
         if not parts:

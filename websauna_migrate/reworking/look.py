@@ -15,6 +15,7 @@ from websauna_migrate.base_errors import MigrationError, UsageError
 from websauna_migrate.config.packages import MigrationPackage, lacks_scripts, project_of
 from websauna_migrate.config.settings import PREFIX, Settings, parse_url
 from websauna_migrate.config.template import template_folder
+from websauna_migrate.database.history_tables import list_tables
 from websauna_migrate.locating.locate import locate
 from websauna_migrate.planning.plan import pending
 from websauna_migrate.reports.check import Checker
@@ -23,12 +24,13 @@ from websauna_migrate.revision_scripts.script_folders import find_script_folders
 from websauna_migrate.reworking.env_files import read_env, with_version_table
 from websauna_migrate.reworking.findings import EQUAL, Findings, Wanted
 from websauna_migrate.reworking.old_imports import MODULE, mend_imports
+from websauna_migrate.runs.ledger_table import LEDGER_TABLE
 from websauna_migrate.runs.other_histories import OtherHistories
 from websauna_migrate.runs.site import Service, Site
 
 __all__ = ["look", "look_at_drift"]
 
-LATER = "What differs from the models is told once env.py is replaced."
+LATER = "What differs from the models is told once env.py is changed."
 
 
 def look(
@@ -49,6 +51,9 @@ def look(
     found.service = service.with_changes(settings, tuple(packages.values()))
     site = found.service.site_anew(given)
     find_histories(found, site, wanted)
+    settings = with_schema(found, site, settings)
+    found.service = found.service.with_changes(settings, tuple(packages.values()))
+    tell_histories(found, wanted)
     if wanted.keep and found.taken:
         tables = {one.package: one.table.name for one in found.taken}
         for name, table in tables.items():
@@ -160,21 +165,63 @@ def find_histories(found: Findings, site: Site, wanted: Wanted) -> None:
                 f'Several tables have revisions of package "{name}": {shown}. Name the one that '
                 f"is its history: ws-alembic -x packages={name} adopt --table {mine[0].table}"
             )
-        for one in mine:
-            found.taken.append(one)
-            rows = ", ".join(one.revisions)
-            verb = "stays" if wanted.keep else f"becomes {one.history_table}"
-            found.actions.append(f"{name}: the table {one.table} {verb} ({rows})")
-            if wanted.keep and not one.table.visible:
-                raise UsageError(
-                    f'The table "{one.table}" is in a schema of its own. To keep it, set '
-                    f"{PREFIX}version_table_schema = {one.table.schema}"
-                )
+        found.taken += mine
     if wanted.table is not None and not found.taken:
         raise UsageError(
             f'No table "{wanted.table}" has revisions of the packages, with a history table of a '
             "package that is empty."
         )
+
+
+def with_schema(found: Findings, site: Site, settings: Settings) -> Settings:
+    """Return settings with the schema of the version tables, if ``env.py`` files name one.
+
+    Where histories or the ledger are elsewhere already, an ``env.py`` is changed in its place.
+    """
+    packages = {one.name: one for one in found.service.packages}
+    schemas = {
+        one.table.schema
+        for one in found.taken
+        if not one.table.visible and names_schema(packages[one.package])
+    }
+    if len(schemas) != 1 or settings.version_table_schema is not None or has_records(site):
+        return settings
+    (schema,) = schemas
+    found.settings[f"{PREFIX}version_table_schema"] = schema.replace("%", "%%")
+    return replace(settings, version_table_schema=schema)
+
+
+def names_schema(package: MigrationPackage) -> bool:
+    """True if a package's ``env.py`` names the schema of its version table."""
+    path = package.script_directory / "env.py"
+    text = text_of(path) if path.is_file() else None
+    return text is not None and "version_table_schema" in text
+
+
+def has_records(site: Site) -> bool:
+    """True if a history or the ledger is in the database already."""
+    with site.reading() as connection:
+        tables = () if connection is None else list_tables(connection, site.schema)
+    histories = (one.history_table for one in site.packages.values())
+    return not {LEDGER_TABLE, *histories}.isdisjoint(tables)
+
+
+def tell_histories(found: Findings, wanted: Wanted) -> None:
+    """Say what becomes of each version table.
+
+    :raises UsageError: if one is to be kept where no setting finds it
+    """
+    schema = found.service.settings.version_table_schema
+    for one in found.taken:
+        rows = ", ".join(one.revisions)
+        own = f"{schema}.{one.history_table}" if schema else one.history_table
+        verb = "stays" if wanted.keep else f"becomes {own}"
+        found.actions.append(f"{one.package}: the table {one.table} {verb} ({rows})")
+        if wanted.keep and not one.table.visible and one.table.schema != schema:
+            raise UsageError(
+                f'The table "{one.table}" is in a schema of its own. To keep it, set '
+                f"{PREFIX}version_table_schema = {one.table.schema}"
+            )
 
 
 def find_env(found: Findings, package: MigrationPackage, wanted: Wanted) -> None:
@@ -206,7 +253,9 @@ def find_env(found: Findings, package: MigrationPackage, wanted: Wanted) -> None
     if not renamed:
         return
     table = package.history_table
-    new = with_version_table(text, table)
+    schema = found.service.settings.version_table_schema
+    moved = any(one.table.schema != schema for one in found.taken if one.package == package.name)
+    new = with_version_table(text, table, {"version_table_schema": schema} if moved else {})
     if new is None:
         found.problems.append(f'{path}: write version_table="{table}" where it configures.')
     elif new != text:
