@@ -266,19 +266,27 @@ def test_scripts_that_the_service_does_not_find_are_told(story: Story, has_folde
     assert story.ws("-x", "packages=all", "check").out == "No new upgrade operations detected.\n"
 
 
-@pytest.mark.parametrize("word", ["os", "newline", "space"])
+@pytest.mark.parametrize("word", ["os", "newline", "space", "toml"])
 def test_all_folders_of_scripts_that_alembic_is_told_of(
     workshop: Workshop, monkeypatch: pytest.MonkeyPatch, sqlite_url: str, word: str
 ) -> None:
     monkeypatch.chdir(workshop.root)
     story = Story(workshop, sqlite_url)
     story.app()
-    between = {"os": ":", "newline": "\n  ", "space": " "}[word]
-    (story.root / "alembic.ini").write_text(
-        f"[alembic]\nscript_location = %(here)s/migrations\nsqlalchemy.url = {story.url}\n"
-        f"path_separator = {word}\nrecursive_version_locations = true\n"
-        f"version_locations = %(here)s/migrations/versions{between}%(here)s/more\n"
-    )
+    if word == "toml":
+        (story.root / "alembic.ini").write_text(f"[alembic]\nsqlalchemy.url = {story.url}\n")
+        (story.root / "pyproject.toml").write_text(
+            '[tool.alembic]\nscript_location = "%(here)s/migrations"\n'
+            "recursive_version_locations = true\n"
+            'version_locations = ["%(here)s/migrations/versions", "more"]\n'
+        )
+    else:
+        between = {"os": ":", "newline": "\n  ", "space": " "}[word]
+        (story.root / "alembic.ini").write_text(
+            f"[alembic]\nscript_location = %(here)s/migrations\nsqlalchemy.url = {story.url}\n"
+            f"path_separator = {word}\nrecursive_version_locations = true\n"
+            f"version_locations = %(here)s/migrations/versions{between}%(here)s/more\n"
+        )
     versions = story.folder("migrations", PLAIN)
     (story.root / "more" / "below").mkdir(parents=True)
     story.script(versions, "aa01", None, "pages")

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import configparser
 import os
-import re
-from collections.abc import Collection, Iterator, Mapping
+import warnings
+from collections.abc import Collection, Iterator
 from pathlib import Path
+
+from alembic.config import Config
+from alembic.util import CommandError
 
 from websauna_migrate.revision_scripts.script_literals import read_literals
 
-__all__ = ["alembic_ini", "find_script_folders", "revisions_in", "version_folders"]
+__all__ = ["find_script_folders", "revisions_in", "version_folders"]
 
 #: How many folders deep script directories are looked for.
 DEEP = 4
@@ -22,11 +25,11 @@ NOT_LOOKED = frozenset({"node_modules", "site-packages", "dist-packages", "build
 def find_script_folders(top: Path, known: Collection[Path] = ()) -> tuple[Path, ...]:
     """Return the script directories in a project, told by what is beside ``versions``.
 
-    One that the project's ``alembic.ini`` names comes first, and alone.
+    One that Alembic's configuration of the project names comes first, and alone.
 
     :param known: those that are left out
     """
-    if (named := alembic_ini(top)) is not None and named not in known:
+    if (named := named_folder(top)) is not None and named not in known:
         return (named,)
     return tuple(sorted(one for one in walk(top) if one.resolve() not in known))
 
@@ -45,47 +48,51 @@ def walk(top: Path) -> Iterator[Path]:
             folders[:] = []
 
 
-def alembic_ini(top: Path) -> Path | None:
-    """Return the script directory that a project's ``alembic.ini`` names, if it is there."""
-    said = section_of(top / "alembic.ini")
-    if "script_location" not in said:
+def named_folder(top: Path) -> Path | None:
+    """Return the script directory that a project's Alembic is told of, if it is there."""
+    location, _, _ = configured(top / "alembic.ini")
+    if not location:
         return None
-    folder = place_of(top, said["script_location"])
+    folder = place_of(top, location)
     found = (folder / "env.py").is_file() or is_script_folder(folder)
     return folder if found else None
 
 
 def version_folders(ini: Path, folder: Path) -> tuple[Path, ...]:
-    """Return the folders of scripts that an INI file's ``[alembic]`` names, if it names others.
+    """Return the folders of scripts that a project's Alembic is told of, if these are others.
 
     Folders below them are among these, where it says so.
 
+    :param ini: a file that may have ``[alembic]``
     :param folder: the script directory
     """
-    said, top = section_of(ini), ini.parent
-    if "script_location" not in said or place_of(top, said["script_location"]) != folder.resolve():
+    location, parts, recursive = configured(ini)
+    if not location or place_of(ini.parent, location) != folder.resolve():
         return ()
-    separator = said.get("path_separator") or said.get("version_path_separator")
-    between = re.escape(SEPARATORS[separator]) if separator in SEPARATORS else "[, ]+"
-    parts = re.split(f"{between}|\n", said.get("version_locations", str(folder / "versions")))
-    found = [place_of(top, part.strip()) for part in parts if part.strip()]
-    if said.get("recursive_version_locations", "").lower() == "true":
+    parts = parts or [str(folder / "versions")]
+    found = [place_of(ini.parent, part.strip()) for part in parts if part.strip()]
+    if recursive:
         found += [one for each in found for one in sorted(each.rglob("*")) if [*one.glob("*.py")]]
     return () if found == [folder.resolve() / "versions"] else tuple(dict.fromkeys(found))
 
 
-#: How Alembic names what is between two folders.
-SEPARATORS = {"os": os.pathsep, ":": ":", ";": ";", "space": " ", "newline": "\n"}
+def configured(ini: Path) -> tuple[str, list[str] | None, bool]:
+    """Return what Alembic is told in an INI file, or in the ``pyproject.toml`` beside it.
 
-
-def section_of(ini: Path) -> Mapping[str, str]:
-    """Return what an INI file says in ``[alembic]``, as far as it can be read."""
-    parser = configparser.ConfigParser({"here": str(ini.parent)})
+    :returns: its script_location, version_locations and recursive_version_locations; an empty
+        text first if they cannot be read
+    """
+    config = Config(ini, toml_file=ini.parent / "pyproject.toml")
     try:
-        parser.read(ini, encoding="utf-8")
-        return dict(parser["alembic"])
-    except (configparser.Error, KeyError, UnicodeDecodeError):
-        return {}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            return (
+                str(config.get_alembic_option("script_location") or ""),
+                config.get_version_locations_list(),
+                config.get_alembic_boolean_option("recursive_version_locations"),
+            )
+    except (configparser.Error, ValueError, CommandError):
+        return "", None, False
 
 
 def place_of(top: Path, location: str) -> Path:
