@@ -378,6 +378,36 @@ def test_a_project_of_flask_migrate_without_its_environment(story: Story) -> Non
     story.ws("check")
 
 
+def test_a_project_of_alembics_template_for_several_databases(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch, sqlite_url: str
+) -> None:
+    """Its scripts can only be told by an import, and its env.py reads sections of alembic.ini."""
+    monkeypatch.chdir(workshop.root)
+    story = Story(workshop, sqlite_url)
+    story.app()
+    alembic.command.init(Config("alembic.ini"), "migrations", template="multidb")
+    env = story.root / "migrations" / "env.py"
+    metadata = 'from fooapp.models import Base; target_metadata = {"one": Base.metadata}'
+    env.write_text(env.read_text().replace("target_metadata = {}", metadata))
+    sections = f"databases = one\n[one]\nsqlalchemy.url = {story.url}\n"
+    ini = story.root / "alembic.ini"
+    ini.write_text(ini.read_text().replace("databases = engine1, engine2\n", sections))
+    story.alembic("alembic.ini", "revision", "first", True)
+    story.alembic("alembic.ini", "upgrade", "head")
+    assert "-x packages=fooapp adopt" in story.ws("upgrade", ok=False).err
+    before = story.files()
+    refused = story.ws("adopt", "--yes", ok=False).err
+    assert "alembic.ini has [one], [engine1], [engine2], which is not read: copy" in refused
+    assert story.files() == before
+    told = story.ini.read_text().replace("script_location = fooapp/alembic\n", sections)
+    story.ini.write_text(told)
+    story.ws("adopt", "--yes")
+    story.ws("check")
+    (story.root / "fooapp" / "models.py").write_text(MODELS + "    body: Mapped[Optional[int]]\n")
+    story.ws("revision", "--autogenerate", "-m", "body")
+    story.ws("upgrade")
+
+
 @pytest.mark.parametrize("elsewhere", [False, True])
 def test_a_version_table_in_a_schema_that_env_py_names(
     workshop: Workshop, monkeypatch: pytest.MonkeyPatch, postgresql_url: str, elsewhere: bool

@@ -17,9 +17,11 @@ from websauna_migrate.alembic_adapter.package_environment import (
     PackageEnvironment,
 )
 from websauna_migrate.base_errors import MigrationError
+from websauna_migrate.config.packages import project_of
 from websauna_migrate.database.engines import driver_words, hide_password
 from websauna_migrate.database.lock_errors import is_lock_failure
 from websauna_migrate.revision_scripts.old_websauna import what_to_write
+from websauna_migrate.revision_scripts.script_folders import sections_of
 
 if TYPE_CHECKING:
     from alembic.runtime.migration import MigrationContext, RevisionStep, StampStep
@@ -164,9 +166,24 @@ def env_py_named(
         raise EnvironmentFailure(
             environment.package.name,
             path,
-            f"failed{where}: {type(exc).__name__}: {words}{what_to_write(exc, env=True)}\n"
+            f"failed{where}: {type(exc).__name__}: {words}{what_to_write(exc, env=True)}"
+            + missing_sections(environment)
+            + "\n"
             + (BEHIND if ended() else "Nothing was changed."),
         ) from exc
+
+
+def missing_sections(environment: PackageEnvironment) -> str:
+    """Return a line on sections of ``alembic.ini`` that the application's INI file lacks."""
+    known, ini = environment.options.sections, environment.options.path
+    missing = [one for one in sections_of(project_of(environment.package)) if one not in known]
+    if not missing or ini is None:
+        return ""
+    named = ", ".join(f"[{one}]" for one in missing)
+    return (
+        f"\nalembic.ini has {named}, which is not read: copy what env.py needs into "
+        f"{Path(ini).name}, [alembic]'s own options too."
+    )
 
 
 def is_raised_below(frames: StackSummary, path: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import os
+import re
 import warnings
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ from alembic.util import CommandError
 
 from websauna_migrate.revision_scripts.script_literals import read_literals
 
-__all__ = ["find_script_folders", "revisions_in", "version_folders"]
+__all__ = ["find_script_folders", "revisions_in", "sections_of", "version_folders"]
 
 #: How many folders deep script directories are looked for.
 DEEP = 4
@@ -76,6 +77,22 @@ def version_folders(ini: Path, folder: Path) -> tuple[Path, ...]:
     return () if found == [folder.resolve() / "versions"] else tuple(dict.fromkeys(found))
 
 
+def sections_of(top: Path) -> tuple[str, ...]:
+    """Return the sections of a project's ``alembic.ini`` that an ``env.py`` may read."""
+    parser = configparser.ConfigParser()
+    try:
+        parser.read(top / "alembic.ini", encoding="utf-8")
+    except (configparser.Error, UnicodeDecodeError):
+        return ()
+    return tuple(one for one in parser.sections() if not NOT_READ.match(one))
+
+
+#: Sections of Alembic's own, and of logging.
+NOT_READ = re.compile(
+    "(alembic|post_write_hooks|loggers|handlers|formatters)$|(logger|handler|formatter)_"
+)
+
+
 def configured(ini: Path) -> tuple[str, list[str] | None, bool]:
     """Return what Alembic is told in an INI file, or in the ``pyproject.toml`` beside it.
 
@@ -107,11 +124,23 @@ def is_script_folder(folder: Path) -> bool:
     return (folder / "versions").is_dir() and any(one.is_file() for one in files)
 
 
+#: The identifier of a script that only an import could tell for certain.
+REVISION = re.compile(rb"""^revision\b[^=\n]*=[ \t]*['"]([^'"\n]+)""", re.MULTILINE)
+
+
 def revisions_in(folder: Path, top: Path) -> frozenset[str]:
     """Return the identifiers of a script directory's revisions, as far as texts tell.
 
     :param top: the project's folder
     """
     folders = version_folders(top.resolve() / "alembic.ini", folder) or (folder / "versions",)
-    found = (read_literals(path.read_bytes()) for one in folders for path in one.glob("*.py"))
-    return frozenset(str(one["id"]) for one in found if one and "id" in one)
+    texts = [path.read_bytes() for one in folders for path in one.glob("*.py")]
+    return frozenset(one for text in texts if (one := identifier_in(text)) is not None)
+
+
+def identifier_in(text: bytes) -> str | None:
+    """Return the identifier that a script names, if it names one."""
+    if (read := read_literals(text)) is not None:
+        return str(read["id"])
+    found = REVISION.search(text)
+    return found[1].decode("utf-8", "replace") if found else None
