@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from apps import Workshop
-from runs import execute, rows, table, tables
+from runs import engine_of, execute, rows, table, tables
 from test_redo import git
 from websauna_migrate.errors import HistoryContradicted, MigrationError
 
@@ -85,7 +86,13 @@ def test_further_down_than_what_is_gone(workshop: Workshop, sqlite_url: str) -> 
     _, second = two(workshop)
     workshop.service(sqlite_url).upgrade()
     second.unlink()
-    done = workshop.service(sqlite_url).switch("base", from_ledger=True)
+    with engine_of(sqlite_url).connect() as connection:
+        # SQLite lists a second database for it.
+        connection.execute(sa.text("CREATE TEMP TABLE own (id int)"))
+        connection.commit()
+        service = workshop.service(sqlite_url)
+        done = service.switch("base", from_ledger=True, connection=connection)
+        connection.commit()
     assert done.run is not None
     assert [step.revision for step in done.run.steps] == ["aa02", "aa01"]
     assert tables(sqlite_url) == {"alembic_history_fooapp", "websauna_migrate_ledger"}
@@ -102,7 +109,8 @@ def test_another_branch_is_taken_down_by_git(
     git(root, "add", ".")
     git(root, "commit", "-q", "-m", "a")
     git(root, "checkout", "-q", "-b", "feature")
-    workshop.script("fooapp", "ff01", "aa01", **table("f"))
+    script = workshop.script("fooapp", "ff01", "aa01", **table("f"))
+    script.rename(script.with_name("ff01_für jeden.py"))
     git(root, "add", ".")
     git(root, "commit", "-q", "-m", "f")
     assert workshop.ws(ini, "upgrade").status == 0
@@ -111,6 +119,7 @@ def test_another_branch_is_taken_down_by_git(
     git(root, "checkout", "-q", "main")
     checked = workshop.ws(ini, "check")
     assert "its branch is not checked out: branch feature" in checked.out
+    assert '/ff01_für jeden.py"' in checked.out
     assert "git checkout feature" in checked.out and "fooapp switch" in checked.out
     assert "from git feature" in workshop.ws(ini, "switch", "--dry-run").out
     assert "f" in tables(url)
@@ -176,8 +185,9 @@ def test_a_text_with_another_checksum_is_not_run(
         f"UPDATE websauna_migrate_ledger SET script = {where} = 'aa01') AS y) "
         "WHERE revision = 'aa02'",
     )
-    with pytest.raises(MigrationError, match="neither in git as it was applied nor kept"):
+    with pytest.raises(MigrationError, match="neither in git as it was applied nor") as caught:
         service.switch(from_ledger=True)
+    assert "take back by hand" in str(caught.value) and "from-ledger" not in str(caught.value)
     assert "b" in tables(url)
 
 
@@ -186,9 +196,73 @@ def test_a_text_that_others_may_have_written_is_not_run(
 ) -> None:
     service = lost(workshop, database_url)
     if database_url.startswith("postgresql"):
-        execute(database_url, "GRANT INSERT ON websauna_migrate_ledger TO PUBLIC")
+        execute(database_url, "GRANT UPDATE (script) ON websauna_migrate_ledger TO PUBLIC")
+        with pytest.raises(MigrationError, match="may be written by PUBLIC"):
+            service.switch(from_ledger=True)
+        execute(
+            database_url,
+            "REVOKE UPDATE (script) ON websauna_migrate_ledger FROM PUBLIC",
+            "GRANT INSERT ON websauna_migrate_ledger TO PUBLIC",
+        )
     elif database_url.startswith("sqlite"):
         (tmp_path / "database.sqlite").chmod(0o666)
     with pytest.raises(MigrationError, match="its table may be written by"):
         service.switch(from_ledger=True)
     assert "b" in tables(database_url)
+
+
+def test_two_packages_whose_lost_scripts_require_each_other(
+    workshop: Workshop, transactional_database_url: str, tmp_path: Path
+) -> None:
+    url = transactional_database_url
+    workshop.package("fooapp")
+    workshop.package("other")
+    gone = [
+        workshop.script("fooapp", "aa01", None, **table("a")),
+        workshop.script("other", "oo01", None, **table("o"), requires=["fooapp@aa01"]),
+        workshop.script("fooapp", "aa02", "aa01", **table("b"), requires=["other@oo01"]),
+    ]
+    ini = workshop.application("fooapp", tmp_path / "foo.ini", url)
+    assert workshop.ws(ini, "-x", "packages=all", "upgrade").status == 0
+    for path in gone:
+        path.unlink()
+    refused = workshop.ws(ini, "downgrade", "--from-ledger", "--yes")
+    assert '"other@oo01"' in refused.err and "--cascade" in refused.err
+    assert {"a", "o", "b"} <= tables(url)
+    words = ("downgrade", "--from-ledger", "--yes", "--cascade", "--atomic")
+    assert workshop.ws(ini, *words).status == 0
+    assert not {"a", "o", "b"} & tables(url)
+
+
+def test_a_text_that_needs_what_is_gone_too(workshop: Workshop, sqlite_url: str) -> None:
+    _, second = two(workshop)
+    (workshop.root / "fooapp" / "words.py").write_text("")
+    second.write_text("from fooapp import words\n" + second.read_text())
+    workshop.service(sqlite_url).upgrade()
+    second.unlink()
+    (workshop.root / "fooapp" / "words.py").unlink()
+    workshop.forget()
+    with pytest.raises(MigrationError, match=r'"aa02" .*\(ledger\) needs what is not here: it rai'):
+        workshop.service(sqlite_url).switch(from_ledger=True)
+    assert "b" in tables(sqlite_url)
+
+
+def test_tables_do_not_prove_that_a_lost_script_did_not_run(
+    workshop: Workshop, database_url: str, tmp_path: Path
+) -> None:
+    """Its table is of no script by now, and may not be forgotten by a stamp."""
+    lost(workshop, database_url)
+    ini = workshop.application("fooapp", tmp_path / "foo.ini", database_url)
+    located = workshop.ws(ini, "locate")
+    assert located.status == 8 and "the database is ahead" in located.out
+    assert "stamp" not in located.out
+    refused = workshop.ws(ini, "stamp", "--verified")
+    assert refused.status == 8 and "fooapp@aa02 is applied, which no script defines" in refused.err
+    execute(database_url, "DROP TABLE b")
+    assert refused.err.count("packages=fooapp stamp --verified aa01") == 1
+    assert workshop.ws(ini, "stamp", "--verified", "aa01").out == "fooapp  aa02 -> aa01\n"
+    assert workshop.ws(ini, "check").status == 0
+    # A row of which no run knows, and nothing that it may have made.
+    execute(database_url, "UPDATE alembic_history_fooapp SET version_num = 'zz99'")
+    assert "packages=fooapp stamp --verified" in workshop.ws(ini, "check").out
+    assert workshop.ws(ini, "stamp", "--verified").out == "fooapp  zz99 -> aa01\n"

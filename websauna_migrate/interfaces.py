@@ -776,14 +776,23 @@ class IMigrationService(Interface):
         *,
         packages: Packages = None,
         from_ledger: bool = False,
+        cascade: bool = False,
+        tag: str | None = None,
+        atomic: bool = False,
         dry_run: bool = False,
+        stop: Callable[[], bool] | None = None,
+        lock_wait: float | None = None,
+        lock_timeout_ms: int | None = None,
+        lock_budget: float | None = None,
+        statement_timeout_ms: int | None = None,
         connection: Connection | None = None,
         engine: Engine | None = None,
     ) -> Switched:
         """Take down revisions that are applied and that no script of this checkout defines.
 
         Their scripts are those of git that have the checksum of what was applied, else those that
-        the ledger keeps. The latter are run only if the migrating role alone may write them.
+        the ledger keeps. The latter are run only if the migrating role alone may write them. The
+        parameters that are not told here are those of :meth:`downgrade`.
 
         :param revision: go on down to this one
         :param from_ledger: take the ledger's texts alone

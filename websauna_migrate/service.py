@@ -602,15 +602,26 @@ class MigrationService:
         *,
         packages: Packages = None,
         from_ledger: bool = False,
+        cascade: bool = False,
+        tag: str | None = None,
+        atomic: bool = False,
         dry_run: bool = False,
+        stop: Callable[[], bool] | None = None,
+        lock_wait: float | None = None,
+        lock_timeout_ms: int | None = None,
+        lock_budget: float | None = None,
+        statement_timeout_ms: int | None = None,
         connection: Connection | None = None,
         engine: Engine | None = None,
     ) -> Switched:
         from websauna_migrate.reworking.lost_scripts import TakeDown, take_down_unknown
+        from websauna_migrate.runs.run_context import RunOptions, limits_of
 
         given = the_given(connection, engine)
         selected = self.site().select(packages)
-        asked = TakeDown(revision, from_ledger, dry_run)
+        limits = limits_of(lock_timeout_ms, lock_budget, statement_timeout_ms)
+        options = RunOptions(tag, atomic, False, stop, lock_wait, limits)
+        asked = TakeDown(revision, from_ledger, cascade, dry_run, options)
         return take_down_unknown(self, selected, asked, given)
 
     # Looking

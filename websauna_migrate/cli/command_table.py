@@ -291,7 +291,7 @@ COMMANDS: Mapping[str, Command] = {
     "switch": Command(
         "rework.switch",
         "Take down the revisions that this checkout has no script for, as after git switch.",
-        (r.SHOWN_ALONE, a.JSON, a.YES, a.YES_ON_PRODUCTION),
+        (a.CASCADE, r.SHOWN_ALONE, a.JSON, a.YES, a.YES_ON_PRODUCTION),
         leaves_garbage=True,
         everywhere=True,
         needs_database=always,

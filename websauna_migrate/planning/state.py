@@ -92,11 +92,7 @@ def undefined(history: PackageHistory, rows: Sequence[str]) -> HistoryContradict
             f"schema has all of it, record that with {stamp} {squash}`."
         )
     else:
-        remedy = (
-            f'Restore the missing script, or install the release of "{package}" that has '
-            "it. Or let the tables tell which revision the database is at, and record that: "
-            f"`ws-alembic -x packages={package} stamp --verified`."
-        )
+        remedy = f'Restore the missing script, or install the release of "{package}" that has it.'
     return HistoryContradicted(
         "unknown",
         f'The history table of "{package}" has {rows_text}, which no script of the '

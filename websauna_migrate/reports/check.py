@@ -158,9 +158,7 @@ class Checker:
                         name,
                         f'The history table "{table}" of package "{name}" has revision "{row}", '
                         "which no script defines. Restore the script, or install the release that "
-                        "has it. Or let the tables tell which revision the database is at, and "
-                        f"record that: ws-alembic -x packages={name} stamp --verified\n"
-                        + explain(self.site, connection, name, row),
+                        f"has it.\n{explain(self.site, connection, name, row)}",
                         details=row,
                     )
 

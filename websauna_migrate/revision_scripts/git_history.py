@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -15,6 +16,9 @@ __all__ = ["AddedScript", "GitHistory", "last_release_with", "where_it_is"]
 
 #: The branches that are taken for the one everybody works towards, the first that there is.
 MAIN = ("origin/HEAD", "origin/main", "origin/master", "main", "master")
+
+#: Names of files are told as they are, and nothing but what is asked for, whatever is configured.
+PLAINLY = ("-c", "core.quotePath=false", "-c", "log.showSignature=false")
 
 #: How long one question may take, in seconds.
 EACH = 10
@@ -54,7 +58,7 @@ class GitHistory:
             return None
         try:
             done = subprocess.run(
-                [git, "-C", str(self.folder), *words],
+                [git, "-C", str(self.folder), *PLAINLY, *words],
                 capture_output=True,
                 timeout=EACH,
                 check=False,
@@ -111,7 +115,7 @@ class GitHistory:
             return
         found = self.ask(
             *("log", "--all", "--no-renames", "--diff-filter=A", "--name-only", "--format=%x00%h"),
-            *(f"-G^revision[ :].*['\"]{re.escape(revision)}['\"]", "--", "."),
+            *(f"-G^revision[ :=].*['\"]{re.escape(revision)}['\"]", "--", "."),
         )
         for part in (found or "").split("\0")[1:]:
             commit, *files = part.split("\n")
@@ -170,7 +174,7 @@ def last_release_with(folder: Path, revision: str) -> tuple[str, ...]:
     return (
         f'its script "{added.path}" was taken away in commit {gone}; {having}.',
         f"To have the old scripts again: git checkout {gone}^ -- "
-        f"{git.root}/{Path(added.path).parent}",
+        f"{shlex.quote(f'{git.root}/{Path(added.path).parent}')}",
     )
 
 
@@ -188,7 +192,8 @@ def where_it_is(folder: Path, revision: str) -> tuple[str, ...]:
         how = "deleted, and that is not committed" if git.has_file(added.path) else "deleted"
         return (
             f'its script "{added.path}" was {how}; commit {added.commit} has it.',
-            f"To restore it: git checkout {added.commit} -- {git.root}/{added.path}",
+            f"To restore it: git checkout {added.commit} -- "
+            f"{shlex.quote(f'{git.root}/{added.path}')}",
         )
     where = f"branch {added.branch}" if added.branch else "a commit of no branch"
     return (

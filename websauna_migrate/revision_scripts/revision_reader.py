@@ -54,6 +54,7 @@ def broken(package: str, path: str, problem: str) -> ScriptError:
         f'Revision script "{path}" of package "{package}" cannot be read: {problem}\n'
         "Correct the script, or remove it. Nothing was changed.",
         package=package,
+        problem=problem,
     )
 
 

@@ -22,6 +22,7 @@ class ScriptError(MigrationError, ValueError):
     :ivar path: the script's file
     :ivar package: whose script it is; ``None`` if it cannot be told
     :ivar line: where, counted from 1; ``None`` if it cannot be told
+    :ivar problem: of a ``broken`` one what is wrong, a clause whose subject is the script
     """
 
     def __init__(
@@ -32,8 +33,10 @@ class ScriptError(MigrationError, ValueError):
         *,
         line: int | None = None,
         package: str | None = None,
+        problem: str = "",
     ) -> None:
         self.kind, self.path, self.line, self.package = kind, path, line, package
+        self.problem = problem
         super().__init__(message)
 
 

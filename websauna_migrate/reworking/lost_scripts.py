@@ -17,11 +17,13 @@ from websauna_migrate.planning.plan import Plan
 from websauna_migrate.results import RestoredScript, Switched
 from websauna_migrate.revision_scripts.git_history import GitHistory
 from websauna_migrate.revision_scripts.moved_tables import plan_undo_without_loss
+from websauna_migrate.revision_scripts.script_error import ScriptError
 from websauna_migrate.revision_scripts.script_files import checksum_of
 from websauna_migrate.reworking.look import changed
 from websauna_migrate.runs.kept_scripts import kept_script, require_trusted
 from websauna_migrate.runs.losses import find_losses
 from websauna_migrate.runs.migrating import Planner, make_planner, run_planner
+from websauna_migrate.runs.run_context import RunOptions
 from websauna_migrate.runs.site import Service, Site
 from websauna_migrate.runs.unknown_revisions import explain, last_applied
 
@@ -34,12 +36,16 @@ class TakeDown:
 
     :ivar target: the revision to end at; ``None`` to take down what no script defines, no more
     :ivar from_ledger: take the texts from the ledger alone, not from git first
+    :ivar cascade: first take back what other packages have and what requires it
     :ivar dry_run: look, and run nothing
+    :ivar options: of the run
     """
 
     target: str | None = None
     from_ledger: bool = False
+    cascade: bool = False
     dry_run: bool = False
+    options: RunOptions | None = None
 
 
 def take_down_unknown(
@@ -58,16 +64,17 @@ def take_down_unknown(
             return Switched()
         texts = find_texts(site, connection, selected, from_ledger=asked.from_ledger)
         connection.rollback()
-    if not texts and asked.target is None:
+    scripts = tuple(script for script, _ in texts if script.package in selected)
+    if not scripts and asked.target is None:
         return Switched()
-    scripts = tuple(script for script, _ in texts)
     with restored(service, texts, given) as whole:
         planner = planner_of(whole, selected, asked, scripts)
         plan = planner(whole.applied())
         losses = tuple(loss for loss in find_losses(whole, plan) if loss.is_loss)
         if asked.dry_run:
             return Switched(scripts, losses)
-        return Switched(scripts, losses, run_planner(whole, "downgrade", planner, selected))
+        run = run_planner(whole, "downgrade", planner, selected, asked.options)
+        return Switched(scripts, losses, run)
 
 
 def planner_of(
@@ -75,12 +82,14 @@ def planner_of(
 ) -> Planner:
     """Return what plans the way down."""
     if asked.target is not None:
-        return make_planner(site, "downgrade", asked.target, selected)
+        return make_planner(site, "downgrade", asked.target, selected, cascade=asked.cascade)
     wanted = [(script.package, script.revision) for script in scripts]
 
     def plan(applied: Mapping[str, tuple[str, ...]]) -> Plan:
         reason = "no script of this checkout defines it"
-        return plan_undo_without_loss(site.loaded.graph, applied, wanted, reason=reason)
+        return plan_undo_without_loss(
+            site.loaded.graph, applied, wanted, reason=reason, cascade=asked.cascade
+        )
 
     return plan
 
@@ -90,25 +99,40 @@ def find_texts(
 ) -> list[tuple[RestoredScript, bytes]]:
     """Return the scripts of all revisions that are applied and that no script defines.
 
-    :raises MigrationError: naming the one that is not to be had
+    Those of other packages are found too, where they can be: the selected ones may require them.
+
+    :raises MigrationError: naming the one of the selected packages that is not to be had
     """
     applied = site.runner().read(connection)[0]
     found: list[tuple[RestoredScript, bytes]] = []
-    for name in selected:
-        history = site.loaded.histories[name].standing_for(applied[name])
-        left = [*history.lost(applied[name])]
-        seen: set[str] = set()
-        while left:
-            revision = left.pop()
-            if revision in seen:
-                continue
-            seen.add(revision)
-            script, source = text_of(site, connection, name, revision, from_ledger=from_ledger)
-            found.append((script, source))
-            left += [one for one in parents_in(source, script) if not history.knows(one)]
+    for name in site.packages:
+        try:
+            found += texts_of(site, connection, name, applied[name], from_ledger=from_ledger)
+        except MigrationError:
+            if name in selected:
+                raise
     if any(script.source == "ledger" for script, _ in found):
         require_trusted(connection, site.ledger.table)
     return found
+
+
+def texts_of(
+    site: Site, connection: Connection, package: str, rows: tuple[str, ...], *, from_ledger: bool
+) -> list[tuple[RestoredScript, bytes]]:
+    """Return the scripts of one package's applied revisions that no script defines.
+
+    :raises MigrationError: naming the one that is not to be had
+    """
+    history = site.loaded.histories[package].standing_for(rows)
+    found: dict[str, tuple[RestoredScript, bytes]] = {}
+    left = [*history.lost(rows)]
+    while left:
+        revision = left.pop()
+        if revision not in found:
+            found[revision] = text_of(site, connection, package, revision, from_ledger=from_ledger)
+            script, source = found[revision]
+            left += [one for one in parents_in(source, script) if not history.knows(one)]
+    return [*found.values()]
 
 
 def text_of(
@@ -128,7 +152,7 @@ def text_of(
         raise MigrationError(
             f'The script of revision "{revision}" of package "{package}" is neither in git as it '
             "was applied nor kept by the ledger, and nothing was changed.\n"
-            + explain(site, connection, package, revision)
+            + explain(site, connection, package, revision, by_text=False)
         )
     return RestoredScript(package, revision, "ledger", digest), kept
 
@@ -158,16 +182,31 @@ def restored(
     texts: list[tuple[RestoredScript, bytes]],
     given: Connection | Engine | None,
 ) -> Iterator[Site]:
-    """Give the scripts of all packages with those that were restored, in a folder of their own."""
+    """Give the scripts of all packages with those that were restored, in a folder of their own.
+
+    :raises MigrationError: naming the one that cannot be imported here
+    """
     packages = {one.name: one for one in service.packages}
+    scripts: dict[str, RestoredScript] = {}
     with tempfile.TemporaryDirectory(prefix="websauna_migrate_") as root:
         for script, source in texts:
             folder = Path(root) / script.package
             folder.mkdir(exist_ok=True)
-            (folder / f"restored_{script.checksum[:16]}.py").write_bytes(source)
+            path = folder / f"restored_{script.checksum[:16]}.py"
+            path.write_bytes(source)
+            scripts[str(path)] = script
             package = packages[script.package]
             if folder not in package.version_locations:
                 locations = (*package.version_locations, folder)
                 packages[script.package] = changed(package, own_version_locations=locations)
         whole = service.with_changes(service.settings, tuple(packages.values()))
-        yield whole.site_anew(given)
+        try:
+            yield whole.site_anew(given)
+        except ScriptError as exc:
+            if (one := scripts.get(exc.path)) is None or not exc.problem:
+                raise
+            raise MigrationError(
+                f'The text of revision "{one.revision}" of package "{one.package}" ({one.source}) '
+                f"needs what is not here: {exc.problem}\nNothing was changed. Take it down where "
+                "the release is installed, or the commit checked out, that has it."
+            ) from exc

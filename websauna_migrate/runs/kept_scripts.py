@@ -65,13 +65,16 @@ def kept_script(connection: Connection, table: Table, digest: str) -> bytes | No
     return None
 
 
-#: Who besides the current role may write to a table: the owner, and those with a grant.
+#: Who besides the current role may write to a table: the owner, and those with a grant on it or
+#: on a column of it.
 OTHERS = text(
     "SELECT pg_catalog.pg_get_userbyid(c.relowner) FROM pg_catalog.pg_class c "
     "WHERE c.oid = to_regclass(:name) AND pg_catalog.pg_get_userbyid(c.relowner) <> current_user "
     "UNION SELECT CASE a.grantee WHEN 0 THEN 'PUBLIC' "
     "ELSE pg_catalog.pg_get_userbyid(a.grantee) END "
-    "FROM pg_catalog.pg_class c, aclexplode(c.relacl) a WHERE c.oid = to_regclass(:name) "
+    "FROM pg_catalog.pg_class c CROSS JOIN LATERAL (SELECT c.relacl AS acl UNION ALL "
+    "SELECT t.attacl FROM pg_catalog.pg_attribute t WHERE t.attrelid = c.oid) g, "
+    "aclexplode(g.acl) a WHERE c.oid = to_regclass(:name) "
     "AND a.privilege_type IN ('INSERT', 'UPDATE') AND a.grantee <> c.relowner ORDER BY 1"
 )
 
@@ -96,7 +99,8 @@ def other_writers(connection: Connection, table: Table) -> str:
         name = name_of(connection, table)
         others = ", ".join(map(str, connection.execute(OTHERS, {"name": name}).scalars()))
     elif kind == "sqlite":
-        file = connection.exec_driver_sql("PRAGMA database_list").one()[2]
+        databases = connection.exec_driver_sql("PRAGMA database_list")
+        file = next(row[2] for row in databases if row[1] == "main")
         status = os.stat(file) if file else None  # noqa: PTH116
         if status is not None and status.st_uid != os.geteuid():
             others = f"uid {status.st_uid}, whose the file is"

@@ -54,26 +54,41 @@ def explained(site: Site) -> Iterator[None]:
         raise HistoryContradicted("unknown", "\n".join([str(exc), *lines]), found) from exc
 
 
-def explain(site: Site, connection: Connection | None, package: str, revision: str) -> str:
-    """Return the likely cause of a row that no script defines, who applied it, and the commands."""
-    cause, *commands = cause_of(site, package, revision)
+def explain(
+    site: Site,
+    connection: Connection | None,
+    package: str,
+    revision: str,
+    *,
+    by_text: bool = True,
+) -> str:
+    """Return the likely cause of a row that no script defines, who applied it, and the commands.
+
+    :param by_text: whether git or the ledger may have its text as it was applied
+    """
+    cause, *commands = cause_of(site, package, revision, by_text=by_text)
     entry = None if connection is None else last_applied(site, connection, package, revision)
     applied = ""
     if entry is not None and connection is not None:
         by = f" by {entry.installed_by}" if entry.installed_by else ""
         applied = f" It was applied on {entry.started:%Y-%m-%d %H:%M} UTC{by} on {entry.host}."
         digests = {entry.checksum}
-        kept = kept_checksums(connection, site.ledger.table, digests) & digests
+        kept = by_text and kept_checksums(connection, site.ledger.table, digests) & digests
         if kept and not other_writers(connection, site.ledger.table):
             commands.append(
                 "To take it down by the text that the ledger keeps: ws-alembic "
                 f"-x packages={package} downgrade --from-ledger"
             )
+    stamp = f"ws-alembic -x packages={package} stamp --verified"
+    if entry is None and revision not in site.loaded.histories[package].replacements.meant:
+        commands.append(f"To let the tables tell where the database is, and record that: {stamp}")
+    elif not (by_text and commands):
+        commands.append(f"If you take back by hand what it did, record that: {stamp} REVISION")
     table = site.packages[package].history_table
     return "\n  ".join([f'"{revision}" in the table "{table}": {cause}{applied}', *commands])
 
 
-def cause_of(site: Site, package: str, revision: str) -> Iterator[str]:
+def cause_of(site: Site, package: str, revision: str, *, by_text: bool) -> Iterator[str]:
     """Yield why a script is likely missing, a sentence, and then what to do."""
     directory = site.packages[package].script_directory
     squash = site.loaded.histories[package].replacements.squashes.get(
@@ -94,7 +109,7 @@ def cause_of(site: Site, package: str, revision: str) -> Iterator[str]:
         return
     if found := where_it_is(directory, revision):
         yield from found
-        if found[1].startswith("To have"):
+        if by_text and found[1].startswith("To have"):
             yield f"To take it down here: ws-alembic -x packages={package} switch"
         return
     if is_installed(directory):

@@ -18,6 +18,7 @@ from websauna_migrate.cli.render.reworked import (
 )
 from websauna_migrate.cli.render.text import counted
 from websauna_migrate.cli.scope import read_scope
+from websauna_migrate.cli.signals import stop_signals
 
 __all__ = ["adopt", "rebase", "redo", "squash", "switch", "take_down"]
 
@@ -89,11 +90,13 @@ def take_down(call: Call, doing: str, **arguments: Any) -> None:
     options = call.options
     if not options.dry_run:
         require_unprotected(call, doing)
+    arguments["cascade"] = options.cascade
     would = call.service.switch(packages=call.packages, dry_run=True, **arguments)
     if options.dry_run or not (would.scripts or arguments.get("revision")):
         call.show(render_switched(would), would)
         return
     many = counted(len(would.scripts), "script")
     ask(call, render_restored(would), f"Take this down by {many} that are not of this checkout?")
-    done = call.service.switch(packages=call.packages, **arguments)
+    with stop_signals() as stop:
+        done = call.service.switch(packages=call.packages, stop=stop, **arguments)
     call.show(render_switched(done), done)

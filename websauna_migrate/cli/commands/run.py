@@ -94,7 +94,14 @@ def downgrade(call: Call) -> None:
     if options.from_ledger:
         if options.run is not None or options.sql:
             raise UsageError("--from-ledger goes with a revision or none, not with --run or --sql.")
-        take_down(call, "downgrade --from-ledger", revision=options.revision, from_ledger=True)
+        take_down(
+            call,
+            "downgrade --from-ledger",
+            revision=options.revision,
+            from_ledger=True,
+            tag=options.tag,
+            **{name: getattr(options, name) for name in RUN_OPTIONS if name != "dry_run"},
+        )
         return
     if (options.revision is None) == (options.run is None):
         raise UsageError("Name the revision to end at, or a run to take back with --run.")
