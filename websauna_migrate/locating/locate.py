@@ -6,6 +6,7 @@ import hashlib
 import re
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from sqlalchemy.engine import URL, Connection
 
@@ -33,6 +34,7 @@ from websauna_migrate.replay.fresh import entities_of
 from websauna_migrate.reports.verification import verify_one
 from websauna_migrate.results import FoundDifference, Located, Location
 from websauna_migrate.runs.site import Service, Site
+from websauna_migrate.runs.unknown_revisions import last_applied
 
 __all__ = ["Locator", "locate"]
 
@@ -106,13 +108,28 @@ class Locator:
             looking = Looking(self, compared[name], connection)
             places = narrowed.get(name, [])
             found.append(looking.located(places, applied.get(name, ()), name in equal_models))
+        unowned = tuple(name for _, name in self.unowned_units(live))
         return Location(
-            tuple(found),
+            tuple(self.or_ahead(connection, one, bool(unowned)) for one in found),
             tuple(self.replayed.failed),
-            tuple(name for _, name in self.unowned_units(live)),
+            unowned,
             self.replayed.scripts,
             tuple(problems),
         )
+
+    def or_ahead(self, connection: Connection | None, one: Located, others: bool) -> Located:
+        """Return where a package stands, and doubt it where a script ran that is not here.
+
+        What that did may be in no table of the other scripts: a further table, or rows.
+
+        :param others: whether the database has objects that no script made
+        """
+        history = self.site.loaded.histories[one.package].standing_for(one.recorded)
+        lost = history.lost(one.recorded)
+        ran = (last_applied(self.site, connection, one.package, row) for row in lost if connection)
+        if not (one.is_proven and lost and (others or any(ran))):
+            return one
+        return replace(one, verdict="ahead", between=tuple(f"{one.package}@{row}" for row in lost))
 
     def read(self, connection: Connection | None) -> Mapping[Unit, Group]:
         """Return what the database has."""

@@ -93,6 +93,12 @@ def reason(one: Located, named: bool) -> str:
         return "no revision of it could be replayed"
     if named:
         return f"its tables are those of {places}, not of what was named"
+    if one.verdict == "ahead":
+        return (
+            f"{', '.join(one.between)} is applied, which no script defines: see ws-alembic -x "
+            f"packages={one.package} check. If all that it did is taken back, name what stays: "
+            f"ws-alembic -x packages={one.package} stamp --verified {' '.join(one.rows) or 'base'}"
+        )
     return (
         f"its tables are those of {places}, and no table tells which: name one, "
         f"ws-alembic -x packages={one.package} stamp --verified REVISION"

@@ -61,13 +61,15 @@ class Located:
 
     :ivar verdict: ``proven``; ``models`` where they equal the models, which is where the heads are;
         ``several`` where they equal those of several revisions, ``recorded`` where the history
-        table has one of these; ``nearest`` where they equal none;
+        table has one of these; ``ahead`` where a revision is recorded that no script defines, and
+        nothing tells what it did; ``nearest`` where they equal none;
         ``unknown`` where no revision could be replayed
     :ivar rows: what the history table has there: of ``several`` and ``nearest`` the newest, of an
         empty one none
     :ivar recorded: what the history table has now
     :ivar candidates: the rows of each revision that it may be, oldest first
-    :ivar between: the revisions of which nothing tells whether they are applied, ``package@id``
+    :ivar between: the revisions of which nothing tells whether they are applied, ``package@id``; of
+        ``ahead`` those that no script defines
     :ivar asked: what was asked of the scripts' ``verify()``, a clause each
     :ivar differences: from :attr:`rows`; notes in any case
     :ivar proof: by what it is proven, for the ledger

@@ -15,6 +15,7 @@ WORDS = {
     "models": "equals the models",
     "several": "one of several",
     "recorded": "one of several, as recorded",
+    "ahead": "at least; the database is ahead",
     "nearest": "equals no revision; nearest",
     "unknown": "not replayed",
 }
@@ -57,6 +58,9 @@ def details(one: Located) -> Iterator[str]:
     if one.between and one.verdict == "several":
         yield f"{one.package}: no table tells whether these ran: {joined(one.between)}"
         yield f"  Choose: ws-alembic -x packages={one.package} stamp --verified REVISION"
+    if one.verdict == "ahead":
+        yield f"{one.package}: no script defines what is applied: {joined(one.between)}"
+        yield f"  See: ws-alembic -x packages={one.package} check"
     for answer in one.asked:
         yield f"{one.package}: {answer}"
     differing = [each for each in one.differences if not each.note]
