@@ -729,6 +729,32 @@ def test_settings_of_the_applications_own_hold(workshop: Workshop, postgresql_ur
     assert found == [("red 5", "it's", "2020-04-03")]
 
 
+def test_what_an_engine_lets_the_driver_set_holds(workshop: Workshop, postgresql_url: str) -> None:
+    """Of ``connect_args``; only ``search_path`` and ``statement_timeout`` did."""
+    role = "r" + str(sa.make_url(postgresql_url).database)
+    execute(
+        postgresql_url, f"CREATE ROLE {role}", f"GRANT CREATE, USAGE ON SCHEMA public TO {role}"
+    )
+    options = f"-ctimezone=Asia/Tokyo -c role={role} -capp.tenant=red -cIntervalStyle=iso_8601"
+    env = OWN.replace('prefix="sqlalchemy.",', f"connect_args={{'options': {options!r}}},")
+    with_env(workshop, env.replace("{statement}", "SELECT 1"))
+    workshop.script(
+        "app",
+        "app2",
+        "app1",
+        "op.execute(\"CREATE TABLE seen AS SELECT current_setting('app.tenant') AS tenant, "
+        "current_setting('TimeZone') AS zone, '1 day'::interval::text AS day\")",
+    )
+    try:
+        service = workshop.service(postgresql_url)
+        assert steps(service.upgrade()) == ["app@app1", "app@app2"]
+        assert rows(postgresql_url, "SELECT * FROM seen") == [("red", "Asia/Tokyo", "P1D")]
+        owners = rows(postgresql_url, "SELECT tableowner FROM pg_tables WHERE tablename = 'app'")
+        assert owners == [(role,)]
+    finally:
+        execute(postgresql_url, f"DROP OWNED BY {role}", f"DROP ROLE {role}")
+
+
 def test_dates_that_no_driver_reads_are_refused(workshop: Workshop, postgresql_url: str) -> None:
     with_env(workshop, OWN.replace("{statement}", "SET DateStyle = 'SQL, DMY'"))
     with pytest.raises(EnvironmentFailure, match='sets DateStyle to "SQL, DMY"'):
@@ -751,3 +777,70 @@ def test_an_engine_with_a_function_that_connects(workshop: Workshop, postgresql_
     with_env(workshop, env)
     assert steps(workshop.service(postgresql_url).upgrade()) == ["app@app1"]
     assert "red.app" in places(postgresql_url)
+
+
+CATCHES = """
+from alembic import context
+from sqlalchemy import create_engine, pool, text
+
+url = context.config.get_main_option("sqlalchemy.url")
+
+
+def migrate(statement="SELECT 1", url=url, **options):
+    with create_engine(url, poolclass=pool.NullPool).connect() as connection:
+        connection.execute(text(statement))
+        connection.commit()
+        context.configure(connection=connection, **options)
+        with context.begin_transaction():
+            context.run_migrations()
+
+
+def tried(*words, **options):
+    try:
+        migrate(*words, **options)
+    except Exception as exc:
+        print(exc)
+
+
+"""
+
+
+@pytest.mark.parametrize(
+    ("product", "tail", "problem"),
+    [
+        ("sqlite", "tried()", 'revision "app2" .* failed'),
+        ("postgresql", "tried()", 'revision "app2" .* failed'),
+        ("sqlite", "tried(version_table='other')", "says version_table='other'"),
+        ("sqlite", "tried('CREATE TABLE x (n INT)', 'sqlite://')\nmigrate()", "says .CREATE TABLE"),
+        ("postgresql", "for t in 'ab': tried(f'SET search_path TO {t}')", '"a", then "b"'),
+    ],
+)
+def test_an_error_that_env_py_catches_is_the_commands(
+    workshop: Workshop, request: pytest.FixtureRequest, product: str, tail: str, problem: str
+) -> None:
+    """As where it goes on with the next tenant; a step was tried again for ever."""
+    with_env(workshop, CATCHES + tail)
+    workshop.script("app", "app2", "app1", 'op.execute("SELECT * FROM nothing")')
+    with pytest.raises(MigrationError, match=f"(?s){problem}"):
+        workshop.service(request.getfixturevalue(f"{product}_url")).upgrade()
+
+
+def test_a_given_connection_connects_as_in_an_older_cookbook(
+    workshop: Workshop, database_url: str
+) -> None:
+    lines = """
+from alembic import context
+from sqlalchemy import create_engine
+
+connectable = context.config.attributes.get("connection", None)
+if connectable is None:
+    connectable = create_engine(context.config.get_main_option("sqlalchemy.url"))
+with connectable.connect() as connection:
+    context.configure(connection=connection)
+    with context.begin_transaction():
+        context.run_migrations()
+"""
+    with_env(workshop, lines)
+    service = workshop.service(database_url)
+    assert steps(service.upgrade()) == ["app@app1"]
+    assert not service.upgrade().steps

@@ -68,6 +68,10 @@ class BoundEnvironment(ProxiedEnvironment):
 
     def configure(self, *args: Any, **kwargs: Any) -> None:
         """Configure as ``env.py`` says, but for what the service is answerable for."""
+        with self.noting_failure():
+            self._configure(*args, **kwargs)
+
+    def _configure(self, *args: Any, **kwargs: Any) -> None:
         # The first parameter, and the only one that scripts give by position.
         if args:
             kwargs["connection"] = args[0]
@@ -125,7 +129,8 @@ class BoundEnvironment(ProxiedEnvironment):
         if self.run_connection is not None:
             let_go(self.given, self.run_connection)
             set_as(self.run_connection, self.settings, during=True)
-        super().run_migrations(**arguments)
+        with self.noting_failure():
+            super().run_migrations(**arguments)
         self.ended = True
         if self.run_connection is not None and self.is_apart(self.given):
             # SET LOCAL ended when its transaction was committed before the migrations.

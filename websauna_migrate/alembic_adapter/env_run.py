@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from traceback import StackSummary, extract_tb
 from typing import TYPE_CHECKING, Any, TextIO
@@ -98,7 +98,8 @@ def run_env(
             bound.run_standard({})
         else:
             named = env_py_named(environment, lambda: work.called, lambda: bound.ended)
-            with attached(environment, bound, connection), named, bound.session_lent():
+            attributes = attached(environment, bound, connection)
+            with attributes, named, bound.session_lent(), bound.failure_raised():
                 environment.scripts.run_env()
     if not work.called:
         raise EnvironmentFailure(
@@ -126,10 +127,15 @@ def attached(
     attributes[ATTRIBUTE] = running
     if connection is not None:
         attributes["connection"] = connection
+        # An older cookbook has "with connectable.connect()" for an engine and for a connection,
+        # which had the method up to SQLAlchemy 1.4.
+        vars(connection)["connect"] = lambda: nullcontext(connection)
     try:
         with logging_left_alone(environment.options.path):
             yield
     finally:
+        if connection is not None:
+            vars(connection).pop("connect", None)
         attributes.clear()
         attributes.update(before)
 

@@ -8,7 +8,7 @@ looks for a history. What it cannot have is refused by name.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -33,12 +33,13 @@ __all__ = ["session_of"]
 
 #: Settings of a session on PostgreSQL, not the default, that another session can have too.
 SETTINGS = text(
-    "SELECT name, setting FROM pg_catalog.pg_settings "
+    "SELECT name, setting, source = 'client' AND name NOT IN ('search_path', 'statement_timeout') "
+    "AS by_client FROM pg_catalog.pg_settings "
     "WHERE context IN ('user', 'superuser') AND name !~ '^(transaction_(i|r|d)|application_name|"
-    "client_encoding|client_connection_check_interval)' AND (source = 'session' "
-    "OR source = 'client' AND name IN ('search_path', 'statement_timeout')) "
+    "client_encoding|client_connection_check_interval)' AND source IN ('session', 'client') "
     # It is not in the view.
-    "UNION ALL SELECT 'role', current_setting('role') WHERE current_setting('role') <> 'none'"
+    "UNION ALL SELECT 'role', current_setting('role'), false WHERE current_setting('role') <> "
+    "'none'"
 )
 
 #: All of them, as they are.
@@ -49,7 +50,9 @@ ALL_SETTINGS = text(
 
 #: Settings with a name of the application's own, as policies and triggers read them: the view does
 #: not have them.
-OWN_SETTING = re.compile(r"(?:\bSET\s+(?:SESSION\s+|LOCAL\s+)?|['\"])([a-z_]\w*\.[a-z_]\w*)", re.I)
+OWN_SETTING = re.compile(
+    r"(?:\bSET\s+(?:SESSION\s+|LOCAL\s+)?|['\"]|-c\s*|--)([a-z_]\w*\.[a-z_]\w*)", re.I
+)
 
 #: Variables of MariaDB and MySQL that are a session's own state, or its driver's.
 STATE = re.compile(
@@ -72,6 +75,8 @@ PRAGMAS = (
 
 SCHEMA = "version_table_schema"
 
+NONE: Mapping[str, str] = {}
+
 
 class Reached(BaseException):
     """``env.py`` came to its migrations; it is no error, and no script catches it."""
@@ -89,7 +94,7 @@ class ProbingEnvironment(ProxiedEnvironment):
     ) -> None:
         """Take over what ``env.py`` may ask for.
 
-        :param own: the settings of ours
+        :param own: the settings of ours, on PostgreSQL all of them
         """
         super().__init__(
             owner.config,
@@ -120,12 +125,15 @@ class ProbingEnvironment(ProxiedEnvironment):
         #: The URL of what it connects to.
         self.address = ""
         self.settings: dict[str, str] = {}
-        self.at_first: dict[str, str] = {}
         self.history: dict[str, str] = {}
         self.said: dict[str, str] = {}
 
     def configure(self, *args: Any, **kwargs: Any) -> None:
         """Configure Alembic on the connection that is given, with the package's history table."""
+        with self.noting_failure():
+            self._configure(*args, **kwargs)
+
+    def _configure(self, *args: Any, **kwargs: Any) -> None:
         given = args[0] if args else kwargs.get("connection")
         if not isinstance(given, Connection):
             raise Reached
@@ -165,6 +173,10 @@ class ProbingEnvironment(ProxiedEnvironment):
 
         :raises EnvironmentFailure: if the migrations ran before, for another session
         """
+        with self.noting_failure():
+            self._look()
+
+    def _look(self) -> None:
         given = self.given
         if given is not None:
             place, settings = place_of(given), settings_of(given, self.own)
@@ -217,7 +229,7 @@ class ProbingEnvironment(ProxiedEnvironment):
         if self.given is not self.ours or self.ours.dialect.name != "postgresql":
             return {}
         names = [name for name in self.settings if not name.startswith(BEHIND)]
-        return {f"{BEFORE}{name}": self.at_first.get(name, "") for name in names}
+        return {f"{BEFORE}{name}": self.own.get(name, "") for name in names}
 
     def note_rollback(self, connection: Connection) -> None:
         """Take notice of a rollback behind the migrations."""
@@ -269,11 +281,14 @@ def session_of(
     :raises EnvironmentFailure: if it is in another database, or another user's
     """
     # Before env.py, which may be given this very connection.
-    own = {} if ours.dialect.name == "postgresql" else settings_of(ours)
+    is_postgresql = ours.dialect.name == "postgresql"
+    own = (
+        {str(name): str(value) for name, value in ours.execute(ALL_SETTINGS)}
+        if is_postgresql
+        else settings_of(ours)
+    )
     probing = ProbingEnvironment(environment, ours, own, tag)
     place = place_of(ours)
-    if ours.dialect.name == "postgresql":
-        probing.at_first = {str(name): str(value) for name, value in ours.execute(ALL_SETTINGS)}
     ours.rollback()
     try:
         with (
@@ -282,6 +297,7 @@ def session_of(
             attached(environment, probing, ours),
             env_py_named(environment, lambda: False),
             changes_elsewhere_refused(environment, place, probing.note_names),
+            probing.failure_raised(),
         ):
             environment.scripts.run_env()
         probing.require_kept()
@@ -293,7 +309,11 @@ def session_of(
             return {}
         raise
     require_same_place(environment, probing, place)
-    found = {key: value for key, value in probing.settings.items() if own.get(key) != value}
+    found = {
+        key: value
+        for key, value in probing.settings.items()
+        if is_postgresql or own.get(key) != value
+    }
     found.update(probing.settings_before())
     if not found.get("DateStyle", "ISO").startswith("ISO"):
         raise EnvironmentFailure(
@@ -318,13 +338,18 @@ def session_of(
 REGISTERED = ("SQL function ", "collation ")
 
 
-def settings_of(connection: Connection, more: Collection[str] = ()) -> dict[str, str]:
+def settings_of(connection: Connection, own: Mapping[str, str] = NONE) -> dict[str, str]:
     """Return the settings of a session: all on SQLite, elsewhere those that were set.
 
-    :param more: names of others, on MariaDB
+    :param own: the settings of ours: on MariaDB these are returned too, and on PostgreSQL what the
+        driver was told to set only where it differs
     """
     if connection.dialect.name == "postgresql":
-        return {str(row.name): str(row.setting) for row in connection.execute(SETTINGS)}
+        return {
+            str(row.name): str(row.setting)
+            for row in connection.execute(SETTINGS)
+            if not row.by_client or own.get(row.name) != row.setting
+        }
     if connection.dialect.name != "sqlite":
         # Most variables are the server's alone, and each node of a cluster has its own.
         at_first, now = (
@@ -337,7 +362,7 @@ def settings_of(connection: Connection, more: Collection[str] = ()) -> dict[str,
         found = {
             key: value
             for key, value in now.items()
-            if (key in more or at_first.get(key) != value) and not STATE.match(key)
+            if (key in own or at_first.get(key) != value) and not STATE.match(key)
         }
         if getattr(connection.dialect, "is_mariadb", False):
             for name, value in connection.execute(text(VARIABLES)):

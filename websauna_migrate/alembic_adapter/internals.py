@@ -61,11 +61,33 @@ class ProxiedEnvironment(EnvironmentContext):
 
     The module forwards to instances of ``EnvironmentContext`` itself, not to those of a subclass:
     ``ModuleClsProxy._setups`` has the modules by class, and nothing public adds one.
+
+    :ivar failure: the first error of :meth:`configure` or :meth:`run_migrations`
     """
+
+    failure: BaseException | None = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         cls._setups[cls] = cls._setups[EnvironmentContext]
+
+    @contextmanager
+    def noting_failure(self) -> Iterator[None]:
+        """Keep an error: ``env.py`` may catch it, log it and go on."""
+        try:
+            yield
+        except BaseException as exc:
+            self.failure = self.failure or exc
+            raise
+
+    @contextmanager
+    def failure_raised(self) -> Iterator[None]:
+        """Raise the kept error, whatever ``env.py`` has made of it."""
+        try:
+            yield
+        finally:
+            if self.failure is not None:
+                raise self.failure
 
 
 class LinearRevisionMap(RevisionMap):

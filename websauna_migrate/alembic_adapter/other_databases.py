@@ -42,6 +42,7 @@ def changes_elsewhere_refused(
     """
     thread = threading.get_ident()
     found: dict[Engine, bool] = {}
+    refused: list[EnvironmentFailure] = []
 
     def look(
         connection: Connection, cursor: object, statement: str, parameters: object, *others: Any
@@ -56,20 +57,26 @@ def changes_elsewhere_refused(
         if engine not in found:
             found[engine] = is_elsewhere(connection, environment, ours)
         if found[engine]:
-            raise EnvironmentFailure(
-                environment.package.name,
-                str(environment.package.script_directory / "env.py"),
-                f'says "{" ".join(words[:3])} ..." to another database, '
-                f'"{safe_url(engine.url)}": a run works on one database, and commands '
-                "that only look would say it too. Nothing was changed. Leave it to an application "
-                "of its own, with another websauna_migrate.url, or to a revision script.",
+            refused.append(
+                EnvironmentFailure(
+                    environment.package.name,
+                    str(environment.package.script_directory / "env.py"),
+                    f'says "{" ".join(words[:3])} ..." to another database, '
+                    f'"{safe_url(engine.url)}": a run works on one database, and commands that '
+                    "only look would say it too. Nothing was changed. Leave it to an application "
+                    "of its own, with another websauna_migrate.url, or to a revision script.",
+                )
             )
+            raise refused[-1]
 
     event.listen(Engine, "before_cursor_execute", look)
     try:
         yield
     finally:
         event.remove(Engine, "before_cursor_execute", look)
+        if refused:
+            # Whatever env.py has made of it.
+            raise refused[0]
 
 
 def is_elsewhere(connection: Connection, environment: PackageEnvironment, ours: Place) -> bool:
