@@ -78,10 +78,35 @@ def test_what_cannot_be_written_anew_is_as_it_was(workshop: Workshop, sqlite_url
     service = workshop.service(sqlite_url)
     service.upgrade()
     before = script.read_bytes()
-    with pytest.raises(RevisionFailed, match="the models ask for no revision any more"):
+    with pytest.raises(RevisionFailed, match=r"no revision any more.*fooapp downgrade base, and"):
         service.redo("again")
     assert script.read_bytes() == before
     assert "a" in tables(sqlite_url) and not service.current()[0].pending
+    # As it is left where the process was killed: the revision before is not the newest one.
+    aside = script.rename(script.with_name(script.name + ".redo"))
+    workshop.script("fooapp", "aa00")
+    with pytest.raises(RevisionFailed, match=r'before its end: rename "[^"]+\.redo" to'):
+        workshop.service(sqlite_url).redo("again")
+    aside.rename(script)
+
+
+def test_a_script_that_cannot_stand_its_proof_is_as_it_was(
+    workshop: Workshop, sqlite_url: str, tmp_path: Path
+) -> None:
+    folder = workshop.package("fooapp", OFFER)
+    ini = workshop.application("fooapp", tmp_path / "foo.ini", sqlite_url)
+    assert workshop.ws(ini, "revision", "--autogenerate", "-m", "Offers").status == 0
+    assert workshop.ws(ini, "upgrade").status == 0
+    execute(sqlite_url, "INSERT INTO offers VALUES (1, 'a')")
+    (folder / "models.py").write_text(PRICE)
+    assert workshop.ws(ini, "revision", "--autogenerate", "-m", "Price").status == 0
+    assert workshop.ws(ini, "upgrade").status == 0
+    (folder / "models.py").write_text(PRICE.replace("Optional[int]", "int"))
+    failed = workshop.ws(ini, "redo")
+    assert failed.status == 6 and "--keep" not in failed.err
+    assert "price" in names(sqlite_url, "offers")
+    command = failed.err.partition("first take it back: ws-alembic -c ")[2].split()[1:]
+    assert workshop.ws(ini, *command[: command.index("downgrade") + 2]).status == 0
 
 
 def test_a_script_that_others_have_is_not_redone(workshop: Workshop, sqlite_url: str) -> None:
@@ -122,6 +147,9 @@ def two_heads(workshop: Workshop) -> dict[str, Path]:
         "fooapp", "mine1", "base1", message="Mine\n\nRevises: base1\n", **table("c")
     )
     scripts["mine2"] = workshop.script("fooapp", "mine2", "mine1", **table("d"))
+    # As an editor of another system writes it.
+    text = scripts["mine1"].read_text().replace("\n", "\r\n")
+    scripts["mine1"].write_bytes(b"\xef\xbb\xbf" + text.encode())
     return scripts
 
 
@@ -136,7 +164,8 @@ def test_two_heads_are_put_behind_each_other(
     done = workshop.ws(ini, "rebase")
     assert done.status == 0, done.err
     assert f"{scripts['mine1']}: base1 -> theirs" in done.out
-    assert "down_revision = 'theirs'" in scripts["mine1"].read_text()
+    assert b"down_revision = 'theirs'\r\n" in scripts["mine1"].read_bytes()
+    assert scripts["mine1"].read_bytes().startswith(b'\xef\xbb\xbf"""')
     assert "Revises: theirs\n" in scripts["mine1"].read_text()
     assert "down_revision = 'mine1'" in scripts["mine2"].read_text()
     service = workshop.service(database_url)
@@ -197,11 +226,14 @@ def test_the_frontier_follows(workshop: Workshop, sqlite_url: str) -> None:
     workshop.script("other", "o1")
     workshop.script("other", "o2", "o1")
     workshop.script("other", "o3", "o2", requires=["fooapp@mine1"])
-    text = scripts["mine1"].read_text() + '\nwritten_against = {"other": "o1"}\n'
-    scripts["mine1"].write_text(text)
+    text = scripts["mine1"].read_text(encoding="utf-8-sig")
+    line = "down_revision = 'base1'"
+    coded = "# coding: latin-1\n" + text.replace(line, line + "; written_against = {'other': 'o1'}")
+    scripts["mine1"].write_text(coded.replace('"""Mine', '"""M\xfcine'), encoding="latin-1")
     service = workshop.service(sqlite_url)
     service.rebase(packages="fooapp")
-    assert "written_against = {'other': 'o2'}" in scripts["mine1"].read_text()
+    found = scripts["mine1"].read_text(encoding="latin-1")
+    assert "down_revision = 'theirs'; written_against = {'other': 'o2'}\n" in found
     order = [step.revision.id for step in workshop.service(sqlite_url).plan().steps]
     assert order.index("o2") < order.index("mine1") < order.index("o3")
 
@@ -214,3 +246,32 @@ def test_branches_with_labels_are_no_fault(workshop: Workshop, sqlite_url: str) 
     assert "heads" not in {one.kind for one in service.check().problems}
     workshop.script("fooapp", "cc01")
     assert "heads" in {one.kind for one in workshop.service(sqlite_url).check().problems}
+
+
+def test_what_depends_on_theirs_goes_behind_it(workshop: Workshop, sqlite_url: str) -> None:
+    scripts = two_heads(workshop)
+    for name, down in (("mine1", "base1"), ("mine2", "mine1")):
+        scripts[name] = workshop.script("fooapp", name, down, depends_on="theirs")
+    assert workshop.service(sqlite_url).rebase().onto == "theirs"
+
+
+def test_nothing_is_taken_back_for_a_rebase_that_cannot_be(
+    workshop: Workshop, sqlite_url: str, tmp_path: Path
+) -> None:
+    scripts = two_heads(workshop)
+    workshop.package("other")
+    workshop.script("other", "o1", requires=["fooapp@mine1"])
+    ini = workshop.application("fooapp", tmp_path / "foo.ini", sqlite_url)
+    assert workshop.ws(ini, "-x", "packages=other", "upgrade").status == 0
+    refused = workshop.ws(ini, "rebase", "--downgrade")
+    assert "cascade" not in refused.err
+    assert refused.err.endswith("-x packages=other downgrade base\n")
+    later = workshop.script("fooapp", "later", "theirs", requires=["other@o1"])
+    assert workshop.ws(ini, "-x", "packages=other", "downgrade", "base").status == 0
+    before = scripts["mine1"].read_bytes()
+    circle = workshop.ws(ini, "rebase", "mine1", "--onto", "later", "--downgrade")
+    assert "in a circle" in circle.err and "c" in tables(sqlite_url)
+    assert scripts["mine1"].read_bytes() == before
+    later.unlink()
+    assert workshop.ws(ini, "rebase", "--downgrade").status == 0
+    assert "c" not in tables(sqlite_url)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Table
@@ -13,6 +12,7 @@ from sqlalchemy import Table
 from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
 from websauna_migrate.config.packages import MigrationPackage
 from websauna_migrate.models.ownership import Ownership
+from websauna_migrate.revision_scripts.script_files import script_text
 
 __all__ = ["Key", "PackageObjects", "entity_creator"]
 
@@ -156,6 +156,6 @@ def entity_creator(snapshot: LoadedScripts, signature: str) -> str | None:
         rf"\bPG\w+\([^)]*?signature\s*=\s*(['\"]){re.escape(signature)}\1", re.DOTALL
     )
     for revision in snapshot.graph.timeline():
-        if pattern.search(Path(revision.path).read_text(encoding="utf-8")):
+        if pattern.search(script_text(revision.path)):
             return revision.package
     return None

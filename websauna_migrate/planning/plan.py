@@ -58,6 +58,7 @@ class DowngradeRefused(MigrationError, RuntimeError):
         would have to go
     :ivar reasons: for each of them why it would have to go
     :ivar losses: what would be lost, a clause each
+    :ivar drops: the first revision that drops what has moved, where nothing else is in the way
     """
 
     def __init__(
@@ -65,12 +66,15 @@ class DowngradeRefused(MigrationError, RuntimeError):
         dependents: Sequence[tuple[Revision, tuple[Reason, ...]]],
         losses: Sequence[str] = (),
         drops: Revision | None = None,
+        remedy: str | None = None,
     ) -> None:
         """Build the message.
 
         :param drops: the first revision that drops what has moved, where nothing else is in the way
+        :param remedy: what to do where the command has no ``--cascade``
         """
         self.kind = "required" if drops is None else "moved"
+        self.drops = drops
         self.dependents = tuple(revision for revision, _ in dependents)
         self.reasons = tuple(reasons for _, reasons in dependents)
         self.losses = tuple(losses)
@@ -78,8 +82,12 @@ class DowngradeRefused(MigrationError, RuntimeError):
             lines = "".join(f"\n  {loss}" for loss in losses)
             super().__init__(
                 "The downgrade would drop what belongs to another package, and nothing was run:"
-                f'{lines}\nKeep it: downgrade "{drops.package}" to "{drops.id}" and no further. '
-                "Add `--cascade` to drop it with all that is in it."
+                f"{lines}\n"
+                + (
+                    remedy
+                    or f'Keep it: downgrade "{drops.package}" to "{drops.id}" and no further. '
+                    "Add `--cascade` to drop it with all that is in it."
+                )
             )
             return
         lines = "".join(
@@ -91,7 +99,10 @@ class DowngradeRefused(MigrationError, RuntimeError):
             "The downgrade would take away what applied revisions of other packages require. "
             f"These would have to go first, in this order:{lines}\n"
             f"{lost}"
-            "Add `--cascade` to take them down too, or downgrade their packages first."
+            + (
+                remedy
+                or "Add `--cascade` to take them down too, or downgrade their packages first."
+            )
         )
 
 

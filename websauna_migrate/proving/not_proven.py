@@ -13,23 +13,22 @@ from websauna_migrate.facts.differences import Difference, listed
 from websauna_migrate.planning.revisions import Revision
 from websauna_migrate.runs.failures import StepFailed
 
-__all__ = ["NotProven", "differs", "fails", "impossible", "squash_differs"]
+__all__ = ["KEEP", "NotProven", "differs", "fails", "impossible", "squash_differs"]
 
 #: Characters of a statement that are shown.
 SHOWN = 500
+
+KEEP = "To keep the script and edit it by hand: --keep."
 
 REMEDY_BUSY = (
     "End what holds it and try again; or prove the script in a scratch database: --scratch; or "
     "write it without a proof: --no-prove."
 )
-REMEDY_FAILS = (
-    "Mend the models, or what makes the script (template, hooks of env.py). To keep the script and "
-    "edit it by hand: --keep."
-)
+REMEDY_FAILS = f"Mend the models, or what makes the script (template, hooks of env.py). {KEEP}"
 REMEDY_SQUASH = "End the range before the step that makes the difference."
 REMEDY_DIFFERS = (
     "Name in include_object what the package's scripts are to leave alone, or mend the hook or "
-    "template that leaves it out. To keep the script and edit it by hand: --keep."
+    f"template that leaves it out. {KEEP}"
 )
 
 

@@ -28,7 +28,7 @@ from websauna_migrate.planning.revisions import Revision
 from websauna_migrate.planning.round_trip import RoundTrip, plan_round_trip
 from websauna_migrate.proving.apart import prove_apart
 from websauna_migrate.proving.judge import Judge
-from websauna_migrate.proving.not_proven import NotProven, fails, impossible
+from websauna_migrate.proving.not_proven import KEEP, NotProven, fails, impossible
 from websauna_migrate.proving.sequences import KeptSequences
 from websauna_migrate.results import CreatedScript, Proof
 from websauna_migrate.revision_scripts.script_error import ScriptRefused
@@ -101,7 +101,7 @@ def advised(exc: NotProven, created: Sequence[CreatedScript]) -> NotProven:
     advice = [*renames, *(one for one in warnings if "NOT NULL" in one or WRITE_BEFORE in one)]
     if exc.kind != "fails" or not advice:
         return exc
-    remedy = "\n".join([*advice, "To keep the script and edit it by hand: --keep."])
+    remedy = "\n".join([*advice, KEEP])
     return NotProven("fails", exc.problem, remedy, revision=exc.revision, exit_code=exc.exit_code)
 
 

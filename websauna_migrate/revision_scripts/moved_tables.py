@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from websauna_migrate.planning.accesses import Key
 from websauna_migrate.planning.graph import Graph
@@ -21,6 +20,7 @@ from websauna_migrate.planning.plan import (
 )
 from websauna_migrate.planning.revisions import Revision
 from websauna_migrate.revision_scripts.moves import split_name
+from websauna_migrate.revision_scripts.script_files import script_text
 
 __all__ = ["Loss", "find_losses", "plan_downgrade_without_loss", "plan_undo_without_loss"]
 
@@ -82,7 +82,7 @@ def dropped_by(revision: Revision) -> Iterator[tuple[Key, str | None]]:
     """Yield the tables, and columns, that the downgrade of a revision drops, by its source."""
     from websauna_migrate.revision_scripts.script_reader import read_effects
 
-    source = Path(revision.path).read_text(encoding="utf-8")
+    source = script_text(revision.path)
     for effect in read_effects(source, revision.path, "downgrade"):
         if effect.kind in ("drop_table", "drop_column"):
             yield (effect.schema, effect.name), effect.column

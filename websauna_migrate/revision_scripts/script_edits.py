@@ -34,12 +34,17 @@ def rewrite_attributes(source: str, path: str, values: Mapping[str, object]) -> 
         )
     # In bytes, as the positions of ast are; from the end on, so that they stay right.
     lines = source.encode("utf-8").split(b"\n")
-    for name, node in sorted(spans.items(), key=lambda pair: -pair[1].lineno):
+    for name, node in sorted(spans.items(), key=place, reverse=True):
         assert node.end_lineno is not None
         first, last = node.lineno - 1, node.end_lineno - 1
         head, tail = lines[first][: node.col_offset], lines[last][node.end_col_offset :]
         lines[first : last + 1] = [head + repr(values[name]).encode("utf-8") + tail]
     return b"\n".join(lines).decode("utf-8")
+
+
+def place(pair: tuple[str, ast.expr]) -> tuple[int, int]:
+    """Return where a value stands."""
+    return pair[1].lineno, pair[1].col_offset
 
 
 def names_of(node: ast.stmt) -> list[str]:

@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from importlib.util import decode_source
 from operator import attrgetter
 from pathlib import Path
 
@@ -20,6 +21,7 @@ __all__ = [
     "folder_times",
     "list_script_files",
     "read_script",
+    "script_text",
 ]
 
 #: Alembic's own rule for a file that is a revision script.
@@ -147,6 +149,11 @@ def read_script(path: str) -> bytes | None:
             return file.read()
     except OSError:
         return None
+
+
+def script_text(path: str) -> str:
+    """Return the text of a script, read by the encoding that it says it has."""
+    return decode_source(Path(path).read_bytes())
 
 
 def checksum(path: str) -> str:

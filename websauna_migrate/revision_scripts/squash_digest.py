@@ -6,10 +6,9 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
-from pathlib import Path
 
 from websauna_migrate.planning.revisions import Revision
-from websauna_migrate.revision_scripts.script_files import checksum
+from websauna_migrate.revision_scripts.script_files import checksum, script_text
 
 __all__ = ["digest_of", "proven_digest"]
 
@@ -22,12 +21,12 @@ def digest_of(squash: Revision, replaced: Sequence[Revision]) -> str:
 
     :param replaced: in the order of ``replaces``
     """
-    text = PROVED.sub("", Path(squash.path).read_text(encoding="utf-8"))
+    text = PROVED.sub("", script_text(squash.path))
     data = [[one.id, checksum(one.path)] for one in replaced]
     return "sha256:" + hashlib.sha256(json.dumps([text, data]).encode()).hexdigest()
 
 
 def proven_digest(squash: Revision) -> str | None:
     """Return the digest that a squash has in its text; ``None`` if it has none."""
-    found = PROVED.search(Path(squash.path).read_text(encoding="utf-8", errors="replace"))
+    found = PROVED.search(script_text(squash.path))
     return found[1] if found is not None else None

@@ -70,7 +70,8 @@ def undo_adoption(
     going = {(one.package, one.id) for one in mine}
     refuse_later(site, selected, going)
     moved = [one for one in mine if one.gives_tables or one.takes_tables]
-    take_back(site, moved, "adopt --undo")
+    remedy = "The tables that were moved have rows by now, so the adoption stays."
+    take_back(site, moved, "adopt --undo", remedy)
     actions = []
     with site.runner().locked("adopt --undo") as (connection, _):
         adopted = adopted_packages(site, connection, selected)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import os
+import tokenize
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
@@ -59,11 +62,13 @@ def rebase(
             f"script was changed. Take {them} back first: {command(name)} {mine}{behind} "
             "--downgrade"
         )
-    taken_back = take_back(site, moved, "rebase")
-    # By bytes: line ends stay as they are.
-    texts = {one.path: Path(one.path).read_bytes().decode("utf-8") for one in moved}
-    scripts = [rewrite(site.loaded.graph, one, moved, target, texts[one.path]) for one in moved]
-    write_all(take_site, {one.path: text for (_, text), one in zip(scripts, moved, strict=True)})
+    scripts = [rewrite(site.loaded.graph, one, moved, target) for one in moved]
+    texts = {one.path: text for one, text in scripts}
+    # First to see that they fit together: the former ones are needed once more.
+    write_all(take_site, texts, keep=False)
+    merge = f"Join the heads by a script in its place: ws-alembic -x packages={name} merge heads"
+    taken_back = take_back(site, moved, "rebase", merge)
+    write_all(take_site, texts, keep=True)
     return Rebased(name, target, tuple(script for script, _ in scripts), taken_back)
 
 
@@ -108,7 +113,8 @@ def is_own(site: Site, history: PackageHistory, head: str) -> bool:
     git = GitHistory(site.packages[history.package].script_directory)
     if git.main_branch is None:
         return False
-    alone = history.ancestors([head]) - history.ancestors(others)
+    alone = history.ancestors([head], dependencies=False)
+    alone -= history.ancestors(others, dependencies=False)
     return not any(git.is_merged(history.revisions[one].path) for one in alone)
 
 
@@ -145,9 +151,11 @@ def refuse_shared(site: Site, moved: Sequence[Revision]) -> None:
 
 
 def rewrite(
-    graph: Graph, one: Revision, moved: Sequence[Revision], target: str, text: str
-) -> tuple[RebasedScript, str]:
-    """Return what changes in a script, and its new text."""
+    graph: Graph, one: Revision, moved: Sequence[Revision], target: str
+) -> tuple[RebasedScript, bytes]:
+    """Return what changes in a script, and what is in its file then; line ends stay."""
+    former = Path(one.path).read_bytes()
+    encoding, _ = tokenize.detect_encoding(io.BytesIO(former).readline)
     ids = {other.id for other in moved}
     # What was merged from the other side comes before all of it now.
     parents = tuple(parent for parent in one.down_revisions if parent in ids) or (target,)
@@ -158,10 +166,10 @@ def rewrite(
         values["written_against"] = frontier(
             graph, {name for name, _ in one.written_against}, moved
         )
-    text = rewrite_attributes(text, one.path, values)
+    text = rewrite_attributes(former.decode(encoding), one.path, values)
     if parents != one.down_revisions:
         text = rewrite_revises(text, parents)
-    return RebasedScript(one.id, one.path, one.down_revisions, parents), text
+    return RebasedScript(one.id, one.path, one.down_revisions, parents), text.encode(encoding)
 
 
 def frontier(
@@ -181,14 +189,21 @@ def frontier(
     return found
 
 
-def write_all(take_site: Callable[[], Site], texts: Mapping[str, str]) -> None:
-    """Write scripts, and take all back if the revisions do not fit together any more."""
-    before = {path: Path(path).read_bytes() for path in texts}
+def write_all(take_site: Callable[[], Site], texts: Mapping[str, bytes], *, keep: bool) -> None:
+    """Write scripts, and take all back if the revisions do not fit together any more.
+
+    :param keep: whether they stay if they do fit
+    """
+    before = {path: (Path(path).read_bytes(), Path(path).stat()) for path in texts}
     try:
         for path, text in texts.items():
-            Path(path).write_bytes(text.encode("utf-8"))
+            Path(path).write_bytes(text)
         _ = take_site().loaded.graph
     except BaseException:
-        for path, data in before.items():
-            Path(path).write_bytes(data)
+        keep = False
         raise
+    finally:
+        for path, (data, times) in before.items() if not keep else ():
+            Path(path).write_bytes(data)
+            # Python knows a module that it has compiled by its time.
+            os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))

@@ -12,9 +12,11 @@ from websauna_migrate.base_errors import MigrationError, UsageError
 from websauna_migrate.config.template import require_editable
 from websauna_migrate.interfaces import Packages
 from websauna_migrate.planning.revisions import Revision
+from websauna_migrate.proving.not_proven import KEEP, NotProven
 from websauna_migrate.results import CreatedScript, Redone, Run
 from websauna_migrate.revision_scripts.git_history import GitHistory
-from websauna_migrate.reworking.taking_back import take_back
+from websauna_migrate.revision_scripts.script_files import script_text
+from websauna_migrate.reworking.taking_back import below, take_back
 from websauna_migrate.runs.migrating import upgrade
 from websauna_migrate.runs.site import Site
 
@@ -43,18 +45,27 @@ def redo(
     site = take_site()
     revision = newest_of(site, only_package(site, packages, "redo"))
     path = Path(revision.path)
-    former = path.read_text(encoding="utf-8")
-    taken_back = take_back(site, [revision], "redo")
+    former = script_text(revision.path)
+    back = f"ws-alembic -x packages={revision.package} downgrade {below(revision)}"
+    remedy = f"Leave the script as it is and write a further revision, or take it back: {back}"
+    taken_back = take_back(site, [revision], "redo", remedy)
     with put_aside(path, lambda: taken_back and apply(take_site(), revision)):
-        found = revise(message or revision.message, autogenerate=True, **arguments_of(revision))
+        try:
+            found = revise(message or revision.message, autogenerate=True, **arguments_of(revision))
+        except NotProven as exc:
+            by_hand = f'"{path}" is as it was. To edit it by hand first take it back: {back}'
+            remedies = exc.remedy.replace(KEEP, by_hand)
+            raise NotProven(
+                exc.kind, exc.problem, remedies, revision=exc.revision, exit_code=exc.exit_code
+            ) from exc
         if not found:
             raise RevisionFailed(
                 revision.package,
                 f'the models ask for no revision any more, and "{revision.id}" is as it was. To be '
-                f"rid of it: ws-alembic downgrade, and delete {path}",
+                f"rid of it: {back}, and delete {path}",
             )
     applied = apply(take_site(), revision)
-    text = Path(found[0].path).read_text(encoding="utf-8")
+    text = script_text(found[0].path)
     lines = difflib.unified_diff(
         former.splitlines(), text.splitlines(), path.name, Path(found[0].path).name, lineterm=""
     )
@@ -94,6 +105,11 @@ def newest_of(site: Site, package: str) -> Revision:
         many = "no revision" if not history.heads else f"{len(history.heads)} heads"
         remedy = 'write one with "revision"' if not history.heads else '"rebase" or "merge" first'
         raise RevisionFailed(package, f"it has {many}: {remedy}")
+    for folder in site.packages[package].version_locations:
+        for left in sorted(folder.glob(f"*{ASIDE}")):
+            script = left.with_suffix("")
+            what = f'delete "{left}"' if script.exists() else f'rename "{left}" to "{script}"'
+            raise RevisionFailed(package, f'a "redo" was ended before its end: {what}')
     revision = history.revisions[history.heads[0]]
     require_editable(site.packages[package], Path(revision.path).parent)
     if len(revision.down_revisions) > 1:

@@ -11,13 +11,13 @@ import ast
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from websauna_migrate.facts.units import Group, Unit
 from websauna_migrate.locating.object_histories import ObjectHistories
 from websauna_migrate.planning.accesses import UNREADABLE, Access
 from websauna_migrate.planning.revisions import Revision
 from websauna_migrate.planning.squash_ranges import SquashRange
+from websauna_migrate.revision_scripts.script_files import script_text
 from websauna_migrate.revision_scripts.script_parts import ScriptParts
 
 __all__ = ["Stretch", "stretches_of"]
@@ -78,7 +78,7 @@ def stretches_of(
     judge = Judge(objects, wanted, effects, kept)
     found: list[Stretch] = []
     for revision in wanted.revisions:
-        parts = ScriptParts(revision, Path(revision.path).read_text(encoding="utf-8"))
+        parts = ScriptParts(revision, script_text(revision.path))
         elidable = parts.attribute("elidable") is True
         why = judge.why_kept(revision, parts, elidable=elidable)
         if why:
