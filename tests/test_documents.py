@@ -21,7 +21,7 @@ from databases import PostgreSQLServer
 from documents import BEHIND, Page, normal
 from websauna_migrate import errors
 from websauna_migrate.cli.command_table import COMMANDS
-from websauna_migrate.cli.messages import meaning_of, read_meanings
+from websauna_migrate.cli.commands.plain import meaning_of, read_meanings
 from websauna_migrate.cli.ws_alembic import main
 from websauna_migrate.config.settings import LIMITS, PER_PACKAGE, READERS, Settings
 from websauna_migrate.errors import (

@@ -208,7 +208,7 @@ needs_cairo = pytest.mark.skipif(not has_cairo(), reason="the library cairo is n
 
 @needs_cairo
 def test_png_that_is_too_large(service: Any) -> None:
-    from websauna_migrate.pictures.png import to_png
+    from websauna_migrate.pictures.svg import to_png
 
     nodes = tuple(GraphNode("aaa", (f"r{number}",), "", "pending") for number in range(300))
     edges = tuple(GraphEdge(number, number + 1, "down_revision") for number in range(299))
@@ -219,7 +219,7 @@ def test_png_that_is_too_large(service: Any) -> None:
 @needs_cairo
 def test_png(service: Any) -> None:
     """It has the SVG's size."""
-    from websauna_migrate.pictures.png import to_png
+    from websauna_migrate.pictures.svg import to_png
 
     view = service.graph()
     png, svg = to_png(view), FORMATS["svg"](view)

@@ -37,7 +37,7 @@ QUICK_FORBIDDEN = (
     "sqlalchemy.dialects.mysql",
     "sqlalchemy.dialects.postgresql",
     "websauna_migrate.reports.check",
-    "websauna_migrate.runs.uninstalled",
+    "websauna_migrate.runs.uninstalling",
     "websauna_migrate.revision_scripts.script_reader",
     "websauna_migrate.planning.accesses",
     "websauna_migrate.revision_scripts.enum_values",

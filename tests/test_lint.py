@@ -20,8 +20,8 @@ from websauna_migrate.cli.ws_alembic import main
 from websauna_migrate.config.settings import STYLE_RULES, parse_settings
 from websauna_migrate.errors import LintNotPossible, MigrationError, SettingError, UnsafeChanges
 from websauna_migrate.lint.lint_comments import ScriptComments
-from websauna_migrate.lint.new_tables import NewTables
 from websauna_migrate.lint.recorded_sql import split_sql
+from websauna_migrate.lint.report import NewTables
 from websauna_migrate.lint.squawk import run_squawk
 
 #: The line of a script on which the body of its ``upgrade()`` begins.

@@ -15,9 +15,9 @@ from sqlalchemy.ext.associationproxy import association_proxy
 from sqlalchemy.ext.declarative import AbstractConcreteBase, DeferredReflection
 
 from websauna_migrate.errors import MigrationError, OwnershipError
-from websauna_migrate.models.claims import Claim
 from websauna_migrate.models.declared_classes import package_of_module
 from websauna_migrate.models.ownership import Ownership
+from websauna_migrate.models.ownership_errors import Claim
 
 
 @dataclass(frozen=True)

@@ -311,13 +311,13 @@ SAFE = re.compile(
 SAFE_IN = {
     # What SQLite says of a version table.
     "adopting.py": r"\bdefinition\b",
+    "apart.py": r"\b(?:marks|listed|database)\b",
     # Statements of scripts: quoted names, and what the server says of its own catalogue.
     "attributes.py": r"quote_name\(|\btable\b|join\(changes\)|clause\.format|value|\bwhat\b",
     "numbering.py": r"quote_name\(|\btable\b|sequence|\b(?:name|column)\b|options|identity"
     r"|change|default|\blow\b|\bhigh\b|inside|widest",
     "server_statements.py": r"\b(?:table|change|name)\b",
     "change_log.py": r"\btable\b",
-    "copies.py": r"\b(?:marks|listed|database)\b",
     # What domains and keys of enums are, as the server writes it.
     "domains.py": r"\b(?:alter|domain|name|new)\b",
     # A variable that env.py sets, and whether it is for one transaction.
@@ -325,7 +325,9 @@ SAFE_IN = {
     "engines.py": r"\b(?:name|place)\b",
     "enums.py": r"\bquoted\b|definition\[1\]|key\.replace\(",
     "fresh.py": r"quote_name\(|\bquoted\b",
-    "ledger.py": r"sql_of\(|join\(values\)|\bchange\b|\bended\b|\btold\b|name_of\(|\btable\b",
+    "history_tables.py": r"\b(?:name|role)\b",
+    "ledger.py": r"ESSENTIAL|sql_of\(|join\(values\)|\bchange\b|\bended\b|\btold\b|name_of\("
+    r"|\btable\b",
     "ledger_table.py": r"name_of\(|column\.type\.compile|\bdefault\b|\bname\b",
     "losses.py": r"\b(?:EACH|name|value|old)\b",
     # An UPDATE that a person is told, or that a script has.
@@ -336,8 +338,6 @@ SAFE_IN = {
     "postgresql_catalogue.py": r"IN_EXTENSION|OF_TABLE",
     "prove.py": r"\blisted\b",
     "reflected_tables.py": r"\bquoted\b",
-    "rights.py": r"\b(?:name|role)\b",
-    "running_steps.py": r"ESSENTIAL",
     "scratch_databases.py": r"\bforce\b|\bname\b|found\.name|postgresql_locale|row\[[01]\]",
     "scratch_models.py": r"\bbefore\b|\bname\b",
     "sqlite_batches.py": r"self\.(?:database|master)",

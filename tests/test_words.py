@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from apps import Workshop
 from websauna_migrate.cli.render.text import Table, render_table, shown
-from websauna_migrate.config.importable import is_importable
+from websauna_migrate.config.packages import is_importable
 from websauna_migrate.plain_text import counted
 from websauna_migrate.reports.model_differences import describe
 

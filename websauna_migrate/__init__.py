@@ -63,9 +63,12 @@ def includeme(config: Configurator) -> None:
     begin with ``websauna_migrate.``; the documentation's page "Settings" has them all. One that
     cannot be used is told here.
     """
-    from websauna_migrate.config.companions import serve_companions
-    from websauna_migrate.config.directives import add_migration_package, set_migration_service
-    from websauna_migrate.config.event_predicates import add_event_predicates
+    from websauna_migrate.config.directives import (
+        add_event_predicates,
+        add_migration_package,
+        serve_companions,
+        set_migration_service,
+    )
     from websauna_migrate.config.settings import parse_settings
     from websauna_migrate.runs.sessions import held_connections
     from websauna_migrate.service import MigrationService

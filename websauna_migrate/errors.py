@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from websauna_migrate.locating.verified_stamp import NotLocated as NotLocated
     from websauna_migrate.locks.run_lock import RunBlocked as RunBlocked
     from websauna_migrate.models.ownership_errors import OwnershipError as OwnershipError
-    from websauna_migrate.planning.contradictions import HistoryContradicted as HistoryContradicted
     from websauna_migrate.planning.edges import RevisionCycle as RevisionCycle
+    from websauna_migrate.planning.history_errors import HistoryContradicted as HistoryContradicted
     from websauna_migrate.planning.history_errors import HistoryError as HistoryError
     from websauna_migrate.planning.order_checks import OrderViolated as OrderViolated
     from websauna_migrate.planning.plan import DowngradeRefused as DowngradeRefused
@@ -57,7 +57,7 @@ ROOMS = {
     "DatabaseFailure": "websauna_migrate.database.engines",
     "DowngradeRefused": "websauna_migrate.planning.plan",
     "EnvironmentFailure": "websauna_migrate.alembic_adapter.package_environment",
-    "HistoryContradicted": "websauna_migrate.planning.contradictions",
+    "HistoryContradicted": "websauna_migrate.planning.history_errors",
     "HistoryError": "websauna_migrate.planning.history_errors",
     "IniError": "websauna_migrate.ini.ini_errors",
     "IniMalformed": "websauna_migrate.ini.ini_errors",

@@ -355,7 +355,7 @@ class MigrationService:
         return sql(self.site(), revision, packages, direction, tag=tag)
 
     def step_sql(self, step: Step) -> StepSql:
-        from websauna_migrate.reports.step_sql import step_sql
+        from websauna_migrate.lint.recorded_sql import step_sql
 
         return step_sql(self.site(), step)
 
@@ -841,7 +841,7 @@ class MigrationService:
         found = site.loaded.histories
         without = [site.packages[name] for name, history in found.items() if not len(history)]
         if without:
-            from websauna_migrate.config.missing_scripts import require_scripts
+            from websauna_migrate.config.packages import require_scripts
 
             require_scripts(without, found, lambda name: self.ownership.tables_of(name))
         return site

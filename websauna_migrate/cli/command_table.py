@@ -9,7 +9,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from websauna_migrate.cli import arguments as a
-from websauna_migrate.cli import rework_arguments as r
 
 if TYPE_CHECKING:
     from websauna_migrate.cli.output import Output
@@ -84,7 +83,7 @@ COMMANDS: Mapping[str, Command] = {
     "adopt": Command(
         "rework.adopt",
         "Take over an existing project: its version table, scripts, env.py and settings.",
-        (*r.ADOPTED, a.JSON, a.YES, a.YES_ON_PRODUCTION),
+        (*a.ADOPTED, a.JSON, a.YES, a.YES_ON_PRODUCTION),
         leaves_garbage=True,
         everywhere=True,
     ),
@@ -113,7 +112,7 @@ COMMANDS: Mapping[str, Command] = {
         "run.downgrade",
         "Revert to a previous version.",
         (
-            *(a.SQL, a.TAG, a.REVISION_OR_RUN, a.UNDO_RUN, r.FROM_LEDGER, a.CASCADE, *a.RUN),
+            *(a.SQL, a.TAG, a.REVISION_OR_RUN, a.UNDO_RUN, a.FROM_LEDGER, a.CASCADE, *a.RUN),
             *(a.YES, a.YES_ON_PRODUCTION, a.JSON, a.LOG_JSON),
         ),
         leaves_garbage=True,
@@ -229,7 +228,7 @@ COMMANDS: Mapping[str, Command] = {
     "rebase": Command(
         "rework.rebase",
         "Put your own revisions behind the other head of a package; their scripts are rewritten.",
-        (r.MINE, r.ONTO, r.TAKE_DOWN, a.JSON, a.YES_ON_PRODUCTION),
+        (a.MINE, a.ONTO, a.TAKE_DOWN, a.JSON, a.YES_ON_PRODUCTION),
         leaves_garbage=True,
         needs_database=always,
     ),
@@ -243,7 +242,7 @@ COMMANDS: Mapping[str, Command] = {
     "squash": Command(
         "rework.squash",
         "Write one script in place of those of a range, proven by a replay of both.",
-        (r.SQUASHED, a.MESSAGE, a.REV_ID, a.JSON),
+        (a.SQUASHED, a.MESSAGE, a.REV_ID, a.JSON),
         leaves_garbage=True,
         needs_database=always,
     ),
@@ -291,7 +290,7 @@ COMMANDS: Mapping[str, Command] = {
     "switch": Command(
         "rework.switch",
         "Take down the revisions that this checkout has no script for, as after git switch.",
-        (a.CASCADE, r.SHOWN_ALONE, a.JSON, a.YES, a.YES_ON_PRODUCTION),
+        (a.CASCADE, a.SHOWN_ALONE, a.JSON, a.YES, a.YES_ON_PRODUCTION),
         leaves_garbage=True,
         everywhere=True,
         needs_database=always,

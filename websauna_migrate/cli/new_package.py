@@ -11,7 +11,7 @@ from pathlib import Path
 from string import Template
 
 from websauna_migrate.base_errors import MigrationError, UsageError
-from websauna_migrate.config.importable import is_importable
+from websauna_migrate.config.packages import is_importable
 from websauna_migrate.config.template import create_files
 
 __all__ = ["write_project"]

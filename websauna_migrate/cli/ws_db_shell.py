@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from websauna_migrate.cli.clients.choose import shell_client
-from websauna_migrate.cli.clients.command_line import split_arguments
+from websauna_migrate.cli.clients.command_line import database_url, split_arguments
 from websauna_migrate.cli.clients.start import become
 from websauna_migrate.cli.console_script import console_script
-from websauna_migrate.cli.ini_url import database_url
 
 __all__ = ["main"]
 

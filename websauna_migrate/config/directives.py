@@ -1,19 +1,33 @@
-"""What a package calls to register itself: the directive, and the decorator found by a scan."""
+"""What a package calls to register itself, and what add-ons find in a Pyramid configuration."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import venusian
-from pyramid.config import PHASE1_CONFIG, PHASE2_CONFIG, Configurator
+from pyramid.config import PHASE1_CONFIG, PHASE2_CONFIG
 from pyramid.exceptions import ConfigurationError
+from pyramid.util import as_sorted_tuple
 
 from websauna_migrate.config.packages import make_package
 from websauna_migrate.config.settings import parse_settings
 from websauna_migrate.interfaces import IMigrationService
 
-__all__ = ["add_migration_package", "migration_package", "set_migration_service"]
+if TYPE_CHECKING:
+    from pyramid.config import Configurator
+    from pyramid.registry import Registry
+
+__all__ = [
+    "MigrationDirectionPredicate",
+    "MigrationPackagePredicate",
+    "add_event_predicates",
+    "add_migration_package",
+    "migration_package",
+    "serve_companions",
+    "set_migration_service",
+]
 
 T = TypeVar("T", bound=type)
 
@@ -156,3 +170,96 @@ def migration_package(
         return cls
 
     return decorate
+
+
+def add_event_predicates(config: Configurator) -> None:
+    """Let subscribers be registered for the events of a package, or of a direction."""
+    config.add_subscriber_predicate("migration_package", MigrationPackagePredicate)
+    config.add_subscriber_predicate("migration_direction", MigrationDirectionPredicate)
+
+
+class MigrationPackagePredicate:
+    """True for events of a package, or of one of several: ``migration_package="fooapp"``.
+
+    An event of a run is of all packages that its plan touches.
+    """
+
+    def __init__(self, value: object, config: Configurator) -> None:
+        self.packages = as_sorted_tuple(value)
+
+    def text(self) -> str:
+        """Return the words that Pyramid shows."""
+        return f"migration_package = {', '.join(self.packages)}"
+
+    phash = text
+
+    def __call__(self, event: object) -> bool:
+        """Tell if an event is of one of the packages."""
+        package = getattr(event, "package", None)
+        packages = getattr(event, "packages", ()) if package is None else (package,)
+        return not set(self.packages).isdisjoint(packages)
+
+
+class MigrationDirectionPredicate:
+    """True for events of one direction: ``migration_direction="upgrade"``."""
+
+    def __init__(self, value: object, config: Configurator) -> None:
+        if value not in ("upgrade", "downgrade"):
+            raise ConfigurationError(
+                f'The subscriber predicate "migration_direction" is {value!r}: write "upgrade" '
+                'or "downgrade".'
+            )
+        self.direction = value
+
+    def text(self) -> str:
+        """Return the words that Pyramid shows."""
+        return f"migration_direction = {self.direction}"
+
+    phash = text
+
+    def __call__(self, event: object) -> bool:
+        """Tell if an event is of the direction."""
+        return bool(getattr(event, "direction", None) == self.direction)
+
+
+#: Behind all other actions, so that it does not matter what was included first.
+LAST = 1000
+
+
+def serve_companions(config: Configurator) -> None:
+    """Give pyramid_debugtoolbar its panel, and pyramid_services the service, at the very end."""
+    registry = config.registry
+
+    def serve() -> None:
+        if "pyramid_debugtoolbar" in sys.modules:
+            add_panel(registry)
+        if "pyramid_services" in sys.modules:
+            add_service(registry)
+
+    config.action(("websauna_migrate", "companions"), serve, order=LAST)
+
+
+def add_panel(registry: Registry) -> None:
+    """Add the panel to the toolbar, if this application includes it."""
+    from pyramid.config import Configurator
+    from pyramid_debugtoolbar.toolbar import IToolbarWSGIApp
+    from pyramid_debugtoolbar.toolbar_app import add_debugtoolbar_panel
+
+    toolbar = registry.queryUtility(IToolbarWSGIApp)
+    if toolbar is not None:
+        name = "websauna_migrate.web.panel.MigrationsPanel"
+        config = Configurator(registry=toolbar.registry)
+        config.include("websauna_migrate.web.templating")
+        config.commit()
+        add_debugtoolbar_panel(config, name, is_global=True)
+
+
+def add_service(registry: Registry) -> None:
+    """Let ``request.find_service(IMigrationService)`` find the service."""
+    from pyramid_services import IServiceRegistry
+
+    services = registry.queryUtility(IServiceRegistry)
+    if services is not None:
+        services.register_factory(
+            lambda container: registry.getUtility(IMigrationService), IMigrationService
+        )

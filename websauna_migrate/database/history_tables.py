@@ -1,30 +1,37 @@
-"""History tables: their names, and reading all of them in one query."""
+"""History tables: their names, reading all of them in one query, and writing one."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Column, MetaData, String, Table, inspect, text
+from sqlalchemy import Column, MetaData, String, Table, delete, insert, inspect, text
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 
 from websauna_migrate.base_errors import MigrationError
 from websauna_migrate.database.engines import driver_words, hide_password, one_line
-from websauna_migrate.database.lock_errors import says_nothing_of_a_table
-from websauna_migrate.database.rights import remedy_for_rights
+from websauna_migrate.database.lock_errors import error_number, says_nothing_of_a_table
+
+if TYPE_CHECKING:
+    from alembic.runtime.migration import MigrationContext
 
 __all__ = [
     "HISTORY_PREFIX",
     "MAX_NAME_BYTES",
     "RecordsBroken",
+    "full_version_table",
     "history_table_name",
     "list_tables",
     "problem_of_table_name",
     "read_left",
     "read_rows",
+    "remedy_for_rights",
     "usable",
+    "write_rows",
 ]
 
 HISTORY_PREFIX = "alembic_history_"
@@ -196,3 +203,86 @@ def read_left(
 def version_table(name: str, schema: str | None = None) -> Table:
     """Return a history table's shape, enough to read and write its rows."""
     return Table(name, MetaData(), Column("version_num", String(32)), schema=schema)
+
+
+def write_rows(
+    connection: Connection, name: str, schema: str | None, rows: Sequence[str] | None
+) -> None:
+    """Let a history table hold exactly these rows, in the current transaction.
+
+    :param rows: the identifiers; the table is created if need be. ``None`` drops the table.
+    :raises RecordsBroken: if something else has its name
+    """
+    with usable(connection, name, schema):
+        if rows is None:
+            Table(name, MetaData(), schema=schema).drop(connection, checkfirst=True)
+            return
+        table = version_table(name, schema)
+        if not inspect(connection).has_table(name, schema=schema):
+            create_history_table(connection, name, schema)
+        connection.execute(delete(table))
+        if rows:
+            connection.execute(insert(table), [{"version_num": row} for row in sorted(rows)])
+
+
+def create_history_table(connection: Connection, name: str, schema: str | None) -> None:
+    """Create a history table."""
+    from alembic.runtime.migration import MigrationContext
+
+    context = MigrationContext.configure(connection)
+    full_version_table(context, name, schema).create(connection)
+
+
+def full_version_table(context: MigrationContext, name: str, schema: str | None) -> Table:
+    """Return a history table in the shape that Alembic gives it, also on a third party dialect."""
+    return context.impl.version_table_impl(
+        version_table=name, version_table_schema=schema, version_table_pk=True
+    )
+
+
+#: MariaDB's numbers: no right on the database, on the table, on one of its columns.
+DENIED = (1044, 1142, 1143)
+
+#: PostgreSQL's code.
+INSUFFICIENT_PRIVILEGE = "42501"
+
+#: What the history tables and the ledger need.
+NEEDED = "SELECT, INSERT, UPDATE, DELETE"
+
+
+def remedy_for_rights(
+    exc: DBAPIError, connection: Connection, table: str, schema: str | None
+) -> str:
+    """Return a sentence with the statement that gives a right which a statement lacked.
+
+    :param connection: of the user who lacks it, in no transaction; it is left so
+    :param table: what the statement was about
+    :returns: an empty text where something else was the matter
+    """
+    original: Any = exc.orig
+    quote = connection.dialect.identifier_preparer.quote
+    name = f"{quote(schema)}.{quote(table)}" if schema else quote(table)
+    if connection.dialect.name == "postgresql":
+        code = getattr(original, "pgcode", None) or getattr(original, "sqlstate", None)
+        if code != INSUFFICIENT_PRIVILEGE:
+            return ""
+        role = quote(str(connection.exec_driver_sql("SELECT current_user").scalar_one()))
+        connection.rollback()
+        of_schema = re.search(r"schema \"?([^\s\"]+)", str(original))
+        if "must be owner" in str(original):
+            statement = f"ALTER TABLE {name} OWNER TO {role}"
+        elif of_schema is not None:
+            statement = f"GRANT USAGE, CREATE ON SCHEMA {quote(of_schema[1])} TO {role}"
+        else:
+            statement = f"GRANT {NEEDED} ON {name} TO {role}"
+    elif connection.dialect.name in ("mysql", "mariadb") and error_number(exc) in DENIED:
+        query = "SELECT CURRENT_USER(), DATABASE()"
+        account, database = connection.exec_driver_sql(query).one()
+        connection.rollback()
+        user, _, host = str(account).rpartition("@")
+        rights = f"{NEEDED}, CREATE, ALTER, DROP"
+        statement = f"GRANT {rights} ON {quote(schema or database)}.{quote(table)} "
+        statement += f"TO '{user}'@'{host}'"
+    else:
+        return ""
+    return f"The table is there, and this user lacks a right. Let its owner run: {statement};"

@@ -1,4 +1,4 @@
-"""Errors of a statement that only mean that a lock was not free."""
+"""What the error of a statement means: a lock was not free, a thing is there already."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 
-__all__ = ["error_number", "is_lock_failure", "says_nothing_of_a_table"]
+__all__ = ["error_number", "is_lock_failure", "says_already_there", "says_nothing_of_a_table"]
 
 
 def error_number(exc: BaseException) -> int:
@@ -41,3 +41,19 @@ def is_lock_failure(exc: BaseException, kind: str) -> bool:
 def says_nothing_of_a_table(exc: DBAPIError, connection: Connection) -> bool:
     """True if a statement failed for lack of a lock or of a connection, not for its table."""
     return exc.connection_invalidated or is_lock_failure(exc, connection.dialect.name)
+
+
+def says_already_there(exc: BaseException, kind: str) -> bool:
+    """True if a statement failed because the table or type that it creates exists.
+
+    :param kind: of the database
+    """
+    original: Any = getattr(exc, "orig", None) or exc
+    if kind == "postgresql":
+        code = getattr(original, "pgcode", None) or getattr(original, "sqlstate", None)
+        # A table, view or index; a type.
+        return code in ("42P07", "42710")
+    if kind == "sqlite":
+        name = type(original).__module__.split(".")[0]
+        return name == "sqlite3" and str(original).endswith("already exists")
+    return error_number(exc) == 1050

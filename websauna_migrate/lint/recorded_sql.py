@@ -15,11 +15,20 @@ from types import FrameType, TracebackType
 
 from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
 from websauna_migrate.planning.steps import Step, is_transactional
+from websauna_migrate.results import SqlStatement, StepSql
 from websauna_migrate.revision_scripts.script_error import ScriptError
 from websauna_migrate.revision_scripts.sql_text import LEXEME
-from websauna_migrate.runs.offline import render_step
+from websauna_migrate.runs.offline import quiet_alembic, render_step
+from websauna_migrate.runs.process_lock import PROCESS_LOCK
+from websauna_migrate.runs.site import Site
 
-__all__ = ["RecordedStep", "Statement", "record_step", "split_sql"]
+__all__ = [
+    "RecordedStep",
+    "Statement",
+    "record_step",
+    "split_sql",
+    "step_sql",
+]
 
 #: What Alembic writes where a transaction begins and ends.
 BEGIN, COMMIT = "BEGIN;", "COMMIT;"
@@ -132,3 +141,25 @@ def last_line(trace: TracebackType | None, is_own: Callable[[FrameType], bool]) 
             line = trace.tb_lineno
         trace = trace.tb_next
     return line
+
+
+def step_sql(site: Site, step: Step) -> StepSql:
+    """Return the SQL of a step; no database is contacted."""
+    with PROCESS_LOCK, quiet_alembic():
+        # Environments that no run uses: a script that is only looked at changes them.
+        found = record_step(site.loaded.again(), step)
+    return StepSql(
+        step,
+        tuple(
+            SqlStatement(one.sql, next(iter(one.lines), None))
+            for one in found.statements
+            if not is_comment(one.sql)
+        ),
+        found.problem,
+        found.line,
+    )
+
+
+def is_comment(sql: str) -> bool:
+    """True for a text that only says what Alembic is at."""
+    return all(line.startswith("--") or line == ";" for line in sql.splitlines())

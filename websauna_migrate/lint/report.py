@@ -14,7 +14,6 @@ from websauna_migrate.base_errors import UsageError
 from websauna_migrate.config.settings import PREFIX, STYLE_RULES
 from websauna_migrate.lint.lint_comments import ScriptComments
 from websauna_migrate.lint.lint_errors import LintNotPossible, UnsafeChanges, require_postgresql
-from websauna_migrate.lint.new_tables import NewTables, matters_for_new
 from websauna_migrate.lint.recorded_sql import (
     RecordedStep,
     Statement,
@@ -31,11 +30,13 @@ from websauna_migrate.lint.squawk import (
 from websauna_migrate.planning.accesses import Key
 from websauna_migrate.planning.steps import Plan, Step
 from websauna_migrate.results import LintFinding, LintReport, UncheckedScript
+from websauna_migrate.revision_scripts.sql_reader import read_sql
+from websauna_migrate.revision_scripts.sql_text import parse_name, pattern, split_statements
 from websauna_migrate.runs.offline import quiet_alembic
 from websauna_migrate.runs.process_lock import PROCESS_LOCK
 from websauna_migrate.runs.site import Site
 
-__all__ = ["Linter", "lint_plan"]
+__all__ = ["Linter", "NewTables", "lint_plan", "matters_for_new"]
 
 #: Rules about what the service itself sees to: limits, transactions, and what is left of a step
 #: that failed. The last one is about squawk's own comments.
@@ -283,3 +284,69 @@ def warnings_of(
     for line, rule in comments.unused() if recorded.problem is None else ():
         if rule not in skipped:
             yield f'{path}:{line}: "squawk-ignore {rule}" accepts nothing here.'
+
+
+ALTER = pattern(r"alter (?:foreign )?table (?:if exists )?(?:only )?Q.*")
+CREATE = pattern(r"create (?:(?:unlogged|temp|temporary|foreign) )?table (?!if not exists )Q.*")
+CREATE_INDEX = pattern(
+    r"create (?:unique )?index (?:concurrently )?(?:if not exists )?(?:(?!on )I )?on (?:only )?Q.*"
+)
+DROP = pattern(r"drop (?P<kind>table|index) (?:concurrently )?(?:if exists )?Q\s*"
+               r"(?:cascade|restrict)?\s*")  # fmt: skip
+TRUNCATE = pattern(r"truncate (?:table )?(?:only )?Q\s*;?\s*")
+
+MATTERS = re.compile(
+    "prefer-|ban-char-field|identifier-|require-table-schema|"
+    "ban-concurrent-index-creation-in-transaction"
+)
+
+
+class NewTables:
+    """The tables and indexes that the statements so far have created."""
+
+    def __init__(self) -> None:
+        self.tables: set[Key] = set()
+        self.indexes: set[Key] = set()
+
+    def follow(self, sql: str) -> bool:
+        """Follow a statement; True if it works on a new table and on no other.
+
+        ``CREATE TABLE IF NOT EXISTS`` may find a table that is old.
+        """
+        (statement, *more) = split_statements(sql.rstrip("; \n"))
+        if more:
+            return False
+        if found := CREATE.fullmatch(statement):
+            self.tables.add(parse_name(found[1]))
+            return False
+        if found := CREATE_INDEX.fullmatch(statement):
+            table = parse_name(found[2])
+            if table not in self.tables:
+                return False
+            if found[1]:
+                self.indexes.add((table[0], parse_name(found[1])[1]))
+            return True
+        if found := DROP.fullmatch(statement):
+            key = parse_name(found[2])
+            known = self.tables if found["kind"].lower() == "table" else self.indexes
+            is_new = key in known
+            known.discard(key)
+            return is_new
+        if found := ALTER.fullmatch(statement):
+            key = parse_name(found[1])
+            is_new = key in self.tables
+            for effect in read_sql(statement) if is_new else ():
+                if effect.kind == "rename_table" and effect.new_name:
+                    self.tables.discard(key)
+                    self.tables.add((effect.new_schema, effect.new_name))
+            return is_new
+        found = TRUNCATE.fullmatch(statement)
+        return found is not None and parse_name(found[1]) in self.tables
+
+
+def matters_for_new(rule: str) -> bool:
+    """True if a rule also matters for a new table, which has no locks, rows or readers.
+
+    That is how a thing is defined, and what fails in any case.
+    """
+    return MATTERS.match(rule) is not None

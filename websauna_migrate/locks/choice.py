@@ -24,8 +24,8 @@ from websauna_migrate.database.servers import Server
 from websauna_migrate.locks.advisory_locks import CallersLock, SessionLock, TransactionLock
 from websauna_migrate.locks.file_locks import FileLock
 from websauna_migrate.locks.leases import Lease
-from websauna_migrate.locks.named_locks import NamedLock
 from websauna_migrate.locks.run_lock import RunLock
+from websauna_migrate.locks.session_locks import NamedLock
 
 __all__ = ["make_lock"]
 

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import MetaData, Table
 
-from websauna_migrate.models.claims import Claim, by_place
-from websauna_migrate.models.ownership_errors import OwnershipError
+from websauna_migrate.models.ownership_errors import Claim, OwnershipError, by_place
 from websauna_migrate.models.sqlalchemy_internals import declared_classes
 
 if TYPE_CHECKING:

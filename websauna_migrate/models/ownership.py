@@ -26,11 +26,13 @@ from sqlalchemy.dialects import postgresql, registry
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-from websauna_migrate.models.claims import Claim, Unsettled, by_place
 from websauna_migrate.models.declared_classes import DeclaredModels, package_of_module
 from websauna_migrate.models.foreign_key_links import is_dangling, link_foreign_keys
 from websauna_migrate.models.ownership_errors import (
+    Claim,
     OwnershipError,
+    Unsettled,
+    by_place,
     no_target,
     owner_conflict,
     owner_unknown,

@@ -1,17 +1,26 @@
-"""What can be wrong with the owners of tables."""
+"""What claims tables for packages, and what can be wrong with that."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from difflib import get_close_matches
+from typing import Literal
 
 from pyramid.exceptions import ConfigurationError
 from sqlalchemy import ForeignKey, Table
 
 from websauna_migrate.base_errors import MigrationError
-from websauna_migrate.models.claims import Claim, Unsettled
 
-__all__ = ["OwnershipError", "no_target", "owner_conflict", "owner_unknown"]
+__all__ = [
+    "Claim",
+    "OwnershipError",
+    "Unsettled",
+    "by_place",
+    "no_target",
+    "owner_conflict",
+    "owner_unknown",
+]
 
 
 class OwnershipError(MigrationError, ConfigurationError):  # type: ignore[misc]  # Pyramid is untyped
@@ -113,3 +122,47 @@ def no_target(foreign_key: ForeignKey, package: str, known: Iterable[Table]) -> 
         f'"{named}", but {problem}.{nearest} {remedy}',
         table=foreign_key.parent.table,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Why a table belongs to a package.
+
+    :ivar package: dotted name of the package
+    :ivar rule: the rule that says so
+    :ivar place: where that is written, for a message: ``class "fooapp.models.Offer"``
+    """
+
+    package: str
+    rule: Literal["info", "class", "metadata", "secondary"]
+    place: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unsettled:
+    """A table that no rule settles, with the packages that come into question.
+
+    :ivar table: the table
+    :ivar claims: a claim for each candidate package and reason; none of them decides alone
+    :ivar strangers: mapped classes of the table that lie in no registered package
+    """
+
+    table: Table
+    claims: tuple[Claim, ...]
+    strangers: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        """Return one line that names the table, what maps it and the candidates."""
+        reasons: dict[str, list[str]] = {}
+        for claim in self.claims:
+            reasons.setdefault(claim.package, []).append(claim.place)
+        candidates = ", ".join(f'"{name}" ({"; ".join(why)})' for name, why in reasons.items())
+        mapped = "".join(f", mapped by {name} outside of all packages" for name in self.strangers)
+        return (
+            f'"{self.table.fullname}"{mapped}: {candidates or "no package registered its MetaData"}'
+        )
+
+
+def by_place(claims: Iterable[Claim]) -> tuple[Claim, ...]:
+    """Return claims ordered by package, then by place."""
+    return tuple(sorted(claims, key=lambda claim: (claim.package, claim.place)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from html import escape
 
+from websauna_migrate.base_errors import MigrationError
 from websauna_migrate.pictures.node_labels import (
     MARKS,
     WORDS,
@@ -18,7 +19,7 @@ from websauna_migrate.pictures.node_labels import (
 from websauna_migrate.plain_text import counted
 from websauna_migrate.results import GraphEdge, GraphNode, GraphView
 
-__all__ = ["STYLE", "to_svg"]
+__all__ = ["STYLE", "to_png", "to_svg"]
 
 #: Sizes in pixels.
 NODE_WIDTH, NODE_HEIGHT, GAP_X, GAP_Y = 200, 40, 44, 14
@@ -215,3 +216,27 @@ def node_box(node: GraphNode, x: int, y: int) -> str:
         f'<text class="name" x="10" y="17">{escape(shortened(name, 25))}</text>'
         f'<text class="message" x="10" y="32">{escape(shortened(node.message, 27))}</text></g>'
     )
+
+
+def to_png(view: GraphView) -> bytes:
+    """Return the graph as a PNG, light.
+
+    :raises MigrationError: if CairoSVG or the library cairo is not installed, or the picture is
+        too large for it
+    """
+    try:
+        import cairosvg
+    except (ImportError, OSError) as exc:
+        # The second is for the library, which CairoSVG looks for while it is imported.
+        raise MigrationError(
+            "A PNG is drawn by CairoSVG, which cannot be used: "
+            'pip install "websauna_migrate[png]", and install the library cairo '
+            f"({exc}). --format svg needs neither."
+        ) from exc
+    try:
+        return bytes(cairosvg.svg2png(bytestring=to_svg(view).encode()))
+    except (cairosvg.surface.cairo.Error, MemoryError) as exc:
+        raise MigrationError(
+            "The picture is too large for a PNG. Draw a part of it, with --around or -x packages=, "
+            "or use --format svg."
+        ) from exc

@@ -1,11 +1,14 @@
-"""What can be wrong within the revisions of one package."""
+"""What can be wrong within the revisions of one package, and with its history."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 from websauna_migrate.base_errors import MigrationError
 from websauna_migrate.planning.revisions import Revision
 
 __all__ = [
+    "HistoryContradicted",
     "HistoryError",
     "duplicate_label",
     "duplicate_revision",
@@ -13,6 +16,25 @@ __all__ = [
     "missing_revision",
     "replaced_twice",
 ]
+
+
+class HistoryContradicted(MigrationError, RuntimeError):
+    """What the history tables say cannot be so; found before anything runs.
+
+    :ivar kind: ``requirements`` where applied revisions lack what they require, ``unknown`` for
+        rows that no script defines, ``ledger`` where the ledger says the opposite, ``elsewhere``
+        where revisions that would be applied are recorded in another version table
+    :ivar packages: the packages whose histories they are, sorted
+    :ivar revisions: the revisions, as ``package@revision``, in the order of the message
+    """
+
+    def __init__(self, kind: str, message: str, revisions: Iterable[tuple[str, str]]) -> None:
+        """Keep the revisions, each given as package and identifier."""
+        found = tuple(revisions)
+        self.kind = kind
+        self.packages = tuple(sorted({package for package, _ in found}))
+        self.revisions = tuple(f"{package}@{revision}" for package, revision in found)
+        super().__init__(message)
 
 
 class HistoryError(MigrationError, ValueError, LookupError):

@@ -14,7 +14,7 @@ from itertools import groupby
 from operator import attrgetter
 from typing import NamedTuple
 
-from websauna_migrate.planning.contradictions import HistoryContradicted
+from websauna_migrate.planning.history_errors import HistoryContradicted
 from websauna_migrate.planning.steps import Plan, Step
 
 __all__ = ["Recorded", "refuse_contradictions"]

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Union
 
 from websauna_migrate.base_errors import UsageError
-from websauna_migrate.planning.contradictions import HistoryContradicted
 from websauna_migrate.planning.edges import Edge
 from websauna_migrate.planning.graph import Graph
+from websauna_migrate.planning.history_errors import HistoryContradicted
 from websauna_migrate.planning.package_history import PackageHistory
 from websauna_migrate.planning.requirements import Requirement
 from websauna_migrate.planning.revisions import Revision

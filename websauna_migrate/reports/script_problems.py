@@ -9,7 +9,7 @@ from websauna_migrate.planning.accesses import DEFAULT_SCHEMAS, Access
 from websauna_migrate.planning.revisions import Revision
 from websauna_migrate.results import CheckProblem
 from websauna_migrate.revision_scripts.moves import full_name
-from websauna_migrate.revision_scripts.squash_digest import digest_of, proven_digest
+from websauna_migrate.revision_scripts.script_files import digest_of, proven_digest
 
 __all__ = ["changed_squashes", "missing_requirements", "several_heads"]
 

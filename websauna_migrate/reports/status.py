@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from sqlalchemy.engine import Connection
 
-from websauna_migrate.config.importable import is_importable
+from websauna_migrate.config.packages import is_importable
 from websauna_migrate.database.history_tables import (
     HISTORY_PREFIX,
     list_tables,
@@ -42,7 +42,7 @@ def states(site: Site, packages: Packages) -> tuple[PackageState, ...]:
             rows = read_rows(connection, histories & ours, site.schema)
             if not histories <= ours:
                 # Mostly, it is not needed.
-                from websauna_migrate.runs.uninstalled import dotted_names
+                from websauna_migrate.runs.uninstalling import dotted_names
 
                 left = read_left(connection, histories - ours, site.schema)
                 rows = {**rows, **left}

@@ -14,7 +14,7 @@ from websauna_migrate.results import CheckProblem
 from websauna_migrate.revision_scripts.moves import full_name, split_name
 from websauna_migrate.runs.ledger import LEDGER_TABLE
 from websauna_migrate.runs.site import Site
-from websauna_migrate.runs.uninstalled import list_departed
+from websauna_migrate.runs.uninstalling import list_departed
 
 if TYPE_CHECKING:
     from websauna_migrate.models.ownership import Ownership

@@ -11,9 +11,9 @@ from sqlalchemy.exc import DBAPIError
 from websauna_migrate.interfaces import Packages
 from websauna_migrate.planning.revisions import Revision
 from websauna_migrate.results import Verification
+from websauna_migrate.revision_scripts.script_error import line_of
 from websauna_migrate.runs.process_lock import PROCESS_LOCK
 from websauna_migrate.runs.script_checks import Check, check_function, read_only, words_of
-from websauna_migrate.runs.script_places import line_of
 from websauna_migrate.runs.site import Site
 
 __all__ = ["verify"]

@@ -1,10 +1,18 @@
-"""What can be wrong with a revision script, and what it may not do."""
+"""What can be wrong with a revision script and where, and what it may not do."""
 
 from __future__ import annotations
 
+import traceback
+
 from websauna_migrate.base_errors import MigrationError
 
-__all__ = ["ScriptError", "ScriptRefused", "cut_off"]
+__all__ = [
+    "ScriptError",
+    "ScriptRefused",
+    "cut_off",
+    "line_of",
+    "place_of",
+]
 
 ROLLED_BACK = (
     "the script rolls its transaction back by itself. To take back a part, use a savepoint or "
@@ -58,3 +66,17 @@ class ScriptRefused(Exception):
 def cut_off() -> ScriptRefused:
     """Return the error of a statement that is not executed because the run shall end now."""
     return ScriptRefused("stop", "the run shall end now.")
+
+
+def line_of(exc: BaseException, path: str) -> int | None:
+    """Return the line of a script that was running when ``exc`` arose; ``None`` if none was."""
+    lines = [
+        frame.lineno for frame in traceback.extract_tb(exc.__traceback__) if frame.filename == path
+    ]
+    return lines[-1] if lines else None
+
+
+def place_of(exc: BaseException, path: str) -> str:
+    """Return the script's file and the line in it that was running when ``exc`` arose."""
+    line = line_of(exc, path)
+    return f"{path}, line {line}" if line else path

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from importlib.util import decode_source
 from operator import attrgetter
 from pathlib import Path
+
+from websauna_migrate.planning.revisions import Revision
 
 __all__ = [
     "SCRIPT_NAME",
@@ -18,8 +21,10 @@ __all__ = [
     "Stamp",
     "checksum",
     "checksum_of",
+    "digest_of",
     "folder_times",
     "list_script_files",
+    "proven_digest",
     "read_script",
     "script_text",
 ]
@@ -165,3 +170,23 @@ def checksum(path: str) -> str:
 def checksum_of(source: bytes) -> str:
     """Return the SHA-256 of what is in a script's file, hexadecimal."""
     return hashlib.sha256(source).hexdigest()
+
+
+#: The line with the digest.
+PROVED = re.compile(r'^proved = "([^"]*)"\r?\n', re.MULTILINE)
+
+
+def digest_of(squash: Revision, replaced: Sequence[Revision]) -> str:
+    """Return the digest of a squash and of the scripts that it replaces, by their texts.
+
+    :param replaced: in the order of ``replaces``
+    """
+    text = PROVED.sub("", script_text(squash.path))
+    data = [[one.id, checksum(one.path)] for one in replaced]
+    return "sha256:" + hashlib.sha256(json.dumps([text, data]).encode()).hexdigest()
+
+
+def proven_digest(squash: Revision) -> str | None:
+    """Return the digest that a squash has in its text; ``None`` if it has none."""
+    found = PROVED.search(script_text(squash.path))
+    return found[1] if found is not None else None

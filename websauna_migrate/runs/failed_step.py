@@ -6,33 +6,35 @@ import re
 import signal
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy.engine import Connection
+from sqlalchemy.engine import URL, Connection
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from websauna_migrate.base_errors import MigrationError
-from websauna_migrate.database.duplicate_errors import says_already_there
 from websauna_migrate.database.engines import connect, driver_words, hide_password, one_line
-from websauna_migrate.database.lock_errors import is_lock_failure
+from websauna_migrate.database.lock_errors import is_lock_failure, says_already_there
 from websauna_migrate.database.stopping import StopNow
 from websauna_migrate.database.timeouts import Timeouts
 from websauna_migrate.locks.run_lock import LockLost, RunBlocked
 from websauna_migrate.planning.steps import Step
 from websauna_migrate.revision_scripts.moves import full_name
-from websauna_migrate.revision_scripts.script_error import ScriptRefused
+from websauna_migrate.revision_scripts.script_error import ScriptRefused, place_of
 from websauna_migrate.runs.failures import StepFailed, connection_lost, run_stopped
 from websauna_migrate.runs.ledger import FAILED, STOPPED
-from websauna_migrate.runs.recorded_failures import failure_of
 from websauna_migrate.runs.run_context import RunContext, clean, is_gone
-from websauna_migrate.runs.script_places import place_of
 from websauna_migrate.runs.statement_guard import StatementGuard
+from websauna_migrate.runs.statement_log import StatementLog
 from websauna_migrate.runs.waiting import LockWaits, Waiting, lock_problem
 
 if TYPE_CHECKING:
     from websauna_migrate.runs.attempt import Attempt
 
-__all__ = ["Aftermath"]
+__all__ = [
+    "Aftermath",
+    "failure_of",
+    "without_values",
+]
 
 #: SQLite's word on a temporary table of Alembic's batch that is there already.
 LEFT_BY_BATCH = re.compile(r'table "?(_alembic_tmp_(\w+))"? already exists')
@@ -344,3 +346,61 @@ def is_interrupt(exc: BaseException) -> bool:
         isinstance(exc, KeyboardInterrupt)
         and signal.getsignal(signal.SIGINT) is signal.default_int_handler
     )
+
+
+#: Codes of PostgreSQL whose message may quote data or a script's text: data exceptions, syntax
+#: errors, and what a function raises.
+QUOTES_VALUES = ("22", "42601", "P0")
+
+#: Where messages of MariaDB and SQLite quote values, and what a piece of the statement's text.
+VALUES = (
+    re.compile(r"(?P<before>Duplicate entry )'.*'(?= for key)", re.DOTALL),
+    re.compile(r"(?P<before>\bvalue:? )'.*?'(?= for |\s*$|\.$)", re.DOTALL),
+    re.compile(r"(?P<before>\bnear )(?:'.*'|\".*\")", re.DOTALL),
+    re.compile(r"(?P<before>\bunrecognized token: )\".*\"", re.DOTALL),
+)
+
+#: MariaDB's number of an error that a script's own SIGNAL raises.
+SIGNAL = 1644
+
+
+def failure_of(
+    exc: BaseException, log: StatementLog | None, place: str, url: URL
+) -> dict[str, object]:
+    """Return the ledger's columns about a failure.
+
+    :param log: of the step's statements
+    :param place: the script's path and line, as messages have it
+    """
+    line = re.search(r", line (\d+)$", place)
+    failed = None
+    if isinstance(exc, DBAPIError):
+        words = without_values(exc)
+        if log is not None and exc.statement:
+            failed = log.find(exc.statement)
+    else:
+        words = str(exc) if isinstance(exc, MigrationError) else type(exc).__name__
+    return {
+        "error": hide_password(one_line(words), url),
+        "line": int(line[1]) if line else None,
+        "statement": failed and failed.number,
+        "kind": failed and failed.kind,
+    }
+
+
+def without_values(exc: DBAPIError) -> str:
+    """Return the database's words without what they quote of rows, parameters and statements."""
+    original: Any = exc.orig
+    diagnosis = getattr(original, "diag", None)
+    if diagnosis is not None and diagnosis.message_primary:
+        code = str(getattr(original, "pgcode", None) or getattr(original, "sqlstate", None))
+        words = str(diagnosis.message_primary)
+        if code.startswith(QUOTES_VALUES):
+            words = re.sub(r"\".*\"|'.*'", '"..."', words, flags=re.DOTALL)
+        return words
+    words = driver_words(original)
+    if getattr(original, "args", ())[:1] == (SIGNAL,):
+        words = re.sub(r"'.*'", '"..."', words, flags=re.DOTALL)
+    for pattern in VALUES:
+        words = pattern.sub(r'\g<before>"..."', words)
+    return words

@@ -13,8 +13,7 @@ from websauna_migrate.locks.choice import make_lock
 from websauna_migrate.locks.run_lock import RunLock
 from websauna_migrate.results import Activity, LedgerEntry, RunInProgress
 from websauna_migrate.runs.activity import activity_of
-from websauna_migrate.runs.ledger import LEDGER_TABLE
-from websauna_migrate.runs.running_steps import is_marked
+from websauna_migrate.runs.ledger import LEDGER_TABLE, is_marked
 from websauna_migrate.runs.site import Site
 from websauna_migrate.runs.statement_log import kind_of
 

@@ -28,9 +28,8 @@ from sqlalchemy.exc import DBAPIError
 
 from websauna_migrate.database.cache import program_version
 from websauna_migrate.database.engines import driver_words, hide_password, one_line
-from websauna_migrate.database.history_tables import RecordsBroken
+from websauna_migrate.database.history_tables import RecordsBroken, remedy_for_rights
 from websauna_migrate.database.lock_errors import says_nothing_of_a_table
-from websauna_migrate.database.rights import remedy_for_rights
 from websauna_migrate.planning.ledger_agreement import Recorded
 from websauna_migrate.results import LedgerEntry
 from websauna_migrate.revision_scripts.script_error import ScriptRefused
@@ -40,17 +39,17 @@ from websauna_migrate.runs.ledger_table import (
     LEDGER_TABLE,
     column_names,
     create,
+    installed_by,
     make_table,
     name_of,
     sql_of,
 )
-from websauna_migrate.runs.persons import installed_by
 from websauna_migrate.runs.statement_log import statements_in
 
 if TYPE_CHECKING:
     from websauna_migrate.planning.plan import Plan, Step
 
-__all__ = ["LEDGER_TABLE", "Ledger", "program_version"]
+__all__ = ["LEDGER_TABLE", "Ledger", "is_marked", "program_version"]
 
 #: Outcomes. A step has exactly one row in each run.
 PLANNED = "planned"
@@ -461,3 +460,21 @@ def entry_of(row: Row[Any]) -> LedgerEntry:
     ):
         raise unreadable(f"the row {entry.id!r} was not written by a run.")
     return entry
+
+
+def is_marked(connection: Connection, schema: str | None) -> bool:
+    """Tell whether a step is marked as running in a ledger that is there.
+
+    It is what :meth:`.Ledger.interrupted` tells, in a query that need not be compiled; and the
+    ledger's table has options of MariaDB's, for which SQLAlchemy imports that dialect.
+
+    :raises RecordsBroken: if it has other columns
+    """
+    quote = connection.dialect.identifier_preparer.quote
+    prefix = f"{quote(schema)}." if schema else ""
+    with readable(connection, schema):
+        found = connection.exec_driver_sql(
+            f"SELECT {', '.join(map(quote, sorted(ESSENTIAL)))} "
+            f"FROM {prefix}{quote(LEDGER_TABLE)} WHERE outcome = '{RUNNING}'"
+        )
+        return found.first() is not None

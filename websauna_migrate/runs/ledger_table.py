@@ -7,6 +7,11 @@ a look at one that has not been brought up to date needs no more than the first 
 
 from __future__ import annotations
 
+import functools
+import getpass
+import os
+import shutil
+import subprocess
 from collections.abc import Collection
 from datetime import datetime
 from typing import Any
@@ -24,7 +29,7 @@ from sqlalchemy import (
     select,
     text,
 )
-from sqlalchemy.engine import Connection
+from sqlalchemy.engine import URL, Connection
 
 from websauna_migrate.runs.postgresql_statements import literal
 
@@ -33,8 +38,10 @@ __all__ = [
     "LEDGER_TABLE",
     "column_names",
     "create",
+    "installed_by",
     "make_table",
     "name_of",
+    "os_user",
     "sql_of",
 ]
 
@@ -134,3 +141,45 @@ def sql_of(value: object) -> str:
     if isinstance(value, datetime):
         return f"'{value.isoformat(' ', 'microseconds')}'"
     return str(value) if isinstance(value, int) else literal(str(value))
+
+
+#: Says who runs migrations, where that is not the user of the system.
+VARIABLE = "WEBSAUNA_MIGRATE_BY"
+
+
+def installed_by(url: URL) -> str:
+    """Return who changes a database: the person, the system's user and the database's.
+
+    The person is ``WEBSAUNA_MIGRATE_BY``, else git's user where one is set.
+    """
+    person = " ".join(os.environ.get(VARIABLE, "").split()) or git_user()
+    users = ", ".join(filter(None, (os_user(), url.username and f"database user {url.username}")))
+    return (f"{person} ({users})" if person else users)[:255]
+
+
+def os_user() -> str:
+    """Return the name of the system's user, or its number if it has none."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):
+        return f"uid {os.geteuid()}"
+
+
+@functools.cache
+def git_user() -> str:
+    """Return git's user; empty if there is no git, or none is set."""
+    git = shutil.which("git")
+    if git is None:
+        return ""
+    try:
+        found = subprocess.run(
+            [git, "config", "--get", "user.name"],
+            capture_output=True,
+            text=True,
+            timeout=2,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
+    except (OSError, subprocess.SubprocessError, UnicodeError):
+        return ""
+    return " ".join(found.stdout.split())

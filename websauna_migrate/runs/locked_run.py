@@ -16,10 +16,10 @@ from websauna_migrate.config.trust import distrusted, distrusted_cache
 from websauna_migrate.database.cache import Cache
 from websauna_migrate.database.engines import WRITES, driver_words, hide_password, one_line
 from websauna_migrate.database.given_connections import given_state
-from websauna_migrate.database.history_tables import RecordsBroken
+from websauna_migrate.database.history_tables import RecordsBroken, write_rows
 from websauna_migrate.database.lock_errors import is_lock_failure
-from websauna_migrate.database.session_limits import lift_limits
 from websauna_migrate.database.stopping import RunStopped
+from websauna_migrate.database.timeouts import lift_limits
 from websauna_migrate.events import (
     MigrationRunEnded,
     MigrationRunStarted,
@@ -34,7 +34,6 @@ from websauna_migrate.runs.activity import ActivityLook
 from websauna_migrate.runs.atomicity import require_atomic
 from websauna_migrate.runs.attempt import Attempt
 from websauna_migrate.runs.failures import HistoryMoved, StepFailed, run_stopped
-from websauna_migrate.runs.history_rows import write_rows
 from websauna_migrate.runs.kept_facts import keep_facts
 from websauna_migrate.runs.kept_scripts import kept_checksums
 from websauna_migrate.runs.ledger import DONE, STOPPED

@@ -17,16 +17,14 @@ from websauna_migrate.alembic_adapter.env_run import run_env
 from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
 from websauna_migrate.base_errors import MigrationError, UsageError
 from websauna_migrate.database.engines import safe_url
-from websauna_migrate.database.history_tables import list_tables, version_table
+from websauna_migrate.database.history_tables import full_version_table, list_tables, version_table
 from websauna_migrate.interfaces import Packages, Targets
 from websauna_migrate.planning.package_targets import as_targets, offline_range
 from websauna_migrate.planning.plan import Plan, Step, plan_stamp, plan_upgrade
 from websauna_migrate.revision_scripts.moved_tables import plan_downgrade_without_loss
-from websauna_migrate.revision_scripts.script_error import ScriptError
-from websauna_migrate.runs.history_rows import full_version_table
+from websauna_migrate.revision_scripts.script_error import ScriptError, line_of, place_of
 from websauna_migrate.runs.process_lock import PROCESS_LOCK
 from websauna_migrate.runs.script_checks import check_function
-from websauna_migrate.runs.script_places import line_of, place_of
 from websauna_migrate.runs.site import Site
 
 if TYPE_CHECKING:

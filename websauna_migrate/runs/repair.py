@@ -10,16 +10,15 @@ from sqlalchemy.engine import Connection
 
 from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
 from websauna_migrate.base_errors import MigrationError, UsageError
-from websauna_migrate.database.history_tables import list_tables
+from websauna_migrate.database.history_tables import list_tables, write_rows
 from websauna_migrate.planning.package_history import PackageHistory
 from websauna_migrate.planning.steps import Plan, Reason, Step
 from websauna_migrate.results import InterruptedStep, LedgerEntry
 from websauna_migrate.runs.half_done import look_closely
-from websauna_migrate.runs.history_rows import write_rows
 from websauna_migrate.runs.in_progress import is_of, marked_steps, run_in_progress
 from websauna_migrate.runs.known_facts import known_facts
 from websauna_migrate.runs.ledger import DONE, UNDONE
-from websauna_migrate.runs.persons import os_user
+from websauna_migrate.runs.ledger_table import os_user
 from websauna_migrate.runs.run_context import RunOptions
 from websauna_migrate.runs.site import Site
 

@@ -18,10 +18,10 @@ from websauna_migrate.database.lock_errors import is_lock_failure
 from websauna_migrate.database.servers import examine
 from websauna_migrate.planning.plan import Plan
 from websauna_migrate.results import Run
+from websauna_migrate.runs.ledger import is_marked
 from websauna_migrate.runs.process_lock import PROCESS_LOCK
 from websauna_migrate.runs.run_access import Applied, RunAccess
 from websauna_migrate.runs.run_context import RunContext, RunOptions, clean
-from websauna_migrate.runs.running_steps import is_marked
 
 __all__ = ["PROCESS_LOCK", "RunOptions", "Runner"]
 

@@ -23,8 +23,7 @@ from websauna_migrate.base_errors import ExitCode, MigrationError
 from websauna_migrate.database.engines import driver_words, hide_password
 from websauna_migrate.planning.accesses import UNREADABLE, Access
 from websauna_migrate.planning.steps import Step
-from websauna_migrate.revision_scripts.script_error import ScriptRefused
-from websauna_migrate.runs.script_places import place_of
+from websauna_migrate.revision_scripts.script_error import ScriptRefused, place_of
 
 __all__ = [
     "Check",

@@ -7,12 +7,11 @@ from types import MappingProxyType
 
 from sqlalchemy.engine import Connection
 
-from websauna_migrate.database.history_tables import list_tables
+from websauna_migrate.database.history_tables import list_tables, write_rows
 from websauna_migrate.interfaces import Packages, Targets
 from websauna_migrate.planning.package_targets import targets_for
 from websauna_migrate.planning.plan import plan_stamp
 from websauna_migrate.results import StampedPackage
-from websauna_migrate.runs.history_rows import write_rows
 from websauna_migrate.runs.other_histories import OtherHistories
 from websauna_migrate.runs.site import Site
 

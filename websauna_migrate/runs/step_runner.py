@@ -12,8 +12,7 @@ from sqlalchemy.engine import Connection
 
 from websauna_migrate.alembic_adapter.env_run import run_env
 from websauna_migrate.database.history_tables import list_tables, read_rows
-from websauna_migrate.database.session_limits import env_limited
-from websauna_migrate.database.timeouts import Timeouts
+from websauna_migrate.database.timeouts import Timeouts, env_limited
 from websauna_migrate.locks.run_lock import LockLost
 from websauna_migrate.planning.steps import Step, is_transactional
 from websauna_migrate.revision_scripts.script_error import ScriptRefused, cut_off

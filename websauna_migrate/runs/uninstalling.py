@@ -1,25 +1,31 @@
-"""Taking a package away: down to base, and its history table dropped."""
+"""Taking a package away, and those that are gone: known from the tables that they left."""
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+from sqlalchemy import Table, select
+from sqlalchemy.engine import Connection
 
 from websauna_migrate.base_errors import MigrationError, UsageError
-from websauna_migrate.config.importable import is_importable
+from websauna_migrate.config.packages import is_importable
 from websauna_migrate.config.selection import UnknownPackage
-from websauna_migrate.database.history_tables import list_tables
+from websauna_migrate.database.history_tables import (
+    HISTORY_PREFIX,
+    history_table_name,
+    list_tables,
+    read_left,
+    write_rows,
+)
 from websauna_migrate.results import Run
-from websauna_migrate.runs.history_rows import write_rows
+from websauna_migrate.runs.ledger import readable
 from websauna_migrate.runs.migrating import downgrade
 from websauna_migrate.runs.run_context import RunOptions
 from websauna_migrate.runs.site import Site
-from websauna_migrate.runs.uninstalled import (
-    find_departed,
-    list_departed,
-)
 
-__all__ = ["uninstall"]
+__all__ = ["Departed", "dotted_names", "find_departed", "list_departed", "uninstall"]
 
 
 def uninstall(
@@ -80,3 +86,64 @@ def forget_package(site: Site, package: str, *, really: bool) -> Run:
         write_rows(connection, departed.history_table, site.schema, None)
         connection.commit()
     return Run(uuid.uuid4().hex, "downgrade")
+
+
+@dataclass(frozen=True, slots=True)
+class Departed:
+    """A package that is not registered any more.
+
+    :ivar name: its dotted name where the ledger has it, else what follows the prefix of its table
+    :ivar history_table: the table that it left
+    :ivar rows: the rows of that table, sorted
+    """
+
+    name: str
+    history_table: str
+    rows: tuple[str, ...]
+
+    @property
+    def absence(self) -> str:
+        """Why it is gone, a predicate."""
+        if is_importable(self.name):
+            return "is installed, but the application does not include it"
+        return "is not installed any more"
+
+
+def dotted_names(connection: Connection, ledger: Table, tables: Iterable[str]) -> Mapping[str, str]:
+    """Return the names of the packages that left history tables, by table.
+
+    :param ledger: the ledger's table, which may not exist
+    """
+    names = {table: table.removeprefix(HISTORY_PREFIX) for table in tables}
+    if names and ledger.name in list_tables(connection, ledger.schema):
+        query = select(ledger.c.history_table, ledger.c.package).distinct()
+        with readable(connection, ledger.schema):
+            found = connection.execute(query.where(ledger.c.history_table.in_(names))).all()
+        names.update((table, package) for table, package in found if isinstance(package, str))
+    return names
+
+
+def list_departed(
+    connection: Connection, *, known: Collection[str], ledger: Table, schema: str | None
+) -> tuple[Departed, ...]:
+    """Return the packages that are gone, by the history tables that they left.
+
+    :param known: the history tables of the registered packages
+    """
+    tables = {
+        table
+        for table in list_tables(connection, schema)
+        if table.startswith(HISTORY_PREFIX) and table not in known
+    }
+    rows = read_left(connection, tables, schema)
+    names = dotted_names(connection, ledger, tables)
+    return tuple(Departed(names[table], table, rows[table]) for table in sorted(rows))
+
+
+def find_departed(name: str, departed: Iterable[Departed]) -> Departed | None:
+    """Return the package of a name, ``None`` if it left no history table.
+
+    :param name: its dotted name, or the one that ``status`` shows for it
+    """
+    meant = {history_table_name(name), HISTORY_PREFIX + name}
+    return next((one for one in departed if one.name == name or one.history_table in meant), None)

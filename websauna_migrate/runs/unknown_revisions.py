@@ -11,7 +11,7 @@ from sqlalchemy.engine import Connection
 
 from websauna_migrate.config.packages import is_installed, lacks_scripts, project_of
 from websauna_migrate.database.history_tables import list_tables
-from websauna_migrate.planning.contradictions import HistoryContradicted
+from websauna_migrate.planning.history_errors import HistoryContradicted
 from websauna_migrate.planning.target_errors import TargetError
 from websauna_migrate.results import LedgerEntry
 from websauna_migrate.revision_scripts.git_history import last_release_with, where_it_is

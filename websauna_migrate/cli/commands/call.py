@@ -8,7 +8,7 @@ from argparse import Namespace
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from websauna_migrate.base_errors import MigrationError
+from websauna_migrate.base_errors import MigrationError, UsageError
 from websauna_migrate.cli.output import Output
 from websauna_migrate.cli.render.text import shown
 from websauna_migrate.cli.scope import pending_elsewhere
@@ -16,7 +16,11 @@ from websauna_migrate.interfaces import IMigrationService
 from websauna_migrate.plain_text import to_json
 from websauna_migrate.results import Loss, PackageState, Plan, Readiness
 
-__all__ = ["Call"]
+__all__ = [
+    "Call",
+    "ask",
+    "require_unprotected",
+]
 
 
 @dataclass(frozen=True)
@@ -82,3 +86,35 @@ class Call:
             self.output.raw_done(to_json(data))
         elif not self.options.quiet:
             self.output.done(lines)
+
+
+def require_unprotected(call: Call, doing: str) -> None:
+    """Refuse a command on a database that is protected, unless the command line says to go on.
+
+    :param doing: the command, as it was written
+    :raises UsageError: if it does not
+    """
+    if call.service.is_protected and not call.options.yes_on_production:
+        raise UsageError(
+            f'"{doing}" was not begun: this database is protected by the setting '
+            '"websauna_migrate.protected". If it is meant all the same, add --yes-on-production.'
+        )
+
+
+def ask(call: Call, lines: Iterable[str], question: str) -> None:
+    """Show what is going to happen, and ask on the terminal if that is meant.
+
+    :raises UsageError: if there is no terminal to ask on, and no ``--yes``
+    :raises MigrationError: if the answer is not yes
+    """
+    if call.options.yes:
+        return
+    for line in lines:
+        print(shown(line), file=sys.stderr)
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise UsageError(
+            "Nothing was changed: there is no terminal to ask on. If this is meant, add --yes."
+        )
+    print(f"{shown(question)} [y/N] ", end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise MigrationError("Nothing was changed.")

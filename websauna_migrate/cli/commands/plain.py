@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import sys
 from argparse import Namespace
+from collections.abc import Iterator
+from difflib import get_close_matches
+from importlib.resources import files
 from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING
 
-from websauna_migrate.base_errors import MigrationError
+from websauna_migrate.base_errors import MigrationError, UsageError, address_of
 from websauna_migrate.cli.output import Output
 
 if TYPE_CHECKING:
     from alembic.config import Config
 
-__all__ = ["completion", "help_on", "init", "list_templates", "new_package"]
+__all__ = [
+    "completion",
+    "help_on",
+    "init",
+    "list_templates",
+    "meaning_of",
+    "new_package",
+    "read_meanings",
+]
 
 
 def completion(options: Namespace, output: Output) -> None:
@@ -36,7 +49,7 @@ def help_on(options: Namespace, output: Output) -> None:
     elif options.topic in commands:
         output.raw(commands[options.topic].format_help())
     else:
-        from websauna_migrate.cli.messages import meaning_of
+        from websauna_migrate.cli.commands.plain import meaning_of
 
         output.lines(meaning_of(options.topic))
 
@@ -99,3 +112,42 @@ def make_config(options: Namespace, output: Output) -> Config:
 
     given = options.config or [os.environ.get("ALEMBIC_CONFIG") or "alembic.ini"]
     return Config(given[-1], ini_section=options.name, cmd_opts=options, stdout=output.stream)
+
+
+#: Names of a glossary, one a line, and what stands below them.
+ENTRY = re.compile(r"((?:^    \w+\n)+)((?:^        \S[^\n]*\n)+)", re.M)
+
+
+def read_meanings() -> dict[str, str]:
+    """Return what the page says, by the name of each failure."""
+    text = files("websauna_migrate.cli").joinpath("messages.rst").read_text(encoding="utf-8")
+    return {
+        name: without_markup(" ".join(body.split()))
+        for names, body in ENTRY.findall(text)
+        for name in names.split()
+    }
+
+
+def without_markup(text: str) -> str:
+    """Return a text of the documentation as a terminal shows it."""
+    text = re.sub(r":doc:`([\w-]+)`", r"docs/\1.rst", text)
+    return text.replace("``", "`")
+
+
+def meaning_of(name: str) -> Iterator[str]:
+    """Yield the lines that tell what a failure means.
+
+    :raises UsageError: if there is none of this name
+    """
+    meanings = read_meanings()
+    found = {one.lower(): one for one in meanings}.get(name.lower())
+    if found is None:
+        close = get_close_matches(name, meanings, n=1)
+        hint = f' Did you mean "{close[0]}"?' if close else ""
+        raise UsageError(
+            f'There is no command and no failure "{name}".{hint} The commands: ws-alembic help. '
+            f"The failures: {', '.join(sorted(meanings))}."
+        )
+    yield found
+    yield from wrap(meanings[found], 80, initial_indent="  ", subsequent_indent="  ")
+    yield f"In the documentation: {address_of(found)}"

@@ -11,7 +11,7 @@ from websauna_migrate.cli.commands.call import Call
 from websauna_migrate.cli.commands.lint import conclude, lint_of_plan
 from websauna_migrate.cli.console_script import tell
 from websauna_migrate.cli.render import history as lines
-from websauna_migrate.cli.render.log_lines import render_log, render_logged_run, run_data
+from websauna_migrate.cli.render.history import render_log, render_logged_run, run_data
 from websauna_migrate.cli.render.states import (
     plan_table,
     render_check,
@@ -117,7 +117,7 @@ def graph(call: Call) -> None:
         fold=not options.whole,
     )
     if options.format == "png":
-        from websauna_migrate.pictures.png import to_png
+        from websauna_migrate.pictures.svg import to_png
 
         call.output.data(to_png(view))
     else:

@@ -6,8 +6,7 @@ import sys
 from typing import Any
 
 from websauna_migrate.base_errors import ExitCode
-from websauna_migrate.cli.commands.call import Call
-from websauna_migrate.cli.confirm import ask, require_unprotected
+from websauna_migrate.cli.commands.call import Call, ask, require_unprotected
 from websauna_migrate.cli.render.reworked import (
     render_adoption,
     render_rebased,

@@ -28,7 +28,7 @@ from websauna_migrate.planning.steps import is_transactional
 from websauna_migrate.proving.not_proven import NotProven
 from websauna_migrate.results import KeptStep, Squashed, SquashScript
 from websauna_migrate.revision_scripts.revision_reader import ScriptReader
-from websauna_migrate.revision_scripts.squash_digest import digest_of
+from websauna_migrate.revision_scripts.script_files import digest_of
 from websauna_migrate.reworking.redo import only_package
 from websauna_migrate.reworking.squash.chains import Chain
 from websauna_migrate.reworking.squash.composing import compose, finish
