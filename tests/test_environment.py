@@ -17,6 +17,7 @@ from apps import Workshop
 from projects import INI, MAIN
 from websauna_migrate.config.template import template_folder
 from websauna_migrate.errors import EnvironmentFailure, StepFailed
+from websauna_migrate.runs.runner import Runner
 
 TEMPLATES = Path(alembic.__file__).parent / "templates"
 
@@ -476,7 +477,7 @@ def test_plain_alembic_takes_the_lock_of_the_service(
         connection.exec_driver_sql("CREATE SCHEMA meta")
     service = foo.service(postgresql_url, version_table_schema="meta")
     program = [sys.executable, "-m", "alembic", "-c", str(ini), "upgrade", "head"]
-    with service.site().runner().locked():
+    with Runner(service.site()).locked():
         done = run(program, env={"PYTHONPATH": str(foo.root)}, cwd=foo.root)
     assert done.returncode != 0
     assert "Another migration run is in progress" in done.stdout

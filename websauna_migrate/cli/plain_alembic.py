@@ -28,6 +28,7 @@ from websauna_migrate.ini.loader import config_uri
 from websauna_migrate.interfaces import IMigrationService
 from websauna_migrate.models.sqlalchemy_internals import write_backslashes_as
 from websauna_migrate.runs.run_context import clean
+from websauna_migrate.runs.runner import Runner
 
 if TYPE_CHECKING:
     from websauna_migrate.service import MigrationService
@@ -143,7 +144,7 @@ def stamp(
 ) -> None:
     """Let Alembic write the history table, under the lock and behind no half done step."""
     site = service.site(given=given)
-    with site.runner().locked() as (connection, read):
+    with Runner(site).locked() as (connection, read):
         clean(connection)
         context.configure(connection=connection, **configured)
         with context.begin_transaction():

@@ -26,6 +26,7 @@ from websauna_migrate.results import Drift, DriftReport
 from websauna_migrate.runs.change_log import Changes
 from websauna_migrate.runs.kept_facts import ACCEPTED, KeptFacts, keep_facts, kept_facts
 from websauna_migrate.runs.ledger import LEDGER_TABLE
+from websauna_migrate.runs.runner import Runner
 from websauna_migrate.runs.site import Service, Site
 
 __all__ = ["accept_drift", "find_drift"]
@@ -53,7 +54,7 @@ def accept_drift(site: Site, packages: Packages) -> None:
 
     The ledger gets a row for each package, of the revisions that its history table has.
     """
-    with site.runner().locked() as (connection, read):
+    with Runner(site).locked() as (connection, read):
         rows = read()
         site.ledger.create(connection)
         runs = [

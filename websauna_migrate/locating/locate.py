@@ -138,7 +138,7 @@ class Locator:
 
     def applied(self, connection: Connection | None) -> Mapping[str, tuple[str, ...]]:
         """Return the rows of the history tables."""
-        return {} if connection is None else self.site.runner().read(connection)[0]
+        return {} if connection is None else self.site.read(connection)[0]
 
     def equal_models(self, connection: Connection | None, problems: list[str]) -> set[str]:
         """Return the packages whose tables are as the models say.

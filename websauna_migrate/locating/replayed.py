@@ -29,6 +29,7 @@ from websauna_migrate.planning.revisions import Revision
 from websauna_migrate.replay.fresh import prepare, require_apart
 from websauna_migrate.results import NotReplayed
 from websauna_migrate.revision_scripts.script_files import checksum
+from websauna_migrate.runs.runner import Runner
 from websauna_migrate.runs.site import Service, Site
 
 if TYPE_CHECKING:
@@ -199,7 +200,7 @@ class ScratchReplay:
             )
             while True:
                 try:
-                    self.site.runner().run("upgrade", self.plan)
+                    Runner(self.site).run("upgrade", self.plan)
                 except MigrationError as exc:
                     self.failed(exc)
                     if getattr(exc, "half_done", False):

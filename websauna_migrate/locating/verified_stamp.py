@@ -13,6 +13,7 @@ from websauna_migrate.models.ownership import Ownership
 from websauna_migrate.planning.package_targets import targets_for
 from websauna_migrate.planning.plan import plan_stamp
 from websauna_migrate.results import Located, StampedPackage
+from websauna_migrate.runs.runner import Runner
 from websauna_migrate.runs.site import Service, Site
 from websauna_migrate.runs.stamping import write_stamps
 
@@ -50,7 +51,7 @@ def stamp_verified(
         found = locator.location(connection).packages
         if connection is not None:
             connection.rollback()
-    with site.runner().locked() as (connection, read):
+    with Runner(site).locked() as (connection, read):
         before = read()
         if locator.read(connection) != locator.live:
             raise NotLocated(found, ["the database was changed meanwhile: try again."])

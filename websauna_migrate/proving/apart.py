@@ -22,6 +22,7 @@ from websauna_migrate.proving.judge import Judge
 from websauna_migrate.proving.not_proven import impossible
 from websauna_migrate.replay.fresh import prepare, require_apart
 from websauna_migrate.runs.ledger import LEDGER_TABLE
+from websauna_migrate.runs.runner import Runner
 from websauna_migrate.runs.site import Service, Site
 
 __all__ = ["copy_mysql", "copy_sqlite", "prove_apart"]
@@ -96,7 +97,7 @@ class ApartProof:
             plan = Plan(tuple(steps), direction)
             for step in steps:
                 self.site.loaded.environments[step.package].reader.imported(step.revision)
-            self.site.runner().run(direction, lambda applied: plan)
+            Runner(self.site).run(direction, lambda applied: plan)
 
     def fill(self, applied: Mapping[str, tuple[str, ...]]) -> None:
         """Give the database what the author's has, with its rows where they can be copied."""

@@ -103,7 +103,7 @@ def write_scripts(
         with site.reading() as connection:
             if connection is not None:
                 site.settings.require_database(writer.packages, connection.dialect.name)
-                applied = site.runner().read(connection)[0]
+                applied = site.read(connection)[0]
                 connection.rollback()
                 with explained(site):
                     State.of(site.loaded.graph, applied).refuse_lost(writer.packages)

@@ -38,6 +38,7 @@ from websauna_migrate.runs.failures import (
     StepFailed,
 )
 from websauna_migrate.runs.run_context import RunOptions
+from websauna_migrate.runs.runner import Runner
 from websauna_migrate.runs.site import Service, Site
 
 __all__ = ["keep_proven", "prove"]
@@ -194,7 +195,7 @@ def prove_beside(site: Site, new: Mapping[str, Sequence[str]], judge: Judge) -> 
 
     options = RunOptions(dry_run=True, limits={"lock_budget": LOCK_BUDGET}, observe=observe)
     try:
-        site.runner(options).run("upgrade", make_plan)
+        Runner(site, options).run("upgrade", make_plan)
     except NotAtomic:
         return False
     except StepFailed as exc:

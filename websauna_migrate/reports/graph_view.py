@@ -136,9 +136,8 @@ def states_of(site: Site) -> Mapping[int, str]:
     with site.reading() as connection:
         if connection is None:
             return {}
-        runner = site.runner()
-        applied, has_ledger = runner.read(connection)
-        marked = site.ledger.interrupted(connection) if has_ledger else ()
+        applied, tables = site.read(connection)
+        marked = site.ledger.interrupted(connection) if LEDGER_TABLE in tables else ()
         half_done = at_work(site, connection, {LEDGER_TABLE}, marked)[1] if marked else ()
     states = {
         graph.find(name, one): "applied"

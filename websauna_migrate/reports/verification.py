@@ -25,7 +25,7 @@ def verify(site: Site, packages: Packages) -> tuple[Verification, ...]:
     with PROCESS_LOCK, site.reading() as connection:
         if connection is None:
             return ()
-        rows = site.runner().read(connection)[0]
+        rows = site.read(connection)[0]
         connection.rollback()
         applied = {name: site.loaded.histories[name].applied(known) for name, known in rows.items()}
         revisions = [one for one in site.loaded.graph.timeline() if one.id in applied[one.package]]

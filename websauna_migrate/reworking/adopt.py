@@ -24,6 +24,7 @@ from websauna_migrate.runs.adopting import (
     give_back,
 )
 from websauna_migrate.runs.ledger import LEDGER_TABLE
+from websauna_migrate.runs.runner import Runner
 from websauna_migrate.runs.site import Service, Site
 
 __all__ = ["adopt", "undo_adoption"]
@@ -73,7 +74,7 @@ def undo_adoption(
     remedy = "The tables that were moved have rows by now, so the adoption stays."
     take_back(site, moved, "adopt --undo", remedy)
     actions = []
-    with site.runner().locked("adopt --undo") as (connection, _):
+    with Runner(site).locked("adopt --undo") as (connection, _):
         adopted = adopted_packages(site, connection, selected)
         if not adopted and not records(service, selected) and not settings_record(service):
             raise UsageError("Nothing was adopted here: there is nothing to undo.")

@@ -151,7 +151,7 @@ def find_histories(found: Findings, site: Site, wanted: Wanted) -> None:
     with site.reading() as connection:
         if connection is None:
             return
-        applied = site.runner().read(connection)[0]
+        applied = site.read(connection)[0]
         others = OtherHistories(site.loaded, site.settings).find(
             connection, applied, found.selected
         )

@@ -103,7 +103,7 @@ def find_texts(
 
     :raises MigrationError: naming the one of the selected packages that is not to be had
     """
-    applied = site.runner().read(connection)[0]
+    applied = site.read(connection)[0]
     found: list[tuple[RestoredScript, bytes]] = []
     for name in site.packages:
         try:

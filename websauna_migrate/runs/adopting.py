@@ -27,6 +27,7 @@ from websauna_migrate.results import LedgerEntry, StampedPackage
 from websauna_migrate.runs.ledger import LEDGER_TABLE, STAMP
 from websauna_migrate.runs.ledger_table import installed_by
 from websauna_migrate.runs.other_histories import OtherHistory
+from websauna_migrate.runs.runner import Runner
 from websauna_migrate.runs.site import Site
 
 __all__ = ["ADOPTED", "adopt_histories", "adopted_packages", "drop_empty_ledger", "give_back"]
@@ -53,7 +54,7 @@ def adopt_histories(
     :param stamped: the rows of packages that have none anywhere, each with the proof
     :raises HistoryContradicted: if the histories are not as they were when they were looked for
     """
-    with site.runner().locked("adopt") as (connection, read):
+    with Runner(site).locked("adopt") as (connection, read):
         before = read()
         site.ledger.create(connection)
         for one in taken:

@@ -20,6 +20,7 @@ from websauna_migrate.database.history_tables import list_tables
 from websauna_migrate.facts.postgresql import quote_name
 from websauna_migrate.facts.units import Unit
 from websauna_migrate.locks.run_lock import lock_key
+from websauna_migrate.runs.runner import Runner
 from websauna_migrate.runs.site import Site
 
 __all__ = ["Changes", "record_who", "stop_recording"]
@@ -105,7 +106,7 @@ def stop_recording(site: Site) -> None:
 
 def run_script(site: Site, script: str) -> None:
     """Run statements under the lock of runs, in one transaction."""
-    with site.runner().locked() as (connection, _):
+    with Runner(site).locked() as (connection, _):
         if connection.dialect.name != "postgresql":
             raise MigrationError(
                 f"{connection.dialect.name} has no event triggers: who changed a database is "

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from sqlalchemy import inspect
+from sqlalchemy import inspect, text
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -18,7 +18,8 @@ from websauna_migrate.runs.site import Site
 if TYPE_CHECKING:
     from sqlalchemy.engine.reflection import Inspector
 
-__all__ = ["look_closely"]
+
+__all__ = ["known_facts", "look_closely"]
 
 #: What changes nothing in the schema by itself.
 USES = ("read_table", "use_type", "foreign_key", "use_other_schema", *UNREADABLE)
@@ -116,3 +117,43 @@ def table_words(inspector: Inspector, schema: str | None, name: str) -> str:
     columns = ", ".join(one["name"] for one in inspector.get_columns(name, schema))
     indexes = ", ".join(str(one["name"]) for one in inspector.get_indexes(name, schema))
     return f"table {full}, columns {columns}{f'; indexes {indexes}' if indexes else ''}"
+
+
+def known_facts(
+    entry: LedgerEntry, connection: Connection, applied: Mapping[str, Sequence[str]]
+) -> str:
+    """Return what the database says of a half done step, in words.
+
+    :param applied: the rows of the history tables, by package
+    """
+    rows = applied.get(entry.package)
+    if rows is None:
+        facts = ["Its package is not registered any more"]
+    else:
+        there = "has" if entry.revision in rows else "does not have"
+        listed = ", ".join(f'"{row}"' for row in rows) or "none"
+        facts = [f'Its history table "{entry.history_table}" {there} its row (rows: {listed})']
+    found = invalid_indexes(connection)
+    if found:
+        facts.append(f"INVALID indexes: {', '.join(found)}")
+    return "; ".join(facts) + "."
+
+
+def invalid_indexes(connection: Connection) -> tuple[str, ...]:
+    """Return the indexes that a CREATE INDEX CONCURRENTLY left unfinished; PostgreSQL has them."""
+    if connection.dialect.name != "postgresql":
+        return ()
+    try:
+        return tuple(
+            connection.scalars(
+                text(
+                    "SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname) "
+                    "FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid "
+                    "JOIN pg_namespace n ON n.oid = c.relnamespace "
+                    "WHERE NOT i.indisvalid AND n.nspname !~ '^pg_' ORDER BY 1"
+                )
+            )
+        )
+    except SQLAlchemyError:
+        connection.rollback()
+        return ()

@@ -65,6 +65,7 @@ class LockedRun:
         make_plan: Callable[[Applied], Plan],
     ) -> None:
         self.runner = runner
+        self.hooks = runner.site.hooks
         self.context = context
         self.connection = context.connection
         self.direction = direction
@@ -163,12 +164,12 @@ class LockedRun:
             return
         ended = MigrationRunEnded(run, error, tuple(sorted(self.packages)))
         if error is None:
-            self.runner.notify(ended)
+            self.hooks.notify(ended)
             return
         failed = [] if self._running is None else [MigrationStepFailed(self._running, error)]
         for event in (*failed, ended):
             try:
-                self.runner.notify(event)
+                self.hooks.notify(event)
             except Exception:
                 log.exception("A subscriber to %s failed", type(event).__name__)
 
@@ -248,7 +249,7 @@ class LockedRun:
             context.planned = self._written(steps, first, write)
             self.started = True
             self.packages.update(plan.packages)
-            self.runner.notify(MigrationRunStarted(context.run_id, plan, self.look))
+            self.hooks.notify(MigrationRunStarted(context.run_id, plan, self.look))
 
     def _distrust(self, plan: Plan) -> None:
         """Warn of scripts that others may change."""
@@ -424,7 +425,7 @@ class LockedRun:
             expected=self._expected.get((step.package, step.revision.id)),
         )
         self._running = None
-        self.runner.notify(event)
+        self.hooks.notify(event)
         self._running = event
 
     def _observe(self, done: int) -> None:
@@ -434,8 +435,9 @@ class LockedRun:
 
     def _tell(self, event: MigrationStepApplied) -> None:
         """Tell of a step that was applied."""
-        self.runner.on_step(event)
-        self.runner.notify(event)
+        if self.hooks.on_step is not None:
+            self.hooks.on_step(event)
+        self.hooks.notify(event)
 
     def _keep_facts(self) -> None:
         """Keep what the database is now, so that what changes it later can be told from runs."""

@@ -14,6 +14,7 @@ from websauna_migrate.interfaces import Packages, Targets
 from websauna_migrate.planning.package_targets import as_targets, targets_for
 from websauna_migrate.planning.plan import Plan, plan_upgrade
 from websauna_migrate.results import LedgerEntry, LedgerRun, RecordedPlan, Run
+from websauna_migrate.runs.runner import Runner
 from websauna_migrate.runs.site import Site
 from websauna_migrate.runs.unknown_revisions import explained
 
@@ -230,4 +231,4 @@ def run_planner(
         refuse_elsewhere(site, connection, applied, {*selected, *plan.packages})
 
     with explained(site):
-        return site.runner(options, refuse).run(direction, make_plan)
+        return Runner(site, options, refuse).run(direction, make_plan)

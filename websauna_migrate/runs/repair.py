@@ -14,12 +14,12 @@ from websauna_migrate.database.history_tables import list_tables, write_rows
 from websauna_migrate.planning.package_history import PackageHistory
 from websauna_migrate.planning.steps import Plan, Reason, Step
 from websauna_migrate.results import InterruptedStep, LedgerEntry
-from websauna_migrate.runs.half_done import look_closely
+from websauna_migrate.runs.half_done import known_facts, look_closely
 from websauna_migrate.runs.in_progress import is_of, marked_steps, run_in_progress
-from websauna_migrate.runs.known_facts import known_facts
 from websauna_migrate.runs.ledger import DONE, UNDONE
 from websauna_migrate.runs.ledger_table import os_user
 from websauna_migrate.runs.run_context import RunOptions
+from websauna_migrate.runs.runner import Runner
 from websauna_migrate.runs.site import Site
 
 __all__ = [
@@ -56,17 +56,17 @@ def repair(
         return ()
     if action is None:
         return look(site, step)
-    runner = site.runner(RunOptions(stop=stop))
+    runner = Runner(site, RunOptions(stop=stop))
     with runner.locked_for_repair("repair") as connection:
         entries = choose(runner.marked(connection), step)
-        applied = runner.read(connection)[0]
+        applied = site.read(connection)[0]
         found = tuple(
             InterruptedStep(entry, known_facts(entry, connection, applied), action)
             for entry in newest_of_each(entries)
         )
         for entry in reversed(entries):
             settle(site, connection, entry, action, applied.get(entry.package))
-            applied = runner.read(connection)[0]
+            applied = site.read(connection)[0]
         connection.commit()
     if action == "rerun" and entries:
         rerun(site, entries, stop)
@@ -75,14 +75,13 @@ def repair(
 
 def look(site: Site, step: str | None) -> tuple[InterruptedStep, ...]:
     """Return what can be said of the steps that are marked; those of a run at work are running."""
-    runner = site.runner()
     with site.connecting() as connection:
         marked = marked_steps(site, connection, list_tables(connection, site.schema))
         connection.rollback()
         if step is not None:
             marked = choose(marked, step)
         running = run_in_progress(site, connection, has_ledger=True) if marked else None
-        applied = runner.read(connection)[0]
+        applied = site.read(connection)[0]
         found = []
         for entry in newest_of_each(marked):
             known = known_facts(entry, connection, applied)
@@ -138,7 +137,7 @@ def rerun(site: Site, entries: Sequence[LedgerEntry], stop: Callable[[], bool] |
     :param entries: the marks of the one step, oldest first
     """
     marks = {entry.id: settled_by("rerun") for entry in entries}
-    runner = site.runner(RunOptions(stop=stop, marks=marks))
+    runner = Runner(site, RunOptions(stop=stop, marks=marks))
     newest = entries[-1:]
     runner.run(newest[0].direction, lambda applied: rerun_plan(newest, site.loaded, applied))
 

@@ -5,15 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from typing import TYPE_CHECKING
 
-from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.engine import Connection, Engine, make_url
 from sqlalchemy.exc import DBAPIError
 
-from websauna_migrate.alembic_adapter.package_environment import PackageEnvironment
-from websauna_migrate.config.settings import Settings
-from websauna_migrate.database.engines import WRITES
-from websauna_migrate.database.history_tables import RecordsBroken, list_tables, read_rows
+from websauna_migrate.database.engines import WRITES, make_engine
+from websauna_migrate.database.history_tables import RecordsBroken, list_tables
+from websauna_migrate.database.in_memory import refuse_private
 from websauna_migrate.database.servers import Server, examine
 from websauna_migrate.database.stopping import Stopping
 from websauna_migrate.locks.choice import make_lock
@@ -23,10 +21,9 @@ from websauna_migrate.results import LedgerEntry
 from websauna_migrate.runs.failures import InterruptedSteps
 from websauna_migrate.runs.ledger import LEDGER_TABLE, Ledger
 from websauna_migrate.runs.process_lock import PROCESS_LOCK
+from websauna_migrate.runs.queueing_drivers import connect_queueing
 from websauna_migrate.runs.run_context import RunOptions, clean
-
-if TYPE_CHECKING:
-    from websauna_migrate.events import MigrationStepApplied
+from websauna_migrate.runs.site import Site
 
 __all__ = ["Applied", "RunAccess"]
 
@@ -40,65 +37,57 @@ class RunAccess:
 
     def __init__(
         self,
-        *,
-        connecting: Callable[[], AbstractContextManager[Connection]],
-        make_engine: Callable[[], Engine],
-        environments: Mapping[str, PackageEnvironment],
-        ledger: Callable[[], Ledger],
-        settings: Settings,
-        notify: Callable[[object], None],
-        on_wait: Callable[[str], None] | None = None,
-        on_step: Callable[[MigrationStepApplied], None] | None = None,
+        site: Site,
         options: RunOptions | None = None,
         refuse: Callable[[Connection, Applied, Plan], None] = lambda *_: None,
     ) -> None:
         """Prepare; nothing is connected yet.
 
-        :param connecting: gives the connection that does the work
-        :param make_engine: makes an engine for a second connection, should one be needed
-        :param ledger: gives the ledger; called where there is something to do
-        :param notify: gets the events of a run
-        :param on_wait: told in words what keeps the run waiting
-        :param on_step: told of each step that was applied
         :param refuse: called with a plan before it is begun, or found empty; raises what speaks
             against it
         """
-        self.connecting = connecting
-        self.make_engine = make_engine
-        self.environments = environments
-        self._ledger = ledger
-        self.settings = settings
-        self.notify = notify
-        self.on_wait = on_wait
-        self.on_step = on_step or ignore
-        self.refuse = refuse
+        self.site = site
         self.options = options or RunOptions()
-        self.schema = settings.version_table_schema
+        self.refuse = refuse
+        self.settings = site.settings
+        self.environments = site.loaded.environments
+        self.schema = site.schema
         self.stopping = Stopping(self.options.stop)
         wait = self.options.lock_wait
-        self.lock_wait = settings.lock_wait if wait is None else wait
+        self.lock_wait = site.settings.lock_wait if wait is None else wait
+
+    def make_engine(self) -> Engine:
+        """Return a new engine of the database."""
+        if self.options.dry_run and not self.site.has_database:
+            # A dry run does not make the file of an SQLite database.
+            return make_engine(make_url("sqlite://"))
+        return self.site.make_engine()
+
+    def connecting(self) -> AbstractContextManager[Connection]:
+        """Give the connection that does the work."""
+        if self.site.given is None:
+            refuse_private(self.settings.require_url())
+        return self.site.connecting(self._make_queueing)
+
+    def _make_queueing(self) -> Engine:
+        engine = self.make_engine()
+        connect_queueing(engine)
+        return engine
 
     @property
     def ledger(self) -> Ledger:
         """The ledger of the run."""
-        return self._ledger()
+        return self.site.ledger
 
     def read(self, connection: Connection) -> tuple[Applied, bool]:
         """Return the rows of every registered package's history table, and if there is a ledger."""
-        existing = list_tables(connection, self.schema, views=True)
-        tables = {
-            name: environment.package.history_table
-            for name, environment in self.environments.items()
-        }
-        rows = read_rows(connection, existing.intersection(tables.values()), self.schema)
-        return {name: rows.get(table, ()) for name, table in tables.items()}, (
-            LEDGER_TABLE in existing
-        )
+        applied, tables = self.site.read(connection)
+        return applied, LEDGER_TABLE in tables
 
     def tell(self, words: str) -> None:
         """Say in words what the run does, or waits for."""
-        if self.on_wait is not None:
-            self.on_wait(words)
+        if self.site.hooks.on_wait is not None:
+            self.site.hooks.on_wait(words)
         else:
             log.warning("%s", words)
 
@@ -174,17 +163,13 @@ class RunAccess:
 
         :raises InterruptedSteps: always
         """
-        from websauna_migrate.runs.known_facts import known_facts
+        from websauna_migrate.runs.half_done import known_facts
 
         entries = self.marked(connection)
         applied = self.read(connection)[0]
         known = {entry.id: known_facts(entry, connection, applied) for entry in entries}
         connection.rollback()
         raise InterruptedSteps(entries, known)
-
-
-def ignore(event: object) -> None:
-    """Do nothing."""
 
 
 def describe_run(entries: tuple[LedgerEntry, ...]) -> str:

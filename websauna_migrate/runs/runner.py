@@ -21,9 +21,9 @@ from websauna_migrate.results import Run
 from websauna_migrate.runs.ledger import is_marked
 from websauna_migrate.runs.process_lock import PROCESS_LOCK
 from websauna_migrate.runs.run_access import Applied, RunAccess
-from websauna_migrate.runs.run_context import RunContext, RunOptions, clean
+from websauna_migrate.runs.run_context import RunContext, clean
 
-__all__ = ["PROCESS_LOCK", "RunOptions", "Runner"]
+__all__ = ["Runner"]
 
 
 class Runner(RunAccess):

@@ -5,22 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from sqlalchemy import Engine
-from sqlalchemy.engine import URL, Connection, make_url
+from sqlalchemy.engine import URL, Connection
 
 from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
 from websauna_migrate.config.packages import MigrationPackage
 from websauna_migrate.config.selection import UnknownPackage
 from websauna_migrate.config.settings import Settings
-from websauna_migrate.database.engines import connect, is_missing_file, make_engine
+from websauna_migrate.database.engines import connect, is_missing_file
 from websauna_migrate.database.given_connections import open_given
-from websauna_migrate.database.in_memory import refuse_private
+from websauna_migrate.database.history_tables import list_tables, read_rows
 from websauna_migrate.interfaces import Packages, Targets
-from websauna_migrate.planning.steps import Plan
-from websauna_migrate.runs.queueing_drivers import connect_queueing
 
 if TYPE_CHECKING:
     from websauna_migrate.alembic_adapter.package_environment import AlembicOptions
@@ -28,7 +25,6 @@ if TYPE_CHECKING:
     from websauna_migrate.models.ownership import Ownership
     from websauna_migrate.results import CreatedScript, Run, StampedPackage
     from websauna_migrate.runs.ledger import Ledger
-    from websauna_migrate.runs.runner import Runner, RunOptions
 
 __all__ = ["Hooks", "Service", "Site"]
 
@@ -45,10 +41,6 @@ class Hooks:
     notify: Callable[[object], None]
     on_wait: Callable[[str], None] | None = None
     on_step: Callable[[MigrationStepApplied], None] | None = None
-
-
-def refuse_nothing(connection: Connection, applied: Mapping[str, object], plan: Plan) -> None:
-    """Let each plan be run."""
 
 
 class Site:
@@ -125,45 +117,6 @@ class Site:
                 raise UnknownPackage(name, known)
         return tuple(sorted(set(names)))
 
-    def runner(
-        self,
-        options: RunOptions | None = None,
-        refuse: Callable[[Connection, Mapping[str, tuple[str, ...]], Plan], None] = refuse_nothing,
-    ) -> Runner:
-        """Return a runner on the database.
-
-        :param refuse: raises what speaks against a plan, see :class:`.Runner`
-        """
-        from websauna_migrate.runs.runner import Runner
-
-        make = self.make_engine
-        if options is not None and options.dry_run and not self.has_database:
-            # A dry run does not make the file of an SQLite database.
-            make = partial(make_engine, make_url("sqlite://"))
-
-        def make_queueing() -> Engine:
-            engine = make()
-            connect_queueing(engine)
-            return engine
-
-        def connecting() -> AbstractContextManager[Connection]:
-            if self.given is None:
-                refuse_private(self.settings.require_url())
-            return self.connecting(make_queueing)
-
-        return Runner(
-            connecting=connecting,
-            make_engine=make,
-            environments=self.loaded.environments,
-            ledger=self._ledger,
-            settings=self.settings,
-            notify=self.hooks.notify,
-            on_wait=self.hooks.on_wait,
-            on_step=self.hooks.on_step,
-            options=options,
-            refuse=refuse,
-        )
-
     @contextmanager
     def reading(self) -> Iterator[Connection | None]:
         """Give a connection for reading, or ``None`` where :attr:`has_database` is false."""
@@ -178,7 +131,14 @@ class Site:
         with self.reading() as connection:
             if connection is None:
                 return dict.fromkeys(self.packages, ())
-            return self.runner().read(connection)[0]
+            return self.read(connection)[0]
+
+    def read(self, connection: Connection) -> tuple[Mapping[str, tuple[str, ...]], frozenset[str]]:
+        """Return the rows of every registered package's history table, and the names of tables."""
+        existing = list_tables(connection, self.schema, views=True)
+        tables = {name: package.history_table for name, package in self.packages.items()}
+        rows = read_rows(connection, existing.intersection(tables.values()), self.schema)
+        return {name: rows.get(table, ()) for name, table in tables.items()}, frozenset(existing)
 
 
 class Service(Protocol):

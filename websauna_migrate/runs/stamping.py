@@ -13,6 +13,7 @@ from websauna_migrate.planning.package_targets import targets_for
 from websauna_migrate.planning.plan import plan_stamp
 from websauna_migrate.results import StampedPackage
 from websauna_migrate.runs.other_histories import OtherHistories
+from websauna_migrate.runs.runner import Runner
 from websauna_migrate.runs.site import Site
 
 __all__ = ["ensure_version", "stamp", "write_stamps"]
@@ -31,7 +32,7 @@ def stamp(
     :returns: the packages whose rows changed, by name
     """
     loaded, selected = site.loaded, site.select(packages)
-    with site.runner().locked() as (connection, read):
+    with Runner(site).locked() as (connection, read):
         before = read()
         stamped = plan_stamp(
             loaded.graph,
@@ -87,7 +88,7 @@ def write_stamps(
 
 def ensure_version(site: Site, packages: Packages) -> None:
     """Create the history tables that are missing."""
-    with site.runner().locked() as (connection, read):
+    with Runner(site).locked() as (connection, read):
         rows = read()
         for name in site.select(packages):
             write_rows(connection, site.packages[name].history_table, site.schema, rows[name])

@@ -23,6 +23,7 @@ from websauna_migrate.results import Run
 from websauna_migrate.runs.ledger import readable
 from websauna_migrate.runs.migrating import downgrade
 from websauna_migrate.runs.run_context import RunOptions
+from websauna_migrate.runs.runner import Runner
 from websauna_migrate.runs.site import Site
 
 __all__ = ["Departed", "dotted_names", "find_departed", "list_departed", "uninstall"]
@@ -44,7 +45,7 @@ def uninstall(
     if not site.has_database:
         return run
     table = site.packages[package].history_table
-    with site.runner().locked("uninstall") as (connection, read):
+    with Runner(site).locked("uninstall") as (connection, read):
         # Another run may have upgraded the package again meanwhile.
         if not read()[package] and table in list_tables(connection, site.schema):
             write_rows(connection, table, site.schema, None)
@@ -82,7 +83,7 @@ def forget_package(site: Site, package: str, *, really: bool) -> Run:
             "To leave its tables as they are and drop the history table alone: "
             f"ws-alembic uninstall --forget {name}"
         )
-    with site.runner().locked("uninstall") as (connection, _):
+    with Runner(site).locked("uninstall") as (connection, _):
         write_rows(connection, departed.history_table, site.schema, None)
         connection.commit()
     return Run(uuid.uuid4().hex, "downgrade")

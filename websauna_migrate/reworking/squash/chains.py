@@ -15,6 +15,7 @@ from websauna_migrate.planning.plan import Plan, plan_undo, plan_upgrade
 from websauna_migrate.planning.steps import Direction, Step
 from websauna_migrate.replay.fresh import prepare
 from websauna_migrate.reworking.squash.row_proof import Rows, read_rows_of
+from websauna_migrate.runs.runner import Runner
 from websauna_migrate.runs.site import Service, Site
 
 __all__ = ["Chain"]
@@ -74,7 +75,7 @@ class Chain:
             plan = Plan(tuple(steps), direction)
             for step in steps:
                 self.site.loaded.environments[step.package].reader.imported(step.revision)
-            self.site.runner().run(direction, lambda applied: plan)
+            Runner(self.site).run(direction, lambda applied: plan)
 
     def facts(self) -> Facts:
         """Return what the database is, without the service's own tables."""
