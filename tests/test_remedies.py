@@ -170,7 +170,7 @@ def test_a_table_of_another_origin_in_place_of_the_ledger(place: Place) -> None:
     place.is_mended()
 
 
-@of("planning.contradictions.HistoryContradicted")
+@of("planning.history_errors.HistoryContradicted")
 @pytest.mark.parametrize("command", ["upgrade", "check"])
 def test_a_script_that_was_deleted_after_it_was_applied(place: Place, command: str) -> None:
     place.well(*ALL, "upgrade")
@@ -200,7 +200,7 @@ def test_heads_that_are_gone_are_not_to_be_upgraded(place: Place) -> None:
     assert rows(place.url, "SELECT version_num FROM alembic_history_addon") == [("a200",)]
 
 
-@of("planning.contradictions.HistoryContradicted")
+@of("planning.history_errors.HistoryContradicted")
 @pytest.mark.parametrize("number", [0, 1])
 def test_applied_revisions_that_lack_what_they_require(place: Place, number: int) -> None:
     place.well(*ALL, "upgrade")
@@ -213,7 +213,7 @@ def test_applied_revisions_that_lack_what_they_require(place: Place, number: int
     assert {"a1", "f1", "f2"} <= tables(place.url)
 
 
-@of("planning.contradictions.HistoryContradicted")
+@of("planning.history_errors.HistoryContradicted")
 @pytest.mark.parametrize("number", [0, 1])
 def test_a_ledger_that_contradicts_the_history(place: Place, number: int) -> None:
     place.well(*ALL, "upgrade")
@@ -226,7 +226,7 @@ def test_a_ledger_that_contradicts_the_history(place: Place, number: int) -> Non
     assert "f2" in tables(place.url)
 
 
-@of("planning.contradictions.HistoryContradicted")
+@of("planning.history_errors.HistoryContradicted")
 def test_a_history_in_another_table(place: Place) -> None:
     place.well(*ALL, "upgrade")
     execute(

@@ -27,35 +27,10 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Engine, Table
 
+    from websauna_migrate import results
     from websauna_migrate.planning.plan import Plan
     from websauna_migrate.planning.revisions import Revision
     from websauna_migrate.planning.steps import Step
-    from websauna_migrate.results import (
-        Adoption,
-        CheckProblem,
-        CheckReport,
-        CreatedScript,
-        DriftReport,
-        GraphView,
-        HistoryEntry,
-        InterruptedStep,
-        LedgerRun,
-        LintReport,
-        Location,
-        LogFilter,
-        Loss,
-        PackageState,
-        Readiness,
-        Rebased,
-        RecordedPlan,
-        Redone,
-        Run,
-        Squashed,
-        StampedPackage,
-        StepSql,
-        Switched,
-        Verification,
-    )
 
 
 class Question(Protocol):
@@ -73,7 +48,7 @@ class Question(Protocol):
 class ReadinessLooks(Protocol):
     """Tells readiness again and again."""
 
-    def look(self) -> Readiness:
+    def look(self) -> results.Readiness:
         """Return how ready the database is now."""
 
     def close(self) -> None:
@@ -138,11 +113,11 @@ class IMigrationService(Interface):
         statement_timeout_ms: int | None = None,
         fail_on_lint: bool = False,
         ignore_order: bool = False,
-        plan: RecordedPlan | None = None,
+        plan: results.RecordedPlan | None = None,
         max_loss: int | None = None,
         connection: Connection | None = None,
         engine: Engine | None = None,
-    ) -> Run:
+    ) -> results.Run:
         """Run the upgrade plan on a connection of its own and record the run in the ledger.
 
         Requirements in other packages are brought in, and no more than that. Safe to call inside a
@@ -194,7 +169,7 @@ class IMigrationService(Interface):
         statement_timeout_ms: int | None = None,
         connection: Connection | None = None,
         engine: Engine | None = None,
-    ) -> Run:
+    ) -> results.Run:
         """Run the downgrade plan; parameters and errors as in :meth:`upgrade`.
 
         :param cascade: take applied revisions of other packages that require what goes down
@@ -216,7 +191,7 @@ class IMigrationService(Interface):
         statement_timeout_ms: int | None = None,
         connection: Connection | None = None,
         engine: Engine | None = None,
-    ) -> Run:
+    ) -> results.Run:
         """Take back the revisions that one run applied, and no others, as a downgrade does.
 
         What is not applied any more is left out. The other parameters are those of
@@ -248,7 +223,7 @@ class IMigrationService(Interface):
         stop: Callable[[], bool] | None = None,
         connection: Connection | None = None,
         engine: Engine | None = None,
-    ) -> tuple[InterruptedStep, ...]:
+    ) -> tuple[results.InterruptedStep, ...]:
         """Settle steps that an earlier run left half done, or look at them.
 
         :param action: ``"rerun"`` runs the step again, and it counts as half done until that has
@@ -280,7 +255,7 @@ class IMigrationService(Interface):
         *,
         connection: Connection | None = None,
         engine: Engine | None = None,
-    ) -> tuple[Loss, ...]:
+    ) -> tuple[results.Loss, ...]:
         """Count what a plan would lose, and the rows that are in its way; nothing waits.
 
         :param plan: what :meth:`plan` returned
@@ -294,7 +269,7 @@ class IMigrationService(Interface):
         ignore_order: bool = False,
         connection: Connection | None = None,
         engine: Engine | None = None,
-    ) -> RecordedPlan:
+    ) -> results.RecordedPlan:
         """Return the plan of an upgrade with checksums of its scripts and their SQL; run nothing.
 
         Each script is executed twice as for :meth:`sql`; what it does besides its SQL happens.
@@ -308,7 +283,7 @@ class IMigrationService(Interface):
         *,
         packages: Packages = None,
         plan: Plan | None = None,
-    ) -> LintReport:
+    ) -> results.LintReport:
         """Return the unsafe changes that an upgrade would make on PostgreSQL; run nothing there.
 
         Each pending script is executed as for ``sql``, without a connection, and its SQL is read
@@ -345,7 +320,7 @@ class IMigrationService(Interface):
             the database
         """
 
-    def step_sql(step: Step) -> StepSql:
+    def step_sql(step: Step) -> results.StepSql:
         """Return the SQL of a step of a plan, each statement with its script's line.
 
         The script is run in Alembic's offline mode; no database is contacted. What it reads from
@@ -364,7 +339,7 @@ class IMigrationService(Interface):
         tag: str | None = None,
         connection: Connection | None = None,
         engine: Engine | None = None,
-    ) -> tuple[StampedPackage, ...]:
+    ) -> tuple[results.StampedPackage, ...]:
         """Write the history tables as if the revisions were applied; run no script.
 
         :param purge: erase the packages' history first, whatever stands in it
@@ -381,7 +356,7 @@ class IMigrationService(Interface):
         packages: Packages = None,
         connection: Connection | None = None,
         engine: Engine | None = None,
-    ) -> Location:
+    ) -> results.Location:
         """Find where the database stands, whatever its history tables say; nothing is written.
 
         The scripts are replayed in a scratch database, and the facts behind each of them are
@@ -398,7 +373,7 @@ class IMigrationService(Interface):
         accept: bool = False,
         connection: Connection | None = None,
         engine: Engine | None = None,
-    ) -> DriftReport:
+    ) -> results.DriftReport:
         """Find what is not as the applied scripts make it, and since when; what only models have.
 
         The scripts are replayed as for :meth:`locate`. When something was changed is told by the
@@ -434,7 +409,7 @@ class IMigrationService(Interface):
         undo: bool = False,
         connection: Connection | None = None,
         engine: Engine | None = None,
-    ) -> Adoption:
+    ) -> results.Adoption:
         """Take an existing project over: version table, scripts, ``env.py``, settings.
 
         Histories are written in one transaction, with rows in the ledger. A package whose tables
@@ -481,7 +456,7 @@ class IMigrationService(Interface):
         keep: bool = False,
         connection: Connection | None = None,
         engine: Engine | None = None,
-    ) -> tuple[CreatedScript, ...]:
+    ) -> tuple[results.CreatedScript, ...]:
         """Write a new revision script for each package.
 
         With ``autogenerate`` only packages with changes get one. A package without a script
@@ -512,7 +487,7 @@ class IMigrationService(Interface):
 
     def move_table(
         table: str | Sequence[str], source: str, target: str
-    ) -> tuple[CreatedScript, CreatedScript]:
+    ) -> tuple[results.CreatedScript, results.CreatedScript]:
         """Write the two revisions that hand a table, or several, over to another package.
 
         They do nothing in the database: the table stays where it is with its rows, and belongs to
@@ -535,7 +510,7 @@ class IMigrationService(Interface):
         branch_label: str | None = None,
         rev_id: str | None = None,
         splice: bool = False,
-    ) -> tuple[CreatedScript, ...]:
+    ) -> tuple[results.CreatedScript, ...]:
         """Write a script that merges the given heads of one package.
 
         :returns: a tuple of one :class:`websauna_migrate.results.CreatedScript`
@@ -546,7 +521,7 @@ class IMigrationService(Interface):
         packages: Packages = None,
         connection: Connection | None = None,
         engine: Engine | None = None,
-    ) -> tuple[PackageState, ...]:
+    ) -> tuple[results.PackageState, ...]:
         """Return what is applied: a tuple of :class:`websauna_migrate.results.PackageState`.
 
         Without ``packages`` it includes packages that are no longer installed but left a history
@@ -558,7 +533,7 @@ class IMigrationService(Interface):
         packages: Packages = None,
         connection: Connection | None = None,
         engine: Engine | None = None,
-    ) -> tuple[PackageState, ...]:
+    ) -> tuple[results.PackageState, ...]:
         """Return what :meth:`status` returns, under its former name."""
 
     def heads(*, packages: Packages = None) -> tuple[Revision, ...]:
@@ -570,7 +545,7 @@ class IMigrationService(Interface):
         packages: Packages = None,
         connection: Connection | None = None,
         engine: Engine | None = None,
-    ) -> tuple[HistoryEntry, ...]:
+    ) -> tuple[results.HistoryEntry, ...]:
         """Return the revisions, newest first, as one timeline that follows the requirements.
 
         :param rev_range: ``start:end``, Alembic's ``-r``; both ends are included; ``current``
@@ -578,7 +553,7 @@ class IMigrationService(Interface):
         :returns: a tuple of :class:`websauna_migrate.results.HistoryEntry`
         """
 
-    def entries(revisions: Iterable[Revision]) -> tuple[HistoryEntry, ...]:
+    def entries(revisions: Iterable[Revision]) -> tuple[results.HistoryEntry, ...]:
         """Return what listings say of some revisions, newest first. No database access."""
 
     def one_look(
@@ -589,14 +564,14 @@ class IMigrationService(Interface):
         :param given: what the calls within it are given as ``connection`` or ``engine``
         """
 
-    def show(revision: str, *, packages: Packages = None) -> tuple[HistoryEntry, ...]:
+    def show(revision: str, *, packages: Packages = None) -> tuple[results.HistoryEntry, ...]:
         """Return the revisions named by a symbol: a tuple of HistoryEntry."""
 
     def readiness(
         *,
         connection: Connection | None = None,
         engine: Engine | None = None,
-    ) -> Readiness:
+    ) -> results.Readiness:
         """Return whether the application may serve: what its database is to its scripts.
 
         Takes no lock, and asks three queries whatever the number of packages, two more while a run
@@ -615,11 +590,11 @@ class IMigrationService(Interface):
         """
 
     def log(
-        wanted: LogFilter | None = None,
+        wanted: results.LogFilter | None = None,
         *,
         connection: Connection | None = None,
         engine: Engine | None = None,
-    ) -> tuple[LedgerRun, ...]:
+    ) -> tuple[results.LedgerRun, ...]:
         """Return the runs that the ledger has, newest first, each with its steps.
 
         :param wanted: which of them, a :class:`websauna_migrate.results.LogFilter`; default: all
@@ -630,7 +605,7 @@ class IMigrationService(Interface):
         *,
         connection: Connection | None = None,
         engine: Engine | None = None,
-    ) -> LedgerRun:
+    ) -> results.LedgerRun:
         """Return one run of the ledger with all of its steps.
 
         :param name: its identifier, the beginning of it, or ``"last"``
@@ -644,7 +619,7 @@ class IMigrationService(Interface):
         distance: int = 4,
         table: str | None = None,
         fold: bool = True,
-    ) -> GraphView:
+    ) -> results.GraphView:
         """Return the graph of revisions as a picture shows it; nothing is changed.
 
         :param around: ``package@revision``: only what is near to it
@@ -661,7 +636,7 @@ class IMigrationService(Interface):
         fresh: bool = False,
         connection: Connection | None = None,
         engine: Engine | None = None,
-    ) -> CheckReport:
+    ) -> results.CheckReport:
         """Compare scripts, histories, models and database.
 
         :param full: has no meaning any more; every comparison looks at all tables
@@ -676,7 +651,7 @@ class IMigrationService(Interface):
         packages: Packages = None,
         connection: Connection | None = None,
         engine: Engine | None = None,
-    ) -> tuple[Verification, ...]:
+    ) -> tuple[results.Verification, ...]:
         """Run the ``verify(check)`` of applied revisions again; nothing is written.
 
         :returns: a tuple of :class:`websauna_migrate.results.Verification`, in the order of the
@@ -699,7 +674,7 @@ class IMigrationService(Interface):
         stop: Callable[[], bool] | None = None,
         connection: Connection | None = None,
         engine: Engine | None = None,
-    ) -> Run:
+    ) -> results.Run:
         """Downgrade a package to base, then drop its history table.
 
         :param cascade: as in :meth:`downgrade`; also allows the loss of a table that the package
@@ -718,7 +693,7 @@ class IMigrationService(Interface):
         packages: Packages = None,
         connection: Connection | None = None,
         engine: Engine | None = None,
-    ) -> Redone:
+    ) -> results.Redone:
         """Take the newest revision of one package back, write it anew from the models, apply it.
 
         It keeps its identifier. Where that fails the script is as it was, and applied if it was.
@@ -739,7 +714,7 @@ class IMigrationService(Interface):
         downgrade: bool = False,
         connection: Connection | None = None,
         engine: Engine | None = None,
-    ) -> Rebased:
+    ) -> results.Rebased:
         """Put the revisions that lead to one head of a package alone behind another head.
 
         Their ``down_revision``, ``written_against`` and docstring are rewritten.
@@ -758,7 +733,7 @@ class IMigrationService(Interface):
         packages: Packages = None,
         message: str | None = None,
         rev_id: str | None = None,
-    ) -> Squashed:
+    ) -> results.Squashed:
         """Write one script in place of those of a range, from the facts that these make.
 
         It is proven in scratch databases before it is kept. The old scripts stay where they are; a
@@ -787,7 +762,7 @@ class IMigrationService(Interface):
         statement_timeout_ms: int | None = None,
         connection: Connection | None = None,
         engine: Engine | None = None,
-    ) -> Switched:
+    ) -> results.Switched:
         """Take down revisions that are applied and that no script of this checkout defines.
 
         Their scripts are those of git that have the checksum of what was applied, else those that
@@ -806,7 +781,7 @@ class IMigrationService(Interface):
         packages: Packages = None,
         connection: Connection | None = None,
         engine: Engine | None = None,
-    ) -> tuple[CheckProblem, ...]:
+    ) -> tuple[results.CheckProblem, ...]:
         """Return the scripts of different packages that conflict without a requirement.
 
         Steps that cannot run on this database, since another package has moved on, and operations

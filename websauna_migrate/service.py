@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import functools
-import os
-import threading
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +12,9 @@ from sqlalchemy import Engine, Table
 from sqlalchemy.engine import URL, Connection
 from zope.interface import implementer
 
-from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
-from websauna_migrate.alembic_adapter.package_environment import AlembicOptions
+from websauna_migrate import results
 from websauna_migrate.base_errors import UsageError
-from websauna_migrate.config.packages import MigrationPackage, refuse_conflict
+from websauna_migrate.config.packages import MigrationPackage
 from websauna_migrate.config.settings import Settings
 from websauna_migrate.database.engines import make_engine
 from websauna_migrate.database.given_connections import the_given
@@ -26,51 +22,20 @@ from websauna_migrate.interfaces import IMigrationService, Packages, Question, T
 from websauna_migrate.planning.plan import Plan
 from websauna_migrate.planning.revisions import Revision
 from websauna_migrate.planning.steps import Step
-from websauna_migrate.results import (
-    Adoption,
-    CheckProblem,
-    CheckReport,
-    CreatedScript,
-    DriftReport,
-    GraphView,
-    HistoryEntry,
-    InterruptedStep,
-    LedgerRun,
-    LintReport,
-    Location,
-    LogFilter,
-    Loss,
-    PackageState,
-    Readiness,
-    Rebased,
-    RecordedPlan,
-    Redone,
-    Run,
-    Squashed,
-    StampedPackage,
-    StepSql,
-    Switched,
-    Verification,
-)
+from websauna_migrate.runs.base_service import Service
 from websauna_migrate.runs.process_lock import PROCESS_LOCK
-from websauna_migrate.runs.site import Hooks, Site
+from websauna_migrate.runs.site import Site
 
 # What only some of the methods need is imported there: an application that starts up waits for
 # neither the ORM nor a comparison, nor for what runs a plan.
 if TYPE_CHECKING:
-    from argparse import Namespace
-
-    from websauna_migrate.events import MigrationStepApplied
-    from websauna_migrate.lint.report import Linter
-    from websauna_migrate.models.ownership import Ownership
     from websauna_migrate.reports.readiness import ReadinessWatch
-    from websauna_migrate.runs.ledger import Ledger
 
 __all__ = ["MigrationService"]
 
 
 @implementer(IMigrationService)
-class MigrationService:
+class MigrationService(Service):
     """The default service; the contract is on :class:`.IMigrationService`.
 
     :param settings: what :func:`.parse_settings` read, or a function that reads it when the service
@@ -79,89 +44,9 @@ class MigrationService:
     :param notify: gets the events of a run; ``registry.notify``
     """
 
-    def __init__(
-        self,
-        settings: Settings | Callable[[], Settings],
-        *,
-        application: str | None = None,
-        notify: Callable[[object], None] = lambda event: None,
-    ) -> None:
-        self._read_settings = settings if callable(settings) else lambda: settings
-        self.root_package = application
-        self.notify = notify
-        self.options = AlembicOptions()
-        #: Told in words when a run has to wait for another one.
-        self.on_wait: Callable[[str], None] | None = None
-        #: Told of each step that was applied, before the next one begins.
-        self.on_step: Callable[[MigrationStepApplied], None] | None = None
-        #: Read scripts from their text and remember it; else import every script.
-        self.use_index = True
-        #: In a thread, the scripts as :meth:`one_look` saw them.
-        self._look = threading.local()
-        #: What the newest of them has read.
-        self._looked: LoadedScripts | None = None
-        self._packages: dict[str, MigrationPackage] = {}
-        #: What the packages' ``env.py`` set on their connections, and for which of them.
-        self._known_session: tuple[object, Mapping[str, str]] | None = None
-
-    @functools.cached_property
-    def settings(self) -> Settings:
-        """What the service is configured with."""
-        return self._read_settings()
-
-    @functools.cached_property
-    def ledger(self) -> Ledger:
-        """The ledger of all runs on the database."""
-        from websauna_migrate.runs.ledger import Ledger
-
-        return Ledger(self.settings.version_table_schema)
-
-    # Packages
-
-    @property
-    def packages(self) -> tuple[MigrationPackage, ...]:
-        return tuple(self._packages[name] for name in sorted(self._packages))
-
-    @property
-    def application(self) -> str | None:
-        root = self.settings.package or self.root_package
-        candidates = [
-            name for name in self._packages if root == name or (root or "").startswith(name + ".")
-        ]
-        return max(candidates, key=len, default=None)
-
-    @property
-    def url(self) -> URL:
-        return self.settings.require_url()
-
     @property
     def is_protected(self) -> bool:
         return self.settings.protected
-
-    def add_package(self, package: MigrationPackage) -> None:
-        """Register a package.
-
-        :raises ConfigurationError: if it is registered already, or shares its history table or its
-            script directory with another package
-        """
-        refuse_conflict(package, self._packages.values())
-        self._packages[package.name] = package
-
-    def use_ini(
-        self,
-        path: str | None,
-        sections: Mapping[str, Mapping[str, str]],
-        main_section: str = "alembic",
-        cmd_opts: Namespace | None = None,
-    ) -> None:
-        """Take Alembic's own options from an INI file and a command line.
-
-        :param path: the INI file, absolute
-        :param sections: its sections, interpolated
-        :param main_section: the one with Alembic's options
-        :param cmd_opts: the parsed command line, for scripts that ask for ``-x`` arguments
-        """
-        self.options = AlembicOptions(path, sections, main_section, cmd_opts)
 
     # Running
 
@@ -180,23 +65,27 @@ class MigrationService:
         statement_timeout_ms: int | None = None,
         fail_on_lint: bool = False,
         ignore_order: bool = False,
-        plan: RecordedPlan | None = None,
+        plan: results.RecordedPlan | None = None,
         max_loss: int | None = None,
         connection: Connection | None = None,
         engine: Engine | None = None,
-    ) -> Run:
+    ) -> results.Run:
         from websauna_migrate.runs.migrating import upgrade
         from websauna_migrate.runs.run_context import RunOptions, limits_of
 
         limits = limits_of(lock_timeout_ms, lock_budget, statement_timeout_ms)
         options = RunOptions(tag, atomic, dry_run, stop, lock_wait, limits)
-        site = self._complete_site(the_given(connection, engine), tag)
+        site, looks = self._complete_site(the_given(connection, engine), tag), []
+        if fail_on_lint:
+            from websauna_migrate.lint.report import Linter
+
+            looks.append(Linter(site).refuse_unsafe)
         return upgrade(
             site,
             revision,
             packages,
             options,
-            [self._linter(site).refuse_unsafe] if fail_on_lint else [],
+            looks,
             ignore_order=ignore_order,
             recorded=plan,
             max_loss=max_loss,
@@ -218,7 +107,7 @@ class MigrationService:
         statement_timeout_ms: int | None = None,
         connection: Connection | None = None,
         engine: Engine | None = None,
-    ) -> Run:
+    ) -> results.Run:
         from websauna_migrate.runs.migrating import downgrade
         from websauna_migrate.runs.run_context import RunOptions, limits_of
 
@@ -242,7 +131,7 @@ class MigrationService:
         statement_timeout_ms: int | None = None,
         connection: Connection | None = None,
         engine: Engine | None = None,
-    ) -> Run:
+    ) -> results.Run:
         from websauna_migrate.reports.run_log import run_to_undo
         from websauna_migrate.runs.migrating import make_undoer, run_planner
         from websauna_migrate.runs.run_context import RunOptions, limits_of
@@ -275,7 +164,7 @@ class MigrationService:
         stop: Callable[[], bool] | None = None,
         connection: Connection | None = None,
         engine: Engine | None = None,
-    ) -> tuple[InterruptedStep, ...]:
+    ) -> tuple[results.InterruptedStep, ...]:
         from websauna_migrate.runs.repair import repair
 
         site = self.site(given=the_given(connection, engine))
@@ -304,7 +193,7 @@ class MigrationService:
         *,
         connection: Connection | None = None,
         engine: Engine | None = None,
-    ) -> tuple[Loss, ...]:
+    ) -> tuple[results.Loss, ...]:
         if not plan:
             return ()
         from websauna_migrate.runs.losses import find_losses
@@ -319,7 +208,7 @@ class MigrationService:
         ignore_order: bool = False,
         connection: Connection | None = None,
         engine: Engine | None = None,
-    ) -> RecordedPlan:
+    ) -> results.RecordedPlan:
         from websauna_migrate.runs.migrating import plan
         from websauna_migrate.runs.plan_records import record_plan
 
@@ -333,8 +222,10 @@ class MigrationService:
         *,
         packages: Packages = None,
         plan: Plan | None = None,
-    ) -> LintReport:
-        linter = self._linter(self.site())
+    ) -> results.LintReport:
+        from websauna_migrate.lint.report import Linter
+
+        linter = Linter(self.site())
         return linter.report(plan or self.plan(revision, packages=packages))
 
     def sql(
@@ -354,7 +245,7 @@ class MigrationService:
             return sql_of_plan(self.site(given=the_given(connection, engine)), plan, tag=tag)
         return sql(self.site(), revision, packages, direction, tag=tag)
 
-    def step_sql(self, step: Step) -> StepSql:
+    def step_sql(self, step: Step) -> results.StepSql:
         from websauna_migrate.lint.recorded_sql import step_sql
 
         return step_sql(self.site(), step)
@@ -368,7 +259,7 @@ class MigrationService:
         stop: Callable[[], bool] | None = None,
         connection: Connection | None = None,
         engine: Engine | None = None,
-    ) -> Run:
+    ) -> results.Run:
         from websauna_migrate.runs.uninstalling import uninstall
 
         site = self.site(given=the_given(connection, engine))
@@ -385,7 +276,7 @@ class MigrationService:
         tag: str | None = None,
         connection: Connection | None = None,
         engine: Engine | None = None,
-    ) -> tuple[StampedPackage, ...]:
+    ) -> tuple[results.StampedPackage, ...]:
         from websauna_migrate.runs.stamping import stamp
 
         site = self.site(given=the_given(connection, engine), tag=tag)
@@ -401,7 +292,7 @@ class MigrationService:
         packages: Packages = None,
         connection: Connection | None = None,
         engine: Engine | None = None,
-    ) -> Location:
+    ) -> results.Location:
         from websauna_migrate.locating.locate import locate
 
         site = self._complete_site(the_given(connection, engine))
@@ -414,7 +305,7 @@ class MigrationService:
         accept: bool = False,
         connection: Connection | None = None,
         engine: Engine | None = None,
-    ) -> DriftReport:
+    ) -> results.DriftReport:
         from websauna_migrate.locating.drift import accept_drift, find_drift
 
         site = self._complete_site(the_given(connection, engine))
@@ -446,7 +337,7 @@ class MigrationService:
         undo: bool = False,
         connection: Connection | None = None,
         engine: Engine | None = None,
-    ) -> Adoption:
+    ) -> results.Adoption:
         from websauna_migrate.reworking.adopt import adopt, undo_adoption
         from websauna_migrate.reworking.findings import Wanted
 
@@ -498,7 +389,7 @@ class MigrationService:
         keep: bool = False,
         connection: Connection | None = None,
         engine: Engine | None = None,
-    ) -> tuple[CreatedScript, ...]:
+    ) -> tuple[results.CreatedScript, ...]:
         from websauna_migrate.proving.new_scripts import Asked, new_scripts
 
         ignore_full(full)
@@ -517,7 +408,7 @@ class MigrationService:
 
     def move_table(
         self, table: str | Sequence[str], source: str, target: str
-    ) -> tuple[CreatedScript, CreatedScript]:
+    ) -> tuple[results.CreatedScript, results.CreatedScript]:
         from websauna_migrate.autogenerate import MoveWriter
 
         self.site().select([source, target])
@@ -540,7 +431,7 @@ class MigrationService:
         branch_label: str | None = None,
         rev_id: str | None = None,
         splice: bool = False,
-    ) -> tuple[CreatedScript, ...]:
+    ) -> tuple[results.CreatedScript, ...]:
         from websauna_migrate.autogenerate.write.merge import write_merge
 
         script = write_merge(
@@ -561,7 +452,7 @@ class MigrationService:
         packages: Packages = None,
         connection: Connection | None = None,
         engine: Engine | None = None,
-    ) -> Redone:
+    ) -> results.Redone:
         from websauna_migrate.reworking.redo import redo
 
         revise = functools.partial(self.revision, connection=connection, engine=engine)
@@ -577,7 +468,7 @@ class MigrationService:
         downgrade: bool = False,
         connection: Connection | None = None,
         engine: Engine | None = None,
-    ) -> Rebased:
+    ) -> results.Rebased:
         from websauna_migrate.reworking.rebase import rebase
 
         given = the_given(connection, engine)
@@ -591,7 +482,7 @@ class MigrationService:
         packages: Packages = None,
         message: str | None = None,
         rev_id: str | None = None,
-    ) -> Squashed:
+    ) -> results.Squashed:
         from websauna_migrate.reworking.squash.squash import squash
 
         return squash(self, packages, rev_range, message=message, rev_id=rev_id)
@@ -613,7 +504,7 @@ class MigrationService:
         statement_timeout_ms: int | None = None,
         connection: Connection | None = None,
         engine: Engine | None = None,
-    ) -> Switched:
+    ) -> results.Switched:
         from websauna_migrate.reworking.lost_scripts import TakeDown, take_down_unknown
         from websauna_migrate.runs.run_context import RunOptions, limits_of
 
@@ -632,7 +523,7 @@ class MigrationService:
         packages: Packages = None,
         connection: Connection | None = None,
         engine: Engine | None = None,
-    ) -> tuple[PackageState, ...]:
+    ) -> tuple[results.PackageState, ...]:
         from websauna_migrate.reports.status import states
 
         return states(self._complete_site(the_given(connection, engine)), packages)
@@ -651,17 +542,17 @@ class MigrationService:
         packages: Packages = None,
         connection: Connection | None = None,
         engine: Engine | None = None,
-    ) -> tuple[HistoryEntry, ...]:
+    ) -> tuple[results.HistoryEntry, ...]:
         from websauna_migrate.reports.listings import history
 
         return history(self.site(given=the_given(connection, engine)), rev_range, packages)
 
-    def entries(self, revisions: Iterable[Revision]) -> tuple[HistoryEntry, ...]:
+    def entries(self, revisions: Iterable[Revision]) -> tuple[results.HistoryEntry, ...]:
         from websauna_migrate.reports.listings import entries
 
         return entries(self.site(), revisions)
 
-    def show(self, revision: str, *, packages: Packages = None) -> tuple[HistoryEntry, ...]:
+    def show(self, revision: str, *, packages: Packages = None) -> tuple[results.HistoryEntry, ...]:
         from websauna_migrate.reports.listings import show
 
         return show(self.site(), revision, packages)
@@ -671,7 +562,7 @@ class MigrationService:
         *,
         connection: Connection | None = None,
         engine: Engine | None = None,
-    ) -> Readiness:
+    ) -> results.Readiness:
         from websauna_migrate.reports.readiness import look
 
         return look(self.site(given=the_given(connection, engine)))
@@ -689,14 +580,16 @@ class MigrationService:
 
     def log(
         self,
-        wanted: LogFilter | None = None,
+        wanted: results.LogFilter | None = None,
         *,
         connection: Connection | None = None,
         engine: Engine | None = None,
-    ) -> tuple[LedgerRun, ...]:
+    ) -> tuple[results.LedgerRun, ...]:
         from websauna_migrate.reports.run_log import runs_of
 
-        return runs_of(self.site(given=the_given(connection, engine)), wanted or LogFilter())
+        return runs_of(
+            self.site(given=the_given(connection, engine)), wanted or results.LogFilter()
+        )
 
     def find_run(
         self,
@@ -704,7 +597,7 @@ class MigrationService:
         *,
         connection: Connection | None = None,
         engine: Engine | None = None,
-    ) -> LedgerRun:
+    ) -> results.LedgerRun:
         from websauna_migrate.reports.run_log import find_run
 
         return find_run(self.site(given=the_given(connection, engine)), name)
@@ -717,7 +610,7 @@ class MigrationService:
         distance: int = 4,
         table: str | None = None,
         fold: bool = True,
-    ) -> GraphView:
+    ) -> results.GraphView:
         from websauna_migrate.reports.graph_view import view
 
         site = self.site()
@@ -731,7 +624,7 @@ class MigrationService:
         fresh: bool = False,
         connection: Connection | None = None,
         engine: Engine | None = None,
-    ) -> CheckReport:
+    ) -> results.CheckReport:
         ignore_full(full)
         given = the_given(connection, engine)
         if fresh:
@@ -750,20 +643,15 @@ class MigrationService:
         packages: Packages = None,
         connection: Connection | None = None,
         engine: Engine | None = None,
-    ) -> tuple[Verification, ...]:
+    ) -> tuple[results.Verification, ...]:
         from websauna_migrate.reports.verification import verify
 
         return verify(self.site(given=the_given(connection, engine)), packages)
 
     def without_scripts(self, *, packages: Packages = None) -> tuple[str, ...]:
-        from websauna_migrate.reports.table_problems import own_tables
+        from websauna_migrate.reports.table_problems import without_scripts
 
-        site, ownership = self.site(self._packages), self.ownership
-        return tuple(
-            name
-            for name in site.select(packages)
-            if not site.loaded.histories[name].ids and own_tables(site.loaded, ownership, name)
-        )
+        return without_scripts(self.site(self._packages), self.ownership, packages)
 
     def races(
         self,
@@ -771,7 +659,7 @@ class MigrationService:
         packages: Packages = None,
         connection: Connection | None = None,
         engine: Engine | None = None,
-    ) -> tuple[CheckProblem, ...]:
+    ) -> tuple[results.CheckProblem, ...]:
         if len(self.packages) < 2:
             return ()
         from websauna_migrate.reports.race_report import races
@@ -780,13 +668,6 @@ class MigrationService:
 
     def owner_of(self, table: Table) -> str:
         return self.ownership.owner_of(table)
-
-    @property
-    def ownership(self) -> Ownership:
-        """Which package owns what of the models, as they are now."""
-        from websauna_migrate.models.ownership import Ownership
-
-        return Ownership(self.packages)
 
     def link_foreign_keys(self) -> None:
         """Let foreign keys name tables of other packages' ``MetaData`` by strings.
@@ -803,32 +684,22 @@ class MigrationService:
     def at(self, url: URL) -> MigrationService:
         """Return a service of the same packages for another database, which tells no subscriber."""
         settings = replace(self.settings, url=url, home=self.settings.home or self.settings.url)
-        other = MigrationService(settings, application=self.root_package)
-        other.options, other.use_index = self.options, self.use_index
-        for package in self.packages:
-            other.add_package(package)
-        return other
+        return self._alike(settings, self.packages)
 
     def with_changes(
         self, settings: Settings, packages: Sequence[MigrationPackage]
     ) -> MigrationService:
         """Return a service with other settings and packages, which tells the same subscribers."""
-        other = MigrationService(settings, application=self.root_package, notify=self.notify)
+        other = self._alike(settings, packages)
+        other.notify, other.on_wait, other.on_step = self.notify, self.on_wait, self.on_step
+        return other
+
+    def _alike(self, settings: Settings, packages: Sequence[MigrationPackage]) -> MigrationService:
+        other = MigrationService(settings, application=self.root_package)
         other.options, other.use_index = self.options, self.use_index
-        other.on_wait, other.on_step = self.on_wait, self.on_step
         for package in packages:
             other.add_package(package)
         return other
-
-    def _linter(self, site: Site) -> Linter:
-        """Return what finds the unsafe changes of plans.
-
-        :raises LintNotPossible: if the database is no PostgreSQL, or squawk is not installed or
-            fails
-        """
-        from websauna_migrate.lint.report import Linter
-
-        return Linter(site)
 
     def _complete_site(
         self, given: Connection | Engine | None = None, tag: str | None = None
@@ -846,78 +717,6 @@ class MigrationService:
             require_scripts(without, found, lambda name: self.ownership.tables_of(name))
         return site
 
-    def _snapshot(
-        self, may_be_missing: Iterable[str] = (), settings: Settings | None = None
-    ) -> LoadedScripts:
-        held: LoadedScripts | None = getattr(self._look, "snapshot", None)
-        same = settings is None or (held is not None and settings.url == held.settings.url)
-        if held is not None and same and not may_be_missing:
-            return held
-        return LoadedScripts(
-            self.packages,
-            settings or self.settings,
-            self.options,
-            may_be_missing=may_be_missing,
-            use_index=self.use_index,
-        )
-
-    @contextmanager
-    def one_look(self, given: Connection | Engine | None = None) -> Iterator[None]:
-        """Read the scripts once for all that this thread asks within the block.
-
-        And not again in the next one, of any thread, if no file has changed until then.
-
-        :param given: what the calls within it are given to work on
-        """
-        loaded = self.site(given=given).loaded
-        if self._looked is not None:
-            loaded.take_over(self._looked)
-        self._look.snapshot = loaded
-        try:
-            yield
-        finally:
-            self._look.snapshot = None
-            self._looked = loaded
-
-    def site_anew(self, given: Connection | Engine | None = None) -> Site:
-        """Return what a call works on that changes scripts: they are read again."""
-        self._look.snapshot = None
-        return self.site(given=given)
-
-    def make_engine(self, tag: str | None = None) -> Engine:
-        """Return a new engine of the service's own: no pool, and SQLite's DDL in transactions.
-
-        :param tag: for ``env.py`` scripts, as Alembic's ``--tag``
-        """
-        return self._make_engine(self._session(tag))
-
-    def _make_engine(
-        self, session: Mapping[str, str] | None = None, *, transactional: bool = True
-    ) -> Engine:
-        settings = self.settings
-        return make_engine(
-            self.url,
-            settings.engine_options,
-            connect_retries=settings.connect_retries,
-            session=session,
-            transactional=transactional,
-        )
-
-    def _session(self, tag: str | None = None) -> Mapping[str, str]:
-        """Return what the packages' ``env.py`` set on their connections, for the service's own."""
-        files = [package.script_directory / "env.py" for package in self.packages]
-        stamps = [file.stat().st_mtime_ns if file.is_file() else 0 for file in files]
-        # An env.py may read any variable.
-        key = (self.options, tag, stamps, dict(os.environ))
-        if self._known_session is None or self._known_session[0] != key:
-            from websauna_migrate.runs.env_sessions import find_settings
-
-            environments = self._snapshot(may_be_missing=self._packages).environments
-            make_engine = functools.partial(self._make_engine, transactional=False)
-            found = find_settings(environments, make_engine, tag)
-            self._known_session = (key, found)
-        return self._known_session[1]
-
     def compare_options(self, package: str) -> dict[str, Any]:
         """Return the options of Alembic's ``context.configure`` that compare one package alone."""
         from websauna_migrate.autogenerate import PackageObjects, compare_options
@@ -926,31 +725,6 @@ class MigrationService:
         keep = self.settings.render_types == "keep"
         databases = self.settings.databases_of(package)
         return compare_options(owned, keep_types=keep, databases=databases)
-
-    def site(
-        self,
-        may_be_missing: Iterable[str] = (),
-        given: Connection | Engine | None = None,
-        tag: str | None = None,
-    ) -> Site:
-        """Return what a call works on: the scripts as they are now, and the database.
-
-        :param given: what the caller gave to work on, in place of ``sqlalchemy.url``
-        :param tag: for ``env.py`` scripts, as Alembic's ``--tag``
-        """
-        make = self.make_engine if tag is None else functools.partial(self.make_engine, tag)
-        settings = None
-        if given is not None:
-            settings = replace(self.settings, url=given.engine.url)
-            make = functools.partial(self.at(given.engine.url).make_engine, tag)
-        return Site(
-            self._snapshot(may_be_missing, settings),
-            settings or self.settings,
-            make_engine=make,
-            hooks=Hooks(self.notify, self.on_wait, self.on_step),
-            ledger=lambda: self.ledger,
-            given=given,
-        )
 
 
 def describe_methods() -> None:

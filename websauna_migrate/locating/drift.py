@@ -23,11 +23,12 @@ from websauna_migrate.locating.object_histories import NO_REVISION
 from websauna_migrate.models.ownership import Ownership
 from websauna_migrate.planning.plan import pending
 from websauna_migrate.results import Drift, DriftReport
+from websauna_migrate.runs.base_service import Service
 from websauna_migrate.runs.change_log import Changes
 from websauna_migrate.runs.kept_facts import ACCEPTED, KeptFacts, keep_facts, kept_facts
 from websauna_migrate.runs.ledger import LEDGER_TABLE
 from websauna_migrate.runs.runner import Runner
-from websauna_migrate.runs.site import Service, Site
+from websauna_migrate.runs.site import Site
 
 __all__ = ["accept_drift", "find_drift"]
 

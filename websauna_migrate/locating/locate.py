@@ -33,7 +33,8 @@ from websauna_migrate.replay.against_models import AgainstModels
 from websauna_migrate.replay.fresh import entities_of
 from websauna_migrate.reports.verification import verify_one
 from websauna_migrate.results import FoundDifference, Located, Location
-from websauna_migrate.runs.site import Service, Site
+from websauna_migrate.runs.base_service import Service
+from websauna_migrate.runs.site import Site
 from websauna_migrate.runs.unknown_revisions import last_applied
 
 __all__ = ["Locator", "locate"]

@@ -29,8 +29,9 @@ from websauna_migrate.planning.revisions import Revision
 from websauna_migrate.replay.fresh import prepare, require_apart
 from websauna_migrate.results import NotReplayed
 from websauna_migrate.revision_scripts.script_files import checksum
+from websauna_migrate.runs.base_service import Service
 from websauna_migrate.runs.runner import Runner
-from websauna_migrate.runs.site import Service, Site
+from websauna_migrate.runs.site import Site
 
 if TYPE_CHECKING:
     from websauna_migrate.events import MigrationStepApplied

@@ -13,8 +13,9 @@ from websauna_migrate.models.ownership import Ownership
 from websauna_migrate.planning.package_targets import targets_for
 from websauna_migrate.planning.plan import plan_stamp
 from websauna_migrate.results import Located, StampedPackage
+from websauna_migrate.runs.base_service import Service
 from websauna_migrate.runs.runner import Runner
-from websauna_migrate.runs.site import Service, Site
+from websauna_migrate.runs.site import Site
 from websauna_migrate.runs.stamping import write_stamps
 
 __all__ = ["NotLocated", "stamp_verified"]

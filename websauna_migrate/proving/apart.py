@@ -21,9 +21,10 @@ from websauna_migrate.planning.steps import Step
 from websauna_migrate.proving.judge import Judge
 from websauna_migrate.proving.not_proven import impossible
 from websauna_migrate.replay.fresh import prepare, require_apart
+from websauna_migrate.runs.base_service import Service
 from websauna_migrate.runs.ledger import LEDGER_TABLE
 from websauna_migrate.runs.runner import Runner
-from websauna_migrate.runs.site import Service, Site
+from websauna_migrate.runs.site import Site
 
 __all__ = ["copy_mysql", "copy_sqlite", "prove_apart"]
 

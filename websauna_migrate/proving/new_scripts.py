@@ -19,8 +19,9 @@ from websauna_migrate.interfaces import Packages, Question
 from websauna_migrate.planning.state import State
 from websauna_migrate.proving.prove import keep_proven
 from websauna_migrate.results import CreatedScript
+from websauna_migrate.runs.base_service import Service
 from websauna_migrate.runs.process_lock import PROCESS_LOCK
-from websauna_migrate.runs.site import Service, Site
+from websauna_migrate.runs.site import Site
 from websauna_migrate.runs.unknown_revisions import explained
 
 __all__ = ["Asked", "new_scripts"]

@@ -32,6 +32,7 @@ from websauna_migrate.proving.not_proven import KEEP, NotProven, fails, impossib
 from websauna_migrate.proving.sequences import KeptSequences
 from websauna_migrate.results import CreatedScript, Proof
 from websauna_migrate.revision_scripts.script_error import ScriptRefused
+from websauna_migrate.runs.base_service import Service
 from websauna_migrate.runs.failures import (
     InterruptedSteps,
     NotAtomic,
@@ -39,7 +40,7 @@ from websauna_migrate.runs.failures import (
 )
 from websauna_migrate.runs.run_context import RunOptions
 from websauna_migrate.runs.runner import Runner
-from websauna_migrate.runs.site import Service, Site
+from websauna_migrate.runs.site import Site
 
 __all__ = ["keep_proven", "prove"]
 

@@ -28,7 +28,7 @@ from websauna_migrate.facts.scratch_databases import (
 from websauna_migrate.interfaces import Packages
 from websauna_migrate.replay.against_models import AgainstModels
 from websauna_migrate.results import CheckProblem, CheckReport
-from websauna_migrate.runs.site import Service
+from websauna_migrate.runs.base_service import Service
 
 if TYPE_CHECKING:
     pass

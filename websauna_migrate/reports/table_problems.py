@@ -10,6 +10,7 @@ from sqlalchemy.engine import Connection
 
 from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
 from websauna_migrate.database.history_tables import HISTORY_PREFIX, list_tables
+from websauna_migrate.interfaces import Packages
 from websauna_migrate.results import CheckProblem
 from websauna_migrate.revision_scripts.moves import full_name, split_name
 from websauna_migrate.runs.ledger import LEDGER_TABLE
@@ -19,7 +20,14 @@ from websauna_migrate.runs.uninstalling import list_departed
 if TYPE_CHECKING:
     from websauna_migrate.models.ownership import Ownership
 
-__all__ = ["claimed_twice", "departed_packages", "moved_tables", "own_tables", "unowned_tables"]
+__all__ = [
+    "claimed_twice",
+    "departed_packages",
+    "moved_tables",
+    "own_tables",
+    "unowned_tables",
+    "without_scripts",
+]
 
 
 def claimed_twice(
@@ -51,6 +59,15 @@ def own_tables(loaded: LoadedScripts, ownership: Ownership, package: str) -> lis
         for table in ownership.tables_of(package)
         if (loaded.created.table_origin(table.schema, table.name) or (package,))[0] == package
     ]
+
+
+def without_scripts(site: Site, ownership: Ownership, packages: Packages) -> tuple[str, ...]:
+    """Return the packages that own tables and have no script."""
+    return tuple(
+        name
+        for name in site.select(packages)
+        if not site.loaded.histories[name].ids and own_tables(site.loaded, ownership, name)
+    )
 
 
 def moved_tables(

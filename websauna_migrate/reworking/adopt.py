@@ -23,9 +23,10 @@ from websauna_migrate.runs.adopting import (
     drop_empty_ledger,
     give_back,
 )
+from websauna_migrate.runs.base_service import Service
 from websauna_migrate.runs.ledger import LEDGER_TABLE
 from websauna_migrate.runs.runner import Runner
-from websauna_migrate.runs.site import Service, Site
+from websauna_migrate.runs.site import Site
 
 __all__ = ["adopt", "undo_adoption"]
 

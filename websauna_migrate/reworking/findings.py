@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from websauna_migrate.results import Adoption
+from websauna_migrate.runs.base_service import Service
 from websauna_migrate.runs.other_histories import OtherHistory
-from websauna_migrate.runs.site import Service
 
 if TYPE_CHECKING:
     pass

@@ -24,9 +24,10 @@ from websauna_migrate.revision_scripts.script_folders import find_script_folders
 from websauna_migrate.reworking.env_files import read_env, with_version_table
 from websauna_migrate.reworking.findings import EQUAL, Findings, Wanted
 from websauna_migrate.reworking.old_imports import MODULE, mend_imports
+from websauna_migrate.runs.base_service import Service
 from websauna_migrate.runs.ledger_table import LEDGER_TABLE
 from websauna_migrate.runs.other_histories import OtherHistories
-from websauna_migrate.runs.site import Service, Site
+from websauna_migrate.runs.site import Site
 
 __all__ = ["look", "look_at_drift"]
 

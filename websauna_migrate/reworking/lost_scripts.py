@@ -20,11 +20,12 @@ from websauna_migrate.revision_scripts.moved_tables import plan_undo_without_los
 from websauna_migrate.revision_scripts.script_error import ScriptError
 from websauna_migrate.revision_scripts.script_files import checksum_of
 from websauna_migrate.reworking.look import changed
+from websauna_migrate.runs.base_service import Service
 from websauna_migrate.runs.kept_scripts import kept_script, require_trusted
 from websauna_migrate.runs.losses import find_losses
 from websauna_migrate.runs.migrating import Planner, make_planner, run_planner
 from websauna_migrate.runs.run_context import RunOptions
-from websauna_migrate.runs.site import Service, Site
+from websauna_migrate.runs.site import Site
 from websauna_migrate.runs.unknown_revisions import explain, last_applied
 
 __all__ = ["TakeDown", "take_down_unknown"]

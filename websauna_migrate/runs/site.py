@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from sqlalchemy import Engine
-from sqlalchemy.engine import URL, Connection
+from sqlalchemy.engine import Connection
 
 from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
 from websauna_migrate.config.packages import MigrationPackage
@@ -17,16 +17,13 @@ from websauna_migrate.config.settings import Settings
 from websauna_migrate.database.engines import connect, is_missing_file
 from websauna_migrate.database.given_connections import open_given
 from websauna_migrate.database.history_tables import list_tables, read_rows
-from websauna_migrate.interfaces import Packages, Targets
+from websauna_migrate.interfaces import Packages
 
 if TYPE_CHECKING:
-    from websauna_migrate.alembic_adapter.package_environment import AlembicOptions
     from websauna_migrate.events import MigrationStepApplied
-    from websauna_migrate.models.ownership import Ownership
-    from websauna_migrate.results import CreatedScript, Run, StampedPackage
     from websauna_migrate.runs.ledger import Ledger
 
-__all__ = ["Hooks", "Service", "Site"]
+__all__ = ["Hooks", "Site"]
 
 
 @dataclass(frozen=True)
@@ -139,70 +136,3 @@ class Site:
         tables = {name: package.history_table for name, package in self.packages.items()}
         rows = read_rows(connection, existing.intersection(tables.values()), self.schema)
         return {name: rows.get(table, ()) for name, table in tables.items()}, frozenset(existing)
-
-
-class Service(Protocol):
-    """The service, as the rooms below it see it: of this database or of another one."""
-
-    options: AlembicOptions
-    on_step: Callable[[MigrationStepApplied], None] | None
-
-    @property
-    def settings(self) -> Settings:
-        """What it is configured with."""
-
-    @property
-    def packages(self) -> tuple[MigrationPackage, ...]:
-        """The registered packages."""
-
-    @property
-    def application(self) -> str | None:
-        """The application's own package."""
-
-    @property
-    def ownership(self) -> Ownership:
-        """Which package owns what of the models."""
-
-    def site(
-        self, may_be_missing: Iterable[str] = (), given: Connection | Engine | None = None
-    ) -> Site:
-        """Return what a call works on: the scripts as they are now, and the database."""
-
-    def site_anew(self, given: Connection | Engine | None = None) -> Site:
-        """Return what a call works on that changes scripts: they are read again."""
-
-    def at(self, url: URL) -> Service:
-        """Return the service of the same packages for another database."""
-
-    def with_changes(self, settings: Settings, packages: Sequence[MigrationPackage]) -> Service:
-        """Return a service with other settings and packages."""
-
-    def make_engine(self) -> Engine:
-        """Return a new engine of the database."""
-
-    def one_look(self) -> AbstractContextManager[None]:
-        """Read the scripts once for all that is asked within the block."""
-
-    def upgrade(self, revision: Targets = "heads", *, packages: Packages = None) -> Run:
-        """Apply revisions."""
-
-    def stamp(
-        self, revisions: Targets = "heads", *, packages: Packages = None, purge: bool = False
-    ) -> tuple[StampedPackage, ...]:
-        """Write into the history tables which revisions are applied."""
-
-    def revision(
-        self,
-        message: str | None = None,
-        *,
-        packages: Packages = None,
-        autogenerate: bool = False,
-        allow_drops: bool = False,
-        prove: str | None = None,
-    ) -> tuple[CreatedScript, ...]:
-        """Write new scripts."""
-
-    def move_table(
-        self, table: str | Sequence[str], source: str, target: str
-    ) -> tuple[CreatedScript, CreatedScript]:
-        """Write the two scripts that hand tables over."""

@@ -15,8 +15,9 @@ from websauna_migrate.planning.plan import Plan, plan_undo, plan_upgrade
 from websauna_migrate.planning.steps import Direction, Step
 from websauna_migrate.replay.fresh import prepare
 from websauna_migrate.reworking.squash.row_proof import Rows, read_rows_of
+from websauna_migrate.runs.base_service import Service
 from websauna_migrate.runs.runner import Runner
-from websauna_migrate.runs.site import Service, Site
+from websauna_migrate.runs.site import Site
 
 __all__ = ["Chain"]
 

@@ -14,8 +14,9 @@ from websauna_migrate.planning.squash_ranges import SquashRange
 from websauna_migrate.proving.not_proven import squash_differs
 from websauna_migrate.reworking.squash.chains import Chain
 from websauna_migrate.reworking.squash.row_proof import Rows, differing
+from websauna_migrate.runs.base_service import Service
 from websauna_migrate.runs.failures import StepFailed
-from websauna_migrate.runs.site import Service, Site
+from websauna_migrate.runs.site import Site
 
 __all__ = ["prove_squash"]
 

@@ -37,7 +37,8 @@ from websauna_migrate.reworking.squash.row_proof import Rows
 from websauna_migrate.reworking.squash.stretches import Stretch, stretches_of
 from websauna_migrate.reworking.squash.written_anew import Operations, operations_between
 from websauna_migrate.runs.attempt import timeouts_of_script
-from websauna_migrate.runs.site import Service, Site
+from websauna_migrate.runs.base_service import Service
+from websauna_migrate.runs.site import Site
 
 __all__ = ["squash"]
 

@@ -20,7 +20,7 @@ from websauna_migrate.database.engines import connect, make_engine
 from websauna_migrate.facts.fact import Facts
 from websauna_migrate.revision_scripts.script_parts import ScriptParts
 from websauna_migrate.reworking.squash.chains import Chain
-from websauna_migrate.runs.site import Service
+from websauna_migrate.runs.base_service import Service
 
 __all__ = ["Operations", "operations_between"]
 
