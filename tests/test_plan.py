@@ -8,9 +8,10 @@ import pytest
 
 from websauna_migrate.errors import DowngradeRefused, HistoryContradicted, TargetError, UsageError
 from websauna_migrate.planning.graph import Graph
-from websauna_migrate.planning.plan import Plan, pending, plan_downgrade, plan_stamp, plan_upgrade
+from websauna_migrate.planning.plan import pending, plan_downgrade, plan_stamp, plan_upgrade
 from websauna_migrate.planning.revisions import Revision
 from websauna_migrate.planning.state import State
+from websauna_migrate.planning.steps import Plan
 
 
 def rev(package: str, revision_id: str, *down: str, **rest: Any) -> Revision:

@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 from random_graphs import RandomGraph, graphs, random_graph, shuffled
 from websauna_migrate.errors import DowngradeRefused, RevisionCycle, TargetError
 from websauna_migrate.planning.graph import Graph
-from websauna_migrate.planning.plan import Plan, plan_downgrade, plan_stamp, plan_upgrade
+from websauna_migrate.planning.plan import plan_downgrade, plan_stamp, plan_upgrade
 from websauna_migrate.planning.state import State
+from websauna_migrate.planning.steps import Plan
 from websauna_migrate.planning.targets import downgrade_set
 
 Node = tuple[str, str]

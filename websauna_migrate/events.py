@@ -17,7 +17,7 @@ from websauna_migrate.interfaces import (
     IMigrationStepFailed,
     IMigrationStepStarted,
 )
-from websauna_migrate.planning.plan import Plan, Step
+from websauna_migrate.planning.steps import Plan, Step
 from websauna_migrate.results import Activity, AppliedStep, Run
 
 __all__ = [

@@ -28,9 +28,8 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine, Table
 
     from websauna_migrate import results
-    from websauna_migrate.planning.plan import Plan
     from websauna_migrate.planning.revisions import Revision
-    from websauna_migrate.planning.steps import Step
+    from websauna_migrate.planning.steps import Plan, Step
 
 
 class Question(Protocol):

@@ -19,9 +19,8 @@ from websauna_migrate.config.settings import Settings
 from websauna_migrate.database.engines import make_engine
 from websauna_migrate.database.given_connections import the_given
 from websauna_migrate.interfaces import IMigrationService, Packages, Question, Targets
-from websauna_migrate.planning.plan import Plan
 from websauna_migrate.planning.revisions import Revision
-from websauna_migrate.planning.steps import Step
+from websauna_migrate.planning.steps import Plan, Step
 from websauna_migrate.runs.base_service import Service
 from websauna_migrate.runs.process_lock import PROCESS_LOCK
 from websauna_migrate.runs.site import Site

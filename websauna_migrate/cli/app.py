@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
     from websauna_migrate.service import MigrationService
 
-__all__ = ["Application"]
-
 #: Frames of these packages before the first of the application say nothing about it.
 MACHINERY = frozenset(
     {

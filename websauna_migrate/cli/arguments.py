@@ -11,19 +11,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from argparse import _ActionsContainer as Parser
 
-__all__ = [
-    "ADOPTED",
-    "FROM_LEDGER",
-    "MINE",
-    "ONTO",
-    "SHOWN_ALONE",
-    "SQUASHED",
-    "TAKE_DOWN",
-    "Argument",
-    "argument",
-    "flag",
-]
-
 Argument = Callable[["Parser"], object]
 """Adds itself to the parser of a command."""
 

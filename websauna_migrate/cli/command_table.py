@@ -13,8 +13,6 @@ from websauna_migrate.cli import arguments as a
 if TYPE_CHECKING:
     from websauna_migrate.cli.output import Output
 
-__all__ = ["COMMANDS", "Command"]
-
 
 @dataclass(frozen=True)
 class Command:

@@ -11,8 +11,6 @@ from collections.abc import Callable, Sequence
 # All else is imported once Ctrl-C is understood, and not before it is needed.
 from websauna_migrate.base_errors import ExitCode, MigrationError, UsageError
 
-__all__ = ["console_script", "tell"]
-
 Main = Callable[[Sequence[str]], "int | None"]
 
 

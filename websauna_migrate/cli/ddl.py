@@ -12,12 +12,7 @@ from sqlalchemy.dialects.postgresql import CreateDomainType, CreateEnumType
 from sqlalchemy.engine import URL, Dialect
 from sqlalchemy.engine.mock import MockConnection
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.schema import (
-    AddConstraint,
-    CreateIndex,
-    CreateSequence,
-    ExecutableDDLElement,
-)
+from sqlalchemy.schema import AddConstraint, CreateIndex, CreateSequence, ExecutableDDLElement
 
 from websauna_migrate.base_errors import MigrationError, UsageError
 from websauna_migrate.facts.model_ddl import create_types, dialect_creates, used_sequences
@@ -25,13 +20,6 @@ from websauna_migrate.facts.models import unwritable_named
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
-
-__all__ = [
-    "create_statements",
-    "select_tables",
-    "sql_dialect",
-    "tables_of",
-]
 
 
 def not_sql(dialect: str, error: Exception) -> MigrationError:

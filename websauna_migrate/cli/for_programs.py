@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 
     StepEvent = MigrationStepStarted | MigrationStepApplied | MigrationStepFailed
 
-__all__ = ["ForPrograms", "error_data", "run_data"]
-
 #: What an error says of itself besides its message, where it does.
 ATTRIBUTES = ("kind", "package", "revision", "direction", "path", "line", "half_done")
 

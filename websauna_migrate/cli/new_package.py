@@ -14,8 +14,6 @@ from websauna_migrate.base_errors import MigrationError, UsageError
 from websauna_migrate.config.packages import is_importable
 from websauna_migrate.config.template import create_files
 
-__all__ = ["write_project"]
-
 TEMPLATES = Path(__file__).parent / "project_templates"
 
 #: The end of the names of a template's files.

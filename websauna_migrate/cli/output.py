@@ -11,12 +11,11 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, TextIO
 
 from websauna_migrate.base_errors import ExitCode, UsageError
-from websauna_migrate.cli.render.text import Table, render_table, shown, word
+from websauna_migrate.cli.render.text import Table, render_table, shown
+from websauna_migrate.plain_text import word
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
-
-__all__ = ["Output", "finish_stdout", "repair_streams", "reserve_stdout"]
 
 STDIN, STDOUT, STDERR = 0, 1, 2
 

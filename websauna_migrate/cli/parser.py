@@ -15,8 +15,6 @@ from typing import NoReturn
 
 from websauna_migrate.cli.command_table import COMMANDS
 
-__all__ = ["DEFAULT_CONFIG", "DEFAULT_SECTION", "commands_of", "make_parser"]
-
 #: The INI file where the user names none.
 DEFAULT_CONFIG = "development.ini"
 

@@ -33,8 +33,6 @@ from websauna_migrate.runs.runner import Runner
 if TYPE_CHECKING:
     from websauna_migrate.service import MigrationService
 
-__all__ = ["run_plain"]
-
 
 def run_plain(options: Mapping[str, object]) -> None:
     """Run migrations for a command of plain ``alembic``.

@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from websauna_migrate.results import Activity
     from websauna_migrate.service import MigrationService
 
-__all__ = ["Progress", "StillRunning"]
-
 #: After how many seconds of silence a line says that a step is still running.
 SILENCE_SECONDS = 30.0
 

@@ -8,12 +8,10 @@ from pathlib import Path
 
 from websauna_migrate.base_errors import UsageError
 from websauna_migrate.cli.command_table import Command
-from websauna_migrate.cli.render.text import counted
 from websauna_migrate.config.selection import parse_packages_argument, select_packages
 from websauna_migrate.interfaces import IMigrationService
+from websauna_migrate.plain_text import counted
 from websauna_migrate.results import PackageState
-
-__all__ = ["find_packages", "pending_elsewhere", "read_scope"]
 
 Scope = Sequence[str] | str | None
 

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from websauna_migrate.config.packages import MigrationPackage
     from websauna_migrate.service import MigrationService
 
-__all__ = ["SHELLS", "VARIABLE", "candidates", "print_candidates"]
-
 #: Set by the shells' scripts.
 VARIABLE = "_WS_ALEMBIC_COMPLETE"
 

@@ -12,8 +12,6 @@ from types import FrameType
 
 from websauna_migrate.database.stopping import Stop, StopNow
 
-__all__ = ["stop_signals"]
-
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 

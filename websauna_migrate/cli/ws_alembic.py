@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from websauna_migrate.cli.for_programs import ForPrograms
     from websauna_migrate.cli.output import Output
 
-__all__ = ["main"]
-
 
 @console_script
 def main(words: Sequence[str]) -> int:

@@ -10,8 +10,6 @@ from websauna_migrate.cli.console_script import console_script
 from websauna_migrate.cli.ddl import create_statements, select_tables, sql_dialect, tables_of
 from websauna_migrate.cli.output import reserve_stdout
 
-__all__ = ["main"]
-
 DESCRIPTION = """\
 Print the SQL that would create the tables of the application's models in an empty database: types,
 sequences, tables, indexes and comments, of all packages in the order in which they can be run. No

@@ -11,8 +11,6 @@ from websauna_migrate.cli.clients.command_line import database_url, split_argume
 from websauna_migrate.cli.clients.start import become
 from websauna_migrate.cli.console_script import console_script
 
-__all__ = ["main"]
-
 DESCRIPTION = """\
 Open a shell of the application's database: pgcli, else psql; litecli, else sqlite3; mycli, else
 mariadb, else mysql. SQL that comes by a pipe is read by psql, sqlite3, mariadb or mysql, where

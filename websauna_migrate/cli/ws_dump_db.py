@@ -20,8 +20,6 @@ from websauna_migrate.cli.clients.sqlite_file import sqlite_file, sqlite_timeout
 from websauna_migrate.cli.clients.start import become, copy_output
 from websauna_migrate.cli.console_script import console_script
 
-__all__ = ["main"]
-
 DESCRIPTION = """\
 Write a dump of the application's database to standard output, and nothing else: pg_dump for
 PostgreSQL, mariadb-dump or mysqldump for MariaDB and MySQL, the .dump command of sqlite3 for

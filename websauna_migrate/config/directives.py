@@ -19,16 +19,6 @@ if TYPE_CHECKING:
     from pyramid.config import Configurator
     from pyramid.registry import Registry
 
-__all__ = [
-    "MigrationDirectionPredicate",
-    "MigrationPackagePredicate",
-    "add_event_predicates",
-    "add_migration_package",
-    "migration_package",
-    "serve_companions",
-    "set_migration_service",
-]
-
 T = TypeVar("T", bound=type)
 
 #: The venusian category that ``config.scan()`` looks for.

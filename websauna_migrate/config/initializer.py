@@ -18,8 +18,6 @@ from websauna_migrate.database.engines import open_engine
 if TYPE_CHECKING:
     from pyramid.request import Request
 
-__all__ = ["Initializer"]
-
 
 class Initializer:
     """Sets up a Pyramid application step by step; an application overrides the steps it needs.

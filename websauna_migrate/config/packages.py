@@ -20,20 +20,6 @@ from websauna_migrate.config.settings import Settings
 from websauna_migrate.database.history_tables import history_table_name, problem_of_table_name
 from websauna_migrate.interfaces import IMigrationPackage
 
-__all__ = [
-    "MigrationPackage",
-    "RegistrationError",
-    "ScriptDirectoryError",
-    "is_importable",
-    "lacks_scripts",
-    "make_package",
-    "package_folder",
-    "project_folder",
-    "project_of",
-    "refuse_conflict",
-    "require_scripts",
-]
-
 #: What marks the folder of a project, as DESIGN.md says.
 PROJECT_FILES = ("setup.py", "pyproject.toml")
 

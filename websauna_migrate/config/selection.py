@@ -15,12 +15,6 @@ from websauna_migrate.config.packages import (
     project_folder,
 )
 
-__all__ = [
-    "UnknownPackage",
-    "parse_packages_argument",
-    "select_packages",
-]
-
 ALL: Literal["all"] = "all"
 
 FORM = 'Write "-x packages=all", "-x packages=fooapp" or "-x packages=fooapp,fooapp.blog".'

@@ -16,16 +16,6 @@ from sqlalchemy.exc import ArgumentError
 from websauna_migrate.base_errors import MigrationError
 from websauna_migrate.database.timeouts import Timeouts
 
-__all__ = [
-    "PREFIX",
-    "SettingError",
-    "Settings",
-    "missing_url",
-    "other_urls",
-    "parse_settings",
-    "parse_url",
-]
-
 PREFIX = "websauna_migrate."
 
 #: With which a database's URL begins.

@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-__all__ = ["for_a_command", "is_for_a_command"]
-
 _COMMAND: ContextVar[bool] = ContextVar("websauna_migrate_command", default=False)
 
 

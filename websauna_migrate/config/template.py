@@ -10,15 +10,6 @@ from pathlib import Path
 
 from websauna_migrate.config.packages import MigrationPackage, ScriptDirectoryError, is_installed
 
-__all__ = [
-    "complete_script_directory",
-    "create_files",
-    "create_script_directory",
-    "ensure_template",
-    "require_editable",
-    "template_folder",
-]
-
 #: The template's folder, in the installed package and at the top of a checkout.
 NAME = "alembic_template"
 

@@ -8,8 +8,6 @@ import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-__all__ = ["distrusted", "distrusted_cache"]
-
 
 def distrusted(package: str, paths: Iterable[Path | str]) -> Iterator[str]:
     """Yield a warning for a package whose scripts others may write to, at most one.

@@ -19,8 +19,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Cache", "default_folder", "program_version"]
-
 #: Part of every file's name, so that versions of this package do not read each other's files.
 FORMAT = 1
 

@@ -21,23 +21,6 @@ from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 from websauna_migrate.base_errors import ExitCode, MigrationError
 from websauna_migrate.database.startup import retry_connecting
 
-__all__ = [
-    "BEFORE",
-    "BEFORE_BEGIN",
-    "BEHIND",
-    "SESSION",
-    "WRITES",
-    "DatabaseFailure",
-    "begin_on_sqlite",
-    "connect",
-    "database_of",
-    "hide_password",
-    "is_missing_file",
-    "make_engine",
-    "open_engine",
-    "safe_url",
-]
-
 #: Execution option of a connection that writes: its transactions on SQLite take the write lock at
 #: their start, so that two writers never fail half way.
 WRITES = "websauna_migrate_writes"

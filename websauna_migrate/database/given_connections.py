@@ -22,8 +22,6 @@ from sqlalchemy.pool import StaticPool
 from websauna_migrate.base_errors import UsageError
 from websauna_migrate.database.engines import WRITES, begin_on_sqlite
 
-__all__ = ["CallersTransaction", "given_state", "open_given", "the_given"]
-
 #: Execution option of a connection whose session is the caller's.
 GIVEN = "websauna_migrate_given"
 

@@ -19,21 +19,6 @@ from websauna_migrate.database.lock_errors import error_number, says_nothing_of_
 if TYPE_CHECKING:
     from alembic.runtime.migration import MigrationContext
 
-__all__ = [
-    "HISTORY_PREFIX",
-    "MAX_NAME_BYTES",
-    "RecordsBroken",
-    "full_version_table",
-    "history_table_name",
-    "list_tables",
-    "problem_of_table_name",
-    "read_left",
-    "read_rows",
-    "remedy_for_rights",
-    "usable",
-    "write_rows",
-]
-
 HISTORY_PREFIX = "alembic_history_"
 
 

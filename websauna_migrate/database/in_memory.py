@@ -8,8 +8,6 @@ from sqlalchemy.engine import URL
 
 from websauna_migrate.base_errors import MigrationError
 
-__all__ = ["refuse_in_memory", "refuse_private"]
-
 
 def memory_name(url: URL) -> str:
     """Return how a URL names a SQLite database that is no file; empty for any other database."""

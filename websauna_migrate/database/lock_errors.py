@@ -7,8 +7,6 @@ from typing import Any
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 
-__all__ = ["error_number", "is_lock_failure", "says_already_there", "says_nothing_of_a_table"]
-
 
 def error_number(exc: BaseException) -> int:
     """Return MariaDB's number of a driver's error, 0 if it has none."""

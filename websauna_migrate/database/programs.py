@@ -8,8 +8,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-__all__ = ["find_program"]
-
 
 def find_program(names: Sequence[str]) -> str | None:
     """Return the path of the first program that is installed.

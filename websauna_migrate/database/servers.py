@@ -13,8 +13,6 @@ from sqlalchemy.exc import DBAPIError
 from websauna_migrate.database.engines import DatabaseFailure
 from websauna_migrate.database.given_connections import given_state
 
-__all__ = ["Place", "Server", "examine", "place_of", "require_primary", "server_process"]
-
 #: PostgreSQL then notices within this time that a client has gone, also in a long statement.
 CHECK_INTERVAL = "1s"
 

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
     from sqlalchemy.engine.interfaces import DBAPIConnection
 
-__all__ = ["is_starting", "retry_connecting"]
-
 log = logging.getLogger(__name__)
 
 #: Seconds between two attempts to connect.

@@ -10,8 +10,6 @@ from contextlib import contextmanager, nullcontext, suppress
 
 from websauna_migrate.base_errors import MigrationError
 
-__all__ = ["RunStopped", "Stop", "StopNow", "Stopping"]
-
 #: Seconds between two calls of a function that says whether to stop.
 POLL_SECONDS = 0.05
 

@@ -17,13 +17,6 @@ from websauna_migrate.database.engines import SESSION
 from websauna_migrate.database.given_connections import given_state
 from websauna_migrate.database.servers import Server
 
-__all__ = [
-    "NAMES",
-    "Timeouts",
-    "env_limited",
-    "lift_limits",
-]
-
 #: Seconds of waiting after which a statement waits as long as it ever may.
 PATIENT_AFTER = 180.0
 

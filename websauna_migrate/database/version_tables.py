@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from sqlalchemy import text
 from sqlalchemy.engine import Connection
 
-__all__ = ["VersionTable", "find_version_tables"]
-
 #: Tables whose one column is ``version_num``, or whose primary key is, as text: an application may
 #: give its table more columns by Alembic's ``version_table_impl``. Schema, name, and whether the
 #: name alone finds it.

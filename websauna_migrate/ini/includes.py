@@ -18,13 +18,7 @@ import os
 import re
 from pathlib import Path
 
-from websauna_migrate.ini.ini_errors import (
-    IniError,
-    IniMalformed,
-    IniNotFound,
-)
-
-__all__ = ["MergedIni", "read_ini", "unknown_name"]
+from websauna_migrate.ini.ini_errors import IniError, IniMalformed, IniNotFound
 
 #: The escape ``%%``, or a reference ``%(name)s`` with its name as the only group.
 REFERENCE = re.compile(r"%%|%\(([^)]+)\)s")

@@ -9,12 +9,6 @@ from collections.abc import Sequence
 
 from websauna_migrate.base_errors import MigrationError
 
-__all__ = [
-    "IniError",
-    "IniMalformed",
-    "IniNotFound",
-]
-
 
 class IniError(MigrationError):
     """Something is wrong with an INI file.

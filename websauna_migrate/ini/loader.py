@@ -29,8 +29,6 @@ from websauna_migrate.ini.ini_errors import IniError, IniMalformed
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
-__all__ = ["SCHEME", "Loader", "MergedParser", "config_uri", "open_loader"]
-
 #: What options may be interpolated with besides the file's own.
 Defaults = Mapping[str, str] | None
 

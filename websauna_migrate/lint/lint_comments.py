@@ -14,8 +14,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-__all__ = ["Acceptance", "ScriptComments"]
-
 COMMENT = re.compile(r"squawk-ignore(?P<file>-file)?(?![\w-])[ \t]*:?[ \t]*(?P<rest>[^\n]*)")
 NAMES = re.compile(r"[a-z][\w-]*(?:\s*,\s*[a-z][\w-]*)*", re.IGNORECASE)
 

@@ -8,8 +8,6 @@ from websauna_migrate.base_errors import MigrationError, UsageError
 from websauna_migrate.plain_text import counted
 from websauna_migrate.results import LintReport
 
-__all__ = ["LintNotPossible", "UnsafeChanges", "require_postgresql"]
-
 
 class LintNotPossible(MigrationError, RuntimeError):
     """Nothing can be checked.

@@ -22,14 +22,6 @@ from websauna_migrate.runs.offline import quiet_alembic, render_step
 from websauna_migrate.runs.process_lock import PROCESS_LOCK
 from websauna_migrate.runs.site import Site
 
-__all__ = [
-    "RecordedStep",
-    "Statement",
-    "record_step",
-    "split_sql",
-    "step_sql",
-]
-
 #: What Alembic writes where a transaction begins and ends.
 BEGIN, COMMIT = "BEGIN;", "COMMIT;"
 

@@ -14,11 +14,7 @@ from websauna_migrate.base_errors import UsageError
 from websauna_migrate.config.settings import PREFIX, STYLE_RULES
 from websauna_migrate.lint.lint_comments import ScriptComments
 from websauna_migrate.lint.lint_errors import LintNotPossible, UnsafeChanges, require_postgresql
-from websauna_migrate.lint.recorded_sql import (
-    RecordedStep,
-    Statement,
-    record_step,
-)
+from websauna_migrate.lint.recorded_sql import RecordedStep, Statement, record_step
 from websauna_migrate.lint.squawk import (
     SYNTAX_ERROR,
     RawFinding,
@@ -35,8 +31,6 @@ from websauna_migrate.revision_scripts.sql_text import parse_name, pattern, spli
 from websauna_migrate.runs.offline import quiet_alembic
 from websauna_migrate.runs.process_lock import PROCESS_LOCK
 from websauna_migrate.runs.site import Site
-
-__all__ = ["Linter", "NewTables", "lint_plan", "matters_for_new"]
 
 #: Rules about what the service itself sees to: limits, transactions, and what is left of a step
 #: that failed. The last one is about squawk's own comments.

@@ -18,13 +18,6 @@ from typing import Any
 from websauna_migrate.database.programs import find_program
 from websauna_migrate.lint.lint_errors import LintNotPossible
 
-__all__ = [
-    "RawFinding",
-    "find_squawk",
-    "is_installed",
-    "run_squawk",
-]
-
 PROGRAM = "squawk"
 
 #: Seconds that squawk may take; it needs milliseconds.

@@ -26,7 +26,7 @@ from websauna_migrate.results import Drift, DriftReport
 from websauna_migrate.runs.base_service import Service
 from websauna_migrate.runs.change_log import Changes
 from websauna_migrate.runs.kept_facts import ACCEPTED, KeptFacts, keep_facts, kept_facts
-from websauna_migrate.runs.ledger import LEDGER_TABLE
+from websauna_migrate.runs.ledger_table import LEDGER_TABLE
 from websauna_migrate.runs.runner import Runner
 from websauna_migrate.runs.site import Site
 

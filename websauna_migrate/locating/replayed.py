@@ -24,8 +24,9 @@ from websauna_migrate.facts.scratch_databases import scratch_database
 from websauna_migrate.facts.units import Group, Unit
 from websauna_migrate.locating.object_histories import ObjectHistories, ReplayedStep
 from websauna_migrate.locating.watching import Watch
-from websauna_migrate.planning.plan import Plan, plan_upgrade
+from websauna_migrate.planning.plan import plan_upgrade
 from websauna_migrate.planning.revisions import Revision
+from websauna_migrate.planning.steps import Plan
 from websauna_migrate.replay.fresh import prepare, require_apart
 from websauna_migrate.results import NotReplayed
 from websauna_migrate.revision_scripts.script_files import checksum

@@ -14,8 +14,6 @@ from websauna_migrate.locks.session_locks import OwnSessionLock
 
 NOTICE = f"SET LOCAL client_connection_check_interval = '{CHECK_INTERVAL}'"
 
-__all__ = ["CallersLock", "SessionLock", "TransactionLock", "tell_holder"]
-
 #: Seconds for which a step waits for a killed run's last statement to end on the server.
 ORPHAN_SECONDS = 60.0
 

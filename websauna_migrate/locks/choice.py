@@ -27,8 +27,6 @@ from websauna_migrate.locks.leases import Lease
 from websauna_migrate.locks.run_lock import RunLock
 from websauna_migrate.locks.session_locks import NamedLock
 
-__all__ = ["make_lock"]
-
 
 def make_lock(
     connection: Connection,

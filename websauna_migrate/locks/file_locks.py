@@ -19,8 +19,6 @@ from sqlalchemy.engine import Connection
 
 from websauna_migrate.locks.run_lock import RunLock
 
-__all__ = ["FileLock", "database_file"]
-
 SUFFIX = "-migrating"
 
 

@@ -18,22 +18,12 @@ import threading
 import time
 import uuid
 
-from sqlalchemy import (
-    Column,
-    DateTime,
-    Integer,
-    MetaData,
-    String,
-    Table,
-    text,
-)
+from sqlalchemy import Column, DateTime, Integer, MetaData, String, Table, text
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from websauna_migrate.database.lock_errors import error_number
 from websauna_migrate.locks.run_lock import LockLost, RunLock
-
-__all__ = ["LEASE_TABLE", "Lease"]
 
 LEASE_TABLE = "websauna_migrate_lease"
 

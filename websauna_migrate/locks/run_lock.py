@@ -17,8 +17,6 @@ from sqlalchemy.engine import Connection
 from websauna_migrate.base_errors import ExitCode, MigrationError
 from websauna_migrate.database.stopping import RunStopped, Stopping
 
-__all__ = ["LockLost", "RunBlocked", "RunLock", "lock_key", "take"]
-
 #: Poll between these many seconds, at random, so that waiters do not come in step.
 POLL_SECONDS = (0.05, 0.25)
 

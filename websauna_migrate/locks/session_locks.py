@@ -10,8 +10,6 @@ from sqlalchemy.exc import DBAPIError
 
 from websauna_migrate.locks.run_lock import LockLost, RunLock
 
-__all__ = ["NamedLock", "OwnSessionLock", "still_there"]
-
 
 class OwnSessionLock(RunLock):
     """A lock of the session that does the work.

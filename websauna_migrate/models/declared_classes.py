@@ -15,8 +15,6 @@ from websauna_migrate.models.sqlalchemy_internals import declared_classes
 if TYPE_CHECKING:
     from sqlalchemy.orm import Mapper, RelationshipProperty
 
-__all__ = ["DeclaredClass", "DeclaredModels", "package_of_module"]
-
 
 @dataclass(frozen=True, slots=True)
 class DeclaredClass:

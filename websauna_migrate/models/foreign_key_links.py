@@ -10,8 +10,6 @@ from sqlalchemy.exc import NoReferencedTableError, NoReferenceError
 from websauna_migrate.models.sqlalchemy_internals import link_foreign_key
 from websauna_migrate.models.table_order import inherited_keys, sort_key
 
-__all__ = ["is_dangling", "link_foreign_keys"]
-
 
 def link_foreign_keys(metadata: Iterable[MetaData], choose: Callable[[list[Table]], Table]) -> None:
     """Link each foreign key whose table is in another ``MetaData``, as if both were in one.

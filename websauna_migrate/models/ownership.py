@@ -51,8 +51,6 @@ from websauna_migrate.models.table_order import (
     sort_key,
 )
 
-__all__ = ["Key", "Ownership", "PackageModels", "may_be_named", "named_types"]
-
 
 class PackageModels(Protocol):
     """What ownership asks of a registered package; ``MigrationPackage`` has all of it."""

@@ -12,16 +12,6 @@ from sqlalchemy import ForeignKey, Table
 
 from websauna_migrate.base_errors import MigrationError
 
-__all__ = [
-    "Claim",
-    "OwnershipError",
-    "Unsettled",
-    "by_place",
-    "no_target",
-    "owner_conflict",
-    "owner_unknown",
-]
-
 
 class OwnershipError(MigrationError, ConfigurationError):  # type: ignore[misc]  # Pyramid is untyped
     """The models do not say, or say twice, which package a table belongs to.

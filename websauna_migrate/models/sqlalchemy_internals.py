@@ -24,21 +24,6 @@ from sqlalchemy.types import SchemaType, TypeEngine
 if TYPE_CHECKING:
     from sqlalchemy.orm import Mapper
 
-__all__ = [
-    "ddl_compiler",
-    "declared_classes",
-    "escaped",
-    "is_created",
-    "is_type_bound",
-    "link_foreign_key",
-    "lonely_sequences",
-    "rewrites_statements",
-    "types_of_metadata",
-    "variants_of",
-    "with_other_variant",
-    "write_backslashes_as",
-]
-
 
 def declared_classes() -> list[tuple[type[Any], Mapper[Any] | None]]:
     """Return every class that any SQLAlchemy registry of this process knows, in no fixed order.

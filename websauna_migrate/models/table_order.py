@@ -9,8 +9,6 @@ from sqlalchemy import Table
 from sqlalchemy.exc import NoReferenceError
 from sqlalchemy.schema import ForeignKeyConstraint
 
-__all__ = ["Key", "depths_of", "inherited_keys", "key_of", "referenced_key", "sort_key"]
-
 #: How a table, type or sequence is named everywhere: its schema (``None``: the default) and name.
 Key: TypeAlias = tuple[str | None, str]
 

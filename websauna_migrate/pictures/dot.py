@@ -16,8 +16,6 @@ from websauna_migrate.pictures.node_labels import (
 )
 from websauna_migrate.results import GraphNode, GraphView
 
-__all__ = ["to_dot"]
-
 STYLES: Mapping[str, str] = {
     "down_revision": "color=gray40",
     "depends_on": "color=gray40, style=dashed",

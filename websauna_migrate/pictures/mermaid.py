@@ -16,8 +16,6 @@ from websauna_migrate.pictures.node_labels import (
 from websauna_migrate.plain_text import counted
 from websauna_migrate.results import GraphNode, GraphView
 
-__all__ = ["EDGE_LIMIT", "to_mermaid"]
-
 #: Mermaid draws 500 edges at most.
 EDGE_LIMIT = 400
 

@@ -8,18 +8,6 @@ from collections.abc import Mapping
 from websauna_migrate.plain_text import counted
 from websauna_migrate.results import GraphNode, GraphView
 
-__all__ = [
-    "MARKS",
-    "WORDS",
-    "hidden_orders",
-    "lanes",
-    "marks_of",
-    "name_of",
-    "plain",
-    "shortened",
-    "tooltip_of",
-]
-
 #: A mark for each state.
 MARKS: Mapping[str, str] = {
     "applied": "✓",

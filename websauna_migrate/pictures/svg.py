@@ -19,8 +19,6 @@ from websauna_migrate.pictures.node_labels import (
 from websauna_migrate.plain_text import counted
 from websauna_migrate.results import GraphEdge, GraphNode, GraphView
 
-__all__ = ["STYLE", "to_png", "to_svg"]
-
 #: Sizes in pixels.
 NODE_WIDTH, NODE_HEIGHT, GAP_X, GAP_Y = 200, 40, 44, 14
 LANE_NAME, LANE_PADDING, TOP = 24, 12, 64

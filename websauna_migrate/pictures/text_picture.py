@@ -15,8 +15,6 @@ from websauna_migrate.pictures.node_labels import (
 )
 from websauna_migrate.results import GraphEdge, GraphView
 
-__all__ = ["to_text"]
-
 
 def to_text(view: GraphView) -> str:
     """Return the graph as lines of text."""

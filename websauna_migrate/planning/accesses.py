@@ -13,23 +13,6 @@ from typing import Literal, NamedTuple, TypeAlias
 
 from websauna_migrate.plain_text import plural
 
-__all__ = [
-    "DEFAULT_SCHEMAS",
-    "UNREADABLE",
-    "Access",
-    "Conflict",
-    "Key",
-    "Kind",
-    "Origin",
-    "Touch",
-    "conflicts",
-    "do_conflict",
-    "full_name",
-    "split_name",
-    "thing_of",
-    "touches",
-]
-
 #: How a table or type is named: its schema as written (``None``: none was written) and its name.
 Key: TypeAlias = tuple[str | None, str]
 

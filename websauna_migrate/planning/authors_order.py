@@ -22,8 +22,6 @@ from typing import NamedTuple
 from websauna_migrate.planning.package_history import PackageHistory
 from websauna_migrate.planning.revisions import Revision
 
-__all__ = ["Claim", "SoftOrder", "claimed_orders", "create_date"]
-
 CREATE_DATE = re.compile(r"^Create Date:[ \t]*(\S.*?)[ \t]*$", re.MULTILINE)
 
 

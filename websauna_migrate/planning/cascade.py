@@ -10,8 +10,6 @@ from websauna_migrate.planning.revisions import Revision
 from websauna_migrate.planning.state import State, Violation
 from websauna_migrate.planning.steps import Reason
 
-__all__ = ["Cascade", "relieves"]
-
 
 class Cascade:
     """Finds the applied revisions that cannot stay when others go."""

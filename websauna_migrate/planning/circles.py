@@ -13,8 +13,6 @@ from heapq import heapify, heappop, heappush
 
 from websauna_migrate.planning.authors_order import SoftOrder
 
-__all__ = ["without_circles"]
-
 
 def without_circles(
     orders: Iterable[SoftOrder],

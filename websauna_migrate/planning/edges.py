@@ -9,8 +9,6 @@ from typing import NamedTuple
 from websauna_migrate.base_errors import MigrationError
 from websauna_migrate.planning.revisions import Revision
 
-__all__ = ["Edge", "RevisionCycle", "cycle_error", "find_cycle"]
-
 
 class Edge(NamedTuple):
     """One revision must run before another, and why.

@@ -27,8 +27,6 @@ from websauna_migrate.planning.package_history import PackageHistory
 from websauna_migrate.planning.requirements import Requirement, collect_requirements
 from websauna_migrate.planning.revisions import Revision
 
-__all__ = ["Graph"]
-
 
 class Graph:
     """The revisions of all packages and the edges between them.

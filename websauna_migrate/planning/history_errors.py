@@ -7,16 +7,6 @@ from collections.abc import Iterable
 from websauna_migrate.base_errors import MigrationError
 from websauna_migrate.planning.revisions import Revision
 
-__all__ = [
-    "HistoryContradicted",
-    "HistoryError",
-    "duplicate_label",
-    "duplicate_revision",
-    "illegal_identifier",
-    "missing_revision",
-    "replaced_twice",
-]
-
 
 class HistoryContradicted(MigrationError, RuntimeError):
     """What the history tables say cannot be so; found before anything runs.

@@ -8,8 +8,6 @@ from operator import attrgetter
 from websauna_migrate.planning.history_errors import duplicate_revision, illegal_identifier
 from websauna_migrate.planning.revisions import Revision
 
-__all__ = ["ILLEGAL_CHARACTERS", "by_identifier", "spread_labels"]
-
 #: The first four, Alembic's own list, mean something in a target. Alembic puts an identifier into
 #: its statements as ``'%s'``, unescaped, where the other two would end it.
 ILLEGAL_CHARACTERS = frozenset("@-+:'\\")

@@ -17,8 +17,6 @@ from typing import NamedTuple
 from websauna_migrate.planning.history_errors import HistoryContradicted
 from websauna_migrate.planning.steps import Plan, Step
 
-__all__ = ["Recorded", "refuse_contradictions"]
-
 
 class Recorded(NamedTuple):
     """What the ledger says of one step, or of one stamp.

@@ -12,8 +12,6 @@ from websauna_migrate.planning.revisions import Revision
 from websauna_migrate.planning.state import State
 from websauna_migrate.planning.steps import Reason
 
-__all__ = ["Conflicts", "OrderViolated", "order_reasons", "refuse_conflicts"]
-
 #: Tells why the order of two revisions matters: something whose ``str`` is a clause, or ``None``.
 Conflicts: TypeAlias = Callable[[Revision, Revision], object | None]
 

@@ -11,16 +11,10 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 
 from websauna_migrate.planning.edges import Edge, cycle_error
-from websauna_migrate.planning.history_errors import (
-    HistoryError,
-    duplicate_label,
-    missing_revision,
-)
+from websauna_migrate.planning.history_errors import duplicate_label, missing_revision
 from websauna_migrate.planning.identifiers import by_identifier, spread_labels
 from websauna_migrate.planning.replacements import Replacements
 from websauna_migrate.planning.revisions import Revision
-
-__all__ = ["HistoryError", "PackageHistory"]
 
 
 class PackageHistory:

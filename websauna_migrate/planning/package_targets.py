@@ -14,18 +14,6 @@ from websauna_migrate.planning.plan import plan_stamp
 from websauna_migrate.planning.target_errors import TargetError, unknown_everywhere
 from websauna_migrate.planning.targets import is_relative, resolve, upgrade_targets
 
-__all__ = [
-    "Targets",
-    "as_targets",
-    "collect",
-    "find_all",
-    "offline_range",
-    "range_of",
-    "resolve_all",
-    "targets_for",
-]
-
-
 #: What revision arguments take: one target or several.
 Targets: TypeAlias = str | Sequence[str]
 

@@ -13,40 +13,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from websauna_migrate.base_errors import MigrationError
 from websauna_migrate.planning.cascade import Cascade, relieves
 from websauna_migrate.planning.graph import Graph
-from websauna_migrate.planning.order_checks import (
-    Conflicts,
-    OrderViolated,
-    order_reasons,
-    refuse_conflicts,
-)
+from websauna_migrate.planning.order_checks import Conflicts, order_reasons, refuse_conflicts
 from websauna_migrate.planning.requirements import Requirement
 from websauna_migrate.planning.revisions import Revision
 from websauna_migrate.planning.rows import Rows
-from websauna_migrate.planning.state import (
-    Applied,
-    State,
-    Targets,
-    lacking,
-    normalize_targets,
-)
+from websauna_migrate.planning.state import Applied, State, Targets, lacking, normalize_targets
 from websauna_migrate.planning.steps import Adopted, Direction, Plan, Reason, Step
 from websauna_migrate.planning.targets import downgrade_set, stamp_rows, upgrade_targets
-
-__all__ = [
-    "Adopted",
-    "Applied",
-    "DowngradeRefused",
-    "OrderViolated",
-    "Plan",
-    "Reason",
-    "Step",
-    "Targets",
-    "pending",
-    "plan_downgrade",
-    "plan_stamp",
-    "plan_undo",
-    "plan_upgrade",
-]
 
 
 class DowngradeRefused(MigrationError, RuntimeError):

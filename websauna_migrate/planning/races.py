@@ -26,8 +26,6 @@ from websauna_migrate.planning.accesses import (
 from websauna_migrate.planning.graph import Graph
 from websauna_migrate.planning.revisions import Revision
 
-__all__ = ["Accesses", "LateStep", "Race", "find_late_steps", "find_races", "unreadable_lines"]
-
 Thing: TypeAlias = tuple[str, str, str]
 
 DESTROYS = frozenset({"destroy", "destroy column"})

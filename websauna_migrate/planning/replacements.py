@@ -15,8 +15,6 @@ from dataclasses import replace
 from websauna_migrate.planning.history_errors import replaced_twice
 from websauna_migrate.planning.revisions import Revision
 
-__all__ = ["Replacements"]
-
 
 class Replacements:
     """Which scripts of a package stand.

@@ -22,15 +22,8 @@ from websauna_migrate.base_errors import MigrationError
 from websauna_migrate.planning.edges import Edge
 from websauna_migrate.planning.package_history import PackageHistory
 from websauna_migrate.planning.revisions import Revision
-from websauna_migrate.planning.target_errors import quote
-from websauna_migrate.planning.targets import (
-    TargetError,
-    find_revision,
-    is_relative,
-    resolve,
-)
-
-__all__ = ["Requirement", "RequirementError", "collect_requirements"]
+from websauna_migrate.planning.target_errors import TargetError, quote
+from websauna_migrate.planning.targets import find_revision, is_relative, resolve
 
 
 class RequirementError(MigrationError, LookupError):

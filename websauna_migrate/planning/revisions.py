@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
-__all__ = ["Revision", "plain_revision"]
-
 
 @dataclass(frozen=True, slots=True)
 class Revision:

@@ -6,12 +6,10 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from websauna_migrate.planning.graph import Graph
-from websauna_migrate.planning.plan import Plan, plan_upgrade
+from websauna_migrate.planning.plan import plan_upgrade
 from websauna_migrate.planning.rows import Rows
 from websauna_migrate.planning.state import Applied, State
-from websauna_migrate.planning.steps import Direction, Step
-
-__all__ = ["RoundTrip", "plan_round_trip"]
+from websauna_migrate.planning.steps import Direction, Plan, Step
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,6 @@ from collections.abc import Collection
 
 from websauna_migrate.planning.package_history import PackageHistory
 
-__all__ = ["Rows"]
-
 
 class Rows:
     """The rows of a history table while revisions go up or down, one at a time.

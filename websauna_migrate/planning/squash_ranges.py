@@ -9,8 +9,6 @@ from websauna_migrate.base_errors import MigrationError
 from websauna_migrate.planning.graph import Graph
 from websauna_migrate.planning.revisions import Revision
 
-__all__ = ["SquashRange", "squash_ranges"]
-
 
 @dataclass(frozen=True)
 class SquashRange:

@@ -15,15 +15,6 @@ from websauna_migrate.planning.requirements import Requirement
 from websauna_migrate.planning.revisions import Revision
 from websauna_migrate.planning.target_errors import quote
 
-__all__ = [
-    "Applied",
-    "State",
-    "Targets",
-    "Violation",
-    "lacking",
-    "normalize_targets",
-]
-
 #: The rows of each package's history table, or the state that was made of them.
 Applied = Union["State", Mapping[str, Collection[str]]]
 

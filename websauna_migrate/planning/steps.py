@@ -8,8 +8,6 @@ from typing import Literal
 
 from websauna_migrate.planning.revisions import Revision
 
-__all__ = ["Adopted", "Direction", "Plan", "Reason", "Step", "is_transactional"]
-
 Direction = Literal["upgrade", "downgrade"]
 
 

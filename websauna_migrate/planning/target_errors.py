@@ -8,20 +8,6 @@ from difflib import get_close_matches
 from websauna_migrate.base_errors import MigrationError
 from websauna_migrate.planning.package_history import PackageHistory
 
-__all__ = [
-    "TargetError",
-    "ambiguous_revision",
-    "leads_nowhere",
-    "not_applied",
-    "not_on_branch",
-    "part_of_squash",
-    "quote",
-    "several_heads",
-    "several_ways",
-    "unknown_everywhere",
-    "unknown_revision",
-]
-
 
 class TargetError(MigrationError, LookupError):
     """A target means nothing, or more than one thing, in a package.

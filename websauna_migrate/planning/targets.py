@@ -13,7 +13,6 @@ from collections.abc import Collection, Iterable, Sequence
 
 from websauna_migrate.planning.package_history import PackageHistory
 from websauna_migrate.planning.target_errors import (
-    TargetError,
     ambiguous_revision,
     leads_nowhere,
     not_applied,
@@ -23,17 +22,6 @@ from websauna_migrate.planning.target_errors import (
     several_ways,
     unknown_revision,
 )
-
-__all__ = [
-    "TargetError",
-    "downgrade_set",
-    "find_revision",
-    "is_relative",
-    "resolve",
-    "resolve_one",
-    "stamp_rows",
-    "upgrade_targets",
-]
 
 RELATIVE = re.compile(r"(?:(.+?)@)?(\w+)?([+-]\d+)")
 

@@ -15,18 +15,16 @@ from websauna_migrate.base_errors import MigrationError
 from websauna_migrate.database.engines import connect, make_engine
 from websauna_migrate.facts.mysql import without_schema
 from websauna_migrate.facts.scratch_databases import scratch_database
-from websauna_migrate.planning.plan import Plan, plan_upgrade
+from websauna_migrate.planning.plan import plan_upgrade
 from websauna_migrate.planning.round_trip import plan_round_trip
-from websauna_migrate.planning.steps import Step
+from websauna_migrate.planning.steps import Plan, Step
 from websauna_migrate.proving.judge import Judge
 from websauna_migrate.proving.not_proven import impossible
 from websauna_migrate.replay.fresh import prepare, require_apart
 from websauna_migrate.runs.base_service import Service
-from websauna_migrate.runs.ledger import LEDGER_TABLE
+from websauna_migrate.runs.ledger_table import LEDGER_TABLE
 from websauna_migrate.runs.runner import Runner
 from websauna_migrate.runs.site import Site
-
-__all__ = ["copy_mysql", "copy_sqlite", "prove_apart"]
 
 
 def prove_apart(

@@ -30,9 +30,6 @@ from websauna_migrate.proving.left_out import LeftOut
 from websauna_migrate.proving.not_proven import differs
 from websauna_migrate.replay.against_models import AgainstModels
 
-__all__ = ["Judge"]
-
-
 #: PostgreSQL gives NOT NULL a name that no model says.
 NAME_OF_NOT_NULL = "name of NOT NULL"
 

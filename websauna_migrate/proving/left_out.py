@@ -19,8 +19,6 @@ from websauna_migrate.facts.differences import Difference
 from websauna_migrate.facts.fact import Fact, Facts
 from websauna_migrate.models.ownership import Ownership
 
-__all__ = ["LeftOut"]
-
 #: The options by which an ``env.py`` has a say in the comparison of an attribute.
 COMPARES = {"type": "compare_type", "default": "compare_server_default"}
 

@@ -24,8 +24,6 @@ from websauna_migrate.runs.process_lock import PROCESS_LOCK
 from websauna_migrate.runs.site import Site
 from websauna_migrate.runs.unknown_revisions import explained
 
-__all__ = ["Asked", "new_scripts"]
-
 
 @dataclass(frozen=True)
 class Asked:

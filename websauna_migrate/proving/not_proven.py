@@ -13,8 +13,6 @@ from websauna_migrate.facts.differences import Difference, listed
 from websauna_migrate.planning.revisions import Revision
 from websauna_migrate.runs.failures import StepFailed
 
-__all__ = ["KEEP", "NotProven", "differs", "fails", "impossible", "squash_differs"]
-
 #: Characters of a statement that are shown.
 SHOWN = 500
 

@@ -23,9 +23,9 @@ from websauna_migrate.base_errors import MigrationError
 from websauna_migrate.database.stopping import RunStopped
 from websauna_migrate.facts.catalogue import facts_not_known
 from websauna_migrate.models.ownership import Ownership
-from websauna_migrate.planning.plan import Plan
 from websauna_migrate.planning.revisions import Revision
 from websauna_migrate.planning.round_trip import RoundTrip, plan_round_trip
+from websauna_migrate.planning.steps import Plan
 from websauna_migrate.proving.apart import prove_apart
 from websauna_migrate.proving.judge import Judge
 from websauna_migrate.proving.not_proven import KEEP, NotProven, fails, impossible
@@ -33,16 +33,10 @@ from websauna_migrate.proving.sequences import KeptSequences
 from websauna_migrate.results import CreatedScript, Proof
 from websauna_migrate.revision_scripts.script_error import ScriptRefused
 from websauna_migrate.runs.base_service import Service
-from websauna_migrate.runs.failures import (
-    InterruptedSteps,
-    NotAtomic,
-    StepFailed,
-)
+from websauna_migrate.runs.failures import InterruptedSteps, NotAtomic, StepFailed
 from websauna_migrate.runs.run_context import RunOptions
 from websauna_migrate.runs.runner import Runner
 from websauna_migrate.runs.site import Site
-
-__all__ = ["keep_proven", "prove"]
 
 #: Seconds for which a proof tries to get a table's lock. An author waits for it.
 LOCK_BUDGET = 5.0

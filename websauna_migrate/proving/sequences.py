@@ -19,8 +19,6 @@ from websauna_migrate.runs.step_data import running
 if TYPE_CHECKING:
     from sqlalchemy.engine.interfaces import DBAPICursor, ExecutionContext
 
-__all__ = ["KeptSequences"]
-
 #: What takes no number from a sequence.
 HARMLESS = re.compile(
     r"\s*(?:ALTER|COMMENT|CREATE|DROP|GRANT|RELEASE|REVOKE|ROLLBACK|SAVEPOINT|SET|SHOW)\b"

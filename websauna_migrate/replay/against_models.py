@@ -12,8 +12,6 @@ from websauna_migrate.facts.model_comparison import compare_with_models
 from websauna_migrate.facts.models import Models
 from websauna_migrate.models.ownership import Ownership
 
-__all__ = ["AgainstModels"]
-
 
 class AgainstModels:
     """Compares a database with the models.

@@ -33,8 +33,6 @@ from websauna_migrate.runs.base_service import Service
 if TYPE_CHECKING:
     pass
 
-__all__ = ["check_fresh"]
-
 
 def check_fresh(service: Service, packages: Packages) -> CheckReport:
     """Run all scripts on an empty database, and compare it with the models.

@@ -20,10 +20,8 @@ from websauna_migrate.reports.model_differences import describe
 from websauna_migrate.results import CheckProblem
 from websauna_migrate.runs.change_log import Changes
 from websauna_migrate.runs.kept_facts import ACCEPTED, KeptFacts, kept_facts
-from websauna_migrate.runs.ledger import LEDGER_TABLE
+from websauna_migrate.runs.ledger_table import LEDGER_TABLE
 from websauna_migrate.runs.site import Site
-
-__all__ = ["HandChange", "changed_by_hand", "kept_by_newest", "told_once"]
 
 #: Kinds of what is a part of a table, and may have its name.
 PARTS = frozenset({"column", "constraint", "index", "trigger", "rule", "policy", "statistics"})

@@ -43,7 +43,7 @@ from websauna_migrate.revision_scripts.script_files import checksum
 from websauna_migrate.runs.change_log import Changes
 from websauna_migrate.runs.in_progress import find_at_work
 from websauna_migrate.runs.kept_scripts import kept_script
-from websauna_migrate.runs.ledger import LEDGER_TABLE
+from websauna_migrate.runs.ledger_table import LEDGER_TABLE
 from websauna_migrate.runs.other_histories import OtherHistories, OtherHistory, remedy_for
 from websauna_migrate.runs.process_lock import PROCESS_LOCK
 from websauna_migrate.runs.site import Site
@@ -51,8 +51,6 @@ from websauna_migrate.runs.unknown_revisions import explain
 
 if TYPE_CHECKING:
     from websauna_migrate.models.ownership import Ownership
-
-__all__ = ["Checker", "check"]
 
 
 def check(site: Site, ownership: Ownership, packages: Packages) -> CheckReport:

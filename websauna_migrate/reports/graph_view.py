@@ -7,17 +7,15 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from websauna_migrate.base_errors import UsageError
 from websauna_migrate.interfaces import Packages
+from websauna_migrate.planning.accesses import split_name
 from websauna_migrate.planning.graph import Graph
 from websauna_migrate.planning.package_targets import resolve_all
 from websauna_migrate.planning.races import Accesses, find_races
 from websauna_migrate.reports.race_report import has_several
 from websauna_migrate.results import GraphEdge, GraphNode, GraphView
-from websauna_migrate.revision_scripts.moves import split_name
 from websauna_migrate.runs.in_progress import at_work
-from websauna_migrate.runs.ledger import LEDGER_TABLE
+from websauna_migrate.runs.ledger_table import LEDGER_TABLE
 from websauna_migrate.runs.site import Site
-
-__all__ = ["drawn_edges", "racing_pairs", "view"]
 
 #: A chain of fewer revisions is drawn as it is.
 WORTH_FOLDING = 3

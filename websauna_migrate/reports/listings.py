@@ -12,8 +12,6 @@ from websauna_migrate.planning.revisions import Revision
 from websauna_migrate.results import HistoryEntry
 from websauna_migrate.runs.site import Site
 
-__all__ = ["entries", "heads", "history", "show"]
-
 
 def heads(site: Site, packages: Packages) -> tuple[Revision, ...]:
     """Return the newest revisions of packages."""

@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Computed, Constraint, DefaultClause, Index, Sequence, Table
 from sqlalchemy.types import TypeEngine
 
-from websauna_migrate.revision_scripts.moves import full_name
+from websauna_migrate.planning.accesses import full_name
 
 if TYPE_CHECKING:
     from alembic.operations import ops
-
-__all__ = ["describe", "differences_of"]
 
 #: What a script does besides, on one kind of database, so that an operation beside it can run.
 BESIDES = ("kept_index", "implied_index")

@@ -13,8 +13,6 @@ from websauna_migrate.planning.revisions import Revision
 from websauna_migrate.results import CheckProblem
 from websauna_migrate.runs.site import Site
 
-__all__ = ["order_problems", "races", "unreadable_operations"]
-
 
 def races(site: Site, packages: Packages) -> tuple[CheckProblem, ...]:
     """Return all problems of the order of some packages' scripts."""

@@ -20,8 +20,6 @@ from websauna_migrate.revision_scripts.script_files import SETTLED_NS, folder_ti
 from websauna_migrate.runs.in_progress import at_work, marked_steps, run_in_progress
 from websauna_migrate.runs.site import Site
 
-__all__ = ["ReadinessWatch", "look"]
-
 #: How long a look waits for a lock, by the database; MariaDB knows whole seconds. PostgreSQL's ends
 #: with the transaction: behind a pooler the session is another one's next.
 LIMITS = {

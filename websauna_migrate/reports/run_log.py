@@ -14,12 +14,10 @@ from websauna_migrate.base_errors import UsageError
 from websauna_migrate.database.history_tables import list_tables
 from websauna_migrate.results import LedgerEntry, LedgerRun, LogFilter
 from websauna_migrate.runs.in_progress import is_of, run_in_progress
-from websauna_migrate.runs.ledger import FEW, LEDGER_TABLE, Ledger, readable
-from websauna_migrate.runs.ledger_table import column_names
+from websauna_migrate.runs.ledger import FEW, Ledger, readable
+from websauna_migrate.runs.ledger_table import LEDGER_TABLE, column_names
 from websauna_migrate.runs.migrating import is_applied_by
 from websauna_migrate.runs.site import Site
-
-__all__ = ["find_run", "run_to_undo", "runs_of"]
 
 #: Among how many runs ``last`` is looked for.
 NEWEST = 50

@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
-from websauna_migrate.planning.accesses import DEFAULT_SCHEMAS, Access
+from websauna_migrate.planning.accesses import DEFAULT_SCHEMAS, Access, full_name
 from websauna_migrate.planning.revisions import Revision
 from websauna_migrate.results import CheckProblem
-from websauna_migrate.revision_scripts.moves import full_name
 from websauna_migrate.revision_scripts.script_files import digest_of, proven_digest
-
-__all__ = ["changed_squashes", "missing_requirements", "several_heads"]
 
 #: What needs the table of another package, in words.
 VERBS = {

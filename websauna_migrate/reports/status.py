@@ -20,8 +20,6 @@ from websauna_migrate.results import LedgerEntry, PackageState, RunInProgress
 from websauna_migrate.runs.in_progress import find_at_work
 from websauna_migrate.runs.site import Site
 
-__all__ = ["states"]
-
 
 def states(site: Site, packages: Packages) -> tuple[PackageState, ...]:
     """Return where packages stand.

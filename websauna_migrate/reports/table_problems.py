@@ -11,23 +11,14 @@ from sqlalchemy.engine import Connection
 from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
 from websauna_migrate.database.history_tables import HISTORY_PREFIX, list_tables
 from websauna_migrate.interfaces import Packages
+from websauna_migrate.planning.accesses import full_name, split_name
 from websauna_migrate.results import CheckProblem
-from websauna_migrate.revision_scripts.moves import full_name, split_name
-from websauna_migrate.runs.ledger import LEDGER_TABLE
+from websauna_migrate.runs.ledger_table import LEDGER_TABLE
 from websauna_migrate.runs.site import Site
 from websauna_migrate.runs.uninstalling import list_departed
 
 if TYPE_CHECKING:
     from websauna_migrate.models.ownership import Ownership
-
-__all__ = [
-    "claimed_twice",
-    "departed_packages",
-    "moved_tables",
-    "own_tables",
-    "unowned_tables",
-    "without_scripts",
-]
 
 
 def claimed_twice(

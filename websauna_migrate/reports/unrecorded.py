@@ -6,8 +6,6 @@ from collections.abc import Sequence
 
 from websauna_migrate.results import CheckProblem
 
-__all__ = ["first_script_missing", "unrecorded"]
-
 #: How many differences are named.
 SHOWN = 5
 

@@ -16,8 +16,6 @@ from websauna_migrate.runs.process_lock import PROCESS_LOCK
 from websauna_migrate.runs.script_checks import Check, check_function, read_only, words_of
 from websauna_migrate.runs.site import Site
 
-__all__ = ["verify"]
-
 
 def verify(site: Site, packages: Packages) -> tuple[Verification, ...]:
     """Run the ``verify()`` of each applied revision, in the order of the graph; change nothing."""

@@ -7,16 +7,6 @@ from typing import Any
 
 from websauna_migrate.plain_text import plural
 
-__all__ = [
-    "CheckProblem",
-    "CheckReport",
-    "LintFinding",
-    "LintReport",
-    "Loss",
-    "UncheckedScript",
-    "Verification",
-]
-
 
 @dataclass(frozen=True, slots=True)
 class Verification:

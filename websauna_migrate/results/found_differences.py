@@ -4,15 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = [
-    "Drift",
-    "DriftReport",
-    "FoundDifference",
-    "Located",
-    "Location",
-    "NotReplayed",
-]
-
 
 @dataclass(frozen=True, slots=True)
 class NotReplayed:

@@ -5,13 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-__all__ = [
-    "LedgerEntry",
-    "LedgerRun",
-    "LedgerStatement",
-    "LogFilter",
-]
-
 
 @dataclass(frozen=True, slots=True)
 class LedgerStatement:

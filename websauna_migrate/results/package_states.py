@@ -6,14 +6,6 @@ from dataclasses import dataclass
 
 from websauna_migrate.planning.revisions import Revision
 
-__all__ = [
-    "GraphEdge",
-    "GraphNode",
-    "GraphView",
-    "HistoryEntry",
-    "PackageState",
-]
-
 
 @dataclass(frozen=True, slots=True)
 class PackageState:

@@ -11,13 +11,6 @@ from typing import Any
 from websauna_migrate.base_errors import UsageError
 from websauna_migrate.planning.steps import Step
 
-__all__ = [
-    "RecordedPlan",
-    "RecordedStep",
-    "SqlStatement",
-    "StepSql",
-]
-
 
 @dataclass(frozen=True, slots=True)
 class RecordedStep:

@@ -7,14 +7,6 @@ from datetime import datetime
 
 from websauna_migrate.results.checks import Loss
 
-__all__ = [
-    "AppliedStep",
-    "RestoredScript",
-    "Run",
-    "StampedPackage",
-    "Switched",
-]
-
 
 @dataclass(frozen=True, slots=True)
 class AppliedStep:

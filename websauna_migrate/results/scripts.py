@@ -6,18 +6,6 @@ from dataclasses import dataclass
 
 from websauna_migrate.results.run_results import Run
 
-__all__ = [
-    "Adoption",
-    "CreatedScript",
-    "KeptStep",
-    "Proof",
-    "Rebased",
-    "RebasedScript",
-    "Redone",
-    "SquashScript",
-    "Squashed",
-]
-
 
 @dataclass(frozen=True, slots=True)
 class Proof:

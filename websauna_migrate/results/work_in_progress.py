@@ -7,13 +7,6 @@ from dataclasses import dataclass, field
 
 from websauna_migrate.results.ledger_entries import LedgerEntry
 
-__all__ = [
-    "Activity",
-    "InterruptedStep",
-    "Readiness",
-    "RunInProgress",
-]
-
 
 @dataclass(frozen=True, slots=True)
 class InterruptedStep:

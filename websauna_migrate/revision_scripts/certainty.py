@@ -5,8 +5,6 @@ from __future__ import annotations
 import ast
 import re
 
-__all__ = ["MAYBE", "ON_POSTGRESQL", "SURELY", "opens_connections", "when"]
-
 #: How certain it is that something happens: always, wherever there are types, or perhaps.
 SURELY, ON_POSTGRESQL, MAYBE = 2, 1, 0
 

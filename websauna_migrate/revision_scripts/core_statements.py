@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from websauna_migrate.planning.accesses import Access, Key, Kind
 from websauna_migrate.revision_scripts.script_names import Call, Names
 
-__all__ = ["read_core", "table_of"]
-
 VERBS: dict[str, Kind] = {
     "insert": "insert_rows",
     "update": "write_table",

@@ -8,8 +8,6 @@ from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-__all__ = ["NO_TYPES", "TypeHistory", "read_types"]
-
 ALTER_TYPE = re.compile(r"ALTER\s+TYPE\s+(?=(.{0,200}))", re.IGNORECASE | re.DOTALL)
 
 ENUM = re.compile(r"Enum|ENUM")

@@ -12,8 +12,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["AddedScript", "GitHistory", "last_release_with", "where_it_is"]
-
 #: The branches that are taken for the one everybody works towards, the first that there is.
 MAIN = ("origin/HEAD", "origin/main", "origin/master", "main", "master")
 

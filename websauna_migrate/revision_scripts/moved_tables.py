@@ -8,21 +8,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
-from websauna_migrate.planning.accesses import Key
+from websauna_migrate.planning.accesses import Key, split_name
 from websauna_migrate.planning.graph import Graph
-from websauna_migrate.planning.plan import (
-    Applied,
-    DowngradeRefused,
-    Plan,
-    Targets,
-    plan_downgrade,
-    plan_undo,
-)
+from websauna_migrate.planning.plan import DowngradeRefused, plan_downgrade, plan_undo
 from websauna_migrate.planning.revisions import Revision
-from websauna_migrate.revision_scripts.moves import split_name
+from websauna_migrate.planning.state import Applied, Targets
+from websauna_migrate.planning.steps import Plan
 from websauna_migrate.revision_scripts.script_files import script_text
-
-__all__ = ["Loss", "find_losses", "plan_downgrade_without_loss", "plan_undo_without_loss"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from websauna_migrate.planning.accesses import Access, full_name, split_name
+from websauna_migrate.planning.accesses import Access, split_name
 from websauna_migrate.planning.revisions import Revision
-
-__all__ = ["full_name", "split_name", "what_is_given", "what_is_taken"]
 
 
 def what_is_given(revision: Revision) -> Iterator[Access]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = ["what_to_write"]
-
 #: What to write for the types of ``websauna.system.model.columns``: they make the same columns.
 COLUMNS = {
     "UTCDateTime": "sa.DateTime(timezone=True)",

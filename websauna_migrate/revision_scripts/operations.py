@@ -11,8 +11,6 @@ from websauna_migrate.revision_scripts.core_statements import table_of
 from websauna_migrate.revision_scripts.script_names import UNKNOWN, Call, Names
 from websauna_migrate.revision_scripts.sql_text import UNKNOWN_PART, names_in
 
-__all__ = ["HARMLESS", "OPERATIONS", "UnreadableError", "created_types", "key_of", "read_operation"]
-
 ENUMS = frozenset({"Enum", "ENUM"})
 
 #: Operations that do nothing to tables, columns and types.

@@ -33,9 +33,6 @@ if TYPE_CHECKING:
     from alembic.script.base import Script
 
 
-__all__ = ["ScriptReader", "to_revision"]
-
-
 class ScriptDirectory(Protocol):
     """What is asked of Alembic's script directory."""
 

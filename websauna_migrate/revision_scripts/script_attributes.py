@@ -8,8 +8,6 @@ from typing import Any
 
 from websauna_migrate.planning.revisions import Revision
 
-__all__ = ["ATTRIBUTES", "MAPPINGS", "Literals", "pairs_of"]
-
 #: The names in a script by the attributes of :class:`.Revision` that they are the values of.
 ATTRIBUTES: Mapping[str, str] = {
     field.name: {"id": "revision", "down_revisions": "down_revision"}.get(field.name, field.name)

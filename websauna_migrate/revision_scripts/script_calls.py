@@ -8,8 +8,6 @@ from collections.abc import Collection, Iterator
 
 from websauna_migrate.revision_scripts.script_names import FunctionNode, Names
 
-__all__ = ["ON_CONNECTIONS", "ON_METADATA", "ON_SESSIONS", "Calls"]
-
 #: Methods that send a statement, whatever they are called on.
 ON_CONNECTIONS = frozenset(
     {"execute", "executemany", "executescript", "exec_driver_sql", "scalar", "scalars", "stream"}

@@ -8,8 +8,6 @@ from collections.abc import Mapping, Sequence
 
 from websauna_migrate.base_errors import MigrationError
 
-__all__ = ["rewrite_attributes", "rewrite_revises"]
-
 #: The docstring's line of a script's parents.
 REVISES = re.compile(r"^(Revises:[ \t]*)[^\r\n]*", re.MULTILINE)
 

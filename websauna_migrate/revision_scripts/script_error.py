@@ -6,14 +6,6 @@ import traceback
 
 from websauna_migrate.base_errors import MigrationError
 
-__all__ = [
-    "ScriptError",
-    "ScriptRefused",
-    "cut_off",
-    "line_of",
-    "place_of",
-]
-
 ROLLED_BACK = (
     "the script rolls its transaction back by itself. To take back a part, use a savepoint or "
     "websauna_migrate.data.session()."

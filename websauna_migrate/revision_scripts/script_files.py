@@ -13,22 +13,6 @@ from pathlib import Path
 
 from websauna_migrate.planning.revisions import Revision
 
-__all__ = [
-    "SCRIPT_NAME",
-    "SETTLED_NS",
-    "UNKNOWN",
-    "ScriptFiles",
-    "Stamp",
-    "checksum",
-    "checksum_of",
-    "digest_of",
-    "folder_times",
-    "list_script_files",
-    "proven_digest",
-    "read_script",
-    "script_text",
-]
-
 #: Alembic's own rule for a file that is a revision script.
 SCRIPT_NAME = re.compile(r"(?!\.\#|__init__).*\.py$")
 

@@ -14,8 +14,6 @@ from alembic.util import CommandError
 
 from websauna_migrate.revision_scripts.script_literals import read_literals
 
-__all__ = ["find_script_folders", "revisions_in", "sections_of", "version_folders"]
-
 #: How many folders deep script directories are looked for.
 DEEP = 4
 

@@ -20,10 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from websauna_migrate.database.cache import Cache, program_version
 from websauna_migrate.planning.revisions import Revision, plain_revision
-from websauna_migrate.revision_scripts.script_attributes import (
-    ATTRIBUTES,
-    Literals,
-)
+from websauna_migrate.revision_scripts.script_attributes import ATTRIBUTES, Literals
 from websauna_migrate.revision_scripts.script_files import (
     SETTLED_NS,
     UNKNOWN,
@@ -36,8 +33,6 @@ from websauna_migrate.revision_scripts.script_files import (
 if TYPE_CHECKING:
     from websauna_migrate.planning.accesses import Access
     from websauna_migrate.revision_scripts.enum_values import TypeHistory
-
-__all__ = ["ScriptIndex", "Upgrade", "revision_of"]
 
 #: What must be the same for an index to be read: how texts are read, and what a docstring becomes.
 READER = f"8 {sys.version_info[0]}.{sys.version_info[1]} {sys.flags.optimize} " + " ".join(

@@ -21,8 +21,6 @@ from websauna_migrate.revision_scripts.script_attributes import (
     pairs_of,
 )
 
-__all__ = ["read_literals"]
-
 NAMES = {name: attribute for attribute, name in ATTRIBUTES.items()}
 
 #: These characters mean something to Alembic, which refuses them in an identifier.

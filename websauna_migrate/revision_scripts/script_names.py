@@ -12,8 +12,6 @@ from collections.abc import Iterable, Iterator
 
 from websauna_migrate.revision_scripts.sql_text import UNKNOWN_PART
 
-__all__ = ["UNKNOWN", "Call", "Names", "Unknown", "walk_scope"]
-
 
 class Unknown:
     """The value of what only the running script knows."""

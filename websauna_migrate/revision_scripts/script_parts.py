@@ -12,8 +12,6 @@ from websauna_migrate.database.timeouts import NAMES
 from websauna_migrate.planning.revisions import Revision
 from websauna_migrate.revision_scripts.script_reader import parse_script
 
-__all__ = ["OF_ITSELF", "Part", "ScriptParts"]
-
 #: What a script says of itself in its module.
 OF_ITSELF = frozenset(
     {"revision", "down_revision", "branch_labels", "depends_on", "requires", "run_before"}

@@ -24,11 +24,7 @@ from websauna_migrate.revision_scripts.certainty import (
 )
 from websauna_migrate.revision_scripts.core_statements import read_core, table_of
 from websauna_migrate.revision_scripts.enum_values import NO_TYPES, TypeHistory, read_types
-from websauna_migrate.revision_scripts.operations import (
-    OPERATIONS,
-    created_types,
-    read_operation,
-)
+from websauna_migrate.revision_scripts.operations import OPERATIONS, created_types, read_operation
 from websauna_migrate.revision_scripts.script_calls import (
     ON_CONNECTIONS,
     ON_METADATA,
@@ -36,14 +32,8 @@ from websauna_migrate.revision_scripts.script_calls import (
     Calls,
 )
 from websauna_migrate.revision_scripts.script_error import ScriptError
-from websauna_migrate.revision_scripts.script_names import (
-    Call,
-    Names,
-    walk_scope,
-)
+from websauna_migrate.revision_scripts.script_names import Call, Names, walk_scope
 from websauna_migrate.revision_scripts.sql_reader import read_sql
-
-__all__ = ["parse_script", "read_effects", "read_upgrade"]
 
 #: A function counts where it is called, and an import does nothing.
 NOT_READ = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Import, ast.ImportFrom)

@@ -18,8 +18,6 @@ from websauna_migrate.revision_scripts.sql_text import (
     split_list,
 )
 
-__all__ = ["read_sql"]
-
 #: The beginning of the block by which ``revision --autogenerate`` gives an enum type other values.
 ENUM_CHANGE = re.compile(
     r"DO \$do\$\s+DECLARE\s+type_oid oid := '((?:[^']|'')+)'::regtype;\s+"

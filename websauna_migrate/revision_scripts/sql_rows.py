@@ -16,8 +16,6 @@ from websauna_migrate.revision_scripts.sql_text import (
     split_list,
 )
 
-__all__ = ["read_rows"]
-
 INSERT = pattern(
     r"(?P<verb>insert|replace)(?: (?:low_priority|ignore|or \w+))* (?:into )?Q"
     r"(?:\s+as\s+\w+)?\s*(?P<columns>\([^()]*\))?(?P<rest>.*)"

@@ -6,20 +6,6 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-__all__ = [
-    "IDENTIFIER",
-    "LEXEME",
-    "QUALIFIED",
-    "UNKNOWN_PART",
-    "SqlText",
-    "Statement",
-    "names_in",
-    "parse_name",
-    "pattern",
-    "split_list",
-    "split_statements",
-]
-
 #: Stands in a string for a part that only the running script knows.
 UNKNOWN_PART = "\x00"
 

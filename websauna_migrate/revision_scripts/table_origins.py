@@ -7,8 +7,6 @@ from types import MappingProxyType
 
 from websauna_migrate.planning.accesses import DEFAULT_SCHEMAS, Access, Key, Origin
 
-__all__ = ["CreatedObjects"]
-
 
 class CreatedObjects:
     """Which revision introduced the tables, columns and types that stand after a series of them.

@@ -24,7 +24,7 @@ from websauna_migrate.runs.adopting import (
     give_back,
 )
 from websauna_migrate.runs.base_service import Service
-from websauna_migrate.runs.ledger import LEDGER_TABLE
+from websauna_migrate.runs.ledger_table import LEDGER_TABLE
 from websauna_migrate.runs.runner import Runner
 from websauna_migrate.runs.site import Site
 

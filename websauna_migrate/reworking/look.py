@@ -17,9 +17,9 @@ from websauna_migrate.config.settings import PREFIX, Settings, parse_url
 from websauna_migrate.config.template import template_folder
 from websauna_migrate.database.history_tables import list_tables
 from websauna_migrate.locating.locate import locate
+from websauna_migrate.planning.accesses import full_name, split_name
 from websauna_migrate.planning.plan import pending
 from websauna_migrate.reports.check import Checker
-from websauna_migrate.revision_scripts.moves import full_name, split_name
 from websauna_migrate.revision_scripts.script_folders import find_script_folders, version_folders
 from websauna_migrate.reworking.env_files import read_env, with_version_table
 from websauna_migrate.reworking.findings import EQUAL, Findings, Wanted

@@ -13,7 +13,7 @@ from sqlalchemy import Engine
 from sqlalchemy.engine import Connection
 
 from websauna_migrate.base_errors import MigrationError
-from websauna_migrate.planning.plan import Plan
+from websauna_migrate.planning.steps import Plan
 from websauna_migrate.results import RestoredScript, Switched
 from websauna_migrate.revision_scripts.git_history import GitHistory
 from websauna_migrate.revision_scripts.moved_tables import plan_undo_without_loss

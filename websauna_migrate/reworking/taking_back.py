@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from websauna_migrate.planning.plan import DowngradeRefused, Plan
+from websauna_migrate.planning.plan import DowngradeRefused
 from websauna_migrate.planning.revisions import Revision
+from websauna_migrate.planning.steps import Plan
 from websauna_migrate.results import Run
 from websauna_migrate.revision_scripts.moved_tables import plan_undo_without_loss
 from websauna_migrate.runs.losses import LossRefused, find_losses

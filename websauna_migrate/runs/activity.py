@@ -16,8 +16,6 @@ from websauna_migrate.results import Activity
 from websauna_migrate.runs.blockers import find_blockers
 from websauna_migrate.runs.statement_log import Statement, kind_of, table_of
 
-__all__ = ["ActivityLook", "activity_of"]
-
 POSTGRESQL = text(
     "SELECT CASE a.state WHEN 'active' THEN a.query ELSE '' END, p.phase, "
     "CASE WHEN p.blocks_total > 0 THEN 100.0 * p.blocks_done / p.blocks_total END, "

@@ -6,31 +6,18 @@ import re
 import uuid
 from collections.abc import Collection, Mapping, Sequence
 
-from sqlalchemy import (
-    Column,
-    MetaData,
-    String,
-    Table,
-    delete,
-    func,
-    insert,
-    inspect,
-    select,
-    text,
-)
+from sqlalchemy import Column, MetaData, String, Table, delete, func, insert, inspect, select, text
 from sqlalchemy.engine import Connection
 
 from websauna_migrate.database.history_tables import list_tables, read_rows, write_rows
 from websauna_migrate.facts.postgresql import make_name
 from websauna_migrate.planning.steps import Reason, Step
 from websauna_migrate.results import LedgerEntry, StampedPackage
-from websauna_migrate.runs.ledger import LEDGER_TABLE, STAMP
-from websauna_migrate.runs.ledger_table import installed_by
+from websauna_migrate.runs.ledger import STAMP
+from websauna_migrate.runs.ledger_table import LEDGER_TABLE, installed_by
 from websauna_migrate.runs.other_histories import OtherHistory
 from websauna_migrate.runs.runner import Runner
 from websauna_migrate.runs.site import Site
-
-__all__ = ["ADOPTED", "adopt_histories", "adopted_packages", "drop_empty_ledger", "give_back"]
 
 #: The ledger's outcome of revisions whose history was taken over.
 TAKEN_OVER = "taken over"

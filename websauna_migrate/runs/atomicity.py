@@ -12,8 +12,6 @@ from websauna_migrate.database.servers import Server
 from websauna_migrate.planning.steps import Step, is_transactional
 from websauna_migrate.runs.failures import NotAtomic
 
-__all__ = ["require_atomic"]
-
 #: What PostgreSQL and SQLite refuse inside of a transaction, or what ends one.
 NEEDS_AUTOCOMMIT = re.compile(
     r"^\s*(?:COMMIT|ROLLBACK(?!\s+TO)|VACUUM|(?:CREATE|DROP|ALTER)\s+(?:DATABASE|TABLESPACE)|"

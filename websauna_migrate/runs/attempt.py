@@ -12,8 +12,6 @@ from websauna_migrate.planning.steps import Step
 from websauna_migrate.revision_scripts.script_error import ScriptError
 from websauna_migrate.runs.waiting import Waiting
 
-__all__ = ["Attempt", "timeouts_of_script"]
-
 
 @dataclass
 class Attempt:

@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from websauna_migrate.results import CreatedScript, Run, StampedPackage
     from websauna_migrate.runs.ledger import Ledger
 
-__all__ = ["Service"]
-
 
 class Service(ABC):
     """What a service knows: its settings, its packages, their scripts and the database."""

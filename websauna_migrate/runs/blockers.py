@@ -16,8 +16,6 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from websauna_migrate.database.servers import Server
 
-__all__ = ["Blocker", "BlockerWatch", "blockers_of_file", "find_blockers", "without_literals"]
-
 #: Seconds between two looks at what blocks; a fraction of the shortest lock timeout.
 LOOK_SECONDS = 0.03
 

@@ -23,8 +23,6 @@ from websauna_migrate.locks.run_lock import lock_key
 from websauna_migrate.runs.runner import Runner
 from websauna_migrate.runs.site import Site
 
-__all__ = ["Changes", "record_who", "stop_recording"]
-
 #: The table, and the beginning of the names of function and event triggers.
 NAME = "websauna_migrate_changes"
 

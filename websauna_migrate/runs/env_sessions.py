@@ -14,8 +14,6 @@ from websauna_migrate.alembic_adapter.package_environment import (
 from websauna_migrate.database.engines import connect
 from websauna_migrate.runs.process_lock import PROCESS_LOCK
 
-__all__ = ["find_settings"]
-
 
 def at_odds(
     name: str, values: Mapping[str, str], environments: Mapping[str, PackageEnvironment]

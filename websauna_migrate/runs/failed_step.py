@@ -17,8 +17,8 @@ from websauna_migrate.database.lock_errors import is_lock_failure, says_already_
 from websauna_migrate.database.stopping import StopNow
 from websauna_migrate.database.timeouts import Timeouts
 from websauna_migrate.locks.run_lock import LockLost, RunBlocked
+from websauna_migrate.planning.accesses import full_name
 from websauna_migrate.planning.steps import Step
-from websauna_migrate.revision_scripts.moves import full_name
 from websauna_migrate.revision_scripts.script_error import ScriptRefused, place_of
 from websauna_migrate.runs.failures import StepFailed, connection_lost, run_stopped
 from websauna_migrate.runs.ledger import FAILED, STOPPED
@@ -29,12 +29,6 @@ from websauna_migrate.runs.waiting import LockWaits, Waiting, lock_problem
 
 if TYPE_CHECKING:
     from websauna_migrate.runs.attempt import Attempt
-
-__all__ = [
-    "Aftermath",
-    "failure_of",
-    "without_values",
-]
 
 #: SQLite's word on a temporary table of Alembic's batch that is there already.
 LEFT_BY_BATCH = re.compile(r'table "?(_alembic_tmp_(\w+))"? already exists')

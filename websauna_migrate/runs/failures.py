@@ -13,19 +13,8 @@ from websauna_migrate.locks.run_lock import RunBlocked
 from websauna_migrate.plain_text import counted
 
 if TYPE_CHECKING:
-    from websauna_migrate.planning.plan import Step
+    from websauna_migrate.planning.steps import Step
     from websauna_migrate.results import LedgerEntry
-
-__all__ = [
-    "INTERRUPTED",
-    "HistoryMoved",
-    "InterruptedSteps",
-    "NotAtomic",
-    "StepFailed",
-    "blocked_by_caller",
-    "connection_lost",
-    "run_stopped",
-]
 
 #: The exit code that says: a step is half done, and a person has to look.
 INTERRUPTED = ExitCode.HALF_DONE

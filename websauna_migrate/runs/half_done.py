@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from sqlalchemy.engine.reflection import Inspector
 
 
-__all__ = ["known_facts", "look_closely"]
-
 #: What changes nothing in the schema by itself.
 USES = ("read_table", "use_type", "foreign_key", "use_other_schema", *UNREADABLE)
 

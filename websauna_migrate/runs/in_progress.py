@@ -13,11 +13,10 @@ from websauna_migrate.locks.choice import make_lock
 from websauna_migrate.locks.run_lock import RunLock
 from websauna_migrate.results import Activity, LedgerEntry, RunInProgress
 from websauna_migrate.runs.activity import activity_of
-from websauna_migrate.runs.ledger import LEDGER_TABLE, is_marked
+from websauna_migrate.runs.ledger import is_marked
+from websauna_migrate.runs.ledger_table import LEDGER_TABLE
 from websauna_migrate.runs.site import Site
 from websauna_migrate.runs.statement_log import kind_of
-
-__all__ = ["at_work", "find_at_work", "is_of", "marked_steps", "run_in_progress"]
 
 
 def marked_steps(

@@ -16,8 +16,6 @@ from websauna_migrate.facts.units import Prints, by_unit, pack_prints, read_plai
 from websauna_migrate.runs.kept_scripts import LIMIT
 from websauna_migrate.runs.ledger_table import column_names
 
-__all__ = ["ACCEPTED", "KeptFacts", "around", "keep_facts", "kept_facts", "packed_facts"]
-
 log = logging.getLogger(__name__)
 
 #: The note of a row whose facts a person accepted.

@@ -20,8 +20,6 @@ from websauna_migrate.base_errors import MigrationError
 from websauna_migrate.revision_scripts.script_files import checksum_of
 from websauna_migrate.runs.ledger_table import column_names, name_of
 
-__all__ = ["kept_checksums", "kept_script", "other_writers", "pack", "require_trusted"]
-
 #: The longest text that is kept, in characters of its packed form: MariaDB's TEXT has 65,535.
 LIMIT = 60_000
 

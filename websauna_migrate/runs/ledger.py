@@ -47,9 +47,7 @@ from websauna_migrate.runs.ledger_table import (
 from websauna_migrate.runs.statement_log import statements_in
 
 if TYPE_CHECKING:
-    from websauna_migrate.planning.plan import Plan, Step
-
-__all__ = ["LEDGER_TABLE", "Ledger", "is_marked", "program_version"]
+    from websauna_migrate.planning.steps import Plan, Step
 
 #: Outcomes. A step has exactly one row in each run.
 PLANNED = "planned"

@@ -33,18 +33,6 @@ from sqlalchemy.engine import URL, Connection
 
 from websauna_migrate.runs.postgresql_statements import literal
 
-__all__ = [
-    "ESSENTIAL",
-    "LEDGER_TABLE",
-    "column_names",
-    "create",
-    "installed_by",
-    "make_table",
-    "name_of",
-    "os_user",
-    "sql_of",
-]
-
 LEDGER_TABLE = "websauna_migrate_ledger"
 
 #: What a ledger cannot be without. What else is missing is added.

@@ -28,7 +28,7 @@ from websauna_migrate.events import (
     MigrationStepStarted,
 )
 from websauna_migrate.planning.ledger_agreement import refuse_contradictions
-from websauna_migrate.planning.plan import Adopted, Plan, Step
+from websauna_migrate.planning.steps import Adopted, Plan, Step
 from websauna_migrate.results import AppliedStep, Run, StampedPackage
 from websauna_migrate.runs.activity import ActivityLook
 from websauna_migrate.runs.atomicity import require_atomic
@@ -42,8 +42,6 @@ from websauna_migrate.runs.run_context import RunContext, clean
 from websauna_migrate.runs.script_checks import run_prechecks
 from websauna_migrate.runs.step_runner import StepRunner, target_of
 from websauna_migrate.runs.waiting import Waiting, lock_problem
-
-__all__ = ["LockedRun"]
 
 T = TypeVar("T")
 

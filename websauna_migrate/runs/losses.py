@@ -27,8 +27,6 @@ from websauna_migrate.runs.site import Site
 if TYPE_CHECKING:
     from sqlalchemy import Select
 
-__all__ = ["LossRefused", "find_losses", "refuse_losses"]
-
 #: Up to how many rows are counted, and one more.
 LIMIT = 100_001
 

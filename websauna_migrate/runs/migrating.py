@@ -12,7 +12,8 @@ from sqlalchemy.engine import Connection
 from websauna_migrate.base_errors import UsageError
 from websauna_migrate.interfaces import Packages, Targets
 from websauna_migrate.planning.package_targets import as_targets, targets_for
-from websauna_migrate.planning.plan import Plan, plan_upgrade
+from websauna_migrate.planning.plan import plan_upgrade
+from websauna_migrate.planning.steps import Plan
 from websauna_migrate.results import LedgerEntry, LedgerRun, RecordedPlan, Run
 from websauna_migrate.runs.runner import Runner
 from websauna_migrate.runs.site import Site
@@ -20,17 +21,6 @@ from websauna_migrate.runs.unknown_revisions import explained
 
 if TYPE_CHECKING:
     from websauna_migrate.runs.run_context import RunOptions
-
-__all__ = [
-    "Planner",
-    "downgrade",
-    "is_applied_by",
-    "make_planner",
-    "make_undoer",
-    "plan",
-    "run_planner",
-    "upgrade",
-]
 
 #: Makes the plan from the rows of the history tables.
 Planner = Callable[[Mapping[str, tuple[str, ...]]], Plan]

@@ -13,8 +13,6 @@ from websauna_migrate.database.lock_errors import error_number
 from websauna_migrate.database.timeouts import Timeouts
 from websauna_migrate.locks.run_lock import RunLock
 
-__all__ = ["MySQLStatements", "ends_transaction"]
-
 COMMENTS = r"(?:\s|--[^\n]*\n|/\*.*?\*/)*"
 
 LOCK_WAIT_TIMEOUT = 1205

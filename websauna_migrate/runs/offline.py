@@ -20,7 +20,8 @@ from websauna_migrate.database.engines import safe_url
 from websauna_migrate.database.history_tables import full_version_table, list_tables, version_table
 from websauna_migrate.interfaces import Packages, Targets
 from websauna_migrate.planning.package_targets import as_targets, offline_range
-from websauna_migrate.planning.plan import Plan, Step, plan_stamp, plan_upgrade
+from websauna_migrate.planning.plan import plan_stamp, plan_upgrade
+from websauna_migrate.planning.steps import Plan, Step
 from websauna_migrate.revision_scripts.moved_tables import plan_downgrade_without_loss
 from websauna_migrate.revision_scripts.script_error import ScriptError, line_of, place_of
 from websauna_migrate.runs.process_lock import PROCESS_LOCK
@@ -30,9 +31,6 @@ from websauna_migrate.runs.site import Site
 if TYPE_CHECKING:
     from alembic.runtime.migration import MigrationContext, RevisionStep
 from websauna_migrate.plain_text import counted
-
-__all__ = ["quiet_alembic", "render_rows", "render_step", "sql", "sql_of_plan"]
-
 
 #: Said of SQL for whose server only the URL speaks: MariaDB has types that MySQL lacks, uuid first.
 FOR_MYSQL = "For MySQL. Where the server is MariaDB, write mariadb in place of mysql into the URL."

@@ -24,12 +24,6 @@ if TYPE_CHECKING:
     from websauna_migrate.config.settings import Settings
 from websauna_migrate.plain_text import plural
 
-__all__ = [
-    "OtherHistories",
-    "OtherHistory",
-    "remedy_for",
-]
-
 Applied = Mapping[str, Sequence[str]]
 
 

@@ -21,8 +21,6 @@ from websauna_migrate.runs.offline import quiet_alembic, render_step
 from websauna_migrate.runs.process_lock import PROCESS_LOCK
 from websauna_migrate.runs.site import Site
 
-__all__ = ["PlanOutdated", "record_plan", "refuse_missing", "refuse_outdated"]
-
 
 class PlanOutdated(MigrationError, RuntimeError):
     """Something else would run than a recorded plan says.

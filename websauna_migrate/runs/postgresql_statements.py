@@ -11,8 +11,6 @@ from sqlalchemy.engine.interfaces import DBAPICursor
 
 from websauna_migrate.database.lock_errors import is_lock_failure
 
-__all__ = ["PostgreSQLStatements"]
-
 COMMENTS = r"(?:\s|--[^\n]*\n|/\*.*?\*/)*"
 
 #: What speaks of transactions cannot be wrapped into a savepoint.

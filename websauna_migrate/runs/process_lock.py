@@ -10,8 +10,6 @@ from types import TracebackType
 
 from websauna_migrate.locks.run_lock import RunBlocked
 
-__all__ = ["PROCESS_LOCK", "ProcessLock"]
-
 
 class ProcessLock:
     """A lock that tells a thread which holds it already instead of waiting for ever."""

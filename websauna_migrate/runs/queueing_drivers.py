@@ -13,8 +13,6 @@ from sqlalchemy import Engine, event
 from sqlalchemy.engine import Dialect
 from sqlalchemy.engine.interfaces import DBAPICursor
 
-__all__ = ["connect_queueing", "own_cursor"]
-
 #: Methods by which something gets to the server, by driver.
 SENDING = {
     "psycopg2": ("set_session", "set_client_encoding", "lobject", "tpc_begin", "tpc_prepare"),

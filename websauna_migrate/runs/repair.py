@@ -22,14 +22,6 @@ from websauna_migrate.runs.run_context import RunOptions
 from websauna_migrate.runs.runner import Runner
 from websauna_migrate.runs.site import Site
 
-__all__ = [
-    "ACTIONS",
-    "choose",
-    "repair",
-    "rerun_plan",
-    "settle",
-]
-
 #: ``rerun`` the step, take it as ``done``, or as ``undone``.
 ACTIONS = ("rerun", "done", "undone")
 

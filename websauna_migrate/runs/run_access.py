@@ -16,16 +16,15 @@ from websauna_migrate.database.servers import Server, examine
 from websauna_migrate.database.stopping import Stopping
 from websauna_migrate.locks.choice import make_lock
 from websauna_migrate.locks.run_lock import RunLock, take
-from websauna_migrate.planning.plan import Plan
+from websauna_migrate.planning.steps import Plan
 from websauna_migrate.results import LedgerEntry
 from websauna_migrate.runs.failures import InterruptedSteps
-from websauna_migrate.runs.ledger import LEDGER_TABLE, Ledger
+from websauna_migrate.runs.ledger import Ledger
+from websauna_migrate.runs.ledger_table import LEDGER_TABLE
 from websauna_migrate.runs.process_lock import PROCESS_LOCK
 from websauna_migrate.runs.queueing_drivers import connect_queueing
 from websauna_migrate.runs.run_context import RunOptions, clean
 from websauna_migrate.runs.site import Site
-
-__all__ = ["Applied", "RunAccess"]
 
 log = logging.getLogger(__name__)
 

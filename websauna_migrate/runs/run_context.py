@@ -15,8 +15,6 @@ from websauna_migrate.database.stopping import Stopping
 from websauna_migrate.locks.run_lock import RunLock
 from websauna_migrate.runs.ledger import Ledger
 
-__all__ = ["RunContext", "RunOptions", "clean", "is_gone"]
-
 
 @dataclass(frozen=True)
 class RunOptions:

@@ -16,14 +16,12 @@ from sqlalchemy.exc import DBAPIError
 from websauna_migrate.database.given_connections import given_state
 from websauna_migrate.database.lock_errors import is_lock_failure
 from websauna_migrate.database.servers import examine
-from websauna_migrate.planning.plan import Plan
+from websauna_migrate.planning.steps import Plan
 from websauna_migrate.results import Run
 from websauna_migrate.runs.ledger import is_marked
 from websauna_migrate.runs.process_lock import PROCESS_LOCK
 from websauna_migrate.runs.run_access import Applied, RunAccess
 from websauna_migrate.runs.run_context import RunContext, clean
-
-__all__ = ["Runner"]
 
 
 class Runner(RunAccess):

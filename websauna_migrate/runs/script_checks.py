@@ -25,16 +25,6 @@ from websauna_migrate.planning.accesses import UNREADABLE, Access
 from websauna_migrate.planning.steps import Step
 from websauna_migrate.revision_scripts.script_error import ScriptRefused, place_of
 
-__all__ = [
-    "Check",
-    "PrecheckFailed",
-    "check_function",
-    "read_only",
-    "run_check",
-    "run_prechecks",
-    "words_of",
-]
-
 #: How a statement begins that only reads.
 READS = re.compile(r"\s*(?:SELECT|WITH|VALUES|TABLE|\()", re.IGNORECASE)
 

@@ -13,8 +13,6 @@ from sqlalchemy import event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry, Pool
 
-__all__ = ["HeldConnections"]
-
 
 class HeldConnections:
     """Keeps the DBAPI connections that are checked out of any pool, with their threads."""

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from websauna_migrate.events import MigrationStepApplied
     from websauna_migrate.runs.ledger import Ledger
 
-__all__ = ["Hooks", "Site"]
-
 
 @dataclass(frozen=True)
 class Hooks:

@@ -34,11 +34,6 @@ from websauna_migrate.planning.steps import Step
 from websauna_migrate.revision_scripts.script_error import ScriptRefused
 from websauna_migrate.revision_scripts.script_names import Call, Names
 
-__all__ = [
-    "ForeignKeys",
-    "rebuilt_tables",
-]
-
 NAME = r'(?:"(?:[^"]|"")+"|`(?:[^`]|``)+`|\[[^\]]+\]|[\w$]+)'
 QUALIFIED = rf"(?:({NAME})\s*\.\s*)?({NAME})"
 COMMENTS = r"(?:\s|--[^\n]*\n|/\*.*?\*/)*"

@@ -16,8 +16,6 @@ from websauna_migrate.runs.other_histories import OtherHistories
 from websauna_migrate.runs.runner import Runner
 from websauna_migrate.runs.site import Site
 
-__all__ = ["ensure_version", "stamp", "write_stamps"]
-
 
 def stamp(
     site: Site,

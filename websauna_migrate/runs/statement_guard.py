@@ -33,8 +33,6 @@ from websauna_migrate.runs.postgresql_statements import PostgreSQLStatements, li
 from websauna_migrate.runs.statement_log import StatementLog
 from websauna_migrate.runs.step_queue import StepQueue
 
-__all__ = ["StatementGuard"]
-
 COMMENTS = r"(?:\s|--[^\n]*\n|/\*.*?\*/)*"
 
 #: A statement, or one among several in a text, that ends the transaction around it. The bodies of

@@ -22,8 +22,6 @@ from websauna_migrate.results import LedgerStatement
 from websauna_migrate.runs.ledger_table import name_of
 from websauna_migrate.runs.queueing_drivers import own_cursor
 
-__all__ = ["Statement", "StatementLog", "kind_of", "statements_in", "table_of"]
-
 IDENTIFIER = r'(?:"[^"\0]+"|`[^`\0]+`|\[[^\]\0]+\]|[\w$]+)'
 NAME = rf"{IDENTIFIER}(?:\s*\.\s*{IDENTIFIER})?"
 

@@ -15,8 +15,6 @@ from sqlalchemy.engine import Connection
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
-__all__ = ["StepData", "data_of_step", "running"]
-
 
 class StepData:
     """The sessions and the transaction manager of one step."""

@@ -30,8 +30,6 @@ from websauna_migrate.database.lock_errors import is_lock_failure
 from websauna_migrate.database.stopping import Stopping
 from websauna_migrate.runs.queueing_drivers import own_cursor
 
-__all__ = ["StepQueue", "queue_of"]
-
 #: One statement that means the same among others as by itself: it changes what is in the database,
 #: not the session, and is closed in itself. How a backslash, a dollar or a comment in a comment is
 #: read depends on more than the text, and PostgreSQL alone ends a comment at a carriage return.

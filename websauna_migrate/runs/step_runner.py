@@ -33,8 +33,6 @@ from websauna_migrate.runs.waiting import LockWaits, Waiting
 if TYPE_CHECKING:
     from alembic.runtime.migration import MigrationContext, RevisionStep
 
-__all__ = ["StepRunner", "target_of"]
-
 
 def none_follows(done: Attempt) -> None:
     """Run no further step in the same environment."""

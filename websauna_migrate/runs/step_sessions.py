@@ -26,8 +26,6 @@ from zope.sqlalchemy.datamanager import STATUS_CHANGED
 from websauna_migrate.base_errors import UsageError
 from websauna_migrate.runs.step_data import running
 
-__all__ = ["StepSession", "session", "transaction_manager"]
-
 
 class StepSession(Session):
     """A session in the step's transaction; at the end of a ``with`` block it is committed into it.

@@ -26,8 +26,6 @@ from websauna_migrate.runs.run_context import RunOptions
 from websauna_migrate.runs.runner import Runner
 from websauna_migrate.runs.site import Site
 
-__all__ = ["Departed", "dotted_names", "find_departed", "list_departed", "uninstall"]
-
 
 def uninstall(
     site: Site,

@@ -17,11 +17,9 @@ from websauna_migrate.results import LedgerEntry
 from websauna_migrate.revision_scripts.git_history import last_release_with, where_it_is
 from websauna_migrate.revision_scripts.script_folders import find_script_folders, revisions_in
 from websauna_migrate.runs.kept_scripts import kept_checksums, other_writers
-from websauna_migrate.runs.ledger import LEDGER_TABLE, STAMP
+from websauna_migrate.runs.ledger import STAMP
+from websauna_migrate.runs.ledger_table import LEDGER_TABLE
 from websauna_migrate.runs.site import Site
-
-__all__ = ["explain", "explained", "last_applied"]
-
 
 #: How many rows are explained.
 SHOWN = 3

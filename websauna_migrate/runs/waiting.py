@@ -19,8 +19,6 @@ from websauna_migrate.runs.failures import blocked_by_caller
 from websauna_migrate.runs.run_context import RunContext
 from websauna_migrate.runs.sessions import held_connections
 
-__all__ = ["LockWaits", "Waiting", "lock_problem"]
-
 #: Seconds after which a lock that the calling thread itself may hold is believed to be the cause,
 #: where the database cannot tell who holds it.
 OWN_LOCK_SECONDS = {"sqlite": 0.5, "mysql": 3.0}

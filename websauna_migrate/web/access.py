@@ -14,17 +14,6 @@ from pyramid.response import Response
 
 from websauna_migrate.config.settings import parse_settings
 
-__all__ = [
-    "CSRF",
-    "UPGRADE",
-    "VIEW",
-    "is_from_here",
-    "is_local",
-    "may",
-    "protect",
-    "require",
-]
-
 #: The permissions: to see the pages, and to upgrade by a button.
 VIEW, UPGRADE = "websauna_migrate.view", "websauna_migrate.upgrade"
 

@@ -35,8 +35,6 @@ from websauna_migrate.web.templating import page, stylesheet
 if TYPE_CHECKING:
     from websauna_migrate.service import MigrationService
 
-__all__ = ["Look", "graph", "look", "overview", "picture", "status_json", "step", "style"]
-
 #: So many steps of a plan are shown at once.
 STEPS_SHOWN = 200
 

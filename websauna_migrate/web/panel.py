@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from websauna_migrate.planning.steps import Step
     from websauna_migrate.service import MigrationService
 
-__all__ = ["MigrationsPanel"]
-
 #: Of so many pending steps the SQL is shown.
 SQL_SHOWN = 20
 

@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 
     from websauna_migrate.service import MigrationService
 
-__all__ = ["PendingWatch", "includeme", "pending_tween"]
-
 log = logging.getLogger(__name__)
 
 Handler = Callable[[Request], Response]

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from websauna_migrate.interfaces import ReadinessLooks
 
-__all__ = ["ReadinessProbe", "ready"]
-
 #: Seconds from the beginning of a look within which a request that comes gets its answer.
 SHARED_SECONDS = 0.1
 

@@ -20,8 +20,6 @@ from websauna_migrate.plain_text import visible, word
 if TYPE_CHECKING:
     from pyramid.config import Configurator
 
-__all__ = ["includeme", "page", "render", "stylesheet", "stylesheet_tag"]
-
 HERE = Path(__file__).parent
 
 #: The ending of the pages' templates: what an application sets for ``.jinja2`` is not about them.

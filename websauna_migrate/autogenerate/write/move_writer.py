@@ -22,10 +22,9 @@ from websauna_migrate.config.template import (
     require_editable,
 )
 from websauna_migrate.models.ownership import Ownership, named_types
-from websauna_migrate.planning.accesses import Key
+from websauna_migrate.planning.accesses import Key, full_name, split_name
 from websauna_migrate.planning.edges import RevisionCycle
 from websauna_migrate.results import CreatedScript
-from websauna_migrate.revision_scripts.moves import full_name, split_name
 
 __all__ = ["MoveWriter"]
 

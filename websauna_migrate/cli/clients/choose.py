@@ -14,8 +14,6 @@ from websauna_migrate.cli.clients.postgresql_client import POSTGRESQL_DRIVERS, l
 from websauna_migrate.cli.clients.sqlite_file import sqlite_file, sqlite_timeout_ms, sqlite_word
 from websauna_migrate.database.programs import find_program
 
-__all__ = ["dump_client", "shell_client"]
-
 Find = Callable[[Sequence[str]], "str | None"]
 
 #: What to write to get a client program, and the backend's name in a message.

@@ -9,8 +9,6 @@ from sqlalchemy.engine import URL
 
 from websauna_migrate.base_errors import MigrationError
 
-__all__ = ["PRIVATE_FILE", "Client", "ClientError", "is_true", "unusable_url", "url_options"]
-
 #: Stands for the path of the private file in arguments and variables.
 PRIVATE_FILE = "\0private file\0"
 

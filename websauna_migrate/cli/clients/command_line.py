@@ -15,8 +15,6 @@ from websauna_migrate.cli.output import reserve_stdout
 from websauna_migrate.config.settings import SettingError, parse_url
 from websauna_migrate.ini.loader import config_uri, open_loader
 
-__all__ = ["database_url", "split_arguments"]
-
 
 def split_arguments(
     argv: Sequence[str], prog: str, program: str, *, description: str, epilog: str

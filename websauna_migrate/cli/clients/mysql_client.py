@@ -16,8 +16,6 @@ from websauna_migrate.cli.clients.client import (
     url_options,
 )
 
-__all__ = ["MYSQL_DRIVERS", "mycli_client", "mysql_client"]
-
 #: Drivers that speak the protocol themselves: ``localhost`` is TCP for them, and port 3306 is not
 #: to be changed by a variable. The other drivers, like the programs, use MySQL's C library.
 PURE_PYTHON = frozenset(["aiomysql", "asyncmy", "cymysql", "mysqlconnector", "pymysql"])

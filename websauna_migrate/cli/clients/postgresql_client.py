@@ -13,8 +13,6 @@ from sqlalchemy.exc import ArgumentError
 from websauna_migrate.cli.clients.client import PRIVATE_FILE, Client, is_true, unusable_url
 from websauna_migrate.database.engines import is_secret
 
-__all__ = ["POSTGRESQL_DRIVERS", "libpq_client"]
-
 #: What libpq takes from nowhere but a connection string or a service file, and is secret.
 LIBPQ_SECRETS = ("sslpassword", "oauth_client_secret", "scram_client_key", "scram_server_key")
 SERVICE = "websauna_migrate"

@@ -10,8 +10,6 @@ from sqlalchemy.engine import URL
 
 from websauna_migrate.cli.clients.client import ClientError, is_true, unusable_url, url_options
 
-__all__ = ["sqlite_file", "sqlite_timeout_ms", "sqlite_word"]
-
 #: What the sqlite3 module takes from a URL's query; with ``uri=true`` the rest is SQLite's.
 SQLITE_OPTIONS = frozenset(
     ["uri", "timeout", "isolation_level", "detect_types", "check_same_thread", "cached_statements"]

@@ -14,8 +14,6 @@ from typing import BinaryIO, NoReturn
 from websauna_migrate.base_errors import MigrationError
 from websauna_migrate.cli.clients.client import Client
 
-__all__ = ["become", "copy_output"]
-
 
 def become(client: Client) -> NoReturn:
     """Replace this process by a client program, whose exit status then is this script's.

@@ -16,12 +16,6 @@ from websauna_migrate.interfaces import IMigrationService
 from websauna_migrate.plain_text import to_json
 from websauna_migrate.results import Loss, PackageState, Plan, Readiness
 
-__all__ = [
-    "Call",
-    "ask",
-    "require_unprotected",
-]
-
 
 @dataclass(frozen=True)
 class Call:

@@ -10,8 +10,6 @@ from websauna_migrate.cli.render.text import shown
 from websauna_migrate.cli.render.unsafe_changes import render_lint
 from websauna_migrate.results import LintReport, Plan
 
-__all__ = ["conclude", "lint", "lint_of_plan"]
-
 
 def lint(call: Call) -> None:
     """Print the unsafe changes of an upgrade."""

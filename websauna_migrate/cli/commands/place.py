@@ -8,8 +8,6 @@ from websauna_migrate.base_errors import ExitCode
 from websauna_migrate.cli.commands.call import Call
 from websauna_migrate.cli.render.location import render_drift, render_location, render_mending
 
-__all__ = ["drift", "locate"]
-
 
 def locate(call: Call) -> int:
     """Show where the packages stand."""

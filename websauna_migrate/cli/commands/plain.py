@@ -20,16 +20,6 @@ from websauna_migrate.cli.output import Output
 if TYPE_CHECKING:
     from alembic.config import Config
 
-__all__ = [
-    "completion",
-    "help_on",
-    "init",
-    "list_templates",
-    "meaning_of",
-    "new_package",
-    "read_meanings",
-]
-
 
 def completion(options: Namespace, output: Output) -> None:
     """Print what makes a shell complete ``ws-alembic``."""

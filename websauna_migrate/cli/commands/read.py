@@ -20,26 +20,11 @@ from websauna_migrate.cli.render.states import (
     render_verifications,
     status_table,
 )
-from websauna_migrate.cli.render.text import shown, to_json
+from websauna_migrate.cli.render.text import shown
 from websauna_migrate.cli.render.unsafe_changes import render_lint
 from websauna_migrate.database.engines import safe_url
+from websauna_migrate.plain_text import to_json
 from websauna_migrate.results import LogFilter, PackageState
-
-__all__ = [
-    "branches",
-    "check",
-    "current",
-    "graph",
-    "heads",
-    "history",
-    "log",
-    "plan",
-    "show",
-    "status",
-    "verify",
-    "wait",
-]
-
 
 #: The exit status of ``status``, besides 0 and that of a half done step.
 PENDING, CANNOT_TELL = 1, 2

@@ -15,11 +15,9 @@ from websauna_migrate.cli.render.reworked import (
     render_squashed,
     render_switched,
 )
-from websauna_migrate.cli.render.text import counted
 from websauna_migrate.cli.scope import read_scope
 from websauna_migrate.cli.signals import stop_signals
-
-__all__ = ["adopt", "rebase", "redo", "squash", "switch", "take_down"]
+from websauna_migrate.plain_text import counted
 
 
 def adopt(call: Call) -> int:

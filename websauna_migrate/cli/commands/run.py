@@ -17,15 +17,14 @@ from websauna_migrate.cli.render.runs import (
     render_stamped,
 )
 from websauna_migrate.cli.render.states import plan_table
-from websauna_migrate.cli.render.text import counted, render_table, shown
+from websauna_migrate.cli.render.text import render_table, shown
 from websauna_migrate.cli.scope import read_scope
 from websauna_migrate.cli.signals import stop_signals
+from websauna_migrate.plain_text import counted
 from websauna_migrate.results import Loss, RecordedPlan, Run
 
 if TYPE_CHECKING:
     from websauna_migrate.interfaces import Targets
-
-__all__ = ["downgrade", "ensure_version", "repair", "stamp", "uninstall", "upgrade"]
 
 #: What has no meaning with ``--sql``.
 NOT_OF_SQL = (

@@ -13,8 +13,6 @@ from websauna_migrate.interfaces import Question
 from websauna_migrate.reports.unrecorded import first_script_missing
 from websauna_migrate.results import CreatedScript
 
-__all__ = ["edit", "init", "merge", "move_table", "revision"]
-
 
 def edit(call: Call) -> None:
     """Open the scripts of the revisions that a symbol stands for in an editor."""

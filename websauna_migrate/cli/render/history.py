@@ -5,19 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from websauna_migrate.cli.render.text import counted, name_width, one_line, word
+from websauna_migrate.cli.render.text import name_width, one_line
+from websauna_migrate.plain_text import counted, word
 from websauna_migrate.results import HistoryEntry, LedgerEntry, LedgerRun, PackageState, Revision
-
-__all__ = [
-    "render_branches",
-    "render_current",
-    "render_heads",
-    "render_history",
-    "render_log",
-    "render_logged_run",
-    "render_show",
-    "run_data",
-]
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from websauna_migrate.cli.render.text import NOTHING, Table, counted, joined, one_line, render_table
+from websauna_migrate.cli.render.text import NOTHING, Table, joined, one_line, render_table
+from websauna_migrate.plain_text import counted
 from websauna_migrate.results import DriftReport, Located, Location
-
-__all__ = ["render_drift", "render_location", "render_mending"]
 
 #: A verdict in words.
 WORDS = {

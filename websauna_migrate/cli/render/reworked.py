@@ -4,17 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from websauna_migrate.cli.render.text import counted, joined
+from websauna_migrate.cli.render.text import joined
+from websauna_migrate.plain_text import counted
 from websauna_migrate.results import Adoption, Rebased, Redone, Squashed, Switched
-
-__all__ = [
-    "render_adoption",
-    "render_rebased",
-    "render_redone",
-    "render_restored",
-    "render_squashed",
-    "render_switched",
-]
 
 
 def render_redone(done: Redone) -> Iterator[str]:

@@ -5,22 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from websauna_migrate.cli.render.text import counted, joined, name_width, one_line
+from websauna_migrate.cli.render.text import joined, name_width, one_line
+from websauna_migrate.plain_text import counted
 from websauna_migrate.results import AppliedStep, CreatedScript, Run, StampedPackage
 
 if TYPE_CHECKING:
     from websauna_migrate.events import MigrationStepStarted
     from websauna_migrate.results import Activity, InterruptedStep
-
-__all__ = [
-    "render_created",
-    "render_dry_run",
-    "render_interrupted",
-    "render_run",
-    "render_running",
-    "render_stamped",
-    "render_step",
-]
 
 HOW_TO_REPAIR = (
     "Settle it: ws-alembic repair --rerun, --done or --undone, and PACKAGE@REVISION where there "

@@ -7,15 +7,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from websauna_migrate.cli.render.text import NOTHING, Table, joined, one_line
 from websauna_migrate.results import CheckReport, PackageState, Plan, Verification
 
-__all__ = [
-    "plan_table",
-    "render_check",
-    "render_elsewhere",
-    "render_not_at_head",
-    "render_verifications",
-    "status_table",
-]
-
 
 def status_table(states: Iterable[PackageState]) -> Table:
     """Return where the packages stand: applied and newest revisions, and how many are pending."""

@@ -13,23 +13,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from textwrap import wrap
 
-from websauna_migrate.plain_text import counted, to_json, visible, word
-
-__all__ = [
-    "NOTHING",
-    "Table",
-    "counted",
-    "joined",
-    "name_ini",
-    "name_width",
-    "one_line",
-    "render_table",
-    "shortened",
-    "shown",
-    "to_json",
-    "visible",
-    "word",
-]
+from websauna_migrate.plain_text import visible, word
 
 #: How many columns a table has at the most where its sentences can be wrapped, and a sentence.
 WIDTH, NARROWEST = 80, 16

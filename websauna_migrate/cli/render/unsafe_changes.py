@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import groupby
 
-from websauna_migrate.cli.render.text import counted, one_line, shortened
+from websauna_migrate.cli.render.text import one_line, shortened
+from websauna_migrate.plain_text import counted
 from websauna_migrate.results import LintFinding, LintReport, UncheckedScript
-
-__all__ = ["render_lint"]
 
 #: What of a statement is shown: enough to tell it from its neighbours.
 STATEMENT_LENGTH = 120

@@ -11,8 +11,8 @@ from websauna_migrate.database.engines import connect, make_engine
 from websauna_migrate.facts.fact import Facts
 from websauna_migrate.facts.units import read_plain
 from websauna_migrate.locating.object_histories import is_left_out
-from websauna_migrate.planning.plan import Plan, plan_undo, plan_upgrade
-from websauna_migrate.planning.steps import Direction, Step
+from websauna_migrate.planning.plan import plan_undo, plan_upgrade
+from websauna_migrate.planning.steps import Direction, Plan, Step
 from websauna_migrate.replay.fresh import prepare
 from websauna_migrate.reworking.squash.row_proof import Rows, read_rows_of
 from websauna_migrate.runs.base_service import Service
