@@ -9,9 +9,6 @@ import warnings
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from alembic.config import Config
-from alembic.util import CommandError
-
 from websauna_migrate.revision_scripts.script_literals import read_literals
 
 #: How many folders deep script directories are looked for.
@@ -97,6 +94,10 @@ def configured(ini: Path) -> tuple[str, list[str] | None, bool]:
     :returns: its script_location, version_locations and recursive_version_locations; an empty
         text first if they cannot be read
     """
+    # Few commands look for another folder.
+    from alembic.config import Config
+    from alembic.util import CommandError
+
     config = Config(ini, toml_file=ini.parent / "pyproject.toml")
     try:
         with warnings.catch_warnings():
