@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from apps import Workshop
+from runs import tables
 from test_autogenerate_circles import MOOD, Circle, key, typed
 
 N = "sa.Column('n', sa.Integer, unique=True),"
@@ -70,6 +73,40 @@ def test_what_was_let_go_of_goes(circle: Circle, case: str) -> None:
     circle.service.upgrade(packages="aaa")
     circle.service.upgrade()
     assert circle.service.check(fresh=True).ok
+
+
+def test_the_remedy_for_applications_without_the_package_that_let_go(circle: Circle) -> None:
+    """The order is said by the package above, so that the one below needs nothing of it."""
+    circle.models({"aaa": second("aaa"), "bbb": key("second_aaa")})
+    circle.write()
+    circle.service.upgrade()
+    circle.models({"bbb": ""})
+    (given,) = circle.service.revision("Second", autogenerate=True, packages="bbb")
+    circle.service.upgrade()
+    circle.models({"aaa": ""})
+    options: dict[str, Any] = {"packages": "aaa", "allow_drops": True}
+    (taken,) = circle.service.revision("Second", autogenerate=True, **options)
+    (warning,) = taken.warnings
+    assert 'Package "aaa" now requires "bbb", which used what goes' in warning
+    before = f'("aaa@{taken.revision}",)'
+    assert f'take "bbb@{given.revision}" out of' in warning and f"run_before = {before}" in warning
+    for script, name, value in ((taken, "requires", "()"), (given, "run_before", before)):
+        lines = Path(script.path).read_text().splitlines()
+        lines = [line for line in lines if not line.startswith(f"{name}:")]
+        at = next(i for i, line in enumerate(lines) if line.startswith("down_revision"))
+        lines.insert(at, f"{name} = {value}")
+        Path(script.path).write_text("\n".join([*lines, ""]))
+    circle.service.downgrade("-1", packages="bbb")
+    # One package alone brings the other one's step with it.
+    run = circle.service.upgrade(packages="aaa")
+    assert [step.package for step in run.steps] == ["bbb", "aaa"]
+    assert circle.service.check(fresh=True).ok
+    circle.service.downgrade("base")
+    circle.workshop.forget()
+    sys.modules.pop("shared")
+    alone = circle.workshop.service(circle.url, "aaa")
+    alone.upgrade()
+    assert "t_aaa" in tables(circle.url) and "t_second_aaa" not in tables(circle.url)
 
 
 def test_a_type_that_another_package_used_goes(workshop: Workshop, postgresql_url: str) -> None:

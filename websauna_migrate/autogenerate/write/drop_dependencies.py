@@ -20,7 +20,7 @@ from websauna_migrate.autogenerate.package_objects import Key
 from websauna_migrate.planning.accesses import Access, Touch, thing_of, touches
 from websauna_migrate.results import CreatedScript
 
-__all__ = ["DropDependencies", "gone_columns", "releases"]
+__all__ = ["DropDependencies", "gone_columns", "release_warnings", "releases"]
 
 #: A table, and the columns that are meant; ``None`` for all.
 Columns = tuple[Key, frozenset[str] | None]
@@ -105,6 +105,20 @@ def releases(scripts: LoadedScripts, package: str, going: Sequence[Thing]) -> li
             holds[:] = [one.renamed_by(access) for one in holds]
         holds += new_holds(accesses, going)
     return sorted(found.values())
+
+
+def release_warnings(package: str, revision: str, released: Sequence[str]) -> list[str]:
+    """Return what it means to require the packages that let go of what a new script drops.
+
+    :param released: from :func:`releases`
+    """
+    return [
+        f'Package "{package}" now requires "{other}", which used what goes: no application without '
+        f'"{other}" can use it from here on. If one should, take "{other}@{given}" out of the '
+        f'requires of revision "{revision}", and write run_before = ("{package}@{revision}",) into '
+        f'revision "{given}" of "{other}".'
+        for other, _, given in (one.partition("@") for one in released)
+    ]
 
 
 def new_holds(accesses: Sequence[Access], going: Sequence[Thing]) -> Iterator[Hold]:

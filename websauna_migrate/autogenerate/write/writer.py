@@ -39,6 +39,7 @@ from websauna_migrate.autogenerate.revision_errors import (
 from websauna_migrate.autogenerate.write.drop_dependencies import (
     DropDependencies,
     gone_columns,
+    release_warnings,
     releases,
 )
 from websauna_migrate.autogenerate.write.drops import require_meant
@@ -477,10 +478,11 @@ class ScriptWriter:
         :param others: other packages' foreign keys, which revisions of theirs have to drop before
         """
         before = set(scripts.list_files())
+        released: list[str] = []
 
         def complete(body: str, imports: set[str]) -> Mapping[str, Any]:
             complete_imports(scripts, body, imports)
-            self.require_releases(name, context, body, operations)
+            released[:] = self.require_releases(name, context, body, operations)
             require_released(name, others, context.template_args["requires"])
             return {
                 one: context.template_args.get(one, ()) for one in ("requires", "written_against")
@@ -501,7 +503,10 @@ class ScriptWriter:
             raise
         if found:
             self._snapshot = None
-        return [created(name, script, warnings) for script in found]
+        return [
+            created(name, script, [*warnings, *release_warnings(name, script.revision, released)])
+            for script in found
+        ]
 
     def require_releases(
         self,
@@ -509,10 +514,11 @@ class ScriptWriter:
         context: BoundedComparison,
         body: str,
         operations: Sequence[ops.MigrateOperation],
-    ) -> None:
+    ) -> list[str]:
         """Require the revisions in which other packages let go of what a new script drops.
 
         :param body: the script's functions
+        :returns: those revisions
         """
         token = str(context.generated_revisions[-1].upgrade_ops_list[-1].upgrade_token)
         accesses = read_effects(
@@ -520,11 +526,13 @@ class ScriptWriter:
         )
         going = gone_columns(accesses, operations)
         arguments: dict[str, Any] = context.template_args
-        requires = [*arguments["requires"], *releases(self.snapshot, name, going)]
+        released = releases(self.snapshot, name, going)
+        requires = [*arguments["requires"], *released]
         arguments["requires"] = tuple(dict.fromkeys(requires))
         arguments["written_against"] |= self.snapshot.graph.written_against(
             name, requires, known=True
         )
+        return released
 
 
 class reported:
