@@ -17,7 +17,7 @@ from sqlalchemy.engine import URL
 
 from fuzz import SECRET, cases, named, seeds, shown
 from websauna_migrate.cli import ws_alembic
-from websauna_migrate.cli.clients.command_line import database_url
+from websauna_migrate.cli.clients.start import database_url
 from websauna_migrate.errors import IniError, MigrationError
 from websauna_migrate.ini.loader import config_uri
 

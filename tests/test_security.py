@@ -325,7 +325,7 @@ SAFE_IN = {
     "engines.py": r"\b(?:name|place)\b",
     "enums.py": r"\bquoted\b|definition\[1\]|key\.replace\(",
     "fresh.py": r"quote_name\(|\bquoted\b",
-    "history_tables.py": r"\b(?:name|role)\b",
+    "history_tables.py": r"\b(?:name|role|kind)\b",
     "ledger.py": r"ESSENTIAL|sql_of\(|join\(values\)|\bchange\b|\bended\b|\btold\b|name_of\("
     r"|\btable\b",
     "ledger_table.py": r"name_of\(|column\.type\.compile|\bdefault\b|\bname\b",
@@ -344,7 +344,6 @@ SAFE_IN = {
     "sqlite_foreign_keys.py": r"\bdatabase\b",
     "standstill.py": r"fact\.|\b(?:command|name|schema|table|text|what|word)\b",
     "statement_log.py": r"name_of\(|\btold\b",
-    "version_tables.py": r"\bkind\b",
 }
 
 WORDS = re.compile(r"\b(SELECT|INSERT INTO|UPDATE|DELETE FROM|DROP|ALTER|CREATE|KILL|SET)\b")

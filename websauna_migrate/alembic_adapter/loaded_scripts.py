@@ -132,7 +132,7 @@ class LoadedScripts:
     @cached_property
     def all_effects(self) -> Mapping[tuple[str, str], tuple[Access, ...]]:
         """As :attr:`effects`, with the scripts that squashes stand for."""
-        from websauna_migrate.revision_scripts.moves import what_is_given, what_is_taken
+        from websauna_migrate.planning.accesses import what_is_given, what_is_taken
 
         return {
             (name, revision.id): (

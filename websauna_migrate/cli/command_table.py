@@ -163,7 +163,7 @@ COMMANDS: Mapping[str, Command] = {
         plain="plain.init",
     ),
     "lint": Command(
-        "lint.lint",
+        "read.lint",
         "Show the unsafe changes of an upgrade on PostgreSQL, found by squawk.",
         (a.TARGET, a.JSON, a.FAIL_ON_LINT),
         leaves_garbage=True,

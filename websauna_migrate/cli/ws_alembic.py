@@ -69,10 +69,9 @@ def run_in_application(
 ) -> int:
     """Start the application, do a command in it, and return the exit status."""
     from websauna_migrate.cli.app import Application
-    from websauna_migrate.cli.commands.call import Call
+    from websauna_migrate.cli.commands.call import Call, find_packages, read_scope
     from websauna_migrate.cli.parser import DEFAULT_SECTION
     from websauna_migrate.cli.progress import Progress
-    from websauna_migrate.cli.scope import find_packages, read_scope
     from websauna_migrate.database.in_memory import refuse_in_memory
 
     asked = read_scope(options.x or ())

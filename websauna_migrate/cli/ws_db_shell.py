@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from websauna_migrate.cli.clients.choose import shell_client
-from websauna_migrate.cli.clients.command_line import database_url, split_arguments
-from websauna_migrate.cli.clients.start import become
+from websauna_migrate.cli.clients.start import become, database_url, split_arguments
 from websauna_migrate.cli.console_script import console_script
 
 DESCRIPTION = """\

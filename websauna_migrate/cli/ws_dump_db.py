@@ -15,9 +15,8 @@ from sqlalchemy.engine import URL
 
 from websauna_migrate.cli.clients.choose import dump_client
 from websauna_migrate.cli.clients.client import Client, ClientError, url_options
-from websauna_migrate.cli.clients.command_line import database_url, split_arguments
 from websauna_migrate.cli.clients.sqlite_file import sqlite_file, sqlite_timeout_ms
-from websauna_migrate.cli.clients.start import become, copy_output
+from websauna_migrate.cli.clients.start import become, copy_output, database_url, split_arguments
 from websauna_migrate.cli.console_script import console_script
 
 DESCRIPTION = """\

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, TypeAlias
 
 from websauna_migrate.plain_text import plural
+from websauna_migrate.planning.revisions import Revision
 
 #: How a table or type is named: its schema as written (``None``: none was written) and its name.
 Key: TypeAlias = tuple[str | None, str]
@@ -324,3 +325,25 @@ def split_name(text: str) -> Key:
 def full_name(schema: str | None, name: str) -> str:
     """Return ``schema.name``, or the name alone where no schema is known."""
     return f"{schema}.{name}" if schema else name
+
+
+def what_is_given(revision: Revision) -> Iterator[Access]:
+    """Yield what a revision gives away; it comes after all else that the revision does.
+
+    A table moves by two revisions, one in each package, which do nothing in the database:
+    ``gives_tables = {"offers": "shop"}`` in a script of the package that had it, and
+    ``takes_tables = {"offers": "app"}`` in one of the package that gets it, which requires the
+    first.
+    """
+    for text, _ in revision.gives_tables:
+        yield Access("give_table", *split_name(text))
+    for text, _ in revision.gives_types:
+        yield Access("give_type", *split_name(text))
+
+
+def what_is_taken(revision: Revision) -> Iterator[Access]:
+    """Yield what a revision takes over; it comes before all else that the revision does."""
+    for text, _ in revision.takes_types:
+        yield Access("take_type", *split_name(text))
+    for text, _ in revision.takes_tables:
+        yield Access("take_table", *split_name(text))

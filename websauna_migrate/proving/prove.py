@@ -9,10 +9,12 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from sqlalchemy import event
 from sqlalchemy.engine import URL, Connection
 from sqlalchemy.exc import DBAPIError
 
@@ -29,7 +31,6 @@ from websauna_migrate.planning.steps import Plan
 from websauna_migrate.proving.apart import prove_apart
 from websauna_migrate.proving.judge import Judge
 from websauna_migrate.proving.not_proven import KEEP, NotProven, fails, impossible
-from websauna_migrate.proving.sequences import KeptSequences
 from websauna_migrate.results import CreatedScript, Proof
 from websauna_migrate.revision_scripts.script_error import ScriptRefused
 from websauna_migrate.runs.base_service import Service
@@ -37,6 +38,10 @@ from websauna_migrate.runs.failures import InterruptedSteps, NotAtomic, StepFail
 from websauna_migrate.runs.run_context import RunOptions
 from websauna_migrate.runs.runner import Runner
 from websauna_migrate.runs.site import Site
+from websauna_migrate.runs.step_data import running
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine.interfaces import DBAPICursor, ExecutionContext
 
 #: Seconds for which a proof tries to get a table's lock. An author waits for it.
 LOCK_BUDGET = 5.0
@@ -225,3 +230,58 @@ def mark_not_proven(script: CreatedScript, problem: str) -> None:
     lines = [re.sub(r"\s+", " ", line).strip() for line in problem.splitlines()]
     comment = "".join(f"# {line}\n" for line in ["The proof of this script failed:", *lines])
     insert(Path(script.path), f"{comment}proven = False\n")
+
+
+#: What takes no number from a sequence.
+HARMLESS = re.compile(
+    r"\s*(?:ALTER|COMMENT|CREATE|DROP|GRANT|RELEASE|REVOKE|ROLLBACK|SAVEPOINT|SET|SHOW)\b"
+    r"(?!.*\bnextval\b)",
+    re.IGNORECASE | re.DOTALL,
+)
+
+FREEZE = """\
+DO $do$
+DECLARE item record;
+BEGIN
+    FOR item IN
+        SELECT s.seqrelid::regclass AS name, s.seqcache AS cache
+        FROM pg_catalog.pg_sequence s JOIN pg_catalog.pg_class c ON c.oid = s.seqrelid
+        WHERE c.relpersistence <> 't' AND pg_catalog.pg_has_role(c.relowner, 'USAGE')
+    LOOP
+        EXECUTE format('ALTER SEQUENCE %s CACHE %s', item.name, item.cache);
+    END LOOP;
+END
+$do$"""
+
+
+class KeptSequences:
+    """Lets no statement of scripts move a sequence for good, in a transaction that is undone."""
+
+    def __init__(self) -> None:
+        """Prepare; nothing is kept yet."""
+        self._kept = False
+        self._connection: Connection | None = None
+
+    def begin(self, connection: Connection) -> None:
+        """Say that the transaction begins."""
+        self._kept = False
+        if connection.dialect.name == "postgresql" and connection is not self._connection:
+            self._connection = connection
+            event.listen(connection, "before_cursor_execute", self._before)
+
+    def _before(
+        self,
+        connection: Connection,
+        cursor: DBAPICursor,
+        statement: str,
+        parameters: object,
+        context: ExecutionContext,
+        many: bool,
+    ) -> None:
+        if self._kept or running() is None or HARMLESS.match(statement):
+            return
+        # A savepoint of the script's own may take it back.
+        self._kept = not connection.in_nested_transaction()
+        # Past SQLAlchemy, which is in the middle of another statement.
+        with closing(connection.connection.cursor()) as own:
+            own.execute(FREEZE)

@@ -22,10 +22,14 @@ from websauna_migrate.results.found_differences import (
     NotReplayed,
 )
 from websauna_migrate.results.ledger_entries import (
+    Activity,
+    InterruptedStep,
     LedgerEntry,
     LedgerRun,
     LedgerStatement,
     LogFilter,
+    Readiness,
+    RunInProgress,
 )
 from websauna_migrate.results.package_states import (
     GraphEdge,
@@ -34,17 +38,15 @@ from websauna_migrate.results.package_states import (
     HistoryEntry,
     PackageState,
 )
-from websauna_migrate.results.plans import (
-    RecordedPlan,
-    RecordedStep,
-    SqlStatement,
-    StepSql,
-)
 from websauna_migrate.results.run_results import (
     AppliedStep,
+    RecordedPlan,
+    RecordedStep,
     RestoredScript,
     Run,
+    SqlStatement,
     StampedPackage,
+    StepSql,
     Switched,
 )
 from websauna_migrate.results.scripts import (
@@ -57,12 +59,6 @@ from websauna_migrate.results.scripts import (
     Redone,
     Squashed,
     SquashScript,
-)
-from websauna_migrate.results.work_in_progress import (
-    Activity,
-    InterruptedStep,
-    Readiness,
-    RunInProgress,
 )
 
 __all__ = [

@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 from websauna_migrate.config.packages import MigrationPackage
 from websauna_migrate.database.cache import Cache
 from websauna_migrate.planning.package_history import PackageHistory
-from websauna_migrate.planning.revisions import Revision
+from websauna_migrate.planning.revisions import Revision, pairs_of
 from websauna_migrate.revision_scripts.old_websauna import what_to_write
-from websauna_migrate.revision_scripts.script_attributes import pairs_of
 from websauna_migrate.revision_scripts.script_error import ScriptError
 from websauna_migrate.revision_scripts.script_files import (
     SCRIPT_NAME,

@@ -19,8 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from websauna_migrate.database.cache import Cache, program_version
-from websauna_migrate.planning.revisions import Revision, plain_revision
-from websauna_migrate.revision_scripts.script_attributes import ATTRIBUTES, Literals
+from websauna_migrate.planning.revisions import ATTRIBUTES, Literals, Revision, plain_revision
 from websauna_migrate.revision_scripts.script_files import (
     SETTLED_NS,
     UNKNOWN,

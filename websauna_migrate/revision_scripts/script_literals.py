@@ -14,7 +14,7 @@ import re
 import sys
 from collections.abc import Iterator
 
-from websauna_migrate.revision_scripts.script_attributes import (
+from websauna_migrate.planning.revisions import (
     ATTRIBUTES,
     MAPPINGS,
     Literals,

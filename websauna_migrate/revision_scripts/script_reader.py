@@ -15,21 +15,19 @@ from dataclasses import replace
 from importlib.util import decode_source
 
 from websauna_migrate.planning.accesses import Access, Key
-from websauna_migrate.revision_scripts.certainty import (
-    MAYBE,
-    ON_POSTGRESQL,
-    SURELY,
-    opens_connections,
-    when,
-)
 from websauna_migrate.revision_scripts.core_statements import read_core, table_of
 from websauna_migrate.revision_scripts.enum_values import NO_TYPES, TypeHistory, read_types
 from websauna_migrate.revision_scripts.operations import OPERATIONS, created_types, read_operation
 from websauna_migrate.revision_scripts.script_calls import (
+    MAYBE,
     ON_CONNECTIONS,
     ON_METADATA,
+    ON_POSTGRESQL,
     ON_SESSIONS,
+    SURELY,
     Calls,
+    opens_connections,
+    when,
 )
 from websauna_migrate.revision_scripts.script_error import ScriptError
 from websauna_migrate.revision_scripts.script_names import Call, Names, walk_scope

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy.engine import Connection
 
 from websauna_migrate.config.packages import lacks_scripts, project_of
-from websauna_migrate.database.version_tables import VersionTable, find_version_tables
+from websauna_migrate.database.history_tables import VersionTable, find_version_tables
 from websauna_migrate.planning.history_errors import HistoryContradicted
 from websauna_migrate.revision_scripts.script_folders import find_script_folders, revisions_in
 

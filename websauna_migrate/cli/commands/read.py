@@ -8,7 +8,6 @@ from pathlib import Path
 
 from websauna_migrate.base_errors import ExitCode, MigrationError, UsageError
 from websauna_migrate.cli.commands.call import Call
-from websauna_migrate.cli.commands.lint import conclude, lint_of_plan
 from websauna_migrate.cli.console_script import tell
 from websauna_migrate.cli.render import history as lines
 from websauna_migrate.cli.render.history import render_log, render_logged_run, run_data
@@ -24,7 +23,7 @@ from websauna_migrate.cli.render.text import shown
 from websauna_migrate.cli.render.unsafe_changes import render_lint
 from websauna_migrate.database.engines import safe_url
 from websauna_migrate.plain_text import to_json
-from websauna_migrate.results import LogFilter, PackageState
+from websauna_migrate.results import LintReport, LogFilter, PackageState, Plan
 
 #: The exit status of ``status``, besides 0 and that of a half done step.
 PENDING, CANNOT_TELL = 1, 2
@@ -281,3 +280,53 @@ def wait(call: Call) -> int:
         if time.monotonic() >= deadline or level == ExitCode.HALF_DONE:
             return level
         time.sleep(min(1.0, max(0.05, deadline - time.monotonic())))
+
+
+def lint(call: Call) -> None:
+    """Print the unsafe changes of an upgrade."""
+    report = call.service.lint(call.options.revision, packages=call.packages)
+    call.show(render_lint(report), report)
+    conclude(call, report)
+
+
+def lint_of_plan(call: Call, plan: Plan) -> LintReport | None:
+    """Return the unsafe changes for the command ``plan``; ``None`` where they are not looked for.
+
+    They are not where there is nothing to do, and where the database or the missing linter does
+    not allow it, unless the exit status is to depend on them.
+    """
+    options, service = call.options, call.service
+    if options.fail_on_lint:
+        found: LintReport = service.lint(plan=plan)
+        return found
+    if (
+        options.no_lint
+        or options.downgrade
+        or not plan.steps
+        or service.url.get_backend_name() != "postgresql"
+    ):
+        return None
+    from websauna_migrate.lint.squawk import is_installed
+
+    if not is_installed():
+        return None
+    try:
+        found = service.lint(plan=plan)
+    except MigrationError as exc:
+        # It was the plan that was asked for, and that is known.
+        print(f"WARNING: {shown(str(exc))}", file=sys.stderr)
+        return None
+    return found
+
+
+def conclude(call: Call, report: LintReport) -> None:
+    """Print what has no effect, and fail if that was asked for.
+
+    :raises UnsafeChanges: with ``--fail-on-lint``, if there are any
+    """
+    for warning in report.warnings:
+        print(f"WARNING: {shown(warning)}", file=sys.stderr)
+    if call.options.fail_on_lint and not report.ok:
+        from websauna_migrate.lint.lint_errors import UnsafeChanges
+
+        raise UnsafeChanges(report, listed=True)

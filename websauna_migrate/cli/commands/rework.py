@@ -6,7 +6,7 @@ import sys
 from typing import Any
 
 from websauna_migrate.base_errors import ExitCode
-from websauna_migrate.cli.commands.call import Call, ask, require_unprotected
+from websauna_migrate.cli.commands.call import Call, ask, read_scope, require_unprotected
 from websauna_migrate.cli.render.reworked import (
     render_adoption,
     render_rebased,
@@ -15,7 +15,6 @@ from websauna_migrate.cli.render.reworked import (
     render_squashed,
     render_switched,
 )
-from websauna_migrate.cli.scope import read_scope
 from websauna_migrate.cli.signals import stop_signals
 from websauna_migrate.plain_text import counted
 

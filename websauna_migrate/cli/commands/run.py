@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from websauna_migrate.base_errors import ExitCode, UsageError
-from websauna_migrate.cli.commands.call import Call, ask, require_unprotected
+from websauna_migrate.cli.commands.call import Call, ask, read_scope, require_unprotected
 from websauna_migrate.cli.commands.rework import take_down
 from websauna_migrate.cli.for_programs import run_data
 from websauna_migrate.cli.render.runs import (
@@ -18,7 +18,6 @@ from websauna_migrate.cli.render.runs import (
 )
 from websauna_migrate.cli.render.states import plan_table
 from websauna_migrate.cli.render.text import render_table, shown
-from websauna_migrate.cli.scope import read_scope
 from websauna_migrate.cli.signals import stop_signals
 from websauna_migrate.plain_text import counted
 from websauna_migrate.results import Loss, RecordedPlan, Run
