@@ -206,6 +206,66 @@ def test_the_sql_of_drift_brings_a_database_back(
     assert 'behind "f01"' not in again.out
 
 
+#: Views that stand on each other, by names in another order, and tables whose columns are others'.
+ON_EACH_OTHER = """
+for statement in (
+    "CREATE TYPE colours AS ENUM ('red', 'blue')",
+    "CREATE TABLE parts (id int PRIMARY KEY, y varchar(10), z int DEFAULT 3, c colours) "
+    "PARTITION BY RANGE (id)",
+    "CREATE TABLE parts_1 PARTITION OF parts FOR VALUES FROM (0) TO (10)",
+    "CREATE INDEX ix_y ON parts (y)",
+    "CREATE TABLE base (v int, w int DEFAULT 1)",
+    "CREATE TABLE kid (extra int) INHERITS (base)",
+    "CREATE VIEW low AS SELECT id, y FROM parts WHERE c <> 'blue'",
+    "CREATE VIEW a_top AS SELECT y FROM low",
+    "COMMENT ON VIEW a_top IS 'top'",
+    "CREATE MATERIALIZED VIEW kept AS SELECT y FROM a_top",
+    "CREATE UNIQUE INDEX ix_kept ON kept (y)",
+    "CREATE POLICY own ON base USING (v > 0)",
+):
+    op.execute(statement)
+"""
+
+WITHOUT_VIEWS = ("DROP MATERIALIZED VIEW kept", "DROP VIEW a_top", "DROP VIEW low")
+
+
+@pytest.mark.parametrize(
+    "by_hand",
+    [
+        ("ALTER TYPE colours ADD VALUE 'green' BEFORE 'blue'",),
+        (
+            *WITHOUT_VIEWS,
+            "ALTER TABLE parts ALTER y TYPE text, ADD q int, DROP z",
+            "CREATE VIEW low AS SELECT id, y FROM parts WHERE c <> 'blue'",
+            "CREATE VIEW a_top AS SELECT y, 1 AS one FROM low",
+            "CREATE MATERIALIZED VIEW kept AS SELECT y FROM a_top",
+            "CREATE INDEX by_hand ON kept (y)",
+        ),
+        (
+            *WITHOUT_VIEWS,
+            "DROP TABLE parts_1",
+            "ALTER TABLE parts RENAME z TO zz",
+            "DROP POLICY own ON base",
+            "ALTER TABLE base ALTER w TYPE bigint, ALTER v TYPE bigint",
+            "ALTER TABLE base RENAME w TO ww",
+            "CREATE POLICY own ON base USING (v > 0)",
+        ),
+    ],
+)
+def test_what_stands_on_columns_goes_and_comes_back(
+    workshop: Workshop, postgresql_url: str, tmp_path: Path, by_hand: tuple[str, ...]
+) -> None:
+    workshop.package("fooapp")
+    workshop.script("fooapp", "f01", None, ON_EACH_OTHER)
+    ini = workshop.application("fooapp", tmp_path / "site.ini", postgresql_url)
+    assert workshop.ws(ini, "upgrade").status == 0
+    execute(postgresql_url, *by_hand)
+    found = json.loads(workshop.ws(ini, "drift", "--json").out)
+    assert not any(one["not_written"] for one in found["found"])
+    run_sql(postgresql_url, found["sql"])
+    assert workshop.ws(ini, "drift").out == "No drift.\n"
+
+
 NUMBERED = """
 for name in ("things", "others", "thirds"):
     op.create_table(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from websauna_migrate.facts.differences import Difference
 from websauna_migrate.facts.fact import POSITION, Fact, Value
 from websauna_migrate.facts.postgresql import OWN, make_name
 from websauna_migrate.locating.mending.postgresql_numbering import SERIALS, PostgreSQLNumbering
@@ -33,11 +34,22 @@ WITH_TABLE = (
     *("options", "access method"),
 )
 
-VIEWS = frozenset({"view", "materialized view"})
+#: A default that is given anew, as the type is another one.
+OF_TYPE = ("default", True)
 
 
 class PostgreSQLMender(PostgreSQLNumbering):
     """Writes statements for PostgreSQL."""
+
+    def mend(self, one: Difference) -> list[Statement]:
+        """Return the statements that mend a difference of the database, its left side."""
+        fact, other = one.fact, one.other or one.fact
+        types = fact.get("type") != other.get("type")
+        whole = one.attribute in (None, "type", "collation") or (one.attribute, types) == OF_TYPE
+        if fact.kind == "column" and fact.get("inherited") and whole:
+            # It comes, goes and changes with that of the table above.
+            return []
+        return super().mend(one)
 
     def drop(self, fact: Fact) -> Iterator[Statement]:
         """Yield what takes an object away."""
@@ -50,13 +62,6 @@ class PostgreSQLMender(PostgreSQLNumbering):
             yield Statement(COLUMNS, f"ALTER {what} {table} DROP {part} {name}")
         else:
             yield from super().drop(fact)
-
-    def is_of_view(self, fact: Fact) -> bool:
-        """True if a column is a view's, of which only comment and default are told."""
-        return any(
-            one.kind in VIEWS and (one.schema, one.name) == (fact.schema, fact.table)
-            for one in (*self.there.objects, *self.here.objects)
-        )
 
     # Tables
 
@@ -80,9 +85,12 @@ class PostgreSQLMender(PostgreSQLNumbering):
                 yield from self.create(one)
             else:
                 yield from self.finish(one, "definition", "of type")
+        here = {self.name(one, one.name) for one in self.here.objects if one.kind == "index"}
         for kind in ("index", "trigger", "rule", "policy", "statistics"):
             for one in self.parts(fact, kind):
-                yield from self.create(one)
+                # The server makes those of a partition that its table has.
+                if one.get("attached to") not in here:
+                    yield from self.create(one)
 
     def table_text(self, fact: Fact, inside: list[str]) -> str:
         """Return the statement that makes a table.
@@ -243,6 +251,7 @@ class PostgreSQLMender(PostgreSQLNumbering):
         }
         through = "::text" if enums & {type_, str(fact.get("type"))} else ""
         collation = f" COLLATE {wanted.get('collation')}" if wanted.get("collation") else ""
+        yield from self.set_aside(fact)
         if fact.get("default") is not None:
             yield Statement(COLUMNS, f"{alter} DROP DEFAULT")
         using = f"{name}{through}::{type_}"

@@ -34,7 +34,7 @@ class PostgreSQLKeys(PostgreSQLObjects):
             what = "DOMAIN" if fact.get("of type") else "TABLE"
             text = f"ALTER {what} {self.table(fact)} DROP CONSTRAINT {self.quoted(fact.name)}"
             yield Statement(CONSTRAINTS_GO, text)
-        elif fact.kind == "index":
+        elif fact.kind == "index" and not self.is_of_view(fact):
             yield Statement(CONSTRAINTS_GO, f"DROP INDEX {self.name(fact, fact.name)}")
         else:
             yield from super().drop(fact)

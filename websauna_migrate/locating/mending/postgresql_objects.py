@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 
 from websauna_migrate.autogenerate.compare.numbering import (
@@ -10,7 +11,7 @@ from websauna_migrate.autogenerate.compare.numbering import (
     sequence_options,
 )
 from websauna_migrate.enums import literal
-from websauna_migrate.facts.fact import Fact, Value
+from websauna_migrate.facts.fact import Fact, Facts, Value
 from websauna_migrate.locating.mending.statements import (
     COLUMNS,
     CONSTRAINTS_GO,
@@ -19,6 +20,8 @@ from websauna_migrate.locating.mending.statements import (
     LAST,
     TABLES,
     TYPES,
+    VIEWS,
+    VIEWS_GO,
     Mender,
     NotWritten,
     Statement,
@@ -36,6 +39,8 @@ WORDS = {
 }
 
 ROUTINES = frozenset({"function", "procedure", "aggregate", "window function"})
+
+VIEW_KINDS = frozenset({"view", "materialized view"})
 
 #: What stands on a table and is called by it.
 ON_TABLE = frozenset({"trigger", "rule", "policy"})
@@ -89,6 +94,12 @@ class PostgreSQLObjects(Mender):
 
     def drop(self, fact: Fact) -> Iterator[Statement]:
         """Yield what takes an object away."""
+        if fact.kind in VIEW_KINDS:
+            yield Statement(VIEWS_GO, f"DROP {self.called(fact)}", -self.depth(fact, self.here))
+            return
+        if self.is_of_view(fact):
+            yield Statement(VIEWS_GO, f"DROP {self.called(fact)}", -len(self.here.objects))
+            return
         ranks = {"enum type": LAST, "domain type": LAST, "composite type": LAST, "schema": LAST}
         ranks |= {"range type": LAST, "sequence": LAST, "statistics": CONSTRAINTS_GO}
         yield Statement(ranks.get(fact.kind, FIRST), f"DROP {self.called(fact)}")
@@ -131,13 +142,60 @@ class PostgreSQLObjects(Mender):
         """Yield what makes a view, with the indexes that a materialized one has."""
         options = f" WITH ({fact.get('options')})" if fact.get("options") else ""
         text = str(fact.get("definition")).strip().removesuffix(";")
-        yield Statement(LAST, f"CREATE {self.called(fact)}{options} AS {text}")
+        words = f"CREATE {self.called(fact)}{options} AS {text}"
+        yield Statement(VIEWS, words, self.depth(fact, self.there))
         yield from self.finish(fact, "definition", "options")
-        for kind in ("index", "column"):
+        for kind in ("index", "column", "trigger"):
             for part in self.parts(fact, kind):
                 yield from self.create(part)
 
     create_materialized_view = create_view
+
+    def is_of_view(self, fact: Fact) -> bool:
+        """True for a part of a view: of a column only comment and default are told."""
+        return any(
+            (one.schema, one.name) == (fact.schema, fact.table)
+            for one in (*views_of(self.there), *views_of(self.here))
+        )
+
+    def reads(self, view: Fact, name: str) -> bool:
+        """True if a view's query has a name, as the server writes it."""
+        whole = rf'(?<![\w".]){re.escape(name)}(?![\w"])'
+        return re.search(whole, str(view.get("definition"))) is not None
+
+    def depth(self, view: Fact, facts: Facts, above: tuple[Fact, ...] = ()) -> int:
+        """Return on how many views, one upon the other, a view stands.
+
+        :param above: those that stand on it
+        """
+        above = (*above, view)
+        below = (one for one in views_of(facts) if one not in above)
+        found = (one for one in below if self.reads(view, self.table(one)))
+        return max((self.depth(one, facts, above) + 1 for one in found), default=0)
+
+    def set_aside(self, column: Fact) -> Iterator[Statement]:
+        """Yield what lets go of a column, and comes back: the server changes no type below it."""
+        waiting, seen = [column], set()
+        while waiting:
+            below = self.table(waiting.pop())
+            for one in views_of(self.here):
+                of_it = below != self.table(column) or self.mentions(one, column)
+                if one.key not in seen and of_it and self.reads(one, below):
+                    seen.add(one.key)
+                    waiting.append(one)
+        for kind in ("trigger", "rule", "policy"):
+            on_it = self.parts(column, kind, self.here)
+            seen |= {one.key for one in on_it if self.mentions(one, column)}
+        there = {one.key: one for one in self.there.objects}
+        for one in self.here.objects:
+            if one.key in seen and one.key in there:
+                yield from self.drop(one)
+                yield from self.create(there[one.key])
+
+    def mentions(self, fact: Fact, column: Fact) -> bool:
+        """True if what an object says has the name of a column."""
+        words = re.compile(rf"(?<!\w){re.escape(column.name)}(?!\w)")
+        return any(words.search(str(value)) for _, value in fact.attributes)
 
     def change_view(self, fact: Fact, wanted: Fact, attribute: str) -> Iterator[Statement]:
         """Yield what changes a view: another query is another view."""
@@ -191,14 +249,22 @@ class PostgreSQLObjects(Mender):
             type_ = str(one.get("type"))
             if one.kind != "column" or type_.removesuffix("[]") not in self.names_of(fact):
                 continue
-            if one.get("of type") or one.get("inherited"):
+            if one.get("of type"):
                 raise NotWritten("PostgreSQL takes no value of an enum away, and moves none")
-            for part in [*self.parts(one, "constraint"), *self.parts(one, "index")]:
-                if any(f"::{one}" in str(part.get("definition")) for one in self.names_of(fact)):
+            parts = self.parts(one, "index")
+            if not one.get("inherited"):
+                parts = [*self.parts(one, "constraint"), *parts]
+            for part in parts:
+                if not part.get("attached to") and any(
+                    f"::{one}" in str(part.get("definition")) for one in self.names_of(fact)
+                ):
                     yield from self.drop(part)
                     yield from self.create(part)
             alter = f"ALTER TABLE {self.table(one)} ALTER COLUMN {self.quoted(one.name)}"
             default = one.get("default")
+            yield from self.set_aside(one)
+            if one.get("inherited"):
+                continue
             if default is not None:
                 yield Statement(COLUMNS, f"{alter} DROP DEFAULT")
             text = "text[]" if type_.endswith("[]") else "text"
@@ -335,6 +401,11 @@ class PostgreSQLObjects(Mender):
             value = wanted.get("statistics target")
             target = -1 if value is None else value
             yield Statement(LAST, f"ALTER {self.called(fact)} SET STATISTICS {target}")
+
+
+def views_of(facts: Facts) -> list[Fact]:
+    """Return the views among facts."""
+    return [one for one in facts.objects if one.kind in VIEW_KINDS]
 
 
 def values_of(fact: Fact) -> list[str]:

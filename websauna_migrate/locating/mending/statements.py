@@ -20,6 +20,8 @@ __all__ = [
     "LAST",
     "TABLES",
     "TYPES",
+    "VIEWS",
+    "VIEWS_GO",
     "Mender",
     "NotWritten",
     "Renamed",
@@ -28,7 +30,7 @@ __all__ = [
 ]
 
 #: Statements are run in this order: what stands on columns goes before them, and comes after them.
-FIRST, CONSTRAINTS_GO, TYPES, TABLES, COLUMNS, KEYS, FOREIGN_KEYS, LAST = range(8)
+VIEWS_GO, FIRST, CONSTRAINTS_GO, TYPES, TABLES, COLUMNS, KEYS, FOREIGN_KEYS, VIEWS, LAST = range(10)
 
 
 class NotWritten(Exception):
@@ -37,10 +39,14 @@ class NotWritten(Exception):
 
 @dataclass(frozen=True, order=True)
 class Statement:
-    """A statement without its semicolon, and its place among others."""
+    """A statement without its semicolon, and its place among others.
+
+    :ivar place: among those of one rank
+    """
 
     rank: int
     text: str
+    place: int = 0
 
 
 #: An object under the name that a hand gave it, and under its own.
@@ -92,7 +98,8 @@ class Mender(ABC):
 
         :param keys: whether the application's connections check foreign keys, on SQLite
         """
-        return [one.text for one in sorted(dict.fromkeys(statements), key=lambda one: one.rank)]
+        in_order = sorted(dict.fromkeys(statements), key=lambda one: (one.rank, one.place))
+        return [one.text for one in in_order]
 
     def rename(self, old: Fact, new: Fact) -> Iterator[Statement]:
         """Yield what gives an object its own name back."""
