@@ -225,7 +225,7 @@ def test_another_history_table_is_refused_by_name(
     write_env(foo, env)
     with pytest.raises(EnvironmentFailure, match=f"says {option}='another'") as caught:
         foo.service(sqlite_url).upgrade()
-    assert f"Set websauna_migrate.{option}" in str(caught.value)
+    assert f"set websauna_migrate.{option}" in str(caught.value)
     assert tables(sqlite_url) <= {"websauna_migrate_ledger"}
     if option == "version_table":
         foo.service(sqlite_url, **{"version_table.fooapp": "another"}).upgrade()

@@ -120,6 +120,22 @@ def test_the_setting_shares_it(workshop: Workshop, database_url: str) -> None:
     assert rows(database_url, "SELECT * FROM alembic_version") == [("aa03",)]
 
 
+def test_a_setting_does_not_hide_the_history_that_is_there(
+    workshop: Workshop, database_url: str
+) -> None:
+    """Another table named by mistake is empty, and everything would be run again."""
+    made_by_plain_alembic(database_url, "alembic_history_fooapp", "aa02")
+    settings = {"version_table.fooapp": "alembic_version"}
+    service = service_of(workshop, database_url, **settings)
+    with pytest.raises(HistoryContradicted, match="-x packages=fooapp adopt") as caught:
+        service.upgrade()
+    assert "take out: websauna_migrate.version_table.fooapp" in str(caught.value)
+    assert "--keep" not in str(caught.value)
+    assert service.adopt().done
+    assert steps(service.upgrade()) == ["fooapp@aa03"]
+    assert rows(database_url, "SELECT * FROM alembic_version") == [("aa03",)]
+
+
 def test_another_applications_table_is_let_be_by_the_setting(
     workshop: Workshop, database_url: str
 ) -> None:

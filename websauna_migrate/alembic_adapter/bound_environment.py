@@ -189,8 +189,8 @@ class BoundEnvironment(ProxiedEnvironment):
                     package.name,
                     self.owner.scripts.env_py_location,
                     f"says {option}={given!r}, and the history is kept with {ours!r}. Nothing was "
-                    f"changed. Set websauna_migrate.{setting} = {given}, or leave the option out "
-                    "of env.py.",
+                    f"changed. Let env.py say {option}={ours!r}; where no history is yet, you may "
+                    f"set websauna_migrate.{setting} = {given} in its place.",
                 )
 
     def refuse_sql(self, options: Mapping[str, object]) -> None:

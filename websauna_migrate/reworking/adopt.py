@@ -48,7 +48,7 @@ def adopt(
         write_settings(found)
         for name, texts in found.files.items():
             AdoptionRecord(directory_of(found.service, name)).write(texts)
-        taken = [] if wanted.keep else found.taken
+        taken = [one for one in found.taken if one.package not in found.kept]
         if taken or found.stamped:
             adopt_histories(found.service.site_anew(given), taken, found.stamped)
     except BaseException:

@@ -27,6 +27,8 @@ class Findings:
     :ivar settings: those settings, by name
     :ivar files: the files that change, with their new texts, by package
     :ivar taken: histories that stand in other tables
+    :ivar kept: packages whose histories stay in those tables: the caller asked for it, or their
+        ``env.py`` cannot be told another one
     :ivar stamped: of packages without any history, the rows that their tables prove, and how
     :ivar first: packages whose tables are there and which have no script
     :ivar moves: tables that other packages own by now: table, former and present owner
@@ -37,6 +39,7 @@ class Findings:
     settings: dict[str, str] = field(default_factory=dict)
     files: dict[str, dict[Path, str]] = field(default_factory=dict)
     taken: list[OtherHistory] = field(default_factory=list)
+    kept: set[str] = field(default_factory=set)
     stamped: dict[str, tuple[tuple[str, ...], str]] = field(default_factory=dict)
     first: list[str] = field(default_factory=list)
     moves: list[tuple[str, str, str]] = field(default_factory=list)

@@ -54,9 +54,14 @@ def look(
     find_histories(found, site, wanted)
     settings = with_schema(found, site, settings)
     found.service = found.service.with_changes(settings, tuple(packages.values()))
+    found.kept = {
+        one.package
+        for one in found.taken
+        if wanted.keep or not can_name_table(packages[one.package], wanted)
+    }
     tell_histories(found, wanted)
-    if wanted.keep and found.taken:
-        tables = {one.package: one.table.name for one in found.taken}
+    if found.kept:
+        tables = {one.package: one.table.name for one in found.taken if one.package in found.kept}
         for name, table in tables.items():
             packages[name] = changed(packages[name], history_table=table)
             found.settings[f"{PREFIX}version_table.{name}"] = table.replace("%", "%%")
@@ -207,6 +212,19 @@ def has_records(site: Site) -> bool:
     return not {LEDGER_TABLE, *histories}.isdisjoint(tables)
 
 
+def can_name_table(package: MigrationPackage, wanted: Wanted) -> bool:
+    """True if the ``env.py`` of a package can be told another version table."""
+    path = package.script_directory / "env.py"
+    if not path.is_file():
+        return True
+    text = text_of(path)
+    if text is None:
+        return False
+    env = read_env(text)
+    replaced = (env.gone == "websauna" or wanted.replace_env) and not env.losses
+    return env.is_template or replaced or with_version_table(text, "", {}) is not None
+
+
 def tell_histories(found: Findings, wanted: Wanted) -> None:
     """Say what becomes of each version table.
 
@@ -216,9 +234,13 @@ def tell_histories(found: Findings, wanted: Wanted) -> None:
     for one in found.taken:
         rows = ", ".join(one.revisions)
         own = f"{schema}.{one.history_table}" if schema else one.history_table
-        verb = "stays" if wanted.keep else f"becomes {own}"
+        verb = "stays" if one.package in found.kept else f"becomes {own}"
         found.actions.append(f"{one.package}: the table {one.table} {verb} ({rows})")
-        if wanted.keep and not one.table.visible and one.table.schema != schema:
+        if one.package in found.kept and not wanted.keep:
+            found.notes.append(
+                f"{one.package}: {one.table} stays because its env.py cannot be told another table"
+            )
+        if one.package in found.kept and not one.table.visible and one.table.schema != schema:
             raise UsageError(
                 f'The table "{one.table}" is in a schema of its own. To keep it, set '
                 f"{PREFIX}version_table_schema = {one.table.schema}"
@@ -232,10 +254,7 @@ def find_env(found: Findings, package: MigrationPackage, wanted: Wanted) -> None
         return
     text = text_of(path)
     if text is None:
-        found.problems.append(
-            f'{path} is not in UTF-8, and stays: write version_table="{package.history_table}" '
-            "where it configures, unless that is so."
-        )
+        found.notes.append(f"{path} is not in UTF-8, and stays.")
         return
     env = read_env(text)
     texts = found.files.setdefault(package.name, {})
@@ -250,16 +269,13 @@ def find_env(found: Findings, package: MigrationPackage, wanted: Wanted) -> None
         found.problems.append(f"{path} is not replaced: see what the template would lose.")
     for loss in env.losses:
         found.notes.append(f"{path}, {loss}: the template would lose it, and the file stays")
-    renamed = any(one.package == package.name for one in found.taken) and not wanted.keep
-    if not renamed:
+    mine = [one for one in found.taken if one.package == package.name]
+    if not mine or package.name in found.kept:
         return
-    table = package.history_table
-    schema = found.service.settings.version_table_schema
-    moved = any(one.table.schema != schema for one in found.taken if one.package == package.name)
+    table, schema = package.history_table, found.service.settings.version_table_schema
+    moved = any(one.table.schema != schema for one in mine)
     new = with_version_table(text, table, {"version_table_schema": schema} if moved else {})
-    if new is None:
-        found.problems.append(f'{path}: write version_table="{table}" where it configures.')
-    elif new != text:
+    if new is not None and new != text:
         texts[path] = new
         found.actions.append(f'{path}: stays, and names version_table="{table}"')
 
@@ -308,9 +324,8 @@ def look_at_drift(
         replaced = before and any(
             path.name == "env.py" for one in found.files.values() for path in one
         )
-        found.notes.append(
-            LATER if replaced else f"What differs from the models is not known: {exc}"
-        )
+        note = LATER if replaced else f"What differs from the models is not known: {exc}"
+        found.notes += [] if note in found.notes else [note]
         return
     if LATER in found.notes:
         found.notes.remove(LATER)

@@ -15,7 +15,11 @@ from typing import TYPE_CHECKING
 from sqlalchemy.engine import Connection
 
 from websauna_migrate.config.packages import lacks_scripts, project_of
-from websauna_migrate.database.history_tables import VersionTable, find_version_tables
+from websauna_migrate.database.history_tables import (
+    VersionTable,
+    find_version_tables,
+    history_table_name,
+)
 from websauna_migrate.planning.history_errors import HistoryContradicted
 from websauna_migrate.revision_scripts.script_folders import find_script_folders, revisions_in
 
@@ -59,7 +63,10 @@ class OtherHistory:
 def remedy_for(found: Iterable[OtherHistory]) -> str:
     """Return how the histories become the packages' own."""
     return "\n".join(
-        f"  To take it over: ws-alembic -x packages={one.package} adopt\n"
+        f"  To go on with it, take out: websauna_migrate.version_table.{one.package}\n"
+        f"  To take it over: ws-alembic -x packages={one.package} adopt"
+        if one.table.name == history_table_name(one.package)
+        else f"  To take it over: ws-alembic -x packages={one.package} adopt\n"
         + (
             f"  To share it with plain Alembic: ws-alembic -x packages={one.package} adopt --keep\n"
             if one.table.visible
@@ -83,20 +90,24 @@ class OtherHistories:
     ) -> tuple[OtherHistory, ...]:
         """Return what is found; no query is made where each package has a history or no script.
 
-        A package whose table the settings name is taken at its word.
+        A package whose table the settings name is taken at its word, unless the table that is its
+        history by default has its revisions.
 
         :param applied: the rows of each package's own history table
         """
-        without_rows = [
+        without_rows = [name for name in sorted(packages) if not applied.get(name)]
+        named = {name for name in without_rows if name in self.settings.version_table}
+        empty = [
             name
-            for name in sorted(packages)
-            if not applied.get(name) and name not in self.settings.version_table
+            for name in without_rows
+            if self.snapshot.histories[name].ids
+            and self.settings.version_table.get(name) != history_table_name(name)
         ]
-        empty = [name for name in without_rows if self.snapshot.histories[name].ids]
         without = [
             name
             for name in without_rows
-            if any(one.tables for one in self.snapshot.packages[name].metadata)
+            if name not in named
+            and any(one.tables for one in self.snapshot.packages[name].metadata)
             and lacks_scripts(self.snapshot.packages[name])
         ]
         if not empty and not without:
@@ -110,6 +121,7 @@ class OtherHistories:
             for table in tables
             # The same table in another schema is another tenant's.
             if table.visible or table.name not in own
+            if name not in named or (table.visible and table.name == history_table_name(name))
             if (revisions := tuple(r for r in table.rows if self.snapshot.histories[name].knows(r)))
         ]
         claimed = {row for one in found for row in one.revisions}
