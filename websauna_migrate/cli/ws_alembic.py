@@ -96,7 +96,7 @@ def run_in_application(
         if not options.quiet and programs.events is None:
             Progress().subscribe(application.registry, service)
         with service.one_look():
-            return command(Call(options, service, packages, output))
+            return command(Call(options, service, packages, output, asked))
 
 
 @contextlib.contextmanager

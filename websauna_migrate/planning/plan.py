@@ -84,7 +84,6 @@ def plan_upgrade(
     applied: Applied,
     targets: Targets | None = None,
     *,
-    check_violations: bool = True,
     conflicts: Conflicts | None = None,
 ) -> Plan:
     """Plan an upgrade: the targets, what they require in any package, and no more.
@@ -92,8 +91,6 @@ def plan_upgrade(
     :param targets: default the heads of all packages
     :param conflicts: tells whether the order of two revisions matters; ``None`` to leave the
         authors' order of what is not in the plan out of account
-    :param check_violations: whether an applied revision, of any package, that lacks what it
-        requires is an error
     :raises TargetError: if a target means nothing in its package
     :raises HistoryContradicted: if a package that is named or needed has rows that no script
         defines; or if requirements are violated, listing every violation
@@ -117,7 +114,7 @@ def plan_upgrade(
                 requested.setdefault(offset + position, []).append(reason)
     steps = _closure(graph, state, requested)
     state.refuse_lost({graph.revisions[node].package for node in steps})
-    if check_violations and (violations := state.violations()):
+    if violations := state.violations():
         raise lacking(violations)
     if conflicts is not None:
         refuse_conflicts(graph, state, steps, conflicts)
@@ -203,12 +200,7 @@ def adoption(state: State, package: str) -> Adopted:
 
 
 def plan_downgrade(
-    graph: Graph,
-    applied: Applied,
-    targets: Targets,
-    *,
-    cascade: bool = False,
-    check_violations: bool = True,
+    graph: Graph, applied: Applied, targets: Targets, *, cascade: bool = False
 ) -> Plan:
     """Plan a downgrade: in each package named what Alembic's own downgrade would take away.
 
@@ -218,7 +210,6 @@ def plan_downgrade(
 
     :param cascade: take applied dependents in other packages down first, with all that comes
         after them
-    :param check_violations: whether violations that the downgrade does nothing about are an error
     :raises TargetError: if a target means nothing in its package, or is not below what is applied
     :raises DowngradeRefused: listing the dependents, if there are any and ``cascade`` is false
     :raises HistoryContradicted: if a package that would be touched has rows that no script defines
@@ -234,7 +225,7 @@ def plan_downgrade(
         reason = Reason("requested", f"{package}@{target}")
         for revision_id in downgrade_set(history, target, state.rows[package]):
             requested.setdefault(graph.find(package, revision_id), []).append(reason)
-    return _take_back(graph, state, requested, cascade, check_violations=check_violations)
+    return _take_back(graph, state, requested, cascade)
 
 
 def plan_undo(
@@ -265,7 +256,7 @@ def plan_undo(
             node = graph.find(package, revision)
             if state.applied[node]:
                 requested[node] = [Reason("requested", reason)]
-    return _take_back(graph, state, requested, cascade, check_violations=True)
+    return _take_back(graph, state, requested, cascade)
 
 
 def _take_back(
@@ -273,14 +264,12 @@ def _take_back(
     state: State,
     requested: Mapping[int, list[Reason]],
     cascade: bool,
-    *,
-    check_violations: bool,
 ) -> Plan:
     """Plan to take back what is requested, and with ``cascade`` what stands on it."""
     violations = state.violations()
     because = Cascade(graph, state, violations).run(requested)
     going = requested.keys() | because.keys()
-    if check_violations and going and violations and not relieves(graph, state, violations, going):
+    if going and violations and not relieves(graph, state, violations, going):
         raise lacking(violations)
     order = sorted(going, key=graph.places.__getitem__, reverse=True)
     reasons = _downgrade_reasons(graph, order, requested, because)

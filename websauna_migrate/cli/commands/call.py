@@ -19,6 +19,8 @@ from websauna_migrate.interfaces import IMigrationService
 from websauna_migrate.plain_text import counted, to_json
 from websauna_migrate.results import Loss, PackageState, Plan, Readiness
 
+Scope = Sequence[str] | str | None
+
 
 @dataclass(frozen=True)
 class Call:
@@ -27,12 +29,14 @@ class Call:
     :ivar service: the application's :class:`.IMigrationService`
     :ivar packages: those that the command works on; ``None`` for all, also those that are no
         longer installed
+    :ivar asked: what ``-x packages=`` says of them, as :func:`read_scope` returns it
     """
 
     options: Namespace
     service: IMigrationService
     packages: tuple[str, ...] | None
     output: Output
+    asked: Scope = None
 
     @property
     def several(self) -> bool:
@@ -116,8 +120,6 @@ def ask(call: Call, lines: Iterable[str], question: str) -> None:
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise MigrationError("Nothing was changed.")
 
-
-Scope = Sequence[str] | str | None
 
 #: How much like "packages" an unknown key is that is taken for it, from 0 to 1.
 ALIKE = 0.8

@@ -6,7 +6,7 @@ import sys
 from typing import Any
 
 from websauna_migrate.base_errors import ExitCode
-from websauna_migrate.cli.commands.call import Call, ask, read_scope, require_unprotected
+from websauna_migrate.cli.commands.call import Call, ask, require_unprotected
 from websauna_migrate.cli.render.reworked import (
     render_adoption,
     render_rebased,
@@ -35,8 +35,7 @@ def adopt(call: Call) -> int:
         return ExitCode.FAILED if would.problems else ExitCode.DONE
     ask(call, render_adoption(would), "Take this over?")
     done = call.service.adopt(packages=call.packages, **arguments)
-    asked = read_scope(options.x or ())
-    names = asked if isinstance(asked, str) else ",".join(asked or ())
+    names = call.asked if isinstance(call.asked, str) else ",".join(call.asked or ())
     call.show(render_adoption(done, f"-x packages={names} " if names else ""), done)
     return ExitCode.FAILED if done.problems else ExitCode.DONE
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from websauna_migrate.base_errors import ExitCode, UsageError
-from websauna_migrate.cli.commands.call import Call, ask, read_scope, require_unprotected
+from websauna_migrate.cli.commands.call import Call, ask, require_unprotected
 from websauna_migrate.cli.commands.rework import take_down
 from websauna_migrate.cli.for_programs import run_data
 from websauna_migrate.cli.render.runs import (
@@ -51,7 +51,7 @@ def upgrade(call: Call) -> None:
         return
     plan, losses = None, None
     if options.plan:
-        if options.revision != "heads" or options.ignore_order or read_scope(options.x or ()):
+        if options.revision != "heads" or options.ignore_order or call.asked:
             raise UsageError(
                 "--plan FILE says what is run: leave out the revision, --ignore-order and -x."
             )

@@ -128,8 +128,7 @@ class MySQLMender(Mender):
             if not fact.get("generated") and not wanted.get("generated"):
                 yield from self.modify(fact, wanted)
             else:
-                yield from self.drop(fact)
-                yield from self.create(wanted)
+                yield from self.replace(fact, wanted)
         elif fact.kind == "table":
             yield from self.change_table(fact, wanted, attribute)
         elif self.plain(fact) == self.plain(wanted) and fact.kind == "index":
@@ -145,8 +144,7 @@ class MySQLMender(Mender):
         elif attribute == "SQL mode":
             raise NotWritten(f"it has to be made anew in the SQL mode {wanted.get(attribute)}")
         else:
-            yield from self.drop(fact)
-            yield from self.create(wanted)
+            yield from self.replace(fact, wanted)
 
     def modify(self, fact: Fact, wanted: Fact) -> Iterator[Statement]:
         """Yield what changes a column; AUTO_INCREMENT goes before its key, and comes behind it."""

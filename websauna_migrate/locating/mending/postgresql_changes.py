@@ -293,8 +293,7 @@ class PostgreSQLMender(PostgreSQLNumbering):
                     if any(one.key == other.key for other in self.parts(fact, kind, self.here)):
                         yield from self.drop(one)
                     yield from self.create(one)
-        yield from self.drop(fact)
-        yield from self.create(wanted)
+        yield from self.replace(fact, wanted)
 
 
 def names_in(value: object) -> set[str]:

@@ -29,8 +29,7 @@ class PostgreSQLKeys(PostgreSQLObjects):
         """Yield what takes an object away."""
         if fact.kind == "constraint":
             for other in self.keys_on(fact):
-                yield from self.drop(other)
-                yield from self.create(other)
+                yield from self.replace(other, other)
             what = "DOMAIN" if fact.get("of type") else "TABLE"
             text = f"ALTER {what} {self.table(fact)} DROP CONSTRAINT {self.quoted(fact.name)}"
             yield Statement(CONSTRAINTS_GO, text)
@@ -77,8 +76,7 @@ class PostgreSQLKeys(PostgreSQLObjects):
             text = f"ALTER {what} {self.table(fact)} VALIDATE CONSTRAINT {name}"
             yield Statement(LAST, text)
         elif attribute in ("definition", "not valid") and (fact.kind == "constraint" or value):
-            yield from self.drop(fact)
-            yield from self.create(wanted)
+            yield from self.replace(fact, wanted)
         elif attribute in ("not valid", "index not valid") and not value:
             yield Statement(LAST, f"REINDEX INDEX {self.name(fact, fact.name)}")
         elif attribute == "index options":

@@ -200,8 +200,7 @@ class PostgreSQLObjects(Mender):
     def change_view(self, fact: Fact, wanted: Fact, attribute: str) -> Iterator[Statement]:
         """Yield what changes a view: another query is another view."""
         if attribute == "definition":
-            yield from self.drop(fact)
-            yield from self.create(wanted)
+            yield from self.replace(fact, wanted)
         elif attribute == "options":
             for clause in changed_options(fact.get("options"), wanted.get("options")):
                 yield Statement(LAST, f"ALTER {self.called(fact)} {clause}")
@@ -258,8 +257,7 @@ class PostgreSQLObjects(Mender):
                 if not part.get("attached to") and any(
                     f"::{one}" in str(part.get("definition")) for one in self.names_of(fact)
                 ):
-                    yield from self.drop(part)
-                    yield from self.create(part)
+                    yield from self.replace(part, part)
             alter = f"ALTER TABLE {self.table(one)} ALTER COLUMN {self.quoted(one.name)}"
             default = one.get("default")
             yield from self.set_aside(one)
@@ -357,8 +355,7 @@ class PostgreSQLObjects(Mender):
     def change_trigger(self, fact: Fact, wanted: Fact, attribute: str) -> Iterator[Statement]:
         """Yield what changes a trigger or rule."""
         if attribute == "definition":
-            yield from self.drop(fact)
-            yield from self.create(wanted)
+            yield from self.replace(fact, wanted)
             return
         word = FIRING.get(str(wanted.get("fires")) if wanted.get("fires") else None)
         what = f"{word or 'ENABLE ALWAYS'} {fact.kind.upper()} {self.quoted(fact.name)}"
@@ -382,8 +379,7 @@ class PostgreSQLObjects(Mender):
 
     def change_policy(self, fact: Fact, wanted: Fact, attribute: str) -> Iterator[Statement]:
         """Yield what puts another policy in place of one."""
-        yield from self.drop(fact)
-        yield from self.create(wanted)
+        yield from self.replace(fact, wanted)
 
     def create_statistics(self, fact: Fact) -> Iterator[Statement]:
         """Yield what makes extended statistics."""
@@ -395,8 +391,7 @@ class PostgreSQLObjects(Mender):
     def change_statistics(self, fact: Fact, wanted: Fact, attribute: str) -> Iterator[Statement]:
         """Yield what changes extended statistics."""
         if attribute == "definition":
-            yield from self.drop(fact)
-            yield from self.create(wanted)
+            yield from self.replace(fact, wanted)
         else:
             value = wanted.get("statistics target")
             target = -1 if value is None else value

@@ -69,8 +69,7 @@ class SQLiteMender(Mender):
         if fact.kind in ("column", "constraint", "table"):
             yield from self.anew(fact)
         else:
-            yield from self.drop(fact)
-            yield from self.create(wanted)
+            yield from self.replace(fact, wanted)
 
     def rename(self, old: Fact, new: Fact) -> Iterator[Statement]:
         """Yield what gives an object its own name back."""

@@ -122,6 +122,11 @@ class Mender(ABC):
     def create(self, fact: Fact) -> Iterator[Statement]:
         """Yield what makes an object."""
 
+    def replace(self, fact: Fact, wanted: Fact) -> Iterator[Statement]:
+        """Yield what puts another object in place of one."""
+        yield from self.drop(fact)
+        yield from self.create(wanted)
+
     @abstractmethod
     def change(self, fact: Fact, wanted: Fact, attribute: str) -> Iterator[Statement]:
         """Yield what gives an object an attribute of another one."""
