@@ -126,7 +126,7 @@ def bare() -> Iterator[None]:
         spans_steps = True
 
     with (
-        mock.patch("websauna_migrate.runs.runner.make_lock", lambda *a, **k: Unlocked()),
+        mock.patch("websauna_migrate.runs.run_access.make_lock", lambda *a, **k: Unlocked()),
         mock.patch.object(Ledger, "values", lambda self, **k: {"id": ""}),
         mock.patch.object(Ledger, "plan", lambda self, *a, **k: "x"),
         mock.patch.object(Ledger, "mark", lambda self, *a, **k: None, create=True),

@@ -26,6 +26,7 @@ from websauna_migrate.cli.render.history import (
     render_history,
     render_show,
 )
+from websauna_migrate.plain_text import to_json
 from websauna_migrate.planning.revisions import Revision
 from websauna_migrate.planning.steps import Plan, Reason, Step
 from websauna_migrate.results import (
@@ -541,18 +542,18 @@ def test_a_plan_is_a_table_of_steps_and_reasons() -> None:
 
 
 def test_results_as_json_have_the_names_of_their_fields() -> None:
-    (state,) = json.loads(text.to_json(STATES[:1]))
+    (state,) = json.loads(to_json(STATES[:1]))
     assert state["package"] == "fooapp"
     assert state["rows"] == ["1a2b"]
     assert state["applied"][0]["message"] == "First"
     assert state["heads"][0]["down_revisions"] == ["1a2b"]
-    (entry,) = json.loads(text.to_json([FOO2]))
+    (entry,) = json.loads(to_json([FOO2]))
     assert entry["requires"] == ["websauna.user@37e1", "x@y"]
 
 
 def test_what_json_does_not_know_is_written_some_way() -> None:
     report = CheckReport((CheckProblem("x", None, "m", details={"path": Path("/x"), "o": {2, 1}}),))
-    (problem,) = json.loads(text.to_json(report))["problems"]
+    (problem,) = json.loads(to_json(report))["problems"]
     assert problem["details"] == {"path": "/x", "o": [1, 2]}
-    assert json.loads(text.to_json(step("a", "1")))["started"] == "2025-01-02T00:00:00+00:00"
-    assert json.loads(text.to_json([Exception])) == ["<class 'Exception'>"]
+    assert json.loads(to_json(step("a", "1")))["started"] == "2025-01-02T00:00:00+00:00"
+    assert json.loads(to_json([Exception])) == ["<class 'Exception'>"]

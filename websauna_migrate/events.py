@@ -41,8 +41,22 @@ class MigrationRunStarted:
         self.packages = plan.packages
 
 
+class StepEvent:
+    """What the events of a step have in common."""
+
+    def __init__(
+        self, run_id: str, step: Step | AppliedStep, revision: str, number: int, total: int
+    ) -> None:
+        self.run_id = run_id
+        self.package = step.package
+        self.revision = revision
+        self.direction: str = step.direction
+        self.number = number
+        self.total = total
+
+
 @implementer(IMigrationStepStarted)
-class MigrationStepStarted:
+class MigrationStepStarted(StepEvent):
     """See :class:`.IMigrationStepStarted`."""
 
     def __init__(
@@ -55,43 +69,29 @@ class MigrationStepStarted:
         started: datetime,
         expected: float | None = None,
     ) -> None:
-        self.run_id = run_id
+        super().__init__(run_id, step, step.revision.id, number, total)
         self.step = step
-        self.package = step.package
-        self.revision = step.revision.id
-        self.direction: str = step.direction
-        self.number = number
-        self.total = total
         self.started = started
         self.expected = expected
 
 
 @implementer(IMigrationStepApplied)
-class MigrationStepApplied:
+class MigrationStepApplied(StepEvent):
     """See :class:`.IMigrationStepApplied`."""
 
     def __init__(self, run_id: str, step: AppliedStep, number: int, total: int) -> None:
-        self.run_id = run_id
+        super().__init__(run_id, step, step.revision, number, total)
         self.step = step
-        self.package = step.package
-        self.revision = step.revision
-        self.direction = step.direction
-        self.number = number
-        self.total = total
 
 
 @implementer(IMigrationStepFailed)
-class MigrationStepFailed:
+class MigrationStepFailed(StepEvent):
     """See :class:`.IMigrationStepFailed`."""
 
     def __init__(self, started: MigrationStepStarted, error: BaseException) -> None:
-        self.run_id = started.run_id
-        self.step = started.step
-        self.package = started.package
-        self.revision = started.revision
-        self.direction = started.direction
-        self.number = started.number
-        self.total = started.total
+        step = started.step
+        super().__init__(started.run_id, step, started.revision, started.number, started.total)
+        self.step = step
         self.started = started.started
         self.error = error
 

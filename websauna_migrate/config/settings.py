@@ -291,26 +291,35 @@ def read_seconds(key: str, value: object) -> float:
     return seconds
 
 
-def read_milliseconds(key: str, value: object) -> int:
-    """Read a whole number of milliseconds, at least 0."""
-    try:
-        milliseconds = int(str(value))
-    except ValueError:
-        milliseconds = -1
-    if milliseconds < 0:
-        raise SettingError(key, "it must be a whole number of milliseconds, 0 or more.")
-    return milliseconds
+def whole(what: str) -> Callable[[str, object], int]:
+    """Return what reads a whole number, at least 0.
+
+    :param what: what it is called in the message
+    """
+
+    def read(key: str, value: object) -> int:
+        try:
+            number = int(str(value))
+        except ValueError:
+            number = -1
+        if number < 0:
+            raise SettingError(key, f"it must be {what}, 0 or more.")
+        return number
+
+    return read
 
 
-def read_count(key: str, value: object) -> int:
-    """Read a whole number, at least 0."""
-    try:
-        count = int(str(value))
-    except ValueError:
-        count = -1
-    if count < 0:
-        raise SettingError(key, "it must be a whole number, 0 or more.")
-    return count
+def one_of(*words: str) -> Callable[[str, object], str]:
+    """Return what reads one of some words."""
+    *others, last = (f'"{word}"' for word in words)
+
+    def read(key: str, value: object) -> str:
+        text = str(value).strip().lower()
+        if text not in words:
+            raise SettingError(key, f"it must be {', '.join(others)} or {last}.")
+        return text
+
+    return read
 
 
 def read_switch(key: str, value: object) -> bool:
@@ -319,22 +328,6 @@ def read_switch(key: str, value: object) -> bool:
     if text not in (*truthy, "f", "false", "n", "no", "off", "0"):
         raise SettingError(key, 'it must be "on" or "off".')
     return text in truthy
-
-
-def read_render_types(key: str, value: object) -> str:
-    """Read how custom column types are written into scripts."""
-    text = str(value).strip().lower()
-    if text not in ("impl", "keep"):
-        raise SettingError(key, 'it must be "impl" or "keep".')
-    return text
-
-
-def read_on_pending(key: str, value: object) -> str:
-    """Read what to do about pending revisions at the application's start."""
-    text = str(value).strip().lower()
-    if text not in ("ignore", "warn", "page", "fail", "upgrade"):
-        raise SettingError(key, 'it must be "ignore", "warn", "page", "fail" or "upgrade".')
-    return text
 
 
 def read_prove(key: str, value: object) -> str:
@@ -387,16 +380,16 @@ READERS: Mapping[str, Callable[[str, object], Any]] = {
     "scratch_url": parse_url,
     "version_table_schema": read_text,
     "cache": read_text,
-    "connect_retries": read_count,
+    "connect_retries": whole("a whole number"),
     "lock_wait": read_seconds,
     "lock_budget": read_seconds,
-    "lock_timeout_ms": read_milliseconds,
-    "lock_timeout_max_ms": read_milliseconds,
-    "statement_timeout_ms": read_milliseconds,
-    "render_types": read_render_types,
+    "lock_timeout_ms": whole("a whole number of milliseconds"),
+    "lock_timeout_max_ms": whole("a whole number of milliseconds"),
+    "statement_timeout_ms": whole("a whole number of milliseconds"),
+    "render_types": one_of("impl", "keep"),
     "prove": read_prove,
     "pipeline": read_switch,
-    "on_pending": read_on_pending,
+    "on_pending": one_of("ignore", "warn", "page", "fail", "upgrade"),
     "protected": read_switch,
     "web_localhost": read_switch,
     "web_prefix": read_path,

@@ -23,7 +23,7 @@ from itertools import chain
 from websauna_migrate.planning.authors_order import SoftOrder, claimed_orders, create_date
 from websauna_migrate.planning.circles import without_circles
 from websauna_migrate.planning.edges import Edge, cycle_error
-from websauna_migrate.planning.package_history import PackageHistory
+from websauna_migrate.planning.package_history import PackageHistory, reach
 from websauna_migrate.planning.requirements import Requirement, collect_requirements
 from websauna_migrate.planning.revisions import Revision
 
@@ -268,14 +268,8 @@ class Graph:
         needed = {text.partition("@")[0] for text in requires} & self.histories.keys()
         if not known:
             needed.add(package)
-        stack = [self.find(name, head) for name in needed for head in self.histories[name].heads]
-        seen = set(stack)
-        while stack:
-            for parent in self.parents[stack.pop()]:
-                if parent not in seen:
-                    seen.add(parent)
-                    stack.append(parent)
-        names = {self.revisions[node].package for node in seen} - {package}
+        heads_of = (self.find(name, head) for name in needed for head in self.histories[name].heads)
+        names = {self.revisions[node].package for node in reach(heads_of, self.parents)} - {package}
         heads = {name: self.histories[name].heads for name in sorted(names)}
         return {name: found if len(found) > 1 else found[0] for name, found in heads.items()}
 

@@ -83,6 +83,14 @@ class LedgerEntry:
             return None
         return (self.ended - self.started).total_seconds()
 
+    @property
+    def failed_at(self) -> str:
+        """The line and the statement that failed, in brackets behind a space; empty if unknown."""
+        place = [] if self.line is None else [f"line {self.line}"]
+        if self.statement is not None:
+            place.append(f"statement {self.statement}: {self.kind}")
+        return f" ({', '.join(place)})" if place else ""
+
     def __str__(self) -> str:
         """Return the words that name the step and its run."""
         return (

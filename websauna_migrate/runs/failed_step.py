@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from websauna_migrate.base_errors import MigrationError
 from websauna_migrate.database.engines import connect, driver_words, hide_password, one_line
 from websauna_migrate.database.lock_errors import is_lock_failure, says_already_there
-from websauna_migrate.database.stopping import StopNow
+from websauna_migrate.database.stopping import RunStopped, StopNow
 from websauna_migrate.database.timeouts import Timeouts
 from websauna_migrate.locks.run_lock import LockLost, RunBlocked
 from websauna_migrate.planning.accesses import full_name
@@ -66,14 +66,7 @@ class Aftermath:
                 self.record(values, STOPPED, exists=exists, lost=lost)
             if not stopped:
                 raise exc
-            raise run_stopped(
-                step,
-                done=number - 1,
-                total=total,
-                running=True,
-                half_done=half_done,
-                exit_code=run.stopping.exit_code,
-            ) from exc
+            raise self._stopped(step, number - 1, total, half_done=half_done) from exc
         if isinstance(exc, LockLost) and not half_done:
             raise connection_lost(str(exc), number - 1) from exc
         problem = ""
@@ -89,13 +82,7 @@ class Aftermath:
                     raise blocked from exc
                 if run.stopping:
                     self.record(values, STOPPED, exists=exists)
-                    raise run_stopped(
-                        step,
-                        done=number - 1,
-                        total=total,
-                        running=True,
-                        exit_code=run.stopping.exit_code,
-                    ) from exc
+                    raise self._stopped(step, number - 1, total) from exc
                 problem = lock_problem(waiting)
         if not half_done and not lost:
             self.record(values, FAILED, exists=exists)
@@ -136,9 +123,7 @@ class Aftermath:
         if stopped or is_interrupt(exc):
             outcome = STOPPED
             if stopped:
-                error = run_stopped(
-                    step, done=0, total=total, running=True, exit_code=run.stopping.exit_code
-                )
+                error = self._stopped(step, 0, total)
         elif isinstance(exc, LockLost):
             raise connection_lost(str(exc), 0) from exc
         elif is_lock_failure(exc, self.server.kind) and not lost:
@@ -158,6 +143,13 @@ class Aftermath:
         raise self._step_failed(
             exc, step, problem, half_done=visible, lost=lost, done=done, atomic=True
         ) from exc
+
+    def _stopped(self, step: Step, done: int, total: int, *, half_done: bool = False) -> RunStopped:
+        """Return the error of a run that was stopped in the middle of a step."""
+        code = self.run.stopping.exit_code
+        return run_stopped(
+            step, done=done, total=total, running=True, half_done=half_done, exit_code=code
+        )
 
     def _step_failed(
         self,

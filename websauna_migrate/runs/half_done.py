@@ -40,21 +40,11 @@ def look_closely(
     return InterruptedStep(
         entry,
         known,
-        failure=failure_words(entry),
+        failure=f"{entry.error}{entry.failed_at}" if entry.error else "",
         not_run=tuple(f"line {one.line}: {one}" for one in left),
         objects=tuple(objects_there(connection, entry.statements, left)),
         script=script_words(site, entry),
     )
-
-
-def failure_words(entry: LedgerEntry) -> str:
-    """Return why and where the step failed; empty if its process was killed."""
-    if not entry.error:
-        return ""
-    place = [] if entry.line is None else [f"line {entry.line}"]
-    if entry.statement is not None:
-        place.append(f"statement {entry.statement}: {entry.kind}")
-    return f"{entry.error} ({', '.join(place)})" if place else entry.error
 
 
 def script_words(site: Site, entry: LedgerEntry) -> str:

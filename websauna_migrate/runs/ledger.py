@@ -171,23 +171,35 @@ class Ledger:
         :param digest: the script's checksum, if it was taken when the script was imported
         """
         return {
-            "id": entry or self.new_id(run, number),
+            **self._row(run, number, step.package, step.revision.id, step.direction, history_table),
+            **({} if entry is None else {"id": entry}),
+            "outcome": RUNNING,
+            "checksum": checksum(step.revision.path) if digest is None else digest,
+            "session": session or 0,
+            **({} if script is None else {"script": script}),
+        }
+
+    def _row(
+        self, run: str, number: int, package: str, revision: str, direction: str, table: str
+    ) -> dict[str, object]:
+        """Return a row of a step that begins now, by column."""
+        return {
+            "id": self.new_id(run, number),
             "run": run,
             "number": number,
-            "package": step.package[:255],
-            "revision": step.revision.id[:255],
-            "direction": step.direction,
-            "history_table": history_table,
+            "package": package[:255],
+            "revision": revision[:255],
+            "direction": direction,
+            "history_table": table,
             "started": self.now(),
             "ended": None,
-            "outcome": RUNNING,
+            "outcome": DONE,
             "host": self.host,
             "process": os.getpid(),
             "version": self.version,
-            "checksum": checksum(step.revision.path) if digest is None else digest,
-            "session": session or 0,
+            "checksum": "",
+            "session": 0,
             "note": "",
-            **({} if script is None else {"script": script}),
         }
 
     def start(
@@ -316,27 +328,10 @@ class Ledger:
         :param note: why, where that was no person's word
         :returns: the run that it is in the ledger
         """
-        now = self.now()
-        run = uuid.uuid4().hex
-        values = {
-            "id": self.new_id(run, 1),
-            "run": run,
-            "number": 1,
-            "package": package[:255],
-            "revision": (" ".join(sorted(rows)) or "base")[:255],
-            "direction": STAMP,
-            "history_table": history_table,
-            "started": now,
-            "ended": now,
-            "outcome": DONE,
-            "host": self.host,
-            "process": os.getpid(),
-            "version": self.version,
-            "checksum": "",
-            "session": 0,
-            "note": note[:255],
-            "installed_by": installed_by(connection.engine.url),
-        }
+        run, revision = uuid.uuid4().hex, " ".join(sorted(rows)) or "base"
+        values = self._row(run, 1, package, revision, STAMP, history_table)
+        values |= {"ended": values["started"], "note": note[:255]}
+        values["installed_by"] = installed_by(connection.engine.url)
         connection.execute(insert(self.table), values)
         return run
 

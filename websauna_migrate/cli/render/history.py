@@ -211,11 +211,7 @@ def render_logged_run(run: LedgerRun) -> Iterator[str]:
     for step in run.steps:
         yield f"  {step.number}  {step_line(step)}"
         if step.error:
-            place = [] if step.line is None else [f"line {step.line}"]
-            if step.statement is not None:
-                place.append(f"statement {step.statement}: {step.kind}")
-            where = f" ({', '.join(place)})" if place else ""
-            yield f"     {one_line(step.error)}{where}"
+            yield f"     {one_line(step.error)}{step.failed_at}"
         if step.note:
             yield f"     {one_line(step.note)}"
         for statement in step.statements:
