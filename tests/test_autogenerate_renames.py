@@ -153,6 +153,40 @@ def test_a_rename_may_come_with_other_changes(workshop: Workshop, filled: str) -
     assert rows(filled, "SELECT title FROM offers") == [("A title",)]
 
 
+ENUM = """
+    import sqlalchemy as sa
+    metadata = sa.MetaData()
+    sa.Table("{table}", metadata, sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("{column}", sa.Enum({values}, name="state"), server_default="{default}"))
+"""
+
+
+def test_the_values_of_an_enum_may_change_with_a_rename(
+    workshop: Workshop, database_url: str
+) -> None:
+    old = ENUM.format(table="offers", column="state", values="'a', 'b', 'c'", default="a")
+    new = ENUM.format(table="deals", column="stage", values="'b', 'c', 'd'", default="d")
+    workshop.package("shop", old, metadata="shop.models.metadata")
+    service = models(workshop, database_url, old)
+    service.revision("one", autogenerate=True)
+    service.upgrade()
+    rows(database_url, "INSERT INTO offers (id, state) VALUES (1, 'b')")
+    service = models(workshop, database_url, new)
+    (script,) = service.revision(
+        "two",
+        autogenerate=True,
+        rename_tables=["offers:deals"],
+        rename_columns=["offers.state:stage"],
+    )
+    service.upgrade()
+    assert service.check().problems == ()
+    assert rows(database_url, "SELECT stage FROM deals") == [("b",)]
+    service.downgrade("-1")
+    Path(script.path).unlink()
+    assert models(workshop, database_url, old).check().problems == ()
+    assert rows(database_url, "SELECT state FROM offers") == [("b",)]
+
+
 def test_off_a_terminal_a_script_warns(workshop: Workshop, sqlite_url: str) -> None:
     service = models(workshop, sqlite_url, BEFORE)
     service.revision("one", autogenerate=True)

@@ -24,6 +24,7 @@ import zoo_conditions  # noqa: F401
 import zoo_facts  # noqa: F401
 import zoo_mariadb  # noqa: F401
 import zoo_reports  # noqa: F401
+import zoo_together  # noqa: F401
 from apps import Workshop
 from server_words import words_of
 from zoo import CHANGES, FEATURES, Feature
@@ -31,7 +32,7 @@ from zoo import CHANGES, FEATURES, Feature
 GROUP = 24
 
 MODELS = """
-import zoo, zoo_facts, zoo_conditions, zoo_catalogue, zoo_mariadb, zoo_reports
+import zoo, zoo_facts, zoo_conditions, zoo_catalogue, zoo_mariadb, zoo_reports, zoo_together
 METADATA = [zoo.{kind}[name].metadata({version}) for name in {names!r}]
 """
 

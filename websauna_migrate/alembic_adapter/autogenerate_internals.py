@@ -38,6 +38,7 @@ from sqlalchemy.sql.elements import conv
 from sqlalchemy.types import NullType
 
 from websauna_migrate.alembic_adapter.internals import ALEMBIC
+from websauna_migrate.facts.brackets import split
 from websauna_migrate.models.sqlalchemy_internals import escaped
 
 __all__ = [
@@ -362,12 +363,17 @@ class BoundedComparison(RevisionContext):
         )
 
 
+#: What stands between two values in SQL.
+OPERATOR = r"[-+*/%|&<>=^]+"
+
+
 @contextmanager
 def written_plainly(impl: DefaultImpl) -> Iterator[None]:
     """Let an implementation render SQL as text that means the same when it is read again.
 
     Without the doubling of ``%`` that its driver asks for, and with no ``:name`` that SQLAlchemy
     would read as a parameter. Expressions of an index become ``literal_column``, which reads none.
+    A default that is computed is in brackets, as MariaDB and SQLite want it.
     """
     original = impl.render_ddl_sql_expr
     doubled = impl.dialect.paramstyle in ("format", "pyformat")
@@ -375,6 +381,9 @@ def written_plainly(impl: DefaultImpl) -> Iterator[None]:
     def render(expr: Any, *args: Any, **kw: Any) -> str:
         rendered = original(expr, *args, **kw)
         rendered = rendered.replace("%%", "%") if doubled else rendered
+        operands = split(rendered, OPERATOR) if kw.get("is_server_default") else []
+        if sum(1 for one in operands if one.strip()) > 1:
+            rendered = f"({rendered})"
         return rendered if kw.get("is_index") else escaped(rendered)
 
     impl.render_ddl_sql_expr = render  # type: ignore[method-assign]

@@ -29,6 +29,7 @@ from websauna_migrate.autogenerate.compare.indexes import (
 from websauna_migrate.autogenerate.compare.leaning_keys import freed_keys
 from websauna_migrate.autogenerate.compare.mysql_attributes import (
     column_changes,
+    index_aside,
     option_changes,
 )
 from websauna_migrate.autogenerate.compare.mysql_attributes import (
@@ -58,6 +59,7 @@ from websauna_migrate.autogenerate.operations.ordering import (
     statements_behind,
 )
 from websauna_migrate.autogenerate.operations.script_op import ScriptOp
+from websauna_migrate.autogenerate.operations.server_statements import KeyChange
 from websauna_migrate.autogenerate.operations.table_changes import TableChanges
 from websauna_migrate.autogenerate.operations.type_change import in_steps, without_check
 from websauna_migrate.autogenerate.package_objects import Key
@@ -114,7 +116,8 @@ class Completion:
     def run(self) -> None:
         """Complete and arrange the operations."""
         forget_info(self.upgrade)
-        types = NamedTypes(self.owned, self.reflection, self.found).operations(self.upgrade)
+        named = NamedTypes(self.owned, self.reflection, self.found, self.inspector)
+        types = named.operations(self.upgrade)
         self.upgrade.ops[:] = [TableChanges.of(one) for one in self.upgrade.ops]
         covered = {
             (column.table.name, column.name)
@@ -158,13 +161,34 @@ class Completion:
             for op in self.upgrade.ops
             for part in with_expression_indexes(op, self.models, self.inspector, changed)
         ]
+        aside = [*self.indexes_aside()]
         self.upgrade.ops[:] = [
-            *self.options(),
             *self.renaming.operations(self.upgrade),
+            *aside,
+            *self.options(),
             *with_index_drops(self.upgrade.ops, self.models),
             *self.attributes(),
+            *(one.reverse() for one in aside),
             *self.sequences(beside),
         ]
+
+    def indexes_aside(self) -> Iterator[ScriptOp]:
+        """Yield what gives numbered columns an index while the primary keys of tables change."""
+        for op in self.upgrade.ops:
+            if not isinstance(op, TableChanges) or not any(
+                isinstance(i, KeyChange) for i in op.ops
+            ):
+                continue
+            key = (self.owned.normal(op.schema), op.table_name)
+            there = self.inspector.get_columns(op.table_name, schema=op.schema)
+            numbered = {one["name"] for one in there if one.get("autoincrement") is True}
+            if (model := self.models[key].autoincrement_column) is not None:
+                numbered.add(model.name)
+            if self.reflection.connection.dialect.name == "sqlite":
+                found = self.inspector.get_pk_constraint(op.table_name, schema=op.schema)
+                numbered.update(found["constrained_columns"][:1])
+            kept = {one["name"] for one in there} & {*self.models[key].columns.keys()}
+            yield from (index_aside(key, name) for name in sorted(numbered & kept))
 
     def sequences(self, beside: SchemaObjects) -> Iterator[ScriptOp]:
         """Yield the changes of sequences that stand alone."""
@@ -353,8 +377,8 @@ class Completion:
         return TableChanges(table.name, [], schema=schema)
 
     def taken_names(self, changes: TableChanges) -> set[str]:
-        """Return the names that constraints of a table have."""
-        names = set()
+        """Return the names that constraints of a table have, and keep."""
+        names: set[str] = set()
         schema = self.owned.normal(changes.schema)
         if changes.table_name not in self.inspector.get_table_names(schema=schema):
             return set()
@@ -364,7 +388,15 @@ class Completion:
             except NotImplementedError:
                 continue
             names |= {str(one["name"]) for one in facts if one["name"]}
-        return names
+        # Its changes may stand in several parts.
+        same = [op for op in self.upgrade.ops if isinstance(op, TableChanges)]
+        return names - {
+            str(one.constraint_name)
+            for op in same
+            if (op.schema, op.table_name) == (changes.schema, changes.table_name)
+            for one in op.ops
+            if isinstance(one, ops.DropConstraintOp)
+        }
 
 
 def without_own_check(column: Column[Any]) -> Column[Any]:

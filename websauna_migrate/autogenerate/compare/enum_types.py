@@ -56,10 +56,19 @@ class NamedTypes:
     """The named types of one package: in the models, in its scripts and in the database."""
 
     def __init__(
-        self, owned: PackageObjects, reflection: Reflection, found: FoundDifferences
+        self,
+        owned: PackageObjects,
+        reflection: Reflection,
+        found: FoundDifferences,
+        inspector: Any,
     ) -> None:
+        """Compare nothing yet.
+
+        :param inspector: answers as if the renames of the revision had been made
+        """
         self.owned = owned
         self.reflection = reflection
+        self.inspector = inspector
         self.found = found
         self.on_postgresql = reflection.connection.dialect.name == "postgresql"
 
@@ -241,11 +250,10 @@ class NamedTypes:
     def facts(self, columns: Iterable[Column[Any]]) -> dict[tuple[str, str], Mapping[str, Any]]:
         """Return what columns are in the database, by table and name."""
         found = {}
-        for column in columns:
-            schema = self.owned.normal(column.table.schema)
-            read = self.reflection.read("columns", schema)
-            for facts in read.get((schema, column.table.name), ()):
-                found[column.table.name, facts["name"]] = facts
+        for schema, name in {self.owned.key_of(column.table) for column in columns}:
+            read = self.inspector.get_multi_columns(schema=schema, filter_names=[name])
+            for facts in read.get((schema, name), ()):
+                found[name, facts["name"]] = facts
         return found
 
 

@@ -11,17 +11,17 @@ from sqlalchemy import ForeignKeyConstraint, Table
 from websauna_migrate.autogenerate.compare.columns import equal_parts
 from websauna_migrate.autogenerate.compare.constraints import KEPT, ConstraintComparison
 from websauna_migrate.autogenerate.compare.definitions import columns_of, kind_of
-from websauna_migrate.autogenerate.compare.model_sql import unquoted
 from websauna_migrate.autogenerate.fact_comparison import FoundDifferences
-from websauna_migrate.autogenerate.operations.server_statements import KeyChange, ServerConstraint
+from websauna_migrate.autogenerate.operations.server_statements import (
+    KeyChange,
+    columns_of_dropped_key,
+)
 from websauna_migrate.autogenerate.package_objects import PackageObjects
-from websauna_migrate.facts.brackets import split_brackets, split_commas
 from websauna_migrate.facts.fact import Fact
 from websauna_migrate.models.table_order import referenced_key
 
 __all__ = [
     "KeyColumns",
-    "columns_of_dropped_key",
     "freed_keys",
     "keys_that_come",
     "keys_that_go",
@@ -141,19 +141,3 @@ def target_of(constraint: ForeignKeyConstraint, owned: PackageObjects) -> tuple[
     """Return schema, table and columns that a foreign key refers to."""
     columns = frozenset(str(element.column.name) for element in constraint.elements)
     return (*owned.key_of(constraint.referred_table), columns)
-
-
-def columns_of_dropped_key(op: Any) -> frozenset[str]:
-    """Return the columns of a key or an index that an operation drops; empty for others."""
-    if isinstance(op, KeyChange) and not op.added:
-        return frozenset(map(str, op.content))
-    if isinstance(op, ServerConstraint) and not op.added:
-        text = str(op.content)
-        inside, _ = split_brackets(text[text.find("(") :])
-        return frozenset(map(unquoted, split_commas(inside)))
-    if isinstance(op, ops.DropConstraintOp) and op.constraint_type == "unique":
-        constraint: Any = op.to_constraint()
-        return frozenset(str(column.name) for column in constraint.columns)
-    if isinstance(op, ops.DropIndexOp):
-        return frozenset(str(getattr(one, "name", "")) for one in op.to_index().expressions)
-    return frozenset()

@@ -16,8 +16,9 @@ from websauna_migrate.autogenerate.package_objects import Key
 from websauna_migrate.facts.differences import Difference
 from websauna_migrate.facts.fact import AS_WRITTEN, Fact
 from websauna_migrate.facts.mysql import column_definition, quoted
+from websauna_migrate.facts.postgresql import make_name
 
-__all__ = ["column_changes", "option_changes", "sequence_changes"]
+__all__ = ["column_changes", "index_aside", "option_changes", "sequence_changes"]
 
 OPTIONS = frozenset({"engine", "collation", "row format", AS_WRITTEN})
 
@@ -101,6 +102,17 @@ def column_changes(
         up, down = (modified(key, name, column_definition(side)) for side in (one.other, one.fact))
         sides = ([], [down]) if first else ([up], [])
         yield statements(("change_attribute", told(one)), *sides, "mysql")
+
+
+def index_aside(key: Key, column: str) -> ScriptOp:
+    """Return the creation of an index for the time in which a table has no primary key.
+
+    MariaDB keeps no numbered column without one.
+    """
+    name = quoted(make_name(key[1], column, "aside"))
+    create = f"CREATE INDEX {name} ON {table_of(key)} ({quoted(column)})"
+    drop = f"DROP INDEX {name} ON {table_of(key)}"
+    return statements(("index_aside", *key, column), [create], [drop], "mysql")
 
 
 def check_drop(key: Key, one: Difference) -> ScriptOp:

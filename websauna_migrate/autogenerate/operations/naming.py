@@ -34,10 +34,9 @@ REFLECTED_KEY = {"pk": "%(table_name)s_pkey"}
 def name_constraints(changes: TableChanges, taken: set[str], columns: Sequence[str]) -> None:
     """Name all constraints that a table's changes add or drop.
 
-    :param taken: names that the table's constraints have already
+    :param taken: names that the table's constraints have, and keep
     :param columns: the table's columns
     """
-    taken -= {str(op.constraint_name) for op in changes.ops if isinstance(op, ops.DropConstraintOp)}
     for op in changes.ops:
         if isinstance(op, ops.AddConstraintOp) and not getattr(op, "constraint_name", None):
             name = default_name(op, columns)

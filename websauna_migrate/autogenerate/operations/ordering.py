@@ -8,7 +8,10 @@ from typing import Any
 from alembic.operations import ops
 from sqlalchemy import Column, Computed, ForeignKeyConstraint
 
-from websauna_migrate.autogenerate.operations.server_statements import ServerConstraint
+from websauna_migrate.autogenerate.operations.server_statements import (
+    ServerConstraint,
+    columns_of_dropped_key,
+)
 from websauna_migrate.autogenerate.operations.table_changes import TableChanges, WithTable
 from websauna_migrate.autogenerate.package_objects import Key
 from websauna_migrate.models.table_order import inherited_keys
@@ -22,9 +25,9 @@ WholeTable = ops.CreateTableOp | ops.DropTableOp
 def arrange(upgrade: ops.UpgradeOps) -> None:
     """Put operations into an order in which each can run, the same every time.
 
-    Tables are created before those that refer to them and dropped after them; a circle of foreign
-    keys is closed, or opened, by operations of its own. Between tables that change, foreign keys
-    go first and come last.
+    Tables are created before those that refer to them and dropped after them; a foreign key that
+    closes a circle, or that leans on what changes in another table, is an operation of its own.
+    Between tables that change, foreign keys go first and come last.
     """
     creates = [op for op in upgrade.ops if isinstance(op, ops.CreateTableOp)]
     drops = [op for op in upgrade.ops if isinstance(op, ops.DropTableOp)]
@@ -42,32 +45,18 @@ def arrange(upgrade: ops.UpgradeOps) -> None:
                 changes.append(op)
         elif not isinstance(op, (ops.CreateTableOp, ops.DropTableOp)):
             others.append(op)
-    ordered_creates, closing = cut_circles(creates)
-    ordered_drops, opening = cut_circles(drops)
+    ordered_creates, closing = cut_circles(creates, changes)
+    ordered_drops, opening = cut_circles(drops, changes)
     first, middle, last = split_foreign_keys(changes)
     # Views and functions lean on tables: they go before any, and come after all that are new.
     going = [op for op in others if type(op).__name__.startswith("Drop")]
     coming = [op for op in others if op not in going]
-    arranged: list[ops.MigrateOperation] = [*going, *first]
+    opened = [of_key(key, ops.DropConstraintOp.from_constraint(key)) for key in opening]
+    closed = [of_key(key, ops.CreateForeignKeyOp.from_constraint(key)) for key in closing]
+    arranged: list[ops.MigrateOperation] = [*going, *opened, *first]
     for op in ordered_creates:
         arranged += [op, *with_table(followers.get(key_of(op), ()), silent=False)]
-    arranged += [
-        TableChanges(
-            constraint.table.name,
-            [ops.CreateForeignKeyOp.from_constraint(constraint)],
-            schema=constraint.table.schema,
-        )
-        for constraint in closing
-    ]
-    arranged += [*middle, *last, *coming]
-    arranged += [
-        TableChanges(
-            constraint.table.name,
-            [ops.DropConstraintOp.from_constraint(constraint)],
-            schema=constraint.table.schema,
-        )
-        for constraint in opening
-    ]
+    arranged += [*middle, *closed, *last, *coming]
     for op in reversed(ordered_drops):
         arranged += [*with_table(followers.get(key_of(op), ()), silent=True), op]
     upgrade.ops[:] = arranged
@@ -83,13 +72,23 @@ def with_table(changes: Iterable[TableChanges], *, silent: bool) -> list[WithTab
     return found
 
 
+def of_key(key: ForeignKeyConstraint, op: ops.MigrateOperation) -> TableChanges:
+    """Return a change of a table that is one of its foreign key."""
+    return TableChanges(key.table.name, [op], schema=key.table.schema)
+
+
 def cut_circles(
-    found: Sequence[WholeTable],
+    found: Sequence[WholeTable], changes: Sequence[TableChanges]
 ) -> tuple[list[WholeTable], list[ForeignKeyConstraint]]:
     """Return creations or drops of tables, those that are referred to first.
 
-    :returns: the operations, and the foreign keys that close a circle, taken out of their tables
+    :param changes: those of other tables
+    :returns: the operations, and the foreign keys that close a circle, or lean on a column or key
+        that changes, taken out of their tables
     """
+    changed: dict[Key, list[ops.MigrateOperation]] = {}
+    for one in changes:
+        changed.setdefault(key_of(one), []).extend(one.ops)
     waiting = [(op, foreign_keys_of(op)) for op in found]
     ordered: list[WholeTable] = []
     cut: list[ForeignKeyConstraint] = []
@@ -100,12 +99,32 @@ def cut_circles(
             constraint
             for constraint in constraints
             if referred_key(constraint) != key_of(op)
-            and (referred_key(constraint) in keys or constraint.use_alter)
+            and (
+                referred_key(constraint) in keys
+                or constraint.use_alter
+                or leans(constraint, changed.get(referred_key(constraint) or (None, ""), ()))
+            )
         ]
         waiting.remove((op, constraints))
         ordered.append(without(op, closing) if closing else op)
         cut += closing
     return ordered, cut
+
+
+def leans(key: ForeignKeyConstraint, changes: Iterable[ops.MigrateOperation]) -> bool:
+    """True if a foreign key leans on what one of some changes of the other table makes or takes."""
+    columns = {element.target_fullname.rpartition(".")[2] for element in key.elements}
+    for op in changes:
+        if isinstance(op, ops.AddColumnOp):
+            if op.column.name in columns:
+                return True
+        elif isinstance(op, (ops.AlterColumnOp, ops.DropColumnOp)):
+            retyped = isinstance(op, ops.DropColumnOp) or op.modify_type is not None
+            if retyped and op.column_name in columns:
+                return True
+        elif columns in (columns_of_dropped_key(op), columns_of_dropped_key(op.reverse())):
+            return True
+    return False
 
 
 def foreign_keys_of(op: WholeTable) -> list[ForeignKeyConstraint]:
@@ -240,18 +259,19 @@ RANKS: tuple[tuple[type[ops.MigrateOperation], str | None, int], ...] = (
 
 
 def in_rank(found: list[ops.MigrateOperation]) -> list[ops.MigrateOperation]:
-    """Return a table's changes in order; a column that is made anew goes before it comes."""
+    """Return a table's changes in order; a column that is made anew goes before it comes.
+
+    A column that is computed from others comes once these are there and have their types, and goes
+    before they change.
+    """
     added = {op.column.name for op in found if isinstance(op, ops.AddColumnOp)}
-    dropped = {op.column_name for op in found if isinstance(op, ops.DropColumnOp)}
 
     def place(op: ops.MigrateOperation) -> float:
-        if isinstance(op, ops.DropColumnOp):
-            if op.column_name in added:
-                return 2.5
-            # What others are computed from goes behind them.
-            return rank(op) - 0.5 * is_computed(op.to_column())
-        if isinstance(op, ops.AddColumnOp) and op.column.name in dropped and is_computed(op.column):
-            # What it is computed from has its type by then.
+        if isinstance(op, ops.DropColumnOp) and (
+            op.column_name in added or is_computed(op.to_column())
+        ):
+            return 2.5
+        if isinstance(op, ops.AddColumnOp) and is_computed(op.column):
             return 4.5
         return rank(op)
 

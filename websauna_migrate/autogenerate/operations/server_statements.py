@@ -7,15 +7,25 @@ from typing import Any
 
 from alembic.autogenerate import renderers
 from alembic.autogenerate.api import AutogenContext
+from alembic.operations import ops
 from alembic.operations.ops import MigrateOperation
 from sqlalchemy import Table
 
 from websauna_migrate.alembic_adapter.autogenerate_internals import in_batch
 from websauna_migrate.autogenerate.operations.enum_change import source_of
 from websauna_migrate.autogenerate.operations.script_op import ScriptOp, on_dialect
+from websauna_migrate.facts.brackets import split_brackets, split_commas
 from websauna_migrate.facts.postgresql import quote_name
+from websauna_migrate.facts.sqlite_tokens import unquoted
 
-__all__ = ["ConstraintChange", "KeyChange", "ServerConstraint", "qualified", "statements"]
+__all__ = [
+    "ConstraintChange",
+    "KeyChange",
+    "ServerConstraint",
+    "columns_of_dropped_key",
+    "qualified",
+    "statements",
+]
 
 
 #: A constraint's definition, or the columns of a key.
@@ -112,3 +122,19 @@ def render_key_change(context: AutogenContext, operation: KeyChange) -> list[str
         return [f"{on}create_primary_key({', '.join(arguments)})"]
     arguments = [name, *where, "type_='primary'", *more]
     return [f"{on}drop_constraint({', '.join(arguments)})"]
+
+
+def columns_of_dropped_key(op: Any) -> frozenset[str]:
+    """Return the columns of a key or an index that an operation drops; empty for others."""
+    if isinstance(op, KeyChange) and not op.added:
+        return frozenset(map(str, op.content))
+    if isinstance(op, ServerConstraint) and not op.added:
+        text = str(op.content)
+        inside, _ = split_brackets(text[text.find("(") :])
+        return frozenset(map(unquoted, split_commas(inside)))
+    if isinstance(op, ops.DropConstraintOp) and op.constraint_type == "unique":
+        constraint: Any = op.to_constraint()
+        return frozenset(str(column.name) for column in constraint.columns)
+    if isinstance(op, ops.DropIndexOp):
+        return frozenset(str(getattr(one, "name", "")) for one in op.to_index().expressions)
+    return frozenset()

@@ -19,6 +19,7 @@ from websauna_migrate.autogenerate.compare.model_sql import (
     final_name,
     unquoted,
 )
+from websauna_migrate.autogenerate.operations.enum_change import EnumChange
 from websauna_migrate.autogenerate.operations.script_op import ScriptOp
 from websauna_migrate.autogenerate.package_objects import Key, PackageObjects
 from websauna_migrate.autogenerate.reflection import Reflection
@@ -158,7 +159,10 @@ class Renaming:
         """Return the rename of a column; MariaDB wants to hear all that it is."""
         table = self.models[one.schema, one.table]
         model: Column[Any] = next(c for c in table.columns if c.name == one.new)
-        altered = any(
+        values = next(
+            (op for op in upgrade.ops if isinstance(op, EnumChange) and model in op.columns), None
+        )
+        altered = values is not None or any(
             isinstance(inner, ops.AlterColumnOp) and inner.column_name == one.new
             for op in upgrade.ops
             if isinstance(op, ops.ModifyTableOps) and op.table_name == one.table
@@ -177,7 +181,8 @@ class Renaming:
                 for facts in self.reflection.read("columns", one.schema)[one.schema, old_table]
                 if facts["name"] == one.old
             )
-            type_, nullable = facts["type"], facts["nullable"]
+            type_ = values.with_values(values.before) if values is not None else facts["type"]
+            nullable = facts["nullable"]
             # It is SQL; a plain string would be quoted once more.
             sql = facts["default"] and text(str(facts["default"]).replace(":", "\\:"))
             default = DefaultClause(sql) if facts["default"] else None

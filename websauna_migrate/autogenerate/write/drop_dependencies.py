@@ -14,8 +14,8 @@ from alembic.operations import ops
 from sqlalchemy import Constraint, ForeignKeyConstraint
 
 from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
-from websauna_migrate.autogenerate.compare.leaning_keys import columns_of_dropped_key
 from websauna_migrate.autogenerate.operations.ordering import referred_key
+from websauna_migrate.autogenerate.operations.server_statements import columns_of_dropped_key
 from websauna_migrate.autogenerate.package_objects import Key
 from websauna_migrate.planning.accesses import Access, Touch, thing_of, touches
 from websauna_migrate.results import CreatedScript

@@ -1,0 +1,86 @@
+"""Changes that are made at once, and need each other or are in each other's way."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from sqlalchemy import Column, ForeignKeyConstraint, MetaData, Table
+
+from zoo import SERVERS, simple
+from zoo_catalogue import tables
+
+__all__: list[str] = []
+
+
+def late_key(metadata: MetaData, version: int) -> None:
+    """A new table refers to what its target gets with it: a UNIQUE, a column, a type, a key."""
+    new = version == 2
+    simple(
+        metadata,
+        "t_target",
+        Column("code", sa.String(9)),
+        Column("size", sa.BigInteger if new else sa.Integer, unique=True),
+        *([Column("late", sa.Integer, unique=True)] if new else []),
+        *([sa.UniqueConstraint("code", name="t_target_uq")] if new else []),
+    )
+    Table(
+        "t_keyed",
+        metadata,
+        Column("a", sa.Integer, primary_key=True, autoincrement=False),
+        Column("b", sa.Integer, primary_key=new, autoincrement=False, nullable=False),
+    )
+    if new:
+        simple(
+            metadata,
+            "t_child",
+            Column("code", sa.String(9), sa.ForeignKey("t_target.code")),
+            Column("size", sa.BigInteger, sa.ForeignKey("t_target.size", name="t_child_size")),
+            Column("late", sa.Integer, sa.ForeignKey("t_target.late")),
+            Column("a", sa.Integer),
+            Column("b", sa.Integer),
+            ForeignKeyConstraint(["a", "b"], ["t_keyed.a", "t_keyed.b"]),
+        )
+
+
+tables(
+    "t_late_key",
+    late_key,
+    rows="INSERT INTO t_target (id, code, size) VALUES (1, 'x', 2);"
+    "INSERT INTO t_keyed (a, b) VALUES (1, 2)",
+)
+tables("t_early_key", lambda metadata, version: late_key(metadata, 3 - version))
+
+
+def numbered_key(metadata: MetaData, version: int) -> None:
+    """The key changes of a column that numbers itself."""
+    more = version == 2
+    Table(
+        "t_numbered",
+        metadata,
+        Column("id", sa.Integer, primary_key=True, autoincrement=True),
+        Column("n", sa.Integer, primary_key=more, autoincrement=False, nullable=False),
+    )
+
+
+tables("t_numbered_key", numbered_key, *SERVERS, rows="INSERT INTO t_numbered (n) VALUES (2)")
+
+
+def computed_source(metadata: MetaData, version: int) -> None:
+    """A column goes, and another comes, that are computed from what changes its type."""
+    simple(
+        metadata,
+        "t_computed",
+        Column("n", sa.BigInteger if version == 2 else sa.Integer),
+        Column(f"v{version}", sa.BigInteger, sa.Computed("n * 2", persisted=True), index=True),
+    )
+
+
+tables("t_computed_source", computed_source, rows="INSERT INTO t_computed (id, n) VALUES (1, 2)")
+
+
+def computed_default(metadata: MetaData, version: int) -> None:
+    """A default without brackets, of a column that is there."""
+    default = sa.text("3 + 4") if version == 2 else None
+    simple(metadata, "t_default", Column("n", sa.Integer, server_default=default))
+
+
+tables("t_computed_default", computed_default, rows="INSERT INTO t_default (id) VALUES (1)")
