@@ -39,6 +39,7 @@ CASES = {
         "aaa": table("child", "aaa", "sa.Column('x', sa.Integer),", "'t_parent'"),
         "bbb": parent("bbb"),
     },
+    "no columns of its own": {"aaa": table("child", "aaa", "", "'t_parent'") + parent("aaa")},
     "columns of both": {
         "aaa": table("child", "aaa", KEY.replace("id", "parent_id"), "'t_parent'"),
         "bbb": parent("bbb"),

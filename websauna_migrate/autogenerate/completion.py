@@ -58,6 +58,7 @@ from websauna_migrate.autogenerate.operations.ordering import (
     computed_before,
     statements_behind,
 )
+from websauna_migrate.autogenerate.operations.rendering import EmptyTable
 from websauna_migrate.autogenerate.operations.script_op import ScriptOp
 from websauna_migrate.autogenerate.operations.server_statements import KeyChange
 from websauna_migrate.autogenerate.operations.table_changes import TableChanges
@@ -135,6 +136,8 @@ class Completion:
         objects = beside.operations(self.upgrade)
         for op in self.upgrade.ops:
             if isinstance(op, ops.CreateTableOp):
+                if not any(isinstance(item, Column) for item in op.columns):
+                    op.__class__ = EmptyTable
                 without_serial(op)
                 with_characters(op)
         name_checks(self.upgrade, self.models, self.reflection.connection)

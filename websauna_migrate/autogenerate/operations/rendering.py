@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import sqlalchemy as sa
+from alembic.autogenerate import renderers
 from alembic.autogenerate.api import AutogenContext
 from alembic.operations import ops
 from sqlalchemy.schema import (
@@ -28,7 +29,7 @@ from websauna_migrate.autogenerate.operations.script_op import written_for
 from websauna_migrate.autogenerate.package_objects import PackageObjects
 from websauna_migrate.autogenerate.revision_errors import cannot_render
 
-__all__ = ["item_renderer", "require_renderable"]
+__all__ = ["EmptyTable", "item_renderer", "require_renderable"]
 
 #: Functions without arguments that SQLAlchemy spells for each database.
 PORTABLE_FUNCTIONS = frozenset(
@@ -101,6 +102,17 @@ def render_foreign_key(key: ForeignKeyConstraint, context: AutogenContext) -> st
         return render_constraint(key, context)
     finally:
         key.use_alter = True
+
+
+class EmptyTable(ops.CreateTableOp):
+    """A table without columns of its own: it has those that it inherits."""
+
+
+@renderers.dispatch_for(EmptyTable)
+def render_empty_table(context: AutogenContext, operation: EmptyTable) -> str:
+    """Return the source of its creation, without the commas that Alembic writes around nothing."""
+    source = str(renderers.dispatch(ops.CreateTableOp)(context, operation))
+    return re.sub(r",\s*,", ",", source, count=1)
 
 
 def render_default(default: Any, context: AutogenContext) -> str | bool:
