@@ -157,15 +157,22 @@ ENUM = """
     import sqlalchemy as sa
     metadata = sa.MetaData()
     sa.Table("{table}", metadata, sa.Column("id", sa.Integer, primary_key=True),
-        sa.Column("{column}", sa.Enum({values}, name="state"), server_default="{default}"))
+        sa.Column("{column}", sa.Enum({values}, name="state"), server_default="{default}"),
+        sa.Column("{unique}", sa.Integer), sa.UniqueConstraint("{unique}", name={name!r}))
 """
 
 
-def test_the_values_of_an_enum_may_change_with_a_rename(
+def test_an_enum_and_the_name_of_a_key_may_change_with_a_rename(
     workshop: Workshop, database_url: str
 ) -> None:
-    old = ENUM.format(table="offers", column="state", values="'a', 'b', 'c'", default="a")
-    new = ENUM.format(table="deals", column="stage", values="'b', 'c', 'd'", default="d")
+    values, name = "'a', 'b', 'c'", None
+    old = ENUM.format(
+        table="offers", column="state", values=values, default="a", unique="code", name=name
+    )
+    values, name = "'b', 'c', 'd'", "uq_sku"
+    new = ENUM.format(
+        table="deals", column="stage", values=values, default="d", unique="sku", name=name
+    )
     workshop.package("shop", old, metadata="shop.models.metadata")
     service = models(workshop, database_url, old)
     service.revision("one", autogenerate=True)
@@ -176,7 +183,7 @@ def test_the_values_of_an_enum_may_change_with_a_rename(
         "two",
         autogenerate=True,
         rename_tables=["offers:deals"],
-        rename_columns=["offers.state:stage"],
+        rename_columns=["offers.state:stage", "offers.code:sku"],
     )
     service.upgrade()
     assert service.check().problems == ()

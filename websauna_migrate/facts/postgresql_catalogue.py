@@ -71,14 +71,19 @@ WHERE a.attnum > 0 AND NOT a.attisdropped AND n.nspname IN :schemas
   AND NOT {OF_TABLE}
 """
 
+#: What a server's name of an index is made from: a renamed column keeps its old name in indexes.
+INDEX_COLUMNS = """(SELECT string_agg(coalesce(t.attname, a.attname), '_' ORDER BY a.attnum)
+        FROM pg_attribute a LEFT JOIN pg_attribute t
+        ON t.attrelid = i.indrelid AND t.attnum = i.indkey[a.attnum - 1]
+        WHERE a.attrelid = x.oid)"""
+
 CONSTRAINTS = f"""
 SELECT n.nspname, k.conname, coalesce(c.relname, t.typname), k.contype::text, t.oid IS NOT NULL,
        pg_get_constraintdef(k.oid), k.convalidated, obj_description(k.oid, 'pg_constraint'),
        (SELECT string_agg(a.attname, '_' ORDER BY key.place)
         FROM unnest(k.conkey) WITH ORDINALITY AS key (number, place)
         JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = key.number),
-       (SELECT string_agg(a.attname, '_' ORDER BY a.attnum)
-        FROM pg_attribute a WHERE k.contype IN ('p', 'u', 'x') AND a.attrelid = k.conindid),
+       {INDEX_COLUMNS},
        array_to_string(x.reloptions, ', '), i.indisvalid, i.indisclustered, i.indisreplident,
        cardinality(k.conkey)
 FROM pg_constraint k
@@ -96,8 +101,7 @@ WHERE k.contype NOT IN ('t', 'n') AND k.conparentid = 0 AND n.nspname IN :schema
 INDEXES = f"""
 SELECT n.nspname, x.relname, c.relname, pg_get_indexdef(x.oid), quote_ident(x.relname),
        i.indisvalid, i.indisclustered, i.indisreplident, obj_description(x.oid, 'pg_class'),
-       (SELECT string_agg(a.attname, '_' ORDER BY a.attnum)
-        FROM pg_attribute a WHERE a.attrelid = x.oid),
+       {INDEX_COLUMNS},
        (SELECT string_agg(a.attnum || ': ' || a.attstattarget, ', ' ORDER BY a.attnum)
         FROM pg_attribute a WHERE a.attrelid = x.oid AND a.attstattarget >= 0),
        (SELECT h.inhparent::regclass::text FROM pg_inherits h WHERE h.inhrelid = x.oid)

@@ -40,10 +40,15 @@ class FactRenamer:
         elif fact.kind == "sequence" and fact.table is not None:
             name = self.sequence_name(name, old, new, columns)
         elif fact.table is not None:
-            name = names.get(name, self.text(name, columns))
+            # SQLite's have their definition for a name where they have none.
+            unnamed = name == fact.get("definition")
+            name = self.text(name, columns) if unnamed else names.get(name, name)
+        # MariaDB names a key after its first column, and leaves it so when that is renamed.
+        outdated = name == fact.name and re.sub(r"_\d+$", "", name) in columns
         return replace(
             fact,
             name=name,
+            server_named=fact.server_named and not outdated,
             table=None if fact.table is None else new,
             attributes=tuple(
                 (key, self.text(value, columns) if self.is_sql(key, value) else value)
