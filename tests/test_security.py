@@ -333,9 +333,9 @@ SAFE_IN = {
     # An UPDATE that a person is told, or that a script has.
     "lost_values.py": r"join\(table\)|\b(?:name|new)\b",
     "mysql_attributes.py": r"(?:options_of|column_definition)\(fact\)|table_of\(key\)|fact\.get"
-    r"|\b(?:definition|words)\b",
+    r"|\b(?:definition|words|name)\b",
     "not_null.py": r"\b(?:name|place)\b",
-    "postgresql_catalogue.py": r"IN_EXTENSION|OF_TABLE",
+    "postgresql_catalogue.py": r"IN_EXTENSION|INDEX_COLUMNS|OF_TABLE",
     "prove.py": r"\blisted\b",
     "reflected_tables.py": r"\bquoted\b",
     "scratch_databases.py": r"\bforce\b|\bname\b|found\.name|postgresql_locale|row\[[01]\]",
