@@ -271,6 +271,54 @@ def test_a_schema_that_env_py_creates(workshop: Workshop, postgresql_url: str) -
     assert "red.app" in places(postgresql_url)
 
 
+def test_session_authorization_is_refused_and_a_role_does_the_same(
+    workshop: Workshop, postgresql_url: str
+) -> None:
+    role = "r" + str(sa.make_url(postgresql_url).database)
+    execute(
+        postgresql_url, f"CREATE ROLE {role}", f"GRANT CREATE, USAGE ON SCHEMA public TO {role}"
+    )
+    with_env(workshop, OWN.replace("{statement}", f"SET SESSION AUTHORIZATION {role}"))
+    try:
+        with pytest.raises(EnvironmentFailure, match=f'Say SET ROLE "{role}"'):
+            workshop.service(postgresql_url).upgrade()
+        env = workshop.root / "app" / "alembic" / "env.py"
+        env.write_text(OWN.replace("{statement}", f"SET ROLE {role}"))
+        assert steps(workshop.service(postgresql_url).upgrade()) == ["app@app1"]
+        owners = rows(postgresql_url, "SELECT tableowner FROM pg_tables WHERE tablename = 'app'")
+        assert owners == [(role,)]
+    finally:
+        execute(postgresql_url, f"DROP OWNED BY {role}", f"DROP ROLE {role}")
+
+
+@pytest.mark.parametrize(
+    "connects",
+    [
+        'engine.connect().execution_options(isolation_level="AUTOCOMMIT")',
+        'engine.execution_options(isolation_level="AUTOCOMMIT").connect()',
+    ],
+)
+def test_set_local_means_nothing_where_each_statement_is_a_transaction(
+    workshop: Workshop, postgresql_url: str, connects: str
+) -> None:
+    execute(postgresql_url, "CREATE SCHEMA red")
+    env = OWN.replace("engine.connect()", connects).replace("    connection.commit()\n", "")
+    env = env.replace(
+        "        context.run",
+        "        context.execute('SET LOCAL search_path TO red')\n        context.run",
+    )
+    with_env(workshop, env.replace("{statement}", "SELECT 1"))
+    assert steps(workshop.service(postgresql_url).upgrade()) == ["app@app1"]
+    assert "public.app" in places(postgresql_url)
+
+
+def test_an_asynchronous_script_is_told_what_to_write(workshop: Workshop, sqlite_url: str) -> None:
+    workshop.package("app")
+    workshop.script("app", "app1", None, "op.run_async(print)")
+    with pytest.raises(MigrationError, match=r"run_async .* say op\.execute"):
+        workshop.service(sqlite_url).upgrade()
+
+
 def test_another_database_is_refused(
     workshop: Workshop, postgresql_server: PostgreSQLServer, postgresql_url: str
 ) -> None:
@@ -336,6 +384,15 @@ def test_packages_that_disagree_are_named(workshop: Workshop, postgresql_url: st
     for package, schema in (("app", "red"), ("other", "blue")):
         with_env(workshop, OWN.replace("{statement}", f"SET search_path TO {schema}"), package)
     with pytest.raises(EnvironmentFailure, match='to "red", that of "other" to "blue"'):
+        workshop.service(postgresql_url).upgrade()
+    for package, first in (("app", "red"), ("other", "blue")):
+        env = OWN.replace("{statement}", f"SET search_path TO {first}").replace(
+            "context.run", "context.execute('SET LOCAL search_path TO public'); context.run"
+        )
+        (workshop.root / package / "alembic" / "env.py").write_text(env)
+    with pytest.raises(
+        EnvironmentFailure, match=r'sets search_path .*"blue" for what comes behind'
+    ):
         workshop.service(postgresql_url).upgrade()
 
 

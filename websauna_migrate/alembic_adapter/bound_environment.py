@@ -128,6 +128,9 @@ class BoundEnvironment(ProxiedEnvironment):
         """Run the migrations, and keep that they were run."""
         if self.run_connection is not None:
             let_go(self.given, self.run_connection)
+            if is_autocommit(self.given) and not self.in_transaction:
+                # Each statement of env.py was a transaction there: SET LOCAL has ended with it.
+                self.run_connection.commit()
             set_as(self.run_connection, self.settings, during=True)
         with self.noting_failure():
             super().run_migrations(**arguments)
@@ -266,6 +269,14 @@ def let_go(given: Connection, ours: Connection) -> None:
     if isinstance(given, Connection) and given is not ours and given.in_transaction():
         driver: Any = given.connection.dbapi_connection
         driver.commit()
+
+
+def is_autocommit(given: Any) -> bool:
+    """True if each statement on a connection to PostgreSQL is a transaction of its own."""
+    if not isinstance(given, Connection) or given.dialect.name != "postgresql":
+        return False
+    driver: Any = given.connection.dbapi_connection
+    return bool(driver.autocommit)
 
 
 def begins_on(given: Any, options: Mapping[str, Any]) -> bool:

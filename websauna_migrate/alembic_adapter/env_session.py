@@ -401,12 +401,20 @@ def require_same_place(
         what = f'connects to the database "{place.database}" of another server, {probing.address}'
     else:
         what = f'connects as "{place.user}"'
+    remedy = (
+        "Name its database and user for all migrations by the setting websauna_migrate.url, or "
+        "let env.py use config's sqlalchemy.url."
+    )
+    given = probing.given
+    if given is not None and given.engine.url.username == own.user != place.user:
+        remedy = (
+            f'Say SET ROLE "{place.user}" in place of SET SESSION AUTHORIZATION: what is made is '
+            "that role's too."
+        )
     raise EnvironmentFailure(
         environment.package.name,
         str(Path(environment.package.script_directory) / "env.py"),
         f'{what} ({place.product}), and the application to "{own.database}" ({own.product})'
         + (f' as "{own.user}". ' if own.user else ". ")
-        + "Nothing was changed. "
-        "Name its database and user for all migrations by the setting websauna_migrate.url, or "
-        "let env.py use config's sqlalchemy.url.",
+        + f"Nothing was changed. {remedy}",
     )

@@ -11,7 +11,7 @@ from websauna_migrate.alembic_adapter.package_environment import (
     EnvironmentFailure,
     PackageEnvironment,
 )
-from websauna_migrate.database.engines import connect
+from websauna_migrate.database.engines import BEFORE, BEHIND, connect
 from websauna_migrate.runs.process_lock import PROCESS_LOCK
 
 
@@ -22,14 +22,16 @@ def at_odds(
 
     :param values: by package
     """
+    name, behind = name.removeprefix(BEHIND), name.startswith(BEHIND)
+    moment = " for what comes behind the migrations" if behind else ""
     (package, value), *others = sorted(values.items())
     said = ", ".join(f'that of "{other}" to "{its}"' for other, its in others)
     path = environments[package].package.script_directory / "env.py"
     return EnvironmentFailure(
         package,
         str(path),
-        f'sets {name} to "{value}", {said}. Nothing was changed. Let them agree, or migrate the '
-        "packages of each value by an application of their own.",
+        f'sets {name.removeprefix(BEFORE)} to "{value}", {said}{moment}. Nothing was changed. Let '
+        "them agree, or migrate the packages of each value by an application of their own.",
     )
 
 

@@ -319,6 +319,9 @@ class Aftermath:
         if isinstance(exc, SystemExit):
             return f"the script ends the process ({type(exc).__name__}: {exc})."
         words = f"{type(exc).__name__}: {exc}" if str(exc) else type(exc).__name__
+        if "run_async" in words:
+            # Whatever env.py connects by, all statements are the service's.
+            words += " Its connection is the service's: say op.execute(...) in place of it."
         return hide_password(one_line(words), url)
 
 
