@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
 from apps import Workshop
+from databases import MariaDBServer
 from runs import engine_of, execute, rows
 
 TEXTS = ["100%", "100%% :x", 'it\'s "q"', "a \\ b \\\\ c", "%(x)s %s", "; -- ;", "é 'x' \\' y"]
@@ -216,6 +218,35 @@ def test_a_uuid_of_mariadb(workshop: Workshop, mariadb_url: str) -> None:
         assert "write mariadb in place of mysql" in service.sql()
     service = workshop.service(mariadb_url.replace("mysql", "mariadb", 1))
     assert "id UUID" in service.sql() and "write mariadb" not in service.sql()
+
+
+def test_bodies_of_mariadb_reach_its_client_whole(
+    workshop: Workshop, mariadb_url: str, mariadb_server: MariaDBServer, run: Any
+) -> None:
+    """It cuts a script at each semicolon, unless it is told another end."""
+    workshop.package("app")
+    workshop.script(
+        "app",
+        "one",
+        None,
+        """
+        op.create_table("t", sa.Column("n", sa.Integer), sa.Column("a", sa.String(9)))
+        op.execute("CREATE TRIGGER r BEFORE INSERT ON t FOR EACH ROW "
+                   "BEGIN SET NEW.n = 2; SET NEW.a = 'x; y'; END")
+        op.execute("CREATE OR REPLACE PROCEDURE p() BEGIN DO 1; -- it's; end\\nDO 2; END;")
+        op.execute("INSERT INTO t (a) VALUES ('a;')")
+        """,
+    )
+    url = sa.make_url(mariadb_url)
+    words = ["mariadb", f"-h{url.host}", f"-P{url.port}", f"-u{url.username}", str(url.database)]
+    done = run(
+        words,
+        input=workshop.service(mariadb_url).sql(),
+        env={"MYSQL_PWD": url.password, "PATH": f"{mariadb_server.bin_dir}:{os.environ['PATH']}"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert rows(mariadb_url, "SELECT n, a FROM t") == [(2, "x; y")]
+    assert rows(mariadb_url, "SELECT version_num FROM alembic_history_app") == [("one",)]
 
 
 def feed(url: str, script: str) -> None:

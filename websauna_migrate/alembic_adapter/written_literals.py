@@ -6,6 +6,7 @@ backslash before a colon.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -41,10 +42,26 @@ def write_all_literals(impl: DefaultImpl) -> None:
     dialect.statement_compiler = type("Statements", (Literals, Tabs, statements), {})
     dialect.ddl_compiler = type("DDL", (Tabs, ddl), {})
 
-    def with_tabs(text: str) -> None:
-        output(text.replace(TAB, "\t"))
+    def written(text: str) -> None:
+        text = text.replace(TAB, "\t")
+        output(delimited(text) if dialect.name in ("mysql", "mariadb") else text)
 
-    impl.static_output = with_tabs  # type: ignore[method-assign]
+    impl.static_output = written  # type: ignore[method-assign]
+
+
+#: What begins a statement of MariaDB with statements in it, each with a semicolon.
+COMPOUND = re.compile(
+    r"\s*(BEGIN\s+NOT\s+ATOMIC|CREATE\s[^;]*?\b(TRIGGER|PROCEDURE|FUNCTION|EVENT|PACKAGE))\b", re.I
+)
+
+
+def delimited(text: str) -> str:
+    """Return a statement as MariaDB's own client takes it, which cuts at each semicolon."""
+    body = text.rstrip().removesuffix(";")
+    if ";" not in body or not COMPOUND.match(body):
+        return text
+    end = next(one for one in (";;", "$$", "//", "||||") if one not in body)
+    return f"DELIMITER {end}\n{body}\n{end}\nDELIMITER ;"
 
 
 class Tabs:
