@@ -32,20 +32,13 @@ class SessionLock(OwnSessionLock):
         return tell_holder(self, self.connection, int(self.key))
 
 
-class CallersLock(OwnSessionLock):
+class CallersLock(SessionLock):
     """A lock of the caller's transaction, in which the whole run is.
 
     What the run did is seen by others once that transaction is committed; so long it is held.
     """
 
     taking = "SELECT pg_try_advisory_xact_lock(:key), pg_backend_pid()"
-
-    def __init__(self, connection: Connection, scope: str) -> None:
-        super().__init__(connection, lock_key(scope))
-
-    def holder(self) -> str:
-        """Return who holds the lock."""
-        return tell_holder(self, self.connection, int(self.key))
 
     def release(self) -> None:
         """Leave it to the end of the transaction."""

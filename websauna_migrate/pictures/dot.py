@@ -4,16 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from websauna_migrate.pictures.node_labels import (
-    MARKS,
-    WORDS,
-    lanes,
-    marks_of,
-    name_of,
-    plain,
-    shortened,
-    tooltip_of,
-)
+from websauna_migrate.pictures.node_labels import WORDS, lanes, plain, shortened, titled, tooltip_of
 from websauna_migrate.results import GraphNode, GraphView
 
 STYLES: Mapping[str, str] = {
@@ -62,11 +53,7 @@ def lines(view: GraphView) -> Iterator[str]:
 
 def attributes(node: GraphNode) -> str:
     """Return the attributes of a node."""
-    marks = marks_of(node)
-    text = f"{MARKS[node.state]} {name_of(node)}{' (' + marks + ')' if marks else ''}"
-    if node.touches:
-        text += " *"
-    label = f"{text}\n{shortened(node.message, 40)}"
+    label = f"{titled(node)}\n{shortened(node.message, 40)}"
     shape = "hexagon" if node.is_merge else "box"
     sides = ", peripheries=2" if node.is_head else ""
     lines_ = r"\n".join(quoted(line)[1:-1] for line in label.split("\n"))

@@ -4,15 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from websauna_migrate.pictures.node_labels import (
-    MARKS,
-    WORDS,
-    lanes,
-    marks_of,
-    name_of,
-    plain,
-    shortened,
-)
+from websauna_migrate.pictures.node_labels import WORDS, lanes, plain, shortened, titled
 from websauna_migrate.plain_text import counted
 from websauna_migrate.results import GraphNode, GraphView
 
@@ -70,11 +62,7 @@ def of_revisions(view: GraphView) -> Iterator[str]:
 
 def shape(node: GraphNode) -> str:
     """Return a node in the brackets of its shape: round for a head, six sides for a merge."""
-    marks = marks_of(node)
-    text = f"{MARKS[node.state]} {name_of(node)}{' (' + marks + ')' if marks else ''}"
-    if node.touches:
-        text += " *"
-    label = f'"{escaped(text)}<br>{escaped(shortened(node.message, 40))}"'
+    label = f'"{escaped(titled(node))}<br>{escaped(shortened(node.message, 40))}"'
     if node.is_merge:
         return "{{" + label + "}}"
     return f"([{label}])" if node.is_head else f"[{label}]"

@@ -66,6 +66,13 @@ def marks_of(node: GraphNode) -> str:
     return ", ".join(marks)
 
 
+def titled(node: GraphNode) -> str:
+    """Return a node's state, name and marks, with a star if it touches the table that is asked."""
+    marks = marks_of(node)
+    told = f" ({marks})" if marks else ""
+    return f"{MARKS[node.state]} {name_of(node)}{told}{' *' if node.touches else ''}"
+
+
 def hidden_orders(view: GraphView) -> str:
     """Return how much of the authors' order is inside of folded chains; empty for nothing."""
     count = view.hidden_orders

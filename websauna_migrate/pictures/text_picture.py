@@ -4,15 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from websauna_migrate.pictures.node_labels import (
-    MARKS,
-    WORDS,
-    hidden_orders,
-    lanes,
-    marks_of,
-    name_of,
-    plain,
-)
+from websauna_migrate.pictures.node_labels import MARKS, WORDS, hidden_orders, lanes, plain, titled
 from websauna_migrate.results import GraphEdge, GraphView
 
 
@@ -34,10 +26,7 @@ def lines(view: GraphView) -> Iterator[str]:
         yield plain(package)
         previous = -1
         for place, node in nodes:
-            marks = marks_of(node)
-            marks = f" ({marks})" if marks else ""
-            star = " *" if node.touches else ""
-            yield f"  {MARKS[node.state]} {name_of(node)}{marks}{star}  {plain(node.message)}"
+            yield f"  {titled(node)}  {plain(node.message)}"
             for edge in edges.get(place, ()):
                 earlier = view.nodes[edge.earlier]
                 # The line above says by its place that this one comes after it.
