@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -162,11 +162,19 @@ class LoadedScripts:
     @cached_property
     def created(self) -> CreatedObjects:
         """Which revision created which table, column and type."""
+        return self.created_by({name: one.revisions for name, one in self.histories.items()})
+
+    def created_by(self, applied: Mapping[str, Collection[str]]) -> CreatedObjects:
+        """Return which of some revisions created which table, column and type.
+
+        :param applied: the identifiers by package
+        """
         from websauna_migrate.revision_scripts.table_origins import CreatedObjects
 
         return CreatedObjects(
             (revision.package, revision.id, self.effects[revision.package, revision.id])
             for revision in self.graph.timeline()
+            if revision.id in applied[revision.package]
         )
 
     def conflict(self, one: Revision, other: Revision) -> str | None:

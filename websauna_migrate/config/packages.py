@@ -147,8 +147,9 @@ def refuse_conflict(package: MigrationPackage, registered: Iterable[MigrationPac
             raise RegistrationError(
                 package.name,
                 f'its script directory "{package.script_directory}" is that of package '
-                f'"{other.name}" (registered in {other.place}). Give each package its own '
-                "with script_location.",
+                f'"{other.name}" (registered in {other.place}). Make the folder '
+                f'"{package.folder / "alembic"}", which is its own then, or give it another with '
+                "script_location.",
             )
 
 

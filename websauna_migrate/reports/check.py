@@ -266,7 +266,9 @@ class Checker:
             if applied[name] and not has_scripts:
                 # None of its rows is known, which is told already.
                 continue
-            unrecorded_tables = () if applied[name] else self.existing_tables(connection, name)
+            unrecorded_tables = (
+                () if applied[name] else self.own_tables_there(connection, name, applied)
+            )
             is_unrecorded = bool(waiting.get(name) and unrecorded_tables)
             if waiting.get(name) and not is_unrecorded:
                 continue
@@ -309,12 +311,25 @@ class Checker:
                 '--autogenerate -m "..."',
             )
 
-    def existing_tables(self, connection: Connection, name: str) -> tuple[str, ...]:
-        """Return the tables of a package that are in the database and that no other one made."""
+    def own_tables_there(
+        self, connection: Connection, name: str, applied: Mapping[str, Sequence[str]]
+    ) -> tuple[str, ...]:
+        """Return the tables of a package that are there, but for those of other packages' scripts.
+
+        What it takes over by a pending script was made by another package's.
+        """
         tables = own_tables(self.snapshot, self.ownership, name)
         schemas = {table.schema for table in tables}
         existing = {schema: list_tables(connection, schema) for schema in schemas}
-        return tuple(table.name for table in tables if table.name in existing[table.schema])
+        found = [table for table in tables if table.name in existing[table.schema]]
+        if not found:
+            return ()
+        histories = self.snapshot.histories
+        made = self.snapshot.created_by(
+            {one: histories[one].applied(applied.get(one, ())) for one in histories}
+        )
+        origins = {table: made.table_origin(table.schema, table.name) for table in found}
+        return tuple(one.name for one in found if (origins[one] or (name,))[0] == name)
 
 
 def difference(applied: bytes, path: str) -> tuple[str, ...]:

@@ -344,7 +344,7 @@ def look_at_drift(
             )
     if before:
         for name, revisions in pending(site.loaded.graph, applied).items():
-            if name in found.selected and applied[name] and revisions:
+            if name in found.selected and name not in found.stamped and revisions:
                 found.notes.append(
                     f"{name}: {len(revisions)} pending: ws-alembic -x packages={name} upgrade"
                 )
