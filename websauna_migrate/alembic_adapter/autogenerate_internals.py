@@ -26,9 +26,7 @@ from alembic.autogenerate.render import (
 )
 from alembic.ddl.impl import DefaultImpl
 from alembic.operations.ops import CreateCheckConstraintOp
-from alembic.runtime.migration import (
-    MigrationContext,
-)
+from alembic.runtime.migration import MigrationContext
 from alembic.script.base import Script
 from sqlalchemy import Column, Constraint, MetaData, Table
 from sqlalchemy.dialects.postgresql import BIGINT, INTEGER, SMALLINT
@@ -40,21 +38,6 @@ from sqlalchemy.types import NullType
 from websauna_migrate.alembic_adapter.internals import ALEMBIC
 from websauna_migrate.facts.brackets import split
 from websauna_migrate.models.sqlalchemy_internals import escaped
-
-__all__ = [
-    "BoundedComparison",
-    "comparator_modules",
-    "in_batch",
-    "matched_by",
-    "render_column",
-    "render_constraint",
-    "render_new_check",
-    "render_type",
-    "resolve_by",
-    "serials_known",
-    "without_replaced",
-    "written_plainly",
-]
 
 
 def render_type(type_: Any, autogen_context: Any) -> str:

@@ -11,8 +11,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["entities_apart"]
-
 MODULE = "alembic_utils.replaceable_entity"
 
 

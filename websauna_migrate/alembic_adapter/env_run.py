@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
     from websauna_migrate.alembic_adapter.bound_environment import BoundEnvironment
 
-__all__ = ["attached", "current_environment", "env_py_named", "run_env"]
-
 #: Where a running environment is found by the template's ``env.py``.
 ATTRIBUTE = "websauna_migrate"
 
@@ -52,6 +50,7 @@ class Once:
     def __call__(
         self, rows: Iterable[str], context: MigrationContext
     ) -> Iterable[RevisionStep | StampStep]:
+        """Return the steps at the first call, nothing at the next ones."""
         if self.called:
             return ()
         self.called = True

@@ -29,8 +29,6 @@ from websauna_migrate.database.engines import BEFORE, BEHIND, safe_url
 from websauna_migrate.database.servers import Place, place_of
 from websauna_migrate.models.sqlalchemy_internals import rewrites_statements
 
-__all__ = ["session_of"]
-
 #: Settings of a session on PostgreSQL, not the default, that another session can have too.
 SETTINGS = text(
     "SELECT name, setting, source = 'client' AND name NOT IN ('search_path', 'statement_timeout') "

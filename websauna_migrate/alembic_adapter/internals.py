@@ -18,13 +18,7 @@ import alembic
 import alembic.context
 from alembic.config import Config
 from alembic.runtime.environment import EnvironmentContext
-from alembic.runtime.migration import (
-    HeadMaintainer,
-    MigrationContext,
-    RevisionStep,
-    StampStep,
-    log,
-)
+from alembic.runtime.migration import HeadMaintainer, MigrationContext, RevisionStep, StampStep, log
 from alembic.script.base import Script, ScriptDirectory
 from alembic.script.revision import RevisionMap
 from alembic.util import memoized_property
@@ -35,22 +29,6 @@ if TYPE_CHECKING:
     from websauna_migrate.planning.revisions import Revision as KnownRevision
     from websauna_migrate.planning.steps import Step
     from websauna_migrate.revision_scripts.revision_reader import ScriptReader
-
-__all__ = [
-    "LazyScript",
-    "LinearRevisionMap",
-    "LoadedScriptDirectory",
-    "PlannedStep",
-    "ProxiedEnvironment",
-    "RowWriter",
-    "destination_of_command",
-    "execute_operations_by",
-    "planned_step",
-    "run_migrations",
-    "stepped_aside",
-    "steps_of_command",
-    "without_version_table",
-]
 
 #: Alembic's version, as far as it is numbers.
 ALEMBIC = tuple(map(int, re.findall(r"\d+", alembic.__version__)[:3]))

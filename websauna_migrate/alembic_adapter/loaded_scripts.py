@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from websauna_migrate.revision_scripts.script_index import Upgrade
     from websauna_migrate.revision_scripts.table_origins import CreatedObjects
 
-__all__ = ["LoadedScripts"]
-
 #: What :meth:`LoadedScripts.take_over` takes.
 READ = ("histories", "graph", "effects", "types", "_upgrades", "created")
 

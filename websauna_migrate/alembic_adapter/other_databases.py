@@ -21,8 +21,6 @@ from websauna_migrate.alembic_adapter.package_environment import (
 from websauna_migrate.database.engines import database_of, safe_url
 from websauna_migrate.database.servers import Place, place_of
 
-__all__ = ["changes_elsewhere_refused"]
-
 #: How statements begin that change nothing but their own session.
 READING = (
     *("SELECT", "SHOW", "PRAGMA", "SET", "WITH", "VALUES", "EXPLAIN", "DESC", "USE", "BEGIN"),

@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 
     from websauna_migrate.alembic_adapter.internals import LoadedScriptDirectory
 
-__all__ = ["AlembicOptions", "EnvironmentFailure", "PackageEnvironment"]
-
 
 class EnvironmentFailure(MigrationError, RuntimeError):
     """A package's ``env.py`` did not do what Alembic's documentation asks of it."""

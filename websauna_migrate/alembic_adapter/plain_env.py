@@ -8,8 +8,6 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
-__all__ = ["is_plain", "makes_engines", "may_repeat"]
-
 #: Modules of which an ``env.py`` may call anything. The last is of an older Websauna: what only
 #: looks goes without it, and a run says what to write.
 HARMLESS_MODULES = (

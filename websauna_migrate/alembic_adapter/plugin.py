@@ -15,8 +15,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from alembic.runtime.plugins import Plugin
 
-__all__ = ["setup"]
-
 #: The ledger, the lease of a lock, and the history tables of all packages.
 OWN_PREFIXES = ("websauna_migrate_", "alembic_history_")
 

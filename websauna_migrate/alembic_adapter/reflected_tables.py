@@ -9,19 +9,11 @@ from __future__ import annotations
 from typing import Any
 
 from alembic.ddl.impl import DefaultImpl
-from sqlalchemy import (
-    CheckConstraint,
-    ForeignKeyConstraint,
-    Table,
-    UniqueConstraint,
-    event,
-)
+from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Table, UniqueConstraint, event
 from sqlalchemy.engine import Connection
 
 from websauna_migrate.facts.written_tables import WrittenTable, written_table
 from websauna_migrate.models.sqlalchemy_internals import escaped
-
-__all__ = ["see_all_constraints", "table_text", "without_parameters"]
 
 
 def see_all_constraints(impl: DefaultImpl, connection: Connection) -> None:

@@ -21,10 +21,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.elements import conv
 from sqlalchemy.types import NullType, UserDefinedType
 
-from websauna_migrate.alembic_adapter.reflected_tables import (
-    see_all_constraints,
-    table_text,
-)
+from websauna_migrate.alembic_adapter.reflected_tables import see_all_constraints, table_text
 from websauna_migrate.alembic_adapter.sqlite_create_table import (
     conflicts,
     key_parts,
@@ -37,8 +34,6 @@ from websauna_migrate.facts.sqlite_tokens import unquoted, written_tokens
 from websauna_migrate.facts.written_tables import written_table
 from websauna_migrate.models.sqlalchemy_internals import variants_of
 from websauna_migrate.revision_scripts.script_error import ScriptRefused
-
-__all__ = ["keep_in_batches"]
 
 #: Marks a column to which a script gives a type.
 GIVEN = "type given"

@@ -6,8 +6,6 @@ import re
 
 from websauna_migrate.facts.sqlite_tokens import unquoted, written_tokens
 
-__all__ = ["conflicts", "key_parts", "parts_of", "spelling", "words_of"]
-
 #: What ends the type of a column.
 COLUMN_WORDS = frozenset(
     {

@@ -15,8 +15,6 @@ from sqlalchemy import Boolean, Date, DateTime, Dialect, Time, case, func, liter
 from sqlalchemy.sql.elements import ColumnElement
 from sqlalchemy.types import TypeEngine
 
-__all__ = ["converted"]
-
 TRUE = "('true', 't', 'yes', 'y', 'on')"
 FALSE = "('false', 'f', 'no', 'n', 'off')"
 

@@ -12,8 +12,6 @@ from typing import Any
 
 from sqlalchemy.engine import Connection
 
-__all__ = ["TypeMemory"]
-
 #: Schema and name of a type.
 Key = tuple[str | None, str]
 

@@ -29,8 +29,6 @@ from sqlalchemy.types import (
     TypeEngine,
 )
 
-__all__ = ["write_all_literals"]
-
 #: Stands for a tab on its way through Alembic, which writes four spaces in its place.
 TAB = "\ue009"
 

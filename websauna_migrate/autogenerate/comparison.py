@@ -31,8 +31,6 @@ from websauna_migrate.autogenerate.reflection import Reflection
 from websauna_migrate.autogenerate.rename.renames import NO_RENAMES, Renames
 from websauna_migrate.autogenerate.rename.renaming import Renaming
 
-__all__ = ["Comparison", "compare_options", "find_changes"]
-
 
 def compare_options(
     owned: PackageObjects,

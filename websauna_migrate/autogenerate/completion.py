@@ -69,8 +69,6 @@ from websauna_migrate.autogenerate.rename.renaming import Renaming
 if TYPE_CHECKING:
     from alembic.autogenerate.api import AutogenContext
 
-__all__ = ["complete"]
-
 
 def complete(
     renaming: Renaming,

@@ -24,8 +24,6 @@ from websauna_migrate.facts.model_comparison import compare_with_models
 from websauna_migrate.facts.models import Models
 from websauna_migrate.models.ownership import Ownership
 
-__all__ = ["FactComparison", "FoundDifferences", "same_name"]
-
 #: How a server tells the schema that names without one mean.
 DEFAULT_SCHEMA = {
     "postgresql": "SELECT current_schema()",

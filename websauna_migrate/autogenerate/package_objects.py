@@ -14,8 +14,6 @@ from websauna_migrate.config.packages import MigrationPackage
 from websauna_migrate.models.ownership import Ownership
 from websauna_migrate.revision_scripts.script_files import script_text
 
-__all__ = ["Key", "PackageObjects", "entity_creator"]
-
 #: Schema and name; ``None`` is the database's default schema.
 Key = tuple[str | None, str]
 

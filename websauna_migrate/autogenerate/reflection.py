@@ -37,8 +37,6 @@ from websauna_migrate.facts.catalogue import read_facts
 from websauna_migrate.facts.fact import Fact
 from websauna_migrate.facts.written_tables import WrittenTable, written_table
 
-__all__ = ["KINDS", "Reflection"]
-
 #: What SQLAlchemy reflects of a table, each with ``get_<kind>`` and ``get_multi_<kind>``.
 KINDS = (
     "columns",

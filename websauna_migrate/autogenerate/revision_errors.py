@@ -7,15 +7,6 @@ from collections.abc import Sequence
 from websauna_migrate.base_errors import MigrationError
 from websauna_migrate.plain_text import counted
 
-__all__ = [
-    "RevisionFailed",
-    "cannot_render",
-    "key_in_use",
-    "not_created",
-    "not_up_to_date",
-    "revisions_in_circle",
-]
-
 
 class RevisionFailed(MigrationError, ValueError):
     """A revision script could not be made.

@@ -16,15 +16,6 @@ from websauna_migrate.facts.brackets import split_brackets, split_commas
 from websauna_migrate.facts.mysql import without_schema
 from websauna_migrate.facts.written_tables import WrittenTable
 
-__all__ = [
-    "correct_mariadb",
-    "mariadb_json",
-    "put_right",
-    "spelled_types",
-    "sqlite_expression_indexes",
-    "stored_type_name",
-]
-
 #: A CREATE INDEX as SQLite keeps it: unique, expressions with their bracket, predicate.
 CREATE_INDEX = re.compile(
     r"create\s+(?P<unique>unique\s+)?index\s+.*?\bon\s+(?:\"(?:[^\"]|\"\")*\"|[^\s(]+)\s*(?P<rest>\(.*)",

@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-__all__ = ["brackets", "is_one", "split", "split_brackets", "split_commas"]
-
 #: A string, a name in quotes, or a bracket.
 PIECES = re.compile(
     r"E'(?:[^'\\]|\\.|'')*'|'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|`(?:[^`]|``)*`|[()\[\]]", re.DOTALL

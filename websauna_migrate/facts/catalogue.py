@@ -11,8 +11,6 @@ from sqlalchemy.engine import Connection
 from websauna_migrate.base_errors import MigrationError
 from websauna_migrate.facts.fact import Facts, Pieces
 
-__all__ = ["facts_not_known", "read_facts", "read_pieces"]
-
 
 def facts_not_known(dialect: str) -> MigrationError:
     """Return the error of a database whose catalogue is not understood."""

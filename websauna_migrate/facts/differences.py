@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 from websauna_migrate.facts.fact import AS_WRITTEN, POSITION, Fact, Facts, Value
 
-__all__ = ["Difference", "differences", "listed"]
-
 #: Of so many differences a message tells each.
 TOLD = 5
 

@@ -8,17 +8,6 @@ from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
-__all__ = [
-    "AS_WRITTEN",
-    "EXPRESSIONS",
-    "POSITION",
-    "Fact",
-    "Facts",
-    "Pieces",
-    "Value",
-    "fingerprint",
-]
-
 Value: TypeAlias = bool | int | str | tuple[str, ...] | None
 
 #: The attribute that holds a column's place among the others of its table.

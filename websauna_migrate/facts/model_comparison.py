@@ -16,8 +16,6 @@ from websauna_migrate.facts.models import Models
 from websauna_migrate.facts.scratch_models import scratch_models
 from websauna_migrate.facts.standstill import settled_differences
 
-__all__ = ["OWN_TABLES", "ModelComparison", "compare_with_models"]
-
 #: What scripts may make besides the models: it counts where the models say it, and is a note else.
 BESIDES = frozenset(
     {

@@ -18,15 +18,6 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 from websauna_migrate.base_errors import MigrationError
 from websauna_migrate.models.sqlalchemy_internals import lonely_sequences
 
-__all__ = [
-    "NOT_CREATED",
-    "ModelsNotCreated",
-    "create_types",
-    "dialect_creates",
-    "used_sequences",
-    "write_checks_with_tables",
-]
-
 NamedType = ENUM | DOMAIN
 
 

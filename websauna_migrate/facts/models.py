@@ -32,8 +32,6 @@ from websauna_migrate.facts.postgresql import quote_name
 from websauna_migrate.models.ownership import Ownership
 from websauna_migrate.models.sqlalchemy_internals import ddl_compiler, types_of_metadata
 
-__all__ = ["Models", "models_named", "unwritable_named"]
-
 
 @dataclass(frozen=True)
 class Models:

@@ -13,8 +13,6 @@ from sqlalchemy.engine import Connection
 from websauna_migrate.facts.fact import AS_WRITTEN, POSITION, Fact, Pieces
 from websauna_migrate.facts.renamed import Renamed
 
-__all__ = ["column_definition", "quoted", "read_mysql", "without_schema"]
-
 COLUMNS = """
 SELECT table_schema, table_name, column_name, ordinal_position, column_type, is_nullable,
        column_default, collation_name, extra, generation_expression, column_comment

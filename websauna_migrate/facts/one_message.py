@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from sqlalchemy.engine.default import DefaultExecutionContext
     from sqlalchemy.engine.interfaces import DBAPICursor
 
-__all__ = ["NotRecorded", "recorded", "send_in_one_message"]
-
 #: Drivers that send several statements in one message.
 DRIVERS = frozenset({"psycopg2", "psycopg"})
 

@@ -12,8 +12,6 @@ from sqlalchemy.sql.visitors import iterate
 if TYPE_CHECKING:
     from sqlalchemy import ClauseElement
 
-__all__ = ["open_parameters"]
-
 
 def open_parameters(table: Table) -> Iterator[tuple[str, str]]:
     """Yield the parameters without a value in what a table has, each with its place in words."""

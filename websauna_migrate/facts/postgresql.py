@@ -14,8 +14,6 @@ from websauna_migrate.facts.postgresql_catalogue import QUERIES, SCHEMAS
 from websauna_migrate.facts.renamed import Renamed
 from websauna_migrate.facts.written_back import settled
 
-__all__ = ["OWN", "make_name", "quote_name", "read_postgresql"]
-
 #: The default of a column that takes its values from a sequence of its own.
 OWN = "nextval(its own sequence)"
 

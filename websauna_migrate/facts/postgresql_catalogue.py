@@ -6,8 +6,6 @@ is empty meanwhile, so that the server writes every name with its schema.
 
 from __future__ import annotations
 
-__all__ = ["QUERIES", "SCHEMAS"]
-
 SCHEMAS = """
 WITH before AS MATERIALIZED (
     SELECT current_schema() AS schema, current_setting('search_path') AS path

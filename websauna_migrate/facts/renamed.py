@@ -8,8 +8,6 @@ from dataclasses import replace
 
 from websauna_migrate.facts.fact import Fact
 
-__all__ = ["Renamed"]
-
 
 class Renamed:
     """Puts names in place of those of scratch schemas, in facts and in their texts.

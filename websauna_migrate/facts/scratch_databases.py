@@ -32,8 +32,6 @@ from websauna_migrate.database.engines import (
 )
 from websauna_migrate.facts.scratch_names import PREFIX, ScratchName, new_name
 
-__all__ = ["ScratchRefused", "no_right", "scratch_database", "scratch_settings"]
-
 SETTING = "websauna_migrate.scratch_url"
 
 #: What lets a user make scratch databases, by dialect.

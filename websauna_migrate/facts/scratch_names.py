@@ -10,8 +10,6 @@ import socket
 import time
 from dataclasses import dataclass
 
-__all__ = ["PREFIX", "ScratchName", "new_name"]
-
 PREFIX = "websauna_migrate_scratch_"
 
 FORM = re.compile(PREFIX + r"([0-9a-f]{8})_(\d+)_(\d+)_(\d+)")

@@ -14,8 +14,6 @@ from websauna_migrate.facts.sqlite_sql import TableSql, read_table
 from websauna_migrate.facts.sqlite_tokens import NotUnderstood, Token, tokens_of, unquoted, write
 from websauna_migrate.facts.written_tables import bracket, names_in
 
-__all__ = ["read_sqlite"]
-
 SCHEMA = "main"
 
 OBJECTS = """

@@ -20,8 +20,6 @@ from websauna_migrate.facts.sqlite_tokens import (
     write,
 )
 
-__all__ = ["ColumnSql", "ConstraintSql", "TableSql", "read_table"]
-
 TABLE_WORDS = frozenset({"constraint", "primary", "unique", "check", "foreign"})
 
 

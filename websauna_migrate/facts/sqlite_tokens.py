@@ -9,18 +9,6 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-__all__ = [
-    "COLUMN_WORDS",
-    "NotUnderstood",
-    "Reader",
-    "Token",
-    "as_written",
-    "tokens_of",
-    "unquoted",
-    "write",
-    "written_tokens",
-]
-
 TOKEN = re.compile(
     r"""
       (?P<space> \s+ | --[^\n]*(?:\n|\Z) | /\*.*?(?:\*/|\Z) )

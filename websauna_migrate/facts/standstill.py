@@ -22,8 +22,6 @@ from websauna_migrate.facts.fact import EXPRESSIONS, Fact, Facts
 from websauna_migrate.facts.mysql import quoted
 from websauna_migrate.facts.postgresql import quote_name
 
-__all__ = ["Scratch", "settled_differences"]
-
 #: After so many rounds a text that still changes differs.
 ROUNDS = 5
 

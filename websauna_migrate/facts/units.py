@@ -14,20 +14,6 @@ from sqlalchemy.engine import Connection
 from websauna_migrate.facts.catalogue import read_facts, read_pieces
 from websauna_migrate.facts.fact import POSITION, Fact, Facts, Pieces
 
-__all__ = [
-    "Group",
-    "Prints",
-    "Unit",
-    "by_unit",
-    "content",
-    "pack_prints",
-    "print_of",
-    "read_plain",
-    "read_plain_pieces",
-    "unit_of",
-    "unpack_prints",
-]
-
 #: What an object is known by: its key, where the server chose its name all but the name.
 Unit = tuple[str, str, str, str, str]
 

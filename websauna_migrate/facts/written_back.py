@@ -12,8 +12,6 @@ from typing import Any
 
 from websauna_migrate.facts.brackets import brackets, is_one, split
 
-__all__ = ["settled"]
-
 #: What is written otherwise: a list whose elements are casts, a conjunction that begins with one.
 MOVING = re.compile(r"ARRAY\[\(|\(\(.* (?:AND|OR) ", re.DOTALL)
 

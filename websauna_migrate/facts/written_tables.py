@@ -12,15 +12,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
 from websauna_migrate.facts.sqlite_sql import ConstraintSql, TableSql, read_table, split
-from websauna_migrate.facts.sqlite_tokens import (
-    NotUnderstood,
-    Reader,
-    Token,
-    as_written,
-    unquoted,
-)
-
-__all__ = ["WrittenKey", "WrittenTable", "bracket", "names_in", "written_table"]
+from websauna_migrate.facts.sqlite_tokens import NotUnderstood, Reader, Token, as_written, unquoted
 
 KeyT = TypeVar("KeyT")
 

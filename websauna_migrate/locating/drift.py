@@ -30,8 +30,6 @@ from websauna_migrate.runs.ledger_table import LEDGER_TABLE
 from websauna_migrate.runs.runner import Runner
 from websauna_migrate.runs.site import Site
 
-__all__ = ["accept_drift", "find_drift"]
-
 
 def find_drift(
     site: Site, ownership: Ownership, packages: Packages, at: Callable[[URL], Service]

@@ -13,8 +13,6 @@ from websauna_migrate.locating.object_histories import ObjectHistories
 from websauna_migrate.planning.graph import Graph
 from websauna_migrate.planning.package_history import PackageHistory
 
-__all__ = ["Candidate", "PackageCandidates", "with_requirements"]
-
 
 @dataclass(frozen=True)
 class Candidate:

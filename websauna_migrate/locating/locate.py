@@ -37,8 +37,6 @@ from websauna_migrate.runs.base_service import Service
 from websauna_migrate.runs.site import Site
 from websauna_migrate.runs.unknown_revisions import last_applied
 
-__all__ = ["Locator", "locate"]
-
 IN_DATABASE = "in the database"
 
 

@@ -13,8 +13,6 @@ from websauna_migrate.facts.fact import Fact, Facts
 from websauna_migrate.facts.model_comparison import OWN_TABLES
 from websauna_migrate.facts.units import Group, Unit, by_unit, content
 
-__all__ = ["NO_REVISION", "ObjectHistories", "ReplayedStep", "changes_between", "grouped"]
-
 #: What is told of an object that a hand made.
 NO_REVISION = "no revision makes it"
 

@@ -37,8 +37,6 @@ from websauna_migrate.runs.site import Site
 if TYPE_CHECKING:
     from websauna_migrate.events import MigrationStepApplied
 
-__all__ = ["Replay", "Replayed"]
-
 #: The name of what is in the cache.
 KIND = "replayed"
 

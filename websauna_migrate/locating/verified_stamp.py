@@ -18,8 +18,6 @@ from websauna_migrate.runs.runner import Runner
 from websauna_migrate.runs.site import Site
 from websauna_migrate.runs.stamping import write_stamps
 
-__all__ = ["NotLocated", "stamp_verified"]
-
 
 class NotLocated(MigrationError, LookupError):
     """The database does not stand where a stamp says, or nothing proves where it stands.

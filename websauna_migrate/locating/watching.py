@@ -11,8 +11,6 @@ from websauna_migrate.facts.fact import Fact, Pieces
 from websauna_migrate.facts.units import Group, Unit, read_plain_pieces, unit_of
 from websauna_migrate.locating.object_histories import changes_between, is_left_out
 
-__all__ = ["Watch"]
-
 
 class Watch:
     """Tells what changed since the last look, and makes facts of that alone.

@@ -28,8 +28,6 @@ from websauna_migrate.runs.ledger_table import LEDGER_TABLE
 from websauna_migrate.runs.runner import Runner
 from websauna_migrate.runs.site import Site
 
-__all__ = ["adopt", "undo_adoption"]
-
 
 def adopt(
     service: Service,

@@ -9,8 +9,6 @@ from pathlib import Path
 
 from websauna_migrate.reworking.ini_settings import remove_settings
 
-__all__ = ["AdoptionRecord"]
-
 #: The folder of the record; no script is looked for in it.
 FOLDER = ".adopted"
 

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 
 from websauna_migrate.alembic_adapter.plain_env import HARMLESS_ARGUMENTS
 
-__all__ = ["EnvFile", "read_env", "with_version_table"]
-
 #: Options of ``context.configure`` that the service says itself, or that are Alembic's default.
 KNOWN_OPTIONS = frozenset(
     {

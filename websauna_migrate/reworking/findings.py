@@ -13,8 +13,6 @@ from websauna_migrate.runs.other_histories import OtherHistory
 if TYPE_CHECKING:
     pass
 
-__all__ = ["EQUAL", "Findings", "Wanted", "directory_of"]
-
 #: The proof of tables that are at the newest revision.
 EQUAL = "its tables equal the models"
 

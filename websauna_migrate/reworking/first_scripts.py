@@ -12,8 +12,6 @@ from websauna_migrate.reports.check import Checker
 from websauna_migrate.reworking.adoption_record import AdoptionRecord
 from websauna_migrate.reworking.findings import EQUAL, Findings, directory_of
 
-__all__ = ["write_first_scripts"]
-
 MESSAGE = "Tables that were there before migrations"
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-__all__ = ["add_settings", "remove_settings"]
-
 SECTION = re.compile(r"^\[(app:[^\]]+)\][ \t]*(?:[#;].*)?\r?$", re.M)
 
 

@@ -29,8 +29,6 @@ from websauna_migrate.runs.ledger_table import LEDGER_TABLE
 from websauna_migrate.runs.other_histories import OtherHistories
 from websauna_migrate.runs.site import Site
 
-__all__ = ["look", "look_at_drift"]
-
 LATER = "What differs from the models is told once env.py is changed."
 
 

@@ -28,8 +28,6 @@ from websauna_migrate.runs.run_context import RunOptions
 from websauna_migrate.runs.site import Site
 from websauna_migrate.runs.unknown_revisions import explain, last_applied
 
-__all__ = ["TakeDown", "take_down_unknown"]
-
 
 @dataclass(frozen=True)
 class TakeDown:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import ast
 import re
 
-__all__ = ["MODULE", "mend_imports"]
-
 MODULE = "websauna.system.model.columns"
 
 #: What to write for the column types of the module: on each database the same columns.

@@ -22,8 +22,6 @@ from websauna_migrate.reworking.redo import only_package
 from websauna_migrate.reworking.taking_back import applied_of, take_back
 from websauna_migrate.runs.site import Site
 
-__all__ = ["rebase"]
-
 
 def rebase(
     take_site: Callable[[], Site],

@@ -20,8 +20,6 @@ from websauna_migrate.reworking.taking_back import below, take_back
 from websauna_migrate.runs.migrating import upgrade
 from websauna_migrate.runs.site import Site
 
-__all__ = ["only_package", "redo"]
-
 #: Behind the name of a script that is being written anew: no longer the name of a script.
 ASIDE = ".redo"
 

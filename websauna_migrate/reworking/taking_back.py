@@ -13,8 +13,6 @@ from websauna_migrate.runs.losses import LossRefused, find_losses
 from websauna_migrate.runs.migrating import run_planner
 from websauna_migrate.runs.site import Site
 
-__all__ = ["applied_of", "below", "take_back"]
-
 
 def applied_of(site: Site, revisions: Sequence[Revision]) -> tuple[Revision, ...]:
     """Return those of one package's revisions that are applied."""

@@ -16,8 +16,6 @@ from websauna_migrate.facts.differences import Difference
 from websauna_migrate.facts.fact import Fact, Value
 from websauna_migrate.facts.postgresql import quote_name
 
-__all__ = ["attribute_changes"]
-
 #: Returns the statement that gives an object a value; ``None`` for one that it does not have.
 Statement = Callable[[Fact, str, Value, Value], str | None]
 

@@ -9,8 +9,6 @@ from websauna_migrate.autogenerate.operations.script_op import ScriptOp
 from websauna_migrate.autogenerate.package_objects import Key
 from websauna_migrate.facts.differences import Difference
 
-__all__ = ["changes_by_hand", "told_besides"]
-
 #: What a table has by a listener of its models alone, in SQL that nothing else knows.
 OF_LISTENERS = frozenset({"trigger", "rule", "policy", "statistics"})
 

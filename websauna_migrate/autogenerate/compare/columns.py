@@ -19,15 +19,6 @@ from websauna_migrate.facts.differences import Difference
 if TYPE_CHECKING:
     from sqlalchemy.engine.reflection import Inspector
 
-__all__ = [
-    "ColumnFacts",
-    "changed_columns",
-    "equal_parts",
-    "judge_columns",
-    "kept_columns",
-    "parts_with",
-]
-
 #: Attributes of a column's type.
 TYPE = frozenset({"type", "collation"})
 

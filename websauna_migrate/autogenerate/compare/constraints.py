@@ -19,11 +19,7 @@ from sqlalchemy import (
 from sqlalchemy.sql.elements import conv
 
 from websauna_migrate.autogenerate.compare.definitions import columns_of, kind_of
-from websauna_migrate.autogenerate.compare.model_sql import (
-    applicable_checks,
-    final_name,
-    sql_text,
-)
+from websauna_migrate.autogenerate.compare.model_sql import applicable_checks, final_name, sql_text
 from websauna_migrate.autogenerate.operations.server_statements import KeyChange, ServerConstraint
 from websauna_migrate.facts.differences import Difference
 from websauna_migrate.facts.fact import Fact
@@ -32,8 +28,6 @@ from websauna_migrate.models.sqlalchemy_internals import escaped, is_type_bound
 
 if TYPE_CHECKING:
     from alembic.autogenerate.api import AutogenContext
-
-__all__ = ["ConstraintComparison", "sides"]
 
 #: Attributes of constraints that need no other constraint: statements change them.
 KEPT = frozenset({"comment", "not valid", "clustered", "replica identity"})

@@ -9,8 +9,6 @@ from alembic.autogenerate.api import AutogenContext
 from websauna_migrate.alembic_adapter.autogenerate_internals import comparator_modules
 from websauna_migrate.autogenerate.package_objects import PackageObjects
 
-__all__ = ["has_custom_comparison"]
-
 #: Options of ``context.configure`` that change nothing of what is compared: how a script is written
 #: or run, where histories are, and the hooks that get the finished operations.
 HARMLESS = frozenset(

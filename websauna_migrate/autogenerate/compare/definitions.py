@@ -13,8 +13,6 @@ from websauna_migrate.facts.brackets import split_brackets, split_commas
 from websauna_migrate.facts.fact import Fact
 from websauna_migrate.models.sqlalchemy_internals import escaped
 
-__all__ = ["columns_of", "index_of", "kind_of"]
-
 #: What a constraint's definition begins with.
 KINDS = {
     "PRIMARY KEY": "primary",

@@ -14,8 +14,6 @@ from websauna_migrate.facts.differences import Difference
 from websauna_migrate.facts.fact import Fact, Value
 from websauna_migrate.facts.postgresql import quote_name
 
-__all__ = ["domain_changes", "domain_drop"]
-
 
 def domain_changes(
     package: str, keys: Collection[Key], found: FoundDifferences

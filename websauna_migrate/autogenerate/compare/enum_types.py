@@ -31,8 +31,6 @@ from websauna_migrate.autogenerate.revision_errors import cannot_render
 from websauna_migrate.models.ownership import may_be_named
 from websauna_migrate.models.sqlalchemy_internals import types_of_metadata
 
-__all__ = ["NamedTypes", "named_types_in"]
-
 
 @dataclass
 class ModelType:

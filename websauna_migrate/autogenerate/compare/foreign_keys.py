@@ -13,8 +13,6 @@ from websauna_migrate.autogenerate.operations.script_op import ScriptOp, written
 from websauna_migrate.autogenerate.operations.table_changes import TableChanges
 from websauna_migrate.autogenerate.package_objects import Key
 
-__all__ = ["with_index_drops"]
-
 
 def with_index_drops(
     found: Sequence[ops.MigrateOperation], models: Mapping[Key, Table]

@@ -22,8 +22,6 @@ from websauna_migrate.facts.fact import Fact
 if TYPE_CHECKING:
     from sqlalchemy.engine.reflection import Inspector
 
-__all__ = ["IndexComparison", "changed_indexes", "missing_indexes", "with_expression_indexes"]
-
 #: Attributes of indexes that need no other index: statements change them, or nothing does.
 KEPT = frozenset({"comment", "clustered", "replica identity", "statistics targets", "attached to"})
 

@@ -20,14 +20,6 @@ from websauna_migrate.autogenerate.package_objects import PackageObjects
 from websauna_migrate.facts.fact import Fact
 from websauna_migrate.models.table_order import referenced_key
 
-__all__ = [
-    "KeyColumns",
-    "freed_keys",
-    "keys_that_come",
-    "keys_that_go",
-    "targets_of",
-]
-
 #: Schema and name of a table, and columns that are unique in it.
 KeyColumns: TypeAlias = tuple[str | None, str, frozenset[str]]
 

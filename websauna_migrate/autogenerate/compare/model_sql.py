@@ -9,8 +9,6 @@ from sqlalchemy.engine import Connection
 
 from websauna_migrate.models.sqlalchemy_internals import is_created
 
-__all__ = ["applicable_checks", "column_checks", "final_name", "sql_text", "unquoted"]
-
 
 def applicable_checks(table: Table, connection: Connection) -> list[CheckConstraint]:
     """Return the CHECK constraints that a model's table has on a database, in a fixed order.

@@ -18,8 +18,6 @@ from websauna_migrate.facts.fact import AS_WRITTEN, Fact
 from websauna_migrate.facts.mysql import column_definition, quoted
 from websauna_migrate.facts.postgresql import make_name
 
-__all__ = ["column_changes", "index_aside", "option_changes", "sequence_changes"]
-
 OPTIONS = frozenset({"engine", "collation", "row format", AS_WRITTEN})
 
 #: What a statement says for an option that a table is not to have any more.

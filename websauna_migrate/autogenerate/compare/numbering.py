@@ -14,15 +14,6 @@ from websauna_migrate.facts.differences import Difference
 from websauna_migrate.facts.fact import Fact
 from websauna_migrate.facts.postgresql import OWN, quote_name
 
-__all__ = [
-    "go_on",
-    "identity_options",
-    "numbering_changes",
-    "numbers_itself",
-    "sequence_changes",
-    "sequence_options",
-]
-
 NO_NUMBER = "no number of its own"
 
 

@@ -21,8 +21,6 @@ from websauna_migrate.autogenerate.reflection import Reflection
 from websauna_migrate.facts.catalogue import read_facts
 from websauna_migrate.models.sqlalchemy_internals import lonely_sequences
 
-__all__ = ["SchemaObjects"]
-
 #: What a sequence may have besides its name.
 SEQUENCE_OPTIONS = (
     "start",

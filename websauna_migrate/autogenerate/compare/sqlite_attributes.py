@@ -17,9 +17,6 @@ from websauna_migrate.autogenerate.package_objects import Key
 from websauna_migrate.autogenerate.revision_errors import cannot_render
 from websauna_migrate.facts.fact import Fact
 
-__all__ = ["option_changes", "require_no_conflict"]
-
-
 #: Options that say what a table's columns may be. Where one goes, it goes before these change.
 STRICT = ("strict", "autoincrement")
 

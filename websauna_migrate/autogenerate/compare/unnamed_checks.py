@@ -17,8 +17,6 @@ from websauna_migrate.autogenerate.operations.table_changes import TableChanges
 from websauna_migrate.autogenerate.package_objects import Key, PackageObjects
 from websauna_migrate.models.sqlalchemy_internals import escaped
 
-__all__ = ["check_source", "keep_unnamed_checks", "unnamed_check", "unnamed_checks"]
-
 #: Tells Alembic that CHECK constraints were thought of where none without a name is left.
 NO_CHECK = "sa.CheckConstraint('1').ddl_if(dialect='none')"
 

@@ -13,28 +13,10 @@ from alembic.autogenerate.api import AutogenContext
 from sqlalchemy.dialects import mysql, postgresql, registry
 from sqlalchemy.engine import Dialect
 from sqlalchemy.exc import CompileError, UnsupportedCompilationError
-from sqlalchemy.types import (
-    ARRAY,
-    NullType,
-    PickleType,
-    TypeDecorator,
-    TypeEngine,
-    UserDefinedType,
-)
+from sqlalchemy.types import ARRAY, NullType, PickleType, TypeDecorator, TypeEngine, UserDefinedType
 
 from websauna_migrate.autogenerate.operations.script_op import DATABASES, written_for
 from websauna_migrate.models.sqlalchemy_internals import variants_of, with_other_variant
-
-__all__ = [
-    "CheckedBoolean",
-    "CheckedEnum",
-    "StoredType",
-    "TypeRenderer",
-    "UnfitType",
-    "collated",
-    "portable",
-    "stored_type",
-]
 
 RAW_TYPE = '''
 class RawType(sa.types.UserDefinedType):

@@ -21,18 +21,11 @@ from sqlalchemy.dialects import mysql
 from sqlalchemy.schema import CheckConstraint, DefaultClause
 
 from websauna_migrate.autogenerate.operations.column_types import character_words
-from websauna_migrate.autogenerate.operations.script_op import (
-    ScriptOp,
-    branches,
-    written_for,
-)
+from websauna_migrate.autogenerate.operations.script_op import ScriptOp, branches, written_for
 from websauna_migrate.autogenerate.operations.table_changes import TableChanges
 from websauna_migrate.autogenerate.package_objects import Key
 from websauna_migrate.enums import literal, qualified_name
 from websauna_migrate.models.sqlalchemy_internals import escaped
-
-__all__ = ["EnumChange", "constant", "literal", "source_of"]
-
 
 #: The server default before a change, and behind it; ``None`` for none.
 Defaults = tuple[Any, Any]

@@ -17,8 +17,6 @@ from websauna_migrate.autogenerate.operations.ordering import is_computed, part_
 from websauna_migrate.autogenerate.operations.server_statements import ServerConstraint
 from websauna_migrate.autogenerate.operations.table_changes import TableChanges, WithTable
 
-__all__ = ["free_values"]
-
 
 def free_values(upgrade: ops.UpgradeOps, normal: Callable[[str | None], str | None]) -> None:
     """Move drops of what may name an enum type's values in front of the change of the values.

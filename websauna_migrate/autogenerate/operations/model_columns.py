@@ -8,8 +8,6 @@ from typing import Any
 from alembic.operations import ops
 from sqlalchemy import Column
 
-__all__ = ["ModelColumns"]
-
 #: What hooks give a column in place of what the model says.
 ATTRIBUTES = (
     *("nullable", "type", "server_default", "default", "onupdate", "server_onupdate", "comment"),

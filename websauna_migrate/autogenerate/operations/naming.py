@@ -18,8 +18,6 @@ from websauna_migrate.autogenerate.operations.server_statements import KeyChange
 from websauna_migrate.autogenerate.operations.table_changes import TableChanges
 from websauna_migrate.facts.postgresql import make_name
 
-__all__ = ["REFLECTED_NAMES", "default_name", "name_constraints", "reflected_name"]
-
 #: Names for SQLite's unnamed constraints while a batch drops them: those that they have on
 #: PostgreSQL, where the script runs as well.
 REFLECTED_NAMES = {

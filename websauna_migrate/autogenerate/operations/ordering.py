@@ -16,8 +16,6 @@ from websauna_migrate.autogenerate.operations.table_changes import TableChanges,
 from websauna_migrate.autogenerate.package_objects import Key
 from websauna_migrate.models.table_order import inherited_keys
 
-__all__ = ["arrange", "computed_before", "referred_key", "statements_behind"]
-
 #: A table that is created or dropped.
 WholeTable = ops.CreateTableOp | ops.DropTableOp
 

@@ -29,8 +29,6 @@ from websauna_migrate.autogenerate.operations.script_op import written_for
 from websauna_migrate.autogenerate.package_objects import PackageObjects
 from websauna_migrate.autogenerate.revision_errors import cannot_render
 
-__all__ = ["EmptyTable", "item_renderer", "require_renderable"]
-
 #: Functions without arguments that SQLAlchemy spells for each database.
 PORTABLE_FUNCTIONS = frozenset(
     {

@@ -9,8 +9,6 @@ from alembic.autogenerate import renderers
 from alembic.autogenerate.api import AutogenContext
 from alembic.operations.ops import MigrateOperation
 
-__all__ = ["DATABASES", "Lines", "ScriptOp", "branches", "on_dialect", "written_for"]
-
 #: Databases on which a script does the same, wherever it was made; the names of SQLAlchemy's
 #: dialects that run on them.
 DATABASES: Mapping[str, tuple[str, ...]] = {

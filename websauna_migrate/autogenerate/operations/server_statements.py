@@ -18,16 +18,6 @@ from websauna_migrate.facts.brackets import split_brackets, split_commas
 from websauna_migrate.facts.postgresql import quote_name
 from websauna_migrate.facts.sqlite_tokens import unquoted
 
-__all__ = [
-    "ConstraintChange",
-    "KeyChange",
-    "ServerConstraint",
-    "columns_of_dropped_key",
-    "qualified",
-    "statements",
-]
-
-
 #: A constraint's definition, or the columns of a key.
 Content = str | tuple[str, ...]
 

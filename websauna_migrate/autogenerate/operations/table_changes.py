@@ -18,8 +18,6 @@ from sqlalchemy.types import SchemaType
 from websauna_migrate.alembic_adapter.autogenerate_internals import render_column
 from websauna_migrate.autogenerate.operations.script_op import on_dialect, written_for
 
-__all__ = ["AUTOMATIC", "TableChanges", "WithTable"]
-
 #: The value of ``render_as_batch`` that leaves it to each table's changes.
 AUTOMATIC = "automatic"
 

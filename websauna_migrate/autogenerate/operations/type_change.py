@@ -19,9 +19,6 @@ from sqlalchemy.types import SchemaType, TypeEngine
 from websauna_migrate.autogenerate.operations.column_types import dialect_of, portable
 from websauna_migrate.autogenerate.operations.script_op import written_for
 
-__all__ = ["TypeChange", "in_steps", "without_check"]
-
-
 #: PostgreSQL has no cast between these and UUID: a number stands in the last digits of one.
 INTEGERS = frozenset({"SMALLINT", "INTEGER", "BIGINT"})
 

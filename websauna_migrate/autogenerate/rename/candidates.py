@@ -15,8 +15,6 @@ from websauna_migrate.autogenerate.rename.renames import ColumnRename, TableRena
 if TYPE_CHECKING:
     from alembic.ddl.impl import DefaultImpl
 
-__all__ = ["RenameCandidate", "rename_candidates", "warning_comment"]
-
 RenameCandidate = TableRename | ColumnRename
 
 

@@ -11,8 +11,6 @@ from sqlalchemy.dialects import postgresql
 from websauna_migrate.autogenerate.operations.script_op import branches, on_dialect, written_for
 from websauna_migrate.facts.mysql import quoted as in_backquotes
 
-__all__ = ["dotted", "postgresql_only", "quoted", "rename_lines"]
-
 
 def rename_lines(
     context: AutogenContext, table: Table, kind: str, old: str, new: str, facts: Any

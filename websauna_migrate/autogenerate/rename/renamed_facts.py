@@ -9,8 +9,6 @@ from dataclasses import replace
 from websauna_migrate.autogenerate.rename.renames import Renames, renamed_in
 from websauna_migrate.facts.fact import Fact, Facts, Value
 
-__all__ = ["renamed_facts"]
-
 
 def renamed_facts(facts: Facts, renames: Renames) -> Facts:
     """Return facts under the new names of tables, columns, and what is named after them."""

@@ -11,17 +11,6 @@ from websauna_migrate.autogenerate.package_objects import Key
 from websauna_migrate.base_errors import UsageError
 from websauna_migrate.planning.accesses import full_name
 
-__all__ = [
-    "DELETE_FIRST",
-    "NO_RENAMES",
-    "ColumnRename",
-    "Renames",
-    "TableRename",
-    "bad_rename",
-    "renamed_in",
-]
-
-
 #: What comes before the command that writes a rename, where there is a script without it.
 DELETE_FIRST = "delete the script and run"
 

@@ -14,11 +14,7 @@ from sqlalchemy import Column, Table, text
 from sqlalchemy.engine import Connection
 from sqlalchemy.schema import DefaultClause
 
-from websauna_migrate.autogenerate.compare.model_sql import (
-    applicable_checks,
-    final_name,
-    unquoted,
-)
+from websauna_migrate.autogenerate.compare.model_sql import applicable_checks, final_name, unquoted
 from websauna_migrate.autogenerate.operations.enum_change import EnumChange
 from websauna_migrate.autogenerate.operations.script_op import ScriptOp
 from websauna_migrate.autogenerate.package_objects import Key, PackageObjects
@@ -35,8 +31,6 @@ from websauna_migrate.autogenerate.rename.renames import (
     TableRename,
     bad_rename,
 )
-
-__all__ = ["Renaming", "applicable"]
 
 #: How PostgreSQL ends the names that it gives by itself.
 AUTOMATIC = ("_pkey", "_fkey", "_key", "_check")

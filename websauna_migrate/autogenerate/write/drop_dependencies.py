@@ -20,8 +20,6 @@ from websauna_migrate.autogenerate.package_objects import Key
 from websauna_migrate.planning.accesses import Access, Touch, thing_of, touches
 from websauna_migrate.results import CreatedScript
 
-__all__ = ["DropDependencies", "gone_columns", "release_warnings", "releases"]
-
 #: A table, and the columns that are meant; ``None`` for all.
 Columns = tuple[Key, frozenset[str] | None]
 

@@ -15,8 +15,6 @@ from websauna_migrate.autogenerate.reflection import Reflection
 from websauna_migrate.autogenerate.revision_errors import RevisionFailed
 from websauna_migrate.interfaces import Question
 
-__all__ = ["ManyDrops", "require_meant"]
-
 
 @dataclass(frozen=True, slots=True)
 class ManyDrops:

@@ -18,8 +18,6 @@ from websauna_migrate.autogenerate.package_objects import PackageObjects
 from websauna_migrate.autogenerate.reflection import Reflection
 from websauna_migrate.autogenerate.revision_errors import key_in_use
 
-__all__ = ["ForeignKey", "given_up_keys", "keys_to_dropped", "require_released"]
-
 #: A foreign key in the database: package, table, name, and what it leans on.
 ForeignKey: TypeAlias = tuple[str, str, str | None, KeyColumns]
 

@@ -22,8 +22,6 @@ from websauna_migrate.models.ownership import named_types
 from websauna_migrate.models.table_order import inherited_keys
 from websauna_migrate.planning.accesses import Access
 
-__all__ = ["InferredRequires"]
-
 Origin = tuple[str, str]
 
 

@@ -27,8 +27,6 @@ from websauna_migrate.autogenerate.operations.ordering import (
 from websauna_migrate.autogenerate.operations.table_changes import TableChanges
 from websauna_migrate.autogenerate.package_objects import Key, PackageObjects
 
-__all__ = ["retyped_keys", "script_of_keys", "take_out"]
-
 SQLITE = registry.load("sqlite")()
 
 

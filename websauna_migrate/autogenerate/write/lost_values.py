@@ -11,11 +11,10 @@ from alembic.autogenerate.api import AutogenContext
 from alembic.operations import ops
 from sqlalchemy.engine import Dialect
 
-from websauna_migrate.autogenerate.operations.enum_change import EnumChange, literal
+from websauna_migrate.autogenerate.operations.enum_change import EnumChange
 from websauna_migrate.autogenerate.operations.script_op import ScriptOp
+from websauna_migrate.enums import literal
 from websauna_migrate.models.sqlalchemy_internals import escaped
-
-__all__ = ["WRITE_BEFORE", "lost_value_advice"]
 
 #: What the warnings have in common.
 WRITE_BEFORE = "Change such rows before, in the database or above it in the script"

@@ -14,8 +14,6 @@ from websauna_migrate.planning.package_targets import as_targets, resolve_all
 from websauna_migrate.results import CreatedScript
 from websauna_migrate.runs.site import Site
 
-__all__ = ["write_merge"]
-
 
 def write_merge(
     site: Site,

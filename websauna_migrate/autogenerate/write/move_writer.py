@@ -26,8 +26,6 @@ from websauna_migrate.planning.accesses import Key, full_name, split_name
 from websauna_migrate.planning.edges import RevisionCycle
 from websauna_migrate.results import CreatedScript
 
-__all__ = ["MoveWriter"]
-
 COMMENT = (
     "# For websauna_migrate: {tables} {verb} package\n"
     '# "{package}", with their rows. They stay where they are, so there is nothing to do below.\n'

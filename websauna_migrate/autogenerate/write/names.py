@@ -9,8 +9,6 @@ import symtable
 import sys
 from collections.abc import Iterator
 
-__all__ = ["Unresolved", "free_names", "imports_for"]
-
 #: Modules whose values a ``repr`` shows without the module, ``Decimal('1')`` for one.
 BARE = (
     "datetime",

@@ -16,8 +16,6 @@ from websauna_migrate.autogenerate.operations.script_op import ScriptOp, written
 if TYPE_CHECKING:
     from sqlalchemy.types import TypeEngine
 
-__all__ = ["not_null_advice"]
-
 
 def not_null_advice(operations: Sequence[ops.MigrateOperation]) -> Iterator[tuple[str, ScriptOp]]:
     """Yield a warning, and the comment with its recipe, for each NOT NULL that rows may break.

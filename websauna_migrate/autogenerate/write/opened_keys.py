@@ -22,8 +22,6 @@ from websauna_migrate.autogenerate.operations.table_changes import TableChanges
 from websauna_migrate.autogenerate.package_objects import Key
 from websauna_migrate.autogenerate.write.later_keys import points_at, unnamed_checks
 
-__all__ = ["take_out_drops"]
-
 
 def take_out_drops(
     directives: Sequence[ops.MigrationScript], is_apart: Callable[[Key], bool]

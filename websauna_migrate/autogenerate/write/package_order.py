@@ -10,8 +10,6 @@ from websauna_migrate.autogenerate.package_objects import Key
 from websauna_migrate.models.ownership import Ownership, named_types
 from websauna_migrate.models.table_order import inherited_keys
 
-__all__ = ["Needs", "circle_of", "in_order", "needs_of"]
-
 #: For each package those whose tables or types it uses.
 Needs = Mapping[str, set[str]]
 

@@ -15,8 +15,6 @@ from websauna_migrate.autogenerate.revision_errors import cannot_render
 from websauna_migrate.autogenerate.write.names import Unresolved, free_names, imports_for
 from websauna_migrate.results import CreatedScript
 
-__all__ = ["complete_imports", "created", "ensure_line", "require_names"]
-
 #: How the import of a dialect begins, as Alembic and this package write it.
 DIALECT = "from sqlalchemy.dialects import "
 

@@ -76,8 +76,6 @@ from websauna_migrate.revision_scripts.script_reader import read_effects
 if TYPE_CHECKING:
     from alembic.runtime.migration import MigrationContext
 
-__all__ = ["ScriptWriter", "created"]
-
 
 class ScriptWriter:
     """Writes the new revisions of some packages, all of them or none."""

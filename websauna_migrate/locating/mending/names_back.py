@@ -8,8 +8,6 @@ from websauna_migrate.facts.differences import Difference
 from websauna_migrate.facts.fact import POSITION, Fact, Facts
 from websauna_migrate.locating.mending.statements import Renamed
 
-__all__ = ["renames_in"]
-
 #: What is recognised under another name besides columns.
 WHOLES = frozenset({"table", "enum type", "domain type", "composite type", "sequence"})
 

@@ -20,8 +20,6 @@ from websauna_migrate.locating.mending.statements import (
     is_foreign,
 )
 
-__all__ = ["PostgreSQLMender"]
-
 #: Attributes of a column that are written with it when it is made.
 WITH_COLUMN = (
     *(POSITION, "type", "not null", "name of NOT NULL", "options of NOT NULL", "default"),

@@ -19,8 +19,6 @@ from websauna_migrate.locating.mending.statements import (
     is_foreign,
 )
 
-__all__ = ["PostgreSQLKeys"]
-
 
 class PostgreSQLKeys(PostgreSQLObjects):
     """Writes statements for constraints and indexes."""

@@ -12,8 +12,6 @@ from websauna_migrate.facts.postgresql import OWN, make_name
 from websauna_migrate.locating.mending.postgresql_keys import PostgreSQLKeys
 from websauna_migrate.locating.mending.statements import CONSTRAINTS_GO, KEYS, LAST, Statement
 
-__all__ = ["PostgreSQLNumbering"]
-
 #: PostgreSQL's words for an integer column with a sequence of its own.
 SERIALS = {"smallint": "smallserial", "integer": "serial", "bigint": "bigserial"}
 

@@ -19,8 +19,6 @@ from websauna_migrate.runs.base_service import Service
 from websauna_migrate.runs.runner import Runner
 from websauna_migrate.runs.site import Site
 
-__all__ = ["Chain"]
-
 
 class Chain:
     """One scratch database with its own site.

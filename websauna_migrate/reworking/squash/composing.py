@@ -14,8 +14,6 @@ from websauna_migrate.revision_scripts.script_parts import OF_ITSELF, Part, Scri
 from websauna_migrate.reworking.squash.stretches import Stretch
 from websauna_migrate.reworking.squash.written_anew import Operations
 
-__all__ = ["Composed", "compose", "finish"]
-
 #: What every template imports.
 IMPORTED = (
     "import sqlalchemy as sa",

@@ -18,8 +18,6 @@ from websauna_migrate.runs.base_service import Service
 from websauna_migrate.runs.failures import StepFailed
 from websauna_migrate.runs.site import Site
 
-__all__ = ["prove_squash"]
-
 #: Of so many tables it is said how their rows differ.
 TOLD = 5
 

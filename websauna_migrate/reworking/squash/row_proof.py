@@ -12,8 +12,6 @@ from sqlalchemy.engine import Connection
 
 from websauna_migrate.facts.fact import Fact, Facts
 
-__all__ = ["Rows", "differing", "read_rows_of"]
-
 #: Of a table with more rows, only their number is compared.
 BOUND = 10_000
 

@@ -40,8 +40,6 @@ from websauna_migrate.runs.attempt import timeouts_of_script
 from websauna_migrate.runs.base_service import Service
 from websauna_migrate.runs.site import Site
 
-__all__ = ["squash"]
-
 #: A stretch with the operations that are written anew for it; none where its step is kept.
 Written = tuple[Stretch, "Operations | None"]
 

@@ -20,8 +20,6 @@ from websauna_migrate.planning.squash_ranges import SquashRange
 from websauna_migrate.revision_scripts.script_files import script_text
 from websauna_migrate.revision_scripts.script_parts import ScriptParts
 
-__all__ = ["Stretch", "stretches_of"]
-
 #: What autogenerate writes of facts.
 WRITTEN = frozenset({"table", "column", "constraint", "index", "enum type", "sequence"})
 

@@ -22,8 +22,6 @@ from websauna_migrate.revision_scripts.script_parts import ScriptParts
 from websauna_migrate.reworking.squash.chains import Chain
 from websauna_migrate.runs.base_service import Service
 
-__all__ = ["Operations", "operations_between"]
-
 #: The name of the only package of the service that compares the two.
 NAME = "websauna_migrate"
 
