@@ -819,6 +819,34 @@ def test_an_environment_that_names_no_models_is_compared_with_those_of_the_packa
     assert "remove column pages.odd" in story.ws("check", ok=False).out
 
 
+def test_nothing_is_recorded_before_what_it_requires(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch, sqlite_url: str
+) -> None:
+    """A database of create_all, in which one package's tables are not those of its models."""
+    monkeypatch.chdir(workshop.root)
+    story = Story(workshop, sqlite_url)
+    notes = MODELS.replace("pages", "notes").replace("Page", "Note")
+    key = "    page_id: Mapped[int] = mapped_column(sa.ForeignKey('pages.id'))\n"
+    workshop.package("addon", notes + key)
+    story.app()
+    versions = story.folder("fooapp/alembic", PLAIN)
+    story.script(versions, "aa01", None, "pages")
+    story.ws("upgrade")
+    story.ws("-x", "packages=addon", "revision", "--autogenerate", "-m", "notes")
+    story.ws("-x", "packages=all", "upgrade")
+    for table in ("alembic_history_fooapp", "alembic_history_addon", "websauna_migrate_ledger"):
+        execute(story.url, f"DROP TABLE {table}")
+    execute(story.url, "ALTER TABLE pages ADD COLUMN odd INTEGER")
+    told = story.ws("-x", "packages=all", "adopt", "--yes", ok=False).out
+    assert 'which requires "fooapp@aa01", and that is not applied' in told
+    assert "Nothing was taken over." in told and "pending" not in told
+    # It was refused as a whole before, with both packages in a state of no run.
+    assert "ws-alembic" in story.ws("-x", "packages=all", "check", ok=False).out
+    execute(story.url, "ALTER TABLE pages DROP COLUMN odd")
+    story.ws("-x", "packages=all", "adopt", "--yes")
+    story.ws("-x", "packages=all", "check")
+
+
 def test_settings_alone_are_taken_over_and_taken_back(story: Story) -> None:
     story.app(key="database_url")
     ini = story.ini.read_text()

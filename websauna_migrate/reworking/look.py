@@ -19,6 +19,7 @@ from websauna_migrate.database.history_tables import list_tables
 from websauna_migrate.locating.locate import locate
 from websauna_migrate.planning.accesses import full_name, split_name
 from websauna_migrate.planning.plan import pending
+from websauna_migrate.planning.state import State
 from websauna_migrate.reports.check import Checker
 from websauna_migrate.revision_scripts.script_folders import find_script_folders, version_folders
 from websauna_migrate.reworking.env_files import read_env, with_version_table
@@ -341,8 +342,10 @@ def look_at_drift(
                 f"{name}: its first script is written from the models, and stamped"
             )
     if before:
+        keep_what_agrees(found, site, applied)
+        without = {one.package for one in problems if one.kind != "drift"}
         for name, revisions in pending(site.loaded.graph, applied).items():
-            if name in found.selected and name not in found.stamped and revisions:
+            if name in found.selected and name not in without and revisions:
                 found.notes.append(
                     f"{name}: {len(revisions)} pending: ws-alembic -x packages={name} upgrade"
                 )
@@ -369,7 +372,24 @@ def without_history(found: Findings, site: Site, name: str, differences: Sequenc
             return
         rows, proof = located
     found.stamped[name] = (rows, proof)
-    found.actions.append(f"{name}: {proof}, so it is at {', '.join(rows)}")
+
+
+def keep_what_agrees(found: Findings, site: Site, applied: Mapping[str, tuple[str, ...]]) -> None:
+    """Leave out of what is recorded as applied what requires a revision that is not."""
+    while True:
+        rows = {**applied, **{name: rows for name, (rows, _) in found.stamped.items()}}
+        violations = State.of(site.loaded.graph, rows).violations()
+        if found.stamped.keys().isdisjoint(one.dependent.package for one in violations):
+            break
+        for one in violations:
+            if found.stamped.pop(one.dependent.package, None):
+                found.problems.append(
+                    f'{one.dependent.package}: its tables are those of "{one.dependent.id}", which '
+                    f'requires "{one.missing[0]}", and that is not applied. Adopt it together with '
+                    f'"{one.missing[0].package}", or after it.'
+                )
+    for name, (stands, proof) in found.stamped.items():
+        found.actions.append(f"{name}: {proof}, so it is at {', '.join(stands)}")
 
 
 def located_at(found: Findings, site: Site, name: str) -> tuple[tuple[str, ...], str] | None:

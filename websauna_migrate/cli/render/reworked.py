@@ -65,7 +65,7 @@ def render_adoption(found: Adoption, scope: str = "") -> Iterator[str]:
     elif found.actions:
         yield "Nothing was changed so far."
     else:
-        yield "There is nothing to take over."
+        yield "Nothing was taken over." if found.problems else "There is nothing to take over."
 
 
 def render_restored(found: Switched) -> Iterator[str]:
