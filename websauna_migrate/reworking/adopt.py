@@ -28,6 +28,8 @@ from websauna_migrate.runs.ledger_table import LEDGER_TABLE
 from websauna_migrate.runs.runner import Runner
 from websauna_migrate.runs.site import Site
 
+OTHER_DATABASES = "Other databases that were taken over with these files need adopt --undo too."
+
 
 def adopt(
     service: Service,
@@ -90,8 +92,10 @@ def undo_adoption(
     def goes(key: str) -> bool:
         return not others_need or key.removeprefix(PREFIX).partition(".")[2] in selected
 
-    actions += [f"{path}: as it was" for path in take_files_back(service, selected, goes)]
-    return Adoption(tuple(actions), undone=True, done=True)
+    paths = take_files_back(service, selected, goes)
+    actions += [f"{path}: as it was" for path in paths]
+    notes = (OTHER_DATABASES,) if paths else ()
+    return Adoption(tuple(actions), notes, undone=True, done=True)
 
 
 def refuse_later(site: Site, selected: Sequence[str], going: Collection[tuple[str, str]]) -> None:
