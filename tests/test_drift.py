@@ -157,13 +157,20 @@ op.create_table(
     sa.CheckConstraint("amount > 0", name="ck_amount"),
     sa.Index("ix_sales_shop", "shop"),
 )
+op.execute("CREATE VIEW z_low AS SELECT id, amount FROM sales")
+op.execute("CREATE VIEW a_top AS SELECT id FROM z_low")
 """
 
 #: By the database: what was changed by hand. The first is for all.
 BY_HAND = {
-    "sqlite": ("DROP TABLE sales", "ALTER TABLE shops DROP COLUMN note"),
-    "postgresql": (
+    "sqlite": (
+        "DROP VIEW a_top",
+        "DROP VIEW z_low",
         "DROP TABLE sales",
+        "ALTER TABLE shops DROP COLUMN note",
+    ),
+    "postgresql": (
+        "DROP TABLE sales CASCADE",
         "ALTER TABLE shops DROP CONSTRAINT uq_shops_name, DROP COLUMN note",
         "ALTER TABLE shops ALTER COLUMN name TYPE text, ALTER COLUMN name DROP NOT NULL",
         "ALTER TABLE shops ALTER COLUMN name SET DEFAULT 'other'",
@@ -172,6 +179,8 @@ BY_HAND = {
     ),
     "mysql": (
         "DROP TABLE sales",
+        "DROP VIEW a_top",
+        "DROP VIEW z_low",
         "ALTER TABLE shops DROP KEY uq_shops_name, DROP COLUMN note",
         "ALTER TABLE shops MODIFY COLUMN name varchar(30) NULL DEFAULT 'other'",
         "ALTER TABLE shops MODIFY COLUMN kind enum('a')",

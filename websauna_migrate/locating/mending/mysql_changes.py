@@ -15,6 +15,7 @@ from websauna_migrate.locating.mending.statements import (
     KEYS,
     LAST,
     TABLES,
+    VIEWS,
     Mender,
     NotWritten,
     Statement,
@@ -71,15 +72,20 @@ class MySQLMender(Mender):
         elif fact.kind == "sequence":
             yield Statement(TABLES, f"CREATE SEQUENCE {name} {definition}")
         elif fact.kind == "view":
-            yield Statement(LAST, self.view(fact))
+            yield Statement(VIEWS, self.view(fact), self.depth(fact, self.there))
         elif fact.kind == "trigger":
             timing, event, text = definition.split(" ", 2)
             start = f"CREATE TRIGGER {name} {timing} {event} ON {table} FOR EACH ROW"
             yield Statement(LAST, f"{start} {text}")
         elif fact.kind in ROUTINES:
-            yield Statement(LAST, definition)
+            # A view may call it.
+            yield Statement(TABLES, definition)
         else:
             raise NotWritten(f"how to create a {fact.kind} is not known here")
+
+    def in_query(self, relation: Fact) -> str:
+        """Return a table or view as it stands in the queries of views."""
+        return f"`{relation.name.replace('`', '``')}`"
 
     def view(self, fact: Fact) -> str:
         """Return the statement that makes a view."""

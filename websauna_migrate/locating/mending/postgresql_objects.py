@@ -11,7 +11,7 @@ from websauna_migrate.autogenerate.compare.numbering import (
     sequence_options,
 )
 from websauna_migrate.enums import literal
-from websauna_migrate.facts.fact import Fact, Facts, Value
+from websauna_migrate.facts.fact import Fact, Value
 from websauna_migrate.locating.mending.statements import (
     COLUMNS,
     CONSTRAINTS_GO,
@@ -20,11 +20,14 @@ from websauna_migrate.locating.mending.statements import (
     LAST,
     TABLES,
     TYPES,
+    VIEW_KINDS,
     VIEWS,
     VIEWS_GO,
     Mender,
     NotWritten,
     Statement,
+    reads,
+    views_of,
 )
 
 __all__ = ["PostgreSQLObjects", "changed_options"]
@@ -39,8 +42,6 @@ WORDS = {
 }
 
 ROUTINES = frozenset({"function", "procedure", "aggregate", "window function"})
-
-VIEW_KINDS = frozenset({"view", "materialized view"})
 
 #: What stands on a table and is called by it.
 ON_TABLE = frozenset({"trigger", "rule", "policy"})
@@ -158,21 +159,6 @@ class PostgreSQLObjects(Mender):
             for one in (*views_of(self.there), *views_of(self.here))
         )
 
-    def reads(self, view: Fact, name: str) -> bool:
-        """True if a view's query has a name, as the server writes it."""
-        whole = rf'(?<![\w".]){re.escape(name)}(?![\w"])'
-        return re.search(whole, str(view.get("definition"))) is not None
-
-    def depth(self, view: Fact, facts: Facts, above: tuple[Fact, ...] = ()) -> int:
-        """Return on how many views, one upon the other, a view stands.
-
-        :param above: those that stand on it
-        """
-        above = (*above, view)
-        below = (one for one in views_of(facts) if one not in above)
-        found = (one for one in below if self.reads(view, self.table(one)))
-        return max((self.depth(one, facts, above) + 1 for one in found), default=0)
-
     def set_aside(self, column: Fact) -> Iterator[Statement]:
         """Yield what lets go of a column, and comes back: the server changes no type below it."""
         waiting, seen = [column], set()
@@ -180,7 +166,7 @@ class PostgreSQLObjects(Mender):
             below = self.table(waiting.pop())
             for one in views_of(self.here):
                 of_it = below != self.table(column) or self.mentions(one, column)
-                if one.key not in seen and of_it and self.reads(one, below):
+                if one.key not in seen and of_it and reads(one, below):
                     seen.add(one.key)
                     waiting.append(one)
         for kind in ("trigger", "rule", "policy"):
@@ -396,11 +382,6 @@ class PostgreSQLObjects(Mender):
             value = wanted.get("statistics target")
             target = -1 if value is None else value
             yield Statement(LAST, f"ALTER {self.called(fact)} SET STATISTICS {target}")
-
-
-def views_of(facts: Facts) -> list[Fact]:
-    """Return the views among facts."""
-    return [one for one in facts.objects if one.kind in VIEW_KINDS]
 
 
 def values_of(fact: Fact) -> list[str]:

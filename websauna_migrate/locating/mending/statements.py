@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -22,15 +23,20 @@ __all__ = [
     "TYPES",
     "VIEWS",
     "VIEWS_GO",
+    "VIEW_KINDS",
     "Mender",
     "NotWritten",
     "Renamed",
     "Statement",
     "is_foreign",
+    "reads",
+    "views_of",
 ]
 
 #: Statements are run in this order: what stands on columns goes before them, and comes after them.
 VIEWS_GO, FIRST, CONSTRAINTS_GO, TYPES, TABLES, COLUMNS, KEYS, FOREIGN_KEYS, VIEWS, LAST = range(10)
+
+VIEW_KINDS = frozenset({"view", "materialized view"})
 
 
 class NotWritten(Exception):
@@ -139,6 +145,20 @@ class Mender(ABC):
         """Return the name of the table that a fact is of."""
         return self.name(fact, fact.table or fact.name)
 
+    def depth(self, view: Fact, facts: Facts, above: tuple[Fact, ...] = ()) -> int:
+        """Return on how many views, one upon the other, a view stands.
+
+        :param above: those that stand on it
+        """
+        above = (*above, view)
+        below = (one for one in views_of(facts) if one not in above)
+        found = (one for one in below if reads(view, self.in_query(one)))
+        return max((self.depth(one, facts, above) + 1 for one in found), default=0)
+
+    def in_query(self, relation: Fact) -> str:
+        """Return a table or view as it stands in the queries of views."""
+        return self.table(relation)
+
     def parts(self, whole: Fact, kind: str, facts: Facts | None = None) -> list[Fact]:
         """Return the parts of a table or type, columns in their order.
 
@@ -151,6 +171,17 @@ class Mender(ABC):
             if one.schema == whole.schema
         ]
         return sorted(found, key=lambda one: number(one.get("position")))
+
+
+def views_of(facts: Facts) -> list[Fact]:
+    """Return the views among facts."""
+    return [one for one in facts.objects if one.kind in VIEW_KINDS]
+
+
+def reads(view: Fact, name: str) -> bool:
+    """True if a view's query has a name, as the server writes it."""
+    whole = rf'(?<![\w".]){re.escape(name)}(?![\w"])'
+    return re.search(whole, str(view.get("definition"))) is not None
 
 
 def is_foreign(fact: Fact) -> bool:
