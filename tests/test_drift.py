@@ -496,7 +496,8 @@ def test_a_lost_history_drops_no_table(workshop: Workshop, sqlite_url: str) -> N
 
 def test_rows_stay_where_a_table_is_made_anew(workshop: Workshop, sqlite_url: str) -> None:
     workshop.package("fooapp", ALL_MODELS)
-    workshop.script("fooapp", "f01", None, SHOP)
+    trigger = "CREATE TRIGGER t INSTEAD OF INSERT ON a_top BEGIN SELECT 1; END"
+    workshop.script("fooapp", "f01", None, f"{SHOP}op.execute({trigger!r})")
     workshop.script("fooapp", "f02", "f01", REFERRED)
     ini = workshop.application("fooapp", workshop.root / "site.ini", sqlite_url)
     assert workshop.ws(ini, "upgrade").status == 0
@@ -507,6 +508,7 @@ def test_rows_stay_where_a_table_is_made_anew(workshop: Workshop, sqlite_url: st
         "ALTER TABLE shops RENAME COLUMN note TO remark",
         "ALTER TABLE sales RENAME TO former",
         "CREATE VIEW odd AS SELECT id FROM shops",
+        "DROP VIEW a_top",
     )
     with engine_of(sqlite_url).connect() as connection:
         connection.exec_driver_sql("PRAGMA writable_schema = on")

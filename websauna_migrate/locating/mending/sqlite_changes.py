@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from websauna_migrate.enums import literal
-from websauna_migrate.facts.fact import AS_WRITTEN, POSITION, Fact
+from websauna_migrate.facts.fact import AS_WRITTEN, POSITION, Fact, Facts
 from websauna_migrate.locating.mending.statements import (
     COLUMNS,
     CONSTRAINTS_GO,
@@ -15,6 +15,7 @@ from websauna_migrate.locating.mending.statements import (
     KEYS,
     LAST,
     TABLES,
+    VIEWS,
     Mender,
     NotWritten,
     Statement,
@@ -44,9 +45,16 @@ class SQLiteMender(Mender):
         """Yield what takes an object away."""
         if fact.kind in ("column", "constraint"):
             yield from self.anew(fact)
-        else:
-            rank = CONSTRAINTS_GO if fact.kind == "index" else FIRST
-            yield Statement(rank, f"DROP {fact.kind.upper()} IF EXISTS {self.quoted(fact.name)}")
+            return
+        # What stands on a view may not be there without it while a table gets another name.
+        going = [fact, *(self.upon(fact.name, self.here) if fact.kind == "view" else ())]
+        there = {one.key: one for one in self.there.objects}
+        for one in going:
+            rank = CONSTRAINTS_GO if one.kind == "index" else FIRST
+            yield Statement(rank, f"DROP {one.kind.upper()} IF EXISTS {self.quoted(one.name)}")
+        for one in going[1:]:
+            if one.key in there:
+                yield from self.create(there[one.key])
 
     def create(self, fact: Fact) -> Iterator[Statement]:
         """Yield what makes an object."""
@@ -60,7 +68,11 @@ class SQLiteMender(Mender):
             unique = "UNIQUE " if fact.get("unique") else ""
             yield Statement(LAST, f"CREATE {unique}INDEX {name} ON {self.table(fact)} {definition}")
         elif fact.kind in ("view", "trigger"):
-            yield Statement(LAST, f"CREATE {fact.kind.upper()} {name} {definition}")
+            rank = VIEWS if fact.kind == "view" else LAST
+            triggers = self.parts(fact, "trigger") if fact.kind == "view" else []
+            yield Statement(rank, f"CREATE {fact.kind.upper()} {name} {definition}")
+            for one in triggers:
+                yield from self.create(one)
         else:
             raise NotWritten(f"how to create a {fact.kind} is not known here")
 
@@ -109,13 +121,9 @@ class SQLiteMender(Mender):
         if not pairs:
             raise NotWritten("no column is left whose values it could take over")
         into, out = (", ".join(map(self.quoted, side)) for side in zip(*pairs, strict=True))
-        mention = re.compile(rf"\b{re.escape(new.name)}\b", re.IGNORECASE)
-        for one in self.here.objects:
-            if one.kind in ("view", "trigger") and mention.search(
-                f"{one.get('definition')} {one.table or ''}"
-            ):
-                # SQLite gives no table a name that one of these speaks of in vain.
-                yield from self.drop(one)
+        for one in self.upon(new.name, self.here):
+            # SQLite gives no table a name that one of these speaks of in vain.
+            yield from self.drop(one)
         # Else what refers to the table would refer to what goes.
         yield Statement(COLUMNS, "PRAGMA legacy_alter_table = ON")
         yield Statement(COLUMNS, f"ALTER TABLE {table} RENAME TO {aside}")
@@ -133,9 +141,21 @@ class SQLiteMender(Mender):
         yield Statement(ROWS_CHECKED, text)
         yield Statement(FORMER_GO, f"DROP TABLE {aside}")
         yield from self.on_table(new)
-        for one in self.there.objects:
-            if one.kind in ("view", "trigger") and mention.search(str(one.get("definition"))):
-                yield from self.create(one)
+        for one in self.upon(new.name, self.there):
+            yield from self.create(one)
+
+    def upon(self, name: str, facts: Facts) -> list[Fact]:
+        """Return the views and triggers that speak of a table or view, or of one that does."""
+        found: list[Fact] = []
+        names = [name]
+        while names:
+            mention = re.compile(rf"\b{re.escape(names.pop())}\b", re.IGNORECASE)
+            for one in facts.objects:
+                text = f"{one.get('definition')} {one.table or ''}"
+                if one.kind in ("view", "trigger") and one not in found and mention.search(text):
+                    found.append(one)
+                    names += [one.name] if one.kind == "view" else []
+        return found
 
     def script(self, statements: Iterable[Statement], *, keys: bool) -> list[str]:
         """Return statements in their order, in one transaction that keeps all rows or nothing."""
