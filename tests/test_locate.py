@@ -159,6 +159,13 @@ def test_what_a_hand_changed_is_named(
     assert f"ws-alembic -c {ini} locate" in refused.err and 'column "extra"' in refused.err
     shown = workshop.ws(ini, "-x", "packages=all", "locate")
     assert "equals no revision; nearest" in shown.out and "no revision makes it" in shown.out
+    drift = f"ws-alembic -c {ini} -x packages=shop drift --sql"
+    assert f"  If it is that one: {drift}\n" in shown.out
+    assert workshop.ws(ini, "stamp", "s01").status == 0
+    remedy = f": ws-alembic -c {ini} -x packages=shop stamp s08, then {drift}\n"
+    assert remedy in workshop.ws(ini, "-x", "packages=all", "locate").out
+    assert workshop.ws(ini, "-x", "packages=shop", "stamp", "s08").status == 0
+    assert workshop.ws(ini, "-x", "packages=shop", "drift", "--sql").status == 8
 
 
 def test_what_is_known_in_front_of_a_step_that_fails_is_not_read_again(

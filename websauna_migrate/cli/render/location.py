@@ -67,6 +67,11 @@ def details(one: Located) -> Iterator[str]:
         yield f"{one.package}: {counted(len(differing), 'difference')}"
     for each in one.differences:
         yield f"  {'note: ' if each.note else ''}{one_line(str(each))}"
+    if one.verdict == "nearest":
+        command = f"ws-alembic -x packages={one.package}"
+        recorded = one.rows == one.recorded
+        first = "" if recorded else f"{command} stamp {' '.join(one.rows) or 'base'}, then "
+        yield f"  If it is that one: {first}{command} drift --sql"
 
 
 #: Headings of what drifted, by kind.
