@@ -136,6 +136,22 @@ def test_a_setting_does_not_hide_the_history_that_is_there(
     assert rows(database_url, "SELECT * FROM alembic_version") == [("aa03",)]
 
 
+def test_a_schema_that_is_set_later_does_not_hide_it_either(
+    workshop: Workshop, postgresql_url: str
+) -> None:
+    made_by_plain_alembic(postgresql_url, "alembic_history_fooapp", "aa02")
+    execute(postgresql_url, "CREATE SCHEMA ops")
+    service = service_of(workshop, postgresql_url, version_table_schema="ops")
+    with pytest.raises(
+        HistoryContradicted, match=r'"public\.alembic_history_fooapp" has'
+    ) as caught:
+        service.upgrade()
+    assert "take out: websauna_migrate.version_table_schema\n" in str(caught.value)
+    service.adopt()
+    assert steps(service.upgrade()) == ["fooapp@aa03"]
+    assert rows(postgresql_url, "SELECT * FROM ops.alembic_history_fooapp") == [("aa03",)]
+
+
 def test_another_applications_table_is_let_be_by_the_setting(
     workshop: Workshop, database_url: str
 ) -> None:

@@ -8,7 +8,7 @@ whatever its name and schema; a run refuses, and ``adopt`` makes it the package'
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -63,7 +63,7 @@ class OtherHistory:
 def remedy_for(found: Iterable[OtherHistory]) -> str:
     """Return how the histories become the packages' own."""
     return "\n".join(
-        f"  To go on with it, take out: websauna_migrate.version_table.{one.package}\n"
+        f"  To go on with it, take out: websauna_migrate.{hiding_setting(one)}\n"
         f"  To take it over: ws-alembic -x packages={one.package} adopt"
         if one.table.name == history_table_name(one.package)
         else f"  To take it over: ws-alembic -x packages={one.package} adopt\n"
@@ -76,6 +76,12 @@ def remedy_for(found: Iterable[OtherHistory]) -> str:
         f"{one.history_table}"
         for one in found
     )
+
+
+def hiding_setting(found: OtherHistory) -> str:
+    """Return the setting by which the table that is a package's history by default is not."""
+    hidden = found.history_table != found.table.name
+    return f"version_table.{found.package}" if hidden else "version_table_schema"
 
 
 class OtherHistories:
@@ -116,7 +122,13 @@ class OtherHistories:
         own = {package.history_table for package in self.snapshot.packages.values()}
         tables = find_version_tables(connection, {(schema, name) for name in own})
         found = [
-            OtherHistory(name, self.snapshot.packages[name].history_table, table, revisions)
+            OtherHistory(
+                name,
+                self.snapshot.packages[name].history_table,
+                # The name alone would mean the package's own.
+                replace(table, visible=table.visible and table.name not in own),
+                revisions,
+            )
             for name in empty
             for table in tables
             # The same table in another schema is another tenant's.
