@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from apps import Workshop
-from runs import execute, table
+from runs import execute, rows, table
 from websauna_migrate.errors import StepFailed
 
 MODELS = """
@@ -66,3 +66,29 @@ def test_a_table_that_a_cut_off_batch_left(workshop: Workshop, sqlite_url: str) 
         service.upgrade()
     execute(sqlite_url, 'DROP TABLE "_alembic_tmp_token"')
     service.upgrade()
+
+
+def test_a_table_that_a_batch_left_under_its_temporary_name_comes_back(
+    workshop: Workshop, sqlite_url: str
+) -> None:
+    workshop.package("app")
+    workshop.script("app", "one", None, **table("token"))
+    lines = 'with op.batch_alter_table("token", recreate="always") as batch:\n'
+    lines += '    batch.add_column(sa.Column("n", sa.Integer))'
+    workshop.script("app", "two", "one", lines)
+    service = workshop.service(sqlite_url)
+    service.upgrade("one")
+    # As Alembic does it, cut off in front of the last of its statements.
+    execute(
+        sqlite_url,
+        "INSERT INTO token (id) VALUES (7)",
+        "CREATE TABLE _alembic_tmp_token (id INTEGER PRIMARY KEY, n INTEGER)",
+        "INSERT INTO _alembic_tmp_token SELECT id, NULL FROM token",
+        "DROP TABLE token",
+    )
+    remedy = 'ALTER TABLE "_alembic_tmp_token" RENAME TO "token"'
+    with pytest.raises(StepFailed, match=f"{remedy}, and run the command again"):
+        service.upgrade()
+    execute(sqlite_url, remedy)
+    service.upgrade()
+    assert rows(sqlite_url, "SELECT id, n FROM token") == [(7, None)]

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from apps import Workshop
 from projects import INI, MAIN
 from websauna_migrate.config.template import template_folder
-from websauna_migrate.errors import EnvironmentFailure, StepFailed
+from websauna_migrate.errors import EnvironmentFailure, MigrationError, StepFailed
 from websauna_migrate.runs.runner import Runner
 
 TEMPLATES = Path(alembic.__file__).parent / "templates"
@@ -485,3 +485,47 @@ def test_plain_alembic_takes_the_lock_of_the_service(
     done = run(program, env={"PYTHONPATH": str(foo.root)}, cwd=foo.root)
     assert done.returncode == 0, done.stderr
     assert service.current()[0].rows == ("f200",)
+
+
+@pytest.mark.parametrize(
+    ("hook", "command"),
+    [
+        ("include_object", "check"),
+        ("include_name", "check"),
+        ("compare_type", "revision"),
+        ("process_revision_directives", "revision"),
+        ("on_version_apply", "upgrade"),
+    ],
+)
+def test_a_hook_that_fails_is_named_with_env_py(
+    workshop: Workshop, sqlite_url: str, hook: str, command: str
+) -> None:
+    """Also one of another module than ``env.py``."""
+    workshop.package(
+        "fooapp",
+        """
+        import sqlalchemy as sa
+        from sqlalchemy.orm import declarative_base
+
+        Base = declarative_base()
+        sa.Table("t", Base.metadata, sa.Column("id", sa.Integer, primary_key=True))
+        """,
+    )
+    workshop.script("fooapp", "a1", None, "op.create_table('t', sa.Column('id', sa.Text))")
+    if command != "upgrade":
+        workshop.service(sqlite_url).upgrade()
+    (workshop.root / "fooapp" / "hooks.py").write_text(
+        "def fails(*a, **k):\n    raise KeyError(7)\n"
+    )
+    (workshop.root / "fooapp" / "alembic" / "env.py").write_text(
+        "from alembic import context\nfrom fooapp.hooks import fails\n"
+        "from fooapp.models import Base\n"
+        "connection = context.config.attributes['connection']\n"
+        f"context.configure(connection, target_metadata=Base.metadata, {hook}=fails)\n"
+        "with context.begin_transaction():\n    context.run_migrations()\n"
+    )
+    call = getattr(workshop.service(sqlite_url), command)
+    with pytest.raises(
+        MigrationError, match=rf"env.py.* gives {hook}=.* line 2 of .*hooks.py: Key"
+    ):
+        call(**({"message": "x", "autogenerate": True} if command == "revision" else {}))

@@ -8,10 +8,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from traceback import extract_tb
 from typing import Any, TextIO
 
 from sqlalchemy import MetaData, text
 from sqlalchemy.engine import Connection
+from sqlalchemy.exc import DBAPIError
 
 from websauna_migrate.alembic_adapter.internals import ProxiedEnvironment, run_migrations
 from websauna_migrate.alembic_adapter.package_environment import (
@@ -20,6 +22,7 @@ from websauna_migrate.alembic_adapter.package_environment import (
 )
 from websauna_migrate.alembic_adapter.sqlite_batches import keep_in_batches
 from websauna_migrate.alembic_adapter.written_literals import write_all_literals
+from websauna_migrate.base_errors import MigrationError
 from websauna_migrate.database.engines import (
     BEFORE,
     BEHIND,
@@ -29,6 +32,7 @@ from websauna_migrate.database.engines import (
 )
 from websauna_migrate.database.servers import place_of
 from websauna_migrate.models.sqlalchemy_internals import write_backslashes_as
+from websauna_migrate.revision_scripts.script_error import ScriptRefused
 
 __all__ = ["BoundEnvironment", "logging_left_alone", "target_metadata"]
 
@@ -102,6 +106,8 @@ class BoundEnvironment(ProxiedEnvironment):
             # It is text here, which the writer encodes.
             kwargs.pop("output_encoding", None)
             kwargs["output_buffer"] = self.output
+        for key in HOOKS & kwargs.keys():
+            kwargs[key] = self.hook_named(key, kwargs[key])
         for key, value in self.insisted.items():
             combine = COMBINED.get(key)
             given = kwargs.get(key)
@@ -246,6 +252,31 @@ class BoundEnvironment(ProxiedEnvironment):
                 "sqlalchemy.url, or name its database for all by the setting websauna_migrate.url.",
             )
 
+    def hook_named(self, option: str, hook: Any) -> Any:
+        """Return a hook of ``env.py`` that names it where it fails; what is none as it is."""
+        if isinstance(hook, (list, tuple)):
+            return [self.hook_named(option, one) for one in hook]
+        if not callable(hook):
+            return hook
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return hook(*args, **kwargs)
+            except (MigrationError, DBAPIError):
+                raise
+            except Exception as exc:
+                path, last = self.owner.scripts.env_py_location, extract_tb(exc.__traceback__)[-1]
+                said = (
+                    f"gives {option}=..., which failed in line {last.lineno} of {last.filename}: "
+                    f"{type(exc).__name__}: {exc}"
+                )
+                if option == "on_version_apply":
+                    raise ScriptRefused("hook", f"env.py {said}.") from exc
+                said = f"{said}\nNothing was changed."
+                raise EnvironmentFailure(self.owner.package.name, path, said) from exc
+
+        return call
+
     def known_heads(self) -> tuple[str, ...]:
         """Return the rows that the run knows, in place of Alembic's query for them."""
         assert self.rows is not None
@@ -340,6 +371,14 @@ def in_turn(first: Any, second: Any) -> Any:
 
     return call
 
+
+#: Options that are functions, which a step or a comparison of models calls.
+HOOKS = frozenset(
+    {
+        *("include_name", "include_object", "render_item", "process_revision_directives"),
+        *("compare_type", "compare_server_default", "on_version_apply"),
+    }
+)
 
 #: Options that ``env.py`` and the service both have a say in; in all others the service insists.
 COMBINED: Mapping[str, Callable[[Any, Any], Any]] = {

@@ -47,7 +47,8 @@ class ScriptRefused(Exception):
         where it takes its step's own back, and the ledger's marker with it, ``keys`` where foreign
         keys are in the way, ``batch`` where a batch on SQLite would lose something of its table,
         ``check`` where a check of the script does not hold, ``early`` where that asks for what an
-        earlier step of the plan does, ``stop`` where the run shall end now
+        earlier step of the plan does, ``hook`` where one of ``env.py`` fails, ``stop`` where the
+        run shall end now
     """
 
     def __init__(self, kind: str, words: str = ROLLED_BACK) -> None:

@@ -13,6 +13,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from websauna_migrate.base_errors import MigrationError
 from websauna_migrate.database.engines import connect, driver_words, hide_password, one_line
+from websauna_migrate.database.history_tables import list_tables
 from websauna_migrate.database.lock_errors import is_lock_failure, says_already_there
 from websauna_migrate.database.stopping import RunStopped, StopNow
 from websauna_migrate.database.timeouts import Timeouts
@@ -23,12 +24,16 @@ from websauna_migrate.revision_scripts.script_error import ScriptRefused, place_
 from websauna_migrate.runs.failures import StepFailed, connection_lost, run_stopped
 from websauna_migrate.runs.ledger import FAILED, STOPPED
 from websauna_migrate.runs.run_context import RunContext, clean, is_gone
+from websauna_migrate.runs.sqlite_foreign_keys import TEMPORARY
 from websauna_migrate.runs.statement_guard import StatementGuard
 from websauna_migrate.runs.statement_log import StatementLog
 from websauna_migrate.runs.waiting import LockWaits, Waiting, lock_problem
 
 if TYPE_CHECKING:
     from websauna_migrate.runs.attempt import Attempt
+
+#: SQLite's word, or SQLAlchemy's, on a table that is not there.
+NO_TABLE = re.compile(r"(?:no such table: (?:main\.)?)?(\w+)")
 
 #: SQLite's word on a temporary table of Alembic's batch that is there already.
 LEFT_BY_BATCH = re.compile(r'table "?(_alembic_tmp_(\w+))"? already exists')
@@ -263,6 +268,17 @@ class Aftermath:
                 f'drop it: DROP TABLE "{temporary}". If it is not, its rows are in the other: '
                 f'ALTER TABLE "{temporary}" RENAME TO "{table}".'
             )
+        gone = NO_TABLE.fullmatch(str(getattr(exc, "orig", exc)))
+        if gone is not None and self.server.kind == "sqlite":
+            temporary = f"{TEMPORARY}{gone[1]}"
+            with connect(self.run.make_engine()) as connection:
+                if temporary in list_tables(connection, None):
+                    return (
+                        f' An earlier batch that was cut off left "{temporary}" in its place, as '
+                        f'changed and with its rows: ALTER TABLE "{temporary}" RENAME TO '
+                        f'"{gone[1]}", and run the command again. Its indexes and triggers are '
+                        "lost: ws-alembic drift"
+                    )
         if (
             step.direction == "upgrade"
             and not step.rows_before
