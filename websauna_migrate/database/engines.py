@@ -169,7 +169,13 @@ ASYNCHRONOUS = {
 }
 
 #: What they alone know in a URL's query; and what another driver calls otherwise.
-OWN_OPTIONS = frozenset({"async_fallback", "prepared_statement_cache_size", "statement_cache_size"})
+OWN_OPTIONS = frozenset(
+    {
+        *("async_fallback", "prepared_statement_cache_size", "statement_cache_size"),
+        *("max_cached_statement_lifetime", "max_cacheable_statement_size", "command_timeout"),
+        *("direct_tls", "echo"),
+    }
+)
 RENAMED_OPTIONS = {"ssl": "sslmode"}
 
 
@@ -366,15 +372,25 @@ def reported(url: URL) -> Iterator[None]:
     except Exception as exc:
         # Drivers refuse an option, a port or a character with errors of their own.
         error = exc.orig if isinstance(exc, DBAPIError) else exc
-        is_file = url.get_backend_name() == "sqlite"
-        raise unreachable(
-            safe_url(url),
-            one_line(hide_password(driver_words(error), url)),
-            "Check that its folder exists and that you may write there."
-            if is_file
-            else "Check that the server runs and that the setting sqlalchemy.url names the right "
-            "host, port, user, password and database.",
-        ) from None
+        if url.get_backend_name() == "sqlite":
+            remedy = "Check that its folder exists and that you may write there."
+        elif UNKNOWN_OPTION.search(str(error)):
+            remedy = (
+                f'The driver "{url.get_driver_name()}" does not know that option. Take it out of '
+                "sqlalchemy.url, or name the database for migrations alone by the setting "
+                "websauna_migrate.url."
+            )
+        else:
+            remedy = (
+                "Check that the server runs and that the setting sqlalchemy.url names the right "
+                "host, port, user, password and database."
+            )
+        words = one_line(hide_password(driver_words(error), url))
+        raise unreachable(safe_url(url), words, remedy) from None
+
+
+#: What drivers say of an option in a URL that they do not have.
+UNKNOWN_OPTION = re.compile("invalid (?:connection|URI query) (?:option|param)|unexpected keyword")
 
 
 def driver_words(error: BaseException | None) -> str:
