@@ -271,6 +271,9 @@ def test_what_stands_on_columns_goes_and_comes_back(
     execute(postgresql_url, *by_hand)
     found = json.loads(workshop.ws(ini, "drift", "--json").out)
     assert not any(one["not_written"] for one in found["found"])
+    shown = workshop.ws(ini, "drift", "--sql").out
+    without_grants = "give them again: " in shown.partition("\n")[0]
+    assert without_grants == any(one.startswith("DROP VIEW public.") for one in found["sql"])
     run_sql(postgresql_url, found["sql"])
     assert workshop.ws(ini, "drift").out == "No drift.\n"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from websauna_migrate.cli.render.text import NOTHING, Table, joined, one_line, render_table
@@ -74,6 +75,9 @@ def details(one: Located) -> Iterator[str]:
         yield f"  If it is that one: {first}{command} drift --sql"
 
 
+#: On PostgreSQL, which has the names of schemas, grants go with a view.
+VIEW_GOES = re.compile(r'DROP (?:MATERIALIZED )?VIEW ((?:"[^"]*"|\w+)\..*)')
+
 #: Headings of what drifted, by kind.
 HEADINGS = {
     "database-changed": "not as the applied scripts make it",
@@ -105,6 +109,9 @@ def render_mending(report: DriftReport) -> Iterator[str]:
     for one in report.found:
         if one.not_written and not one.accepted:
             yield f"-- By hand: {one_line(one.text)}: {one_line(one.not_written)}"
+    views = filter(None, map(VIEW_GOES.match, report.sql))
+    if names := [found[1] for found in views]:
+        yield f"-- Made anew without its grants, give them again: {joined(names)}"
     for statement in report.sql:
         yield f"{statement};"
     if not report.sql:
