@@ -165,3 +165,28 @@ def test_a_rewriter_changes_the_script_and_not_the_models(
     service.upgrade()
     assert service.check().ok
     assert not service.revision("three", autogenerate=True)
+
+
+LISTENED = """
+import sqlalchemy as sa
+metadata = sa.MetaData()
+t = sa.Table("things", metadata, sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("n", sa.Integer))
+"""
+
+
+def test_what_a_listener_makes_not_null_is_seen(workshop: Workshop, postgresql_url: str) -> None:
+    folder = workshop.package("shop", LISTENED, metadata="shop.models.metadata")
+    service = workshop.service(postgresql_url)
+    service.revision("first", autogenerate=True)
+    service.upgrade()
+    ddl = 'sa.DDL("ALTER TABLE things ALTER COLUMN n SET NOT NULL")'
+    source = f"{LISTENED}sa.event.listen(t, 'after_create', {ddl})\n"
+    (folder / "models.py").write_text(source)
+    workshop.forget()
+    service = workshop.service(postgresql_url)
+    (problem,) = service.check().problems
+    assert problem.message == 'Package "shop": modify nullable of things.n: NULL -> NOT NULL'
+    service.revision("second", autogenerate=True)
+    service.upgrade()
+    assert service.check().problems == ()

@@ -188,3 +188,42 @@ def test_a_script_made_on_one_database_is_the_same_on_another(
     service.upgrade()
     assert service.check().problems == ()
     service.downgrade("base")
+
+
+RENAMED = """
+import sqlalchemy as sa
+metadata = sa.MetaData()
+sa.Table("{table}", metadata, sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("{column}", sa.Integer, unique=True), sa.Column("n", sa.{type}),
+    sa.Column("twice", sa.BigInteger, sa.Computed("n * 2", persisted=True)))
+"""
+
+
+@pytest.mark.parametrize("written_on", ["sqlite", "postgresql"])
+def test_renames_and_types_under_computed_columns_change_on_another(
+    workshop: Workshop, sqlite_url: str, postgresql_url: str, written_on: str
+) -> None:
+    url, other = sqlite_url, postgresql_url
+    if written_on == "postgresql":
+        url, other = other, url
+    first = RENAMED.format(table="orders", column="code", type="Integer")
+    folder = workshop.package("shop", first, metadata="shop.models.metadata")
+    service = workshop.service(url)
+    service.revision("first", autogenerate=True)
+    service.upgrade()
+    second = RENAMED.format(table="purchases", column="sku", type="BigInteger")
+    (folder / "models.py").write_text(second)
+    workshop.forget()
+    service = workshop.service(url)
+    service.revision(
+        "second",
+        autogenerate=True,
+        rename_tables=["orders:purchases"],
+        rename_columns=["orders.code:sku"],
+    )
+    service = workshop.service(other)
+    service.upgrade()
+    assert service.check().problems == ()
+    service.downgrade("-1")
+    service.upgrade()
+    assert service.check().problems == ()

@@ -12,6 +12,7 @@ from sqlalchemy import Column, Table
 from websauna_migrate.autogenerate.compare.attributes import attribute_changes
 from websauna_migrate.autogenerate.compare.by_hand import changes_by_hand
 from websauna_migrate.autogenerate.compare.columns import (
+    add_unsaid_nulls,
     changed_columns,
     judge_columns,
     kept_columns,
@@ -59,7 +60,7 @@ from websauna_migrate.autogenerate.operations.ordering import (
     statements_behind,
 )
 from websauna_migrate.autogenerate.operations.rendering import EmptyTable
-from websauna_migrate.autogenerate.operations.script_op import ScriptOp
+from websauna_migrate.autogenerate.operations.script_op import ScriptOp, written_for
 from websauna_migrate.autogenerate.operations.server_statements import KeyChange
 from websauna_migrate.autogenerate.operations.table_changes import TableChanges
 from websauna_migrate.autogenerate.operations.type_change import in_steps, without_check
@@ -294,6 +295,7 @@ class Completion:
         if database == "sqlite":
             require_no_conflict(self.owned.package, key, self.found)
         judge_columns(changes, table, self.found, key, database)
+        add_unsaid_nulls(changes, table, self.found, key, self.context.run_object_filters)
         changes.ops[:] = [op for op in changes.ops if not is_compared_by_facts(op)]
         for op in changes.ops:
             if isinstance(op, ops.AddColumnOp) and op.column.table is table:
@@ -324,7 +326,8 @@ class Completion:
         Computed columns hold nothing of value.
         """
         key = self.owned.key_of(table)
-        again = changed_columns(table, key[0], self.inspector, self.found)
+        databases = written_for(self.context)
+        again = changed_columns(table, key[0], self.inspector, self.found, databases)
         names = {op.column_name for op in again if isinstance(op, ops.DropColumnOp)}
         if not names:
             return

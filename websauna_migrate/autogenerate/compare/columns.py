@@ -101,6 +101,33 @@ def judge_columns(
     ]
 
 
+def add_unsaid_nulls(
+    changes: TableChanges, table: Table, found: FoundDifferences, key: Key, filters: Any
+) -> None:
+    """Add changes of NOT NULL that a model's columns do not say: DDL of a listener does.
+
+    :param filters: those of ``env.py``
+    """
+    proposed = {op.column_name: op for op in changes.ops if isinstance(op, ops.AlterColumnOp)}
+    for column in table.columns:
+        one = found.of_column(key, column.name).get("not null")
+        if one is None or bool(one.right) is not bool(column.nullable):
+            continue
+        op = proposed.get(column.name)
+        if op is None and filters(column, column.name, "column", False, column):
+            op = ops.AlterColumnOp(
+                table.name,
+                column.name,
+                schema=key[0],
+                existing_type=column.type,
+                existing_nullable=not one.left,
+                existing_server_default=column.server_default or False,
+            )
+            changes.ops.append(op)
+        if op is not None:
+            op.modify_nullable = not one.right
+
+
 def give_collation(op: ops.AlterColumnOp, differs: Mapping[str, Difference], database: str) -> None:
     """Let the old type of a column say its collation, which is not always reflected.
 
@@ -119,15 +146,25 @@ def give_collation(op: ops.AlterColumnOp, differs: Mapping[str, Difference], dat
 
 
 def changed_columns(
-    table: Table, schema: str | None, inspector: Inspector, found: FoundDifferences
+    table: Table,
+    schema: str | None,
+    inspector: Inspector,
+    found: FoundDifferences,
+    databases: Collection[str],
 ) -> list[ops.MigrateOperation]:
-    """Return the operations that make changed computed columns anew; they hold nothing of value."""
+    """Return the operations that make changed computed columns anew; they hold nothing of value.
+
+    :param databases: those that the script is for
+    """
     operations: list[ops.MigrateOperation] = []
     key = (schema, str(table.name))
     reflected = {one["name"]: one for one in inspector.get_columns(table.name, schema=schema)}
     for column in table.columns:
         one = reflected.get(column.name)
-        if one is None or not is_made_anew(column, key, found, inspector.dialect.name):
+        if one is None or not (
+            is_made_anew(column, key, found, inspector.dialect.name)
+            or ("postgresql" in databases and has_retyped_source(column, key, found))
+        ):
             continue
         operations += [
             ops.DropColumnOp.from_column_and_tablename(schema, table.name, as_column(one)),
@@ -166,8 +203,7 @@ def parts_with(names: Collection[str], found: FoundDifferences, key: Key) -> Ite
 def is_made_anew(column: Column[Any], key: Key, found: FoundDifferences, database: str) -> bool:
     """Tell whether a computed column changes, or a plain one becomes computed, or the other way.
 
-    PostgreSQL changes no type of a column that another one is computed from; MySQL's statement for
-    a column's comment has no expression.
+    MySQL's statement for a column's comment has no expression.
     """
     differs = found.of_column(key, column.name)
     if "generated" in differs:
@@ -175,10 +211,15 @@ def is_made_anew(column: Column[Any], key: Key, found: FoundDifferences, databas
     if not isinstance(column.server_default, Computed):
         return False
     attributes = TYPE | {"comment", "extra"} if database in ("mysql", "mariadb") else TYPE
-    if attributes & differs.keys():
-        return True
+    return bool(attributes & differs.keys())
+
+
+def has_retyped_source(column: Column[Any], key: Key, found: FoundDifferences) -> bool:
+    """True if the type changes of what a column is computed from: PostgreSQL refuses that."""
+    if not isinstance(column.server_default, Computed):
+        return False
     words = set(re.findall(r"\w+", str(column.server_default.sqltext)))
-    return database == "postgresql" and any(
+    return any(
         TYPE & found.of_column(key, one.name).keys()
         for one in column.table.columns
         if one is not column and one.name in words

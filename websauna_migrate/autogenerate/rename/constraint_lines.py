@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from alembic.autogenerate.api import AutogenContext
 from sqlalchemy import Table
 from sqlalchemy.dialects import postgresql
 
-from websauna_migrate.autogenerate.operations.script_op import branches, on_dialect, written_for
+from websauna_migrate.autogenerate.operations.script_op import (
+    DATABASES,
+    branches,
+    on_dialect,
+    written_for,
+)
 from websauna_migrate.facts.mysql import quoted as in_backquotes
 
 
 def rename_lines(
-    context: AutogenContext, table: Table, kind: str, old: str, new: str, facts: Any
+    context: AutogenContext,
+    table: Table,
+    kind: str,
+    old: str,
+    new: str,
+    facts: Any,
+    databases: Collection[str],
 ) -> list[str]:
-    """Return the lines that rename a constraint or index, on every database."""
+    """Return the lines that rename a constraint or index.
+
+    :param databases: those on which it has the name
+    """
     prefix = context.opts["alembic_module_prefix"]
     table_name = dotted(table.schema, table.name)
     statement = (
@@ -32,7 +47,10 @@ def rename_lines(
             f"TO {backquoted(new)}"
         )
         cases["mysql"] = [f"{prefix}execute({on_mariadb!r})"]
-    return branches(context, cases, made_anew(context, table, kind, old, new, facts))
+    anew = made_anew(context, table, kind, old, new, facts)
+    if len(databases) == len(DATABASES):
+        return branches(context, cases, anew)
+    return branches(context, {name: cases.get(name, anew) for name in databases})
 
 
 def made_anew(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,8 +15,9 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.schema import DefaultClause
 
 from websauna_migrate.autogenerate.compare.model_sql import applicable_checks, final_name, unquoted
+from websauna_migrate.autogenerate.operations.column_types import dialect_of
 from websauna_migrate.autogenerate.operations.enum_change import EnumChange
-from websauna_migrate.autogenerate.operations.script_op import ScriptOp
+from websauna_migrate.autogenerate.operations.script_op import DATABASES, ScriptOp
 from websauna_migrate.autogenerate.package_objects import Key, PackageObjects
 from websauna_migrate.autogenerate.reflection import Reflection
 from websauna_migrate.autogenerate.rename.constraint_lines import (
@@ -31,6 +32,7 @@ from websauna_migrate.autogenerate.rename.renames import (
     TableRename,
     bad_rename,
 )
+from websauna_migrate.models.sqlalchemy_internals import is_created
 
 #: How PostgreSQL ends the names that it gives by itself.
 AUTOMATIC = ("_pkey", "_fkey", "_key", "_check")
@@ -206,15 +208,30 @@ class Renaming:
     ) -> Iterator[ScriptOp]:
         """Yield the rename of a constraint or index."""
         model = self.models[key]
+        databases = self.databases_with(model, kind, new)
         yield ScriptOp(
             ("rename_constraint", *key, old, new),
             lambda context: rename_lines(
-                context, model, kind, old, new, self.translated(key, kind, facts)
+                context, model, kind, old, new, self.translated(key, kind, facts), databases
             ),
             lambda context: rename_lines(
-                context, model, kind, new, old, self.translated(key, kind, facts)
+                context, model, kind, new, old, self.translated(key, kind, facts), databases
             ),
         )
+
+    def databases_with(self, model: Table, kind: str, name: str) -> Sequence[str]:
+        """Return the databases on which a model's constraint or index has a name.
+
+        PostgreSQL alone makes names by itself from those of table and column; a type's own CHECK is
+        there where the database has no such type.
+        """
+        connection = self.reflection.connection
+        if name not in names_of(model, connection) and connection.dialect.name == "postgresql":
+            return ["postgresql"]
+        for check in applicable_checks(model, connection) if kind == "check_constraints" else ():
+            if final_name(check, connection) == name:
+                return [one for one in DATABASES if is_created(check, dialect_of(one))]
+        return [*DATABASES]
 
     def translated(self, key: Key, kind: str, facts: Any) -> Any:
         """Return facts about a constraint as they are once tables and columns are renamed."""
