@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,26 @@ def test_the_setting_shares_it(workshop: Workshop, database_url: str) -> None:
     service = service_of(workshop, database_url, **{"version_table.fooapp": "alembic_version"})
     assert steps(service.upgrade()) == ["fooapp@aa03"]
     assert rows(database_url, "SELECT * FROM alembic_version") == [("aa03",)]
+
+
+def test_a_package_that_another_one_requires_gets_another_name(
+    workshop: Workshop, database_url: str
+) -> None:
+    """What is required is recorded under the old name: nothing is to be taken down for it."""
+    made_by_plain_alembic(database_url, "alembic_history_old_name", "aa02")
+    service_of(workshop, database_url)
+    workshop.package("other")
+    workshop.script("other", "bb01", None, COUNTS, requires=["fooapp@aa02"])
+    execute(database_url, TABLE.replace("alembic_version", "alembic_history_other"))
+    execute(database_url, "INSERT INTO alembic_history_other VALUES ('bb01')")
+    service = workshop.service(database_url)
+    calls = (service.upgrade, service.plan, service.check, partial(service.downgrade, "base"))
+    for call in calls:
+        with pytest.raises(HistoryContradicted, match="-x packages=fooapp adopt") as caught:
+            call()
+        assert "lack" not in str(caught.value)
+    service.adopt()
+    assert steps(service.upgrade()) == ["fooapp@aa03"]
 
 
 def test_a_setting_does_not_hide_the_history_that_is_there(

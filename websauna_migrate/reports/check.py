@@ -47,7 +47,7 @@ from websauna_migrate.runs.ledger_table import LEDGER_TABLE
 from websauna_migrate.runs.other_histories import OtherHistories, OtherHistory, remedy_for
 from websauna_migrate.runs.process_lock import PROCESS_LOCK
 from websauna_migrate.runs.site import Site
-from websauna_migrate.runs.unknown_revisions import explain
+from websauna_migrate.runs.unknown_revisions import explain, explained
 
 if TYPE_CHECKING:
     from websauna_migrate.models.ownership import Ownership
@@ -82,7 +82,8 @@ class Checker:
     def report(self) -> CheckReport:
         """Return all problems that were found."""
         applied = self.site.applied()
-        plan_upgrade(self.snapshot.graph, applied, {})
+        with explained(self.site):
+            plan_upgrade(self.snapshot.graph, applied, {})
         problems = [
             *several_heads(self.snapshot, self.selected),
             *changed_squashes(self.snapshot, self.selected),

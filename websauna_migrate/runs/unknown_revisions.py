@@ -19,6 +19,7 @@ from websauna_migrate.revision_scripts.script_folders import find_script_folders
 from websauna_migrate.runs.kept_scripts import kept_checksums, other_writers
 from websauna_migrate.runs.ledger import STAMP
 from websauna_migrate.runs.ledger_table import LEDGER_TABLE
+from websauna_migrate.runs.other_histories import OtherHistories
 from websauna_migrate.runs.site import Site
 
 #: How many rows are explained.
@@ -27,7 +28,10 @@ SHOWN = 3
 
 @contextmanager
 def explained(site: Site) -> Iterator[None]:
-    """Say more of revisions that no script defines, where they are the reason for a failure."""
+    """Say more of revisions that no script defines, where they are the reason for a failure.
+
+    What is required and not applied may be recorded in another version table, which then says more.
+    """
     try:
         yield
     except TargetError as exc:
@@ -43,6 +47,11 @@ def explained(site: Site) -> Iterator[None]:
             exc.kind, exc.package, exc.target, exc.problem, remedy, exc.found
         ) from exc
     except HistoryContradicted as exc:
+        if exc.kind == "requirements":
+            with site.reading() as connection:
+                if connection is not None:
+                    others = OtherHistories(site.loaded, site.settings)
+                    others.refuse(connection, site.applied(), site.packages)
         if exc.kind != "unknown":
             raise
         pairs = [tuple(name.split("@", 1)) for name in exc.revisions]
