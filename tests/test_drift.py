@@ -746,3 +746,22 @@ def test_a_table_of_two_packages_is_mended_once(
     run_sql(sqlite_url, json.loads(workshop.ws(*drift, "--json").out)["sql"])
     assert workshop.ws(*drift, "--sql").out == "-- Nothing to run.\n"
     assert rows(sqlite_url, "SELECT id, title, price FROM offers") == [(1, None, None)]
+
+
+def test_what_cannot_be_compared_is_no_agreement(
+    workshop: Workshop, sqlite_url: str, tmp_path: Path
+) -> None:
+    models = MODELS + '    shop = sa.Column(sa.ForeignKey("nowhere.id"))\n'
+    folder = workshop.package("fooapp", MODELS)
+    ini = workshop.application("fooapp", tmp_path / "site.ini", sqlite_url)
+    # There is no file of the database, and no script either.
+    for lacking in ("no script directory", "no script in its directory"):
+        checked = workshop.ws(ini, "check")
+        assert checked.status == 8 and lacking in checked.out
+        (folder / "alembic" / "versions").mkdir(parents=True, exist_ok=True)
+    workshop.script("fooapp", "f01", None, OFFERS)
+    assert workshop.ws(ini, "upgrade").status == 0
+    (folder / "models.py").write_text(models)
+    found = workshop.ws(ini, "drift")
+    assert found.status == 8 and "No drift" not in found.out
+    assert 'names "nowhere.id", but no registered package has a table "nowhere"' in found.out

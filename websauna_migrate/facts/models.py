@@ -29,7 +29,9 @@ from websauna_migrate.facts.model_ddl import (
 from websauna_migrate.facts.one_message import NotRecorded, recorded, send_in_one_message
 from websauna_migrate.facts.open_parameters import open_parameters
 from websauna_migrate.facts.postgresql import quote_name
+from websauna_migrate.models.foreign_key_links import is_dangling
 from websauna_migrate.models.ownership import Ownership
+from websauna_migrate.models.ownership_errors import no_target
 from websauna_migrate.models.sqlalchemy_internals import ddl_compiler, types_of_metadata
 
 
@@ -229,12 +231,16 @@ def unwritable_named(
 
     :param what: what cannot be done with the models, in words
     :raises ModelsNotCreated: naming package, table, and column, constraint or index
+    :raises OwnershipError: for a foreign key to what no package has
     """
     known = tuple(tables)
     for table in known:
         for place, name in open_parameters(table):
             place = f'Table "{table.fullname}", {place}'
             raise ModelsNotCreated(owner_of(table), place, no_value(name), what)
+        for key in table.foreign_keys:
+            if is_dangling(key):
+                raise no_target(key, owner_of(table), known)
     try:
         yield
     except MigrationError:

@@ -118,6 +118,10 @@ class Checker:
                     problems += moved_tables(self.snapshot, self.ownership, self.selected)
                 if self.everything and not claims:
                     problems += unowned_tables(self.site, self.ownership, connection)
+            elif not claims:
+                for name in self.selected:
+                    if not self.snapshot.histories[name].ids:
+                        problems += self.without_scripts(name, ())
         problems += self.pending_revisions(applied, elsewhere | self.unrecorded)
         return CheckReport(tuple(problems))
 
@@ -299,6 +303,7 @@ class Checker:
         """
         tables = own_tables(self.snapshot, self.ownership, name)
         directory = self.snapshot.packages[name].script_directory
+        lacking = "script in its directory" if directory.is_dir() else "script directory"
         if unrecorded_tables:
             yield CheckProblem(
                 "no-scripts", name, first_script_missing(name), details=unrecorded_tables
@@ -307,8 +312,8 @@ class Checker:
             yield CheckProblem(
                 "no-scripts",
                 name,
-                f'Package "{name}" has {counted(len(tables), "table")} in its models but no script '
-                f'directory ("{directory}"). Run: ws-alembic -x packages={name} revision '
+                f'Package "{name}" has {counted(len(tables), "table")} in its models but no '
+                f'{lacking} ("{directory}"). Run: ws-alembic -x packages={name} revision '
                 '--autogenerate -m "..."',
             )
 

@@ -158,5 +158,7 @@ class DriftReport:
 
     @property
     def ok(self) -> bool:
-        """True if all that was found is accepted, or has no owner."""
-        return all(one.accepted or one.kind == "unowned" for one in self.found)
+        """True if all was compared, and what was found is accepted, or has no owner."""
+        return not self.problems and all(
+            one.accepted or one.kind == "unowned" for one in self.found
+        )

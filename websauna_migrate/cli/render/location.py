@@ -100,7 +100,7 @@ def render_drift(report: DriftReport) -> Iterator[str]:
             yield f"  {package}{one_line(str(one))}{accepted}"
     for problem in report.problems:
         yield one_line(problem)
-    if not report.found:
+    if not report.found and not report.problems:
         yield "No drift."
 
 
