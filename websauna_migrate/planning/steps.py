@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Literal
 
 from websauna_migrate.planning.revisions import Revision
@@ -83,16 +83,7 @@ class Step:
             "message": self.revision.message,
             "path": self.revision.path,
             "reason": self.reason,
-            "reasons": [
-                {
-                    "why": reason.why,
-                    "text": reason.text,
-                    "kind": reason.kind,
-                    "package": reason.package,
-                    "revision": reason.revision,
-                }
-                for reason in self.reasons
-            ],
+            "reasons": [asdict(reason) for reason in self.reasons],
             "rows_before": sorted(self.rows_before),
             "rows_after": sorted(self.rows_after),
         }
