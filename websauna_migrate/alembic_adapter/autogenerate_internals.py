@@ -37,6 +37,7 @@ from sqlalchemy.types import NullType
 
 from websauna_migrate.alembic_adapter.internals import ALEMBIC
 from websauna_migrate.facts.brackets import split
+from websauna_migrate.facts.postgresql import without_casts
 from websauna_migrate.models.sqlalchemy_internals import escaped
 
 
@@ -321,7 +322,7 @@ class BoundedComparison(RevisionContext):
         if getattr(migration_script, "_needs_render", False):
             context = self.autogen_context
             context.imports = set(migration_script.imports)
-            with written_plainly(context.migration_context.impl):
+            with written_plainly(context):
                 _render_python_into_templatevars(context, migration_script, arguments)
                 if self.complete is not None:
                     names = (
@@ -346,18 +347,31 @@ class BoundedComparison(RevisionContext):
         )
 
 
+class Spelled(str):
+    """An expression in PostgreSQL's words, whose source has others for other databases."""
+
+    def __repr__(self) -> str:
+        """Return the source."""
+        written, plain = str(self), without_casts(str(self))
+        test = "op.get_context().dialect.name == 'postgresql'"
+        return f"{written!r} if {test} else {plain!r}"
+
+
 #: What stands between two values in SQL.
 OPERATOR = r"[-+*/%|&<>=^]+"
 
 
 @contextmanager
-def written_plainly(impl: DefaultImpl) -> Iterator[None]:
+def written_plainly(context: AutogenContext) -> Iterator[None]:
     """Let an implementation render SQL as text that means the same when it is read again.
 
     Without the doubling of ``%`` that its driver asks for, and with no ``:name`` that SQLAlchemy
     would read as a parameter. Expressions of an index become ``literal_column``, which reads none.
-    A default that is computed is in brackets, as MariaDB and SQLite want it.
+    A default that is computed is in brackets, as MariaDB and SQLite want it. What PostgreSQL says
+    with its casts is written without them for other databases.
     """
+    impl: DefaultImpl = context.migration_context.impl
+    casts = impl.dialect.name == "postgresql" and len(context.opts.get("written_for", ())) > 1
     original = impl.render_ddl_sql_expr
     doubled = impl.dialect.paramstyle in ("format", "pyformat")
 
@@ -367,7 +381,8 @@ def written_plainly(impl: DefaultImpl) -> Iterator[None]:
         operands = split(rendered, OPERATOR) if kw.get("is_server_default") else []
         if sum(1 for one in operands if one.strip()) > 1:
             rendered = f"({rendered})"
-        return rendered if kw.get("is_index") else escaped(rendered)
+        text = rendered if kw.get("is_index") else escaped(rendered)
+        return Spelled(text) if casts and "::" in rendered else text
 
     impl.render_ddl_sql_expr = render  # type: ignore[method-assign]
     try:

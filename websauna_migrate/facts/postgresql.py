@@ -352,6 +352,29 @@ def quote_name(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
+#: A cast behind a value; a list of values; a name or number in brackets of its own.
+CAST = re.compile(
+    r"::(?:\"[^\"]+\"|[\w.])+(?: varying| precision| with(?:out)? time zone)*"
+    r"(?:\(\d+(?:,\d+)?\))?(?:\[\])*"
+)
+LIST = re.compile(r"(=|<>) (?:ANY|ALL) (\(+)ARRAY\[((?:'(?:[^']|'')*'|[^]'])*)\](\)+)")
+ALONE = re.compile(r"(?<![\w\"])\((\w+)\)")
+
+
+def without_casts(sql: str) -> str:
+    """Return an expression without what only PostgreSQL knows: casts, and arrays for lists."""
+    parts = re.split(r"('(?:[^']|'')*')", sql)
+    parts[::2] = (CAST.sub("", part) for part in parts[::2])
+
+    def listed(found: re.Match[str]) -> str:
+        word = "IN" if found[1] == "=" else "NOT IN"
+        return f"{word} ({found[3]}){found[4][len(found[2]) :]}"
+
+    parts = re.split(r"('(?:[^']|'')*')", LIST.sub(listed, "".join(parts)))
+    parts[::2] = (ALONE.sub(r"\1", part) for part in parts[::2])
+    return "".join(parts)
+
+
 def is_servers(name: str, table: str, columns: str | None, ending: str) -> bool:
     """True if a name is one that the server makes for an object that was given none."""
     pattern = re.fullmatch(rf".*_{ending}([1-9]\d*)?", name, re.DOTALL) if ending else None

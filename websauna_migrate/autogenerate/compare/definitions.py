@@ -11,6 +11,7 @@ from sqlalchemy import Column, Index, MetaData, Table, text
 from websauna_migrate.autogenerate.compare.model_sql import unquoted
 from websauna_migrate.facts.brackets import split_brackets, split_commas
 from websauna_migrate.facts.fact import Fact
+from websauna_migrate.facts.postgresql import without_casts
 from websauna_migrate.models.sqlalchemy_internals import escaped
 
 #: What a constraint's definition begins with.
@@ -87,9 +88,10 @@ def index_of(
             options["postgresql_using"] = found["using"]
         options.update(postgresql_options(rest))
         where = options.get("postgresql_where")
-        if where is not None and "::" not in str(where) and "sqlite" in databases:
-            bare, behind = split_brackets(str(where))
-            options["sqlite_where"] = where if behind else text(bare)
+        if where is not None and "sqlite" in databases:
+            plain = without_casts(str(where))
+            bare, behind = split_brackets(plain)
+            options["sqlite_where"] = text(escaped(plain if behind else bare))
     elif dialect == "sqlite":
         inside, rest = split_brackets(definition)
         unique = bool(fact.get("unique"))
