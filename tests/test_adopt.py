@@ -847,6 +847,44 @@ def test_nothing_is_recorded_before_what_it_requires(
     story.ws("-x", "packages=all", "check")
 
 
+def test_a_schema_per_tenant_is_taken_over_tenant_by_tenant(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch, postgresql_url: str
+) -> None:
+    """By Alembic's cookbook; the table of the tenant that is asked for is meant."""
+    monkeypatch.chdir(workshop.root)
+    story = Story(workshop, postgresql_url)
+    story.app()
+    env = PLAIN.replace("with connectable.connect() as connection:\n", TENANT)
+    versions = story.folder("fooapp/alembic", env)
+    story.script(versions, "aa01", None, "pages")
+    for tenant in ("one", "two", "three"):
+        execute(story.url, f"CREATE SCHEMA {tenant}")
+    for tenant in ("one", "two"):
+        execute(story.url, f"CREATE TABLE {tenant}.alembic_version (version_num VARCHAR(32))")
+        execute(story.url, f"INSERT INTO {tenant}.alembic_version VALUES ('aa01')")
+        columns = "id SERIAL PRIMARY KEY, title VARCHAR(40) NOT NULL"
+        execute(story.url, f"CREATE TABLE {tenant}.pages ({columns})")
+    refused = story.ws("-x", "tenant=two", "upgrade", ok=False).err
+    assert "-x tenant=two -x packages=fooapp adopt" in refused and "one." not in refused
+    for tenant in ("two", "one"):
+        done = story.ws("-x", f"tenant={tenant}", "adopt", "--yes").out
+        assert "the table alembic_version becomes alembic_history_fooapp (aa01)" in done
+    assert "1 step applied" in story.ws("-x", "tenant=three", "upgrade").out
+    for tenant in ("one", "two", "three"):
+        assert "Nothing to do" in story.ws("-x", f"tenant={tenant}", "upgrade").out
+        story.ws("-x", f"tenant={tenant}", "check")
+        found = rows(story.url, f"SELECT * FROM {tenant}.alembic_history_fooapp")
+        assert found == [("aa01",)]
+
+
+TENANT = """with connectable.connect() as connection:
+        tenant = context.get_x_argument(as_dictionary=True)["tenant"]
+        connection.exec_driver_sql(f"SET search_path TO {tenant}")
+        connection.commit()
+        connection.dialect.default_schema_name = tenant
+"""
+
+
 def test_settings_alone_are_taken_over_and_taken_back(story: Story) -> None:
     story.app(key="database_url")
     ini = story.ini.read_text()

@@ -34,13 +34,13 @@ def main(words: Sequence[str]) -> int:
         from websauna_migrate.cli.for_programs import ForPrograms
         from websauna_migrate.cli.output import reserve_stdout
         from websauna_migrate.cli.parser import DEFAULT_CONFIG, make_parser
-        from websauna_migrate.cli.render.text import name_ini
+        from websauna_migrate.cli.render.text import name_in_commands
 
         parser = make_parser()
         options = parser.parse_args(words)
         default = os.environ.get("ALEMBIC_CONFIG") or DEFAULT_CONFIG
         ini = options.config[0] if options.config else default
-        name_ini(None if ini == default else ini)
+        name_in_commands(None if ini == default else ini, options.x or ())
         if not hasattr(options, "verb"):
             parser.error("too few arguments")
         command = COMMANDS[options.verb]

@@ -136,6 +136,11 @@ class OtherHistories:
             if name not in named or (table.visible and table.name == history_table_name(name))
             if (revisions := tuple(r for r in table.rows if self.snapshot.histories[name].knows(r)))
         ]
+        # So is one of a name that finds another one here.
+        names = {(one.package, one.table.name) for one in found if one.table.visible}
+        found = [
+            one for one in found if one.table.visible or (one.package, one.table.name) not in names
+        ]
         claimed = {row for one in found for row in one.revisions}
         others = [table for table in tables if {*table.rows} - claimed]
         return (*found, *(one for name in without for one in self.elsewhere(name, others)))

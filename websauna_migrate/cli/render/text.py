@@ -21,9 +21,9 @@ WIDTH, NARROWEST = 80, 16
 #: Stands where there is nothing to say.
 NOTHING = "-"
 
-#: The beginning of a command in a message, and the INI file that it has to name.
+#: The beginning of a command in a message, and the words that it needs besides.
 COMMAND = re.compile(r"\bws-alembic (?=-x |[a-z])")
-INI: ContextVar[str | None] = ContextVar("INI", default=None)
+WORDS: ContextVar[str] = ContextVar("WORDS", default="")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -68,23 +68,32 @@ def fitted(widths: list[int], table: Table) -> list[int]:
     return widths
 
 
-def name_ini(ini: str | None) -> None:
-    """Let the commands in messages name an INI file; ``None``: they mean the default one."""
-    INI.set(ini)
+def name_in_commands(ini: str | None, arguments: Iterable[str] = ()) -> None:
+    """Let the commands in messages name what the present one was given.
+
+    :param ini: the INI file; ``None`` if they mean the default one
+    :param arguments: of ``-x``; ``packages=`` is each message's own
+    """
+    words = [] if ini is None else ["-c", ini]
+    for argument in arguments:
+        if not argument.startswith("packages="):
+            words += ["-x", argument]
+    WORDS.set(shlex.join(words))
 
 
 def shown(text: str) -> str:
     """Return a text for a person.
 
-    Control characters are escapes, paths begin where one stands, and commands name the INI file.
+    Control characters are escapes, paths begin where one stands, and commands name the INI file
+    and the arguments of ``-x``.
     """
     try:
         here = str(Path.cwd())
     except OSError:
         here = os.sep
     text = re.sub(local_folders(here, tuple(sys.path)), "", visible(text))
-    if (ini := INI.get()) is not None:
-        text = COMMAND.sub(lambda _: f"ws-alembic -c {shlex.quote(ini)} ", text)
+    if words := WORDS.get():
+        text = COMMAND.sub(lambda _: f"ws-alembic {words} ", text)
     return text
 
 
