@@ -223,7 +223,7 @@ for statement in (
     "PARTITION BY RANGE (id)",
     "CREATE TABLE parts_1 PARTITION OF parts FOR VALUES FROM (0) TO (10)",
     "CREATE INDEX ix_y ON parts (y)",
-    "CREATE TABLE base (v int, w int DEFAULT 1)",
+    "CREATE TABLE base (v int, w int DEFAULT 1, n serial)",
     "CREATE TABLE kid (extra int) INHERITS (base)",
     "CREATE VIEW low AS SELECT id, y FROM parts WHERE c <> 'blue'",
     "CREATE VIEW a_top AS SELECT y FROM low",
@@ -246,9 +246,13 @@ WITHOUT_VIEWS = ("DROP MATERIALIZED VIEW kept", "DROP VIEW a_top", "DROP VIEW lo
             *WITHOUT_VIEWS,
             "ALTER TABLE parts ALTER y TYPE text, ADD q int, DROP z",
             "CREATE VIEW low AS SELECT id, y FROM parts WHERE c <> 'blue'",
-            "CREATE VIEW a_top AS SELECT y, 1 AS one FROM low",
+            "CREATE VIEW a_top AS SELECT y FROM low",
             "CREATE MATERIALIZED VIEW kept AS SELECT y FROM a_top",
             "CREATE INDEX by_hand ON kept (y)",
+        ),
+        (
+            *("ALTER TABLE base RENAME TO former", "ALTER TABLE parts RENAME y TO yy"),
+            "CREATE OR REPLACE VIEW low AS SELECT id, yy AS y FROM parts",
         ),
         (
             *WITHOUT_VIEWS,

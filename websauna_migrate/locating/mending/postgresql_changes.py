@@ -47,7 +47,27 @@ class PostgreSQLMender(PostgreSQLNumbering):
         if fact.kind == "column" and fact.get("inherited") and whole:
             # It comes, goes and changes with that of the table above.
             return []
-        return super().mend(one)
+        goes = one.attribute == "definition" or (one.attribute is None and one.left)
+        if fact.kind == "index" and fact.get("attached to") and goes:
+            # It goes with the index of the table above.
+            return [] if one.other is None else [*self.create(one.other)]
+        return [] if self.follows(one) else super().mend(one)
+
+    def follows(self, one: Difference) -> bool:
+        """True for what the server says otherwise as soon as a table has its own name back."""
+        if one.attribute is None or one.other is None:
+            return False
+        have, want = one.fact.get(one.attribute), one.other.get(one.attribute)
+        names = [
+            pair
+            for old, new in self.renamed
+            if old.kind == "table"
+            for pair in (
+                (self.name(old, old.name), self.name(new, new.name)),
+                (f"{old.name}.", f"{new.name}."),
+            )
+        ]
+        return any(str(have).replace(old, new) == str(want) for old, new in names)
 
     def drop(self, fact: Fact) -> Iterator[Statement]:
         """Yield what takes an object away."""

@@ -96,7 +96,11 @@ class PostgreSQLObjects(Mender):
     def drop(self, fact: Fact) -> Iterator[Statement]:
         """Yield what takes an object away."""
         if fact.kind in VIEW_KINDS:
-            yield Statement(VIEWS_GO, f"DROP {self.called(fact)}", -self.depth(fact, self.here))
+            there = {one.key: one for one in views_of(self.there)}
+            for one in (fact, *self.views_upon(fact)):
+                yield Statement(VIEWS_GO, f"DROP {self.called(one)}", -self.depth(one, self.here))
+                if one is not fact and one.key in there:
+                    yield from self.create(there[one.key])
             return
         if self.is_of_view(fact):
             yield Statement(VIEWS_GO, f"DROP {self.called(fact)}", -len(self.here.objects))
@@ -161,14 +165,8 @@ class PostgreSQLObjects(Mender):
 
     def set_aside(self, column: Fact) -> Iterator[Statement]:
         """Yield what lets go of a column, and comes back: the server changes no type below it."""
-        waiting, seen = [column], set()
-        while waiting:
-            below = self.table(waiting.pop())
-            for one in views_of(self.here):
-                of_it = below != self.table(column) or self.mentions(one, column)
-                if one.key not in seen and of_it and reads(one, below):
-                    seen.add(one.key)
-                    waiting.append(one)
+        on_it = [one for one in views_of(self.here) if reads(one, self.table(column))]
+        seen = {one.key for one in on_it if self.mentions(one, column)}
         for kind in ("trigger", "rule", "policy"):
             on_it = self.parts(column, kind, self.here)
             seen |= {one.key for one in on_it if self.mentions(one, column)}
@@ -177,6 +175,15 @@ class PostgreSQLObjects(Mender):
             if one.key in seen and one.key in there:
                 yield from self.drop(one)
                 yield from self.create(there[one.key])
+
+    def views_upon(self, view: Fact) -> list[Fact]:
+        """Return the views of the database that stand on a view, and those upon them."""
+        found = [view]
+        for below in found:
+            name = self.table(below)
+            upon = [one for one in views_of(self.here) if reads(one, name)]
+            found += [one for one in upon if one not in found]
+        return found[1:]
 
     def mentions(self, fact: Fact, column: Fact) -> bool:
         """True if what an object says has the name of a column."""
