@@ -181,7 +181,7 @@ BY_HAND = {
         "DROP TABLE sales",
         "DROP VIEW a_top",
         "DROP VIEW z_low",
-        "ALTER TABLE shops DROP KEY uq_shops_name, DROP COLUMN note",
+        "ALTER TABLE shops DROP KEY uq_shops_name, DROP COLUMN note, DROP COLUMN id",
         "ALTER TABLE shops MODIFY COLUMN name varchar(30) NULL DEFAULT 'other'",
         "ALTER TABLE shops MODIFY COLUMN kind enum('a')",
         "CREATE INDEX ix_odd ON shops (kind)",

@@ -65,7 +65,12 @@ class MySQLMender(Mender):
         if fact.kind == "table":
             yield from self.create_table(fact)
         elif fact.kind == "column":
-            yield Statement(COLUMNS, f"ALTER TABLE {table} ADD COLUMN {self.column(fact)}")
+            # A number is given by a key alone, and to the rows that there are at once.
+            key = self.key_of_number(fact)
+            more = f", ADD {self.key(key)}" if key is not None else ""
+            yield Statement(COLUMNS, f"ALTER TABLE {table} ADD COLUMN {self.column(fact)}{more}")
+        elif fact in map(self.key_of_number, self.parts(fact, "column")):
+            return
         elif fact.kind in ("constraint", "index"):
             rank = FOREIGN_KEYS if is_foreign(fact) else KEYS
             yield Statement(rank, f"ALTER TABLE {table} ADD {self.key(fact)}")
@@ -82,6 +87,17 @@ class MySQLMender(Mender):
             yield Statement(TABLES, definition)
         else:
             raise NotWritten(f"how to create a {fact.kind} is not known here")
+
+    def key_of_number(self, column: Fact) -> Fact | None:
+        """Return the key by which a column is numbered that the database lacks, if it is one."""
+        if not is_numbered(column) or any(
+            one.name == column.name for one in self.parts(column, "column", self.here)
+        ):
+            return None
+        keys = [*self.parts(column, "constraint"), *self.parts(column, "index")]
+        return next(
+            (one for one in keys if f"(`{column.name}`" in str(one.get("definition"))), None
+        )
 
     def in_query(self, relation: Fact) -> str:
         """Return a table or view as it stands in the queries of views."""
