@@ -84,3 +84,26 @@ def computed_default(metadata: MetaData, version: int) -> None:
 
 
 tables("t_computed_default", computed_default, rows="INSERT INTO t_default (id) VALUES (1)")
+
+
+def enum_beside(metadata: MetaData, version: int) -> None:
+    """Values of an enum change beside a computed column and an index on an expression."""
+    values = ["a", "b", "c"][: version + 1]
+    table = simple(
+        metadata,
+        "t_enum_beside",
+        Column("e", sa.Enum(*values, name="t_beside")),
+        Column("n", sa.Integer),
+        Column("v", sa.BigInteger, sa.Computed("n * 2", persisted=True)),
+        Column("s", sa.String(9)),
+    )
+    sa.Index("t_beside_lower", sa.func.lower(table.c.s))
+
+
+tables(
+    "t_enum_beside",
+    enum_beside,
+    "sqlite",
+    "postgresql",
+    rows="INSERT INTO t_enum_beside (id, e, n) VALUES (1, 'b', 2)",
+)

@@ -139,6 +139,12 @@ class Completion:
                     op.__class__ = EmptyTable
                 without_serial(op)
                 with_characters(op)
+        for change in types:
+            if isinstance(change, EnumChange):
+                change.computed = {
+                    column.table.name: self.computed_there(column.table)
+                    for column in change.columns
+                }
         name_checks(self.upgrade, self.models, self.reflection.connection)
         arrange(self.upgrade)
         self.upgrade.ops[:] = [
@@ -367,6 +373,12 @@ class Completion:
         )
         if changes.ops and changes not in self.upgrade.ops:
             self.upgrade.ops.append(changes)
+
+    def computed_there(self, table: Table) -> list[tuple[Column[Any], str | None]]:
+        """Return the computed columns that a table has before its changes."""
+        changes = self.changes_of(table)
+        changes.computed = kept_columns(table)
+        return [*computed_before(changes)]
 
     def changes_of(self, table: Table) -> TableChanges:
         """Return the changes of a table that were found so far."""

@@ -13,6 +13,7 @@ from sqlalchemy import Column, Index, Table, UniqueConstraint
 from websauna_migrate.autogenerate.compare.constraints import sides
 from websauna_migrate.autogenerate.compare.definitions import columns_of, index_of
 from websauna_migrate.autogenerate.compare.model_sql import final_name
+from websauna_migrate.autogenerate.operations.enum_change import EnumChange
 from websauna_migrate.autogenerate.operations.script_op import ScriptOp, on_dialect, written_for
 from websauna_migrate.autogenerate.operations.table_changes import TableChanges, WithTable
 from websauna_migrate.autogenerate.package_objects import Key
@@ -147,6 +148,17 @@ def with_expression_indexes(
 
     :param changed: the indexes that one of the operations drops or creates
     """
+    if isinstance(op, EnumChange):
+        kept = [
+            index
+            for key, table in models.items()
+            if any(column.table is table for column in op.plain_columns)
+            for index in kept_indexes(key, models, inspector, changed)
+        ]
+        yield from (around(index, first=True) for index in kept)
+        yield op
+        yield from (around(index, first=False) for index in kept)
+        return
     if not isinstance(op, TableChanges) or isinstance(op, WithTable) or not op.needs_batch:
         yield op
         return
@@ -157,17 +169,8 @@ def with_expression_indexes(
         one for one in op.ops if isinstance(one, ops.CreateIndexOp) and is_expression(one)
     ]
     op.ops[:] = [one for one in op.ops if one not in drops and one not in creates]
-    kept = []
-    table = models.get((op.schema, op.table_name))
-    if table is not None and op.ops and has_expressions(table):
-        there = {str(one["name"]) for one in inspector.get_indexes(op.table_name, schema=op.schema)}
-        kept = [
-            index
-            for index in sorted(table.indexes, key=lambda one: str(one.name))
-            if str(index.name) in there
-            and ((op.schema, op.table_name), str(index.name)) not in changed
-            and has_expression(index)
-        ]
+    key = (op.schema, op.table_name)
+    kept = kept_indexes(key, models, inspector, changed) if op.ops else []
     if drops:
         yield TableChanges(op.table_name, drops, schema=op.schema)
     for index in kept:
@@ -178,6 +181,26 @@ def with_expression_indexes(
         yield around(index, first=False)
     if creates:
         yield TableChanges(op.table_name, creates, schema=op.schema)
+
+
+def kept_indexes(
+    key: Key,
+    models: Mapping[Key, Table],
+    inspector: Inspector,
+    changed: Collection[tuple[Key, str]],
+) -> list[Index]:
+    """Return the expression indexes of a table that are there, and stay as they are."""
+    table = models.get(key)
+    if table is None or not has_expressions(table):
+        return []
+    there = {str(one["name"]) for one in inspector.get_indexes(key[1], schema=key[0])}
+    return [
+        index
+        for index in sorted(table.indexes, key=lambda one: str(one.name))
+        if str(index.name) in there
+        and (key, str(index.name)) not in changed
+        and has_expression(index)
+    ]
 
 
 def changed_indexes(found: Iterable[ops.MigrateOperation]) -> set[tuple[Key, str]]:

@@ -35,7 +35,11 @@ class EnumChange(ScriptOp):
     """A change of the values of an enum type.
 
     :ivar columns: the package's own columns of the type, as the models have them
+    :ivar computed: by the names of their tables, the computed columns that are there meanwhile,
+        each with the name of the column before it
     """
+
+    computed: Mapping[str, Sequence[tuple[Column[Any], str | None]]] = {}
 
     def __init__(
         self,
@@ -69,7 +73,7 @@ class EnumChange(ScriptOp):
     def reverse(self) -> EnumChange:
         """Return the change back."""
         back = {column: (new, old) for column, (old, new) in self.defaults.items()}
-        return EnumChange(
+        found = EnumChange(
             self.key,
             self.after,
             self.before,
@@ -79,6 +83,8 @@ class EnumChange(ScriptOp):
             back,
             in_keys=self.in_keys,
         )
+        found.computed = self.computed
+        return found
 
     @property
     def renamed(self) -> tuple[tuple[str, str], ...]:
@@ -139,6 +145,7 @@ class EnumChange(ScriptOp):
                 existing_comment=self.facts[column.table.name, column.name].get("comment"),
             )
             block = TableChanges(column.table.name, [change], schema=column.table.schema)
+            block.computed = self.computed.get(column.table.name, ())
             lines += renderers.dispatch(block)(context, block)
         return lines
 
@@ -259,6 +266,7 @@ class EnumChange(ScriptOp):
                 existing_comment=facts.get("comment"),
             )
             block = TableChanges(column.table.name, [change], schema=column.table.schema)
+            block.computed = self.computed.get(column.table.name, ())
             lines += renderers.dispatch(block)(context, block)
         return lines
 
