@@ -901,3 +901,32 @@ with connectable.connect() as connection:
     service = workshop.service(database_url)
     assert steps(service.upgrade()) == ["app@app1"]
     assert not service.upgrade().steps
+
+
+@pytest.mark.parametrize(
+    ("statement", "problem"),
+    [
+        ("SELECT pg_advisory_lock(1)", ""),
+        ("SELECT * FROM seen FOR UPDATE", ""),
+        ("INSERT INTO app (id) VALUES (7)", "own connection holds"),
+    ],
+)
+def test_what_env_py_leaves_open_is_not_waited_for(
+    workshop: Workshop, postgresql_url: str, statement: str, problem: str
+) -> None:
+    """It is run more than once: the lock of one time would stop the next for ever."""
+    with_env(workshop, OWN.replace("{statement}", "SELECT 1"))
+    execute(postgresql_url, "CREATE TABLE seen (n INTEGER)")
+    workshop.script("app", "app2", "app1", 'op.add_column("app", sa.Column("n", sa.Integer))')
+    workshop.service(postgresql_url).upgrade("app1")
+    lines = (
+        f"def unused():\n    pass\n\n\nleft = engine.connect()\nleft.execute(text({statement!r}))\n"
+    )
+    env = OWN.replace("{statement}", "SELECT 1").replace("with engine", f"{lines}with engine")
+    (workshop.root / "app" / "alembic" / "env.py").write_text(env)
+    service = workshop.service(postgresql_url)
+    if problem:
+        with pytest.raises(MigrationError, match=problem):
+            service.upgrade()
+    else:
+        assert steps(service.upgrade()) == ["app@app2"]

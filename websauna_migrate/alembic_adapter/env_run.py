@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from traceback import StackSummary, extract_tb
 from typing import TYPE_CHECKING, Any, TextIO
+from weakref import WeakSet
 
+from sqlalchemy import Engine, event
 from sqlalchemy.engine import Connection
 
 from websauna_migrate.alembic_adapter.entities import entities_apart
@@ -57,6 +62,49 @@ class Once:
         return self.steps(rows, context)
 
 
+#: Connections that an ``env.py`` has opened.
+OPENED: WeakSet[Connection] = WeakSet()
+
+
+def end_left_open() -> None:
+    """End connections that an ``env.py`` has left open, and to which nothing refers any more."""
+    if not all(one.closed for one in OPENED):
+        # Its module refers to itself by its functions.
+        gc.collect()
+        for one in [*OPENED]:
+            OPENED.discard(one)
+
+
+@contextmanager
+def connections_ended() -> Iterator[None]:
+    """End the connections of this thread that ``env.py`` opens and leaves open behind it.
+
+    Under plain Alembic the process ends with it. Here another run of it would wait for their locks.
+    What something else still refers to, such as the application's session, stays.
+    """
+    thread = threading.get_ident()
+    end_left_open()
+
+    def note(connection: Connection) -> None:
+        if threading.get_ident() == thread:
+            OPENED.add(connection)
+
+    event.listen(Engine, "engine_connect", note)
+    try:
+        yield
+    finally:
+        event.remove(Engine, "engine_connect", note)
+        if sys.exc_info()[0] is None:
+            end_left_open()
+        else:
+            # The error refers to what there was at its time.
+            for one in [*OPENED]:
+                with suppress(Exception):
+                    driver: Any = one.connection.dbapi_connection
+                    driver.rollback()
+
+
+@connections_ended()
 def run_env(
     environment: PackageEnvironment,
     steps: Steps,

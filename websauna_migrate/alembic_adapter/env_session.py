@@ -17,7 +17,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 
 from websauna_migrate.alembic_adapter.entities import entities_apart
-from websauna_migrate.alembic_adapter.env_run import attached, env_py_named
+from websauna_migrate.alembic_adapter.env_run import attached, connections_ended, env_py_named
 from websauna_migrate.alembic_adapter.internals import ProxiedEnvironment
 from websauna_migrate.alembic_adapter.other_databases import changes_elsewhere_refused
 from websauna_migrate.alembic_adapter.package_environment import (
@@ -269,6 +269,7 @@ class ProbingEnvironment(ProxiedEnvironment):
         raise Reached
 
 
+@connections_ended()
 def session_of(
     environment: PackageEnvironment, ours: Connection, tag: str | None = None
 ) -> Mapping[str, str]:
