@@ -10,6 +10,7 @@ import inspect
 import io
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import alembic.autogenerate
@@ -224,7 +225,8 @@ def test_percent_signs_are_single_in_a_script() -> None:
     dialect = postgresql.dialect(paramstyle="pyformat")  # type: ignore[no-untyped-call]
     impl = DefaultImpl(dialect, None, False, None, None, {})
     expression = sa.column("a", sa.String).like("x%")
-    with written_plainly(impl):
+    context: Any = SimpleNamespace(migration_context=SimpleNamespace(impl=impl), opts={})
+    with written_plainly(context):
         assert impl.render_ddl_sql_expr(expression) == "a LIKE 'x%'"
     assert impl.render_ddl_sql_expr(expression) == "a LIKE 'x%%'"
 

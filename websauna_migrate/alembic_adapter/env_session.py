@@ -270,6 +270,29 @@ class ProbingEnvironment(ProxiedEnvironment):
 
 
 @connections_ended()
+def refuse_unusable(environment: PackageEnvironment, found: Mapping[str, str]) -> None:
+    """Refuse settings that the service cannot keep.
+
+    :raises EnvironmentFailure: naming the first
+    """
+    if not found.get("DateStyle", "ISO").startswith("ISO"):
+        raise EnvironmentFailure(
+            environment.package.name,
+            str(Path(environment.package.script_directory) / "env.py"),
+            f'sets DateStyle to "{found["DateStyle"]}", which drivers for Python cannot read. '
+            "Nothing was changed. Let it be ISO, with any order: SET DateStyle = 'ISO, DMY'.",
+        )
+    for key in found:
+        if key.startswith(REGISTERED):
+            raise EnvironmentFailure(
+                environment.package.name,
+                str(Path(environment.package.script_directory) / "env.py"),
+                f"registers the {key} on its own connection, which the service's does not get. "
+                "Nothing was changed. Register it on all connections: event.listens_for("
+                'sqlalchemy.Engine, "connect"), in a module that the application imports.',
+            )
+
+
 def session_of(
     environment: PackageEnvironment, ours: Connection, tag: str | None = None
 ) -> Mapping[str, str]:
@@ -314,22 +337,7 @@ def session_of(
         if is_postgresql or own.get(key) != value
     }
     found.update(probing.settings_before())
-    if not found.get("DateStyle", "ISO").startswith("ISO"):
-        raise EnvironmentFailure(
-            environment.package.name,
-            str(Path(environment.package.script_directory) / "env.py"),
-            f'sets DateStyle to "{found["DateStyle"]}", which drivers for Python cannot read. '
-            "Nothing was changed. Let it be ISO, with any order: SET DateStyle = 'ISO, DMY'.",
-        )
-    for key in found:
-        if key.startswith(REGISTERED):
-            raise EnvironmentFailure(
-                environment.package.name,
-                str(Path(environment.package.script_directory) / "env.py"),
-                f"registers the {key} on its own connection, which the service's does not get. "
-                "Nothing was changed. Register it on all connections: event.listens_for("
-                'sqlalchemy.Engine, "connect"), in a module that the application imports.',
-            )
+    refuse_unusable(environment, found)
     return found
 
 

@@ -156,13 +156,7 @@ class Completion:
             free_values(self.upgrade, self.owned.normal)
             found = [part for op in self.upgrade.ops for part in statements_behind(op)]
             self.upgrade.ops[:] = found
-        for op in self.upgrade.ops:
-            if isinstance(op, TableChanges):
-                model = self.models.get((self.owned.normal(op.schema), op.table_name))
-                op.ops[:] = in_steps(op.ops, model)
-                columns = [column.name for column in model.columns] if model is not None else []
-                name_constraints(op, self.taken_names(op), columns)
-                keep_unnamed_checks(op)
+        self.order_changes()
         changed = changed_indexes(self.upgrade.ops)
         self.upgrade.ops[:] = [
             part
@@ -179,6 +173,16 @@ class Completion:
             *(one.reverse() for one in aside),
             *self.sequences(beside),
         ]
+
+    def order_changes(self) -> None:
+        """Put each table's changes in order, and name its constraints."""
+        for op in self.upgrade.ops:
+            if isinstance(op, TableChanges):
+                model = self.models.get((self.owned.normal(op.schema), op.table_name))
+                op.ops[:] = in_steps(op.ops, model)
+                columns = [column.name for column in model.columns] if model is not None else []
+                name_constraints(op, self.taken_names(op), columns)
+                keep_unnamed_checks(op)
 
     def indexes_aside(self) -> Iterator[ScriptOp]:
         """Yield what gives numbered columns an index while the primary keys of tables change."""

@@ -271,14 +271,12 @@ class Checker:
             if applied[name] and not has_scripts:
                 # None of its rows is known, which is told already.
                 continue
-            unrecorded_tables = (
-                () if applied[name] else self.own_tables_there(connection, name, applied)
-            )
-            is_unrecorded = bool(waiting.get(name) and unrecorded_tables)
+            there = () if applied[name] else self.own_tables_there(connection, name, applied)
+            is_unrecorded = bool(waiting.get(name) and there)
             if waiting.get(name) and not is_unrecorded:
                 continue
-            if not environment.exists or (not has_scripts and unrecorded_tables):
-                yield from self.without_scripts(name, unrecorded_tables)
+            if not environment.exists or (not has_scripts and there):
+                yield from self.without_scripts(name, there)
                 continue
             with PROCESS_LOCK:
                 changes = find_changes(environment, all_owned[name], reflection, applied[name])
