@@ -11,19 +11,19 @@ from zoo_catalogue import tables
 __all__: list[str] = []
 
 
-def late_key(metadata: MetaData, version: int) -> None:
+def late_key(metadata: MetaData, version: int, name: str = "t_late") -> None:
     """A new table refers to what its target gets with it: a UNIQUE, a column, a type, a key."""
     new = version == 2
     simple(
         metadata,
-        "t_target",
+        f"{name}_target",
         Column("code", sa.String(9)),
         Column("size", sa.BigInteger if new else sa.Integer, unique=True),
         *([Column("late", sa.Integer, unique=True)] if new else []),
-        *([sa.UniqueConstraint("code", name="t_target_uq")] if new else []),
+        *([sa.UniqueConstraint("code", name=f"{name}_target_uq")] if new else []),
     )
     Table(
-        "t_keyed",
+        f"{name}_keyed",
         metadata,
         Column("a", sa.Integer, primary_key=True, autoincrement=False),
         Column("b", sa.Integer, primary_key=new, autoincrement=False, nullable=False),
@@ -31,23 +31,27 @@ def late_key(metadata: MetaData, version: int) -> None:
     if new:
         simple(
             metadata,
-            "t_child",
-            Column("code", sa.String(9), sa.ForeignKey("t_target.code")),
-            Column("size", sa.BigInteger, sa.ForeignKey("t_target.size", name="t_child_size")),
-            Column("late", sa.Integer, sa.ForeignKey("t_target.late")),
+            f"{name}_child",
+            Column("code", sa.String(9), sa.ForeignKey(f"{name}_target.code")),
+            Column(
+                "size",
+                sa.BigInteger,
+                sa.ForeignKey(f"{name}_target.size", name=f"{name}_child_size"),
+            ),
+            Column("late", sa.Integer, sa.ForeignKey(f"{name}_target.late")),
             Column("a", sa.Integer),
             Column("b", sa.Integer),
-            ForeignKeyConstraint(["a", "b"], ["t_keyed.a", "t_keyed.b"]),
+            ForeignKeyConstraint(["a", "b"], [f"{name}_keyed.a", f"{name}_keyed.b"]),
         )
 
 
 tables(
     "t_late_key",
     late_key,
-    rows="INSERT INTO t_target (id, code, size) VALUES (1, 'x', 2);"
-    "INSERT INTO t_keyed (a, b) VALUES (1, 2)",
+    rows="INSERT INTO t_late_target (id, code, size) VALUES (1, 'x', 2);"
+    "INSERT INTO t_late_keyed (a, b) VALUES (1, 2)",
 )
-tables("t_early_key", lambda metadata, version: late_key(metadata, 3 - version))
+tables("t_early_key", lambda metadata, version: late_key(metadata, 3 - version, "t_early"))
 
 
 def numbered_key(metadata: MetaData, version: int) -> None:
