@@ -398,7 +398,7 @@ def quoted(name: str) -> str:
 WORDS = re.compile(r"batch_alter_table|rename_table|\bRENAME\s+TO\b", re.I)
 
 #: In literal SQL: the name that a new table takes.
-RENAMES = re.compile(r"\bRENAME\s+TO\s+[\"'`\[]?([\w$]+)", re.I)
+TAKEN_NAMES = re.compile(r"\bRENAME\s+TO\s+[\"'`\[]?([\w$]+)", re.I)
 
 
 def rebuilt_tables(source: str) -> frozenset[str]:
@@ -408,7 +408,7 @@ def rebuilt_tables(source: str) -> frozenset[str]:
     """
     if not WORDS.search(source):
         return frozenset()
-    found = set(RENAMES.findall(source))
+    found = set(TAKEN_NAMES.findall(source))
     try:
         tree = ast.parse(source)
     except (SyntaxError, ValueError):
