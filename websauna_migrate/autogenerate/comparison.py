@@ -230,8 +230,13 @@ def find_changes(
     reflection: Reflection,
     rows: tuple[str, ...],
 ) -> list[ops.MigrateOperation]:
-    """Return what autogenerate would write for a package, as Alembic's operation objects."""
-    comparison = Comparison(environment, owned, reflection)
+    """Return what autogenerate would write for a package, as Alembic's operation objects.
+
+    For the present database alone: others may need a column made anew that is no change here.
+    """
+    dialect = reflection.connection.dialect.name
+    here = [name for name, dialects in DATABASES.items() if dialect in dialects]
+    comparison = Comparison(environment, owned, reflection, databases=here)
     comparison.run(rows)
     comparison.restore_models()
     return comparison.operations
