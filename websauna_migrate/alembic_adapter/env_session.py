@@ -269,7 +269,6 @@ class ProbingEnvironment(ProxiedEnvironment):
         raise Reached
 
 
-@connections_ended()
 def refuse_unusable(environment: PackageEnvironment, found: Mapping[str, str]) -> None:
     """Refuse settings that the service cannot keep.
 
@@ -293,6 +292,7 @@ def refuse_unusable(environment: PackageEnvironment, found: Mapping[str, str]) -
             )
 
 
+@connections_ended()
 def session_of(
     environment: PackageEnvironment, ours: Connection, tag: str | None = None
 ) -> Mapping[str, str]:
