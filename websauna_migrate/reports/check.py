@@ -51,6 +51,7 @@ from websauna_migrate.runs.unknown_revisions import explain, explained
 
 if TYPE_CHECKING:
     from websauna_migrate.models.ownership import Ownership
+    from websauna_migrate.revision_scripts.table_origins import CreatedObjects
 
 
 def check(site: Site, ownership: Ownership, packages: Packages) -> CheckReport:
@@ -76,6 +77,8 @@ class Checker:
         self.missing: set[tuple[str, str, str]] = set()
         #: The database's, once they were read by the names that models have.
         self.facts: Facts | None = None
+        #: What the applied revisions made, once it was asked for.
+        self.made: CreatedObjects | None = None
         #: Packages whose tables are there without a history, once found.
         self.unrecorded: set[str] = set()
 
@@ -328,11 +331,12 @@ class Checker:
         found = [table for table in tables if table.name in existing[table.schema]]
         if not found:
             return ()
-        histories = self.snapshot.histories
-        made = self.snapshot.created_by(
-            {one: histories[one].applied(applied.get(one, ())) for one in histories}
-        )
-        origins = {table: made.table_origin(table.schema, table.name) for table in found}
+        if self.made is None:
+            histories = self.snapshot.histories
+            self.made = self.snapshot.created_by(
+                {one: histories[one].applied(applied.get(one, ())) for one in histories}
+            )
+        origins = {table: self.made.table_origin(table.schema, table.name) for table in found}
         return tuple(one.name for one in found if (origins[one] or (name,))[0] == name)
 
 

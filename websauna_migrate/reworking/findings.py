@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from websauna_migrate.results import Adoption
 from websauna_migrate.runs.base_service import Service
 from websauna_migrate.runs.other_histories import OtherHistory
-
-if TYPE_CHECKING:
-    pass
 
 #: The proof of tables that are at the newest revision.
 EQUAL = "its tables equal the models"

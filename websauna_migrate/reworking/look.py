@@ -22,7 +22,7 @@ from websauna_migrate.planning.plan import pending
 from websauna_migrate.planning.state import State
 from websauna_migrate.reports.check import Checker
 from websauna_migrate.revision_scripts.script_folders import find_script_folders, version_folders
-from websauna_migrate.reworking.env_files import read_env, with_version_table
+from websauna_migrate.reworking.env_files import EnvFile, read_env, with_version_table
 from websauna_migrate.reworking.findings import EQUAL, Findings, Wanted
 from websauna_migrate.reworking.old_imports import MODULE, mend_imports
 from websauna_migrate.runs.base_service import Service
@@ -52,20 +52,18 @@ def look(
     site = found.service.site_anew(given)
     find_histories(found, site, wanted)
     settings = with_schema(found, site, settings)
-    found.service = found.service.with_changes(settings, tuple(packages.values()))
     found.kept = {
         one.package
         for one in found.taken
         if wanted.keep or not can_name_table(packages[one.package], wanted)
     }
+    tables = {one.package: one.table.name for one in found.taken if one.package in found.kept}
+    for name, table in tables.items():
+        packages[name] = changed(packages[name], history_table=table)
+        found.settings[f"{PREFIX}version_table.{name}"] = table.replace("%", "%%")
+    settings = replace(settings, version_table={**settings.version_table, **tables})
+    found.service = service.with_changes(settings, tuple(packages.values()))
     tell_histories(found, wanted)
-    if found.kept:
-        tables = {one.package: one.table.name for one in found.taken if one.package in found.kept}
-        for name, table in tables.items():
-            packages[name] = changed(packages[name], history_table=table)
-            found.settings[f"{PREFIX}version_table.{name}"] = table.replace("%", "%%")
-        settings = replace(settings, version_table={**settings.version_table, **tables})
-        found.service = service.with_changes(settings, tuple(packages.values()))
     for name in selected:
         find_env(found, packages[name], wanted)
         find_old_imports(found, packages[name])
@@ -220,8 +218,13 @@ def can_name_table(package: MigrationPackage, wanted: Wanted) -> bool:
     if text is None:
         return False
     env = read_env(text)
-    replaced = (env.gone == "websauna" or wanted.replace_env) and not env.losses
+    replaced = wants_template(env, wanted) and not env.losses
     return env.is_template or replaced or with_version_table(text, "", {}) is not None
+
+
+def wants_template(env: EnvFile, wanted: Wanted) -> bool:
+    """True if the template is to replace an ``env.py``, unless that would lose something."""
+    return env.gone == "websauna" or wanted.replace_env
 
 
 def tell_histories(found: Findings, wanted: Wanted) -> None:
@@ -260,7 +263,7 @@ def find_env(found: Findings, package: MigrationPackage, wanted: Wanted) -> None
     if env.is_template:
         return
     template = (template_folder() / "env.py").read_text(encoding="utf-8")
-    if env.gone == "websauna" or wanted.replace_env:
+    if wants_template(env, wanted):
         if not env.losses:
             texts[path] = template
             found.actions.append(f"{path}: replaced by the template, which loses nothing")
