@@ -103,6 +103,30 @@ def test_a_plan_counts_what_is_in_the_way(filled: tuple[Site, str]) -> None:
     assert rows(url, "SELECT count(*) FROM users") == [(3,)]
 
 
+def test_a_plan_counts_the_rows_that_a_new_column_finds(filled: tuple[Site, str]) -> None:
+    site, url = filled
+    path = script(
+        site,
+        "f200",
+        "f100",
+        """
+        op.add_column("old", sa.Column("d", sa.String(9), nullable=False, server_default="x"))
+        op.add_column("groups", sa.Column("no_rows", sa.String(9), nullable=False))
+        op.execute("ALTER TABLE old ADD COLUMN e VARCHAR(9) DEFAULT 'y' NOT NULL")
+        op.add_column("old", sa.Column("phone", sa.String(9), nullable=False))
+        op.execute("ALTER TABLE old ADD COLUMN fax VARCHAR(9) NOT NULL")
+        """,
+        "",
+    )
+    expected = [
+        'adds column "phone" of table "old": 2 NULLs',
+        'adds column "fax" of table "old": 2 NULLs',
+    ]
+    fails = not url.startswith("mysql")
+    assert told(site("plan"), path) == (expected if fails else [])
+    assert site("upgrade").status == (6 if fails else 0)
+
+
 def test_max_loss(filled: tuple[Site, str]) -> None:
     site, url = filled
     top = 'loses = {"users.nick": "copied by z1"}'

@@ -273,8 +273,20 @@ def add_column(call: Call, table: Key | None) -> Iterator[Access]:
     name = known(found[1].text(0, "name"))
     yield from created_types(node, call.names, key[0])
     sure = call.get(None, "if_not_exists") is None
-    yield Access("add_column", *key, (name,), sure=sure)
+    rule = "not null" if has_no_value(found[1]) else None
+    yield Access("add_column", *key, (name,), sure=sure, rule=rule)
     yield from foreign_keys(node, call.names, key)
+
+
+def has_no_value(column: Call) -> bool:
+    """Whether a new column is NOT NULL, and nothing gives the rows that are there a value."""
+    if column.value(None, "nullable") is not False or column.open:
+        return False
+    made = {found[0] for one in column.args if (found := built(one, column.names)) is not None}
+    return not (
+        {"server_default", "primary_key"} & column.keywords.keys()
+        or {"Identity", "Computed", "Sequence", "FetchedValue"} & made
+    )
 
 
 def drop_column(call: Call, table: Key | None) -> Iterator[Access]:

@@ -133,7 +133,11 @@ NOT_A_COLUMN = (
     "(?!(?:constraint|primary|unique|foreign|check|exclude|index|key|like|fulltext|spatial|partition|"
     r"period|system)\b)"
 )
-ADD_COLUMN = pattern(rf"add {NOT_A_COLUMN}(?:column )?(?P<maybe>if not exists )?I .*")
+ADD_COLUMN = pattern(rf"add {NOT_A_COLUMN}(?:column )?(?P<maybe>if not exists )?I (?P<rest>.*)")
+#: What gives the rows that are there a value in a new column.
+FILLED = re.compile(
+    r"\b(?:default|generated|as|(?:small|big)?serial\d?|primary|auto_increment)\b", re.IGNORECASE
+)
 DROP_COLUMN = pattern(rf"drop {NOT_A_COLUMN}(?:column )?(?:if exists )?I.*")
 ALTER_COLUMN = pattern(r"(?:alter|modify) (?:column )?(?:if exists )?I (?P<rest>.*)")
 SET_NOT_NULL = pattern(r"set not null\s*")
@@ -323,7 +327,10 @@ def read_action(action: str, key: Key) -> Iterator[Access]:
         yield Access("drop_constraint", *key, label=parse_name(found[1])[1])
     elif found := ADD_COLUMN.match(action):
         column = parse_name(found[2])[1]
-        yield Access("add_column", *key, (column,), sure=not found["maybe"])
+        rest = found["rest"]
+        empty = re.search(r"\bnot\s+null\b", rest, re.IGNORECASE) and not FILLED.search(rest)
+        rule = "not null" if empty else None
+        yield Access("add_column", *key, (column,), sure=not found["maybe"], rule=rule)
     elif found := DROP_COLUMN.match(action):
         yield Access("drop_column", *key, (parse_name(found[1])[1],))
     elif found := ALTER_COLUMN.match(action):
