@@ -215,3 +215,37 @@ def test_the_databases_own_limit_cuts_nothing_off(
     strict = workshop.service(postgresql_url, statement_timeout_ms="100")
     with pytest.raises(Exception, match="statement timeout"):
         strict.upgrade()
+
+
+@pytest.mark.parametrize(
+    ("product", "limit", "seconds"),
+    [
+        ("postgresql", "idle_session_timeout = 40", 0.1),
+        ("postgresql", "idle_in_transaction_session_timeout = 40", 0.1),
+        ("postgresql", "transaction_timeout = 40", 0.1),
+        ("mariadb", "wait_timeout = 1", 1.6),
+        ("mariadb", "idle_transaction_timeout = 1", 1.6),
+    ],
+)
+def test_no_session_ends_while_it_waits_for_python(
+    workshop: Workshop,
+    request: pytest.FixtureRequest,
+    product: str,
+    limit: str,
+    seconds: float,
+) -> None:
+    url = request.getfixturevalue(f"{product}_url")
+    name, database = limit.partition(" ")[0], sa.make_url(url).database
+    package(workshop, concurrently=False)
+    workshop.script("app", "slow", "two", f"import time; time.sleep({seconds})")
+    is_postgresql = product == "postgresql"
+    execute(
+        url, f"ALTER DATABASE {database} SET {limit}" if is_postgresql else f"SET GLOBAL {limit}"
+    )
+    try:
+        service = workshop.service(url)
+        assert len(service.upgrade().steps) == 3
+        assert service.check().ok
+    finally:
+        if not is_postgresql:
+            execute(url, f"SET GLOBAL {name} = DEFAULT")

@@ -6,7 +6,7 @@ import os
 import re
 import socket
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from types import MappingProxyType
 from typing import Any
@@ -245,6 +245,8 @@ def make_engine(
         give_name(engine, NAMED_BY[engine.dialect.driver])
     if session:
         set_in_sessions(engine, session)
+    if not keeps_one:
+        lift_limits(engine)
     if connect_retries:
         # The last of the listeners: it connects itself, with what the others have set.
         retry_connecting(engine, connect_retries)
@@ -293,6 +295,58 @@ def set_in_sessions(engine: Engine, settings: Mapping[str, str]) -> None:
     if "collation_connection" in settings:
         # SQLAlchemy says SET NAMES, by which it is the server's again.
         event.listen(engine.pool, "connect", lambda *words: set_all(*words))
+
+
+#: ``transaction_timeout`` is known from PostgreSQL 17 on. Behind a pooler, which invents the number
+#: of the process that it tells, the session is shared with others: it stays as it is.
+LIFT = (
+    "SELECT set_config(name, '0', false) FROM pg_catalog.pg_settings WHERE setting <> '0' "
+    "AND source <> 'session' AND name IN ('lock_timeout', 'statement_timeout', "
+    "'idle_in_transaction_session_timeout', 'idle_session_timeout', 'transaction_timeout')"
+)
+
+#: The same of MariaDB's sessions that do nothing for a while; MySQL has the first alone.
+LIFT_IDLE = (
+    "SET SESSION wait_timeout = greatest(@@SESSION.wait_timeout, 28800) /*M!100300, "
+    "SESSION idle_transaction_timeout = 0, SESSION idle_write_transaction_timeout = 0, "
+    "SESSION idle_readonly_transaction_timeout = 0 */"
+)
+
+
+def lift_limits(engine: Engine) -> None:
+    """Let an engine's sessions be without the limits of the role, the database and the server.
+
+    They are meant for an application's statements. They would cut a CREATE INDEX CONCURRENTLY off
+    half way, and end a session that waits for a script, or for a comparison of models. What
+    listeners and ``env.py`` set stays, and the steps' own limits are set in each step.
+    """
+    kind = engine.dialect.name
+
+    def lift(dbapi_connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:
+        cursor = dbapi_connection.cursor()
+        if kind == "postgresql":
+            process = server_process(dbapi_connection)
+            cursor.execute(LIFT if process is None else f"{LIFT} AND pg_backend_pid() = {process}")
+        else:
+            cursor.execute(LIFT_IDLE)
+        cursor.close()
+        dbapi_connection.commit()
+
+    if kind in ("postgresql", "mysql", "mariadb"):
+        event.listen(engine.pool, "connect", lift, insert=True)
+
+
+def server_process(dbapi_connection: object) -> int | None:
+    """Return the number by which the server knows a connection, if the driver tells it."""
+    # One that its owner closed may raise whatever it is asked.
+    with suppress(Exception):
+        info = getattr(dbapi_connection, "info", None)
+        number: int | None = getattr(info, "backend_pid", None)
+        if number is None:
+            thread_id = getattr(dbapi_connection, "thread_id", None)
+            number = thread_id() if callable(thread_id) else None
+        return number
+    return None
 
 
 #: By which argument of its ``connect`` a driver tells the server what program it is.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -10,7 +9,7 @@ from sqlalchemy import text
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 
-from websauna_migrate.database.engines import DatabaseFailure
+from websauna_migrate.database.engines import DatabaseFailure, server_process
 from websauna_migrate.database.given_connections import given_state
 
 #: PostgreSQL then notices within this time that a client has gone, also in a long statement.
@@ -195,16 +194,3 @@ def place_of(connection: Connection, *, unheard: bool = False) -> Place:
         return Place(product, *(cursor.fetchone() or ()))
     finally:
         cursor.close()
-
-
-def server_process(dbapi_connection: object) -> int | None:
-    """Return the number by which the server knows a connection, if the driver tells it."""
-    # One that its owner closed may raise whatever it is asked.
-    with suppress(Exception):
-        info = getattr(dbapi_connection, "info", None)
-        number: int | None = getattr(info, "backend_pid", None)
-        if number is None:
-            thread_id = getattr(dbapi_connection, "thread_id", None)
-            number = thread_id() if callable(thread_id) else None
-        return number
-    return None

@@ -19,7 +19,6 @@ from websauna_migrate.database.given_connections import given_state
 from websauna_migrate.database.history_tables import RecordsBroken, write_rows
 from websauna_migrate.database.lock_errors import is_lock_failure
 from websauna_migrate.database.stopping import RunStopped
-from websauna_migrate.database.timeouts import lift_limits
 from websauna_migrate.events import (
     MigrationRunEnded,
     MigrationRunStarted,
@@ -229,7 +228,6 @@ class LockedRun:
             )
         self._distrust(plan)
         connection.execution_options(**{WRITES: True})
-        lift_limits(connection, context.server)
         if not self.options.dry_run:
             first = plan.steps[0]
             table = context.environments[first.package].package.history_table

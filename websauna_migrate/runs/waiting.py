@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy.engine import Connection
 
-from websauna_migrate.database.servers import server_process
+from websauna_migrate.database.engines import server_process
 from websauna_migrate.database.timeouts import Timeouts
 from websauna_migrate.locks.file_locks import database_file
 from websauna_migrate.locks.run_lock import RunBlocked
