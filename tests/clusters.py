@@ -20,6 +20,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.pool import NullPool
 
 from databases import PASSWORD, USER, PostgreSQLServer, Unavailable
+from fast_folder import short_folder
 
 __all__ = ["GaleraCluster", "galera_cluster", "pgbouncer", "standby_of"]
 
@@ -42,7 +43,7 @@ def account(*names: str) -> str | None:
 
 @contextmanager
 def directory_of(user: str | None) -> Iterator[Path]:
-    path = Path(tempfile.mkdtemp(prefix="ws-cluster-", dir="/tmp"))
+    path = Path(tempfile.mkdtemp(prefix="ws-cluster-", dir=short_folder()))
     try:
         if user:
             shutil.chown(path, user, pwd.getpwnam(user).pw_gid)

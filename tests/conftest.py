@@ -33,6 +33,7 @@ from hypothesis import settings
 
 from apps import workshop  # noqa: F401 - a fixture of all tests
 from databases import MariaDBServer, PostgreSQLServer, Unavailable, start_mariadb, start_postgresql
+from fast_folder import choose_folder
 from projects import make_project  # noqa: F401
 from read_once import read_once
 
@@ -51,6 +52,7 @@ settings.register_profile(
 )
 settings.load_profile("websauna_migrate")
 read_once()
+choose_folder()
 gc.disable()
 
 

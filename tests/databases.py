@@ -36,6 +36,8 @@ import sqlalchemy
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.pool import NullPool
 
+from fast_folder import short_folder
+
 __all__ = [
     "MariaDBServer",
     "PostgreSQLServer",
@@ -497,7 +499,7 @@ def _account(name: str) -> str | None:
 
 def _private_directory(prefix: str, user: str | None) -> Path:
     # pytest's own directories are closed to other accounts, and too deep for the path of a socket.
-    directory = Path(tempfile.mkdtemp(prefix=prefix, dir="/tmp"))
+    directory = Path(tempfile.mkdtemp(prefix=prefix, dir=short_folder()))
     if user:
         shutil.chown(directory, user, pwd.getpwnam(user).pw_gid)
     return directory

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import os
+from collections.abc import Callable
 from importlib.metadata import Distribution
 from typing import Any
 
@@ -20,7 +21,8 @@ def read_once() -> None:
     connection: Any = pymysql.connections.Connection
     connection._create_ssl_ctx = certificates_once(connection._create_ssl_ctx)
     distribution: Any = Distribution
-    distribution.metadata = metadata_once(distribution.metadata.fget)
+    for name, file in (("metadata", "METADATA"), ("entry_points", "entry_points.txt")):
+        setattr(distribution, name, file_once(getattr(distribution, name).fget, file))
 
 
 def certificates_once(make: Any) -> Any:
@@ -37,22 +39,26 @@ def certificates_once(make: Any) -> Any:
     return make_context
 
 
-def metadata_once(read: Any) -> property:
-    """Return the attribute by which plaster gets the names of all packages, for each INI file."""
+def file_once(read: Callable[[Any], Any], file: str) -> property:
+    """Return an attribute of all packages that plaster reads for each INI file.
+
+    :param file: where a package has it
+    """
 
     @functools.cache
-    def kept(folder: str, changed: int) -> list[Any]:
+    def kept(path: str, changed: int) -> list[Any]:
         return []
 
-    def metadata(self: Any) -> Any:
-        folder = str(getattr(self, "_path", ""))
+    def attribute(self: Any) -> Any:
+        path = os.path.join(getattr(self, "_path", ""), file)  # noqa: PTH118
         try:
-            changed = os.stat(os.path.join(folder, "METADATA")).st_mtime_ns  # noqa: PTH116, PTH118
+            changed = os.stat(path).st_mtime_ns  # noqa: PTH116
         except OSError:
+            # Without the file a package has none.
             return read(self)
-        found = kept(folder, changed)
+        found = kept(path, changed)
         if not found:
             found.append(read(self))
         return found[0]
 
-    return property(metadata)
+    return property(attribute)

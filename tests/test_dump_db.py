@@ -10,6 +10,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -362,7 +363,8 @@ def test_no_password_in_the_process_list_while_mariadb_dump_runs(
 ) -> None:
     fill(mariadb_url, "LONGBLOB")
     path = path_with(mariadb_server.bin_dir)
-    before = set(Path("/tmp").iterdir())
+    temporary = Path(tempfile.gettempdir())
+    before = set(temporary.iterdir())
     with connect(mariadb_url) as connection:
         connection.exec_driver_sql("LOCK TABLES t WRITE")
         argv = ["ws-dump-db", ini(mariadb_url)]
@@ -379,7 +381,7 @@ def test_no_password_in_the_process_list_while_mariadb_dump_runs(
         **{k: v for k, v in os.environ.items() if k != "PATH"},
         "OWN_VARIABLE": "kept",
     }
-    assert not any("my" in file.name for file in set(Path("/tmp").iterdir()) - before)
+    assert not any("my" in file.name for file in set(temporary.iterdir()) - before)
 
 
 def test_the_option_file_is_private(ini, programs, run) -> None:

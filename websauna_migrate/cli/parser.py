@@ -7,6 +7,7 @@ command. A test compares it to Alembic's own.
 from __future__ import annotations
 
 import argparse
+import functools
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -112,6 +113,7 @@ def listed_commands() -> str:
     return "\n".join(lines)
 
 
+@functools.cache
 def make_parser() -> ArgumentParser:
     """Return the parser of ``ws-alembic``; the command is in ``verb``."""
     parser = ArgumentParser(

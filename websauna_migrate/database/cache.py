@@ -22,8 +22,11 @@ from typing import Any
 #: Part of every file's name, so that versions of this package do not read each other's files.
 FORMAT = 1
 
-#: A file that was not written for so long, in seconds, is taken away when another one is.
+#: A file that was not written for so long, in seconds, goes when another process writes one.
 STALE_SECONDS = 90 * 24 * 3600
+
+#: The folders that this process looked through for such files.
+LOOKED_THROUGH: set[Path] = set()
 
 OURS = re.compile(r"\.?[a-z]+-\d+-[0-9a-f]{32}\.json")
 
@@ -101,7 +104,9 @@ class Cache:
                 with contextlib.suppress(OSError):
                     os.unlink(temporary, dir_fd=folder)
                 raise
-            remove_stale(folder)
+            if self.folder is not None and self.folder not in LOOKED_THROUGH:
+                LOOKED_THROUGH.add(self.folder)
+                remove_stale(folder)
 
     @contextlib.contextmanager
     def _opened(self, *, make: bool = False) -> Iterator[int]:
