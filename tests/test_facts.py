@@ -20,9 +20,12 @@ from websauna_migrate.errors import MigrationError
 from websauna_migrate.facts.catalogue import read_facts
 from websauna_migrate.facts.differences import Difference, differences
 from websauna_migrate.facts.fact import Fact, Facts, fingerprint
+from websauna_migrate.facts.units import read_plain
 from websauna_migrate.locating.mending import mender_for
 from websauna_migrate.locating.mending.names_back import renames_in
 from websauna_migrate.locating.mending.statements import NotWritten
+from websauna_migrate.locating.object_histories import grouped
+from websauna_migrate.locating.watching import Watch
 
 
 def called(difference: Difference) -> str:
@@ -153,6 +156,59 @@ def test_a_change_on_postgresql_is_named_and_seen_where_pg_dump_sees_it(
     found = tuple(called(one) for one in differences(before, after))
     assert found == CHANGES["postgresql"].get(change, ())
     assert bool(found) == (changed != words)
+
+
+#: One object changes, or what it is called, and what another one says is another text.
+FAR = """
+ALTER TYPE mood RENAME VALUE 'ok' TO 'fine'
+ALTER TYPE mood ADD VALUE 'great'
+ALTER TABLE users RENAME COLUMN id TO number
+ALTER TABLE users ADD COLUMN at date
+CREATE VIEW both_of AS SELECT * FROM events NATURAL JOIN users
+ALTER TABLE events ADD COLUMN name text
+CREATE TABLE marks (id integer DEFAULT twice(2) CHECK (twice(id) > 1), number integer)
+CREATE INDEX ix_twice ON marks (twice(id))
+ALTER FUNCTION twice RENAME TO doubled
+ALTER TABLE marks ALTER COLUMN number SET DEFAULT nextval('tickets')
+ALTER SEQUENCE tickets OWNED BY marks.number
+ALTER SEQUENCE tickets OWNED BY NONE
+ALTER SEQUENCE tickets RENAME TO numbers
+ALTER DOMAIN positive RENAME TO above_zero
+ALTER TABLE animals RENAME TO beasts
+ALTER TABLE beasts ADD COLUMN legs integer
+ALTER TABLE events RENAME TO happenings
+CREATE INDEX ix_what ON happenings (what)
+ALTER INDEX ix_what RENAME TO ix_how
+CREATE SCHEMA more
+ALTER TABLE users SET SCHEMA more
+ALTER SCHEMA more RENAME TO others
+ALTER TYPE pair RENAME ATTRIBUTE a TO first CASCADE
+COMMENT ON SCHEMA others IS 'of others'
+ALTER EXTENSION plpgsql ADD TABLE beasts
+ALTER EXTENSION plpgsql DROP TABLE beasts
+DROP SCHEMA public CASCADE
+"""
+
+
+def test_a_look_again_on_postgresql_sees_what_a_first_one_would(postgresql_url: str) -> None:
+    engine = sa.create_engine(postgresql_url, poolclass=NullPool)
+    with connected(postgresql_url) as hand, engine.connect() as looking:
+        run_sql(hand, SCHEMAS["postgresql"])
+        watch = Watch(looking, [])
+
+        def look(change: str) -> None:
+            watch.changes()
+            assert watch.state == grouped(read_plain(looking), []), change
+
+        for change in [*CHANGES["postgresql"], *NOTHING["postgresql"]][::2]:
+            if "CONCURRENTLY" in change:
+                continue
+            run_sql(looking, change)
+            look(change)
+            looking.rollback()
+        for change in FAR.strip().splitlines():
+            run_sql(hand, change)
+            look(change)
 
 
 @ids([*CHANGES["sqlite"], *NOTHING["sqlite"]])

@@ -335,7 +335,9 @@ SAFE_IN = {
     "mysql_attributes.py": r"(?:options_of|column_definition)\(fact\)|table_of\(key\)|fact\.get"
     r"|\b(?:definition|words|name)\b",
     "not_null.py": r"\b(?:name|place)\b",
+    "postgresql.py": r"\bquery\b",
     "postgresql_catalogue.py": r"IN_EXTENSION|INDEX_COLUMNS|OF_TABLE",
+    "postgresql_changes.py": r"PARTS|FIRST|\b(?:name|condition)\b",
     "prove.py": r"\blisted\b",
     "reflected_tables.py": r"\bquoted\b",
     "scratch_databases.py": r"\bforce\b|\bname\b|found\.name|postgresql_locale|row\[[01]\]",

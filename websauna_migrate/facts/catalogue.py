@@ -38,6 +38,34 @@ def read_facts(
     return Facts.make(default_schema, chain.from_iterable(pieces.values()))
 
 
+class Look:
+    """Looks at a database, and knows what it saw."""
+
+    def __init__(self, connection: Connection, names: Mapping[str, str] | None = None) -> None:
+        """Begin without having seen anything.
+
+        :param names: the names that scratch schemas stand for, by theirs
+        """
+        self.connection = connection
+        self.schemas = names
+        self.forget()
+
+    def forget(self) -> None:
+        """Let the next look take all for new."""
+        self.pieces: Pieces = {}
+
+    def look(self) -> tuple[str, Pieces, Pieces]:
+        """Return the default schema, the facts that came, and those that went."""
+        before = self.pieces
+        default_schema, now = read_pieces(self.connection, names=self.schemas, known=before)
+        self.pieces = now
+        came = {key: facts for key, facts in now.items() if key not in before}
+        gone: Pieces = {}
+        if len(now) - len(came) != len(before):
+            gone = {key: facts for key, facts in before.items() if key not in now}
+        return default_schema, came, gone
+
+
 def read_pieces(
     connection: Connection,
     *,
@@ -55,7 +83,7 @@ def read_pieces(
         if connection.dialect.name == "postgresql":
             from websauna_migrate.facts.postgresql import read_postgresql
 
-            return read_postgresql(connection, schemas, names or {}, known)
+            return read_postgresql(connection, schemas, names or {})
         if connection.dialect.name == "sqlite":
             from websauna_migrate.facts.sqlite import read_sqlite
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import bindparam, text
+from sqlalchemy import BigInteger, String, bindparam, text
 from sqlalchemy.engine import Connection
 
 from websauna_migrate.facts.fact import POSITION, Fact, Pieces, Value
-from websauna_migrate.facts.postgresql_catalogue import QUERIES, SCHEMAS
+from websauna_migrate.facts.postgresql_catalogue import BY_UNIT, QUERIES, SCHEMAS
 from websauna_migrate.facts.renamed import Renamed
 from websauna_migrate.facts.written_back import settled
 
@@ -67,46 +68,56 @@ Rows = Sequence[Sequence[Any]]
 
 
 def read_postgresql(
-    connection: Connection,
-    schemas: Collection[str] | None,
-    names: Mapping[str, str],
-    known: Pieces,
+    connection: Connection, schemas: Collection[str] | None, names: Mapping[str, str]
 ) -> tuple[str, Pieces]:
     """Return the default schema, and the facts of schemas by the rows of the catalogue.
 
     :param schemas: ``None`` for all that are not the server's own
     :param names: the names that scratch schemas stand for, by theirs
-    :param known: those of an earlier look
     """
+    with without_path(connection) as (default, found):
+        found = [row for row in found if schemas is None or row[0] in schemas]
+        wanted = [row[0] for row in found]
+        rows = {name: rows_of(connection, query, wanted) for name, query in QUERIES.items()}
+    pieces = schema_pieces(found) | {key: facts for _, key, facts in Reading(rows).pieces({})}
+    if names:
+        rename = Renamed(names, quote_name).fact
+        pieces = {key: tuple(map(rename, facts)) for key, facts in pieces.items()}
+    return names.get(default, default), pieces
+
+
+@contextmanager
+def without_path(connection: Connection) -> Iterator[tuple[str, Rows]]:
+    """Empty the search path within the block; give the default schema, and a row of each."""
     found = connection.execute(text(SCHEMAS)).all()
     default, path = found[0][2:4] if found else ("", "")
-    wanted = [row[0] for row in found if schemas is None or row[0] in schemas]
-    rows: dict[str, Rows] = {}
-    for name, query in QUERIES.items():
-        statement = text(query)
-        parameters: dict[str, Any] = {}
-        if ":schemas" in query:
-            statement = statement.bindparams(bindparam("schemas", expanding=True))
-            parameters["schemas"] = wanted
-        rows[name] = connection.execute(statement, parameters).all()
+    yield default or "", found
     connection.execute(text("SELECT set_config('search_path', :path, true)"), {"path": path})
-    rename = Renamed(names, quote_name).fact if names else None
-    pieces: Pieces = {}
-    for row in found:
-        if row[0] in wanted:
-            schema = Fact.make("schema", "", row[0], {"comment": row[1]})
-            pieces["schema", row[0], row[1]] = (rename(schema) if rename else schema,)
-    reading = Reading(rows)
-    for name in rows:
-        for key, words in reading.keyed(name):
-            facts = known.get(key)
-            if facts is None:
-                # What stands in a function is never written by the server.
-                said = words if name == "functions" else map(settled, words)
-                facts = tuple(getattr(reading, name)(*said))
-                facts = tuple(map(rename, facts)) if rename else facts
-            pieces[key] = facts
-    return names.get(default, default or ""), pieces
+
+
+def rows_of(
+    connection: Connection, query: str, schemas: Sequence[str], units: Collection[int] | None = None
+) -> Rows:
+    """Return the rows of a query.
+
+    :param units: those whose rows are wanted, ``None`` for all
+    """
+    if units is not None and ":units" not in query:
+        query = f"SELECT * FROM ({query}) AS found WHERE unit IN :units"
+    lists = (
+        bindparam("schemas", schemas, type_=String(), expanding=True),
+        bindparam("units", sorted(units or ()), type_=BigInteger(), expanding=True),
+    )
+    used = (one for one in lists if f":{one.key}" in query)
+    return connection.execute(text(query).bindparams(*used)).all()
+
+
+def schema_pieces(rows: Rows) -> Pieces:
+    """Return the facts of schemas."""
+    return {
+        ("schema", row[0], row[1]): (Fact.make("schema", "", row[0], {"comment": row[1]}),)
+        for row in rows
+    }
 
 
 class Reading:
@@ -122,16 +133,26 @@ class Reading:
                 column = (row[0], row[2], row[3])
                 self.owned[column] = (*self.owned.get(column, ()), row[14])
 
-    def keyed(self, name: str) -> Iterator[tuple[Hashable, Sequence[Any]]]:
-        """Yield the rows of a query, each with all that its facts follow from."""
-        for row in self.rows[name]:
-            words: Hashable = tuple(row)
-            if name == "types":
-                # The values of an enum are a list.
-                words = repr(words)
-            elif name == "columns":
-                words = (words, self.owned.get((row[0], row[2], row[1])))
-            yield (name, words), row
+    def pieces(self, known: Pieces) -> Iterator[tuple[int, Hashable, tuple[Fact, ...]]]:
+        """Yield the unit of each row, all that its facts follow from, and these.
+
+        :param known: those of an earlier look
+        """
+        for name, rows in self.rows.items():
+            for row in rows:
+                unit, row = (row[-1], row[:-1]) if name in BY_UNIT else (0, row)
+                words: Hashable = tuple(row)
+                if name == "types":
+                    # The values of an enum are a list.
+                    words = repr(words)
+                elif name == "columns":
+                    words = (words, self.owned.get((row[0], row[2], row[1])))
+                facts = known.get((name, words))
+                if facts is None:
+                    # What stands in a function is never written by the server.
+                    said = row if name == "functions" else map(settled, row)
+                    facts = tuple(getattr(self, name)(*said))
+                yield unit, (name, words), facts
 
     def relations(self, *row: Any) -> Iterator[Fact]:
         """Yield the fact of a table, view or composite type."""

@@ -2,6 +2,9 @@
 
 Each begins with the schema and the name; what belongs to an extension is left out. The search path
 is empty meanwhile, so that the server writes every name with its schema.
+
+Those of :data:`BY_UNIT` end with the unit: the oid of the table whose part a row is, or of what has
+no table. It is 0 for views, whose texts follow from other relations, and for domains.
 """
 
 from __future__ import annotations
@@ -31,7 +34,8 @@ SELECT n.nspname, c.relname, c.relkind::text, c.relpersistence::text,
        c.relrowsecurity, c.relforcerowsecurity, c.relreplident::text,
        CASE WHEN c.reloftype <> 0 THEN c.reloftype::regtype::text END,
        CASE WHEN c.relkind IN ('v', 'm') THEN pg_get_viewdef(c.oid) END,
-       f.srvname, array_to_string(f.ftoptions, ', '), obj_description(c.oid, 'pg_class')
+       f.srvname, array_to_string(f.ftoptions, ', '), obj_description(c.oid, 'pg_class'),
+       CASE WHEN c.relkind IN ('v', 'm') THEN 0 ELSE c.oid::bigint END AS unit
 FROM pg_class c
 JOIN pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN pg_class t ON t.oid = c.reltoastrelid
@@ -57,7 +61,8 @@ SELECT n.nspname, a.attname, c.relname, c.relkind::text, a.attnum,
           AND k.conkey[1] = a.attnum),
        (SELECT pg_get_constraintdef(k.oid) FROM pg_constraint k
         WHERE k.conrelid = c.oid AND k.contype = 'n' AND k.conislocal
-          AND k.conkey[1] = a.attnum)
+          AND k.conkey[1] = a.attnum),
+       CASE WHEN c.relkind IN ('v', 'm') THEN 0 ELSE c.oid::bigint END AS unit
 FROM pg_attribute a
 JOIN pg_class c ON c.oid = a.attrelid
 JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -83,7 +88,7 @@ SELECT n.nspname, k.conname, coalesce(c.relname, t.typname), k.contype::text, t.
         JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = key.number),
        {INDEX_COLUMNS},
        array_to_string(x.reloptions, ', '), i.indisvalid, i.indisclustered, i.indisreplident,
-       cardinality(k.conkey)
+       cardinality(k.conkey), k.conrelid::bigint AS unit
 FROM pg_constraint k
 LEFT JOIN pg_class c ON c.oid = k.conrelid
 LEFT JOIN pg_type t ON t.oid = k.contypid
@@ -102,7 +107,8 @@ SELECT n.nspname, x.relname, c.relname, pg_get_indexdef(x.oid), quote_ident(x.re
        {INDEX_COLUMNS},
        (SELECT string_agg(a.attnum || ': ' || a.attstattarget, ', ' ORDER BY a.attnum)
         FROM pg_attribute a WHERE a.attrelid = x.oid AND a.attstattarget >= 0),
-       (SELECT h.inhparent::regclass::text FROM pg_inherits h WHERE h.inhrelid = x.oid)
+       (SELECT h.inhparent::regclass::text FROM pg_inherits h WHERE h.inhrelid = x.oid),
+       c.oid::bigint AS unit
 FROM pg_index i
 JOIN pg_class x ON x.oid = i.indexrelid
 JOIN pg_class c ON c.oid = i.indrelid
@@ -138,7 +144,7 @@ SEQUENCES = f"""
 SELECT n.nspname, c.relname, o.relname, a.attname, d.deptype::text,
        format_type(s.seqtypid, NULL), s.seqstart, s.seqincrement, s.seqmin, s.seqmax,
        s.seqcache, s.seqcycle, c.relpersistence::text, obj_description(c.oid, 'pg_class'),
-       c.oid::regclass::text
+       c.oid::regclass::text, coalesce(o.oid, c.oid)::bigint AS unit
 FROM pg_sequence s
 JOIN pg_class c ON c.oid = s.seqrelid
 JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -223,3 +229,6 @@ QUERIES = {
     "extensions": EXTENSIONS,
     "statistics": STATISTICS,
 }
+
+#: What is read of some relations alone where the others did not change.
+BY_UNIT = frozenset({"relations", "columns", "constraints", "indexes", "sequences"})

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from sqlalchemy.engine import Connection
 
-from websauna_migrate.facts.catalogue import read_facts, read_pieces
-from websauna_migrate.facts.fact import POSITION, Fact, Facts, Pieces
+from websauna_migrate.facts.catalogue import Look, read_facts
+from websauna_migrate.facts.fact import POSITION, Fact, Facts
 
 #: What an object is known by: its key, where the server chose its name all but the name.
 Unit = tuple[str, str, str, str, str]
@@ -32,12 +32,13 @@ def read_plain(connection: Connection) -> Facts:
     return read_facts(connection, names=plain_names(connection))
 
 
-def read_plain_pieces(connection: Connection, known: Pieces) -> tuple[str, Pieces]:
-    """Return the default schema, and the same facts by the words in which the server told them.
+def look_again(connection: Connection) -> Look:
+    """Return what looks at a database by the same names, time and again."""
+    if connection.dialect.name == "postgresql":
+        from websauna_migrate.facts.postgresql_changes import PostgreSQLLook
 
-    :param known: those of an earlier look
-    """
-    return read_pieces(connection, names=plain_names(connection), known=known)
+        return PostgreSQLLook(connection)
+    return Look(connection, plain_names(connection))
 
 
 def plain_names(connection: Connection) -> Mapping[str, str]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from itertools import chain
 
 from sqlalchemy.engine import Connection
 
 from websauna_migrate.facts.fact import Fact, Pieces
-from websauna_migrate.facts.units import Group, Unit, read_plain_pieces, unit_of
+from websauna_migrate.facts.units import Group, Unit, look_again, unit_of
 from websauna_migrate.locating.object_histories import changes_between, is_left_out
 
 
@@ -27,7 +27,7 @@ class Watch:
         self.connection = connection
         self.histories = histories
         self.state: dict[Unit, Group] = {}
-        self.pieces: Pieces = {}
+        self.look = look_again(connection)
         self.facts: dict[Unit, list[Fact]] = {}
         self.changes()
 
@@ -39,23 +39,19 @@ class Watch:
             else:
                 self.state.pop(unit, None)
         # What was seen is older.
-        self.pieces, self.facts = {}, {}
+        self.look.forget()
+        self.facts = {}
 
     def changes(self) -> dict[Unit, Group]:
         """Look, and return the units that changed; an empty group for one that went."""
-        self.default_schema, pieces = read_plain_pieces(self.connection, self.pieces)
-        touched = set() if self.pieces else set(self.state)
-        came = [key for key in pieces if key not in self.pieces]
-        gone: Collection[Hashable] = ()
-        if len(pieces) - len(came) != len(self.pieces):
-            gone = self.pieces.keys() - pieces.keys()
-        for unit, fact in self.units(self.pieces, gone):
+        touched = set() if self.facts else set(self.state)
+        self.default_schema, came, gone = self.look.look()
+        for unit, fact in self.units(gone):
             self.facts[unit].remove(fact)
             touched.add(unit)
-        for unit, fact in self.units(pieces, came):
+        for unit, fact in self.units(came):
             self.facts.setdefault(unit, []).append(fact)
             touched.add(unit)
-        self.pieces = pieces
         before = {unit: self.state[unit] for unit in touched if unit in self.state}
         after = {
             unit: tuple(sorted(self.facts[unit], key=key_of))
@@ -67,9 +63,9 @@ class Watch:
         self.state.update(after)
         return changes_between(before, after)
 
-    def units(self, pieces: Pieces, keys: Collection[Hashable]) -> Iterator[tuple[Unit, Fact]]:
-        """Yield the facts of some pieces."""
-        for fact in chain.from_iterable(pieces[key] for key in keys):
+    def units(self, pieces: Pieces) -> Iterator[tuple[Unit, Fact]]:
+        """Yield facts with their units."""
+        for fact in chain.from_iterable(pieces.values()):
             if not is_left_out(fact, self.histories):
                 yield unit_of(fact), fact
 
