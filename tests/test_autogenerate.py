@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import sqlalchemy as sa
 
 from apps import Workshop
 from websauna_migrate.autogenerate.write.names import Unresolved, free_names, imports_for
-from websauna_migrate.errors import RevisionFailed
+from websauna_migrate.errors import MigrationError, RevisionFailed
 
 BASE = """
     import datetime, decimal, enum, uuid
@@ -594,6 +595,51 @@ def test_alembic_plugins_take_part(workshop: Workshop, shop: Any) -> None:
     finally:
         plugin.remove()
     assert "op.create_table('plugged'" in written(script)
+
+
+COMPARATOR = """
+from alembic.autogenerate import comparators
+from alembic.operations import ops
+
+
+class RefreshView(ops.MigrateOperation):
+    def __init__(self, name):
+        self.view_name = name
+
+    def reverse(self):
+        return self
+
+
+@comparators.dispatch_for("schema")
+def compare(context, upgrade, schemas):
+    {does}
+"""
+
+
+@pytest.mark.usefixtures("comparators_apart")
+@pytest.mark.parametrize(
+    ("library", "does", "problem"),
+    [
+        ("others", 'upgrade.ops.append(RefreshView("hot"))', "RefreshView hot"),
+        ("more", "[].pop()", r"line 16 of .*more.py failed: IndexError: pop from"),
+        ("alembic_pg_enum_generator", "[].pop()", None),
+    ],
+)
+def test_what_another_library_compares(
+    workshop: Workshop, shop: Any, library: str, does: str, problem: str | None
+) -> None:
+    """It is told in words, and so is its own error; the values of enums are compared once."""
+    shop.revision("one", autogenerate=True)
+    shop.upgrade()
+    (workshop.root / f"{library}.py").write_text(COMPARATOR.format(does=does))
+    env(workshop, "shop", "", f"import {library}")
+    try:
+        found = str(shop.check().problems)
+    except MigrationError as exc:
+        found = str(exc)
+        with pytest.raises(MigrationError, match=str(problem)):
+            shop.revision("two", autogenerate=True)
+    assert re.search(problem, found) if problem else found == "()", found
 
 
 VIEWS = """

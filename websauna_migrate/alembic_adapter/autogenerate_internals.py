@@ -100,9 +100,10 @@ def comparator_modules(autogen_context: AutogenContext) -> set[str]:
 
 #: Modules whose comparisons the service does itself, whichever way they came into a process:
 #: Alembic's of CHECK constraints, which 1.19.0 has always and later ones where
-#: ``autogenerate_plugins`` names it; and those of alembic-postgresql-enum.
+#: ``autogenerate_plugins`` names it; and those of the libraries for the values of enums.
 REPLACED = re.compile(
-    r"alembic\..*\.(check_constraints|checkconstraint_byname)$|alembic_postgresql_enum(\.|$)"
+    r"alembic\..*\.(check_constraints|checkconstraint_byname)$|"
+    r"alembic_(postgresql_enum|autogenerate_enums|pg_enum_generator)(\.|$)"
 )
 
 #: A function of Alembic's whose work the service does itself; it fails where an identity becomes a

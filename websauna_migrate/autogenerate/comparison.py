@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from traceback import walk_tb
 from typing import Any
 
 from alembic.autogenerate.api import AutogenContext
@@ -10,7 +13,9 @@ from alembic.ddl.impl import DefaultImpl
 from alembic.operations import ops
 from alembic.runtime.environment import ProcessRevisionDirectiveFn
 from alembic.runtime.migration import MigrationContext
+from alembic.util import CommandError
 from sqlalchemy import Table
+from sqlalchemy.exc import DBAPIError
 
 from websauna_migrate.alembic_adapter.autogenerate_internals import BoundedComparison
 from websauna_migrate.alembic_adapter.bound_environment import target_metadata
@@ -30,6 +35,7 @@ from websauna_migrate.autogenerate.package_objects import Key, PackageObjects
 from websauna_migrate.autogenerate.reflection import Reflection
 from websauna_migrate.autogenerate.rename.renames import NO_RENAMES, Renames
 from websauna_migrate.autogenerate.rename.renaming import Renaming
+from websauna_migrate.base_errors import MigrationError
 
 
 def compare_options(
@@ -53,6 +59,35 @@ def compare_options(
         "render_item": item_renderer(keep_types),
         "written_for": databases,
     }
+
+
+#: Packages whose own errors are not those of what an application brings in.
+HOME = frozenset({*sys.stdlib_module_names, "alembic", "sqlalchemy", "mako", "websauna_migrate"})
+
+
+@contextmanager
+def foreign_code_named(package: str) -> Iterator[None]:
+    """Say of an error in a plugin's or an application's code that it is one, and where.
+
+    :raises MigrationError: in place of what was raised there
+    """
+    try:
+        yield
+    except (MigrationError, DBAPIError, CommandError):
+        raise
+    except Exception as exc:
+        foreign = [
+            f"line {line} of {frame.f_code.co_filename}"
+            for frame, line in walk_tb(exc.__traceback__)
+            if str(frame.f_globals.get("__name__")).partition(".")[0] not in HOME
+        ]
+        if not foreign:
+            raise
+        raise MigrationError(
+            f'Package "{package}" cannot be compared with its database: {foreign[-1]} failed: '
+            f"{type(exc).__name__}: {exc}\nNothing was changed. A plugin of Alembic, env.py or the "
+            "models bring it in."
+        ) from exc
 
 
 class Comparison:
@@ -114,7 +149,8 @@ class Comparison:
         connection = self.reflection.connection
 
         def compare(rev: Iterable[str], migration_context: MigrationContext) -> Sequence[Any]:
-            self.context.run_autogenerate(rev, migration_context)
+            with foreign_code_named(self.environment.package.name):
+                self.context.run_autogenerate(rev, migration_context)
             return ()
 
         insisted = dict(self.options)

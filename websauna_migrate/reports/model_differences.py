@@ -48,7 +48,12 @@ def diffs_of(operation: ops.MigrateOperation) -> list[Any]:
     """Return an operation's differences as Alembic's tuples, flat."""
     if hasattr(operation, "ops"):
         return [diff for inner in operation.ops for diff in diffs_of(inner)]
-    diff = operation.to_diff_tuple()
+    try:
+        diff = operation.to_diff_tuple()
+    except NotImplementedError:
+        # Of a plugin of Alembic: its name, and what it is about.
+        words = [one for one in vars(operation).values() if isinstance(one, str)]
+        diff = (type(operation).__name__, *words)
     return [] if diff[0] in BESIDES else [diff]
 
 

@@ -17,7 +17,11 @@ from sqlalchemy.exc import DBAPIError
 from websauna_migrate.alembic_adapter.autogenerate_internals import BoundedComparison
 from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
 from websauna_migrate.autogenerate.compare.leaning_keys import keys_that_come
-from websauna_migrate.autogenerate.comparison import Comparison, command_arguments
+from websauna_migrate.autogenerate.comparison import (
+    Comparison,
+    command_arguments,
+    foreign_code_named,
+)
 from websauna_migrate.autogenerate.fact_comparison import FactComparison
 from websauna_migrate.autogenerate.operations.ordering import target_of
 from websauna_migrate.autogenerate.operations.rendering import require_renderable
@@ -488,7 +492,7 @@ class ScriptWriter:
 
         context.complete = complete
         try:
-            with reported(name):
+            with reported(name), foreign_code_named(name):
                 found = [script for script in context.generate_scripts() if script is not None]
             for script in found:
                 ensure_line(script, "requires", context.template_args["requires"])
