@@ -289,6 +289,9 @@ CHANGES: dict[str, dict[str, tuple[str, ...]]] = {
         "ALTER INDEX ix_name ALTER COLUMN 1 SET STATISTICS 300": (
             'table "users", index "ix_name": statistics targets',
         ),
+        "COMMENT ON INDEX users_pkey IS 'the key'": (
+            'table "users", constraint "users_pkey": index comment',
+        ),
         "COMMENT ON INDEX ix_name IS NULL": ('table "users", index "ix_name": comment',),
         "ALTER INDEX users_size_idx RENAME TO ix_size": (
             'table "users", index "users_size_idx": name (note)',

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,8 @@ POSTGRESQL = {
     "policy": ("", "", "CREATE POLICY po ON things USING (a > 1)", 'policy "po"'),
     "rule": ("", "", "CREATE RULE ru AS ON DELETE TO things DO INSTEAD NOTHING", 'rule "ru"'),
     "statistics": ("", "", "CREATE STATISTICS st ON a, d FROM things", 'statistics "st"'),
+    "column": ("", "", "ALTER TABLE things ADD COLUMN more integer", 'column "more"'),
+    "comment": ("", "", "COMMENT ON TABLE things IS 'what there is'", "comment"),
     "cluster": ("", "", "ALTER TABLE things CLUSTER ON ix_a", "clustered"),
 }
 TRIGGER = "CREATE TRIGGER tr AFTER INSERT ON things {}"
@@ -87,12 +90,106 @@ def test_on_postgresql(workshop: Workshop, postgresql_url: str, change: str) -> 
     check_named(workshop, postgresql_url, *POSTGRESQL[change])
 
 
+def test_a_listeners_versioning(workshop: Workshop, mariadb_url: str) -> None:
+    sql = "ALTER TABLE things ADD SYSTEM VERSIONING"
+    check_named(workshop, mariadb_url, "", "", sql, "system versioning")
+
+
+#: What a listener does, and what the script that is written then has.
+WRITTEN = {
+    "ALTER TABLE things ALTER a SET DEFAULT 3": "server_default=sa.text('3')",
+    "COMMENT ON COLUMN things.d IS 'number'": "comment='number'",
+    "CREATE INDEX ix_more ON things (abs(a)) INCLUDE (d)": "op.create_index('ix_more', 'things', [",
+    "ALTER INDEX things_pkey SET (fillfactor = 50)": "ALTER INDEX things_pkey SET (fillfactor",
+    "COMMENT ON INDEX things_pkey IS 'the key'": "COMMENT ON INDEX things_pkey IS",
+    "ALTER TABLE things SET TABLESPACE aside": "ALTER TABLE things SET TABLESPACE aside",
+    "ALTER INDEX ix_a SET TABLESPACE aside": "ALTER INDEX ix_a SET TABLESPACE aside",
+    "ALTER INDEX things_pkey SET TABLESPACE aside": "ALTER INDEX things_pkey SET TABLESPACE",
+}
+
+
+@pytest.fixture
+def tablespace(postgresql_url: str) -> Iterator[None]:
+    """A tablespace of the server, ``aside``; the test has nothing in it at its end."""
+    engine = sa.create_engine(postgresql_url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.exec_driver_sql("SET allow_in_place_tablespaces = on")
+        connection.exec_driver_sql("CREATE TABLESPACE aside LOCATION ''")
+        yield
+        connection.exec_driver_sql("DROP TABLE things")
+        connection.exec_driver_sql("DROP TABLESPACE aside")
+    engine.dispose()
+
+
+@pytest.mark.usefixtures("tablespace")
+def test_what_listeners_do_is_written(workshop: Workshop, postgresql_url: str) -> None:
+    models = workshop.package("shop", MODELS.format("", ""), metadata="shop.models.metadata")
+    workshop.service(postgresql_url).revision("one", autogenerate=True)
+    workshop.service(postgresql_url).upgrade()
+    done = "\n".join(f"then({sql!r})" for sql in WRITTEN)
+    (models / "models.py").write_text(MODELS.format("", done))
+    workshop.forget()
+    service = workshop.service(postgresql_url, databases="postgresql")
+    assert len(service.check().problems) == len(WRITTEN)
+    (script,) = service.revision("two", autogenerate=True)
+    text = Path(script.path).read_text()
+    assert [words for words in WRITTEN.values() if words not in text] == []
+    service.upgrade()
+    assert service.check().problems == ()
+    engine = sa.create_engine(postgresql_url)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE things SET TABLESPACE pg_default")
+        connection.exec_driver_sql("COMMENT ON INDEX things_pkey IS 'the other key'")
+    assert all("things" in one.message for one in service.check().problems)
+    with engine.begin() as connection:
+        for statement in service.drift().sql:
+            connection.exec_driver_sql(statement)
+    engine.dispose()
+    assert service.check().problems == ()
+    service.downgrade("shop@-1")
+
+
+def test_what_no_operation_changes_is_told_by_a_check(workshop: Workshop, sqlite_url: str) -> None:
+    own = 'sa.Table("own", metadata, sa.Column("k", sa.Integer, primary_key=True), {})'
+    first = own.format('sa.Column("n", sa.Integer, nullable=False)')
+    then = own.format(
+        'sa.Column("n", sa.Integer, nullable=False, sqlite_on_conflict_not_null="FAIL")'
+    )
+    models = workshop.package("shop", MODELS.format("", first), metadata="shop.models.metadata")
+    workshop.service(sqlite_url).revision("one", autogenerate=True)
+    workshop.service(sqlite_url).upgrade()
+    (models / "models.py").write_text(MODELS.format("", then))
+    workshop.forget()
+    (problem,) = workshop.service(sqlite_url).check().problems
+    assert 'the column "n" of table "own" has another ON CONFLICT' in problem.message
+    assert problem.kind == "drift" and "No revision" not in problem.message
+
+
 @pytest.mark.parametrize("product", OTHERS)
 def test_a_listeners_trigger(
     workshop: Workshop, request: pytest.FixtureRequest, product: str
 ) -> None:
     url = str(request.getfixturevalue(f"{product}_url"))
     check_named(workshop, url, "", "", OTHERS[product], 'trigger "tr"')
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "CREATE TYPE state AS ENUM ('a')",
+        "CREATE DOMAIN state AS integer",
+        "CREATE SEQUENCE state",
+        "CREATE TABLE state (a integer)",
+    ],
+)
+def test_what_a_listener_makes_besides(workshop: Workshop, postgresql_url: str, sql: str) -> None:
+    models = workshop.package("shop", MODELS.format("", ""), metadata="shop.models.metadata")
+    workshop.service(postgresql_url).revision("one", autogenerate=True)
+    workshop.service(postgresql_url).upgrade()
+    (models / "models.py").write_text(MODELS.format("", f"then({sql!r})"))
+    workshop.forget()
+    (problem,) = workshop.service(postgresql_url).check().problems
+    assert problem.kind == "drift" and '"state" is in the models' in problem.message
 
 
 def test_a_listeners_view(workshop: Workshop, database_url: str) -> None:

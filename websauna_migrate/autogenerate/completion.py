@@ -10,15 +10,16 @@ from alembic.operations import ops
 from sqlalchemy import Column, Table
 
 from websauna_migrate.autogenerate.compare.attributes import attribute_changes
-from websauna_migrate.autogenerate.compare.by_hand import changes_by_hand
+from websauna_migrate.autogenerate.compare.by_hand import changes_by_hand, changes_left
 from websauna_migrate.autogenerate.compare.columns import (
-    add_unsaid_nulls,
+    add_unsaid,
     changed_columns,
     judge_columns,
     kept_columns,
     parts_with,
 )
 from websauna_migrate.autogenerate.compare.constraints import ConstraintComparison
+from websauna_migrate.autogenerate.compare.custom_comparison import has_custom_comparison
 from websauna_migrate.autogenerate.compare.enum_types import NamedTypes
 from websauna_migrate.autogenerate.compare.foreign_keys import with_index_drops
 from websauna_migrate.autogenerate.compare.indexes import (
@@ -173,6 +174,11 @@ class Completion:
             *(one.reverse() for one in aside),
             *self.sequences(beside),
         ]
+        # With hooks of its own env.py says what is seen.
+        if not has_custom_comparison(self.context, self.owned):
+            for table in self.existing_tables():
+                key = self.owned.key_of(table)
+                self.upgrade.ops += changes_left(key, self.found, self.upgrade.ops)
 
     def order_changes(self) -> None:
         """Put each table's changes in order, and name its constraints."""
@@ -305,7 +311,7 @@ class Completion:
         if database == "sqlite":
             require_no_conflict(self.owned.package, key, self.found)
         judge_columns(changes, table, self.found, key, database)
-        add_unsaid_nulls(changes, table, self.found, key, self.context.run_object_filters)
+        add_unsaid(changes, table, self.found, key, self.context.run_object_filters)
         changes.ops[:] = [op for op in changes.ops if not is_compared_by_facts(op)]
         for op in changes.ops:
             if isinstance(op, ops.AddColumnOp) and op.column.table is table:

@@ -157,7 +157,7 @@ class Reading:
     def relations(self, *row: Any) -> Iterator[Fact]:
         """Yield the fact of a table, view or composite type."""
         schema, name, kind, persistence, bound, partitions, parents, options, toast = row[:9]
-        method, secured, forced, replica, of_type, view, server, foreign, comment = row[9:]
+        method, secured, forced, replica, of_type, view, server, foreign, place, comment = row[9:]
         yield Fact.make(
             KINDS[kind],
             schema,
@@ -178,6 +178,7 @@ class Reading:
                 "definition": view,
                 "server": server,
                 "foreign options": foreign,
+                "tablespace": place,
                 "comment": comment,
             },
         )
@@ -224,7 +225,8 @@ class Reading:
     def constraints(self, *row: Any) -> Iterator[Fact]:
         """Yield the fact of a constraint of a table or domain."""
         schema, name, table, kind, of_domain, definition, valid, comment = row[:8]
-        columns, index_columns, options, index_valid, clustered, replica, count = row[8:]
+        columns, index_columns, options, index_valid, clustered, replica = row[8:14]
+        place, index_comment, count = row[14:]
         key = index_columns if kind in "ux" else columns
         if kind == "p" or (kind == "c" and (count or 0) != 1):
             key = None
@@ -237,6 +239,8 @@ class Reading:
                 "not valid": not valid and not definition.endswith(" NOT ENFORCED"),
                 "index options": options,
                 "index not valid": index_valid is False,
+                "index tablespace": place,
+                "index comment": index_comment,
                 "clustered": bool(clustered),
                 "replica identity": bool(replica),
                 "comment": comment,
@@ -249,7 +253,7 @@ class Reading:
     def indexes(self, *row: Any) -> Iterator[Fact]:
         """Yield the fact of an index that is not a constraint's."""
         schema, name, table, definition, quoted, valid, clustered, replica, comment = row[:9]
-        columns, targets, parent = row[9:]
+        columns, targets, parent, place = row[9:]
         yield Fact.make(
             "index",
             schema,
@@ -261,6 +265,7 @@ class Reading:
                 "replica identity": replica,
                 "statistics targets": targets,
                 "attached to": parent,
+                "tablespace": place,
                 "comment": comment,
             },
             table=table,

@@ -34,12 +34,14 @@ SELECT n.nspname, c.relname, c.relkind::text, c.relpersistence::text,
        c.relrowsecurity, c.relforcerowsecurity, c.relreplident::text,
        CASE WHEN c.reloftype <> 0 THEN c.reloftype::regtype::text END,
        CASE WHEN c.relkind IN ('v', 'm') THEN pg_get_viewdef(c.oid) END,
-       f.srvname, array_to_string(f.ftoptions, ', '), obj_description(c.oid, 'pg_class'),
+       f.srvname, array_to_string(f.ftoptions, ', '), sp.spcname,
+       obj_description(c.oid, 'pg_class'),
        CASE WHEN c.relkind IN ('v', 'm') THEN 0 ELSE c.oid::bigint END AS unit
 FROM pg_class c
 JOIN pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN pg_class t ON t.oid = c.reltoastrelid
 LEFT JOIN pg_am am ON am.oid = c.relam
+LEFT JOIN pg_tablespace sp ON sp.oid = c.reltablespace
 LEFT JOIN (SELECT ftrelid, srvname, ftoptions FROM pg_foreign_table
            JOIN pg_foreign_server s ON s.oid = ftserver) f ON f.ftrelid = c.oid
 WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'c') AND n.nspname IN :schemas AND NOT {OF_TABLE}
@@ -88,13 +90,15 @@ SELECT n.nspname, k.conname, coalesce(c.relname, t.typname), k.contype::text, t.
         JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = key.number),
        {INDEX_COLUMNS},
        array_to_string(x.reloptions, ', '), i.indisvalid, i.indisclustered, i.indisreplident,
-       cardinality(k.conkey), k.conrelid::bigint AS unit
+       sp.spcname, obj_description(x.oid, 'pg_class'), cardinality(k.conkey),
+       k.conrelid::bigint AS unit
 FROM pg_constraint k
 LEFT JOIN pg_class c ON c.oid = k.conrelid
 LEFT JOIN pg_type t ON t.oid = k.contypid
 JOIN pg_namespace n ON n.oid = coalesce(c.relnamespace, t.typnamespace)
 LEFT JOIN pg_class x ON x.oid = k.conindid AND k.contype IN ('p', 'u', 'x')
 LEFT JOIN pg_index i ON i.indexrelid = x.oid
+LEFT JOIN pg_tablespace sp ON sp.oid = x.reltablespace
 WHERE k.contype NOT IN ('t', 'n') AND k.conparentid = 0 AND n.nspname IN :schemas
   AND NOT (k.coninhcount > 0 AND NOT k.conislocal)
   AND NOT {IN_EXTENSION.format("pg_class", "k.conrelid")}
@@ -108,6 +112,7 @@ SELECT n.nspname, x.relname, c.relname, pg_get_indexdef(x.oid), quote_ident(x.re
        (SELECT string_agg(a.attnum || ': ' || a.attstattarget, ', ' ORDER BY a.attnum)
         FROM pg_attribute a WHERE a.attrelid = x.oid AND a.attstattarget >= 0),
        (SELECT h.inhparent::regclass::text FROM pg_inherits h WHERE h.inhrelid = x.oid),
+       (SELECT s.spcname FROM pg_tablespace s WHERE s.oid = x.reltablespace),
        c.oid::bigint AS unit
 FROM pg_index i
 JOIN pg_class x ON x.oid = i.indexrelid

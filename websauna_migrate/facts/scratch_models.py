@@ -36,7 +36,7 @@ from websauna_migrate.facts.scratch_names import new_name
 STANDING_IN = "websauna_migrate_scratch_place_"
 
 #: How facts are written down; another number for files that are read no more.
-FORMAT = 1
+FORMAT = 2
 
 #: All besides the statements that says what PostgreSQL makes of them: version, extensions, what
 #: scripts may have made that models use, settings that are not the default, triggers of DDL.

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import ForeignKey, MetaData, Sequence, Table
 from sqlalchemy.engine import Connection, Dialect
-from sqlalchemy.schema import CheckConstraint, Constraint, CreateIndex, Index
+from sqlalchemy.schema import CheckConstraint, Constraint, CreateIndex, Index, SchemaItem
 from sqlalchemy.sql.compiler import DDLCompiler
 from sqlalchemy.sql.ddl import CreateConstraint
 from sqlalchemy.types import SchemaType, TypeEngine
@@ -154,3 +154,17 @@ def is_type_bound(constraint: CheckConstraint) -> bool:
 def escaped(text: str) -> str:
     """Return SQL in which SQLAlchemy reads no ``:name`` as a parameter."""
     return re.sub(r"(?<![:\w\\]):(?=\w)", r"\\:", text)
+
+
+def words_of(part: Any) -> Iterator[str]:
+    """Yield the names in a difference: of what it is, and of the table that has it."""
+    if isinstance(part, list | tuple):
+        for one in part:
+            yield from words_of(one)
+    elif isinstance(part, str):
+        yield from (part, *part.split("."), *re.findall(r'"([^"]*)"', part))
+    elif isinstance(part, SchemaItem):
+        yield str(getattr(part, "name", ""))
+        table = getattr(part, "table", None)
+        if table is not None:
+            yield table.name

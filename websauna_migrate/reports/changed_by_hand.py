@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy.engine import Connection
-from sqlalchemy.schema import SchemaItem
 
 from websauna_migrate.database.history_tables import list_tables
 from websauna_migrate.facts.differences import Difference
 from websauna_migrate.facts.fact import Fact, Facts
 from websauna_migrate.facts.units import Group, Unit, by_unit, print_of
 from websauna_migrate.models.ownership import Ownership
+from websauna_migrate.models.sqlalchemy_internals import words_of
 from websauna_migrate.reports.model_differences import describe
 from websauna_migrate.results import CheckProblem
 from websauna_migrate.runs.change_log import Changes
@@ -138,20 +138,6 @@ def speaks_of(diff: Any, change: HandChange) -> bool:
 def first(diff: Any) -> str:
     """Return what a difference is, as Alembic's tuples say it first."""
     return first(diff[0]) if isinstance(diff, list) else str(diff[0])
-
-
-def words_of(part: Any) -> Iterator[str]:
-    """Yield the names in a difference: of what it is, and of the table that has it."""
-    if isinstance(part, list | tuple):
-        for one in part:
-            yield from words_of(one)
-    elif isinstance(part, str):
-        yield from (part, *part.split("."), *re.findall(r'"([^"]*)"', part))
-    elif isinstance(part, SchemaItem):
-        yield str(getattr(part, "name", ""))
-        table = getattr(part, "table", None)
-        if table is not None:
-            yield table.name
 
 
 class Owners:

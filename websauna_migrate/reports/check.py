@@ -250,6 +250,7 @@ class Checker:
             FactComparison,
             PackageObjects,
             Reflection,
+            RevisionFailed,
             find_changes,
             told_besides,
         )
@@ -281,17 +282,25 @@ class Checker:
             if not environment.exists or (not has_scripts and there):
                 yield from self.without_scripts(name, there)
                 continue
-            with PROCESS_LOCK:
-                changes = find_changes(environment, all_owned[name], reflection, applied[name])
+            try:
+                with PROCESS_LOCK:
+                    changes = find_changes(environment, all_owned[name], reflection, applied[name])
+            except RevisionFailed as exc:
+                if exc.kind != "cannot-render":
+                    raise
+                diff = ("change_by_hand", exc.problem)
+                message = f'Package "{name}": {exc.problem}'
+                yield CheckProblem("drift", name, message, details=diff)
+                continue
             if is_unrecorded:
                 self.unrecorded.add(name)
                 yield unrecorded(name, [describe(one) for one in differences_of(changes)])
                 continue
-            for diff in differences_of(changes):
-                message = f'Package "{name}": {describe(diff)}'
-                yield CheckProblem("drift", name, message, details=diff)
+            told = {describe(diff): diff for diff in differences_of(changes)}
+            for words, diff in told.items():
+                yield CheckProblem("drift", name, f'Package "{name}": {words}', details=diff)
         if self.everything and facts.was_asked and not any(waiting.values()):
-            for words in told_besides(facts.under()):
+            for words in told_besides(facts.under(), ownership):
                 message = f"Made by a listener of the models, which no script writes: {words}"
                 yield CheckProblem("drift", None, message, details=("change_by_hand", words))
 

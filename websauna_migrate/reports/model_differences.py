@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from alembic.operations import ops
 
 #: What a script does besides, on one kind of database, so that an operation beside it can run.
-BESIDES = ("kept_index", "implied_index")
+BESIDES = ("kept_index", "implied_index", "index_aside")
 
 
 def differences_of(operations: Iterable[ops.MigrateOperation]) -> list[Any]:

@@ -85,11 +85,26 @@ def comment(what: str) -> Statement:
         text = "NULL" if value is None else literal(str(value))
         name = quote_name(fact.name)
         if what == "INDEX":
-            schema, dot, _ = table.rpartition(".")
-            return f"COMMENT ON INDEX {schema}{dot}{name} IS {text}"
+            return f"COMMENT ON INDEX {table} IS {text}"
         return f"COMMENT ON {what} {name} ON {table} IS {text}"
 
     return write
+
+
+def of_index(write: Statement) -> Statement:
+    """Return the statement for an attribute of an index, or of that of a constraint."""
+
+    def write_index(fact: Fact, table: str, value: Value, other: Value) -> str | None:
+        schema, dot, _ = table.rpartition(".")
+        text = write(fact, f"{schema}{dot}{quote_name(fact.name)}", value, other)
+        return text and text.replace("ALTER TABLE ", "ALTER INDEX ", 1)
+
+    return write_index
+
+
+def tablespace(fact: Fact, table: str, value: Value, other: Value) -> str | None:
+    """Return the statement that says where the rows of a table are kept."""
+    return f"ALTER TABLE {table} SET TABLESPACE {quote_name(str(value or 'pg_default'))}"
 
 
 def validity(fact: Fact, table: str, value: Value, other: Value) -> str | None:
@@ -122,13 +137,18 @@ STATEMENTS: Mapping[tuple[str, str], Statement] = {
         "FORCE ROW LEVEL SECURITY", "NO FORCE ROW LEVEL SECURITY"
     ),
     ("table", "replica identity"): replica_identity,
+    ("table", "tablespace"): tablespace,
     ("column", "storage"): column("SET STORAGE {}", None),
     ("column", "compression"): column("SET COMPRESSION {}", "default"),
     ("column", "statistics target"): column("SET STATISTICS {}", "-1"),
     ("column", "options"): options(),
     ("constraint", "comment"): comment("CONSTRAINT"),
     ("constraint", "not valid"): validity,
-    ("index", "comment"): comment("INDEX"),
+    ("constraint", "index comment"): of_index(comment("INDEX")),
+    ("constraint", "index options"): of_index(options()),
+    ("constraint", "index tablespace"): of_index(tablespace),
+    ("index", "comment"): of_index(comment("INDEX")),
+    ("index", "tablespace"): of_index(tablespace),
     ("trigger", "comment"): comment("TRIGGER"),
     ("policy", "comment"): comment("POLICY"),
 }

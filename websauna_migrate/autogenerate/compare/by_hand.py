@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+
+from alembic.operations.ops import MigrateOperation
 
 from websauna_migrate.autogenerate.fact_comparison import FoundDifferences
+from websauna_migrate.autogenerate.operations.enum_change import EnumChange
 from websauna_migrate.autogenerate.operations.script_op import ScriptOp
 from websauna_migrate.autogenerate.package_objects import Key
 from websauna_migrate.facts.differences import Difference
+from websauna_migrate.models.ownership import Ownership, owner_in
+from websauna_migrate.models.sqlalchemy_internals import words_of
 
 #: What a table has by a listener of its models alone, in SQL that nothing else knows.
 OF_LISTENERS = frozenset({"trigger", "rule", "policy", "statistics"})
@@ -17,6 +22,7 @@ BESIDES = frozenset(
     {
         *("view", "materialized view", "foreign table", "function", "procedure", "aggregate"),
         *("window function", "event", "range type", "composite type"),
+        *("table", "enum type", "domain type", "sequence"),
     }
 )
 
@@ -38,6 +44,61 @@ def changes_by_hand(key: Key, found: FoundDifferences) -> Iterator[ScriptOp]:
             yield by_hand(told(one))
 
 
+def changes_left(
+    key: Key, found: FoundDifferences, operations: Iterable[MigrateOperation]
+) -> Iterator[ScriptOp]:
+    """Yield the same for each difference of a table that no operation is about.
+
+    What a listener of the models does to a table is in no model.
+
+    :param operations: all that were found
+    """
+    # A column that is inherited is changed with that of the parent.
+    differing = [one for one in found.of(key) if not one.fact.get("inherited")]
+    if not differing:
+        return
+    named = [names_of(op) for op in operations]
+    words = set().union(*(names for names in named if key[1].lower() in names))
+    whole = [told(one).lower() for one in differing if one.fact.kind == "table"]
+    for one in differing:
+        # What is done to a sequence is not said of its table.
+        every = words.union(*named) if one.fact.kind == "sequence" else words
+        if not is_named(one, every, whole):
+            yield by_hand(told(one))
+
+
+def names_of(operation: MigrateOperation) -> set[str]:
+    """Return the words by which an operation says what it is about, in lower case."""
+    found = {str(getattr(operation, "table_name", "")).lower()}
+    if isinstance(operation, EnumChange):
+        found.update(name for one in operation.columns for name in (one.name, one.table.name))
+    for inner in getattr(operation, "ops", ()):
+        found |= names_of(inner)
+    if not hasattr(operation, "ops"):
+        found.update(word.lower() for word in words_of(operation.to_diff_tuple()))
+    return found
+
+
+def is_named(one: Difference, words: Collection[str], whole: Collection[str]) -> bool:
+    """Tell whether words of operations name an object; what has no name is named by any.
+
+    :param whole: all differences of the table itself, of which an operation tells the first
+    """
+    fact = one.fact
+    if fact.kind == "table":
+        known = {"table options"}
+        if one.attribute == "comment":
+            known |= {"add_table_comment", "remove_table_comment"}
+        return bool(known & {*words}) or any(text in word for text in whole for word in words)
+    names = {fact.name.lower(), str(fact.get("owner")).rpartition(".")[2].lower()}
+    if fact.kind == "column":
+        names.add(str(one.attribute))
+    if fact.kind == "column" and one.attribute in ("type", "default"):
+        names |= {str(value).lower() for value in (one.left, one.right)}
+    nameless = fact.server_named or str(fact.get("definition")).startswith("PRIMARY KEY")
+    return bool(names & {*words}) or (nameless and bool(words))
+
+
 def by_hand(words: str) -> ScriptOp:
     """Return a comment in a script."""
     comment = [f"pass  # Write this by hand: {' '.join(words.split())}"]
@@ -45,12 +106,15 @@ def by_hand(words: str) -> ScriptOp:
     return ScriptOp(diff, lambda context: comment, lambda context: comment)
 
 
-def told_besides(found: FoundDifferences) -> Iterator[str]:
+def told_besides(found: FoundDifferences, ownership: Ownership) -> Iterator[str]:
     """Yield what the models' listeners make beside the tables, and the database has not so."""
+    default = found.models.default_schema
+    owners = ownership.owners, ownership.enum_owners, ownership.sequence_owners
     parts = {
         key
         for key, several in found.grouped(found.models).items()
         if any(one.kind in BESIDES for one in several)
+        and not any(owner_in(known, *key, default) for known in owners)
     }
     for key in sorted(parts, key=str):
         for one in found.of(key):

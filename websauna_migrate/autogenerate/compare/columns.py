@@ -15,6 +15,8 @@ from websauna_migrate.autogenerate.operations.column_types import collated
 from websauna_migrate.autogenerate.operations.table_changes import TableChanges
 from websauna_migrate.autogenerate.package_objects import Key
 from websauna_migrate.facts.differences import Difference
+from websauna_migrate.facts.postgresql import OWN
+from websauna_migrate.models.sqlalchemy_internals import escaped
 
 if TYPE_CHECKING:
     from sqlalchemy.engine.reflection import Inspector
@@ -101,31 +103,54 @@ def judge_columns(
     ]
 
 
-def add_unsaid_nulls(
+def add_unsaid(
     changes: TableChanges, table: Table, found: FoundDifferences, key: Key, filters: Any
 ) -> None:
-    """Add changes of NOT NULL that a model's columns do not say: DDL of a listener does.
+    """Add changes that a model's columns do not say: DDL of a listener does.
 
     :param filters: those of ``env.py``
     """
     proposed = {op.column_name: op for op in changes.ops if isinstance(op, ops.AlterColumnOp)}
     for column in table.columns:
-        one = found.of_column(key, column.name).get("not null")
-        if one is None or bool(one.right) is not bool(column.nullable):
-            continue
+        differs = found.of_column(key, column.name)
+        unsaid = [name for name in differs if is_unsaid(column, differs[name])]
         op = proposed.get(column.name)
-        if op is None and filters(column, column.name, "column", False, column):
+        if not unsaid or (op is None and not filters(column, column.name, "column", False, column)):
+            continue
+        if op is None:
             op = ops.AlterColumnOp(
                 table.name,
                 column.name,
                 schema=key[0],
                 existing_type=column.type,
-                existing_nullable=not one.left,
+                existing_nullable=column.nullable,
                 existing_server_default=column.server_default or False,
+                existing_comment=column.comment,
             )
             changes.ops.append(op)
-        if op is not None:
-            op.modify_nullable = not one.right
+        for one in map(differs.__getitem__, unsaid):
+            if one.attribute == "not null":
+                op.existing_nullable, op.modify_nullable = not one.left, not one.right
+            elif one.attribute == "default":
+                sides = map(default_of, (one.left, one.right))
+                op.existing_server_default, op.modify_server_default = sides
+            else:
+                words = (str(side) if side else None for side in (one.left, one.right))
+                op.existing_comment, op.modify_comment = words
+
+
+def is_unsaid(column: Column[Any], one: Difference) -> bool:
+    """Tell whether the models' side of a difference is none that a column of theirs says."""
+    if one.attribute == "not null":
+        return bool(one.right) is bool(column.nullable)
+    if one.attribute == "default":
+        return column.server_default is None and one.right not in (None, OWN)
+    return one.attribute == "comment" and column.comment is None and one.right is not None
+
+
+def default_of(value: object) -> DefaultClause | None:
+    """Return a default by its SQL."""
+    return None if value is None else DefaultClause(text(escaped(str(value))))
 
 
 def give_collation(op: ops.AlterColumnOp, differs: Mapping[str, Difference], database: str) -> None:

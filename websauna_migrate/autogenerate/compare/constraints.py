@@ -30,7 +30,12 @@ if TYPE_CHECKING:
     from alembic.autogenerate.api import AutogenContext
 
 #: Attributes of constraints that need no other constraint: statements change them.
-KEPT = frozenset({"comment", "not valid", "clustered", "replica identity"})
+KEPT = frozenset(
+    {
+        *("comment", "not valid", "clustered", "replica identity"),
+        *("index comment", "index options", "index tablespace"),
+    }
+)
 
 MODEL_KINDS: dict[str, type[Any]] = {
     "primary": PrimaryKeyConstraint,

@@ -30,8 +30,7 @@ MYSQL_INDEX = re.compile(r"(?P<prefix>(?:\w+ )?)KEY (?P<rest>\(.*)", re.DOTALL)
 #: What may follow the columns of an index on PostgreSQL.
 REST = re.compile(
     r"(?: INCLUDE (?P<include>\([^)]*\)))?(?P<nulls> NULLS NOT DISTINCT)?"
-    r"(?: WITH (?P<with>\([^)]*\)))?(?: TABLESPACE (?P<tablespace>\S+))?"
-    r"(?: WHERE (?P<where>.*))?",
+    r"(?: WITH (?P<with>\([^)]*\)))?(?: WHERE (?P<where>.*))?",
     re.DOTALL,
 )
 
@@ -87,6 +86,8 @@ def index_of(
         if found["using"] != "btree":
             options["postgresql_using"] = found["using"]
         options.update(postgresql_options(rest))
+        if place := fact.get("tablespace"):
+            options["postgresql_tablespace"] = place
         where = options.get("postgresql_where")
         if where is not None and "sqlite" in databases:
             plain = without_casts(str(where))
@@ -155,7 +156,5 @@ def postgresql_options(rest: str) -> Iterator[tuple[str, Any]]:
     if found["with"]:
         pairs = [one.split("=", 1) for one in split_commas(found["with"][1:-1])]
         yield "postgresql_with", {key: value.strip("'") for key, value in pairs}
-    if found["tablespace"]:
-        yield "postgresql_tablespace", plain_name(found["tablespace"])
     if found["where"]:
         yield "postgresql_where", text(escaped(found["where"]))

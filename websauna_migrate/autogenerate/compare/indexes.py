@@ -24,7 +24,12 @@ if TYPE_CHECKING:
     from sqlalchemy.engine.reflection import Inspector
 
 #: Attributes of indexes that need no other index: statements change them, or nothing does.
-KEPT = frozenset({"comment", "clustered", "replica identity", "statistics targets", "attached to"})
+KEPT = frozenset(
+    {
+        *("comment", "clustered", "replica identity", "statistics targets", "attached to"),
+        "tablespace",
+    }
+)
 
 
 class IndexComparison:
@@ -57,6 +62,8 @@ class IndexComparison:
             if one.kind == "constraint" and str(one.get("definition")).startswith("FOREIGN KEY")
         }
 
+        self.new_keys = {one.fact.name for one in differences if one.fact.kind == "constraint"}
+
     def operations(self) -> list[ops.MigrateOperation]:
         """Return what makes the table's indexes the model's."""
         found: list[ops.MigrateOperation] = []
@@ -65,7 +72,7 @@ class IndexComparison:
             if one.attribute in KEPT:
                 continue
             old, new = sides(one)
-            model = self.model_of(new) if new is not None else None
+            model = self.model_of(new) or self.of_listener(new) if new is not None else None
             reflected = self.reflected(old) if old is not None else None
             if not self.included(reflected, model):
                 continue
@@ -102,6 +109,16 @@ class IndexComparison:
             ),
             None,
         )
+
+    def of_listener(self, fact: Fact) -> Index | None:
+        """Return an index that DDL of a listener makes; those that come with others are left out.
+
+        A partition has those of its table, and a foreign key of MariaDB has one.
+        """
+        mine = self.dialect in ("mysql", "mariadb") and (
+            fact.server_named or fact.name in self.new_keys
+        )
+        return None if mine or fact.get("attached to") else self.reflected(fact)
 
     def included(self, reflected: Index | None, model: Index | UniqueConstraint | None) -> bool:
         """Tell whether the filters of ``env.py`` let a difference through."""

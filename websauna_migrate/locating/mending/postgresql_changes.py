@@ -165,6 +165,9 @@ class PostgreSQLMender(PostgreSQLNumbering):
                 yield Statement(KEYS, text)
         elif attribute == "access method":
             yield Statement(COLUMNS, f"{alter} SET ACCESS METHOD {value or 'heap'}")
+        elif attribute == "tablespace":
+            place = self.quoted(str(value or "pg_default"))
+            yield Statement(LAST, f"{alter} SET TABLESPACE {place}")
         elif attribute == "of type":
             yield Statement(COLUMNS, f"{alter} {f'OF {value}' if value else 'NOT OF'}")
         else:
