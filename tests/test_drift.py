@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import sqlite3
@@ -10,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from sqlalchemy.engine import make_url
 
 from apps import Workshop
@@ -280,6 +282,49 @@ def test_what_stands_on_columns_goes_and_comes_back(
     assert without_grants == any(one.startswith("DROP VIEW public.") for one in found["sql"])
     run_sql(postgresql_url, found["sql"])
     assert workshop.ws(ini, "drift").out == "No drift.\n"
+
+
+MOVED = """
+for statement in (
+    "CREATE SCHEMA away",
+    "CREATE TYPE mood AS ENUM ('a', 'b')",
+    "CREATE TYPE size AS ENUM ('s', 'l')",
+    "CREATE TABLE things (id serial PRIMARY KEY, m mood DEFAULT 'b', CHECK (m <> 'a'))",
+    "CREATE TABLE parts (id int REFERENCES things, m mood, s size DEFAULT 'l')",
+    "CREATE SEQUENCE tickets",
+):
+    op.execute(statement)
+"""
+
+
+def test_what_a_hand_put_into_another_schema_comes_back_in_one_transaction(
+    workshop: Workshop, postgresql_url: str, tmp_path: Path
+) -> None:
+    workshop.package("fooapp")
+    workshop.script("fooapp", "f01", None, MOVED)
+    ini = workshop.application("fooapp", tmp_path / "site.ini", postgresql_url)
+    assert workshop.ws(ini, "upgrade").status == 0
+    execute(
+        postgresql_url,
+        *("INSERT INTO things DEFAULT VALUES", "INSERT INTO parts VALUES (1, 'b')"),
+        *(f"ALTER {one} SET SCHEMA away" for one in ("TYPE mood", "TABLE things")),
+        "ALTER SEQUENCE tickets SET SCHEMA away",
+        *("ALTER TABLE parts DROP s", "DROP TYPE size", "CREATE TYPE size AS ENUM ('s')"),
+    )
+    sql = json.loads(workshop.ws(ini, "drift", "--json").out)["sql"]
+    assert sql[0] == "ALTER TYPE public.size ADD VALUE 'l' AFTER 's'"
+    assert (sql[1], sql[-1]) == ("BEGIN", "COMMIT")
+    with engine_of(postgresql_url).connect() as connection:
+        connection = connection.execution_options(isolation_level="AUTOCOMMIT")
+        for statement in [*sql[:-1], "SELECT no FROM nothing", *sql[-1:]]:
+            # As psql goes on behind a statement that failed.
+            with contextlib.suppress(sa.exc.DBAPIError):
+                connection.exec_driver_sql(statement)
+    assert json.loads(workshop.ws(ini, "drift", "--json").out)["sql"] == sql[1:]
+    run_sql(postgresql_url, sql[1:])
+    assert workshop.ws(ini, "drift").out == "No drift.\n"
+    joined = "SELECT t.id, t.m, p.m FROM things t JOIN parts p ON p.id = t.id"
+    assert rows(postgresql_url, joined) == [(1, "b", "b")]
 
 
 NUMBERED = """

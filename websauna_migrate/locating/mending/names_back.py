@@ -1,4 +1,4 @@
-"""What a hand gave another name: it gets its own back, and keeps its rows."""
+"""What a hand gave another name, or put into another schema: it comes back with its rows."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 from websauna_migrate.facts.differences import Difference
 from websauna_migrate.facts.fact import POSITION, Fact, Facts
+from websauna_migrate.facts.postgresql import quote_name
 from websauna_migrate.locating.mending.statements import Renamed
 
 #: What is recognised under another name besides columns.
@@ -39,25 +40,38 @@ def is_only_one(pair: Renamed, pairs: Sequence[Renamed]) -> bool:
 
 
 def are_alike(old: Fact, new: Fact, here: Facts, there: Facts) -> bool:
-    """True if two objects differ in their names alone; tables in those of their columns not."""
-    if (old.kind, old.schema, old.table) != (new.kind, new.schema, new.table):
+    """True if two objects differ in their names, or schemas, alone; not in names of columns."""
+    if (old.kind, old.table) != (new.kind, new.table):
         return False
-    if plain(old) != plain(new):
+    if old.schema != new.schema and old.name != new.name:
         return False
-    return [*columns_of(old, here)] == [*columns_of(new, there)]
+    moved = (old.schema, new.schema)
+    if plain(old, moved) != plain(new):
+        return False
+    return [*columns_of(old, here, moved)] == [*columns_of(new, there)]
 
 
 #: What tells nothing of an object: its place among others, and what the server called by it.
 LEFT_OUT = frozenset({POSITION, "name of NOT NULL"})
 
 
-def plain(fact: Fact) -> list[tuple[str, object]]:
-    """Return the attributes of an object that tell what it is."""
-    return [pair for pair in fact.attributes if pair[0] not in LEFT_OUT]
+def plain(fact: Fact, moved: tuple[str, str] = ("", "")) -> list[tuple[str, object]]:
+    """Return the attributes of an object that tell what it is.
+
+    :param moved: a schema, and the one that is said in its place: what moved may use what did too
+    """
+    old, new = (f"{quote_name(one)}." for one in moved)
+    return [
+        (key, value.replace(old, new) if isinstance(value, str) and moved[0] else value)
+        for key, value in fact.attributes
+        if key not in LEFT_OUT
+    ]
 
 
-def columns_of(whole: Fact, facts: Facts) -> Iterator[tuple[str, object]]:
+def columns_of(
+    whole: Fact, facts: Facts, moved: tuple[str, str] = ("", "")
+) -> Iterator[tuple[str, object]]:
     """Yield the columns of a table or type."""
     for one in facts.objects:
         if one.kind == "column" and (one.schema, one.table) == (whole.schema, whole.name):
-            yield one.name, plain(one)
+            yield one.name, plain(one, moved)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from websauna_migrate.facts.differences import Difference
 from websauna_migrate.facts.fact import POSITION, Fact, Value
@@ -53,15 +53,25 @@ class PostgreSQLMender(PostgreSQLNumbering):
             return [] if one.other is None else [*self.create(one.other)]
         return [] if self.follows(one) else super().mend(one)
 
+    def script(self, statements: Iterable[Statement], *, keys: bool) -> list[str]:
+        """Return statements in one transaction; values of enums are used once they are committed.
+
+        :param keys: not asked here
+        """
+        texts = super().script(statements, keys=keys)
+        values = [one for one in texts if re.match(r"ALTER TYPE \S.* ADD VALUE '", one)]
+        texts = [one for one in texts if one not in values]
+        return [*values, "BEGIN", *texts, "COMMIT"] if texts else values
+
     def follows(self, one: Difference) -> bool:
-        """True for what the server says otherwise as soon as a table has its own name back."""
-        if one.attribute is None or one.other is None:
+        """True for what the server says otherwise as soon as an object has its own name back."""
+        if one.attribute is None or one.other is None or one.fact.kind in ("function", "procedure"):
             return False
         have, want = one.fact.get(one.attribute), one.other.get(one.attribute)
         names = [
             pair
             for old, new in self.renamed
-            if old.kind == "table"
+            if old.kind != "column"
             for pair in (
                 (self.name(old, old.name), self.name(new, new.name)),
                 (f"{old.name}.", f"{new.name}."),

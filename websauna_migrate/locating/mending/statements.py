@@ -108,14 +108,16 @@ class Mender(ABC):
         return [one.text for one in in_order]
 
     def rename(self, old: Fact, new: Fact) -> Iterator[Statement]:
-        """Yield what gives an object its own name back."""
+        """Yield what gives an object its own name or schema back."""
         names = f"{self.quoted(old.name)} TO {self.quoted(new.name)}"
         if old.kind == "column":
             yield Statement(COLUMNS, f"ALTER TABLE {self.table(old)} RENAME COLUMN {names}")
         else:
             name = self.name(old, old.name)
-            text = f"ALTER {self.renamable[old.kind]} {name} RENAME TO {self.quoted(new.name)}"
-            yield Statement(FIRST, text)
+            change = f"RENAME TO {self.quoted(new.name)}"
+            if old.schema != new.schema:
+                change = f"SET SCHEMA {self.quoted(new.schema)}"
+            yield Statement(FIRST, f"ALTER {self.renamable[old.kind]} {name} {change}")
 
     #: How statements call what can be given another name, by the kind of facts.
     renamable: Mapping[str, str] = {"table": "TABLE"}
