@@ -6,6 +6,7 @@ import textwrap
 from argparse import Namespace
 from pathlib import Path
 
+import alembic
 import pyramid_debugtoolbar.panels.sqla  # noqa: F401  # its listeners, as applications have them
 import pytest
 import sqlalchemy as sa
@@ -596,6 +597,24 @@ def test_an_asynchronous_engine(
         if product == "postgresql":
             assert "red.app" in places(url)
         service.downgrade("base")
+
+
+@pytest.mark.parametrize("product", ["sqlite", "postgresql"])
+def test_alembics_asynchronous_template_with_a_synchronous_url(
+    workshop: Workshop, request: pytest.FixtureRequest, product: str
+) -> None:
+    pytest.importorskip("greenlet")
+    url = request.getfixturevalue(f"{product}_url")
+    env = Path(str(alembic.__file__)).parent / "templates" / "async" / "env.py"
+    with_env(workshop, env.read_text())
+    assert steps(workshop.service(url).upgrade()) == ["app@app1"]
+    # Such an engine of another URL is told what to take.
+    section = "config.get_section(config.config_ini_section, {})"
+    other = f'{{"sqlalchemy.url": {url!r}}}'
+    env_py = workshop.root / "app" / "alembic" / "env.py"
+    env_py.write_text(env.read_text().replace(section, other))
+    with pytest.raises(MigrationError, match="let it take config's"):
+        workshop.service(url).downgrade("base")
 
 
 ENDS = """

@@ -18,10 +18,12 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.engine import URL, Dialect
 
+from websauna_migrate.alembic_adapter.plain_env import is_asynchronous
 from websauna_migrate.alembic_adapter.type_memory import TypeMemory
 from websauna_migrate.base_errors import MigrationError
 from websauna_migrate.config.packages import MigrationPackage
 from websauna_migrate.database.cache import Cache
+from websauna_migrate.database.engines import with_asynchronous_driver
 from websauna_migrate.revision_scripts.revision_reader import ScriptReader
 
 if TYPE_CHECKING:
@@ -116,7 +118,7 @@ class PackageEnvironment:
                 str(path) for path in self.package.own_version_locations
             )
         if self.url is not None:
-            main["sqlalchemy.url"] = self.url.render_as_string(hide_password=False)
+            main["sqlalchemy.url"] = self.env_url(self.url).render_as_string(hide_password=False)
         main.update({key: str(value) for key, value in self.engine_options.items()})
         for key, value in main.items():
             config.set_main_option(key, value.replace("%", "%%"))
@@ -124,6 +126,14 @@ class PackageEnvironment:
         # Set last: the file was read by the include mechanism already, not by Alembic.
         config.config_file_name = self.options.path
         return config
+
+    def env_url(self, url: URL) -> URL:
+        """Return a URL as ``env.py`` can use it: one that makes an asynchronous engine, too."""
+        try:
+            source = (self.package.script_directory / "env.py").read_text(encoding="utf-8")
+        except (OSError, ValueError):
+            return url
+        return with_asynchronous_driver(url) if is_asynchronous(source) else url
 
     @property
     def exists(self) -> bool:

@@ -76,12 +76,26 @@ MAKERS = frozenset(
 
 def makes_engines(source: str) -> bool:
     """True if an ``env.py`` may make more than one engine."""
+    return sum(one in MAKERS for one in called_in(source)) > 1
+
+
+def is_asynchronous(source: str) -> bool:
+    """True if an ``env.py`` makes asynchronous engines alone, as Alembic's template does."""
+    called = {*called_in(source)} if "async" in source.lower() else set()
+    made = called & MAKERS
+    return "AsyncEngine" in called or bool(
+        made and not made & {"create_engine", "engine_from_config"}
+    )
+
+
+def called_in(source: str) -> list[str]:
+    """Return the last names of what a source calls; none of one that cannot be read."""
     try:
         tree = ast.parse(source)
     except (SyntaxError, ValueError):
-        return False
-    calls = [node.func for node in ast.walk(tree) if isinstance(node, ast.Call)]
-    return sum(getattr(one, "id", getattr(one, "attr", "")) in MAKERS for one in calls) > 1
+        return []
+    calls = (node.func for node in ast.walk(tree) if isinstance(node, ast.Call))
+    return [str(getattr(one, "id", getattr(one, "attr", ""))) for one in calls]
 
 
 LOOPS = (ast.For, ast.AsyncFor, ast.While, ast.ListComp, ast.SetComp, ast.GeneratorExp)

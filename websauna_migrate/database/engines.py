@@ -159,8 +159,8 @@ DRIVERS = {
 #: Drivers that a synchronous program cannot use, by the dialect whose drivers take their place;
 #: SQLite's is in Python.
 ASYNCHRONOUS = {
-    "postgresql+asyncpg": "postgresql",
     "postgresql+psycopg_async": "postgresql+psycopg",
+    "postgresql+asyncpg": "postgresql",
     "sqlite+aiosqlite": "sqlite",
     "mysql+aiomysql": "mysql",
     "mysql+asyncmy": "mysql",
@@ -200,6 +200,19 @@ def with_synchronous_driver(url: URL) -> URL:
             "migrations alone is the setting websauna_migrate.url.",
         )
     return url.set(drivername=dialect, query=query)
+
+
+def with_asynchronous_driver(url: URL) -> URL:
+    """Return a URL as one of an asynchronous driver, if one is installed; else as it is."""
+    for name in ASYNCHRONOUS if url.drivername not in ASYNCHRONOUS else ():
+        dialect, _, driver = name.partition("+")
+        if dialect == url.get_backend_name() and find_spec(driver.removesuffix("_async")):
+            names = (
+                {new: old for old, new in RENAMED_OPTIONS.items()} if driver == "asyncpg" else {}
+            )
+            query = {names.get(key, key): value for key, value in url.query.items()}
+            return url.set(drivername=name, query=query)
+    return url
 
 
 def with_installed_driver(url: URL) -> URL:

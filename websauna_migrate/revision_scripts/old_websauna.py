@@ -12,7 +12,7 @@ COLUMNS = {
 
 
 def what_to_write(exc: BaseException, *, env: bool = False) -> str:
-    """Return what to write in place of a module of Websauna, or of Flask-Migrate's ``env.py``.
+    """Return what to write where an ``env.py`` or script cannot run under the service.
 
     :param env: whether an ``env.py`` fails, not a script
     :returns: sentences on a line of their own; empty for every other error
@@ -21,6 +21,13 @@ def what_to_write(exc: BaseException, *, env: bool = False) -> str:
         return (
             "\nFlask-Migrate's env.py needs Flask's application. Delete the file: the packaged one "
             "takes its place, without the options that Migrate(...) was given."
+        )
+    if env and "requires an async driver" in str(exc):
+        return (
+            "\nIt makes an asynchronous engine. Install an asynchronous driver of the database "
+            "(aiosqlite, asyncpg or psycopg, aiomysql) and let it take config's sqlalchemy.url. Or "
+            "let the two lines of the template be the whole env.py, which need none: from "
+            "websauna_migrate.environment import run_migrations; run_migrations()"
         )
     name = getattr(exc, "name", None) or ""
     if not isinstance(exc, ImportError) or name.partition(".")[0] != "websauna":
