@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
@@ -151,7 +152,8 @@ def test_the_command(workshop: Workshop, tmp_path: Path, run: Callable[..., Any]
     listed = command("log").stdout.splitlines()
     assert " UTC  upgrade  failed  2 steps  " in listed[0] and " by Ada (" in listed[0]
     assert listed[1].startswith("  fooapp  f200  upgrade  failed  ")
-    assert listed[2].startswith("  fooapp  f100  upgrade  done  ")
+    assert listed[2] == "    no such table: nowhere. (line 14, statement 1: SELECT)"
+    assert listed[3].startswith("  fooapp  f100  upgrade  done  ")
     shown = command("log", "last").stdout
     assert "     no such table: nowhere. (line 14, statement 1: SELECT)\n" in shown
     (data,) = json.loads(command("log", "--outcome", "failed", "--json").stdout)
@@ -160,3 +162,45 @@ def test_the_command(workshop: Workshop, tmp_path: Path, run: Callable[..., Any]
     assert command("log", "--since", "yesterday").returncode == 2
     assert json.loads(command("log", "--by", "grace", "--json").stdout) == []
     assert len(rows(url, "SELECT DISTINCT run FROM websauna_migrate_ledger")) == 1
+
+
+KILLED = """
+import os, signal
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_run_that_was_killed(
+    workshop: Workshop, tmp_path: Path, run: Callable[..., Any], database_url: str
+) -> None:
+    workshop.package("fooapp")
+    workshop.script("fooapp", "f100", **table("f1"))
+    second = workshop.script("fooapp", "f200", "f100", KILLED)
+    ini = str(workshop.application("fooapp", tmp_path / "site.ini", database_url))
+    environment = {"PYTHONPATH": str(workshop.root)}
+
+    def command(*words: str) -> subprocess.CompletedProcess[str]:
+        done: subprocess.CompletedProcess[str] = run(
+            ["ws-alembic", "-c", ini, *words], env=environment
+        )
+        return done
+
+    def told() -> list[str]:
+        lines = command("log").stdout.splitlines()
+        words = [re.split("  +", line) for line in lines]
+        return [" ".join(line[1 if line[0] == "" else 2 :][:3]) for line in words]
+
+    # In its second step, then in its first.
+    assert command("upgrade").returncode == -9
+    assert told() == ["upgrade unfinished 1 of 2 steps", "fooapp f100 upgrade"]
+    assert command("upgrade").returncode == -9
+    killed = ["upgrade unfinished 0 of 1 step", "fooapp f200 upgrade"]
+    assert told()[:2] == killed
+    assert " unfinished" in command("log", "last").stdout.splitlines()[-1]
+    # The next run keeps it.
+    second.write_text(second.read_text().replace(KILLED.strip().splitlines()[-1], "pass"))
+    assert command("upgrade").returncode == 0
+    assert told()[:4] == ["upgrade done 1 step", "fooapp f200 upgrade", *killed]
+    (data, _) = json.loads(command("log", "--outcome", "unfinished", "--json").stdout)
+    assert [step["outcome"] for step in data["steps"]] == ["unfinished"]
+    assert command("status").returncode == 0

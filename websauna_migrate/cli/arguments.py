@@ -219,7 +219,10 @@ LOGGED = (
     argument("--until", type=moment, metavar="TIME", help="before that time, in UTC as --since"),
     argument(
         "--outcome",
-        choices=("done", "failed", "stopped", "half-done", "undone", "running", "planned"),
+        choices=(
+            *("done", "failed", "stopped", "half-done", "unfinished", "undone", "running"),
+            "planned",
+        ),
         help="how it ended",
     ),
     argument("--host", help="where it ran"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
 from itertools import groupby
 from operator import attrgetter
@@ -23,7 +24,10 @@ from websauna_migrate.runs.site import Site
 NEWEST = 50
 
 #: How a run ended is how its worst step did; these from the worst on.
-WORST = ("half-done", "running", "failed", "stopped", "undone", "planned", "done", "taken over")
+WORST = (
+    *("half-done", "running", "failed", "stopped", "unfinished", "undone", "planned"),
+    *("done", "taken over"),
+)
 
 
 def runs_of(site: Site, wanted: LogFilter) -> tuple[LedgerRun, ...]:
@@ -79,20 +83,22 @@ def run_to_undo(site: Site, name: str) -> LedgerRun:
 def as_runs(site: Site, connection: Connection, entries: Sequence[LedgerEntry]) -> list[LedgerRun]:
     """Return rows of the ledger by run, the newest run first."""
     running = None
-    if any(entry.outcome == "running" for entry in entries):
-        connection.rollback()
-        running = run_in_progress(site, connection, has_ledger=True)
-    by_run = sorted(entries, key=attrgetter("run"))
+    by_run = sorted(entries, key=attrgetter("run", "number"))
     groups = [tuple(steps) for _, steps in groupby(by_run, key=attrgetter("run"))]
     groups.sort(key=lambda steps: max(step.id for step in steps), reverse=True)
+    if any(step.outcome == "running" for step in entries) or any(map(is_short, groups)):
+        connection.rollback()
+        running = run_in_progress(site, connection, has_ledger=True)
     found = []
-    for steps in groups:
-        ordered = tuple(sorted(steps, key=attrgetter("number")))
-        outcomes = {
-            "half-done" if step.outcome == "running" and not is_of(step, running) else step.outcome
-            for step in ordered
-        }
+    for ordered in groups:
         first = ordered[0]
+        at_work = is_of(first, running)
+        outcomes = {step.outcome for step in ordered}
+        if not at_work:
+            outcomes = {"half-done" if one == "running" else one for one in outcomes} - {"planned"}
+            if is_short(ordered):
+                outcomes.add("unfinished")
+                ordered = tuple(map(as_unfinished, ordered))
         ends = [step.ended for step in ordered if step.ended is not None]
         found.append(
             LedgerRun(
@@ -109,6 +115,16 @@ def as_runs(site: Site, connection: Connection, entries: Sequence[LedgerEntry]) 
             )
         )
     return found
+
+
+def is_short(steps: Sequence[LedgerEntry]) -> bool:
+    """Whether a run has not got to the end of its last step, by its rows in their order."""
+    return steps[0].outcome == "planned" or len(steps) < (steps[0].steps or 0)
+
+
+def as_unfinished(step: LedgerEntry) -> LedgerEntry:
+    """Return a step of a run that is over; the one that it was killed in was only planned."""
+    return replace(step, outcome="unfinished") if step.outcome == "planned" else step
 
 
 def latest(times: Sequence[datetime]) -> datetime:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from websauna_migrate.plain_text import counted
+
 
 @dataclass(frozen=True, slots=True)
 class LedgerStatement:
@@ -34,8 +36,9 @@ class LedgerEntry:
         history table
     :ivar started: UTC
     :ivar ended: UTC, ``None`` while running; of a half done step, when it was settled
-    :ivar outcome: ``planned``, ``running``, ``done``, ``failed``, ``stopped``, or ``undone`` for a
-        half done step that was settled with ``repair``
+    :ivar outcome: ``planned``, ``running``, ``done``, ``failed``, ``stopped``, ``undone`` for a
+        half done step that was settled with ``repair``, or ``unfinished`` for the first step of a
+        run that was killed in it, and left nothing of it
     :ivar checksum: SHA-256 of the script as it was run, hexadecimal
     :ivar session: number of the server's session that held the run's lock, 0 where there is none
     :ivar note: who settled a half done step, and how; empty otherwise
@@ -46,6 +49,8 @@ class LedgerEntry:
     :ivar statement: the number of the statement that failed, from 1
     :ivar kind: what that does, to what, such as ``CREATE TABLE half``
     :ivar statements: of a step that is not one transaction, those that ended, until the step has
+    :ivar steps: how many steps the run was to have, in its first row; ``None`` in the others, and
+        where an earlier release wrote it
     """
 
     id: str
@@ -70,6 +75,7 @@ class LedgerEntry:
     statement: int | None = None
     kind: str = ""
     statements: tuple[LedgerStatement, ...] = ()
+    steps: int | None = None
 
     @property
     def settled_by(self) -> str:
@@ -107,7 +113,8 @@ class LogFilter:
     :ivar packages: those that have a step of one of these packages
     :ivar since: those with a step that started then or later; without a zone it is UTC
     :ivar until: those with a step that started before
-    :ivar outcome: how they ended: ``done``, ``failed``, ``stopped``, ``half-done``, ``undone``
+    :ivar outcome: how they ended: ``done``, ``failed``, ``stopped``, ``half-done``, ``undone``,
+        ``unfinished``
     :ivar host: where they ran
     :ivar person: a part of what :attr:`LedgerRun.installed_by` says, in any case
     :ivar run: the beginning of their identifiers
@@ -130,7 +137,8 @@ class LedgerRun:
 
     :ivar direction: ``upgrade``, ``downgrade`` or ``stamp``
     :ivar outcome: the worst of its steps': ``half-done``, ``running``, ``failed``, ``stopped``,
-        ``undone`` or ``done``
+        ``unfinished``, ``undone`` or ``done``; ``unfinished`` also where it ended before the last
+        of its steps, as when its process was killed or asked to stop between two
     :ivar started: aware, UTC
     :ivar ended: aware, UTC; ``None`` if a step has no end
     :ivar installed_by: who ran it, empty where an earlier release did
@@ -147,6 +155,15 @@ class LedgerRun:
     version: str
     installed_by: str
     steps: tuple[LedgerEntry, ...]
+
+    @property
+    def count(self) -> str:
+        """How many steps it has in words, as ``1 of 2 steps`` where it did not get to all."""
+        number, wanted = len(self.steps), self.steps[0].steps
+        if self.outcome == "unfinished" and wanted is not None:
+            done = sum(step.outcome == "done" for step in self.steps)
+            return f"{done} of {counted(wanted, 'step')}"
+        return counted(number, "step")
 
     @property
     def seconds(self) -> float | None:

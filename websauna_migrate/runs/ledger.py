@@ -8,7 +8,7 @@ stops being atomic. A row that is seen as ``running`` while no run is in progres
 step that ended half done.
 
 The row of a run's first step is written beforehand, as ``planned``, so that those who wait for the
-run can read who it is.
+run can read who it is. The next run writes ``unfinished`` where a killed one left it at that.
 """
 
 from __future__ import annotations
@@ -56,6 +56,7 @@ DONE = "done"
 FAILED = "failed"
 STOPPED = "stopped"
 UNDONE = "undone"
+UNFINISHED = "unfinished"
 
 #: The direction of a row that tells of a stamp, besides "upgrade" and "downgrade".
 STAMP = "stamp"
@@ -137,18 +138,22 @@ class Ledger:
         *,
         run: str,
         step: Step,
+        steps: int,
         history_table: str,
         session: int | None = None,
     ) -> str:
         """Write the row of a run's first step before the run begins, and return its id.
 
-        Rows that a killed run left before its first step are taken away.
+        What a killed run left before the end of its first step is told as unfinished.
+
+        :param steps: how many the run is to have
         """
-        connection.execute(delete(self.table).where(self.table.c.outcome == PLANNED))
+        left = self.table.c.outcome == PLANNED
+        connection.execute(update(self.table).where(left).values(outcome=UNFINISHED))
         values = self.values(
             run=run, number=1, step=step, history_table=history_table, session=session
         )
-        values["installed_by"] = installed_by(connection.engine.url)
+        values |= {"installed_by": installed_by(connection.engine.url), "steps": steps}
         connection.execute(insert(self.table), {**values, "outcome": PLANNED, "checksum": ""})
         return str(values["id"])
 

@@ -72,6 +72,8 @@ def make_table(schema: str | None) -> Table:
         Column("script", Text),
         # And what the database was behind a run, in the row of its last step: prints, packed.
         Column("facts", Text),
+        # Since the fourth: how many steps the run was to have, in the row of the first.
+        Column("steps", Integer),
         schema=schema,
     )
 

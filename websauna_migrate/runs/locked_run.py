@@ -238,6 +238,7 @@ class LockedRun:
                     connection,
                     run=context.run_id,
                     step=first,
+                    steps=len(plan.steps),
                     history_table=table,
                     session=context.lock.session,
                 )

@@ -198,7 +198,10 @@ def render_log(runs: Sequence[LedgerRun]) -> Iterator[str]:
     for run in runs:
         yield headline(run, run.id[:SHORT])
         newest = run.steps[::-1]
-        yield from (f"  {step_line(step)}" for step in newest[:STEPS])
+        for step in newest[:STEPS]:
+            yield f"  {step_line(step)}"
+            if step.error:
+                yield f"    {one_line(step.error)}{step.failed_at}"
         if len(newest) > STEPS:
             rest = counted(len(newest) - STEPS, "earlier step")
             yield f"  {rest}: ws-alembic log {run.id[:SHORT]}"
@@ -224,7 +227,7 @@ def headline(run: LedgerRun, name: str) -> str:
     by = f" by {run.installed_by}" if run.installed_by else ""
     return (
         f"{name}  {run.started:%Y-%m-%d %H:%M:%S} UTC  {run.direction}  {run.outcome}  "
-        f"{counted(len(run.steps), 'step')}{took}  on {run.host}{by}"
+        f"{run.count}{took}  on {run.host}{by}"
     )
 
 
