@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from apps import Workshop
+from runs import rows
 from websauna_migrate.errors import SettingError
 
 HEAD = """
@@ -231,3 +232,45 @@ def test_renames_and_types_under_computed_columns_change_on_another(
     service.downgrade("-1")
     service.upgrade()
     assert service.check().problems == ()
+
+
+TYPED = """
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+metadata = sa.MetaData()
+sa.Table("orders", metadata, sa.Column("id", sa.Integer, primary_key=True), {})
+"""
+#: What SQLite and MariaDB keep less of.
+KEPT = {
+    "number": ("sa.Uuid()", "uuid"),
+    "at": ("sa.DateTime(timezone=True)", "timestamp with time zone"),
+    "took": ("sa.Interval()", "interval"),
+    "host": ("sa.String(40).with_variant(postgresql.INET(), 'postgresql')", "inet"),
+}
+
+
+@pytest.mark.parametrize("product", ["sqlite", "mariadb"])
+def test_types_come_back_as_older_scripts_wrote_them(
+    workshop: Workshop, request: pytest.FixtureRequest, postgresql_url: str, product: str
+) -> None:
+    url = str(request.getfixturevalue(f"{product}_url"))
+    columns = ", ".join(f"sa.Column({name!r}, {type_})" for name, (type_, _) in KEPT.items())
+    more = 'sa.Table("others", metadata, sa.Column("id", sa.Uuid(), primary_key=True))'
+    first = TYPED.format(columns) + more
+    folder = workshop.package("shop", first, metadata="shop.models.metadata")
+    workshop.service(url).revision("first", autogenerate=True)
+    workshop.service(url).upgrade()
+    retyped = columns.replace("sa.Uuid()", "sa.String(50)").partition(", sa.Column('at'")[0]
+    (folder / "models.py").write_text(TYPED.format(retyped))
+    workshop.forget()
+    workshop.service(url).revision("second", autogenerate=True, allow_drops=True)
+    service = workshop.service(postgresql_url)
+    service.upgrade()
+    service.downgrade("-1")
+    query = (
+        "SELECT a.attname, format_type(a.atttypid, NULL) FROM pg_attribute a "
+        "WHERE a.attrelid = '{}'::regclass AND a.attnum > 0 AND NOT a.attisdropped"
+    )
+    found = dict(rows(postgresql_url, query.format("orders")))
+    assert {name: found[name] for name in KEPT} == {name: sql for name, (_, sql) in KEPT.items()}
+    assert rows(postgresql_url, query.format("others")) == [("id", "uuid")]

@@ -65,6 +65,7 @@ from websauna_migrate.autogenerate.operations.script_op import ScriptOp, written
 from websauna_migrate.autogenerate.operations.server_statements import KeyChange
 from websauna_migrate.autogenerate.operations.table_changes import TableChanges
 from websauna_migrate.autogenerate.operations.type_change import in_steps, without_check
+from websauna_migrate.autogenerate.operations.types_of_scripts import say_written_types
 from websauna_migrate.autogenerate.package_objects import Key
 from websauna_migrate.autogenerate.rename.renaming import Renaming
 
@@ -174,6 +175,8 @@ class Completion:
             *(one.reverse() for one in aside),
             *self.sequences(beside),
         ]
+        if self.reflection.connection.dialect.name != "postgresql":
+            say_written_types(self.upgrade.ops, self.owned, self.context)
         # With hooks of its own env.py says what is seen.
         if not has_custom_comparison(self.context, self.owned):
             for table in self.existing_tables():

@@ -1,0 +1,63 @@
+"""Types that a downgrade gives back: as older scripts wrote them, not as a database keeps them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from alembic.autogenerate.api import AutogenContext
+from alembic.operations import ops
+
+from websauna_migrate.autogenerate.operations.script_op import written_for
+from websauna_migrate.autogenerate.package_objects import Key, PackageObjects
+from websauna_migrate.revision_scripts.written_types import written_types
+
+
+def say_written_types(
+    operations: Sequence[ops.MigrateOperation], owned: PackageObjects, context: AutogenContext
+) -> None:
+    """Let columns that go, and types that change, come back of the types that older scripts wrote.
+
+    Where the database keeps less of a type, another one would come back on PostgreSQL. One that
+    this database would keep otherwise than it does is left out.
+    """
+    if "postgresql" not in written_for(context):
+        return
+    going = [*types_that_go(operations, owned)]
+    if not going:
+        return
+    paths = (one.path for one in owned.snapshot.graph.timeline([owned.package]))
+    known = written_types(Path(path).read_text(encoding="utf-8") for path in paths)
+    dialect: Any = context.dialect
+    for key, name, holder, attribute in going:
+        there = getattr(holder, attribute)
+        written = known.get(key, {}).get(name)
+        if written is not None and type(written) is not type(there):
+            try:
+                same = written.compile(dialect) == there.compile(dialect)
+            except Exception:
+                # What SQLAlchemy says to a type that a database does not have is of any class.
+                continue
+            if same:
+                setattr(holder, attribute, written)
+
+
+def types_that_go(
+    operations: Sequence[ops.MigrateOperation], owned: PackageObjects
+) -> Iterator[tuple[Key, str, object, str]]:
+    """Yield table and name of columns whose types a downgrade gives back, and what holds those."""
+    for op in operations:
+        if isinstance(op, ops.OpContainer):
+            yield from types_that_go(op.ops, owned)
+        elif isinstance(op, ops.DropTableOp):
+            key = (owned.normal(op.schema), op.table_name)
+            for column in getattr(op._reverse, "columns", ()):
+                if hasattr(column, "type"):
+                    yield key, str(column.name), column, "type"
+        elif isinstance(op, ops.DropColumnOp):
+            key = (owned.normal(op.schema), op.table_name)
+            yield key, op.column_name, op.to_column(), "type"
+        elif isinstance(op, ops.AlterColumnOp) and op.modify_type is not None:
+            key = (owned.normal(op.schema), op.table_name)
+            yield key, op.column_name, op, "existing_type"
