@@ -13,6 +13,7 @@ from pyramid.authorization import ACLHelper, Allow, Everyone
 from webtest import TestApp
 
 from apps import Workshop
+from runs import execute
 from websauna_migrate import IMigrationService
 from websauna_migrate.errors import MigrationError
 from websauna_migrate.plain_text import to_json
@@ -233,6 +234,10 @@ def test_the_log(workshop: Workshop, database_url: str) -> None:
     assert runs[0].startswith("✗ failed upgrade 20") and runs[1].startswith("✓ done upgrade 20")
     assert "aaa a2 , line 14:" in runs[0] and "<b>nothing</b>" in runs[0]
     assert "<b>" not in str(log) and "\u202e" not in page.text
+    # As if the first run had been killed in its second step.
+    execute(database_url, "UPDATE websauna_migrate_ledger SET steps = 2 WHERE revision = 'a1'")
+    page = app.get("/migrations", extra_environ=HERE)
+    assert "✗ unfinished upgrade 1 of 2 steps 20" in " ".join(page.html.get_text(" ").split())
 
 
 def test_many_packages(tmp_path: Path, workshop: Workshop) -> None:
