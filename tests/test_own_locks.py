@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from apps import Workshop
 from runs import engine_of, execute, steps
-from websauna_migrate.errors import RunBlocked
+from websauna_migrate.errors import EnvironmentFailure, RunBlocked
 
 READS_FIRST = """
 from alembic import context
@@ -53,3 +53,42 @@ def test_a_connection_of_env_py_that_holds_the_table(
     service = service_of(workshop, postgresql_url, HOLDS)
     with pytest.raises(RunBlocked, match=r"env\.py"):
         service.upgrade()
+
+
+def test_an_env_py_that_writes_on_sqlite(
+    workshop: Workshop, sqlite_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where the run has the one transaction that writes, it is told at once and not waited for."""
+    added = "INSERT INTO busy (id) VALUES (NULL)"
+    env = READS_FIRST.replace('"SELECT * FROM busy")).all()', f'"{added}"))')
+    env = env.replace("poolclass=", "connect_args={'timeout': 0.1}, poolclass=")
+    service = service_of(workshop, sqlite_url, env)
+    for options in ({"dry_run": True}, {"atomic": True}):
+        with pytest.raises(
+            EnvironmentFailure,
+            match=r"line 10: .*\n.*this command's transaction",
+        ):
+            service.upgrade(**options)
+    assert steps(service.upgrade()) == ["app@one"]
+    assert service.check().ok
+    assert 'says "INSERT INTO busy ..."' in caplog.text
+
+
+def test_what_works_once_in_an_env_py_is_told(workshop: Workshop, sqlite_url: str) -> None:
+    once = READS_FIRST.replace('"SELECT * FROM busy")).all()', '"CREATE TABLE once (id INTEGER)"))')
+    service = service_of(workshop, sqlite_url, once)
+    with pytest.raises(EnvironmentFailure, match=r"line 10: .*\n.* were not run\. Each command"):
+        service.upgrade()
+
+
+def test_an_env_py_that_widens_the_version_table(workshop: Workshop, postgresql_url: str) -> None:
+    """As a public recipe for long revision identifiers does, on a connection of its own."""
+    widens = "ALTER TABLE IF EXISTS alembic_history_app ALTER COLUMN version_num TYPE VARCHAR(64)"
+    env = READS_FIRST.replace('"SELECT * FROM busy")).all()', f'"{widens}"))')
+    service = service_of(workshop, postgresql_url, env)
+    for revision, down in (("two", "one"), ("three", "two")):
+        workshop.script("app", revision, down, "pass")
+    assert steps(service.upgrade("one")) == ["app@one"]
+    with pytest.raises(EnvironmentFailure, match="this command's transaction has"):
+        service.upgrade(dry_run=True)
+    assert steps(service.upgrade()) == ["app@two", "app@three"]

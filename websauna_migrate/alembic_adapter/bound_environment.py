@@ -55,6 +55,12 @@ class BoundEnvironment(ProxiedEnvironment):
         self.run_connection = connection
         #: Whether the caller's transaction is open, which the whole run is.
         self.in_transaction = connection is not None and connection.in_transaction()
+        #: Whether a connection of ``env.py``'s own would wait for this one, which waits for it.
+        self.in_the_way = (
+            connection is not None
+            and self.in_transaction
+            and connection.dialect.name in ("sqlite", "postgresql")
+        )
         self.output = output
         self.rows = rows
         self.insisted = insisted

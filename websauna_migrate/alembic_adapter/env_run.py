@@ -7,7 +7,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import closing, contextmanager, nullcontext, suppress
 from pathlib import Path
 from traceback import StackSummary, extract_tb
 from typing import TYPE_CHECKING, Any, TextIO
@@ -15,6 +15,7 @@ from weakref import WeakSet
 
 from sqlalchemy import Engine, event
 from sqlalchemy.engine import Connection
+from sqlalchemy.exc import DBAPIError
 
 from websauna_migrate.alembic_adapter.entities import entities_apart
 from websauna_migrate.alembic_adapter.package_environment import (
@@ -38,8 +39,17 @@ ATTRIBUTE = "websauna_migrate"
 
 Steps = Callable[[Iterable[str], "MigrationContext"], Iterable["RevisionStep | StampStep"]]
 
-#: What to do where ``env.py`` fails when the migrations were run.
+#: What to do where ``env.py`` fails when the migrations were run, and before.
 BEHIND = "It did so when its migrations had been run. What is applied tells: ws-alembic status"
+BEFORE = "Its migrations were not run."
+REPEATED = (
+    " Each command runs env.py, some twice: what it says to the database before its migrations has "
+    "to work again, as CREATE TABLE IF NOT EXISTS does."
+)
+ALONE = (
+    " It works on a connection of its own, and needs a lock that this command's transaction has. "
+    'Let it do so on config.attributes["connection"], or a revision script.'
+)
 
 
 class Once:
@@ -104,6 +114,28 @@ def connections_ended() -> Iterator[None]:
                     driver.rollback()
 
 
+@contextmanager
+def waits_bounded() -> Iterator[None]:
+    """Bound how long a connection to PostgreSQL that ``env.py`` opens waits for a lock.
+
+    It would wait for the transaction that is open around ``env.py`` for ever.
+    """
+    thread = threading.get_ident()
+
+    def bound(connection: Connection) -> None:
+        if threading.get_ident() == thread and connection.dialect.name == "postgresql":
+            driver: Any = connection.connection.dbapi_connection
+            with closing(driver.cursor()) as cursor:
+                cursor.execute("SET lock_timeout = '2s'")
+            driver.commit()
+
+    event.listen(Engine, "engine_connect", bound)
+    try:
+        yield
+    finally:
+        event.remove(Engine, "engine_connect", bound)
+
+
 @connections_ended()
 def run_env(
     environment: PackageEnvironment,
@@ -144,9 +176,12 @@ def run_env(
         elif not Path(environment.scripts.env_py_location).exists():
             bound.run_standard({})
         else:
-            named = env_py_named(environment, lambda: work.called, lambda: bound.ended)
+            named = env_py_named(
+                environment, lambda: work.called, lambda: bound.ended, alone=bound.in_the_way
+            )
             attributes = attached(environment, bound, connection)
-            with attributes, named, bound.session_lent(), bound.failure_raised():
+            bounded = waits_bounded() if bound.in_the_way else nullcontext()
+            with attributes, named, bounded, bound.session_lent(), bound.failure_raised():
                 environment.scripts.run_env()
     if not work.called:
         raise EnvironmentFailure(
@@ -192,12 +227,15 @@ def env_py_named(
     environment: PackageEnvironment,
     begun: Callable[[], bool],
     ended: Callable[[], bool] = lambda: False,
+    *,
+    alone: bool = False,
 ) -> Iterator[None]:
     """Say of an error in ``env.py`` that it is one, and where.
 
     :param begun: tells if the migrations have begun; what is raised then is theirs, unless
         ``env.py`` itself raises it when they were run
     :param ended: tells whether they were run
+    :param alone: whether a lock that is not free is this process's own
     :raises EnvironmentFailure: in place of what ``env.py`` raised
     """
     try:
@@ -210,9 +248,10 @@ def env_py_named(
         lines = [frame.lineno for frame in frames if frame.filename == path]
         own = ended() and is_raised_below(frames, path)
         locked = url and is_lock_failure(exc, url.get_backend_name())
-        if (begun() and not own) or locked:
+        if (begun() and not own) or (locked and not alone):
             raise
         where = f" in line {lines[-1]}" if lines else ""
+        from_database = isinstance(exc, DBAPIError)
         words = " ".join(driver_words(getattr(exc, "orig", None) or exc).split())
         if url is not None:
             words = hide_password(words, url)
@@ -222,7 +261,8 @@ def env_py_named(
             f"failed{where}: {type(exc).__name__}: {words}{what_to_write(exc, env=True)}"
             + missing_sections(environment)
             + "\n"
-            + (BEHIND if ended() else "Nothing was changed."),
+            + (BEHIND if ended() else BEFORE)
+            + (ALONE if locked else REPEATED if from_database and not ended() else ""),
         ) from exc
 
 

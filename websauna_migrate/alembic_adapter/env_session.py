@@ -7,6 +7,7 @@ looks for a history. What it cannot have is refused by name.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -52,6 +53,11 @@ OWN_SETTING = re.compile(
     r"(?:\bSET\s+(?:SESSION\s+|LOCAL\s+)?|['\"]|-c\s*|--)([a-z_]\w*\.[a-z_]\w*)", re.I
 )
 
+#: A statement that adds rows whenever it is said.
+ADDS_ROWS = re.compile(
+    r"\s*INSERT\s+INTO\b(?!.*\b(?:ON\s+CONFLICT|ON\s+DUPLICATE|NOT\s+EXISTS)\b)", re.I | re.S
+)
+
 #: Variables of MariaDB and MySQL that are a session's own state, or its driver's.
 STATE = re.compile(
     r"(character_set_|collation_(?!connection)|debug|error_count|gtid|identity|in_|insert_id|last_|pseudo_|proxy_|"
@@ -74,6 +80,9 @@ PRAGMAS = (
 SCHEMA = "version_table_schema"
 
 NONE: Mapping[str, str] = {}
+
+
+log = logging.getLogger(__name__)
 
 
 class Reached(BaseException):
@@ -195,8 +204,20 @@ class ProbingEnvironment(ProxiedEnvironment):
             raise Reached
 
     def note_names(self, said: str) -> None:
-        """Keep the names in a statement, with its parameters, that may be those of settings."""
+        """Keep the names in a statement, with its parameters, that may be those of settings.
+
+        Warn of rows that each run of ``env.py`` adds.
+        """
         self.named.update(OWN_SETTING.findall(said))
+        if self.runs == 0 and ADDS_ROWS.match(said):
+            log.warning(
+                'The env.py of package "%s" (%s) says "%s ..." before its migrations: commands '
+                "that only look add the row too, and others twice. Let a revision script say it, "
+                "or add it where it is not yet: ON CONFLICT DO NOTHING, INSERT IGNORE.",
+                self.owner.package.name,
+                self.path,
+                " ".join(said.split()[:3]),
+            )
 
     def own_settings(self, given: Connection) -> dict[str, str]:
         """Return the settings of names that PostgreSQL does not know: ``SET app.tenant = ...``."""

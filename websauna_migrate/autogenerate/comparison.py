@@ -147,6 +147,9 @@ class Comparison:
         :param finish: called with the operations after the package's own hooks
         """
         connection = self.reflection.connection
+        if connection.dialect.name == "sqlite":
+            # What env.py writes on a connection of its own would wait for the end of what was read.
+            connection.rollback()
 
         def compare(rev: Iterable[str], migration_context: MigrationContext) -> Sequence[Any]:
             with foreign_code_named(self.environment.package.name):
