@@ -100,12 +100,14 @@ class Comparison:
         reflection: Reflection,
         *,
         renames: Renames = NO_RENAMES,
+        others_renames: Renames = NO_RENAMES,
         keep_types: bool = False,
         databases: Collection[str] = tuple(DATABASES),
         arguments: dict[str, Any] | None = None,
     ) -> None:
         """Prepare the comparison.
 
+        :param others_renames: those that other packages' new scripts make
         :param keep_types: write custom types as themselves
         :param databases: what a new script is written for
         :param arguments: those of Alembic's ``revision`` command
@@ -113,7 +115,7 @@ class Comparison:
         self.environment = environment
         self.owned = owned
         self.reflection = reflection
-        self.renaming = Renaming(owned, reflection, renames)
+        self.renaming = Renaming(owned, reflection, renames, others_renames)
         self.options = compare_options(owned, keep_types=keep_types, databases=databases)
         self.context = BoundedComparison(
             environment.config,

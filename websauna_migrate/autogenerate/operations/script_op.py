@@ -27,7 +27,10 @@ class ScriptOp(MigrateOperation):
     The lines use SQLAlchemy and Alembic alone, so that plain Alembic can run the script.
 
     :ivar diff: the difference as a tuple whose first item says what is done, as Alembic's are
+    :ivar referred: schema, table and columns that a foreign key which comes refers to
     """
+
+    referred: tuple[str | None, str, tuple[str, ...]] | None = None
 
     def __init__(
         self,

@@ -142,6 +142,11 @@ class Renames:
             return replace(self, tables=(*self.tables, rename))
         return replace(self, columns=(*self.columns, rename))
 
+    def beside(self, others: Renames) -> Renames:
+        """Return these renames and others, those of other packages."""
+        tables, columns = (*self.tables, *others.tables), (*self.columns, *others.columns)
+        return replace(self, tables=tables, columns=columns)
+
     def new_table(self, schema: str | None, old: str) -> str:
         """Return the name of a table after the renames."""
         for one in self.tables:

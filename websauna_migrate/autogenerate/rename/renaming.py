@@ -17,7 +17,7 @@ from sqlalchemy.schema import DefaultClause
 from websauna_migrate.autogenerate.compare.model_sql import applicable_checks, final_name, unquoted
 from websauna_migrate.autogenerate.operations.column_types import dialect_of
 from websauna_migrate.autogenerate.operations.enum_change import EnumChange
-from websauna_migrate.autogenerate.operations.script_op import DATABASES, ScriptOp
+from websauna_migrate.autogenerate.operations.script_op import DATABASES, ScriptOp, branches
 from websauna_migrate.autogenerate.package_objects import Key, PackageObjects
 from websauna_migrate.autogenerate.reflection import Reflection
 from websauna_migrate.autogenerate.rename.constraint_lines import (
@@ -27,6 +27,7 @@ from websauna_migrate.autogenerate.rename.constraint_lines import (
     rename_lines,
 )
 from websauna_migrate.autogenerate.rename.renames import (
+    NO_RENAMES,
     ColumnRename,
     Renames,
     TableRename,
@@ -88,16 +89,27 @@ def applicable(renames: Renames, owned: PackageObjects, reflection: Reflection) 
 
 
 class Renaming:
-    """The renames of one package, and the operations that make them."""
+    """The renames of one package, and the operations that make them.
 
-    def __init__(self, owned: PackageObjects, reflection: Reflection, renames: Renames) -> None:
+    :ivar plain: its own
+    :ivar known: those and the ones of other packages' new scripts
+    """
+
+    def __init__(
+        self,
+        owned: PackageObjects,
+        reflection: Reflection,
+        renames: Renames,
+        others: Renames = NO_RENAMES,
+    ) -> None:
         self.owned = owned
         self.reflection = reflection
         self.models = {(owned.normal(table.schema), table.name): table for table in owned.tables}
         self.plain = renames
+        self.known = renames.beside(others)
         self.renames = replace(
-            renames,
-            constraints={key: self.new_names(key) for key in self.models} if renames else {},
+            self.known,
+            constraints={key: self.new_names(key) for key in self.models} if self.known else {},
         )
 
     def new_names(self, key: Key) -> dict[str, str]:
@@ -110,7 +122,7 @@ class Renaming:
         old_table = self.plain.old_table(schema, name)
         if not self.reflection.has_table(schema, old_table):
             return
-        words = {one.old: one.new for one in self.plain.tables}
+        words = {one.old: one.new for one in self.known.tables}
         words.update(self.plain.columns_of(schema, name))
         wanted = names_of(self.models[key], self.reflection.connection)
         keys: set[str] = set()
@@ -140,7 +152,7 @@ class Renaming:
 
         :param upgrade: the operations that come after them
         """
-        if not self.plain:
+        if not self.known:
             return []
         found = [table_rename(one) for one in self.plain.tables]
         found += [self.column_rename(column, upgrade) for column in self.plain.columns]
@@ -195,7 +207,14 @@ class Renaming:
                 existing_server_default=default if isinstance(default, DefaultClause) else False,
                 existing_comment=comment,
             )
-            return [str(renderers.dispatch(change)(context, change))]
+            plain = [str(renderers.dispatch(change)(context, change))]
+            if table.autoincrement_column is not model:
+                return plain
+            # PostgreSQL warns of the word.
+            change.kw["autoincrement"] = True
+            return branches(
+                context, {"mysql": [str(renderers.dispatch(change)(context, change))]}, plain
+            )
 
         return ScriptOp(
             ("rename_column", one.schema, one.table, one.old, one.new),
@@ -209,7 +228,7 @@ class Renaming:
         """Yield the rename of a constraint or index."""
         model = self.models[key]
         databases = self.databases_with(model, kind, new)
-        yield ScriptOp(
+        rename = ScriptOp(
             ("rename_constraint", *key, old, new),
             lambda context: rename_lines(
                 context, model, kind, old, new, self.translated(key, kind, facts), databases
@@ -218,6 +237,10 @@ class Renaming:
                 context, model, kind, new, old, self.translated(key, kind, facts), databases
             ),
         )
+        if kind == "foreign_keys":
+            one = self.translated(key, kind, facts)
+            rename.referred = (one["referred_schema"], one["referred_table"], ())
+        yield rename
 
     def databases_with(self, model: Table, kind: str, name: str) -> Sequence[str]:
         """Return the databases on which a model's constraint or index has a name.
@@ -241,7 +264,7 @@ class Renaming:
                 copy[name] = list(copy[name])
         old_table = self.plain.old_table(*key)
         one = copy if kind == "pk_constraint" else [copy]
-        self.plain.translate(kind, key[0], old_table, one)
+        self.known.translate(kind, key[0], old_table, one)
         return copy
 
     def sequence_renames(self, one: TableRename) -> Iterator[ScriptOp]:

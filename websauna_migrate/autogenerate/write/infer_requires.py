@@ -14,6 +14,7 @@ from alembic.operations import ops
 from websauna_migrate.autogenerate.operations.column_types import dialect_of
 from websauna_migrate.autogenerate.operations.ordering import referred_key
 from websauna_migrate.autogenerate.operations.rendering import typed_columns
+from websauna_migrate.autogenerate.operations.script_op import ScriptOp
 from websauna_migrate.autogenerate.package_objects import Key, PackageObjects
 from websauna_migrate.autogenerate.reflection import Reflection
 from websauna_migrate.autogenerate.revision_errors import RevisionFailed, not_created
@@ -181,6 +182,8 @@ def referred_by(
         for foreign_key in operation.column.foreign_keys:
             parts = foreign_key.target_fullname.split(".")
             yield (".".join(parts[:-2]) or None, parts[-2], (parts[-1],))
+    elif isinstance(operation, ScriptOp) and operation.referred is not None:
+        yield operation.referred
     elif isinstance(operation, ops.CreateForeignKeyOp):
         yield (
             operation.kw.get("referent_schema"),

@@ -136,6 +136,8 @@ class ScriptWriter:
         self.written: list[CreatedScript] = []
         #: The packages that were compared already.
         self.compared: set[str] = set()
+        #: What their new scripts rename.
+        self.made_renames = NO_RENAMES
         #: Foreign keys that wait for other packages' tables: package, comparison, revision, keys.
         self.keys_left: list[tuple[str, Comparison, str, list[TableChanges]]] = []
 
@@ -370,6 +372,7 @@ class ScriptWriter:
                 owned,
                 reflection,
                 renames=renames,
+                others_renames=self.made_renames,
                 keep_types=self.keep_types,
                 databases=self.settings.databases_of(name),
                 arguments=self.arguments,
@@ -383,6 +386,8 @@ class ScriptWriter:
                 break
             renames = applicable(renames.also(accepted), owned, reflection)
             comparison.restore_models()
+        if not opening:
+            self.made_renames = self.made_renames.beside(renames)
         operations = comparison.operations
         unanswered = [one.warning(name) for one in candidates if one not in rejected]
         warnings = warned(comparison, unanswered, reflection.connection.dialect)
