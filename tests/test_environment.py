@@ -232,6 +232,17 @@ def test_another_history_table_is_refused_by_name(
         assert "another" in tables(sqlite_url)
 
 
+def test_the_default_schema_may_be_named(foo: Workshop, database_url: str) -> None:
+    engine = sa.create_engine(database_url)
+    schema = sa.inspect(engine).default_schema_name
+    engine.dispose()
+    configure = "connection, target_metadata=target_metadata"
+    write_env(foo, UNGUARDED.replace(configure, f"{configure}, version_table_schema={schema!r}"))
+    service = foo.service(database_url)
+    assert service.upgrade().steps and not service.upgrade().steps
+    assert "CREATE TABLE" in service.sql("base:heads") and service.check().problems
+
+
 @pytest.mark.parametrize("call", ["upgrade", "check", "revision"])
 def test_an_error_in_an_environment_names_it(foo: Workshop, sqlite_url: str, call: str) -> None:
     service = foo.service(sqlite_url)

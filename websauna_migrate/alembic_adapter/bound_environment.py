@@ -194,12 +194,13 @@ class BoundEnvironment(ProxiedEnvironment):
         :raises EnvironmentFailure: if ``env.py`` names one
         """
         package = self.owner.package
-        for option, ours, setting in (
-            ("version_table", package.history_table, f"version_table.{package.name}"),
-            ("version_table_schema", self.owner.schema, "version_table_schema"),
+        schema = self.owner.schema
+        for option, ours, setting, same in (
+            ("version_table", package.history_table, f"version_table.{package.name}", ()),
+            ("version_table_schema", schema, "version_table_schema", self.default_schemas()),
         ):
             given = options.get(option)
-            if given is not None and given != ours:
+            if given is not None and given != ours and (ours is not None or given not in same):
                 raise EnvironmentFailure(
                     package.name,
                     self.owner.scripts.env_py_location,
@@ -207,6 +208,13 @@ class BoundEnvironment(ProxiedEnvironment):
                     f"changed. Let env.py say {option}={ours!r}; where no history is yet, you may "
                     f"set websauna_migrate.{setting} = {given} in its place.",
                 )
+
+    def default_schemas(self) -> tuple[str | None, ...]:
+        """Return the schema of names without one; offline the one that the server has at first."""
+        if self.run_connection is not None:
+            return (self.run_connection.dialect.default_schema_name,)
+        url = self.owner.url
+        return ("public", "main", url.database if url is not None else None)
 
     def refuse_sql(self, options: Mapping[str, object]) -> None:
         """Refuse options by which plain Alembic would write SQL, or fail, and apply nothing.
