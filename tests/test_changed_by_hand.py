@@ -123,6 +123,9 @@ POSTGRESQL = [
     comment("TABLE things", "'What there is'", "things"),
     comment("COLUMN things.name", "NULL", "name"),
     comment("CONSTRAINT ck_things ON things", "NULL", "ck_things"),
+    comment("CONSTRAINT things_pkey ON things", "NULL", "PRIMARY KEY (id)"),
+    comment("INDEX things_pkey", "NULL", "PRIMARY KEY (id)"),
+    table("REPLICA IDENTITY USING INDEX things_pkey", "REPLICA IDENTITY DEFAULT", "PRIMARY KEY"),
     (
         "ALTER TYPE things_kind RENAME VALUE 'b' TO 'c'",
         "ALTER TYPE things_kind RENAME VALUE 'c' TO 'b'",

@@ -132,7 +132,10 @@ def speaks_of(diff: Any, change: HandChange) -> bool:
     if is_whole(change.unit):
         is_part = re.search(r"_(column|constraint|fk|index|nullable|type|default)$", first(diff))
         return change.how != "was changed" or kind != "table" or not is_part
-    return name in words if name else kind in first(diff) or first(diff).endswith("_fk")
+    if name:
+        return name in words
+    told = any(f", {kind} " in word for word in words)
+    return told or kind in first(diff) or first(diff).endswith("_fk")
 
 
 def first(diff: Any) -> str:
@@ -191,10 +194,20 @@ def changes(
     named = {(*unit[:3], prints[unit]): unit for unit in differing if unit not in then}
     unnamed = {(*unit[:3], then[unit]): unit for unit in differing if not (unit in now or unit[3])}
     alike = {one for key in named.keys() & unnamed.keys() for one in (named[key], unnamed[key])}
+    # One without a name is known by all that is said of it: by its definition it is the same.
+    here, there = (
+        {
+            (*unit[:3], unnamed_words(unit[4])): unit
+            for unit in differing
+            if unit[4] and unit in side
+        }
+        for side in (now, then)
+    )
+    pairs = {here[one]: there[one] for one in here.keys() & there.keys()}
     for unit in differing:
-        if unit in alike or (unit[:2] in wholes and not is_whole(unit)):
+        if unit in alike or (unit[:2] in wholes and not is_whole(unit)) or unit in pairs.values():
             continue
-        how = "was changed" if unit in then else "is new"
+        how = "was changed" if unit in then or unit in pairs else "is new"
         yield unit, how if unit in now else "is gone"
 
 
