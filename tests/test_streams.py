@@ -367,6 +367,32 @@ def test_a_terminal_that_is_closed_ends_the_run_behind_the_step(site: Site) -> N
     ]
 
 
+def test_a_question_that_gets_no_answer_writes_nothing(make_project: Any, sqlite_url: str) -> None:
+    project = make_project(sqlite_url)
+    user = 'class User(Base):\n    __tablename__ = "users"\n    id: Mapped[int] = mapped_column('
+    project.models(f"{user}primary_key=True)\n    name: Mapped[str]\n")
+    project.ws("revision", "--autogenerate", "-m", "one")
+    project.ws("upgrade")
+    project.models(f"{user}primary_key=True)\n    title: Mapped[str]\n")
+    scripts = set(project.versions.glob("*.py"))
+    master, slave = pty.openpty()
+    try:
+        # Ctrl-D on an empty line.
+        os.write(master, b"\x04")
+        done = subprocess.run(
+            [PROGRAM, "revision", "--autogenerate", "-m", "two"],
+            cwd=project.root, env={**os.environ, "PYTHONPATH": str(project.root)},
+            stdin=slave, stdout=subprocess.PIPE, stderr=slave, timeout=60,
+        )  # fmt: skip
+        text = read_until(master, "has no answer.")
+    finally:
+        os.close(slave)
+        os.close(master)
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert 'renamed to "title"? [y/n] Nothing was written: the question has no answer.' in text
+    assert set(project.versions.glob("*.py")) == scripts
+
+
 def read_until(descriptor: int, words: str) -> str:
     """Return what a terminal shows until some words, or to its end."""
     text = ""

@@ -97,7 +97,7 @@ def revision(call: Call) -> None:
         rename_tables=tuple(options.rename_table or ()),
         rename_columns=tuple(options.rename_column or ()),
         allow_drops=options.allow_drops,
-        ask=ask_about_rename if sys.stdin.isatty() and sys.stderr.isatty() else None,
+        ask=ask_author if sys.stdin.isatty() and sys.stderr.isatty() else None,
         prove=options.prove,
         keep=options.keep,
     )
@@ -115,13 +115,16 @@ def revision(call: Call) -> None:
         call.tell_pending_elsewhere()
 
 
-def ask_about_rename(candidate: Question) -> bool:
-    """Ask on the terminal if a drop beside an addition is a rename."""
+def ask_author(asked: Question) -> bool:
+    """Ask the author of the models on the terminal.
+
+    :raises MigrationError: if the input ends there
+    """
     while True:
-        print(f"{shown(candidate.question)} [y/n] ", end="", file=sys.stderr, flush=True)
+        print(f"{shown(asked.question)} [y/n] ", end="", file=sys.stderr, flush=True)
         answer = sys.stdin.readline()
         if not answer:
-            return False
+            raise MigrationError("Nothing was written: the question has no answer.")
         if answer.strip().lower() in ("y", "yes", "n", "no"):
             return answer.strip().lower().startswith("y")
 
