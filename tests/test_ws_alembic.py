@@ -546,8 +546,10 @@ ELSEWHERE = "addon has 3 pending steps: -x packages=all\n"
 @pytest.mark.parametrize(
     ("words", "elsewhere"),
     [
-        (("plan",), ELSEWHERE),
-        (("plan", "--json"), ELSEWHERE),
+        # The plan has the other two.
+        (("plan",), "addon has 1 pending step: -x packages=all\n"),
+        (("plan", "--json"), "addon has 1 pending step: -x packages=all\n"),
+        (("plan", "f100"), ELSEWHERE),
         (("current",), ELSEWHERE),
         (("check",), ELSEWHERE),
         (("upgrade", "f100"), ELSEWHERE),

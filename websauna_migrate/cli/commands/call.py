@@ -6,8 +6,9 @@ import contextlib
 import difflib
 import sys
 from argparse import Namespace
+from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from websauna_migrate.base_errors import MigrationError, UsageError
@@ -50,10 +51,13 @@ class Call:
         else:
             self.output.lines(lines)
 
-    def tell_pending_elsewhere(self, states: Iterable[PackageState] | None = None) -> None:
+    def tell_pending_elsewhere(
+        self, states: Iterable[PackageState] | None = None, *, planned: Plan | None = None
+    ) -> None:
         """Write a line about the pending steps of other packages, which are easily forgotten.
 
         :param states: of all packages; read if they are not given
+        :param planned: what the command shows; its steps are not forgotten
         """
         if self.packages is None or self.options.quiet:
             return
@@ -62,7 +66,9 @@ class Call:
             # Where the command was able to work, a remark is no reason to fail.
             with contextlib.suppress(MigrationError):
                 states = self.service.status(packages=sorted(others)) if others else ()
-        if line := pending_elsewhere(states or (), self.packages):
+        steps = Counter(step.package for step in planned.steps) if planned else Counter()
+        left = [replace(one, pending=one.pending - steps[one.package]) for one in states or ()]
+        if line := pending_elsewhere(left, self.packages):
             print(shown(line), file=sys.stderr)
 
     def tell_at_work(self) -> Readiness:

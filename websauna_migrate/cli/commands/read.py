@@ -207,7 +207,7 @@ def plan(call: Call) -> None:
     else:
         call.show(["Nothing to do."])
     if not options.downgrade:
-        call.tell_pending_elsewhere()
+        call.tell_pending_elsewhere(planned=found)
     if report is not None:
         conclude(call, report)
 
