@@ -189,7 +189,7 @@ def test_one_of_two_names_the_command_for_both(circle: Circle) -> None:
     assert str(info.value) == (
         'No revision of package "bbb" was written: a model has a foreign key to table "t_ccc" of '
         'package "ccc", but no revision of "ccc" creates it. Write their revisions at once: '
-        "ws-alembic -x packages=aaa,bbb,ccc revision --autogenerate."
+        "ws-alembic -x packages=aaa,bbb,ccc revision --autogenerate"
     )
     assert not list(circle.workshop.root.rglob("versions/*.py"))
     assert len(circle.write(packages=["aaa", "bbb", "ccc"])) == 4

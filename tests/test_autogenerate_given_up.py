@@ -105,7 +105,7 @@ def test_without_the_other_package_the_command_is_named(
         'No revision of package "roles" was written: the key on (code) of table "t_roles" goes, '
         'and the foreign key "fk_role" of table "t_access" of package "access" leans on it. Write '
         "the revisions of both at once, which takes the foreign key away before and puts it back "
-        "behind: ws-alembic -x packages=access,roles revision --autogenerate."
+        "behind: ws-alembic -x packages=access,roles revision --autogenerate"
     )
     assert len(circle.write("Second", packages=["access", "roles"])) == 3
 
@@ -129,7 +129,7 @@ def test_a_table_that_another_package_refers_to_does_not_go_alone(
         'No revision of package "roles" was written: table "t_roles" goes, and the foreign key '
         '"fk_role" of table "t_access" of package "access" leans on it. Write the revisions of '
         "both at once, which takes the foreign key away before: ws-alembic -x "
-        "packages=access,roles revision --autogenerate."
+        "packages=access,roles revision --autogenerate"
     )
     # What the remedies say, one behind the other.
     with pytest.raises(RevisionFailed, match=r"-x packages=access,roles revision .*--allow-drops"):

@@ -613,7 +613,7 @@ def test_a_table_of_another_package(shop: Workshop, sqlite_url: str) -> None:
     )
     assert refused(shop, sqlite_url, "offers", "app", "shop") == (
         f'Table "offers" was not moved: it belongs to package "shop" since revision "a200" '
-        f'("{script}"). There is nothing left to do.'
+        f'("{script}"). Its scripts are there already.'
     )
 
 

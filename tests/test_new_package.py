@@ -78,7 +78,10 @@ def test_its_first_script_makes_its_models(
     ("name", "message"),
     [
         ("a-b", '"a-b" is no name of a Python package.'),
-        ("acme.class", '"acme.class" is no name of a Python package.'),
+        (
+            "acme.class",
+            '"acme.class" is no name of a Python package: "class" is a word of the language.',
+        ),
         ("", '"" is no name of a Python package.'),
         ("json", 'A package "json" is there already. Choose another name.'),
         ("pyramid.scripts", 'A package "pyramid.scripts" is there already. Choose another name.'),

@@ -249,7 +249,7 @@ def test_the_setting_is_understood_or_refused(transactional: Site) -> None:
     transactional.project.models(USERS)
     transactional.project.ini("websauna_migrate.prove = perhaps")
     done = transactional.project.ws("revision", "--autogenerate", ok=False)
-    assert 'must be "true", "false" or "scratch"' in done.stderr
+    assert 'must be "on", "off" or "scratch"' in done.stderr
     transactional.project.ini("websauna_migrate.prove = scratch")
     assert "in a scratch database" in transactional.revision()
 

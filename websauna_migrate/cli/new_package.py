@@ -46,11 +46,17 @@ def require_new_name(name: str) -> None:
     :raises UsageError: saying why
     """
     parts = name.split(".")
-    if not all(part.isidentifier() and not keyword.iskeyword(part) for part in parts):
-        raise UsageError(
-            f'"{name}" is no name of a Python package. Write letters, digits and underscores, with '
-            "dots between the names of packages, such as shop or acme.shop."
-        )
+    for part in parts:
+        if keyword.iskeyword(part):
+            raise UsageError(
+                f'"{name}" is no name of a Python package: "{part}" is a word of the language. '
+                "Choose another name."
+            )
+        if not part.isidentifier():
+            raise UsageError(
+                f'"{name}" is no name of a Python package. Write letters, digits and underscores, '
+                "with dots between the names of packages, such as shop or acme.shop."
+            )
     if parts[0] in sys.stdlib_module_names or is_importable(name):
         raise UsageError(f'A package "{name}" is there already. Choose another name.')
 

@@ -337,7 +337,7 @@ def read_prove(key: str, value: object) -> str:
     try:
         return "on" if read_switch(key, value) else "off"
     except SettingError:
-        raise SettingError(key, 'it must be "true", "false" or "scratch".') from None
+        raise SettingError(key, 'it must be "on", "off" or "scratch".') from None
 
 
 def read_rules(key: str, value: object) -> frozenset[str]:

@@ -170,7 +170,7 @@ class MoveWriter:
             raise self.refused(
                 f'it belongs to package "{origin[0]}" since revision "{revision.id}" '
                 f'("{revision.path}")',
-                "There is nothing left to do."
+                "Its scripts are there already."
                 if origin[0] == target
                 else f"Move it from there: ws-alembic move-table {table} {origin[0]} {target}",
                 table,
