@@ -49,7 +49,7 @@ def sql(
     loaded, output = site.loaded, io.StringIO()
     names = site.select(packages)
     if direction == "ensure_version":
-        render_rows(loaded, dict.fromkeys(names, ((), ())), output, create=True)
+        render_rows(loaded, dict.fromkeys(names, ((), ())), output)
         return output.getvalue()
     applied, targets = offline_range(loaded.graph, revision, names, direction)
     if direction == "stamp":
@@ -59,7 +59,7 @@ def sql(
             for name, rows in stamped.items()
             if set(applied[name]) != rows
         }
-        render_rows(loaded, changes, output, create=True)
+        render_rows(loaded, changes, output)
     else:
         make = plan_upgrade if direction == "upgrade" else plan_downgrade_without_loss
         plan = make(loaded.graph, applied, targets)
@@ -220,13 +220,12 @@ def render_rows(
     snapshot: LoadedScripts,
     changes: Mapping[str, tuple[Collection[str], Collection[str]]],
     output: TextIO,
-    *,
-    create: bool,
 ) -> None:
     """Write the SQL that changes history tables without running a script.
 
+    The tables of packages without rows are created.
+
     :param changes: by package the rows before and after
-    :param create: whether the tables of packages without rows have to be created
     """
     with PROCESS_LOCK:
         for name, (before, after) in sorted(changes.items()):
@@ -243,7 +242,7 @@ def render_rows(
             ) -> Sequence[Any]:
                 if context.impl.transactional_ddl:
                     context.impl.emit_begin()
-                if create and not old:
+                if not old:
                     context.execute(CreateTable(full_version_table(context, name, schema)))
                 table = version_table(name, schema)
                 for row in sorted(set(old) - set(new)):
