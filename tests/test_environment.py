@@ -448,6 +448,21 @@ def test_plain_alembic_records_its_steps(foo: Workshop, database_url: str, plain
     assert service.current()[0].rows == ("f200",)
 
 
+def test_plain_alembic_takes_nothing_back_on_a_protected_database(
+    foo: Workshop, database_url: str, plain: Any
+) -> None:
+    assert plain("upgrade", "head", protected="on").returncode == 0
+    refused = plain("downgrade", "-1", protected="on")
+    assert refused.returncode != 0
+    words = "is meant all the same: ws-alembic -c "
+    _, _, command = refused.stdout.partition(words)
+    assert "-x packages=fooapp downgrade -1 --yes-on-production" in command
+    assert foo.service(database_url).current()[0].rows == ("f200",)
+    done = foo.ws(Path(command.split()[0]), *command.split()[1:])
+    assert done.status == 0, done
+    assert foo.service(database_url).current()[0].rows == ("f100",)
+
+
 def test_plain_alembic_stops_at_a_half_done_step(
     foo: Workshop, database_url: str, plain: Any
 ) -> None:

@@ -171,6 +171,13 @@ def migrate(
     engine = given if isinstance(given, Engine) else None
     tag = context.get_tag_argument()
     destination = destination_of_command()
+    if service.is_protected and not steps[0].is_upgrade:
+        raise MigrationError(
+            "The downgrade was not begun: this database is protected by the setting "
+            '"websauna_migrate.protected". If it is meant all the same: ws-alembic -c '
+            f"{context.config.config_file_name} -x packages={package} downgrade {destination} "
+            "--yes-on-production"
+        )
     with service.one_look(given), stepped_aside():
         loaded = service.site(given=given).loaded
         # This env.py runs already: its options are taken as they are.
