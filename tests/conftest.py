@@ -243,10 +243,10 @@ AT_THE_START = re.compile(r"PYTHON(?!PATH$|DONTWRITEBYTECODE$).*|LANG|LC_.*|TZ")
 
 
 @functools.cache
-def fork_server() -> str:
-    """Start a process that forks for each command, and return the path of its socket."""
+def fork_server(module: str) -> str:
+    """Start a process that forks for each command of a module, and return its socket's path."""
     folder = tempfile.mkdtemp(prefix="forks-")
-    program = [sys.executable, str(Path(__file__).parent / "fork_server.py"), f"{folder}/socket"]
+    program = [sys.executable, str(Path(__file__).parent / "fork_server.py"), f"{folder}/{module}"]
     pipe = subprocess.PIPE
     process = subprocess.Popen(program, stdin=pipe, stdout=pipe, text=True, cwd=folder)
     assert process.stdout is not None
@@ -262,19 +262,21 @@ def fork_server() -> str:
     return program[-1]
 
 
-def forked(program: str, variables: Mapping[str, str]) -> list[str]:
+def forked(words: Sequence[str], variables: Mapping[str, str]) -> list[str]:
     """Return the words before a command that have it run by a fork; none, where that will not do.
 
-    Only ``ws-`` scripts of this Python are run so.
+    Only ``ws-`` scripts of this Python, and its ``-m alembic``, are run so.
     """
-    path = Path(program)
+    path = Path(words[0])
+    plain = [*words[:3]] == [sys.executable, "-m", "alembic"]
     own = path.parent == Path(sys.executable).parent and path.name.startswith("ws-")
     here = {key: value for key, value in os.environ.items() if AT_THE_START.fullmatch(key)}
     there = {key: value for key, value in variables.items() if AT_THE_START.fullmatch(key)}
-    if not own or here != there:
+    if not (own or plain) or here != there:
         return []
     client = str(Path(__file__).parent / "fork_server.py")
-    return [sys.executable, "-I", "-S", client, fork_server()]
+    server = fork_server("alembic" if plain else "websauna_migrate")
+    return [sys.executable, "-I", "-S", client, server]
 
 
 def run_process(
@@ -308,7 +310,7 @@ def run_process(
     # The child's own PATH, not ours, decides which program is meant.
     words[0] = shutil.which(words[0], path=variables.get("PATH")) or words[0]
     process = subprocess.Popen(
-        [*forked(words[0], variables), *words],
+        [*forked(words, variables), *words],
         cwd=cwd,
         env=variables,
         stdin=subprocess.DEVNULL if input is None else subprocess.PIPE,

@@ -1,10 +1,12 @@
 """Console scripts without the time of their imports: a process that has them forks for each.
 
 Each command is a process of its own: it has its own streams, working directory, environment,
-session and exit status, and executes the installed script. ``PYTHONPATH`` counts.
+session and exit status, and executes the installed script, or ``-m`` a module. ``PYTHONPATH``
+counts.
 
-``fork_server.py SOCKET`` serves. ``fork_server.py SOCKET SCRIPT [WORD ...]`` has a script run, and
-ends as it did.
+``fork_server.py SOCKET`` serves; it has this package imported unless the socket's name is that of
+another module, which it has instead. ``fork_server.py SOCKET SCRIPT [WORD ...]`` has a script run,
+and ends as it did.
 """
 
 from __future__ import annotations
@@ -36,15 +38,15 @@ def ask(path: str, words: list[str]) -> None:
     sys.exit(os.waitstatus_to_exitcode(status))
 
 
-def serve(path: str) -> str:
+def serve(path: str) -> list[str]:
     """Take requests until standard input ends; return in a child of each, as that process.
 
-    :returns: the path of the script that the child executes
+    :returns: the words of its command, a script's path or this Python's first
     """
     import select
     import signal
 
-    import_everything()
+    import_everything(Path(path).name)
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(path)
         listener.listen(64)
@@ -62,25 +64,27 @@ def serve(path: str) -> str:
     return receive(connection)
 
 
-def import_everything() -> None:
-    """Import what a command may need."""
+def import_everything(module: str) -> None:
+    """Import what a command of a module may need."""
     import gc
     import importlib
     import pkgutil
 
-    import websauna_migrate
     from read_once import read_once
 
-    names = ["pyramid.paster", "pyramid.config", "alembic.config", "psycopg2", "pymysql"]
-    found = pkgutil.walk_packages(websauna_migrate.__path__, "websauna_migrate.")
-    for name in [*names, *(module.name for module in found)]:
+    names = [f"{module}.config", f"{module}.command", "psycopg2", "pymysql"]
+    if module == "websauna_migrate":
+        package = importlib.import_module(module)
+        names = ["pyramid.paster", "pyramid.config", "alembic.config", "psycopg2", "pymysql"]
+        names += [one.name for one in pkgutil.walk_packages(package.__path__, f"{module}.")]
+    for name in names:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
     read_once()
     gc.freeze()
 
 
-def receive(connection: socket.socket) -> str:
+def receive(connection: socket.socket) -> list[str]:
     """Return in a child that has what a request says; watch over it in this process."""
     data, rights, _, _ = connection.recvmsg(NUMBER.size, socket.CMSG_SPACE(3 * NUMBER.size))
     streams = array.array("i", rights[0][2])
@@ -100,9 +104,10 @@ def receive(connection: socket.socket) -> str:
     os.environ.update(environment)
     sys.dont_write_bytecode = "PYTHONDONTWRITEBYTECODE" in environment
     paths = [path for path in environment.get("PYTHONPATH", "").split(os.pathsep) if path]
-    sys.path[0:1] = [str(Path(words[0]).parent), *map(os.path.abspath, paths)]
-    sys.argv[:] = words
-    return str(words[0])
+    first = folder if words[1:2] == ["-m"] else str(Path(words[0]).parent)
+    sys.path[0:1] = [first, *map(os.path.abspath, paths)]
+    sys.argv[:] = words[2:] if words[1:2] == ["-m"] else words
+    return list(words)
 
 
 def watch(child: int, connection: socket.socket) -> None:
@@ -126,4 +131,8 @@ if __name__ == "__main__":
         ask(sys.argv[1], sys.argv[2:])
     import runpy
 
-    runpy.run_path(serve(sys.argv[1]), run_name="__main__")
+    command = serve(sys.argv[1])
+    if command[1:2] == ["-m"]:
+        runpy.run_module(command[2], run_name="__main__", alter_sys=True)
+    else:
+        runpy.run_path(command[0], run_name="__main__")
