@@ -23,7 +23,7 @@ from websauna_migrate.alembic_adapter.type_memory import TypeMemory
 from websauna_migrate.base_errors import MigrationError
 from websauna_migrate.config.packages import MigrationPackage
 from websauna_migrate.database.cache import Cache
-from websauna_migrate.database.engines import with_asynchronous_driver
+from websauna_migrate.database.engines import ASYNCHRONOUS, with_asynchronous_driver
 from websauna_migrate.revision_scripts.revision_reader import ScriptReader
 
 if TYPE_CHECKING:
@@ -128,12 +128,18 @@ class PackageEnvironment:
         return config
 
     def env_url(self, url: URL) -> URL:
-        """Return a URL as ``env.py`` can use it: one that makes an asynchronous engine, too."""
+        """Return a URL as ``env.py`` can use it: one that makes an asynchronous engine, too.
+
+        One that names an asynchronous driver may put it into the URL itself.
+        """
         try:
             source = (self.package.script_directory / "env.py").read_text(encoding="utf-8")
         except (OSError, ValueError):
             return url
-        return with_asynchronous_driver(url) if is_asynchronous(source) else url
+        drivers = (name.partition("+")[2] for name in ASYNCHRONOUS)
+        if is_asynchronous(source) and not any(driver in source for driver in drivers):
+            return with_asynchronous_driver(url)
+        return url
 
     @property
     def exists(self) -> bool:
