@@ -51,6 +51,26 @@ def test_the_default_schema_by_name(workshop: Workshop, postgresql_url: str) -> 
     assert 'define the table "a" twice' in problems["claimed-twice"].message
 
 
+def test_names_that_differ_in_case_alone(workshop: Workshop, database_url: str) -> None:
+    for name, table_name in (("app", "Thing"), ("other", "thing")):
+        workshop.package(
+            name,
+            f"""
+            from sqlalchemy import Column, Integer, MetaData, Table
+            Base = MetaData()
+            Table("{table_name}", Base, Column("id", Integer, primary_key=True))
+            """,
+        )
+        workshop.script(name, f"{name}1", None)
+    service = workshop.service(database_url)
+    service.upgrade()
+    problems = {one.kind: one.message for one in service.check().problems}
+    assert ("claimed-twice" in problems) == database_url.startswith("sqlite")
+    if "claimed-twice" in problems:
+        told = problems["claimed-twice"]
+        assert 'packages "app" and "other" define' in told and 'as "Thing", and as "thing"' in told
+
+
 def test_a_table_that_a_cut_off_batch_left(workshop: Workshop, sqlite_url: str) -> None:
     workshop.package("app")
     workshop.script("app", "one", None, **table("token"))

@@ -107,12 +107,11 @@ class Checker:
                 at_work = [*self.at_work(connection)]
                 problems += at_work
                 problems += self.changed_scripts(connection, applied)
-                default = connection.dialect.default_schema_name
                 if self.everything:
                     problems += departed_packages(self.site, connection)
                 if not claims:
                     by_hand = [] if at_work else [*self.changed_by_hand(connection)]
-                    twice = [*claimed_twice(self.ownership.owners, default)]
+                    twice = [*claimed_twice(self.ownership.owners, connection)]
                     problems += twice
                     # What is claimed twice cannot be created once.
                     drift = () if twice else self.drift(connection, applied, elsewhere)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Table, inspect
+from sqlalchemy import Table, inspect, text
 from sqlalchemy.engine import Connection
 
 from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
@@ -22,25 +22,41 @@ if TYPE_CHECKING:
 
 
 def claimed_twice(
-    owners: Mapping[tuple[str | None, str], str], default_schema: str | None
+    owners: Mapping[tuple[str | None, str], str], connection: Connection
 ) -> Iterator[CheckProblem]:
-    """Find tables that the models define with the default schema's name and without it.
+    """Find tables that the models define twice: by names that are one table for the database.
+
+    One without a schema and one in the default schema, or two that differ in case alone.
 
     :param owners: the owner of each table of the models, by schema and name
-    :param default_schema: the one in which a table without a schema is
     """
-    for (schema, name), owner in owners.items():
-        other = owners.get((None, name))
-        if default_schema is None or schema != default_schema or other is None:
+    default, one_case = connection.dialect.default_schema_name, ignores_case(connection)
+    found: dict[tuple[str | None, str], tuple[str | None, str]] = {}
+    for (schema, name), owner in sorted(owners.items(), key=lambda one: (one[0][0] or "", one)):
+        folded = name.lower() if one_case and name.isascii() else name
+        place = (None if schema == default else schema, folded)
+        first = found.setdefault(place, (schema, name))
+        if first == (schema, name):
             continue
+        other = owners[first]
         both = f'package "{owner}"' if owner == other else f'packages "{other}" and "{owner}"'
+        how = f'as "{first[1]}", and as "{name}"'
+        if first[1] == name:
+            how = f'without a schema, and in "{schema}"'
         yield CheckProblem(
             "claimed-twice",
             owner,
-            f'The models of {both} define the table "{name}" twice: without a schema, and in '
-            f'"{schema}", which is the same place. Leave one of the definitions out.',
+            f'The models of {both} define the table "{name}" twice: {how}, which is the same '
+            "place. Leave one of the definitions out, or give it another name.",
             details=(schema, name),
         )
+
+
+def ignores_case(connection: Connection) -> bool:
+    """Tell whether names of tables that differ in case alone are one table."""
+    if connection.dialect.name in ("mysql", "mariadb"):
+        return bool(connection.scalar(text("SELECT @@lower_case_table_names")))
+    return connection.dialect.name == "sqlite"
 
 
 def own_tables(loaded: LoadedScripts, ownership: Ownership, package: str) -> list[Table]:
