@@ -466,6 +466,18 @@ def test_an_application_that_is_not_there_needs_no_traceback(site: Site) -> None
     )
 
 
+def test_a_package_without_the_service_is_told_what_to_write(site: Site) -> None:
+    left_out = FACTORY.replace('    config.include("websauna_migrate")\n', "")
+    assert left_out != FACTORY
+    site.factory(left_out)
+    result = site("heads")
+    assert result.status == 1
+    assert result.stderr.endswith(
+        "AttributeError: add_migration_package\n"
+        'Add before that line: config.include("websauna_migrate")\n'
+    )
+
+
 def test_an_application_without_the_service_is_told_what_to_write(site: Site) -> None:
     site.factory(
         "from pyramid.config import Configurator\n"

@@ -139,6 +139,8 @@ class Application:
             words = functools.reduce(hide_url, self._urls(), own_traceback(exc))
             if isinstance(exc, ModuleNotFoundError) and first_own_frame(exc.__traceback__) is None:
                 words += "\nInstall the project that has it into this environment: pip install -e ."
+            if isinstance(exc, AttributeError) and str(exc) == "add_migration_package":
+                words += '\nAdd before that line: config.include("websauna_migrate")'
             raise MigrationError(
                 f'The application "{self.factory}" of "{self.ini}" did not start: '
                 f"{type(exc).__name__}.\n\n{words}"
