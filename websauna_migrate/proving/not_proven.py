@@ -41,6 +41,7 @@ class NotProven(MigrationError, RuntimeError):
     :ivar remedy: what to do
     :ivar differences: what differs behind the upgrade of a squash
     :ivar failed_in: the steps of a squash of which an operation that was written anew fails
+    :ivar not_back: the number of a squash whose downgrade does not lead back
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class NotProven(MigrationError, RuntimeError):
         exit_code: int = ExitCode.FAILED,
         found: Sequence[Difference] = (),
         failed_in: Sequence[str] = (),
+        not_back: int | None = None,
     ) -> None:
         self.kind = kind
         self.problem = problem
@@ -61,6 +63,7 @@ class NotProven(MigrationError, RuntimeError):
         self.exit_code = exit_code
         self.differences = tuple(found)
         self.failed_in = tuple(failed_in)
+        self.not_back = not_back
         kept = "squash" if kind == "squash" else "script"
         super().__init__(
             f"No {kept} was kept: {problem}\nNothing was changed in the database. {remedy}"
@@ -116,12 +119,16 @@ def impossible(problem: str, exit_code: int = ExitCode.FAILED) -> NotProven:
 
 
 def squash_differs(
-    problem: str, found: Sequence[Difference] = (), failed_in: Sequence[str] = ()
+    problem: str,
+    found: Sequence[Difference] = (),
+    failed_in: Sequence[str] = (),
+    not_back: int | None = None,
 ) -> NotProven:
     """Return the error of a squash that does not do what the scripts do that it replaces.
 
     :param found: what differs behind the upgrade
     :param failed_in: the steps of which an operation that was written anew fails
+    :param not_back: the number of the squash whose downgrade does not lead back
     """
     return NotProven(
         "squash",
@@ -130,4 +137,5 @@ def squash_differs(
         exit_code=ExitCode.DRIFT,
         found=found,
         failed_in=failed_in,
+        not_back=not_back,
     )

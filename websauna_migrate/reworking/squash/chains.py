@@ -62,10 +62,10 @@ class Chain:
             "upgrade",
         )
 
-    def take_back(self, package: str, revision: str) -> None:
-        """Take one revision back, on which nothing stands."""
-        one = [(package, revision)]
-        plan = plan_undo(self.site.loaded.graph, self.site.applied(), one, reason="proof")
+    def take_back(self, package: str, revisions: Iterable[str]) -> None:
+        """Take revisions back, on which nothing else stands."""
+        those = [(package, one) for one in revisions]
+        plan = plan_undo(self.site.loaded.graph, self.site.applied(), those, reason="proof")
         self.run(plan.steps, "downgrade")
 
     def run(self, steps: Collection[Step], direction: Direction) -> None:

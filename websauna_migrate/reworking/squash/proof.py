@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from sqlalchemy.engine import URL
@@ -18,6 +19,10 @@ from websauna_migrate.runs.base_service import Service
 from websauna_migrate.runs.failures import StepFailed
 from websauna_migrate.runs.site import Site
 
+#: The sides of a comparison, in words.
+UP = ("behind the old scripts", "behind the squash")
+BACK = ("before the squash", "behind its downgrade")
+
 #: Of so many tables it is said how their rows differ.
 TOLD = 5
 
@@ -28,6 +33,7 @@ def prove_squash(
     written: Sequence[tuple[SquashRange, str]],
     after: Sequence[Facts],
     rows: Sequence[Mapping[str, Rows]],
+    left: Mapping[int, Facts | None],
 ) -> None:
     """Run each squash up, down and up in a scratch database.
 
@@ -35,29 +41,66 @@ def prove_squash(
     :param written: each range with the identifier of its squash
     :param after: the facts behind the old scripts of each range
     :param rows: those that the old scripts leave, in each of two databases
+    :param left: what the downgrades of old scripts leave, by the numbers of ranges, where it is
+        known
     :raises NotProven: saying what differs
     """
-    with scratch_database(site.settings) as url:
-        chain = Chain(site, at, url)
+    with ExitStack() as stack:
+
+        def chain_behind(number: int) -> Chain:
+            """Return a new chain, with so many squashes applied."""
+            chain = Chain(site, at, stack.enter_context(scratch_database(site.settings)))
+            for wanted, squash in written[:number]:
+                chain.upgrade(wanted.package, [squash], [squash])
+            return chain
+
         try:
-            for (wanted, squash), old in zip(written, after, strict=True):
+            chain = chain_behind(0)
+            for number, (wanted, squash) in enumerate(written):
                 name = wanted.package
                 chain.need(name, [squash], [squash])
                 before = chain.facts()
                 chain.upgrade(name, [squash])
-                compare(old, chain.facts(), wanted, "behind the old scripts", "behind the squash")
+                compare(after[number], chain.facts(), wanted, *UP)
                 # Nothing stands on it yet.
-                chain.take_back(name, squash)
-                compare(before, chain.facts(), wanted, "before the squash", "behind its downgrade")
-                chain.upgrade(name, [squash])
+                chain.take_back(name, [squash])
+                old = left.get(number)
+                if old is None:
+                    compare(before, chain.facts(), wanted, *BACK, number)
+                    chain.upgrade(name, [squash])
+                else:
+                    compare(old, chain.facts(), wanted, "behind their downgrade", BACK[1])
+                    chain = chain_behind(number + 1)
             old_rows, again = rows
-            compare_rows([*differing(old_rows, again, chain.rows())])
+            if [*differing(old_rows, again, chain.rows())]:
+                # A downgrade may leave rows, as that of an old script does: up alone tells.
+                chain = chain_behind(len(written))
+                compare_rows([*differing(old_rows, again, chain.rows())])
         except StepFailed as exc:
             where = f" (line {exc.line})" if exc.line is not None else ""
             raise squash_differs(
                 f'the {exc.direction} of "{exc.revision}" fails{where}: {exc.problem}',
                 failed_in=steps_at(exc.path, exc.line, written),
             ) from exc
+
+
+def left_by_downgrade(
+    site: Site, at: Callable[[URL], Service], ranges: Sequence[SquashRange]
+) -> Facts | None:
+    """Return what the downgrade of the last of some ranges leaves; ``None`` where it fails.
+
+    :param site: with the old scripts alone
+    """
+    with scratch_database(site.settings) as url:
+        chain = Chain(site, at, url)
+        for wanted in ranges:
+            ids = [one.id for one in wanted.revisions]
+            chain.upgrade(wanted.package, ids, ids)
+        try:
+            chain.take_back(wanted.package, ids)
+        except StepFailed:
+            return None
+        return chain.facts()
 
 
 def steps_at(
@@ -75,9 +118,17 @@ def steps_at(
     return ()
 
 
-def compare(left: Facts, right: Facts, wanted: SquashRange, here: str, there: str) -> None:
+def compare(
+    left: Facts,
+    right: Facts,
+    wanted: SquashRange,
+    here: str,
+    there: str,
+    number: int | None = None,
+) -> None:
     """Compare facts.
 
+    :param number: of a range of which it is not known what the downgrade of the old scripts leaves
     :raises NotProven: naming what differs
     """
     found = [one for one in differences(left, right) if not one.note]
@@ -85,7 +136,8 @@ def compare(left: Facts, right: Facts, wanted: SquashRange, here: str, there: st
         raise squash_differs(
             f'the squash of "{wanted.last.id}" of package "{wanted.package}" and what it replaces '
             f"differ:{listed(found, here, there)}",
-            found if there == "behind the squash" else (),
+            found if there == UP[1] else (),
+            not_back=number,
         )
 
 

@@ -32,7 +32,7 @@ from websauna_migrate.revision_scripts.script_files import digest_of
 from websauna_migrate.reworking.redo import only_package
 from websauna_migrate.reworking.squash.chains import Chain
 from websauna_migrate.reworking.squash.composing import compose, finish
-from websauna_migrate.reworking.squash.proof import prove_squash
+from websauna_migrate.reworking.squash.proof import left_by_downgrade, prove_squash
 from websauna_migrate.reworking.squash.row_proof import Rows
 from websauna_migrate.reworking.squash.stretches import Stretch, stretches_of
 from websauna_migrate.reworking.squash.written_anew import Operations, operations_between
@@ -105,6 +105,8 @@ class Squashing:
                 )
         #: Steps that are kept because what was written anew for them is not the same.
         self.kept: dict[str, str] = {}
+        #: What the downgrades of old scripts leave, by the numbers of ranges, as far as asked.
+        self.left: dict[int, Facts | None] = {}
 
     def write(self, message: str | None, rev_id: str | None) -> tuple[SquashScript, ...]:
         """Write the scripts and prove them; keep more steps as they are where they differ.
@@ -123,11 +125,11 @@ class Squashing:
                     written.append((wanted, own_id))
                     parents = (own_id,)
                 site = self.service.site_anew()
-                prove_squash(site, self.service.at, written, after, rows)
+                prove_squash(site, self.service.at, written, after, rows, self.left)
                 return tuple(self.told(site, made, written))
             except NotProven as exc:
                 unlink(paths)
-                if not self.keep_more(exc):
+                if not (self.keep_more(exc) or self.look_back(exc)):
                     raise
             except BaseException:
                 unlink(paths)
@@ -148,6 +150,18 @@ class Squashing:
                     break
         self.kept.update(found)
         return bool(found)
+
+    def look_back(self, exc: NotProven) -> bool:
+        """Look what the old scripts' own downgrade leaves, if it was not asked; it may be as much.
+
+        :returns: whether that is known now
+        """
+        if exc.not_back is None or exc.not_back in self.left:
+            return False
+        ranges = self.ranges[: exc.not_back + 1]
+        left = left_by_downgrade(self.site, self.service.at, ranges)
+        self.left[exc.not_back] = left
+        return left is not None
 
     def makers(self) -> Mapping[Unit, str]:
         """Return for each object the last step of the ranges that changed it."""
