@@ -274,3 +274,19 @@ def test_types_come_back_as_older_scripts_wrote_them(
     found = dict(rows(postgresql_url, query.format("orders")))
     assert {name: found[name] for name in KEPT} == {name: sql for name, (_, sql) in KEPT.items()}
     assert rows(postgresql_url, query.format("others")) == [("id", "uuid")]
+
+
+def test_a_text_goes_and_comes_with_the_character_set_of_its_table(
+    workshop: Workshop, mariadb_url: str
+) -> None:
+    body, charset = 'sa.Column("body", sa.Text)', 'mysql_charset="{}"'
+    first = TYPED.format(f"{body}, {charset.format('utf8mb4')}")
+    folder = workshop.package("shop", first, metadata="shop.models.metadata")
+    workshop.service(mariadb_url).revision("first", autogenerate=True)
+    workshop.service(mariadb_url).upgrade()
+    (folder / "models.py").write_text(TYPED.format(charset.format("latin1")))
+    workshop.forget()
+    service = workshop.service(mariadb_url, databases="mariadb")
+    assert service.revision("second", autogenerate=True)
+    service.upgrade()
+    assert service.check().problems == ()

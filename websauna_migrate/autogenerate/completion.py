@@ -32,6 +32,7 @@ from websauna_migrate.autogenerate.compare.leaning_keys import freed_keys
 from websauna_migrate.autogenerate.compare.mysql_attributes import (
     column_changes,
     index_aside,
+    keep_collations,
     option_changes,
 )
 from websauna_migrate.autogenerate.compare.mysql_attributes import (
@@ -314,6 +315,8 @@ class Completion:
         if database == "sqlite":
             require_no_conflict(self.owned.package, key, self.found)
         judge_columns(changes, table, self.found, key, database)
+        if database in ("mysql", "mariadb"):
+            keep_collations(changes, self.found, key)
         add_unsaid(changes, table, self.found, key, self.context.run_object_filters)
         changes.ops[:] = [op for op in changes.ops if not is_compared_by_facts(op)]
         for op in changes.ops:

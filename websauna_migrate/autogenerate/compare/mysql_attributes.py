@@ -9,9 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator
 
+from alembic.operations import ops
+
 from websauna_migrate.autogenerate.fact_comparison import FoundDifferences
+from websauna_migrate.autogenerate.operations.column_types import collated
 from websauna_migrate.autogenerate.operations.script_op import ScriptOp
 from websauna_migrate.autogenerate.operations.server_statements import statements
+from websauna_migrate.autogenerate.operations.table_changes import TableChanges
 from websauna_migrate.autogenerate.package_objects import Key
 from websauna_migrate.facts.differences import Difference
 from websauna_migrate.facts.fact import AS_WRITTEN, Fact
@@ -100,6 +104,21 @@ def column_changes(
         up, down = (modified(key, name, column_definition(side)) for side in (one.other, one.fact))
         sides = ([], [down]) if first else ([up], [])
         yield statements(("change_attribute", told(one)), *sides, "mysql")
+
+
+def keep_collations(changes: TableChanges, found: FoundDifferences, key: Key) -> None:
+    """Let columns that go name their collations, where that of their table changes as well.
+
+    They come back before it does.
+    """
+    if not any(one.fact.kind == "table" and one.attribute in OPTIONS for one in found.of(key)):
+        return
+    columns = (one for one in found.database_facts.get(key, ()) if one.kind == "column")
+    there = {one.name: one.get("collation") for one in columns}
+    for op in changes.ops:
+        if isinstance(op, ops.DropColumnOp) and there.get(op.column_name):
+            column = op.to_column()
+            column.type = collated(column.type, str(there[op.column_name]))
 
 
 def index_aside(key: Key, column: str) -> ScriptOp:
