@@ -25,7 +25,7 @@ from alembic.autogenerate.render import (
     _repr_type,
 )
 from alembic.ddl.impl import DefaultImpl
-from alembic.operations.ops import CreateCheckConstraintOp
+from alembic.operations.ops import CreateCheckConstraintOp, DropTableOp
 from alembic.runtime.migration import MigrationContext
 from alembic.script.base import Script
 from sqlalchemy import Column, Constraint, MetaData, Table
@@ -346,6 +346,11 @@ class BoundedComparison(RevisionContext):
             depends_on=migration_script.depends_on,
             **arguments,
         )
+
+
+def columns_that_come_back(drop: DropTableOp) -> list[Column[Any]]:
+    """Return the columns of a table that goes, those that its creation in the downgrade has."""
+    return [one for one in getattr(drop._reverse, "columns", ()) if isinstance(one, Column)]
 
 
 class Spelled(str):

@@ -9,6 +9,7 @@ from typing import Any
 from alembic.autogenerate.api import AutogenContext
 from alembic.operations import ops
 
+from websauna_migrate.alembic_adapter.autogenerate_internals import columns_that_come_back
 from websauna_migrate.autogenerate.operations.script_op import written_for
 from websauna_migrate.autogenerate.package_objects import Key, PackageObjects
 from websauna_migrate.revision_scripts.written_types import written_types
@@ -52,9 +53,8 @@ def types_that_go(
             yield from types_that_go(op.ops, owned)
         elif isinstance(op, ops.DropTableOp):
             key = (owned.normal(op.schema), op.table_name)
-            for column in getattr(op._reverse, "columns", ()):
-                if hasattr(column, "type"):
-                    yield key, str(column.name), column, "type"
+            for column in columns_that_come_back(op):
+                yield key, str(column.name), column, "type"
         elif isinstance(op, ops.DropColumnOp):
             key = (owned.normal(op.schema), op.table_name)
             yield key, op.column_name, op.to_column(), "type"
