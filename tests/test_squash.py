@@ -189,6 +189,11 @@ def test_steps_that_say_so_leave_their_rows_out(workshop: Workshop, sqlite_url: 
     old["aa01"].write_text(old["aa01"].read_text() + "\n# A word more.\n")
     problems = {one.kind: one for one in workshop.service(sqlite_url).check().problems}
     assert not problems["squash-changed"].fatal
+    # As it is while the proof runs.
+    path = Path(script.path)
+    path.write_text(path.read_text().replace(script.proved, ""))
+    problems = {one.kind: one for one in workshop.service(sqlite_url).check().problems}
+    assert problems["squash-changed"].fatal and "not proven" in str(problems["squash-changed"])
     assert rows(sqlite_url, "SELECT count(*) FROM roles") == [(0,)]
 
 

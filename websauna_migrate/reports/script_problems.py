@@ -122,13 +122,16 @@ def changed_squashes(loaded: LoadedScripts, selected: Collection[str]) -> Iterat
             replaced = [written[one] for one in squash.replaces if one in written]
             if len(replaced) < len(squash.replaces):
                 continue
-            if proven_digest(squash) not in (None, digest_of(squash, replaced)):
+            proved = proven_digest(squash)
+            if proved not in (None, digest_of(squash, replaced)):
+                why = "or a script that it replaces, was changed after its proof"
+                if not proved:
+                    why = "was not proven: the command that wrote it was ended"
                 yield CheckProblem(
                     "squash-changed",
                     name,
-                    f'The squash "{squash.id}" of package "{name}" ("{squash.path}"), or a '
-                    "script that it replaces, was changed after its proof. Write it anew: "
-                    f"remove it, and ws-alembic -x packages={name} squash",
-                    fatal=False,
+                    f'The squash "{squash.id}" of package "{name}" ("{squash.path}"), {why}. '
+                    f"Write it anew: remove it, and ws-alembic -x packages={name} squash",
+                    fatal=not proved,
                     details=squash.id,
                 )

@@ -28,7 +28,7 @@ from websauna_migrate.planning.steps import is_transactional
 from websauna_migrate.proving.not_proven import NotProven
 from websauna_migrate.results import KeptStep, Squashed, SquashScript
 from websauna_migrate.revision_scripts.revision_reader import ScriptReader
-from websauna_migrate.revision_scripts.script_files import digest_of
+from websauna_migrate.revision_scripts.script_files import PROVED, digest_of
 from websauna_migrate.reworking.redo import only_package
 from websauna_migrate.reworking.squash.chains import Chain
 from websauna_migrate.reworking.squash.composing import compose, finish
@@ -267,6 +267,8 @@ class Squashing:
             finish(path, composed, values, create_date(last))
             lines = [*said_of_steps(reader, wanted, stretches)]
             insert(path, "".join(f"{name} = {value!r}\n" for name, value in lines))
+            # What ends the command before the proof leaves a script that says so.
+            insert(path, 'proved = ""\n')
         except BaseException:
             path.unlink()
             raise
@@ -285,7 +287,9 @@ class Squashing:
             there = site.loaded.histories[self.package].replacements.written
             replaced = [there[one] for one in wanted.replaces if one in there]
             proved = digest_of(revision, replaced)
-            insert(Path(revision.path), f'proved = "{proved}"\n')
+            path = Path(revision.path)
+            text = path.read_text(encoding="utf-8")
+            path.write_text(PROVED.sub(f'proved = "{proved}"\n', text, count=1), encoding="utf-8")
             yield SquashScript(
                 own_id,
                 revision.path,
