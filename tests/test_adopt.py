@@ -550,6 +550,10 @@ depends_on = None
 
 import datetime
 import websauna.system.model.columns
+from websauna.system.model.columns import (
+    INET,
+    JSONB as JSON_B,
+)
 from sqlalchemy.types import Text  # Needed from proper creation of JSON fields
 from sqlalchemy.dialects import postgresql
 
@@ -561,7 +565,7 @@ def upgrade():
     op.create_table('event',
     sa.Column('id', sa.Integer(), nullable=False),
     sa.Column('at', websauna.system.model.columns.UTCDateTime(), nullable=True),
-    sa.Column('data', websauna.system.model.columns.JSONB(), nullable=True),
+    sa.Column('data', JSON_B, nullable=True),
     sa.PrimaryKeyConstraint('id', name=op.f('pk_event'))
     )
 

@@ -16,7 +16,10 @@ TYPES = {
 }
 
 #: The import's line, in a script and in ``script.py.mako``.
-IMPORT = re.compile(rf"^(?:import {re.escape(MODULE)}|from {re.escape(MODULE)} import .*)\n", re.M)
+IMPORT = re.compile(
+    rf"^(?:import {re.escape(MODULE)}|from {re.escape(MODULE)} import (?:\([^)]*\)|[^(\n]*)).*\n",
+    re.M,
+)
 
 SA = "import sqlalchemy as sa\n"
 POSTGRESQL = "from sqlalchemy.dialects import postgresql\n"
@@ -40,20 +43,28 @@ def mend_imports(source: str) -> str:
         if isinstance(node, ast.ImportFrom) and node.module == MODULE
         for alias in node.names
     }
-    found: list[tuple[ast.Call, str]] = []
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Call):
-            text = ast.unparse(node.func)
-            name = names.get(text) or text.removeprefix(MODULE + ".")
-            if (text in names or text.startswith(MODULE + ".")) and name in TYPES:
-                found.append((node, TYPES[name]))
+
+    def type_of(node: ast.AST) -> str | None:
+        text = ast.unparse(node) if isinstance(node, (ast.Name, ast.Attribute)) else ""
+        if text in names:
+            return TYPES.get(names[text])
+        return TYPES.get(text.removeprefix(MODULE + ".")) if text.startswith(MODULE) else None
+
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and type_of(node.func)]
+    called = {id(node.func) for node in calls}
+    # A column may have the class alone.
+    classes = [node for node in ast.walk(tree) if id(node) not in called and type_of(node)]
+    found: list[tuple[ast.expr, str]] = [
+        *((node, type_of(node.func) or "") for node in calls),
+        *((node, type_of(node) or "") for node in classes if isinstance(node, ast.expr)),
+    ]
     lines = source.encode("utf-8").split(b"\n")
     for node, text in sorted(found, key=lambda one: (-one[0].lineno, -one[0].col_offset)):
         first, last = node.lineno - 1, (node.end_lineno or node.lineno) - 1
         head, tail = lines[first][: node.col_offset], lines[last][node.end_col_offset :]
         lines[first : last + 1] = [head + text.encode() + tail]
     changed = b"\n".join(lines).decode("utf-8")
-    if MODULE + "." in IMPORT.sub("", changed):
+    if MODULE + "." in IMPORT.sub("", changed) or {*names.values()} - TYPES.keys():
         # Something that has no counterpart: the import is still needed.
         return changed
     needed = "" if re.search(r"^import sqlalchemy as sa$", changed, re.M) else SA
