@@ -18,6 +18,9 @@ DEEP = 4
 NOT_LOOKED = frozenset({"node_modules", "site-packages", "dist-packages", "build", "dist", "venv"})
 
 
+RECURSIVE = "recursive_version_locations"
+
+
 def find_script_folders(top: Path, known: Collection[Path] = ()) -> tuple[Path, ...]:
     """Return the script directories in a project, told by what is beside ``versions``.
 
@@ -105,7 +108,9 @@ def configured(ini: Path) -> tuple[str, list[str] | None, bool]:
             return (
                 str(config.get_alembic_option("script_location") or ""),
                 config.get_version_locations_list(),
-                config.get_alembic_boolean_option("recursive_version_locations"),
+                # Alembic 1.16.2 has no function for it.
+                (config.get_main_option(RECURSIVE) or config.toml_alembic_config.get(RECURSIVE))
+                in (True, "true"),
             )
     except (configparser.Error, ValueError, CommandError):
         return "", None, False
