@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from apps import Workshop
 from runs import engine_of, execute, rows, table, tables
-from websauna_migrate.errors import MigrationError, UsageError
+from websauna_migrate.errors import MigrationError, ScriptError, UsageError
 
 HISTORY = "alembic_history_fooapp"
 
@@ -194,6 +194,8 @@ def test_steps_that_say_so_leave_their_rows_out(workshop: Workshop, sqlite_url: 
     path.write_text(path.read_text().replace(script.proved, ""))
     problems = {one.kind: one for one in workshop.service(sqlite_url).check().problems}
     assert problems["squash-changed"].fatal and "not proven" in str(problems["squash-changed"])
+    with pytest.raises(ScriptError, match="was not proven"):
+        workshop.service(f"sqlite:///{workshop.root}/another.sqlite").upgrade()
     assert rows(sqlite_url, "SELECT count(*) FROM roles") == [(0,)]
 
 

@@ -47,8 +47,9 @@ REPEATED = (
     "to work again, as CREATE TABLE IF NOT EXISTS does."
 )
 ALONE = (
-    " It works on a connection of its own, and needs a lock that this command's transaction has. "
-    'Let it do so on config.attributes["connection"], or a revision script.'
+    " It works on a connection of its own, and a lock that it needs was not free; this command's "
+    "transaction, which waits for env.py, may have it. Let it do so on "
+    'config.attributes["connection"], or a revision script.'
 )
 
 

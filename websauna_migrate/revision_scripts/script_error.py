@@ -18,7 +18,8 @@ class ScriptError(MigrationError, ValueError):
     :ivar kind: ``syntax`` for one that is no valid Python, ``broken`` for one that cannot be
         imported or says something impossible of itself, ``changed`` for one that says something
         else when it is imported than when it was read, ``limit`` for a limit that is no number,
-        ``offline`` for one that does what cannot be written down as SQL
+        ``offline`` for one that does what cannot be written down as SQL, ``unproven`` for a squash
+        whose command was ended before its proof
     :ivar path: the script's file
     :ivar package: whose script it is; ``None`` if it cannot be told
     :ivar line: where, counted from 1; ``None`` if it cannot be told

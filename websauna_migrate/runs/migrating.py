@@ -15,6 +15,8 @@ from websauna_migrate.planning.package_targets import as_targets, targets_for
 from websauna_migrate.planning.plan import plan_upgrade
 from websauna_migrate.planning.steps import Plan
 from websauna_migrate.results import LedgerEntry, LedgerRun, RecordedPlan, Run
+from websauna_migrate.revision_scripts.script_error import ScriptError
+from websauna_migrate.revision_scripts.script_files import proven_digest
 from websauna_migrate.runs.runner import Runner
 from websauna_migrate.runs.site import Site
 from websauna_migrate.runs.unknown_revisions import explained
@@ -55,12 +57,32 @@ def make_planner(
     def plan(applied: Mapping[str, tuple[str, ...]]) -> Plan:
         if direction == "upgrade":
             conflicts = None if ignore_order else loaded.conflict
-            return plan_upgrade(loaded.graph, applied, targets, conflicts=conflicts)
+            found = plan_upgrade(loaded.graph, applied, targets, conflicts=conflicts)
+            refuse_unproven(found)
+            return found
         from websauna_migrate.revision_scripts.moved_tables import plan_downgrade_without_loss
 
         return plan_downgrade_without_loss(loaded.graph, applied, targets, cascade=cascade)
 
     return plan
+
+
+def refuse_unproven(plan: Plan) -> None:
+    """Refuse a squash, to be applied or taken for it, whose command was ended before its proof.
+
+    :raises ScriptError: naming it
+    """
+    adopted = [squash for one in plan.adopted for squash in one.squashes]
+    for squash in [*adopted, *(step.revision for step in plan.steps if step.revision.replaces)]:
+        if proven_digest(squash) == "":
+            raise ScriptError(
+                "unproven",
+                squash.path,
+                f'The squash "{squash.id}" of package "{squash.package}" ("{squash.path}") was not '
+                "proven: the command that wrote it was ended. Write it anew: remove it, and "
+                f"ws-alembic -x packages={squash.package} squash",
+                package=squash.package,
+            )
 
 
 def upgrade(
