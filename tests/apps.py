@@ -70,6 +70,8 @@ class Workshop:
 
     def package(self, name: str, models: str | None = "", **registration: Any) -> Path:
         """Make a package; ``models`` is the source of its ``models.py``, with ``Base`` in it."""
+        # The module of a test would be let go of with it.
+        assert not Path(__file__).with_name(f"{name}.py").exists()
         folder = self.root.joinpath(*name.split("."))
         folder.mkdir(parents=True)
         for parent in [*folder.relative_to(self.root).parents][:-1]:

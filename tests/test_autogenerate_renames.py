@@ -274,14 +274,14 @@ THEIRS = """
 import sqlalchemy as sa
 metadata = sa.MetaData({convention})
 sa.Table("{table}", metadata, sa.Column("{key}", sa.Integer, primary_key=True),
-         info={{"package": "zoo"}})
+         info={{"package": "park"}})
 """
 CONVENTION = (
     'naming_convention={"fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s"}'
 )
 OURS = """
 import sqlalchemy as sa
-from zoo.models import metadata
+from park.models import metadata
 sa.Table("keepers", metadata, sa.Column("id", sa.Integer, primary_key=True),
          sa.Column("ward", sa.ForeignKey("{table}.{key}")), info={{"package": "app"}})
 """
@@ -292,16 +292,16 @@ def test_a_key_of_another_package_follows_a_rename(
     workshop: Workshop, database_url: str, convention: str
 ) -> None:
     kinds = {
-        name: workshop.package(name, "", metadata="zoo.models.metadata") for name in ("zoo", "app")
+        name: workshop.package(name, "", metadata="park.models.metadata") for name in ("park", "app")
     }
 
     def service(table: str, key: str) -> Any:
         text = THEIRS.format(convention=convention, table=table, key=key)
-        (kinds["zoo"] / "models.py").write_text(text)
+        (kinds["park"] / "models.py").write_text(text)
         (kinds["app"] / "models.py").write_text(OURS.format(table=table, key=key))
         (kinds["app"] / "__init__.py").write_text(
             "import app.models\n\ndef includeme(config):\n"
-            "    config.add_migration_package(metadata='zoo.models.metadata')\n"
+            "    config.add_migration_package(metadata='park.models.metadata')\n"
         )
         workshop.forget()
         return workshop.service(database_url)
@@ -323,6 +323,6 @@ def test_a_key_of_another_package_follows_a_rename(
         second.upgrade()
         assert second.check().problems == ()
         assert rows(database_url, "SELECT id, ward FROM keepers") == [(2, 1)]
-        second.downgrade(["zoo@-1"], cascade=True)
+        second.downgrade(["park@-1"], cascade=True)
         assert names(database_url, "keepers") == before
         assert rows(database_url, "SELECT id FROM animals") == [(1,)]

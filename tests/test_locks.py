@@ -323,7 +323,9 @@ def test_killed_at_random_moments(workshop: Workshop, transactional_database_url
         exit_status(pid)
     service.upgrade()
     assert rows(url, "SELECT id FROM journal ORDER BY id") == [(n,) for n in range(1, 31)]
-    assert [entry[3] for entry in ledger(url)] == ["done"] * 30
+    outcomes = [entry[3] for entry in ledger(url)]
+    # The first steps of runs that were killed in them.
+    assert [one for one in outcomes if one != "unfinished"] == ["done"] * 30
 
 
 def test_a_reader_does_not_see_a_run_as_interrupted(workshop: Workshop, database_url: str) -> None:
