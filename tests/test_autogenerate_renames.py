@@ -292,7 +292,8 @@ def test_a_key_of_another_package_follows_a_rename(
     workshop: Workshop, database_url: str, convention: str
 ) -> None:
     kinds = {
-        name: workshop.package(name, "", metadata="park.models.metadata") for name in ("park", "app")
+        name: workshop.package(name, "", metadata="park.models.metadata")
+        for name in ("park", "app")
     }
 
     def service(table: str, key: str) -> Any:
