@@ -337,7 +337,7 @@ SAFE_IN = {
     "not_null.py": r"\b(?:name|place)\b",
     "postgresql.py": r"\bquery\b",
     "postgresql_catalogue.py": r"IN_EXTENSION|INDEX_COLUMNS|OF_TABLE",
-    "postgresql_changes.py": r"PARTS|FIRST|\b(?:name|condition)\b",
+    "postgresql_looks.py": r"PARTS|FIRST|\b(?:name|condition)\b",
     "prove.py": r"\blisted\b",
     "reflected_tables.py": r"\bquoted\b",
     "scratch_databases.py": r"\bforce\b|\bname\b|found\.name|postgresql_locale|row\[[01]\]",

@@ -136,12 +136,7 @@ class Completion:
             self.complete_new_tables()
         beside = SchemaObjects(self.owned, self.reflection)
         objects = beside.operations(self.upgrade)
-        for op in self.upgrade.ops:
-            if isinstance(op, ops.CreateTableOp):
-                if not any(isinstance(item, Column) for item in op.columns):
-                    op.__class__ = EmptyTable
-                without_serial(op)
-                with_characters(op)
+        self.finish_new_tables()
         for change in types:
             if isinstance(change, EnumChange):
                 change.computed = {
@@ -178,6 +173,19 @@ class Completion:
         ]
         if self.reflection.connection.dialect.name != "postgresql":
             say_written_types(self.upgrade.ops, self.owned, self.context)
+        self.tell_the_rest()
+
+    def finish_new_tables(self) -> None:
+        """Let new tables be written as the server makes them of their models."""
+        for op in self.upgrade.ops:
+            if isinstance(op, ops.CreateTableOp):
+                if not any(isinstance(item, Column) for item in op.columns):
+                    op.__class__ = EmptyTable
+                without_serial(op)
+                with_characters(op)
+
+    def tell_the_rest(self) -> None:
+        """Add what differs and no operation is about."""
         # With hooks of its own env.py says what is seen.
         if not has_custom_comparison(self.context, self.owned):
             for table in self.existing_tables():

@@ -35,7 +35,7 @@ def read_plain(connection: Connection) -> Facts:
 def look_again(connection: Connection) -> Look:
     """Return what looks at a database by the same names, time and again."""
     if connection.dialect.name == "postgresql":
-        from websauna_migrate.facts.postgresql_changes import PostgreSQLLook
+        from websauna_migrate.facts.postgresql_looks import PostgreSQLLook
 
         return PostgreSQLLook(connection)
     return Look(connection, plain_names(connection))

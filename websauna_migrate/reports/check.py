@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.engine import Connection
 
@@ -50,6 +50,7 @@ from websauna_migrate.runs.site import Site
 from websauna_migrate.runs.unknown_revisions import explain, explained
 
 if TYPE_CHECKING:
+    from websauna_migrate.autogenerate import RevisionFailed
     from websauna_migrate.models.ownership import Ownership
     from websauna_migrate.revision_scripts.table_origins import CreatedObjects
 
@@ -285,23 +286,15 @@ class Checker:
                 with PROCESS_LOCK:
                     changes = find_changes(environment, all_owned[name], reflection, applied[name])
             except RevisionFailed as exc:
-                if exc.kind != "cannot-render":
-                    raise
-                diff = ("change_by_hand", exc.problem)
-                message = f'Package "{name}": {exc.problem}'
-                yield CheckProblem("drift", name, message, details=diff)
+                yield not_rendered(name, exc)
                 continue
             if is_unrecorded:
                 self.unrecorded.add(name)
                 yield unrecorded(name, [describe(one) for one in differences_of(changes)])
                 continue
-            told = {describe(diff): diff for diff in differences_of(changes)}
-            for words, diff in told.items():
-                yield CheckProblem("drift", name, f'Package "{name}": {words}', details=diff)
+            yield from differing(name, differences_of(changes))
         if self.everything and facts.was_asked and not any(waiting.values()):
-            for words in told_besides(facts.under(), ownership):
-                message = f"Made by a listener of the models, which no script writes: {words}"
-                yield CheckProblem("drift", None, message, details=("change_by_hand", words))
+            yield from map(made_besides, told_besides(facts.under(), ownership))
 
     def without_scripts(
         self, name: str, unrecorded_tables: tuple[str, ...]
@@ -346,6 +339,29 @@ class Checker:
             )
         origins = {table: self.made.table_origin(table.schema, table.name) for table in found}
         return tuple(one.name for one in found if (origins[one] or (name,))[0] == name)
+
+
+def not_rendered(name: str, exc: RevisionFailed) -> CheckProblem:
+    """Return what is told of a change that no script can have.
+
+    :raises RevisionFailed: if it is another failure
+    """
+    if exc.kind != "cannot-render":
+        raise exc
+    message = f'Package "{name}": {exc.problem}'
+    return CheckProblem("drift", name, message, details=("change_by_hand", exc.problem))
+
+
+def differing(name: str, diffs: Iterable[Any]) -> Iterator[CheckProblem]:
+    """Yield what is told of differences of a package, each words of them once."""
+    for words, diff in {describe(diff): diff for diff in diffs}.items():
+        yield CheckProblem("drift", name, f'Package "{name}": {words}', details=diff)
+
+
+def made_besides(words: str) -> CheckProblem:
+    """Return what is told of an object that a listener of the models makes beside them."""
+    message = f"Made by a listener of the models, which no script writes: {words}"
+    return CheckProblem("drift", None, message, details=("change_by_hand", words))
 
 
 def difference(applied: bytes, path: str) -> tuple[str, ...]:
