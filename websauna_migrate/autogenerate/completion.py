@@ -10,7 +10,7 @@ from alembic.operations import ops
 from sqlalchemy import Column, Table
 
 from websauna_migrate.autogenerate.compare.attributes import attribute_changes
-from websauna_migrate.autogenerate.compare.by_hand import changes_by_hand, changes_left
+from websauna_migrate.autogenerate.compare.by_hand import changes_by_hand, changes_left, names_of
 from websauna_migrate.autogenerate.compare.columns import (
     add_unsaid,
     changed_columns,
@@ -188,9 +188,9 @@ class Completion:
         """Add what differs and no operation is about."""
         # With hooks of its own env.py says what is seen.
         if not has_custom_comparison(self.context, self.owned):
+            named = [names_of(op) for op in self.upgrade.ops]
             for table in self.existing_tables():
-                key = self.owned.key_of(table)
-                self.upgrade.ops += changes_left(key, self.found, self.upgrade.ops)
+                self.upgrade.ops += changes_left(self.owned.key_of(table), self.found, named)
 
     def order_changes(self) -> None:
         """Put each table's changes in order, and name its constraints."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from alembic.operations.ops import MigrateOperation
 
@@ -45,20 +45,19 @@ def changes_by_hand(key: Key, found: FoundDifferences) -> Iterator[ScriptOp]:
 
 
 def changes_left(
-    key: Key, found: FoundDifferences, operations: Iterable[MigrateOperation]
+    key: Key, found: FoundDifferences, named: Collection[Collection[str]]
 ) -> Iterator[ScriptOp]:
     """Yield the same for each difference of a table that no operation is about.
 
     What a listener of the models does to a table is in no model.
 
-    :param operations: all that were found
+    :param named: the words of each operation that was found, as :func:`names_of` gives them
     """
     # A column that is inherited is changed with that of the parent.
     differing = [one for one in found.of(key) if not one.fact.get("inherited")]
     if not differing:
         return
-    named = [names_of(op) for op in operations]
-    words = set().union(*(names for names in named if key[1].lower() in names))
+    words: set[str] = set().union(*(names for names in named if key[1].lower() in names))
     whole = [told(one).lower() for one in differing if one.fact.kind == "table"]
     for one in differing:
         # What is done to a sequence is not said of its table.
