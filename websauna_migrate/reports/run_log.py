@@ -86,19 +86,19 @@ def as_runs(site: Site, connection: Connection, entries: Sequence[LedgerEntry]) 
     by_run = sorted(entries, key=attrgetter("run", "number"))
     groups = [tuple(steps) for _, steps in groupby(by_run, key=attrgetter("run"))]
     groups.sort(key=lambda steps: max(step.id for step in steps), reverse=True)
-    if any(step.outcome == "running" for step in entries) or any(map(is_short, groups)):
+    # A run at work is the newest.
+    if any(step.outcome == "running" for step in entries) or any(map(is_short, groups[:1])):
         connection.rollback()
         running = run_in_progress(site, connection, has_ledger=True)
     found = []
     for ordered in groups:
         first = ordered[0]
-        at_work = is_of(first, running)
         outcomes = {step.outcome for step in ordered}
-        if not at_work:
-            outcomes = {"half-done" if one == "running" else one for one in outcomes} - {"planned"}
+        if not is_of(first, running):
+            outcomes = {"half-done" if one == "running" else one for one in outcomes}
             if is_short(ordered):
-                outcomes.add("unfinished")
                 ordered = tuple(map(as_unfinished, ordered))
+                outcomes = outcomes - {"planned"} | {"unfinished"}
         ends = [step.ended for step in ordered if step.ended is not None]
         found.append(
             LedgerRun(

@@ -8,7 +8,12 @@ from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
 from websauna_migrate.planning.accesses import DEFAULT_SCHEMAS, Access, full_name
 from websauna_migrate.planning.revisions import Revision
 from websauna_migrate.results import CheckProblem
-from websauna_migrate.revision_scripts.script_files import digest_of, proven_digest
+from websauna_migrate.revision_scripts.script_files import (
+    UNPROVEN,
+    digest_of,
+    proven_digest,
+    write_anew,
+)
 
 #: What needs the table of another package, in words.
 VERBS = {
@@ -124,14 +129,11 @@ def changed_squashes(loaded: LoadedScripts, selected: Collection[str]) -> Iterat
                 continue
             proved = proven_digest(squash)
             if proved not in (None, digest_of(squash, replaced)):
-                why = "or a script that it replaces, was changed after its proof"
-                if not proved:
-                    why = "was not proven: the command that wrote it was ended"
+                changed = ", or a script that it replaces, was changed after its proof"
                 yield CheckProblem(
                     "squash-changed",
                     name,
-                    f'The squash "{squash.id}" of package "{name}" ("{squash.path}"), {why}. '
-                    f"Write it anew: remove it, and ws-alembic -x packages={name} squash",
+                    write_anew(squash, changed if proved else UNPROVEN),
                     fatal=not proved,
                     details=squash.id,
                 )

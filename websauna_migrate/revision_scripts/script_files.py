@@ -170,6 +170,21 @@ def digest_of(squash: Revision, replaced: Sequence[Revision]) -> str:
     return "sha256:" + hashlib.sha256(json.dumps([text, data]).encode()).hexdigest()
 
 
+#: Of a squash whose command was ended before its proof.
+UNPROVEN = " was not proven: the command that wrote it was ended"
+
+
+def write_anew(squash: Revision, why: str) -> str:
+    """Return what is wrong with a squash, and what to do.
+
+    :param why: a clause whose subject is the squash
+    """
+    return (
+        f'The squash "{squash.id}" of package "{squash.package}" ("{squash.path}"){why}. '
+        f"Write it anew: remove it, and ws-alembic -x packages={squash.package} squash"
+    )
+
+
 def proven_digest(squash: Revision) -> str | None:
     """Return the digest that a squash has in its text; ``None`` if it has none."""
     found = PROVED.search(script_text(squash.path))

@@ -16,7 +16,7 @@ from websauna_migrate.planning.plan import plan_upgrade
 from websauna_migrate.planning.steps import Plan
 from websauna_migrate.results import LedgerEntry, LedgerRun, RecordedPlan, Run
 from websauna_migrate.revision_scripts.script_error import ScriptError
-from websauna_migrate.revision_scripts.script_files import proven_digest
+from websauna_migrate.revision_scripts.script_files import UNPROVEN, proven_digest, write_anew
 from websauna_migrate.runs.runner import Runner
 from websauna_migrate.runs.site import Site
 from websauna_migrate.runs.unknown_revisions import explained
@@ -75,14 +75,8 @@ def refuse_unproven(plan: Plan) -> None:
     adopted = [squash for one in plan.adopted for squash in one.squashes]
     for squash in [*adopted, *(step.revision for step in plan.steps if step.revision.replaces)]:
         if proven_digest(squash) == "":
-            raise ScriptError(
-                "unproven",
-                squash.path,
-                f'The squash "{squash.id}" of package "{squash.package}" ("{squash.path}") was not '
-                "proven: the command that wrote it was ended. Write it anew: remove it, and "
-                f"ws-alembic -x packages={squash.package} squash",
-                package=squash.package,
-            )
+            message = write_anew(squash, UNPROVEN)
+            raise ScriptError("unproven", squash.path, message, package=squash.package)
 
 
 def upgrade(
