@@ -196,6 +196,8 @@ def test_steps_that_say_so_leave_their_rows_out(workshop: Workshop, sqlite_url: 
     assert problems["squash-changed"].fatal and "not proven" in str(problems["squash-changed"])
     with pytest.raises(ScriptError, match="was not proven"):
         workshop.service(f"sqlite:///{workshop.root}/another.sqlite").upgrade()
+    with pytest.raises(ScriptError, match="was not proven"):
+        workshop.service(sqlite_url).sql()
     assert rows(sqlite_url, "SELECT count(*) FROM roles") == [(0,)]
 
 
