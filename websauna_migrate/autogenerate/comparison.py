@@ -25,6 +25,7 @@ from websauna_migrate.alembic_adapter.package_environment import PackageEnvironm
 from websauna_migrate.autogenerate.compare.columns import ColumnFacts
 from websauna_migrate.autogenerate.compare.custom_comparison import has_custom_comparison
 from websauna_migrate.autogenerate.compare.leaning_keys import targets_of
+from websauna_migrate.autogenerate.compare.renaming import Renaming
 from websauna_migrate.autogenerate.completion import complete
 from websauna_migrate.autogenerate.fact_comparison import FoundDifferences, same_name
 from websauna_migrate.autogenerate.operations.model_columns import ModelColumns
@@ -34,7 +35,6 @@ from websauna_migrate.autogenerate.operations.table_changes import AUTOMATIC
 from websauna_migrate.autogenerate.package_objects import Key, PackageObjects
 from websauna_migrate.autogenerate.reflection import Reflection
 from websauna_migrate.autogenerate.rename.renames import NO_RENAMES, Renames
-from websauna_migrate.autogenerate.rename.renaming import Renaming
 from websauna_migrate.base_errors import MigrationError
 
 

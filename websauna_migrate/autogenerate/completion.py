@@ -41,6 +41,7 @@ from websauna_migrate.autogenerate.compare.mysql_attributes import (
 from websauna_migrate.autogenerate.compare.new_checks import name_checks
 from websauna_migrate.autogenerate.compare.numbering import numbering_changes, sequence_changes
 from websauna_migrate.autogenerate.compare.objects import SchemaObjects
+from websauna_migrate.autogenerate.compare.renaming import Renaming
 from websauna_migrate.autogenerate.compare.sqlite_attributes import (
     option_changes as sqlite_option_changes,
 )
@@ -68,7 +69,6 @@ from websauna_migrate.autogenerate.operations.table_changes import TableChanges
 from websauna_migrate.autogenerate.operations.type_change import in_steps, without_check
 from websauna_migrate.autogenerate.operations.types_of_scripts import say_written_types
 from websauna_migrate.autogenerate.package_objects import Key
-from websauna_migrate.autogenerate.rename.renaming import Renaming
 
 if TYPE_CHECKING:
     from alembic.autogenerate.api import AutogenContext

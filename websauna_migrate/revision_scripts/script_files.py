@@ -12,6 +12,8 @@ from operator import attrgetter
 from pathlib import Path
 
 from websauna_migrate.planning.revisions import Revision
+from websauna_migrate.planning.steps import Plan
+from websauna_migrate.revision_scripts.script_error import ScriptError
 
 #: Alembic's own rule for a file that is a revision script.
 SCRIPT_NAME = re.compile(r"(?!\.\#|__init__).*\.py$")
@@ -189,3 +191,15 @@ def proven_digest(squash: Revision) -> str | None:
     """Return the digest that a squash has in its text; ``None`` if it has none."""
     found = PROVED.search(script_text(squash.path))
     return found[1] if found is not None else None
+
+
+def refuse_unproven(plan: Plan) -> None:
+    """Refuse a squash, to be applied or taken for it, whose command was ended before its proof.
+
+    :raises ScriptError: naming it
+    """
+    adopted = [squash for one in plan.adopted for squash in one.squashes]
+    for squash in [*adopted, *(step.revision for step in plan.steps if step.revision.replaces)]:
+        if proven_digest(squash) == "":
+            message = write_anew(squash, UNPROVEN)
+            raise ScriptError("unproven", squash.path, message, package=squash.package)

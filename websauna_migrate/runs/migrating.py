@@ -15,8 +15,7 @@ from websauna_migrate.planning.package_targets import as_targets, targets_for
 from websauna_migrate.planning.plan import plan_upgrade
 from websauna_migrate.planning.steps import Plan
 from websauna_migrate.results import LedgerEntry, LedgerRun, RecordedPlan, Run
-from websauna_migrate.revision_scripts.script_error import ScriptError
-from websauna_migrate.revision_scripts.script_files import UNPROVEN, proven_digest, write_anew
+from websauna_migrate.revision_scripts.script_files import refuse_unproven
 from websauna_migrate.runs.runner import Runner
 from websauna_migrate.runs.site import Site
 from websauna_migrate.runs.unknown_revisions import explained
@@ -65,18 +64,6 @@ def make_planner(
         return plan_downgrade_without_loss(loaded.graph, applied, targets, cascade=cascade)
 
     return plan
-
-
-def refuse_unproven(plan: Plan) -> None:
-    """Refuse a squash, to be applied or taken for it, whose command was ended before its proof.
-
-    :raises ScriptError: naming it
-    """
-    adopted = [squash for one in plan.adopted for squash in one.squashes]
-    for squash in [*adopted, *(step.revision for step in plan.steps if step.revision.replaces)]:
-        if proven_digest(squash) == "":
-            message = write_anew(squash, UNPROVEN)
-            raise ScriptError("unproven", squash.path, message, package=squash.package)
 
 
 def upgrade(

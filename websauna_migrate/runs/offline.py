@@ -24,7 +24,7 @@ from websauna_migrate.planning.plan import plan_stamp, plan_upgrade
 from websauna_migrate.planning.steps import Plan, Step
 from websauna_migrate.revision_scripts.moved_tables import plan_downgrade_without_loss
 from websauna_migrate.revision_scripts.script_error import ScriptError, line_of, place_of
-from websauna_migrate.runs.migrating import refuse_unproven
+from websauna_migrate.revision_scripts.script_files import refuse_unproven
 from websauna_migrate.runs.process_lock import PROCESS_LOCK
 from websauna_migrate.runs.script_checks import check_function
 from websauna_migrate.runs.site import Site

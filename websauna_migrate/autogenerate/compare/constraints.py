@@ -19,11 +19,11 @@ from sqlalchemy import (
 from sqlalchemy.sql.elements import conv
 
 from websauna_migrate.autogenerate.compare.definitions import columns_of, kind_of
-from websauna_migrate.autogenerate.compare.model_sql import applicable_checks, final_name, sql_text
 from websauna_migrate.autogenerate.operations.server_statements import KeyChange, ServerConstraint
 from websauna_migrate.facts.differences import Difference
 from websauna_migrate.facts.fact import Fact
 from websauna_migrate.facts.postgresql import make_name
+from websauna_migrate.models.model_sql import applicable_checks, final_name, sql_text
 from websauna_migrate.models.sqlalchemy_internals import escaped, is_type_bound
 
 if TYPE_CHECKING:

@@ -8,10 +8,10 @@ from typing import Any
 
 from sqlalchemy import Column, Index, MetaData, Table, text
 
-from websauna_migrate.autogenerate.compare.model_sql import unquoted
 from websauna_migrate.facts.brackets import split_brackets, split_commas
 from websauna_migrate.facts.fact import Fact
 from websauna_migrate.facts.postgresql import without_casts
+from websauna_migrate.models.model_sql import unquoted
 from websauna_migrate.models.sqlalchemy_internals import escaped
 
 #: What a constraint's definition begins with.

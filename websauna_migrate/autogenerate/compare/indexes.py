@@ -12,13 +12,13 @@ from sqlalchemy import Column, Index, Table, UniqueConstraint
 
 from websauna_migrate.autogenerate.compare.constraints import sides
 from websauna_migrate.autogenerate.compare.definitions import columns_of, index_of
-from websauna_migrate.autogenerate.compare.model_sql import final_name
 from websauna_migrate.autogenerate.operations.enum_change import EnumChange
 from websauna_migrate.autogenerate.operations.script_op import ScriptOp, on_dialect, written_for
 from websauna_migrate.autogenerate.operations.table_changes import TableChanges, WithTable
 from websauna_migrate.autogenerate.package_objects import Key
 from websauna_migrate.facts.differences import Difference
 from websauna_migrate.facts.fact import Fact
+from websauna_migrate.models.model_sql import final_name
 
 if TYPE_CHECKING:
     from sqlalchemy.engine.reflection import Inspector

@@ -10,9 +10,9 @@ from sqlalchemy import CheckConstraint, Column, Constraint, Table
 from sqlalchemy.engine import Connection
 from sqlalchemy.sql.elements import conv
 
-from websauna_migrate.autogenerate.compare.model_sql import column_checks, final_name, sql_text
 from websauna_migrate.autogenerate.operations.column_types import CheckedBoolean, CheckedEnum
 from websauna_migrate.autogenerate.package_objects import Key
+from websauna_migrate.models.model_sql import column_checks, final_name, sql_text
 from websauna_migrate.models.sqlalchemy_internals import escaped, is_created, is_type_bound
 
 

@@ -17,6 +17,7 @@ from sqlalchemy.exc import DBAPIError
 from websauna_migrate.alembic_adapter.autogenerate_internals import BoundedComparison
 from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
 from websauna_migrate.autogenerate.compare.leaning_keys import keys_that_come
+from websauna_migrate.autogenerate.compare.renaming import applicable
 from websauna_migrate.autogenerate.comparison import (
     Comparison,
     command_arguments,
@@ -34,7 +35,6 @@ from websauna_migrate.autogenerate.rename.candidates import (
     warning_comment,
 )
 from websauna_migrate.autogenerate.rename.renames import NO_RENAMES, Renames, bad_rename
-from websauna_migrate.autogenerate.rename.renaming import applicable
 from websauna_migrate.autogenerate.revision_errors import (
     RevisionFailed,
     not_up_to_date,

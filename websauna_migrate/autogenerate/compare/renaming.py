@@ -14,18 +14,17 @@ from sqlalchemy import Column, Table, text
 from sqlalchemy.engine import Connection
 from sqlalchemy.schema import DefaultClause
 
-from websauna_migrate.autogenerate.compare.model_sql import applicable_checks, final_name, unquoted
-from websauna_migrate.autogenerate.operations.column_types import dialect_of
-from websauna_migrate.autogenerate.operations.enum_change import EnumChange
-from websauna_migrate.autogenerate.operations.script_op import DATABASES, ScriptOp, branches
-from websauna_migrate.autogenerate.package_objects import Key, PackageObjects
-from websauna_migrate.autogenerate.reflection import Reflection
-from websauna_migrate.autogenerate.rename.constraint_lines import (
+from websauna_migrate.autogenerate.compare.constraint_lines import (
     dotted,
     postgresql_only,
     quoted,
     rename_lines,
 )
+from websauna_migrate.autogenerate.operations.column_types import dialect_of
+from websauna_migrate.autogenerate.operations.enum_change import EnumChange
+from websauna_migrate.autogenerate.operations.script_op import DATABASES, ScriptOp, branches
+from websauna_migrate.autogenerate.package_objects import Key, PackageObjects
+from websauna_migrate.autogenerate.reflection import Reflection
 from websauna_migrate.autogenerate.rename.renames import (
     NO_RENAMES,
     ColumnRename,
@@ -33,6 +32,7 @@ from websauna_migrate.autogenerate.rename.renames import (
     TableRename,
     bad_rename,
 )
+from websauna_migrate.models.model_sql import applicable_checks, final_name, unquoted
 from websauna_migrate.models.sqlalchemy_internals import is_created
 
 #: How PostgreSQL ends the names that it gives by itself.
