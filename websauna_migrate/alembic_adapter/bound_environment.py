@@ -7,7 +7,6 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from traceback import extract_tb
 from typing import Any, TextIO
 
@@ -16,10 +15,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 
 from websauna_migrate.alembic_adapter.internals import ProxiedEnvironment, run_migrations
-from websauna_migrate.alembic_adapter.package_environment import (
-    EnvironmentFailure,
-    PackageEnvironment,
-)
+from websauna_migrate.alembic_adapter.package_environment import PackageEnvironment
 from websauna_migrate.alembic_adapter.sqlite_batches import keep_in_batches
 from websauna_migrate.alembic_adapter.written_literals import write_all_literals
 from websauna_migrate.base_errors import MigrationError
@@ -193,17 +189,14 @@ class BoundEnvironment(ProxiedEnvironment):
 
         :raises EnvironmentFailure: if ``env.py`` names one
         """
-        package = self.owner.package
-        schema = self.owner.schema
+        package, schema = self.owner.package, self.owner.schema
         for option, ours, setting, same in (
             ("version_table", package.history_table, f"version_table.{package.name}", ()),
             ("version_table_schema", schema, "version_table_schema", self.default_schemas()),
         ):
             given = options.get(option)
             if given is not None and given != ours and (ours is not None or given not in same):
-                raise EnvironmentFailure(
-                    package.name,
-                    self.owner.scripts.env_py_location,
+                raise self.owner.failure(
                     f"says {option}={given!r}, and the history is kept with {ours!r}. Nothing was "
                     f"changed. Let env.py say {option}={ours!r}; where no history is yet, you may "
                     f"set websauna_migrate.{setting} = {given} in its place.",
@@ -223,9 +216,7 @@ class BoundEnvironment(ProxiedEnvironment):
         """
         for option in ("as_sql", "starting_rev"):
             if options.get(option):
-                raise EnvironmentFailure(
-                    self.owner.package.name,
-                    self.owner.scripts.env_py_location,
+                raise self.owner.failure(
                     f"says {option}={options[option]!r} with a connection: plain alembic would "
                     "apply nothing. Nothing was changed. Leave it out of env.py. The SQL of a run "
                     "is: ws-alembic upgrade --sql",
@@ -241,8 +232,7 @@ class BoundEnvironment(ProxiedEnvironment):
             return False
         from websauna_migrate.alembic_adapter.plain_env import is_plain
 
-        path = Path(self.owner.package.script_directory) / "env.py"
-        return is_plain(path.read_text(encoding="utf-8", errors="replace"))
+        return is_plain(self.owner.env_py.read_text(encoding="utf-8", errors="replace"))
 
     def refuse_other_database(self, given: Any) -> None:
         """Refuse a connection of ``env.py`` to another database, which would stay as it is.
@@ -258,9 +248,7 @@ class BoundEnvironment(ProxiedEnvironment):
         assert self.run_connection is not None
         # An engine with a function that connects has no name in its URL.
         if place_of(given)[:3] != place_of(self.run_connection)[:3]:
-            raise EnvironmentFailure(
-                self.owner.package.name,
-                self.owner.scripts.env_py_location,
+            raise self.owner.failure(
                 f'connects to the database "{theirs[1]}" ({theirs[0]}), and the application to '
                 f'"{ours[1]}" ({ours[0]}): a run works on one database. Let env.py use config\'s '
                 "sqlalchemy.url, or name its database for all by the setting websauna_migrate.url.",
@@ -279,7 +267,7 @@ class BoundEnvironment(ProxiedEnvironment):
             except (MigrationError, DBAPIError):
                 raise
             except Exception as exc:
-                path, last = self.owner.scripts.env_py_location, extract_tb(exc.__traceback__)[-1]
+                last = extract_tb(exc.__traceback__)[-1]
                 said = (
                     f"gives {option}=..., which failed in line {last.lineno} of {last.filename}: "
                     f"{type(exc).__name__}: {exc}"
@@ -287,7 +275,7 @@ class BoundEnvironment(ProxiedEnvironment):
                 if option == "on_version_apply":
                     raise ScriptRefused("hook", f"env.py {said}.") from exc
                 said = f"{said}\nNothing was changed."
-                raise EnvironmentFailure(self.owner.package.name, path, said) from exc
+                raise self.owner.failure(said) from exc
 
         return call
 

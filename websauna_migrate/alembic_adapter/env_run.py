@@ -18,10 +18,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 
 from websauna_migrate.alembic_adapter.entities import entities_apart
-from websauna_migrate.alembic_adapter.package_environment import (
-    EnvironmentFailure,
-    PackageEnvironment,
-)
+from websauna_migrate.alembic_adapter.package_environment import PackageEnvironment
 from websauna_migrate.base_errors import MigrationError
 from websauna_migrate.config.packages import project_of
 from websauna_migrate.database.engines import driver_words, hide_password
@@ -174,7 +171,7 @@ def run_env(
     with bound, entities_apart(environment.entities):
         if environment.standard_options is not None:
             bound.run_standard(environment.standard_options)
-        elif not Path(environment.scripts.env_py_location).exists():
+        elif not environment.env_py.exists():
             bound.run_standard({})
         else:
             named = env_py_named(
@@ -185,9 +182,7 @@ def run_env(
             with attributes, named, bounded, bound.session_lent(), bound.failure_raised():
                 environment.scripts.run_env()
     if not work.called:
-        raise EnvironmentFailure(
-            environment.package.name,
-            environment.scripts.env_py_location,
+        raise environment.failure(
             "did not call context.run_migrations(). Nothing was changed. See Alembic's "
             "documentation of env.py, or replace it by the two lines of the template.",
         )
@@ -244,7 +239,7 @@ def env_py_named(
     except MigrationError:
         raise
     except (Exception, SystemExit) as exc:
-        path, url = environment.scripts.env_py_location, environment.url
+        path, url = str(environment.env_py), environment.url
         frames = extract_tb(exc.__traceback__)
         lines = [frame.lineno for frame in frames if frame.filename == path]
         own = ended() and is_raised_below(frames, path)
@@ -256,9 +251,7 @@ def env_py_named(
         words = " ".join(driver_words(getattr(exc, "orig", None) or exc).split())
         if url is not None:
             words = hide_password(words, url)
-        raise EnvironmentFailure(
-            environment.package.name,
-            path,
+        raise environment.failure(
             f"failed{where}: {type(exc).__name__}: {words}{what_to_write(exc, env=True)}"
             + missing_sections(environment)
             + "\n"

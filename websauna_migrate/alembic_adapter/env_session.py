@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, NoReturn
 
 from sqlalchemy import event, text
@@ -114,8 +113,7 @@ class ProbingEnvironment(ProxiedEnvironment):
         self.owner = owner
         self.ours = ours
         self.own = own
-        self.path = Path(owner.package.script_directory) / "env.py"
-        source = self.path.read_text(encoding="utf-8", errors="replace")
+        source = owner.env_py.read_text(encoding="utf-8", errors="replace")
         #: What may be names of settings of the application's own.
         self.named = set(OWN_SETTING.findall(source))
         #: Whether ``env.py`` is run to its end, since it may run its migrations once more, or do
@@ -145,17 +143,13 @@ class ProbingEnvironment(ProxiedEnvironment):
         if not isinstance(given, Connection):
             raise Reached
         if "schema_translate_map" in given.get_execution_options():
-            raise EnvironmentFailure(
-                self.owner.package.name,
-                str(self.path),
+            raise self.owner.failure(
                 "gives its connection a schema_translate_map, which the history and the "
                 "packages' other scripts would not go by. Nothing was changed. On PostgreSQL "
                 "SET search_path on the connection in its place, as Alembic's cookbook does.",
             )
         if rewrites_statements(given, self.ours):
-            raise EnvironmentFailure(
-                self.owner.package.name,
-                str(self.path),
+            raise self.owner.failure(
                 "changes statements by a listener on an engine of its own, which the service's "
                 "connection does not have. Nothing was changed. Register it on all engines: "
                 'event.listens_for(sqlalchemy.Engine, "before_cursor_execute", retval=True), in a '
@@ -215,7 +209,7 @@ class ProbingEnvironment(ProxiedEnvironment):
                 "that only look add the row too, and others twice. Let a revision script say it, "
                 "or add it where it is not yet: ON CONFLICT DO NOTHING, INSERT IGNORE.",
                 self.owner.package.name,
-                self.path,
+                self.owner.env_py,
                 " ".join(said.split()[:3]),
             )
 
@@ -260,9 +254,7 @@ class ProbingEnvironment(ProxiedEnvironment):
         :raises EnvironmentFailure: if its transaction was rolled back
         """
         if self.undone:
-            raise EnvironmentFailure(
-                self.owner.package.name,
-                str(self.path),
+            raise self.owner.failure(
                 "rolls back the transaction that its migrations run in: plain alembic would apply "
                 "nothing. Nothing was changed. Take the rollback out of env.py. A run that is "
                 "rolled back is: ws-alembic upgrade --dry-run",
@@ -276,9 +268,7 @@ class ProbingEnvironment(ProxiedEnvironment):
         for name in dict.fromkeys([*self.said, *said]):
             first, second = self.said.get(name), said.get(name)
             if first != second:
-                raise EnvironmentFailure(
-                    self.owner.package.name,
-                    str(self.path),
+                raise self.owner.failure(
                     f'runs its migrations several times: {name} is "{first}", then "{second}". '
                     "A run of the service has one session. Nothing was changed. Let env.py take "
                     "one of them from the command line, as Alembic's cookbook does for tenants by "
@@ -296,17 +286,13 @@ def refuse_unusable(environment: PackageEnvironment, found: Mapping[str, str]) -
     :raises EnvironmentFailure: naming the first
     """
     if not found.get("DateStyle", "ISO").startswith("ISO"):
-        raise EnvironmentFailure(
-            environment.package.name,
-            str(Path(environment.package.script_directory) / "env.py"),
+        raise environment.failure(
             f'sets DateStyle to "{found["DateStyle"]}", which drivers for Python cannot read. '
             "Nothing was changed. Let it be ISO, with any order: SET DateStyle = 'ISO, DMY'.",
         )
     for key in found:
         if key.startswith(REGISTERED):
-            raise EnvironmentFailure(
-                environment.package.name,
-                str(Path(environment.package.script_directory) / "env.py"),
+            raise environment.failure(
                 f"registers the {key} on its own connection, which the service's does not get. "
                 "Nothing was changed. Register it on all connections: event.listens_for("
                 'sqlalchemy.Engine, "connect"), in a module that the application imports.',
@@ -439,9 +425,7 @@ def require_same_place(
             f'Say SET ROLE "{place.user}" in place of SET SESSION AUTHORIZATION: what is made is '
             "that role's too."
         )
-    raise EnvironmentFailure(
-        environment.package.name,
-        str(Path(environment.package.script_directory) / "env.py"),
+    raise environment.failure(
         f'{what} ({place.product}), and the application to "{own.database}" ({own.product})'
         + (f' as "{own.user}". ' if own.user else ". ")
         + f"Nothing was changed. {remedy}",

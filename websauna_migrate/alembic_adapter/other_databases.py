@@ -56,9 +56,7 @@ def changes_elsewhere_refused(
             found[engine] = is_elsewhere(connection, environment, ours)
         if found[engine]:
             refused.append(
-                EnvironmentFailure(
-                    environment.package.name,
-                    str(environment.package.script_directory / "env.py"),
+                environment.failure(
                     f'says "{" ".join(words[:3])} ..." to another database, '
                     f'"{safe_url(engine.url)}": a run works on one database, and commands that '
                     "only look would say it too. Nothing was changed. Leave it to an application "

@@ -14,6 +14,7 @@ import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.engine import URL, Dialect
@@ -133,13 +134,25 @@ class PackageEnvironment:
         One that names an asynchronous driver may put it into the URL itself.
         """
         try:
-            source = (self.package.script_directory / "env.py").read_text(encoding="utf-8")
+            source = self.env_py.read_text(encoding="utf-8")
         except (OSError, ValueError):
             return url
         drivers = (name.partition("+")[2] for name in ASYNCHRONOUS)
         if is_asynchronous(source) and not any(driver in source for driver in drivers):
             return with_asynchronous_driver(url)
         return url
+
+    @property
+    def env_py(self) -> Path:
+        """Where the package's ``env.py`` is, if it has one."""
+        return self.package.script_directory / "env.py"
+
+    def failure(self, problem: str) -> EnvironmentFailure:
+        """Return the error of what the package's ``env.py`` does.
+
+        :param problem: what that is; ``env.py`` is the sentence's subject
+        """
+        return EnvironmentFailure(self.package.name, str(self.env_py), problem)
 
     @property
     def exists(self) -> bool:
