@@ -22,24 +22,34 @@ from sqlalchemy.sql.elements import conv
 from sqlalchemy.types import NullType, UserDefinedType
 
 from websauna_migrate.alembic_adapter.reflected_tables import see_all_constraints, table_text
-from websauna_migrate.alembic_adapter.sqlite_create_table import (
-    conflicts,
-    key_parts,
-    parts_of,
-    spelling,
-    words_of,
-)
 from websauna_migrate.alembic_adapter.sqlite_values import converted
-from websauna_migrate.facts.sqlite_tokens import unquoted, written_tokens
-from websauna_migrate.facts.written_tables import written_table
+from websauna_migrate.facts.sqlite_sql import (
+    ColumnSql,
+    ConstraintSql,
+    TableSql,
+    read_table,
+    split,
+)
+from websauna_migrate.facts.sqlite_tokens import (
+    NotUnderstood,
+    Token,
+    as_written,
+    unquoted,
+    write,
+    written_tokens,
+)
+from websauna_migrate.facts.written_tables import (
+    bracket,
+    names_in,
+    of_kind,
+    own_columns,
+    written_table,
+)
 from websauna_migrate.models.sqlalchemy_internals import variants_of
 from websauna_migrate.revision_scripts.script_error import ScriptRefused
 
 #: Marks a column to which a script gives a type.
 GIVEN = "type given"
-
-#: What an item of CREATE TABLE begins with that is no column.
-CONSTRAINTS = frozenset({"constraint", "primary", "unique", "check", "foreign"})
 
 
 def batch_refused(table: str, problem: str, remedy: str) -> ScriptRefused:
@@ -141,9 +151,13 @@ class Rebuild:
         text = table_text(self.connection, self.table.schema, name)
         if text is None:
             return
+        try:
+            written = read_table(text, ())
+        except NotUnderstood:
+            written = TableSql()
         if self.batch_impl.reflected:
             self.forget_given_names(text)
-            self.keep_options(text)
+            self.keep_options(written)
         rows = self.connection.exec_driver_sql(
             f"SELECT type, name, sql FROM {self.master} WHERE tbl_name = ? AND sql IS NOT NULL "
             "AND type IN ('index', 'trigger') ORDER BY rowid",
@@ -155,7 +169,7 @@ class Rebuild:
                 self.later.append(self.qualified(sql))
             else:
                 self.keep_index(one, sql)
-        if any("autoincrement" in words_of(item) for item in parts_of(text)[0]):
+        if is_numbered(written):
             self.counter = self.connection.exec_driver_sql(
                 f"SELECT seq FROM {self.database}sqlite_sequence WHERE name = ?", (name,)
             ).scalar()
@@ -245,23 +259,19 @@ class Rebuild:
                 f'{kind.upper()} {name}"), and make it again behind it as it shall be.',
             )
 
-    def keep_options(self, text: str) -> None:
-        """Give the new table what CREATE TABLE said of the old one and is not reflected.
-
-        :raises ScriptRefused: if something is not understood
-        """
-        items, tail = parts_of(text)
+    def keep_options(self, written: TableSql) -> None:
+        """Give the new table what CREATE TABLE said of the old one and is not reflected."""
         there: dict[str, bool] = {}
-        if re.search(r"\bwithout rowid\b", tail):
+        if "WITHOUT ROWID" in written.options:
             there["with_rowid"] = False
-        if re.search(r"\bstrict\b", tail):
+        if "STRICT" in written.options:
             there["strict"] = True
         dialect = self.connection.dialect
         numbered = any(
             compiled(column.type, dialect).upper() == "INTEGER"
             for column in self.new_table.primary_key.columns
         )
-        if numbered and any("autoincrement" in words_of(item) for item in items):
+        if numbered and is_numbered(written):
             # No other type has it.
             there["autoincrement"] = True
         # What a script says of the new table counts.
@@ -269,58 +279,58 @@ class Rebuild:
         options = self.new_table.dialect_options["sqlite"]
         options.update({name: value for name, value in there.items() if name not in said})
         new = {str(column.name): column for column in self.new_table.columns}
-        for item in items:
-            words = words_of(item)
-            if words[0] not in CONSTRAINTS:
-                name = self.columns.get(unquoted(next(written_tokens(item))))
-                if name in new:
-                    self.keep_column(new[name], item)
-            else:
-                for constraint, resolution in conflicts(words):
-                    self.keep_conflict(constraint, item, resolution)
-                if {"unique", "primary"} & {*words}:
-                    self.keep_words(item, unique="unique" in words)
+        for column in written.columns:
+            name = self.columns.get(column.written)
+            if name in new:
+                self.keep_column(new[name], column)
+        for key in of_kind(written, "primary", "unique"):
+            self.keep_key(key, written)
 
-    def keep_words(self, item: str, *, unique: bool) -> None:
-        """Let a key that stays have the COLLATE and DESC that its columns had."""
-        found = key_parts(item)
-        wanted = [self.columns.get(name, name) for name, _ in found]
+    def keep_key(self, key: ConstraintSql, written: TableSql) -> None:
+        """Let a key that stays have its ON CONFLICT, and the COLLATE and DESC of its columns."""
+        parts = [] if key.column else [*split(bracket(key))]
+        words = [
+            as_written([t for t in part[1:] if not t.is_word("autoincrement")]) for part in parts
+        ]
+        names = [str(key.column)] if key.column else own_columns(names_in(bracket(key)), written)
+        wanted = [self.columns.get(name, name) for name in names]
+        unique = key.tokens[0].is_word("unique")
         kind, worded = (
             (UniqueConstraint, WordedUnique) if unique else (PrimaryKeyConstraint, WordedKey)
         )
-        if not any(words for _, words in found):
-            return
+        resolution = re.search(r" ON CONFLICT (\w+)$", key.definition)
         for one in [*self.new_table.constraints]:
             columns = [str(column.name) for column in one.columns] if isinstance(one, kind) else []
-            if columns == wanted and one.name not in self.new_names:
+            if columns != wanted or one.name in self.new_names:
+                continue
+            if resolution:
+                one.dialect_options["sqlite"]["on_conflict"] = resolution[1]
+            if any(words):
                 given: Any = one.name
                 new: Any = worded(*(self.new_table.c[name] for name in wanted), name=given)
-                new.words = [words for _, words in found]
+                new.words = words
                 new.dialect_options["sqlite"].update(one.dialect_options["sqlite"])
                 self.new_table.constraints.discard(one)
                 self.new_table.append_constraint(new)
 
-    def keep_column(self, column: Any, item: str) -> None:
+    def keep_column(self, column: Any, written: ColumnSql) -> None:
         """Give a new column the type as it was spelled, the collation and the ON CONFLICT."""
-        words = words_of(item)
-        spelled = spelling(item)
         dialect = self.connection.dialect
+        collation = str(written.attributes.get("collation", ""))
+        words = write([Token("name", collation)], [collation]) if collation else ""
+        spelled = Spelled(written.spelled, words)
         if isinstance(column.type, NullType) and self.keeps_type(column, exactly=True):
             # A column may have no type; SQLAlchemy knows no DDL for that.
-            column.type = Spelled(spelled, words)
-        elif self.keeps_type(column, exactly=True) and spelled != compiled(column.type, dialect):
-            column.type = column.type.with_variant(Spelled(spelled, words), "sqlite")
-        elif self.keeps_type(column) and "collate" in words and hasattr(column.type, "collation"):
+            column.type = spelled
+        elif self.keeps_type(column, exactly=True) and (
+            written.spelled != compiled(column.type, dialect)
+        ):
+            column.type = column.type.with_variant(spelled, "sqlite")
+        elif self.keeps_type(column) and collation and hasattr(column.type, "collation"):
             column.type = column.type.copy()
-            name = words[words.index("collate") + 1]
-            column.type.collation = unquoted(name) if unquoted(name) != name else name.upper()
-        for constraint, resolution in conflicts(words):
-            if constraint == "not null":
-                column.dialect_options["sqlite"]["on_conflict_not_null"] = resolution
-            elif constraint.startswith("primary"):
-                self.new_table.primary_key.dialect_options["sqlite"]["on_conflict"] = resolution
-            else:
-                self.keep_conflict("unique", f'("{column.name}")', resolution)
+            column.type.collation = collation.upper()
+        if resolution := re.match(r"ON CONFLICT (\w+)", str(written.attributes.get("not null"))):
+            column.dialect_options["sqlite"]["on_conflict_not_null"] = resolution[1]
 
     def keeps_type(self, column: Any, *, exactly: bool = False) -> bool:
         """Tell whether a column has the type that it had.
@@ -334,16 +344,6 @@ class Rebuild:
             return "expr" in transfer and GIVEN not in transfer
         dialect = self.connection.dialect
         return compiled(column.type, dialect) == compiled(old.type, dialect)
-
-    def keep_conflict(self, constraint: str, item: str, resolution: str) -> None:
-        """Give a constraint that stays the ON CONFLICT that it had."""
-        wanted = [self.columns.get(name, name) for name, _ in key_parts(item)]
-        kind = PrimaryKeyConstraint if constraint.startswith("primary") else UniqueConstraint
-        for one in self.new_table.constraints:
-            if one.name in self.new_names:
-                continue
-            if isinstance(one, kind) and [column.name for column in one.columns] == wanted:
-                one.dialect_options["sqlite"]["on_conflict"] = resolution
 
     def references_left_alone(self) -> LegacyRename:
         """Return a context in which a rename does not look at other triggers and views."""
@@ -371,20 +371,17 @@ class Spelled(UserDefinedType[Any]):
 
     cache_ok = True
 
-    def __init__(self, spelled: str, words: Sequence[str] = ()) -> None:
+    def __init__(self, spelled: str, collation: str) -> None:
         """Keep the type.
 
-        :param words: those of the column; its collation is among them
+        :param collation: as it stands in SQL, empty for none
         """
         self.spelled = spelled
-        self.words = tuple(words)
+        self.collation = collation
 
     def get_col_spec(self, **kw: Any) -> str:
         """Return the type with its collation."""
-        more = ""
-        if "collate" in self.words:
-            more = f" COLLATE {self.words[self.words.index('collate') + 1]}"
-        return f"{self.spelled}{more}"
+        return f"{self.spelled} COLLATE {self.collation}" if self.collation else self.spelled
 
 
 class WordedUnique(UniqueConstraint):
@@ -435,6 +432,11 @@ class LegacyRename:
 
     def __exit__(self, *args: object) -> None:
         self.connection.exec_driver_sql(f"PRAGMA legacy_alter_table = {self.before}")
+
+
+def is_numbered(table: TableSql) -> bool:
+    """Tell whether a table has a column with AUTOINCREMENT."""
+    return any(column.attributes.get("autoincrement") for column in table.columns)
 
 
 def compiled(type_: Any, dialect: Any) -> str:
