@@ -29,11 +29,10 @@ from websauna_migrate.alembic_adapter import internals as alembic_internals
 from websauna_migrate.alembic_adapter.autogenerate_internals import (
     BoundedComparison,
     comparator_modules,
+    compared_by,
     in_batch,
-    matched_by,
     render_column,
     render_type,
-    serials_known,
     written_plainly,
 )
 from websauna_migrate.alembic_adapter.internals import (
@@ -148,19 +147,14 @@ def test_alembic_still_makes_and_keeps_its_context_where_ours_does() -> None:
 def test_an_implementation_compares_through_ours_for_a_while() -> None:
     asked = []
 
-    class Matching:
-        def types_differ(self, original: Any, inspected: Any, model: Any) -> bool:
-            asked.append("type")
-            return bool(original(inspected, model))
-
-        def defaults_differ(self, inspected: Any, model: Any) -> bool:
-            asked.append("default")
-            return False
+    def differs(column: sa.Column[Any], attribute: str) -> bool:
+        asked.append(attribute)
+        return attribute == "type"
 
     engine = sa.create_engine("sqlite://")
     with engine.connect() as connection:
         impl = MigrationContext.configure(connection).impl
-        with matched_by(impl, Matching()):
+        with compared_by(impl, differs):
             column: Any = sa.Column("a", sa.Integer)
             assert impl.compare_type(column, sa.Column("a", sa.String(3))) is True
             assert impl.compare_server_default(column, column, None, "'x'") is False
@@ -190,26 +184,6 @@ def test_all_functions_that_compare_are_known_by_their_modules(comparators_apart
         comparators.dispatch_for("table")(test_script_files_are_listed_and_read_by_name)
         assert comparator_modules(context) - before == {__name__}
     engine.dispose()
-
-
-def test_serial_columns_are_told_by_ours_for_a_while() -> None:
-    impl = DefaultImpl.get_by_dialect(postgresql_dialect())(
-        postgresql_dialect(), None, False, None, None, {}
-    )
-    table = sa.Table("t", sa.MetaData())
-    inspector: Any = None
-    with serials_known(impl, lambda column: column["name"] == "mine"):
-        for name in ("mine", "other"):
-            facts = {"name": name, "type": sa.INTEGER(), "default": "nextval('x'::regclass)"}
-            impl._compat_autogen_column_reflect(inspector)(inspector, table, facts)
-            assert ("default" in facts) == (name == "other")
-    assert "autogen_column_reflect" not in vars(impl)
-
-
-def postgresql_dialect() -> Any:
-    from sqlalchemy.dialects import postgresql
-
-    return postgresql.dialect()  # type: ignore[no-untyped-call]
 
 
 def alembic_compare(*, defaults: bool = False) -> Any:

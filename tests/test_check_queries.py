@@ -15,7 +15,10 @@ from alembic.ddl.postgresql import PostgresqlImpl
 from alembic.runtime.migration import MigrationContext
 
 from apps import Workshop
+from websauna_migrate.autogenerate.fact_comparison import FactComparison
 from websauna_migrate.autogenerate.reflection import Reflection
+from websauna_migrate.config.settings import Settings
+from websauna_migrate.models.ownership import Ownership
 
 HEADER = "import sqlalchemy as sa\nmetadata = sa.MetaData()\n"
 
@@ -160,15 +163,20 @@ def test_serial_columns_are_those_that_alembic_finds(postgresql_url: str) -> Non
         impl = MigrationContext.configure(connection).impl
         assert isinstance(impl, PostgresqlImpl)
         inspector = sa.inspect(connection)
-        facts: Any = None
-        reflection = Reflection(connection, (), facts)
+        keys = [(s, t) for s in (None, "other") for t in inspector.get_table_names(schema=s)]
+        facts = FactComparison(connection, Settings(), Ownership(()))
+        reflection = Reflection(connection, keys, facts)
         found = {}
         for schema in (None, "other"):
             for table in inspector.get_table_names(schema=schema):
                 for column in inspector.get_columns(table, schema=schema):
                     info: Any = dict(column)
-                    known_integer = isinstance(info["type"], (sa.INTEGER, sa.BIGINT))
-                    ours = known_integer and reflection.is_serial(info)
+                    (read,) = [
+                        one
+                        for one in reflection.read("columns", schema)[schema, table]
+                        if one["name"] == column["name"]
+                    ]
+                    ours = read["default"] is None and info["default"] is not None
                     impl.autogen_column_reflect(inspector, sa.Table(table, sa.MetaData()), info)
                     theirs = "default" not in info
                     found[table, info["name"]] = theirs

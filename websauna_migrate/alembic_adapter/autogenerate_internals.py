@@ -10,7 +10,7 @@ import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any, TypeAlias
 
 from alembic.autogenerate import RevisionContext, renderers
 from alembic.autogenerate import comparators as OLD_COMPARATORS
@@ -29,7 +29,6 @@ from alembic.operations.ops import CreateCheckConstraintOp, DropTableOp
 from alembic.runtime.migration import MigrationContext
 from alembic.script.base import Script
 from sqlalchemy import Column, Constraint, MetaData, Table
-from sqlalchemy.dialects.postgresql import BIGINT, INTEGER, SMALLINT
 from sqlalchemy.engine.reflection import Inspector
 from sqlalchemy.exc import NoSuchTableError
 from sqlalchemy.sql.elements import conv
@@ -137,35 +136,26 @@ def module_of(entry: object) -> str:
     return str((entry[0] if isinstance(entry, tuple) else entry).__module__)
 
 
-class Matcher(Protocol):
-    """Tells whether types and server defaults of columns differ."""
-
-    def types_differ(
-        self, original: Callable[..., bool], inspected: Column[Any], model: Column[Any]
-    ) -> bool:
-        """Tell whether a column's type is another one; ``original`` is Alembic's answer."""
-
-    def defaults_differ(self, inspected: Column[Any], model: Column[Any]) -> bool:
-        """Tell whether a column's server default is another one."""
+#: Tells of a model's column whether its ``type`` or ``default`` is another one in the database.
+Differs: TypeAlias = Callable[[Column[Any], str], bool]
 
 
 @contextmanager
-def matched_by(impl: DefaultImpl, matching: Matcher | None) -> Iterator[None]:
-    """Let an implementation compare through ``matching``.
+def compared_by(impl: DefaultImpl, differs: Differs | None) -> Iterator[None]:
+    """Let an implementation ask ``differs`` whether types and server defaults are others.
 
     The options ``compare_type`` and ``compare_server_default`` are the user's, and the latter
     fails on computed columns before it is asked.
     """
-    if matching is None:
+    if differs is None:
         yield
         return
-    original = impl.compare_type
 
-    def compare_type(inspected: Any, model: Any) -> bool:
-        return matching.types_differ(original, inspected, model)
+    def compare_type(_: object, model: Column[Any]) -> bool:
+        return differs(model, "type")
 
-    def compare_server_default(inspected: Any, model: Any, *_: Any) -> bool:
-        return matching.defaults_differ(inspected, model)
+    def compare_server_default(_: object, model: Column[Any], *others: object) -> bool:
+        return differs(model, "default")
 
     impl.compare_type = compare_type  # type: ignore[assignment, method-assign]
     impl.compare_server_default = compare_server_default  # type: ignore[method-assign]
@@ -209,36 +199,6 @@ def resolve_by(inspector: Inspector) -> None:
     inspector.reflect_table = reflect_table  # type: ignore[assignment, method-assign]
 
 
-@contextmanager
-def serials_known(impl: DefaultImpl, is_serial: Callable[[Any], bool] | None) -> Iterator[None]:
-    """Let PostgreSQL's implementation tell serial columns without a query for each of them.
-
-    ``PostgresqlImpl.autogen_column_reflect`` asks the server about every default that is a
-    sequence's next value. There is no option for it.
-
-    :param is_serial: tells of a reflected column whether its sequence is its own; ``None`` leaves
-        Alembic to itself
-    """
-    if is_serial is None:
-        yield
-        return
-
-    def column_reflect(inspector: Inspector, table: Table, column_info: Any) -> None:
-        if (
-            column_info.get("default")
-            and isinstance(column_info["type"], (SMALLINT, INTEGER, BIGINT))
-            and is_serial(column_info)
-        ):
-            # The sequence is part of the column.
-            del column_info["default"]
-
-    impl.autogen_column_reflect = column_reflect  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        del impl.autogen_column_reflect
-
-
 class BoundedComparison(RevisionContext):
     """A comparison of given tables, through a given inspector.
 
@@ -260,10 +220,8 @@ class BoundedComparison(RevisionContext):
 
     #: Looks at both sides before anything is compared; may leave out tables.
     prepare: Callable[[AutogenContext], None] | None = None
-    #: Tells serial columns on PostgreSQL, see :func:`serials_known`.
-    is_serial: Callable[[Any], bool] | None = None
-    #: Tells types and server defaults apart in place of Alembic.
-    matching: Matcher | None = None
+    #: Compares types and server defaults in place of Alembic.
+    differs: Differs | None = None
     #: Gets a script's two functions and its imports, which it may add to; returns what the template
     #: gets besides.
     complete: Callable[[str, set[str]], Mapping[str, Any]] | None = None
@@ -297,11 +255,9 @@ class BoundedComparison(RevisionContext):
             context.__dict__["inspector"] = self.inspector
         self._last_autogen_context = context
         if autogenerate:
-            impl = migration_context.impl
             with (
                 without_replaced(context),
-                matched_by(impl, self.matching),
-                serials_known(impl, self.is_serial),
+                compared_by(migration_context.impl, self.differs),
             ):
                 _populate_migration_script(context, script)
         for hook in (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from traceback import walk_tb
 from typing import Any
 
@@ -22,7 +23,7 @@ from websauna_migrate.alembic_adapter.bound_environment import target_metadata
 from websauna_migrate.alembic_adapter.entities import entities_apart
 from websauna_migrate.alembic_adapter.env_run import run_env
 from websauna_migrate.alembic_adapter.package_environment import PackageEnvironment
-from websauna_migrate.autogenerate.compare.columns import ColumnFacts
+from websauna_migrate.autogenerate.compare.columns import column_differs
 from websauna_migrate.autogenerate.compare.custom_comparison import has_custom_comparison
 from websauna_migrate.autogenerate.compare.leaning_keys import targets_of
 from websauna_migrate.autogenerate.compare.renaming import Renaming
@@ -134,13 +135,13 @@ class Comparison:
         if owned.registered.metadata:
             # A partition belongs to its parent, whatever script made it, unless it has a model.
             models = {owned.key_of(table) for table in owned.tables}
-            self.listed = owned.keys - (reflection.children - models)
+            self.listed = frozenset(
+                key for key in owned.keys if key in models or not reflection.is_child(key)
+            )
             if renames:
                 self.listed |= {(one.schema, one.old) for one in renames.tables}
         self.context.inspector = reflection.inspector(self.renaming.renames, self.listed)
         self.context.prepare = self.prepare
-        if reflection.connection.dialect.name == "postgresql":
-            self.context.is_serial = reflection.is_serial
 
     def run(self, rows: tuple[str, ...], finish: ProcessRevisionDirectiveFn | None = None) -> None:
         """Compare.
@@ -181,7 +182,7 @@ class Comparison:
         registered = bool(self.owned.registered.metadata)
         more = () if registered else self.known_to_environment(context)
         self.found = self.reflection.facts.under(self.renaming.renames, more)
-        self.context.matching = ColumnFacts(self.found, self.owned.normal)
+        self.context.differs = partial(column_differs, self.found, self.owned)
         # A table that is to be renamed is not there yet under its name.
         if not registered or self.renaming.plain or has_custom_comparison(context, self.owned):
             return

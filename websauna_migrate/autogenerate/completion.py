@@ -15,7 +15,6 @@ from websauna_migrate.autogenerate.compare.columns import (
     add_unsaid,
     changed_columns,
     judge_columns,
-    kept_columns,
     parts_with,
 )
 from websauna_migrate.autogenerate.compare.constraints import ConstraintComparison
@@ -65,7 +64,7 @@ from websauna_migrate.autogenerate.operations.ordering import (
 from websauna_migrate.autogenerate.operations.rendering import EmptyTable
 from websauna_migrate.autogenerate.operations.script_op import ScriptOp, written_for
 from websauna_migrate.autogenerate.operations.server_statements import KeyChange
-from websauna_migrate.autogenerate.operations.table_changes import TableChanges
+from websauna_migrate.autogenerate.operations.table_changes import TableChanges, computed_columns
 from websauna_migrate.autogenerate.operations.type_change import in_steps, without_check
 from websauna_migrate.autogenerate.operations.types_of_scripts import say_written_types
 from websauna_migrate.autogenerate.package_objects import Key
@@ -140,7 +139,7 @@ class Completion:
         for change in types:
             if isinstance(change, EnumChange):
                 change.computed = {
-                    column.table.name: self.computed_there(column.table)
+                    column.table.name: [*computed_before(self.changes_of(column.table))]
                     for column in change.columns
                 }
         name_checks(self.upgrade, self.models, self.reflection.connection)
@@ -196,7 +195,7 @@ class Completion:
         """Put each table's changes in order, and name its constraints."""
         for op in self.upgrade.ops:
             if isinstance(op, TableChanges):
-                model = self.models.get((self.owned.normal(op.schema), op.table_name))
+                model = self.models.get(self.key_of(op))
                 op.ops[:] = in_steps(op.ops, model)
                 columns = [column.name for column in model.columns] if model is not None else []
                 name_constraints(op, self.taken_names(op), columns)
@@ -209,7 +208,7 @@ class Completion:
                 isinstance(i, KeyChange) for i in op.ops
             ):
                 continue
-            key = (self.owned.normal(op.schema), op.table_name)
+            key = self.key_of(op)
             there = self.inspector.get_columns(op.table_name, schema=op.schema)
             numbered = {one["name"] for one in there if one.get("autoincrement") is True}
             if (model := self.models[key].autoincrement_column) is not None:
@@ -256,7 +255,7 @@ class Completion:
                 key = self.owned.key_of(table)
                 there = self.unnamed_checks_of(table)
                 checks = unnamed_checks(self.upgrade, self.owned, key, there)
-                computed = kept_columns(table)
+                computed = computed_columns(table)
                 yield from sqlite_option_changes(
                     table, key, self.found, checks, computed, first=False
                 )
@@ -278,7 +277,7 @@ class Completion:
         others: dict[Key, list[str]] = {}
         for op in self.upgrade.ops:
             if isinstance(op, TableChanges):
-                names = others.setdefault((self.owned.normal(op.schema), op.table_name), [])
+                names = others.setdefault(self.key_of(op), [])
                 names += [str(getattr(inner, "column_name", "")) for inner in op.ops]
         for table in self.existing_tables():
             key = self.owned.key_of(table)
@@ -339,7 +338,6 @@ class Completion:
         there = self.found.database_facts.get(key, ())
         changes.ops += IndexComparison(self.context, table, differences, there).operations()
         self.make_columns_anew(changes, table)
-        changes.computed = kept_columns(table)
         if checks.lost:
             changes.recreate = True
             there = checks.unnamed
@@ -398,23 +396,20 @@ class Completion:
         if changes.ops and changes not in self.upgrade.ops:
             self.upgrade.ops.append(changes)
 
-    def computed_there(self, table: Table) -> list[tuple[Column[Any], str | None]]:
-        """Return the computed columns that a table has before its changes."""
-        changes = self.changes_of(table)
-        changes.computed = kept_columns(table)
-        return [*computed_before(changes)]
-
     def changes_of(self, table: Table) -> TableChanges:
         """Return the changes of a table that were found so far."""
-        schema = self.owned.normal(table.schema)
+        key = self.owned.key_of(table)
+        found = TableChanges(table.name, [], schema=key[0])
         for op in self.upgrade.ops:
-            if (
-                isinstance(op, TableChanges)
-                and op.table_name == table.name
-                and self.owned.normal(op.schema) == schema
-            ):
-                return op
-        return TableChanges(table.name, [], schema=schema)
+            if isinstance(op, TableChanges) and self.key_of(op) == key:
+                found = op
+                break
+        found.computed = computed_columns(table)
+        return found
+
+    def key_of(self, op: TableChanges) -> Key:
+        """Return the normal key of a table that changes."""
+        return self.owned.normal(op.schema), op.table_name
 
     def taken_names(self, changes: TableChanges) -> set[str]:
         """Return the names that constraints of a table have, and keep."""

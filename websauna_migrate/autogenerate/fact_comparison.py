@@ -6,7 +6,7 @@ is equal there gives no operation, however differently it was written.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -96,6 +96,11 @@ class FoundDifferences:
         return (None if fact.schema == default else fact.schema, fact.table or fact.name)
 
 
+def told(one: Difference) -> str:
+    """Return a difference in words."""
+    return one.describe("in the database", "in the models")
+
+
 def same_name(one: str, other: str, facts: Facts) -> bool:
     """Tell whether two names are the same; SQLite makes no difference between cases."""
     return one == other or (facts.default_schema == "main" and one.lower() == other.lower())
@@ -115,8 +120,12 @@ class FactComparison:
 
         :param facts: of the database, read when they are needed if they are not given
         """
-        self.facts = facts
         self.connection = connection
+        #: Those of the schemas that were read so far.
+        self._facts = facts or Facts("")
+        self._tables = dict(self._facts.tables)
+        self._is_whole = facts is not None
+        self._schemas: set[str] = set()
         #: Where the caller gives a connection, the URL that is set may be that of another database.
         self.settings = replace(settings, url=connection.engine.url)
         self.ownership = ownership
@@ -152,27 +161,54 @@ class FactComparison:
         ]
         tables += [table for table in more if table not in tables]
         models = Models(tables, (), self.owner_of)
-        database = renamed_facts(self.of_database(models), renames)
+        schemas = self.read((None, *models.schemas(self.connection.dialect)))
+        there = self._facts.only(lambda one: one.schema in schemas)
+        database = renamed_facts(there, renames)
         compared = compare_with_models(models, self.settings, self.connection, database)
         real = [one for one in compared.found if not one.note]
         if self.connection.dialect.name == "sqlite":
             real = without_key_names(real)
         return FoundDifferences(compared.database, compared.models, tuple(real))
 
-    def of_database(self, models: Models) -> Facts:
-        """Return the facts of the schemas in which the models are."""
-        schemas = self.schemas(models)
-        if self.facts is None:
-            return read_facts(self.connection, schemas=schemas)
-        return self.facts.only(lambda one: schemas is None or one.schema in schemas)
-
-    def schemas(self, models: Models) -> Collection[str] | None:
-        """Return the schemas in which the models are; SQLite has one."""
+    @cached_property
+    def default_schema(self) -> str:
+        """The schema that names without one mean."""
         query = DEFAULT_SCHEMA.get(self.connection.dialect.name)
-        if query is None:
-            return None
-        default = self.connection.exec_driver_sql(query).scalar()
-        return sorted({*models.schemas(self.connection.dialect), str(default or "public")})
+        found = self.connection.exec_driver_sql(query).scalar() if query else "main"
+        return str(found or "public")
+
+    def read(self, schemas: Iterable[str | None]) -> Collection[str]:
+        """Read the facts of schemas of the database, each once, and return the schemas' names.
+
+        :param schemas: ``None`` for the default one; SQLite has one alone
+        """
+        names = {one or self.default_schema for one in schemas}
+        if self.connection.dialect.name == "sqlite":
+            names = {self.default_schema}
+        missing = names - self._schemas
+        if missing and not self._is_whole:
+            found = read_facts(self.connection, schemas=sorted(missing))
+            self._facts = Facts.make(found.default_schema, (*self._facts.objects, *found.objects))
+            self._tables |= found.tables
+            self._schemas |= missing
+        return names
+
+    def of(self, key: Key) -> Sequence[Fact]:
+        """Return the facts of a table or type of the database, and of its parts.
+
+        :returns: nothing if it is not there
+        """
+        self.read([key[0]])
+        return self._tables.get((key[0] or self.default_schema, key[1]), ())
+
+    def objects(self, schema: str | None) -> Iterator[Fact]:
+        """Yield the facts of a schema of the database."""
+        schemas = self.read([schema])
+        return (one for one in self._facts.objects if one.schema in schemas)
+
+    def sequences(self, schema: str | None) -> Mapping[str, Fact]:
+        """Return the sequences of a schema of the database by name, those of columns as well."""
+        return {one.name: one for one in self.objects(schema) if one.kind == "sequence"}
 
     def owner_of(self, table: Table) -> str:
         """Return the package of a table, in words if it has none."""

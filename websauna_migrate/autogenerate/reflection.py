@@ -3,37 +3,24 @@
 from __future__ import annotations
 
 import copy
-import itertools
-import re
 import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
-from typing import Any, Protocol
+from typing import Any
 
 from sqlalchemy import inspect, text
-from sqlalchemy.dialects import sqlite
-from sqlalchemy.dialects.postgresql.base import PGInspector
 from sqlalchemy.engine import Connection
 from sqlalchemy.engine.reflection import Inspector
-from sqlalchemy.types import JSON, NullType
 
 from websauna_migrate.alembic_adapter.reflected_tables import without_parameters
 from websauna_migrate.autogenerate.fact_comparison import FactComparison
-from websauna_migrate.autogenerate.operations.column_types import (
-    CharacterEnum,
-    StoredType,
-    collated,
-)
 from websauna_migrate.autogenerate.package_objects import Key
+from websauna_migrate.autogenerate.rename.renames import Renames
 from websauna_migrate.autogenerate.unreflected import (
-    correct_mariadb,
-    mariadb_json,
+    correct_columns,
     put_right,
-    spelled_types,
     sqlite_expression_indexes,
-    stored_type_name,
 )
-from websauna_migrate.facts.catalogue import read_facts
 from websauna_migrate.facts.fact import Fact
 from websauna_migrate.facts.written_tables import WrittenTable, written_table
 
@@ -51,20 +38,6 @@ KINDS = (
 
 #: Collections in what is reflected.
 CHANGEABLE = (list, dict, set)
-
-NEXT_VALUE = re.compile(r"nextval\('(.+?)'::regclass\)")
-
-#: What Alembic asks about one sequence at a time. A sequence is named as PostgreSQL names it where
-#: a default takes a value from it.
-OWNED_SEQUENCES = """
-SELECT c.oid::regclass::text, a.attname
-FROM pg_class c
-JOIN pg_depend d ON d.objid = c.oid AND d.classid = 'pg_class'::regclass
-    AND d.refclassid = 'pg_class'::regclass
-JOIN pg_class t ON t.oid = d.refobjid
-JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum = d.refobjsubid
-WHERE c.relkind = 'S'
-"""
 
 #: What uses a type, by itself or in an array: a table by a column or another part of it, a type,
 #: or something else, of which nothing is known.
@@ -86,28 +59,6 @@ LEFT JOIN pg_type u ON u.oid = coalesce(
 LEFT JOIN pg_namespace un ON un.oid = u.typnamespace
 WHERE n.nspname = :schema AND t.typname = :name
 """
-
-CHILDREN = """
-SELECT n.nspname, c.relname
-FROM pg_inherits i
-JOIN pg_class c ON c.oid = i.inhrelid AND c.relkind IN ('r', 'p', 'f')
-JOIN pg_namespace n ON n.oid = c.relnamespace
-"""
-
-
-class Translation(Protocol):
-    """How facts about the database read after some renames; false where there are none."""
-
-    def __bool__(self) -> bool: ...
-
-    def new_table(self, schema: str | None, old: str) -> str:
-        """Return the name of a table after the renames."""
-
-    def old_table(self, schema: str | None, new: str) -> str:
-        """Return the name of a table before the renames."""
-
-    def translate(self, kind: str, schema: str | None, old_table: str, facts: Any) -> Any:
-        """Return what SQLAlchemy reflects of a table as it will be after the renames."""
 
 
 class Reflection:
@@ -131,7 +82,6 @@ class Reflection:
         self.default_schema: str | None = connection.dialect.default_schema_name
         self._inspector = inspect(connection)
         self._names: dict[str | None, frozenset[str]] = {}
-        self._sequences: dict[str | None, frozenset[str]] = {}
         self._read: dict[tuple[str, str | None], Mapping[Key, Any] | None] = {}
         #: The named types of all models, once the comparison of a package has found them.
         self.model_types: Any = None
@@ -147,10 +97,6 @@ class Reflection:
     def has_table(self, schema: str | None, name: str) -> bool:
         """Tell whether a table exists."""
         return name in self.table_names(None if schema == self.default_schema else schema)
-
-    def has_type(self, schema: str | None, name: str) -> bool:
-        """Tell whether PostgreSQL has an enum type."""
-        return (None if schema == self.default_schema else schema, name) in self.enums
 
     @cached_property
     def sqlite_indexes(self) -> Mapping[str, Sequence[tuple[str, str]]]:
@@ -171,44 +117,14 @@ class Reflection:
         )
         return {name: written_table(sql) for name, sql in rows}
 
-    @cached_property
-    def children(self) -> frozenset[Key]:
-        """The partitions, and other tables that inherit from one; none but on PostgreSQL."""
-        if not isinstance(self._inspector, PGInspector):
-            return frozenset()
-        rows = self.connection.execute(text(CHILDREN))
-        return frozenset(
-            (None if schema == self.default_schema else schema, name) for schema, name in rows
-        )
+    def is_child(self, key: Key) -> bool:
+        """Tell whether a table is a partition, or inherits from another one on PostgreSQL."""
+        return any(one.get("partition of") or one.get("inherits") for one in self.facts.of(key))
 
-    @cached_property
-    def enums(self) -> Mapping[Key, tuple[str, ...]]:
-        """The values of every enum type that PostgreSQL has; empty on other databases."""
-        if not isinstance(self._inspector, PGInspector):
-            return {}
-        return {
-            (
-                None if one["schema"] == self.default_schema else one["schema"],
-                one["name"],
-            ): tuple(one["labels"])
-            for one in self._inspector.get_enums(schema="*")
-        }
-
-    @cached_property
-    def domains(self) -> frozenset[Key]:
-        """The domains that PostgreSQL has; none on other databases."""
-        if not isinstance(self._inspector, PGInspector):
-            return frozenset()
-        return frozenset(
-            (None if one["schema"] == self.default_schema else one["schema"], one["name"])
-            for one in self._inspector.get_domains(schema="*")
-        )
-
-    def facts_of_type(self, key: Key) -> Sequence[Fact]:
-        """Return the facts of a named type of PostgreSQL, and of its constraints."""
-        schema = key[0] or str(self.default_schema)
-        facts = read_facts(self.connection, schemas=[schema])
-        return facts.tables[schema, key[1]]
+    def type_of(self, key: Key) -> Fact | None:
+        """Return the fact of an enum type or a domain, ``None`` if PostgreSQL has none such."""
+        kinds = ("enum type", "domain type")
+        return next((one for one in self.facts.of(key) if one.kind in kinds), None)
 
     def users_of_type(self, key: Key) -> Iterator[tuple[bool, Key]]:
         """Yield what uses a type of PostgreSQL: whether it is a table, and its key.
@@ -219,35 +135,13 @@ class Reflection:
         parameters = {"schema": key[0] or self.default_schema, "name": key[1]}
         for is_table, schema, name in self.connection.execute(text(USERS_OF_TYPE), parameters):
             found = (None if schema == self.default_schema else schema, name or "")
-            if found not in self.children and found != key:
+            if found != key and not self.is_child(found):
                 yield is_table, found
 
     @cached_property
     def schema_names(self) -> frozenset[str]:
         """The names of all schemas."""
         return frozenset(self._inspector.get_schema_names())
-
-    @cached_property
-    def owned_sequences(self) -> frozenset[tuple[str, str]]:
-        """The sequences that belong to a column on PostgreSQL, each with the column's name."""
-        if not isinstance(self._inspector, PGInspector):
-            return frozenset()
-        rows = self.connection.execute(text(OWNED_SEQUENCES))
-        return frozenset((name, column) for name, column in rows)
-
-    def is_serial(self, column: Any) -> bool:
-        """Tell whether a reflected column takes its values from a sequence of its own."""
-        match = NEXT_VALUE.match(column["default"] or "")
-        if match is None:
-            return False
-        return (match[1].replace("''", "'"), column["name"]) in self.owned_sequences
-
-    def sequence_names(self, schema: str | None) -> frozenset[str]:
-        """Return the names of a schema's sequences."""
-        if schema not in self._sequences:
-            names = self._inspector.get_sequence_names(schema=schema)
-            self._sequences[schema] = frozenset(names)
-        return self._sequences[schema]
 
     def read(self, kind: str, schema: str | None) -> Mapping[Key, Any]:
         """Return one kind of fact about all wanted tables of a schema.
@@ -278,51 +172,27 @@ class Reflection:
             found: dict[Key, Any] = dict(
                 getattr(self._inspector, f"get_multi_{kind}")(schema=schema, filter_names=names)
             )
-        if kind == "check_constraints":
-            for constraint in itertools.chain.from_iterable(found.values()):
-                # SQLAlchemy's own table refuses them; facts tell what is not valid.
-                constraint.pop("dialect_options", None)
-        if kind == "columns":
-            for (_, table), columns in found.items():
-                for column in columns:
-                    if isinstance(column["type"], NullType):
-                        name = stored_type_name(self.connection, schema, table, column["name"])
-                        # SQLite has columns without a type, and says so by an empty name.
-                        if name is not None:
-                            column["type"] = StoredType(name)
-        if schema is None and self.connection.dialect.name == "sqlite":
-            for (_, table), facts in found.items():
-                written = self.sqlite_tables.get(table)
-                if written is not None:
-                    put_right(kind, facts, written)
-        if kind == "columns" and schema is None and self.connection.dialect.name == "sqlite":
-            spelled = spelled_types(self.connection)
-            for (_, table), columns in found.items():
-                own = self.sqlite_tables.get(table)
-                for column in columns:
-                    name = column["name"]
-                    text = own.types[name] if own is not None else spelled.get((table, name), "")
-                    if squeezed(text) != squeezed(type_name(column["type"])):
-                        column["type"] = column["type"].with_variant(StoredType(text), "sqlite")
-                    if own is not None and name in own.collations:
-                        column["type"] = collated(column["type"], own.collations[name])
-        if kind == "columns" and getattr(self.connection.dialect, "is_mariadb", False):
-            correct_mariadb(self.connection, schema, found)
-            documents = mariadb_json(self.connection, schema, names)
-            for (_, table), columns in found.items():
-                for column in columns:
-                    column["type"] = CharacterEnum.of(column["type"])
-                    if (table, column["name"]) in documents:
-                        column["type"] = JSON()
-        if kind == "indexes" and schema is None and self.connection.dialect.name == "sqlite":
-            for (_, table), indexes in found.items():
+        on_sqlite = schema is None and self.connection.dialect.name == "sqlite"
+        for (_, table), reflected in found.items():
+            written = self.sqlite_tables.get(table) if on_sqlite else None
+            if written is not None:
+                put_right(kind, reflected, written)
+            if kind == "columns":
+                correct_columns(
+                    reflected, self.facts.of((schema, table)), written, self.connection.dialect
+                )
+            elif kind == "check_constraints":
+                for constraint in reflected:
+                    # SQLAlchemy's own table refuses them; facts tell what is not valid.
+                    constraint.pop("dialect_options", None)
+            elif kind == "indexes" and on_sqlite:
                 whole = [*sqlite_expression_indexes(self.sqlite_indexes.get(table, ()))]
                 # SQLAlchemy reads of some of them the columns alone.
                 known = {one["name"] for one in whole}
-                indexes[:] = [one for one in indexes if one["name"] not in known] + whole
+                reflected[:] = [one for one in reflected if one["name"] not in known] + whole
         return found
 
-    def inspector(self, renames: Translation, listed: Collection[Key] | None = None) -> Inspector:
+    def inspector(self, renames: Renames, listed: Collection[Key] | None = None) -> Inspector:
         """Return an inspector that answers from here, as if ``renames`` had been made already.
 
         :param listed: the tables that it lists where they exist; ``None`` for all
@@ -344,7 +214,7 @@ class Reflection:
 
     def _many(
         self,
-        renames: Translation,
+        renames: Renames,
         kind: str,
         /,
         schema: str | None = None,
@@ -373,7 +243,7 @@ class Reflection:
 
     def _one(
         self,
-        renames: Translation,
+        renames: Renames,
         kind: str,
         original: Callable[..., Any],
         /,
@@ -387,17 +257,6 @@ class Reflection:
             return original(table_name, schema=schema, **kw)
         facts = without_parameters(kind, duplicate(found[schema, old]))
         return renames.translate(kind, schema, old, facts)
-
-
-def type_name(type_: Any) -> str:
-    """Return a type as SQLAlchemy spells it on SQLite, empty for none."""
-    known = not isinstance(type_, NullType)
-    return str(type_.compile(sqlite.dialect())) if known else ""
-
-
-def squeezed(spelled: str) -> str:
-    """Return the spelling of a type without spaces and the case of letters."""
-    return re.sub(r"\s", "", spelled).upper()
 
 
 def duplicate(facts: Any) -> Any:

@@ -5,16 +5,31 @@ what its columns say of their own constraints, MariaDB's expressions as defaults
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from operator import itemgetter
-from typing import Any
+from typing import Any, TypeAlias
 
-from sqlalchemy import bindparam, text
-from sqlalchemy.engine import Connection
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.dialects.postgresql import BIGINT, INTEGER, SMALLINT
+from sqlalchemy.engine import Dialect
+from sqlalchemy.types import JSON, NullType
 
+from websauna_migrate.autogenerate.operations.column_types import (
+    CharacterEnum,
+    StoredType,
+    collated,
+)
 from websauna_migrate.facts.brackets import split_brackets, split_commas
-from websauna_migrate.facts.mysql import without_schema
+from websauna_migrate.facts.fact import Fact
+from websauna_migrate.facts.mysql import is_json
+from websauna_migrate.facts.postgresql import OWN
 from websauna_migrate.facts.written_tables import WrittenTable
+
+#: A column as SQLAlchemy reflects it.
+ReflectedColumn: TypeAlias = dict[str, Any]
+
+#: Types of columns that PostgreSQL may number by a sequence of their own.
+NUMBERS = (SMALLINT, INTEGER, BIGINT)
 
 #: A CREATE INDEX as SQLite keeps it: unique, expressions with their bracket, predicate.
 CREATE_INDEX = re.compile(
@@ -25,89 +40,72 @@ CREATE_INDEX = re.compile(
 #: The ends of a foreign key, as SQLAlchemy reflects it.
 ENDS = ("constrained_columns", "referred_table", "referred_columns")
 
-STORED_TYPES = {
-    "postgresql": (
-        "SELECT format_type(a.atttypid, a.atttypmod) FROM pg_attribute a "
-        "JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace "
-        "WHERE c.relname = :table AND a.attname = :column "
-        "AND n.nspname = coalesce(:schema, current_schema())"
-    ),
-    "mysql": (
-        "SELECT column_type FROM information_schema.columns WHERE table_name = :table "
-        "AND column_name = :column AND table_schema = coalesce(:schema, database())"
-    ),
-    "sqlite": "SELECT type FROM pragma_table_info(:table) WHERE name = :column AND :schema IS NULL",
-}
 
-
-def stored_type_name(
-    connection: Connection, schema: str | None, table: str, column: str
-) -> str | None:
-    """Return how the database names a column's type."""
-    query = STORED_TYPES.get(connection.dialect.name.replace("mariadb", "mysql"))
-    if query is None:
-        return None
-    found: str | None = connection.scalar(
-        text(query), {"schema": schema, "table": table, "column": column}
-    )
-    return found
-
-
-def correct_mariadb(
-    connection: Connection, schema: str | None, found: Mapping[Any, list[dict[str, Any]]]
+def correct_columns(
+    columns: Iterable[ReflectedColumn],
+    facts: Iterable[Fact],
+    written: WrittenTable | None,
+    dialect: Dialect,
 ) -> None:
-    """Let defaults, comments and NOT NULL be the server's, in columns reflected from MariaDB.
+    """Let reflected columns be what the facts say of them.
+
+    :param facts: those of their table
+    :param written: the table as it is written, on SQLite
+    """
+    known = {one.name: one for one in facts if one.kind == "column"}
+    for column in columns:
+        fact = known.get(column["name"])
+        if fact is None:
+            continue
+        if isinstance(column["type"], NullType):
+            # The server names it with its schema.
+            name = str(fact.get("type")).removeprefix(f"{dialect.default_schema_name}.")
+            column["type"] = StoredType(name)
+        if fact.get("default") == OWN and isinstance(column["type"], NUMBERS):
+            # The sequence is part of the column.
+            column["default"] = None
+        if dialect.name == "sqlite":
+            correct_type(column, str(fact.get("type")), written)
+        elif getattr(dialect, "is_mariadb", False):
+            correct_on_mariadb(column, fact)
+
+
+def correct_on_mariadb(column: ReflectedColumn, fact: Fact) -> None:
+    """Let default, comment and NOT NULL of a column be MariaDB's, and its type JSON if it is that.
 
     SQLAlchemy reads constants alone as defaults, an expression in brackets up to the first that
     closes, and nothing of a line that it cannot take apart.
     """
-    query = text(
-        "SELECT table_schema, table_name, column_name, column_default, column_comment, is_nullable "
-        "FROM information_schema.columns "
-        "WHERE table_schema = coalesce(:schema, database()) AND table_name IN :tables"
-    ).bindparams(bindparam("tables", expanding=True))
-    tables = [name for _, name in found]
-    known = {
-        (table, column): (own, default, comment, nullable == "YES")
-        for own, table, column, default, comment, nullable in connection.execute(
-            query, {"schema": schema, "tables": tables}
-        )
-    }
-    for (_, table), columns in found.items():
-        for one in columns:
-            own, default, comment, nullable = known[table, one["name"]]
-            one["comment"] = comment or None
-            if one.get("computed"):
-                continue
-            one["nullable"] = nullable
-            if default in (None, "NULL"):
-                continue
-            if one["default"] is None:
-                one["default"] = without_schema(default, own)
-            elif str(one["default"]).startswith("("):
-                one["default"] = f"({default})"
+    column["type"] = JSON() if is_json(fact) else CharacterEnum.of(column["type"])
+    column["comment"] = fact.get("comment")
+    if column.get("computed"):
+        return
+    column["nullable"] = not fact.get("not null")
+    default = fact.get("default")
+    if default is not None and column["default"] is None:
+        column["default"] = default
+    elif default is not None and str(column["default"]).startswith("("):
+        column["default"] = f"({default})"
 
 
-def mariadb_json(
-    connection: Connection, schema: str | None, tables: Collection[str]
-) -> set[tuple[str, str]]:
-    """Return table and name of the columns that are JSON, which are texts with a CHECK there."""
-    query = text(
-        "SELECT table_name, constraint_name FROM information_schema.check_constraints "
-        "WHERE constraint_schema = coalesce(:schema, database()) AND table_name IN :tables "
-        "AND level = 'Column' AND check_clause = concat('json_valid(`', constraint_name, '`)')"
-    ).bindparams(bindparam("tables", expanding=True))
-    rows = connection.execute(query, {"schema": schema, "tables": list(tables)})
-    return {(table, column) for table, column in rows}
+def correct_type(column: ReflectedColumn, spelled: str, written: WrittenTable | None) -> None:
+    """Let a column on SQLite have the type as it was spelled, and its collation.
+
+    :param spelled: the type, where nothing is known of how the table was written
+    """
+    name = column["name"]
+    if written is not None:
+        spelled = written.types[name]
+    known = column["type"]
+    if squeezed(spelled) != squeezed(known.compile(sqlite.dialect())):
+        column["type"] = known.with_variant(StoredType(spelled), "sqlite")
+    if written is not None and name in written.collations:
+        column["type"] = collated(column["type"], written.collations[name])
 
 
-def spelled_types(connection: Connection) -> dict[tuple[str, str], str]:
-    """Return the types of SQLite's columns by table and column, as they were written."""
-    rows = connection.exec_driver_sql(
-        "SELECT m.name, x.name, x.type FROM sqlite_master m, pragma_table_xinfo(m.name) x "
-        "WHERE m.type = 'table'"
-    )
-    return {(table, column): type_ for table, column, type_ in rows}
+def squeezed(spelled: str) -> str:
+    """Return the spelling of a type without spaces and the case of letters."""
+    return re.sub(r"\s", "", spelled).upper()
 
 
 def put_right(kind: str, facts: Any, written: WrittenTable) -> None:

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from itertools import chain
 from typing import Any
 
-from sqlalchemy import ARRAY, MetaData, Table
+from sqlalchemy import MetaData, Table
 from sqlalchemy import Sequence as SqlSequence
-from sqlalchemy.dialects.postgresql import DOMAIN, ENUM, CreateDomainType, CreateEnumType
+from sqlalchemy.dialects.postgresql import ENUM, CreateDomainType, CreateEnumType
 from sqlalchemy.engine import Dialect
 from sqlalchemy.schema import DefaultClause
 from sqlalchemy.sql.functions import next_value
 from sqlalchemy.sql.visitors import iterate
-from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from websauna_migrate.base_errors import MigrationError
+from websauna_migrate.models.named_types import NamedType, named_types, type_key
 from websauna_migrate.models.sqlalchemy_internals import lonely_sequences
-
-NamedType = ENUM | DOMAIN
-
 
 #: What is told of models by default.
 NOT_CREATED = "cannot be created in the database"
@@ -76,32 +73,16 @@ def create_types(
         return []
     found: dict[tuple[str | None, str], dict[NamedType, CreateEnumType | CreateDomainType]] = {}
     for column in chain.from_iterable(table.columns for table in tables):
-        for named in named_types(column.type, dialect):
-            alike = found.setdefault((named.schema, str(named.name)), {})
-            if named not in alike:
+        for named in named_types(column.type):
+            if named.create_type:
                 kind = CreateEnumType if isinstance(named, ENUM) else CreateDomainType
-                alike[named] = kind(named)
+                found.setdefault(type_key(named), {}).setdefault(named, kind(named))
     for key, alike in found.items():
         first, *others = (str(one.compile(dialect=dialect)).strip() for one in alike.values())
         for other in others:
             if other != first:
                 raise two_types(".".join(filter(None, key)), first, other)
     return [next(iter(alike.values())) for alike in found.values()]
-
-
-def named_types(type_: TypeEngine[Any], dialect: Dialect) -> Iterator[NamedType]:
-    """Yield the types that must be created for a column's type, those first that others need."""
-    impl = type_.dialect_impl(dialect)
-    if isinstance(impl, TypeDecorator):
-        yield from named_types(impl.type_engine(dialect), dialect)
-    elif isinstance(impl, ARRAY):
-        yield from named_types(impl.item_type, dialect)
-    elif isinstance(impl, DOMAIN):
-        yield from named_types(impl.data_type, dialect)
-        if impl.create_type:
-            yield impl
-    elif isinstance(impl, ENUM) and impl.create_type:
-        yield impl
 
 
 def used_sequences(tables: Iterable[Table], whole: Iterable[MetaData]) -> list[SqlSequence]:

@@ -268,6 +268,21 @@ def column_definition(fact: Fact) -> str:
     return f"{type_}{collation}{written.removeprefix(type_)}"
 
 
+#: A column's definition whose last words are its own CHECK; strings and names may have the word.
+OWN_CHECK = re.compile(r"(?:[^'`]|'(?:[^'\\]|''|\\.)*'|`(?:[^`]|``)*`)*?( CHECK \(.*\))", re.DOTALL)
+
+
+def own_check(fact: Fact) -> str:
+    """Return the CHECK that MariaDB keeps with a column, empty for none; JSON has one by itself."""
+    found = OWN_CHECK.fullmatch(str(fact.get(AS_WRITTEN) or ""))
+    return found[1] if found and not is_json(fact) else ""
+
+
+def is_json(fact: Fact) -> bool:
+    """True if a column of MariaDB is JSON: a text with a CHECK."""
+    return str(fact.get(AS_WRITTEN)).endswith(f" CHECK (json_valid({quoted(fact.name)}))")
+
+
 def plain(name: str) -> str:
     """Return a name without its quotes."""
     return name[1:-1].replace("``", "`")

@@ -15,19 +15,17 @@ An index belongs to the package of its table. For types and sequences see
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from itertools import chain
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Protocol
 
-from sqlalchemy import ARRAY, Enum, MetaData, Sequence, Table
-from sqlalchemy.dialects import postgresql, registry
-from sqlalchemy.engine import Dialect
-from sqlalchemy.types import TypeDecorator, TypeEngine
+from sqlalchemy import MetaData, Sequence, Table
 
 from websauna_migrate.models.declared_classes import DeclaredModels, package_of_module
 from websauna_migrate.models.foreign_key_links import is_dangling, link_foreign_keys
+from websauna_migrate.models.named_types import NamedType, named_types, type_key
 from websauna_migrate.models.ownership_errors import (
     Claim,
     OwnershipError,
@@ -37,11 +35,7 @@ from websauna_migrate.models.ownership_errors import (
     owner_conflict,
     owner_unknown,
 )
-from websauna_migrate.models.sqlalchemy_internals import (
-    lonely_sequences,
-    types_of_metadata,
-    variants_of,
-)
+from websauna_migrate.models.sqlalchemy_internals import lonely_sequences, types_of_metadata
 from websauna_migrate.models.table_order import (
     Key,
     depths_of,
@@ -133,16 +127,16 @@ class Ownership:
     @cached_property
     def enum_owners(self) -> Mapping[Key, str]:
         """The owner of every named type in use by schema and name; see :meth:`enum_owner`."""
-        dialect = registry.load("postgresql")()
         users: dict[Key, dict[str, set[str]]] = {}
         for table, claim in self._settled.values():
             for column in table.columns:
-                for key, modules in named_types(column.type, dialect):
-                    users.setdefault(key, {}).setdefault(claim.package, set()).update(modules)
+                for named in named_types(column.type):
+                    packages = users.setdefault(type_key(named), {})
+                    packages.setdefault(claim.package, set()).update(modules_of(named))
         for metadata, names in self._registrants.items():
             for type_ in types_of_metadata(metadata):
-                for key, modules in named_types(type_, dialect):
-                    users.setdefault(key, dict.fromkeys(names, modules))
+                for named in named_types(type_):
+                    users.setdefault(type_key(named), dict.fromkeys(names, modules_of(named)))
         return self._shared_owners(users)
 
     def enum_owner(self, schema: str | None, name: str, default: str | None = None) -> str | None:
@@ -321,7 +315,7 @@ class Ownership:
 
     def _parents(self, key: Key) -> set[Key]:
         """Return the tables of the models that a table references, or inherits from."""
-        targets: set[Key | None] = {
+        targets = {
             referenced_key(constraint)
             for table in self._definitions[key]
             for constraint in table.foreign_key_constraints
@@ -383,38 +377,7 @@ def owner_in(
     return owners.get((schema, name)) or (owners.get((default, name)) if schema is None else None)
 
 
-def named_types(declared: TypeEngine[Any], dialect: Dialect) -> Iterator[tuple[Key, set[str]]]:
-    """Yield the named types inside a column's type, with the modules of their enum classes.
-
-    :param dialect: PostgreSQL's: only there are types objects of a schema
-    """
-    if not may_be_named(declared):
-        return
-    try:
-        actual: object = declared.dialect_impl(dialect)
-    except Exception:
-        # A type made for another database may refuse this one; then it is no type of this one.
-        return
-    while isinstance(actual, TypeDecorator):
-        actual = actual.impl_instance
-    if isinstance(actual, ARRAY):
-        yield from named_types(actual.item_type, dialect)
-    elif isinstance(actual, postgresql.DOMAIN):
-        yield (actual.schema, str(actual.name)), set()
-        yield from named_types(actual.data_type, dialect)
-    elif isinstance(actual, postgresql.ENUM) and actual.name is not None:
-        modules = {actual.enum_class.__module__} if actual.enum_class is not None else set()
-        yield (actual.schema, str(actual.name)), modules
-
-
-def may_be_named(declared: TypeEngine[Any]) -> bool:
-    """True if a type can be, or contain, a named type."""
-    return (
-        isinstance(declared, NAMED)
-        or bool(variants_of(declared))
-        or not type(declared).__module__.startswith("sqlalchemy.")
-    )
-
-
-#: SQLAlchemy's classes of types that are named, or made of others.
-NAMED = (Enum, ARRAY, postgresql.DOMAIN, TypeDecorator)
+def modules_of(named: NamedType) -> set[str]:
+    """Return the module of a type's enum class, if it has one."""
+    cls = getattr(named, "enum_class", None)
+    return set() if cls is None else {cls.__module__}

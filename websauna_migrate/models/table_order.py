@@ -24,8 +24,8 @@ def sort_key(key: Key) -> str:
     return name if schema is None else f"{schema}.{name}"
 
 
-def referenced_key(constraint: ForeignKeyConstraint) -> Key | None:
-    """Return the schema and name of the table that a foreign key references, as far as known.
+def referenced_key(constraint: ForeignKeyConstraint) -> Key:
+    """Return the schema and name of the table that a foreign key references.
 
     The table may be in another ``MetaData`` than the one that names it by a string.
     """
@@ -34,6 +34,14 @@ def referenced_key(constraint: ForeignKeyConstraint) -> Key | None:
     except NoReferenceError:
         *schema, name, _ = constraint.elements[0].target_fullname.split(".")
         return (".".join(schema) or None, name)
+
+
+def referenced_columns(constraint: ForeignKeyConstraint) -> list[str]:
+    """Return the names of the columns that a foreign key references."""
+    try:
+        return [str(element.column.name) for element in constraint.elements]
+    except NoReferenceError:
+        return [element.target_fullname.rpartition(".")[2] for element in constraint.elements]
 
 
 def inherited_keys(options: Mapping[str, Any]) -> Iterator[Key]:

@@ -175,8 +175,7 @@ class Judge:
             key = waiting.pop()
             if key in every and key not in needed:
                 needed.add(key)
-                constraints = every[key].foreign_key_constraints
-                waiting += [one for c in constraints if (one := referenced_key(c))]
+                waiting += map(referenced_key, every[key].foreign_key_constraints)
         return [table for key, table in every.items() if key in needed]
 
     @property

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
-from websauna_migrate.autogenerate.fact_comparison import FoundDifferences
+from websauna_migrate.autogenerate.fact_comparison import FoundDifferences, told
 from websauna_migrate.autogenerate.operations.script_op import ScriptOp
 from websauna_migrate.autogenerate.operations.server_statements import qualified, statements
 from websauna_migrate.autogenerate.package_objects import Key
 from websauna_migrate.enums import literal
-from websauna_migrate.facts.differences import Difference
 from websauna_migrate.facts.fact import Fact, Value
 from websauna_migrate.facts.postgresql import quote_name
 
@@ -22,7 +21,6 @@ Statement = Callable[[Fact, str, Value, Value], str | None]
 
 def attribute_changes(key: Key, found: FoundDifferences) -> Iterator[ScriptOp]:
     """Yield the changes of a table's attributes that have no operation of Alembic's."""
-    schema = found.models.default_schema
     for one in found.of(key):
         write = STATEMENTS.get((one.fact.kind, one.attribute or ""))
         if write is None or one.other is None:
@@ -30,13 +28,8 @@ def attribute_changes(key: Key, found: FoundDifferences) -> Iterator[ScriptOp]:
         whole = qualified(key[0], key[1])
         up = write(one.fact, whole, one.right, one.left)
         down = write(one.other, whole, one.left, one.right)
-        diff = ("change_attribute", told(one, schema))
+        diff = ("change_attribute", told(one))
         yield statements(diff, [up] if up else [], [down] if down else [])
-
-
-def told(one: Difference, schema: str) -> str:
-    """Return a difference in words."""
-    return one.describe("in the database", "in the models")
 
 
 def column(clause: str, absent: str | None) -> Statement:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping
 
 from alembic.operations.ops import MigrateOperation
 
-from websauna_migrate.autogenerate.fact_comparison import FoundDifferences
+from websauna_migrate.autogenerate.fact_comparison import FoundDifferences, told
 from websauna_migrate.autogenerate.operations.enum_change import EnumChange
 from websauna_migrate.autogenerate.operations.script_op import ScriptOp
 from websauna_migrate.autogenerate.package_objects import Key
@@ -118,8 +118,3 @@ def told_besides(found: FoundDifferences, ownership: Ownership) -> Iterator[str]
     for key in sorted(parts, key=str):
         for one in found.of(key):
             yield told(one)
-
-
-def told(one: Difference) -> str:
-    """Return a difference in words."""
-    return one.describe("in the database", "in the models")

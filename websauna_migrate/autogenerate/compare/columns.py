@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from alembic.operations import ops
@@ -13,7 +13,7 @@ from sqlalchemy.schema import Computed, Identity
 from websauna_migrate.autogenerate.fact_comparison import FoundDifferences
 from websauna_migrate.autogenerate.operations.column_types import collated
 from websauna_migrate.autogenerate.operations.table_changes import TableChanges
-from websauna_migrate.autogenerate.package_objects import Key
+from websauna_migrate.autogenerate.package_objects import Key, PackageObjects
 from websauna_migrate.facts.differences import Difference
 from websauna_migrate.facts.postgresql import OWN
 from websauna_migrate.models.sqlalchemy_internals import escaped
@@ -25,31 +25,12 @@ if TYPE_CHECKING:
 TYPE = frozenset({"type", "collation"})
 
 
-class ColumnFacts:
-    """Tells Alembic whether types and server defaults of columns differ."""
-
-    def __init__(self, found: FoundDifferences, normal: Callable[[str | None], str | None]) -> None:
-        """Keep the differences.
-
-        :param normal: returns a schema, ``None`` for the default one
-        """
-        self.found = found
-        self.normal = normal
-
-    def differs(self, column: Column[Any], attributes: frozenset[str]) -> bool:
-        """Tell whether a model's column differs in one of some attributes."""
-        key = (self.normal(column.table.schema), str(column.table.name))
-        return bool(attributes & self.found.of_column(key, str(column.name)).keys())
-
-    def types_differ(
-        self, original: Callable[..., bool], inspected: Column[Any], model: Column[Any]
-    ) -> bool:
-        """Tell whether a column's type is another one; Alembic's own opinion is not asked."""
-        return self.differs(model, TYPE)
-
-    def defaults_differ(self, inspected: Column[Any], model: Column[Any]) -> bool:
-        """Tell whether a column's server default is another one."""
-        return self.differs(model, frozenset({"default"}))
+def column_differs(
+    found: FoundDifferences, owned: PackageObjects, column: Column[Any], attribute: str
+) -> bool:
+    """Tell whether a model's column has another type, or server default, than the database's."""
+    differs = found.of_column(owned.key_of(column.table), str(column.name))
+    return bool((TYPE if attribute == "type" else {attribute}) & differs.keys())
 
 
 def judge_columns(
@@ -266,14 +247,3 @@ def as_column(reflected: Any) -> Column[Any]:
         nullable=reflected["nullable"],
         comment=reflected.get("comment"),
     )
-
-
-def kept_columns(table: Table) -> list[tuple[Column[Any], str | None]]:
-    """Return a model's computed columns, each with the name of the column before it."""
-    found = []
-    previous: str | None = None
-    for column in table.columns:
-        if isinstance(column.server_default, Computed):
-            found.append((column, previous))
-        previous = column.name
-    return found

@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
+from alembic.autogenerate import renderers
 from alembic.autogenerate.api import AutogenContext
-from sqlalchemy import Table
+from alembic.operations import ops
+from sqlalchemy import Table, text
 from sqlalchemy.dialects import postgresql
 
-from websauna_migrate.autogenerate.operations.script_op import (
-    DATABASES,
-    branches,
-    on_dialect,
-    written_for,
-)
+from websauna_migrate.autogenerate.compare.constraints import READINGS, constraint_addition
+from websauna_migrate.autogenerate.compare.definitions import made_index
+from websauna_migrate.autogenerate.operations.script_op import DATABASES, branches, on_dialect
+from websauna_migrate.autogenerate.operations.table_changes import TableChanges, computed_columns
 from websauna_migrate.facts.mysql import quoted as in_backquotes
+from websauna_migrate.models.sqlalchemy_internals import escaped
+
+#: Alembic's kinds of constraints by how SQLAlchemy's reflection calls them.
+KINDS = {reading: kind for kind, reading in READINGS.items()}
 
 
 def rename_lines(
@@ -57,61 +61,25 @@ def made_anew(
     context: AutogenContext, table: Table, kind: str, old: str, new: str, facts: Any
 ) -> list[str]:
     """Return the lines that drop a constraint or index, and add it under its new name."""
-    prefix = context.opts["alembic_module_prefix"]
-    on_sqlite = "sqlite" in written_for(context)
-    on = "batch_op." if on_sqlite else prefix
-    schema = [f"schema={table.schema!r}"] if table.schema else []
-    dropped = "drop_index" if kind == "indexes" else "drop_constraint"
-    option = [] if kind == "indexes" else [f"type_={TYPES[kind]!r}"]
-    lines = []
-    for (called, more), name in (((dropped, option), old), (addition(kind, facts), new)):
-        arguments = [f"{prefix}f({name!r})", *more]
-        if not on_sqlite:
-            arguments[1:1] = [f"{'table_name=' * (called == 'drop_index')}{str(table.name)!r}"]
-            own = "source_schema" if called == "create_foreign_key" else "schema"
-            arguments += [f"{own}={table.schema!r}"] if table.schema else []
-        lines.append(f"{on}{called}({', '.join(arguments)})")
-    if not on_sqlite:
-        return lines
-    place = ", ".join([repr(str(table.name)), *schema])
-    return [f"with {prefix}batch_alter_table({place}) as batch_op:", *lines, ""]
-
-
-TYPES = {
-    "foreign_keys": "foreignkey",
-    "unique_constraints": "unique",
-    "check_constraints": "check",
-}
-
-
-def addition(kind: str, facts: Any) -> tuple[str, list[str]]:
-    """Return the operation that adds a constraint or index, and its further arguments."""
-    if kind == "indexes":
-        unique = bool(facts["unique"])
-        return "create_index", [repr(facts["column_names"]), f"unique={unique!r}"]
-    if kind == "unique_constraints":
-        return "create_unique_constraint", [repr(facts["column_names"])]
-    if kind == "check_constraints":
-        return "create_check_constraint", [repr(str(facts["sqltext"]))]
-    more = [
-        f"{option}={value!r}"
-        for option, value in sorted((facts.get("options") or {}).items())
-        if value
-    ]
-    if facts.get("referred_schema"):
-        more.append(f"referent_schema={facts['referred_schema']!r}")
-    keys = ("referred_table", "constrained_columns", "referred_columns")
-    return "create_foreign_key", [*(repr(facts[key]) for key in keys), *more]
-
-
-def postgresql_only(statement: str) -> Any:
-    """Return the lines that run a statement on PostgreSQL."""
-
-    def lines(context: AutogenContext) -> list[str]:
-        prefix = context.opts["alembic_module_prefix"]
-        return on_dialect(context, "postgresql", [f"{prefix}execute({statement!r})"])
-
+    drop = addition(table, kind, {**facts, "name": old}).reverse()
+    change = TableChanges(table.name, [drop, addition(table, kind, {**facts, "name": new})])
+    change.schema = table.schema
+    change.computed = computed_columns(table)
+    lines: list[str] = renderers.dispatch(change)(context, change)
     return lines
+
+
+def addition(table: Table, kind: str, facts: Any) -> ops.MigrateOperation:
+    """Return the operation that adds a constraint or index that SQLAlchemy reflected."""
+    if kind != "indexes":
+        found: ops.MigrateOperation = constraint_addition(KINDS[kind], facts, table)
+        return found
+    parts = facts.get("expressions") or [f'"{name}"' for name in facts["column_names"]]
+    where = (facts.get("dialect_options") or {}).get("sqlite_where")
+    options = {"sqlite_where": text(escaped(str(where)))} if where is not None else {}
+    unique, names = bool(facts["unique"]), table.columns.keys()
+    index = made_index(facts["name"], str(table.name), table.schema, parts, unique, options, names)
+    return ops.CreateIndexOp.from_index(index)
 
 
 def dotted(schema: str | None, name: str) -> str:

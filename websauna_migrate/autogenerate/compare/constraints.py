@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from alembic.operations import ops
@@ -178,31 +179,10 @@ class ConstraintComparison:
         ``None`` for one that Alembic has no operation for.
         """
         kind = kind_of(fact)
-        schema, name = self.table.schema, str(self.table.name)
         one = self.reflected(kind, fact)
         if kind is None or one is None:
             return None
-        given = conv(one["name"]) if one.get("name") else None
-        options = {**one.get("dialect_options", {}), **deferral(fact), **resolution(fact)}
-        if kind == "check":
-            check = CheckConstraint(escaped(one["sqltext"]), name=given)
-            Table(name, MetaData(), schema=schema).append_constraint(check)
-            return ops.CreateCheckConstraintOp.from_constraint(check)
-        if kind == "foreignkey":
-            return ops.CreateForeignKeyOp(
-                given,
-                name,
-                one["referred_table"],
-                one["constrained_columns"],
-                one["referred_columns"],
-                source_schema=schema,
-                referent_schema=one["referred_schema"],
-                **one.get("options", {}),
-            )
-        made = ops.CreatePrimaryKeyOp if kind == "primary" else ops.CreateUniqueConstraintOp
-        columns = one.get("constrained_columns") or one.get("column_names")
-        kept = {key: value for key, value in options.items() if value}
-        return made(given, name, columns, schema=schema, **kept)
+        return constraint_addition(kind, one, self.table, {**deferral(fact), **resolution(fact)})
 
     def reflected(self, kind: str | None, fact: Fact) -> Any:
         """Return what SQLAlchemy reflects of a constraint, ``None`` if it does not see it."""
@@ -297,6 +277,36 @@ class ConstraintComparison:
             one for one in unnamed if words_of(sql_text(one.sqltext, self.connection)) == words
         ]
         return found[0] if len(found) == 1 else None
+
+
+def constraint_addition(
+    kind: str, one: Any, table: Table, options: Mapping[str, Any] = MappingProxyType({})
+) -> Any:
+    """Return the operation that creates a constraint of a table, as SQLAlchemy reflected it.
+
+    :param options: what is not reflected
+    """
+    schema, name = table.schema, str(table.name)
+    given = conv(one["name"]) if one.get("name") else None
+    if kind == "check":
+        check = CheckConstraint(escaped(one["sqltext"]), name=given)
+        Table(name, MetaData(), schema=schema).append_constraint(check)
+        return ops.CreateCheckConstraintOp.from_constraint(check)
+    if kind == "foreignkey":
+        return ops.CreateForeignKeyOp(
+            given,
+            name,
+            one["referred_table"],
+            one["constrained_columns"],
+            one["referred_columns"],
+            source_schema=schema,
+            referent_schema=one["referred_schema"],
+            **one.get("options", {}),
+        )
+    made = ops.CreatePrimaryKeyOp if kind == "primary" else ops.CreateUniqueConstraintOp
+    columns = one.get("constrained_columns") or one.get("column_names")
+    kept = {**one.get("dialect_options", {}), **options}
+    return made(given, name, columns, schema=schema, **{k: v for k, v in kept.items() if v})
 
 
 #: How SQLAlchemy's reflection calls each kind.

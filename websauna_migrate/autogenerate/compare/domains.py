@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 
-from websauna_migrate.autogenerate.fact_comparison import FoundDifferences
+from websauna_migrate.autogenerate.fact_comparison import FoundDifferences, told
 from websauna_migrate.autogenerate.operations.script_op import ScriptOp
 from websauna_migrate.autogenerate.operations.server_statements import qualified, statements
 from websauna_migrate.autogenerate.package_objects import Key
@@ -27,9 +27,8 @@ def domain_changes(
         name = qualified(*key)
         up: list[str] = []
         down: list[str] = []
-        told: list[str] = []
+        words: list[str] = []
         for one in in_order(found.of(key)):
-            words = one.describe("in the database", "in the models")
             if one.attribute in ("type", "collation") and one.fact.kind == "domain type":
                 raise cannot_render(
                     package,
@@ -41,9 +40,9 @@ def domain_changes(
                 )
             up += change(one, name, upgrade=True)
             down = [*change(one, name, upgrade=False), *down]
-            told.append(words)
+            words.append(told(one))
         if up or down:
-            yield statements(("change_domain", *key, *told), up, down)
+            yield statements(("change_domain", *key, *words), up, down)
 
 
 def in_order(found: Sequence[Difference]) -> list[Difference]:

@@ -7,28 +7,29 @@ PostgreSQL has to do is in a branch for PostgreSQL.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
 from alembic.autogenerate.api import AutogenContext
 from alembic.operations import ops
-from sqlalchemy import ARRAY, Column
+from sqlalchemy import Column
 from sqlalchemy.dialects import postgresql
-from sqlalchemy.types import TypeDecorator, TypeEngine
+from sqlalchemy.engine.reflection import Inspector
 
 from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
 from websauna_migrate.autogenerate.compare.domains import domain_changes, domain_drop
 from websauna_migrate.autogenerate.fact_comparison import FoundDifferences
-from websauna_migrate.autogenerate.operations.column_types import TypeRenderer, dialect_of
+from websauna_migrate.autogenerate.operations.column_types import TypeRenderer
 from websauna_migrate.autogenerate.operations.enum_change import EnumChange, constant
 from websauna_migrate.autogenerate.operations.rendering import typed_columns
 from websauna_migrate.autogenerate.operations.script_op import ScriptOp, on_dialect
 from websauna_migrate.autogenerate.package_objects import Key, PackageObjects
 from websauna_migrate.autogenerate.reflection import Reflection
 from websauna_migrate.autogenerate.revision_errors import cannot_render
-from websauna_migrate.models.ownership import may_be_named
+from websauna_migrate.facts.fact import Fact
+from websauna_migrate.models.named_types import NamedType, named_types
 from websauna_migrate.models.sqlalchemy_internals import types_of_metadata
 
 
@@ -36,18 +37,16 @@ from websauna_migrate.models.sqlalchemy_internals import types_of_metadata
 class ModelType:
     """An enum type or domain that models use.
 
-    :ivar values: an enum's values in order; empty for a domain
     :ivar columns: the columns that have it, of all packages
     """
 
-    type: Any
-    values: tuple[str, ...]
+    type: NamedType | sa.Enum
     columns: list[Column[Any]] = field(default_factory=list)
 
     @property
-    def is_domain(self) -> bool:
-        """Whether it is a domain."""
-        return isinstance(self.type, postgresql.DOMAIN)
+    def values(self) -> tuple[str, ...]:
+        """An enum's values in order; none for a domain."""
+        return tuple(map(str, self.type.enums)) if isinstance(self.type, sa.Enum) else ()
 
 
 class NamedTypes:
@@ -58,7 +57,7 @@ class NamedTypes:
         owned: PackageObjects,
         reflection: Reflection,
         found: FoundDifferences,
-        inspector: Any,
+        inspector: Inspector,
     ) -> None:
         """Compare nothing yet.
 
@@ -94,14 +93,15 @@ class NamedTypes:
             elif key in used or self.on_postgresql or not found.columns:
                 operations.append(creation(key, found))
         operations += domain_changes(self.owned.package, mine, self.found)
-        unused = self.unused(model, {*self.reflection.enums, *self.reflection.domains})
-        for key in sorted(unused, key=lambda one: (one in self.reflection.enums, str(one))):
-            if key in self.reflection.domains:
-                operations.append(domain_drop(key, self.reflection.facts_of_type(key)))
-                continue
-            values = self.reflection.enums[key]
-            dropped = ModelType(sa.Enum(*values, name=key[1], schema=key[0]), values)
-            operations.append(creation(key, dropped).reverse())
+        going = self.unused(model) if self.on_postgresql else {}
+        # A domain may be of an enum type.
+        for key, type_ in sorted(going.items(), key=lambda item: (item[1].kind, str(item[0]))):
+            if type_.kind == "domain type":
+                operations.append(domain_drop(key, self.reflection.facts.of(key)))
+            else:
+                values = enum_values(type_)
+                dropped = ModelType(sa.Enum(*values, name=key[1], schema=key[0]))
+                operations.append(creation(key, dropped).reverse())
         return operations
 
     def of_models(self) -> dict[Key, ModelType]:
@@ -116,22 +116,22 @@ class NamedTypes:
         for package in sorted(self.owned.snapshot.packages):
             for table in self.owned.ownership.tables_of(package):
                 for column in table.columns:
-                    for type_ in named_types_in(column.type):
+                    for type_ in named_types(column.type):
                         self.note(found, column, type_)
         for package in sorted(self.owned.snapshot.packages):
             for metadata in self.owned.snapshot.packages[package].metadata:
                 for declared in types_of_metadata(metadata):
-                    for type_ in named_types_in(declared):
+                    for type_ in named_types(declared):
                         # One that no column uses.
-                        found.setdefault(self.key_of(type_), ModelType(type_, values_of(type_)))
+                        found.setdefault(self.key_of(type_), ModelType(type_))
         self.reflection.model_types = found
         return found
 
-    def note(self, found: dict[Key, ModelType], column: Column[Any], type_: Any) -> None:
+    def note(self, found: dict[Key, ModelType], column: Column[Any], type_: NamedType) -> None:
         """Add one use of a type."""
         key = self.key_of(type_)
-        values = values_of(type_)
-        known = found.setdefault(key, ModelType(type_, values))
+        values = ModelType(type_).values
+        known = found.setdefault(key, ModelType(type_))
         if known.values != values:
             first = known.columns[0]
             raise cannot_render(
@@ -144,14 +144,14 @@ class NamedTypes:
             )
         known.columns.append(column)
 
-    def key_of(self, type_: Any) -> Key:
+    def key_of(self, type_: NamedType) -> Key:
         """Return the normal key of a type."""
         return (self.owned.normal(type_.schema), str(type_.name))
 
     def exists(self, key: Key) -> bool:
         """Tell whether a type is there already: in PostgreSQL, or else by the scripts."""
         if self.on_postgresql:
-            return key in self.reflection.enums or key in self.reflection.domains
+            return self.reflection.type_of(key) is not None
         return any(self.owned.snapshot.created.type_origin(*form) for form in self.forms(key))
 
     def forms(self, key: Key) -> list[Key]:
@@ -165,26 +165,29 @@ class NamedTypes:
         return {
             self.key_of(type_)
             for _, _, _, column_type in typed_columns(upgrade)
-            for type_ in named_types_in(column_type)
+            for type_ in named_types(column_type)
         }
 
-    def unused(self, model: Mapping[Key, ModelType], there: Iterable[Key]) -> set[Key]:
+    def unused(self, model: Mapping[Key, ModelType]) -> dict[Key, Fact]:
         """Return those of PostgreSQL's types that the package surely created and no model has.
 
         One that something else of the database uses, which no package has, is left alone.
-
-        :param there: types of the database
         """
         created = self.owned.snapshot.created
-        found = set()
-        for key in there:
-            origins = [created.sure_type_origin(*form) for form in self.forms(key)]
-            mine = any(origin and origin[0] == self.owned.package for origin in origins)
-            if key not in model and mine:
-                found.add(key)
+        found: dict[Key, Fact] = {}
+        for written in created.types:
+            origin = created.sure_type_origin(*written)
+            keys = [(self.owned.normal(written[0]), written[1])]
+            if written[0] == "public":
+                keys.append((None, written[1]))
+            for key in keys if origin and origin[0] == self.owned.package else ():
+                type_ = self.reflection.type_of(key) if key not in model else None
+                if type_ is not None:
+                    found[key] = type_
         users = {key: list(self.reflection.users_of_type(key)) for key in found}
         while others := {key for key in found if self.is_used_by_others(users[key], found)}:
-            found -= others
+            for key in others:
+                del found[key]
         return found
 
     def is_used_by_others(self, users: Iterable[tuple[bool, Key]], going: Collection[Key]) -> bool:
@@ -196,11 +199,12 @@ class NamedTypes:
 
     def change(self, key: Key, found: ModelType, upgrade: ops.UpgradeOps) -> EnumChange | None:
         """Return the change of a type's values, ``None`` if they are the same."""
-        if found.is_domain:
+        if not isinstance(found.type, sa.Enum):
             return None
         before: Sequence[str] | None
         if self.on_postgresql:
-            before = self.reflection.enums.get(key)
+            type_ = self.reflection.type_of(key)
+            before = enum_values(type_) if type_ is not None and type_.kind == "enum type" else None
         else:
             before = last_values(self.owned.snapshot, self.owned.package, key)
         covered = covered_changes(upgrade, key, self.owned)
@@ -247,7 +251,7 @@ class NamedTypes:
 
     def facts(self, columns: Iterable[Column[Any]]) -> dict[tuple[str, str], Mapping[str, Any]]:
         """Return what columns are in the database, by table and name."""
-        found = {}
+        found: dict[tuple[str, str], Mapping[str, Any]] = {}
         for schema, name in {self.owned.key_of(column.table) for column in columns}:
             read = self.inspector.get_multi_columns(schema=schema, filter_names=[name])
             for facts in read.get((schema, name), ()):
@@ -255,9 +259,10 @@ class NamedTypes:
         return found
 
 
-def values_of(type_: Any) -> tuple[str, ...]:
-    """Return an enum's values in order; a domain has none."""
-    return tuple(map(str, getattr(type_, "enums", ())))
+def enum_values(fact: Fact) -> tuple[str, ...]:
+    """Return the values of an enum type of the database."""
+    values = fact.get("values")
+    return values if isinstance(values, tuple) else ()
 
 
 def creation(key: Key, found: ModelType) -> ScriptOp:
@@ -267,7 +272,7 @@ def creation(key: Key, found: ModelType) -> ScriptOp:
         prefix = context.opts["sqlalchemy_module_prefix"] or ""
         bind = f"{context.opts['alembic_module_prefix']}get_bind()"
         call = f"{method}({bind}, checkfirst=False)"
-        if found.is_domain:
+        if isinstance(found.type, postgresql.DOMAIN):
             source = TypeRenderer(context).domain_source(found.type)
             return on_dialect(context, "postgresql", [f"{source}.{call}"])
         arguments = [*map(repr, found.values), f"name={key[1]!r}"]
@@ -283,26 +288,6 @@ def creation(key: Key, found: ModelType) -> ScriptOp:
     )
 
 
-def named_types_in(declared: TypeEngine[Any]) -> Iterator[Any]:
-    """Yield the enum types and domains inside a column's type, as PostgreSQL would have them."""
-    if not may_be_named(declared):
-        return
-    try:
-        actual: Any = declared.dialect_impl(dialect_of("postgresql"))
-    except Exception:
-        # A type made for another database may refuse this one; then it is no type of this one.
-        return
-    while isinstance(actual, TypeDecorator):
-        actual = actual.impl_instance
-    if isinstance(actual, ARRAY):
-        yield from named_types_in(actual.item_type)
-    elif isinstance(actual, postgresql.DOMAIN):
-        yield from named_types_in(actual.data_type)
-        yield actual
-    elif isinstance(actual, postgresql.ENUM) and actual.name is not None:
-        yield actual
-
-
 def covered_changes(
     upgrade: ops.UpgradeOps, key: Key, owned: PackageObjects
 ) -> list[ops.AlterColumnOp]:
@@ -316,7 +301,7 @@ def covered_changes(
         and op.modify_type is not None
         and any(
             (owned.normal(type_.schema), str(type_.name)) == key
-            for type_ in named_types_in(op.modify_type)
+            for type_ in named_types(op.modify_type)
         )
         and isinstance(op.existing_type, (sa.Enum, sa.String))
     ]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from alembic.autogenerate.api import AutogenContext
 from alembic.operations import ops
 from sqlalchemy import Table, UniqueConstraint
 
+from websauna_migrate.autogenerate.operations.ordering import dropped_key
 from websauna_migrate.autogenerate.operations.script_op import ScriptOp, written_for
 from websauna_migrate.autogenerate.operations.table_changes import TableChanges
 from websauna_migrate.autogenerate.package_objects import Key
@@ -56,10 +56,8 @@ def foreign_key_columns(op: ops.MigrateOperation) -> list[str]:
     """Return the columns of a foreign key that an operation adds or drops; else nothing."""
     if isinstance(op, ops.CreateForeignKeyOp):
         return list(op.local_cols)
-    if isinstance(op, ops.DropConstraintOp) and op.constraint_type == "foreignkey":
-        constraint: Any = op.to_constraint()
-        return list(constraint.column_keys)
-    return []
+    key = dropped_key(op)
+    return [] if key is None else [*key.column_keys]
 
 
 def index_drop(name: str | None, table: TableChanges, *, upgrade: bool) -> ScriptOp:

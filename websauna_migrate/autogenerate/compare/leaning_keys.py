@@ -16,9 +16,9 @@ from websauna_migrate.autogenerate.operations.server_statements import (
     KeyChange,
     columns_of_dropped_key,
 )
-from websauna_migrate.autogenerate.package_objects import PackageObjects
+from websauna_migrate.autogenerate.package_objects import Key, PackageObjects
 from websauna_migrate.facts.fact import Fact
-from websauna_migrate.models.table_order import referenced_key
+from websauna_migrate.models.table_order import referenced_columns, referenced_key
 
 #: Schema and name of a table, and columns that are unique in it.
 KeyColumns: TypeAlias = tuple[str | None, str, frozenset[str]]
@@ -125,11 +125,27 @@ def ends(constraint: ForeignKeyConstraint, owned: PackageObjects) -> Iterator[tu
 def targets_of(table: Table, owned: PackageObjects) -> Iterator[tuple[str | None, str]]:
     """Yield schema and name of the tables that a model's foreign keys refer to."""
     for constraint in table.foreign_key_constraints:
-        if key := referenced_key(constraint):
-            yield owned.normal(key[0]), key[1]
+        schema, name = referenced_key(constraint)
+        yield owned.normal(schema), name
 
 
-def target_of(constraint: ForeignKeyConstraint, owned: PackageObjects) -> tuple[Any, ...]:
+def target_of(constraint: ForeignKeyConstraint, owned: PackageObjects) -> KeyColumns:
     """Return schema, table and columns that a foreign key refers to."""
-    columns = frozenset(str(element.column.name) for element in constraint.elements)
+    columns = frozenset(referenced_columns(constraint))
     return (*owned.key_of(constraint.referred_table), columns)
+
+
+def retyped_keys(
+    tables: Iterable[Table], found: FoundDifferences, owned: PackageObjects
+) -> frozenset[Key]:
+    """Return the tables of which a column changes its type that a foreign key points at.
+
+    :param tables: those whose foreign keys count
+    """
+    return frozenset(
+        owned.key_of(element.column.table)
+        for table in tables
+        for constraint in table.foreign_key_constraints
+        for element in constraint.elements
+        if "type" in found.of_column(owned.key_of(element.column.table), element.column.name)
+    )

@@ -6,12 +6,11 @@ itself writes of it on one side.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterator
 
 from alembic.operations import ops
 
-from websauna_migrate.autogenerate.fact_comparison import FoundDifferences
+from websauna_migrate.autogenerate.fact_comparison import FoundDifferences, told
 from websauna_migrate.autogenerate.operations.column_types import collated
 from websauna_migrate.autogenerate.operations.script_op import ScriptOp
 from websauna_migrate.autogenerate.operations.server_statements import statements
@@ -19,7 +18,7 @@ from websauna_migrate.autogenerate.operations.table_changes import TableChanges
 from websauna_migrate.autogenerate.package_objects import Key
 from websauna_migrate.facts.differences import Difference
 from websauna_migrate.facts.fact import AS_WRITTEN, Fact
-from websauna_migrate.facts.mysql import column_definition, quoted
+from websauna_migrate.facts.mysql import column_definition, own_check, quoted
 from websauna_migrate.facts.postgresql import make_name
 
 OPTIONS = frozenset({"engine", "collation", "row format", AS_WRITTEN})
@@ -148,17 +147,6 @@ def modified(key: Key, name: str, definition: str) -> str:
     return f"ALTER TABLE {table_of(key)} MODIFY {quoted(name)} {definition}"
 
 
-#: A column's definition whose last words are its own CHECK; strings and names may have the word.
-OWN_CHECK = re.compile(r"(?:[^'`]|'(?:[^'\\]|''|\\.)*'|`(?:[^`]|``)*`)*?( CHECK \(.*\))", re.DOTALL)
-
-
-def own_check(fact: Fact) -> str:
-    """Return the CHECK that MariaDB keeps with a column, empty for none; JSON has one by itself."""
-    found = OWN_CHECK.fullmatch(str(fact.get(AS_WRITTEN) or ""))
-    is_json = found and found[1] == f" CHECK (json_valid({quoted(fact.name)}))"
-    return found[1] if found and not is_json else ""
-
-
 def is_numbered(one: Difference) -> bool:
     """Tell whether a difference is AUTO_INCREMENT alone, which Alembic's operations know."""
     return {one.left, one.right} <= {None, "auto_increment"}
@@ -174,11 +162,6 @@ def sequence_changes(key: Key, found: FoundDifferences) -> Iterator[ScriptOp]:
             for fact in (one.other, one.fact)
         )
         yield statements(("change_sequence", *key, told(one)), [up], [down], "mysql")
-
-
-def told(one: Difference) -> str:
-    """Return a difference in words."""
-    return one.describe("in the database", "in the models")
 
 
 def table_of(key: Key) -> str:

@@ -18,7 +18,6 @@ from websauna_migrate.autogenerate.operations.column_types import TypeRenderer
 from websauna_migrate.autogenerate.operations.script_op import ScriptOp, on_dialect, written_for
 from websauna_migrate.autogenerate.package_objects import Key, PackageObjects
 from websauna_migrate.autogenerate.reflection import Reflection
-from websauna_migrate.facts.catalogue import read_facts
 from websauna_migrate.models.sqlalchemy_internals import lonely_sequences
 
 #: What a sequence may have besides its name.
@@ -80,13 +79,12 @@ class SchemaObjects:
 
     def is_left_empty(self, schema: str, dropped: Collection[Key]) -> bool:
         """Tell whether nothing is in a schema but tables that go, and types of the package."""
-        facts = read_facts(self.reflection.connection, schemas=[schema])
         created = self.owned.snapshot.created
-        for one in facts.objects:
+        for one in self.reflection.facts.objects(schema):
             key = (schema, one.table or one.name)
             origin = created.sure_type_origin(*key)
             of_package = origin is not None and origin[0] == self.owned.package
-            if one.schema == schema and key not in dropped and not of_package:
+            if key not in dropped and not of_package:
                 return False
         return True
 
@@ -96,7 +94,7 @@ class SchemaObjects:
         new_columns = set(columns_added(upgrade))
         for key, (sequence, columns) in sorted(used.items(), key=lambda item: str(item[0])):
             if self.dialect.supports_sequences:
-                missing = key[1] not in self.reflection.sequence_names(key[0])
+                missing = key[1] not in self.reflection.facts.sequences(key[0])
             else:
                 # One that no column uses is written wherever the script is made.
                 wanted = not columns or new_columns & columns
@@ -106,7 +104,7 @@ class SchemaObjects:
         if self.dialect.supports_sequences:
             unused = self.scripted and self.scripted - self.all_used
             for schema, name in sorted(unused, key=str):
-                if name in self.reflection.sequence_names(schema):
+                if name in self.reflection.facts.sequences(schema):
                     yield sequence_creation(self.as_it_is(schema, name)).reverse()
 
     @cached_property
@@ -154,9 +152,7 @@ class SchemaObjects:
         """Return a sequence of the database, with its options on PostgreSQL."""
         if self.dialect.name != "postgresql":
             return sa.Sequence(name, schema=schema)
-        where = schema or str(self.reflection.default_schema)
-        facts = read_facts(self.reflection.connection, schemas=[where])
-        fact = next(o for o in facts.objects if o.kind == "sequence" and o.name == name)
+        fact = self.reflection.facts.sequences(schema)[name]
         options: dict[str, Any] = {
             word: int(str(fact.get(attribute) or 0))
             for word, attribute in OPTION_FACTS.items()

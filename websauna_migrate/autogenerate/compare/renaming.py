@@ -16,13 +16,13 @@ from sqlalchemy.schema import DefaultClause
 
 from websauna_migrate.autogenerate.compare.constraint_lines import (
     dotted,
-    postgresql_only,
     quoted,
     rename_lines,
 )
 from websauna_migrate.autogenerate.operations.column_types import dialect_of
 from websauna_migrate.autogenerate.operations.enum_change import EnumChange
 from websauna_migrate.autogenerate.operations.script_op import DATABASES, ScriptOp, branches
+from websauna_migrate.autogenerate.operations.server_statements import statements
 from websauna_migrate.autogenerate.package_objects import Key, PackageObjects
 from websauna_migrate.autogenerate.reflection import Reflection
 from websauna_migrate.autogenerate.rename.renames import (
@@ -32,6 +32,7 @@ from websauna_migrate.autogenerate.rename.renames import (
     TableRename,
     bad_rename,
 )
+from websauna_migrate.facts.postgresql import OWN
 from websauna_migrate.models.model_sql import applicable_checks, final_name, unquoted
 from websauna_migrate.models.sqlalchemy_internals import is_created
 
@@ -269,21 +270,15 @@ class Renaming:
 
     def sequence_renames(self, one: TableRename) -> Iterator[ScriptOp]:
         """Yield the renames of PostgreSQL's own sequences of a table."""
-        if not self.reflection.connection.dialect.supports_sequences:
-            return
-        for facts in self.reflection.read("columns", one.schema)[one.schema, one.old]:
-            name = f"{one.old}_{facts['name']}_seq"
-            if name in self.reflection.sequence_names(one.schema) and name in str(facts["default"]):
-                columns = self.plain.columns_of(one.schema, one.new)
-                new = f"{one.new}_{columns.get(facts['name'], facts['name'])}_seq"
-                yield ScriptOp(
-                    ("rename_sequence", one.schema, name, new),
-                    postgresql_only(
-                        f"ALTER SEQUENCE {dotted(one.schema, name)} RENAME TO {quoted(new)}"
-                    ),
-                    postgresql_only(
-                        f"ALTER SEQUENCE {dotted(one.schema, new)} RENAME TO {quoted(name)}"
-                    ),
+        columns = self.plain.columns_of(one.schema, one.new)
+        for fact in self.reflection.facts.of((one.schema, one.old)):
+            old = f"{one.old}_{fact.name}_seq"
+            new = f"{one.new}_{columns.get(fact.name, fact.name)}_seq"
+            if fact.get("default") == OWN and old in self.reflection.facts.sequences(one.schema):
+                yield statements(
+                    ("rename_sequence", one.schema, old, new),
+                    [f"ALTER SEQUENCE {dotted(one.schema, old)} RENAME TO {quoted(new)}"],
+                    [f"ALTER SEQUENCE {dotted(one.schema, new)} RENAME TO {quoted(old)}"],
                 )
 
 

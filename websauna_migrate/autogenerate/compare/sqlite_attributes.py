@@ -6,13 +6,12 @@ Alembic has no operation for the former: the table is made anew with them.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
-from sqlalchemy import Column, Table
+from sqlalchemy import Table
 
 from websauna_migrate.autogenerate.fact_comparison import FoundDifferences
 from websauna_migrate.autogenerate.operations.script_op import ScriptOp
-from websauna_migrate.autogenerate.operations.table_changes import TableChanges
+from websauna_migrate.autogenerate.operations.table_changes import ComputedColumns, TableChanges
 from websauna_migrate.autogenerate.package_objects import Key
 from websauna_migrate.autogenerate.revision_errors import cannot_render
 from websauna_migrate.facts.fact import Fact
@@ -26,7 +25,7 @@ def option_changes(
     key: Key,
     found: FoundDifferences,
     checks: Sequence[str],
-    computed: Sequence[tuple[Column[Any], str | None]],
+    computed: ComputedColumns,
     *,
     first: bool,
 ) -> Iterator[TableChanges]:

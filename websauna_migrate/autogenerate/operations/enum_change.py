@@ -22,7 +22,7 @@ from sqlalchemy.schema import CheckConstraint, DefaultClause
 
 from websauna_migrate.autogenerate.operations.column_types import character_words
 from websauna_migrate.autogenerate.operations.script_op import ScriptOp, branches, written_for
-from websauna_migrate.autogenerate.operations.table_changes import TableChanges
+from websauna_migrate.autogenerate.operations.table_changes import ComputedColumns, TableChanges
 from websauna_migrate.autogenerate.package_objects import Key
 from websauna_migrate.enums import literal, qualified_name
 from websauna_migrate.models.sqlalchemy_internals import escaped
@@ -39,7 +39,7 @@ class EnumChange(ScriptOp):
         each with the name of the column before it
     """
 
-    computed: Mapping[str, Sequence[tuple[Column[Any], str | None]]] = {}
+    computed: Mapping[str, ComputedColumns] = {}
 
     def __init__(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 from alembic.operations import ops
@@ -12,9 +13,17 @@ from websauna_migrate.autogenerate.operations.server_statements import (
     ServerConstraint,
     columns_of_dropped_key,
 )
-from websauna_migrate.autogenerate.operations.table_changes import TableChanges, WithTable
+from websauna_migrate.autogenerate.operations.table_changes import (
+    TableChanges,
+    WithTable,
+    computed_columns,
+)
 from websauna_migrate.autogenerate.package_objects import Key
-from websauna_migrate.models.table_order import inherited_keys
+from websauna_migrate.models.table_order import (
+    inherited_keys,
+    referenced_columns,
+    referenced_key,
+)
 
 #: A table that is created or dropped.
 WholeTable = ops.CreateTableOp | ops.DropTableOp
@@ -72,7 +81,9 @@ def with_table(changes: Iterable[TableChanges], *, silent: bool) -> list[WithTab
 
 def of_key(key: ForeignKeyConstraint, op: ops.MigrateOperation) -> TableChanges:
     """Return a change of a table that is one of its foreign key."""
-    return TableChanges(key.table.name, [op], schema=key.table.schema)
+    change = TableChanges(key.table.name, [op], schema=key.table.schema)
+    change.computed = computed_columns(key.table)
+    return change
 
 
 def cut_circles(
@@ -96,11 +107,11 @@ def cut_circles(
         closing = [
             constraint
             for constraint in constraints
-            if referred_key(constraint) != key_of(op)
+            if referenced_key(constraint) != key_of(op)
             and (
-                referred_key(constraint) in keys
+                referenced_key(constraint) in keys
                 or constraint.use_alter
-                or leans(constraint, changed.get(referred_key(constraint) or (None, ""), ()))
+                or leans(constraint, changed.get(referenced_key(constraint), ()))
             )
         ]
         waiting.remove((op, constraints))
@@ -111,7 +122,7 @@ def cut_circles(
 
 def leans(key: ForeignKeyConstraint, changes: Iterable[ops.MigrateOperation]) -> bool:
     """True if a foreign key leans on what one of some changes of the other table makes or takes."""
-    columns = {element.target_fullname.rpartition(".")[2] for element in key.elements}
+    columns = {*referenced_columns(key)}
     for op in changes:
         if isinstance(op, ops.AddColumnOp):
             if op.column.name in columns:
@@ -136,7 +147,7 @@ def pending(op: WholeTable, constraints: Sequence[ForeignKeyConstraint], keys: s
     """Tell whether a table refers to one of some others, or inherits from it."""
     options = op.kw if isinstance(op, ops.CreateTableOp) else op.table_kw
     return not keys.isdisjoint(inherited_keys(options)) or any(
-        referred_key(constraint) in keys - {key_of(op)}
+        referenced_key(constraint) in keys - {key_of(op)}
         for constraint in constraints
         if not constraint.use_alter
     )
@@ -299,19 +310,17 @@ def target_of(op: ops.MigrateOperation) -> Iterator[Key]:
     """Yield the table that a foreign key refers to, if an operation is about one."""
     if isinstance(op, ops.CreateForeignKeyOp):
         yield op.kw.get("referent_schema"), op.referent_table
-    elif isinstance(op, ops.DropConstraintOp) and op.constraint_type == "foreignkey":
-        constraint = op.to_constraint()
-        if isinstance(constraint, ForeignKeyConstraint):
-            key = referred_key(constraint)
-            if key is not None:
-                yield key
+    elif (key := dropped_key(op)) is not None:
+        yield referenced_key(key)
 
 
-def referred_key(constraint: ForeignKeyConstraint) -> Key | None:
-    """Return schema and name of the table that a foreign key points at."""
-    for element in constraint.elements:
-        parts = element.target_fullname.split(".")
-        return ".".join(parts[:-2]) or None, parts[-2]
+def dropped_key(op: ops.MigrateOperation) -> ForeignKeyConstraint | None:
+    """Return the foreign key that an operation drops, ``None`` for others and an unknown one."""
+    if isinstance(op, ops.DropConstraintOp) and op.constraint_type == "foreignkey":
+        # Alembic does not know more than the name of one that a hook adds.
+        with suppress(ValueError):
+            constraint = op.to_constraint()
+            return constraint if isinstance(constraint, ForeignKeyConstraint) else None
     return None
 
 

@@ -7,12 +7,12 @@ so a script that needs one has it wherever it was made.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from alembic.autogenerate import renderers
 from alembic.autogenerate.api import AutogenContext
 from alembic.operations import ops
-from sqlalchemy.schema import Column, Computed, DefaultClause
+from sqlalchemy.schema import Column, Computed, DefaultClause, Table
 from sqlalchemy.types import SchemaType
 
 from websauna_migrate.alembic_adapter.autogenerate_internals import render_column
@@ -20,6 +20,9 @@ from websauna_migrate.autogenerate.operations.script_op import on_dialect, writt
 
 #: The value of ``render_as_batch`` that leaves it to each table's changes.
 AUTOMATIC = "automatic"
+
+#: Computed columns, each with the name of the column before it.
+ComputedColumns: TypeAlias = Sequence[tuple[Column[Any], str | None]]
 
 #: Operations that SQLite does without making the table anew.
 SIMPLE = (
@@ -47,8 +50,8 @@ class TableChanges(ops.ModifyTableOps):
     recreate: bool = False
     stage: int = 0
     options: tuple[Mapping[str, bool], Mapping[str, bool]] = ({}, {})
-    #: Computed columns that stay, each with the name of the column before it.
-    computed: Sequence[tuple[Column[Any], str | None]] = ()
+    #: Computed columns that stay.
+    computed: ComputedColumns = ()
     #: The comparison of the table's CHECK constraints that the changes come from.
     checks: Any = None
 
@@ -115,6 +118,16 @@ def render_table_changes(context: AutogenContext, operation: TableChanges) -> li
     if batch and lines:
         lines[:1] = [batch_line(context, operation), *computed_lines(context, operation)]
     return on_dialect(context, "sqlite", lines) if operation.options[0] else lines
+
+
+def computed_columns(table: Table) -> ComputedColumns:
+    """Return the computed columns of a table."""
+    names = [None, *(column.name for column in table.columns)]
+    return [
+        (column, before)
+        for column, before in zip(table.columns, names, strict=False)
+        if isinstance(column.server_default, Computed)
+    ]
 
 
 def computed_lines(context: AutogenContext, operation: TableChanges) -> list[str]:

@@ -11,12 +11,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, TypeAlias
 
 from alembic.operations import ops
-from sqlalchemy import Constraint, ForeignKeyConstraint
 
 from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
-from websauna_migrate.autogenerate.operations.ordering import referred_key
+from websauna_migrate.autogenerate.operations.ordering import dropped_key, foreign_keys_of
 from websauna_migrate.autogenerate.operations.server_statements import columns_of_dropped_key
 from websauna_migrate.autogenerate.package_objects import Key
+from websauna_migrate.models.table_order import referenced_columns, referenced_key
 from websauna_migrate.planning.accesses import Access, Touch, thing_of, touches
 from websauna_migrate.results import CreatedScript
 
@@ -196,18 +196,10 @@ def dropped_by(operations: Sequence[ops.MigrateOperation]) -> Iterator[Columns]:
 def released_by(operations: Sequence[ops.MigrateOperation]) -> Iterator[Columns]:
     """Yield what the foreign keys refer to which operations drop."""
     for op in operations:
-        constraints: list[Constraint] = []
         if isinstance(op, ops.DropTableOp):
-            constraints = list(op.to_table().foreign_key_constraints)
-        elif isinstance(op, ops.ModifyTableOps):
-            constraints = [
-                inner.to_constraint()
-                for inner in op.ops
-                if isinstance(inner, ops.DropConstraintOp) and inner.constraint_type == "foreignkey"
-            ]
-        for constraint in constraints:
-            if isinstance(constraint, ForeignKeyConstraint):
-                key = referred_key(constraint)
-                if key is not None:
-                    names = (one.target_fullname for one in constraint.elements)
-                    yield key, folded(name.rpartition(".")[2] for name in names)
+            dropped = foreign_keys_of(op)
+        else:
+            inner = getattr(op, "ops", ())
+            dropped = [key for one in inner if (key := dropped_key(one)) is not None]
+        for key in dropped:
+            yield referenced_key(key), folded(referenced_columns(key))

@@ -80,7 +80,9 @@ def require_meant(
         {key_of(owned, op) for op in operations if isinstance(op, ops.DropTableOp)},
         key=lambda key: (key[0] or "", key[1]),
     )
-    existing = {key for key in owned.keys - reflection.children if reflection.has_table(*key)}
+    existing = {
+        key for key in owned.keys if reflection.has_table(*key) and not reflection.is_child(key)
+    }
     existing.update(gone)
     if len(gone) * 2 < len(existing) or not gone:
         return

@@ -11,16 +11,19 @@ from functools import cached_property
 
 from alembic.operations import ops
 
-from websauna_migrate.autogenerate.operations.column_types import dialect_of
-from websauna_migrate.autogenerate.operations.ordering import referred_key
+from websauna_migrate.autogenerate.operations.ordering import foreign_keys_of
 from websauna_migrate.autogenerate.operations.rendering import typed_columns
 from websauna_migrate.autogenerate.operations.script_op import ScriptOp
 from websauna_migrate.autogenerate.package_objects import Key, PackageObjects
 from websauna_migrate.autogenerate.reflection import Reflection
 from websauna_migrate.autogenerate.revision_errors import RevisionFailed, not_created
 from websauna_migrate.autogenerate.write.package_order import circle_of, needs_of
-from websauna_migrate.models.ownership import named_types
-from websauna_migrate.models.table_order import inherited_keys
+from websauna_migrate.models.named_types import named_types, type_key
+from websauna_migrate.models.table_order import (
+    inherited_keys,
+    referenced_columns,
+    referenced_key,
+)
 from websauna_migrate.planning.accesses import Access
 
 Origin = tuple[str, str]
@@ -59,8 +62,8 @@ class InferredRequires:
                 for schema, table, columns in referred_by(container):
                     found.update(self.of_table(schema, table, columns))
                 for _, _, _, type_ in typed_columns(container):
-                    for key, _ in named_types(type_, dialect_of("postgresql")):
-                        found.update(self.of_type(*key))
+                    for named in named_types(type_):
+                        found.update(self.of_type(*type_key(named)))
         return sorted(found)
 
     def of_table(self, schema: str | None, table: str, columns: Sequence[str]) -> Iterator[str]:
@@ -117,9 +120,8 @@ class InferredRequires:
             yield newest
         elif not origins:
             owner = self.owned.ownership.enum_owner(schema, name)
-            if owner not in (None, self.owned.package) and not self.reflection.has_type(
-                schema, name
-            ):
+            key = self.owned.normal(schema), name
+            if owner not in (None, self.owned.package) and not self.reflection.type_of(key):
                 raise self.not_created(f'a column of the type "{name}"', str(owner))
 
     def not_created(self, used: str, owner: str) -> RevisionFailed:
@@ -173,15 +175,8 @@ def referred_by(
     elif isinstance(operation, ops.CreateTableOp):
         for schema, name in inherited_keys(operation.kw):
             yield schema, name, ()
-        for constraint in operation.to_table().foreign_key_constraints:
-            key = referred_key(constraint)
-            if key is not None:
-                columns = tuple(e.target_fullname.rpartition(".")[2] for e in constraint.elements)
-                yield (*key, columns)
-    elif isinstance(operation, ops.AddColumnOp):
-        for foreign_key in operation.column.foreign_keys:
-            parts = foreign_key.target_fullname.split(".")
-            yield (".".join(parts[:-2]) or None, parts[-2], (parts[-1],))
+        for constraint in foreign_keys_of(operation):
+            yield (*referenced_key(constraint), tuple(referenced_columns(constraint)))
     elif isinstance(operation, ScriptOp) and operation.referred is not None:
         yield operation.referred
     elif isinstance(operation, ops.CreateForeignKeyOp):

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from alembic.util import rev_id as new_revision_id
 from alembic.util.exc import CommandError
-from sqlalchemy.dialects import registry
 
 from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
 from websauna_migrate.autogenerate.revision_errors import RevisionFailed
@@ -21,7 +20,8 @@ from websauna_migrate.config.template import (
     ensure_template,
     require_editable,
 )
-from websauna_migrate.models.ownership import Ownership, named_types
+from websauna_migrate.models.named_types import named_types, type_key
+from websauna_migrate.models.ownership import Ownership
 from websauna_migrate.planning.accesses import Key, full_name, split_name
 from websauna_migrate.planning.edges import RevisionCycle
 from websauna_migrate.results import CreatedScript
@@ -189,14 +189,13 @@ class MoveWriter:
 
     def types(self, snapshot: LoadedScripts) -> tuple[str, ...]:
         """Return the named types that the tables alone use, by the models, and FROM created."""
-        dialect = registry.load("postgresql")()
         moved = {split_name(table) for table in self.tables}
         users: dict[Key, set[Key]] = {}
         for package in snapshot.packages:
             for table in self.ownership.tables_of(package):
                 for column in table.columns:
-                    for key, _ in named_types(column.type, dialect):
-                        users.setdefault(key, set()).add((table.schema, table.name))
+                    for named in named_types(column.type):
+                        users.setdefault(type_key(named), set()).add((table.schema, table.name))
         created = snapshot.created.types
         return tuple(
             sorted(

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
-from websauna_migrate.autogenerate.operations.column_types import dialect_of
-from websauna_migrate.autogenerate.operations.ordering import referred_key
 from websauna_migrate.autogenerate.package_objects import Key
-from websauna_migrate.models.ownership import Ownership, named_types
-from websauna_migrate.models.table_order import inherited_keys
+from websauna_migrate.models.named_types import named_types, type_key
+from websauna_migrate.models.ownership import Ownership
+from websauna_migrate.models.table_order import inherited_keys, referenced_key
 
 #: For each package those whose tables or types it uses.
 Needs = Mapping[str, set[str]]
@@ -30,8 +29,8 @@ def needs_of(
     for name in names:
         for table in ownership.tables_of(name):
             for constraint in table.foreign_key_constraints:
-                key = referred_key(constraint)
-                owner = ownership.owners.get(key) if key and counts(key) else None
+                key = referenced_key(constraint)
+                owner = ownership.owners.get(key) if counts(key) else None
                 if owner in names and owner != name:
                     tables[name].add(owner)
             for key in inherited_keys(table.kwargs):
@@ -40,8 +39,8 @@ def needs_of(
                 if owner in names and owner != name:
                     types[name].add(owner)
             for column in table.columns:
-                for key, _ in named_types(column.type, dialect_of("postgresql")):
-                    owner = ownership.enum_owner(*key)
+                for named in named_types(column.type):
+                    owner = ownership.enum_owner(*type_key(named))
                     if owner in names and owner != name:
                         types[name].add(owner)
     return tables, types

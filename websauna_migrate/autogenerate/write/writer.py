@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError
 
 from websauna_migrate.alembic_adapter.autogenerate_internals import BoundedComparison
 from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
-from websauna_migrate.autogenerate.compare.leaning_keys import keys_that_come
+from websauna_migrate.autogenerate.compare.leaning_keys import keys_that_come, retyped_keys
 from websauna_migrate.autogenerate.compare.renaming import applicable
 from websauna_migrate.autogenerate.comparison import (
     Comparison,
@@ -54,10 +54,9 @@ from websauna_migrate.autogenerate.write.given_up_keys import (
     require_released,
 )
 from websauna_migrate.autogenerate.write.infer_requires import InferredRequires
-from websauna_migrate.autogenerate.write.later_keys import retyped_keys, script_of_keys, take_out
+from websauna_migrate.autogenerate.write.keys_apart import script_of_keys, take_out
 from websauna_migrate.autogenerate.write.lost_values import lost_value_advice
 from websauna_migrate.autogenerate.write.not_null import not_null_advice
-from websauna_migrate.autogenerate.write.opened_keys import take_out_drops
 from websauna_migrate.autogenerate.write.package_order import in_order, needs_of
 from websauna_migrate.autogenerate.write.revision_files import (
     complete_imports,
@@ -444,14 +443,14 @@ class ScriptWriter:
             revision: object,
             directives: list[ops.MigrationScript],
         ) -> None:
-            drops = take_out_drops(directives, is_apart)
+            drops = take_out(directives, ops.DropConstraintOp, is_apart)
             if opening:
                 words = "foreign keys that go"
                 directives[:] = [
                     script_of_keys(one, one.head, drops, words) for one in directives[:1] if drops
                 ]
             else:
-                keys.extend(take_out(directives, is_later, owned.tables))
+                keys.extend(take_out(directives, ops.CreateForeignKeyOp, is_later))
             drop_empty_scripts(directives)
             operations = comparison.operations
             requires = [
