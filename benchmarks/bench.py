@@ -15,6 +15,7 @@ import psycopg2
 from measuring import Contender, Sample
 from peers import django_project, environment_of, flask_project
 from report import Report
+from sqlalchemy import make_url
 from workloads import Workload
 
 __all__ = [
@@ -89,6 +90,13 @@ class Bench:
             [[self.python, str(PROGRAMS / "boot.py"), str(work.root / ini)]],
             self.environment(work),
         )
+
+    def scripts_alone(self, work: Workload) -> Contender:
+        """Return the start of the application, and its scripts run for no database."""
+        program = str(PROGRAMS / "scripts_alone.py")
+        dialect = make_url(work.url).get_backend_name()
+        command = [self.python, program, str(work.root / "app.ini"), dialect]
+        return Contender("scripts alone", [command], self.environment(work))
 
     def alembic(self, work: Workload, verb: str, *, loop: bool) -> Contender:
         """Return Alembic alone, as one process or as one for each package."""
