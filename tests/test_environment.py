@@ -15,6 +15,7 @@ import sqlalchemy as sa
 
 from apps import Workshop
 from projects import INI, MAIN
+from runs import execute
 from websauna_migrate.config.template import template_folder
 from websauna_migrate.errors import EnvironmentFailure, MigrationError, StepFailed
 from websauna_migrate.runs.runner import Runner
@@ -448,19 +449,35 @@ def test_plain_alembic_records_its_steps(foo: Workshop, database_url: str, plain
     assert service.current()[0].rows == ("f200",)
 
 
+@pytest.mark.parametrize(
+    "words, left", [(("downgrade", "-1"), "f100"), (("stamp", "--purge", "f100"), "f100")]
+)
 def test_plain_alembic_takes_nothing_back_on_a_protected_database(
-    foo: Workshop, database_url: str, plain: Any
+    foo: Workshop, database_url: str, plain: Any, words: tuple[str, ...], left: str
 ) -> None:
     assert plain("upgrade", "head", protected="on").returncode == 0
-    refused = plain("downgrade", "-1", protected="on")
+    refused = plain(*words, protected="on")
     assert refused.returncode != 0
-    words = "is meant all the same: ws-alembic -c "
-    _, _, command = refused.stdout.partition(words)
-    assert "-x packages=fooapp downgrade -1 --yes-on-production" in command
+    _, _, command = refused.stdout.partition("is meant all the same: ws-alembic -c ")
+    assert f"-x packages=fooapp {' '.join(words)} --yes-on-production" in command
     assert foo.service(database_url).current()[0].rows == ("f200",)
     done = foo.ws(Path(command.split()[0]), *command.split()[1:])
     assert done.status == 0, done
-    assert foo.service(database_url).current()[0].rows == ("f100",)
+    assert foo.service(database_url).current()[0].rows == (left,)
+
+
+def test_plain_alembic_purges_what_no_script_has(
+    foo: Workshop, database_url: str, plain: Any
+) -> None:
+    """Which is what ``stamp --purge`` is for."""
+    assert plain("upgrade", "head").returncode == 0
+    history = "alembic_history_fooapp"
+    for target, rows in (("head", ("f200",)), ("f100", ("f100",)), ("base", ())):
+        execute(database_url, f"UPDATE {history} SET version_num = 'gone'")
+        assert plain("stamp", target).returncode != 0
+        done = plain("stamp", "--purge", target)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert foo.service(database_url).current()[0].rows == rows
 
 
 def test_plain_alembic_stops_at_a_half_done_step(

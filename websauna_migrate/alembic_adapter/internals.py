@@ -324,7 +324,7 @@ def steps_of_command(context: MigrationContext) -> list[RevisionStep | StampStep
     Commands that only look do their work in it, and have no steps. Nothing public calls it alone.
     """
     assert context._migrations_fn is not None
-    heads: tuple[str, ...] = context.get_current_heads()
+    heads: tuple[str, ...] = () if context.purge else context.get_current_heads()
     return [*context._migrations_fn(heads, context)]
 
 
@@ -334,7 +334,8 @@ def destination_of_command() -> str:
     ``get_revision_argument`` resolves it, which relative targets do not survive.
     """
     environment: EnvironmentContext = alembic.context._proxy  # type: ignore[attr-defined]
-    return str(environment.context_opts["destination_rev"])
+    given = environment.context_opts["destination_rev"]
+    return given if isinstance(given, str) else " ".join(given)
 
 
 @contextmanager

@@ -121,7 +121,10 @@ def run_online(
             steps = steps_of_command(context.get_context())
         if connection.in_transaction():
             connection.commit()
-    if any(isinstance(step, StampStep) for step in steps):
+        purge = context.get_context().purge
+    if purge or any(isinstance(step, StampStep) for step in steps):
+        if purge:
+            require_unprotected(service, package, "stamp --purge")
         stamp(service, package, configured, given)
     elif steps:
         moved = [step for step in steps if isinstance(step, RevisionStep)]
@@ -155,6 +158,20 @@ def stamp(
         connection.commit()
 
 
+def require_unprotected(service: MigrationService, package: str, command: str) -> None:
+    """Refuse a command of Alembic's that takes something back from a protected database.
+
+    :param command: with its option
+    """
+    if service.is_protected:
+        raise MigrationError(
+            f'"{command}" was not begun: this database is protected by the setting '
+            '"websauna_migrate.protected". If it is meant all the same: ws-alembic -c '
+            f"{context.config.config_file_name} -x packages={package} {command} "
+            f"{destination_of_command()} --yes-on-production"
+        )
+
+
 def migrate(
     service: MigrationService,
     package: str,
@@ -171,13 +188,8 @@ def migrate(
     engine = given if isinstance(given, Engine) else None
     tag = context.get_tag_argument()
     destination = destination_of_command()
-    if service.is_protected and not steps[0].is_upgrade:
-        raise MigrationError(
-            "The downgrade was not begun: this database is protected by the setting "
-            '"websauna_migrate.protected". If it is meant all the same: ws-alembic -c '
-            f"{context.config.config_file_name} -x packages={package} downgrade {destination} "
-            "--yes-on-production"
-        )
+    if not steps[0].is_upgrade:
+        require_unprotected(service, package, "downgrade")
     with service.one_look(given), stepped_aside():
         loaded = service.site(given=given).loaded
         # This env.py runs already: its options are taken as they are.
