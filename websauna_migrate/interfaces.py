@@ -6,9 +6,9 @@ registered packages. Revisions are named as in Alembic (``head``, ``heads``, ``b
 partial identifier, a branch label, ``label@head``, ``+1``, ``-2``); a symbol applies to each of
 the packages, an identifier to those of them that have it.
 
-``connection`` takes a ``sqlalchemy.Connection`` to work on, in place of one of the service's own,
-``engine`` a ``sqlalchemy.Engine`` to take it from: a database in memory, or the transaction of a
-test. If the connection has a transaction open, the whole call is part of that, and the caller
+Methods with ``**given`` take ``connection``, a ``sqlalchemy.Connection`` to work on in place of one of
+the service's own, or ``engine``, a ``sqlalchemy.Engine`` to take it from: a database in memory, or
+the transaction of a test. If the connection has a transaction open, the whole call is part of that, and the caller
 commits it or rolls it back. Otherwise each step is a transaction that is committed, and the
 connection has none afterwards either. See :doc:`running`, "On a connection of one's own".
 """
@@ -16,7 +16,7 @@ connection has none afterwards either. See :doc:`running`, "On a connection of o
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypedDict
 
 from zope.interface import Attribute, Interface
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from sqlalchemy import Connection, Engine, Table
+    from typing_extensions import Unpack
 
     from websauna_migrate import results
     from websauna_migrate.planning.revisions import Revision
@@ -57,7 +58,29 @@ class ReadinessLooks(Protocol):
 #: What ``packages`` arguments take.
 Packages = str | Iterable[str] | None
 
+
+class Given(TypedDict, total=False):
+    """What a method works on, in place of the service's own connection: one of the two, or none."""
+
+    connection: Connection | None
+    engine: Engine | None
+
+
+class RunKeywords(Given, total=False):
+    """What each run may be asked for, as :meth:`IMigrationService.upgrade` says it."""
+
+    tag: str | None
+    atomic: bool
+    dry_run: bool
+    stop: Callable[[], bool] | None
+    lock_wait: float | None
+    lock_timeout_ms: int | None
+    lock_budget: float | None
+    statement_timeout_ms: int | None
+
+
 __all__ = [
+    "Given",
     "IMigrationPackage",
     "IMigrationRunEnded",
     "IMigrationRunStarted",
@@ -65,6 +88,7 @@ __all__ = [
     "IMigrationStepApplied",
     "IMigrationStepFailed",
     "IMigrationStepStarted",
+    "RunKeywords",
     "Targets",
 ]
 
@@ -158,16 +182,7 @@ class IMigrationService(Interface):
         *,
         packages: Packages = None,
         cascade: bool = False,
-        tag: str | None = None,
-        atomic: bool = False,
-        dry_run: bool = False,
-        stop: Callable[[], bool] | None = None,
-        lock_wait: float | None = None,
-        lock_timeout_ms: int | None = None,
-        lock_budget: float | None = None,
-        statement_timeout_ms: int | None = None,
-        connection: Connection | None = None,
-        engine: Engine | None = None,
+        **asked: Unpack[RunKeywords],
     ) -> results.Run:
         """Run the downgrade plan; parameters and errors as in :meth:`upgrade`.
 
@@ -177,19 +192,7 @@ class IMigrationService(Interface):
         """
 
     def undo(
-        run: str = "last",
-        *,
-        cascade: bool = False,
-        tag: str | None = None,
-        atomic: bool = False,
-        dry_run: bool = False,
-        stop: Callable[[], bool] | None = None,
-        lock_wait: float | None = None,
-        lock_timeout_ms: int | None = None,
-        lock_budget: float | None = None,
-        statement_timeout_ms: int | None = None,
-        connection: Connection | None = None,
-        engine: Engine | None = None,
+        run: str = "last", *, cascade: bool = False, **asked: Unpack[RunKeywords]
     ) -> results.Run:
         """Take back the revisions that one run applied, and no others, as a downgrade does.
 
@@ -206,13 +209,7 @@ class IMigrationService(Interface):
             on them
         """
 
-    def plan_undo(
-        run: str = "last",
-        *,
-        cascade: bool = False,
-        connection: Connection | None = None,
-        engine: Engine | None = None,
-    ) -> Plan:
+    def plan_undo(run: str = "last", *, cascade: bool = False, **given: Unpack[Given]) -> Plan:
         """Return the plan that :meth:`undo` would follow; run nothing."""
 
     def repair(
@@ -220,8 +217,7 @@ class IMigrationService(Interface):
         step: str | None = None,
         *,
         stop: Callable[[], bool] | None = None,
-        connection: Connection | None = None,
-        engine: Engine | None = None,
+        **given: Unpack[Given],
     ) -> tuple[results.InterruptedStep, ...]:
         """Settle steps that an earlier run left half done, or look at them.
 
@@ -240,8 +236,7 @@ class IMigrationService(Interface):
         direction: str = "upgrade",
         cascade: bool = False,
         ignore_order: bool = False,
-        connection: Connection | None = None,
-        engine: Engine | None = None,
+        **given: Unpack[Given],
     ) -> Plan:
         """Return the :class:`.Plan` that a run would follow; run nothing.
 
@@ -249,12 +244,7 @@ class IMigrationService(Interface):
         :param ignore_order: as in :meth:`upgrade`
         """
 
-    def losses(
-        plan: Plan,
-        *,
-        connection: Connection | None = None,
-        engine: Engine | None = None,
-    ) -> tuple[results.Loss, ...]:
+    def losses(plan: Plan, **given: Unpack[Given]) -> tuple[results.Loss, ...]:
         """Count what a plan would lose, and the rows that are in its way; nothing waits.
 
         :param plan: what :meth:`plan` returned
@@ -266,8 +256,7 @@ class IMigrationService(Interface):
         *,
         packages: Packages = None,
         ignore_order: bool = False,
-        connection: Connection | None = None,
-        engine: Engine | None = None,
+        **given: Unpack[Given],
     ) -> results.RecordedPlan:
         """Return the plan of an upgrade with checksums of its scripts and their SQL; run nothing.
 
@@ -278,10 +267,7 @@ class IMigrationService(Interface):
         """
 
     def lint(
-        revision: Targets = "heads",
-        *,
-        packages: Packages = None,
-        plan: Plan | None = None,
+        revision: Targets = "heads", *, packages: Packages = None, plan: Plan | None = None
     ) -> results.LintReport:
         """Return the unsafe changes that an upgrade would make on PostgreSQL; run nothing there.
 
@@ -302,8 +288,7 @@ class IMigrationService(Interface):
         direction: str = "upgrade",
         tag: str | None = None,
         plan: Plan | None = None,
-        connection: Connection | None = None,
-        engine: Engine | None = None,
+        **given: Unpack[Given],
     ) -> str:
         """Return the SQL script of a run as ``str``; without ``plan`` no database is contacted.
 
@@ -336,8 +321,7 @@ class IMigrationService(Interface):
         with_requirements: bool = False,
         verified: bool = False,
         tag: str | None = None,
-        connection: Connection | None = None,
-        engine: Engine | None = None,
+        **given: Unpack[Given],
     ) -> tuple[results.StampedPackage, ...]:
         """Write the history tables as if the revisions were applied; run no script.
 
@@ -350,12 +334,7 @@ class IMigrationService(Interface):
         :returns: a tuple of :class:`websauna_migrate.results.StampedPackage`, only the changed ones
         """
 
-    def locate(
-        *,
-        packages: Packages = None,
-        connection: Connection | None = None,
-        engine: Engine | None = None,
-    ) -> results.Location:
+    def locate(*, packages: Packages = None, **given: Unpack[Given]) -> results.Location:
         """Find where the database stands, whatever its history tables say; nothing is written.
 
         The scripts are replayed in a scratch database, and the facts behind each of them are
@@ -367,11 +346,7 @@ class IMigrationService(Interface):
         """
 
     def drift(
-        *,
-        packages: Packages = None,
-        accept: bool = False,
-        connection: Connection | None = None,
-        engine: Engine | None = None,
+        *, packages: Packages = None, accept: bool = False, **given: Unpack[Given]
     ) -> results.DriftReport:
         """Find what is not as the applied scripts make it, and since when; what only models have.
 
@@ -406,8 +381,7 @@ class IMigrationService(Interface):
         replace_env: bool = False,
         dry_run: bool = False,
         undo: bool = False,
-        connection: Connection | None = None,
-        engine: Engine | None = None,
+        **given: Unpack[Given],
     ) -> results.Adoption:
         """Take an existing project over: version table, scripts, ``env.py``, settings.
 
@@ -453,8 +427,7 @@ class IMigrationService(Interface):
         full: bool = False,
         prove: str | None = None,
         keep: bool = False,
-        connection: Connection | None = None,
-        engine: Engine | None = None,
+        **given: Unpack[Given],
     ) -> tuple[results.CreatedScript, ...]:
         """Write a new revision script for each package.
 
@@ -516,10 +489,7 @@ class IMigrationService(Interface):
         """
 
     def status(
-        *,
-        packages: Packages = None,
-        connection: Connection | None = None,
-        engine: Engine | None = None,
+        *, packages: Packages = None, **given: Unpack[Given]
     ) -> tuple[results.PackageState, ...]:
         """Return what is applied: a tuple of :class:`websauna_migrate.results.PackageState`.
 
@@ -528,10 +498,7 @@ class IMigrationService(Interface):
         """
 
     def current(
-        *,
-        packages: Packages = None,
-        connection: Connection | None = None,
-        engine: Engine | None = None,
+        *, packages: Packages = None, **given: Unpack[Given]
     ) -> tuple[results.PackageState, ...]:
         """Return what :meth:`status` returns, under its former name."""
 
@@ -539,11 +506,7 @@ class IMigrationService(Interface):
         """Return the newest revisions of each package: a tuple of Revision. No database access."""
 
     def history(
-        rev_range: str | None = None,
-        *,
-        packages: Packages = None,
-        connection: Connection | None = None,
-        engine: Engine | None = None,
+        rev_range: str | None = None, *, packages: Packages = None, **given: Unpack[Given]
     ) -> tuple[results.HistoryEntry, ...]:
         """Return the revisions, newest first, as one timeline that follows the requirements.
 
@@ -555,9 +518,7 @@ class IMigrationService(Interface):
     def entries(revisions: Iterable[Revision]) -> tuple[results.HistoryEntry, ...]:
         """Return what listings say of some revisions, newest first. No database access."""
 
-    def one_look(
-        given: Connection | Engine | None = None,
-    ) -> AbstractContextManager[None]:
+    def one_look(given: Connection | Engine | None = None) -> AbstractContextManager[None]:
         """Read the scripts once for all that this thread asks within a ``with`` block.
 
         :param given: what the calls within it are given as ``connection`` or ``engine``
@@ -566,11 +527,7 @@ class IMigrationService(Interface):
     def show(revision: str, *, packages: Packages = None) -> tuple[results.HistoryEntry, ...]:
         """Return the revisions named by a symbol: a tuple of HistoryEntry."""
 
-    def readiness(
-        *,
-        connection: Connection | None = None,
-        engine: Engine | None = None,
-    ) -> results.Readiness:
+    def readiness(**given: Unpack[Given]) -> results.Readiness:
         """Return whether the application may serve: what its database is to its scripts.
 
         Takes no lock, and asks three queries whatever the number of packages, two more while a run
@@ -589,22 +546,14 @@ class IMigrationService(Interface):
         """
 
     def log(
-        wanted: results.LogFilter | None = None,
-        *,
-        connection: Connection | None = None,
-        engine: Engine | None = None,
+        wanted: results.LogFilter | None = None, **given: Unpack[Given]
     ) -> tuple[results.LedgerRun, ...]:
         """Return the runs that the ledger has, newest first, each with its steps.
 
         :param wanted: which of them, a :class:`websauna_migrate.results.LogFilter`; default: all
         """
 
-    def find_run(
-        name: str,
-        *,
-        connection: Connection | None = None,
-        engine: Engine | None = None,
-    ) -> results.LedgerRun:
+    def find_run(name: str, **given: Unpack[Given]) -> results.LedgerRun:
         """Return one run of the ledger with all of its steps.
 
         :param name: its identifier, the beginning of it, or ``"last"``
@@ -633,8 +582,7 @@ class IMigrationService(Interface):
         packages: Packages = None,
         full: bool = False,
         fresh: bool = False,
-        connection: Connection | None = None,
-        engine: Engine | None = None,
+        **given: Unpack[Given],
     ) -> results.CheckReport:
         """Compare scripts, histories, models and database.
 
@@ -646,10 +594,7 @@ class IMigrationService(Interface):
         """
 
     def verify(
-        *,
-        packages: Packages = None,
-        connection: Connection | None = None,
-        engine: Engine | None = None,
+        *, packages: Packages = None, **given: Unpack[Given]
     ) -> tuple[results.Verification, ...]:
         """Run the ``verify(check)`` of applied revisions again; nothing is written.
 
@@ -657,12 +602,7 @@ class IMigrationService(Interface):
             graph, for each applied revision whose script has one
         """
 
-    def ensure_version(
-        *,
-        packages: Packages = None,
-        connection: Connection | None = None,
-        engine: Engine | None = None,
-    ) -> None:
+    def ensure_version(*, packages: Packages = None, **given: Unpack[Given]) -> None:
         """Create the packages' history tables where they are missing."""
 
     def uninstall(
@@ -671,8 +611,7 @@ class IMigrationService(Interface):
         cascade: bool = False,
         forget: bool = False,
         stop: Callable[[], bool] | None = None,
-        connection: Connection | None = None,
-        engine: Engine | None = None,
+        **given: Unpack[Given],
     ) -> results.Run:
         """Downgrade a package to base, then drop its history table.
 
@@ -687,11 +626,7 @@ class IMigrationService(Interface):
         """
 
     def redo(
-        message: str | None = None,
-        *,
-        packages: Packages = None,
-        connection: Connection | None = None,
-        engine: Engine | None = None,
+        message: str | None = None, *, packages: Packages = None, **given: Unpack[Given]
     ) -> results.Redone:
         """Take the newest revision of one package back, write it anew from the models, apply it.
 
@@ -711,8 +646,7 @@ class IMigrationService(Interface):
         packages: Packages = None,
         onto: str | None = None,
         downgrade: bool = False,
-        connection: Connection | None = None,
-        engine: Engine | None = None,
+        **given: Unpack[Given],
     ) -> results.Rebased:
         """Put the revisions that lead to one head of a package alone behind another head.
 
@@ -751,16 +685,7 @@ class IMigrationService(Interface):
         packages: Packages = None,
         from_ledger: bool = False,
         cascade: bool = False,
-        tag: str | None = None,
-        atomic: bool = False,
-        dry_run: bool = False,
-        stop: Callable[[], bool] | None = None,
-        lock_wait: float | None = None,
-        lock_timeout_ms: int | None = None,
-        lock_budget: float | None = None,
-        statement_timeout_ms: int | None = None,
-        connection: Connection | None = None,
-        engine: Engine | None = None,
+        **asked: Unpack[RunKeywords],
     ) -> results.Switched:
         """Take down revisions that are applied and that no script of this checkout defines.
 
@@ -776,10 +701,7 @@ class IMigrationService(Interface):
         """
 
     def races(
-        *,
-        packages: Packages = None,
-        connection: Connection | None = None,
-        engine: Engine | None = None,
+        *, packages: Packages = None, **given: Unpack[Given]
     ) -> tuple[results.CheckProblem, ...]:
         """Return the scripts of different packages that conflict without a requirement.
 

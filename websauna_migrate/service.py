@@ -18,7 +18,14 @@ from websauna_migrate.config.packages import MigrationPackage
 from websauna_migrate.config.settings import Settings
 from websauna_migrate.database.engines import make_engine
 from websauna_migrate.database.given_connections import the_given
-from websauna_migrate.interfaces import IMigrationService, Packages, Question, Targets
+from websauna_migrate.interfaces import (
+    Given,
+    IMigrationService,
+    Packages,
+    Question,
+    RunKeywords,
+    Targets,
+)
 from websauna_migrate.planning.revisions import Revision
 from websauna_migrate.planning.steps import Plan, Step
 from websauna_migrate.runs.base_service import Service
@@ -28,6 +35,8 @@ from websauna_migrate.runs.site import Site
 # What only some of the methods need is imported there: an application that starts up waits for
 # neither the ORM nor a comparison, nor for what runs a plan.
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
     from websauna_migrate.reports.readiness import ReadinessWatch
 
 __all__ = ["MigrationService"]
@@ -36,6 +45,10 @@ __all__ = ["MigrationService"]
 @implementer(IMigrationService)
 class MigrationService(Service):
     """The default service; the contract is on :class:`.IMigrationService`.
+
+    Of methods, ``**given`` is ``connection`` or ``engine``, what to work on; ``**asked`` is that, and
+    of what :meth:`upgrade` tells ``tag``, ``atomic``, ``dry_run``, ``stop``, ``lock_wait``,
+    ``lock_timeout_ms``, ``lock_budget`` and ``statement_timeout_ms``.
 
     :param settings: what :func:`.parse_settings` read, or a function that reads it when the service
         is first used
@@ -54,27 +67,17 @@ class MigrationService(Service):
         revision: Targets = "heads",
         *,
         packages: Packages = None,
-        tag: str | None = None,
-        atomic: bool = False,
-        dry_run: bool = False,
-        stop: Callable[[], bool] | None = None,
-        lock_wait: float | None = None,
-        lock_timeout_ms: int | None = None,
-        lock_budget: float | None = None,
-        statement_timeout_ms: int | None = None,
         fail_on_lint: bool = False,
         ignore_order: bool = False,
         plan: results.RecordedPlan | None = None,
         max_loss: int | None = None,
-        connection: Connection | None = None,
-        engine: Engine | None = None,
+        **asked: Unpack[RunKeywords],
     ) -> results.Run:
         from websauna_migrate.runs.migrating import upgrade
-        from websauna_migrate.runs.run_context import RunOptions, limits_of
+        from websauna_migrate.runs.run_context import run_options
 
-        limits = limits_of(lock_timeout_ms, lock_budget, statement_timeout_ms)
-        options = RunOptions(tag, atomic, dry_run, stop, lock_wait, limits)
-        site, looks = self._complete_site(the_given(connection, engine), tag), []
+        options, given = run_options(**asked)
+        site, looks = self._complete_site(given, options.tag), []
         if fail_on_lint:
             from websauna_migrate.lint.report import Linter
 
@@ -96,63 +99,34 @@ class MigrationService(Service):
         *,
         packages: Packages = None,
         cascade: bool = False,
-        tag: str | None = None,
-        atomic: bool = False,
-        dry_run: bool = False,
-        stop: Callable[[], bool] | None = None,
-        lock_wait: float | None = None,
-        lock_timeout_ms: int | None = None,
-        lock_budget: float | None = None,
-        statement_timeout_ms: int | None = None,
-        connection: Connection | None = None,
-        engine: Engine | None = None,
+        **asked: Unpack[RunKeywords],
     ) -> results.Run:
         from websauna_migrate.runs.migrating import downgrade
-        from websauna_migrate.runs.run_context import RunOptions, limits_of
+        from websauna_migrate.runs.run_context import run_options
 
-        limits = limits_of(lock_timeout_ms, lock_budget, statement_timeout_ms)
-        options = RunOptions(tag, atomic, dry_run, stop, lock_wait, limits)
-        site = self.site(given=the_given(connection, engine), tag=tag)
+        options, given = run_options(**asked)
+        site = self.site(given=given, tag=options.tag)
         return downgrade(site, revision, packages, options, cascade=cascade)
 
     def undo(
-        self,
-        run: str = "last",
-        *,
-        cascade: bool = False,
-        tag: str | None = None,
-        atomic: bool = False,
-        dry_run: bool = False,
-        stop: Callable[[], bool] | None = None,
-        lock_wait: float | None = None,
-        lock_timeout_ms: int | None = None,
-        lock_budget: float | None = None,
-        statement_timeout_ms: int | None = None,
-        connection: Connection | None = None,
-        engine: Engine | None = None,
+        self, run: str = "last", *, cascade: bool = False, **asked: Unpack[RunKeywords]
     ) -> results.Run:
         from websauna_migrate.reports.run_log import run_to_undo
         from websauna_migrate.runs.migrating import make_undoer, run_planner
-        from websauna_migrate.runs.run_context import RunOptions, limits_of
+        from websauna_migrate.runs.run_context import run_options
 
-        limits = limits_of(lock_timeout_ms, lock_budget, statement_timeout_ms)
-        options = RunOptions(tag, atomic, dry_run, stop, lock_wait, limits)
-        site = self.site(given=the_given(connection, engine), tag=tag)
+        options, given = run_options(**asked)
+        site = self.site(given=given, tag=options.tag)
         planner = make_undoer(site, run_to_undo(site, run), cascade=cascade)
         return run_planner(site, "downgrade", planner, (), options)
 
     def plan_undo(
-        self,
-        run: str = "last",
-        *,
-        cascade: bool = False,
-        connection: Connection | None = None,
-        engine: Engine | None = None,
+        self, run: str = "last", *, cascade: bool = False, **given: Unpack[Given]
     ) -> Plan:
         from websauna_migrate.reports.run_log import run_to_undo
         from websauna_migrate.runs.migrating import make_undoer
 
-        site = self.site(given=the_given(connection, engine))
+        site = self.site(given=the_given(**given))
         return make_undoer(site, run_to_undo(site, run), cascade=cascade)(site.applied())
 
     def repair(
@@ -161,12 +135,11 @@ class MigrationService(Service):
         step: str | None = None,
         *,
         stop: Callable[[], bool] | None = None,
-        connection: Connection | None = None,
-        engine: Engine | None = None,
+        **given: Unpack[Given],
     ) -> tuple[results.InterruptedStep, ...]:
         from websauna_migrate.runs.repair import repair
 
-        site = self.site(given=the_given(connection, engine))
+        site = self.site(given=the_given(**given))
         return repair(site, action, step, stop=stop)
 
     def plan(
@@ -177,27 +150,20 @@ class MigrationService(Service):
         direction: str = "upgrade",
         cascade: bool = False,
         ignore_order: bool = False,
-        connection: Connection | None = None,
-        engine: Engine | None = None,
+        **given: Unpack[Given],
     ) -> Plan:
         from websauna_migrate.runs.migrating import plan
 
-        given = the_given(connection, engine)
-        site = self._complete_site(given) if direction == "upgrade" else self.site(given=given)
+        whole = self._complete_site if direction == "upgrade" else self.site
+        site = whole(given=the_given(**given))
         return plan(site, direction, revision, packages, cascade=cascade, ignore_order=ignore_order)
 
-    def losses(
-        self,
-        plan: Plan,
-        *,
-        connection: Connection | None = None,
-        engine: Engine | None = None,
-    ) -> tuple[results.Loss, ...]:
+    def losses(self, plan: Plan, **given: Unpack[Given]) -> tuple[results.Loss, ...]:
         if not plan:
             return ()
         from websauna_migrate.runs.losses import find_losses
 
-        return find_losses(self.site(given=the_given(connection, engine)), plan)
+        return find_losses(self.site(given=the_given(**given)), plan)
 
     def record_plan(
         self,
@@ -205,22 +171,17 @@ class MigrationService(Service):
         *,
         packages: Packages = None,
         ignore_order: bool = False,
-        connection: Connection | None = None,
-        engine: Engine | None = None,
+        **given: Unpack[Given],
     ) -> results.RecordedPlan:
         from websauna_migrate.runs.migrating import plan
         from websauna_migrate.runs.plan_records import record_plan
 
-        site = self._complete_site(the_given(connection, engine))
+        site = self._complete_site(the_given(**given))
         found = plan(site, "upgrade", revision, packages, ignore_order=ignore_order)
         return record_plan(site, found, revision, packages, ignore_order=ignore_order)
 
     def lint(
-        self,
-        revision: Targets = "heads",
-        *,
-        packages: Packages = None,
-        plan: Plan | None = None,
+        self, revision: Targets = "heads", *, packages: Packages = None, plan: Plan | None = None
     ) -> results.LintReport:
         from websauna_migrate.lint.report import Linter
 
@@ -235,13 +196,12 @@ class MigrationService(Service):
         direction: str = "upgrade",
         tag: str | None = None,
         plan: Plan | None = None,
-        connection: Connection | None = None,
-        engine: Engine | None = None,
+        **given: Unpack[Given],
     ) -> str:
         from websauna_migrate.runs.offline import sql, sql_of_plan
 
         if plan is not None:
-            return sql_of_plan(self.site(given=the_given(connection, engine)), plan, tag=tag)
+            return sql_of_plan(self.site(given=the_given(**given)), plan, tag=tag)
         return sql(self.site(), revision, packages, direction, tag=tag)
 
     def step_sql(self, step: Step) -> results.StepSql:
@@ -256,12 +216,11 @@ class MigrationService(Service):
         cascade: bool = False,
         forget: bool = False,
         stop: Callable[[], bool] | None = None,
-        connection: Connection | None = None,
-        engine: Engine | None = None,
+        **given: Unpack[Given],
     ) -> results.Run:
         from websauna_migrate.runs.uninstalling import uninstall
 
-        site = self.site(given=the_given(connection, engine))
+        site = self.site(given=the_given(**given))
         return uninstall(site, package, cascade=cascade, forget=forget, stop=stop)
 
     def stamp(
@@ -273,56 +232,38 @@ class MigrationService(Service):
         with_requirements: bool = False,
         verified: bool = False,
         tag: str | None = None,
-        connection: Connection | None = None,
-        engine: Engine | None = None,
+        **given: Unpack[Given],
     ) -> tuple[results.StampedPackage, ...]:
         from websauna_migrate.runs.stamping import stamp
 
-        site = self.site(given=the_given(connection, engine), tag=tag)
+        site = self.site(given=the_given(**given), tag=tag)
         if verified:
             from websauna_migrate.locating.verified_stamp import stamp_verified
 
             return stamp_verified(site, self.ownership, revisions, packages, self.at)
         return stamp(site, revisions, packages, purge=purge, with_requirements=with_requirements)
 
-    def locate(
-        self,
-        *,
-        packages: Packages = None,
-        connection: Connection | None = None,
-        engine: Engine | None = None,
-    ) -> results.Location:
+    def locate(self, *, packages: Packages = None, **given: Unpack[Given]) -> results.Location:
         from websauna_migrate.locating.locate import locate
 
-        site = self._complete_site(the_given(connection, engine))
+        site = self._complete_site(the_given(**given))
         return locate(site, self.ownership, packages, self.at)
 
     def drift(
-        self,
-        *,
-        packages: Packages = None,
-        accept: bool = False,
-        connection: Connection | None = None,
-        engine: Engine | None = None,
+        self, *, packages: Packages = None, accept: bool = False, **given: Unpack[Given]
     ) -> results.DriftReport:
         from websauna_migrate.locating.drift import accept_drift, find_drift
 
-        site = self._complete_site(the_given(connection, engine))
+        site = self._complete_site(the_given(**given))
         found = find_drift(site, self.ownership, packages, self.at)
         if accept:
             accept_drift(site, packages)
         return found
 
-    def record_who(
-        self,
-        *,
-        stop: bool = False,
-        connection: Connection | None = None,
-        engine: Engine | None = None,
-    ) -> None:
+    def record_who(self, *, stop: bool = False, **given: Unpack[Given]) -> None:
         from websauna_migrate.runs.change_log import record_who, stop_recording
 
-        site = self.site(given=the_given(connection, engine))
+        site = self.site(given=the_given(**given))
         (stop_recording if stop else record_who)(site)
 
     def adopt(
@@ -334,29 +275,22 @@ class MigrationService(Service):
         replace_env: bool = False,
         dry_run: bool = False,
         undo: bool = False,
-        connection: Connection | None = None,
-        engine: Engine | None = None,
+        **given: Unpack[Given],
     ) -> results.Adoption:
         from websauna_migrate.reworking.adopt import adopt, undo_adoption
         from websauna_migrate.reworking.findings import Wanted
 
-        given = the_given(connection, engine)
+        there = the_given(**given)
         selected = self.site(self._packages).select(packages)
         if undo:
-            return undo_adoption(self, selected, given)
+            return undo_adoption(self, selected, there)
         wanted = Wanted(table, keep, replace_env)
-        return adopt(self, selected, wanted, given, dry_run=dry_run)
+        return adopt(self, selected, wanted, there, dry_run=dry_run)
 
-    def ensure_version(
-        self,
-        *,
-        packages: Packages = None,
-        connection: Connection | None = None,
-        engine: Engine | None = None,
-    ) -> None:
+    def ensure_version(self, *, packages: Packages = None, **given: Unpack[Given]) -> None:
         from websauna_migrate.runs.stamping import ensure_version
 
-        ensure_version(self.site(given=the_given(connection, engine)), packages)
+        ensure_version(self.site(given=the_given(**given)), packages)
 
     # Scripts
 
@@ -386,8 +320,7 @@ class MigrationService(Service):
         full: bool = False,
         prove: str | None = None,
         keep: bool = False,
-        connection: Connection | None = None,
-        engine: Engine | None = None,
+        **given: Unpack[Given],
     ) -> tuple[results.CreatedScript, ...]:
         from websauna_migrate.proving.new_scripts import Asked, new_scripts
 
@@ -403,7 +336,7 @@ class MigrationService(Service):
         }
         renames = (rename_tables, rename_columns)
         asked = Asked(alembic, autogenerate, requires, *renames, ask, allow_drops, prove, keep)
-        return new_scripts(self, packages, asked, the_given(connection, engine))
+        return new_scripts(self, packages, asked, the_given(**given))
 
     def move_table(
         self, table: str | Sequence[str], source: str, target: str
@@ -445,17 +378,12 @@ class MigrationService(Service):
         return (script,)
 
     def redo(
-        self,
-        message: str | None = None,
-        *,
-        packages: Packages = None,
-        connection: Connection | None = None,
-        engine: Engine | None = None,
+        self, message: str | None = None, *, packages: Packages = None, **given: Unpack[Given]
     ) -> results.Redone:
         from websauna_migrate.reworking.redo import redo
 
-        revise = functools.partial(self.revision, connection=connection, engine=engine)
-        site = functools.partial(self.site_anew, the_given(connection, engine))
+        revise = functools.partial(self.revision, **given)
+        site = functools.partial(self.site_anew, the_given(**given))
         return redo(site, packages, revise, message)
 
     def rebase(
@@ -465,13 +393,11 @@ class MigrationService(Service):
         packages: Packages = None,
         onto: str | None = None,
         downgrade: bool = False,
-        connection: Connection | None = None,
-        engine: Engine | None = None,
+        **given: Unpack[Given],
     ) -> results.Rebased:
         from websauna_migrate.reworking.rebase import rebase
 
-        given = the_given(connection, engine)
-        site = functools.partial(self.site_anew, given)
+        site = functools.partial(self.site_anew, the_given(**given))
         return rebase(site, packages, revision, onto=onto, downgrade=downgrade)
 
     def squash(
@@ -493,39 +419,25 @@ class MigrationService(Service):
         packages: Packages = None,
         from_ledger: bool = False,
         cascade: bool = False,
-        tag: str | None = None,
-        atomic: bool = False,
-        dry_run: bool = False,
-        stop: Callable[[], bool] | None = None,
-        lock_wait: float | None = None,
-        lock_timeout_ms: int | None = None,
-        lock_budget: float | None = None,
-        statement_timeout_ms: int | None = None,
-        connection: Connection | None = None,
-        engine: Engine | None = None,
+        **asked: Unpack[RunKeywords],
     ) -> results.Switched:
         from websauna_migrate.reworking.lost_scripts import TakeDown, take_down_unknown
-        from websauna_migrate.runs.run_context import RunOptions, limits_of
+        from websauna_migrate.runs.run_context import run_options
 
-        given = the_given(connection, engine)
-        selected = self.site().select(packages)
-        limits = limits_of(lock_timeout_ms, lock_budget, statement_timeout_ms)
-        options = RunOptions(tag, atomic, False, stop, lock_wait, limits)
-        asked = TakeDown(revision, from_ledger, cascade, dry_run, options)
-        return take_down_unknown(self, selected, asked, given)
+        options, given = run_options(**asked)
+        wanted = TakeDown(
+            revision, from_ledger, cascade, options.dry_run, replace(options, dry_run=False)
+        )
+        return take_down_unknown(self, self.site().select(packages), wanted, given)
 
     # Looking
 
     def status(
-        self,
-        *,
-        packages: Packages = None,
-        connection: Connection | None = None,
-        engine: Engine | None = None,
+        self, *, packages: Packages = None, **given: Unpack[Given]
     ) -> tuple[results.PackageState, ...]:
         from websauna_migrate.reports.status import states
 
-        return states(self._complete_site(the_given(connection, engine)), packages)
+        return states(self._complete_site(the_given(**given)), packages)
 
     current = status
 
@@ -535,16 +447,11 @@ class MigrationService(Service):
         return heads(self.site(), packages)
 
     def history(
-        self,
-        rev_range: str | None = None,
-        *,
-        packages: Packages = None,
-        connection: Connection | None = None,
-        engine: Engine | None = None,
+        self, rev_range: str | None = None, *, packages: Packages = None, **given: Unpack[Given]
     ) -> tuple[results.HistoryEntry, ...]:
         from websauna_migrate.reports.listings import history
 
-        return history(self.site(given=the_given(connection, engine)), rev_range, packages)
+        return history(self.site(given=the_given(**given)), rev_range, packages)
 
     def entries(self, revisions: Iterable[Revision]) -> tuple[results.HistoryEntry, ...]:
         from websauna_migrate.reports.listings import entries
@@ -556,15 +463,10 @@ class MigrationService(Service):
 
         return show(self.site(), revision, packages)
 
-    def readiness(
-        self,
-        *,
-        connection: Connection | None = None,
-        engine: Engine | None = None,
-    ) -> results.Readiness:
+    def readiness(self, **given: Unpack[Given]) -> results.Readiness:
         from websauna_migrate.reports.readiness import look
 
-        return look(self.site(given=the_given(connection, engine)))
+        return look(self.site(given=the_given(**given)))
 
     def watch_readiness(self) -> ReadinessWatch:
         from websauna_migrate.reports.readiness import ReadinessWatch
@@ -578,28 +480,16 @@ class MigrationService(Service):
         )
 
     def log(
-        self,
-        wanted: results.LogFilter | None = None,
-        *,
-        connection: Connection | None = None,
-        engine: Engine | None = None,
+        self, wanted: results.LogFilter | None = None, **given: Unpack[Given]
     ) -> tuple[results.LedgerRun, ...]:
         from websauna_migrate.reports.run_log import runs_of
 
-        return runs_of(
-            self.site(given=the_given(connection, engine)), wanted or results.LogFilter()
-        )
+        return runs_of(self.site(given=the_given(**given)), wanted or results.LogFilter())
 
-    def find_run(
-        self,
-        name: str,
-        *,
-        connection: Connection | None = None,
-        engine: Engine | None = None,
-    ) -> results.LedgerRun:
+    def find_run(self, name: str, **given: Unpack[Given]) -> results.LedgerRun:
         from websauna_migrate.reports.run_log import find_run
 
-        return find_run(self.site(given=the_given(connection, engine)), name)
+        return find_run(self.site(given=the_given(**given)), name)
 
     def graph(
         self,
@@ -621,31 +511,26 @@ class MigrationService(Service):
         packages: Packages = None,
         full: bool = False,
         fresh: bool = False,
-        connection: Connection | None = None,
-        engine: Engine | None = None,
+        **given: Unpack[Given],
     ) -> results.CheckReport:
         ignore_full(full)
-        given = the_given(connection, engine)
+        there = the_given(**given)
         if fresh:
-            if given is not None:
+            if there is not None:
                 raise UsageError("check(fresh=True) makes a database of its own: give none.")
             from websauna_migrate.replay.fresh import check_fresh
 
             return check_fresh(self, packages)
         from websauna_migrate.reports.check import check
 
-        return check(self._complete_site(given), self.ownership, packages)
+        return check(self._complete_site(there), self.ownership, packages)
 
     def verify(
-        self,
-        *,
-        packages: Packages = None,
-        connection: Connection | None = None,
-        engine: Engine | None = None,
+        self, *, packages: Packages = None, **given: Unpack[Given]
     ) -> tuple[results.Verification, ...]:
         from websauna_migrate.reports.verification import verify
 
-        return verify(self.site(given=the_given(connection, engine)), packages)
+        return verify(self.site(given=the_given(**given)), packages)
 
     def without_scripts(self, *, packages: Packages = None) -> tuple[str, ...]:
         from websauna_migrate.reports.table_problems import without_scripts
@@ -653,17 +538,13 @@ class MigrationService(Service):
         return without_scripts(self.site(self._packages), self.ownership, packages)
 
     def races(
-        self,
-        *,
-        packages: Packages = None,
-        connection: Connection | None = None,
-        engine: Engine | None = None,
+        self, *, packages: Packages = None, **given: Unpack[Given]
     ) -> tuple[results.CheckProblem, ...]:
         if len(self.packages) < 2:
             return ()
         from websauna_migrate.reports.race_report import races
 
-        return races(self.site(given=the_given(connection, engine)), packages)
+        return races(self.site(given=the_given(**given)), packages)
 
     def owner_of(self, table: Table) -> str:
         return self.ownership.owner_of(table)

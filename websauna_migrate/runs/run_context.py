@@ -10,6 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from websauna_migrate.alembic_adapter.package_environment import PackageEnvironment
 from websauna_migrate.config.settings import Settings
+from websauna_migrate.database.given_connections import the_given
 from websauna_migrate.database.servers import Server
 from websauna_migrate.database.stopping import Stopping
 from websauna_migrate.locks.run_lock import RunLock
@@ -42,15 +43,30 @@ class RunOptions:
     observe: Callable[[Connection, int], None] | None = None
 
 
-def limits_of(
-    lock_timeout_ms: int | None, lock_budget: float | None, statement_timeout_ms: int | None
-) -> dict[str, float | None]:
-    """Return limits of a run by the names of their settings."""
-    return {
+def run_options(
+    *,
+    tag: str | None = None,
+    atomic: bool = False,
+    dry_run: bool = False,
+    stop: Callable[[], bool] | None = None,
+    lock_wait: float | None = None,
+    lock_timeout_ms: int | None = None,
+    lock_budget: float | None = None,
+    statement_timeout_ms: int | None = None,
+    connection: Connection | None = None,
+    engine: Engine | None = None,
+) -> tuple[RunOptions, Connection | Engine | None]:
+    """Return what is asked of a run, and what it is to work on, from the keywords of a method.
+
+    See :class:`.RunKeywords`.
+    """
+    limits = {
         "lock_timeout_ms": lock_timeout_ms,
         "lock_budget": lock_budget,
         "statement_timeout_ms": statement_timeout_ms,
     }
+    options = RunOptions(tag, atomic, dry_run, stop, lock_wait, limits)
+    return options, the_given(connection, engine)
 
 
 @dataclass
