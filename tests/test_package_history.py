@@ -14,7 +14,6 @@ from hypothesis import given, settings
 
 from random_graphs import Oracle, histories
 from websauna_migrate.errors import HistoryError, RevisionCycle, TargetError
-from websauna_migrate.planning.edges import find_cycle
 from websauna_migrate.planning.package_history import PackageHistory
 from websauna_migrate.planning.revisions import Revision
 from websauna_migrate.planning.rows import Rows
@@ -26,6 +25,7 @@ from websauna_migrate.planning.targets import (
     stamp_rows,
     upgrade_targets,
 )
+from websauna_migrate.planning.walks import find_cycle
 
 
 @contextmanager

@@ -6,11 +6,12 @@ registered packages. Revisions are named as in Alembic (``head``, ``heads``, ``b
 partial identifier, a branch label, ``label@head``, ``+1``, ``-2``); a symbol applies to each of
 the packages, an identifier to those of them that have it.
 
-Methods with ``**given`` take ``connection``, a ``sqlalchemy.Connection`` to work on in place of one of
-the service's own, or ``engine``, a ``sqlalchemy.Engine`` to take it from: a database in memory, or
-the transaction of a test. If the connection has a transaction open, the whole call is part of that, and the caller
-commits it or rolls it back. Otherwise each step is a transaction that is committed, and the
-connection has none afterwards either. See :doc:`running`, "On a connection of one's own".
+Methods with ``**given`` take ``connection``, a ``sqlalchemy.Connection`` to work on in place of one
+of the service's own, or ``engine``, a ``sqlalchemy.Engine`` to take it from: a database in memory,
+or the transaction of a test. If the connection has a transaction open, the whole call is part of
+that, and the caller commits it or rolls it back. Otherwise each step is a transaction that is
+committed, and the connection has none afterwards either. See :doc:`running`, "On a connection of
+one's own".
 """
 
 from __future__ import annotations

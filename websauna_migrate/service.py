@@ -46,9 +46,9 @@ __all__ = ["MigrationService"]
 class MigrationService(Service):
     """The default service; the contract is on :class:`.IMigrationService`.
 
-    Of methods, ``**given`` is ``connection`` or ``engine``, what to work on; ``**asked`` is that, and
-    of what :meth:`upgrade` tells ``tag``, ``atomic``, ``dry_run``, ``stop``, ``lock_wait``,
-    ``lock_timeout_ms``, ``lock_budget`` and ``statement_timeout_ms``.
+    Of methods, ``**given`` is ``connection`` or ``engine``, what to work on; ``**asked`` is that as
+    well, and of what :meth:`upgrade` tells ``tag``, ``atomic``, ``dry_run``, ``stop``,
+    ``lock_wait``, ``lock_timeout_ms``, ``lock_budget`` and ``statement_timeout_ms``.
 
     :param settings: what :func:`.parse_settings` read, or a function that reads it when the service
         is first used

@@ -25,7 +25,6 @@ from websauna_migrate.facts.units import Group, Unit
 from websauna_migrate.locating.object_histories import ObjectHistories, ReplayedStep
 from websauna_migrate.locating.watching import Watch
 from websauna_migrate.planning.plan import plan_upgrade
-from websauna_migrate.planning.revisions import Revision
 from websauna_migrate.planning.steps import Plan
 from websauna_migrate.replay.fresh import prepare, require_apart
 from websauna_migrate.results import NotReplayed
@@ -155,17 +154,6 @@ class Replay:
         data = {"default_schema": objects.default_schema, "initial": initial, "steps": steps}
         self.cache.write(KIND, self.key, data)
 
-    def followers(self, revision: Revision) -> list[Revision]:
-        """Return the revisions that need another one, directly or not, in their order."""
-        graph = self.site.loaded.graph
-        gone = {graph.node(revision)}
-        found = []
-        for node in graph.order:
-            if gone.intersection(graph.parents[node]):
-                gone.add(node)
-                found.append(graph.revisions[node])
-        return found
-
 
 class ScratchReplay:
     """One replay in one scratch database."""
@@ -229,7 +217,8 @@ class ScratchReplay:
         history = self.site.loaded.histories.get(str(package))
         if history is None or name not in history or (package, name) in self.found.blocked:
             raise exc
-        follows = self.replay.followers(history.revisions[str(name)])
+        graph = self.replay.site.loaded.graph
+        follows = (graph.revisions[one] for one in graph.followers([history.revisions[str(name)]]))
         problem = str(getattr(exc, "problem", "") or exc).partition("\n")[0]
         self.found.failed.append(
             NotReplayed(str(package), str(name), problem, tuple(map(str, follows)))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 
 from websauna_migrate.planning.graph import Graph
 from websauna_migrate.planning.requirements import Requirement
 from websauna_migrate.planning.revisions import Revision
 from websauna_migrate.planning.state import State, Violation
 from websauna_migrate.planning.steps import Reason
+from websauna_migrate.planning.walks import reach
 
 
 class Cascade:
@@ -28,17 +29,12 @@ class Cascade:
                 self.instead.setdefault(node, []).append(violation.requirement)
 
     def _beneath(self, missing: Iterable[Revision]) -> set[int]:
-        found: set[int] = set()
-        seen = {self.graph.node(revision) for revision in missing}
-        stack = list(seen)
-        while stack:
-            for parent in self.graph.parents[stack.pop()]:
-                if self.state.applied[parent]:
-                    found.add(parent)
-                elif parent not in seen:
-                    seen.add(parent)
-                    stack.append(parent)
-        return found
+        parents, applied = self.graph.parents, self.state.applied
+        hidden = reach(
+            map(self.graph.node, missing),
+            lambda node: (one for one in parents[node] if not applied[one]),
+        )
+        return {one for node in hidden for one in parents[node] if applied[one]}
 
     def run(self, starts: Iterable[int]) -> dict[int, list[Reason]]:
         """Return the nodes that must go too, with the reasons of those in other packages."""
@@ -86,15 +82,10 @@ def relieves(
     graph: Graph, state: State, violations: Iterable[Violation], going: Collection[int]
 ) -> bool:
     """Tell whether a violating revision goes, or one that stands on it."""
-    found = {graph.node(violation.dependent) for violation in violations}
-    stack = list(found)
-    while stack:
-        node = stack.pop()
-        if node in going:
-            return True
+
+    def above(node: int) -> Iterator[int]:
         others = (dependent for dependent, _ in graph.cross_dependents.get(node, ()))
-        for above in (*graph.children(node), *others):
-            if state.applied[above] and above not in found:
-                found.add(above)
-                stack.append(above)
-    return False
+        return (one for one in (*graph.children(node), *others) if state.applied[one])
+
+    starts = (graph.node(violation.dependent) for violation in violations)
+    return not reach(starts, above).isdisjoint(going)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from heapq import heapify, heappop, heappush
 
 from websauna_migrate.planning.authors_order import SoftOrder
+from websauna_migrate.planning.walks import reach
 
 
 def without_circles(
@@ -100,11 +101,6 @@ class _Line:
     def _reach(self, start: int, links: Sequence[Sequence[int]], low: int, high: int) -> set[int]:
         """Return the nodes that links lead to within a part of the line."""
         place = self.place
-        found = {start}
-        stack = [start]
-        while stack:
-            for node in links[stack.pop()]:
-                if low <= place[node] <= high and node not in found:
-                    found.add(node)
-                    stack.append(node)
-        return found
+        return reach(
+            [start], lambda node: [one for one in links[node] if low <= place[one] <= high]
+        )

@@ -1,13 +1,13 @@
-"""Edges of the graph, with the line that made each of them, and the cycles that they may form."""
+"""Edges of the graph, with the line that made each of them, and the error of a cycle."""
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from websauna_migrate.base_errors import MigrationError
 from websauna_migrate.planning.revisions import Revision
+from websauna_migrate.planning.walks import find_cycle
 
 
 class Edge(NamedTuple):
@@ -77,82 +77,3 @@ def cycle_error(
     """
     cycle = find_cycle(parents)
     return RevisionCycle(map(edge, cycle, [*cycle[1:], *cycle[:1]]))
-
-
-def find_cycle(parents: Sequence[Sequence[int]]) -> list[int]:
-    """Return a shortest cycle through the smallest node that is on any; each needs the next one.
-
-    The choice depends on the numbers alone: give nodes their numbers in a canonical order.
-
-    :param parents: for each node the nodes that it needs
-    :returns: an empty list where there is no cycle
-    """
-    component = _strong_components(parents)
-    sizes: dict[int, int] = {}
-    for number in component:
-        sizes[number] = sizes.get(number, 0) + 1
-    for start, number in enumerate(component):
-        if sizes[number] > 1 or start in parents[start]:
-            break
-    else:
-        return []
-    came_from: dict[int, int] = {}
-    queue = deque([start])
-    while queue:
-        node = queue.popleft()
-        for parent in sorted(parents[node]):
-            if parent == start:
-                path = [node]
-                while path[-1] != start:
-                    path.append(came_from[path[-1]])
-                return path[::-1]
-            if component[parent] == number and parent not in came_from:
-                came_from[parent] = node
-                queue.append(parent)
-    raise AssertionError("a strong component of several nodes has a cycle")
-
-
-def _strong_components(parents: Sequence[Sequence[int]]) -> list[int]:
-    """Return for each node the number of its strongly connected component (Tarjan, iterative)."""
-    count = len(parents)
-    unseen = count
-    index = [unseen] * count
-    low = [unseen] * count
-    component = [-1] * count
-    on_stack = bytearray(count)
-    stack: list[int] = []
-    clock = components = 0
-    for root in range(count):
-        if index[root] != unseen:
-            continue
-        work = [(root, iter(parents[root]))]
-        index[root] = low[root] = clock
-        clock += 1
-        stack.append(root)
-        on_stack[root] = 1
-        while work:
-            node, remaining = work[-1]
-            for parent in remaining:
-                if index[parent] == unseen:
-                    index[parent] = low[parent] = clock
-                    clock += 1
-                    stack.append(parent)
-                    on_stack[parent] = 1
-                    work.append((parent, iter(parents[parent])))
-                    break
-                if on_stack[parent]:
-                    low[node] = min(low[node], index[parent])
-            else:
-                work.pop()
-                if work:
-                    below = work[-1][0]
-                    low[below] = min(low[below], low[node])
-                if low[node] == index[node]:
-                    while True:
-                        member = stack.pop()
-                        on_stack[member] = 0
-                        component[member] = components
-                        if member == node:
-                            break
-                    components += 1
-    return component

@@ -23,9 +23,10 @@ from itertools import chain
 from websauna_migrate.planning.authors_order import SoftOrder, claimed_orders, create_date
 from websauna_migrate.planning.circles import without_circles
 from websauna_migrate.planning.edges import Edge, cycle_error
-from websauna_migrate.planning.package_history import PackageHistory, reach
+from websauna_migrate.planning.package_history import PackageHistory
 from websauna_migrate.planning.requirements import Requirement, collect_requirements
 from websauna_migrate.planning.revisions import Revision
+from websauna_migrate.planning.walks import reach
 
 
 class Graph:
@@ -256,6 +257,16 @@ class Graph:
                     stack.append(parent)
         return False
 
+    def followers(self, revisions: Iterable[Revision]) -> list[int]:
+        """Return the nodes that need some revisions, directly or not, in the canonical order."""
+        needed = {self.node(revision) for revision in revisions}
+        found = []
+        for node in self.order:
+            if not needed.isdisjoint(self.parents[node]):
+                needed.add(node)
+                found.append(node)
+        return found
+
     def written_against(
         self, package: str, requires: Iterable[str] = (), *, known: bool = False
     ) -> dict[str, str | tuple[str, ...]]:
@@ -269,7 +280,8 @@ class Graph:
         if not known:
             needed.add(package)
         heads_of = (self.find(name, head) for name in needed for head in self.histories[name].heads)
-        names = {self.revisions[node].package for node in reach(heads_of, self.parents)} - {package}
+        reached = reach(heads_of, self.parents.__getitem__)
+        names = {self.revisions[node].package for node in reached} - {package}
         heads = {name: self.histories[name].heads for name in sorted(names)}
         return {name: found if len(found) > 1 else found[0] for name, found in heads.items()}
 

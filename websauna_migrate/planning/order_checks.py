@@ -11,6 +11,7 @@ from websauna_migrate.planning.graph import Graph
 from websauna_migrate.planning.revisions import Revision
 from websauna_migrate.planning.state import State
 from websauna_migrate.planning.steps import Reason
+from websauna_migrate.planning.walks import reach
 
 #: Tells why the order of two revisions matters: something whose ``str`` is a clause, or ``None``.
 Conflicts: TypeAlias = Callable[[Revision, Revision], object | None]
@@ -101,22 +102,15 @@ def _pairs(
 
     if order.seen:
         if order.later in planned:
-            for node in _walk(order.earlier, graph.own_parents, is_left_out):
+            for node in _inside(order.earlier, graph.own_parents, is_left_out):
                 yield node, order.later
     elif is_left_out(order.earlier):
-        for node in _walk(order.later, graph.children, planned.__contains__):
+        for node in _inside(order.later, graph.children, planned.__contains__):
             yield order.earlier, node
 
 
-def _walk(
+def _inside(
     start: int, links: Callable[[int], Iterable[int]], inside: Callable[[int], bool]
 ) -> set[int]:
     """Return the nodes of a package that links lead to, as far as they are of interest."""
-    found: set[int] = set()
-    stack = [start]
-    while stack:
-        node = stack.pop()
-        if node not in found and inside(node):
-            found.add(node)
-            stack.extend(links(node))
-    return found
+    return reach(filter(inside, [start]), lambda node: filter(inside, links(node)))

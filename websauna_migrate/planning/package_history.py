@@ -6,7 +6,6 @@ time linear in their number, and in an order that depends on the identifiers alo
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from operator import attrgetter
@@ -20,6 +19,7 @@ from websauna_migrate.planning.history_errors import (
 )
 from websauna_migrate.planning.replacements import Replacements
 from websauna_migrate.planning.revisions import Revision
+from websauna_migrate.planning.walks import in_order, reach
 
 
 class PackageHistory:
@@ -117,14 +117,8 @@ class PackageHistory:
 
     def _sort(self) -> list[int]:
         """Return the positions so that each comes after what it needs."""
-        waiting = [len(parents) for parents in self.all_down]
-        order = [position for position, count in enumerate(waiting) if not count]
-        for position in order:
-            for child in self.all_up[position]:
-                waiting[child] -= 1
-                if not waiting[child]:
-                    order.append(child)
-        if len(order) < len(waiting):
+        order = in_order(self.all_down, self.all_up)
+        if len(order) < len(self.ids):
             raise cycle_error(self.all_down, self.edge)
         return order
 
@@ -240,16 +234,18 @@ class PackageHistory:
         :param dependencies: follow ``depends_on`` too, not ``down_revision`` alone
         """
         starts = [self._positions[id_] for id_ in revision_ids]
-        return {self.ids[p] for p in reach(starts, self.all_down if dependencies else self.down)}
+        links: Sequence[Sequence[int]] = self.all_down if dependencies else self.down
+        return {self.ids[p] for p in reach(starts, links.__getitem__)}
 
     def ancestor_positions(self, revision_ids: Iterable[str]) -> set[int]:
         """Return the positions of :meth:`ancestors`."""
-        return reach([self._positions[id_] for id_ in revision_ids], self.all_down)
+        return reach([self._positions[id_] for id_ in revision_ids], self.all_down.__getitem__)
 
     def descendants(self, revision_ids: Iterable[str], *, dependencies: bool = True) -> set[str]:
         """Return the revisions themselves and all that come after them."""
         starts = [self._positions[id_] for id_ in revision_ids]
-        return {self.ids[p] for p in reach(starts, self.all_up if dependencies else self.up)}
+        links: Sequence[Sequence[int]] = self.all_up if dependencies else self.up
+        return {self.ids[p] for p in reach(starts, links.__getitem__)}
 
     def history_of(self, revision_id: str, *, dependencies: bool = False) -> set[str]:
         """Return the ancestors and descendants of a revision, itself included."""
@@ -364,7 +360,7 @@ class PackageHistory:
         # A dependency that nothing else has cannot be one of an ancestor: mostly no walk is needed.
         shared = [p for p in only if len(self._depending[p]) > 1]
         if shared:
-            older = reach(parents, self.down)
+            older = reach(parents, self.down.__getitem__)
             only.difference_update(p for p in shared if not older.isdisjoint(self._depending[p]))
         return tuple(sorted(only))
 
@@ -400,18 +396,6 @@ class PackageHistory:
         if others:
             return others | (down - self.applied(others))
         return self.reduce(self.ancestors(down)) & down if down else others
-
-
-def reach(starts: Iterable[int], links: Sequence[Collection[int]]) -> set[int]:
-    """Return the nodes that links lead to from some nodes, themselves included."""
-    found = set(starts)
-    queue = deque(found)
-    while queue:
-        for node in links[queue.pop()]:
-            if node not in found:
-                found.add(node)
-                queue.append(node)
-    return found
 
 
 #: The first four, Alembic's own list, mean something in a target. Alembic puts an identifier into

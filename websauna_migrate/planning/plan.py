@@ -1,8 +1,7 @@
 """Plans: what an upgrade, a downgrade or a stamp would do, from scripts and applied rows alone.
 
-Every function takes ``applied``, the rows of each package's history table (or a
-:class:`.State` of them), and ``targets``, for a package one target or
-several, as :mod:`.targets` understands them. No result depends on an order in
+Every function takes ``applied``, the rows of each package's history table, and ``targets``, for a
+package one target or several, as :mod:`.targets` understands them. No result depends on an order in
 which anything was given.
 """
 
@@ -20,6 +19,7 @@ from websauna_migrate.planning.rows import Rows
 from websauna_migrate.planning.state import Applied, State, Targets, lacking, normalize_targets
 from websauna_migrate.planning.steps import Adopted, Direction, Plan, Reason, Step
 from websauna_migrate.planning.targets import downgrade_set, stamp_rows, upgrade_targets
+from websauna_migrate.planning.walks import reach
 
 
 class DowngradeRefused(MigrationError, RuntimeError):
@@ -97,7 +97,7 @@ def plan_upgrade(
     :raises OrderViolated: if a step would run before a revision that was written earlier, is left
         out, and conflicts with it
     """
-    state = State.of(graph, applied)
+    state = State(graph, applied)
     graph = state.graph
     wanted = normalize_targets(
         graph, dict.fromkeys(graph.packages, "heads") if targets is None else targets
@@ -112,7 +112,8 @@ def plan_upgrade(
         for position in history.ancestor_positions(starts):
             if not state.applied[offset + position]:
                 requested.setdefault(offset + position, []).append(reason)
-    steps = _closure(graph, state, requested)
+    parents, done = graph.parents, state.applied
+    steps = reach(requested, lambda node: (one for one in parents[node] if not done[one]))
     state.refuse_lost({graph.revisions[node].package for node in steps})
     if violations := state.violations():
         raise lacking(violations)
@@ -127,19 +128,6 @@ def plan_upgrade(
 
 def _pairs(targets: Mapping[str, Sequence[str]]) -> list[tuple[str, str]]:
     return [(package, target) for package, names in targets.items() for target in names]
-
-
-def _closure(graph: Graph, state: State, starts: Iterable[int]) -> set[int]:
-    """Return the nodes and all that they need, as far as it is not applied."""
-    found = set(starts)
-    stack = list(found)
-    applied, parents = state.applied, graph.parents
-    while stack:
-        for parent in parents[stack.pop()]:
-            if parent not in found and not applied[parent]:
-                found.add(parent)
-                stack.append(parent)
-    return found
 
 
 def _upgrade_reasons(
@@ -215,7 +203,7 @@ def plan_downgrade(
     :raises HistoryContradicted: if a package that would be touched has rows that no script defines
     :raises HistoryContradicted: if requirements are violated, listing every violation
     """
-    state = State.of(graph, applied)
+    state = State(graph, applied)
     graph = state.graph
     wanted = normalize_targets(graph, targets)
     state.refuse_lost(wanted)
@@ -244,7 +232,7 @@ def plan_undo(
     :raises LostRevision: if a package has rows that no script defines
     :raises DowngradeRefused: listing what stands on them, if ``cascade`` is false
     """
-    state = State.of(graph, applied)
+    state = State(graph, applied)
     graph = state.graph
     wanted = tuple(revisions)
     packages = {package for package, _ in wanted}
@@ -303,7 +291,7 @@ def _reason_key(reason: Reason) -> tuple[str, ...]:
 
 def pending(graph: Graph, applied: Applied) -> dict[str, tuple[Revision, ...]]:
     """Return the revisions of each package that are not applied, in canonical order."""
-    return State.of(graph, applied).pending()
+    return State(graph, applied).pending()
 
 
 def plan_stamp(
@@ -326,7 +314,7 @@ def plan_stamp(
     :raises TargetError: if a target means nothing in its package
     :raises HistoryContradicted: if a package that would be touched has rows that no script defines
     """
-    state = State.of(graph, applied)
+    state = State(graph, applied)
     graph = stamped_graph(state, targets)
     wanted = normalize_targets(graph, targets)
     before = {p: frozenset() if purge and p in wanted else r for p, r in state.rows.items()}

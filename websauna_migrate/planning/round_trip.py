@@ -42,7 +42,7 @@ def plan_round_trip(
     :raises MigrationError: as :func:`.plan_upgrade`
     """
     targets = {package: tuple(sorted(ids)) for package, ids in new.items()}
-    graph = State.of(graph, applied).graph
+    graph = State(graph, applied).graph
     steps = plan_upgrade(graph, applied, targets).steps
     turning = [step.revision for step in steps if step.revision.id in new.get(step.package, ())]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from websauna_migrate.planning.package_history import PackageHistory
+from websauna_migrate.planning.walks import reach
 
 
 class Rows:
@@ -85,13 +86,5 @@ class Rows:
         history = self.history
         if any(history.is_on_line(position, history.position(row)) for row in rows):
             return True
-        seen = {position}
-        stack = [position]
-        while stack:
-            for child in history.all_up[stack.pop()]:
-                if child in self._applied and child not in seen:
-                    if history.ids[child] in rows:
-                        return True
-                    seen.add(child)
-                    stack.append(child)
-        return False
+        above = reach([position], lambda one: self._applied.intersection(history.all_up[one]))
+        return not rows.isdisjoint(history.ids[one] for one in above)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from websauna_migrate.base_errors import MigrationError
 from websauna_migrate.planning.graph import Graph
 from websauna_migrate.planning.revisions import Revision
+from websauna_migrate.planning.walks import reach
 
 
 @dataclass(frozen=True)
@@ -83,18 +84,11 @@ def squash_ranges(graph: Graph, package: str, ids: Collection[str]) -> tuple[Squ
 def comes_between(graph: Graph, earlier: Collection[int], later: int) -> bool:
     """Return whether a node needs another package's that itself needs one of some nodes."""
     own = set(earlier)
-    reach: set[int] = set()
-    stack = [parent for parent in graph.parents[later] if parent not in own]
-    while stack:
-        node = stack.pop()
-        if node in reach:
-            continue
-        reach.add(node)
-        for parent in graph.parents[node]:
-            if parent in own:
-                return True
-            stack.append(parent)
-    return False
+
+    def others(node: int) -> set[int]:
+        return {*graph.parents[node]} - own
+
+    return any(not own.isdisjoint(graph.parents[one]) for one in reach(others(later), others))
 
 
 def make_range(graph: Graph, package: str, revisions: Sequence[Revision]) -> SquashRange:

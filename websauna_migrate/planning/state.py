@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Union
 
 from websauna_migrate.base_errors import UsageError
 from websauna_migrate.planning.edges import Edge
@@ -15,8 +14,8 @@ from websauna_migrate.planning.requirements import Requirement
 from websauna_migrate.planning.revisions import Revision
 from websauna_migrate.planning.target_errors import quote
 
-#: The rows of each package's history table, or the state that was made of them.
-Applied = Union["State", Mapping[str, Collection[str]]]
+#: The rows of each package's history table.
+Applied = Mapping[str, Collection[str]]
 
 #: For a package one target or several.
 Targets = Mapping[str, str | Sequence[str]]
@@ -103,7 +102,7 @@ class State:
     :ivar applied: for each node 1 if it is applied, else 0
     """
 
-    def __init__(self, graph: Graph, rows: Mapping[str, Collection[str]]) -> None:
+    def __init__(self, graph: Graph, rows: Applied) -> None:
         """Work out what the rows stand for.
 
         :param rows: the rows of each package's history table; a missing package has none
@@ -125,11 +124,6 @@ class State:
                 offset = graph.offset(package)
                 for position in history.applied_positions(found):
                     self.applied[offset + position] = 1
-
-    @classmethod
-    def of(cls, graph: Graph, applied: State | Mapping[str, Collection[str]]) -> State:
-        """Return the state of rows, or the state that was given."""
-        return applied if isinstance(applied, State) else cls(graph, applied)
 
     def is_applied(self, revision: Revision) -> bool:
         """Tell whether a revision of the graph is applied."""

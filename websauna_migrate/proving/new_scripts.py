@@ -105,7 +105,7 @@ def write_scripts(
                 applied = site.read(connection)[0]
                 connection.rollback()
                 with explained(site):
-                    State.of(site.loaded.graph, applied).refuse_lost(writer.packages)
+                    State(site.loaded.graph, applied).refuse_lost(writer.packages)
                 return writer.write(connection, applied)
         # The file of an SQLite database that was never migrated is not made by a look at it.
         site.settings.require_database(writer.packages, "sqlite")

@@ -381,7 +381,7 @@ def keep_what_agrees(found: Findings, site: Site, applied: Mapping[str, tuple[st
     """Leave out of what is recorded as applied what requires a revision that is not."""
     while True:
         rows = {**applied, **{name: rows for name, (rows, _) in found.stamped.items()}}
-        violations = State.of(site.loaded.graph, rows).violations()
+        violations = State(site.loaded.graph, rows).violations()
         if found.stamped.keys().isdisjoint(one.dependent.package for one in violations):
             break
         for one in violations:

@@ -175,10 +175,7 @@ def frontier(
 ) -> dict[str, str | tuple[str, ...]]:
     """Return the newest revisions of other packages that need none of those that are moved."""
     found: dict[str, str | tuple[str, ...]] = {}
-    later = {graph.node(one) for one in moved}
-    for node in graph.order:
-        if not later.isdisjoint(graph.parents[node]):
-            later.add(node)
+    later = {*map(graph.node, moved), *graph.followers(moved)}
     for name in sorted(packages & graph.histories.keys()):
         history, offset = graph.histories[name], graph.offset(name)
         free = [one for one in history.ids if offset + history.position(one) not in later]
