@@ -471,6 +471,11 @@ def driver_words(error: BaseException | None) -> str:
     return str(error)
 
 
+def said_by(exc: DBAPIError, url: URL) -> str:
+    """Return what a driver says of a statement, as one sentence without the password of a URL."""
+    return hide_password(one_line(driver_words(exc.orig)), url)
+
+
 def one_line(text: str) -> str:
     """Return a driver's message as one line that ends in a full stop.
 

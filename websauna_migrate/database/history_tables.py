@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sqlalchemy import Column, MetaData, String, Table, delete, insert, inspect, text
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 
 from websauna_migrate.base_errors import MigrationError
-from websauna_migrate.database.engines import driver_words, hide_password, one_line
-from websauna_migrate.database.lock_errors import error_number, says_nothing_of_a_table
+from websauna_migrate.database.engines import said_by
+from websauna_migrate.database.lock_errors import error_number, says_nothing_of_a_table, sqlstate
 
 if TYPE_CHECKING:
     from alembic.runtime.migration import MigrationContext
@@ -53,9 +53,15 @@ def unusable(table: str, problem: str, remedy: str = "") -> RecordsBroken:
 
 
 @contextmanager
-def usable(connection: Connection, table: str, schema: str | None) -> Iterator[None]:
-    """Turn a statement's failure into one that names the history table.
+def usable(
+    connection: Connection,
+    table: str,
+    schema: str | None,
+    error: Callable[[str, str, str], RecordsBroken] = unusable,
+) -> Iterator[None]:
+    """Turn a statement's failure into one that names the table.
 
+    :param error: makes it of the table, the problem and the remedy
     :raises RecordsBroken: when it does, unless a lock was not to be had or the server is gone
     """
     try:
@@ -64,9 +70,8 @@ def usable(connection: Connection, table: str, schema: str | None) -> Iterator[N
         if says_nothing_of_a_table(exc, connection):
             raise
         connection.rollback()
-        problem = hide_password(driver_words(exc.orig), connection.engine.url)
-        remedy = remedy_for_rights(exc, connection, table, schema)
-        raise unusable(table, one_line(problem), remedy) from exc
+        problem = said_by(exc, connection.engine.url)
+        raise error(table, problem, remedy_for_rights(exc, connection, table, schema)) from exc
 
 
 #: PostgreSQL allows 63 bytes, and Alembic names the table's primary key after it with "_pkc".
@@ -245,17 +250,15 @@ def remedy_for_rights(
     :param table: what the statement was about
     :returns: an empty text where something else was the matter
     """
-    original: Any = exc.orig
     quote = connection.dialect.identifier_preparer.quote
     name = f"{quote(schema)}.{quote(table)}" if schema else quote(table)
     if connection.dialect.name == "postgresql":
-        code = getattr(original, "pgcode", None) or getattr(original, "sqlstate", None)
-        if code != INSUFFICIENT_PRIVILEGE:
+        if sqlstate(exc) != INSUFFICIENT_PRIVILEGE:
             return ""
         role = quote(str(connection.exec_driver_sql("SELECT current_user").scalar_one()))
         connection.rollback()
-        of_schema = re.search(r"schema \"?([^\s\"]+)", str(original))
-        if "must be owner" in str(original):
+        of_schema = re.search(r"schema \"?([^\s\"]+)", str(exc.orig))
+        if "must be owner" in str(exc.orig):
             statement = f"ALTER TABLE {name} OWNER TO {role}"
         elif of_schema is not None:
             statement = f"GRANT USAGE, CREATE ON SCHEMA {quote(of_schema[1])} TO {role}"

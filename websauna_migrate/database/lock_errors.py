@@ -15,6 +15,12 @@ def error_number(exc: BaseException) -> int:
     return arguments[0] if arguments and isinstance(arguments[0], int) else 0
 
 
+def sqlstate(exc: BaseException | None) -> str | None:
+    """Return PostgreSQL's code of an error, SQLAlchemy's or the driver's own."""
+    original = getattr(exc, "orig", None) or exc
+    return getattr(original, "pgcode", None) or getattr(original, "sqlstate", None)
+
+
 def is_lock_failure(exc: BaseException, kind: str) -> bool:
     """True if a statement failed because a lock was taken, or two transactions collided.
 
@@ -22,9 +28,8 @@ def is_lock_failure(exc: BaseException, kind: str) -> bool:
     """
     original: Any = getattr(exc, "orig", None) or exc
     if kind == "postgresql":
-        code = getattr(original, "pgcode", None) or getattr(original, "sqlstate", None)
         # Not available; deadlock; could not serialize.
-        return code in ("55P03", "40P01", "40001")
+        return sqlstate(exc) in ("55P03", "40P01", "40001")
     if kind == "sqlite":
         name = type(original).__module__.split(".")[0]
         return name == "sqlite3" and "locked" in str(original)
@@ -48,9 +53,8 @@ def says_already_there(exc: BaseException, kind: str) -> bool:
     """
     original: Any = getattr(exc, "orig", None) or exc
     if kind == "postgresql":
-        code = getattr(original, "pgcode", None) or getattr(original, "sqlstate", None)
         # A table, view or index; a type.
-        return code in ("42P07", "42710")
+        return sqlstate(exc) in ("42P07", "42710")
     if kind == "sqlite":
         name = type(original).__module__.split(".")[0]
         return name == "sqlite3" and str(original).endswith("already exists")

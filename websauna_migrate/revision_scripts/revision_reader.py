@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -18,7 +17,7 @@ from websauna_migrate.database.cache import Cache
 from websauna_migrate.planning.package_history import PackageHistory
 from websauna_migrate.planning.revisions import Revision, pairs_of
 from websauna_migrate.revision_scripts.old_websauna import what_to_write
-from websauna_migrate.revision_scripts.script_error import ScriptError
+from websauna_migrate.revision_scripts.script_error import ScriptError, line_of
 from websauna_migrate.revision_scripts.script_files import (
     SCRIPT_NAME,
     ScriptFiles,
@@ -269,10 +268,8 @@ def report(package: str, path: str, exc: BaseException) -> NoReturn:
         raise broken(package, path, str(exc)) from exc
     if isinstance(exc, AttributeError) and "down_revision" in str(exc):
         raise broken(package, path, 'it has no "down_revision".') from exc
-    lines = [
-        frame.lineno for frame in traceback.extract_tb(exc.__traceback__) if frame.filename == path
-    ]
-    where = f" in line {lines[-1]}" if lines else ""
+    line = line_of(exc, path)
+    where = "" if line is None else f" in line {line}"
     problem = f"it raises {type(exc).__name__}{where}: {exc}{what_to_write(exc)}"
     raise broken(package, path, problem) from exc
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import traceback
+from types import FrameType
 
 from websauna_migrate.base_errors import MigrationError
 
@@ -68,6 +70,14 @@ def line_of(exc: BaseException, path: str) -> int | None:
         frame.lineno for frame in traceback.extract_tb(exc.__traceback__) if frame.filename == path
     ]
     return lines[-1] if lines else None
+
+
+def running_line(path: str) -> int | None:
+    """Return the line of a script that is being executed; ``None`` if none is."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_code.co_filename != path:
+        frame = frame.f_back
+    return None if frame is None else frame.f_lineno
 
 
 def place_of(exc: BaseException, path: str) -> str:

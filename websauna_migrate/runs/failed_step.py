@@ -12,9 +12,15 @@ from sqlalchemy.engine import URL, Connection
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from websauna_migrate.base_errors import MigrationError
-from websauna_migrate.database.engines import connect, driver_words, hide_password, one_line
+from websauna_migrate.database.engines import (
+    connect,
+    driver_words,
+    hide_password,
+    one_line,
+    said_by,
+)
 from websauna_migrate.database.history_tables import list_tables
-from websauna_migrate.database.lock_errors import is_lock_failure, says_already_there
+from websauna_migrate.database.lock_errors import is_lock_failure, says_already_there, sqlstate
 from websauna_migrate.database.stopping import RunStopped, StopNow
 from websauna_migrate.database.timeouts import Timeouts
 from websauna_migrate.locks.run_lock import LockLost, RunBlocked
@@ -27,7 +33,7 @@ from websauna_migrate.runs.run_context import RunContext, clean, is_gone
 from websauna_migrate.runs.sqlite_foreign_keys import TEMPORARY
 from websauna_migrate.runs.statement_guard import StatementGuard
 from websauna_migrate.runs.statement_log import StatementLog
-from websauna_migrate.runs.waiting import LockWaits, Waiting, lock_problem
+from websauna_migrate.runs.waiting import LockWaits, lock_problem
 
 if TYPE_CHECKING:
     from websauna_migrate.runs.attempt import Attempt
@@ -52,101 +58,71 @@ class Aftermath:
         self.guard = guard
         self.waits = waits
 
-    def after_failure(self, exc: BaseException, attempt: Attempt, total: int) -> None:
-        """Wait for another try, or raise what is to be told."""
-        run = self.run
-        number, step, values = attempt.number, attempt.step, attempt.values
-        waiting, timeouts = attempt.waiting, attempt.timeouts
+    def after_failure(
+        self, exc: BaseException, attempt: Attempt, total: int, *, dry_run: bool = False
+    ) -> None:
+        """Wait for another try, of the step or of an atomic run, or raise what is to be told.
+
+        :param total: how many steps the run has
+        :param dry_run: whether nothing of the run is told in the ledger
+        """
+        run, step, waiting = self.run, attempt.step, attempt.waiting
+        done = attempt.number - 1
+        # What stays applied.
+        kept = 0 if run.atomic else done
         failure = self.failure_of(exc, step)
-        values = {**values, **failure}
+        values = {**attempt.values, **failure}
         lost = self._is_lost()
-        visible = self._marker_is_visible(str(values["id"]), lost=lost)
+        visible = not dry_run and self._marker_is_visible(attempt.entry, lost=lost)
         half_done = visible and not self.guard.untouched
-        exists = visible or values["id"] == run.planned
+        exists = visible or attempt.entry == run.planned
+        if run.atomic and run.planned is not None and not visible:
+            # The row of the first step is the only one that is there, so it tells of this one.
+            values["id"], exists = run.planned, True
+        untold = half_done or dry_run
         stopped = isinstance(exc, StopNow) or run.stopping.at_once
         if half_done:
-            self.write(lambda one: run.ledger.fail(one, str(values["id"]), failure), lost=lost)
+            self.write(lambda one: run.ledger.fail(one, attempt.entry, failure), lost=lost)
         if stopped or is_interrupt(exc):
-            if not half_done:
+            if not untold:
                 self.record(values, STOPPED, exists=exists, lost=lost)
             if not stopped:
                 raise exc
-            raise self._stopped(step, number - 1, total, half_done=half_done) from exc
+            raise self._stopped(step, kept, total, half_done=half_done) from exc
         if isinstance(exc, LockLost) and not half_done:
-            raise connection_lost(str(exc), number - 1) from exc
+            raise connection_lost(str(exc), kept) from exc
         problem = ""
         if is_lock_failure(exc, self.server.kind) and not lost:
             waiting.attempts += 1
             problem = lock_problem(waiting)
             if not half_done:
+                outcome, blocked = FAILED, None
                 try:
-                    if self.waits.wait(step, waiting, timeouts):
+                    if self.waits.wait(step, waiting, attempt.timeouts):
                         return
-                except RunBlocked as blocked:
-                    self.record(values, FAILED, exists=exists)
+                    if run.stopping:
+                        outcome, blocked = STOPPED, self._stopped(step, kept, total)
+                except RunBlocked as error:
+                    blocked = error
+                if blocked is not None:
+                    if not untold:
+                        self.record(values, outcome, exists=exists)
                     raise blocked from exc
-                if run.stopping:
-                    self.record(values, STOPPED, exists=exists)
-                    raise self._stopped(step, number - 1, total) from exc
                 problem = lock_problem(waiting)
-        if not half_done and not lost:
+        if not untold and not lost:
             self.record(values, FAILED, exists=exists)
         if isinstance(exc, MigrationError) and not half_done:
             raise exc
-        raise self._step_failed(
-            exc, step, problem, half_done=half_done, lost=lost, done=number - 1
-        ) from exc
-
-    def after_atomic_failure(
-        self,
-        exc: BaseException,
-        step: Step,
-        values: dict[str, object],
-        waiting: Waiting,
-        timeouts: Timeouts,
-        *,
-        done: int,
-        total: int,
-        dry_run: bool,
-    ) -> None:
-        """Wait for another try of a run that is one transaction, or raise what is to be told.
-
-        :param step: the one that failed
-        :param done: how many went well before, and are rolled back with it
-        """
-        run = self.run
-        lost = self._is_lost()
-        visible = not dry_run and self._marker_is_visible(str(values["id"]), lost=lost)
-        exists = run.planned is not None
-        if exists:
-            # The row of the first step is the only one that is there, so it tells of this one.
-            values = {**values, **self.failure_of(exc, step), "id": run.planned}
-        stopped = isinstance(exc, StopNow) or run.stopping.at_once
-        problem = ""
-        outcome = FAILED
-        error: MigrationError | None = None
-        if stopped or is_interrupt(exc):
-            outcome = STOPPED
-            if stopped:
-                error = self._stopped(step, 0, total)
-        elif isinstance(exc, LockLost):
-            raise connection_lost(str(exc), 0) from exc
-        elif is_lock_failure(exc, self.server.kind) and not lost:
-            waiting.attempts += 1
-            try:
-                if self.waits.wait(step, waiting, timeouts):
-                    return
-            except RunBlocked as blocked:
-                error = blocked
-            problem = lock_problem(waiting)
-        if not dry_run and not lost and not visible:
-            self.record(values, outcome, exists=exists)
-        if error is not None:
-            raise error from exc
-        if is_interrupt(exc) or isinstance(exc, MigrationError):
-            raise exc
-        raise self._step_failed(
-            exc, step, problem, half_done=visible, lost=lost, done=done, atomic=True
+        raise StepFailed(
+            step,
+            self.place_of(exc, step.revision.path),
+            problem or self.describe(exc) + self.hint(exc, step),
+            half_done=half_done,
+            unknown=lost and not half_done,
+            done=done,
+            atomic=run.atomic,
+            busy=bool(problem),
+            marked=bool(run.marks),
         ) from exc
 
     def _stopped(self, step: Step, done: int, total: int, *, half_done: bool = False) -> RunStopped:
@@ -154,33 +130,6 @@ class Aftermath:
         code = self.run.stopping.exit_code
         return run_stopped(
             step, done=done, total=total, running=True, half_done=half_done, exit_code=code
-        )
-
-    def _step_failed(
-        self,
-        exc: BaseException,
-        step: Step,
-        problem: str,
-        *,
-        half_done: bool,
-        lost: bool,
-        done: int,
-        atomic: bool = False,
-    ) -> StepFailed:
-        """Return the error of a step.
-
-        :param problem: what is to be said of a lock that was not to be had; else empty
-        """
-        return StepFailed(
-            step,
-            self.place_of(exc, step.revision.path),
-            problem or self.describe(exc) + self.hint(exc, step),
-            half_done=half_done,
-            unknown=lost and not half_done,
-            done=done,
-            atomic=atomic,
-            busy=bool(problem),
-            marked=bool(self.run.marks),
         )
 
     def _is_lost(self) -> bool:
@@ -329,7 +278,7 @@ class Aftermath:
         """Return what went wrong in one sentence, without a password or bound values."""
         url = self.connection.engine.url
         if isinstance(exc, DBAPIError):
-            return hide_password(one_line(driver_words(exc.orig)), url)
+            return said_by(exc, url)
         if isinstance(exc, ScriptRefused):
             return str(exc)
         if isinstance(exc, SystemExit):
@@ -398,9 +347,8 @@ def without_values(exc: DBAPIError) -> str:
     original: Any = exc.orig
     diagnosis = getattr(original, "diag", None)
     if diagnosis is not None and diagnosis.message_primary:
-        code = str(getattr(original, "pgcode", None) or getattr(original, "sqlstate", None))
         words = str(diagnosis.message_primary)
-        if code.startswith(QUOTES_VALUES):
+        if (sqlstate(exc) or "").startswith(QUOTES_VALUES):
             words = re.sub(r"\".*\"|'.*'", '"..."', words, flags=re.DOTALL)
         return words
     words = driver_words(original)

@@ -24,12 +24,10 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import ColumnElement, Row, bindparam, delete, func, insert, select, update
 from sqlalchemy.engine import Connection
-from sqlalchemy.exc import DBAPIError
 
 from websauna_migrate.database.cache import program_version
-from websauna_migrate.database.engines import driver_words, hide_password, one_line
-from websauna_migrate.database.history_tables import RecordsBroken, remedy_for_rights
-from websauna_migrate.database.lock_errors import says_nothing_of_a_table
+from websauna_migrate.database.engines import one_line
+from websauna_migrate.database.history_tables import RecordsBroken, usable
 from websauna_migrate.planning.ledger_agreement import Recorded
 from websauna_migrate.results import LedgerEntry
 from websauna_migrate.revision_scripts.script_error import ScriptRefused
@@ -75,13 +73,13 @@ NO_LEDGER = (
 )
 
 
-def unreadable(problem: str, remedy: str = "") -> RecordsBroken:
+def unreadable(table: str, problem: str, remedy: str = "") -> RecordsBroken:
     """Return the error of a ledger that cannot be read.
 
     :param remedy: what to do; empty for a table that is no ledger, or has foreign rows
     """
     return RecordsBroken(
-        "ledger", f'The table "{LEDGER_TABLE}" cannot be read: {problem} {remedy or NO_LEDGER}'
+        "ledger", f'The table "{table}" cannot be read: {problem} {remedy or NO_LEDGER}'
     )
 
 
@@ -422,17 +420,11 @@ def readable(connection: Connection, schema: str | None) -> Iterator[None]:
     :raises RecordsBroken: if it has other columns, or values of another kind
     """
     try:
-        yield
-    except DBAPIError as exc:
-        if says_nothing_of_a_table(exc, connection):
-            raise
-        connection.rollback()
-        problem = hide_password(driver_words(exc.orig), connection.engine.url)
-        remedy = remedy_for_rights(exc, connection, LEDGER_TABLE, schema)
-        raise unreadable(one_line(problem), remedy) from exc
+        with usable(connection, LEDGER_TABLE, schema, unreadable):
+            yield
     except (TypeError, ValueError) as exc:
         # SQLite keeps whatever it is given, and the time is read from a text.
-        raise unreadable(one_line(str(exc))) from exc
+        raise unreadable(LEDGER_TABLE, one_line(str(exc))) from exc
 
 
 def entry_of(row: Row[Any]) -> LedgerEntry:
@@ -448,7 +440,7 @@ def entry_of(row: Row[Any]) -> LedgerEntry:
     try:
         known["statements"] = statements_in(known.get("statements", ""))
     except (AttributeError, TypeError, ValueError) as exc:
-        raise unreadable(f"the row {known['id']!r} was not written by a run.") from exc
+        raise unreadable(LEDGER_TABLE, foreign(known["id"])) from exc
     entry = LedgerEntry(**known)
     texts = (entry.id, entry.run, entry.package, entry.revision, entry.outcome, entry.host)
     if (
@@ -456,8 +448,13 @@ def entry_of(row: Row[Any]) -> LedgerEntry:
         or not isinstance(entry.started, datetime)
         or entry.direction not in ("upgrade", "downgrade", STAMP)
     ):
-        raise unreadable(f"the row {entry.id!r} was not written by a run.")
+        raise unreadable(LEDGER_TABLE, foreign(entry.id))
     return entry
+
+
+def foreign(entry: object) -> str:
+    """Return what is wrong with a row of another origin."""
+    return f"the row {entry!r} was not written by a run."
 
 
 def is_marked(connection: Connection, schema: str | None) -> bool:

@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 
 from websauna_migrate.config.trust import distrusted, distrusted_cache
 from websauna_migrate.database.cache import Cache
-from websauna_migrate.database.engines import WRITES, driver_words, hide_password, one_line
+from websauna_migrate.database.engines import WRITES, said_by
 from websauna_migrate.database.given_connections import given_state
 from websauna_migrate.database.history_tables import RecordsBroken, write_rows
 from websauna_migrate.database.lock_errors import is_lock_failure
@@ -282,17 +282,15 @@ class LockedRun:
             except DBAPIError as exc:
                 clean(self.connection)
                 if not is_lock_failure(exc, self.context.server.kind):
-                    problem = f"the ledger cannot be written: {one_line(driver_words(exc.orig))}"
-                    raise self._failed(step, problem) from exc
+                    problem = said_by(exc, self.connection.engine.url)
+                    raise self._failed(step, f"the ledger cannot be written: {problem}") from exc
                 waiting.attempts += 1
                 if not steps.waits.wait(step, waiting, timeouts):
                     raise self._failed(step, lock_problem(waiting)) from exc
 
     def _failed(self, step: Step, problem: str) -> StepFailed:
         """Return the error of a step that was not begun."""
-        path, url = step.revision.path, self.connection.engine.url
-        problem = hide_password(problem, url)
-        return StepFailed(step, path, problem, half_done=False, done=len(self.done))
+        return StepFailed(step, step.revision.path, problem, half_done=False, done=len(self.done))
 
     def _run_steps(self, steps: StepRunner, plan: Plan) -> None:
         """Run each step in a transaction of its own."""
@@ -339,8 +337,8 @@ class LockedRun:
         while True:
             steps.require_lock(0)
             applied: list[AppliedStep] = []
-            failing = plan.steps[0]
-            values = steps.values(1, failing)
+            first = plan.steps[0]
+            attempt = Attempt(1, first, steps.values(1, first), limits[0], waiting)
             clean(self.connection)
             try:
                 steps.guard.begin_step(limits[0], waiting.seconds)
@@ -351,14 +349,13 @@ class LockedRun:
                 self._adopt(plan.adopted)
                 self._observe(0)
                 for number, step in enumerate(plan.steps, 1):
-                    failing = step
                     if context.stopping:
                         self._running = None
                         clean(self.connection)
                         self._stop(steps, step, number, len(plan.steps))
-                    self._begin(step, number, len(plan.steps))
                     values = steps.values(number, step)
                     attempt = Attempt(number, step, values, limits[number - 1], waiting)
+                    self._begin(step, number, len(plan.steps))
                     steps.attempt(attempt)
                     applied.append(applied_step(step, attempt.began, attempt.seconds))
                     self._observe(number)
@@ -376,15 +373,8 @@ class LockedRun:
                 if steps.foreign_keys.give_way():
                     continue
                 # It comes back only if the run is to be tried again.
-                steps.aftermath.after_atomic_failure(
-                    exc,
-                    failing,
-                    values,
-                    waiting,
-                    limits[len(applied)] if len(applied) < len(limits) else limits[-1],
-                    done=len(applied),
-                    total=len(plan.steps),
-                    dry_run=self.options.dry_run,
+                steps.aftermath.after_failure(
+                    exc, attempt, len(plan.steps), dry_run=self.options.dry_run
                 )
         self._running = None
         self.done.extend(applied)

@@ -17,7 +17,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 
 from websauna_migrate.base_errors import ExitCode, MigrationError
-from websauna_migrate.database.engines import driver_words, hide_password, one_line
+from websauna_migrate.database.engines import said_by
 from websauna_migrate.planning.accesses import DEFAULT_SCHEMAS, Access, Key, full_name
 from websauna_migrate.planning.steps import Plan, Step
 from websauna_migrate.results import Loss
@@ -198,7 +198,7 @@ class Counter:
                 query = query_of(access, table, columns, target)
                 number = int(self.connection.execute(query).scalar() or 0)
         except DBAPIError as exc:
-            words = hide_password(one_line(driver_words(exc.orig)), self.connection.engine.url)
+            words = said_by(exc, self.connection.engine.url)
             yield loss_of(step, access, None, f"not counted: {words}")
             return
         if number:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import io
 import logging
-import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from types import FrameType
 from typing import TYPE_CHECKING, Any, TextIO
 
 from sqlalchemy import delete, insert
@@ -23,7 +21,12 @@ from websauna_migrate.planning.package_targets import as_targets, offline_range
 from websauna_migrate.planning.plan import plan_stamp, plan_upgrade
 from websauna_migrate.planning.steps import Plan, Step
 from websauna_migrate.revision_scripts.moved_tables import plan_downgrade_without_loss
-from websauna_migrate.revision_scripts.script_error import ScriptError, line_of, place_of
+from websauna_migrate.revision_scripts.script_error import (
+    ScriptError,
+    line_of,
+    place_of,
+    running_line,
+)
 from websauna_migrate.revision_scripts.script_files import refuse_unproven
 from websauna_migrate.runs.process_lock import PROCESS_LOCK
 from websauna_migrate.runs.script_checks import check_function
@@ -165,11 +168,9 @@ class WithLines(io.StringIO):
 
     def write(self, text: str) -> int:
         """Write one text, a statement as a rule."""
-        frame: FrameType | None = sys._getframe(1)
-        while frame is not None and frame.f_code.co_filename != self.path:
-            frame = frame.f_back
-        if frame is not None and not text.startswith("--"):
-            self.output.write(f"-- line {frame.f_lineno}\n")
+        line = running_line(self.path)
+        if line is not None and not text.startswith("--"):
+            self.output.write(f"-- line {line}\n")
         return self.output.write(text)
 
 

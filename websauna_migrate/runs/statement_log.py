@@ -8,17 +8,16 @@ never a value, and no more of a statement than what it does to what: ``CREATE TA
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from types import FrameType
 from typing import Any
 
 from sqlalchemy import Table
 from sqlalchemy.engine import Connection
 
 from websauna_migrate.results import LedgerStatement
+from websauna_migrate.revision_scripts.script_error import running_line
 from websauna_migrate.runs.ledger_table import name_of
 from websauna_migrate.runs.queueing_drivers import own_cursor
 
@@ -126,7 +125,8 @@ class StatementLog:
     def begin(self, sql: str) -> None:
         """Take notice of a statement that is about to be executed."""
         self._count += 1
-        self.last = self.running = Statement(self._count, kind_of(sql), line_in(self._path))
+        line = running_line(self._path) or 0
+        self.last = self.running = Statement(self._count, kind_of(sql), line)
 
     def end(self, *, commit: bool) -> None:
         """Take notice that the last statement went well.
@@ -227,13 +227,3 @@ def statements_in(text: str) -> tuple[LedgerStatement, ...]:
 def plain(kind: str) -> str:
     """Return a kind without what a literal would have to escape, or a driver would read."""
     return re.sub(r"""[^\w ."`$\[\]-]""", "?", kind)
-
-
-def line_in(path: str) -> int:
-    """Return the line of a script that is being executed; 0 for none."""
-    frame: FrameType | None = sys._getframe(2)
-    while frame is not None:
-        if frame.f_code.co_filename == path:
-            return frame.f_lineno
-        frame = frame.f_back
-    return 0

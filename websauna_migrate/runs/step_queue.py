@@ -13,12 +13,10 @@ told apart, by a trigger that reads ``current_query()``, nothing is kept.
 from __future__ import annotations
 
 import re
-import sys
 import time
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import FrameType
 from typing import Any
 
 from sqlalchemy import text
@@ -26,8 +24,9 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.engine.interfaces import DBAPICursor
 from sqlalchemy.exc import DBAPIError
 
-from websauna_migrate.database.lock_errors import is_lock_failure
+from websauna_migrate.database.lock_errors import is_lock_failure, sqlstate
 from websauna_migrate.database.stopping import Stopping
+from websauna_migrate.revision_scripts.script_error import running_line
 from websauna_migrate.runs.queueing_drivers import own_cursor
 
 #: One statement that means the same among others as by itself: it changes what is in the database,
@@ -235,20 +234,12 @@ class StepQueue:
             and not self._connection.in_nested_transaction()
             and not any(not cursor.closed for cursor in self._cursors)
         ):
-            self._kept.append(Kept(sql, self._line()))
+            self._kept.append(Kept(sql, running_line(self._path) or 0))
             return True
         self.send()
         if MAY_READ.search(statement):
             self._opened, self._readers = False, None
         return False
-
-    def _line(self) -> int:
-        frame: FrameType | None = sys._getframe(1)
-        while frame is not None:
-            if frame.f_code.co_filename == self._path:
-                return frame.f_lineno
-            frame = frame.f_back
-        return 0
 
     # Sending
 
@@ -310,10 +301,9 @@ class StepQueue:
         return rows
 
     def _may_send_again(self, exc: Any, took: float) -> bool:
-        code = getattr(exc, "pgcode", None) or getattr(exc, "sqlstate", None)
         return not (
             took > AGAIN_SECONDS
-            or code in (None, QUERY_CANCELED)
+            or sqlstate(exc) in (None, QUERY_CANCELED)
             or is_lock_failure(exc, "postgresql")
             or self._connection.dialect.is_disconnect(exc, self._driver, None)
         )
