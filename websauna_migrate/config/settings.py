@@ -14,6 +14,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from websauna_migrate.base_errors import MigrationError
+from websauna_migrate.database.timeouts import NAMES as LIMITS
 from websauna_migrate.database.timeouts import Timeouts
 
 PREFIX = "websauna_migrate."
@@ -41,9 +42,6 @@ STYLE_RULES = frozenset(
         "require-enum-value-ordering",
     }
 )
-
-#: Limits for all packages, or for one: ``websauna_migrate.lock_budget.fooapp``.
-LIMITS = ("lock_timeout_ms", "lock_timeout_max_ms", "lock_budget", "statement_timeout_ms")
 
 
 class SettingError(MigrationError, ConfigurationError):  # type: ignore[misc]  # untyped
@@ -75,10 +73,6 @@ class Settings:
     :ivar connect_retries: how often, a second apart, to try again to connect to a server that is
         starting
     :ivar lock_wait: seconds to wait for another run, at least 0; 0 fails at once
-    :ivar lock_timeout_ms: how long a statement of a step first waits for a table's lock
-    :ivar lock_timeout_max_ms: up to what the wait rises from attempt to attempt
-    :ivar lock_budget: seconds for which a step is tried again when a table's lock is taken
-    :ivar statement_timeout_ms: limit of each statement on PostgreSQL and MariaDB, 0 for none
     :ivar render_types: how a new script writes a custom column type: ``impl`` as what it stores,
         ``keep`` as itself, so that the script depends on the type's later code
     :ivar prove: how new scripts are proven: ``on``, ``off``, or ``scratch`` for always in a scratch
@@ -93,7 +87,7 @@ class Settings:
     :ivar databases: for which databases new scripts are written, of :data:`KINDS`; ``mysql`` is
         MariaDB too
     :ivar package_databases: the same for single packages
-    :ivar limits: the four of locks and statements for single packages, by package and name
+    :ivar limits: those of :class:`.Timeouts` by package and name, the package empty for all
     """
 
     url: URL | None = field(default=None, repr=False)
@@ -109,10 +103,6 @@ class Settings:
     version_table: Mapping[str, str] = field(default_factory=dict)
     connect_retries: int = 0
     lock_wait: float = 300.0
-    lock_timeout_ms: int = 100
-    lock_timeout_max_ms: int = 1000
-    lock_budget: float = 600.0
-    statement_timeout_ms: int = 0
     render_types: str = "impl"
     prove: str = "on"
     web_prefix: str = "/migrations"
@@ -151,12 +141,8 @@ class Settings:
 
     def timeouts_of(self, package: str) -> Timeouts:
         """Return the limits of a package's steps."""
-        return Timeouts(
-            lock_timeout_ms=self.lock_timeout_ms,
-            lock_timeout_max_ms=self.lock_timeout_max_ms,
-            lock_budget=self.lock_budget,
-            statement_timeout_ms=self.statement_timeout_ms,
-        ).changed(self.limits.get(package, {}))
+        general = Timeouts().changed(self.limits.get("", {}))
+        return general.changed(self.limits.get(package, {}))
 
     def require_url(self) -> URL:
         """Return the database's URL.
@@ -196,7 +182,7 @@ def parse_settings(settings: Mapping[str, object]) -> Settings:
                 if head == "version_locations"
                 else text
             )
-        elif head in LIMITS and package:
+        elif head in LIMITS and (package or name == head):
             limits.setdefault(package, {})[head] = READERS[head](key, value)
         elif head == "databases" and package:
             databases[package] = read_databases(key, value)

@@ -96,18 +96,14 @@ class Aftermath:
             waiting.attempts += 1
             problem = lock_problem(waiting)
             if not half_done:
-                outcome, blocked = FAILED, None
                 try:
-                    if self.waits.wait(step, waiting, attempt.timeouts):
+                    if self._may_try_again(attempt, kept, total):
                         return
-                    if run.stopping:
-                        outcome, blocked = STOPPED, self._stopped(step, kept, total)
-                except RunBlocked as error:
-                    blocked = error
-                if blocked is not None:
+                except (RunBlocked, RunStopped) as error:
                     if not untold:
+                        outcome = STOPPED if isinstance(error, RunStopped) else FAILED
                         self.record(values, outcome, exists=exists)
-                    raise blocked from exc
+                    raise error from exc
                 problem = lock_problem(waiting)
         if not untold and not lost:
             self.record(values, FAILED, exists=exists)
@@ -124,6 +120,18 @@ class Aftermath:
             busy=bool(problem),
             marked=bool(run.marks),
         ) from exc
+
+    def _may_try_again(self, attempt: Attempt, done: int, total: int) -> bool:
+        """Wait for the lock that a step needs, and tell whether to try the step again.
+
+        :raises RunBlocked: if waiting does not help
+        :raises RunStopped: if asked to stop meanwhile
+        """
+        if self.waits.wait(attempt.step, attempt.waiting, attempt.timeouts):
+            return True
+        if self.run.stopping:
+            raise self._stopped(attempt.step, done, total)
+        return False
 
     def _stopped(self, step: Step, done: int, total: int, *, half_done: bool = False) -> RunStopped:
         """Return the error of a run that was stopped in the middle of a step."""

@@ -176,13 +176,6 @@ class StatementGuard:
                     cursor.execute(settings)
             self._savepoints = bool(self._timeouts.lock_timeout_ms)
 
-    def _log(self, statement: str, context: ExecutionContext) -> None:
-        """Remember a script's statement before it is executed."""
-        if self.active and self.log is not None and context.root_connection is self.connection:
-            self.log.begin(statement)
-            if self.server.kind == "mysql" and ends_transaction(statement):
-                self.log.publish()
-
     def _after_cursor_execute(
         self, connection: Connection, cursor: DBAPICursor, statement: str, *_: object
     ) -> None:
@@ -192,18 +185,78 @@ class StatementGuard:
     def _do_execute(
         self, cursor: DBAPICursor, statement: str, parameters: Any, context: ExecutionContext
     ) -> bool:
-        self._log(statement, context)
-        if self.queue is not None and context.root_connection is self.connection:
-            if self.active and self.stopping.at_once:
+        dialect = context.dialect
+        return self._looked_after(
+            cursor,
+            statement,
+            parameters,
+            context,
+            lambda: dialect.do_execute(cursor, statement, parameters, context),
+        )
+
+    def _do_executemany(
+        self, cursor: DBAPICursor, statement: str, parameters: Any, context: ExecutionContext
+    ) -> bool:
+        dialect = context.dialect
+        return self._looked_after(
+            cursor,
+            statement,
+            parameters,
+            context,
+            lambda: dialect.do_executemany(cursor, statement, parameters, context),
+        )
+
+    def _do_execute_no_params(
+        self, cursor: DBAPICursor, statement: str, context: ExecutionContext
+    ) -> bool:
+        dialect = context.dialect
+        return self._looked_after(
+            cursor,
+            statement,
+            None,
+            context,
+            lambda: dialect.do_execute_no_params(cursor, statement, context),
+        )
+
+    def _looked_after(
+        self,
+        cursor: DBAPICursor,
+        statement: str,
+        parameters: Any,
+        context: ExecutionContext,
+        execute: Callable[[], object],
+    ) -> bool:
+        """Return whether nothing is left to do for a statement.
+
+        :param execute: what SQLAlchemy does otherwise
+        """
+        if context.root_connection is not self.connection:
+            return False
+        if self.active:
+            if self.stopping.at_once:
                 raise cut_off()
+            self._remember(statement)
+        if self.queue is not None:
             end_with, self.end_with = self.end_with, None
             if end_with is not None and statement.startswith("UPDATE "):
                 return self._end_step(cursor, end_with, statement, parameters)
             if self.queue.keep(cursor, statement, parameters, context):
                 return True
-        return self._supervise(
-            cursor, statement, context, lambda: cursor.execute(statement, parameters)
-        )
+        if not self.active:
+            return False
+        if ENDS_TRANSACTION.search(statement):
+            self._end_transaction(without_literals(statement))
+        if self.server.kind == "mysql":
+            return self.mysql.execute(statement, execute)
+        if self.server.kind == "postgresql":
+            return self.postgresql.execute(cursor, statement, execute, savepoints=self._savepoints)
+        return False
+
+    def _remember(self, statement: str) -> None:
+        if self.log is not None:
+            self.log.begin(statement)
+            if self.server.kind == "mysql" and ends_transaction(statement):
+                self.log.publish()
 
     def _end_step(
         self,
@@ -225,46 +278,6 @@ class StatementGuard:
         change = statement % {name: literal(value) for name, value in parameters.items()}
         self.ended = self.queue.send(end_with(change), cursor) == 1
         return self.ended
-
-    def _do_executemany(
-        self, cursor: DBAPICursor, statement: str, parameters: Any, context: ExecutionContext
-    ) -> bool:
-        self._log(statement, context)
-        if self.queue is not None and context.root_connection is self.connection:
-            self.queue.keep(cursor, statement, parameters, context)
-        if self.server.kind == "mysql":
-            return self._supervise(
-                cursor, statement, context, lambda: cursor.executemany(statement, parameters)
-            )
-        return False
-
-    def _do_execute_no_params(
-        self, cursor: DBAPICursor, statement: str, context: ExecutionContext
-    ) -> bool:
-        self._log(statement, context)
-        if self.queue is not None and context.root_connection is self.connection:
-            self.queue.keep(cursor, statement, None, context)
-        return self._supervise(cursor, statement, context, lambda: cursor.execute(statement))
-
-    def _supervise(
-        self,
-        cursor: DBAPICursor,
-        statement: str,
-        context: ExecutionContext,
-        execute: Callable[[], object],
-    ) -> bool:
-        """Return whether the statement was executed here."""
-        if not self.active or context.root_connection is not self.connection:
-            return False
-        if self.stopping.at_once:
-            raise cut_off()
-        if ENDS_TRANSACTION.search(statement):
-            self._end_transaction(without_literals(statement))
-        if self.server.kind == "mysql":
-            return self.mysql.execute(statement, execute)
-        if self.server.kind == "postgresql":
-            return self.postgresql.execute(cursor, statement, execute, savepoints=self._savepoints)
-        return False
 
     @property
     def untouched(self) -> bool:

@@ -226,6 +226,7 @@ class StepQueue:
         if (
             self._opened
             and not parameters
+            and not context.no_parameters
             and is_of(context, expected)
             and statement.isascii()
             and statement.count("%") == 2 * statement.count("%%")
