@@ -40,7 +40,7 @@ def given_state(connection: Connection) -> Literal["idle", "in transaction"] | N
     return state
 
 
-def the_given(connection: object, engine: object) -> Connection | Engine | None:
+def the_given(connection: object = None, engine: object = None) -> Connection | Engine | None:
     """Return what a caller gave to work on; ``None`` for nothing.
 
     :raises UsageError: for both, and for what is neither a connection nor an engine
