@@ -23,7 +23,8 @@ from websauna_migrate import errors
 from websauna_migrate.cli.command_table import COMMANDS
 from websauna_migrate.cli.commands.plain import meaning_of, read_meanings
 from websauna_migrate.cli.ws_alembic import main
-from websauna_migrate.config.settings import LIMITS, PER_PACKAGE, READERS, Settings
+from websauna_migrate.config.settings import PER_PACKAGE, READERS, Settings
+from websauna_migrate.database.timeouts import NAMES, Timeouts
 from websauna_migrate.errors import (
     DOCUMENTATION,
     ExitCode,
@@ -76,7 +77,8 @@ def test_the_page_on_settings_has_each_with_its_default() -> None:
     prefix = "websauna_migrate."
     ours = {name.removeprefix(prefix) for name in found if name.startswith(prefix)}
     assert ours == {"url", *READERS, *(f"{name}.PACKAGE" for name in PER_PACKAGE)}
-    defaults = {field.name: field.default for field in dataclasses.fields(Settings)}
+    fields = (*dataclasses.fields(Settings), *dataclasses.fields(Timeouts))
+    defaults = {field.name: field.default for field in fields}
     for name in READERS:
         default = defaults[name]
         told = found[prefix + name]
@@ -86,7 +88,7 @@ def test_the_page_on_settings_has_each_with_its_default() -> None:
         expected = "off" if default is False else expected
         assert told == f"``{expected}``", name
     text = (DOCS / "settings.rst").read_text(encoding="utf-8")
-    for name in LIMITS:
+    for name in NAMES:
         assert f"``{prefix}{name}.PACKAGE``" in text
 
 

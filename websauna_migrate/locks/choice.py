@@ -31,15 +31,16 @@ from websauna_migrate.locks.session_locks import NamedLock
 def make_lock(
     connection: Connection,
     server: Server,
-    scope: str = "",
     second_engine: Callable[[], Engine] | None = None,
     schema: str | None = None,
 ) -> RunLock:
     """Return the lock that fits the server, not taken yet.
 
+    :param schema: of the history tables: what besides the database the lock is for
     :param second_engine: makes an engine for the lock's own connection, where it needs one;
         default: the work's own
     """
+    scope = schema or ""
     engine_of = second_engine or (lambda: connection.engine)
     if server.kind == "postgresql":
         if given_state(connection) == "in transaction":

@@ -29,7 +29,8 @@ from websauna_migrate.planning.steps import Step
 from websauna_migrate.revision_scripts.script_error import ScriptRefused, place_of
 from websauna_migrate.runs.failures import StepFailed, connection_lost, run_stopped
 from websauna_migrate.runs.ledger import FAILED, STOPPED
-from websauna_migrate.runs.run_context import RunContext, clean, is_gone
+from websauna_migrate.runs.run_access import RunContext
+from websauna_migrate.runs.run_context import clean, is_gone
 from websauna_migrate.runs.sqlite_foreign_keys import TEMPORARY
 from websauna_migrate.runs.statement_guard import StatementGuard
 from websauna_migrate.runs.statement_log import StatementLog
@@ -53,6 +54,7 @@ class Aftermath:
 
     def __init__(self, run: RunContext, guard: StatementGuard, waits: LockWaits) -> None:
         self.run = run
+        self.access = run.access
         self.connection = run.connection
         self.server = run.server
         self.guard = guard
@@ -80,9 +82,9 @@ class Aftermath:
             # The row of the first step is the only one that is there, so it tells of this one.
             values["id"], exists = run.planned, True
         untold = half_done or dry_run
-        stopped = isinstance(exc, StopNow) or run.stopping.at_once
+        stopped = isinstance(exc, StopNow) or self.access.stopping.at_once
         if half_done:
-            self.write(lambda one: run.ledger.fail(one, attempt.entry, failure), lost=lost)
+            self.write(lambda one: self.access.ledger.fail(one, attempt.entry, failure), lost=lost)
         if stopped or is_interrupt(exc):
             if not untold:
                 self.record(values, STOPPED, exists=exists, lost=lost)
@@ -129,13 +131,13 @@ class Aftermath:
         """
         if self.waits.wait(attempt.step, attempt.waiting, attempt.timeouts):
             return True
-        if self.run.stopping:
+        if self.access.stopping:
             raise self._stopped(attempt.step, done, total)
         return False
 
     def _stopped(self, step: Step, done: int, total: int, *, half_done: bool = False) -> RunStopped:
         """Return the error of a run that was stopped in the middle of a step."""
-        code = self.run.stopping.exit_code
+        code = self.access.stopping.exit_code
         return run_stopped(
             step, done=done, total=total, running=True, half_done=half_done, exit_code=code
         )
@@ -166,10 +168,10 @@ class Aftermath:
         """Tell, after the rollback, if the step's marker was published all the same."""
         try:
             if lost:
-                with connect(self.run.make_engine()) as connection:
-                    marks = self.run.ledger.interrupted(connection)
+                with connect(self.access.make_engine()) as connection:
+                    marks = self.access.ledger.interrupted(connection)
             else:
-                marks = self.run.ledger.interrupted(self.connection)
+                marks = self.access.ledger.interrupted(self.connection)
                 self.connection.rollback()
         except (SQLAlchemyError, MigrationError):
             # The next run looks again, under the lock.
@@ -185,7 +187,7 @@ class Aftermath:
         :param exists: whether the step has its row in the ledger already
         :param lost: whether the run's own connection is of no use any more
         """
-        ledger = self.run.ledger
+        ledger = self.access.ledger
         self.write(lambda one: ledger.record(one, values, outcome, planned=exists), lost=lost)
 
     def write(self, change: Callable[[Connection], None], *, lost: bool) -> None:
@@ -195,7 +197,7 @@ class Aftermath:
         """
         with suppress(SQLAlchemyError, MigrationError):
             if lost:
-                with connect(self.run.make_engine()) as connection:
+                with connect(self.access.make_engine()) as connection:
                     self._write(connection, change)
                 return
             try:
@@ -228,7 +230,7 @@ class Aftermath:
         gone = NO_TABLE.fullmatch(str(getattr(exc, "orig", exc)))
         if gone is not None and self.server.kind == "sqlite":
             temporary = f"{TEMPORARY}{gone[1]}"
-            with connect(self.run.make_engine()) as connection:
+            with connect(self.access.make_engine()) as connection:
                 if temporary in list_tables(connection, None):
                     return (
                         f' An earlier batch that was cut off left "{temporary}" in its place, as '
@@ -259,7 +261,7 @@ class Aftermath:
                 for effect in one.reader.index.upgrade(revision.path)[0]
                 if effect.kind == "create_table"
             }
-            for name, one in self.run.environments.items()
+            for name, one in self.access.environments.items()
             if one.exists
         }
         mine = [key for key, revision in made[step.package].items() if revision == step.revision]

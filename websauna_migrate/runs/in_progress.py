@@ -62,7 +62,6 @@ def run_in_progress(
     lock = make_lock(
         connection,
         server,
-        scope=site.schema or "",
         second_engine=site.make_engine,
         schema=site.schema,
     )

@@ -36,8 +36,8 @@ from websauna_migrate.runs.failures import HistoryMoved, StepFailed, run_stopped
 from websauna_migrate.runs.kept_facts import keep_facts
 from websauna_migrate.runs.kept_scripts import kept_checksums
 from websauna_migrate.runs.ledger import DONE, STOPPED
-from websauna_migrate.runs.run_access import Applied, RunAccess
-from websauna_migrate.runs.run_context import RunContext, clean
+from websauna_migrate.runs.run_access import Applied, RunContext
+from websauna_migrate.runs.run_context import clean
 from websauna_migrate.runs.script_checks import run_prechecks
 from websauna_migrate.runs.step_runner import StepRunner, target_of
 from websauna_migrate.runs.waiting import Waiting, lock_problem
@@ -56,18 +56,17 @@ class LockedRun:
 
     def __init__(
         self,
-        runner: RunAccess,
         context: RunContext,
         direction: str,
         make_plan: Callable[[Applied], Plan],
     ) -> None:
-        self.runner = runner
-        self.hooks = runner.site.hooks
         self.context = context
+        self.runner = runner = context.access
+        self.hooks = runner.site.hooks
         self.connection = context.connection
         self.direction = direction
         self.make_plan = make_plan
-        self.look = ActivityLook(context.make_engine, context.server)
+        self.look = ActivityLook(runner.make_engine, context.server)
         self.options = runner.options
         self.done: list[AppliedStep] = []
         self.adopted: list[Adopted] = []
@@ -174,14 +173,14 @@ class LockedRun:
         """Read the histories under the lock, and refuse to go on after a half done step."""
         connection = self.connection
         applied, has_ledger = self.runner.read(connection)
-        marked = self.context.ledger.interrupted(connection) if has_ledger else ()
+        marked = self.runner.ledger.interrupted(connection) if has_ledger else ()
         if any(entry.id not in self.options.marks for entry in marked):
             connection.rollback()
             self.runner.refuse_interrupted(connection)
         connection.rollback()
         plan = self.make_plan(applied)
         if has_ledger and plan.steps and not self.started:
-            recorded = self.context.ledger.recorded(connection, plan)
+            recorded = self.runner.ledger.recorded(connection, plan)
             connection.rollback()
             refuse_contradictions(plan, recorded)
             self._expected = {
@@ -189,7 +188,7 @@ class LockedRun:
                 for one in recorded
                 if (one.direction, one.outcome) == (plan.direction, DONE)
             }
-        environments = self.context.environments
+        environments = self.runner.environments
         # The scripts are imported or known by now, and run as they are.
         self.context.checksums = {
             step.revision.path: environments[step.package].reader.digest(step.revision)
@@ -197,7 +196,7 @@ class LockedRun:
         }
         if has_ledger and plan.steps:
             wanted = {*self.context.checksums.values()}
-            self.context.kept = kept_checksums(connection, self.context.ledger.table, wanted)
+            self.context.kept = kept_checksums(connection, self.runner.ledger.table, wanted)
             connection.rollback()
         if plan.steps and not self.started:
             self.runner.refuse(connection, applied, plan)
@@ -221,8 +220,8 @@ class LockedRun:
             elif given_state(connection) == "in transaction":
                 what = "A run in the transaction of the connection given"
                 without = "on a connection that is in no transaction"
-            require_atomic(context.server, plan.steps, context.environments, what, without)
-        if context.settings.pipeline is not None:
+            require_atomic(context.server, plan.steps, self.runner.environments, what, without)
+        if self.runner.settings.pipeline is not None:
             self.runner.tell(
                 'The setting "websauna_migrate.pipeline" has no effect any more: remove it.'
             )
@@ -230,11 +229,11 @@ class LockedRun:
         connection.execution_options(**{WRITES: True})
         if not self.options.dry_run:
             first = plan.steps[0]
-            table = context.environments[first.package].package.history_table
+            table = self.runner.environments[first.package].package.history_table
 
             def write() -> str:
-                context.ledger.create(connection)
-                return context.ledger.plan(
+                self.runner.ledger.create(connection)
+                return self.runner.ledger.plan(
                     connection,
                     run=context.run_id,
                     step=first,
@@ -251,13 +250,13 @@ class LockedRun:
     def _distrust(self, plan: Plan) -> None:
         """Warn of scripts that others may change."""
         for name in plan.packages:
-            package = self.context.environments[name].package
+            package = self.runner.environments[name].package
             files = sorted({step.revision.path for step in plan.steps if step.package == name})
             folders = {str(package.script_directory), *map(os.path.dirname, files)}
             env = str(package.script_directory / "env.py")
             for warning in distrusted(name, [*sorted(folders), env, *files]):
                 self.runner.tell(f"Warning: {warning}")
-        setting = self.context.settings.cache
+        setting = self.runner.settings.cache
         folder = Cache.of(setting).folder
         if setting is not None and folder is not None:
             for warning in distrusted_cache(folder):
@@ -297,7 +296,7 @@ class LockedRun:
         total = len(self.done) + len(plan.steps)
 
         def before(number: int, step: Step) -> None:
-            if self.context.stopping:
+            if self.runner.stopping:
                 self._stop(steps, step, number, total)
             self._begin(step, number, total)
 
@@ -326,7 +325,7 @@ class LockedRun:
             done=number - 1 if not self.context.atomic else 0,
             total=total,
             running=False,
-            exit_code=self.context.stopping.exit_code,
+            exit_code=self.runner.stopping.exit_code,
         )
 
     def _run_atomic(self, steps: StepRunner, plan: Plan) -> None:
@@ -345,11 +344,11 @@ class LockedRun:
                 steps.foreign_keys.begin_run(plan.steps)
                 self.connection.begin()
                 if self.options.dry_run:
-                    context.ledger.create(self.connection)
+                    self.runner.ledger.create(self.connection)
                 self._adopt(plan.adopted)
                 self._observe(0)
                 for number, step in enumerate(plan.steps, 1):
-                    if context.stopping:
+                    if self.runner.stopping:
                         self._running = None
                         clean(self.connection)
                         self._stop(steps, step, number, len(plan.steps))
@@ -392,11 +391,11 @@ class LockedRun:
         """Take squashes as applied, in the current transaction; the ledger has a row for each."""
         if not adopted:
             return
-        connection, ledger = self.connection, self.context.ledger
+        connection, ledger = self.connection, self.runner.ledger
         connection.execution_options(**{WRITES: True})
         ledger.create(connection)
         for one in adopted:
-            table = self.context.environments[one.package].package.history_table
+            table = self.runner.environments[one.package].package.history_table
             rows = tuple(sorted(one.rows_after))
             write_rows(connection, table, ledger.table.schema, rows)
             ledger.stamp(connection, one.package, table, rows, one.note)
@@ -429,13 +428,13 @@ class LockedRun:
     def _keep_facts(self) -> None:
         """Keep what the database is now, so that what changes it later can be told from runs."""
         if self.done and not self.options.dry_run and not given_state(self.connection):
-            keep_facts(self.connection, self.context.ledger.table, self.context.run_id)
+            keep_facts(self.connection, self.runner.ledger.table, self.context.run_id)
 
     def _forget_planned(self, steps: StepRunner) -> None:
         """Take the row of the first step away if in the end there was no step."""
         entry, first = self.context.planned, self._first
         if entry is not None and first is not None and not self.done:
-            self._written(steps, first, lambda: self.context.ledger.remove(self.connection, entry))
+            self._written(steps, first, lambda: self.runner.ledger.remove(self.connection, entry))
 
 
 def applied_step(step: Step, began: datetime, seconds: float) -> AppliedStep:

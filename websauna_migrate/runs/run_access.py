@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
 
 from sqlalchemy.engine import Connection, Engine, make_url
 from sqlalchemy.exc import DBAPIError
@@ -114,13 +115,7 @@ class RunAccess:
 
     @contextmanager
     def _locked(self, connection: Connection, server: Server, doing: str) -> Iterator[RunLock]:
-        lock = make_lock(
-            connection,
-            server,
-            scope=self.schema or "",
-            second_engine=self.make_engine,
-            schema=self.schema,
-        )
+        lock = make_lock(connection, server, second_engine=self.make_engine, schema=self.schema)
         lock.doing = doing
         with take(
             lock,
@@ -169,6 +164,33 @@ class RunAccess:
         known = {entry.id: known_facts(entry, connection, applied) for entry in entries}
         connection.rollback()
         raise InterruptedSteps(entries, known)
+
+
+@dataclass
+class RunContext:
+    """What all steps of a run have in common.
+
+    :ivar access: what the run stands on, and what its caller asked for
+    :ivar connection: the one that does the work
+    :ivar atomic: the whole run is one transaction
+    :ivar marks: as in :class:`.RunOptions`, until the first step has gone well
+    :ivar checksums: of the plan's scripts, by path
+    :ivar kept: those whose texts the ledger has
+    :ivar planned: id of the ledger's row that was written for the first step, until it is used
+    :ivar due: package and revision of the steps whose precheck runs right before them
+    """
+
+    run_id: str
+    access: RunAccess
+    connection: Connection
+    server: Server
+    lock: RunLock
+    atomic: bool
+    marks: Mapping[str, str]
+    checksums: Mapping[str, str] = field(default_factory=dict)
+    kept: frozenset[str] = frozenset()
+    planned: str | None = None
+    due: frozenset[tuple[str, str]] = frozenset()
 
 
 def describe_run(entries: tuple[LedgerEntry, ...]) -> str:

@@ -1,4 +1,4 @@
-"""What is asked of a run, and what all of its steps have in common."""
+"""What is asked of a run, and in what state its connection is."""
 
 from __future__ import annotations
 
@@ -8,13 +8,7 @@ from dataclasses import dataclass, field
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from websauna_migrate.alembic_adapter.package_environment import PackageEnvironment
-from websauna_migrate.config.settings import Settings
 from websauna_migrate.database.given_connections import the_given
-from websauna_migrate.database.servers import Server
-from websauna_migrate.database.stopping import Stopping
-from websauna_migrate.locks.run_lock import RunLock
-from websauna_migrate.runs.ledger import Ledger
 
 
 @dataclass(frozen=True)
@@ -67,41 +61,6 @@ def run_options(
     }
     options = RunOptions(tag, atomic, dry_run, stop, lock_wait, limits)
     return options, the_given(connection, engine)
-
-
-@dataclass
-class RunContext:
-    """What all steps of a run have in common.
-
-    :ivar connection: the one that does the work
-    :ivar make_engine: makes an engine for a second connection, should one be needed
-    :ivar limits: what the caller of the run asked for, in place of settings
-    :ivar tell: told in words what keeps the run waiting
-    :ivar checksums: of the plan's scripts, by path
-    :ivar kept: those whose texts the ledger has
-    :ivar planned: id of the ledger's row that was written for the first step, until it is used
-    :ivar marks: as in :class:`RunOptions`, until the first step has gone well
-    :ivar due: package and revision of the steps whose precheck runs right before them
-    """
-
-    run_id: str
-    connection: Connection
-    server: Server
-    lock: RunLock
-    environments: Mapping[str, PackageEnvironment]
-    ledger: Ledger
-    settings: Settings
-    make_engine: Callable[[], Engine]
-    tell: Callable[[str], None]
-    stopping: Stopping = field(default_factory=Stopping)
-    limits: Mapping[str, float | None] = field(default_factory=dict)
-    tag: str | None = None
-    atomic: bool = False
-    checksums: Mapping[str, str] = field(default_factory=dict)
-    kept: frozenset[str] = frozenset()
-    planned: str | None = None
-    marks: Mapping[str, str] = field(default_factory=dict)
-    due: frozenset[tuple[str, str]] = frozenset()
 
 
 def is_gone(connection: Connection) -> bool:

@@ -20,8 +20,8 @@ from websauna_migrate.planning.steps import Plan
 from websauna_migrate.results import Run
 from websauna_migrate.runs.ledger import is_marked
 from websauna_migrate.runs.process_lock import PROCESS_LOCK
-from websauna_migrate.runs.run_access import Applied, RunAccess
-from websauna_migrate.runs.run_context import RunContext, clean
+from websauna_migrate.runs.run_access import Applied, RunAccess, RunContext
+from websauna_migrate.runs.run_context import clean
 
 
 class Runner(RunAccess):
@@ -44,23 +44,16 @@ class Runner(RunAccess):
             with self._locked(connection, server, direction) as lock:
                 context = RunContext(
                     run_id=run_id,
+                    access=self,
                     connection=connection,
                     server=server,
                     lock=lock,
-                    environments=self.environments,
-                    ledger=self.ledger,
-                    settings=self.settings,
-                    make_engine=self.make_engine,
-                    tell=self.tell,
-                    stopping=self.stopping,
-                    limits=self.options.limits,
-                    tag=self.options.tag,
                     marks=self.options.marks,
                     atomic=self.options.atomic
                     or self.options.dry_run
                     or given_state(connection) == "in transaction",
                 )
-                return LockedRun(self, context, direction, make_plan).run()
+                return LockedRun(context, direction, make_plan).run()
 
     def _anything_to_do(self, connection: Connection, make_plan: Callable[[Applied], Plan]) -> bool:
         """Look without the lock: most runs find nothing to do and need none."""

@@ -21,7 +21,8 @@ from websauna_migrate.runs.failed_step import Aftermath
 from websauna_migrate.runs.failures import HistoryMoved, connection_lost
 from websauna_migrate.runs.kept_scripts import pack
 from websauna_migrate.runs.ledger import DONE, UNDONE
-from websauna_migrate.runs.run_context import RunContext, clean
+from websauna_migrate.runs.run_access import RunContext
+from websauna_migrate.runs.run_context import clean
 from websauna_migrate.runs.script_checks import run_check
 from websauna_migrate.runs.sqlite_foreign_keys import ForeignKeys
 from websauna_migrate.runs.statement_guard import StatementGuard
@@ -48,19 +49,25 @@ class StepRunner:
 
     def __init__(self, run: RunContext) -> None:
         self.run_context = run
+        self.access = access = run.access
         self.connection = run.connection
         self.server = run.server
         self.waits = LockWaits(run)
         self.guard = StatementGuard(
-            run.connection, run.server, run.lock, run.stopping, self.waits.wait_in_step, run.tell
+            run.connection,
+            run.server,
+            run.lock,
+            access.stopping,
+            self.waits.wait_in_step,
+            access.tell,
         )
         self.guard.atomic = run.atomic
         if not run.atomic:
-            self.guard.log = StatementLog(run.connection, run.ledger.table, run.ledger.now)
+            self.guard.log = StatementLog(run.connection, access.ledger.table, access.ledger.now)
             self.waits.changed_table = self.guard.log.changed_table
         # The end of a step that settles marks is more than one statement.
         if run.server.kind == "postgresql" and not run.atomic and not run.marks:
-            self.guard.queue = queue_of(run.connection, run.stopping)
+            self.guard.queue = queue_of(run.connection, access.stopping)
         self.guard.watch(run.connection.engine)
         self.foreign_keys = ForeignKeys(run.connection)
         self.foreign_keys.watch()
@@ -86,18 +93,19 @@ class StepRunner:
 
     def timeouts_of(self, step: Step) -> Timeouts:
         """Return a step's limits: the run's, else the script's, ``env.py``'s, the settings'."""
-        run = self.run_context
-        module = run.environments[step.package].reader.imported(step.revision)
+        module = self.access.environments[step.package].reader.imported(step.revision)
         own = timeouts_of_script(module, step.revision.path)
         if own:
-            return self.limits_of(step.package).changed(own).changed(run.limits)
+            return self.limits_of(step.package).changed(own).changed(self.access.options.limits)
         if step.package not in self._limits:
-            self._limits[step.package] = self.limits_of(step.package).changed(run.limits)
+            self._limits[step.package] = self.limits_of(step.package).changed(
+                self.access.options.limits
+            )
         return self._limits[step.package]
 
     def limits_of(self, package: str) -> Timeouts:
         """Return the limits of a package's steps, by the settings and its ``env.py``."""
-        return env_limited(self.run_context.settings.timeouts_of(package), self.connection)
+        return env_limited(self.access.settings.timeouts_of(package), self.connection)
 
     def run(
         self,
@@ -166,11 +174,11 @@ class StepRunner:
 
     def values(self, number: int, step: Step) -> dict[str, object]:
         """Return the ledger's row of a step that is about to run."""
-        run, environment = self.run_context, self.run_context.environments[step.package]
+        run, environment = self.run_context, self.access.environments[step.package]
         digest, script = run.checksums.get(step.revision.path), None
         if digest and digest not in run.kept:
             script = pack(environment.reader.text(step.revision), digest)
-        return run.ledger.values(
+        return self.access.ledger.values(
             run=run.run_id,
             number=number,
             step=step,
@@ -200,7 +208,7 @@ class StepRunner:
         """
         self.current = first
         run = self.run_context
-        environment = run.environments[first.step.package]
+        environment = self.access.environments[first.step.package]
 
         def steps(rows: Iterable[str], context: MigrationContext) -> Iterator[RevisionStep]:
             from websauna_migrate.alembic_adapter.internals import execute_operations_by
@@ -237,7 +245,7 @@ class StepRunner:
                 configure={"on_version_apply": self._end_in_ledger},
                 starting_rev=None,
                 destination_rev=self.destinations[first.step.package],
-                tag=run.tag,
+                tag=self.access.options.tag,
             )
         finally:
             self.waits.stop_watching()
@@ -250,11 +258,11 @@ class StepRunner:
         assert ctx.connection is not None and self.current is not None
         # Where a script ended the transaction, a run may be killed between these: a mark is left.
         for mark, note in run.marks.items():
-            run.ledger.end(ctx.connection, mark, UNDONE, note)
+            self.access.ledger.end(ctx.connection, mark, UNDONE, note)
         if not self.guard.ended:
-            run.ledger.end(ctx.connection, self.current.entry, DONE)
+            self.access.ledger.end(ctx.connection, self.current.entry, DONE)
         if self.guard.log is not None and self.guard.log.is_published:
-            run.ledger.forget_statements(ctx.connection, self.current.entry)
+            self.access.ledger.forget_statements(ctx.connection, self.current.entry)
         # The last moment at which a run that lost its lock can keep from committing.
         run.lock.check()
 
@@ -275,7 +283,7 @@ class StepRunner:
         """
         if not self.connection.in_transaction():
             self.connection.begin()
-        environment = self.run_context.environments[step.package]
+        environment = self.access.environments[step.package]
         if self.server.kind == "sqlite" and environment.schema is None:
             # SQLite tells whether another connection has committed anything to the main file.
             driver: Any = self.connection.connection.dbapi_connection
@@ -300,7 +308,7 @@ class StepRunner:
         """Return a step as Alembic runs it, with the marker in front of its script's function."""
         from websauna_migrate.alembic_adapter.internals import planned_step
 
-        scripts = self.run_context.environments[attempt.step.package].scripts
+        scripts = self.access.environments[attempt.step.package].scripts
         found = planned_step(scripts, attempt.step)
         found.migration_fn = self._marked(attempt, found.migration_fn, context)
         return found
@@ -311,7 +319,7 @@ class StepRunner:
         """Return a script's function with the marker in front of it."""
         run = self.run_context
         step, waiting = attempt.step, attempt.waiting
-        module = run.environments[step.package].reader.imported(step.revision)
+        module = self.access.environments[step.package].reader.imported(step.revision)
         transactional = is_transactional(module)
 
         @functools.wraps(function)
@@ -322,7 +330,7 @@ class StepRunner:
             self._mark(attempt, connection, queued=transactional)
             if waiting.attempts:
                 self.waits.watch(connection)
-            with self.guard.looking(), run.stopping.running(self._cancel):
+            with self.guard.looking(), self.access.stopping.running(self._cancel):
                 if (step.package, step.revision.id) in run.due:
                     run_check(module, "precheck", connection)
                 if transactional:
@@ -334,7 +342,7 @@ class StepRunner:
                         function(**arguments)
                 if step.direction == "upgrade":
                     run_check(module, "verify", connection)
-            if run.stopping.at_once:
+            if self.access.stopping.at_once:
                 raise cut_off()
             self._expect_end(attempt, connection)
 
@@ -362,14 +370,14 @@ class StepRunner:
             or not queue.open(
                 attempt.step.revision.path,
                 settings,
-                lambda: run.ledger.marker(connection, values),
+                lambda: self.access.ledger.marker(connection, values),
             )
         ):
-            run.ledger.start(connection, values, planned=planned, settings=settings)
+            self.access.ledger.start(connection, values, planned=planned, settings=settings)
 
     def _expect_end(self, attempt: Attempt, connection: Connection) -> None:
         """Let what is left of a step go out with the change of its history."""
-        queue, ledger = self.guard.queue, self.run_context.ledger
+        queue, ledger = self.guard.queue, self.access.ledger
         if queue is None:
             return
         queue.stop()
@@ -389,7 +397,7 @@ class StepRunner:
         if self.server.kind == "sqlite":
             driver.interrupt()
         elif self.server.kind == "mysql":
-            with self.run_context.make_engine().connect() as connection:
+            with self.access.make_engine().connect() as connection:
                 connection.exec_driver_sql(f"KILL QUERY {int(self.server.process or 0)}")
         elif hasattr(driver, "cancel"):
             driver.cancel()

@@ -16,7 +16,7 @@ from websauna_migrate.locks.run_lock import RunBlocked
 from websauna_migrate.planning.steps import Step
 from websauna_migrate.runs.blockers import Blocker, BlockerWatch, blockers_of_file
 from websauna_migrate.runs.failures import blocked_by_caller
-from websauna_migrate.runs.run_context import RunContext
+from websauna_migrate.runs.run_access import RunContext
 from websauna_migrate.runs.sessions import held_connections
 
 #: Seconds after which a lock that the calling thread itself may hold is believed to be the cause,
@@ -54,7 +54,7 @@ class LockWaits:
         self.run = run
         self.connection = run.connection
         self.server = run.server
-        self.blockers = BlockerWatch(run.make_engine, run.server)
+        self.blockers = BlockerWatch(run.access.make_engine, run.server)
         self.current: tuple[Step, Waiting, Timeouts] | None = None
         #: Gives the table that the statement which waited changes; empty if that is not known.
         self.changed_table: Callable[[], str] = lambda: ""
@@ -108,7 +108,7 @@ class LockWaits:
         own = self._own_holders(waiting)
         if own:
             raise blocked_by_caller(step, own)
-        if seconds >= waiting.budget or self.run.stopping:
+        if seconds >= waiting.budget or self.run.access.stopping:
             return False
         self.blockers.prepare()
         now = time.monotonic()
@@ -116,12 +116,12 @@ class LockWaits:
         if waiting.attempts > 1 and (news or now - waiting.told > TELL_AGAIN_SECONDS):
             waiting.told = now
             waiting.named = bool(waiting.blockers)
-            self.run.tell(
+            self.run.access.tell(
                 f"{step.package} {step.revision.id} waits for a lock{held_by(waiting.blockers)}; "
                 f"it is tried again for {max(0.0, waiting.budget - seconds):.0f} s."
             )
         pause = min(timeouts.pause_after(seconds), max(0.0, waiting.budget - seconds))
-        return not self.run.stopping.wait(pause)
+        return not self.run.access.stopping.wait(pause)
 
     def _name_blockers(self, waiting: Waiting) -> None:
         """Learn who holds the lock, where the database tells afterwards."""
