@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
+import zoo
+import zoo_reports  # noqa: F401  # They register features.
+import zoo_together  # noqa: F401
 from apps import Workshop
 from runs import rows
 from websauna_migrate.errors import SettingError
@@ -290,3 +295,52 @@ def test_a_text_goes_and_comes_with_the_character_set_of_its_table(
     assert service.revision("second", autogenerate=True)
     service.upgrade()
     assert service.check().problems == ()
+
+
+ZOO = """
+import zoo, zoo_reports, zoo_together
+METADATA = [zoo.CHANGES[name].metadata({version}) for name in {names!r}]
+"""
+WRITTEN_ON = {
+    # Foreign keys lean on what changes; an enum type goes that SQLite does not have.
+    "sqlite": ["drop_tables", "drop_column", "r_renamed_unique", "k_key_type_integer_string"],
+    # PostgreSQL tells of brackets of its own.
+    "postgresql": ["drop_column", "computed_change", "k_computed_both_go", "t_computed_source"],
+}
+
+
+@pytest.mark.parametrize("written_on", WRITTEN_ON)
+def test_changes_go_and_come_back_on_another(
+    workshop: Workshop, sqlite_url: str, postgresql_url: str, written_on: str
+) -> None:
+    url, other, names = sqlite_url, postgresql_url, WRITTEN_ON[written_on]
+    if written_on == "postgresql":
+        url, other = other, url
+    models = workshop.package("shop", "", metadata="shop.models.METADATA") / "models.py"
+
+    def service(url: str, version: int) -> Any:
+        models.write_text(ZOO.format(names=names, version=version))
+        workshop.forget()
+        return workshop.service(url)
+
+    for version in (1, 2):
+        scripts = service(url, version).revision("change", autogenerate=True, allow_drops=True)
+        service(url, version).upgrade()
+    script = Path(scripts[0].path)
+    aside = script.rename(f"{script}.aside")
+    service(other, 1).upgrade()
+    engine = sa.create_engine(other)
+    with engine.begin() as connection:
+        for name in names:
+            for statement in filter(None, zoo.CHANGES[name].rows.split(";")):
+                connection.exec_driver_sql(statement)
+    engine.dispose()
+    aside.rename(script)
+    service(other, 2).upgrade()
+    assert service(other, 2).check().problems == ()
+    service(other, 2).downgrade("-1")
+    script.rename(aside)
+    assert service(other, 1).check().problems == ()
+    aside.rename(script)
+    service(other, 2).upgrade()
+    assert service(other, 2).check().problems == ()

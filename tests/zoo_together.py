@@ -111,3 +111,72 @@ tables(
     "postgresql",
     rows="INSERT INTO t_enum_beside (id, e, n) VALUES (1, 'b', 2)",
 )
+
+
+def enum_moves(metadata: MetaData, version: int) -> None:
+    """A type with other values goes from one column to a new one, which begins with a new one."""
+    new = version == 2
+    values = ("b", "c", "d") if new else ("a", "b")
+    type_ = sa.Enum(*values, name="t_moves")
+    column = Column("y" if new else "x", type_, server_default=values[-1])
+    simple(metadata, "t_enum_moves", column, Column("n", sa.Integer))
+    more = sa.Enum(*("p", "q", "r")[: version + 1], name="t_more")
+    simple(metadata, f"t_enum_more{version}", Column("z", more, server_default="r" if new else "q"))
+
+
+tables("t_enum_moves", enum_moves, rows="INSERT INTO t_enum_moves (id, x) VALUES (1, 'a')")
+
+
+def enum_taken_over(metadata: MetaData, version: int) -> None:
+    """A new table has the type of one that goes, to which a table refers, with other values."""
+    values = ("a", "b", "c") if version == 1 else ("b", "d")
+    type_ = sa.Enum(*values, name="t_taken")
+    simple(metadata, f"t_taken{version}", Column("x", type_, server_default=values[-1]))
+    keys = [sa.ForeignKey("t_taken1.id")] if version == 1 else []
+    simple(metadata, "t_taken_child", Column("p", sa.Integer, *keys))
+
+
+tables("t_enum_taken", enum_taken_over, rows="INSERT INTO t_taken1 (id, x) VALUES (1, 'a')")
+
+
+def two_targets(metadata: MetaData, version: int) -> None:
+    """A column refers to two tables."""
+    for name in ("one", "two"):
+        simple(metadata, f"t_target_{name}")
+    keys = [sa.ForeignKey(f"t_target_{name}.id") for name in ("one", "two")[:version]]
+    simple(metadata, "t_two_targets", Column("p", sa.Integer, *keys))
+
+
+tables("t_two_targets", two_targets)
+
+
+def listened(metadata: MetaData, version: int) -> None:
+    """DDL of a listener says of a new table's columns what the model does not."""
+    if version == 2:
+        table = simple(metadata, "t_listened", Column("a", sa.Integer), Column("b", sa.Integer))
+        for words in ("a SET NOT NULL", "b SET DEFAULT 7"):
+            ddl = sa.DDL(f"ALTER TABLE t_listened ALTER COLUMN {words}")
+            sa.event.listen(table, "after_create", ddl)
+        ddl = sa.DDL("COMMENT ON COLUMN t_listened.b IS 'it''s'")
+        sa.event.listen(table, "after_create", ddl)
+
+
+tables("t_listened", listened, "postgresql")
+
+
+def enum_beside_index(metadata: MetaData, version: int) -> None:
+    """Values of an enum change while an index on an expression does, and an equal UNIQUE goes."""
+    type_ = sa.Enum(*("a", "b", "c")[: version + 1], name="t_beside_index")
+    table = simple(
+        metadata,
+        "t_beside_index",
+        Column("e", type_),
+        Column("s", sa.String(9), unique=True),
+        *(sa.UniqueConstraint("s", "e") for _ in range(3 - version)),
+    )
+    sa.Index("t_beside_index_ix", sa.func.lower(table.c.s) if version == 1 else table.c.s + "x")
+
+
+tables(
+    "t_beside_index", enum_beside_index, "sqlite", rows="INSERT INTO t_beside_index (id) VALUES (1)"
+)

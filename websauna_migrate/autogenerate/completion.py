@@ -16,6 +16,7 @@ from websauna_migrate.autogenerate.compare.columns import (
     changed_columns,
     judge_columns,
     parts_with,
+    say_unsaid,
 )
 from websauna_migrate.autogenerate.compare.constraints import ConstraintComparison
 from websauna_migrate.autogenerate.compare.custom_comparison import has_custom_comparison
@@ -24,6 +25,7 @@ from websauna_migrate.autogenerate.compare.foreign_keys import with_index_drops
 from websauna_migrate.autogenerate.compare.indexes import (
     IndexComparison,
     changed_indexes,
+    expressions_first,
     missing_indexes,
     with_expression_indexes,
 )
@@ -60,6 +62,7 @@ from websauna_migrate.autogenerate.operations.ordering import (
     arrange,
     computed_before,
     statements_behind,
+    target_of,
 )
 from websauna_migrate.autogenerate.operations.rendering import EmptyTable
 from websauna_migrate.autogenerate.operations.script_op import ScriptOp, written_for
@@ -118,7 +121,7 @@ class Completion:
     def run(self) -> None:
         """Complete and arrange the operations."""
         forget_info(self.upgrade)
-        named = NamedTypes(self.owned, self.reflection, self.found, self.inspector)
+        named = NamedTypes(self.owned, self.reflection, self.found, self.context)
         types = named.operations(self.upgrade)
         self.upgrade.ops[:] = [TableChanges.of(one) for one in self.upgrade.ops]
         covered = {
@@ -155,6 +158,7 @@ class Completion:
             self.upgrade.ops[:] = found
         self.order_changes()
         changed = changed_indexes(self.upgrade.ops)
+        expressions_first(self.upgrade, self.models)
         self.upgrade.ops[:] = [
             part
             for op in self.upgrade.ops
@@ -170,8 +174,7 @@ class Completion:
             *(one.reverse() for one in aside),
             *self.sequences(beside),
         ]
-        if self.reflection.connection.dialect.name != "postgresql":
-            say_written_types(self.upgrade.ops, self.owned, self.context)
+        say_written_types(self.upgrade.ops, self.owned, self.context)
         self.tell_the_rest()
 
     def finish_new_tables(self) -> None:
@@ -182,6 +185,7 @@ class Completion:
                     op.__class__ = EmptyTable
                 without_serial(op)
                 with_characters(op)
+                say_unsaid(op, self.found, (self.owned.normal(op.schema), op.table_name))
 
     def tell_the_rest(self) -> None:
         """Add what differs and no operation is about."""
@@ -374,17 +378,19 @@ class Completion:
     def free_keys(self, table: Table) -> None:
         """Let a table's foreign keys go and come where something at an end of them changes.
 
-        SQLite, where foreign keys say nothing of types, makes the tables anew anyway.
+        SQLite alone, where foreign keys say nothing of types, makes the tables anew anyway. A
+        script that is written there leaves keys to another package's tables, since these change
+        in a script of their own.
         """
         database = self.reflection.connection.dialect.name
-        if database == "sqlite":
+        if [*written_for(self.context)] == ["sqlite"]:
             return
         changes = self.changes_of(table)
         known = ConstraintComparison(
             self.context, table, (), self.found.model_facts.get(self.owned.key_of(table), ())
         )
         given_up = self.reflection.given_up
-        changes.ops += freed_keys(
+        freed = freed_keys(
             table,
             known,
             self.found,
@@ -393,6 +399,12 @@ class Completion:
             given_up,
             needs_index=database in ("mysql", "mariadb"),
         )
+        changes.ops += [
+            op
+            for op in freed
+            if database != "sqlite"
+            or all(self.owned.owner_of(*key) == self.owned.package for key in target_of(op))
+        ]
         if changes.ops and changes not in self.upgrade.ops:
             self.upgrade.ops.append(changes)
 

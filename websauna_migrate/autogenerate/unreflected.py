@@ -19,7 +19,7 @@ from websauna_migrate.autogenerate.operations.column_types import (
     StoredType,
     collated,
 )
-from websauna_migrate.facts.brackets import split_brackets, split_commas
+from websauna_migrate.facts.brackets import is_one, split_brackets, split_commas
 from websauna_migrate.facts.fact import Fact
 from websauna_migrate.facts.mysql import is_json
 from websauna_migrate.facts.postgresql import OWN
@@ -64,6 +64,10 @@ def correct_columns(
         if fact.get("default") == OWN and isinstance(column["type"], NUMBERS):
             # The sequence is part of the column.
             column["default"] = None
+        computed = column.get("computed") or {}
+        if dialect.name == "postgresql" and is_one(sql := str(computed.get("sqltext", ""))):
+            # Another database would keep these brackets as a second pair.
+            column["computed"] = {**computed, "sqltext": sql[1:-1]}
         if dialect.name == "sqlite":
             correct_type(column, str(fact.get("type")), written)
         elif getattr(dialect, "is_mariadb", False):

@@ -173,6 +173,9 @@ def table_facts(
     for one in found.constraints:
         key = one.name.lower() if one.name else one.definition
         taken[key] = taken.get(key, 0) + 1
+        if taken[key] > 1 and one.name is None:
+            # It says again what another one says: for SQLite they are one.
+            continue
         number = f" #{taken[key]}" if taken[key] > 1 else ""
         yield Fact.make(
             "constraint",

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from importlib import import_module
 from typing import Any
 
+from sqlalchemy.dialects.postgresql import ENUM
 from sqlalchemy.types import SchemaType, TypeEngine
 
 from websauna_migrate.planning.accesses import Key
@@ -102,8 +103,15 @@ def set_type(
         # What a type's class says to its arguments is of any class.
         return
     value = value() if isinstance(value, type) and issubclass(value, TypeEngine) else value
-    if isinstance(value, TypeEngine) and not isinstance(value, SchemaType):
+    if isinstance(value, TypeEngine) and not brings_more(value):
         types[name] = value
+
+
+def brings_more(type_: TypeEngine[Any]) -> bool:
+    """Tell whether a type brings a constraint, or a type of the database."""
+    if isinstance(type_, ENUM):
+        return bool(type_.create_type or type_.create_constraint)
+    return isinstance(type_, SchemaType)
 
 
 def evaluated(node: ast.expr, names: Names) -> object:

@@ -94,7 +94,7 @@ def add_unsaid(
     proposed = {op.column_name: op for op in changes.ops if isinstance(op, ops.AlterColumnOp)}
     for column in table.columns:
         differs = found.of_column(key, column.name)
-        unsaid = [name for name in differs if is_unsaid(column, differs[name])]
+        unsaid = [one for one in differs if is_unsaid(column, one, differs[one].right)]
         op = proposed.get(column.name)
         if not unsaid or (op is None and not filters(column, column.name, "column", False, column)):
             continue
@@ -120,13 +120,37 @@ def add_unsaid(
                 op.existing_comment, op.modify_comment = words
 
 
-def is_unsaid(column: Column[Any], one: Difference) -> bool:
-    """Tell whether the models' side of a difference is none that a column of theirs says."""
-    if one.attribute == "not null":
-        return bool(one.right) is bool(column.nullable)
-    if one.attribute == "default":
-        return column.server_default is None and one.right not in (None, OWN)
-    return one.attribute == "comment" and column.comment is None and one.right is not None
+def say_unsaid(op: ops.CreateTableOp, found: FoundDifferences, key: Key) -> None:
+    """Let the columns of a new table say what DDL of a listener says of them."""
+    facts = {one.name: one for one in found.model_facts.get(key, ()) if one.kind == "column"}
+    columns = list(op.columns)
+    op.columns = columns
+    for place, column in enumerate(columns):
+        if not isinstance(column, Column) or (fact := facts.get(str(column.name))) is None:
+            continue
+        unsaid = [one for one in UNSAID if is_unsaid(column, one, fact.get(one))]
+        if not unsaid:
+            continue
+        columns[place] = copy = column._copy()
+        if "not null" in unsaid:
+            copy.nullable = not fact.get("not null")
+        if "default" in unsaid:
+            copy.server_default = default_of(fact.get("default"))
+        if "comment" in unsaid:
+            copy.comment = str(fact.get("comment"))
+
+
+#: Attributes of a column that DDL of a listener may say alone.
+UNSAID = ("not null", "default", "comment")
+
+
+def is_unsaid(column: Column[Any], attribute: str | None, value: object) -> bool:
+    """Tell whether what the models' side has of a column is none that the column says."""
+    if attribute == "not null":
+        return bool(value) is bool(column.nullable)
+    if attribute == "default":
+        return column.server_default is None and value not in (None, OWN)
+    return attribute == "comment" and column.comment is None and value is not None
 
 
 def default_of(value: object) -> DefaultClause | None:

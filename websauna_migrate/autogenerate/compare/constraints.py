@@ -24,8 +24,9 @@ from websauna_migrate.autogenerate.operations.server_statements import KeyChange
 from websauna_migrate.facts.differences import Difference
 from websauna_migrate.facts.fact import Fact
 from websauna_migrate.facts.postgresql import make_name
-from websauna_migrate.models.model_sql import applicable_checks, final_name, sql_text
+from websauna_migrate.models.model_sql import applicable_checks, final_name, sql_text, unquoted
 from websauna_migrate.models.sqlalchemy_internals import escaped, is_type_bound
+from websauna_migrate.models.table_order import referenced_key
 
 if TYPE_CHECKING:
     from alembic.autogenerate.api import AutogenContext
@@ -241,15 +242,14 @@ class ConstraintComparison:
             if kind == "primary" or (name and name.lower() == fact.name.lower()):
                 return one
         columns = [column.lower() for column in columns_of(fact)]
-        return next(
-            (
-                one
-                for one in candidates
-                if final_name(one, self.connection) is None
-                and [str(column.name).lower() for column in one.columns] == columns
-            ),
-            None,
-        )
+        unnamed = [
+            one
+            for one in candidates
+            if final_name(one, self.connection) is None
+            and [str(column.name).lower() for column in one.columns] == columns
+        ]
+        # A column may have foreign keys to several tables.
+        return next((one for one in unnamed if points_at(one, fact)), next(iter(unnamed), None))
 
     def model_check(self, fact: Fact) -> CheckConstraint | None:
         """Return the model's CHECK of a fact: by its name, else by its place among the unnamed."""
@@ -330,6 +330,15 @@ def sides(one: Difference) -> tuple[Fact | None, Fact | None]:
     if one.attribute is None:
         return (one.fact, None) if one.left else (None, one.fact)
     return one.fact, one.other
+
+
+def points_at(model: Constraint, fact: Fact) -> bool:
+    """Tell whether a model's foreign key refers to the table that a fact does."""
+    if not isinstance(model, ForeignKeyConstraint) or not (key := referenced_key(model)):
+        return False
+    _, _, referred = str(fact.get("definition")).partition(" REFERENCES ")
+    name = referred.partition("(")[0].strip().rpartition(".")[2]
+    return unquoted(name).lower() == key[1].lower()
 
 
 def is_constraint(fact: Fact) -> bool:

@@ -16,7 +16,6 @@ from alembic.autogenerate.api import AutogenContext
 from alembic.operations import ops
 from sqlalchemy import Column
 from sqlalchemy.dialects import postgresql
-from sqlalchemy.engine.reflection import Inspector
 
 from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
 from websauna_migrate.autogenerate.compare.domains import domain_changes, domain_drop
@@ -24,7 +23,7 @@ from websauna_migrate.autogenerate.fact_comparison import FoundDifferences
 from websauna_migrate.autogenerate.operations.column_types import TypeRenderer
 from websauna_migrate.autogenerate.operations.enum_change import EnumChange, constant
 from websauna_migrate.autogenerate.operations.rendering import typed_columns
-from websauna_migrate.autogenerate.operations.script_op import ScriptOp, on_dialect
+from websauna_migrate.autogenerate.operations.script_op import ScriptOp, on_dialect, written_for
 from websauna_migrate.autogenerate.package_objects import Key, PackageObjects
 from websauna_migrate.autogenerate.reflection import Reflection
 from websauna_migrate.autogenerate.revision_errors import cannot_render
@@ -57,15 +56,16 @@ class NamedTypes:
         owned: PackageObjects,
         reflection: Reflection,
         found: FoundDifferences,
-        inspector: Inspector,
+        context: AutogenContext,
     ) -> None:
         """Compare nothing yet.
 
-        :param inspector: answers as if the renames of the revision had been made
+        :param context: its inspector answers as if the renames of the revision had been made
         """
         self.owned = owned
         self.reflection = reflection
-        self.inspector = inspector
+        self.inspector = context.inspector
+        self.for_postgresql = "postgresql" in written_for(context)
         self.found = found
         self.on_postgresql = reflection.connection.dialect.name == "postgresql"
 
@@ -93,7 +93,7 @@ class NamedTypes:
             elif key in used or self.on_postgresql or not found.columns:
                 operations.append(creation(key, found))
         operations += domain_changes(self.owned.package, mine, self.found)
-        going = self.unused(model) if self.on_postgresql else {}
+        going = self.unused(model) if self.for_postgresql else {}
         # A domain may be of an enum type.
         for key, type_ in sorted(going.items(), key=lambda item: (item[1].kind, str(item[0]))):
             if type_.kind == "domain type":
@@ -154,6 +154,16 @@ class NamedTypes:
             return self.reflection.type_of(key) is not None
         return any(self.owned.snapshot.created.type_origin(*form) for form in self.forms(key))
 
+    def type_there(self, key: Key) -> Fact | None:
+        """Return the type that PostgreSQL has; elsewhere the enum type that it has by the scripts.
+
+        ``None`` if it is not known.
+        """
+        if self.on_postgresql:
+            return self.reflection.type_of(key)
+        values = last_values(self.owned.snapshot, self.owned.package, key)
+        return Fact.make("enum type", "", key[1], {"values": values}) if values else None
+
     def forms(self, key: Key) -> list[Key]:
         """Return the ways in which scripts may name a type."""
         if key[0] is not None:
@@ -181,9 +191,11 @@ class NamedTypes:
             if written[0] == "public":
                 keys.append((None, written[1]))
             for key in keys if origin and origin[0] == self.owned.package else ():
-                type_ = self.reflection.type_of(key) if key not in model else None
+                type_ = self.type_there(key) if key not in model else None
                 if type_ is not None:
                     found[key] = type_
+        if not self.on_postgresql:
+            return found
         users = {key: list(self.reflection.users_of_type(key)) for key in found}
         while others := {key for key in found if self.is_used_by_others(users[key], found)}:
             for key in others:
@@ -201,12 +213,10 @@ class NamedTypes:
         """Return the change of a type's values, ``None`` if they are the same."""
         if not isinstance(found.type, sa.Enum):
             return None
-        before: Sequence[str] | None
-        if self.on_postgresql:
-            type_ = self.reflection.type_of(key)
-            before = enum_values(type_) if type_ is not None and type_.kind == "enum type" else None
-        else:
-            before = last_values(self.owned.snapshot, self.owned.package, key)
+        type_ = self.type_there(key)
+        before: Sequence[str] | None = (
+            enum_values(type_) if type_ is not None and type_.kind == "enum type" else None
+        )
         covered = covered_changes(upgrade, key, self.owned)
         if before is None:
             before = next(
@@ -226,6 +236,7 @@ class NamedTypes:
             if self.owned.owner_of(column.table.schema, column.table.name) == self.owned.package
         ]
         there = self.facts(columns)
+        new = [column for column in columns if (column.table.name, column.name) not in there]
         columns = [column for column in columns if (column.table.name, column.name) in there]
         change = EnumChange(
             key,
@@ -235,6 +246,7 @@ class NamedTypes:
             columns,
             self.facts(columns),
             in_keys=self.in_keys(columns),
+            new_columns=new,
         )
         follow(upgrade, change)
         return change

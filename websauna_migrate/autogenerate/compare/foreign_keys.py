@@ -42,7 +42,9 @@ def with_index_drops(
             added = isinstance(inner, ops.CreateForeignKeyOp)
             both = changed.count((op.schema, op.table_name, columns)) > 1
             stays = set(columns) <= {column.name for column in table.columns}
-            if both or not stays:
+            keys = [one.column_keys for one in table.foreign_key_constraints]
+            # Another key on the same columns uses the index as well.
+            if both or not stays or keys.count(columns) > added:
                 continue
             # What comes before the foreign key is undone behind it.
             (before if added else after).append(

@@ -152,6 +152,28 @@ def missing_indexes(table: Table) -> list[ops.CreateIndexOp]:
     ]
 
 
+def expressions_first(upgrade: ops.UpgradeOps, models: Mapping[Key, Table]) -> None:
+    """Let expression indexes that go do so before the values of an enum of their table change.
+
+    SQLite makes the table anew for those.
+    """
+    places = [place for place, op in enumerate(upgrade.ops) if isinstance(op, EnumChange)]
+    changes: list[EnumChange] = [upgrade.ops[place] for place in places]  # type: ignore[misc]
+    tables = {column.table for change in changes for column in change.plain_columns}
+    keys = [key for key, table in models.items() if table in tables]
+    first: list[ops.MigrateOperation] = []
+    for op in upgrade.ops:
+        if not isinstance(op, TableChanges) or (op.schema, op.table_name) not in keys:
+            continue
+        going = [o for o in op.ops if isinstance(o, ops.DropIndexOp) and is_expression(o)]
+        if going:
+            first.append(TableChanges(op.table_name, [*going], schema=op.schema))
+            op.ops[:] = [one for one in op.ops if one not in going]
+    if first:
+        upgrade.ops[places[0] : places[0]] = first
+        upgrade.ops[:] = [o for o in upgrade.ops if not isinstance(o, TableChanges) or o.ops]
+
+
 def with_expression_indexes(
     op: ops.MigrateOperation,
     models: Mapping[Key, Table],

@@ -52,6 +52,7 @@ class EnumChange(ScriptOp):
         defaults: Mapping[tuple[str, str], Defaults] | None = None,
         *,
         in_keys: bool = False,
+        new_columns: Sequence[Column[Any]] = (),
     ) -> None:
         """Keep the change.
 
@@ -59,6 +60,7 @@ class EnumChange(ScriptOp):
         :param defaults: server defaults that have to go before the values change, and to come
             behind that, since both sides have values that the other has not
         :param in_keys: true if one of the columns is at an end of a foreign key
+        :param new_columns: the package's columns of the type that the database does not have yet
         """
         self.key = key
         self.before = before
@@ -68,6 +70,7 @@ class EnumChange(ScriptOp):
         self.facts = facts
         self.defaults = dict(defaults or {})
         self.in_keys = in_keys
+        self.new_columns = new_columns
         super().__init__(("change_type", *key, before, after), self.lines, self.lines)
 
     def reverse(self) -> EnumChange:
@@ -188,7 +191,7 @@ class EnumChange(ScriptOp):
         PostgreSQL refuses to use it there, unless the type itself is new.
         """
         texts = [f"'{getattr(new, 'arg', '')}'" for _, new in self.defaults.values()]
-        for column in self.columns:
+        for column in (*self.columns, *self.new_columns):
             default = column.server_default
             if default is not None and hasattr(default, "arg"):
                 texts.append(f"'{default.arg}'")

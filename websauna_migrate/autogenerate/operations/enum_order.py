@@ -12,8 +12,9 @@ from typing import Any
 import sqlalchemy as sa
 from alembic.operations import ops
 
+from websauna_migrate.alembic_adapter.autogenerate_internals import columns_that_come_back
 from websauna_migrate.autogenerate.operations.enum_change import EnumChange
-from websauna_migrate.autogenerate.operations.ordering import is_computed, part_of
+from websauna_migrate.autogenerate.operations.ordering import is_computed, part_of, target_of
 from websauna_migrate.autogenerate.operations.server_statements import ServerConstraint
 from websauna_migrate.autogenerate.operations.table_changes import TableChanges, WithTable
 
@@ -31,25 +32,60 @@ def free_values(upgrade: ops.UpgradeOps, normal: Callable[[str | None], str | No
         for column in change.columns
     }
     types = {change.key for change in changes}
+    tables |= {
+        (normal(op.schema), op.table_name)
+        for op in upgrade.ops
+        if isinstance(op, TableChanges)
+        for one in op.ops
+        if isinstance(one, ops.DropColumnOp) and type_of(one.to_column().type, normal) in types
+    }
+    dropped = tables_with(types, upgrade, normal)
     first: list[ops.MigrateOperation] = []
     # Foreign keys may lean on what goes.
     keys = [op for op in upgrade.ops if isinstance(op, TableChanges) and op.stage < 0]
     for op in upgrade.ops:
         if not isinstance(op, TableChanges) or isinstance(op, WithTable):
             continue
-        if (normal(op.schema), op.table_name) not in tables:
+        key = (normal(op.schema), op.table_name)
+        if op in keys:
             continue
-        going = [*drops_of_values(op, types, normal)] if op not in keys else []
+        if key in tables:
+            going = [*drops_of_values(op, types, normal)]
+        else:
+            going = [
+                one for one in op.ops if dropped & {(op.schema, op.table_name), *target_of(one)}
+            ]
         if going:
             first.append(part_of(op, going))
             op.ops[:] = [one for one in op.ops if one not in going]
+    first += [op for op in upgrade.ops if dropped and is_drop(op)]
     if first:
-        upgrade.ops[:] = [one for one in upgrade.ops if one not in keys]
+        # A view may be of what goes.
+        views = [op for op in upgrade.ops if type(op).__name__.startswith("Drop")]
+        views = [op for op in views if not isinstance(op, ops.DropTableOp)]
+        moved = {*map(id, [*views, *keys, *first])}
+        upgrade.ops[:] = [one for one in upgrade.ops if id(one) not in moved]
         place = upgrade.ops.index(changes[0])
-        upgrade.ops[place:place] = [*keys, *first]
+        upgrade.ops[place:place] = [*views, *keys, *first]
         upgrade.ops[:] = [
             one for one in upgrade.ops if not isinstance(one, TableChanges) or one.ops
         ]
+
+
+def tables_with(
+    types: set[Any], upgrade: ops.UpgradeOps, normal: Callable[[str | None], str | None]
+) -> set[Any]:
+    """Return the keys of all tables that go, if one of them has one of some types; else none."""
+    drops = [op for op in upgrade.ops if isinstance(op, ops.DropTableOp)]
+    columns = (column for op in drops for column in columns_that_come_back(op))
+    if not any(type_of(column.type, normal) in types for column in columns):
+        return set()
+    return {(op.schema, op.table_name) for op in drops}
+
+
+def is_drop(op: ops.MigrateOperation) -> bool:
+    """Tell whether an operation drops a table, or what goes with one."""
+    return isinstance(op, ops.DropTableOp) or (isinstance(op, WithTable) and op.silent)
 
 
 def drops_of_values(

@@ -126,7 +126,7 @@ def render_default(default: Any, context: AutogenContext) -> str | bool:
             if name in PORTABLE_FUNCTIONS and not list(value.clauses):
                 return f"{prefix}func.{name}()"
         if default.reflected and len(written_for(context)) > 1:
-            portable = portable_default(default)
+            portable = portable_default(default, context.dialect.name)
             if portable is not None:
                 return f"{prefix}{portable}"
         for name in ("true", "false", "null"):
@@ -148,16 +148,19 @@ SPELLED = {"now()": "func.now()", "true": "true()", "false": "false()"}
 LITERALS = {"VARCHAR": "character varying", "CHAR": "bpchar", "TEXT": "text", "DATE": "date"}
 
 
-def portable_default(default: DefaultClause) -> str | None:
+def portable_default(default: DefaultClause, database: str) -> str | None:
     """Return how every database takes what one says of a default; ``None`` if that is not known.
 
     A string goes without PostgreSQL's cast to the column's own type, which that server writes
-    again; 0 and 1 of a boolean are what PostgreSQL takes for none.
+    again; 0 and 1 of a boolean are what PostgreSQL takes for none. Where the database has one word
+    for both, the time is that of ``func.now()``.
     """
     said = str(default.arg)
     type_ = getattr(getattr(default, "column", None), "type", None)
     if said in SPELLED:
         return SPELLED[said]
+    if database != "postgresql" and re.fullmatch(r"\(?current_timestamp(\(\))?\)?", said, re.I):
+        return SPELLED["now()"]
     if isinstance(type_, sa.Boolean) and re.fullmatch(r"\(?'?[01]'?\)?", said):
         return "true()" if "1" in said else "false()"
     found = re.fullmatch(r"('(?:[^']|'')*')::([\w ]+)", said)

@@ -20,10 +20,10 @@ def say_written_types(
 ) -> None:
     """Let columns that go, and types that change, come back of the types that older scripts wrote.
 
-    Where the database keeps less of a type, another one would come back on PostgreSQL. One that
-    this database would keep otherwise than it does is left out.
+    Where the database keeps less of a type, another one would come back elsewhere. One that this
+    database would keep otherwise than it does is left out.
     """
-    if "postgresql" not in written_for(context):
+    if len(written_for(context)) == 1:
         return
     going = [*types_that_go(operations, owned)]
     if not going:
