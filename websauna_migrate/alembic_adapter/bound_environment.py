@@ -74,10 +74,6 @@ class BoundEnvironment(ProxiedEnvironment):
 
     def configure(self, *args: Any, **kwargs: Any) -> None:
         """Configure as ``env.py`` says, but for what the service is answerable for."""
-        with self.noting_failure():
-            self._configure(*args, **kwargs)
-
-    def _configure(self, *args: Any, **kwargs: Any) -> None:
         # The first parameter, and the only one that scripts give by position.
         if args:
             kwargs["connection"] = args[0]
@@ -140,8 +136,7 @@ class BoundEnvironment(ProxiedEnvironment):
                 # Each statement of env.py was a transaction there: SET LOCAL has ended with it.
                 self.run_connection.commit()
             set_as(self.run_connection, self.settings, during=True)
-        with self.noting_failure():
-            super().run_migrations(**arguments)
+        super().run_migrations(**arguments)
         self.ended = True
         if self.run_connection is not None and self.is_apart(self.given):
             # SET LOCAL ended when its transaction was committed before the migrations.

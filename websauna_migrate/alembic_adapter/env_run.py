@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import os
 import sys
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, nullcontext, suppress
 from pathlib import Path
@@ -13,10 +12,10 @@ from traceback import StackSummary, extract_tb
 from typing import TYPE_CHECKING, Any, TextIO
 from weakref import WeakSet
 
-from sqlalchemy import Engine, event
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 
+from websauna_migrate.alembic_adapter.engine_events import calling
 from websauna_migrate.alembic_adapter.entities import entities_apart
 from websauna_migrate.alembic_adapter.package_environment import PackageEnvironment
 from websauna_migrate.base_errors import MigrationError
@@ -50,26 +49,6 @@ ALONE = (
 )
 
 
-class Once:
-    """Alembic's work function, which works once.
-
-    An ``env.py`` may run its migrations in a loop; :mod:`.env_session` refuses a second session.
-    """
-
-    def __init__(self, steps: Steps) -> None:
-        self.steps = steps
-        self.called = False
-
-    def __call__(
-        self, rows: Iterable[str], context: MigrationContext
-    ) -> Iterable[RevisionStep | StampStep]:
-        """Return the steps at the first call, nothing at the next ones."""
-        if self.called:
-            return ()
-        self.called = True
-        return self.steps(rows, context)
-
-
 #: Connections that an ``env.py`` has opened.
 OPENED: WeakSet[Connection] = WeakSet()
 
@@ -90,18 +69,11 @@ def connections_ended() -> Iterator[None]:
     Under plain Alembic the process ends with it. Here another run of it would wait for their locks.
     What something else still refers to, such as the application's session, stays.
     """
-    thread = threading.get_ident()
     end_left_open()
-
-    def note(connection: Connection) -> None:
-        if threading.get_ident() == thread:
-            OPENED.add(connection)
-
-    event.listen(Engine, "engine_connect", note)
     try:
-        yield
+        with calling("engine_connect", OPENED.add):
+            yield
     finally:
-        event.remove(Engine, "engine_connect", note)
         if sys.exc_info()[0] is None:
             end_left_open()
         else:
@@ -118,20 +90,16 @@ def waits_bounded() -> Iterator[None]:
 
     It would wait for the transaction that is open around ``env.py`` for ever.
     """
-    thread = threading.get_ident()
 
     def bound(connection: Connection) -> None:
-        if threading.get_ident() == thread and connection.dialect.name == "postgresql":
+        if connection.dialect.name == "postgresql":
             driver: Any = connection.connection.dbapi_connection
             with closing(driver.cursor()) as cursor:
                 cursor.execute("SET lock_timeout = '2s'")
             driver.commit()
 
-    event.listen(Engine, "engine_connect", bound)
-    try:
+    with calling("engine_connect", bound):
         yield
-    finally:
-        event.remove(Engine, "engine_connect", bound)
 
 
 @connections_ended()
@@ -157,7 +125,13 @@ def run_env(
     # A command that only looks does without it, and without Alembic's.
     from websauna_migrate.alembic_adapter.bound_environment import BoundEnvironment
 
-    work = Once(steps)
+    called: list[Iterable[str]] = []
+
+    def work(found: Iterable[str], context: MigrationContext) -> Iterable[RevisionStep | StampStep]:
+        # An env.py may run its migrations in a loop; a second session is refused before.
+        called.append(found)
+        return steps(found, context) if len(called) == 1 else ()
+
     bound = BoundEnvironment(
         environment,
         connection=connection,
@@ -175,13 +149,13 @@ def run_env(
             bound.run_standard({})
         else:
             named = env_py_named(
-                environment, lambda: work.called, lambda: bound.ended, alone=bound.in_the_way
+                environment, lambda: bool(called), lambda: bound.ended, alone=bound.in_the_way
             )
             attributes = attached(environment, bound, connection)
             bounded = waits_bounded() if bound.in_the_way else nullcontext()
             with attributes, named, bounded, bound.session_lent(), bound.failure_raised():
                 environment.scripts.run_env()
-    if not work.called:
+    if not called:
         raise environment.failure(
             "did not call context.run_migrations(). Nothing was changed. See Alembic's "
             "documentation of env.py, or replace it by the two lines of the template.",

@@ -135,10 +135,6 @@ class ProbingEnvironment(ProxiedEnvironment):
 
     def configure(self, *args: Any, **kwargs: Any) -> None:
         """Configure Alembic on the connection that is given, with the package's history table."""
-        with self.noting_failure():
-            self._configure(*args, **kwargs)
-
-    def _configure(self, *args: Any, **kwargs: Any) -> None:
         given = args[0] if args else kwargs.get("connection")
         if not isinstance(given, Connection):
             raise Reached
@@ -174,10 +170,6 @@ class ProbingEnvironment(ProxiedEnvironment):
 
         :raises EnvironmentFailure: if the migrations ran before, for another session
         """
-        with self.noting_failure():
-            self._look()
-
-    def _look(self) -> None:
         given = self.given
         if given is not None:
             place, settings = place_of(given), settings_of(given, self.own)

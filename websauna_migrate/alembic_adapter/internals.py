@@ -48,15 +48,8 @@ class ProxiedEnvironment(EnvironmentContext):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         cls._setups[cls] = cls._setups[EnvironmentContext]
-
-    @contextmanager
-    def noting_failure(self) -> Iterator[None]:
-        """Keep an error: ``env.py`` may catch it, log it and go on."""
-        try:
-            yield
-        except BaseException as exc:
-            self.failure = self.failure or exc
-            raise
+        for name in {"configure", "run_migrations"} & vars(cls).keys():
+            setattr(cls, name, noting_failure(vars(cls)[name]))
 
     @contextmanager
     def failure_raised(self) -> Iterator[None]:
@@ -66,6 +59,19 @@ class ProxiedEnvironment(EnvironmentContext):
         finally:
             if self.failure is not None:
                 raise self.failure
+
+
+def noting_failure(method: Callable[..., None]) -> Callable[..., None]:
+    """Return a method of an environment that keeps its error: ``env.py`` may catch it and go on."""
+
+    def call(self: ProxiedEnvironment, *args: Any, **kwargs: Any) -> None:
+        try:
+            method(self, *args, **kwargs)
+        except BaseException as exc:
+            self.failure = self.failure or exc
+            raise
+
+    return call
 
 
 class LinearRevisionMap(RevisionMap):

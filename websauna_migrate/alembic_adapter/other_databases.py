@@ -6,14 +6,14 @@ under no lock, in no ledger. What it reads there is its own affair, and so is wh
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Engine, event
+from sqlalchemy import Engine
 from sqlalchemy.engine import Connection
 
+from websauna_migrate.alembic_adapter.engine_events import calling
 from websauna_migrate.alembic_adapter.package_environment import (
     EnvironmentFailure,
     PackageEnvironment,
@@ -38,15 +38,12 @@ def changes_elsewhere_refused(
     :param note: called with each statement and its parameters
     :raises EnvironmentFailure: naming the statement, before it is sent
     """
-    thread = threading.get_ident()
     found: dict[Engine, bool] = {}
     refused: list[EnvironmentFailure] = []
 
     def look(
         connection: Connection, cursor: object, statement: str, parameters: object, *others: Any
     ) -> None:
-        if threading.get_ident() != thread:
-            return
         note(f"{statement} {parameters}")
         words = statement.split()
         if not words or words[0].upper().startswith(READING):
@@ -65,11 +62,10 @@ def changes_elsewhere_refused(
             )
             raise refused[-1]
 
-    event.listen(Engine, "before_cursor_execute", look)
     try:
-        yield
+        with calling("before_cursor_execute", look):
+            yield
     finally:
-        event.remove(Engine, "before_cursor_execute", look)
         if refused:
             # Whatever env.py has made of it.
             raise refused[0]

@@ -37,18 +37,22 @@ NO_CONNECTION = frozenset(
 
 def is_plain(source: str) -> bool:
     """True if an ``env.py`` certainly connects as ``sqlalchemy.url`` says, and sets nothing."""
+    tree = parsed(source)
+    return tree is not None and not any(map(EnvPy(tree).tells, ast.walk(tree)))
+
+
+def parsed(source: str) -> ast.Module | None:
+    """Return a source as a tree, ``None`` for one that cannot be read."""
     try:
-        tree = ast.parse(source)
+        return ast.parse(source)
     except (SyntaxError, ValueError):
-        return False
-    return not any(map(EnvPy(tree).tells, ast.walk(tree)))
+        return None
 
 
 def may_repeat(source: str) -> bool:
     """True if an ``env.py`` may run its migrations several times: for tenants, or databases."""
-    try:
-        tree = ast.parse(source)
-    except (SyntaxError, ValueError):
+    tree = parsed(source)
+    if tree is None:
         return False
     names = {"run_migrations"}
     functions = [
@@ -90,10 +94,7 @@ def is_asynchronous(source: str) -> bool:
 
 def called_in(source: str) -> list[str]:
     """Return the last names of what a source calls; none of one that cannot be read."""
-    try:
-        tree = ast.parse(source)
-    except (SyntaxError, ValueError):
-        return []
+    tree = parsed(source) or ast.Module([], [])
     calls = (node.func for node in ast.walk(tree) if isinstance(node, ast.Call))
     return [str(getattr(one, "id", getattr(one, "attr", ""))) for one in calls]
 

@@ -10,7 +10,8 @@ by name before anything is changed.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from itertools import pairwise
 from typing import Any
 
@@ -43,7 +44,6 @@ from websauna_migrate.facts.written_tables import (
     names_in,
     of_kind,
     own_columns,
-    written_table,
 )
 from websauna_migrate.models.sqlalchemy_internals import variants_of
 from websauna_migrate.revision_scripts.script_error import ScriptRefused
@@ -80,7 +80,7 @@ def keep_in_batches(impl: DefaultImpl) -> None:
         if rebuild is None or rebuild.temporary != old_table_name:
             rename_table(old_table_name, new_table_name, schema=schema)
             return
-        with rebuild.references_left_alone():
+        with references_left_alone(connection):
             rename_table(old_table_name, new_table_name, schema=schema)
         rebuild.finish()
         kept.update(rebuild.indexes)
@@ -151,12 +151,11 @@ class Rebuild:
         text = table_text(self.connection, self.table.schema, name)
         if text is None:
             return
-        try:
+        written: TableSql | None = None
+        with suppress(NotUnderstood):
             written = read_table(text, ())
-        except NotUnderstood:
-            written = TableSql()
-        if self.batch_impl.reflected:
-            self.forget_given_names(text)
+        if self.batch_impl.reflected and written is not None:
+            self.forget_given_names(written)
             self.keep_options(written)
         rows = self.connection.exec_driver_sql(
             f"SELECT type, name, sql FROM {self.master} WHERE tbl_name = ? AND sql IS NOT NULL "
@@ -169,25 +168,20 @@ class Rebuild:
                 self.later.append(self.qualified(sql))
             else:
                 self.keep_index(one, sql)
-        if is_numbered(written):
+        if written is not None and is_numbered(written):
             self.counter = self.connection.exec_driver_sql(
                 f"SELECT seq FROM {self.database}sqlite_sequence WHERE name = ?", (name,)
             ).scalar()
 
-    def forget_given_names(self, text: str) -> None:
+    def forget_given_names(self, written: TableSql) -> None:
         """Leave constraints without a name that a batch's naming convention alone gave one.
 
         The batch needs it to find what is dropped; the constraints that stay had none.
         """
-        found = written_table(text)
-        if found is None:
-            return
-        named = [*found.uniques, *found.checks]
-        written = {found.key_name, *(one.name for one in found.foreign_keys)}
-        written.update(name for name, _ in named)
+        names = {one.name for one in written.constraints}
         given = {one.name for one in self.table.constraints if isinstance(one.name, conv)}
         for one in self.new_table.constraints:
-            if one.name in given - written and one.name not in self.new_names:
+            if one.name in given - names and one.name not in self.new_names:
                 one.name = None
 
     def refuse_leftover(self) -> None:
@@ -345,10 +339,6 @@ class Rebuild:
         dialect = self.connection.dialect
         return compiled(column.type, dialect) == compiled(old.type, dialect)
 
-    def references_left_alone(self) -> LegacyRename:
-        """Return a context in which a rename does not look at other triggers and views."""
-        return LegacyRename(self.connection)
-
     def finish(self) -> None:
         """Make again what belongs to the table under its own name."""
         for statement in self.later:
@@ -418,20 +408,16 @@ def with_words(text: str, element: WordedUnique | WordedKey, compiler: Any) -> s
     return text.replace(f"({', '.join(names)})", f"({', '.join(parts)})", 1)
 
 
-class LegacyRename:
-    """A time in which ALTER TABLE ... RENAME leaves triggers and views of other tables alone."""
-
-    def __init__(self, connection: Connection) -> None:
-        self.connection = connection
-        self.before = 0
-
-    def __enter__(self) -> None:
-        pragma = "PRAGMA legacy_alter_table"
-        self.before = int(self.connection.exec_driver_sql(pragma).scalar() or 0)
-        self.connection.exec_driver_sql(f"{pragma} = ON")
-
-    def __exit__(self, *args: object) -> None:
-        self.connection.exec_driver_sql(f"PRAGMA legacy_alter_table = {self.before}")
+@contextmanager
+def references_left_alone(connection: Connection) -> Iterator[None]:
+    """Let ALTER TABLE ... RENAME leave triggers and views of other tables as they are."""
+    pragma = "PRAGMA legacy_alter_table"
+    before = int(connection.exec_driver_sql(pragma).scalar() or 0)
+    connection.exec_driver_sql(f"{pragma} = ON")
+    try:
+        yield
+    finally:
+        connection.exec_driver_sql(f"{pragma} = {before}")
 
 
 def is_numbered(table: TableSql) -> bool:

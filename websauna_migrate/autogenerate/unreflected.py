@@ -23,6 +23,7 @@ from websauna_migrate.facts.brackets import is_one, split_brackets, split_commas
 from websauna_migrate.facts.fact import Fact
 from websauna_migrate.facts.mysql import is_json
 from websauna_migrate.facts.postgresql import OWN
+from websauna_migrate.facts.sqlite_tokens import as_written
 from websauna_migrate.facts.written_tables import WrittenTable
 
 #: A column as SQLAlchemy reflects it.
@@ -97,14 +98,13 @@ def correct_type(column: ReflectedColumn, spelled: str, written: WrittenTable | 
 
     :param spelled: the type, where nothing is known of how the table was written
     """
-    name = column["name"]
-    if written is not None:
-        spelled = written.types[name]
+    own = written and written.columns[column["name"]]
+    spelled = own.spelled if own else spelled
     known = column["type"]
     if squeezed(spelled) != squeezed(known.compile(sqlite.dialect())):
         column["type"] = known.with_variant(StoredType(spelled), "sqlite")
-    if written is not None and name in written.collations:
-        column["type"] = collated(column["type"], written.collations[name])
+    if own and (collation := own.attributes.get("collation")):
+        column["type"] = collated(column["type"], str(collation))
 
 
 def squeezed(spelled: str) -> str:
@@ -126,9 +126,9 @@ def put_right(kind: str, facts: Any, written: WrittenTable) -> None:
         facts[:] = sorted(found, key=lambda one: one["name"] or "~")
     elif kind == "columns":
         for column in facts:
-            if column.get("computed") and column["name"] in written.computed:
-                text = written.computed[column["name"]]
-                column["computed"] = {**column["computed"], "sqltext": text}
+            tokens = written.columns[column["name"]].computed
+            if column.get("computed") and tokens:
+                column["computed"] = {**column["computed"], "sqltext": as_written(tokens)}
     elif kind == "foreign_keys":
         for one, key in written.paired(facts, itemgetter(*ENDS)):
             one["name"], one["options"] = key.name, dict(key.options)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
-from websauna_migrate.facts.sqlite_sql import ConstraintSql, TableSql, read_table, split
+from websauna_migrate.facts.sqlite_sql import ColumnSql, ConstraintSql, TableSql, read_table, split
 from websauna_migrate.facts.sqlite_tokens import NotUnderstood, Reader, Token, as_written, unquoted
 
 KeyT = TypeVar("KeyT")
@@ -51,18 +51,14 @@ class WrittenTable:
     :ivar key_name: that of the primary key
     :ivar uniques: with their columns
     :ivar checks: with their expressions
-    :ivar computed: the expressions of computed columns by their names
-    :ivar types: the types of columns by their names
-    :ivar collations: the collations of columns by their names, where they have one
+    :ivar columns: by their names
     """
 
     key_name: str | None
     foreign_keys: tuple[WrittenKey, ...]
     uniques: tuple[tuple[str | None, tuple[str, ...]], ...]
     checks: tuple[tuple[str | None, str], ...]
-    computed: Mapping[str, str]
-    types: Mapping[str, str]
-    collations: Mapping[str, str]
+    columns: Mapping[str, ColumnSql]
 
     def paired(
         self, reflected: Iterable[KeyT], ends: Callable[[KeyT], Ends]
@@ -91,13 +87,7 @@ def written_table(sql: str) -> WrittenTable | None:
         tuple(foreign_key(one, table) for one in of_kind(table, "references", "foreign")),
         tuple((one.name, unique_columns(one, table)) for one in of_kind(table, "unique")),
         tuple((one.name, as_written(bracket(one))) for one in of_kind(table, "check")),
-        {one.written: as_written(one.computed) for one in table.columns if one.computed},
-        {one.written: one.spelled for one in table.columns},
-        {
-            one.written: str(one.attributes["collation"])
-            for one in table.columns
-            if "collation" in one.attributes
-        },
+        {one.written: one for one in table.columns},
     )
 
 
