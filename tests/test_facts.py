@@ -19,7 +19,7 @@ from mutations import CHANGES, NOT_MENDED, NOTHING, SCHEMAS
 from websauna_migrate.errors import MigrationError
 from websauna_migrate.facts.catalogue import read_facts
 from websauna_migrate.facts.differences import Difference, differences
-from websauna_migrate.facts.fact import Fact, Facts, fingerprint
+from websauna_migrate.facts.fact import Fact, Facts
 from websauna_migrate.facts.units import read_plain
 from websauna_migrate.locating.mending import mender_for
 from websauna_migrate.locating.mending.names_back import renames_in
@@ -257,36 +257,6 @@ def test_facts_go_through_json_and_are_the_same_each_time(database_url: str) -> 
     with connected(database_url) as connection:
         assert read_facts(connection) == facts
     assert not [*differences(facts, facts)]
-
-
-def test_a_fingerprint_is_the_sum_of_those_of_the_tables(database_url: str) -> None:
-    facts = rich(database_url)
-    sums = [fingerprint(own) for own in facts.tables.values()]
-    assert fingerprint(facts.objects) == sum(sums) % 2**256
-    with connected(database_url) as connection:
-        run_sql(
-            connection,
-            "ALTER TABLE invoices ADD COLUMN more VARCHAR(5)"
-            if connection.dialect.name != "postgresql"
-            else "ALTER TABLE billing.invoices ADD COLUMN more VARCHAR(5)",
-        )
-        after = read_facts(connection)
-    changed = [
-        key
-        for key in facts.tables
-        if fingerprint(facts.tables[key]) != fingerprint(after.tables[key])
-    ]
-    assert [name for _, name in changed] == ["invoices"]
-
-
-def test_a_name_that_the_server_made_is_no_part_of_a_fingerprint(postgresql_url: str) -> None:
-    with connected(postgresql_url) as connection:
-        run_sql(connection, "CREATE TABLE t (id integer PRIMARY KEY, x integer)")
-        before = fingerprint(read_facts(connection).objects)
-        run_sql(connection, "CREATE INDEX ON t (x)")
-        first = fingerprint(read_facts(connection).objects)
-        run_sql(connection, "ALTER INDEX t_x_idx RENAME TO t_x_idx1")
-        assert fingerprint(read_facts(connection).objects) == first != before
 
 
 def test_names_that_postgresql_makes_are_known_whatever_their_length(postgresql_url: str) -> None:

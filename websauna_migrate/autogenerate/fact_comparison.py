@@ -62,19 +62,12 @@ class FoundDifferences:
     @cached_property
     def database_facts(self) -> Mapping[Key, Sequence[Fact]]:
         """The facts of the database by the key of the table or type."""
-        return self.grouped(self.database)
+        return self.database.by_key
 
     @cached_property
     def model_facts(self) -> Mapping[Key, Sequence[Fact]]:
         """The facts of the models by the key of the table or type."""
-        return self.grouped(self.models)
-
-    def grouped(self, facts: Facts) -> Mapping[Key, Sequence[Fact]]:
-        """Return facts by the key of the table or type."""
-        found: dict[Key, list[Fact]] = {}
-        for one in facts.objects:
-            found.setdefault(self.key_of(one), []).append(one)
-        return found
+        return self.models.by_key
 
     def of(self, key: Key) -> Sequence[Difference]:
         """Return what differs in a table that both sides have."""
@@ -92,8 +85,7 @@ class FoundDifferences:
 
     def key_of(self, fact: Fact) -> Key:
         """Return the normal key of the table or type that a fact is a part of."""
-        default = self.models.default_schema
-        return (None if fact.schema == default else fact.schema, fact.table or fact.name)
+        return self.models.key_of(fact)
 
 
 def told(one: Difference) -> str:
@@ -123,7 +115,7 @@ class FactComparison:
         self.connection = connection
         #: Those of the schemas that were read so far.
         self._facts = facts or Facts("")
-        self._tables = dict(self._facts.tables)
+        self._by_key = self._facts.by_key
         self._is_whole = facts is not None
         self._schemas: set[str] = set()
         #: Where the caller gives a connection, the URL that is set may be that of another database.
@@ -164,7 +156,9 @@ class FactComparison:
         schemas = self.read((None, *models.schemas(self.connection.dialect)))
         there = self._facts.only(lambda one: one.schema in schemas)
         database = renamed_facts(there, renames)
-        compared = compare_with_models(models, self.settings, self.connection, database)
+        compared = compare_with_models(
+            models, self.settings, self.connection, database, self.ownership
+        )
         real = [one for one in compared.found if not one.note]
         if self.connection.dialect.name == "sqlite":
             real = without_key_names(real)
@@ -189,7 +183,7 @@ class FactComparison:
         if missing and not self._is_whole:
             found = read_facts(self.connection, schemas=sorted(missing))
             self._facts = Facts.make(found.default_schema, (*self._facts.objects, *found.objects))
-            self._tables |= found.tables
+            self._by_key |= found.by_key
             self._schemas |= missing
         return names
 
@@ -199,7 +193,7 @@ class FactComparison:
         :returns: nothing if it is not there
         """
         self.read([key[0]])
-        return self._tables.get((key[0] or self.default_schema, key[1]), ())
+        return self._by_key.get(key, ())
 
     def objects(self, schema: str | None) -> Iterator[Fact]:
         """Yield the facts of a schema of the database."""

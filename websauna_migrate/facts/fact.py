@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
@@ -19,9 +17,6 @@ AS_WRITTEN = "definition as a whole"
 
 #: Attributes that hold an expression, which a server may write otherwise once it was written back.
 EXPRESSIONS = frozenset({"default", "generated", "definition", "using", "with check"})
-
-#: Fingerprints add up below it.
-LIMIT = 1 << 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,17 +74,6 @@ class Fact:
         merged = dict(self.attributes) | attributes
         return replace(self, attributes=tuple(sorted(merged.items())))
 
-    @property
-    def fingerprint(self) -> int:
-        """A number that differs where the facts differ; a name that the server chose is left out.
-
-        The place of a column is left out too: the others' places follow from it.
-        """
-        name = None if self.server_named else self.name
-        attributes = [pair for pair in self.attributes if pair[0] != POSITION]
-        data = json.dumps([self.kind, self.schema, self.table, name, attributes])
-        return int.from_bytes(hashlib.sha256(data.encode()).digest(), "big")
-
 
 #: Facts by what the server said of them: the same words are the same facts.
 Pieces: TypeAlias = dict[Hashable, tuple[Fact, ...]]
@@ -111,17 +95,25 @@ class Facts:
         """Return facts in their order."""
         return cls(default_schema, tuple(sorted(objects, key=lambda one: one.key)))
 
+    def key_of(self, fact: Fact) -> tuple[str | None, str]:
+        """Return schema and name of the table, view or type that a fact is, or is a part of.
+
+        :returns: ``None`` for the default schema
+        """
+        schema = None if fact.schema == self.default_schema else fact.schema
+        return schema, fact.table or fact.name
+
+    @property
+    def by_key(self) -> dict[tuple[str | None, str], list[Fact]]:
+        """The facts of each table, view, type or other object that is no part of another one."""
+        found: dict[tuple[str | None, str], list[Fact]] = {}
+        for one in self.objects:
+            found.setdefault(self.key_of(one), []).append(one)
+        return found
+
     def only(self, wanted: Callable[[Fact], bool]) -> Facts:
         """Return a part of the facts."""
         return Facts(self.default_schema, tuple(one for one in self.objects if wanted(one)))
-
-    @property
-    def tables(self) -> Mapping[tuple[str, str], tuple[Fact, ...]]:
-        """The facts of each table, view, type or other object that is no part of another one."""
-        found: dict[tuple[str, str], list[Fact]] = {}
-        for one in self.objects:
-            found.setdefault((one.schema, one.table or one.name), []).append(one)
-        return {key: tuple(parts) for key, parts in found.items()}
 
     def as_data(self) -> dict[str, object]:
         """Return plain data for JSON."""
@@ -153,11 +145,3 @@ class Facts:
                 for kind, schema, name, table, attributes, server_named in data["objects"]
             ),
         )
-
-
-def fingerprint(facts: Iterable[Fact]) -> int:
-    """Return the fingerprint of some facts: the sum of theirs.
-
-    So a package's is the sum of its tables', and a change costs what it changed.
-    """
-    return sum(one.fingerprint for one in facts) % LIMIT

@@ -15,6 +15,7 @@ from websauna_migrate.facts.fact import Fact, Facts
 from websauna_migrate.facts.models import Models
 from websauna_migrate.facts.scratch_models import scratch_models
 from websauna_migrate.facts.standstill import settled_differences
+from websauna_migrate.models.ownership import Ownership, owner_in
 
 #: What scripts may make besides the models: it counts where the models say it, and is a note else.
 BESIDES = frozenset(
@@ -37,12 +38,24 @@ class ModelComparison:
     :ivar models: the facts of the models
     :ivar found: what differs, the database on the left; notes among it
     :ivar besides: what the database has and no model says
+    :ivar ownership: that of the models
     """
 
     database: Facts
     models: Facts
     found: tuple[Difference, ...]
     besides: tuple[Fact, ...]
+    ownership: Ownership
+
+    def owner_of(self, fact: Fact) -> str | None:
+        """Return the package of a fact, as far as there is one."""
+        key, default = self.database.key_of(fact), self.database.default_schema
+        return (
+            owner_in(self.ownership.owners, *key, default)
+            # A constraint may be a domain's.
+            or self.ownership.enum_owner(*key, default)
+            or self.ownership.sequence_owner(key[0], fact.name, default)
+        )
 
 
 def compare_with_models(
@@ -50,13 +63,13 @@ def compare_with_models(
     settings: Settings,
     connection: Connection,
     facts: Facts,
-    owned: Collection[tuple[str, str]] = (),
+    ownership: Ownership,
 ) -> ModelComparison:
     """Create the models in a scratch place, and compare a database with them.
 
     :param settings: they say where the models are tried
     :param facts: of the database
-    :param owned: tables that are a package's, whether they are among the models or not
+    :param ownership: tells which tables are a package's, whether they are among the models or not
     :raises websauna_migrate.errors.ModelsNotCreated: naming what of the models cannot be
         created
     :raises websauna_migrate.errors.ScratchRefused: if the user may not make a
@@ -65,12 +78,13 @@ def compare_with_models(
     with scratch_models(models, settings, connection) as scratch:
         scratch.facts = scratch.facts.only(lambda one: one.kind not in ("schema", "extension"))
         said = {one.key for one in scratch.facts.objects}
-        wholes = {whole_of(one) for one in scratch.facts.objects} | {*owned}
+        wholes = {whole_of(one) for one in scratch.facts.objects}
+        wholes |= {(schema or facts.default_schema, name) for schema, name in ownership.owners}
         treatment = {one: treatment_of(one, said, wholes) for one in facts.objects}
         compared = facts.only(lambda one: treatment[one] == "compare")
         found = settled_differences(compared, scratch)
         besides = tuple(fact for fact, kind in treatment.items() if kind == "note")
-        return ModelComparison(compared, scratch.facts, tuple(found), besides)
+        return ModelComparison(compared, scratch.facts, tuple(found), besides, ownership)
 
 
 def whole_of(fact: Fact) -> tuple[str, str]:

@@ -122,14 +122,11 @@ def write_checks_with_tables(dialect: Dialect) -> None:
             return self.get_column_specification(create.element, first_pk=first_pk)
 
         def create_table_constraints(self, table: Table, *args: Any, **given: Any) -> str:
-            checks = [check for column in table.columns for check in sorted_checks(column)]
+            checks: list[Any] = []
+            for column in table.columns:
+                checks += sorted(column.constraints, key=lambda one: one._creation_order)
             texts = [super().create_table_constraints(table, *args, **given)]
             texts += [self.process(check) for check in checks]
             return ", \n\t".join(filter(None, texts))
 
     dialect.ddl_compiler = WithTables
-
-
-def sorted_checks(column: Any) -> list[Any]:
-    """Return the constraints that stand with a column, in the order in which they were made."""
-    return sorted(column.constraints, key=lambda one: one._creation_order)

@@ -304,7 +304,8 @@ def parts_of(table: Table, dialect: Dialect) -> list[tuple[str, Callable[[], obj
         place = f"{whose}, {named(constraint)}"
         found.append((place, partial(compiler.process, constraint)))
     for index in sorted(table.indexes, key=lambda one: str(one.name)):
-        found.append((f"{whose}, {named(index)}", partial(index_sql, index, dialect)))
+        creation = CreateIndex(index)
+        found.append((f"{whose}, {named(index)}", partial(creation.compile, dialect=dialect)))
     whole = CreateTable(table)
     found.append((whose, partial(whole.compile, dialect=dialect)))
     return found
@@ -317,11 +318,6 @@ def named(item: Constraint | Index) -> str:
         return f'{kind} "{item.name}"'
     columns = ", ".join(f'"{column.name}"' for column in getattr(item, "columns", ()))
     return f"{type(item).__name__} without a name" + (f" on {columns}" if columns else "")
-
-
-def index_sql(index: Index, dialect: Dialect) -> str:
-    """Return the statement that creates an index."""
-    return str(CreateIndex(index).compile(dialect=dialect))
 
 
 #: What is left out: extensions are as they are, and grants are no facts.

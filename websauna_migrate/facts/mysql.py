@@ -259,6 +259,11 @@ def quoted(name: str) -> str:
     return "`" + name.replace("`", "``") + "`"
 
 
+def quoted_key(key: tuple[str | None, str]) -> str:
+    """Return the name of a table, with its schema if it has one, as it stands in SQL."""
+    return ".".join(quoted(part) for part in key if part)
+
+
 def column_definition(fact: Fact) -> str:
     """Return a column as it stands behind its name in CREATE TABLE, with its collation."""
     type_, written = str(fact.get("type")), str(fact.get(AS_WRITTEN))

@@ -212,14 +212,10 @@ def index_fact(name: str, table: str, sql: str, names: Collection[str]) -> Fact:
     # CREATE [UNIQUE] INDEX name ON table (columns) [WHERE condition]
     start = next(place for place, token in enumerate(tokens) if token.is_word("index"))
     unique = any(token.is_word("unique") for token in tokens[:start])
-    definition = write(without_ascending(tokens[start + 4 :]), names)
+    # ASC is the default.
+    definition = write([one for one in tokens[start + 4 :] if not one.is_word("asc")], names)
     attributes: dict[str, Value] = {"definition": definition, "unique": unique}
     return Fact.make("index", SCHEMA, name, attributes, table=table)
-
-
-def without_ascending(tokens: list[Token]) -> list[Token]:
-    """Return an index's columns without ASC, which is the default."""
-    return [token for token in tokens if not token.is_word("asc")]
 
 
 def written_fact(kind: str, name: str, table: str, sql: str, names: Collection[str]) -> Fact:

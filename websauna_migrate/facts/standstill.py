@@ -150,7 +150,7 @@ class WriteBack:
 def postgresql_statement(fact: Fact, attribute: str, text: str, name: str) -> str | None:
     """Return the statement that writes an expression back on PostgreSQL."""
     schema = fact.schema
-    table = f"{schema}.{quote_name_always(fact.table or fact.name)}"
+    table = f"{schema}.{quote_name(fact.table or fact.name)}"
     if fact.kind == "constraint":
         what = "DOMAIN" if fact.get("of type") else "TABLE"
         return f"ALTER {what} {table} ADD CONSTRAINT {name} {text}"
@@ -183,11 +183,6 @@ def mysql_statement(fact: Fact, attribute: str, text: str, name: str) -> str | N
     if fact.kind == "column":
         return f"ALTER TABLE {table} ADD COLUMN {name} {fact.get('type')} DEFAULT {text}"
     return None
-
-
-def quote_name_always(name: str) -> str:
-    """Return a name in quotes."""
-    return '"' + name.replace('"', '""') + '"'
 
 
 WRITERS: Mapping[str, Writer] = {

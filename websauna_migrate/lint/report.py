@@ -138,7 +138,7 @@ def lint_plan(
         rule, statement = found.rule, place.statement
         if rule in OURS or rule in excluded or not statement.lines:
             continue
-        if place.on_new_table and not matters_for_new(rule):
+        if place.on_new_table and not MATTERS.match(rule):
             continue
         finding = finding_of(place, found)
         is_accepted = comments[id(place.recorded)].accepts(rule, statement.lines)
@@ -289,6 +289,8 @@ DROP = pattern(r"drop (?P<kind>table|index) (?:concurrently )?(?:if exists )?Q\s
                r"(?:cascade|restrict)?\s*")  # fmt: skip
 TRUNCATE = pattern(r"truncate (?:table )?(?:only )?Q\s*;?\s*")
 
+#: Rules that also matter for a new table, which has no locks, rows or readers: how a thing is
+#: defined, and what fails in any case.
 MATTERS = re.compile(
     "prefer-|ban-char-field|identifier-|require-table-schema|"
     "ban-concurrent-index-creation-in-transaction"
@@ -336,11 +338,3 @@ class NewTables:
             return is_new
         found = TRUNCATE.fullmatch(statement)
         return found is not None and parse_name(found[1]) in self.tables
-
-
-def matters_for_new(rule: str) -> bool:
-    """True if a rule also matters for a new table, which has no locks, rows or readers.
-
-    That is how a thing is defined, and what fails in any case.
-    """
-    return MATTERS.match(rule) is not None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,11 +11,21 @@ from sqlalchemy.engine import URL, Connection
 
 from websauna_migrate.base_errors import MigrationError
 from websauna_migrate.database.engines import connect, make_engine
+from websauna_migrate.facts.catalogue import read_facts
 from websauna_migrate.facts.differences import Difference, differences
-from websauna_migrate.facts.fact import Fact, Facts, fingerprint
+from websauna_migrate.facts.fact import Fact, Facts
+from websauna_migrate.facts.model_comparison import compare_with_models
 from websauna_migrate.facts.models import Models
 from websauna_migrate.facts.scratch_databases import scratch_settings
-from websauna_migrate.facts.units import Group, Unit, read_plain, unit_of
+from websauna_migrate.facts.units import (
+    Group,
+    Unit,
+    by_unit,
+    digest,
+    print_of,
+    read_plain,
+    unit_of,
+)
 from websauna_migrate.interfaces import Packages
 from websauna_migrate.locating.likely_revisions import (
     Candidate,
@@ -29,7 +38,6 @@ from websauna_migrate.models.ownership import Ownership
 from websauna_migrate.planning.accesses import UNREADABLE
 from websauna_migrate.planning.package_history import PackageHistory
 from websauna_migrate.planning.revisions import Revision
-from websauna_migrate.replay.against_models import AgainstModels
 from websauna_migrate.replay.fresh import entities_of
 from websauna_migrate.reports.verification import verify_one
 from websauna_migrate.results import FoundDifference, Located, Location
@@ -161,8 +169,10 @@ class Locator:
             return None
         models = Models(self.tables, entities_of(self.site.loaded), self.ownership.owner_of)
         try:
-            against = AgainstModels(models, self.site.settings, connection, self.ownership)
-            return against.differences()
+            compared = compare_with_models(
+                models, self.site.settings, connection, read_facts(connection), self.ownership
+            )
+            return [(one, compared.owner_of(one.fact)) for one in compared.found]
         except MigrationError as exc:
             problems.append(f"The models were not compared: {str(exc).partition(chr(10))[0]}")
             return None
@@ -270,7 +280,8 @@ class Looking:
 
     def proof(self, by: str, facts: Facts) -> str:
         """Return by what a place is proven, for the ledger."""
-        print_ = hashlib.sha256(str(fingerprint(facts.objects)).encode()).hexdigest()[:16]
+        prints = sorted((unit, print_of(group)) for unit, group in by_unit(facts.objects).items())
+        print_ = digest(prints).hex()
         scripts = self.locator.replayed.digest[:16]
         return f"located by {by}: facts {print_}, scripts {scripts}, {self.locator.server}"
 

@@ -306,12 +306,9 @@ class Ownership:
         A foreign key to a table that no model has counts for nothing. In a circle of foreign keys
         the one that closes it, seen from the first table by name, counts for nothing either.
         """
-        depths = depths_of({key: sorted(self._parents(key), key=sort_key) for key in self._sorted})
+        keys = sorted(self._definitions, key=sort_key)
+        depths = depths_of({key: sorted(self._parents(key), key=sort_key) for key in keys})
         return tuple(sorted(depths, key=lambda key: (depths[key], sort_key(key))))
-
-    @cached_property
-    def _sorted(self) -> tuple[Key, ...]:
-        return tuple(sorted(self._definitions, key=sort_key))
 
     def _parents(self, key: Key) -> set[Key]:
         """Return the tables of the models that a table references, or inherits from."""

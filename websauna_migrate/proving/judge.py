@@ -16,9 +16,9 @@ from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
 from websauna_migrate.autogenerate.package_objects import PackageObjects, entity_creator
 from websauna_migrate.config.settings import Settings
 from websauna_migrate.facts.catalogue import read_facts
-from websauna_migrate.facts.differences import Difference, differences
+from websauna_migrate.facts.differences import Difference, content, differences
 from websauna_migrate.facts.fact import EXPRESSIONS, Fact, Facts
-from websauna_migrate.facts.model_comparison import OWN_TABLES
+from websauna_migrate.facts.model_comparison import OWN_TABLES, compare_with_models
 from websauna_migrate.facts.model_ddl import ModelsNotCreated
 from websauna_migrate.facts.models import Models
 from websauna_migrate.facts.postgresql import quote_name
@@ -28,15 +28,9 @@ from websauna_migrate.models.table_order import key_of, referenced_key
 from websauna_migrate.planning.revisions import Revision
 from websauna_migrate.proving.left_out import LeftOut
 from websauna_migrate.proving.not_proven import differs
-from websauna_migrate.replay.against_models import AgainstModels
 
 #: PostgreSQL gives NOT NULL a name that no model says.
 NAME_OF_NOT_NULL = "name of NOT NULL"
-
-
-def content(fact: Fact) -> tuple[object, ...]:
-    """Return all of a constraint or an index but its name."""
-    return (fact.kind, fact.schema, fact.table, fact.attributes)
 
 
 class Judge:
@@ -122,11 +116,11 @@ class Judge:
         :param whole: create the models of all packages, not just those that are needed
         """
         models = Models(self.tables(whole=whole), self.entities, self.ownership.owner_of)
-        compared = AgainstModels(models, self.settings, connection, self.ownership, facts)
+        compared = compare_with_models(models, self.settings, connection, facts, self.ownership)
         found = [
             one
-            for one, owner in compared.differences()
-            if not one.note and (owner or self.owner_of(one.fact)) in self.packages
+            for one in compared.found
+            if not one.note and self.owner_of(one.fact) in self.packages
         ]
         return self.without_names(found), [
             fact
@@ -206,19 +200,13 @@ class Judge:
 
     def owner_of(self, fact: Fact) -> str | None:
         """Return the package that a fact belongs to, as far as there is one."""
-        default = self._before.default_schema
-        schema = None if fact.schema == default else fact.schema
-        name = fact.table or fact.name
-        owner = self.owned.owner_of(schema, name)
-        owner = owner or self.ownership.enum_owner(schema, name, default)
-        owner = owner or self.ownership.sequence_owner(schema, fact.name, default)
-        if owner is None and any(self.is_entity(fact, one) for one in self.entities):
-            owner = self.packages[0]
+        key, default = self._before.key_of(fact), self._before.default_schema
+        owner = self.owned.owner_of(*key) or self.ownership.enum_owner(*key, default)
+        owner = owner or self.ownership.sequence_owner(key[0], fact.name, default)
+        if owner is None and fact.table is None:
+            entities = {str(one.signature).replace('"', "") for one in self.entities}
+            owner = self.packages[0] if fact.name in entities else None
         return owner
-
-    def is_entity(self, fact: Fact, entity: Any) -> bool:
-        """True if a fact is that of an entity of alembic-utils."""
-        return fact.table is None and fact.name == str(entity.signature).replace('"', "")
 
     # What was before
 

@@ -43,8 +43,8 @@ class LeftOut:
         self.loaded = loaded
         self.ownership = ownership
         self.connection = connection
-        self.before = {one.key: one for one in before.objects}
-        self.default_schema = before.default_schema
+        self.before = before
+        self.known = {one.key: one for one in before.objects}
         self._contexts: dict[str, AutogenContext] = {}
 
     def covers(self, difference: Difference, owner: str | None) -> bool:
@@ -55,14 +55,14 @@ class LeftOut:
         fact = difference.fact
         option = COMPARES.get(difference.attribute or "")
         if option is not None and context.opts.get(option) is not True:
-            was = self.before.get(fact.key)
+            was = self.known.get(fact.key)
             if was is not None and was.get(difference.attribute or "") == difference.left:
                 return True
         reflected = difference.left is True and difference.attribute is None
         table = self.table_of(fact, owner, reflected=reflected)
         if table is None:
             return False
-        schema = None if fact.schema == self.default_schema else fact.schema
+        schema, _ = self.before.key_of(fact)
         parents: Any = {"schema_name": schema, "table_name": table.name}
         for kind, name, part in [("table", table.name, table), *self.parts(table, fact)]:
             wanted = context.run_object_filters(
@@ -75,7 +75,7 @@ class LeftOut:
     def context_of(self, package: str) -> AutogenContext:
         """Return a context of Alembic's with a package's hooks."""
         if package not in self._contexts:
-            owned = PackageObjects(package, self.ownership, self.loaded, self.default_schema)
+            owned = PackageObjects(package, self.ownership, self.loaded, self.before.default_schema)
             environment = self.loaded.environments[package]
 
             def keep(rows: Any, migration_context: Any) -> Iterable[Any]:
@@ -94,8 +94,7 @@ class LeftOut:
 
     def table_of(self, fact: Fact, owner: str, *, reflected: bool) -> Table | None:
         """Return the table of a fact, of the models or of the database."""
-        schema = None if fact.schema == self.default_schema else fact.schema
-        name = fact.table or fact.name
+        schema, name = self.before.key_of(fact)
         if not reflected:
             for table in self.ownership.tables_of(owner):
                 if table.name == name and table.schema in (schema, fact.schema):

@@ -7,7 +7,6 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
@@ -17,7 +16,9 @@ from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
 from websauna_migrate.base_errors import MigrationError
 from websauna_migrate.config.settings import Settings
 from websauna_migrate.database.engines import DatabaseFailure, connect, is_missing_file, make_engine
+from websauna_migrate.facts.catalogue import read_facts
 from websauna_migrate.facts.differences import Difference
+from websauna_migrate.facts.model_comparison import ModelComparison, compare_with_models
 from websauna_migrate.facts.models import Models
 from websauna_migrate.facts.postgresql import quote_name
 from websauna_migrate.facts.scratch_databases import (
@@ -26,12 +27,8 @@ from websauna_migrate.facts.scratch_databases import (
     scratch_settings,
 )
 from websauna_migrate.interfaces import Packages
-from websauna_migrate.replay.against_models import AgainstModels
 from websauna_migrate.results import CheckProblem, CheckReport
 from websauna_migrate.runs.base_service import Service
-
-if TYPE_CHECKING:
-    pass
 
 
 def check_fresh(service: Service, packages: Packages) -> CheckReport:
@@ -65,7 +62,8 @@ def check_fresh(service: Service, packages: Packages) -> CheckReport:
             with connect(scratch.make_engine()) as connection:
                 # The models are tried inside the scratch database, wherever that is.
                 inside = replace(scratch.settings, scratch_url=None)
-                found = AgainstModels(models, inside, connection, ownership)
+                facts = read_facts(connection)
+                found = compare_with_models(models, inside, connection, facts, ownership)
                 return CheckReport(tuple(compare(found, selected)))
 
 
@@ -155,13 +153,14 @@ def speaks_of(script: str, kind: str, name: str) -> bool:
 # Comparing
 
 
-def compare(found: AgainstModels, selected: Collection[str]) -> Iterator[CheckProblem]:
+def compare(found: ModelComparison, selected: Collection[str]) -> Iterator[CheckProblem]:
     """Yield what differs, and what the scripts made besides."""
-    for one, owner in found.differences():
+    for one in found.found:
+        owner = found.owner_of(one.fact)
         if owner is None or owner in selected:
             yield problem(one, owner)
     for fact in found.besides:
-        whole = Difference(fact, None, True, False, default_schema=found.facts.default_schema)
+        whole = Difference(fact, None, True, False, default_schema=found.database.default_schema)
         yield CheckProblem(
             "fresh-besides",
             None,

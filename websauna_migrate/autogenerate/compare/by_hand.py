@@ -11,20 +11,12 @@ from websauna_migrate.autogenerate.operations.enum_change import EnumChange
 from websauna_migrate.autogenerate.operations.script_op import ScriptOp
 from websauna_migrate.autogenerate.package_objects import Key
 from websauna_migrate.facts.differences import Difference
+from websauna_migrate.facts.model_comparison import BESIDES
 from websauna_migrate.models.ownership import Ownership, owner_in
 from websauna_migrate.models.sqlalchemy_internals import words_of
 
 #: What a table has by a listener of its models alone, in SQL that nothing else knows.
 OF_LISTENERS = frozenset({"trigger", "rule", "policy", "statistics"})
-
-#: What listeners make beside the tables.
-BESIDES = frozenset(
-    {
-        *("view", "materialized view", "foreign table", "function", "procedure", "aggregate"),
-        *("window function", "event", "range type", "composite type"),
-        *("table", "enum type", "domain type", "sequence"),
-    }
-)
 
 #: What no statement changes, or none that is right wherever it stands in a script.
 ATTRIBUTES: Mapping[str, Collection[str]] = {
@@ -111,8 +103,8 @@ def told_besides(found: FoundDifferences, ownership: Ownership) -> Iterator[str]
     owners = ownership.owners, ownership.enum_owners, ownership.sequence_owners
     parts = {
         key
-        for key, several in found.grouped(found.models).items()
-        if any(one.kind in BESIDES for one in several)
+        for key, several in found.model_facts.items()
+        if any(one.kind in {"table", *BESIDES} - OF_LISTENERS for one in several)
         and not any(owner_in(known, *key, default) for known in owners)
     }
     for key in sorted(parts, key=str):

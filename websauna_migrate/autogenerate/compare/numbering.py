@@ -66,7 +66,7 @@ def sequence_change(one: Difference, found: FoundDifferences) -> Iterator[Script
     ]
     if not options or one.attribute != options[0]:
         return
-    schema = None if one.fact.schema == found.models.default_schema else one.fact.schema
+    schema, _ = found.key_of(one.fact)
     name = qualified(schema, one.fact.name)
     diff = ("change_sequence", schema, one.fact.name, *map(str, options))
     yield statements(

@@ -7,28 +7,31 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from websauna_migrate.autogenerate.rename.renames import Renames, renamed_in
-from websauna_migrate.facts.fact import Fact, Facts, Value
+from websauna_migrate.facts.fact import Fact, Facts
 
 
 def renamed_facts(facts: Facts, renames: Renames) -> Facts:
     """Return facts under the new names of tables, columns, and what is named after them."""
     if not renames:
         return facts
-    renamer = FactRenamer(facts.default_schema, renames)
+    renamer = FactRenamer(facts, renames)
     return Facts.make(facts.default_schema, map(renamer.fact, facts.objects))
+
+
+#: Attributes whose texts name no tables and columns.
+NO_SQL = frozenset({"comment", "type", "collation"})
 
 
 class FactRenamer:
     """Renames what facts speak of."""
 
-    def __init__(self, default_schema: str, renames: Renames) -> None:
-        self.default_schema = default_schema
+    def __init__(self, facts: Facts, renames: Renames) -> None:
+        self.facts = facts
         self.renames = renames
 
     def fact(self, fact: Fact) -> Fact:
         """Return a fact under the new names."""
-        schema = None if fact.schema == self.default_schema else fact.schema
-        old = fact.table or fact.name
+        schema, old = self.facts.key_of(fact)
         new = self.renames.new_table(schema, old)
         columns = self.renames.columns_of(schema, new)
         names = self.renames.constraints.get((schema, new), {})
@@ -49,14 +52,15 @@ class FactRenamer:
             server_named=fact.server_named and not outdated,
             table=None if fact.table is None else new,
             attributes=tuple(
-                (key, self.text(value, columns) if self.is_sql(key, value) else value)
+                (
+                    key,
+                    value
+                    if key in NO_SQL or not isinstance(value, str)
+                    else self.text(value, columns),
+                )
                 for key, value in fact.attributes
             ),
         )
-
-    def is_sql(self, attribute: str, value: Value) -> bool:
-        """Tell whether an attribute is a text that may name tables and columns."""
-        return isinstance(value, str) and attribute not in ("comment", "type", "collation")
 
     def sequence_name(self, name: str, old: str, new: str, columns: Mapping[str, str]) -> str:
         """Return the new name of a sequence that is named after its table and column."""
@@ -65,12 +69,12 @@ class FactRenamer:
                 return f"{new}_{columns[one]}_seq"
         return re.sub(rf"^{re.escape(old)}_", f"{new}_", name)
 
-    def text(self, text: Value, columns: Mapping[str, str]) -> str:
+    def text(self, text: str, columns: Mapping[str, str]) -> str:
         """Return a definition with the new names in it.
 
         :param columns: the new names of the columns of the definition's own table
         """
-        head, references, referred = str(text).partition(" REFERENCES ")
+        head, references, referred = text.partition(" REFERENCES ")
         head = renamed_in(head, columns)
         for one in self.renames.tables:
             # An index is on a table, a sequence belongs to a column of one.
@@ -83,10 +87,7 @@ class FactRenamer:
         if found is None:
             return head + references + referred
         before, table, rest = found.groups()
-        schema = None if self.default_schema in before or "." not in before else before[:-1]
+        schema = None if self.facts.default_schema in before or "." not in before else before[:-1]
         new = self.renames.new_table(schema, table)
-        return head + references + before + new + renamed_in(rest, self.theirs(schema, new))
-
-    def theirs(self, schema: str | None, table: str) -> Mapping[str, str]:
-        """Return the new names of columns of a table that is referred to."""
-        return self.renames.columns_of(schema, table)
+        theirs = self.renames.columns_of(schema, new)
+        return head + references + before + new + renamed_in(rest, theirs)
