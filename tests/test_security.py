@@ -300,7 +300,7 @@ def test_a_cache_folder_that_the_ini_names_is_reported(site: Site, sqlite_url: s
 SAFE = re.compile(
     r"self\.name|self\._name|quote\(|prefix|number|where|kinds|owner|entry|DONE|RUNNING|statement|"
     r"lock_ms|milliseconds|CHECK_INTERVAL|settings|found\[0\]|int\(|COMMENTS|NAME|qualified|"
-    r"literal\(|dotted\(|quoted\(|backquoted\(|table_name|re\.escape\(|self\._insert_sql|"
+    r"literal\(|quoted\(|quoted_key\(|quote_name\(|table_name|re\.escape\(|self\._insert_sql|"
     r"self\.ledger\b|self\.history\b|\bgiven\b|\bnames\b|\bmove\b|"
     # Types and collations as the server writes them.
     r"\bTYPES\b|\bstart\b|\bcolumns\b|\bpragma\b"
@@ -313,7 +313,7 @@ SAFE_IN = {
     "adopting.py": r"\bdefinition\b",
     "apart.py": r"\b(?:marks|listed|database)\b",
     # Statements of scripts: quoted names, and what the server says of its own catalogue.
-    "attributes.py": r"quote_name\(|\btable\b|join\(changes\)|clause\.format|value|\bwhat\b",
+    "attributes.py": r"\b(?:table|part)\b|join\(changes\)|clause\.format|value|\bwhat\b",
     "numbering.py": r"quote_name\(|\btable\b|sequence|\b(?:name|column)\b|options|identity"
     r"|change|default|\blow\b|\bhigh\b|inside|widest",
     "server_statements.py": r"\b(?:table|change|name)\b",
@@ -332,7 +332,7 @@ SAFE_IN = {
     "losses.py": r"\b(?:EACH|name|value|old)\b",
     # An UPDATE that a person is told, or that a script has.
     "lost_values.py": r"join\(table\)|\b(?:name|new)\b",
-    "mysql_attributes.py": r"(?:options_of|column_definition)\(fact\)|table_of\(key\)|fact\.get"
+    "mysql_attributes.py": r"(?:options_of|column_definition)\(fact\)|fact\.get"
     r"|\b(?:definition|words|name)\b",
     "not_null.py": r"\b(?:name|place)\b",
     "postgresql.py": r"\bquery\b",

@@ -10,7 +10,6 @@ from traceback import walk_tb
 from typing import Any
 
 from alembic.autogenerate.api import AutogenContext
-from alembic.ddl.impl import DefaultImpl
 from alembic.operations import ops
 from alembic.runtime.environment import ProcessRevisionDirectiveFn
 from alembic.runtime.migration import MigrationContext
@@ -35,6 +34,7 @@ from websauna_migrate.autogenerate.operations.script_op import DATABASES, Script
 from websauna_migrate.autogenerate.operations.table_changes import AUTOMATIC
 from websauna_migrate.autogenerate.package_objects import Key, PackageObjects
 from websauna_migrate.autogenerate.reflection import Reflection
+from websauna_migrate.autogenerate.rename.candidates import RenameCandidate, rename_candidates
 from websauna_migrate.autogenerate.rename.renames import NO_RENAMES, Renames
 from websauna_migrate.base_errors import MigrationError
 
@@ -229,10 +229,10 @@ class Comparison:
         if self._columns is not None:
             self._columns.restore()
 
-    @property
-    def impl(self) -> DefaultImpl:
-        """Alembic's implementation of the database."""
-        return self.context.autogen_context.migration_context.impl
+    def rename_candidates(self) -> list[RenameCandidate]:
+        """Return what may have been renamed."""
+        impl = self.context.autogen_context.migration_context.impl
+        return rename_candidates(self.operations, impl, self.is_same_column)
 
     def is_same_column(self, schema: str | None, table: str, old: str, new: str) -> bool:
         """Tell whether a column of the database and one of the models are of one kind.

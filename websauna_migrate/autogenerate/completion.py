@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from functools import cached_property
+from typing import TYPE_CHECKING
 
-import sqlalchemy as sa
 from alembic.operations import ops
-from sqlalchemy import Column, Table
+from sqlalchemy import Table
 
 from websauna_migrate.autogenerate.compare.attributes import attribute_changes
 from websauna_migrate.autogenerate.compare.by_hand import changes_by_hand, changes_left, names_of
@@ -39,7 +39,7 @@ from websauna_migrate.autogenerate.compare.mysql_attributes import (
 from websauna_migrate.autogenerate.compare.mysql_attributes import (
     sequence_changes as mysql_sequence_changes,
 )
-from websauna_migrate.autogenerate.compare.new_checks import name_checks
+from websauna_migrate.autogenerate.compare.new_tables import finish_new
 from websauna_migrate.autogenerate.compare.numbering import numbering_changes, sequence_changes
 from websauna_migrate.autogenerate.compare.objects import SchemaObjects
 from websauna_migrate.autogenerate.compare.renaming import Renaming
@@ -51,12 +51,11 @@ from websauna_migrate.autogenerate.compare.unnamed_checks import (
     check_source,
     keep_unnamed_checks,
     unnamed_check,
-    unnamed_checks,
 )
 from websauna_migrate.autogenerate.fact_comparison import FoundDifferences
-from websauna_migrate.autogenerate.operations.column_types import CharacterEnum, character_words
 from websauna_migrate.autogenerate.operations.enum_change import EnumChange
 from websauna_migrate.autogenerate.operations.enum_order import free_values
+from websauna_migrate.autogenerate.operations.model_columns import changed
 from websauna_migrate.autogenerate.operations.naming import name_constraints
 from websauna_migrate.autogenerate.operations.ordering import (
     arrange,
@@ -64,16 +63,23 @@ from websauna_migrate.autogenerate.operations.ordering import (
     statements_behind,
     target_of,
 )
-from websauna_migrate.autogenerate.operations.rendering import EmptyTable
 from websauna_migrate.autogenerate.operations.script_op import ScriptOp, written_for
 from websauna_migrate.autogenerate.operations.server_statements import KeyChange
-from websauna_migrate.autogenerate.operations.table_changes import TableChanges, computed_columns
+from websauna_migrate.autogenerate.operations.table_changes import (
+    ComputedColumns,
+    TableChanges,
+    computed_columns,
+)
 from websauna_migrate.autogenerate.operations.type_change import in_steps, without_check
 from websauna_migrate.autogenerate.operations.types_of_scripts import say_written_types
 from websauna_migrate.autogenerate.package_objects import Key
 
 if TYPE_CHECKING:
     from alembic.autogenerate.api import AutogenContext
+
+
+#: What Alembic finds too, and the facts tell alone.
+BY_FACTS = (ops.AddConstraintOp, ops.DropConstraintOp, ops.CreateIndexOp, ops.DropIndexOp)
 
 
 def complete(
@@ -89,7 +95,6 @@ def complete(
         ):
             Completion(renaming, found, context, upgrade).run()
             upgrade.reverse_into(downgrade)
-            forget_info(downgrade)
 
 
 class Completion:
@@ -114,13 +119,13 @@ class Completion:
         self.reflection = renaming.reflection
         self.inspector = context.inspector
         self.upgrade = upgrade
+        self.database = self.reflection.connection.dialect.name.replace("mariadb", "mysql")
         self.models = {
             (self.owned.normal(table.schema), table.name): table for table in self.owned.tables
         }
 
     def run(self) -> None:
         """Complete and arrange the operations."""
-        forget_info(self.upgrade)
         named = NamedTypes(self.owned, self.reflection, self.found, self.context)
         types = named.operations(self.upgrade)
         self.upgrade.ops[:] = [TableChanges.of(one) for one in self.upgrade.ops]
@@ -130,29 +135,31 @@ class Completion:
             if isinstance(one, EnumChange)
             for column in one.columns
         }
-        for table in self.existing_tables():
+        for table in self.existing_tables:
             self.compare(table, covered)
-        for table in self.existing_tables():
+        for table in self.existing_tables:
             self.free_keys(table)
-        if self.reflection.connection.dialect.name == "sqlite":
+        if self.database == "sqlite":
             self.complete_new_tables()
         beside = SchemaObjects(self.owned, self.reflection)
         objects = beside.operations(self.upgrade)
-        self.finish_new_tables()
         for change in types:
             if isinstance(change, EnumChange):
                 change.computed = {
                     column.table.name: [*computed_before(self.changes_of(column.table))]
                     for column in change.columns
                 }
-        name_checks(self.upgrade, self.models, self.reflection.connection)
+        finish_new(self.upgrade, self.models, self.reflection.connection)
+        for op in self.upgrade.ops:
+            if isinstance(op, ops.CreateTableOp):
+                say_unsaid(op, self.found, (self.owned.normal(op.schema), op.table_name))
         arrange(self.upgrade)
         self.upgrade.ops[:] = [
             *(one for one in [*objects, *types] if not one.diff[0].startswith("remove_")),
             *self.upgrade.ops,
             *(one for one in [*types, *objects] if one.diff[0].startswith("remove_")),
         ]
-        if self.reflection.connection.dialect.name == "postgresql":
+        if self.database == "postgresql":
             free_values(self.upgrade, self.owned.normal)
             found = [part for op in self.upgrade.ops for part in statements_behind(op)]
             self.upgrade.ops[:] = found
@@ -168,31 +175,22 @@ class Completion:
         self.upgrade.ops[:] = [
             *self.renaming.operations(self.upgrade),
             *aside,
-            *self.options(),
+            *self.of_database(first=True),
             *with_index_drops(self.upgrade.ops, self.models),
-            *self.attributes(),
+            *self.by_hand(),
+            *self.of_database(first=False),
             *(one.reverse() for one in aside),
             *self.sequences(beside),
         ]
         say_written_types(self.upgrade.ops, self.owned, self.context)
         self.tell_the_rest()
 
-    def finish_new_tables(self) -> None:
-        """Let new tables be written as the server makes them of their models."""
-        for op in self.upgrade.ops:
-            if isinstance(op, ops.CreateTableOp):
-                if not any(isinstance(item, Column) for item in op.columns):
-                    op.__class__ = EmptyTable
-                without_serial(op)
-                with_characters(op)
-                say_unsaid(op, self.found, (self.owned.normal(op.schema), op.table_name))
-
     def tell_the_rest(self) -> None:
         """Add what differs and no operation is about."""
         # With hooks of its own env.py says what is seen.
         if not has_custom_comparison(self.context, self.owned):
             named = [names_of(op) for op in self.upgrade.ops]
-            for table in self.existing_tables():
+            for table in self.existing_tables:
                 self.upgrade.ops += changes_left(self.owned.key_of(table), self.found, named)
 
     def order_changes(self) -> None:
@@ -217,7 +215,7 @@ class Completion:
             numbered = {one["name"] for one in there if one.get("autoincrement") is True}
             if (model := self.models[key].autoincrement_column) is not None:
                 numbered.add(model.name)
-            if self.reflection.connection.dialect.name == "sqlite":
+            if self.database == "sqlite":
                 found = self.inspector.get_pk_constraint(op.table_name, schema=op.schema)
                 numbered.update(found["constrained_columns"][:1])
             kept = {one["name"] for one in there} & {*self.models[key].columns.keys()}
@@ -225,71 +223,44 @@ class Completion:
 
     def sequences(self, beside: SchemaObjects) -> Iterator[ScriptOp]:
         """Yield the changes of sequences that stand alone."""
-        postgresql = self.reflection.connection.dialect.name == "postgresql"
+        changes = sequence_changes if self.database == "postgresql" else mysql_sequence_changes
         for key in sorted(beside.of_models, key=str):
-            changes = sequence_changes if postgresql else mysql_sequence_changes
             yield from changes(key, self.found)
 
-    def options(self) -> Iterator[ScriptOp | TableChanges]:
-        """Yield the changes of tables' options that come before those of their columns."""
-        database = self.reflection.connection.dialect.name
-        if database in ("mysql", "mariadb"):
-            yield from self.words_of_columns(first=True)
-        for table in self.existing_tables():
-            key = self.owned.key_of(table)
-            if database in ("mysql", "mariadb"):
-                yield from option_changes(key, self.found)
-            if database == "postgresql":
-                yield from numbering_changes(key, self.found, first=True)
-            elif database == "sqlite":
-                checks = [check_source(text) for text in self.unnamed_checks_of(table)]
-                computed = [*computed_before(self.changes_of(table))]
-                yield from sqlite_option_changes(
-                    table, key, self.found, checks, computed, first=True
-                )
-
-    def attributes(self) -> Iterator[ScriptOp | TableChanges]:
-        """Yield the changes of tables that one kind of database alone knows."""
-        connection = self.reflection.connection
-        database = connection.dialect.name
-        for table in self.existing_tables():
+    def by_hand(self) -> Iterator[ScriptOp]:
+        """Yield the changes that are left to a person."""
+        for table in self.existing_tables:
             yield from changes_by_hand(self.owned.key_of(table), self.found)
-        if database == "sqlite":
-            for table in self.existing_tables():
-                key = self.owned.key_of(table)
-                there = self.unnamed_checks_of(table)
-                checks = unnamed_checks(self.upgrade, self.owned, key, there)
-                computed = computed_columns(table)
-                yield from sqlite_option_changes(
-                    table, key, self.found, checks, computed, first=False
-                )
-        if database in ("mysql", "mariadb"):
-            yield from self.words_of_columns(first=False)
-        if database != "postgresql":
-            return
-        for table in self.existing_tables():
-            key = self.owned.key_of(table)
-            yield from numbering_changes(key, self.found, first=False)
-            yield from attribute_changes(key, self.found)
 
-    def words_of_columns(self, *, first: bool) -> Iterator[ScriptOp]:
-        """Yield the changes of words of columns that MariaDB alone knows.
+    def of_database(self, *, first: bool) -> Iterator[ScriptOp | TableChanges]:
+        """Yield the changes of tables that one kind of database alone knows.
 
-        :param first: whether what stands before the other changes is wanted
+        :param first: those that come before the changes of columns, else those behind
         """
-        # The changes of a table may stand in several parts by now.
-        others: dict[Key, list[str]] = {}
-        for op in self.upgrade.ops:
-            if isinstance(op, TableChanges):
-                names = others.setdefault(self.key_of(op), [])
-                names += [str(getattr(inner, "column_name", "")) for inner in op.ops]
-        for table in self.existing_tables():
+        for table in self.existing_tables:
             key = self.owned.key_of(table)
-            yield from column_changes(key, self.found, others.get(key, ()), first=first)
-
-    def unnamed_checks_of(self, table: Table) -> Sequence[str]:
-        """Return the texts of the CHECK constraints without a name that a table has."""
-        return ConstraintComparison(self.context, table, (), ()).unnamed
+            if self.database == "postgresql":
+                yield from numbering_changes(key, self.found, first=first)
+                yield from () if first else attribute_changes(key, self.found)
+            elif self.database == "sqlite":
+                known = ConstraintComparison(self.context, table, (), ())
+                checks: Sequence[str] = [*map(check_source, known.unnamed)]
+                computed: ComputedColumns = [*computed_before(self.changes_of(table))]
+                if not first:
+                    for op in self.upgrade.ops:
+                        if isinstance(op, TableChanges) and self.key_of(op) == key:
+                            checks = op.table_args[0] or checks
+                    computed = computed_columns(table)
+                yield from sqlite_option_changes(
+                    table, key, self.found, checks, computed, first=first
+                )
+            elif self.database == "mysql":
+                # The changes of a table may stand in several parts by now.
+                parts = [op for op in self.upgrade.ops if isinstance(op, TableChanges)]
+                inner = [one for op in parts if self.key_of(op) == key for one in op.ops]
+                names = [str(getattr(one, "column_name", "")) for one in inner]
+                yield from column_changes(key, self.found, names, first=first)
+                yield from option_changes(key, self.found) if first else ()
 
     def complete_new_tables(self) -> None:
         """Add the expression indexes of new tables, which Alembic leaves out on SQLite."""
@@ -305,8 +276,9 @@ class Completion:
             if missing:
                 self.upgrade.ops.append(TableChanges(op.table_name, missing, schema=op.schema))
 
+    @cached_property
     def existing_tables(self) -> list[Table]:
-        """Return the models' tables that the database has as well."""
+        """The models' tables that the database has as well."""
         names = {
             schema: set(self.inspector.get_table_names(schema=schema))
             for schema in {self.owned.normal(table.schema) for table in self.owned.tables}
@@ -322,17 +294,17 @@ class Completion:
         changes = self.changes_of(table)
         key = self.owned.key_of(table)
         differences = self.found.of(key)
-        database = self.reflection.connection.dialect.name
-        if database == "sqlite":
+        if self.database == "sqlite":
             require_no_conflict(self.owned.package, key, self.found)
-        judge_columns(changes, table, self.found, key, database)
-        if database in ("mysql", "mariadb"):
+        judge_columns(changes, table, self.found, key, self.database)
+        if self.database == "mysql":
             keep_collations(changes, self.found, key)
         add_unsaid(changes, table, self.found, key, self.context.run_object_filters)
-        changes.ops[:] = [op for op in changes.ops if not is_compared_by_facts(op)]
+        changes.ops[:] = [op for op in changes.ops if not isinstance(op, BY_FACTS)]
         for op in changes.ops:
             if isinstance(op, ops.AddColumnOp) and op.column.table is table:
-                op.column = without_own_check(op.column)
+                # The CHECK of its type comes by an operation of its own, and can go before it.
+                op.column = changed(op.column, type=without_check(op.column.type))
         facts = self.found.model_facts.get(key, ())
         checks = ConstraintComparison(self.context, table, differences, facts)
         checks.skipped = {column for name, column in covered if name == table.name}
@@ -382,7 +354,6 @@ class Completion:
         script that is written there leaves keys to another package's tables, since these change
         in a script of their own.
         """
-        database = self.reflection.connection.dialect.name
         if [*written_for(self.context)] == ["sqlite"]:
             return
         changes = self.changes_of(table)
@@ -397,12 +368,12 @@ class Completion:
             self.owned,
             self.upgrade,
             given_up,
-            needs_index=database in ("mysql", "mariadb"),
+            needs_index=self.database == "mysql",
         )
         changes.ops += [
             op
             for op in freed
-            if database != "sqlite"
+            if self.database != "sqlite"
             or all(self.owned.owner_of(*key) == self.owned.package for key in target_of(op))
         ]
         if changes.ops and changes not in self.upgrade.ops:
@@ -444,59 +415,3 @@ class Completion:
             for one in op.ops
             if isinstance(one, ops.DropConstraintOp)
         }
-
-
-def without_own_check(column: Column[Any]) -> Column[Any]:
-    """Return a new column without the CHECK of its type, which comes by an operation of its own.
-
-    So it can go again before the column does.
-    """
-    plain = without_check(column.type)
-    if plain is column.type:
-        return column
-    found = column._copy()
-    found.type = plain
-    return found
-
-
-#: What the facts tell alone.
-BY_FACTS = (ops.AddConstraintOp, ops.DropConstraintOp, ops.CreateIndexOp, ops.DropIndexOp)
-
-
-def is_compared_by_facts(op: ops.MigrateOperation) -> bool:
-    """Tell whether an operation that Alembic found is made anew from the facts."""
-    return isinstance(op, BY_FACTS)
-
-
-def forget_info(container: ops.OpContainer) -> None:
-    """Keep ``Table.info`` out of scripts: it is the models' own, and may hold anything."""
-    for operation in container.ops:
-        if isinstance(operation, ops.CreateTableOp):
-            operation.info = {}
-
-
-def without_serial(operation: ops.CreateTableOp) -> None:
-    """Keep a column that takes its values from a named sequence from getting a second one."""
-    columns = list(operation.columns)
-    operation.columns = columns
-    for place, column in enumerate(columns):
-        if isinstance(column, Column) and isinstance(column.default, sa.Sequence):
-            columns[place] = Column(
-                column.name,
-                column.type,
-                key=column.key,
-                nullable=column.nullable,
-                server_default=column.server_default,
-                comment=column.comment,
-                autoincrement=False,
-            )
-
-
-def with_characters(operation: ops.CreateTableOp) -> None:
-    """Let the enums of MySQL's dialect in a new table keep their collations, see the type."""
-    columns = list(operation.columns)
-    for place, column in enumerate(columns):
-        if isinstance(column, Column) and character_words(column.type):
-            columns[place] = copy = column._copy()
-            copy.type = CharacterEnum.of(column.type)
-    operation.columns = columns

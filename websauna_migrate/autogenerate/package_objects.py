@@ -84,6 +84,11 @@ class PackageObjects:
         """Return a schema, ``None`` for the default one however it was written."""
         return None if schema == self.default_schema else schema
 
+    def forms(self, schema: str | None, name: str) -> list[Key]:
+        """Return the ways in which scripts may name a table or type."""
+        normal = self.normal(schema)
+        return [(normal, name), *([(self.default_schema, name)] if normal is None else [])]
+
     def key_of(self, table: Table) -> Key:
         """Return schema and name of a model's table."""
         return self.normal(table.schema), str(table.name)

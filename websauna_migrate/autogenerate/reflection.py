@@ -218,28 +218,17 @@ class Reflection:
         kind: str,
         /,
         schema: str | None = None,
-        filter_names: Iterable[str] | None = None,
+        filter_names: Collection[str] | None = None,
         **_: Any,
     ) -> dict[Key, Any]:
-        wanted = None if filter_names is None else frozenset(filter_names)
-        found: dict[Key, Any] = {}
-        if wanted is not None and not wanted:
-            # Alembic asks for nothing where all tables are equal.
-            return found
-        read = self.read(kind, schema)
-        if wanted is not None and not renames:
-            # Some tables of many: a package's.
-            return {
-                (schema, name): without_parameters(kind, duplicate(read[schema, name]))
-                for name in wanted
-                if (schema, name) in read
-            }
-        for (_schema, name), facts in read.items():
-            new = renames.new_table(schema, name)
-            if wanted is None or new in wanted:
-                own = without_parameters(kind, duplicate(facts))
-                found[schema, new] = renames.translate(kind, schema, name, own)
-        return found
+        # Alembic asks for nothing where all tables are equal.
+        read = self.read(kind, schema) if filter_names is None or [*filter_names] else {}
+        names = filter_names or [renames.new_table(schema, name) for _, name in read]
+        return {
+            (schema, name): self._translated(renames, kind, schema, name)
+            for name in names
+            if (schema, renames.old_table(schema, name)) in read
+        }
 
     def _one(
         self,
@@ -251,11 +240,14 @@ class Reflection:
         schema: str | None = None,
         **kw: Any,
     ) -> Any:
-        old = renames.old_table(schema, table_name)
-        found = self.read(kind, schema)
-        if (schema, old) not in found:
+        if (schema, renames.old_table(schema, table_name)) not in self.read(kind, schema):
             return original(table_name, schema=schema, **kw)
-        facts = without_parameters(kind, duplicate(found[schema, old]))
+        return self._translated(renames, kind, schema, table_name)
+
+    def _translated(self, renames: Renames, kind: str, schema: str | None, name: str) -> Any:
+        """Return what was read of a table, as it is after renames."""
+        old = renames.old_table(schema, name)
+        facts = without_parameters(kind, duplicate(self.read(kind, schema)[schema, old]))
         return renames.translate(kind, schema, old, facts)
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,12 +20,11 @@ from sqlalchemy.exc import DBAPIError
 
 from websauna_migrate.autogenerate.rename.renames import DELETE_FIRST
 from websauna_migrate.autogenerate.write.lost_values import WRITE_BEFORE
-from websauna_migrate.autogenerate.write.move_writer import insert
+from websauna_migrate.autogenerate.write.revision_files import insert
 from websauna_migrate.base_errors import MigrationError
 from websauna_migrate.database.stopping import RunStopped
 from websauna_migrate.facts.catalogue import facts_not_known
 from websauna_migrate.models.ownership import Ownership
-from websauna_migrate.planning.revisions import Revision
 from websauna_migrate.planning.round_trip import RoundTrip, plan_round_trip
 from websauna_migrate.planning.steps import Plan
 from websauna_migrate.proving.apart import prove_apart
@@ -132,7 +131,9 @@ def prove(
     new: dict[str, list[str]] = {}
     for script in created:
         new.setdefault(script.package, []).append(script.revision)
-    judge = Judge(site.loaded, site.settings, ownership, revisions_of(site, new))
+    histories = site.loaded.histories
+    revisions = [histories[name].revisions[one] for name, ids in new.items() for one in ids]
+    judge = Judge(site.loaded, site.settings, ownership, revisions)
     transactional = dialect in ("postgresql", "sqlite")
     with explained():
         if apart or not transactional or not prove_beside(site, new, judge):
@@ -141,26 +142,17 @@ def prove(
     return Proof(dialect, apart, time.perf_counter() - began)
 
 
-def revisions_of(site: Site, new: Mapping[str, Sequence[str]]) -> list[Revision]:
-    """Return the new revisions."""
-    return [
-        site.loaded.histories[package].revisions[one] for package, ids in new.items() for one in ids
-    ]
-
-
-class explained:
-    """Turns what a run says of a step into an error about the new script."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, exc: BaseException | None, traceback: object) -> None:
-        if isinstance(exc, StepFailed):
-            raise fails(exc, busy=exc.busy) from exc
-        if isinstance(exc, MigrationError) and not isinstance(
-            exc, (NotProven, InterruptedSteps, RunStopped)
-        ):
-            raise impossible(str(exc), exc.exit_code) from exc
+@contextmanager
+def explained() -> Iterator[None]:
+    """Turn what a run says of a step into an error about the new script."""
+    try:
+        yield
+    except StepFailed as exc:
+        raise fails(exc, busy=exc.busy) from exc
+    except (NotProven, InterruptedSteps, RunStopped):
+        raise
+    except MigrationError as exc:
+        raise impossible(str(exc), exc.exit_code) from exc
 
 
 def prove_beside(site: Site, new: Mapping[str, Sequence[str]], judge: Judge) -> bool:

@@ -32,18 +32,18 @@ def attribute_changes(key: Key, found: FoundDifferences) -> Iterator[ScriptOp]:
         yield statements(diff, [up] if up else [], [down] if down else [])
 
 
-def column(clause: str, absent: str | None) -> Statement:
-    """Return the statement for an attribute of a column.
+def set_to(clause: str, absent: str | None, word: Callable[[str], str] = str) -> Statement:
+    """Return the statement for an attribute of a table, or of a column.
 
     :param clause: with ``{}`` for the value
-    :param absent: the value for one that the column does not have; ``None`` if that cannot be said
+    :param absent: the value for one that there is not; ``None`` if that cannot be said
+    :param word: returns how a value stands in SQL
     """
 
     def write(fact: Fact, table: str, value: Value, other: Value) -> str | None:
-        shown = absent if value is None else str(value)
-        if shown is None:
-            return None
-        return f"ALTER TABLE {table} ALTER COLUMN {quote_name(fact.name)} {clause.format(shown)}"
+        shown = absent if value is None else word(str(value))
+        part = f"ALTER COLUMN {quote_name(fact.name)} " if fact.kind == "column" else ""
+        return shown and f"ALTER TABLE {table} {part}{clause.format(shown)}"
 
     return write
 
@@ -64,11 +64,6 @@ def options(prefix: str = "") -> Statement:
         return f"ALTER TABLE {table} {', '.join(changes)}" if changes else None
 
     return write
-
-
-def switch(on: str, off: str) -> Statement:
-    """Return the statement for an attribute of a table that is there or not."""
-    return lambda fact, table, value, other: f"ALTER TABLE {table} {on if value else off}"
 
 
 def comment(what: str) -> Statement:
@@ -95,9 +90,7 @@ def of_index(write: Statement) -> Statement:
     return write_index
 
 
-def tablespace(fact: Fact, table: str, value: Value, other: Value) -> str | None:
-    """Return the statement that says where the rows of a table are kept."""
-    return f"ALTER TABLE {table} SET TABLESPACE {quote_name(str(value or 'pg_default'))}"
+TABLESPACE = set_to("SET TABLESPACE {}", "pg_default", quote_name)
 
 
 def validity(fact: Fact, table: str, value: Value, other: Value) -> str | None:
@@ -105,43 +98,28 @@ def validity(fact: Fact, table: str, value: Value, other: Value) -> str | None:
     return None if value else f"ALTER TABLE {table} VALIDATE CONSTRAINT {quote_name(fact.name)}"
 
 
-def persistence(fact: Fact, table: str, value: Value, other: Value) -> str | None:
-    """Return the statement that logs a table, or does no longer."""
-    return f"ALTER TABLE {table} SET {'UNLOGGED' if value == 'unlogged' else 'LOGGED'}"
-
-
-def replica_identity(fact: Fact, table: str, value: Value, other: Value) -> str | None:
-    """Return the statement that says by what replicas know a row."""
-    return f"ALTER TABLE {table} REPLICA IDENTITY {str(value or 'default').upper()}"
-
-
-def access_method(fact: Fact, table: str, value: Value, other: Value) -> str | None:
-    """Return the statement that says how the rows of a table are kept."""
-    return f"ALTER TABLE {table} SET ACCESS METHOD {quote_name(str(value or 'heap'))}"
-
-
 STATEMENTS: Mapping[tuple[str, str], Statement] = {
-    ("table", "access method"): access_method,
+    ("table", "access method"): set_to("SET ACCESS METHOD {}", "heap", quote_name),
     ("table", "options"): options(),
     ("table", "options of TOAST"): options("toast."),
-    ("table", "persistence"): persistence,
-    ("table", "row security"): switch("ENABLE ROW LEVEL SECURITY", "DISABLE ROW LEVEL SECURITY"),
-    ("table", "row security for the owner"): switch(
-        "FORCE ROW LEVEL SECURITY", "NO FORCE ROW LEVEL SECURITY"
+    ("table", "persistence"): set_to("SET {}", "LOGGED", str.upper),
+    ("table", "row security"): set_to("{} ROW LEVEL SECURITY", "DISABLE", lambda _: "ENABLE"),
+    ("table", "row security for the owner"): set_to(
+        "{} ROW LEVEL SECURITY", "NO FORCE", lambda _: "FORCE"
     ),
-    ("table", "replica identity"): replica_identity,
-    ("table", "tablespace"): tablespace,
-    ("column", "storage"): column("SET STORAGE {}", None),
-    ("column", "compression"): column("SET COMPRESSION {}", "default"),
-    ("column", "statistics target"): column("SET STATISTICS {}", "-1"),
+    ("table", "replica identity"): set_to("REPLICA IDENTITY {}", "DEFAULT", str.upper),
+    ("table", "tablespace"): TABLESPACE,
+    ("column", "storage"): set_to("SET STORAGE {}", None),
+    ("column", "compression"): set_to("SET COMPRESSION {}", "default"),
+    ("column", "statistics target"): set_to("SET STATISTICS {}", "-1"),
     ("column", "options"): options(),
     ("constraint", "comment"): comment("CONSTRAINT"),
     ("constraint", "not valid"): validity,
     ("constraint", "index comment"): of_index(comment("INDEX")),
     ("constraint", "index options"): of_index(options()),
-    ("constraint", "index tablespace"): of_index(tablespace),
+    ("constraint", "index tablespace"): of_index(TABLESPACE),
     ("index", "comment"): of_index(comment("INDEX")),
-    ("index", "tablespace"): of_index(tablespace),
+    ("index", "tablespace"): of_index(TABLESPACE),
     ("trigger", "comment"): comment("TRIGGER"),
     ("policy", "comment"): comment("POLICY"),
 }

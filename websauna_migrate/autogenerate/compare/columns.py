@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from alembic.operations import ops
@@ -12,6 +12,7 @@ from sqlalchemy.schema import Computed, Identity
 
 from websauna_migrate.autogenerate.fact_comparison import FoundDifferences
 from websauna_migrate.autogenerate.operations.column_types import collated
+from websauna_migrate.autogenerate.operations.model_columns import changed
 from websauna_migrate.autogenerate.operations.table_changes import TableChanges
 from websauna_migrate.autogenerate.package_objects import Key, PackageObjects
 from websauna_migrate.facts.differences import Difference
@@ -85,7 +86,11 @@ def judge_columns(
 
 
 def add_unsaid(
-    changes: TableChanges, table: Table, found: FoundDifferences, key: Key, filters: Any
+    changes: TableChanges,
+    table: Table,
+    found: FoundDifferences,
+    key: Key,
+    filters: Callable[..., bool],
 ) -> None:
     """Add changes that a model's columns do not say: DDL of a listener does.
 
@@ -128,16 +133,13 @@ def say_unsaid(op: ops.CreateTableOp, found: FoundDifferences, key: Key) -> None
     for place, column in enumerate(columns):
         if not isinstance(column, Column) or (fact := facts.get(str(column.name))) is None:
             continue
-        unsaid = [one for one in UNSAID if is_unsaid(column, one, fact.get(one))]
-        if not unsaid:
-            continue
-        columns[place] = copy = column._copy()
-        if "not null" in unsaid:
-            copy.nullable = not fact.get("not null")
-        if "default" in unsaid:
-            copy.server_default = default_of(fact.get("default"))
-        if "comment" in unsaid:
-            copy.comment = str(fact.get("comment"))
+        said = {
+            "not null": ("nullable", not fact.get("not null")),
+            "default": ("server_default", default_of(fact.get("default"))),
+            "comment": ("comment", str(fact.get("comment"))),
+        }
+        unsaid = [said[one] for one in UNSAID if is_unsaid(column, one, fact.get(one))]
+        columns[place] = changed(column, **dict(unsaid)) if unsaid else column
 
 
 #: Attributes of a column that DDL of a listener may say alone.

@@ -9,17 +9,18 @@ from alembic.autogenerate import renderers
 from alembic.autogenerate.api import AutogenContext
 from alembic.operations import ops
 from sqlalchemy import Table, text
-from sqlalchemy.dialects import postgresql
 
-from websauna_migrate.autogenerate.compare.constraints import READINGS, constraint_addition
+from websauna_migrate.autogenerate.compare.constraints import KINDS, constraint_addition
 from websauna_migrate.autogenerate.compare.definitions import made_index
 from websauna_migrate.autogenerate.operations.script_op import DATABASES, branches, on_dialect
+from websauna_migrate.autogenerate.operations.server_statements import qualified
 from websauna_migrate.autogenerate.operations.table_changes import TableChanges, computed_columns
-from websauna_migrate.facts.mysql import quoted as in_backquotes
+from websauna_migrate.facts.mysql import quoted, quoted_key
+from websauna_migrate.facts.postgresql import quote_name
 from websauna_migrate.models.sqlalchemy_internals import escaped
 
 #: Alembic's kinds of constraints by how SQLAlchemy's reflection calls them.
-KINDS = {reading: kind for kind, reading in READINGS.items()}
+READINGS = {one.reading: kind for kind, one in KINDS.items()}
 
 
 def rename_lines(
@@ -36,19 +37,19 @@ def rename_lines(
     :param databases: those on which it has the name
     """
     prefix = context.opts["alembic_module_prefix"]
-    table_name = dotted(table.schema, table.name)
+    schema, name = table.schema, str(table.name)
     statement = (
-        f"ALTER INDEX {dotted(table.schema, old)} RENAME TO {quoted(new)}"
+        f"ALTER INDEX {qualified(schema, old)} RENAME TO {quote_name(new)}"
         if kind == "indexes"
-        else f"ALTER TABLE {table_name} RENAME CONSTRAINT {quoted(old)} TO {quoted(new)}"
+        else f"ALTER TABLE {qualified(schema, name)} RENAME CONSTRAINT {quote_name(old)} "
+        f"TO {quote_name(new)}"
     )
     cases = {"postgresql": [f"{prefix}execute({statement!r})"]}
     if kind == "pk_constraint":
         return on_dialect(context, "postgresql", cases["postgresql"])
     if kind in ("indexes", "unique_constraints"):
         on_mariadb = (
-            f"ALTER TABLE {backquoted(table.name, table.schema)} RENAME INDEX {backquoted(old)} "
-            f"TO {backquoted(new)}"
+            f"ALTER TABLE {quoted_key((schema, name))} RENAME INDEX {quoted(old)} TO {quoted(new)}"
         )
         cases["mysql"] = [f"{prefix}execute({on_mariadb!r})"]
     anew = made_anew(context, table, kind, old, new, facts)
@@ -72,28 +73,10 @@ def made_anew(
 def addition(table: Table, kind: str, facts: Any) -> ops.MigrateOperation:
     """Return the operation that adds a constraint or index that SQLAlchemy reflected."""
     if kind != "indexes":
-        found: ops.MigrateOperation = constraint_addition(KINDS[kind], facts, table)
-        return found
+        return constraint_addition(READINGS[kind], facts, table)
     parts = facts.get("expressions") or [f'"{name}"' for name in facts["column_names"]]
     where = (facts.get("dialect_options") or {}).get("sqlite_where")
     options = {"sqlite_where": text(escaped(str(where)))} if where is not None else {}
     unique, names = bool(facts["unique"]), table.columns.keys()
     index = made_index(facts["name"], str(table.name), table.schema, parts, unique, options, names)
     return ops.CreateIndexOp.from_index(index)
-
-
-def dotted(schema: str | None, name: str) -> str:
-    """Return a name with its schema as PostgreSQL needs it."""
-    return f"{quoted(schema)}.{quoted(name)}" if schema else quoted(name)
-
-
-def quoted(name: str) -> str:
-    """Return an identifier as PostgreSQL needs it."""
-    preparer = postgresql.dialect().identifier_preparer  # type: ignore[no-untyped-call]
-    return str(preparer.quote(name))
-
-
-def backquoted(name: str, schema: str | None = None) -> str:
-    """Return an identifier as MariaDB needs it."""
-    parts = [schema, name] if schema else [name]
-    return ".".join(in_backquotes(part) for part in parts)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from alembic.operations import ops
 from sqlalchemy import (
@@ -17,6 +17,7 @@ from sqlalchemy import (
     Table,
     UniqueConstraint,
 )
+from sqlalchemy.schema import ColumnCollectionConstraint
 from sqlalchemy.sql.elements import conv
 
 from websauna_migrate.autogenerate.compare.definitions import columns_of, kind_of
@@ -39,11 +40,20 @@ KEPT = frozenset(
     }
 )
 
-MODEL_KINDS: dict[str, type[Any]] = {
-    "primary": PrimaryKeyConstraint,
-    "unique": UniqueConstraint,
-    "foreignkey": ForeignKeyConstraint,
-    "check": CheckConstraint,
+
+class ConstraintKind(NamedTuple):
+    """A kind of constraints: its class, and what reflection and Alembic's filters call it."""
+
+    model: type[ColumnCollectionConstraint]
+    reading: str
+    filter: str | None = None
+
+
+KINDS = {
+    "primary": ConstraintKind(PrimaryKeyConstraint, "pk_constraint"),
+    "unique": ConstraintKind(UniqueConstraint, "unique_constraints", "unique_constraint"),
+    "foreignkey": ConstraintKind(ForeignKeyConstraint, "foreign_keys", "foreign_key_constraint"),
+    "check": ConstraintKind(CheckConstraint, "check_constraints", "check_constraint"),
 }
 
 
@@ -130,7 +140,8 @@ class ConstraintComparison:
 
     def included(self, old: Fact | None, model: Constraint | None, new: Fact | None) -> bool:
         """Tell whether the filters of ``env.py`` let a difference through."""
-        kind = KINDS_OF_FILTER.get(kind_of(old or new or Fact("", "", "")) or "")
+        found = kind_of(old or new or Fact("", "", ""))
+        kind = KINDS[found].filter if found is not None else None
         if kind is None:
             return True
         reflected = None
@@ -174,7 +185,7 @@ class ConstraintComparison:
         definition = escaped(str(fact.get("definition")))
         return squeezed(f"CHECK({escaped(text)})") == squeezed(definition)
 
-    def creation(self, fact: Fact) -> Any:
+    def creation(self, fact: Fact) -> ops.AddConstraintOp | None:
         """Return the operation that would create a constraint of the database.
 
         ``None`` for one that Alembic has no operation for.
@@ -189,8 +200,7 @@ class ConstraintComparison:
         """Return what SQLAlchemy reflects of a constraint, ``None`` if it does not see it."""
         if kind is None:
             return None
-        reading = READINGS[kind]
-        found = self.read(reading)
+        found = self.read(KINDS[kind].reading)
         for one in found:
             if kind == "primary" or (one["name"] and one["name"].lower() == fact.name.lower()):
                 return one
@@ -228,14 +238,12 @@ class ConstraintComparison:
             self.nameless.append(operation)
         return [operation]
 
-    def model_constraint(self, fact: Fact) -> Any:
+    def model_constraint(self, fact: Fact) -> Constraint | None:
         """Return the model's own object of a fact, ``None`` if there is none that is known."""
         kind = kind_of(fact)
-        wanted = MODEL_KINDS.get(kind or "")
-        if wanted is None:
-            return None
-        if kind == "check":
-            return self.model_check(fact)
+        if kind is None or kind == "check":
+            return self.model_check(fact) if kind else None
+        wanted = KINDS[kind].model
         candidates = [one for one in self.table.constraints if isinstance(one, wanted)]
         for one in candidates:
             name = final_name(one, self.connection)
@@ -281,7 +289,7 @@ class ConstraintComparison:
 
 def constraint_addition(
     kind: str, one: Any, table: Table, options: Mapping[str, Any] = MappingProxyType({})
-) -> Any:
+) -> ops.AddConstraintOp:
     """Return the operation that creates a constraint of a table, as SQLAlchemy reflected it.
 
     :param options: what is not reflected
@@ -307,22 +315,6 @@ def constraint_addition(
     columns = one.get("constrained_columns") or one.get("column_names")
     kept = {**one.get("dialect_options", {}), **options}
     return made(given, name, columns, schema=schema, **{k: v for k, v in kept.items() if v})
-
-
-#: How SQLAlchemy's reflection calls each kind.
-READINGS = {
-    "primary": "pk_constraint",
-    "unique": "unique_constraints",
-    "foreignkey": "foreign_keys",
-    "check": "check_constraints",
-}
-
-#: How Alembic's filters call each kind.
-KINDS_OF_FILTER = {
-    "unique": "unique_constraint",
-    "foreignkey": "foreign_key_constraint",
-    "check": "check_constraint",
-}
 
 
 def sides(one: Difference) -> tuple[Fact | None, Fact | None]:

@@ -58,11 +58,6 @@ def plain_name(written: str) -> str:
     return written
 
 
-def is_name(written: str) -> bool:
-    """Tell whether something is the name of a column, and nothing more."""
-    return re.fullmatch(r'\w+|"(?:[^"]|"")*"|`(?:[^`]|``)*`', written) is not None
-
-
 def index_of(
     fact: Fact,
     table: str,
@@ -130,7 +125,7 @@ def made_index(
     for part in parts:
         length = re.fullmatch(r"(`(?:[^`]|``)*`)\((\d+)\)", part)
         plain = plain_name(length[1] if length else part)
-        if length or is_name(part):
+        if length or re.fullmatch(r'\w+|"(?:[^"]|"")*"|`(?:[^`]|``)*`', part):
             column = plain if plain in names else known.get(plain.lower(), plain)
             if column not in copy.c:
                 copy.append_column(Column(column))

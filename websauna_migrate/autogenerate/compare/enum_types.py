@@ -23,7 +23,12 @@ from websauna_migrate.autogenerate.fact_comparison import FoundDifferences
 from websauna_migrate.autogenerate.operations.column_types import TypeRenderer
 from websauna_migrate.autogenerate.operations.enum_change import EnumChange, constant
 from websauna_migrate.autogenerate.operations.rendering import typed_columns
-from websauna_migrate.autogenerate.operations.script_op import ScriptOp, on_dialect, written_for
+from websauna_migrate.autogenerate.operations.script_op import (
+    ScriptOp,
+    on_dialect,
+    single,
+    written_for,
+)
 from websauna_migrate.autogenerate.package_objects import Key, PackageObjects
 from websauna_migrate.autogenerate.reflection import Reflection
 from websauna_migrate.autogenerate.revision_errors import cannot_render
@@ -152,7 +157,8 @@ class NamedTypes:
         """Tell whether a type is there already: in PostgreSQL, or else by the scripts."""
         if self.on_postgresql:
             return self.reflection.type_of(key) is not None
-        return any(self.owned.snapshot.created.type_origin(*form) for form in self.forms(key))
+        forms = [*self.owned.forms(*key), ("public" if key[0] is None else key[0], key[1])]
+        return any(self.owned.snapshot.created.type_origin(*form) for form in forms)
 
     def type_there(self, key: Key) -> Fact | None:
         """Return the type that PostgreSQL has; elsewhere the enum type that it has by the scripts.
@@ -163,12 +169,6 @@ class NamedTypes:
             return self.reflection.type_of(key)
         values = last_values(self.owned.snapshot, self.owned.package, key)
         return Fact.make("enum type", "", key[1], {"values": values}) if values else None
-
-    def forms(self, key: Key) -> list[Key]:
-        """Return the ways in which scripts may name a type."""
-        if key[0] is not None:
-            return [key]
-        return [key, (self.owned.default_schema, key[1]), ("public", key[1])]
 
     def used_by(self, upgrade: ops.UpgradeOps) -> set[Key]:
         """Return the types that new columns have."""
@@ -306,9 +306,7 @@ def covered_changes(
     """Return the changes of columns from one form of an enum type to another."""
     return [
         op
-        for table in upgrade.ops
-        if isinstance(table, ops.ModifyTableOps)
-        for op in table.ops
+        for op in single(upgrade)
         if isinstance(op, ops.AlterColumnOp)
         and op.modify_type is not None
         and any(

@@ -78,10 +78,14 @@ class IndexComparison:
                 continue
             if reflected is not None and ("drop", str(reflected.name)) not in done:
                 done.add(("drop", str(reflected.name)))
-                found.append(removal(reflected))
+                found.append(ops.DropIndexOp.from_index(reflected))
             if model is not None and ("create", str(model.name)) not in done:
                 done.add(("create", str(model.name)))
-                found.append(addition(model))
+                found.append(
+                    ops.CreateIndexOp.from_index(model)
+                    if isinstance(model, Index)
+                    else ops.AddConstraintOp.from_constraint(model)
+                )
         return found
 
     def reflected(self, fact: Fact) -> Index | None:
@@ -131,18 +135,6 @@ class IndexComparison:
         return bool(filters(item, item.name, kind, model is None, other))
 
 
-def removal(index: Index) -> ops.MigrateOperation:
-    """Return the operation that drops an index."""
-    return ops.DropIndexOp.from_index(index)
-
-
-def addition(model: Index | UniqueConstraint) -> ops.MigrateOperation:
-    """Return the operation that creates an index, or a UNIQUE constraint."""
-    if isinstance(model, Index):
-        return ops.CreateIndexOp.from_index(model)
-    return ops.AddConstraintOp.from_constraint(model)
-
-
 def missing_indexes(table: Table) -> list[ops.CreateIndexOp]:
     """Return the creations that Alembic leaves out of a new table on SQLite."""
     return [
@@ -165,7 +157,9 @@ def expressions_first(upgrade: ops.UpgradeOps, models: Mapping[Key, Table]) -> N
     for op in upgrade.ops:
         if not isinstance(op, TableChanges) or (op.schema, op.table_name) not in keys:
             continue
-        going = [o for o in op.ops if isinstance(o, ops.DropIndexOp) and is_expression(o)]
+        going = [
+            o for o in op.ops if isinstance(o, ops.DropIndexOp) and has_expression(o.to_index())
+        ]
         if going:
             first.append(TableChanges(op.table_name, [*going], schema=op.schema))
             op.ops[:] = [one for one in op.ops if one not in going]
@@ -201,12 +195,10 @@ def with_expression_indexes(
     if not isinstance(op, TableChanges) or isinstance(op, WithTable) or not op.needs_batch:
         yield op
         return
-    drops: list[ops.DropIndexOp] = [
-        one for one in op.ops if isinstance(one, ops.DropIndexOp) and is_expression(one)
-    ]
-    creates: list[ops.CreateIndexOp] = [
-        one for one in op.ops if isinstance(one, ops.CreateIndexOp) and is_expression(one)
-    ]
+    drops, creates = (
+        [one for one in op.ops if isinstance(one, kind) and has_expression(one.to_index())]
+        for kind in (ops.DropIndexOp, ops.CreateIndexOp)
+    )
     op.ops[:] = [one for one in op.ops if one not in drops and one not in creates]
     key = (op.schema, op.table_name)
     kept = kept_indexes(key, models, inspector, changed) if op.ops else []
@@ -230,7 +222,7 @@ def kept_indexes(
 ) -> list[Index]:
     """Return the expression indexes of a table that are there, and stay as they are."""
     table = models.get(key)
-    if table is None or not has_expressions(table):
+    if table is None or not any(map(has_expression, table.indexes)):
         return []
     there = {str(one["name"]) for one in inspector.get_indexes(key[1], schema=key[0])}
     return [
@@ -251,16 +243,6 @@ def changed_indexes(found: Iterable[ops.MigrateOperation]) -> set[tuple[Key, str
         for inner in op.ops
         if isinstance(inner, (ops.CreateIndexOp, ops.DropIndexOp))
     }
-
-
-def has_expressions(table: Table) -> bool:
-    """Tell whether a model has an expression index."""
-    return any(has_expression(index) for index in table.indexes)
-
-
-def is_expression(op: ops.CreateIndexOp | ops.DropIndexOp) -> bool:
-    """Tell whether an operation is about an expression index."""
-    return has_expression(op.to_index())
 
 
 def has_expression(index: Index) -> bool:

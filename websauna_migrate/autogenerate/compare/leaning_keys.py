@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from alembic.operations import ops
 from sqlalchemy import ForeignKeyConstraint, Table
@@ -29,11 +29,11 @@ def freed_keys(
     known: ConstraintComparison,
     found: FoundDifferences,
     owned: PackageObjects,
-    upgrade: Any,
-    given_up: Collection[KeyColumns] = (),
+    upgrade: ops.UpgradeOps,
+    given_up: Collection[KeyColumns],
     *,
-    needs_index: bool = False,
-) -> Iterator[Any]:
+    needs_index: bool,
+) -> Iterator[ops.MigrateOperation]:
     """Yield the drop and the creation of each foreign key of a table that is equal on both sides.
 
     The type of a column at an end of it changes, or the key goes that it leans on.
@@ -47,7 +47,8 @@ def freed_keys(
     inner = [
         (owned.normal(op.schema), op.table_name, one)
         for op in upgrade.ops
-        for one in getattr(op, "ops", ())
+        if isinstance(op, ops.ModifyTableOps)
+        for one in op.ops
     ]
     changed = {
         (schema, name, op.column_name)
@@ -69,8 +70,7 @@ def freed_keys(
         if unindexed or changed & {*ends(model, owned)} or target_of(model, owned) in gone:
             # It comes back under the name that it has.
             creation = known.creation(one.fact)
-            yield creation.reverse()
-            yield creation
+            yield from () if creation is None else (creation.reverse(), creation)
 
 
 def begins(indexes: Iterable[Sequence[str]], columns: Sequence[str]) -> bool:
@@ -83,7 +83,7 @@ def is_index(fact: Fact) -> bool:
     return fact.kind == "index" or (fact.kind == "constraint" and kind_of(fact) == "primary")
 
 
-def ordered_columns(op: Any) -> list[str]:
+def ordered_columns(op: ops.MigrateOperation) -> list[str]:
     """Return the columns of an index or primary key that an operation drops, in its order."""
     if isinstance(op, KeyChange) and not op.added:
         return [*map(str, op.content)]
@@ -115,7 +115,9 @@ def is_key(fact: Fact) -> bool:
     return fact.kind == "index" and bool(unique)
 
 
-def ends(constraint: ForeignKeyConstraint, owned: PackageObjects) -> Iterator[tuple[Any, ...]]:
+def ends(
+    constraint: ForeignKeyConstraint, owned: PackageObjects
+) -> Iterator[tuple[str | None, str, str]]:
     """Yield schema, table and name of the columns at both ends of a foreign key."""
     for element in constraint.elements:
         for column in (element.parent, element.column):

@@ -18,7 +18,7 @@ from websauna_migrate.autogenerate.operations.table_changes import TableChanges
 from websauna_migrate.autogenerate.package_objects import Key
 from websauna_migrate.facts.differences import Difference
 from websauna_migrate.facts.fact import AS_WRITTEN, Fact
-from websauna_migrate.facts.mysql import column_definition, own_check, quoted
+from websauna_migrate.facts.mysql import column_definition, own_check, quoted, quoted_key
 from websauna_migrate.facts.postgresql import make_name
 
 OPTIONS = frozenset({"engine", "collation", "row format", AS_WRITTEN})
@@ -49,7 +49,7 @@ def option_changes(key: Key, found: FoundDifferences) -> Iterator[ScriptOp]:
         return
     diff = ("change_attribute", told(one))
     up, down = (
-        [f"ALTER TABLE {table_of(key)} {words}" for words in options_of(*sides)]
+        [f"ALTER TABLE {quoted_key(key)} {words}" for words in options_of(*sides)]
         for sides in ((one.other, one.fact), (one.fact, one.other))
     )
     yield statements(diff, up, down, "mysql")
@@ -126,8 +126,8 @@ def index_aside(key: Key, column: str) -> ScriptOp:
     MariaDB keeps no numbered column without one.
     """
     name = quoted(make_name(key[1], column, "aside"))
-    create = f"CREATE INDEX {name} ON {table_of(key)} ({quoted(column)})"
-    drop = f"DROP INDEX {name} ON {table_of(key)}"
+    create = f"CREATE INDEX {name} ON {quoted_key(key)} ({quoted(column)})"
+    drop = f"DROP INDEX {name} ON {quoted_key(key)}"
     return statements(("index_aside", *key, column), [create], [drop], "mysql")
 
 
@@ -144,7 +144,7 @@ def check_drop(key: Key, one: Difference) -> ScriptOp:
 
 def modified(key: Key, name: str, definition: str) -> str:
     """Return the statement that gives a column another definition."""
-    return f"ALTER TABLE {table_of(key)} MODIFY {quoted(name)} {definition}"
+    return f"ALTER TABLE {quoted_key(key)} MODIFY {quoted(name)} {definition}"
 
 
 def is_numbered(one: Difference) -> bool:
@@ -157,13 +157,9 @@ def sequence_changes(key: Key, found: FoundDifferences) -> Iterator[ScriptOp]:
     for one in found.of(key):
         if one.fact.kind != "sequence" or one.attribute != "definition" or one.other is None:
             continue
+        name = quoted_key(key)
         up, down = (
-            f"ALTER SEQUENCE {table_of(key)} {str(fact.get('definition')).partition(' ENGINE')[0]}"
+            f"ALTER SEQUENCE {name} {str(fact.get('definition')).partition(' ENGINE')[0]}"
             for fact in (one.other, one.fact)
         )
         yield statements(("change_sequence", *key, told(one)), [up], [down], "mysql")
-
-
-def table_of(key: Key) -> str:
-    """Return a table's name as it stands in SQL."""
-    return ".".join(quoted(part) for part in key if part)

@@ -15,7 +15,13 @@ from sqlalchemy import Column
 
 from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
 from websauna_migrate.autogenerate.operations.column_types import TypeRenderer
-from websauna_migrate.autogenerate.operations.script_op import ScriptOp, on_dialect, written_for
+from websauna_migrate.autogenerate.operations.model_columns import columns_in
+from websauna_migrate.autogenerate.operations.script_op import (
+    ScriptOp,
+    on_dialect,
+    single,
+    written_for,
+)
 from websauna_migrate.autogenerate.package_objects import Key, PackageObjects
 from websauna_migrate.autogenerate.reflection import Reflection
 from websauna_migrate.models.sqlalchemy_internals import lonely_sequences
@@ -91,7 +97,12 @@ class SchemaObjects:
     def sequences(self, upgrade: ops.UpgradeOps) -> Iterator[ScriptOp]:
         """Yield the creation of each new sequence, and the drops of those that nothing uses."""
         used = self.of_models
-        new_columns = set(columns_added(upgrade))
+        new_columns = {
+            (op.table_name, column.name)
+            for op in single(upgrade)
+            if isinstance(op, (ops.CreateTableOp, ops.AddColumnOp))
+            for column in columns_in(op)
+        }
         for key, (sequence, columns) in sorted(used.items(), key=lambda item: str(item[0])):
             if self.dialect.supports_sequences:
                 missing = key[1] not in self.reflection.facts.sequences(key[0])
@@ -110,43 +121,37 @@ class SchemaObjects:
     @cached_property
     def of_models(self) -> dict[Key, tuple[sa.Sequence, set[tuple[str, str]]]]:
         """The sequences of the package's columns and ``MetaData``, with the columns."""
+        package, ownership = self.owned.package, self.owned.ownership
         found: dict[Key, tuple[sa.Sequence, set[tuple[str, str]]]] = {}
-        for table in self.owned.tables:
-            for column in table.columns:
-                for sequence in sequences_of(column):
-                    key = (self.owned.normal(sequence.schema), str(sequence.name))
-                    owner = self.owned.ownership.sequence_owner(sequence.schema, key[1])
-                    if owner in (None, self.owned.package):
-                        columns = found.setdefault(key, (sequence, set()))[1]
-                        columns.add((table.name, column.name))
-        for sequence in self.lonely(self.owned.package):
-            if self.owned.ownership.sequence_owner(sequence.schema, str(sequence.name)) == (
-                self.owned.package
-            ):
-                key = (self.owned.normal(sequence.schema), str(sequence.name))
-                found.setdefault(key, (sequence, set()))
+        for key, sequence, column in self.used_by(package):
+            owner = ownership.sequence_owner(sequence.schema, key[1])
+            if owner == package or (owner is None and column is not None):
+                columns = found.setdefault(key, (sequence, set()))[1]
+                columns.update([column] if column is not None else ())
         return found
 
-    def lonely(self, package: str) -> Iterator[sa.Sequence]:
-        """Yield the sequences in a package's ``MetaData`` that are no column's own default."""
+    @property
+    def all_used(self) -> set[Key]:
+        """The sequences that any package's columns or ``MetaData`` have."""
+        return {key for name in self.owned.snapshot.packages for key, *_ in self.used_by(name)}
+
+    def used_by(self, package: str) -> Iterator[tuple[Key, sa.Sequence, tuple[str, str] | None]]:
+        """Yield the sequences of a package, each with the table and name of a column.
+
+        One in its ``MetaData`` need not be a column's.
+        """
+        for table in self.owned.ownership.tables_of(package):
+            for column in table.columns:
+                for sequence in sequences_of(column):
+                    yield self.key_of(sequence), sequence, (table.name, column.name)
         for metadata in self.owned.snapshot.packages[package].metadata:
             for sequence in lonely_sequences(metadata):
                 if not (sequence.optional and self.dialect.sequences_optional):
-                    yield sequence
+                    yield self.key_of(sequence), sequence, None
 
-    @cached_property
-    def all_used(self) -> set[Key]:
-        """The sequences that any package's columns or ``MetaData`` have."""
-        packages = self.owned.snapshot.packages
-        found = [
-            sequence
-            for package in packages
-            for table in self.owned.ownership.tables_of(package)
-            for column in table.columns
-            for sequence in sequences_of(column)
-        ]
-        found += [sequence for package in packages for sequence in self.lonely(package)]
-        return {(self.owned.normal(one.schema), str(one.name)) for one in found}
+    def key_of(self, sequence: sa.Sequence) -> Key:
+        """Return the normal key of a sequence."""
+        return self.owned.normal(sequence.schema), str(sequence.name)
 
     def as_it_is(self, schema: str | None, name: str) -> sa.Sequence:
         """Return a sequence of the database, with its options on PostgreSQL."""
@@ -181,19 +186,6 @@ def sequences_of(column: Column[Any]) -> Iterator[sa.Sequence]:
     sequence = getattr(getattr(column.server_default, "arg", None), "sequence", None)
     if isinstance(sequence, sa.Sequence) and sequence is not column.default:
         yield sequence
-
-
-def columns_added(upgrade: ops.UpgradeOps) -> Iterator[tuple[str, str]]:
-    """Yield table and name of each column that is new."""
-    for op in upgrade.ops:
-        if isinstance(op, ops.CreateTableOp):
-            for column in op.columns:
-                if isinstance(column, Column):
-                    yield op.table_name, column.name
-        elif isinstance(op, ops.ModifyTableOps):
-            for inner in op.ops:
-                if isinstance(inner, ops.AddColumnOp):
-                    yield op.table_name, inner.column.name
 
 
 def schema_creation(schema: str) -> ScriptOp:

@@ -14,15 +14,11 @@ from sqlalchemy import Column, Table, text
 from sqlalchemy.engine import Connection
 from sqlalchemy.schema import DefaultClause
 
-from websauna_migrate.autogenerate.compare.constraint_lines import (
-    dotted,
-    quoted,
-    rename_lines,
-)
+from websauna_migrate.autogenerate.compare.constraint_lines import rename_lines
 from websauna_migrate.autogenerate.operations.column_types import dialect_of
 from websauna_migrate.autogenerate.operations.enum_change import EnumChange
 from websauna_migrate.autogenerate.operations.script_op import DATABASES, ScriptOp, branches
-from websauna_migrate.autogenerate.operations.server_statements import statements
+from websauna_migrate.autogenerate.operations.server_statements import qualified, statements
 from websauna_migrate.autogenerate.package_objects import Key, PackageObjects
 from websauna_migrate.autogenerate.reflection import Reflection
 from websauna_migrate.autogenerate.rename.renames import (
@@ -32,8 +28,8 @@ from websauna_migrate.autogenerate.rename.renames import (
     TableRename,
     bad_rename,
 )
-from websauna_migrate.facts.postgresql import OWN
-from websauna_migrate.models.model_sql import applicable_checks, final_name, unquoted
+from websauna_migrate.facts.postgresql import OWN, quote_name
+from websauna_migrate.models.model_sql import applicable_checks, final_name
 from websauna_migrate.models.sqlalchemy_internals import is_created
 
 #: How PostgreSQL ends the names that it gives by itself.
@@ -277,8 +273,8 @@ class Renaming:
             if fact.get("default") == OWN and old in self.reflection.facts.sequences(one.schema):
                 yield statements(
                     ("rename_sequence", one.schema, old, new),
-                    [f"ALTER SEQUENCE {dotted(one.schema, old)} RENAME TO {quoted(new)}"],
-                    [f"ALTER SEQUENCE {dotted(one.schema, new)} RENAME TO {quoted(old)}"],
+                    [f"ALTER SEQUENCE {qualified(one.schema, old)} RENAME TO {quote_name(new)}"],
+                    [f"ALTER SEQUENCE {qualified(one.schema, new)} RENAME TO {quote_name(old)}"],
                 )
 
 
@@ -307,11 +303,6 @@ def substituted(name: str, words: Mapping[str, str]) -> str:
 
 def names_of(table: Table, connection: Connection) -> set[str]:
     """Return the names that a model gives to a table's constraints and indexes."""
-    preparer = connection.dialect.identifier_preparer
-    found = {final_name(check, connection) for check in applicable_checks(table, connection)}
-    for constraint in table.constraints:
-        if isinstance(constraint.name, str) and constraint.name:
-            formatted = preparer.format_constraint(constraint)
-            found.add(unquoted(str(formatted)) if formatted else None)
-    found |= {str(index.name) for index in table.indexes}
-    return {name for name in found if name}
+    parts = [*applicable_checks(table, connection), *table.constraints]
+    found = {name for one in parts if (name := final_name(one, connection))}
+    return found | {str(index.name) for index in table.indexes}

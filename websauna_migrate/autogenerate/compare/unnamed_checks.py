@@ -14,7 +14,6 @@ from sqlalchemy.sql.elements import conv
 from websauna_migrate.autogenerate.operations.naming import default_name
 from websauna_migrate.autogenerate.operations.script_op import Lines, ScriptOp, on_dialect
 from websauna_migrate.autogenerate.operations.table_changes import TableChanges
-from websauna_migrate.autogenerate.package_objects import Key, PackageObjects
 from websauna_migrate.models.sqlalchemy_internals import escaped
 
 #: Tells Alembic that CHECK constraints were thought of where none without a name is left.
@@ -83,20 +82,6 @@ def check_named_by_postgresql(table: Table, text: str) -> ops.CreateCheckConstra
     made: Any = ops.CreateCheckConstraintOp(None, table.name, text, schema=table.schema)
     made.constraint_name = conv(default_name(made, [column.name for column in table.columns]) or "")
     return cast(ops.CreateCheckConstraintOp, made)
-
-
-def unnamed_checks(
-    upgrade: Any, owned: PackageObjects, key: Key, there: Sequence[str]
-) -> Sequence[str]:
-    """Return sources of the CHECK constraints without a name that a table has after an upgrade.
-
-    :param there: the texts of those that it has before
-    """
-    for op in upgrade.ops:
-        is_table = isinstance(op, TableChanges) and key == (owned.normal(op.schema), op.table_name)
-        if is_table and op.table_args[0]:
-            return list(op.table_args[0])
-    return [check_source(text) for text in there]
 
 
 def check_source(text: str) -> str:

@@ -49,7 +49,6 @@ class EnumChange(ScriptOp):
         type_: sa.Enum,
         columns: Sequence[Column[Any]],
         facts: Mapping[tuple[str, str], Mapping[str, Any]],
-        defaults: Mapping[tuple[str, str], Defaults] | None = None,
         *,
         in_keys: bool = False,
         new_columns: Sequence[Column[Any]] = (),
@@ -57,8 +56,6 @@ class EnumChange(ScriptOp):
         """Keep the change.
 
         :param facts: what the columns are in the database now, by table and name
-        :param defaults: server defaults that have to go before the values change, and to come
-            behind that, since both sides have values that the other has not
         :param in_keys: true if one of the columns is at an end of a foreign key
         :param new_columns: the package's columns of the type that the database does not have yet
         """
@@ -68,26 +65,27 @@ class EnumChange(ScriptOp):
         self.type = type_
         self.columns = tuple(columns)
         self.facts = facts
-        self.defaults = dict(defaults or {})
+        #: Server defaults that have to go before the values change, and to come behind that, since
+        #: both sides have values that the other has not; by table and name.
+        self.defaults: dict[tuple[str, str], Defaults] = {}
         self.in_keys = in_keys
         self.new_columns = new_columns
         super().__init__(("change_type", *key, before, after), self.lines, self.lines)
 
     def reverse(self) -> EnumChange:
         """Return the change back."""
-        back = {column: (new, old) for column, (old, new) in self.defaults.items()}
-        found = EnumChange(
+        back = EnumChange(
             self.key,
             self.after,
             self.before,
             self.type,
             self.columns,
             self.facts,
-            back,
             in_keys=self.in_keys,
         )
-        found.computed = self.computed
-        return found
+        back.defaults = {column: (new, old) for column, (old, new) in self.defaults.items()}
+        back.computed = self.computed
+        return back
 
     @property
     def renamed(self) -> tuple[tuple[str, str], ...]:
@@ -137,19 +135,35 @@ class EnumChange(ScriptOp):
             defaults = self.defaults.get((column.table.name, column.name))
             if defaults is None or defaults[side] is None:
                 continue
-            change = AlterColumnOp(
-                column.table.name,
-                column.name,
-                schema=column.table.schema,
+            lines += self.change_lines(
+                context,
+                column,
                 modify_server_default=defaults[1] if side else None,
                 existing_server_default=None if side else defaults[0],
                 existing_type=self.with_values(values),
-                existing_nullable=self.facts[column.table.name, column.name]["nullable"],
-                existing_comment=self.facts[column.table.name, column.name].get("comment"),
             )
-            block = TableChanges(column.table.name, [change], schema=column.table.schema)
-            block.computed = self.computed.get(column.table.name, ())
-            lines += renderers.dispatch(block)(context, block)
+        return lines
+
+    def change_lines(
+        self, context: AutogenContext, column: Column[Any], **changes: Any
+    ) -> list[str]:
+        """Return the lines of a change of a column.
+
+        :param changes: arguments of ``AlterColumnOp``
+        """
+        table = column.table
+        facts = self.facts[table.name, column.name]
+        change = AlterColumnOp(
+            table.name,
+            column.name,
+            schema=table.schema,
+            existing_nullable=facts["nullable"],
+            existing_comment=facts.get("comment"),
+            **changes,
+        )
+        block = TableChanges(table.name, [change], schema=table.schema)
+        block.computed = self.computed.get(table.name, ())
+        lines: list[str] = renderers.dispatch(block)(context, block)
         return lines
 
     def statements(self) -> list[str] | None:
@@ -253,24 +267,17 @@ class EnumChange(ScriptOp):
         """Return the lines that change the type of each column."""
         lines: list[str] = []
         for column in self.plain_columns:
-            facts = self.facts[column.table.name, column.name]
             old, new = (self.kept_default(column, values) for values in (before, after))
             # A batch on SQLite changes no default that it is not told to.
             renamed = isinstance(getattr(new, "arg", None), str) and new.arg != old.arg
-            change = AlterColumnOp(
-                column.table.name,
-                column.name,
-                schema=column.table.schema,
+            lines += self.change_lines(
+                context,
+                column,
                 modify_type=self.with_values(after),
                 modify_server_default=new if renamed else False,
                 existing_type=self.with_values(before),
-                existing_nullable=facts["nullable"],
                 existing_server_default=new,
-                existing_comment=facts.get("comment"),
             )
-            block = TableChanges(column.table.name, [change], schema=column.table.schema)
-            block.computed = self.computed.get(column.table.name, ())
-            lines += renderers.dispatch(block)(context, block)
         return lines
 
     def kept_default(self, column: Column[Any], values: Sequence[str]) -> Any:

@@ -8,11 +8,23 @@ from typing import Any
 from alembic.operations import ops
 from sqlalchemy import Column
 
+from websauna_migrate.autogenerate.operations.script_op import single
+
 #: What hooks give a column in place of what the model says.
 ATTRIBUTES = (
     *("nullable", "type", "server_default", "default", "onupdate", "server_onupdate", "comment"),
     *("autoincrement", "primary_key", "index", "unique", "identity", "computed"),
 )
+
+
+def changed(column: Column[Any], **attributes: Any) -> Column[Any]:
+    """Return a column with other attributes; the same one if it has them already."""
+    if all(getattr(column, name) is value for name, value in attributes.items()):
+        return column
+    copy = column._copy()
+    for name, value in attributes.items():
+        setattr(copy, name, value)
+    return copy
 
 
 class ModelColumns:
@@ -41,9 +53,8 @@ class ModelColumns:
 
 def columns_in(operation: ops.MigrateOperation) -> Iterator[Column[Any]]:
     """Yield the columns that an operation, or one in it, adds."""
-    if isinstance(operation, ops.AddColumnOp):
-        yield operation.column
-    elif isinstance(operation, ops.CreateTableOp):
-        yield from (one for one in operation.columns if isinstance(one, Column))
-    for inner in getattr(operation, "ops", ()):
-        yield from columns_in(inner)
+    for op in single(operation):
+        if isinstance(op, ops.AddColumnOp):
+            yield op.column
+        elif isinstance(op, ops.CreateTableOp):
+            yield from (one for one in op.columns if isinstance(one, Column))

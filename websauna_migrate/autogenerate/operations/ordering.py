@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from copy import copy
 from typing import Any
 
 from alembic.operations import ops
 from sqlalchemy import Column, Computed, ForeignKeyConstraint
 
+from websauna_migrate.autogenerate.operations.model_columns import changed
 from websauna_migrate.autogenerate.operations.server_statements import (
     ServerConstraint,
     columns_of_dropped_key,
@@ -176,9 +178,7 @@ def unnumbered(column: Column[Any]) -> Column[Any]:
     """Return a column whose foreign key comes later; a primary key without one is numbered."""
     if not column.primary_key or column.autoincrement != "auto":
         return column
-    copy = column._copy()
-    copy.autoincrement = False
-    return copy
+    return changed(column, autoincrement=False)
 
 
 def split_foreign_keys(
@@ -243,10 +243,8 @@ def computed_before(changes: TableChanges) -> Iterator[tuple[Column[Any], str | 
 
 def part_of(changes: TableChanges, inner: list[ops.MigrateOperation]) -> TableChanges:
     """Return some of a table's changes."""
-    part = TableChanges(changes.table_name, inner, schema=changes.schema)
-    part.checks = changes.checks
-    part.recreate = changes.recreate
-    part.computed = changes.computed
+    part = copy(changes)
+    part.ops = inner
     return part
 
 

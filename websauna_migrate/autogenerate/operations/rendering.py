@@ -12,7 +12,6 @@ from alembic.autogenerate import renderers
 from alembic.autogenerate.api import AutogenContext
 from alembic.operations import ops
 from sqlalchemy.schema import (
-    Column,
     Computed,
     DefaultClause,
     FetchedValue,
@@ -25,7 +24,8 @@ from sqlalchemy.sql.elements import conv
 
 from websauna_migrate.alembic_adapter.autogenerate_internals import render_constraint, render_type
 from websauna_migrate.autogenerate.operations.column_types import TypeRenderer, UnfitType
-from websauna_migrate.autogenerate.operations.script_op import written_for
+from websauna_migrate.autogenerate.operations.model_columns import columns_in
+from websauna_migrate.autogenerate.operations.script_op import single, written_for
 from websauna_migrate.autogenerate.package_objects import PackageObjects
 from websauna_migrate.autogenerate.revision_errors import cannot_render
 
@@ -210,17 +210,11 @@ def place_of(owned: PackageObjects, schema: str | None, table: str, column: str)
 
 def typed_columns(operation: ops.MigrateOperation) -> Iterator[tuple[str | None, str, str, Any]]:
     """Yield schema, table, column and type wherever an operation writes a type."""
-    if isinstance(operation, ops.OpContainer):
-        for inner in operation.ops:
-            yield from typed_columns(inner)
-    elif isinstance(operation, ops.CreateTableOp):
-        for column in operation.columns:
-            if isinstance(column, Column):
-                yield operation.schema, operation.table_name, column.name, column.type
-    elif isinstance(operation, ops.AddColumnOp):
-        column = operation.column
-        yield operation.schema, operation.table_name, column.name, column.type
-    elif isinstance(operation, ops.AlterColumnOp):
-        for type_ in (operation.modify_type, operation.existing_type):
-            if type_ is not None:
-                yield operation.schema, operation.table_name, operation.column_name, type_
+    for op in single(operation):
+        if isinstance(op, ops.AlterColumnOp):
+            for type_ in (op.modify_type, op.existing_type):
+                if type_ is not None:
+                    yield op.schema, op.table_name, op.column_name, type_
+        elif isinstance(op, (ops.CreateTableOp, ops.AddColumnOp)):
+            for column in columns_in(op):
+                yield op.schema, op.table_name, column.name, column.type

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from alembic.autogenerate import renderers
 from alembic.autogenerate.api import AutogenContext
-from alembic.operations.ops import MigrateOperation
+from alembic.operations.ops import MigrateOperation, OpContainer
 
 #: Databases on which a script does the same, wherever it was made; the names of SQLAlchemy's
 #: dialects that run on them.
@@ -51,6 +51,15 @@ class ScriptOp(MigrateOperation):
     def to_diff_tuple(self) -> tuple[Any, ...]:
         """Return the difference."""
         return self.diff
+
+
+def single(operation: MigrateOperation) -> Iterator[MigrateOperation]:
+    """Yield an operation, or those in it if it holds others."""
+    if isinstance(operation, OpContainer):
+        for inner in operation.ops:
+            yield from single(inner)
+    else:
+        yield operation
 
 
 @renderers.dispatch_for(ScriptOp)

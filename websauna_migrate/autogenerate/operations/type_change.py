@@ -10,7 +10,6 @@ from alembic.autogenerate import renderers
 from alembic.autogenerate.api import AutogenContext
 from alembic.operations import ops
 from sqlalchemy import Table
-from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql.ranges import AbstractRange
 from sqlalchemy.exc import CompileError, UnsupportedCompilationError
 from sqlalchemy.schema import Computed, DefaultClause, Identity
@@ -18,6 +17,7 @@ from sqlalchemy.types import SchemaType, TypeEngine
 
 from websauna_migrate.autogenerate.operations.column_types import dialect_of, portable
 from websauna_migrate.autogenerate.operations.script_op import written_for
+from websauna_migrate.facts.postgresql import quote_name
 
 #: PostgreSQL has no cast between these and UUID: a number stands in the last digits of one.
 INTEGERS = frozenset({"SMALLINT", "INTEGER", "BIGINT"})
@@ -77,8 +77,7 @@ def conversion(operation: ops.AlterColumnOp) -> str | None:
     if alike and not (old != new and new[:4] == "BIT("):
         # PostgreSQL takes a BIT for one of another length by a cast alone.
         return None
-    preparer = postgresql.dialect().identifier_preparer  # type: ignore[no-untyped-call]
-    column = preparer.quote(operation.column_name)
+    column = quote_name(operation.column_name)
     types = [one for one in (operation.existing_type, operation.modify_type) if one is not None]
     if all(isinstance(one, AbstractRange) for one in types):
         # There is no cast from one kind of range to another.

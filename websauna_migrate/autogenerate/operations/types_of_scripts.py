@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from alembic.autogenerate.api import AutogenContext
 from alembic.operations import ops
 
 from websauna_migrate.alembic_adapter.autogenerate_internals import columns_that_come_back
-from websauna_migrate.autogenerate.operations.script_op import written_for
+from websauna_migrate.autogenerate.operations.script_op import single, written_for
 from websauna_migrate.autogenerate.package_objects import Key, PackageObjects
 from websauna_migrate.revision_scripts.written_types import written_types
 
@@ -48,16 +49,14 @@ def types_that_go(
     operations: Sequence[ops.MigrateOperation], owned: PackageObjects
 ) -> Iterator[tuple[Key, str, object, str]]:
     """Yield table and name of columns whose types a downgrade gives back, and what holds those."""
-    for op in operations:
-        if isinstance(op, ops.OpContainer):
-            yield from types_that_go(op.ops, owned)
-        elif isinstance(op, ops.DropTableOp):
-            key = (owned.normal(op.schema), op.table_name)
+    for op in chain.from_iterable(map(single, operations)):
+        if not isinstance(op, (ops.DropTableOp, ops.DropColumnOp, ops.AlterColumnOp)):
+            continue
+        key = (owned.normal(op.schema), op.table_name)
+        if isinstance(op, ops.DropTableOp):
             for column in columns_that_come_back(op):
                 yield key, str(column.name), column, "type"
         elif isinstance(op, ops.DropColumnOp):
-            key = (owned.normal(op.schema), op.table_name)
             yield key, op.column_name, op.to_column(), "type"
-        elif isinstance(op, ops.AlterColumnOp) and op.modify_type is not None:
-            key = (owned.normal(op.schema), op.table_name)
+        elif op.modify_type is not None:
             yield key, op.column_name, op, "existing_type"

@@ -27,30 +27,25 @@ Columns = tuple[Key, frozenset[str] | None]
 Thing: TypeAlias = tuple[tuple[str, str, str], frozenset[str] | None]
 
 
-class DropDependencies:
-    """What the scripts of one command drop."""
+def run_before(
+    package: str,
+    operations: Sequence[ops.MigrateOperation],
+    dropped: Iterable[tuple[CreatedScript, Columns]],
+) -> list[str]:
+    """Return the scripts that some operations have to run before: they drop what these let go.
 
-    def __init__(self) -> None:
-        self.dropped: dict[Key, list[tuple[frozenset[str] | None, CreatedScript]]] = {}
-
-    def note(self, script: CreatedScript, operations: Sequence[ops.MigrateOperation]) -> None:
-        """Remember what a script that was written drops."""
-        for key, columns in dropped_by(operations):
-            self.dropped.setdefault(key, []).append((columns, script))
-
-    def run_before(self, package: str, operations: Sequence[ops.MigrateOperation]) -> list[str]:
-        """Return the scripts that some operations have to run before: they drop what these let go.
-
-        :returns: ``package@revision`` of other packages' scripts
-        """
-        return sorted(
-            {
-                f"{script.package}@{script.revision}"
-                for key, columns in released_by(operations)
-                for others, script in self.dropped.get(key, ())
-                if script.package != package and overlap(columns, others)
-            }
-        )
+    :param dropped: what the scripts of the same command drop, from :func:`dropped_by`
+    :returns: ``package@revision`` of other packages' scripts
+    """
+    released = [*released_by(operations)]
+    return sorted(
+        {
+            f"{script.package}@{script.revision}"
+            for script, (key, others) in dropped
+            for own, columns in released
+            if own == key and script.package != package and overlap(columns, others)
+        }
+    )
 
 
 class Hold(NamedTuple):

@@ -13,7 +13,7 @@ from alembic.operations import ops
 
 from websauna_migrate.autogenerate.operations.ordering import foreign_keys_of
 from websauna_migrate.autogenerate.operations.rendering import typed_columns
-from websauna_migrate.autogenerate.operations.script_op import ScriptOp
+from websauna_migrate.autogenerate.operations.script_op import ScriptOp, single
 from websauna_migrate.autogenerate.package_objects import Key, PackageObjects
 from websauna_migrate.autogenerate.reflection import Reflection
 from websauna_migrate.autogenerate.revision_errors import RevisionFailed, not_created
@@ -72,17 +72,17 @@ class InferredRequires:
         That is a column, its name, its type, or the key.
         """
         created = self.owned.snapshot.created
-        forms = self.schemas(schema)
+        forms = self.owned.forms(schema, table)
         origins = {
             origin
             for form in forms
             for column in columns
-            if (origin := created.column_origin(form, table, column)) is not None
-        } or {origin for form in forms if (origin := created.table_origin(form, table))}
+            if (origin := created.column_origin(*form, column)) is not None
+        } or {origin for form in forms if (origin := created.table_origin(*form))}
         origins |= {
             origin
             for form in forms
-            for origin, access in self.key_changes.get((form, table), ())
+            for origin, access in self.key_changes.get(form, ())
             if is_about(access, columns)
         }
         newest = self.newest(origins)
@@ -110,11 +110,8 @@ class InferredRequires:
     def of_type(self, schema: str | None, name: str) -> Iterator[str]:
         """Yield the revision that created another package's enum type."""
         created = self.owned.snapshot.created
-        origins = {
-            origin
-            for form in self.schemas(schema)
-            if (origin := created.type_origin(form, name)) is not None
-        }
+        forms = self.owned.forms(schema, name)
+        origins = {origin for form in forms if (origin := created.type_origin(*form))}
         newest = self.newest(origins)
         if newest is not None:
             yield newest
@@ -136,11 +133,6 @@ class InferredRequires:
         return not_created(
             self.owned.package, used, owner, sorted(names), tried=owner in self.together
         )
-
-    def schemas(self, schema: str | None) -> tuple[str | None, ...]:
-        """Return the ways in which a schema may be written in a script."""
-        normal = self.owned.normal(schema)
-        return (normal,) if normal is not None else (None, self.owned.default_schema)
 
     def newest(self, origins: Iterable[Origin]) -> str | None:
         """Return that of other packages' revisions which comes last in the graph."""
@@ -169,19 +161,13 @@ def referred_by(
 
     Without columns, a table that a new one inherits from.
     """
-    if isinstance(operation, ops.OpContainer):
-        for inner in operation.ops:
-            yield from referred_by(inner)
-    elif isinstance(operation, ops.CreateTableOp):
-        for schema, name in inherited_keys(operation.kw):
-            yield schema, name, ()
-        for constraint in foreign_keys_of(operation):
-            yield (*referenced_key(constraint), tuple(referenced_columns(constraint)))
-    elif isinstance(operation, ScriptOp) and operation.referred is not None:
-        yield operation.referred
-    elif isinstance(operation, ops.CreateForeignKeyOp):
-        yield (
-            operation.kw.get("referent_schema"),
-            operation.referent_table,
-            tuple(operation.remote_cols),
-        )
+    for op in single(operation):
+        if isinstance(op, ops.CreateTableOp):
+            for schema, name in inherited_keys(op.kw):
+                yield schema, name, ()
+            for constraint in foreign_keys_of(op):
+                yield (*referenced_key(constraint), tuple(referenced_columns(constraint)))
+        elif isinstance(op, ScriptOp) and op.referred is not None:
+            yield op.referred
+        elif isinstance(op, ops.CreateForeignKeyOp):
+            yield op.kw.get("referent_schema"), op.referent_table, tuple(op.remote_cols)

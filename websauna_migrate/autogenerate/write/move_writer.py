@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -14,6 +13,7 @@ from alembic.util.exc import CommandError
 
 from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
 from websauna_migrate.autogenerate.revision_errors import RevisionFailed
+from websauna_migrate.autogenerate.write.revision_files import created, ensure_line, insert
 from websauna_migrate.config.packages import MigrationPackage
 from websauna_migrate.config.template import (
     create_script_directory,
@@ -234,15 +234,11 @@ class MoveWriter:
         finally:
             self.written += set(environment.scripts.list_files()) - before
         assert script is not None
-        path = Path(script.path).resolve()
-        lines = {name: repr(value) for name, value in attributes.items() if value}
-        known = assigned(path.read_text(encoding="utf-8"))
-        if requires and "requires" not in known:
-            lines["requires"] = repr(tuple(requires))
-        if against and "written_against" not in known:
-            lines["written_against"] = repr(against)
-        insert(path, comment + "".join(f"{name} = {text}\n" for name, text in lines.items()))
-        return CreatedScript(package.name, script.revision, script.doc, str(path))
+        ensure_line(script, "requires", requires)
+        ensure_line(script, "written_against", against)
+        lines = [f"{name} = {value!r}\n" for name, value in attributes.items() if value]
+        insert(Path(script.path), "".join([comment, *lines]))
+        return created(package.name, script)
 
     def require_runnable(self) -> None:
         """Refuse a move that the other requirements do not allow.
@@ -259,36 +255,3 @@ class MoveWriter:
                 "Where a head or a whole package is required, require the one revision that is "
                 "needed.",
             ) from exc
-
-
-def assigned(source: str) -> dict[str, int]:
-    """Return the names that a script assigns at its top, each with the line where that ends."""
-    found: dict[str, int] = {}
-    for node in ast.parse(source).body:
-        targets = (
-            node.targets
-            if isinstance(node, ast.Assign)
-            else [node.target]
-            if isinstance(node, ast.AnnAssign)
-            else []
-        )
-        for target in targets:
-            if isinstance(target, ast.Name):
-                found[target.id] = node.end_lineno or node.lineno
-    return found
-
-
-def insert(path: Path, text: str) -> None:
-    """Put lines behind the identifiers of a script."""
-    source = path.read_text(encoding="utf-8")
-    names = (
-        "revision",
-        "down_revision",
-        "branch_labels",
-        "depends_on",
-        "requires",
-        "written_against",
-    )
-    place = max(line for name, line in assigned(source).items() if name in names)
-    lines = source.splitlines(keepends=True)
-    path.write_text("".join([*lines[:place], text, *lines[place:]]), encoding="utf-8")

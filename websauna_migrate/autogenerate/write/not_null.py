@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from itertools import chain
+from typing import Any
 
 from alembic.autogenerate.api import AutogenContext
 from alembic.operations import ops
 from sqlalchemy import Column
 
 from websauna_migrate.alembic_adapter.autogenerate_internals import render_column, render_type
-from websauna_migrate.autogenerate.operations.script_op import ScriptOp, written_for
-
-if TYPE_CHECKING:
-    from sqlalchemy.types import TypeEngine
+from websauna_migrate.autogenerate.operations.model_columns import changed
+from websauna_migrate.autogenerate.operations.script_op import ScriptOp, single, written_for
 
 
 def not_null_advice(operations: Sequence[ops.MigrateOperation]) -> Iterator[tuple[str, ScriptOp]]:
@@ -22,33 +21,30 @@ def not_null_advice(operations: Sequence[ops.MigrateOperation]) -> Iterator[tupl
 
     Tables that the script makes have no rows.
     """
-    for table in operations:
-        if not isinstance(table, ops.ModifyTableOps):
-            continue
-        for op in table.ops:
-            if isinstance(op, ops.AddColumnOp) and needs_value(op.column):
-                name = str(op.column.name)
-                warning = (
-                    f"The new column {of_table(table, name)} is NOT NULL without a "
-                    "server_default. On a table with rows PostgreSQL and SQLite refuse it, and "
-                    "MariaDB makes values up: give it one, or follow the recipe in the script."
-                )
-                yield warning, comment(warning, table, name, op.column.type, op.column)
-            elif isinstance(op, ops.AlterColumnOp) and op.modify_nullable is False:
-                name = str(op.column_name)
-                warning = (
-                    f"The column {of_table(table, name)} becomes NOT NULL, which fails if a row "
-                    "has NULL in it: fill such rows before, by the recipe in the script."
-                )
-                yield warning, comment(warning, table, name, None, None)
+    for op in chain.from_iterable(map(single, operations)):
+        if isinstance(op, ops.AddColumnOp) and not has_value(op.column):
+            name = str(op.column.name)
+            warning = (
+                f"The new column {of_table(op, name)} is NOT NULL without a "
+                "server_default. On a table with rows PostgreSQL and SQLite refuse it, and "
+                "MariaDB makes values up: give it one, or follow the recipe in the script."
+            )
+            yield warning, comment(warning, op, name, op.column)
+        elif isinstance(op, ops.AlterColumnOp) and op.modify_nullable is False:
+            name = str(op.column_name)
+            warning = (
+                f"The column {of_table(op, name)} becomes NOT NULL, which fails if a row "
+                "has NULL in it: fill such rows before, by the recipe in the script."
+            )
+            yield warning, comment(warning, op, name)
 
 
-def needs_value(column: Column[Any]) -> bool:
-    """Tell whether a new column has no value for the rows that are there."""
-    return not (column.nullable or column.primary_key or column.server_default is not None)
+def has_value(column: Column[Any]) -> bool:
+    """Tell whether a new column has a value for the rows that are there."""
+    return bool(column.nullable or column.primary_key or column.server_default is not None)
 
 
-def of_table(table: ops.ModifyTableOps, column: str) -> str:
+def of_table(table: ops.AlterTableOp, column: str) -> str:
     """Return a column and its table in words."""
     schema = f"{table.schema}." if table.schema else ""
     return f'"{column}" of table "{schema}{table.table_name}"'
@@ -56,10 +52,9 @@ def of_table(table: ops.ModifyTableOps, column: str) -> str:
 
 def comment(
     warning: str,
-    table: ops.ModifyTableOps,
+    table: ops.AlterTableOp,
     column: str,
-    type_: TypeEngine[Any] | None,
-    added: Column[Any] | None,
+    added: Column[Any] | None = None,
 ) -> ScriptOp:
     """Return the comment with a warning and its recipe, which is ``op`` calls.
 
@@ -75,11 +70,9 @@ def comment(
         update = f"UPDATE {place}{quote(table.table_name)} SET {name} = ... WHERE {name} IS NULL"
         found = [f"{prefix}execute({json.dumps(update, ensure_ascii=False)})"]
         if added is not None:
-            nullable = added._copy()
-            nullable.nullable = True
-            made = render_column(nullable, context)
+            made = render_column(changed(added, nullable=True), context)
             found.insert(0, f"{prefix}add_column({str(table.table_name)!r}, {made}{schema})")
-            alter = f"existing_type={render_type(type_, context)}, nullable=False"
+            alter = f"existing_type={render_type(added.type, context)}, nullable=False"
             if "sqlite" in written_for(context):
                 found += [
                     f"with {prefix}batch_alter_table({str(table.table_name)!r}{schema}) as "

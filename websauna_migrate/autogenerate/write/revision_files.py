@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any
 
-from alembic.script.base import Script
+from alembic.script.base import Script, ScriptDirectory
 from alembic.util.exc import CommandError
 
 from websauna_migrate.autogenerate.operations.rendering import place_of
@@ -19,7 +19,7 @@ from websauna_migrate.results import CreatedScript
 DIALECT = "from sqlalchemy.dialects import "
 
 
-def complete_imports(scripts: Any, body: str, imports: set[str]) -> None:
+def complete_imports(scripts: ScriptDirectory, body: str, imports: set[str]) -> None:
     """Add the imports of names that rendering left to the reader, and drop those of no use.
 
     A type that was rendered only to be compared has left the import of its dialect.
@@ -68,28 +68,46 @@ def require_names(package: str, path: Path, owned: PackageObjects | None) -> Non
 
 def ensure_line(script: Script, name: str, value: Collection[str]) -> None:
     """Put a line such as ``requires = (...)`` into a script whose template does not know of it."""
-    if not value or getattr(script.module, name, None) is not None:
-        return
-    path = Path(script.path)
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    known = ("requires", "depends_on", "branch_labels", "down_revision")
-    place = next(
-        (
-            number
-            for one in known
-            for number, line in enumerate(lines, start=1)
-            if line.startswith(one)
-        ),
-        None,
-    )
-    if place is None:
+    if value and getattr(script.module, name, None) is None:
+        written = value if isinstance(value, dict) else tuple(value)
+        insert(Path(script.path), f"{name} = {written!r}\n")
+
+
+#: What says of a script where it stands.
+IDENTIFIERS = (
+    *("revision", "down_revision", "branch_labels", "depends_on"),
+    *("requires", "run_before", "written_against"),
+)
+
+
+def insert(path: Path, text: str) -> None:
+    """Put lines behind the identifiers of a script."""
+    source = path.read_text(encoding="utf-8")
+    places = [line for name, line in assigned(source).items() if name in IDENTIFIERS]
+    if not places:
         raise CommandError(
             f"{path} has no down_revision line to put its requirements behind; "
             "mend the package's script.py.mako"
         )
-    written = value if isinstance(value, dict) else tuple(value)
-    lines.insert(place, f"{name} = {written!r}\n")
-    path.write_text("".join(lines), encoding="utf-8")
+    lines = source.splitlines(keepends=True)
+    path.write_text("".join([*lines[: max(places)], text, *lines[max(places) :]]), encoding="utf-8")
+
+
+def assigned(source: str) -> dict[str, int]:
+    """Return the names that a script assigns at its top, each with the line where that ends."""
+    found: dict[str, int] = {}
+    for node in ast.parse(source).body:
+        targets = (
+            node.targets
+            if isinstance(node, ast.Assign)
+            else [node.target]
+            if isinstance(node, ast.AnnAssign)
+            else []
+        )
+        for target in targets:
+            if isinstance(target, ast.Name):
+                found[target.id] = node.end_lineno or node.lineno
+    return found
 
 
 def created(package: str, script: Script, warnings: Sequence[str] = ()) -> CreatedScript:

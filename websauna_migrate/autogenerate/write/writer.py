@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,11 +30,7 @@ from websauna_migrate.autogenerate.operations.rendering import require_renderabl
 from websauna_migrate.autogenerate.operations.table_changes import TableChanges
 from websauna_migrate.autogenerate.package_objects import Key, PackageObjects
 from websauna_migrate.autogenerate.reflection import Reflection
-from websauna_migrate.autogenerate.rename.candidates import (
-    RenameCandidate,
-    rename_candidates,
-    warning_comment,
-)
+from websauna_migrate.autogenerate.rename.candidates import RenameCandidate, warning_comment
 from websauna_migrate.autogenerate.rename.renames import NO_RENAMES, Renames, bad_rename
 from websauna_migrate.autogenerate.revision_errors import (
     RevisionFailed,
@@ -41,10 +38,12 @@ from websauna_migrate.autogenerate.revision_errors import (
     revisions_in_circle,
 )
 from websauna_migrate.autogenerate.write.drop_dependencies import (
-    DropDependencies,
+    Columns,
+    dropped_by,
     gone_columns,
     release_warnings,
     releases,
+    run_before,
 )
 from websauna_migrate.autogenerate.write.drops import require_meant
 from websauna_migrate.autogenerate.write.given_up_keys import (
@@ -119,6 +118,10 @@ class ScriptWriter:
         self.allow_drops = allow_drops
         self.renamed: set[str] = set()
         self._owned: PackageObjects | None = None
+        #: The database that the packages are compared with, and the rows of their histories.
+        self.reflection: Reflection
+        self.default_schema: str | None = None
+        self.applied: Mapping[str, tuple[str, ...]] = {}
         #: The tables that foreign keys point at, and whose key changes its type, or goes.
         self.retyped: frozenset[Key] = frozenset()
         #: The tables that get a key which foreign keys may refer to.
@@ -129,7 +132,8 @@ class ScriptWriter:
 
     def begin(self) -> None:
         """Have nothing written yet."""
-        self.drop_dependencies = DropDependencies()
+        #: What they drop.
+        self.dropped: list[tuple[CreatedScript, Columns]] = []
         self.made_directories: list[Path] = []
         self._snapshot: LoadedScripts | None = None
         self.written: list[CreatedScript] = []
@@ -170,14 +174,15 @@ class ScriptWriter:
         self, connection: Connection, applied: Mapping[str, tuple[str, ...]]
     ) -> None:
         """Write the script of each package that has changes; the database is read once."""
-        default_schema = connection.dialect.default_schema_name
+        self.default_schema = connection.dialect.default_schema_name
+        self.applied = applied
         self.ownership.require_targets(self.packages)
-        keys = [self.owned_by(name, default_schema).keys for name in self.packages]
+        keys = [self.owned_by(name).keys for name in self.packages]
         facts = FactComparison(connection, self.settings, self.ownership)
-        reflection = Reflection(connection, frozenset().union(*keys), facts)
+        self.reflection = Reflection(connection, frozenset().union(*keys), facts)
         while True:
             try:
-                self.write_all(reflection, applied)
+                self.write_all()
                 break
             except RevisionCycle as exc:
                 packages = {script.package for script in self.written}
@@ -197,22 +202,21 @@ class ScriptWriter:
                     "no model of the packages that get a revision has the new name.",
                 )
 
-    def write_all(self, reflection: Reflection, applied: Mapping[str, tuple[str, ...]]) -> None:
+    def write_all(self) -> None:
         """Write the scripts of all packages.
 
         :raises RevisionCycle: if they wait for each other
         """
-        ordered = self.ordered(reflection)
-        self.owned_before = self.owned_by(ordered[0], reflection.default_schema)
+        ordered = self.ordered()
+        self.owned_before = self.owned_by(ordered[0])
         for name in ordered:
             if name in self.apart:
-                rows = applied.get(name, ())
-                self.written += self.write_one(name, reflection, rows, opening=True)
+                self.written += self.write_one(name, opening=True)
         for name in ordered:
             self.make_directory(name)
-            self.written += self.write_one(name, reflection, applied.get(name, ()))
+            self.written += self.write_one(name)
             self.compared.add(name)
-        for script in self.write_keys(reflection):
+        for script in self.write_keys():
             self.written.append(script)
         # Requirements that form a circle are found before the scripts are used.
         _ = self.snapshot.graph
@@ -224,10 +228,10 @@ class ScriptWriter:
             self._snapshot = self.take_snapshot()
         return self._snapshot
 
-    def owned_by(self, name: str, default_schema: str | None) -> PackageObjects:
+    def owned_by(self, name: str) -> PackageObjects:
         """Return what belongs to a package, by the scripts as they are now."""
         if self._owned is None or self._owned.snapshot is not self.snapshot:
-            self._owned = PackageObjects(name, self.ownership, self.snapshot, default_schema)
+            self._owned = PackageObjects(name, self.ownership, self.snapshot, self.default_schema)
         return self._owned.beside(name)
 
     def make_directory(self, name: str) -> None:
@@ -243,18 +247,18 @@ class ScriptWriter:
         for directory in self.made_directories:
             shutil.rmtree(directory, ignore_errors=True)
 
-    def ordered(self, reflection: Reflection) -> list[str]:
+    def ordered(self) -> list[str]:
         """Return the packages so that one whose tables or types are used comes before the users.
 
         Where the type of a key changes, or a key goes, those whose foreign keys point at it come
         first: they drop these, and add them in a second revision.
         """
-        owned = self.owned_by(min(self.packages), reflection.default_schema)
+        owned, reflection = self.owned_by(min(self.packages)), self.reflection
         with reported(min(self.packages)):
             found = reflection.facts.under(self.renames)
         self.with_new_keys = frozenset(one[:2] for one in keys_that_come(found))
         tables, types = needs_of(self.ownership, self.packages)
-        new, _ = needs_of(self.ownership, self.packages, lambda key: self.is_new(key, reflection))
+        new, _ = needs_of(self.ownership, self.packages, self.is_new)
         reflection.given_up = given_up_keys(found, owned, reflection, self.packages)
         self.retyped = frozenset((schema, name) for schema, name, _ in reflection.given_up)
         if reflection.connection.dialect.name != "sqlite":
@@ -273,24 +277,21 @@ class ScriptWriter:
         default = self._owned.normal(key[0]) if self._owned is not None else key[0]
         return (default, key[1]) in self.retyped
 
-    def is_new(self, key: Key, reflection: Reflection) -> bool:
+    def is_new(self, key: Key) -> bool:
         """Tell whether a table is not there yet, and no script makes it; or a key of it is new."""
-        schema, name = key
-        default = reflection.default_schema
-        if (None if schema == default else schema, name) in self.with_new_keys:
+        owned = self.owned_by(min(self.packages))
+        if (owned.normal(key[0]), key[1]) in self.with_new_keys:
             return True
-        forms = {schema} if schema not in (None, default) else {None, default}
-        made = self.snapshot.created.table_origin
-        return not reflection.has_table(schema, name) and not any(made(one, name) for one in forms)
+        made = any(self.snapshot.created.table_origin(*form) for form in owned.forms(*key))
+        return not made and not self.reflection.has_table(*key)
 
-    def is_later(self, package: str, reflection: Reflection) -> Callable[[Key], bool]:
+    def is_later(self, package: str) -> Callable[[Key], bool]:
         """Return what tells whether a table is made by a script that this command writes later."""
         left = set(self.packages) - self.compared - {package}
-        owner_of = self.owned_by(package, reflection.default_schema).owner_of
+        owner_of = self.owned_by(package).owner_of
         is_apart = self.is_apart(package)
         return lambda key: (
-            is_apart(key)
-            or (owner_of(*key) in left and (self.is_retyped(key) or self.is_new(key, reflection)))
+            is_apart(key) or (owner_of(*key) in left and (self.is_retyped(key) or self.is_new(key)))
         )
 
     def is_apart(self, package: str) -> Callable[[Key], bool]:
@@ -300,17 +301,17 @@ class ScriptWriter:
         owner_of = self.owned_before.owner_of
         return lambda key: owner_of(*key) in others
 
-    def write_keys(self, reflection: Reflection) -> Iterator[CreatedScript]:
+    def write_keys(self) -> Iterator[CreatedScript]:
         """Write the second revisions of packages whose new tables refer to each other."""
         for name, comparison, first, changes in self.keys_left:
             snapshot, context = self.snapshot, comparison.context
-            owned = self.owned_by(name, reflection.default_schema)
+            owned = self.owned_by(name)
             script = script_of_keys(context.generated_revisions[-1], first, changes)
             context.generated_revisions[:] = [script]
             environment = snapshot.environments[name]
             context.script_directory = environment.scripts
             requires = [
-                *InferredRequires(owned, reflection).requires([script]),
+                *InferredRequires(owned, self.reflection).requires([script]),
                 *self.changed(owned, changes),
             ]
             requires = sorted(set(requires))
@@ -319,7 +320,7 @@ class ScriptWriter:
                 run_before=(),
                 written_against=snapshot.graph.written_against(name, requires, known=True),
             )
-            yield from self.keep(name, context, environment.scripts, owned)
+            yield from self.keep(name, context, owned)
 
     def changed(self, owned: PackageObjects, changes: Sequence[TableChanges]) -> Iterator[str]:
         """Yield the new revisions that change what foreign keys point at."""
@@ -344,24 +345,17 @@ class ScriptWriter:
         context.template_args["written_against"] = snapshot.graph.written_against(
             name, self.requires
         )
-        return self.keep(name, context, environment.scripts)
+        return self.keep(name, context)
 
-    def write_one(
-        self,
-        name: str,
-        reflection: Reflection,
-        rows: tuple[str, ...],
-        *,
-        opening: bool = False,
-    ) -> list[CreatedScript]:
+    def write_one(self, name: str, *, opening: bool = False) -> list[CreatedScript]:
         """Write one package's script, or none if nothing changed.
 
         :param opening: write only what drops foreign keys that go apart
         """
-        snapshot = self.snapshot
+        snapshot, reflection, rows = self.snapshot, self.reflection, self.applied.get(name, ())
         self.require_new_identifier(snapshot, name)
         require_up_to_date(snapshot, name, rows, {one.revision for one in self.written})
-        owned = self.owned_by(name, reflection.default_schema)
+        owned = self.owned_by(name)
         renames = applicable(self.renames, owned, reflection)
         self.renamed |= {one.option for one in renames.everything}
         rejected: list[RenameCandidate] = []
@@ -379,7 +373,7 @@ class ScriptWriter:
             keys: list[TableChanges] = []
             with reported(name):
                 comparison.run(rows, self.finisher(comparison, keys, opening))
-            candidates = candidates_of(comparison, rejected)
+            candidates = [one for one in comparison.rename_candidates() if one not in rejected]
             accepted = self.answered(candidates, rejected)
             if accepted is None:
                 break
@@ -392,16 +386,13 @@ class ScriptWriter:
         warnings = warned(comparison, unanswered, reflection.connection.dialect)
         if not self.allow_drops and not opening:
             require_meant(owned, reflection, operations, self.ask, self.packages)
-        scripts = snapshot.environments[name].scripts
         others = [] if opening else keys_to_dropped(owned, reflection, operations, self.packages)
         try:
-            found = self.keep(
-                name, comparison.context, scripts, owned, warnings, operations, others
-            )
+            found = self.keep(name, comparison.context, owned, warnings, operations, others)
         finally:
             comparison.restore_models()
         for script in found:
-            self.drop_dependencies.note(script, operations)
+            self.dropped += [(script, one) for one in dropped_by(operations)]
         if keys:
             self.keys_left.append((name, comparison, found[-1].revision, keys))
         return found
@@ -434,7 +425,7 @@ class ScriptWriter:
         :param opening: leave only the drops of foreign keys that go apart
         """
         owned, context = comparison.owned, comparison.context
-        is_later = self.is_later(owned.package, comparison.reflection)
+        is_later = self.is_later(owned.package)
         is_apart = self.is_apart(owned.package)
         inference = InferredRequires(owned, comparison.reflection, is_later, set(self.packages))
 
@@ -457,11 +448,9 @@ class ScriptWriter:
                 *self.requires,
                 *inference.requires(directives),
             ]
-            arguments: dict[str, Any] = context.template_args
+            arguments = context.template_args
             arguments["requires"] = tuple(dict.fromkeys(requires))
-            arguments["run_before"] = tuple(
-                self.drop_dependencies.run_before(owned.package, operations)
-            )
+            arguments["run_before"] = tuple(run_before(owned.package, operations, self.dropped))
             arguments["written_against"] = self.snapshot.graph.written_against(
                 owned.package, [*requires, *arguments["run_before"]], known=True
             )
@@ -473,7 +462,6 @@ class ScriptWriter:
         self,
         name: str,
         context: BoundedComparison,
-        scripts: Any,
         owned: PackageObjects | None = None,
         warnings: Sequence[str] = (),
         operations: Sequence[ops.MigrateOperation] = (),
@@ -483,6 +471,7 @@ class ScriptWriter:
 
         :param others: other packages' foreign keys, which revisions of theirs have to drop before
         """
+        scripts = self.snapshot.environments[name].scripts
         before = set(scripts.list_files())
         released: list[str] = []
 
@@ -531,7 +520,7 @@ class ScriptWriter:
             f"from alembic import op\nimport sqlalchemy as sa\n{body}", name, token
         )
         going = gone_columns(accesses, operations)
-        arguments: dict[str, Any] = context.template_args
+        arguments = context.template_args
         released = releases(self.snapshot, name, going)
         requires = [*arguments["requires"], *released]
         arguments["requires"] = tuple(dict.fromkeys(requires))
@@ -541,38 +530,33 @@ class ScriptWriter:
         return released
 
 
-class reported:
-    """Turns what Alembic says about a revision into an error that names the package."""
-
-    def __init__(self, package: str) -> None:
-        self.package = package
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, exc: BaseException | None, traceback: object) -> None:
-        if isinstance(exc, ModelsNotCreated):
-            raise RevisionFailed(
-                exc.package or self.package,
-                exc.problem if exc.kind == "type" else f"{exc.place}: {exc.problem}",
-                kind="cannot-render",
-                place=exc.place,
-            ) from exc
-        if isinstance(exc, CommandError):
-            raise RevisionFailed(self.package, str(exc)) from exc
-        if isinstance(exc, DBAPIError):
-            raise RevisionFailed(
-                self.package,
-                "the database refused what the comparison asked: "
-                f"{one_line(driver_words(exc.orig))} A view needs the tables that it is on: they "
-                "get a revision first, which is applied, then the view gets its own",
-            ) from exc
-        if isinstance(exc, SyntaxError):
-            raise RevisionFailed(
-                self.package,
-                f"the script is not valid Python, in line {exc.lineno}: {exc.msg}: "
-                f"{str(exc.text).strip()} The models have a value there that is no Python source",
-            ) from exc
+@contextmanager
+def reported(package: str) -> Iterator[None]:
+    """Turn what Alembic says about a revision into an error that names the package."""
+    try:
+        yield
+    except ModelsNotCreated as exc:
+        raise RevisionFailed(
+            exc.package or package,
+            exc.problem if exc.kind == "type" else f"{exc.place}: {exc.problem}",
+            kind="cannot-render",
+            place=exc.place,
+        ) from exc
+    except CommandError as exc:
+        raise RevisionFailed(package, str(exc)) from exc
+    except DBAPIError as exc:
+        raise RevisionFailed(
+            package,
+            "the database refused what the comparison asked: "
+            f"{one_line(driver_words(exc.orig))} A view needs the tables that it is on: they "
+            "get a revision first, which is applied, then the view gets its own",
+        ) from exc
+    except SyntaxError as exc:
+        raise RevisionFailed(
+            package,
+            f"the script is not valid Python, in line {exc.lineno}: {exc.msg}: "
+            f"{str(exc.text).strip()} The models have a value there that is no Python source",
+        ) from exc
 
 
 def require_up_to_date(
@@ -597,14 +581,6 @@ def drop_empty_scripts(directives: list[ops.MigrationScript]) -> None:
         if not isinstance(script, ops.MigrationScript)
         or not all(container.is_empty() for container in script.upgrade_ops_list)
     ]
-
-
-def candidates_of(
-    comparison: Comparison, rejected: Collection[RenameCandidate]
-) -> list[RenameCandidate]:
-    """Return what may have been renamed, without what a person said was not."""
-    found = rename_candidates(comparison.operations, comparison.impl, comparison.is_same_column)
-    return [one for one in found if one not in rejected]
 
 
 def warned(comparison: Comparison, renames: Sequence[str], dialect: Dialect) -> list[str]:

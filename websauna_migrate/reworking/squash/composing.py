@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from websauna_migrate.autogenerate.write.move_writer import insert
+from websauna_migrate.autogenerate.write.revision_files import insert
 from websauna_migrate.revision_scripts.script_parts import OF_ITSELF, Part, ScriptParts
 from websauna_migrate.reworking.squash.stretches import Stretch
 from websauna_migrate.reworking.squash.written_anew import Operations

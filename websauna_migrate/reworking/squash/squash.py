@@ -11,8 +11,7 @@ from alembic.util import rev_id as new_revision_id
 from alembic.util.exc import CommandError
 
 from websauna_migrate.autogenerate.revision_errors import RevisionFailed
-from websauna_migrate.autogenerate.write.move_writer import insert
-from websauna_migrate.autogenerate.write.revision_files import ensure_line
+from websauna_migrate.autogenerate.write.revision_files import ensure_line, insert
 from websauna_migrate.base_errors import MigrationError, UsageError
 from websauna_migrate.config.template import ensure_template, require_editable
 from websauna_migrate.facts.fact import Facts
