@@ -139,6 +139,25 @@ def test_a_rename_keeps_the_rows(workshop: Workshop, filled: str, kind: str) -> 
         assert {name: names(filled, name) for name in ("offers", "lines")} == before
 
 
+def test_an_index_keeps_its_condition_where_its_table_is_renamed(
+    workshop: Workshop, sqlite_url: str
+) -> None:
+    source = f"""{BEFORE}
+    sa.Index("ix_offers_good", Offer.code, sqlite_where=Offer.title != "bad")
+    """
+    models(workshop, sqlite_url, source).revision("one", autogenerate=True)
+    workshop.service(sqlite_url).upgrade()
+    source = renamed(source, table=True, columns=True).replace("Offer.title", "Offer.headline")
+    source = source.replace("Offer.code", "Offer.sku").replace("ix_offers_", "ix_deals_")
+    service = models(workshop, sqlite_url, source)
+    service.revision(
+        "two", autogenerate=True, rename_tables=["offers:deals"], rename_columns=COLUMNS
+    )
+    service.upgrade()
+    ((text,),) = rows(sqlite_url, "SELECT sql FROM sqlite_master WHERE name = 'ix_deals_good'")
+    assert text.endswith("ON deals (sku) WHERE headline != 'bad'")
+
+
 def test_a_rename_may_come_with_other_changes(workshop: Workshop, filled: str) -> None:
     source = renamed(BEFORE, True, True).replace("String(40), nullable=False", "String(80)")
     source = source.replace("class Line(", "    more = sa.Column(sa.Integer)\n    class Line(")
