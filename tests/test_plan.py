@@ -8,7 +8,7 @@ import pytest
 
 from websauna_migrate.errors import DowngradeRefused, HistoryContradicted, TargetError, UsageError
 from websauna_migrate.planning.graph import Graph
-from websauna_migrate.planning.plan import pending, plan_downgrade, plan_stamp, plan_upgrade
+from websauna_migrate.planning.plan import plan_downgrade, plan_stamp, plan_upgrade
 from websauna_migrate.planning.revisions import Revision
 from websauna_migrate.planning.state import State
 from websauna_migrate.planning.steps import Plan
@@ -189,7 +189,7 @@ def test_rows_of_a_package_that_is_gone_are_no_obstacle(graph: Graph) -> None:
 
 
 def test_pending(graph: Graph) -> None:
-    waiting = pending(graph, {"user": ["u2"], "pay": ["p2"]})
+    waiting = State(graph, {"user": ["u2"], "pay": ["p2"]}).pending()
     assert {name: names(revisions) for name, revisions in waiting.items()} == {
         "blog": ["blog@b1"],
         "pay": [],

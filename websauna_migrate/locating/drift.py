@@ -21,7 +21,7 @@ from websauna_migrate.locating.mending.names_back import renames_in
 from websauna_migrate.locating.mending.statements import Mender, NotWritten, Statement
 from websauna_migrate.locating.object_histories import NO_REVISION
 from websauna_migrate.models.ownership import Ownership
-from websauna_migrate.planning.plan import pending
+from websauna_migrate.planning.state import State
 from websauna_migrate.results import Drift, DriftReport
 from websauna_migrate.runs.base_service import Service
 from websauna_migrate.runs.change_log import Changes
@@ -246,7 +246,7 @@ class DriftLook:
 
     def models(self) -> Iterator[Drift]:
         """Yield what the models have and no script makes, of packages that are up to date."""
-        waiting = pending(self.site.loaded.graph, self.applied)
+        waiting = State(self.site.loaded.graph, self.applied).pending()
         for one, owner in self.locator.against_models(self.connection, self.problems) or ():
             if owner not in self.locator.selected or one.note or waiting.get(str(owner)):
                 continue
@@ -267,7 +267,7 @@ def pending_ones(
     site: Site, selected: Collection[str], applied: Mapping[str, tuple[str, ...]]
 ) -> Iterator[Drift]:
     """Yield the packages with revisions that are not applied."""
-    waiting = pending(site.loaded.graph, applied)
+    waiting = State(site.loaded.graph, applied).pending()
     for name in selected:
         if waiting.get(name) and not site.loaded.histories[name].lost(applied.get(name, ())):
             listed = ", ".join(one.id for one in waiting[name])

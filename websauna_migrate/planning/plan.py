@@ -172,9 +172,7 @@ def _build(
         walk = walks.get(package)
         if walk is None:
             walk = walks[package] = Rows(graph.histories[package], state.rows[package])
-        before = walk.rows
-        after = walk.upgrade(revision.id) if direction == "upgrade" else walk.downgrade(revision.id)
-        steps.append(Step(package, revision, direction, reasons[node], before, after))
+        steps.append(walk.step(revision, direction, reasons[node]))
     meant = sorted({*packages, *walks} & state.squashed.keys())
     adopted = tuple(adoption(state, package) for package in meant)
     return Plan(tuple(steps), direction, adopted, state.partial)
@@ -287,11 +285,6 @@ def _downgrade_reasons(
 
 def _reason_key(reason: Reason) -> tuple[str, ...]:
     return reason.package or "", reason.revision or "", reason.kind or "", reason.text
-
-
-def pending(graph: Graph, applied: Applied) -> dict[str, tuple[Revision, ...]]:
-    """Return the revisions of each package that are not applied, in canonical order."""
-    return State(graph, applied).pending()
 
 
 def plan_stamp(

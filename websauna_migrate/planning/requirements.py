@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from typing import NamedTuple
 
 from websauna_migrate.base_errors import MigrationError
 from websauna_migrate.planning.edges import Edge
@@ -71,18 +72,18 @@ class Requirement:
     """What one line asks for one revision.
 
     :ivar dependent: the revision that must wait
-    :ivar required: what it waits for; all heads for ``pkg@head``
     :ivar kind: ``requires``, ``run_before`` or ``package``
     :ivar text: as written
+    :ivar required: what it waits for; all heads for ``pkg@head``
     :ivar floating: see the module's docstring
     :ivar bases: of a floating one, the base revisions of which one must be applied once the
         dependent is; empty where it asks nothing then
     """
 
     dependent: Revision
-    required: tuple[Revision, ...]
     kind: str
     text: str
+    required: tuple[Revision, ...]
     floating: bool = False
     bases: tuple[Revision, ...] = ()
 
@@ -92,8 +93,7 @@ class Requirement:
             yield Edge(self.dependent, required, self.kind, self.text, self.floating)
 
 
-@dataclass(frozen=True, slots=True)
-class _Resolved:
+class _Resolved(NamedTuple):
     """What a text means: revisions, whether the meaning moves, and its bases if it does."""
 
     revisions: tuple[Revision, ...]
@@ -125,9 +125,7 @@ def _of_script(resolver: _Resolver, revision: Revision) -> Iterator[Requirement]
     for text in sorted(set(revision.requires)):
         resolved = resolver.resolve(Source(revision.package, "requires", text, revision))
         assert resolved is not None
-        yield Requirement(
-            revision, resolved.revisions, "requires", text, resolved.floating, resolved.bases
-        )
+        yield Requirement(revision, "requires", text, *resolved)
     for text in sorted(set(revision.run_before)):
         resolved = resolver.resolve(Source(revision.package, "run_before", text, revision))
         if resolved is None:
@@ -136,7 +134,7 @@ def _of_script(resolver: _Resolver, revision: Revision) -> Iterator[Requirement]
         # nothing of it. "base" is meant as written: before the first revision.
         floating = resolved.floating and not text.endswith("@base")
         for dependent in resolved.revisions:
-            yield Requirement(dependent, (revision,), "run_before", text, floating)
+            yield Requirement(dependent, "run_before", text, (revision,), floating)
 
 
 def _of_package(
@@ -150,14 +148,7 @@ def _of_package(
             revision = history.revisions[base]
             own = {written.partition("@")[0] for written in revision.requires}
             if required_package not in own:
-                yield Requirement(
-                    revision,
-                    resolved.revisions,
-                    "package",
-                    text,
-                    resolved.floating,
-                    resolved.bases,
-                )
+                yield Requirement(revision, "package", text, *resolved)
 
 
 class _Resolver:

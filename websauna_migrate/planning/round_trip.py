@@ -54,14 +54,9 @@ def plan_round_trip(
     def walk(chosen: Iterable[Step], direction: Direction) -> tuple[Step, ...]:
         found = []
         for step in chosen:
-            rows = walks.get(step.package)
-            if rows is None:
-                rows = Rows(graph.histories[step.package], step.rows_before)
-                walks[step.package] = rows
-            before = rows.rows
-            move = rows.upgrade if direction == "upgrade" else rows.downgrade
-            after = move(step.revision.id)
-            found.append(Step(step.package, step.revision, direction, step.reasons, before, after))
+            if step.package not in walks:
+                walks[step.package] = Rows(graph.histories[step.package], step.rows_before)
+            found.append(walks[step.package].step(step.revision, direction, step.reasons))
         return tuple(found)
 
     moving = [step for step in steps if stands_on_new(step)]

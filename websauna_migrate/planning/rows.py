@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from websauna_migrate.planning.package_history import PackageHistory
+from websauna_migrate.planning.revisions import Revision
+from websauna_migrate.planning.steps import Direction, Reason, Step
 from websauna_migrate.planning.walks import reach
 
 
@@ -34,6 +36,12 @@ class Rows:
                 self._children[parent] += 1
         # A row that is an ancestor of another comes from hands or from a quirk of Alembic's.
         self._reduced = not any(self._children[position] for position in positions)
+
+    def step(self, revision: Revision, direction: Direction, reasons: tuple[Reason, ...]) -> Step:
+        """Go up or down by a revision and return the step."""
+        before = self.rows
+        move = self.upgrade if direction == "upgrade" else self.downgrade
+        return Step(revision.package, revision, direction, reasons, before, move(revision.id))
 
     def upgrade(self, revision_id: str) -> frozenset[str]:
         """Apply a revision and return the rows after it."""

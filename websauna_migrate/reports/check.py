@@ -16,7 +16,8 @@ from websauna_migrate.facts.units import read_plain
 from websauna_migrate.interfaces import Packages
 from websauna_migrate.models.ownership_errors import OwnershipError
 from websauna_migrate.plain_text import counted
-from websauna_migrate.planning.plan import pending, plan_upgrade
+from websauna_migrate.planning.plan import plan_upgrade
+from websauna_migrate.planning.state import State
 from websauna_migrate.reports.changed_by_hand import (
     HandChange,
     changed_by_hand,
@@ -175,7 +176,7 @@ class Checker:
 
         :param elsewhere: packages whose revisions may be, see :mod:`.runs.other_histories`
         """
-        waiting = pending(self.snapshot.graph, applied)
+        waiting = State(self.snapshot.graph, applied).pending()
         for name in self.selected:
             history = self.snapshot.histories[name].standing_for(applied[name])
             # What is applied by a script that is gone has to be settled first.
@@ -255,7 +256,7 @@ class Checker:
             told_besides,
         )
 
-        waiting = pending(self.snapshot.graph, applied)
+        waiting = State(self.snapshot.graph, applied).pending()
         ownership = self.ownership
         default_schema = connection.dialect.default_schema_name
         if not self.selected:

@@ -14,7 +14,7 @@ from websauna_migrate.database.engines import connect
 from websauna_migrate.database.given_connections import given_state
 from websauna_migrate.database.history_tables import list_tables, read_rows
 from websauna_migrate.database.lock_errors import is_lock_failure
-from websauna_migrate.planning.plan import pending
+from websauna_migrate.planning.state import State
 from websauna_migrate.results import Readiness
 from websauna_migrate.revision_scripts.script_files import SETTLED_NS, folder_times
 from websauna_migrate.runs.in_progress import at_work, marked_steps, run_in_progress
@@ -82,7 +82,7 @@ def standing_of(site: Site, rows: dict[str, tuple[str, ...]]) -> dict[str, str]:
     :param rows: of the history tables that exist
     """
     applied = {name: rows.get(one.history_table, ()) for name, one in site.packages.items()}
-    waiting = pending(site.loaded.graph, applied)
+    waiting = State(site.loaded.graph, applied).pending()
     histories = site.loaded.histories
     return {
         name: "ahead"

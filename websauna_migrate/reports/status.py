@@ -15,7 +15,7 @@ from websauna_migrate.database.history_tables import (
     read_rows,
 )
 from websauna_migrate.interfaces import Packages
-from websauna_migrate.planning.plan import pending
+from websauna_migrate.planning.state import State
 from websauna_migrate.results import LedgerEntry, PackageState, RunInProgress
 from websauna_migrate.runs.in_progress import find_at_work
 from websauna_migrate.runs.site import Site
@@ -49,7 +49,7 @@ def states(site: Site, packages: Packages) -> tuple[PackageState, ...]:
                 elsewhere = histories_elsewhere(site, connection, rows, selected)
             running, half_done = find_at_work(site, connection, tables)
     applied = {name: rows.get(one.history_table, ()) for name, one in site.packages.items()}
-    waiting = pending(site.loaded.graph, applied)
+    waiting = State(site.loaded.graph, applied).pending()
     found = [
         replace(
             installed(site, name, applied[name], len(waiting.get(name, ()))),

@@ -18,7 +18,6 @@ from websauna_migrate.config.template import template_folder
 from websauna_migrate.database.history_tables import list_tables
 from websauna_migrate.locating.locate import locate
 from websauna_migrate.planning.accesses import full_name, split_name
-from websauna_migrate.planning.plan import pending
 from websauna_migrate.planning.state import State
 from websauna_migrate.reports.check import Checker
 from websauna_migrate.revision_scripts.script_folders import find_script_folders, version_folders
@@ -347,7 +346,7 @@ def look_at_drift(
     if before:
         keep_what_agrees(found, site, applied)
         without = {one.package for one in problems if one.kind != "drift"}
-        for name, revisions in pending(site.loaded.graph, applied).items():
+        for name, revisions in State(site.loaded.graph, applied).pending().items():
             if name in found.selected and name not in without and revisions:
                 found.notes.append(
                     f"{name}: {len(revisions)} pending: ws-alembic -x packages={name} upgrade"
@@ -410,7 +409,7 @@ def tables_of_others(
 ) -> Iterator[tuple[str, str, str]]:
     """Yield the tables that the models have in another package than the scripts."""
     created, owners = site.loaded.created, found.service.ownership.owners
-    behind = pending(site.loaded.graph, applied)
+    behind = State(site.loaded.graph, applied).pending()
     for key, (source, revision) in created.tables.items():
         owner = owners.get(key)
         if owner is None or owner == source or {owner, source}.isdisjoint(found.selected):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -15,6 +14,7 @@ from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from websauna_migrate.database.servers import Server
+from websauna_migrate.runs.statement_words import without_literals
 
 #: Seconds between two looks at what blocks; a fraction of the shortest lock timeout.
 LOOK_SECONDS = 0.03
@@ -224,12 +224,6 @@ def shown_query(query: str) -> str:
     """Return another session's statement, fit to be shown: short, and without what it quotes."""
     words = " ".join(without_literals(query).split())
     return words if len(words) <= QUERY_LENGTH else words[: QUERY_LENGTH - 3] + "..."
-
-
-def without_literals(query: str) -> str:
-    """Return a statement with ``'...'`` for each text in it, which may be a password or worse."""
-    query = re.sub(r"'(?:[^'\\]|''|\\.)*(?:'|\Z)", "'...'", query, flags=re.DOTALL)
-    return re.sub(r"\$(\w*)\$.*?(?:\$\1\$|\Z)", "'...'", query, flags=re.DOTALL)
 
 
 def blockers_of_file(path: str) -> tuple[Blocker, ...]:

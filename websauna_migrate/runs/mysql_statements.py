@@ -12,8 +12,7 @@ from sqlalchemy.engine import Connection
 from websauna_migrate.database.lock_errors import error_number
 from websauna_migrate.database.timeouts import Timeouts
 from websauna_migrate.locks.run_lock import RunLock
-
-COMMENTS = r"(?:\s|--[^\n]*\n|/\*.*?\*/)*"
+from websauna_migrate.runs.statement_words import COMMENTS
 
 LOCK_WAIT_TIMEOUT = 1205
 

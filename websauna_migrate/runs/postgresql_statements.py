@@ -10,8 +10,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.engine.interfaces import DBAPICursor
 
 from websauna_migrate.database.lock_errors import is_lock_failure
-
-COMMENTS = r"(?:\s|--[^\n]*\n|/\*.*?\*/)*"
+from websauna_migrate.runs.statement_words import COMMENTS
 
 #: What speaks of transactions cannot be wrapped into a savepoint.
 ABOUT_TRANSACTIONS = re.compile(

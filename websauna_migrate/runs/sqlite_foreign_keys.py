@@ -33,11 +33,10 @@ from websauna_migrate.plain_text import counted
 from websauna_migrate.planning.steps import Step
 from websauna_migrate.revision_scripts.script_error import ScriptRefused
 from websauna_migrate.revision_scripts.script_names import Call, Names
+from websauna_migrate.runs.statement_words import COMMENTS
 
 NAME = r'(?:"(?:[^"]|"")+"|`(?:[^`]|``)+`|\[[^\]]+\]|[\w$]+)'
 QUALIFIED = rf"(?:({NAME})\s*\.\s*)?({NAME})"
-COMMENTS = r"(?:\s|--[^\n]*\n|/\*.*?\*/)*"
-
 #: What begins a rebuild: Alembic's temporary table, or a new table that takes an older one's name;
 #: and a script's own word on foreign keys.
 CREATES = re.compile(

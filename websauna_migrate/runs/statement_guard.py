@@ -27,13 +27,11 @@ from websauna_migrate.database.stopping import Stopping
 from websauna_migrate.database.timeouts import Timeouts
 from websauna_migrate.locks.run_lock import RunLock
 from websauna_migrate.revision_scripts.script_error import ScriptRefused, cut_off
-from websauna_migrate.runs.blockers import without_literals
 from websauna_migrate.runs.mysql_statements import MySQLStatements, ends_transaction
 from websauna_migrate.runs.postgresql_statements import PostgreSQLStatements, literal
 from websauna_migrate.runs.statement_log import StatementLog
+from websauna_migrate.runs.statement_words import COMMENTS, without_literals
 from websauna_migrate.runs.step_queue import StepQueue
-
-COMMENTS = r"(?:\s|--[^\n]*\n|/\*.*?\*/)*"
 
 #: A statement, or one among several in a text, that ends the transaction around it. The bodies of
 #: triggers have an END behind a semicolon.

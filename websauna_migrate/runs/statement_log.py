@@ -20,6 +20,7 @@ from websauna_migrate.results import LedgerStatement
 from websauna_migrate.revision_scripts.script_error import running_line
 from websauna_migrate.runs.ledger_table import name_of
 from websauna_migrate.runs.queueing_drivers import own_cursor
+from websauna_migrate.runs.statement_words import COMMENTS
 
 IDENTIFIER = r'(?:"[^"\0]+"|`[^`\0]+`|\[[^\]\0]+\]|[\w$]+)'
 NAME = rf"{IDENTIFIER}(?:\s*\.\s*{IDENTIFIER})?"
@@ -41,7 +42,7 @@ KIND = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 
-COMMENTS = re.compile(r"(?:\s|--[^\n]*(?:\n|\Z)|/\*.*?\*/)*", re.DOTALL)
+LEADING = re.compile(COMMENTS, re.DOTALL)
 
 SAVEPOINT = "websauna_migrate_log"
 
@@ -58,7 +59,7 @@ LOOKED_AT = 2000
 def kind_of(sql: str) -> str:
     """Return what a statement does, to what: never a value."""
     text = sql[:LOOKED_AT]
-    text = text[COMMENTS.match(text).end() :]  # type: ignore[union-attr]
+    text = text[LEADING.match(text).end() :]  # type: ignore[union-attr]
     found = KIND.match(text)
     if found is not None:
         return f"{' '.join(found['words'].split()).upper()} {found['name']}"[:255]

@@ -95,6 +95,27 @@ class Call:
             self.output.done(lines)
 
 
+def refuse_together(options: Namespace, flag: str, *others: str, why: str = "") -> None:
+    """Refuse options that have no meaning with another.
+
+    :param why: is said behind its name
+    :raises UsageError: for the first of them
+    """
+    for name in others if is_given(options, flag) else ():
+        if is_given(options, name):
+            raise UsageError(f"{as_flag(name)} has no meaning with {as_flag(flag)}{why}.")
+
+
+def is_given(options: Namespace, name: str) -> bool:
+    """True if the command line has an option; 0 is a value like any other."""
+    return getattr(options, name, None) not in (None, False)
+
+
+def as_flag(name: str) -> str:
+    """Return an option as the command line has it."""
+    return f"--{name.replace('_', '-')}"
+
+
 def require_unprotected(call: Call, doing: str) -> None:
     """Refuse a command on a database that is protected, unless the command line says to go on.
 

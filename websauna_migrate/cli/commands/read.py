@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from websauna_migrate.base_errors import ExitCode, MigrationError, UsageError
-from websauna_migrate.cli.commands.call import Call
+from websauna_migrate.cli.commands.call import Call, refuse_together
 from websauna_migrate.cli.console_script import tell
 from websauna_migrate.cli.render import history as lines
 from websauna_migrate.cli.render.history import render_log, render_logged_run, run_data
@@ -162,17 +162,9 @@ def plan(call: Call) -> None:
     """Print what an upgrade or downgrade would do."""
     options = call.options
     direction = "downgrade" if options.downgrade else "upgrade"
-    if options.fail_on_lint and (options.downgrade or options.no_lint):
-        flag = "--downgrade" if options.downgrade else "--no-lint"
-        raise UsageError(f"--fail-on-lint has no meaning with {flag}.")
-    if options.ignore_order and options.downgrade:
-        raise UsageError("--ignore-order has no meaning with --downgrade.")
-    if options.sql and (options.json or options.fail_on_lint):
-        flag = "--json" if options.json else "--fail-on-lint"
-        raise UsageError(f"{flag} has no meaning with --sql.")
-    if options.out and (options.sql or options.downgrade):
-        flag = "--sql" if options.sql else "--downgrade"
-        raise UsageError(f"--out has no meaning with {flag}.")
+    refuse_together(options, "downgrade", "fail_on_lint", "ignore_order", "out")
+    refuse_together(options, "no_lint", "fail_on_lint")
+    refuse_together(options, "sql", "json", "fail_on_lint", "out")
     found = call.service.plan(
         options.revision,
         packages=call.packages,

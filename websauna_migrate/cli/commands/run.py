@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import sys
+from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from websauna_migrate.base_errors import ExitCode, UsageError
-from websauna_migrate.cli.commands.call import Call, ask, require_unprotected
+from websauna_migrate.cli.commands.call import (
+    Call,
+    ask,
+    refuse_together,
+    require_unprotected,
+)
 from websauna_migrate.cli.commands.rework import take_down
 from websauna_migrate.cli.for_programs import run_data
 from websauna_migrate.cli.render.runs import (
@@ -31,15 +37,18 @@ NOT_OF_SQL = (
     *("json", "log_json"),
 )
 
+RUNS_NOTHING = ", which runs nothing"
+
 #: What a run is asked for besides its target.
 RUN_OPTIONS = (
-    "atomic",
-    "dry_run",
-    "lock_wait",
-    "lock_timeout_ms",
-    "lock_budget",
-    "statement_timeout_ms",
+    *("tag", "atomic", "dry_run"),
+    *("lock_wait", "lock_timeout_ms", "lock_budget", "statement_timeout_ms"),
 )
+
+
+def asked_of_run(options: Namespace) -> dict[str, Any]:
+    """Return what a run is asked for besides its target, as keywords of the service."""
+    return {name: getattr(options, name) for name in RUN_OPTIONS}
 
 
 def upgrade(call: Call) -> None:
@@ -73,13 +82,12 @@ def upgrade(call: Call) -> None:
         run = call.service.upgrade(
             options.revision,
             packages=call.packages,
-            tag=options.tag,
             stop=stop,
             fail_on_lint=options.fail_on_lint,
             ignore_order=options.ignore_order,
             plan=plan,
             max_loss=options.max_loss,
-            **{name: getattr(options, name) for name in RUN_OPTIONS},
+            **asked_of_run(options),
         )
     sum_up_run(call, run, losses, newest=options.revision in ("head", "heads"))
     call.tell_pending_elsewhere()
@@ -96,8 +104,7 @@ def downgrade(call: Call) -> None:
             "downgrade --from-ledger",
             revision=options.revision,
             from_ledger=True,
-            tag=options.tag,
-            **{name: getattr(options, name) for name in RUN_OPTIONS if name != "dry_run"},
+            **{name: one for name, one in asked_of_run(options).items() if name != "dry_run"},
         )
         return
     if (options.revision is None) == (options.run is None):
@@ -124,9 +131,8 @@ def downgrade(call: Call) -> None:
             options.revision,
             packages=call.packages,
             cascade=options.cascade,
-            tag=options.tag,
             stop=stop,
-            **{name: getattr(options, name) for name in RUN_OPTIONS},
+            **asked_of_run(options),
         )
     sum_up_run(call, run, losses)
 
@@ -147,9 +153,8 @@ def undo(call: Call) -> None:
         run = call.service.undo(
             options.run,
             cascade=options.cascade,
-            tag=options.tag,
             stop=stop,
-            **{name: getattr(options, name) for name in RUN_OPTIONS},
+            **asked_of_run(options),
         )
     if run.steps or run.dry_run or options.json:
         sum_up_run(call, run, losses)
@@ -222,8 +227,7 @@ def stamp(call: Call) -> None:
                 '"stamp --sql --purge" cannot be written: it depends on what the history tables '
                 "hold. Leave one of the two out."
             )
-        if options.json:
-            raise UsageError("--json has no meaning with --sql, which runs nothing.")
+        refuse_together(options, "sql", "json", why=RUNS_NOTHING)
         write_sql(call, options.revisions, direction="stamp")
         return
     if options.purge:
@@ -284,10 +288,7 @@ def check_sql(call: Call) -> None:
             f'Range revision not allowed: "{options.revision}" has a meaning with --sql only. '
             "Name the revision to end at."
         )
-    for name in NOT_OF_SQL:
-        if options.sql and getattr(options, name, None) not in (None, False):
-            flag = "--" + name.replace("_", "-")
-            raise UsageError(f"{flag} has no meaning with --sql, which runs nothing.")
+    refuse_together(options, "sql", *NOT_OF_SQL, why=RUNS_NOTHING)
 
 
 def write_sql(call: Call, revision: Targets, **arguments: Any) -> None:
