@@ -53,32 +53,26 @@ def one_of(*arguments: Argument) -> Argument:
     return add
 
 
-def not_negative(text: str) -> float:
-    """Return a number from the command line.
+def number(read: Callable[[str], float], what: str) -> Callable[[str], float]:
+    """Return what reads a number of the command line, at least 0.
 
-    :raises ArgumentTypeError: if it is none, or below 0
+    :param what: what it is called in the message
     """
-    try:
-        number = float(text)
-    except ValueError:
-        number = -1.0
-    if not 0 <= number < float("inf"):
-        raise ArgumentTypeError(f'"{text}" is not a number, 0 or more.')
-    return number
+
+    def read_number(text: str) -> float:
+        try:
+            found = read(text)
+        except ValueError:
+            found = -1
+        if not 0 <= found < float("inf"):
+            raise ArgumentTypeError(f'"{text}" is not {what}, 0 or more.')
+        return found
+
+    return read_number
 
 
-def count(text: str) -> int:
-    """Return a whole number from the command line.
-
-    :raises ArgumentTypeError: if it is none, or below 0
-    """
-    try:
-        number = int(text)
-    except ValueError:
-        number = -1
-    if number < 0:
-        raise ArgumentTypeError(f'"{text}" is not a whole number, 0 or more.')
-    return number
+not_negative = number(float, "a number")
+count = number(int, "a whole number")
 
 
 # Alembic's own

@@ -266,33 +266,22 @@ def read_text(key: str, value: object) -> str | None:
     return str(value).strip() or None
 
 
-def read_seconds(key: str, value: object) -> float:
-    """Read a number of seconds, at least 0."""
-    try:
-        seconds = float(str(value))
-    except ValueError:
-        seconds = -1.0
-    if not 0 <= seconds < float("inf"):
-        raise SettingError(key, "it must be a number of seconds, 0 or more.")
-    return seconds
-
-
-def whole(what: str) -> Callable[[str, object], int]:
-    """Return what reads a whole number, at least 0.
+def number(read: Callable[[str], float], what: str) -> Callable[[str, object], float]:
+    """Return what reads a number, at least 0.
 
     :param what: what it is called in the message
     """
 
-    def read(key: str, value: object) -> int:
+    def read_number(key: str, value: object) -> float:
         try:
-            number = int(str(value))
+            found = read(str(value))
         except ValueError:
-            number = -1
-        if number < 0:
+            found = -1
+        if not 0 <= found < float("inf"):
             raise SettingError(key, f"it must be {what}, 0 or more.")
-        return number
+        return found
 
-    return read
+    return read_number
 
 
 def one_of(*words: str) -> Callable[[str, object], str]:
@@ -361,17 +350,20 @@ def read_path(key: str, value: object) -> str:
     return text.rstrip("/")
 
 
+SECONDS = number(float, "a number of seconds")
+MILLISECONDS = number(int, "a whole number of milliseconds")
+
 READERS: Mapping[str, Callable[[str, object], Any]] = {
     "package": read_text,
     "scratch_url": parse_url,
     "version_table_schema": read_text,
     "cache": read_text,
-    "connect_retries": whole("a whole number"),
-    "lock_wait": read_seconds,
-    "lock_budget": read_seconds,
-    "lock_timeout_ms": whole("a whole number of milliseconds"),
-    "lock_timeout_max_ms": whole("a whole number of milliseconds"),
-    "statement_timeout_ms": whole("a whole number of milliseconds"),
+    "connect_retries": number(int, "a whole number"),
+    "lock_wait": SECONDS,
+    "lock_budget": SECONDS,
+    "lock_timeout_ms": MILLISECONDS,
+    "lock_timeout_max_ms": MILLISECONDS,
+    "statement_timeout_ms": MILLISECONDS,
     "render_types": one_of("impl", "keep"),
     "prove": read_prove,
     "pipeline": read_switch,

@@ -7,7 +7,7 @@ which they run makes a difference.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -165,63 +165,40 @@ class Touch(NamedTuple):
     columns: tuple[str, ...]
 
 
-#: What each role cannot be mixed with: ``all`` whatever the columns, ``common`` where they have
-#: one in common (all columns count as any), ``named`` only where both name it.
-AGAINST: dict[str, dict[str, str]] = {
-    "destroy": dict.fromkeys(
-        [
-            *("make", "make column", "destroy column", "change", "restrict", "constrain", "refer"),
-            *("own", "view", "read", "insert", "write", "label", "unlabel"),
-        ],
-        "all",
+def against(
+    *, every: Sequence[str] = (), common: Sequence[str] = (), named: Sequence[str] = ()
+) -> dict[str, str]:
+    """Return what a role cannot be mixed with.
+
+    :param every: roles that it cannot be mixed with whatever the columns
+    :param common: where they have a column in common; all columns count as any
+    :param named: only where both name it
+    """
+    return {
+        role: how
+        for how, roles in (("all", every), ("common", common), ("named", named))
+        for role in roles
+    }
+
+
+NEEDS_COLUMN = ("change", "restrict", "constrain", "refer", "own")
+SEES_COLUMN = ("view", "read", "insert")
+ON_TABLE = ("make column", "destroy column", *NEEDS_COLUMN, *SEES_COLUMN)
+
+AGAINST = {
+    "destroy": against(every=("make", *ON_TABLE, "write", "label", "unlabel")),
+    "make": against(every=(*ON_TABLE, "write", "label", "unlabel")),
+    "make column": against(named=("destroy column", *NEEDS_COLUMN, "write"), common=SEES_COLUMN),
+    "destroy column": against(named=NEEDS_COLUMN, common=(*SEES_COLUMN, "write")),
+    "change": against(
+        common=("change", "restrict", *SEES_COLUMN, "write"), named=("constrain", "refer", "own")
     ),
-    "make": dict.fromkeys(
-        [
-            *("make column", "destroy column", "change", "restrict", "constrain", "refer"),
-            *("own", "view", "read", "insert", "write", "label", "unlabel"),
-        ],
-        "all",
-    ),
-    "make column": {
-        "destroy column": "named",
-        "change": "named",
-        "restrict": "named",
-        "constrain": "named",
-        "refer": "named",
-        "own": "named",
-        "view": "common",
-        "read": "common",
-        "insert": "common",
-        "write": "named",
-    },
-    "destroy column": {
-        "change": "named",
-        "restrict": "named",
-        "constrain": "named",
-        "refer": "named",
-        "own": "named",
-        "view": "common",
-        "read": "common",
-        "insert": "common",
-        "write": "common",
-    },
-    "change": {
-        "change": "common",
-        "restrict": "common",
-        "constrain": "named",
-        "refer": "named",
-        "own": "named",
-        "view": "common",
-        "read": "common",
-        "insert": "common",
-        "write": "common",
-    },
-    "restrict": {"restrict": "common", "insert": "common", "write": "common"},
-    "constrain": {"refer": "named", "write": "named"},
-    "read": {"insert": "all", "write": "common"},
-    "insert": {"write": "all"},
-    "write": {"write": "common"},
-    "label": {"unlabel": "named"},
+    "restrict": against(common=("restrict", "insert", "write")),
+    "constrain": against(named=("refer", "write")),
+    "read": against(every=("insert",), common=("write",)),
+    "insert": against(every=("write",)),
+    "write": against(common=("write",)),
+    "label": against(named=("unlabel",)),
 }
 
 ROLES: dict[Kind, str] = {

@@ -93,9 +93,7 @@ def plan_undo_without_loss(
     :raises DowngradeRefused: naming the tables that would be lost, or the dependents
     """
     plan = plan_undo(graph, applied, revisions, reason=reason, cascade=cascade)
-    if not cascade and (found := find_losses(step.revision for step in plan)):
-        raise DowngradeRefused((), [str(loss) for loss in found], found[0].dropped)
-    return plan
+    return plan if cascade else without_loss(plan)
 
 
 def plan_downgrade_without_loss(
@@ -115,6 +113,15 @@ def plan_downgrade_without_loss(
             raise
         dependents = list(zip(exc.dependents, exc.reasons, strict=True))
         raise DowngradeRefused(dependents, [str(loss) for loss in found]) from exc
-    if not cascade and (found := find_losses((step.revision for step in plan), targets)):
+    return plan if cascade else without_loss(plan, targets)
+
+
+def without_loss(plan: Plan, asked: Collection[str] = ()) -> Plan:
+    """Return a plan that drops no table of another package.
+
+    :param asked: as for :func:`find_losses`
+    :raises DowngradeRefused: naming the tables that would be lost
+    """
+    if found := find_losses((step.revision for step in plan), asked):
         raise DowngradeRefused((), [str(loss) for loss in found], found[0].dropped)
     return plan

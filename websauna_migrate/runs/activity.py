@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import Any
 
 from sqlalchemy import text
 from sqlalchemy.engine import Connection, Engine
-from sqlalchemy.exc import SQLAlchemyError
 
 from websauna_migrate.database.servers import Server
 from websauna_migrate.results import Activity
-from websauna_migrate.runs.blockers import find_blockers
+from websauna_migrate.runs.blockers import SecondConnection, find_blockers
 from websauna_migrate.runs.statement_log import Statement, kind_of, table_of
 
 POSTGRESQL = text(
@@ -68,13 +66,12 @@ class ActivityLook:
 
     def __init__(self, make_engine: Callable[[], Engine], server: Server) -> None:
         """Prepare; nothing is connected yet."""
-        self._make_engine = make_engine
+        self._second = SecondConnection(make_engine)
         self._server = server
         self.running: Callable[[], Statement | None] = lambda: None
-        self._connection: Connection | None = None
         self._lock = threading.Lock()
         # Behind a pooler the session is another one each time.
-        self._is_over = server.kind not in QUERIES or server.process is None or server.pooled
+        self._process = None if server.kind not in QUERIES or server.pooled else server.process
 
     def __call__(self) -> Activity:
         """Return what the session does, as this process knows and the server tells."""
@@ -89,20 +86,12 @@ class ActivityLook:
     def close(self) -> None:
         """Let the second connection go."""
         with self._lock:
-            self._is_over = True
-            if self._connection is not None:
-                with suppress(SQLAlchemyError):
-                    self._connection.close()
+            self._second.close()
 
     def _ask(self) -> Activity:
         """Return what the server tells."""
-        if self._is_over or self._server.process is None:
+        process = self._process
+        if process is None:
             return Activity()
-        try:
-            if self._connection is None:
-                self._connection = self._make_engine().connect()
-            return activity_of(self._connection, self._server, self._server.process)
-        except SQLAlchemyError:
-            # No connection is left, or a right is missing: the run goes on without.
-            self._is_over = True
-            return Activity()
+        found = self._second.ask(lambda one: activity_of(one, self._server, process))
+        return found or Activity()

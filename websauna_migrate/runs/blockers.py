@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import TextClause, text
 from sqlalchemy.engine import Connection, Engine
@@ -15,6 +15,8 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from websauna_migrate.database.servers import Server
 from websauna_migrate.runs.statement_words import without_literals
+
+T = TypeVar("T")
 
 #: Seconds between two looks at what blocks; a fraction of the shortest lock timeout.
 LOOK_SECONDS = 0.03
@@ -98,6 +100,47 @@ SESSIONS = text(
 )
 
 
+class SecondConnection:
+    """Asks the server about a run from another connection, for as long as that is possible.
+
+    :ivar is_over: whether nothing is asked any more
+    """
+
+    def __init__(self, make_engine: Callable[[], Engine]) -> None:
+        """Prepare; nothing is connected yet."""
+        self.is_over = False
+        self._make_engine = make_engine
+        self._connection: Connection | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is connected."""
+        return self._connection is not None
+
+    def ask(self, question: Callable[[Connection], T]) -> T | None:
+        """Return what a function finds; ``None`` where that cannot be asked, or any more."""
+        if self.is_over:
+            return None
+        try:
+            if self._connection is None:
+                self._connection = self._make_engine().connect()
+            found = question(self._connection)
+            # No transaction stays open: it would hold a snapshot.
+            self._connection.rollback()
+        except SQLAlchemyError:
+            # No connection is left, or a right is missing: the run goes on without.
+            self.is_over = True
+            return None
+        return found
+
+    def close(self) -> None:
+        """Let it go."""
+        self.is_over = True
+        if self._connection is not None:
+            with suppress(SQLAlchemyError):
+                self._connection.close()
+
+
 class BlockerWatch:
     """Looks from a second connection while a step waits.
 
@@ -107,18 +150,16 @@ class BlockerWatch:
     def __init__(self, make_engine: Callable[[], Engine], server: Server) -> None:
         self.server = server
         self.found: tuple[Blocker, ...] = ()
-        self._make_engine = make_engine
-        self._connection: Connection | None = None
+        self._second = SecondConnection(make_engine)
         self._thread: threading.Thread | None = None
         self._over = threading.Event()
-        self._failed = False
 
     def start(self, process: int) -> None:
         """Begin to look who blocks a session of PostgreSQL; for others see :meth:`look`.
 
         :param process: the waiting session's number at the server
         """
-        if self.server.kind != "postgresql" or self._failed:
+        if self.server.kind != "postgresql" or self._second.is_over:
             return
         self._over.clear()
         self._thread = threading.Thread(
@@ -128,7 +169,7 @@ class BlockerWatch:
 
     def prepare(self) -> None:
         """Connect, so that the next attempt is looked at from its beginning."""
-        if self.server.kind == "postgresql" and self._connection is None and not self._failed:
+        if self.server.kind == "postgresql" and not self._second.is_open:
             self._look(0)
 
     def stop(self) -> None:
@@ -141,35 +182,23 @@ class BlockerWatch:
     def close(self) -> None:
         """Let the second connection go."""
         self.stop()
-        if self._connection is not None:
-            with suppress(SQLAlchemyError):
-                self._connection.close()
-            self._connection = None
+        self._second.close()
 
     def look(self, process: int, table: str) -> None:
         """Look once, after a wait: what MariaDB has.
 
         :param table: the one that is changed, without a schema; empty if that is not known
         """
-        if self.server.kind == "mysql" and not self._failed:
+        if self.server.kind == "mysql":
             self._look(process, table)
 
     def _watch(self, process: int) -> None:
-        while not self._over.is_set() and not self._failed:
+        while not self._over.is_set() and not self._second.is_over:
             self._look(process)
             self._over.wait(LOOK_SECONDS)
 
     def _look(self, process: int, table: str = "") -> None:
-        try:
-            if self._connection is None:
-                self._connection = self._make_engine().connect()
-            found = find_blockers(self._connection, self.server, process, table)
-            # No transaction stays open: it would hold a snapshot.
-            self._connection.rollback()
-        except SQLAlchemyError:
-            # No connection is left, or a right is missing: the wait goes on without names.
-            self._failed = True
-            return
+        found = self._second.ask(lambda one: find_blockers(one, self.server, process, table))
         self.found = found or self.found
 
 
