@@ -240,14 +240,14 @@ class MigrationService(Service):
         if verified:
             from websauna_migrate.locating.verified_stamp import stamp_verified
 
-            return stamp_verified(site, self.ownership, revisions, packages, self.at)
+            return stamp_verified(site, self, revisions, packages)
         return stamp(site, revisions, packages, purge=purge, with_requirements=with_requirements)
 
     def locate(self, *, packages: Packages = None, **given: Unpack[Given]) -> results.Location:
         from websauna_migrate.locating.locate import locate
 
         site = self._complete_site(the_given(**given))
-        return locate(site, self.ownership, packages, self.at)
+        return locate(site, self, packages)
 
     def drift(
         self, *, packages: Packages = None, accept: bool = False, **given: Unpack[Given]
@@ -255,7 +255,7 @@ class MigrationService(Service):
         from websauna_migrate.locating.drift import accept_drift, find_drift
 
         site = self._complete_site(the_given(**given))
-        found = find_drift(site, self.ownership, packages, self.at)
+        found = find_drift(site, self, packages)
         if accept:
             accept_drift(site, packages)
         return found

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import chain
 
-from sqlalchemy.engine import URL, Connection
+from sqlalchemy.engine import Connection
 
 from websauna_migrate.database.history_tables import list_tables
 from websauna_migrate.facts.differences import Difference, differences
@@ -20,7 +20,6 @@ from websauna_migrate.locating.mending import mender_for
 from websauna_migrate.locating.mending.names_back import renames_in
 from websauna_migrate.locating.mending.statements import Mender, NotWritten, Statement
 from websauna_migrate.locating.object_histories import NO_REVISION
-from websauna_migrate.models.ownership import Ownership
 from websauna_migrate.planning.state import State
 from websauna_migrate.results import Drift, DriftReport
 from websauna_migrate.runs.base_service import Service
@@ -31,18 +30,15 @@ from websauna_migrate.runs.runner import Runner
 from websauna_migrate.runs.site import Site
 
 
-def find_drift(
-    site: Site, ownership: Ownership, packages: Packages, at: Callable[[URL], Service]
-) -> DriftReport:
+def find_drift(site: Site, service: Service, packages: Packages) -> DriftReport:
     """Return how the database, its scripts and the models differ.
 
-    :param at: returns the service of another database; it tells no subscriber
     :raises ScratchRefused: if there can be no scratch database
     """
     with site.reading() as connection:
         if connection is None:
             return DriftReport(tuple(pending_ones(site, site.select(packages), {})))
-        looking = DriftLook(Locator(site, ownership, packages, at, connection), connection)
+        looking = DriftLook(Locator(site, service, packages, connection), connection)
         found = looking.report()
         connection.rollback()
         return found

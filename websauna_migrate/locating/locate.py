@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from sqlalchemy.engine import URL, Connection
+from sqlalchemy.engine import Connection
 
 from websauna_migrate.base_errors import MigrationError
 from websauna_migrate.database.engines import connect, make_engine
@@ -34,7 +34,6 @@ from websauna_migrate.locating.likely_revisions import (
 )
 from websauna_migrate.locating.object_histories import ObjectHistories, grouped
 from websauna_migrate.locating.replayed import Replay, Replayed
-from websauna_migrate.models.ownership import Ownership
 from websauna_migrate.planning.accesses import UNREADABLE
 from websauna_migrate.planning.package_history import PackageHistory
 from websauna_migrate.planning.revisions import Revision
@@ -48,16 +47,13 @@ from websauna_migrate.runs.unknown_revisions import last_applied
 IN_DATABASE = "in the database"
 
 
-def locate(
-    site: Site, ownership: Ownership, packages: Packages, at: Callable[[URL], Service]
-) -> Location:
+def locate(site: Site, service: Service, packages: Packages) -> Location:
     """Return where a database stands.
 
-    :param at: returns the service of another database; it tells no subscriber
     :raises ScratchRefused: if there can be no scratch database
     """
     with site.reading() as connection:
-        locator = Locator(site, ownership, packages, at, connection)
+        locator = Locator(site, service, packages, connection)
         found = locator.location(connection)
         if connection is not None:
             connection.rollback()
@@ -70,9 +66,8 @@ class Locator:
     def __init__(
         self,
         site: Site,
-        ownership: Ownership,
+        service: Service,
         packages: Packages,
-        at: Callable[[URL], Service],
         connection: Connection | None,
     ) -> None:
         """Replay what is not known.
@@ -80,7 +75,7 @@ class Locator:
         :param connection: to the database, ``None`` for an SQLite file that is not there yet
         """
         self.site = site
-        self.ownership = ownership
+        self.ownership = ownership = service.ownership
         self.selected = site.select(packages)
         self.tables = [
             table for name in sorted(site.packages) for table in ownership.tables_of(name)
@@ -88,7 +83,7 @@ class Locator:
         self.live: Mapping[Unit, Group] = {}
         schemas = {table.schema for table in self.tables}
         environment, self.server = known_of(site, connection)
-        replay = Replay(site, at, environment, schemas)
+        replay = Replay(site, service, environment, schemas)
         self.replayed: Replayed = replay.run()
 
     @property

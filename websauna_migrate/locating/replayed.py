@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,18 +75,17 @@ class Replay:
     def __init__(
         self,
         site: Site,
-        at: Callable[[URL], Service],
+        service: Service,
         environment: Sequence[str],
         schemas: Collection[str | None] = (),
     ) -> None:
         """Prepare.
 
-        :param at: returns the service of another database
         :param environment: what the outcome depends on besides the scripts
         :param schemas: those that models name
         """
         self.site = site
-        self.at = at
+        self.service = service
         self.schemas = {*schemas}
         self.order = site.loaded.graph.timeline()
         self.histories = [package.history_table for package in site.packages.values()]
@@ -170,7 +169,7 @@ class ScratchReplay:
         self.known = dict(known)
         self.done: list[Known] = []
         self.digest = ""
-        service: Service = replay.at(url)
+        service = replay.service.at(url)
         service.on_step = self.look
         self.site = service.site()
         texts = [

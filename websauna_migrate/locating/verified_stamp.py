@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-
-from sqlalchemy.engine import URL
+from collections.abc import Sequence
 
 from websauna_migrate.base_errors import ExitCode, MigrationError
 from websauna_migrate.interfaces import Packages, Targets
 from websauna_migrate.locating.locate import Locator
-from websauna_migrate.models.ownership import Ownership
 from websauna_migrate.planning.package_targets import targets_for
 from websauna_migrate.planning.plan import plan_stamp
 from websauna_migrate.results import Located, StampedPackage
@@ -33,11 +30,7 @@ class NotLocated(MigrationError, LookupError):
 
 
 def stamp_verified(
-    site: Site,
-    ownership: Ownership,
-    revisions: Targets,
-    packages: Packages,
-    at: Callable[[URL], Service],
+    site: Site, service: Service, revisions: Targets, packages: Packages
 ) -> tuple[StampedPackage, ...]:
     """Write into the history tables where the packages stand, all in one transaction.
 
@@ -46,7 +39,7 @@ def stamp_verified(
     """
     with site.reading() as connection:
         # Replayed before the lock is taken: others need not wait for it.
-        locator = Locator(site, ownership, packages, at, connection)
+        locator = Locator(site, service, packages, connection)
         found = locator.location(connection).packages
         if connection is not None:
             connection.rollback()

@@ -397,7 +397,7 @@ def keep_what_agrees(found: Findings, site: Site, applied: Mapping[str, tuple[st
 def located_at(found: Findings, site: Site, name: str) -> tuple[tuple[str, ...], str] | None:
     """Return the rows at which the replayed scripts made the tables as they are, and the proof."""
     try:
-        place = locate(site, found.service.ownership, [name], found.service.at).packages[0]
+        place = locate(site, found.service, [name]).packages[0]
     except MigrationError as exc:
         found.notes.append(f"{name}: it cannot be located: {exc}")
         return None

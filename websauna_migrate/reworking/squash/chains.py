@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from sqlalchemy.engine import URL
@@ -26,15 +26,14 @@ class Chain:
     :ivar url: the database's
     """
 
-    def __init__(self, author: Site, at: Callable[[URL], Service], url: URL) -> None:
+    def __init__(self, author: Site, service: Service, url: URL) -> None:
         """Prepare an empty database.
 
         :param author: of the application's own database
-        :param at: returns the service of another database
         """
         self.url = url
         self.author = author
-        self.site: Site = at(url).site()
+        self.site: Site = service.at(url).site()
         self.engine_options = author.settings.engine_options
         texts = [
             Path(one.path).read_text(encoding="utf-8", errors="replace")

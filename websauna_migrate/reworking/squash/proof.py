@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-
-from sqlalchemy.engine import URL
 
 from websauna_migrate.facts.differences import differences, listed
 from websauna_migrate.facts.fact import Facts
@@ -29,7 +27,7 @@ TOLD = 5
 
 def prove_squash(
     site: Site,
-    at: Callable[[URL], Service],
+    service: Service,
     written: Sequence[tuple[SquashRange, str]],
     after: Sequence[Facts],
     rows: Sequence[Mapping[str, Rows]],
@@ -49,7 +47,7 @@ def prove_squash(
 
         def chain_behind(number: int) -> Chain:
             """Return a new chain, with so many squashes applied."""
-            chain = Chain(site, at, stack.enter_context(scratch_database(site.settings)))
+            chain = Chain(site, service, stack.enter_context(scratch_database(site.settings)))
             for wanted, squash in written[:number]:
                 chain.upgrade(wanted.package, [squash], [squash])
             return chain
@@ -84,15 +82,13 @@ def prove_squash(
             ) from exc
 
 
-def left_by_downgrade(
-    site: Site, at: Callable[[URL], Service], ranges: Sequence[SquashRange]
-) -> Facts | None:
+def left_by_downgrade(site: Site, service: Service, ranges: Sequence[SquashRange]) -> Facts | None:
     """Return what the downgrade of the last of some ranges leaves; ``None`` where it fails.
 
     :param site: with the old scripts alone
     """
     with scratch_database(site.settings) as url:
-        chain = Chain(site, at, url)
+        chain = Chain(site, service, url)
         for wanted in ranges:
             ids = [one.id for one in wanted.revisions]
             chain.upgrade(wanted.package, ids, ids)

@@ -92,7 +92,7 @@ class Squashing:
         self.package = ranges[0].package
         self.dialect = site.settings.require_url().get_backend_name()
         with site.reading() as connection:
-            locator = Locator(site, service.ownership, self.package, service.at, connection)
+            locator = Locator(site, service, self.package, connection)
         self.replayed = locator.replayed
         inside = {one.id for wanted in ranges for one in wanted.revisions}
         for failed in self.replayed.failed:
@@ -124,7 +124,7 @@ class Squashing:
                     written.append((wanted, own_id))
                     parents = (own_id,)
                 site = self.service.site_anew()
-                prove_squash(site, self.service.at, written, after, rows, self.left)
+                prove_squash(site, self.service, written, after, rows, self.left)
                 return tuple(self.told(site, made, written))
             except NotProven as exc:
                 unlink(paths)
@@ -158,7 +158,7 @@ class Squashing:
         if exc.not_back is None or exc.not_back in self.left:
             return False
         ranges = self.ranges[: exc.not_back + 1]
-        left = left_by_downgrade(self.site, self.service.at, ranges)
+        left = left_by_downgrade(self.site, self.service, ranges)
         self.left[exc.not_back] = left
         return left is not None
 
@@ -182,7 +182,7 @@ class Squashing:
         after: list[Facts] = []
         with ExitStack() as stack:
             urls = [stack.enter_context(scratch_database(self.site.settings)) for _ in range(2)]
-            behind, ahead = (Chain(self.site, self.service.at, url) for url in urls)
+            behind, ahead = (Chain(self.site, self.service, url) for url in urls)
             for wanted in self.ranges:
                 inside = {one.id for one in wanted.revisions}
                 found: list[Written] = []
