@@ -12,7 +12,7 @@ from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
 from websauna_migrate.base_errors import MigrationError, UsageError
 from websauna_migrate.database.history_tables import list_tables, write_rows
 from websauna_migrate.planning.package_history import PackageHistory
-from websauna_migrate.planning.steps import Plan, Reason, Step
+from websauna_migrate.planning.steps import Direction, Plan, Reason, Step
 from websauna_migrate.results import InterruptedStep, LedgerEntry
 from websauna_migrate.runs.half_done import known_facts, look_closely
 from websauna_migrate.runs.in_progress import is_of, marked_steps, run_in_progress
@@ -130,8 +130,8 @@ def rerun(site: Site, entries: Sequence[LedgerEntry], stop: Callable[[], bool] |
     """
     marks = {entry.id: settled_by("rerun") for entry in entries}
     runner = Runner(site, RunOptions(stop=stop, marks=marks))
-    newest = entries[-1:]
-    runner.run(newest[0].direction, lambda applied: rerun_plan(newest, site.loaded, applied))
+    newest = entries[-1]
+    runner.run(newest.direction, lambda applied: rerun_plan(newest, site.loaded, applied))
 
 
 def choose(entries: Sequence[LedgerEntry], step: str | None) -> tuple[LedgerEntry, ...]:
@@ -165,11 +165,11 @@ def settle(
     :param rows: of the package's history table; ``None`` for a package that is not registered
     :raises MigrationError: if the history would have to change and the scripts are not there
     """
-    if action == "rerun" and rows is not None:
-        require_script(entry, history_of(site.loaded, entry, rows))
     shall_be_applied = (entry.direction == "upgrade") == (action == "done")
-    history = history_of(site.loaded, entry, rows)
     if rows is not None:
+        history = history_of(site.loaded, entry, rows)
+        if action == "rerun":
+            require_script(entry, history)
         wanted = rows_settled(entry, history, rows, applied=shall_be_applied)
         if wanted != frozenset(rows):
             # Not the table that the ledger's row names: any program may have written that.
@@ -223,29 +223,21 @@ def require_script(entry: LedgerEntry, history: PackageHistory | None) -> Packag
 
 
 def rerun_plan(
-    entries: Sequence[LedgerEntry], snapshot: LoadedScripts, applied: Mapping[str, Sequence[str]]
+    entry: LedgerEntry, snapshot: LoadedScripts, applied: Mapping[str, Sequence[str]]
 ) -> Plan:
-    """Return the plan that runs half done steps again, and nothing else; one direction a plan."""
-    steps = []
-    for entry in entries:
-        history = history_of(snapshot, entry, applied[entry.package])
-        assert history is not None
-        rows = frozenset(applied[entry.package])
-        up = entry.direction == "upgrade"
-        if (entry.revision in history.applied(rows)) == up:
-            # Another run was faster.
-            continue
-        steps.append(
-            Step(
-                package=entry.package,
-                revision=history.revisions[entry.revision],
-                direction="upgrade" if up else "downgrade",
-                reasons=(Reason("requested", f"{entry.package}@{entry.revision}"),),
-                rows_before=rows,
-                rows_after=history.rows_after(rows, entry.revision, upgrade=up),
-            )
-        )
-    return Plan(tuple(steps), "upgrade" if entries[0].direction == "upgrade" else "downgrade")
+    """Return the plan that runs a half done step again, and nothing else."""
+    history = history_of(snapshot, entry, applied[entry.package])
+    assert history is not None
+    before = frozenset(applied[entry.package])
+    up = entry.direction == "upgrade"
+    direction: Direction = "upgrade" if up else "downgrade"
+    if (entry.revision in history.applied(before)) == up:
+        # Another run was faster.
+        return Plan((), direction)
+    reasons = (Reason("requested", f"{entry.package}@{entry.revision}"),)
+    revision = history.revisions[entry.revision]
+    after = history.rows_after(before, entry.revision, upgrade=up)
+    return Plan((Step(entry.package, revision, direction, reasons, before, after),), direction)
 
 
 def settled_by(action: str) -> str:
