@@ -46,10 +46,13 @@ ROLLS_BACK = re.compile(r"\b(?:ROLLBACK|ABORT)\b", re.IGNORECASE)
 #: What "no limit" is where there has to be one.
 UNLIMITED_MS = 600_000
 
-
 #: Milliseconds for which SQLite waits at most where waiting is all that is left. It does not listen
 #: to requests to stop meanwhile.
 PATIENT_MS = 30_000
+
+
+#: The methods of SQLAlchemy's dialects by which each statement reaches the driver.
+EXECUTING = ("do_execute", "do_executemany", "do_execute_no_params")
 
 
 class StatementGuard:
@@ -91,18 +94,13 @@ class StatementGuard:
         self._savepoints = False
         self.postgresql = PostgreSQLStatements(connection, wait, tell, self.local_settings)
         self.mysql = MySQLStatements(connection, lock, wait, mariadb=server.mariadb)
-        self._listeners = (
-            ("do_execute", self._do_execute),
-            ("do_executemany", self._do_executemany),
-            ("do_execute_no_params", self._do_execute_no_params),
-            ("begin", self._begin),
-            ("after_cursor_execute", self._after_cursor_execute),
-        )
 
     def watch(self, engine: Engine) -> None:
         """Listen to an engine that is used for this run alone."""
-        for name, function in self._listeners:
-            event.listen(engine, name, function)
+        for method in EXECUTING:
+            event.listen(engine, method, self._instead_of(method))
+        event.listen(engine, "begin", self._begin)
+        event.listen(engine, "after_cursor_execute", self._after_cursor_execute)
 
     def begin_step(self, timeouts: Timeouts, waited: float) -> None:
         """Say that a step's statements come now.
@@ -180,41 +178,23 @@ class StatementGuard:
         if self.active and self.log is not None and connection is self.connection:
             self.log.end(commit=self.server.kind == "mysql" and ends_transaction(statement))
 
-    def _do_execute(
-        self, cursor: DBAPICursor, statement: str, parameters: Any, context: ExecutionContext
-    ) -> bool:
-        dialect = context.dialect
-        return self._looked_after(
-            cursor,
-            statement,
-            parameters,
-            context,
-            lambda: dialect.do_execute(cursor, statement, parameters, context),
-        )
+    def _instead_of(self, method: str) -> Callable[..., bool]:
+        """Return what SQLAlchemy asks before it has its dialect execute a statement.
 
-    def _do_executemany(
-        self, cursor: DBAPICursor, statement: str, parameters: Any, context: ExecutionContext
-    ) -> bool:
-        dialect = context.dialect
-        return self._looked_after(
-            cursor,
-            statement,
-            parameters,
-            context,
-            lambda: dialect.do_executemany(cursor, statement, parameters, context),
-        )
+        :param method: the dialect's: ``do_execute`` and the like
+        """
 
-    def _do_execute_no_params(
-        self, cursor: DBAPICursor, statement: str, context: ExecutionContext
-    ) -> bool:
-        dialect = context.dialect
-        return self._looked_after(
-            cursor,
-            statement,
-            None,
-            context,
-            lambda: dialect.do_execute_no_params(cursor, statement, context),
-        )
+        def execute(*arguments: Any) -> bool:
+            cursor, statement, *given, context = arguments
+            return self._looked_after(
+                cursor,
+                statement,
+                given[0] if given else None,
+                context,
+                lambda: getattr(context.dialect, method)(*arguments),
+            )
+
+        return execute
 
     def _looked_after(
         self,
