@@ -398,13 +398,18 @@ def make_transactional(engine: Engine) -> None:
     event.listen(engine, "begin", begin_on_sqlite)
 
 
+def driver_of(connection: Connection) -> Any:
+    """Return the driver's own connection; what it can do is each driver's own."""
+    return connection.connection.dbapi_connection
+
+
 #: Where a connection's ``info`` has what is called just before BEGIN on SQLite.
 BEFORE_BEGIN = "websauna_migrate_before_begin"
 
 
 def begin_on_sqlite(connection: Connection) -> None:
     """Begin a transaction with everything in it: the driver leaves DDL outside."""
-    driver: Any = connection.connection.dbapi_connection
+    driver = driver_of(connection)
     if driver.in_transaction:
         # An application's listener to all engines has begun it, as in SQLAlchemy's documentation;
         # or it is left of one that a reader kept from its commit.

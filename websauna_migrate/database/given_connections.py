@@ -20,7 +20,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.pool import StaticPool
 
 from websauna_migrate.base_errors import UsageError
-from websauna_migrate.database.engines import WRITES, begin_on_sqlite
+from websauna_migrate.database.engines import WRITES, begin_on_sqlite, driver_of
 
 #: Execution option of a connection whose session is the caller's.
 GIVEN = "websauna_migrate_given"
@@ -73,7 +73,7 @@ def open_given(given: Connection | Engine) -> Iterator[Connection]:
             yield own
         return
     refuse_unusable(given)
-    driver: Any = given.connection.dbapi_connection
+    driver = driver_of(given)
     inside = given.in_transaction()
     kind = "mysql" if given.dialect.name == "mariadb" else given.dialect.name
     with ExitStack() as stack:
@@ -105,7 +105,7 @@ def refuse_unusable(given: Connection) -> None:
             "The connection given has a schema_translate_map, which neither scripts nor history "
             "tables follow. Give a connection without it, and set the session's search_path."
         )
-    driver: Any = given.connection.dbapi_connection
+    driver = driver_of(given)
     if options.get("isolation_level") == "AUTOCOMMIT" or is_autocommit(given, driver):
         raise UsageError(
             "The connection given commits each statement by itself (AUTOCOMMIT), so that no step "

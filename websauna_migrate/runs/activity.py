@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from sqlalchemy import text
 from sqlalchemy.engine import Connection, Engine
@@ -40,7 +39,7 @@ def activity_of(connection: Connection, server: Server, process: int) -> Activit
     :raises SQLAlchemyError: where the server does not tell
     """
     try:
-        row: Any = connection.execute(QUERIES[server.kind], {"process": process}).first()
+        row = connection.execute(QUERIES[server.kind], {"process": process}).first()
         if row is None:
             return Activity()
         query, phase, percent, waits = row

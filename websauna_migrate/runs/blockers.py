@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from sqlalchemy import TextClause, text
 from sqlalchemy.engine import Connection, Engine
@@ -234,7 +234,7 @@ def blockers_in(
 ) -> tuple[Blocker, ...]:
     """Return the sessions that a query finds."""
     known = {name: value for name, value in values.items() if f":{name}" in query.text}
-    rows: Sequence[Any] = connection.execute(query, known).all()
+    rows = connection.execute(query, known).all()
     return tuple(
         Blocker(
             process=row[0],

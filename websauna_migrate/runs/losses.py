@@ -17,7 +17,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 
 from websauna_migrate.base_errors import ExitCode, MigrationError
-from websauna_migrate.database.engines import said_by
+from websauna_migrate.database.engines import driver_of, said_by
 from websauna_migrate.planning.accesses import DEFAULT_SCHEMAS, Access, Key, full_name
 from websauna_migrate.planning.steps import Plan, Step
 from websauna_migrate.results import Loss
@@ -248,7 +248,7 @@ def bounded(connection: Connection) -> Iterator[None]:
         connection.exec_driver_sql("SET LOCAL lock_timeout = '1s'")
         yield
     elif kind == "sqlite":
-        driver: Any = connection.connection.dbapi_connection
+        driver = driver_of(connection)
         deadline = time.monotonic() + EACH
         driver.set_progress_handler(lambda: time.monotonic() > deadline, 10_000)
         try:

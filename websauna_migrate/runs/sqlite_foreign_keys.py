@@ -26,7 +26,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import Connection
 from sqlalchemy.engine.interfaces import DBAPICursor, ExecutionContext
 
-from websauna_migrate.database.engines import BEFORE_BEGIN
+from websauna_migrate.database.engines import BEFORE_BEGIN, driver_of
 from websauna_migrate.database.given_connections import given_state
 from websauna_migrate.facts.sqlite_tokens import unquoted
 from websauna_migrate.plain_text import counted
@@ -358,7 +358,7 @@ class ForeignKeys:
     @property
     def _driver(self) -> Any:
         """The driver's connection: what is executed on it is seen by no listener."""
-        return self.connection.connection.dbapi_connection
+        return driver_of(self.connection)
 
     def _is_on(self) -> bool:
         return bool(self._driver.execute("PRAGMA foreign_keys").fetchone()[0])

@@ -22,6 +22,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.engine.interfaces import DBAPICursor, ExecutionContext
 
+from websauna_migrate.database.engines import driver_of
 from websauna_migrate.database.servers import Server
 from websauna_migrate.database.stopping import Stopping
 from websauna_migrate.database.timeouts import Timeouts
@@ -283,7 +284,7 @@ class StatementGuard:
         """Take notice that the step is no longer one transaction, so that it cannot start anew."""
         if self.server.kind == "sqlite" and not self._published:
             # All that follows has to wait by itself.
-            dbapi_connection: Any = self.connection.connection.dbapi_connection
+            dbapi_connection = driver_of(self.connection)
             dbapi_connection.execute(f"PRAGMA busy_timeout = {self._patience_ms()}")
         self._published = self.mysql.published = True
         if self.queue is not None:
@@ -298,5 +299,5 @@ class StatementGuard:
 
     def _set_sqlite(self, waited: float) -> None:
         """Let SQLite wait for the file as long as a statement may by now."""
-        dbapi_connection: Any = self.connection.connection.dbapi_connection
+        dbapi_connection = driver_of(self.connection)
         dbapi_connection.execute(self.settings_of(self._timeouts, waited))

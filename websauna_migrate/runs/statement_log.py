@@ -16,6 +16,7 @@ from typing import Any
 from sqlalchemy import Table
 from sqlalchemy.engine import Connection
 
+from websauna_migrate.database.engines import driver_of
 from websauna_migrate.results import LedgerStatement
 from websauna_migrate.revision_scripts.script_error import running_line
 from websauna_migrate.runs.ledger_table import name_of
@@ -172,7 +173,7 @@ class StatementLog:
     def _write(self, statements: list[Statement]) -> None:
         if not statements or not self._entry:
             return
-        driver: Any = self._connection.connection.dbapi_connection
+        driver = driver_of(self._connection)
         # Past SQLAlchemy, which may be in the middle of another statement.
         has_queue = getattr(driver, "queue", None) is not None
         cursor = own_cursor(driver) if has_queue else driver.cursor()

@@ -21,9 +21,10 @@ from typing import Any
 
 from sqlalchemy import text
 from sqlalchemy.engine import Connection
-from sqlalchemy.engine.interfaces import DBAPICursor
+from sqlalchemy.engine.interfaces import DBAPICursor, ExecutionContext
 from sqlalchemy.exc import DBAPIError
 
+from websauna_migrate.database.engines import driver_of
 from websauna_migrate.database.lock_errors import is_lock_failure, sqlstate
 from websauna_migrate.database.stopping import Stopping
 from websauna_migrate.revision_scripts.script_error import running_line
@@ -101,7 +102,7 @@ class StepQueue:
     def __init__(self, connection: Connection, stopping: Stopping) -> None:
         self.stopping = stopping
         self.driver = connection.dialect.driver
-        driver: Any = connection.connection.dbapi_connection
+        driver = driver_of(connection)
         driver.queue = self
         self._connection = connection
         self._driver = driver
@@ -214,7 +215,7 @@ class StepQueue:
         cursor: DBAPICursor,
         statement: str,
         parameters: object,
-        context: Any,
+        context: ExecutionContext,
     ) -> bool:
         """Keep a statement, or send all that were kept before it; tell which.
 
@@ -351,7 +352,7 @@ def queue_of(connection: Connection, stopping: Stopping) -> StepQueue | None:
 
     :param stopping: cancels what the queue sends
     """
-    driver: Any = connection.connection.dbapi_connection
+    driver = driver_of(connection)
     version = connection.dialect.server_version_info or ()
     if not hasattr(driver, "queue") or version < MEASURES_EACH:
         return None

@@ -6,11 +6,12 @@ import functools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from sqlalchemy.engine import Connection
 
 from websauna_migrate.alembic_adapter.env_run import run_env
+from websauna_migrate.database.engines import driver_of
 from websauna_migrate.database.history_tables import list_tables, read_rows
 from websauna_migrate.database.timeouts import Timeouts, env_limited
 from websauna_migrate.locks.run_lock import LockLost
@@ -286,7 +287,7 @@ class StepRunner:
         environment = self.access.environments[step.package]
         if self.server.kind == "sqlite" and environment.schema is None:
             # SQLite tells whether another connection has committed anything to the main file.
-            driver: Any = self.connection.connection.dbapi_connection
+            driver = driver_of(self.connection)
             (version,) = driver.execute("PRAGMA data_version").fetchone()
             known, self._data_version = known or version == self._data_version, version
         if known:
@@ -393,7 +394,7 @@ class StepRunner:
 
     def _cancel(self) -> None:
         """Cancel what the server does for this run; called from another thread."""
-        driver: Any = self.connection.connection.dbapi_connection
+        driver = driver_of(self.connection)
         if self.server.kind == "sqlite":
             driver.interrupt()
         elif self.server.kind == "mysql":
