@@ -81,6 +81,13 @@ changed(
     "sqlite",
 )
 changed(
+    "m_percent",
+    lambda: [Column("x", sa.String(9)), sa.CheckConstraint("x <> '%s'", name="m%ck")],
+    lambda: [Column("x", sa.String(9)), sa.CheckConstraint("x <> '%(x)s'", name="m%ck")],
+    "mariadb",
+    "sqlite",
+)
+changed(
     "m_default_in_brackets",
     lambda: [Column("x", sa.DateTime, server_default=text("(now() + interval 1 day)"))],
     lambda: [Column("x", sa.DateTime, server_default=text("(now() + interval 2 day)"))],

@@ -46,9 +46,7 @@ def sql_text(expression: Any, connection: Connection) -> str:
             compile_kwargs={"literal_binds": True, "include_table": False},
         )
     )
-    if connection.dialect.paramstyle in ("format", "pyformat"):
-        text = text.replace("%%", "%")
-    return text
+    return plain(text, connection)
 
 
 def final_name(constraint: Constraint | Index, connection: Connection) -> str | None:
@@ -59,7 +57,13 @@ def final_name(constraint: Constraint | Index, connection: Connection) -> str | 
     if not isinstance(constraint.name, str) or not constraint.name:
         return None
     formatted = connection.dialect.identifier_preparer.format_constraint(constraint)
-    return None if formatted is None else unquoted(str(formatted))
+    return None if formatted is None else unquoted(plain(str(formatted), connection))
+
+
+def plain(text: str, connection: Connection) -> str:
+    """Return SQL that a dialect wrote without the doubling of ``%`` that its driver asks for."""
+    doubled = connection.dialect.paramstyle in ("format", "pyformat")
+    return text.replace("%%", "%") if doubled else text
 
 
 def unquoted(name: str) -> str:
