@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.engine import URL, Connection
@@ -68,26 +69,25 @@ class Aftermath:
         :param total: how many steps the run has
         :param dry_run: whether nothing of the run is told in the ledger
         """
-        run, step, waiting = self.run, attempt.step, attempt.waiting
+        run, step = self.run, attempt.step
         done = attempt.number - 1
         # What stays applied.
         kept = 0 if run.atomic else done
         failure = self.failure_of(exc, step)
-        values = {**attempt.values, **failure}
         lost = self._is_lost()
         visible = not dry_run and self._marker_is_visible(attempt.entry, lost=lost)
         half_done = visible and not self.guard.untouched
-        exists = visible or attempt.entry == run.planned
-        if run.atomic and run.planned is not None and not visible:
-            # The row of the first step is the only one that is there, so it tells of this one.
-            values["id"], exists = run.planned, True
-        untold = half_done or dry_run
-        stopped = isinstance(exc, StopNow) or self.access.stopping.at_once
         if half_done:
             self.write(lambda one: self.access.ledger.fail(one, attempt.entry, failure), lost=lost)
+            tell: Callable[[str], None] = told_already
+        elif dry_run:
+            tell = told_already
+        else:
+            values, exists = self._row_of(attempt, failure, visible=visible)
+            tell = partial(self.record, values, exists=exists, lost=lost)
+        stopped = isinstance(exc, StopNow) or self.access.stopping.at_once
         if stopped or is_interrupt(exc):
-            if not untold:
-                self.record(values, STOPPED, exists=exists, lost=lost)
+            tell(STOPPED)
             if not stopped:
                 raise exc
             raise self._stopped(step, kept, total, half_done=half_done) from exc
@@ -95,20 +95,12 @@ class Aftermath:
             raise connection_lost(str(exc), kept) from exc
         problem = ""
         if is_lock_failure(exc, self.server.kind) and not lost:
-            waiting.attempts += 1
-            problem = lock_problem(waiting)
-            if not half_done:
-                try:
-                    if self._may_try_again(attempt, kept, total):
-                        return
-                except (RunBlocked, RunStopped) as error:
-                    if not untold:
-                        outcome = STOPPED if isinstance(error, RunStopped) else FAILED
-                        self.record(values, outcome, exists=exists)
-                    raise error from exc
-                problem = lock_problem(waiting)
-        if not untold and not lost:
-            self.record(values, FAILED, exists=exists)
+            attempt.waiting.attempts += 1
+            if not half_done and self._may_try_again(exc, attempt, kept, total, tell):
+                return
+            problem = lock_problem(attempt.waiting)
+        if not lost:
+            tell(FAILED)
         if isinstance(exc, MigrationError) and not half_done:
             raise exc
         raise StepFailed(
@@ -123,16 +115,46 @@ class Aftermath:
             marked=bool(run.marks),
         ) from exc
 
-    def _may_try_again(self, attempt: Attempt, done: int, total: int) -> bool:
+    def _row_of(
+        self, attempt: Attempt, failure: Mapping[str, object], *, visible: bool
+    ) -> tuple[dict[str, object], bool]:
+        """Return the ledger's row that tells of a step, and whether it is there already.
+
+        :param visible: whether the step's own row is there
+        """
+        run = self.run
+        values = {**attempt.values, **failure}
+        if run.atomic and run.planned is not None and not visible:
+            # The row of the first step is the only one that is there, so it tells of this one.
+            return {**values, "id": run.planned}, True
+        return values, visible or attempt.entry == run.planned
+
+    def _may_try_again(
+        self,
+        exc: BaseException,
+        attempt: Attempt,
+        done: int,
+        total: int,
+        tell: Callable[[str], None],
+    ) -> bool:
         """Wait for the lock that a step needs, and tell whether to try the step again.
 
+        :param tell: writes the outcome into the ledger where waiting ends in an error
         :raises RunBlocked: if waiting does not help
         :raises RunStopped: if asked to stop meanwhile
         """
-        if self.waits.wait(attempt.step, attempt.waiting, attempt.timeouts):
-            return True
+        try:
+            if self.waits.wait(attempt.step, attempt.waiting, attempt.timeouts):
+                return True
+        except RunBlocked as error:
+            tell(FAILED)
+            raise error from exc
+        except RunStopped as error:
+            tell(STOPPED)
+            raise error from exc
         if self.access.stopping:
-            raise self._stopped(attempt.step, done, total)
+            tell(STOPPED)
+            raise self._stopped(attempt.step, done, total) from exc
         return False
 
     def _stopped(self, step: Step, done: int, total: int, *, half_done: bool = False) -> RunStopped:
@@ -298,6 +320,10 @@ class Aftermath:
             # Whatever env.py connects by, all statements are the service's.
             words += " Its connection is the service's: say op.execute(...) in place of it."
         return hide_password(one_line(words), url)
+
+
+def told_already(outcome: str) -> None:
+    """Write no outcome: the ledger has it, or is to know nothing of a dry run."""
 
 
 def is_interrupt(exc: BaseException) -> bool:
