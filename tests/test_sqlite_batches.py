@@ -284,3 +284,47 @@ def test_a_date_that_gets_a_time_and_loses_it_is_the_same(
     assert query(sqlite_url, "SELECT day FROM t") == [("2020-01-31 00:00:00.000000",)]
     service.downgrade("-1")
     assert query(sqlite_url, "SELECT day FROM t") == [("2020-01-31",)]
+
+
+CHECKED = (
+    "CREATE TABLE c (id INTEGER PRIMARY KEY, length INTEGER CHECK (length > 0), name VARCHAR(9), "
+    "kind VARCHAR(1), CHECK (length(name) > 1), CHECK (name <> '50%' AND name <> ':x'), "
+    "CHECK (kind IN ('a', 'b')), CHECK (\"length\" < id OR kind <> 'b'))"
+)
+
+
+@pytest.mark.parametrize(
+    ("change", "kept"),
+    [
+        ('batch.add_column(sa.Column("new", sa.Integer))', [0, 1, 2, 3, 4]),
+        ('batch.alter_column("length", type_=sa.BigInteger())', [0, 1, 2, 3, 4]),
+        # It may be the CHECK of the old type; the new one brings its own.
+        ('batch.alter_column("kind", type_=sa.String(2))', [0, 1, 2, 4]),
+        ('batch.drop_column("kind")', [0, 1, 2]),
+        ('batch.drop_column("length")', [1, 2, 3]),
+        (
+            'batch.alter_column("length", new_column_name="long, er")',
+            ['"long, er" > 0', 1, 2, 3, "\"long, er\" < id OR kind <> 'b'"],
+        ),
+    ],
+)
+def test_a_batch_keeps_checks_without_a_name(
+    workshop: Workshop, sqlite_url: str, change: str, kept: list[Any]
+) -> None:
+    workshop.package("shop", "Base = None", metadata=None)
+    workshop.script("shop", "a1", None, f"op.get_bind().exec_driver_sql({CHECKED!r})")
+    batch = f'with op.batch_alter_table("c", recreate="always") as batch:\n    {change}'
+    workshop.script("shop", "a2", "a1", batch)
+    texts = [
+        "length > 0",
+        "length(name) > 1",
+        "name <> '50%' AND name <> ':x'",
+        "kind IN ('a', 'b')",
+        "\"length\" < id OR kind <> 'b'",
+    ]
+    workshop.service(sqlite_url).upgrade()
+    written = definitions(sqlite_url)["c"]
+    for one in kept:
+        text = texts[one] if isinstance(one, int) else one
+        assert f"CHECK ({text})".replace(" ", "") in written.replace(" ", "")
+    assert written.count("CHECK") == len(kept)

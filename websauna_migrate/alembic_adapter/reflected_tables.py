@@ -69,7 +69,11 @@ def correct(table: Table, found: WrittenTable) -> None:
     for name, columns in found.uniques:
         table.append_constraint(UniqueConstraint(*(table.c[one] for one in columns), name=name))
     for name, text in found.checks:
-        table.append_constraint(CheckConstraint(escaped(text), name=name))
+        check = CheckConstraint(escaped(text), name=name)
+        table.append_constraint(check)
+        if check.name is None:
+            # Alembic would say that it is lost; the batch puts it into the new table.
+            table.constraints.discard(check)
     for key, written in found.paired(table.foreign_key_constraints, ends):
         key.name = written.name
         key.ondelete = written.options.get("ondelete")

@@ -10,13 +10,14 @@ by name before anything is changed.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from itertools import pairwise
+from dataclasses import replace
+from itertools import pairwise, zip_longest
 from typing import Any
 
 from alembic.ddl.impl import DefaultImpl
-from sqlalchemy import PrimaryKeyConstraint, Table, UniqueConstraint
+from sqlalchemy import CheckConstraint, PrimaryKeyConstraint, Table, UniqueConstraint
 from sqlalchemy.engine import Connection
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.elements import conv
@@ -45,7 +46,7 @@ from websauna_migrate.facts.written_tables import (
     of_kind,
     own_columns,
 )
-from websauna_migrate.models.sqlalchemy_internals import variants_of
+from websauna_migrate.models.sqlalchemy_internals import escaped, variants_of
 from websauna_migrate.revision_scripts.script_error import ScriptRefused
 
 #: Marks a column to which a script gives a type.
@@ -157,6 +158,7 @@ class Rebuild:
         if self.batch_impl.reflected and written is not None:
             self.forget_given_names(written)
             self.keep_options(written)
+            self.keep_checks(written)
         rows = self.connection.exec_driver_sql(
             f"SELECT type, name, sql FROM {self.master} WHERE tbl_name = ? AND sql IS NOT NULL "
             "AND type IN ('index', 'trigger') ORDER BY rowid",
@@ -279,6 +281,36 @@ class Rebuild:
                 self.keep_column(new[name], column)
         for key in of_kind(written, "primary", "unique"):
             self.keep_key(key, written)
+
+    def keep_checks(self, written: TableSql) -> None:
+        """Keep the CHECK constraints without a name, unless the script says those of the table.
+
+        Alembic leaves them out, since one may be that of a column's type. It goes with the type
+        here, and with the column.
+        """
+        if any(isinstance(one, CheckConstraint) for one in self.batch_impl.table_args) or any(
+            isinstance(one, CheckConstraint) and isinstance(one.name, conv)
+            for one in self.table.constraints
+        ):
+            # With a naming convention they have names, and Alembic keeps them.
+            return
+        known = {column.name: column.written for column in written.columns}
+        quote = self.connection.dialect.identifier_preparer.quote_identifier
+        for check in of_kind(written, "check"):
+            if check.name is not None:
+                continue
+            tokens = bracket(check)
+            columns = columns_in(tokens, known)
+            if not all(column in self.columns for column in columns.values()) or (
+                re.fullmatch(r"\S+ IN \(.*\)", as_written(tokens), re.IGNORECASE)
+                and GIVEN in self.batch_impl.column_transfers.get(columns.get(0), ())
+            ):
+                continue
+            for place, column in columns.items():
+                if self.columns[column] != column:
+                    name = quote(self.columns[column])
+                    tokens[place] = replace(tokens[place], written=name)
+            self.new_table.append_constraint(CheckConstraint(escaped(as_written(tokens))))
 
     def keep_key(self, key: ConstraintSql, written: TableSql) -> None:
         """Let a key that stays have its ON CONFLICT, and the COLLATE and DESC of its columns."""
@@ -418,6 +450,21 @@ def references_left_alone(connection: Connection) -> Iterator[None]:
         yield
     finally:
         connection.exec_driver_sql(f"{pragma} = {before}")
+
+
+def columns_in(tokens: Sequence[Token], known: Mapping[str, str]) -> dict[int, str]:
+    """Return the columns that an expression names, by the places of their tokens.
+
+    :param known: columns as the table spells them, by their names in lower case
+    """
+    return {
+        place: known[token.text]
+        for place, (token, after) in enumerate(zip_longest(tokens, tokens[1:]))
+        if token.kind in ("word", "name")
+        and token.text in known
+        # A function may have the name of a column.
+        and not (token.kind == "word" and after is not None and after.is_sign("("))
+    }
 
 
 def is_numbered(table: TableSql) -> bool:
