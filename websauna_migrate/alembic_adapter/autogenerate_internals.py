@@ -35,9 +35,7 @@ from sqlalchemy.sql.elements import conv
 from sqlalchemy.types import NullType
 
 from websauna_migrate.alembic_adapter.internals import ALEMBIC
-from websauna_migrate.facts.brackets import split
-from websauna_migrate.facts.postgresql import without_casts
-from websauna_migrate.models.sqlalchemy_internals import escaped
+from websauna_migrate.alembic_adapter.written_expressions import written_plainly
 
 
 def render_type(type_: Any, autogen_context: Any) -> str:
@@ -307,47 +305,3 @@ class BoundedComparison(RevisionContext):
 def columns_that_come_back(drop: DropTableOp) -> list[Column[Any]]:
     """Return the columns of a table that goes, those that its creation in the downgrade has."""
     return [one for one in getattr(drop._reverse, "columns", ()) if isinstance(one, Column)]
-
-
-class Spelled(str):
-    """An expression in PostgreSQL's words, whose source has others for other databases."""
-
-    def __repr__(self) -> str:
-        """Return the source."""
-        written, plain = str(self), without_casts(str(self))
-        test = "op.get_context().dialect.name == 'postgresql'"
-        return f"{written!r} if {test} else {plain!r}"
-
-
-#: What stands between two values in SQL.
-OPERATOR = r"[-+*/%|&<>=^]+"
-
-
-@contextmanager
-def written_plainly(context: AutogenContext) -> Iterator[None]:
-    """Let an implementation render SQL as text that means the same when it is read again.
-
-    Without the doubling of ``%`` that its driver asks for, and with no ``:name`` that SQLAlchemy
-    would read as a parameter. Expressions of an index become ``literal_column``, which reads none.
-    A default that is computed is in brackets, as MariaDB and SQLite want it. What PostgreSQL says
-    with its casts is written without them for other databases.
-    """
-    impl: DefaultImpl = context.migration_context.impl
-    casts = impl.dialect.name == "postgresql" and len(context.opts.get("written_for", ())) > 1
-    original = impl.render_ddl_sql_expr
-    doubled = impl.dialect.paramstyle in ("format", "pyformat")
-
-    def render(expr: Any, *args: Any, **kw: Any) -> str:
-        rendered = original(expr, *args, **kw)
-        rendered = rendered.replace("%%", "%") if doubled else rendered
-        operands = split(rendered, OPERATOR) if kw.get("is_server_default") else []
-        if sum(1 for one in operands if one.strip()) > 1:
-            rendered = f"({rendered})"
-        text = rendered if kw.get("is_index") else escaped(rendered)
-        return Spelled(text) if casts and "::" in rendered else text
-
-    impl.render_ddl_sql_expr = render  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        del impl.render_ddl_sql_expr

@@ -22,6 +22,7 @@ from websauna_migrate.alembic_adapter.bound_environment import target_metadata
 from websauna_migrate.alembic_adapter.entities import entities_apart
 from websauna_migrate.alembic_adapter.env_run import run_env
 from websauna_migrate.alembic_adapter.package_environment import PackageEnvironment
+from websauna_migrate.alembic_adapter.written_expressions import DATABASES
 from websauna_migrate.autogenerate.compare.columns import column_differs
 from websauna_migrate.autogenerate.compare.custom_comparison import has_custom_comparison
 from websauna_migrate.autogenerate.compare.leaning_keys import targets_of
@@ -30,7 +31,7 @@ from websauna_migrate.autogenerate.completion import complete
 from websauna_migrate.autogenerate.fact_comparison import FoundDifferences, same_name
 from websauna_migrate.autogenerate.operations.model_columns import ModelColumns
 from websauna_migrate.autogenerate.operations.rendering import item_renderer
-from websauna_migrate.autogenerate.operations.script_op import DATABASES, ScriptOp
+from websauna_migrate.autogenerate.operations.script_op import ScriptOp
 from websauna_migrate.autogenerate.operations.table_changes import AUTOMATIC
 from websauna_migrate.autogenerate.package_objects import Key, PackageObjects
 from websauna_migrate.autogenerate.reflection import Reflection

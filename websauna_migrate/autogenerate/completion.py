@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from alembic.operations import ops
 from sqlalchemy import Table
 
+from websauna_migrate.alembic_adapter.written_expressions import written_for
 from websauna_migrate.autogenerate.compare.attributes import attribute_changes
 from websauna_migrate.autogenerate.compare.by_hand import changes_by_hand, changes_left, names_of
 from websauna_migrate.autogenerate.compare.columns import (
@@ -63,7 +64,7 @@ from websauna_migrate.autogenerate.operations.ordering import (
     statements_behind,
     target_of,
 )
-from websauna_migrate.autogenerate.operations.script_op import ScriptOp, written_for
+from websauna_migrate.autogenerate.operations.script_op import ScriptOp
 from websauna_migrate.autogenerate.operations.server_statements import KeyChange
 from websauna_migrate.autogenerate.operations.table_changes import (
     ComputedColumns,

@@ -10,9 +10,10 @@ from alembic.autogenerate.api import AutogenContext
 from alembic.operations import ops
 from sqlalchemy import Table, text
 
+from websauna_migrate.alembic_adapter.written_expressions import DATABASES
 from websauna_migrate.autogenerate.compare.constraints import KINDS, constraint_addition
 from websauna_migrate.autogenerate.compare.definitions import made_index
-from websauna_migrate.autogenerate.operations.script_op import DATABASES, branches, on_dialect
+from websauna_migrate.autogenerate.operations.script_op import branches, on_dialect
 from websauna_migrate.autogenerate.operations.server_statements import qualified
 from websauna_migrate.autogenerate.operations.table_changes import TableChanges, computed_columns
 from websauna_migrate.facts.mysql import quoted, quoted_key

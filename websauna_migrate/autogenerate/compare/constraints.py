@@ -20,6 +20,7 @@ from sqlalchemy import (
 from sqlalchemy.schema import ColumnCollectionConstraint
 from sqlalchemy.sql.elements import conv
 
+from websauna_migrate.alembic_adapter.written_expressions import Spelling
 from websauna_migrate.autogenerate.compare.definitions import columns_of, kind_of
 from websauna_migrate.autogenerate.operations.server_statements import KeyChange, ServerConstraint
 from websauna_migrate.facts.differences import Difference
@@ -230,7 +231,7 @@ class ConstraintComparison:
         """Return the operation that adds a CHECK."""
         name = final_name(check, self.connection)
         plain = CheckConstraint(
-            escaped(sql_text(check.sqltext, self.connection)), name=conv(name) if name else None
+            Spelling(self.context).spelled_text(check.sqltext), name=conv(name) if name else None
         )
         Table(self.table.name, MetaData(), schema=self.table.schema).append_constraint(plain)
         operation = ops.CreateCheckConstraintOp.from_constraint(plain)

@@ -18,17 +18,13 @@ from sqlalchemy import Column
 from sqlalchemy.dialects import postgresql
 
 from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
+from websauna_migrate.alembic_adapter.written_expressions import written_for
 from websauna_migrate.autogenerate.compare.domains import domain_changes, domain_drop
 from websauna_migrate.autogenerate.fact_comparison import FoundDifferences
 from websauna_migrate.autogenerate.operations.column_types import TypeRenderer
 from websauna_migrate.autogenerate.operations.enum_change import EnumChange, constant
 from websauna_migrate.autogenerate.operations.rendering import typed_columns
-from websauna_migrate.autogenerate.operations.script_op import (
-    ScriptOp,
-    on_dialect,
-    single,
-    written_for,
-)
+from websauna_migrate.autogenerate.operations.script_op import ScriptOp, on_dialect, single
 from websauna_migrate.autogenerate.package_objects import Key, PackageObjects
 from websauna_migrate.autogenerate.reflection import Reflection
 from websauna_migrate.autogenerate.revision_errors import cannot_render

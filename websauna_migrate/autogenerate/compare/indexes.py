@@ -10,10 +10,11 @@ from alembic.autogenerate.api import AutogenContext
 from alembic.operations import ops
 from sqlalchemy import Column, Index, Table, UniqueConstraint
 
+from websauna_migrate.alembic_adapter.written_expressions import written_for
 from websauna_migrate.autogenerate.compare.constraints import sides
 from websauna_migrate.autogenerate.compare.definitions import columns_of, index_of
 from websauna_migrate.autogenerate.operations.enum_change import EnumChange
-from websauna_migrate.autogenerate.operations.script_op import ScriptOp, on_dialect, written_for
+from websauna_migrate.autogenerate.operations.script_op import ScriptOp, on_dialect
 from websauna_migrate.autogenerate.operations.table_changes import TableChanges, WithTable
 from websauna_migrate.autogenerate.package_objects import Key
 from websauna_migrate.facts.differences import Difference

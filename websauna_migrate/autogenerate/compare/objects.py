@@ -14,14 +14,10 @@ from alembic.operations import ops
 from sqlalchemy import Column
 
 from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
+from websauna_migrate.alembic_adapter.written_expressions import written_for
 from websauna_migrate.autogenerate.operations.column_types import TypeRenderer
 from websauna_migrate.autogenerate.operations.model_columns import columns_in
-from websauna_migrate.autogenerate.operations.script_op import (
-    ScriptOp,
-    on_dialect,
-    single,
-    written_for,
-)
+from websauna_migrate.autogenerate.operations.script_op import ScriptOp, on_dialect, single
 from websauna_migrate.autogenerate.package_objects import Key, PackageObjects
 from websauna_migrate.autogenerate.reflection import Reflection
 from websauna_migrate.models.sqlalchemy_internals import lonely_sequences

@@ -14,10 +14,10 @@ from sqlalchemy import Column, Table, text
 from sqlalchemy.engine import Connection
 from sqlalchemy.schema import DefaultClause
 
+from websauna_migrate.alembic_adapter.written_expressions import DATABASES, dialect_of
 from websauna_migrate.autogenerate.compare.constraint_lines import rename_lines
-from websauna_migrate.autogenerate.operations.column_types import dialect_of
 from websauna_migrate.autogenerate.operations.enum_change import EnumChange
-from websauna_migrate.autogenerate.operations.script_op import DATABASES, ScriptOp, branches
+from websauna_migrate.autogenerate.operations.script_op import ScriptOp, branches
 from websauna_migrate.autogenerate.operations.server_statements import qualified, statements
 from websauna_migrate.autogenerate.package_objects import Key, PackageObjects
 from websauna_migrate.autogenerate.reflection import Reflection

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import ast
-import functools
 import importlib
 import re
 from typing import Any
 
 import sqlalchemy as sa
 from alembic.autogenerate.api import AutogenContext
-from sqlalchemy.dialects import mysql, postgresql, registry
+from sqlalchemy.dialects import mysql, postgresql
 from sqlalchemy.engine import Dialect
 from sqlalchemy.exc import CompileError, UnsupportedCompilationError
 from sqlalchemy.types import ARRAY, NullType, PickleType, TypeDecorator, TypeEngine, UserDefinedType
 
-from websauna_migrate.autogenerate.operations.script_op import DATABASES, written_for
+from websauna_migrate.alembic_adapter.written_expressions import DATABASES, dialect_of, written_for
 from websauna_migrate.models.sqlalchemy_internals import variants_of, with_other_variant
 
 RAW_TYPE = '''
@@ -458,10 +457,3 @@ def possible_spec(type_: TypeEngine[Any], dialect: Dialect) -> str | None:
         return spec(type_, dialect)
     except (CompileError, UnsupportedCompilationError):
         return None
-
-
-@functools.cache
-def dialect_of(database: str) -> Dialect:
-    """Return the dialect of a database, without any driver."""
-    dialect: Dialect = registry.load(database)()
-    return dialect

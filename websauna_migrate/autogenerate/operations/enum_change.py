@@ -20,8 +20,9 @@ from sqlalchemy import Column
 from sqlalchemy.dialects import mysql
 from sqlalchemy.schema import CheckConstraint, DefaultClause
 
+from websauna_migrate.alembic_adapter.written_expressions import written_for
 from websauna_migrate.autogenerate.operations.column_types import character_words
-from websauna_migrate.autogenerate.operations.script_op import ScriptOp, branches, written_for
+from websauna_migrate.autogenerate.operations.script_op import ScriptOp, branches
 from websauna_migrate.autogenerate.operations.table_changes import ComputedColumns, TableChanges
 from websauna_migrate.autogenerate.package_objects import Key
 from websauna_migrate.enums import literal, qualified_name

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -23,11 +25,18 @@ from sqlalchemy.sql import functions
 from sqlalchemy.sql.elements import conv
 
 from websauna_migrate.alembic_adapter.autogenerate_internals import render_constraint, render_type
+from websauna_migrate.alembic_adapter.written_expressions import (
+    OlderTexts,
+    Spelling,
+    by_own_text,
+    written_for,
+)
 from websauna_migrate.autogenerate.operations.column_types import TypeRenderer, UnfitType
 from websauna_migrate.autogenerate.operations.model_columns import columns_in
-from websauna_migrate.autogenerate.operations.script_op import single, written_for
+from websauna_migrate.autogenerate.operations.script_op import single
 from websauna_migrate.autogenerate.package_objects import PackageObjects
 from websauna_migrate.autogenerate.revision_errors import cannot_render
+from websauna_migrate.revision_scripts.written_spellings import written_spellings
 
 #: Functions without arguments that SQLAlchemy spells for each database.
 PORTABLE_FUNCTIONS = frozenset(
@@ -195,6 +204,31 @@ def require_renderable(
                         "Use a type whose arguments are plain values, or write it yourself with "
                         "the render_item hook of the package's env.py.",
                     ) from exc
+
+
+def spell_for_databases(
+    context: AutogenContext, owned: PackageObjects, directives: Sequence[ops.MigrationScript]
+) -> None:
+    """Let expressions that come back be as older scripts spell them on other databases.
+
+    The options of an index are written as the database spells them that they are for.
+    """
+    if len(written_for(context)) == 1:
+        return
+
+    @functools.cache
+    def older() -> OlderTexts:
+        paths = (one.path for one in owned.snapshot.graph.timeline([owned.package]))
+        found = written_spellings(Path(path).read_text(encoding="utf-8") for path in paths)
+        return by_own_text(found, spelling.own)
+
+    context.opts["spellings"] = older
+    spelling = Spelling(context)
+    for script in directives:
+        for container in [*script.upgrade_ops_list, *script.downgrade_ops_list]:
+            for op in single(container):
+                if isinstance(op, (ops.CreateIndexOp, ops.DropIndexOp)):
+                    op.kw = {key: spelling.of_database(key, one) for key, one in op.kw.items()}
 
 
 def place_of(owned: PackageObjects, schema: str | None, table: str, column: str) -> str:

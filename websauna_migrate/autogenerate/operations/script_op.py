@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from alembic.autogenerate import renderers
 from alembic.autogenerate.api import AutogenContext
 from alembic.operations.ops import MigrateOperation, OpContainer
 
-#: Databases on which a script does the same, wherever it was made; the names of SQLAlchemy's
-#: dialects that run on them.
-DATABASES: Mapping[str, tuple[str, ...]] = {
-    "postgresql": ("postgresql",),
-    "sqlite": ("sqlite",),
-    "mysql": ("mysql", "mariadb"),
-}
+from websauna_migrate.alembic_adapter.written_expressions import DATABASES, runs_on, written_for
 
 #: Renders the lines of one direction; an empty line ends a block.
 Lines = Callable[[AutogenContext], list[str]]
@@ -68,12 +62,6 @@ def render_script_op(context: AutogenContext, operation: ScriptOp) -> list[str]:
     return operation.upgrade(context)
 
 
-def written_for(context: AutogenContext) -> Collection[str]:
-    """Return the databases that the script is written for, as :data:`DATABASES` names them."""
-    found: Collection[str] = context.opts.get("written_for", DATABASES)
-    return found
-
-
 def on_dialect(context: AutogenContext, name: str, lines: Sequence[str]) -> list[str]:
     """Return lines that run on one kind of database alone, wherever the script was made."""
     return branches(context, {name: lines})
@@ -88,7 +76,6 @@ def branches(
     :param others: lines for the databases without a case
     """
     wanted = written_for(context)
-    prefix = context.opts["alembic_module_prefix"]
     found: list[str] = []
     left = [name for name in DATABASES if name in wanted and name not in cases]
     chosen = {name: lines for name, lines in cases.items() if name in wanted}
@@ -99,10 +86,8 @@ def branches(
     for name, lines in chosen.items():
         if not lines:
             continue
-        names = DATABASES[name]
-        test = f"in {names!r}" if len(names) > 1 else f"== {names[0]!r}"
         word = "elif" if found else "if"
-        found += [f"{word} {prefix}get_context().dialect.name {test}:", *lines]
+        found += [f"{word} {runs_on(context, name)}:", *lines]
     if left and others:
         found += ["else:", *others]
     return [*found, ""] if found else []

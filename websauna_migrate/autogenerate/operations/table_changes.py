@@ -16,7 +16,8 @@ from sqlalchemy.schema import Column, Computed, DefaultClause, Table
 from sqlalchemy.types import SchemaType
 
 from websauna_migrate.alembic_adapter.autogenerate_internals import render_column
-from websauna_migrate.autogenerate.operations.script_op import on_dialect, written_for
+from websauna_migrate.alembic_adapter.written_expressions import written_for
+from websauna_migrate.autogenerate.operations.script_op import on_dialect
 
 #: The value of ``render_as_batch`` that leaves it to each table's changes.
 AUTOMATIC = "automatic"

@@ -15,8 +15,8 @@ from sqlalchemy.exc import CompileError, UnsupportedCompilationError
 from sqlalchemy.schema import Computed, DefaultClause, Identity
 from sqlalchemy.types import SchemaType, TypeEngine
 
-from websauna_migrate.autogenerate.operations.column_types import dialect_of, portable
-from websauna_migrate.autogenerate.operations.script_op import written_for
+from websauna_migrate.alembic_adapter.written_expressions import dialect_of, written_for
+from websauna_migrate.autogenerate.operations.column_types import portable
 from websauna_migrate.facts.postgresql import quote_name
 
 #: PostgreSQL has no cast between these and UUID: a number stands in the last digits of one.

@@ -11,7 +11,8 @@ from alembic.autogenerate.api import AutogenContext
 from alembic.operations import ops
 
 from websauna_migrate.alembic_adapter.autogenerate_internals import columns_that_come_back
-from websauna_migrate.autogenerate.operations.script_op import single, written_for
+from websauna_migrate.alembic_adapter.written_expressions import written_for
+from websauna_migrate.autogenerate.operations.script_op import single
 from websauna_migrate.autogenerate.package_objects import Key, PackageObjects
 from websauna_migrate.revision_scripts.written_types import written_types
 

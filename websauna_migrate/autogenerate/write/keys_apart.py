@@ -17,8 +17,8 @@ from alembic import util
 from alembic.operations import ops
 from sqlalchemy import CheckConstraint, Table
 
+from websauna_migrate.alembic_adapter.written_expressions import dialect_of
 from websauna_migrate.autogenerate.compare.unnamed_checks import check_source
-from websauna_migrate.autogenerate.operations.column_types import dialect_of
 from websauna_migrate.autogenerate.operations.naming import name_constraints
 from websauna_migrate.autogenerate.operations.ordering import (
     WholeTable,

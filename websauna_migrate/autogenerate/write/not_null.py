@@ -12,8 +12,9 @@ from alembic.operations import ops
 from sqlalchemy import Column
 
 from websauna_migrate.alembic_adapter.autogenerate_internals import render_column, render_type
+from websauna_migrate.alembic_adapter.written_expressions import written_for
 from websauna_migrate.autogenerate.operations.model_columns import changed
-from websauna_migrate.autogenerate.operations.script_op import ScriptOp, single, written_for
+from websauna_migrate.autogenerate.operations.script_op import ScriptOp, single
 
 
 def not_null_advice(operations: Sequence[ops.MigrateOperation]) -> Iterator[tuple[str, ScriptOp]]:

@@ -26,7 +26,10 @@ from websauna_migrate.autogenerate.comparison import (
 )
 from websauna_migrate.autogenerate.fact_comparison import FactComparison
 from websauna_migrate.autogenerate.operations.ordering import target_of
-from websauna_migrate.autogenerate.operations.rendering import require_renderable
+from websauna_migrate.autogenerate.operations.rendering import (
+    require_renderable,
+    spell_for_databases,
+)
 from websauna_migrate.autogenerate.operations.table_changes import TableChanges
 from websauna_migrate.autogenerate.package_objects import Key, PackageObjects
 from websauna_migrate.autogenerate.reflection import Reflection
@@ -454,6 +457,7 @@ class ScriptWriter:
             arguments["written_against"] = self.snapshot.graph.written_against(
                 owned.package, [*requires, *arguments["run_before"]], known=True
             )
+            spell_for_databases(context.autogen_context, owned, directives)
             require_renderable(owned, context.autogen_context, directives)
 
         return finish

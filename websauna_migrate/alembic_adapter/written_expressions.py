@@ -1,0 +1,248 @@
+"""SQL expressions in new scripts, as each database spells them that the script is written for."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from alembic.autogenerate.api import AutogenContext
+from alembic.ddl.impl import DefaultImpl
+from sqlalchemy import text
+from sqlalchemy.dialects import registry
+from sqlalchemy.engine import Dialect
+from sqlalchemy.sql.elements import ClauseElement, TextClause
+
+from websauna_migrate.facts.brackets import split, split_brackets
+from websauna_migrate.facts.postgresql import without_casts
+from websauna_migrate.models.sqlalchemy_internals import escaped
+
+#: Databases on which a script does the same, wherever it was made; the names of SQLAlchemy's
+#: dialects that run on them.
+DATABASES: Mapping[str, tuple[str, ...]] = {
+    "postgresql": ("postgresql",),
+    "sqlite": ("sqlite",),
+    "mysql": ("mysql", "mariadb"),
+}
+
+#: What stands between two values in SQL.
+OPERATOR = r"[-+*/%|&<>=^]+"
+
+Render = Callable[..., str]
+
+#: Texts by database, by what they are on the author's.
+OlderTexts = Mapping[str, Mapping[str, str]]
+
+
+def written_for(context: AutogenContext) -> Collection[str]:
+    """Return the databases that the script is written for, as :data:`DATABASES` names them."""
+    found: Collection[str] = context.opts.get("written_for", DATABASES)
+    return found
+
+
+def runs_on(context: AutogenContext, database: str) -> str:
+    """Return the source of the question whether a script runs on a database."""
+    names = DATABASES[database]
+    test = f"in {names!r}" if len(names) > 1 else f"== {names[0]!r}"
+    return f"{context.opts['alembic_module_prefix']}get_context().dialect.name {test}"
+
+
+@functools.cache
+def dialect_of(database: str) -> Dialect:
+    """Return the dialect of a database, without any driver."""
+    dialect: Dialect = registry.load(database)()
+    return dialect
+
+
+class Spelled(str):
+    """An expression as the author's database spells it, whose source has that of others.
+
+    :ivar source: the Python source
+    """
+
+    source = ""
+
+    def __repr__(self) -> str:
+        """Return the source."""
+        return self.source
+
+
+class SpelledText(TextClause):
+    """An expression as the author's database spells it, that knows how others do.
+
+    :ivar spellings: the texts by database, as :data:`DATABASES` names them
+    """
+
+    inherit_cache = False
+
+    def __init__(self, own: str, spellings: Mapping[str, str]) -> None:
+        """Keep the texts.
+
+        :param own: that for the author's database
+        """
+        super().__init__(own)
+        self.spellings = spellings
+
+
+def spelled(context: AutogenContext, own: str, texts: Mapping[str, str]) -> str:
+    """Return an expression by its texts for databases, the one of the author's among them."""
+    if len({*texts.values()}) == 1:
+        return own
+    counts = Counter(texts.values())
+    others = max(counts, key=lambda one: (counts[one], one == own))
+    source = repr(others)
+    for database, one in texts.items():
+        if one != others:
+            source = f"{one!r} if {runs_on(context, database)} else {source}"
+    found = Spelled(own)
+    found.source = source
+    return found
+
+
+@contextmanager
+def written_plainly(context: AutogenContext) -> Iterator[None]:
+    """Let an implementation render SQL as text that means the same when it is read again.
+
+    Without the doubling of ``%`` that its driver asks for, and with no ``:name`` that SQLAlchemy
+    would read as a parameter. Expressions of an index become ``literal_column``, which reads none.
+    A default that is computed is in brackets, as MariaDB and SQLite want it. Where databases of the
+    script spell an expression in different ways, the source has each.
+    """
+    impl: DefaultImpl = context.migration_context.impl
+    spelling = Spelling(context, impl.render_ddl_sql_expr)
+
+    def render(expr: Any, *args: Any, **kw: Any) -> str:
+        texts = spelling.texts(expr, **kw)
+        return spelled(context, texts[spelling.own], texts)
+
+    impl.render_ddl_sql_expr = render  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        del impl.render_ddl_sql_expr
+
+
+class Spelling:
+    """How the databases of a script spell expressions.
+
+    :ivar own: the author's database, as :data:`DATABASES` names it
+    """
+
+    def __init__(self, context: AutogenContext, render: Render | None = None) -> None:
+        """Prepare Alembic's implementations.
+
+        :param render: renders an expression for the author's database
+        """
+        impl: DefaultImpl = context.migration_context.impl
+        self.own = "mysql" if impl.dialect.name == "mariadb" else impl.dialect.name
+        self.dialect = impl.dialect
+        self.render = render or impl.render_ddl_sql_expr
+        self.databases = [one for one in DATABASES if one in {*written_for(context), self.own}]
+        #: Returns the texts of older scripts by database, by what they are on the author's.
+        self.known: Callable[[], OlderTexts] = context.opts.get("spellings", dict)
+
+    def texts(self, expression: Any, **kw: Any) -> dict[str, str]:
+        """Return the texts of an expression by database.
+
+        :param kw: what Alembic says of its use
+        """
+        written = plainly(self.render(expression, **kw), self.dialect, kw)
+        if isinstance(expression, SpelledText):
+            return {**expression.spellings, self.own: written}
+        found = {}
+        for database in self.databases:
+            found[database] = written
+            if database != self.own:
+                found[database] = self.elsewhere(expression, database, written, kw)
+        # Alembic holds the text of an index in an element of its own.
+        if isinstance(expression, TextClause) or isinstance(
+            getattr(expression, "text", None), TextClause
+        ):
+            older = self.known().get(squeezed(written), {})
+            found.update({one: text for one, text in older.items() if one in found})
+            found[self.own] = written
+        return found
+
+    def elsewhere(self, expression: Any, database: str, own: str, kw: Mapping[str, Any]) -> str:
+        """Return the text of an expression for another database than the author's."""
+        try:
+            sql = implementation(database).render_ddl_sql_expr(expression, **kw)
+        except Exception:
+            # What SQLAlchemy says to what a database does not have is of any class.
+            return own
+        found = plainly(sql, dialect_of(database), kw)
+        # PostgreSQL wants brackets around what is no function in an index, SQLite keeps them.
+        exact = kw.get("is_index") and database != "mysql"
+        if found != own and (exact or without_brackets(found) != without_brackets(own)):
+            return found
+        return without_casts(own) if self.own == "postgresql" and "::" in own else own
+
+    def spelled_text(self, expression: Any) -> SpelledText:
+        """Return an expression as text that knows how each database spells it."""
+        texts = self.texts(expression)
+        return SpelledText(texts[self.own], texts)
+
+    def of_database(self, key: str, value: Any) -> Any:
+        """Return an option of an index, as the database spells it that its name begins with."""
+        database = key.partition("_")[0]
+        if not isinstance(value, ClauseElement) or database not in self.databases:
+            return value
+        return text(self.texts(value)[database])
+
+
+def plainly(rendered: str, dialect: Dialect, kw: Mapping[str, Any]) -> str:
+    """Return SQL that Alembic rendered as text that means the same when it is read again.
+
+    :param kw: what Alembic says of its use
+    """
+    if dialect.paramstyle in ("format", "pyformat"):
+        rendered = rendered.replace("%%", "%")
+    operands = split(rendered, OPERATOR) if kw.get("is_server_default") else []
+    if sum(1 for one in operands if one.strip()) > 1:
+        rendered = f"({rendered})"
+    return rendered if kw.get("is_index") else escaped(rendered)
+
+
+def without_brackets(sql: str) -> str:
+    """Return an expression without brackets around the whole."""
+    inside, behind = split_brackets(sql)
+    return sql if behind or not sql.startswith("(") else inside
+
+
+def squeezed(sql: str) -> str:
+    """Return an expression without what servers add: casts, spaces, quotes, brackets, capitals."""
+    return re.sub(r'[\s()"`]', "", without_casts(sql)).lower()
+
+
+@functools.cache
+def implementation(database: str) -> DefaultImpl:
+    """Return Alembic's implementation of a database, which writes SQL for no connection."""
+    dialect = dialect_of(database)
+    made: DefaultImpl = DefaultImpl.get_by_dialect(dialect)(dialect, None, True, None, None, {})
+    return made
+
+
+def by_own_text(spellings: Iterable[Mapping[str, str]], own: str) -> OlderTexts:
+    """Return the texts of scripts.
+
+    :param spellings: texts by dialect, that for all others by an empty name
+    :param own: the author's database
+    """
+    found = {}
+    for one in spellings:
+        texts = {
+            database: text
+            for database, names in DATABASES.items()
+            if (text := one.get(names[0], one.get(""))) is not None
+        }
+        if own not in texts:
+            continue
+        key = squeezed(texts[own])
+        # What was written last counts. A text that stands alone is no news of other databases, and
+        # with casts it is PostgreSQL's.
+        if len({*texts.values()}) > 1 or (key not in found and "::" not in texts[own]):
+            found[key] = texts
+    return found
