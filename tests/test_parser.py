@@ -142,3 +142,19 @@ def test_the_help_needs_neither_alembic_nor_pyramid() -> None:
     )
     loaded = {name.partition(".")[0] for name in done.stderr.split()}
     assert not loaded & {"alembic", "pyramid", "sqlalchemy", "plaster", "rich", "zope"}
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["upgrad"], 'there is no command "upgrad". Did you mean "upgrade"?\n`ws-alembic --help`'),
+        (["xyzzy"], 'there is no command "xyzzy"\n`ws-alembic --help` lists the commands.'),
+        (["upgrade", "--alow-drops"], '--alow-drops. Did you mean "--allow-drops"?'),
+        (["plan", "--jsn=x"], 'unrecognized arguments: --jsn=x. Did you mean "--json"?'),
+    ],
+)
+def test_what_is_mistyped_is_named(
+    capsys: pytest.CaptureFixture[str], words: list[str], said: str
+) -> None:
+    assert main(words) == 2
+    assert said in capsys.readouterr().err

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import argparse
 import functools
+import re
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping
+from difflib import get_close_matches
 from importlib.metadata import version
 from textwrap import fill
 from typing import NoReturn
@@ -95,6 +97,30 @@ class VersionAction(argparse.Action):
         parser.exit()
 
 
+class Parser(ArgumentParser):
+    """A parser that names what was meant where a command or an option is mistyped."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the usage and what is wrong, and exit with status 2."""
+        found = re.match(
+            r"argument COMMAND: invalid choice: '(?P<command>[^']*)'"
+            r"|unrecognized arguments: (?P<option>--[^\s=]+)",
+            message,
+        )
+        if found:
+            commands = commands_of(make_parser())
+            if word := found["command"]:
+                known = [*commands]
+                message = f'there is no command "{word}"'
+            else:
+                word = found["option"]
+                known = [name for one in commands.values() for name in one._option_string_actions]
+            close = get_close_matches(word, known, n=1)
+            message += f'. Did you mean "{close[0]}"?' if close else ""
+            message += "" if found["option"] else "\n`ws-alembic --help` lists the commands."
+        super().error(message)
+
+
 def listed_commands() -> str:
     """Return the commands with what they do, group by group."""
     lines = []
@@ -116,7 +142,7 @@ def listed_commands() -> str:
 @functools.cache
 def make_parser() -> ArgumentParser:
     """Return the parser of ``ws-alembic``; the command is in ``verb``."""
-    parser = ArgumentParser(
+    parser = Parser(
         prog="ws-alembic",
         usage="%(prog)s [options] COMMAND [arguments]",
         description=f"{DESCRIPTION}{listed_commands()}",
