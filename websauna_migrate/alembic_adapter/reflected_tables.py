@@ -6,12 +6,15 @@ names. So what SQLAlchemy does not see is put right before the batch begins.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from alembic.ddl.impl import DefaultImpl
 from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Table, UniqueConstraint, event
 from sqlalchemy.engine import Connection
+from sqlalchemy.sql.elements import conv
 
+from websauna_migrate.facts.postgresql import check_name
 from websauna_migrate.facts.written_tables import WrittenTable, written_table
 from websauna_migrate.models.sqlalchemy_internals import escaped
 
@@ -68,18 +71,33 @@ def correct(table: Table, found: WrittenTable) -> None:
             table.constraints.discard(one)
     for name, columns in found.uniques:
         table.append_constraint(UniqueConstraint(*(table.c[one] for one in columns), name=name))
-    for name, text in found.checks:
-        check = CheckConstraint(escaped(text), name=name)
-        table.append_constraint(check)
-        if check.name is None:
-            # Alembic would say that it is lost; the batch puts it into the new table.
-            table.constraints.discard(check)
+    names = check_names(table, found.checks)
+    for (_, text), name in zip(found.checks, names, strict=True):
+        table.append_constraint(CheckConstraint(escaped(text), name=name))
     for key, written in found.paired(table.foreign_key_constraints, ends):
         key.name = written.name
         key.ondelete = written.options.get("ondelete")
         key.onupdate = written.options.get("onupdate")
         key.deferrable = written.options.get("deferrable")
         key.initially = written.options.get("initially")
+
+
+def check_names(table: Table, checks: Sequence[tuple[str | None, str]]) -> list[str | None]:
+    """Return the names of a table's CHECK constraints while a batch makes the table anew.
+
+    Alembic would lose those without a name. They get the one that PostgreSQL gives, which a script
+    may drop that was written there; where several would have it, their text.
+
+    :param checks: their names, and expressions
+    """
+    if "ck" in table.metadata.naming_convention:
+        return [name for name, _ in checks]
+    columns = [str(column.name) for column in table.columns]
+    found = [name or check_name(str(table.name), text, columns) for name, text in checks]
+    return [
+        name or conv(default if found.count(default) == 1 else text)
+        for (name, text), default in zip(checks, found, strict=True)
+    ]
 
 
 def ends(key: ForeignKeyConstraint) -> tuple[list[str], str, list[str]]:

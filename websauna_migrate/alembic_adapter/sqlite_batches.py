@@ -17,13 +17,17 @@ from itertools import pairwise, zip_longest
 from typing import Any
 
 from alembic.ddl.impl import DefaultImpl
-from sqlalchemy import CheckConstraint, PrimaryKeyConstraint, Table, UniqueConstraint
+from sqlalchemy import CheckConstraint, PrimaryKeyConstraint, Table, UniqueConstraint, text
 from sqlalchemy.engine import Connection
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.elements import conv
-from sqlalchemy.types import NullType, UserDefinedType
+from sqlalchemy.types import NullType, SchemaType, UserDefinedType
 
-from websauna_migrate.alembic_adapter.reflected_tables import see_all_constraints, table_text
+from websauna_migrate.alembic_adapter.reflected_tables import (
+    check_names,
+    see_all_constraints,
+    table_text,
+)
 from websauna_migrate.alembic_adapter.sqlite_values import converted
 from websauna_migrate.facts.sqlite_sql import (
     ColumnSql,
@@ -156,9 +160,9 @@ class Rebuild:
         with suppress(NotUnderstood):
             written = read_table(text, ())
         if self.batch_impl.reflected and written is not None:
+            self.keep_checks(written)
             self.forget_given_names(written)
             self.keep_options(written)
-            self.keep_checks(written)
         rows = self.connection.exec_driver_sql(
             f"SELECT type, name, sql FROM {self.master} WHERE tbl_name = ? AND sql IS NOT NULL "
             "AND type IN ('index', 'trigger') ORDER BY rowid",
@@ -283,34 +287,53 @@ class Rebuild:
             self.keep_key(key, written)
 
     def keep_checks(self, written: TableSql) -> None:
-        """Keep the CHECK constraints without a name, unless the script says those of the table.
+        """Let the CHECK constraints without a name that stay follow their columns.
 
-        Alembic leaves them out, since one may be that of a column's type. It goes with the type
-        here, and with the column.
+        None stays where the script says those of the table. One that lists values goes where its
+        column becomes an enum or a boolean, for it may be that of the old one.
         """
-        if any(isinstance(one, CheckConstraint) for one in self.batch_impl.table_args) or any(
-            isinstance(one, CheckConstraint) and isinstance(one.name, conv)
-            for one in self.table.constraints
-        ):
-            # With a naming convention they have names, and Alembic keeps them.
-            return
+        said = any(isinstance(one, CheckConstraint) for one in self.batch_impl.table_args)
         known = {column.name: column.written for column in written.columns}
-        quote = self.connection.dialect.identifier_preparer.quote_identifier
-        for check in of_kind(written, "check"):
-            if check.name is not None:
+        checks = [(one.name, bracket(one)) for one in of_kind(written, "check")]
+        names = check_names(self.table, [(name, as_written(text)) for name, text in checks])
+        old = {
+            given: tokens
+            for (name, tokens), given in zip(checks, names, strict=True)
+            if name is None and given not in self.new_names
+        }
+        for one in [*self.new_table.constraints]:
+            if not isinstance(one, CheckConstraint) or one.name not in old:
                 continue
-            tokens = bracket(check)
+            tokens = old[one.name]
             columns = columns_in(tokens, known)
-            if not all(column in self.columns for column in columns.values()) or (
-                re.fullmatch(r"\S+ IN \(.*\)", as_written(tokens), re.IGNORECASE)
-                and GIVEN in self.batch_impl.column_transfers.get(columns.get(0), ())
+            is_list = re.fullmatch(r"\S+ IN \(.*\)", as_written(tokens), re.IGNORECASE)
+            if (
+                said
+                or not all(column in self.columns for column in columns.values())
+                or (is_list and 0 in columns and self.becomes_enum(columns[0]))
             ):
-                continue
-            for place, column in columns.items():
-                if self.columns[column] != column:
-                    name = quote(self.columns[column])
-                    tokens[place] = replace(tokens[place], written=name)
-            self.new_table.append_constraint(CheckConstraint(escaped(as_written(tokens))))
+                self.new_table.constraints.discard(one)
+            else:
+                one.sqltext = text(escaped(as_written(self.renamed(tokens, columns))))
+
+    def becomes_enum(self, column: str) -> bool:
+        """Tell whether the script gives a column a type that may bring a CHECK."""
+        given = GIVEN in self.batch_impl.column_transfers[column]
+        return given and isinstance(self.new_table.c[self.columns[column]].type, SchemaType)
+
+    def renamed(self, tokens: Sequence[Token], columns: Mapping[int, str]) -> list[Token]:
+        """Return an expression with the columns' names of the new table.
+
+        :param columns: the columns by the places of their tokens
+        """
+        quote = self.connection.dialect.identifier_preparer.quote_identifier
+        new = {place: self.columns[column] for place, column in columns.items()}
+        return [
+            replace(token, written=quote(new[place]))
+            if place in new and new[place] != columns[place]
+            else token
+            for place, token in enumerate(tokens)
+        ]
 
     def keep_key(self, key: ConstraintSql, written: TableSql) -> None:
         """Let a key that stays have its ON CONFLICT, and the COLLATE and DESC of its columns."""

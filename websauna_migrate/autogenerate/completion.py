@@ -57,7 +57,7 @@ from websauna_migrate.autogenerate.fact_comparison import FoundDifferences
 from websauna_migrate.autogenerate.operations.enum_change import EnumChange
 from websauna_migrate.autogenerate.operations.enum_order import free_values
 from websauna_migrate.autogenerate.operations.model_columns import changed
-from websauna_migrate.autogenerate.operations.naming import name_constraints
+from websauna_migrate.autogenerate.operations.naming import name_constraints, unused
 from websauna_migrate.autogenerate.operations.ordering import (
     arrange,
     computed_before,
@@ -74,6 +74,7 @@ from websauna_migrate.autogenerate.operations.table_changes import (
 from websauna_migrate.autogenerate.operations.type_change import in_steps, without_check
 from websauna_migrate.autogenerate.operations.types_of_scripts import say_written_types
 from websauna_migrate.autogenerate.package_objects import Key
+from websauna_migrate.facts.postgresql import check_name
 
 if TYPE_CHECKING:
     from alembic.autogenerate.api import AutogenContext
@@ -201,7 +202,7 @@ class Completion:
                 model = self.models.get(self.key_of(op))
                 op.ops[:] = in_steps(op.ops, model)
                 columns = [column.name for column in model.columns] if model is not None else []
-                name_constraints(op, self.taken_names(op), columns)
+                name_constraints(op, self.taken_names(op, columns), columns)
                 keep_unnamed_checks(op)
 
     def indexes_aside(self) -> Iterator[ScriptOp]:
@@ -395,8 +396,11 @@ class Completion:
         """Return the normal key of a table that changes."""
         return self.owned.normal(op.schema), op.table_name
 
-    def taken_names(self, changes: TableChanges) -> set[str]:
-        """Return the names that constraints of a table have, and keep."""
+    def taken_names(self, changes: TableChanges, columns: Sequence[str]) -> set[str]:
+        """Return the names that constraints of a table have, and keep.
+
+        :param columns: the table's
+        """
         names: set[str] = set()
         schema = self.owned.normal(changes.schema)
         if changes.table_name not in self.inspector.get_table_names(schema=schema):
@@ -407,6 +411,12 @@ class Completion:
             except NotImplementedError:
                 continue
             names |= {str(one["name"]) for one in facts if one["name"]}
+            if kind == "check_constraints":
+                # SQLite's have none, and these on PostgreSQL.
+                for one in facts:
+                    if not one["name"]:
+                        given = check_name(changes.table_name, one["sqltext"], columns)
+                        names.add(unused(given, names))
         # Its changes may stand in several parts.
         same = [op for op in self.upgrade.ops if isinstance(op, TableChanges)]
         return names - {

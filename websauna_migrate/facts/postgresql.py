@@ -401,6 +401,16 @@ def without_casts(sql: str) -> str:
     return "".join(parts)
 
 
+def check_name(table: str, condition: str, columns: Sequence[str]) -> str:
+    """Return the name that the server gives to a CHECK without one, where it is not taken.
+
+    :param columns: the table's columns; a CHECK of just one of them is named after it
+    """
+    words = set(re.findall(r"\w+", re.sub(r"'[^']*'", "", condition)))
+    used = [column for column in columns if column in words]
+    return make_name(table, used[0] if len(used) == 1 else "", "check")
+
+
 def is_servers(name: str, table: str, columns: str | None, ending: str) -> bool:
     """True if a name is one that the server makes for an object that was given none."""
     pattern = re.fullmatch(rf".*_{ending}([1-9]\d*)?", name, re.DOTALL) if ending else None

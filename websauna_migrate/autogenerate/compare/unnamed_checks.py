@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, cast
 
 from alembic.autogenerate import renderers
@@ -12,7 +12,7 @@ from sqlalchemy import Table
 from sqlalchemy.sql.elements import conv
 
 from websauna_migrate.autogenerate.operations.naming import default_name
-from websauna_migrate.autogenerate.operations.script_op import Lines, ScriptOp, on_dialect
+from websauna_migrate.autogenerate.operations.script_op import Lines, ScriptOp, on_dialect, single
 from websauna_migrate.autogenerate.operations.table_changes import TableChanges
 from websauna_migrate.models.sqlalchemy_internals import escaped
 
@@ -57,11 +57,11 @@ def unnamed_check(table: Table, text: str, among: Sequence[str]) -> ScriptOp:
     """
     made = check_named_by_postgresql(table, text)
     names = [check_named_by_postgresql(table, one).constraint_name for one in among]
-    is_known = names.count(made.constraint_name) < 2
+    kind = ScriptOp if names.count(made.constraint_name) < 2 else NumberedCheck
 
     def written(operation: ops.MigrateOperation) -> Lines:
         def rendered(context: AutogenContext) -> list[str]:
-            if not is_known:
+            if kind is NumberedCheck:
                 return ["pass"]
             found: Any = renderers.dispatch(operation)(context, operation)
             lines = [found] if isinstance(found, str) else list(found)
@@ -69,12 +69,38 @@ def unnamed_check(table: Table, text: str, among: Sequence[str]) -> ScriptOp:
 
         return rendered
 
-    return ScriptOp(
+    return kind(
         ("add_constraint", "check", table.name, text),
         written(made),
         written(made.reverse()),
         ("remove_constraint", "check", table.name, text),
     )
+
+
+class NumberedCheck(ScriptOp):
+    """A CHECK without a name, one of several that PostgreSQL would give the same one.
+
+    It numbers them, in an order that the script does not know.
+    """
+
+
+def numbered_check_warnings(
+    operations: Sequence[ops.MigrateOperation], databases: Collection[str]
+) -> list[str]:
+    """Return a warning for each table whose CHECKs a script changes on SQLite alone.
+
+    :param databases: those that the script is written for
+    """
+    if "postgresql" not in databases:
+        return []
+    found = (one for op in operations for one in single(op) if isinstance(one, NumberedCheck))
+    tables = dict.fromkeys(one.to_diff_tuple()[2] for one in found)
+    return [
+        f'The table "{table}" has several CHECK constraints without a name on the same columns, '
+        "which PostgreSQL numbers: the script leaves them as they are there. `ws-alembic check` "
+        "names what differs on PostgreSQL; write that into the script, and give new ones a name."
+        for table in tables
+    ]
 
 
 def check_named_by_postgresql(table: Table, text: str) -> ops.CreateCheckConstraintOp:

@@ -6,7 +6,6 @@ the table is made anew.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,7 +15,7 @@ from sqlalchemy.sql.elements import conv
 
 from websauna_migrate.autogenerate.operations.server_statements import KeyChange
 from websauna_migrate.autogenerate.operations.table_changes import TableChanges
-from websauna_migrate.facts.postgresql import make_name
+from websauna_migrate.facts.postgresql import check_name, make_name
 
 #: Names for SQLite's unnamed constraints while a batch drops them: those that they have on
 #: PostgreSQL, where the script runs as well.
@@ -65,9 +64,7 @@ def default_name(op: ops.MigrateOperation, columns: Sequence[str]) -> str | None
     if isinstance(op, ops.CreateUniqueConstraintOp):
         return make_name(op.table_name, "_".join(op.columns), "key")
     if isinstance(op, ops.CreateCheckConstraintOp):
-        words = set(re.findall(r"\w+", re.sub(r"'[^']*'", "", str(op.condition))))
-        used = [column for column in columns if column in words]
-        return make_name(op.table_name, used[0] if len(used) == 1 else "", "check")
+        return check_name(op.table_name, str(op.condition), columns)
     return None
 
 

@@ -17,8 +17,10 @@ from sqlalchemy.exc import DBAPIError
 
 from websauna_migrate.alembic_adapter.autogenerate_internals import BoundedComparison
 from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
+from websauna_migrate.alembic_adapter.written_expressions import written_for
 from websauna_migrate.autogenerate.compare.leaning_keys import keys_that_come, retyped_keys
 from websauna_migrate.autogenerate.compare.renaming import applicable
+from websauna_migrate.autogenerate.compare.unnamed_checks import numbered_check_warnings
 from websauna_migrate.autogenerate.comparison import (
     Comparison,
     command_arguments,
@@ -594,6 +596,8 @@ def warned(comparison: Comparison, renames: Sequence[str], dialect: Dialect) -> 
     """
     operations = comparison.operations
     advice = [*not_null_advice(operations), *lost_value_advice(operations, dialect)]
-    comments = [warning_comment(renames)] if renames else []
+    databases = written_for(comparison.context.autogen_context)
+    plain = [*renames, *numbered_check_warnings(operations, databases)]
+    comments = [warning_comment(plain)] if plain else []
     comparison.warn([*comments, *(comment for _, comment in advice)])
-    return [*renames, *(warning for warning, _ in advice)]
+    return [*plain, *(warning for warning, _ in advice)]
