@@ -14,10 +14,8 @@ from hypothesis import strategies as st
 from websauna_migrate.errors import MigrationError, ScriptError
 from websauna_migrate.planning.accesses import UNREADABLE, Access
 from websauna_migrate.revision_scripts.operations import HARMLESS, OPERATIONS
-from websauna_migrate.revision_scripts.script_reader import (
-    parse_script,
-    read_effects,
-)
+from websauna_migrate.revision_scripts.script_reader import read_effects
+from websauna_migrate.revision_scripts.script_tree import parse_script
 from websauna_migrate.revision_scripts.sql_reader import read_sql
 from websauna_migrate.revision_scripts.table_origins import CreatedObjects
 

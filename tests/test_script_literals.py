@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from hypothesis import strategies as st
 from websauna_migrate.errors import ScriptError
 from websauna_migrate.revision_scripts.revision_reader import to_revision
 from websauna_migrate.revision_scripts.script_index import revision_of
-from websauna_migrate.revision_scripts.script_literals import _read_lines, _read_tree, read_literals
+from websauna_migrate.revision_scripts.script_literals import read_literals
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -84,9 +83,8 @@ def assert_equal(scripts: ScriptDirectory, source: bytes) -> None:
             assert revision_of("pkg", expected.path, literals) == expected
 
 
-def test_a_script_from_a_template_is_read_line_by_line(scripts: ScriptDirectory) -> None:
+def test_a_script_from_a_template_is_read(scripts: ScriptDirectory) -> None:
     source = TEMPLATE.encode()
-    assert _read_lines(source) is not None
     literals = read_literals(source)
     assert literals == {
         "id": "abc",
@@ -283,13 +281,3 @@ def test_any_docstring(scripts: ScriptDirectory, text: str) -> None:
 def test_any_bytes(scripts: ScriptDirectory, data: bytes) -> None:
     assert_equal(scripts, data)
     assert_equal(scripts, b"revision = 'a'\ndown_revision = None\n" + data)
-
-
-def test_both_readers_agree_on_what_a_template_writes() -> None:
-    source = TEMPLATE.encode()
-    lines, tree = _read_lines(source), _read_tree(source)
-    assert lines is not None
-    names = re.findall(r"^(\w+)(?::.*)? =", TEMPLATE, re.MULTILINE)
-    assert {n: lines.get(n) for n in names if n != "transactional"} == {
-        n: tree.get(n) for n in names if n != "transactional"
-    }

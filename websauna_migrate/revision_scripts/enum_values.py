@@ -8,6 +8,8 @@ from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from websauna_migrate.revision_scripts.script_tree import called
+
 ALTER_TYPE = re.compile(r"ALTER\s+TYPE\s+(?=(.{0,200}))", re.IGNORECASE | re.DOTALL)
 
 ENUM = re.compile(r"Enum|ENUM")
@@ -86,8 +88,3 @@ def nodes_on(tree: ast.AST, lines: list[int]) -> Iterator[ast.AST]:
                 if place == len(lines) or lines[place] > last:
                     continue
             waiting.append(child)
-
-
-def called(call: ast.Call) -> str:
-    """Return the last part of what is called."""
-    return str(getattr(call.func, "attr", None) or getattr(call.func, "id", ""))

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from websauna_migrate.base_errors import MigrationError
+from websauna_migrate.revision_scripts.script_tree import assigned, edited
 
 #: The docstring's line of a script's parents.
 REVISES = re.compile(r"^(Revises:[ \t]*)[^\r\n]*", re.MULTILINE)
@@ -20,51 +21,23 @@ def rewrite_attributes(source: str, path: str, values: Mapping[str, object]) -> 
     :raises MigrationError: if the script assigns ``down_revision`` in a way that is not plain
     """
     spans: dict[str, ast.expr] = {}
-    for statement in ast.parse(source).body:
-        value = getattr(statement, "value", None)
-        for name in names_of(statement):
-            if name in values and isinstance(value, ast.expr):
-                spans[name] = value
+    for name, value in map(assigned, ast.parse(source).body):
+        if name in values and value is not None:
+            spans[name] = value
     if "down_revision" in values and "down_revision" not in spans:
         raise MigrationError(
             f'The script "{path}" does not assign "down_revision" in a line of its own. Write '
             f"there: down_revision = {values['down_revision']!r}"
         )
-    # In bytes, as the positions of ast are; from the end on, so that they stay right.
-    lines = source.encode("utf-8").split(b"\n")
-    for name, node in sorted(spans.items(), key=place, reverse=True):
-        assert node.end_lineno is not None
-        first, last = node.lineno - 1, node.end_lineno - 1
-        head, tail = lines[first][: node.col_offset], lines[last][node.end_col_offset :]
-        lines[first : last + 1] = [head + repr(values[name]).encode("utf-8") + tail]
-    return b"\n".join(lines).decode("utf-8")
-
-
-def place(pair: tuple[str, ast.expr]) -> tuple[int, int]:
-    """Return where a value stands."""
-    return pair[1].lineno, pair[1].col_offset
-
-
-def names_of(node: ast.stmt) -> list[str]:
-    """Return the names that a statement assigns, where it assigns one value."""
-    targets: Sequence[ast.expr] = ()
-    if isinstance(node, ast.Assign):
-        targets = node.targets
-    elif isinstance(node, ast.AnnAssign):
-        targets = [node.target]
-    return [target.id for target in targets if isinstance(target, ast.Name)]
+    return edited(source, ((node, repr(values[name])) for name, node in spans.items()))
 
 
 def rewrite_revises(source: str, parents: Sequence[str]) -> str:
     """Return a script's text with other parents in its docstring's line ``Revises:``."""
-    body = ast.parse(source).body
-    if (
-        not body
-        or not isinstance(body[0], ast.Expr)
-        or ast.get_docstring(ast.parse(source)) is None
-    ):
+    tree = ast.parse(source)
+    if ast.get_docstring(tree) is None:
         return source
-    end = body[0].end_lineno or 1
+    end = tree.body[0].end_lineno or 1
     lines = source.split("\n")
     words = ", ".join(parents)
     head = REVISES.sub(lambda found: f"{found[1]}{words}", "\n".join(lines[:end]), count=1)

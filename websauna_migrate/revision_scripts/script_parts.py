@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from websauna_migrate.base_errors import MigrationError
 from websauna_migrate.database.timeouts import NAMES
 from websauna_migrate.planning.revisions import Revision
-from websauna_migrate.revision_scripts.script_reader import parse_script
+from websauna_migrate.revision_scripts.script_tree import parse_script
 
 #: What a script says of itself in its module.
 OF_ITSELF = frozenset(

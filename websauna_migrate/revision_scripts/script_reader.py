@@ -9,7 +9,6 @@ happen. What a helper function with arguments does, or depends on what is comput
 from __future__ import annotations
 
 import ast
-import warnings
 from collections.abc import Iterable
 from dataclasses import replace
 from importlib.util import decode_source
@@ -29,8 +28,8 @@ from websauna_migrate.revision_scripts.script_calls import (
     opens_connections,
     when,
 )
-from websauna_migrate.revision_scripts.script_error import ScriptError
 from websauna_migrate.revision_scripts.script_names import Call, Names, walk_scope
+from websauna_migrate.revision_scripts.script_tree import parse_script
 from websauna_migrate.revision_scripts.sql_reader import read_sql
 
 #: A function counts where it is called, and an import does nothing.
@@ -74,34 +73,6 @@ def read_upgrade(source: bytes, filename: str) -> tuple[tuple[Access, ...], Type
         return (Access("unreadable", None, "", sure=False),), NO_TYPES
     # The text may say its encoding.
     return read_effects(tree, filename), read_types(tree, decode_source(source))
-
-
-def parse_script(source: str | bytes, filename: str) -> ast.Module:
-    """Return the syntax tree of a script.
-
-    :raises ScriptError: if the script is no valid Python; correct it
-    """
-    try:
-        with warnings.catch_warnings():
-            # A doubtful escape in a script is not this reader's business.
-            warnings.simplefilter("ignore")
-            return ast.parse(source, filename)
-    except SyntaxError as exc:
-        raise no_python(filename, exc.lineno, exc.msg) from exc
-    except ValueError as exc:
-        raise no_python(filename, None, str(exc)) from exc
-
-
-def no_python(filename: str, line: int | None, problem: str) -> ScriptError:
-    """Return the error of a script that is no valid Python, in the parser's words."""
-    place = "" if line is None else f", line {line}"
-    return ScriptError(
-        "syntax",
-        filename,
-        f'Revision script "{filename}"{place} is not valid Python: {problem}. '
-        "Correct the script and run the command again.",
-        line=line,
-    )
 
 
 #: What a new script calls to give an enum type other values.

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from websauna_migrate.alembic_adapter.plain_env import HARMLESS_ARGUMENTS
+from websauna_migrate.revision_scripts.script_tree import called
 
 #: Options of ``context.configure`` that the service says itself, or that are Alembic's default.
 KNOWN_OPTIONS = frozenset(
@@ -87,11 +88,6 @@ def lost(node: ast.AST) -> Iterator[tuple[int, str]]:
             for word in node.keywords:
                 if word.arg not in HARMLESS_ARGUMENTS:
                     yield word.value.lineno, f"the engine's {word.arg or '**'}"
-
-
-def called(node: ast.Call) -> str:
-    """Return the last part of what is called."""
-    return str(getattr(node.func, "attr", None) or getattr(node.func, "id", ""))
 
 
 def words_of(node: ast.Call) -> str:

@@ -19,6 +19,7 @@ from websauna_migrate.revision_scripts.git_history import GitHistory
 from websauna_migrate.revision_scripts.moved_tables import plan_undo_without_loss
 from websauna_migrate.revision_scripts.script_error import ScriptError
 from websauna_migrate.revision_scripts.script_files import checksum_of
+from websauna_migrate.revision_scripts.script_tree import assigned, parse_script
 from websauna_migrate.reworking.look import changed
 from websauna_migrate.runs.base_service import Service
 from websauna_migrate.runs.kept_scripts import kept_script, require_trusted
@@ -162,12 +163,11 @@ def parents_in(source: bytes, script: RestoredScript) -> tuple[str, ...]:
     :raises MigrationError: if it cannot be read
     """
     try:
-        for node in ast.parse(source).body:
-            names = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", 0)]
-            if any(isinstance(one, ast.Name) and one.id == "down_revision" for one in names):
-                value = ast.literal_eval(getattr(node, "value", None) or ast.Constant(None))
+        for name, node in map(assigned, parse_script(source, script.source).body):
+            if name == "down_revision" and node is not None:
+                value = ast.literal_eval(node)
                 return () if value is None else (value,) if isinstance(value, str) else tuple(value)
-    except (SyntaxError, ValueError, TypeError):
+    except (ValueError, TypeError):
         pass
     raise MigrationError(
         f'The text of revision "{script.revision}" of package "{script.package}", from '

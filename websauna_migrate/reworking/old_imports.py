@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import re
 
+from websauna_migrate.revision_scripts.script_tree import edited
+
 MODULE = "websauna.system.model.columns"
 
 #: What to write for the column types of the module: on each database the same columns.
@@ -58,12 +60,7 @@ def mend_imports(source: str) -> str:
         *((node, type_of(node.func) or "") for node in calls),
         *((node, type_of(node) or "") for node in classes if isinstance(node, ast.expr)),
     ]
-    lines = source.encode("utf-8").split(b"\n")
-    for node, text in sorted(found, key=lambda one: (-one[0].lineno, -one[0].col_offset)):
-        first, last = node.lineno - 1, (node.end_lineno or node.lineno) - 1
-        head, tail = lines[first][: node.col_offset], lines[last][node.end_col_offset :]
-        lines[first : last + 1] = [head + text.encode() + tail]
-    changed = b"\n".join(lines).decode("utf-8")
+    changed = edited(source, found)
     if MODULE + "." in IMPORT.sub("", changed) or {*names.values()} - TYPES.keys():
         # Something that has no counterpart: the import is still needed.
         return changed

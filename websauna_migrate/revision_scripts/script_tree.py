@@ -1,0 +1,73 @@
+"""The syntax tree of a Python file: parsed, asked for assignments and calls, edited in place."""
+
+from __future__ import annotations
+
+import ast
+import warnings
+from collections.abc import Iterable
+
+from websauna_migrate.revision_scripts.script_error import ScriptError
+
+
+def parse_script(source: str | bytes, filename: str) -> ast.Module:
+    """Return the syntax tree of a script.
+
+    :raises ScriptError: if the script is no valid Python; correct it
+    """
+    try:
+        with warnings.catch_warnings():
+            # A doubtful escape in a script is not this reader's business.
+            warnings.simplefilter("ignore")
+            return ast.parse(source, filename)
+    except SyntaxError as exc:
+        raise no_python(filename, exc.lineno, exc.msg) from exc
+    except ValueError as exc:
+        raise no_python(filename, None, str(exc)) from exc
+
+
+def no_python(filename: str, line: int | None, problem: str) -> ScriptError:
+    """Return the error of a script that is no valid Python, in the parser's words."""
+    place = "" if line is None else f", line {line}"
+    return ScriptError(
+        "syntax",
+        filename,
+        f'Revision script "{filename}"{place} is not valid Python: {problem}. '
+        "Correct the script and run the command again.",
+        line=line,
+    )
+
+
+def assigned(statement: ast.stmt) -> tuple[str, ast.expr | None]:
+    """Return the name and the value of a statement that is ``name = value``; else an empty text."""
+    target: ast.expr | None = None
+    if isinstance(statement, ast.Assign) and len(statement.targets) == 1:
+        target = statement.targets[0]
+    elif isinstance(statement, ast.AnnAssign) and statement.value is not None:
+        target = statement.target
+    else:
+        return "", None
+    return (target.id, statement.value) if isinstance(target, ast.Name) else ("", None)
+
+
+def called(call: ast.Call) -> str:
+    """Return the last part of what is called."""
+    return str(getattr(call.func, "attr", None) or getattr(call.func, "id", ""))
+
+
+def edited(source: str, edits: Iterable[tuple[ast.expr, str]]) -> str:
+    """Return a text with other words in place of some of its expressions.
+
+    :param edits: the expressions, none within another, each with what takes its place
+    """
+    # In bytes, as the positions of ast are; from the end on, so that they stay right.
+    lines = source.encode("utf-8").split(b"\n")
+    for node, words in sorted(edits, key=lambda one: place(one[0]), reverse=True):
+        first, last = node.lineno - 1, (node.end_lineno or node.lineno) - 1
+        head, tail = lines[first][: node.col_offset], lines[last][node.end_col_offset :]
+        lines[first : last + 1] = [head + words.encode("utf-8") + tail]
+    return b"\n".join(lines).decode("utf-8")
+
+
+def place(node: ast.expr) -> tuple[int, int]:
+    """Return where an expression stands: line and column."""
+    return node.lineno, node.col_offset
