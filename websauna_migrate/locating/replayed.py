@@ -11,7 +11,6 @@ import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.engine import URL
@@ -172,10 +171,7 @@ class ScratchReplay:
         service = replay.service.at(url)
         service.on_step = self.look
         self.site = service.site()
-        texts = [
-            Path(one.path).read_text(encoding="utf-8", errors="replace") for one in replay.order
-        ]
-        prepare(replay.site.settings, url, texts)
+        prepare(replay.site.settings, url, replay.order)
 
     def run(self) -> bool:
         """Replay all that can be; return whether it has to be done once more."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import text
@@ -17,13 +16,12 @@ from websauna_migrate.facts.mysql import without_schema
 from websauna_migrate.facts.scratch_databases import scratch_database
 from websauna_migrate.planning.plan import plan_upgrade
 from websauna_migrate.planning.round_trip import plan_round_trip
-from websauna_migrate.planning.steps import Plan, Step
 from websauna_migrate.proving.judge import Judge
 from websauna_migrate.proving.not_proven import impossible
 from websauna_migrate.replay.fresh import prepare, require_apart
 from websauna_migrate.runs.base_service import Service
 from websauna_migrate.runs.ledger_table import LEDGER_TABLE
-from websauna_migrate.runs.runner import Runner
+from websauna_migrate.runs.migrating import run_steps
 from websauna_migrate.runs.site import Site
 
 
@@ -71,16 +69,16 @@ class ApartProof:
         """
         self.fill(applied)
         trip = plan_round_trip(self.site.loaded.graph, self.site.applied(), self.new)
-        self.steps(trip.first)
+        run_steps(self.site, trip.first)
         self.look(self.judge.before)
-        self.steps(trip.there)
+        run_steps(self.site, trip.there)
         self.look(self.judge.up)
-        self.steps(trip.back)
+        run_steps(self.site, trip.back)
         self.look(self.judge.down)
-        self.steps(trip.again)
+        run_steps(self.site, trip.again)
         if self.judge.unsettled:
             # What is written into the tables to compare expressions stays there.
-            self.steps(trip.back)
+            run_steps(self.site, trip.back)
             self.look(partial(self.judge.down, last=True))
 
     def look(self, judge: Callable[[Connection], None]) -> None:
@@ -88,15 +86,6 @@ class ApartProof:
         with connect(self.service.make_engine()) as connection:
             judge(connection)
             connection.rollback()
-
-    def steps(self, steps: Collection[Step]) -> None:
-        """Run steps, each in a transaction of its own."""
-        if steps:
-            direction = next(iter(steps)).direction
-            plan = Plan(tuple(steps), direction)
-            for step in steps:
-                self.site.loaded.environments[step.package].reader.imported(step.revision)
-            Runner(self.site).run(direction, lambda applied: plan)
 
     def fill(self, applied: Mapping[str, tuple[str, ...]]) -> None:
         """Give the database what the author's has, with its rows where they can be copied."""
@@ -122,12 +111,7 @@ class ApartProof:
         """Run the scripts that are applied in the author's database."""
         histories = self.site.loaded.histories
         graph = self.site.loaded.graph
-        texts = [
-            Path(one.path).read_text(encoding="utf-8", errors="replace")
-            for history in histories.values()
-            for one in history
-        ]
-        prepare(self.author.settings, self.url, texts)
+        prepare(self.author.settings, self.url, graph.revisions)
         targets = {
             package: tuple(r for r in histories[package].squashed(rows) if r in histories[package])
             for package, rows in applied.items()
@@ -135,7 +119,7 @@ class ApartProof:
         empty: Mapping[str, tuple[str, ...]] = dict.fromkeys(histories, ())
         plan = plan_upgrade(graph, empty, {name: rows for name, rows in targets.items() if rows})
         try:
-            self.steps(plan.steps)
+            run_steps(self.site, plan.steps)
         except MigrationError as exc:
             first = str(exc).partition("\n")[0]
             raise impossible(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +27,7 @@ from websauna_migrate.facts.scratch_databases import (
     scratch_settings,
 )
 from websauna_migrate.interfaces import Packages
+from websauna_migrate.planning.revisions import Revision
 from websauna_migrate.results import CheckProblem, CheckReport
 from websauna_migrate.runs.base_service import Service
 
@@ -48,12 +49,7 @@ def check_fresh(service: Service, packages: Packages) -> CheckReport:
         scratch = service.at(url)
         with scratch.one_look():
             snapshot = scratch.site().loaded
-            scripts = [
-                Path(revision.path).read_text(encoding="utf-8", errors="replace")
-                for history in snapshot.histories.values()
-                for revision in history
-            ]
-            prepare(settings, url, scripts)
+            prepare(settings, url, snapshot.graph.revisions)
             try:
                 scratch.upgrade()
             except MigrationError as exc:
@@ -109,10 +105,10 @@ def entities_of(snapshot: LoadedScripts) -> list[object]:
 # The empty database
 
 
-def prepare(settings: Settings, url: URL, scripts: Sequence[str]) -> None:
+def prepare(settings: Settings, url: URL, revisions: Iterable[Revision] = ()) -> None:
     """Give a scratch database the extensions and schemas that an administrator made by hand.
 
-    Those that a script speaks of are left to the scripts.
+    :param revisions: what their scripts speak of is left to them
     """
     if url.get_backend_name() != "postgresql" or is_missing_file(settings.require_url()):
         return
@@ -128,6 +124,7 @@ def prepare(settings: Settings, url: URL, scripts: Sequence[str]) -> None:
         if settings.scratch_url is None:
             raise
         return
+    scripts = [Path(one.path).read_text(encoding="utf-8", errors="replace") for one in revisions]
     with connect(make_engine(url, settings.engine_options)) as connection:
         for extension, schema in rows:
             what = ("extension", extension) if extension else ("schema", schema)

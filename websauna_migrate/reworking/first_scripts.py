@@ -24,7 +24,7 @@ def write_first_scripts(found: Findings, given: Connection | Engine | None) -> N
         return
     settings = found.service.settings
     with scratch_database(settings) as url:
-        prepare(settings, url, ())
+        prepare(settings, url)
         scratch = found.service.at(url)
         names = [one.name for one in scratch.packages if one.name not in found.first]
         prove = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +13,8 @@ from sqlalchemy import Engine
 from sqlalchemy.engine import Connection
 
 from websauna_migrate.base_errors import MigrationError
-from websauna_migrate.planning.steps import Plan
 from websauna_migrate.results import RestoredScript, Switched
 from websauna_migrate.revision_scripts.git_history import GitHistory
-from websauna_migrate.revision_scripts.moved_tables import plan_undo_without_loss
 from websauna_migrate.revision_scripts.script_error import ScriptError
 from websauna_migrate.revision_scripts.script_files import checksum_of
 from websauna_migrate.revision_scripts.script_tree import assigned, parse_script
@@ -24,7 +22,12 @@ from websauna_migrate.reworking.look import changed
 from websauna_migrate.runs.base_service import Service
 from websauna_migrate.runs.kept_scripts import kept_script, require_trusted
 from websauna_migrate.runs.losses import find_losses
-from websauna_migrate.runs.migrating import Planner, make_planner, run_planner
+from websauna_migrate.runs.migrating import (
+    Planner,
+    make_planner,
+    make_taker,
+    run_planner,
+)
 from websauna_migrate.runs.run_context import RunOptions
 from websauna_migrate.runs.site import Site
 from websauna_migrate.runs.unknown_revisions import explain, last_applied
@@ -84,14 +87,8 @@ def planner_of(
     if asked.target is not None:
         return make_planner(site, "downgrade", asked.target, selected, cascade=asked.cascade)
     wanted = [(script.package, script.revision) for script in scripts]
-
-    def plan(applied: Mapping[str, tuple[str, ...]]) -> Plan:
-        reason = "no script of this checkout defines it"
-        return plan_undo_without_loss(
-            site.loaded.graph, applied, wanted, reason=reason, cascade=asked.cascade
-        )
-
-    return plan
+    reason = "no script of this checkout defines it"
+    return make_taker(site, wanted, reason, cascade=asked.cascade)
 
 
 def find_texts(

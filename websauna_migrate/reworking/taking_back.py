@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from websauna_migrate.planning.plan import DowngradeRefused
 from websauna_migrate.planning.revisions import Revision
 from websauna_migrate.planning.steps import Plan
 from websauna_migrate.results import Run
-from websauna_migrate.revision_scripts.moved_tables import plan_undo_without_loss
 from websauna_migrate.runs.losses import LossRefused, find_losses
-from websauna_migrate.runs.migrating import run_planner
+from websauna_migrate.runs.migrating import make_taker, run_planner
 from websauna_migrate.runs.site import Site
 
 
@@ -34,10 +33,7 @@ def take_back(site: Site, revisions: Sequence[Revision], reason: str, remedy: st
     """
     if not applied_of(site, revisions):
         return None
-    wanted = [(one.package, one.id) for one in revisions]
-
-    def planner(applied: Mapping[str, tuple[str, ...]]) -> Plan:
-        return plan_undo_without_loss(site.loaded.graph, applied, wanted, reason=reason)
+    planner = make_taker(site, [(one.package, one.id) for one in revisions], reason)
 
     def refuse(plan: Plan) -> None:
         if found := tuple(loss for loss in find_losses(site, plan) if loss.is_loss):

@@ -26,10 +26,7 @@ def at_odds(
     moment = " for what comes behind the migrations" if behind else ""
     (package, value), *others = sorted(values.items())
     said = ", ".join(f'that of "{other}" to "{its}"' for other, its in others)
-    path = environments[package].package.script_directory / "env.py"
-    return EnvironmentFailure(
-        package,
-        str(path),
+    return environments[package].failure(
         f'sets {name.removeprefix(BEFORE)} to "{value}", {said}{moment}. Nothing was changed. Let '
         "them agree, or migrate the packages of each value by an application of their own.",
     )
@@ -37,11 +34,10 @@ def at_odds(
 
 def sets_session(environment: PackageEnvironment) -> bool:
     """True if a package has an ``env.py`` that may do something to its connection."""
-    path = environment.package.script_directory / "env.py"
     try:
-        source = path.read_text(encoding="utf-8")
+        source = environment.env_py.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
-        return path.exists()
+        return environment.env_py.exists()
     from websauna_migrate.alembic_adapter.plain_env import is_plain, may_repeat
 
     return not is_plain(source) or may_repeat(source)

@@ -13,7 +13,7 @@ from websauna_migrate.base_errors import UsageError
 from websauna_migrate.interfaces import Packages, Targets
 from websauna_migrate.planning.package_targets import as_targets, targets_for
 from websauna_migrate.planning.plan import plan_upgrade
-from websauna_migrate.planning.steps import Plan
+from websauna_migrate.planning.steps import Plan, Step
 from websauna_migrate.results import LedgerEntry, LedgerRun, RecordedPlan, Run
 from websauna_migrate.revision_scripts.script_files import refuse_unproven
 from websauna_migrate.runs.runner import Runner
@@ -52,16 +52,16 @@ def make_planner(
             )
     loaded = site.loaded
     targets = targets_for(revision, site.select(packages), loaded.histories)
-
-    def plan(applied: Mapping[str, tuple[str, ...]]) -> Plan:
-        if direction == "upgrade":
-            conflicts = None if ignore_order else loaded.conflict
-            found = plan_upgrade(loaded.graph, applied, targets, conflicts=conflicts)
-            refuse_unproven(found)
-            return found
+    if direction == "downgrade":
         from websauna_migrate.revision_scripts.moved_tables import plan_downgrade_without_loss
 
-        return plan_downgrade_without_loss(loaded.graph, applied, targets, cascade=cascade)
+        return partial(plan_downgrade_without_loss, loaded.graph, targets=targets, cascade=cascade)
+
+    def plan(applied: Mapping[str, tuple[str, ...]]) -> Plan:
+        conflicts = None if ignore_order else loaded.conflict
+        found = plan_upgrade(loaded.graph, applied, targets, conflicts=conflicts)
+        refuse_unproven(found)
+        return found
 
     return plan
 
@@ -150,8 +150,6 @@ def make_undoer(site: Site, run: LedgerRun, *, cascade: bool = False) -> Planner
 
     :raises UsageError: if it applied nothing, or revisions that no script defines any more
     """
-    from websauna_migrate.revision_scripts.moved_tables import plan_undo_without_loss
-
     steps = [(step.package, step.revision) for step in run.steps if is_applied_by(step)]
     if not steps:
         raise UsageError(f'The run "{run.id}" applied no revision: there is nothing to take back.')
@@ -166,18 +164,40 @@ def make_undoer(site: Site, run: LedgerRun, *, cascade: bool = False) -> Planner
             f'The run "{run.id}" applied revisions that no script defines any more: '
             f"{', '.join(lost)}. Restore the scripts, or install the package again."
         )
+    return make_taker(site, steps, f"run {run.id}", cascade=cascade)
 
-    def plan(applied: Mapping[str, tuple[str, ...]]) -> Plan:
-        return plan_undo_without_loss(
-            site.loaded.graph, applied, steps, reason=f"run {run.id}", cascade=cascade
-        )
 
-    return plan
+def make_taker(
+    site: Site, revisions: Collection[tuple[str, str]], reason: str, *, cascade: bool = False
+) -> Planner:
+    """Return a function that plans to take back some revisions, as far as they are applied.
+
+    :param revisions: package and identifier of each
+    :param reason: why, for the plan
+    """
+    from websauna_migrate.revision_scripts.moved_tables import plan_undo_without_loss
+
+    return partial(
+        plan_undo_without_loss,
+        site.loaded.graph,
+        revisions=revisions,
+        reason=reason,
+        cascade=cascade,
+    )
 
 
 def is_applied_by(step: LedgerEntry) -> bool:
     """True if a row of the ledger says that a revision was applied."""
     return step.direction == "upgrade" and step.outcome == "done"
+
+
+def run_steps(site: Site, steps: Collection[Step]) -> None:
+    """Run steps of one direction that were planned for a database that nothing else changes."""
+    if steps:
+        plan = Plan(tuple(steps), next(iter(steps)).direction)
+        for step in steps:
+            site.loaded.environments[step.package].reader.imported(step.revision)
+        Runner(site).run(plan.direction, lambda applied: plan)
 
 
 def run_planner(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from pathlib import Path
 
 from sqlalchemy.engine import URL
 
@@ -12,11 +11,11 @@ from websauna_migrate.facts.fact import Facts
 from websauna_migrate.facts.units import read_plain
 from websauna_migrate.locating.object_histories import is_left_out
 from websauna_migrate.planning.plan import plan_undo, plan_upgrade
-from websauna_migrate.planning.steps import Direction, Plan, Step
+from websauna_migrate.planning.steps import Step
 from websauna_migrate.replay.fresh import prepare
 from websauna_migrate.reworking.squash.row_proof import Rows, read_rows_of
 from websauna_migrate.runs.base_service import Service
-from websauna_migrate.runs.runner import Runner
+from websauna_migrate.runs.migrating import run_steps
 from websauna_migrate.runs.site import Site
 
 
@@ -35,11 +34,7 @@ class Chain:
         self.author = author
         self.site: Site = service.at(url).site()
         self.engine_options = author.settings.engine_options
-        texts = [
-            Path(one.path).read_text(encoding="utf-8", errors="replace")
-            for one in self.site.loaded.graph.timeline()
-        ]
-        prepare(author.settings, url, texts)
+        prepare(author.settings, url, self.site.loaded.graph.revisions)
 
     def upgrade(self, package: str, ids: Iterable[str], inside: Collection[str] = ()) -> None:
         """Apply revisions; first what they need besides the range.
@@ -49,31 +44,23 @@ class Chain:
         targets = {package: tuple(sorted(ids))}
         plan = plan_upgrade(self.site.loaded.graph, self.site.applied(), targets)
         inner = [step for step in plan.steps if step.package == package and is_in(step, inside)]
-        self.run([step for step in plan.steps if step not in inner], "upgrade")
-        self.run(inner, "upgrade")
+        run_steps(self.site, [step for step in plan.steps if step not in inner])
+        run_steps(self.site, inner)
 
     def need(self, package: str, ids: Iterable[str], inside: Collection[str]) -> None:
         """Apply what revisions need besides the range, and none of the range."""
         targets = {package: tuple(sorted(ids))}
         plan = plan_upgrade(self.site.loaded.graph, self.site.applied(), targets)
-        self.run(
+        run_steps(
+            self.site,
             [step for step in plan.steps if step.package != package or not is_in(step, inside)],
-            "upgrade",
         )
 
     def take_back(self, package: str, revisions: Iterable[str]) -> None:
         """Take revisions back, on which nothing else stands."""
         those = [(package, one) for one in revisions]
         plan = plan_undo(self.site.loaded.graph, self.site.applied(), those, reason="proof")
-        self.run(plan.steps, "downgrade")
-
-    def run(self, steps: Collection[Step], direction: Direction) -> None:
-        """Run steps, each in a transaction of its own."""
-        if steps:
-            plan = Plan(tuple(steps), direction)
-            for step in steps:
-                self.site.loaded.environments[step.package].reader.imported(step.revision)
-            Runner(self.site).run(direction, lambda applied: plan)
+        run_steps(self.site, plan.steps)
 
     def facts(self) -> Facts:
         """Return what the database is, without the service's own tables."""
