@@ -30,7 +30,10 @@ SAVEPOINT = "websauna_migrate"
 #: What a run may set in a session, by the dialect that knows it.
 LIMITS = {
     "postgresql": ("lock_timeout", "statement_timeout"),
-    "mysql": ("lock_wait_timeout", "innodb_lock_wait_timeout", "max_statement_time"),
+    "mysql": (
+        *("lock_wait_timeout", "innodb_lock_wait_timeout"),
+        *("max_statement_time", "max_execution_time"),
+    ),
 }
 
 

@@ -1,4 +1,4 @@
-"""One attempt at a step, and the limits that the step's script sets for it."""
+"""One attempt at a step, its wait for locks, and the limits that the step's script sets for it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,24 @@ from datetime import datetime, timezone
 from websauna_migrate.database.timeouts import NAMES, Timeouts
 from websauna_migrate.planning.steps import Step
 from websauna_migrate.revision_scripts.script_error import ScriptError
-from websauna_migrate.runs.waiting import Waiting
+from websauna_migrate.runs.blockers import Blocker
+
+
+class Waiting:
+    """The time that one step, or one run that is one transaction, spends waiting for locks."""
+
+    def __init__(self, budget: float) -> None:
+        self.began = time.monotonic()
+        self.budget = budget
+        self.attempts = 0
+        self.told = 0.0
+        self.named = False
+        self.blockers: tuple[Blocker, ...] = ()
+
+    @property
+    def seconds(self) -> float:
+        """How long it has been waiting; 0 before the first failure."""
+        return time.monotonic() - self.began if self.attempts else 0.0
 
 
 @dataclass

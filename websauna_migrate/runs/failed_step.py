@@ -144,7 +144,7 @@ class Aftermath:
         :raises RunStopped: if asked to stop meanwhile
         """
         try:
-            if self.waits.wait(attempt.step, attempt.waiting, attempt.timeouts):
+            if self.waits.wait(attempt):
                 return True
         except RunBlocked as error:
             tell(FAILED)

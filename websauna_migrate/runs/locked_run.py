@@ -31,7 +31,7 @@ from websauna_migrate.planning.steps import Adopted, Plan, Step
 from websauna_migrate.results import AppliedStep, Run, StampedPackage
 from websauna_migrate.runs.activity import ActivityLook
 from websauna_migrate.runs.atomicity import require_atomic
-from websauna_migrate.runs.attempt import Attempt
+from websauna_migrate.runs.attempt import Attempt, Waiting
 from websauna_migrate.runs.failures import HistoryMoved, StepFailed, run_stopped
 from websauna_migrate.runs.kept_facts import keep_facts
 from websauna_migrate.runs.kept_scripts import kept_checksums
@@ -40,7 +40,7 @@ from websauna_migrate.runs.run_access import Applied, RunContext
 from websauna_migrate.runs.run_context import clean
 from websauna_migrate.runs.script_checks import run_prechecks
 from websauna_migrate.runs.step_runner import StepRunner, target_of
-from websauna_migrate.runs.waiting import Waiting, lock_problem
+from websauna_migrate.runs.waiting import lock_problem
 
 T = TypeVar("T")
 
@@ -269,6 +269,7 @@ class LockedRun:
         """
         timeouts = steps.timeouts_of(step)
         waiting = Waiting(timeouts.lock_budget)
+        attempt = Attempt(0, step, {}, timeouts, waiting)
         while True:
             try:
                 steps.guard.begin_step(timeouts, waiting.seconds)
@@ -284,7 +285,7 @@ class LockedRun:
                     problem = said_by(exc, self.connection.engine.url)
                     raise self._failed(step, f"the ledger cannot be written: {problem}") from exc
                 waiting.attempts += 1
-                if not steps.waits.wait(step, waiting, timeouts):
+                if not steps.waits.wait(attempt):
                     raise self._failed(step, lock_problem(waiting)) from exc
 
     def _failed(self, step: Step, problem: str) -> StepFailed:

@@ -256,21 +256,13 @@ def bounded(connection: Connection) -> Iterator[None]:
         finally:
             driver.set_progress_handler(None, 0)
     else:
-        # In seconds at MariaDB, milliseconds at MySQL.
+        # In seconds at MariaDB, milliseconds at MySQL. A session that was given gets its own back.
         mariadb = getattr(connection.dialect, "is_mariadb", False)
-        limits = {"lock_wait_timeout": 1} | (
-            {"max_statement_time": EACH} if mariadb else {"max_execution_time": EACH * 1000}
+        name, value = (
+            ("max_statement_time", EACH) if mariadb else ("max_execution_time", EACH * 1000)
         )
-        before = {
-            name: connection.exec_driver_sql(f"SELECT @@SESSION.{name}").scalar() for name in limits
-        }
-        for name, value in limits.items():
-            connection.exec_driver_sql(f"SET SESSION {name} = {value}")
-        try:
-            yield
-        finally:
-            for name, old in before.items():
-                connection.exec_driver_sql(f"SET SESSION {name} = {old}")
+        connection.exec_driver_sql(f"SET SESSION lock_wait_timeout = 1, {name} = {value}")
+        yield
 
 
 def loss_of(step: Step, access: Access, count: int | None, problem: str = "") -> Loss:

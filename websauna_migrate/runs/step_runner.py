@@ -17,7 +17,7 @@ from websauna_migrate.database.timeouts import Timeouts, env_limited
 from websauna_migrate.locks.run_lock import LockLost
 from websauna_migrate.planning.steps import Step, is_transactional
 from websauna_migrate.revision_scripts.script_error import ScriptRefused, cut_off
-from websauna_migrate.runs.attempt import Attempt, timeouts_of_script
+from websauna_migrate.runs.attempt import Attempt, Waiting, timeouts_of_script
 from websauna_migrate.runs.failed_step import Aftermath
 from websauna_migrate.runs.failures import HistoryMoved, connection_lost
 from websauna_migrate.runs.kept_scripts import pack
@@ -30,7 +30,7 @@ from websauna_migrate.runs.statement_guard import StatementGuard
 from websauna_migrate.runs.statement_log import Statement, StatementLog
 from websauna_migrate.runs.step_data import data_of_step
 from websauna_migrate.runs.step_queue import queue_of
-from websauna_migrate.runs.waiting import LockWaits, Waiting
+from websauna_migrate.runs.waiting import LockWaits
 
 if TYPE_CHECKING:
     from alembic.runtime.migration import MigrationContext, RevisionStep
@@ -270,7 +270,7 @@ class StepRunner:
     def _begin(self, attempt: Attempt) -> None:
         """Say that a step's statements come now."""
         self.current = attempt
-        self.waits.current = (attempt.step, attempt.waiting, attempt.timeouts)
+        self.waits.current = attempt
         self.foreign_keys.begin_step(attempt.step)
         self.guard.begin_step(attempt.timeouts, attempt.waiting.seconds)
         if self.guard.log is not None:

@@ -10,10 +10,9 @@ from typing import Any
 from sqlalchemy.engine import Connection
 
 from websauna_migrate.database.engines import server_process
-from websauna_migrate.database.timeouts import Timeouts
 from websauna_migrate.locks.file_locks import database_file
 from websauna_migrate.locks.run_lock import RunBlocked
-from websauna_migrate.planning.steps import Step
+from websauna_migrate.runs.attempt import Attempt, Waiting
 from websauna_migrate.runs.blockers import Blocker, BlockerWatch, blockers_of_file
 from websauna_migrate.runs.failures import blocked_by_caller
 from websauna_migrate.runs.run_access import RunContext
@@ -27,27 +26,10 @@ OWN_LOCK_SECONDS = {"sqlite": 0.5, "mysql": 3.0}
 TELL_AGAIN_SECONDS = 10.0
 
 
-class Waiting:
-    """The time that one step, or one run that is one transaction, spends waiting for locks."""
-
-    def __init__(self, budget: float) -> None:
-        self.began = time.monotonic()
-        self.budget = budget
-        self.attempts = 0
-        self.told = 0.0
-        self.named = False
-        self.blockers: tuple[Blocker, ...] = ()
-
-    @property
-    def seconds(self) -> float:
-        """How long it has been waiting; 0 before the first failure."""
-        return time.monotonic() - self.began if self.attempts else 0.0
-
-
 class LockWaits:
     """The waits for locks of one run.
 
-    :ivar current: the step at work with its wait so far, for statements that wait by themselves
+    :ivar current: the attempt at work, for statements that wait by themselves
     """
 
     def __init__(self, run: RunContext) -> None:
@@ -55,7 +37,7 @@ class LockWaits:
         self.connection = run.connection
         self.server = run.server
         self.blockers = BlockerWatch(run.access.make_engine, run.server)
-        self.current: tuple[Step, Waiting, Timeouts] | None = None
+        self.current: Attempt | None = None
         #: Gives the table that the statement which waited changes; empty if that is not known.
         self.changed_table: Callable[[], str] = lambda: ""
         #: The server's numbers of connections that this thread held during the last try: those
@@ -69,7 +51,7 @@ class LockWaits:
     def stop_watching(self) -> None:
         """Look no longer who blocks the attempt, and keep who was seen last."""
         assert self.current is not None
-        _, waiting, _ = self.current
+        waiting = self.current.waiting
         self.blockers.stop()
         waiting.blockers = self.blockers.found or waiting.blockers
 
@@ -89,20 +71,19 @@ class LockWaits:
         ended: SQLAlchemy gives up a connection during whose statement a ``TimeoutError`` is raised.
         """
         assert self.current is not None
-        step, waiting, timeouts = self.current
-        waiting.attempts += 1
+        self.current.waiting.attempts += 1
         try:
-            return self.wait(step, waiting, timeouts, waited)
+            return self.wait(self.current, waited)
         except RunBlocked:
             return False
 
-    def wait(
-        self, step: Step, waiting: Waiting, timeouts: Timeouts, waited: float | None = None
-    ) -> bool:
+    def wait(self, attempt: Attempt, waited: float | None = None) -> bool:
         """Let others go first; tell whether the step is to be tried again.
 
+        :param waited: for how many seconds; default: since the first attempt at the step
         :raises RunBlocked: if the calling thread itself holds the lock
         """
+        step, waiting = attempt.step, attempt.waiting
         seconds = waiting.seconds if waited is None else waited
         self._name_blockers(waiting)
         own = self._own_holders(waiting)
@@ -120,7 +101,7 @@ class LockWaits:
                 f"{step.package} {step.revision.id} waits for a lock{held_by(waiting.blockers)}; "
                 f"it is tried again for {max(0.0, waiting.budget - seconds):.0f} s."
             )
-        pause = min(timeouts.pause_after(seconds), max(0.0, waiting.budget - seconds))
+        pause = min(attempt.timeouts.pause_after(seconds), max(0.0, waiting.budget - seconds))
         return not self.run.access.stopping.wait(pause)
 
     def _name_blockers(self, waiting: Waiting) -> None:
