@@ -30,6 +30,7 @@ from websauna_migrate.planning.revisions import Revision
 from websauna_migrate.planning.steps import Plan, Step
 from websauna_migrate.runs.base_service import Service
 from websauna_migrate.runs.process_lock import PROCESS_LOCK
+from websauna_migrate.runs.run_context import run_options
 from websauna_migrate.runs.site import Site
 
 # What only some of the methods need is imported there: an application that starts up waits for
@@ -74,7 +75,6 @@ class MigrationService(Service):
         **asked: Unpack[RunKeywords],
     ) -> results.Run:
         from websauna_migrate.runs.migrating import upgrade
-        from websauna_migrate.runs.run_context import run_options
 
         options, given = run_options(**asked)
         site, looks = self._complete_site(given, options.tag), []
@@ -102,7 +102,6 @@ class MigrationService(Service):
         **asked: Unpack[RunKeywords],
     ) -> results.Run:
         from websauna_migrate.runs.migrating import downgrade
-        from websauna_migrate.runs.run_context import run_options
 
         options, given = run_options(**asked)
         site = self.site(given=given, tag=options.tag)
@@ -113,7 +112,6 @@ class MigrationService(Service):
     ) -> results.Run:
         from websauna_migrate.reports.run_log import run_to_undo
         from websauna_migrate.runs.migrating import make_undoer, run_planner
-        from websauna_migrate.runs.run_context import run_options
 
         options, given = run_options(**asked)
         site = self.site(given=given, tag=options.tag)
@@ -422,7 +420,6 @@ class MigrationService(Service):
         **asked: Unpack[RunKeywords],
     ) -> results.Switched:
         from websauna_migrate.reworking.lost_scripts import TakeDown, take_down_unknown
-        from websauna_migrate.runs.run_context import run_options
 
         options, given = run_options(**asked)
         wanted = TakeDown(

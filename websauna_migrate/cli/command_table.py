@@ -6,12 +6,9 @@ from argparse import Namespace
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from websauna_migrate.cli import arguments as a
-
-if TYPE_CHECKING:
-    from websauna_migrate.cli.output import Output
 
 
 @dataclass(frozen=True)
@@ -41,20 +38,15 @@ class Command:
     names_its_package: bool = False
     leaves_garbage: bool = False
 
-    def __call__(self, *arguments: Any) -> int:
-        """Do the command in its application, and return its exit status."""
-        return self.call(self.function, *arguments)
 
-    def without_application(self, options: Namespace, output: Output) -> int:
-        """Do the command without an application, and return its exit status."""
-        return self.call(self.plain, options, output)
+def run_command(path: str, *arguments: Any) -> int:
+    """Call the function of a command, and return its exit status.
 
-    @staticmethod
-    def call(path: str, *arguments: Any) -> int:
-        """Call a function, named by its module in the folder of commands and its name."""
-        module, _, name = path.partition(".")
-        function = getattr(import_module(f"websauna_migrate.cli.commands.{module}"), name)
-        return function(*arguments) or 0
+    :param path: its module in the folder of commands, and its name
+    """
+    module, _, name = path.partition(".")
+    function = getattr(import_module(f"websauna_migrate.cli.commands.{module}"), name)
+    return function(*arguments) or 0
 
 
 def never(options: Namespace) -> bool:

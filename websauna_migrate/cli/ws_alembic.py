@@ -53,10 +53,12 @@ def main(words: Sequence[str]) -> int:
 
 def run(command: Command, options: Namespace, output: Output, programs: ForPrograms) -> int:
     """Do a command and return the exit status."""
+    from websauna_migrate.cli.command_table import run_command
+
     try:
         if command.needs_application(options):
             return run_in_application(command, options, output, programs)
-        return command.without_application(options, output)
+        return run_command(command.plain, options, output)
     except SystemExit as exc:
         raise MigrationError(
             f'The command "{options.verb}" was ended by SystemExit({exc.code}), which a '
@@ -69,6 +71,7 @@ def run_in_application(
 ) -> int:
     """Start the application, do a command in it, and return the exit status."""
     from websauna_migrate.cli.app import Application
+    from websauna_migrate.cli.command_table import run_command
     from websauna_migrate.cli.commands.call import Call, find_packages, read_scope
     from websauna_migrate.cli.parser import DEFAULT_SECTION
     from websauna_migrate.cli.progress import Progress
@@ -96,7 +99,8 @@ def run_in_application(
         if not options.quiet and programs.events is None:
             Progress().subscribe(application.registry, service)
         with service.one_look():
-            return command(Call(options, service, packages, output, asked))
+            call = Call(options, service, packages, output, asked)
+            return run_command(command.function, call)
 
 
 @contextlib.contextmanager

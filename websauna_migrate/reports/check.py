@@ -45,7 +45,7 @@ from websauna_migrate.runs.change_log import Changes
 from websauna_migrate.runs.in_progress import find_at_work
 from websauna_migrate.runs.kept_scripts import kept_script
 from websauna_migrate.runs.ledger_table import LEDGER_TABLE
-from websauna_migrate.runs.other_histories import OtherHistories, OtherHistory, remedy_for
+from websauna_migrate.runs.other_histories import OtherHistory, find_elsewhere, remedy_for
 from websauna_migrate.runs.process_lock import PROCESS_LOCK
 from websauna_migrate.runs.site import Site
 from websauna_migrate.runs.unknown_revisions import explain, explained
@@ -102,8 +102,7 @@ class Checker:
         with self.site.reading() as connection:
             problems += self.unknown_revisions(connection, applied)
             if connection is not None:
-                others = OtherHistories(self.snapshot, self.site.settings)
-                found = others.find(connection, applied, self.selected)
+                found = find_elsewhere(self.site, connection, applied, self.selected)
                 problems += histories_elsewhere(found)
                 elsewhere = {one.package for one in found}
                 at_work = [*self.at_work(connection)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from sqlalchemy import Engine
 from sqlalchemy.engine import Connection
@@ -12,7 +12,6 @@ from sqlalchemy.exc import DBAPIError
 
 from websauna_migrate.database.engines import connect
 from websauna_migrate.database.given_connections import given_state
-from websauna_migrate.database.history_tables import list_tables, read_rows
 from websauna_migrate.database.lock_errors import is_lock_failure
 from websauna_migrate.planning.state import State
 from websauna_migrate.results import Readiness
@@ -48,7 +47,7 @@ def look_at(site: Site, connection: Connection | None) -> Readiness:
     :param connection: to the database; ``None`` where its file does not exist
     """
     if connection is None:
-        return Readiness(standing_of(site, {}))
+        return Readiness(standing_of(site, dict.fromkeys(site.packages, ())))
     kind = "mysql" if connection.dialect.name == "mariadb" else connection.dialect.name
     # In a transaction of the caller's a look that fails would be the end of that.
     for statement in () if given_state(connection) else LIMITS.get(kind, ()):
@@ -65,10 +64,8 @@ def look_at(site: Site, connection: Connection | None) -> Readiness:
 
 def read_readiness(site: Site, connection: Connection) -> Readiness:
     """Return what the histories and the ledger say."""
-    tables = list_tables(connection, site.schema)
-    ours = {package.history_table for package in site.packages.values()}
-    rows = read_rows(connection, tables & ours, site.schema)
-    standing = standing_of(site, dict(rows))
+    applied, tables = site.read(connection)
+    standing = standing_of(site, applied)
     marked = marked_steps(site, connection, tables)
     # A run that changes nothing any more need not be asked for.
     if "behind" not in standing.values() and not marked:
@@ -76,12 +73,11 @@ def read_readiness(site: Site, connection: Connection) -> Readiness:
     return Readiness(standing, *at_work(site, connection, tables, marked))
 
 
-def standing_of(site: Site, rows: dict[str, tuple[str, ...]]) -> dict[str, str]:
+def standing_of(site: Site, applied: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
     """Return where each package stands, by name.
 
-    :param rows: of the history tables that exist
+    :param applied: the rows of the packages' history tables
     """
-    applied = {name: rows.get(one.history_table, ()) for name, one in site.packages.items()}
     waiting = State(site.loaded.graph, applied).pending()
     histories = site.loaded.histories
     return {

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-
-from sqlalchemy.engine import Connection
+from typing import TYPE_CHECKING
 
 from websauna_migrate.config.packages import is_importable
-from websauna_migrate.database.history_tables import (
-    HISTORY_PREFIX,
-    list_tables,
-    read_left,
-    read_rows,
-)
+from websauna_migrate.database.history_tables import HISTORY_PREFIX, list_tables
 from websauna_migrate.interfaces import Packages
 from websauna_migrate.planning.state import State
 from websauna_migrate.results import LedgerEntry, PackageState, RunInProgress
 from websauna_migrate.runs.in_progress import find_at_work
+from websauna_migrate.runs.other_histories import find_elsewhere
 from websauna_migrate.runs.site import Site
+
+if TYPE_CHECKING:
+    from websauna_migrate.runs.uninstalling import Departed
 
 
 def states(site: Site, packages: Packages) -> tuple[PackageState, ...]:
@@ -27,28 +25,24 @@ def states(site: Site, packages: Packages) -> tuple[PackageState, ...]:
     :param packages: ``None`` for all registered ones, and those that left a history table
     """
     selected = site.select(packages)
-    ours = {package.history_table for package in site.packages.values()}
-    rows: Mapping[str, tuple[str, ...]] = {}
-    names: Mapping[str, str] = {}
+    applied: Mapping[str, tuple[str, ...]] = dict.fromkeys(site.packages, ())
     elsewhere: dict[str, list[str]] = {}
+    left: tuple[Departed, ...] = ()
     running: RunInProgress | None = None
     half_done: tuple[LedgerEntry, ...] = ()
     with site.reading() as connection:
         if connection is not None:
-            tables = list_tables(connection, site.schema)
-            histories = {t for t in tables if t.startswith(HISTORY_PREFIX) or t in ours}
-            rows = read_rows(connection, histories & ours, site.schema)
-            if not histories <= ours:
+            applied, tables = site.read(connection)
+            ours = {package.history_table for package in site.packages.values()}
+            if packages is None and any(t.startswith(HISTORY_PREFIX) for t in tables - ours):
                 # Mostly, it is not needed.
-                from websauna_migrate.runs.uninstalling import dotted_names
+                from websauna_migrate.runs.uninstalling import list_departed
 
-                left = read_left(connection, histories - ours, site.schema)
-                rows = {**rows, **left}
-                names = dotted_names(connection, site.ledger.table, left)
-            if not all(rows.get(site.packages[name].history_table) for name in selected):
-                elsewhere = histories_elsewhere(site, connection, rows, selected)
+                left = list_departed(site, connection, list_tables(connection, site.schema))
+            if not all(applied[name] for name in selected):
+                for one in find_elsewhere(site, connection, applied, selected):
+                    elsewhere.setdefault(one.package, []).append(str(one.table))
             running, half_done = find_at_work(site, connection, tables)
-    applied = {name: rows.get(one.history_table, ()) for name, one in site.packages.items()}
     waiting = State(site.loaded.graph, applied).pending()
     found = [
         replace(
@@ -59,19 +53,18 @@ def states(site: Site, packages: Packages) -> tuple[PackageState, ...]:
         )
         for name in selected
     ]
-    if packages is None:
-        found += [
-            PackageState(
-                names[table],
-                False,
-                table,
-                rows[table],
-                unknown=rows[table],
-                importable=is_importable(names[table]),
-            )
-            for table in sorted(set(rows) - ours)
-        ]
-    return tuple(found)
+    gone = (
+        PackageState(
+            one.name,
+            False,
+            one.history_table,
+            one.rows,
+            unknown=one.rows,
+            importable=is_importable(one.name),
+        )
+        for one in left
+    )
+    return (*found, *gone)
 
 
 def revision_at_work(running: RunInProgress | None, package: str) -> str | None:
@@ -79,22 +72,6 @@ def revision_at_work(running: RunInProgress | None, package: str) -> str | None:
     step = None if running is None else running.step
     at_work = step is not None and step.package == package and step.ended is None
     return step.revision if step is not None and at_work else None
-
-
-def histories_elsewhere(
-    site: Site,
-    connection: Connection,
-    rows: Mapping[str, tuple[str, ...]],
-    selected: Collection[str],
-) -> dict[str, list[str]]:
-    """Return other version tables that have the revisions of packages whose own has none."""
-    from websauna_migrate.runs.other_histories import OtherHistories
-
-    applied = {name: rows.get(one.history_table, ()) for name, one in site.packages.items()}
-    found: dict[str, list[str]] = {}
-    for one in OtherHistories(site.loaded, site.settings).find(connection, applied, selected):
-        found.setdefault(one.package, []).append(str(one.table))
-    return found
 
 
 def installed(site: Site, name: str, rows: tuple[str, ...], waiting: int) -> PackageState:

@@ -107,12 +107,7 @@ def moved_tables(
 
 def departed_packages(site: Site, connection: Connection) -> Iterator[CheckProblem]:
     """Find packages that are gone and left their history tables."""
-    for one in list_departed(
-        connection,
-        known={package.history_table for package in site.packages.values()},
-        ledger=site.ledger.table,
-        schema=site.schema,
-    ):
+    for one in list_departed(site, connection, list_tables(connection, site.schema)):
         rows = ", ".join(one.rows) or "no revision"
         yield CheckProblem(
             "not-installed",

@@ -26,7 +26,7 @@ from websauna_migrate.reworking.findings import EQUAL, Findings, Wanted
 from websauna_migrate.reworking.old_imports import MODULE, mend_imports
 from websauna_migrate.runs.base_service import Service
 from websauna_migrate.runs.ledger_table import LEDGER_TABLE
-from websauna_migrate.runs.other_histories import OtherHistories
+from websauna_migrate.runs.other_histories import find_elsewhere
 from websauna_migrate.runs.site import Site
 
 LATER = "What differs from the models is told once env.py is changed."
@@ -154,9 +154,7 @@ def find_histories(found: Findings, site: Site, wanted: Wanted) -> None:
         if connection is None:
             return
         applied = site.read(connection)[0]
-        others = OtherHistories(site.loaded, site.settings).find(
-            connection, applied, found.selected
-        )
+        others = find_elsewhere(site, connection, applied, found.selected)
     for name in found.selected:
         mine = [one for one in others if one.package == name]
         if wanted.table is not None:

@@ -16,6 +16,7 @@ from websauna_migrate.planning.plan import plan_upgrade
 from websauna_migrate.planning.steps import Plan, Step
 from websauna_migrate.results import LedgerEntry, LedgerRun, RecordedPlan, Run
 from websauna_migrate.revision_scripts.script_files import refuse_unproven
+from websauna_migrate.runs.other_histories import refuse_elsewhere
 from websauna_migrate.runs.runner import Runner
 from websauna_migrate.runs.site import Site
 from websauna_migrate.runs.unknown_revisions import explained
@@ -128,21 +129,6 @@ def plan(
                 if connection is not None:
                     refuse_elsewhere(site, connection, applied, names)
         return found
-
-
-def refuse_elsewhere(
-    site: Site,
-    connection: Connection,
-    applied: Mapping[str, tuple[str, ...]],
-    packages: Collection[str],
-) -> None:
-    """Refuse to plan what another version table has as applied.
-
-    :raises HistoryContradicted: naming it
-    """
-    from websauna_migrate.runs.other_histories import OtherHistories
-
-    OtherHistories(site.loaded, site.settings).refuse(connection, applied, packages)
 
 
 def make_undoer(site: Site, run: LedgerRun, *, cascade: bool = False) -> Planner:

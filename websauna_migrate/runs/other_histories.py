@@ -20,13 +20,11 @@ from websauna_migrate.database.history_tables import (
     find_version_tables,
     history_table_name,
 )
+from websauna_migrate.plain_text import plural
 from websauna_migrate.planning.history_errors import HistoryContradicted
-from websauna_migrate.revision_scripts.script_folders import find_script_folders, revisions_in
 
 if TYPE_CHECKING:
-    from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
-    from websauna_migrate.config.settings import Settings
-from websauna_migrate.plain_text import plural
+    from websauna_migrate.runs.site import Site
 
 Applied = Mapping[str, Sequence[str]]
 
@@ -84,93 +82,95 @@ def hiding_setting(found: OtherHistory) -> str:
     return f"version_table.{found.package}" if hidden else "version_table_schema"
 
 
-class OtherHistories:
-    """Looks for the revisions of packages in version tables that are not theirs."""
+def find_elsewhere(
+    site: Site, connection: Connection, applied: Applied, packages: Collection[str]
+) -> tuple[OtherHistory, ...]:
+    """Return the histories of packages in version tables that are not theirs.
 
-    def __init__(self, snapshot: LoadedScripts, settings: Settings) -> None:
-        self.snapshot = snapshot
-        self.settings = settings
+    No query is made where each package has a history or no script. A package whose table the
+    settings name is taken at its word, unless the table that is its history by default has its
+    revisions.
 
-    def find(
-        self, connection: Connection, applied: Applied, packages: Collection[str]
-    ) -> tuple[OtherHistory, ...]:
-        """Return what is found; no query is made where each package has a history or no script.
+    :param applied: the rows of each package's own history table
+    """
+    without_rows = [name for name in sorted(packages) if not applied.get(name)]
+    named = {name for name in without_rows if name in site.settings.version_table}
+    empty = [
+        name
+        for name in without_rows
+        if site.loaded.histories[name].ids
+        and site.settings.version_table.get(name) != history_table_name(name)
+    ]
+    without = [
+        name
+        for name in without_rows
+        if name not in named
+        and any(one.tables for one in site.packages[name].metadata)
+        and lacks_scripts(site.packages[name])
+    ]
+    if not empty and not without:
+        return ()
+    schema = site.schema
+    own = {package.history_table for package in site.packages.values()}
+    tables = find_version_tables(connection, {(schema, name) for name in own})
+    found = [
+        OtherHistory(
+            name,
+            site.packages[name].history_table,
+            # The name alone would mean the package's own.
+            replace(table, visible=table.visible and table.name not in own),
+            revisions,
+        )
+        for name in empty
+        for table in tables
+        # The same table in another schema is another tenant's.
+        if table.visible or table.name not in own
+        if name not in named or (table.visible and table.name == history_table_name(name))
+        if (revisions := tuple(r for r in table.rows if site.loaded.histories[name].knows(r)))
+    ]
+    # So is one of a name that finds another one here.
+    names = {(one.package, one.table.name) for one in found if one.table.visible}
+    found = [
+        one for one in found if one.table.visible or (one.package, one.table.name) not in names
+    ]
+    claimed = {row for one in found for row in one.revisions}
+    others = [table for table in tables if {*table.rows} - claimed]
+    return (*found, *(one for name in without for one in in_other_folders(site, name, others)))
 
-        A package whose table the settings name is taken at its word, unless the table that is its
-        history by default has its revisions.
 
-        :param applied: the rows of each package's own history table
-        """
-        without_rows = [name for name in sorted(packages) if not applied.get(name)]
-        named = {name for name in without_rows if name in self.settings.version_table}
-        empty = [
-            name
-            for name in without_rows
-            if self.snapshot.histories[name].ids
-            and self.settings.version_table.get(name) != history_table_name(name)
-        ]
-        without = [
-            name
-            for name in without_rows
-            if name not in named
-            and any(one.tables for one in self.snapshot.packages[name].metadata)
-            and lacks_scripts(self.snapshot.packages[name])
-        ]
-        if not empty and not without:
-            return ()
-        schema = self.settings.version_table_schema
-        own = {package.history_table for package in self.snapshot.packages.values()}
-        tables = find_version_tables(connection, {(schema, name) for name in own})
-        found = [
-            OtherHistory(
-                name,
-                self.snapshot.packages[name].history_table,
-                # The name alone would mean the package's own.
-                replace(table, visible=table.visible and table.name not in own),
-                revisions,
-            )
-            for name in empty
-            for table in tables
-            # The same table in another schema is another tenant's.
-            if table.visible or table.name not in own
-            if name not in named or (table.visible and table.name == history_table_name(name))
-            if (revisions := tuple(r for r in table.rows if self.snapshot.histories[name].knows(r)))
-        ]
-        # So is one of a name that finds another one here.
-        names = {(one.package, one.table.name) for one in found if one.table.visible}
-        found = [
-            one for one in found if one.table.visible or (one.package, one.table.name) not in names
-        ]
-        claimed = {row for one in found for row in one.revisions}
-        others = [table for table in tables if {*table.rows} - claimed]
-        return (*found, *(one for name in without for one in self.elsewhere(name, others)))
+def in_other_folders(
+    site: Site, name: str, tables: Sequence[VersionTable]
+) -> Iterator[OtherHistory]:
+    """Yield the tables with revisions of scripts that are in another folder of a project."""
+    from websauna_migrate.revision_scripts.script_folders import find_script_folders, revisions_in
 
-    def elsewhere(self, name: str, tables: Sequence[VersionTable]) -> Iterator[OtherHistory]:
-        """Yield the tables with revisions of scripts that are in another folder of a project."""
-        package = self.snapshot.packages[name]
-        if not tables:
-            return
-        known = {one.script_directory.resolve() for one in self.snapshot.packages.values()}
-        top = project_of(package)
-        for folder in find_script_folders(top, known):
-            ids = revisions_in(folder, top)
-            for table in tables:
-                if revisions := tuple(row for row in table.rows if row in ids):
-                    yield OtherHistory(name, package.history_table, table, revisions, folder)
+    package = site.packages[name]
+    if not tables:
+        return
+    known = {one.script_directory.resolve() for one in site.packages.values()}
+    top = project_of(package)
+    for folder in find_script_folders(top, known):
+        ids = revisions_in(folder, top)
+        for table in tables:
+            if revisions := tuple(row for row in table.rows if row in ids):
+                yield OtherHistory(name, package.history_table, table, revisions, folder)
 
-    def refuse(self, connection: Connection, applied: Applied, packages: Collection[str]) -> None:
-        """Make sure that no package's revisions are recorded elsewhere.
 
-        :raises HistoryContradicted: if they are
-        """
-        found = self.find(connection, applied, packages)
-        if found:
-            known = all(one.folder is None for one in found)
-            connection.rollback()
-            lines = "\n".join(f"{one}\n{remedy_for([one])}" for one in found)
-            raise HistoryContradicted(
-                "elsewhere",
-                f"{lines}\nNothing was changed"
-                + (": the revisions would have been applied again." if known else "."),
-                ((one.package, row) for one in found for row in one.revisions),
-            )
+def refuse_elsewhere(
+    site: Site, connection: Connection, applied: Applied, packages: Collection[str]
+) -> None:
+    """Make sure that no package's revisions are recorded elsewhere.
+
+    :raises HistoryContradicted: if they are
+    """
+    found = find_elsewhere(site, connection, applied, packages)
+    if found:
+        known = all(one.folder is None for one in found)
+        connection.rollback()
+        lines = "\n".join(f"{one}\n{remedy_for([one])}" for one in found)
+        raise HistoryContradicted(
+            "elsewhere",
+            f"{lines}\nNothing was changed"
+            + (": the revisions would have been applied again." if known else "."),
+            ((one.package, row) for one in found for row in one.revisions),
+        )

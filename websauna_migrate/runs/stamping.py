@@ -12,7 +12,7 @@ from websauna_migrate.interfaces import Packages, Targets
 from websauna_migrate.planning.package_targets import targets_for
 from websauna_migrate.planning.plan import plan_stamp
 from websauna_migrate.results import StampedPackage
-from websauna_migrate.runs.other_histories import OtherHistories
+from websauna_migrate.runs.other_histories import refuse_elsewhere
 from websauna_migrate.runs.runner import Runner
 from websauna_migrate.runs.site import Site
 
@@ -68,8 +68,7 @@ def write_stamps(
         if after[name] != tuple(before[name])
     )
     if not purge:
-        others = OtherHistories(site.loaded, site.settings)
-        others.refuse(connection, before, stamped)
+        refuse_elsewhere(site, connection, before, stamped)
     # Also where no row changes: it is the user's word against what the ledger says.
     tells = bool(changed) or site.ledger.table.name in list_tables(connection, site.schema)
     if tells:

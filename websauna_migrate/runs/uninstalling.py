@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
-from sqlalchemy import Table, select
+from sqlalchemy import select
 from sqlalchemy.engine import Connection
 
 from websauna_migrate.base_errors import MigrationError, UsageError
@@ -21,6 +21,7 @@ from websauna_migrate.database.history_tables import (
 )
 from websauna_migrate.results import Run
 from websauna_migrate.runs.ledger import readable
+from websauna_migrate.runs.ledger_table import LEDGER_TABLE
 from websauna_migrate.runs.migrating import downgrade
 from websauna_migrate.runs.run_context import RunOptions
 from websauna_migrate.runs.runner import Runner
@@ -58,14 +59,11 @@ def forget_package(site: Site, package: str, *, really: bool) -> Run:
             f'Package "{package}" is registered for migrations; --forget is for packages that are '
             f"gone. To take its revisions back: ws-alembic uninstall {package}"
         )
-    known = {one.history_table for one in site.packages.values()}
     departed = None
     with site.reading() as connection:
         if connection is not None:
-            found = list_departed(
-                connection, known=known, ledger=site.ledger.table, schema=site.schema
-            )
-            departed = find_departed(package, found)
+            tables = list_tables(connection, site.schema)
+            departed = find_departed(package, list_departed(site, connection, tables))
     if departed is None:
         raise UnknownPackage(package, sorted(site.packages))
     if not really:
@@ -108,34 +106,23 @@ class Departed:
         return "is not installed any more"
 
 
-def dotted_names(connection: Connection, ledger: Table, tables: Iterable[str]) -> Mapping[str, str]:
-    """Return the names of the packages that left history tables, by table.
-
-    :param ledger: the ledger's table, which may not exist
-    """
-    names = {table: table.removeprefix(HISTORY_PREFIX) for table in tables}
-    if names and ledger.name in list_tables(connection, ledger.schema):
-        query = select(ledger.c.history_table, ledger.c.package).distinct()
-        with readable(connection, ledger.schema):
-            found = connection.execute(query.where(ledger.c.history_table.in_(names))).all()
-        names.update((table, package) for table, package in found if isinstance(package, str))
-    return names
-
-
 def list_departed(
-    connection: Connection, *, known: Collection[str], ledger: Table, schema: str | None
+    site: Site, connection: Connection, tables: Collection[str]
 ) -> tuple[Departed, ...]:
     """Return the packages that are gone, by the history tables that they left.
 
-    :param known: the history tables of the registered packages
+    :param tables: the names of those that exist
     """
-    tables = {
-        table
-        for table in list_tables(connection, schema)
-        if table.startswith(HISTORY_PREFIX) and table not in known
-    }
-    rows = read_left(connection, tables, schema)
-    names = dotted_names(connection, ledger, tables)
+    known = {one.history_table for one in site.packages.values()}
+    left = {table for table in tables if table.startswith(HISTORY_PREFIX)} - known
+    rows = read_left(connection, left, site.schema)
+    names = {table: table.removeprefix(HISTORY_PREFIX) for table in rows}
+    if names and LEDGER_TABLE in tables:
+        ledger = site.ledger.table
+        query = select(ledger.c.history_table, ledger.c.package).distinct()
+        with readable(connection, site.schema):
+            found = connection.execute(query.where(ledger.c.history_table.in_(names))).all()
+        names.update((table, package) for table, package in found if isinstance(package, str))
     return tuple(Departed(names[table], table, rows[table]) for table in sorted(rows))
 
 

@@ -19,7 +19,7 @@ from websauna_migrate.revision_scripts.script_folders import find_script_folders
 from websauna_migrate.runs.kept_scripts import kept_checksums, other_writers
 from websauna_migrate.runs.ledger import STAMP
 from websauna_migrate.runs.ledger_table import LEDGER_TABLE
-from websauna_migrate.runs.other_histories import OtherHistories
+from websauna_migrate.runs.other_histories import refuse_elsewhere
 from websauna_migrate.runs.site import Site
 
 #: How many rows are explained.
@@ -50,8 +50,7 @@ def explained(site: Site) -> Iterator[None]:
         if exc.kind == "requirements":
             with site.reading() as connection:
                 if connection is not None:
-                    others = OtherHistories(site.loaded, site.settings)
-                    others.refuse(connection, site.applied(), site.packages)
+                    refuse_elsewhere(site, connection, site.applied(), site.packages)
         if exc.kind != "unknown":
             raise
         pairs = [tuple(name.split("@", 1)) for name in exc.revisions]

@@ -39,8 +39,6 @@ def help_on(options: Namespace, output: Output) -> None:
     elif options.topic in commands:
         output.raw(commands[options.topic].format_help())
     else:
-        from websauna_migrate.cli.commands.plain import meaning_of
-
         output.lines(meaning_of(options.topic))
 
 
