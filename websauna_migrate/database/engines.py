@@ -398,9 +398,11 @@ def make_transactional(engine: Engine) -> None:
     event.listen(engine, "begin", begin_on_sqlite)
 
 
-def driver_of(connection: Connection) -> Any:
+def driver_of(connection: Connection) -> DBAPIConnection:
     """Return the driver's own connection; what it can do is each driver's own."""
-    return connection.connection.dbapi_connection
+    driver = connection.connection.dbapi_connection
+    assert driver is not None
+    return driver
 
 
 #: Where a connection's ``info`` has what is called just before BEGIN on SQLite.

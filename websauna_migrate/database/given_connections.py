@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from sqlalchemy import Engine, event
 from sqlalchemy.engine import Connection
+from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import StaticPool
 
 from websauna_migrate.base_errors import UsageError
@@ -131,7 +132,7 @@ def refuse_unusable(given: Connection) -> None:
         )
 
 
-def is_autocommit(given: Connection, driver: Any) -> bool:
+def is_autocommit(given: Connection, driver: DBAPIConnection) -> bool:
     """Tell whether a driver commits each statement; transactions on SQLite are ours to begin."""
     if given.dialect.name == "sqlite":
         return False
@@ -139,7 +140,7 @@ def is_autocommit(given: Connection, driver: Any) -> bool:
     return bool(told()) if callable(told) else getattr(driver, "autocommit", False) is True
 
 
-def engine_above(given: Connection, driver: Any) -> Engine:
+def engine_above(given: Connection, driver: DBAPIConnection) -> Engine:
     """Return an engine whose pool has one session, and whose events are its own."""
     dialect = copy.copy(given.dialect)
     # Listeners of the caller's engine, and of a run, are kept in it.
@@ -154,7 +155,7 @@ class CallersTransaction:
     It commits and rolls back to a savepoint; everything else is the driver's.
     """
 
-    def __init__(self, driver: Any) -> None:
+    def __init__(self, driver: DBAPIConnection) -> None:
         self.__dict__.update(driver=driver, is_open=False)
 
     def __getattr__(self, name: str) -> Any:
@@ -183,7 +184,7 @@ class CallersTransaction:
                 execute(self.driver, statement)
 
 
-def execute(driver: Any, statement: str) -> Any:
+def execute(driver: DBAPIConnection, statement: str) -> Any:
     """Execute a statement by the driver, and return the first row of its result if it has one."""
     with closing(driver.cursor()) as cursor:
         cursor.execute(statement)
@@ -191,7 +192,7 @@ def execute(driver: Any, statement: str) -> Any:
 
 
 @contextmanager
-def sqlite_left_as_it_was(driver: Any, *, inside: bool) -> Iterator[None]:
+def sqlite_left_as_it_was(driver: DBAPIConnection, *, inside: bool) -> Iterator[None]:
     """Let an SQLite session have transactions that hold DDL as well, as long as it is lent."""
     (timeout,) = execute(driver, "PRAGMA busy_timeout")
     if inside:
@@ -218,7 +219,9 @@ def sqlite_left_as_it_was(driver: Any, *, inside: bool) -> Iterator[None]:
 
 
 @contextmanager
-def limits_left_as_they_were(given: Connection, driver: Any, kind: str) -> Iterator[None]:
+def limits_left_as_they_were(
+    given: Connection, driver: DBAPIConnection, kind: str
+) -> Iterator[None]:
     """Give a session back the limits that a run sets for its statements.
 
     On PostgreSQL they end with the transaction by themselves, if it is a run's own.

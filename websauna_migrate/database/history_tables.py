@@ -135,6 +135,12 @@ def list_tables(
     return frozenset(inspect(connection).get_table_names(schema=schema))
 
 
+def qualified(connection: Connection, name: str, schema: str | None) -> str:
+    """Return the name of a table as the driver takes it, in quotes where need be."""
+    quote = connection.dialect.identifier_preparer.quote
+    return f"{quote(schema)}.{quote(name)}" if schema else quote(name)
+
+
 def read_rows(
     connection: Connection, tables: Iterable[str], schema: str | None = None
 ) -> Mapping[str, tuple[str, ...]]:
@@ -145,12 +151,10 @@ def read_rows(
     names = sorted(tables)
     rows: dict[str, list[str]] = {name: [] for name in names}
     # SQLite allows 500 terms in a compound SELECT.
-    quote = connection.dialect.identifier_preparer.quote
-    prefix = f"{quote(schema)}." if schema else ""
     for start in range(0, len(names), 400):
         # No part of it is user input, and the expression language takes longer than the query.
         query = " UNION ALL ".join(
-            f"SELECT {number}, version_num FROM {prefix}{quote(names[number])}"
+            f"SELECT {number}, version_num FROM {qualified(connection, names[number], schema)}"
             for number in range(start, min(start + 400, len(names)))
         )
         try:
@@ -161,8 +165,9 @@ def read_rows(
             # It does not say at which table; nothing was written so far.
             connection.rollback()
             for name in names:
+                one = f"SELECT version_num FROM {qualified(connection, name, schema)}"
                 with usable(connection, name, schema):
-                    connection.exec_driver_sql(f"SELECT version_num FROM {prefix}{quote(name)}")
+                    connection.exec_driver_sql(one)
             raise
         for number, row in found:
             if not isinstance(row, str):
@@ -251,7 +256,7 @@ def remedy_for_rights(
     :returns: an empty text where something else was the matter
     """
     quote = connection.dialect.identifier_preparer.quote
-    name = f"{quote(schema)}.{quote(table)}" if schema else quote(table)
+    name = qualified(connection, table, schema)
     if connection.dialect.name == "postgresql":
         if sqlstate(exc) != INSUFFICIENT_PRIVILEGE:
             return ""
@@ -355,11 +360,10 @@ def find_version_tables(
     found.sort(key=lambda table: (table.schema, table.name))
     rows: list[list[str]] = [[] for _ in found]
     if found:
-        quote = connection.dialect.identifier_preparer.quote
         kind = "CHAR" if connection.dialect.name in ("mysql", "mariadb") else "VARCHAR(255)"
         union = " UNION ALL ".join(
             f"SELECT {number} AS number, CAST(version_num AS {kind}) AS revision "
-            f"FROM {quote(table.schema)}.{quote(table.name)}"
+            f"FROM {qualified(connection, table.name, table.schema)}"
             for number, table in enumerate(found)
         )
         for number, row in connection.exec_driver_sql(union):

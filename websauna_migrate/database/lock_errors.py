@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 
@@ -26,7 +24,7 @@ def is_lock_failure(exc: BaseException, kind: str) -> bool:
 
     :param exc: SQLAlchemy's error or the driver's own
     """
-    original: Any = getattr(exc, "orig", None) or exc
+    original = getattr(exc, "orig", None) or exc
     if kind == "postgresql":
         # Not available; deadlock; could not serialize.
         return sqlstate(exc) in ("55P03", "40P01", "40001")
@@ -51,7 +49,7 @@ def says_already_there(exc: BaseException, kind: str) -> bool:
 
     :param kind: of the database
     """
-    original: Any = getattr(exc, "orig", None) or exc
+    original = getattr(exc, "orig", None) or exc
     if kind == "postgresql":
         # A table, view or index; a type.
         return sqlstate(exc) in ("42P07", "42710")

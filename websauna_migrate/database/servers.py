@@ -9,7 +9,7 @@ from sqlalchemy import text
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 
-from websauna_migrate.database.engines import DatabaseFailure, server_process
+from websauna_migrate.database.engines import DatabaseFailure, driver_of, server_process
 from websauna_migrate.database.given_connections import given_state
 
 #: PostgreSQL then notices within this time that a client has gone, also in a long statement.
@@ -88,7 +88,7 @@ def examine_postgresql(connection: Connection) -> Server:
         raise not_writable("a standby")
     if row[1] == "on":
         raise not_writable("read-only for this user")
-    told = server_process(connection.connection.dbapi_connection)
+    told = server_process(driver_of(connection))
     # A pooler invents the number that it tells its clients.
     pooled = told is not None and told != row[2]
     if not pooled and not given_state(connection):

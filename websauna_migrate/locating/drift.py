@@ -9,7 +9,6 @@ from itertools import chain
 
 from sqlalchemy.engine import Connection
 
-from websauna_migrate.database.history_tables import list_tables
 from websauna_migrate.facts.differences import Difference, differences
 from websauna_migrate.facts.fact import Facts
 from websauna_migrate.facts.units import Unit, print_of, unit_of
@@ -25,7 +24,6 @@ from websauna_migrate.results import Drift, DriftReport
 from websauna_migrate.runs.base_service import Service
 from websauna_migrate.runs.change_log import Changes
 from websauna_migrate.runs.kept_facts import ACCEPTED, KeptFacts, keep_facts, kept_facts
-from websauna_migrate.runs.ledger_table import LEDGER_TABLE
 from websauna_migrate.runs.runner import Runner
 from websauna_migrate.runs.site import Site
 
@@ -88,7 +86,7 @@ class DriftLook:
         self.changes = Changes(connection, self.site.schema)
         self.kept: list[KeptFacts] = []
         self.newest_run = False
-        if LEDGER_TABLE in list_tables(connection, self.site.schema):
+        if self.site.ledger.is_there(connection):
             self.kept, self.newest_run = kept_facts(connection, self.site.ledger.table)
         #: The objects that were changed by hand.
         self.changed: set[tuple[str, str, str, str]] = set()

@@ -13,10 +13,11 @@ import os
 import socket
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
 
 from sqlalchemy.engine import Connection
+from sqlalchemy.engine.interfaces import DBAPIConnection
 
+from websauna_migrate.database.engines import driver_of
 from websauna_migrate.locks.run_lock import RunLock
 
 SUFFIX = "-migrating"
@@ -36,7 +37,7 @@ class FileLock(RunLock):
     @classmethod
     def beside(cls, connection: Connection) -> FileLock | None:
         """Return the lock of a connection's database; ``None`` if that is not in a file."""
-        file = database_file(connection.connection.dbapi_connection)
+        file = database_file(driver_of(connection))
         if not file:
             return None
         path = Path(os.path.realpath(file) + SUFFIX)
@@ -116,7 +117,7 @@ def is_held(descriptor: int) -> bool:
     return False
 
 
-def database_file(dbapi_connection: Any) -> str:
+def database_file(dbapi_connection: DBAPIConnection) -> str:
     """Return the path of a ``sqlite3`` connection's main database; empty if it is in memory."""
     for row in dbapi_connection.execute("PRAGMA database_list"):
         if row[1] == "main":

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 from sqlalchemy import text
 from sqlalchemy.engine import URL, Connection
 
 from websauna_migrate.base_errors import MigrationError
-from websauna_migrate.database.engines import connect, make_engine
+from websauna_migrate.database.engines import connect, driver_of, make_engine
 from websauna_migrate.facts.mysql import without_schema
 from websauna_migrate.facts.scratch_databases import scratch_database
 from websauna_migrate.planning.plan import plan_upgrade
@@ -148,8 +147,7 @@ ORDER BY ordinal_position
 def copy_sqlite(source: Connection, url: URL) -> None:
     """Copy an SQLite database with its rows into a file."""
     with connect(make_engine(url)) as other:
-        drivers: list[Any] = [each.connection.dbapi_connection for each in (source, other)]
-        drivers[0].backup(drivers[1])
+        driver_of(source).backup(driver_of(other))
 
 
 def copy_mysql(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 from alembic.autogenerate.api import AutogenContext
 from sqlalchemy import MetaData, Table
@@ -18,6 +18,9 @@ from websauna_migrate.autogenerate.package_objects import PackageObjects
 from websauna_migrate.facts.differences import Difference
 from websauna_migrate.facts.fact import Fact, Facts
 from websauna_migrate.models.ownership import Ownership
+
+if TYPE_CHECKING:
+    from alembic.runtime.migration import MigrationContext, RevisionStep
 
 #: The options by which an ``env.py`` has a say in the comparison of an attribute.
 COMPARES = {"type": "compare_type", "default": "compare_server_default"}
@@ -78,7 +81,7 @@ class LeftOut:
             owned = PackageObjects(package, self.ownership, self.loaded, self.before.default_schema)
             environment = self.loaded.environments[package]
 
-            def keep(rows: Any, migration_context: Any) -> Iterable[Any]:
+            def keep(rows: object, migration_context: MigrationContext) -> Sequence[RevisionStep]:
                 self._contexts[package] = AutogenContext(migration_context, autogenerate=False)
                 return ()
 

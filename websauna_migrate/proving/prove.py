@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sqlalchemy import event
 from sqlalchemy.engine import URL, Connection
@@ -22,6 +22,7 @@ from websauna_migrate.autogenerate.rename.renames import DELETE_FIRST
 from websauna_migrate.autogenerate.write.lost_values import WRITE_BEFORE
 from websauna_migrate.autogenerate.write.revision_files import insert
 from websauna_migrate.base_errors import MigrationError
+from websauna_migrate.database.lock_errors import sqlstate
 from websauna_migrate.database.stopping import RunStopped
 from websauna_migrate.facts.catalogue import facts_not_known
 from websauna_migrate.models.ownership import Ownership
@@ -201,9 +202,7 @@ def wants_no_transaction(exc: BaseException | None) -> bool:
     """True if a statement failed because there was a transaction around it."""
     if isinstance(exc, ScriptRefused):
         return exc.kind == "transaction"
-    original: Any = exc.orig if isinstance(exc, DBAPIError) else None
-    code = getattr(original, "pgcode", None) or getattr(original, "sqlstate", None)
-    return code in NOT_IN_TRANSACTION
+    return isinstance(exc, DBAPIError) and sqlstate(exc) in NOT_IN_TRANSACTION
 
 
 def check_deferred(connection: Connection) -> None:

@@ -10,7 +10,6 @@ from typing import Any
 
 from sqlalchemy.engine import Connection
 
-from websauna_migrate.database.history_tables import list_tables
 from websauna_migrate.facts.differences import Difference
 from websauna_migrate.facts.fact import Fact, Facts
 from websauna_migrate.facts.units import Group, Unit, by_unit, print_of
@@ -20,7 +19,6 @@ from websauna_migrate.reports.model_differences import describe
 from websauna_migrate.results import CheckProblem
 from websauna_migrate.runs.change_log import Changes
 from websauna_migrate.runs.kept_facts import ACCEPTED, KeptFacts, kept_facts
-from websauna_migrate.runs.ledger_table import LEDGER_TABLE
 from websauna_migrate.runs.site import Site
 
 #: Kinds of what is a part of a table, and may have its name.
@@ -64,7 +62,7 @@ class HandChange:
 
 def kept_by_newest(site: Site, connection: Connection) -> Sequence[KeptFacts]:
     """Return the facts that were kept; none if the newest run kept none, as nothing tells then."""
-    if LEDGER_TABLE not in list_tables(connection, site.schema):
+    if not site.ledger.is_there(connection):
         return ()
     kept, is_newest = kept_facts(connection, site.ledger.table)
     return kept if is_newest else ()

@@ -44,7 +44,6 @@ from websauna_migrate.revision_scripts.script_files import checksum
 from websauna_migrate.runs.change_log import Changes
 from websauna_migrate.runs.in_progress import find_at_work
 from websauna_migrate.runs.kept_scripts import kept_script
-from websauna_migrate.runs.ledger_table import LEDGER_TABLE
 from websauna_migrate.runs.other_histories import OtherHistory, find_elsewhere, remedy_for
 from websauna_migrate.runs.process_lock import PROCESS_LOCK
 from websauna_migrate.runs.site import Site
@@ -196,7 +195,7 @@ class Checker:
         self, connection: Connection, applied: Mapping[str, tuple[str, ...]]
     ) -> Iterator[CheckProblem]:
         """Find scripts that are not what they were when they were applied."""
-        if LEDGER_TABLE not in list_tables(connection, self.site.schema):
+        if not self.site.ledger.is_there(connection):
             return
         newest = self.site.ledger.newest(connection)
         for name in self.selected:

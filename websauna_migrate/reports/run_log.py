@@ -12,11 +12,10 @@ from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.engine import Connection
 
 from websauna_migrate.base_errors import UsageError
-from websauna_migrate.database.history_tables import list_tables
 from websauna_migrate.results import LedgerEntry, LedgerRun, LogFilter
 from websauna_migrate.runs.in_progress import is_of, run_in_progress
-from websauna_migrate.runs.ledger import FEW, Ledger, readable
-from websauna_migrate.runs.ledger_table import LEDGER_TABLE, column_names
+from websauna_migrate.runs.ledger import Ledger, readable
+from websauna_migrate.runs.ledger_table import FEW, column_names
 from websauna_migrate.runs.migrating import is_applied_by
 from websauna_migrate.runs.site import Site
 
@@ -36,7 +35,7 @@ def runs_of(site: Site, wanted: LogFilter) -> tuple[LedgerRun, ...]:
     :param wanted: which of them
     """
     with site.reading() as connection:
-        if connection is None or LEDGER_TABLE not in list_tables(connection, site.schema):
+        if connection is None or not site.ledger.is_there(connection):
             return ()
         found = as_runs(site, connection, rows_of_runs(site.ledger, connection, wanted))
         connection.rollback()
@@ -51,7 +50,7 @@ def find_run(site: Site, name: str) -> LedgerRun:
     """
     found: Sequence[LedgerRun] = ()
     with site.reading() as connection:
-        if connection is not None and LEDGER_TABLE in list_tables(connection, site.schema):
+        if connection is not None and site.ledger.is_there(connection):
             wanted = LogFilter(limit=2, run=None if name == "last" else name)
             found = as_runs(site, connection, rows_of_runs(site.ledger, connection, wanted))
             connection.rollback()

@@ -9,12 +9,12 @@ from collections.abc import Collection, Mapping, Sequence
 from sqlalchemy import Column, MetaData, String, Table, delete, func, insert, inspect, select, text
 from sqlalchemy.engine import Connection
 
-from websauna_migrate.database.history_tables import list_tables, read_rows, write_rows
+from websauna_migrate.database.history_tables import read_rows, write_rows
 from websauna_migrate.facts.postgresql import make_name
 from websauna_migrate.planning.steps import Reason, Step
 from websauna_migrate.results import LedgerEntry, StampedPackage
 from websauna_migrate.runs.ledger import STAMP
-from websauna_migrate.runs.ledger_table import LEDGER_TABLE, installed_by
+from websauna_migrate.runs.ledger_table import installed_by
 from websauna_migrate.runs.other_histories import OtherHistory
 from websauna_migrate.runs.runner import Runner
 from websauna_migrate.runs.site import Site
@@ -148,7 +148,7 @@ def adopted_packages(
 ) -> dict[str, LedgerEntry]:
     """Return the newest adoption of each package that was not given back, from the ledger."""
     found: dict[str, LedgerEntry] = {}
-    if LEDGER_TABLE not in list_tables(connection, site.schema):
+    if not site.ledger.is_there(connection):
         # Files alone were taken over.
         return found
     for name in packages:
@@ -185,7 +185,7 @@ def drop_empty_ledger(
 
     :param going: packages and revisions whose scripts the adoptions wrote
     """
-    if LEDGER_TABLE not in list_tables(connection, site.schema):
+    if not site.ledger.is_there(connection):
         return False
     entries = site.ledger.entries(connection)
     tells_more = any(

@@ -7,7 +7,7 @@ import signal
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sqlalchemy.engine import URL, Connection
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
@@ -380,7 +380,7 @@ def failure_of(
 
 def without_values(exc: DBAPIError) -> str:
     """Return the database's words without what they quote of rows, parameters and statements."""
-    original: Any = exc.orig
+    original = exc.orig
     diagnosis = getattr(original, "diag", None)
     if diagnosis is not None and diagnosis.message_primary:
         words = str(diagnosis.message_primary)

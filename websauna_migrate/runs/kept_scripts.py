@@ -17,14 +17,13 @@ from sqlalchemy import Table, select, text
 from sqlalchemy.engine import Connection
 
 from websauna_migrate.base_errors import MigrationError
+from websauna_migrate.database.engines import driver_of
+from websauna_migrate.locks.file_locks import database_file
 from websauna_migrate.revision_scripts.script_files import checksum_of
-from websauna_migrate.runs.ledger_table import column_names, name_of
+from websauna_migrate.runs.ledger_table import FEW, column_names, name_of
 
 #: The longest text that is kept, in characters of its packed form: MariaDB's TEXT has 65,535.
 LIMIT = 60_000
-
-#: For fewer checksums than these the ledger is asked by them.
-FEW = 200
 
 
 def pack(source: bytes | None, digest: str) -> str | None:
@@ -97,8 +96,7 @@ def other_writers(connection: Connection, table: Table) -> str:
         name = name_of(connection, table)
         others = ", ".join(map(str, connection.execute(OTHERS, {"name": name}).scalars()))
     elif kind == "sqlite":
-        databases = connection.exec_driver_sql("PRAGMA database_list")
-        file = next(row[2] for row in databases if row[1] == "main")
+        file = database_file(driver_of(connection))
         status = os.stat(file) if file else None  # noqa: PTH116
         if status is not None and status.st_uid != os.geteuid():
             others = f"uid {status.st_uid}, whose the file is"

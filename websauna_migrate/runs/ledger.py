@@ -20,20 +20,21 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sqlalchemy import ColumnElement, Row, bindparam, delete, func, insert, select, update
 from sqlalchemy.engine import Connection
 
 from websauna_migrate.database.cache import program_version
 from websauna_migrate.database.engines import one_line
-from websauna_migrate.database.history_tables import RecordsBroken, usable
+from websauna_migrate.database.history_tables import RecordsBroken, list_tables, qualified, usable
 from websauna_migrate.planning.ledger_agreement import Recorded
 from websauna_migrate.results import LedgerEntry
 from websauna_migrate.revision_scripts.script_error import ScriptRefused
 from websauna_migrate.revision_scripts.script_files import checksum
 from websauna_migrate.runs.ledger_table import (
     ESSENTIAL,
+    FEW,
     LEDGER_TABLE,
     column_names,
     create,
@@ -58,11 +59,6 @@ UNFINISHED = "unfinished"
 
 #: The direction of a row that tells of a stamp, besides "upgrade" and "downgrade".
 STAMP = "stamp"
-
-
-#: For fewer steps than these the ledger is asked by their identifiers.
-FEW = 200
-
 
 #: Columns of many letters, which are read where they are needed.
 PACKED = frozenset({"script", "facts"})
@@ -109,6 +105,10 @@ class Ledger:
             .where(self.table.c.id == bindparam("b_id"), self.table.c.outcome == RUNNING)
             .values(outcome=bindparam("outcome"), ended=bindparam("ended"), note=bindparam("note"))
         )
+
+    def is_there(self, connection: Connection) -> bool:
+        """Tell whether the database has a ledger."""
+        return LEDGER_TABLE in list_tables(connection, self.table.schema)
 
     def create(self, connection: Connection) -> None:
         """Create the table unless it is there, add what is missing, and read the clock."""
@@ -407,7 +407,7 @@ class Ledger:
             wanted = [one for one in self.table.c if one.name in there and one.name not in PACKED]
             query = select(*wanted).where(*conditions)
             # Identifiers begin with the time; on MariaDB, times have no fractions of a second.
-            rows: Sequence[Row[Any]] = connection.execute(
+            rows: Sequence[Row[tuple[object, ...]]] = connection.execute(
                 query.order_by(self.table.c.started, self.table.c.id)
             ).all()
         return tuple(entry_of(row) for row in rows)
@@ -427,7 +427,7 @@ def readable(connection: Connection, schema: str | None) -> Iterator[None]:
         raise unreadable(LEDGER_TABLE, one_line(str(exc))) from exc
 
 
-def entry_of(row: Row[Any]) -> LedgerEntry:
+def entry_of(row: Row[tuple[object, ...]]) -> LedgerEntry:
     """Return a row of the ledger.
 
     :raises RecordsBroken: if it was not written by a run
@@ -465,11 +465,10 @@ def is_marked(connection: Connection, schema: str | None) -> bool:
 
     :raises RecordsBroken: if it has other columns
     """
-    quote = connection.dialect.identifier_preparer.quote
-    prefix = f"{quote(schema)}." if schema else ""
+    columns = map(connection.dialect.identifier_preparer.quote, sorted(ESSENTIAL))
     with readable(connection, schema):
         found = connection.exec_driver_sql(
-            f"SELECT {', '.join(map(quote, sorted(ESSENTIAL)))} "
-            f"FROM {prefix}{quote(LEDGER_TABLE)} WHERE outcome = '{RUNNING}'"
+            f"SELECT {', '.join(columns)} "
+            f"FROM {qualified(connection, LEDGER_TABLE, schema)} WHERE outcome = '{RUNNING}'"
         )
         return found.first() is not None

@@ -38,6 +38,9 @@ LEDGER_TABLE = "websauna_migrate_ledger"
 #: What a ledger cannot be without. What else is missing is added.
 ESSENTIAL = frozenset({"id", "run", "package", "revision", "direction", "started", "outcome"})
 
+#: For fewer identifiers or checksums than these the ledger is asked by them.
+FEW = 200
+
 
 def make_table(schema: str | None) -> Table:
     """Return the ledger's table; its types are the same on every database."""

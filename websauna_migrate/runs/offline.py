@@ -6,7 +6,7 @@ import io
 import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from sqlalchemy import delete, insert
 from sqlalchemy.schema import CreateTable
@@ -242,7 +242,7 @@ def render_rows(
                 schema: str | None = environment.schema,
                 old: Collection[str] = before,
                 new: Collection[str] = after,
-            ) -> Sequence[Any]:
+            ) -> Sequence[RevisionStep]:
                 if context.impl.transactional_ddl:
                     context.impl.emit_begin()
                 if not old:

@@ -142,18 +142,21 @@ def in_other_folders(
     site: Site, name: str, tables: Sequence[VersionTable]
 ) -> Iterator[OtherHistory]:
     """Yield the tables with revisions of scripts that are in another folder of a project."""
-    from websauna_migrate.revision_scripts.script_folders import find_script_folders, revisions_in
-
-    package = site.packages[name]
-    if not tables:
-        return
-    known = {one.script_directory.resolve() for one in site.packages.values()}
-    top = project_of(package)
-    for folder in find_script_folders(top, known):
-        ids = revisions_in(folder, top)
+    own = site.packages[name].history_table
+    for folder, ids in other_folders(site, name) if tables else ():
         for table in tables:
             if revisions := tuple(row for row in table.rows if row in ids):
-                yield OtherHistory(name, package.history_table, table, revisions, folder)
+                yield OtherHistory(name, own, table, revisions, folder)
+
+
+def other_folders(site: Site, name: str) -> Iterator[tuple[Path, Collection[str]]]:
+    """Yield the folders of a package's project whose scripts no package has, and the revisions."""
+    from websauna_migrate.revision_scripts.script_folders import find_script_folders, revisions_in
+
+    known = {one.script_directory.resolve() for one in site.packages.values()}
+    top = project_of(site.packages[name])
+    for folder in find_script_folders(top, known):
+        yield folder, revisions_in(folder, top)
 
 
 def refuse_elsewhere(

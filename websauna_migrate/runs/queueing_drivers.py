@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from sqlalchemy import Engine, event
 from sqlalchemy.engine import Dialect
-from sqlalchemy.engine.interfaces import DBAPICursor
+from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
 
 #: Methods by which something gets to the server, by driver.
 SENDING = {
@@ -48,17 +48,21 @@ def connect_queueing(engine: Engine) -> None:
         return
 
     @event.listens_for(engine, "do_connect")
-    def connect(dialect: Dialect, record: object, arguments: Any, keywords: dict[str, Any]) -> Any:
+    def connect(
+        dialect: Dialect, record: object, arguments: list[Any], keywords: dict[str, Any]
+    ) -> DBAPIConnection | None:
         made = connection_class(driver)
         if driver == "psycopg2":
             keywords.setdefault("connection_factory", made)
             return None
-        return made.connect(*arguments, **keywords)
+        connection: DBAPIConnection = made.connect(*arguments, **keywords)
+        return connection
 
 
-def own_cursor(connection: Any) -> Any:
+def own_cursor(connection: DBAPIConnection) -> DBAPICursor:
     """Return a cursor of which the queue is not told."""
-    return super(connection_class(connection.queue.driver), connection).cursor()
+    made: DBAPICursor = super(connection_class(connection.queue.driver), connection).cursor()
+    return made
 
 
 @functools.cache

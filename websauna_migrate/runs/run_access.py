@@ -11,7 +11,7 @@ from sqlalchemy.engine import Connection, Engine, make_url
 from sqlalchemy.exc import DBAPIError
 
 from websauna_migrate.database.engines import WRITES, make_engine
-from websauna_migrate.database.history_tables import RecordsBroken, list_tables
+from websauna_migrate.database.history_tables import RecordsBroken
 from websauna_migrate.database.in_memory import refuse_private
 from websauna_migrate.database.servers import Server, examine
 from websauna_migrate.database.stopping import Stopping
@@ -147,7 +147,7 @@ class RunAccess:
 
     def marked(self, connection: Connection) -> tuple[LedgerEntry, ...]:
         """Return the steps that are marked as running; under the lock, all are half done."""
-        has_ledger = LEDGER_TABLE in list_tables(connection, self.schema)
+        has_ledger = self.ledger.is_there(connection)
         found = self.ledger.interrupted(connection) if has_ledger else ()
         connection.rollback()
         return found

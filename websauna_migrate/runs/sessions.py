@@ -19,7 +19,7 @@ class HeldConnections:
 
     def __init__(self) -> None:
         #: By its id each connection with its threads: the one that a run is given is held twice.
-        self._held: dict[int, list[tuple[object, int]]] = {}
+        self._held: dict[int, list[tuple[DBAPIConnection, int]]] = {}
 
     def watch(self) -> None:
         """Begin to listen; needed once in a process, repeated calls change nothing."""
@@ -38,7 +38,7 @@ class HeldConnections:
         if len(held) > 1:
             self._held[id(dbapi_connection)] = held[:-1]
 
-    def of_this_thread(self, but: object = None) -> list[object]:
+    def of_this_thread(self, but: DBAPIConnection | None = None) -> list[DBAPIConnection]:
         """Return the DBAPI connections that the calling thread holds.
 
         :param but: one to leave out: the run's own

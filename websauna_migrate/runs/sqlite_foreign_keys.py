@@ -20,11 +20,10 @@ from collections import Counter
 from collections.abc import Collection, Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from sqlalchemy import event
 from sqlalchemy.engine import Connection
-from sqlalchemy.engine.interfaces import DBAPICursor, ExecutionContext
+from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor, ExecutionContext
 
 from websauna_migrate.database.engines import BEFORE_BEGIN, driver_of
 from websauna_migrate.database.given_connections import given_state
@@ -356,7 +355,7 @@ class ForeignKeys:
         return counts
 
     @property
-    def _driver(self) -> Any:
+    def _driver(self) -> DBAPIConnection:
         """The driver's connection: what is executed on it is seen by no listener."""
         return driver_of(self.connection)
 

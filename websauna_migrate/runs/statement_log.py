@@ -11,10 +11,10 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import Table
 from sqlalchemy.engine import Connection
+from sqlalchemy.engine.interfaces import DBAPIConnection
 
 from websauna_migrate.database.engines import driver_of
 from websauna_migrate.results import LedgerStatement
@@ -202,7 +202,7 @@ class StatementLog:
             cursor.close()
 
 
-def is_in_transaction(dialect: str, driver: Any) -> bool:
+def is_in_transaction(dialect: str, driver: DBAPIConnection) -> bool:
     """True if PostgreSQL itself is in a transaction, which an error would end.
 
     Behind a literal COMMIT a driver may still believe that it is.

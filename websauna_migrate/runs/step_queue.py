@@ -21,7 +21,7 @@ from typing import Any
 
 from sqlalchemy import text
 from sqlalchemy.engine import Connection
-from sqlalchemy.engine.interfaces import DBAPICursor, ExecutionContext
+from sqlalchemy.engine.interfaces import DBAPICursor, DBAPIModule, ExecutionContext
 from sqlalchemy.exc import DBAPIError
 
 from websauna_migrate.database.engines import driver_of
@@ -288,7 +288,7 @@ class StepQueue:
             return self._send_again(cursor, exc, kept[place:], took)
 
     def _send_again(
-        self, cursor: DBAPICursor, exc: Exception, kept: list[Kept], took: float
+        self, cursor: DBAPICursor, exc: DBAPIModule.Error, kept: list[Kept], took: float
     ) -> int:
         """Send statements one by one to learn which of them fails."""
         if not self._may_send_again(exc, took):
@@ -302,7 +302,7 @@ class StepQueue:
                 raise self._error(error, one, cursor) from error
         return rows
 
-    def _may_send_again(self, exc: Any, took: float) -> bool:
+    def _may_send_again(self, exc: DBAPIModule.Error, took: float) -> bool:
         return not (
             took > AGAIN_SECONDS
             or sqlstate(exc) in (None, QUERY_CANCELED)
@@ -320,9 +320,9 @@ class StepQueue:
                 pass
         return int(cursor.rowcount)
 
-    def _error(self, exc: Exception, failed: Kept, cursor: DBAPICursor) -> DBAPIError:
+    def _error(self, exc: DBAPIModule.Error, failed: Kept, cursor: DBAPICursor) -> DBAPIError:
         """Return a driver's error as SQLAlchemy's; a connection that is lost is given up."""
-        dialect: Any = self._connection.dialect
+        dialect = self._connection.dialect
         gone = dialect.is_disconnect(exc, self._driver, cursor)
         if gone:
             self._connection.invalidate(exc)

@@ -9,17 +9,14 @@ from pathlib import Path
 
 from sqlalchemy.engine import Connection
 
-from websauna_migrate.config.packages import is_installed, lacks_scripts, project_of
-from websauna_migrate.database.history_tables import list_tables
+from websauna_migrate.config.packages import is_installed, lacks_scripts
 from websauna_migrate.planning.history_errors import HistoryContradicted
 from websauna_migrate.planning.target_errors import TargetError
 from websauna_migrate.results import LedgerEntry
 from websauna_migrate.revision_scripts.git_history import last_release_with, where_it_is
-from websauna_migrate.revision_scripts.script_folders import find_script_folders, revisions_in
 from websauna_migrate.runs.kept_scripts import kept_checksums, other_writers
 from websauna_migrate.runs.ledger import STAMP
-from websauna_migrate.runs.ledger_table import LEDGER_TABLE
-from websauna_migrate.runs.other_histories import refuse_elsewhere
+from websauna_migrate.runs.other_histories import other_folders, refuse_elsewhere
 from websauna_migrate.runs.site import Site
 
 #: How many rows are explained.
@@ -131,12 +128,7 @@ def cause_of(site: Site, package: str, revision: str, *, by_text: bool) -> Itera
 
 def other_folder_with(site: Site, package: str, revision: str) -> Path | None:
     """Return the folder of a package's project that has a script, where it is not its own."""
-    known = {one.script_directory.resolve() for one in site.packages.values()}
-    top = project_of(site.packages[package])
-    for folder in find_script_folders(top, known):
-        if revision in revisions_in(folder, top):
-            return folder
-    return None
+    return next((folder for folder, ids in other_folders(site, package) if revision in ids), None)
 
 
 def release_of(package: str) -> str:
@@ -153,7 +145,7 @@ def last_applied(
     site: Site, connection: Connection, package: str, revision: str
 ) -> LedgerEntry | None:
     """Return the ledger's newest row of an upgrade to a revision."""
-    if LEDGER_TABLE not in list_tables(connection, site.schema):
+    if not site.ledger.is_there(connection):
         return None
     table = site.ledger.table
     found = site.ledger.read(

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any
 
 from sqlalchemy.engine import Connection
+from sqlalchemy.engine.interfaces import DBAPIConnection
 
-from websauna_migrate.database.engines import server_process
+from websauna_migrate.database.engines import driver_of, server_process
 from websauna_migrate.locks.file_locks import database_file
 from websauna_migrate.locks.run_lock import RunBlocked
 from websauna_migrate.runs.attempt import Attempt, Waiting
@@ -110,24 +110,24 @@ class LockWaits:
             self.blockers.look(self.server.process, self.changed_table())
             waiting.blockers = self.blockers.found or waiting.blockers
         elif self.server.kind == "sqlite" and not self.connection.closed:
-            path = database_file(self.connection.connection.dbapi_connection)
+            path = database_file(driver_of(self.connection))
             waiting.blockers = blockers_of_file(path) if path else ()
 
     def _own_processes(self) -> frozenset[int]:
         """Return the server's numbers of other connections that the calling thread holds."""
-        own = held_connections.of_this_thread(but=self.connection.connection.dbapi_connection)
+        own = held_connections.of_this_thread(but=driver_of(self.connection))
         return frozenset(number for number in map(server_process, own) if number is not None)
 
     def _own_holders(self, waiting: Waiting) -> str:
         """Return which open transactions of the calling thread are in the way; empty for none."""
-        own = held_connections.of_this_thread(but=self.connection.connection.dbapi_connection)
+        own = held_connections.of_this_thread(but=driver_of(self.connection))
         processes = self._own_processes() | self._own
         if not own and not processes:
             return ""
         if self.server.kind == "sqlite":
             if waiting.seconds < OWN_LOCK_SECONDS["sqlite"]:
                 return ""
-            path = database_file(self.connection.connection.dbapi_connection)
+            path = database_file(driver_of(self.connection))
             return "an open SQLite transaction" if any(has_open(c, path) for c in own) else ""
         if self.server.kind == "mysql" and waiting.seconds < OWN_LOCK_SECONDS["mysql"]:
             return ""
@@ -145,7 +145,7 @@ def held_by(blockers: Sequence[Blocker]) -> str:
     return f", held by {'; '.join(map(str, blockers))}" if blockers else ""
 
 
-def has_open(dbapi_connection: Any, path: str) -> bool:
+def has_open(dbapi_connection: DBAPIConnection, path: str) -> bool:
     """Tell whether a ``sqlite3`` connection has a transaction open in a file."""
     # One that its owner closed raises whatever it is asked.
     with suppress(Exception):
