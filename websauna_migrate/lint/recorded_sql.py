@@ -8,15 +8,13 @@ the statement is told by.
 from __future__ import annotations
 
 import io
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from types import FrameType, TracebackType
 
 from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
 from websauna_migrate.planning.steps import Step, is_transactional
 from websauna_migrate.results import SqlStatement, StepSql
-from websauna_migrate.revision_scripts.script_error import ScriptError
+from websauna_migrate.revision_scripts.script_error import ScriptError, line_of, running_lines
 from websauna_migrate.revision_scripts.sql_text import LEXEME
 from websauna_migrate.runs.offline import quiet_alembic, render_step
 from websauna_migrate.runs.process_lock import PROCESS_LOCK
@@ -58,7 +56,8 @@ def record_step(snapshot: LoadedScripts, step: Step) -> RecordedStep:
     """
     scripts = snapshot.environments[step.package].scripts
     module = scripts.get_revision(step.revision.id).module
-    recorder = Recorder(vars(module), transactional=is_transactional(module))
+    path = step.revision.path
+    recorder = Recorder(path, transactional=is_transactional(module))
     problem, line = None, None
     try:
         render_step(snapshot, step, recorder, None)
@@ -66,7 +65,7 @@ def record_step(snapshot: LoadedScripts, step: Step) -> RecordedStep:
         cause = exc.__cause__ if isinstance(exc, ScriptError) and exc.__cause__ else exc
         words = " ".join(str(cause).split())
         problem = f"{type(cause).__name__}: {words}" if words else type(cause).__name__
-        line = last_line(cause.__traceback__, recorder.is_own)
+        line = line_of(cause, path)
         recorder.finish()
     return RecordedStep(step, tuple(recorder.statements), problem, line)
 
@@ -74,21 +73,17 @@ def record_step(snapshot: LoadedScripts, step: Step) -> RecordedStep:
 class Recorder(io.StringIO):
     """What Alembic writes SQL to."""
 
-    def __init__(self, module: dict[str, object], *, transactional: bool) -> None:
+    def __init__(self, path: str, *, transactional: bool) -> None:
         """Record nothing yet.
 
-        :param module: the script's globals, by which its functions are known
+        :param path: the script's
         :param transactional: whether the step is a transaction, as it is at run time
         """
         super().__init__()
-        self.module = module
+        self.path = path
         self.transactional = transactional
         self.statements: list[Statement] = []
         self._in_transaction = False
-
-    def is_own(self, frame: FrameType) -> bool:
-        """True if a frame is the script's."""
-        return frame.f_globals is self.module
 
     def write(self, text: str) -> int:
         """Take one text, a statement as a rule, with the lines of the script on the stack."""
@@ -98,13 +93,8 @@ class Recorder(io.StringIO):
                 self._in_transaction = words == BEGIN
                 self.statements.append(Statement(words))
             return len(text)
-        lines: list[int] = []
-        frame: FrameType | None = sys._getframe(1)
-        while frame is not None:
-            if self.is_own(frame):
-                lines.append(frame.f_lineno)
-            frame = frame.f_back
-        self.statements += [Statement(sql, tuple(lines)) for sql in split_sql(words)]
+        lines = tuple(running_lines(self.path))
+        self.statements += [Statement(sql, lines) for sql in split_sql(words)]
         return len(text)
 
     def finish(self) -> None:
@@ -123,16 +113,6 @@ def split_sql(text: str) -> Iterator[str]:
     # What ends with a comment has its semicolon in there.
     if rest := text[start:].strip().removesuffix(";"):
         yield f"{rest}\n;"
-
-
-def last_line(trace: TracebackType | None, is_own: Callable[[FrameType], bool]) -> int | None:
-    """Return the innermost line of a script in a traceback."""
-    line = None
-    while trace is not None:
-        if is_own(trace.tb_frame):
-            line = trace.tb_lineno
-        trace = trace.tb_next
-    return line
 
 
 def step_sql(site: Site, step: Step) -> StepSql:

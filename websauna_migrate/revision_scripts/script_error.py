@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import traceback
+from collections.abc import Iterator
 from types import FrameType
 
 from websauna_migrate.base_errors import MigrationError
@@ -72,12 +73,18 @@ def line_of(exc: BaseException, path: str) -> int | None:
     return lines[-1] if lines else None
 
 
+def running_lines(path: str) -> Iterator[int]:
+    """Yield the lines of a script that are being executed, the innermost first."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        if frame.f_code.co_filename == path:
+            yield frame.f_lineno
+        frame = frame.f_back
+
+
 def running_line(path: str) -> int | None:
     """Return the line of a script that is being executed; ``None`` if none is."""
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None and frame.f_code.co_filename != path:
-        frame = frame.f_back
-    return None if frame is None else frame.f_lineno
+    return next(running_lines(path), None)
 
 
 def place_of(exc: BaseException, path: str) -> str:
