@@ -12,7 +12,8 @@ import re
 import tokenize
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
+
+from websauna_migrate.revision_scripts.script_files import readable_text
 
 COMMENT = re.compile(r"squawk-ignore(?P<file>-file)?(?![\w-])[ \t]*:?[ \t]*(?P<rest>[^\n]*)")
 NAMES = re.compile(r"[a-z][\w-]*(?:\s*,\s*[a-z][\w-]*)*", re.IGNORECASE)
@@ -89,11 +90,7 @@ class ScriptComments:
     @classmethod
     def of(cls, path: str) -> ScriptComments:
         """Read a script's comments; a script without a source has none."""
-        try:
-            with tokenize.open(Path(path)) as file:
-                return cls(file.read())
-        except (OSError, SyntaxError, UnicodeDecodeError):
-            return cls("")
+        return cls(readable_text(path))
 
     def add(self, text: str, line: int) -> None:
         """Take a comment for the whole script from elsewhere: from SQL that it executes."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import re
-import tokenize
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from websauna_migrate.lint.squawk import (
 from websauna_migrate.planning.accesses import Key
 from websauna_migrate.planning.steps import Plan, Step
 from websauna_migrate.results import LintFinding, LintReport, UncheckedScript
+from websauna_migrate.revision_scripts.script_files import readable_text
 from websauna_migrate.revision_scripts.sql_reader import read_sql
 from websauna_migrate.revision_scripts.sql_text import parse_name, pattern, split_statements
 from websauna_migrate.runs.offline import quiet_alembic
@@ -199,11 +199,7 @@ def created_by(step: Step) -> set[Key]:
     """Return the tables that a script creates as far as its source tells, which is not run."""
     from websauna_migrate.revision_scripts.script_reader import read_effects
 
-    try:
-        with tokenize.open(step.revision.path) as file:
-            effects = read_effects(file.read(), step.revision.path)
-    except (OSError, SyntaxError, UnicodeDecodeError):
-        return set()
+    effects = read_effects(readable_text(step.revision.path), step.revision.path)
     return {(one.schema, one.name) for one in effects if one.kind == "create_table" and one.sure}
 
 

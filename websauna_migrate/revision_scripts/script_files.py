@@ -147,6 +147,14 @@ def script_text(path: str) -> str:
     return decode_source(Path(path).read_bytes())
 
 
+def readable_text(path: str) -> str:
+    """Return the text of a script; empty if it cannot be read."""
+    try:
+        return script_text(path)
+    except (OSError, SyntaxError, ValueError):
+        return ""
+
+
 def checksum(path: str) -> str:
     """Return the SHA-256 of a script's file, hexadecimal; empty if it cannot be read."""
     source = read_script(path)

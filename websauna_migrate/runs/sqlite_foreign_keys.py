@@ -19,7 +19,6 @@ import sqlite3
 from collections import Counter
 from collections.abc import Collection, Iterable
 from contextlib import suppress
-from pathlib import Path
 
 from sqlalchemy import event
 from sqlalchemy.engine import Connection
@@ -31,6 +30,7 @@ from websauna_migrate.facts.sqlite_tokens import unquoted
 from websauna_migrate.plain_text import counted
 from websauna_migrate.planning.steps import Step
 from websauna_migrate.revision_scripts.script_error import ScriptRefused
+from websauna_migrate.revision_scripts.script_files import readable_text
 from websauna_migrate.revision_scripts.script_names import Call, Names
 from websauna_migrate.runs.statement_words import COMMENTS
 
@@ -197,7 +197,7 @@ class ForeignKeys:
             self._off = self._guessed = any(
                 self._has_references(schema, table)
                 for step in steps
-                for table in rebuilt_tables(text_of(step))
+                for table in rebuilt_tables(readable_text(step.revision.path))
                 for schema in self._schemas()
             )
 
@@ -371,14 +371,6 @@ class ForeignKeys:
         if self._turned_off and not self._driver.in_transaction:
             self._driver.execute("PRAGMA foreign_keys=ON")
             self._turned_off = False
-
-
-def text_of(step: Step) -> str:
-    """Return the text of a step's script; empty if it cannot be read."""
-    try:
-        return Path(step.revision.path).read_text(encoding="utf-8")
-    except (OSError, ValueError):
-        return ""
 
 
 def shown(schema: str, table: str) -> str:

@@ -30,6 +30,7 @@ from websauna_migrate.results import (
     SqlStatement,
     StepSql,
 )
+from websauna_migrate.revision_scripts.script_files import readable_text
 from websauna_migrate.web.templating import page, stylesheet
 
 if TYPE_CHECKING:
@@ -175,10 +176,7 @@ class Block:
 
 def blocks_of(sql: StepSql, findings: tuple[LintFinding, ...]) -> Iterator[Block]:
     """Yield the statements of a step, those of one line together, in their order."""
-    try:
-        text = Path(sql.step.revision.path).read_text(encoding="utf-8").splitlines()
-    except (OSError, ValueError):
-        text = []
+    text = readable_text(sql.step.revision.path).splitlines()
     by_line: dict[int, tuple[LintFinding, ...]] = {}
     for one in findings:
         by_line[one.line] = (*by_line.get(one.line, ()), one)
