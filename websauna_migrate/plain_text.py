@@ -6,11 +6,11 @@ import dataclasses
 import json
 import os
 import re
-from collections.abc import Mapping, Set
+from collections.abc import Iterable, Mapping, Set
 from datetime import datetime, timezone
 from typing import Any
 
-__all__ = ["counted", "to_json", "visible", "word"]
+__all__ = ["counted", "in_quotes", "to_json", "visible", "word"]
 
 #: What a terminal obeys instead of showing it; of that, a line break and a tab may be layout.
 CONTROL = "\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069"
@@ -43,6 +43,11 @@ def counted(number: int, one: str, many: str = "") -> str:
 def plural(number: int, one: str, many: str = "") -> str:
     """Return the words for a number of things, without the number; as for :func:`counted`."""
     return one if number == 1 else many or f"{one}s"
+
+
+def in_quotes(names: Iterable[object], separator: str = ", ") -> str:
+    """Return names in quotes, for a message."""
+    return separator.join(f'"{name}"' for name in names)
 
 
 def to_json(value: object) -> str:

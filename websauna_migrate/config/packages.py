@@ -19,6 +19,7 @@ from websauna_migrate.base_errors import MigrationError
 from websauna_migrate.config.settings import Settings
 from websauna_migrate.database.history_tables import history_table_name, problem_of_table_name
 from websauna_migrate.interfaces import IMigrationPackage
+from websauna_migrate.plain_text import in_quotes
 
 #: What marks the folder of a project, as DESIGN.md says.
 PROJECT_FILES = ("setup.py", "pyproject.toml")
@@ -346,7 +347,7 @@ def require_scripts(
 def left_out(package: MigrationPackage, tables: Iterable[Table]) -> ScriptDirectoryError:
     """Return the error of an installed package that owns tables and has no script."""
     names = sorted(table.fullname for table in tables)
-    some = ", ".join(f'"{name}"' for name in names[:3]) + (", ..." if len(names) > 3 else "")
+    some = in_quotes(names[:3]) + (", ..." if len(names) > 3 else "")
     return ScriptDirectoryError(
         "left out",
         package.name,

@@ -14,6 +14,7 @@ from websauna_migrate.config.packages import (
     package_folder,
     project_folder,
 )
+from websauna_migrate.plain_text import in_quotes
 
 ALL: Literal["all"] = "all"
 
@@ -43,22 +44,17 @@ class UnknownPackage(UsageError, LookupError):
             self.kind = "unclear"
             message = (
                 f"{reason}\nSay which package is meant: -x packages=all, or one or more of "
-                f"{quoted(packages)}."
+                f"{in_quotes(packages)}."
             )
         else:
             self.kind = "name"
             close = difflib.get_close_matches(name, packages)
-            hint = f" Did you mean {quoted(close, ' or ')}?" if close else ""
+            hint = f" Did you mean {in_quotes(close, ' or ')}?" if close else ""
             message = (
                 f'No package "{name}" is registered for migrations.{hint}\n'
-                f"Registered are: {quoted(packages)}."
+                f"Registered are: {in_quotes(packages)}."
             )
         super().__init__(message)
-
-
-def quoted(names: Iterable[str], separator: str = ", ") -> str:
-    """Return names in quotes, for a message."""
-    return separator.join(f'"{name}"' for name in names)
 
 
 def parse_packages_argument(x_args: Iterable[str]) -> tuple[str, ...] | Literal["all"] | None:
@@ -133,7 +129,7 @@ def current_package(packages: Sequence[str], application: str | None, cwd: Path)
     if application is not None and application in (candidates or packages):
         return application
     if candidates:
-        reason = f'The project in "{here}" has several packages: {quoted(candidates)}.'
+        reason = f'The project in "{here}" has several packages: {in_quotes(candidates)}.'
         raise UnknownPackage("", candidates, reason=reason)
     reason = (
         "It is not known which package is the application's own"

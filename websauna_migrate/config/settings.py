@@ -16,6 +16,7 @@ from sqlalchemy.exc import ArgumentError
 from websauna_migrate.base_errors import MigrationError
 from websauna_migrate.database.timeouts import NAMES as LIMITS
 from websauna_migrate.database.timeouts import Timeouts
+from websauna_migrate.plain_text import in_quotes
 
 PREFIX = "websauna_migrate."
 
@@ -129,7 +130,7 @@ class Settings:
         wrong = sorted(name for name in set(packages) if kind not in self.databases_of(name))
         if kind not in KINDS or not wrong:
             return
-        name, names = wrong[0], ", ".join(f'"{one}"' for one in wrong)
+        name, names = wrong[0], in_quotes(wrong)
         key = f"{PREFIX}databases" + (f".{name}" if name in self.package_databases else "")
         written = " and ".join(one for one in KINDS if one in self.databases_of(name))
         raise SettingError(

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, TypeAlias
 
-from websauna_migrate.plain_text import plural
+from websauna_migrate.plain_text import in_quotes, plural
 from websauna_migrate.planning.revisions import Revision
 
 #: How a table or type is named: its schema as written (``None``: none was written) and its name.
@@ -109,7 +109,7 @@ class Access:
     def __str__(self) -> str:
         """Return a verb and an object: ``drops column "nick" of table "users"``."""
         table = f'table "{full_name(*self.key)}"'
-        columns = ", ".join(f'"{one}"' for one in self.columns)
+        columns = in_quotes(self.columns)
         of = f"{plural(len(self.columns), 'column')} {columns} of {table}"
         with_columns = f"{table} ({', '.join(self.columns)})" if self.columns else table
         type_ = f'type "{full_name(*self.key)}"'

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeAlias
 
+from websauna_migrate.plain_text import in_quotes
 from websauna_migrate.planning.accesses import (
     DEFAULT_SCHEMAS,
     UNREADABLE,
@@ -325,7 +326,7 @@ def against(revision: Revision, package: str, ids: Sequence[str]) -> str:
 
 def written(texts: Sequence[str]) -> str:
     """Return a tuple as a person writes it."""
-    inner = ", ".join(f'"{text}"' for text in texts)
+    inner = in_quotes(texts)
     return f"({inner},)" if len(texts) == 1 else f"({inner})"
 
 

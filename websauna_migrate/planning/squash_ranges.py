@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from websauna_migrate.base_errors import MigrationError
+from websauna_migrate.plain_text import in_quotes
 from websauna_migrate.planning.graph import Graph
 from websauna_migrate.planning.revisions import Revision
 from websauna_migrate.planning.walks import reach
@@ -57,7 +58,7 @@ def squash_ranges(graph: Graph, package: str, ids: Collection[str]) -> tuple[Squ
     inside = {history.position(one.id) for one in ordered}
     heads = [one for one in ordered if inside.isdisjoint(history.all_up[history.position(one.id)])]
     if len(heads) != 1:
-        names = ", ".join(f'"{one.id}"' for one in heads)
+        names = in_quotes(one.id for one in heads)
         raise MigrationError(
             f'The range of package "{package}" has {len(heads)} heads: {names}. Join them first: '
             f"ws-alembic -x packages={package} merge heads"

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 from websauna_migrate.base_errors import MigrationError
+from websauna_migrate.plain_text import in_quotes
 from websauna_migrate.planning.package_history import PackageHistory
 
 
@@ -153,7 +154,7 @@ def quote(names: Iterable[str]) -> str:
     """Return names in quotes and with commas, no more than ten of them."""
     names = list(names)
     more = f" and {len(names) - 10} more" if len(names) > 10 else ""
-    return ", ".join(f'"{name}"' for name in names[:10]) + more
+    return in_quotes(names[:10]) + more
 
 
 def _similar(history: PackageHistory, target: str) -> list[str]:

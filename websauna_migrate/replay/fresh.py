@@ -27,6 +27,7 @@ from websauna_migrate.facts.scratch_databases import (
     scratch_settings,
 )
 from websauna_migrate.interfaces import Packages
+from websauna_migrate.plain_text import in_quotes
 from websauna_migrate.planning.revisions import Revision
 from websauna_migrate.results import CheckProblem, CheckReport
 from websauna_migrate.runs.base_service import Service
@@ -72,7 +73,7 @@ def require_apart(settings: Settings, schemas: set[str | None]) -> None:
         return
     named = sorted({schema for schema in (*schemas, settings.version_table_schema) if schema})
     if named:
-        listed = ", ".join(f'"{name}"' for name in named)
+        listed = in_quotes(named)
         raise ScratchRefused(
             "apart",
             f"check --fresh is not possible here: models or settings name the schema {listed}, "

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
+from websauna_migrate.plain_text import in_quotes
 from websauna_migrate.planning.accesses import DEFAULT_SCHEMAS, Access, full_name
 from websauna_migrate.planning.revisions import Revision
 from websauna_migrate.results import CheckProblem
@@ -45,7 +46,7 @@ def several_heads(loaded: LoadedScripts, selected: Collection[str]) -> Iterator[
             alike.setdefault(history.labels_of(head), []).append(head)
         for heads in alike.values():
             if len(heads) > 1:
-                shown = ", ".join(f'"{head}"' for head in heads)
+                shown = in_quotes(heads)
                 yield CheckProblem(
                     "heads",
                     name,

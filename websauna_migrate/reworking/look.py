@@ -17,6 +17,7 @@ from websauna_migrate.config.settings import PREFIX, Settings, parse_url
 from websauna_migrate.config.template import template_folder
 from websauna_migrate.database.history_tables import list_tables
 from websauna_migrate.locating.locate import locate
+from websauna_migrate.plain_text import in_quotes
 from websauna_migrate.planning.accesses import full_name, split_name
 from websauna_migrate.planning.state import State
 from websauna_migrate.reports.check import Checker
@@ -111,7 +112,7 @@ def find_folders(found: Findings) -> Mapping[str, Path]:
     for name in sorted(without, key=lambda one: one != service.application):
         candidates = find_script_folders(project_of(packages[name]), known)
         if len(candidates) > 1:
-            shown = ", ".join(f'"{one}"' for one in candidates)
+            shown = in_quotes(candidates)
             raise UsageError(
                 f'Several folders may have the scripts of package "{name}": {shown}. Name its '
                 f"own in the INI file: {PREFIX}script_location.{name} = %(here)s/FOLDER"

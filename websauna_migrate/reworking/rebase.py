@@ -11,6 +11,7 @@ from pathlib import Path
 from websauna_migrate.base_errors import MigrationError, UsageError
 from websauna_migrate.config.template import require_editable
 from websauna_migrate.interfaces import Packages
+from websauna_migrate.plain_text import in_quotes
 from websauna_migrate.planning.graph import Graph
 from websauna_migrate.planning.package_history import PackageHistory
 from websauna_migrate.planning.package_targets import resolve_all
@@ -52,7 +53,7 @@ def rebase(
     moved = own_revisions(history, mine, target)
     refuse_shared(site, moved)
     if (applied := applied_of(site, moved)) and not downgrade:
-        names = ", ".join(f'"{one.id}"' for one in applied)
+        names = in_quotes(one.id for one in applied)
         behind = f" --onto {target}" if len(history.heads) > 2 else ""
         are, them = ("is", "it") if len(applied) == 1 else ("are", "them")
         raise MigrationError(
@@ -83,7 +84,7 @@ def choose(
     else:
         found = {*resolve_all(history, revision)}
         candidates = [one for one in heads if found <= history.ancestors([one], dependencies=False)]
-    shown = ", ".join(f'"{head}"' for head in heads)
+    shown = in_quotes(heads)
     if len(candidates) != 1:
         raise UsageError(
             f'It is not clear which revisions of package "{history.package}" are yours: its heads '

@@ -10,6 +10,7 @@ from sqlalchemy import inspect, text
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
+from websauna_migrate.plain_text import in_quotes
 from websauna_migrate.planning.accesses import UNREADABLE, Access
 from websauna_migrate.results import InterruptedStep, LedgerEntry, LedgerStatement
 from websauna_migrate.revision_scripts.script_files import checksum
@@ -119,7 +120,7 @@ def known_facts(
         facts = ["Its package is not registered any more"]
     else:
         there = "has" if entry.revision in rows else "does not have"
-        listed = ", ".join(f'"{row}"' for row in rows) or "none"
+        listed = in_quotes(rows) or "none"
         facts = [f'Its history table "{entry.history_table}" {there} its row (rows: {listed})']
     found = invalid_indexes(connection)
     if found:

@@ -20,7 +20,7 @@ from websauna_migrate.database.history_tables import (
     find_version_tables,
     history_table_name,
 )
-from websauna_migrate.plain_text import plural
+from websauna_migrate.plain_text import in_quotes, plural
 from websauna_migrate.planning.history_errors import HistoryContradicted
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class OtherHistory:
 
     def __str__(self) -> str:
         """Return what was found as a sentence."""
-        rows = ", ".join(f'"{one}"' for one in self.revisions)
+        rows = in_quotes(self.revisions)
         many = plural(len(self.revisions), "revision")
         if self.folder is not None:
             return (
