@@ -48,12 +48,7 @@ def find_run(site: Site, name: str) -> LedgerRun:
     :param name: its identifier, the beginning of it, or ``last``
     :raises UsageError: if there is none, or several begin so
     """
-    found: Sequence[LedgerRun] = ()
-    with site.reading() as connection:
-        if connection is not None and site.ledger.is_there(connection):
-            wanted = LogFilter(limit=2, run=None if name == "last" else name)
-            found = as_runs(site, connection, rows_of_runs(site.ledger, connection, wanted))
-            connection.rollback()
+    found = runs_of(site, LogFilter(limit=2, run=None if name == "last" else name))
     if not found:
         raise UsageError(f'The ledger has no run "{name}". "ws-alembic log" lists those it has.')
     if len(found) > 1 and name != "last":
