@@ -116,10 +116,9 @@ class Checker:
                     # What is claimed twice cannot be created once.
                     drift = () if twice else self.drift(connection, applied, elsewhere)
                     problems += told_once(by_hand, drift, self.changes(connection, by_hand))
-                if not claims:
                     problems += moved_tables(self.snapshot, self.ownership, self.selected)
-                if self.everything and not claims:
-                    problems += unowned_tables(self.site, self.ownership, connection)
+                    if self.everything:
+                        problems += unowned_tables(self.site, self.ownership, connection)
             elif not claims:
                 for name in self.selected:
                     if not self.snapshot.histories[name].ids:
