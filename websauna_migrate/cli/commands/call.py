@@ -51,6 +51,11 @@ class Call:
         else:
             self.output.lines(lines)
 
+    def warn_of_races(self) -> None:
+        """Write a warning for each two scripts whose order nothing says though it matters."""
+        for problem in self.service.races(packages=self.packages):
+            print(f"WARNING: {shown(problem.message)}", file=sys.stderr)
+
     def tell_pending_elsewhere(
         self, states: Iterable[PackageState] | None = None, *, planned: Plan | None = None
     ) -> None:

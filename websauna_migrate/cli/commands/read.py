@@ -173,8 +173,7 @@ def plan(call: Call) -> None:
         ignore_order=options.ignore_order,
     )
     if found.steps and not options.downgrade:
-        for problem in call.service.races(packages=call.packages):
-            print(f"WARNING: {shown(problem.message)}", file=sys.stderr)
+        call.warn_of_races()
     if options.sql:
         call.output.raw(call.service.sql(plan=found))
         return

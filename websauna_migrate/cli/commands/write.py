@@ -109,8 +109,7 @@ def revision(call: Call) -> None:
             print(shown(first_script_missing(name)), file=sys.stderr)
     warn_of(created)
     if created and options.autogenerate:
-        for problem in call.service.races(packages=call.packages):
-            print(f"WARNING: {shown(problem.message)}", file=sys.stderr)
+        call.warn_of_races()
     if options.autogenerate:
         call.tell_pending_elsewhere()
 
