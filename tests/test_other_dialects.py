@@ -26,6 +26,22 @@ PARTS = {
         "sa.CheckConstraint(\"first IN ('a', 'b') AND (n > 0 OR n < -5)\", name='text')",
         "sa.CheckConstraint(\"first IN ('a', 'c') AND (n > 0 OR n < -5)\", name='text')",
     ),
+    "pattern": (
+        'sa.CheckConstraint(first.like("a%") | first.is_(None), name="pattern")',
+        'sa.CheckConstraint(sa.cast(n, sa.String(9)).concat("-") != "7-", name="pattern")',
+    ),
+    "moment": (
+        'sa.Column("moment", sa.DateTime, server_default="2020-01-01 10:00:00")',
+        'sa.Column("moment", sa.DateTime, server_default=sa.func.now())',
+    ),
+    "date": (
+        'sa.Column("day", sa.Date, server_default=sa.func.current_date())',
+        'sa.Column("day", sa.Date, server_default="2020-01-01")',
+    ),
+    "truth": (
+        'sa.Column("truth", sa.Boolean, server_default="0")',
+        'sa.Column("truth", sa.Boolean, server_default=sa.true())',
+    ),
     "reserved": (
         'sa.CheckConstraint(order > 0, name="least")',
         'sa.CheckConstraint(order > 1, name="least")',
@@ -43,6 +59,10 @@ PARTS = {
         "sa.Index('ix', n, unique=True, sqlite_where=flag.is_(False), "
         "postgresql_where=flag.is_(False))",
     ),
+    "pattern condition": (
+        'sa.Index("ix_first", n, sqlite_where=first.like("a%"), postgresql_where=first.like("a%"))',
+        'sa.Index("ix_first", n, sqlite_where=first > "b", postgresql_where=first > "b")',
+    ),
     "index": (
         'sa.Index("ix_sum", n + order).ddl_if(dialect=("sqlite", "postgresql"))',
         'sa.Index("ix_sum", n - order).ddl_if(dialect=("sqlite", "postgresql"))',
@@ -57,10 +77,7 @@ def models(author: str, other: str, state: int) -> str:
     left_out = set()
     if "mariadb" in (author, other):
         # It has neither indexes of expressions nor with conditions.
-        left_out |= {"index", "condition"}
-    if author == "mariadb":
-        # It keeps a default in other functions than it was given.
-        left_out.add("default")
+        left_out |= {"index", "condition", "pattern condition"}
     parts = ", ".join(states[state] for part, states in PARTS.items() if part not in left_out)
     return (
         HEAD + 'sa.Table("t", Base.metadata, sa.Column("id", sa.Integer, primary_key=True), '
@@ -77,7 +94,8 @@ def test_a_script_means_the_same_on_another_database(
 ) -> None:
     url, there = (request.getfixturevalue(f"{one}_url") for one in (author, other))
     folder = workshop.package("shop", models(author, other, 0))
-    for number, state in enumerate([0, 1, 0]):
+    states = [0, 1, 0]
+    for number, state in enumerate(states):
         (folder / "models.py").write_text(models(author, other, state))
         workshop.forget()
         service = workshop.service(url)
@@ -88,6 +106,11 @@ def test_a_script_means_the_same_on_another_database(
         elsewhere.upgrade()
         assert elsewhere.check().problems == ()
         elsewhere.downgrade("shop@-1")
+        if number:
+            (folder / "models.py").write_text(models(author, other, states[number - 1]))
+            workshop.forget()
+            problems = workshop.service(there).check().problems
+            assert [problem for problem in problems if problem.kind == "drift"] == []
         elsewhere.upgrade()
         assert elsewhere.check().problems == ()
         if number == 0:

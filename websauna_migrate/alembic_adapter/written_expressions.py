@@ -28,6 +28,9 @@ DATABASES: Mapping[str, tuple[str, ...]] = {
     "mysql": ("mysql", "mariadb"),
 }
 
+#: What databases without a type for it have for truth, and nothing.
+TRUTH = {"0", "1", "true", "false", ""}
+
 #: What stands between two values in SQL.
 OPERATOR = r"[-+*/%|&<>=^]+"
 
@@ -185,6 +188,22 @@ class Spelling:
         texts = self.texts(expression)
         return SpelledText(texts[self.own], texts)
 
+    def restored(self, there: str, written: Mapping[str, str] | ClauseElement) -> Any:
+        """Return an expression that comes back as an older script has it.
+
+        ``None`` if that has other values than the database: something else has changed it.
+
+        :param there: how the database has it, as source of a script
+        :param written: texts by dialect, that for all others by an empty name; or an element
+        """
+        if isinstance(written, ClauseElement):
+            return written
+        texts = by_database(written)
+        if self.own not in texts or not has_values(there, texts[self.own]):
+            return None
+        texts = {one: text for one, text in texts.items() if one in self.databases}
+        return SpelledText(there, {**texts, self.own: there})
+
     def of_database(self, key: str, value: Any) -> Any:
         """Return an option of an index, as the database spells it that its name begins with."""
         database = key.partition("_")[0]
@@ -225,6 +244,41 @@ def implementation(database: str) -> DefaultImpl:
     return made
 
 
+def by_database(texts: Mapping[str, str]) -> dict[str, str]:
+    """Return texts by database.
+
+    :param texts: by dialect, that for all others by an empty name
+    """
+    return {
+        database: text
+        for database, names in DATABASES.items()
+        if (text := texts.get(names[0], texts.get(""))) is not None
+    }
+
+
+def has_values(there: str, written: str) -> bool:
+    """Tell whether a database's words for an expression have the values that a script wrote.
+
+    It may say more of a string than was written, the zone of a time; it leaves out the lengths of
+    types, and has its own words for truth.
+    """
+    strings, numbers = values_in(there)
+    wanted, others = values_in(written)
+    return (
+        len(strings) == len(wanted)
+        and all(map(str.startswith, strings, wanted))
+        and {*numbers} <= {*others, *wanted}
+    )
+
+
+def values_in(sql: str) -> tuple[list[str], list[str]]:
+    """Return the strings in an expression, and the numbers, without those that mean truth."""
+    plain = without_casts(sql)
+    strings = set(re.findall(r"'((?:[^']|'')*)'", plain))
+    numbers = re.findall(r"(?<![\w.])\d[\d.]*", re.sub(r"'(?:[^']|'')*'", "", plain))
+    return sorted(strings - TRUTH), sorted({*numbers} - TRUTH)
+
+
 def by_own_text(spellings: Iterable[Mapping[str, str]], own: str) -> OlderTexts:
     """Return the texts of scripts.
 
@@ -233,11 +287,7 @@ def by_own_text(spellings: Iterable[Mapping[str, str]], own: str) -> OlderTexts:
     """
     found = {}
     for one in spellings:
-        texts = {
-            database: text
-            for database, names in DATABASES.items()
-            if (text := one.get(names[0], one.get(""))) is not None
-        }
+        texts = by_database(one)
         if own not in texts:
             continue
         key = squeezed(texts[own])

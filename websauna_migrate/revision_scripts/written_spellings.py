@@ -5,7 +5,12 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable, Iterator, Mapping
 
-from websauna_migrate.revision_scripts.script_names import Names
+import sqlalchemy as sa
+from sqlalchemy.sql.elements import ColumnElement
+
+from websauna_migrate.models.sqlalchemy_internals import escaped
+from websauna_migrate.revision_scripts.script_names import Call, Names
+from websauna_migrate.revision_scripts.written_types import batch_key, calls_in
 
 #: Texts by the names of SQLAlchemy's dialects; that for all others by an empty name.
 Spellings = Mapping[str, str]
@@ -13,6 +18,11 @@ Spellings = Mapping[str, str]
 #: What an option of an index ends with that is a condition, its dialect before it.
 CONDITION = "_where"
 
+#: Schema and table, and the name of a column or constraint.
+Place = tuple[str | None, str, str]
+
+#: An expression of a script: its texts, or a function or constant of SQLAlchemy's.
+Written = Spellings | ColumnElement[object]
 
 #: What takes SQL, at which place of its arguments.
 TAKES_SQL = {
@@ -74,3 +84,119 @@ def conditions(node: ast.Call, names: Names) -> dict[str, str]:
             if isinstance(text, str):
                 found[keyword.arg.removesuffix(CONDITION)] = text
     return found
+
+
+def expressions_in_place(scripts: Iterable[str]) -> dict[Place, Written]:
+    """Return the expressions of constraints, columns and indexes behind the upgrades of scripts.
+
+    Of an index it is the condition.
+
+    What is not understood is left out.
+
+    :param scripts: their sources, in the order in which they are applied
+    """
+    found: dict[Place, Written] = {}
+    for source in scripts:
+        tree = ast.parse(source)
+        names = Names(tree.body)
+        for function in tree.body:
+            if isinstance(function, ast.FunctionDef) and function.name == "upgrade":
+                for call, name, table in calls_in(function, names):
+                    note(found, call, name, table)
+    return found
+
+
+def note(found: dict[Place, Written], call: Call, name: str, batch: tuple[object, object]) -> None:
+    """Note what an operation says of expressions.
+
+    :param batch: schema and table, where it is one of a batch
+    """
+    names = call.names
+    if name in ("create_check_constraint", "drop_constraint"):
+        key = batch_key(call, batch, place=1)
+        constraint = call.value(0, "constraint_name", "name")
+        if key is not None and isinstance(constraint, str):
+            place = 1 if isinstance(batch[1], str) else 2
+            node = call.get(place, "condition") if name == "create_check_constraint" else None
+            keep(found, (*key, constraint), None if node is None else expression(node, names))
+        return
+    if name in ("create_index", "drop_index"):
+        key = batch_key(call, batch, place=1)
+        index = call.value(0, "index_name")
+        if key is not None and isinstance(index, str):
+            keep(found, (*key, index), conditions(call.node, names) or None)
+        return
+    key = batch_key(call, batch)
+    if key is None:
+        return
+    rest = call.args if isinstance(batch[1], str) else call.args[1:]
+    if name in ("create_table", "drop_table"):
+        for one in [one for one in found if one[:2] == key]:
+            del found[one]
+    if name in ("create_table", "add_column"):
+        for part in rest:
+            note_part(found, key, part, names)
+    elif name == "rename_table" and isinstance(new := call.value(1, "new_table_name"), str):
+        for one in [one for one in found if one[:2] == key]:
+            found[key[0], new, one[2]] = found.pop(one)
+    elif name == "alter_column" and rest:
+        column, new = names.literal(rest[0]), call.value(None, "new_column_name")
+        if not isinstance(column, str):
+            return
+        if (default := call.keywords.get("server_default")) is not None:
+            keep(found, (*key, column), default_in(default, names))
+        if isinstance(new, str) and (*key, column) in found:
+            found[(*key, new)] = found.pop((*key, column))
+
+
+def note_part(
+    found: dict[Place, Written], key: tuple[str | None, str], part: ast.expr, names: Names
+) -> None:
+    """Note what a column or constraint of a table says of expressions."""
+    if not isinstance(part, ast.Call):
+        return
+    call = Call(part, names)
+    kind = (names.dotted(part.func) or "").rpartition(".")[2]
+    if kind == "CheckConstraint" and isinstance(name := call.value(None, "name"), str):
+        keep(found, (*key, name), expression(call.args[0], names) if call.args else None)
+    elif kind == "Column" and isinstance(name := call.value(0, "name"), str):
+        default = call.keywords.get("server_default")
+        value = None if default is None else default_in(default, names)
+        for one in call.args:
+            if isinstance(one, ast.Call) and names.dotted(one.func) == "sqlalchemy.Computed":
+                value = expression(one.args[0], names) if one.args else None
+        keep(found, (*key, name), value)
+
+
+def keep(found: dict[Place, Written], place: Place, value: Written | None) -> None:
+    """Note an expression, or that there is none that is known."""
+    found.pop(place, None)
+    if value is not None:
+        found[place] = value
+
+
+def default_in(node: ast.expr, names: Names) -> Written | None:
+    """Return a server default; a plain string is a literal."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return {"": escaped("'" + node.value.replace("'", "''") + "'")}
+    return expression(node, names)
+
+
+def expression(node: ast.expr, names: Names) -> Written | None:
+    """Return an expression: texts, or a function without arguments or a constant of SQLAlchemy."""
+    if not isinstance(node, ast.Call):
+        return chosen(node) or None
+    dotted = names.dotted(node.func) or ""
+    name = dotted.rpartition(".")[2]
+    if dotted in ("sqlalchemy.text", "sqlalchemy.literal_column") and node.args:
+        return chosen(node.args[0]) or None
+    if node.args or node.keywords:
+        return None
+    if dotted.startswith("sqlalchemy.func."):
+        found: ColumnElement[object] = getattr(sa.func, name)()
+        return found
+    return getattr(sa, name)() if dotted in CONSTANTS else None
+
+
+#: Functions of SQLAlchemy that give a constant.
+CONSTANTS = ("sqlalchemy.true", "sqlalchemy.false", "sqlalchemy.null")

@@ -57,21 +57,33 @@ def calls_in(
             yield Call(node, names), node.func.attr, batches.get(owner, (None, None))
 
 
+def batch_key(call: Call, batch: tuple[object, object], place: int = 0) -> Key | None:
+    """Return schema and name of the table that an operation is for; ``None`` if it is not known.
+
+    :param batch: those of its batch, if it is one of a batch
+    :param place: that of the table's name among the arguments
+    """
+    in_batch = isinstance(batch[1], str)
+    names = ("table_name", "old_table_name")
+    schema, table = batch if in_batch else (call.value(None, "schema"), call.value(place, *names))
+    if not isinstance(table, str) or not (schema is None or isinstance(schema, str)):
+        return None
+    return schema, table
+
+
 def note(found: Types, call: Call, name: str, table: tuple[object, object]) -> None:
     """Note what an operation says of types.
 
     :param table: schema and name, where it is one of a batch
     """
-    in_batch = isinstance(table[1], str)
-    schema, whole = table if in_batch else (call.value(None, "schema"), call.value(0, "table_name"))
-    if not isinstance(whole, str) or not (schema is None or isinstance(schema, str)):
+    key = batch_key(call, table)
+    if key is None:
         return
-    key: Key = (schema, whole)
-    rest = call.args if in_batch else call.args[1:]
+    rest = call.args if isinstance(table[1], str) else call.args[1:]
     if name == "create_table":
         found[key] = {}
     if name == "rename_table" and isinstance(new := call.value(1, "new_table_name"), str):
-        found[schema, new] = found.pop(key, {})
+        found[key[0], new] = found.pop(key, {})
     elif name in ("create_table", "add_column"):
         for part in rest:
             if isinstance(part, ast.Call) and (call.names.dotted(part.func) or "").endswith(

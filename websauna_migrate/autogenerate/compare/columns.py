@@ -42,10 +42,15 @@ def judge_columns(
     What numbers a column by itself is changed in another way, see ``compare/numbering``.
     """
     there = {one.name: one for one in found.database_facts.get(key, ()) if one.kind == "column"}
+    types = {str(column.name): column.type for column in table.columns}
     for op in changes.ops:
         if not isinstance(op, ops.AlterColumnOp):
             continue
         differs = found.of_column(key, op.column_name)
+        if op.modify_type is None and op.column_name in types and not TYPE & differs.keys():
+            # MariaDB is told the type with every change, and the database's word for it may be
+            # another type there.
+            op.existing_type = types[op.column_name]
         known = there.get(op.column_name)
         if (
             database == "postgresql"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import functools
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from sqlalchemy.schema import (
     PrimaryKeyConstraint,
 )
 from sqlalchemy.sql import functions
-from sqlalchemy.sql.elements import conv
+from sqlalchemy.sql.elements import TextClause, conv
 
 from websauna_migrate.alembic_adapter.autogenerate_internals import render_constraint, render_type
 from websauna_migrate.alembic_adapter.written_expressions import (
@@ -36,7 +36,12 @@ from websauna_migrate.autogenerate.operations.model_columns import columns_in
 from websauna_migrate.autogenerate.operations.script_op import single
 from websauna_migrate.autogenerate.package_objects import PackageObjects
 from websauna_migrate.autogenerate.revision_errors import cannot_render
-from websauna_migrate.revision_scripts.written_spellings import written_spellings
+from websauna_migrate.revision_scripts.written_spellings import (
+    Place,
+    Written,
+    expressions_in_place,
+    written_spellings,
+)
 
 #: Functions without arguments that SQLAlchemy spells for each database.
 PORTABLE_FUNCTIONS = frozenset(
@@ -217,18 +222,87 @@ def spell_for_databases(
         return
 
     @functools.cache
-    def older() -> OlderTexts:
+    def scripts() -> list[str]:
         paths = (one.path for one in owned.snapshot.graph.timeline([owned.package]))
-        found = written_spellings(Path(path).read_text(encoding="utf-8") for path in paths)
-        return by_own_text(found, spelling.own)
+        return [Path(path).read_text(encoding="utf-8") for path in paths]
+
+    @functools.cache
+    def older() -> OlderTexts:
+        return by_own_text(written_spellings(scripts()), spelling.own)
 
     context.opts["spellings"] = older
     spelling = Spelling(context)
+    known = functools.cache(lambda: expressions_in_place(scripts()))
     for script in directives:
         for container in [*script.upgrade_ops_list, *script.downgrade_ops_list]:
             for op in single(container):
+                back = isinstance(container, ops.DowngradeOps)
+                for place, holder, attribute in expressions_that_stay(op, owned, back=back):
+                    restore(spelling, known(), place, holder, attribute)
                 if isinstance(op, (ops.CreateIndexOp, ops.DropIndexOp)):
+                    if back:
+                        restore_condition(spelling, known(), owned, op)
                     op.kw = {key: spelling.of_database(key, one) for key, one in op.kw.items()}
+
+
+def restore_condition(
+    spelling: Spelling,
+    known: Mapping[Place, Written],
+    owned: PackageObjects,
+    op: ops.CreateIndexOp | ops.DropIndexOp,
+) -> None:
+    """Let the condition of an index be as an older script has it, if one does."""
+    table = str(op.table_name)
+    written = known.get((owned.normal(op.schema), table, str(op.index_name)))
+    there = op.kw.get(f"{spelling.own}_where")
+    if written is None or type(there) is not TextClause:
+        return
+    found = spelling.restored(str(there.text), written)
+    if found is not None:
+        op.kw.update({key: found for key in op.kw if key.endswith("_where")})
+
+
+def expressions_that_stay(
+    op: ops.MigrateOperation, owned: PackageObjects, *, back: bool
+) -> Iterator[tuple[Place, Any, str]]:
+    """Yield the expressions of the database that an operation gives again, and what holds each.
+
+    :param back: whether it is one of a downgrade, where all that is created was there
+    """
+    if isinstance(op, ops.CreateCheckConstraintOp):
+        yield (owned.normal(op.schema), op.table_name, str(op.constraint_name)), op, "condition"
+    elif isinstance(op, ops.AlterColumnOp):
+        place = (owned.normal(op.schema), op.table_name, op.column_name)
+        if back and op.modify_server_default is not False:
+            yield place, op, "modify_server_default"
+        elif op.modify_server_default is False:
+            yield place, op, "existing_server_default"
+    elif back and isinstance(op, (ops.CreateTableOp, ops.AddColumnOp)):
+        table = (owned.normal(op.schema), op.table_name)
+        for column in columns_in(op):
+            yield (*table, str(column.name)), column, "server_default"
+        for part in getattr(op, "columns", ()):
+            if isinstance(part, sa.CheckConstraint):
+                yield (*table, str(part.name)), part, "sqltext"
+
+
+def restore(
+    spelling: Spelling, known: Mapping[Place, Written], place: Place, holder: Any, attribute: str
+) -> None:
+    """Let an expression of the database be as an older script has it, if one does."""
+    value = getattr(holder, attribute)
+    written = known.get(place)
+    inner = {DefaultClause: "arg", Computed: "sqltext"}.get(type(value))
+    there = value if inner is None else getattr(value, inner)
+    if written is None or type(there) is not TextClause:
+        return
+    found = spelling.restored(str(there.text), written)
+    if found is None:
+        return
+    if isinstance(value, Computed):
+        value.sqltext = found
+    else:
+        setattr(holder, attribute, found if inner is None else DefaultClause(found))
 
 
 def place_of(owned: PackageObjects, schema: str | None, table: str, column: str) -> str:
