@@ -42,6 +42,13 @@ PARTS = {
         'sa.Column("truth", sa.Boolean, server_default="0")',
         'sa.Column("truth", sa.Boolean, server_default=sa.true())',
     ),
+    "same value": (
+        'sa.Column("more", sa.Boolean, server_default=sa.text("false")), '
+        'sa.Column("many", sa.Integer, server_default="5")',
+        'sa.Column("more", sa.Boolean, server_default=sa.false()), '
+        'sa.Column("many", sa.Integer, server_default=sa.text("5")), '
+        'sa.Column("x", sa.Integer)',
+    ),
     "reserved": (
         'sa.CheckConstraint(order > 0, name="least")',
         'sa.CheckConstraint(order > 1, name="least")',

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
+import sqlite3
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import closing
 from functools import lru_cache
 
 from sqlalchemy import bindparam, text
@@ -166,6 +169,8 @@ def table_facts(
     never_null = columns_without_null(found)
     for (place, column, *_), read in zip(columns, found.columns, strict=True):
         more: dict[str, Value] = {POSITION: place + 1, "type": read.type, **read.attributes}
+        if isinstance(default := more.get("default"), str):
+            more["default"] = stored_default(default, str(read.type))
         if read.name in never_null and not read.attributes.get("not null"):
             more["not null"] = True
         yield Fact.make("column", SCHEMA, column, more, table=name)
@@ -185,6 +190,25 @@ def table_facts(
             table=name,
             server_named=one.name is None,
         )
+
+
+#: A default that is one value: a number, a string or a truth.
+CONSTANT = re.compile(r"[-+]?\d+(\.\d*)?(e[-+]?\d+)?|'([^']|'')*'|true|false", re.IGNORECASE)
+
+
+@lru_cache(maxsize=1024)
+def stored_default(default: str, type_: str) -> str:
+    """Return a default that is one value as a column of a type stores it: ``'5'`` as ``5``."""
+    if not CONSTANT.fullmatch(default):
+        return default
+    with closing(sqlite3.connect(":memory:")) as connection:
+        try:
+            connection.execute(f"CREATE TABLE one (value {type_} DEFAULT ({default}))")
+            connection.execute("INSERT INTO one DEFAULT VALUES")
+            (found,) = connection.execute("SELECT quote(value) FROM one").fetchone()
+        except sqlite3.Error:
+            return default
+    return str(found)
 
 
 def columns_without_null(table: TableSql) -> set[str]:
