@@ -43,11 +43,10 @@ PARTS = {
         'sa.Column("truth", sa.Boolean, server_default=sa.true())',
     ),
     "same value": (
-        'sa.Column("more", sa.Boolean, server_default=sa.text("false")), '
+        'sa.Column("same", sa.Boolean, server_default=sa.text("false")), '
         'sa.Column("many", sa.Integer, server_default="5")',
-        'sa.Column("more", sa.Boolean, server_default=sa.false()), '
-        'sa.Column("many", sa.Integer, server_default=sa.text("5")), '
-        'sa.Column("x", sa.Integer)',
+        'sa.Column("same", sa.Boolean, server_default=sa.false()), '
+        'sa.Column("many", sa.Integer, server_default=sa.text("5"))',
     ),
     "reserved": (
         'sa.CheckConstraint(order > 0, name="least")',
@@ -168,3 +167,25 @@ def test_checks_without_a_name_are_the_same_on_another_database(
         elsewhere.downgrade("shop@-1")
         elsewhere.upgrade()
         assert elsewhere.check().problems == ()
+
+
+@pytest.mark.parametrize("author", ["sqlite", "mariadb"])
+def test_the_sequence_of_a_key_gets_its_new_type(
+    workshop: Workshop, request: pytest.FixtureRequest, postgresql_url: str, author: str
+) -> None:
+    parent = 'sa.Table("t", Base.metadata, sa.Column("id", {}, primary_key=True))'
+    folder = workshop.package("shop", HEAD + parent.format("sa.Integer"))
+    url = request.getfixturevalue(f"{author}_url")
+    own = workshop.service(url)
+    own.revision("begin", autogenerate=True)
+    own.upgrade()
+    (folder / "models.py").write_text(HEAD + parent.format("sa.BigInteger"))
+    workshop.forget()
+    workshop.service(url).revision("grow", autogenerate=True)
+    site = workshop.service(postgresql_url)
+    site.upgrade()
+    assert site.check().problems == ()
+    kind = "SELECT format_type(seqtypid, NULL) FROM pg_sequence"
+    assert rows(postgresql_url, kind) == [("bigint",)]
+    site.downgrade("shop@-1")
+    assert rows(postgresql_url, kind) == [("integer",)]

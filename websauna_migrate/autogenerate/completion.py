@@ -41,7 +41,11 @@ from websauna_migrate.autogenerate.compare.mysql_attributes import (
     sequence_changes as mysql_sequence_changes,
 )
 from websauna_migrate.autogenerate.compare.new_tables import finish_new
-from websauna_migrate.autogenerate.compare.numbering import numbering_changes, sequence_changes
+from websauna_migrate.autogenerate.compare.numbering import (
+    numbering_changes,
+    numbers_elsewhere,
+    sequence_changes,
+)
 from websauna_migrate.autogenerate.compare.objects import SchemaObjects
 from websauna_migrate.autogenerate.compare.renaming import Renaming
 from websauna_migrate.autogenerate.compare.sqlite_attributes import (
@@ -181,6 +185,7 @@ class Completion:
             *with_index_drops(self.upgrade.ops, self.models),
             *self.by_hand(),
             *self.of_database(first=False),
+            *self.numbers_elsewhere(),
             *(one.reverse() for one in aside),
             *self.sequences(beside),
         ]
@@ -263,6 +268,11 @@ class Completion:
                 names = [str(getattr(one, "column_name", "")) for one in inner]
                 yield from column_changes(key, self.found, names, first=first)
                 yield from option_changes(key, self.found) if first else ()
+
+    def numbers_elsewhere(self) -> Iterator[ScriptOp]:
+        """Yield the changes of sequences that this database has none of."""
+        if self.database != "postgresql" and "postgresql" in written_for(self.context):
+            yield from numbers_elsewhere(self.upgrade.ops, self.models)
 
     def complete_new_tables(self) -> None:
         """Add the expression indexes of new tables, which Alembic leaves out on SQLite."""

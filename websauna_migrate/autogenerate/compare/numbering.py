@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+from alembic.operations import ops
+from sqlalchemy import Column, Table
 
 from websauna_migrate.autogenerate.fact_comparison import FoundDifferences
 from websauna_migrate.autogenerate.operations.script_op import ScriptOp
 from websauna_migrate.autogenerate.operations.server_statements import qualified, statements
+from websauna_migrate.autogenerate.operations.type_change import INTEGERS, name_of
 from websauna_migrate.autogenerate.package_objects import Key
 from websauna_migrate.enums import literal
 from websauna_migrate.facts.differences import Difference
@@ -91,6 +96,42 @@ def options_changed(name: str, old: Fact, new: Fact) -> Iterator[str]:
             f"ELSE {number(new, 'start')} END, is_called AND {inside}) FROM {name}"
         )
     yield f"ALTER SEQUENCE {name} {sequence_options(new)}"
+
+
+def numbers_elsewhere(
+    found: Sequence[ops.MigrateOperation], models: Mapping[Key, Table]
+) -> Iterator[ScriptOp]:
+    """Yield what gives a serial's sequence on PostgreSQL the new type of its column.
+
+    A script that another database was compared for knows of no sequence.
+
+    :param found: the operations of the script
+    """
+    for table in found:
+        if not isinstance(table, ops.ModifyTableOps):
+            continue
+        model = models.get((table.schema, table.table_name))
+        numbered = None if model is None else model.autoincrement_column
+        if model is None or numbered is None or numbered.server_default is not None:
+            continue
+        for op in table.ops:
+            if not isinstance(op, ops.AlterColumnOp) or op.column_name != numbered.name:
+                continue
+            old, new = name_of(op.existing_type), name_of(op.modify_type)
+            if old != new and {old, new} <= INTEGERS:
+                diff = ("change_sequence", model.schema, f"{model.name}.{numbered.name}", new)
+                yield statements(diff, [typed(model, numbered, new)], [typed(model, numbered, old)])
+
+
+def typed(table: Table, column: Column[Any], type_: str | None) -> str:
+    """Return the statement that gives the sequence of a column a type, if it has one."""
+    name = literal(qualified(table.schema, str(table.name)))
+    return (
+        f"DO $$ DECLARE found text; BEGIN "
+        f"SELECT pg_get_serial_sequence({name}, {literal(str(column.name))}) INTO found; "
+        f"IF found IS NOT NULL THEN "
+        f"EXECUTE 'ALTER SEQUENCE ' || found || ' AS {str(type_).lower()}'; END IF; END $$"
+    )
 
 
 #: What ALTER SEQUENCE changes.
