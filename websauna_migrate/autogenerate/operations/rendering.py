@@ -259,7 +259,9 @@ def restore_condition(
         return
     found = spelling.restored(str(there.text), written)
     if found is not None:
-        op.kw.update({key: found for key in op.kw if key.endswith("_where")})
+        # A condition of another database that no script has is made of this one's.
+        named = {f"{database}_where" for database in found.spellings}
+        op.kw.update({key: found for key in op.kw if key in named})
 
 
 def expressions_that_stay(
