@@ -189,3 +189,34 @@ def test_the_sequence_of_a_key_gets_its_new_type(
     assert rows(postgresql_url, kind) == [("bigint",)]
     site.downgrade("shop@-1")
     assert rows(postgresql_url, kind) == [("integer",)]
+
+
+ENUM = """
+sa.Table("t", Base.metadata, sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("e", {}, nullable=False, server_default="a"))
+"""
+
+
+@pytest.mark.parametrize("author", ["sqlite", "mariadb"])
+def test_an_enum_type_gets_another_name_and_goes(
+    workshop: Workshop, request: pytest.FixtureRequest, postgresql_url: str, author: str
+) -> None:
+    states = [f"sa.Enum({one})" for one in ("'a', name='x'", "'a', name='y'", "'a', 'b', name='y'")]
+    states += ["sa.String(9)", states[2]]
+    folder = workshop.package("shop", HEAD + ENUM.format(states[0]))
+    url = request.getfixturevalue(f"{author}_url")
+    for number, state in enumerate(states):
+        (folder / "models.py").write_text(HEAD + ENUM.format(state))
+        workshop.forget()
+        service = workshop.service(url)
+        service.revision(f"step {number}", autogenerate=True)
+        service.upgrade()
+        site = workshop.service(postgresql_url)
+        site.upgrade()
+        assert site.check().problems == ()
+        site.downgrade("shop@-1")
+        site.upgrade()
+        assert site.check().problems == ()
+        if number == 0:
+            execute(postgresql_url, "INSERT INTO t (id) VALUES (1)")
+    assert rows(postgresql_url, "SELECT id, e::text FROM t") == [(1, "a")]

@@ -12,6 +12,8 @@ from websauna_migrate.revision_scripts.script_tree import called
 
 ALTER_TYPE = re.compile(r"ALTER\s+TYPE\s+(?=(.{0,200}))", re.IGNORECASE | re.DOTALL)
 
+RENAME = re.compile(r'(?:\S+\.)?"?(\w+)"?\s+RENAME\s+TO\s+"?(\w+)', re.IGNORECASE)
+
 ENUM = re.compile(r"Enum|ENUM")
 
 
@@ -29,6 +31,18 @@ class TypeHistory:
     def last(self, name: str) -> tuple[str, ...] | None:
         """Return the values of a type that stand last; ``None`` if there are none."""
         return next((values for one, values in reversed(self.values) if one == name), None)
+
+    def renames(self) -> list[tuple[str, str]]:
+        """Return the names, old and new, of types that ``upgrade()`` renames by SQL.
+
+        The way back stands behind the way there.
+        """
+        found: list[tuple[str, str]] = []
+        for rest in self.altered:
+            names = RENAME.match(rest)
+            if names is not None and (names[2], names[1]) not in found:
+                found.append((names[1], names[2]))
+        return found
 
     def alters(self, name: str) -> bool:
         """Tell whether a type is changed by SQL."""

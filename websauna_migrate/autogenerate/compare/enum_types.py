@@ -7,7 +7,7 @@ PostgreSQL has to do is in a branch for PostgreSQL.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,10 +25,12 @@ from websauna_migrate.autogenerate.operations.column_types import TypeRenderer
 from websauna_migrate.autogenerate.operations.enum_change import EnumChange, constant
 from websauna_migrate.autogenerate.operations.rendering import typed_columns
 from websauna_migrate.autogenerate.operations.script_op import ScriptOp, on_dialect, single
+from websauna_migrate.autogenerate.operations.server_statements import qualified, statements
 from websauna_migrate.autogenerate.package_objects import Key, PackageObjects
 from websauna_migrate.autogenerate.reflection import Reflection
 from websauna_migrate.autogenerate.revision_errors import cannot_render
 from websauna_migrate.facts.fact import Fact
+from websauna_migrate.facts.postgresql import quote_name
 from websauna_migrate.models.named_types import NamedType, named_types
 from websauna_migrate.models.sqlalchemy_internals import types_of_metadata
 
@@ -95,6 +97,7 @@ class NamedTypes:
                 operations.append(creation(key, found))
         operations += domain_changes(self.owned.package, mine, self.found)
         going = self.unused(model) if self.for_postgresql else {}
+        operations += self.renamed(mine, used, going)
         # A domain may be of an enum type.
         for key, type_ in sorted(going.items(), key=lambda item: (item[1].kind, str(item[0]))):
             if type_.kind == "domain type":
@@ -104,6 +107,34 @@ class NamedTypes:
                 dropped = ModelType(sa.Enum(*values, name=key[1], schema=key[0]))
                 operations.append(creation(key, dropped).reverse())
         return operations
+
+    def renamed(
+        self, mine: Mapping[Key, ModelType], used: Collection[Key], going: dict[Key, Fact]
+    ) -> Iterator[ScriptOp]:
+        """Yield the renames of types that go while their columns stay as they are.
+
+        PostgreSQL says by its columns what becomes of a type; elsewhere no column changes by it.
+
+        :param used: types that new columns have
+        :param going: those that no model has any more; such as are renamed are taken out
+        """
+        if self.on_postgresql:
+            return
+        for key, found in mine.items():
+            if self.exists(key) or key in used or not found.columns:
+                continue
+            old = [
+                (schema, name)
+                for (schema, name), type_ in going.items()
+                if schema == key[0] and found.values and tuple(enum_values(type_)) == found.values
+            ]
+            if len(old) == 1:
+                del going[old[0]]
+                yield statements(
+                    ("rename_type", *old[0], key[1]),
+                    [f"ALTER TYPE {qualified(*old[0])} RENAME TO {quote_name(key[1])}"],
+                    [f"ALTER TYPE {qualified(*key)} RENAME TO {quote_name(old[0][1])}"],
+                )
 
     def of_models(self) -> dict[Key, ModelType]:
         """Return the named types that the models of all packages use, by normal key.
@@ -363,12 +394,14 @@ def last_values(snapshot: LoadedScripts, package: str, key: Key) -> tuple[str, .
 
     :returns: ``None`` if no script says so, or a later one changes the type by SQL of its own
     """
-    found: tuple[str, ...] | None = None
+    found: dict[str, tuple[str, ...]] = {}
     for revision in snapshot.graph.timeline([package]):
         history = snapshot.types[package, revision.id]
+        for old, new in history.renames():
+            if old in found:
+                found[new] = found.pop(old)
         values = history.last(key[1])
-        if values is not None:
-            found = values
-        elif history.alters(key[1]):
-            found = None
-    return found
+        if values is None and history.alters(key[1]) and not history.renames():
+            found.pop(key[1], None)
+        found.update(history.values)
+    return found.get(key[1])
