@@ -220,3 +220,30 @@ def test_an_enum_type_gets_another_name_and_goes(
         if number == 0:
             execute(postgresql_url, "INSERT INTO t (id) VALUES (1)")
     assert rows(postgresql_url, "SELECT id, e::text FROM t") == [(1, "a")]
+
+
+BOOLEAN = """
+sa.Table("t", Base.metadata, sa.Column("id", sa.Integer, primary_key=True), sa.Column({}))
+"""
+
+
+@pytest.mark.parametrize("author", ["sqlite", "mariadb"])
+def test_the_check_of_a_boolean_is_none_on_postgresql(
+    workshop: Workshop, request: pytest.FixtureRequest, postgresql_url: str, author: str
+) -> None:
+    states = [f'"{one}", sa.Boolean(create_constraint=True, name="{one}")' for one in "ab"]
+    states += ['"b", sa.Boolean', states[1], states[0]]
+    folder = workshop.package("shop", HEAD + BOOLEAN.format(states[0]))
+    url = request.getfixturevalue(f"{author}_url")
+    for number, state in enumerate(states):
+        (folder / "models.py").write_text(HEAD + BOOLEAN.format(state))
+        workshop.forget()
+        service = workshop.service(url)
+        service.revision(f"step {number}", autogenerate=True)
+        service.upgrade()
+        site = workshop.service(postgresql_url)
+        site.upgrade()
+        assert site.check().problems == ()
+        site.downgrade("shop@-1")
+        site.upgrade()
+        assert site.check().problems == ()

@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import Any
 
 from sqlalchemy.dialects.postgresql import ENUM
-from sqlalchemy.types import SchemaType, TypeEngine
+from sqlalchemy.types import Boolean, SchemaType, TypeEngine
 
 from websauna_migrate.planning.accesses import Key
 from websauna_migrate.revision_scripts.script_names import Call, Names
@@ -109,6 +109,11 @@ def set_type(
     if not isinstance(name, str):
         return
     types.pop(name, None)
+    if isinstance(node, ast.Call) and names.dotted(node.func) == "sqlalchemy.Boolean":
+        # Its CHECK goes and comes by operations of its own.
+        truth: TypeEngine[Any] = Boolean()
+        types[name] = truth
+        return
     try:
         value = None if node is None else evaluated(node, names)
     except Exception:
@@ -123,7 +128,7 @@ def brings_more(type_: TypeEngine[Any]) -> bool:
     """Tell whether a type brings a constraint, or a type of the database."""
     if isinstance(type_, ENUM):
         return bool(type_.create_type or type_.create_constraint)
-    return isinstance(type_, SchemaType)
+    return isinstance(type_, SchemaType) and not isinstance(type_, Boolean)
 
 
 def evaluated(node: ast.expr, names: Names) -> object:

@@ -33,7 +33,7 @@ from websauna_migrate.alembic_adapter.written_expressions import (
 )
 from websauna_migrate.autogenerate.operations.column_types import TypeRenderer, UnfitType
 from websauna_migrate.autogenerate.operations.model_columns import columns_in
-from websauna_migrate.autogenerate.operations.script_op import single
+from websauna_migrate.autogenerate.operations.script_op import ScriptOp, single
 from websauna_migrate.autogenerate.package_objects import PackageObjects
 from websauna_migrate.autogenerate.revision_errors import cannot_render
 from websauna_migrate.revision_scripts.written_spellings import (
@@ -42,6 +42,7 @@ from websauna_migrate.revision_scripts.written_spellings import (
     expressions_in_place,
     written_spellings,
 )
+from websauna_migrate.revision_scripts.written_types import Types, written_types
 
 #: Functions without arguments that SQLAlchemy spells for each database.
 PORTABLE_FUNCTIONS = frozenset(
@@ -233,6 +234,7 @@ def spell_for_databases(
     context.opts["spellings"] = older
     spelling = Spelling(context)
     known = functools.cache(lambda: expressions_in_place(scripts()))
+    types = functools.cache(lambda: written_types(scripts()))
     for script in directives:
         for container in [*script.upgrade_ops_list, *script.downgrade_ops_list]:
             for op in single(container):
@@ -243,6 +245,58 @@ def spell_for_databases(
                     if back:
                         restore_condition(spelling, known(), owned, op)
                     op.kw = {key: spelling.of_database(key, one) for key, one in op.kw.items()}
+            leave_truth_out(owned, types, container)
+
+
+#: A CHECK that says of a column that it is true or false, where a database has no type for that.
+TRUTH = re.compile(r'[(`"]*(\w+)[`"]*\s+in\s*\(\s*0\s*,\s*1\s*\)\)*', re.IGNORECASE)
+
+
+def leave_truth_out(
+    owned: PackageObjects, types: Callable[[], Types], container: ops.MigrateOperation
+) -> None:
+    """Let the CHECKs of booleans go and come where they are: PostgreSQL has a type for them.
+
+    :param types: returns those that older scripts wrote
+    """
+    models = {owned.key_of(table): table for table in owned.tables}
+    for table in getattr(container, "ops", ()):
+        if not isinstance(table, ops.ModifyTableOps):
+            continue
+        key = (owned.normal(table.schema), table.table_name)
+        for place, op in enumerate(table.ops):
+            text = check_text(op)
+            found = TRUTH.fullmatch(text) if text else None
+            if found is None:
+                continue
+            column = models[key].columns.get(found[1]) if key in models else None
+            type_ = types().get(key, {}).get(found[1]) if column is None else column.type
+            if isinstance(type_, sa.Boolean):
+                table.ops[place] = not_on_postgresql(op)
+
+
+def check_text(op: ops.MigrateOperation) -> str | None:
+    """Return the text of the CHECK that an operation adds or drops, ``None`` for others."""
+    if isinstance(op, ops.CreateCheckConstraintOp):
+        return str(op.condition)
+    if isinstance(op, ops.DropConstraintOp) and op.constraint_type == "check":
+        constraint: Any = op.to_constraint()
+        return str(constraint.sqltext)
+    return None
+
+
+def not_on_postgresql(op: ops.MigrateOperation) -> ScriptOp:
+    """Return an operation that other databases alone do."""
+
+    def lines(context: AutogenContext) -> list[str]:
+        rendered = renderers.dispatch(op)(context, op)
+        found = [rendered] if isinstance(rendered, str) else [*rendered]
+        if "postgresql" not in written_for(context):
+            return found
+        prefix = context.opts["alembic_module_prefix"]
+        return [f"if {prefix}get_context().dialect.name != 'postgresql':", *found, ""]
+
+    return ScriptOp(op.to_diff_tuple(), lines, lines)
 
 
 def restore_condition(

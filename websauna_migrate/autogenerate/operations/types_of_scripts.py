@@ -16,6 +16,9 @@ from websauna_migrate.autogenerate.operations.script_op import single
 from websauna_migrate.autogenerate.package_objects import Key, PackageObjects
 from websauna_migrate.revision_scripts.written_types import written_types
 
+#: What MariaDB keeps of a type.
+KEPT_AS = {"BOOL": "TINYINT(1)"}
+
 
 def say_written_types(
     operations: Sequence[ops.MigrateOperation], owned: PackageObjects, context: AutogenContext
@@ -38,7 +41,8 @@ def say_written_types(
         written = known.get(key, {}).get(name)
         if written is not None and type(written) is not type(there):
             try:
-                same = written.compile(dialect) == there.compile(dialect)
+                word = written.compile(dialect)
+                same = KEPT_AS.get(word, word) == there.compile(dialect)
             except Exception:
                 # What SQLAlchemy says to a type that a database does not have is of any class.
                 continue
