@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 TOKEN = re.compile(
     r"""
@@ -61,8 +62,12 @@ def written_tokens(sql: str) -> Iterator[str]:
     return (match[0] for match in TOKEN.finditer(sql) if match.lastgroup != "space")
 
 
-def tokens_of(sql: str) -> list[Token]:
-    """Return the tokens of a statement, without spaces and comments."""
+@lru_cache(maxsize=16)
+def tokens_of(sql: str) -> tuple[Token, ...]:
+    """Return the tokens of a statement, without spaces and comments.
+
+    It is mostly asked twice for the same: for the words in it, and for what it says.
+    """
     found = []
     for match in TOKEN.finditer(sql):
         kind, text = str(match.lastgroup), match[0]
@@ -72,7 +77,7 @@ def tokens_of(sql: str) -> list[Token]:
             text = text.lower()
         if kind != "space":
             found.append(Token(kind, text, match[0], match.start()))
-    return found
+    return tuple(found)
 
 
 def unquoted(text: str) -> str:
