@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import textwrap
 from argparse import Namespace
 from pathlib import Path
@@ -949,3 +950,18 @@ def test_what_env_py_leaves_open_is_not_waited_for(
             service.upgrade()
     else:
         assert steps(service.upgrade()) == ["app@app2"]
+
+
+def test_a_lock_in_the_pool_of_env_py_is_not_waited_for(
+    workshop: Workshop, postgresql_url: str
+) -> None:
+    """A pool keeps the session of a connection that was closed, and the session its locks."""
+    lines = OWN.replace("{statement}", "SELECT pg_advisory_lock(1)")
+    lines = lines.replace(", poolclass=pool.NullPool", "")
+    # The engine is a part of a cycle, which waits for the collector.
+    with_env(workshop, lines.replace("with engine", "def unused():\n    pass\n\n\nwith engine"))
+    gc.disable()
+    try:
+        assert steps(workshop.service(postgresql_url).upgrade()) == ["app@app1"]
+    finally:
+        gc.enable()

@@ -12,8 +12,9 @@ from traceback import StackSummary, extract_tb
 from typing import TYPE_CHECKING, Any, TextIO
 from weakref import WeakSet
 
-from sqlalchemy.engine import Connection
+from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import QueuePool
 
 from websauna_migrate.alembic_adapter.engine_events import calling
 from websauna_migrate.alembic_adapter.entities import entities_apart
@@ -52,6 +53,27 @@ ALONE = (
 #: Connections that an ``env.py`` has opened.
 OPENED: WeakSet[Connection] = WeakSet()
 
+#: Engines by which an ``env.py`` has connected.
+ENGINES: WeakSet[Engine] = WeakSet()
+
+
+def note_opened(connection: Connection) -> None:
+    """Take notice of a connection that an ``env.py`` opens."""
+    OPENED.add(connection)
+    ENGINES.add(connection.engine)
+
+
+def empty_pools() -> None:
+    """Close the connections in the pools of engines: sessions, which may hold advisory locks.
+
+    One in use stays, and so does the only connection to a database in memory. Those of an
+    asynchronous driver cannot be closed behind its event loop.
+    """
+    for one in [*ENGINES]:
+        ENGINES.discard(one)
+        if isinstance(one.pool, QueuePool) and not one.dialect.is_async:
+            one.dispose()
+
 
 def end_left_open() -> None:
     """End connections that an ``env.py`` has left open, and to which nothing refers any more."""
@@ -71,9 +93,10 @@ def connections_ended() -> Iterator[None]:
     """
     end_left_open()
     try:
-        with calling("engine_connect", OPENED.add):
+        with calling("engine_connect", note_opened):
             yield
     finally:
+        empty_pools()
         if sys.exc_info()[0] is None:
             end_left_open()
         else:
