@@ -114,3 +114,23 @@ def test_an_expression_index_comes_and_goes(
     assert service.check().problems == ()
     service.downgrade("-1")
     assert index_of(url) is None
+
+
+def test_an_index_that_is_wanted_concurrently_is_made_in_the_transaction(
+    workshop: Workshop, transactional_database_url: str
+) -> None:
+    folder = workshop.package("shop", MODELS, metadata="shop.models.metadata")
+    first, second = (
+        f'sa.Index("ix_{name}", t.c.{name}, postgresql_concurrently=True)\n' for name in "ab"
+    )
+    for models in (first, first + second, "", first):
+        (folder / "models.py").write_text(MODELS + models)
+        workshop.forget()
+        service = workshop.service(transactional_database_url)
+        (made,) = service.revision("next", autogenerate=True)
+        service.upgrade()
+        assert service.check().problems == ()
+        if models == first + second:
+            (warning,) = made.warnings
+            assert warning.startswith('The index "ix_b" of table "t" is made without CONCURRENTLY')
+    service.downgrade("base")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from pathlib import Path
 from typing import Any
@@ -191,3 +192,18 @@ def test_a_conflict_that_no_operation_changes_is_written_by_hand(
     service = models(workshop, url, changed)
     service.upgrade()
     assert [problem.message for problem in service.check().problems] == []
+
+
+@pytest.mark.parametrize("brackets", ["", "[]"])
+def test_a_type_that_is_not_there_is_named_with_its_column(
+    workshop: Workshop, postgresql_url: str, brackets: str
+) -> None:
+    type_ = 'postgresql.ENUM("a", name="nope", create_type=False)'
+    type_ = f"postgresql.ARRAY({type_})" if brackets else type_
+    workshop.package("shop", f"{HEAD}    kind = sa.Column({type_})\n")
+    said = (
+        'Table "t", column "kind": type "nope" does not exist. Create it in the database, or the '
+        "extension that has it; with create_type=False nothing else makes an enum. In: CREATE TABLE"
+    )
+    with pytest.raises(MigrationError, match=re.escape(said)):
+        workshop.service(postgresql_url).revision("first", autogenerate=True)

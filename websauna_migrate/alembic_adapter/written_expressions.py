@@ -173,6 +173,8 @@ class Spelling:
         """Return the text of an expression for another database than the author's."""
         try:
             sql = implementation(database).render_ddl_sql_expr(expression, **kw)
+            if has_parameters(expression, database):
+                return own
         except Exception:
             # What SQLAlchemy says to what a database does not have is of any class.
             return own
@@ -242,6 +244,17 @@ def implementation(database: str) -> DefaultImpl:
     dialect = dialect_of(database)
     made: DefaultImpl = DefaultImpl.get_by_dialect(dialect)(dialect, None, True, None, None, {})
     return made
+
+
+def has_parameters(expression: ClauseElement, database: str) -> bool:
+    """Tell whether SQLAlchemy leaves values out of an expression that it writes for a database.
+
+    Its ``is_distinct_from()`` does so where it is written in other words than the standard's.
+    """
+    written: Any = expression.compile(
+        dialect=dialect_of(database), compile_kwargs={"literal_binds": True}
+    )
+    return bool(written.binds)
 
 
 def by_database(texts: Mapping[str, str]) -> dict[str, str]:

@@ -89,7 +89,8 @@ class Models:
                     create_all(mapped, self.tables)
             except NotRecorded:
                 return None
-        return tuple(found)
+        # An index is the same without it, which no transaction allows.
+        return tuple(CONCURRENTLY.sub(r"\1", one) for one in found)
 
     def create(
         self,
@@ -169,12 +170,32 @@ class Models:
             table = next((t for t in self.tables if found and t.name == found[1]), None)
             package = self.owner_of(table) if table is not None else None
             place = f'Table "{table.name}"' if table is not None else "A statement"
-            return ModelsNotCreated(
-                package, place, f"{one_line(driver_words(exc.orig))} In: {first[:500]}"
-            )
+            words = one_line(driver_words(exc.orig))
+            if table is not None and (missing := MISSING_TYPE.match(words)):
+                place += "".join(f', column "{one}"' for one in of_type(table, missing[1], dialect))
+                words = (
+                    f'type "{missing[1]}" does not exist. Create it in the database, or the '
+                    "extension that has it; with create_type=False nothing else makes an enum."
+                )
+            return ModelsNotCreated(package, place, f"{words} In: {first[:500]}")
         return unwritable(exc, self.tables, dialect, self.owner_of) or ModelsNotCreated(
             None, "create_all()", f"{type(exc).__name__}: {one_line(str(exc))}"
         )
+
+
+#: What PostgreSQL says of a type that is not there.
+MISSING_TYPE = re.compile(r'type "([^"]+?)(?:\[\])*" does not exist')
+
+
+def of_type(table: Table, name: str, dialect: Dialect) -> list[str]:
+    """Return the first of a table's columns whose type has a name in it, if there is one."""
+    word = re.compile(rf"\b{re.escape(name)}\b")
+    found = [one.name for one in table.columns if word.search(one.type.compile(dialect))]
+    return found[:1]
+
+
+#: What makes an index without holding writers up, outside of a transaction.
+CONCURRENTLY = re.compile(r"(CREATE (?:UNIQUE )?INDEX) CONCURRENTLY\b")
 
 
 def unwritable(

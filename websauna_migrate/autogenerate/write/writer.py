@@ -42,6 +42,7 @@ from websauna_migrate.autogenerate.revision_errors import (
     not_up_to_date,
     revisions_in_circle,
 )
+from websauna_migrate.autogenerate.write.concurrent_indexes import without_concurrently
 from websauna_migrate.autogenerate.write.drop_dependencies import (
     Columns,
     dropped_by,
@@ -597,7 +598,11 @@ def warned(comparison: Comparison, renames: Sequence[str], dialect: Dialect) -> 
     operations = comparison.operations
     advice = [*not_null_advice(operations), *lost_value_advice(operations, dialect)]
     databases = written_for(comparison.context.autogen_context)
-    plain = [*renames, *numbered_check_warnings(operations, databases)]
+    plain = [
+        *renames,
+        *numbered_check_warnings(operations, databases),
+        *without_concurrently(comparison.context.generated_revisions),
+    ]
     comments = [warning_comment(plain)] if plain else []
     comparison.warn([*comments, *(comment for _, comment in advice)])
     return [*plain, *(warning for warning, _ in advice)]
