@@ -17,11 +17,11 @@ import time
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import text
 from sqlalchemy.engine import Connection
-from sqlalchemy.engine.interfaces import DBAPICursor, DBAPIModule, ExecutionContext
+from sqlalchemy.engine.interfaces import DBAPICursor, ExecutionContext
 from sqlalchemy.exc import DBAPIError
 
 from websauna_migrate.database.engines import driver_of
@@ -29,6 +29,10 @@ from websauna_migrate.database.lock_errors import is_lock_failure, sqlstate
 from websauna_migrate.database.stopping import Stopping
 from websauna_migrate.revision_scripts.script_error import running_line
 from websauna_migrate.runs.queueing_drivers import own_cursor
+
+if TYPE_CHECKING:
+    # Older releases have none.
+    from sqlalchemy.engine.interfaces import DBAPIModule
 
 #: One statement that means the same among others as by itself: it changes what is in the database,
 #: not the session, and is closed in itself. How a backslash, a dollar or a comment in a comment is
