@@ -14,8 +14,9 @@
 # PYTHON=python3.13 chooses another Python for a .venv that is not there yet.
 
 PYTHON ?= python3
-# Each test process starts database servers of its own, so more than a few do not pay.
-WORKERS ?= logical --maxprocesses 4
+# One more than processors, since tests wait for servers and other processes; each starts database
+# servers of its own, so more than a few do not pay.
+WORKERS ?= $(shell $(PYTHON) -c "import os; print(min((os.cpu_count() or 1) + 1, 4))")
 ARGS ?=
 # Each of thousands of processes would compile the package again.
 unexport PYTHONDONTWRITEBYTECODE
