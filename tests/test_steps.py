@@ -1106,3 +1106,18 @@ def test_a_script_that_ends_the_process_is_a_failed_step(
 def recorded(service: Any) -> list[tuple[str, str]]:
     with service.make_engine().connect() as connection:
         return [(e.revision, e.outcome) for e in service.ledger.entries(connection)]
+
+
+def test_a_constraint_of_another_name_is_told_with_what_shows_it(
+    workshop: Workshop, database_url: str
+) -> None:
+    workshop.package("shop", None)
+    workshop.script("shop", "s1", None, 'op.execute("CREATE TABLE t (id INTEGER)")')
+    drop = (
+        'with op.batch_alter_table("t") as batch:\n'
+        '    batch.drop_constraint("t_id_fkey", type_="foreignkey")'
+    )
+    workshop.script("shop", "s2", "s1", drop)
+    said = r"let the script say the one that it has here \((SHOW CREATE|\\d|\.schema) TABLE shows"
+    with pytest.raises(StepFailed, match=said):
+        workshop.service(database_url).upgrade()

@@ -40,6 +40,15 @@ from websauna_migrate.runs.waiting import LockWaits, lock_problem
 if TYPE_CHECKING:
     from websauna_migrate.runs.attempt import Attempt
 
+#: What databases, and batches on SQLite, say of a constraint that is not there.
+NO_CONSTRAINT = re.compile(
+    r"Can't DROP (?:FOREIGN KEY|CONSTRAINT|INDEX) `|No such constraint: '|"
+    r'constraint "[^"]+" of relation "[^"]+" does not exist'
+)
+
+#: What shows the names of a table's constraints.
+SHOWN_BY = {"postgresql": "\\d TABLE", "mysql": "SHOW CREATE TABLE", "sqlite": ".schema TABLE"}
+
 #: SQLite's word, or SQLAlchemy's, on a table that is not there.
 NO_TABLE = re.compile(r"(?:no such table: (?:main\.)?)?(\w+)")
 
@@ -248,6 +257,12 @@ class Aftermath:
                 f' An earlier batch that was cut off left it. If the table "{table}" is there, '
                 f'drop it: DROP TABLE "{temporary}". If it is not, its rows are in the other: '
                 f'ALTER TABLE "{temporary}" RENAME TO "{table}".'
+            )
+        if NO_CONSTRAINT.search(str(getattr(exc, "orig", exc))):
+            return (
+                " Where the models give none, each database has a name of its own for it: let the "
+                f"script say the one that it has here ({SHOWN_BY[self.server.kind]} "
+                "shows it), and give the MetaData a naming convention for those to come."
             )
         gone = NO_TABLE.fullmatch(str(getattr(exc, "orig", exc)))
         if gone is not None and self.server.kind == "sqlite":
