@@ -150,6 +150,7 @@ def test_the_help_needs_neither_alembic_nor_pyramid() -> None:
         (["upgrad"], 'there is no command "upgrad". Did you mean "upgrade"?\n`ws-alembic --help`'),
         (["xyzzy"], 'there is no command "xyzzy"\n`ws-alembic --help` lists the commands.'),
         (["upgrade", "--alow-drops"], '--alow-drops. Did you mean "--allow-drops"?'),
+        (["upgrade", "-c", "x.ini"], "-c. It stands before the command: ws-alembic -c ... COMMAND"),
         (["plan", "--jsn=x"], 'unrecognized arguments: --jsn=x. Did you mean "--json"?'),
     ],
 )

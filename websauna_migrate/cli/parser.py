@@ -10,7 +10,7 @@ import argparse
 import functools
 import re
 from argparse import ArgumentParser, Namespace
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from importlib.metadata import version
 from textwrap import fill
@@ -104,21 +104,27 @@ class Parser(ArgumentParser):
         """Print the usage and what is wrong, and exit with status 2."""
         found = re.match(
             r"argument COMMAND: invalid choice: '(?P<command>[^']*)'"
-            r"|unrecognized arguments: (?P<option>--[^\s=]+)",
+            r"|unrecognized arguments: (?P<option>-[^\s=]+)",
             message,
         )
         if found:
-            commands = commands_of(make_parser())
+            whole = make_parser()
+            commands = commands_of(whole)
             if word := found["command"]:
-                known = [*commands]
-                message = f'there is no command "{word}"'
+                message = f'there is no command "{word}"{meant(word, commands)}'
+                message += "\n`ws-alembic --help` lists the commands."
+            elif (word := found["option"]) in whole._option_string_actions:
+                message += f". It stands before the command: {whole.prog} {word} ... COMMAND"
             else:
-                word = found["option"]
-                known = [name for one in commands.values() for name in one._option_string_actions]
-            close = get_close_matches(word, known, n=1)
-            message += f'. Did you mean "{close[0]}"?' if close else ""
-            message += "" if found["option"] else "\n`ws-alembic --help` lists the commands."
+                known = {name for one in commands.values() for name in one._option_string_actions}
+                message += meant(word, sorted(known))
         super().error(message)
+
+
+def meant(word: str, known: Iterable[str]) -> str:
+    """Return the question for the word that is most like another, empty if none is like it."""
+    close = get_close_matches(word, [*known], n=1)
+    return f'. Did you mean "{close[0]}"?' if close else ""
 
 
 def listed_commands() -> str:

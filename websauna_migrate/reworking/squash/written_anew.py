@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import tempfile
+import warnings
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -144,7 +145,10 @@ def reflected(connection: Connection, facts: Facts) -> MetaData:
     for one in facts.objects:
         if one.kind == "table" and not one.get("partition of"):
             schema = one.schema if plain and one.schema != facts.default_schema else None
-            Table(one.name, metadata, schema=schema, autoload_with=connection)
+            with warnings.catch_warnings():
+                # The facts have them.
+                warnings.filterwarnings("ignore", ".*reflection of expression-based index")
+                Table(one.name, metadata, schema=schema, autoload_with=connection)
     for table in metadata.tables.values():
         table.info["package"] = NAME
         for column in table.columns:
