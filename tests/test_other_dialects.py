@@ -247,3 +247,29 @@ def test_the_check_of_a_boolean_is_none_on_postgresql(
         site.downgrade("shop@-1")
         site.upgrade()
         assert site.check().problems == ()
+
+
+@pytest.mark.parametrize(
+    ("author", "other"),
+    [("sqlite", "postgresql"), ("postgresql", "sqlite"), ("postgresql", "mariadb")],
+)
+def test_a_squash_means_the_same_on_another_database(
+    workshop: Workshop, request: pytest.FixtureRequest, author: str, other: str
+) -> None:
+    url, there = (request.getfixturevalue(f"{one}_url") for one in (author, other))
+    folder = workshop.package("shop", models(author, other, 0))
+    for state in (0, 1):
+        (folder / "models.py").write_text(models(author, other, state))
+        workshop.forget()
+        service = workshop.service(url)
+        service.revision("next", autogenerate=True)
+        service.upgrade()
+    (script,) = service.squash().scripts
+    assert len(script.replaces) == 2
+    workshop.forget()
+    elsewhere = workshop.service(there)
+    assert [step.revision for step in elsewhere.upgrade().steps] == [script.revision]
+    assert elsewhere.check().problems == ()
+    elsewhere.downgrade("base")
+    elsewhere.upgrade()
+    assert elsewhere.check().problems == ()

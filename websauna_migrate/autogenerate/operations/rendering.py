@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import functools
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -212,19 +212,26 @@ def require_renderable(
                     ) from exc
 
 
+#: Options of an index that are conditions.
+CONDITIONS = frozenset({"postgresql_where", "sqlite_where"})
+
+
 def spell_for_databases(
     context: AutogenContext, owned: PackageObjects, directives: Sequence[ops.MigrationScript]
 ) -> None:
     """Let expressions that come back be as older scripts spell them on other databases.
 
-    The options of an index are written as the database spells them that they are for.
+    So it is with all that a squash makes. The options of an index are written as the database
+    spells them that they are for.
     """
     if len(written_for(context)) == 1:
         return
+    squashed: Sequence[str] | None = context.opts.get("older_scripts")
 
     @functools.cache
     def scripts() -> list[str]:
-        paths = (one.path for one in owned.snapshot.graph.timeline([owned.package]))
+        timeline = owned.snapshot.graph.timeline([owned.package])
+        paths = squashed or [str(one.path) for one in timeline]
         return [Path(path).read_text(encoding="utf-8") for path in paths]
 
     @functools.cache
@@ -238,12 +245,13 @@ def spell_for_databases(
     for script in directives:
         for container in [*script.upgrade_ops_list, *script.downgrade_ops_list]:
             for op in single(container):
-                back = isinstance(container, ops.DowngradeOps)
+                back = squashed is not None or isinstance(container, ops.DowngradeOps)
                 for place, holder, attribute in expressions_that_stay(op, owned, back=back):
                     restore(spelling, known(), place, holder, attribute)
                 if isinstance(op, (ops.CreateIndexOp, ops.DropIndexOp)):
                     if back:
-                        restore_condition(spelling, known(), owned, op)
+                        options = {*op.kw} if squashed is None else CONDITIONS
+                        restore_condition(spelling, known(), owned, op, options)
                     op.kw = {key: spelling.of_database(key, one) for key, one in op.kw.items()}
             leave_truth_out(owned, types, container)
 
@@ -304,18 +312,23 @@ def restore_condition(
     known: Mapping[Place, Written],
     owned: PackageObjects,
     op: ops.CreateIndexOp | ops.DropIndexOp,
+    options: Collection[str],
 ) -> None:
-    """Let the condition of an index be as an older script has it, if one does."""
+    """Let the condition of an index be as an older script has it, if one does.
+
+    :param options: those that the operation may have
+    """
     table = str(op.table_name)
     written = known.get((owned.normal(op.schema), table, str(op.index_name)))
     there = op.kw.get(f"{spelling.own}_where")
-    if written is None or type(there) is not TextClause:
+    words = there.text if type(there) is TextClause else there
+    if written is None or not isinstance(words, str):
         return
-    found = spelling.restored(str(there.text), written)
+    found = spelling.restored(str(words), written)
     if found is not None:
         # A condition of another database that no script has is made of this one's.
         named = {f"{database}_where" for database in found.spellings}
-        op.kw.update({key: found for key in op.kw if key in named})
+        op.kw.update({key: found for key in options if key in named})
 
 
 def expressions_that_stay(

@@ -22,6 +22,7 @@ from websauna_migrate.locating.locate import Locator
 from websauna_migrate.plain_text import counted
 from websauna_migrate.planning.authors_order import create_date
 from websauna_migrate.planning.package_targets import range_of
+from websauna_migrate.planning.revisions import Revision
 from websauna_migrate.planning.squash_ranges import SquashRange, squash_ranges
 from websauna_migrate.planning.steps import is_transactional
 from websauna_migrate.proving.not_proven import NotProven
@@ -195,8 +196,9 @@ class Squashing:
                     operations = None
                     if not stretch.why:
                         behind.need(self.package, ids, inside)
-                        changed = self.changed_by(ids)
-                        operations = operations_between(self.service, behind, ahead, changed)
+                        operations = operations_between(
+                            self.service, behind, ahead, self.changed_by(ids), self.scripts_to(ids)
+                        )
                     found.append((stretch, operations))
                     behind.upgrade(self.package, ids, inside)
                 after.append(ahead.facts())
@@ -213,6 +215,12 @@ class Squashing:
             if step.package == self.package and step.revision in ids
             for unit in step.changes
         }
+
+    def scripts_to(self, ids: Sequence[str]) -> list[Revision]:
+        """Return the package's revisions up to the last of some, as they are applied."""
+        revisions = self.site.loaded.graph.timeline([self.package])
+        last = max(place for place, one in enumerate(revisions) if one.id in ids)
+        return [*revisions[: last + 1]]
 
     def write_one(
         self,

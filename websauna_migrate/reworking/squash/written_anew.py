@@ -6,19 +6,24 @@ import ast
 import re
 import tempfile
 import warnings
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Column, MetaData, Table
+from sqlalchemy import CheckConstraint, Column, MetaData, Table, event, text
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import CompileError
+from sqlalchemy.sql.elements import TextClause
 
+from websauna_migrate.alembic_adapter.reflected_tables import without_parameters
+from websauna_migrate.autogenerate.operations.rendering import CONDITIONS
 from websauna_migrate.config.packages import MigrationPackage
 from websauna_migrate.config.template import create_script_directory
 from websauna_migrate.database.engines import connect, make_engine
 from websauna_migrate.facts.fact import Facts
+from websauna_migrate.models.sqlalchemy_internals import escaped
+from websauna_migrate.planning.revisions import Revision
 from websauna_migrate.revision_scripts.script_parts import ScriptParts
 from websauna_migrate.reworking.squash.chains import Chain
 from websauna_migrate.runs.base_service import Service
@@ -30,18 +35,19 @@ NAME = "websauna_migrate"
 HISTORY = "alembic_history_of_a_squash"
 
 #: Compares the tables that the steps changed, and leaves the others alone: of these, SQLAlchemy
-#: may not reflect all.
+#: may not reflect all. What older scripts say of expressions on other databases is kept.
 ENV = """\
 from websauna_migrate.environment import run_migrations
 
 CHANGED = {changed!r}
+SCRIPTS = {scripts!r}
 
 
 def include_object(object, name, type_, reflected, compare_to):
     return type_ != "table" or name in CHANGED
 
 
-run_migrations(include_object=include_object)
+run_migrations(include_object=include_object, older_scripts=SCRIPTS)
 """
 
 #: Lines that Alembic writes around operations.
@@ -66,12 +72,17 @@ class Operations:
 
 
 def operations_between(
-    service: Service, before: Chain, after: Chain, changed: Collection[str]
+    service: Service,
+    before: Chain,
+    after: Chain,
+    changed: Collection[str],
+    scripts: Sequence[Revision],
 ) -> Operations:
     """Return the operations that make one database of another, and the way back.
 
     :param before: a database that is only read
     :param changed: the names of the tables that differ
+    :param scripts: the package's that made the other, in the order in which they are applied
     """
     with tempfile.TemporaryDirectory(prefix="websauna_migrate_squash_") as folder:
         with connect(make_engine(after.url, after.engine_options)) as connection:
@@ -83,11 +94,19 @@ def operations_between(
             script_directory=Path(folder) / "alembic",
             history_table=HISTORY,
         )
-        settings = replace(service.settings, url=before.url, scratch_url=None, version_table={})
+        databases = service.settings.databases_of(scripts[-1].package)
+        settings = replace(
+            service.settings,
+            url=before.url,
+            scratch_url=None,
+            version_table={},
+            package_databases={NAME: databases},
+        )
         other = service.with_changes(settings, [package])
         create_script_directory(package)
         env = Path(folder) / "alembic" / "env.py"
-        env.write_text(ENV.format(changed=set(changed)), encoding="utf-8")
+        paths = [str(one.path) for one in scripts]
+        env.write_text(ENV.format(changed=set(changed), scripts=paths), encoding="utf-8")
         there = [one.name for one in before.facts().objects if one.kind == "table"]
         if there:
             write_origin(other, there)
@@ -141,6 +160,11 @@ def body_of(parts: ScriptParts, name: str) -> str:
 def reflected(connection: Connection, facts: Facts) -> MetaData:
     """Return the tables of a database as SQLAlchemy has them."""
     metadata = MetaData()
+
+    @event.listens_for(metadata, "column_reflect")
+    def escape(inspector: object, table: Table, column: dict[str, Any]) -> None:
+        without_parameters("columns", [column])
+
     plain = connection.dialect.name not in ("mysql", "mariadb")
     for one in facts.objects:
         if one.kind == "table" and not one.get("partition of"):
@@ -153,13 +177,26 @@ def reflected(connection: Connection, facts: Facts) -> MetaData:
         table.info["package"] = NAME
         for column in table.columns:
             tidy(column, connection)
+        for check in table.constraints:
+            if isinstance(check, CheckConstraint):
+                check.sqltext = as_written(check.sqltext)
         for index in table.indexes:
             index.unique = bool(index.unique)
+            index.expressions = [as_written(one) for one in index.expressions]
+            for name, value in index.dialect_kwargs.items():
+                if name in CONDITIONS:
+                    index.dialect_kwargs[name] = as_written(value)
         for part in (table, *table.indexes, *table.constraints):
             without_nothing(part)
         if connection.dialect.name == "sqlite":
             with_numbering(table, facts)
     return metadata
+
+
+def as_written(expression: Any) -> Any:
+    """Return a text that was reflected as one in which SQLAlchemy reads no ``:name``."""
+    words = expression.text if isinstance(expression, TextClause) else expression
+    return text(escaped(words)) if isinstance(words, str) else expression
 
 
 def with_numbering(table: Table, facts: Facts) -> None:
