@@ -24,8 +24,6 @@ class NotKnown(Exception):
 def written_types(scripts: Iterable[str]) -> Types:
     """Return the types that columns have behind the upgrades of scripts, as far as they tell it.
 
-    Those are left out that bring a constraint or a type of the database with them.
-
     :param scripts: their sources, in the order in which they are applied
     """
     found: Types = {}
@@ -120,7 +118,7 @@ def set_type(
         # What a type's class says to its arguments is of any class.
         return
     value = value() if isinstance(value, type) and issubclass(value, TypeEngine) else value
-    if isinstance(value, TypeEngine) and not brings_more(value):
+    if isinstance(value, TypeEngine):
         types[name] = value
 
 

@@ -33,6 +33,7 @@ from websauna_migrate.facts.fact import Fact
 from websauna_migrate.facts.postgresql import quote_name
 from websauna_migrate.models.named_types import NamedType, named_types
 from websauna_migrate.models.sqlalchemy_internals import types_of_metadata
+from websauna_migrate.planning.revisions import Revision
 
 
 @dataclass
@@ -194,7 +195,8 @@ class NamedTypes:
         """
         if self.on_postgresql:
             return self.reflection.type_of(key)
-        values = last_values(self.owned.snapshot, self.owned.package, key)
+        snapshot = self.owned.snapshot
+        values = last_values(snapshot, snapshot.graph.timeline([self.owned.package]), key)
         return Fact.make("enum type", "", key[1], {"values": values}) if values else None
 
     def used_by(self, upgrade: ops.UpgradeOps) -> set[Key]:
@@ -386,17 +388,20 @@ def remove_changes(upgrade: ops.UpgradeOps, covered: Iterable[ops.AlterColumnOp]
     upgrade.ops[:] = [op for op in upgrade.ops if not isinstance(op, ops.ModifyTableOps) or op.ops]
 
 
-def last_values(snapshot: LoadedScripts, package: str, key: Key) -> tuple[str, ...] | None:
-    """Return the values of a type as the package's last script that says so has them.
+def last_values(
+    snapshot: LoadedScripts, revisions: Iterable[Revision], key: Key
+) -> tuple[str, ...] | None:
+    """Return the values of a type as the last of a package's scripts that says so has them.
 
     Only PostgreSQL can say what values a type has. On other databases the scripts tell, so that a
     value which was added on a developer's SQLite reaches the PostgreSQL where the script runs.
 
+    :param revisions: of the package, in the order in which they are applied
     :returns: ``None`` if no script says so, or a later one changes the type by SQL of its own
     """
     found: dict[str, tuple[str, ...]] = {}
-    for revision in snapshot.graph.timeline([package]):
-        history = snapshot.types[package, revision.id]
+    for revision in revisions:
+        history = snapshot.types[revision.package, revision.id]
         for old, new in history.renames():
             if old in found:
                 found[new] = found.pop(old)

@@ -14,7 +14,7 @@ from websauna_migrate.alembic_adapter.autogenerate_internals import columns_that
 from websauna_migrate.alembic_adapter.written_expressions import written_for
 from websauna_migrate.autogenerate.operations.script_op import single
 from websauna_migrate.autogenerate.package_objects import Key, PackageObjects
-from websauna_migrate.revision_scripts.written_types import written_types
+from websauna_migrate.revision_scripts.written_types import brings_more, written_types
 
 #: What MariaDB keeps of a type.
 KEPT_AS = {"BOOL": "TINYINT(1)"}
@@ -39,7 +39,7 @@ def say_written_types(
     for key, name, holder, attribute in going:
         there = getattr(holder, attribute)
         written = known.get(key, {}).get(name)
-        if written is not None and type(written) is not type(there):
+        if written is not None and not brings_more(written) and type(written) is not type(there):
             try:
                 word = written.compile(dialect)
                 same = KEPT_AS.get(word, word) == there.compile(dialect)

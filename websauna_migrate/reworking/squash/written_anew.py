@@ -11,12 +11,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import CheckConstraint, Column, MetaData, Table, event, text
-from sqlalchemy.engine import Connection
+from sqlalchemy import CheckConstraint, Column, Enum, MetaData, Table, event, text
+from sqlalchemy.engine import Connection, Dialect
 from sqlalchemy.exc import CompileError
 from sqlalchemy.sql.elements import TextClause
 
+from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
 from websauna_migrate.alembic_adapter.reflected_tables import without_parameters
+from websauna_migrate.autogenerate.compare.enum_types import last_values
 from websauna_migrate.autogenerate.operations.rendering import CONDITIONS
 from websauna_migrate.config.packages import MigrationPackage
 from websauna_migrate.config.template import create_script_directory
@@ -25,6 +27,7 @@ from websauna_migrate.facts.fact import Facts
 from websauna_migrate.models.sqlalchemy_internals import escaped
 from websauna_migrate.planning.revisions import Revision
 from websauna_migrate.revision_scripts.script_parts import ScriptParts
+from websauna_migrate.revision_scripts.written_types import written_types
 from websauna_migrate.reworking.squash.chains import Chain
 from websauna_migrate.runs.base_service import Service
 
@@ -87,6 +90,7 @@ def operations_between(
     with tempfile.TemporaryDirectory(prefix="websauna_migrate_squash_") as folder:
         with connect(make_engine(after.url, after.engine_options)) as connection:
             metadata = reflected(connection, after.facts())
+            restore_types(metadata, connection.dialect, service.site().loaded, scripts)
         package = MigrationPackage(
             NAME,
             folder=Path(folder),
@@ -191,6 +195,35 @@ def reflected(connection: Connection, facts: Facts) -> MetaData:
         if connection.dialect.name == "sqlite":
             with_numbering(table, facts)
     return metadata
+
+
+def restore_types(
+    metadata: MetaData, dialect: Dialect, loaded: LoadedScripts, scripts: Sequence[Revision]
+) -> None:
+    """Let columns be of the types that scripts wrote, of which a database may keep less.
+
+    One that the database would keep otherwise than it does is left out, and so is an enum whose
+    values are not known, or whose CHECK is there by itself.
+    """
+    known = written_types(Path(one.path).read_text(encoding="utf-8") for one in scripts)
+    for table in metadata.tables.values():
+        types = known.get((table.schema, table.name), {})
+        for column in table.columns:
+            written: Any = types.get(column.name)
+            if written is None:
+                continue
+            if isinstance(written, Enum):
+                key = (written.schema, str(written.name))
+                values = last_values(loaded, scripts, key)
+                if written.create_constraint or values != tuple(written.enums):
+                    continue
+            try:
+                same = written.compile(dialect) == column.type.compile(dialect)
+            except Exception:
+                # What SQLAlchemy says to a type that a database does not have is of any class.
+                continue
+            if same:
+                column.type = written
 
 
 def as_written(expression: Any) -> Any:
