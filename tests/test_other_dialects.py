@@ -105,7 +105,9 @@ def test_a_script_means_the_same_on_another_database(
         (folder / "models.py").write_text(models(author, other, state))
         workshop.forget()
         service = workshop.service(url)
-        service.revision(f"step {number}", autogenerate=True)
+        (made,) = service.revision(f"step {number}", autogenerate=True)
+        # A CHECK that says more than a list of values is none.
+        assert made.warnings == ()
         service.upgrade()
         assert service.check().problems == ()
         elsewhere = workshop.service(there)

@@ -65,11 +65,35 @@ def free_values(upgrade: ops.UpgradeOps, normal: Callable[[str | None], str | No
         views = [op for op in views if not isinstance(op, ops.DropTableOp)]
         moved = {*map(id, [*views, *keys, *first])}
         upgrade.ops[:] = [one for one in upgrade.ops if id(one) not in moved]
+        leave_out_gone(changes, first)
         place = upgrade.ops.index(changes[0])
         upgrade.ops[place:place] = [*views, *keys, *first]
         upgrade.ops[:] = [
             one for one in upgrade.ops if not isinstance(one, TableChanges) or one.ops
         ]
+
+
+def leave_out_gone(changes: list[EnumChange], first: list[ops.MigrateOperation]) -> None:
+    """Let changes of values keep no computed column that goes before them.
+
+    :param first: the operations that are moved in front of them
+    """
+    gone = {
+        (op.table_name, str(one.column_name))
+        for op in first
+        if isinstance(op, TableChanges)
+        for one in op.ops
+        if isinstance(one, ops.DropColumnOp)
+    }
+    for change in changes:
+        change.computed = {
+            table: [
+                (column, None if (table, previous) in gone else previous)
+                for column, previous in found
+                if (table, str(column.name)) not in gone
+            ]
+            for table, found in change.computed.items()
+        }
 
 
 def tables_with(

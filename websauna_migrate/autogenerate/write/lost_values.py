@@ -24,6 +24,14 @@ STRING = re.compile(r"'((?:[^']|'')*)'")
 #: MariaDB and MySQL have backslashes in theirs.
 ESCAPED_STRING = re.compile(r"'((?:[^'\\]|''|\\.)*)'", re.DOTALL)
 
+#: A CHECK that lists the values of a column.
+LISTED = re.compile(
+    r"""\s*["`]?(\w+)["`]? IN \((\s*{0}(?:\s*,\s*{0})*\s*)\)\s*""".format(
+        r"'(?:[^'\\]|''|\\.|\\)*'"
+    ),
+    re.DOTALL,
+)
+
 ESCAPED = frozenset({"mysql", "mariadb"})
 
 
@@ -71,7 +79,7 @@ def lost_in_checks(
     for key, one in inner:
         if not isinstance(one, ops.CreateCheckConstraintOp) or key not in old:
             continue
-        match = re.fullmatch(r"\s*[\"`]?(\w+)[\"`]? IN \((.*)\)\s*", str(one.condition), re.DOTALL)
+        match = LISTED.fullmatch(str(one.condition))
         if match is None:
             continue
         left = values_in(match[2], dialect)
