@@ -286,7 +286,8 @@ def has_values(there: str, written: str) -> bool:
 
 def values_in(sql: str) -> tuple[list[str], list[str]]:
     """Return the strings in an expression, and the numbers, without those that mean truth."""
-    plain = without_casts(sql)
+    # PostgreSQL has a negative number as a string.
+    plain = without_casts(re.sub(r"'(-[\d.]+)'::", r"\1::", sql))
     strings = set(re.findall(r"'((?:[^']|'')*)'", plain))
     numbers = re.findall(r"(?<![\w.])\d[\d.]*", re.sub(r"'(?:[^']|'')*'", "", plain))
     return sorted(strings - TRUTH), sorted({*numbers} - TRUTH)

@@ -7,7 +7,7 @@ from websauna_migrate.autogenerate.comparison import compare_options, find_chang
 from websauna_migrate.autogenerate.fact_comparison import FactComparison
 from websauna_migrate.autogenerate.package_objects import PackageObjects
 from websauna_migrate.autogenerate.reflection import Reflection
-from websauna_migrate.autogenerate.rename.renames import Renames
+from websauna_migrate.autogenerate.renames import Renames
 from websauna_migrate.autogenerate.revision_errors import RevisionFailed
 from websauna_migrate.autogenerate.write.move_writer import MoveWriter
 from websauna_migrate.autogenerate.write.revision_files import created

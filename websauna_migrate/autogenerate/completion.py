@@ -169,7 +169,7 @@ class Completion:
             free_values(self.upgrade, self.owned.normal)
             found = [part for op in self.upgrade.ops for part in statements_behind(op)]
             self.upgrade.ops[:] = found
-        say_written_types(self.upgrade.ops, self.owned, self.context)
+        say_written_types(self.upgrade.ops, self.owned, self.context, self.renaming.plain)
         self.order_changes()
         changed = changed_indexes(self.upgrade.ops)
         expressions_first(self.upgrade, self.models)

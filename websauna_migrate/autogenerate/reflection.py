@@ -15,7 +15,7 @@ from sqlalchemy.engine.reflection import Inspector
 from websauna_migrate.alembic_adapter.reflected_tables import without_parameters
 from websauna_migrate.autogenerate.fact_comparison import FactComparison
 from websauna_migrate.autogenerate.package_objects import Key
-from websauna_migrate.autogenerate.rename.renames import Renames
+from websauna_migrate.autogenerate.renames import Renames
 from websauna_migrate.autogenerate.unreflected import (
     correct_columns,
     put_right,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 #: A string, a name in quotes, or a bracket.
 PIECES = re.compile(
@@ -64,3 +64,12 @@ def split_brackets(sql: str) -> tuple[str, str]:
 def split_commas(sql: str) -> Iterator[str]:
     """Yield the parts of a list."""
     yield from (one.strip() for one in split(sql, ","))
+
+
+def renamed_in(text: str, columns: Mapping[str, str]) -> str:
+    """Return an expression in SQL with columns renamed; what is in a string stays."""
+    if not columns:
+        return text
+    words = "|".join(re.escape(old) for old in sorted(columns, key=len, reverse=True))
+    pattern = re.compile(rf"'(?:[^']|'')*'|(?<![\w.$])({words})(?![\w$(])")
+    return pattern.sub(lambda match: columns[match[1]] if match[1] else match[0], text)

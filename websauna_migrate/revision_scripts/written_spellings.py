@@ -8,9 +8,11 @@ from collections.abc import Iterable, Iterator, Mapping
 import sqlalchemy as sa
 from sqlalchemy.sql.elements import ColumnElement
 
+from websauna_migrate.facts.brackets import renamed_in
 from websauna_migrate.models.sqlalchemy_internals import escaped
+from websauna_migrate.planning.accesses import Key
 from websauna_migrate.revision_scripts.script_names import Call, Names
-from websauna_migrate.revision_scripts.written_types import batch_key, calls_in
+from websauna_migrate.revision_scripts.written_types import batch_key, calls_in, may_change
 
 #: Texts by the names of SQLAlchemy's dialects; that for all others by an empty name.
 Spellings = Mapping[str, str]
@@ -18,8 +20,8 @@ Spellings = Mapping[str, str]
 #: What an option of an index ends with that is a condition, its dialect before it.
 CONDITION = "_where"
 
-#: Schema and table, and the name of a column or constraint.
-Place = tuple[str | None, str, str]
+#: Schema and table, what it is, and the name of a column, constraint or index.
+Place = tuple[str | None, str, str, str]
 
 #: An expression of a script: its texts, or a function or constant of SQLAlchemy's.
 Written = Spellings | ColumnElement[object]
@@ -102,6 +104,9 @@ def expressions_in_place(scripts: Iterable[str]) -> dict[Place, Written]:
         for function in tree.body:
             if isinstance(function, ast.FunctionDef) and function.name == "upgrade":
                 for call, name, table in calls_in(function, names):
+                    if changes := may_change(call, name, table):
+                        for one in [one for one in found if changes(one[1], one[3])]:
+                            del found[one]
                     note(found, call, name, table)
     return found
 
@@ -118,13 +123,17 @@ def note(found: dict[Place, Written], call: Call, name: str, batch: tuple[object
         if key is not None and isinstance(constraint, str):
             place = 1 if isinstance(batch[1], str) else 2
             node = call.get(place, "condition") if name == "create_check_constraint" else None
-            keep(found, (*key, constraint), None if node is None else expression(node, names))
+            keep(
+                found,
+                (*key, "constraint", constraint),
+                None if node is None else expression(node, names),
+            )
         return
     if name in ("create_index", "drop_index"):
         key = batch_key(call, batch, place=1)
         index = call.value(0, "index_name")
         if key is not None and isinstance(index, str):
-            keep(found, (*key, index), conditions(call.node, names) or None)
+            keep(found, (*key, "index", index), conditions(call.node, names) or None)
         return
     key = batch_key(call, batch)
     if key is None:
@@ -137,35 +146,51 @@ def note(found: dict[Place, Written], call: Call, name: str, batch: tuple[object
         for part in rest:
             note_part(found, key, part, names)
     elif name == "rename_table" and isinstance(new := call.value(1, "new_table_name"), str):
-        for one in [one for one in found if one[:2] == key]:
-            found[key[0], new, one[2]] = found.pop(one)
+        rename_table(found, key, new)
     elif name == "alter_column" and rest:
         column, new = names.literal(rest[0]), call.value(None, "new_column_name")
         if not isinstance(column, str):
             return
         if (default := call.keywords.get("server_default")) is not None:
-            keep(found, (*key, column), default_in(default, names))
-        if isinstance(new, str) and (*key, column) in found:
-            found[(*key, new)] = found.pop((*key, column))
+            keep(found, (*key, "column", column), default_in(default, names))
+        if isinstance(new, str):
+            rename_column(found, key, column, new)
 
 
-def note_part(
-    found: dict[Place, Written], key: tuple[str | None, str], part: ast.expr, names: Names
-) -> None:
+def rename_table(found: dict[Place, Written], key: Key, new: str) -> None:
+    """Let expressions be of a table's new name."""
+    for one in [one for one in found if one[:2] == key]:
+        found[key[0], new, one[2], one[3]] = found.pop(one)
+
+
+def rename_column(found: dict[Place, Written], key: Key, old: str, new: str) -> None:
+    """Let expressions be of a column's new name, and say that."""
+    for place in [one for one in found if one[:2] == key]:
+        value = found.pop(place)
+        if isinstance(value, Mapping):
+            value = {dialect: renamed_in(sql, {old: new}) for dialect, sql in value.items()}
+        found[(*key, "column", new) if place[2:] == ("column", old) else place] = value
+
+
+def note_part(found: dict[Place, Written], key: Key, part: ast.expr, names: Names) -> None:
     """Note what a column or constraint of a table says of expressions."""
     if not isinstance(part, ast.Call):
         return
     call = Call(part, names)
     kind = (names.dotted(part.func) or "").rpartition(".")[2]
     if kind == "CheckConstraint" and isinstance(name := call.value(None, "name"), str):
-        keep(found, (*key, name), expression(call.args[0], names) if call.args else None)
+        keep(
+            found,
+            (*key, "constraint", name),
+            expression(call.args[0], names) if call.args else None,
+        )
     elif kind == "Column" and isinstance(name := call.value(0, "name"), str):
         default = call.keywords.get("server_default")
         value = None if default is None else default_in(default, names)
         for one in call.args:
             if isinstance(one, ast.Call) and names.dotted(one.func) == "sqlalchemy.Computed":
                 value = expression(one.args[0], names) if one.args else None
-        keep(found, (*key, name), value)
+        keep(found, (*key, "column", name), value)
 
 
 def keep(found: dict[Place, Written], place: Place, value: Written | None) -> None:

@@ -67,6 +67,8 @@ def made_anew(
     change = TableChanges(table.name, [drop, addition(table, kind, {**facts, "name": new})])
     change.schema = table.schema
     change.computed = computed_columns(table)
+    for op in change.ops:
+        context.opts.get("restore", [].append)(op)
     lines: list[str] = renderers.dispatch(change)(context, change)
     return lines
 

@@ -21,7 +21,7 @@ from websauna_migrate.autogenerate.operations.script_op import ScriptOp, branche
 from websauna_migrate.autogenerate.operations.server_statements import qualified, statements
 from websauna_migrate.autogenerate.package_objects import Key, PackageObjects
 from websauna_migrate.autogenerate.reflection import Reflection
-from websauna_migrate.autogenerate.rename.renames import (
+from websauna_migrate.autogenerate.renames import (
     NO_RENAMES,
     ColumnRename,
     Renames,

@@ -35,11 +35,14 @@ from websauna_migrate.autogenerate.operations.column_types import TypeRenderer, 
 from websauna_migrate.autogenerate.operations.model_columns import columns_in
 from websauna_migrate.autogenerate.operations.script_op import ScriptOp, single
 from websauna_migrate.autogenerate.package_objects import PackageObjects
+from websauna_migrate.autogenerate.renames import Renames
 from websauna_migrate.autogenerate.revision_errors import cannot_render
 from websauna_migrate.revision_scripts.written_spellings import (
     Place,
     Written,
     expressions_in_place,
+    rename_column,
+    rename_table,
     written_spellings,
 )
 from websauna_migrate.revision_scripts.written_types import Types, written_types
@@ -217,12 +220,17 @@ CONDITIONS = frozenset({"postgresql_where", "sqlite_where"})
 
 
 def spell_for_databases(
-    context: AutogenContext, owned: PackageObjects, directives: Sequence[ops.MigrationScript]
+    context: AutogenContext,
+    owned: PackageObjects,
+    directives: Sequence[ops.MigrationScript],
+    renames: Renames,
 ) -> None:
     """Let expressions that come back be as older scripts spell them on other databases.
 
     So it is with all that a squash makes. The options of an index are written as the database
     spells them that they are for.
+
+    :param renames: those of the new script, which come before its other operations
     """
     if len(written_for(context)) == 1:
         return
@@ -240,20 +248,39 @@ def spell_for_databases(
 
     context.opts["spellings"] = older
     spelling = Spelling(context)
-    known = functools.cache(lambda: expressions_in_place(scripts()))
+    known = functools.cache(lambda: expressions_before(scripts(), renames))
     types = functools.cache(lambda: written_types(scripts()))
+
+    def restore_all(op: ops.MigrateOperation, back: bool = True) -> None:
+        for place, holder, attribute in expressions_that_stay(op, owned, back=back):
+            restore(spelling, known(), place, holder, attribute)
+
+    context.opts["restore"] = restore_all
     for script in directives:
         for container in [*script.upgrade_ops_list, *script.downgrade_ops_list]:
             for op in single(container):
                 back = squashed is not None or isinstance(container, ops.DowngradeOps)
-                for place, holder, attribute in expressions_that_stay(op, owned, back=back):
-                    restore(spelling, known(), place, holder, attribute)
+                restore_all(op, back)
                 if isinstance(op, (ops.CreateIndexOp, ops.DropIndexOp)):
                     if back:
                         options = {*op.kw} if squashed is None else CONDITIONS
                         restore_condition(spelling, known(), owned, op, options)
                     op.kw = {key: spelling.of_database(key, one) for key, one in op.kw.items()}
             leave_truth_out(owned, types, container)
+
+
+def expressions_before(scripts: Sequence[str], renames: Renames) -> dict[Place, Written]:
+    """Return the expressions that scripts wrote, as they are behind the renames of a new one."""
+    found = expressions_in_place(scripts)
+    for moved in renames.tables:
+        rename_table(found, (moved.schema, moved.old), moved.new)
+    for column in renames.columns:
+        rename_column(found, (column.schema, column.table), column.old, column.new)
+    for (schema, table, kind, name), value in [*found.items()]:
+        new = renames.constraints.get((schema, table), {}).get(name)
+        if kind != "column" and new is not None:
+            found[schema, table, kind, new] = value
+    return found
 
 
 #: A CHECK that says of a column that it is true or false, where a database has no type for that.
@@ -319,7 +346,7 @@ def restore_condition(
     :param options: those that the operation may have
     """
     table = str(op.table_name)
-    written = known.get((owned.normal(op.schema), table, str(op.index_name)))
+    written = known.get((owned.normal(op.schema), table, "index", str(op.index_name)))
     there = op.kw.get(f"{spelling.own}_where")
     words = there.text if type(there) is TextClause else there
     if written is None or not isinstance(words, str):
@@ -339,9 +366,10 @@ def expressions_that_stay(
     :param back: whether it is one of a downgrade, where all that is created was there
     """
     if isinstance(op, ops.CreateCheckConstraintOp):
-        yield (owned.normal(op.schema), op.table_name, str(op.constraint_name)), op, "condition"
+        key = (owned.normal(op.schema), op.table_name)
+        yield (*key, "constraint", str(op.constraint_name)), op, "condition"
     elif isinstance(op, ops.AlterColumnOp):
-        place = (owned.normal(op.schema), op.table_name, op.column_name)
+        place = (owned.normal(op.schema), op.table_name, "column", op.column_name)
         if back and op.modify_server_default is not False:
             yield place, op, "modify_server_default"
         elif op.modify_server_default is False:
@@ -349,10 +377,10 @@ def expressions_that_stay(
     elif back and isinstance(op, (ops.CreateTableOp, ops.AddColumnOp)):
         table = (owned.normal(op.schema), op.table_name)
         for column in columns_in(op):
-            yield (*table, str(column.name)), column, "server_default"
+            yield (*table, "column", str(column.name)), column, "server_default"
         for part in getattr(op, "columns", ()):
             if isinstance(part, sa.CheckConstraint):
-                yield (*table, str(part.name)), part, "sqltext"
+                yield (*table, "constraint", str(part.name)), part, "sqltext"
 
 
 def restore(

@@ -14,6 +14,7 @@ from websauna_migrate.alembic_adapter.autogenerate_internals import columns_that
 from websauna_migrate.alembic_adapter.written_expressions import written_for
 from websauna_migrate.autogenerate.operations.script_op import single
 from websauna_migrate.autogenerate.package_objects import Key, PackageObjects
+from websauna_migrate.autogenerate.renames import Renames
 from websauna_migrate.revision_scripts.written_types import brings_more, written_types
 
 #: What MariaDB keeps of a type.
@@ -21,12 +22,17 @@ KEPT_AS = {"BOOL": "TINYINT(1)"}
 
 
 def say_written_types(
-    operations: Sequence[ops.MigrateOperation], owned: PackageObjects, context: AutogenContext
+    operations: Sequence[ops.MigrateOperation],
+    owned: PackageObjects,
+    context: AutogenContext,
+    renames: Renames,
 ) -> None:
     """Let columns that go, and types that change, come back of the types that older scripts wrote.
 
     Where the database keeps less of a type, another one would come back elsewhere. One that this
     database would keep otherwise than it does is left out.
+
+    :param renames: those of the new script, which come before the operations
     """
     if len(written_for(context)) == 1:
         return
@@ -38,7 +44,9 @@ def say_written_types(
     dialect: Any = context.dialect
     for key, name, holder, attribute in going:
         there = getattr(holder, attribute)
-        written = known.get(key, {}).get(name)
+        old = {new: old for old, new in renames.columns_of(*key).items()}
+        before = (key[0], renames.old_table(*key))
+        written = known.get(before, {}).get(old.get(name, name))
         if written is not None and not brings_more(written) and type(written) is not type(there):
             try:
                 word = written.compile(dialect)

@@ -10,7 +10,7 @@ from alembic.operations import ops
 from sqlalchemy import Table
 
 from websauna_migrate.autogenerate.operations.script_op import ScriptOp
-from websauna_migrate.autogenerate.rename.renames import ColumnRename, TableRename
+from websauna_migrate.autogenerate.renames import ColumnRename, TableRename
 
 if TYPE_CHECKING:
     from alembic.ddl.impl import DefaultImpl

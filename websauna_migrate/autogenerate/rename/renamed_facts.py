@@ -6,7 +6,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 
-from websauna_migrate.autogenerate.rename.renames import Renames, renamed_in
+from websauna_migrate.autogenerate.renames import Renames
+from websauna_migrate.facts.brackets import renamed_in
 from websauna_migrate.facts.fact import Fact, Facts
 
 

@@ -36,7 +36,7 @@ from websauna_migrate.autogenerate.operations.table_changes import TableChanges
 from websauna_migrate.autogenerate.package_objects import Key, PackageObjects
 from websauna_migrate.autogenerate.reflection import Reflection
 from websauna_migrate.autogenerate.rename.candidates import RenameCandidate, warning_comment
-from websauna_migrate.autogenerate.rename.renames import NO_RENAMES, Renames, bad_rename
+from websauna_migrate.autogenerate.renames import NO_RENAMES, Renames, bad_rename
 from websauna_migrate.autogenerate.revision_errors import (
     RevisionFailed,
     not_up_to_date,
@@ -460,7 +460,8 @@ class ScriptWriter:
             arguments["written_against"] = self.snapshot.graph.written_against(
                 owned.package, [*requires, *arguments["run_before"]], known=True
             )
-            spell_for_databases(context.autogen_context, owned, directives)
+            renames = comparison.renaming.renames
+            spell_for_databases(context.autogen_context, owned, directives, renames)
             require_renderable(owned, context.autogen_context, directives)
 
         return finish

@@ -9,6 +9,7 @@ from typing import Any
 
 from websauna_migrate.autogenerate.package_objects import Key
 from websauna_migrate.base_errors import UsageError
+from websauna_migrate.facts.brackets import renamed_in
 from websauna_migrate.planning.accesses import full_name
 
 #: What comes before the command that writes a rename, where there is a script without it.
@@ -210,15 +211,6 @@ class Renames:
                 elif key.endswith("_where") and value is not None:
                     one["dialect_options"][key] = renamed_in(str(value), columns)
         return facts
-
-
-def renamed_in(text: str, columns: Mapping[str, str]) -> str:
-    """Return an expression in SQL with columns renamed; what is in a string stays."""
-    if not columns:
-        return text
-    words = "|".join(re.escape(old) for old in sorted(columns, key=len, reverse=True))
-    pattern = re.compile(rf"'(?:[^']|'')*'|(?<![\w.$])({words})(?![\w$(])")
-    return pattern.sub(lambda match: columns[match[1]] if match[1] else match[0], text)
 
 
 NO_RENAMES = Renames()
