@@ -442,3 +442,53 @@ def test_batches_of_one_name_are_of_their_tables(workshop: Workshop, sqlite_url:
         workshop.service(sqlite_url).upgrade()
     back = Path(made.path).read_text().partition("def downgrade")[2]
     assert back.count("else 'flag IS true'") == 2
+
+
+LIBRARY_TYPES = """
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.orm import declarative_base
+
+Base = declarative_base()
+
+class Packed(sa.types.TypeDecorator):
+    impl = sa.VARBINARY(9)
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect):
+        own = postgresql.BYTEA(7) if dialect.name == "postgresql" else sa.LargeBinary(7)
+        return dialect.type_descriptor(own)
+
+class Elsewhere(sa.types.TypeDecorator):
+    impl = sa.BLOB
+    cache_ok = True
+
+    def __init__(self):
+        self.impl = sa.BLOB
+
+sa.Table("t", Base.metadata, sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("packed", Packed, nullable={nullable}),
+    sa.Column("variant", sa.VARBINARY(9).with_variant(postgresql.BYTEA, "postgresql")),
+    sa.Column("data", sa.JSON().with_variant(Elsewhere(), "oracle"), nullable={nullable}))
+"""
+
+
+@pytest.mark.parametrize("author", DATABASES)
+def test_a_type_for_a_database_that_the_author_has_not(
+    workshop: Workshop, request: pytest.FixtureRequest, author: str
+) -> None:
+    folder = workshop.package("shop", LIBRARY_TYPES.format(nullable=True))
+    for nullable in (True, False, True):
+        (folder / "models.py").write_text(LIBRARY_TYPES.format(nullable=nullable))
+        workshop.forget()
+        url = request.getfixturevalue(f"{author}_url")
+        workshop.service(url).revision("step", autogenerate=True)
+        for database in DATABASES:
+            if database == "sqlite" and author == "mariadb":
+                continue
+            site = workshop.service(request.getfixturevalue(f"{database}_url"))
+            site.upgrade()
+            assert site.check().problems == ()
+            site.downgrade("shop@-1")
+            site.upgrade()
+            assert site.check().problems == ()

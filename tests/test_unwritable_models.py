@@ -194,16 +194,28 @@ def test_a_conflict_that_no_operation_changes_is_written_by_hand(
     assert [problem.message for problem in service.check().problems] == []
 
 
-@pytest.mark.parametrize("brackets", ["", "[]"])
+@pytest.mark.parametrize(
+    ("type_", "name"),
+    [
+        ('postgresql.ENUM("a", name="nope", create_type=False)', "nope"),
+        ('postgresql.ARRAY(postgresql.ENUM("a", name="nope", create_type=False))', "nope"),
+        ("Vector()", "vector"),
+    ],
+)
 def test_a_type_that_is_not_there_is_named_with_its_column(
-    workshop: Workshop, postgresql_url: str, brackets: str
+    workshop: Workshop, postgresql_url: str, type_: str, name: str
 ) -> None:
-    type_ = 'postgresql.ENUM("a", name="nope", create_type=False)'
-    type_ = f"postgresql.ARRAY({type_})" if brackets else type_
-    workshop.package("shop", f"{HEAD}    kind = sa.Column({type_})\n")
+    vector = """
+    class Vector(sa.types.UserDefinedType):
+        cache_ok = True
+        def get_col_spec(self, **kw):
+            return "VECTOR(3)"
+    """
+    models_ = HEAD.replace("class T(", f"{textwrap.dedent(vector)}\nclass T(")
+    workshop.package("shop", f"{models_}    kind = sa.Column({type_})\n")
     said = (
-        'Table "t", column "kind": type "nope" does not exist. Create it in the database, or the '
-        "extension that has it; with create_type=False nothing else makes an enum. In: CREATE TABLE"
+        f'Table "t", column "kind": type "{name}" does not exist. Create it in the database, or '
+        "the extension that has it; with create_type=False nothing else makes an enum. In: CREATE"
     )
     with pytest.raises(MigrationError, match=re.escape(said)):
         workshop.service(postgresql_url).revision("first", autogenerate=True)

@@ -189,7 +189,8 @@ MISSING_TYPE = re.compile(r'type "([^"]+?)(?:\[\])*" does not exist')
 
 def of_type(table: Table, name: str, dialect: Dialect) -> list[str]:
     """Return the first of a table's columns whose type has a name in it, if there is one."""
-    word = re.compile(rf"\b{re.escape(name)}\b")
+    # The database tells a name that is not quoted in small letters.
+    word = re.compile(rf"\b{re.escape(name)}\b", re.IGNORECASE)
     found = [one.name for one in table.columns if word.search(one.type.compile(dialect))]
     return found[:1]
 

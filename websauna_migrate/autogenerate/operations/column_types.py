@@ -137,16 +137,10 @@ class TypeRenderer:
         if self.only is not None and self.only != "mysql" and self.only in variants:
             return self.plain(variants[self.only])
         rendered = self.plain(type_)
-        left_out = {
-            name
-            for database, names in DATABASES.items()
-            if database not in self.databases
-            for name in names
-        }
-        for name, variant in sorted(variants.items()):
-            if name in left_out:
-                continue
-            rendered += f".with_variant({self.plain(variant)}, {name!r})"
+        # What is for another product, as Oracle, may be of any kind, and nothing here proves it.
+        names = {name for database in self.databases for name in DATABASES[database]}
+        for name in sorted(names & variants.keys()):
+            rendered += f".with_variant({self.plain(variants[name])}, {name!r})"
         return rendered
 
     def plain(self, type_: TypeEngine[Any]) -> str:
@@ -427,12 +421,13 @@ ONE_SIDED = frozenset({"BLOB", "BYTEA", "DATETIME", "DOUBLE"})
 def portable(type_: Any, context: AutogenContext) -> Any:
     """Return a type that all databases of a script have, where it is the same on this one.
 
-    What SQLite reflects as ``DATETIME`` is ``DateTime``, which PostgreSQL calls TIMESTAMP.
+    What SQLite reflects as ``DATETIME`` is ``DateTime``, which PostgreSQL calls TIMESTAMP. A type
+    that this database lacks is that of another one, and stays.
     """
     if type_.__visit_name__ not in ONE_SIDED or len(written_for(context)) == 1:
         return type_
     found, own = type_.as_generic(), context.dialect
-    return found if spec(found, own) == spec(type_, own) else type_
+    return found if possible_spec(type_, own) == spec(found, own) else type_
 
 
 def stored_type(type_: TypeEngine[Any], dialect: Dialect) -> TypeEngine[Any]:
