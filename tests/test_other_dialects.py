@@ -242,6 +242,34 @@ def test_an_enum_type_gets_another_name_and_goes(
     assert rows(postgresql_url, "SELECT id, e::text FROM t") == [(1, "a")]
 
 
+@pytest.mark.parametrize("author", ["sqlite", "mariadb"])
+def test_a_string_of_the_same_length_becomes_an_enum_type(
+    workshop: Workshop, request: pytest.FixtureRequest, postgresql_url: str, author: str
+) -> None:
+    native = "sa.Enum('a', 'b', name='x')"
+    states = [native, "sa.Enum('a', 'b', name='x', native_enum=False)", native, "sa.String(1)"]
+    states += [native]
+    folder = workshop.package("shop", HEAD + ENUM.format(states[0]))
+    url = request.getfixturevalue(f"{author}_url")
+    for number, state in enumerate(states):
+        (folder / "models.py").write_text(HEAD + ENUM.format(state))
+        workshop.forget()
+        service = workshop.service(url)
+        assert service.revision(f"step {number}", autogenerate=True)
+        service.upgrade()
+        assert service.check().problems == ()
+        assert service.revision("nothing", autogenerate=True) == ()
+        site = workshop.service(postgresql_url)
+        site.upgrade()
+        assert site.check().problems == ()
+        site.downgrade("shop@-1")
+        site.upgrade()
+        assert site.check().problems == ()
+        if number == 0:
+            execute(postgresql_url, "INSERT INTO t (id) VALUES (1)")
+    assert rows(postgresql_url, "SELECT id, e::text FROM t") == [(1, "a")]
+
+
 BOOLEAN = """
 sa.Table("t", Base.metadata, sa.Column("id", sa.Integer, primary_key=True), sa.Column({}))
 """

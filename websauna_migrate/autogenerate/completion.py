@@ -143,6 +143,7 @@ class Completion:
         }
         for table in self.existing_tables:
             self.compare(table, covered)
+        self.add_unseen(named)
         for table in self.existing_tables:
             self.free_keys(table)
         if self.database == "sqlite":
@@ -191,6 +192,14 @@ class Completion:
             *self.sequences(beside),
         ]
         self.tell_the_rest()
+
+    def add_unseen(self, named: NamedTypes) -> None:
+        """Add changes of columns that this database does not see, also of tables that are equal."""
+        for table in self.owned.tables:
+            changes = self.changes_of(table)
+            if unseen := [*named.unseen_changes(table, changes)]:
+                self.upgrade.ops += [] if changes in self.upgrade.ops else [changes]
+                changes.ops += unseen
 
     def tell_the_rest(self) -> None:
         """Add what differs and no operation is about."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import sqlalchemy as sa
@@ -26,6 +27,8 @@ from websauna_migrate.autogenerate.operations.enum_change import EnumChange, con
 from websauna_migrate.autogenerate.operations.rendering import typed_columns
 from websauna_migrate.autogenerate.operations.script_op import ScriptOp, on_dialect, single
 from websauna_migrate.autogenerate.operations.server_statements import qualified, statements
+from websauna_migrate.autogenerate.operations.type_change import TypeChange, without_check
+from websauna_migrate.autogenerate.operations.types_of_scripts import types_by_scripts
 from websauna_migrate.autogenerate.package_objects import Key, PackageObjects
 from websauna_migrate.autogenerate.reflection import Reflection
 from websauna_migrate.autogenerate.revision_errors import cannot_render
@@ -34,6 +37,7 @@ from websauna_migrate.facts.postgresql import quote_name
 from websauna_migrate.models.named_types import NamedType, named_types
 from websauna_migrate.models.sqlalchemy_internals import types_of_metadata
 from websauna_migrate.planning.revisions import Revision
+from websauna_migrate.revision_scripts.written_types import Types
 
 
 @dataclass
@@ -72,6 +76,9 @@ class NamedTypes:
         self.for_postgresql = "postgresql" in written_for(context)
         self.found = found
         self.on_postgresql = reflection.connection.dialect.name == "postgresql"
+        #: The types that the operations create and drop, by key.
+        self.coming: dict[Key, ModelType] = {}
+        self.going: set[Key] = set()
 
     def operations(self, upgrade: ops.UpgradeOps) -> list[ScriptOp]:
         """Return what creates, changes and drops the package's types.
@@ -94,11 +101,14 @@ class NamedTypes:
                 change = self.change(key, found, upgrade)
                 if change is not None:
                     operations.append(change)
-            elif key in used or self.on_postgresql or not found.columns:
-                operations.append(creation(key, found))
-        operations += domain_changes(self.owned.package, mine, self.found)
+            elif key in used or self.on_postgresql or self.was_another(found):
+                self.coming[key] = found
         going = self.unused(model) if self.for_postgresql else {}
-        operations += self.renamed(mine, used, going)
+        renamed = [*self.renamed(mine, used, going)]
+        operations += [creation(key, found) for key, found in self.coming.items()]
+        operations += domain_changes(self.owned.package, mine, self.found)
+        operations += renamed
+        self.going = {*going}
         # A domain may be of an enum type.
         for key, type_ in sorted(going.items(), key=lambda item: (item[1].kind, str(item[0]))):
             if type_.kind == "domain type":
@@ -117,7 +127,8 @@ class NamedTypes:
         PostgreSQL says by its columns what becomes of a type; elsewhere no column changes by it.
 
         :param used: types that new columns have
-        :param going: those that no model has any more; such as are renamed are taken out
+        :param going: those that no model has any more; such as are renamed are taken out, and their
+            new names out of those that come
         """
         if self.on_postgresql:
             return
@@ -131,10 +142,61 @@ class NamedTypes:
             ]
             if len(old) == 1:
                 del going[old[0]]
+                self.coming.pop(key, None)
                 yield statements(
                     ("rename_type", *old[0], key[1]),
                     [f"ALTER TYPE {qualified(*old[0])} RENAME TO {quote_name(key[1])}"],
                     [f"ALTER TYPE {qualified(*key)} RENAME TO {quote_name(old[0][1])}"],
+                )
+
+    @cached_property
+    def written(self) -> Types:
+        """The types of the package's columns by its scripts."""
+        return types_by_scripts(self.owned)
+
+    def was_another(self, found: ModelType) -> bool:
+        """Tell whether a type that no script creates has columns that had another type so far."""
+        if not found.columns:
+            return True
+        return self.for_postgresql and any(
+            column.name in self.written.get(self.owned.key_of(column.table), {})
+            for column in found.columns
+        )
+
+    def unseen_changes(self, table: sa.Table, changes: ops.ModifyTableOps) -> Iterator[TypeChange]:
+        """Yield changes of columns to or from types that this database has no word for.
+
+        A type that comes is that of columns which are there, and one that goes was theirs.
+        """
+        if self.on_postgresql or not (self.coming or self.going):
+            return
+        key = self.owned.key_of(table)
+        written = self.written.get(key, {})
+        changing = {
+            op.column_name
+            for op in changes.ops
+            if isinstance(op, ops.AlterColumnOp) and op.modify_type is not None
+        }
+        facts = self.found.database_facts.get(key, ())
+        there = {one.name: one for one in facts if one.kind == "column"}
+        for column in table.columns:
+            if column.name in changing or column.name not in there:
+                continue
+            old: Any = written.get(column.name)
+            if old is None:
+                continue
+            comes = {self.key_of(one) for one in named_types(column.type)} & self.coming.keys()
+            goes = {self.key_of(one) for one in named_types(old)} & self.going
+            if comes or goes:
+                yield TypeChange(
+                    table.name,
+                    column.name,
+                    schema=key[0],
+                    existing_type=without_check(old),
+                    existing_nullable=not there[column.name].get("not null"),
+                    existing_server_default=column.server_default or False,
+                    existing_comment=column.comment,
+                    modify_type=column.type,
                 )
 
     def of_models(self) -> dict[Key, ModelType]:

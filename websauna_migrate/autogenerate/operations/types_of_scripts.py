@@ -15,7 +15,7 @@ from websauna_migrate.alembic_adapter.written_expressions import written_for
 from websauna_migrate.autogenerate.operations.script_op import single
 from websauna_migrate.autogenerate.package_objects import Key, PackageObjects
 from websauna_migrate.autogenerate.renames import Renames
-from websauna_migrate.revision_scripts.written_types import brings_more, written_types
+from websauna_migrate.revision_scripts.written_types import Types, brings_more, written_types
 
 #: What MariaDB keeps of a type.
 KEPT_AS = {"BOOL": "TINYINT(1)"}
@@ -39,8 +39,7 @@ def say_written_types(
     going = [*types_that_go(operations, owned)]
     if not going:
         return
-    paths = (one.path for one in owned.snapshot.graph.timeline([owned.package]))
-    known = written_types(Path(path).read_text(encoding="utf-8") for path in paths)
+    known = types_by_scripts(owned)
     dialect: Any = context.dialect
     for key, name, holder, attribute in going:
         there = getattr(holder, attribute)
@@ -56,6 +55,12 @@ def say_written_types(
                 continue
             if same:
                 setattr(holder, attribute, written)
+
+
+def types_by_scripts(owned: PackageObjects) -> Types:
+    """Return the types that a package's columns have by its scripts, as far as they tell it."""
+    paths = (one.path for one in owned.snapshot.graph.timeline([owned.package]))
+    return written_types(Path(path).read_text(encoding="utf-8") for path in paths)
 
 
 def types_that_go(
