@@ -150,12 +150,7 @@ class Completion:
             self.complete_new_tables()
         beside = SchemaObjects(self.owned, self.reflection)
         objects = beside.operations(self.upgrade)
-        for change in types:
-            if isinstance(change, EnumChange):
-                change.computed = {
-                    column.table.name: [*computed_before(self.changes_of(column.table))]
-                    for column in change.columns
-                }
+        self.keep_computed([one for one in types if isinstance(one, EnumChange)])
         finish_new(self.upgrade, self.models, self.reflection.connection)
         for op in self.upgrade.ops:
             if isinstance(op, ops.CreateTableOp):
@@ -200,6 +195,14 @@ class Completion:
             if unseen := [*named.unseen_changes(table, changes)]:
                 self.upgrade.ops += [] if changes in self.upgrade.ops else [changes]
                 changes.ops += unseen
+
+    def keep_computed(self, changes: Sequence[EnumChange]) -> None:
+        """Let changes of values keep the computed columns that their tables have before."""
+        for change in changes:
+            change.computed = {
+                column.table.name: [*computed_before(self.changes_of(column.table))]
+                for column in change.columns
+            }
 
     def tell_the_rest(self) -> None:
         """Add what differs and no operation is about."""
