@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -108,6 +109,15 @@ def without(workshop: Workshop, script: str) -> Iterator[None]:
         aside.rename(path)
 
 
+def goes_and_comes(site: Any) -> None:
+    """Let a site take the newest script, give it back, and take it again; it has the models."""
+    site.upgrade()
+    assert site.check().problems == ()
+    site.downgrade("shop@-1")
+    site.upgrade()
+    assert site.check().problems == ()
+
+
 @pytest.mark.parametrize(
     ("author", "other"), [(a, b) for a in DATABASES for b in DATABASES if a != b]
 )
@@ -182,11 +192,7 @@ def test_checks_without_a_name_are_the_same_on_another_database(
             assert 'The table "u" has several CHECK constraints without a name' in made.warnings[0]
             break
         elsewhere = workshop.service(there)
-        elsewhere.upgrade()
-        assert elsewhere.check().problems == ()
-        elsewhere.downgrade("shop@-1")
-        elsewhere.upgrade()
-        assert elsewhere.check().problems == ()
+        goes_and_comes(elsewhere)
 
 
 @pytest.mark.parametrize("author", ["sqlite", "mariadb"])
@@ -232,11 +238,7 @@ def test_an_enum_type_gets_another_name_and_goes(
         service.revision(f"step {number}", autogenerate=True)
         service.upgrade()
         site = workshop.service(postgresql_url)
-        site.upgrade()
-        assert site.check().problems == ()
-        site.downgrade("shop@-1")
-        site.upgrade()
-        assert site.check().problems == ()
+        goes_and_comes(site)
         if number == 0:
             execute(postgresql_url, "INSERT INTO t (id) VALUES (1)")
     assert rows(postgresql_url, "SELECT id, e::text FROM t") == [(1, "a")]
@@ -260,11 +262,7 @@ def test_a_string_of_the_same_length_becomes_an_enum_type(
         assert service.check().problems == ()
         assert service.revision("nothing", autogenerate=True) == ()
         site = workshop.service(postgresql_url)
-        site.upgrade()
-        assert site.check().problems == ()
-        site.downgrade("shop@-1")
-        site.upgrade()
-        assert site.check().problems == ()
+        goes_and_comes(site)
         if number == 0:
             execute(postgresql_url, "INSERT INTO t (id) VALUES (1)")
     assert rows(postgresql_url, "SELECT id, e::text FROM t") == [(1, "a")]
@@ -290,11 +288,7 @@ def test_the_check_of_a_boolean_is_none_on_postgresql(
         service.revision(f"step {number}", autogenerate=True)
         service.upgrade()
         site = workshop.service(postgresql_url)
-        site.upgrade()
-        assert site.check().problems == ()
-        site.downgrade("shop@-1")
-        site.upgrade()
-        assert site.check().problems == ()
+        goes_and_comes(site)
 
 
 #: Types of which SQLite keeps less than PostgreSQL, or that are others there.

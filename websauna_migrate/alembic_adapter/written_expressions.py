@@ -16,7 +16,7 @@ from sqlalchemy.dialects import registry
 from sqlalchemy.engine import Dialect
 from sqlalchemy.sql.elements import ClauseElement, TextClause
 
-from websauna_migrate.facts.brackets import split, split_brackets
+from websauna_migrate.facts.brackets import is_one, split, squeezed
 from websauna_migrate.facts.postgresql import without_casts
 from websauna_migrate.models.sqlalchemy_internals import escaped
 
@@ -164,7 +164,7 @@ class Spelling:
         if isinstance(expression, TextClause) or isinstance(
             getattr(expression, "text", None), TextClause
         ):
-            older = self.known().get(squeezed(written), {})
+            older = self.known().get(key_of(written), {})
             found.update({one: text for one, text in older.items() if one in found})
             found[self.own] = written
         return found
@@ -229,13 +229,12 @@ def plainly(rendered: str, dialect: Dialect, kw: Mapping[str, Any]) -> str:
 
 def without_brackets(sql: str) -> str:
     """Return an expression without brackets around the whole."""
-    inside, behind = split_brackets(sql)
-    return sql if behind or not sql.startswith("(") else inside
+    return sql[1:-1] if is_one(sql) else sql
 
 
-def squeezed(sql: str) -> str:
-    """Return an expression without what servers add: casts, spaces, quotes, brackets, capitals."""
-    return re.sub(r'[\s()"`]', "", without_casts(sql)).lower()
+def key_of(sql: str) -> str:
+    """Return what an expression has in common with a server's words for it, casts left out."""
+    return squeezed(without_casts(sql))
 
 
 @functools.cache
@@ -304,7 +303,7 @@ def by_own_text(spellings: Iterable[Mapping[str, str]], own: str) -> OlderTexts:
         texts = by_database(one)
         if own not in texts:
             continue
-        key = squeezed(texts[own])
+        key = key_of(texts[own])
         # What was written last counts. A text that stands alone is no news of other databases, and
         # with casts it is PostgreSQL's.
         if len({*texts.values()}) > 1 or (key not in found and "::" not in texts[own]):

@@ -13,6 +13,7 @@ from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
 from websauna_migrate.config.packages import MigrationPackage
 from websauna_migrate.models.ownership import Ownership
 from websauna_migrate.revision_scripts.script_files import script_text
+from websauna_migrate.revision_scripts.written_types import Types, written_types
 
 #: Schema and name; ``None`` is the database's default schema.
 Key = tuple[str | None, str]
@@ -66,6 +67,17 @@ class PackageObjects:
     def registered(self) -> MigrationPackage:
         """The package itself."""
         return self.snapshot.packages[self.package]
+
+    @cached_property
+    def scripts(self) -> tuple[str, ...]:
+        """The sources of the package's scripts, in the order in which they are applied."""
+        timeline = self.snapshot.graph.timeline([self.package])
+        return tuple(script_text(one.path) for one in timeline)
+
+    @cached_property
+    def written_types(self) -> Types:
+        """The types that the package's columns have by its scripts, as far as they tell it."""
+        return written_types(self.scripts)
 
     @property
     def tables(self) -> tuple[Table, ...]:

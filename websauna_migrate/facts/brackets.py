@@ -61,6 +61,11 @@ def split_brackets(sql: str) -> tuple[str, str]:
     return sql[1:end], sql[end + 1 :]
 
 
+def squeezed(text: str) -> str:
+    """Return an expression without spaces, quotes, brackets, and the case of letters."""
+    return re.sub(r'[\s()"`]', "", text).lower()
+
+
 def split_commas(sql: str) -> Iterator[str]:
     """Yield the parts of a list."""
     yield from (one.strip() for one in split(sql, ","))

@@ -12,7 +12,8 @@ from websauna_migrate.facts.brackets import renamed_in
 from websauna_migrate.models.sqlalchemy_internals import escaped
 from websauna_migrate.planning.accesses import Key
 from websauna_migrate.revision_scripts.script_names import Call, Names
-from websauna_migrate.revision_scripts.written_types import batch_key, calls_in, may_change
+from websauna_migrate.revision_scripts.script_tree import parse_script
+from websauna_migrate.revision_scripts.written_types import batch_key, may_change, operations_in
 
 #: Texts by the names of SQLAlchemy's dialects; that for all others by an empty name.
 Spellings = Mapping[str, str]
@@ -42,7 +43,7 @@ def written_spellings(scripts: Iterable[str]) -> Iterator[Spellings]:
     :param scripts: their sources, in the order in which they are applied
     """
     for source in scripts:
-        tree = ast.parse(source)
+        tree = parse_script(source, "<script>")
         names = Names(tree.body)
         for node in ast.walk(tree):
             if not isinstance(node, ast.Call):
@@ -98,16 +99,11 @@ def expressions_in_place(scripts: Iterable[str]) -> dict[Place, Written]:
     :param scripts: their sources, in the order in which they are applied
     """
     found: dict[Place, Written] = {}
-    for source in scripts:
-        tree = ast.parse(source)
-        names = Names(tree.body)
-        for function in tree.body:
-            if isinstance(function, ast.FunctionDef) and function.name == "upgrade":
-                for call, name, table in calls_in(function, names):
-                    if changes := may_change(call, name, table):
-                        for one in [one for one in found if changes(one[1], one[3])]:
-                            del found[one]
-                    note(found, call, name, table)
+    for call, name, table in operations_in(scripts):
+        if changes := may_change(call, name, table):
+            for one in [one for one in found if changes(one[1], one[3])]:
+                del found[one]
+        note(found, call, name, table)
     return found
 
 

@@ -13,7 +13,11 @@ from sqlalchemy.types import Boolean, SchemaType, TypeEngine
 
 from websauna_migrate.planning.accesses import Key
 from websauna_migrate.revision_scripts.script_names import Call, Names
+from websauna_migrate.revision_scripts.script_tree import parse_script
 from websauna_migrate.revision_scripts.sql_text import UNKNOWN_PART
+
+#: A call of an operation, with its name, and schema and table of its batch.
+Operation = tuple[Call, str, tuple[object, object]]
 
 #: Types by table and column.
 Types = dict[Key, dict[str, "TypeEngine[object]"]]
@@ -127,24 +131,30 @@ def written_types(scripts: Iterable[str]) -> Types:
     :param scripts: their sources, in the order in which they are applied
     """
     found: Types = {}
-    for source in scripts:
-        tree = ast.parse(source)
-        names = Names(tree.body)
-        for function in tree.body:
-            if isinstance(function, ast.FunctionDef) and function.name == "upgrade":
-                for call, name, table in calls_in(function, names):
-                    if changes := may_change(call, name, table):
-                        for key, types in found.items():
-                            for one in [one for one in types if changes(key[1], one)]:
-                                del types[one]
-                    note(found, call, name, table)
+    for call, name, table in operations_in(scripts):
+        if changes := may_change(call, name, table):
+            for key, types in found.items():
+                for one in [one for one in types if changes(key[1], one)]:
+                    del types[one]
+        note(found, call, name, table)
     return found
 
 
-def calls_in(
-    function: ast.FunctionDef, names: Names
-) -> Iterator[tuple[Call, str, tuple[object, object]]]:
-    """Yield the calls of operations in their order, each with its name, and its batch's table."""
+def operations_in(scripts: Iterable[str]) -> Iterator[Operation]:
+    """Yield the calls of operations in the upgrades of scripts.
+
+    :param scripts: their sources, in the order in which they are applied
+    """
+    for source in scripts:
+        tree = parse_script(source, "<script>")
+        names = Names(tree.body)
+        for function in tree.body:
+            if isinstance(function, ast.FunctionDef) and function.name == "upgrade":
+                yield from calls_in(function, names)
+
+
+def calls_in(function: ast.FunctionDef, names: Names) -> Iterator[Operation]:
+    """Yield the calls of operations in their order."""
     #: Tables by calls; batches of several tables may have one name.
     batches: dict[ast.Call, tuple[object, object]] = {}
     for node in ast.walk(function):

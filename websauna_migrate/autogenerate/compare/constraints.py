@@ -23,6 +23,7 @@ from sqlalchemy.sql.elements import conv
 from websauna_migrate.alembic_adapter.written_expressions import Spelling
 from websauna_migrate.autogenerate.compare.definitions import columns_of, kind_of
 from websauna_migrate.autogenerate.operations.server_statements import KeyChange, ServerConstraint
+from websauna_migrate.facts.brackets import squeezed
 from websauna_migrate.facts.differences import Difference
 from websauna_migrate.facts.fact import Fact
 from websauna_migrate.facts.postgresql import make_name
@@ -373,11 +374,6 @@ def resolution(fact: Fact) -> dict[str, Any]:
     """Return what SQLite does with a row that breaks a constraint, which is not reflected."""
     found = re.search(r" ON CONFLICT (\w+)$", str(fact.get("definition")))
     return {"sqlite_on_conflict": found[1]} if found else {}
-
-
-def squeezed(text: str) -> str:
-    """Return an expression without spaces, quotes, brackets, and the case of letters."""
-    return re.sub(r'[\s()"`]', "", text).lower()
 
 
 def words_of(text: str) -> list[str]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 import sqlalchemy as sa
@@ -28,7 +27,6 @@ from websauna_migrate.autogenerate.operations.rendering import typed_columns
 from websauna_migrate.autogenerate.operations.script_op import ScriptOp, on_dialect, single
 from websauna_migrate.autogenerate.operations.server_statements import qualified, statements
 from websauna_migrate.autogenerate.operations.type_change import TypeChange, without_check
-from websauna_migrate.autogenerate.operations.types_of_scripts import types_by_scripts
 from websauna_migrate.autogenerate.package_objects import Key, PackageObjects
 from websauna_migrate.autogenerate.reflection import Reflection
 from websauna_migrate.autogenerate.revision_errors import cannot_render
@@ -37,7 +35,6 @@ from websauna_migrate.facts.postgresql import quote_name
 from websauna_migrate.models.named_types import NamedType, named_types
 from websauna_migrate.models.sqlalchemy_internals import types_of_metadata
 from websauna_migrate.planning.revisions import Revision
-from websauna_migrate.revision_scripts.written_types import Types
 
 
 @dataclass
@@ -149,17 +146,12 @@ class NamedTypes:
                     [f"ALTER TYPE {qualified(*key)} RENAME TO {quote_name(old[0][1])}"],
                 )
 
-    @cached_property
-    def written(self) -> Types:
-        """The types of the package's columns by its scripts."""
-        return types_by_scripts(self.owned)
-
     def was_another(self, found: ModelType) -> bool:
         """Tell whether a type that no script creates has columns that had another type so far."""
         if not found.columns:
             return True
         return self.for_postgresql and any(
-            column.name in self.written.get(self.owned.key_of(column.table), {})
+            column.name in self.owned.written_types.get(self.owned.key_of(column.table), {})
             for column in found.columns
         )
 
@@ -171,7 +163,7 @@ class NamedTypes:
         if self.on_postgresql or not (self.coming or self.going):
             return
         key = self.owned.key_of(table)
-        written = self.written.get(key, {})
+        written = self.owned.written_types.get(key, {})
         changing = {
             op.column_name
             for op in changes.ops

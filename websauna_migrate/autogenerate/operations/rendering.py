@@ -6,7 +6,6 @@ import ast
 import functools
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -37,6 +36,7 @@ from websauna_migrate.autogenerate.operations.script_op import ScriptOp, single
 from websauna_migrate.autogenerate.package_objects import PackageObjects
 from websauna_migrate.autogenerate.renames import Renames
 from websauna_migrate.autogenerate.revision_errors import cannot_render
+from websauna_migrate.revision_scripts.script_files import script_text
 from websauna_migrate.revision_scripts.written_spellings import (
     Place,
     Written,
@@ -237,10 +237,10 @@ def spell_for_databases(
     squashed: Sequence[str] | None = context.opts.get("older_scripts")
 
     @functools.cache
-    def scripts() -> list[str]:
-        timeline = owned.snapshot.graph.timeline([owned.package])
-        paths = squashed or [str(one.path) for one in timeline]
-        return [Path(path).read_text(encoding="utf-8") for path in paths]
+    def scripts() -> Sequence[str]:
+        if squashed is None:
+            return owned.scripts
+        return [script_text(path) for path in squashed]
 
     @functools.cache
     def older() -> OlderTexts:
@@ -249,7 +249,9 @@ def spell_for_databases(
     context.opts["spellings"] = older
     spelling = Spelling(context)
     known = functools.cache(lambda: expressions_before(scripts(), renames))
-    types = functools.cache(lambda: written_types(scripts()))
+    types = functools.cache(
+        lambda: owned.written_types if squashed is None else written_types(scripts())
+    )
 
     def restore_all(op: ops.MigrateOperation, back: bool = True) -> None:
         for place, holder, attribute in expressions_that_stay(op, owned, back=back):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
 from alembic.autogenerate.api import AutogenContext
@@ -15,7 +14,7 @@ from websauna_migrate.alembic_adapter.written_expressions import written_for
 from websauna_migrate.autogenerate.operations.script_op import single
 from websauna_migrate.autogenerate.package_objects import Key, PackageObjects
 from websauna_migrate.autogenerate.renames import Renames
-from websauna_migrate.revision_scripts.written_types import Types, brings_more, written_types
+from websauna_migrate.revision_scripts.written_types import brings_more
 
 #: What MariaDB keeps of a type.
 KEPT_AS = {"BOOL": "TINYINT(1)"}
@@ -39,7 +38,7 @@ def say_written_types(
     going = [*types_that_go(operations, owned)]
     if not going:
         return
-    known = types_by_scripts(owned)
+    known = owned.written_types
     dialect: Any = context.dialect
     for key, name, holder, attribute in going:
         there = getattr(holder, attribute)
@@ -55,12 +54,6 @@ def say_written_types(
                 continue
             if same:
                 setattr(holder, attribute, written)
-
-
-def types_by_scripts(owned: PackageObjects) -> Types:
-    """Return the types that a package's columns have by its scripts, as far as they tell it."""
-    paths = (one.path for one in owned.snapshot.graph.timeline([owned.package]))
-    return written_types(Path(path).read_text(encoding="utf-8") for path in paths)
 
 
 def types_that_go(
