@@ -514,3 +514,22 @@ def test_a_type_for_a_database_that_the_author_has_not(
             site.downgrade("shop@-1")
             site.upgrade()
             assert site.check().problems == ()
+
+
+def test_an_older_script_may_have_an_encoding_of_its_own(
+    workshop: Workshop, sqlite_url: str, postgresql_url: str
+) -> None:
+    folder = workshop.package("shop", HEAD)
+    for number in (0, 1, 0):
+        check = f'sa.CheckConstraint(n > {number}, name="c")'
+        table = f'sa.Table("t", Base.metadata, sa.Column("n", sa.Integer), {check})'
+        (folder / "models.py").write_text(HEAD + table)
+        workshop.forget()
+        service = workshop.service(sqlite_url)
+        (made,) = service.revision("next", autogenerate=True)
+        source = Path(made.path).read_bytes()
+        Path(made.path).write_bytes(b"# -*- coding: latin-1 -*-\n# \xe9\n" + source)
+        workshop.forget()
+        workshop.service(sqlite_url).upgrade()
+        site = workshop.service(postgresql_url)
+        goes_and_comes(site)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -21,6 +20,7 @@ from websauna_migrate.autogenerate.operations.script_op import ScriptOp, on_dial
 from websauna_migrate.autogenerate.package_objects import Key, PackageObjects
 from websauna_migrate.autogenerate.reflection import Reflection
 from websauna_migrate.models.sqlalchemy_internals import lonely_sequences
+from websauna_migrate.revision_scripts.script_files import script_text
 
 #: What a sequence may have besides its name.
 SEQUENCE_OPTIONS = (
@@ -167,7 +167,7 @@ class SchemaObjects:
     def scripted(self) -> set[Key]:
         """The sequences that the package's scripts created and did not drop since."""
         found: set[Key] = set()
-        for _, source in sources(self.owned.snapshot, self.owned.package):
+        for source in self.owned.scripts:
             for match in SEQUENCE_OPERATION.finditer(source.partition("def downgrade")[0]):
                 schema = SCHEMA_ARGUMENT.search(match[3])
                 key = (self.owned.normal(schema[1] if schema else None), match[2])
@@ -242,13 +242,7 @@ def creator_of_schema(snapshot: LoadedScripts, schema: str) -> str | None:
     )
     creator: str | None = None
     for revision in snapshot.graph.timeline():
-        source = Path(revision.path).read_text(encoding="utf-8").split("def downgrade")[0]
+        source = script_text(revision.path).split("def downgrade")[0]
         for found in pattern.finditer(source):
             creator = revision.package if found["create"] else None
     return creator
-
-
-def sources(snapshot: LoadedScripts, package: str) -> Iterator[tuple[str, str]]:
-    """Yield identifier and source of each script of a package."""
-    for revision in snapshot.graph.timeline([package]):
-        yield revision.id, Path(revision.path).read_text(encoding="utf-8")

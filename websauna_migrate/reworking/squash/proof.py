@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from pathlib import Path
 
 from websauna_migrate.facts.differences import differences, listed
 from websauna_migrate.facts.fact import Facts
 from websauna_migrate.facts.scratch_databases import scratch_database
 from websauna_migrate.planning.squash_ranges import SquashRange
 from websauna_migrate.proving.not_proven import squash_differs
+from websauna_migrate.revision_scripts.script_files import script_text
 from websauna_migrate.reworking.squash.chains import Chain
 from websauna_migrate.reworking.squash.row_proof import Rows, differing
 from websauna_migrate.runs.base_service import Service
@@ -104,7 +104,7 @@ def steps_at(
 ) -> Sequence[str]:
     """Return the steps whose operations stand at a line of a squash; none for a kept step."""
     known = {one.id for wanted, _ in written for one in wanted.revisions}
-    lines = Path(path).read_text(encoding="utf-8").splitlines()[: line or 0]
+    lines = script_text(path).splitlines()[: line or 0]
     for text in reversed(lines):
         ids = text.strip().removeprefix("# ").split(", ")
         if text.startswith("    # ") and known.issuperset(ids):
