@@ -287,6 +287,22 @@ def test_errors_of_every_kind_name_the_environment(
             assert "Traceback" not in typed.err and "revision" not in typed.err, typed.err
 
 
+def test_an_option_of_alembics_that_env_py_lacks_is_asked_for(
+    foo: Workshop, sqlite_url: str, tmp_path: Path
+) -> None:
+    ini = foo.application("fooapp", tmp_path / "site.ini", sqlite_url)
+    # A program of the project sets it by Config.set_main_option.
+    asked = 'options = config.get_section(config.config_ini_section)\nurl = options.pop("url")\n'
+    write_env(
+        foo, UNGUARDED.replace("target_metadata = None\n", asked + "target_metadata = None\n")
+    )
+    typed = foo.ws(ini, "upgrade")
+    assert typed.status and "KeyError: 'url'" in typed.err
+    assert "has to be in the section [alembic] of site.ini." in typed.err
+    ini.write_text(ini.read_text() + f"\n[alembic]\nurl = {sqlite_url}\n")
+    assert foo.ws(ini, "upgrade").status == 0
+
+
 def test_plain_alembic_beside_the_service_keeps_its_tables(
     foo: Workshop, sqlite_url: str, run: Any
 ) -> None:

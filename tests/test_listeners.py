@@ -13,10 +13,12 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
+from sqlalchemy.exc import DBAPIError
 
 from apps import Workshop
 from projects import Project
-from runs import blocking, engine_of, execute, rows, steps, tables
+from runs import blocking, engine_of, execute, ledger, rows, steps, tables
+from websauna_migrate.errors import StepFailed
 
 CONCURRENTLY = """
 with op.get_context().autocommit_block():
@@ -84,7 +86,40 @@ def executes() -> list[tuple[str, Any]]:
     return [("before_cursor_execute", ask), ("after_cursor_execute", ask)]
 
 
-@pytest.fixture(params=[keeps_one_statement, spans, executes], ids=["one", "stack", "executes"])
+class Translated(Exception):
+    """What an application has for each error of a database."""
+
+
+def raises_the_drivers() -> list[tuple[str, Any]]:
+    """Return a listener that raises the driver's error, as the application of PyPI has it."""
+
+    def unwrap(context: Any) -> None:
+        if isinstance(context.sqlalchemy_exception, DBAPIError):
+            raise context.original_exception from context.sqlalchemy_exception
+
+    return [("handle_error", unwrap)]
+
+
+def raises_its_own() -> list[tuple[str, Any]]:
+    """Return a listener that raises an error of its own, as oslo.db has it."""
+
+    def translate(context: Any) -> None:
+        if isinstance(context.sqlalchemy_exception, DBAPIError):
+            raise Translated(str(context.original_exception)) from context.sqlalchemy_exception
+
+    return [("handle_error", translate)]
+
+
+LISTENERS = {
+    "one": keeps_one_statement,
+    "stack": spans,
+    "executes": executes,
+    "drivers": raises_the_drivers,
+    "own": raises_its_own,
+}
+
+
+@pytest.fixture(params=LISTENERS.values(), ids=LISTENERS)
 def listened(request: pytest.FixtureRequest) -> Iterator[None]:
     with ExitStack() as stack:
         if request.param is executes and (panel := sys.modules.get(PANEL)) is not None:
@@ -154,7 +189,7 @@ def test_an_invalid_index_is_replaced_with_listeners(
     package(workshop, concurrently=True)
     service = workshop.service(postgresql_url)
     service.upgrade("two")
-    with engine_of(postgresql_url).connect() as connection, pytest.raises(sa.exc.IntegrityError):
+    with engine_of(postgresql_url).connect() as connection, pytest.raises(Exception, match="uniqu"):
         connection.execution_options(isolation_level="AUTOCOMMIT").execute(
             sa.text("CREATE UNIQUE INDEX CONCURRENTLY by_n ON t (n)")
         )
@@ -178,6 +213,87 @@ def test_waiting_behind_a_commit_works_with_listeners(
     service.upgrade("three")
     with blocking(postgresql_url, "SELECT * FROM t", seconds=1.0):
         assert steps(service.upgrade()) == ["app@four"]
+
+
+@pytest.fixture(params=[raises_the_drivers, raises_its_own], ids=["drivers", "own"])
+def translated(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Let errors be others, and give the name of the class of one on SQLite."""
+    ((name, function),) = request.param()
+    event.listen(Engine, name, function)
+    yield "Translated" if request.param is raises_its_own else "OperationalError"
+    event.remove(Engine, name, function)
+
+
+def test_a_script_has_the_errors_of_the_application(
+    workshop: Workshop, sqlite_url: str, translated: str
+) -> None:
+    workshop.package("app")
+    workshop.script("app", "one", None, 'op.execute("CREATE TABLE t (n INTEGER)")')
+    caught = """
+    try:
+        op.execute("CREATE TABLE t (n INTEGER)")
+    except Exception as exc:
+        op.execute(f"CREATE TABLE caught_{type(exc).__name__} (n INTEGER)")
+    """
+    workshop.script("app", "two", "one", caught)
+    workshop.service(sqlite_url).upgrade()
+    assert f"caught_{translated}" in tables(sqlite_url)
+
+
+def test_a_failed_step_is_told_with_errors_of_the_application(
+    workshop: Workshop, database_url: str, translated: str
+) -> None:
+    workshop.package("app")
+    twice = 'op.execute("CREATE TABLE t (n INTEGER)")'
+    path = workshop.script("app", "one", None, f"{twice}\n{twice}")
+    with pytest.raises(StepFailed) as failed:
+        workshop.service(database_url).upgrade()
+    said = str(failed.value)
+    assert f"{path}, line 15" in said and "already exists" in said
+    # MariaDB has committed the first: half done.
+    ended = "running" if database_url.startswith("mysql") else "failed"
+    assert [entry[3] for entry in ledger(database_url)] == [ended]
+
+
+def test_a_lock_is_waited_for_with_errors_of_the_application(
+    workshop: Workshop, database_url: str, translated: str
+) -> None:
+    package(workshop, concurrently=False)
+    service = workshop.service(database_url, lock_timeout_ms="300")
+    service.upgrade("one")
+    held = "BEGIN IMMEDIATE" if database_url.startswith("sqlite") else "SELECT * FROM t"
+    with blocking(database_url, held, seconds=1.0):
+        assert steps(service.upgrade()) == ["app@two"]
+
+
+def test_check_tells_differences_with_errors_of_the_application(
+    workshop: Workshop, postgresql_url: str, translated: str
+) -> None:
+    workshop.package(
+        "app",
+        """
+        import sqlalchemy as sa
+        from sqlalchemy.orm import DeclarativeBase
+
+        class Base(DeclarativeBase):
+            pass
+
+        sa.Table(
+            "t",
+            Base.metadata,
+            sa.Column("a", sa.Integer, primary_key=True),
+            sa.Column("b", sa.Integer, primary_key=True),
+        )
+        """,
+    )
+    made = 'op.execute("CREATE TABLE t (a INTEGER, b INTEGER, PRIMARY KEY (b, a))")'
+    workshop.script("app", "one", None, made, 'op.drop_table("t")')
+    service = workshop.service(postgresql_url)
+    service.upgrade()
+    # What the server is asked of the two keys fails: it takes no second one.
+    (problem,) = service.check().problems
+    assert "t_pkey" in problem.message
+    assert service.revision("key", autogenerate=True)
 
 
 def test_the_debug_toolbar_of_every_cookiecutter(

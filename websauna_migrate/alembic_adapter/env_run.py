@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, nullcontext, suppress
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from weakref import WeakSet
 
 from sqlalchemy.engine import Connection, Engine
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.pool import QueuePool
 
 from websauna_migrate.alembic_adapter.engine_events import calling
@@ -23,6 +24,7 @@ from websauna_migrate.base_errors import MigrationError
 from websauna_migrate.config.packages import project_of
 from websauna_migrate.database.engines import driver_words, hide_password
 from websauna_migrate.database.lock_errors import is_lock_failure
+from websauna_migrate.database.own_connections import lent
 from websauna_migrate.revision_scripts.old_websauna import what_to_write
 from websauna_migrate.revision_scripts.script_folders import sections_of
 
@@ -176,7 +178,8 @@ def run_env(
             )
             attributes = attached(environment, bound, connection)
             bounded = waits_bounded() if bound.in_the_way else nullcontext()
-            with attributes, named, bounded, bound.session_lent(), bound.failure_raised():
+            session, raised = bound.session_lent(), bound.failure_raised()
+            with attributes, named, bounded, session, raised, lent(connection):
                 environment.scripts.run_env()
     if not called:
         raise environment.failure(
@@ -250,7 +253,7 @@ def env_py_named(
             words = hide_password(words, url)
         raise environment.failure(
             f"failed{where}: {type(exc).__name__}: {words}{what_to_write(exc, env=True)}"
-            + missing_sections(environment)
+            + (missing_sections(environment) or missing_options(environment, exc))
             + "\n"
             + (BEHIND if ended() else BEFORE)
             + (ALONE if locked else REPEATED if from_database and not ended() else ""),
@@ -267,6 +270,24 @@ def missing_sections(environment: PackageEnvironment) -> str:
     return (
         f"\nalembic.ini has {named}, which is not read: copy what env.py needs into "
         f"{Path(ini).name}, [alembic]'s own options too."
+    )
+
+
+#: How an ``env.py`` asks for options of Alembic's, and what it may raise where one is missing.
+ASKS_FOR_OPTIONS = re.compile(r"\bget_(?:main_option|section(?:_option)?)\(")
+MISSING = (KeyError, TypeError, ValueError, AttributeError, ArgumentError)
+
+
+def missing_options(environment: PackageEnvironment, exc: BaseException) -> str:
+    """Return a line on where an ``env.py`` has options of Alembic's from, if it lacks one."""
+    ini = environment.options.path
+    if ini is None or not isinstance(exc, MISSING):
+        return ""
+    if not ASKS_FOR_OPTIONS.search(environment.env_py.read_text(encoding="utf-8")):
+        return ""
+    return (
+        "\nAn option that env.py asks Alembic's configuration for has to be in the section "
+        f"[{environment.options.main_section}] of {Path(ini).name}."
     )
 
 

@@ -19,6 +19,7 @@ from sqlalchemy.exc import DBAPIError, NoSuchModuleError
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 
 from websauna_migrate.base_errors import ExitCode, MigrationError
+from websauna_migrate.database.own_connections import use_own_connections
 from websauna_migrate.database.startup import retry_connecting
 
 #: Execution option of a connection that writes: its transactions on SQLite take the write lock at
@@ -251,6 +252,7 @@ def make_engine(
         engine = open_engine(url, options, pool_size=1, max_overflow=0, pool_pre_ping=True)
     else:
         engine = open_engine(url, options, poolclass=NullPool)
+    use_own_connections(engine)
     if engine.dialect.name == "sqlite":
         if transactional:
             make_transactional(engine)

@@ -22,6 +22,7 @@ from sqlalchemy.pool import StaticPool
 
 from websauna_migrate.base_errors import UsageError
 from websauna_migrate.database.engines import WRITES, begin_on_sqlite, driver_of
+from websauna_migrate.database.own_connections import use_own_connections
 
 #: Execution option of a connection whose session is the caller's.
 GIVEN = "websauna_migrate_given"
@@ -146,7 +147,9 @@ def engine_above(given: Connection, driver: DBAPIConnection) -> Engine:
     # Listeners of the caller's engine, and of a run, are kept in it.
     dialect.__dict__.pop("dispatch", None)
     pool = StaticPool(lambda: driver, reset_on_return=None, dialect=dialect)
-    return Engine(pool, dialect, given.engine.url, hide_parameters=given.engine.hide_parameters)
+    return use_own_connections(
+        Engine(pool, dialect, given.engine.url, hide_parameters=given.engine.hide_parameters)
+    )
 
 
 class CallersTransaction:

@@ -30,6 +30,7 @@ from websauna_migrate.database.engines import (
     open_engine,
     safe_url,
 )
+from websauna_migrate.database.own_connections import use_own_connections
 from websauna_migrate.facts.scratch_names import PREFIX, ScratchName, new_name
 
 SETTING = "websauna_migrate.scratch_url"
@@ -92,8 +93,8 @@ def scratch_database(settings: Settings) -> Iterator[URL]:
         with scratch_file() as path:
             yield url.set(database=str(path), query={})
         return
-    engine = open_engine(
-        url, settings.engine_options, poolclass=NullPool, isolation_level="AUTOCOMMIT"
+    engine = use_own_connections(
+        open_engine(url, settings.engine_options, poolclass=NullPool, isolation_level="AUTOCOMMIT")
     )
     name = new_name()
     with connect(engine) as connection:
@@ -185,7 +186,7 @@ def user_of(connection: Connection) -> str:
 @contextmanager
 def kept(settings: Settings, url: URL) -> Iterator[None]:
     """Hold a session that shows others that a scratch database is in use."""
-    keeper = open_engine(url, settings.engine_options, poolclass=NullPool)
+    keeper = use_own_connections(open_engine(url, settings.engine_options, poolclass=NullPool))
     with connect(keeper) as connection:
         if connection.dialect.name != "postgresql":
             connection.execute(text("SELECT GET_LOCK(:name, 0)"), {"name": url.database})

@@ -91,6 +91,8 @@ def value(part: object) -> str:
         return "NULL" if part else "NOT NULL"
     if isinstance(part, DefaultClause | Computed):
         expression = part.arg if isinstance(part, DefaultClause) else part.sqltext
+        if isinstance(expression, str):
+            return "'" + expression.replace("'", "''") + "'"
         return str(getattr(expression, "text", expression))
     if isinstance(part, TypeEngine):
         return str(part) if type(part).__module__.startswith("sqlalchemy.") else repr(part)

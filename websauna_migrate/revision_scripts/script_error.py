@@ -47,12 +47,12 @@ class ScriptError(MigrationError, ValueError):
 class ScriptRefused(Exception):
     """A script cannot go on; its step fails with the words. A run never raises it.
 
-    :ivar kind: ``transaction`` where it would end the transaction that a whole run is, ``rollback``
-        where it takes its step's own back, and the ledger's marker with it, ``keys`` where foreign
-        keys are in the way, ``batch`` where a batch on SQLite would lose something of its table,
-        ``check`` where a check of the script does not hold, ``early`` where that asks for what an
-        earlier step of the plan does, ``hook`` where one of ``env.py`` fails, ``stop`` where the
-        run shall end now
+    :ivar kind: ``transaction`` where it would end the transaction that a whole run is,
+        ``committed`` where it did, ``rollback`` where it takes its step's own back, and the
+        ledger's marker with it, ``keys`` where foreign keys are in the way, ``batch`` where a batch
+        on SQLite would lose something of its table, ``check`` where a check of the script does not
+        hold, ``early`` where that asks for what an earlier step of the plan does, ``hook`` where
+        one of ``env.py`` fails, ``stop`` where the run shall end now
     """
 
     def __init__(self, kind: str, words: str = ROLLED_BACK) -> None:

@@ -7,9 +7,13 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+from sqlalchemy.engine import Connection
+
 from websauna_migrate.alembic_adapter.package_environment import PackageEnvironment
+from websauna_migrate.database.engines import driver_of
 from websauna_migrate.database.servers import Server
 from websauna_migrate.planning.steps import Step, is_transactional
+from websauna_migrate.revision_scripts.script_error import ScriptRefused
 from websauna_migrate.runs.failures import NotAtomic
 
 #: What PostgreSQL and SQLite refuse inside of a transaction, or what ends one.
@@ -54,6 +58,29 @@ def require_atomic(
             f"{what} is impossible: the whole run cannot be one transaction. Nothing was changed.",
             reasons,
             f"Upgrade to the revision before each of these first, then {without}.",
+        )
+
+
+def transaction_of(connection: Connection) -> object:
+    """Return what the open transaction is known by: another begins behind a commit by the driver.
+
+    It costs PostgreSQL a query; SQLite has none open then.
+    """
+    if connection.dialect.name == "sqlite":
+        return driver_of(connection).in_transaction
+    return connection.exec_driver_sql("SELECT txid_current()").scalar_one()
+
+
+def require_same(connection: Connection, transaction: object) -> None:
+    """Make sure, behind a step, that the run's transaction is still open.
+
+    :param transaction: as :func:`transaction_of` knew it
+    :raises ScriptRefused: if the step ended it past SQLAlchemy
+    """
+    if transaction_of(connection) != transaction:
+        raise ScriptRefused(
+            "committed",
+            "it committed by the driver's connection, and with it all that the run had done.",
         )
 
 

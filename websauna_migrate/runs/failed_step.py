@@ -22,6 +22,7 @@ from websauna_migrate.database.engines import (
 )
 from websauna_migrate.database.history_tables import list_tables
 from websauna_migrate.database.lock_errors import is_lock_failure, says_already_there, sqlstate
+from websauna_migrate.database.own_connections import as_sqlalchemy_raises_it
 from websauna_migrate.database.stopping import RunStopped, StopNow
 from websauna_migrate.database.timeouts import Timeouts
 from websauna_migrate.locks.run_lock import LockLost, RunBlocked
@@ -79,13 +80,15 @@ class Aftermath:
         :param dry_run: whether nothing of the run is told in the ledger
         """
         run, step = self.run, attempt.step
+        exc = as_sqlalchemy_raises_it(exc, self.connection)
         done = attempt.number - 1
         # What stays applied.
         kept = 0 if run.atomic else done
         failure = self.failure_of(exc, step)
         lost = self._is_lost()
-        visible = not dry_run and self._marker_is_visible(attempt.entry, lost=lost)
-        half_done = visible and not self.guard.untouched
+        visible = self._marker_is_visible(attempt.entry, lost=lost)
+        committed = isinstance(exc, ScriptRefused) and exc.kind == "committed"
+        half_done = committed or (visible and not self.guard.untouched)
         if half_done:
             self.write(lambda one: self.access.ledger.fail(one, attempt.entry, failure), lost=lost)
             tell: Callable[[str], None] = told_already

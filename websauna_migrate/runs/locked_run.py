@@ -30,7 +30,7 @@ from websauna_migrate.planning.ledger_agreement import refuse_contradictions
 from websauna_migrate.planning.steps import Adopted, Plan, Step
 from websauna_migrate.results import AppliedStep, Run, StampedPackage
 from websauna_migrate.runs.activity import ActivityLook
-from websauna_migrate.runs.atomicity import require_atomic
+from websauna_migrate.runs.atomicity import require_atomic, require_same, transaction_of
 from websauna_migrate.runs.attempt import Attempt, Waiting
 from websauna_migrate.runs.failures import HistoryMoved, StepFailed, run_stopped
 from websauna_migrate.runs.kept_facts import keep_facts
@@ -348,6 +348,7 @@ class LockedRun:
                     self.runner.ledger.create(self.connection)
                 self._adopt(plan.adopted)
                 self._observe(0)
+                transaction = transaction_of(self.connection)
                 for number, step in enumerate(plan.steps, 1):
                     if self.runner.stopping:
                         self._running = None
@@ -357,6 +358,7 @@ class LockedRun:
                     attempt = Attempt(number, step, values, limits[number - 1], waiting)
                     self._begin(step, number, len(plan.steps))
                     steps.attempt(attempt)
+                    require_same(self.connection, transaction)
                     applied.append(applied_step(step, attempt.began, attempt.seconds))
                     self._observe(number)
                 if self.options.dry_run:

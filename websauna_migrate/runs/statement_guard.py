@@ -101,6 +101,7 @@ class StatementGuard:
         for method in EXECUTING:
             event.listen(engine, method, self._instead_of(method))
         event.listen(engine, "begin", self._begin)
+        event.listen(engine, "commit", self._commit)
         event.listen(engine, "after_cursor_execute", self._after_cursor_execute)
 
     def begin_step(self, timeouts: Timeouts, waited: float) -> None:
@@ -172,6 +173,18 @@ class StatementGuard:
                 with closing(connection.connection.cursor()) as cursor:
                     cursor.execute(settings)
             self._savepoints = bool(self._timeouts.lock_timeout_ms)
+
+    def _commit(self, connection: Connection) -> None:
+        """Take notice of a script that commits, or refuse it."""
+        if not self.active or connection is not self.connection:
+            return
+        if self.atomic:
+            # SQLAlchemy forgets the transaction, whatever is raised here.
+            driver_of(connection).rollback()
+            raise ScriptRefused(
+                "transaction", '"commit()" would end the transaction that the whole run is.'
+            )
+        self._publish()
 
     def _after_cursor_execute(
         self, connection: Connection, cursor: DBAPICursor, statement: str, *_: object

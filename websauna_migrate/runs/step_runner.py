@@ -13,6 +13,7 @@ from sqlalchemy.engine import Connection
 from websauna_migrate.alembic_adapter.env_run import run_env
 from websauna_migrate.database.engines import driver_of
 from websauna_migrate.database.history_tables import list_tables, read_rows
+from websauna_migrate.database.own_connections import running_script
 from websauna_migrate.database.timeouts import Timeouts, env_limited
 from websauna_migrate.locks.run_lock import LockLost
 from websauna_migrate.planning.steps import Step, is_transactional
@@ -331,7 +332,11 @@ class StepRunner:
             self._mark(attempt, connection, queued=transactional)
             if waiting.attempts:
                 self.waits.watch(connection)
-            with self.guard.looking(), self.access.stopping.running(self._cancel):
+            with (
+                self.guard.looking(),
+                self.access.stopping.running(self._cancel),
+                running_script(connection),
+            ):
                 if (step.package, step.revision.id) in run.due:
                     run_check(module, "precheck", connection)
                 if transactional:
