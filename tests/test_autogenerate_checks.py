@@ -9,6 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from apps import Workshop
+from runs import execute
 
 MODELS = """
 import sqlalchemy as sa
@@ -116,3 +117,30 @@ def test_alembics_own_comparison_of_checks_adds_nothing(
     assert text.count("create_check_constraint(") == 1 and text.count("drop_constraint(") == 1
     service.upgrade()
     assert service.check().problems == ()
+
+
+def test_checks_by_operators_of_an_extension_are_written_as_the_models_have_them(
+    workshop: Workshop, postgresql_url: str
+) -> None:
+    columns = 'sa.Column("a", sa.Text), sa.Column("b", sa.Text)'
+    source = "import sqlalchemy as sa\nmetadata = sa.MetaData()\n"
+    source += f'sa.Table("t", metadata, {columns}'
+    workshop.package("shop", f"{source})", metadata="shop.models.metadata")
+    # As CITEXT's own, whose schema PostgreSQL tells with them.
+    execute(
+        postgresql_url,
+        "CREATE OPERATOR =% (LEFTARG = text, RIGHTARG = text, FUNCTION = textregexeq)",
+    )
+    service = workshop.service(postgresql_url)
+    service.revision("one", autogenerate=True)
+    service.upgrade()
+    checks = """sa.CheckConstraint("a =% '^a'"), sa.CheckConstraint("b =% '^b'")"""
+    (workshop.root / "shop" / "models.py").write_text(f"{source}, {checks})")
+    workshop.forget()
+    service = workshop.service(postgresql_url)
+    (script,) = service.revision("two", autogenerate=True)
+    written = Path(script.path).read_text()
+    assert """create_check_constraint(batch_op.f('t_a_check'), "a =% '^a'")""" in written
+    assert "OPERATOR" not in written and "op.execute" not in written
+    service.upgrade()
+    assert service.check().ok

@@ -377,8 +377,10 @@ def resolution(fact: Fact) -> dict[str, Any]:
 
 
 def words_of(text: str) -> list[str]:
-    """Return the names, numbers and strings in an expression, sorted, without casts."""
-    plain = re.sub(r"::[a-z ]+(\[\])?", "", text)
+    """Return the names, numbers and strings in an expression, sorted, without casts and schemas."""
+    plain = re.sub(r"\bOPERATOR\(\w+\.([^()]+)\)", r"\1", text)
+    plain = re.sub(r"::[a-z_][\w. ]*(\[\])?", "", plain)
+    plain = re.sub(r"\b[a-z_]\w*\.(?=[a-z_\"])", "", plain)
     found = re.findall(r"'(?:[^']|'')*'|\w+", plain)
     return sorted(one.lower() for one in found if one.lower() not in IDLE)
 
