@@ -384,3 +384,18 @@ def test_entities_that_env_py_registers_are_compared(
         assert report.ok is well, told
         if not well:
             assert [text for text in told if text.startswith('view "grown": definition is')] == told
+
+
+def test_of_many_notes_of_one_kind_some_are_told(workshop: Workshop, sqlite_url: str) -> None:
+    workshop.package("app")
+    views = "\n".join(f'op.execute("CREATE VIEW v{n} AS SELECT {n}")' for n in range(7))
+    workshop.script("app", "one", None, views)
+    ini = workshop.application("app", workshop.root.parent / "site.ini", sqlite_url)
+    told = workshop.ws(ini, "check", "--fresh").out.splitlines()
+    assert [line[:26] for line in told[:4]] == ["note: The scripts make vie"] * 4
+    assert told[4:] == [
+        "note: 3 more like the last one. With --json each is told.",
+        "No new upgrade operations detected.",
+    ]
+    found = json.loads(workshop.ws(ini, "check", "--fresh", "--json").out)
+    assert len(found["problems"]) == 7

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 from websauna_migrate.cli.render.text import NOTHING, Table, joined, one_line
-from websauna_migrate.results import CheckReport, PackageState, Plan, Verification
+from websauna_migrate.results import (
+    CheckProblem,
+    CheckReport,
+    PackageState,
+    Plan,
+    Verification,
+)
 
 
 def status_table(states: Iterable[PackageState]) -> Table:
@@ -70,15 +77,37 @@ def plan_table(plan: Plan) -> Table:
     return Table(headings, rows, prose=frozenset({"MESSAGE", "REASON"}))
 
 
+#: So many notes of one kind are printed; of more, as many and how many there are.
+NOTES = 4
+
+
 def render_check(report: CheckReport) -> Iterator[str]:
-    """Yield what a check found, what is only worth knowing last."""
+    """Yield what a check found, what is only worth knowing last and not all of a kind."""
+    told: Counter[object] = Counter()
+    kinds = Counter(kind_of_note(one) for one in report.problems if not one.fatal)
     for problem in sorted(report.problems, key=lambda problem: not problem.fatal):
         text = problem.message
         if problem.package is not None and problem.package not in text:
             text = f"{problem.package}: {text}"
-        yield text if problem.fatal else f"note: {text}"
+        if problem.fatal:
+            yield text
+            continue
+        kind = kind_of_note(problem)
+        told[kind] += 1
+        # One more takes no more lines than to say so.
+        if told[kind] <= NOTES or kinds[kind] == NOTES + 1:
+            yield f"note: {text}"
+        elif told[kind] == NOTES + 1:
+            yield f"note: {kinds[kind] - NOTES} more like the last one. With --json each is told."
     if report.ok:
         yield "No new upgrade operations detected."
+
+
+def kind_of_note(note: CheckProblem) -> object:
+    """Return what notes have in common that say the same of other objects."""
+    details = note.details
+    differs = note.kind == "fresh-differs" and isinstance(details, tuple)
+    return note.kind, note.package, details[-1] if differs else None
 
 
 def render_verifications(found: Sequence[Verification]) -> Iterator[str]:
