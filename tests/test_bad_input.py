@@ -35,17 +35,22 @@ def foo(workshop: Workshop) -> Workshop:
     return workshop
 
 
+REMOVE = "Correct the script, or remove it."
+IMPORTED = "Correct the script, or what it imports."
+INSTALL = "Install what it imports, or correct the script."
+
+
 @pytest.mark.parametrize(
-    ("line", "problem"),
+    ("line", "problem", "remedy"),
     [
-        ("def broken(:", "it has a syntax error in line 20: invalid syntax."),
-        ("1 / 0", "it raises ZeroDivisionError in line 20: division by zero"),
-        ("import nowhere_at_all", "it raises ModuleNotFoundError in line 20: No module named"),
-        ("requires = 42", "its requires is 42, neither a text nor a sequence of texts."),
+        ("def broken(:", "it has a syntax error in line 20: invalid syntax.", REMOVE),
+        ("1 / 0", "it raises ZeroDivisionError in line 20: division by zero", IMPORTED),
+        ("import nowhere", "it raises ModuleNotFoundError in line 20: No module named", INSTALL),
+        ("requires = 42", "its requires is 42, neither a text nor a sequence of texts.", REMOVE),
     ],
 )
 def test_a_script_that_cannot_be_read_is_named(
-    foo: Workshop, sqlite_url: str, line: str, problem: str
+    foo: Workshop, sqlite_url: str, line: str, problem: str, remedy: str
 ) -> None:
     path = foo.script("fooapp", "f200", "f100")
     path.write_text(path.read_text().rstrip("\n") + f"\n\n{line}\n")
@@ -55,7 +60,7 @@ def test_a_script_that_cannot_be_read_is_named(
     assert message.startswith(
         f'Revision script "{path}" of package "fooapp" cannot be read: {problem}'
     )
-    assert message.endswith("Correct the script, or remove it. Nothing was changed.")
+    assert message.endswith(f"{remedy} Nothing was changed.")
     assert not Path(sqlite_url.removeprefix("sqlite:///")).exists()
 
 

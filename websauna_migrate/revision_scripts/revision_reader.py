@@ -41,13 +41,15 @@ class ScriptDirectory(Protocol):
         """Import a file; ``None`` if it is no revision script after all."""
 
 
-def broken(package: str, path: str, problem: str) -> ScriptError:
+def broken(
+    package: str, path: str, problem: str, remedy: str = "Correct the script, or remove it."
+) -> ScriptError:
     """Return the error of a script that cannot be imported, or is wrong about itself."""
     return ScriptError(
         "broken",
         path,
         f'Revision script "{path}" of package "{package}" cannot be read: {problem}\n'
-        "Correct the script, or remove it. Nothing was changed.",
+        f"{remedy} Nothing was changed.",
         package=package,
         problem=problem,
     )
@@ -271,7 +273,10 @@ def report(package: str, path: str, exc: BaseException) -> NoReturn:
     line = line_of(exc, path)
     where = "" if line is None else f" in line {line}"
     problem = f"it raises {type(exc).__name__}{where}: {exc}{what_to_write(exc)}"
-    raise broken(package, path, problem) from exc
+    remedy = "Correct the script, or what it imports."
+    if isinstance(exc, ModuleNotFoundError):
+        remedy = "Install what it imports, or correct the script."
+    raise broken(package, path, problem, remedy) from exc
 
 
 def to_revision(package: str, script: Script) -> Revision:
