@@ -33,7 +33,7 @@ from hypothesis import settings
 
 from apps import workshop  # noqa: F401 - a fixture of all tests
 from databases import MariaDBServer, PostgreSQLServer, Unavailable, start_mariadb, start_postgresql
-from fast_folder import choose_folder
+from fast_folder import choose_folder, short_folder
 from projects import make_project  # noqa: F401
 from read_once import read_once
 
@@ -245,7 +245,7 @@ AT_THE_START = re.compile(r"PYTHON(?!PATH$|DONTWRITEBYTECODE$).*|LANG|LC_.*|TZ")
 @functools.cache
 def fork_server(module: str) -> str:
     """Start a process that forks for each command of a module, and return its socket's path."""
-    folder = tempfile.mkdtemp(prefix="forks-")
+    folder = tempfile.mkdtemp(prefix="forks-", dir=short_folder())
     program = [sys.executable, str(Path(__file__).parent / "fork_server.py"), f"{folder}/{module}"]
     pipe = subprocess.PIPE
     process = subprocess.Popen(program, stdin=pipe, stdout=pipe, text=True, cwd=folder)
