@@ -5,8 +5,8 @@ session and exit status, and executes the installed script, or ``-m`` a module. 
 counts.
 
 ``fork_server.py SOCKET`` serves; it has this package imported unless the socket's name is that of
-another module, which it has instead. ``fork_server.py SOCKET SCRIPT [WORD ...]`` has a script run,
-and ends as it did.
+another module, which it has instead, and what both use.
+``fork_server.py SOCKET SCRIPT [WORD ...]`` has a script run, and ends as it did.
 """
 
 from __future__ import annotations
@@ -72,10 +72,10 @@ def import_everything(module: str) -> None:
 
     from read_once import read_once
 
-    names = [f"{module}.config", f"{module}.command", "psycopg2", "pymysql"]
+    names = ["pyramid.paster", "pyramid.config", "plaster_pastedeploy", "psycopg2", "pymysql"]
+    names += ["alembic.config", "alembic.command", "sqlalchemy.orm", "zope.sqlalchemy"]
     if module == "websauna_migrate":
         package = importlib.import_module(module)
-        names = ["pyramid.paster", "pyramid.config", "alembic.config", "psycopg2", "pymysql"]
         names += [one.name for one in pkgutil.walk_packages(package.__path__, f"{module}.")]
     for name in names:
         with contextlib.suppress(ImportError):
