@@ -8,8 +8,10 @@ the end says so.
 from __future__ import annotations
 
 import atexit
+import fcntl
 import functools
 import gc
+import hashlib
 import json
 import os
 import re
@@ -21,6 +23,7 @@ import sys
 import tempfile
 import venv
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import distributions
 from pathlib import Path
@@ -33,7 +36,7 @@ from hypothesis import settings
 
 from apps import workshop  # noqa: F401 - a fixture of all tests
 from databases import MariaDBServer, PostgreSQLServer, Unavailable, start_mariadb, start_postgresql
-from fast_folder import choose_folder
+from fast_folder import choose_folder, short_folder
 from projects import make_project  # noqa: F401
 from read_once import read_once
 
@@ -243,10 +246,13 @@ AT_THE_START = re.compile(r"PYTHON(?!PATH$|DONTWRITEBYTECODE$).*|LANG|LC_.*|TZ")
 
 
 @functools.cache
-def fork_server(module: str) -> str:
-    """Start a process that forks for each command of a module, and return its socket's path."""
-    folder = tempfile.mkdtemp(prefix="forks-")
-    program = [sys.executable, str(Path(__file__).parent / "fork_server.py"), f"{folder}/{module}"]
+def fork_server(module: str, python: str) -> str:
+    """Start a process that forks for each command of a module, and return its socket's path.
+
+    :param python: that of the environment in which the module is installed
+    """
+    folder = tempfile.mkdtemp(prefix="forks-", dir=short_folder())
+    program = [python, str(Path(__file__).parent / "fork_server.py"), f"{folder}/{module}"]
     pipe = subprocess.PIPE
     process = subprocess.Popen(program, stdin=pipe, stdout=pipe, text=True, cwd=folder)
     assert process.stdout is not None
@@ -265,17 +271,19 @@ def fork_server(module: str) -> str:
 def forked(words: Sequence[str], variables: Mapping[str, str]) -> list[str]:
     """Return the words before a command that have it run by a fork; none, where that will not do.
 
-    Only ``ws-`` scripts of this Python, and its ``-m alembic``, are run so.
+    Only the ``ws-`` scripts of an environment, and this Python's ``-m alembic``, are run so.
     """
     path = Path(words[0])
+    python = path.with_name("python")
     plain = [*words[:3]] == [sys.executable, "-m", "alembic"]
-    own = path.parent == Path(sys.executable).parent and path.name.startswith("ws-")
+    own = path.name.startswith("ws-") and python.exists()
     here = {key: value for key, value in os.environ.items() if AT_THE_START.fullmatch(key)}
     there = {key: value for key, value in variables.items() if AT_THE_START.fullmatch(key)}
     if not (own or plain) or here != there:
         return []
     client = str(Path(__file__).parent / "fork_server.py")
-    server = fork_server("alembic" if plain else "websauna_migrate")
+    module, python = ("alembic", path) if plain else ("websauna_migrate", python)
+    server = fork_server(module, str(python))
     return [sys.executable, "-I", "-S", client, server]
 
 
@@ -287,6 +295,7 @@ def run_process(
     input: str | bytes | None = None,
     timeout: float = 120,
     text: bool = True,
+    by_fork: bool = True,
 ) -> subprocess.CompletedProcess[Any]:
     """Run a program to its end and return what it printed, whatever its exit status is.
 
@@ -298,6 +307,7 @@ def run_process(
     :param timeout: seconds; then the program and its children are killed, and the test fails with
         what they had printed
     :param text: ``False`` gives and takes bytes
+    :param by_fork: ``False`` has console scripts started as a shell does
     """
     variables = {k: v for k, v in os.environ.items() if not FOREIGN_VARIABLES.fullmatch(k)}
     variables["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), variables["PATH"]])
@@ -310,7 +320,7 @@ def run_process(
     # The child's own PATH, not ours, decides which program is meant.
     words[0] = shutil.which(words[0], path=variables.get("PATH")) or words[0]
     process = subprocess.Popen(
-        [*forked(words, variables), *words],
+        [*(forked(words, variables) if by_fork else ()), *words],
         cwd=cwd,
         env=variables,
         stdin=subprocess.DEVNULL if input is None else subprocess.PIPE,
@@ -336,7 +346,7 @@ def run_process(
 
 @pytest.fixture(scope="session")
 def run() -> Run:
-    """``run(argv, cwd=, env=, input=, timeout=120, text=True)``, see ``run_process``."""
+    """``run(argv, cwd=, env=, input=, timeout=120, text=True, by_fork=True)``: ``run_process``."""
     return run_process
 
 
@@ -406,15 +416,59 @@ def link_dependencies(target: Path) -> Path:
     return target
 
 
+def install_into(environment: Environment, wheels: Sequence[Path]) -> None:
+    """Make an environment, and install wheels into it."""
+    venv.create(environment.root, symlinks=True)
+    pip("--python", environment.python, "install", "--quiet", "--no-deps", *wheels)
+    dependencies = link_dependencies(environment.root / "dependencies")
+    path = environment.site_packages / "dependencies.pth"
+    path.write_text(f"{dependencies}\n", encoding="utf-8")
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[bool]:
+    """Let one process at a time make a folder; tell whether it was made."""
+    with folder.with_name(f"{folder.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        made = folder.with_name(f"{folder.name}.made")
+        yield made.exists()
+        made.touch()
+
+
 @pytest.fixture(scope="session")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def of_all_workers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of all processes of pytest-xdist together."""
+    folder = tmp_path_factory.getbasetemp()
+    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+
+
+@pytest.fixture(scope="session")
+def wheel_of(of_all_workers: Path) -> Callable[[Path], Path]:
+    """Builds the wheel of a source tree, once for each."""
+
+    @functools.cache
+    def build(source: Path) -> Path:
+        folder = of_all_workers / f"wheel {digest_of(source)}"
+        with alone(folder) as is_there:
+            return next(folder.glob("*.whl")) if is_there else build_wheel(source, folder)
+
+    return build
+
+
+def digest_of(*paths: Path) -> str:
+    """Return a short digest of paths."""
+    return hashlib.sha256("\n".join(map(str, paths)).encode()).hexdigest()[:16]
+
+
+@pytest.fixture(scope="session")
+def wheel(wheel_of: Callable[[Path], Path]) -> Path:
     """The project's wheel, built from this checkout."""
-    return build_wheel(REPOSITORY, tmp_path_factory.mktemp("wheel"))
+    return wheel_of(REPOSITORY)
 
 
 @pytest.fixture(scope="session")
 def installed_venv(
-    wheel: Path, tmp_path_factory: pytest.TempPathFactory
+    wheel: Path, wheel_of: Callable[[Path], Path], of_all_workers: Path
 ) -> Callable[..., Environment]:
     """``installed_venv(*package_dirs)``: an :class:`Environment` in a directory with spaces.
 
@@ -422,26 +476,15 @@ def installed_venv(
     dependencies are those of the Python that runs the tests. The same packages give the same
     environment: do not change it.
     """
-    environments: dict[tuple[Path, ...], Environment] = {}
-
-    @functools.cache
-    def wheel_of(directory: Path) -> Path:
-        return build_wheel(directory, tmp_path_factory.mktemp("wheels"))
 
     def create(*package_dirs: str | os.PathLike[str]) -> Environment:
-        key = tuple(Path(directory).resolve() for directory in package_dirs)
-        if key not in environments:
-            root = tmp_path_factory.mktemp("an environment") / "with spaces in its name"
-            venv.create(root, symlinks=True)
-            environment = Environment(root)
-            wheels = [wheel, *map(wheel_of, key)]
-            pip("--python", environment.python, "install", "--quiet", "--no-deps", *wheels)
-            dependencies = link_dependencies(root / "dependencies")
-            (environment.site_packages / "dependencies.pth").write_text(
-                f"{dependencies}\n", encoding="utf-8"
-            )
-            environments[key] = environment
-        return environments[key]
+        sources = [Path(directory).resolve() for directory in package_dirs]
+        folder = of_all_workers / f"an environment {digest_of(*sources)}"
+        environment = Environment(folder / "with spaces in its name")
+        with alone(folder) as is_there:
+            if not is_there:
+                install_into(environment, [wheel, *map(wheel_of, sources)])
+        return environment
 
     return create
 

@@ -199,7 +199,10 @@ class Server:
 
     @cached_property
     def _engine(self) -> sqlalchemy.Engine:
-        return sqlalchemy.create_engine(self.url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
+        # One session makes and drops the databases of all tests.
+        return sqlalchemy.create_engine(
+            self.url, isolation_level="AUTOCOMMIT", pool_size=1, pool_pre_ping=True
+        )
 
     def create_database(self) -> str:
         """Create an empty database and return its URL, with the password."""
@@ -215,6 +218,7 @@ class Server:
 
     def stop(self) -> None:
         """Stop the server and remove its directory; a server that ran before us is left alone."""
+        self._engine.dispose()
         if self._keeper is None:
             return
         assert self._keeper.stdin is not None
@@ -234,6 +238,15 @@ class PostgreSQLServer(Server):
     def socket_dir(self) -> Path | None:
         """What ``-h`` of psql takes for the Unix socket."""
         return self.socket.parent if self.socket else None
+
+    def prepare(self) -> None:
+        """Let the template have the cache of the catalogue that a database's first session makes.
+
+        It is copied with it, else each test's first session makes it anew.
+        """
+        if self._keeper is not None:
+            template = sqlalchemy.create_engine(self.url_of("template1"), poolclass=NullPool)
+            template.connect().close()
 
     def read_version(self) -> str:
         with self.connect() as connection:

@@ -79,16 +79,12 @@ def serve() -> None:
 
     Importing what every command needs takes longer than most commands do.
     """
-    import alembic.command
     import alembic.config
-    import pyramid.paster
-    import sqlalchemy.orm
 
-    import websauna_migrate.cli.commands.read
-    import websauna_migrate.service
+    from fork_server import import_everything
     from websauna_migrate.cli import ws_alembic, ws_create_table, ws_db_shell, ws_dump_db
 
-    assert pyramid and sqlalchemy and websauna_migrate
+    import_everything("websauna_migrate")
     mains = {
         "alembic": alembic.config.main,
         "ws-alembic": ws_alembic.main,

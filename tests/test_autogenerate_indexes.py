@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -47,18 +46,19 @@ ON = {
     },
 }
 
-CASES = [(backend, kind) for backend, found in ON.items() for kind in found]
+#: Whose script cannot be proven: a downgrade of what SQLAlchemy reflected lacks it.
+LOST = "collation"
 
 
-def index_of(url: str) -> Any:
-    """Return how the server keeps the index."""
+def indexes_of(url: str) -> dict[str, str]:
+    """Return how the server keeps each index."""
     engine = sa.create_engine(url)
     query = {
-        "sqlite": "SELECT sql FROM sqlite_master WHERE name = 'ix'",
-        "postgresql": "SELECT pg_get_indexdef(to_regclass('ix'))",
+        "sqlite": "SELECT name, sql FROM sqlite_master WHERE name LIKE 'ix%%'",
+        "postgresql": "SELECT indexname, indexdef FROM pg_indexes WHERE indexname LIKE 'ix%%'",
     }[engine.dialect.name]
     with engine.connect() as connection:
-        found = connection.exec_driver_sql(query).scalar()
+        found = {row[0]: row[1] for row in connection.exec_driver_sql(query)}
     engine.dispose()
     return found
 
@@ -75,45 +75,47 @@ def models(workshop: Workshop) -> Callable[[str], None]:
     return write
 
 
-@pytest.mark.parametrize(("backend", "kind"), CASES)
-def test_an_expression_index_comes_and_goes(
+@pytest.mark.parametrize("lost", [False, True], ids=["all others", LOST])
+@pytest.mark.parametrize("backend", ON)
+def test_expression_indexes_come_and_go(
     workshop: Workshop,
     models: Callable[[str], None],
     request: pytest.FixtureRequest,
     backend: str,
-    kind: str,
+    lost: bool,
 ) -> None:
     url = request.getfixturevalue(f"{backend}_url")
-    source = ON[backend][kind]
+    kinds = {kind: text for kind, text in ON[backend].items() if (kind == LOST) == lost}
+    names = {kind: f"ix_{kind.replace(' ', '_')}" for kind in kinds}
+    source = "\n".join(text.replace('"ix"', f'"{names[kind]}"') for kind, text in kinds.items())
     models(source)
     service = workshop.service(url)
     service.revision("one", autogenerate=True)
     service.upgrade()
-    made = index_of(url)
-    assert made is not None
+    made = indexes_of(url)
+    assert set(made) == set(names.values())
     assert service.check().problems == ()
     assert service.revision("two", autogenerate=True) == ()
-    # It goes, and comes back as it was.
+    # They go, and come back as they were.
     models("")
     service = workshop.service(url)
-    # Its collation is lost in the downgrade, which a proof finds out.
-    prove = "off" if kind == "collation" else None
+    prove = "off" if lost else None
     assert len(service.revision("three", autogenerate=True, prove=prove)) == 1
     service.upgrade()
-    assert index_of(url) is None
+    assert indexes_of(url) == {}
     assert service.check().problems == ()
     service.downgrade("-1")
-    assert index_of(url) is not None
+    assert set(indexes_of(url)) == set(made)
     models(source)
     service = workshop.service(url)
     service.upgrade()
-    # It comes to a table that is there.
+    # They come to a table that is there.
     assert len(service.revision("four", autogenerate=True)) == 1
     service.upgrade()
-    assert index_of(url) == made
+    assert indexes_of(url) == made
     assert service.check().problems == ()
     service.downgrade("-1")
-    assert index_of(url) is None
+    assert indexes_of(url) == {}
 
 
 def test_an_index_that_is_wanted_concurrently_is_made_in_the_transaction(

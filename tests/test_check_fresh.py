@@ -98,7 +98,6 @@ class Site:
     def env(self) -> dict[str, str]:
         return {
             "PYTHONPATH": str(self.workshop.root),
-            "PYTHONWARNINGS": "ignore",
             "TMPDIR": tempfile.gettempdir(),
         }
 

@@ -134,18 +134,6 @@ def test_nor_do_they_where_the_server_has_to_be_asked(
     assert max(found[0]) <= 60
 
 
-@pytest.mark.parametrize("kind", sorted(REWRITTEN))
-def test_the_server_is_asked_about_all_tables_at_once(
-    workshop: Workshop, postgresql_server: Any, kind: str
-) -> None:
-    more = 'sa.Column("word", sa.Text), ' + REWRITTEN[kind]
-    few, many = (
-        counts(workshop, postgresql_server, packages=2, tables=n, columns=1, more=more)
-        for n in (2, 5)
-    )
-    assert few == many
-
-
 def test_serial_columns_are_those_that_alembic_finds(postgresql_url: str) -> None:
     engine = sa.create_engine(postgresql_url)
     with engine.connect() as connection:

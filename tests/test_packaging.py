@@ -117,7 +117,7 @@ def test_the_installed_package_is_whole_and_stands_for_itself(installed_venv, ru
 
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_every_console_script_explains_itself(installed_venv, run, tmp_path, script):
-    result = run([installed_venv().program(script), "--help"], cwd=tmp_path)
+    result = run([installed_venv().program(script), "--help"], cwd=tmp_path, by_fork=False)
     assert (result.returncode, result.stderr) == (0, "")
     assert result.stdout.startswith(f"usage: {script} ")
 

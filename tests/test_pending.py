@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import logging
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +13,7 @@ from pyramid.response import Response
 from webtest import TestApp
 
 from apps import Workshop
-from runs import ledger
+from runs import exit_status, fork, ledger
 from test_web_pages import HERE, Policy
 from websauna_migrate import IMigrationService, MigrationError
 from websauna_migrate.web import pending
@@ -96,33 +92,12 @@ def test_a_word_that_means_nothing(packages: Workshop, url: str) -> None:
         start(packages, url, "maybe")
 
 
-PROGRAM = """
-import sys
-from pyramid.config import Configurator
-settings = {"sqlalchemy.url": sys.argv[1], "websauna_migrate.on_pending": "upgrade"}
-config = Configurator(settings=settings)
-config.include("websauna_migrate")
-config.include("aaa")
-config.include("bbb")
-config.make_wsgi_app()
-"""
-
-
 def test_upgrade_by_many_workers_at_once(packages: Workshop, database_url: str) -> None:
     for number in range(2, 12):
         packages.script("aaa", f"a{number}", f"a{number - 1}")
 
-    def work(_: int) -> str:
-        done = subprocess.run(
-            [sys.executable, "-c", PROGRAM, database_url],
-            env={**os.environ, "PYTHONPATH": str(packages.root)},
-            capture_output=True,
-            text=True,
-        )
-        return done.stderr if done.returncode else ""
-
-    with concurrent.futures.ThreadPoolExecutor(4) as pool:
-        assert list(pool.map(work, range(4))) == [""] * 4
+    pids = [fork(lambda: start(packages, database_url, "upgrade") and None) for _ in range(4)]
+    assert [exit_status(pid) for pid in pids] == [0] * 4
     entries = ledger(database_url)
     assert len(entries) == 12 and {entry[3] for entry in entries} == {"done"}
 

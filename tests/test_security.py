@@ -335,7 +335,7 @@ SAFE_IN = {
     "mysql_attributes.py": r"(?:options_of|column_definition)\(fact\)|fact\.get"
     r"|\b(?:definition|words|name)\b",
     "not_null.py": r"\b(?:name|place)\b",
-    "postgresql.py": r"\bquery\b",
+    "postgresql.py": r"\bquery\b|SELDOM",
     "postgresql_catalogue.py": r"IN_EXTENSION|INDEX_COLUMNS|OF_TABLE",
     "postgresql_looks.py": r"PARTS|FIRST|\b(?:name|condition)\b",
     "prove.py": r"\blisted\b",

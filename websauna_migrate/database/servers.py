@@ -96,8 +96,9 @@ def examine_postgresql(connection: Connection) -> Server:
             # Older servers do not know it, and not every operating system can do it.
             connection.execute(
                 text(
-                    "SELECT set_config(name, :value, false) FROM pg_settings "
-                    "WHERE name = 'client_connection_check_interval'"
+                    "SELECT set_config(name, :value, false) "
+                    "FROM (SELECT 'client_connection_check_interval' AS name) AS known "
+                    "WHERE current_setting(name, true) IS NOT NULL"
                 ),
                 {"value": CHECK_INTERVAL},
             )

@@ -1,4 +1,4 @@
-"""Facts of a PostgreSQL database, read from its catalogue by a fixed number of queries."""
+"""Facts of a PostgreSQL database, read from its catalogue by a query for each kind of object."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sqlalchemy import BigInteger, String, bindparam, text
 from sqlalchemy.engine import Connection
 
 from websauna_migrate.facts.fact import POSITION, Fact, Pieces, Value
-from websauna_migrate.facts.postgresql_catalogue import BY_UNIT, QUERIES, SCHEMAS
+from websauna_migrate.facts.postgresql_catalogue import BY_UNIT, QUERIES, SCHEMAS, SELDOM
 from websauna_migrate.facts.renamed import Renamed
 from websauna_migrate.facts.written_back import settled
 
@@ -78,7 +78,8 @@ def read_postgresql(
     with without_path(connection) as (default, found):
         found = [row for row in found if schemas is None or row[0] in schemas]
         wanted = [row[0] for row in found]
-        rows = {name: rows_of(connection, query, wanted) for name, query in QUERIES.items()}
+        queries = needed_queries(connection)
+        rows = {name: rows_of(connection, query, wanted) for name, query in queries.items()}
     pieces = schema_pieces(found) | {key: facts for _, key, facts in Reading(rows).pieces({})}
     if names:
         rename = Renamed(names, quote_name).fact
@@ -93,6 +94,13 @@ def without_path(connection: Connection) -> Iterator[tuple[str, Rows]]:
     default, path = found[0][2:4] if found else ("", "")
     yield default or "", found
     connection.execute(text("SELECT set_config('search_path', :path, true)"), {"path": path})
+
+
+def needed_queries(connection: Connection) -> dict[str, str]:
+    """Return the queries by name, without those of kinds that the database has no object of."""
+    found = connection.execute(text(f"SELECT {', '.join(SELDOM.values())}")).one()
+    lacking = {name for name, is_there in zip(SELDOM, found, strict=True) if not is_there}
+    return {name: query for name, query in QUERIES.items() if name not in lacking}
 
 
 def rows_of(

@@ -235,5 +235,18 @@ QUERIES = {
     "statistics": STATISTICS,
 }
 
+#: Oids of what the server did not bring with it begin here.
+FIRST = 16384
+
+#: When a database may have an object of a kind, for those that are seldom.
+SELDOM = {
+    "types": f"EXISTS (SELECT FROM pg_type WHERE oid >= {FIRST} AND typtype IN ('e', 'd', 'r'))",
+    "functions": f"EXISTS (SELECT FROM pg_proc WHERE oid >= {FIRST})",
+    "triggers": "EXISTS (SELECT FROM pg_trigger WHERE NOT tgisinternal) OR "
+    f"EXISTS (SELECT FROM pg_rewrite WHERE oid >= {FIRST} AND rulename <> '_RETURN')",
+    "policies": "EXISTS (SELECT FROM pg_policy)",
+    "statistics": "EXISTS (SELECT FROM pg_statistic_ext)",
+}
+
 #: What is read of some relations alone where the others did not change.
 BY_UNIT = frozenset({"relations", "columns", "constraints", "indexes", "sequences"})

@@ -14,11 +14,14 @@ from dataclasses import dataclass
 
 from websauna_migrate.facts.catalogue import Look, snapshot
 from websauna_migrate.facts.fact import Pieces
-from websauna_migrate.facts.postgresql import Reading, rows_of, schema_pieces, without_path
-from websauna_migrate.facts.postgresql_catalogue import BY_UNIT, QUERIES
-
-#: Oids of what the server did not bring with it begin here.
-FIRST = 16384
+from websauna_migrate.facts.postgresql import (
+    Reading,
+    needed_queries,
+    rows_of,
+    schema_pieces,
+    without_path,
+)
+from websauna_migrate.facts.postgresql_catalogue import BY_UNIT, FIRST, QUERIES
 
 PARTS = """
 WITH part AS MATERIALIZED (
@@ -145,9 +148,10 @@ class PostgreSQLLook(Look):
             before, self.marks = self.marks, self.read_marks(wanted)
             units = self.changed(before, wanted)
             changed = {0, *self.parts, *self.marks.units} if units is None else units
+            queries = needed_queries(self.connection) if 0 in changed else QUERIES
             rows = {
                 name: rows_of(self.connection, query, wanted, units if name in BY_UNIT else None)
-                for name, query in QUERIES.items()
+                for name, query in queries.items()
                 if 0 in changed or (changed and name in BY_UNIT)
             }
         former: Pieces = {}

@@ -70,11 +70,13 @@ class TransactionLock(RunLock):
             connection = self.engine.connect().execution_options(isolation_level="READ COMMITTED")
             self.connection = connection
         # Whatever limits idle transactions here must spare this one.
-        for name in ("idle_in_transaction_session_timeout", "transaction_timeout"):
-            connection.execute(
-                text("SELECT set_config(name, '0', true) FROM pg_settings WHERE name = :name"),
-                {"name": name},
+        connection.execute(
+            text(
+                "SELECT set_config(name, '0', true) FROM unnest(ARRAY"
+                "['idle_in_transaction_session_timeout', 'transaction_timeout']) AS name "
+                "WHERE current_setting(name, true) IS NOT NULL"
             )
+        )
         row = connection.execute(
             text("SELECT pg_try_advisory_xact_lock(:key), pg_backend_pid()"), {"key": self.key}
         ).one()
