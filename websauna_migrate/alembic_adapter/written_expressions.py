@@ -13,6 +13,7 @@ from alembic.autogenerate.api import AutogenContext
 from alembic.ddl.impl import DefaultImpl
 from sqlalchemy import text
 from sqlalchemy.dialects import registry
+from sqlalchemy.dialects.mysql.mariadb import MariaDBDialect
 from sqlalchemy.engine import Dialect
 from sqlalchemy.sql.elements import ClauseElement, TextClause
 
@@ -46,9 +47,9 @@ def written_for(context: AutogenContext) -> Collection[str]:
     return found
 
 
-def runs_on(context: AutogenContext, database: str) -> str:
-    """Return the source of the question whether a script runs on a database."""
-    names = DATABASES[database]
+def runs_on(context: AutogenContext, *databases: str) -> str:
+    """Return the source of the question whether a script runs on one of some databases."""
+    names = tuple(name for one in databases for name in DATABASES[one])
     test = f"in {names!r}" if len(names) > 1 else f"== {names[0]!r}"
     return f"{context.opts['alembic_module_prefix']}get_context().dialect.name {test}"
 
@@ -58,6 +59,14 @@ def dialect_of(database: str) -> Dialect:
     """Return the dialect of a database, without any driver."""
     dialect: Dialect = registry.load(database)()
     return dialect
+
+
+@functools.cache
+def dialects_of(database: str) -> tuple[Dialect, ...]:
+    """Return the dialects that run on a database, without any driver."""
+    if database == "mysql":
+        return dialect_of(database), MariaDBDialect()
+    return (dialect_of(database),)
 
 
 class Spelled(str):

@@ -14,7 +14,7 @@ from alembic.operations import ops
 from alembic.runtime.environment import ProcessRevisionDirectiveFn
 from alembic.runtime.migration import MigrationContext
 from alembic.util import CommandError
-from sqlalchemy import Table
+from sqlalchemy import Column, Table
 from sqlalchemy.exc import DBAPIError
 
 from websauna_migrate.alembic_adapter.autogenerate_internals import BoundedComparison
@@ -27,6 +27,7 @@ from websauna_migrate.autogenerate.compare.columns import column_differs
 from websauna_migrate.autogenerate.compare.custom_comparison import has_custom_comparison
 from websauna_migrate.autogenerate.compare.leaning_keys import targets_of
 from websauna_migrate.autogenerate.compare.renaming import Renaming
+from websauna_migrate.autogenerate.compare.unseen_types import UnseenTypes
 from websauna_migrate.autogenerate.completion import complete
 from websauna_migrate.autogenerate.fact_comparison import FoundDifferences, same_name
 from websauna_migrate.autogenerate.operations.model_columns import ModelColumns
@@ -45,11 +46,13 @@ def compare_options(
     *,
     keep_types: bool = False,
     databases: Collection[str] = tuple(DATABASES),
+    compared_for: Collection[str] | None = None,
 ) -> dict[str, Any]:
     """Return the options of ``context.configure`` for a comparison of one package.
 
     :param keep_types: write custom types as themselves
     :param databases: what a new script is written for
+    :param compared_for: databases on which types have to be what the models say; default those
     """
     return {
         "include_name": owned.include_name,
@@ -60,6 +63,7 @@ def compare_options(
         "render_as_batch": AUTOMATIC,
         "render_item": item_renderer(keep_types),
         "written_for": databases,
+        "compared_for": databases if compared_for is None else compared_for,
     }
 
 
@@ -105,6 +109,7 @@ class Comparison:
         others_renames: Renames = NO_RENAMES,
         keep_types: bool = False,
         databases: Collection[str] = tuple(DATABASES),
+        compared_for: Collection[str] | None = None,
         arguments: dict[str, Any] | None = None,
     ) -> None:
         """Prepare the comparison.
@@ -112,13 +117,16 @@ class Comparison:
         :param others_renames: those that other packages' new scripts make
         :param keep_types: write custom types as themselves
         :param databases: what a new script is written for
+        :param compared_for: databases on which types have to be what the models say; default those
         :param arguments: those of Alembic's ``revision`` command
         """
         self.environment = environment
         self.owned = owned
         self.reflection = reflection
         self.renaming = Renaming(owned, reflection, renames, others_renames)
-        self.options = compare_options(owned, keep_types=keep_types, databases=databases)
+        self.options = compare_options(
+            owned, keep_types=keep_types, databases=databases, compared_for=compared_for
+        )
         self.context = BoundedComparison(
             environment.config,
             environment.scripts,
@@ -131,6 +139,7 @@ class Comparison:
         self._columns: ModelColumns | None = None
         #: What differs, once the comparison has begun.
         self.found: FoundDifferences | None = None
+        self.unseen: UnseenTypes | None = None
         #: The tables that are compared where they exist; ``None`` where ``env.py`` alone knows.
         self.listed: frozenset[Key] | None = None
         if owned.registered.metadata:
@@ -183,17 +192,19 @@ class Comparison:
         registered = bool(self.owned.registered.metadata)
         more = () if registered else self.known_to_environment(context)
         self.found = self.reflection.facts.under(self.renaming.renames, more)
-        self.context.differs = partial(column_differs, self.found, self.owned)
+        self.unseen = UnseenTypes(self.owned, context, self.found, self.renaming.renames)
+        self.context.differs = partial(self.column_differs, self.found, self.unseen)
         # A table that is to be renamed is not there yet under its name.
         if not registered or self.renaming.plain or has_custom_comparison(context, self.owned):
             return
         # A foreign key that is equal goes and comes where the key goes that it leans on.
-        going = {*self.found.by_object, *(one[:2] for one in self.reflection.given_up)}
+        changed = {*self.found.by_object, *self.unseen.tables}
+        going = changed | {one[:2] for one in self.reflection.given_up}
         equal = {
             key
             for table in self.owned.tables
             if (key := self.owned.key_of(table)) in self.found.tables
-            and not self.found.of(key)
+            and key not in changed
             and not going & set(targets_of(table, self.owned))
         }
         self.context.tables = tuple(
@@ -204,6 +215,17 @@ class Comparison:
         self.context.inspector = self.reflection.inspector(
             self.renaming.renames, self.listed - equal
         )
+
+    def column_differs(
+        self, found: FoundDifferences, unseen: UnseenTypes, column: Column[Any], attribute: str
+    ) -> bool:
+        """Tell whether a model's column has another type, or server default, than the database's.
+
+        :param unseen: types that differ on other databases than this one
+        """
+        if column_differs(found, self.owned, column, attribute):
+            return True
+        return attribute == "type" and unseen.differs(column)
 
     def known_to_environment(self, context: AutogenContext) -> Iterator[Table]:
         """Yield the package's tables that ``env.py`` gives, where no ``MetaData`` is registered."""
@@ -218,8 +240,9 @@ class Comparison:
         directives: list[ops.MigrationScript],
     ) -> None:
         """Add what Alembic does not compare, before the package's own hooks see it."""
-        assert self.found is not None
-        complete(self.renaming, self.found, self.context.autogen_context, directives)
+        assert self.found is not None and self.unseen is not None
+        context = self.context.autogen_context
+        complete(self.renaming, self.found, self.unseen, context, directives)
         self._columns = ModelColumns(directives)
 
     def restore_models(self) -> None:
@@ -272,14 +295,19 @@ def find_changes(
     owned: PackageObjects,
     reflection: Reflection,
     rows: tuple[str, ...],
+    databases: Collection[str] = (),
 ) -> list[ops.MigrateOperation]:
     """Return what autogenerate would write for a package, as Alembic's operation objects.
 
     For the present database alone: others may need a column made anew that is no change here.
+
+    :param databases: those that the package's scripts are for: types have to be right on all
     """
     dialect = reflection.connection.dialect.name
     here = [name for name, dialects in DATABASES.items() if dialect in dialects]
-    comparison = Comparison(environment, owned, reflection, databases=here)
+    comparison = Comparison(
+        environment, owned, reflection, databases=here, compared_for=[*here, *databases]
+    )
     comparison.run(rows)
     comparison.restore_models()
     return comparison.operations

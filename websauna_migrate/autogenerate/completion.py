@@ -57,12 +57,14 @@ from websauna_migrate.autogenerate.compare.unnamed_checks import (
     keep_unnamed_checks,
     unnamed_check,
 )
+from websauna_migrate.autogenerate.compare.unseen_types import UnseenTypes, take_unseen
 from websauna_migrate.autogenerate.fact_comparison import FoundDifferences
 from websauna_migrate.autogenerate.operations.enum_change import EnumChange
 from websauna_migrate.autogenerate.operations.enum_order import free_values
 from websauna_migrate.autogenerate.operations.model_columns import changed
 from websauna_migrate.autogenerate.operations.naming import name_constraints, unused
 from websauna_migrate.autogenerate.operations.ordering import (
+    apart_by_database,
     arrange,
     computed_before,
     statements_behind,
@@ -91,6 +93,7 @@ BY_FACTS = (ops.AddConstraintOp, ops.DropConstraintOp, ops.CreateIndexOp, ops.Dr
 def complete(
     renaming: Renaming,
     found: FoundDifferences,
+    unseen: UnseenTypes,
     context: AutogenContext,
     directives: list[ops.MigrationScript],
 ) -> None:
@@ -99,7 +102,7 @@ def complete(
         for upgrade, downgrade in zip(
             script.upgrade_ops_list, script.downgrade_ops_list, strict=True
         ):
-            Completion(renaming, found, context, upgrade).run()
+            Completion(renaming, found, unseen, context, upgrade).run()
             upgrade.reverse_into(downgrade)
 
 
@@ -110,16 +113,19 @@ class Completion:
         self,
         renaming: Renaming,
         found: FoundDifferences,
+        unseen: UnseenTypes,
         context: AutogenContext,
         upgrade: ops.UpgradeOps,
     ) -> None:
         """Keep what the operations are completed from.
 
         :param found: what differs
+        :param unseen: types that differ on other databases alone
         :param context: Alembic's, of the comparison
         """
         self.renaming = renaming
         self.found = found
+        self.unseen = unseen
         self.context = context
         self.owned = renaming.owned
         self.reflection = renaming.reflection
@@ -167,6 +173,7 @@ class Completion:
             self.upgrade.ops[:] = found
         say_written_types(self.upgrade.ops, self.owned, self.context, self.renaming.plain)
         self.order_changes()
+        self.upgrade.ops[:] = [part for op in self.upgrade.ops for part in apart_by_database(op)]
         changed = changed_indexes(self.upgrade.ops)
         expressions_first(self.upgrade, self.models)
         self.upgrade.ops[:] = [
@@ -250,6 +257,7 @@ class Completion:
         """Yield the changes that are left to a person."""
         for table in self.existing_tables:
             yield from changes_by_hand(self.owned.key_of(table), self.found)
+            yield from self.unseen.by_hand(self.owned.key_of(table))
 
     def of_database(self, *, first: bool) -> Iterator[ScriptOp | TableChanges]:
         """Yield the changes of tables that one kind of database alone knows.
@@ -318,6 +326,7 @@ class Completion:
         changes = self.changes_of(table)
         key = self.owned.key_of(table)
         differences = self.found.of(key)
+        elsewhere = [*take_unseen(changes, table, key, self.unseen, self.database)]
         if self.database == "sqlite":
             require_no_conflict(self.owned.package, key, self.found)
         judge_columns(changes, table, self.found, key, self.database)
@@ -342,6 +351,7 @@ class Completion:
             changes.recreate = True
             there = checks.unnamed
             changes.ops[:0] = [unnamed_check(table, one, there).reverse() for one in checks.lost]
+        changes.ops[:0] = elsewhere
         if changes in self.upgrade.ops:
             if not changes.ops:
                 self.upgrade.ops.remove(changes)
@@ -398,6 +408,7 @@ class Completion:
             op
             for op in freed
             if self.database != "sqlite"
+            or bool(getattr(op, "only", None))
             or all(self.owned.owner_of(*key) == self.owned.package for key in target_of(op))
         ]
         if changes.ops and changes not in self.upgrade.ops:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -13,7 +13,13 @@ from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
 from websauna_migrate.config.packages import MigrationPackage
 from websauna_migrate.models.ownership import Ownership
 from websauna_migrate.revision_scripts.script_files import script_text
-from websauna_migrate.revision_scripts.written_types import Types, written_types
+from websauna_migrate.revision_scripts.written_types import (
+    Operation,
+    Types,
+    operations_in,
+    types_on,
+    written_types,
+)
 
 #: Schema and name; ``None`` is the database's default schema.
 Key = tuple[str | None, str]
@@ -31,6 +37,33 @@ ALEMBIC_KINDS = frozenset(
         "check_constraint",
     }
 )
+
+
+class TypesOfScripts:
+    """What the scripts of all packages say of types, read once.
+
+    :ivar types: by the names of dialects
+    """
+
+    def __init__(self, snapshot: LoadedScripts, known: dict[str, Sequence[Operation]]) -> None:
+        """Read nothing yet.
+
+        :param known: the operations of scripts that were read already, by text; gets those read
+        """
+        self._snapshot = snapshot
+        self.known = known
+        self.types: dict[tuple[str, ...], Types] = {}
+
+    @cached_property
+    def operations(self) -> Sequence[tuple[str, Sequence[Operation]]]:
+        """The operations of scripts by package, in the order in which they are applied."""
+        found = []
+        for one in self._snapshot.graph.timeline():
+            text = script_text(one.path)
+            if text not in self.known:
+                self.known[text] = [*operations_in([text])]
+            found.append((one.package, self.known[text]))
+        return found
 
 
 class PackageObjects:
@@ -56,12 +89,20 @@ class PackageObjects:
         self.ownership = ownership
         self.snapshot = snapshot
         self.default_schema = default_schema
+        self._types_on = TypesOfScripts(snapshot, {})
 
     def beside(self, package: str) -> PackageObjects:
         """Return what belongs to another package; who owns which table is found out once."""
         other = PackageObjects(package, self.ownership, self.snapshot, self.default_schema)
         other.__dict__["_owners"] = self._owners
+        other._types_on = self._types_on
         return other
+
+    def over(self, snapshot: LoadedScripts) -> PackageObjects:
+        """Return what belongs to the package once there are more scripts; each is read once."""
+        made = PackageObjects(self.package, self.ownership, snapshot, self.default_schema)
+        made._types_on = TypesOfScripts(snapshot, self._types_on.known)
+        return made
 
     @property
     def registered(self) -> MigrationPackage:
@@ -78,6 +119,20 @@ class PackageObjects:
     def written_types(self) -> Types:
         """The types that the package's columns have by its scripts, as far as they tell it."""
         return written_types(self.scripts)
+
+    def types_on(self, dialects: tuple[str, ...]) -> Types:
+        """Return the types that columns surely have on a database by the scripts of all packages.
+
+        :param dialects: the names of SQLAlchemy's dialects that run on it
+        """
+        known = self._types_on
+        if dialects not in known.types:
+
+            def is_of(package: str, key: Key) -> bool:
+                return self.owner_of(*key) in (package, None)
+
+            known.types[dialects] = types_on(dialects, known.operations, self.normal, is_of)
+        return known.types[dialects]
 
     @property
     def tables(self) -> tuple[Table, ...]:

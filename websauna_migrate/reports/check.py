@@ -281,8 +281,11 @@ class Checker:
                 yield from self.without_scripts(name, there)
                 continue
             try:
+                databases = () if is_unrecorded else self.site.settings.databases_of(name)
                 with PROCESS_LOCK:
-                    changes = find_changes(environment, all_owned[name], reflection, applied[name])
+                    changes = find_changes(
+                        environment, all_owned[name], reflection, applied[name], databases
+                    )
             except RevisionFailed as exc:
                 yield not_rendered(name, exc)
                 continue

@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from alembic.operations import ops
 
 #: What a script does besides, on one kind of database, so that an operation beside it can run.
-BESIDES = ("kept_index", "implied_index", "index_aside")
+BESIDES = ("kept_index", "implied_index", "index_aside", "further_step")
+
+#: Alembic's changes of a column, each with its table and both values.
+CHANGES_OF_COLUMNS = ("modify_type", "modify_nullable", "modify_default", "modify_comment")
 
 
 def differences_of(operations: Iterable[ops.MigrateOperation]) -> list[Any]:
@@ -65,7 +68,7 @@ def describe(diff: Any) -> str:
     if diff[0] in ("add_column", "remove_column", "change_column"):
         _, schema, table, column = diff
         return f"{words} {full_name(schema, table)}.{column.name}"
-    if str(diff[0]).startswith("modify_"):
+    if diff[0] in CHANGES_OF_COLUMNS:
         _, schema, table, column, _, old, new = diff
         return f"{words} of {full_name(schema, table)}.{column}: {value(old)} -> {value(new)}"
     rest = [part for part in diff[1:] if part is not None]

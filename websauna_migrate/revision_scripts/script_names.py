@@ -87,6 +87,8 @@ class Names:
         self.functions: dict[str, FunctionNode] = {}
         self.classes: dict[str, ast.ClassDef] = {}
         self.values: dict[str, ast.expr | None] = {}
+        #: What expressions make, as far as it was asked for.
+        self.made: dict[ast.expr, object] = {}
         counts: dict[str, int] = {}
         for node in walk_scope(body):
             for name in self._bound(node):

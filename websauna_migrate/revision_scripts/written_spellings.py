@@ -99,7 +99,7 @@ def expressions_in_place(scripts: Iterable[str]) -> dict[Place, Written]:
     :param scripts: their sources, in the order in which they are applied
     """
     found: dict[Place, Written] = {}
-    for call, name, table in operations_in(scripts):
+    for call, name, table, _ in operations_in(scripts):
         if changes := may_change(call, name, table):
             for one in [one for one in found if changes(one[1], one[3])]:
                 del found[one]

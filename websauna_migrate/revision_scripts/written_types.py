@@ -4,20 +4,32 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from importlib import import_module
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy.dialects.postgresql import ENUM
 from sqlalchemy.types import Boolean, SchemaType, TypeEngine
 
 from websauna_migrate.planning.accesses import Key
-from websauna_migrate.revision_scripts.script_names import Call, Names
+from websauna_migrate.revision_scripts.script_names import Call, Names, walk_scope
+from websauna_migrate.revision_scripts.script_runs import FUNCTION, RUN_SQL, Runs, runs_of
 from websauna_migrate.revision_scripts.script_tree import parse_script
 from websauna_migrate.revision_scripts.sql_text import UNKNOWN_PART
 
-#: A call of an operation, with its name, and schema and table of its batch.
-Operation = tuple[Call, str, tuple[object, object]]
+
+class Operation(NamedTuple):
+    """A call of an operation.
+
+    :ivar batch: schema and table of its batch
+    :ivar runs: on which databases it runs, and whether it surely does
+    """
+
+    call: Call
+    name: str
+    batch: tuple[object, object]
+    runs: Runs
+
 
 #: Types by table and column.
 Types = dict[Key, dict[str, "TypeEngine[object]"]]
@@ -26,12 +38,6 @@ Types = dict[Key, dict[str, "TypeEngine[object]"]]
 class NotKnown(Exception):
     """An expression is none that is understood."""
 
-
-#: The name of a call of one of the script's own functions.
-FUNCTION = "a function"
-
-#: Methods that run SQL.
-RUN_SQL = ("execute", "exec_driver_sql")
 
 #: Operations that change what tables have: at which places outside of a batch the table is, and the
 #: name of what changes.
@@ -48,6 +54,9 @@ CHANGES: Mapping[str, tuple[int, int | None]] = {
     "rename_table": (0, 1),
 }
 
+#: Those that change no column.
+UNTYPED = frozenset({"create_check_constraint", "create_index", "drop_constraint", "drop_index"})
+
 #: What the arguments are called that name what changes.
 PARTS: Mapping[str, tuple[str, ...]] = {
     "alter_column": ("column_name",),
@@ -61,6 +70,11 @@ PARTS: Mapping[str, tuple[str, ...]] = {
 
 #: SQL that changes rows alone.
 ROWS = re.compile(r"\s*(INSERT|UPDATE|DELETE|SELECT)\b", re.IGNORECASE)
+
+#: SQL that changes a sequence alone, also as scripts have it that were written elsewhere.
+SEQUENCE = re.compile(
+    r"ALTER SEQUENCE\b[^;]*$|DO \$\$ DECLARE found text; BEGIN SELECT pg_get_serial_sequence\("
+)
 
 #: What makes an element of such.
 ROW_METHODS = ("insert", "update", "delete", "select")
@@ -78,16 +92,22 @@ def may_change(
         where the operation says all
     """
     if name == FUNCTION:
-        return lambda table, part: True
+        return everything
     if name in RUN_SQL:
         sql = call.value(0, "sqltext", "statement")
-        if changes_rows(call):
+        if changes_rows(call) or (isinstance(sql, str) and SEQUENCE.match(sql)):
             return None
         if not isinstance(sql, str) or UNKNOWN_PART in sql:
-            return lambda table, part: True
+            return everything
         words = {*re.findall(r"\w+", sql)}
         whole = WHOLE.search(sql) is not None
         return lambda table, part: part in words or (whole and table in words)
+    if name == "batch_alter_table":
+        # SQLite's new table is made from what these say.
+        key = batch_key(call, batch)
+        table = None if key is None else key[1]
+        made = {"copy_from", "reflect_args", "reflect_kwargs"} & call.keywords.keys() or call.open
+        return (lambda name, part: table in (None, name)) if made else None
     if name not in CHANGES:
         return None
     place, part_place = CHANGES[name]
@@ -99,7 +119,7 @@ def may_change(
         # It need not say its table.
         return lambda table, part: part == given
     if key is None:
-        return lambda table, part: True
+        return everything
     said = call.args[0 if batch[1] is not None else 1 :]
     unknown = part_place is not None and not isinstance(given, str)
     if (
@@ -111,6 +131,11 @@ def may_change(
     if name == "drop_column":
         return lambda table, part: (table, part) == (key[1], given)
     return None
+
+
+def everything(table: str, part: str) -> bool:
+    """Tell that an operation may change any part of any table."""
+    return True
 
 
 def changes_rows(call: Call) -> bool:
@@ -128,16 +153,62 @@ def changes_rows(call: Call) -> bool:
 def written_types(scripts: Iterable[str]) -> Types:
     """Return the types that columns have behind the upgrades of scripts, as far as they tell it.
 
+    What runs on some databases alone counts as if it did on all of them.
+
     :param scripts: their sources, in the order in which they are applied
     """
     found: Types = {}
-    for call, name, table in operations_in(scripts):
-        if changes := may_change(call, name, table):
-            for key, types in found.items():
-                for one in [one for one in types if changes(key[1], one)]:
-                    del types[one]
-        note(found, call, name, table)
+    for operation in operations_in(scripts):
+        call, name, batch, _ = operation
+        if changes := may_change(call, name, batch):
+            forget(found, changes)
+        note(found, call, name, batch)
     return found
+
+
+def types_on(
+    dialects: Collection[str],
+    scripts: Iterable[tuple[str, Sequence[Operation]]],
+    normal: Callable[[str | None], str | None],
+    is_of: Callable[[str, Key], bool],
+) -> Types:
+    """Return the types that columns surely have on a database behind the upgrades of scripts.
+
+    :param dialects: the names of SQLAlchemy's dialects that run on it
+    :param scripts: for each, in the order in which they are applied, its package and operations
+    :param normal: returns a schema, ``None`` for the default one
+    :param is_of: tells whether a table is a package's: what cannot be read of a script is about the
+        tables of its own package
+    """
+    found: Types = {}
+    for package, operations in scripts:
+        for operation in operations:
+            call, name, batch, runs = operation
+            if not runs.may_run(dialects):
+                continue
+            changes = may_change(call, name, batch)
+            if changes is everything:
+                for one in [one for one in found if is_of(package, one)]:
+                    del found[one]
+            elif changes is not None:
+                forget(found, changes)
+            if name not in CHANGES:
+                continue
+            key = batch_key(call, batch)
+            surely = runs.surely_runs(dialects) and "if_not_exists" not in call.keywords
+            if surely and key is not None and key[0] == normal(key[0]):
+                note(found, call, name, batch)
+            elif key is not None and name not in UNTYPED:
+                for table in {key[1], str(call.value(1, "new_table_name"))}:
+                    found.pop((normal(key[0]), table), None)
+    return found
+
+
+def forget(found: Types, changes: Callable[[str, str], bool]) -> None:
+    """Take out the types that an operation may change."""
+    for key, types in found.items():
+        for one in [one for one in types if changes(key[1], one)]:
+            del types[one]
 
 
 def operations_in(scripts: Iterable[str]) -> Iterator[Operation]:
@@ -157,21 +228,14 @@ def calls_in(function: ast.FunctionDef, names: Names) -> Iterator[Operation]:
     """Yield the calls of operations in their order."""
     #: Tables by calls; batches of several tables may have one name.
     batches: dict[ast.Call, tuple[object, object]] = {}
-    for node in ast.walk(function):
-        for item in getattr(node, "items", ()) if isinstance(node, ast.With) else ():
+    for node in walk_scope(function.body):
+        for item in node.items if isinstance(node, ast.With) else ():
             if isinstance(item.context_expr, ast.Call) and isinstance(item.optional_vars, ast.Name):
                 call = Call(item.context_expr, names)
                 key = (call.value(None, "schema"), call.value(0, "table_name"))
                 batches.update(dict.fromkeys(calls_of(node, item.optional_vars.id), key))
-    for node in sorted(
-        (one for one in ast.walk(function) if isinstance(one, ast.Call)),
-        key=lambda one: (one.lineno, one.col_offset),
-    ):
-        name = node.func.attr if isinstance(node.func, ast.Attribute) else ""
-        if isinstance(node.func, ast.Name) and node.func.id in names.functions:
-            yield Call(node, names), FUNCTION, (None, None)
-        elif node in batches or name in RUN_SQL or names.dotted(node.func) == f"alembic.op.{name}":
-            yield Call(node, names), name, batches.get(node, (None, None))
+    for node, name, runs in runs_of(function, names, batches):
+        yield Operation(Call(node, names), name, batches.get(node, (None, None)), runs)
 
 
 def calls_of(node: ast.AST, owner: str) -> Iterator[ast.Call]:
@@ -238,19 +302,30 @@ def set_type(
     if not isinstance(name, str):
         return
     types.pop(name, None)
+    type_ = None if node is None else type_in(node, names)
+    if type_ is not None:
+        types[name] = type_
+
+
+def type_in(node: ast.expr, names: Names) -> TypeEngine[Any] | None:
+    """Return the type that an expression makes; ``None`` if that is not understood."""
+    if node not in names.made:
+        names.made[node] = type_made(node, names)
+    found = names.made[node]
+    return found if isinstance(found, TypeEngine) else None
+
+
+def type_made(node: ast.expr, names: Names) -> object:
+    """Return what an expression of a type makes; ``None`` if that is not understood."""
     if isinstance(node, ast.Call) and names.dotted(node.func) == "sqlalchemy.Boolean":
         # Its CHECK goes and comes by operations of its own.
-        truth: TypeEngine[Any] = Boolean()
-        types[name] = truth
-        return
+        return Boolean()
     try:
-        value = None if node is None else evaluated(node, names)
+        value = evaluated(node, names)
     except Exception:
         # What a type's class says to its arguments is of any class.
-        return
-    value = value() if isinstance(value, type) and issubclass(value, TypeEngine) else value
-    if isinstance(value, TypeEngine):
-        types[name] = value
+        return None
+    return value() if isinstance(value, type) else value
 
 
 def brings_more(type_: TypeEngine[Any]) -> bool:

@@ -51,6 +51,9 @@ def judge_columns(
             # MariaDB is told the type with every change, and the database's word for it may be
             # another type there.
             op.existing_type = types[op.column_name]
+        if database == "sqlite" and op.column_name in types:
+            # It has none; MariaDB is told them again with every change.
+            op.existing_comment = table.columns[op.column_name].comment
         known = there.get(op.column_name)
         if (
             database == "postgresql"

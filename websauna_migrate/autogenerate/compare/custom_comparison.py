@@ -15,6 +15,7 @@ HARMLESS = frozenset(
     {
         "alembic_module_prefix",
         "as_sql",
+        "compared_for",
         "destination_rev",
         "dont_mutate",
         "fn",

@@ -18,7 +18,6 @@ from sqlalchemy import Column
 from sqlalchemy.dialects import postgresql
 
 from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
-from websauna_migrate.alembic_adapter.written_expressions import written_for
 from websauna_migrate.autogenerate.compare.domains import domain_changes, domain_drop
 from websauna_migrate.autogenerate.fact_comparison import FoundDifferences
 from websauna_migrate.autogenerate.operations.column_types import TypeRenderer
@@ -70,7 +69,7 @@ class NamedTypes:
         self.owned = owned
         self.reflection = reflection
         self.inspector = context.inspector
-        self.for_postgresql = "postgresql" in written_for(context)
+        self.for_postgresql = "postgresql" in context.opts.get("compared_for", ())
         self.found = found
         self.on_postgresql = reflection.connection.dialect.name == "postgresql"
         #: The types that the operations create and drop, by key.

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from alembic.operations import ops
 from sqlalchemy import ForeignKeyConstraint, Table
 
+from websauna_migrate.alembic_adapter.written_expressions import DATABASES
 from websauna_migrate.autogenerate.compare.columns import equal_parts
 from websauna_migrate.autogenerate.compare.constraints import KEPT, ConstraintComparison
 from websauna_migrate.autogenerate.compare.definitions import columns_of, kind_of
@@ -50,8 +51,8 @@ def freed_keys(
         if isinstance(op, ops.ModifyTableOps)
         for one in op.ops
     ]
-    changed = {
-        (schema, name, op.column_name)
+    changed: dict[tuple[str | None, str, str], tuple[str, ...]] = {
+        (schema, name, op.column_name): getattr(op, "only", ())
         for schema, name, op in inner
         if isinstance(op, ops.AlterColumnOp) and op.modify_type is not None
     }
@@ -67,10 +68,21 @@ def freed_keys(
             continue
         columns = [*model.column_keys]
         unindexed = needs_index and begins(leads, columns) and not begins(kept, columns)
-        if unindexed or changed & {*ends(model, owned)} or target_of(model, owned) in gone:
-            # It comes back under the name that it has.
-            creation = known.creation(one.fact)
-            yield from () if creation is None else (creation.reverse(), creation)
+        retyped = [changed[end] for end in ends(model, owned) if end in changed]
+        if unindexed or target_of(model, owned) in gone or not all(retyped):
+            only = None
+        elif retyped:
+            # Where the author's database sees no change; keys of SQLite say nothing of types.
+            only = {name for names in retyped for name in names} - {"sqlite"}
+        else:
+            continue
+        # It comes back under the name that it has.
+        creation: Any = known.creation(one.fact) if only != set() else None
+        if creation is not None:
+            drop: Any = creation.reverse()
+            if only:
+                drop.only = creation.only = tuple(one for one in DATABASES if one in only)
+            yield from (drop, creation)
 
 
 def begins(indexes: Iterable[Sequence[str]], columns: Sequence[str]) -> bool:

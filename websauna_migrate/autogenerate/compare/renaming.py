@@ -167,19 +167,20 @@ class Renaming:
         values = next(
             (op for op in upgrade.ops if isinstance(op, EnumChange) and model in op.columns), None
         )
-        altered = values is not None or any(
-            isinstance(inner, ops.AlterColumnOp) and inner.column_name == one.new
+        changes = [
+            inner
             for op in upgrade.ops
             if isinstance(op, ops.ModifyTableOps) and op.table_name == one.table
             for inner in op.ops
-        )
+            if isinstance(inner, ops.AlterColumnOp) and inner.column_name == one.new
+        ]
         type_, nullable, default, comment = (
             model.type,
             bool(model.nullable),
             model.server_default,
             model.comment,
         )
-        if altered:
+        if changes or values is not None:
             old_table = self.plain.old_table(one.schema, one.table)
             facts = next(
                 facts
@@ -187,11 +188,16 @@ class Renaming:
                 if facts["name"] == one.old
             )
             type_ = values.with_values(values.before) if values is not None else facts["type"]
+            if elsewhere := [op for op in changes if getattr(op, "only", ())]:
+                # Other databases have another type than this one.
+                type_ = elsewhere[0].existing_type or type_
             nullable = facts["nullable"]
             # It is SQL; a plain string would be quoted once more.
             sql = facts["default"] and text(str(facts["default"]).replace(":", "\\:"))
             default = DefaultClause(sql) if facts["default"] else None
-            comment = facts.get("comment")
+            if self.reflection.connection.dialect.name != "sqlite":
+                # That has none.
+                comment = facts.get("comment")
 
         def lines(context: AutogenContext, old: str, new: str) -> list[str]:
             change = ops.AlterColumnOp(

@@ -46,6 +46,7 @@ def option_changes(
         return
     change = TableChanges(str(table.name), [ScriptOp(told, nothing, nothing)], schema=table.schema)
     change.recreate = True
+    change.databases = ("sqlite",)
     change.computed = computed
     change.options = (
         {f"sqlite_{name}": new[name] for name in names},

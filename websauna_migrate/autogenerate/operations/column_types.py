@@ -140,11 +140,14 @@ class TypeRenderer:
         # What is for another product, as Oracle, may be of any kind, and nothing here proves it.
         names = {name for database in self.databases for name in DATABASES[database]}
         for name in sorted(names & variants.keys()):
-            rendered += f".with_variant({self.plain(variants[name])}, {name!r})"
+            rendered += f".with_variant({self.plain(variants[name], name)}, {name!r})"
         return rendered
 
-    def plain(self, type_: TypeEngine[Any]) -> str:
-        """Return the source of a type, its variants left aside."""
+    def plain(self, type_: TypeEngine[Any], dialect: str | None = None) -> str:
+        """Return the source of a type, its variants left aside.
+
+        :param dialect: the only one that it is for
+        """
         if isinstance(type_, NullType) and not variants_of(type_):
             raise UnfitType("has no type that is known")
         if isinstance(type_, StoredType):
@@ -164,7 +167,7 @@ class TypeRenderer:
         if isinstance(type_, PickleType):
             return self.source(type_.impl_instance)
         if is_builtin(type_):
-            return self.builtin(type_)
+            return self.builtin(type_ if dialect else portable(type_, self.context))
         return self.custom(type_)
 
     def custom(self, type_: TypeEngine[Any]) -> str:
@@ -202,7 +205,7 @@ class TypeRenderer:
                 if words == possible_spec(base, dialect):
                     continue
                 is_stored = words == possible_spec(stored, dialect)
-                variant = self.plain(stored) if is_stored else self.raw(words)
+                variant = self.plain(stored, names[0]) if is_stored else self.raw(words)
             except (UnfitType, CompileError, UnsupportedCompilationError, NotImplementedError):
                 # A type that is made for one database may refuse the others.
                 continue
@@ -323,7 +326,6 @@ class TypeRenderer:
 
     def builtin(self, type_: TypeEngine[Any]) -> str:
         """Return the source of a type that is SQLAlchemy's own."""
-        type_ = portable(type_, self.context)
         call = self.call_of(type_)
         arguments = [ast.unparse(argument) for argument in call.args]
         for keyword in call.keywords:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from copy import copy
+from itertools import groupby
 from typing import Any
 
 from alembic.operations import ops
@@ -239,6 +240,17 @@ def computed_before(changes: TableChanges) -> Iterator[tuple[Column[Any], str | 
     for column in dropped.values():
         if is_computed(column):
             yield column, None
+
+
+def apart_by_database(op: ops.MigrateOperation) -> Iterator[ops.MigrateOperation]:
+    """Yield a table's changes, each stretch of those that some databases alone need by itself."""
+    if not isinstance(op, TableChanges) or not any(getattr(one, "only", ()) for one in op.ops):
+        yield op
+        return
+    for only, inner in groupby(op.ops, lambda one: getattr(one, "only", ())):
+        part = part_of(op, [*inner])
+        part.databases = only
+        yield part
 
 
 def part_of(changes: TableChanges, inner: list[ops.MigrateOperation]) -> TableChanges:

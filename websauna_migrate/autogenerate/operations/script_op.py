@@ -67,6 +67,16 @@ def on_dialect(context: AutogenContext, name: str, lines: Sequence[str]) -> list
     return branches(context, {name: lines})
 
 
+def on_databases(context: AutogenContext, names: Sequence[str], lines: Sequence[str]) -> list[str]:
+    """Return lines that run on some kinds of databases alone, wherever the script was made."""
+    wanted = written_for(context)
+    if not lines or not {*names} & {*wanted}:
+        return []
+    if {*wanted} <= {*names}:
+        return list(lines)
+    return [f"if {runs_on(context, *names)}:", *lines, ""]
+
+
 def branches(
     context: AutogenContext, cases: Mapping[str, Sequence[str]], others: Sequence[str] = ()
 ) -> list[str]:

@@ -17,7 +17,7 @@ from sqlalchemy.types import SchemaType
 
 from websauna_migrate.alembic_adapter.autogenerate_internals import render_column
 from websauna_migrate.alembic_adapter.written_expressions import written_for
-from websauna_migrate.autogenerate.operations.script_op import on_dialect
+from websauna_migrate.autogenerate.operations.script_op import on_databases, on_dialect
 
 #: The value of ``render_as_batch`` that leaves it to each table's changes.
 AUTOMATIC = "automatic"
@@ -42,8 +42,8 @@ class TableChanges(ops.ModifyTableOps):
     :ivar naming_convention: names for constraints without one, so that they can be dropped
     :ivar recreate: make the table anew on any account
     :ivar stage: -1 for what comes before the table's other changes, 1 for what comes behind them
-    :ivar options: those that SQLite's new table gets; by direction, upgrade first. Such changes are
-        made on SQLite alone
+    :ivar options: those that SQLite's new table gets; by direction, upgrade first
+    :ivar databases: those that the changes are made on; none for all
     """
 
     table_args: tuple[Sequence[str], Sequence[str]] = ((), ())
@@ -51,6 +51,7 @@ class TableChanges(ops.ModifyTableOps):
     recreate: bool = False
     stage: int = 0
     options: tuple[Mapping[str, bool], Mapping[str, bool]] = ({}, {})
+    databases: Sequence[str] = ()
     #: Computed columns that stay.
     computed: ComputedColumns = ()
     #: The comparison of the table's CHECK constraints that the changes come from.
@@ -74,12 +75,15 @@ class TableChanges(ops.ModifyTableOps):
         back.naming_convention = self.naming_convention
         back.recreate = self.recreate
         back.options = (self.options[1], self.options[0])
+        back.databases = self.databases
         back.computed = self.computed
         return back
 
     @property
     def needs_batch(self) -> bool:
-        """Whether SQLite could not do the changes one by one."""
+        """Whether SQLite makes the changes, and could not do so one by one."""
+        if self.databases and "sqlite" not in self.databases:
+            return False
         return self.recreate or not all(map(is_simple, self.ops))
 
 
@@ -118,7 +122,7 @@ def render_table_changes(context: AutogenContext, operation: TableChanges) -> li
         lines = ["", "pass", ""]
     if batch and lines:
         lines[:1] = [batch_line(context, operation), *computed_lines(context, operation)]
-    return on_dialect(context, "sqlite", lines) if operation.options[0] else lines
+    return on_databases(context, operation.databases, lines) if operation.databases else lines
 
 
 def computed_columns(table: Table) -> ComputedColumns:
@@ -162,7 +166,7 @@ def batch_line(context: AutogenContext, operation: TableChanges) -> str:
         arguments.append(f"schema={operation.schema!r}")
     if operation.recreate:
         recreate = "recreate='always'"
-        if not operation.options[0] and len(written_for(context)) > 1:
+        if not operation.databases and len(written_for(context)) > 1:
             # Another database would make the table anew as well.
             prefix = context.opts["alembic_module_prefix"]
             recreate += f" if {prefix}get_context().dialect.name == 'sqlite' else 'never'"

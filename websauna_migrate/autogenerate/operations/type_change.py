@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import sqlalchemy as sa
@@ -17,19 +18,42 @@ from sqlalchemy.types import SchemaType, TypeEngine
 
 from websauna_migrate.alembic_adapter.written_expressions import dialect_of, written_for
 from websauna_migrate.autogenerate.operations.column_types import portable
+from websauna_migrate.autogenerate.operations.script_op import ScriptOp
 from websauna_migrate.facts.postgresql import quote_name
 
 #: PostgreSQL has no cast between these and UUID: a number stands in the last digits of one.
 INTEGERS = frozenset({"SMALLINT", "INTEGER", "BIGINT"})
 
 
+#: What a further step of a change is, which is told already.
+FURTHER_STEP = ("further_step",)
+
+#: Types of strings, and those that have a length.
+TEXT = re.compile(r"VARCHAR|CHAR\b|TEXT$")
+SHORT_TEXT = re.compile(r"(?:VAR)?CHAR\((\d+)\)")
+
+
 class TypeChange(ops.AlterColumnOp):
     """A change of a column's type that says to PostgreSQL how values are converted.
 
     :ivar numbered: whether MariaDB numbers the column, before and behind, where that changes
+    :ivar only: the databases that see it, where the author's does not
+    :ivar words: what the type is on these, before and behind; none for a further step of a change
     """
 
     numbered: tuple[bool, bool] | None = None
+    only: tuple[str, ...] = ()
+    words: Mapping[str, tuple[str, str]] = {}
+
+    def to_diff_tuple(self) -> Any:
+        """Return the difference; that of other databases has their words."""
+        if not self.only:
+            return super().to_diff_tuple()
+        if not self.words:
+            return FURTHER_STEP
+        schema = f"{self.schema}." if self.schema else ""
+        told = ", ".join(f"{old} -> {new} on {one}" for one, (old, new) in self.words.items())
+        return ("modify_type_of", f"{schema}{self.table_name}.{self.column_name}: {told}")
 
     def reverse(self) -> ops.AlterColumnOp:
         """Return the change back; Alembic's own has the AUTO_INCREMENT of the way there."""
@@ -92,6 +116,12 @@ def conversion(operation: ops.AlterColumnOp) -> str | None:
             f"(CASE WHEN left({digits}, 16) = '{'0' * 16}' THEN ('x' || right({digits}, 16))"
             f"::bit(64)::bigint ELSE {column}::text::bigint END)::{new.lower()}"
         )
+    if old == "UUID" and (length := SHORT_TEXT.fullmatch(new)) and int(length[1]) < 36:
+        # All other databases store one without dashes.
+        return f"replace({column}::text, '-', '')::{new}"
+    if old == "INET" and TEXT.match(new):
+        # A cast writes /32 behind an address.
+        return f"abbrev({column})::{new}"
     if any(map(has_enum, types)):
         return f"{column}::text{'[]' if new.endswith('[]') and old.endswith('[]') else ''}::{new}"
     return f"{column}::{new}"
@@ -131,7 +161,7 @@ def in_steps(
 
 def type_change_in_steps(
     op: ops.AlterColumnOp, new: TypeEngine[Any], model: Table | None
-) -> list[ops.AlterColumnOp]:
+) -> list[ops.MigrateOperation]:
     """Return the steps of a change of a column's type to a new one.
 
     A default cannot be converted with its column on PostgreSQL: it goes first and comes last.
@@ -139,6 +169,12 @@ def type_change_in_steps(
     changed = TypeChange(op.table_name, op.column_name)
     changed.__dict__.update(op.__dict__)
     changed.modify_type = without_check(new)
+    if "mysql" in changed.only and (steps := uuid_in_steps(changed, *changed.words["mysql"])):
+        changed.only = tuple(one for one in changed.only if one != "mysql")
+        others = type_change_in_steps(changed, new, model) if changed.only else []
+        if not others:
+            steps[0].words = changed.words
+        return [*others, *steps]
     wanted = op.modify_server_default
     old = isinstance(op.existing_server_default or None, DefaultClause)
     moves = (
@@ -164,9 +200,51 @@ def type_change_in_steps(
     return [*dropped, changed, added]
 
 
+def uuid_in_steps(op: TypeChange, old: str, new: str) -> list[Any]:
+    """Return the steps on MariaDB between a UUID and a string that is too short for its dashes.
+
+    :param old: the words of the types there
+    :returns: none for other types
+    """
+    lengths = [SHORT_TEXT.fullmatch(word) for word in (old, new)]
+    short = next((one for one in lengths if one and int(one[1]) < 36), None)
+    if "UUID" not in (old, new) or short is None:
+        return []
+
+    def part(before: TypeEngine[Any], after: TypeEngine[Any]) -> TypeChange:
+        found = TypeChange(op.table_name, op.column_name)
+        found.__dict__.update(op.__dict__)
+        found.existing_type, found.modify_type, found.only = before, after, ("mysql",)
+        found.words = {}
+        return found
+
+    def without_dashes(context: AutogenContext) -> list[str]:
+        sa_prefix = context.opts["sqlalchemy_module_prefix"] or ""
+        schema = f", schema={op.schema!r}" if op.schema else ""
+        column = f"{sa_prefix}column({op.column_name!r})"
+        table = f"{sa_prefix}table({op.table_name!r}, {column}{schema})"
+        value = f"{sa_prefix}func.replace({column}, '-', '')"
+        return [
+            f"{context.opts['alembic_module_prefix']}execute("
+            f"{sa_prefix}update({table}).values({{{op.column_name!r}: {value}}}))"
+        ]
+
+    def nothing(context: AutogenContext) -> list[str]:
+        return []
+
+    shortens = new != "UUID"
+    lines = (without_dashes, nothing) if shortens else (nothing, without_dashes)
+    rows: Any = ScriptOp(FURTHER_STEP, *lines)
+    rows.only = ("mysql",)
+    between: TypeEngine[Any] = sa.CHAR(36)
+    old_type, new_type = op.existing_type, op.modify_type
+    assert old_type is not None and new_type is not None
+    return [part(old_type, between), rows, part(between, new_type)]
+
+
 def change_of_default(op: ops.AlterColumnOp, old: Any, new: Any) -> ops.AlterColumnOp:
     """Return the change of a column's server default alone."""
-    return ops.AlterColumnOp(
+    change: Any = ops.AlterColumnOp(
         op.table_name,
         op.column_name,
         schema=op.schema,
@@ -176,6 +254,8 @@ def change_of_default(op: ops.AlterColumnOp, old: Any, new: Any) -> ops.AlterCol
         existing_comment=op.existing_comment,
         modify_server_default=new,
     )
+    change.only = getattr(op, "only", ())
+    return change  # type: ignore[no-any-return]
 
 
 def without_check(type_: TypeEngine[Any]) -> TypeEngine[Any]:

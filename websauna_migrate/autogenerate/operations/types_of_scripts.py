@@ -69,5 +69,5 @@ def types_that_go(
                 yield key, str(column.name), column, "type"
         elif isinstance(op, ops.DropColumnOp):
             yield key, op.column_name, op.to_column(), "type"
-        elif op.modify_type is not None:
+        elif op.modify_type is not None and not getattr(op, "only", ()):
             yield key, op.column_name, op, "existing_type"

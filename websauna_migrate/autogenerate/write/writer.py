@@ -236,8 +236,10 @@ class ScriptWriter:
 
     def owned_by(self, name: str) -> PackageObjects:
         """Return what belongs to a package, by the scripts as they are now."""
-        if self._owned is None or self._owned.snapshot is not self.snapshot:
+        if self._owned is None:
             self._owned = PackageObjects(name, self.ownership, self.snapshot, self.default_schema)
+        elif self._owned.snapshot is not self.snapshot:
+            self._owned = self._owned.over(self.snapshot)
         return self._owned.beside(name)
 
     def make_directory(self, name: str) -> None:
