@@ -533,3 +533,182 @@ def test_an_older_script_may_have_an_encoding_of_its_own(
         workshop.service(sqlite_url).upgrade()
         site = workshop.service(postgresql_url)
         goes_and_comes(site)
+
+
+#: Constraints without a name, as each state of the models has them.
+WITHOUT_NAMES = {
+    "another rule": (
+        'table("a", c(sa.ForeignKey("p.id")))',
+        'table("a", c(sa.ForeignKey("p.id", ondelete="CASCADE")))',
+        'table("a", c(sa.ForeignKey("p.id")))',
+    ),
+    "another target": (
+        'table("b", c(sa.ForeignKey("p.id")))',
+        'table("b", c(sa.ForeignKey("q.id")))',
+        'table("b", c())',
+    ),
+    "columns that go": (
+        'table("d", c(sa.ForeignKey("p.id")), sa.Column("e", sa.Integer, unique=True))',
+        'table("d")',
+        'table("d", c(sa.ForeignKey("q.id")), sa.Column("e", sa.Integer, unique=True))',
+    ),
+    "keys that go": (
+        'table("k", c(sa.ForeignKey("p.id")), sa.Column("e", sa.ForeignKey("q.id")))',
+        'table("k", c(sa.ForeignKey("p.id")), sa.Column("e", sa.Integer))',
+        'table("k", c(), sa.Column("e", sa.ForeignKey("p.id")))',
+    ),
+    "a key that is unique": (
+        'table("u", c(sa.ForeignKey("p.id"), unique=True))',
+        'table("u", c(sa.ForeignKey("p.id")))',
+        'table("u", c(sa.ForeignKey("p.id"), unique=True))',
+    ),
+    "unique": (
+        'table("n", c(unique=True), sa.Column("e", sa.Integer), sa.UniqueConstraint("e", "c"))',
+        'table("n", c(), sa.Column("e", sa.Integer, unique=True))',
+        'table("n", c(unique=True), sa.Column("e", sa.Integer))',
+    ),
+    "named": (
+        'table("m", c(), sa.UniqueConstraint("c", name="only"))',
+        'table("m", c())',
+        'table("m", c(), sa.Index("only", "c", unique=True))',
+    ),
+    "tables that go": (
+        'table("r"); table("s", c(sa.ForeignKey("r.id")))',
+        'table("s", c())',
+        'table("r"); table("s", c(sa.ForeignKey("r.id")))',
+    ),
+    "a key's type": (
+        'table("v"); table("w", c(sa.ForeignKey("v.id")))',
+        'table("v", number=sa.BigInteger); table("w", c(sa.ForeignKey("v.id")))',
+        'table("v"); table("w", c(sa.ForeignKey("v.id")))',
+    ),
+    "to itself": (
+        'table("x", c(sa.ForeignKey("x.id")))',
+        'table("x", c(sa.ForeignKey("x.id", ondelete="SET NULL")))',
+        'table("x", c())',
+    ),
+    "pairs": (
+        'table("y", c(), sa.UniqueConstraint("id", "c")); pair("z")',
+        'table("y", c(), sa.UniqueConstraint("id", "c")); pair("z", onupdate="CASCADE")',
+        'table("y", c()); table("z", c(), sa.Column("e", sa.Integer))',
+    ),
+    "conditions": (
+        'table("i", c(), sa.CheckConstraint("c > 0"))',
+        'table("i", c(), sa.CheckConstraint("c > 1"))',
+        'table("i", c())',
+    ),
+    "conditions of columns": (
+        'table("j", c(sa.CheckConstraint("c > 0")), sa.Column("e", sa.Integer))',
+        'table("j", c(), sa.Column("e", sa.Integer), sa.CheckConstraint("c <> e"))',
+        'table("j", c(sa.CheckConstraint("c > 0")), sa.Column("e", sa.Integer))',
+    ),
+}
+
+WITHOUT_NAMES_HEAD = """
+import sqlalchemy as sa
+from sqlalchemy.orm import declarative_base
+
+Base = declarative_base()
+
+def table(name, *parts, number=sa.Integer):
+    sa.Table(name, Base.metadata, sa.Column("id", number, primary_key=True), *parts)
+
+def c(*parts, **options):
+    return sa.Column("c", *([] if parts and isinstance(parts[0], sa.ForeignKey) else [sa.Integer]),
+        *parts, **options)
+
+def pair(name, **options):
+    table(name, c(), sa.Column("e", sa.Integer),
+        sa.ForeignKeyConstraint(["c", "e"], ["y.id", "y.c"], **options))
+
+table("p"); table("q")
+"""
+
+
+@pytest.mark.parametrize(
+    ("author", "other"), [(a, b) for a in DATABASES for b in DATABASES if a != b]
+)
+def test_constraints_without_a_name_go_and_come_on_another_database(
+    workshop: Workshop, request: pytest.FixtureRequest, author: str, other: str
+) -> None:
+    url, there = (request.getfixturevalue(f"{one}_url") for one in (author, other))
+    states = [
+        WITHOUT_NAMES_HEAD + "\n".join(each[number] for each in WITHOUT_NAMES.values())
+        for number in range(3)
+    ]
+    folder = workshop.package("shop", states[0])
+    for number, state in enumerate(states):
+        (folder / "models.py").write_text(state)
+        workshop.forget()
+        (made,) = workshop.service(url).revision("next", autogenerate=True, allow_drops=True)
+        for each in (url, there):
+            site = workshop.service(each)
+            site.upgrade()
+            assert site.check().problems == ()
+            site.downgrade("shop@-1")
+            if number:
+                (folder / "models.py").write_text(states[number - 1])
+                with without(workshop, made.path):
+                    assert workshop.service(each).check().problems == ()
+                (folder / "models.py").write_text(state)
+                workshop.forget()
+            site = workshop.service(each)
+            site.upgrade()
+            assert site.check().problems == ()
+            if number == 0:
+                for one in ("p (id) VALUES (1)", "q (id) VALUES (1)", "b (id, c) VALUES (1, 1)"):
+                    execute(each, f"INSERT INTO {one}")
+    assert rows(there, "SELECT c FROM b") == [(1,)]
+
+
+RENAMED_PARTS = """
+import sqlalchemy as sa
+from sqlalchemy.orm import declarative_base
+
+Base = declarative_base()
+sa.Table("p", Base.metadata, sa.Column("id", sa.Integer, primary_key=True))
+sa.Table("{table}", Base.metadata, sa.Column("id", sa.{number}, primary_key=True),
+    sa.Column("{column}", sa.ForeignKey("p.id"{rule})), sa.Column("n", sa.Integer{unique}),
+    sa.CheckConstraint("n > {least}"), sa.UniqueConstraint("{column}", "n"))
+"""
+
+
+@pytest.mark.parametrize(
+    ("author", "other"), [(a, b) for a in DATABASES for b in DATABASES if a != b]
+)
+def test_constraints_without_a_name_of_what_is_renamed(
+    workshop: Workshop, request: pytest.FixtureRequest, author: str, other: str
+) -> None:
+    url, there = (request.getfixturevalue(f"{one}_url") for one in (author, other))
+    first = {"table": "t", "column": "c", "rule": "", "unique": "", "least": 0}
+    first["number"] = "Integer"
+    added = {**first, "rule": ", ondelete='CASCADE'", "unique": ", unique=True"}
+    renamed = {**added, "table": "goods", "column": "part"}
+    changed = {**renamed, "rule": "", "unique": "", "least": 1, "number": "BigInteger"}
+    states = [first, added, renamed, changed]
+    folder = workshop.package("shop", RENAMED_PARTS.format(**first))
+    made = []
+    for number, state in enumerate(states):
+        (folder / "models.py").write_text(RENAMED_PARTS.format(**state))
+        workshop.forget()
+        renames = {"rename_tables": ["t:goods"], "rename_columns": ["goods.c:part"]}
+        service = workshop.service(url)
+        made += service.revision("next", autogenerate=True, **(renames if state is renamed else {}))
+        for each in (url, there):
+            site = workshop.service(each)
+            site.upgrade()
+            assert site.check().problems == ()
+            if number == 0:
+                execute(each, "INSERT INTO p VALUES (1)", "INSERT INTO t VALUES (1, 1, 7)")
+    for number in (2, 1, 0):
+        (folder / "models.py").write_text(RENAMED_PARTS.format(**states[number]))
+        workshop.forget()
+        for each in (url, there):
+            site = workshop.service(each)
+            site.downgrade("shop@-1")
+        aside = Path(made[number + 1].path)
+        aside.rename(aside.with_suffix(".aside"))
+        workshop.forget()
+        for each in (url, there):
+            assert workshop.service(each).check().problems == ()
+    assert rows(there, "SELECT c, n FROM t") == [(1, 7)]

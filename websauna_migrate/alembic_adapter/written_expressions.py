@@ -46,10 +46,14 @@ def written_for(context: AutogenContext) -> Collection[str]:
     return found
 
 
-def runs_on(context: AutogenContext, database: str) -> str:
-    """Return the source of the question whether a script runs on a database."""
+def runs_on(context: AutogenContext, database: str, *, otherwise: bool = False) -> str:
+    """Return the source of the question whether a script runs on a database.
+
+    :param otherwise: ask whether it runs on another one
+    """
     names = DATABASES[database]
-    test = f"in {names!r}" if len(names) > 1 else f"== {names[0]!r}"
+    several, one = ("not in", "!=") if otherwise else ("in", "==")
+    test = f"{several} {names!r}" if len(names) > 1 else f"{one} {names[0]!r}"
     return f"{context.opts['alembic_module_prefix']}get_context().dialect.name {test}"
 
 

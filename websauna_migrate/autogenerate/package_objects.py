@@ -13,7 +13,7 @@ from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
 from websauna_migrate.config.packages import MigrationPackage
 from websauna_migrate.models.ownership import Ownership
 from websauna_migrate.revision_scripts.script_files import script_text
-from websauna_migrate.revision_scripts.written_types import Types, written_types
+from websauna_migrate.revision_scripts.written_types import Types, operations_in, written_types
 
 #: Schema and name; ``None`` is the database's default schema.
 Key = tuple[str | None, str]
@@ -78,6 +78,15 @@ class PackageObjects:
     def written_types(self) -> Types:
         """The types that the package's columns have by its scripts, as far as they tell it."""
         return written_types(self.scripts)
+
+    @cached_property
+    def written_indexes(self) -> frozenset[str]:
+        """The names of the indexes that the package's scripts create."""
+        return frozenset(
+            str(call.value(0, "index_name"))
+            for call, name, _ in operations_in(self.scripts)
+            if name == "create_index"
+        )
 
     @property
     def tables(self) -> tuple[Table, ...]:
