@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
+from pymysql.constants import CLIENT
 
 from apps import Workshop
 from runs import execute, rows
@@ -659,6 +661,52 @@ def test_constraints_without_a_name_go_and_come_on_another_database(
                 for one in ("p (id) VALUES (1)", "q (id) VALUES (1)", "b (id, c) VALUES (1, 1)"):
                     execute(each, f"INSERT INTO {one}")
     assert rows(there, "SELECT c FROM b") == [(1,)]
+
+
+def test_sql_for_mariadb_finds_constraints_without_a_name(
+    workshop: Workshop, sqlite_url: str, mariadb_url: str
+) -> None:
+    apart = {"a key that is unique"}
+    states = [
+        WITHOUT_NAMES_HEAD
+        + "\n".join(each[number] for kind, each in WITHOUT_NAMES.items() if kind not in apart)
+        for number in range(3)
+    ]
+    folder = workshop.package("shop", states[0])
+    url = mariadb_url.replace("mysql+", "mariadb+")
+    assert url.startswith("mariadb+")
+    start = ""
+    for state in states:
+        (folder / "models.py").write_text(state)
+        workshop.forget()
+        service = workshop.service(sqlite_url)
+        (made,) = service.revision("next", autogenerate=True, allow_drops=True)
+        service.upgrade()
+        site = workshop.service(url)
+        if start:
+            there, back = f"shop@{start}:{made.revision}", f"shop@{made.revision}:{start}"
+            up, down = site.sql(there), site.sql(back, direction="downgrade")
+            assert "EXECUTE IMMEDIATE" in up and "EXECUTE IMMEDIATE" in down
+            for script in (up, down, up):
+                send(url, script)
+        site.upgrade()
+        # What no run did is told as done by hand.
+        told = [one for one in site.check().problems if one.kind != "database-changed"]
+        assert told == []
+        start = made.revision
+
+
+def send(url: str, script: str) -> None:
+    """Send a whole script of SQL to MariaDB."""
+    engine = sa.create_engine(url, connect_args={"client_flag": CLIENT.MULTI_STATEMENTS})
+    connection = engine.raw_connection()
+    cursor = connection.cursor()
+    cursor.execute(script)
+    while cursor.nextset():
+        pass
+    connection.commit()
+    connection.close()
+    engine.dispose()
 
 
 RENAMED_PARTS = """

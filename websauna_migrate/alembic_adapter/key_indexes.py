@@ -104,6 +104,9 @@ def indexes(connection: Connection, table: Any) -> list[KeyIndex]:
     """Return the indexes of a table, its primary key among them."""
     inspector = inspect(connection)
     name, schema = str(table.name), table.schema
+    if not inspector.has_table(name, schema):
+        # The server says so of the statement.
+        return []
     key = inspector.get_pk_constraint(name, schema)["constrained_columns"]
     found = [
         KeyIndex(str(one["name"]), [str(name) for name in one["column_names"]], bool(one["unique"]))

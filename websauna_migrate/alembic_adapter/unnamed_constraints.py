@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from alembic.ddl.impl import DefaultImpl
 from sqlalchemy import Constraint, Index, inspect
 from sqlalchemy.engine import Inspector
+from sqlalchemy.exc import NoSuchTableError
 from sqlalchemy.sql.elements import conv
 
 from websauna_migrate.facts import mysql, postgresql
@@ -75,7 +77,9 @@ def constraint_name(inspector: Inspector, table: Any, name: str) -> str:
     match = AUTOMATIC.fullmatch(name)
     assert match is not None
     ending = match[1]
-    there = [*constraints(inspector, str(table.name), table.schema, ending)]
+    there: list[Found] = []
+    with suppress(NoSuchTableError):
+        there += constraints(inspector, str(table.name), table.schema, ending)
     if name in {one.name for one in there}:
         return name
     meant = [one for one in there if is_name_of(name, str(table.name), one, ending)]
@@ -139,11 +143,13 @@ def index_name(inspector: Inspector, table: Any, name: str) -> str:
 
     It is that of the key's first column where the key had no name.
     """
-    there = [
-        Found(str(one["name"]), [str(column) for column in one["column_names"]])
-        for one in inspector.get_indexes(str(table.name), table.schema)
-        if not one["unique"]
-    ]
+    there: list[Found] = []
+    with suppress(NoSuchTableError):
+        there += [
+            Found(str(one["name"]), [str(column) for column in one["column_names"]])
+            for one in inspector.get_indexes(str(table.name), table.schema)
+            if not one["unique"]
+        ]
     if name in {one.name for one in there}:
         return name
     meant = [
