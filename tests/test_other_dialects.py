@@ -13,6 +13,7 @@ from pymysql.constants import CLIENT
 
 from apps import Workshop
 from runs import execute, rows
+from websauna_migrate.errors import MigrationError
 
 HEAD = """
 import sqlalchemy as sa
@@ -535,6 +536,100 @@ def test_an_older_script_may_have_an_encoding_of_its_own(
         workshop.service(sqlite_url).upgrade()
         site = workshop.service(postgresql_url)
         goes_and_comes(site)
+
+
+@pytest.mark.parametrize("author", ["sqlite", "mariadb"])
+def test_an_enum_type_gets_another_name_and_order_at_once(
+    workshop: Workshop, request: pytest.FixtureRequest, postgresql_url: str, author: str
+) -> None:
+    states = ["'a', 'b', 'c', name='x'", "'c', 'b', 'a', name='y'", "'b', 'a', 'd', name='z'"]
+    folder = workshop.package("shop", HEAD + ENUM.format(f"sa.Enum({states[0]})"))
+    url = request.getfixturevalue(f"{author}_url")
+    for number, state in enumerate(states):
+        (folder / "models.py").write_text(HEAD + ENUM.format(f"sa.Enum({state})"))
+        workshop.forget()
+        service = workshop.service(url)
+        assert service.revision("next", autogenerate=True)
+        service.upgrade()
+        site = workshop.service(postgresql_url)
+        goes_and_comes(site)
+        if number == 0:
+            execute(postgresql_url, "INSERT INTO t (id) VALUES (1)")
+    assert rows(postgresql_url, "SELECT id, e::text FROM t") == [(1, "a")]
+
+
+INDEXED = """
+t = sa.Table("t", Base.metadata, sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("n", sa.Integer), sa.Column("s", sa.String(20)))
+"""
+
+
+@pytest.mark.parametrize("other", ["sqlite", "mariadb"])
+def test_an_index_for_patterns_is_a_plain_one_elsewhere(
+    workshop: Workshop, request: pytest.FixtureRequest, postgresql_url: str, other: str
+) -> None:
+    pattern = 'sa.Index("ix", t.c.s, postgresql_ops={"s": "varchar_pattern_ops"})'
+    states = ["", pattern, 'sa.Index("ix", t.c.s)', pattern, ""]
+    folder = workshop.package("shop", HEAD + INDEXED)
+    there = request.getfixturevalue(f"{other}_url")
+    for state in states:
+        (folder / "models.py").write_text(HEAD + INDEXED + state)
+        workshop.forget()
+        (made,) = workshop.service(postgresql_url).revision("next", autogenerate=True)
+        assert made.warnings == ()
+        for url in (postgresql_url, there):
+            site = workshop.service(url)
+            goes_and_comes(site)
+
+
+def test_an_index_that_others_refuse_is_told(
+    workshop: Workshop, postgresql_url: str, sqlite_url: str
+) -> None:
+    index = 'sa.Index("ix", t.c.n.desc().nulls_last())'
+    workshop.package("shop", HEAD + INDEXED + index)
+    service = workshop.service(postgresql_url)
+    (made,) = service.revision("next", autogenerate=True)
+    assert made.warnings == (
+        'The index "ix" of table "t" says NULLS FIRST or NULLS LAST, which is refused by SQLite '
+        "and MariaDB: the script fails there, as create_all of the models does. Leave it out of "
+        "the model, or let the setting websauna_migrate.databases name those that take it.",
+    )
+    goes_and_comes(service)
+    with pytest.raises(MigrationError, match="unsupported use of NULLS LAST"):
+        workshop.service(sqlite_url).upgrade()
+    service.downgrade("base")
+    Path(made.path).unlink()
+    workshop.forget()
+    service = workshop.service(postgresql_url, databases="postgresql")
+    (made,) = service.revision("next", autogenerate=True)
+    assert made.warnings == ()
+    goes_and_comes(service)
+
+
+def test_an_enum_of_two_columns_whose_checks_others_refuse_is_told(
+    workshop: Workshop, sqlite_url: str, postgresql_url: str
+) -> None:
+    model = """
+kind = sa.Enum("a", "b", name="kind", native_enum=False, create_constraint=True)
+other = sa.Enum("a", "b", name="{}", native_enum=False, create_constraint=True)
+sa.Table("t", Base.metadata, sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("a", kind), sa.Column("b", other))
+"""
+    folder = workshop.package("shop", HEAD + model.format("kind"))
+    (made,) = workshop.service(sqlite_url).revision("next", autogenerate=True)
+    assert made.warnings == tuple(
+        f'The table "t" has several CHECK constraints "ck_t_kind", which is refused by '
+        f"{database}: the script fails there, as create_all of the models does. Give the Enum of "
+        "each column a name of its own."
+        for database in ("PostgreSQL", "MariaDB")
+    )
+    Path(made.path).unlink()
+    (folder / "models.py").write_text(HEAD + model.format("other"))
+    workshop.forget()
+    (made,) = workshop.service(sqlite_url).revision("next", autogenerate=True)
+    assert made.warnings == ()
+    for url in (sqlite_url, postgresql_url):
+        goes_and_comes(workshop.service(url))
 
 
 #: Constraints without a name, as each state of the models has them.
