@@ -54,13 +54,14 @@ def keep_key_indexes(impl: DefaultImpl) -> None:
     def add_unique(const: Any, **kw: Any) -> None:
         add_constraint(const, **kw)
         if isinstance(const, UniqueConstraint):
-            leave_one(connection, const.table, [str(one.name) for one in const.columns])
+            columns = [str(one.name) for one in const.columns]
+            leave_one(connection, const.table, KeyIndex(str(const.name), columns))
 
     def create(index: Index, **kw: Any) -> None:
         create_index(index, **kw)
         if index.table is not None:
             columns = [str(getattr(one, "name", "")) for one in index.expressions]
-            leave_one(connection, index.table, columns)
+            leave_one(connection, index.table, KeyIndex(str(index.name), columns))
 
     impl.drop_constraint = drop_unique  # type: ignore[method-assign]
     impl.drop_index = drop  # type: ignore[method-assign]
@@ -81,15 +82,16 @@ def replace_before(connection: Connection, table: Any, name: str) -> None:
             there.append(KeyIndex(str(made.name), columns, unique=False))
 
 
-def leave_one(connection: Connection, table: Any, added: Sequence[str]) -> None:
+def leave_one(connection: Connection, table: Any, added: KeyIndex) -> None:
     """Drop the server's own indexes of foreign keys that can use a new one."""
     for key, columns in foreign_keys(connection, table):
-        if not KeyIndex("", [*added]).begins_with(columns):
+        if not added.begins_with(columns):
             continue
         own = [
             one
             for one in indexes(connection, table)
             if one.columns == columns
+            and one.name != added.name
             and not one.unique
             and (
                 one.name == key

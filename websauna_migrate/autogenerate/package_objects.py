@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -82,11 +82,7 @@ class PackageObjects:
     @cached_property
     def written_indexes(self) -> frozenset[str]:
         """The names of the indexes that the package's scripts create."""
-        return frozenset(
-            str(call.value(0, "index_name"))
-            for call, name, _ in operations_in(self.scripts)
-            if name == "create_index"
-        )
+        return indexes_of(self.scripts)
 
     @property
     def tables(self) -> tuple[Table, ...]:
@@ -172,6 +168,15 @@ class PackageObjects:
             owner = self.owner_of(object_.schema, object_.name)
             return owner == self.package or (owner is None and not self.registered.metadata)
         return True
+
+
+def indexes_of(scripts: Iterable[str]) -> frozenset[str]:
+    """Return the names of the indexes that scripts create, by their sources."""
+    return frozenset(
+        str(call.value(0, "index_name"))
+        for call, name, _ in operations_in(scripts)
+        if name == "create_index"
+    )
 
 
 def entity_creator(snapshot: LoadedScripts, signature: str) -> str | None:

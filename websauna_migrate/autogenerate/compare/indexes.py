@@ -17,11 +17,12 @@ from websauna_migrate.autogenerate.compare.definitions import columns_of, index_
 from websauna_migrate.autogenerate.operations.enum_change import EnumChange
 from websauna_migrate.autogenerate.operations.script_op import ScriptOp, on_dialect
 from websauna_migrate.autogenerate.operations.table_changes import TableChanges, WithTable
-from websauna_migrate.autogenerate.package_objects import Key, PackageObjects
+from websauna_migrate.autogenerate.package_objects import Key, PackageObjects, indexes_of
 from websauna_migrate.facts.differences import Difference
 from websauna_migrate.facts.fact import Fact
 from websauna_migrate.facts.mysql import is_numbered
 from websauna_migrate.models.model_sql import final_name
+from websauna_migrate.revision_scripts.script_files import script_text
 
 if TYPE_CHECKING:
     from sqlalchemy.engine.reflection import Inspector
@@ -126,13 +127,20 @@ class IndexComparison:
             or isinstance(model, Index)
             or len(columns) < len(reflected.expressions)
             or reflected.dialect_kwargs
-            or name in self.owned.written_indexes
+            or name in self.written()
         ):
             return ops.DropIndexOp.from_index(reflected)
         given = None if is_numbered(name, columns[0]) else conv(name)
         return ops.CreateUniqueConstraintOp(
             given, str(self.table.name), columns, schema=self.table.schema
         ).reverse()
+
+    def written(self) -> frozenset[str]:
+        """Return the names of indexes that scripts create: the package's, or what is squashed."""
+        squashed: Sequence[str] | None = self.context.opts.get("older_scripts")
+        if squashed is None:
+            return self.owned.written_indexes
+        return indexes_of(script_text(path) for path in squashed)
 
     def model_of(self, fact: Fact) -> Index | UniqueConstraint | None:
         """Return the model's index, on MariaDB also its UNIQUE constraint."""
