@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
+from pymysql.constants import CLIENT
 
 from apps import Workshop
 from runs import execute, rows
+from websauna_migrate.errors import MigrationError
 
 HEAD = """
 import sqlalchemy as sa
@@ -533,3 +536,322 @@ def test_an_older_script_may_have_an_encoding_of_its_own(
         workshop.service(sqlite_url).upgrade()
         site = workshop.service(postgresql_url)
         goes_and_comes(site)
+
+
+@pytest.mark.parametrize("author", ["sqlite", "mariadb"])
+def test_an_enum_type_gets_another_name_and_order_at_once(
+    workshop: Workshop, request: pytest.FixtureRequest, postgresql_url: str, author: str
+) -> None:
+    states = ["'a', 'b', 'c', name='x'", "'c', 'b', 'a', name='y'", "'b', 'a', 'd', name='z'"]
+    folder = workshop.package("shop", HEAD + ENUM.format(f"sa.Enum({states[0]})"))
+    url = request.getfixturevalue(f"{author}_url")
+    for number, state in enumerate(states):
+        (folder / "models.py").write_text(HEAD + ENUM.format(f"sa.Enum({state})"))
+        workshop.forget()
+        service = workshop.service(url)
+        assert service.revision("next", autogenerate=True)
+        service.upgrade()
+        site = workshop.service(postgresql_url)
+        goes_and_comes(site)
+        if number == 0:
+            execute(postgresql_url, "INSERT INTO t (id) VALUES (1)")
+    assert rows(postgresql_url, "SELECT id, e::text FROM t") == [(1, "a")]
+
+
+INDEXED = """
+t = sa.Table("t", Base.metadata, sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("n", sa.Integer), sa.Column("s", sa.String(20)))
+"""
+
+
+@pytest.mark.parametrize("other", ["sqlite", "mariadb"])
+def test_an_index_for_patterns_is_a_plain_one_elsewhere(
+    workshop: Workshop, request: pytest.FixtureRequest, postgresql_url: str, other: str
+) -> None:
+    pattern = 'sa.Index("ix", t.c.s, postgresql_ops={"s": "varchar_pattern_ops"})'
+    states = ["", pattern, 'sa.Index("ix", t.c.s)', pattern, ""]
+    folder = workshop.package("shop", HEAD + INDEXED)
+    there = request.getfixturevalue(f"{other}_url")
+    for state in states:
+        (folder / "models.py").write_text(HEAD + INDEXED + state)
+        workshop.forget()
+        (made,) = workshop.service(postgresql_url).revision("next", autogenerate=True)
+        assert made.warnings == ()
+        for url in (postgresql_url, there):
+            site = workshop.service(url)
+            goes_and_comes(site)
+
+
+def test_an_index_that_others_refuse_is_told(
+    workshop: Workshop, postgresql_url: str, sqlite_url: str
+) -> None:
+    index = 'sa.Index("ix", t.c.n.desc().nulls_last())'
+    workshop.package("shop", HEAD + INDEXED + index)
+    service = workshop.service(postgresql_url)
+    (made,) = service.revision("next", autogenerate=True)
+    assert made.warnings == (
+        'The index "ix" of table "t" says NULLS FIRST or NULLS LAST, which is refused by SQLite '
+        "and MariaDB: the script fails there, as create_all of the models does. Leave it out of "
+        "the model, or let the setting websauna_migrate.databases name those that take it.",
+    )
+    goes_and_comes(service)
+    with pytest.raises(MigrationError, match="unsupported use of NULLS LAST"):
+        workshop.service(sqlite_url).upgrade()
+    service.downgrade("base")
+    Path(made.path).unlink()
+    workshop.forget()
+    service = workshop.service(postgresql_url, databases="postgresql")
+    (made,) = service.revision("next", autogenerate=True)
+    assert made.warnings == ()
+    goes_and_comes(service)
+
+
+def test_an_enum_of_two_columns_whose_checks_others_refuse_is_told(
+    workshop: Workshop, sqlite_url: str, postgresql_url: str
+) -> None:
+    model = """
+kind = sa.Enum("a", "b", name="kind", native_enum=False, create_constraint=True)
+other = sa.Enum("a", "b", name="{}", native_enum=False, create_constraint=True)
+sa.Table("t", Base.metadata, sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("a", kind), sa.Column("b", other))
+"""
+    folder = workshop.package("shop", HEAD + model.format("kind"))
+    (made,) = workshop.service(sqlite_url).revision("next", autogenerate=True)
+    assert made.warnings == tuple(
+        f'The table "t" has several CHECK constraints "ck_t_kind", which is refused by '
+        f"{database}: the script fails there, as create_all of the models does. Give the Enum of "
+        "each column a name of its own."
+        for database in ("PostgreSQL", "MariaDB")
+    )
+    Path(made.path).unlink()
+    (folder / "models.py").write_text(HEAD + model.format("other"))
+    workshop.forget()
+    (made,) = workshop.service(sqlite_url).revision("next", autogenerate=True)
+    assert made.warnings == ()
+    for url in (sqlite_url, postgresql_url):
+        goes_and_comes(workshop.service(url))
+
+
+#: Constraints without a name, as each state of the models has them.
+WITHOUT_NAMES = {
+    "another rule": (
+        'table("a", c(sa.ForeignKey("p.id")))',
+        'table("a", c(sa.ForeignKey("p.id", ondelete="CASCADE")))',
+        'table("a", c(sa.ForeignKey("p.id")))',
+    ),
+    "another target": (
+        'table("b", c(sa.ForeignKey("p.id")))',
+        'table("b", c(sa.ForeignKey("q.id")))',
+        'table("b", c())',
+    ),
+    "columns that go": (
+        'table("d", c(sa.ForeignKey("p.id")), sa.Column("e", sa.Integer, unique=True))',
+        'table("d")',
+        'table("d", c(sa.ForeignKey("q.id")), sa.Column("e", sa.Integer, unique=True))',
+    ),
+    "keys that go": (
+        'table("k", c(sa.ForeignKey("p.id")), sa.Column("e", sa.ForeignKey("q.id")))',
+        'table("k", c(sa.ForeignKey("p.id")), sa.Column("e", sa.Integer))',
+        'table("k", c(), sa.Column("e", sa.ForeignKey("p.id")))',
+    ),
+    "a key that is unique": (
+        'table("u", c(sa.ForeignKey("p.id"), unique=True))',
+        'table("u", c(sa.ForeignKey("p.id")))',
+        'table("u", c(sa.ForeignKey("p.id"), unique=True))',
+    ),
+    "unique": (
+        'table("n", c(unique=True), sa.Column("e", sa.Integer), sa.UniqueConstraint("e", "c"))',
+        'table("n", c(), sa.Column("e", sa.Integer, unique=True))',
+        'table("n", c(unique=True), sa.Column("e", sa.Integer))',
+    ),
+    "named": (
+        'table("m", c(), sa.UniqueConstraint("c", name="only"))',
+        'table("m", c())',
+        'table("m", c(), sa.Index("only", "c", unique=True))',
+    ),
+    "tables that go": (
+        'table("r"); table("s", c(sa.ForeignKey("r.id")))',
+        'table("s", c())',
+        'table("r"); table("s", c(sa.ForeignKey("r.id")))',
+    ),
+    "a key's type": (
+        'table("v"); table("w", c(sa.ForeignKey("v.id")))',
+        'table("v", number=sa.BigInteger); table("w", c(sa.ForeignKey("v.id")))',
+        'table("v"); table("w", c(sa.ForeignKey("v.id")))',
+    ),
+    "to itself": (
+        'table("x", c(sa.ForeignKey("x.id")))',
+        'table("x", c(sa.ForeignKey("x.id", ondelete="SET NULL")))',
+        'table("x", c())',
+    ),
+    "pairs": (
+        'table("y", c(), sa.UniqueConstraint("id", "c")); pair("z")',
+        'table("y", c(), sa.UniqueConstraint("id", "c")); pair("z", onupdate="CASCADE")',
+        'table("y", c()); table("z", c(), sa.Column("e", sa.Integer))',
+    ),
+    "conditions": (
+        'table("i", c(), sa.CheckConstraint("c > 0"))',
+        'table("i", c(), sa.CheckConstraint("c > 1"))',
+        'table("i", c())',
+    ),
+    "conditions of columns": (
+        'table("j", c(sa.CheckConstraint("c > 0")), sa.Column("e", sa.Integer))',
+        'table("j", c(), sa.Column("e", sa.Integer), sa.CheckConstraint("c <> e"))',
+        'table("j", c(sa.CheckConstraint("c > 0")), sa.Column("e", sa.Integer))',
+    ),
+}
+
+WITHOUT_NAMES_HEAD = """
+import sqlalchemy as sa
+from sqlalchemy.orm import declarative_base
+
+Base = declarative_base()
+
+def table(name, *parts, number=sa.Integer):
+    sa.Table(name, Base.metadata, sa.Column("id", number, primary_key=True), *parts)
+
+def c(*parts, **options):
+    return sa.Column("c", *([] if parts and isinstance(parts[0], sa.ForeignKey) else [sa.Integer]),
+        *parts, **options)
+
+def pair(name, **options):
+    table(name, c(), sa.Column("e", sa.Integer),
+        sa.ForeignKeyConstraint(["c", "e"], ["y.id", "y.c"], **options))
+
+table("p"); table("q")
+"""
+
+
+@pytest.mark.parametrize(
+    ("author", "other"), [(a, b) for a in DATABASES for b in DATABASES if a != b]
+)
+def test_constraints_without_a_name_go_and_come_on_another_database(
+    workshop: Workshop, request: pytest.FixtureRequest, author: str, other: str
+) -> None:
+    url, there = (request.getfixturevalue(f"{one}_url") for one in (author, other))
+    states = [
+        WITHOUT_NAMES_HEAD + "\n".join(each[number] for each in WITHOUT_NAMES.values())
+        for number in range(3)
+    ]
+    folder = workshop.package("shop", states[0])
+    for number, state in enumerate(states):
+        (folder / "models.py").write_text(state)
+        workshop.forget()
+        (made,) = workshop.service(url).revision("next", autogenerate=True, allow_drops=True)
+        for each in (url, there):
+            site = workshop.service(each)
+            site.upgrade()
+            assert site.check().problems == ()
+            site.downgrade("shop@-1")
+            if number:
+                (folder / "models.py").write_text(states[number - 1])
+                with without(workshop, made.path):
+                    assert workshop.service(each).check().problems == ()
+                (folder / "models.py").write_text(state)
+                workshop.forget()
+            site = workshop.service(each)
+            site.upgrade()
+            assert site.check().problems == ()
+            if number == 0:
+                for one in ("p (id) VALUES (1)", "q (id) VALUES (1)", "b (id, c) VALUES (1, 1)"):
+                    execute(each, f"INSERT INTO {one}")
+    assert rows(there, "SELECT c FROM b") == [(1,)]
+
+
+def test_sql_for_mariadb_finds_constraints_without_a_name(
+    workshop: Workshop, sqlite_url: str, mariadb_url: str
+) -> None:
+    apart = {"a key that is unique"}
+    states = [
+        WITHOUT_NAMES_HEAD
+        + "\n".join(each[number] for kind, each in WITHOUT_NAMES.items() if kind not in apart)
+        for number in range(3)
+    ]
+    folder = workshop.package("shop", states[0])
+    url = mariadb_url.replace("mysql+", "mariadb+")
+    assert url.startswith("mariadb+")
+    start = ""
+    for state in states:
+        (folder / "models.py").write_text(state)
+        workshop.forget()
+        service = workshop.service(sqlite_url)
+        (made,) = service.revision("next", autogenerate=True, allow_drops=True)
+        service.upgrade()
+        site = workshop.service(url)
+        if start:
+            there, back = f"shop@{start}:{made.revision}", f"shop@{made.revision}:{start}"
+            up, down = site.sql(there), site.sql(back, direction="downgrade")
+            assert "EXECUTE IMMEDIATE" in up and "EXECUTE IMMEDIATE" in down
+            for script in (up, down, up):
+                send(url, script)
+        site.upgrade()
+        # What no run did is told as done by hand.
+        told = [one for one in site.check().problems if one.kind != "database-changed"]
+        assert told == []
+        start = made.revision
+
+
+def send(url: str, script: str) -> None:
+    """Send a whole script of SQL to MariaDB."""
+    engine = sa.create_engine(url, connect_args={"client_flag": CLIENT.MULTI_STATEMENTS})
+    connection = engine.raw_connection()
+    cursor = connection.cursor()
+    cursor.execute(script)
+    while cursor.nextset():
+        pass
+    connection.commit()
+    connection.close()
+    engine.dispose()
+
+
+RENAMED_PARTS = """
+import sqlalchemy as sa
+from sqlalchemy.orm import declarative_base
+
+Base = declarative_base()
+sa.Table("p", Base.metadata, sa.Column("id", sa.Integer, primary_key=True))
+sa.Table("{table}", Base.metadata, sa.Column("id", sa.{number}, primary_key=True),
+    sa.Column("{column}", sa.ForeignKey("p.id"{rule})), sa.Column("n", sa.Integer{unique}),
+    sa.CheckConstraint("n > {least}"), sa.UniqueConstraint("{column}", "n"))
+"""
+
+
+@pytest.mark.parametrize(
+    ("author", "other"), [(a, b) for a in DATABASES for b in DATABASES if a != b]
+)
+def test_constraints_without_a_name_of_what_is_renamed(
+    workshop: Workshop, request: pytest.FixtureRequest, author: str, other: str
+) -> None:
+    url, there = (request.getfixturevalue(f"{one}_url") for one in (author, other))
+    first = {"table": "t", "column": "c", "rule": "", "unique": "", "least": 0}
+    first["number"] = "Integer"
+    added = {**first, "rule": ", ondelete='CASCADE'", "unique": ", unique=True"}
+    renamed = {**added, "table": "goods", "column": "part"}
+    changed = {**renamed, "rule": "", "unique": "", "least": 1, "number": "BigInteger"}
+    states = [first, added, renamed, changed]
+    folder = workshop.package("shop", RENAMED_PARTS.format(**first))
+    made = []
+    for number, state in enumerate(states):
+        (folder / "models.py").write_text(RENAMED_PARTS.format(**state))
+        workshop.forget()
+        renames = {"rename_tables": ["t:goods"], "rename_columns": ["goods.c:part"]}
+        service = workshop.service(url)
+        made += service.revision("next", autogenerate=True, **(renames if state is renamed else {}))
+        for each in (url, there):
+            site = workshop.service(each)
+            site.upgrade()
+            assert site.check().problems == ()
+            if number == 0:
+                execute(each, "INSERT INTO p VALUES (1)", "INSERT INTO t VALUES (1, 1, 7)")
+    for number in (2, 1, 0):
+        (folder / "models.py").write_text(RENAMED_PARTS.format(**states[number]))
+        workshop.forget()
+        for each in (url, there):
+            site = workshop.service(each)
+            site.downgrade("shop@-1")
+        aside = Path(made[number + 1].path)
+        aside.rename(aside.with_suffix(".aside"))
+        workshop.forget()
+        for each in (url, there):
+            assert workshop.service(each).check().problems == ()
+    assert rows(there, "SELECT c, n FROM t") == [(1, 7)]

@@ -15,8 +15,11 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 
 from websauna_migrate.alembic_adapter.internals import ProxiedEnvironment, run_migrations
+from websauna_migrate.alembic_adapter.key_indexes import keep_key_indexes
 from websauna_migrate.alembic_adapter.package_environment import PackageEnvironment
 from websauna_migrate.alembic_adapter.sqlite_batches import keep_in_batches
+from websauna_migrate.alembic_adapter.unnamed_constraints import find_unnamed_constraints
+from websauna_migrate.alembic_adapter.unnamed_offline import write_lookups
 from websauna_migrate.alembic_adapter.written_literals import write_all_literals
 from websauna_migrate.base_errors import MigrationError
 from websauna_migrate.database.engines import (
@@ -119,10 +122,13 @@ class BoundEnvironment(ProxiedEnvironment):
         super().configure(**kwargs)
         context = self.get_context()
         keep_in_batches(context.impl)
+        keep_key_indexes(context.impl)
+        find_unnamed_constraints(context.impl)
         self.memo = context.impl.memo
         if self.run_connection is None:
             write_backslashes_as(context.dialect, self.owner.asked)
             write_all_literals(context.impl)
+            write_lookups(context.impl)
         self.owner.types.attach(self.memo, self.run_connection)
         if self.run_connection is not None:
             context.run_migrations = partial(run_migrations, context)  # type: ignore[method-assign]

@@ -47,10 +47,14 @@ def written_for(context: AutogenContext) -> Collection[str]:
     return found
 
 
-def runs_on(context: AutogenContext, *databases: str) -> str:
-    """Return the source of the question whether a script runs on one of some databases."""
+def runs_on(context: AutogenContext, *databases: str, otherwise: bool = False) -> str:
+    """Return the source of the question whether a script runs on one of some databases.
+
+    :param otherwise: ask whether it runs on another one
+    """
     names = tuple(name for one in databases for name in DATABASES[one])
-    test = f"in {names!r}" if len(names) > 1 else f"== {names[0]!r}"
+    several, one = ("not in", "!=") if otherwise else ("in", "==")
+    test = f"{several} {names!r}" if len(names) > 1 else f"{one} {names[0]!r}"
     return f"{context.opts['alembic_module_prefix']}get_context().dialect.name {test}"
 
 

@@ -345,7 +345,8 @@ class Completion:
         changes.checks = checks
         changes.ops += found
         there = self.found.database_facts.get(key, ())
-        changes.ops += IndexComparison(self.context, table, differences, there).operations()
+        indexes = IndexComparison(self.context, table, differences, there, self.owned)
+        changes.ops += indexes.operations()
         self.make_columns_anew(changes, table)
         if checks.lost:
             changes.recreate = True
@@ -378,7 +379,8 @@ class Completion:
         facts = self.found.database_facts.get(key, ())
         models = self.found.model_facts.get(key, ())
         changes.ops += ConstraintComparison(self.context, table, parts, models).operations()
-        changes.ops += IndexComparison(self.context, table, parts, facts).operations()
+        indexes = IndexComparison(self.context, table, parts, facts, self.owned)
+        changes.ops += indexes.operations()
         changes.ops += again
 
     def free_keys(self, table: Table) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -134,6 +134,11 @@ class PackageObjects:
             known.types[dialects] = types_on(dialects, known.operations, self.normal, is_of)
         return known.types[dialects]
 
+    @cached_property
+    def written_indexes(self) -> frozenset[str]:
+        """The names of the indexes that the package's scripts create."""
+        return indexes_of(self.scripts)
+
     @property
     def tables(self) -> tuple[Table, ...]:
         """The package's tables of the models, those that are referred to first."""
@@ -218,6 +223,15 @@ class PackageObjects:
             owner = self.owner_of(object_.schema, object_.name)
             return owner == self.package or (owner is None and not self.registered.metadata)
         return True
+
+
+def indexes_of(scripts: Iterable[str]) -> frozenset[str]:
+    """Return the names of the indexes that scripts create, by their sources."""
+    return frozenset(
+        str(one.call.value(0, "index_name"))
+        for one in operations_in(scripts)
+        if one.name == "create_index"
+    )
 
 
 def entity_creator(snapshot: LoadedScripts, signature: str) -> str | None:

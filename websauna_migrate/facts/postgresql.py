@@ -412,11 +412,19 @@ def without_casts(sql: str) -> str:
 def check_name(table: str, condition: str, columns: Sequence[str]) -> str:
     """Return the name that the server gives to a CHECK without one, where it is not taken.
 
-    :param columns: the table's columns; a CHECK of just one of them is named after it
+    :param columns: the table's columns
+    """
+    return make_name(table, checked_column(condition, columns), "check")
+
+
+def checked_column(condition: str, columns: Sequence[str]) -> str:
+    """Return the column after which the server names a CHECK of just one, empty for others.
+
+    :param columns: the table's columns
     """
     words = set(re.findall(r"\w+", re.sub(r"'[^']*'", "", condition)))
     used = [column for column in columns if column in words]
-    return make_name(table, used[0] if len(used) == 1 else "", "check")
+    return used[0] if len(used) == 1 else ""
 
 
 def is_servers(name: str, table: str, columns: str | None, ending: str) -> bool:

@@ -20,7 +20,7 @@ from sqlalchemy import (
 from sqlalchemy.schema import ColumnCollectionConstraint
 from sqlalchemy.sql.elements import conv
 
-from websauna_migrate.alembic_adapter.written_expressions import Spelling
+from websauna_migrate.alembic_adapter.written_expressions import Spelling, written_for
 from websauna_migrate.autogenerate.compare.definitions import columns_of, kind_of
 from websauna_migrate.autogenerate.operations.server_statements import KeyChange, ServerConstraint
 from websauna_migrate.facts.brackets import squeezed
@@ -196,6 +196,8 @@ class ConstraintComparison:
         one = self.reflected(kind, fact)
         if kind is None or one is None:
             return None
+        if fact.server_named and is_for_others(self.context):
+            one = {**one, "name": None}
         return constraint_addition(kind, one, self.table, {**deferral(fact), **resolution(fact)})
 
     def reflected(self, kind: str | None, fact: Fact) -> Any:
@@ -317,6 +319,13 @@ def constraint_addition(
     columns = one.get("constrained_columns") or one.get("column_names")
     kept = {**one.get("dialect_options", {}), **options}
     return made(given, name, columns, schema=schema, **{k: v for k, v in kept.items() if v})
+
+
+def is_for_others(context: AutogenContext) -> bool:
+    """True on MariaDB if a script is for others too, which have other names for what has none."""
+    assert context.connection is not None
+    own = context.connection.dialect.name
+    return own in ("mysql", "mariadb") and len(written_for(context)) > 1
 
 
 def sides(one: Difference) -> tuple[Fact | None, Fact | None]:

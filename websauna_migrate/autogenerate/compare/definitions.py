@@ -58,6 +58,10 @@ def plain_name(written: str) -> str:
     return written
 
 
+#: A column and its operator class, in the definition of an index.
+OPERATOR_CLASS = re.compile(r'(\w+|"(?:[^"]|"")*") (\w+_ops)')
+
+
 def index_of(
     fact: Fact,
     table: str,
@@ -81,6 +85,9 @@ def index_of(
         if found["using"] != "btree":
             options["postgresql_using"] = found["using"]
         options.update(postgresql_options(rest))
+        classes = [one for part in split_commas(inside) if (one := OPERATOR_CLASS.fullmatch(part))]
+        if classes:
+            options["postgresql_ops"] = {plain_name(one[1]): one[2] for one in classes}
         if place := fact.get("tablespace"):
             options["postgresql_tablespace"] = place
         where = options.get("postgresql_where")
@@ -105,7 +112,10 @@ def index_of(
             options["mysql_prefix"] = options["mariadb_prefix"] = prefix
         if using := re.search(r"USING (\w+)", rest):
             options["mysql_using"] = using[1].lower()
-    return made_index(fact.name, table, schema, [*split_commas(inside)], unique, options, names)
+    parts = [
+        one[1] if (one := OPERATOR_CLASS.fullmatch(part)) else part for part in split_commas(inside)
+    ]
+    return made_index(fact.name, table, schema, parts, unique, options, names)
 
 
 def made_index(

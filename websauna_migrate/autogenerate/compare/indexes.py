@@ -9,17 +9,20 @@ from alembic.autogenerate import renderers
 from alembic.autogenerate.api import AutogenContext
 from alembic.operations import ops
 from sqlalchemy import Column, Index, Table, UniqueConstraint
+from sqlalchemy.sql.elements import conv
 
 from websauna_migrate.alembic_adapter.written_expressions import written_for
-from websauna_migrate.autogenerate.compare.constraints import sides
+from websauna_migrate.autogenerate.compare.constraints import is_for_others, sides
 from websauna_migrate.autogenerate.compare.definitions import columns_of, index_of
 from websauna_migrate.autogenerate.operations.enum_change import EnumChange
 from websauna_migrate.autogenerate.operations.script_op import ScriptOp, on_dialect
 from websauna_migrate.autogenerate.operations.table_changes import TableChanges, WithTable
-from websauna_migrate.autogenerate.package_objects import Key
+from websauna_migrate.autogenerate.package_objects import Key, PackageObjects, indexes_of
 from websauna_migrate.facts.differences import Difference
 from websauna_migrate.facts.fact import Fact
+from websauna_migrate.facts.mysql import is_numbered
 from websauna_migrate.models.model_sql import final_name
+from websauna_migrate.revision_scripts.script_files import script_text
 
 if TYPE_CHECKING:
     from sqlalchemy.engine.reflection import Inspector
@@ -42,6 +45,7 @@ class IndexComparison:
         table: Table,
         differences: Sequence[Difference],
         facts: Sequence[Fact],
+        owned: PackageObjects,
     ) -> None:
         """Keep what the operations are made from.
 
@@ -55,13 +59,17 @@ class IndexComparison:
         assert context.connection is not None
         self.connection = context.connection
         self.dialect = self.connection.dialect.name
+        self.owned = owned
         self.columns = [one.name for one in facts if one.kind == "column"]
-        #: Foreign keys of the database: MariaDB makes an index for each, of the same name.
-        self.foreign_keys = {
-            one.name
+        keys = [
+            one
             for one in facts
             if one.kind == "constraint" and str(one.get("definition")).startswith("FOREIGN KEY")
-        }
+        ]
+        #: Foreign keys of the database: MariaDB makes an index for each, of the same name.
+        self.foreign_keys = {one.name for one in keys}
+        #: The columns of those without a name, whose index has the name of the first.
+        self.unnamed_keys = [columns_of(one) for one in keys if one.server_named]
 
         self.new_keys = {one.fact.name for one in differences if one.fact.kind == "constraint"}
 
@@ -79,7 +87,7 @@ class IndexComparison:
                 continue
             if reflected is not None and ("drop", str(reflected.name)) not in done:
                 done.add(("drop", str(reflected.name)))
-                found.append(ops.DropIndexOp.from_index(reflected))
+                found.append(self.removal(reflected, model))
             if model is not None and ("create", str(model.name)) not in done:
                 done.add(("create", str(model.name)))
                 found.append(
@@ -91,10 +99,48 @@ class IndexComparison:
 
     def reflected(self, fact: Fact) -> Index | None:
         """Return an index of the database; ``None`` for one that comes and goes with a key."""
-        if self.dialect in ("mysql", "mariadb") and fact.name in self.foreign_keys:
+        if self.dialect in ("mysql", "mariadb") and self.is_of_key(fact):
             return None
         table, schema = str(self.table.name), self.table.schema
         return index_of(fact, table, schema, self.dialect, self.columns, written_for(self.context))
+
+    def is_of_key(self, fact: Fact) -> bool:
+        """True if MariaDB made an index for a foreign key."""
+        return fact.name in self.foreign_keys or (
+            fact.server_named
+            and is_for_others(self.context)
+            and columns_of(fact) in self.unnamed_keys
+            and str(fact.get("definition")).startswith("KEY ")
+        )
+
+    def removal(self, reflected: Index, model: object) -> ops.MigrateOperation:
+        """Return the operation that drops an index, or the UNIQUE constraint that it is.
+
+        MariaDB has one thing for both: what no script created as an index is a constraint.
+
+        :param model: what the models have in its place
+        """
+        name = str(reflected.name)
+        columns = [str(column.name) for column in reflected.columns]
+        if (
+            not (reflected.unique and is_for_others(self.context))
+            or isinstance(model, Index)
+            or len(columns) < len(reflected.expressions)
+            or reflected.dialect_kwargs
+            or name in self.written()
+        ):
+            return ops.DropIndexOp.from_index(reflected)
+        given = None if is_numbered(name, columns[0]) else conv(name)
+        return ops.CreateUniqueConstraintOp(
+            given, str(self.table.name), columns, schema=self.table.schema
+        ).reverse()
+
+    def written(self) -> frozenset[str]:
+        """Return the names of indexes that scripts create: the package's, or what is squashed."""
+        squashed: Sequence[str] | None = self.context.opts.get("older_scripts")
+        if squashed is None:
+            return self.owned.written_indexes
+        return indexes_of(script_text(path) for path in squashed)
 
     def model_of(self, fact: Fact) -> Index | UniqueConstraint | None:
         """Return the model's index, on MariaDB also its UNIQUE constraint."""

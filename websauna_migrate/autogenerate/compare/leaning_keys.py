@@ -42,7 +42,7 @@ def freed_keys(
     :param known: tells the model's object of a fact
     :param upgrade: the operations found so far
     :param given_up: keys that another package's script drops
-    :param needs_index: true on MariaDB, where the last index of a foreign key's own columns cannot
+    :param needs_index: true for MariaDB, where the last index of a foreign key's own columns cannot
         be dropped while the key is there
     """
     inner = [
@@ -92,15 +92,19 @@ def begins(indexes: Iterable[Sequence[str]], columns: Sequence[str]) -> bool:
 
 def is_index(fact: Fact) -> bool:
     """Tell whether a fact is one that a foreign key's own columns may be found by."""
-    return fact.kind == "index" or (fact.kind == "constraint" and kind_of(fact) == "primary")
+    found = kind_of(fact) if fact.kind == "constraint" else fact.kind
+    return found in ("index", "primary", "unique")
 
 
 def ordered_columns(op: ops.MigrateOperation) -> list[str]:
-    """Return the columns of an index or primary key that an operation drops, in its order."""
+    """Return the columns of an index or a key that an operation drops, in its order."""
     if isinstance(op, KeyChange) and not op.added:
         return [*map(str, op.content)]
     if isinstance(op, ops.DropIndexOp):
         return [str(getattr(one, "name", "")) for one in op.to_index().expressions]
+    if isinstance(op, ops.DropConstraintOp) and op.constraint_type == "unique":
+        constraint: Any = op.to_constraint()
+        return [str(column.name) for column in constraint.columns]
     return []
 
 

@@ -12,7 +12,12 @@ from sqlalchemy import Table
 from sqlalchemy.sql.elements import conv
 
 from websauna_migrate.autogenerate.operations.naming import default_name
-from websauna_migrate.autogenerate.operations.script_op import Lines, ScriptOp, on_dialect, single
+from websauna_migrate.autogenerate.operations.script_op import (
+    Lines,
+    ScriptOp,
+    not_on_dialect,
+    single,
+)
 from websauna_migrate.autogenerate.operations.table_changes import TableChanges
 from websauna_migrate.models.sqlalchemy_internals import escaped
 
@@ -65,7 +70,7 @@ def unnamed_check(table: Table, text: str, among: Sequence[str]) -> ScriptOp:
                 return ["pass"]
             found: Any = renderers.dispatch(operation)(context, operation)
             lines = [found] if isinstance(found, str) else list(found)
-            return on_dialect(context, "postgresql", lines) or ["pass"]
+            return not_on_dialect(context, "sqlite", lines) or ["pass"]
 
         return rendered
 

@@ -50,6 +50,8 @@ def name_constraints(changes: TableChanges, taken: set[str], columns: Sequence[s
                 # It has that name on PostgreSQL, and none on SQLite.
                 op.constraint_name = conv(name)
                 changes.naming_convention = {**(changes.naming_convention or {}), **REFLECTED_NAMES}
+        elif isinstance(op, ops.DropConstraintOp) and op.constraint_name is None:
+            op.constraint_name = conv(default_name(op.reverse(), columns) or "") or None
         elif isinstance(op, KeyChange):
             changes.naming_convention = {**(changes.naming_convention or {}), **REFLECTED_KEY}
 

@@ -77,6 +77,16 @@ def on_databases(context: AutogenContext, names: Sequence[str], lines: Sequence[
     return [f"if {runs_on(context, *names)}:", *lines, ""]
 
 
+def not_on_dialect(context: AutogenContext, name: str, lines: Sequence[str]) -> list[str]:
+    """Return lines that run on all databases of a script but one kind, as it is named there."""
+    wanted = written_for(context)
+    if name not in wanted:
+        return list(lines)
+    if len(wanted) == 1:
+        return []
+    return [f"if {runs_on(context, name, otherwise=True)}:", *lines, ""]
+
+
 def branches(
     context: AutogenContext, cases: Mapping[str, Sequence[str]], others: Sequence[str] = ()
 ) -> list[str]:

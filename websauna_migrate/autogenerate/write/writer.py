@@ -63,6 +63,7 @@ from websauna_migrate.autogenerate.write.keys_apart import script_of_keys, take_
 from websauna_migrate.autogenerate.write.lost_values import lost_value_advice
 from websauna_migrate.autogenerate.write.not_null import not_null_advice
 from websauna_migrate.autogenerate.write.package_order import in_order, needs_of
+from websauna_migrate.autogenerate.write.refused_elsewhere import refused_elsewhere
 from websauna_migrate.autogenerate.write.revision_files import (
     complete_imports,
     created,
@@ -605,6 +606,7 @@ def warned(comparison: Comparison, renames: Sequence[str], dialect: Dialect) -> 
         *renames,
         *numbered_check_warnings(operations, databases),
         *without_concurrently(comparison.context.generated_revisions),
+        *refused_elsewhere(operations, comparison.owned.tables, databases),
     ]
     comments = [warning_comment(plain)] if plain else []
     comparison.warn([*comments, *(comment for _, comment in advice)])
