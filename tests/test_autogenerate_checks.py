@@ -140,7 +140,7 @@ def test_checks_by_operators_of_an_extension_are_written_as_the_models_have_them
     service = workshop.service(postgresql_url)
     (script,) = service.revision("two", autogenerate=True)
     written = Path(script.path).read_text()
-    assert """create_check_constraint(batch_op.f('t_a_check'), "a =% '^a'")""" in written
+    assert "create_check_constraint" in written and "a =% '^a'" in written
     assert "OPERATOR" not in written and "op.execute" not in written
     service.upgrade()
     assert service.check().ok

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import sys
 import threading
@@ -33,8 +34,10 @@ def stop_signals() -> Iterator[Stop]:
         nonlocal count
         count += 1
         # A script that is at work in Python itself has nothing that could be cancelled. A driver
-        # has, and would lose its connection if it were interrupted.
-        if count > 1 and stop.interruptible and not in_sqlalchemy(frame):
+        # has, and would lose its connection if it were interrupted; so would a loop of gevent that
+        # waits for it. A greenlet that stands for another thread may be what is interrupted.
+        is_main = threading.current_thread() is threading.main_thread()
+        if count > 1 and is_main and stop.interruptible and not is_of_others(frame):
             raise StopNow
 
     reading, writing = os.pipe()
@@ -54,6 +57,9 @@ def stop_signals() -> Iterator[Stop]:
         signal.set_wakeup_fd(descriptor)
         for number, handler in before.items():
             signal.signal(number, handler)
+        with contextlib.suppress(BlockingIOError):
+            # A pipe that is full of signals ends by being closed.
+            os.write(writing, bytes([END]))
         os.close(writing)
         thread.join()
         os.close(reading)
@@ -63,20 +69,32 @@ def stop_signals() -> Iterator[Stop]:
 STOPPING = "Stopping when the step is done; a second time stops it at once."
 
 
+#: What is written into the pipe at the end; no signal has this number.
+END = 0
+
+
 def obey(descriptor: int, stop: Stop) -> None:
-    """Read the numbers of signals from a pipe until it is closed, and ask to stop."""
-    while numbers := os.read(descriptor, 16):
+    """Read the numbers of signals from a pipe until its end, and ask to stop.
+
+    An application that gevent has patched has a greenlet in place of a thread: it waits by
+    ``select``, which lets others work, where a read would stop them all.
+    """
+    while True:
+        select.select([descriptor], [], [])
+        numbers = os.read(descriptor, 16)
         for number in numbers:
             if number not in SIGNALS:
                 continue
             print("Rolling back." if stop() else STOPPING, file=sys.stderr)
             stop.request(number)
+        if not numbers or END in numbers:
+            return
 
 
-def in_sqlalchemy(frame: FrameType | None) -> bool:
-    """Return True if a frame belongs to SQLAlchemy, or was called by it."""
+def is_of_others(frame: FrameType | None) -> bool:
+    """Return True if a frame belongs to SQLAlchemy or gevent, or was called by one of them."""
     while frame is not None:
-        if str(frame.f_globals.get("__name__", "")).startswith("sqlalchemy."):
+        if str(frame.f_globals.get("__name__", "")).startswith(("sqlalchemy.", "gevent.")):
             return True
         frame = frame.f_back
     return False
