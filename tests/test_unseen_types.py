@@ -619,3 +619,22 @@ def test_what_no_statement_changes_is_left_to_a_person(
     assert f"and {reason}" in Path(made.path).read_text()
     workshop.service(sqlite_url).upgrade()
     workshop.service(sqlite_url).downgrade("shop@-1")
+
+
+@pytest.mark.parametrize("batch", [False, True])
+def test_a_package_that_cannot_run_on_sqlite_is_not_compared_for_it(
+    workshop: Workshop, postgresql_url: str, batch: bool
+) -> None:
+    author = Author(workshop, postgresql_url)
+    (made,) = author.writes(TABLE.format("sa.Float(53)"))
+    # As plain Alembic writes it, for SQLite or for others.
+    changed = 'op.create_unique_constraint("uq", "t", ["c"])'
+    if batch:
+        changed = 'with op.batch_alter_table("t") as batch:\n'
+        changed += '    batch.create_unique_constraint("uq", ["c"])'
+    workshop.script("shop", "unique", made.revision, changed)
+    author.at(postgresql_url).upgrade()
+    unique = 'sa.Double), sa.UniqueConstraint("c", name="uq"'
+    author.says(TABLE.format("sa.Double").replace("sa.Double", unique))
+    told = [one.message for one in author.at(postgresql_url).check().problems]
+    assert len([one for one in told if "on sqlite" in one]) == batch, told

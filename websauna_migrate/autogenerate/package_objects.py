@@ -16,6 +16,7 @@ from websauna_migrate.revision_scripts.script_files import script_text
 from websauna_migrate.revision_scripts.written_types import (
     Operation,
     Types,
+    needs_batch,
     operations_in,
     types_on,
     written_types,
@@ -133,6 +134,15 @@ class PackageObjects:
 
             known.types[dialects] = types_on(dialects, known.operations, self.normal, is_of)
         return known.types[dialects]
+
+    @property
+    def fails_on_sqlite(self) -> bool:
+        """Whether the package's scripts surely fail on SQLite: they were written for others."""
+        return any(
+            needs_batch(operation)
+            for package, operations in self._types_on.operations
+            for operation in (operations if package == self.package else ())
+        )
 
     @cached_property
     def written_indexes(self) -> frozenset[str]:

@@ -204,6 +204,26 @@ def types_on(
     return found
 
 
+#: Operations, and changes of columns, that SQLite takes in a batch alone.
+IN_A_BATCH = frozenset(
+    {
+        *("create_check_constraint", "create_foreign_key", "create_primary_key"),
+        *("create_unique_constraint", "drop_constraint"),
+    }
+)
+CHANGED_IN_A_BATCH = frozenset({"nullable", "server_default", "type_"})
+
+
+def needs_batch(operation: Operation) -> bool:
+    """True if a script surely fails on SQLite at an operation, for lack of a batch."""
+    call, name, batch, runs = operation
+    if batch != (None, None) or not runs.surely_runs(("sqlite",)):
+        return False
+    return name in IN_A_BATCH or (
+        name == "alter_column" and not CHANGED_IN_A_BATCH.isdisjoint(call.keywords)
+    )
+
+
 def forget(found: Types, changes: Callable[[str, str], bool]) -> None:
     """Take out the types that an operation may change."""
     for key, types in found.items():
