@@ -50,7 +50,7 @@ from websauna_migrate.runs.site import Site
 from websauna_migrate.runs.unknown_revisions import explain, explained
 
 if TYPE_CHECKING:
-    from websauna_migrate.autogenerate import RevisionFailed
+    from websauna_migrate.autogenerate import PackageObjects, Reflection, RevisionFailed
     from websauna_migrate.models.ownership import Ownership
     from websauna_migrate.revision_scripts.table_origins import CreatedObjects
 
@@ -248,8 +248,6 @@ class Checker:
             FactComparison,
             PackageObjects,
             Reflection,
-            RevisionFailed,
-            find_changes,
             told_besides,
         )
 
@@ -280,22 +278,39 @@ class Checker:
             if not environment.exists or (not has_scripts and there):
                 yield from self.without_scripts(name, there)
                 continue
-            try:
-                databases = () if is_unrecorded else self.site.settings.databases_of(name)
-                with PROCESS_LOCK:
-                    changes = find_changes(
-                        environment, all_owned[name], reflection, applied[name], databases
-                    )
-            except RevisionFailed as exc:
-                yield not_rendered(name, exc)
-                continue
-            if is_unrecorded:
-                self.unrecorded.add(name)
-                yield unrecorded(name, [describe(one) for one in differences_of(changes)])
-                continue
-            yield from differing(name, differences_of(changes))
+            yield from self.compared(all_owned[name], reflection, applied[name], is_unrecorded)
         if self.everything and facts.was_asked and not any(waiting.values()):
             yield from map(made_besides, told_besides(facts.under(), ownership))
+
+    def compared(
+        self,
+        owned: PackageObjects,
+        reflection: Reflection,
+        rows: tuple[str, ...],
+        is_unrecorded: bool,
+    ) -> Iterator[CheckProblem]:
+        """Compare one package.
+
+        :param rows: of its history
+        :param is_unrecorded: whether its tables are there and its history is empty
+        """
+        from websauna_migrate.autogenerate import RevisionFailed, find_changes
+
+        name = owned.package
+        databases = () if is_unrecorded else self.site.settings.databases_of(name)
+        try:
+            with PROCESS_LOCK:
+                changes = find_changes(
+                    self.snapshot.environments[name], owned, reflection, rows, databases
+                )
+        except RevisionFailed as exc:
+            yield not_rendered(name, exc)
+            return
+        if is_unrecorded:
+            self.unrecorded.add(name)
+            yield unrecorded(name, [describe(one) for one in differences_of(changes)])
+            return
+        yield from differing(name, differences_of(changes))
 
     def without_scripts(
         self, name: str, unrecorded_tables: tuple[str, ...]

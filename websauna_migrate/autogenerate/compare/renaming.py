@@ -5,14 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from alembic.autogenerate import renderers
 from alembic.autogenerate.api import AutogenContext
 from alembic.operations import ops
 from sqlalchemy import Column, Table, text
 from sqlalchemy.engine import Connection
-from sqlalchemy.schema import DefaultClause
+from sqlalchemy.schema import DefaultClause, FetchedValue
+from sqlalchemy.types import TypeEngine
 
 from websauna_migrate.alembic_adapter.written_expressions import DATABASES, dialect_of
 from websauna_migrate.autogenerate.compare.constraint_lines import rename_lines
@@ -34,6 +35,15 @@ from websauna_migrate.models.sqlalchemy_internals import is_created
 
 #: How PostgreSQL ends the names that it gives by itself.
 AUTOMATIC = ("_pkey", "_fkey", "_key", "_check")
+
+
+class Existing(NamedTuple):
+    """What a column is before it changes."""
+
+    type: TypeEngine[Any]
+    nullable: bool
+    default: FetchedValue | None
+    comment: str | None
 
 
 def applicable(renames: Renames, owned: PackageObjects, reflection: Reflection) -> Renames:
@@ -174,30 +184,9 @@ class Renaming:
             for inner in op.ops
             if isinstance(inner, ops.AlterColumnOp) and inner.column_name == one.new
         ]
-        type_, nullable, default, comment = (
-            model.type,
-            bool(model.nullable),
-            model.server_default,
-            model.comment,
-        )
+        before = Existing(model.type, bool(model.nullable), model.server_default, model.comment)
         if changes or values is not None:
-            old_table = self.plain.old_table(one.schema, one.table)
-            facts = next(
-                facts
-                for facts in self.reflection.read("columns", one.schema)[one.schema, old_table]
-                if facts["name"] == one.old
-            )
-            type_ = values.with_values(values.before) if values is not None else facts["type"]
-            if elsewhere := [op for op in changes if getattr(op, "only", ())]:
-                # Other databases have another type than this one.
-                type_ = elsewhere[0].existing_type or type_
-            nullable = facts["nullable"]
-            # It is SQL; a plain string would be quoted once more.
-            sql = facts["default"] and text(str(facts["default"]).replace(":", "\\:"))
-            default = DefaultClause(sql) if facts["default"] else None
-            if self.reflection.connection.dialect.name != "sqlite":
-                # That has none.
-                comment = facts.get("comment")
+            before = self.existing(one, model.comment, changes, values)
 
         def lines(context: AutogenContext, old: str, new: str) -> list[str]:
             change = ops.AlterColumnOp(
@@ -205,10 +194,12 @@ class Renaming:
                 old,
                 schema=one.schema,
                 modify_name=new,
-                existing_type=type_,
-                existing_nullable=nullable,
-                existing_server_default=default if isinstance(default, DefaultClause) else False,
-                existing_comment=comment,
+                existing_type=before.type,
+                existing_nullable=before.nullable,
+                existing_server_default=(
+                    before.default if isinstance(before.default, DefaultClause) else False
+                ),
+                existing_comment=before.comment,
             )
             plain = [str(renderers.dispatch(change)(context, change))]
             if table.autoincrement_column is not model:
@@ -223,6 +214,37 @@ class Renaming:
             ("rename_column", one.schema, one.table, one.old, one.new),
             lambda context: lines(context, one.old, one.new),
             lambda context: lines(context, one.new, one.old),
+        )
+
+    def existing(
+        self,
+        one: ColumnRename,
+        comment: str | None,
+        changes: Sequence[ops.AlterColumnOp],
+        values: EnumChange | None,
+    ) -> Existing:
+        """Return what a column is before its rename, whose further changes come behind it.
+
+        :param comment: the model's, which SQLite does not have
+        :param changes: of the column
+        :param values: the change of its enum's values
+        """
+        old_table = self.plain.old_table(one.schema, one.table)
+        facts = next(
+            facts
+            for facts in self.reflection.read("columns", one.schema)[one.schema, old_table]
+            if facts["name"] == one.old
+        )
+        type_ = values.with_values(values.before) if values is not None else facts["type"]
+        if elsewhere := [op for op in changes if getattr(op, "only", ())]:
+            # Other databases have another type than this one.
+            type_ = elsewhere[0].existing_type or type_
+        # It is SQL; a plain string would be quoted once more.
+        sql = facts["default"] and text(str(facts["default"]).replace(":", "\\:"))
+        if self.reflection.connection.dialect.name != "sqlite":
+            comment = facts.get("comment")
+        return Existing(
+            type_, facts["nullable"], DefaultClause(sql) if sql is not None else None, comment
         )
 
     def constraint_rename(
