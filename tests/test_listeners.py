@@ -18,7 +18,7 @@ from sqlalchemy.exc import DBAPIError
 from apps import Workshop
 from projects import Project
 from runs import blocking, engine_of, execute, ledger, rows, steps, tables
-from websauna_migrate.errors import StepFailed
+from websauna_migrate.errors import MigrationError, StepFailed
 
 CONCURRENTLY = """
 with op.get_context().autocommit_block():
@@ -264,6 +264,21 @@ def test_a_lock_is_waited_for_with_errors_of_the_application(
     held = "BEGIN IMMEDIATE" if database_url.startswith("sqlite") else "SELECT * FROM t"
     with blocking(database_url, held, seconds=1.0):
         assert steps(service.upgrade()) == ["app@two"]
+
+
+def test_a_lost_connection_is_told_with_errors_of_the_application(
+    workshop: Workshop, postgresql_url: str, translated: str
+) -> None:
+    package(workshop, concurrently=False)
+    workshop.script(
+        "app", "three", "two", 'op.execute("SELECT pg_terminate_backend(pg_backend_pid())")'
+    )
+    service = workshop.service(postgresql_url)
+    with pytest.raises(MigrationError) as failed:
+        service.upgrade()
+    said = str(failed.value)
+    assert "Run the command again: it looks first. 2 earlier steps" in said
+    assert "Translated" not in said
 
 
 def test_check_tells_differences_with_errors_of_the_application(

@@ -89,8 +89,15 @@ class OwnConnection(Connection):
             family = self.dialect.loaded_dbapi.Error
             if not isinstance(e, family):
                 raise
-            dialect = self.dialect
-            error: Any = DBAPIError.instance(statement, parameters, e, family, dialect=dialect)
+            error: Any = DBAPIError.instance(
+                statement,
+                parameters,
+                e,
+                family,
+                hide_parameters=self.engine.hide_parameters,
+                connection_invalidated=self.invalidated,
+                dialect=self.dialect,
+            )
             if self.runs_script:
                 self.replaced = raised, error
                 raise
