@@ -85,6 +85,10 @@ def test_a_table_keeps_80_columns_and_cuts_nothing() -> None:
             ),
             "add constraint (title) of table offers",
         ),
+        (
+            ("change_constraint", "a_pkey", "a", ("b", "c")),
+            "change constraint a_pkey of table a: (b, c)",
+        ),
     ],
 )
 def test_a_difference_shows_no_object_of_python(diff: Any, words: str) -> None:

@@ -71,6 +71,10 @@ def describe(diff: Any) -> str:
     if diff[0] in CHANGES_OF_COLUMNS:
         _, schema, table, column, _, old, new = diff
         return f"{words} of {full_name(schema, table)}.{column}: {value(old)} -> {value(new)}"
+    if words.endswith(" constraint") and len(diff) == 4:
+        _, name, table, definition = diff
+        said = definition if isinstance(definition, str) else f"({', '.join(definition)})"
+        return f"{words} {name} of table {table}: {said}"
     rest = [part for part in diff[1:] if part is not None]
     return " ".join([words, *map(named, rest)])
 
