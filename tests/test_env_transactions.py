@@ -8,7 +8,7 @@ import pytest
 
 from apps import Workshop
 from runs import ledger, rows, steps, table, tables
-from websauna_migrate.errors import StepFailed
+from websauna_migrate.errors import EnvironmentFailure, StepFailed
 
 CONFIGURE = "context.configure(connection=connection, target_metadata=Base.metadata)"
 MIGRATE = """
@@ -94,6 +94,29 @@ def test_env_py_ends_no_transaction_of_a_run(
     assert len(service.upgrade().steps) == 1
     assert service.check().ok
     assert len(service.downgrade("base").steps) == 3
+
+
+def test_env_py_that_rolls_its_migrations_back_is_refused(
+    workshop: Workshop, transactional_database_url: str
+) -> None:
+    url = transactional_database_url
+    folder = workshop.package("app", MODELS) / "alembic"
+    workshop.script("app", "a100", **table("a"))
+    env = ENVIRONMENTS["keeps its transaction"].replace(
+        "transaction.commit", "transaction.rollback"
+    )
+    head = "from alembic import context\nfrom app.models import Base\n"
+    (folder / "env.py").write_text(head + env)
+    with pytest.raises(EnvironmentFailure, match="plain alembic would apply nothing"):
+        workshop.service(url).upgrade()
+    assert "a" not in tables(url)
+    # Where it does so behind an error alone, it is as ever.
+    env = env.replace("context.run", "try:\n    context.run")
+    env = env.replace(
+        "transaction.rollback()", "except Exception:\n    transaction.rollback()\n    raise"
+    )
+    (folder / "env.py").write_text(head + env)
+    assert steps(workshop.service(url).upgrade()) == ["app@a100"]
 
 
 SCRIPTS = {

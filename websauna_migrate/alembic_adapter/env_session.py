@@ -152,7 +152,7 @@ class ProbingEnvironment(ProxiedEnvironment):
                 "module that the application imports.",
             )
         self.given = given
-        self.outer = self.rolls_back and given is not self.ours and given.in_transaction()
+        self.outer = self.rolls_back and given.in_transaction()
         if self.outer:
             event.listen(given, "rollback", self.note_rollback)
         self.history = {key: str(kwargs.get(key)) for key in ("version_table", SCHEMA)}
