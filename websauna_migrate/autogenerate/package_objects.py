@@ -58,13 +58,16 @@ class TypesOfScripts:
     @cached_property
     def operations(self) -> Sequence[tuple[str, Sequence[Operation]]]:
         """The operations of scripts by package, in the order in which they are applied."""
-        found = []
-        for one in self._snapshot.graph.timeline():
-            text = script_text(one.path)
-            if text not in self.known:
-                self.known[text] = [*operations_in([text])]
-            found.append((one.package, self.known[text]))
-        return found
+        return [
+            (one.package, self.read(script_text(one.path)))
+            for one in self._snapshot.graph.timeline()
+        ]
+
+    def read(self, text: str) -> Sequence[Operation]:
+        """Return the operations of a script by its text."""
+        if text not in self.known:
+            self.known[text] = [*operations_in([text])]
+        return self.known[text]
 
 
 class PackageObjects:
@@ -117,9 +120,23 @@ class PackageObjects:
         return tuple(script_text(one.path) for one in timeline)
 
     @cached_property
+    def operations(self) -> tuple[Operation, ...]:
+        """The operations of the package's scripts, in the order in which they are applied."""
+        return tuple(one for text in self.scripts for one in self._types_on.read(text))
+
+    def older_operations(self, squashed: Iterable[str] | None) -> Sequence[Operation]:
+        """Return the operations of the scripts before a new one.
+
+        :param squashed: the paths of those that it takes the place of; ``None`` for the package's
+        """
+        if squashed is None:
+            return self.operations
+        return [one for path in squashed for one in self._types_on.read(script_text(path))]
+
+    @cached_property
     def written_types(self) -> Types:
         """The types that the package's columns have by its scripts, as far as they tell it."""
-        return written_types(self.scripts)
+        return written_types(self.operations)
 
     def types_on(self, dialects: tuple[str, ...]) -> Types:
         """Return the types that columns surely have on a database by the scripts of all packages.
@@ -138,16 +155,7 @@ class PackageObjects:
     @property
     def fails_on_sqlite(self) -> bool:
         """Whether the package's scripts surely fail on SQLite: they were written for others."""
-        return any(
-            needs_batch(operation)
-            for package, operations in self._types_on.operations
-            for operation in (operations if package == self.package else ())
-        )
-
-    @cached_property
-    def written_indexes(self) -> frozenset[str]:
-        """The names of the indexes that the package's scripts create."""
-        return indexes_of(self.scripts)
+        return any(map(needs_batch, self.operations))
 
     @property
     def tables(self) -> tuple[Table, ...]:
@@ -235,12 +243,10 @@ class PackageObjects:
         return True
 
 
-def indexes_of(scripts: Iterable[str]) -> frozenset[str]:
-    """Return the names of the indexes that scripts create, by their sources."""
+def indexes_of(operations: Iterable[Operation]) -> frozenset[str]:
+    """Return the names of the indexes that the operations of scripts create."""
     return frozenset(
-        str(one.call.value(0, "index_name"))
-        for one in operations_in(scripts)
-        if one.name == "create_index"
+        str(one.call.value(0, "index_name")) for one in operations if one.name == "create_index"
     )
 
 

@@ -13,7 +13,7 @@ from websauna_migrate.models.sqlalchemy_internals import escaped
 from websauna_migrate.planning.accesses import Key
 from websauna_migrate.revision_scripts.script_names import Call, Names
 from websauna_migrate.revision_scripts.script_tree import parse_script
-from websauna_migrate.revision_scripts.written_types import batch_key, may_change, operations_in
+from websauna_migrate.revision_scripts.written_types import Operation, batch_key, may_change
 
 #: Texts by the names of SQLAlchemy's dialects; that for all others by an empty name.
 Spellings = Mapping[str, str]
@@ -89,17 +89,17 @@ def conditions(node: ast.Call, names: Names) -> dict[str, str]:
     return found
 
 
-def expressions_in_place(scripts: Iterable[str]) -> dict[Place, Written]:
+def expressions_in_place(operations: Iterable[Operation]) -> dict[Place, Written]:
     """Return the expressions of constraints, columns and indexes behind the upgrades of scripts.
 
     Of an index it is the condition.
 
     What is not understood is left out.
 
-    :param scripts: their sources, in the order in which they are applied
+    :param operations: those of the scripts, see :func:`.operations_in`
     """
     found: dict[Place, Written] = {}
-    for call, name, table, _ in operations_in(scripts):
+    for call, name, table, _ in operations:
         if changes := may_change(call, name, table):
             for one in [one for one in found if changes(one[1], one[3])]:
                 del found[one]

@@ -150,16 +150,15 @@ def changes_rows(call: Call) -> bool:
     )
 
 
-def written_types(scripts: Iterable[str]) -> Types:
+def written_types(operations: Iterable[Operation]) -> Types:
     """Return the types that columns have behind the upgrades of scripts, as far as they tell it.
 
     What runs on some databases alone counts as if it did on all of them.
 
-    :param scripts: their sources, in the order in which they are applied
+    :param operations: those of the scripts, see :func:`operations_in`
     """
     found: Types = {}
-    for operation in operations_in(scripts):
-        call, name, batch, _ = operation
+    for call, name, batch, _ in operations:
         if changes := may_change(call, name, batch):
             forget(found, changes)
         note(found, call, name, batch)

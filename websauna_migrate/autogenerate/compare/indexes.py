@@ -22,7 +22,6 @@ from websauna_migrate.facts.differences import Difference
 from websauna_migrate.facts.fact import Fact
 from websauna_migrate.facts.mysql import is_numbered
 from websauna_migrate.models.model_sql import final_name
-from websauna_migrate.revision_scripts.script_files import script_text
 
 if TYPE_CHECKING:
     from sqlalchemy.engine.reflection import Inspector
@@ -137,10 +136,7 @@ class IndexComparison:
 
     def written(self) -> frozenset[str]:
         """Return the names of indexes that scripts create: the package's, or what is squashed."""
-        squashed: Sequence[str] | None = self.context.opts.get("older_scripts")
-        if squashed is None:
-            return self.owned.written_indexes
-        return indexes_of(script_text(path) for path in squashed)
+        return indexes_of(self.owned.older_operations(self.context.opts.get("older_scripts")))
 
     def model_of(self, fact: Fact) -> Index | UniqueConstraint | None:
         """Return the model's index, on MariaDB also its UNIQUE constraint."""

@@ -45,7 +45,7 @@ from websauna_migrate.revision_scripts.written_spellings import (
     rename_table,
     written_spellings,
 )
-from websauna_migrate.revision_scripts.written_types import Types, written_types
+from websauna_migrate.revision_scripts.written_types import Operation, Types, written_types
 
 #: Functions without arguments that SQLAlchemy spells for each database.
 PORTABLE_FUNCTIONS = frozenset(
@@ -237,20 +237,19 @@ def spell_for_databases(
     squashed: Sequence[str] | None = context.opts.get("older_scripts")
 
     @functools.cache
-    def scripts() -> Sequence[str]:
-        if squashed is None:
-            return owned.scripts
-        return [script_text(path) for path in squashed]
-
-    @functools.cache
     def older() -> OlderTexts:
-        return by_own_text(written_spellings(scripts()), spelling.own)
+        scripts = owned.scripts if squashed is None else map(script_text, squashed)
+        return by_own_text(written_spellings(scripts), spelling.own)
 
     context.opts["spellings"] = older
     spelling = Spelling(context)
-    known = functools.cache(lambda: expressions_before(scripts(), renames))
+    known = functools.cache(lambda: expressions_before(owned.older_operations(squashed), renames))
     types = functools.cache(
-        lambda: owned.written_types if squashed is None else written_types(scripts())
+        lambda: (
+            owned.written_types
+            if squashed is None
+            else written_types(owned.older_operations(squashed))
+        )
     )
 
     def restore_all(op: ops.MigrateOperation, back: bool = True) -> None:
@@ -271,9 +270,9 @@ def spell_for_databases(
             leave_truth_out(owned, types, container)
 
 
-def expressions_before(scripts: Sequence[str], renames: Renames) -> dict[Place, Written]:
+def expressions_before(operations: Sequence[Operation], renames: Renames) -> dict[Place, Written]:
     """Return the expressions that scripts wrote, as they are behind the renames of a new one."""
-    found = expressions_in_place(scripts)
+    found = expressions_in_place(operations)
     for moved in renames.tables:
         rename_table(found, (moved.schema, moved.old), moved.new)
     for column in renames.columns:

@@ -28,7 +28,7 @@ from websauna_migrate.models.sqlalchemy_internals import escaped
 from websauna_migrate.planning.revisions import Revision
 from websauna_migrate.revision_scripts.script_files import script_text
 from websauna_migrate.revision_scripts.script_parts import ScriptParts
-from websauna_migrate.revision_scripts.written_types import written_types
+from websauna_migrate.revision_scripts.written_types import operations_in, written_types
 from websauna_migrate.reworking.squash.chains import Chain
 from websauna_migrate.runs.base_service import Service
 
@@ -206,7 +206,7 @@ def restore_types(
     One that the database would keep otherwise than it does is left out, and so is an enum whose
     values are not known, or whose CHECK is there by itself.
     """
-    known = written_types(script_text(one.path) for one in scripts)
+    known = written_types(operations_in(script_text(one.path) for one in scripts))
     for table in metadata.tables.values():
         types = known.get((table.schema, table.name), {})
         for column in table.columns:
