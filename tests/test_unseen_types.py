@@ -77,6 +77,7 @@ class Author:
         self.sites = sites
         self.models: Path | None = None
         self.number = 0
+        self.values: dict[str, Any] = {}
 
     def says(self, models: str) -> None:
         """Write models."""
@@ -84,6 +85,20 @@ class Author:
             self.models = self.workshop.package("shop", HEAD + models) / "models.py"
         self.models.write_text(HEAD + models)
         self.workshop.forget()
+
+    def fills(self, value: str) -> None:
+        """Put a row into the table on all databases, and keep what they say of it."""
+        for url in (self.url, *self.sites):
+            execute(url, f"INSERT INTO t (id, c) VALUES (1, {value.replace(':', chr(92) + ':')})")
+            self.values[url] = rows(url, "SELECT c FROM t")
+
+    def takes_back(self, before: str, after: str) -> None:
+        """Deploy a change, write the one back and deploy that; the rows are what they were."""
+        self.deploys(before, after)
+        assert len(self.writes(before)) == 1
+        self.deploys(after, before)
+        for url, first in self.values.items():
+            assert rows(url, "SELECT c FROM t") == first
 
     def at(self, url: str) -> Any:
         """Return the service of a database, with the models and scripts as they are now."""
@@ -130,9 +145,7 @@ def test_a_change_that_sqlite_does_not_see_is_written(
     author = Author(workshop, sqlite_url, postgresql_url, mariadb_url)
     author.writes(before)
     author.deploys()
-    for url in (sqlite_url, postgresql_url, mariadb_url):
-        execute(url, f"INSERT INTO t (id, c) VALUES (1, {value.replace(':', chr(92) + ':')})")
-    values = {url: rows(url, "SELECT c FROM t") for url in (sqlite_url, *author.sites)}
+    author.fills(value)
     author.says(after)
     (problem,) = author.at(sqlite_url).check().problems
     assert problem.kind == "drift"
@@ -141,11 +154,7 @@ def test_a_change_that_sqlite_does_not_see_is_written(
     # SQLite's table stays as it is.
     assert "batch_alter_table" not in text and "dialect.name" in text
     assert author.at(sqlite_url).revision("nothing", autogenerate=True) == ()
-    author.deploys(before, after)
-    assert len(author.writes(before)) == 1
-    author.deploys(after, before)
-    for url, first in values.items():
-        assert rows(url, "SELECT c FROM t") == first
+    author.takes_back(before, after)
 
 
 #: Types before and behind, of which a server has one word for both; the others that do not.
@@ -176,16 +185,10 @@ def test_a_change_that_a_server_does_not_see_is_written(
     author = Author(workshop, url, *urls.values())
     author.writes(before)
     author.deploys()
-    for one in (url, *author.sites):
-        execute(one, f"INSERT INTO t (id, c) VALUES (1, {value.replace(':', chr(92) + ':')})")
-    values = {one: rows(one, "SELECT c FROM t") for one in (url, *author.sites)}
+    author.fills(value)
     assert len(author.writes(after)) == 1
     assert author.at(url).revision("nothing", autogenerate=True) == ()
-    author.deploys(before, after)
-    assert len(author.writes(before)) == 1
-    author.deploys(after, before)
-    for one, first in values.items():
-        assert rows(one, "SELECT c FROM t") == first
+    author.takes_back(before, after)
 
 
 KEYS = """

@@ -113,37 +113,29 @@ def use_own_connections(engine: Engine) -> Engine:
 @contextmanager
 def running_script(connection: Connection) -> Iterator[None]:
     """Let listeners of the application raise errors of theirs within the block."""
-    own = connection if isinstance(connection, OwnConnection) else None
-    if own is not None:
-        own.runs_script, own.replaced = True, None
-    try:
-        yield
-    finally:
-        if own is not None:
-            own.runs_script = False
-
-
-@contextmanager
-def lent(connection: Connection | None) -> Iterator[None]:
-    """Lend a connection to the code of an ``env.py``."""
     if not isinstance(connection, OwnConnection):
         yield
         return
-    connection.keeps_transaction = connection.in_transaction()
-    connection.lent = True
+    connection.runs_script, connection.replaced = True, None
     try:
         yield
     finally:
-        connection.lent = False
+        connection.runs_script = False
 
 
 @contextmanager
-def taken_back(connection: Connection | None) -> Iterator[None]:
-    """Let the service use a connection in the middle of an ``env.py`` to which it is lent."""
+def lent(connection: Connection | None, *, back: bool = False) -> Iterator[None]:
+    """Lend a connection to the code of an ``env.py`` within the block.
+
+    :param back: use it for the service itself, in the middle of such a block
+    """
     if not isinstance(connection, OwnConnection):
         yield
         return
-    before, connection.lent = connection.lent, False
+    before = connection.lent
+    if not back:
+        connection.keeps_transaction = connection.in_transaction()
+    connection.lent = not back
     try:
         yield
     finally:
