@@ -29,7 +29,12 @@ from websauna_migrate.locks.run_lock import LockLost, RunBlocked
 from websauna_migrate.planning.accesses import full_name
 from websauna_migrate.planning.steps import Step
 from websauna_migrate.revision_scripts.script_error import ScriptRefused, place_of
-from websauna_migrate.runs.failures import StepFailed, connection_lost, run_stopped
+from websauna_migrate.runs.failures import (
+    NotAtomic,
+    StepFailed,
+    connection_lost,
+    run_stopped,
+)
 from websauna_migrate.runs.ledger import FAILED, STOPPED
 from websauna_migrate.runs.run_access import RunContext
 from websauna_migrate.runs.run_context import clean, is_gone
@@ -88,7 +93,9 @@ class Aftermath:
         lost = self._is_lost()
         visible = self._marker_is_visible(attempt.entry, lost=lost)
         committed = isinstance(exc, ScriptRefused) and exc.kind == "committed"
-        half_done = committed or (visible and not self.guard.untouched)
+        if committed and not visible:
+            raise went_well_apart(step, exc) from exc
+        half_done = visible and not self.guard.untouched
         if half_done:
             self.write(lambda one: self.access.ledger.fail(one, attempt.entry, failure), lost=lost)
             tell: Callable[[str], None] = told_already
@@ -122,7 +129,7 @@ class Aftermath:
             half_done=half_done,
             unknown=lost and not half_done,
             done=done,
-            atomic=run.atomic,
+            atomic=run.atomic and not committed,
             busy=bool(problem),
             marked=bool(run.marks),
         ) from exc
@@ -338,6 +345,19 @@ class Aftermath:
             # Whatever env.py connects by, all statements are the service's.
             words += " Its connection is the service's: say op.execute(...) in place of it."
         return hide_password(one_line(words), url)
+
+
+def went_well_apart(step: Step, exc: BaseException) -> NotAtomic:
+    """Return the error of a run that was to be one transaction, in which a step has committed.
+
+    It was done for all that: on SQLite there is no transaction behind the driver's commit.
+    """
+    return NotAtomic(
+        "The run was not one transaction.",
+        {f"{step.package}@{step.revision.id}": str(exc)},
+        "It and the steps before it are applied, as ws-alembic status shows. Take the commit out "
+        "of the script.",
+    )
 
 
 def told_already(outcome: str) -> None:
