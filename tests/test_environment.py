@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import py_compile
 import shutil
 import sys
 from importlib.util import find_spec
@@ -463,6 +464,47 @@ def test_plain_alembic_records_its_steps(foo: Workshop, database_url: str, plain
     assert service.current()[0].rows == ("f100",)
     assert plain("stamp", "head").returncode == 0
     assert service.current()[0].rows == ("f200",)
+
+
+def test_compiled_scripts_go_the_same_ways(workshop: Workshop, tmp_path: Path, postgresql_url: str):
+    models = """
+        import sqlalchemy as sa
+        from sqlalchemy.orm import declarative_base
+
+        Base = declarative_base()
+
+
+        class Thing(Base):
+            __tablename__ = "thing"
+            id = sa.Column(sa.Integer, primary_key=True)
+    """
+    package = workshop.package("shop", models)
+    table = 'op.create_table({!r}, sa.Column("id", sa.Integer, primary_key=True))'
+    scripts = [
+        workshop.script("shop", "a1", None, table.format("thing"), 'op.drop_table("thing")'),
+        workshop.script("shop", "a2", "a1", table.format("more"), 'op.drop_table("more")'),
+    ]
+    for path in scripts:
+        py_compile.compile(str(path), cfile=f"{path}c")
+        path.unlink()
+    shutil.copy(template_folder() / "env.py", package / "alembic")
+    ini = workshop.application("shop", tmp_path / "app.ini", postgresql_url)
+    ini.write_text(ini.read_text() + "[alembic]\nsourceless = true\n")
+
+    for words in ("plan", "upgrade --dry-run", "upgrade", "check", "check --fresh", "downgrade -1"):
+        typed = workshop.ws(ini, *words.split())
+        assert typed.status == 0, (words, typed)
+    assert f"({scripts[1]}c) may do anything" in typed.err
+    # Compiled anew, by another Python, a script is no other.
+    path = Path(f"{scripts[0]}c")
+    path.write_bytes(path.read_bytes() + b"\0")
+    assert workshop.ws(ini, "upgrade").status == 0
+    assert "No changes" in workshop.ws(ini, "revision", "--autogenerate", "-m", "no").out
+    assert workshop.ws(ini, "check") == (0, "No new upgrade operations detected.\n", "")
+    typed = workshop.ws(ini, "squash")
+    assert (typed.status, f'"{path}" has no plain function upgrade()' in typed.err) == (1, True)
+    assert workshop.ws(ini, "downgrade", "base").status == 0
+    assert workshop.ws(ini, "adopt").status == 0
 
 
 @pytest.mark.parametrize(

@@ -87,7 +87,7 @@ class Loss:
     """What a step of a plan would lose, or rows that are in its way.
 
     :ivar path: of the revision script
-    :ivar line: where the script does it, counted from 1
+    :ivar line: where the script does it, counted from 1; 0 if that is not known
     :ivar kind: ``drop_table``, ``drop_column``, or ``unreadable`` for what may do anything; in the
         way: ``not null``, ``unique``, ``enum value``, ``foreign_key``
     :ivar columns: of the table; empty for a whole table
@@ -129,10 +129,8 @@ class Loss:
             number = f"{many} {plural(self.count, what)}"
         does = "may do anything" if self.kind == "unreadable" else self.does
         accepted = "" if self.accepted is None else f" (accepted: {self.accepted})"
-        return (
-            f"{self.package} {self.revision} ({self.path}, line {self.line}) {does}: "
-            f"{number}{accepted}"
-        )
+        place = f"{self.path}, line {self.line}" if self.line else self.path
+        return f"{self.package} {self.revision} ({place}) {does}: {number}{accepted}"
 
 
 @dataclass(frozen=True, slots=True)

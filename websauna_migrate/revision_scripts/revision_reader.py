@@ -22,6 +22,7 @@ from websauna_migrate.revision_scripts.script_files import (
     SCRIPT_NAME,
     ScriptFiles,
     checksum_of,
+    is_compiled,
     list_script_files,
     read_script,
 )
@@ -182,9 +183,9 @@ class ScriptReader:
         return "" if source is None else checksum_of(source)
 
     def text(self, revision: Revision) -> bytes | None:
-        """Return a script's text as it was executed; ``None`` if it cannot be read."""
-        found = self._texts.get(revision.path)
-        return read_script(revision.path) if found is None else found
+        """Return a script's text as it was executed; ``None`` if it has none that can be read."""
+        found = self._texts.get(revision.path) or read_script(revision.path)
+        return None if found is None or is_compiled(found) else found
 
     def _execute(self, path: str) -> Revision | None:
         """Execute a script's text in a new module, and return what it says of itself.

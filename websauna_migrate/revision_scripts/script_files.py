@@ -142,9 +142,30 @@ def read_script(path: str) -> bytes | None:
         return None
 
 
+#: What stands for the text of a compiled script: its functions are somewhere else.
+COMPILED = "from compiled import downgrade, upgrade\n"
+
+
+def is_compiled(source: bytes) -> bool:
+    """Return whether a file holds Python's bytecode, as scripts do by ``sourceless``.
+
+    It begins with a number of two bytes, a line end and four bytes of flags.
+    """
+    return source[2:4] == b"\r\n" and b"\0" in source[4:8]
+
+
+def text_of(source: bytes) -> str:
+    """Return the text of a script, by the encoding that it says it has.
+
+    :raises SyntaxError: if it says an encoding that there is not
+    :raises UnicodeDecodeError: if it is not in that encoding
+    """
+    return COMPILED if is_compiled(source) else decode_source(source)
+
+
 def script_text(path: str) -> str:
-    """Return the text of a script, read by the encoding that it says it has."""
-    return decode_source(Path(path).read_bytes())
+    """Return the text of a script, as :func:`.text_of` reads it."""
+    return text_of(Path(path).read_bytes())
 
 
 def readable_text(path: str) -> str:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable
 from dataclasses import replace
-from importlib.util import decode_source
 
 from websauna_migrate.planning.accesses import Access, Key
 from websauna_migrate.revision_scripts.core_statements import read_core, table_of
@@ -28,6 +27,7 @@ from websauna_migrate.revision_scripts.script_calls import (
     opens_connections,
     when,
 )
+from websauna_migrate.revision_scripts.script_files import text_of
 from websauna_migrate.revision_scripts.script_names import Call, Names, walk_scope
 from websauna_migrate.revision_scripts.script_tree import parse_script
 from websauna_migrate.revision_scripts.sql_reader import read_sql
@@ -71,8 +71,7 @@ def read_upgrade(source: bytes, filename: str) -> tuple[tuple[Access, ...], Type
         tree = parse_script(source, filename)
     except RecursionError:
         return (Access("unreadable", None, "", sure=False),), NO_TYPES
-    # The text may say its encoding.
-    return read_effects(tree, filename), read_types(tree, decode_source(source))
+    return read_effects(tree, filename), read_types(tree, text_of(source))
 
 
 #: What a new script calls to give an enum type other values.

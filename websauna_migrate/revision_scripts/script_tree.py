@@ -7,10 +7,11 @@ import warnings
 from collections.abc import Iterable
 
 from websauna_migrate.revision_scripts.script_error import ScriptError
+from websauna_migrate.revision_scripts.script_files import COMPILED, is_compiled
 
 
 def parse_script(source: str | bytes, filename: str) -> ast.Module:
-    """Return the syntax tree of a script.
+    """Return the syntax tree of a script; of a compiled one, that of :data:`.COMPILED`.
 
     :raises ScriptError: if the script is no valid Python; correct it
     """
@@ -18,7 +19,8 @@ def parse_script(source: str | bytes, filename: str) -> ast.Module:
         with warnings.catch_warnings():
             # A doubtful escape in a script is not this reader's business.
             warnings.simplefilter("ignore")
-            return ast.parse(source, filename)
+            compiled = isinstance(source, bytes) and is_compiled(source)
+            return ast.parse(COMPILED if compiled else source, filename)
     except SyntaxError as exc:
         raise no_python(filename, exc.lineno, exc.msg) from exc
     except ValueError as exc:
