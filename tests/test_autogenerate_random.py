@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import shutil
 import sys
 import tempfile
@@ -248,7 +249,8 @@ def journey(examples: int) -> Any:
         conventions=st.booleans(),
     )
     options = settings(
-        max_examples=examples,
+        max_examples=int(os.environ.get("WEBSAUNA_MIGRATE_TEST_EXAMPLES", examples)),
+        derandomize="WEBSAUNA_MIGRATE_TEST_EXAMPLES" not in os.environ,
         # Each example is a second's work on three packages: a smaller one is not worth minutes.
         phases=(Phase.explicit, Phase.reuse, Phase.generate),
         suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],

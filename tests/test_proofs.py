@@ -11,8 +11,9 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import make_url
 
+from apps import Workshop
 from projects import Project
-from runs import engine_of, execute, transaction_on
+from runs import engine_of, execute, tables, transaction_on
 from websauna_migrate.facts.catalogue import read_facts
 from websauna_migrate.facts.scratch_names import PREFIX
 
@@ -510,3 +511,39 @@ def test_what_env_py_sets_and_leaves_out_holds(postgresql: Site) -> None:
     site.project.models(USERS + secret + secret.replace("secret", "age"))
     assert PROVED in site.revision()
     assert "'age'" in site.newest() and "'secret'" not in site.newest()
+
+
+@pytest.mark.parametrize("by", ["setting", "registration"])
+def test_a_history_table_of_another_name_is_no_difference(
+    workshop: Workshop, tmp_path: Path, database_url: str, by: str
+) -> None:
+    models = """
+        import sqlalchemy as sa
+        from sqlalchemy.orm import declarative_base
+
+        Base = declarative_base()
+
+
+        class Thing(Base):
+            __tablename__ = "thing"
+            id = sa.Column(sa.Integer, primary_key=True)
+    """
+    words = {"version_table": "versions_of_shop"} if by == "registration" else {}
+    package = workshop.package("shop", models, **words)
+    settings = {"version_table.shop": "versions_of_shop"} if by == "setting" else {}
+    ini = workshop.application("shop", tmp_path / "app.ini", database_url, **settings)
+
+    typed = workshop.ws(ini, "revision", "--autogenerate", "-m", "one")
+    assert typed.status == 0, typed.err
+    assert PROVED in typed.err
+    assert workshop.ws(ini, "upgrade").status == 0
+    for look in (["check"], ["check", "--fresh"]):
+        assert workshop.ws(ini, *look) == (0, "No new upgrade operations detected.\n", "")
+    path = package / "models.py"
+    path.write_text(path.read_text() + "    more = sa.Column(sa.Integer)\n")
+    assert workshop.ws(ini, "revision", "--autogenerate", "-m", "two").status == 0
+    for words in ("upgrade", "squash", "upgrade", "drift"):
+        typed = workshop.ws(ini, words)
+        assert typed.status == 0, (words, typed)
+    assert "versions_of_shop" in tables(database_url)
+    assert "alembic_history_shop" not in tables(database_url)

@@ -220,7 +220,7 @@ def test_what_cannot_be_read_is_counted_and_fails_nothing(team: Workshop, sqlite
     z1 = team.script("zzz", "z1", None, "for t in 'ab': op.drop_table(t)\nop.execute(x())")
     (problem,) = told(team, sqlite_url)
     assert problem.message == (
-        f'2 operations of package "zzz" could not be read ("{z1}" line 14, "{z1}" line 15): what '
+        f'2 operations of package "zzz" could not be read ("{z1}" lines 14, 15): what '
         "they do to tables of other packages is not known here."
     )
     assert not problem.fatal

@@ -26,8 +26,16 @@ BESIDES = frozenset(
     }
 )
 
-#: Tables of the service's own.
+#: Names of the service's own tables, unless a setting gives a history table another.
 OWN_TABLES = re.compile(rf"{HISTORY_PREFIX}.*|websauna_migrate_.*", re.IGNORECASE | re.DOTALL)
+
+
+def is_own_table(name: str, histories: Collection[str]) -> bool:
+    """True if a table is the service's own.
+
+    :param histories: the names of the packages' history tables
+    """
+    return name in histories or OWN_TABLES.fullmatch(name) is not None
 
 
 @dataclass(frozen=True)
@@ -80,7 +88,8 @@ def compare_with_models(
         said = {one.key for one in scratch.facts.objects}
         wholes = {whole_of(one) for one in scratch.facts.objects}
         wholes |= {(schema or facts.default_schema, name) for schema, name in ownership.owners}
-        treatment = {one: treatment_of(one, said, wholes) for one in facts.objects}
+        histories = ownership.histories
+        treatment = {one: treatment_of(one, said, wholes, histories) for one in facts.objects}
         compared = facts.only(lambda one: treatment[one] == "compare")
         found = settled_differences(compared, scratch)
         besides = tuple(fact for fact, kind in treatment.items() if kind == "note")
@@ -92,11 +101,17 @@ def whole_of(fact: Fact) -> tuple[str, str]:
     return (fact.schema, fact.table or fact.name)
 
 
-def treatment_of(fact: Fact, said: Collection[object], wholes: Collection[tuple[str, str]]) -> str:
+def treatment_of(
+    fact: Fact,
+    said: Collection[object],
+    wholes: Collection[tuple[str, str]],
+    histories: Collection[str],
+) -> str:
     """Return what to do with a fact of the database.
 
     :param said: the keys of what the models say
     :param wholes: the tables, views and types of the models and of the packages
+    :param histories: the names of the packages' history tables
     :returns: ``compare``; ``note`` for what no model says; ``leave`` for what is no package's,
         and for parts of what is
     """
@@ -109,5 +124,5 @@ def treatment_of(fact: Fact, said: Collection[object], wholes: Collection[tuple[
         return "note" if besides else "compare"
     if fact.table is not None:
         return "leave"
-    own = fact.kind == "table" and OWN_TABLES.fullmatch(fact.name)
+    own = fact.kind == "table" and is_own_table(fact.name, histories)
     return "leave" if own or fact.get("partition of") else "note"

@@ -10,7 +10,7 @@ from functools import cached_property
 from itertools import chain
 
 from websauna_migrate.facts.fact import Fact, Facts
-from websauna_migrate.facts.model_comparison import OWN_TABLES
+from websauna_migrate.facts.model_comparison import is_own_table
 from websauna_migrate.facts.units import Group, Unit, by_unit, content
 
 #: What is told of an object that a hand made.
@@ -34,8 +34,8 @@ def grouped(facts: Facts, histories: Collection[str]) -> dict[Unit, Group]:
 def is_left_out(fact: Fact, histories: Collection[str]) -> bool:
     """True for what is the service's own, or the server's."""
     whole = fact.table or fact.name
-    own = OWN_TABLES.fullmatch(whole) or FOREIGN_HISTORIES.fullmatch(whole)
-    return fact.kind in LEFT_OUT or bool(own) or whole in histories
+    own = is_own_table(whole, histories) or FOREIGN_HISTORIES.fullmatch(whole)
+    return fact.kind in LEFT_OUT or bool(own)
 
 
 def changes_between(before: Mapping[Unit, Group], after: Mapping[Unit, Group]) -> dict[Unit, Group]:

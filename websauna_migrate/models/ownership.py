@@ -61,6 +61,10 @@ class PackageModels(Protocol):
     def depends_on(self) -> tuple[str, ...]:
         """Packages that this one requires, each perhaps with ``@revision``."""
 
+    @property
+    def history_table(self) -> str:
+        """Name of the table with its applied revisions."""
+
 
 class Ownership:
     """The owner of each table, enum type and sequence of the registered packages' models.
@@ -80,6 +84,8 @@ class Ownership:
                 if name not in names:
                     names.append(name)
         self._models = DeclaredModels(self._packages, self._registrants)
+        #: The names of the packages' history tables.
+        self.histories = frozenset(one.history_table for one in self._packages.values())
 
     def owner_of(self, table: Table) -> str:
         """Return the package that owns a table.

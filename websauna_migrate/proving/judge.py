@@ -18,7 +18,7 @@ from websauna_migrate.config.settings import Settings
 from websauna_migrate.facts.catalogue import read_facts
 from websauna_migrate.facts.differences import Difference, content, differences
 from websauna_migrate.facts.fact import EXPRESSIONS, Fact, Facts
-from websauna_migrate.facts.model_comparison import OWN_TABLES, compare_with_models
+from websauna_migrate.facts.model_comparison import compare_with_models, is_own_table
 from websauna_migrate.facts.model_ddl import ModelsNotCreated
 from websauna_migrate.facts.models import Models
 from websauna_migrate.facts.postgresql import quote_name
@@ -75,7 +75,7 @@ class Judge:
             default = connection.exec_driver_sql("SELECT current_schema()").scalar()
             schemas = sorted({schema for schema in (*named, default) if schema})
         return read_facts(connection, schemas=schemas).only(
-            lambda one: not OWN_TABLES.fullmatch(one.table or one.name)
+            lambda one: not is_own_table(one.table or one.name, self.ownership.histories)
         )
 
     # The models

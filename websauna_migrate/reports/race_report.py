@@ -93,16 +93,26 @@ def unreadable_operations(
         ]
         if places:
             many = counted(len(places), "operation")
-            shown = ", ".join(f'"{path}" line {line}' for path, line in places[:5])
-            more = f" and {len(places) - 5} more" if len(places) > 5 else ""
             yield CheckProblem(
                 "unreadable",
                 name,
-                f'{many} of package "{name}" could not be read ({shown}{more}): what they do to '
+                f'{many} of package "{name}" could not be read ({listed(places)}): what they do to '
                 "tables of other packages is not known here.",
                 fatal=False,
                 details=tuple(places),
             )
+
+
+def listed(places: Sequence[tuple[str, int]]) -> str:
+    """Return the first of some lines in words, each script named once."""
+    lines: dict[str, list[str]] = {}
+    for path, line in places[:5]:
+        lines.setdefault(path, []).append(str(line))
+    shown = [
+        f'"{path}" line{"s" * (len(found) > 1)} {", ".join(found)}' for path, found in lines.items()
+    ]
+    more = f" and {len(places) - 5} more" if len(places) > 5 else ""
+    return "; ".join(shown) + more
 
 
 def has_several(loaded: LoadedScripts) -> bool:
