@@ -42,8 +42,10 @@ def pragmas(connection: sa.Connection) -> Iterator[str]:
         in_key = [kind for _, kind, _, _, pk, _ in found_columns if pk]
         # These are never NULL, whether it is written or not.
         never = bool(wr) or in_key == ["INTEGER"]
-        for column, kind, filled, *rest in found_columns:
-            yield f"{name}: {(column, kind, int(filled or (never and rest[1] > 0)), *rest)}"
+        for column, kind, filled, default, *rest in found_columns:
+            # A number in quotes is the same one.
+            plain = re.sub(r"^'(-?\d+)'$", r"\1", default) if default and "INT" in kind else default
+            yield f"{name}: {(column, kind, int(filled or (never and rest[0] > 0)), plain, *rest)}"
         keys = "SELECT [table], [from], [to], on_update, on_delete FROM pragma_foreign_key_list(?)"
         yield from (f"{name}: {row}" for row in ask(keys, name))
         lists = "SELECT name, [unique], origin, partial FROM pragma_index_list(?)"

@@ -180,3 +180,50 @@ def enum_beside_index(metadata: MetaData, version: int) -> None:
 tables(
     "t_beside_index", enum_beside_index, "sqlite", rows="INSERT INTO t_beside_index (id) VALUES (1)"
 )
+
+
+def type_in_expressions(metadata: MetaData, version: int) -> None:
+    """The type of a column changes that CHECKs and indexes speak of: they are others then."""
+    numbers, moments = [(sa.Integer, sa.Date), (sa.Numeric(10, 2), sa.DateTime)][version - 1]
+    table = simple(
+        metadata,
+        "t_type_spoken",
+        Column("n", numbers),
+        Column("d", moments),
+        Column("f", sa.Float if version == 1 else sa.SmallInteger),
+        sa.CheckConstraint("n BETWEEN 1 AND 99"),
+        sa.CheckConstraint("f > 0 OR n > 5", name="t_type_spoken_two"),
+        sa.CheckConstraint("d > '2020-01-01'", name="t_type_spoken_day"),
+    )
+    condition = table.c.n > 7
+    sa.Index("t_type_spoken_part", "f", postgresql_where=condition, sqlite_where=condition)
+
+
+tables(
+    "t_type_spoken",
+    type_in_expressions,
+    rows="INSERT INTO t_type_spoken (id, n, d, f) VALUES (1, 8, '2024-02-03', 3)",
+)
+
+
+def type_in_an_index(metadata: MetaData, version: int) -> None:
+    """The type of a column changes that an index has an expression of."""
+    table = simple(metadata, "t_type_index", Column("n", sa.Integer if version == 1 else sa.Float))
+    sa.Index("t_type_index_sum", table.c.n + 1)
+
+
+tables("t_type_index", type_in_an_index, "sqlite", "postgresql")
+
+
+def unnamed_checks_go(metadata: MetaData, version: int) -> None:
+    """Columns go with CHECKs that have no name."""
+    gone = [
+        *(Column("d", sa.Float), sa.CheckConstraint("d > 0"), sa.CheckConstraint("d > n")),
+        Column("e", sa.Integer),
+        sa.CheckConstraint("e < 3"),
+    ]
+    items = gone if version == 1 else []
+    simple(metadata, "t_unnamed_gone", Column("n", sa.Integer), *items)
+
+
+tables("t_unnamed_gone", unnamed_checks_go, rows="INSERT INTO t_unnamed_gone VALUES (1, 2, 3.5, 2)")

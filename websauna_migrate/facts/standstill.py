@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import Protocol
@@ -58,7 +58,14 @@ def settled_differences(facts: Facts, scratch: Scratch) -> list[Difference]:
     """Return what differs between a database and the models, once their expressions stand still."""
     found = list(differences(facts, scratch.facts))
     writer = WRITERS.get(scratch.dialect)
-    unsettled = [one for one in found if one.attribute in EXPRESSIONS and one.other is not None]
+    retyped = retyped_columns(found)
+    unsettled = [
+        one
+        for one in found
+        if one.attribute in EXPRESSIONS
+        and one.other is not None
+        and not speaks_of(one, retyped.get((one.fact.schema, one.fact.table or ""), ()))
+    ]
     if writer is None or not unsettled:
         return found
     back = WriteBack(scratch, writer)
@@ -80,6 +87,30 @@ def settled_differences(facts: Facts, scratch: Scratch) -> list[Difference]:
         if (number, 0) in texts and texts[number, 0] == texts.get((number, 1))
     }
     return [one for one in found if id(one) not in equal]
+
+
+def retyped_columns(found: Iterable[Difference]) -> dict[tuple[str, str], list[str]]:
+    """Return the columns whose type differs in more than its length, by schema and table."""
+    columns: dict[tuple[str, str], list[str]] = {}
+    for one in found:
+        if one.fact.kind == "column" and one.attribute == "type":
+            kinds = {re.sub(r"\(.*?\)", "", str(text)) for text in (one.left, one.right)}
+            if len(kinds) > 1:
+                key = (one.fact.schema, one.fact.table or "")
+                columns.setdefault(key, []).append(one.fact.name)
+    return columns
+
+
+def speaks_of(difference: Difference, columns: Iterable[str]) -> bool:
+    """True if the expression of a constraint or index may have one of some columns in it.
+
+    With another type of the column it is another one: it does not come back by itself when the
+    type does, ``n > 0`` is ``n::numeric > 0::numeric`` then.
+    """
+    if difference.fact.kind not in ("constraint", "index"):
+        return False
+    texts = f"{difference.left} {difference.right}"
+    return any(re.search(rf"(?<![\w$]){re.escape(one)}(?![\w$])", texts) for one in columns)
 
 
 class WriteBack:

@@ -32,8 +32,9 @@ def name_constraints(changes: TableChanges, taken: set[str], columns: Sequence[s
     """Name all constraints that a table's changes add or drop.
 
     :param taken: names that the table's constraints have, and keep
-    :param columns: the table's columns
+    :param columns: the table's columns, without those that go
     """
+    gone = [one.column_name for one in changes.ops if isinstance(one, ops.DropColumnOp)]
     for op in changes.ops:
         if isinstance(op, ops.AddConstraintOp) and not getattr(op, "constraint_name", None):
             name = default_name(op, columns)
@@ -51,7 +52,7 @@ def name_constraints(changes: TableChanges, taken: set[str], columns: Sequence[s
                 op.constraint_name = conv(name)
                 changes.naming_convention = {**(changes.naming_convention or {}), **REFLECTED_NAMES}
         elif isinstance(op, ops.DropConstraintOp) and op.constraint_name is None:
-            op.constraint_name = conv(default_name(op.reverse(), columns) or "") or None
+            op.constraint_name = conv(default_name(op.reverse(), [*columns, *gone]) or "") or None
         elif isinstance(op, KeyChange):
             changes.naming_convention = {**(changes.naming_convention or {}), **REFLECTED_KEY}
 
