@@ -940,3 +940,70 @@ def test_one_project_that_became_several_packages(story: Story) -> None:
     assert rows(story.url, "SELECT * FROM alembic_version") == [("aa03",)]
     assert rows(story.url, "SELECT title FROM notes") == [("kept",)]
     assert "aa03 (head)" in story.alembic("alembic.ini", "current")
+
+
+def test_the_files_of_an_installed_add_on_stay(
+    workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, database_url: str
+) -> None:
+    """Its scripts make a table that a class of the application has, as add-ons of mixins do."""
+    monkeypatch.chdir(workshop.root)
+    site = tmp_path / "site-packages"
+    monkeypatch.syspath_prepend(str(site))
+    addon = Workshop(site)
+    folder = addon.package("acme_gears", None)
+    named = "connection=connection, version_table='gears_version', "
+    env = PLAIN.replace("connection=connection, ", named).replace(
+        "fooapp.models import", "sqlalchemy import MetaData as"
+    )
+    env = env.replace("Base.metadata", "Base()")
+    (folder / "alembic" / "versions").mkdir(parents=True)
+    (folder / "alembic" / "env.py").write_text(env)
+    text = SCRIPT.format(doc="g1", revision="g1", down=None, table="gears")
+    (folder / "alembic" / "versions" / "g1.py").write_text(text)
+    before = {path: path.read_bytes() for path in site.rglob("*") if path.is_file()}
+
+    def installed() -> dict[Path, bytes]:
+        return {p: p.read_bytes() for p in site.rglob("*") if p.is_file() and p.suffix != ".pyc"}
+
+    gear = MODELS.replace("class Page", "class Gear").replace('"pages"', '"gears"')
+    app = workshop.package("fooapp", gear)
+    ini = workshop.application(
+        "fooapp", workshop.root / "development.ini", database_url, "acme_gears", "fooapp"
+    )
+    plain = Config()
+    plain.set_main_option("script_location", str(folder / "alembic"))
+    plain.set_main_option("sqlalchemy.url", database_url.replace("%", "%%"))
+    alembic.command.upgrade(plain, "head")
+
+    def ws(*words: str) -> Any:
+        return workshop.ws(ini, "-x", "packages=all", *words)
+
+    typed = ws("adopt", "--replace-env", "--yes")
+    assert "is not replaced: it is inside an installed package" in typed.out + typed.err
+    assert ws("adopt", "--undo", "--yes").status == 0
+    typed = ws("adopt", "--yes")
+    assert typed.status == 0, typed
+    assert "gears_version stays because its env.py is not this project's" in typed.out
+    assert "websauna_migrate.version_table.acme_gears = gears_version" in ini.read_text()
+    assert installed() == before
+    assert rows(database_url, "SELECT version_num FROM gears_version") == [("g1",)]
+    typed = ws("check")
+    assert typed.status == 0, typed
+    assert (
+        'Table "gears" is in the models of package "fooapp", but by the scripts it belongs to '
+        'package "acme_gears" since revision "g1". To leave it to the add-on, name the owner '
+        'there: info={"package": "acme_gears"}.'
+    ) in typed.out + typed.err
+
+    more = MODELS[MODELS.index("class Page") :]
+    (app / "models.py").write_text(gear + "\n\n" + more)
+    typed = ws("revision", "--autogenerate", "-m", "pages")
+    assert typed.status == 0, typed
+    assert [path.parent.parent.parent.name for path in workshop.root.rglob("*_pages.py")] == [
+        "fooapp"
+    ]
+    typed = ws("revision", "-m", "nothing")
+    assert "it is inside an installed package" in typed.err
+    assert list(workshop.root.rglob("*_nothing.py")) == []
+    assert installed() == before
+    addon.forget()

@@ -6,6 +6,7 @@ import ast
 import re
 import sys
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 import pytest
@@ -801,3 +802,42 @@ def test_alembic_postgresql_enum_compares_nothing_besides(
     )
     (done,) = service.upgrade().steps
     assert done.revision == "f00d"
+
+
+@pytest.mark.parametrize("owner", ["class", "info"])
+def test_a_package_has_tables_on_the_base_of_another(
+    workshop: Workshop, tmp_path: Path, database_url: str, owner: str
+) -> None:
+    base = BASE + TABLE.format(cls="Page", table="pages", column="sa.Integer")
+    own = TABLE.format(cls="Note", table="notes", column='sa.ForeignKey("pages.id")')
+    more = "        n = sa.Column(sa.Integer)\n"
+    addon = workshop.package("addon", None)
+    if owner == "class":
+        init = addon / "__init__.py"
+        init.write_text(
+            init.read_text().replace("    config", "    from . import models\n    config")
+        )
+        path, before = addon / "models.py", "import sqlalchemy as sa\nfrom app.models import Base\n"
+    else:
+        own = own.replace('"notes"\n', '"notes"\n        __table_args__ = {"info": INFO}\n')
+        path = workshop.root / "app" / "models.py"
+        before = 'INFO = {"package": "addon"}\n' + dedent(base)
+    workshop.package("app", base)
+    path.write_text(before + dedent(own))
+    ini = workshop.application("app", tmp_path / "app.ini", database_url, "app", "addon")
+
+    def ws(*words: str) -> Any:
+        return workshop.ws(ini, "-x", "packages=all", *words)
+
+    assert 'Package "addon" has 1 table in its models but no script' in ws("check").out
+    assert ws("revision", "--autogenerate", "-m", "one").status == 0
+    assert ws("upgrade").status == 0
+    for words in (["check"], ["check", "--fresh"]):
+        assert ws(*words) == (0, "No new upgrade operations detected.\n", "")
+    path.write_text(before + dedent(own + more))
+    assert ws("check").out == 'Package "addon": add column notes.n\n'
+    assert ws("revision", "--autogenerate", "-m", "two").status == 0
+    assert ws("upgrade").status == 0
+    assert ws("check").status == 0
+    assert len(list((addon / "alembic" / "versions").glob("*.py"))) == 2
+    assert len(list((workshop.root / "app" / "alembic" / "versions").glob("*.py"))) == 1

@@ -27,6 +27,7 @@ class Package:
     name: str
     metadata: tuple[sa.MetaData, ...] = ()
     depends_on: tuple[str, ...] = ()
+    history_table: str = ""
 
 
 def make_ownership(**packages):

@@ -190,7 +190,10 @@ class Comparison:
         Tables that are equal are left out, unless ``env.py`` has a say in it.
         """
         registered = bool(self.owned.registered.metadata)
-        more = () if registered else self.known_to_environment(context)
+        more = () if registered else tuple(self.known_to_environment(context))
+        if not registered and self.owned.tables:
+            # Classes of another package may name this one as their tables' owner.
+            self.context.tables = (*self.owned.tables, *more)
         self.found = self.reflection.facts.under(self.renaming.renames, more)
         self.unseen = UnseenTypes(self.owned, context, self.found, self.renaming.renames)
         self.context.differs = partial(self.column_differs, self.found, self.unseen)
@@ -230,7 +233,9 @@ class Comparison:
     def known_to_environment(self, context: AutogenContext) -> Iterator[Table]:
         """Yield the package's tables that ``env.py`` gives, where no ``MetaData`` is registered."""
         for table in context.sorted_tables:
-            if self.owned.include_object(table, table.name, "table", False, None):
+            if table not in self.owned.tables and self.owned.include_object(
+                table, table.name, "table", False, None
+            ):
                 yield table
 
     def complete(

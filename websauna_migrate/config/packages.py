@@ -338,9 +338,9 @@ def require_scripts(
     :raises ScriptDirectoryError: naming the first of them
     """
     for package in packages:
-        if len(revisions[package.name]) or not any(one.tables for one in package.metadata):
+        if len(revisions[package.name]) or not was_installed(package):
             continue
-        if was_installed(package) and (tables := [*tables_of(package.name)]):
+        if tables := [*tables_of(package.name)]:
             raise left_out(package, tables)
 
 

@@ -55,6 +55,15 @@ def require_editable(package: MigrationPackage, directory: Path | None = None) -
         raise not_editable(package.name, target, f'"{existing}" is not writable')
 
 
+def is_editable(package: MigrationPackage) -> bool:
+    """True if a package's script directory may be written to; see :func:`require_editable`."""
+    try:
+        require_editable(package)
+    except ScriptDirectoryError:
+        return False
+    return True
+
+
 def ensure_template(package: MigrationPackage) -> None:
     """Put the template's ``script.py.mako`` into a script directory that has none.
 

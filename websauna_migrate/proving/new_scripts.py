@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 
 from sqlalchemy import Engine
 from sqlalchemy.engine import Connection, make_url
 
 from websauna_migrate.autogenerate import Renames, ScriptWriter
 from websauna_migrate.base_errors import UsageError
-from websauna_migrate.config.template import ensure_template, require_editable
 from websauna_migrate.database.engines import connect, make_engine
 from websauna_migrate.facts.models import models_named
 from websauna_migrate.interfaces import Packages, Question
@@ -42,11 +40,6 @@ class Asked:
     prove: str | None
     keep: bool
 
-    @property
-    def version_path(self) -> Path | None:
-        """The folder to write to, if one was named."""
-        return Path(str(self.alembic["version_path"])) if self.alembic["version_path"] else None
-
 
 def new_scripts(
     service: Service, packages: Packages, asked: Asked, given: Connection | Engine | None
@@ -61,9 +54,6 @@ def new_scripts(
     selected = service.site().select(packages)
     site = service.site(selected, given)
     chosen = [site.packages[name] for name in selected]
-    for package in chosen:
-        require_editable(package, asked.version_path)
-        ensure_template(package)
     ownership = service.ownership
     writer = ScriptWriter(
         packages=chosen,

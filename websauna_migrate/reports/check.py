@@ -266,7 +266,8 @@ class Checker:
         for name in self.selected:
             environment = self.snapshot.environments[name]
             has_scripts = len(self.snapshot.histories[name]) > 0
-            if not self.snapshot.packages[name].metadata or name in elsewhere:
+            known = self.snapshot.packages[name].metadata or ownership.tables_of(name)
+            if not known or name in elsewhere:
                 continue
             if applied[name] and not has_scripts:
                 # None of its rows is known, which is told already.

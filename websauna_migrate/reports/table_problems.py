@@ -9,6 +9,7 @@ from sqlalchemy import Table, inspect, text
 from sqlalchemy.engine import Connection
 
 from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
+from websauna_migrate.config.template import is_editable
 from websauna_migrate.database.history_tables import HISTORY_PREFIX, list_tables
 from websauna_migrate.interfaces import Packages
 from websauna_migrate.planning.accesses import full_name, split_name
@@ -88,13 +89,16 @@ def moved_tables(
             table = full_name(*key)
             script = loaded.histories[package].revisions[revision]
             moved = key in [split_name(text) for text, _ in script.takes_tables]
-            remedy = (
-                f'Move its class to "{package}", or name the owner there: info={{"package": '
-                f'"{package}"}}.'
-                if moved
-                else f"Hand it over with: ws-alembic move-table {table} {package} {owner}, or "
-                f'move its class back to "{package}".'
-            )
+            named = f'name the owner there: info={{"package": "{package}"}}.'
+            if moved:
+                remedy = f'Move its class to "{package}", or {named}'
+            elif is_editable(loaded.packages[package]):
+                remedy = (
+                    f"Hand it over with: ws-alembic move-table {table} {package} {owner}, or "
+                    f'move its class back to "{package}".'
+                )
+            else:
+                remedy = f"To leave it to the add-on, {named}"
             yield CheckProblem(
                 "moved",
                 owner,

@@ -14,7 +14,7 @@ from websauna_migrate.alembic_adapter.package_environment import EnvironmentFail
 from websauna_migrate.base_errors import MigrationError, UsageError
 from websauna_migrate.config.packages import MigrationPackage, lacks_scripts, project_of
 from websauna_migrate.config.settings import PREFIX, Settings, parse_url
-from websauna_migrate.config.template import template_folder
+from websauna_migrate.config.template import is_editable, template_folder
 from websauna_migrate.database.history_tables import list_tables
 from websauna_migrate.locating.locate import locate
 from websauna_migrate.plain_text import in_quotes
@@ -29,6 +29,12 @@ from websauna_migrate.runs.base_service import Service
 from websauna_migrate.runs.ledger_table import LEDGER_TABLE
 from websauna_migrate.runs.other_histories import find_elsewhere
 from websauna_migrate.runs.site import Site
+
+#: Why the files of a package stay as they are.
+NOT_OURS = (
+    "it is inside an installed package, or not writable. Copy the folder of the scripts, and name "
+    f"the copy: {PREFIX}script_location.{{0}} = %(here)s/FOLDER"
+)
 
 LATER = "What differs from the models is told once env.py is changed."
 
@@ -216,8 +222,10 @@ def can_name_table(package: MigrationPackage, wanted: Wanted) -> bool:
     if text is None:
         return False
     env = read_env(text)
+    if env.is_template or not is_editable(package):
+        return env.is_template
     replaced = wants_template(env, wanted) and not env.losses
-    return env.is_template or replaced or with_version_table(text, "", {}) is not None
+    return replaced or with_version_table(text, "", {}) is not None
 
 
 def wants_template(env: EnvFile, wanted: Wanted) -> bool:
@@ -237,9 +245,9 @@ def tell_histories(found: Findings, wanted: Wanted) -> None:
         verb = "stays" if one.package in found.kept else f"becomes {own}"
         found.actions.append(f"{one.package}: the table {one.table} {verb} ({rows})")
         if one.package in found.kept and not wanted.keep:
-            found.notes.append(
-                f"{one.package}: {one.table} stays because its env.py cannot be told another table"
-            )
+            editable = is_editable(found.service.site().packages[one.package])
+            reason = "cannot be told another table" if editable else "is not this project's"
+            found.notes.append(f"{one.package}: {one.table} stays because its env.py {reason}")
         if one.package in found.kept and not one.table.visible and one.table.schema != schema:
             raise UsageError(
                 f'The table "{one.table}" is in a schema of its own. To keep it, set '
@@ -262,6 +270,9 @@ def find_env(found: Findings, package: MigrationPackage, wanted: Wanted) -> None
         return
     template = (template_folder() / "env.py").read_text(encoding="utf-8")
     if wants_template(env, wanted):
+        if not is_editable(package):
+            found.problems.append(f"{path} is not replaced: {NOT_OURS.format(package.name)}")
+            return
         if not env.losses:
             texts[path] = template
             found.actions.append(f"{path}: replaced by the template, which loses nothing")
@@ -298,6 +309,8 @@ def find_old_imports(found: Findings, package: MigrationPackage) -> None:
         new = None if text is None else mend_imports(text)
         if new is None and MODULE.encode() in path.read_bytes():
             found.problems.append(f"{path} is not in UTF-8: write out what it imports of {MODULE}.")
+        elif new is not None and new != text and not is_editable(package):
+            found.problems.append(f"{path} imports {MODULE}: {NOT_OURS.format(package.name)}")
         elif new is not None and new != text:
             texts[path] = new
             found.actions.append(f"{path}: websauna.system.model.columns is written out")
@@ -417,6 +430,9 @@ def tables_of_others(
         command = f"ws-alembic move-table {table} {source} {owner}"
         script = site.loaded.histories[source].revisions[revision]
         if key in [split_name(text) for text, _ in script.takes_tables]:
+            continue
+        if not is_editable(site.packages[source]) or not is_editable(site.packages[owner]):
+            # The one gives it by a script, and the other takes it by one. ``check`` has the remedy.
             continue
         if source not in found.selected:
             found.notes.append(

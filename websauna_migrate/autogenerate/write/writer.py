@@ -72,7 +72,11 @@ from websauna_migrate.autogenerate.write.revision_files import (
 )
 from websauna_migrate.config.packages import MigrationPackage
 from websauna_migrate.config.settings import Settings
-from websauna_migrate.config.template import create_script_directory
+from websauna_migrate.config.template import (
+    create_script_directory,
+    ensure_template,
+    require_editable,
+)
 from websauna_migrate.database.engines import driver_words, one_line
 from websauna_migrate.facts.model_ddl import ModelsNotCreated
 from websauna_migrate.interfaces import Question
@@ -163,6 +167,8 @@ class ScriptWriter:
         """
         try:
             if connection is None:
+                for name in self.packages:
+                    self.require_place(name)
                 for name in sorted(self.packages):
                     self.make_directory(name)
                     self.written += self.write_empty(name)
@@ -248,6 +254,12 @@ class ScriptWriter:
         if create_script_directory(self.packages[name]):
             self._snapshot = None
             self.made_directories.append(self.packages[name].script_directory)
+
+    def require_place(self, name: str) -> None:
+        """Require that a script of a package can be written, and give it the template."""
+        folder = self.arguments.get("version_path")
+        require_editable(self.packages[name], Path(folder) if folder else None)
+        ensure_template(self.packages[name])
 
     def undo(self) -> None:
         """Remove what was written so far."""
@@ -487,6 +499,7 @@ class ScriptWriter:
         released: list[str] = []
 
         def complete(body: str, imports: set[str]) -> Mapping[str, Any]:
+            self.require_place(name)
             complete_imports(scripts, body, imports)
             released[:] = self.require_releases(name, context, body, operations)
             require_released(name, others, context.template_args["requires"])
