@@ -841,3 +841,36 @@ def test_a_package_has_tables_on_the_base_of_another(
     assert ws("check").status == 0
     assert len(list((addon / "alembic" / "versions").glob("*.py"))) == 2
     assert len(list((workshop.root / "app" / "alembic" / "versions").glob("*.py"))) == 1
+
+
+@pytest.mark.parametrize("begins", ["by hand", "by autogenerate"])
+def test_scripts_are_in_a_folder_of_their_own(
+    workshop: Workshop, tmp_path: Path, database_url: str, begins: str
+) -> None:
+    models = BASE + TABLE.format(cls="Thing", table="things", column="sa.Integer")
+    package = workshop.package("shop", models)
+    folder = tmp_path / "elsewhere" / "scripts"
+    settings = {"version_locations.shop": "%(here)s/elsewhere/scripts"}
+    ini = workshop.application("shop", tmp_path / "app.ini", database_url, **settings)
+    if begins == "by hand":
+        columns = 'sa.Column("id", sa.Integer, primary_key=True), sa.Column("x", sa.Integer)'
+        made = workshop.script(
+            "shop", "a1", None, f'op.create_table("things", {columns})', 'op.drop_table("things")'
+        )
+        folder.parent.mkdir()
+        made.parent.rename(folder)
+        # There is no script directory beside it.
+        made.parent.parent.rmdir()
+    else:
+        assert workshop.ws(ini, "revision", "--autogenerate", "-m", "one").status == 0
+    assert len(list(folder.glob("*.py"))) == 1
+    for words in ("upgrade", "check", "check --fresh", "downgrade -1", "upgrade"):
+        typed = workshop.ws(ini, *words.split())
+        assert typed.status == 0, (words, typed)
+    assert "things" in sa.inspect(sa.create_engine(database_url)).get_table_names()
+    path = package / "models.py"
+    path.write_text(path.read_text() + "    y = sa.Column(sa.Integer)\n")
+    assert workshop.ws(ini, "revision", "--autogenerate", "-m", "two").status == 0
+    assert len(list(folder.glob("*.py"))) == 2
+    assert workshop.ws(ini, "upgrade").status == 0
+    assert workshop.ws(ini, "check").status == 0

@@ -23,6 +23,7 @@ from websauna_migrate.alembic_adapter.plain_env import is_asynchronous
 from websauna_migrate.alembic_adapter.type_memory import TypeMemory
 from websauna_migrate.base_errors import MigrationError
 from websauna_migrate.config.packages import MigrationPackage
+from websauna_migrate.config.template import template_folder
 from websauna_migrate.database.cache import Cache
 from websauna_migrate.database.engines import ASYNCHRONOUS, with_asynchronous_driver
 from websauna_migrate.revision_scripts.revision_reader import ScriptReader
@@ -112,7 +113,10 @@ class PackageEnvironment:
             for key, value in values.items():
                 if section != self.options.main_section or key not in NOT_SHARED:
                     config.set_section_option(section, key, value.replace("%", "%%"))
-        main = {"script_location": str(self.package.script_directory)}
+        there = self.package.script_directory.is_dir()
+        main = {
+            "script_location": str(self.package.script_directory if there else template_folder())
+        }
         if self.package.own_version_locations:
             main["path_separator"] = "newline"
             main["version_locations"] = "\n".join(
@@ -156,8 +160,9 @@ class PackageEnvironment:
 
     @property
     def exists(self) -> bool:
-        """Whether the script directory is there."""
-        return self.package.script_directory.is_dir()
+        """Whether the script directory is there, or a folder with scripts that is elsewhere."""
+        folders = (self.package.script_directory, *self.package.own_version_locations)
+        return any(folder.is_dir() for folder in folders)
 
     @property
     def reader(self) -> ScriptReader:

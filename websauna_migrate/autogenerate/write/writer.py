@@ -177,9 +177,10 @@ class ScriptWriter:
         except BaseException:
             self.undo()
             raise
+        wanted = {self.packages[one.package].script_directory for one in self.written}
         for directory in self.made_directories:
             # A directory that was made for a script that turned out empty is not wanted.
-            if not any(Path(one.path).is_relative_to(directory) for one in self.written):
+            if directory not in wanted:
                 shutil.rmtree(directory)
         return tuple(self.written)
 
