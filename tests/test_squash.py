@@ -422,3 +422,40 @@ def test_what_old_scripts_say_of_their_steps_holds_for_the_new_one(
     assert [found[name] for name in limits] == [3600, 50, 0]
     assert "lock_timeout_max_ms" not in found and found["transactional"] is False
     assert found["loses"] == {"roles": "they come back"}
+
+
+def test_scripts_in_folders_by_date(workshop: Workshop, tmp_path: Path, sqlite_url: str) -> None:
+    models = """
+        import sqlalchemy as sa
+        from sqlalchemy.orm import declarative_base
+
+        Base = declarative_base()
+
+
+        class Thing(Base):
+            __tablename__ = "thing"
+            id = sa.Column(sa.Integer, primary_key=True)
+    """
+    package = workshop.package("shop", models)
+    ini = workshop.application("shop", tmp_path / "app.ini", sqlite_url)
+    options = (
+        "file_template = %%(year)d/%%(month).2d/%%(rev)s\nrecursive_version_locations = true\n"
+    )
+    ini.write_text(f"{ini.read_text()}[alembic]\noutput_encoding = utf-8-sig\n{options}")
+    assert workshop.ws(ini, "revision", "--autogenerate", "-m", "Où").status == 0
+    assert workshop.ws(ini, "upgrade").status == 0
+    path = package / "models.py"
+    path.write_text(path.read_text() + "    more = sa.Column(sa.Integer)\n")
+    for words in (
+        "revision --autogenerate -m two",
+        "redo",
+        "upgrade",
+        "squash",
+        "upgrade",
+        "check",
+    ):
+        typed = workshop.ws(ini, *words.split())
+        assert typed.status == 0, (words, typed)
+    scripts = [*(package / "alembic" / "versions").rglob("*.py")]
+    assert {len(one.relative_to(package / "alembic" / "versions").parts) for one in scripts} == {3}
+    assert len(scripts) == 3

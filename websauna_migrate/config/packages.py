@@ -80,6 +80,12 @@ class MigrationPackage:
         """The folders with revision scripts: the configured ones, else ``versions``."""
         return self.own_version_locations or (self.script_directory / "versions",)
 
+    def location_of(self, path: str) -> Path:
+        """Return which of the folders with revision scripts a script is in, or below of."""
+        folder = Path(path).parent
+        locations = self.version_locations
+        return next((one for one in locations if folder.is_relative_to(one.resolve())), folder)
+
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name} {str(self.script_directory)!r}>"
 

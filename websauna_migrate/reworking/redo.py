@@ -9,6 +9,7 @@ from pathlib import Path
 
 from websauna_migrate.autogenerate.revision_errors import RevisionFailed
 from websauna_migrate.base_errors import MigrationError, UsageError
+from websauna_migrate.config.packages import MigrationPackage
 from websauna_migrate.config.template import require_editable
 from websauna_migrate.interfaces import Packages
 from websauna_migrate.planning.revisions import Revision
@@ -46,10 +47,11 @@ def redo(
     former = script_text(revision.path)
     back = f"ws-alembic -x packages={revision.package} downgrade {below(revision)}"
     remedy = f"Leave the script as it is and write a further revision, or take it back: {back}"
+    arguments = arguments_of(site.packages[revision.package], revision)
     taken_back = take_back(site, [revision], "redo", remedy)
     with put_aside(path, lambda: taken_back and apply(take_site(), revision)):
         try:
-            found = revise(message or revision.message, autogenerate=True, **arguments_of(revision))
+            found = revise(message or revision.message, autogenerate=True, **arguments)
         except NotProven as exc:
             by_hand = f'"{path}" is as it was. To edit it by hand first take it back: {back}'
             remedies = exc.remedy.replace(KEEP, by_hand)
@@ -70,7 +72,7 @@ def redo(
     return Redone(revision.package, revision.id, found[0], tuple(lines), taken_back, applied)
 
 
-def arguments_of(former: Revision) -> dict[str, object]:
+def arguments_of(package: MigrationPackage, former: Revision) -> dict[str, object]:
     """Return the arguments of ``revision`` that put a script where the former one was."""
     return {
         "packages": former.package,
@@ -78,7 +80,7 @@ def arguments_of(former: Revision) -> dict[str, object]:
         "rev_id": former.id,
         "branch_label": former.branch_labels[0] if former.branch_labels else None,
         "depends_on": former.depends_on or None,
-        "version_path": str(Path(former.path).parent),
+        "version_path": str(package.location_of(former.path)),
     }
 
 
@@ -104,7 +106,7 @@ def newest_of(site: Site, package: str) -> Revision:
         remedy = 'write one with "revision"' if not history.heads else '"rebase" or "merge" first'
         raise RevisionFailed(package, f"it has {many}: {remedy}")
     for folder in site.packages[package].version_locations:
-        for left in sorted(folder.glob(f"*{ASIDE}")):
+        for left in sorted(folder.rglob(f"*{ASIDE}")):
             script = left.with_suffix("")
             what = f'delete "{left}"' if script.exists() else f'rename "{left}" to "{script}"'
             raise RevisionFailed(package, f'a "redo" was ended before its end: {what}')

@@ -46,7 +46,7 @@ def require_names(package: str, path: Path, owned: PackageObjects | None) -> Non
 
     :raises RevisionFailed: naming model, table and column
     """
-    source = path.read_text(encoding="utf-8")
+    source = path.read_text(encoding="utf-8-sig")
     missing = free_names(source)
     if not missing:
         return
@@ -82,7 +82,7 @@ IDENTIFIERS = (
 
 def insert(path: Path, text: str) -> None:
     """Put lines behind the identifiers of a script."""
-    source = path.read_text(encoding="utf-8")
+    source = path.read_text(encoding="utf-8-sig")
     places = [line for name, line in assigned(source).items() if name in IDENTIFIERS]
     if not places:
         raise CommandError(

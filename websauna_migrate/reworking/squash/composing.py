@@ -158,11 +158,11 @@ def finish(
     :param date: when the last of the replaced scripts was written: what came later comes later
     """
     if date is not None:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
         path.write_text(CREATED.sub(rf"\g<1>{date}", text, count=1), encoding="utf-8")
     insert(path, "".join(f"{name} = {lined(value)}\n" for name, value in values.items() if value))
     if composed.functions:
-        text = path.read_text(encoding="utf-8").rstrip()
+        text = path.read_text(encoding="utf-8-sig").rstrip()
         functions = "\n\n".join(one.rstrip() + "\n" for one in composed.functions)
         path.write_text(f"{text}\n\n\n{functions}", encoding="utf-8")
 

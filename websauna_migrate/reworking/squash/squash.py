@@ -253,7 +253,7 @@ class Squashing:
                 head=list(parents) or "base",
                 splice=True,
                 depends_on=list(wanted.depends_on) or None,
-                version_path=str(Path(last.path).parent),
+                version_path=str(environment.package.location_of(last.path)),
                 config=environment.config,
                 requires=wanted.requires,
                 written_against=against,
@@ -295,7 +295,7 @@ class Squashing:
             replaced = [there[one] for one in wanted.replaces if one in there]
             proved = digest_of(revision, replaced)
             path = Path(revision.path)
-            text = path.read_text(encoding="utf-8")
+            text = path.read_text(encoding="utf-8-sig")
             path.write_text(PROVED.sub(f'proved = "{proved}"\n', text, count=1), encoding="utf-8")
             yield SquashScript(
                 own_id,

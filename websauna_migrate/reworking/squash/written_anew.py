@@ -124,7 +124,7 @@ def operations_between(
         (revision,) = [
             one for one in other.site().loaded.histories[NAME] if one.id == script.revision
         ]
-        return taken_out(ScriptParts(revision, Path(script.path).read_text(encoding="utf-8")))
+        return taken_out(ScriptParts(revision, Path(script.path).read_text(encoding="utf-8-sig")))
 
 
 def write_origin(service: Service, tables: Iterable[str]) -> None:
@@ -132,7 +132,7 @@ def write_origin(service: Service, tables: Iterable[str]) -> None:
     (created,) = service.revision("origin", packages=NAME, prove="off")
     path = Path(created.path)
     lines = "".join(f"    op.create_table({name!r})\n" for name in tables)
-    text = path.read_text(encoding="utf-8")
+    text = path.read_text(encoding="utf-8-sig")
     path.write_text(re.sub(r"(def upgrade\(\)[^\n]*\n)(?s:.*)", rf"\1{lines}", text))
     service.stamp("heads", packages=NAME, purge=True)
 
