@@ -271,15 +271,22 @@ class ConstraintComparison:
             if name and name.lower() == fact.name.lower():
                 return one
         unnamed = [one for one in checks if final_name(one, self.connection) is None]
-        for one in unnamed:
-            if self.reads(sql_text(one.sqltext, self.connection), fact):
-                return one
         names = {final_name(one, self.connection) for one in checks}
         facts = [
             one for one in self.model_facts if kind_of(one) == "check" and one.name not in names
         ]
-        if len(facts) == len(unnamed) == 1:
-            return unnamed[0]
+        known = {one.key: self.by_text(one, unnamed) for one in [*facts, fact]}
+        if (found := known[fact.key]) is not None:
+            return found
+        # What is left has other words: MariaDB has octet_length() for length().
+        left = [one for one in unnamed if one not in known.values()]
+        return left[0] if len(left) == [*known.values()].count(None) == 1 else None
+
+    def by_text(self, fact: Fact, unnamed: Sequence[CheckConstraint]) -> CheckConstraint | None:
+        """Return which of unnamed CHECKs has the text of a fact, or else its names and numbers."""
+        for one in unnamed:
+            if self.reads(sql_text(one.sqltext, self.connection), fact):
+                return one
         return self.by_words(fact, unnamed)
 
     def by_words(self, fact: Fact, unnamed: Sequence[CheckConstraint]) -> CheckConstraint | None:
