@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
 from apps import Workshop
+from runs import execute as do
+from runs import table as made
 
 MODELS = """
 import sqlalchemy as sa
@@ -249,3 +253,65 @@ def execute(engine: sa.Engine, statements: str) -> None:
     with engine.begin() as connection:
         for statement in statements.split("; "):
             connection.exec_driver_sql(statement)
+
+
+@pytest.mark.parametrize("server", ["postgresql", "mariadb"])
+def test_what_was_applied_by_sql_is_no_change_by_hand(
+    workshop: Workshop, tmp_path: Path, request: pytest.FixtureRequest, server: str
+) -> None:
+    database_url = request.getfixturevalue(f"{server}_url")
+    models = """
+        import sqlalchemy as sa
+        from sqlalchemy.orm import declarative_base
+
+        Base = declarative_base()
+
+
+        class Thing(Base):
+            __tablename__ = "thing"
+            id = sa.Column(sa.Integer, primary_key=True)
+    """
+    package = workshop.package("shop", models)
+    workshop.package("addon")
+    workshop.script("addon", "g1", **made("gears"))
+    ini = workshop.application("shop", tmp_path / "app.ini", database_url)
+
+    def check() -> tuple[int, list[str]]:
+        typed = workshop.ws(ini, "-x", "packages=all", "check", "--json")
+        return typed.status, [one["kind"] for one in json.loads(typed.out)["problems"]]
+
+    def by_sql(*words: str) -> None:
+        typed = workshop.ws(ini, "plan", *words, "--sql")
+        assert typed.status == 0, typed
+        lines = [line for line in typed.out.splitlines() if not line.startswith("--")]
+        statements = [one.strip() for one in "\n".join(lines).split(";")]
+        do(database_url, *[one for one in statements if one not in ("", "BEGIN", "COMMIT")])
+
+    def more(column: str) -> None:
+        path = package / "models.py"
+        path.write_text(f"{path.read_text()}    {column} = sa.Column(sa.Integer)\n")
+        assert workshop.ws(ini, "revision", "--autogenerate", "-m", column).status == 0
+
+    assert workshop.ws(ini, "revision", "--autogenerate", "-m", "one").status == 0
+    assert workshop.ws(ini, "-x", "packages=all", "upgrade").status == 0
+    more("a")
+    by_sql()
+    assert check() == (0, ["history-changed"])
+    do(database_url, "ALTER TABLE gears ADD COLUMN by_hand INTEGER")
+    # Another package's history is as the run left it.
+    assert check() == (8, ["history-changed", "database-changed"])
+    do(database_url, "ALTER TABLE gears DROP COLUMN by_hand")
+    by_sql("--downgrade", "-1")
+    # Both are as the run left them.
+    assert check()[1] == ["pending"]
+    by_sql()
+    more("b")
+    assert workshop.ws(ini, "upgrade").status == 0
+    assert check() == (0, [])
+    do(database_url, "ALTER TABLE thing DROP COLUMN b")
+    assert check() == (8, ["database-changed"])
+    do(database_url, "ALTER TABLE thing ADD COLUMN b INTEGER")
+    # A stamp is the service's own.
+    assert workshop.ws(ini, "stamp", "base").status == 0
+    assert workshop.ws(ini, "stamp", "heads").status == 0
+    assert check() == (0, [])

@@ -57,7 +57,7 @@ def accept_drift(site: Site, packages: Packages) -> None:
             for name in site.select(packages)
         ]
         connection.commit()
-        keep_facts(connection, site.ledger.table, *runs)
+        keep_facts(connection, site.ledger.table, rows, *runs)
 
 
 @dataclass(frozen=True, slots=True)

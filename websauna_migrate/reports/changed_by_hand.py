@@ -12,13 +12,13 @@ from sqlalchemy.engine import Connection
 
 from websauna_migrate.facts.differences import Difference
 from websauna_migrate.facts.fact import Fact, Facts
-from websauna_migrate.facts.units import Group, Unit, by_unit, print_of
+from websauna_migrate.facts.units import Group, Unit, by_unit, print_of, unit_of
 from websauna_migrate.models.ownership import Ownership
 from websauna_migrate.models.sqlalchemy_internals import words_of
 from websauna_migrate.reports.model_differences import describe
 from websauna_migrate.results import CheckProblem
 from websauna_migrate.runs.change_log import Changes
-from websauna_migrate.runs.kept_facts import ACCEPTED, KeptFacts, kept_facts
+from websauna_migrate.runs.kept_facts import ACCEPTED, HISTORY, KeptFacts, history_fact, kept_facts
 from websauna_migrate.runs.site import Site
 
 #: Kinds of what is a part of a table, and may have its name.
@@ -68,6 +68,43 @@ def kept_by_newest(site: Site, connection: Connection) -> Sequence[KeptFacts]:
     return kept if is_newest else ()
 
 
+def moved_by_no_run(
+    site: Site,
+    connection: Connection,
+    kept: Sequence[KeptFacts],
+    applied: Mapping[str, Sequence[str]],
+    selected: Collection[str],
+) -> dict[str, KeptFacts]:
+    """Return packages whose histories are others than behind the newest run, and what was kept.
+
+    Someone ran SQL, or plain Alembic; a stamp since then is the service's own.
+
+    :param kept: what :func:`kept_by_newest` returned
+    :param applied: the rows of each history table
+    """
+    found: dict[str, KeptFacts] = {}
+    stamps = site.ledger.stamps(connection)
+    for name in selected:
+        base = base_of(kept, name)
+        then = base.prints.units
+        # What an earlier version kept says nothing of histories.
+        if not any(unit[2] == HISTORY for unit in then):
+            continue
+        now = history_fact(name, applied[name])
+        before = then.get(unit_of(now), print_of((history_fact(name, ()),)))
+        stamped = [one for one in stamps if one.package == name and one.started >= base.started]
+        rows = stamped[-1].revision.split() if stamped else ()
+        by_stamp = stamped and history_fact(name, [one for one in rows if one != "base"]) == now
+        if print_of((now,)) != before and not by_stamp:
+            found[name] = base
+    return found
+
+
+def base_of(kept: Sequence[KeptFacts], package: str) -> KeptFacts:
+    """Return the facts that a package is compared with: its own, if a person accepted them."""
+    return next(one for one in kept if one.note != ACCEPTED or one.package == package)
+
+
 def changed_by_hand(
     site: Site,
     ownership: Ownership,
@@ -85,12 +122,12 @@ def changed_by_hand(
     looking = Owners(site, ownership, facts.default_schema)
     now = by_unit(facts.objects)
     partitions = {unit[:2] for unit, group in now.items() if group[0].get("partition of")}
-    units = {unit for base in kept for unit in base.prints.units}.union(now)
+    units = {unit for base in kept for unit in base.prints.units if unit[2] != HISTORY}.union(now)
     owned: dict[str | None, list[Unit]] = {}
     for unit in units:
         owned.setdefault(looking.package_of(unit, now.get(unit, ())), []).append(unit)
     for name in selected:
-        base = next(one for one in kept if one.note != ACCEPTED or one.package == name)
+        base = base_of(kept, name)
         for unit, how in changes(base, now, owned.get(name, ()), partitions):
             yield HandChange(name, unit, described(unit, facts.default_schema), how, base)
 

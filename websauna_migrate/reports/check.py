@@ -22,6 +22,7 @@ from websauna_migrate.reports.changed_by_hand import (
     HandChange,
     changed_by_hand,
     kept_by_newest,
+    moved_by_no_run,
     told_once,
 )
 from websauna_migrate.reports.model_differences import describe, differences_of
@@ -43,6 +44,7 @@ from websauna_migrate.results import CheckProblem, CheckReport
 from websauna_migrate.revision_scripts.script_files import checksum
 from websauna_migrate.runs.change_log import Changes
 from websauna_migrate.runs.in_progress import find_at_work
+from websauna_migrate.runs.kept_facts import KeptFacts
 from websauna_migrate.runs.kept_scripts import kept_script
 from websauna_migrate.runs.other_histories import OtherHistory, find_elsewhere, remedy_for
 from websauna_migrate.runs.process_lock import PROCESS_LOCK
@@ -82,6 +84,8 @@ class Checker:
         self.made: CreatedObjects | None = None
         #: Packages whose tables are there without a history, once found.
         self.unrecorded: set[str] = set()
+        #: Packages whose histories no run has changed, with what was kept behind the newest one.
+        self.moved: Mapping[str, KeptFacts] = {}
 
     def report(self) -> CheckReport:
         """Return all problems that were found."""
@@ -110,7 +114,8 @@ class Checker:
                 if self.everything:
                     problems += departed_packages(self.site, connection)
                 if not claims:
-                    by_hand = [] if at_work else [*self.changed_by_hand(connection)]
+                    by_hand = [] if at_work else [*self.changed_by_hand(connection, applied)]
+                    problems += map(history_moved, self.moved, self.moved.values())
                     twice = [*claimed_twice(self.ownership.owners, connection)]
                     problems += twice
                     # What is claimed twice cannot be created once.
@@ -225,11 +230,15 @@ class Checker:
         since = min((one.since.started for one in by_hand), default=None)
         return Changes(connection, self.site.schema, since) if since else None
 
-    def changed_by_hand(self, connection: Connection) -> Iterator[HandChange]:
+    def changed_by_hand(
+        self, connection: Connection, applied: Mapping[str, tuple[str, ...]]
+    ) -> Iterator[HandChange]:
         """Find objects that no run changed since the newest one."""
         if kept := kept_by_newest(self.site, connection):
             facts = read_plain(connection)
-            yield from changed_by_hand(self.site, self.ownership, self.selected, kept, facts)
+            self.moved = moved_by_no_run(self.site, connection, kept, applied, self.selected)
+            known = [name for name in self.selected if name not in self.moved]
+            yield from changed_by_hand(self.site, self.ownership, known, kept, facts)
             if connection.dialect.name not in ("mysql", "mariadb"):
                 self.facts = facts
 
@@ -373,6 +382,15 @@ def differing(name: str, diffs: Iterable[Any]) -> Iterator[CheckProblem]:
     """Yield what is told of differences of a package, each words of them once."""
     for words, diff in {describe(diff): diff for diff in diffs}.items():
         yield CheckProblem("drift", name, f'Package "{name}": {words}', details=diff)
+
+
+def history_moved(package: str, since: KeptFacts) -> CheckProblem:
+    """Return what is told of a history that no run has changed."""
+    message = (
+        f'Package "{package}": its history was changed since {since.name} by no run, by SQL or by '
+        "plain Alembic. What was changed by hand as well is told once the next run is done."
+    )
+    return CheckProblem("history-changed", package, message, fatal=False, details=since.name)
 
 
 def made_besides(words: str) -> CheckProblem:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -12,6 +13,7 @@ from sqlalchemy.exc import DBAPIError
 
 from websauna_migrate.base_errors import MigrationError
 from websauna_migrate.database.cache import program_version
+from websauna_migrate.facts.fact import Fact
 from websauna_migrate.facts.units import Prints, by_unit, pack_prints, read_plain, unpack_prints
 from websauna_migrate.runs.kept_scripts import LIMIT
 from websauna_migrate.runs.ledger_table import column_names
@@ -20,6 +22,9 @@ log = logging.getLogger(__name__)
 
 #: The note of a row whose facts a person accepted.
 ACCEPTED = "drift accepted"
+
+#: The kind of a fact that is a history's rows.
+HISTORY = "history"
 
 #: So many of the newest ones are looked at.
 NEWEST = 50
@@ -46,9 +51,18 @@ class KeptFacts:
         return f"run {self.run[:8]} of {self.started:%Y-%m-%d %H:%M} UTC"
 
 
-def packed_facts(connection: Connection) -> str | None:
-    """Return what the database is as it is kept, ``None`` if that is too long for MariaDB."""
-    packed = pack_prints(by_unit(read_plain(connection).objects), around(connection))
+def history_fact(package: str, rows: Iterable[str]) -> Fact:
+    """Return the rows of a package's history table as a fact, which is kept with the others."""
+    return Fact.make(HISTORY, "", package, {"rows": tuple(sorted(rows))})
+
+
+def packed_facts(connection: Connection, histories: Mapping[str, Iterable[str]]) -> str | None:
+    """Return what the database is as it is kept, ``None`` if that is too long for MariaDB.
+
+    :param histories: the rows of each package's history table
+    """
+    facts = [*read_plain(connection).objects, *map(history_fact, histories, histories.values())]
+    packed = pack_prints(by_unit(facts), around(connection))
     fits = connection.dialect.name not in ("mysql", "mariadb") or len(packed) <= LIMIT
     return packed if fits else None
 
@@ -59,13 +73,16 @@ def around(connection: Connection) -> str:
     return f"{connection.dialect.name} {server}, websauna_migrate {program_version()}"
 
 
-def keep_facts(connection: Connection, table: Table, *runs: str) -> None:
+def keep_facts(
+    connection: Connection, table: Table, histories: Mapping[str, Iterable[str]], *runs: str
+) -> None:
     """Keep what the database is in the row of each run's last step; what fails changes no run.
 
     :param connection: in no transaction
+    :param histories: the rows of each package's history table
     """
     try:
-        packed = packed_facts(connection)
+        packed = packed_facts(connection, histories)
         connection.rollback()
         for run in runs:
             rows = select(table.c.id).where(table.c.run == run).order_by(desc(table.c.number))

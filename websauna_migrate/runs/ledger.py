@@ -364,6 +364,10 @@ class Ledger:
         found = self.read(connection, columns.id.in_(last))
         return {(entry.package, entry.revision): entry for entry in found}
 
+    def stamps(self, connection: Connection) -> tuple[LedgerEntry, ...]:
+        """Return the stamps, oldest first; ``revision`` has the rows, with spaces between."""
+        return self.read(connection, self.table.c.direction == STAMP)
+
     def fail(self, connection: Connection, entry: str, failure: Mapping[str, object]) -> None:
         """Write why a half done step ended.
 

@@ -431,7 +431,9 @@ class LockedRun:
     def _keep_facts(self) -> None:
         """Keep what the database is now, so that what changes it later can be told from runs."""
         if self.done and not self.options.dry_run and not given_state(self.connection):
-            keep_facts(self.connection, self.runner.ledger.table, self.context.run_id)
+            applied = self.runner.read(self.connection)[0]
+            self.connection.rollback()
+            keep_facts(self.connection, self.runner.ledger.table, applied, self.context.run_id)
 
     def _forget_planned(self, steps: StepRunner) -> None:
         """Take the row of the first step away if in the end there was no step."""
