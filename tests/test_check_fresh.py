@@ -398,3 +398,25 @@ def test_of_many_notes_of_one_kind_some_are_told(workshop: Workshop, sqlite_url:
     ]
     found = json.loads(workshop.ws(ini, "check", "--fresh", "--json").out)
     assert len(found["problems"]) == 7
+
+
+@pytest.mark.parametrize("default", ["(-1)", "'-1'", "-1", "(- 1.0)"])
+def test_a_default_that_is_a_number_is_the_same_in_all_its_forms(
+    workshop: Workshop, sqlite_url: str, default: str
+) -> None:
+    models = """
+    import sqlalchemy as sa
+    metadata = sa.MetaData()
+    sa.Table("t", metadata, sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("same", sa.Integer, server_default="-1"),
+        sa.Column("other", sa.Integer, server_default="-1"))
+    """
+    workshop.package("app", models, metadata="app.models.metadata")
+    columns = f"same INTEGER DEFAULT {default}, other INTEGER DEFAULT (-2)"
+    made = f"CREATE TABLE t (id INTEGER NOT NULL PRIMARY KEY, {columns})"
+    workshop.script("app", "one", None, f"op.execute({made!r})")
+    service = workshop.service(sqlite_url)
+    service.upgrade()
+    for fresh in (False, True):
+        (told,) = service.check(fresh=fresh).problems
+        assert "other" in told.message and "-2" in told.message
