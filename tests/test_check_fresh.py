@@ -420,3 +420,40 @@ def test_a_default_that_is_a_number_is_the_same_in_all_its_forms(
     for fresh in (False, True):
         (told,) = service.check(fresh=fresh).problems
         assert "other" in told.message and "-2" in told.message
+
+
+#: An env.py with an engine of the project's own, as Flask's applications have one.
+OWN_ENGINE = """
+import os
+from alembic import context
+from sqlalchemy import create_engine
+
+def connect():
+    return create_engine(os.environ["FOOAPP_URL"]).connect()
+
+with {} as connection:
+    context.configure(connection=connection)
+    with context.begin_transaction():
+        context.run_migrations()
+"""
+
+
+def test_an_env_py_that_takes_the_real_database_is_told_what_to_take(
+    workshop: Workshop, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workshop.package("fooapp", MODELS.format(name="User", table="users"))
+    workshop.script("fooapp", "f100", None, SCRIPT.format(table="users"))
+    env = workshop.root / "fooapp" / "alembic" / "env.py"
+    env.write_text(OWN_ENGINE.format("connect()"))
+    monkeypatch.setenv("FOOAPP_URL", database_url)
+    service = workshop.service(database_url)
+    service.upgrade()
+    (told,) = service.check(fresh=True).problems
+    taken = 'config.attributes["connection"]'
+    assert told.message.endswith(
+        f"tried in a scratch database. Let env.py use {taken} where it is given, or config's "
+        "sqlalchemy.url."
+    )
+    env.write_text(OWN_ENGINE.format('context.config.attributes.get("connection") or connect()'))
+    assert service.check(fresh=True).ok
+    assert not service.upgrade().steps
