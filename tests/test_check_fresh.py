@@ -398,3 +398,62 @@ def test_of_many_notes_of_one_kind_some_are_told(workshop: Workshop, sqlite_url:
     ]
     found = json.loads(workshop.ws(ini, "check", "--fresh", "--json").out)
     assert len(found["problems"]) == 7
+
+
+@pytest.mark.parametrize("default", ["(-1)", "'-1'", "-1", "(- 1.0)"])
+def test_a_default_that_is_a_number_is_the_same_in_all_its_forms(
+    workshop: Workshop, sqlite_url: str, default: str
+) -> None:
+    models = """
+    import sqlalchemy as sa
+    metadata = sa.MetaData()
+    sa.Table("t", metadata, sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("same", sa.Integer, server_default="-1"),
+        sa.Column("other", sa.Integer, server_default="-1"))
+    """
+    workshop.package("app", models, metadata="app.models.metadata")
+    columns = f"same INTEGER DEFAULT {default}, other INTEGER DEFAULT (-2)"
+    made = f"CREATE TABLE t (id INTEGER NOT NULL PRIMARY KEY, {columns})"
+    workshop.script("app", "one", None, f"op.execute({made!r})")
+    service = workshop.service(sqlite_url)
+    service.upgrade()
+    for fresh in (False, True):
+        (told,) = service.check(fresh=fresh).problems
+        assert "other" in told.message and "-2" in told.message
+
+
+#: An env.py with an engine of the project's own, as Flask's applications have one.
+OWN_ENGINE = """
+import os
+from alembic import context
+from sqlalchemy import create_engine
+
+def connect():
+    return create_engine(os.environ["FOOAPP_URL"]).connect()
+
+with {} as connection:
+    context.configure(connection=connection)
+    with context.begin_transaction():
+        context.run_migrations()
+"""
+
+
+def test_an_env_py_that_takes_the_real_database_is_told_what_to_take(
+    workshop: Workshop, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workshop.package("fooapp", MODELS.format(name="User", table="users"))
+    workshop.script("fooapp", "f100", None, SCRIPT.format(table="users"))
+    env = workshop.root / "fooapp" / "alembic" / "env.py"
+    env.write_text(OWN_ENGINE.format("connect()"))
+    monkeypatch.setenv("FOOAPP_URL", database_url)
+    service = workshop.service(database_url)
+    service.upgrade()
+    (told,) = service.check(fresh=True).problems
+    taken = 'config.attributes["connection"]'
+    assert told.message.endswith(
+        f"tried in a scratch database. Let env.py use {taken} where it is given, or config's "
+        "sqlalchemy.url."
+    )
+    env.write_text(OWN_ENGINE.format('context.config.attributes.get("connection") or connect()'))
+    assert service.check(fresh=True).ok
+    assert not service.upgrade().steps

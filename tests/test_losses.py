@@ -180,6 +180,32 @@ def test_what_cannot_be_read_is_said(filled: tuple[Site, str]) -> None:
     assert site("upgrade", "--max-loss", "0").status == 0
 
 
+def test_an_older_project_has_a_line_for_each_of_some_scripts_that_cannot_be_read(
+    filled: tuple[Site, str],
+) -> None:
+    """Each loss that is known is told, wherever it stands."""
+    site, _ = filled
+    unknown = 'name = "none"[::-1]\n' + 2 * 'op.execute(f"DROP TABLE IF EXISTS {name}")\n'
+    paths = [
+        script(site, f"f{number}00", f"f{number - 1}00", unknown, "") for number in range(2, 8)
+    ]
+    path = script(site, "f800", "f700", 'op.drop_table("old")', "")
+    first = line_of(paths[0], "DROP TABLE")
+    expected = [
+        *(
+            f"fooapp f{number}00 ({one}, lines {first}, {first + 1}) may do anything: what it does "
+            "cannot be read from the script"
+            for number, one in enumerate(paths[:4], 2)
+        ),
+        f'fooapp f800 ({path}, line {line_of(path, "drop_table")}) drops table "old": 2 rows',
+        "2 more steps may do anything in the same way. With --json each is told.",
+    ]
+    lines = site("plan").stdout.splitlines()
+    assert [one for one in lines if one in expected or " may do anything" in one] == expected
+    assert site("upgrade", "--dry-run").stderr.splitlines()[:6] == expected
+    assert len(json.loads(site("plan", "--json").stdout)["losses"]) == 13
+
+
 def test_counting_waits_for_no_lock(site: Site, postgresql_url: str) -> None:
     site.configure(postgresql_url.replace("%", "%%"))
     assert site("upgrade").status == 0

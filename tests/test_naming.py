@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
+from apps import Workshop
 from projects import Project
 from runs import engine_of
 
@@ -107,3 +109,33 @@ def test_conventions_that_differ_are_left_alone(
     project.script("one", None, ONE)
     project.ws("upgrade")
     assert names(postgresql_url)["primary"] == "thing_pkey"
+
+
+def test_a_name_that_is_too_long_is_told_once(workshop: Workshop, database_url: str) -> None:
+    """The convention's name, which the database has shortened."""
+    column = "of_the_thing_that_is_meant_by_the_word"
+    models = f"""
+    import sqlalchemy as sa
+    metadata = sa.MetaData(naming_convention={{
+        "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s"}})
+    sa.Table("things_of_the_first", metadata, sa.Column("id", sa.Integer, primary_key=True))
+    sa.Table("users", metadata, sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("{column}", sa.Integer, sa.ForeignKey("things_of_the_first.id")))
+    """
+    folder = workshop.package("app", models, metadata="app.models.metadata")
+    made = f"""
+    op.create_table("things_of_the_first", sa.Column("id", sa.Integer),
+        sa.PrimaryKeyConstraint("id", name="pk_things_of_the_first"))
+    op.create_table("users", sa.Column("id", sa.Integer), sa.Column("{column}", sa.Integer),
+        sa.PrimaryKeyConstraint("id", name="pk_users"))
+    """
+    workshop.script("app", "one", None, made, 'op.drop_table("users")')
+    service = workshop.service(database_url)
+    service.upgrade()
+    (told,) = service.check().problems
+    assert "add fk" in told.message
+    (script,) = service.revision("two", autogenerate=True)
+    assert "by hand" not in (folder / "alembic" / "versions" / Path(script.path).name).read_text()
+    service.upgrade()
+    assert service.check().problems == ()

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from pymysql.constants import CLIENT
 
 from apps import Workshop
-from runs import execute, rows
+from runs import engine_of, execute, rows
 from websauna_migrate.errors import MigrationError
 
 HEAD = """
@@ -855,3 +855,53 @@ def test_constraints_without_a_name_of_what_is_renamed(
         for each in (url, there):
             assert workshop.service(each).check().problems == ()
     assert rows(there, "SELECT c, n FROM t") == [(1, 7)]
+
+
+#: Ways to drop a key that may not be there, each with what may be around it.
+TRIED = {
+    "try": (
+        "def drop(name):\n"
+        "    try:\n"
+        "        with op.get_bind().begin_nested(), op.batch_alter_table('t') as batch:\n"
+        "            batch.drop_constraint(name, type_='foreignkey')\n"
+        "    except Exception:\n"
+        "        pass\n"
+    ),
+    "suppress": (
+        "def drop(name):\n"
+        "    import contextlib\n"
+        "    with contextlib.suppress(Exception):\n"
+        "        with op.get_bind().begin_nested(), op.batch_alter_table('t') as batch:\n"
+        "            batch.drop_constraint(name, type_='foreignkey')\n"
+    ),
+    "if exists": (
+        "def drop(name):\n"
+        "    if op.get_context().dialect.name == 'postgresql':\n"
+        "        op.drop_constraint(name, 't', type_='foreignkey', if_exists=True)\n"
+    ),
+}
+
+
+@pytest.mark.parametrize("way", TRIED)
+def test_a_script_that_lets_a_constraint_be_missing_drops_no_other(
+    workshop: Workshop, database_url: str, way: str
+) -> None:
+    """The key of a table that was renamed keeps its name, and plain Alembic knows no other."""
+    key = 'sa.ForeignKeyConstraint(["p"], ["t.id"], name="{}_p_fkey")'
+    workshop.package("shop")
+    workshop.script(
+        "shop",
+        "one",
+        None,
+        'op.create_table("t", sa.Column("id", sa.Integer, primary_key=True), '
+        f'sa.Column("p", sa.Integer), {key.format("older")})',
+    )
+    workshop.script("shop", "two", "one", f"{TRIED[way]}\ndrop('t_p_fkey')")
+    drop = "with op.batch_alter_table('t') as batch:\n    batch.drop_constraint"
+    workshop.script("shop", "three", "two", f"{drop}('older_p_fkey', type_='foreignkey')")
+    service = workshop.service(database_url)
+    service.upgrade("two")
+    found = sa.inspect(engine_of(database_url)).get_foreign_keys("t")
+    assert [one["name"] for one in found] == ["older_p_fkey"]
+    service.upgrade()
+    assert not sa.inspect(engine_of(database_url)).get_foreign_keys("t")

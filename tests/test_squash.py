@@ -207,6 +207,7 @@ def test_steps_that_say_so_leave_their_rows_out(workshop: Workshop, sqlite_url: 
         ("print('read')", "does something when the script is read"),
         ("from math import *", "imports all names of a module"),
         ("HERE = __file__", "uses __file__"),
+        ("HERE = __name__", "uses __name__"),
     ],
 )
 def test_a_kept_step_that_cannot_be_moved_is_named(
@@ -218,6 +219,20 @@ def test_a_kept_step_that_cannot_be_moved_is_named(
         workshop.service(sqlite_url).squash()
     assert '"aa03" of package "fooapp"' in str(info.value) and str(old["aa03"]) in str(info.value)
     assert sorted(old["aa03"].parent.glob("*.py")) == sorted(old.values())
+
+
+def test_a_kept_step_may_have_a_logger(workshop: Workshop, sqlite_url: str) -> None:
+    old = shop(workshop)
+    text = old["aa03"].read_text()
+    logger = "import logging\nlog = logging.getLogger(__name__)\n"
+    said = text.replace("def upgrade():\n", f"{logger}\ndef upgrade():\n    log.info('rows')\n")
+    assert said != text
+    old["aa03"].write_text(said)
+    (script,) = workshop.service(sqlite_url).squash().scripts
+    assert "aa03" in {one.revision for one in script.kept}
+    assert "getLogger(__name__)" in Path(script.path).read_text()
+    workshop.service(sqlite_url).upgrade()
+    assert rows(sqlite_url, "SELECT count(*) FROM roles") != [(0,)]
 
 
 def test_what_kept_steps_do_not_fill_is_written_anew(

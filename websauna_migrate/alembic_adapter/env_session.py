@@ -25,7 +25,7 @@ from websauna_migrate.alembic_adapter.package_environment import (
     PackageEnvironment,
 )
 from websauna_migrate.alembic_adapter.plain_env import makes_engines, may_repeat
-from websauna_migrate.database.engines import BEFORE, BEHIND, safe_url
+from websauna_migrate.database.engines import BEFORE, BEHIND, database_of, safe_url
 from websauna_migrate.database.servers import Place, place_of
 from websauna_migrate.models.sqlalchemy_internals import rewrites_statements
 
@@ -416,6 +416,16 @@ def require_same_place(
         remedy = (
             f'Say SET ROLE "{place.user}" in place of SET SESSION AUTHORIZATION: what is made is '
             "that role's too."
+        )
+    home = environment.home
+    if (
+        home is not None
+        and given is not None
+        and database_of(given.engine.url) == database_of(home)
+    ):
+        remedy = (
+            "That is the application's own, and this is tried in a scratch database. Let env.py "
+            'use config.attributes["connection"] where it is given, or config\'s sqlalchemy.url.'
         )
     raise environment.failure(
         f'{what} ({place.product}), and the application to "{own.database}" ({own.product})'

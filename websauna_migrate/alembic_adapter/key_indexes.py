@@ -17,6 +17,7 @@ from sqlalchemy.schema import CreateIndex, DropIndex
 from sqlalchemy.types import NULLTYPE
 
 from websauna_migrate.facts.mysql import is_numbered, is_servers
+from websauna_migrate.models.model_sql import final_name
 
 
 class KeyIndex(NamedTuple):
@@ -43,25 +44,29 @@ def keep_key_indexes(impl: DefaultImpl) -> None:
 
     def drop_unique(const: Constraint, **kw: Any) -> None:
         if isinstance(const, UniqueConstraint):
-            replace_before(connection, const.table, str(const.name))
+            replace_before(connection, const.table, final_name(const, connection))
         drop_constraint(const, **kw)
 
     def drop(index: Index, **kw: Any) -> None:
         if index.table is not None:
-            replace_before(connection, index.table, str(index.name))
+            replace_before(connection, index.table, final_name(index, connection))
         drop_index(index, **kw)
 
     def add_unique(const: Any, **kw: Any) -> None:
         add_constraint(const, **kw)
         if isinstance(const, UniqueConstraint):
             columns = [str(one.name) for one in const.columns]
-            leave_one(connection, const.table, KeyIndex(str(const.name), columns))
+            leave_one(
+                connection, const.table, KeyIndex(final_name(const, connection) or "", columns)
+            )
 
     def create(index: Index, **kw: Any) -> None:
         create_index(index, **kw)
         if index.table is not None:
             columns = [str(getattr(one, "name", "")) for one in index.expressions]
-            leave_one(connection, index.table, KeyIndex(str(index.name), columns))
+            leave_one(
+                connection, index.table, KeyIndex(final_name(index, connection) or "", columns)
+            )
 
     impl.drop_constraint = drop_unique  # type: ignore[method-assign]
     impl.drop_index = drop  # type: ignore[method-assign]
@@ -69,7 +74,7 @@ def keep_key_indexes(impl: DefaultImpl) -> None:
     impl.create_index = create  # type: ignore[method-assign]
 
 
-def replace_before(connection: Connection, table: Any, name: str) -> None:
+def replace_before(connection: Connection, table: Any, name: str | None) -> None:
     """Make what the server would make for foreign keys that use an index which goes."""
     there = indexes(connection, table)
     gone = next((one for one in there if one.name == name), None)

@@ -4,6 +4,7 @@ Each server names such a constraint in its own way: ``t_c_fkey`` on PostgreSQL, 
 MariaDB; and one keeps its name where its table or column gets another. A script says the name that
 PostgreSQL gives, by the names of table and columns that it knows. Where the database has none of
 that name, the constraint of the same kind on those columns is dropped, if there is just one.
+A script that handles the error, or drops it if it exists, means the very name.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from sqlalchemy.engine import Inspector
 from sqlalchemy.exc import NoSuchTableError
 from sqlalchemy.sql.elements import conv
 
+from websauna_migrate.alembic_adapter.handled_errors import is_error_handled
 from websauna_migrate.facts import mysql, postgresql
 
 #: A name that PostgreSQL may have given: what it is of, and the number of one that was taken.
@@ -42,11 +44,12 @@ def find_unnamed_constraints(impl: DefaultImpl) -> None:
     requires_recreate: Any = impl.requires_recreate_in_batch
 
     def find(const: Constraint) -> None:
-        if AUTOMATIC.fullmatch(str(const.name)):
+        if AUTOMATIC.fullmatch(str(const.name)) and not is_error_handled():
             const.name = conv(constraint_name(inspect(connection), const.table, str(const.name)))
 
     def drop(const: Constraint, **kw: Any) -> None:
-        find(const)
+        if not kw.get("if_exists"):
+            find(const)
         drop_constraint(const, **kw)
 
     def find_in_batch(batch_op: Any) -> bool:
@@ -56,7 +59,8 @@ def find_unnamed_constraints(impl: DefaultImpl) -> None:
         return bool(requires_recreate(batch_op))
 
     def drop_of_key(index: Index, **kw: Any) -> None:
-        if str(index.name).endswith("_fkey") and index.table is not None:
+        automatic = str(index.name).endswith("_fkey") and index.table is not None
+        if automatic and not is_error_handled():
             index.name = conv(index_name(inspect(connection), index.table, str(index.name)))
         drop_index(index, **kw)
 

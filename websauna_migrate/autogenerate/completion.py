@@ -215,7 +215,7 @@ class Completion:
         """Add what differs and no operation is about."""
         # With hooks of its own env.py says what is seen.
         if not has_custom_comparison(self.context, self.owned):
-            named = [names_of(op) for op in self.upgrade.ops]
+            named = [names_of(op, self.reflection.connection) for op in self.upgrade.ops]
             for table in self.existing_tables:
                 self.upgrade.ops += changes_left(self.owned.key_of(table), self.found, named)
 

@@ -193,7 +193,9 @@ def table_facts(
 
 
 #: A default that is one value: a number, a string or a truth.
-CONSTANT = re.compile(r"[-+]?\d+(\.\d*)?(e[-+]?\d+)?|'([^']|'')*'|true|false", re.IGNORECASE)
+CONSTANT = re.compile(
+    r"[-+]?\s*(\d+(\.\d*)?|\.\d+)(e[-+]?\d+)?|'([^']|'')*'|true|false", re.IGNORECASE
+)
 
 
 @lru_cache(maxsize=1024)

@@ -111,7 +111,11 @@ class ScriptParts:
                 self.refuse(node, "imports all names of a module")
             if not part.names and not is_text and not is_type_checking(node):
                 self.refuse(node, "does something when the script is read")
+        # What a logger is called is nothing to a schema.
+        loggers = {id(one) for call in ast.walk(self.tree) for one in named_loggers(call)}
         for one in ast.walk(self.tree):
+            if id(one) in loggers:
+                continue
             if isinstance(one, ast.Name) and one.id in ("__file__", "__name__", "globals"):
                 self.refuse(one, f"uses {one.id}, which is another one in another script")
             if isinstance(one, ast.Global):
@@ -177,3 +181,10 @@ def is_type_checking(node: ast.stmt) -> bool:
     return isinstance(test, (ast.Name, ast.Attribute)) and ast.unparse(test).endswith(
         "TYPE_CHECKING"
     )
+
+
+def named_loggers(node: ast.AST) -> list[ast.expr]:
+    """Return the arguments of a call that asks for a logger, as ``getLogger(__name__)``."""
+    function = getattr(node, "func", None)
+    name = getattr(function, "attr", getattr(function, "id", None))
+    return node.args if isinstance(node, ast.Call) and name in ("getLogger", "get_logger") else []

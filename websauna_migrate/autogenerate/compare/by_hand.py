@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 
 from alembic.operations.ops import MigrateOperation
+from sqlalchemy import Constraint, Index
+from sqlalchemy.engine import Connection
 
 from websauna_migrate.autogenerate.fact_comparison import FoundDifferences, told
 from websauna_migrate.autogenerate.operations.enum_change import EnumChange
@@ -12,8 +14,12 @@ from websauna_migrate.autogenerate.operations.script_op import ScriptOp
 from websauna_migrate.autogenerate.package_objects import Key
 from websauna_migrate.facts.differences import Difference
 from websauna_migrate.facts.model_comparison import BESIDES
+from websauna_migrate.models.model_sql import final_name
 from websauna_migrate.models.ownership import Ownership, owner_in
 from websauna_migrate.models.sqlalchemy_internals import words_of
+
+#: What may have a name that the models' naming convention makes.
+NAMED = (Constraint, Index)
 
 #: What a table has by a listener of its models alone, in SQL that nothing else knows.
 OF_LISTENERS = frozenset({"trigger", "rule", "policy", "statistics"})
@@ -58,15 +64,21 @@ def changes_left(
             yield by_hand(told(one))
 
 
-def names_of(operation: MigrateOperation) -> set[str]:
-    """Return the words by which an operation says what it is about, in lower case."""
+def names_of(operation: MigrateOperation, connection: Connection) -> set[str]:
+    """Return the words by which an operation says what it is about, in lower case.
+
+    A name that is too long for the database is there as it is shortened, too.
+    """
     found = {str(getattr(operation, "table_name", "")).lower()}
     if isinstance(operation, EnumChange):
         found.update(name for one in operation.columns for name in (one.name, one.table.name))
     for inner in getattr(operation, "ops", ()):
-        found |= names_of(inner)
+        found |= names_of(inner, connection)
     if not hasattr(operation, "ops"):
-        found.update(word.lower() for word in words_of(operation.to_diff_tuple()))
+        diff = operation.to_diff_tuple()
+        found.update(word.lower() for word in words_of(diff))
+        shortened = (final_name(one, connection) for one in diff if isinstance(one, NAMED))
+        found.update(name.lower() for name in shortened if name)
     return found
 
 

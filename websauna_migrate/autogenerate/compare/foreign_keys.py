@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from alembic.autogenerate.api import AutogenContext
 from alembic.operations import ops
 from sqlalchemy import Table, UniqueConstraint
+from sqlalchemy.sql.elements import conv
 
 from websauna_migrate.alembic_adapter.written_expressions import written_for
 from websauna_migrate.autogenerate.operations.ordering import dropped_key
@@ -71,7 +72,9 @@ def index_drop(name: str | None, table: TableChanges, *, upgrade: bool) -> Scrip
             return []
         prefix = context.opts["alembic_module_prefix"]
         schema = f", schema={table.schema!r}" if table.schema else ""
-        arguments = f"{str(name)!r}, table_name={str(table.table_name)!r}{schema}, if_exists=True"
+        # The database shortens what the naming convention makes too long.
+        text = f"{prefix}f({str(name)!r})" if isinstance(name, conv) else repr(str(name))
+        arguments = f"{text}, table_name={str(table.table_name)!r}{schema}, if_exists=True"
         return [
             f"if getattr({prefix}get_context().dialect, 'is_mariadb', False):",
             f"{prefix}drop_index({arguments})",

@@ -6,9 +6,11 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 from websauna_migrate.cli.render.text import NOTHING, Table, joined, one_line
+from websauna_migrate.plain_text import plural
 from websauna_migrate.results import (
     CheckProblem,
     CheckReport,
+    Loss,
     PackageState,
     Plan,
     Verification,
@@ -79,6 +81,30 @@ def plan_table(plan: Plan) -> Table:
 
 #: So many notes of one kind are printed; of more, as many and how many there are.
 NOTES = 4
+
+
+def render_losses(losses: Iterable[Loss]) -> Iterator[str]:
+    """Yield what a plan would lose, and of what cannot be read one line for each of some steps."""
+    steps = group_by_step(one for one in losses if one.kind == "unreadable")
+    told = {*list(steps)[: len(steps) if len(steps) == NOTES + 1 else NOTES]}
+    for loss in losses:
+        key = (loss.package, loss.revision, loss.accepted)
+        if loss.kind != "unreadable":
+            yield str(loss)
+        elif steps[key][0] is loss and key in told:
+            lines = sorted({one.line for one in steps[key]})
+            where = plural(len(lines), "line") + " " + ", ".join(map(str, lines))
+            yield str(loss).replace(f", line {loss.line})", f", {where})", 1)
+    if more := len(steps) - len(told):
+        yield f"{more} more steps may do anything in the same way. With --json each is told."
+
+
+def group_by_step(losses: Iterable[Loss]) -> dict[tuple[str, str, str | None], list[Loss]]:
+    """Return losses by package, revision and what its script says of them."""
+    found: dict[tuple[str, str, str | None], list[Loss]] = {}
+    for loss in losses:
+        found.setdefault((loss.package, loss.revision, loss.accepted), []).append(loss)
+    return found
 
 
 def render_check(report: CheckReport) -> Iterator[str]:
