@@ -52,13 +52,19 @@ def pending(state: PackageState) -> str:
 
 def render_elsewhere(states: Iterable[PackageState]) -> Iterator[str]:
     """Yield what to do about histories that stand in tables which are not the packages' own."""
+    tables: dict[str, list[PackageState]] = {}
     for state in states:
         for table in state.elsewhere:
-            yield (
-                f'The history table "{state.history_table}" of package "{state.package}" is empty, '
-                f'but "{table}" has its revisions. To take it over: ws-alembic -x '
-                f"packages={state.package} adopt"
-            )
+            tables.setdefault(table, []).append(state)
+    for table, found in tables.items():
+        own = f'table "{found[0].history_table}" of package "{found[0].package}" is'
+        if len(found) > 1:
+            own = f"tables of {len(found)} packages are"
+        whose = "its" if len(found) == 1 else "their"
+        yield (
+            f'The history {own} empty, but "{table}" has {whose} revisions. To take it over: '
+            f"ws-alembic -x packages={','.join(one.package for one in found)} adopt"
+        )
 
 
 def plan_table(plan: Plan) -> Table:
