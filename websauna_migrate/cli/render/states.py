@@ -110,10 +110,10 @@ def render_check(report: CheckReport) -> Iterator[str]:
 
 
 def kind_of_note(note: CheckProblem) -> object:
-    """Return what notes have in common that say the same of other objects."""
+    """Return what notes have in common that say the same of other objects, of any package."""
     details = note.details
     differs = note.kind == "fresh-differs" and isinstance(details, tuple)
-    return note.kind, note.package, details[-1] if differs else None
+    return note.kind, details[-1] if differs else None
 
 
 def render_verifications(found: Sequence[Verification]) -> Iterator[str]:
