@@ -343,3 +343,20 @@ with engine.connect() as connection:
     with context.begin_transaction():
         context.run_migrations()
 """
+
+
+def test_a_version_table_in_the_models_is_no_tables_of_a_package(
+    workshop: Workshop, database_url: str
+) -> None:
+    """CKAN reflects ``alembic_version`` into its ``MetaData``, which its plugins share."""
+    made_by_plain_alembic(database_url, "alembic_version", "aa01")
+    models = (
+        "import sqlalchemy as sa\nBase = sa.MetaData()\n"
+        'sa.Table("alembic_version", Base, sa.Column("version_num", sa.String(32)))\n'
+    )
+    workshop.package("fooapp", models)
+    workshop.package("addon", None, metadata="fooapp.models.Base")
+    workshop.script("fooapp", "aa01", None, COUNTS)
+    service = workshop.service(database_url, **{"version_table.fooapp": "alembic_version"})
+    assert service.check(packages="fooapp").ok
+    assert service.revision("Nothing", packages="fooapp", autogenerate=True) == ()
