@@ -79,7 +79,7 @@ def empty_pools() -> None:
 
 def end_left_open() -> None:
     """End connections that an ``env.py`` has left open, and to which nothing refers any more."""
-    # Its module refers to itself by its functions. It is young, and an application's models are many.
+    # Its module refers to itself by its functions. It is young, and the application's models many.
     for generation in range(3):
         if all(one.closed for one in OPENED):
             break

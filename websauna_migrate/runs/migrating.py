@@ -228,6 +228,10 @@ def run_planner(
 
     def refuse(connection: Connection, applied: Mapping[str, tuple[str, ...]], plan: Plan) -> None:
         refuse_elsewhere(site, connection, applied, {*selected, *plan.packages})
+        here = (connection.dialect.default_schema_name,)
+        for name in plan.packages:
+            named = site.named_histories().get(name, {})
+            loaded.environments[name].refuse_other_history(named, here)
 
     with explained(site):
         return Runner(site, options, refuse).run(direction, make_plan)
