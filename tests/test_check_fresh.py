@@ -400,6 +400,17 @@ def test_of_many_notes_of_one_kind_some_are_told(workshop: Workshop, sqlite_url:
     assert len(found["problems"]) == 7
 
 
+def test_a_history_table_that_is_named_is_no_object_of_the_scripts(
+    workshop: Workshop, database_url: str
+) -> None:
+    workshop.package("app", MODELS.format(name="User", table="users"))
+    service = workshop.service(database_url, **{"version_table.app": "alembic_version"})
+    (written,) = service.revision("First", autogenerate=True)
+    assert not written.warnings
+    service = workshop.service(database_url, **{"version_table.app": "alembic_version"})
+    assert service.check(fresh=True).problems == ()
+
+
 def test_of_many_notes_of_one_kind_in_many_packages_too(
     workshop: Workshop, sqlite_url: str
 ) -> None:
