@@ -200,3 +200,35 @@ def test_scripts_that_are_in_the_script_directory_itself(
     assert service.init(packages="core") == () and not (here / "env.py").exists()
     shared.forget()
     assert len(shared.service(database_url).upgrade().steps) == 1
+
+
+def test_what_others_depend_on_is_squashed(shared: Workshop, sqlite_url: str) -> None:
+    service = shared.service(sqlite_url)
+    service.upgrade("a1", packages="aaa")
+    (script,) = service.squash("c1:c2", packages="core", rev_id="cc").scripts
+    assert "requires: tuple[str, ...] = ('zzz@z1',)" in Path(script.path).read_text()
+    shared.forget()
+    service = shared.service(sqlite_url)
+    # This database has a part of it, and goes on by the old scripts.
+    assert steps(service.upgrade()) == ["zzz@z1", "core@c2", "aaa@a2", "zzz@z2"]
+    assert service.check(fresh=True).ok
+    assert [str(one.revision) for one in service.history()][::-1] == [
+        *("zzz@z1", "core@cc", "aaa@a1", "aaa@a2", "zzz@z2")
+    ]
+
+
+def test_what_depends_on_another_is_written_anew(workshop: Workshop, sqlite_url: str) -> None:
+    models = """
+        import sqlalchemy as sa
+        Base = sa.MetaData()
+        sa.Table("notes", Base, sa.Column("id", sa.Integer, primary_key=True))
+    """
+    workshop.package("core")
+    workshop.script("core", "c1", None, **table("core1"))
+    workshop.package("aaa", models)
+    workshop.script("aaa", "a1", None, **table("notes"), depends_on="c1")
+    service = workshop.service(sqlite_url)
+    service.upgrade()
+    service.redo(packages="aaa")
+    (entry,) = workshop.service(sqlite_url).history(packages="aaa")
+    assert entry.requires == ("core@c1",) and entry.revision.depends_on == ()
