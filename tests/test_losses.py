@@ -180,6 +180,21 @@ def test_what_cannot_be_read_is_said(filled: tuple[Site, str]) -> None:
     assert site("upgrade", "--max-loss", "0").status == 0
 
 
+def test_what_cannot_be_read_of_a_script_takes_one_line(filled: tuple[Site, str]) -> None:
+    site, _ = filled
+    again = 'op.execute(f"UPDATE {name} SET id = id")'
+    unknown = "\n".join(['name = "old"[::-1][::-1]', again, again, again])
+    path = script(site, "f200", "f100", unknown, "")
+    number = path.read_text().splitlines().index(f"    {again}") + 1
+    for words in (("plan",), ("upgrade", "--dry-run")):
+        done = site(*words)
+        told = [one for one in (done.stdout + done.stderr).splitlines() if "may do" in one]
+        assert [one.partition(path.name)[2] for one in told] == [
+            f", lines {number}, {number + 1}, {number + 2}) may do anything: what it does cannot "
+            "be read from the script"
+        ]
+
+
 def test_counting_waits_for_no_lock(site: Site, postgresql_url: str) -> None:
     site.configure(postgresql_url.replace("%", "%%"))
     assert site("upgrade").status == 0

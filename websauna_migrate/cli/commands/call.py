@@ -14,6 +14,7 @@ from pathlib import Path
 from websauna_migrate.base_errors import MigrationError, UsageError
 from websauna_migrate.cli.command_table import Command
 from websauna_migrate.cli.output import Output
+from websauna_migrate.cli.render.states import render_losses
 from websauna_migrate.cli.render.text import shown
 from websauna_migrate.config.selection import parse_packages_argument, select_packages
 from websauna_migrate.interfaces import IMigrationService
@@ -88,8 +89,8 @@ class Call:
     def tell_losses(self, plan: Plan) -> tuple[Loss, ...]:
         """Write what a plan would lose to standard error, and return it."""
         losses: tuple[Loss, ...] = self.service.losses(plan)
-        for loss in losses:
-            print(shown(str(loss)), file=sys.stderr)
+        for line in render_losses(losses):
+            print(shown(line), file=sys.stderr)
         return losses
 
     def sum_up(self, *lines: str, data: object = None) -> None:

@@ -15,6 +15,7 @@ from websauna_migrate.cli.render.states import (
     plan_table,
     render_check,
     render_elsewhere,
+    render_losses,
     render_not_at_head,
     render_verifications,
     status_table,
@@ -192,7 +193,7 @@ def plan(call: Call) -> None:
     elif found.steps:
         call.output.table(plan_table(found))
         if losses:
-            call.show(["", *map(str, losses)])
+            call.show(["", *render_losses(losses)])
         if report is not None and (report.findings or report.unchecked):
             call.show(["", *render_lint(report)])
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from websauna_migrate.cli.render.states import render_losses
 from websauna_migrate.cli.render.text import joined
 from websauna_migrate.plain_text import counted
 from websauna_migrate.results import Adoption, Rebased, Redone, Squashed, Switched
@@ -73,7 +74,7 @@ def render_restored(found: Switched) -> Iterator[str]:
     for script in found.scripts:
         by = f"from {script.source}, SHA-256 {script.checksum[:12]}..."
         yield f"{script.package}  {script.revision}  by the script {by}"
-    yield from (str(loss) for loss in found.losses)
+    yield from render_losses(found.losses)
 
 
 def render_switched(found: Switched) -> Iterator[str]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
 
 from websauna_migrate.cli.render.text import NOTHING, Table, joined, one_line
 from websauna_migrate.results import (
     CheckProblem,
     CheckReport,
+    Loss,
     PackageState,
     Plan,
     Verification,
@@ -81,6 +83,21 @@ def plan_table(plan: Plan) -> Table:
     )
     headings = (plan.direction.upper(), "PACKAGE", "REVISION", "MESSAGE", "REASON")
     return Table(headings, rows, prose=frozenset({"MESSAGE", "REASON"}))
+
+
+def render_losses(losses: Iterable[Loss]) -> Iterator[str]:
+    """Yield what a plan would lose; what cannot be read of one script in one line."""
+
+    def alike(one: Loss) -> object:
+        return (one.path, one.problem) if one.kind == "unreadable" else id(one)
+
+    for _, group in groupby(losses, alike):
+        first, *more = group
+        text = str(first)
+        if more:
+            lines = ", ".join(str(one.line) for one in (first, *more))
+            text = text.replace(f", line {first.line})", f", lines {lines})", 1)
+        yield text
 
 
 #: So many notes of one kind are printed; of more, as many and how many there are.
