@@ -176,11 +176,7 @@ def find_elsewhere(
         and site.settings.version_table.get(name) != history_table_name(name)
     ]
     without = [
-        name
-        for name in without_rows
-        if name not in named
-        and any(one.tables for one in site.packages[name].metadata)
-        and lacks_scripts(site.packages[name])
+        name for name in without_rows if name not in named and is_before_first_script(site, name)
     ]
     if not empty and not without:
         return ()
@@ -238,6 +234,24 @@ def other_folders(site: Site, name: str) -> Iterator[tuple[Path, Collection[str]
     top = project_of(site.packages[name])
     for folder in find_script_folders(top, known):
         yield folder, revisions_in(folder, top)
+
+
+def scripts_left_out(site: Site, packages: Collection[str]) -> Iterator[str]:
+    """Yield for packages without a script where their project has some, a line each."""
+    for name in sorted(packages):
+        if is_before_first_script(site, name):
+            folders = [str(folder) for folder, ids in other_folders(site, name) if ids]
+            if folders:
+                yield (
+                    f'Package "{name}" has no script where it is registered, but there are some in '
+                    f"{in_quotes(folders)}. To take those over: ws-alembic -x packages={name} adopt"
+                )
+
+
+def is_before_first_script(site: Site, name: str) -> bool:
+    """True if a package has tables and no script, and nothing says where scripts are to be."""
+    package = site.packages[name]
+    return any(one.tables for one in package.metadata) and lacks_scripts(package)
 
 
 def refuse_elsewhere(
