@@ -508,10 +508,7 @@ def test_tables_that_no_rule_settles_are_named_with_their_candidates_and_what_to
     with pytest.raises(OwnershipError) as failure:
         _ = ownership.owners
     both = '"fooapp", "websauna.tagging" (registered its MetaData)'
-    registered = (
-        " Where it is not yours to change, let one package alone register that MetaData: its "
-        "tables are of that package then, but for those with a class of another one."
-    )
+    said = " Where it is not yours to change, say it in the application: metadata.tables"
     assert str(failure.value) == (
         "No rule settles which package owns these tables; the candidates are:\n"
         '  "audit", mapped by class "helperlib.Audit" outside of all packages\n'
@@ -522,7 +519,7 @@ def test_tables_that_no_rule_settles_are_named_with_their_candidates_and_what_to
         '"websauna.tagging" (relationship "websauna.tagging.models.Tag.offers")\n'
         'Name the owner where the table is defined: Table("audit", ..., '
         'info={"package": "fooapp"}), or __table_args__ = {"info": {...}} in its class.'
-        f"{registered}"
+        f'{said}["audit"].info["package"] = "fooapp".'
     )
     assert [one.table.name for one in failure.value.unsettled] == ["audit", "rates", "offer_tags"]
     with pytest.raises(OwnershipError) as failure:
@@ -531,7 +528,7 @@ def test_tables_that_no_rule_settles_are_named_with_their_candidates_and_what_to
         "No rule settles which package owns these tables; the candidates are:\n"
         f'  "shop.rates"\n    {both}\n'
         'Name the owner where the table is defined: Table("rates", ..., '
-        f'info={{"package": "fooapp"}}).{registered}'
+        f'info={{"package": "fooapp"}}).{said}["shop.rates"].info["package"] = "fooapp".'
     )
 
 
@@ -546,7 +543,9 @@ def test_a_table_of_no_registered_metadata_is_found_by_name_or_unknown():
     assert str(failure.value) == (
         "No rule settles which package owns these tables; the candidates are:\n"
         '  "offers"\n    no package registered its MetaData\n'
-        'Name the owner where the table is defined: Table("offers", ..., info={"package": "..."}).'
+        'Name the owner where the table is defined: Table("offers", ..., info={"package": "..."}). '
+        "Where it is not yours to change, say it in the application: "
+        'metadata.tables["offers"].info["package"] = "...".'
     )
 
 

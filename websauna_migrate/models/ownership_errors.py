@@ -58,18 +58,16 @@ def owner_unknown(unsettled: tuple[Unsettled, ...]) -> OwnershipError:
         f"No rule settles which package owns these tables; the candidates are:{lines}\n"
         f'Name the owner where the table is defined: Table("{example.table.name}", ..., '
         f'info={{"package": "{package}"}}){in_class(bool(example.strangers))}.'
-        f"{one_registrant(unsettled)}",
+        f"{said_by_application(example.table, package)}",
         unsettled=unsettled,
     )
 
 
-def one_registrant(unsettled: Iterable[Unsettled]) -> str:
-    """Return the remedy for models that cannot be changed, if several packages register them."""
-    if not any(one.claims and one.claims[0].rule == "metadata" for one in unsettled):
-        return ""
+def said_by_application(table: Table, package: str) -> str:
+    """Return the remedy for models that are not the application's own."""
     return (
-        " Where it is not yours to change, let one package alone register that MetaData: its "
-        "tables are of that package then, but for those with a class of another one."
+        " Where it is not yours to change, say it in the application: "
+        f'metadata.tables["{table.fullname}"].info["package"] = "{package}".'
     )
 
 
