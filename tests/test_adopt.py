@@ -239,6 +239,23 @@ def test_a_project_of_plain_alembic(story: Story) -> None:
     assert "alembic_history_fooapp" not in tables(story.url)
 
 
+def test_scripts_that_are_elsewhere_are_told_on_an_empty_database(story: Story) -> None:
+    """A new database of a project that is not taken over gets no table, which is said."""
+    story.app()
+    versions = story.folder("migrations", PLAIN)
+    story.script(versions, "aa01", None, "pages")
+    said = story.ws("upgrade")
+    assert said.out == "Nothing to do: fooapp has no revision yet.\n"
+    assert (
+        'Package "fooapp" has no script where it is registered, but there are some in ' in said.err
+    )
+    assert "To take those over: ws-alembic" in said.err and "fooapp adopt" in said.err
+    story.ws("adopt", "--yes")
+    said = story.ws("upgrade")
+    assert "1 step applied" in said.out and "has no script" not in said.err
+    assert story.ws("check").out == "No new upgrade operations detected.\n"
+
+
 @pytest.mark.parametrize("has_folder", [False, True])
 def test_scripts_that_the_service_does_not_find_are_told(story: Story, has_folder: bool) -> None:
     """Before it is taken over, a project of plain Alembic is none without anything to do.

@@ -457,3 +457,39 @@ def test_an_env_py_that_takes_the_real_database_is_told_what_to_take(
     env.write_text(OWN_ENGINE.format('context.config.attributes.get("connection") or connect()'))
     assert service.check(fresh=True).ok
     assert not service.upgrade().steps
+
+
+def test_a_history_table_that_is_named_is_no_object_of_the_scripts(
+    workshop: Workshop, database_url: str
+) -> None:
+    workshop.package("app", MODELS.format(name="User", table="users"))
+    service = workshop.service(database_url, **{"version_table.app": "alembic_version"})
+    (written,) = service.revision("First", autogenerate=True)
+    assert not written.warnings
+    service = workshop.service(database_url, **{"version_table.app": "alembic_version"})
+    assert service.check(fresh=True).problems == ()
+
+
+def test_of_many_notes_of_one_kind_in_many_packages_too(
+    workshop: Workshop, sqlite_url: str
+) -> None:
+    base = "from sqlalchemy import *\nfrom sqlalchemy.orm import declarative_base\n"
+    model = "class T{0}(Base):\n    __tablename__ = 't{0}'\n"
+    columns = (
+        "    id = Column(Integer, primary_key=True)\n    a, b = Column(Integer), Column(Integer)\n"
+    )
+    create = (
+        'op.create_table("t{0}", sa.Column("id", sa.Integer(), primary_key=True), '
+        'sa.Column("b", sa.Integer()), sa.Column("a", sa.Integer()))'
+    )
+    for package, numbers in (("app", (1, 3, 5)), ("other", (2, 4, 6))):
+        models = "".join(model.format(n) + columns for n in numbers)
+        workshop.package(package, f"{base}Base = declarative_base()\n{models}")
+        workshop.script(package, "one", None, "\n".join(create.format(n) for n in numbers))
+    ini = workshop.application("app", workshop.root.parent / "site.ini", sqlite_url)
+    told = workshop.ws(ini, "-x", "packages=all", "check", "--fresh").out.splitlines()
+    assert [one.partition(" is ")[0] for one in told[:4]] == [
+        f'note: Package "{"app" if n % 2 else "other"}": table "t{n}": order of columns'
+        for n in range(1, 5)
+    ]
+    assert told[4] == "note: 2 more like the last one. With --json each is told."

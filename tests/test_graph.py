@@ -316,6 +316,46 @@ def test_faults_of_a_package_that_nobody_asked_for() -> None:
     assert isinstance(error, HistoryError) and error.kind == "missing_revision"
 
 
+# depends_on across packages, as where several share one version table under plain Alembic
+
+
+def test_depends_on_a_revision_or_a_label_of_another_package() -> None:
+    packages = {
+        "a": [rev("a", "a1", depends_on=("b2",)), rev("a", "a2", "a1", depends_on=("bees", "a1"))],
+        "b": [rev("b", "b1", branch_labels=("bees",)), rev("b", "b2", "b1")],
+    }
+    graph = Graph(packages)
+    assert [str(one) for one in graph.timeline()] == ["b@b1", "b@b2", "a@a1", "a@a2"]
+    (edge,) = graph.required_by(packages["a"][0])
+    assert edge.describe() == '"a@a1" ("/a/a1.py") depends on "b@b2" (depends_on = "b2")'
+    assert [str(edge.required) for edge in graph.required_by(packages["a"][1])] == ["b@b1"]
+
+
+def test_the_own_revision_is_meant_where_another_package_has_one_of_that_name() -> None:
+    packages = {"a": [rev("a", "1"), rev("a", "2", depends_on=("1",))], "b": [rev("b", "1")]}
+    assert Graph(packages).requirements == []
+
+
+def test_depends_on_what_several_packages_have() -> None:
+    packages = {"a": [rev("a", "2", depends_on=("1",))], "b": [rev("b", "1")], "c": [rev("c", "1")]}
+    error = error_of(packages)
+    assert isinstance(error, RequirementError) and error.kind == "ambiguous"
+    assert str(error) == (
+        'Revision "2" of "a" ("/a/2.py") has depends_on = "1", but several packages have it: '
+        '"b", "c". Write requires = ("b@1",) in its place, with the package that is meant.'
+    )
+
+
+def test_depends_on_what_no_package_has() -> None:
+    error = error_of({"a": [rev("a", "a1", depends_on=("b@b1",))], "b": chain("b", "b1")})
+    assert isinstance(error, HistoryError) and error.kind == "missing_revision"
+    assert str(error) == (
+        'Revision "a1" of "a" ("/a/a1.py") has depends_on = "b@b1", but no package has such a '
+        "revision or branch label. Restore the missing script, or correct depends_on. One of "
+        "another package is named without its package; if that is not registered, register it."
+    )
+
+
 # The authors' order
 
 

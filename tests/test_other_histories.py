@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from apps import Workshop
 from projects import Project
 from runs import engine_of, execute, ledger, rows, steps, table, tables
-from websauna_migrate.errors import HistoryContradicted, UsageError
+from websauna_migrate.errors import EnvironmentFailure, HistoryContradicted, UsageError
 
 COUNTS = 'op.execute("INSERT INTO ran VALUES (1)")'
 
@@ -340,6 +340,54 @@ config = context.config
 engine = engine_from_config(config.get_section(config.config_ini_section, {}), prefix="sqlalchemy.")
 with engine.connect() as connection:
     context.configure(connection=connection, target_metadata=None)
+    with context.begin_transaction():
+        context.run_migrations()
+"""
+
+
+def test_a_version_table_in_the_models_is_no_tables_of_a_package(
+    workshop: Workshop, database_url: str
+) -> None:
+    """CKAN reflects ``alembic_version`` into its ``MetaData``, which its plugins share."""
+    made_by_plain_alembic(database_url, "alembic_version", "aa01")
+    models = (
+        "import sqlalchemy as sa\nBase = sa.MetaData()\n"
+        'sa.Table("alembic_version", Base, sa.Column("version_num", sa.String(32)))\n'
+    )
+    workshop.package("fooapp", models)
+    workshop.package("addon", None, metadata="fooapp.models.Base")
+    workshop.script("fooapp", "aa01", None, COUNTS)
+    service = workshop.service(database_url, **{"version_table.fooapp": "alembic_version"})
+    assert service.check(packages="fooapp").ok
+    assert service.revision("Nothing", packages="fooapp", autogenerate=True) == ()
+
+
+def test_an_environment_with_another_table_is_refused_before_any_step(
+    workshop: Workshop, database_url: str
+) -> None:
+    """Each plugin of CKAN names a table of its own; the core's scripts come first."""
+    service = service_of(workshop, database_url)
+    workshop.package("plugin")
+    workshop.script("plugin", "pp01", None, "pass", requires=["fooapp@aa03"])
+    env = workshop.root / "plugin" / "alembic" / "env.py"
+    env.write_text(PLUGIN)
+    service = workshop.service(database_url)
+    execute(database_url, "CREATE TABLE ran (n INTEGER)")
+    with pytest.raises(EnvironmentFailure, match="says version_table='plugin_alembic_version'"):
+        service.upgrade()
+    assert rows(database_url, "SELECT * FROM ran") == []
+    service = workshop.service(database_url, **{"version_table.plugin": "plugin_alembic_version"})
+    assert len(service.upgrade().steps) == 4
+
+
+PLUGIN = """
+import os
+from alembic import context
+from sqlalchemy import create_engine
+
+name = os.path.basename(os.path.dirname(os.path.dirname(__file__)))
+with create_engine(context.config.get_main_option("sqlalchemy.url")).connect() as connection:
+    context.configure(connection=connection, version_table="{}_alembic_version".format(name))
     with context.begin_transaction():
         context.run_migrations()
 """

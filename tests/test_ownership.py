@@ -507,24 +507,28 @@ def test_tables_that_no_rule_settles_are_named_with_their_candidates_and_what_to
     ownership = make_ownership(websauna__tagging=base.metadata, fooapp=base.metadata)
     with pytest.raises(OwnershipError) as failure:
         _ = ownership.owners
-    both = '"fooapp" (registered its MetaData), "websauna.tagging" (registered its MetaData)'
+    both = '"fooapp", "websauna.tagging" (registered its MetaData)'
+    said = " Where it is not yours to change, say it in the application: metadata.tables"
     assert str(failure.value) == (
         "No rule settles which package owns these tables; the candidates are:\n"
-        f'  "audit", mapped by class "helperlib.Audit" outside of all packages: {both}\n'
-        f'  "shop.rates": {both}\n'
-        '  "offer_tags": "fooapp" (relationship "fooapp.models.Offer.tags"), '
+        '  "audit", mapped by class "helperlib.Audit" outside of all packages\n'
+        '  "shop.rates"\n'
+        f"    {both}\n"
+        '  "offer_tags"\n'
+        '    "fooapp" (relationship "fooapp.models.Offer.tags"), '
         '"websauna.tagging" (relationship "websauna.tagging.models.Tag.offers")\n'
         'Name the owner where the table is defined: Table("audit", ..., '
         'info={"package": "fooapp"}), or __table_args__ = {"info": {...}} in its class.'
+        f'{said}["audit"].info["package"] = "fooapp".'
     )
     assert [one.table.name for one in failure.value.unsettled] == ["audit", "rates", "offer_tags"]
     with pytest.raises(OwnershipError) as failure:
         ownership.owner_of(rates)
     assert str(failure.value) == (
         "No rule settles which package owns these tables; the candidates are:\n"
-        f'  "shop.rates": {both}\n'
+        f'  "shop.rates"\n    {both}\n'
         'Name the owner where the table is defined: Table("rates", ..., '
-        'info={"package": "fooapp"}).'
+        f'info={{"package": "fooapp"}}).{said}["shop.rates"].info["package"] = "fooapp".'
     )
 
 
@@ -538,8 +542,10 @@ def test_a_table_of_no_registered_metadata_is_found_by_name_or_unknown():
         ownership.owner_of(plain(reflected, "offers"))
     assert str(failure.value) == (
         "No rule settles which package owns these tables; the candidates are:\n"
-        '  "offers": no package registered its MetaData\n'
-        'Name the owner where the table is defined: Table("offers", ..., info={"package": "..."}).'
+        '  "offers"\n    no package registered its MetaData\n'
+        'Name the owner where the table is defined: Table("offers", ..., info={"package": "..."}). '
+        "Where it is not yours to change, say it in the application: "
+        'metadata.tables["offers"].info["package"] = "...".'
     )
 
 

@@ -127,16 +127,6 @@ def test_missing_parent_names_the_file() -> None:
     assert isinstance(info.value, LookupError)
 
 
-def test_missing_dependency_points_to_requires() -> None:
-    with raising(HistoryError, "missing_revision") as info:
-        PackageHistory("shop", [rev("b", depends_on=("user@1",))])
-    assert str(info.value) == (
-        'Revision "b" of "shop" ("/shop/b.py") has depends_on = "user@1", but the package has no '
-        "such revision. Restore the missing script, or correct depends_on. A revision of another "
-        'package is named with "requires".'
-    )
-
-
 def test_cycle_within_a_package() -> None:
     with pytest.raises(RevisionCycle) as info:
         PackageHistory(

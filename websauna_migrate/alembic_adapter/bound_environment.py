@@ -81,7 +81,7 @@ class BoundEnvironment(ProxiedEnvironment):
         # The first parameter, and the only one that scripts give by position.
         if args:
             kwargs["connection"] = args[0]
-        self.refuse_other_history(kwargs)
+        self.owner.refuse_other_history(kwargs, self.default_schemas())
         if self.run_connection is not None:
             self.refuse_sql(kwargs)
             self.given = kwargs.get("connection")
@@ -186,24 +186,6 @@ class BoundEnvironment(ProxiedEnvironment):
     def is_apart(self, given: Any) -> bool:
         """True if ``env.py`` works on a connection of its own."""
         return isinstance(given, Connection) and given is not self.run_connection
-
-    def refuse_other_history(self, options: Mapping[str, object]) -> None:
-        """Refuse another history table than the package's: plain Alembic would go by that one.
-
-        :raises EnvironmentFailure: if ``env.py`` names one
-        """
-        package, schema = self.owner.package, self.owner.schema
-        for option, ours, setting, same in (
-            ("version_table", package.history_table, f"version_table.{package.name}", ()),
-            ("version_table_schema", schema, "version_table_schema", self.default_schemas()),
-        ):
-            given = options.get(option)
-            if given is not None and given != ours and (ours is not None or given not in same):
-                raise self.owner.failure(
-                    f"says {option}={given!r}, and the history is kept with {ours!r}. Nothing was "
-                    f"changed. Let env.py say {option}={ours!r}; where no history is yet, you may "
-                    f"set websauna_migrate.{setting} = {given} in its place.",
-                )
 
     def default_schemas(self) -> tuple[str | None, ...]:
         """Return the schema of names without one; offline the one that the server has at first."""

@@ -79,11 +79,12 @@ def empty_pools() -> None:
 
 def end_left_open() -> None:
     """End connections that an ``env.py`` has left open, and to which nothing refers any more."""
-    if not all(one.closed for one in OPENED):
-        # Its module refers to itself by its functions.
-        gc.collect()
-        for one in [*OPENED]:
-            OPENED.discard(one)
+    # Its module refers to itself by its functions. It is young, and the application's models many.
+    for generation in range(3):
+        if all(one.closed for one in OPENED):
+            break
+        gc.collect(generation)
+    OPENED.clear()
 
 
 @contextmanager

@@ -156,6 +156,7 @@ class ProbingEnvironment(ProxiedEnvironment):
         if self.outer:
             event.listen(given, "rollback", self.note_rollback)
         self.history = {key: str(kwargs.get(key)) for key in ("version_table", SCHEMA)}
+        self.owner.named_history = {key: kwargs.get(key) for key in self.history}
         kwargs["version_table"] = self.owner.package.history_table
         kwargs[SCHEMA] = self.owner.schema
         super().configure(*args, **kwargs)

@@ -96,6 +96,10 @@ class LinearRevisionMap(RevisionMap):
             script.nextrev = frozenset(history.children(id_))
             script._all_nextrev = frozenset(history.ids[p] for p in history.all_up[position])
             script.branch_labels = set(history.labels_of(id_))
+            if others := history.others.get(id_):
+                # Alembic would look for those in this package.
+                named = history.revisions[id_].depends_on
+                script.dependencies = tuple(one for one in named if one not in others) or None
             script._resolved_dependencies = history.dependencies(id_)
             down = history.revisions[id_].down_revisions
             script._normalized_resolved_dependencies = tuple(

@@ -111,9 +111,12 @@ class LoadedScripts:
 
         :raises MigrationError: for a requirement that names nothing, and for a cycle
         """
-        return Graph(
-            self.histories, {name: package.depends_on for name, package in self.packages.items()}
-        )
+        required = {name: package.depends_on for name, package in self.packages.items()}
+        histories = self.histories
+        try:
+            return Graph(histories, required)
+        except HistoryError as exc:
+            raise self._with_place(exc) from exc
 
     @cached_property
     def effects(self) -> Mapping[tuple[str, str], tuple[Access, ...]]:
@@ -199,11 +202,16 @@ class LoadedScripts:
         try:
             return environment.reader.history
         except HistoryError as exc:
-            found = where_it_is(package.script_directory, exc.name)
-            if exc.kind != "missing_revision" or not found:
-                raise
-            message = "\n  ".join([f'{exc} Of "{exc.name}": {found[0]}', *found[1:]])
-            raise HistoryError(exc.kind, exc.revision, exc.name, message, exc.other) from exc
+            raise self._with_place(exc) from exc
+
+    def _with_place(self, error: HistoryError) -> HistoryError:
+        """Return the error of a missing script, with where git has it if it does."""
+        folder = self.packages[error.revision.package].script_directory
+        found = where_it_is(folder, error.name) if error.kind == "missing_revision" else ()
+        if not found:
+            return error
+        message = "\n  ".join([f'{error} Of "{error.name}": {found[0]}', *found[1:]])
+        return HistoryError(error.kind, error.revision, error.name, message, error.other)
 
 
 def missing(package: MigrationPackage) -> ScriptDirectoryError:

@@ -11,7 +11,7 @@ and leaves the rest alone.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -97,6 +97,8 @@ class PackageEnvironment:
         self._reader: ScriptReader | None = None
         #: What the package's ``env.py`` registered with alembic-utils.
         self.entities: list[Any] = []
+        #: What ``env.py`` says of the history table, if it was asked.
+        self.named_history: Mapping[str, object] = {}
         #: For SQL that is written, the dialect of a connection to the server: it knows whether that
         #: is MariaDB, and how it reads a backslash. ``None`` if it was not asked.
         self.asked: Dialect | None = None
@@ -157,6 +159,29 @@ class PackageEnvironment:
         :param problem: what that is; ``env.py`` is the sentence's subject
         """
         return EnvironmentFailure(self.package.name, str(self.env_py), problem)
+
+    def refuse_other_history(
+        self, options: Mapping[str, object], default_schemas: Collection[str | None]
+    ) -> None:
+        """Refuse another history table than the package's: plain Alembic would go by that one.
+
+        :param options: of ``context.configure``, as ``env.py`` gives them
+        :param default_schemas: those that a name without one may mean
+        :raises EnvironmentFailure: if ``env.py`` names one
+        """
+        setting = f"version_table.{self.package.name}"
+        table, named = self.package.history_table, f"version_table.{self.package.name}"
+        for option, ours, setting, same in (
+            ("version_table", table, named, ()),
+            ("version_table_schema", self.schema, "version_table_schema", default_schemas),
+        ):
+            given = options.get(option)
+            if given is not None and given != ours and (ours is not None or given not in same):
+                raise self.failure(
+                    f"says {option}={given!r}, and the history is kept with {ours!r}. Nothing was "
+                    f"changed. Let env.py say {option}={ours!r}; where no history is yet, you may "
+                    f"set websauna_migrate.{setting} = {given} in its place.",
+                )
 
     @property
     def exists(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import operator
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from importlib.metadata import distributions
@@ -38,6 +39,10 @@ class ScriptDirectoryError(MigrationError, OSError):
     def __init__(self, kind: str, package: str, path: Path, message: str) -> None:
         self.kind, self.package, self.path = kind, package, path
         super().__init__(message)
+
+
+#: The identifier of a script that only an import could tell for certain.
+REVISION = re.compile(rb"""^revision\b[^=\n]*=[ \t]*['"]([^'"\n]+)""", re.MULTILINE)
 
 
 class RegistrationError(MigrationError, ConfigurationError):  # type: ignore[misc]  # untyped
@@ -123,7 +128,8 @@ def make_package(
         script_directory=directory,
         version_locations=tuple(
             locate(name, text, folder) for text in settings.version_locations.get(name, ())
-        ),
+        )
+        or ((directory,) if has_flat_scripts(directory) else ()),
         depends_on=(depends_on,) if isinstance(depends_on, str) else tuple(depends_on),
         history_table=table,
         explicit=bool(location),
@@ -198,6 +204,16 @@ def project_folder(folder: Path) -> Path | None:
 def project_of(package: MigrationPackage) -> Path:
     """Return the folder of a package's project; what has no project file is where it stands."""
     return project_folder(package.folder) or package.folder.parent
+
+
+def has_flat_scripts(directory: Path) -> bool:
+    """True if a script directory holds scripts in place of ``versions`` and ``env.py``.
+
+    Flask-Alembic keeps them so.
+    """
+    if (directory / "versions").exists() or (directory / "env.py").exists():
+        return False
+    return any(REVISION.search(path.read_bytes()) for path in directory.glob("*.py"))
 
 
 def lacks_scripts(package: MigrationPackage) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from websauna_migrate.config.packages import MigrationPackage, ScriptDirectoryError, is_installed
@@ -112,16 +112,19 @@ def complete_script_directory(package: MigrationPackage) -> list[Path]:
     directory = package.script_directory
     if create_script_directory(package):
         return [directory / name for name in FILES]
-    missing = [name for name in FILES if not (directory / name).exists()]
+    # Alembic would take env.py for a script where it looks for them.
+    wanted = (MAKO,) if directory in package.version_locations else FILES
+    missing = [name for name in wanted if not (directory / name).exists()]
     if missing:
         require_editable(package)
-    return list(create_files(directory)) if missing else []
+    return list(create_files(directory, wanted)) if missing else []
 
 
-def create_files(directory: Path) -> Iterator[Path]:
+def create_files(directory: Path, files: Sequence[str] = FILES) -> Iterator[Path]:
     """Copy the template's files into a script directory, and yield those that were not there."""
-    (directory / "versions").mkdir(parents=True, exist_ok=True)
-    for source in map(template_folder().joinpath, FILES):
+    if files == FILES:
+        (directory / "versions").mkdir(parents=True, exist_ok=True)
+    for source in map(template_folder().joinpath, files):
         if not (directory / source.name).exists():
             yield Path(shutil.copyfile(source, directory / source.name))
 

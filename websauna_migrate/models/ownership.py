@@ -302,6 +302,9 @@ class Ownership:
         definitions: dict[Key, list[Table]] = {}
         for metadata in self._registrants:
             for table in metadata.tables.values():
+                # An application may reflect where it stands.
+                if table.columns.keys() == ["version_num"]:
+                    continue
                 definitions.setdefault(key_of(table), []).append(table)
         return definitions
 

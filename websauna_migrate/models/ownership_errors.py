@@ -45,13 +45,29 @@ def owner_unknown(unsettled: tuple[Unsettled, ...]) -> OwnershipError:
     """Return the error of tables whose owner no rule settles; it names each with its candidates."""
     example = unsettled[0]
     package = example.claims[0].package if example.claims else "..."
-    lines = "".join(f"\n  {one}" for one in unsettled)
+    # Where many packages register one MetaData, many tables have the same candidates.
+    alike: dict[str, list[Unsettled]] = {}
+    for one in unsettled:
+        alike.setdefault(one.candidates, []).append(one)
+    lines = "".join(
+        "".join(f"\n  {one}" for one in several) + f"\n    {candidates}"
+        for candidates, several in alike.items()
+    )
     return OwnershipError(
         "unknown",
         f"No rule settles which package owns these tables; the candidates are:{lines}\n"
         f'Name the owner where the table is defined: Table("{example.table.name}", ..., '
-        f'info={{"package": "{package}"}}){in_class(bool(example.strangers))}.',
+        f'info={{"package": "{package}"}}){in_class(bool(example.strangers))}.'
+        f"{said_by_application(example.table, package)}",
         unsettled=unsettled,
+    )
+
+
+def said_by_application(table: Table, package: str) -> str:
+    """Return the remedy for models that are not the application's own."""
+    return (
+        " Where it is not yours to change, say it in the application: "
+        f'metadata.tables["{table.fullname}"].info["package"] = "{package}".'
     )
 
 
@@ -142,15 +158,21 @@ class Unsettled:
     strangers: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        """Return one line that names the table, what maps it and the candidates."""
+        """Return one line that names the table, and what maps it."""
+        mapped = "".join(f", mapped by {name} outside of all packages" for name in self.strangers)
+        return f'"{self.table.fullname}"{mapped}'
+
+    @property
+    def candidates(self) -> str:
+        """One line that names the candidates, each with the reason."""
         reasons: dict[str, list[str]] = {}
         for claim in self.claims:
             reasons.setdefault(claim.package, []).append(claim.place)
-        candidates = ", ".join(f'"{name}" ({"; ".join(why)})' for name, why in reasons.items())
-        mapped = "".join(f", mapped by {name} outside of all packages" for name in self.strangers)
-        return (
-            f'"{self.table.fullname}"{mapped}: {candidates or "no package registered its MetaData"}'
-        )
+        packages: dict[str, list[str]] = {}
+        for name, why in reasons.items():
+            packages.setdefault("; ".join(why), []).append(f'"{name}"')
+        found = ", ".join(f"{', '.join(names)} ({why})" for why, names in packages.items())
+        return found or "no package registered its MetaData"
 
 
 def by_place(claims: Iterable[Claim]) -> tuple[Claim, ...]:

@@ -237,6 +237,20 @@ class Graph:
         offset = self._offsets[package]
         return self.histories[package].edge(later - offset, earlier - offset)
 
+    def depended_on(self, nodes: Iterable[int]) -> set[int]:
+        """Return some nodes and all that they come after in Alembic's own words.
+
+        These are ``down_revision``, and ``depends_on`` in whatever package.
+        """
+
+        def links(node: int) -> Iterator[int]:
+            yield from self.own_parents(node)
+            for required, edge in self.cross_parents.get(node, ()):
+                if edge.kind == "depends_on":
+                    yield required
+
+        return reach(nodes, links)
+
     def required_by(self, revision: Revision) -> tuple[Edge, ...]:
         """Return the edges to the revisions of other packages that a revision requires."""
         return tuple(edge for _, edge in self.cross_parents.get(self.node(revision), ()))

@@ -78,12 +78,16 @@ def missing_revision(revision: Revision, attribute: str, missing: str) -> Histor
 
     :param attribute: ``down_revision`` or ``depends_on``
     """
-    elsewhere = ""
+    where, elsewhere = "the package has no such revision", ""
     if attribute == "depends_on":
-        elsewhere = ' A revision of another package is named with "requires".'
+        where = "no package has such a revision or branch label"
+        elsewhere = (
+            " One of another package is named without its package; if that is not registered, "
+            "register it."
+        )
     message = (
         f'Revision "{revision.id}" of "{revision.package}" ("{revision.path}") has '
-        f'{attribute} = "{missing}", but the package has no such revision. Restore the '
+        f'{attribute} = "{missing}", but {where}. Restore the '
         f"missing script, or correct {attribute}.{elsewhere}"
     )
     return HistoryError("missing_revision", revision, missing, message)

@@ -32,6 +32,8 @@ class PackageHistory:
     :ivar down: positions of each position's parents by ``down_revision``, sorted
     :ivar up: positions of each position's children by ``down_revision``, sorted
     :ivar all_down: as ``down``, followed by those that only ``depends_on`` names
+    :ivar others: what ``depends_on`` names that is not of the package, by identifier; the graph
+        looks for it in the other packages
     :ivar topological: the positions so that each comes after those that it needs
     :ivar all_up: as ``up``, with those that only ``depends_on`` makes children
     :ivar replacements: which scripts stand, and what stands for the others
@@ -59,6 +61,7 @@ class PackageHistory:
         self.labels: Mapping[str, str] = self._collect_labels(labelled)
         self._positions = {id_: position for position, id_ in enumerate(self.ids)}
         self._dependencies: dict[int, tuple[int, ...]] = {}
+        self.others: dict[str, tuple[str, ...]] = {}
         self._connect()
         self.topological = self._sort()
 
@@ -100,20 +103,18 @@ class PackageHistory:
             self.all_down = list(self.down)
             self.all_up = [list(children) for children in self.up]
         for position, revision in depending:
-            dependencies = tuple(sorted({self._depended(revision, n) for n in revision.depends_on}))
+            # As in Alembic: a full identifier or a branch label, no part of one.
+            meant = {name: positions.get(self.meant_by(name)) for name in revision.depends_on}
+            others = tuple(name for name, found in meant.items() if found is None)
+            if others:
+                self.others[revision.id] = others
+            dependencies = tuple(sorted({found for found in meant.values() if found is not None}))
             self._dependencies[position] = dependencies
             parents = self.down[position]
             only = tuple(parent for parent in dependencies if parent not in parents)
             self.all_down[position] = parents + only
             for parent in only:
                 self.all_up[parent].append(position)
-
-    def _depended(self, revision: Revision, name: str) -> int:
-        # As in Alembic: a full identifier or a branch label, no part of one.
-        position = self._positions.get(self.meant_by(name))
-        if position is None:
-            raise missing_revision(revision, "depends_on", name)
-        return position
 
     def _sort(self) -> list[int]:
         """Return the positions so that each comes after what it needs."""
@@ -196,7 +197,7 @@ class PackageHistory:
         return self._ids(self.up[self._positions[revision_id]])
 
     def dependencies(self, revision_id: str) -> tuple[str, ...]:
-        """Return the revisions that ``depends_on`` means, labels resolved."""
+        """Return the revisions of the package that ``depends_on`` means, labels resolved."""
         return self._ids(self._dependencies.get(self._positions[revision_id], ()))
 
     def is_head(self, revision_id: str) -> bool:

@@ -7,6 +7,10 @@ gets a revision. Before a revision has run, it waits for everything that the sym
 Once it has run, the heads of that day are not known any more, and newer ones cannot have been
 needed: then it asks only that the package be there, with a base revision of that branch applied.
 
+Scripts of packages that share one version table under plain Alembic name each other's revisions by
+``depends_on``, without the package. A name that is not of the script's own package is looked for in
+all others.
+
 ``requires`` on a package that is not registered is an error. ``run_before`` on one is ignored: an
 add-on may run before a package that is not always installed. A package-level requirement stands
 for a ``requires`` in each base revision of the package that has none on that package itself.
@@ -21,6 +25,7 @@ from typing import NamedTuple
 
 from websauna_migrate.base_errors import MigrationError
 from websauna_migrate.planning.edges import Edge
+from websauna_migrate.planning.history_errors import missing_revision
 from websauna_migrate.planning.package_history import PackageHistory
 from websauna_migrate.planning.revisions import Revision
 from websauna_migrate.planning.target_errors import TargetError, quote
@@ -34,7 +39,7 @@ class RequirementError(MigrationError, LookupError):
         or ``ambiguous``
     :ivar revision: the revision whose script says so, ``None`` for a package's registration
     :ivar package: the package that says so
-    :ivar attribute: ``requires``, ``run_before`` or ``package``
+    :ivar attribute: ``requires``, ``depends_on``, ``run_before`` or ``package``
     :ivar text: the requirement as written
     :ivar found: what an ambiguous one may mean
     """
@@ -72,7 +77,7 @@ class Requirement:
     """What one line asks for one revision.
 
     :ivar dependent: the revision that must wait
-    :ivar kind: ``requires``, ``run_before`` or ``package``
+    :ivar kind: ``requires``, ``depends_on``, ``run_before`` or ``package``
     :ivar text: as written
     :ivar required: what it waits for; all heads for ``pkg@head``
     :ivar floating: see the module's docstring
@@ -109,6 +114,7 @@ def collect_requirements(
     :param histories: the revisions of each registered package
     :param package_requires: requirements of whole packages; a name without ``@`` means its heads
     :raises RequirementError: for the first one in that order that cannot be understood
+    :raises HistoryError: for a name in ``depends_on`` that no package has
     """
     resolver = _Resolver(histories)
     found: list[Requirement] = []
@@ -118,6 +124,12 @@ def collect_requirements(
         for revision in history:
             if revision.requires or revision.run_before:
                 found.extend(_of_script(resolver, revision))
+        for id_, names in history.others.items():
+            for name in names:
+                revision = history.revisions[id_]
+                found.append(
+                    Requirement(revision, "depends_on", name, (resolver.anywhere(revision, name),))
+                )
     return found
 
 
@@ -190,6 +202,26 @@ class _Resolver:
                 raise _as_requirement_error(source, history, target, exc) from exc
             self._known[package, target] = resolved
         return resolved
+
+    def anywhere(self, revision: Revision, name: str) -> Revision:
+        """Return the revision of another package that ``depends_on`` means."""
+        found = [
+            history.revisions[history.meant_by(name)]
+            for _, history in sorted(self.histories.items())
+            if history.meant_by(name) in history
+        ]
+        if not found:
+            raise missing_revision(revision, "depends_on", name)
+        if len(found) > 1:
+            raise RequirementError(
+                "ambiguous",
+                Source(revision.package, "depends_on", name, revision),
+                f"several packages have it: {quote([one.package for one in found])}",
+                f'Write requires = ("{found[0].package}@{name}",) in its place, with the package '
+                "that is meant.",
+                map(str, found),
+            )
+        return found[0]
 
     def _unknown_package(self, source: Source, package: str) -> RequirementError:
         known = sorted(self.histories)

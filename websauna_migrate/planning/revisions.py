@@ -14,7 +14,8 @@ class Revision:
     :ivar package: dotted name of the package to whose history the revision belongs
     :ivar id: the revision identifier, unique within its package only
     :ivar down_revisions: parents in the same package; empty for a base, several for a merge
-    :ivar depends_on: Alembic's ``depends_on``: identifiers or branch labels of the same package
+    :ivar depends_on: Alembic's ``depends_on``: identifiers or branch labels of the same package,
+        or of others if it has none
     :ivar branch_labels: the labels that this script itself declares
     :ivar requires: requirements on other packages, ``package@revision`` each, as written
     :ivar run_before: revisions of other packages that require this one, ``package@revision`` each

@@ -104,13 +104,25 @@ def make_range(graph: Graph, package: str, revisions: Sequence[Revision]) -> Squ
     # Of parents that lead to each other the newest stands for all.
     history = graph.histories[package]
     newest = tuple(sorted(history.reduce(history.ancestors(parents)) & {*parents}))
-    depends_on = outside(name for one in revisions for name in one.depends_on)
+    depends_on = outside(
+        name
+        for one in revisions
+        for name in one.depends_on
+        if name not in history.others.get(one.id, ())
+    )
+    # Alembic, which writes the script, would look for these in the package itself.
+    others = {
+        str(edge.required)
+        for one in revisions
+        for edge in graph.required_by(one)
+        if edge.kind == "depends_on"
+    }
     below = history.ancestors(newest)
     return SquashRange(
         package,
         tuple(revisions),
         newest,
-        tuple(sorted({text for one in revisions for text in one.requires})),
+        tuple(sorted({text for one in revisions for text in one.requires} | others)),
         tuple(sorted({text for one in revisions for text in one.run_before})),
         tuple(sorted(name for name in depends_on if name not in below)),
         tuple(sorted({label for one in revisions for label in one.branch_labels})),

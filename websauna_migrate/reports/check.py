@@ -46,7 +46,7 @@ from websauna_migrate.runs.change_log import Changes
 from websauna_migrate.runs.in_progress import find_at_work
 from websauna_migrate.runs.kept_facts import KeptFacts
 from websauna_migrate.runs.kept_scripts import kept_script
-from websauna_migrate.runs.other_histories import OtherHistory, find_elsewhere, remedy_for
+from websauna_migrate.runs.other_histories import OtherHistory, by_table, find_elsewhere
 from websauna_migrate.runs.process_lock import PROCESS_LOCK
 from websauna_migrate.runs.site import Site
 from websauna_migrate.runs.unknown_revisions import explain, explained
@@ -408,10 +408,12 @@ def difference(applied: bytes, path: str) -> tuple[str, ...]:
 
 def histories_elsewhere(found: Sequence[OtherHistory]) -> Iterator[CheckProblem]:
     """Tell of packages whose revisions stand in a version table that is not theirs."""
-    for one in found:
-        yield CheckProblem(
-            "history-elsewhere",
-            one.package,
-            f"{one}\n{remedy_for([one])}",
-            details=one.revisions,
-        )
+    for one in by_table(found):
+        name: str | None = None
+        if isinstance(one, OtherHistory):
+            name, revisions = one.package, one.revisions
+        else:
+            revisions = tuple(
+                f"{each.package}@{row}" for each in one.found for row in each.revisions
+            )
+        yield CheckProblem("history-elsewhere", name, f"{one}\n{one.remedy}", details=revisions)

@@ -298,6 +298,9 @@ def revision_in(package: str, path: str, module: ModuleType, id_: object, doc: s
         value: Any = getattr(module, attribute, None)
         if value is None or value == ():
             return ()
+        if value == "" and attribute == "depends_on":
+            # Alembic takes it for none.
+            return ()
         if isinstance(value, str):
             return (value,)
         if isinstance(value, (tuple, list, set, frozenset)) and all(

@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
+from websauna_migrate.config.packages import REVISION
 from websauna_migrate.revision_scripts.script_literals import read_literals
 
 #: How many folders deep script directories are looked for.
@@ -126,10 +127,6 @@ def is_script_folder(folder: Path) -> bool:
     """Tell whether a folder is one of Alembic's; without ``env.py`` the service brings its own."""
     files = (folder / "env.py", folder / "script.py.mako")
     return (folder / "versions").is_dir() and any(one.is_file() for one in files)
-
-
-#: The identifier of a script that only an import could tell for certain.
-REVISION = re.compile(rb"""^revision\b[^=\n]*=[ \t]*['"]([^'"\n]+)""", re.MULTILINE)
 
 
 def revisions_in(folder: Path, top: Path) -> frozenset[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -49,6 +50,13 @@ class Findings:
         for table, source, target in self.moves:
             found.setdefault((source, target), []).append(table)
         return found
+
+    def recorded(self, applied: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+        """Return the rows of histories as they are going to be.
+
+        :param applied: the rows of those that are there, or are in other tables
+        """
+        return {**applied, **{name: rows for name, (rows, _) in self.stamped.items()}}
 
     def result(self, *, done: bool) -> Adoption:
         """Return it as data."""

@@ -27,7 +27,7 @@ from websauna_migrate.reworking.findings import EQUAL, Findings, Wanted
 from websauna_migrate.reworking.old_imports import MODULE, mend_imports
 from websauna_migrate.runs.base_service import Service
 from websauna_migrate.runs.ledger_table import LEDGER_TABLE
-from websauna_migrate.runs.other_histories import find_elsewhere
+from websauna_migrate.runs.other_histories import OtherHistory, find_elsewhere
 from websauna_migrate.runs.site import Site
 
 #: Why the files of a package stay as they are.
@@ -155,13 +155,15 @@ def below(folder: Path, ini: str | None) -> str:
 def find_histories(found: Findings, site: Site, wanted: Wanted) -> None:
     """Find the histories of packages in tables that are not theirs.
 
-    :raises UsageError: if several tables have the revisions of a package
+    :raises UsageError: if several tables have the revisions of a package, or a table cannot be
+        divided so
     """
     with site.reading() as connection:
         if connection is None:
             return
         applied = site.read(connection)[0]
-        others = find_elsewhere(site, connection, applied, found.selected)
+        everything = find_elsewhere(site, connection, applied, site.packages)
+    others = [one for one in everything if one.package in found.selected]
     for name in found.selected:
         mine = [one for one in others if one.package == name]
         if wanted.table is not None:
@@ -172,11 +174,46 @@ def find_histories(found: Findings, site: Site, wanted: Wanted) -> None:
                 f'Several tables have revisions of package "{name}": {shown}. Name the one that '
                 f"is its history: ws-alembic -x packages={name} adopt --table {mine[0].table}"
             )
-        found.taken += mine
+        for one in mine:
+            refuse_to_divide(found, one, everything, wanted)
+            if one.is_implied:
+                proof = f"the table {one.table} has what depends on it"
+                found.stamped[name] = (one.revisions, proof)
+            else:
+                found.taken.append(one)
     if wanted.table is not None and not found.taken:
         raise UsageError(
             f'No table "{wanted.table}" has revisions of the packages, with a history table of a '
             "package that is empty."
+        )
+
+
+def refuse_to_divide(
+    found: Findings, one: OtherHistory, everything: Sequence[OtherHistory], wanted: Wanted
+) -> None:
+    """Make sure that a table can be divided as it is asked for.
+
+    :raises UsageError: if it is to be kept by several packages, or others lean on rows that would
+        go
+    """
+    if wanted.keep and len(one.sharing) > 1:
+        raise UsageError(
+            f'The table "{one.table}" has revisions of several packages: '
+            f"{', '.join(one.sharing)}. It cannot be the history of each. Let each have its part, "
+            f"without --keep; or register one package, whose {PREFIX}version_locations are the "
+            "folders of all scripts."
+        )
+    left = [
+        other.package
+        for other in everything
+        if other.table == one.table and not {*other.revisions} <= {*one.table.rows}
+    ]
+    if not {*left} <= {*found.selected}:
+        names = ",".join(sorted({*left, *found.selected}))
+        raise UsageError(
+            f'The table "{one.table}" says what is applied of {in_quotes(sorted(left))} by rows of '
+            f"scripts that depend on it. Take them over together: ws-alembic -x packages={names} "
+            "adopt"
         )
 
 
@@ -243,6 +280,8 @@ def tell_histories(found: Findings, wanted: Wanted) -> None:
         rows = ", ".join(one.revisions)
         own = f"{schema}.{one.history_table}" if schema else one.history_table
         verb = "stays" if one.package in found.kept else f"becomes {own}"
+        if len(one.sharing) > 1:
+            verb = f"gives its part to {own}"
         found.actions.append(f"{one.package}: the table {one.table} {verb} ({rows})")
         if one.package in found.kept and not wanted.keep:
             editable = is_editable(found.service.site().packages[one.package])
@@ -329,9 +368,10 @@ def look_at_drift(
     for one in found.taken:
         applied[one.package] = applied[one.package] or one.revisions
     checker = Checker(site, found.service.ownership, found.selected)
+    rows = found.recorded(applied)
     try:
         with site.reading() as connection:
-            problems = [] if connection is None else [*checker.drift(connection, applied, ())]
+            problems = [] if connection is None else [*checker.drift(connection, rows, ())]
     except EnvironmentFailure as exc:
         # One that is replaced says nothing of the one that is to be.
         replaced = before and any(
@@ -358,7 +398,8 @@ def look_at_drift(
     if before:
         keep_what_agrees(found, site, applied)
         without = {one.package for one in problems if one.kind != "drift"}
-        for name, revisions in State(site.loaded.graph, applied).pending().items():
+        without -= found.stamped.keys()
+        for name, revisions in State(site.loaded.graph, found.recorded(applied)).pending().items():
             if name in found.selected and name not in without and revisions:
                 found.notes.append(
                     f"{name}: {len(revisions)} pending: ws-alembic -x packages={name} upgrade"
@@ -391,8 +432,7 @@ def without_history(found: Findings, site: Site, name: str, differences: Sequenc
 def keep_what_agrees(found: Findings, site: Site, applied: Mapping[str, tuple[str, ...]]) -> None:
     """Leave out of what is recorded as applied what requires a revision that is not."""
     while True:
-        rows = {**applied, **{name: rows for name, (rows, _) in found.stamped.items()}}
-        violations = State(site.loaded.graph, rows).violations()
+        violations = State(site.loaded.graph, found.recorded(applied)).violations()
         if found.stamped.keys().isdisjoint(one.dependent.package for one in violations):
             break
         for one in violations:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from websauna_migrate.autogenerate.revision_errors import RevisionFailed
 from websauna_migrate.base_errors import MigrationError, UsageError
-from websauna_migrate.config.packages import MigrationPackage
 from websauna_migrate.config.template import require_editable
 from websauna_migrate.interfaces import Packages
 from websauna_migrate.planning.revisions import Revision
@@ -47,7 +46,7 @@ def redo(
     former = script_text(revision.path)
     back = f"ws-alembic -x packages={revision.package} downgrade {below(revision)}"
     remedy = f"Leave the script as it is and write a further revision, or take it back: {back}"
-    arguments = arguments_of(site.packages[revision.package], revision)
+    arguments = arguments_of(site, revision)
     taken_back = take_back(site, [revision], "redo", remedy)
     with put_aside(path, lambda: taken_back and apply(take_site(), revision)):
         try:
@@ -72,15 +71,20 @@ def redo(
     return Redone(revision.package, revision.id, found[0], tuple(lines), taken_back, applied)
 
 
-def arguments_of(package: MigrationPackage, former: Revision) -> dict[str, object]:
+def arguments_of(site: Site, former: Revision) -> dict[str, object]:
     """Return the arguments of ``revision`` that put a script where the former one was."""
+    others = site.loaded.histories[former.package].others.get(former.id, ())
+    own = tuple(name for name in former.depends_on if name not in others)
+    edges = site.loaded.graph.required_by(former)
     return {
         "packages": former.package,
         "head": former.down_revisions[0] if former.down_revisions else "base",
         "rev_id": former.id,
         "branch_label": former.branch_labels[0] if former.branch_labels else None,
-        "depends_on": former.depends_on or None,
-        "version_path": str(package.location_of(former.path)),
+        "depends_on": own or None,
+        # Alembic, which writes the script, would look for these in the package itself.
+        "requires": tuple(str(one.required) for one in edges if one.kind == "depends_on"),
+        "version_path": str(site.packages[former.package].location_of(former.path)),
     }
 
 

@@ -20,7 +20,7 @@ from websauna_migrate.config.packages import MigrationPackage, refuse_conflict
 from websauna_migrate.config.settings import Settings
 from websauna_migrate.database.engines import make_engine
 from websauna_migrate.interfaces import Packages, Targets
-from websauna_migrate.runs.site import Hooks, Site
+from websauna_migrate.runs.site import Hooks, NamedHistories, Site
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -58,6 +58,7 @@ class Service(ABC):
         self._packages: dict[str, MigrationPackage] = {}
         #: What the packages' ``env.py`` set on their connections, and for which of them.
         self._known_session: tuple[object, Mapping[str, str]] | None = None
+        self._named_histories: NamedHistories = {}
 
     @functools.cached_property
     def settings(self) -> Settings:
@@ -192,6 +193,9 @@ class Service(ABC):
             make_engine = functools.partial(self._make_engine, transactional=False)
             found = find_settings(environments, make_engine, tag)
             self._known_session = (key, found)
+            self._named_histories = {
+                name: one.named_history for name, one in environments.items() if one.named_history
+            }
         return self._known_session[1]
 
     def site(
@@ -217,6 +221,7 @@ class Service(ABC):
             hooks=Hooks(self.notify, self.on_wait, self.on_step),
             ledger=lambda: self.ledger,
             given=given,
+            named_histories=lambda: self._named_histories,
         )
 
     # What rooms ask the service to do, as IMigrationService describes it

@@ -16,7 +16,7 @@ from websauna_migrate.planning.plan import plan_upgrade
 from websauna_migrate.planning.steps import Plan, Step
 from websauna_migrate.results import LedgerEntry, LedgerRun, RecordedPlan, Run
 from websauna_migrate.revision_scripts.script_files import refuse_unproven
-from websauna_migrate.runs.other_histories import refuse_elsewhere
+from websauna_migrate.runs.other_histories import refuse_elsewhere, scripts_left_out
 from websauna_migrate.runs.runner import Runner
 from websauna_migrate.runs.site import Site
 from websauna_migrate.runs.unknown_revisions import explained
@@ -228,6 +228,15 @@ def run_planner(
 
     def refuse(connection: Connection, applied: Mapping[str, tuple[str, ...]], plan: Plan) -> None:
         refuse_elsewhere(site, connection, applied, {*selected, *plan.packages})
+        here = (connection.dialect.default_schema_name,)
+        for name in plan.packages:
+            named = site.named_histories().get(name, {})
+            loaded.environments[name].refuse_other_history(named, here)
 
     with explained(site):
-        return Runner(site, options, refuse).run(direction, make_plan)
+        runner = Runner(site, options, refuse)
+        run = runner.run(direction, make_plan)
+    if direction == "upgrade" and not run.steps:
+        for line in scripts_left_out(site, selected):
+            runner.tell(line)
+    return run

@@ -33,8 +33,10 @@ Applied = Mapping[str, Sequence[str]]
 class OtherHistory:
     """A version table with revisions of a package whose own history is empty.
 
-    :ivar revisions: those of its rows that the package's scripts define
+    :ivar revisions: those of its rows that the package's scripts define, and the newest of those
+        that scripts of its other rows depend on
     :ivar folder: where these are, if the service does not know of them
+    :ivar sharing: all packages with revisions in the table and an empty history, sorted
     """
 
     package: str
@@ -42,6 +44,12 @@ class OtherHistory:
     table: VersionTable
     revisions: tuple[str, ...]
     folder: Path | None = None
+    sharing: tuple[str, ...] = ()
+
+    @property
+    def is_implied(self) -> bool:
+        """True if the table has no row of the package, only of what depends on its revisions."""
+        return self.folder is None and {*self.table.rows}.isdisjoint(self.revisions)
 
     def __str__(self) -> str:
         """Return what was found as a sentence."""
@@ -57,23 +65,89 @@ class OtherHistory:
             f'the table "{self.table}" has its {many} {rows}.'
         )
 
-
-def remedy_for(found: Iterable[OtherHistory]) -> str:
-    """Return how the histories become the packages' own."""
-    return "\n".join(
-        f"  To go on with it, take out: websauna_migrate.{hiding_setting(one)}\n"
-        f"  To take it over: ws-alembic -x packages={one.package} adopt"
-        if one.table.name == history_table_name(one.package)
-        else f"  To take it over: ws-alembic -x packages={one.package} adopt\n"
-        + (
-            f"  To share it with plain Alembic: ws-alembic -x packages={one.package} adopt --keep\n"
-            if one.table.visible
-            else ""
+    @property
+    def remedy(self) -> str:
+        """How the history becomes the package's own."""
+        adopt = f"ws-alembic -x packages={self.package} adopt"
+        if self.table.name == history_table_name(self.package):
+            return (
+                f"  To go on with it, take out: websauna_migrate.{hiding_setting(self)}\n"
+                f"  To take it over: {adopt}"
+            )
+        keep = f"  To share it with plain Alembic: {adopt} --keep\n" if self.table.visible else ""
+        return (
+            f"  To take it over: {adopt}\n{keep}"
+            f"  If it is another application's, set: websauna_migrate.version_table.{self.package} "
+            f"= {self.history_table}"
         )
-        + f"  If it is another application's, set: websauna_migrate.version_table.{one.package} = "
-        f"{one.history_table}"
-        for one in found
-    )
+
+
+@dataclass(frozen=True, slots=True)
+class SharedHistory:
+    """A version table with revisions of several packages whose own histories are empty.
+
+    :ivar found: those of packages that were looked for
+    """
+
+    found: tuple[OtherHistory, ...]
+
+    def __str__(self) -> str:
+        """Return what was found as a sentence."""
+        names = ", ".join(self.found[0].sharing)
+        return (
+            f'The table "{self.found[0].table}" has revisions of several packages whose own '
+            f"history tables are empty: {names}."
+        )
+
+    @property
+    def remedy(self) -> str:
+        """How each package gets its part."""
+        one = self.found[0]
+        return (
+            f"  To take it over: ws-alembic -x packages={','.join(one.sharing)} adopt\n"
+            "  If a package has nothing in it, as it is another application's, set: "
+            f"websauna_migrate.version_table.{one.package} = {one.history_table}"
+        )
+
+
+def by_table(found: Iterable[OtherHistory]) -> list[OtherHistory | SharedHistory]:
+    """Return what was found, with the packages that share a table told as one."""
+    shared: dict[VersionTable, list[OtherHistory]] = {}
+    single: list[OtherHistory | SharedHistory] = []
+    for one in found:
+        if len(one.sharing) > 1:
+            shared.setdefault(one.table, []).append(one)
+        else:
+            single.append(one)
+    return [*single, *(SharedHistory(tuple(several)) for several in shared.values())]
+
+
+def revisions_in(site: Site, table: VersionTable) -> dict[str, tuple[str, ...]]:
+    """Return the revisions of each package that a version table says to be applied.
+
+    Scripts that share a table name each other by ``depends_on``, and Alembic keeps no row of a
+    revision that the script of another row depends on.
+    """
+    graph = site.loaded.graph
+    rows = {
+        name: tuple(row for row in table.rows if history.knows(row))
+        for name, history in graph.histories.items()
+    }
+    starts = [
+        graph.find(name, graph.histories[name].meant_by(row))
+        for name, known in rows.items()
+        for row in known
+    ]
+    beneath: dict[str, list[str]] = {}
+    for node in graph.depended_on(starts):
+        revision = graph.revisions[node]
+        beneath.setdefault(revision.package, []).append(revision.id)
+    found = {}
+    for name, applied in beneath.items():
+        history = graph.histories[name]
+        seen = history.ancestors(map(history.meant_by, rows[name]))
+        found[name] = (*rows[name], *sorted(history.reduce(applied) - seen))
+    return found
 
 
 def hiding_setting(found: OtherHistory) -> str:
@@ -102,32 +176,35 @@ def find_elsewhere(
         and site.settings.version_table.get(name) != history_table_name(name)
     ]
     without = [
-        name
-        for name in without_rows
-        if name not in named
-        and any(one.tables for one in site.packages[name].metadata)
-        and lacks_scripts(site.packages[name])
+        name for name in without_rows if name not in named and is_before_first_script(site, name)
     ]
     if not empty and not without:
         return ()
     schema = site.schema
     own = {package.history_table for package in site.packages.values()}
     tables = find_version_tables(connection, {(schema, name) for name in own})
-    found = [
-        OtherHistory(
-            name,
-            site.packages[name].history_table,
-            # The name alone would mean the package's own.
-            replace(table, visible=table.visible and table.name not in own),
-            revisions,
+    found = []
+    # The same table in another schema is another tenant's.
+    for table in (one for one in tables if one.visible or one.name not in own):
+        revisions = revisions_in(site, table)
+        sharing = tuple(
+            name
+            for name in sorted(revisions)
+            if not applied.get(name) and name not in site.settings.version_table
         )
-        for name in empty
-        for table in tables
-        # The same table in another schema is another tenant's.
-        if table.visible or table.name not in own
-        if name not in named or (table.visible and table.name == history_table_name(name))
-        if (revisions := tuple(r for r in table.rows if site.loaded.histories[name].knows(r)))
-    ]
+        found += [
+            OtherHistory(
+                name,
+                site.packages[name].history_table,
+                # The name alone would mean the package's own.
+                replace(table, visible=table.visible and table.name not in own),
+                revisions[name],
+                sharing=sharing,
+            )
+            for name in empty
+            if name in revisions
+            if name not in named or (table.visible and table.name == history_table_name(name))
+        ]
     # So is one of a name that finds another one here.
     names = {(one.package, one.table.name) for one in found if one.table.visible}
     found = [
@@ -159,6 +236,24 @@ def other_folders(site: Site, name: str) -> Iterator[tuple[Path, Collection[str]
         yield folder, revisions_in(folder, top)
 
 
+def scripts_left_out(site: Site, packages: Collection[str]) -> Iterator[str]:
+    """Yield for packages without a script where their project has some, a line each."""
+    for name in sorted(packages):
+        if is_before_first_script(site, name):
+            folders = [str(folder) for folder, ids in other_folders(site, name) if ids]
+            if folders:
+                yield (
+                    f'Package "{name}" has no script where it is registered, but there are some in '
+                    f"{in_quotes(folders)}. To take those over: ws-alembic -x packages={name} adopt"
+                )
+
+
+def is_before_first_script(site: Site, name: str) -> bool:
+    """True if a package has tables and no script, and nothing says where scripts are to be."""
+    package = site.packages[name]
+    return any(one.tables for one in package.metadata) and lacks_scripts(package)
+
+
 def refuse_elsewhere(
     site: Site, connection: Connection, applied: Applied, packages: Collection[str]
 ) -> None:
@@ -170,7 +265,7 @@ def refuse_elsewhere(
     if found:
         known = all(one.folder is None for one in found)
         connection.rollback()
-        lines = "\n".join(f"{one}\n{remedy_for([one])}" for one in found)
+        lines = "\n".join(f"{one}\n{one.remedy}" for one in by_table(found))
         raise HistoryContradicted(
             "elsewhere",
             f"{lines}\nNothing was changed"

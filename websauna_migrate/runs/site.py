@@ -38,12 +38,17 @@ class Hooks:
     on_step: Callable[[MigrationStepApplied], None] | None = None
 
 
+#: Options of ``context.configure`` by package.
+NamedHistories = Mapping[str, Mapping[str, object]]
+
+
 class Site:
     """What one call of the service works on.
 
     :ivar loaded: the scripts of all packages
     :ivar settings: the service's
     :ivar make_engine: makes an engine of the service's own
+    :ivar named_histories: gives what ``env.py`` files that were asked say of the history table
     """
 
     def __init__(
@@ -55,6 +60,7 @@ class Site:
         hooks: Hooks,
         ledger: Callable[[], Ledger],
         given: Connection | Engine | None = None,
+        named_histories: Callable[[], NamedHistories] = dict,
     ) -> None:
         """Prepare; nothing is read and nothing connects yet.
 
@@ -65,6 +71,7 @@ class Site:
         self.make_engine = make_engine
         self.hooks = hooks
         self.given = given
+        self.named_histories = named_histories
         self._ledger = ledger
 
     @property

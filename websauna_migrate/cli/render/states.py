@@ -54,13 +54,19 @@ def pending(state: PackageState) -> str:
 
 def render_elsewhere(states: Iterable[PackageState]) -> Iterator[str]:
     """Yield what to do about histories that stand in tables which are not the packages' own."""
+    tables: dict[str, list[PackageState]] = {}
     for state in states:
         for table in state.elsewhere:
-            yield (
-                f'The history table "{state.history_table}" of package "{state.package}" is empty, '
-                f'but "{table}" has its revisions. To take it over: ws-alembic -x '
-                f"packages={state.package} adopt"
-            )
+            tables.setdefault(table, []).append(state)
+    for table, found in tables.items():
+        own = f'table "{found[0].history_table}" of package "{found[0].package}" is'
+        if len(found) > 1:
+            own = f"tables of {len(found)} packages are"
+        whose = "its" if len(found) == 1 else "their"
+        yield (
+            f'The history {own} empty, but "{table}" has {whose} revisions. To take it over: '
+            f"ws-alembic -x packages={','.join(one.package for one in found)} adopt"
+        )
 
 
 def plan_table(plan: Plan) -> Table:
@@ -130,10 +136,10 @@ def render_check(report: CheckReport) -> Iterator[str]:
 
 
 def kind_of_note(note: CheckProblem) -> object:
-    """Return what notes have in common that say the same of other objects."""
+    """Return what notes have in common that say the same of other objects, of any package."""
     details = note.details
     differs = note.kind == "fresh-differs" and isinstance(details, tuple)
-    return note.kind, note.package, details[-1] if differs else None
+    return note.kind, details[-1] if differs else None
 
 
 def render_verifications(found: Sequence[Verification]) -> Iterator[str]:
