@@ -474,3 +474,43 @@ def test_scripts_in_folders_by_date(workshop: Workshop, tmp_path: Path, sqlite_u
     scripts = [*(package / "alembic" / "versions").rglob("*.py")]
     assert {len(one.relative_to(package / "alembic" / "versions").parts) for one in scripts} == {3}
     assert len(scripts) == 3
+
+
+@pytest.mark.parametrize("constrained", [True, False])
+@pytest.mark.parametrize("change", ["renamed", "in another order", "more"])
+def test_enum_types_are_known_behind_a_squash(
+    workshop: Workshop, tmp_path: Path, sqlite_url: str, constrained: bool, change: str
+) -> None:
+    models = f"""
+        import sqlalchemy as sa
+        from sqlalchemy.orm import declarative_base
+
+        Base = declarative_base()
+
+
+        class Thing(Base):
+            __tablename__ = "thing"
+            id = sa.Column(sa.Integer, primary_key=True)
+            e = sa.Column(sa.Enum("a", "b", "c", name="kind", create_constraint={constrained}))
+    """
+    after = {
+        "renamed": '"a", "x", "c"',
+        "in another order": '"c", "a", "b"',
+        "more": '"a", "b", "c", "d"',
+    }
+    package = workshop.package("shop", models)
+    ini = workshop.application("shop", tmp_path / "app.ini", sqlite_url)
+    assert workshop.ws(ini, "revision", "--autogenerate", "-m", "one").status == 0
+    assert workshop.ws(ini, "upgrade").status == 0
+    path = package / "models.py"
+    path.write_text(path.read_text().replace('"a", "b", "c"', after[change]))
+    for words in ("revision --autogenerate -m two", "upgrade", "squash", "upgrade"):
+        typed = workshop.ws(ini, *words.split())
+        assert typed.status == 0, (words, typed)
+    # SQLite keeps a text: what a type is on other databases, the script says.
+    (squash,) = [one for one in path.parent.rglob("*.py") if "replaces = " in one.read_text()]
+    assert f"ENUM({after[change]}".replace('"', "'") in squash.read_text().replace(
+        "sa.Enum", "ENUM"
+    )
+    assert workshop.ws(ini, "check") == (0, "No new upgrade operations detected.\n", "")
+    assert "No changes" in workshop.ws(ini, "revision", "--autogenerate", "-m", "no").out

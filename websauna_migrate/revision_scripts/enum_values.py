@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from websauna_migrate.revision_scripts.script_tree import called
@@ -63,31 +63,54 @@ def read_types(tree: ast.AST, source: str) -> TypeHistory:
 
 
 def values_in(tree: ast.AST, source: str) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Yield name and values of each enum whose values are all literal."""
-    lines = [
-        number
-        for number, line in enumerate(re.split(r"\r\n|\r|\n", source), 1)
-        # Python may read a name in other letters as the same one.
-        if not line.isascii() or ENUM.search(line)
-    ]
-    for function in nodes_on(tree, lines):
-        if not isinstance(function, ast.FunctionDef) or function.name != "upgrade":
+    """Yield name and values of each enum whose values are all literal.
+
+    Those of a function of the script, such as an older revision in a squash, stand where
+    ``upgrade()`` calls it.
+    """
+    texts = re.split(r"\r\n|\r|\n", source)
+    # Python may read a name in other letters as the same one.
+    lines = [n for n, line in enumerate(texts, 1) if not line.isascii() or ENUM.search(line)]
+    functions = {
+        one.name: one for one in ast.iter_child_nodes(tree) if isinstance(one, ast.FunctionDef)
+    }
+    helpers = {name: one for name, one in functions.items() if reaches(one, lines)}
+    if "upgrade" in functions and helpers:
+        names = re.compile(rf"\b({'|'.join(map(re.escape, helpers))})\b")
+        lines = sorted({*lines, *(n for n, line in enumerate(texts, 1) if names.search(line))})
+        yield from values_of(functions["upgrade"], helpers, lines)
+
+
+def values_of(
+    function: ast.FunctionDef, helpers: Mapping[str, ast.FunctionDef], lines: list[int]
+) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Yield the enums of a function, and of those that it calls.
+
+    :param helpers: functions that it may call; none of them calls itself
+    :param lines: where enums are, and the names of the helpers
+    """
+    calls = [node for node in nodes_on(function, lines) if isinstance(node, ast.Call)]
+    left = {name: one for name, one in helpers.items() if one is not function}
+    # What a changed column has comes last where it stands, and so do new values.
+    for call in sorted(calls, key=lambda node: (node.lineno, node.col_offset)):
+        if isinstance(call.func, ast.Name) and call.func.id in left:
+            yield from values_of(left[call.func.id], left, lines)
+        if called(call) not in ("Enum", "ENUM"):
             continue
-        calls = [
-            node
-            for node in nodes_on(function, lines)
-            if isinstance(node, ast.Call) and called(node) in ("Enum", "ENUM")
-        ]
-        # What a changed column has comes last where it stands, and so do new values.
-        for call in sorted(calls, key=lambda node: (node.lineno, node.col_offset)):
-            name = {k.arg: k.value for k in call.keywords}.get("name")
-            if (
-                isinstance(name, ast.Constant)
-                and isinstance(name.value, str)
-                and all(isinstance(one, ast.Constant) for one in call.args)
-            ):
-                values = (str(one.value) for one in call.args if isinstance(one, ast.Constant))
-                yield name.value, tuple(values)
+        name = {k.arg: k.value for k in call.keywords}.get("name")
+        if (
+            isinstance(name, ast.Constant)
+            and isinstance(name.value, str)
+            and all(isinstance(one, ast.Constant) for one in call.args)
+        ):
+            values = (str(one.value) for one in call.args if isinstance(one, ast.Constant))
+            yield name.value, tuple(values)
+
+
+def reaches(node: ast.stmt, lines: list[int]) -> bool:
+    """True if a statement has one of some lines."""
+    place = bisect_left(lines, node.lineno)
+    return place < len(lines) and lines[place] <= (node.end_lineno or node.lineno)
 
 
 def nodes_on(tree: ast.AST, lines: list[int]) -> Iterator[ast.AST]:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from websauna_migrate.revision_scripts.enum_values import TypeHistory
 
 #: What must be the same for an index to be read: how texts are read, and what a docstring becomes.
-READER = f"9 {sys.version_info[0]}.{sys.version_info[1]} {sys.flags.optimize} " + " ".join(
+READER = f"10 {sys.version_info[0]}.{sys.version_info[1]} {sys.flags.optimize} " + " ".join(
     ATTRIBUTES
 )
 

@@ -15,6 +15,7 @@ from sqlalchemy import CheckConstraint, Column, Enum, MetaData, Table, event, te
 from sqlalchemy.engine import Connection, Dialect
 from sqlalchemy.exc import CompileError
 from sqlalchemy.sql.elements import TextClause
+from sqlalchemy.types import TypeEngine
 
 from websauna_migrate.alembic_adapter.loaded_scripts import LoadedScripts
 from websauna_migrate.alembic_adapter.reflected_tables import without_parameters
@@ -204,7 +205,7 @@ def restore_types(
     """Let columns be of the types that scripts wrote, of which a database may keep less.
 
     One that the database would keep otherwise than it does is left out, and so is an enum whose
-    values are not known, or whose CHECK is there by itself.
+    values are not known. The CHECK of one is the type's again.
     """
     known = written_types(operations_in(script_text(one.path) for one in scripts))
     for table in metadata.tables.values():
@@ -216,15 +217,36 @@ def restore_types(
             if isinstance(written, Enum):
                 key = (written.schema, str(written.name))
                 values = last_values(loaded, scripts, key)
-                if written.create_constraint or values != tuple(written.enums):
+                if values != tuple(written.enums):
                     continue
             try:
                 same = written.compile(dialect) == column.type.compile(dialect)
             except Exception:
                 # What SQLAlchemy says to a type that a database does not have is of any class.
                 continue
-            if same:
-                column.type = written
+            if not same:
+                continue
+            if makes_check(written, dialect):
+                check = check_of(written, table)
+                if check is None:
+                    continue
+                table.constraints.discard(check)
+            column.type = written
+
+
+def makes_check(written: TypeEngine[Any], dialect: Dialect) -> bool:
+    """True if a type makes a CHECK beside its column."""
+    if not isinstance(written, Enum) or not written.create_constraint:
+        return False
+    return not (dialect.supports_native_enum and written.native_enum)
+
+
+def check_of(written: TypeEngine[Any], table: Table) -> CheckConstraint | None:
+    """Return the CHECK of a table that has the name of an enum type."""
+    if not isinstance(written, Enum):
+        return None
+    found = [one for one in table.constraints if isinstance(one, CheckConstraint)]
+    return next((one for one in found if one.name == written.name), None)
 
 
 def as_written(expression: Any) -> Any:
