@@ -144,3 +144,25 @@ def test_a_plan_on_a_connection_given_is_written_from_its_state(workshop: Worksh
     assert "CREATE TABLE s1" in script
     assert "CREATE TABLE alembic_history_solo" not in script
     engine.dispose()
+
+
+@pytest.mark.parametrize("scheme", ["mysql", "mariadb"])
+@pytest.mark.parametrize("words", ["plan --sql", "upgrade --sql"])
+def test_a_sequence_of_mariadb_is_in_the_sql(
+    workshop: Workshop, tmp_path: Path, mariadb_url: str, scheme: str, words: str
+) -> None:
+    """MariaDB has them, MySQL has not; a URL may begin with either."""
+    workshop.package("shop")
+    making = 'op.execute(sa.schema.CreateSequence(sa.Sequence("numbers", start=5)))'
+    script = f"if op.get_context().dialect.supports_sequences:\n    {making}"
+    workshop.script("shop", "a1", None, script)
+    url = sa.engine.make_url(mariadb_url).set(drivername=f"{scheme}+pymysql")
+    plain = url.render_as_string(hide_password=False)
+    ini = workshop.application("shop", tmp_path / "app.ini", plain)
+    typed = workshop.ws(ini, *words.split())
+    assert typed.status == 0, typed
+    known = words == "plan --sql" or scheme == "mariadb"
+    assert ("CREATE SEQUENCE numbers START WITH 5;" in typed.out) == known
+    assert workshop.ws(ini, "upgrade").status == 0
+    created = sa.inspect(engine_of(mariadb_url)).get_sequence_names()
+    assert "numbers" in created

@@ -31,7 +31,7 @@ from websauna_migrate.database.engines import (
 )
 from websauna_migrate.database.own_connections import lent
 from websauna_migrate.database.servers import place_of
-from websauna_migrate.models.sqlalchemy_internals import write_backslashes_as
+from websauna_migrate.models.sqlalchemy_internals import write_as_server
 from websauna_migrate.revision_scripts.script_error import ScriptRefused
 
 __all__ = ["BoundEnvironment", "logging_left_alone", "target_metadata"]
@@ -100,7 +100,8 @@ class BoundEnvironment(ProxiedEnvironment):
             assert self.owner.url is not None
             url = with_synchronous_driver(self.owner.url)
             if getattr(self.owner.asked, "is_mariadb", False):
-                url = url.set(drivername=url.drivername.replace("mysql", "mariadb", 1))
+                driver = url.drivername.partition("+")[2]
+                url = url.set(drivername="+".join(filter(None, ("mariadb", driver))))
             kwargs["url"] = url
             kwargs["literal_binds"] = True
             # In the driver's own style, "%" would be doubled in every literal.
@@ -126,7 +127,7 @@ class BoundEnvironment(ProxiedEnvironment):
         find_unnamed_constraints(context.impl)
         self.memo = context.impl.memo
         if self.run_connection is None:
-            write_backslashes_as(context.dialect, self.owner.asked)
+            write_as_server(context.dialect, self.owner.asked)
             write_all_literals(context.impl)
             write_lookups(context.impl)
         self.owner.types.attach(self.memo, self.run_connection)

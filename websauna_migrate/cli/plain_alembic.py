@@ -26,7 +26,7 @@ from websauna_migrate.database.engines import WRITES
 from websauna_migrate.database.servers import require_primary
 from websauna_migrate.ini.loader import config_uri
 from websauna_migrate.interfaces import IMigrationService
-from websauna_migrate.models.sqlalchemy_internals import write_backslashes_as
+from websauna_migrate.models.sqlalchemy_internals import write_as_server
 from websauna_migrate.runs.run_context import clean
 from websauna_migrate.runs.runner import Runner
 
@@ -89,7 +89,7 @@ def run_with_service(service: MigrationService, options: Mapping[str, object]) -
     if context.is_offline_mode():
         opts = {"paramstyle": "named"}
         context.configure(url=service.url, literal_binds=True, dialect_opts=opts, **configured)
-        write_backslashes_as(context.get_context().dialect)
+        write_as_server(context.get_context().dialect)
         with context.begin_transaction():
             context.run_migrations()
         return

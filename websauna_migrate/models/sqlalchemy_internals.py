@@ -132,14 +132,19 @@ def link_foreign_key(foreign_key: ForeignKey, target: Table) -> None:
     foreign_key._set_remote_table(target)
 
 
-def write_backslashes_as(dialect: Dialect, asked: Dialect | None = None) -> None:
-    """Let a dialect without a connection write a backslash in a literal as the server reads it.
+def write_as_server(dialect: Dialect, asked: Dialect | None = None) -> None:
+    """Let a dialect without a connection write what it learns of a server when it connects.
 
+    That is whether MariaDB has sequences, as since 10.3, and how a literal has a backslash.
     SQLAlchemy before 2.1 doubles it until it has asked a server for the setting
     ``standard_conforming_strings``, which has been on by default since PostgreSQL 9.1.
 
     :param asked: one that was connected to the server: MariaDB has ``NO_BACKSLASH_ESCAPES``
     """
+    if asked is not None:
+        dialect.supports_sequences = asked.supports_sequences
+    elif getattr(dialect, "is_mariadb", False):
+        dialect.supports_sequences = True
     if hasattr(asked, "_backslash_escapes"):
         dialect._backslash_escapes = asked._backslash_escapes  # type: ignore[attr-defined, union-attr]
     elif dialect.name == "postgresql":
