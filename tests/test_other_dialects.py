@@ -905,3 +905,45 @@ def test_a_script_that_lets_a_constraint_be_missing_drops_no_other(
     assert [one["name"] for one in found] == ["older_p_fkey"]
     service.upgrade()
     assert not sa.inspect(engine_of(database_url)).get_foreign_keys("t")
+
+
+BEFORE = """
+import sqlalchemy as sa
+from sqlalchemy.orm import declarative_base
+
+Base = declarative_base()
+sa.Table("p", Base.metadata, sa.Column("id", sa.Integer, primary_key=True))
+"""
+CIRCLE = """
+sa.Table("a", Base.metadata, sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("b_id", sa.ForeignKey("b.id", use_alter=True)))
+sa.Table("b", Base.metadata, sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("c_id", sa.ForeignKey("c.id", name="key")), sa.Column("n", sa.Integer, unique=True))
+sa.Table("c", Base.metadata, sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("a_id", sa.ForeignKey("a.id")), sa.Column("n", sa.Integer, unique=True),
+    sa.Column("i", sa.Integer, index=True), sa.Column("f", sa.Float), sa.CheckConstraint("n > 0"),
+    sa.Column("d", sa.Double), sa.Column("flag", sa.Boolean))
+"""
+
+
+@pytest.mark.parametrize("author", DATABASES)
+def test_tables_that_refer_to_each_other_come_and_go(
+    workshop: Workshop, request: pytest.FixtureRequest, author: str
+) -> None:
+    urls = {one: request.getfixturevalue(f"{one}_url") for one in DATABASES}
+    states = [BEFORE, BEFORE + CIRCLE, BEFORE]
+    folder = workshop.package("shop", BEFORE)
+    for number, state in enumerate(states):
+        (folder / "models.py").write_text(state)
+        workshop.forget()
+        service = workshop.service(urls[author])
+        (made,) = service.revision("next", autogenerate=True, allow_drops=True)
+        # The same models, one database after another.
+        for url in reversed(urls.values()):
+            goes_and_comes(workshop.service(url))
+        if number == 2:
+            (folder / "models.py").write_text(states[1])
+            for url in urls.values():
+                workshop.service(url).downgrade("shop@-1")
+                with without(workshop, made.path):
+                    assert workshop.service(url).check().problems == ()
