@@ -19,7 +19,10 @@ from websauna_migrate.autogenerate.compare.columns import (
     parts_with,
     say_unsaid,
 )
-from websauna_migrate.autogenerate.compare.constraints import ConstraintComparison
+from websauna_migrate.autogenerate.compare.constraints import (
+    ConstraintComparison,
+    is_for_others,
+)
 from websauna_migrate.autogenerate.compare.custom_comparison import has_custom_comparison
 from websauna_migrate.autogenerate.compare.enum_types import NamedTypes
 from websauna_migrate.autogenerate.compare.foreign_keys import with_index_drops
@@ -27,6 +30,7 @@ from websauna_migrate.autogenerate.compare.indexes import (
     IndexComparison,
     changed_indexes,
     expressions_first,
+    leave_to_servers,
     missing_indexes,
     with_expression_indexes,
 )
@@ -79,7 +83,7 @@ from websauna_migrate.autogenerate.operations.table_changes import (
 )
 from websauna_migrate.autogenerate.operations.type_change import in_steps, without_check
 from websauna_migrate.autogenerate.operations.types_of_scripts import say_written_types
-from websauna_migrate.autogenerate.package_objects import Key
+from websauna_migrate.autogenerate.package_objects import Key, indexes_of
 from websauna_migrate.facts.postgresql import check_name
 
 if TYPE_CHECKING:
@@ -157,6 +161,8 @@ class Completion:
         beside = SchemaObjects(self.owned, self.reflection)
         objects = beside.operations(self.upgrade)
         self.keep_computed([one for one in types if isinstance(one, EnumChange)])
+        if is_for_others(self.context):
+            self.leave_to_servers()
         finish_new(self.upgrade, self.models, self.reflection.connection)
         for op in self.upgrade.ops:
             if isinstance(op, ops.CreateTableOp):
@@ -202,6 +208,15 @@ class Completion:
             if unseen := [*named.unseen_changes(table, changes)]:
                 self.upgrade.ops += [] if changes in self.upgrade.ops else [changes]
                 changes.ops += unseen
+
+    def leave_to_servers(self) -> None:
+        """Let tables that go come back as the models had them, on MariaDB."""
+        written = indexes_of(self.owned.older_operations(self.context.opts.get("older_scripts")))
+        followers = [op for op in self.upgrade.ops if isinstance(op, TableChanges)]
+        for op in self.upgrade.ops:
+            if isinstance(op, ops.DropTableOp):
+                facts = self.reflection.facts.of((self.owned.normal(op.schema), op.table_name))
+                leave_to_servers(op, facts, followers, written)
 
     def keep_computed(self, changes: Sequence[EnumChange]) -> None:
         """Let changes of values keep the computed columns that their tables have before."""

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 from alembic.autogenerate import renderers
 from alembic.autogenerate.api import AutogenContext
 from alembic.operations import ops
-from sqlalchemy import Column, Index, Table, UniqueConstraint
+from sqlalchemy import Column, Constraint, Index, Table, UniqueConstraint
 from sqlalchemy.sql.elements import conv
 
+from websauna_migrate.alembic_adapter.autogenerate_internals import parts_that_come_back
 from websauna_migrate.alembic_adapter.written_expressions import written_for
 from websauna_migrate.autogenerate.compare.constraints import is_for_others, sides
 from websauna_migrate.autogenerate.compare.definitions import columns_of, index_of
@@ -119,20 +120,10 @@ class IndexComparison:
 
         :param model: what the models have in its place
         """
-        name = str(reflected.name)
-        columns = [str(column.name) for column in reflected.columns]
-        if (
-            not (reflected.unique and is_for_others(self.context))
-            or isinstance(model, Index)
-            or len(columns) < len(reflected.expressions)
-            or reflected.dialect_kwargs
-            or name in self.written()
-        ):
-            return ops.DropIndexOp.from_index(reflected)
-        given = None if is_numbered(name, columns[0]) else conv(name)
-        return ops.CreateUniqueConstraintOp(
-            given, str(self.table.name), columns, schema=self.table.schema
-        ).reverse()
+        made = None
+        if is_for_others(self.context) and not isinstance(model, Index):
+            made = as_constraint(reflected, self.written())
+        return ops.DropIndexOp.from_index(reflected) if made is None else made.reverse()
 
     def written(self) -> frozenset[str]:
         """Return the names of indexes that scripts create: the package's, or what is squashed."""
@@ -176,6 +167,55 @@ class IndexComparison:
         kind = "index" if isinstance(item, Index) else "unique_constraint"
         filters: Any = self.context.run_object_filters
         return bool(filters(item, item.name, kind, model is None, other))
+
+
+def as_constraint(index: Index, written: Collection[str]) -> ops.CreateUniqueConstraintOp | None:
+    """Return what creates an index of MariaDB as a UNIQUE constraint; ``None`` if it is none.
+
+    :param written: the names of the indexes that scripts create
+    """
+    name, columns = str(index.name), [str(column.name) for column in index.columns]
+    if (
+        not index.unique
+        or len(columns) < len(index.expressions)
+        or index.dialect_kwargs
+        or name in written
+    ):
+        return None
+    assert index.table is not None
+    given = None if is_numbered(name, columns[0]) else conv(name)
+    return ops.CreateUniqueConstraintOp(
+        given, str(index.table.name), columns, schema=index.table.schema
+    )
+
+
+def leave_to_servers(
+    drop: ops.DropTableOp,
+    facts: Sequence[Fact],
+    followers: Iterable[TableChanges],
+    written: Collection[str],
+) -> None:
+    """Let the constraints of a table that goes be as the models had them on MariaDB.
+
+    Without the names that the server gave, for others give others; UNIQUE ones as such.
+
+    :param facts: of the table
+    :param followers: the changes of tables, in which its indexes go
+    :param written: the names of the indexes that scripts create
+    """
+    parts = parts_that_come_back(drop)
+    given = {one.name for one in facts if one.kind == "constraint" and one.server_named}
+    for part in parts:
+        if isinstance(part, Constraint) and part.name in given:
+            part.name = None
+    for changes in followers:
+        if (changes.schema, changes.table_name) != (drop.schema, drop.table_name):
+            continue
+        for op in [one for one in changes.ops if isinstance(one, ops.DropIndexOp)]:
+            made = as_constraint(op.to_index(), written)
+            if made is not None:
+                changes.ops.remove(op)
+                parts.append(made.to_constraint())
 
 
 def missing_indexes(table: Table) -> list[ops.CreateIndexOp]:
