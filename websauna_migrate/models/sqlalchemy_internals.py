@@ -101,6 +101,11 @@ def is_created(item: Constraint | Index, dialect: Dialect) -> bool:
     return bool(condition._should_execute(element, item, None, compiler=compiler))
 
 
+def has_condition(item: Constraint | Index) -> bool:
+    """True if ``ddl_if()`` says of a constraint or index on which databases it is made."""
+    return item._ddl_if is not None
+
+
 @contextmanager
 def keys_as_they_are(tables: Iterable[Table]) -> Iterator[None]:
     """Let ``create_all()`` leave nothing behind in foreign keys.

@@ -23,6 +23,7 @@ from websauna_migrate.facts.differences import Difference
 from websauna_migrate.facts.fact import Fact
 from websauna_migrate.facts.mysql import is_numbered
 from websauna_migrate.models.model_sql import final_name
+from websauna_migrate.models.sqlalchemy_internals import is_created
 
 if TYPE_CHECKING:
     from sqlalchemy.engine.reflection import Inspector
@@ -132,6 +133,8 @@ class IndexComparison:
     def model_of(self, fact: Fact) -> Index | UniqueConstraint | None:
         """Return the model's index, on MariaDB also its UNIQUE constraint."""
         for index in self.table.indexes:
+            if not is_created(index, self.connection.dialect):
+                continue
             if final_name(index, self.connection) == fact.name or str(index.name) == fact.name:
                 return index
         uniques = [one for one in self.table.constraints if isinstance(one, UniqueConstraint)]
