@@ -70,7 +70,7 @@ def parts_on(dialects: Collection[str], operations: Iterable[Operation]) -> Part
             words = re.findall(r"\w+", str(call.value(0, "sqltext", "statement")))
             for (_, table), parts in found.items():
                 parts.update(dict.fromkeys(one for one in [*parts, *words] if changes(table, one)))
-        if (table_key := batch_key(call, batch)) and "create_constraint" in ast.dump(call.node):
+        if (table_key := batch_key(call, batch)) and brings_check(call):
             checked.add(table_key)
         if name in KINDS or name in ("drop_constraint", "drop_index"):
             note(found, operation, surely=runs.surely_runs(dialects))
@@ -114,9 +114,21 @@ def note(found: Parts, operation: Operation, *, surely: bool) -> None:
 def parts_of(call: Call) -> Iterable[tuple[str, Part]]:
     """Yield what is created with a table, by name."""
     for node in call.args[1:]:
-        if isinstance(node, ast.Call):
-            kind = KINDS.get((call.names.dotted(node.func) or "").rpartition(".")[2])
+        function = node.func if isinstance(node, ast.Call) else None
+        kind = KINDS.get(getattr(function, "attr", ""))
+        if kind is not None and isinstance(node, ast.Call):
             made = Call(node, call.names)
-            name = made.value(None, "name")
-            if kind is not None and isinstance(name, str):
+            if isinstance(name := made.value(None, "name"), str):
                 yield name, Part(kind, made, made.args)
+
+
+def brings_check(call: Call) -> bool:
+    """Tell whether the type of a column that an operation has brings a CHECK."""
+    columns = [one for one in call.args if isinstance(one, ast.Call)]
+    types = [*(one.args[1] for one in columns if len(one.args) > 1), call.keywords.get("type_")]
+    return any(
+        isinstance(one, ast.keyword) and one.arg == "create_constraint"
+        for type_ in types
+        if isinstance(type_, ast.Call)
+        for one in ast.walk(type_)
+    )

@@ -64,8 +64,11 @@ class ConditionalParts:
 
     @cached_property
     def written(self) -> Mapping[str, Parts | None]:
-        """What the scripts made, by database."""
+        """What the scripts made, by database; nothing if that is the same on all of them."""
         older = self.owned.older_operations(self.context.opts.get("older_scripts"))
+        items = (item for table in self.owned.tables for item in items_of(table))
+        if not any(one.runs.tests for one in older) and not any(map(self.is_partial, items)):
+            return dict.fromkeys(self.databases)
         return {one: parts_on(DATABASES[one], older) for one in self.databases}
 
     def is_on(self, item: Item, database: str) -> bool:
