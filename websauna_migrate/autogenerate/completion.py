@@ -84,7 +84,7 @@ from websauna_migrate.autogenerate.operations.table_changes import (
 )
 from websauna_migrate.autogenerate.operations.type_change import in_steps, without_check
 from websauna_migrate.autogenerate.operations.types_of_scripts import say_written_types
-from websauna_migrate.autogenerate.package_objects import Key, indexes_of
+from websauna_migrate.autogenerate.package_objects import Key
 from websauna_migrate.facts.postgresql import check_name
 
 if TYPE_CHECKING:
@@ -231,7 +231,7 @@ class Completion:
 
     def leave_to_servers(self) -> None:
         """Let tables that go come back as the models had them, on MariaDB."""
-        written = indexes_of(self.owned.older_operations(self.context.opts.get("older_scripts")))
+        written = self.owned.older_operations(self.context.opts.get("older_scripts"))
         followers = [op for op in self.upgrade.ops if isinstance(op, TableChanges)]
         for op in self.upgrade.ops:
             if isinstance(op, ops.DropTableOp):
@@ -387,7 +387,9 @@ class Completion:
         if checks.lost:
             changes.recreate = True
             there = checks.unnamed
-            changes.ops[:0] = [unnamed_check(table, one, there).reverse() for one in checks.lost]
+            changes.ops[:0] = [
+                unnamed_check(table, one, there, checks.columns).reverse() for one in checks.lost
+            ]
         changes.ops[:0] = elsewhere
         if changes in self.upgrade.ops:
             if not changes.ops:

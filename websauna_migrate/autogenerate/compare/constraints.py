@@ -95,6 +95,12 @@ class ConstraintComparison:
         self.unnamed = [one["sqltext"] for one in self.read("check_constraints") if not one["name"]]
 
     @property
+    def columns(self) -> list[str]:
+        """The columns that the table has, in the database or the models."""
+        there = [str(one["name"]) for one in self.read("columns")]
+        return list(dict.fromkeys([*there, *(str(one.name) for one in self.table.columns)]))
+
+    @property
     def schema(self) -> str | None:
         """The table's schema as the database is asked for it."""
         default = self.connection.dialect.default_schema_name
