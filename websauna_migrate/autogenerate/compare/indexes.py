@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from alembic.autogenerate import renderers
 from alembic.autogenerate.api import AutogenContext
@@ -18,12 +18,18 @@ from websauna_migrate.autogenerate.compare.definitions import columns_of, index_
 from websauna_migrate.autogenerate.operations.enum_change import EnumChange
 from websauna_migrate.autogenerate.operations.script_op import ScriptOp, on_dialect
 from websauna_migrate.autogenerate.operations.table_changes import TableChanges, WithTable
-from websauna_migrate.autogenerate.package_objects import Key, PackageObjects, indexes_of
+from websauna_migrate.autogenerate.package_objects import (
+    Key,
+    PackageObjects,
+    indexes_of,
+    uniques_of,
+)
 from websauna_migrate.facts.differences import Difference
 from websauna_migrate.facts.fact import Fact
 from websauna_migrate.facts.mysql import is_numbered
 from websauna_migrate.models.model_sql import final_name
 from websauna_migrate.models.sqlalchemy_internals import is_created
+from websauna_migrate.revision_scripts.written_types import Operation
 
 if TYPE_CHECKING:
     from sqlalchemy.engine.reflection import Inspector
@@ -123,12 +129,17 @@ class IndexComparison:
         """
         made = None
         if is_for_others(self.context) and not isinstance(model, Index):
-            made = as_constraint(reflected, self.written())
-        return ops.DropIndexOp.from_index(reflected) if made is None else made.reverse()
+            made = as_constraint(reflected, self.written)
+        if made is None:
+            return ops.DropIndexOp.from_index(reflected)
+        drop: Any = made.reverse()
+        drop.server_name = reflected.name
+        return cast(ops.DropConstraintOp, drop)
 
-    def written(self) -> frozenset[str]:
-        """Return the names of indexes that scripts create: the package's, or what is squashed."""
-        return indexes_of(self.owned.older_operations(self.context.opts.get("older_scripts")))
+    @property
+    def written(self) -> Sequence[Operation]:
+        """The operations of scripts: the package's, or of what is squashed."""
+        return self.owned.older_operations(self.context.opts.get("older_scripts"))
 
     def model_of(self, fact: Fact) -> Index | UniqueConstraint | None:
         """Return the model's index, on MariaDB also its UNIQUE constraint."""
@@ -172,21 +183,26 @@ class IndexComparison:
         return bool(filters(item, item.name, kind, model is None, other))
 
 
-def as_constraint(index: Index, written: Collection[str]) -> ops.CreateUniqueConstraintOp | None:
+def as_constraint(
+    index: Index, written: Sequence[Operation]
+) -> ops.CreateUniqueConstraintOp | None:
     """Return what creates an index of MariaDB as a UNIQUE constraint; ``None`` if it is none.
 
-    :param written: the names of the indexes that scripts create
+    What no script names has a name of the server, may be that of a column before its rename.
+
+    :param written: the operations of scripts
     """
     name, columns = str(index.name), [str(column.name) for column in index.columns]
     if (
         not index.unique
         or len(columns) < len(index.expressions)
         or index.dialect_kwargs
-        or name in written
+        or name in indexes_of(written)
     ):
         return None
     assert index.table is not None
-    given = None if is_numbered(name, columns[0]) else conv(name)
+    of_server = is_numbered(name, columns[0]) or name not in uniques_of(written)
+    given = None if of_server else conv(name)
     return ops.CreateUniqueConstraintOp(
         given, str(index.table.name), columns, schema=index.table.schema
     )
@@ -196,7 +212,7 @@ def leave_to_servers(
     drop: ops.DropTableOp,
     facts: Sequence[Fact],
     followers: Iterable[TableChanges],
-    written: Collection[str],
+    written: Sequence[Operation],
 ) -> None:
     """Let the constraints of a table that goes be as the models had them on MariaDB.
 
@@ -204,7 +220,7 @@ def leave_to_servers(
 
     :param facts: of the table
     :param followers: the changes of tables, in which its indexes go
-    :param written: the names of the indexes that scripts create
+    :param written: the operations of scripts
     """
     parts = parts_that_come_back(drop)
     given = {one.name for one in facts if one.kind == "constraint" and one.server_named}
